@@ -1,0 +1,179 @@
+"""What teams write: resources with routes, role rules, role bindings, attribute policies."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final
+
+from extauthz.domain.reasons import Effect
+
+WILDCARD: Final = "*"
+MAX_ALLOW_PRIORITY: Final = 1000
+MIN_ALLOW_PRIORITY: Final = -1000
+MIN_PRIORITY: Final = -(2**31)
+MAX_PRIORITY: Final = 2**31 - 1
+
+
+class SubjectKind(StrEnum):
+    """How the subject of a role rule is meant; `any` stands for role, user and service of that name."""
+
+    ROLE = "role"
+    USER = "user"
+    SERVICE = "service"
+    ANY = "any"
+
+
+class Mode(StrEnum):
+    """`shadow` rules are evaluated and logged, and never decide."""
+
+    ENFORCE = "enforce"
+    SHADOW = "shadow"
+
+
+class AuthenticationRequirement(StrEnum):
+    """Whether a route may be used without a credential; rules decide either way."""
+
+    REQUIRED = "required"
+    OPTIONAL = "optional"
+
+
+@dataclass(frozen=True, slots=True)
+class RoleRule:
+    """A Casbin `p` line."""
+
+    id: str
+    sub: str
+    sub_kind: SubjectKind
+    dom: str
+    obj: str
+    act: str
+    effect: Effect
+
+
+@dataclass(frozen=True, slots=True)
+class RoleBinding:
+    """A Casbin `g` line: `user` has `role` in `dom` until `expires_at` (exclusive; POSIX seconds)."""
+
+    id: str
+    user: str
+    user_kind: SubjectKind
+    role: str
+    dom: str
+    expires_at: float | None = None
+
+
+Scalar = str | bool | int | Decimal
+Literal = Scalar | tuple[Scalar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeName:
+    """A reference to an attribute, on the right side of a condition."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Always:
+    """True for every request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One comparison: `attribute operator value`."""
+
+    attribute: str
+    operator: str
+    value: Literal | AttributeName
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """`AND`."""
+
+    conditions: tuple["Node", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """`OR`."""
+
+    conditions: tuple["Node", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """`NOT`."""
+
+    condition: "Node"
+
+
+Node = Always | Condition | All | AnyOf | Not
+
+
+@dataclass(frozen=True, slots=True)
+class AttributePolicy:
+    """A condition tree on a resource, with effect and priority."""
+
+    id: str
+    name: str
+    resource: str
+    actions: tuple[str, ...]
+    domain: str
+    effect: Effect
+    priority: int
+    enabled: bool
+    mode: Mode
+    condition: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Host, methods and path template that lead to a resource and an action.
+
+    `host` is an exact canonical host, `*.suffix`, or None for every host. `methods` is `("*",)` or a list
+    of upper-case methods, never HEAD. `path` is the template in canonical form.
+    """
+
+    host: str | None
+    methods: tuple[str, ...]
+    path: str
+    action: str
+    authentication: AuthenticationRequirement
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """The unit of permission: a stable name, the service it belongs to, the routes that lead to it."""
+
+    name: str
+    service: str
+    routes: tuple[Route, ...] = ()
+
+    @property
+    def default_action(self) -> str:
+        """The text after the last `:` of the name, else `access`."""
+        return default_action(self.name)
+
+
+def default_action(resource_name: str) -> str:
+    """Return the action of a route or default role that names none."""
+    _, colon, tail = resource_name.rpartition(":")
+    return tail if colon and tail else "access"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySet:
+    """Everything one tenant has written, checked and typed, at one revision."""
+
+    resources: tuple[Resource, ...] = ()
+    role_rules: tuple[RoleRule, ...] = ()
+    role_bindings: tuple[RoleBinding, ...] = ()
+    attribute_policies: tuple[AttributePolicy, ...] = ()
+
+    def rules(self) -> Iterator[RoleRule | AttributePolicy]:
+        """Yield everything whose id can be a `matched_rule_id`."""
+        yield from self.role_rules
+        yield from self.attribute_policies

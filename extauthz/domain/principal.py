@@ -1,0 +1,58 @@
+"""Who asks: the verified identity behind a request."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+
+class PrincipalKind(StrEnum):
+    """What sort of identity a principal is; decides the prefix of its Casbin subject."""
+
+    USER = "user"
+    SERVICE = "service"
+    WORKLOAD = "workload"
+    ANONYMOUS = "anonymous"
+
+
+class Authentication(StrEnum):
+    """How the principal proved who it is (log field `authentication`)."""
+
+    JWT = "jwt"
+    API_KEY = "api_key"
+    MTLS = "mtls"
+    METADATA = "metadata"
+    NONE = "none"
+    DISABLED = "disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A verified identity.
+
+    `roles` are the roles its own credential carries, without excluded ones, sorted and unique; bound and
+    inherited roles are added by the policies of the tenant that decides. `tenant` is None for nobody and
+    for workloads. `claims` holds verified claims only, deeply immutable: objects are mapping proxies, lists
+    are tuples, fractional numbers are `Decimal`.
+    """
+
+    kind: PrincipalKind
+    id: str | None
+    tenant: str | None
+    domain: str | None
+    roles: tuple[str, ...]
+    authentication: Authentication
+    claims: Mapping[str, object] = field(default=MappingProxyType({}), compare=False)
+
+
+ANONYMOUS_ROLE: Final = "anonymous"
+ANONYMOUS: Final = Principal(
+    kind=PrincipalKind.ANONYMOUS,
+    id=None,
+    tenant=None,
+    domain=None,
+    roles=(ANONYMOUS_ROLE,),
+    authentication=Authentication.NONE,
+)
+"""Nobody: no credential, on a route that lets rules decide about that."""

@@ -1,0 +1,61 @@
+"""What Envoy said about one request, read once and trusted in type from there on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from extauthz.domain.path import CanonicalPath
+from extauthz.domain.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class ContextTarget:
+    """`context_extensions` of the route in Envoy: trusted configuration that may name the target."""
+
+    tenant: str | None = None
+    resource: str | None = None
+    action: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """The facts of one check request.
+
+    `method` is as received (HEAD stays HEAD), `host` canonical, `query` raw without the question mark
+    (None: no question mark). `headers` has lower-case names; a header seen as several entries has its
+    name in `repeated_headers`. `source_address` is the textual peer address as Envoy verified it,
+    `source_principal` the verified peer identity. `strip_headers` names the `x-auth-*` headers, in any
+    spelling, that the client sent and an allow must remove.
+    """
+
+    method: str
+    host: str
+    path: CanonicalPath
+    query: str | None
+    headers: Mapping[str, str]
+    repeated_headers: frozenset[str]
+    context: ContextTarget
+    source_address: str | None
+    source_principal: str | None
+    request_id: str | None
+    trace_id: str | None
+    is_grpc: bool
+    strip_headers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A request that could mean two things, or nothing: 400, whoever asks.
+
+    `path_raw` is what the decision log may quote, escaped and cut by the log.
+    """
+
+    reason: Reason
+    detail: str
+    method: str | None = None
+    host: str | None = None
+    path_raw: str | None = None
+    request_id: str | None = None
+    trace_id: str | None = None
+    is_grpc: bool = False
+    source_address: str | None = None
+    source_principal: str | None = None
