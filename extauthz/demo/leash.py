@@ -1,0 +1,42 @@
+"""Become another program that cannot outlive the process which started it.
+
+Run as a script (`python -I -S leash.py PARENT_PID SIGNAL UID GID COMMAND...`), never imported by what it
+starts: the process id stays the same through the exec. A script rather than `preexec_fn`, which may
+deadlock in a parent with threads. UID and GID are `-` to stay who we are.
+"""
+
+import ctypes
+import os
+import sys
+from typing import Final
+
+PR_SET_PDEATHSIG: Final = 1
+
+
+def main(arguments: list[str]) -> None:
+    """Drop privileges, ask the kernel for SIGNAL at the parent's death, and exec the command.
+
+    Raises:
+        OSError: the command cannot be executed, or the user cannot be changed.
+    """
+    parent, signal_number, uid, gid, *command = arguments
+    libc = ctypes.CDLL(None, use_errno=True)
+    if uid != "-":
+        os.setgroups([])
+        os.setgid(int(gid))
+        os.setuid(int(uid))
+    # After the change of user: that clears the parent-death signal (prctl(2)).
+    if libc.prctl(PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    if os.getppid() != int(parent):
+        # The parent died before the kernel knew whom to tell.
+        sys.exit(1)
+    os.execvp(command[0], command)  # noqa: S606 - the whole point; the command comes from our own code
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except OSError as problem:
+        sys.exit(f"{sys.argv[5]}: {problem}")

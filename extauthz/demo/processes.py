@@ -1,0 +1,201 @@
+"""Start, watch and end the real processes that a stack is made of.
+
+Each child leads a session of its own (a Ctrl-C in the terminal reaches only us, who then end the others in
+order) and is on a leash (`leash.py`): nothing survives even a `kill -9` of the parent. What it prints goes
+into one file, so that a start that fails can say why.
+"""
+
+import contextlib
+import http.client
+import os
+import pwd
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from extauthz.demo import leash
+
+LOOPBACK: Final = "127.0.0.1"
+_POLL_S: Final = 0.02
+_FIRST_PORT: Final = 20_000
+_LAST_PORT: Final = 32_000
+
+
+class ProcessFailedError(Exception):
+    """A process did not start, or ended before its time; the text holds its last lines."""
+
+
+class StoppedError(Exception):
+    """The wait ended because the whole stack was asked to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnprivilegedUser:
+    """Whom a process becomes that refuses to run as root."""
+
+    uid: int
+    gid: int
+
+
+def unprivileged_user() -> UnprivilegedUser | None:
+    """Return an existing ordinary user of this host when we are root, else None (we are one ourselves).
+
+    Raises:
+        ProcessFailedError: we are root and the host knows no other user.
+    """
+    if os.geteuid() != 0:
+        return None
+    known = {entry.pw_name: entry for entry in pwd.getpwall() if entry.pw_uid != 0}
+    for name in ("nobody", "daemon", *known):
+        if name in known:
+            return UnprivilegedUser(known[name].pw_uid, known[name].pw_gid)
+    raise ProcessFailedError("running as root, and this host has no other user to run PostgreSQL as")
+
+
+def free_ports(count: int) -> list[int]:
+    """Return `count` neighbouring TCP ports that nobody listens on at the moment.
+
+    They lie below Linux's ephemeral range: from there, any outgoing connection could take a port between
+    this answer and its use.
+
+    Raises:
+        ProcessFailedError: no free block was found.
+    """
+    for _ in range(200):
+        first = _FIRST_PORT + secrets.randbelow(_LAST_PORT - _FIRST_PORT - count)
+        block = list(range(first, first + count))
+        with contextlib.ExitStack() as held:
+            try:
+                for port in block:
+                    listener = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+                    listener.bind((LOOPBACK, port))
+            except OSError:
+                continue
+            return block
+    raise ProcessFailedError(f"no {count} free neighbouring ports in {_FIRST_PORT}-{_LAST_PORT}")
+
+
+def free_port() -> int:
+    """Return one free TCP port (see `free_ports`)."""
+    return free_ports(1)[0]
+
+
+def http_answers(port: int, path: str, *, status: int = 200) -> bool:
+    """Say whether an HTTP server on loopback answers `path` with `status` right now."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=1)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == status
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+class Child:
+    """One running process, its output file and its end."""
+
+    def __init__(self, name: str, process: "subprocess.Popen[bytes]", output: Path) -> None:
+        """Take over a process that `spawn` started."""
+        self.name = name
+        self.output = output
+        self._process = process
+
+    @property
+    def pid(self) -> int:
+        """The process id; also the id of its session and group."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process has not ended yet."""
+        return self._process.returncode is None and not os.waitid(
+            os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT
+        )
+
+    def last_lines(self, count: int = 20) -> str:
+        """Return the end of what the process printed, for a message to a person."""
+        with self.output.open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - 16_384))
+            text = stream.read().decode("utf-8", "replace")
+        return "\n".join(text.splitlines()[-count:])
+
+    def wait_ready(
+        self, answers: Callable[[], bool], *, timeout_s: float, stopping: threading.Event | None = None
+    ) -> None:
+        """Poll the real endpoint until it answers.
+
+        Raises:
+            ProcessFailedError: the process ended, or did not answer within `timeout_s` seconds.
+            StoppedError: `stopping` was set.
+        """
+        deadline = time.monotonic() + timeout_s
+        pause = stopping or threading.Event()
+        while not answers():
+            if not self.running:
+                raise ProcessFailedError(f"{self.name} ended while starting:\n{self.last_lines()}")
+            if time.monotonic() > deadline:
+                raise ProcessFailedError(
+                    f"{self.name} did not answer within {timeout_s:g} s:\n{self.last_lines()}"
+                )
+            if pause.wait(_POLL_S):
+                raise StoppedError
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the process alone; nothing happens when it has ended."""
+        if self._process.returncode is None:
+            os.kill(self.pid, number)
+
+    def stop(self, *, grace_s: float = 3.0, ask: signal.Signals = signal.SIGTERM) -> None:
+        """Ask the process to end, insist after `grace_s` seconds, and leave nothing of its group."""
+        self.send(ask)
+        # A stopped process reads no signal but SIGKILL until it is continued.
+        self.send(signal.SIGCONT)
+        deadline = time.monotonic() + grace_s
+        while self.running and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the process and its group with SIGKILL, and wait until it is gone."""
+        if self._process.returncode is not None:
+            return
+        # INVARIANT: the leader is not reaped before this, so its group id cannot belong to others by now.
+        os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+def spawn(
+    name: str,
+    command: Sequence[str | Path],
+    *,
+    output: Path,
+    environment: Mapping[str, str] | None = None,
+    user: UnprivilegedUser | None = None,
+    at_parents_death: signal.Signals = signal.SIGKILL,
+) -> Child:
+    """Start a process whose standard output and error are appended to the file `output`.
+
+    Call it from a thread that lives as long as the child should: the kernel sends `at_parents_death` when
+    the *thread* that started a child ends (prctl(2), PR_SET_PDEATHSIG).
+    """
+    identity = ("-", "-") if user is None else (str(user.uid), str(user.gid))
+    leashed = [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), str(int(at_parents_death))]
+    with output.open("ab") as stream:
+        process = subprocess.Popen(  # noqa: S603 - the command comes from our own code, without a shell
+            [*leashed, *identity, *map(str, command)],
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env=None if environment is None else dict(environment),
+            start_new_session=True,
+        )
+    return Child(name, process, output)
