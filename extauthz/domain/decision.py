@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Final
 
 from extauthz.domain.principal import Principal
 from extauthz.domain.reasons import Effect, Reason
@@ -25,6 +26,9 @@ class ShadowOutcome:
     would: Effect
 
 
+_NO_ATTRIBUTES: Final[Mapping[str, object]] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Allow or deny. There is no default effect: every decision names one.
@@ -38,7 +42,7 @@ class Decision:
     rule_id: str | None = None
     rule_kind: RuleKind | None = None
     shadow: tuple[ShadowOutcome, ...] = ()
-    attributes_used: Mapping[str, object] = field(default=MappingProxyType({}))
+    attributes_used: Mapping[str, object] = field(default_factory=lambda: _NO_ATTRIBUTES)
 
     @property
     def allowed(self) -> bool:

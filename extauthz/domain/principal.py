@@ -27,6 +27,9 @@ class Authentication(StrEnum):
     DISABLED = "disabled"
 
 
+_NO_CLAIMS: Final[Mapping[str, object]] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """A verified identity.
@@ -43,7 +46,7 @@ class Principal:
     domain: str | None
     roles: tuple[str, ...]
     authentication: Authentication
-    claims: Mapping[str, object] = field(default=MappingProxyType({}), compare=False)
+    claims: Mapping[str, object] = field(default_factory=lambda: _NO_CLAIMS, compare=False)
 
 
 ANONYMOUS_ROLE: Final = "anonymous"
