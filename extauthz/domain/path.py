@@ -19,7 +19,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
-from urllib.parse import unquote, unquote_to_bytes
+from urllib.parse import unquote
 
 MAX_PATH_LENGTH: Final = 8192
 """In characters of the raw path: the request line that nginx and Apache httpd take by default."""
@@ -177,8 +177,10 @@ def _canonical_text(raw: str) -> str | PathProblem:
         return _ESCAPE_PROBLEMS.get(refused[1], PathProblem.CONTROL_CHARACTER)
     if _ESCAPED_ESCAPE.search(text):
         return PathProblem.DOUBLE_ENCODING
+    # No backslash and no malformed escape is left, so that Python's own \x escapes decode at C speed.
+    octets = text.replace("%", "\\x").encode("ascii").decode("unicode_escape").encode("latin-1")
     try:
-        decoded = unquote_to_bytes(text).decode("utf-8")
+        decoded = octets.decode("utf-8")
     except UnicodeDecodeError:
         return PathProblem.INVALID_UTF8
     return _decoded_problem(decoded) or text
