@@ -1,0 +1,68 @@
+# Needs bash, make and one Python >= 3.11; uses uv where it is on PATH, venv and pip otherwise.
+# Everything lives in .venv; nothing here needs root, Docker or a running service.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+UV := $(shell command -v uv 2>/dev/null)
+
+# The first interpreter that really runs: version managers leave launchers on PATH for versions that are switched off.
+FIND_PYTHON = for candidate in python3.13 python3.12 python3.11 python3; do \
+	if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	echo "$$candidate"; exit; fi; done; \
+	echo "extauthz needs Python 3.11 or newer on PATH" >&2; exit 1
+
+# $(call export_constraints,FILE): the pins of uv.lock in the form pip reads.
+export_constraints = { echo '\# Every pin of uv.lock, for pip; written by "make lock".'; \
+	"$$uv" export --quiet --frozen --all-extras --no-hashes --no-emit-project --no-annotate --no-header; } > $(1)
+
+.PHONY: help install demo test check bench verify lock clean
+
+help: ## show this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+
+install: $(STAMP) ## make .venv with the extauthz command and everything to develop it
+
+$(STAMP): pyproject.toml uv.lock constraints.txt
+ifdef UV
+	python="$$($(FIND_PYTHON))" && UV_PROJECT_ENVIRONMENT=.venv "$(UV)" sync --locked --all-extras --python "$$python"
+else
+	python="$$($(FIND_PYTHON))" && "$$python" -m venv --clear .venv
+	PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+		$(BIN)/python -m pip install --quiet --editable '.[demo,dev]'
+endif
+	touch $@
+
+demo: install ## run the whole stack on this machine until Ctrl-C
+	$(BIN)/extauthz demo
+
+test: install ## run every test
+	$(BIN)/python -m pytest -n auto -m 'not installs'
+
+check: install ## lint, types, layers, generated files, lock
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/generate_protos.py --check
+	$(BIN)/uv lock --check --quiet
+	uv=$(BIN)/uv; diff constraints.txt <($(call export_constraints,/dev/stdout)) || \
+		{ echo 'constraints.txt differs from uv.lock; run: make lock' >&2; exit 1; }
+
+bench: install ## measure; prints medians as JSON
+	set -o nullglob; for script in tests/benchmarks/bench_*.py; do $(BIN)/python "$$script"; done
+
+verify: install ## the property tests for longer, each run with new random examples
+	EXTAUTHZ_VERIFY=1 $(BIN)/python -m pytest -n auto --timeout 3600 tests/property tests/wire
+
+lock: ## resolve pyproject.toml again into uv.lock and constraints.txt
+	uv="$$(command -v uv || command -v $(BIN)/uv)" || { echo 'make lock needs uv; make install brings it' >&2; exit 1; }; \
+	"$$uv" lock && $(call export_constraints,constraints.txt)
+
+clean: ## remove .venv and everything tools leave behind
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

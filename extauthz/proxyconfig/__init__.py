@@ -1,0 +1,1 @@
+"""Envoy and Istio configuration: generated from the settings, and examined."""

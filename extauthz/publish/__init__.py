@@ -1,0 +1,1 @@
+"""The current snapshot of every tenant, and what refreshes it."""

@@ -1,0 +1,1 @@
+"""Every SQL statement, and the feed of policy changes."""

@@ -1,0 +1,27 @@
+"""How the tests run: which of them share the machine, and how hard the property tests look."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+TESTS = Path(__file__).parent
+EXCLUSIVE = {"e2e", "integration"}
+
+# A machine shared with Envoy and PostgreSQL is slow in bursts: examples have no deadline, tests have a timeout.
+settings.register_profile("test", deadline=None, derandomize=True, database=None)
+settings.register_profile(
+    "verify",
+    deadline=None,
+    max_examples=5_000,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("verify" if os.environ.get("EXTAUTHZ_VERIFY") == "1" else "test")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the folders that start processes keep to one worker, one after the other."""
+    for item in items:
+        if EXCLUSIVE.intersection(item.path.relative_to(TESTS).parts[:1]):
+            item.add_marker(pytest.mark.xdist_group("processes"))
