@@ -100,6 +100,15 @@ def http_answers(port: int, path: str, *, status: int = 200) -> bool:
         connection.close()
 
 
+def alive(pid: int) -> bool:
+    """Say whether a process with this id runs; one that only waits to be reaped does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in {"Z", "X"}
+
+
 class Child:
     """One running process, its output file and its end."""
 

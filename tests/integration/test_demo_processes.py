@@ -16,6 +16,7 @@ from extauthz.demo.processes import (
     LOOPBACK,
     ProcessFailedError,
     StoppedError,
+    alive,
     free_ports,
     spawn,
     unprivileged_user,
@@ -28,11 +29,7 @@ def gone(pid: int, within_s: float = 5.0) -> bool:
     """Whether no live process has this id, waiting at most `within_s` for its end."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        if state == "Z":
+        if not alive(pid):
             return True
         time.sleep(0.01)
     return False
