@@ -1,0 +1,146 @@
+"""The request and where it leads, read plainly from the policy language (sections Attributes and Routes)."""
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, TypeAlias
+from urllib.parse import unquote, unquote_to_bytes
+
+from extauthz.domain.path import CanonicalPath, PathRejected
+
+Document: TypeAlias = Mapping[str, Any]
+
+DEFAULT_HOST: Final = "app.example"
+
+
+class Target(NamedTuple):
+    resource: str
+    action: str
+    service: str | None
+    parameters: Document
+    optional: bool
+
+
+def read_request(asked: Document) -> dict[str, Any]:
+    raw_path, mark, query = asked["path"].partition("?")
+    path = CanonicalPath.parse(raw_path)
+    method = asked.get("method", "GET")
+    source = asked.get("source") or {}
+    return {
+        "path": None if isinstance(path, PathRejected) else path.text,
+        "method": "GET" if method == "HEAD" else method,
+        "host": asked.get("host", DEFAULT_HOST).lower().partition(":")[0].removesuffix("."),
+        "query": read_query(query) if mark else {},
+        "headers": {name.lower(): value for name, value in (asked.get("headers") or {}).items()},
+        "context": asked.get("context_extensions") or {},
+        "address": source.get("address"),
+        "principal": source.get("principal"),
+    }
+
+
+@lru_cache(maxsize=4096)
+def read_query(raw: str) -> dict[str, list[str]] | None:
+    """Return all values of every name, decoded once; None for a query that cannot be read."""
+    values: dict[str, list[str]] = {}
+    if ";" in raw:
+        return None
+    for pair in raw.split("&"):
+        if pair:
+            name, _, value = pair.partition("=")
+            decoded_name, decoded_value = decode_query(name), decode_query(value)
+            if decoded_name is None or decoded_value is None:
+                return None
+            values.setdefault(decoded_name, []).append(decoded_value)
+    return values
+
+
+def decode_query(text: str) -> str | None:
+    for piece in text.split("%")[1:]:
+        if len(piece) < 2 or any(digit not in "0123456789abcdefABCDEF" for digit in piece[:2]):
+            return None
+    try:
+        return unquote_to_bytes(text.replace("+", " ")).decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def default_action(resource: str) -> str:
+    return resource.rpartition(":")[2] or "access" if ":" in resource else "access"
+
+
+def named_target(policies: Document, asked: Document) -> Target:
+    """Return the target of a check that names its resource instead of a path."""
+    name = asked["resource"]
+    service = next((r["serviceName"] for r in policies.get("resources", []) if r["name"] == name), None)
+    return Target(name, asked["action"], service, asked.get("parameters") or {}, optional=False)
+
+
+def resolve(policies: Document, request: Document, settings: Document) -> Target | None:
+    resources = policies.get("resources", [])
+    context = request["context"]
+    if "resource" in context or "action" in context:
+        name, action = context.get("resource"), context.get("action")
+        own = [resource for resource in resources if resource["name"] == name]
+        if not own or action is None:
+            return None
+        found = best_route(own, request)
+        if found is None:
+            return Target(name, action, own[0]["serviceName"], {}, optional=False)
+        return found._replace(action=action)
+    found = best_route(resources, request)
+    if found is None and settings["unmapped"] == "path":
+        return Target(request["path"], request["method"].lower(), None, {}, optional=False)
+    return found
+
+
+def best_route(resources: Iterable[Document], request: Document) -> Target | None:
+    """Return where the best template leads; None when none matches or it lacks the method."""
+    segments = request["path"].split("/")[1:]
+    candidates = []
+    for resource in resources:
+        for route in resource.get("routes", []):
+            tier = host_tier(route.get("host"), request["host"])
+            shape = template_fits(route["path"], segments)
+            if tier is not None and shape is not None:
+                candidates.append(((tier, shape), resource, route))
+    if not candidates:
+        return None
+    best = min(rank for rank, _, _ in candidates)
+    template = [(resource, route) for rank, resource, route in candidates if rank == best]
+    explicit = [pair for pair in template if request["method"] in pair[1]["methods"]]
+    for resource, route in explicit or [pair for pair in template if pair[1]["methods"] == ["*"]]:
+        parts = route["path"].split("/")[1:]
+        return Target(
+            resource["name"],
+            route.get("action") or default_action(resource["name"]),
+            resource["serviceName"],
+            {part[1:-1]: unquote(segment) for part, segment in zip(parts, segments, strict=False)}
+            if "{" in route["path"]
+            else {},
+            route.get("authentication", "required") == "optional",
+        )
+    return None
+
+
+def host_tier(pattern: str | None, host: str) -> tuple[int, int] | None:
+    """Rank a route's host, lower is better: exact, the longest suffix, none."""
+    if pattern is None:
+        return 2, 0
+    if pattern.startswith("*."):
+        return (1, -len(pattern)) if host.endswith(pattern[1:]) and host != pattern[1:] else None
+    return (0, 0) if pattern == host else None
+
+
+def template_fits(template: str, segments: list[str]) -> tuple[int, ...] | None:
+    """Rank each segment, lower is better: literal 0, parameter 1, the final `/**` 2; None: no match."""
+    parts = template.split("/")[1:]
+    rest = parts[-1] == "**"
+    fixed = parts[:-1] if rest else parts
+    if len(segments) < len(fixed) or (len(segments) > len(fixed) and not rest):
+        return None
+    ranks = []
+    for part, segment in zip(fixed, segments, strict=False):
+        parameter = part.startswith("{")
+        if not segment if parameter else part != segment:
+            return None
+        ranks.append(int(parameter))
+    return (*ranks, 2) if rest else tuple(ranks)
