@@ -1,0 +1,211 @@
+"""Where lines go: a file or a stream, possibly shared with other processes, never with torn lines.
+
+INVARIANT: lines of several writers do not interleave. A file is locked (`flock`) for each write, and what
+a full disk cut off is taken back; a stream is locked through a descriptor that all its writers inherited,
+because a pipe splits writes above PIPE_BUF (pipe(7)).
+"""
+
+import errno
+import fcntl
+import os
+import select
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, NamedTuple, Protocol
+
+STDOUT: Final = "stdout"
+_STDOUT_FD: Final = 1
+_MODE: Final = 0o640
+_NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
+"""A file system without locks: one O_APPEND write is then all the protection there is."""
+
+
+class Written(NamedTuple):
+    """How many of the given lines are out, and what stopped the others."""
+
+    lines: int
+    error: OSError | None = None
+
+
+class Destination(Protocol):
+    """Takes whole lines in order, says how many it took, and raises nothing once it is open."""
+
+    def write(self, lines: Sequence[bytes]) -> Written:
+        """Write lines, each with its line feed, until done or an error; may block."""
+
+    def reopen(self) -> OSError | None:
+        """Go on in the file that now has the path; on an error the old one is kept."""
+
+    def close(self) -> None:
+        """Let go of the descriptor."""
+
+
+def open_destination(target: str, *, lock_fd: int | None = None) -> Destination:
+    """Open `stdout` or a path for appending; a new file has mode 0640, less the umask.
+
+    `lock_fd` is a descriptor shared by everybody who writes to the same stream, such as an inherited
+    memfd. Raises OSError, naming the path, when it cannot be opened.
+    """
+    if target == STDOUT:
+        return Stream(_STDOUT_FD, lock_fd=lock_fd)
+    fd = _open(target)
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return RegularFile(target, fd)
+    return Stream(fd, lock_fd=lock_fd)
+
+
+class RegularFile:
+    """A file of lines, appended to under its own lock."""
+
+    def __init__(self, path: str, fd: int) -> None:
+        self._path = path
+        self._fd = fd
+        self._end = -1
+
+    def write(self, lines: Sequence[bytes]) -> Written:
+        """Append lines, all in one write when the disk takes it."""
+        try:
+            with _flocked(self._fd):
+                return self._append(lines)
+        except OSError as error:
+            return Written(0, error)
+
+    def reopen(self) -> OSError | None:
+        """Open the path anew, as after a rotation."""
+        try:
+            fd = _open(self._path)
+        except OSError as error:
+            return error
+        os.close(self._fd)
+        self._fd, self._end = fd, -1
+        return None
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+    def _append(self, lines: Sequence[bytes]) -> Written:
+        start = os.fstat(self._fd).st_size
+        if start != self._end and self._torn(start):
+            # A writer was killed in the middle of a line: ours must not be glued to its rest.
+            os.write(self._fd, b"\n")
+            start += 1
+        sent, error = _send(self._fd, b"".join(lines))
+        whole, size = _whole(lines, sent)
+        if sent > size:
+            os.ftruncate(self._fd, start + size)
+        self._end = start + size
+        return Written(whole, error)
+
+    def _torn(self, size: int) -> bool:
+        if size == 0:
+            return False
+        try:
+            reader = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            return os.pread(reader, 1, size - 1) not in {b"\n", b""}
+        finally:
+            os.close(reader)
+
+
+class Stream:
+    """A pipe, terminal or device. A line that an error cut is finished before any other of ours."""
+
+    def __init__(self, fd: int, *, lock_fd: int | None) -> None:
+        self._fd = fd
+        self._lock_fd = lock_fd
+        self._rest = b""
+
+    def write(self, lines: Sequence[bytes]) -> Written:
+        """Write lines; waits while the reader is slow."""
+        try:
+            with _locked(self._lock_fd):
+                return self._write(lines)
+        except OSError as error:
+            return Written(0, error)
+
+    def reopen(self) -> OSError | None:
+        """Do nothing: a stream does not rotate."""
+        return None
+
+    def close(self) -> None:
+        """Close what was opened here; standard output stays."""
+        if self._fd != _STDOUT_FD:
+            os.close(self._fd)
+
+    def _write(self, lines: Sequence[bytes]) -> Written:
+        sent, error = _send(self._fd, self._rest)
+        self._rest = self._rest[sent:]
+        if error:
+            return Written(0, error)
+        sent, error = _send(self._fd, b"".join(lines))
+        whole, size = _whole(lines, sent)
+        if sent > size:
+            self._rest = lines[whole][sent - size :]
+            whole += 1
+        return Written(whole, error)
+
+
+def _open(path: str) -> int:
+    # O_NONBLOCK: a FIFO without a reader is an error here (ENXIO), not a start that hangs.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+    fd = os.open(path, flags, _MODE)
+    os.set_blocking(fd, True)
+    return fd
+
+
+def _send(fd: int, data: bytes) -> tuple[int, OSError | None]:
+    """Write data until done or an error; return the bytes that are out and the error."""
+    view = memoryview(data)
+    sent = 0
+    while sent < len(data):
+        try:
+            sent += os.write(fd, view[sent:])
+        except OSError as error:
+            if error.errno != errno.EAGAIN:
+                return sent, error
+            poll = select.poll()
+            poll.register(fd, select.POLLOUT)
+            poll.poll()
+    return sent, None
+
+
+def _whole(lines: Sequence[bytes], sent: int) -> tuple[int, int]:
+    """Return how many whole lines `sent` bytes hold, and their size."""
+    size = 0
+    for count, line in enumerate(lines):
+        if size + len(line) > sent:
+            return count, size
+        size += len(line)
+    return len(lines), size
+
+
+@contextmanager
+def _flocked(fd: int) -> Iterator[None]:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        yield
+        return
+    try:
+        yield
+    finally:
+        fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+@contextmanager
+def _locked(fd: int | None) -> Iterator[None]:
+    if fd is None:
+        yield
+        return
+    # A record lock belongs to the process: an inherited descriptor of the same file excludes its siblings.
+    fcntl.lockf(fd, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.lockf(fd, fcntl.LOCK_UN)

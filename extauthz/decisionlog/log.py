@@ -1,0 +1,275 @@
+"""The decision log of one process: slots, a queue, and the one thread that numbers and writes.
+
+The request path takes a slot before it decides (`reserve`) and appends one tuple afterwards (`write`);
+rendering and I/O happen on the writer's thread. What cannot be written is counted, never waited for.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from enum import StrEnum
+from itertools import repeat
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from extauthz.decisionlog.destination import Destination, open_destination
+from extauthz.decisionlog.lines import Entry, Lines, Position
+from extauthz.domain.decision import Outcome
+
+DEFAULT_CAPACITY: Final = 16_384
+"""Decisions waiting to be written; at 5,000 a second, three seconds of a disk that does not answer."""
+
+_TICK_S: Final = 0.05
+_WAKE_AT: Final = 256
+_SMALLEST_BATCH: Final = 64
+_LARGEST_BATCH: Final = 1024
+
+
+class OnOverflow(StrEnum):
+    """What happens to decisions that the log cannot take (`DECISION_LOG_ON_OVERFLOW`).
+
+    `drop`: they are made all the same and counted; lines that meet a write error are lost and counted.
+    `deny`: the service denies them; lines that meet a write error are kept and tried again, so that
+    their slots run out while the disk is full.
+    """
+
+    DROP = "drop"
+    DENY = "deny"
+
+
+class DecisionLog:
+    """A bounded log of decisions. `reserve`, `write`, `release` and `lost` are for any thread.
+
+    `target` is `stdout` or a path; `lock_fd` see `open_destination`. `on_loss` is told the number of
+    decisions each time some are lost.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        worker: int,
+        instance: UUID,
+        capacity: int = DEFAULT_CAPACITY,
+        on_overflow: OnOverflow = OnOverflow.DROP,
+        lock_fd: int | None = None,
+        clock: Callable[[], float] = time.time,
+        heartbeat_s: float = 1.0,
+        on_loss: Callable[[int], None] | None = None,
+    ) -> None:
+        self.on_overflow = on_overflow
+        self._target = target
+        self._lock_fd = lock_fd
+        self._clock = clock
+        self._heartbeat_s = heartbeat_s
+        self._on_loss = on_loss
+        self._lines = Lines(instance, worker)
+        # A slot is a token in a deque: taking and returning one is atomic and needs no lock.
+        self._slots: deque[None] = deque(repeat(None, capacity))
+        self._queue: deque[Entry | threading.Event] = deque()
+        self._unwritten: list[bytes] = []
+        self._lost = 0
+        self._loss_lock = threading.Lock()
+        self._wake = threading.Event()
+        self._reopening = False
+        self._closing = False
+        self._ended = False
+        self._announced = False
+        self._failing = False
+        self._thread = threading.Thread(target=self._run, name="decision-log", daemon=True)
+        self._destination: Destination
+
+    @property
+    def decisions_lost(self) -> int:
+        """How many decisions of this instance have no line and will get none."""
+        return self._lost
+
+    def start(self) -> None:
+        """Open the destination and start writing. Raises OSError when it cannot be opened."""
+        self._destination = open_destination(self._target, lock_fd=self._lock_fd)
+        self._thread.start()
+
+    def reserve(self) -> bool:
+        """Take a slot for one decision; false when the log is full.
+
+        A slot is given back by exactly one `write` or `release`. Who goes on without a slot calls `lost`.
+        """
+        try:
+            self._slots.pop()
+        except IndexError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Give a slot back: nothing was decided."""
+        self._slots.append(None)
+
+    def write(self, outcome: Outcome, *, ts: float, entrance: str, duration_us: int) -> None:
+        """Hand over a decision for which a slot was reserved; its line is written within a second."""
+        if self._ended:
+            self.lost()
+            return
+        queue = self._queue
+        queue.append((outcome, ts, entrance, duration_us))
+        if len(queue) == _WAKE_AT:
+            self._wake.set()
+
+    def lost(self, count: int = 1) -> None:
+        """Count decisions that get no line."""
+        if count == 0:
+            return
+        with self._loss_lock:
+            self._lost += count
+        if self._on_loss:
+            self._on_loss(count)
+
+    def reopen(self) -> None:
+        """Go on in the file that now has the path; takes effect within a tick. Safe in a signal handler."""
+        self._reopening = True
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until everything handed over so far is written or lost; false after `timeout` seconds."""
+        reached = threading.Event()
+        self._queue.append(reached)
+        self._wake.set()
+        return reached.wait(timeout)
+
+    def close(self, timeout: float) -> bool:
+        """Write what is left and the stop line; false when that took longer than `timeout` seconds."""
+        self._closing = True
+        self._wake.set()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        self._announce()
+        beat = time.monotonic() + self._heartbeat_s
+        while True:
+            self._wake.wait(min(_TICK_S, self._heartbeat_s))
+            self._wake.clear()
+            closing = self._closing
+            if self._reopening:
+                self._reopen()
+            self._drain()
+            if time.monotonic() >= beat:
+                self._heartbeat()
+                beat = time.monotonic() + self._heartbeat_s
+            if closing:
+                break
+        self._end()
+
+    def _drain(self) -> None:
+        """Write what waits now; what arrives meanwhile is for the next tick."""
+        waiting = len(self._queue)
+        while waiting > 0 and self._retry():
+            # Small batches let requests run in between; large ones keep up when every slice is contended.
+            size = min(waiting, max(_SMALLEST_BATCH, min(waiting // 4, _LARGEST_BATCH)))
+            waiting -= size
+            self._batch(size)
+
+    def _batch(self, size: int) -> None:
+        entries: list[Entry] = []
+        reached: list[threading.Event] = []
+        for _ in range(size):
+            item = self._queue.popleft()
+            if isinstance(item, threading.Event):
+                reached.append(item)
+            else:
+                entries.append(item)
+        if self._failing and self.on_overflow is OnOverflow.DROP:
+            # Until a heartbeat gets through again, rendering would be for nothing.
+            self._give_back(len(entries))
+            self.lost(len(entries))
+        elif entries:
+            self._put(entries)
+        if self._unwritten:
+            self._queue.extend(reached)
+            return
+        for event in reached:
+            event.set()
+
+    def _put(self, entries: list[Entry]) -> None:
+        before = self._lines.position
+        lines = [line for entry in entries if (line := self._rendered(entry)) is not None]
+        written = self._out(lines)
+        if self.on_overflow is OnOverflow.DENY:
+            self._unwritten = lines[written:]
+            self._give_back(len(entries) - len(self._unwritten))
+            return
+        self._give_back(len(entries))
+        if written < len(lines):
+            self._lines.position = Position(before.seq + written, before.lost)
+            self.lost(len(lines) - written)
+
+    def _rendered(self, entry: Entry) -> bytes | None:
+        try:
+            return self._lines.decision(entry)
+        except Exception:  # noqa: BLE001  # one line is lost, never the thread that writes all others
+            self.lost()
+            _app_log().exception("decision_not_rendered")
+            return None
+
+    def _retry(self) -> bool:
+        """Write what an error held back; true when nothing is held back any more."""
+        if self.on_overflow is OnOverflow.DROP:
+            return True
+        if not self._announced and not self._announce():
+            return False
+        written = self._out(self._unwritten)
+        self._unwritten = self._unwritten[written:]
+        self._give_back(written)
+        return not self._unwritten
+
+    def _give_back(self, slots: int) -> None:
+        self._slots.extend(repeat(None, slots))
+
+    def _heartbeat(self) -> None:
+        if (self._announced or self._announce()) and self._retry():
+            self._say(lambda: self._lines.heartbeat(self._clock(), self._lost))
+
+    def _announce(self) -> bool:
+        self._announced = self._say(lambda: self._lines.started(self._clock()))
+        return self._announced
+
+    def _say(self, line: Callable[[], bytes]) -> bool:
+        before = self._lines.position
+        if self._out([line()]):
+            return True
+        self._lines.position = before
+        return False
+
+    def _out(self, lines: list[bytes]) -> int:
+        if not lines:
+            return 0
+        written, error = self._destination.write(lines)
+        if error and not self._failing:
+            _app_log().error("decision_log_failing", target=self._target, error=str(error))
+        if not error and self._failing:
+            _app_log().warning("decision_log_recovered", target=self._target, decisions_lost=self._lost)
+        self._failing = error is not None
+        return written
+
+    def _reopen(self) -> None:
+        self._reopening = False
+        error = self._destination.reopen()
+        if error:
+            _app_log().error("decision_log_not_reopened", target=self._target, error=str(error))
+
+    def _end(self) -> None:
+        self._ended = True
+        self._drain()
+        seq, skipped = self._lines.position
+        self._lines.position = Position(seq - len(self._unwritten), skipped)
+        queued = sum(not isinstance(item, threading.Event) for item in self._queue)
+        self.lost(len(self._unwritten) + queued)
+        if self._announced:
+            self._say(lambda: self._lines.stopped(self._clock(), self._lost))
+        self._destination.close()
+
+
+def _app_log() -> structlog.typing.FilteringBoundLogger:
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger("extauthz.decisionlog")
+    return logger
