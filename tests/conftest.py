@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 TESTS = Path(__file__).parent
 EXCLUSIVE = {"e2e", "integration"}
 
-# A machine shared with Envoy and PostgreSQL is slow in bursts: examples have no deadline, tests have a timeout.
+# Beside Envoy and PostgreSQL a machine is slow in bursts: examples have no deadline, tests have a timeout.
 settings.register_profile("test", deadline=None, derandomize=True, database=None)
 settings.register_profile(
     "verify",

