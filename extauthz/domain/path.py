@@ -7,10 +7,11 @@ Rules, in the order they are applied (docs/security.md has the same list as a ta
 3. Raw characters are those of RFC 3986 `pchar` without `;`, and `/`.
 4. Escapes are well-formed; those of unreserved characters are decoded, once; the others keep their
    meaning and get upper-case digits (RFC 3986 6.2.2.1, 6.2.2.2). Case is kept, nothing else is folded.
-5. What remains encoded is not a slash, a backslash, a `;`, a control character, nor an escape of an escape.
+5. What remains encoded is not a slash, a backslash, a `;` or a control character.
 6. Escaped bytes are UTF-8 (RFC 3629: no overlong form, no surrogate).
-7. Segments are not empty, not dot segments, and neither begin nor end with white space; this is judged
-   on the decoded text, and with the compatibility forms of `/ \\ . ; %` read as what they fold to.
+7. Segments are not empty, not dot segments, neither begin nor end with white space, and hold nothing that
+   a second decoder would decode. This is judged on the decoded text, and with the compatibility forms of
+   `/ \\ . ; %` read as what they fold to.
 
 INVARIANT: parsing is linear, raises nothing, and `parse(parse(x).text)` is `parse(x)`.
 """
@@ -140,14 +141,12 @@ _ESCAPE_PROBLEMS: Final = {
     "5C": PathProblem.BACKSLASH,
     "3B": PathProblem.PATH_PARAMETER,
 }
-# What a second decoder would take for an escape, in the spelling of RFC 3986 or of IIS (%uXXXX).
-_ESCAPED_ESCAPE: Final = re.compile("%25(?:[0-9A-Fa-f]{2}|[uU][0-9A-Fa-f]{4})")
-
 # The rest is searched in decoded text. Unicode's compatibility folding (NFKC) and the best-fit tables of
 # Windows code pages read these characters as ASCII; a test compares them with the Unicode database.
 _C1_CONTROL: Final = re.compile("[\x80-\x9f]")
 _HEX: Final = "0-9A-Fa-f\uff10-\uff19\uff21-\uff26\uff41-\uff46"
-_FOLDED_ESCAPE: Final = re.compile(f"[%\uff05\ufe6a][{_HEX}]{{2}}")
+# What a second decoder would take for an escape, in the spelling of RFC 3986 or of IIS (%uXXXX).
+_ESCAPED_ESCAPE: Final = re.compile(f"[%\uff05\ufe6a](?:[{_HEX}]{{2}}|[uU][{_HEX}]{{4}})")
 _SLASH_LOOKALIKES: Final = "\u2044\u2100\u2101\u2105\u2106\u2215\u2216\u29f5\u29f8\u29f9\ufe68\uff0f\uff3c"
 _FOLDED_SLASH: Final = re.compile(f"[{_SLASH_LOOKALIKES}]")
 _FOLDED_SEMICOLON: Final = ";\u037e\ufe14\ufe54\uff1b"
@@ -175,8 +174,6 @@ def _canonical_text(raw: str) -> str | PathProblem:
     text = _ESCAPE.sub(_canonical_escape, raw)
     if refused := _REFUSED_ESCAPE.search(text):
         return _ESCAPE_PROBLEMS.get(refused[1], PathProblem.CONTROL_CHARACTER)
-    if _ESCAPED_ESCAPE.search(text):
-        return PathProblem.DOUBLE_ENCODING
     # No backslash and no malformed escape is left, so that Python's own \x escapes decode at C speed.
     octets = text.replace("%", "\\x").encode("ascii").decode("unicode_escape").encode("latin-1")
     try:
@@ -220,7 +217,7 @@ def _decoded_problem(decoded: str) -> PathProblem | None:
         return PathProblem.EDGE_WHITESPACE
     if _FOLDED_SLASH.search(decoded):
         return PathProblem.SLASH_LOOKALIKE
-    if _FOLDED_ESCAPE.search(decoded):
+    if _ESCAPED_ESCAPE.search(decoded):
         return PathProblem.DOUBLE_ENCODING
     if _CANONICAL_SEMICOLON in decoded:
         return PathProblem.PATH_PARAMETER

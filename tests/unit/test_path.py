@@ -1,0 +1,214 @@
+import json
+import re
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from extauthz.domain.path import (
+    MAX_PATH_LENGTH,
+    CanonicalPath,
+    PathProblem,
+    PathRejected,
+    canonical_verdict,
+    decode_segment,
+    parse_target,
+    split_query,
+)
+
+SECURITY = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
+
+
+def documented_rows(heading: str) -> list[list[str]]:
+    """The cells of the table under a heading, without its head."""
+    section = SECURITY.split(f"### {heading}\n", 1)[1].split("\n#", 1)[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("|")]
+    return rows[2:]
+
+
+REFUSED = [
+    (row[0].strip("`"), example)
+    for row in documented_rows("Paths that are refused")
+    for example in (re.findall("`([^`]+)`", row[3]) if len(row) > 3 else [])
+]
+PASSING = [
+    (row[0].strip("`"), row[1].strip("`")) for row in documented_rows("Paths that pass, and stay apart")
+]
+
+
+def rejection(raw: str) -> str | None:
+    parsed = CanonicalPath.parse(raw)
+    return parsed.reason.value if isinstance(parsed, PathRejected) else None
+
+
+def canonical(raw: str) -> CanonicalPath:
+    parsed = CanonicalPath.parse(raw)
+    assert isinstance(parsed, CanonicalPath), parsed
+    return parsed
+
+
+def test_every_reason_has_its_row_in_the_security_document() -> None:
+    documented = [row[0].strip("`") for row in documented_rows("Paths that are refused")]
+    assert sorted(documented) == sorted(problem.value for problem in PathProblem)
+
+
+def test_the_documented_tables_have_examples() -> None:
+    assert len(REFUSED) > 40
+    assert len(PASSING) > 10
+
+
+@pytest.mark.parametrize(("reason", "raw"), REFUSED)
+def test_documented_examples_are_refused_for_the_documented_reason(reason: str, raw: str) -> None:
+    assert canonical_verdict(raw.encode()) == {"rejected": reason}
+
+
+@pytest.mark.parametrize(("raw", "text"), PASSING)
+def test_documented_examples_pass_in_the_documented_form(raw: str, text: str) -> None:
+    assert canonical_verdict(raw.encode()) == {"path": text}
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        ("/", "/"),
+        ("/a", "/a"),
+        ("/a.b", "/a.b"),
+        ("/a..b/..c/d..", "/a..b/..c/d.."),
+        ("/.hidden", "/.hidden"),
+        ("/.../....", "/.../...."),
+        ("/~user", "/~user"),
+        ("/a@b:c", "/a@b:c"),
+        ("/a,b=c", "/a,b=c"),
+        ("/!$&'()*+,=:@-._~", "/!$&'()*+,=:@-._~"),
+        ("/a%2Cb", "/a%2Cb"),
+        ("/a%2cb", "/a%2Cb"),
+        ("/%41%5a%61%7A%30%39%2d%2E%5F%7e", "/AZaz09-._~"),
+        ("/%c3%a9t%c3%a9", "/%C3%A9t%C3%A9"),
+        ("/%F0%9F%92%B6", "/%F0%9F%92%B6"),
+        ("/a%20b%20c", "/a%20b%20c"),
+        ("/%7Bid%7D", "/%7Bid%7D"),
+        ("/100%25/x", "/100%25/x"),
+        ("/%25%2E", "/%25."),
+        ("/%25%25", "/%25%25"),
+        ("/%E2%80%A6", "/%E2%80%A6"),
+        ("/%E4%BD%A0%E5%A5%BD%EF%BC%9F", "/%E4%BD%A0%E5%A5%BD%EF%BC%9F"),
+        ("/a%EF%BC%9Bb", "/a%EF%BC%9Bb"),
+        ("/a%EF%BC%8Eb", "/a%EF%BC%8Eb"),
+        ("/" + "a" * (MAX_PATH_LENGTH - 1), "/" + "a" * (MAX_PATH_LENGTH - 1)),
+    ],
+)
+def test_what_every_server_reads_alike_passes(raw: str, text: str) -> None:
+    assert canonical(raw).text == text
+    assert canonical(text).text == text
+
+
+def test_segments_are_the_parts_between_the_slashes() -> None:
+    assert canonical("/").segments == ("",)
+    assert canonical("/a").segments == ("a",)
+    assert canonical("/a/").segments == ("a", "")
+    assert canonical("/a/b%2cc/%64").segments == ("a", "b%2Cc", "d")
+
+
+def test_segments_decode_once() -> None:
+    assert decode_segment("plain") == "plain"
+    assert decode_segment("a%40b%20%E2%82%AC") == "a@b €"
+    assert decode_segment("100%25") == "100%"
+    assert decode_segment("+") == "+"
+
+
+FAMILIES: dict[str, list[str]] = json.loads(
+    (Path(__file__).parents[1] / "fuzz" / "corpus" / "path.json").read_text(encoding="utf-8")
+)
+ATTACKS = [raw for family in FAMILIES.values() for raw in family]
+
+
+@pytest.mark.parametrize("raw", ATTACKS)
+def test_known_attacks_are_refused(raw: str) -> None:
+    assert rejection(raw) in {problem.value for problem in PathProblem}
+
+
+@pytest.mark.parametrize("prefix", ["/public", "/a/b/c", "/x%20y"])
+@pytest.mark.parametrize("raw", [raw for raw in ATTACKS if re.match("/[^#]", raw)])
+def test_known_attacks_are_refused_below_any_prefix(prefix: str, raw: str) -> None:
+    assert rejection(prefix + raw) is not None
+    assert rejection(prefix + raw + "/tail") is not None
+
+
+@pytest.mark.parametrize("raw", ["/" + "a" * MAX_PATH_LENGTH, "/a" * 40_000, "/a?" * 40_000, "/%61" * 20_000])
+def test_paths_beyond_the_limit_are_refused_whatever_they_hold(raw: str) -> None:
+    assert rejection(raw) == "too_long"
+
+
+def test_the_query_does_not_count_against_the_limit() -> None:
+    assert parse_target("/a?" + "q" * 40_000) == (canonical("/a"), "q" * 40_000)
+
+
+def test_the_query_is_split_off_before_anything_is_decoded() -> None:
+    assert split_query("/a") == ("/a", None)
+    assert split_query("/a?") == ("/a", "")
+    assert split_query("/a?b?c=%3F") == ("/a", "b?c=%3F")
+    assert split_query("/a%3Fb") == ("/a%3Fb", None)
+
+
+def test_a_target_is_the_canonical_path_and_the_raw_query() -> None:
+    assert parse_target("/%61?x=%2e%2E;\\ é") == (canonical("/a"), "x=%2e%2E;\\ é")
+    assert parse_target("/a") == (canonical("/a"), None)
+    assert parse_target("/..?x") == PathRejected(PathProblem.DOT_SEGMENT)
+    assert parse_target("?x") == PathRejected(PathProblem.EMPTY)
+    assert parse_target("/a?x#y") == PathRejected(PathProblem.FRAGMENT)
+
+
+def test_a_question_mark_cannot_be_smuggled_into_the_path() -> None:
+    assert rejection("/a?b") == "illegal_character"
+
+
+@pytest.mark.parametrize(
+    ("line", "verdict"),
+    [
+        (b"", {"rejected": "empty"}),
+        (b"/a\r", {"rejected": "control_character"}),
+        (b"/\xff\xfe", {"rejected": "raw_non_ascii"}),
+        (b"/a?\xff", {"path": "/a"}),
+        (b"/caf\xc3\xa9", {"rejected": "raw_non_ascii"}),
+        (b"/caf%c3%a9?x", {"path": "/caf%C3%A9"}),
+    ],
+)
+def test_every_line_of_bytes_gets_a_verdict(line: bytes, verdict: dict[str, str]) -> None:
+    assert canonical_verdict(line) == verdict
+
+
+SCALARS = [chr(code) for code in range(0x80, 0x110000) if not 0xD800 <= code <= 0xDFFF]
+
+
+def escaped(text: str) -> str:
+    return "".join(f"%{octet:02X}" for octet in text.encode())
+
+
+def test_characters_that_fold_into_separators_are_those_of_the_unicode_database() -> None:
+    folding = [char for char in SCALARS if re.search(r"[/\\]", unicodedata.normalize("NFKC", char))]
+    assert folding
+    assert {rejection("/a" + escaped(char)) for char in folding} == {"slash_lookalike"}
+
+
+def test_characters_that_fold_into_dot_segments_are_those_of_the_unicode_database() -> None:
+    folding = [char for char in SCALARS if unicodedata.normalize("NFKC", char) in {".", ".."}]
+    assert folding
+    assert {rejection(f"/{escaped(char)}/x") for char in folding} == {"dot_segment"}
+    single = [char for char in folding if unicodedata.normalize("NFKC", char) == "."]
+    assert {rejection(f"/{escaped(a)}{escaped(b)}/x") for a in single for b in single} == {"dot_segment"}
+
+
+def test_characters_that_fold_into_semicolons_cannot_hide_dot_segments() -> None:
+    folding = [char for char in SCALARS if unicodedata.normalize("NFKC", char) == ";"]
+    assert folding
+    assert {rejection(f"/..{escaped(char)}x") for char in folding} == {"dot_segment"}
+    normalising = [char for char in SCALARS if unicodedata.normalize("NFC", char) in set("/\\.;%")]
+    assert {rejection("/a" + escaped(char)) for char in normalising} == {"path_parameter"}
+
+
+def test_white_space_of_the_unicode_database_is_refused_at_the_edges_only() -> None:
+    blanks = [char for char in SCALARS if char.isspace() and unicodedata.category(char) != "Cc"]
+    assert len(blanks) > 10
+    assert {rejection(f"/{escaped(char)}a") for char in blanks} == {"edge_whitespace"}
+    assert {rejection(f"/a{escaped(char)}/b") for char in blanks} == {"edge_whitespace"}
+    assert {rejection(f"/a{escaped(char)}b") for char in blanks} == {None}
