@@ -1,1 +1,6 @@
-"""Every SQL statement, and the feed of policy changes."""
+"""Every SQL statement: migrations, the write path, reading, and the feed that sidecars follow.
+
+Documents go in and come out in the form of POLICY.md, numbers exact (`Decimal`), ids as lower-case UUID text.
+Callers hand over documents that the parser has accepted and `encoding.unstorable` found nothing in, every
+default filled in; the database checks again, and its refusals come back as values, never as exceptions.
+"""

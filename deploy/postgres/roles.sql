@@ -1,0 +1,64 @@
+-- Separate database users with least privilege. Optional: one ordinary user that owns the database works as well,
+-- row-level security holds for it too.
+--
+-- Run as a superuser or as the owner of the database, connected to that database: once before the first
+-- `extauthz migrate`, and again after every migration (it grants on what exists and can be repeated at any time).
+-- Roles get no password here: set one with \password or use certificates.
+--
+--   extauthz_owner   runs `extauthz migrate`; owns the tables
+--   extauthz_writer  the control plane: rows of the tenant it names, append to history, never the schema
+--   extauthz_reader  a sidecar: reads what a snapshot is made of, writes nothing, never sees audit events; of service
+--                    keys only what it takes to verify one (row-level security shows it unrevoked `identity` keys;
+--                    the hash of 32 random bytes cannot be turned back into the key)
+
+DO $$
+DECLARE
+    role text;
+BEGIN
+    FOREACH role IN ARRAY ARRAY['extauthz_owner', 'extauthz_writer', 'extauthz_reader'] LOOP
+        IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = role) THEN
+            EXECUTE format('CREATE ROLE %I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS', role);
+        END IF;
+    END LOOP;
+END
+$$;
+
+ALTER ROLE extauthz_reader SET default_transaction_read_only = on;
+
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+GRANT USAGE, CREATE ON SCHEMA public TO extauthz_owner;
+GRANT USAGE ON SCHEMA public TO extauthz_writer, extauthz_reader;
+
+DO $$
+DECLARE
+    permitted record;
+BEGIN
+    FOR permitted IN
+        SELECT * FROM (VALUES
+            ('schema_migrations', 'SELECT', 'SELECT'),
+            ('cluster_state', 'SELECT', 'SELECT'),
+            ('tenants', 'SELECT, INSERT, UPDATE', 'SELECT'),
+            ('tenant_hosts', 'SELECT, INSERT, DELETE', 'SELECT'),
+            ('identity_providers', 'SELECT, INSERT, UPDATE, DELETE', 'SELECT'),
+            ('resources', 'SELECT, INSERT, UPDATE, DELETE', 'SELECT'),
+            ('route_claims', 'SELECT, INSERT, DELETE', NULL),
+            ('default_roles_applied', 'SELECT, INSERT, DELETE', NULL),
+            ('role_rules', 'SELECT, INSERT, UPDATE, DELETE', 'SELECT'),
+            ('role_bindings', 'SELECT, INSERT, UPDATE, DELETE', 'SELECT'),
+            ('attribute_policies', 'SELECT, INSERT, UPDATE, DELETE', 'SELECT'),
+            ('attribute_policy_versions', 'SELECT, INSERT', NULL),
+            ('service_api_keys', 'SELECT, INSERT, UPDATE, DELETE',
+             'SELECT (tenant_id, id, name, secret_sha256, scopes, domain, expires_at, revoked_at)'),
+            ('policy_changes', 'SELECT, INSERT, DELETE', 'SELECT'),
+            ('audit_events', 'SELECT, INSERT', NULL)
+        ) AS listed (relation, writer, reader)
+        WHERE to_regclass('public.' || relation) IS NOT NULL
+    LOOP
+        EXECUTE format('REVOKE ALL ON public.%I FROM PUBLIC, extauthz_writer, extauthz_reader', permitted.relation);
+        EXECUTE format('GRANT %s ON public.%I TO extauthz_writer', permitted.writer, permitted.relation);
+        IF permitted.reader IS NOT NULL THEN
+            EXECUTE format('GRANT %s ON public.%I TO extauthz_reader', permitted.reader, permitted.relation);
+        END IF;
+    END LOOP;
+END
+$$;

@@ -1,0 +1,193 @@
+"""Attribute policies: every write leaves a version, deleting is soft, a deleted one can be restored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, cast
+from uuid import UUID
+
+from extauthz.storage import editing
+from extauthz.storage.encoding import decode_json, encode_json
+from extauthz.storage.outcome import NotFound
+from extauthz.storage.rows import MAX_PAGE, Column, Document, Page, Stored, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from datetime import datetime
+
+    from extauthz.storage.outcome import Conflict, Stale
+    from extauthz.storage.pool import Connection
+    from extauthz.storage.write import Change
+
+TABLE: Final = Table(
+    "attribute_policy",
+    "attribute_policies",
+    [
+        Column("name", "name"),
+        Column("resource", "resource"),
+        Column("actions", "actions", "names"),
+        Column("domain", "domain"),
+        Column("effect", "effect"),
+        Column("priority", "priority", "integer"),
+        Column("enabled", "enabled", "boolean"),
+        Column("mode", "mode"),
+        Column("format", "format"),
+        Column("rule_data", "rule_data", "jsonb"),
+    ],
+    marks=("by_domain_admin", "version", "deleted_at"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One state a policy has been in. `deleted`: it took no part in decisions from here on."""
+
+    version: int
+    deleted: bool
+    document: Document
+    actor: object
+    revision: int
+    created_at: datetime
+
+
+async def create(
+    change: Change, documents: Sequence[Mapping[str, object]], *, by_domain_admin: bool = False
+) -> tuple[Document, ...] | Conflict:
+    """Insert attribute policies as version 1."""
+    created = await editing.create(change, TABLE, documents, by_domain_admin=by_domain_admin)
+    if isinstance(created, tuple):
+        await _keep(change, [(document, 1) for document in created], deleted=False)
+    return created
+
+
+async def replace(
+    change: Change,
+    document: Mapping[str, object],
+    *,
+    expected_revision: int | None = None,
+    by_domain_admin: bool = False,
+) -> Stored | NotFound | Stale:
+    """Replace a policy that is not deleted; the same document again is no effect."""
+    row = TABLE.normalised(document)
+    before = await _present(change, str(row["id"]), expected_revision)
+    if not isinstance(before, Stored) or editing.same(before, row, by_domain_admin=by_domain_admin):
+        return before
+    after = await TABLE.update(
+        change.connection,
+        change.tenant,
+        row,
+        revision=change.revision,
+        by_domain_admin=by_domain_admin,
+        also=", version = version + 1",
+    )
+    await _keep(change, [(row, after.version)], deleted=False)
+    change.note("update", TABLE.kind, after.id, before=before.document, after=row)
+    return after
+
+
+async def delete(
+    change: Change, policy_id: str, *, expected_revision: int | None = None
+) -> Stored | NotFound | Stale:
+    """Delete a policy softly: no decision sees it, `restore` brings it back."""
+    before = await _present(change, policy_id, expected_revision)
+    if isinstance(before, Stored):
+        await _marked(change, before, deleted=True)
+        change.note("delete", TABLE.kind, before.id, before=before.document)
+    return before
+
+
+async def restore(
+    change: Change, policy_id: str, *, expected_revision: int | None = None
+) -> Stored | NotFound | Stale:
+    """Bring a deleted policy back as it was; one that is not deleted stays as it is."""
+    before = await editing.current(change, TABLE, policy_id, expected_revision)
+    if not isinstance(before, Stored) or before.deleted_at is None:
+        return before
+    after = await _marked(change, before, deleted=False)
+    change.note("restore", TABLE.kind, after.id, after=after.document)
+    return after
+
+
+async def get(connection: Connection, tenant: str, policy_id: UUID) -> Stored | None:
+    """Return one policy, a deleted one too (`deleted_at`)."""
+    return await TABLE.fetch(connection, tenant, policy_id)
+
+
+async def page(
+    connection: Connection,
+    tenant: str,
+    *,
+    deleted: bool = False,
+    resource: str | None = None,
+    domains: Collection[str] | None = None,
+    after: UUID | None = None,
+    limit: int = MAX_PAGE,
+) -> Page:
+    """Return the present or the deleted policies in the order of their ids."""
+    where: dict[str, object] = {f"deleted_at IS {'NOT ' if deleted else ''}NULL": None}
+    if resource is not None:
+        where["resource = {}"] = resource
+    if domains is not None:
+        where["domain = ANY({}::text[])"] = list(domains)
+    return await TABLE.page(connection, tenant, where=where, after=after, limit=limit)
+
+
+async def versions(connection: Connection, tenant: str, policy_id: UUID) -> tuple[Version, ...]:
+    """Return what the policy has been, oldest first."""
+    records = await connection.fetch(
+        "SELECT version, deleted, document::text, actor::text, revision, created_at"
+        " FROM attribute_policy_versions WHERE tenant_id = $1 AND policy_id = $2 ORDER BY version",
+        tenant,
+        policy_id,
+    )
+    return tuple(
+        Version(
+            record["version"],
+            record["deleted"],
+            cast("Document", decode_json(record["document"])),
+            decode_json(record["actor"]),
+            record["revision"],
+            record["created_at"],
+        )
+        for record in records
+    )
+
+
+async def _present(
+    change: Change, policy_id: str, expected_revision: int | None
+) -> Stored | NotFound | Stale:
+    stored = await editing.current(change, TABLE, policy_id, expected_revision)
+    if isinstance(stored, Stored) and stored.deleted_at is not None:
+        return NotFound(TABLE.kind, policy_id)
+    return stored
+
+
+async def _marked(change: Change, stored: Stored, *, deleted: bool) -> Stored:
+    record = await change.connection.fetchrow(
+        f"UPDATE attribute_policies SET deleted_at = {'now()' if deleted else 'NULL'},"  # noqa: S608
+        " version = version + 1, revision = $3, updated_at = now()"
+        f" WHERE tenant_id = $1 AND id = $2 RETURNING {TABLE.selected_with_marks}",
+        change.tenant,
+        UUID(stored.id),
+        change.revision,
+    )
+    assert record is not None, "the row was read under the tenant's lock"
+    after = TABLE.stored(record)
+    await _keep(change, [(after.document, after.version)], deleted=deleted)
+    return after
+
+
+async def _keep(change: Change, states: Sequence[tuple[Document, int | None]], *, deleted: bool) -> None:
+    await change.connection.execute(
+        "INSERT INTO attribute_policy_versions"
+        " (tenant_id, policy_id, version, deleted, document, actor, revision)"
+        " SELECT $1, r.id, r.version, $2, r.document::jsonb, $3::jsonb, $4"
+        " FROM unnest($5::uuid[], $6::integer[], $7::text[]) AS r (id, version, document)",
+        change.tenant,
+        deleted,
+        encode_json(change.actor.document()),
+        change.revision,
+        [document["id"] for document, _ in states],
+        [version for _, version in states],
+        [encode_json(document) for document, _ in states],
+    )

@@ -1,0 +1,95 @@
+"""Who changed what: events are appended with the change they tell of, and never altered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from extauthz.storage.encoding import decode_json, encode_json
+from extauthz.storage.rows import MAX_PAGE
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    import asyncpg
+
+    from extauthz.storage.pool import Connection
+    from extauthz.storage.write import Change
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """One change of one row. `before` and `after` are documents, None where the row was not there."""
+
+    id: str
+    at: datetime
+    revision: int | None
+    actor: object
+    action: str
+    kind: str
+    entity_id: str | None
+    before: object
+    after: object
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPage:
+    """Part of the trail, newest first; `next` is the id to go on after, None at the end."""
+
+    items: tuple[AuditEvent, ...]
+    next: str | None
+
+
+async def append(change: Change) -> None:
+    """Append one event for every effect of a change."""
+    effects = change.effects
+    await change.connection.execute(
+        "INSERT INTO audit_events (tenant_id, id, revision, actor, action, kind, entity_id, before, after)"
+        " SELECT $1, r.id, $2, $3::jsonb, r.action, r.kind, r.entity_id, r.before::json, r.after::json"
+        " FROM unnest($4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[])"
+        " AS r (id, action, kind, entity_id, before, after)",
+        change.tenant,
+        change.revision,
+        encode_json(change.actor.document()),
+        [change.new_id() for _ in effects],
+        [effect.action for effect in effects],
+        [effect.kind for effect in effects],
+        [effect.id for effect in effects],
+        [None if effect.before is None else encode_json(effect.before) for effect in effects],
+        [None if effect.after is None else encode_json(effect.after) for effect in effects],
+    )
+
+
+async def page(
+    connection: Connection,
+    tenant: str,
+    *,
+    entity_id: str | None = None,
+    kind: str | None = None,
+    after: UUID | None = None,
+    limit: int = MAX_PAGE,
+) -> AuditPage:
+    """Return events of a tenant, newest first."""
+    limit = max(1, min(limit, MAX_PAGE))
+    records = await connection.fetch(
+        "SELECT id::text, at, revision, actor::text, action, kind, entity_id, before::text, after::text"
+        " FROM audit_events WHERE tenant_id = $1 AND ($2::uuid IS NULL OR id < $2)"
+        " AND ($3::text IS NULL OR entity_id = $3) AND ($4::text IS NULL OR kind = $4)"
+        " ORDER BY id DESC LIMIT $5",
+        tenant,
+        after,
+        entity_id,
+        kind,
+        limit + 1,
+    )
+    items = tuple(_event(record) for record in records[:limit])
+    return AuditPage(items, items[-1].id if len(records) > limit else None)
+
+
+def _event(record: asyncpg.Record) -> AuditEvent:
+    members = dict(record)
+    for name in ("actor", "before", "after"):
+        if members[name] is not None:
+            members[name] = decode_json(members[name])
+    return AuditEvent(**members)

@@ -1,0 +1,92 @@
+"""Creating, replacing and deleting rows inside a change, the same for every kind; effects are noted here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from extauthz.storage.encoding import encode_json
+from extauthz.storage.outcome import Clash, Conflict, NotFound, Stale
+from extauthz.storage.rows import Stored
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from extauthz.storage.rows import Document, Table
+    from extauthz.storage.write import Change
+
+
+async def create(
+    change: Change, table: Table, documents: Sequence[Mapping[str, object]], *, by_domain_admin: bool = False
+) -> tuple[Document, ...] | Conflict:
+    """Insert complete documents, ids included, and return them as they are stored."""
+    rows = tuple(table.normalised(document) for document in documents)
+    stored = await table.insert(
+        change.connection, change.tenant, rows, revision=change.revision, by_domain_admin=by_domain_admin
+    )
+    if len(stored) < len(rows):
+        clashes = await table.clashes(change.connection, change.tenant, rows)
+        return clashes or _same_ids(table, rows, stored)
+    for row in rows:
+        change.note("create", table.kind, str(row["id"]), after=row)
+    return rows
+
+
+async def current(
+    change: Change, table: Table, row_id: str, expected_revision: int | None
+) -> Stored | NotFound | Stale:
+    """Return the row that is about to be changed."""
+    stored = await table.fetch(change.connection, change.tenant, UUID(row_id))
+    if stored is None:
+        return NotFound(table.kind, row_id)
+    if expected_revision is not None and expected_revision != stored.revision:
+        return Stale(table.kind, row_id, expected_revision, stored.revision)
+    return stored
+
+
+async def replace(
+    change: Change,
+    table: Table,
+    document: Mapping[str, object],
+    *,
+    expected_revision: int | None = None,
+    by_domain_admin: bool = False,
+) -> Stored | NotFound | Stale | Conflict:
+    """Store another complete document under the id of an existing one.
+
+    The same document again is no effect.
+    """
+    row = table.normalised(document)
+    before = await current(change, table, str(row["id"]), expected_revision)
+    if not isinstance(before, Stored):
+        return before
+    if same(before, row, by_domain_admin=by_domain_admin):
+        return before
+    if clashes := await table.clashes(change.connection, change.tenant, [row]):
+        return clashes
+    after = await table.update(
+        change.connection, change.tenant, row, revision=change.revision, by_domain_admin=by_domain_admin
+    )
+    change.note("update", table.kind, after.id, before=before.document, after=row)
+    return after
+
+
+async def remove(
+    change: Change, table: Table, row_id: str, *, expected_revision: int | None = None
+) -> Stored | NotFound | Stale:
+    """Delete a row and return what it was."""
+    before = await current(change, table, row_id, expected_revision)
+    if isinstance(before, Stored):
+        await table.delete(change.connection, change.tenant, [before.id])
+        change.note("delete", table.kind, before.id, before=before.document)
+    return before
+
+
+def same(stored: Stored, row: Document, *, by_domain_admin: bool) -> bool:
+    """Tell whether writing `row` would change nothing. Compared as JSON text: in Python True equals 1."""
+    return stored.by_domain_admin == by_domain_admin and encode_json(stored.document) == encode_json(row)
+
+
+def _same_ids(table: Table, rows: Sequence[Document], stored: set[str]) -> Conflict:
+    taken = [(index, str(row["id"])) for index, row in enumerate(rows) if row["id"] not in stored]
+    return Conflict(table.kind, tuple(Clash(index, row_id, "has the same id") for index, row_id in taken))

@@ -1,0 +1,132 @@
+"""What sidecars follow: heads, whole tenants, and the changes since a revision. Reads only.
+
+All functions take a connection of `pool.open_reader`. Around those that belong together put `one_moment`.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, cast
+
+from extauthz.storage import attribute_policies, resources, role_bindings, role_rules
+from extauthz.storage.encoding import decode_json
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from extauthz.storage.pool import Connection
+    from extauthz.storage.rows import Document, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """The epoch, and the revision of every tenant."""
+
+    epoch: str
+    revisions: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TenantDocuments:
+    """Everything a tenant has written, at one revision; documents in the form of POLICY.md with their ids."""
+
+    tenant: str
+    status: Literal["active", "suspended"]
+    revision: int
+    resources: list[Document]
+    role_rules: list[Document]
+    role_bindings: list[Document]
+    attribute_policies: list[Document]
+
+
+@dataclass(frozen=True, slots=True)
+class RowChange:
+    """One row written (`row` is its document) or gone (`row` is None)."""
+
+    kind: Literal["resource", "role_rule", "role_binding", "attribute_policy"]
+    id: str
+    row: Document | None
+
+
+@dataclass(frozen=True, slots=True)
+class TenantChange:
+    """What took a tenant from `predecessor` to `revision`. `rows` None: too much, reload the tenant."""
+
+    tenant: str
+    revision: int
+    predecessor: int
+    rows: tuple[RowChange, ...] | None
+
+
+@asynccontextmanager
+async def one_moment(connection: Connection) -> AsyncIterator[None]:
+    """Let all statements inside see the same moment."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        yield
+
+
+async def heads(connection: Connection) -> Heads:
+    """Return where every tenant is now; cheap enough to be asked every few seconds."""
+    records = await connection.fetch(
+        "SELECT c.epoch::text, t.tenant_id, t.revision FROM cluster_state AS c"
+        " LEFT JOIN tenants AS t ON t.deleted_at IS NULL"
+    )
+    return Heads(
+        records[0]["epoch"],
+        {record["tenant_id"]: record["revision"] for record in records if record["tenant_id"] is not None},
+    )
+
+
+async def load(connection: Connection, tenant: str) -> TenantDocuments | None:
+    """Return everything of one tenant at one moment; None: there is no such tenant."""
+    async with one_moment(connection):
+        head = await connection.fetchrow(
+            "SELECT status, revision FROM tenants WHERE tenant_id = $1 AND deleted_at IS NULL", tenant
+        )
+        if head is None:
+            return None
+        return TenantDocuments(
+            tenant,
+            head["status"],
+            head["revision"],
+            await _documents(connection, resources.TABLE, tenant),
+            await _documents(connection, role_rules.TABLE, tenant),
+            await _documents(connection, role_bindings.TABLE, tenant),
+            await _documents(connection, attribute_policies.TABLE, tenant, " AND deleted_at IS NULL"),
+        )
+
+
+async def changes_since(connection: Connection, revisions: Mapping[str, int]) -> list[TenantChange]:
+    """Return the changes after each tenant's revision, by tenant and in order.
+
+    What is older than the kept history is missing: the first change then names another predecessor.
+    """
+    records = await connection.fetch(
+        "SELECT c.tenant_id, c.revision, c.predecessor, c.changes::text FROM policy_changes AS c"
+        " JOIN unnest($1::text[], $2::bigint[]) AS seen (tenant_id, revision)"
+        " ON c.tenant_id = seen.tenant_id AND c.revision > seen.revision ORDER BY c.tenant_id, c.revision",
+        list(revisions),
+        list(revisions.values()),
+    )
+    return [
+        TenantChange(record["tenant_id"], record["revision"], record["predecessor"], _rows(record["changes"]))
+        for record in records
+    ]
+
+
+async def _documents(
+    connection: Connection, table: Table, tenant: str, condition: str = ""
+) -> list[Document]:
+    records = await connection.fetch(
+        f"SELECT {table.selected} FROM {table.name} WHERE tenant_id = $1{condition}",  # noqa: S608
+        tenant,
+    )
+    return [table.document(record) for record in records]
+
+
+def _rows(text: str | None) -> tuple[RowChange, ...] | None:
+    if text is None:
+        return None
+    entries = cast("list[dict[str, object]]", decode_json(text))
+    return tuple(RowChange(entry["kind"], entry["id"], entry.get("row")) for entry in entries)  # type: ignore[arg-type]

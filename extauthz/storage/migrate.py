@@ -1,0 +1,152 @@
+"""Applies `migrations/*.sql`: plain SQL, forward only, in order, each file in one transaction.
+
+Runners exclude each other by an advisory lock, so several may start at once. A file that was edited after it
+was applied, and a migration that this version does not know, are refused before anything is changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from extauthz.storage.write import CHANNEL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from extauthz.storage.pool import Connection
+
+_FILE_NAME: Final = re.compile(r"(\d{4})_[a-z0-9_]+\.sql", re.ASCII)
+_LOCK: Final = 0x65787461757468  # "extauth", the same for every version of this project
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file of `migrations/`."""
+
+    version: int
+    name: str
+    sql: str
+
+    @property
+    def checksum(self) -> str:
+        """Return the SHA-256 of the text, in hex."""
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationRefused:
+    """Nothing was changed, and why."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationStatus:
+    """One migration and when it was applied; None: not yet."""
+
+    name: str
+    applied_at: datetime | None
+
+
+def read_migrations(folder: Path) -> tuple[Migration, ...] | MigrationRefused:
+    """Return the migrations of a folder in order."""
+    found: list[Migration] = []
+    for file in sorted(folder.glob("*.sql")):
+        named = _FILE_NAME.fullmatch(file.name)
+        if named is None:
+            return MigrationRefused(f"{file.name!r} is not named like 0001_what_it_does.sql")
+        found.append(Migration(int(named[1]), file.name, file.read_text(encoding="utf-8")))
+    for expected, migration in enumerate(found, start=1):
+        if migration.version != expected:
+            return MigrationRefused(
+                f"migration {expected:04} is missing or there twice before {migration.name!r}"
+            )
+    return tuple(found)
+
+
+async def migrate(
+    connection: Connection, migrations: Sequence[Migration]
+) -> tuple[Migration, ...] | MigrationRefused:
+    """Bring the schema up to date; return what was applied now.
+
+    `connection` is not shared and not in a transaction.
+
+    Raises:
+        asyncpg.PostgresError: a migration failed; it left no trace, those before it stay.
+    """
+    # Waiting for another runner is no hanging statement.
+    await connection.execute("SET lock_timeout = 0; SET statement_timeout = 0")
+    await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+    try:
+        await connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_migrations (version integer PRIMARY KEY, name text NOT NULL,"
+            " sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+        pending = await _pending(connection, migrations)
+        if isinstance(pending, MigrationRefused):
+            return pending
+        for migration in pending:
+            async with connection.transaction():
+                await connection.execute(migration.sql)
+                await connection.execute(
+                    "INSERT INTO schema_migrations (version, name, sha256) VALUES ($1, $2, $3)",
+                    migration.version,
+                    migration.name,
+                    migration.checksum,
+                )
+        return pending
+    finally:
+        await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
+
+
+async def status(
+    connection: Connection, migrations: Sequence[Migration]
+) -> tuple[MigrationStatus, ...] | MigrationRefused:
+    """Return every migration with the time it was applied; changes nothing, not even in an empty database."""
+    if await connection.fetchval("SELECT to_regclass('schema_migrations') IS NULL"):
+        return tuple(MigrationStatus(migration.name, None) for migration in migrations)
+    pending = await _pending(connection, migrations)
+    if isinstance(pending, MigrationRefused):
+        return pending
+    records = await connection.fetch("SELECT version, applied_at FROM schema_migrations")
+    applied = {record["version"]: record["applied_at"] for record in records}
+    return tuple(MigrationStatus(migration.name, applied.get(migration.version)) for migration in migrations)
+
+
+async def new_epoch(connection: Connection) -> str:
+    """Begin an epoch and return its UUID: after a restore revisions start to mean something else.
+
+    Every sidecar reloads everything. Needs the owner of the schema.
+    """
+    async with connection.transaction():
+        epoch = await connection.fetchval(
+            "UPDATE cluster_state SET epoch = gen_random_uuid(), updated_at = now() RETURNING epoch::text"
+        )
+        await connection.execute("SELECT pg_notify($1, 'epoch')", CHANNEL)
+    return str(epoch)
+
+
+async def _pending(
+    connection: Connection, migrations: Sequence[Migration]
+) -> tuple[Migration, ...] | MigrationRefused:
+    known = {migration.version: migration for migration in migrations}
+    applied = await connection.fetch("SELECT version, name, sha256 FROM schema_migrations ORDER BY version")
+    for row in applied:
+        migration = known.get(row["version"])
+        if migration is None:
+            return MigrationRefused(
+                f"the database has migration {row['name']!r}, which this version of extauthz does not know;"
+                " run the newer version that applied it"
+            )
+        if migration.checksum != row["sha256"]:
+            return MigrationRefused(
+                f"{migration.name!r} differs from what was applied to the database;"
+                " restore the file and put the change into a new migration"
+            )
+    last = applied[-1]["version"] if applied else 0
+    return tuple(migration for migration in migrations if migration.version > last)

@@ -1,0 +1,107 @@
+"""What a read or write can come to besides its value. Errors of the database are turned into these here."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+import asyncpg
+
+from extauthz.domain.problem import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """One of the written documents (by its position) against a row that is already there."""
+
+    index: int
+    id: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """The write contradicts what is stored (409)."""
+
+    kind: str
+    clashes: tuple[Clash, ...]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Return the rows in the way, each once."""
+        return tuple(dict.fromkeys(clash.id for clash in self.clashes))
+
+
+@dataclass(frozen=True, slots=True)
+class NotFound:
+    """No such row in this tenant (404)."""
+
+    kind: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """The row has been written since the caller read it (412)."""
+
+    kind: str
+    id: str
+    expected: int
+    current: int
+
+
+@dataclass(frozen=True, slots=True)
+class Invalid:
+    """The database, or the caller's own check, refuses a value (422)."""
+
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseUnavailable:
+    """No answer now; asking again later can succeed (503).
+
+    After a lost connection it is unknown whether a write was stored; never is a part of it.
+    """
+
+    message: str = field(compare=False)
+
+
+Refusal = Conflict | NotFound | Stale | Invalid | DatabaseUnavailable
+
+_UNAVAILABLE: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+_NEUTRAL: Final = re.compile(r"\s+")
+
+
+def refusal_of(error: Exception) -> Refusal | None:
+    """Return what an error of the database means to the caller; None: it is a bug of ours.
+
+    asyncpg reports its own misuse and a closing pool alike as `InterfaceError`; both count as unavailable.
+    """
+    match error:
+        case asyncpg.CheckViolationError() | asyncpg.NotNullViolationError():
+            rule = error.constraint_name or error.column_name or "a constraint"
+            return Invalid((Problem("", f"the database refuses the value: {rule}"),))
+        case asyncpg.UniqueViolationError():
+            return Conflict(error.table_name or "row", ())
+        case asyncpg.DataError():
+            return Invalid((Problem("", f"the database cannot store the value: {_one_line(error)}"),))
+        case _ if isinstance(error, _UNAVAILABLE):
+            return DatabaseUnavailable(_one_line(error))
+        case _:
+            return None
+
+
+def _one_line(error: Exception) -> str:
+    return _NEUTRAL.sub(" ", str(error)).strip() or type(error).__name__

@@ -1,0 +1,221 @@
+"""Resources, the routes that lead to them, and their default roles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, cast
+
+from extauthz.compile.routes import Template
+from extauthz.domain.policy import default_action
+from extauthz.storage import editing, role_rules
+from extauthz.storage.outcome import Clash, Conflict, NotFound, Stale
+from extauthz.storage.rows import MAX_PAGE, Column, Document, Page, Stored, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from uuid import UUID
+
+    from extauthz.storage.pool import Connection
+    from extauthz.storage.write import Change
+
+TABLE: Final = Table(
+    "resource",
+    "resources",
+    [
+        Column("name", "name"),
+        Column("displayName", "display_name"),
+        Column("serviceName", "service_name"),
+        Column("defaultRoles", "default_roles", "names"),
+        Column("routes", "routes", "jsonb"),
+    ],
+    unique=("name",),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """The rules that name a resource."""
+
+    role_rules: tuple[str, ...]
+    attribute_policies: tuple[str, ...]
+
+
+async def create(
+    change: Change, documents: Sequence[Mapping[str, object]]
+) -> tuple[Document, ...] | Conflict:
+    """Insert resources with their routes; default roles of a name seen the first time ever become role rules.
+
+    A name that is taken is a conflict of kind `resource`, a route that is claimed one of kind `route`.
+    """
+    created = await editing.create(change, TABLE, documents)
+    if isinstance(created, Conflict):
+        return created
+    if conflict := await _claim_routes(change, created):
+        return conflict
+    await _apply_default_roles(change, created)
+    return created
+
+
+async def replace(
+    change: Change, document: Mapping[str, object], *, expected_revision: int | None = None
+) -> Stored | NotFound | Stale | Conflict:
+    """Replace a resource by id, its routes too; its default roles were applied when it was created."""
+    replaced = await editing.replace(change, TABLE, document, expected_revision=expected_revision)
+    if not isinstance(replaced, Stored) or replaced.revision != change.revision:
+        return replaced
+    await change.connection.execute(
+        "DELETE FROM route_claims WHERE tenant_id = $1 AND resource_id = $2::uuid", change.tenant, replaced.id
+    )
+    return await _claim_routes(change, [replaced.document]) or replaced
+
+
+async def delete(
+    change: Change, resource_id: str, *, expected_revision: int | None = None
+) -> Stored | NotFound | Stale:
+    """Delete a resource and its routes; rules that name it stay (see `references`)."""
+    return await editing.remove(change, TABLE, resource_id, expected_revision=expected_revision)
+
+
+async def get(connection: Connection, tenant: str, resource_id: UUID) -> Stored | None:
+    """Return one resource."""
+    return await TABLE.fetch(connection, tenant, resource_id)
+
+
+async def by_names(connection: Connection, tenant: str, names: Collection[str]) -> dict[str, Stored]:
+    """Return the resources that are registered under these names."""
+    records = await connection.fetch(
+        f"SELECT {TABLE.selected_with_marks} FROM resources"  # noqa: S608 - our own columns
+        " WHERE tenant_id = $1 AND name = ANY($2::text[])",
+        tenant,
+        list(names),
+    )
+    return {str(stored.document["name"]): stored for stored in map(TABLE.stored, records)}
+
+
+async def page(
+    connection: Connection,
+    tenant: str,
+    *,
+    service_name: str | None = None,
+    after: UUID | None = None,
+    limit: int = MAX_PAGE,
+) -> Page:
+    """Return resources in the order of their ids."""
+    where = {} if service_name is None else {"service_name = {}": service_name}
+    return await TABLE.page(connection, tenant, where=where, after=after, limit=limit)
+
+
+async def references(connection: Connection, tenant: str, name: str) -> References:
+    """Return the rules, deleted policies aside, that would be left without their resource."""
+    rules = await connection.fetch(
+        "SELECT id::text FROM role_rules WHERE tenant_id = $1 AND obj = $2 ORDER BY id", tenant, name
+    )
+    policies = await connection.fetch(
+        "SELECT id::text FROM attribute_policies"
+        " WHERE tenant_id = $1 AND resource = $2 AND deleted_at IS NULL ORDER BY id",
+        tenant,
+        name,
+    )
+    return References(tuple(row["id"] for row in rules), tuple(row["id"] for row in policies))
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    index: int
+    resource_id: str
+    host: str
+    shape: str
+    method: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.host, self.shape, self.method
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.host or 'any host'} {self.shape}"
+
+
+def _claims(documents: Sequence[Document]) -> list[_Claim]:
+    claims = []
+    for index, document in enumerate(documents):
+        for route in cast("Sequence[Mapping[str, object]]", document["routes"]):
+            template = Template.parse(str(route["path"]))
+            assert isinstance(template, Template), "routes are checked when their document is read"
+            shape = "".join(f"/{'{}' if part is None else part}" for part in template.segments)
+            shape += "/**" if template.covers_below else ""
+            host = str(route.get("host") or "")
+            methods = cast("Sequence[str]", route["methods"])
+            claims += [_Claim(index, str(document["id"]), host, shape, method) for method in methods]
+    return claims
+
+
+async def _claim_routes(change: Change, documents: Sequence[Document]) -> Conflict | None:
+    claims = _claims(documents)
+    if not claims:
+        return None
+    claimed = await change.connection.fetch(
+        "INSERT INTO route_claims (tenant_id, host, shape, method, resource_id)"
+        " SELECT $1, r.host, r.shape, r.method, r.resource_id"
+        " FROM unnest($2::text[], $3::text[], $4::text[], $5::uuid[]) AS r (host, shape, method, resource_id)"
+        " ON CONFLICT DO NOTHING RETURNING 1",
+        change.tenant,
+        [claim.host for claim in claims],
+        [claim.shape for claim in claims],
+        [claim.method for claim in claims],
+        [claim.resource_id for claim in claims],
+    )
+    if len(claimed) == len(claims):
+        return None
+    return Conflict("route", await _route_clashes(change, claims))
+
+
+async def _route_clashes(change: Change, claims: Sequence[_Claim]) -> tuple[Clash, ...]:
+    records = await change.connection.fetch(
+        "SELECT c.host, c.shape, c.method, c.resource_id::text AS id, s.name FROM route_claims AS c"
+        " JOIN unnest($2::text[], $3::text[], $4::text[]) AS r (host, shape, method)"
+        " ON c.host = r.host AND c.shape = r.shape AND c.method = r.method"
+        " JOIN resources AS s ON s.tenant_id = c.tenant_id AND s.id = c.resource_id WHERE c.tenant_id = $1",
+        change.tenant,
+        *zip(*(claim.key for claim in claims), strict=True),
+    )
+    holders = {(row["host"], row["shape"], row["method"]): (row["id"], row["name"]) for row in records}
+    clashes = []
+    seen: set[tuple[str, str, str]] = set()
+    for claim in claims:
+        holder, name = holders[claim.key]
+        if holder != claim.resource_id or claim.key in seen:
+            clashes.append(Clash(claim.index, holder, f"{claim} already leads to {name!r}"))
+        seen.add(claim.key)
+    return tuple(clashes)
+
+
+async def _apply_default_roles(change: Change, documents: Sequence[Document]) -> None:
+    wanted = {str(document["name"]): document for document in documents if document["defaultRoles"]}
+    if not wanted:
+        return
+    first_time = await change.connection.fetch(
+        "INSERT INTO default_roles_applied (tenant_id, resource_name, revision)"
+        " SELECT $1, name, $2 FROM unnest($3::text[]) AS r (name)"
+        " ON CONFLICT DO NOTHING RETURNING resource_name",
+        change.tenant,
+        change.revision,
+        list(wanted),
+    )
+    rules: list[Document] = [
+        {
+            "id": change.new_id(),
+            "sub": role,
+            "sub_kind": "role",
+            "dom": "*",
+            "obj": row["resource_name"],
+            "act": default_action(row["resource_name"]),
+            "effect": "allow",
+        }
+        for row in first_time
+        for role in dict.fromkeys(cast("Sequence[str]", wanted[row["resource_name"]]["defaultRoles"]))
+    ]
+    # A rule that somebody wrote before the resource came is as good.
+    stored = await role_rules.TABLE.insert(change.connection, change.tenant, rules, revision=change.revision)
+    for rule in rules:
+        if rule["id"] in stored:
+            change.note("create", role_rules.TABLE.kind, str(rule["id"]), after=rule)

@@ -1,0 +1,85 @@
+"""Role bindings: Casbin's `g` lines, inheritance between roles among them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from extauthz.storage import editing
+from extauthz.storage.rows import MAX_PAGE, Column, Page, Stored, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from uuid import UUID
+
+    from extauthz.storage.outcome import Conflict, NotFound, Stale
+    from extauthz.storage.pool import Connection
+    from extauthz.storage.rows import Document
+    from extauthz.storage.write import Change
+
+TABLE: Final = Table(
+    "role_binding",
+    "role_bindings",
+    [
+        Column("user", "member"),
+        Column("user_kind", "member_kind"),
+        Column("role", "role"),
+        Column("dom", "dom"),
+        Column("expires_at", "expires_at", "timestamptz"),
+    ],
+    unique=("member", "member_kind", "role", "dom"),
+)
+
+
+async def create(
+    change: Change, documents: Sequence[Mapping[str, object]]
+) -> tuple[Document, ...] | Conflict:
+    """Insert role bindings; the same binding twice is a conflict, whenever it expires."""
+    return await editing.create(change, TABLE, documents)
+
+
+async def replace(
+    change: Change, document: Mapping[str, object], *, expected_revision: int | None = None
+) -> Stored | NotFound | Stale | Conflict:
+    """Replace a role binding by id."""
+    return await editing.replace(change, TABLE, document, expected_revision=expected_revision)
+
+
+async def delete(
+    change: Change, binding_id: str, *, expected_revision: int | None = None
+) -> Stored | NotFound | Stale:
+    """Delete a role binding by id."""
+    return await editing.remove(change, TABLE, binding_id, expected_revision=expected_revision)
+
+
+async def get(connection: Connection, tenant: str, binding_id: UUID) -> Stored | None:
+    """Return one role binding."""
+    return await TABLE.fetch(connection, tenant, binding_id)
+
+
+async def page(
+    connection: Connection,
+    tenant: str,
+    *,
+    user: str | None = None,
+    role: str | None = None,
+    dom: str | None = None,
+    domains: Collection[str] | None = None,
+    after: UUID | None = None,
+    limit: int = MAX_PAGE,
+) -> Page:
+    """Return role bindings by id; `domains` are those a domain admin may see (None: all)."""
+    given = {"member = {}": user, "role = {}": role, "dom = {}": dom}
+    where: dict[str, object] = {condition: value for condition, value in given.items() if value is not None}
+    if domains is not None:
+        where["dom = ANY({}::text[])"] = list(domains)
+    return await TABLE.page(connection, tenant, where=where, after=after, limit=limit)
+
+
+async def inheritance(change: Change) -> tuple[Document, ...]:
+    """Return every role-to-role binding as it will be after the change: what a check for cycles needs."""
+    records = await change.connection.fetch(
+        f"SELECT {TABLE.selected} FROM role_bindings"  # noqa: S608 - our own columns
+        " WHERE tenant_id = $1 AND member_kind = 'role' ORDER BY id",
+        change.tenant,
+    )
+    return tuple(TABLE.document(record) for record in records)

@@ -1,0 +1,95 @@
+"""Role rules: Casbin's `p` lines, by id and by value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from extauthz.storage import editing
+from extauthz.storage.outcome import Clash, Conflict, NotFound
+from extauthz.storage.rows import MAX_PAGE, Column, Page, Stored, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from uuid import UUID
+
+    from extauthz.storage.outcome import Stale
+    from extauthz.storage.pool import Connection
+    from extauthz.storage.rows import Document
+    from extauthz.storage.write import Change
+
+TABLE: Final = Table(
+    "role_rule",
+    "role_rules",
+    [Column(name, name) for name in ("sub", "sub_kind", "dom", "obj", "act", "effect")],
+    unique=("sub", "sub_kind", "dom", "obj", "act", "effect"),
+    marks=("by_domain_admin",),
+)
+
+
+async def create(
+    change: Change, documents: Sequence[Mapping[str, object]], *, by_domain_admin: bool = False
+) -> tuple[Document, ...] | Conflict:
+    """Insert role rules; one that says the same as another is a conflict."""
+    return await editing.create(change, TABLE, documents, by_domain_admin=by_domain_admin)
+
+
+async def replace(
+    change: Change,
+    document: Mapping[str, object],
+    *,
+    expected_revision: int | None = None,
+    by_domain_admin: bool = False,
+) -> Stored | NotFound | Stale | Conflict:
+    """Replace a role rule by id."""
+    return await editing.replace(
+        change, TABLE, document, expected_revision=expected_revision, by_domain_admin=by_domain_admin
+    )
+
+
+async def delete(
+    change: Change, rule_id: str, *, expected_revision: int | None = None
+) -> Stored | NotFound | Stale:
+    """Delete a role rule by id."""
+    return await editing.remove(change, TABLE, rule_id, expected_revision=expected_revision)
+
+
+async def get(connection: Connection, tenant: str, rule_id: UUID) -> Stored | None:
+    """Return one role rule."""
+    return await TABLE.fetch(connection, tenant, rule_id)
+
+
+async def by_value(
+    connection: Connection, tenant: str, *, sub: str, dom: str, obj: str, act: str | None
+) -> Stored | NotFound | Conflict:
+    """Return the rule with exactly (sub, dom, obj, act), else the only one with (sub, dom, obj).
+
+    Several are a conflict that names them all.
+    """
+    where = {"sub = {}": sub, "dom = {}": dom, "obj = {}": obj}
+    found = (await TABLE.page(connection, tenant, where=where)).items
+    exact = tuple(stored for stored in found if stored.document["act"] == act)
+    meant = exact or found
+    if not meant:
+        return NotFound(TABLE.kind, f"{sub}, {dom}, {obj}" + (f", {act}" if act is not None else ""))
+    if len(meant) == 1:
+        return meant[0]
+    return Conflict(TABLE.kind, tuple(Clash(0, stored.id, "has this value too") for stored in meant))
+
+
+async def page(
+    connection: Connection,
+    tenant: str,
+    *,
+    obj: str | None = None,
+    sub: str | None = None,
+    dom: str | None = None,
+    domains: Collection[str] | None = None,
+    after: UUID | None = None,
+    limit: int = MAX_PAGE,
+) -> Page:
+    """Return role rules by id; `domains` are those a domain admin may see (None: all)."""
+    given = {"obj = {}": obj, "sub = {}": sub, "dom = {}": dom}
+    where: dict[str, object] = {condition: value for condition, value in given.items() if value is not None}
+    if domains is not None:
+        where["dom = ANY({}::text[])"] = list(domains)
+    return await TABLE.page(connection, tenant, where=where, after=after, limit=limit)

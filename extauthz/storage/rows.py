@@ -1,0 +1,298 @@
+"""How the documents of POLICY.md lie in tables: one `Table` per kind, and the SQL that all kinds share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Literal
+
+from extauthz.storage.encoding import array_literal, decode_json, encode_json
+from extauthz.storage.outcome import Clash, Conflict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from uuid import UUID
+
+    import asyncpg
+
+    from extauthz.storage.pool import Connection
+
+Document = dict[str, object]
+ColumnType = Literal["text", "integer", "boolean", "timestamptz", "names", "jsonb"]
+MAX_PAGE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One member of a document and the column that holds it."""
+
+    member: str
+    name: str
+    type: ColumnType = "text"
+
+    @property
+    def selected(self) -> str:
+        """Return the select expression, named like the member."""
+        cast = {"names": "::text[]", "jsonb": "::text"}.get(self.type, "")
+        return f'{self.name}{cast} AS "{self.member}"'
+
+    @property
+    def parameter(self) -> str:
+        """Return the SQL type the value is sent as."""
+        return "text" if self.type in {"names", "jsonb"} else self.type
+
+    @property
+    def cast(self) -> str:
+        """Return what turns the parameter into the column's type."""
+        return {"names": "::canonical_name[]", "jsonb": "::jsonb"}.get(self.type, "")
+
+    def sent(self, value: object) -> object:
+        """Return a document's value as a parameter."""
+        match self.type:
+            case "names":
+                assert isinstance(value, list | tuple)
+                return array_literal(value)
+            case "jsonb":
+                return encode_json(value)
+            case "timestamptz":
+                return None if value is None else instant(str(value))
+            case _:
+                return value
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A document with what is known of its row.
+
+    `revision` is the tenant's revision at the row's last write. `version` and `deleted_at` are of attribute
+    policies only.
+    """
+
+    document: Document
+    revision: int
+    created_at: datetime
+    updated_at: datetime
+    by_domain_admin: bool = False
+    version: int | None = None
+    deleted_at: datetime | None = None
+
+    @property
+    def id(self) -> str:
+        """Return the document's id."""
+        return str(self.document["id"])
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Part of a list; `next` is the id to go on after, None at the end."""
+
+    items: tuple[Stored, ...]
+    next: str | None
+
+
+class Table:
+    """A kind of document, its table, and the columns that make two of its documents the same."""
+
+    def __init__(
+        self,
+        kind: str,
+        name: str,
+        columns: Sequence[Column],
+        *,
+        unique: Sequence[str] = (),
+        marks: Sequence[str] = (),
+    ) -> None:
+        """Describe a table. `marks` are the columns of `Stored` that it has beyond the common ones."""
+        self.kind = kind
+        self.name = name
+        self.columns = tuple(columns)
+        self.unique = tuple(unique)
+        self.marks = tuple(marks)
+        self.has_author = "by_domain_admin" in marks
+        self.selected = ", ".join(('id::text AS "id"', *(column.selected for column in columns)))
+        self._times = tuple(column.member for column in columns if column.type == "timestamptz")
+        self._json = tuple(column.member for column in columns if column.type == "jsonb")
+        known = ("revision", "created_at", "updated_at", *marks)
+        self.selected_with_marks = ", ".join((self.selected, *(f'{mark} AS ".{mark}"' for mark in known)))
+
+    def document(self, record: asyncpg.Record) -> Document:
+        """Return the document of a record that was selected with `selected`."""
+        return self._decoded(dict(record))
+
+    def stored(self, record: asyncpg.Record) -> Stored:
+        """Return the document and its marks from a record selected with `selected_with_marks`."""
+        marks = {name[1:]: value for name, value in record.items() if name[0] == "."}
+        return Stored(
+            self._decoded({name: value for name, value in record.items() if name[0] != "."}), **marks
+        )
+
+    def normalised(self, document: Mapping[str, object]) -> Document:
+        """Return the document as it will read when it comes back from the table."""
+        members: Document = {"id": document["id"]}
+        for column in self.columns:
+            value = document.get(column.member)
+            match column.type:
+                case "jsonb":
+                    value = decode_json(encode_json(value))
+                case "names":
+                    assert isinstance(value, list | tuple)
+                    value = list(value)
+                case "timestamptz" if value is not None:
+                    value = rfc3339(instant(str(value)))
+                case _:
+                    pass
+            if value is not None or column.type != "timestamptz":
+                members[column.member] = value
+        return members
+
+    def _decoded(self, members: Document) -> Document:
+        for member in self._json:
+            members[member] = decode_json(str(members[member]))
+        for member in self._times:
+            value = members[member]
+            if isinstance(value, datetime):
+                members[member] = rfc3339(value)
+            else:
+                del members[member]
+        return members
+
+    async def fetch(self, connection: Connection, tenant: str, row_id: UUID) -> Stored | None:
+        """Return one row of the tenant."""
+        record = await connection.fetchrow(
+            f"SELECT {self.selected_with_marks} FROM {self.name} WHERE tenant_id = $1 AND id = $2",  # noqa: S608
+            tenant,
+            row_id,
+        )
+        return None if record is None else self.stored(record)
+
+    async def page(
+        self,
+        connection: Connection,
+        tenant: str,
+        *,
+        where: Mapping[str, object],
+        after: UUID | None = None,
+        limit: int = MAX_PAGE,
+    ) -> Page:
+        """Return rows in the order of their ids, which is the order of creation.
+
+        `where` maps SQL conditions holding one `{}` to its value; conditions without it ignore the value.
+        Rows written between two pages repeat none and skip none.
+        """
+        values: list[object] = [tenant]
+        conditions = ["tenant_id = $1"]
+        for condition, value in ({**where, "id > {}": after} if after else where).items():
+            if "{}" in condition:
+                values.append(value)
+            conditions.append(condition.format(f"${len(values)}"))
+        limit = max(1, min(limit, MAX_PAGE))
+        records = await connection.fetch(
+            f"SELECT {self.selected_with_marks} FROM {self.name}"  # noqa: S608
+            f" WHERE {' AND '.join(conditions)} ORDER BY id LIMIT {limit + 1}",
+            *values,
+        )
+        items = tuple(self.stored(record) for record in records[:limit])
+        return Page(items, items[-1].id if len(records) > limit else None)
+
+    async def insert(
+        self,
+        connection: Connection,
+        tenant: str,
+        documents: Sequence[Document],
+        *,
+        revision: int,
+        by_domain_admin: bool = False,
+    ) -> set[str]:
+        """Insert normalised documents and return the ids stored; what is missing clashed."""
+        author = (", by_domain_admin", f", {str(by_domain_admin).lower()}") if self.has_author else ("", "")
+        names = [column.name for column in self.columns]
+        arrays = ", ".join(
+            f"${index}::{column.parameter}[]" for index, column in enumerate(self.columns, start=4)
+        )
+        values = ", ".join(f"r.{column.name}{column.cast}" for column in self.columns)
+        records = await connection.fetch(
+            f"INSERT INTO {self.name} (tenant_id, id, revision, {', '.join(names)}{author[0]})"  # noqa: S608
+            f" SELECT $1, r.id, $2, {values}{author[1]}"
+            f" FROM unnest($3::uuid[], {arrays}) AS r (id, {', '.join(names)})"
+            " ON CONFLICT DO NOTHING RETURNING id::text",
+            tenant,
+            revision,
+            [document["id"] for document in documents],
+            *(
+                [column.sent(document.get(column.member)) for document in documents]
+                for column in self.columns
+            ),
+        )
+        return {record["id"] for record in records}
+
+    async def update(
+        self,
+        connection: Connection,
+        tenant: str,
+        document: Document,
+        *,
+        revision: int,
+        by_domain_admin: bool = False,
+        also: str = "",
+    ) -> Stored:
+        """Replace a row that the caller has seen under the tenant's lock; `also` is further SQL to set."""
+        author = f", by_domain_admin = {str(by_domain_admin).lower()}" if self.has_author else ""
+        columns = ", ".join(
+            f"{column.name} = ${index}::{column.parameter}{column.cast}"
+            for index, column in enumerate(self.columns, start=4)
+        )
+        record = await connection.fetchrow(
+            f"UPDATE {self.name} SET {columns}, revision = $2, updated_at = now(){author}{also}"  # noqa: S608
+            f" WHERE tenant_id = $1 AND id = $3 RETURNING {self.selected_with_marks}",
+            tenant,
+            revision,
+            document["id"],
+            *(column.sent(document.get(column.member)) for column in self.columns),
+        )
+        assert record is not None, "the row was read under the tenant's lock"
+        return self.stored(record)
+
+    async def delete(self, connection: Connection, tenant: str, ids: Iterable[str]) -> None:
+        """Delete rows by id."""
+        await connection.execute(
+            f"DELETE FROM {self.name} WHERE tenant_id = $1 AND id = ANY($2::uuid[])",  # noqa: S608
+            tenant,
+            list(ids),
+        )
+
+    async def clashes(
+        self, connection: Connection, tenant: str, documents: Sequence[Document]
+    ) -> Conflict | None:
+        """Return the stored rows that are the same as, but not, the given documents (`unique` columns)."""
+        if not self.unique:
+            return None
+        columns = [column for column in self.columns if column.name in self.unique]
+        arrays = ", ".join(f"${index}::{column.parameter}[]" for index, column in enumerate(columns, start=3))
+        equal = " AND ".join(f"t.{column.name} = r.{column.name}" for column in columns)
+        records = await connection.fetch(
+            "SELECT r.position, t.id::text AS id"  # noqa: S608
+            f" FROM unnest($2::uuid[], {arrays})"
+            f" WITH ORDINALITY AS r (id, {', '.join(column.name for column in columns)}, position)"
+            f" JOIN {self.name} AS t ON t.tenant_id = $1 AND {equal}"
+            " WHERE t.id <> r.id ORDER BY r.position, t.id",
+            tenant,
+            [document["id"] for document in documents],
+            *([document[column.member] for document in documents] for column in columns),
+        )
+        if not records:
+            return None
+        same = ", ".join(column.member for column in columns)
+        return Conflict(
+            self.kind,
+            tuple(Clash(record["position"] - 1, record["id"], f"has the same {same}") for record in records),
+        )
+
+
+def instant(text: str) -> datetime:
+    """Return the instant of an RFC 3339 text, cut to microseconds."""
+    return datetime.fromisoformat(text.upper()).astimezone(UTC)
+
+
+def rfc3339(moment: datetime) -> str:
+    """Return the one text we write for an instant."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

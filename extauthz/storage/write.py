@@ -1,0 +1,198 @@
+"""The write path: one transaction that changes a tenant's policies entirely or not at all.
+
+INVARIANT: the first statement takes the lock on the tenant's row by counting its revision up. Writers of a
+tenant therefore follow each other, commit order is revision order, and whatever a write reads before it
+decides (a name taken, a route claimed, a cycle of roles) cannot change until it has committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Generic, Literal, TypeVar
+
+from extauthz.storage import audit
+from extauthz.storage.encoding import encode_json
+from extauthz.storage.outcome import NotFound, Refusal, Stale, refusal_of
+from extauthz.storage.pool import tenant_transaction
+
+if TYPE_CHECKING:
+    from extauthz.storage.pool import Connection, Pool
+    from extauthz.storage.rows import Document
+
+CHANNEL: Final = "extauthz_policy"
+"""Where a commit is announced: `<tenant>:<revision>`, or `epoch` for a new one."""
+MAX_CHANGES: Final = 5_000
+MAX_CHANGES_BYTES: Final = 8 * 2**20
+"""A record beyond either holds no rows and tells its readers to reload the tenant."""
+KEPT_REVISIONS: Final = 10_000
+"""How far back changes are kept per tenant; a sidecar that was away longer reloads."""
+_SWEEP_EVERY: Final = 64
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who writes, for the audit trail. `kind` is such as `user`, `service_key`, `admin_key`."""
+
+    kind: str
+    id: str
+    domain: str | None = None
+    request_id: str | None = None
+
+    def document(self) -> dict[str, object]:
+        """Return the form stored in audit events and versions."""
+        return {"kind": self.kind, "id": self.id, "domain": self.domain, "request_id": self.request_id}
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """One row that a write changed: for the audit trail, and for sidecars (`published`)."""
+
+    action: str
+    kind: str
+    id: str
+    before: Document | None
+    after: Document | None
+    published: Literal["upsert", "delete"]
+
+
+@dataclass(slots=True)
+class Change:
+    """A write in progress; the functions of each kind (`role_rules.create`, ...) note their effects in it."""
+
+    connection: Connection
+    tenant: str
+    actor: Actor
+    revision: int
+    new_id: Callable[[], str]
+    effects: list[Effect] = field(default_factory=list)
+
+    def note(
+        self,
+        action: str,
+        kind: str,
+        row_id: str,
+        *,
+        before: Document | None = None,
+        after: Document | None = None,
+    ) -> None:
+        """Note what was done to a row; without an `after` it is gone for sidecars."""
+        published: Literal["upsert", "delete"] = "delete" if after is None else "upsert"
+        self.effects.append(Effect(action, kind, row_id, before, after, published))
+
+
+@dataclass(frozen=True, slots=True)
+class Written(Generic[_Value]):
+    """What the work returned, and the revision under which it is in effect.
+
+    `changed` is False when the work had no effect; the revision is then the tenant's present one.
+    """
+
+    value: _Value
+    revision: int
+    changed: bool
+
+
+Work = Callable[[Change], Awaitable[_Value | Refusal]]
+Validate = Callable[[Change], Awaitable[Refusal | None]]
+
+
+class _AbandonedError(Exception):
+    """Leaves the transaction with nothing stored and an outcome to return."""
+
+    def __init__(self, outcome: object) -> None:
+        self.outcome = outcome
+
+
+async def write(
+    pool: Pool,
+    tenant: str,
+    actor: Actor,
+    work: Work[_Value],
+    *,
+    new_id: Callable[[], str],
+    validate: Validate | None = None,
+    expected_revision: int | None = None,
+) -> Written[_Value] | Refusal:
+    """Run `work` as one change of the tenant.
+
+    A `Refusal` from `work` or from `validate`, which runs last and sees the effects, stores nothing; so does
+    work without effects. `new_id` makes UUIDv7 texts. `expected_revision` is the tenant's own (a row's is
+    given to the function that changes it).
+    """
+    try:
+        async with tenant_transaction(pool, tenant) as connection:
+            revision = await connection.fetchval(
+                "UPDATE tenants SET revision = revision + 1, updated_at = now()"
+                " WHERE tenant_id = $1 AND deleted_at IS NULL RETURNING revision",
+                tenant,
+            )
+            if revision is None:
+                return NotFound("tenant", tenant)
+            if expected_revision is not None and expected_revision != revision - 1:
+                raise _AbandonedError(Stale("tenant", tenant, expected_revision, revision - 1))
+            change = Change(connection, tenant, actor, revision, new_id)
+            value = await work(change)
+            if isinstance(value, Refusal):
+                raise _AbandonedError(value)
+            if not change.effects:
+                raise _AbandonedError(Written(value, revision - 1, changed=False))
+            refusal = await validate(change) if validate is not None else None
+            if refusal is not None:
+                raise _AbandonedError(refusal)
+            await _record(change)
+        return Written(value, revision, changed=True)
+    except _AbandonedError as abandoned:
+        return abandoned.outcome  # type: ignore[return-value]  # only raised above
+    except Exception as error:
+        refusal = refusal_of(error)
+        if refusal is None:
+            raise
+        return refusal
+
+
+async def read(pool: Pool, tenant: str, work: Callable[[Connection], Awaitable[_Value]]) -> _Value | Refusal:
+    """Run `work` on a connection that sees one moment of one tenant and cannot write."""
+    try:
+        async with tenant_transaction(pool, tenant, read_only=True) as connection:
+            return await work(connection)
+    except Exception as error:
+        refusal = refusal_of(error)
+        if refusal is None:
+            raise
+        return refusal
+
+
+async def _record(change: Change) -> None:
+    connection = change.connection
+    await connection.execute(
+        "INSERT INTO policy_changes (tenant_id, revision, predecessor, changes)"
+        " VALUES ($1, $2, $3, $4::json)",
+        change.tenant,
+        change.revision,
+        change.revision - 1,
+        _published(change.effects),
+    )
+    if change.revision % _SWEEP_EVERY == 0:
+        await connection.execute(
+            "DELETE FROM policy_changes WHERE tenant_id = $1 AND revision <= $2",
+            change.tenant,
+            change.revision - KEPT_REVISIONS,
+        )
+    await audit.append(change)
+    await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, f"{change.tenant}:{change.revision}")
+
+
+def _published(effects: list[Effect]) -> str | None:
+    if len(effects) > MAX_CHANGES:
+        return None
+    text = encode_json(
+        [
+            {"op": effect.published, "kind": effect.kind, "id": effect.id}
+            | ({"row": effect.after} if effect.published == "upsert" else {})
+            for effect in effects
+        ]
+    )
+    return text if len(text) <= MAX_CHANGES_BYTES else None

@@ -1,0 +1,131 @@
+"""The migration runner on real PostgreSQL."""
+
+import asyncio
+import dataclasses
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from extauthz.shipped import shipped
+from extauthz.storage import feed
+from extauthz.storage.migrate import (
+    Migration,
+    MigrationRefused,
+    migrate,
+    new_epoch,
+    read_migrations,
+    status,
+)
+from extauthz.storage.pool import connect, open_reader
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from extauthz.storage.pool import Connection
+    from tests.integration.conftest import Database
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def connected(database: "Database") -> "AsyncIterator[Connection]":
+    connection = await connect(database.address)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+def ours() -> tuple[Migration, ...]:
+    migrations = read_migrations(shipped("migrations"))
+    assert isinstance(migrations, tuple)
+    return migrations
+
+
+async def test_an_ordinary_user_migrates_an_empty_database_once(empty_database: "Database") -> None:
+    async with connected(empty_database) as connection:
+        before = await status(connection, ours())
+        assert isinstance(before, tuple)
+        assert [entry.applied_at for entry in before] == [None] * len(ours())
+        assert await migrate(connection, ours()) == ours()
+        assert await migrate(connection, ours()) == ()
+        after = await status(connection, ours())
+        assert isinstance(after, tuple)
+        assert all(entry.applied_at is not None for entry in after)
+
+
+async def test_status_changes_nothing(empty_database: "Database") -> None:
+    async with connected(empty_database) as connection:
+        await status(connection, ours())
+        assert await connection.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0
+
+
+async def test_concurrent_runners_apply_each_migration_once(empty_database: "Database") -> None:
+    async def run() -> tuple[Migration, ...] | MigrationRefused:
+        async with connected(empty_database) as connection:
+            return await migrate(connection, ours())
+
+    outcomes = await asyncio.gather(*(run() for _ in range(5)))
+    assert sorted(len(outcome) if isinstance(outcome, tuple) else -1 for outcome in outcomes) == [
+        0, 0, 0, 0, len(ours())
+    ]  # fmt: skip
+
+
+async def test_an_edited_migration_is_refused(database: "Database") -> None:
+    edited = (dataclasses.replace(ours()[0], sql=ours()[0].sql + "-- edited"), *ours()[1:])
+    async with connected(database) as connection:
+        for outcome in (await migrate(connection, edited), await status(connection, edited)):
+            assert isinstance(outcome, MigrationRefused)
+            assert ours()[0].name in outcome.message
+            assert "\n" not in outcome.message
+
+
+async def test_a_newer_database_is_refused(database: "Database") -> None:
+    async with connected(database) as connection:
+        outcome = await migrate(connection, ours()[:-1])
+        assert isinstance(outcome, MigrationRefused)
+        assert ours()[-1].name in outcome.message
+
+
+async def test_a_failing_migration_leaves_no_trace(
+    empty_database: "Database",
+) -> None:
+    broken = (
+        Migration(1, "0001_good.sql", "CREATE TABLE good (a int)"),
+        Migration(2, "0002_bad.sql", "CREATE TABLE half (a int); SELECT 1 / 0"),
+    )
+    async with connected(empty_database) as connection:
+        with pytest.raises(asyncpg.DivisionByZeroError):
+            await migrate(connection, broken)
+        after = await status(connection, broken)
+        assert isinstance(after, tuple)
+        assert [entry.applied_at is not None for entry in after] == [True, False]
+        assert await connection.fetchval("SELECT to_regclass('half') IS NULL")
+        mended = (broken[0], Migration(2, "0002_good.sql", "CREATE TABLE half (a int)"))
+        assert await migrate(connection, mended) == mended[1:]
+
+
+async def test_a_new_epoch_is_announced_and_read(database: "Database") -> None:
+    reader = await open_reader(database.address)
+    announced: asyncio.Queue[str] = asyncio.Queue()
+    await reader.add_listener("extauthz_policy", lambda *arguments: announced.put_nowait(str(arguments[3])))
+    before = (await feed.heads(reader)).epoch
+    async with connected(database) as connection:
+        epoch = await new_epoch(connection)
+    assert await asyncio.wait_for(announced.get(), 5) == "epoch"
+    assert (await feed.heads(reader)).epoch == epoch != before
+    await reader.close()
+
+
+def test_files_must_be_named_and_numbered(tmp_path: Path) -> None:
+    (tmp_path / "0001_first.sql").write_text("SELECT 1")
+    assert isinstance(read_migrations(tmp_path), tuple)
+    (tmp_path / "0003_third.sql").write_text("SELECT 1")
+    refused = read_migrations(tmp_path)
+    assert isinstance(refused, MigrationRefused)
+    assert "0002" in refused.message
+    (tmp_path / "misc.sql").write_text("SELECT 1")
+    assert isinstance(read_migrations(tmp_path), MigrationRefused)
