@@ -1,0 +1,247 @@
+"""Who asks: the credentials of a request, judged (DESIGN, "Who is asking").
+
+Exactly one credential: a bearer token of a registered issuer, or a service key. Two are a conflict, none is
+nobody, and one that cannot be proven good is refused whatever the rules say.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from extauthz.decide.claims import ClaimProblem, freeze_claims, token_domain, token_roles
+from extauthz.decide.jwks import VerificationKey
+from extauthz.decide.keyring import IssuerConfig, IssuerKeys, KeyRing
+from extauthz.decide.token import (
+    MAX_LEEWAY,
+    MAX_TOKEN_BYTES,
+    NO_KEY,
+    RegisteredClaims,
+    Rejected,
+    UnverifiedToken,
+    choose_key,
+    judge_claims,
+    read_payload,
+    read_registered,
+    read_token,
+    valid_from,
+)
+from extauthz.decide.verified_tokens import VerifiedTokens
+from extauthz.domain.principal import Authentication, Principal, PrincipalKind
+from extauthz.domain.reasons import Reason
+
+__all__ = [
+    "IssuerConfig",
+    "IssuerKeys",
+    "KeyRing",
+    "NeedsKey",
+    "Rejected",
+    "ServiceKeys",
+    "TokenPolicy",
+    "VerifiedTokens",
+    "identify",
+    "no_service_keys",
+]
+
+ServiceKeys = Callable[[str], Principal | None]
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsKey:
+    """The token cannot be judged before the issuer's keys are fetched, and that may be done now."""
+
+    issuer: str
+    kid: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPolicy:
+    """What the operator demands of every token. `leeway` and `max_lifetime` (None: unlimited) are seconds.
+
+    Raises:
+        ValueError: a leeway outside of 0 to 30 seconds.
+    """
+
+    oidc_enabled: bool = True
+    leeway: float = 0.0
+    max_bytes: int = MAX_TOKEN_BYTES
+    max_lifetime: float | None = None
+
+    def __post_init__(self) -> None:
+        # RFC 7519 4.1.4: "some small leeway"; written so that NaN is refused too.
+        if not 0.0 <= self.leeway <= MAX_LEEWAY:
+            raise ValueError(f"leeway is {self.leeway!r}; use 0 to {MAX_LEEWAY:g} seconds")
+
+
+def no_service_keys(_presented: str) -> Principal | None:
+    """Know no service key at all."""
+    return None
+
+
+def identify(
+    *,
+    authorization: str | None,
+    authorization_repeated: bool,
+    service_key: str | None,
+    service_key_repeated: bool,
+    ring: KeyRing,
+    service_keys: ServiceKeys,
+    cache: VerifiedTokens,
+    now: float,
+    policy: TokenPolicy,
+) -> Principal | Rejected | NeedsKey | None:
+    """Judge the credentials of one request; None when it carries none.
+
+    `authorization` and `service_key` are raw header values, `service_keys` finds the principal of a valid
+    key, `now` is POSIX seconds.
+    """
+    # Most requests carry one token, and have carried it before.
+    if authorization is not None and service_key is None and not authorization_repeated:
+        if not policy.oidc_enabled:
+            return None
+        # RFC 6750 2.1, RFC 9110 11.1: the scheme is compared without case.
+        if authorization[:7].lower() == "bearer ":
+            compact = authorization[7:]
+            # Before anything looks at all of it, the look-up included.
+            if len(compact) > policy.max_bytes:
+                return Rejected(Reason.TOKEN_MALFORMED, f"longer than {policy.max_bytes} bytes")
+            principal = cache.find(compact, ring, now, policy.leeway)
+            if principal is not None:
+                return principal
+            return _judge_token(compact.lstrip(" "), ring=ring, cache=cache, now=now, policy=policy)
+        return Rejected(Reason.TOKEN_MALFORMED, "the Authorization scheme is not Bearer")
+
+    bears_token = policy.oidc_enabled and (authorization is not None or authorization_repeated)
+    bears_key = service_key is not None or service_key_repeated
+    if bears_token and bears_key:
+        return Rejected(Reason.CREDENTIALS_CONFLICT, "both a token and a service key")
+    if bears_token:
+        # RFC 9110 5.3, 11.6.2: not a list, so it may occur only once.
+        return Rejected(Reason.TOKEN_MALFORMED, "several Authorization headers")
+    if bears_key:
+        return _judge_service_key(service_key, repeated=service_key_repeated, service_keys=service_keys)
+    return None
+
+
+def _judge_service_key(
+    service_key: str | None, *, repeated: bool, service_keys: ServiceKeys
+) -> Principal | Rejected:
+    if repeated or not service_key:
+        return Rejected(Reason.API_KEY_INVALID, "not exactly one service key")
+    principal = service_keys(service_key)
+    return principal if principal is not None else Rejected(Reason.API_KEY_INVALID, "unknown service key")
+
+
+def _judge_token(
+    compact: str, *, ring: KeyRing, cache: VerifiedTokens, now: float, policy: TokenPolicy
+) -> Principal | Rejected | NeedsKey:
+    # Compact tokens are ASCII (RFC 7515 7.1). A comma is not in the alphabet, so a joined header ends here.
+    if not compact.isascii():
+        return Rejected(Reason.TOKEN_MALFORMED, "not ASCII")
+    token = read_token(compact.encode("ascii"), max_bytes=policy.max_bytes)
+    if isinstance(token, Rejected):
+        return token
+    claims = read_payload(token)
+    if isinstance(claims, Rejected):
+        return claims
+
+    # RFC 8725 3.8: the issuer selects the keys, and only its own may verify the token.
+    issuer = claims.get("iss")
+    if not isinstance(issuer, str) or not issuer:
+        return Rejected(Reason.TOKEN_CLAIMS_INVALID, "iss is not a non-empty string")
+    issuer_keys = ring.issuers.get(issuer)
+    if issuer_keys is None:
+        return Rejected(Reason.TOKEN_UNKNOWN_ISSUER, "iss is not registered")
+    keys = issuer_keys.keys_at(now)
+    key = choose_key(token, keys) if keys is not None else NO_KEY
+    if isinstance(key, Rejected):
+        return key
+    if key is NO_KEY:
+        # Not worth a fetch when it would be refused with any key.
+        unproven = _judge_registered(claims, issuer_keys.config, now=now, policy=policy)
+        if isinstance(unproven, Rejected):
+            return unproven
+        return _judge_missing_key(token, issuer_keys, unproven.issued_at, now=now, leeway=policy.leeway)
+
+    # RFC 7519 7.2: first the signature, then what was signed.
+    if not key.verifies(token.signing_input, token.signature):
+        return Rejected(Reason.TOKEN_BAD_SIGNATURE, "the signature does not verify")
+    registered = _judge_registered(claims, issuer_keys.config, now=now, policy=policy)
+    if isinstance(registered, Rejected):
+        return registered
+    principal = _principal(claims, registered, issuer_keys.config)
+    if isinstance(principal, ClaimProblem):
+        return Rejected(Reason.TOKEN_CLAIMS_INVALID, principal.problem)
+    _remember(cache, compact, principal, registered, key, issuer_keys)
+    return principal
+
+
+def _judge_registered(
+    claims: dict[str, object], config: IssuerConfig, *, now: float, policy: TokenPolicy
+) -> RegisteredClaims | Rejected:
+    registered = read_registered(claims)
+    if isinstance(registered, Rejected):
+        return registered
+    refused = judge_claims(
+        registered,
+        audiences=config.audiences,
+        now=now,
+        leeway=policy.leeway,
+        max_lifetime=policy.max_lifetime,
+    )
+    return registered if refused is None else refused
+
+
+def _judge_missing_key(
+    token: UnverifiedToken, issuer_keys: IssuerKeys, issued_at: float | None, *, now: float, leeway: float
+) -> Rejected | NeedsKey:
+    if issuer_keys.may_fetch(now):
+        return NeedsKey(issuer_keys.config.issuer, token.kid)
+    # The ring itself is the memory of unknown kids: the keys that a fetch found are proof of all those that
+    # it did not find, for every token issued before it. For a younger one the key may be younger too.
+    fetched_at = issuer_keys.fetched_at
+    lacked = (
+        issuer_keys.keys_at(now) is not None
+        and fetched_at is not None
+        and issued_at is not None
+        and fetched_at > issued_at - leeway
+    )
+    if lacked:
+        return Rejected(Reason.TOKEN_UNKNOWN_KEY, "the issuer has no such key")
+    return Rejected(Reason.KEYS_UNAVAILABLE, "the issuer's keys could not be fetched")
+
+
+def _principal(
+    claims: dict[str, object], registered: RegisteredClaims, config: IssuerConfig
+) -> Principal | ClaimProblem:
+    roles = token_roles(claims, config.roles_claim, excluded=config.excluded_roles)
+    if isinstance(roles, ClaimProblem):
+        return roles
+    domain = token_domain(claims, config.domain_claim)
+    if isinstance(domain, ClaimProblem):
+        return domain
+    return Principal(
+        kind=PrincipalKind.USER,
+        id=registered.subject,
+        tenant=config.tenant,
+        domain=domain,
+        roles=roles,
+        authentication=Authentication.JWT,
+        claims=freeze_claims(claims),
+    )
+
+
+def _remember(
+    cache: VerifiedTokens,
+    compact: str,
+    principal: Principal,
+    registered: RegisteredClaims,
+    key: VerificationKey,
+    issuer_keys: IssuerKeys,
+) -> None:
+    cache.remember(
+        compact,
+        principal,
+        key=key,
+        issuer_keys=issuer_keys,
+        valid_from=valid_from(registered),
+        expires_at=registered.expires_at,
+    )

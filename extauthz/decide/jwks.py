@@ -1,0 +1,218 @@
+"""Key sets of identity providers (RFC 7517), reduced to the keys that may verify a token.
+
+A key that we cannot use is ignored and named in `KeySet.ignored`, never a reason to refuse the set
+(RFC 7517 5). A set that could mean two things is refused as a whole.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt import PyJWK
+from jwt.algorithms import Algorithm, get_default_algorithms
+from jwt.exceptions import PyJWTError
+
+from extauthz.decide.base64url import decode_base64url
+from extauthz.decide.strict_json import JsonRejected, read_object
+
+ALGORITHMS: Final = frozenset({"RS256", "ES256"})
+MAX_KEYS: Final = 256
+
+# RFC 7518 3.3: a key of 2048 bits or larger MUST be used. The upper bounds limit what one check can cost.
+_MIN_RSA_BITS: Final = 2048
+_MAX_RSA_BITS: Final = 16384
+_MAX_RSA_EXPONENT_BITS: Final = 64
+# RFC 7518 6.2.1.2, 6.2.1.3: the full size of a coordinate, 32 octets for P-256.
+_P256_COORDINATE_BYTES: Final = 32
+
+_VERIFIERS: Final[Mapping[str, Algorithm]] = {
+    name: algorithm for name, algorithm in get_default_algorithms().items() if name in ALGORITHMS
+}
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationKey:
+    """A public key that verifies signatures of exactly one algorithm (RFC 8725 3.1).
+
+    Two keys are equal when kid, algorithm and key material (the DER of the public key) are.
+    """
+
+    kid: str | None
+    algorithm: str
+    material: bytes
+    _public_key: RSAPublicKey | EllipticCurvePublicKey = field(repr=False, compare=False)
+
+    def verifies(self, signing_input: bytes, signature: bytes) -> bool:
+        """Whether `signature` is this key's over `signing_input` (RFC 7515 5.2, step 8).
+
+        RSASSA-PKCS1-v1_5 with SHA-256 (RFC 7518 3.3) or ECDSA P-256 with SHA-256, as the 64 octets R || S
+        (RFC 7518 3.4). Of an ECDSA signature (R, S) its twin (R, -S) is as good: never take a signature
+        for the identity of a token.
+        """
+        return _VERIFIERS[self.algorithm].verify(signing_input, self._public_key, signature)
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoredKey:
+    """A member of the set that cannot verify a token, and why."""
+
+    kid: str | None
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeySet:
+    """The usable keys of one issuer. It may be empty: then it verifies nothing."""
+
+    keys: tuple[VerificationKey, ...] = ()
+    ignored: tuple[IgnoredKey, ...] = field(default=(), compare=False)
+    _by_kid: Mapping[str, VerificationKey] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        by_kid = {key.kid: key for key in self.keys if key.kid is not None}
+        object.__setattr__(self, "_by_kid", MappingProxyType(by_kid))
+
+    def named(self, kid: str) -> VerificationKey | None:
+        """Return the key with this kid; kids are compared exactly (RFC 7517 4.5)."""
+        return self._by_kid.get(kid)
+
+    def fitting(self, algorithm: str) -> tuple[VerificationKey, ...]:
+        """Return the keys that a token of this algorithm without a kid could mean."""
+        return tuple(key for key in self.keys if key.algorithm == algorithm)
+
+
+@dataclass(frozen=True, slots=True)
+class JwksRejected:
+    """Why a document is no key set to rely on; safe to log, it never quotes the document."""
+
+    problem: str
+
+
+def parse_jwks(document: bytes, *, accept_private: bool = False) -> KeySet | JwksRejected:
+    """Read a JWK Set.
+
+    A key whose private half stands beside it is ignored: what is published, anyone can sign with. A local
+    file is not published; there `accept_private` takes the public half.
+    """
+    members = read_object(document)
+    if isinstance(members, JsonRejected):
+        return JwksRejected(members.problem)
+    # RFC 7517 5.1: `keys` MUST be present, an array.
+    entries = members.get("keys")
+    if not isinstance(entries, list):
+        return JwksRejected("no list of `keys`")
+    if len(entries) > MAX_KEYS:
+        return JwksRejected(f"more than {MAX_KEYS} keys")
+
+    keys: list[VerificationKey] = []
+    ignored: list[IgnoredKey] = []
+    for entry in entries:
+        key = _read_key(entry, accept_private=accept_private)
+        if isinstance(key, IgnoredKey):
+            ignored.append(key)
+        else:
+            keys.append(key)
+
+    # RFC 7517 4.5 wants distinct kids; with two usable keys of one name nobody can say which one is meant.
+    kids = [key.kid for key in keys if key.kid is not None]
+    if len(set(kids)) != len(kids):
+        return JwksRejected("two usable keys with one kid")
+    return KeySet(tuple(keys), tuple(ignored))
+
+
+def _read_key(entry: object, *, accept_private: bool) -> VerificationKey | IgnoredKey:
+    if not isinstance(entry, dict):
+        return IgnoredKey(None, "not an object")
+    kid = entry.get("kid")
+    # RFC 7517 4.5: when used with JWS, the kid is a string.
+    if kid is not None and not isinstance(kid, str):
+        return IgnoredKey(None, "kid is not a string")
+    # RFC 7517 9.2, RFC 7518 6.2.2 and 6.3.2: `d` is the private half.
+    if "d" in entry and not accept_private:
+        return IgnoredKey(kid, "its private half is published")
+    problem = _purpose_problem(entry)
+    if problem is not None:
+        return IgnoredKey(kid, problem)
+    match entry.get("kty"):
+        case "RSA":
+            algorithm = "RS256"
+            material = _rsa_members(entry)
+        case "EC":
+            algorithm = "ES256"
+            material = _p256_members(entry)
+        case _:
+            # RFC 7517 4.1; symmetric (`oct`) keys end here, so no public value is ever an HMAC secret.
+            return IgnoredKey(kid, "kty is neither RSA nor EC")
+    if isinstance(material, str):
+        return IgnoredKey(kid, material)
+    # RFC 7517 4.4, RFC 8725 3.1: a key is used with one algorithm, the one it names.
+    if entry.get("alg", algorithm) != algorithm:
+        return IgnoredKey(kid, f"alg is not {algorithm}")
+    return _build(kid, algorithm, material)
+
+
+def _purpose_problem(entry: Mapping[str, object]) -> str | None:
+    # RFC 7517 4.2: `use`, when there, must say signature.
+    if entry.get("use", "sig") != "sig":
+        return "use is not sig"
+    # RFC 7517 4.3: `key_ops`, when there, is an array without duplicates that must allow verifying.
+    operations = entry.get("key_ops", ["verify"])
+    if not isinstance(operations, list) or not all(isinstance(name, str) for name in operations):
+        return "key_ops is not a list of strings"
+    if len(set(operations)) != len(operations):
+        return "key_ops names an operation twice"
+    if "verify" not in operations:
+        return "key_ops does not allow verify"
+    return None
+
+
+def _rsa_members(entry: Mapping[str, object]) -> dict[str, str] | str:
+    # RFC 7518 6.3.1: `n` and `e`, Base64urlUInt.
+    n, e = entry.get("n"), entry.get("e")
+    if not isinstance(n, str) or not isinstance(e, str):
+        return "n or e is missing"
+    modulus, exponent = _unsigned(n), _unsigned(e)
+    if modulus is None or exponent is None:
+        return "n or e is not base64url"
+    if modulus.bit_length() < _MIN_RSA_BITS:
+        return f"an RSA key of fewer than {_MIN_RSA_BITS} bits"
+    if modulus.bit_length() > _MAX_RSA_BITS or exponent.bit_length() > _MAX_RSA_EXPONENT_BITS:
+        return "an RSA key too large to use"
+    if modulus % 2 == 0 or exponent % 2 == 0 or exponent < 3:
+        return "not an RSA key"
+    return {"kty": "RSA", "n": n, "e": e}
+
+
+def _p256_members(entry: Mapping[str, object]) -> dict[str, str] | str:
+    # RFC 7518 6.2.1: `crv`, `x`, `y`; ES256 is P-256 only (RFC 7518 3.4).
+    if entry.get("crv") != "P-256":
+        return "crv is not P-256"
+    x, y = entry.get("x"), entry.get("y")
+    if not isinstance(x, str) or not isinstance(y, str):
+        return "x or y is missing"
+    for coordinate in (decode_base64url(x.encode()), decode_base64url(y.encode())):
+        if coordinate is None or len(coordinate) != _P256_COORDINATE_BYTES:
+            return "x or y is not 32 octets in base64url"
+    return {"kty": "EC", "crv": "P-256", "x": x, "y": y}
+
+
+def _unsigned(text: str) -> int | None:
+    octets = decode_base64url(text.encode())
+    return None if octets is None else int.from_bytes(octets, "big")
+
+
+def _build(kid: str | None, algorithm: str, members: dict[str, str]) -> VerificationKey | IgnoredKey:
+    try:
+        # Public members only. RFC 8725 3.4: that the point is on the curve is checked here.
+        public_key = PyJWK(members, algorithm).key
+    except (PyJWTError, ValueError, UnsupportedAlgorithm):
+        return IgnoredKey(kid, "not a valid public key")
+    if not isinstance(public_key, RSAPublicKey | EllipticCurvePublicKey):
+        return IgnoredKey(kid, "not a public key")
+    material = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return VerificationKey(kid, algorithm, material, public_key)

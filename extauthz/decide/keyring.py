@@ -1,0 +1,69 @@
+"""The keys of every registered issuer at one moment: immutable, replaced as a whole.
+
+INVARIANT: a key is only ever reached through its issuer, so it cannot verify for another one (RFC 8725 3.8).
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, Self
+
+from extauthz.decide.jwks import KeySet
+
+# No cool-down is ever set further ahead; one that seems to be is a clock that was put back.
+LONGEST_COOL_DOWN: Final = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerConfig:
+    """How an issuer was registered: whose tokens it signs and where they say what.
+
+    `audiences` None accepts every audience (written out by the operator as `any`). The claims are paths in
+    dot notation.
+    """
+
+    issuer: str
+    tenant: str
+    audiences: tuple[str, ...] | None
+    roles_claim: str
+    domain_claim: str
+    admin_domain_claim: str
+    excluded_roles: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerKeys:
+    """What is known of an issuer's keys. Times are POSIX seconds.
+
+    `keys` is None until a fetch succeeded; `fetched_at` is when the last successful fetch was *begun*, so a
+    key published later may be missing. A token may cause a fetch from `fetch_allowed_at` on. From
+    `usable_until` on the keys are too old to prove anything, whoever refreshes them or fails to.
+    """
+
+    config: IssuerConfig
+    keys: KeySet | None = None
+    fetched_at: float | None = None
+    fetch_allowed_at: float = 0.0
+    usable_until: float = math.inf
+
+    def keys_at(self, now: float) -> KeySet | None:
+        """Return the keys that may verify now."""
+        return self.keys if now < self.usable_until else None
+
+    def may_fetch(self, now: float) -> bool:
+        """Whether the cool-down is over; a clock that was put back does not prolong it."""
+        wait = self.fetch_allowed_at - now
+        return wait <= 0 or wait > LONGEST_COOL_DOWN
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRing:
+    """All issuers whose tokens are accepted, by their exact `iss`."""
+
+    issuers: Mapping[str, IssuerKeys] = field(default_factory=lambda: MappingProxyType({}))
+
+    @classmethod
+    def of(cls, issuers: Iterable[IssuerKeys]) -> Self:
+        """Build a ring; of several with one issuer the last counts."""
+        return cls(MappingProxyType({keys.config.issuer: keys for keys in issuers}))

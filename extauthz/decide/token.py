@@ -1,0 +1,237 @@
+"""Compact JSON Web Tokens (RFC 7515, RFC 7519) under the rules of RFC 8725, judged one step at a time.
+
+`read_token` is the only reader: whatever it returns has one meaning, but nothing of it is proven yet.
+`choose_key` says which key has to have signed it, `VerificationKey.verifies` whether it did, and
+`judge_claims` whether what it says holds now and for us. Refusals are values; no input raises.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum
+from typing import Final
+
+from extauthz.decide.base64url import decode_base64url
+from extauthz.decide.jwks import ALGORITHMS, KeySet, VerificationKey
+from extauthz.decide.strict_json import JsonRejected, read_object
+from extauthz.domain.names import name_problem
+from extauthz.domain.reasons import Reason
+
+MAX_TOKEN_BYTES: Final = 16384
+MAX_LEEWAY: Final = 30.0
+
+# RFC 8725 3.11: a token of another kind (logout+jwt, dpop+jwt, ...) proves nothing here.
+_TYPES: Final = frozenset({"jwt", "at+jwt", "application/at+jwt"})
+# 9999-12-31T23:59:59Z; whatever lies outside is not a date anybody meant.
+_LATEST_DATE: Final = 253402300799
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A credential that is not good, or cannot be judged now. `detail` is safe to log."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedToken:
+    """A well-formed token. Nothing in it may be believed before its signature was verified."""
+
+    algorithm: str
+    kid: str | None
+    payload: bytes
+    signing_input: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredClaims:
+    """The registered claims of RFC 7519 4.1 in their types; times are POSIX seconds.
+
+    `audiences` is None when the token names none.
+    """
+
+    issuer: str
+    subject: str
+    audiences: tuple[str, ...] | None
+    expires_at: float
+    not_before: float | None
+    issued_at: float | None
+
+
+class NoKey(Enum):
+    """`NO_KEY`: this set has no key for the token; a newer set may."""
+
+    NO_KEY = "no_key"
+
+
+NO_KEY: Final = NoKey.NO_KEY
+
+
+def read_token(compact: bytes, *, max_bytes: int) -> UnverifiedToken | Rejected:
+    """Read the compact serialization of a signed token (RFC 7515 7.1). The payload may be any bytes."""
+    if len(compact) > max_bytes:
+        return _malformed(f"longer than {max_bytes} bytes")
+    # RFC 7515 7.1: BASE64URL(header) '.' BASE64URL(payload) '.' BASE64URL(signature), nothing else.
+    if compact.count(b".") != 2:
+        return _malformed("not three segments")
+    header_segment, payload_segment, signature_segment = compact.split(b".")
+    # RFC 7518 3.6 has an empty signature for `none` only, which RFC 8725 3.2 tells to refuse.
+    if not header_segment or not signature_segment:
+        return _malformed("an empty header or signature")
+    header_octets = decode_base64url(header_segment)
+    payload = decode_base64url(payload_segment)
+    signature = decode_base64url(signature_segment)
+    if header_octets is None or payload is None or signature is None:
+        return _malformed("a segment is not base64url")
+    # RFC 7515 4 and 5.2, steps 2 to 4: a UTF-8 JSON object whose member names are unique.
+    header = read_object(header_octets)
+    if isinstance(header, JsonRejected):
+        return _malformed(f"header: {header.problem}")
+    refused = _judge_header(header)
+    if refused is not None:
+        return refused
+    kid = header.get("kid")
+    return UnverifiedToken(
+        algorithm=str(header["alg"]),
+        kid=kid if isinstance(kid, str) else None,
+        payload=payload,
+        signing_input=compact[: len(header_segment) + 1 + len(payload_segment)],
+        signature=signature,
+    )
+
+
+def _judge_header(header: Mapping[str, object]) -> Rejected | None:
+    # RFC 7515 4.1.11: `crit` names extensions that MUST be understood, and we understand none; `b64`
+    # (RFC 7797) is one, and must come with `crit`. `zip` (RFC 7516 4.1.3) has no meaning in a JWS.
+    for name in ("crit", "b64", "zip"):
+        if name in header:
+            return _malformed(f"header: {name} is not supported")
+    # RFC 7515 4.1.9: a media type, hence compared without case, `application/` possibly left out.
+    kind = header.get("typ", "JWT")
+    if not isinstance(kind, str) or not kind.isascii() or kind.lower() not in _TYPES:
+        return _malformed("header: typ is neither JWT nor at+jwt")
+    # RFC 7515 4.1.4: a case-sensitive string.
+    if not isinstance(header.get("kid", ""), str):
+        return _malformed("header: kid is not a string")
+    # RFC 7515 4.1.1, RFC 8725 3.1 and 3.2: two algorithms, spelt exactly; `none` and HMAC are not among them.
+    algorithm = header.get("alg")
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
+        return Rejected(Reason.TOKEN_ALGORITHM, "alg is neither RS256 nor ES256")
+    # RFC 8725 3.10: `jku`, `x5u`, `x5c` and `jwk` (RFC 7515 4.1.2 to 4.1.6) are what the sender says about
+    # keys. They are not read, anywhere: keys come from the issuer's registration alone.
+    return None
+
+
+def choose_key(token: UnverifiedToken, keys: KeySet) -> VerificationKey | NoKey | Rejected:
+    """Return the one key of the issuer that must have signed the token."""
+    if token.kid is not None:
+        key = keys.named(token.kid)
+        if key is None:
+            return NO_KEY
+        # RFC 8725 3.1: the key says which algorithm it is for, not the token.
+        if key.algorithm != token.algorithm:
+            return Rejected(Reason.TOKEN_ALGORITHM, f"the key is for {key.algorithm}")
+        return key
+    # Without a kid (RFC 7515 4.1.4: OPTIONAL) only a single candidate leaves nothing to guess.
+    match keys.fitting(token.algorithm):
+        case ():
+            return NO_KEY
+        case (key,):
+            return key
+        case _:
+            return Rejected(Reason.TOKEN_UNKNOWN_KEY, "no kid, and several keys fit")
+
+
+def read_payload(token: UnverifiedToken) -> dict[str, object] | Rejected:
+    """Read the claims set: a UTF-8 JSON object (RFC 7519 7.2, step 10) with unique names (RFC 7519 4)."""
+    claims = read_object(token.payload)
+    return _malformed(f"payload: {claims.problem}") if isinstance(claims, JsonRejected) else claims
+
+
+def read_registered(claims: Mapping[str, object]) -> RegisteredClaims | Rejected:
+    """Read the registered claims. `iss`, `sub` and `exp` are required: no token lives for ever."""
+    # RFC 7519 4.1.1 and 4.1.2: StringOrURI. The subject becomes a name, so it must be a canonical one.
+    issuer, subject = claims.get("iss"), claims.get("sub")
+    if not isinstance(issuer, str) or not issuer:
+        return _invalid("iss is not a non-empty string")
+    if not isinstance(subject, str):
+        return _invalid("sub is not a string")
+    problem = name_problem(subject)
+    if problem is not None:
+        return _invalid(f"sub {problem}")
+    # RFC 7519 4.1.3: an array of strings, or one string.
+    audience = claims.get("aud")
+    audiences = [audience] if isinstance(audience, str) else audience
+    if "aud" in claims and (
+        not isinstance(audiences, list) or not all(isinstance(name, str) for name in audiences)
+    ):
+        return _invalid("aud is neither a string nor a list of strings")
+    # RFC 7519 4.1.4 to 4.1.6: NumericDate.
+    for name in ("exp", "nbf", "iat"):
+        if name in claims and numeric_date(claims[name]) is None:
+            return _invalid(f"{name} is not a date")
+    expires_at = numeric_date(claims.get("exp"))
+    if expires_at is None:
+        return _invalid("exp is missing")
+    return RegisteredClaims(
+        issuer=issuer,
+        subject=subject,
+        audiences=tuple(audiences) if isinstance(audiences, list) else None,
+        expires_at=expires_at,
+        not_before=numeric_date(claims.get("nbf")),
+        issued_at=numeric_date(claims.get("iat")),
+    )
+
+
+def numeric_date(value: object) -> float | None:
+    """Return a NumericDate (RFC 7519 2) as POSIX seconds, or None for anything else.
+
+    A JSON number between 1970 and 9999; the strict reader lets no NaN, infinity or float through.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        return None
+    return float(value) if 0 <= value <= _LATEST_DATE else None
+
+
+def judge_claims(
+    claims: RegisteredClaims,
+    *,
+    audiences: tuple[str, ...] | None,
+    now: float,
+    leeway: float,
+    max_lifetime: float | None,
+) -> Rejected | None:
+    """Say why these claims are not good now and for us, or None.
+
+    `audiences` None: every audience will do. `leeway` and `max_lifetime` are seconds.
+    """
+    # RFC 7519 4.1.3, RFC 8725 3.9: the token must be meant for us; one that names nobody is not.
+    if audiences is not None and not set(audiences).intersection(claims.audiences or ()):
+        return Rejected(Reason.TOKEN_WRONG_AUDIENCE, "aud does not name us")
+    # RFC 7519 4.1.4: not accepted on or after exp.
+    if now - leeway >= claims.expires_at:
+        return Rejected(Reason.TOKEN_EXPIRED, "exp has passed")
+    # RFC 7519 4.1.5: not accepted before nbf. A token from the future (4.1.6) is not either.
+    if now + leeway < valid_from(claims):
+        return Rejected(Reason.TOKEN_NOT_YET_VALID, "nbf or iat lies in the future")
+    if max_lifetime is not None:
+        if claims.issued_at is None:
+            return _invalid("iat is missing, and tokens have a maximum lifetime")
+        if claims.expires_at - claims.issued_at > max_lifetime:
+            return _invalid("lives longer than tokens may")
+    return None
+
+
+def valid_from(claims: RegisteredClaims) -> float:
+    """Return the POSIX second before which the token is not yet good, leeway aside."""
+    return max(claims.not_before or 0.0, claims.issued_at or 0.0)
+
+
+def _malformed(detail: str) -> Rejected:
+    return Rejected(Reason.TOKEN_MALFORMED, detail)
+
+
+def _invalid(detail: str) -> Rejected:
+    return Rejected(Reason.TOKEN_CLAIMS_INVALID, detail)

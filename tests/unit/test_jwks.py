@@ -1,0 +1,201 @@
+"""Key sets: only keys that may verify are kept, and a set with two meanings is refused."""
+
+import json
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from extauthz.decide.jwks import MAX_KEYS, JwksRejected, KeySet, parse_jwks
+from tests.tokens import SigningKey, b64, jwks, unsigned
+
+RSA = SigningKey.rs256()
+EC = SigningKey.es256()
+
+
+def usable(document: bytes) -> KeySet:
+    keys = parse_jwks(document)
+    assert isinstance(keys, KeySet), keys
+    return keys
+
+
+def problem_of(entry: dict[str, object]) -> str | None:
+    """Return why the entry is ignored beside a good key, None when it is used."""
+    keys = usable(jwks(SigningKey.es256("good"), entry))
+    assert keys.named("good") is not None
+    return keys.ignored[0].problem if keys.ignored else None
+
+
+def test_keys_verify_what_their_private_half_signed_and_nothing_else() -> None:
+    keys = usable(jwks(RSA, EC))
+    for signer in (RSA, EC):
+        key = keys.named(str(signer.kid))
+        assert key is not None
+        assert key.algorithm == signer.algorithm
+        signature = signer.signature(b"message")
+        assert key.verifies(b"message", signature)
+        assert not key.verifies(b"messagE", signature)
+        assert not key.verifies(b"message", signature[:-1])
+        assert not key.verifies(b"message", signature + b"\x00")
+        assert not key.verifies(b"message", b"")
+        assert not key.verifies(b"message", b"\x00" * len(signature))
+
+
+def test_a_der_signature_is_not_an_es256_signature() -> None:
+    key = usable(jwks(EC)).keys[0]
+    assert isinstance(EC.private, ec.EllipticCurvePrivateKey)
+    from cryptography.hazmat.primitives import hashes
+
+    assert not key.verifies(b"message", EC.private.sign(b"message", ec.ECDSA(hashes.SHA256())))
+
+
+def test_members_that_are_optional_may_be_left_out() -> None:
+    for key in (RSA, EC):
+        assert problem_of(key.jwk(kid=None, alg=None, use=None)) is None
+        assert problem_of(key.jwk(key_ops=["verify"])) is None
+        assert problem_of(key.jwk(key_ops=["verify", "sign"], unknown={"deep": [1]})) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"use": "enc"},
+        {"use": 7},
+        {"use": ["sig"]},
+        {"key_ops": []},
+        {"key_ops": ["sign"]},
+        {"key_ops": ["encrypt"]},
+        {"key_ops": "verify"},
+        {"key_ops": ["verify", 1]},
+        {"key_ops": ["verify", "verify"]},
+        {"kid": 7},
+        {"kty": "oct", "k": b64(b"secret" * 8)},
+        {"kty": "OKP"},
+        {"kty": "rsa"},
+        {"kty": 1},
+    ],
+)
+def test_keys_that_may_not_verify_are_ignored(changes: dict[str, object]) -> None:
+    assert problem_of(RSA.jwk(**changes)) is not None
+    assert problem_of(EC.jwk(**changes)) is not None
+
+
+@pytest.mark.parametrize("alg", ["RS512", "PS256", "RSA-OAEP", "HS256", "none", "ES256", 5])
+def test_an_rsa_key_for_another_algorithm_is_ignored(alg: object) -> None:
+    assert problem_of(RSA.jwk(alg=alg)) is not None
+
+
+@pytest.mark.parametrize("alg", ["ES384", "ECDH-ES", "HS256", "RS256", 5])
+def test_a_p256_key_for_another_algorithm_is_ignored(alg: object) -> None:
+    assert problem_of(EC.jwk(alg=alg)) is not None
+
+
+@pytest.mark.parametrize("member", ["use", "key_ops", "alg"])
+def test_null_is_not_absence(member: str) -> None:
+    assert problem_of(RSA.jwk() | {member: None}) is not None
+
+
+def test_a_short_rsa_key_is_ignored() -> None:
+    problem = problem_of(SigningKey.rs256("short", bits=1024).jwk())
+    assert problem is not None
+    assert "2048" in problem
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"n": None},
+        {"e": None},
+        {"n": 7},
+        {"n": ""},
+        {"n": "AA=="},
+        {"n": unsigned(1 << 2047)},
+        {"n": unsigned((1 << 20000) + 1)},
+        {"e": unsigned(1)},
+        {"e": unsigned(65536)},
+        {"e": unsigned((1 << 100) + 1)},
+        {"n": "Ä"},
+    ],
+)
+def test_broken_rsa_members_are_ignored(changes: dict[str, object]) -> None:
+    assert problem_of(RSA.jwk(**changes)) is not None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"crv": "P-384"},
+        {"crv": "secp256k1"},
+        {"crv": None},
+        {"x": None},
+        {"y": None},
+        {"x": b64(b"\x01" * 31)},
+        {"x": b64(b"\x01" * 33)},
+        {"x": b64(b"\x01" * 32)},
+        {"x": b64(b"\x00" * 32), "y": b64(b"\x00" * 32)},
+        {"x": "A" * 42 + "B"},
+    ],
+)
+def test_points_that_are_not_on_the_curve_are_ignored(changes: dict[str, object]) -> None:
+    assert problem_of(EC.jwk(**changes)) is not None
+
+
+def test_a_published_private_key_proves_nothing_but_a_local_file_may_hold_one() -> None:
+    assert isinstance(RSA.private, rsa.RSAPrivateKey)
+    entry = RSA.jwk(d=unsigned(RSA.private.private_numbers().d))
+    assert problem_of(entry) == "its private half is published"
+    keys = parse_jwks(jwks(entry), accept_private=True)
+    assert isinstance(keys, KeySet)
+    assert keys == usable(jwks(RSA))
+
+
+def test_two_usable_keys_with_one_kid_refuse_the_set() -> None:
+    assert isinstance(parse_jwks(jwks(RSA, EC.jwk(kid=RSA.kid))), JwksRejected)
+    assert isinstance(parse_jwks(jwks(RSA, RSA)), JwksRejected)
+
+
+def test_a_usable_and_an_unusable_key_may_share_a_kid() -> None:
+    keys = usable(jwks(RSA, EC.jwk(kid=RSA.kid, use="enc")))
+    assert [key.algorithm for key in keys.keys] == ["RS256"]
+
+
+def test_keys_without_kid_do_not_clash() -> None:
+    assert len(usable(jwks(RSA.jwk(kid=None), SigningKey.rs256("b").jwk(kid=None))).keys) == 2
+
+
+def test_entries_that_are_no_objects_are_ignored() -> None:
+    document = json.dumps({"keys": [None, 1, "x", [], EC.jwk()]}).encode()
+    keys = usable(document)
+    assert len(keys.keys) == 1
+    assert len(keys.ignored) == 4
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"keys":null}',
+        b'{"keys":{}}',
+        b'{"keys":[],"keys":[]}',
+        b"\xef\xbb\xbf" + jwks(EC),
+        jwks(EC).decode().encode("utf-16"),
+        jwks(EC)[:-1],
+        b'{"keys":' + b"[" * 100_000,
+        b"<html>",
+        b'{"keys":[' + b",".join([b"{}"] * (MAX_KEYS + 1)) + b"]}",
+    ],
+)
+def test_a_document_that_is_no_key_set_is_refused(document: bytes) -> None:
+    assert isinstance(parse_jwks(document), JwksRejected)
+
+
+def test_an_empty_set_is_a_set_that_verifies_nothing() -> None:
+    assert usable(b'{"keys":[]}') == KeySet()
+
+
+def test_keys_are_equal_by_what_they_are() -> None:
+    assert usable(jwks(RSA)).keys[0] == usable(jwks(RSA.jwk(alg=None))).keys[0]
+    assert usable(jwks(RSA)).keys[0] != usable(jwks(RSA.jwk(kid="other"))).keys[0]
+    assert usable(jwks(RSA)).keys[0] != usable(jwks(SigningKey.rs256(serial=1))).keys[0]
