@@ -5,7 +5,6 @@ order) and is on a leash (`leash.py`): nothing survives even a `kill -9` of the 
 into one file, so that a start that fails can say why.
 """
 
-import contextlib
 import http.client
 import os
 import pwd
@@ -60,32 +59,59 @@ def unprivileged_user() -> UnprivilegedUser | None:
     raise ProcessFailedError("running as root, and this host has no other user to run PostgreSQL as")
 
 
-def free_ports(count: int) -> list[int]:
-    """Return `count` neighbouring TCP ports that nobody listens on at the moment.
+class ReservedPorts:
+    """TCP ports on loopback that stay ours while their processes come, go and come again.
 
-    They lie below Linux's ephemeral range: from there, any outgoing connection could take a port between
-    this answer and its use.
-
-    Raises:
-        ProcessFailedError: no free block was found.
+    Each is held by a bound socket that never listens: with SO_REUSEADDR (which every server here sets) a
+    child may listen beside it, while another search for a free port finds it taken. They lie below Linux's
+    ephemeral range, so no outgoing connection takes one either.
     """
-    for _ in range(200):
-        first = _FIRST_PORT + secrets.randbelow(_LAST_PORT - _FIRST_PORT - count)
-        block = list(range(first, first + count))
-        with contextlib.ExitStack() as held:
-            try:
-                for port in block:
-                    listener = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-                    listener.bind((LOOPBACK, port))
-            except OSError:
-                continue
-            return block
-    raise ProcessFailedError(f"no {count} free neighbouring ports in {_FIRST_PORT}-{_LAST_PORT}")
+
+    def __init__(self) -> None:
+        """Reserve nothing yet."""
+        self._held: list[socket.socket] = []
+
+    def take(self, count: int = 1) -> list[int]:
+        """Return `count` neighbouring free ports, now reserved.
+
+        Raises:
+            ProcessFailedError: no free block was found.
+        """
+        for _ in range(200):
+            first = _FIRST_PORT + secrets.randbelow(_LAST_PORT - _FIRST_PORT - count)
+            block = [_held(port) for port in range(first, first + count)]
+            taken = [holder for holder in block if holder is not None]
+            if len(taken) == count:
+                self._held += taken
+                return list(range(first, first + count))
+            for holder in taken:
+                holder.close()
+        raise ProcessFailedError(f"no {count} free neighbouring ports in {_FIRST_PORT}-{_LAST_PORT}")
+
+    def release(self) -> None:
+        """Give all of them back."""
+        while self._held:
+            self._held.pop().close()
+
+
+def _held(port: int) -> socket.socket | None:
+    holder = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        # Bound first, as somebody who shares with nobody: that fails when anyone else holds the port.
+        holder.bind((LOOPBACK, port))
+    except OSError:
+        holder.close()
+        return None
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return holder
 
 
 def free_port() -> int:
-    """Return one free TCP port (see `free_ports`)."""
-    return free_ports(1)[0]
+    """Return one TCP port that nobody holds at the moment."""
+    ports = ReservedPorts()
+    port = ports.take()[0]
+    ports.release()
+    return port
 
 
 def http_answers(port: int, path: str, *, status: int = 200) -> bool:

@@ -15,9 +15,9 @@ import pytest
 from extauthz.demo.processes import (
     LOOPBACK,
     ProcessFailedError,
+    ReservedPorts,
     StoppedError,
     alive,
-    free_ports,
     spawn,
     unprivileged_user,
 )
@@ -35,13 +35,20 @@ def gone(pid: int, within_s: float = 5.0) -> bool:
     return False
 
 
-def test_free_ports_are_neighbours_and_free() -> None:
-    ports = free_ports(3)
+def test_reserved_ports_are_neighbours_that_only_their_owner_can_use() -> None:
+    ports = ReservedPorts()
+    first, second = ports.take(2)
+    assert second == first + 1
 
-    assert ports == list(range(ports[0], ports[0] + 3))
-    for port in ports:
-        with socket.socket() as listener:
-            listener.bind((LOOPBACK, port))
+    with socket.socket() as stranger, pytest.raises(OSError, match="Address already in use"):
+        stranger.bind((LOOPBACK, first))
+    for _ in range(2):
+        with socket.create_server((LOOPBACK, first)):  # create_server sets SO_REUSEADDR, as servers do
+            pass
+
+    ports.release()
+    with socket.socket() as stranger:
+        stranger.bind((LOOPBACK, second))
 
 
 def test_a_start_that_fails_quotes_the_last_lines(tmp_path: Path) -> None:

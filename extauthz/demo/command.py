@@ -1,0 +1,131 @@
+"""`extauthz demo`: the whole stack on this machine, its table of calls, and its end."""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from extauthz.demo import table
+from extauthz.demo.processes import ProcessFailedError, StoppedError
+from extauthz.demo.stack import Stack
+
+MODES: Final = ("selfhost",)
+_ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run(*, check: bool, ready_file: Path | None, mode: str) -> int:
+    """Run the demo and return the exit status.
+
+    With `check`, end after the table: 0 if every call came out as expected, else 1. Without, run until
+    SIGINT or SIGTERM and return 0. `ready_file` is written once everything answers and removed at the end.
+    """
+    if mode not in MODES:
+        print(f"demo: unknown mode {mode!r}; choose {' or '.join(MODES)}", file=sys.stderr)
+        return 2
+    try:
+        with _until_asked_to_end() as stopping, Stack(stopping=stopping) as stack:
+            return _run(stack, stopping, check=check, ready_file=ready_file)
+    except StoppedError:
+        return 1 if check else 0
+    except (ProcessFailedError, OSError) as problem:
+        print(f"demo: {problem}", file=sys.stderr)
+        return 1
+
+
+def _run(stack: Stack, stopping: threading.Event, *, check: bool, ready_file: Path | None) -> int:
+    with contextlib.ExitStack() as leftovers:
+        stack.start()
+        if check:
+            _announce(stack, ready_file, leftovers)
+            return 0 if _print_table(stack, stopping) else 1
+        _describe(stack)
+        # Nobody is told to begin before the table, which rotates keys and changes policies, has ended.
+        _print_table(stack, stopping)
+        _announce(stack, ready_file, leftovers)
+        _say(f"\nReady: {stack.envoy_url}. Ctrl-C ends everything and removes its files.")
+        _watch(stack, stopping)
+        return 0
+
+
+@contextlib.contextmanager
+def _until_asked_to_end() -> Iterator[threading.Event]:
+    """Turn the signals that ask for an end into an event, which every wait of the stack watches."""
+    stopping = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stopping.set()) for number in _ENDINGS}
+    try:
+        yield stopping
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _print_table(stack: Stack, stopping: threading.Event) -> bool:
+    agreed = total = 0
+    for line in table.outcomes(stack):
+        if stopping.is_set():
+            raise StoppedError
+        _say(str(line))
+        total += 1
+        agreed += line.agrees
+    _say(f"{agreed} of {total} calls came out as expected")
+    return agreed == total
+
+
+def _describe(stack: Stack) -> None:
+    rows = {
+        "Envoy": stack.envoy_url,
+        "sidecar (gRPC)": stack.grpc_target,
+        "sidecar (health, metrics)": f"{stack.sidecar_url}/healthz/ready",
+        "identity provider": stack.issuer,
+        "policies": stack.policies,
+        "decision log": stack.decision_log,
+        "Envoy's access log": stack.folder / "envoy.log",
+    }
+    for name, place in rows.items():
+        _say(f"{name:<26} {place}")
+    _say(
+        f"\na token:  curl -s -d grant_type=password -d username=alice -d password=alice {stack.token_url}\n"
+        f'a call:   curl -i -H "Authorization: Bearer $TOKEN" {stack.envoy_url}/demo/invoices/17\n'
+    )
+
+
+def _announce(stack: Stack, ready_file: Path | None, leftovers: contextlib.ExitStack) -> None:
+    """Write the ready file: whoever sees it sees all of it."""
+    if ready_file is None:
+        return
+    document = {
+        "envoy_url": stack.envoy_url,
+        "grpc_target": stack.grpc_target,
+        "sidecar_url": stack.sidecar_url,
+        "issuer": stack.issuer,
+        "jwks_uri": f"{stack.issuer}/jwks",
+        "token_url": stack.token_url,
+        "decision_log": str(stack.decision_log),
+        "policies": str(stack.policies),
+        "tokens": stack.tokens(),
+    }
+    draft = ready_file.with_name(f".{ready_file.name}.{os.getpid()}")
+    leftovers.callback(draft.unlink, missing_ok=True)
+    # It holds tokens.
+    with open(draft, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as stream:
+        json.dump(document, stream, indent=2)
+    leftovers.callback(ready_file.unlink, missing_ok=True)
+    draft.replace(ready_file)
+
+
+def _watch(stack: Stack, stopping: threading.Event) -> None:
+    """Wait for the end; a process that dies is reported, and Envoy goes on denying without it."""
+    reported: set[str] = set()
+    while not stopping.wait(0.5):
+        for name in set(stack.ended()) - reported:
+            reported.add(name)
+            print(f"demo: {name} has ended:\n{stack.child(name).last_lines()}", file=sys.stderr, flush=True)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
