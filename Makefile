@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml uv.lock constraints.txt
 ifdef UV
 	python="$$($(FIND_PYTHON))" && UV_PROJECT_ENVIRONMENT=.venv "$(UV)" sync --locked --all-extras --python "$$python"
 else
-	python="$$($(FIND_PYTHON))" && "$$python" -m venv --clear .venv
+	$(BIN)/python -m pip --version &>/dev/null || { python="$$($(FIND_PYTHON))" && "$$python" -m venv --clear .venv; }
 	PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 		$(BIN)/python -m pip install --quiet --editable '.[demo,dev]'
 endif

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.installs, pytest.mark.timeout(300), pytest.mark.xdist_group("installs")]
 
 CASES = """\
+description: Finance reads invoices.
 policies:
   resources:
     - name: invoice:read
@@ -27,7 +28,7 @@ cases:
   - name: others do not
     request: {method: GET, path: /invoices/7}
     principal: {id: bob}
-    expect: {decision: deny, reason: no_matching_rule}
+    expect: {decision: deny, reason: no_matching_rule, rule: null}
 """
 
 IMPORT_ALL = """\
