@@ -94,7 +94,11 @@ def identify(
     key, `now` is POSIX seconds.
     """
     # Most requests carry one token, and have carried it before.
-    if authorization is not None and service_key is None and not authorization_repeated:
+    if (
+        authorization is not None
+        and service_key is None
+        and not (authorization_repeated or service_key_repeated)
+    ):
         if not policy.oidc_enabled:
             return None
         # RFC 6750 2.1, RFC 9110 11.1: the scheme is compared without case.
