@@ -56,8 +56,8 @@ check: install ## lint, types, layers, generated files, lock
 bench: install ## measure; prints medians as JSON
 	set -o nullglob; for script in tests/benchmarks/bench_*.py; do $(BIN)/python "$$script"; done
 
-verify: install ## the property tests for longer, each run with new random examples
-	EXTAUTHZ_VERIFY=1 $(BIN)/python -m pytest -n auto --timeout 3600 tests/property tests/wire
+verify: install ## the property and fuzz tests for longer, each run with new random examples
+	EXTAUTHZ_VERIFY=1 $(BIN)/python -m pytest -n auto --timeout 3600 tests/property tests/fuzz tests/wire
 
 lock: ## resolve pyproject.toml again into uv.lock and constraints.txt
 	uv="$$(command -v uv || command -v $(BIN)/uv)" || { echo 'make lock needs uv; make install brings it' >&2; exit 1; }; \
