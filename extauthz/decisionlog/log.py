@@ -271,5 +271,5 @@ class DecisionLog:
 
 
 def _app_log() -> structlog.typing.FilteringBoundLogger:
-    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger("extauthz.decisionlog")
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind(logger="extauthz.decisionlog")
     return logger

@@ -1,0 +1,175 @@
+"""What one process counts, and the plain snapshot of it that travels to whoever answers `/metrics`."""
+
+import threading
+from bisect import bisect_left
+from collections import deque
+from enum import StrEnum
+from itertools import count, product
+from typing import Final, TypedDict
+
+from extauthz.domain.decision import Decision
+from extauthz.domain.reasons import Effect, Reason
+
+ENTRANCES: Final = ("grpc", "http", "rest")
+
+DURATION_BUCKETS_US: Final = (
+    *(50, 100, 250, 500),
+    *(1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000),
+)
+"""Upper bounds of the duration histogram in microseconds, inclusive; the last bucket is everything above."""
+
+
+class FetchOutcome(StrEnum):
+    """How fetching a JWKS ended (label `outcome`)."""
+
+    OK = "ok"
+    UNREACHABLE = "unreachable"
+    """No answer: name, address, connection, TLS or time."""
+    REFUSED = "refused"
+    """An answer other than 200."""
+    INVALID = "invalid"
+    """Too large, or not a JWKS."""
+
+
+_FOLD_AT: Final = 50_000
+
+DecisionKey = tuple[str, str, str]
+"""Decision, reason, entrance."""
+
+DECISION_KEYS: Final[tuple[DecisionKey, ...]] = tuple(
+    product([Effect.ALLOW.value], [Reason.RULE_MATCHED.value], ENTRANCES)
+) + tuple(product([Effect.DENY.value], [reason.value for reason in Reason], ENTRANCES))
+"""Every combination there is, so that each series exists from the start."""
+
+
+class Snapshot(TypedDict):
+    """The counts of one instance, or of many merged; plain JSON values.
+
+    Keys of `decisions` are decision, reason and entrance joined by commas. `duration_counts` has one number
+    per bucket, not cumulative, and one more for what is above them. Gauges are None when they do not apply.
+    """
+
+    instance: str
+    decisions: dict[str, int]
+    duration_counts: list[int]
+    duration_sum_us: int
+    checks_in_flight: int
+    deadline_exceeded: int
+    shadow_disagreements: int
+    token_cache_hits: int
+    token_cache_misses: int
+    decisions_lost: int
+    policy_refresh_failures: int
+    jwks_fetches: dict[str, int]
+    policy_revision: int | None
+    policy_age_s: float | None
+    jwks_age_s: float | None
+
+
+class _Tally:
+    """A counter that threads advance without a lock: `add` is one atomic call in C."""
+
+    __slots__ = ("_read", "add")
+
+    def __init__(self) -> None:
+        self.add = count().__next__
+        self._read = 0
+
+    def total(self) -> int:
+        """Return how often `add` was called; one reader at a time."""
+        # Reading advances the counter too, so what was read is taken off again.
+        total = self.add() - self._read
+        self._read += 1
+        return total
+
+
+class Counts:
+    """Thread-safe counters of one process. `instance` tells its snapshots from those of other processes.
+
+    `began` counts a check that has arrived (exactly one `decided` follows), `token_cache_hit` and
+    `token_cache_miss` a look-up in the cache of verified tokens; their results mean nothing.
+    """
+
+    def __init__(self, instance: str) -> None:
+        self._instance = instance
+        self._lock = threading.Lock()
+        self._began, self._hits, self._misses = _Tally(), _Tally(), _Tally()
+        self.began = self._began.add
+        self.token_cache_hit = self._hits.add
+        self.token_cache_miss = self._misses.add
+        # Requests only append here; a snapshot does the arithmetic.
+        self._recent: deque[tuple[Decision, str, int]] = deque()
+        self._decisions: dict[DecisionKey, int] = dict.fromkeys(DECISION_KEYS, 0)
+        self._durations = [0] * (len(DURATION_BUCKETS_US) + 1)
+        self._duration_sum_us = 0
+        self._shadow_disagreements = 0
+        self._lost = 0
+        self._refresh_failures = 0
+        self._fetches = {outcome.value: 0 for outcome in FetchOutcome}
+
+    def decided(self, decision: Decision, *, entrance: str, duration_us: int) -> None:
+        """Count the decision of a check that `began`; `entrance` is one of `ENTRANCES`."""
+        self._recent.append((decision, entrance, duration_us))
+        if len(self._recent) >= _FOLD_AT:
+            with self._lock:
+                self._fold()
+
+    def lost(self, decisions: int) -> None:
+        """Count decisions without a line in the decision log."""
+        with self._lock:
+            self._lost += decisions
+
+    def jwks_fetched(self, outcome: FetchOutcome) -> None:
+        """Count one attempt to fetch an issuer's keys."""
+        with self._lock:
+            self._fetches[outcome] += 1
+
+    def policy_refresh_failed(self) -> None:
+        """Count one attempt to read or compile policies that left the last good ones in place."""
+        with self._lock:
+            self._refresh_failures += 1
+
+    def snapshot(
+        self,
+        *,
+        policy_revision: int | None = None,
+        policy_age_s: float | None = None,
+        jwks_age_s: float | None = None,
+    ) -> Snapshot:
+        """Return the counts of this moment, together with the gauges that the caller knows.
+
+        `policy_revision` is for selfhost only; ages are those of the worst tenant and issuer, in seconds.
+        """
+        with self._lock:
+            self._fold()
+            decided = sum(self._durations)
+            return {
+                "instance": self._instance,
+                "decisions": {",".join(key): number for key, number in self._decisions.items()},
+                "duration_counts": list(self._durations),
+                "duration_sum_us": self._duration_sum_us,
+                "checks_in_flight": self._began.total() - decided,
+                "deadline_exceeded": sum(
+                    number for (_, reason, _), number in self._decisions.items() if reason == Reason.DEADLINE
+                ),
+                "shadow_disagreements": self._shadow_disagreements,
+                "token_cache_hits": self._hits.total(),
+                "token_cache_misses": self._misses.total(),
+                "decisions_lost": self._lost,
+                "policy_refresh_failures": self._refresh_failures,
+                "jwks_fetches": dict(self._fetches),
+                "policy_revision": policy_revision,
+                "policy_age_s": policy_age_s,
+                "jwks_age_s": jwks_age_s,
+            }
+
+    def _fold(self) -> None:
+        recent = self._recent
+        for _ in range(len(recent)):
+            decision, entrance, duration_us = recent.popleft()
+            key = (decision.effect, decision.reason, entrance)
+            self._decisions[key] = self._decisions.get(key, 0) + 1
+            self._durations[bisect_left(DURATION_BUCKETS_US, duration_us)] += 1
+            self._duration_sum_us += duration_us
+            if decision.shadow:
+                self._shadow_disagreements += sum(one.would != decision.effect for one in decision.shadow)

@@ -1,0 +1,107 @@
+"""A snapshot of counts as Prometheus text, under the names of the contract."""
+
+from collections.abc import Callable, Iterator
+from itertools import accumulate
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
+
+from extauthz.telemetry.counts import DURATION_BUCKETS_US, Snapshot
+
+CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
+
+
+def render(snapshot: Snapshot) -> bytes:
+    """Return the whole text of `/metrics`; its media type is `CONTENT_TYPE`."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(SnapshotCollector(lambda: snapshot))
+    return generate_latest(registry)
+
+
+class SnapshotCollector(Collector):
+    """Reads a snapshot each time it is scraped. A gauge that does not apply has no sample."""
+
+    def __init__(self, read: Callable[[], Snapshot]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric of the contract."""
+        counts = self._read()
+        yield _decisions(counts)
+        yield _durations(counts)
+        yield _gauge(
+            "checks_in_flight",
+            "Checks that have arrived and are not answered yet.",
+            counts["checks_in_flight"],
+        )
+        yield _counter(
+            "deadline_exceeded",
+            "Checks denied because their deadline came first.",
+            counts["deadline_exceeded"],
+        )
+        yield _gauge(
+            "policy_revision", "Revision of the policies that decide (selfhost).", counts["policy_revision"]
+        )
+        yield _gauge(
+            "policy_age_seconds",
+            "Time since the policies in use were last confirmed to be current; the worst tenant's.",
+            counts["policy_age_s"],
+        )
+        yield _counter(
+            "policy_refresh_failures",
+            "Attempts to refresh policies that kept the last good ones.",
+            counts["policy_refresh_failures"],
+        )
+        yield _fetches(counts)
+        yield _gauge(
+            "jwks_age_seconds",
+            "Time since the keys in use were last fetched; the worst issuer's.",
+            counts["jwks_age_s"],
+        )
+        yield _counter("token_cache_hits", "Tokens found verified in the cache.", counts["token_cache_hits"])
+        yield _counter("token_cache_misses", "Tokens that had to be verified.", counts["token_cache_misses"])
+        yield _counter(
+            "decisions_lost", "Decisions without a line in the decision log.", counts["decisions_lost"]
+        )
+        yield _counter(
+            "shadow_disagreements",
+            "Decisions that a shadow policy would have made otherwise, per policy.",
+            counts["shadow_disagreements"],
+        )
+
+
+def _decisions(counts: Snapshot) -> Metric:
+    labels = ("decision", "reason", "entrance")
+    family = CounterMetricFamily("extauthz_decisions", "Decisions made.", labels=labels)
+    for key, count in counts["decisions"].items():
+        family.add_metric(key.split(","), count)
+    return family
+
+
+def _durations(counts: Snapshot) -> Metric:
+    bounds = [*(str(bound / 1_000_000) for bound in DURATION_BUCKETS_US), "+Inf"]
+    cumulative = accumulate(counts["duration_counts"])
+    return HistogramMetricFamily(
+        "extauthz_decision_duration_seconds",
+        "Time from a check's arrival to its answer.",
+        buckets=list(zip(bounds, cumulative, strict=True)),
+        sum_value=counts["duration_sum_us"] / 1_000_000,
+    )
+
+
+def _fetches(counts: Snapshot) -> Metric:
+    family = CounterMetricFamily("extauthz_jwks_fetch", "Fetches of an issuer's keys.", labels=("outcome",))
+    for outcome, count in counts["jwks_fetches"].items():
+        family.add_metric([outcome], count)
+    return family
+
+
+def _counter(name: str, meaning: str, value: int) -> Metric:
+    return CounterMetricFamily(f"extauthz_{name}", meaning, value=value)
+
+
+def _gauge(name: str, meaning: str, value: float | None) -> Metric:
+    return GaugeMetricFamily(f"extauthz_{name}", meaning, value=value)

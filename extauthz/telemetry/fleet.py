@@ -1,0 +1,88 @@
+"""The counts of several processes as one: counters add up, and never go backwards when a process dies."""
+
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from extauthz.telemetry.counts import Counts, Snapshot
+
+_Number = TypeVar("_Number", int, float)
+
+
+class Fleet:
+    """The last known snapshot of every process, and what dead ones had counted.
+
+    Readable from any thread; written by one.
+    """
+
+    def __init__(self) -> None:
+        # One reference, so that no reader sees a process in both halves, or in neither.
+        self._state: tuple[Mapping[str, Snapshot], Mapping[str, Snapshot]] = ({}, {})
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Take a process's latest snapshot. One that arrives after `retire` is ignored."""
+        live, retired = self._state
+        if snapshot["instance"] not in retired:
+            self._state = ({**live, snapshot["instance"]: snapshot}, retired)
+
+    def retire(self, instance: str) -> None:
+        """Keep what a dead process had counted, and forget its gauges."""
+        live, retired = self._state
+        if instance in live:
+            rest = {name: snapshot for name, snapshot in live.items() if name != instance}
+            self._state = (rest, {**retired, instance: _counters_only(live[instance])})
+
+    def merged(self) -> Snapshot:
+        """Return everything as one snapshot."""
+        live, retired = self._state
+        return merge([*live.values(), *retired.values()])
+
+
+def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
+    """Return the sum of counters and checks in flight, the worst age, and the lowest revision.
+
+    A gauge that no snapshot has is None. Merging nothing gives zeros.
+    """
+    total = Counts("").snapshot()
+    for one in snapshots:
+        total = _added(total, one)
+    return total
+
+
+def _added(one: Snapshot, other: Snapshot) -> Snapshot:
+    return {
+        "instance": "",
+        "decisions": _sums(one["decisions"], other["decisions"]),
+        "duration_counts": [
+            a + b for a, b in zip(one["duration_counts"], other["duration_counts"], strict=True)
+        ],
+        "duration_sum_us": one["duration_sum_us"] + other["duration_sum_us"],
+        "checks_in_flight": one["checks_in_flight"] + other["checks_in_flight"],
+        "deadline_exceeded": one["deadline_exceeded"] + other["deadline_exceeded"],
+        "shadow_disagreements": one["shadow_disagreements"] + other["shadow_disagreements"],
+        "token_cache_hits": one["token_cache_hits"] + other["token_cache_hits"],
+        "token_cache_misses": one["token_cache_misses"] + other["token_cache_misses"],
+        "decisions_lost": one["decisions_lost"] + other["decisions_lost"],
+        "policy_refresh_failures": one["policy_refresh_failures"] + other["policy_refresh_failures"],
+        "jwks_fetches": _sums(one["jwks_fetches"], other["jwks_fetches"]),
+        "policy_revision": min(_known(one["policy_revision"], other["policy_revision"]), default=None),
+        "policy_age_s": max(_known(one["policy_age_s"], other["policy_age_s"]), default=None),
+        "jwks_age_s": max(_known(one["jwks_age_s"], other["jwks_age_s"]), default=None),
+    }
+
+
+def _sums(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
+    return {key: one.get(key, 0) + other.get(key, 0) for key in one | other}
+
+
+def _known(*values: _Number | None) -> list[_Number]:
+    return [value for value in values if value is not None]
+
+
+def _counters_only(snapshot: Snapshot) -> Snapshot:
+    return {
+        **snapshot,
+        "checks_in_flight": 0,
+        "policy_revision": None,
+        "policy_age_s": None,
+        "jwks_age_s": None,
+    }

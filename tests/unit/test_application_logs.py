@@ -1,0 +1,138 @@
+"""Application logs: one form for everything, and no credential in it."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from extauthz.telemetry.logs import configure
+from extauthz.telemetry.redaction import redact_text
+
+PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nabc\n-----END RSA PRIVATE KEY-----"
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    before = (root.handlers[:], root.level)
+    yield io.StringIO()
+    root.handlers[:], root.level = before
+    logging.captureWarnings(capture=False)
+    structlog.reset_defaults()
+
+
+def events(stream: io.StringIO) -> list[dict[str, object]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_ours_and_the_libraries_lines_have_the_same_form(stream: io.StringIO) -> None:
+    configure("info", "json", stream=stream)
+    structlog.get_logger().bind(logger="extauthz.keys").warning("keys_not_fetched", issuer="https://idp")
+    structlog.get_logger().debug("not shown")
+    logging.getLogger("grpc").warning("hello %s", "there", extra={"attempt": 3})
+    ours, theirs = events(stream)
+    assert ours["event"] == "keys_not_fetched"
+    assert (ours["level"], ours["logger"], ours["issuer"]) == ("warning", "extauthz.keys", "https://idp")
+    assert str(ours["ts"]).endswith("Z")
+    assert (theirs["event"], theirs["level"], theirs["logger"]) == ("hello there", "warning", "grpc")
+    assert theirs["attempt"] == 3
+
+
+def test_an_exception_is_one_line_without_the_secrets_in_its_message(stream: io.StringIO) -> None:
+    configure("INFO", "json", stream=stream)
+    try:
+        raise ValueError("cannot use sak_live_abcdef for Bearer abc.def.ghi")
+    except ValueError:
+        structlog.get_logger().exception("failed")
+        logging.getLogger("library").exception("failed")
+    for event in events(stream):
+        assert "ValueError" in str(event["exception"])
+        assert "sak_live" not in str(event)
+        assert "abc.def" not in str(event)
+
+
+def test_the_console_form_is_readable_and_redacted_too(stream: io.StringIO) -> None:
+    configure("INFO", "console", stream=stream)
+    structlog.get_logger().info("started", dsn="postgres://x", note="sak_live_abc", port=9190)
+    text = stream.getvalue()
+    assert "started" in text
+    assert "9190" in text
+    assert "sak_live_abc" not in text
+    assert "postgres://x" not in text
+
+
+def test_values_that_json_cannot_hold_still_make_a_line(stream: io.StringIO) -> None:
+    configure("INFO", "json", stream=stream)
+    structlog.get_logger().info("odd \udcff", big=2**80, thing=object(), keys={1: {2, 3}})
+    assert len(events(stream)) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Authorization: Bearer s3cret-s3cret",
+        "bearer   s3cret.s3cret.s3cret",
+        "token eyJhbGciOiJSUzI1NiJ9.s3cret.s3cret was refused",
+        "Basic czNjcmV0s3cret==",
+        "key sak_live_s3cret refused",
+        PEM.replace("abc", "s3cret"),
+        "-----BEGIN EC PRIVATE KEY-----\ns3cret",
+        "postgres://extauthz:s3cret@db:5432/extauthz",
+        "password=s3cret host=db",
+        '{"password": "s3cret"}',
+        "client_secret=s3cret&grant_type=client_credentials",
+        "api_key: s3cret",
+        "?access_token=s3cret",
+    ],
+)
+def test_credentials_are_taken_out_of_text(text: str) -> None:
+    assert "s3cret" not in redact_text(text)
+    assert "[redacted]" in redact_text(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "reason token_expired for issuer https://idp.example/realms/a",
+        "listening on 127.0.0.1:9190",
+        "policies/demo/10-roles.yaml: /role_rules/3/act: expected a string, found 7",
+        "password file not readable: /run/secrets/db",
+    ],
+)
+def test_ordinary_text_is_left_alone(text: str) -> None:
+    assert redact_text(text) == text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "password",
+        "POSTGRES_PASSWORD",
+        "admin_api_key",
+        "x-service-api-key",
+        "authorization",
+        "cookie",
+        "token",
+        "dsn",
+    ],
+)
+def test_fields_that_are_secret_by_name_are_redacted_at_any_depth(stream: io.StringIO, name: str) -> None:
+    configure("INFO", "json", stream=stream)
+    structlog.get_logger().info("event", nested=[{name: "s3cret"}], **{name: "s3cret"})
+    assert "s3cret" not in stream.getvalue()
+
+
+def test_fields_that_only_sound_secret_are_kept(stream: io.StringIO) -> None:
+    configure("INFO", "json", stream=stream)
+    structlog.get_logger().info(
+        "event", reason="token_missing", api_key_id="k1", token_url="https://idp/token"
+    )
+    [event] = events(stream)
+    assert (event["reason"], event["api_key_id"], event["token_url"]) == (
+        "token_missing",
+        "k1",
+        "https://idp/token",
+    )
