@@ -1,0 +1,1 @@
+"""Load time, pure: untrusted documents become a PolicySet, a PolicySet becomes a Snapshot."""

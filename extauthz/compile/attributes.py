@@ -1,0 +1,241 @@
+"""The attributes that conditions name: where each comes from, and what its absence means (POLICY.md)."""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from extauthz.compile.values import ABSENT, UNKNOWN, parse_address
+from extauthz.domain.decision import Target
+from extauthz.domain.principal import Principal
+from extauthz.domain.reasons import Effect
+from extauthz.domain.request import RequestFacts
+
+_MAX_NAME: Final = 256
+_MAX_CLAIM_PARTS: Final = 16
+_USER_FIXED: Final = frozenset({"id", "kind", "roles", "domain", "tenant"})
+_RESERVED_PARAMETERS: Final = frozenset({"name", "service", "parameters"})
+_BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+class Question:
+    """Everything that conditions may read about one request; request-local, never shared.
+
+    `request` is None where somebody asks about a subject instead of sending a request.
+    """
+
+    __slots__ = ("_query", "_query_read", "method", "now", "principal", "request", "roles", "target")
+
+    def __init__(
+        self,
+        *,
+        principal: Principal,
+        roles: tuple[str, ...],
+        target: Target,
+        request: RequestFacts | None,
+        method: str | None,
+        now: float,
+    ) -> None:
+        """Gather the sources; nothing is decoded before a condition asks for it."""
+        self.principal = principal
+        self.roles = roles
+        self.target = target
+        self.request = request
+        self.method = method
+        self.now = now
+        self._query: Mapping[str, object] | None = None
+        self._query_read = False
+
+    @property
+    def query(self) -> Mapping[str, object] | None:
+        """The decoded query: a value, or UNKNOWN where a name is repeated; None when it is malformed."""
+        if not self._query_read:
+            raw = self.request.query if self.request is not None else None
+            self._query = decode_query(raw or "")
+            self._query_read = True
+        return self._query
+
+
+Resolver = Callable[[Question], object]
+
+
+def decode_query(raw: str) -> Mapping[str, object] | None:
+    """Decode names and values once (`%XX`, `+`); None for a malformed escape, invalid UTF-8 or a raw `;`."""
+    if ";" in raw or _BAD_ESCAPE.search(raw):
+        return None
+    found: dict[str, object] = {}
+    try:
+        for pair in raw.split("&"):
+            if not pair:
+                continue
+            name, _, value = pair.partition("=")
+            decoded = _decode(name)
+            found[decoded] = UNKNOWN if decoded in found else _decode(value)
+    except UnicodeError:
+        return None
+    return found
+
+
+def _decode(text: str) -> str:
+    plain = text.replace("+", " ")
+    return unquote_to_bytes(plain).decode("utf-8") if "%" in plain or not plain.isascii() else plain
+
+
+def claim_at(claims: Mapping[str, object], parts: tuple[str, ...]) -> object:
+    """Return the claim at a path in dot notation, None when absent; a name with literal dots wins."""
+    for length in range(len(parts), 0, -1):
+        value = claims.get(".".join(parts[:length]))
+        if value is None:
+            continue
+        if length == len(parts):
+            return value
+        if isinstance(value, Mapping):
+            found = claim_at(value, parts[length:])
+            if found is not None:
+                return found
+    return None
+
+
+def _absent_is_unknown(value: object) -> object:
+    return UNKNOWN if value is None else value
+
+
+def _source_address(question: Question) -> object:
+    if question.request is None or question.request.source_address is None:
+        return UNKNOWN
+    return _absent_is_unknown(parse_address(question.request.source_address))
+
+
+def _instant(question: Question) -> datetime:
+    return datetime.fromtimestamp(question.now, UTC)
+
+
+_FIXED: Final[dict[str, Resolver]] = {
+    "user.id": lambda q: _absent_is_unknown(q.principal.id),
+    "user.kind": lambda q: q.principal.kind.value,
+    "user.roles": lambda q: q.roles,
+    "user.domain": lambda q: _absent_is_unknown(q.principal.domain),
+    "user.tenant": lambda q: _absent_is_unknown(q.principal.tenant),
+    "resource.name": lambda q: q.target.resource,
+    "resource.service": lambda q: _absent_is_unknown(q.target.service),
+    "action": lambda q: q.target.action,
+    "request.method": lambda q: _absent_is_unknown(q.method),
+    "request.host": lambda q: UNKNOWN if q.request is None else q.request.host,
+    "request.path": lambda q: UNKNOWN if q.request is None else q.request.path.text,
+    "request.source.address": _source_address,
+    "request.source.principal": lambda q: _absent_is_unknown(q.request and q.request.source_principal),
+    "env.time": _instant,
+    "env.hour": lambda q: _instant(q).hour,
+    "env.weekday": lambda q: _instant(q).isoweekday(),
+}
+
+
+def attribute_problem(name: str, condition_headers: frozenset[str]) -> str | None:
+    """Return why no attribute has this name, None when one has."""
+    if len(name) > _MAX_NAME:
+        return f"is longer than {_MAX_NAME} characters"
+    if name in _FIXED:
+        return None
+    family, _, rest = name.partition(".")
+    if family == "user" and rest:
+        if not all(rest.split(".")):
+            return "has an empty part between its dots"
+        return "has too many parts" if rest.count(".") >= _MAX_CLAIM_PARTS else None
+    if family == "resource" and rest:
+        return "names no parameter" if rest in _RESERVED_PARAMETERS or rest == "parameters." else None
+    if name.startswith("request.query.") and len(name) > len("request.query."):
+        return None
+    if name.startswith("request.headers."):
+        header = name.removeprefix("request.headers.")
+        if header in condition_headers:
+            return None
+        return "names a header that is not in CONDITION_HEADERS (lower-case names only)"
+    return (
+        "is not an attribute; known are user.*, resource.*, action, request.method, request.host, "
+        "request.path, request.query.*, request.headers.*, request.source.address, request.source.principal, "
+        "env.time, env.hour, env.weekday"
+    )
+
+
+def resolver(name: str, effect: Effect) -> Resolver:
+    """Return the function that reads the attribute, for a rule of this effect.
+
+    It returns the value, `ABSENT` (definite) or `UNKNOWN`.
+    """
+    if name in _FIXED:
+        return _FIXED[name]
+    if name.startswith("user."):
+        parts = tuple(name.removeprefix("user.").split("."))
+        return lambda q: _absent_is_unknown(claim_at(q.principal.claims, parts))
+    if name.startswith("resource."):
+        return _parameter_resolver(name, effect)
+    if name.startswith("request.query."):
+        return _query_resolver(name.removeprefix("request.query."))
+    return _header_resolver(name.removeprefix("request.headers."))
+
+
+def _parameter_resolver(name: str, effect: Effect) -> Resolver:
+    parameter = parameter_name(name)
+    # POLICY.md: an absent parameter is definite in a deny and unknown in an allow.
+    absent = ABSENT if effect is Effect.DENY else UNKNOWN
+
+    def read(question: Question) -> object:
+        value = question.target.parameters.get(parameter)
+        return absent if value is None else value
+
+    return read
+
+
+def parameter_name(attribute: str) -> str:
+    """Return the parameter that `resource.<parameter>`, short or long, names."""
+    return attribute.removeprefix("resource.").removeprefix("parameters.")
+
+
+def _query_resolver(parameter: str) -> Resolver:
+    def read(question: Question) -> object:
+        query = question.query
+        return UNKNOWN if query is None else query.get(parameter, ABSENT)
+
+    return read
+
+
+def _header_resolver(header: str) -> Resolver:
+    def read(question: Question) -> object:
+        request = question.request
+        if request is None:
+            return ABSENT
+        if header in request.repeated_headers:
+            return UNKNOWN
+        return request.headers.get(header, ABSENT)
+
+    return read
+
+
+def presence(name: str) -> Callable[[Question], bool]:
+    """Return the function that tells whether the attribute is there; never unknown (operator `exists`)."""
+    if name.startswith("request.query."):
+        parameter = name.removeprefix("request.query.")
+        # A repeated name is there; in a malformed query every name counts as there.
+        return lambda q: q.query is None or parameter in q.query
+    if name.startswith("request.headers."):
+        header = name.removeprefix("request.headers.")
+        return lambda q: (
+            q.request is not None and (header in q.request.headers or header in q.request.repeated_headers)
+        )
+    read = resolver(name, Effect.DENY)
+    return lambda q: read(q) not in (ABSENT, UNKNOWN)
+
+
+def is_definite(name: str, effect: Effect) -> bool:
+    """Tell whether the attribute can never be unknown: always there, or absent in a definite way."""
+    if name in {"user.kind", "user.roles", "resource.name", "action", "env.time", "env.hour", "env.weekday"}:
+        return True
+    if name in {"request.method", "request.host", "request.path"}:
+        return True
+    return name.startswith("resource.") and name != "resource.service" and effect is Effect.DENY
+
+
+def may_be_shown(name: str) -> bool:
+    """Tell whether the decision log may carry the value: only `resource.*` and `action`."""
+    return name == "action" or name.startswith("resource.")

@@ -1,0 +1,52 @@
+"""All tenants' snapshots together, and whose workload stands behind a host: what one request reads once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from extauthz.compile.snapshot import Snapshot
+
+DEFAULT_TENANT: Final = "default"
+
+
+class TenancyMode(StrEnum):
+    """`selfhost` has one tenant, `default`; `saas` has many."""
+
+    SELFHOST = "selfhost"
+    SAAS = "saas"
+
+
+class TenantBinding(StrEnum):
+    """Who owns a target that no host names: nobody, or (by the operator's word) the token's tenant."""
+
+    HOST = "host"
+    TOKEN = "token"  # noqa: S105
+
+
+class UnmappedPolicy(StrEnum):
+    """What a request without a route is: denied, or a resource named by its path."""
+
+    DENY = "deny"
+    PATH = "path"
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """The published policies of every tenant.
+
+    `confirmed_at` is when a poll last confirmed the revisions (POSIX seconds); `lagging` names the tenants
+    whose newest rows could not be compiled, with the time their snapshot was last confirmed.
+    """
+
+    mode: TenancyMode
+    snapshots: Mapping[str, Snapshot]
+    epoch: str | None = None
+    confirmed_at: float = 0.0
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    suspended: frozenset[str] = frozenset()
+    lagging: Mapping[str, float] = field(default_factory=dict)
+
+    def confirmed(self, tenant: str) -> float:
+        """Return when the tenant's revision was last confirmed (POSIX seconds)."""
+        return self.lagging.get(tenant, self.confirmed_at)

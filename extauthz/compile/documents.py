@@ -1,0 +1,335 @@
+"""Untrusted policy documents become typed policies; every problem is reported at once, with its place.
+
+The documents are POLICY.md's: role rules, role bindings, attribute policies, resources with routes.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from functools import partial
+from typing import Final, TypeVar
+
+from extauthz.compile.conditions import parse_condition
+from extauthz.compile.fields import Fields, shown
+from extauthz.compile.routes import Template
+from extauthz.compile.values import parse_time
+from extauthz.domain.host import HostRejected, canonical_host
+from extauthz.domain.policy import (
+    MAX_ALLOW_PRIORITY,
+    MAX_PRIORITY,
+    MIN_ALLOW_PRIORITY,
+    MIN_PRIORITY,
+    WILDCARD,
+    AttributePolicy,
+    AuthenticationRequirement,
+    Mode,
+    PolicySet,
+    Resource,
+    RoleBinding,
+    RoleRule,
+    Route,
+    SubjectKind,
+    default_action,
+)
+from extauthz.domain.problem import Problem
+from extauthz.domain.reasons import Effect
+
+MAX_ROUTES: Final = 200
+MAX_METHODS: Final = 40
+_TOKEN_CHARACTERS: Final = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What documents are read under.
+
+    `condition_headers` are the headers that conditions may name. `default_domain` is the domain of a policy
+    that names none (None: it must name one). A document without an id gets `assigned_id`, or is refused when
+    that is None. `highest_allow` bounds the priority of an allow, `guardrails` says whether a deny may stand
+    above every allow.
+    """
+
+    condition_headers: frozenset[str] = frozenset()
+    default_domain: str | None = WILDCARD
+    assigned_id: str | None = None
+    highest_allow: int = MAX_ALLOW_PRIORITY
+    guardrails: bool = True
+
+
+class Format(StrEnum):
+    """The notation of `rule_data`."""
+
+    JSON = "json"
+
+
+class _BoundKind(StrEnum):
+    USER = "user"
+    SERVICE = "service"
+    ROLE = "role"
+
+
+def parse_role_rule(
+    document: object, pointer: str, problems: list[Problem], reading: Reading
+) -> RoleRule | None:
+    """Read a Casbin `p` line; None when any problem was noted."""
+    before = len(problems)
+    fields = Fields(document, pointer, problems)
+    rule_id = _identifier(fields, reading)
+    sub, dom, obj, act = (fields.text(name) for name in ("sub", "dom", "obj", "act"))
+    effect = fields.choice("effect", Effect)
+    sub_kind = fields.choice("sub_kind", SubjectKind) if fields.has("sub_kind") else None
+    fields.get("sub_kind")
+    fields.done()
+    if sub == WILDCARD:
+        if sub_kind not in (None, SubjectKind.ANY):
+            fields.note("sub_kind", f"found {shown(sub_kind)}, the subject '*' is always of kind 'any'")
+        sub_kind = SubjectKind.ANY
+    elif sub_kind is SubjectKind.ANY and effect is Effect.ALLOW:
+        fields.note("sub_kind", "found 'any', a named subject of kind 'any' is for denies only")
+    if sub_kind is None:
+        sub_kind = SubjectKind.ANY if effect is Effect.DENY else SubjectKind.ROLE
+    if len(problems) > before or not (rule_id and sub and dom and obj and act and effect):
+        return None
+    return RoleRule(rule_id, sub, sub_kind, dom, obj, act, effect)
+
+
+def parse_role_binding(
+    document: object, pointer: str, problems: list[Problem], reading: Reading
+) -> RoleBinding | None:
+    """Read a Casbin `g` line; None when any problem was noted."""
+    before = len(problems)
+    fields = Fields(document, pointer, problems)
+    binding_id = _identifier(fields, reading)
+    user, role, dom = (fields.text(name) for name in ("user", "role", "dom"))
+    for name, value in (("user", user), ("role", role)):
+        if value == WILDCARD:
+            fields.note(name, "found '*', only a domain may be a wildcard in a binding")
+    kind = fields.choice("user_kind", _BoundKind)
+    expires_at = _instant(fields, "expires_at")
+    fields.done()
+    if kind is _BoundKind.ROLE and user is not None and user == role:
+        fields.note("role", f"the roles inherit in a cycle: {user} -> {user}")
+    if len(problems) > before or not (binding_id and user and role and dom and kind):
+        return None
+    return RoleBinding(binding_id, user, SubjectKind(kind.value), role, dom, expires_at)
+
+
+def _instant(fields: Fields, name: str) -> float | None:
+    value = fields.get(name)
+    if value is None:
+        return None
+    moment = parse_time(value) if isinstance(value, str) else value
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        fields.note(name, f"found {shown(value)}, an RFC 3339 time such as '2026-01-31T08:00:00Z' is needed")
+        return None
+    return moment.timestamp()
+
+
+def parse_attribute_policy(
+    document: object, pointer: str, problems: list[Problem], reading: Reading
+) -> AttributePolicy | None:
+    """Read an attribute policy; None when any problem was noted."""
+    before = len(problems)
+    fields = Fields(document, pointer, problems)
+    policy_id = _identifier(fields, reading)
+    name, resource = fields.text("name"), fields.text("resource")
+    actions = fields.names("actions", default=(WILDCARD,))
+    if fields.has("domain") or reading.default_domain is None:
+        domain = fields.text("domain")
+    else:
+        domain = reading.default_domain
+        fields.get("domain")
+    effect = fields.choice("effect", Effect)
+    priority = fields.integer("priority", default=0, lowest=MIN_PRIORITY, highest=MAX_PRIORITY)
+    if problem := _priority_problem(effect, priority, reading):
+        fields.note("priority", f"found {priority}, {problem}")
+    enabled = fields.flag("enabled", default=True)
+    mode = fields.choice("mode", Mode, default=Mode.ENFORCE)
+    fields.choice("format", Format, default=Format.JSON)
+    condition = None
+    if fields.has("rule_data"):
+        condition = parse_condition(
+            fields.get("rule_data"),
+            fields.at("rule_data"),
+            problems,
+            condition_headers=reading.condition_headers,
+        )
+    elif fields.is_object:
+        fields.note("rule_data", "is missing, a condition is needed")
+    fields.done()
+    if len(problems) > before or not (
+        policy_id and name and resource and domain and effect and mode and condition
+    ):
+        return None
+    return AttributePolicy(
+        policy_id, name, resource, actions, domain, effect, priority, enabled, mode, condition
+    )
+
+
+def _priority_problem(effect: Effect | None, priority: int, reading: Reading) -> str | None:
+    if effect is Effect.ALLOW and not MIN_ALLOW_PRIORITY <= priority <= reading.highest_allow:
+        return f"an allow has a priority from {MIN_ALLOW_PRIORITY} to {reading.highest_allow}"
+    if effect is Effect.DENY and priority > MAX_ALLOW_PRIORITY and not reading.guardrails:
+        return f"priorities above {MAX_ALLOW_PRIORITY} are guardrails, written by tenant admins only"
+    return None
+
+
+def parse_resource(document: object, pointer: str, problems: list[Problem]) -> Resource | None:
+    """Read a resource with its routes; None when any problem was noted.
+
+    `displayName` and `defaultRoles` are checked here and kept by whoever registers the resource.
+    """
+    before = len(problems)
+    fields = Fields(document, pointer, problems)
+    name, service = fields.text("name"), fields.text("serviceName")
+    for member, value in (("name", name), ("serviceName", service)):
+        if value == WILDCARD:
+            fields.note(member, "found '*', a name is needed")
+    if fields.has("displayName"):
+        fields.text("displayName", required=False)
+    else:
+        fields.get("displayName")
+    default_roles = fields.items("defaultRoles", required=False)
+    if default_roles and WILDCARD in fields.names("defaultRoles", default=None):
+        fields.note("defaultRoles", "has '*', roles are needed")
+    entries = fields.items("routes", required=False)
+    fields.done()
+    if len(entries) > MAX_ROUTES:
+        fields.note("routes", f"has {len(entries)} entries, at most {MAX_ROUTES} fit")
+        return None
+    action = default_action(name) if name else "access"
+    routes = [
+        route
+        for position, entry in enumerate(entries)
+        if (route := _parse_route(entry, f"{fields.at('routes')}/{position}", problems, action))
+    ]
+    if len(problems) > before or not (name and service):
+        return None
+    return Resource(name, service, tuple(routes))
+
+
+def _parse_route(entry: object, pointer: str, problems: list[Problem], action: str) -> Route | None:
+    before = len(problems)
+    fields = Fields(entry, pointer, problems)
+    host = None
+    if fields.get("host") is not None:
+        host = _route_host(fields)
+    methods = _methods(fields)
+    path = fields.get("path")
+    template = Template.parse(path) if isinstance(path, str) else "a string is needed"
+    if isinstance(template, str):
+        fields.note(
+            "path", f"found {shown(path)}, {template}" if fields.has("path") else f"is missing, {template}"
+        )
+    if fields.has("action"):
+        action = fields.text("action") or action
+        if action == WILDCARD:
+            fields.note("action", "found '*', one action is needed")
+    else:
+        fields.get("action")
+    authentication = fields.choice(
+        "authentication", AuthenticationRequirement, default=AuthenticationRequirement.REQUIRED
+    )
+    fields.done()
+    if len(problems) > before or isinstance(template, str) or authentication is None:
+        return None
+    return Route(host, methods, template.text, action, authentication)
+
+
+def _route_host(fields: Fields) -> str | None:
+    value = fields.get("host")
+    if not isinstance(value, str):
+        fields.note("host", f"found {shown(value)}, a host or '*.suffix' is needed")
+        return None
+    wild = value.startswith("*.")
+    host = canonical_host(value.removeprefix("*.") if wild else value)
+    if isinstance(host, HostRejected):
+        fields.note("host", f"found {shown(value)}, a host or '*.suffix' is needed: {host.reason}")
+        return None
+    if wild and host.startswith("["):
+        fields.note("host", f"found {shown(value)}, an address has no subdomains")
+        return None
+    return f"*.{host}" if wild else host
+
+
+def _methods(fields: Fields) -> tuple[str, ...]:
+    found: list[str] = []
+    entries = fields.items("methods", required=True, at_least=1)
+    if len(entries) > MAX_METHODS:
+        fields.note("methods", f"has {len(entries)} entries, at most {MAX_METHODS} fit")
+        return ()
+    for index, entry in enumerate(entries):
+        if entry == WILDCARD and len(entries) == 1:
+            return (WILDCARD,)
+        if entry == "HEAD":
+            fields.note_item("methods", index, "found 'HEAD', which is decided as GET; list 'GET'")
+        elif (
+            not isinstance(entry, str) or not entry or not _TOKEN_CHARACTERS.issuperset(entry) or "*" in entry
+        ):
+            fields.note_item(
+                "methods", index, f"found {shown(entry)}, an upper-case method or only '*' is needed"
+            )
+        elif entry not in found:
+            found.append(entry)
+    return tuple(found)
+
+
+def _identifier(fields: Fields, reading: Reading) -> str | None:
+    if not fields.has("id") and reading.assigned_id is not None:
+        fields.get("id")
+        return reading.assigned_id
+    identifier = fields.text("id", max_length=128)
+    if identifier == WILDCARD:
+        fields.note("id", "found '*', an id is needed")
+    return identifier
+
+
+def parse_policy_set(document: object, reading: Reading) -> PolicySet | list[Problem]:
+    """Read one mapping of lists, the form that policy files have; the answer is every problem in it."""
+    problems: list[Problem] = []
+    fields = Fields(document, "", problems)
+
+    def each(table: str, parse: Callable[[object, str, list[Problem]], _T | None]) -> tuple[_T, ...]:
+        found = (
+            parse(entry, f"{fields.at(table)}/{position}", problems)
+            for position, entry in enumerate(fields.items(table, required=False))
+        )
+        return tuple(entity for entity in found if entity is not None)
+
+    policies = PolicySet(
+        resources=each("resources", parse_resource),
+        role_rules=each("role_rules", partial(parse_role_rule, reading=reading)),
+        role_bindings=each("role_bindings", partial(parse_role_binding, reading=reading)),
+        attribute_policies=each("attribute_policies", partial(parse_attribute_policy, reading=reading)),
+    )
+    fields.done()
+    return problems or with_default_roles(policies, document)
+
+
+def with_default_roles(policies: PolicySet, document: object) -> PolicySet:
+    """Add the role rules that resources' `defaultRoles` stand for; their ids name where they come from."""
+    resources = document.get("resources") or () if isinstance(document, Mapping) else ()
+    added = tuple(
+        RoleRule(
+            id=f"default:{resource.name}:{role}",
+            sub=role,
+            sub_kind=SubjectKind.ROLE,
+            dom=WILDCARD,
+            obj=resource.name,
+            act=resource.default_action,
+            effect=Effect.ALLOW,
+        )
+        for resource, entry in zip(policies.resources, resources, strict=True)
+        for role in dict.fromkeys(entry.get("defaultRoles") or ())
+    )
+    if not added:
+        return policies
+    return PolicySet(
+        policies.resources,
+        (*policies.role_rules, *added),
+        policies.role_bindings,
+        policies.attribute_policies,
+    )

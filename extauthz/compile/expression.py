@@ -1,0 +1,273 @@
+"""The closed grammar of matcher expressions: `== != < <= > >= && || ! in ( )`, names, calls and literals.
+
+Iterative where depth could be the author's choice: nesting is bounded, so parsing cannot exhaust the stack.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+MAX_NESTING: Final = 64
+_TOKEN: Final = re.compile(
+    r"""\s*(?:
+      (?P<number>-?\d+(?:\.\d+)?(?![\w.]))
+    | (?P<name>[A-Za-z_][\w-]*(?:\.[\w-]+)*)
+    | (?P<text>"(?:[^"\\]|\\["\\])*"|'(?:[^'\\]|\\['\\])*')
+    | (?P<sign>==|!=|<=|>=|&&|\|\||[<>!(),\[\]])
+    )""",
+    re.VERBOSE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A reference such as `user.department` or `r_sub`."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A string, number, boolean or list literal."""
+
+    value: str | bool | int | Decimal | tuple["Constant", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function applied to arguments, such as `g(r_sub, p_sub, r_dom)`."""
+
+    function: str
+    arguments: tuple["Expression", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """Two operands and one of the comparison signs, or `in`."""
+
+    sign: str
+    left: "Expression"
+    right: "Expression"
+
+
+@dataclass(frozen=True, slots=True)
+class Conjunction:
+    """Operands joined by `&&`, flattened."""
+
+    operands: tuple["Expression", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Disjunction:
+    """Operands joined by `||`, flattened."""
+
+    operands: tuple["Expression", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Negation:
+    """`!` and its operand."""
+
+    operand: "Expression"
+
+
+Expression = Name | Constant | Call | Binary | Conjunction | Disjunction | Negation
+
+
+@dataclass(frozen=True, slots=True)
+class SyntaxProblem:
+    """Where an expression leaves the grammar: a zero-based character position, and why."""
+
+    position: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    kind: str
+    text: str
+    position: int
+
+
+class _NotInGrammar(Exception):  # noqa: N818  # caught in `parse`, never leaves this module
+    def __init__(self, position: int, message: str) -> None:
+        super().__init__(message)
+        self.problem = SyntaxProblem(position, message)
+
+
+def parse(source: str) -> Expression | SyntaxProblem:
+    """Read an expression; the answer is a `SyntaxProblem` where it leaves the grammar."""
+    try:
+        parser = _Parser(list(_tokens(source)), len(source))
+        expression = parser.disjunction(0)
+        parser.expect_end()
+    except _NotInGrammar as error:
+        return error.problem
+    return expression
+
+
+def _tokens(source: str) -> Iterator[_Token]:
+    position = 0
+    while position < len(source):
+        match = _TOKEN.match(source, position)
+        if match is None or match.lastgroup is None:
+            if source[position:].isspace():
+                return
+            at = position + len(source[position:]) - len(source[position:].lstrip())
+            raise _NotInGrammar(at, f"{source[at]!r} is not part of the expression language")
+        yield _Token(match.lastgroup, match[match.lastgroup], match.start(match.lastgroup))
+        position = match.end()
+
+
+class _Parser:
+    """Precedence, loosest first: `||`, `&&`, `!`, comparison."""
+
+    def __init__(self, tokens: list[_Token], length: int) -> None:
+        self._tokens = tokens
+        self._at = 0
+        self._end = length
+
+    def _peek(self) -> str:
+        return self._tokens[self._at].text if self._at < len(self._tokens) else ""
+
+    def _position(self) -> int:
+        return self._tokens[self._at].position if self._at < len(self._tokens) else self._end
+
+    def _refuse(self, message: str) -> _NotInGrammar:
+        return _NotInGrammar(self._position(), message)
+
+    def _is_sign(self, *signs: str) -> bool:
+        if self._at >= len(self._tokens):
+            return False
+        token = self._tokens[self._at]
+        return token.kind == "sign" and token.text in signs
+
+    def _take_sign(self, sign: str) -> None:
+        if not self._is_sign(sign):
+            raise self._refuse(f"{sign!r} is needed here")
+        self._at += 1
+
+    def expect_end(self) -> None:
+        if self._at < len(self._tokens):
+            raise self._refuse(f"{self._peek()!r} does not belong here")
+
+    def disjunction(self, depth: int) -> Expression:
+        if depth > MAX_NESTING:
+            raise self._refuse(f"is nested deeper than {MAX_NESTING} levels")
+        operands = [self._conjunction(depth)]
+        while self._is_sign("||"):
+            self._at += 1
+            operands.append(self._conjunction(depth))
+        return operands[0] if len(operands) == 1 else Disjunction(tuple(operands))
+
+    def _conjunction(self, depth: int) -> Expression:
+        operands = [self._negation(depth)]
+        while self._is_sign("&&"):
+            self._at += 1
+            operands.append(self._negation(depth))
+        return operands[0] if len(operands) == 1 else Conjunction(tuple(operands))
+
+    def _negation(self, depth: int) -> Expression:
+        times = 0
+        while self._is_sign("!"):
+            self._at += 1
+            times += 1
+        operand = self._comparison(depth)
+        return Negation(operand) if times % 2 else operand
+
+    def _comparison(self, depth: int) -> Expression:
+        left = self._operand(depth)
+        if self._is_sign("==", "!=", "<", "<=", ">", ">="):
+            sign = self._peek()
+            self._at += 1
+            return Binary(sign, left, self._operand(depth))
+        if self._peek() == "in" and self._tokens[self._at].kind == "name":
+            self._at += 1
+            return Binary("in", left, self._operand(depth))
+        return left
+
+    def _operand(self, depth: int) -> Expression:
+        if self._at >= len(self._tokens):
+            raise self._refuse("the expression ends too early")
+        token = self._tokens[self._at]
+        match token.kind:
+            case "number":
+                self._at += 1
+                return Constant(Decimal(token.text) if "." in token.text else int(token.text))
+            case "text":
+                self._at += 1
+                return Constant(re.sub(r"\\(.)", r"\1", token.text[1:-1]))
+            case "name":
+                return self._named(token, depth)
+            case _ if token.text in {"(", "["}:
+                return self._bracketed(token, depth)
+            case _:
+                raise self._refuse(f"{token.text!r} does not belong here")
+
+    def _named(self, token: _Token, depth: int) -> Expression:
+        self._at += 1
+        if token.text in {"true", "false"}:
+            return Constant(token.text == "true")
+        if token.text == "in":
+            raise _NotInGrammar(token.position, "'in' needs something on its left")
+        if not self._is_sign("("):
+            return Name(token.text)
+        self._at += 1
+        return Call(token.text, self._list_until(")", depth))
+
+    def _bracketed(self, token: _Token, depth: int) -> Expression:
+        self._at += 1
+        if token.text == "(":
+            inner = self.disjunction(depth + 1)
+            if not self._is_sign(","):
+                self._take_sign(")")
+                return inner
+            self._at += 1
+            entries = (inner, *self._list_until(")", depth))
+        else:
+            entries = self._list_until("]", depth)
+        return _literal_list(entries, token.position)
+
+    def _list_until(self, closing: str, depth: int) -> tuple[Expression, ...]:
+        entries: list[Expression] = []
+        while not self._is_sign(closing):
+            entries.append(self.disjunction(depth + 1))
+            if not self._is_sign(closing):
+                self._take_sign(",")
+        self._at += 1
+        return tuple(entries)
+
+
+def _literal_list(entries: tuple[Expression, ...], position: int) -> Constant:
+    literals = tuple(entry for entry in entries if isinstance(entry, Constant))
+    if len(literals) != len(entries):
+        raise _NotInGrammar(position, "a list holds literals only")
+    return Constant(literals)
+
+
+def unparse(expression: Expression) -> str:
+    """Return an expression in the grammar's own notation, fully bracketed."""
+    match expression:
+        case Name(text):
+            return text
+        case Constant(bool(value)):
+            return "true" if value else "false"
+        case Constant(str(value)):
+            escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+            return f'"{escaped}"'
+        case Constant(tuple(entries)):
+            return f"({', '.join(unparse(entry) for entry in entries)},)"
+        case Constant(value):
+            return str(value)
+        case Call(function, arguments):
+            return f"{function}({', '.join(unparse(argument) for argument in arguments)})"
+        case Binary(sign, left, right):
+            return f"{unparse(left)} {sign} {unparse(right)}"
+        case Negation(operand):
+            return f"!({unparse(operand)})"
+        case Conjunction(operands):
+            return f"({' && '.join(unparse(operand) for operand in operands)})"
+        case Disjunction(operands):
+            return f"({' || '.join(unparse(operand) for operand in operands)})"

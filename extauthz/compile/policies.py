@@ -1,0 +1,146 @@
+"""Attribute policies as a keyed index, and the compiled form of one policy."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from immutables import Map
+
+from extauthz.compile.attributes import Question
+from extauthz.compile.conditions import Evaluate, compile_condition
+from extauthz.domain.policy import (
+    WILDCARD,
+    All,
+    Always,
+    AnyOf,
+    AttributeName,
+    AttributePolicy,
+    Condition,
+    Mode,
+    Node,
+    Not,
+)
+from extauthz.domain.reasons import Effect
+
+CellKey = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledPolicy:
+    """An enabled attribute policy, ready to be evaluated."""
+
+    id: str
+    effect: Effect
+    priority: int
+    shadow: bool
+    evaluate: Evaluate
+    attributes: tuple[str, ...]
+
+    def outcome(self, question: Question) -> "Matched | None":
+        """Return how the policy matches: an allow when true, a deny when true or unknown."""
+        value = self.evaluate(question)
+        if value is True:
+            return Matched(self, unknown=False)
+        if value is None and self.effect is Effect.DENY:
+            return Matched(self, unknown=True)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """An attribute policy that matched; `unknown` for a deny that could not be evaluated."""
+
+    policy: CompiledPolicy
+    unknown: bool
+
+
+def compile_policy(policy: AttributePolicy) -> CompiledPolicy:
+    """Compile one policy's conditions."""
+    return CompiledPolicy(
+        id=policy.id,
+        effect=policy.effect,
+        priority=policy.priority,
+        shadow=policy.mode is Mode.SHADOW,
+        evaluate=compile_condition(policy.condition, policy.effect),
+        attributes=tuple(dict.fromkeys(attribute_names(policy.condition))),
+    )
+
+
+def attribute_names(node: Node) -> Iterator[str]:
+    """Yield every attribute that the conditions name, in reading order."""
+    match node:
+        case Always():
+            return
+        case Condition(attribute, _, value):
+            yield attribute
+            if isinstance(value, AttributeName):
+                yield value.name
+        case Not(condition):
+            yield from attribute_names(condition)
+        case All(conditions) | AnyOf(conditions):
+            for condition in conditions:
+                yield from attribute_names(condition)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The policies that may match one (resource, action, domain), the highest priority first."""
+
+    enforced: tuple[CompiledPolicy, ...] = ()
+    shadow: tuple[CompiledPolicy, ...] = ()
+    attributes: tuple[str, ...] = ()
+
+
+NO_CANDIDATES: Final = Candidates()
+_NO_CELL: Final[Map[str, CompiledPolicy]] = Map()
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyIndex:
+    """The attribute policies of one tenant. Immutable: a change returns another that shares the rest."""
+
+    cells: Map[CellKey, Map[str, CompiledPolicy]] = field(default_factory=Map)
+
+    def with_policy(self, policy: AttributePolicy) -> "PolicyIndex":
+        """Return the index with the policy added; a disabled one is not in the index."""
+        if not policy.enabled:
+            return self
+        compiled = compile_policy(policy)
+        return self._each_cell(policy, lambda cell: cell.set(policy.id, compiled))
+
+    def without_policy(self, policy: AttributePolicy) -> "PolicyIndex":
+        """Return the index with the policy taken out."""
+        return self._each_cell(policy, lambda cell: cell.delete(policy.id) if policy.id in cell else cell)
+
+    def _each_cell(
+        self, policy: AttributePolicy, change: Callable[[Map[str, CompiledPolicy]], Map[str, CompiledPolicy]]
+    ) -> "PolicyIndex":
+        cells = self.cells
+        actions = (WILDCARD,) if WILDCARD in policy.actions else policy.actions
+        for action in actions:
+            key = (policy.resource, action, policy.domain)
+            cell = change(cells.get(key, _NO_CELL))
+            if cell:
+                cells = cells.set(key, cell)
+            elif key in cells:
+                cells = cells.delete(key)
+        return PolicyIndex(cells)
+
+    def candidates(self, resource: str, action: str, domain: str | None) -> Candidates:
+        """Return every enabled policy on these names or on `*`, in the order in which they decide."""
+        found: list[CompiledPolicy] = []
+        domains = (WILDCARD,) if domain is None else (domain, WILDCARD)
+        for wanted_resource in dict.fromkeys((resource, WILDCARD)):
+            for wanted_action in dict.fromkeys((action, WILDCARD)):
+                for wanted_domain in domains:
+                    cell = self.cells.get((wanted_resource, wanted_action, wanted_domain))
+                    if cell is not None:
+                        found.extend(cell.values())
+        if not found:
+            return NO_CANDIDATES
+        found.sort(key=lambda policy: (-policy.priority, policy.id))
+        return Candidates(
+            enforced=tuple(policy for policy in found if not policy.shadow),
+            shadow=tuple(policy for policy in found if policy.shadow),
+            attributes=tuple(dict.fromkeys(name for policy in found for name in policy.attributes)),
+        )

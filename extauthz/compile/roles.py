@@ -1,0 +1,274 @@
+"""Role rules and role bindings as a keyed index: the meaning of `policies/model.conf` without scanning.
+
+A rule sits in one cell, keyed by object, action and domain as written (`*` included), under its subjects in
+Casbin's prefixed form. A request looks at the at most eight cells that its names and `*` make up.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from immutables import Map
+
+from extauthz.compile.model import RoleModel
+from extauthz.domain.policy import WILDCARD, RoleBinding, RoleRule, SubjectKind
+from extauthz.domain.principal import Principal, PrincipalKind
+from extauthz.domain.reasons import Effect
+
+MAX_ROLE_LINKS: Final = 8
+ANONYMOUS_SUBJECT: Final = "anonymous"
+_NEVER: Final = float("inf")
+
+_NO_SUBJECTS: Final[Map[str, tuple[str, ...]]] = Map()
+
+CellKey = tuple[str, str, str]
+
+
+def rule_subjects(rule: RoleRule) -> tuple[str, ...]:
+    """Return the rule's subjects as Casbin sees them: one, or three for kind `any` with a name."""
+    if rule.sub == WILDCARD:
+        return (WILDCARD,)
+    if rule.sub_kind is SubjectKind.ANY:
+        return (f"role:{rule.sub}", f"user:{rule.sub}", f"service:{rule.sub}")
+    return (f"{rule.sub_kind.value}:{rule.sub}",)
+
+
+def request_subject(principal: Principal) -> str:
+    """Return `r.sub`: always prefixed, `anonymous` for nobody."""
+    if principal.kind is PrincipalKind.ANONYMOUS:
+        return ANONYMOUS_SUBJECT
+    return f"{principal.kind.value}:{principal.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """The rules on one (object, action, domain): subject to rule ids, the lowest first."""
+
+    allow: Map[str, tuple[str, ...]] = _NO_SUBJECTS
+    deny: Map[str, tuple[str, ...]] = _NO_SUBJECTS
+
+    def changed(self, rule: RoleRule, *, present: bool) -> "Cell":
+        """Return the cell with the rule added or taken out."""
+        side = self.allow if rule.effect is Effect.ALLOW else self.deny
+        for subject in rule_subjects(rule):
+            ids = tuple(known for known in side.get(subject, ()) if known != rule.id)
+            if present:
+                ids = tuple(sorted((*ids, rule.id)))
+            if ids:
+                side = side.set(subject, ids)
+            elif subject in side:
+                side = side.delete(subject)
+        return Cell(side, self.deny) if rule.effect is Effect.ALLOW else Cell(self.allow, side)
+
+
+_EMPTY_CELL: Final = Cell()
+
+
+@dataclass(frozen=True, slots=True)
+class RoleOutcome:
+    """What all role rules together say: one effect, from the rule with the lowest id that has it."""
+
+    effect: Effect
+    rule_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoleIndex:
+    """The role rules of one tenant. Immutable: a change returns another index that shares what it can."""
+
+    model: RoleModel
+    cells: Map[CellKey, Cell] = field(default_factory=Map)
+
+    @classmethod
+    def of(cls, rules: Iterable[RoleRule], model: RoleModel) -> "RoleIndex":
+        """Index many rules at once; the same as adding them one by one, in a fraction of the time."""
+        grouped: dict[CellKey, tuple[dict[str, list[str]], dict[str, list[str]]]] = {}
+        for rule in rules:
+            allow, deny = grouped.setdefault((rule.obj, rule.act, rule.dom), ({}, {}))
+            side = allow if rule.effect is Effect.ALLOW else deny
+            for subject in rule_subjects(rule):
+                side.setdefault(subject, []).append(rule.id)
+        return cls(
+            model, Map({key: Cell(_side(allow), _side(deny)) for key, (allow, deny) in grouped.items()})
+        )
+
+    def with_rule(self, rule: RoleRule) -> "RoleIndex":
+        """Return the index with the rule added."""
+        return self._changed(rule, present=True)
+
+    def without_rule(self, rule: RoleRule) -> "RoleIndex":
+        """Return the index with the rule taken out."""
+        return self._changed(rule, present=False)
+
+    def _changed(self, rule: RoleRule, *, present: bool) -> "RoleIndex":
+        key = (rule.obj, rule.act, rule.dom)
+        cell = self.cells.get(key, _EMPTY_CELL).changed(rule, present=present)
+        if not cell.allow and not cell.deny:
+            return RoleIndex(self.model, self.cells.delete(key) if key in self.cells else self.cells)
+        return RoleIndex(self.model, self.cells.set(key, cell))
+
+    def decide(
+        self, subjects: Iterable[str], *, authenticated: bool, dom: str | None, obj: str, act: str
+    ) -> RoleOutcome | None:
+        """Return deny if any deny matches, else allow if any allow matches, else nothing.
+
+        `subjects` are the request's own subject and its roles, prefixed; `*` is added here: in an allow it
+        means every authenticated principal, in a deny everyone.
+        """
+        allowed: str | None = None
+        denied: str | None = None
+        everyone = self.model.everyone
+        for cell in self._cells(dom, obj, act):
+            denied = _lowest(cell.deny, subjects, denied, everyone=everyone)
+            if denied is None:
+                allowed = _lowest(cell.allow, subjects, allowed, everyone=everyone and authenticated)
+        if denied is not None:
+            return RoleOutcome(Effect.DENY, denied)
+        return RoleOutcome(Effect.ALLOW, allowed) if allowed is not None else None
+
+    def _cells(self, dom: str | None, obj: str, act: str) -> Iterator[Cell]:
+        domains = self.model.domains(dom)
+        cells = self.cells
+        for wanted_obj in self.model.objects(obj):
+            for wanted_act in self.model.actions(act):
+                for wanted_dom in domains:
+                    cell = cells.get((wanted_obj, wanted_act, wanted_dom))
+                    if cell is not None:
+                        yield cell
+
+
+def _side(ids_by_subject: dict[str, list[str]]) -> Map[str, tuple[str, ...]]:
+    if not ids_by_subject:
+        return _NO_SUBJECTS
+    return Map({subject: tuple(sorted(ids)) for subject, ids in ids_by_subject.items()})
+
+
+def _lowest(
+    side: Map[str, tuple[str, ...]], subjects: Iterable[str], best: str | None, *, everyone: bool
+) -> str | None:
+    if not side:
+        return best
+    for subject in subjects:
+        ids = side.get(subject)
+        if ids is not None and (best is None or ids[0] < best):
+            best = ids[0]
+    if everyone:
+        ids = side.get(WILDCARD)
+        if ids is not None and (best is None or ids[0] < best):
+            best = ids[0]
+    return best
+
+
+@dataclass(frozen=True, slots=True)
+class Subjects:
+    """Everything a principal is, in one domain: valid until the earliest binding behind it expires."""
+
+    names: tuple[str, ...]
+    roles: tuple[str, ...]
+    valid_until: float
+
+
+@dataclass(frozen=True, slots=True)
+class BindingIndex:
+    """Role bindings by domain and bound name. Immutable, like the rules."""
+
+    edges: Map[tuple[str, str], Map[str, RoleBinding]] = field(default_factory=Map)
+
+    def with_binding(self, binding: RoleBinding) -> "BindingIndex":
+        """Return the index with the binding added."""
+        key = _edge_key(binding)
+        return BindingIndex(self.edges.set(key, self.edges.get(key, Map()).set(binding.id, binding)))
+
+    def without_binding(self, binding: RoleBinding) -> "BindingIndex":
+        """Return the index with the binding taken out."""
+        key = _edge_key(binding)
+        known = self.edges.get(key, Map())
+        if binding.id not in known:
+            return self
+        rest = known.delete(binding.id)
+        return BindingIndex(self.edges.set(key, rest) if rest else self.edges.delete(key))
+
+    def subjects(self, principal: Principal, now: float) -> Subjects:
+        """Return the principal's own subject and its roles: its own, bound and inherited ones."""
+        own = request_subject(principal)
+        valid_until = _NEVER
+        found = {own: None}
+        frontier = [own, *(f"role:{role}" for role in principal.roles)]
+        found.update(dict.fromkeys(frontier))
+        domains = (WILDCARD,) if principal.domain is None else (principal.domain, WILDCARD)
+        while frontier:
+            name = frontier.pop()
+            for domain in domains:
+                for binding in self.edges.get((domain, name), _NO_BINDINGS).values():
+                    expires_at = binding.expires_at
+                    if expires_at is not None:
+                        if expires_at <= now:
+                            continue
+                        valid_until = min(valid_until, expires_at)
+                    role = f"role:{binding.role}"
+                    if role not in found:
+                        found[role] = None
+                        frontier.append(role)
+        roles = tuple(sorted(name.removeprefix("role:") for name in found if name.startswith("role:")))
+        return Subjects(tuple(found), roles, valid_until)
+
+    def inheritance_problem(self, domain: str) -> str | None:
+        """Return what is wrong with role inheritance as `domain` sees it: a cycle, or too many links."""
+        depths: dict[str, int] = {}
+        for start in self._inheriting(domain):
+            problem = self._measure(start, domain, depths)
+            if problem is not None:
+                return problem
+        return None
+
+    def role_domains(self) -> frozenset[str]:
+        """Return the domains that have role-to-role lines of their own."""
+        return frozenset(domain for domain, name in self.edges if name.startswith("role:"))
+
+    def _inheriting(self, domain: str) -> list[str]:
+        return [
+            name
+            for line_domain, name in self.edges
+            if name.startswith("role:") and line_domain in (domain, WILDCARD)
+        ]
+
+    def _parents(self, domain: str, name: str) -> list[str]:
+        domains = (WILDCARD,) if domain == WILDCARD else (domain, WILDCARD)
+        return sorted(
+            {
+                f"role:{binding.role}"
+                for line_domain in domains
+                for binding in self.edges.get((line_domain, name), _NO_BINDINGS).values()
+            }
+        )
+
+    def _measure(self, start: str, domain: str, depths: dict[str, int]) -> str | None:
+        """Depth-first over the roles above `start` with an explicit stack; `depths` counts links upwards."""
+        path: list[str] = [start]
+        waiting: list[list[str]] = [self._parents(domain, start)] if start not in depths else []
+        while waiting:
+            if waiting[-1]:
+                parent = waiting[-1].pop()
+                if parent in path:
+                    cycle = [*path[path.index(parent) :], parent]
+                    names = " -> ".join(role.removeprefix("role:") for role in cycle)
+                    return f"the roles inherit in a cycle: {names}"
+                if parent not in depths:
+                    path.append(parent)
+                    waiting.append(self._parents(domain, parent))
+                continue
+            waiting.pop()
+            name = path.pop()
+            parents = self._parents(domain, name)
+            depths[name] = 1 + max(depths[parent] for parent in parents) if parents else 0
+            if depths[name] > MAX_ROLE_LINKS:
+                role = name.removeprefix("role:")
+                return f"the role {role!r} inherits over more than {MAX_ROLE_LINKS} links"
+        return None
+
+
+_NO_BINDINGS: Final[Mapping[str, RoleBinding]] = Map()
+
+
+def _edge_key(binding: RoleBinding) -> tuple[str, str]:
+    return (binding.dom, f"{binding.user_kind.value}:{binding.user}")

@@ -1,0 +1,289 @@
+"""Routes: path templates and the index that finds the best one for a host and a path (POLICY.md, Routes).
+
+The index is a tree of segments per host. Looking up never scans: a path visits a node at most once, literal
+children before the parameter child before a final `/**`.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from immutables import Map
+
+from extauthz.domain.path import CanonicalPath, PathRejected, decode_segment
+from extauthz.domain.policy import Resource, Route
+
+MAX_SEGMENTS: Final = 64
+ANY_METHOD: Final = "*"
+_PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]{0,63})\}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A parsed path template: one entry a segment, None for a parameter; `names` in their order."""
+
+    text: str
+    segments: tuple[str | None, ...]
+    names: tuple[str, ...]
+    covers_below: bool
+
+    @classmethod
+    def parse(cls, text: str) -> "Template | str":
+        """Read a path template; the answer is a message where it is not one."""
+        if not text.startswith("/"):
+            return "a path template starts with '/'"
+        covers_below = text == "/**" or text.endswith("/**")
+        body = text.removesuffix("/**") if covers_below else text
+        if body.count("/") > MAX_SEGMENTS:
+            return f"a path template has at most {MAX_SEGMENTS} segments"
+        if covers_below and not body:
+            return cls(text, (), (), covers_below)
+        if covers_below and body.endswith("/"):
+            return "an empty segment before '/**' matches no request"
+        names: list[str] = []
+        plain: list[str] = []
+        for segment in body.split("/")[1:]:
+            if "{" not in segment and "}" not in segment:
+                plain.append(segment)
+                continue
+            parameter = _PARAMETER.fullmatch(segment)
+            if parameter is None:
+                return f"the segment {segment!r} is neither literal nor one '{{name}}'"
+            if parameter[1] in names:
+                return f"the parameter {parameter[1]!r} appears twice"
+            names.append(parameter[1])
+            plain.append("{}")
+        return cls._canonical(plain, names, covers_below=covers_below)
+
+    @classmethod
+    def _canonical(cls, plain: list[str], names: list[str], *, covers_below: bool) -> "Template | str":
+        # A parameter stands for some unreserved text while the literal rest is made canonical.
+        canonical = CanonicalPath.parse(
+            "/" + "/".join("p" if segment == "{}" else segment for segment in plain)
+        )
+        if isinstance(canonical, PathRejected):
+            return f"no request can have this path: {canonical.reason}"
+        segments = tuple(
+            None if original == "{}" else segment
+            for original, segment in zip(plain, canonical.segments, strict=True)
+        )
+        waiting = iter(names)
+        text = "".join(f"/{{{next(waiting)}}}" if segment is None else f"/{segment}" for segment in segments)
+        return cls(text + ("/**" if covers_below else ""), segments, tuple(names), covers_below)
+
+
+@dataclass(frozen=True, slots=True)
+class RouteEntry:
+    """One route in the index, with what a match of it leads to."""
+
+    resource: str
+    service: str
+    route: Route
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """All routes of one host and shape, across resources: an explicit method beats `*`."""
+
+    entries: tuple[RouteEntry, ...] = ()
+    by_method: Mapping[str, RouteEntry] = field(default_factory=dict)
+
+    def for_method(self, method: str) -> RouteEntry | None:
+        """Return the route for a method; None: the template lacks it."""
+        return self.by_method.get(method) or self.by_method.get(ANY_METHOD)
+
+    def replaced(self, entries: tuple[RouteEntry, ...]) -> "Leaf":
+        """Return the leaf with other entries; conflicts were found before, so each method has one."""
+        return Leaf(entries, {method: entry for entry in entries for method in entry.route.methods})
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    literals: Map[str, "_Node"] = field(default_factory=Map)
+    parameter: "_Node | None" = None
+    leaf: Leaf | None = None
+    below: Leaf | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.literals and self.parameter is None and self.leaf is None and self.below is None
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Two routes of one host and shape that both want a method."""
+
+    host: str | None
+    path: str
+    method: str
+    resource: str
+    other_resource: str
+    other_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The best template for a path, and the path segments its parameters stand for."""
+
+    leaf: Leaf
+    values: tuple[str, ...]
+
+    def parameters(self, entry: RouteEntry) -> dict[str, object]:
+        """Return the route's parameters by its own names, decoded once."""
+        return {name: decode_segment(value) for name, value in zip(entry.names, self.values, strict=True)}
+
+
+@dataclass(frozen=True, slots=True)
+class RouteIndex:
+    """Every route of one tenant. Immutable: a change returns another index that shares what it can."""
+
+    trees: Map[str | None, _Node] = field(default_factory=Map)
+
+    def find(self, host: str, path: CanonicalPath) -> Iterator[Match]:
+        """Yield the best match of each host tier, the most specific tier first."""
+        for tier in _tiers(host):
+            tree = self.trees.get(tier)
+            if tree is not None:
+                match = _best(tree, path.segments)
+                if match is not None:
+                    yield match
+
+    def conflicts(self, resource: Resource) -> list[tuple[int, Conflict]]:
+        """Return, by position in `resource.routes`, what stands against adding these routes."""
+        found: list[tuple[int, Conflict]] = []
+        own: dict[tuple[str | None, tuple[str | None, ...], bool, str], str] = {}
+        for position, route in enumerate(resource.routes):
+            template = _parsed(route)
+            leaf = self._leaf(route.host, template)
+            for method in route.methods:
+                shape = (route.host, template.segments, template.covers_below, method)
+                entry = leaf.by_method.get(method) if leaf is not None else None
+                if entry is not None and entry.resource != resource.name:
+                    conflict = Conflict(
+                        route.host, route.path, method, resource.name, entry.resource, entry.route.path
+                    )
+                    found.append((position, conflict))
+                elif shape in own:
+                    conflict = Conflict(
+                        route.host, route.path, method, resource.name, resource.name, own[shape]
+                    )
+                    found.append((position, conflict))
+                own.setdefault(shape, route.path)
+        return found
+
+    def with_resource(self, resource: Resource) -> "RouteIndex":
+        """Return the index with the resource's routes added; `conflicts` was asked before."""
+        trees = self.trees
+        for route in resource.routes:
+            template = _parsed(route)
+            entry = RouteEntry(resource.name, resource.service, route, template.names)
+            leaf = self._leaf_in(trees, route.host, template) or Leaf()
+            tree = trees.get(route.host) or _Node()
+            leaf = leaf.replaced((*leaf.entries, entry))
+            trees = trees.set(route.host, _planted(tree, template.segments, template.covers_below, leaf))
+        return RouteIndex(trees)
+
+    def without_resource(self, resource: Resource) -> "RouteIndex":
+        """Return the index with the resource's routes taken out."""
+        trees = self.trees
+        for route in resource.routes:
+            template = _parsed(route)
+            leaf = self._leaf_in(trees, route.host, template)
+            if leaf is None:
+                continue
+            rest = tuple(entry for entry in leaf.entries if entry.resource != resource.name)
+            tree = _planted(
+                trees[route.host],
+                template.segments,
+                template.covers_below,
+                leaf.replaced(rest) if rest else None,
+            )
+            trees = trees.delete(route.host) if tree.is_empty else trees.set(route.host, tree)
+        return RouteIndex(trees)
+
+    def _leaf(self, host: str | None, template: Template) -> Leaf | None:
+        return self._leaf_in(self.trees, host, template)
+
+    @staticmethod
+    def _leaf_in(trees: Map[str | None, _Node], host: str | None, template: Template) -> Leaf | None:
+        node = trees.get(host)
+        for segment in template.segments:
+            if node is None:
+                return None
+            node = node.parameter if segment is None else node.literals.get(segment)
+        if node is None:
+            return None
+        return node.below if template.covers_below else node.leaf
+
+
+def _parsed(route: Route) -> Template:
+    template = Template.parse(route.path)
+    assert isinstance(template, Template), "routes are checked when their document is read"
+    return template
+
+
+def _tiers(host: str) -> Iterator[str | None]:
+    """Yield the exact host, every `*.suffix` from the longest, then no host."""
+    yield host
+    dot = -1 if host.startswith("[") else host.find(".")
+    while dot >= 0:
+        yield "*" + host[dot:]
+        dot = host.find(".", dot + 1)
+    yield None
+
+
+def _best(tree: _Node, segments: tuple[str, ...]) -> Match | None:
+    """Return the best template for a whole path.
+
+    The stack holds what is still worth trying, the best on top, so the first leaf reached is the answer.
+    """
+    last = len(segments)
+    waiting: list[tuple[_Node, int, tuple[str, ...], bool]] = [(tree, 0, (), False)]
+    while waiting:
+        node, position, values, only_below = waiting.pop()
+        if only_below:
+            assert node.below is not None
+            return Match(node.below, values)
+        if position == last:
+            if node.leaf is not None:
+                return Match(node.leaf, values)
+            if node.below is not None:
+                return Match(node.below, values)
+            continue
+        segment = segments[position]
+        if node.below is not None:
+            waiting.append((node, position, values, True))
+        if node.parameter is not None and segment:
+            waiting.append((node.parameter, position + 1, (*values, segment), False))
+        literal = node.literals.get(segment)
+        if literal is not None:
+            waiting.append((literal, position + 1, values, False))
+    return None
+
+
+def _planted(node: _Node, segments: tuple[str | None, ...], covers_below: bool, leaf: Leaf | None) -> _Node:
+    """Return the tree with a leaf replaced, copying only the nodes on the way to it."""
+    if not segments:
+        if covers_below:
+            return _Node(node.literals, node.parameter, node.leaf, leaf)
+        return _Node(node.literals, node.parameter, leaf, node.below)
+    segment, rest = segments[0], segments[1:]
+    if segment is None:
+        child = _planted(node.parameter or _Node(), rest, covers_below, leaf)
+        return _Node(node.literals, None if child.is_empty else child, node.leaf, node.below)
+    child = _planted(node.literals.get(segment) or _Node(), rest, covers_below, leaf)
+    if child.is_empty:
+        literals = node.literals.delete(segment) if segment in node.literals else node.literals
+    else:
+        literals = node.literals.set(segment, child)
+    return _Node(literals, node.parameter, node.leaf, node.below)
+
+
+def index_of(resources: Iterable[Resource]) -> RouteIndex:
+    """Return the index of all resources' routes, which do not conflict."""
+    index = RouteIndex()
+    for resource in resources:
+        index = index.with_resource(resource)
+    return index

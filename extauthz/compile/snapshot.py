@@ -1,0 +1,306 @@
+"""A tenant's policies at one revision, compiled and immutable; a change derives the next one.
+
+Nothing here edits what a reader may hold: indexes are persistent maps, so the next snapshot shares all that
+did not change with its predecessor.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from immutables import Map
+
+from extauthz.compile.model import RoleModel
+from extauthz.compile.policies import Candidates, PolicyIndex
+from extauthz.compile.roles import BindingIndex, RoleIndex, Subjects
+from extauthz.compile.routes import Conflict, RouteIndex, index_of
+from extauthz.domain.policy import (
+    WILDCARD,
+    AttributePolicy,
+    PolicySet,
+    Resource,
+    RoleBinding,
+    RoleRule,
+    SubjectKind,
+)
+from extauthz.domain.principal import Principal
+from extauthz.domain.problem import Problem
+
+_MEMO_ENTRIES: Final = 20_000
+
+Entity = Resource | RoleRule | RoleBinding | AttributePolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """An entity that is gone: its type, and its id (its name for a resource)."""
+
+    entity: type[Entity]
+    id: str
+
+
+Change = Entity | Removal
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The compiled policies of one tenant at one revision.
+
+    The memos hold answers that follow from the rest; they are no part of the value. INVARIANT: an entry
+    is only ever computed from this snapshot, and outlives no binding it was computed from.
+    """
+
+    tenant: str
+    revision: int
+    roles: RoleIndex
+    bindings: BindingIndex = field(default_factory=BindingIndex)
+    policies: PolicyIndex = field(default_factory=PolicyIndex)
+    routes: RouteIndex = field(default_factory=RouteIndex)
+    resources_by_name: Map[str, Resource] = field(default_factory=Map)
+    role_rules_by_id: Map[str, RoleRule] = field(default_factory=Map)
+    bindings_by_id: Map[str, RoleBinding] = field(default_factory=Map)
+    policies_by_id: Map[str, AttributePolicy] = field(default_factory=Map)
+    _subjects: dict[tuple[object, ...], Subjects] = field(default_factory=dict, compare=False, repr=False)
+    _candidates: dict[tuple[object, ...], Candidates] = field(default_factory=dict, compare=False, repr=False)
+    _own_routes: dict[str, RouteIndex] = field(default_factory=dict, compare=False, repr=False)
+
+    def subjects(self, principal: Principal, now: float) -> Subjects:
+        """Return everything the principal is under these bindings at `now` (POSIX seconds)."""
+        key = (principal.kind, principal.id, principal.domain, principal.roles)
+        known = self._subjects.get(key)
+        if known is not None and now < known.valid_until:
+            return known
+        if len(self._subjects) >= _MEMO_ENTRIES:
+            self._subjects.clear()
+        found = self.bindings.subjects(principal, now)
+        self._subjects[key] = found
+        return found
+
+    def candidates(self, resource: str, action: str, domain: str | None) -> Candidates:
+        """Return the attribute policies that may match, in the order in which they decide."""
+        key = (resource, action, domain)
+        known = self._candidates.get(key)
+        if known is None:
+            if len(self._candidates) >= _MEMO_ENTRIES:
+                self._candidates.clear()
+            known = self._candidates[key] = self.policies.candidates(resource, action, domain)
+        return known
+
+    def routes_of(self, resource: Resource) -> RouteIndex:
+        """Return the index of one resource's own routes, for a proxy that names the resource itself."""
+        known = self._own_routes.get(resource.name)
+        if known is None:
+            known = self._own_routes[resource.name] = index_of([resource])
+        return known
+
+    def digest(self) -> str:
+        """Return a SHA-256 over everything that decides, independent of the order it was written in."""
+        lines = sorted(
+            repr(entity)
+            for table in (
+                self.resources_by_name,
+                self.role_rules_by_id,
+                self.bindings_by_id,
+                self.policies_by_id,
+            )
+            for entity in table.values()
+        )
+        return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def empty(tenant: str, model: RoleModel, revision: int = 0) -> Snapshot:
+    """Return the snapshot of a tenant that has written nothing: it allows nothing."""
+    return Snapshot(tenant, revision, RoleIndex(model))
+
+
+def build(tenant: str, revision: int, policies: PolicySet, model: RoleModel) -> Snapshot | list[Problem]:
+    """Compile a whole policy set; the answer is every problem that only shows between documents.
+
+    Pointers name the entry in the set: `/role_rules/3`.
+    """
+    problems = [*_repeated(policies), *_inheritance_problems(policies)]
+    routes = RouteIndex()
+    for position, resource in enumerate(policies.resources):
+        conflicts = routes.conflicts(resource)
+        problems.extend(
+            Problem(f"/resources/{position}/routes/{at}", conflict_message(conflict))
+            for at, conflict in conflicts
+        )
+        if not conflicts:
+            routes = routes.with_resource(resource)
+    if problems:
+        return problems
+    index = PolicyIndex()
+    for policy in policies.attribute_policies:
+        index = index.with_policy(policy)
+    return Snapshot(
+        tenant=tenant,
+        revision=revision,
+        roles=RoleIndex.of(policies.role_rules, model),
+        bindings=_binding_index(policies.role_bindings),
+        policies=index,
+        routes=routes,
+        resources_by_name=Map({resource.name: resource for resource in policies.resources}),
+        role_rules_by_id=Map({rule.id: rule for rule in policies.role_rules}),
+        bindings_by_id=Map({binding.id: binding for binding in policies.role_bindings}),
+        policies_by_id=Map({policy.id: policy for policy in policies.attribute_policies}),
+    )
+
+
+def _binding_index(bindings: Iterable[RoleBinding]) -> BindingIndex:
+    index = BindingIndex()
+    for binding in bindings:
+        index = index.with_binding(binding)
+    return index
+
+
+def conflict_message(conflict: Conflict) -> str:
+    """Say which two routes want the same requests."""
+    host = conflict.host or "every host"
+    return (
+        f"{conflict.method} {conflict.path} on {host} of resource {conflict.resource!r} is already "
+        f"{conflict.other_path} of resource {conflict.other_resource!r}"
+    )
+
+
+def _repeated(policies: PolicySet) -> list[Problem]:
+    tables: tuple[tuple[str, list[str]], ...] = (
+        ("resources", [resource.name for resource in policies.resources]),
+        ("role_bindings", [binding.id for binding in policies.role_bindings]),
+    )
+    problems = [
+        problem
+        for table, keys in tables
+        for problem in _repeats([(f"/{table}/{position}", key) for position, key in enumerate(keys)])
+    ]
+    # One name space: a `matched_rule_id` must name one rule.
+    rules = [(f"/role_rules/{position}", rule.id) for position, rule in enumerate(policies.role_rules)]
+    rules += [
+        (f"/attribute_policies/{position}", policy.id)
+        for position, policy in enumerate(policies.attribute_policies)
+    ]
+    return problems + _repeats(rules)
+
+
+def _repeats(keyed: Iterable[tuple[str, str]]) -> list[Problem]:
+    first: dict[str, str] = {}
+    problems: list[Problem] = []
+    for pointer, key in keyed:
+        if key in first:
+            problems.append(Problem(pointer, f"{key!r} is already used at {first[key]}"))
+        else:
+            first[key] = pointer
+    return problems
+
+
+def _inheritance_problems(policies: PolicySet) -> list[Problem]:
+    inheriting = [binding for binding in policies.role_bindings if binding.user_kind is SubjectKind.ROLE]
+    if not inheriting:
+        return []
+    index = _binding_index(inheriting)
+    return [
+        Problem("/role_bindings", f"in domain {domain!r} {problem}")
+        for domain in sorted(index.role_domains() | {WILDCARD})
+        if (problem := index.inheritance_problem(domain)) is not None
+    ]
+
+
+def derive(snapshot: Snapshot, revision: int, changes: Iterable[Change]) -> Snapshot | list[Problem]:
+    """Return the next snapshot; the answer is what is wrong where the changes do not compile.
+
+    Removals are applied before additions, so that one revision may move a route between resources.
+    """
+    draft = _Draft(snapshot)
+    listed = list(changes)
+    for change in listed:
+        draft.take_out(change)
+    for change in listed:
+        if not isinstance(change, Removal):
+            draft.put_in(change)
+    return draft.problems or draft.finished(revision)
+
+
+class _Draft:
+    """The next snapshot while it is being made; every member is itself immutable."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.problems: list[Problem] = []
+        self._base = snapshot
+        self._roles = snapshot.roles
+        self._bindings = snapshot.bindings
+        self._policies = snapshot.policies
+        self._routes = snapshot.routes
+        self._resources = snapshot.resources_by_name
+        self._rules_by_id = snapshot.role_rules_by_id
+        self._bindings_by_id = snapshot.bindings_by_id
+        self._policies_by_id = snapshot.policies_by_id
+
+    def take_out(self, change: Change) -> None:
+        """Remove what the change removes or replaces."""
+        entity = change.entity if isinstance(change, Removal) else type(change)
+        key = change.name if isinstance(change, Resource) else change.id
+        if entity is Resource and key in self._resources:
+            self._routes = self._routes.without_resource(self._resources[key])
+            self._resources = self._resources.delete(key)
+        elif entity is RoleRule and key in self._rules_by_id:
+            self._roles = self._roles.without_rule(self._rules_by_id[key])
+            self._rules_by_id = self._rules_by_id.delete(key)
+        elif entity is RoleBinding and key in self._bindings_by_id:
+            self._bindings = self._bindings.without_binding(self._bindings_by_id[key])
+            self._bindings_by_id = self._bindings_by_id.delete(key)
+        elif entity is AttributePolicy and key in self._policies_by_id:
+            self._policies = self._policies.without_policy(self._policies_by_id[key])
+            self._policies_by_id = self._policies_by_id.delete(key)
+
+    def put_in(self, entity: Entity) -> None:
+        """Add an entity whose predecessor was taken out."""
+        match entity:
+            case Resource():
+                conflicts = self._routes.conflicts(entity)
+                self.problems.extend(
+                    Problem(f"/routes/{at}", conflict_message(conflict)) for at, conflict in conflicts
+                )
+                if not conflicts:
+                    self._routes = self._routes.with_resource(entity)
+                    self._resources = self._resources.set(entity.name, entity)
+            case RoleRule():
+                self._taken(entity.id, self._policies_by_id)
+                self._roles = self._roles.with_rule(entity)
+                self._rules_by_id = self._rules_by_id.set(entity.id, entity)
+            case RoleBinding():
+                self._bindings = self._bindings.with_binding(entity)
+                self._bindings_by_id = self._bindings_by_id.set(entity.id, entity)
+                if entity.user_kind is SubjectKind.ROLE:
+                    self._check_inheritance(entity.dom)
+            case AttributePolicy():
+                self._taken(entity.id, self._rules_by_id)
+                self._policies = self._policies.with_policy(entity)
+                self._policies_by_id = self._policies_by_id.set(entity.id, entity)
+
+    def _taken(self, rule_id: str, others: Mapping[str, object]) -> None:
+        if rule_id in others:
+            self.problems.append(Problem("/id", f"{rule_id!r} already names another rule"))
+
+    def _check_inheritance(self, domain: str) -> None:
+        domains = self._bindings.role_domains() | {WILDCARD} if domain == WILDCARD else {domain}
+        for each in sorted(domains):
+            problem = self._bindings.inheritance_problem(each)
+            if problem is not None:
+                self.problems.append(Problem("/role", f"in domain {each!r} {problem}"))
+                return
+
+    def finished(self, revision: int) -> Snapshot:
+        """Return the next snapshot, with memos of its own."""
+        return Snapshot(
+            tenant=self._base.tenant,
+            revision=revision,
+            roles=self._roles,
+            bindings=self._bindings,
+            policies=self._policies,
+            routes=self._routes,
+            resources_by_name=self._resources,
+            role_rules_by_id=self._rules_by_id,
+            bindings_by_id=self._bindings_by_id,
+            policies_by_id=self._policies_by_id,
+        )

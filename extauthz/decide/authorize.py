@@ -1,0 +1,146 @@
+"""The decision: attribute policies and role rules against one question (POLICY.md, The decision).
+
+The rules, in the order in which the code states them:
+
+1. an allow matches when true; a deny matches when true or unknown;
+2. role rules give one outcome, at priority 0;
+3. the highest priority at which something matched decides; there deny beats unknown deny beats allow;
+4. among those that decide, attribute policies come before role rules, then the lowest id;
+5. nothing matched is deny; a shadow policy never decides.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from extauthz.compile.attributes import Question, may_be_shown, parameter_name
+from extauthz.compile.policies import Candidates, CompiledPolicy, Matched
+from extauthz.compile.roles import RoleOutcome
+from extauthz.compile.snapshot import Snapshot
+from extauthz.domain.decision import Decision, RuleKind, ShadowOutcome, Target, denied
+from extauthz.domain.policy import MIN_PRIORITY
+from extauthz.domain.principal import Principal, PrincipalKind
+from extauthz.domain.reasons import Effect, Reason
+from extauthz.domain.request import RequestFacts
+
+_NO_ATTRIBUTES: Final[Mapping[str, object]] = {}
+_ROLE_PRIORITY: Final = 0
+_LOWEST: Final = MIN_PRIORITY
+
+
+def decide(
+    snapshot: Snapshot,
+    principal: Principal,
+    target: Target,
+    *,
+    request: RequestFacts | None,
+    method: str | None,
+    now: float,
+) -> tuple[Decision, tuple[str, ...]]:
+    """Return the decision, and the roles that the principal had in it.
+
+    `request` is None where somebody asks about a subject instead of sending a request; `now` is POSIX
+    seconds and the only clock that conditions see.
+    """
+    subjects = snapshot.subjects(principal, now)
+    roles = snapshot.roles.decide(
+        subjects.names,
+        authenticated=principal.kind is not PrincipalKind.ANONYMOUS,
+        dom=principal.domain,
+        obj=target.resource,
+        act=target.action,
+    )
+    candidates = snapshot.candidates(target.resource, target.action, principal.domain)
+    if not candidates.enforced and not candidates.shadow:
+        return _of_roles(roles), subjects.roles
+    question = Question(
+        principal=principal, roles=subjects.roles, target=target, request=request, method=method, now=now
+    )
+    return _of_candidates(candidates, question, roles), subjects.roles
+
+
+def _of_candidates(candidates: Candidates, question: Question, roles: RoleOutcome | None) -> Decision:
+    matches: list[Matched] = []
+    for policy in candidates.enforced:
+        decided_above = matches[0].policy.priority if matches else _ROLE_PRIORITY if roles else _LOWEST
+        if policy.priority < decided_above:
+            break
+        matched = policy.outcome(question)
+        if matched is not None:
+            matches.append(matched)
+    decision = _strongest(matches, roles)
+    return Decision(
+        effect=decision.effect,
+        reason=decision.reason,
+        rule_id=decision.rule_id,
+        rule_kind=decision.rule_kind,
+        shadow=tuple(_shadows(candidates.shadow, question, matches, roles)) if candidates.shadow else (),
+        attributes_used=_used(candidates, question),
+    )
+
+
+def _strongest(matches: list[Matched], roles: RoleOutcome | None) -> Decision:
+    """Decide among what matched; only the highest priority counts."""
+    top = max((matched.policy.priority for matched in matches), default=None)
+    if roles is not None and (top is None or top < _ROLE_PRIORITY):
+        return _of_roles(roles)
+    if top is None:
+        return denied(Reason.NO_MATCHING_RULE)
+    here = [matched for matched in matches if matched.policy.priority == top]
+    role = roles if top == _ROLE_PRIORITY else None
+    for deny_is_unknown in (False, True):
+        denies = [
+            matched.policy.id
+            for matched in here
+            if matched.policy.effect is Effect.DENY and matched.unknown is deny_is_unknown
+        ]
+        if denies:
+            reason = Reason.CONDITION_UNKNOWN if deny_is_unknown else Reason.RULE_MATCHED
+            return Decision(Effect.DENY, reason, min(denies), RuleKind.ATTRIBUTE)
+        if role is not None and role.effect is Effect.DENY:
+            return _of_roles(role)
+    # INVARIANT: no deny is left here, and `here` is not empty, so an allow was granted by a named rule.
+    return Decision(
+        Effect.ALLOW, Reason.RULE_MATCHED, min(matched.policy.id for matched in here), RuleKind.ATTRIBUTE
+    )
+
+
+def _of_roles(roles: RoleOutcome | None) -> Decision:
+    if roles is None:
+        return denied(Reason.NO_MATCHING_RULE)
+    return Decision(roles.effect, Reason.RULE_MATCHED, roles.rule_id, RuleKind.ROLE)
+
+
+def _shadows(
+    shadow: tuple[CompiledPolicy, ...],
+    question: Question,
+    matches: list[Matched],
+    roles: RoleOutcome | None,
+) -> list[ShadowOutcome]:
+    """Return what the decision would be with each shadow policy enforced, one at a time, by id."""
+    outcomes: list[ShadowOutcome] = []
+    for policy in shadow:
+        matched = policy.outcome(question)
+        would = _strongest(matches if matched is None else [*matches, matched], roles)
+        outcomes.append(ShadowOutcome(policy.id, would.effect))
+    outcomes.sort(key=lambda outcome: outcome.rule_id)
+    return outcomes
+
+
+def _used(candidates: Candidates, question: Question) -> Mapping[str, object]:
+    """Name the attributes that conditions read; only resource attributes and the action with their value."""
+    if not candidates.attributes:
+        return _NO_ATTRIBUTES
+    return {name: _shown(name, question) if may_be_shown(name) else None for name in candidates.attributes}
+
+
+def _shown(name: str, question: Question) -> object:
+    target = question.target
+    match name:
+        case "action":
+            return target.action
+        case "resource.name":
+            return target.resource
+        case "resource.service":
+            return target.service
+        case _:
+            return target.parameters.get(parameter_name(name))

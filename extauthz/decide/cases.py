@@ -1,0 +1,310 @@
+"""Decision cases: policies, requests and the answers expected of them (the format of `tests/cases/`).
+
+A case runs through the same `judge` as a request from a proxy; only the credentials are given as read.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode, TenantBinding, UnmappedPolicy
+from extauthz.compile.documents import Reading, parse_policy_set
+from extauthz.compile.model import RoleModel
+from extauthz.compile.snapshot import Snapshot, build, empty
+from extauthz.compile.text import read_documents
+from extauthz.compile.values import parse_time
+from extauthz.decide import authorize
+from extauthz.decide.claims import ClaimProblem, freeze_claims, token_domain, token_roles
+from extauthz.decide.identity import NeedsKey, Rejected, TokenPolicy
+from extauthz.decide.judge import CheckPolicy, judge
+from extauthz.domain.decision import Decision, Target, denied
+from extauthz.domain.host import HostRejected, canonical_host
+from extauthz.domain.path import CanonicalPath, PathRejected, split_query
+from extauthz.domain.principal import Authentication, Principal, PrincipalKind
+from extauthz.domain.problem import Problem
+from extauthz.domain.reasons import Reason
+from extauthz.domain.request import ContextTarget, Malformed, RequestFacts
+
+Document = Mapping[str, object]
+
+DEFAULT_NOW: Final = "2026-01-05T10:00:00Z"
+DEFAULT_HOST: Final = "app.example"
+_ROLES_CLAIM: Final = "realm_access.roles"
+_DOMAIN_CLAIM: Final = "dom"
+_EXCLUDED: Final = ("offline_access", "uma_authorization")
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """One case, or one refused policy set: where it stands, and what differs (empty: nothing)."""
+
+    name: str
+    differences: tuple[str, ...]
+
+
+class CaseFormatError(ValueError):
+    """A case file that is not one; the text names the place."""
+
+
+def run_case_text(text: bytes, model: RoleModel) -> Iterator[CaseResult]:
+    """Run every case of a file's text.
+
+    Raises:
+        CaseFormatError: the text is not a case file; cases before the place have been yielded.
+    """
+    sections = read_documents(text, is_json=False, aliases=True)
+    if isinstance(sections, Problem):
+        raise CaseFormatError(str(sections))
+    for number, section in enumerate(sections):
+        yield from _run_section(_object(section, f"section {number}"), f"section {number}", model)
+
+
+def _run_section(section: Document, where: str, model: RoleModel) -> Iterator[CaseResult]:
+    settings = _object(section.get("settings", {}), f"{where}, settings")
+    saas = settings.get("mode", "selfhost") == "saas"
+    policies = _object(section.get("policies", {}), f"{where}, policies")
+    documents = policies if saas else {DEFAULT_TENANT: policies}
+    reading = Reading(condition_headers=frozenset(_texts(settings.get("condition_headers", []), where)))
+    snapshots: dict[str, Snapshot] = {}
+    problems: list[Problem] = []
+    for tenant, document in documents.items():
+        prefix = f"/{tenant}" if saas else ""
+        parsed = parse_policy_set(document, reading)
+        built = parsed if isinstance(parsed, list) else build(tenant, 1, parsed, model)
+        if isinstance(built, list):
+            problems += [problem.under(prefix) for problem in built]
+        else:
+            snapshots[tenant] = built
+    if "refused" in section:
+        yield _refused(section, problems, where)
+        return
+    if problems:
+        raise CaseFormatError(f"{where}, policies: " + "; ".join(map(str, problems)))
+    runner = _Runner(settings, _directory(section, snapshots, model, saas=saas, where=where))
+    for position, case in enumerate(_list(section.get("cases"), f"{where}, cases")):
+        yield runner.run(_object(case, f"{where}, case {position}"), f"{where}, case {position}")
+
+
+def _refused(section: Document, problems: list[Problem], where: str) -> CaseResult:
+    wanted = [
+        str(_object(entry, where).get("pointer")) for entry in _list(section["refused"], f"{where}, refused")
+    ]
+    found = [problem.pointer for problem in problems]
+    differences = [
+        f"expected a problem at {pointer}, got {found or 'none'}"
+        for pointer in wanted
+        if not any(_is_at(place, pointer) for place in found)
+    ]
+    differences += [
+        f"unexpected problem at {problem}"
+        for problem in problems
+        if not any(_is_at(problem.pointer, pointer) for pointer in wanted)
+    ]
+    return CaseResult(f"refused: {section.get('description', where)}", tuple(differences))
+
+
+def _is_at(place: str, pointer: str) -> bool:
+    return place == pointer or place.startswith(f"{pointer}/")
+
+
+def _directory(
+    section: Document, snapshots: dict[str, Snapshot], model: RoleModel, *, saas: bool, where: str
+) -> Directory:
+    if not saas:
+        return Directory(TenancyMode.SELFHOST, snapshots)
+    hosts: dict[str, str] = {}
+    suspended: set[str] = set()
+    for tenant, entry in _object(section.get("tenants", {}), f"{where}, tenants").items():
+        described = _object(entry or {}, f"{where}, tenants, {tenant}")
+        hosts.update(dict.fromkeys(_texts(described.get("hosts", []), where), tenant))
+        if described.get("suspended", False) is True:
+            suspended.add(tenant)
+        snapshots.setdefault(tenant, empty(tenant, model))
+    return Directory(TenancyMode.SAAS, snapshots, hosts=hosts, suspended=frozenset(suspended))
+
+
+class _Runner:
+    def __init__(self, settings: Document, directory: Directory) -> None:
+        self._settings = settings
+        self._directory = directory
+        self._policy = CheckPolicy(
+            token=TokenPolicy(oidc_enabled=settings.get("oidc_enabled", True) is True),
+            unmapped=UnmappedPolicy(str(settings.get("unmapped", "deny"))),
+            binding=TenantBinding(str(settings.get("tenant_binding", "host"))),
+            max_staleness=None,
+        )
+
+    def run(self, case: Document, where: str) -> CaseResult:
+        name = str(case.get("name", where))
+        expected = _object(case.get("expect"), f"{where}, expect")
+        moment = parse_time(str(case.get("now", DEFAULT_NOW)))
+        if moment is None:
+            raise CaseFormatError(f"{where}, now: an RFC 3339 time is needed")
+        got = self._decide(case, moment.timestamp(), where)
+        differences = tuple(
+            f"{member}: expected {expected[member]!r}, got {got[member]!r}"
+            for member in got
+            if member in expected and expected[member] != got[member]
+        )
+        unknown = sorted(set(expected) - set(got))
+        if unknown:
+            raise CaseFormatError(f"{where}, expect: {unknown[0]!r} is not part of an answer")
+        return CaseResult(name, differences)
+
+    def _decide(self, case: Document, now: float, where: str) -> dict[str, object]:
+        asked = _object(case.get("request"), f"{where}, request")
+        who = self._principal(case, where)
+        if "path" not in asked:
+            return self._asked_by_name(asked, who, now, where)
+        outcome = judge(
+            _request(asked, where),
+            directory=self._directory,
+            identify=lambda _request, _now: who,
+            policy=self._policy,
+            decision_id="",
+            now=now,
+        )
+        assert not isinstance(outcome, NeedsKey)
+        return _answer(outcome.decision, outcome.target)
+
+    def _asked_by_name(
+        self, asked: Document, who: Principal | Rejected | None, now: float, where: str
+    ) -> dict[str, object]:
+        if not isinstance(who, Principal):
+            reason = who.reason if isinstance(who, Rejected) else Reason.TOKEN_MISSING
+            return _answer(denied(reason), None)
+        tenant = who.tenant or DEFAULT_TENANT
+        snapshot = self._directory.snapshots[tenant]
+        name, action = _text(asked, "resource", where), _text(asked, "action", where)
+        resource = snapshot.resources_by_name.get(name)
+        target = Target(
+            tenant=tenant,
+            resource=name,
+            action=action,
+            service=None if resource is None else resource.service,
+            parameters=freeze_claims(dict(_object(asked.get("parameters", {}), where))),
+            authentication_optional=False,
+        )
+        decision, _ = authorize.decide(snapshot, who, target, request=None, method=None, now=now)
+        return _answer(decision, target)
+
+    def _principal(self, case: Document, where: str) -> Principal | Rejected | None:
+        if "token" in case:
+            return self._token_bearer(case, where) if self._policy.token.oidc_enabled else None
+        given = case.get("principal")
+        if given == "anonymous":
+            return None
+        described = _object(given, f"{where}, principal")
+        if "workload" in described:
+            workload = _text(described, "workload", where)
+            return Principal(PrincipalKind.WORKLOAD, workload, None, None, (), Authentication.MTLS)
+        kind = PrincipalKind(str(described.get("kind", "user")))
+        if kind is PrincipalKind.USER and not self._policy.token.oidc_enabled:
+            return None
+        roles = _texts(described.get("roles", []), where)
+        domain = described.get("domain")
+        return Principal(
+            kind=kind,
+            id=_text(described, "id", where),
+            tenant=str(described.get("tenant", DEFAULT_TENANT)),
+            domain=None if domain is None else str(domain),
+            roles=tuple(sorted(set(roles) - self._excluded())),
+            authentication=Authentication.JWT if kind is PrincipalKind.USER else Authentication.API_KEY,
+            claims=freeze_claims(dict(_object(described.get("claims", {}), where))),
+        )
+
+    def _token_bearer(self, case: Document, where: str) -> Principal | Rejected:
+        claims = dict(_object(case["token"], f"{where}, token"))
+        roles = token_roles(claims, _ROLES_CLAIM, excluded=self._excluded())
+        domain = token_domain(claims, _DOMAIN_CLAIM)
+        for read in (roles, domain):
+            if isinstance(read, ClaimProblem):
+                return Rejected(Reason.TOKEN_CLAIMS_INVALID, read.problem)
+        assert isinstance(roles, tuple)
+        assert not isinstance(domain, ClaimProblem)
+        return Principal(
+            kind=PrincipalKind.USER,
+            id=_text(claims, "sub", where),
+            tenant=str(case.get("token_tenant", DEFAULT_TENANT)),
+            domain=domain,
+            roles=roles,
+            authentication=Authentication.JWT,
+            claims=freeze_claims(claims),
+        )
+
+    def _excluded(self) -> frozenset[str]:
+        return frozenset(_texts(self._settings.get("excluded_roles", list(_EXCLUDED)), "excluded_roles"))
+
+
+def _request(asked: Document, where: str) -> RequestFacts | Malformed:
+    raw_path, query = split_query(_text(asked, "path", where))
+    path = CanonicalPath.parse(raw_path)
+    host = canonical_host(str(asked.get("host", DEFAULT_HOST)))
+    if isinstance(path, PathRejected):
+        return Malformed(Reason.PATH_AMBIGUOUS, path.reason, path_raw=raw_path)
+    if isinstance(host, HostRejected):
+        return Malformed(Reason.REQUEST_MALFORMED, host.reason)
+    headers = {
+        name.lower(): value for name, value in _object(asked.get("headers", {}), f"{where}, headers").items()
+    }
+    context = _object(asked.get("context_extensions", {}), f"{where}, context_extensions")
+    source = _object(asked.get("source", {}), f"{where}, source")
+    return RequestFacts(
+        method=str(asked.get("method", "GET")),
+        host=host,
+        path=path,
+        query=query,
+        headers={name: str(value) for name, value in headers.items() if not isinstance(value, list)},
+        repeated_headers=frozenset(name for name, value in headers.items() if isinstance(value, list)),
+        context=ContextTarget(
+            **{
+                name: str(value)
+                for name, value in context.items()
+                if name in {"tenant", "resource", "action"}
+            }
+        ),
+        source_address=_optional(source, "address"),
+        source_principal=_optional(source, "principal"),
+        request_id=None,
+        trace_id=None,
+        is_grpc=False,
+    )
+
+
+def _answer(decision: Decision, target: Target | None) -> dict[str, object]:
+    return {
+        "decision": decision.effect.value,
+        "reason": decision.reason.value,
+        "rule": decision.rule_id,
+        "shadow": [{"rule_id": each.rule_id, "would": each.would.value} for each in decision.shadow],
+        "resource": None if target is None else target.resource,
+        "action": None if target is None else target.action,
+    }
+
+
+def _object(value: object, where: str) -> Document:
+    if not isinstance(value, Mapping):
+        raise CaseFormatError(f"{where}: an object is needed")
+    return value
+
+
+def _list(value: object, where: str) -> list[object]:
+    if not isinstance(value, list):
+        raise CaseFormatError(f"{where}: a list is needed")
+    return value
+
+
+def _texts(value: object, where: str) -> list[str]:
+    return [str(entry) for entry in _list(value, where)]
+
+
+def _optional(document: Document, member: str) -> str | None:
+    value = document.get(member)
+    return None if value is None else str(value)
+
+
+def _text(document: Document, member: str, where: str) -> str:
+    value = document.get(member)
+    if not isinstance(value, str):
+        raise CaseFormatError(f"{where}: {member} is not a string")
+    return value

@@ -1,0 +1,111 @@
+"""What is asked for: whose workload it is, and which resource and action the request leads to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode, TenantBinding, UnmappedPolicy
+from extauthz.compile.routes import Match, RouteEntry, RouteIndex
+from extauthz.compile.snapshot import Snapshot
+from extauthz.domain.decision import Target
+from extauthz.domain.policy import AuthenticationRequirement
+from extauthz.domain.request import ContextTarget, RequestFacts
+
+_NO_PARAMETERS: Final[Mapping[str, object]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Unmapped:
+    """No resource stands behind the request. A credential is still required of it."""
+
+
+def decided_method(method: str) -> str:
+    """Return the method that decides: HEAD is GET for everything but the log."""
+    return "GET" if method == "HEAD" else method
+
+
+def owner_of(
+    directory: Directory,
+    context: ContextTarget,
+    host: str,
+    *,
+    binding: TenantBinding,
+    token_tenant: str | None,
+) -> str | None:
+    """Return the tenant that owns the target, None when trusted configuration names none.
+
+    Only configuration speaks: the proxy's route, the host, or the operator's `TENANT_BINDING=token`.
+    """
+    if context.tenant is not None:
+        return context.tenant if context.tenant in directory.snapshots else None
+    if directory.mode is TenancyMode.SELFHOST:
+        return DEFAULT_TENANT
+    owner = directory.hosts.get(host)
+    if owner is not None:
+        return owner
+    return token_tenant if binding is TenantBinding.TOKEN else None
+
+
+def resolve(snapshot: Snapshot, request: RequestFacts, unmapped: UnmappedPolicy) -> Target | Unmapped:
+    """Return the target of a request in its owner's routes."""
+    method = decided_method(request.method)
+    if request.context.resource is not None or request.context.action is not None:
+        return _named(snapshot, request, method)
+    found = _first(snapshot.routes, request)
+    entry = found.leaf.for_method(method) if found is not None else None
+    if found is not None and entry is not None:
+        return Target(
+            tenant=snapshot.tenant,
+            resource=entry.resource,
+            action=entry.route.action,
+            service=entry.service,
+            parameters=found.parameters(entry) if entry.names else _NO_PARAMETERS,
+            authentication_optional=_is_optional(entry),
+        )
+    if unmapped is UnmappedPolicy.PATH:
+        return Target(
+            tenant=snapshot.tenant,
+            resource=request.path.text,
+            action=method.lower(),
+            service=None,
+            parameters=_NO_PARAMETERS,
+            authentication_optional=False,
+        )
+    return Unmapped()
+
+
+def _first(index: RouteIndex, request: RequestFacts) -> Match | None:
+    return next(index.find(request.host, request.path), None)
+
+
+def _is_optional(entry: RouteEntry) -> bool:
+    return entry.route.authentication is AuthenticationRequirement.OPTIONAL
+
+
+def _named(snapshot: Snapshot, request: RequestFacts, method: str) -> Target | Unmapped:
+    """The proxy's configuration names resource and action; only that resource's routes add to it."""
+    context = request.context
+    if not context.resource or not context.action:
+        return Unmapped()
+    resource = snapshot.resources_by_name.get(context.resource)
+    if resource is None:
+        return Unmapped()
+    found = _first(snapshot.routes_of(resource), request)
+    entry = found.leaf.for_method(method) if found is not None else None
+    if found is None or entry is None:
+        return Target(
+            tenant=snapshot.tenant,
+            resource=resource.name,
+            action=context.action,
+            service=resource.service,
+            parameters=_NO_PARAMETERS,
+            authentication_optional=False,
+        )
+    return Target(
+        tenant=snapshot.tenant,
+        resource=resource.name,
+        action=context.action,
+        service=resource.service,
+        parameters=found.parameters(entry),
+        authentication_optional=_is_optional(entry),
+    )

@@ -1,0 +1,135 @@
+"""JSON as strangers send it, read so that no two readers can disagree about what it says.
+
+What Python's own reader lets through and this one refuses: duplicate member names (RFC 8259 4: receivers
+differ in which one they take), `NaN` and `Infinity` (RFC 8259 6: not JSON), numbers beyond the range of a
+double (RFC 8259 6: the interoperable range), a byte order mark (RFC 8259 8.1), bytes that are not UTF-8,
+lone surrogates (RFC 8259 8.2: unpredictable receivers), and nesting deep enough to exhaust a stack
+(RFC 8259 9 allows a limit). Nothing here raises for any input.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+MAX_DEPTH: Final = 32
+
+# The digits of the largest double, and a sign: longer literals cannot be in range, or say nothing more.
+_MAX_NUMBER_CHARACTERS: Final = 400
+_MAX_MAGNITUDE: Final = 308
+_BRACKETS: Final = frozenset("[]{}")
+
+
+@dataclass(frozen=True, slots=True)
+class JsonRejected:
+    """Why a document was refused; safe to log, it never quotes the document."""
+
+    problem: str
+
+
+class _RefusedError(ValueError):
+    """Carries a problem out of the callbacks of the standard reader; never leaves this module."""
+
+
+def read_json(document: bytes, *, max_depth: int = MAX_DEPTH) -> object | JsonRejected:
+    """Read one JSON text.
+
+    Integers come back as `int`, fractions and exponents as `Decimal`, so that comparing stays exact.
+    """
+    try:
+        text = document.decode("utf-8")
+    except UnicodeDecodeError:
+        return JsonRejected("not UTF-8")
+    if text.startswith("\ufeff"):
+        return JsonRejected("starts with a byte order mark")
+    if _too_deep(text, max_depth):
+        return JsonRejected(f"nested deeper than {max_depth} levels")
+    try:
+        value: object = _DECODER.decode(text)
+    except _RefusedError as refused:
+        return JsonRejected(str(refused))
+    except ValueError:
+        return JsonRejected("not JSON")
+    # Only an escape can bring a surrogate in: the UTF-8 decoder has refused encoded ones.
+    if "\\u" in text and any(not _is_unicode(string) for string in _strings(value)):
+        return JsonRejected("a string with a lone surrogate")
+    return value
+
+
+def read_object(document: bytes) -> dict[str, object] | JsonRejected:
+    """Read one JSON text that must be an object."""
+    value = read_json(document)
+    if isinstance(value, dict | JsonRejected):
+        return value
+    return JsonRejected("not a JSON object")
+
+
+def _too_deep(text: str, max_depth: int) -> bool:
+    if text.count("[") + text.count("{") <= max_depth:
+        return False
+    # Without its escaped quotes, every second piece between quotes is outside of strings.
+    depth = 0
+    for piece in text.replace("\\\\", "").replace('\\"', "").split('"')[::2]:
+        for character in piece:
+            if character in _BRACKETS:
+                depth += 1 if character in "[{" else -1
+                if depth > max_depth:
+                    return True
+    return False
+
+
+def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    # Compared after unescaping, so "a" and "\u0061" are one name.
+    if len(members) != len(pairs):
+        raise _RefusedError("a member name occurs twice")
+    return members
+
+
+def _integer(literal: str) -> int:
+    if len(literal.lstrip("-")) > _MAX_MAGNITUDE:
+        raise _RefusedError("a number out of range")
+    return int(literal)
+
+
+def _fraction(literal: str) -> Decimal:
+    exponent = literal.lower().partition("e")[2]
+    if len(literal) > _MAX_NUMBER_CHARACTERS or len(exponent) > 5:
+        raise _RefusedError("a number out of range")
+    value = Decimal(literal)
+    if abs(value.adjusted()) >= _MAX_MAGNITUDE:
+        raise _RefusedError("a number out of range")
+    return value
+
+
+def _constant(_literal: str) -> object:
+    raise _RefusedError("NaN or an infinity")
+
+
+def _strings(value: object) -> Iterator[str]:
+    waiting = [value]
+    while waiting:
+        match waiting.pop():
+            case str() as string:
+                yield string
+            case dict() as members:
+                yield from members
+                waiting.extend(members.values())
+            case list() as items:
+                waiting.extend(items)
+            case _:
+                pass
+
+
+def _is_unicode(string: str) -> bool:
+    try:
+        string.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_members, parse_int=_integer, parse_float=_fraction, parse_constant=_constant
+)

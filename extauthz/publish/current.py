@@ -1,0 +1,34 @@
+"""The one reference that readers follow to the current policies, and what may replace it."""
+
+import threading
+from dataclasses import replace
+
+from extauthz.compile.directory import Directory
+
+
+class CurrentPolicies:
+    """Holds the current directory. Reading is one attribute load; writers swap a whole new one in."""
+
+    def __init__(self) -> None:
+        """Start with nothing: until the first load there is no policy, and no allow."""
+        self._directory: Directory | None = None
+        self._loaded = threading.Event()
+
+    def current(self) -> Directory | None:
+        """Return the current policies, None before the first load."""
+        return self._directory
+
+    def swap(self, directory: Directory) -> None:
+        """Publish a directory; readers see the old one or the new one, nothing between."""
+        self._directory = directory
+        self._loaded.set()
+
+    def confirm(self, now: float) -> None:
+        """Note that the current revisions were just seen to be the newest (POSIX seconds)."""
+        directory = self._directory
+        if directory is not None:
+            self._directory = replace(directory, confirmed_at=now)
+
+    def wait_loaded(self, timeout: float) -> bool:
+        """Wait until policies were loaded once; false after `timeout` seconds."""
+        return self._loaded.wait(timeout)

@@ -1,0 +1,213 @@
+"""Policies from a directory of documents: watched for change, the last good ones kept.
+
+Every `.yaml`, `.yml` and `.json` file below the directory is one document; together they are the policies of
+the tenant `default`. A file that is being written is not read: a change counts once two looks agree.
+"""
+
+import asyncio
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode
+from extauthz.compile.documents import Reading, parse_policy_set
+from extauthz.compile.model import RoleModel
+from extauthz.compile.snapshot import Snapshot, build
+from extauthz.compile.text import read_document
+from extauthz.domain.policy import PolicySet
+from extauthz.domain.problem import Problem
+from extauthz.publish.current import CurrentPolicies
+
+LOOK_EVERY_S: Final = 0.2
+_SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
+
+_log = structlog.get_logger("extauthz.publish")
+
+Signature = tuple[tuple[str, int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileProblem:
+    """What is wrong in which file; `file` is relative to the directory."""
+
+    file: str
+    problem: Problem
+
+    def __str__(self) -> str:
+        return f"{self.file} {self.problem}"
+
+
+class PolicyDirectory:
+    """The documents of one directory, read and compiled as one policy set."""
+
+    def __init__(self, root: Path, reading: Reading, model: RoleModel) -> None:
+        """Name the directory; nothing is read yet."""
+        self._root = root
+        self._reading = reading
+        self._model = model
+
+    def signature(self) -> Signature:
+        """Return what changes whenever a document does. Raises OSError when the directory cannot be read."""
+        return tuple(
+            (str(path.relative_to(self._root)), status.st_mtime_ns, status.st_size, status.st_ino)
+            for path in self._files()
+            for status in (path.stat(),)
+        )
+
+    def load(self, revision: int) -> Snapshot | list[FileProblem]:
+        """Read every document and compile them; the answer is every problem in any of them."""
+        try:
+            texts = [(path, path.read_bytes()) for path in self._files()]
+        except OSError as error:
+            return [FileProblem(str(error.filename or self._root), Problem("", error.strerror or str(error)))]
+        if not texts:
+            return [FileProblem(str(self._root), Problem("", "has no .yaml, .yml or .json file"))]
+        problems: list[FileProblem] = []
+        parts: list[tuple[str, PolicySet]] = []
+        for path, text in texts:
+            name = str(path.relative_to(self._root))
+            document = read_document(text, is_json=path.suffix == ".json")
+            if isinstance(document, Problem):
+                problems.append(FileProblem(name, document))
+                continue
+            policies = PolicySet() if document is None else parse_policy_set(document, self._reading)
+            if isinstance(policies, PolicySet):
+                parts.append((name, policies))
+            else:
+                problems.extend(FileProblem(name, problem) for problem in policies)
+        if problems:
+            return problems
+        snapshot = build(DEFAULT_TENANT, revision, _together(parts), self._model)
+        if isinstance(snapshot, Snapshot):
+            return snapshot
+        return [_in_its_file(problem, parts) for problem in snapshot]
+
+    def _files(self) -> Iterator[Path]:
+        if not self._root.is_dir():
+            raise NotADirectoryError(20, "is not a directory that can be read", str(self._root))
+        found: list[Path] = []
+        for folder, folders, names in os.walk(self._root, onerror=_raise, followlinks=False):
+            # Kubernetes mounts keep their real files in hidden folders and link to them.
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            found.extend(
+                Path(folder, name)
+                for name in names
+                if not name.startswith(".") and Path(name).suffix in _SUFFIXES
+            )
+        return iter(sorted(found))
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _together(parts: list[tuple[str, PolicySet]]) -> PolicySet:
+    sets = [policies for _, policies in parts]
+    return PolicySet(
+        resources=tuple(entity for each in sets for entity in each.resources),
+        role_rules=tuple(entity for each in sets for entity in each.role_rules),
+        role_bindings=tuple(entity for each in sets for entity in each.role_bindings),
+        attribute_policies=tuple(entity for each in sets for entity in each.attribute_policies),
+    )
+
+
+def _in_its_file(problem: Problem, parts: list[tuple[str, PolicySet]]) -> FileProblem:
+    """Turn a place in all documents together into a file and a place in it."""
+    _, table, position, *rest = (*problem.pointer.split("/"), "")
+    if not position.isdigit():
+        return FileProblem("all files together", problem)
+    remaining = int(position)
+    for name, policies in parts:
+        size = len(getattr(policies, table))
+        if remaining < size:
+            return FileProblem(
+                name, Problem("/".join(["", table, str(remaining), *rest]).rstrip("/"), problem.message)
+            )
+        remaining -= size
+    return FileProblem("all files together", problem)
+
+
+class FilesPublisher:
+    """Keeps `CurrentPolicies` at what the directory says; `on_failure` is told of every failed refresh."""
+
+    def __init__(
+        self,
+        source: PolicyDirectory,
+        current: CurrentPolicies,
+        *,
+        clock: Callable[[], float] = time.time,
+        on_failure: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take the source and the holder it feeds; `clock` gives POSIX seconds."""
+        self._source = source
+        self._current = current
+        self._clock = clock
+        self._on_failure = on_failure
+        self._epoch = str(uuid.uuid4())
+        self._revision = 0
+        self._loaded: Signature | None = None
+        self._seen: Signature | None = None
+        self._refused: Signature | None = None
+
+    def load_first(self) -> list[FileProblem]:
+        """Load before serving; the answer is what stands against it."""
+        try:
+            signature = self._source.signature()
+        except OSError as error:
+            return [FileProblem(str(error.filename or ""), Problem("", error.strerror or str(error)))]
+        return self._take(signature)
+
+    async def watch(self) -> None:
+        """Look for changes until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.to_thread(self.look)
+
+    def look(self) -> None:
+        """Look once: confirm what is current, or take a change that has settled."""
+        try:
+            signature = self._source.signature()
+        except OSError as error:
+            signature = ((str(error), 0, 0, 0),)
+        settled = signature == self._seen
+        self._seen = signature
+        if signature == self._loaded:
+            self._current.confirm(self._clock())
+        elif settled and signature != self._refused:
+            self._alarm(self._take(signature), signature)
+
+    def _take(self, signature: Signature) -> list[FileProblem]:
+        loaded = self._source.load(self._revision + 1)
+        if not isinstance(loaded, Snapshot):
+            return loaded
+        self._revision += 1
+        self._loaded, self._refused = signature, None
+        self._current.swap(
+            Directory(
+                mode=TenancyMode.SELFHOST,
+                snapshots={DEFAULT_TENANT: loaded},
+                epoch=self._epoch,
+                confirmed_at=self._clock(),
+            )
+        )
+        _log.info("policies_loaded", revision=self._revision, digest=loaded.digest())
+        return []
+
+    def _alarm(self, problems: list[FileProblem], signature: Signature) -> None:
+        if not problems:
+            return
+        # INVARIANT: the last good snapshot stays; a broken file never drops a deny.
+        self._refused = signature
+        self._on_failure()
+        _log.error(
+            "policies_refused",
+            message="the last good policies stay in force",
+            problems=[str(problem) for problem in problems[:20]],
+            problem_count=len(problems),
+        )
