@@ -1,0 +1,173 @@
+"""The health port: liveness, readiness and metrics over a real socket."""
+
+import asyncio
+import json
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+from fastapi import FastAPI
+
+from extauthz.admin.health import ListenError, Readiness, health_app, health_routes, listen, serve
+from extauthz.telemetry.counts import Counts
+from extauthz.telemetry.exposition import render
+
+READY = Readiness(ready=True, checks={"casbin": True, "policies": True})
+Get = Callable[[str], Awaitable[tuple[int, str, str]]]
+
+
+@asynccontextmanager
+async def served(app: object) -> AsyncIterator[tuple[str, "asyncio.Task[None]"]]:
+    listener = listen("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    task = asyncio.create_task(serve(app, listener))  # type: ignore[arg-type]
+    try:
+        yield url, task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def answer(
+    path: str, *, readiness: Callable[[], Readiness] = lambda: READY, method: str = "GET"
+) -> tuple[int, str, bytes]:
+    async def ask() -> tuple[int, str, bytes]:
+        app = health_app(readiness, lambda: render(Counts("a").snapshot()))
+        async with (
+            served(app) as (url, _),
+            aiohttp.ClientSession() as session,
+            session.request(method, url + path) as response,
+        ):
+            return response.status, response.headers["content-type"], await response.read()
+
+    return asyncio.run(ask())
+
+
+def test_a_process_that_answers_is_alive() -> None:
+    status, content_type, body = answer("/healthz/live")
+    assert (status, content_type, json.loads(body)) == (200, "application/json", {"status": "ok"})
+
+
+@pytest.mark.parametrize(
+    ("readiness", "status", "body"),
+    [
+        (READY, 200, {"status": "ok", "checks": {"casbin": "ok", "policies": "ok"}}),
+        (
+            Readiness(ready=True, checks={"database": False, "policies": True}),
+            200,
+            {"status": "degraded", "checks": {"database": "unavailable", "policies": "ok"}},
+        ),
+        (
+            Readiness(ready=False, checks={"policies": False}),
+            503,
+            {"status": "degraded", "checks": {"policies": "unavailable"}},
+        ),
+        (Readiness(ready=False, checks={}), 503, {"status": "degraded", "checks": {}}),
+    ],
+)
+def test_readiness_reports_each_check_that_applies(
+    readiness: Readiness, status: int, body: dict[str, object]
+) -> None:
+    found, content_type, text = answer("/healthz/ready", readiness=lambda: readiness)
+    assert (found, content_type, json.loads(text)) == (status, "application/json", body)
+
+
+def test_a_readiness_that_cannot_be_known_is_unready_without_a_traceback() -> None:
+    def broken() -> Readiness:
+        raise RuntimeError("secret detail")
+
+    status, _, body = answer("/healthz/ready", readiness=broken)
+    assert (status, json.loads(body)) == (503, {"status": "degraded", "checks": {}})
+
+
+def test_metrics_are_prometheus_text() -> None:
+    status, content_type, body = answer("/metrics")
+    assert (status, content_type) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    assert b"# TYPE extauthz_decisions_total counter\n" in body
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "title"),
+    [
+        ("GET", "/", 404, "Not Found"),
+        ("GET", "/healthz", 404, "Not Found"),
+        ("GET", "/healthz/ready/../../etc", 404, "Not Found"),
+        ("POST", "/healthz/live", 405, "Method Not Allowed"),
+    ],
+)
+def test_anything_else_is_a_problem_document(method: str, path: str, status: int, title: str) -> None:
+    found, content_type, body = answer(path, method=method)
+    assert (found, content_type) == (status, "application/problem+json")
+    assert json.loads(body) == {"type": "about:blank", "title": title, "status": status}
+
+
+def test_metrics_that_cannot_be_rendered_are_a_problem_document() -> None:
+    def broken() -> bytes:
+        raise RuntimeError("secret detail")
+
+    async def ask() -> tuple[int, str]:
+        async with (
+            served(health_app(lambda: READY, broken)) as (url, _),
+            aiohttp.ClientSession() as session,
+            session.get(f"{url}/metrics") as response,
+        ):
+            return response.status, await response.text()
+
+    status, text = asyncio.run(ask())
+    assert status == 500
+    assert "secret" not in text
+
+
+def test_the_routes_can_be_part_of_another_application() -> None:
+    async def ask() -> int:
+        app = FastAPI()
+        app.router.routes.extend(health_routes(lambda: READY, lambda: b""))
+        async with (
+            served(app) as (url, _),
+            aiohttp.ClientSession() as session,
+            session.get(f"{url}/healthz/ready") as response,
+        ):
+            return response.status
+
+    assert asyncio.run(ask()) == 200
+
+
+def test_a_busy_port_is_one_readable_error() -> None:
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            ListenError, match=rf"^cannot listen on 127\.0\.0\.1:{port}: address already in use$"
+        ):
+            listen("127.0.0.1", port)
+
+
+def test_a_host_that_is_not_ours_is_one_readable_error() -> None:
+    with pytest.raises(ListenError, match=r"^cannot listen on 192\.0\.2\.1:0: "):
+        listen("192.0.2.1", 0)
+    with pytest.raises(ListenError, match=r"^cannot listen on not a host:0: "):
+        listen("not a host", 0)
+
+
+def test_cancelling_ends_the_server_and_frees_the_port_without_touching_signals() -> None:
+    async def run() -> int:
+        before = (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
+        async with (
+            served(health_app(lambda: READY, lambda: b"")) as (url, task),
+            aiohttp.ClientSession() as session,
+        ):
+            async with session.get(f"{url}/healthz/live") as response:
+                assert response.status == 200
+            assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        return int(url.rpartition(":")[2])
+
+    port = asyncio.run(run())
+    with listen("127.0.0.1", port):
+        pass
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
