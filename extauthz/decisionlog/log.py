@@ -154,9 +154,11 @@ class DecisionLog:
             if self._reopening:
                 self._reopen()
             self._drain()
-            if time.monotonic() >= beat:
+            now = time.monotonic()
+            if now >= beat:
                 self._heartbeat()
-                beat = time.monotonic() + self._heartbeat_s
+                # In step with the clock, unless a slow disk has made us miss beats.
+                beat = max(beat, now - self._heartbeat_s) + self._heartbeat_s
             if closing:
                 break
         self._end()

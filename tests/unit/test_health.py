@@ -4,7 +4,7 @@ import asyncio
 import json
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -16,7 +16,6 @@ from extauthz.telemetry.counts import Counts
 from extauthz.telemetry.exposition import render
 
 READY = Readiness(ready=True, checks={"casbin": True, "policies": True})
-Get = Callable[[str], Awaitable[tuple[int, str, str]]]
 
 
 @asynccontextmanager
