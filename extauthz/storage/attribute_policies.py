@@ -69,7 +69,7 @@ async def replace(
 ) -> Stored | NotFound | Stale:
     """Replace a policy that is not deleted; the same document again is no effect."""
     row = TABLE.normalised(document)
-    before = await _present(change, str(row["id"]), expected_revision)
+    before = await _present(change, UUID(str(row["id"])), expected_revision)
     if not isinstance(before, Stored) or editing.same(before, row, by_domain_admin=by_domain_admin):
         return before
     after = await TABLE.update(
@@ -86,7 +86,7 @@ async def replace(
 
 
 async def delete(
-    change: Change, policy_id: str, *, expected_revision: int | None = None
+    change: Change, policy_id: UUID, *, expected_revision: int | None = None
 ) -> Stored | NotFound | Stale:
     """Delete a policy softly: no decision sees it, `restore` brings it back."""
     before = await _present(change, policy_id, expected_revision)
@@ -97,7 +97,7 @@ async def delete(
 
 
 async def restore(
-    change: Change, policy_id: str, *, expected_revision: int | None = None
+    change: Change, policy_id: UUID, *, expected_revision: int | None = None
 ) -> Stored | NotFound | Stale:
     """Bring a deleted policy back as it was; one that is not deleted stays as it is."""
     before = await editing.current(change, TABLE, policy_id, expected_revision)
@@ -154,11 +154,11 @@ async def versions(connection: Connection, tenant: str, policy_id: UUID) -> tupl
 
 
 async def _present(
-    change: Change, policy_id: str, expected_revision: int | None
+    change: Change, policy_id: UUID, expected_revision: int | None
 ) -> Stored | NotFound | Stale:
     stored = await editing.current(change, TABLE, policy_id, expected_revision)
     if isinstance(stored, Stored) and stored.deleted_at is not None:
-        return NotFound(TABLE.kind, policy_id)
+        return NotFound(TABLE.kind, str(policy_id))
     return stored
 
 

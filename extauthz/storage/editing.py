@@ -33,14 +33,14 @@ async def create(
 
 
 async def current(
-    change: Change, table: Table, row_id: str, expected_revision: int | None
+    change: Change, table: Table, row_id: UUID, expected_revision: int | None
 ) -> Stored | NotFound | Stale:
     """Return the row that is about to be changed."""
-    stored = await table.fetch(change.connection, change.tenant, UUID(row_id))
+    stored = await table.fetch(change.connection, change.tenant, row_id)
     if stored is None:
-        return NotFound(table.kind, row_id)
+        return NotFound(table.kind, str(row_id))
     if expected_revision is not None and expected_revision != stored.revision:
-        return Stale(table.kind, row_id, expected_revision, stored.revision)
+        return Stale(table.kind, str(row_id), expected_revision, stored.revision)
     return stored
 
 
@@ -57,7 +57,7 @@ async def replace(
     The same document again is no effect.
     """
     row = table.normalised(document)
-    before = await current(change, table, str(row["id"]), expected_revision)
+    before = await current(change, table, UUID(str(row["id"])), expected_revision)
     if not isinstance(before, Stored):
         return before
     if same(before, row, by_domain_admin=by_domain_admin):
@@ -72,7 +72,7 @@ async def replace(
 
 
 async def remove(
-    change: Change, table: Table, row_id: str, *, expected_revision: int | None = None
+    change: Change, table: Table, row_id: UUID, *, expected_revision: int | None = None
 ) -> Stored | NotFound | Stale:
     """Delete a row and return what it was."""
     before = await current(change, table, row_id, expected_revision)

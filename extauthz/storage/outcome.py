@@ -80,6 +80,9 @@ _UNAVAILABLE: Final = (
     asyncpg.LockNotAvailableError,
     asyncpg.TransactionRollbackError,
     asyncpg.ReadOnlySQLTransactionError,
+    # a migration ran meanwhile
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.OutdatedSchemaCacheError,
 )
 _NEUTRAL: Final = re.compile(r"\s+")
 
@@ -95,7 +98,10 @@ def refusal_of(error: Exception) -> Refusal | None:
             return Invalid((Problem("", f"the database refuses the value: {rule}"),))
         case asyncpg.UniqueViolationError():
             return Conflict(error.table_name or "row", ())
-        case asyncpg.DataError():
+        case asyncpg.DataError() | asyncpg.ProgramLimitExceededError():
+            return Invalid((Problem("", f"the database cannot store the value: {_one_line(error)}"),))
+        case asyncpg.InterfaceError() if isinstance(error, ValueError):
+            # asyncpg's own DataError, hidden behind PostgreSQL's of the same name: an argument does not fit its type.
             return Invalid((Problem("", f"the database cannot store the value: {_one_line(error)}"),))
         case _ if isinstance(error, _UNAVAILABLE):
             return DatabaseUnavailable(_one_line(error))

@@ -70,7 +70,7 @@ async def replace(
 
 
 async def delete(
-    change: Change, resource_id: str, *, expected_revision: int | None = None
+    change: Change, resource_id: UUID, *, expected_revision: int | None = None
 ) -> Stored | NotFound | Stale:
     """Delete a resource and its routes; rules that name it stay (see `references`)."""
     return await editing.remove(change, TABLE, resource_id, expected_revision=expected_revision)

@@ -45,7 +45,7 @@ async def replace(
 
 
 async def delete(
-    change: Change, binding_id: str, *, expected_revision: int | None = None
+    change: Change, binding_id: UUID, *, expected_revision: int | None = None
 ) -> Stored | NotFound | Stale:
     """Delete a role binding by id."""
     return await editing.remove(change, TABLE, binding_id, expected_revision=expected_revision)

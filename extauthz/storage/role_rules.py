@@ -47,7 +47,7 @@ async def replace(
 
 
 async def delete(
-    change: Change, rule_id: str, *, expected_revision: int | None = None
+    change: Change, rule_id: UUID, *, expected_revision: int | None = None
 ) -> Stored | NotFound | Stale:
     """Delete a role rule by id."""
     return await editing.remove(change, TABLE, rule_id, expected_revision=expected_revision)

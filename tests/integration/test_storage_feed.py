@@ -1,0 +1,153 @@
+"""What sidecars read: heads, whole tenants, changes; all of one moment, and the same either way."""
+
+import random
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from extauthz.storage import attribute_policies, feed, resources, role_bindings, role_rules
+from extauthz.storage.tenants import ensure_tenant
+from extauthz.storage.write import Change
+from tests.integration.storage_documents import (
+    attribute_policy,
+    connected,
+    everything,
+    pool_of,
+    reader_of,
+    resource,
+    role_binding,
+    role_rule,
+    route,
+    succeed,
+)
+
+if TYPE_CHECKING:
+    from extauthz.storage.pool import Pool
+    from extauthz.storage.rows import Document
+    from tests.integration.conftest import Database
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_tenant_is_there_once(database: "Database") -> None:
+    async with pool_of(database.address) as pool, reader_of(database.address) as reader:
+        assert (await feed.heads(reader)).revisions == {}
+        assert await feed.load(reader, "default") is None
+        assert await ensure_tenant(pool, "default", "Default") is True
+        assert await ensure_tenant(pool, "default", "Default") is False
+        assert (await feed.heads(reader)).revisions == {"default": 0}
+        assert await everything(reader) == feed.TenantDocuments("default", "active", 0, [], [], [], [])
+
+
+async def test_heads_and_changes_are_per_tenant(database: "Database") -> None:
+    async with pool_of(database.address, "acme", "globex") as pool, reader_of(database.address) as reader:
+        for tenant in ("acme", "acme", "globex"):
+            rule = role_rule(sub=str(random.random()))
+            await succeed(pool, lambda change, rule=rule: role_rules.create(change, [rule]), tenant=tenant)  # type: ignore[misc]
+        assert (await feed.heads(reader)).revisions == {"acme": 2, "globex": 1}
+        changes = await feed.changes_since(reader, {"acme": 1, "globex": 0, "unknown": 0})
+        assert [(change.tenant, change.predecessor, change.revision) for change in changes] == [
+            ("acme", 1, 2),
+            ("globex", 0, 1),
+        ]
+
+
+async def test_a_load_sees_one_moment(database: "Database") -> None:
+    async with pool_of(database.address, "default") as pool, reader_of(database.address) as reader:
+        async with feed.one_moment(reader):
+            before = await feed.heads(reader)
+            await succeed(pool, lambda change: role_rules.create(change, [role_rule()]))
+            documents = await everything(reader)
+            assert (documents.revision, documents.role_rules) == (before.revisions["default"], [])
+            assert await feed.changes_since(reader, before.revisions) == []
+        assert len((await everything(reader)).role_rules) == 1
+
+
+async def test_a_reader_cannot_write(database: "Database") -> None:
+    async with pool_of(database.address, "default"), reader_of(database.address) as reader:
+        with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+            await reader.execute("UPDATE tenants SET status = 'suspended'")
+
+
+def follow(state: "dict[tuple[str, str], Document]", change: feed.TenantChange) -> None:
+    for row in change.rows or ():
+        if row.row is None:
+            state.pop((row.kind, row.id), None)
+        else:
+            state[row.kind, row.id] = row.row
+
+
+def loaded(documents: feed.TenantDocuments) -> "dict[tuple[str, str], Document]":
+    kinds = {
+        "resource": documents.resources,
+        "role_rule": documents.role_rules,
+        "role_binding": documents.role_bindings,
+        "attribute_policy": documents.attribute_policies,
+    }
+    return {(kind, str(row["id"])): row for kind, rows in kinds.items() for row in rows}
+
+
+async def one_random_write(pool: "Pool", dice: random.Random, documents: feed.TenantDocuments) -> None:
+    number = dice.randrange(10**6)
+
+    def some(rows: "list[Document]") -> UUID:
+        return UUID(str(dice.choice(rows)["id"]))
+
+    async def work(change: Change) -> object:
+        match dice.randrange(10):
+            case 0:
+                new = resource(name=f"r{number}", defaultRoles=["a", "b"], routes=[route(f"/r{number}")])
+                return await resources.create(change, [new])
+            case 1 if documents.resources:
+                return await resources.replace(
+                    change, dice.choice(documents.resources) | {"displayName": "x"}
+                )
+            case 2 if documents.resources:
+                return await resources.delete(change, some(documents.resources))
+            case 3 | 4 | 5:
+                return await role_rules.create(change, [role_rule(sub=f"s{number}")])
+            case 6 if documents.role_rules:
+                return await role_rules.delete(change, some(documents.role_rules))
+            case 7:
+                new = role_binding(user=f"u{number}", expires_at="2030-02-03T04:05:06.7Z")
+                return await role_bindings.create(change, [new])
+            case 8 if documents.attribute_policies:
+                chosen = some(documents.attribute_policies)
+                await attribute_policies.delete(change, chosen)
+                return await attribute_policies.restore(change, chosen) if number % 2 else None
+            case _:
+                tree = {"type": "CONDITION", "attribute": "user.x", "operator": "eq", "value": number / 4}
+                return await attribute_policies.create(change, [attribute_policy(rule_data=tree)])
+
+    await succeed(pool, work)
+
+
+async def test_following_changes_ends_where_loading_does(database: "Database") -> None:
+    dice = random.Random(7)
+    async with pool_of(database.address, "default") as pool, reader_of(database.address) as reader:
+        state: dict[tuple[str, str], Document] = {}
+        revision = 0
+        for _ in range(60):
+            documents = await everything(reader)
+            await one_random_write(pool, dice, documents)
+            for change in await feed.changes_since(reader, {"default": revision}):
+                assert change.predecessor == revision
+                follow(state, change)
+                revision = change.revision
+        documents = await everything(reader)
+        assert documents.revision == revision
+        assert state == loaded(documents)
+
+
+async def test_deleted_and_suspended_tenants(database: "Database") -> None:
+    async with pool_of(database.address, "gone", "held") as pool, reader_of(database.address) as reader:
+        async with connected(database.superuser) as superuser:
+            await superuser.execute("UPDATE tenants SET deleted_at = now() WHERE tenant_id = 'gone'")
+            await superuser.execute("UPDATE tenants SET status = 'suspended' WHERE tenant_id = 'held'")
+        assert (await feed.heads(reader)).revisions == {"held": 0}
+        assert await feed.load(reader, "gone") is None
+        assert (await everything(reader, "held")).status == "suspended"
+        # its slug is never given out again
+        assert await ensure_tenant(pool, "gone", "again") is False
