@@ -1,0 +1,152 @@
+"""One check, from Envoy's bytes to Envoy's bytes. Start reading here.
+
+    bytes -> wire.read -> judge -> wire.write -> bytes, and one entry in the decision log
+
+`judge` is pure: request, policies, keys and the time are its arguments, and its last line is a deny.
+`CheckService.answer` is what every transport hosts: it reads the shared state once, waits at most once for
+a key, and never raises.
+"""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Final, Protocol
+
+import structlog
+
+from extauthz.check import wire
+from extauthz.compile.directory import Directory
+from extauthz.decide.identity import NeedsKey, Rejected, ServiceKeys, identify, no_service_keys
+from extauthz.decide.judge import CheckPolicy, judge
+from extauthz.decide.keyring import KeyRing
+from extauthz.decide.verified_tokens import VerifiedTokens
+from extauthz.decisionlog.log import DecisionLog, OnOverflow
+from extauthz.domain.decision import Outcome, denied
+from extauthz.domain.ids import uuid7
+from extauthz.domain.principal import Principal
+from extauthz.domain.reasons import Reason
+from extauthz.domain.request import Malformed, RequestFacts
+from extauthz.telemetry.counts import Counts
+
+KEY_WAIT_S: Final = 0.150
+DEADLINE_RESERVE_S: Final = 0.020
+"""What is kept of the caller's deadline for deciding and answering."""
+
+_log = structlog.get_logger("extauthz.check")
+
+
+class KeySource(Protocol):
+    """Where verification keys come from; both methods are for any thread."""
+
+    def current(self) -> KeyRing:
+        """Return the keys of every issuer as they are now."""
+
+    def ensure(self, issuer: str, kid: str | None) -> "Future[None]":
+        """Fetch the issuer's keys, once for everybody who asks meanwhile."""
+
+
+class PolicySource(Protocol):
+    """Where the published policies are read, once a request."""
+
+    def current(self) -> Directory | None:
+        """Return the current policies, None before the first were loaded."""
+
+
+class CheckService:
+    """Answers checks for every transport; one per process, shared by its threads."""
+
+    def __init__(
+        self,
+        *,
+        policies: PolicySource,
+        keys: KeySource,
+        policy: CheckPolicy,
+        log: DecisionLog,
+        counts: Counts,
+        random_bytes: Callable[[int], bytes],
+        condition_headers: frozenset[str] = frozenset(),
+        service_keys: ServiceKeys = no_service_keys,
+    ) -> None:
+        """Take everything that a check needs; `random_bytes` makes decision ids unguessable."""
+        self.tokens = VerifiedTokens()
+        self._policies = policies
+        self._keys = keys
+        self._policy = policy
+        self._decision_log = log
+        self._counts = counts
+        self._random_bytes = random_bytes
+        self._condition_headers = condition_headers
+        self._service_keys = service_keys
+
+    def answer(self, raw: bytes, time_left: float | None, *, entrance: str = "grpc") -> bytes:
+        """Return the CheckResponse for a CheckRequest; `time_left` is the caller's deadline in seconds.
+
+        INVARIANT: never raises, and every answer was built from a deny.
+        """
+        started = time.perf_counter()
+        now = time.time()
+        decision_id = uuid7(int(now * 1000), self._random_bytes(10))
+        reserved = self._decision_log.reserve()
+        self._counts.began()
+        try:
+            if not reserved and self._decision_log.on_overflow is OnOverflow.DENY:
+                outcome = Outcome(denied(Reason.OVERLOADED), decision_id)
+            else:
+                outcome = self._outcome(raw, time_left, decision_id, now)
+            body = wire.write(outcome)
+        except Exception:  # noqa: BLE001  # INVARIANT: whatever went wrong is a deny, never an RPC error
+            _log.exception("check_failed", decision_id=decision_id)
+            outcome = Outcome(denied(Reason.INTERNAL_ERROR), decision_id)
+            body = wire.internal_error(decision_id)
+        self._record(outcome, now, entrance, time.perf_counter() - started, reserved=reserved)
+        return body
+
+    def _outcome(self, raw: bytes, time_left: float | None, decision_id: str, now: float) -> Outcome:
+        request = wire.read(raw, condition_headers=self._condition_headers)
+        if time_left is not None and time_left <= 0:
+            return Outcome(denied(Reason.DEADLINE), decision_id, request)
+        found = self._judge(request, decision_id, now)
+        if not isinstance(found, NeedsKey):
+            return found
+        wait = KEY_WAIT_S if time_left is None else min(time_left - DEADLINE_RESERVE_S, KEY_WAIT_S)
+        if wait > 0:
+            fetch = self._keys.ensure(found.issuer, found.kid)
+            with suppress(TimeoutError):
+                fetch.result(wait)
+        found = self._judge(request, decision_id, now)
+        if isinstance(found, NeedsKey):
+            return Outcome(denied(Reason.KEYS_UNAVAILABLE), decision_id, request)
+        return found
+
+    def _identify(self, request: RequestFacts, now: float) -> Principal | Rejected | NeedsKey | None:
+        headers, repeated = request.headers, request.repeated_headers
+        return identify(
+            authorization=headers.get("authorization"),
+            authorization_repeated="authorization" in repeated,
+            service_key=headers.get("x-service-api-key"),
+            service_key_repeated="x-service-api-key" in repeated,
+            ring=self._keys.current(),
+            service_keys=self._service_keys,
+            cache=self.tokens,
+            now=now,
+            policy=self._policy.token,
+        )
+
+    def _judge(self, request: RequestFacts | Malformed, decision_id: str, now: float) -> Outcome | NeedsKey:
+        return judge(
+            request,
+            directory=self._policies.current(),
+            identify=self._identify,
+            policy=self._policy,
+            decision_id=decision_id,
+            now=now,
+        )
+
+    def _record(self, outcome: Outcome, now: float, entrance: str, elapsed: float, *, reserved: bool) -> None:
+        duration_us = int(elapsed * 1e6)
+        self._counts.decided(outcome.decision, entrance=entrance, duration_us=duration_us)
+        if reserved:
+            self._decision_log.write(outcome, ts=now, entrance=entrance, duration_us=duration_us)
+        else:
+            self._decision_log.lost()

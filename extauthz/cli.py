@@ -1,0 +1,181 @@
+"""The commands. Each exits 0, 1 (it failed) or 2 (bad usage or settings); errors are one line on stderr."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import orjson
+
+from extauthz import __version__
+
+FAILED: Final = 1
+BAD_USAGE: Final = 2
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit with its status."""
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = parsed.run
+    try:
+        status = run(parsed)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has gone; a second flush at exit must not complain about it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = FAILED
+    except KeyboardInterrupt:
+        status = FAILED
+    sys.exit(status)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="extauthz", description="Envoy external authorization.")
+    parser.add_argument("--version", action="version", version=f"extauthz {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    demo = commands.add_parser("demo", help="run the whole stack on this machine")
+    demo.add_argument("--check", action="store_true", help="run the example calls, then end")
+    demo.add_argument("--ready-file", type=Path, metavar="F", help="write F once everything answers")
+    demo.add_argument("--mode", default="selfhost", help="selfhost (default)")
+    demo.set_defaults(run=_demo)
+
+    commands.add_parser("sidecar", help="answer Envoy's checks").set_defaults(run=_sidecar)
+
+    worker = commands.add_parser("worker", help=argparse.SUPPRESS)
+    worker.add_argument("index", type=int)
+    worker.add_argument("report_fd", type=int)
+    worker.add_argument("lock_fd", type=int)
+    worker.set_defaults(run=_worker)
+
+    token = commands.add_parser("token", help="judge tokens").add_subparsers(metavar="COMMAND", required=True)
+    verify = token.add_parser("verify", help="one compact token per line in, one JSON verdict per line out")
+    verify.add_argument("--jwks", type=Path, required=True, metavar="FILE", help="the keys")
+    verify.add_argument("--issuer", help="the issuer that tokens must name")
+    verify.add_argument("--audience", help="the audience that tokens must name")
+    verify.add_argument("--signature-only", action="store_true", help="judge header, key and signature only")
+    verify.set_defaults(run=_token_verify)
+
+    path = commands.add_parser("path", help="judge paths").add_subparsers(metavar="COMMAND", required=True)
+    canonical = path.add_parser("canonical", help="one raw path per line in, one JSON verdict per line out")
+    canonical.set_defaults(run=_path_canonical)
+
+    policy = commands.add_parser("policy", help="try policies").add_subparsers(metavar="COMMAND", required=True)
+    test = policy.add_parser("test", help="run decision cases")
+    test.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    test.set_defaults(run=_policy_test)
+
+    logs = commands.add_parser("logs", help="read decision logs").add_subparsers(
+        metavar="COMMAND", required=True
+    )
+    log_verify = logs.add_parser("verify", help="count lines, gaps and schema errors")
+    log_verify.add_argument("file", type=Path, metavar="FILE")
+    log_verify.set_defaults(run=_logs_verify)
+    return parser
+
+
+def _fail(message: str, status: int = FAILED) -> int:
+    print(f"extauthz: {message}", file=sys.stderr)
+    return status
+
+
+def _demo(parsed: argparse.Namespace) -> int:
+    try:
+        from extauthz.demo import command
+    except ImportError as error:
+        return _fail(f"the demo needs its extra, install 'extauthz[demo]': {error}", BAD_USAGE)
+    return command.run(check=parsed.check, ready_file=parsed.ready_file, mode=parsed.mode)
+
+
+def _sidecar(_: argparse.Namespace) -> int:
+    from extauthz.runtime.processes import sidecar
+
+    return sidecar(os.environ)
+
+
+def _worker(parsed: argparse.Namespace) -> int:
+    from extauthz.runtime.processes import worker
+
+    return worker(os.environ, parsed.index, report_fd=parsed.report_fd, lock_fd=parsed.lock_fd)
+
+
+def _lines(stream: BinaryIO) -> Iterator[bytes]:
+    """Yield LF-separated lines without their end; an unfinished last line counts too."""
+    for line in stream:
+        yield line.removesuffix(b"\n")
+
+
+def _judge_lines(verdict: Callable[[bytes], object]) -> int:
+    for line in _lines(sys.stdin.buffer):
+        sys.stdout.buffer.write(orjson.dumps(verdict(line)) + b"\n")
+    return 0
+
+
+def _token_verify(parsed: argparse.Namespace) -> int:
+    import time
+
+    from extauthz.decide.jwks import JwksRejected, parse_jwks
+    from extauthz.decide.verdict import verdict
+
+    try:
+        document = parsed.jwks.read_bytes()
+    except OSError as error:
+        return _fail(f"{str(parsed.jwks)!r} cannot be read: {error.strerror}", BAD_USAGE)
+    keys = parse_jwks(document)
+    if isinstance(keys, JwksRejected):
+        return _fail(f"{str(parsed.jwks)!r} is not a JWKS: {keys.problem}", BAD_USAGE)
+    return _judge_lines(
+        lambda line: verdict(
+            line,
+            keys,
+            issuer=parsed.issuer,
+            audience=parsed.audience,
+            signature_only=parsed.signature_only,
+            now=time.time(),
+        )
+    )
+
+
+def _path_canonical(_: argparse.Namespace) -> int:
+    from extauthz.domain.path import canonical_verdict
+
+    return _judge_lines(canonical_verdict)
+
+
+def _policy_test(parsed: argparse.Namespace) -> int:
+    from extauthz.compile.model import ModelRefused, compile_model
+    from extauthz.decide.cases import CaseFormatError, run_case_text
+    from extauthz.shipped import shipped
+
+    model = compile_model(shipped("policies/model.conf").read_text("utf-8"))
+    if isinstance(model, ModelRefused):
+        return _fail(model.message)
+    differing = total = 0
+    for file in parsed.files:
+        try:
+            for result in run_case_text(file.read_bytes(), model):
+                total += 1
+                differing += bool(result.differences)
+                outcome = "; ".join(result.differences) or "ok"
+                print(f"{'FAIL' if result.differences else 'ok  '} {file}: {result.name}: {outcome}")
+        except OSError as error:
+            return _fail(f"{str(file)!r} cannot be read: {error.strerror}", BAD_USAGE)
+        except CaseFormatError as error:
+            return _fail(f"{file}: {error}", BAD_USAGE)
+    print(f"{total - differing} of {total} cases as expected")
+    return FAILED if differing else 0
+
+
+def _logs_verify(parsed: argparse.Namespace) -> int:
+    from extauthz.decisionlog.verify import verify
+
+    try:
+        with parsed.file.open("rb") as stream:
+            report = verify(stream)
+    except OSError as error:
+        return _fail(f"{str(parsed.file)!r} cannot be read: {error.strerror}", BAD_USAGE)
+    sys.stdout.buffer.write(report.as_json() + b"\n")
+    return 0 if report.ok else FAILED

@@ -1,0 +1,1 @@
+"""The composition root: builds, starts, supervises and drains; nothing else constructs."""

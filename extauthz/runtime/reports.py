@@ -1,0 +1,34 @@
+"""What a worker tells its supervisor: counts and readiness, one JSON line at a time over a socket.
+
+The socket is also the leash: when the supervisor is gone the worker reads its end, and drains.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, cast
+
+import orjson
+
+from extauthz.telemetry.counts import Snapshot as CountsSnapshot
+
+REPORT_EVERY_S: Final = 0.5
+MAX_REPORT_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The state of one worker. `ready` says whether it may be sent requests."""
+
+    ready: bool
+    checks: Mapping[str, bool]
+    counts: CountsSnapshot
+
+    def encode(self) -> bytes:
+        """Return the report as one line."""
+        return orjson.dumps({"ready": self.ready, "checks": dict(self.checks), "counts": self.counts}) + b"\n"
+
+    @classmethod
+    def decode(cls, line: bytes) -> "Report":
+        """Read what `encode` wrote. Both ends run the same code, so nothing is checked twice."""
+        document = orjson.loads(line)
+        return cls(document["ready"], document["checks"], cast("CountsSnapshot", document["counts"]))

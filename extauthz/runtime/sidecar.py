@@ -1,0 +1,28 @@
+"""`extauthz sidecar`: the supervisor of the workers, with the health and metrics port beside it."""
+
+import asyncio
+
+from extauthz.admin.health import ListenError, health_app, listen, serve
+from extauthz.runtime.policies import StartRefusedError
+from extauthz.runtime.supervisor import Supervisor, stop_on_signals
+from extauthz.settings import Settings
+
+
+async def run_sidecar(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT, then drain.
+
+    Raises:
+        StartRefusedError: something the operator has to mend stands against starting.
+    """
+    supervisor = Supervisor(settings)
+    try:
+        listener = listen(settings.host, settings.sidecar_port)
+    except ListenError as error:
+        raise StartRefusedError(f"SIDECAR_PORT: {error}") from error
+    stop_on_signals(supervisor)
+    health = asyncio.create_task(serve(health_app(supervisor.readiness, supervisor.metrics), listener))
+    try:
+        await supervisor.run()
+    finally:
+        health.cancel()
+        await asyncio.gather(health, return_exceptions=True)

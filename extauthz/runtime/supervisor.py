@@ -1,0 +1,158 @@
+"""The supervisor of the sidecar's workers: starts them, replaces dead ones, answers for all of them."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from extauthz.admin.health import Readiness
+from extauthz.runtime.policies import StartRefusedError
+from extauthz.runtime.reports import MAX_REPORT_BYTES, Report
+from extauthz.settings import Settings
+from extauthz.telemetry.exposition import render
+from extauthz.telemetry.fleet import Fleet
+
+START_REFUSED_EXIT: Final = 2
+_STOP_S: Final = 9.5
+_RESTART_S: Final = 0.2
+_LONGEST_RESTART_S: Final = 1.5
+_STEADY_S: Final = 10.0
+
+_log = structlog.get_logger("extauthz.supervisor")
+
+
+@dataclass(slots=True)
+class _Worker:
+    index: int
+    process: asyncio.subprocess.Process | None = None
+    report: Report | None = None
+    instances: set[str] = field(default_factory=set)
+
+
+class Supervisor:
+    """Runs `WORKERS` worker processes until told to stop."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Plan the workers; nothing is started."""
+        self._settings = settings
+        self._fleet = Fleet()
+        self._workers = [_Worker(index) for index in range(settings.workers)]
+        self._stopping = asyncio.Event()
+        self._refused: str | None = None
+        # Lines of several workers to one pipe must not interleave; a lock in memory, since nothing is written.
+        self._lock_fd = os.memfd_create("decision-log-lock")
+
+    def stop(self) -> None:
+        """Begin to drain; safe in a signal handler."""
+        self._stopping.set()
+
+    @property
+    def stopping(self) -> asyncio.Event:
+        """Set once draining began."""
+        return self._stopping
+
+    def readiness(self) -> Readiness:
+        """Return the state of the sidecar: ready when every worker is."""
+        reports = [worker.report for worker in self._workers]
+        known = [report for report in reports if report is not None]
+        names = dict.fromkeys(name for report in known for name in report.checks) or {
+            "casbin": None,
+            "policies": None,
+        }
+        checks = {
+            name: len(known) == len(reports) and all(report.checks.get(name, True) for report in known)
+            for name in names
+        }
+        ready = (
+            not self._stopping.is_set()
+            and len(known) == len(reports)
+            and all(report.ready for report in known)
+        )
+        return Readiness(ready=ready, checks=checks)
+
+    def metrics(self) -> bytes:
+        """Return the counts of all workers, dead ones included, as Prometheus text."""
+        return render(self._fleet.merged())
+
+    async def run(self) -> None:
+        """Keep every worker running until `stop`, then let them drain.
+
+        Raises:
+            StartRefusedError: a worker said that the operator has to mend something.
+        """
+        async with asyncio.TaskGroup() as keepers:
+            for worker in self._workers:
+                keepers.create_task(self._keep(worker))
+        os.close(self._lock_fd)
+        if self._refused is not None:
+            raise StartRefusedError(self._refused)
+
+    async def _keep(self, worker: _Worker) -> None:
+        delay = _RESTART_S
+        while not self._stopping.is_set():
+            started = asyncio.get_running_loop().time()
+            code = await self._run_once(worker)
+            if self._stopping.is_set():
+                return
+            if code == START_REFUSED_EXIT:
+                self._refused = f"worker {worker.index} cannot start"
+                self.stop()
+                return
+            lived = asyncio.get_running_loop().time() - started
+            delay = _RESTART_S if lived > _STEADY_S else min(delay * 2, _LONGEST_RESTART_S)
+            _log.error("worker_died", worker=worker.index, exit_code=code, restart_in_s=delay)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), delay)
+
+    async def _run_once(self, worker: _Worker) -> int:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            command = ["-m", "extauthz", "worker", str(worker.index), str(theirs.fileno()), str(self._lock_fd)]
+            worker.process = await asyncio.create_subprocess_exec(
+                sys.executable, *command, pass_fds=(theirs.fileno(), self._lock_fd), start_new_session=True
+            )
+        process = worker.process
+        stopper = asyncio.create_task(self._stop_with_us(process))
+        reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_REPORT_BYTES)
+        try:
+            await self._read_reports(worker, reader)
+            return await process.wait()
+        finally:
+            stopper.cancel()
+            writer.close()
+            worker.report = None
+            for instance in worker.instances:
+                self._fleet.retire(instance)
+            worker.instances.clear()
+
+    async def _read_reports(self, worker: _Worker, reader: asyncio.StreamReader) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                worker.report = Report.decode(await reader.readuntil(b"\n"))
+                worker.instances.add(worker.report.counts["instance"])
+                self._fleet.update(worker.report.counts)
+
+    async def _stop_with_us(self, process: asyncio.subprocess.Process) -> None:
+        await self._stopping.wait()
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), _STOP_S)
+        except TimeoutError:
+            _log.error("worker_killed", pid=process.pid, reason=f"still running {_STOP_S} s after SIGTERM")
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+
+
+def stop_on_signals(supervisor: Supervisor) -> None:
+    """Let SIGTERM and SIGINT begin the drain."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, supervisor.stop)
+
