@@ -1,6 +1,7 @@
 """Who asks: credentials in, a principal, a refusal or the wish for a key out."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -474,3 +475,17 @@ def test_random_kids_evict_nothing_good() -> None:
         assert reason(ask(stranger, cache=cache)) is Reason.TOKEN_UNKNOWN_KEY
     assert isinstance(ask(token, cache=cache), Principal)
     assert cache.hits == 1
+
+
+def test_threads_share_the_cache_without_ever_getting_somebody_else() -> None:
+    cache = VerifiedTokens(max_entries=8)
+    tokens = {f"user-{number}": bearer(sub=f"user-{number}") for number in range(12)}
+
+    def everybody(_: int) -> bool:
+        answers = {subject: ask(token, cache=cache) for subject, token in tokens.items()}
+        return all(isinstance(who, Principal) and who.id == subject for subject, who in answers.items())
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(everybody, range(20)))
+    assert len(cache) <= 8
+    assert cache.hits + cache.misses == 240

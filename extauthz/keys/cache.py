@@ -1,0 +1,291 @@
+"""The keys of every issuer, kept fresh: one ring for all readers, one fetch for all who wait.
+
+- Readers take `current()`, an immutable ring; it is replaced as a whole.
+- Keys are refreshed in the background before their lifetime ends; while the provider is away the last good
+  ones stay, up to `Schedule.max_staleness`, which every reader checks against its own clock.
+- A key that left the provider's set stops working with the next successful fetch.
+- A token with an unknown key may cause a fetch (`ensure`), at most one per issuer and cool-down. Scheduled
+  fetches do not start the cool-down: else a key rotated in just after one would wait for its end.
+- Nothing is kept on disk.
+"""
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+import structlog
+
+from extauthz.decide.keyring import IssuerKeys, KeyRing
+from extauthz.keys.fetcher import FetchedKeys, FetchFailed, FetchOutcome
+from extauthz.keys.schedule import Schedule
+from extauthz.keys.source import IssuerSource
+
+# Who comes later than this to a fetch that is still under way does not wait for it: a provider that hangs
+# may hold a request thread for a moment once, not for as long as it hangs.
+_JOIN_WITHIN_S: Final = 0.15
+# The clock may be put back or forward while nothing wakes us.
+_LONGEST_SLEEP_S: Final = 30.0
+
+_log = structlog.get_logger("extauthz.keys")
+
+
+class Fetcher(Protocol):
+    """What the cache needs of `KeyFetcher`."""
+
+    async def fetch(
+        self, source: IssuerSource, *, known_jwks_uri: str | None = None
+    ) -> FetchedKeys | FetchFailed:
+        """Fetch once; expected failures are values."""
+
+
+@dataclass(slots=True, eq=False)
+class _Provider:
+    source: IssuerSource
+    refresh_at: float
+    failures: int = 0
+    jwks_uri: str | None = None
+    flight: "_Flight | None" = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Flight:
+    done: Future[None]
+    begun_at: float
+    on_demand: bool
+
+
+class JwksCache:
+    """See the module. `clock` gives POSIX seconds, `chance` numbers in [0, 1)."""
+
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        *,
+        schedule: Schedule | None = None,
+        clock: Callable[[], float] = time.time,
+        chance: Callable[[], float] = random.random,
+        on_fetch: Callable[[str], None] = lambda _outcome: None,
+    ) -> None:
+        self._fetcher = fetcher
+        self._schedule = schedule or Schedule()
+        self._clock = clock
+        self._chance = chance
+        self._on_fetch = on_fetch
+        self._lock = threading.Lock()
+        self._providers: dict[str, _Provider] = {}
+        self._begun: list[tuple[_Provider, _Flight]] = []
+        self._ring = KeyRing()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._work: asyncio.Event | None = None
+
+    def current(self) -> KeyRing:
+        """Return the ring of this moment; from any thread."""
+        return self._ring
+
+    def ages(self) -> dict[str, float | None]:
+        """Return for every issuer the seconds since its last successful fetch, None before the first."""
+        now = self._clock()
+        return {
+            issuer: None if keys.fetched_at is None else max(0.0, now - keys.fetched_at)
+            for issuer, keys in self._ring.issuers.items()
+        }
+
+    def configure(self, sources: Iterable[IssuerSource]) -> None:
+        """Set which issuers are registered; from any thread.
+
+        Keys stay with an issuer whose source is the same, whatever else changed about it. An issuer that
+        occurs twice could belong to two tenants, so it belongs to none.
+        """
+        wanted: dict[str, IssuerSource] = {}
+        ambiguous: set[str] = set()
+        for source in sources:
+            issuer = source.config.issuer
+            if issuer in wanted:
+                ambiguous.add(issuer)
+            wanted[issuer] = source
+        for issuer in ambiguous:
+            del wanted[issuer]
+            _log.error("issuer_registered_twice", issuer=issuer, effect="its tokens are refused")
+        now = self._clock()
+        with self._lock:
+            providers: dict[str, _Provider] = {}
+            rings: list[IssuerKeys] = []
+            for issuer, source in wanted.items():
+                provider = self._providers.get(issuer)
+                if provider is not None and _same_place(provider.source, source):
+                    provider.source = source
+                    rings.append(replace(self._ring.issuers[issuer], config=source.config))
+                else:
+                    provider = _Provider(source, refresh_at=now)
+                    rings.append(IssuerKeys(source.config))
+                providers[issuer] = provider
+            self._providers = providers
+            self._ring = KeyRing.of(rings)
+        self._wake()
+
+    def ensure(self, issuer: str, _kid: str | None = None) -> Future[None]:
+        """Have the issuer's keys fetched because a token needs one; from any thread.
+
+        The future is shared and says only that it is time to judge again with `current()`: at once when no
+        fetch may be made now, the issuer is unknown, or the cache is not running. It cannot be cancelled.
+        """
+        now = self._clock()
+        with self._lock:
+            provider = self._providers.get(issuer)
+            if provider is None or self._loop is None:
+                return _resolved()
+            if provider.flight is not None:
+                joinable = abs(now - provider.flight.begun_at) <= _JOIN_WITHIN_S
+                return provider.flight.done if joinable else _resolved()
+            if not self._ring.issuers[issuer].may_fetch(now):
+                return _resolved()
+            flight = self._begin(provider, now, on_demand=True)
+        self._wake()
+        return flight.done
+
+    async def run(self) -> None:
+        """Fetch whatever is due, until cancelled. Whoever waits is let go in the end."""
+        work = asyncio.Event()
+        with self._lock:
+            self._loop, self._work = asyncio.get_running_loop(), work
+        try:
+            async with asyncio.TaskGroup() as flights:
+                while True:
+                    work.clear()
+                    for provider, flight in self._take_begun():
+                        flights.create_task(self._fly(provider, flight))
+                    await _wait(work, self._next_due())
+        finally:
+            with self._lock:
+                self._loop = self._work = None
+                begun, self._begun = self._begun, []
+            for provider, flight in begun:
+                provider.flight = None
+                flight.done.set_result(None)
+
+    def _wake(self) -> None:
+        with self._lock:
+            if self._loop is not None and self._work is not None:
+                self._loop.call_soon_threadsafe(self._work.set)
+
+    def _begin(self, provider: _Provider, now: float, *, on_demand: bool) -> _Flight:
+        done: Future[None] = Future()
+        done.set_running_or_notify_cancel()
+        provider.flight = _Flight(done, now, on_demand)
+        self._begun.append((provider, provider.flight))
+        return provider.flight
+
+    def _take_begun(self) -> list[tuple[_Provider, _Flight]]:
+        now = self._clock()
+        with self._lock:
+            for provider in self._providers.values():
+                if provider.flight is None and self._wait_of(provider, now) == 0:
+                    self._begin(provider, now, on_demand=False)
+            begun, self._begun = self._begun, []
+        return begun
+
+    def _next_due(self) -> float:
+        now = self._clock()
+        with self._lock:
+            waits = [self._wait_of(each, now) for each in self._providers.values() if each.flight is None]
+        return min([_LONGEST_SLEEP_S, *waits])
+
+    def _wait_of(self, provider: _Provider, now: float) -> float:
+        wait = provider.refresh_at - now
+        # Longer than anything we ever plan: the clock was put back.
+        return 0.0 if wait > self._schedule.longest_wait else max(0.0, wait)
+
+    async def _fly(self, provider: _Provider, flight: _Flight) -> None:
+        source = provider.source
+        try:
+            try:
+                answer = await self._fetcher.fetch(
+                    source, known_jwks_uri=provider.jwks_uri if flight.on_demand else None
+                )
+            except Exception as bug:  # noqa: BLE001 - a fetch that fails in a new way must not end the others
+                _log.exception("key_fetch_failed_unexpectedly", issuer=source.config.issuer)
+                answer = FetchFailed(FetchOutcome.ERROR, type(bug).__name__)
+            self._on_fetch(FetchOutcome.OK if isinstance(answer, FetchedKeys) else answer.outcome)
+            with self._lock:
+                self._land(provider, source.config.issuer, flight, answer)
+        finally:
+            provider.flight = None
+            flight.done.set_result(None)
+        self._wake()
+
+    def _land(
+        self,
+        provider: _Provider,
+        issuer: str,
+        flight: _Flight,
+        answer: FetchedKeys | FetchFailed,
+    ) -> None:
+        if self._providers.get(issuer) is not provider:
+            return
+        before = self._ring.issuers[issuer]
+        after = before
+        if flight.on_demand:
+            after = replace(after, fetch_allowed_at=flight.begun_at + self._schedule.cool_down)
+        if isinstance(answer, FetchedKeys):
+            provider.failures = 0
+            provider.jwks_uri = answer.jwks_uri
+            refresh_after = self._schedule.refresh_after(answer.cache_control, self._chance())
+            provider.refresh_at = flight.begun_at + refresh_after
+            after = replace(
+                after,
+                keys=before.keys if answer.keys == before.keys else answer.keys,
+                fetched_at=flight.begun_at,
+                usable_until=flight.begun_at + self._schedule.max_staleness,
+            )
+        else:
+            provider.jwks_uri = None
+            # A failure that only a token asked for leaves the schedule as it is.
+            now = self._clock()
+            if self._wait_of(provider, now) == 0:
+                provider.failures += 1
+                provider.refresh_at = now + self._schedule.retry_after(provider.failures, self._chance())
+        self._ring = KeyRing.of(after if each is before else each for each in self._ring.issuers.values())
+        _report(before, after, answer, provider.failures)
+
+
+def _same_place(one: IssuerSource, other: IssuerSource) -> bool:
+    return one.jwks_uri == other.jwks_uri and one.operator_configured == other.operator_configured
+
+
+def _resolved() -> Future[None]:
+    done: Future[None] = Future()
+    done.set_result(None)
+    return done
+
+
+async def _wait(work: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await work.wait()
+    except TimeoutError:
+        return
+
+
+def _report(before: IssuerKeys, after: IssuerKeys, answer: FetchedKeys | FetchFailed, failures: int) -> None:
+    issuer = after.config.issuer
+    if isinstance(answer, FetchFailed):
+        _log.warning(
+            "key_fetch_failed",
+            issuer=issuer,
+            outcome=answer.outcome.value,
+            detail=answer.detail,
+            failures=failures,
+            last_good=after.fetched_at,
+        )
+    elif after.keys is not before.keys:
+        _log.info(
+            "keys_changed",
+            issuer=issuer,
+            usable=[key.kid for key in answer.keys.keys],
+            ignored=[f"{key.kid}: {key.problem}" for key in answer.keys.ignored],
+        )

@@ -1,0 +1,95 @@
+"""Where an issuer's keys are, and which addresses may be asked for them."""
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Final, Self
+
+from yarl import URL
+
+from extauthz.decide.keyring import IssuerConfig
+from extauthz.decide.strict_json import JsonRejected, read_object
+
+# OpenID Connect Discovery 1.0, 4.
+_WELL_KNOWN: Final = "/.well-known/openid-configuration"
+_DEFAULT_PORTS: Final = {"https": 443, "http": 80}
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerSource:
+    """A registered issuer and where its keys are.
+
+    `jwks_uri` None: discovered from the issuer. `operator_configured` says that the addresses come from
+    the operator's own settings, so they may be private; a tenant's may not.
+    """
+
+    config: IssuerConfig
+    jwks_uri: str | None = None
+    operator_configured: bool = False
+
+    @property
+    def discovery_url(self) -> str:
+        """The address of the discovery document; a final slash of the issuer is left out (Discovery 4.1)."""
+        return self.config.issuer.removesuffix("/") + _WELL_KNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class AddressRefused:
+    """Why an address is not asked; safe to log."""
+
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class FetchUrl:
+    """An address that may be asked. `private_allowed`: whether it may resolve to one of our own networks."""
+
+    url: URL
+    private_allowed: bool
+
+    @classmethod
+    def parse(
+        cls, text: str, *, operator_configured: bool, allow_hosts: frozenset[str]
+    ) -> Self | AddressRefused:
+        """Check an address: https, or http on this machine or where the operator allows it.
+
+        `allow_hosts` holds `host:port` entries in lower case (`JWKS_ALLOW_HOSTS`); IPv6 in brackets.
+        """
+        try:
+            url = URL(text)
+            host, port = url.host, url.port
+        except ValueError:
+            return AddressRefused("not a URL")
+        if url.scheme not in _DEFAULT_PORTS or not host or port is None:
+            return AddressRefused("not an absolute https URL")
+        if url.user is not None or url.password is not None or url.raw_fragment:
+            return AddressRefused("a URL with credentials or a fragment")
+        shown = f"[{host}]" if ":" in host else host
+        listed = f"{shown}:{port}".lower() in allow_hosts
+        # OpenID Connect Discovery 4 and RFC 8725 3.10 want TLS: who can change the keys can be anybody.
+        if url.scheme != "https" and not listed and not _is_this_machine(host):
+            return AddressRefused("http is only for loopback and hosts in JWKS_ALLOW_HOSTS")
+        return cls(url, private_allowed=operator_configured or listed)
+
+
+def _is_this_machine(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def discovered_jwks_uri(document: bytes, issuer: str) -> str | AddressRefused:
+    """Read `jwks_uri` from a discovery document, which must be the issuer's own."""
+    members = read_object(document)
+    if isinstance(members, JsonRejected):
+        return AddressRefused(f"discovery document: {members.problem}")
+    # Discovery 4.3: the issuer MUST be exactly the one that the tokens name; else one provider could speak
+    # for another.
+    if members.get("issuer") != issuer:
+        return AddressRefused("discovery document: of another issuer")
+    jwks_uri = members.get("jwks_uri")
+    if not isinstance(jwks_uri, str):
+        return AddressRefused("discovery document: no jwks_uri")
+    return jwks_uri

@@ -1,0 +1,415 @@
+"""The cache of keys against a real provider that rotates, breaks, hangs and goes away."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+import pytest
+from aiohttp import web
+from structlog.testing import capture_logs
+
+from extauthz.decide.identity import (
+    IssuerConfig,
+    NeedsKey,
+    Rejected,
+    TokenPolicy,
+    VerifiedTokens,
+    identify,
+    no_service_keys,
+)
+from extauthz.domain.principal import Principal
+from extauthz.domain.reasons import Reason
+from extauthz.keys.cache import JwksCache
+from extauthz.keys.fetcher import FetchLimits, KeyFetcher
+from extauthz.keys.schedule import Schedule
+from extauthz.keys.source import IssuerSource
+from tests.key_server import KeyServer, answering, key_server
+from tests.tokens import AUDIENCE, NOW, SigningKey, b64, claims
+
+OLD = SigningKey.es256("old")
+NEW = SigningKey.es256("new")
+LIMITS = FetchLimits(connect_s=1.0, total_s=2.0)
+# Nothing is refreshed by itself unless a test moves the clock.
+CALM = Schedule(shortest_lifetime=600.0, usual_lifetime=600.0, first_retry=600.0, longest_retry=600.0)
+
+
+@dataclass
+class Clock:
+    now: float = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Stage:
+    """A provider, the cache that watches it, and requests with tokens."""
+
+    server: KeyServer
+    cache: JwksCache
+    clock: Clock
+    outcomes: list[str]
+    verified: VerifiedTokens = field(default_factory=VerifiedTokens)
+
+    def source(self, jwks_uri: str | None = None) -> IssuerSource:
+        config = IssuerConfig(self.server.issuer, "default", (AUDIENCE,), "roles", "dom", "adm", frozenset())
+        return IssuerSource(config, jwks_uri, operator_configured=True)
+
+    def token(self, signer: SigningKey, **changes: object) -> str:
+        now = int(self.clock.now)
+        said = {"iss": self.server.issuer, "iat": now - 60, "exp": now + 600} | changes
+        return f"Bearer {signer.sign(claims(**said))}"
+
+    def judge(self, authorization: str) -> Principal | Rejected | NeedsKey | None:
+        return identify(
+            authorization=authorization,
+            authorization_repeated=False,
+            service_key=None,
+            service_key_repeated=False,
+            ring=self.cache.current(),
+            service_keys=no_service_keys,
+            cache=self.verified,
+            now=self.clock.now,
+            policy=TokenPolicy(),
+        )
+
+    async def ask(self, authorization: str) -> Principal | Reason | None:
+        """Judge as a transport does: wait for the one shared fetch when told to, and judge again."""
+        answer = self.judge(authorization)
+        if isinstance(answer, NeedsKey):
+            await landed(self.cache.ensure(answer.issuer, answer.kid))
+            answer = self.judge(authorization)
+        if isinstance(answer, NeedsKey):
+            return Reason.KEYS_UNAVAILABLE
+        return answer.reason if isinstance(answer, Rejected) else answer
+
+
+async def landed(flight: Future[None]) -> None:
+    async with asyncio.timeout(5):
+        await asyncio.wrap_future(flight)
+
+
+@asynccontextmanager
+async def stage(*keys: SigningKey, schedule: Schedule = CALM) -> AsyncIterator[Stage]:
+    clock, outcomes, first = Clock(), list[str](), asyncio.Event()
+
+    def ended(outcome: str) -> None:
+        outcomes.append(outcome)
+        first.set()
+
+    async with key_server(*keys) as server, KeyFetcher(limits=LIMITS) as fetcher:
+        cache = JwksCache(fetcher, schedule=schedule, clock=clock, chance=lambda: 0.0, on_fetch=ended)
+        play = Stage(server, cache, clock, outcomes)
+        cache.configure([play.source()])
+        running = asyncio.create_task(cache.run())
+        try:
+            await asyncio.wait_for(first.wait(), 5)
+            yield play
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+
+
+def test_keys_are_fetched_before_anybody_asks() -> None:
+    async def scenario() -> None:
+        async with stage(OLD) as play:
+            assert isinstance(play.judge(play.token(OLD)), Principal)
+            assert play.outcomes == ["ok"]
+            assert play.cache.ages() == {play.server.issuer: 0.0}
+
+    asyncio.run(scenario())
+
+
+def test_a_rotated_key_works_with_the_first_request_even_just_after_a_scheduled_fetch() -> None:
+    async def scenario() -> None:
+        async with stage(OLD) as play:
+            play.server.keys = [OLD, NEW]
+            assert isinstance(await play.ask(play.token(NEW)), Principal)
+            assert isinstance(await play.ask(play.token(OLD)), Principal)
+            assert play.server.requests["/jwks"] == 2
+            assert play.server.requests["/.well-known/openid-configuration"] == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_key_that_left_the_set_stops_working_with_the_next_successful_fetch() -> None:
+    async def scenario() -> None:
+        async with stage(OLD) as play:
+            token = play.token(OLD)
+            assert isinstance(await play.ask(token), Principal)
+            play.server.keys = [NEW]
+            assert isinstance(await play.ask(play.token(NEW)), Principal)
+            assert await play.ask(token) is Reason.TOKEN_UNKNOWN_KEY
+
+    asyncio.run(scenario())
+
+
+def test_one_fetch_serves_a_hundred_callers() -> None:
+    async def scenario() -> None:
+        async with stage(OLD) as play:
+            play.server.keys = [OLD, NEW]
+            gate = asyncio.Event()
+
+            async def when_all_wait(request: web.Request) -> web.StreamResponse:
+                await gate.wait()
+                return await play.server.serve_keys(request)
+
+            play.server.handler = when_all_wait
+            token = play.token(NEW)
+            barrier = threading.Barrier(101)
+
+            def call() -> Principal | Rejected | NeedsKey | None:
+                first = play.judge(token)
+                assert isinstance(first, NeedsKey)
+                flight = play.cache.ensure(first.issuer, first.kid)
+                barrier.wait(10)
+                flight.result(10)
+                return play.judge(token)
+
+            loop = asyncio.get_running_loop()
+            with ThreadPoolExecutor(101) as threads:
+                calls = [loop.run_in_executor(threads, call) for _ in range(100)]
+                await loop.run_in_executor(threads, barrier.wait, 10)
+                gate.set()
+                answers = await asyncio.gather(*calls)
+            assert all(isinstance(answer, Principal) for answer in answers)
+            assert play.server.requests["/jwks"] == 2
+
+    asyncio.run(scenario())
+
+
+def test_ten_thousand_random_kids_cause_one_fetch_per_cool_down() -> None:
+    async def scenario() -> None:
+        async with stage(OLD) as play:
+            good = play.token(OLD)
+            assert isinstance(await play.ask(good), Principal)
+            before = play.server.requests["/jwks"]
+            signed = OLD.sign(claims(iss=play.server.issuer))
+            payload, signature = signed.split(".")[1:]
+            for number in range(10_000):
+                header = b64(b'{"alg":"ES256","kid":"%d"}' % number)
+                answer = await play.ask(f"Bearer {header}.{payload}.{signature}")
+                assert answer is Reason.TOKEN_UNKNOWN_KEY
+                if number == 5_000:
+                    assert play.server.requests["/jwks"] == before + 1
+                    play.clock.now += 29.9
+                if number == 7_500:
+                    assert play.server.requests["/jwks"] == before + 1
+                    play.clock.now += 0.1
+            assert play.server.requests["/jwks"] == before + 2
+            assert isinstance(play.judge(good), Principal)
+            assert play.verified.hits == 1
+
+    asyncio.run(scenario())
+
+
+def test_inside_the_cool_down_a_younger_token_gets_503_and_an_older_one_401() -> None:
+    async def scenario() -> None:
+        async with stage(OLD) as play:
+            assert await play.ask(play.token(NEW)) is Reason.TOKEN_UNKNOWN_KEY
+            play.clock.now += 10
+            assert await play.ask(play.token(NEW, iat=int(NOW) + 5)) is Reason.KEYS_UNAVAILABLE
+            assert await play.ask(play.token(NEW, iat=int(NOW) - 5)) is Reason.TOKEN_UNKNOWN_KEY
+            play.server.keys = [OLD, NEW]
+            play.clock.now += 20
+            assert isinstance(await play.ask(play.token(NEW, iat=int(NOW) + 5)), Principal)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [(b"", 200), (b'{"keys":[]}', 200), (b"<html>", 200), (b"", 500)]
+)
+def test_a_bad_answer_never_replaces_a_good_one(body: bytes, status: int) -> None:
+    async def scenario() -> None:
+        async with stage(OLD) as play:
+            token = play.token(OLD)
+            play.server.handler = answering(body=body, status=status)
+            assert await play.ask(play.token(NEW, iat=int(NOW))) is Reason.KEYS_UNAVAILABLE
+            assert play.outcomes == ["ok", "rejected"]
+            assert isinstance(await play.ask(token), Principal)
+
+    asyncio.run(scenario())
+
+
+def test_without_its_provider_known_keys_work_until_they_are_too_old() -> None:
+    async def scenario() -> None:
+        schedule = replace(CALM, max_staleness=3600.0)
+        async with stage(OLD, schedule=schedule) as play:
+            play.server.handler = answering(status=503)
+            token = play.token(OLD, exp=int(NOW) + 7200)
+            play.clock.now = NOW + 3599.0
+            assert isinstance(play.judge(token), Principal)
+            play.clock.now = NOW + 3600.0
+            assert await play.ask(token) is Reason.KEYS_UNAVAILABLE
+            play.server.handler = play.server.serve_keys
+            play.clock.now += 30
+            assert isinstance(await play.ask(token), Principal)
+
+    asyncio.run(scenario())
+
+
+def test_keys_are_refreshed_in_the_background_as_often_as_the_provider_says() -> None:
+    async def scenario() -> None:
+        async with key_server(OLD) as server, KeyFetcher(limits=LIMITS) as fetcher:
+            server.headers = {"Cache-Control": "max-age=0"}
+            cache = JwksCache(fetcher, schedule=Schedule(shortest_lifetime=0.05), chance=lambda: 0.0)
+            config = IssuerConfig(server.issuer, "default", None, "roles", "dom", "adm", frozenset())
+            cache.configure([IssuerSource(config, None, operator_configured=True)])
+            running = asyncio.create_task(cache.run())
+            await server.asked(3)
+            running.cancel()
+            await asyncio.wait([running])
+
+    asyncio.run(scenario())
+
+
+def test_a_provider_that_comes_back_is_found_again_without_a_request() -> None:
+    async def scenario() -> None:
+        schedule = Schedule(shortest_lifetime=0.01, usual_lifetime=0.01, first_retry=0.01, longest_retry=0.02)
+        async with key_server(OLD) as server, KeyFetcher(limits=LIMITS) as fetcher:
+            server.handler = answering(status=500)
+            outcomes: list[str] = []
+            cache = JwksCache(fetcher, schedule=schedule, on_fetch=outcomes.append)
+            config = IssuerConfig(server.issuer, "default", None, "roles", "dom", "adm", frozenset())
+            cache.configure([IssuerSource(config, None, operator_configured=True)])
+            running = asyncio.create_task(cache.run())
+            await server.asked(3)
+            server.handler = server.serve_keys
+            await server.asked(5)
+            running.cancel()
+            await asyncio.wait([running])
+            assert set(outcomes) == {"rejected", "ok"}
+            assert cache.current().issuers[server.issuer].keys is not None
+
+    asyncio.run(scenario())
+
+
+def test_who_comes_late_to_a_fetch_that_hangs_does_not_wait() -> None:
+    async def scenario() -> None:
+        async with stage(OLD) as play:
+            gate = asyncio.Event()
+
+            async def hang(request: web.Request) -> web.StreamResponse:
+                await gate.wait()
+                return await play.server.serve_keys(request)
+
+            play.server.handler = hang
+            play.server.keys = [NEW]
+            first = play.cache.ensure(play.server.issuer, "new")
+            joined = play.cache.ensure(play.server.issuer, "new")
+            assert joined is first
+            assert not first.cancel()
+            play.clock.now += 0.2
+            assert play.cache.ensure(play.server.issuer, "new").done()
+            assert not first.done()
+            assert await play.ask(play.token(NEW)) is Reason.KEYS_UNAVAILABLE
+            gate.set()
+            await landed(first)
+            assert isinstance(play.judge(play.token(NEW)), Principal)
+
+    asyncio.run(scenario())
+
+
+def test_a_clock_put_back_stops_neither_refreshing_nor_asking() -> None:
+    async def scenario() -> None:
+        async with stage(OLD) as play:
+            play.server.keys = [OLD, NEW]
+            play.clock.now -= 86_400 * 30
+            assert isinstance(await play.ask(play.token(NEW)), Principal)
+            assert len(play.outcomes) >= 2
+
+    asyncio.run(scenario())
+
+
+def test_registrations_change_while_running() -> None:
+    async def scenario() -> None:
+        async with stage(OLD) as play:
+            token = play.token(OLD)
+            source = play.source()
+            moved = replace(source, config=replace(source.config, tenant="acme"))
+            play.cache.configure([moved])
+            answer = play.judge(token)
+            assert isinstance(answer, Principal)
+            assert answer.tenant == "acme"
+
+            play.cache.configure([play.source(play.server.jwks_uri)])
+            assert isinstance(play.judge(token), NeedsKey)
+            assert isinstance(await play.ask(token), Principal)
+
+            play.cache.configure([source, moved])
+            assert await play.ask(token) is Reason.TOKEN_UNKNOWN_ISSUER
+            play.cache.configure([])
+            assert await play.ask(token) is Reason.TOKEN_UNKNOWN_ISSUER
+
+    asyncio.run(scenario())
+
+
+def test_an_issuer_that_is_removed_while_it_is_asked_lets_its_waiters_go() -> None:
+    async def scenario() -> None:
+        async with stage(OLD) as play:
+            flight = play.cache.ensure(play.server.issuer, "new")
+            play.cache.configure([])
+            await landed(flight)
+            assert not play.cache.current().issuers
+
+    asyncio.run(scenario())
+
+
+def test_waiters_are_let_go_when_the_cache_stops_and_nobody_waits_for_a_stopped_one() -> None:
+    async def scenario() -> None:
+        async with key_server(OLD) as server, KeyFetcher(limits=LIMITS) as fetcher:
+            gate = asyncio.Event()
+
+            async def hang(request: web.Request) -> web.StreamResponse:
+                await gate.wait()
+                return await server.serve_keys(request)
+
+            server.handler = hang
+            cache = JwksCache(fetcher)
+            config = IssuerConfig(server.issuer, "default", None, "roles", "dom", "adm", frozenset())
+            cache.configure([IssuerSource(config, None, operator_configured=True)])
+            assert cache.ensure(server.issuer, "x").done()
+            running = asyncio.create_task(cache.run())
+            await server.asked(1)
+            flight = cache.ensure(server.issuer, "x")
+            assert not flight.done()
+            running.cancel()
+            await asyncio.wait([running])
+            assert flight.done()
+            assert cache.ensure(server.issuer, "x").done()
+            gate.set()
+
+    asyncio.run(scenario())
+
+
+def test_unknown_issuers_are_not_asked() -> None:
+    async def scenario() -> None:
+        async with stage(OLD) as play:
+            assert play.cache.ensure("https://elsewhere.example.test", "x").done()
+            assert await play.ask(play.token(NEW, iss="https://elsewhere.example.test")) is (
+                Reason.TOKEN_UNKNOWN_ISSUER
+            )
+
+    asyncio.run(scenario())
+
+
+def test_the_log_names_the_problem_and_never_the_answer() -> None:
+    async def scenario() -> None:
+        async with stage(OLD) as play:
+            play.server.handler = answering(body=b'{"keys":"s3cret"}')
+            with capture_logs() as logs:
+                await play.ask(play.token(NEW))
+            assert [entry["event"] for entry in logs] == ["key_fetch_failed"]
+            assert "s3cret" not in repr(logs)
+            play.server.handler = play.server.serve_keys
+            play.server.keys = [NEW]
+            play.clock.now += 30
+            with capture_logs() as logs:
+                await play.ask(play.token(NEW))
+            assert [entry["event"] for entry in logs] == ["keys_changed"]
+
+    asyncio.run(scenario())

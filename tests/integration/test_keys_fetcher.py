@@ -1,0 +1,307 @@
+"""One fetch from a real HTTP server, whatever that server does."""
+
+import asyncio
+import datetime
+import ipaddress
+import json
+import ssl
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from extauthz.decide.keyring import IssuerConfig
+from extauthz.keys.fetcher import FetchedKeys, FetchFailed, FetchLimits, FetchOutcome, KeyFetcher
+from extauthz.keys.source import IssuerSource
+from tests.key_server import KeyServer, answering, key_server
+from tests.tokens import SigningKey, jwks
+
+RSA = SigningKey.rs256()
+EC = SigningKey.es256()
+LIMITS = FetchLimits(connect_s=1.0, total_s=1.0, max_bytes=64 * 1024)
+
+Answer = FetchedKeys | FetchFailed
+
+
+def source_of(issuer: str, jwks_uri: str | None = None, *, operator_configured: bool = True) -> IssuerSource:
+    config = IssuerConfig(issuer, "default", None, "roles", "dom", "adm", frozenset())
+    return IssuerSource(config, jwks_uri, operator_configured)
+
+
+def fetch_from(
+    prepare: Callable[[KeyServer], IssuerSource],
+    *,
+    allow: Callable[[KeyServer], set[str]] = lambda _server: set(),
+    ca_file: str | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> tuple[Answer, KeyServer]:
+    async def scenario() -> tuple[Answer, KeyServer]:
+        async with key_server(RSA, EC, tls=tls) as server:
+            source = prepare(server)
+            fetcher = KeyFetcher(allow_hosts=frozenset(allow(server)), ca_file=ca_file, limits=LIMITS)
+            async with fetcher:
+                return await fetcher.fetch(source), server
+
+    return asyncio.run(scenario())
+
+
+def failure(answer: Answer) -> FetchOutcome | None:
+    return answer.outcome if isinstance(answer, FetchFailed) else None
+
+
+def test_keys_are_found_by_discovery() -> None:
+    answer, server = fetch_from(lambda server: source_of(server.issuer))
+    assert isinstance(answer, FetchedKeys)
+    assert {key.kid for key in answer.keys.keys} == {"rsa", "ec"}
+    assert answer.jwks_uri == server.jwks_uri
+    assert server.requests == {"/.well-known/openid-configuration": 1, "/jwks": 1}
+
+
+def test_a_configured_address_needs_no_discovery() -> None:
+    answer, server = fetch_from(lambda server: source_of("https://idp.example.test", server.jwks_uri))
+    assert isinstance(answer, FetchedKeys)
+    assert server.requests == {"/jwks": 1}
+
+
+def test_what_the_provider_says_about_freshness_is_passed_on() -> None:
+    def prepare(server: KeyServer) -> IssuerSource:
+        server.headers = {"Cache-Control": "public, max-age=120"}
+        return source_of(server.issuer)
+
+    answer, _ = fetch_from(prepare)
+    assert isinstance(answer, FetchedKeys)
+    assert answer.cache_control == "public, max-age=120"
+
+
+@pytest.mark.parametrize(
+    "discovery",
+    [
+        {"issuer": "https://another.example.test"},
+        {"issuer": None},
+        {"issuer": ["x"]},
+        {"jwks_uri": None},
+        {"jwks_uri": 7},
+    ],
+)
+def test_a_discovery_document_of_another_issuer_or_without_keys_is_rejected(
+    discovery: dict[str, object],
+) -> None:
+    def prepare(server: KeyServer) -> IssuerSource:
+        server.discovery = discovery
+        return source_of(server.issuer)
+
+    answer, server = fetch_from(prepare)
+    assert failure(answer) is FetchOutcome.REJECTED
+    assert server.requests["/jwks"] == 0
+
+
+@pytest.mark.parametrize(
+    "jwks_uri",
+    [
+        "http://idp.example.test/jwks",
+        "http://169.254.169.254/latest/meta-data",
+        "file:///etc/passwd",
+        "ftp://127.0.0.1/jwks",
+        "//127.0.0.1/jwks",
+        "https://user:secret@127.0.0.1/jwks",
+        "https://127.0.0.1/jwks#fragment",
+        "https://127.0.0.1:99999/jwks",
+        "jwks",
+        "",
+    ],
+)
+def test_discovery_cannot_lead_to_an_address_that_is_not_asked(jwks_uri: str) -> None:
+    def prepare(server: KeyServer) -> IssuerSource:
+        server.discovery = {"jwks_uri": jwks_uri}
+        return source_of(server.issuer)
+
+    answer, _ = fetch_from(prepare)
+    assert failure(answer) is FetchOutcome.REFUSED
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_redirects_are_not_followed(status: int) -> None:
+    def prepare(server: KeyServer) -> IssuerSource:
+        server.handler = answering(status=status, headers={"Location": f"{server.issuer}/elsewhere"})
+        return source_of(server.issuer)
+
+    answer, server = fetch_from(prepare)
+    assert failure(answer) is FetchOutcome.REJECTED
+    assert server.requests["/elsewhere"] == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>maintenance</html>",
+        b"{}",
+        b'{"keys":[]}',
+        b'{"keys":[{"kty":"oct","k":"AAAA"}]}',
+        jwks(RSA, RSA),
+        jwks(RSA)[:-2],
+        b"[" * 60_000,
+    ],
+)
+def test_an_answer_without_a_usable_key_is_rejected(body: bytes) -> None:
+    def prepare(server: KeyServer) -> IssuerSource:
+        server.handler = answering(body=body)
+        return source_of(server.issuer)
+
+    assert failure(fetch_from(prepare)[0]) is FetchOutcome.REJECTED
+
+
+@pytest.mark.parametrize("status", [201, 204, 304, 400, 404, 429, 500, 503])
+def test_only_status_200_brings_keys(status: int) -> None:
+    def prepare(server: KeyServer) -> IssuerSource:
+        server.handler = answering(body=jwks(RSA) if status not in {204, 304} else b"", status=status)
+        return source_of(server.issuer)
+
+    assert failure(fetch_from(prepare)[0]) is FetchOutcome.REJECTED
+
+
+def test_ten_megabytes_are_not_read() -> None:
+    sent = 0
+
+    async def flood(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse()
+        await response.prepare(request)
+        try:
+            for _ in range(160):
+                await response.write(b" " * 65536)
+                sent += 65536
+        except (ConnectionError, asyncio.CancelledError):
+            pass
+        return response
+
+    def prepare(server: KeyServer) -> IssuerSource:
+        server.handler = flood
+        return source_of(server.issuer)
+
+    assert failure(fetch_from(prepare)[0]) is FetchOutcome.REJECTED
+    assert sent < 10 * 1024 * 1024
+
+
+def test_a_compressed_answer_is_not_unpacked() -> None:
+    def prepare(server: KeyServer) -> IssuerSource:
+        server.handler = answering(body=b"\x1f\x8b" + b"\x00" * 100, headers={"Content-Encoding": "gzip"})
+        return source_of(server.issuer)
+
+    assert failure(fetch_from(prepare)[0]) is FetchOutcome.REJECTED
+
+
+def test_a_provider_that_trickles_is_given_up_in_time() -> None:
+    async def trickle(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        try:
+            while True:
+                await response.write(b" ")
+                await asyncio.sleep(0.05)
+        except (ConnectionError, asyncio.CancelledError):
+            return response
+
+    def prepare(server: KeyServer) -> IssuerSource:
+        server.handler = trickle
+        return source_of(server.issuer)
+
+    begun = time.monotonic()
+    answer, _ = fetch_from(prepare)
+    assert failure(answer) is FetchOutcome.ERROR
+    assert time.monotonic() - begun < 5
+
+
+def test_a_provider_that_is_not_there_is_an_error() -> None:
+    assert failure(fetch_from(lambda _: source_of("http://127.0.0.1:1"))[0]) is FetchOutcome.ERROR
+    assert failure(fetch_from(lambda _: source_of("https://nowhere.invalid"))[0]) is FetchOutcome.ERROR
+
+
+def test_a_server_that_speaks_something_else_is_an_error() -> None:
+    async def scenario() -> Answer:
+        async def gibberish(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"\x00\xff SSH-2.0 hello\r\n\r\n")
+            await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(gibberish, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with server, KeyFetcher(limits=LIMITS) as fetcher:
+            return await fetcher.fetch(source_of(f"http://127.0.0.1:{port}"))
+
+    assert failure(asyncio.run(scenario())) is FetchOutcome.ERROR
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_tenant_cannot_make_us_connect_to_ourselves(host: str) -> None:
+    def prepare(server: KeyServer) -> IssuerSource:
+        address = f"http://{host}:{server.port}/jwks"
+        return source_of("https://idp.example.test", address, operator_configured=False)
+
+    answer, server = fetch_from(prepare)
+    assert failure(answer) is FetchOutcome.REFUSED
+    assert not server.requests
+    answer, server = fetch_from(prepare, allow=lambda server: {f"{host.upper()}:{server.port}"})
+    assert isinstance(answer, FetchedKeys)
+    answer, _ = fetch_from(prepare, allow=lambda server: {f"{host}:{server.port + 1}"})
+    assert failure(answer) is FetchOutcome.REFUSED
+
+
+def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    assert isinstance(fetch_from(lambda server: source_of(server.issuer))[0], FetchedKeys)
+
+
+def test_tls_needs_a_certificate_that_the_operator_trusts(tmp_path: Path) -> None:
+    certificate = self_signed(tmp_path)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate)
+    answer, server = fetch_from(lambda server: source_of(server.issuer), tls=tls)
+    assert failure(answer) is FetchOutcome.ERROR
+    assert not server.requests
+    answer, _ = fetch_from(lambda server: source_of(server.issuer), tls=tls, ca_file=str(certificate))
+    assert isinstance(answer, FetchedKeys)
+
+
+def test_failures_never_quote_the_answer() -> None:
+    def prepare(server: KeyServer) -> IssuerSource:
+        server.handler = answering(body=json.dumps({"keys": "s3cret"}).encode())
+        return source_of(server.issuer)
+
+    assert "s3cret" not in repr(fetch_from(prepare)[0])
+
+
+def self_signed(folder: Path) -> Path:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "server.pem"
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
