@@ -30,7 +30,7 @@ def verdict(
     leeway: float = 0.0,
     max_bytes: int = MAX_TOKEN_BYTES,
 ) -> dict[str, object]:
-    """Judge one line, without its line feed; the answer is ready for `json.dumps`.
+    """Judge one line, without its line feed; the answer is ready for any JSON writer.
 
     `issuer` and `audience` None are not checked. With `signature_only` the payload may be any bytes, also
     none. `claims` is the payload when the signature is good and it is a JSON object, else None: a claim
@@ -76,6 +76,9 @@ def _invalid(refused: Rejected, claims: object = None) -> dict[str, object]:
 def _plain(value: object) -> object:
     match value:
         case Decimal():
+            return float(value)
+        # Beyond 64 bits JSON writers and readers differ; a double is what all of them agree on.
+        case int() if not -(2**63) <= value < 2**64:
             return float(value)
         case dict():
             return {name: _plain(member) for name, member in value.items()}

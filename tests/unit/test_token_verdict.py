@@ -2,6 +2,7 @@
 
 import json
 
+import orjson
 import pytest
 
 from extauthz.decide.jwks import KeySet, parse_jwks
@@ -30,7 +31,7 @@ def judge(
         signature_only=signature_only,
         now=NOW,
     )
-    json.dumps(answer, allow_nan=False)
+    assert orjson.loads(orjson.dumps(answer)) == json.loads(json.dumps(answer, allow_nan=False))
     assert (answer["reason"] == "ok") is answer["valid"]
     return answer
 
@@ -40,6 +41,13 @@ def test_a_good_token_is_valid_with_its_claims(signer: SigningKey) -> None:
     said = claims(price=1.5, nested={"list": [0.25, 1]})
     compact = signer.sign(said)
     assert judge(compact, issuer=ISSUER, audience=AUDIENCE) == {"valid": True, "reason": "ok", "claims": said}
+
+
+def test_numbers_of_any_size_can_be_shown() -> None:
+    said = claims(big=10**300, negative=-(10**20), exact=2**64 - 1, tiny=5e-300)
+    answer = judge(EC.sign(said))
+    assert answer["valid"]
+    assert answer["claims"] == said | {"big": 1e300, "negative": -1e20}
 
 
 def test_issuer_and_audience_are_checked_when_asked_for() -> None:
