@@ -21,9 +21,10 @@ from typing import Final, Protocol
 import structlog
 
 from extauthz.decide.keyring import IssuerKeys, KeyRing
-from extauthz.keys.fetcher import FetchedKeys, FetchFailed, FetchOutcome
+from extauthz.keys.fetcher import FetchedKeys, FetchFailed
 from extauthz.keys.schedule import Schedule
 from extauthz.keys.source import IssuerSource
+from extauthz.telemetry.counts import FetchOutcome
 
 # Who comes later than this to a fetch that is still under way does not wait for it: a provider that hangs
 # may hold a request thread for a moment once, not for as long as it hangs.
@@ -69,7 +70,7 @@ class JwksCache:
         schedule: Schedule | None = None,
         clock: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
-        on_fetch: Callable[[str], None] = lambda _outcome: None,
+        on_fetch: Callable[[FetchOutcome], None] = lambda _outcome: None,
     ) -> None:
         self._fetcher = fetcher
         self._schedule = schedule or Schedule()
@@ -209,7 +210,7 @@ class JwksCache:
                 )
             except Exception as bug:  # noqa: BLE001 - a fetch that fails in a new way must not end the others
                 _log.exception("key_fetch_failed_unexpectedly", issuer=source.config.issuer)
-                answer = FetchFailed(FetchOutcome.ERROR, type(bug).__name__)
+                answer = FetchFailed(FetchOutcome.UNREACHABLE, type(bug).__name__)
             self._on_fetch(FetchOutcome.OK if isinstance(answer, FetchedKeys) else answer.outcome)
             with self._lock:
                 self._land(provider, source.config.issuer, flight, answer)

@@ -8,7 +8,6 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final, Self
 
 import aiohttp
@@ -17,20 +16,9 @@ from extauthz import __version__
 from extauthz.decide.jwks import JwksRejected, KeySet, parse_jwks
 from extauthz.keys.addresses import PrivateAddressError, public_socket
 from extauthz.keys.source import AddressRefused, FetchUrl, IssuerSource, discovered_jwks_uri
+from extauthz.telemetry.counts import FetchOutcome
 
 _READ_CHUNK: Final = 16384
-
-
-class FetchOutcome(StrEnum):
-    """How a fetch ended; the label of `extauthz_jwks_fetch_total`."""
-
-    OK = "ok"
-    ERROR = "error"
-    """No answer: the name, the connection, TLS or the time."""
-    REJECTED = "rejected"
-    """An answer that is not a usable key set."""
-    REFUSED = "refused"
-    """An address that we do not ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +121,9 @@ class KeyFetcher:
             async with asyncio.timeout(self._limits.total_s):
                 return await self._fetch(source, source.jwks_uri or known_jwks_uri)
         except TimeoutError:
-            return FetchFailed(FetchOutcome.ERROR, f"no complete answer within {self._limits.total_s:g} s")
+            return FetchFailed(
+                FetchOutcome.UNREACHABLE, f"no complete answer within {self._limits.total_s:g} s"
+            )
 
     async def _fetch(self, source: IssuerSource, jwks_uri: str | None) -> FetchedKeys | FetchFailed:
         if jwks_uri is None:
@@ -142,17 +132,17 @@ class KeyFetcher:
                 return document
             discovered = discovered_jwks_uri(document.octets, source.config.issuer)
             if isinstance(discovered, AddressRefused):
-                return FetchFailed(FetchOutcome.REJECTED, discovered.problem)
+                return FetchFailed(FetchOutcome.INVALID, discovered.problem)
             jwks_uri = discovered
         body = await self._get(jwks_uri, source)
         if isinstance(body, FetchFailed):
             return body
         keys = parse_jwks(body.octets)
         if isinstance(keys, JwksRejected):
-            return FetchFailed(FetchOutcome.REJECTED, f"key set: {keys.problem}")
+            return FetchFailed(FetchOutcome.INVALID, f"key set: {keys.problem}")
         # INVARIANT: a set with nothing to verify with never replaces one that has something.
         if not keys.keys:
-            return FetchFailed(FetchOutcome.REJECTED, "key set: no usable key")
+            return FetchFailed(FetchOutcome.INVALID, "key set: no usable key")
         return FetchedKeys(keys, jwks_uri, body.cache_control)
 
     async def _get(self, address: str, source: IssuerSource) -> _Body | FetchFailed:
@@ -160,7 +150,7 @@ class KeyFetcher:
             address, operator_configured=source.operator_configured, allow_hosts=self._allow_hosts
         )
         if isinstance(target, AddressRefused):
-            return FetchFailed(FetchOutcome.REFUSED, target.problem)
+            return FetchFailed(FetchOutcome.UNREACHABLE, target.problem)
         session = self._anywhere if target.private_allowed else self._public_only
         if session is None:
             raise RuntimeError("the fetcher is used outside of its context")
@@ -172,19 +162,19 @@ class KeyFetcher:
             # aiohttp raises its own error from the one that the socket factory raised.
             cause = error.__cause__
             if isinstance(cause, PrivateAddressError):
-                return FetchFailed(FetchOutcome.REFUSED, str(cause))
-            return FetchFailed(FetchOutcome.ERROR, _kind(error))
+                return FetchFailed(FetchOutcome.UNREACHABLE, str(cause))
+            return FetchFailed(FetchOutcome.UNREACHABLE, _kind(error))
 
     async def _read(self, response: aiohttp.ClientResponse) -> _Body | FetchFailed:
         if response.status != 200:
-            return FetchFailed(FetchOutcome.REJECTED, f"status {response.status}")
+            return FetchFailed(FetchOutcome.REFUSED, f"status {response.status}")
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            return FetchFailed(FetchOutcome.REJECTED, "a compressed answer that was not asked for")
+            return FetchFailed(FetchOutcome.INVALID, "a compressed answer that was not asked for")
         octets = bytearray()
         async for chunk in response.content.iter_chunked(_READ_CHUNK):
             octets += chunk
             if len(octets) > self._limits.max_bytes:
-                return FetchFailed(FetchOutcome.REJECTED, f"larger than {self._limits.max_bytes} bytes")
+                return FetchFailed(FetchOutcome.INVALID, f"larger than {self._limits.max_bytes} bytes")
         return _Body(bytes(octets), ", ".join(response.headers.getall("Cache-Control", [])) or None)
 
 

@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from extauthz.decide.keyring import IssuerConfig
-from extauthz.keys.fetcher import FetchedKeys, FetchFailed, FetchLimits, FetchOutcome, KeyFetcher
+from extauthz.keys.fetcher import FetchedKeys, FetchFailed, FetchLimits, KeyFetcher
 from extauthz.keys.source import IssuerSource
+from extauthz.telemetry.counts import FetchOutcome
 from tests.key_server import KeyServer, answering, key_server
 from tests.tokens import SigningKey, jwks
 
@@ -52,6 +53,13 @@ def fetch_from(
 
 def failure(answer: Answer) -> FetchOutcome | None:
     return answer.outcome if isinstance(answer, FetchFailed) else None
+
+
+def not_asked(answer: Answer) -> bool:
+    """Whether we did not even try, for a reason of our own."""
+    return isinstance(answer, FetchFailed) and answer.detail.startswith(
+        ("not a URL", "not an absolute", "a URL with", "http is only", "the host has a private address")
+    )
 
 
 def test_keys_are_found_by_discovery() -> None:
@@ -96,7 +104,7 @@ def test_a_discovery_document_of_another_issuer_or_without_keys_is_rejected(
         return source_of(server.issuer)
 
     answer, server = fetch_from(prepare)
-    assert failure(answer) is FetchOutcome.REJECTED
+    assert failure(answer) is FetchOutcome.INVALID
     assert server.requests["/jwks"] == 0
 
 
@@ -121,7 +129,7 @@ def test_discovery_cannot_lead_to_an_address_that_is_not_asked(jwks_uri: str) ->
         return source_of(server.issuer)
 
     answer, _ = fetch_from(prepare)
-    assert failure(answer) is FetchOutcome.REFUSED
+    assert not_asked(answer)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
@@ -131,7 +139,7 @@ def test_redirects_are_not_followed(status: int) -> None:
         return source_of(server.issuer)
 
     answer, server = fetch_from(prepare)
-    assert failure(answer) is FetchOutcome.REJECTED
+    assert failure(answer) is FetchOutcome.REFUSED
     assert server.requests["/elsewhere"] == 0
 
 
@@ -153,7 +161,7 @@ def test_an_answer_without_a_usable_key_is_rejected(body: bytes) -> None:
         server.handler = answering(body=body)
         return source_of(server.issuer)
 
-    assert failure(fetch_from(prepare)[0]) is FetchOutcome.REJECTED
+    assert failure(fetch_from(prepare)[0]) is FetchOutcome.INVALID
 
 
 @pytest.mark.parametrize("status", [201, 204, 304, 400, 404, 429, 500, 503])
@@ -162,7 +170,7 @@ def test_only_status_200_brings_keys(status: int) -> None:
         server.handler = answering(body=jwks(RSA) if status not in {204, 304} else b"", status=status)
         return source_of(server.issuer)
 
-    assert failure(fetch_from(prepare)[0]) is FetchOutcome.REJECTED
+    assert failure(fetch_from(prepare)[0]) is FetchOutcome.REFUSED
 
 
 def test_ten_megabytes_are_not_read() -> None:
@@ -184,7 +192,7 @@ def test_ten_megabytes_are_not_read() -> None:
         server.handler = flood
         return source_of(server.issuer)
 
-    assert failure(fetch_from(prepare)[0]) is FetchOutcome.REJECTED
+    assert failure(fetch_from(prepare)[0]) is FetchOutcome.INVALID
     assert sent < 10 * 1024 * 1024
 
 
@@ -193,7 +201,7 @@ def test_a_compressed_answer_is_not_unpacked() -> None:
         server.handler = answering(body=b"\x1f\x8b" + b"\x00" * 100, headers={"Content-Encoding": "gzip"})
         return source_of(server.issuer)
 
-    assert failure(fetch_from(prepare)[0]) is FetchOutcome.REJECTED
+    assert failure(fetch_from(prepare)[0]) is FetchOutcome.INVALID
 
 
 def test_a_provider_that_trickles_is_given_up_in_time() -> None:
@@ -213,13 +221,13 @@ def test_a_provider_that_trickles_is_given_up_in_time() -> None:
 
     begun = time.monotonic()
     answer, _ = fetch_from(prepare)
-    assert failure(answer) is FetchOutcome.ERROR
+    assert failure(answer) is FetchOutcome.UNREACHABLE
     assert time.monotonic() - begun < 5
 
 
 def test_a_provider_that_is_not_there_is_an_error() -> None:
-    assert failure(fetch_from(lambda _: source_of("http://127.0.0.1:1"))[0]) is FetchOutcome.ERROR
-    assert failure(fetch_from(lambda _: source_of("https://nowhere.invalid"))[0]) is FetchOutcome.ERROR
+    assert failure(fetch_from(lambda _: source_of("http://127.0.0.1:1"))[0]) is FetchOutcome.UNREACHABLE
+    assert failure(fetch_from(lambda _: source_of("https://nowhere.invalid"))[0]) is FetchOutcome.UNREACHABLE
 
 
 def test_a_server_that_speaks_something_else_is_an_error() -> None:
@@ -234,7 +242,7 @@ def test_a_server_that_speaks_something_else_is_an_error() -> None:
         async with server, KeyFetcher(limits=LIMITS) as fetcher:
             return await fetcher.fetch(source_of(f"http://127.0.0.1:{port}"))
 
-    assert failure(asyncio.run(scenario())) is FetchOutcome.ERROR
+    assert failure(asyncio.run(scenario())) is FetchOutcome.UNREACHABLE
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
@@ -244,12 +252,12 @@ def test_a_tenant_cannot_make_us_connect_to_ourselves(host: str) -> None:
         return source_of("https://idp.example.test", address, operator_configured=False)
 
     answer, server = fetch_from(prepare)
-    assert failure(answer) is FetchOutcome.REFUSED
+    assert not_asked(answer)
     assert not server.requests
     answer, server = fetch_from(prepare, allow=lambda server: {f"{host.upper()}:{server.port}"})
     assert isinstance(answer, FetchedKeys)
     answer, _ = fetch_from(prepare, allow=lambda server: {f"{host}:{server.port + 1}"})
-    assert failure(answer) is FetchOutcome.REFUSED
+    assert not_asked(answer)
 
 
 def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,7 +271,7 @@ def test_tls_needs_a_certificate_that_the_operator_trusts(tmp_path: Path) -> Non
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(certificate)
     answer, server = fetch_from(lambda server: source_of(server.issuer), tls=tls)
-    assert failure(answer) is FetchOutcome.ERROR
+    assert failure(answer) is FetchOutcome.UNREACHABLE
     assert not server.requests
     answer, _ = fetch_from(lambda server: source_of(server.issuer), tls=tls, ca_file=str(certificate))
     assert isinstance(answer, FetchedKeys)
