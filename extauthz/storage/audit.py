@@ -74,9 +74,9 @@ async def page(
     limit = max(1, min(limit, MAX_PAGE))
     records = await connection.fetch(
         "SELECT id::text, at, revision, actor::text, action, kind, entity_id, before::text, after::text"
-        " FROM audit_events WHERE tenant_id = $1 AND ($2::uuid IS NULL OR id < $2)"
+        " FROM audit_events AS t WHERE tenant_id = $1 AND ($2::uuid IS NULL OR id < $2)"
         " AND ($3::text IS NULL OR entity_id = $3) AND ($4::text IS NULL OR kind = $4)"
-        " ORDER BY id DESC LIMIT $5",
+        " ORDER BY t.id DESC LIMIT $5",
         tenant,
         after,
         entity_id,

@@ -122,7 +122,7 @@ async def _documents(
         f"SELECT {table.selected} FROM {table.name} WHERE tenant_id = $1{condition}",  # noqa: S608
         tenant,
     )
-    return [table.document(record) for record in records]
+    return table.documents(records)
 
 
 def _rows(text: str | None) -> tuple[RowChange, ...] | None:

@@ -101,7 +101,7 @@ def refusal_of(error: Exception) -> Refusal | None:
         case asyncpg.DataError() | asyncpg.ProgramLimitExceededError():
             return Invalid((Problem("", f"the database cannot store the value: {_one_line(error)}"),))
         case asyncpg.InterfaceError() if isinstance(error, ValueError):
-            # asyncpg's own DataError, hidden behind PostgreSQL's of the same name: an argument does not fit its type.
+            # asyncpg's own DataError, hidden by PostgreSQL's of that name: an argument does not fit its type
             return Invalid((Problem("", f"the database cannot store the value: {_one_line(error)}"),))
         case _ if isinstance(error, _UNAVAILABLE):
             return DatabaseUnavailable(_one_line(error))

@@ -108,11 +108,11 @@ async def page(
 async def references(connection: Connection, tenant: str, name: str) -> References:
     """Return the rules, deleted policies aside, that would be left without their resource."""
     rules = await connection.fetch(
-        "SELECT id::text FROM role_rules WHERE tenant_id = $1 AND obj = $2 ORDER BY id", tenant, name
+        "SELECT id::text FROM role_rules AS t WHERE tenant_id = $1 AND obj = $2 ORDER BY t.id", tenant, name
     )
     policies = await connection.fetch(
-        "SELECT id::text FROM attribute_policies"
-        " WHERE tenant_id = $1 AND resource = $2 AND deleted_at IS NULL ORDER BY id",
+        "SELECT id::text FROM attribute_policies AS t"
+        " WHERE tenant_id = $1 AND resource = $2 AND deleted_at IS NULL ORDER BY t.id",
         tenant,
         name,
     )

@@ -78,8 +78,8 @@ async def page(
 async def inheritance(change: Change) -> tuple[Document, ...]:
     """Return every role-to-role binding as it will be after the change: what a check for cycles needs."""
     records = await change.connection.fetch(
-        f"SELECT {TABLE.selected} FROM role_bindings"  # noqa: S608 - our own columns
-        " WHERE tenant_id = $1 AND member_kind = 'role' ORDER BY id",
+        f"SELECT {TABLE.selected} FROM role_bindings AS t"  # noqa: S608 - our own columns
+        " WHERE tenant_id = $1 AND member_kind = 'role' ORDER BY t.id",
         change.tenant,
     )
-    return tuple(TABLE.document(record) for record in records)
+    return tuple(TABLE.documents(records))
