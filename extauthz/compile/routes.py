@@ -44,6 +44,8 @@ class Template:
         names: list[str] = []
         plain: list[str] = []
         for segment in body.split("/")[1:]:
+            if segment == "**":
+                return "'/**' stands only at the end"
             if "{" not in segment and "}" not in segment:
                 plain.append(segment)
                 continue

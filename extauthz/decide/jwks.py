@@ -18,7 +18,7 @@ from jwt.algorithms import Algorithm, get_default_algorithms
 from jwt.exceptions import PyJWTError
 
 from extauthz.decide.base64url import decode_base64url
-from extauthz.decide.strict_json import JsonRejected, read_object
+from extauthz.domain.strict_json import JsonRejected, read_object
 
 ALGORITHMS: Final = frozenset({"RS256", "ES256"})
 MAX_KEYS: Final = 256

@@ -13,9 +13,9 @@ from typing import Final
 
 from extauthz.decide.base64url import decode_base64url
 from extauthz.decide.jwks import ALGORITHMS, KeySet, VerificationKey
-from extauthz.decide.strict_json import JsonRejected, read_object
 from extauthz.domain.names import name_problem
 from extauthz.domain.reasons import Reason
+from extauthz.domain.strict_json import JsonRejected, read_object
 
 MAX_TOKEN_BYTES: Final = 16384
 MAX_LEEWAY: Final = 30.0

@@ -113,7 +113,14 @@ class Supervisor:
     async def _run_once(self, worker: _Worker) -> int:
         ours, theirs = socket.socketpair()
         with theirs:
-            command = ["-m", "extauthz", "worker", str(worker.index), str(theirs.fileno()), str(self._lock_fd)]
+            command = [
+                "-m",
+                "extauthz",
+                "worker",
+                str(worker.index),
+                str(theirs.fileno()),
+                str(self._lock_fd),
+            ]
             worker.process = await asyncio.create_subprocess_exec(
                 sys.executable, *command, pass_fds=(theirs.fileno(), self._lock_fd), start_new_session=True
             )
@@ -155,4 +162,3 @@ def stop_on_signals(supervisor: Supervisor) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.stop)
-

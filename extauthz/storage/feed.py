@@ -81,20 +81,25 @@ async def heads(connection: Connection) -> Heads:
 async def load(connection: Connection, tenant: str) -> TenantDocuments | None:
     """Return everything of one tenant at one moment; None: there is no such tenant."""
     async with one_moment(connection):
-        head = await connection.fetchrow(
-            "SELECT status, revision FROM tenants WHERE tenant_id = $1 AND deleted_at IS NULL", tenant
-        )
-        if head is None:
-            return None
-        return TenantDocuments(
-            tenant,
-            head["status"],
-            head["revision"],
-            await _documents(connection, resources.TABLE, tenant),
-            await _documents(connection, role_rules.TABLE, tenant),
-            await _documents(connection, role_bindings.TABLE, tenant),
-            await _documents(connection, attribute_policies.TABLE, tenant, " AND deleted_at IS NULL"),
-        )
+        return await documents(connection, tenant)
+
+
+async def documents(connection: Connection, tenant: str) -> TenantDocuments | None:
+    """Return everything of one tenant inside the caller's transaction."""
+    head = await connection.fetchrow(
+        "SELECT status, revision FROM tenants WHERE tenant_id = $1 AND deleted_at IS NULL", tenant
+    )
+    if head is None:
+        return None
+    return TenantDocuments(
+        tenant,
+        head["status"],
+        head["revision"],
+        await _documents(connection, resources.TABLE, tenant),
+        await _documents(connection, role_rules.TABLE, tenant),
+        await _documents(connection, role_bindings.TABLE, tenant),
+        await _documents(connection, attribute_policies.TABLE, tenant, " AND deleted_at IS NULL"),
+    )
 
 
 async def changes_since(connection: Connection, revisions: Mapping[str, int]) -> list[TenantChange]:

@@ -1,0 +1,62 @@
+"""The gate in front of storage: a change that would not compile is refused before it is committed."""
+
+from collections.abc import Callable
+
+from extauthz.compile.stored import KINDS
+from extauthz.domain.problem import Problem
+from extauthz.publish.tenant import Compiler, TenantState
+from extauthz.storage import feed
+from extauthz.storage.outcome import Clash, Conflict, Invalid, Refusal
+from extauthz.storage.write import Change
+
+
+class PolicyGate:
+    """Compiles a change in memory, on top of the published state, inside the change's own transaction.
+
+    The tenant's row is locked there, so what is compiled is what a commit would make.
+    """
+
+    def __init__(self, compiler: Compiler, published: Callable[[str], TenantState | None]) -> None:
+        """Take how rows are compiled, and where the published state of a tenant is."""
+        self._compiler = compiler
+        self._published = published
+
+    async def validate(self, change: Change) -> Refusal | None:
+        """Return what stands against the change; the hook of `storage.write.write`."""
+        state = await self._before(change)
+        if state is None:
+            # What the change has written is part of what is read here, under the tenant's lock.
+            documents = await feed.documents(change.connection, change.tenant)
+            following = [] if documents is None else self._compiler.load(documents)
+        else:
+            rows = [
+                feed.RowChange(effect.kind, effect.id, effect.after)  # type: ignore[arg-type]
+                for effect in change.effects
+                if effect.kind in KINDS
+            ]
+            following = self._compiler.apply(state, change.revision, rows)
+        return None if isinstance(following, TenantState) else _refusal(change, following)
+
+    async def _before(self, change: Change) -> TenantState | None:
+        """Return the state that the change starts from; None where it is not a few steps away."""
+        state = self._published(change.tenant)
+        if state is not None and state.snapshot.revision < change.revision - 1:
+            behind = {change.tenant: state.snapshot.revision}
+            for step in await feed.changes_since(change.connection, behind):
+                if step.predecessor != state.snapshot.revision or step.rows is None:
+                    return None
+                following = self._compiler.apply(state, step.revision, step.rows)
+                if not isinstance(following, TenantState):
+                    return None
+                state = following
+        return state if state is not None and state.snapshot.revision == change.revision - 1 else None
+
+
+def _refusal(change: Change, problems: list[Problem]) -> Refusal:
+    cycles = [problem for problem in problems if problem.pointer == "/role"]
+    if cycles:
+        bindings = [effect.id for effect in change.effects if effect.kind == "role_binding"]
+        return Conflict(
+            "role_binding", tuple(Clash(0, binding, cycles[0].message) for binding in bindings[:1])
+        )
+    return Invalid(tuple(problems))

@@ -1,0 +1,245 @@
+"""Policies from PostgreSQL: listened to, polled as a safety net, applied as changes.
+
+The connection is this publisher's own and listens before the first load, so no commit falls between the two.
+Whatever cannot be a plain step forward (a gap, a revision that went back, another epoch) is a reload, never a
+merge. What does not compile keeps the last good snapshot of its tenant, raises the alarm and grows old.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+import structlog
+
+from extauthz.compile.directory import Directory, TenancyMode
+from extauthz.domain.problem import Problem
+from extauthz.publish.current import CurrentPolicies
+from extauthz.publish.tenant import Compiler, TenantState
+from extauthz.storage import feed
+from extauthz.storage.pool import Connection
+from extauthz.storage.write import CHANNEL
+
+_FIRST_RETRY_S: Final = 0.1
+_LONGEST_RETRY_S: Final = 5.0
+_REFRESH_TIMEOUT_S: Final = 60.0
+_RETRY_REFUSED_S: Final = 30.0
+"""How long a revision that did not compile is left alone before it is read again."""
+_SHOWN_PROBLEMS: Final = 20
+
+_log = structlog.get_logger("extauthz.publish")
+
+
+class Connect(Protocol):
+    """Opens the publisher's own connection."""
+
+    async def __call__(self) -> Connection:
+        """Return a connection that only reads, and may listen."""
+
+
+class PostgresPublisher:
+    """Keeps `CurrentPolicies` at what the database says; `on_failure` is told of every failed refresh."""
+
+    def __init__(
+        self,
+        connect: Connect,
+        current: CurrentPolicies,
+        compiler: Compiler,
+        *,
+        mode: TenancyMode,
+        tenants: frozenset[str] = frozenset(),
+        poll_interval: float = 5.0,
+        clock: Callable[[], float] = time.time,
+        on_failure: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take what it reads with and feeds; `tenants` empty means all, `poll_interval` is seconds."""
+        self._connect = connect
+        self._current = current
+        self._compiler = compiler
+        self._mode = mode
+        self._tenants = tenants
+        self._poll_interval = poll_interval
+        self._clock = clock
+        self._on_failure = on_failure
+        self._states: dict[str, TenantState] = {}
+        self._lagging: dict[str, float] = {}
+        self._refused: dict[str, tuple[int, str]] = {}
+        self._retry_at = 0.0
+        self._epoch: str | None = None
+        self._wake = asyncio.Event()
+        self._refreshed = asyncio.Condition()
+        self._available = False
+
+    @property
+    def available(self) -> bool:
+        """Whether the database answered last time."""
+        return self._available
+
+    def state(self, tenant: str) -> TenantState | None:
+        """Return the tenant's published state."""
+        return self._states.get(tenant)
+
+    async def wait_for(self, tenant: str, revision: int, seconds: float) -> bool:
+        """Wait until the tenant is published at `revision` or later; false after that many seconds."""
+
+        def reached() -> bool:
+            state = self._states.get(tenant)
+            return state is not None and state.snapshot.revision >= revision
+
+        if reached():
+            return True
+        self._wake.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds), self._refreshed:
+                await self._refreshed.wait_for(reached)
+        return reached()
+
+    async def run(self) -> None:
+        """Follow the database until cancelled; a lost connection is opened again with back-off."""
+        delay = _FIRST_RETRY_S
+        while True:
+            try:
+                connection = await self._connect()
+                try:
+                    await connection.add_listener(CHANNEL, self._notified)
+                    connection.add_termination_listener(self._notified)
+                    await self._follow(connection)
+                finally:
+                    connection.terminate()
+            except Exception as error:  # noqa: BLE001  # whatever is wrong with the database, try again
+                self._report_lost(error)
+            else:
+                delay = _FIRST_RETRY_S
+            if self._available:
+                delay = _FIRST_RETRY_S
+            self._available = False
+            await asyncio.sleep(delay * (0.5 + random.random()))  # noqa: S311  # spreads reconnections
+            delay = min(delay * 2, _LONGEST_RETRY_S)
+
+    def _notified(self, *_: object) -> None:
+        self._wake.set()
+
+    async def _follow(self, connection: Connection) -> None:
+        while not connection.is_closed():
+            self._wake.clear()
+            async with asyncio.timeout(_REFRESH_TIMEOUT_S):
+                await self.refresh(connection)
+            self._available = True
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._poll_interval):
+                    await self._wake.wait()
+
+    def _report_lost(self, error: Exception) -> None:
+        if self._available or self._epoch is None:
+            _log.error("policy_database_unavailable", error=str(error) or type(error).__name__)
+        self._on_failure()
+
+    async def refresh(self, connection: Connection) -> None:
+        """Read what changed since the last time and publish it."""
+        asked_at = self._clock()
+        async with feed.one_moment(connection):
+            heads = await feed.heads(connection)
+            wanted = {
+                tenant: revision
+                for tenant, revision in heads.revisions.items()
+                if not self._tenants or tenant in self._tenants
+            }
+            new_epoch = heads.epoch != self._epoch
+            behind = {} if new_epoch else self._behind(wanted)
+            changes = await feed.changes_since(connection, behind) if behind else []
+        states = {tenant: state for tenant, state in self._states.items() if tenant in wanted}
+        failed: dict[str, list[Problem]] = {}
+        for tenant, revision in wanted.items():
+            known = states.get(tenant)
+            if known is not None and not new_epoch and known.snapshot.revision == revision:
+                continue
+            steps = [change for change in changes if change.tenant == tenant]
+            found: TenantState | list[Problem] | None = None
+            if known is not None and not new_epoch:
+                found = self._stepped(known, revision, steps)
+            if found is None:
+                if self._refused.get(tenant) == (revision, heads.epoch) and asked_at < self._retry_at:
+                    failed[tenant] = []
+                    continue
+                found = await self._reloaded(connection, tenant)
+            if isinstance(found, TenantState):
+                states[tenant] = found
+            elif found is not None:
+                failed[tenant] = found
+                self._refused[tenant] = (revision, heads.epoch)
+                self._retry_at = asked_at + _RETRY_REFUSED_S
+        self._publish(states, failed, heads.epoch, asked_at)
+        async with self._refreshed:
+            self._refreshed.notify_all()
+
+    def _behind(self, wanted: Mapping[str, int]) -> dict[str, int]:
+        return {
+            tenant: state.snapshot.revision
+            for tenant, state in self._states.items()
+            if tenant in wanted and wanted[tenant] > state.snapshot.revision
+        }
+
+    def _stepped(
+        self, state: TenantState, revision: int, steps: list[feed.TenantChange]
+    ) -> TenantState | None:
+        """Follow the changes one by one; None where only a reload will do."""
+        for step in steps:
+            if step.predecessor != state.snapshot.revision or step.rows is None:
+                return None
+            following = self._compiler.apply(state, step.revision, step.rows)
+            if not isinstance(following, TenantState):
+                # The rows themselves say whether the change or the state is at fault.
+                return None
+            state = following
+        return state if state.snapshot.revision == revision else None
+
+    async def _reloaded(self, connection: Connection, tenant: str) -> TenantState | list[Problem] | None:
+        documents = await feed.load(connection, tenant)
+        if documents is None:
+            return None
+        return await asyncio.to_thread(self._compiler.load, documents)
+
+    def _publish(
+        self,
+        states: dict[str, TenantState],
+        failed: dict[str, list[Problem]],
+        epoch: str,
+        confirmed_at: float,
+    ) -> None:
+        before = self._current.current()
+        for tenant, problems in failed.items():
+            since = before.confirmed(tenant) if before is not None and tenant in states else 0.0
+            self._lagging.setdefault(tenant, since)
+            if problems:
+                _alarm(tenant, problems)
+                self._on_failure()
+        self._lagging = {tenant: self._lagging[tenant] for tenant in failed}
+        moved = [
+            tenant
+            for tenant, state in states.items()
+            if tenant not in self._states or self._states[tenant] is not state
+        ]
+        self._states, self._epoch = states, epoch
+        self._current.swap(
+            Directory(
+                mode=self._mode,
+                snapshots={tenant: state.snapshot for tenant, state in states.items()},
+                epoch=epoch,
+                confirmed_at=confirmed_at,
+                lagging=dict(self._lagging),
+            )
+        )
+        for tenant in moved:
+            _log.debug("policies_published", tenant=tenant, revision=states[tenant].snapshot.revision)
+
+
+def _alarm(tenant: str, problems: list[Problem]) -> None:
+    _log.error(
+        "policies_refused",
+        message="the last good policies of the tenant stay in force",
+        tenant=tenant,
+        problems=[str(problem) for problem in problems[:_SHOWN_PROBLEMS]],
+        problem_count=len(problems),
+    )
