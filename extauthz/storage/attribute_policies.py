@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
+    from extauthz.domain.policy import AttributePolicy
     from extauthz.storage.outcome import Conflict, Stale
     from extauthz.storage.pool import Connection
     from extauthz.storage.write import Change
@@ -48,6 +49,26 @@ class Version:
     actor: object
     revision: int
     created_at: datetime
+
+
+def document_of(policy: AttributePolicy, *, notation: str, rule_data: object) -> Document:
+    """Return the document of a policy that was read from one, with its defaults written out.
+
+    `rule_data` stays as its author wrote it, in the `notation` (`format`) it was written in.
+    """
+    return {
+        "id": policy.id,
+        "name": policy.name,
+        "resource": policy.resource,
+        "actions": list(policy.actions),
+        "domain": policy.domain,
+        "effect": policy.effect.value,
+        "priority": policy.priority,
+        "enabled": policy.enabled,
+        "mode": policy.mode.value,
+        "format": notation,
+        "rule_data": rule_data,
+    }
 
 
 async def create(

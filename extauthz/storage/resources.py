@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from uuid import UUID
 
+    from extauthz.domain.policy import Resource, Route
     from extauthz.storage.pool import Connection
     from extauthz.storage.write import Change
 
@@ -38,6 +39,30 @@ class References:
 
     role_rules: tuple[str, ...]
     attribute_policies: tuple[str, ...]
+
+
+def document_of(
+    resource: Resource, resource_id: str, *, display_name: str | None, default_roles: Sequence[str]
+) -> Document:
+    """Return the document of a resource that was read from one: routes canonical, defaults written out."""
+    return {
+        "id": resource_id,
+        "name": resource.name,
+        "displayName": resource.name if display_name is None else display_name,
+        "serviceName": resource.service,
+        "defaultRoles": list(default_roles),
+        "routes": [_route_document(route) for route in resource.routes],
+    }
+
+
+def _route_document(route: Route) -> Document:
+    document: Document = {} if route.host is None else {"host": route.host}
+    return document | {
+        "methods": list(route.methods),
+        "path": route.path,
+        "action": route.action,
+        "authentication": route.authentication.value,
+    }
 
 
 async def create(

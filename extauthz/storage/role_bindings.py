@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from extauthz.storage import editing
-from extauthz.storage.rows import MAX_PAGE, Column, Page, Stored, Table
+from extauthz.storage.rows import MAX_PAGE, Column, Page, Stored, Table, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from uuid import UUID
 
+    from extauthz.domain.policy import RoleBinding
     from extauthz.storage.outcome import Conflict, NotFound, Stale
     from extauthz.storage.pool import Connection
     from extauthz.storage.rows import Document
@@ -28,6 +30,20 @@ TABLE: Final = Table(
     ],
     unique=("member", "member_kind", "role", "dom"),
 )
+
+
+def document_of(binding: RoleBinding) -> Document:
+    """Return the document of a binding that was read from one."""
+    document: Document = {
+        "id": binding.id,
+        "user": binding.user,
+        "user_kind": binding.user_kind.value,
+        "role": binding.role,
+        "dom": binding.dom,
+    }
+    if binding.expires_at is not None:
+        document["expires_at"] = rfc3339(datetime.fromtimestamp(binding.expires_at, UTC))
+    return document
 
 
 async def create(

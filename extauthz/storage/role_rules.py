@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from uuid import UUID
 
+    from extauthz.domain.policy import RoleRule
     from extauthz.storage.outcome import Stale
     from extauthz.storage.pool import Connection
     from extauthz.storage.rows import Document
@@ -24,6 +25,19 @@ TABLE: Final = Table(
     unique=("sub", "sub_kind", "dom", "obj", "act", "effect"),
     marks=("by_domain_admin",),
 )
+
+
+def document_of(rule: RoleRule) -> Document:
+    """Return the document of a rule that was read from one, with its defaults written out."""
+    return {
+        "id": rule.id,
+        "sub": rule.sub,
+        "sub_kind": rule.sub_kind.value,
+        "dom": rule.dom,
+        "obj": rule.obj,
+        "act": rule.act,
+        "effect": rule.effect.value,
+    }
 
 
 async def create(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
+from extauthz.compile.values import parse_time
 from extauthz.storage.encoding import array_literal, decode_json, encode_json
 from extauthz.storage.outcome import Clash, Conflict
 
@@ -294,7 +295,9 @@ class Table:
 
 def instant(text: str) -> datetime:
     """Return the instant of an RFC 3339 text, cut to microseconds."""
-    return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    moment = parse_time(text)
+    assert moment is not None, "times are checked when their document is read"
+    return moment
 
 
 def rfc3339(moment: datetime) -> str:

@@ -7,6 +7,13 @@ from uuid import UUID
 
 import pytest
 
+from extauthz.compile.documents import (
+    Reading,
+    parse_attribute_policy,
+    parse_resource,
+    parse_role_binding,
+    parse_role_rule,
+)
 from extauthz.storage import attribute_policies, resources, role_bindings, role_rules
 from extauthz.storage.outcome import Conflict, Invalid, NotFound, Stale
 from extauthz.storage.pool import tenant_transaction
@@ -27,6 +34,7 @@ from tests.integration.storage_documents import (
 )
 
 if TYPE_CHECKING:
+    from extauthz.domain.problem import Problem
     from extauthz.storage.pool import Pool
     from tests.integration.conftest import Database
 
@@ -44,6 +52,44 @@ async def stored_policy(pool: "Pool", policy: Document) -> Stored | None:
 
 async def create_one(pool: "Pool", noun: ModuleType, document: Document, **options: bool) -> object:
     return await attempt(pool, lambda change: noun.create(change, [document], **options))
+
+
+async def test_what_was_read_from_a_document_is_the_same_after_storing(database: "Database") -> None:
+    problems: list[Problem] = []
+    reading = Reading()
+    rule = parse_role_rule(
+        {"id": new_id(), "sub": "user_123", "dom": "*", "obj": "*", "act": "*", "effect": "deny"},
+        "",
+        problems,
+        reading,
+    )
+    binding = parse_role_binding(
+        role_binding(expires_at="2031-02-03t04:05:06.789012z"), "", problems, reading
+    )
+    tree = {"type": "CONDITION", "attribute": "user.level", "operator": "gt", "value": Decimal("1.50")}
+    minimal = {"id": new_id(), "name": "n", "resource": "*", "effect": "allow", "rule_data": tree}
+    policy = parse_attribute_policy(minimal, "", problems, reading)
+    raw = resource(routes=[route("/%41/{id}/**", host="A.Example."), route("/b", action="write")])
+    made = parse_resource({name: value for name, value in raw.items() if name != "id"}, "", problems)
+    assert rule and binding and policy and made, problems  # noqa: PT018 - they only fail together
+
+    async def work(change: Change) -> None:
+        await role_rules.create(change, [role_rules.document_of(rule)])
+        await role_bindings.create(change, [role_bindings.document_of(binding)])
+        document = attribute_policies.document_of(policy, notation="json", rule_data=tree)
+        await attribute_policies.create(change, [document])
+        document = resources.document_of(made, new_id(), display_name=None, default_roles=[])
+        assert isinstance(await resources.create(change, [document]), tuple)
+
+    async with pool_of(database.address, "default") as pool, reader_of(database.address) as reader:
+        await succeed(pool, work)
+        loaded = await everything(reader)
+    assert parse_role_rule(loaded.role_rules[0], "", problems, reading) == rule
+    assert parse_role_binding(loaded.role_bindings[0], "", problems, reading) == binding
+    assert parse_attribute_policy(loaded.attribute_policies[0], "", problems, reading) == policy
+    loaded.resources[0].pop("id")
+    assert parse_resource(loaded.resources[0], "", problems) == made
+    assert problems == []
 
 
 # Role rules
