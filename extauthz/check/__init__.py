@@ -1,0 +1,1 @@
+"""Envoy's external-authorization protocol: the wire, the service behind it, one file per transport."""

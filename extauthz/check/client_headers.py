@@ -1,0 +1,127 @@
+"""The client's headers as Envoy hands them on: the few that decide, and the ones an allow must remove.
+
+Envoy sends `headers`, a map with repeated headers joined by a comma, or with `encode_raw_headers` the list
+`header_map`, which keeps repetitions apart. Names are lower-case on Envoy's side; they are folded here all
+the same, because an identity header must not pass for being spelled differently.
+"""
+
+import re
+import string
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from extauthz.check.extauthz_check_pb2 import HttpRequest
+
+CREDENTIAL_HEADERS: Final = ("authorization", "x-service-api-key")
+
+_NONE: Final[frozenset[str]] = frozenset()
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 5.6.2
+
+# CGI variables (RFC 3875 4.1.18) drop the case and turn "-" into "_"; servers differ in which other
+# characters share that fate, so every one that is no letter and no digit counts as the dash.
+_FOLD: Final = bytes(
+    ord(chr(octet).lower()) if chr(octet) in string.ascii_letters + string.digits + "\n" else ord("-")
+    for octet in range(256)
+)
+_IDENTITY_PREFIX: Final = b"\nx-auth-"
+
+
+class ClientHeaders(NamedTuple):
+    """`raw` has every header by lower-case name, repetitions joined by a comma; `kept` those that decide.
+
+    `repeated` names the kept headers that have more than one entry, or a value that is not UTF-8: what a
+    condition says about them is unknown. `strip` names what some upstream could read as an `x-auth-` header.
+    """
+
+    raw: Mapping[str, bytes]
+    kept: Mapping[str, str]
+    repeated: frozenset[str]
+    strip: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HeadersRejected:
+    """Headers that cannot be judged: 400 `request_malformed`."""
+
+    detail: str
+
+
+NO_HEADERS: Final = ClientHeaders(MappingProxyType({}), MappingProxyType({}), _NONE, ())
+
+
+def client_headers(http: HttpRequest, condition_headers: frozenset[str]) -> ClientHeaders | HeadersRejected:
+    """Read the headers of a check in whichever of the two forms they came."""
+    raw: Mapping[str, bytes] = http.headers
+    repeated = _NONE
+    names = "\n".join(raw)
+    if http.HasField("header_map"):
+        if raw:
+            return HeadersRejected("the headers came twice, as headers and as header_map")
+        entries = http.header_map.headers
+        raw, repeated = _joined((entry.key, entry.raw_value or entry.value) for entry in entries)
+        names = "\n".join(raw)
+    elif names != names.lower():
+        raw, repeated = _joined(raw.items())
+        names = "\n".join(raw)
+
+    strip = _identity_spellings(raw, names)
+    if isinstance(strip, HeadersRejected):
+        return strip
+    kept, not_text = _kept(raw, condition_headers)
+    if repeated:
+        repeated = repeated.intersection(kept)
+    return ClientHeaders(raw, MappingProxyType(kept), repeated | not_text, strip)
+
+
+def _joined(entries: Iterable[tuple[str, bytes]]) -> tuple[dict[str, bytes], frozenset[str]]:
+    """Join entries of one name as RFC 9110 5.3 does; return them with the names that occurred repeatedly."""
+    values: dict[str, list[bytes]] = {}
+    for name, value in entries:
+        values.setdefault(name.lower(), []).append(value)
+    repeated = frozenset(name for name, seen in values.items() if len(seen) > 1)
+    return {name: b",".join(seen) for name, seen in values.items()}, repeated
+
+
+def _kept(
+    raw: Mapping[str, bytes], condition_headers: frozenset[str]
+) -> tuple[dict[str, str], frozenset[str]]:
+    """Decode the headers that decide; return them with the names of condition headers that are not text."""
+    kept: dict[str, str] = {}
+    for name in CREDENTIAL_HEADERS:
+        if name in raw:
+            # No valid credential contains U+FFFD: the credential is judged bad instead of being overlooked.
+            kept[name] = raw[name].decode("utf-8", "replace")
+    not_text: frozenset[str] = _NONE
+    for name in condition_headers:
+        if name in raw and name not in kept:
+            value = raw[name]
+            kept[name] = value.decode("utf-8", "replace")
+            if not _is_utf8(value):
+                not_text |= {name}
+    return kept, not_text
+
+
+def _is_utf8(value: bytes) -> bool:
+    try:
+        value.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _identity_spellings(raw: Mapping[str, bytes], names: str) -> tuple[str, ...] | HeadersRejected:
+    """Return the sorted names that some upstream folds to `x-auth-...`; `names` are all of them, by line."""
+    if not _folds_to_identity(names):
+        return ()
+    found = sorted(name for name in raw if _folds_to_identity(name))
+    for name in found:
+        # Envoy cannot be told to remove what is no header name, and would not have accepted it either.
+        if _TOKEN.fullmatch(name) is None:
+            return HeadersRejected(f"{name[:64]!a} is not a header name (RFC 9110 5.6.2)")
+    return tuple(found)
+
+
+def _folds_to_identity(names: str) -> bool:
+    return _IDENTITY_PREFIX in b"\n" + names.encode().translate(_FOLD)

@@ -1,0 +1,162 @@
+"""The grpcio transport: Envoy's Check and gRPC's health service, synchronous, bytes in and bytes out.
+
+It hosts one function and knows nothing of checks. INVARIANT: a Check that reached it is answered with a
+CheckResponse; an RPC error would hand the choice to Envoy's `failure_mode_allow`. Therefore no call is ever
+turned away for load either: a call that waited too long finds its deadline passed and is denied cheaply.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from extauthz.check import wire
+from extauthz.check.grpc_tls import GrpcTls, is_expected_peer, server_credentials
+from extauthz.check.listen_address import UNIX_PREFIX, ListenFailed, listen_problem
+
+CHECK_SERVICE: Final = "envoy.service.auth.v3.Authorization"
+MAX_RECEIVE_BYTES: Final = 4 * 1024 * 1024
+"""Of one CheckRequest; Envoy sends more only if told to buffer larger bodies, which decide nothing here."""
+
+_NO_DEADLINE_S: Final = 365 * 24 * 3600.0
+_LAST_CALLS_S: Final = 1.0
+"""For calls that crossed the GOAWAY of an idle server; health watchers are cut off after it."""
+
+_log = structlog.get_logger("extauthz.check")
+
+Answer = Callable[[bytes, float | None], bytes]
+"""From CheckRequest bytes and the caller's remaining seconds (None: no deadline) to CheckResponse bytes."""
+
+
+class GrpcioServer:
+    """The gRPC server of one worker; its health is NOT_SERVING until `set_serving` says otherwise."""
+
+    def __init__(
+        self,
+        answer: Answer,
+        *,
+        listen: Sequence[str],
+        threads: int,
+        tls: GrpcTls | None = None,
+        max_receive_bytes: int = MAX_RECEIVE_BYTES,
+    ) -> None:
+        """Prepare to listen on each of `listen`: `host:port` (port 0: any free one) or `unix:path`."""
+        self._answer = answer
+        self._listen = tuple(listen)
+        self._tls = tls
+        self._activity = threading.Condition()
+        self._in_flight = 0
+        self._last_arrival = 0.0
+        self._health = health.HealthServicer()
+        self.set_serving(serving=False)
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="check")
+        check = grpc.unary_unary_rpc_method_handler(self._check)
+        self._server = grpc.server(
+            self._threads,
+            handlers=[grpc.method_handlers_generic_handler(CHECK_SERVICE, {"Check": check})],
+            options=_options(max_receive_bytes),
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+
+    def start(self) -> int | ListenFailed:
+        """Listen and answer; return the first TCP port (0 with Unix sockets only), or what is in the way."""
+        ports = []
+        for address in self._listen:
+            bound = self._bind(address)
+            if isinstance(bound, ListenFailed):
+                self._server.stop(None)
+                self._threads.shutdown(wait=False)
+                return bound
+            if not address.startswith(UNIX_PREFIX):
+                ports.append(bound)
+        self._server.start()
+        return ports[0] if ports else 0
+
+    def set_serving(self, *, serving: bool) -> None:
+        """Set what the health service says, for the server and for the Check service alike."""
+        statuses = health_pb2.HealthCheckResponse
+        status = statuses.SERVING if serving else statuses.NOT_SERVING
+        self._health.set(health.OVERALL_HEALTH, status)
+        self._health.set(CHECK_SERVICE, status)
+
+    def drain(self, grace_s: float, *, quiet_s: float = 0.25) -> bool:
+        """Say NOT_SERVING for good, answer until nothing has arrived for `quiet_s`, then stop.
+
+        Stops at the latest after `grace_s`; then calls that still run are cut off. Return whether the server
+        was idle before it stopped.
+        """
+        self._health.enter_graceful_shutdown()
+        started = time.monotonic()
+        idle = self._wait_until_idle(started, until=started + grace_s, quiet_s=quiet_s)
+        left = max(started + grace_s - time.monotonic(), 0.0)
+        self._server.stop(min(left, _LAST_CALLS_S)).wait()
+        self._threads.shutdown(wait=False)
+        return idle
+
+    def _bind(self, address: str) -> int | ListenFailed:
+        failed = listen_problem(address)
+        if failed is not None:
+            return failed
+        try:
+            if self._tls is None:
+                return self._server.add_insecure_port(address)
+            return self._server.add_secure_port(address, server_credentials(self._tls))
+        except (RuntimeError, ValueError):
+            problem = (
+                "gRPC could not use it"
+                if self._tls is None
+                else "gRPC could not use it with this certificate"
+            )
+            return ListenFailed(address, problem)
+
+    def _check(self, raw: bytes, context: grpc.ServicerContext) -> bytes:
+        with self._activity:
+            self._in_flight += 1
+            self._last_arrival = time.monotonic()
+        try:
+            if self._tls is not None and not is_expected_peer(self._tls, context):
+                return wire.internal_error()
+            return self._answer(raw, _time_left(context))
+        except Exception:  # noqa: BLE001  # INVARIANT: a deny inside a CheckResponse, never an RPC error
+            _log.exception("check_failed")
+            return wire.internal_error()
+        finally:
+            with self._activity:
+                self._in_flight -= 1
+                if not self._in_flight:
+                    self._activity.notify_all()
+
+    def _wait_until_idle(self, started: float, *, until: float, quiet_s: float) -> bool:
+        with self._activity:
+            while True:
+                now = time.monotonic()
+                quiet_at = max(started, self._last_arrival) + quiet_s
+                if not self._in_flight and now >= quiet_at:
+                    return True
+                if now >= until:
+                    return False
+                self._activity.wait(min(until, quiet_at if quiet_at > now else until) - now)
+
+
+def _time_left(context: grpc.ServicerContext) -> float | None:
+    left = context.time_remaining()
+    return None if left > _NO_DEADLINE_S else left
+
+
+def _options(max_receive_bytes: int) -> list[tuple[str, int]]:
+    return [
+        # A second process on the same port is an error: one of the two would starve.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", max_receive_bytes),
+        # Envoy may ping as often as every five seconds, also while no check is under way.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # A proxy that vanished without a FIN is noticed after 80 seconds.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+    ]

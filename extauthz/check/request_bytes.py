@@ -1,0 +1,152 @@
+"""CheckRequest bytes to RequestFacts, once; whatever could mean two things, or nothing, is Malformed.
+
+Read are the fields in extauthz_check.proto and no others. Never read, because clients write them:
+`x-forwarded-*`, `x-envoy-original-path`, `source.service`. Host, path and method come from Envoy's own
+fields, not from pseudo-headers. No input raises.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from extauthz.check.client_headers import NO_HEADERS, ClientHeaders, HeadersRejected, client_headers
+from extauthz.check.extauthz_check_pb2 import AttributeContext, CheckRequest
+from extauthz.domain.host import HostRejected, canonical_host
+from extauthz.domain.path import PathRejected, parse_target, split_query
+from extauthz.domain.reasons import Reason
+from extauthz.domain.request import ContextTarget, Malformed, RequestFacts
+
+MAX_REQUEST_ID_LENGTH: Final = 128
+"""In characters; a longer `x-request-id` is cut."""
+
+_QUOTED_LENGTH: Final = 512
+"""How much of a refused method, host or path is handed on, in characters; the log cuts further."""
+
+# RFC 9110 5.6.2 `token`; methods are case-sensitive (9.1).
+_METHOD: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}")
+# W3C Trace Context 3.2.2: version ff is forbidden, so are all-zero ids; only a version above 00 may have more
+# behind the flags.
+_TRACEPARENT: Final = re.compile(
+    rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
+)
+_NO_CONTEXT: Final = ContextTarget()
+_context_target: Final = lru_cache(maxsize=256)(ContextTarget)  # as many as the proxies have routes
+
+
+def read(raw: bytes, *, condition_headers: frozenset[str]) -> RequestFacts | Malformed:
+    """Read one serialised `envoy.service.auth.v3.CheckRequest`.
+
+    `condition_headers` are the lower-case names that conditions may ask for; of all others only the
+    credentials are kept. Envoy's `headers` and `header_map` (`encode_raw_headers`) forms read the same.
+    """
+    try:
+        attributes = CheckRequest.FromString(raw).attributes
+    except DecodeError:
+        return Malformed(Reason.REQUEST_MALFORMED, "the message is not a CheckRequest")
+    request = attributes.request
+    if not request.HasField("http"):
+        return _malformed(attributes, NO_HEADERS, "the check carries no HTTP attributes")
+    http = request.http
+    headers = client_headers(http, condition_headers)
+    if isinstance(headers, HeadersRejected):
+        return _malformed(attributes, NO_HEADERS, headers.detail)
+    method = http.method
+    if _METHOD.fullmatch(method) is None:
+        return _malformed(attributes, headers, "the method is not a token (RFC 9110 5.6.2)")
+    if method == b"CONNECT":
+        return _malformed(attributes, headers, "CONNECT has no path to decide about (RFC 9110 9.3.6)")
+    host = canonical_host(_text(http.host))
+    if isinstance(host, HostRejected):
+        return _malformed(attributes, headers, f"host: {host.reason}")
+    raw_target = http.path
+    target = parse_target(_text(raw_target))
+    if isinstance(target, PathRejected):
+        return _malformed(attributes, headers, f"path: {target.reason}", Reason.PATH_AMBIGUOUS)
+    path, query = target
+    peer = attributes.source
+    return RequestFacts(
+        method=method.decode("ascii"),
+        host=host,
+        path=path,
+        query=_query(raw_target, query),
+        headers=headers.kept,
+        repeated_headers=headers.repeated,
+        context=_context(attributes.context_extensions),
+        source_address=peer.address.socket_address.address or None,
+        source_principal=peer.principal or None,
+        request_id=_request_id(headers),
+        trace_id=_trace_id(headers),
+        is_grpc=_is_grpc(headers),
+        strip_headers=headers.strip,
+    )
+
+
+def _malformed(
+    attributes: AttributeContext,
+    headers: ClientHeaders,
+    detail: str,
+    reason: Reason = Reason.REQUEST_MALFORMED,
+) -> Malformed:
+    """Refuse the request, with everything about it that the decision log can still quote."""
+    http, peer = attributes.request.http, attributes.source
+    raw_path, _ = split_query(_text(http.path))
+    host = canonical_host(_text(http.host))
+    return Malformed(
+        reason,
+        detail,
+        method=_text(http.method)[:_QUOTED_LENGTH] or None,
+        host=(_text(http.host)[:_QUOTED_LENGTH] or None) if isinstance(host, HostRejected) else host,
+        path_raw=raw_path[:_QUOTED_LENGTH] or None,
+        request_id=_request_id(headers),
+        trace_id=_trace_id(headers),
+        is_grpc=_is_grpc(headers),
+        source_address=peer.address.socket_address.address or None,
+        source_principal=peer.principal or None,
+    )
+
+
+def _text(raw: bytes) -> str:
+    """Decode; bytes that are not UTF-8 become U+FFFD, which no host and no path may contain."""
+    return raw.decode("utf-8", "replace")
+
+
+def _query(raw_target: bytes, query: str | None) -> str | None:
+    """Return the query so that invalid UTF-8 in it stays visible as such, in the form of escapes.
+
+    A replacement character would pass for a value that the client sent; `%FF` makes the query unknown.
+    """
+    if query is None or "\ufffd" not in query:
+        return query
+    raw_query = raw_target.partition(b"?")[2]
+    return "".join(chr(octet) if octet < 0x80 else f"%{octet:02X}" for octet in raw_query)
+
+
+def _context(extensions: Mapping[str, str]) -> ContextTarget:
+    """Read the trusted target; an empty value is kept, because it names something that does not exist."""
+    if not extensions:
+        return _NO_CONTEXT
+    return _context_target(extensions.get("tenant"), extensions.get("resource"), extensions.get("action"))
+
+
+def _request_id(headers: ClientHeaders) -> str | None:
+    value = headers.raw.get("x-request-id", b"")[:MAX_REQUEST_ID_LENGTH]
+    if not value or not value.isascii():
+        return None
+    request_id = value.decode("ascii")
+    return request_id if request_id.isprintable() else None
+
+
+def _trace_id(headers: ClientHeaders) -> str | None:
+    value = headers.raw.get("traceparent")
+    match = value and _TRACEPARENT.fullmatch(value)
+    if not match or (match[1] == b"00" and match[3] is not None):
+        return None
+    return match[2].decode("ascii")
+
+
+def _is_grpc(headers: ClientHeaders) -> bool:
+    """Tell whether the caller speaks gRPC (content type `application/grpc`, with or without a suffix)."""
+    return headers.raw.get("content-type", b"").lower().startswith(b"application/grpc")
