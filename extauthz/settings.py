@@ -31,7 +31,12 @@ class StaleAction(StrEnum):
 
 
 class OverflowAction(StrEnum):
-    """What happens to a decision that the decision log has no room for."""
+    """What happens to decisions that the log cannot take (`DECISION_LOG_ON_OVERFLOW`).
+
+    `drop`: they are made all the same and counted; lines that meet a write error are lost and counted.
+    `deny`: the service denies them; lines that meet a write error are kept and tried again, so that
+    their slots run out while the disk is full.
+    """
 
     DROP = "drop"
     DENY = "deny"

@@ -21,12 +21,13 @@ from extauthz.decide.identity import NeedsKey, Rejected, ServiceKeys, identify, 
 from extauthz.decide.judge import CheckPolicy, judge
 from extauthz.decide.keyring import KeyRing
 from extauthz.decide.verified_tokens import VerifiedTokens
-from extauthz.decisionlog.log import DecisionLog, OnOverflow
+from extauthz.decisionlog.log import DecisionLog
 from extauthz.domain.decision import Outcome, denied
 from extauthz.domain.ids import uuid7
 from extauthz.domain.principal import Principal
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import Malformed, RequestFacts
+from extauthz.settings import OverflowAction
 from extauthz.telemetry.counts import Counts
 
 KEY_WAIT_S: Final = 0.150
@@ -68,7 +69,7 @@ class CheckService:
         condition_headers: frozenset[str] = frozenset(),
         service_keys: ServiceKeys = no_service_keys,
     ) -> None:
-        """Take everything that a check needs; `random_bytes` makes decision ids unguessable."""
+        """Take everything that a check needs; `random_bytes` makes decision ids."""
         self.tokens = VerifiedTokens()
         self._policies = policies
         self._keys = keys
@@ -90,7 +91,7 @@ class CheckService:
         reserved = self._decision_log.reserve()
         self._counts.began()
         try:
-            if not reserved and self._decision_log.on_overflow is OnOverflow.DENY:
+            if not reserved and self._decision_log.on_overflow is OverflowAction.DENY:
                 outcome = Outcome(denied(Reason.OVERLOADED), decision_id)
             else:
                 outcome = self._outcome(raw, time_left, decision_id, now)

@@ -1,12 +1,12 @@
 """The attributes that conditions name: where each comes from, and what its absence means (POLICY.md)."""
 
-import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import unquote_to_bytes
 
+from extauthz.compile.query import Query, read_query
 from extauthz.compile.values import ABSENT, UNKNOWN, parse_address
+from extauthz.domain.claims import Absence, claim_at
 from extauthz.domain.decision import Target
 from extauthz.domain.principal import Principal
 from extauthz.domain.reasons import Effect
@@ -16,7 +16,6 @@ _MAX_NAME: Final = 256
 _MAX_CLAIM_PARTS: Final = 16
 _USER_FIXED: Final = frozenset({"id", "kind", "roles", "domain", "tenant"})
 _RESERVED_PARAMETERS: Final = frozenset({"name", "service", "parameters"})
-_BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 class Question:
@@ -44,15 +43,15 @@ class Question:
         self.request = request
         self.method = method
         self.now = now
-        self._query: Mapping[str, object] | None = None
+        self._query: Query | None = None
         self._query_read = False
 
     @property
-    def query(self) -> Mapping[str, object] | None:
-        """The decoded query: a value, or UNKNOWN where a name is repeated; None when it is malformed."""
+    def query(self) -> Query | None:
+        """The decoded query; None when it is malformed."""
         if not self._query_read:
             raw = self.request.query if self.request is not None else None
-            self._query = decode_query(raw or "")
+            self._query = read_query(raw or "")
             self._query_read = True
         return self._query
 
@@ -60,41 +59,10 @@ class Question:
 Resolver = Callable[[Question], object]
 
 
-def decode_query(raw: str) -> Mapping[str, object] | None:
-    """Decode names and values once (`%XX`, `+`); None for a malformed escape, invalid UTF-8 or a raw `;`."""
-    if ";" in raw or _BAD_ESCAPE.search(raw):
-        return None
-    found: dict[str, object] = {}
-    try:
-        for pair in raw.split("&"):
-            if not pair:
-                continue
-            name, _, value = pair.partition("=")
-            decoded = _decode(name)
-            found[decoded] = UNKNOWN if decoded in found else _decode(value)
-    except UnicodeError:
-        return None
-    return found
-
-
-def _decode(text: str) -> str:
-    plain = text.replace("+", " ")
-    return unquote_to_bytes(plain).decode("utf-8") if "%" in plain or not plain.isascii() else plain
-
-
-def claim_at(claims: Mapping[str, object], parts: tuple[str, ...]) -> object:
-    """Return the claim at a path in dot notation, None when absent; a name with literal dots wins."""
-    for length in range(len(parts), 0, -1):
-        value = claims.get(".".join(parts[:length]))
-        if value is None:
-            continue
-        if length == len(parts):
-            return value
-        if isinstance(value, Mapping):
-            found = claim_at(value, parts[length:])
-            if found is not None:
-                return found
-    return None
+def _claim(claims: Mapping[str, object], path: str) -> object:
+    """Return the claim at a path in dot notation; JSON's null is as good as no claim."""
+    value = claim_at(claims, path)
+    return UNKNOWN if value is Absence.ABSENT or value is None else value
 
 
 def _absent_is_unknown(value: object) -> object:
@@ -166,13 +134,24 @@ def resolver(name: str, effect: Effect) -> Resolver:
     if name in _FIXED:
         return _FIXED[name]
     if name.startswith("user."):
-        parts = tuple(name.removeprefix("user.").split("."))
-        return lambda q: _absent_is_unknown(claim_at(q.principal.claims, parts))
+        return _claim_resolver(tuple(name.removeprefix("user.").split(".")))
     if name.startswith("resource."):
         return _parameter_resolver(name, effect)
     if name.startswith("request.query."):
         return _query_resolver(name.removeprefix("request.query."))
     return _header_resolver(name.removeprefix("request.headers."))
+
+
+def _claim_resolver(parts: tuple[str, ...]) -> Resolver:
+    if len(parts) > 1:
+        return lambda q: _absent_is_unknown(claim_at(q.principal.claims, parts))
+    claim = parts[0]
+
+    def read(question: Question) -> object:
+        value = question.principal.claims.get(claim)
+        return UNKNOWN if value is None else value
+
+    return read
 
 
 def _parameter_resolver(name: str, effect: Effect) -> Resolver:
@@ -195,7 +174,7 @@ def parameter_name(attribute: str) -> str:
 def _query_resolver(parameter: str) -> Resolver:
     def read(question: Question) -> object:
         query = question.query
-        return UNKNOWN if query is None else query.get(parameter, ABSENT)
+        return UNKNOWN if query is None else query.value(parameter)
 
     return read
 
@@ -217,12 +196,15 @@ def presence(name: str) -> Callable[[Question], bool]:
     if name.startswith("request.query."):
         parameter = name.removeprefix("request.query.")
         # A repeated name is there; in a malformed query every name counts as there.
-        return lambda q: q.query is None or parameter in q.query
+        return lambda q: q.query is None or q.query.value(parameter) is not ABSENT
     if name.startswith("request.headers."):
         header = name.removeprefix("request.headers.")
         return lambda q: (
             q.request is not None and (header in q.request.headers or header in q.request.repeated_headers)
         )
+    if name == "request.source.address":
+        # There, even when it is no IP address (the path of a Unix socket) and cannot be compared.
+        return lambda q: q.request is not None and q.request.source_address is not None
     read = resolver(name, Effect.DENY)
     return lambda q: read(q) not in (ABSENT, UNKNOWN)
 

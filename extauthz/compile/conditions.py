@@ -286,15 +286,45 @@ def compile_condition(node: Node, effect: Effect) -> Evaluate:
         case All(conditions):
             if len(conditions) == 1:
                 return compile_condition(conditions[0], effect)
-            parts = tuple(compile_condition(condition, effect) for condition in conditions)
-            return lambda question: every(part(question) for part in parts)
+            return _conjunction(tuple(compile_condition(condition, effect) for condition in conditions))
         case AnyOf(conditions):
             if len(conditions) == 1:
                 return compile_condition(conditions[0], effect)
-            choices = tuple(compile_condition(condition, effect) for condition in conditions)
-            return lambda question: some(choice(question) for choice in choices)
+            return _disjunction(tuple(compile_condition(condition, effect) for condition in conditions))
         case Condition():
             return _compile_comparison(node, effect)
+
+
+def _conjunction(parts: tuple[Evaluate, ...]) -> Evaluate:
+    """Kleene's AND as `values.every` has it, without a generator for each request."""
+
+    def evaluate(question: Question) -> Kleene:
+        outcome: Kleene = True
+        for part in parts:
+            value = part(question)
+            if value is False:
+                return False
+            if value is None:
+                outcome = None
+        return outcome
+
+    return evaluate
+
+
+def _disjunction(parts: tuple[Evaluate, ...]) -> Evaluate:
+    """Kleene's OR as `values.some` has it, without a generator for each request."""
+
+    def evaluate(question: Question) -> Kleene:
+        outcome: Kleene = False
+        for part in parts:
+            value = part(question)
+            if value is True:
+                return True
+            if value is None:
+                outcome = None
+        return outcome
+
+    return evaluate
 
 
 def _compile_comparison(condition: Condition, effect: Effect) -> Evaluate:

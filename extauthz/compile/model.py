@@ -15,6 +15,14 @@ from extauthz.domain.policy import WILDCARD
 
 _REQUEST: Final = ["r_sub", "r_dom", "r_obj", "r_act"]
 _POLICY: Final = ["p_sub", "p_dom", "p_obj", "p_act", "p_eft"]
+_SECTIONS: Final = {
+    "r": "request_definition",
+    "p": "policy_definition",
+    "g": "role_definition",
+    "e": "policy_effect",
+    "m": "matchers",
+}
+_SHOWN: Final = 200
 _EFFECT: Final = "some(where (p_eft == allow)) && !some(where (p_eft == deny))"
 
 
@@ -69,15 +77,17 @@ def compile_model(text: str) -> RoleModel | ModelRefused:
     model = casbin.Model()
     try:
         model.load_model_from_text(text)
-        tokens = {section: model[section][section].tokens for section in ("r", "p")}
-        groups = model["g"]["g"].value
-        effect, matcher = model["e"]["e"].value, model["m"]["m"].value
-    except (KeyError, ValueError, IndexError, RuntimeError, AttributeError) as error:
-        return ModelRefused(f"pycasbin cannot read the model: {error}")
-    sections = {"r": 1, "p": 1, "g": 1, "e": 1, "m": 1}
-    for section, count in sections.items():
-        if len(model[section]) != count:
-            return ModelRefused(f"[{section}] has {len(model[section])} definitions, one is needed")
+    except Exception as error:  # noqa: BLE001  # whatever it raises for a text that is no model
+        return ModelRefused(f"pycasbin cannot read the model: {str(error)[:_SHOWN]}")
+    for key, section in _SECTIONS.items():
+        definitions = list(model[key] or ())
+        if definitions != [key]:
+            return ModelRefused(
+                f"[{section}] defines {', '.join(definitions) or 'nothing'}, one definition {key!r} is needed"
+            )
+    tokens = {key: model[key][key].tokens for key in ("r", "p")}
+    groups = model["g"]["g"].value
+    effect, matcher = model["e"]["e"].value, model["m"]["m"].value
     if tokens["r"] != _REQUEST:
         return ModelRefused("[request_definition] is not 'r = sub, dom, obj, act'")
     if tokens["p"] != _POLICY:

@@ -1,13 +1,14 @@
 """Attribute policies as a keyed index, and the compiled form of one policy."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from immutables import Map
 
-from extauthz.compile.attributes import Question
+from extauthz.compile.attributes import Question, may_be_shown
 from extauthz.compile.conditions import Evaluate, compile_condition
+from extauthz.compile.roles import Cell
 from extauthz.domain.policy import (
     WILDCARD,
     All,
@@ -84,14 +85,19 @@ def attribute_names(node: Node) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """The policies that may match one (resource, action, domain), the highest priority first."""
+    """Everything that may match one (resource, action, domain), gathered once.
 
+    Policies come with the highest priority first. `attributes` are the names that their conditions read;
+    those whose value the decision log may show stand in `shown`.
+    """
+
+    roles: tuple[Cell, ...] = ()
     enforced: tuple[CompiledPolicy, ...] = ()
     shadow: tuple[CompiledPolicy, ...] = ()
-    attributes: tuple[str, ...] = ()
+    attributes: Mapping[str, None] = field(default_factory=dict)
+    shown: tuple[str, ...] = ()
 
 
-NO_CANDIDATES: Final = Candidates()
 _NO_CELL: Final[Map[str, CompiledPolicy]] = Map()
 
 
@@ -126,7 +132,9 @@ class PolicyIndex:
                 cells = cells.delete(key)
         return PolicyIndex(cells)
 
-    def candidates(self, resource: str, action: str, domain: str | None) -> Candidates:
+    def candidates(
+        self, resource: str, action: str, domain: str | None, roles: tuple[Cell, ...]
+    ) -> Candidates:
         """Return every enabled policy on these names or on `*`, in the order in which they decide."""
         found: list[CompiledPolicy] = []
         domains = (WILDCARD,) if domain is None else (domain, WILDCARD)
@@ -137,10 +145,13 @@ class PolicyIndex:
                     if cell is not None:
                         found.extend(cell.values())
         if not found:
-            return NO_CANDIDATES
+            return Candidates(roles)
+        attributes = dict.fromkeys(name for policy in found for name in policy.attributes)
         found.sort(key=lambda policy: (-policy.priority, policy.id))
         return Candidates(
+            roles=roles,
             enforced=tuple(policy for policy in found if not policy.shadow),
             shadow=tuple(policy for policy in found if policy.shadow),
-            attributes=tuple(dict.fromkeys(name for policy in found for name in policy.attributes)),
+            attributes=attributes,
+            shown=tuple(filter(may_be_shown, attributes)),
         )

@@ -4,8 +4,9 @@ A rule sits in one cell, keyed by object, action and domain as written (`*` incl
 Casbin's prefixed form. A request looks at the at most eight cells that its names and `*` make up.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Final
 
 from immutables import Map
@@ -110,6 +111,18 @@ class RoleIndex:
     def decide(
         self, subjects: Iterable[str], *, authenticated: bool, dom: str | None, obj: str, act: str
     ) -> RoleOutcome | None:
+        """Return what the rules on these names say; see `decide_in`."""
+        return self.decide_in(self.matching(dom, obj, act), subjects, authenticated=authenticated)
+
+    def matching(self, dom: str | None, obj: str, act: str) -> tuple[Cell, ...]:
+        """Return the cells whose rules can match, at most eight: each name as it is, or `*`."""
+        cells, domains, actions = self.cells, self.model.domains(dom), self.model.actions(act)
+        keys = product(self.model.objects(obj), actions, domains)
+        return tuple(cell for key in keys if (cell := cells.get(key)) is not None)
+
+    def decide_in(
+        self, matching: tuple[Cell, ...], subjects: Iterable[str], *, authenticated: bool
+    ) -> RoleOutcome | None:
         """Return deny if any deny matches, else allow if any allow matches, else nothing.
 
         `subjects` are the request's own subject and its roles, prefixed; `*` is added here: in an allow it
@@ -118,23 +131,14 @@ class RoleIndex:
         allowed: str | None = None
         denied: str | None = None
         everyone = self.model.everyone
-        for cell in self._cells(dom, obj, act):
-            denied = _lowest(cell.deny, subjects, denied, everyone=everyone)
-            if denied is None:
+        for cell in matching:
+            if cell.deny:
+                denied = _lowest(cell.deny, subjects, denied, everyone=everyone)
+            if denied is None and cell.allow:
                 allowed = _lowest(cell.allow, subjects, allowed, everyone=everyone and authenticated)
         if denied is not None:
             return RoleOutcome(Effect.DENY, denied)
         return RoleOutcome(Effect.ALLOW, allowed) if allowed is not None else None
-
-    def _cells(self, dom: str | None, obj: str, act: str) -> Iterator[Cell]:
-        domains = self.model.domains(dom)
-        cells = self.cells
-        for wanted_obj in self.model.objects(obj):
-            for wanted_act in self.model.actions(act):
-                for wanted_dom in domains:
-                    cell = cells.get((wanted_obj, wanted_act, wanted_dom))
-                    if cell is not None:
-                        yield cell
 
 
 def _side(ids_by_subject: dict[str, list[str]]) -> Map[str, tuple[str, ...]]:
@@ -146,8 +150,6 @@ def _side(ids_by_subject: dict[str, list[str]]) -> Map[str, tuple[str, ...]]:
 def _lowest(
     side: Map[str, tuple[str, ...]], subjects: Iterable[str], best: str | None, *, everyone: bool
 ) -> str | None:
-    if not side:
-        return best
     for subject in subjects:
         ids = side.get(subject)
         if ids is not None and (best is None or ids[0] < best):

@@ -78,13 +78,14 @@ class Snapshot:
         return found
 
     def candidates(self, resource: str, action: str, domain: str | None) -> Candidates:
-        """Return the attribute policies that may match, in the order in which they decide."""
+        """Return the role rules and attribute policies that may match."""
         key = (resource, action, domain)
         known = self._candidates.get(key)
         if known is None:
             if len(self._candidates) >= _MEMO_ENTRIES:
                 self._candidates.clear()
-            known = self._candidates[key] = self.policies.candidates(resource, action, domain)
+            roles = self.roles.matching(domain, resource, action)
+            known = self._candidates[key] = self.policies.candidates(resource, action, domain, roles)
         return known
 
     def routes_of(self, resource: Resource) -> RouteIndex:

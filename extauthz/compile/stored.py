@@ -67,9 +67,11 @@ class StoredReader:
         return self._full_role_rule(document, pointer, problems)
 
     def _is_name(self, value: object) -> bool:
+        if not isinstance(value, str):
+            return False
         if value in self._names:
             return True
-        if not isinstance(value, str) or name_problem(value) is not None:
+        if name_problem(value) is not None:
             return False
         if len(self._names) < _KNOWN_NAMES:
             self._names.add(value)

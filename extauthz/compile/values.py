@@ -54,6 +54,7 @@ _KINDS: Final[dict[type, Kind]] = {
     IPv6Address: Kind.ADDRESS,
 }
 _ORDERED: Final = frozenset({Kind.NUMBER, Kind.TIME})
+_MAPPED_BITS: Final = 96
 _RFC3339: Final = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
@@ -142,8 +143,19 @@ def parse_address(text: str) -> Address | None:
 
 
 def parse_network(text: str) -> Network | None:
-    """Read a network in CIDR notation, or a single address; None when it is not one or has host bits."""
+    """Read a network in CIDR notation, or a single address; None when it is not one or has host bits.
+
+    A network of IPv4-mapped IPv6 addresses is the IPv4 network, as its addresses are IPv4 addresses.
+    """
+    _, slash, prefix = text.partition("/")
+    if "%" in text or (slash and not (prefix.isascii() and prefix.isdigit())):
+        return None
     try:
-        return ip_network(text)
+        network = ip_network(text)
     except ValueError:
         return None
+    if isinstance(network, IPv6Network) and network.prefixlen >= _MAPPED_BITS:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
+    return network

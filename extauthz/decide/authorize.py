@@ -12,11 +12,11 @@ The rules, in the order in which the code states them:
 from collections.abc import Mapping
 from typing import Final
 
-from extauthz.compile.attributes import Question, may_be_shown, parameter_name
+from extauthz.compile.attributes import Question, parameter_name
 from extauthz.compile.policies import Candidates, CompiledPolicy, Matched
 from extauthz.compile.roles import RoleOutcome
 from extauthz.compile.snapshot import Snapshot
-from extauthz.domain.decision import Decision, RuleKind, ShadowOutcome, Target, denied
+from extauthz.domain.decision import Decision, RuleKind, ShadowOutcome, Target
 from extauthz.domain.policy import MIN_PRIORITY
 from extauthz.domain.principal import Principal, PrincipalKind
 from extauthz.domain.reasons import Effect, Reason
@@ -24,7 +24,9 @@ from extauthz.domain.request import RequestFacts
 
 _NO_ATTRIBUTES: Final[Mapping[str, object]] = {}
 _ROLE_PRIORITY: Final = 0
-_LOWEST: Final = MIN_PRIORITY
+
+_Verdict = tuple[Effect, Reason, str | None, RuleKind | None]
+_NOTHING_MATCHED: Final[_Verdict] = (Effect.DENY, Reason.NO_MATCHING_RULE, None, None)
 
 
 def decide(
@@ -42,16 +44,12 @@ def decide(
     seconds and the only clock that conditions see.
     """
     subjects = snapshot.subjects(principal, now)
-    roles = snapshot.roles.decide(
-        subjects.names,
-        authenticated=principal.kind is not PrincipalKind.ANONYMOUS,
-        dom=principal.domain,
-        obj=target.resource,
-        act=target.action,
-    )
     candidates = snapshot.candidates(target.resource, target.action, principal.domain)
+    roles = snapshot.roles.decide_in(
+        candidates.roles, subjects.names, authenticated=principal.kind is not PrincipalKind.ANONYMOUS
+    )
     if not candidates.enforced and not candidates.shadow:
-        return _of_roles(roles), subjects.roles
+        return _decision(_of_roles(roles)), subjects.roles
     question = Question(
         principal=principal, roles=subjects.roles, target=target, request=request, method=method, now=now
     )
@@ -61,30 +59,32 @@ def decide(
 def _of_candidates(candidates: Candidates, question: Question, roles: RoleOutcome | None) -> Decision:
     matches: list[Matched] = []
     for policy in candidates.enforced:
-        decided_above = matches[0].policy.priority if matches else _ROLE_PRIORITY if roles else _LOWEST
+        decided_above = matches[0].policy.priority if matches else _ROLE_PRIORITY if roles else MIN_PRIORITY
         if policy.priority < decided_above:
             break
         matched = policy.outcome(question)
         if matched is not None:
             matches.append(matched)
-    decision = _strongest(matches, roles)
-    return Decision(
-        effect=decision.effect,
-        reason=decision.reason,
-        rule_id=decision.rule_id,
-        rule_kind=decision.rule_kind,
-        shadow=tuple(_shadows(candidates.shadow, question, matches, roles)) if candidates.shadow else (),
-        attributes_used=_used(candidates, question),
-    )
+    shadow = _shadows(candidates.shadow, question, matches, roles) if candidates.shadow else ()
+    return _decision(_strongest(matches, roles), shadow, _used(candidates, question))
 
 
-def _strongest(matches: list[Matched], roles: RoleOutcome | None) -> Decision:
+def _decision(
+    verdict: _Verdict,
+    shadow: tuple[ShadowOutcome, ...] = (),
+    attributes_used: Mapping[str, object] = _NO_ATTRIBUTES,
+) -> Decision:
+    effect, reason, rule_id, kind = verdict
+    return Decision(effect, reason, rule_id, kind, shadow, attributes_used)
+
+
+def _strongest(matches: list[Matched], roles: RoleOutcome | None) -> _Verdict:
     """Decide among what matched; only the highest priority counts."""
-    top = max((matched.policy.priority for matched in matches), default=None)
-    if roles is not None and (top is None or top < _ROLE_PRIORITY):
+    if not matches:
         return _of_roles(roles)
-    if top is None:
-        return denied(Reason.NO_MATCHING_RULE)
+    top = max(matched.policy.priority for matched in matches)
+    if roles is not None and top < _ROLE_PRIORITY:
+        return _of_roles(roles)
     here = [matched for matched in matches if matched.policy.priority == top]
     role = roles if top == _ROLE_PRIORITY else None
     for deny_is_unknown in (False, True):
@@ -95,19 +95,17 @@ def _strongest(matches: list[Matched], roles: RoleOutcome | None) -> Decision:
         ]
         if denies:
             reason = Reason.CONDITION_UNKNOWN if deny_is_unknown else Reason.RULE_MATCHED
-            return Decision(Effect.DENY, reason, min(denies), RuleKind.ATTRIBUTE)
+            return Effect.DENY, reason, min(denies), RuleKind.ATTRIBUTE
         if role is not None and role.effect is Effect.DENY:
             return _of_roles(role)
     # INVARIANT: no deny is left here, and `here` is not empty, so an allow was granted by a named rule.
-    return Decision(
-        Effect.ALLOW, Reason.RULE_MATCHED, min(matched.policy.id for matched in here), RuleKind.ATTRIBUTE
-    )
+    return Effect.ALLOW, Reason.RULE_MATCHED, min(matched.policy.id for matched in here), RuleKind.ATTRIBUTE
 
 
-def _of_roles(roles: RoleOutcome | None) -> Decision:
+def _of_roles(roles: RoleOutcome | None) -> _Verdict:
     if roles is None:
-        return denied(Reason.NO_MATCHING_RULE)
-    return Decision(roles.effect, Reason.RULE_MATCHED, roles.rule_id, RuleKind.ROLE)
+        return _NOTHING_MATCHED
+    return roles.effect, Reason.RULE_MATCHED, roles.rule_id, RuleKind.ROLE
 
 
 def _shadows(
@@ -115,22 +113,25 @@ def _shadows(
     question: Question,
     matches: list[Matched],
     roles: RoleOutcome | None,
-) -> list[ShadowOutcome]:
+) -> tuple[ShadowOutcome, ...]:
     """Return what the decision would be with each shadow policy enforced, one at a time, by id."""
     outcomes: list[ShadowOutcome] = []
     for policy in shadow:
         matched = policy.outcome(question)
         would = _strongest(matches if matched is None else [*matches, matched], roles)
-        outcomes.append(ShadowOutcome(policy.id, would.effect))
+        outcomes.append(ShadowOutcome(policy.id, would[0]))
     outcomes.sort(key=lambda outcome: outcome.rule_id)
-    return outcomes
+    return tuple(outcomes)
 
 
 def _used(candidates: Candidates, question: Question) -> Mapping[str, object]:
     """Name the attributes that conditions read; only resource attributes and the action with their value."""
-    if not candidates.attributes:
-        return _NO_ATTRIBUTES
-    return {name: _shown(name, question) if may_be_shown(name) else None for name in candidates.attributes}
+    if not candidates.shown:
+        return candidates.attributes
+    used: dict[str, object] = {**candidates.attributes}
+    for name in candidates.shown:
+        used[name] = _shown(name, question)
+    return used
 
 
 def _shown(name: str, question: Question) -> object:

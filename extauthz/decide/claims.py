@@ -1,25 +1,15 @@
-"""What a verified token says about its bearer: finding claims, freezing them, and the ones we understand.
+"""What a verified token says about its bearer: freezing claims, and the ones we understand.
 
 Nothing here trusts a claim to have the type that its name suggests.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 from types import MappingProxyType
-from typing import Final, Literal
 
+from extauthz.domain.claims import ABSENT, claim_at
 from extauthz.domain.names import name_problem
 from extauthz.domain.policy import WILDCARD
-
-
-class Absence(Enum):
-    """The type of `ABSENT`; None cannot say it, because JSON's null is a value."""
-
-    ABSENT = "absent"
-
-
-ABSENT: Final = Absence.ABSENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,27 +17,6 @@ class ClaimProblem:
     """Why a claim cannot be used; safe to log, it names the claim and never quotes its value."""
 
     problem: str
-
-
-def claim_at(claims: Mapping[str, object], path: str) -> object | Literal[Absence.ABSENT]:
-    """Return the claim at a path in dot notation, or `ABSENT`.
-
-    At every object the longest member name that begins the rest of the path is taken, so that names which
-    contain dots themselves (`https://example.com/roles`, RFC 7519 4.2) are found, literally and before any
-    nesting. There is no going back: one path means one place in one token.
-    """
-    here, rest = claims, path
-    while rest not in here:
-        cut = rest.rfind(".")
-        while cut >= 0 and rest[:cut] not in here:
-            cut = rest.rfind(".", 0, cut)
-        if cut < 0:
-            return ABSENT
-        inner = here[rest[:cut]]
-        if not isinstance(inner, Mapping):
-            return ABSENT
-        here, rest = inner, rest[cut + 1 :]
-    return here[rest]
 
 
 def freeze_claims(claims: Mapping[str, object]) -> Mapping[str, object]:

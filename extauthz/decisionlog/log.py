@@ -8,7 +8,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from enum import StrEnum
 from itertools import repeat
 from typing import Final
 from uuid import UUID
@@ -18,6 +17,7 @@ import structlog
 from extauthz.decisionlog.destination import Destination, open_destination
 from extauthz.decisionlog.lines import Entry, Lines, Position
 from extauthz.domain.decision import Outcome
+from extauthz.settings import OverflowAction
 
 DEFAULT_CAPACITY: Final = 16_384
 """Decisions waiting to be written; at 5,000 a second, three seconds of a disk that does not answer."""
@@ -26,18 +26,6 @@ _TICK_S: Final = 0.05
 _WAKE_AT: Final = 256
 _SMALLEST_BATCH: Final = 64
 _LARGEST_BATCH: Final = 1024
-
-
-class OnOverflow(StrEnum):
-    """What happens to decisions that the log cannot take (`DECISION_LOG_ON_OVERFLOW`).
-
-    `drop`: they are made all the same and counted; lines that meet a write error are lost and counted.
-    `deny`: the service denies them; lines that meet a write error are kept and tried again, so that
-    their slots run out while the disk is full.
-    """
-
-    DROP = "drop"
-    DENY = "deny"
 
 
 class DecisionLog:
@@ -54,7 +42,7 @@ class DecisionLog:
         worker: int,
         instance: UUID,
         capacity: int = DEFAULT_CAPACITY,
-        on_overflow: OnOverflow = OnOverflow.DROP,
+        on_overflow: OverflowAction = OverflowAction.DROP,
         lock_fd: int | None = None,
         clock: Callable[[], float] = time.time,
         heartbeat_s: float = 1.0,
@@ -181,7 +169,7 @@ class DecisionLog:
                 reached.append(item)
             else:
                 entries.append(item)
-        if self._failing and self.on_overflow is OnOverflow.DROP:
+        if self._failing and self.on_overflow is OverflowAction.DROP:
             # Until a heartbeat gets through again, rendering would be for nothing.
             self._give_back(len(entries))
             self.lost(len(entries))
@@ -197,7 +185,7 @@ class DecisionLog:
         before = self._lines.position
         lines = [line for entry in entries if (line := self._rendered(entry)) is not None]
         written = self._out(lines)
-        if self.on_overflow is OnOverflow.DENY:
+        if self.on_overflow is OverflowAction.DENY:
             self._unwritten = lines[written:]
             self._give_back(len(entries) - len(self._unwritten))
             return
@@ -216,7 +204,7 @@ class DecisionLog:
 
     def _retry(self) -> bool:
         """Write what an error held back; true when nothing is held back any more."""
-        if self.on_overflow is OnOverflow.DROP:
+        if self.on_overflow is OverflowAction.DROP:
             return True
         if not self._announced and not self._announce():
             return False

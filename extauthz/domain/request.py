@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from extauthz.domain.path import CanonicalPath
 from extauthz.domain.reasons import Reason
@@ -16,8 +17,7 @@ class ContextTarget:
     action: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFacts:
+class RequestFacts(NamedTuple):
     """The facts of one check request.
 
     `method` is as received (HEAD stays HEAD), `host` canonical, `query` raw without the question mark

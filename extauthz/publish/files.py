@@ -8,7 +8,7 @@ import asyncio
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -155,7 +155,7 @@ class FilesPublisher:
         self._seen: Signature | None = None
         self._refused: Signature | None = None
 
-    def load_first(self) -> list[FileProblem]:
+    def load_first(self) -> Sequence[object]:
         """Load before serving; the answer is what stands against it."""
         try:
             signature = self._source.signature()
@@ -163,7 +163,12 @@ class FilesPublisher:
             return [FileProblem(str(error.filename or ""), Problem("", error.strerror or str(error)))]
         return self._take(signature)
 
-    async def watch(self) -> None:
+    @property
+    def available(self) -> None:
+        """There is no database to be available."""
+        return
+
+    async def run(self) -> None:
         """Look for changes until cancelled."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)

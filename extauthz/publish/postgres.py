@@ -5,22 +5,26 @@ Whatever cannot be a plain step forward (a gap, a revision that went back, anoth
 merge. What does not compile keeps the last good snapshot of its tenant, raises the alarm and grows old.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
 from extauthz.compile.directory import Directory, TenancyMode
-from extauthz.domain.problem import Problem
-from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.tenant import Compiler, TenantState
 from extauthz.storage import feed
-from extauthz.storage.pool import Connection
 from extauthz.storage.write import CHANNEL
+
+if TYPE_CHECKING:
+    from extauthz.publish.current import CurrentPolicies
+    from extauthz.domain.problem import Problem
+    from collections.abc import Callable, Mapping, Sequence
+    from extauthz.storage.pool import Connection
 
 _FIRST_RETRY_S: Final = 0.1
 _LONGEST_RETRY_S: Final = 5.0
@@ -76,6 +80,10 @@ class PostgresPublisher:
     def available(self) -> bool:
         """Whether the database answered last time."""
         return self._available
+
+    def load_first(self) -> Sequence[object]:
+        """Begin with nothing: policies come once the database answers, until then nothing is allowed."""
+        return ()
 
     def state(self, tenant: str) -> TenantState | None:
         """Return the tenant's published state."""

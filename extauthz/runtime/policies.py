@@ -6,8 +6,11 @@ from extauthz.compile.documents import Reading
 from extauthz.compile.model import ModelRefused, RoleModel, compile_model
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.files import FilesPublisher, PolicyDirectory
-from extauthz.settings import FilesSource, Settings
+from extauthz.publish.postgres import PostgresPublisher
+from extauthz.publish.tenant import Compiler
+from extauthz.settings import FilesSource, PostgresSource, Settings
 from extauthz.shipped import shipped
+from extauthz.storage.pool import DatabaseAddress, SslMode, open_reader
 
 
 class StartRefusedError(Exception):
@@ -32,10 +35,57 @@ def role_model(settings: Settings) -> RoleModel:
     return model
 
 
-def files_publisher(
-    source: FilesSource, settings: Settings, current: CurrentPolicies, *, on_failure: Callable[[], None]
-) -> FilesPublisher:
-    """Build the publisher that reads policies from a directory. Raises StartRefusedError."""
-    reading = Reading(condition_headers=settings.condition_headers)
-    directory = PolicyDirectory(source.directory, reading, role_model(settings))
-    return FilesPublisher(directory, current, on_failure=on_failure)
+def compiler(settings: Settings) -> Compiler:
+    """Return how stored rows become snapshots. Raises StartRefusedError."""
+    return Compiler(Reading(condition_headers=settings.condition_headers), role_model(settings))
+
+
+def database(settings: Settings) -> DatabaseAddress:
+    """Return where the database is. Off loopback TLS is required unless the operator says otherwise."""
+    on_loopback = settings.postgres_host in {"localhost", "::1"} or settings.postgres_host.startswith("127.")
+    sslmode: SslMode = "prefer" if on_loopback else "require"
+    if settings.postgres_sslmode is not None:
+        sslmode = settings.postgres_sslmode.value
+    certificates = settings.postgres_sslrootcert
+    return DatabaseAddress(
+        host=settings.postgres_host,
+        port=settings.postgres_port,
+        user=settings.postgres_user,
+        password=settings.postgres_password or "",
+        database=settings.postgres_db,
+        sslmode=sslmode,
+        sslrootcert=None if certificates is None else str(certificates),
+    )
+
+
+def publisher(
+    settings: Settings, current: CurrentPolicies, *, on_failure: Callable[[], None] = lambda: None
+) -> FilesPublisher | PostgresPublisher:
+    """Build what keeps the current policies up to date. Raises StartRefusedError."""
+    match settings.policy_source:
+        case FilesSource(directory):
+            reading = Reading(condition_headers=settings.condition_headers)
+            source = PolicyDirectory(directory, reading, role_model(settings))
+            return FilesPublisher(source, current, on_failure=on_failure)
+        case PostgresSource():
+            return postgres_publisher(settings, current, compiler(settings), on_failure=on_failure)
+
+
+def postgres_publisher(
+    settings: Settings,
+    current: CurrentPolicies,
+    how: Compiler,
+    *,
+    on_failure: Callable[[], None] = lambda: None,
+) -> PostgresPublisher:
+    """Build the publisher that follows the database."""
+    address = database(settings)
+    return PostgresPublisher(
+        lambda: open_reader(address),
+        current,
+        how,
+        mode=settings.mode,
+        tenants=frozenset(settings.tenants),
+        poll_interval=settings.policy_poll_interval,
+        on_failure=on_failure,
+    )

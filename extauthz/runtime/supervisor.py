@@ -45,7 +45,7 @@ class Supervisor:
         self._workers = [_Worker(index) for index in range(settings.workers)]
         self._stopping = asyncio.Event()
         self._refused: str | None = None
-        # Lines of several workers to one pipe must not interleave; a lock in memory, since nothing is written.
+        # Lines of several workers to one pipe must not interleave; the lock is in memory, on no disk.
         self._lock_fd = os.memfd_create("decision-log-lock")
 
     def stop(self) -> None:

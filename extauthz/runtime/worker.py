@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import random
 import signal
 import socket
 import time
@@ -20,20 +21,24 @@ from extauthz.decide.identity import TokenPolicy
 from extauthz.decide.judge import CheckPolicy
 from extauthz.decide.keyring import IssuerConfig
 from extauthz.decisionlog.log import DecisionLog
+from extauthz.domain.reasons import Effect
 from extauthz.keys.cache import JwksCache
 from extauthz.keys.fetcher import KeyFetcher
 from extauthz.keys.schedule import Schedule
 from extauthz.keys.source import IssuerSource
 from extauthz.publish.current import CurrentPolicies
-from extauthz.publish.files import FilesPublisher
-from extauthz.runtime.policies import StartRefusedError, files_publisher
+from extauthz.publish.source import Publisher
+from extauthz.runtime.policies import StartRefusedError, publisher
 from extauthz.runtime.reports import REPORT_EVERY_S, Report
-from extauthz.settings import FilesSource, Settings, StaleAction
+from extauthz.settings import Settings, StaleAction
 from extauthz.telemetry.counts import Counts, FetchOutcome
 
 DRAIN_S: Final = 8.0
 _LOG_CLOSE_S: Final = 1.5
 _FIRST_KEYS_S: Final = 5.0
+_NOBODY: Final = "\0nobody"
+"""No name holds a NUL, so no rule but a `*` can mean it."""
+_PROBED_TENANTS: Final = 16
 
 _log = structlog.get_logger("extauthz.worker")
 
@@ -79,29 +84,33 @@ class _Parts:
     """Everything that a worker is made of, built before anything starts."""
 
     current: CurrentPolicies
-    publisher: FilesPublisher
+    publisher: Publisher
     cache: JwksCache
     fetcher: KeyFetcher
     decision_log: DecisionLog
     counts: Counts
     service: CheckService
     server: GrpcioServer
+    keys_fetched: asyncio.Event
 
 
 def _build(settings: Settings, index: int, lock_fd: int | None) -> _Parts:
     instance = uuid.uuid4()
     counts = Counts(str(instance))
     current = CurrentPolicies()
-    assert isinstance(settings.policy_source, FilesSource)
-    publisher = files_publisher(
-        settings.policy_source, settings, current, on_failure=counts.policy_refresh_failed
-    )
+    source = publisher(settings, current, on_failure=counts.policy_refresh_failed)
+    keys_fetched = asyncio.Event()
+
+    def fetched(outcome: str) -> None:
+        counts.jwks_fetched(FetchOutcome(outcome))
+        keys_fetched.set()
+
     ca_file = None if settings.oidc_ca_file is None else str(settings.oidc_ca_file)
     fetcher = KeyFetcher(allow_hosts=settings.jwks_allow_hosts, ca_file=ca_file)
     cache = JwksCache(
         fetcher,
         schedule=Schedule(max_staleness=settings.jwks_max_staleness),
-        on_fetch=lambda outcome: counts.jwks_fetched(FetchOutcome(outcome)),
+        on_fetch=fetched,
     )
     cache.configure(issuer_sources(settings))
     decision_log = DecisionLog(
@@ -118,11 +127,12 @@ def _build(settings: Settings, index: int, lock_fd: int | None) -> _Parts:
         policy=check_policy(settings),
         log=decision_log,
         counts=counts,
-        random_bytes=os.urandom,
+        # Unique, not secret: seeded once, for a system call each would cost more than deciding.
+        random_bytes=random.Random(os.urandom(32)).randbytes,  # noqa: S311
         condition_headers=settings.condition_headers,
     )
     server = GrpcioServer(service.answer, [_address(settings, index)])
-    return _Parts(current, publisher, cache, fetcher, decision_log, counts, service, server)
+    return _Parts(current, source, cache, fetcher, decision_log, counts, service, server, keys_fetched)
 
 
 def _address(settings: Settings, index: int) -> str:
@@ -163,14 +173,14 @@ async def run_worker(settings: Settings, index: int, *, report_fd: int, lock_fd:
 
 async def _serve(parts: _Parts, settings: Settings, channel: socket.socket, stop: asyncio.Event) -> None:
     reader, writer = await asyncio.open_connection(sock=channel)
-    readiness = Readiness(parts.current, parts.cache, settings)
+    readiness = WorkerReadiness(parts, settings)
     async with asyncio.TaskGroup() as background:
         tasks = [
             background.create_task(parts.cache.run()),
-            background.create_task(parts.publisher.watch()),
+            background.create_task(parts.publisher.run()),
             background.create_task(_leash(reader, stop)),
         ]
-        await _first_keys(readiness, stop)
+        await _first_keys(parts, stop)
         try:
             await asyncio.to_thread(parts.server.start)
         except OSError as error:
@@ -191,11 +201,14 @@ async def _serve(parts: _Parts, settings: Settings, channel: socket.socket, stop
     writer.close()
 
 
-async def _first_keys(readiness: "Readiness", stop: asyncio.Event) -> None:
+async def _first_keys(parts: _Parts, stop: asyncio.Event) -> None:
     """Give the identity provider a moment before the listener opens; without keys it opens all the same."""
-    deadline = time.monotonic() + _FIRST_KEYS_S
-    while not readiness.keys_usable() and time.monotonic() < deadline and not stop.is_set():
-        await asyncio.sleep(0.02)
+    if not parts.cache.current().issuers:
+        return
+    waiting = [asyncio.create_task(event.wait()) for event in (parts.keys_fetched, stop)]
+    await asyncio.wait(waiting, timeout=_FIRST_KEYS_S, return_when=asyncio.FIRST_COMPLETED)
+    for each in waiting:
+        each.cancel()
 
 
 async def _leash(reader: asyncio.StreamReader, stop: asyncio.Event) -> None:
@@ -206,7 +219,7 @@ async def _leash(reader: asyncio.StreamReader, stop: asyncio.Event) -> None:
 
 
 async def _report(
-    parts: _Parts, readiness: "Readiness", writer: asyncio.StreamWriter, stop: asyncio.Event
+    parts: _Parts, readiness: "WorkerReadiness", writer: asyncio.StreamWriter, stop: asyncio.Event
 ) -> None:
     was_ready = False
     while not stop.is_set():
@@ -220,7 +233,7 @@ async def _report(
         await asyncio.sleep(REPORT_EVERY_S if report.ready else 0.05)
 
 
-def _now(parts: _Parts, readiness: "Readiness", *, draining: bool) -> Report:
+def _now(parts: _Parts, readiness: "WorkerReadiness", *, draining: bool) -> Report:
     checks = readiness.checks()
     ages = [age for age in parts.cache.ages().values() if age is not None]
     directory = parts.current.current()
@@ -235,12 +248,14 @@ def _now(parts: _Parts, readiness: "Readiness", *, draining: bool) -> Report:
     return Report(readiness.gate(checks) and not draining, checks, counts)
 
 
-class Readiness:
+class WorkerReadiness:
     """Whether a worker should be sent requests; `checks` by the names of the health endpoint."""
 
-    def __init__(self, current: CurrentPolicies, cache: JwksCache, settings: Settings) -> None:
-        self._current = current
-        self._cache = cache
+    def __init__(self, parts: _Parts, settings: Settings) -> None:
+        """Look at these parts; keys have not been had yet."""
+        self._current = parts.current
+        self._cache = parts.cache
+        self._publisher = parts.publisher
         self._settings = settings
         self._had_keys = False
 
@@ -251,8 +266,9 @@ class Readiness:
 
     def checks(self) -> dict[str, bool]:
         """Return each check's outcome; one that does not apply is left out."""
-        directory = self._current.current()
-        checks = {"casbin": directory is not None, "policies": self._fresh()}
+        checks = {"casbin": self._decides(), "policies": self._fresh()}
+        if self._publisher.available is not None:
+            checks["database"] = self._publisher.available
         if self._settings.mode is TenancyMode.SELFHOST and self._settings.oidc_enabled:
             checks["jwks"] = self.keys_usable()
         return checks
@@ -262,9 +278,22 @@ class Readiness:
         self._had_keys = self._had_keys or checks.get("jwks", True)
         return checks["casbin"] and checks["policies"] and self._had_keys
 
+    def _decides(self) -> bool:
+        """Let the role rules decide a request that nobody can send: it may come to anything but an allow."""
+        directory = self._current.current()
+        if directory is None:
+            return False
+        outcomes = (
+            snapshot.roles.decide((_NOBODY,), authenticated=False, dom=_NOBODY, obj=_NOBODY, act=_NOBODY)
+            for snapshot in list(directory.snapshots.values())[:_PROBED_TENANTS]
+        )
+        return all(outcome is None or outcome.effect is Effect.DENY for outcome in outcomes)
+
     def _fresh(self) -> bool:
         directory = self._current.current()
         if directory is None:
+            return False
+        if self._settings.mode is TenancyMode.SELFHOST and DEFAULT_TENANT not in directory.snapshots:
             return False
         if self._settings.policy_stale_action is StaleAction.SERVE:
             return True

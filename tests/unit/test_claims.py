@@ -7,16 +7,9 @@ from types import MappingProxyType
 
 import pytest
 
-from extauthz.decide.claims import (
-    ABSENT,
-    ClaimProblem,
-    admin_domains,
-    claim_at,
-    freeze_claims,
-    token_domain,
-    token_roles,
-)
-from extauthz.decide.strict_json import MAX_DEPTH, read_object
+from extauthz.decide.claims import ClaimProblem, admin_domains, freeze_claims, token_domain, token_roles
+from extauthz.domain.claims import ABSENT, claim_at
+from extauthz.domain.strict_json import MAX_DEPTH, read_object
 
 NESTED = {
     "dom": "top",

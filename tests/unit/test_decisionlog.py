@@ -16,12 +16,13 @@ from types import MappingProxyType
 
 import pytest
 
-from extauthz.decisionlog.log import DecisionLog, OnOverflow
+from extauthz.decisionlog.log import DecisionLog
 from extauthz.decisionlog.verify import verify
 from extauthz.domain.decision import Decision, Outcome, RuleKind, denied
 from extauthz.domain.ids import uuid7
 from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.request import Malformed
+from extauthz.settings import OverflowAction
 
 ROOT = Path(__file__).parents[2]
 INSTANCE = uuid.UUID("019ab1a8-7afb-7cd9-9139-63808e15452c")
@@ -264,7 +265,7 @@ def test_a_full_device_loses_decisions_and_nothing_else() -> None:
 
 
 def test_with_deny_a_full_device_keeps_decisions_until_there_are_no_slots() -> None:
-    log = DecisionLog("/dev/full", worker=0, instance=INSTANCE, capacity=5, on_overflow=OnOverflow.DENY)
+    log = DecisionLog("/dev/full", worker=0, instance=INSTANCE, capacity=5, on_overflow=OverflowAction.DENY)
     log.start()
     assert [put(log, outcome(number)) for number in range(6)] == [True] * 5 + [False]
     assert not log.flush(0.2)
@@ -343,9 +344,9 @@ def test_workers_sharing_a_pipe_never_interleave_long_lines(tmp_path: Path) -> N
     assert [one.stopped for one in report.instances] == [True] * 3
 
 
-@pytest.mark.parametrize("on_overflow", OnOverflow)
+@pytest.mark.parametrize("on_overflow", OverflowAction)
 def test_a_disk_that_fills_up_and_recovers_leaves_whole_lines_and_an_honest_count(
-    tmp_path: Path, on_overflow: OnOverflow
+    tmp_path: Path, on_overflow: OverflowAction
 ) -> None:
     path = tmp_path / "log"
     script = """
@@ -353,7 +354,7 @@ def test_a_disk_that_fills_up_and_recovers_leaves_whole_lines_and_an_honest_coun
         path, on_overflow = sys.argv[1:]
         hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
         resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
-        with running(path, on_overflow=OnOverflow(on_overflow), heartbeat_s=0.01) as log:
+        with running(path, on_overflow=OverflowAction(on_overflow), heartbeat_s=0.01) as log:
             for number in range(20):
                 assert put(log, outcome(number))
             log.flush(10 if on_overflow == "drop" else 0.2)
@@ -367,7 +368,7 @@ def test_a_disk_that_fills_up_and_recovers_leaves_whole_lines_and_an_honest_coun
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     lost = int(out.splitlines()[-1])
-    assert (lost == 0) == (on_overflow is OnOverflow.DENY)
+    assert (lost == 0) == (on_overflow is OverflowAction.DENY)
     with path.open("rb") as file:
         report = verify(file)
     assert report.ok, report

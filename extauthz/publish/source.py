@@ -1,0 +1,18 @@
+"""What the two sources of policies, files and PostgreSQL, have in common."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class Publisher(Protocol):
+    """Feeds `CurrentPolicies` for as long as it runs."""
+
+    @property
+    def available(self) -> bool | None:
+        """Whether the database behind it answered last time; None where there is none."""
+
+    def load_first(self) -> Sequence[object]:
+        """Load what can be had before serving; the answer is what stands against starting."""
+
+    async def run(self) -> None:
+        """Keep the current policies up to date until cancelled."""
