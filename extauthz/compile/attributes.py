@@ -1,6 +1,6 @@
 """The attributes that conditions name: where each comes from, and what its absence means (POLICY.md)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -57,12 +57,6 @@ class Question:
 
 
 Resolver = Callable[[Question], object]
-
-
-def _claim(claims: Mapping[str, object], path: str) -> object:
-    """Return the claim at a path in dot notation; JSON's null is as good as no claim."""
-    value = claim_at(claims, path)
-    return UNKNOWN if value is Absence.ABSENT or value is None else value
 
 
 def _absent_is_unknown(value: object) -> object:
@@ -134,7 +128,7 @@ def resolver(name: str, effect: Effect) -> Resolver:
     if name in _FIXED:
         return _FIXED[name]
     if name.startswith("user."):
-        return _claim_resolver(tuple(name.removeprefix("user.").split(".")))
+        return _claim_resolver(name.removeprefix("user."))
     if name.startswith("resource."):
         return _parameter_resolver(name, effect)
     if name.startswith("request.query."):
@@ -142,14 +136,11 @@ def resolver(name: str, effect: Effect) -> Resolver:
     return _header_resolver(name.removeprefix("request.headers."))
 
 
-def _claim_resolver(parts: tuple[str, ...]) -> Resolver:
-    if len(parts) > 1:
-        return lambda q: _absent_is_unknown(claim_at(q.principal.claims, parts))
-    claim = parts[0]
-
+def _claim_resolver(path: str) -> Resolver:
     def read(question: Question) -> object:
-        value = question.principal.claims.get(claim)
-        return UNKNOWN if value is None else value
+        value = claim_at(question.principal.claims, path)
+        # JSON's null is as good as no claim.
+        return UNKNOWN if value is Absence.ABSENT or value is None else value
 
     return read
 

@@ -7,7 +7,7 @@ from typing import Final
 from immutables import Map
 
 from extauthz.compile.attributes import Question, may_be_shown
-from extauthz.compile.conditions import Evaluate, compile_condition
+from extauthz.compile.comparisons import Evaluate, compile_condition
 from extauthz.compile.roles import Cell
 from extauthz.domain.policy import (
     WILDCARD,

@@ -1,8 +1,8 @@
 """The text of a policy file, YAML or JSON, becomes a plain document; nothing in it is executed or coerced.
 
 YAML is read as its JSON-like core: no aliases (a small text cannot expand), no tags (a `!!float nan` is no
-number), no duplicate keys, no dates or base-60 numbers, `true` and `false` the only booleans, fractions as exact
-decimals.
+number), no duplicate keys, no dates or base-60 numbers, `true` and `false` the only booleans, fractions as
+exact decimals.
 """
 
 import re
@@ -105,8 +105,9 @@ def _read_yaml(text: str, *, aliases: bool) -> list[object] | Problem:
         line = event.start_mark.line + 1 if event.start_mark is not None else 0
         if isinstance(event, yaml.AliasEvent) and not aliases:
             return Problem("", f"line {line}: aliases are not part of policies")
-        if getattr(event, "tag", None) is not None:
-            return Problem("", f"line {line}: tags are not part of policies, found {event.tag!r}")
+        tag = getattr(event, "tag", None)
+        if tag is not None:
+            return Problem("", f"line {line}: tags are not part of policies, found {tag!r}")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:

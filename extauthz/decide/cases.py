@@ -5,7 +5,8 @@ A case runs through the same `judge` as a request from a proxy; only the credent
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from enum import StrEnum
+from typing import Final, TypeVar
 
 from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode, TenantBinding, UnmappedPolicy
 from extauthz.compile.documents import Reading, parse_policy_set
@@ -26,6 +27,7 @@ from extauthz.domain.reasons import Reason
 from extauthz.domain.request import ContextTarget, Malformed, RequestFacts
 
 Document = Mapping[str, object]
+_Word = TypeVar("_Word", bound=StrEnum)
 
 DEFAULT_NOW: Final = "2026-01-05T10:00:00Z"
 DEFAULT_HOST: Final = "app.example"
@@ -61,7 +63,7 @@ def run_case_text(text: bytes, model: RoleModel) -> Iterator[CaseResult]:
 
 def _run_section(section: Document, where: str, model: RoleModel) -> Iterator[CaseResult]:
     settings = _object(section.get("settings", {}), f"{where}, settings")
-    saas = settings.get("mode", "selfhost") == "saas"
+    saas = _choice(settings, "mode", TenancyMode, TenancyMode.SELFHOST) is TenancyMode.SAAS
     policies = _object(section.get("policies", {}), f"{where}, policies")
     documents = policies if saas else {DEFAULT_TENANT: policies}
     reading = Reading(condition_headers=frozenset(_texts(settings.get("condition_headers", []), where)))
@@ -129,8 +131,8 @@ class _Runner:
         self._directory = directory
         self._policy = CheckPolicy(
             token=TokenPolicy(oidc_enabled=settings.get("oidc_enabled", True) is True),
-            unmapped=UnmappedPolicy(str(settings.get("unmapped", "deny"))),
-            binding=TenantBinding(str(settings.get("tenant_binding", "host"))),
+            unmapped=_choice(settings, "unmapped", UnmappedPolicy, UnmappedPolicy.DENY),
+            binding=_choice(settings, "tenant_binding", TenantBinding, TenantBinding.HOST),
             max_staleness=None,
         )
 
@@ -174,7 +176,11 @@ class _Runner:
             reason = who.reason if isinstance(who, Rejected) else Reason.TOKEN_MISSING
             return _answer(denied(reason), None)
         tenant = who.tenant or DEFAULT_TENANT
-        snapshot = self._directory.snapshots[tenant]
+        snapshot = self._directory.snapshots.get(tenant)
+        if snapshot is None:
+            return _answer(denied(Reason.UNMAPPED_ROUTE), None)
+        if tenant in self._directory.suspended:
+            return _answer(denied(Reason.TENANT_SUSPENDED), None)
         name, action = _text(asked, "resource", where), _text(asked, "action", where)
         resource = snapshot.resources_by_name.get(name)
         target = Target(
@@ -198,7 +204,7 @@ class _Runner:
         if "workload" in described:
             workload = _text(described, "workload", where)
             return Principal(PrincipalKind.WORKLOAD, workload, None, None, (), Authentication.MTLS)
-        kind = PrincipalKind(str(described.get("kind", "user")))
+        kind = _choice(described, "kind", PrincipalKind, PrincipalKind.USER)
         if kind is PrincipalKind.USER and not self._policy.token.oidc_enabled:
             return None
         roles = _texts(described.get("roles", []), where)
@@ -208,7 +214,7 @@ class _Runner:
             id=_text(described, "id", where),
             tenant=str(described.get("tenant", DEFAULT_TENANT)),
             domain=None if domain is None else str(domain),
-            roles=tuple(sorted(set(roles) - self._excluded())),
+            roles=tuple(sorted(set(roles))),
             authentication=Authentication.JWT if kind is PrincipalKind.USER else Authentication.API_KEY,
             claims=freeze_claims(dict(_object(described.get("claims", {}), where))),
         )
@@ -245,7 +251,8 @@ def _request(asked: Document, where: str) -> RequestFacts | Malformed:
     if isinstance(host, HostRejected):
         return Malformed(Reason.REQUEST_MALFORMED, host.reason)
     headers = {
-        name.lower(): value for name, value in _object(asked.get("headers", {}), f"{where}, headers").items()
+        name.lower(): value[0] if isinstance(value, list) and len(value) == 1 else value
+        for name, value in _object(asked.get("headers", {}), f"{where}, headers").items()
     }
     context = _object(asked.get("context_extensions", {}), f"{where}, context_extensions")
     source = _object(asked.get("source", {}), f"{where}, source")
@@ -296,6 +303,14 @@ def _list(value: object, where: str) -> list[object]:
 
 def _texts(value: object, where: str) -> list[str]:
     return [str(entry) for entry in _list(value, where)]
+
+
+def _choice(document: Document, member: str, words: type[_Word], default: _Word) -> _Word:
+    value = document.get(member, default.value)
+    for word in words:
+        if word.value == value:
+            return word
+    raise CaseFormatError(f"{member}: {value!r} is not one of {', '.join(words)}")
 
 
 def _optional(document: Document, member: str) -> str | None:

@@ -14,7 +14,6 @@ class Absence(Enum):
 ABSENT: Final = Absence.ABSENT
 
 
-
 def claim_at(claims: Mapping[str, object], path: str) -> object | Literal[Absence.ABSENT]:
     """Return the claim at a path in dot notation, or `ABSENT`.
 
