@@ -45,6 +45,18 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("sidecar", help="answer Envoy's checks").set_defaults(run=_sidecar)
 
+    for name, meaning in (
+        ("serve", "the admin REST API and the sidecar's workers together"),
+        ("control-plane", "the admin REST API alone"),
+    ):
+        plane = commands.add_parser(name, help=meaning)
+        plane.set_defaults(run=_control_plane, with_workers=name == "serve")
+
+    migrate = commands.add_parser("migrate", help="bring the database schema up to date")
+    migrate.add_argument("--status", action="store_true", help="only say what is applied and what is pending")
+    migrate.add_argument("--new-epoch", action="store_true", help="after a restore: every sidecar reloads")
+    migrate.set_defaults(run=_migrate)
+
     worker = commands.add_parser("worker", help=argparse.SUPPRESS)
     worker.add_argument("index", type=int)
     worker.add_argument("report_fd", type=int)
@@ -96,6 +108,18 @@ def _sidecar(_: argparse.Namespace) -> int:
     from extauthz.runtime.processes import sidecar
 
     return sidecar(os.environ)
+
+
+def _control_plane(parsed: argparse.Namespace) -> int:
+    from extauthz.runtime.processes import control_plane
+
+    return control_plane(os.environ, with_workers=parsed.with_workers)
+
+
+def _migrate(parsed: argparse.Namespace) -> int:
+    from extauthz.runtime.processes import migrate
+
+    return migrate(os.environ, only_status=parsed.status, with_new_epoch=parsed.new_epoch)
 
 
 def _worker(parsed: argparse.Namespace) -> int:

@@ -328,14 +328,17 @@ class Settings:
     log_format: LogFormat = _variable("LOG_FORMAT", _one_of(LogFormat), "json", "application logs on stderr")
 
     @classmethod
-    def load(cls, environ: Mapping[str, str]) -> "Self | list[str]":
-        """Read every variable; the answer is every problem, one sentence each."""
+    def load(cls, environ: Mapping[str, str], *, serving: bool = True) -> "Self | list[str]":
+        """Read every variable; the answer is every problem, one sentence each.
+
+        A command that does not serve (`migrate`) needs no identity provider.
+        """
         problems: list[str] = []
         values = {name: _value(variable, environ, problems) for name, variable in variables().items()}
         if problems:
             return problems
         settings = cls(**values)
-        return _contradictions(settings, environ) or settings
+        return _contradictions(settings, environ, serving=serving) or settings
 
 
 def variables() -> dict[str, Variable]:
@@ -368,11 +371,11 @@ def _value(variable: Variable, environ: Mapping[str, str], problems: list[str]) 
         return None
 
 
-def _contradictions(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+def _contradictions(settings: Settings, environ: Mapping[str, str], *, serving: bool) -> list[str]:
     """Name what is missing or does not go together, with what to add."""
     problems: list[str] = []
     selfhost = settings.mode is TenancyMode.SELFHOST
-    if settings.oidc_enabled and selfhost:
+    if serving and settings.oidc_enabled and selfhost:
         if settings.auth_server_url is None:
             problems.append(
                 "AUTH_SERVER_URL is not set; add the issuer of your tokens, or OIDC_ENABLED=false"

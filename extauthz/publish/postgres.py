@@ -21,9 +21,10 @@ from extauthz.storage import feed
 from extauthz.storage.write import CHANNEL
 
 if TYPE_CHECKING:
-    from extauthz.publish.current import CurrentPolicies
-    from extauthz.domain.problem import Problem
     from collections.abc import Callable, Mapping, Sequence
+
+    from extauthz.domain.problem import Problem
+    from extauthz.publish.current import CurrentPolicies
     from extauthz.storage.pool import Connection
 
 _FIRST_RETRY_S: Final = 0.1

@@ -18,8 +18,9 @@ from extauthz.storage.outcome import DatabaseUnavailable, refusal_of
 from extauthz.storage.pool import connect
 
 if TYPE_CHECKING:
-    from extauthz.settings import Settings
     from collections.abc import Awaitable, Callable
+
+    from extauthz.settings import Settings
     from extauthz.storage.pool import Connection
 
 _T = TypeVar("_T")

@@ -22,6 +22,26 @@ def sidecar(environ: Mapping[str, str]) -> int:
     return _run(run_sidecar(settings))
 
 
+def control_plane(environ: Mapping[str, str], *, with_workers: bool) -> int:
+    """Run `extauthz control-plane`, or `extauthz serve` with the sidecar's workers."""
+    settings = _settings(environ)
+    if settings is None:
+        return BAD_SETTINGS
+    from extauthz.runtime.control_plane import run_control_plane
+
+    return _run(run_control_plane(settings, with_workers=with_workers))
+
+
+def migrate(environ: Mapping[str, str], *, only_status: bool, with_new_epoch: bool) -> int:
+    """Run `extauthz migrate`."""
+    settings = _settings(environ, serving=False)
+    if settings is None:
+        return BAD_SETTINGS
+    from extauthz.runtime.migrations import run_migrate
+
+    return _run(run_migrate(settings, only_status=only_status, with_new_epoch=with_new_epoch))
+
+
 def worker(environ: Mapping[str, str], index: int, *, report_fd: int, lock_fd: int) -> int:
     """Run one worker under its supervisor."""
     settings = _settings(environ)
@@ -32,8 +52,8 @@ def worker(environ: Mapping[str, str], index: int, *, report_fd: int, lock_fd: i
     return _run(run_worker(settings, index, report_fd=report_fd, lock_fd=lock_fd))
 
 
-def _settings(environ: Mapping[str, str]) -> Settings | None:
-    settings = Settings.load(environ)
+def _settings(environ: Mapping[str, str], *, serving: bool = True) -> Settings | None:
+    settings = Settings.load(environ, serving=serving)
     if isinstance(settings, Settings):
         logs.configure(settings.log_level, settings.log_format)
         return settings

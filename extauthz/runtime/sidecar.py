@@ -14,7 +14,7 @@ async def run_sidecar(settings: Settings) -> None:
     Raises:
         StartRefusedError: something the operator has to mend stands against starting.
     """
-    supervisor = Supervisor(settings)
+    supervisor = Supervisor(settings, workers=settings.workers)
     try:
         listener = listen(settings.host, settings.sidecar_port)
     except ListenError as error:

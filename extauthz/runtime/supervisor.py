@@ -15,6 +15,7 @@ from extauthz.admin.health import Readiness
 from extauthz.runtime.policies import StartRefusedError
 from extauthz.runtime.reports import MAX_REPORT_BYTES, Report
 from extauthz.settings import Settings
+from extauthz.telemetry.counts import Snapshot
 from extauthz.telemetry.exposition import render
 from extauthz.telemetry.fleet import Fleet
 
@@ -36,17 +37,17 @@ class _Worker:
 
 
 class Supervisor:
-    """Runs `WORKERS` worker processes until told to stop."""
+    """Runs worker processes until told to stop."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Plan the workers; nothing is started."""
+    def __init__(self, settings: Settings, *, workers: int) -> None:
+        """Plan the workers, none for a control plane by itself; nothing is started."""
         self._settings = settings
         self._fleet = Fleet()
-        self._workers = [_Worker(index) for index in range(settings.workers)]
+        self._workers = [_Worker(index) for index in range(workers)]
         self._stopping = asyncio.Event()
         self._refused: str | None = None
         # Lines of several workers to one pipe must not interleave; the lock is in memory, on no disk.
-        self._lock_fd = os.memfd_create("decision-log-lock")
+        self.lock_fd = os.memfd_create("decision-log-lock")
 
     def stop(self) -> None:
         """Begin to drain; safe in a signal handler."""
@@ -76,9 +77,18 @@ class Supervisor:
         )
         return Readiness(ready=ready, checks=checks)
 
+    @property
+    def has_workers(self) -> bool:
+        """Whether there are any workers to answer for."""
+        return bool(self._workers)
+
+    def counts(self) -> Snapshot:
+        """Return the counts of all workers, dead ones included."""
+        return self._fleet.merged()
+
     def metrics(self) -> bytes:
-        """Return the counts of all workers, dead ones included, as Prometheus text."""
-        return render(self._fleet.merged())
+        """Return the same as Prometheus text."""
+        return render(self.counts())
 
     async def run(self) -> None:
         """Keep every worker running until `stop`, then let them drain.
@@ -89,7 +99,8 @@ class Supervisor:
         async with asyncio.TaskGroup() as keepers:
             for worker in self._workers:
                 keepers.create_task(self._keep(worker))
-        os.close(self._lock_fd)
+            await self._stopping.wait()
+        os.close(self.lock_fd)
         if self._refused is not None:
             raise StartRefusedError(self._refused)
 
@@ -119,10 +130,10 @@ class Supervisor:
                 "worker",
                 str(worker.index),
                 str(theirs.fileno()),
-                str(self._lock_fd),
+                str(self.lock_fd),
             ]
             worker.process = await asyncio.create_subprocess_exec(
-                sys.executable, *command, pass_fds=(theirs.fileno(), self._lock_fd), start_new_session=True
+                sys.executable, *command, pass_fds=(theirs.fileno(), self.lock_fd)
             )
         process = worker.process
         stopper = asyncio.create_task(self._stop_with_us(process))

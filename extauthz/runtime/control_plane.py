@@ -1,0 +1,181 @@
+"""`extauthz control-plane` and `extauthz serve`: the admin REST API, alone or with the sidecar's workers."""
+
+import asyncio
+import os
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Final
+
+from extauthz.admin.app import build_app
+from extauthz.admin.health import ListenError, Readiness, health_app, listen, serve
+from extauthz.admin.services import AdminServices
+from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
+from extauthz.decide.verified_tokens import VerifiedTokens
+from extauthz.decisionlog.log import DecisionLog
+from extauthz.domain.ids import RANDOM_BYTES, uuid7
+from extauthz.keys.cache import JwksCache
+from extauthz.keys.fetcher import KeyFetcher
+from extauthz.keys.schedule import Schedule
+from extauthz.publish.current import CurrentPolicies
+from extauthz.publish.gate import PolicyGate
+from extauthz.publish.postgres import PostgresPublisher
+from extauthz.runtime.migrations import apply_migrations, require_current_schema
+from extauthz.runtime.policies import StartRefusedError, compiler, database, postgres_publisher
+from extauthz.runtime.supervisor import Supervisor, stop_on_signals
+from extauthz.runtime.worker import check_policy, issuer_sources
+from extauthz.settings import PostgresSource, Settings
+from extauthz.storage.outcome import Refusal
+from extauthz.storage.pool import open_pool
+from extauthz.storage.tenants import ensure_tenant
+from extauthz.telemetry.counts import Counts, FetchOutcome
+from extauthz.telemetry.exposition import render
+from extauthz.telemetry.fleet import merge
+
+POOL_SIZE: Final = 16
+_LOG_CLOSE_S: Final = 1.5
+
+
+def new_ids(clock: Callable[[], float] = time.time) -> Callable[[], str]:
+    """Return a maker of UUIDv7 texts that never goes back within this process."""
+    last = 0
+
+    def new_id() -> str:
+        nonlocal last
+        # Ids order lists and audit: two of one millisecond must not come out of order.
+        last = max(int(clock() * 1000), last + 1)
+        return uuid7(last, os.urandom(RANDOM_BYTES))
+
+    return new_id
+
+
+async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
+    """Run until SIGTERM or SIGINT, then drain.
+
+    Raises:
+        StartRefusedError: something the operator has to mend stands against starting.
+    """
+    if not isinstance(settings.policy_source, PostgresSource):
+        raise StartRefusedError(
+            "the control plane keeps policies in PostgreSQL; "
+            "with POLICY_SOURCE=files:DIR run 'extauthz sidecar'"
+        )
+    try:
+        listener = listen(settings.host, settings.port)
+        sidecar_listener = listen(settings.host, settings.sidecar_port) if with_workers else None
+    except ListenError as error:
+        raise StartRefusedError(str(error)) from error
+    if settings.migrate_on_start:
+        await apply_migrations(settings)
+    else:
+        await require_current_schema(settings)
+    supervisor = Supervisor(settings, workers=settings.workers if with_workers else 0)
+    stop_on_signals(supervisor)
+    async with AsyncExitStack() as owned:
+        plane = await _build(settings, supervisor, owned)
+        async with asyncio.TaskGroup() as background:
+            tasks = [
+                background.create_task(work)
+                for work in (
+                    plane.publisher.run(),
+                    plane.cache.run(),
+                    serve(build_app(plane.services), listener),
+                )
+            ]
+            if sidecar_listener is not None:
+                health = health_app(supervisor.readiness, plane.services.metrics)
+                tasks.append(background.create_task(serve(health, sidecar_listener)))
+            try:
+                await supervisor.run()
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+
+@dataclass(slots=True)
+class _Plane:
+    """The parts behind the REST API of one process."""
+
+    services: AdminServices
+    publisher: PostgresPublisher
+    cache: JwksCache
+
+
+async def _build(settings: Settings, supervisor: Supervisor, owned: AsyncExitStack) -> _Plane:
+    """Build the parts; `owned` closes them in the end. Raises StartRefusedError."""
+    instance = uuid.uuid4()
+    counts = Counts(str(instance))
+    current = CurrentPolicies()
+    how = compiler(settings)
+    publisher = postgres_publisher(settings, current, how, on_failure=counts.policy_refresh_failed)
+    ca_file = None if settings.oidc_ca_file is None else str(settings.oidc_ca_file)
+    fetcher = await owned.enter_async_context(
+        KeyFetcher(allow_hosts=settings.jwks_allow_hosts, ca_file=ca_file)
+    )
+    cache = JwksCache(
+        fetcher,
+        schedule=Schedule(max_staleness=settings.jwks_max_staleness),
+        on_fetch=lambda outcome: counts.jwks_fetched(FetchOutcome(outcome)),
+    )
+    cache.configure(issuer_sources(settings))
+    pool = await owned.enter_async_context(open_pool(database(settings), max_size=POOL_SIZE))
+    if settings.mode is TenancyMode.SELFHOST:
+        created = await ensure_tenant(pool, DEFAULT_TENANT, DEFAULT_TENANT)
+        if isinstance(created, Refusal):
+            raise StartRefusedError(f"the tenant {DEFAULT_TENANT!r} cannot be created: {created}")
+    decision_log = _decision_log(settings, supervisor, instance, counts, owned)
+    policy = check_policy(settings)
+
+    def metrics() -> bytes:
+        return render(merge([supervisor.counts(), counts.snapshot()]))
+
+    def readiness() -> Readiness:
+        checks = {"database": publisher.available, "policies": current.current() is not None}
+        if supervisor.has_workers:
+            checks = {**supervisor.readiness().checks, **checks}
+        return Readiness(ready=all(checks.values()) and not supervisor.stopping.is_set(), checks=checks)
+
+    services = AdminServices(
+        mode=settings.mode,
+        pool=pool,
+        policies=current,
+        wait_for=publisher.wait_for,
+        validate=PolicyGate(how, publisher.state).validate,
+        keys=cache,
+        tokens=VerifiedTokens(),
+        token_policy=policy.token,
+        admin_api_key=settings.admin_api_key,
+        condition_headers=settings.condition_headers,
+        max_staleness=policy.max_staleness,
+        decision_log=decision_log,
+        counts=counts,
+        new_id=new_ids(),
+        clock=time.time,
+        readiness=readiness,
+        metrics=metrics,
+    )
+    return _Plane(services, publisher, cache)
+
+
+def _decision_log(
+    settings: Settings, supervisor: Supervisor, instance: uuid.UUID, counts: Counts, owned: AsyncExitStack
+) -> DecisionLog:
+    """Open the log for decisions asked over REST, numbered after the workers' own."""
+    decision_log = DecisionLog(
+        settings.decision_log,
+        worker=settings.workers,
+        instance=instance,
+        on_overflow=settings.decision_log_on_overflow,
+        lock_fd=supervisor.lock_fd,
+        on_loss=counts.lost,
+    )
+    try:
+        decision_log.start()
+    except OSError as error:
+        raise StartRefusedError(
+            f"DECISION_LOG {settings.decision_log!r}: {error.strerror or error}"
+        ) from error
+    owned.callback(decision_log.close, _LOG_CLOSE_S)
+    return decision_log
