@@ -20,12 +20,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from extauthz.demo.process_tree import Descendant, descendants
 from extauthz.demo.processes import (
     LOOPBACK,
     Child,
     ProcessFailedError,
     UnprivilegedUser,
-    alive,
     free_port,
     spawn,
     unprivileged_user,
@@ -129,14 +129,14 @@ class EmbeddedPostgres:
     def stop(self) -> None:
         """Shut down; sessions are disconnected, data stays."""
         if self._child is not None:
-            backends = _children(self._child.pid)
+            backends = descendants(self._child.pid)
             self._child.stop(grace_s=4.0, ask=signal.SIGINT)
             self._clear_up(backends)
 
     def kill(self) -> None:
         """Crash the server (SIGKILL); the next start recovers."""
         if self._child is not None:
-            backends = _children(self._child.pid)
+            backends = descendants(self._child.pid)
             self._child.kill()
             self._clear_up(backends)
 
@@ -237,14 +237,14 @@ class EmbeddedPostgres:
         if finished.returncode != 0:
             raise ProcessFailedError(f"{program} failed:\n{finished.stdout.decode('utf-8', 'replace')}")
 
-    def _clear_up(self, backends: Sequence[int]) -> None:
+    def _clear_up(self, backends: Sequence[Descendant]) -> None:
         """Remove what a killed server cannot remove itself.
 
         Its backends lead sessions of their own and end when they notice that the server is gone; until then
         they hold the data folder's shared memory.
         """
         deadline = time.monotonic() + 5.0
-        while any(map(alive, backends)) and time.monotonic() < deadline:
+        while any(backend.alive for backend in backends) and time.monotonic() < deadline:
             time.sleep(0.01)
         lock = self.folder / "data" / "postmaster.pid"
         with contextlib.suppress(FileNotFoundError):
@@ -257,14 +257,6 @@ class EmbeddedPostgres:
 def _remove_shared_memory(segment: int) -> None:
     ipc_rmid = 0
     ctypes.CDLL(None).shmctl(segment, ipc_rmid, None)
-
-
-def _children(pid: int) -> list[int]:
-    """Return the child processes of `pid` (proc(5), task/children)."""
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except (FileNotFoundError, ProcessLookupError):
-        return []
 
 
 def _installed_binaries() -> Path:

@@ -5,6 +5,7 @@ order) and is on a leash (`leash.py`): nothing survives even a `kill -9` of the 
 into one file, so that a start that fails can say why.
 """
 
+import contextlib
 import http.client
 import os
 import pwd
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from extauthz.demo import leash
+from extauthz.demo.process_tree import Descendant, descendants
 
 LOOPBACK: Final = "127.0.0.1"
 _POLL_S: Final = 0.02
@@ -126,15 +128,6 @@ def http_answers(port: int, path: str, *, status: int = 200) -> bool:
         connection.close()
 
 
-def alive(pid: int) -> bool:
-    """Say whether a process with this id runs; one that only waits to be reaped does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state not in {"Z", "X"}
-
-
 class Child:
     """One running process, its output file and its end."""
 
@@ -189,23 +182,40 @@ class Child:
         if self._process.returncode is None:
             os.kill(self.pid, number)
 
+    def family(self) -> list[int]:
+        """Return the ids of this process and of everything it started, itself first."""
+        return [self.pid, *(one.pid for one in descendants(self.pid))]
+
     def stop(self, *, grace_s: float = 3.0, ask: signal.Signals = signal.SIGTERM) -> None:
-        """Ask the process to end, insist after `grace_s` seconds, and leave nothing of its group."""
+        """Ask the process to end, insist after `grace_s` seconds, and leave nothing that it started."""
+        started = descendants(self.pid)
         self.send(ask)
         # A stopped process reads no signal but SIGKILL until it is continued.
         self.send(signal.SIGCONT)
+        _signal_all(started, signal.SIGCONT)
         deadline = time.monotonic() + grace_s
         while self.running and time.monotonic() < deadline:
             time.sleep(_POLL_S)
         self.kill()
+        _signal_all(started, signal.SIGKILL)
 
     def kill(self) -> None:
-        """End the process and its group with SIGKILL, and wait until it is gone."""
+        """End the process and everything it started with SIGKILL, and wait until it is gone."""
         if self._process.returncode is not None:
             return
+        started = descendants(self.pid)
         # INVARIANT: the leader is not reaped before this, so its group id cannot belong to others by now.
         os.killpg(self.pid, signal.SIGKILL)
+        # Some lead sessions of their own.
+        _signal_all(started, signal.SIGKILL)
         self._process.wait()
+
+
+def _signal_all(processes: list[Descendant], number: signal.Signals) -> None:
+    for process in processes:
+        if process.alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, number)
 
 
 def spawn(

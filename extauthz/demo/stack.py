@@ -149,13 +149,9 @@ class Stack:
         return [name for name, child in self._children.items() if not child.running]
 
     def stop(self) -> None:
-        """End every process, from the outside in, within 8 seconds, and remove every file of the run."""
-        for name, grace_s in {
-            "envoy": 1.5,
-            "sidecar": 3.5,
-            "upstream": 1.0,
-            "identity-provider": 1.0,
-        }.items():
+        """End every process, from the outside in, within 9 seconds, and remove every file of the run."""
+        graces_s = {"envoy": 1.0, "sidecar": 6.0, "upstream": 0.75, "identity-provider": 0.75}
+        for name, grace_s in graces_s.items():
             child = self._children.pop(name, None)
             if child is not None:
                 child.stop(grace_s=grace_s)
@@ -180,11 +176,14 @@ class Stack:
             "GRPC_PORT": str(self.grpc_port),
             "SIDECAR_PORT": str(self.sidecar_port),
             "DECISION_LOG": str(self.decision_log),
+            "WORKERS": "1",
         }
 
     def _spawn(self, name: str, command: list[str | Path] | list[str], port: int | None = None) -> Child:
         arguments = [*command, *(() if port is None else ("--port", str(port)))]
         output = self.folder / f"{name}.log"
+        if name in self._children:
+            self._children[name].kill()
         child = spawn(name, arguments, output=output, environment=self._environment())
         self._children[name] = child
         return child

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from extauthz.demo.process_tree import alive
 from extauthz.demo.processes import (
     LOOPBACK,
     ProcessFailedError,
     ReservedPorts,
     StoppedError,
-    alive,
     spawn,
     unprivileged_user,
 )
@@ -96,7 +96,9 @@ def test_stop_ends_a_process_that_ignores_the_request_and_its_children(
         """
         import signal, subprocess, sys, time
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        grandchild = subprocess.Popen(
+            [sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True
+        )
         print(grandchild.pid, flush=True)
         time.sleep(600)
         """

@@ -16,7 +16,8 @@ import pytest
 
 from extauthz.demo import postgres
 from extauthz.demo.postgres import EmbeddedPostgres
-from extauthz.demo.processes import ProcessFailedError, alive
+from extauthz.demo.process_tree import alive, descendants
+from extauthz.demo.processes import ProcessFailedError
 
 
 def ask(dsn: str, statement: str) -> object:
@@ -102,7 +103,7 @@ def test_nothing_is_left_behind(folder: Path, end: object) -> None:
     assert callable(end)
     server = EmbeddedPostgres(folder)
     server.start()
-    family = postgres._children(server._child.pid) if server._child else []
+    family = descendants(server._child.pid) if server._child else []
     memory = shared_memory_of(server)
     assert family
     assert memory in shared_memory_segments()
@@ -110,7 +111,7 @@ def test_nothing_is_left_behind(folder: Path, end: object) -> None:
 
     end(server)
 
-    assert not any(map(alive, family))
+    assert not any(process.alive for process in family)
     assert memory not in shared_memory_segments()
     server.stop()
 

@@ -1,0 +1,206 @@
+"""`extauthz demo` as a stranger runs it: as a process, and gone without a trace."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from extauthz.demo.calls import send
+from extauthz.demo.process_tree import alive
+
+DEMO = [sys.executable, "-m", "extauthz", "demo"]
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """Where a demo keeps its files; also how to find its processes, which inherit TMPDIR."""
+    path = Path(tempfile.mkdtemp(prefix="extauthz-e2e-"))
+    path.chmod(0o777)
+    yield path
+    shutil.rmtree(path)
+
+
+def environment(scratch: Path, **extra: str) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}
+    return kept | {"TMPDIR": str(scratch)} | extra
+
+
+def left_of(scratch: Path) -> set[str]:
+    """Files that are left, and processes that still run."""
+    left = {str(path) for path in scratch.iterdir()}
+    marker = f"TMPDIR={scratch}".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            ours = marker in (process / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if ours and alive(int(process.name)):
+            left.add((process / "cmdline").read_text().replace("\0", " "))
+    return left
+
+
+def await_file(path: Path, process: "subprocess.Popen[str]", within_s: float = 45) -> dict[str, object]:
+    deadline = time.monotonic() + within_s
+    while not path.exists():
+        assert process.poll() is None, "the demo ended"
+        assert time.monotonic() < deadline, f"no {path} after {within_s} s"
+        time.sleep(0.05)
+    document: dict[str, object] = json.loads(path.read_text())
+    return document
+
+
+def port_of(url: object) -> int:
+    return int(str(url).rpartition(":")[2])
+
+
+def test_check_passes_and_leaves_nothing(scratch: Path) -> None:
+    finished = subprocess.run(
+        [*DEMO, "--check"], env=environment(scratch), capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    lines = [line for line in finished.stdout.splitlines() if " expected " in line]
+    assert len(lines) >= 10
+    assert all(", got " in line for line in lines)
+    assert left_of(scratch) == set()
+
+
+def test_two_at_once_do_not_meet(scratch: Path) -> None:
+    both = [
+        subprocess.Popen([*DEMO, "--check"], env=environment(scratch), stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    outputs = [demo.communicate(timeout=90)[0] for demo in both]
+
+    assert [demo.returncode for demo in both] == [0, 0], outputs
+    assert left_of(scratch) == set()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_runs_until_asked_to_end(scratch: Path, tmp_path: Path, number: signal.Signals) -> None:
+    ready, log = tmp_path / "ready.json", tmp_path / "decisions.jsonl"
+    demo = subprocess.Popen(
+        [*DEMO, "--ready-file", str(ready)],
+        env=environment(scratch, DECISION_LOG=str(log)),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    facts = await_file(ready, demo)
+    tokens = facts["tokens"]
+    assert isinstance(tokens, dict)
+    assert {"admin", "alice", "bob", "expired", "forged", "wrong_audience"} <= set(tokens)
+    assert ready.stat().st_mode & 0o077 == 0
+    host, _, port = str(facts["grpc_target"]).rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=5):
+        pass
+    assert facts["decision_log"] == str(log)
+    envoy = port_of(facts["envoy_url"])
+    for name, status in {"alice": 200, "bob": 403, "expired": 401, "forged": 401}.items():
+        assert send(envoy, "/demo/invoices/17", token=tokens[name]).status == status
+    assert send(envoy, "/elsewhere", token=tokens["alice"]).status == 403
+
+    demo.send_signal(number)
+    started = time.monotonic()
+    demo.communicate(timeout=20)
+
+    assert time.monotonic() - started < 10
+    assert demo.returncode == 0
+    assert left_of(scratch) == set()
+    assert not ready.exists()
+    events = [json.loads(line)["event"] for line in log.read_text().splitlines()]
+    assert events[0] == "log_started"
+    assert events[-1] == "log_stopped"
+
+
+def test_a_signal_while_starting_ends_it_too(scratch: Path) -> None:
+    demo = subprocess.Popen(DEMO, env=environment(scratch), stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 20
+    while not list(scratch.glob("*/identity-provider.log")):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+    demo.send_signal(signal.SIGTERM)
+    demo.communicate(timeout=10)
+
+    assert demo.returncode == 0
+    assert left_of(scratch) == set()
+
+
+def test_killed_it_leaves_no_process(scratch: Path, tmp_path: Path) -> None:
+    ready = tmp_path / "ready.json"
+    demo = subprocess.Popen(
+        [*DEMO, "--ready-file", str(ready)], env=environment(scratch), stdout=subprocess.DEVNULL, text=True
+    )
+    await_file(ready, demo)
+
+    demo.kill()
+    demo.wait()
+
+    deadline = time.monotonic() + 5
+    while running := {left for left in left_of(scratch) if not left.startswith("/tmp")}:
+        assert time.monotonic() < deadline, running
+        time.sleep(0.05)
+
+
+def test_a_busy_port_is_one_readable_message(scratch: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        finished = subprocess.run(
+            [*DEMO, "--check"],
+            env=environment(scratch, GRPC_PORT=str(busy.getsockname()[1])),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert finished.returncode == 1
+    assert str(busy.getsockname()[1] if busy.fileno() >= 0 else "") in finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert left_of(scratch) == set()
+
+
+def test_an_unknown_mode_is_bad_usage(scratch: Path) -> None:
+    finished = subprocess.run(
+        [*DEMO, "--mode", "magic"],
+        env=environment(scratch),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert finished.returncode == 2
+    assert "magic" in finished.stderr
+
+
+def test_an_ordinary_user_needs_nothing_more(scratch: Path) -> None:
+    command = [*DEMO, "--check"]
+    if os.geteuid() == 0:
+        setpriv = shutil.which("setpriv")
+        if setpriv is None:
+            pytest.skip("root needs setpriv(1) to become an ordinary user here")
+        # The capability reads our interpreter and checkout, wherever they are, and nothing else.
+        command = [
+            setpriv, "--reuid=65534", "--regid=65534", "--clear-groups",
+            "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", *command,
+        ]  # fmt: skip
+    finished = subprocess.run(
+        command,
+        env=environment(scratch, HOME="/nonexistent"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert left_of(scratch) == set()
