@@ -73,13 +73,23 @@ async def get(connection: Connection, tenant: str, rule_id: UUID) -> Stored | No
 
 
 async def by_value(
-    connection: Connection, tenant: str, *, sub: str, dom: str, obj: str, act: str | None
+    connection: Connection,
+    tenant: str,
+    *,
+    sub: str,
+    dom: str,
+    obj: str,
+    act: str | None,
+    sub_kind: str | None = None,
+    effect: str | None = None,
 ) -> Stored | NotFound | Conflict:
     """Return the rule with exactly (sub, dom, obj, act), else the only one with (sub, dom, obj).
 
-    Several are a conflict that names them all.
+    `sub_kind` and `effect` narrow down what is looked at. Several are a conflict that names them all.
     """
-    where = {"sub = {}": sub, "dom = {}": dom, "obj = {}": obj}
+    where: dict[str, object] = {"sub = {}": sub, "dom = {}": dom, "obj = {}": obj}
+    narrowing = {"sub_kind = {}": sub_kind, "effect = {}": effect}
+    where |= {condition: value for condition, value in narrowing.items() if value is not None}
     found = (await TABLE.page(connection, tenant, where=where)).items
     exact = tuple(stored for stored in found if stored.document["act"] == act)
     meant = exact or found

@@ -1,0 +1,129 @@
+"""Reads and writes of handlers: one transaction each, refusals as problems, revisions as headers."""
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+
+from extauthz.admin.operation import Call, Reply
+from extauthz.admin.paging import Position
+from extauthz.admin.problems import ProblemDetails, forbidden, of_refusal, precondition_failed
+from extauthz.admin.reading import entity_tag
+from extauthz.domain.reasons import Effect
+from extauthz.storage import write as storage_write
+from extauthz.storage.outcome import Invalid, Refusal
+from extauthz.storage.rows import Document, Page, Stored, rfc3339
+from extauthz.storage.write import Change, Written
+
+if TYPE_CHECKING:
+    from extauthz.storage.pool import Connection
+
+_Value = TypeVar("_Value")
+POLICY_REVISION: Final = "X-Policy-Revision"
+
+Outcome: TypeAlias = _Value | Refusal | ProblemDetails
+
+
+async def write(
+    call: Call, work: Callable[[Change], Awaitable[Outcome[_Value]]], *, bulk: bool = False
+) -> Written[_Value] | ProblemDetails:
+    """Run `work` as one change of the caller's tenant; a problem it returns stores nothing."""
+    found: list[ProblemDetails] = []
+
+    async def refusing(change: Change) -> _Value | Refusal:
+        outcome = await work(change)
+        if isinstance(outcome, ProblemDetails):
+            found.append(outcome)
+            return Invalid(())
+        return outcome
+
+    services = call.services
+    written = await storage_write.write(
+        services.pool,
+        call.tenant,
+        call.caller.actor,
+        refusing,
+        new_id=services.new_id,
+        validate=services.validate,
+    )
+    if isinstance(written, Written):
+        return written
+    return found[0] if found else of_refusal(written, bulk=bulk)
+
+
+async def read(call: Call, work: "Callable[[Connection], Awaitable[_Value]]") -> _Value | ProblemDetails:
+    """Run `work` on one moment of the caller's tenant."""
+    found = await storage_write.read(call.services.pool, call.tenant, work)
+    return of_refusal(found) if isinstance(found, Refusal) else found
+
+
+def stale(call: Call, stored: Stored | None) -> ProblemDetails | None:
+    """Judge `If-Match` against the row that is about to be written (None: there is none yet)."""
+    if call.if_match is None or call.if_match.allows(None if stored is None else stored.revision):
+        return None
+    state = "there is no such object yet" if stored is None else "the object was written since it was read"
+    return precondition_failed(f"If-Match names another state: {state}")
+
+
+def outranked(call: Call, stored: Stored, *, domain: str) -> ProblemDetails | None:
+    """Refuse a domain admin what only a tenant admin may touch: another's row, or a deny set above it.
+
+    POLICY.md: what a domain admin writes can never lift a tenant admin's deny at 0 or above; deleting or
+    rewriting the deny would.
+    """
+    caller = call.caller
+    if caller.is_tenant_admin:
+        return None
+    document = stored.document
+    if not caller.may(document[domain]):
+        return forbidden(f"the domain {document[domain]!r} is not yours to administer")
+    priority = document.get("priority", 0)
+    assert isinstance(priority, int)
+    if not stored.by_domain_admin and document["effect"] == Effect.DENY.value and priority >= 0:
+        return forbidden("a tenant admin wrote this deny, and only a tenant admin may change it")
+    return None
+
+
+def foreign_domain(call: Call, domain: str) -> ProblemDetails | None:
+    """Refuse to write into a domain that the caller does not administer."""
+    if call.caller.may(domain):
+        return None
+    if domain == "*":
+        return forbidden("only tenant admins write for the domain '*'")
+    return forbidden(f"the domain {domain!r} is not yours to administer")
+
+
+def shown(stored: Stored) -> Document:
+    """Return a row as the API shows it."""
+    return stored.document | {
+        "created_at": rfc3339(stored.created_at),
+        "updated_at": rfc3339(stored.updated_at),
+    }
+
+
+def shown_page(position: Position, page: Page, show: Callable[[Stored], Document] = shown) -> Reply:
+    """Return a part of a list."""
+    items = [show(stored) for stored in page.items]
+    return Reply(HTTPStatus.OK, {"items": items, "next_cursor": position.cursor(page.next)})
+
+
+def single(stored: Stored, show: Callable[[Stored], Document] = shown) -> Reply:
+    """Return one row with its entity tag."""
+    return Reply(HTTPStatus.OK, show(stored), {"ETag": entity_tag(stored.revision)})
+
+
+def written_reply(
+    written: Written[Stored], status: HTTPStatus, body: Document, *, location: str | None = None
+) -> Reply:
+    """Return the row that a write left behind, and the revision under which it is in effect."""
+    headers = {
+        POLICY_REVISION: str(written.revision),
+        "ETag": entity_tag(written.value.revision),
+    }
+    if location is not None:
+        headers["Location"] = f"{location}/{written.value.id}"
+    return Reply(status, body, headers)
+
+
+def gone_reply(written: Written[_Value]) -> Reply:
+    """Return that a row is gone."""
+    return Reply(HTTPStatus.NO_CONTENT, headers={POLICY_REVISION: str(written.revision)})

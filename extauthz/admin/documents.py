@@ -1,0 +1,54 @@
+"""Bodies as the documents of POLICY.md: what the server assigns is taken off, the rest is for the parsers."""
+
+from collections.abc import Iterable, Mapping
+from uuid import UUID
+
+from extauthz.admin.operation import Call
+from extauthz.compile.documents import Reading
+from extauthz.domain.policy import MAX_ALLOW_PRIORITY, WILDCARD
+from extauthz.domain.problem import Problem
+
+
+def new_document(call: Call, problems: list[Problem], *, pointer: str = "") -> object:
+    """Return the body of a create; ids are made here, so a body that names one is a misunderstanding."""
+    assert call.body is not None
+    document = call.body.document
+    refuse_id(document, problems, pointer=pointer)
+    return document
+
+
+def refuse_id(document: object, problems: list[Problem], *, pointer: str = "") -> None:
+    """Note an `id` in a document that has none yet."""
+    if isinstance(document, Mapping) and "id" in document:
+        problems.append(Problem(f"{pointer}/id", "is assigned by the server; leave it out"))
+
+
+def replacing_document(
+    document: object, row_id: UUID, problems: list[Problem], *, shown: Iterable[str]
+) -> object:
+    """Return the document of a PUT without what the API itself adds to it when it is read.
+
+    So an object that was read can be changed and sent back. Its `id` must be the one of the path.
+    """
+    if not isinstance(document, Mapping):
+        return document
+    if document.get("id", str(row_id)) != str(row_id):
+        problems.append(Problem("/id", "is not the id of the path"))
+    taken_off = {"id", *shown}
+    return {name: value for name, value in document.items() if name not in taken_off}
+
+
+def reading(call: Call, row_id: str) -> Reading:
+    """Return what the caller's documents are read under: its rights bound domains and priorities."""
+    caller = call.caller
+    if caller.is_tenant_admin:
+        default_domain: str | None = WILDCARD
+    else:
+        default_domain = next(iter(caller.administers)) if len(caller.administers) == 1 else None
+    return Reading(
+        condition_headers=call.services.condition_headers,
+        default_domain=default_domain,
+        assigned_id=row_id,
+        highest_allow=MAX_ALLOW_PRIORITY if caller.is_tenant_admin else 0,
+        guardrails=caller.is_tenant_admin,
+    )

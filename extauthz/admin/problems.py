@@ -1,0 +1,136 @@
+"""Everything that is not a success: RFC 9457 problem details, all misfits of a request at once."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Final
+
+from starlette.responses import Response
+
+from extauthz.domain.problem import Problem
+from extauthz.storage.encoding import encode_json
+from extauthz.storage.outcome import Conflict, DatabaseUnavailable, Invalid, NotFound, Refusal, Stale
+
+MEDIA_TYPE: Final = "application/problem+json"
+RETRY_AFTER: Final = ("Retry-After", "1")
+_MAX_ERRORS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterProblem:
+    """One misfit in the query string or in a header, named by `parameter`."""
+
+    parameter: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemDetails:
+    """An answer that refuses. `members` are RFC 9457 extension members, such as `reason` and `ids`."""
+
+    status: HTTPStatus
+    detail: str
+    errors: tuple[Problem | ParameterProblem, ...] = ()
+    members: Mapping[str, object] = field(default_factory=dict)
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def document(self) -> dict[str, object]:
+        """Return the JSON form. `type` is left at its default, so `title` is the status' own phrase."""
+        document: dict[str, object] = {
+            "type": "about:blank",
+            "title": self.status.phrase,
+            "status": self.status.value,
+        }
+        if self.detail:
+            document["detail"] = self.detail
+        if self.errors:
+            document["errors"] = [_error(each) for each in self.errors[:_MAX_ERRORS]]
+        return document | dict(self.members)
+
+    def response(self) -> Response:
+        """Return the HTTP response."""
+        return Response(
+            encode_json(self.document()),
+            status_code=self.status,
+            headers={"Cache-Control": "no-store"} | dict(self.headers),
+            media_type=MEDIA_TYPE,
+        )
+
+
+def _error(each: Problem | ParameterProblem) -> dict[str, object]:
+    if isinstance(each, ParameterProblem):
+        return {"parameter": each.parameter, "message": each.message}
+    return {"pointer": each.pointer, "message": each.message}
+
+
+def invalid(problems: Iterable[Problem | ParameterProblem]) -> ProblemDetails:
+    """Return 422: understood, and wrong."""
+    errors = tuple(problems)
+    count = "one problem" if len(errors) == 1 else f"{len(errors)} problems"
+    return ProblemDetails(HTTPStatus.UNPROCESSABLE_ENTITY, f"the request has {count}", errors)
+
+
+def malformed(detail: str) -> ProblemDetails:
+    """Return 400: not understood."""
+    return ProblemDetails(HTTPStatus.BAD_REQUEST, detail)
+
+
+def forbidden(detail: str, **members: object) -> ProblemDetails:
+    """Return 403: the caller is known, and may not."""
+    return ProblemDetails(HTTPStatus.FORBIDDEN, detail, members=members)
+
+
+def not_found(detail: str) -> ProblemDetails:
+    """Return 404; what belongs to another tenant or domain is not found either."""
+    return ProblemDetails(HTTPStatus.NOT_FOUND, detail)
+
+
+def conflict(detail: str, ids: Iterable[str], errors: Iterable[Problem] = ()) -> ProblemDetails:
+    """Return 409 naming the rows in the way."""
+    return ProblemDetails(HTTPStatus.CONFLICT, detail, tuple(errors), {"ids": list(ids)})
+
+
+def precondition_failed(detail: str) -> ProblemDetails:
+    """Return 412: `If-Match` names another state."""
+    return ProblemDetails(HTTPStatus.PRECONDITION_FAILED, detail)
+
+
+def unavailable(detail: str, **members: object) -> ProblemDetails:
+    """Return 503 with `Retry-After`."""
+    return ProblemDetails(HTTPStatus.SERVICE_UNAVAILABLE, detail, members=members, headers=(RETRY_AFTER,))
+
+
+INTERNAL_ERROR: Final = ProblemDetails(HTTPStatus.INTERNAL_SERVER_ERROR, "")
+"""The last resort: it says nothing, the application log says what happened."""
+
+
+def of_refusal(refusal: Refusal, *, bulk: bool = False) -> ProblemDetails:
+    """Return what a refusal of the storage means to the caller.
+
+    With `bulk` the written documents are the entries of the body, and clashes point at them.
+    """
+    match refusal:
+        case Invalid(problems):
+            return invalid(problems)
+        case Conflict():
+            return _clashing(refusal, bulk=bulk)
+        case NotFound(kind, row_id):
+            return not_found(f"there is no {_noun(kind)} {row_id!r}")
+        case Stale():
+            return precondition_failed(f"the {_noun(refusal.kind)} was written since it was read")
+        case DatabaseUnavailable():
+            return unavailable("the database does not answer; try again")
+
+
+def _clashing(refusal: Conflict, *, bulk: bool) -> ProblemDetails:
+    errors = tuple(
+        Problem(f"/{clash.index}" if bulk else "", f"{clash.message}: {clash.id}")
+        for clash in refusal.clashes
+    )
+    if not errors:
+        return conflict(f"another {_noun(refusal.kind)} like this is stored already", refusal.ids)
+    return conflict("the write contradicts what is stored", refusal.ids, errors)
+
+
+def _noun(kind: str) -> str:
+    return kind.replace("_", " ")

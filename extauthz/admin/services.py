@@ -1,0 +1,69 @@
+"""What the REST API is built from; the runtime makes it, tests make it too."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from extauthz.admin.health import Readiness
+from extauthz.compile.directory import Directory, TenancyMode
+from extauthz.decide.identity import TokenPolicy
+from extauthz.decide.keyring import KeyRing
+from extauthz.decide.verified_tokens import VerifiedTokens
+from extauthz.decisionlog.log import DecisionLog
+from extauthz.storage.write import Validate
+from extauthz.telemetry.counts import Counts
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from extauthz.storage.pool import Pool
+
+
+class PolicySource(Protocol):
+    """Where the published policies are read, once a request."""
+
+    def current(self) -> Directory | None:
+        """Return the current policies, None before the first were loaded."""
+
+
+class KeySource(Protocol):
+    """Where verification keys come from."""
+
+    def current(self) -> KeyRing:
+        """Return the keys of every issuer as they are now."""
+
+    def ensure(self, issuer: str, kid: str | None) -> "Future[None]":
+        """Fetch the issuer's keys, once for everybody who asks meanwhile."""
+
+
+WaitFor = Callable[[str, int, float], Awaitable[bool]]
+"""Waits until a tenant is published at a revision or later: tenant, revision, seconds at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminServices:
+    """Everything a request may need.
+
+    `pool` holds connections that see no tenant until a transaction names one. `validate` refuses a change
+    that would not compile. `clock` gives POSIX seconds, `new_id` UUIDv7 texts. `max_staleness` (seconds
+    since the policies were last confirmed; None: no bound) is for checks, as in a sidecar. Without an
+    `admin_api_key` nobody is the operator.
+    """
+
+    mode: TenancyMode
+    pool: "Pool"
+    policies: PolicySource
+    wait_for: WaitFor
+    validate: Validate
+    keys: KeySource
+    tokens: VerifiedTokens
+    token_policy: TokenPolicy
+    admin_api_key: str | None
+    condition_headers: frozenset[str]
+    max_staleness: float | None
+    decision_log: DecisionLog
+    counts: Counts
+    new_id: Callable[[], str]
+    clock: Callable[[], float]
+    readiness: Callable[[], Readiness]
+    metrics: Callable[[], bytes]

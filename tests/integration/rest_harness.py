@@ -1,0 +1,228 @@
+"""The REST API as it runs: real PostgreSQL, real keys from a real provider, uvicorn on a loopback port."""
+
+import asyncio
+import json
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from extauthz.admin.app import build_app
+from extauthz.admin.health import Readiness, listen, serve
+from extauthz.admin.services import AdminServices
+from extauthz.compile.directory import TenancyMode
+from extauthz.compile.documents import Reading
+from extauthz.compile.model import RoleModel, compile_model
+from extauthz.decide.identity import TokenPolicy
+from extauthz.decide.keyring import IssuerConfig
+from extauthz.decide.verified_tokens import VerifiedTokens
+from extauthz.decisionlog.log import DecisionLog
+from extauthz.keys.cache import JwksCache
+from extauthz.keys.fetcher import KeyFetcher
+from extauthz.keys.source import IssuerSource
+from extauthz.publish.current import CurrentPolicies
+from extauthz.publish.gate import PolicyGate
+from extauthz.publish.postgres import PostgresPublisher
+from extauthz.publish.tenant import Compiler
+from extauthz.shipped import shipped
+from extauthz.storage.pool import open_pool, open_reader
+from extauthz.storage.tenants import ensure_tenant
+from extauthz.telemetry.counts import Counts
+from tests.integration.storage_documents import new_id
+from tests.key_server import key_server
+from tests.tokens import AUDIENCE, SigningKey
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Database
+
+ADMIN_KEY = "an operator's key of more than 32 bytes: 0123456789"
+READING = Reading(condition_headers=frozenset({"x-channel"}))
+KEY = SigningKey.es256("rest")
+STRANGER = SigningKey.es256("stranger")
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    raw: bytes
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.raw)
+
+    @property
+    def revision(self) -> int:
+        return int(self.headers["X-Policy-Revision"])
+
+    @property
+    def pointers(self) -> list[str]:
+        return [each["pointer"] for each in self.body["errors"]]
+
+    def problem(self, status: int) -> Any:
+        """Return the problem document, having checked that it is one."""
+        assert self.status == status, (self.status, self.raw)
+        assert self.headers["Content-Type"] == "application/problem+json"
+        body = self.body
+        assert body["status"] == status
+        assert body["title"]
+        assert "Traceback" not in self.raw.decode()
+        return body
+
+    def succeeded(self, status: int) -> "Answer":
+        assert self.status == status, (self.status, self.raw)
+        return self
+
+
+@dataclass
+class Api:
+    """One served API; `ask` as one of the callers below, or with any headers."""
+
+    url: str
+    session: aiohttp.ClientSession
+    services: AdminServices
+    issuer: str
+    log: Path
+    callers: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def token(self, *, key: SigningKey = KEY, **claims: object) -> str:
+        now = int(time.time())
+        usual: dict[str, object] = {
+            "iss": self.issuer, "sub": "alice", "aud": AUDIENCE, "iat": now - 5, "exp": now + 600,
+        }  # fmt: skip
+        return key.sign({name: value for name, value in (usual | claims).items() if value is not None})
+
+    def bearer(self, **claims: Any) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token(**claims)}"}
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        document: object = None,
+        *,
+        caller: str = "key",
+        data: bytes | None = None,
+        **headers: Any,
+    ) -> Answer:
+        sent = self.callers[caller] | {name.replace("_", "-"): value for name, value in headers.items()}
+        if document is not None:
+            data = json.dumps(document).encode()
+        if data is not None:
+            sent = {"Content-Type": "application/json"} | sent
+        async with self.session.request(method, self.url + path, data=data, headers=sent) as response:
+            return Answer(response.status, response.headers, await response.read())
+
+    async def get(self, path: str, *, caller: str = "key", **headers: Any) -> Answer:
+        return await self.ask("GET", path, caller=caller, **headers)
+
+    async def post(
+        self, path: str, document: object = None, *, caller: str = "key", **headers: Any
+    ) -> Answer:
+        return await self.ask("POST", path, document, caller=caller, **headers)
+
+    async def put(self, path: str, document: object, *, caller: str = "key", **headers: Any) -> Answer:
+        return await self.ask("PUT", path, document, caller=caller, **headers)
+
+    async def patch(self, path: str, document: object, *, caller: str = "key", **headers: Any) -> Answer:
+        return await self.ask("PATCH", path, document, caller=caller, **headers)
+
+    async def delete(
+        self, path: str, document: object = None, *, caller: str = "key", **headers: Any
+    ) -> Answer:
+        return await self.ask("DELETE", path, document, caller=caller, **headers)
+
+    async def trail(self) -> list[tuple[str, str]]:
+        """Return what the audit trail says was done, oldest first."""
+        events = (await self.get("/api/v1/audit?limit=1000")).succeeded(200).body["items"]
+        return [(event["action"], event["kind"]) for event in reversed(events)]
+
+
+def role_model() -> RoleModel:
+    model = compile_model(shipped("policies/model.conf").read_text("utf-8"))
+    assert isinstance(model, RoleModel)
+    return model
+
+
+@asynccontextmanager
+async def rest(database: "Database", **changes: Any) -> AsyncIterator[Api]:
+    """Serve the API; `changes` are to its services."""
+    current = CurrentPolicies()
+    compiler = Compiler(READING, role_model())
+    publisher = PostgresPublisher(
+        partial(open_reader, database.address), current, compiler, mode=TenancyMode.SELFHOST
+    )
+    counts = Counts("rest")
+    async with (
+        open_pool(database.address, max_size=8) as pool,
+        key_server(KEY) as provider,
+        KeyFetcher() as fetcher,
+        aiohttp.ClientSession() as session,
+    ):
+        assert not isinstance(await ensure_tenant(pool, "default", "default"), Exception)
+        keys = JwksCache(fetcher)
+        config = IssuerConfig(
+            provider.issuer, "default", (AUDIENCE,), "roles", "dom", "adm", frozenset({"offline_access"})
+        )
+        keys.configure([IssuerSource(config, provider.jwks_uri, operator_configured=True)])
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "decisions.log"
+            log = DecisionLog(str(path), worker=0, instance=uuid.uuid4())
+            log.start()
+            services = AdminServices(
+                mode=TenancyMode.SELFHOST,
+                pool=pool,
+                policies=current,
+                wait_for=publisher.wait_for,
+                validate=PolicyGate(compiler, publisher.state).validate,
+                keys=keys,
+                tokens=VerifiedTokens(),
+                token_policy=TokenPolicy(),
+                admin_api_key=ADMIN_KEY,
+                condition_headers=READING.condition_headers,
+                max_staleness=900.0,
+                decision_log=log,
+                counts=counts,
+                new_id=new_id,
+                clock=time.time,
+                readiness=lambda: Readiness(ready=True, checks={"database": True}),
+                metrics=lambda: b"",
+            )
+            services = replace(services, **changes)
+            listener = listen("127.0.0.1", 0)
+            api = Api(
+                f"http://127.0.0.1:{listener.getsockname()[1]}", session, services, provider.issuer, path
+            )
+            api.callers = {
+                "nobody": {},
+                "key": {"X-Admin-Api-Key": ADMIN_KEY},
+                "tenant": api.bearer(sub="root", adm="*"),
+                "emea": api.bearer(sub="eve", adm=["emea"]),
+                "both": api.bearer(sub="ben", adm=["emea", "apac"]),
+                "alice": api.bearer(dom="emea", roles=["finance"]),
+            }
+            tasks = [
+                asyncio.create_task(work)
+                for work in (keys.run(), publisher.run(), serve(build_app(services), listener))
+            ]
+            try:
+                assert await publisher.wait_for("default", 0, 10)
+                yield api
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                log.close(5)
+
+
+def rule(**members: object) -> dict[str, object]:
+    return {
+        "sub": "finance", "dom": "emea", "obj": "invoice:read", "act": "read", "effect": "allow",
+    } | members  # fmt: skip
