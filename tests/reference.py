@@ -10,9 +10,10 @@ import unicodedata
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final, NamedTuple
+from urllib.parse import unquote
 
 from tests.reference_conditions import Facts, Principal, evaluate, instant
-from tests.reference_routes import Document, Target, named_target, read_request, resolve
+from tests.reference_routes import AMBIGUOUS, Document, Target, named_target, read_request, resolve
 
 DEFAULT_NOW: Final = "2026-01-05T10:00:00Z"
 DEFAULT_SETTINGS: Final[Document] = {
@@ -52,6 +53,8 @@ def reference_decide(policy_set: Document, case: Document) -> dict[str, Any]:
     if principal is None:
         return refused("token_claims_invalid")
     tenants = {"default": {}} if settings["mode"] == "selfhost" else policy_set.get("tenants", {})
+    if request is None and principal.kind == "anonymous":
+        return refused("token_missing")
     owner = owner_of(request, principal, tenants, settings)
     if owner is None:
         return refused("unmapped_route")
@@ -67,6 +70,8 @@ def reference_decide(policy_set: Document, case: Document) -> dict[str, Any]:
         return refused("token_missing")
     if target is None:
         return refused("unmapped_route")
+    if target is AMBIGUOUS:
+        return refused("path_ambiguous")
     return judge(policies, principal, target, request, instant(case.get("now", DEFAULT_NOW)))
 
 
@@ -211,7 +216,7 @@ def role_matches(
         deny = rule["effect"] == "deny"
         if (
             rule["dom"] in {"*", principal.domain}
-            and rule["obj"] in {"*", target.resource}
+            and names(rule["obj"], target, deny=deny)
             and rule["act"] in {"*", target.action}
             and subject_matches(rule, principal, roles, deny=deny)
         ):
@@ -230,10 +235,17 @@ def subject_matches(rule: Document, principal: Principal, roles: frozenset[str],
     return as_role or (itself and name == principal.id)
 
 
+def names(written: str, target: Target, *, deny: bool) -> bool:
+    """A deny on a path that is the resource holds for every spelling of the path."""
+    if deny and target.is_path and unquote(written) == unquote(target.resource):
+        return True
+    return written in {"*", target.resource}
+
+
 def applies(policy: Document, principal: Principal, target: Target) -> bool:
     actions = policy.get("actions", ["*"])
     return (
-        policy["resource"] in {"*", target.resource}
+        names(policy["resource"], target, deny=policy["effect"] == "deny")
         and ("*" in actions or target.action in actions)
         and policy.get("domain", "*") in {"*", principal.domain}
     )

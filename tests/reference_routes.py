@@ -18,6 +18,11 @@ class Target(NamedTuple):
     service: str | None
     parameters: Document
     optional: bool
+    is_path: bool = False
+
+
+AMBIGUOUS: Final = Target("", "", None, {}, optional=False)
+"""Where a path leads that only another spelling of its reserved characters leads to the best template."""
 
 
 def read_request(asked: Document) -> dict[str, Any]:
@@ -85,10 +90,10 @@ def resolve(policies: Document, request: Document, settings: Document) -> Target
         found = best_route(own, request)
         if found is None:
             return Target(name, action, own[0]["serviceName"], {}, optional=False)
-        return found._replace(action=action)
+        return found if found is AMBIGUOUS else found._replace(action=action)
     found = best_route(resources, request)
     if found is None and settings["unmapped"] == "path":
-        return Target(request["path"], request["method"].lower(), None, {}, optional=False)
+        return Target(request["path"], request["method"].lower(), None, {}, optional=False, is_path=True)
     return found
 
 
@@ -105,6 +110,8 @@ def best_route(resources: Iterable[Document], request: Document) -> Target | Non
     if not candidates:
         return None
     best = min(rank for rank, _, _ in candidates)
+    if RESPELT in best[1]:
+        return AMBIGUOUS
     template = [(resource, route) for rank, resource, route in candidates if rank == best]
     explicit = [pair for pair in template if request["method"] in pair[1]["methods"]]
     for resource, route in explicit or [pair for pair in template if pair[1]["methods"] == ["*"]]:
@@ -130,8 +137,11 @@ def host_tier(pattern: str | None, host: str) -> tuple[int, int] | None:
     return (0, 0) if pattern == host else None
 
 
+LITERAL, RESPELT, PARAMETER, REST = range(4)
+
+
 def template_fits(template: str, segments: list[str]) -> tuple[int, ...] | None:
-    """Rank each segment, lower is better: literal 0, parameter 1, the final `/**` 2; None: no match."""
+    """Rank each segment, lower is better: literal, same text spelt otherwise, parameter, the final `/**`."""
     parts = template.split("/")[1:]
     rest = parts[-1] == "**"
     fixed = parts[:-1] if rest else parts
@@ -140,7 +150,7 @@ def template_fits(template: str, segments: list[str]) -> tuple[int, ...] | None:
     ranks = []
     for part, segment in zip(fixed, segments, strict=False):
         parameter = part.startswith("{")
-        if not segment if parameter else part != segment:
+        if not segment if parameter else unquote(part) != unquote(segment):
             return None
-        ranks.append(int(parameter))
-    return (*ranks, 2) if rest else tuple(ranks)
+        ranks.append(PARAMETER if parameter else LITERAL if part == segment else RESPELT)
+    return (*ranks, REST) if rest else tuple(ranks)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Final
 
 from immutables import Map
@@ -133,17 +134,20 @@ class PolicyIndex:
         return PolicyIndex(cells)
 
     def candidates(
-        self, resource: str, action: str, domain: str | None, roles: tuple[Cell, ...]
+        self,
+        resource: str,
+        action: str,
+        domain: str | None,
+        roles: tuple[Cell, ...] = (),
+        denied_as: tuple[str, ...] = (),
     ) -> Candidates:
-        """Return every enabled policy on these names or on `*`, in the order in which they decide."""
-        found: list[CompiledPolicy] = []
-        domains = (WILDCARD,) if domain is None else (domain, WILDCARD)
-        for wanted_resource in dict.fromkeys((resource, WILDCARD)):
-            for wanted_action in dict.fromkeys((action, WILDCARD)):
-                for wanted_domain in domains:
-                    cell = self.cells.get((wanted_resource, wanted_action, wanted_domain))
-                    if cell is not None:
-                        found.extend(cell.values())
+        """Return every enabled policy on these names or on `*`, in the order in which they decide.
+
+        `denied_as` are further names of the resource, on which only denies count.
+        """
+        found = list(self._on((resource, WILDCARD), action, domain))
+        if denied_as:
+            found += [p for p in self._on(denied_as, action, domain) if p.effect is Effect.DENY]
         if not found:
             return Candidates(roles)
         attributes = dict.fromkeys(name for policy in found for name in policy.attributes)
@@ -155,3 +159,9 @@ class PolicyIndex:
             attributes=attributes,
             shown=tuple(filter(may_be_shown, attributes)),
         )
+
+    def _on(self, resources: tuple[str, ...], action: str, domain: str | None) -> Iterator[CompiledPolicy]:
+        actions = dict.fromkeys((action, WILDCARD))
+        domains = (WILDCARD,) if domain is None else (domain, WILDCARD)
+        for key in product(dict.fromkeys(resources), actions, domains):
+            yield from self.cells.get(key, _NO_CELL).values()

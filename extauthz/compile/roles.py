@@ -114,11 +114,20 @@ class RoleIndex:
         """Return what the rules on these names say; see `decide_in`."""
         return self.decide_in(self.matching(dom, obj, act), subjects, authenticated=authenticated)
 
-    def matching(self, dom: str | None, obj: str, act: str) -> tuple[Cell, ...]:
-        """Return the cells whose rules can match, at most eight: each name as it is, or `*`."""
+    def matching(
+        self, dom: str | None, obj: str, act: str, denied_as: tuple[str, ...] = ()
+    ) -> tuple[Cell, ...]:
+        """Return the cells whose rules can match, at most eight: each name as it is, or `*`.
+
+        `denied_as` are further names of the object, on which only denies count.
+        """
         cells, domains, actions = self.cells, self.model.domains(dom), self.model.actions(act)
         keys = product(self.model.objects(obj), actions, domains)
-        return tuple(cell for key in keys if (cell := cells.get(key)) is not None)
+        found = tuple(cell for key in keys if (cell := cells.get(key)) is not None)
+        if not denied_as:
+            return found
+        denying = (cells.get(key, _EMPTY_CELL) for key in product(denied_as, actions, domains))
+        return (*found, *(Cell(deny=cell.deny) for cell in denying if cell.deny))
 
     def decide_in(
         self, matching: tuple[Cell, ...], subjects: Iterable[str], *, authenticated: bool
@@ -163,10 +172,14 @@ def _lowest(
 
 @dataclass(frozen=True, slots=True)
 class Subjects:
-    """Everything a principal is, in one domain: valid until the earliest binding behind it expires."""
+    """Everything a principal is, in one domain, between the expiries of bindings before and after a moment.
+
+    Valid from `valid_from` on, and before `valid_until` (POSIX seconds); a clock may step back.
+    """
 
     names: tuple[str, ...]
     roles: tuple[str, ...]
+    valid_from: float
     valid_until: float
 
 
@@ -193,7 +206,7 @@ class BindingIndex:
     def subjects(self, principal: Principal, now: float) -> Subjects:
         """Return the principal's own subject and its roles: its own, bound and inherited ones."""
         own = request_subject(principal)
-        valid_until = _NEVER
+        valid_from, valid_until = -_NEVER, _NEVER
         found = {own: None}
         frontier = [own, *(f"role:{role}" for role in principal.roles)]
         found.update(dict.fromkeys(frontier))
@@ -205,6 +218,7 @@ class BindingIndex:
                     expires_at = binding.expires_at
                     if expires_at is not None:
                         if expires_at <= now:
+                            valid_from = max(valid_from, expires_at)
                             continue
                         valid_until = min(valid_until, expires_at)
                     role = f"role:{binding.role}"
@@ -212,27 +226,27 @@ class BindingIndex:
                         found[role] = None
                         frontier.append(role)
         roles = tuple(sorted(name.removeprefix("role:") for name in found if name.startswith("role:")))
-        return Subjects(tuple(found), roles, valid_until)
+        return Subjects(tuple(found), roles, valid_from, valid_until)
 
-    def inheritance_problem(self, domain: str) -> str | None:
-        """Return what is wrong with role inheritance as `domain` sees it: a cycle, or too many links."""
-        depths: dict[str, int] = {}
-        for start in self._inheriting(domain):
-            problem = self._measure(start, domain, depths)
-            if problem is not None:
-                return problem
-        return None
+    def inheritance_problems(self, domains: frozenset[str]) -> list[tuple[str, str]]:
+        """Return what is wrong with role inheritance, by domain: a cycle, or too many links.
 
-    def role_domains(self) -> frozenset[str]:
-        """Return the domains that have role-to-role lines of their own."""
-        return frozenset(domain for domain, name in self.edges if name.startswith("role:"))
-
-    def _inheriting(self, domain: str) -> list[str]:
-        return [
-            name
-            for line_domain, name in self.edges
-            if name.startswith("role:") and line_domain in (domain, WILDCARD)
-        ]
+        Looked at are the given domains; `*` among them concerns every domain, as its lines hold in each.
+        """
+        starts: dict[str, list[str]] = {WILDCARD: []}
+        for domain, name in self.edges:
+            if name.startswith("role:"):
+                starts.setdefault(domain, []).append(name)
+        concerned = starts if WILDCARD in domains else domains
+        problems: list[tuple[str, str]] = []
+        for domain in sorted(concerned):
+            depths: dict[str, int] = {}
+            for start in sorted({*starts.get(domain, ()), *starts[WILDCARD]}):
+                problem = self._measure(start, domain, depths)
+                if problem is not None:
+                    problems.append((domain, problem))
+                    break
+        return problems
 
     def _parents(self, domain: str, name: str) -> list[str]:
         domains = (WILDCARD,) if domain == WILDCARD else (domain, WILDCARD)
@@ -256,6 +270,8 @@ class BindingIndex:
                     names = " -> ".join(role.removeprefix("role:") for role in cycle)
                     return f"the roles inherit in a cycle: {names}"
                 if parent not in depths:
+                    if len(path) > MAX_ROLE_LINKS:
+                        return _too_long(path[0])
                     path.append(parent)
                     waiting.append(self._parents(domain, parent))
                 continue
@@ -264,9 +280,12 @@ class BindingIndex:
             parents = self._parents(domain, name)
             depths[name] = 1 + max(depths[parent] for parent in parents) if parents else 0
             if depths[name] > MAX_ROLE_LINKS:
-                role = name.removeprefix("role:")
-                return f"the role {role!r} inherits over more than {MAX_ROLE_LINKS} links"
+                return _too_long(name)
         return None
+
+
+def _too_long(name: str) -> str:
+    return f"the role {name.removeprefix('role:')!r} inherits over more than {MAX_ROLE_LINKS} links"
 
 
 _NO_BINDINGS: Final[Mapping[str, RoleBinding]] = Map()

@@ -2,11 +2,14 @@
 
 The index is a tree of segments per host. Looking up never scans: a path visits a node at most once, literal
 children before the parameter child before a final `/**`.
+
+`/a@b` and `/a%40b` are different paths (RFC 3986 2.2) which most upstreams read as one. Routes may name both;
+a path that only another spelling of a literal leads to the best template is marked, and nobody may guess.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from immutables import Map
@@ -107,10 +110,20 @@ class _Node:
     parameter: "_Node | None" = None
     leaf: Leaf | None = None
     below: Leaf | None = None
+    escaped: Map[str, tuple[str, ...]] | None = None
+    """The literals that contain an escape, by their decoded text; None when there are none."""
 
     @property
     def is_empty(self) -> bool:
         return not self.literals and self.parameter is None and self.leaf is None and self.below is None
+
+    def respelt(self, segment: str) -> "Iterator[_Node]":
+        """Yield the literal children that decode to the same text as a segment spelt differently."""
+        decoded = decode_segment(segment)
+        others = () if self.escaped is None else self.escaped.get(decoded, ())
+        for literal in (decoded, *others):
+            if literal != segment and literal in self.literals:
+                yield self.literals[literal]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +140,14 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The best template for a path, and the path segments its parameters stand for."""
+    """The best template for a path, and the path segments its parameters stand for.
+
+    `respelt` marks a path that does not spell the template's literals as the template does.
+    """
 
     leaf: Leaf
     values: tuple[str, ...]
+    respelt: bool
 
     def parameters(self, entry: RouteEntry) -> dict[str, object]:
         """Return the route's parameters by its own names, decoded once."""
@@ -242,26 +259,28 @@ def _best(tree: _Node, segments: tuple[str, ...]) -> Match | None:
     The stack holds what is still worth trying, the best on top, so the first leaf reached is the answer.
     """
     last = len(segments)
-    waiting: list[tuple[_Node, int, tuple[str, ...], bool]] = [(tree, 0, (), False)]
+    waiting: list[tuple[_Node, int, tuple[str, ...], bool, bool]] = [(tree, 0, (), False, False)]
     while waiting:
-        node, position, values, only_below = waiting.pop()
+        node, position, values, respelt, only_below = waiting.pop()
         if only_below:
             assert node.below is not None
-            return Match(node.below, values)
+            return Match(node.below, values, respelt)
         if position == last:
             if node.leaf is not None:
-                return Match(node.leaf, values)
+                return Match(node.leaf, values, respelt)
             if node.below is not None:
-                return Match(node.below, values)
+                return Match(node.below, values, respelt)
             continue
         segment = segments[position]
         if node.below is not None:
-            waiting.append((node, position, values, True))
+            waiting.append((node, position, values, respelt, True))
         if node.parameter is not None and segment:
-            waiting.append((node.parameter, position + 1, (*values, segment), False))
+            waiting.append((node.parameter, position + 1, (*values, segment), respelt, False))
+        if node.escaped is not None or "%" in segment:
+            waiting.extend((child, position + 1, values, True, False) for child in node.respelt(segment))
         literal = node.literals.get(segment)
         if literal is not None:
-            waiting.append((literal, position + 1, values, False))
+            waiting.append((literal, position + 1, values, respelt, False))
     return None
 
 
@@ -269,18 +288,30 @@ def _planted(node: _Node, segments: tuple[str | None, ...], covers_below: bool, 
     """Return the tree with a leaf replaced, copying only the nodes on the way to it."""
     if not segments:
         if covers_below:
-            return _Node(node.literals, node.parameter, node.leaf, leaf)
-        return _Node(node.literals, node.parameter, leaf, node.below)
+            return replace(node, below=leaf)
+        return replace(node, leaf=leaf)
     segment, rest = segments[0], segments[1:]
     if segment is None:
         child = _planted(node.parameter or _Node(), rest, covers_below, leaf)
-        return _Node(node.literals, None if child.is_empty else child, node.leaf, node.below)
+        return replace(node, parameter=None if child.is_empty else child)
     child = _planted(node.literals.get(segment) or _Node(), rest, covers_below, leaf)
     if child.is_empty:
         literals = node.literals.delete(segment) if segment in node.literals else node.literals
     else:
         literals = node.literals.set(segment, child)
-    return _Node(literals, node.parameter, node.leaf, node.below)
+    if "%" not in segment or (segment in node.literals) is (segment in literals):
+        return replace(node, literals=literals)
+    return replace(node, literals=literals, escaped=_escaped(node, segment, present=segment in literals))
+
+
+def _escaped(node: _Node, segment: str, *, present: bool) -> Map[str, tuple[str, ...]] | None:
+    """Return the node's escaped literals with one more or one less."""
+    known: Map[str, tuple[str, ...]] = Map() if node.escaped is None else node.escaped
+    decoded = decode_segment(segment)
+    spellings = tuple(spelling for spelling in known.get(decoded, ()) if spelling != segment)
+    if present:
+        spellings = (*spellings, segment)
+    return (known.set(decoded, spellings) if spellings else known.delete(decoded)) or None
 
 
 def index_of(resources: Iterable[Resource]) -> RouteIndex:

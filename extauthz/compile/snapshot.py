@@ -7,11 +7,13 @@ did not change with its predecessor.
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Final
 
 from immutables import Map
 
 from extauthz.compile.model import RoleModel
+from extauthz.compile.path_denies import PathDenies
 from extauthz.compile.policies import Candidates, PolicyIndex
 from extauthz.compile.roles import BindingIndex, RoleIndex, Subjects
 from extauthz.compile.routes import Conflict, RouteIndex, index_of
@@ -28,6 +30,8 @@ from extauthz.domain.principal import Principal
 from extauthz.domain.problem import Problem
 
 _MEMO_ENTRIES: Final = 20_000
+# A path can be a resource (`UNMAPPED=path`): what strangers choose is kept while it is as short as a name.
+_MEMO_NAME: Final = 256
 
 Entity = Resource | RoleRule | RoleBinding | AttributePolicy
 
@@ -56,6 +60,7 @@ class Snapshot:
     roles: RoleIndex
     bindings: BindingIndex = field(default_factory=BindingIndex)
     policies: PolicyIndex = field(default_factory=PolicyIndex)
+    path_denies: PathDenies = field(default_factory=PathDenies)
     routes: RouteIndex = field(default_factory=RouteIndex)
     resources_by_name: Map[str, Resource] = field(default_factory=Map)
     role_rules_by_id: Map[str, RoleRule] = field(default_factory=Map)
@@ -69,7 +74,7 @@ class Snapshot:
         """Return everything the principal is under these bindings at `now` (POSIX seconds)."""
         key = (principal.kind, principal.id, principal.domain, principal.roles)
         known = self._subjects.get(key)
-        if known is not None and now < known.valid_until:
+        if known is not None and known.valid_from <= now < known.valid_until:
             return known
         if len(self._subjects) >= _MEMO_ENTRIES:
             self._subjects.clear()
@@ -77,16 +82,24 @@ class Snapshot:
         self._subjects[key] = found
         return found
 
-    def candidates(self, resource: str, action: str, domain: str | None) -> Candidates:
-        """Return the role rules and attribute policies that may match."""
-        key = (resource, action, domain)
+    def candidates(
+        self, resource: str, action: str, domain: str | None, denied_as: tuple[str, ...] = ()
+    ) -> Candidates:
+        """Return the role rules and attribute policies that may match.
+
+        `denied_as` are further names of the resource, on which only denies count.
+        """
+        key = (resource, action, domain, denied_as)
         known = self._candidates.get(key)
-        if known is None:
+        if known is not None:
+            return known
+        roles = self.roles.matching(domain, resource, action, denied_as)
+        found = self.policies.candidates(resource, action, domain, roles, denied_as)
+        if len(resource) <= _MEMO_NAME:
             if len(self._candidates) >= _MEMO_ENTRIES:
                 self._candidates.clear()
-            roles = self.roles.matching(domain, resource, action)
-            known = self._candidates[key] = self.policies.candidates(resource, action, domain, roles)
-        return known
+            self._candidates[key] = found
+        return found
 
     def routes_of(self, resource: Resource) -> RouteIndex:
         """Return the index of one resource's own routes, for a proxy that names the resource itself."""
@@ -141,6 +154,7 @@ def build(tenant: str, revision: int, policies: PolicySet, model: RoleModel) -> 
         roles=RoleIndex.of(policies.role_rules, model),
         bindings=_binding_index(policies.role_bindings),
         policies=index,
+        path_denies=reduce(PathDenies.with_rule, policies.rules(), PathDenies()),
         routes=routes,
         resources_by_name=Map({resource.name: resource for resource in policies.resources}),
         role_rules_by_id=Map({rule.id: rule for rule in policies.role_rules}),
@@ -199,27 +213,33 @@ def _inheritance_problems(policies: PolicySet) -> list[Problem]:
     inheriting = [binding for binding in policies.role_bindings if binding.user_kind is SubjectKind.ROLE]
     if not inheriting:
         return []
-    index = _binding_index(inheriting)
-    return [
-        Problem("/role_bindings", f"in domain {domain!r} {problem}")
-        for domain in sorted(index.role_domains() | {WILDCARD})
-        if (problem := index.inheritance_problem(domain)) is not None
-    ]
+    found = _binding_index(inheriting).inheritance_problems(frozenset({WILDCARD}))
+    return [Problem("/role_bindings", f"in domain {domain!r} {problem}") for domain, problem in found]
 
 
 def derive(snapshot: Snapshot, revision: int, changes: Iterable[Change]) -> Snapshot | list[Problem]:
     """Return the next snapshot; the answer is what is wrong where the changes do not compile.
 
-    Removals are applied before additions, so that one revision may move a route between resources.
+    Of several changes of one entity the last counts. Removals are applied before additions, so that one
+    revision may move a route between resources.
     """
+    last: dict[tuple[type[Entity], str], Change] = {}
+    for change in changes:
+        last[_changed(change)] = change
     draft = _Draft(snapshot)
-    listed = list(changes)
-    for change in listed:
-        draft.take_out(change)
-    for change in listed:
+    for entity, key in last:
+        draft.take_out(entity, key)
+    for change in last.values():
         if not isinstance(change, Removal):
             draft.put_in(change)
+    draft.check_inheritance()
     return draft.problems or draft.finished(revision)
+
+
+def _changed(change: Change) -> tuple[type[Entity], str]:
+    if isinstance(change, Removal):
+        return change.entity, change.id
+    return type(change), change.name if isinstance(change, Resource) else change.id
 
 
 class _Draft:
@@ -231,27 +251,29 @@ class _Draft:
         self._roles = snapshot.roles
         self._bindings = snapshot.bindings
         self._policies = snapshot.policies
+        self._path_denies = snapshot.path_denies
+        self._inheriting: set[str] = set()
         self._routes = snapshot.routes
         self._resources = snapshot.resources_by_name
         self._rules_by_id = snapshot.role_rules_by_id
         self._bindings_by_id = snapshot.bindings_by_id
         self._policies_by_id = snapshot.policies_by_id
 
-    def take_out(self, change: Change) -> None:
-        """Remove what the change removes or replaces."""
-        entity = change.entity if isinstance(change, Removal) else type(change)
-        key = change.name if isinstance(change, Resource) else change.id
+    def take_out(self, entity: type[Entity], key: str) -> None:
+        """Remove what a change removes or replaces, if it is there."""
         if entity is Resource and key in self._resources:
             self._routes = self._routes.without_resource(self._resources[key])
             self._resources = self._resources.delete(key)
         elif entity is RoleRule and key in self._rules_by_id:
             self._roles = self._roles.without_rule(self._rules_by_id[key])
+            self._path_denies = self._path_denies.without_rule(self._rules_by_id[key])
             self._rules_by_id = self._rules_by_id.delete(key)
         elif entity is RoleBinding and key in self._bindings_by_id:
             self._bindings = self._bindings.without_binding(self._bindings_by_id[key])
             self._bindings_by_id = self._bindings_by_id.delete(key)
         elif entity is AttributePolicy and key in self._policies_by_id:
             self._policies = self._policies.without_policy(self._policies_by_id[key])
+            self._path_denies = self._path_denies.without_rule(self._policies_by_id[key])
             self._policies_by_id = self._policies_by_id.delete(key)
 
     def put_in(self, entity: Entity) -> None:
@@ -268,28 +290,30 @@ class _Draft:
             case RoleRule():
                 self._taken(entity.id, self._policies_by_id)
                 self._roles = self._roles.with_rule(entity)
+                self._path_denies = self._path_denies.with_rule(entity)
                 self._rules_by_id = self._rules_by_id.set(entity.id, entity)
             case RoleBinding():
                 self._bindings = self._bindings.with_binding(entity)
                 self._bindings_by_id = self._bindings_by_id.set(entity.id, entity)
                 if entity.user_kind is SubjectKind.ROLE:
-                    self._check_inheritance(entity.dom)
+                    self._inheriting.add(entity.dom)
             case AttributePolicy():
                 self._taken(entity.id, self._rules_by_id)
                 self._policies = self._policies.with_policy(entity)
+                self._path_denies = self._path_denies.with_rule(entity)
                 self._policies_by_id = self._policies_by_id.set(entity.id, entity)
 
     def _taken(self, rule_id: str, others: Mapping[str, object]) -> None:
         if rule_id in others:
             self.problems.append(Problem("/id", f"{rule_id!r} already names another rule"))
 
-    def _check_inheritance(self, domain: str) -> None:
-        domains = self._bindings.role_domains() | {WILDCARD} if domain == WILDCARD else {domain}
-        for each in sorted(domains):
-            problem = self._bindings.inheritance_problem(each)
-            if problem is not None:
-                self.problems.append(Problem("/role", f"in domain {each!r} {problem}"))
-                return
+    def check_inheritance(self) -> None:
+        """Note what the added role-to-role lines made of inheritance."""
+        if self._inheriting:
+            found = self._bindings.inheritance_problems(frozenset(self._inheriting))
+            self.problems.extend(
+                Problem("/role", f"in domain {domain!r} {problem}") for domain, problem in found
+            )
 
     def finished(self, revision: int) -> Snapshot:
         """Return the next snapshot, with memos of its own."""
@@ -299,6 +323,7 @@ class _Draft:
             roles=self._roles,
             bindings=self._bindings,
             policies=self._policies,
+            path_denies=self._path_denies,
             routes=self._routes,
             resources_by_name=self._resources,
             role_rules_by_id=self._rules_by_id,

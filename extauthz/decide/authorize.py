@@ -44,7 +44,7 @@ def decide(
     seconds and the only clock that conditions see.
     """
     subjects = snapshot.subjects(principal, now)
-    candidates = snapshot.candidates(target.resource, target.action, principal.domain)
+    candidates = snapshot.candidates(target.resource, target.action, principal.domain, target.denied_as)
     roles = snapshot.roles.decide_in(
         candidates.roles, subjects.names, authenticated=principal.kind is not PrincipalKind.ANONYMOUS
     )

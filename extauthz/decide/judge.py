@@ -98,7 +98,7 @@ def judge(
             return outcome(denied(Reason.TOKEN_MISSING), who=None)
         principal = ANONYMOUS if policy.token.oidc_enabled else _TOKENS_NOT_READ
     if not isinstance(target, Target):
-        return outcome(denied(Reason.UNMAPPED_ROUTE), who=principal)
+        return outcome(denied(Reason.UNMAPPED_ROUTE if target is None else target.reason), who=principal)
     if _is_stale(directory, owner, policy, now):
         return outcome(denied(Reason.POLICY_STALE), who=principal)
     decision, roles = authorize.decide(

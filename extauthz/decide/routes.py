@@ -9,6 +9,7 @@ from extauthz.compile.routes import Match, RouteEntry, RouteIndex
 from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.decision import Target
 from extauthz.domain.policy import AuthenticationRequirement
+from extauthz.domain.reasons import Reason
 from extauthz.domain.request import ContextTarget, RequestFacts
 
 _NO_PARAMETERS: Final[Mapping[str, object]] = {}
@@ -16,7 +17,12 @@ _NO_PARAMETERS: Final[Mapping[str, object]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Unmapped:
-    """No resource stands behind the request. A credential is still required of it."""
+    """No resource stands behind the request, and why. A credential is still required of it."""
+
+    reason: Reason = Reason.UNMAPPED_ROUTE
+
+
+_AMBIGUOUS: Final = Unmapped(Reason.PATH_AMBIGUOUS)
 
 
 def decided_method(method: str) -> str:
@@ -52,6 +58,8 @@ def resolve(snapshot: Snapshot, request: RequestFacts, unmapped: UnmappedPolicy)
     if request.context.resource is not None or request.context.action is not None:
         return _named(snapshot, request, method)
     found = _first(snapshot.routes, request)
+    if found is not None and found.respelt:
+        return _AMBIGUOUS
     entry = found.leaf.for_method(method) if found is not None else None
     if found is not None and entry is not None:
         return Target(
@@ -70,6 +78,7 @@ def resolve(snapshot: Snapshot, request: RequestFacts, unmapped: UnmappedPolicy)
             service=None,
             parameters=_NO_PARAMETERS,
             authentication_optional=False,
+            denied_as=snapshot.path_denies.other_spellings(request.path.text),
         )
     return Unmapped()
 
@@ -91,6 +100,8 @@ def _named(snapshot: Snapshot, request: RequestFacts, method: str) -> Target | U
     if resource is None:
         return Unmapped()
     found = _first(snapshot.routes_of(resource), request)
+    if found is not None and found.respelt:
+        return _AMBIGUOUS
     entry = found.leaf.for_method(method) if found is not None else None
     if found is None or entry is None:
         return Target(

@@ -62,7 +62,7 @@ class Target(NamedTuple):
     """What is asked for: the owner's resource and action, and how the route wants to be authenticated.
 
     `parameters` are the route's, decoded once. `service` is None where no registered resource stands
-    behind the name (`UNMAPPED=path`).
+    behind the name (`UNMAPPED=path`). `denied_as` are further names of it that count for denies only.
     """
 
     tenant: str
@@ -71,6 +71,7 @@ class Target(NamedTuple):
     service: str | None
     parameters: Mapping[str, object]
     authentication_optional: bool
+    denied_as: tuple[str, ...] = ()
 
 
 class Outcome(NamedTuple):

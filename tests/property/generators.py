@@ -27,6 +27,7 @@ from tests.property.vocabulary import (
     HOSTS,
     INSTANTS,
     METHODS,
+    PATHS,
     PRIORITIES,
     QUERIES,
     RESOURCES,
@@ -123,7 +124,7 @@ def _role_rule(rng: random.Random, number: int) -> Document:
         "id": f"{choice('abc')}{number}",
         "sub": "*" if rng.random() < 0.15 else choice(SUBJECTS),
         "dom": choice(["*", "*", *DOMAINS]),
-        "obj": choice(["*", "*", "*", *RESOURCES]),
+        "obj": choice(["*", "*", "*", *RESOURCES, *PATHS]),
         "act": choice(["*", "*", "*", *ACTIONS]),
         "effect": effect,
     }
@@ -162,7 +163,7 @@ def _attribute_policy(rng: random.Random, number: int) -> Document:
     policy: Document = {
         "id": name,
         "name": name,
-        "resource": choice(["*", "*", *RESOURCES, "/a"]),
+        "resource": choice(["*", "*", *RESOURCES, *PATHS]),
         "effect": effect,
         "rule_data": random_node(rng, 3),
     }
@@ -257,10 +258,17 @@ def _path(rng: random.Random, template: str) -> str:
     segments: list[str] = []
     for part in template.split("/")[1:]:
         if part == "**":
-            segments.extend(rng.choice([[], [""], ["a"], ["b"], ["a", "b"], ["1", ""]]))
+            segments.extend(rng.choice([[], [""], ["a"], ["b"], ["a", "b"], ["1", ""], ["a@b"], ["a%40b"]]))
         else:
-            segments.append(rng.choice(SEGMENTS) if part.startswith("{") else part)
+            segments.append(rng.choice(SEGMENTS) if part.startswith("{") else _respelt(rng, part))
     return "/" + "/".join(segments)
+
+
+def _respelt(rng: random.Random, literal: str) -> str:
+    """Spell a literal as it is, or now and then in another way that decodes to the same text."""
+    if rng.random() < 0.7:
+        return literal
+    return literal.replace("%40", "@") if "%40" in literal else literal.replace("@", "%40")
 
 
 def _context_extensions(rng: random.Random, *, saas: bool) -> Document:

@@ -10,6 +10,7 @@ USERS: Final = ["u1", "u2", "r1", "s1", "user:u1"]
 SERVICES: Final = ["s1", "u1", "r2"]
 DOMAINS: Final = ["d1", "d2"]
 RESOURCES: Final = ["doc", "file:read", "box:", "*name"]
+PATHS: Final = ["/a", "/a@b", "/a%40b"]
 ACTIONS: Final = ["read", "write", "access", "get"]
 PRIORITIES: Final = [0, 0, 0, 0, 1, 1, -1, -1, 5, -5, 1000, -1000]
 DENY_PRIORITIES: Final = [*PRIORITIES, 1001, 2**31 - 1, -(2**31)]
@@ -27,7 +28,7 @@ INSTANTS: Final = [
 ADDRESSES: Final = ["10.0.0.1", "10.1.2.3", "192.0.2.7", "2001:db8::1", "2001:DB8:0::0001"]
 NETWORKS: Final = ["10.0.0.0/8", "10.1.2.3/32", "192.0.2.0/29", "2001:db8::/32", "0.0.0.0/0"]
 
-SEGMENTS: Final = ["a", "b", "1", "%61", "x%20y", "caf%c3%a9"]
+SEGMENTS: Final = ["a", "b", "1", "%61", "x%20y", "caf%c3%a9", "a@b", "a%40b"]
 TEMPLATES: Final = [
     "/",
     "/**",
@@ -45,6 +46,10 @@ TEMPLATES: Final = [
     "/a/{name}/**",
     "/a/{parameters}/b",
     "/x%20y/{x}",
+    "/a@b/**",
+    "/a%40b",
+    "/{x}/a@b",
+    "/{x}/a%40b/**",
 ]
 ROUTE_HOSTS: Final = [None, None, "h.example", "a.h.example", "*.h.example", "*.a.h.example", "*.example"]
 HOSTS: Final = ["h.example", "a.h.example", "b.a.h.example", "c.h.example", "other.test", "A.H.example:8443"]
