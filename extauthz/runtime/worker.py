@@ -33,7 +33,8 @@ from extauthz.runtime.reports import REPORT_EVERY_S, Report
 from extauthz.settings import Settings, StaleAction
 from extauthz.telemetry.counts import Counts, FetchOutcome
 
-DRAIN_S: Final = 8.0
+DRAIN_S: Final = 5.0
+ORPHAN_DRAIN_S: Final = 1.0
 _LOG_CLOSE_S: Final = 1.5
 _FIRST_KEYS_S: Final = 5.0
 _NOBODY: Final = "\0nobody"
@@ -192,7 +193,8 @@ async def _serve(parts: _Parts, settings: Settings, channel: socket.socket, stop
         with contextlib.suppress(ConnectionError):
             writer.write(_now(parts, readiness, draining=True).encode())
             await writer.drain()
-        await asyncio.to_thread(parts.server.drain, DRAIN_S)
+        orphaned = reader.at_eof()
+        await asyncio.to_thread(parts.server.drain, ORPHAN_DRAIN_S if orphaned else DRAIN_S)
         with contextlib.suppress(ConnectionError):
             writer.write(_now(parts, readiness, draining=True).encode())
             await writer.drain()
