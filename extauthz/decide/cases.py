@@ -62,29 +62,36 @@ def run_case_text(text: bytes, model: RoleModel) -> Iterator[CaseResult]:
 
 
 def _run_section(section: Document, where: str, model: RoleModel) -> Iterator[CaseResult]:
+    if "refused" in section:
+        yield _refused(section, _compiled(section, where, model)[1], where)
+        return
+    runner = CaseRunner.of(section, model, where=where)
+    for position, case in enumerate(_list(section.get("cases"), f"{where}, cases")):
+        yield runner.run(_object(case, f"{where}, case {position}"), f"{where}, case {position}")
+
+
+def _compiled(
+    section: Document, where: str, model: RoleModel
+) -> tuple[Mapping[str, Snapshot], list[Problem]]:
+    """Compile the policies of every tenant of a section; beside them stands what is wrong with the others."""
     settings = _object(section.get("settings", {}), f"{where}, settings")
-    saas = _choice(settings, "mode", TenancyMode, TenancyMode.SELFHOST) is TenancyMode.SAAS
     policies = _object(section.get("policies", {}), f"{where}, policies")
-    documents = policies if saas else {DEFAULT_TENANT: policies}
+    saas = _is_saas(settings)
     reading = Reading(condition_headers=frozenset(_texts(settings.get("condition_headers", []), where)))
     snapshots: dict[str, Snapshot] = {}
     problems: list[Problem] = []
-    for tenant, document in documents.items():
-        prefix = f"/{tenant}" if saas else ""
+    for tenant, document in (policies if saas else {DEFAULT_TENANT: policies}).items():
         parsed = parse_policy_set(document, reading)
         built = parsed if isinstance(parsed, list) else build(tenant, 1, parsed, model)
         if isinstance(built, list):
-            problems += [problem.under(prefix) for problem in built]
+            problems += [problem.under(f"/{tenant}" if saas else "") for problem in built]
         else:
             snapshots[tenant] = built
-    if "refused" in section:
-        yield _refused(section, problems, where)
-        return
-    if problems:
-        raise CaseFormatError(f"{where}, policies: " + "; ".join(map(str, problems)))
-    runner = _Runner(settings, _directory(section, snapshots, model, saas=saas, where=where))
-    for position, case in enumerate(_list(section.get("cases"), f"{where}, cases")):
-        yield runner.run(_object(case, f"{where}, case {position}"), f"{where}, case {position}")
+    return snapshots, problems
+
+
+def _is_saas(settings: Document) -> bool:
+    return _choice(settings, "mode", TenancyMode, TenancyMode.SELFHOST) is TenancyMode.SAAS
 
 
 def _refused(section: Document, problems: list[Problem], where: str) -> CaseResult:
@@ -109,11 +116,13 @@ def _is_at(place: str, pointer: str) -> bool:
     return place == pointer or place.startswith(f"{pointer}/")
 
 
-def _directory(
-    section: Document, snapshots: dict[str, Snapshot], model: RoleModel, *, saas: bool, where: str
-) -> Directory:
-    if not saas:
-        return Directory(TenancyMode.SELFHOST, snapshots)
+def _directory(section: Document, where: str, model: RoleModel) -> Directory:
+    compiled, problems = _compiled(section, where, model)
+    if problems:
+        raise CaseFormatError(f"{where}, policies: " + "; ".join(map(str, problems)))
+    if not _is_saas(_object(section.get("settings", {}), f"{where}, settings")):
+        return Directory(TenancyMode.SELFHOST, compiled)
+    snapshots = dict(compiled)
     hosts: dict[str, str] = {}
     suspended: set[str] = set()
     for tenant, entry in _object(section.get("tenants", {}), f"{where}, tenants").items():
@@ -125,8 +134,11 @@ def _directory(
     return Directory(TenancyMode.SAAS, snapshots, hosts=hosts, suspended=frozenset(suspended))
 
 
-class _Runner:
+class CaseRunner:
+    """Answers the cases of one section, under its settings and policies."""
+
     def __init__(self, settings: Document, directory: Directory) -> None:
+        """Take what was read of the section."""
         self._settings = settings
         self._directory = directory
         self._policy = CheckPolicy(
@@ -136,13 +148,21 @@ class _Runner:
             max_staleness=None,
         )
 
+    @classmethod
+    def of(cls, section: Document, model: RoleModel, *, where: str = "section") -> "CaseRunner":
+        """Compile a section.
+
+        Raises:
+            CaseFormatError: the settings or policies are refused.
+        """
+        settings = _object(section.get("settings", {}), f"{where}, settings")
+        return cls(settings, _directory(section, where, model))
+
     def run(self, case: Document, where: str) -> CaseResult:
+        """Compare the answer to a case with the expected one; raises CaseFormatError like `answer`."""
         name = str(case.get("name", where))
         expected = _object(case.get("expect"), f"{where}, expect")
-        moment = parse_time(str(case.get("now", DEFAULT_NOW)))
-        if moment is None:
-            raise CaseFormatError(f"{where}, now: an RFC 3339 time is needed")
-        got = self._decide(case, moment.timestamp(), where)
+        got = self.answer(case, where=where)
         differences = tuple(
             f"{member}: expected {expected[member]!r}, got {got[member]!r}"
             for member in got
@@ -153,7 +173,16 @@ class _Runner:
             raise CaseFormatError(f"{where}, expect: {unknown[0]!r} is not part of an answer")
         return CaseResult(name, differences)
 
-    def _decide(self, case: Document, now: float, where: str) -> dict[str, object]:
+    def answer(self, case: Document, *, where: str = "case") -> dict[str, object]:
+        """Return the members of `expect` as they come out.
+
+        Raises:
+            CaseFormatError: the case is not one.
+        """
+        moment = parse_time(str(case.get("now", DEFAULT_NOW)))
+        if moment is None:
+            raise CaseFormatError(f"{where}, now: an RFC 3339 time is needed")
+        now = moment.timestamp()
         asked = _object(case.get("request"), f"{where}, request")
         who = self._principal(case, where)
         if "path" not in asked:

@@ -1,0 +1,83 @@
+"""The decision cases, answered by the implementation; and what a case file that is none is told."""
+
+import pytest
+
+from extauthz.decide.cases import CaseFormatError, CaseResult, run_case_text
+from tests.case_files import CASES
+from tests.shipped_model import MODEL
+
+RESULTS = [
+    pytest.param(result, id=f"{file.name}: {result.name}")
+    for file in sorted(CASES.glob("*.yaml"))
+    for result in run_case_text(file.read_bytes(), MODEL)
+]
+
+
+@pytest.mark.parametrize("result", RESULTS)
+def test_the_case_is_decided_as_it_expects(result: CaseResult) -> None:
+    assert result.differences == ()
+
+
+def test_a_wrong_expectation_is_a_difference_that_says_both() -> None:
+    text = """
+        policies: {role_rules: [{id: r, sub: "*", dom: "*", obj: doc, act: read, effect: allow}]}
+        cases:
+          - name: the reader
+            principal: {id: alice}
+            request: {resource: doc, action: read}
+            expect: {decision: deny, reason: rule_matched, rule: q}
+    """
+    assert list(run_case_text(text.encode(), MODEL)) == [
+        CaseResult("the reader", ("decision: expected 'deny', got 'allow'", "rule: expected 'q', got 'r'"))
+    ]
+
+
+def test_a_refusal_that_does_not_come_and_one_that_nobody_expects_are_differences() -> None:
+    text = """
+        description: two rules
+        policies:
+          role_rules:
+            - {id: a, sub: x, dom: "*", obj: doc, act: read, effect: allow}
+            - {id: b, sub: x, dom: "*", obj: doc, act: read, effect: permit}
+        refused: [{pointer: /role_rules/0}]
+    """
+    (result,) = run_case_text(text.encode(), MODEL)
+    assert len(result.differences) == 2
+    assert "expected a problem at /role_rules/0" in result.differences[0]
+    assert "unexpected problem at /role_rules/1/effect" in result.differences[1]
+
+
+CASE = "cases: [{principal: {id: a}, request: {path: /}, expect: {decision: deny}}]"
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("[", "line 2, column 1"),
+        ("just text", "section 0: an object is needed"),
+        ("policies: {}", "section 0, cases: a list is needed"),
+        ("settings: [a]\n" + CASE, "settings: an object is needed"),
+        ("settings: {mode: both}\n" + CASE, "mode: 'both' is not one of selfhost, saas"),
+        ("settings: {unmapped: allow}\n" + CASE, "unmapped: 'allow' is not one of deny, path"),
+        ("settings: {tenant_binding: any}\n" + CASE, "tenant_binding: 'any' is not one of host, token"),
+        ("policies: {role_rules: [{}]}\n" + CASE, "section 0, policies: /role_rules/0/id: is missing"),
+        ("cases: [{request: {path: /}, expect: {}}]", "case 0, principal: an object is needed"),
+        ("cases: [{principal: {}, request: {path: /}, expect: {}}]", "id is not a string"),
+        (
+            "cases: [{principal: {id: a, kind: robot}, request: {path: /}, expect: {}}]",
+            "kind: 'robot' is not one of user, service",
+        ),
+        ("cases: [{principal: {id: a}, expect: {}}]", "request: an object is needed"),
+        ("cases: [{principal: {id: a}, request: {}, expect: {}}]", "resource is not a string"),
+        ("cases: [{principal: {id: a}, request: {path: /}}]", "expect: an object is needed"),
+        (
+            "cases: [{principal: {id: a}, request: {path: /}, expect: {result: allow}}]",
+            "'result' is not part of an answer",
+        ),
+        ("cases: [{now: noon, principal: {id: a}, request: {path: /}, expect: {}}]", "RFC 3339"),
+    ],
+)
+def test_what_is_no_case_file_is_told_where(text: str, place: str) -> None:
+    with pytest.raises(CaseFormatError) as refusal:
+        list(run_case_text(text.encode(), MODEL))
+    assert place in str(refusal.value)
