@@ -13,19 +13,22 @@ from typing import Final
 
 import grpc
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from extauthz.check import wire
+from extauthz.check.grpc_health import HealthService
 from extauthz.check.grpc_tls import GrpcTls, is_expected_peer, server_credentials
-from extauthz.check.listen_address import UNIX_PREFIX, ListenFailed, listen_problem
+from extauthz.check.listen_address import UNIX_PREFIX, ListenError, listen_problem
 
 CHECK_SERVICE: Final = "envoy.service.auth.v3.Authorization"
 MAX_RECEIVE_BYTES: Final = 4 * 1024 * 1024
 """Of one CheckRequest; Envoy sends more only if told to buffer larger bodies, which decide nothing here."""
 
+DEFAULT_THREADS: Final = 4
+"""More wait for one interpreter lock; fewer stall together when keys have to be waited for."""
+
 _NO_DEADLINE_S: Final = 365 * 24 * 3600.0
 _LAST_CALLS_S: Final = 1.0
-"""For calls that crossed the GOAWAY of an idle server; health watchers are cut off after it."""
+"""For calls that crossed the GOAWAY of an idle server."""
 
 _log = structlog.get_logger("extauthz.check")
 
@@ -39,9 +42,9 @@ class GrpcioServer:
     def __init__(
         self,
         answer: Answer,
-        *,
         listen: Sequence[str],
-        threads: int,
+        *,
+        threads: int = DEFAULT_THREADS,
         tls: GrpcTls | None = None,
         max_receive_bytes: int = MAX_RECEIVE_BYTES,
     ) -> None:
@@ -52,37 +55,36 @@ class GrpcioServer:
         self._activity = threading.Condition()
         self._in_flight = 0
         self._last_arrival = 0.0
-        self._health = health.HealthServicer()
-        self.set_serving(serving=False)
+        self._health = HealthService(CHECK_SERVICE)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="check")
         check = grpc.unary_unary_rpc_method_handler(self._check)
         self._server = grpc.server(
             self._threads,
-            handlers=[grpc.method_handlers_generic_handler(CHECK_SERVICE, {"Check": check})],
+            handlers=[
+                grpc.method_handlers_generic_handler(CHECK_SERVICE, {"Check": check}),
+                self._health.handler(),
+            ],
             options=_options(max_receive_bytes),
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
-    def start(self) -> int | ListenFailed:
-        """Listen and answer; return the first TCP port (0 with Unix sockets only), or what is in the way."""
-        ports = []
-        for address in self._listen:
-            bound = self._bind(address)
-            if isinstance(bound, ListenFailed):
-                self._server.stop(None)
-                self._threads.shutdown(wait=False)
-                return bound
-            if not address.startswith(UNIX_PREFIX):
-                ports.append(bound)
+    def start(self) -> int:
+        """Listen and answer; return the first TCP port, 0 with Unix sockets only.
+
+        Raises:
+            ListenError: an address is in use or cannot be bound; the server is of no more use.
+        """
+        try:
+            bound = [(address, self._bind(address)) for address in self._listen]
+        except ListenError:
+            self._server.stop(None)
+            self._threads.shutdown(wait=False)
+            raise
         self._server.start()
-        return ports[0] if ports else 0
+        return next((port for address, port in bound if not address.startswith(UNIX_PREFIX)), 0)
 
     def set_serving(self, *, serving: bool) -> None:
         """Set what the health service says, for the server and for the Check service alike."""
-        statuses = health_pb2.HealthCheckResponse
-        status = statuses.SERVING if serving else statuses.NOT_SERVING
-        self._health.set(health.OVERALL_HEALTH, status)
-        self._health.set(CHECK_SERVICE, status)
+        self._health.set_serving(serving=serving)
 
     def drain(self, grace_s: float, *, quiet_s: float = 0.25) -> bool:
         """Say NOT_SERVING for good, answer until nothing has arrived for `quiet_s`, then stop.
@@ -90,7 +92,7 @@ class GrpcioServer:
         Stops at the latest after `grace_s`; then calls that still run are cut off. Return whether the server
         was idle before it stopped.
         """
-        self._health.enter_graceful_shutdown()
+        self._health.stop()
         started = time.monotonic()
         idle = self._wait_until_idle(started, until=started + grace_s, quiet_s=quiet_s)
         left = max(started + grace_s - time.monotonic(), 0.0)
@@ -98,21 +100,19 @@ class GrpcioServer:
         self._threads.shutdown(wait=False)
         return idle
 
-    def _bind(self, address: str) -> int | ListenFailed:
-        failed = listen_problem(address)
-        if failed is not None:
-            return failed
+    def _bind(self, address: str) -> int:
+        problem = listen_problem(address)
+        if problem is not None:
+            raise ListenError(address, problem)
         try:
             if self._tls is None:
                 return self._server.add_insecure_port(address)
             return self._server.add_secure_port(address, server_credentials(self._tls))
-        except (RuntimeError, ValueError):
+        except (RuntimeError, ValueError) as error:
             problem = (
-                "gRPC could not use it"
-                if self._tls is None
-                else "gRPC could not use it with this certificate"
+                "gRPC cannot use it" if self._tls is None else "gRPC cannot use it with this certificate"
             )
-            return ListenFailed(address, problem)
+            raise ListenError(address, problem) from error
 
     def _check(self, raw: bytes, context: grpc.ServicerContext) -> bytes:
         with self._activity:

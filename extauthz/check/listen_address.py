@@ -7,31 +7,24 @@ of a running process; so the address is tried with the operating system's own ca
 import errno
 import os
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 UNIX_PREFIX: Final = "unix:"
 
 
-@dataclass(frozen=True, slots=True)
-class ListenFailed:
-    """An address that cannot be used; `problem` is the end of a sentence about it."""
+class ListenError(OSError):
+    """An address that cannot be listened on; the message is one line that names it."""
 
-    address: str
-    problem: str
-
-    def __str__(self) -> str:
-        return f"cannot listen on {self.address!r}: {self.problem}"
+    def __init__(self, address: str, problem: str) -> None:
+        super().__init__(f"cannot listen on {address!r}: {problem}")
 
 
-def listen_problem(address: str) -> ListenFailed | None:
-    """Try to bind `host:port`, `[ipv6]:port` or `unix:path`; None when it worked."""
+def listen_problem(address: str) -> str | None:
+    """Try to bind `host:port`, `[ipv6]:port` or `unix:path`; return what is in the way, if anything."""
     if address.startswith(UNIX_PREFIX):
-        problem = _unix_problem(address.removeprefix(UNIX_PREFIX))
-    else:
-        problem = _tcp_problem(address)
-    return None if problem is None else ListenFailed(address, problem)
+        return _unix_problem(address.removeprefix(UNIX_PREFIX))
+    return _tcp_problem(address)
 
 
 def _tcp_problem(address: str) -> str | None:

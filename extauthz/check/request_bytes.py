@@ -61,8 +61,7 @@ def read(raw: bytes, *, condition_headers: frozenset[str]) -> RequestFacts | Mal
     host = canonical_host(_text(http.host))
     if isinstance(host, HostRejected):
         return _malformed(attributes, headers, f"host: {host.reason}")
-    raw_target = http.path
-    target = parse_target(_text(raw_target))
+    target = parse_target(_text(http.path))
     if isinstance(target, PathRejected):
         return _malformed(attributes, headers, f"path: {target.reason}", Reason.PATH_AMBIGUOUS)
     path, query = target
@@ -71,7 +70,7 @@ def read(raw: bytes, *, condition_headers: frozenset[str]) -> RequestFacts | Mal
         method=method.decode("ascii"),
         host=host,
         path=path,
-        query=_query(raw_target, query),
+        query=_query(query),
         headers=headers.kept,
         repeated_headers=headers.repeated,
         context=_context(attributes.context_extensions),
@@ -113,15 +112,12 @@ def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")
 
 
-def _query(raw_target: bytes, query: str | None) -> str | None:
-    """Return the query so that invalid UTF-8 in it stays visible as such, in the form of escapes.
+def _query(query: str | None) -> str | None:
+    """Return the query with what was not UTF-8 as an escape that is not, either.
 
     A replacement character would pass for a value that the client sent; `%FF` makes the query unknown.
     """
-    if query is None or "\ufffd" not in query:
-        return query
-    raw_query = raw_target.partition(b"?")[2]
-    return "".join(chr(octet) if octet < 0x80 else f"%{octet:02X}" for octet in raw_query)
+    return query and query.replace("\ufffd", "%FF")
 
 
 def _context(extensions: Mapping[str, str]) -> ContextTarget:

@@ -18,7 +18,7 @@ from extauthz.domain.reasons import DENIED_HTTP_STATUS, Effect, Reason
 from extauthz.domain.request import RequestFacts
 
 # CheckResponse has status = 1 (google.rpc.Status, code = 1) and the three fields named here.
-_OK_STATUS: Final = field(1, integer_field(1, 0))
+_OK_STATUS: Final = field(1, b"")  # present, and its code zero: proto3 writes no zeros
 _DENIED_STATUS: Final = field(1, integer_field(1, 7))  # google.rpc.Code.PERMISSION_DENIED
 _DENIED_RESPONSE: Final = 2
 _OK_RESPONSE: Final = 3
@@ -52,7 +52,7 @@ def internal_error(decision_id: str | None = None) -> bytes:
 
 def _ok(outcome: Outcome, principal: Principal, request: RequestFacts) -> bytes:
     set_headers, removed, subject_entry = _identity_fragments(
-        principal.kind, principal.id, principal.tenant, principal.domain, outcome.roles
+        principal.kind, principal.id, outcome.tenant, principal.domain, outcome.roles
     )
     id_header, id_entry = _decision_id(outcome.decision_id)
     for name in spellings_to_remove(request.strip_headers):

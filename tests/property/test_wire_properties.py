@@ -1,0 +1,165 @@
+"""What holds for every decision that can be written and for every byte string that can arrive."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extauthz.check import wire
+from extauthz.check.identity_headers import encode_role, encode_value
+from extauthz.domain.decision import Decision, Outcome, RuleKind, Target
+from extauthz.domain.principal import Authentication, Principal, PrincipalKind
+from extauthz.domain.reasons import DENIED_HTTP_STATUS, Effect, Reason
+from extauthz.domain.request import Malformed, RequestFacts
+from tests.builders import DECISION_ID, check_request, read_answer, request_facts
+
+anything = st.text(st.characters())  # lone surrogates too
+maybe = st.none() | anything
+principals = st.builds(
+    Principal,
+    kind=st.sampled_from(PrincipalKind),
+    id=maybe,
+    tenant=maybe,
+    domain=maybe,
+    roles=st.just(()),
+    authentication=st.sampled_from(Authentication),
+)
+decisions = st.builds(
+    Decision,
+    effect=st.sampled_from(Effect),
+    reason=st.sampled_from(Reason),
+    rule_id=maybe,
+    rule_kind=st.sampled_from(RuleKind),
+)
+identity_names = st.sampled_from(
+    [
+        "x-auth-subject",
+        "X-Auth-Roles",
+        "x_auth_kind",
+        "x-auth-admin",
+        "x-auth-decision-id",
+        "x-auth-roles-truncated",
+    ]
+)
+requests = st.builds(
+    request_facts, is_grpc=st.booleans(), strip_headers=st.lists(identity_names, unique=True).map(tuple)
+)
+targets = st.builds(
+    Target,
+    tenant=anything,
+    resource=anything,
+    action=anything,
+    service=maybe,
+    parameters=st.just({}),
+    authentication_optional=st.booleans(),
+)
+outcomes = st.builds(
+    Outcome,
+    decision=decisions,
+    decision_id=st.just(DECISION_ID) | anything,
+    request=st.none()
+    | requests
+    | st.builds(Malformed, reason=st.sampled_from(Reason), detail=anything, is_grpc=st.booleans()),
+    principal=st.none() | principals,
+    roles=st.lists(anything, max_size=5).map(tuple),
+    target=st.none() | targets,
+    tenant=maybe,
+    revision=st.none() | st.integers(0, 2**63 - 1),
+)
+
+
+@given(outcomes)
+def test_envoy_reads_the_decision_and_nothing_else(outcome: Outcome) -> None:
+    raw = wire.write(outcome)
+    answer = read_answer(raw)
+    complete = outcome.principal is not None and isinstance(outcome.request, RequestFacts)
+    assert answer.allowed is (outcome.decision.allowed and complete)
+    assert answer.metadata["decision"] == ("allow" if answer.allowed else "deny")
+    assert len(answer.metadata) == 9
+    if answer.allowed:
+        assert answer.status is None
+        assert set(answer.headers).isdisjoint(answer.removed)
+        assert {"x-auth-kind", "x-auth-decision-id"} <= set(answer.headers) | set(answer.removed)
+        assert all(value.isascii() and value.isprintable() for value in answer.headers.values())
+        assert all(value == value.strip() for value in answer.headers.values())
+        assert "x-service-api-key" in answer.removed
+        for name in outcome.request.strip_headers if isinstance(outcome.request, RequestFacts) else ():
+            assert name.lower() in {*answer.headers, *answer.removed}
+    else:
+        reason = outcome.decision.reason if not outcome.decision.allowed else Reason.INTERNAL_ERROR
+        assert answer.status == DENIED_HTTP_STATUS[reason]
+
+
+@given(outcomes)
+def test_no_prefix_of_a_denial_is_an_allow_but_the_empty_one(outcome: Outcome) -> None:
+    raw = wire.write(outcome)
+    assert raw
+    if not read_answer(raw).allowed:
+        # The status comes first: whatever is cut off behind it, it says denied.
+        assert raw.startswith(b"\x0a\x02\x08\x07")
+
+
+@given(st.text(st.characters()), st.text(st.characters()))
+def test_two_names_are_never_written_alike(first: str, second: str) -> None:
+    assert (encode_value(first) == encode_value(second)) is (first == second)
+    assert (encode_role(first) == encode_role(second)) is (first == second)
+    assert "," not in encode_role(first)
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_read(raw: bytes) -> None:
+    assert isinstance(wire.read(raw, condition_headers=frozenset({"x-region"})), RequestFacts | Malformed)
+
+
+header_names = st.sampled_from(
+    [
+        "authorization",
+        "Authorization",
+        "x-region",
+        "x-auth-subject",
+        "x_auth_x",
+        "traceparent",
+        "x-request-id",
+    ]
+) | st.text(max_size=12)
+valid_text = st.text(max_size=30)
+
+
+@given(
+    path=valid_text | valid_text.map(lambda tail: "/" + tail),
+    method=st.sampled_from(["GET", "HEAD", "CONNECT", "get"]) | valid_text,
+    host=st.just("api.example.com") | valid_text,
+    raw_headers=st.none() | st.lists(st.tuples(header_names, st.binary(max_size=40)), max_size=8),
+    headers=st.dictionaries(header_names, valid_text, max_size=8),
+    extensions=st.dictionaries(
+        st.sampled_from(["tenant", "resource", "action", "x"]), valid_text, max_size=4
+    ),
+    cut=st.integers(0, 400),
+    junk=st.binary(max_size=3),
+)
+def test_mutated_requests_are_read(
+    path: str,
+    method: str,
+    host: str,
+    raw_headers: list[tuple[str, bytes]] | None,
+    headers: dict[str, str],
+    extensions: dict[str, str],
+    cut: int,
+    junk: bytes,
+) -> None:
+    raw = check_request(
+        path,
+        method=method,
+        host=host,
+        headers=headers,
+        raw_headers=raw_headers,
+        context_extensions=extensions,
+    )
+    wanted = frozenset({"x-region"})
+    whole = wire.read(raw, condition_headers=wanted)
+    mutated = wire.read(raw[:cut] + junk + raw[cut + len(junk) :], condition_headers=wanted)
+    for found in (whole, mutated):
+        assert isinstance(found, RequestFacts | Malformed)
+        if isinstance(found, RequestFacts):
+            assert set(found.headers) <= {"authorization", "x-service-api-key", "x-region"}
+            assert found.repeated_headers <= set(found.headers)
+            assert found.method != "CONNECT"
+            assert all(name == name.lower() for name in found.strip_headers)

@@ -1,0 +1,341 @@
+"""The grpcio transport through real channels: bytes, health, deadlines, TLS, drain, busy addresses."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from extauthz.check import wire
+from extauthz.check.grpc_tls import GrpcTls, TlsIdentity
+from extauthz.check.grpcio_server import CHECK_SERVICE, Answer, GrpcioServer
+from extauthz.check.listen_address import ListenError
+from tests.builders import check_request, read_answer
+from tests.certificates import Authority, Certificate
+
+CHECK = f"/{CHECK_SERVICE}/Check"
+WAIT = 10.0
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def echo(raw: bytes, _left: float | None) -> bytes:
+    return raw
+
+
+@contextmanager
+def serving(answer: Answer = echo, *, tls: GrpcTls | None = None) -> Iterator[tuple[GrpcioServer, str]]:
+    server = GrpcioServer(answer, ["127.0.0.1:0"], threads=2, tls=tls)
+    address = f"127.0.0.1:{server.start()}"
+    try:
+        yield server, address
+    finally:
+        server.drain(0.0)
+
+
+def call(address: str, raw: bytes = b"x", timeout: float | None = WAIT) -> bytes:
+    with grpc.insecure_channel(address) as channel:
+        return bytes(channel.unary_unary(CHECK, None, None)(raw, timeout=timeout))
+
+
+def health_of(address: str, service: str) -> int:
+    with grpc.insecure_channel(address) as channel:
+        request = health_pb2.HealthCheckRequest(service=service)
+        return int(health_pb2_grpc.HealthStub(channel).Check(request, timeout=WAIT).status)
+
+
+def test_bytes_pass_unchanged_both_ways() -> None:
+    with serving(lambda raw, _left: raw[::-1]) as (_, address):
+        assert call(address, b"\x00\xffabc") == b"cba\xff\x00"
+        assert call(address, b"") == b""
+        assert call(address, b"m" * 1_000_000) == b"m" * 1_000_000
+
+
+def test_a_whole_check_through_the_wire() -> None:
+    def answer(raw: bytes, _left: float | None) -> bytes:
+        found = wire.read(raw, condition_headers=frozenset())
+        return wire.internal_error(found.request_id)
+
+    with serving(answer) as (_, address):
+        raw = check_request(headers={"x-request-id": "r-7"})
+        assert read_answer(call(address, raw)).metadata["decision_id"] == "r-7"
+
+
+def test_the_deadline_is_handed_on() -> None:
+    seen: list[float | None] = []
+
+    def answer(raw: bytes, left: float | None) -> bytes:
+        seen.append(left)
+        return raw
+
+    with serving(answer) as (_, address):
+        call(address, timeout=5.0)
+        call(address, timeout=None)
+    assert seen[0] is not None
+    # On the wire a timeout has few digits, and grpc rounds up.
+    assert 0 < seen[0] <= 5.1
+    assert seen[1] is None
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x"), RecursionError(), MemoryError(), KeyError(1)])
+def test_an_exception_is_a_denial_and_no_rpc_error(error: Exception) -> None:
+    def answer(_raw: bytes, _left: float | None) -> bytes:
+        raise error
+
+    with serving(answer) as (_, address):
+        raw = call(address)
+    assert raw == wire.internal_error()
+    assert not read_answer(raw).allowed
+
+
+def test_health_says_what_it_was_told() -> None:
+    with serving() as (server, address):
+        for service in ("", CHECK_SERVICE):
+            assert health_of(address, service) == NOT_SERVING
+        server.set_serving(serving=True)
+        for service in ("", CHECK_SERVICE):
+            assert health_of(address, service) == SERVING
+        server.set_serving(serving=False)
+        assert health_of(address, "") == NOT_SERVING
+        with pytest.raises(grpc.RpcError) as unknown:
+            health_of(address, "no.such.Service")
+        assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_health_cannot_be_watched() -> None:
+    with serving() as (_, address), grpc.insecure_channel(address) as channel:
+        watcher = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=WAIT)
+        with pytest.raises(grpc.RpcError) as refused:
+            next(watcher)
+        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_nothing_makes_a_draining_server_healthy_again() -> None:
+    entered, release = threading.Event(), threading.Event()
+
+    def answer(raw: bytes, _left: float | None) -> bytes:
+        entered.set()
+        assert release.wait(WAIT)
+        return raw
+
+    with serving(answer) as (server, address), ThreadPoolExecutor(2) as caller:
+        server.set_serving(serving=True)
+        running = caller.submit(call, address)
+        assert entered.wait(WAIT)
+        drained = caller.submit(server.drain, WAIT, quiet_s=0.0)
+        while health_of(address, "") != NOT_SERVING:
+            pass
+        server.set_serving(serving=True)
+        assert health_of(address, "") == NOT_SERVING
+        release.set()
+        assert running.result(WAIT) == b"x"
+        assert drained.result(WAIT) is True
+
+
+def test_a_request_above_the_bound_does_not_reach_the_handler() -> None:
+    seen: list[int] = []
+
+    def answer(raw: bytes, _left: float | None) -> bytes:
+        seen.append(len(raw))
+        return b"y"
+
+    server = GrpcioServer(answer, ["127.0.0.1:0"], max_receive_bytes=1000)
+    address = f"127.0.0.1:{server.start()}"
+    with pytest.raises(grpc.RpcError) as refused:
+        call(address, b"x" * 1001)
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert call(address, b"x" * 1000) == b"y"
+    assert seen == [1000]
+    server.drain(0.0)
+
+
+def test_other_methods_are_unimplemented() -> None:
+    with serving() as (_, address), grpc.insecure_channel(address) as channel:
+        with pytest.raises(grpc.RpcError) as refused:
+            channel.unary_unary(f"/{CHECK_SERVICE}/Other", None, None)(b"", timeout=WAIT)
+        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_busy_port_is_one_readable_error() -> None:
+    with serving() as (_, address):
+        second = GrpcioServer(echo, ["127.0.0.1:0", address])
+        with pytest.raises(ListenError, match=f"^cannot listen on '{address}': address already in use$"):
+            second.start()
+        assert call(address) == b"x"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "127.0.0.1:http", "127.0.0.1:70000", "no-such-host.invalid:0", ":80", "192.0.2.1:0", ""],
+)
+def test_addresses_that_cannot_be(address: str) -> None:
+    with pytest.raises(ListenError) as refused:
+        GrpcioServer(echo, [address]).start()
+    assert repr(address) in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_unix_sockets(tmp_path: Path) -> None:
+    path = tmp_path / "check.sock"
+    # What a killed process leaves behind is no obstacle.
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+    server = GrpcioServer(echo, [f"unix:{path}", "127.0.0.1:0"])
+    assert server.start() > 0
+    assert call(f"unix:{path}") == b"x"
+    with pytest.raises(ListenError, match="another process listens there"):
+        GrpcioServer(echo, [f"unix:{path}"]).start()
+    assert call(f"unix:{path}") == b"x"
+    assert server.drain(0.0, quiet_s=0.0)
+    assert not path.exists()
+
+    path.write_text("a file")
+    with pytest.raises(ListenError, match="no socket"):
+        GrpcioServer(echo, [f"unix:{path}"]).start()
+    assert path.read_text() == "a file"
+    with pytest.raises(ListenError, match="directory does not exist"):
+        GrpcioServer(echo, [f"unix:{tmp_path}/none/x.sock"]).start()
+    with pytest.raises(ListenError, match="too long"):
+        GrpcioServer(echo, [f"unix:{tmp_path}/{'x' * 150}"]).start()
+
+
+def test_only_unix_sockets_have_no_port(tmp_path: Path) -> None:
+    server = GrpcioServer(echo, [f"unix:{tmp_path}/check.sock"])
+    assert server.start() == 0
+    server.drain(0.0)
+
+
+def test_drain_lets_running_checks_finish() -> None:
+    entered, release = threading.Event(), threading.Event()
+
+    def answer(raw: bytes, _left: float | None) -> bytes:
+        entered.set()
+        assert release.wait(WAIT)
+        return raw
+
+    with serving(answer) as (server, address), ThreadPoolExecutor(2) as caller:
+        server.set_serving(serving=True)
+        running = caller.submit(call, address, b"late")
+        assert entered.wait(WAIT)
+        drained = caller.submit(server.drain, WAIT, quiet_s=0.0)
+        while health_of(address, CHECK_SERVICE) != NOT_SERVING:
+            pass
+        assert not drained.done()
+        release.set()
+        assert running.result(WAIT) == b"late"
+        assert drained.result(WAIT) is True
+        with pytest.raises(grpc.RpcError):
+            call(address, timeout=1.0)
+
+
+def test_drain_answers_until_nothing_arrives() -> None:
+    with serving() as (server, address), ThreadPoolExecutor(1) as caller:
+        drained = caller.submit(server.drain, WAIT, quiet_s=0.5)
+        while health_of(address, "") != NOT_SERVING:
+            pass
+        assert call(address) == b"x"
+        assert drained.result(WAIT) is True
+
+
+def test_drain_ends_with_its_grace() -> None:
+    entered, release = threading.Event(), threading.Event()
+
+    def answer(raw: bytes, _left: float | None) -> bytes:
+        entered.set()
+        release.wait(WAIT)
+        return raw
+
+    with serving(answer) as (server, address), ThreadPoolExecutor(1) as caller:
+        running = caller.submit(call, address)
+        assert entered.wait(WAIT)
+        assert server.drain(0.05) is False
+        with pytest.raises(grpc.RpcError):
+            running.result(WAIT)
+        release.set()
+
+
+def identity(certificate: Certificate, client_ca: bytes | None = None) -> TlsIdentity:
+    return TlsIdentity(certificate.chain, certificate.key, client_ca)
+
+
+def secure_call(address: str, authority: Authority, client: Certificate | None = None) -> bytes:
+    credentials = grpc.ssl_channel_credentials(
+        authority.pem, client.key if client else None, client.chain if client else None
+    )
+    with grpc.secure_channel(address, credentials) as channel:
+        return bytes(channel.unary_unary(CHECK, None, None)(b"x", timeout=2.0))
+
+
+def refused(action: Callable[[], bytes]) -> bool:
+    try:
+        action()
+    except grpc.RpcError as error:
+        return error.code() is grpc.StatusCode.UNAVAILABLE
+    return False
+
+
+def test_tls_and_a_certificate_replaced_while_running() -> None:
+    old, new = Authority("old"), Authority("new")
+    current = [identity(old.issue("localhost"))]
+    tls = GrpcTls(current[0], lambda: current[0])
+    with serving(tls=tls) as (_, address):
+        assert secure_call(address, old) == b"x"
+        assert refused(lambda: secure_call(address, new))
+        assert refused(lambda: call(address, timeout=2.0))
+        current[0] = identity(new.issue("localhost"))
+        assert secure_call(address, new) == b"x"
+        assert refused(lambda: secure_call(address, old))
+
+
+def test_a_failing_reload_keeps_the_last_good_certificate() -> None:
+    authority = Authority("ca")
+    good = identity(authority.issue("localhost"))
+
+    def failing() -> TlsIdentity | None:
+        raise FileNotFoundError("tls.crt")
+
+    bad_ones: list[Callable[[], TlsIdentity | None]] = [
+        failing,
+        lambda: None,
+        lambda: TlsIdentity(b"garbage", b"garbage"),
+        lambda: TlsIdentity(good.certificate_chain, good.private_key, authority.pem),
+    ]
+    for reload in bad_ones:
+        with serving(tls=GrpcTls(good, reload)) as (_, address):
+            assert secure_call(address, authority) == b"x"
+
+
+def test_mutual_tls_wants_a_certificate_of_the_client_ca() -> None:
+    authority, clients, others = Authority("server"), Authority("clients"), Authority("others")
+    server_identity = identity(authority.issue("localhost"), clients.pem)
+    with serving(tls=GrpcTls(server_identity, lambda: None)) as (_, address):
+        assert secure_call(address, authority, clients.issue("envoy")) == b"x"
+        assert refused(lambda: secure_call(address, authority))
+        assert refused(lambda: secure_call(address, authority, others.issue("envoy")))
+
+
+def test_clients_without_an_expected_name_are_denied() -> None:
+    authority = Authority("ca")
+    gateway = "spiffe://cluster.local/ns/istio/sa/gateway"
+    server_identity = identity(authority.issue("localhost"), authority.pem)
+    tls = GrpcTls(server_identity, lambda: None, frozenset({gateway, "envoy.internal"}))
+    with serving(tls=tls) as (_, address):
+        assert secure_call(address, authority, authority.issue("x", uris=(gateway,))) == b"x"
+        assert secure_call(address, authority, authority.issue("envoy.internal")) == b"x"
+        stranger = secure_call(address, authority, authority.issue("x", uris=(gateway + "2",)))
+        assert not read_answer(stranger).allowed
+
+
+def test_an_unusable_certificate_is_one_readable_error() -> None:
+    broken = TlsIdentity(b"garbage", b"garbage")
+    with pytest.raises(ListenError, match="with this certificate"):
+        GrpcioServer(echo, ["127.0.0.1:0"], tls=GrpcTls(broken, lambda: None)).start()
+
+
+def test_keys_are_not_shown() -> None:
+    assert "secret" not in repr(TlsIdentity(b"chain", b"secret"))
