@@ -20,6 +20,10 @@ FIND_PYTHON = for candidate in python3.13 python3.12 python3.11 python3; do \
 export_constraints = { echo '\# Every pin of uv.lock, for pip; written by "make lock".'; \
 	"$$uv" export --quiet --frozen --all-extras --no-hashes --no-emit-project --no-annotate --no-header; } > $(1)
 
+# $(call export_image,FILE,OPTIONS): what the image installs, each distribution by its hashes.
+export_image = { echo '\# From uv.lock, for the Dockerfile; written by "make lock".'; \
+	"$$uv" export --quiet --frozen --no-emit-project --no-annotate --no-header $(2); } > $(1)
+
 .PHONY: help install demo test check bench verify lock clean
 
 help: ## show this list
@@ -52,6 +56,9 @@ check: install ## lint, types, layers, generated files, lock
 	$(BIN)/uv lock --check --quiet
 	uv=$(BIN)/uv; diff constraints.txt <($(call export_constraints,/dev/stdout)) || \
 		{ echo 'constraints.txt differs from uv.lock; run: make lock' >&2; exit 1; }
+	uv=$(BIN)/uv; diff deploy/image/requirements.txt <($(call export_image,/dev/stdout,--no-default-groups)) && \
+		diff deploy/image/build-requirements.txt <($(call export_image,/dev/stdout,--only-group build)) || \
+		{ echo 'deploy/image differs from uv.lock; run: make lock' >&2; exit 1; }
 
 bench: install ## measure; prints medians as JSON
 	set -o nullglob; for script in tests/benchmarks/bench_*.py; do $(BIN)/python "$$script"; done
@@ -61,7 +68,9 @@ verify: install ## the property and fuzz tests for longer, each run with new ran
 
 lock: ## resolve pyproject.toml again into uv.lock and constraints.txt
 	uv="$$(command -v uv || command -v $(BIN)/uv)" || { echo 'make lock needs uv; make install brings it' >&2; exit 1; }; \
-	"$$uv" lock && $(call export_constraints,constraints.txt)
+	"$$uv" lock && $(call export_constraints,constraints.txt) && \
+	$(call export_image,deploy/image/requirements.txt,--no-default-groups) && \
+	$(call export_image,deploy/image/build-requirements.txt,--only-group build)
 
 clean: ## remove .venv and everything tools leave behind
 	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

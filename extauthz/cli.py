@@ -57,6 +57,11 @@ def _parser() -> argparse.ArgumentParser:
     migrate.add_argument("--new-epoch", action="store_true", help="after a restore: every sidecar reloads")
     migrate.set_defaults(run=_migrate)
 
+    health = commands.add_parser("health", help="ask a running process whether it lives")
+    health.add_argument("--url", metavar="URL", help="ask this instead of SIDECAR_PORT and PORT here")
+    health.add_argument("--ready", action="store_true", help="ask whether it is ready")
+    health.set_defaults(run=_health)
+
     worker = commands.add_parser("worker", help=argparse.SUPPRESS)
     worker.add_argument("index", type=int)
     worker.add_argument("report_fd", type=int)
@@ -120,6 +125,16 @@ def _migrate(parsed: argparse.Namespace) -> int:
     from extauthz.runtime.processes import migrate
 
     return migrate(os.environ, only_status=parsed.status, with_new_epoch=parsed.new_epoch)
+
+
+def _health(parsed: argparse.Namespace) -> int:
+    from extauthz.runtime.health_probe import health_problem
+
+    problem = health_problem(os.environ, url=parsed.url, ready=parsed.ready)
+    if problem is not None:
+        return _fail(problem)
+    print("ok")
+    return 0
 
 
 def _worker(parsed: argparse.Namespace) -> int:

@@ -1,0 +1,70 @@
+"""`extauthz health`: ask a running process whether it lives, or is ready.
+
+A container's health check runs this every few seconds, so it is the standard library alone: no settings are
+judged, nothing of the service is imported.
+"""
+
+import http.client
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+_TIMEOUT_S: Final = 2.0
+_PORTS: Final = (("SIDECAR_PORT", "9190"), ("PORT", "8080"))
+"""A sidecar and `serve` answer on the first, a control plane on the second."""
+
+_EVERY_INTERFACE: Final = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared with, never bound
+
+
+def health_problem(environ: Mapping[str, str], *, url: str | None, ready: bool) -> str | None:
+    """Return why the process is not healthy, or None when it is.
+
+    `url` is what to ask; left out, this machine's health endpoints, where one good answer is enough.
+    """
+    path = "/healthz/ready" if ready else "/healthz/live"
+    problems = []
+    for address in [url] if url is not None else _addresses(environ, path):
+        problem = _ask(address)
+        if problem is None:
+            return None
+        problems.append(problem)
+    return "; ".join(problems)
+
+
+def _addresses(environ: Mapping[str, str], path: str) -> list[str]:
+    host = environ.get("HOST", "")
+    if host in _EVERY_INTERFACE:
+        host = "127.0.0.1" if host != "::" else "::1"
+    shown = f"[{host}]" if ":" in host else host
+    return [f"http://{shown}:{environ.get(name) or default}{path}" for name, default in _PORTS]
+
+
+def _ask(url: str) -> str | None:
+    connection = None
+    try:
+        address = urlsplit(url)
+        connection = _connection(address)
+        if connection is None:
+            return f"{url!r} is not an http or https URL"
+        connection.request("GET", address.path or "/", headers={"accept": "application/json"})
+        response = connection.getresponse()
+        # What is said beside the status is for people: a prefix is enough.
+        said = response.read(500).decode("utf-8", "replace").strip()
+        return None if response.status == http.client.OK else f"{url} answered {response.status} {said}"
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        return f"{url} does not answer: {(why or type(error).__name__).lower()}"
+    finally:
+        if connection is not None:
+            connection.close()
+
+
+def _connection(address: SplitResult) -> http.client.HTTPConnection | None:
+    if not address.hostname:
+        return None
+    match address.scheme:
+        case "http":
+            return http.client.HTTPConnection(address.hostname, address.port, timeout=_TIMEOUT_S)
+        case "https":
+            return http.client.HTTPSConnection(address.hostname, address.port, timeout=_TIMEOUT_S)
+    return None
