@@ -10,7 +10,7 @@ a path that only another spelling of a literal leads to the best template is mar
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from immutables import Map
 
@@ -19,6 +19,7 @@ from extauthz.domain.policy import Resource, Route
 
 MAX_SEGMENTS: Final = 64
 ANY_METHOD: Final = "*"
+_ANY_HOST: Final = (None,)
 _PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]{0,63})\}", re.ASCII)
 
 
@@ -138,8 +139,7 @@ class Conflict:
     other_path: str
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """The best template for a path, and the path segments its parameters stand for.
 
     `respelt` marks a path that does not spell the template's literals as the template does.
@@ -151,7 +151,10 @@ class Match:
 
     def parameters(self, entry: RouteEntry) -> dict[str, object]:
         """Return the route's parameters by its own names, decoded once."""
-        return {name: decode_segment(value) for name, value in zip(entry.names, self.values, strict=True)}
+        return {
+            name: decode_segment(value) if "%" in value else value
+            for name, value in zip(entry.names, self.values, strict=True)
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +163,16 @@ class RouteIndex:
 
     trees: Map[str | None, _Node] = field(default_factory=Map)
 
-    def find(self, host: str, path: CanonicalPath) -> Iterator[Match]:
-        """Yield the best match of each host tier, the most specific tier first."""
-        for tier in _tiers(host):
-            tree = self.trees.get(tier)
+    def best(self, host: str, path: CanonicalPath) -> Match | None:
+        """Return the best match of the most specific host tier that has one."""
+        trees = self.trees
+        for tier in _tiers(host) if len(trees) > 1 or None not in trees else _ANY_HOST:
+            tree = trees.get(tier)
             if tree is not None:
                 match = _best(tree, path.segments)
                 if match is not None:
-                    yield match
+                    return match
+        return None
 
     def conflicts(self, resource: Resource) -> list[tuple[int, Conflict]]:
         """Return, by position in `resource.routes`, what stands against adding these routes."""

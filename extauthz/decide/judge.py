@@ -11,7 +11,7 @@ from typing import Final
 from extauthz.compile.directory import Directory, TenantBinding, UnmappedPolicy
 from extauthz.decide import authorize, routes
 from extauthz.decide.identity import NeedsKey, Rejected, TokenPolicy
-from extauthz.domain.decision import Decision, Outcome, Target, denied
+from extauthz.domain.decision import Outcome, Target, denied
 from extauthz.domain.principal import ANONYMOUS, ANONYMOUS_ROLE, Authentication, Principal, PrincipalKind
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import Malformed, RequestFacts
@@ -24,6 +24,9 @@ _TOKENS_NOT_READ: Final = Principal(
     roles=(ANONYMOUS_ROLE,),
     authentication=Authentication.DISABLED,
 )
+
+_UNDECIDED: Final = denied(Reason.INTERNAL_ERROR)
+"""INVARIANT: an outcome begins as a denial, so that one which nobody finished is one."""
 
 Identify = Callable[[RequestFacts, float], Principal | Rejected | NeedsKey | None]
 """Judges the credentials of a request at a time: the principal, None for no credential, or why not."""
@@ -71,43 +74,40 @@ def judge(
     snapshot = None if owner is None else directory.snapshots.get(owner)
     target = None if snapshot is None else routes.resolve(snapshot, request, policy.unmapped)
 
-    def outcome(decision: Decision, *, who: Principal | None, roles: tuple[str, ...] = ()) -> Outcome:
-        return Outcome(
-            decision=decision,
-            decision_id=decision_id,
-            request=request,
-            principal=who,
-            roles=roles,
-            target=target if isinstance(target, Target) else None,
-            tenant=owner,
-            revision=None if snapshot is None else snapshot.revision,
-            epoch=directory.epoch,
-            age_ms=None if owner is None else max(0, int((now - directory.confirmed(owner)) * 1000)),
-        )
-
+    confirmed_at = now if owner is None else directory.confirmed(owner)
+    outcome = Outcome(
+        decision=_UNDECIDED,
+        decision_id=decision_id,
+        request=request,
+        principal=principal,
+        target=target if isinstance(target, Target) else None,
+        tenant=owner,
+        revision=None if snapshot is None else snapshot.revision,
+        epoch=directory.epoch,
+        age_ms=None if owner is None else max(0, int((now - confirmed_at) * 1000)),
+    )
     if isinstance(identity, Rejected):
-        return outcome(denied(identity.reason), who=None)
+        return _denied(outcome, identity.reason)
     if snapshot is None or owner is None:
-        return outcome(denied(Reason.UNMAPPED_ROUTE), who=principal)
+        return _denied(outcome, Reason.UNMAPPED_ROUTE)
     if principal is not None and principal.tenant is not None and principal.tenant != owner:
-        return outcome(denied(Reason.TENANT_MISMATCH), who=principal)
+        return _denied(outcome, Reason.TENANT_MISMATCH)
     if owner in directory.suspended:
-        return outcome(denied(Reason.TENANT_SUSPENDED), who=principal)
+        return _denied(outcome, Reason.TENANT_SUSPENDED)
     if principal is None:
         if not isinstance(target, Target) or not target.authentication_optional:
-            return outcome(denied(Reason.TOKEN_MISSING), who=None)
+            return _denied(outcome, Reason.TOKEN_MISSING)
         principal = ANONYMOUS if policy.token.oidc_enabled else _TOKENS_NOT_READ
+        outcome = outcome._replace(principal=principal)
     if not isinstance(target, Target):
-        return outcome(denied(Reason.UNMAPPED_ROUTE if target is None else target.reason), who=principal)
-    if _is_stale(directory, owner, policy, now):
-        return outcome(denied(Reason.POLICY_STALE), who=principal)
+        return _denied(outcome, Reason.UNMAPPED_ROUTE if target is None else target.reason)
+    if policy.max_staleness is not None and now - confirmed_at > policy.max_staleness:
+        return _denied(outcome, Reason.POLICY_STALE)
     decision, roles = authorize.decide(
         snapshot, principal, target, request=request, method=routes.decided_method(request.method), now=now
     )
-    return outcome(decision, who=principal, roles=roles)
+    return outcome._replace(decision=decision, roles=roles)
 
 
-def _is_stale(directory: Directory, owner: str, policy: CheckPolicy, now: float) -> bool:
-    if policy.max_staleness is None:
-        return False
-    return now - directory.confirmed(owner) > policy.max_staleness
+def _denied(outcome: Outcome, reason: Reason) -> Outcome:
+    return outcome._replace(decision=denied(reason))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode, TenantBinding, UnmappedPolicy
-from extauthz.compile.routes import Match, RouteEntry, RouteIndex
+from extauthz.compile.routes import RouteEntry
 from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.decision import Target
 from extauthz.domain.policy import AuthenticationRequirement
@@ -57,7 +57,7 @@ def resolve(snapshot: Snapshot, request: RequestFacts, unmapped: UnmappedPolicy)
     method = decided_method(request.method)
     if request.context.resource is not None or request.context.action is not None:
         return _named(snapshot, request, method)
-    found = _first(snapshot.routes, request)
+    found = snapshot.routes.best(request.host, request.path)
     if found is not None and found.respelt:
         return _AMBIGUOUS
     entry = found.leaf.for_method(method) if found is not None else None
@@ -83,10 +83,6 @@ def resolve(snapshot: Snapshot, request: RequestFacts, unmapped: UnmappedPolicy)
     return Unmapped()
 
 
-def _first(index: RouteIndex, request: RequestFacts) -> Match | None:
-    return next(index.find(request.host, request.path), None)
-
-
 def _is_optional(entry: RouteEntry) -> bool:
     return entry.route.authentication is AuthenticationRequirement.OPTIONAL
 
@@ -99,7 +95,7 @@ def _named(snapshot: Snapshot, request: RequestFacts, method: str) -> Target | U
     resource = snapshot.resources_by_name.get(context.resource)
     if resource is None:
         return Unmapped()
-    found = _first(snapshot.routes_of(resource), request)
+    found = snapshot.routes_of(resource).best(request.host, request.path)
     if found is not None and found.respelt:
         return _AMBIGUOUS
     entry = found.leaf.for_method(method) if found is not None else None
