@@ -12,7 +12,15 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Match, Route
 
 from extauthz import __version__
-from extauthz.admin import audit, openapi, role_bindings, role_rules
+from extauthz.admin import (
+    attribute_policy_operations,
+    audit,
+    checks,
+    openapi,
+    resource_operations,
+    role_bindings,
+    role_rules,
+)
 from extauthz.admin.health import health_routes
 from extauthz.admin.operation import Operation
 from extauthz.admin.problems import INTERNAL_ERROR, ProblemDetails
@@ -21,8 +29,11 @@ from extauthz.admin.services import AdminServices
 
 # In this order: the paths under /resources that are words stand before those that are ids.
 OPERATIONS: Final[tuple[Operation, ...]] = (
+    *checks.OPERATIONS,
     *role_rules.OPERATIONS,
+    *resource_operations.OPERATIONS,
     *role_bindings.OPERATIONS,
+    *attribute_policy_operations.OPERATIONS,
     *audit.OPERATIONS,
 )
 

@@ -1,6 +1,6 @@
 """Reads and writes of handlers: one transaction each, refusals as problems, revisions as headers."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
@@ -8,6 +8,7 @@ from extauthz.admin.operation import Call, Reply
 from extauthz.admin.paging import Position
 from extauthz.admin.problems import ProblemDetails, forbidden, of_refusal, precondition_failed
 from extauthz.admin.reading import entity_tag
+from extauthz.compile.warnings import DocumentWarning
 from extauthz.domain.reasons import Effect
 from extauthz.storage import write as storage_write
 from extauthz.storage.outcome import Invalid, Refusal
@@ -98,6 +99,14 @@ def shown(stored: Stored) -> Document:
         "created_at": rfc3339(stored.created_at),
         "updated_at": rfc3339(stored.updated_at),
     }
+
+
+def shown_warnings(warnings: Sequence[DocumentWarning]) -> list[Document]:
+    """Return warnings as the API shows them."""
+    return [
+        {"code": warning.code.value, "pointer": warning.pointer, "message": warning.message}
+        for warning in warnings
+    ]
 
 
 def shown_page(position: Position, page: Page, show: Callable[[Stored], Document] = shown) -> Reply:

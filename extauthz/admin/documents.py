@@ -38,6 +38,20 @@ def replacing_document(
     return {name: value for name, value in document.items() if name not in taken_off}
 
 
+def merged(target: Mapping[str, object], patch: Mapping[str, object]) -> dict[str, object]:
+    """Apply a JSON merge patch (RFC 7396 2): objects are merged, null takes a member away."""
+    result = dict(target)
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        elif isinstance(value, Mapping):
+            before = result.get(name)
+            result[name] = merged(before if isinstance(before, Mapping) else {}, value)
+        else:
+            result[name] = value
+    return result
+
+
 def reading(call: Call, row_id: str) -> Reading:
     """Return what the caller's documents are read under: its rights bound domains and priorities."""
     caller = call.caller

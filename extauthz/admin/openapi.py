@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Final
 
 from extauthz import __version__
-from extauthz.admin.operation import Answer, Content, Operation, Who
+from extauthz.admin.operation import Answer, Content, Operation
 from extauthz.admin.problems import MEDIA_TYPE, ProblemDetails
 from extauthz.admin.schemas import EXAMPLE_ID, SCHEMAS
 from extauthz.domain.problem import Problem
@@ -153,9 +153,6 @@ def _responses(operation: Operation) -> dict[str, object]:
         statuses.update(_WITH_BODY)
     if operation.preconditions:
         statuses.add(HTTPStatus.PRECONDITION_FAILED)
-    if operation.who is Who.ANY:
-        # A denied question is 403 as well, and has a body of its own.
-        statuses.discard(HTTPStatus.FORBIDDEN)
     for status in sorted(statuses):
         responses.setdefault(str(status.value), {"$ref": f"#/components/responses/{status.name}"})
     return responses

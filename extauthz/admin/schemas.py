@@ -104,7 +104,7 @@ _ATTRIBUTE_POLICY: Final = {
         "minimum": MIN_PRIORITY,
         "maximum": MAX_PRIORITY,
         "default": 0,
-        "description": "an allow: -1000 to 1000 (domain admins: at most 0); above, guardrails of tenant admins",
+        "description": "an allow: -1000 to 1000 (domain admins: at most 0); above: tenant admins' denies",
     },
     "enabled": {"type": "boolean", "default": True},
     "mode": {"type": "string", "enum": ["enforce", "shadow"], "default": "enforce"},

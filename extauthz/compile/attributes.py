@@ -15,7 +15,7 @@ from extauthz.domain.request import RequestFacts
 _MAX_NAME: Final = 256
 _MAX_CLAIM_PARTS: Final = 16
 _USER_FIXED: Final = frozenset({"id", "kind", "roles", "domain", "tenant"})
-_RESERVED_PARAMETERS: Final = frozenset({"name", "service", "parameters"})
+RESERVED_PARAMETERS: Final = frozenset({"name", "service", "parameters"})
 
 
 class Question:
@@ -105,7 +105,7 @@ def attribute_problem(name: str, condition_headers: frozenset[str]) -> str | Non
             return "has an empty part between its dots"
         return "has too many parts" if rest.count(".") >= _MAX_CLAIM_PARTS else None
     if family == "resource" and rest:
-        return "names no parameter" if rest in _RESERVED_PARAMETERS or rest == "parameters." else None
+        return "names no parameter" if rest in RESERVED_PARAMETERS or rest == "parameters." else None
     if name.startswith("request.query.") and len(name) > len("request.query."):
         return None
     if name.startswith("request.headers."):

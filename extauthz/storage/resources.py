@@ -122,11 +122,13 @@ async def page(
     tenant: str,
     *,
     service_name: str | None = None,
+    name: str | None = None,
     after: UUID | None = None,
     limit: int = MAX_PAGE,
 ) -> Page:
     """Return resources in the order of their ids."""
-    where = {} if service_name is None else {"service_name = {}": service_name}
+    given = {"service_name = {}": service_name, "name = {}": name}
+    where: dict[str, object] = {condition: value for condition, value in given.items() if value is not None}
     return await TABLE.page(connection, tenant, where=where, after=after, limit=limit)
 
 

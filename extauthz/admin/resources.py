@@ -1,0 +1,332 @@
+"""`/api/v1/resources`: what there is to protect, the routes that lead to it, and its default roles.
+
+Registering is idempotent: a service declares the same resources at each start. What a declaration says about
+a name that is there already replaces what is stored, what it leaves out stays; another service's name is 409.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urlencode
+from uuid import UUID
+
+from extauthz.admin import changes
+from extauthz.admin.documents import merged, refuse_id, replacing_document
+from extauthz.admin.operation import Call, Reply, nothing_at
+from extauthz.admin.paging import read_position
+from extauthz.admin.problems import ProblemDetails, conflict, invalid
+from extauthz.admin.reading import entity_tag, flag, name_filters
+from extauthz.compile.documents import parse_resource
+from extauthz.compile.warnings import resource_warnings
+from extauthz.domain.policy import WILDCARD, Resource, SubjectKind, default_action
+from extauthz.domain.problem import Problem
+from extauthz.domain.reasons import Effect
+from extauthz.storage import attribute_policies, resources, role_rules
+from extauthz.storage.outcome import Clash, Conflict, Refusal
+from extauthz.storage.rows import Document, Stored, rfc3339
+from extauthz.storage.write import Change
+
+PATH: Final = "/api/v1/resources"
+_NOUN: Final = "resource"
+_SHOWN: Final = ("createdAt", "updatedAt", "warnings")
+
+
+@dataclass(frozen=True, slots=True)
+class _Declaration:
+    """One registration, read: the resource, and which members its author wrote."""
+
+    resource: Resource
+    written: Mapping[str, object]
+
+    def document(self, resource_id: str, stored: Mapping[str, object]) -> Document:
+        """Return what is to be stored: what was written, and the rest as it is `stored`."""
+        complete = resources.document_of(
+            self.resource,
+            resource_id,
+            display_name=_text(self.written.get("displayName")),
+            default_roles=_names(self.written.get("defaultRoles")),
+        )
+        kept = {name: value for name, value in stored.items() if name not in self.written}
+        return complete | kept
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _names(value: object) -> list[str]:
+    return list(dict.fromkeys(value)) if isinstance(value, list | tuple) else []
+
+
+async def register(call: Call) -> Reply | ProblemDetails:
+    """Register one resource."""
+    assert call.body is not None
+    problems: list[Problem] = []
+    declaration = _declared(call.body.document, "", problems)
+    if problems or declaration is None:
+        return invalid(problems)
+
+    async def work(change: Change) -> changes.Outcome[tuple[Stored, bool]]:
+        found = await resources.by_names(change.connection, change.tenant, [declaration.resource.name])
+        if refusal := changes.stale(call, found.get(declaration.resource.name)):
+            return refusal
+        registered = await _register(change, [declaration])
+        return registered if isinstance(registered, Refusal) else registered[0]
+
+    written = await changes.write(call, work)
+    if isinstance(written, ProblemDetails):
+        return written
+    stored, is_new = written.value
+    headers = {changes.POLICY_REVISION: str(written.revision), "ETag": entity_tag(stored.revision)}
+    if is_new:
+        headers["Location"] = f"{PATH}/{stored.id}"
+    return Reply(HTTPStatus.CREATED if is_new else HTTPStatus.OK, _shown_with(stored, declaration), headers)
+
+
+async def register_all(call: Call) -> Reply | ProblemDetails:
+    """Register many resources, all of them or none; pointers begin with the position in the list."""
+    assert call.body is not None
+    problems: list[Problem] = []
+    if not isinstance(call.body.document, list):
+        return invalid([Problem("", "a list of resources is needed")])
+    read = [
+        _declared(document, f"/{position}", problems) for position, document in enumerate(call.body.document)
+    ]
+    declarations = [declaration for declaration in read if declaration is not None]
+    problems += _repeated(declarations) if not problems else []
+    if problems:
+        return invalid(problems)
+    written = await changes.write(call, lambda change: _register(change, declarations), bulk=True)
+    if isinstance(written, ProblemDetails):
+        return written
+    body = [
+        _shown_with(stored, declaration)
+        for (stored, _), declaration in zip(written.value, declarations, strict=True)
+    ]
+    any_new = any(is_new for _, is_new in written.value)
+    headers = {changes.POLICY_REVISION: str(written.revision)}
+    return Reply(HTTPStatus.CREATED if any_new else HTTPStatus.OK, body, headers)
+
+
+async def list_resources(call: Call) -> Reply | ProblemDetails:
+    """List the tenant's resources."""
+    filters = name_filters(call.query, "name", "serviceName")
+    if isinstance(filters, ProblemDetails):
+        return filters
+    position = read_position(call.query, scope=f"{call.tenant} resources")
+    if isinstance(position, ProblemDetails):
+        return position
+    page = await changes.read(
+        call,
+        lambda connection: resources.page(
+            connection,
+            call.tenant,
+            name=filters.get("name"),
+            service_name=filters.get("serviceName"),
+            after=position.after,
+            limit=position.limit,
+        ),
+    )
+    return page if isinstance(page, ProblemDetails) else changes.shown_page(position, page, shown)
+
+
+async def get(call: Call) -> Reply | ProblemDetails:
+    """Return one resource."""
+    stored = await _stored(call)
+    return stored if isinstance(stored, ProblemDetails) else changes.single(stored, shown)
+
+
+async def patch(call: Call) -> Reply | ProblemDetails:
+    """Change some members of a resource (RFC 7396), judged as the whole that comes out."""
+    resource_id = call.id
+    if resource_id is None:
+        return nothing_at(call, _NOUN)
+    assert call.body is not None
+    patched = call.body.document
+    if not isinstance(patched, Mapping):
+        return invalid([Problem("", "an object is needed")])
+
+    async def work(change: Change) -> changes.Outcome[tuple[Stored, _Declaration]]:
+        stored = await resources.get(change.connection, change.tenant, resource_id)
+        if stored is None:
+            return nothing_at(call, _NOUN)
+        if refusal := changes.stale(call, stored):
+            return refusal
+        problems: list[Problem] = []
+        before = {name: value for name, value in stored.document.items() if name != "id"}
+        document = replacing_document(merged(before, patched), resource_id, problems, shown=_SHOWN)
+        declaration = _declared(document, "", problems)
+        if declaration is not None and declaration.resource.name != stored.document["name"]:
+            problems.append(Problem("/name", "cannot be changed: rules go by it"))
+        if problems or declaration is None:
+            return invalid(problems)
+        replaced = await resources.replace(change, declaration.document(stored.id, {}))
+        return (replaced, declaration) if isinstance(replaced, Stored) else replaced
+
+    written = await changes.write(call, work)
+    if isinstance(written, ProblemDetails):
+        return written
+    after, declaration = written.value
+    headers = {changes.POLICY_REVISION: str(written.revision), "ETag": entity_tag(after.revision)}
+    return Reply(HTTPStatus.OK, _shown_with(after, declaration), headers)
+
+
+async def delete(call: Call) -> Reply | ProblemDetails:
+    """Delete a resource, and the rules its default roles became; other rules on it only with `cascade`."""
+    resource_id = call.id
+    if resource_id is None:
+        return nothing_at(call, _NOUN)
+    cascade = flag(call.query, "cascade")
+    if isinstance(cascade, ProblemDetails):
+        return cascade
+
+    async def work(change: Change) -> changes.Outcome[None]:
+        stored = await resources.get(change.connection, change.tenant, resource_id)
+        if stored is None:
+            return nothing_at(call, _NOUN)
+        if refusal := changes.stale(call, stored):
+            return refusal
+        found = await resources.references(change.connection, change.tenant, str(stored.document["name"]))
+        rules = await _rules(change, found.role_rules)
+        others = [rule.id for rule in rules if not _is_default(rule, stored)]
+        if (others or found.attribute_policies) and not cascade:
+            return conflict(
+                "rules name this resource; delete them first, or add ?cascade=true",
+                [*others, *found.attribute_policies],
+            )
+        for rule in rules:
+            await role_rules.delete(change, UUID(rule.id))
+        for policy_id in found.attribute_policies:
+            await attribute_policies.delete(change, UUID(policy_id))
+        await resources.delete(change, resource_id)
+        return None
+
+    written = await changes.write(call, work)
+    return written if isinstance(written, ProblemDetails) else changes.gone_reply(written)
+
+
+async def list_rules(call: Call) -> Reply | ProblemDetails:
+    """List the role rules on one resource, a bare array; `Link` leads to more."""
+    position = read_position(call.query, scope=f"{call.tenant} rules of {call.path['id']}")
+    if isinstance(position, ProblemDetails):
+        return position
+    stored = await _stored(call)
+    if isinstance(stored, ProblemDetails):
+        return stored
+    page = await changes.read(
+        call,
+        lambda connection: role_rules.page(
+            connection,
+            call.tenant,
+            obj=str(stored.document["name"]),
+            domains=call.caller.domains,
+            after=position.after,
+            limit=position.limit,
+        ),
+    )
+    if isinstance(page, ProblemDetails):
+        return page
+    headers = {}
+    if (following := position.cursor(page.next)) is not None:
+        query = urlencode({"limit": position.limit, "cursor": following})
+        headers["Link"] = f'<{PATH}/{stored.id}/policies?{query}>; rel="next"'
+    return Reply(HTTPStatus.OK, [changes.shown(rule) for rule in page.items], headers)
+
+
+def _declared(document: object, pointer: str, problems: list[Problem]) -> _Declaration | None:
+    refuse_id(document, problems, pointer=pointer)
+    without_id = document
+    if isinstance(document, Mapping):
+        without_id = {name: value for name, value in document.items() if name != "id"}
+    resource = parse_resource(without_id, pointer, problems)
+    if resource is None:
+        return None
+    assert isinstance(document, Mapping)
+    return _Declaration(resource, document)
+
+
+def _repeated(declarations: Sequence[_Declaration]) -> list[Problem]:
+    first: dict[str, int] = {}
+    return [
+        Problem(f"/{position}/name", f"is the name of /{first[declaration.resource.name]} too")
+        for position, declaration in enumerate(declarations)
+        if first.setdefault(declaration.resource.name, position) != position
+    ]
+
+
+async def _register(
+    change: Change, declarations: Sequence[_Declaration]
+) -> tuple[tuple[Stored, bool], ...] | Refusal:
+    """Store declarations: first those of names that are there, so that routes can move to new resources."""
+    names = [declaration.resource.name for declaration in declarations]
+    present = await resources.by_names(change.connection, change.tenant, names)
+    clashes: list[Clash] = []
+    new: list[int] = []
+    for position, declaration in enumerate(declarations):
+        stored = present.get(declaration.resource.name)
+        if stored is None:
+            new.append(position)
+            continue
+        if stored.document["serviceName"] != declaration.resource.service:
+            owner = stored.document["serviceName"]
+            clashes.append(Clash(position, stored.id, f"the name belongs to the service {owner!r}"))
+            continue
+        replaced = await resources.replace(change, declaration.document(stored.id, stored.document))
+        if isinstance(replaced, Conflict):
+            clashes += _moved(replaced, [position])
+        elif not isinstance(replaced, Stored):
+            return replaced
+    if not clashes and new:
+        created = await resources.create(
+            change, [declarations[position].document(change.new_id(), {}) for position in new]
+        )
+        if isinstance(created, Conflict):
+            clashes += _moved(created, new)
+    if clashes:
+        return Conflict("resource", tuple(clashes))
+    after = await resources.by_names(change.connection, change.tenant, names)
+    return tuple((after[name], name not in present) for name in names)
+
+
+def _moved(refused: Conflict, positions: Sequence[int]) -> list[Clash]:
+    """Return clashes with the positions that the documents have in the body."""
+    return [Clash(positions[clash.index], clash.id, clash.message) for clash in refused.clashes]
+
+
+async def _rules(change: Change, ids: Sequence[str]) -> list[Stored]:
+    found = [await role_rules.get(change.connection, change.tenant, UUID(rule_id)) for rule_id in ids]
+    return [rule for rule in found if rule is not None]
+
+
+def _is_default(rule: Stored, resource: Stored) -> bool:
+    """Tell whether a rule says just what one of the resource's default roles does."""
+    document = rule.document
+    return (
+        document["sub"] in _names(resource.document["defaultRoles"])
+        and document["sub_kind"] == SubjectKind.ROLE.value
+        and document["dom"] == WILDCARD
+        and document["act"] == default_action(str(resource.document["name"]))
+        and document["effect"] == Effect.ALLOW.value
+    )
+
+
+async def _stored(call: Call) -> Stored | ProblemDetails:
+    resource_id = call.id
+    if resource_id is None:
+        return nothing_at(call, _NOUN)
+    stored = await changes.read(call, lambda connection: resources.get(connection, call.tenant, resource_id))
+    return nothing_at(call, _NOUN) if stored is None else stored
+
+
+def shown(stored: Stored) -> Document:
+    """Return a resource as the API shows it."""
+    return stored.document | {
+        "createdAt": rfc3339(stored.created_at),
+        "updatedAt": rfc3339(stored.updated_at),
+    }
+
+
+def _shown_with(stored: Stored, declaration: _Declaration) -> Document:
+    warnings = changes.shown_warnings(resource_warnings(declaration.resource))
+    return shown(stored) | ({"warnings": warnings} if warnings else {})

@@ -1,0 +1,130 @@
+"""What is right in a document and still worth a word to its author (POLICY.md, Decision, Attributes)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from extauthz.compile.attributes import RESERVED_PARAMETERS, is_definite
+from extauthz.compile.routes import Template
+from extauthz.domain.policy import (
+    All,
+    Always,
+    AnyOf,
+    AttributeName,
+    AttributePolicy,
+    Condition,
+    Node,
+    Not,
+    Resource,
+)
+from extauthz.domain.reasons import Effect
+
+
+class WarningCode(StrEnum):
+    """What a warning is about."""
+
+    DENY_CAN_BE_UNKNOWN = "deny_can_be_unknown"
+    ALLOW_OUTBIDS_ROLE_DENIES = "allow_outbids_role_denies"
+    PARAMETER_HAS_ONLY_LONG_FORM = "parameter_has_only_long_form"
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentWarning:
+    """One warning: `pointer` is the RFC 6901 place in the document."""
+
+    code: WarningCode
+    pointer: str
+    message: str
+
+
+def policy_warnings(policy: AttributePolicy) -> list[DocumentWarning]:
+    """Return what may surprise the author of an attribute policy."""
+    if policy.effect is Effect.DENY:
+        return [
+            DocumentWarning(
+                WarningCode.DENY_CAN_BE_UNKNOWN,
+                pointer,
+                f"without {name!r} this is unknown, and an unknown deny matches; "
+                f"say what absence means with an exists condition beside it",
+            )
+            for pointer, name in _unguarded(policy.condition, "/rule_data", frozenset())
+        ]
+    if policy.priority > 0:
+        return [
+            DocumentWarning(
+                WarningCode.ALLOW_OUTBIDS_ROLE_DENIES,
+                "/priority",
+                f"at {policy.priority} this allow decides before every role rule, denies included",
+            )
+        ]
+    return []
+
+
+def _unguarded(node: Node, pointer: str, guarded: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """Yield the place and the attribute of everything that absence makes unknown.
+
+    Beside `exists` true in an AND, or `exists` false in an OR, absence has decided already: Kleene's AND is
+    false and his OR true whatever the rest is.
+    """
+    match node:
+        case Always():
+            return
+        case Not(condition):
+            yield from _unguarded(condition, f"{pointer}/condition", guarded)
+        case All(conditions):
+            guarded |= {name for each in conditions for name in _demanded(each, present=True)}
+            for position, each in enumerate(conditions):
+                yield from _unguarded(each, f"{pointer}/conditions/{position}", guarded)
+        case AnyOf(conditions):
+            guarded |= {name for each in conditions for name in _demanded(each, present=False)}
+            for position, each in enumerate(conditions):
+                yield from _unguarded(each, f"{pointer}/conditions/{position}", guarded)
+        case Condition(operator="exists"):
+            return
+        case Condition(attribute, _, value):
+            yield from _absence(attribute, f"{pointer}/attribute", guarded)
+            if isinstance(value, AttributeName):
+                yield from _absence(value.name, f"{pointer}/value/attribute", guarded)
+
+
+def _absence(name: str, pointer: str, guarded: frozenset[str]) -> Iterator[tuple[str, str]]:
+    # Absent query parameters and headers are definite; unknown are only broken ones, which nothing guards.
+    definite = is_definite(name, Effect.DENY) or name.startswith(("request.query.", "request.headers."))
+    if not definite and name not in guarded:
+        yield pointer, name
+
+
+def _demanded(node: Node, *, present: bool) -> Iterator[str]:
+    """Yield the attributes whose presence (or absence) the node asks for by itself."""
+    match node:
+        case Condition(attribute, "exists", value) if value is present:
+            yield attribute
+        case Not(Condition(attribute, "exists", value)) if value is not present:
+            yield attribute
+        case All(conditions) if present:
+            for each in conditions:
+                yield from _demanded(each, present=present)
+        case AnyOf(conditions) if not present:
+            for each in conditions:
+                yield from _demanded(each, present=present)
+        case _:
+            return
+
+
+def resource_warnings(resource: Resource) -> list[DocumentWarning]:
+    """Return what may surprise the author of a resource's routes."""
+    found: list[DocumentWarning] = []
+    for position, route in enumerate(resource.routes):
+        template = Template.parse(route.path)
+        assert isinstance(template, Template), "routes are checked when their document is read"
+        found += [
+            DocumentWarning(
+                WarningCode.PARAMETER_HAS_ONLY_LONG_FORM,
+                f"/routes/{position}/path",
+                f"'resource.{name}' is the resource's own; conditions reach this parameter as "
+                f"'resource.parameters.{name}' only",
+            )
+            for name in template.names
+            if name in RESERVED_PARAMETERS
+        ]
+    return found

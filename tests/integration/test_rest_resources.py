@@ -1,0 +1,226 @@
+"""Resources over HTTP: registered once or in bulk, with routes and default roles."""
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration.rest_harness import Api, rest, rule
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Database
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
+]
+PATH = "/api/v1/resources"
+RULES = "/api/v1/resources/policies"
+
+
+def resource(**members: object) -> dict[str, object]:
+    return {"name": "invoice:read", "serviceName": "billing"} | members
+
+
+def route(path: str = "/invoices/{id}", **members: object) -> dict[str, object]:
+    return {"methods": ["GET"], "path": path} | members
+
+
+async def rules_of(api: Api) -> list[tuple[str, str, str, str]]:
+    items = (await api.get(RULES)).succeeded(200).body["items"]
+    return sorted((item["sub"], item["dom"], item["obj"], item["act"]) for item in items)
+
+
+async def test_a_resource_is_registered_once(database: "Database") -> None:
+    document = resource(displayName="Invoices", defaultRoles=["finance"], routes=[route()])
+    async with rest(database) as api:
+        created = (await api.post(PATH, document)).succeeded(201)
+        body = created.body
+        assert body == {
+            "id": body["id"], "name": "invoice:read", "displayName": "Invoices", "serviceName": "billing",
+            "defaultRoles": ["finance"],
+            "routes": [
+                {"methods": ["GET"], "path": "/invoices/{id}", "action": "read", "authentication": "required"}
+            ],
+            "createdAt": body["createdAt"], "updatedAt": body["updatedAt"],
+        }  # fmt: skip
+        assert created.headers["Location"] == f"{PATH}/{body['id']}"
+        again = (await api.post(PATH, document)).succeeded(200)
+        assert (again.body, again.revision) == (body, created.revision)
+        read = (await api.get(f"{PATH}/{body['id']}")).succeeded(200)
+        assert (read.body, read.headers["ETag"]) == (body, created.headers["ETag"])
+        assert (await api.get(PATH)).body == {"items": [body], "next_cursor": None}
+        assert (await api.get(f"{PATH}?serviceName=other")).body["items"] == []
+        assert (await api.get(f"{PATH}?name=invoice:read")).body["items"] == [body]
+
+
+async def test_registering_again_declares_again(database: "Database") -> None:
+    async with rest(database) as api:
+        first = (await api.post(PATH, resource(displayName="Invoices", routes=[route()]))).body
+        moved = (await api.post(PATH, resource(routes=[route("/bills/{id}")]))).succeeded(200)
+        assert (moved.body["id"], moved.body["displayName"]) == (first["id"], "Invoices")
+        assert [each["path"] for each in moved.body["routes"]] == ["/bills/{id}"]
+        kept = (await api.post(PATH, resource())).succeeded(200)
+        assert (kept.body, kept.revision) == (moved.body, moved.revision)
+        problem = (await api.post(PATH, resource(serviceName="other"))).problem(409)
+        assert problem["ids"] == [first["id"]]
+        (await api.post(PATH, resource(displayName="x"), If_Match='"1"')).problem(412)
+        (await api.post(PATH, resource(displayName="x"), If_Match=moved.headers["ETag"])).succeeded(200)
+        (await api.post(PATH, resource(name="new"), If_Match="*")).problem(412)
+
+
+async def test_default_roles_become_rules_the_first_time_ever(database: "Database") -> None:
+    async with rest(database) as api:
+        body = (await api.post(PATH, resource(defaultRoles=["finance", "audit", "finance"]))).body
+        assert body["defaultRoles"] == ["finance", "audit"]
+        expected = [("audit", "*", "invoice:read", "read"), ("finance", "*", "invoice:read", "read")]
+        assert await rules_of(api) == expected
+        on_it = (await api.get(f"{PATH}/{body['id']}/policies")).succeeded(200).body
+        assert sorted(each["sub"] for each in on_it) == ["audit", "finance"]
+        (await api.delete(RULES, {"sub": "audit", "dom": "*", "obj": "invoice:read"})).succeeded(204)
+        (await api.post(PATH, resource(defaultRoles=["finance", "audit"]))).succeeded(200)
+        assert await rules_of(api) == expected[1:]
+        (await api.delete(f"{PATH}/{body['id']}")).succeeded(204)
+        assert await rules_of(api) == []
+        (await api.post(PATH, resource(defaultRoles=["finance", "audit"]))).succeeded(201)
+        assert await rules_of(api) == []
+
+
+async def test_a_resource_without_default_action_gives_access(database: "Database") -> None:
+    async with rest(database) as api:
+        await api.post(PATH, resource(name="reports", defaultRoles=["finance"], routes=[route("/reports")]))
+        assert await rules_of(api) == [("finance", "*", "reports", "access")]
+
+
+async def test_a_route_that_is_taken_is_a_conflict_naming_both(database: "Database") -> None:
+    async with rest(database) as api:
+        first = (await api.post(PATH, resource(routes=[route()]))).body
+        problem = (await api.post(PATH, resource(name="b", routes=[route("/invoices/{no}")]))).problem(409)
+        assert problem["ids"] == [first["id"]]
+        assert "/invoices/{}" in problem["errors"][0]["message"]
+        assert "invoice:read" in problem["errors"][0]["message"]
+        assert len((await api.get(PATH)).body["items"]) == 1
+        answer = await api.post(PATH, resource(name="b", routes=[route("/a"), route("/a")]))
+        assert answer.status in {409, 422}
+        answer.problem(answer.status)
+
+
+async def test_many_are_registered_together_or_not_at_all(database: "Database") -> None:
+    async with rest(database) as api:
+        documents: list[dict[str, Any]] = [
+            resource(name=f"r{number}:read", routes=[route(f"/r{number}")], defaultRoles=["finance"])
+            for number in range(3)
+        ]
+        created = (await api.post("/api/v1/resources/list", documents)).succeeded(201)
+        assert [each["name"] for each in created.body] == ["r0:read", "r1:read", "r2:read"]
+        again = (await api.post("/resources/list", documents)).succeeded(200)
+        assert (again.body, again.revision) == (created.body, created.revision)
+        more = [*documents, resource(name="r3"), resource(name="r4", routes=[route("/r1")])]
+        problem = (await api.post("/resources/list", more)).problem(409)
+        assert problem["errors"][0]["pointer"] == "/4"
+        assert problem["ids"] == [created.body[1]["id"]]
+        bad = [
+            documents[0],
+            resource(name="", extra=1),
+            {"serviceName": "x", "routes": [{"methods": ["get"], "path": "x"}]},
+            "resource",
+        ]
+        answer = await api.post("/resources/list", bad)
+        answer.problem(422)
+        assert sorted(answer.pointers) == [
+            "/1/extra", "/1/name", "/2/name", "/2/routes/0/methods/0", "/2/routes/0/path", "/3",
+        ]  # fmt: skip
+        answer = await api.post("/resources/list", [documents[0], documents[1], documents[0]])
+        answer.problem(422)
+        assert answer.pointers == ["/2/name"]
+        (await api.post("/resources/list", resource())).problem(422)
+        assert (await api.post("/resources/list", [])).succeeded(200).body == []
+        assert len((await api.get(PATH)).body["items"]) == 3
+        # A route moves from one resource to a new one within one list.
+        moved = [documents[0] | {"routes": []}, resource(name="r5", routes=[route("/r0")])]
+        (await api.post("/resources/list", moved)).succeeded(201)
+
+
+async def test_a_resource_is_patched(database: "Database") -> None:
+    async with rest(database) as api:
+        created = await api.post(PATH, resource(routes=[route()]))
+        path = f"{PATH}/{created.body['id']}"
+        patched = (await api.patch(path, {"displayName": "Bills"})).succeeded(200)
+        assert patched.body == created.body | {
+            "displayName": "Bills", "updatedAt": patched.body["updatedAt"],
+        }  # fmt: skip
+        assert (await api.patch(path, {"displayName": None})).body["displayName"] == "invoice:read"
+        assert (await api.patch(path, {"routes": []})).body["routes"] == []
+        (await api.patch(path, patched.body)).succeeded(200)
+        for bad, pointer in (
+            ({"name": "other"}, "/name"),
+            ({"serviceName": None}, "/serviceName"),
+            ({"routes": [route("x")]}, "/routes/0/path"),
+            ({"routes": [route(methods=["HEAD"])]}, "/routes/0/methods/0"),
+            ({"unknown": 1}, "/unknown"),
+            ({"id": "x"}, "/id"),
+        ):
+            answer = await api.patch(path, bad)
+            answer.problem(422)
+            assert answer.pointers == [pointer]
+        (await api.patch(path, {}, If_Match=created.headers["ETag"])).problem(412)
+        (await api.post(PATH, resource(name="other", routes=[route("/other")]))).succeeded(201)
+        (await api.patch(path, {"routes": [route("/other")]})).problem(409)
+
+
+async def test_deleting_a_resource_refuses_to_leave_rules_behind(database: "Database") -> None:
+    async with rest(database) as api:
+        created = await api.post(PATH, resource(defaultRoles=["finance"]))
+        path = f"{PATH}/{created.body['id']}"
+        extra = (await api.post(RULES, rule(effect="deny"))).body["id"]
+        policy = {
+            "name": "n", "resource": "invoice:read", "effect": "deny", "rule_data": {"type": "ALWAYS"},
+        }  # fmt: skip
+        attribute = (await api.post("/api/v1/abac/policies", policy)).body["id"]
+        assert (await api.delete(path)).problem(409)["ids"] == [extra, attribute]
+        (await api.delete(f"{path}?cascade=maybe")).problem(422)
+        (await api.delete(f"{path}?cascade=true", If_Match='"77"')).problem(412)
+        (await api.delete(f"{path}?cascade=true")).succeeded(204)
+        (await api.get(path)).problem(404)
+        (await api.delete(path)).problem(404)
+        (await api.get(f"{path}/policies")).problem(404)
+        assert await rules_of(api) == []
+        (aside,) = (await api.get("/api/v1/abac/policies?deleted=true")).body["items"]
+        assert aside["id"] == attribute
+
+
+async def test_the_rules_on_a_resource_come_in_parts_and_by_domain(database: "Database") -> None:
+    async with rest(database) as api:
+        body = (await api.post(PATH, resource())).body
+        for number in range(3):
+            await api.post(RULES, rule(act=f"a{number}"))
+        await api.post(RULES, rule(dom="apac"))
+        await api.post(RULES, rule(obj="other"))
+        path = f"{PATH}/{body['id']}/policies"
+        assert len((await api.get(path)).body) == 4
+        seen = await api.get(f"{path}?limit=2", caller="emea")
+        assert [each["act"] for each in seen.body] == ["a0", "a1"]
+        link = seen.headers["Link"]
+        assert link.endswith('>; rel="next"')
+        rest_of_it = await api.get(link[1 : link.index(">")], caller="emea")
+        assert [each["act"] for each in rest_of_it.body] == ["a2"]
+        assert "Link" not in rest_of_it.headers
+
+
+async def test_a_parameter_with_a_reserved_name_is_warned_of(database: "Database") -> None:
+    async with rest(database) as api:
+        document = resource(routes=[route("/a/{name}")])
+        (warning,) = (await api.post(PATH, document)).succeeded(201).body["warnings"]
+        assert (warning["code"], warning["pointer"]) == ("parameter_has_only_long_form", "/routes/0/path")
+        (in_bulk,) = (await api.post("/resources/list", [document])).succeeded(200).body
+        assert in_bulk["warnings"] == [warning]
+
+
+async def test_writes_of_resources_are_audited(database: "Database") -> None:
+    async with rest(database) as api:
+        body = (await api.post(PATH, resource(defaultRoles=["finance"]))).body
+        await api.patch(f"{PATH}/{body['id']}", {"displayName": "x"})
+        await api.delete(f"{PATH}/{body['id']}")
+        assert await api.trail() == [
+            ("create", "resource"), ("create", "role_rule"), ("update", "resource"), ("delete", "role_rule"),
+            ("delete", "resource"),
+        ]  # fmt: skip
