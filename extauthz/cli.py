@@ -87,6 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     test.add_argument("files", nargs="+", type=Path, metavar="FILE")
     test.set_defaults(run=_policy_test)
 
+    _add_proxy_commands(commands)
+
     logs = commands.add_parser("logs", help="read decision logs").add_subparsers(
         metavar="COMMAND", required=True
     )
@@ -94,6 +96,20 @@ def _parser() -> argparse.ArgumentParser:
     log_verify.add_argument("file", type=Path, metavar="FILE")
     log_verify.set_defaults(run=_logs_verify)
     return parser
+
+
+def _add_proxy_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    config = commands.add_parser("envoy-config", help="print a proxy configuration for the current settings")
+    config.add_argument("--for", dest="proxy", choices=("envoy", "istio"), default="envoy")
+    config.add_argument("--listen", metavar="HOST:PORT", help="where Envoy listens (127.0.0.1:10000)")
+    config.add_argument("--upstream", metavar="HOST:PORT", help="the protected workload (127.0.0.1:8000)")
+    for option, meaning in (
+        ("--tls-ca", "the CA of GRPC_TLS_CERT, as the proxy sees the file; without it that very certificate"),
+        ("--tls-cert", "the proxy's own certificate, for GRPC_TLS_CLIENT_CA"),
+        ("--tls-key", "its private key"),
+    ):
+        config.add_argument(option, type=Path, metavar="FILE", help=meaning)
+    config.set_defaults(run=_envoy_config)
 
 
 def _fail(message: str, status: int = FAILED) -> int:
@@ -210,6 +226,35 @@ def _policy_test(parsed: argparse.Namespace) -> int:
             return _fail(f"{file}: {error}", BAD_USAGE)
     print(f"{total - differing} of {total} cases as expected")
     return FAILED if differing else 0
+
+
+def _envoy_config(parsed: argparse.Namespace) -> int:
+    from extauthz.proxyconfig.addresses import HostPort, is_address
+    from extauthz.proxyconfig.envoy import DEFAULT_LISTEN, DEFAULT_UPSTREAM, envoy_yaml
+    from extauthz.proxyconfig.istio import istio_yaml
+    from extauthz.proxyconfig.tls import ProxyTls
+    from extauthz.settings import Settings
+
+    listen = HostPort.parse(parsed.listen) if parsed.listen else DEFAULT_LISTEN
+    upstream = HostPort.parse(parsed.upstream) if parsed.upstream else DEFAULT_UPSTREAM
+    if listen is None or upstream is None:
+        return _fail("--listen and --upstream are HOST:PORT, an IPv6 address in brackets", BAD_USAGE)
+    if not is_address(listen.host):
+        return _fail(f"--listen {parsed.listen!r} is a name; Envoy listens on an IP address", BAD_USAGE)
+    if (parsed.tls_cert is None) != (parsed.tls_key is None):
+        return _fail("--tls-cert and --tls-key go together; give both or none", BAD_USAGE)
+    settings = Settings.load(os.environ, serving=False)
+    if not isinstance(settings, Settings):
+        return _fail("; ".join(settings), BAD_USAGE)
+    tls = ProxyTls(parsed.tls_ca, parsed.tls_cert, parsed.tls_key)
+    if parsed.proxy == "istio":
+        text = istio_yaml(settings, tls=tls)
+    else:
+        text = envoy_yaml(settings, listen=listen, upstream=upstream, tls=tls)
+    if not isinstance(text, str):
+        return _fail("; ".join(text), BAD_USAGE)
+    sys.stdout.write(text)
+    return 0
 
 
 def _logs_verify(parsed: argparse.Namespace) -> int:

@@ -1,0 +1,72 @@
+"""A whole Envoy bootstrap for the current settings: one listener, extauthz's workers, one upstream."""
+
+from typing import Final
+
+import yaml
+from betterproto2 import Casing
+from envoy_data_plane.envoy.config.bootstrap.v3 import Bootstrap, BootstrapStaticResources
+from envoy_data_plane.envoy.config.overload.v3 import OverloadManager, ResourceMonitor
+from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.v3 import (
+    DownstreamConnectionsConfig,
+)
+from envoy_data_plane.google.protobuf import Any
+
+from extauthz.proxyconfig.addresses import HostPort
+from extauthz.proxyconfig.clusters import check_cluster, upstream_cluster
+from extauthz.proxyconfig.listener import listener
+from extauthz.proxyconfig.tls import ProxyTls
+from extauthz.settings import Settings
+
+DEFAULT_LISTEN: Final = HostPort("127.0.0.1", 10000)
+DEFAULT_UPSTREAM: Final = HostPort("127.0.0.1", 8000)
+
+_HEADER: Final = """\
+# Envoy in front of one upstream, asking extauthz about every request. Printed by `extauthz envoy-config`
+# from the settings of extauthz: print it again when WORKERS, GRPC_HOST, GRPC_PORT, GRPC_UDS_DIR or
+# GRPC_TLS_* change. Start it with
+#
+#   envoy -c FILE --disable-hot-restart
+#
+# and have `extauthz doctor FILE` look at it after every edit. There is no admin interface; add one on a
+# loopback address only.
+"""
+
+
+def envoy_yaml(
+    settings: Settings,
+    *,
+    listen: HostPort = DEFAULT_LISTEN,
+    upstream: HostPort = DEFAULT_UPSTREAM,
+    tls: ProxyTls | None = None,
+) -> str | list[str]:
+    """Return the YAML of a bootstrap, or every problem that stands against one, as a list."""
+    workers = check_cluster(settings, tls or ProxyTls())
+    if isinstance(workers, str):
+        return [workers]
+    connections = DownstreamConnectionsConfig(max_active_downstream_connections=50_000)
+    bootstrap = Bootstrap(
+        overload_manager=OverloadManager(
+            resource_monitors=[
+                ResourceMonitor(
+                    name="envoy.resource_monitors.global_downstream_max_connections",
+                    typed_config=Any.pack(connections),
+                )
+            ]
+        ),
+        static_resources=BootstrapStaticResources(
+            listeners=[listener(listen)], clusters=[workers, upstream_cluster(upstream)]
+        ),
+    )
+    return _HEADER + yaml.safe_dump(spelt_out(bootstrap.to_dict(casing=Casing.SNAKE)), sort_keys=False)
+
+
+def spelt_out(document: object) -> object:
+    """Write what keeps the check closed even where it is the default, so that a reader sees it."""
+    if isinstance(document, list):
+        return [spelt_out(member) for member in document]
+    if not isinstance(document, dict):
+        return document
+    found = {name: spelt_out(member) for name, member in document.items()}
+    if str(found.get("@type", "")).endswith("ext_authz.v3.ExtAuthz"):
+        found.setdefault("failure_mode_allow", False)
+    return found

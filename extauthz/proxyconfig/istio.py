@@ -1,0 +1,203 @@
+"""Istio's objects for the current settings: how its proxies find extauthz, and which workloads ask it.
+
+Two shapes, told apart by where the workers listen. On loopback or Unix sockets extauthz is a container of
+every protected pod: one endpoint per worker. On any other address it is a service of its own: one worker a
+pod, because a Service gives every pod one port, and more pods instead of more workers.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from betterproto2 import Casing
+from envoy_data_plane.google.protobuf import Any as AnyMessage
+
+from extauthz.proxyconfig.addresses import HostPort, is_loopback, worker_endpoints
+from extauthz.proxyconfig.listener import ACCESS_LOG, CHECK_TIMEOUT_S, identity_removal, strict_reading
+from extauthz.proxyconfig.tls import ProxyTls, expected_peer
+from extauthz.settings import Settings
+
+PROVIDER: Final = "extauthz"
+ROOT_NAMESPACE: Final = "istio-system"
+LOCAL_HOST: Final = "extauthz.local"
+SERVICE_NAMESPACE: Final = "extauthz"
+SERVICE_HOST: Final = "extauthz.extauthz.svc.cluster.local"
+
+_PORT_NAME: Final = "grpc"
+_WORKLOADS: Final = {"extauthz": "enforced"}
+_MANAGER: Final = "envoy.filters.network.http_connection_manager"
+
+_HEADER: Final = """\
+# extauthz under Istio, printed by `extauthz envoy-config --for istio` from the settings of extauthz:
+# print it again when WORKERS, GRPC_HOST, GRPC_PORT, GRPC_UDS_DIR or GRPC_TLS_* change.
+#
+#   * IstioOperator: merge its meshConfig into yours (istioctl, Helm's meshConfig or the ConfigMap `istio`);
+#     Istio's own timeout for a provider is 600 s, so it is written out.
+#   * The others: kubectl apply. {shape}
+#   * The namespace `default` and the label `extauthz: enforced` stand for your workloads; every workload
+#     with the label asks extauthz about every request.
+#   * Istio runs CUSTOM first, then DENY, then ALLOW: extauthz can refuse what Istio would allow, and Istio
+#     can still refuse what extauthz allows.
+"""
+_IN_THE_POD: Final = "extauthz runs in every pod that has the label."
+_SHARED: Final = "extauthz is a Deployment of its own: one worker a pod, more pods for more load."
+
+
+def istio_yaml(settings: Settings, *, tls: ProxyTls | None = None) -> str | list[str]:
+    """Return the YAML of every object, or every problem that stands against them, as a list."""
+    in_the_pod = settings.grpc_uds_dir is not None or is_loopback(settings.grpc_host)
+    if not in_the_pod and settings.workers > 1:
+        problem = (
+            f"WORKERS={settings.workers} with GRPC_HOST={settings.grpc_host}: a shared service gives every "
+            "pod one port, so other workers would never be asked; set WORKERS=1 and run more pods"
+        )
+        return [problem]
+    rule = _destination(settings, tls or ProxyTls(), LOCAL_HOST if in_the_pod else SERVICE_HOST)
+    if isinstance(rule, str):
+        return [rule]
+    documents = [
+        _mesh(LOCAL_HOST if in_the_pod else SERVICE_HOST, settings.grpc_port),
+        _service_entry(settings) if in_the_pod else _service(settings),
+        rule,
+        _envoy_filter(),
+        _object(
+            "security.istio.io/v1",
+            "PeerAuthentication",
+            "extauthz",
+            "default",
+            {"selector": {"matchLabels": _WORKLOADS}, "mtls": {"mode": "STRICT"}},
+        ),
+        _object(
+            "security.istio.io/v1",
+            "AuthorizationPolicy",
+            "extauthz",
+            "default",
+            {
+                "selector": {"matchLabels": _WORKLOADS},
+                "action": "CUSTOM",
+                "provider": {"name": PROVIDER},
+                # One rule without conditions is every request; no rule at all would be none.
+                "rules": [{}],
+            },
+        ),
+    ]
+    header = _HEADER.format(shape=_IN_THE_POD if in_the_pod else _SHARED)
+    return header + "---\n" + yaml.dump_all(documents, Dumper=_NoAliases, sort_keys=False, width=110)
+
+
+class _NoAliases(yaml.SafeDumper):
+    """Writes what occurs twice twice: these files are read and edited by people."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        return True
+
+
+def _object(version: str, kind: str, name: str, namespace: str, spec: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "apiVersion": version,
+        "kind": kind,
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": spec,
+    }
+
+
+def _mesh(host: str, port: int) -> dict[str, Any]:
+    provider = {
+        "service": host,
+        "port": port,
+        "timeout": f"{CHECK_TIMEOUT_S}s",
+        "failOpen": False,
+        "statusOnError": "503",
+    }
+    mesh = {
+        # What is still ambiguous after this is refused by the EnvoyFilter below, or by extauthz with 400.
+        "pathNormalization": {"normalization": "MERGE_SLASHES"},
+        "accessLogFile": "/dev/stdout",
+        "accessLogEncoding": "JSON",
+        "accessLogFormat": json.dumps(ACCESS_LOG),
+        "extensionProviders": [{"name": PROVIDER, "envoyExtAuthzGrpc": provider}],
+    }
+    spec = {"meshConfig": mesh}
+    return _object("install.istio.io/v1alpha1", "IstioOperator", "extauthz", ROOT_NAMESPACE, spec)
+
+
+def _service_entry(settings: Settings) -> dict[str, Any]:
+    spec = {
+        "hosts": [LOCAL_HOST],
+        "location": "MESH_EXTERNAL",
+        "resolution": "STATIC",
+        "ports": [{"name": _PORT_NAME, "number": settings.grpc_port, "protocol": "GRPC"}],
+        "endpoints": [_endpoint(place) for place in worker_endpoints(settings)],
+    }
+    return _object("networking.istio.io/v1", "ServiceEntry", "extauthz", ROOT_NAMESPACE, spec)
+
+
+def _endpoint(place: HostPort | Path) -> dict[str, Any]:
+    if isinstance(place, Path):
+        # Istio: an endpoint that is a Unix socket has an absolute path and no ports.
+        return {"address": f"unix://{place}"}
+    host = "127.0.0.1" if place.host == "localhost" else place.host
+    return {"address": host, "ports": {_PORT_NAME: place.port}}
+
+
+def _service(settings: Settings) -> dict[str, Any]:
+    port = {
+        "name": _PORT_NAME,
+        "port": settings.grpc_port,
+        "targetPort": settings.grpc_port,
+        "appProtocol": "grpc",
+    }
+    spec = {"selector": {"app.kubernetes.io/name": "extauthz"}, "ports": [port]}
+    return _object("v1", "Service", "extauthz", SERVICE_NAMESPACE, spec)
+
+
+def _destination(settings: Settings, tls: ProxyTls, host: str) -> dict[str, Any] | str:
+    peer = expected_peer(settings, tls)
+    if isinstance(peer, str):
+        return peer
+    # Istio has no active health checks: a worker that does not answer is left out for a while.
+    policy: dict[str, Any] = {
+        "loadBalancer": {"simple": "LEAST_REQUEST"},
+        "outlierDetection": {
+            "consecutiveGatewayErrors": 3,
+            "interval": "1s",
+            "baseEjectionTime": "5s",
+            "maxEjectionPercent": 50,
+        },
+    }
+    if peer is not None:
+        policy["tls"] = {
+            "mode": "SIMPLE",
+            "caCertificates": str(peer.ca),
+            "subjectAltNames": list(peer.names),
+        }
+        if tls.certificate is not None and tls.key is not None:
+            policy["tls"] |= {
+                "mode": "MUTUAL",
+                "clientCertificate": str(tls.certificate),
+                "privateKey": str(tls.key),
+            }
+    namespace = ROOT_NAMESPACE if host == LOCAL_HOST else SERVICE_NAMESPACE
+    spec = {"host": host, "trafficPolicy": policy}
+    return _object("networking.istio.io/v1", "DestinationRule", "extauthz", namespace, spec)
+
+
+def _envoy_filter() -> dict[str, Any]:
+    """Return what Istio has no words for: identity headers go first, and paths have one reading."""
+    chain = {"filterChain": {"filter": {"name": _MANAGER}}}
+    match = {"context": "SIDECAR_INBOUND", "listener": chain}
+    removal = {
+        "name": "envoy.filters.http.header_mutation",
+        "typed_config": AnyMessage.pack(identity_removal()).to_dict(casing=Casing.SNAKE),
+    }
+    strict = {
+        "name": _MANAGER,
+        "typed_config": AnyMessage.pack(strict_reading()).to_dict(casing=Casing.SNAKE),
+    }
+    patches = [
+        {"applyTo": "HTTP_FILTER", "match": match, "patch": {"operation": "INSERT_FIRST", "value": removal}},
+        {"applyTo": "NETWORK_FILTER", "match": match, "patch": {"operation": "MERGE", "value": strict}},
+    ]
+    spec = {"workloadSelector": {"labels": _WORKLOADS}, "configPatches": patches}
+    return _object("networking.istio.io/v1alpha3", "EnvoyFilter", "extauthz", "default", spec)

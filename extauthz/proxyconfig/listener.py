@@ -1,0 +1,150 @@
+"""The listener in front of a workload: strict paths, identity headers removed, every request checked."""
+
+from datetime import timedelta
+from typing import Final
+
+from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation as OneMutation
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutationRemoveOnMatch
+from envoy_data_plane.envoy.config.core.v3 import (
+    ApiVersion,
+    CidrRange,
+    GrpcService,
+    GrpcServiceEnvoyGrpc,
+    Http2ProtocolOptions,
+    HttpProtocolOptions,
+    HttpProtocolOptionsHeadersWithUnderscoresAction,
+    SubstitutionFormatString,
+)
+from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
+from envoy_data_plane.envoy.config.route.v3 import (
+    Route,
+    RouteAction,
+    RouteConfiguration,
+    RouteMatch,
+    VirtualHost,
+)
+from envoy_data_plane.envoy.extensions.access_loggers.stream.v3 import StdoutAccessLog
+from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors
+from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import ExtAuthz
+from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutation, Mutations
+from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    HttpConnectionManager,
+    HttpConnectionManagerInternalAddressConfig,
+    HttpConnectionManagerPathWithEscapedSlashesAction,
+    HttpFilter,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
+from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
+from envoy_data_plane.google.protobuf import Any, Struct
+
+from extauthz.proxyconfig.addresses import HostPort, socket_address
+
+CHECK_CLUSTER: Final = "extauthz"
+UPSTREAM_CLUSTER: Final = "upstream"
+CHECK_TIMEOUT_S: Final = 0.2
+IDENTITY_PREFIX: Final = "x-auth-"
+
+_METADATA: Final = ("decision", "decision_id", "reason", "matched_rule_id", "subject", "policy_revision")
+ACCESS_LOG: Final = {
+    "ts": "%START_TIME(%Y-%m-%dT%H:%M:%S.%6fZ)%",
+    "request_id": "%REQ(X-REQUEST-ID)%",
+    "method": "%REQ(:METHOD)%",
+    "host": "%REQ(:AUTHORITY)%",
+    "path": "%PATH(NQ:PATH)%",
+    "status": "%RESPONSE_CODE%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "flags": "%RESPONSE_FLAGS%",
+    "duration_ms": "%DURATION%",
+    "peer": "%DOWNSTREAM_REMOTE_ADDRESS%",
+} | {name: f"%DYNAMIC_METADATA(envoy.filters.http.ext_authz:{name})%" for name in _METADATA}
+
+
+def identity_removal() -> HeaderMutation:
+    """Return the filter that takes away every `x-auth-` header a client sent (Envoy: HeaderMutation)."""
+    matcher = StringMatcher(prefix=IDENTITY_PREFIX, ignore_case=True)
+    removal = OneMutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=matcher))
+    return HeaderMutation(mutations=Mutations(request_mutations=[removal]))
+
+
+def strict_reading() -> HttpConnectionManager:
+    """Return the part of a connection manager that gives a path and a header name one reading."""
+    return HttpConnectionManager(
+        normalize_path=True,
+        merge_slashes=True,
+        path_with_escaped_slashes_action=HttpConnectionManagerPathWithEscapedSlashesAction.REJECT_REQUEST,
+        common_http_protocol_options=HttpProtocolOptions(
+            headers_with_underscores_action=HttpProtocolOptionsHeadersWithUnderscoresAction.REJECT_REQUEST
+        ),
+    )
+
+
+def check_filter() -> ExtAuthz:
+    """Return the filter that asks extauthz, and refuses with 503 when it does not answer in time."""
+    return ExtAuthz(
+        transport_api_version=ApiVersion.V3,
+        grpc_service=GrpcService(
+            envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=CHECK_CLUSTER),
+            timeout=timedelta(seconds=CHECK_TIMEOUT_S),
+        ),
+        failure_mode_allow=False,
+        status_on_error=HttpStatus(code=StatusCode.ServiceUnavailable),
+        include_peer_certificate=True,
+        validate_mutations=True,
+    )
+
+
+def listener(listen: HostPort) -> Listener:
+    """Return a plain HTTP listener that forwards to the cluster `upstream` what extauthz lets through."""
+    manager = Filter(
+        name="envoy.filters.network.http_connection_manager", typed_config=Any.pack(_connection_manager())
+    )
+    return Listener(
+        name="ingress",
+        address=socket_address(listen),
+        per_connection_buffer_limit_bytes=1024 * 1024,
+        filter_chains=[FilterChain(filters=[manager])],
+    )
+
+
+def _connection_manager() -> HttpConnectionManager:
+    manager = strict_reading()
+    manager.stat_prefix = "ingress"
+    # The peer's own address counts, X-Forwarded-For of a client is never believed. Nobody has this
+    # "internal" address: left out, every private address could steer Envoy with x-envoy-* headers.
+    manager.use_remote_address = True
+    manager.internal_address_config = HttpConnectionManagerInternalAddressConfig(
+        cidr_ranges=[CidrRange(address_prefix="255.255.255.255", prefix_len=32)]
+    )
+    assert manager.common_http_protocol_options is not None
+    manager.common_http_protocol_options.idle_timeout = timedelta(seconds=300)
+    manager.request_headers_timeout = timedelta(seconds=10)
+    manager.stream_idle_timeout = timedelta(seconds=300)
+    manager.http2_protocol_options = Http2ProtocolOptions(max_concurrent_streams=100)
+    manager.route_config = _routes()
+    # INVARIANT: cors answers preflights, which carry no token, before anything asks for one; and identity
+    # headers are gone before extauthz adds its own.
+    manager.http_filters = [
+        HttpFilter(name="envoy.filters.http.cors", typed_config=Any.pack(Cors())),
+        HttpFilter(name="envoy.filters.http.header_mutation", typed_config=Any.pack(identity_removal())),
+        HttpFilter(name="envoy.filters.http.ext_authz", typed_config=Any.pack(check_filter())),
+        HttpFilter(name="envoy.filters.http.router", typed_config=Any.pack(Router())),
+    ]
+    log_format = SubstitutionFormatString(json_format=Struct.from_dict(ACCESS_LOG))
+    manager.access_log = [
+        AccessLog(
+            name="envoy.access_loggers.stdout",
+            typed_config=Any.pack(StdoutAccessLog(log_format=log_format)),
+        )
+    ]
+    return manager
+
+
+def _routes() -> RouteConfiguration:
+    everything = Route(
+        match=RouteMatch(prefix="/"),
+        route=RouteAction(cluster=UPSTREAM_CLUSTER, timeout=timedelta(seconds=30)),
+    )
+    host = VirtualHost(name="everything", domains=["*"], routes=[everything])
+    return RouteConfiguration(name="ingress", virtual_hosts=[host])
