@@ -1,0 +1,426 @@
+"""Conditions: which documents are one, how they are bounded, and what they mean where types get thin."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from extauthz.compile.attributes import Question
+from extauthz.compile.comparisons import compile_condition
+from extauthz.compile.conditions import parse_condition
+from extauthz.decide.claims import freeze_claims
+from extauthz.domain.decision import Target
+from extauthz.domain.path import CanonicalPath
+from extauthz.domain.policy import All, Always, Condition, Not
+from extauthz.domain.principal import Authentication, Principal, PrincipalKind
+from extauthz.domain.problem import Problem
+from extauthz.domain.reasons import Effect
+from extauthz.domain.request import ContextTarget, RequestFacts
+
+ALWAYS = {"type": "ALWAYS"}
+HEADERS = frozenset({"x-risk"})
+NOW = 1_767_607_200.0  # 2026-01-05T10:00:00Z, a Monday
+
+
+def condition(attribute: str, operator: str, value: object) -> dict[str, object]:
+    return {"type": "CONDITION", "attribute": attribute, "operator": operator, "value": value}
+
+
+def problems_of(document: object) -> list[Problem]:
+    problems: list[Problem] = []
+    assert (parse_condition(document, "", problems, condition_headers=HEADERS) is None) is bool(problems)
+    return problems
+
+
+def pointers(document: object) -> list[str]:
+    return [problem.pointer for problem in problems_of(document)]
+
+
+def asked(
+    claims: Mapping[str, Any] | None = None,
+    parameters: Mapping[str, object] | None = None,
+    *,
+    address: str | None = "10.1.2.3",
+    query: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    request: bool = True,
+) -> Question:
+    path = CanonicalPath.parse("/invoices/7")
+    assert isinstance(path, CanonicalPath)
+    facts = RequestFacts(
+        method="GET",
+        host="app.example",
+        path=path,
+        query=query,
+        headers=headers or {},
+        repeated_headers=frozenset(),
+        context=ContextTarget(),
+        source_address=address,
+        source_principal=None,
+        request_id=None,
+        trace_id=None,
+        is_grpc=False,
+    )
+    return Question(
+        principal=Principal(
+            PrincipalKind.USER,
+            "alice",
+            "default",
+            None,
+            (),
+            Authentication.JWT,
+            claims=freeze_claims(dict(claims or {})),
+        ),
+        roles=("finance", "staff"),
+        target=Target("default", "invoice", "read", "billing", parameters or {}, False),
+        request=facts if request else None,
+        method="GET" if request else None,
+        now=NOW,
+    )
+
+
+def truth(document: object, question: Question, effect: Effect = Effect.ALLOW) -> bool | None:
+    problems: list[Problem] = []
+    node = parse_condition(document, "", problems, condition_headers=HEADERS)
+    assert node is not None, problems
+    return compile_condition(node, effect)(question)
+
+
+# ---- reading
+
+
+def test_a_tree_becomes_typed_nodes() -> None:
+    problems: list[Problem] = []
+    document = {
+        "type": "AND",
+        "conditions": [{"type": "NOT", "condition": ALWAYS}, condition("user.id", "in", ["a", "b"])],
+    }
+    assert parse_condition(document, "", problems, condition_headers=HEADERS) == All(
+        (Not(Always()), Condition("user.id", "in", ("a", "b")))
+    )
+
+
+def test_every_problem_of_a_tree_is_told_at_its_node() -> None:
+    document = {
+        "type": "OR",
+        "conditions": [
+            {"type": "and", "conditions": [ALWAYS]},
+            {"type": "NOT", "condition": {"type": "NOT"}},
+            condition("username", "equals", 1),
+            {"type": "CONDITION"},
+            {"type": "ALWAYS", "when": "never"},
+            {"type": "AND", "conditions": []},
+            {"type": "AND", "conditions": {"type": "ALWAYS"}},
+            "ALWAYS",
+            {},
+        ],
+    }
+    assert sorted(pointers(document)) == [
+        "/conditions/0/type",
+        "/conditions/1/condition/condition",
+        "/conditions/2/attribute",
+        "/conditions/2/operator",
+        "/conditions/3/attribute",
+        "/conditions/3/operator",
+        "/conditions/4/when",
+        "/conditions/5/conditions",
+        "/conditions/6/conditions",
+        "/conditions/7",
+        "/conditions/8/type",
+    ]
+
+
+def nested(levels: int) -> dict[str, Any]:
+    document: dict[str, Any] = ALWAYS
+    for _ in range(levels - 1):
+        document = {"type": "NOT", "condition": document}
+    return document
+
+
+def test_depth_is_bounded_without_exhausting_the_stack() -> None:
+    assert truth(nested(32), asked()) is False
+    assert "deeper than 32" in problems_of(nested(33))[0].message
+    assert "deeper than 32" in problems_of(nested(5_000))[0].message
+
+
+def test_nodes_are_bounded() -> None:
+    assert truth({"type": "AND", "conditions": [ALWAYS] * 999}, asked()) is True
+    assert "more than 1000 nodes" in problems_of({"type": "AND", "conditions": [ALWAYS] * 1000})[0].message
+
+
+def test_size_is_bounded() -> None:
+    assert problems_of(condition("user.id", "in", ["x" * 100] * 2_500)) == []
+    too_many = condition("user.id", "in", ["x" * 100] * 2_700)
+    too_long = condition("user.id", "eq", "é" * 140_000)
+    too_named = {"type": "ALWAYS", "x" * 300_000: 1}
+    for document in (too_many, too_long, too_named):
+        assert [problem.message for problem in problems_of(document)] == ["is larger than 262144 bytes"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "user.id",
+        "user.a.b.c",
+        "user.https://example.com/claim",
+        "resource.owner",
+        "resource.parameters.name",
+        "resource.parameters.parameters",
+        "action",
+        "request.query.q",
+        "request.query.a b",
+        "request.headers.x-risk",
+        "env.time",
+    ],
+)
+def test_names_of_attributes(name: str) -> None:
+    assert problems_of(condition(name, "exists", True)) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "user",
+        "user.",
+        "user..id",
+        "user.id.",
+        "User.id",
+        "resource",
+        "resource.",
+        "resource.parameters",
+        "resource.parameters.",
+        "actions",
+        "action.x",
+        "request",
+        "request.body",
+        "request.query",
+        "request.query.",
+        "request.headers.",
+        "request.headers.X-Risk",
+        "request.headers.x-other",
+        "request.headers.authorization",
+        "request.headers.cookie",
+        "request.source",
+        "env.now",
+        "user." + "a" * 300,
+        "user." + ".".join("a" * 20),
+        7,
+        None,
+        ["user.id"],
+    ],
+)
+def test_what_is_no_attribute(name: object) -> None:
+    assert pointers({**condition("", "exists", True), "attribute": name}) == ["/attribute"]
+    right = {**condition("user.id", "eq", {"attribute": name})}
+    assert pointers(right) == ["/value/attribute"]
+
+
+@pytest.mark.parametrize(
+    ("operator", "value"),
+    [
+        ("eq", None),
+        ("eq", []),
+        ("eq", [None]),
+        ("eq", [["a"]]),
+        ("eq", {}),
+        ("eq", {"attribute": "user.id", "default": 1}),
+        ("eq", 1.5),
+        ("eq", "\ud800"),
+        ("in", "a"),
+        ("in", []),
+        ("in", [1, "1"]),
+        ("in", [1, True]),
+        ("notIn", {"a": 1}),
+        ("hasAny", "a"),
+        ("hasAll", []),
+        ("has", ["a"]),
+        ("gt", "noon"),
+        ("gt", True),
+        ("gt", ["1"]),
+        ("contains", 1),
+        ("startsWith", ["a"]),
+        ("matches", "("),
+        ("matches", r"(a)\1"),
+        ("matches", "(?=a)"),
+        ("matches", "a" * 513),
+        ("matches", "((a{1,100}){1,100}){1,100}"),
+        ("matches", {"attribute": "user.pattern"}),
+        ("cidr", "10.0.0.1/8"),
+        ("cidr", "10.0.0.0/255.0.0.0"),
+        ("cidr", "10.0.0.0/0.255.255.255"),
+        ("cidr", "fe80::%eth0/64"),
+        ("cidr", ["10.0.0.0/8", "x"]),
+        ("cidr", 10),
+        ("cidr", {"attribute": "user.net"}),
+        ("exists", "true"),
+        ("exists", 1),
+        ("exists", {"attribute": "user.flag"}),
+    ],
+)
+def test_literals_that_do_not_fit_their_operator(operator: str, value: object) -> None:
+    found = pointers(condition("user.x", operator, value))
+    assert found
+    assert all(pointer.startswith("/value") for pointer in found)
+
+
+@pytest.mark.parametrize("operator", ["EQ", "==", "equals", "", None, 1, ["eq"], {"eq": 1}])
+def test_operators_are_exact(operator: object) -> None:
+    document = {**condition("user.x", "eq", 1), "operator": operator}
+    assert pointers(document) == ["/operator"]
+
+
+# ---- meaning
+
+
+@pytest.mark.parametrize(
+    ("claim", "operator", "value", "expected"),
+    [
+        (3, "eq", 3, True),
+        (3, "eq", Decimal("3.0"), True),
+        (3, "eq", "3", None),
+        (True, "eq", 1, None),
+        (1, "eq", True, None),
+        (False, "eq", 0, None),
+        (2**53 + 1, "eq", 2**53, False),
+        (10**300, "gt", Decimal("1e299"), True),
+        (Decimal("0.1"), "eq", Decimal("0.10"), True),
+        (Decimal("1E-300"), "gt", 0, True),
+        ("", "eq", "", True),
+        ("", "exists", True, True),
+        (None, "exists", True, False),
+        (None, "eq", "x", None),
+        ({"a": 1}, "eq", "x", None),
+        ({"a": 1}, "exists", True, True),
+        ([], "exists", True, True),
+        ([], "has", "x", False),
+        ([], "hasAll", ["x"], False),
+        ([1, "x"], "has", "x", True),
+        ([1, "x"], "has", "y", None),
+        ([None], "has", "x", None),
+        ([True], "has", 1, None),
+        ([1], "has", Decimal("1.0"), True),
+        (["a", "b"], "eq", ["a", "b"], True),
+        (["a", "b"], "eq", ["b", "a"], False),
+        (["a"], "eq", "a", None),
+        ("a", "has", "a", None),
+        ("a", "in", ["a", "b"], True),
+        (1, "in", ["1"], None),
+        (1, "notIn", ["1"], None),
+        ("abc", "contains", "", True),
+        ("ABC", "startsWith", "a", False),
+        ("admin\n", "matches", "admin", False),
+        ("xadmin", "matches", "admin", False),
+        ("admin", "matches", "admin|root", True),
+        ("a\ud800", "matches", "a.*", None),
+        (7, "matches", "7", None),
+        ("10.0.0.1", "cidr", "10.0.0.0/8", None),
+        ("2026-01-05T10:00:00Z", "gt", "2026-01-01T00:00:00Z", None),
+        ("b", "gt", 1, None),
+    ],
+)
+def test_types_never_coerce(claim: object, operator: str, value: object, expected: object) -> None:
+    question = asked({"x": claim})
+    assert truth(condition("user.x", operator, value), question) is expected
+    if operator != "exists":
+        negated = {"type": "NOT", "condition": condition("user.x", operator, value)}
+        assert truth(negated, question) is (None if expected is None else not expected)
+
+
+def test_lists_compare_in_linear_work_or_not_at_all() -> None:
+    # One entry that is a list, against a list that is too long to be compared pair by pair.
+    long: list[object] = [[]] * 65
+    assert truth(condition("user.a", "in", {"attribute": "user.b"}), asked({"a": [], "b": long})) is None
+    assert truth(condition("user.a", "in", {"attribute": "user.b"}), asked({"a": [], "b": long[:64]})) is True
+
+
+def test_claims_do_not_replace_what_identity_says() -> None:
+    claims = {"id": "root", "kind": "service", "roles": ["admin"], "domain": "d1", "tenant": "other"}
+    question = asked(claims)
+    assert truth(condition("user.id", "eq", "alice"), question) is True
+    assert truth(condition("user.kind", "eq", "user"), question) is True
+    assert truth(condition("user.roles", "has", "admin"), question) is False
+    assert truth(condition("user.tenant", "eq", "default"), question) is True
+    assert truth(condition("user.domain", "eq", "d1"), question) is None
+
+
+@pytest.mark.parametrize(
+    ("claims", "expected"),
+    [
+        ({"a": {"b": 1}}, True),
+        ({"a.b": 1}, True),
+        ({"a.b": 1, "a": {"b": 2}}, True),
+        ({"a.b": None, "a": {"b": 1}}, None),
+        ({"a": [{"b": 1}]}, None),
+        ({"a": "b"}, None),
+        ({}, None),
+    ],
+)
+def test_a_claim_path_means_one_place(claims: Mapping[str, Any], expected: object) -> None:
+    assert truth(condition("user.a.b", "eq", 1), asked(claims)) is expected
+
+
+def test_parameters_do_not_replace_what_the_resource_is() -> None:
+    question = asked(parameters={"name": "x", "service": "x", "parameters": "p", "owner": ""})
+    assert truth(condition("resource.name", "eq", "invoice"), question) is True
+    assert truth(condition("resource.service", "eq", "billing"), question) is True
+    assert truth(condition("resource.parameters.name", "eq", "x"), question) is True
+    assert truth(condition("resource.parameters.parameters", "eq", "p"), question) is True
+    assert truth(condition("resource.owner", "eq", ""), question) is True
+
+
+@pytest.mark.parametrize(("effect", "expected"), [(Effect.ALLOW, None), (Effect.DENY, False)])
+def test_an_absent_parameter_is_definite_in_a_deny_only(effect: Effect, expected: object) -> None:
+    for name in ("resource.owner", "resource.parameters.owner"):
+        assert truth(condition(name, "eq", "x"), asked(), effect) is expected
+        assert truth(condition("action", "eq", {"attribute": name}), asked(), effect) is expected
+        assert truth(condition(name, "exists", True), asked(), effect) is False
+
+
+@pytest.mark.parametrize(
+    ("address", "network", "expected"),
+    [
+        ("10.1.2.3", "10.0.0.0/8", True),
+        ("::ffff:10.1.2.3", "10.0.0.0/8", True),
+        ("10.1.2.3", "::ffff:10.0.0.0/104", True),
+        ("::ffff:10.1.2.3", "::ffff:10.1.2.3", True),
+        ("11.0.0.0", "10.0.0.0/8", False),
+        ("10.255.255.255", "10.0.0.0/8", True),
+        ("10.1.2.3", "::/0", False),
+        ("10.1.2.3", ["192.0.2.0/24", "10.1.2.3"], True),
+        ("10.1.2.3", ["10.1.2.0/25", "10.1.2.128/25", "10.0.0.0/9"], True),
+        ("2001:db8::1", "2001:db8::/32", True),
+        ("fe80::1%eth0", "fe80::/10", None),
+        ("/run/app.sock", "0.0.0.0/0", None),
+        (None, "0.0.0.0/0", None),
+    ],
+)
+def test_where_an_address_is(address: str | None, network: object, expected: object) -> None:
+    assert truth(condition("request.source.address", "cidr", network), asked(address=address)) is expected
+
+
+def test_a_peer_without_an_ip_address_is_there_all_the_same() -> None:
+    there = condition("request.source.address", "exists", True)
+    assert truth(there, asked(address="/run/app.sock")) is True
+    assert truth(there, asked(address=None)) is False
+    assert truth(there, asked(request=False)) is False
+
+
+def test_addresses_compare_as_addresses_and_times_as_instants() -> None:
+    question = asked(address="2001:DB8:0::1")
+    assert truth(condition("request.source.address", "eq", "2001:db8::1"), question) is True
+    assert truth(condition("request.source.address", "in", ["10.0.0.1", "2001:db8::0:1"]), question) is True
+    assert truth(condition("env.time", "eq", "2026-01-05T11:00:00+01:00"), question) is True
+    assert truth(condition("env.time", "lt", "2026-01-05T10:00:00.000001Z"), question) is True
+    assert truth(condition("env.weekday", "eq", 1), question) is True
+    assert truth(condition("env.hour", "in", [9, 10]), question) is True
+
+
+def test_without_a_request_there_is_nothing_to_read_of_it() -> None:
+    question = asked(request=False)
+    for name in ("request.method", "request.host", "request.path", "request.source.principal"):
+        assert truth(condition(name, "eq", "x"), question) is None
+        assert truth(condition(name, "exists", False), question) is True
+    assert truth(condition("request.query.q", "eq", "x"), question) is False
+    assert truth(condition("request.headers.x-risk", "neq", "x"), question) is True

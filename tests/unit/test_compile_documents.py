@@ -1,0 +1,413 @@
+"""Policy documents: what is read, and that everything wrong with one is told at once, each at its place."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from extauthz.compile.documents import (
+    Reading,
+    parse_attribute_policy,
+    parse_policy_set,
+    parse_resource,
+    parse_role_binding,
+    parse_role_rule,
+)
+from extauthz.domain.policy import (
+    AttributePolicy,
+    AuthenticationRequirement,
+    Mode,
+    PolicySet,
+    RoleBinding,
+    RoleRule,
+    Route,
+    SubjectKind,
+)
+from extauthz.domain.problem import Problem
+from extauthz.domain.reasons import Effect
+
+READING = Reading()
+RULE: Mapping[str, Any] = {
+    "id": "r",
+    "sub": "finance",
+    "dom": "*",
+    "obj": "invoice",
+    "act": "read",
+    "effect": "allow",
+}
+BINDING: Mapping[str, Any] = {"id": "b", "user": "alice", "user_kind": "user", "role": "finance", "dom": "*"}
+POLICY: Mapping[str, Any] = {
+    "id": "p",
+    "name": "office hours",
+    "resource": "invoice",
+    "effect": "deny",
+    "rule_data": {"type": "ALWAYS"},
+}
+RESOURCE: Mapping[str, Any] = {
+    "name": "invoice:read",
+    "serviceName": "billing",
+    "routes": [{"methods": ["GET"], "path": "/invoices/{id}"}],
+}
+
+
+def read_rule(**members: object) -> RoleRule | list[Problem]:
+    problems: list[Problem] = []
+    return parse_role_rule({**RULE, **members}, "", problems, READING) or problems
+
+
+def read_binding(**members: object) -> RoleBinding | list[Problem]:
+    problems: list[Problem] = []
+    return parse_role_binding({**BINDING, **members}, "", problems, READING) or problems
+
+
+def read_policy(reading: Reading = READING, **members: object) -> AttributePolicy | list[Problem]:
+    problems: list[Problem] = []
+    return parse_attribute_policy({**POLICY, **members}, "", problems, reading) or problems
+
+
+def read_route(**members: object) -> Route | list[Problem]:
+    problems: list[Problem] = []
+    document = {**RESOURCE, "routes": [{"methods": ["GET"], "path": "/x", **members}]}
+    resource = parse_resource(document, "", problems)
+    return problems if resource is None else resource.routes[0]
+
+
+def pointers(found: object) -> list[str]:
+    assert isinstance(found, list)
+    return [problem.pointer for problem in found]
+
+
+def test_everything_that_is_wrong_with_a_set_is_told_at_once() -> None:
+    found = parse_policy_set(
+        {
+            "role_rules": [{**RULE, "effect": "permit", "colour": "red"}, "a rule", {}],
+            "role_bindings": [{**BINDING, "user_kind": "group", "expires_at": "tomorrow"}],
+            "attribute_policies": [{**POLICY, "priority": 1.5, "enabled": "yes", "actions": []}],
+            "resources": [{**RESOURCE, "name": 7, "routes": [{"methods": "GET", "path": "x"}]}],
+            "roles": [],
+        },
+        READING,
+    )
+    assert sorted(pointers(found)) == [
+        "/attribute_policies/0/actions",
+        "/attribute_policies/0/enabled",
+        "/attribute_policies/0/priority",
+        "/resources/0/name",
+        "/resources/0/routes/0/methods",
+        "/resources/0/routes/0/path",
+        "/role_bindings/0/expires_at",
+        "/role_bindings/0/user_kind",
+        "/role_rules/0/colour",
+        "/role_rules/0/effect",
+        "/role_rules/1",
+        "/role_rules/2/act",
+        "/role_rules/2/dom",
+        "/role_rules/2/effect",
+        "/role_rules/2/id",
+        "/role_rules/2/obj",
+        "/role_rules/2/sub",
+        "/roles",
+    ]
+
+
+def test_a_problem_says_what_was_found_and_what_would_be_right() -> None:
+    (problem,) = read_rule(effect="permit")  # type: ignore[misc]
+    assert problem == Problem("/effect", "found 'permit', one of 'allow', 'deny' is needed")
+
+
+@pytest.mark.parametrize("document", [None, [], "text", 7, {1: "a"}])
+def test_a_set_that_is_no_object_is_refused(document: object) -> None:
+    assert pointers(parse_policy_set(document, READING)) == [""]
+
+
+def test_an_empty_set_is_one_that_says_nothing() -> None:
+    assert parse_policy_set({}, READING) == PolicySet()
+
+
+@pytest.mark.parametrize(
+    ("members", "kind"),
+    [
+        ({}, SubjectKind.ROLE),
+        ({"effect": "deny"}, SubjectKind.ANY),
+        ({"sub_kind": "user"}, SubjectKind.USER),
+        ({"sub_kind": "service", "effect": "deny"}, SubjectKind.SERVICE),
+        ({"sub": "*"}, SubjectKind.ANY),
+        ({"sub": "*", "sub_kind": "any"}, SubjectKind.ANY),
+        ({"sub": "*", "effect": "deny"}, SubjectKind.ANY),
+    ],
+)
+def test_the_kind_of_a_subject(members: Mapping[str, str], kind: SubjectKind) -> None:
+    rule = read_rule(**members)
+    assert isinstance(rule, RoleRule)
+    assert rule.sub_kind is kind
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"sub": "*", "sub_kind": "role"},
+        {"sub": "*", "sub_kind": "user", "effect": "deny"},
+        {"sub_kind": "any"},
+        {"sub_kind": "workload"},
+        {"sub_kind": None},
+    ],
+)
+def test_a_kind_that_does_not_fit_the_subject_is_refused(members: Mapping[str, object]) -> None:
+    assert pointers(read_rule(**members)) == ["/sub_kind"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", " x", "x ", "a\0b", "a\nb", "a\u200bb", "e\u0301", "\ud800", "x" * 257, 7, None, True, ["x"], {}],
+)
+@pytest.mark.parametrize("member", ["sub", "dom", "obj", "act"])
+def test_a_name_that_could_pass_for_another_is_refused(member: str, name: object) -> None:
+    assert pointers(read_rule(**{member: name})) == [f"/{member}"]
+
+
+def test_ids_have_a_bound_of_their_own_and_are_no_wildcard() -> None:
+    assert isinstance(read_rule(id="x" * 128), RoleRule)
+    assert pointers(read_rule(id="x" * 129)) == ["/id"]
+    assert pointers(read_rule(id="*")) == ["/id"]
+
+
+def test_an_id_is_assigned_where_the_reader_assigns_one() -> None:
+    problems: list[Problem] = []
+    document = {name: value for name, value in RULE.items() if name != "id"}
+    rule = parse_role_rule(document, "", problems, Reading(assigned_id="new"))
+    assert isinstance(rule, RoleRule)
+    assert rule.id == "new"
+
+
+@pytest.mark.parametrize("member", ["user", "role"])
+def test_a_binding_has_no_wildcard_but_its_domain(member: str) -> None:
+    assert pointers(read_binding(**{member: "*"})) == [f"/{member}"]
+
+
+def test_a_role_cannot_inherit_from_itself() -> None:
+    found = read_binding(user="finance", user_kind="role")
+    assert pointers(found) == ["/role"]
+    assert isinstance(read_binding(user="finance", user_kind="user"), RoleBinding)
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        (None, None),
+        ("1970-01-01T00:00:10Z", 10.0),
+        ("1970-01-01T01:00:00.5+01:00", 0.5),
+        ("1970-01-01t00:00:00z", 0.0),
+    ],
+)
+def test_when_a_binding_expires(written: str | None, seconds: float | None) -> None:
+    binding = read_binding(expires_at=written)
+    assert isinstance(binding, RoleBinding)
+    assert binding.expires_at == seconds
+
+
+@pytest.mark.parametrize(
+    "written", ["2026-01-31", "2026-01-31T08:00:00", "2026-02-30T08:00:00Z", 0, "", True]
+)
+def test_what_is_no_instant_never_becomes_a_binding_without_end(written: object) -> None:
+    assert pointers(read_binding(expires_at=written)) == ["/expires_at"]
+
+
+def test_what_a_policy_leaves_out() -> None:
+    policy = read_policy()
+    assert isinstance(policy, AttributePolicy)
+    assert (policy.actions, policy.domain, policy.priority, policy.enabled, policy.mode) == (
+        ("*",),
+        "*",
+        0,
+        True,
+        Mode.ENFORCE,
+    )
+
+
+def test_a_writer_with_several_domains_must_name_one() -> None:
+    assert pointers(read_policy(Reading(default_domain=None))) == ["/domain"]
+    only = read_policy(Reading(default_domain="emea"))
+    assert isinstance(only, AttributePolicy)
+    assert only.domain == "emea"
+
+
+@pytest.mark.parametrize(
+    ("effect", "priority", "fits"),
+    [
+        ("allow", 1000, True),
+        ("allow", 1001, False),
+        ("allow", -1000, True),
+        ("allow", -1001, False),
+        ("deny", 1001, True),
+        ("deny", 2**31 - 1, True),
+        ("deny", 2**31, False),
+        ("deny", -(2**31), True),
+        ("deny", -(2**31) - 1, False),
+        ("deny", 10**400, False),
+        ("deny", True, False),
+        ("deny", "5", False),
+        ("deny", None, False),
+    ],
+)
+def test_the_bands_of_priorities(effect: str, priority: object, *, fits: bool) -> None:
+    found = read_policy(effect=effect, priority=priority)
+    assert isinstance(found, AttributePolicy) if fits else pointers(found) == ["/priority"]
+
+
+def test_a_domain_admin_lifts_no_deny_and_writes_no_guardrail() -> None:
+    admin = Reading(default_domain="emea", highest_allow=0, guardrails=False)
+    assert isinstance(read_policy(admin, effect="allow", priority=0), AttributePolicy)
+    assert pointers(read_policy(admin, effect="allow", priority=1)) == ["/priority"]
+    assert isinstance(read_policy(admin, effect="deny", priority=1000), AttributePolicy)
+    assert pointers(read_policy(admin, effect="deny", priority=1001)) == ["/priority"]
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("actions", "read"),
+        ("actions", [""]),
+        ("actions", [7]),
+        ("enabled", None),
+        ("enabled", 1),
+        ("mode", "Shadow"),
+        ("mode", None),
+        ("format", "xml"),
+        ("effect", "Allow"),
+        ("effect", None),
+        ("domain", ""),
+        ("domain", None),
+        ("name", ""),
+        ("resource", None),
+        ("rule_data", None),
+        ("ruleData", {}),
+        ("Priority", 1),
+    ],
+)
+def test_what_no_policy_may_say(member: str, value: object) -> None:
+    found = pointers(read_policy(READING, **{member: value}))
+    assert found
+    assert all(pointer.startswith(f"/{member}") for pointer in found)
+
+
+def test_a_member_name_is_escaped_in_its_pointer() -> None:
+    assert pointers(read_rule(**{"a/b~c": 1})) == ["/a~1b~0c"]
+
+
+def test_a_route_as_it_is_stored() -> None:
+    route = read_route(
+        host="*.Shop.Example.", methods=["GET", "PUT", "GET"], path="/%61/{id}/caf%c3%a9/**", action="look"
+    )
+    assert route == Route(
+        "*.shop.example", ("GET", "PUT"), "/a/{id}/caf%C3%A9/**", "look", AuthenticationRequirement.REQUIRED
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "action"),
+    [("invoice:read", "read"), ("a:b:c", "c"), ("invoice", "access"), ("odd:", "access"), (":x", "x")],
+)
+def test_the_default_action(name: str, action: str) -> None:
+    problems: list[Problem] = []
+    resource = parse_resource({**RESOURCE, "name": name}, "", problems)
+    assert resource is not None
+    assert resource.routes[0].action == action
+
+
+@pytest.mark.parametrize(
+    ("methods", "pointer"),
+    [
+        (["HEAD"], "/methods/0"),
+        (["get"], "/methods/0"),
+        (["GET", "*"], "/methods/1"),
+        (["GE T"], "/methods/0"),
+        ([""], "/methods/0"),
+        ([7], "/methods/0"),
+        ([], "/methods"),
+        ("GET", "/methods"),
+        (None, "/methods"),
+        (["A" * 5] * 41, "/methods"),
+    ],
+)
+def test_methods_that_no_route_has(methods: object, pointer: str) -> None:
+    assert pointers(read_route(methods=methods)) == [f"/routes/0{pointer}"]
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", "a..b", "shop.*.example", "*", "*.", "**.example", "a/b", "bücher.example", "*.[::1]", "a:b", 7, []],
+)
+def test_hosts_that_no_route_has(host: object) -> None:
+    assert pointers(read_route(host=host)) == ["/routes/0/host"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "x",
+        "*",
+        "/a//b",
+        "/a/../b",
+        "/a/%2e%2e/b",
+        "/a%2Fb",
+        "/a;b",
+        "/a?b",
+        "/a#b",
+        "/a b",
+        "/x{id}",
+        "/{id}x",
+        "/{}",
+        "/{1a}",
+        "/{a-b}",
+        "/{a}/{a}",
+        "/a//**",
+        "/a/**/b",
+        "/%zz",
+        "/é",
+        "/a" * 65,
+        7,
+        None,
+        ["/a"],
+    ],
+)
+def test_paths_that_no_route_has(path: object) -> None:
+    assert pointers(read_route(path=path)) == ["/routes/0/path"]
+
+
+def test_no_route_has_a_wildcard_action_or_an_unknown_authentication() -> None:
+    assert pointers(read_route(action="*", authentication="maybe")) == [
+        "/routes/0/action",
+        "/routes/0/authentication",
+    ]
+
+
+def test_a_resource_is_one_name_with_bounded_routes() -> None:
+    problems: list[Problem] = []
+    assert parse_resource({"name": "*", "serviceName": "*"}, "", problems) is None
+    routes = [{"methods": ["GET"], "path": f"/{number}"} for number in range(201)]
+    assert parse_resource({**RESOURCE, "routes": routes}, "", problems) is None
+    assert pointers(problems) == ["/name", "/serviceName", "/routes"]
+
+
+def test_default_roles_become_rules_on_the_default_action() -> None:
+    found = parse_policy_set({"resources": [{**RESOURCE, "defaultRoles": ["viewer", "viewer"]}]}, READING)
+    assert isinstance(found, PolicySet)
+    assert found.role_rules == (
+        RoleRule(
+            "default:invoice:read:viewer",
+            "viewer",
+            SubjectKind.ROLE,
+            "*",
+            "invoice:read",
+            "read",
+            Effect.ALLOW,
+        ),
+    )
+
+
+@pytest.mark.parametrize("roles", ["viewer", ["*"], [""], [7]])
+def test_default_roles_that_are_none(roles: object) -> None:
+    found = pointers(parse_policy_set({"resources": [{**RESOURCE, "defaultRoles": roles}]}, READING))
+    assert all(pointer.startswith("/resources/0/defaultRoles") for pointer in found)
+    assert found

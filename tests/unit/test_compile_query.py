@@ -1,0 +1,95 @@
+"""Queries: decoded once as a whole, and searched for names."""
+
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extauthz.compile.query import read_query
+from extauthz.compile.values import ABSENT, UNKNOWN
+from tests.reference_routes import read_query as read_plainly
+
+
+@pytest.mark.parametrize(
+    ("raw", "values"),
+    [
+        ("", {"q": ABSENT}),
+        ("q=a", {"q": "a", "": ABSENT, "a": ABSENT, "qq": ABSENT}),
+        ("q", {"q": ""}),
+        ("q=", {"q": ""}),
+        ("q=a=b", {"q": "a=b"}),
+        ("q=a%3Db%26c", {"q": "a=b&c", "c": ABSENT}),
+        ("%71=%61", {"q": "a"}),
+        ("a%3Db=c", {"a=b": "c", "a": ABSENT}),
+        ("q=a&q=a", {"q": UNKNOWN}),
+        ("q&q", {"q": UNKNOWN}),
+        ("q&q&q", {"q": UNKNOWN}),
+        ("q&q=", {"q": UNKNOWN}),
+        ("q=a&%71=b", {"q": UNKNOWN}),
+        ("qq=1&q=2&xq=3", {"q": "2"}),
+        ("&&q=a&&", {"q": "a"}),
+        ("a+b=c+d%2B", {"a b": "c d+"}),
+        ("q=%C3%A9", {"q": "é"}),
+        ("é=ü", {"é": "ü"}),
+        ("q=\\x41\\", {"q": "\\x41\\"}),
+        ("q=%00", {"q": "\0"}),
+        ("q=a?b/c", {"q": "a?b/c"}),
+    ],
+)
+def test_what_a_name_is(raw: str, values: Mapping[str, object]) -> None:
+    query = read_query(raw)
+    assert query is not None
+    for name, value in values.items():
+        assert query.value(name) == value, name
+
+
+@pytest.mark.parametrize(
+    "raw", ["a;b", "q=%", "q=%a", "q=%zz", "%", "q=%ff", "q=%C3", "%FE", "q=%FF", "q=%C3&b=%A9", "q=\ud800"]
+)
+def test_a_query_that_servers_read_differently_is_unreadable(raw: str) -> None:
+    assert read_query(raw) is None
+
+
+PIECES = [
+    "q",
+    "a",
+    "b",
+    "=",
+    "&",
+    "%26",
+    "%3D",
+    "%71",
+    "+",
+    "%2B",
+    "%C3%A9",
+    "%fe",
+    "%ff",
+    "%",
+    ";",
+    "é",
+    "\\",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join))
+def test_searching_finds_what_parsing_finds(raw: str) -> None:
+    query, parsed = read_query(raw), read_plainly(raw)
+    assert (query is None) is (parsed is None)
+    if query is not None and parsed is not None:
+        names = {"q", "a", "b", "qa", "é", "a b", "=", *parsed} - {""}
+        for name in names:
+            values = parsed.get(name, [])
+            expected = values[0] if len(values) == 1 else UNKNOWN if values else ABSENT
+            assert query.value(name) == expected, name
+
+
+@given(st.dictionaries(st.text(min_size=1), st.text(), max_size=5))
+def test_every_text_survives_being_escaped(pairs: dict[str, str]) -> None:
+    def escaped(text: str) -> str:
+        return "".join(f"%{octet:02x}" for octet in text.encode("utf-8"))
+
+    raw = "&".join(f"{escaped(name)}={escaped(value)}" for name, value in pairs.items())
+    query = read_query(raw)
+    assert query is not None
+    assert {name: query.value(name) for name in pairs} == pairs

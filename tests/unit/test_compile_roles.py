@@ -1,0 +1,197 @@
+"""Role bindings and inheritance: when bindings end, and which hierarchies are refused."""
+
+from itertools import pairwise
+
+import pytest
+
+from extauthz.compile.roles import BindingIndex, RoleIndex
+from extauthz.domain.policy import RoleBinding, RoleRule, SubjectKind
+from extauthz.domain.principal import Authentication, Principal, PrincipalKind
+from extauthz.domain.reasons import Effect
+from tests.shipped_model import MODEL
+
+EVERY_DOMAIN = frozenset({"*"})
+
+
+def binding(
+    name: str, user: str, role: str, *, dom: str = "*", kind: str = "role", expires_at: float | None = None
+) -> RoleBinding:
+    return RoleBinding(name, user, SubjectKind(kind), role, dom, expires_at)
+
+
+def index(*bindings: RoleBinding) -> BindingIndex:
+    found = BindingIndex()
+    for each in bindings:
+        found = found.with_binding(each)
+    return found
+
+
+def links(*names: str, dom: str = "*") -> list[RoleBinding]:
+    return [binding(f"{dom}-{lower}-{upper}", lower, upper, dom=dom) for lower, upper in pairwise(names)]
+
+
+def alice(*roles: str, domain: str | None = "d1") -> Principal:
+    return Principal(PrincipalKind.USER, "alice", "default", domain, roles, Authentication.JWT)
+
+
+def roles_at(bindings: BindingIndex, now: float, principal: Principal | None = None) -> tuple[str, ...]:
+    return bindings.subjects(principal or alice(), now).roles
+
+
+def test_a_binding_ends_at_its_expiry_exactly() -> None:
+    bound = index(binding("g", "alice", "finance", kind="user", expires_at=100.0))
+    assert roles_at(bound, 99.999999) == ("finance",)
+    assert roles_at(bound, 100.0) == ()
+    assert roles_at(bound, 1e12) == ()
+
+
+def test_what_is_known_of_a_principal_holds_from_expiry_to_expiry() -> None:
+    bound = index(
+        binding("a", "alice", "past", kind="user", expires_at=50.0),
+        binding("b", "alice", "soon", kind="user", expires_at=100.0),
+        binding("c", "soon", "later", expires_at=200.0),
+        binding("d", "other", "never-reached", expires_at=75.0),
+    )
+    known = bound.subjects(alice(), 60.0)
+    assert known.roles == ("later", "soon")
+    assert (known.valid_from, known.valid_until) == (50.0, 100.0)
+
+
+def test_an_inherited_role_ends_with_the_link_that_brought_it_unless_another_does() -> None:
+    bound = index(
+        binding("a", "alice", "staff", kind="user"),
+        binding("b", "staff", "reader", expires_at=100.0),
+        binding("c", "staff", "reader", dom="d1", expires_at=200.0),
+    )
+    assert roles_at(bound, 150.0) == ("reader", "staff")
+    assert roles_at(bound, 150.0, alice(domain="d2")) == ("staff",)
+    assert roles_at(bound, 200.0) == ("staff",)
+
+
+def test_domains_of_bindings() -> None:
+    bound = index(
+        binding("a", "alice", "everywhere", kind="user"),
+        binding("b", "alice", "here", kind="user", dom="d1"),
+        binding("c", "here", "inherited", dom="d1"),
+        binding("d", "here", "elsewhere", dom="d2"),
+    )
+    assert roles_at(bound, 0) == ("everywhere", "here", "inherited")
+    assert roles_at(bound, 0, alice(domain=None)) == ("everywhere",)
+
+
+def test_kinds_are_never_read_out_of_names() -> None:
+    bound = index(
+        binding("a", "alice", "by-user", kind="user"),
+        binding("b", "alice", "by-service", kind="service"),
+        binding("c", "alice", "by-role"),
+        binding("d", "user:alice", "by-role-that-looks-like-a-user"),
+    )
+    assert roles_at(bound, 0) == ("by-user",)
+    assert roles_at(bound, 0, alice("user:alice")) == (
+        "by-role-that-looks-like-a-user",
+        "by-user",
+        "user:alice",
+    )
+    odd = Principal(PrincipalKind.USER, "role:alice", "default", None, (), Authentication.JWT)
+    assert roles_at(bound, 0, odd) == ()
+
+
+def test_a_workload_and_nobody_have_no_bindings() -> None:
+    bound = index(binding("a", "alice", "x", kind="user"), binding("b", "anonymous", "y", kind="user"))
+    workload = Principal(PrincipalKind.WORKLOAD, "alice", None, None, (), Authentication.MTLS)
+    nobody = Principal(PrincipalKind.ANONYMOUS, None, None, None, ("anonymous",), Authentication.NONE)
+    assert bound.subjects(workload, 0).names == ("workload:alice",)
+    assert bound.subjects(nobody, 0).names == ("anonymous", "role:anonymous")
+
+
+def test_eight_links_are_the_most() -> None:
+    names = [f"r{number}" for number in range(10)]
+    assert index(*links(*names[:9])).inheritance_problems(EVERY_DOMAIN) == []
+    assert index(*links(*names)).inheritance_problems(EVERY_DOMAIN) == [
+        ("*", "the role 'r0' inherits over more than 8 links")
+    ]
+
+
+def test_links_count_over_a_domain_and_every_domain_together() -> None:
+    names = [f"r{number}" for number in range(10)]
+    bound = index(*links(*names[:6]), *links(*names[5:], dom="d1"), *links("a", "b", dom="d2"))
+    assert bound.inheritance_problems(EVERY_DOMAIN) == [
+        ("d1", "the role 'r0' inherits over more than 8 links")
+    ]
+    assert bound.inheritance_problems(frozenset({"d2"})) == []
+    assert bound.inheritance_problems(frozenset({"d1"})) != []
+
+
+@pytest.mark.parametrize("dom", ["*", "d1"])
+def test_a_cycle_is_named(dom: str) -> None:
+    bound = index(*links("a", "b", "c", "a", dom=dom), *links("x", "b"))
+    ((domain, problem),) = bound.inheritance_problems(EVERY_DOMAIN)
+    assert domain == dom
+    assert problem == "the roles inherit in a cycle: a -> b -> c -> a"
+
+
+def test_a_cycle_that_no_domain_sees_whole_is_none() -> None:
+    bound = index(*links("a", "b", dom="d1"), *links("b", "a", dom="d2"))
+    assert bound.inheritance_problems(EVERY_DOMAIN) == []
+    closed = bound.with_binding(binding("closing", "b", "a"))
+    assert [domain for domain, _ in closed.inheritance_problems(EVERY_DOMAIN)] == ["d1"]
+
+
+def test_a_lattice_is_neither_a_cycle_nor_walked_path_by_path() -> None:
+    # Two roles on each of eight levels, each inheriting both above: 2**8 paths, eight links.
+    levels = [(f"a{level}", f"b{level}") for level in range(9)]
+    crossed = [
+        binding(f"{lower}-{upper}", lower, upper)
+        for below, above in pairwise(levels)
+        for lower in below
+        for upper in above
+    ]
+    assert index(*crossed).inheritance_problems(EVERY_DOMAIN) == []
+    assert len(roles_at(index(*crossed), 0, alice("a0"))) == 17
+
+
+def test_a_very_long_chain_is_refused_without_being_walked_to_its_end() -> None:
+    bound = index(*links(*(f"r{number:05}" for number in range(20_000))))
+    ((_, problem),) = bound.inheritance_problems(EVERY_DOMAIN)
+    assert problem == "the role 'r00000' inherits over more than 8 links"
+
+
+def test_a_binding_taken_out_leaves_the_others() -> None:
+    one, other = binding("a", "alice", "x", kind="user"), binding("b", "alice", "x", kind="user")
+    bound = index(one, other)
+    assert roles_at(bound.without_binding(one), 0) == ("x",)
+    assert bound.without_binding(one).without_binding(other) == BindingIndex()
+    assert bound.without_binding(binding("c", "alice", "x", kind="user")) == bound
+
+
+def test_the_lowest_id_of_the_winning_effect_decides() -> None:
+    rules = [
+        RoleRule(name, sub, SubjectKind.ROLE, dom, obj, "read", effect)
+        for name, sub, dom, obj, effect in (
+            ("a", "x", "*", "doc", Effect.ALLOW),
+            ("c", "y", "*", "*", Effect.DENY),
+            ("b", "x", "d1", "doc", Effect.DENY),
+        )
+    ]
+    found = RoleIndex.of(rules, MODEL)
+
+    def decided(*subjects: str, dom: str | None = "d1") -> tuple[str, str] | None:
+        outcome = found.decide(subjects, authenticated=True, dom=dom, obj="doc", act="read")
+        return None if outcome is None else (outcome.effect.value, outcome.rule_id)
+
+    assert decided("role:x", "role:y") == ("deny", "b")
+    assert decided("role:y", "role:x") == ("deny", "b")
+    assert decided("role:x", "role:y", dom=None) == ("deny", "c")
+    assert decided("role:x", dom=None) == ("allow", "a")
+    assert decided("user:x") is None
+
+
+def test_names_that_only_denies_count_on() -> None:
+    allow = RoleRule("a", "x", SubjectKind.ROLE, "*", "/a@b", "get", Effect.ALLOW)
+    deny = RoleRule("b", "y", SubjectKind.ROLE, "*", "/a@b", "get", Effect.DENY)
+    found = RoleIndex.of([allow, deny], MODEL)
+    cells = found.matching(None, "/a%40b", "get", ("/a@b",))
+    assert found.decide_in(cells, ("role:x",), authenticated=True) is None
+    outcome = found.decide_in(cells, ("role:x", "role:y"), authenticated=True)
+    assert outcome is not None
+    assert outcome.rule_id == "b"
