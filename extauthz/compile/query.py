@@ -8,13 +8,11 @@ from typing import Final
 
 from extauthz.compile.values import ABSENT, UNKNOWN, Missing
 
-_MALFORMED_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 # Octets that UTF-8 never contains stand for the separators while escapes are decoded, so that `%26` and `%3D`
 # stay text; an escape of them is invalid UTF-8 in any case.
-_ESCAPED_SEPARATOR: Final = re.compile("%[Ff][EeFf]")
+_UNREADABLE_ESCAPE: Final = re.compile("%(?:[Ff][EeFf]|(?![0-9A-Fa-f]{2}))")
 _PAIR: Final = "\udcfe"
 _EQUALS: Final = "\udcff"
-_INVALID: Final = re.compile("[\udc80-\udcfd]")
 
 
 class Query:
@@ -46,19 +44,15 @@ class Query:
 
 def read_query(raw: str) -> Query | None:
     """Read a raw query; None for a malformed escape, invalid UTF-8 or a raw `;`."""
-    if ";" in raw or _MALFORMED_ESCAPE.search(raw) or _ESCAPED_SEPARATOR.search(raw):
+    if ";" in raw or ("%" in raw and _UNREADABLE_ESCAPE.search(raw)):
         return None
-    if not raw.isascii():
-        try:
-            raw = "".join(char if char.isascii() else _escaped(char) for char in raw)
-        except UnicodeEncodeError:
-            return None
-    marked = raw.replace("\\", "%5C").replace("+", " ").replace("&", "\xfe").replace("=", "\xff")
-    # No backslash is left, so that Python's own \x escapes decode at C speed.
-    octets = marked.replace("%", "\\x").encode("latin-1").decode("unicode_escape").encode("latin-1")
-    text = octets.decode("utf-8", "surrogateescape")
-    return None if _INVALID.search(text) else Query(f"{_PAIR}{text}{_PAIR}")
-
-
-def _escaped(char: str) -> str:
-    return "".join(f"%{octet:02X}" for octet in char.encode("utf-8"))
+    try:
+        octets = raw.encode("utf-8").replace(b"+", b" ").replace(b"&", b"\xfe").replace(b"=", b"\xff")
+        if "%" in raw:
+            # No backslash is left, so that Python's own \x escapes decode at C speed.
+            escaped = octets.replace(b"\\", b"%5C").replace(b"%", b"\\x")
+            octets = escaped.decode("unicode_escape").encode("latin-1")
+        octets.replace(b"\xfe", b"&").replace(b"\xff", b"=").decode("utf-8")
+    except UnicodeError:
+        return None
+    return Query(f"{_PAIR}{octets.decode('utf-8', 'surrogateescape')}{_PAIR}")

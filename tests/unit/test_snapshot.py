@@ -98,8 +98,9 @@ def test_everything_that_shows_between_documents_is_told_at_once() -> None:
 
 def test_a_conflict_of_routes_names_both() -> None:
     (problem,) = refused(PolicySet(resources=(resource("a", "/x/{id}"), resource("b", "/x/{name}"))))
-    assert str(problem) == (
-        "/resources/1/routes/0: GET /x/{name} on every host of resource 'b' is already /x/{id} of resource 'a'"
+    assert problem.pointer == "/resources/1/routes/0"
+    assert problem.message == (
+        "GET /x/{name} on every host of resource 'b' is already /x/{id} of resource 'a'"
     )
 
 
