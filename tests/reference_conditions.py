@@ -203,7 +203,10 @@ def equal(left: Any, right: Any) -> Truth:
 
 
 def is_in(left: Any, right: Any) -> Truth:
-    return disjunction(equal(left, item) for item in right) if isinstance(right, list) else None
+    # What compares with nothing is wrongly typed, also where there is nothing to compare it with.
+    if kind_of(left) is None or not isinstance(right, list):
+        return None
+    return disjunction(equal(left, item) for item in right)
 
 
 def has(left: Any, right: Any) -> Truth:

@@ -328,6 +328,13 @@ def test_types_never_coerce(claim: object, operator: str, value: object, expecte
         assert truth(negated, question) is (None if expected is None else not expected)
 
 
+@pytest.mark.parametrize(("word", "expected"), [("in", False), ("notIn", True)])
+def test_nothing_is_in_an_empty_list_but_an_object_is_of_the_wrong_type(word: str, *, expected: bool) -> None:
+    document = condition("user.a", word, {"attribute": "user.none"})
+    assert truth(document, asked({"a": "x", "none": []})) is expected
+    assert truth(document, asked({"a": {"x": 1}, "none": []})) is None
+
+
 def test_lists_compare_in_linear_work_or_not_at_all() -> None:
     # One entry that is a list, against a list that is too long to be compared pair by pair.
     long: list[object] = [[]] * 65
