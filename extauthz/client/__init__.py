@@ -1,1 +1,27 @@
-"""The Python client of the REST API; imports nothing else of extauthz."""
+"""The Python SDK: manage resources, rules and policies, ask for decisions, declare what routes need.
+
+It stands apart from the server and imports none of it.
+"""
+
+from extauthz.client.api import ExtauthzClient
+from extauthz.client.credentials import ClientCredentials, ServiceKey, credentials_from
+from extauthz.client.declare import protect, resource
+from extauthz.client.errors import ApiError, ClientError, Unreachable
+from extauthz.client.models import AttributePolicy, CheckResult, Resource, RoleRule, Route
+
+__all__ = [
+    "ApiError",
+    "AttributePolicy",
+    "CheckResult",
+    "ClientCredentials",
+    "ClientError",
+    "ExtauthzClient",
+    "Resource",
+    "RoleRule",
+    "Route",
+    "ServiceKey",
+    "Unreachable",
+    "credentials_from",
+    "protect",
+    "resource",
+]
