@@ -19,7 +19,7 @@ from extauthz.admin import (
     openapi,
     resource_operations,
     role_bindings,
-    role_rules,
+    role_rule_operations,
 )
 from extauthz.admin.health import health_routes
 from extauthz.admin.operation import Operation
@@ -30,7 +30,7 @@ from extauthz.admin.services import AdminServices
 # In this order: the paths under /resources that are words stand before those that are ids.
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *checks.OPERATIONS,
-    *role_rules.OPERATIONS,
+    *role_rule_operations.OPERATIONS,
     *resource_operations.OPERATIONS,
     *role_bindings.OPERATIONS,
     *attribute_policy_operations.OPERATIONS,

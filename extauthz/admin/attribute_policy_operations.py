@@ -4,13 +4,13 @@ from http import HTTPStatus
 from typing import Final
 
 from extauthz.admin import attribute_policies as policies
-from extauthz.admin import schemas
+from extauthz.admin import examples
 from extauthz.admin.operation import PAGING, Answer, Content, Operation, Parameter, Who
 
 _TAG: Final = "Attribute policies"
 _ONE: Final = policies.PATH + "/{id}"
-_STORED: Final = Content("AttributePolicy", schemas.ATTRIBUTE_POLICY_STORED)
-_DOCUMENT: Final = Content("AttributePolicyDocument", schemas.ATTRIBUTE_POLICY)
+_STORED: Final = Content("AttributePolicy", examples.ATTRIBUTE_POLICY_STORED)
+_DOCUMENT: Final = Content("AttributePolicyDocument", examples.ATTRIBUTE_POLICY)
 _PATCH: Final = Content(
     "AttributePolicyPatch",
     {"enabled": False},
@@ -38,7 +38,7 @@ OPERATIONS: Final = (
             Answer(
                 HTTPStatus.OK,
                 "A page of policies",
-                Content("AttributePolicyPage", schemas.page_of(schemas.ATTRIBUTE_POLICY_STORED)),
+                Content("AttributePolicyPage", examples.page_of(examples.ATTRIBUTE_POLICY_STORED)),
             ),
         ),
     ),
@@ -138,7 +138,7 @@ OPERATIONS: Final = (
             Answer(
                 HTTPStatus.OK,
                 "All versions",
-                Content("AttributePolicyVersions", schemas.page_of(schemas.ATTRIBUTE_POLICY_VERSION)),
+                Content("AttributePolicyVersions", examples.page_of(examples.ATTRIBUTE_POLICY_VERSION)),
             ),
         ),
         problems=(HTTPStatus.NOT_FOUND,),

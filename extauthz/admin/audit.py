@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Final
 
-from extauthz.admin import changes, schemas
+from extauthz.admin import changes, examples
 from extauthz.admin.operation import PAGING, Answer, Call, Content, Operation, Parameter, Reply, Who
 from extauthz.admin.paging import read_position
 from extauthz.admin.problems import ProblemDetails
@@ -65,7 +65,7 @@ OPERATIONS: Final = (
             Answer(
                 HTTPStatus.OK,
                 "A page of events",
-                Content("AuditPage", schemas.page_of(schemas.AUDIT_EVENT)),
+                Content("AuditPage", examples.page_of(examples.AUDIT_EVENT)),
             ),
         ),
     ),

@@ -4,7 +4,7 @@ import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from extauthz.admin import schemas
+from extauthz.admin import examples
 from extauthz.admin.operation import Answer, Call, Content, Operation, Reply, Who
 from extauthz.admin.problems import ProblemDetails, forbidden, invalid, unavailable
 from extauthz.admin.questions import Question, read_question
@@ -211,7 +211,7 @@ def _message(decision: Decision) -> str:
     return _MESSAGES[decision.reason]
 
 
-_DENIED: Final = schemas.CHECK_DECISION | {
+_DENIED: Final = examples.CHECK_DECISION | {
     "decision": "deny",
     "matched_rule_id": None,
     "reason": Reason.NO_MATCHING_RULE.value,
@@ -235,9 +235,9 @@ OPERATIONS: Final = (
             "subject of the tenant, as service keys with the scope `check` do: then `subject` is required, "
             "and `attributes.user` holds its claims, with `roles`."
         ),
-        body=Content("CheckRequest", schemas.CHECK),
+        body=Content("CheckRequest", examples.CHECK),
         answers=(
-            Answer(HTTPStatus.OK, "Allowed", Content("CheckDecision", schemas.CHECK_DECISION)),
+            Answer(HTTPStatus.OK, "Allowed", Content("CheckDecision", examples.CHECK_DECISION)),
             Answer(
                 HTTPStatus.FORBIDDEN,
                 "Denied, with the decision; or the caller may not ask this, as problem details",

@@ -5,9 +5,10 @@ from http import HTTPStatus
 from typing import Final
 
 from extauthz import __version__
+from extauthz.admin.examples import EXAMPLE_ID
 from extauthz.admin.operation import Answer, Content, Operation
 from extauthz.admin.problems import MEDIA_TYPE, ProblemDetails
-from extauthz.admin.schemas import EXAMPLE_ID, SCHEMAS
+from extauthz.admin.schemas import SCHEMAS
 from extauthz.domain.problem import Problem
 
 _ALWAYS: Final = (

@@ -3,12 +3,12 @@
 from http import HTTPStatus
 from typing import Final
 
-from extauthz.admin import resources, schemas
+from extauthz.admin import examples, resources
 from extauthz.admin.operation import PAGING, Answer, Content, Operation, Parameter, Who
 
 _TAG: Final = "Resources"
 _ONE: Final = resources.PATH + "/{id}"
-_STORED: Final = Content("Resource", schemas.RESOURCE_STORED)
+_STORED: Final = Content("Resource", examples.RESOURCE_STORED)
 _REVISIONED: Final = ("X-Policy-Revision", "ETag")
 _REGISTERING: Final = (
     "Idempotent: of a name that is there, what the body says replaces what is stored and what it leaves out "
@@ -26,7 +26,7 @@ OPERATIONS: Final = (
         handler=resources.register,
         summary="Register a resource",
         description=_REGISTERING,
-        body=Content("ResourceDocument", schemas.RESOURCE),
+        body=Content("ResourceDocument", examples.RESOURCE),
         preconditions=True,
         answers=(
             Answer(HTTPStatus.CREATED, "The new resource", _STORED, (*_REVISIONED, "Location")),
@@ -44,19 +44,19 @@ OPERATIONS: Final = (
             handler=resources.register_all,
             summary="Register many resources, all or none",
             description=f"{_REGISTERING} Problems point into the list.",
-            body=Content("ResourceDocument", [schemas.RESOURCE], array=True),
+            body=Content("ResourceDocument", [examples.RESOURCE], array=True),
             bulk=True,
             answers=(
                 Answer(
                     HTTPStatus.CREATED,
                     "The resources in the order of the body, some of them new",
-                    Content("Resource", [schemas.RESOURCE_STORED], array=True),
+                    Content("Resource", [examples.RESOURCE_STORED], array=True),
                     ("X-Policy-Revision",),
                 ),
                 Answer(
                     HTTPStatus.OK,
                     "All of them are there already",
-                    Content("Resource", [schemas.RESOURCE_STORED], array=True),
+                    Content("Resource", [examples.RESOURCE_STORED], array=True),
                     ("X-Policy-Revision",),
                 ),
             ),
@@ -81,7 +81,7 @@ OPERATIONS: Final = (
             Answer(
                 HTTPStatus.OK,
                 "A page of resources",
-                Content("ResourcePage", schemas.page_of(schemas.RESOURCE_STORED)),
+                Content("ResourcePage", examples.page_of(examples.RESOURCE_STORED)),
             ),
         ),
     ),
@@ -146,7 +146,7 @@ OPERATIONS: Final = (
             Answer(
                 HTTPStatus.OK,
                 "The rules that the caller may see",
-                Content("RoleRule", [schemas.ROLE_RULE_STORED], array=True),
+                Content("RoleRule", [examples.ROLE_RULE_STORED], array=True),
                 ("Link",),
             ),
         ),

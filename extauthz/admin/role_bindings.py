@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from extauthz.admin import changes, schemas
+from extauthz.admin import changes, examples
 from extauthz.admin.documents import new_document, reading
 from extauthz.admin.operation import (
     PAGING,
@@ -118,7 +118,7 @@ async def delete(call: Call) -> Reply | ProblemDetails:
     return written if isinstance(written, ProblemDetails) else changes.gone_reply(written)
 
 
-_STORED: Final = Content("RoleBinding", schemas.ROLE_BINDING_STORED)
+_STORED: Final = Content("RoleBinding", examples.ROLE_BINDING_STORED)
 
 OPERATIONS: Final = (
     Operation(
@@ -139,7 +139,7 @@ OPERATIONS: Final = (
             Answer(
                 HTTPStatus.OK,
                 "A page of bindings",
-                Content("RoleBindingPage", schemas.page_of(schemas.ROLE_BINDING_STORED)),
+                Content("RoleBindingPage", examples.page_of(examples.ROLE_BINDING_STORED)),
             ),
         ),
     ),
@@ -155,7 +155,7 @@ OPERATIONS: Final = (
             "A Casbin `g` line. Inheritance (`user_kind` `role`) is for tenant admins; a cycle of roles is "
             "409 and is named."
         ),
-        body=Content("RoleBindingDocument", schemas.ROLE_BINDING),
+        body=Content("RoleBindingDocument", examples.ROLE_BINDING),
         preconditions=True,
         answers=(
             Answer(HTTPStatus.CREATED, "The binding", _STORED, ("X-Policy-Revision", "ETag", "Location")),

@@ -1,4 +1,4 @@
-"""The bodies of the API as JSON Schema 2020-12, for the OpenAPI document, with the examples it shows.
+"""The bodies of the API as JSON Schema 2020-12, for the OpenAPI document.
 
 Bodies are judged by the parsers of `compile/documents.py`, which say more than a schema can; these describe.
 """
@@ -14,11 +14,7 @@ Schema = Mapping[str, object]
 _ID: Final = {"type": "string", "format": "uuid", "description": "UUIDv7, assigned by the server"}
 _TIME: Final = {"type": "string", "format": "date-time"}
 _REVISION: Final = {"type": "integer", "minimum": 0, "description": "revision of the tenant's policies"}
-_NO_SUBJECT_KINDS: Final = ["role", "user", "service", "any"]
-
-EXAMPLE_ID: Final = "01900000-0000-7000-8000-000000000001"
-_MOMENT: Final = "2026-01-31T08:00:00Z"
-_MARKS: Final = {"created_at": _MOMENT, "updated_at": _MOMENT}
+_SUBJECT_KINDS: Final = ["role", "user", "service", "any"]
 
 
 def name(description: str) -> dict[str, object]:
@@ -67,7 +63,7 @@ _ROLE_RULE: Final = {
     "sub": name("who: a role, user or service, or `*`"),
     "sub_kind": {
         "type": "string",
-        "enum": _NO_SUBJECT_KINDS,
+        "enum": _SUBJECT_KINDS,
         "description": "how `sub` is meant; left out, `role` in an allow and `any` in a deny",
     },
     "dom": name("the domain, or `*` for every domain and for none"),
@@ -345,98 +341,3 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
     "AccessRequest": _object({"name": name("the name of a resource")}, required=("name",)),
     "AccessAnswer": _object({"authorized": {"type": "boolean"}}, required=("authorized",)),
 }
-
-ROLE_RULE: Final = {
-    "sub": "finance",
-    "sub_kind": "role",
-    "dom": "*",
-    "obj": "invoice:read",
-    "act": "read",
-    "effect": "allow",
-}
-ROLE_RULE_STORED: Final = {"id": EXAMPLE_ID} | ROLE_RULE | _MARKS
-ROLE_BINDING: Final = {
-    "user": "alice",
-    "user_kind": "user",
-    "role": "finance",
-    "dom": "emea",
-    "expires_at": "2026-12-31T00:00:00Z",
-}
-ROLE_BINDING_STORED: Final = {"id": EXAMPLE_ID} | ROLE_BINDING | _MARKS
-ATTRIBUTE_POLICY: Final = {
-    "name": "owners read their own invoices",
-    "resource": "invoice:read",
-    "effect": "allow",
-    "rule_data": {
-        "type": "CONDITION",
-        "attribute": "resource.owner",
-        "operator": "eq",
-        "value": {"attribute": "user.id"},
-    },
-}
-ATTRIBUTE_POLICY_STORED: Final = (
-    {"id": EXAMPLE_ID}
-    | ATTRIBUTE_POLICY
-    | {"actions": ["*"], "domain": "*", "priority": 0, "enabled": True, "mode": "enforce", "format": "json"}
-    | {"version": 1, "deleted_at": None}
-    | _MARKS
-)
-ATTRIBUTE_POLICY_VERSION: Final = {
-    "version": 1,
-    "deleted": False,
-    "document": {
-        member: value
-        for member, value in ATTRIBUTE_POLICY_STORED.items()
-        if member not in {"version", "deleted_at", "created_at", "updated_at"}
-    },
-    "actor": {"kind": "user", "id": "alice", "domain": None, "request_id": None},
-    "revision": 7,
-    "created_at": _MOMENT,
-}
-RESOURCE: Final = {
-    "name": "invoice:read",
-    "displayName": "Read invoices",
-    "serviceName": "billing",
-    "defaultRoles": ["finance"],
-    "routes": [{"methods": ["GET"], "path": "/invoices/{id}"}],
-}
-RESOURCE_STORED: Final = (
-    {"id": EXAMPLE_ID}
-    | RESOURCE
-    | {
-        "routes": [
-            {"methods": ["GET"], "path": "/invoices/{id}", "action": "read", "authentication": "required"}
-        ]
-    }
-    | {"createdAt": _MOMENT, "updatedAt": _MOMENT}
-)
-AUDIT_EVENT: Final = {
-    "id": EXAMPLE_ID,
-    "at": _MOMENT,
-    "revision": 7,
-    "actor": {"kind": "user", "id": "alice", "domain": None, "request_id": None},
-    "action": "create",
-    "kind": "role_rule",
-    "entity_id": EXAMPLE_ID,
-    "before": None,
-    "after": {"id": EXAMPLE_ID} | ROLE_RULE,
-}
-CHECK: Final = {
-    "subject": "alice",
-    "resource": "invoice:read",
-    "action": "read",
-    "attributes": {"resource": {"id": "4711"}},
-}
-CHECK_DECISION: Final = {
-    "decision": "allow",
-    "matched_rule_id": EXAMPLE_ID,
-    "reason": "rule_matched",
-    "message": "a rule allows it",
-    "decision_id": EXAMPLE_ID,
-    "policy_revision": 7,
-}
-
-
-def page_of(item: object) -> dict[str, object]:
-    """Return the example of a list."""
-    return {"items": [item], "next_cursor": None}

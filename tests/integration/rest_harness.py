@@ -1,7 +1,9 @@
 """The REST API as it runs: real PostgreSQL, real keys from a real provider, uvicorn on a loopback port."""
 
 import asyncio
+import io
 import json
+import re
 import tempfile
 import time
 import uuid
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # no stubs of its own
 
 from extauthz.admin.app import build_app
 from extauthz.admin.health import Readiness, listen, serve
@@ -81,6 +84,47 @@ class Answer:
         return self
 
 
+def validator(schema: dict[str, Any], components: object) -> Any:
+    """Return a JSON Schema validator for a schema of the OpenAPI document."""
+    return Draft202012Validator(schema | {"components": components})
+
+
+class Described:
+    """The served OpenAPI document, as a judge of every answer."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.document = document
+        self._validators: dict[str, Any] = {}
+        self._paths = [
+            (re.compile(re.sub(r"\{[^}]*\}", "[^/]*", path)), operations)
+            for path, operations in sorted(document["paths"].items(), key=lambda entry: "{" in entry[0])
+        ]
+
+    def check(self, method: str, path: str, answer: Answer) -> None:
+        """Fail unless the answer is one that the document says there can be; bugs of ours are not in it."""
+        plain = path.partition("?")[0]
+        operations = next((found for shape, found in self._paths if shape.fullmatch(plain)), None)
+        if operations is None or method.lower() not in operations or answer.status == 500:
+            return
+        response = operations[method.lower()]["responses"][str(answer.status)]
+        if "$ref" in response:
+            response = self.document["components"]["responses"][response["$ref"].rpartition("/")[2]]
+        for header in response.get("headers", {}):
+            assert header in answer.headers or header == "Link", (method, path, answer.status, header)
+        content = response.get("content")
+        if content is None:
+            assert answer.raw == b"", (method, path, answer)
+            return
+        media_type = answer.headers["Content-Type"].partition(";")[0]
+        schema = content[media_type]["schema"]
+        if not media_type.endswith("json"):
+            return
+        key = json.dumps(schema)
+        if key not in self._validators:
+            self._validators[key] = validator(schema, self.document["components"])
+        self._validators[key].validate(answer.body)
+
+
 @dataclass
 class Api:
     """One served API; `ask` as one of the callers below, or with any headers."""
@@ -90,6 +134,7 @@ class Api:
     services: AdminServices
     issuer: str
     log: Path
+    described: Described
     callers: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def token(self, *, key: SigningKey = KEY, **claims: object) -> str:
@@ -117,8 +162,11 @@ class Api:
             data = json.dumps(document).encode()
         if data is not None:
             sent = {"Content-Type": "application/json"} | sent
-        async with self.session.request(method, self.url + path, data=data, headers=sent) as response:
-            return Answer(response.status, response.headers, await response.read())
+        body = None if data is None else io.BytesIO(data)
+        async with self.session.request(method, self.url + path, data=body, headers=sent) as response:
+            answer = Answer(response.status, response.headers, await response.read())
+        self.described.check(method, path, answer)
+        return answer
 
     async def get(self, path: str, *, caller: str = "key", **headers: Any) -> Answer:
         return await self.ask("GET", path, caller=caller, **headers)
@@ -197,8 +245,15 @@ async def rest(database: "Database", **changes: Any) -> AsyncIterator[Api]:
             )
             services = replace(services, **changes)
             listener = listen("127.0.0.1", 0)
+            app = build_app(services)
+            described = Described(app.openapi())
             api = Api(
-                f"http://127.0.0.1:{listener.getsockname()[1]}", session, services, provider.issuer, path
+                f"http://127.0.0.1:{listener.getsockname()[1]}",
+                session,
+                services,
+                provider.issuer,
+                path,
+                described,
             )
             api.callers = {
                 "nobody": {},
@@ -209,8 +264,7 @@ async def rest(database: "Database", **changes: Any) -> AsyncIterator[Api]:
                 "alice": api.bearer(dom="emea", roles=["finance"]),
             }
             tasks = [
-                asyncio.create_task(work)
-                for work in (keys.run(), publisher.run(), serve(build_app(services), listener))
+                asyncio.create_task(work) for work in (keys.run(), publisher.run(), serve(app, listener))
             ]
             try:
                 assert await publisher.wait_for("default", 0, 10)

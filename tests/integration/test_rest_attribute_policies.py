@@ -172,7 +172,8 @@ async def test_a_domain_admin_cannot_touch_what_stands_above_it(database: "Datab
         (await api.post(f"{PATH}/{high}/restore", caller="emea")).problem(403)
         (await api.post(f"{PATH}/{low}/restore", caller="emea")).succeeded(200)
         for method, path in (
-            ("GET", ""), ("DELETE", ""), ("PUT", ""), ("PATCH", ""), ("POST", "/restore"), ("GET", "/versions"),
+            ("GET", ""), ("DELETE", ""), ("PUT", ""), ("PATCH", ""), ("POST", "/restore"),
+            ("GET", "/versions"),
         ):  # fmt: skip
             document = policy() if method in {"PUT", "PATCH"} else None
             (await api.ask(method, f"{PATH}/{hidden}{path}", document, caller="emea")).problem(404)

@@ -1,0 +1,182 @@
+"""Whatever is sent, the answer is a 4xx problem that says what is wrong: never a 500, never half a write."""
+
+import asyncio
+import json
+from itertools import product
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from extauthz.admin.app import OPERATIONS
+from extauthz.admin.operation import Operation
+from tests.integration.rest_harness import ADMIN_KEY, Api, rest, rule
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Database
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
+]
+RULES = "/api/v1/resources/policies"
+NO_ID = "01900000-0000-7000-8000-000000000000"
+WITH_BODY = [operation for operation in OPERATIONS if operation.body is not None]
+
+NOT_JSON = (
+    b"{", b"x", b"{'a': 1}", b'{"a": NaN}', b'{"a": Infinity}', b'{"a": 1, "a": 2}', b'{"a": 1e999}',
+    b'{"sub": "\\ud800"}', b'"\\ud800"', b"\xff\xfe{}", b'\xef\xbb\xbf{"a": 1}', b'{"a": "\xed\xa0\x80"}',
+    b"[" * 100 + b"]" * 100, b"[" * 100_000, b'{"a":' * 200 + b"1" + b"}" * 200, b"1" * 1000, b"{} {}",
+    b'{"a": 0x10}', b"\x00", b'{"a": "\x00"}',
+)  # fmt: skip
+NOT_A_DOCUMENT = (
+    b"null", b"true", b"1", b'"text"', b"[]", b"[[]]", b"{}", b'{"id": null}', b'{"": 1}',
+    b'{"a\\u0000b": 1}',
+    b'{"name": "a\\u0000b", "sub": "a\\u0000b", "obj": "\\u0000", "user": "\\u0000", "subject": "\\u0000"}',
+    b'{"name": "e\\u0301", "sub": "e\\u0301", "role": "\\u200b", "resource": "\\u202e", "dom": " x"}',
+    b'{"priority": 99999999999999999999999999, "min_revision": 99999999999999999999999999}',
+    b'{"priority": 1.5, "min_revision": 1.5, "enabled": 1, "expires_at": 1e300}',
+    b'{"name": [], "sub": {}, "dom": 1, "obj": true, "act": null, "effect": [], "actions": {}, "routes": []}',
+    b'{"rule_data": {"type": "NOT", "condition": {"type": "NOT"}}, "routes": {"0": 1}, "defaultRoles": "x"}',
+)  # fmt: skip
+
+
+def path_of(operation: Operation) -> str:
+    return operation.path.replace("{id}", NO_ID)
+
+
+async def test_a_body_that_is_no_json_is_400(database: "Database") -> None:
+    async with rest(database) as api:
+        for operation, data in product(WITH_BODY, NOT_JSON):
+            answer = await api.ask(operation.method, path_of(operation), data=data)
+            assert answer.status == 400, (operation.name, data[:60], answer)
+            answer.problem(400)
+
+
+async def test_a_body_that_is_no_document_is_a_problem(database: "Database") -> None:
+    async with rest(database) as api:
+        for operation, data in product(WITH_BODY, NOT_A_DOCUMENT):
+            answer = await api.ask(operation.method, path_of(operation), data=data)
+            if operation.bulk and data == b"[]":
+                answer.succeeded(200)
+                continue
+            assert answer.status in {404, 422}, (operation.name, data[:60], answer)
+            answer.problem(answer.status)
+
+
+async def test_a_nul_and_its_kind_are_pointed_at(database: "Database") -> None:
+    async with rest(database) as api:
+        for name in ("a\0b", "a\u200bb", "e\u0301", " a", "a\u202e", "\u3164", "x" * 257):
+            answer = await api.post(RULES, rule(sub=name))
+            answer.problem(422)
+            assert answer.pointers == ["/sub"]
+        # Names that fit one by one and not together: the database's own bound.
+        wide = "漢" * 256
+        (await api.post(RULES, rule(sub=wide, dom=wide, obj=wide, act=wide))).problem(422)
+
+
+async def test_a_condition_of_any_shape_and_depth_is_judged(database: "Database") -> None:
+    async with rest(database) as api:
+        for depth, status in ((31, 201), (32, 422), (60, 400)):
+            tree: Any = {"type": "ALWAYS"}
+            for _ in range(depth):
+                tree = {"type": "AND", "conditions": [tree]}
+            policy = {"name": "n", "resource": "r", "effect": "deny", "rule_data": tree}
+            answer = await api.post("/api/v1/abac/policies", policy)
+            assert answer.status == status, (depth, answer)
+        wide = {"type": "OR", "conditions": [{"type": "ALWAYS"}] * 1001}
+        policy = {"name": "n", "resource": "r", "effect": "deny", "rule_data": wide}
+        (await api.post("/api/v1/abac/policies", policy)).problem(422)
+        values = ["x" * 1000 + str(number) for number in range(300)]
+        large = {"type": "CONDITION", "attribute": "user.a", "operator": "in", "value": values}
+        answer = await api.post("/api/v1/abac/policies", policy | {"rule_data": large})
+        answer.problem(422)
+        assert answer.pointers == ["/rule_data"]
+        actions = [f"action-{number:05}" for number in range(20_000)]
+        answer = await api.post("/api/v1/abac/policies", policy | {"actions": actions})
+        answer.problem(422)
+
+
+async def test_long_bodies_are_refused_before_they_are_read(database: "Database") -> None:
+    async with rest(database) as api:
+        (await api.ask("POST", RULES, data=b" " * (2**20 + 1))).problem(413)
+        (await api.ask("POST", RULES, data=b" " * (10 * 2**20))).problem(413)
+        (await api.ask("POST", "/api/v1/resources/list", data=b" " * (8 * 2**20 + 1))).problem(413)
+        almost = json.dumps(rule()).encode().ljust(2**20)
+        (await api.ask("POST", RULES, data=almost)).succeeded(201)
+        # Nothing of the body was sent, and the answer is there.
+        head = b"Content-Type: application/json\r\nContent-Length: 10485760\r\n"
+        assert await raw_status(api, head) == 413
+        chunks = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
+        assert await raw_status(api, b"Transfer-Encoding: chunked\r\n", chunks + chunks) == 413
+
+
+async def raw_status(api: Api, head: bytes, body: bytes = b"") -> int:
+    port = urlsplit(api.url).port
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST /api/v1/resources/policies HTTP/1.1\r\nHost: x\r\n")
+    writer.write(b"X-Admin-Api-Key: " + ADMIN_KEY.encode() + b"\r\n" + head + b"\r\n" + body)
+    status = int((await asyncio.wait_for(reader.readline(), 10)).split()[1])
+    writer.close()
+    return status
+
+
+async def test_a_body_of_another_type_is_415(database: "Database") -> None:
+    async with rest(database) as api:
+        for media_type in ("text/csv", "application/x-www-form-urlencoded", "x", "multipart/form-data"):
+            (await api.post(RULES, rule(), Content_Type=media_type)).problem(415)
+        (await api.post(RULES, rule(), Content_Type="Application/JSON; charset=utf-8")).succeeded(201)
+
+
+async def test_a_missing_body_is_400(database: "Database") -> None:
+    async with rest(database) as api:
+        for operation in WITH_BODY:
+            if operation.body is not None and operation.body.required:
+                (await api.ask(operation.method, path_of(operation))).problem(400)
+
+
+async def test_paths_and_methods_that_are_none(database: "Database") -> None:
+    async with rest(database) as api:
+        for path in (
+            "/",
+            "/api",
+            "/api/v1",
+            "/api/v1/resources/",
+            "/docs/",
+            "/api/v2/check",
+            "/%00",
+            "/..%2f",
+        ):
+            (await api.get(path)).problem(404)
+        (await api.patch(RULES, {})).problem(404)
+        answer = await api.ask("PUT", "/api/v1/resources")
+        answer.problem(405)
+        assert answer.headers["Allow"] == "GET, POST"
+        answer = await api.ask("PUT", "/api/v1/check")
+        answer.problem(405)
+        assert answer.headers["Allow"] == "POST"
+        (await api.ask("DELETE", "/healthz/live")).problem(405)
+        (await api.ask("TRACE", RULES)).problem(405)
+
+
+async def test_a_bug_of_ours_says_nothing(database: "Database") -> None:
+    def broken() -> str:
+        raise RuntimeError("the secret of the house")
+
+    async with rest(database, new_id=broken) as api:
+        answer = await api.post(RULES, rule())
+        assert answer.problem(500) == {"type": "about:blank", "title": "Internal Server Error", "status": 500}
+
+
+async def test_nothing_of_a_refused_write_is_stored(database: "Database") -> None:
+    async with rest(database) as api:
+        before = (await api.post(RULES, rule())).revision
+        (await api.post(RULES, rule())).problem(409)
+        documents = [{"name": "a", "serviceName": "s", "defaultRoles": ["r"]}] + [
+            {"name": name, "serviceName": "s", "routes": [{"methods": ["GET"], "path": "/same"}]}
+            for name in ("b", "c")
+        ]
+        (await api.post("/resources/list", documents)).problem(409)
+        assert (await api.get("/api/v1/resources")).body["items"] == []
+        assert len((await api.get("/api/v1/audit")).body["items"]) == 1
+        assert (await api.post(RULES, rule(act="x"))).revision == before + 1

@@ -1,0 +1,203 @@
+"""Every route against every kind of caller, and every way a credential is not good."""
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import pytest
+
+from extauthz.admin.app import OPERATIONS
+from extauthz.admin.operation import Operation, Who
+from extauthz.compile.directory import TenancyMode
+from extauthz.decide.identity import TokenPolicy
+from tests.integration.rest_harness import ADMIN_KEY, STRANGER, rest, rule
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Database
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
+]
+RULES = "/api/v1/resources/policies"
+NO_ID = "01900000-0000-7000-8000-000000000000"
+
+MAY: Mapping[Who, frozenset[str]] = {
+    Who.ANY: frozenset({"key", "tenant", "emea", "alice"}),
+    Who.DOMAIN_ADMIN: frozenset({"key", "tenant", "emea"}),
+    Who.TENANT_ADMIN: frozenset({"key", "tenant"}),
+}
+
+
+def usable(operation: Operation) -> object:
+    """Return a body that is understood, and then found wrong or to name nothing: nothing is written."""
+    return [] if operation.bulk else {} if operation.body is not None else None
+
+
+async def test_every_route_is_for_its_callers_only(database: "Database") -> None:
+    async with rest(database) as api:
+        for operation in OPERATIONS:
+            path = operation.path.replace("{id}", NO_ID)
+            answer = await api.ask(operation.method, path, usable(operation), caller="nobody")
+            assert answer.problem(401)["reason"] == "token_missing"
+            assert answer.headers["WWW-Authenticate"] == 'Bearer realm="extauthz"'
+            for caller in ("key", "tenant", "emea", "alice"):
+                answer = await api.ask(operation.method, path, usable(operation), caller=caller)
+                if caller in MAY[operation.who]:
+                    assert answer.status in {200, 404, 422}, (operation.name, caller, answer)
+                else:
+                    answer.problem(403)
+
+
+async def test_who_may_not_learns_nothing_from_a_body(database: "Database") -> None:
+    async with rest(database) as api:
+        (await api.ask("POST", RULES, data=b"{", caller="alice")).problem(403)
+        (await api.ask("POST", RULES, data=b"{", caller="nobody")).problem(401)
+        (await api.get(f"{RULES}?nothing=1", caller="alice")).problem(403)
+
+
+async def test_the_admin_key_is_taken_in_both_headers(database: "Database") -> None:
+    async with rest(database) as api:
+        for headers in (
+            {"X-Admin-Api-Key": ADMIN_KEY},
+            {"Authorization": f"Bearer {ADMIN_KEY}"},
+            {"Authorization": f"bearer  {ADMIN_KEY}"},
+        ):
+            (await api.get(RULES, caller="nobody", **headers)).succeeded(200)
+        for headers in (
+            {"X-Admin-Api-Key": ADMIN_KEY[:-1]},
+            {"X-Admin-Api-Key": ADMIN_KEY + "x"},
+            {"X-Admin-Api-Key": ""},
+            {"X-Admin-Api-Key": "\xe9" * 40},
+        ):
+            answer = await api.get(RULES, caller="nobody", **headers)
+            assert answer.problem(401)["reason"] == "api_key_invalid"
+
+
+async def test_without_an_admin_key_nobody_has_it(database: "Database") -> None:
+    async with rest(database, admin_api_key=None) as api:
+        for value in ("", "None", ADMIN_KEY):
+            (await api.get(RULES, caller="nobody", **{"X-Admin-Api-Key": value})).problem(401)
+        (await api.get(RULES, caller="tenant")).succeeded(200)
+
+
+async def test_in_saas_the_admin_key_is_no_tenants_administrator(database: "Database") -> None:
+    async with rest(database, mode=TenancyMode.SAAS) as api:
+        (await api.get(RULES)).problem(403)
+        (await api.get(RULES, caller="nobody", **{"X-Admin-Api-Key": "wrong"})).problem(401)
+        (await api.get(RULES, caller="tenant")).succeeded(200)
+
+
+async def test_a_bad_token_is_401_with_its_reason(database: "Database") -> None:
+    async with rest(database) as api:
+        now = int(time.time())
+        for token, reason in (
+            (api.token(exp=now - 1, iat=now - 60), "token_expired"),
+            (api.token(key=STRANGER, adm="*"), "token_unknown_key"),
+            (api.token(aud="other"), "token_wrong_audience"),
+            (api.token(iss="https://other.test"), "token_unknown_issuer"),
+            (api.token(nbf=now + 60), "token_not_yet_valid"),
+            (api.token(sub=None), "token_claims_invalid"),
+            (api.token(dom=["emea"]), "token_claims_invalid"),
+            (api.token()[:-8] + "AAAAAAAA", "token_bad_signature"),
+            ("x", "token_malformed"),
+            ("", "token_malformed"),
+        ):
+            answer = await api.get(RULES, caller="nobody", Authorization=f"Bearer {token}")
+            assert answer.status == 401, (reason, answer)
+            assert answer.problem(401)["reason"] == reason
+            assert answer.headers["WWW-Authenticate"].startswith('Bearer realm="extauthz", error="')
+        for authorization in ("Basic YTpi", "Bearer", "x"):
+            answer = await api.get(RULES, caller="nobody", Authorization=authorization)
+            assert answer.problem(401)["reason"] == "token_malformed"
+
+
+async def test_two_credentials_are_one_too_many(database: "Database") -> None:
+    async with rest(database) as api:
+        token = api.callers["tenant"]["Authorization"]
+        for headers in (
+            {"X-Admin-Api-Key": ADMIN_KEY, "Authorization": token},
+            {"X-Admin-Api-Key": ADMIN_KEY, "X-Service-Api-Key": "sak_live_x"},
+            {"Authorization": token, "X-Service-Api-Key": ""},
+        ):
+            answer = await api.get(RULES, caller="nobody", **headers)
+            assert answer.problem(401)["reason"] == "credentials_conflict"
+        answer = await api.get(RULES, caller="nobody", **{"X-Service-Api-Key": "sak_live_x"})
+        assert answer.problem(401)["reason"] == "api_key_invalid"
+
+
+async def test_what_a_token_administers_is_read_strictly(database: "Database") -> None:
+    async with rest(database) as api:
+        for adm, status in (
+            ("*", 200), (["*"], 200), (["*", "emea"], 200), ("emea", 403), (["emea"], 403), ([], 403),
+            (True, 403), ({"*": 1}, 403), (["*", 1], 403), (" *", 403), ("", 403), (["*", "e\u0301"], 403),
+        ):  # fmt: skip
+            answer = await api.get("/api/v1/audit", caller="nobody", **api.bearer(adm=adm))
+            assert answer.status == status, (adm, answer)
+
+
+async def test_where_tokens_are_not_read_they_are_no_credential(database: "Database") -> None:
+    async with rest(database, token_policy=TokenPolicy(oidc_enabled=False)) as api:
+        assert (await api.get(RULES, caller="tenant")).problem(401)["reason"] == "token_missing"
+        (await api.get(RULES)).succeeded(200)
+
+
+async def test_domain_admins_bind_roles_in_their_domains_without_inheritance(database: "Database") -> None:
+    path = "/api/v1/role-bindings"
+    binding = {"user": "alice", "user_kind": "user", "role": "finance", "dom": "emea"}
+    inherits = {"user": "boss", "user_kind": "role", "role": "finance", "dom": "emea"}
+    async with rest(database) as api:
+        own = (await api.post(path, binding, caller="emea")).succeeded(201).body
+        assert own == binding | {name: own[name] for name in ("id", "created_at", "updated_at")}
+        (await api.post(path, binding | {"dom": "apac"}, caller="emea")).problem(403)
+        (await api.post(path, binding | {"dom": "*"}, caller="emea")).problem(403)
+        (await api.post(path, inherits, caller="emea")).problem(403)
+        (await api.post(path, inherits | {"role": ""}, caller="emea")).problem(422)
+        above = (await api.post(path, inherits)).succeeded(201)
+        hidden = (await api.post(path, binding | {"dom": "apac"})).succeeded(201).body
+        (await api.delete(f"{path}/{above.body['id']}", caller="emea")).problem(403)
+        (await api.delete(f"{path}/{hidden['id']}", caller="emea")).problem(404)
+        (await api.get(f"{path}/{hidden['id']}", caller="emea")).problem(404)
+        assert (await api.get(f"{path}/{above.body['id']}", caller="emea")).headers["ETag"] == (
+            above.headers["ETag"]
+        )
+        seen = (await api.get(f"{path}?role=finance", caller="emea")).body["items"]
+        assert [each["id"] for each in seen] == [own["id"], above.body["id"]]
+        assert (await api.post(path, binding)).problem(409)["ids"] == [own["id"]]
+        (await api.delete(f"{path}/{own['id']}", caller="emea", If_Match='"999"')).problem(412)
+        (await api.delete(f"{path}/{own['id']}", caller="emea")).succeeded(204)
+
+
+async def test_roles_that_would_inherit_in_a_cycle_are_a_conflict_naming_it(database: "Database") -> None:
+    path = "/api/v1/role-bindings"
+    async with rest(database) as api:
+        for lower, upper in (("a", "b"), ("b", "c")):
+            line = {"user": lower, "user_kind": "role", "role": upper, "dom": "*"}
+            (await api.post(path, line)).succeeded(201)
+        problem = (
+            await api.post(path, {"user": "c", "user_kind": "role", "role": "a", "dom": "emea"})
+        ).problem(409)
+        assert "a -> b -> c -> a" in problem["errors"][0]["message"]
+        (await api.post(path, {"user": "a", "user_kind": "role", "role": "a", "dom": "*"})).problem(422)
+        assert len((await api.get(path)).body["items"]) == 2
+
+
+async def test_a_binding_ends_when_it_says(database: "Database") -> None:
+    path = "/api/v1/role-bindings"
+    binding = {"user": "alice", "user_kind": "user", "role": "finance", "dom": "emea"}
+    async with rest(database) as api:
+        timed = binding | {"expires_at": "2031-01-31T08:00:00.5+01:00"}
+        created = (await api.post(path, timed)).succeeded(201).body
+        assert created["expires_at"] == "2031-01-31T07:00:00.500000Z"
+        for bad in ("2031-01-31", "soon", 12, "9999-99-99T00:00:00Z", "2031-01-31T08:00:00"):
+            (await api.post(path, binding | {"expires_at": bad})).problem(422)
+
+
+async def test_a_change_of_rules_is_seen_by_the_next_question(database: "Database") -> None:
+    async with rest(database) as api:
+        created = (await api.post(RULES, rule())).succeeded(201)
+        asked = {"resource": "invoice:read", "action": "read", "min_revision": created.revision}
+        (await api.post("/api/v1/check", asked, caller="alice")).succeeded(200)
+        gone = (await api.delete(f"{RULES}/{created.body['id']}")).succeeded(204)
+        asked["min_revision"] = gone.revision
+        (await api.post("/api/v1/check", asked, caller="alice")).succeeded(403)

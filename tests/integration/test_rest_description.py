@@ -1,0 +1,134 @@
+"""The description of the API: complete, consistent with what is served, readable without a network."""
+
+import json
+import re
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from starlette.routing import Route
+
+from extauthz.admin.app import OPERATIONS, build_app
+from extauthz.admin.openapi import document
+from extauthz.admin.reference import render_reference
+from tests.integration.rest_harness import rest, validator
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Database
+
+pytestmark = pytest.mark.anyio
+embedded = pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session")
+
+DOCUMENT: dict[str, Any] = json.loads(json.dumps(document(OPERATIONS)))
+METHODS = ("get", "post", "put", "patch", "delete")
+
+
+def examples() -> list[tuple[str, dict[str, Any], Any]]:
+    found: list[tuple[str, dict[str, Any], Any]] = []
+
+    def walk(node: Any, where: str) -> None:
+        if isinstance(node, dict):
+            if "schema" in node and "example" in node:
+                found.append((where, node["schema"], node["example"]))
+            for name, member in node.items():
+                walk(member, f"{where}/{name}")
+        elif isinstance(node, list):
+            for index, member in enumerate(node):
+                walk(member, f"{where}/{index}")
+
+    walk(DOCUMENT["paths"], "")
+    walk(DOCUMENT["components"]["responses"], "")
+    return found
+
+
+def test_every_example_fits_its_schema() -> None:
+    found = examples()
+    assert len(found) > 60
+    for where, schema, example in found:
+        judge = validator(schema, DOCUMENT["components"])
+        assert not list(judge.iter_errors(example)), where
+
+
+def test_every_body_has_an_example_and_every_operation_its_problems() -> None:
+    for path, operations in DOCUMENT["paths"].items():
+        for method, operation in operations.items():
+            assert method in METHODS
+            assert operation["summary"]
+            if operation.get("security") == []:
+                continue
+            assert {"400", "401", "403", "422", "503"} <= set(operation["responses"]), path
+            for answer in operation["responses"].values():
+                for body in answer.get("content", {}).values():
+                    assert "example" in body, path
+
+
+def test_every_reference_leads_somewhere_and_every_schema_is_used() -> None:
+    text = json.dumps(DOCUMENT)
+    references = set(re.findall(r'"#/components/([^"]+)"', text))
+    for reference in references:
+        kind, _, name = reference.partition("/")
+        assert name in DOCUMENT["components"][kind], reference
+    used = {reference.partition("/")[2] for reference in references}
+    assert set(DOCUMENT["components"]["schemas"]) <= used
+
+
+def test_operations_have_names_of_their_own() -> None:
+    names = [
+        operation["operationId"]
+        for operations in DOCUMENT["paths"].values()
+        for operation in operations.values()
+    ]
+    assert len(names) == len(set(names))
+
+
+class Loads(HTMLParser):
+    """Collects whatever a browser would load or run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in {"script", "link", "img", "iframe", "object", "embed", "base"}:
+            self.found.append(tag)
+        self.found += [name for name, _ in attrs if name == "src" or name.startswith("on")]
+        for name, value in attrs:
+            if name == "href" and value is not None and not value.startswith(("#", "/")):
+                self.found.append(value)
+
+
+def test_the_reference_loads_and_runs_nothing() -> None:
+    parser = Loads()
+    page = render_reference(DOCUMENT)
+    parser.feed(page)
+    assert parser.found == []
+    for path in DOCUMENT["paths"]:
+        assert f"<code>{path}</code>" in page
+
+
+@embedded
+async def test_what_is_described_is_what_is_served(database: "Database") -> None:
+    async with rest(database) as api:
+        served = (await api.get("/openapi.json", caller="nobody")).succeeded(200).body
+        assert served == DOCUMENT
+        assert served["openapi"].startswith("3.1")
+        page = (await api.get("/docs", caller="nobody")).succeeded(200)
+        assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+        assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+        routes = {
+            (method.lower(), route.path)
+            for route in build_app(api.services).router.routes
+            if isinstance(route, Route)
+            for method in (route.methods or set()) - {"HEAD"}
+        } - {("get", "/docs"), ("get", "/openapi.json")}
+        described = {(method, path) for path, methods in served["paths"].items() for method in methods}
+        assert routes == described
+
+
+@embedded
+async def test_health_is_for_anyone(database: "Database") -> None:
+    async with rest(database, metrics=lambda: b"up 1\n") as api:
+        assert (await api.get("/healthz/live", caller="nobody")).succeeded(200).body == {"status": "ok"}
+        ready = (await api.get("/healthz/ready", caller="nobody")).succeeded(200)
+        assert ready.body == {"status": "ok", "checks": {"database": "ok"}}
+        assert (await api.get("/metrics", caller="nobody")).succeeded(200).raw == b"up 1\n"
