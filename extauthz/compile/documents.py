@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 from extauthz.compile.conditions import parse_condition
 from extauthz.compile.fields import Fields, shown
+from extauthz.compile.matcher import parse_matcher
 from extauthz.compile.routes import Template
 from extauthz.compile.values import parse_time
 from extauthz.domain.host import HostRejected, canonical_host
@@ -60,9 +61,10 @@ class Reading:
 
 
 class Format(StrEnum):
-    """The notation of `rule_data`."""
+    """The notation of `rule_data`: a tree of conditions, or a matcher expression."""
 
     JSON = "json"
+    CASBIN = "casbin"
 
 
 class _BoundKind(StrEnum):
@@ -148,10 +150,11 @@ def parse_attribute_policy(
         fields.note("priority", f"found {priority}, {problem}")
     enabled = fields.flag("enabled", default=True)
     mode = fields.choice("mode", Mode, default=Mode.ENFORCE)
-    fields.choice("format", Format, default=Format.JSON)
+    notation = fields.choice("format", Format, default=Format.JSON)
     condition = None
     if fields.has("rule_data"):
-        condition = parse_condition(
+        read = parse_matcher if notation is Format.CASBIN else parse_condition
+        condition = read(
             fields.get("rule_data"),
             fields.at("rule_data"),
             problems,

@@ -5,14 +5,14 @@ Iterative where depth could be the author's choice: nesting is bounded, so parsi
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
 MAX_NESTING: Final = 64
 _TOKEN: Final = re.compile(
     r"""\s*(?:
-      (?P<number>-?\d+(?:\.\d+)?(?![\w.]))
+      (?P<number>-?\d{1,308}(?:\.\d{1,308})?(?![\w.]))
     | (?P<name>[A-Za-z_][\w-]*(?:\.[\w-]+)*)
     | (?P<text>"(?:[^"\\]|\\["\\])*"|'(?:[^'\\]|\\['\\])*')
     | (?P<sign>==|!=|<=|>=|&&|\|\||[<>!(),\[\]])
@@ -26,6 +26,7 @@ class Name:
     """A reference such as `user.department` or `r_sub`."""
 
     text: str
+    position: int = field(default=0, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Constant:
     """A string, number, boolean or list literal."""
 
     value: str | bool | int | Decimal | tuple["Constant", ...]
+    position: int = field(default=0, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Call:
 
     function: str
     arguments: tuple["Expression", ...]
+    position: int = field(default=0, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class Binary:
     sign: str
     left: "Expression"
     right: "Expression"
+    position: int = field(default=0, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ class Conjunction:
     """Operands joined by `&&`, flattened."""
 
     operands: tuple["Expression", ...]
+    position: int = field(default=0, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,7 @@ class Disjunction:
     """Operands joined by `||`, flattened."""
 
     operands: tuple["Expression", ...]
+    position: int = field(default=0, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,7 @@ class Negation:
     """`!` and its operand."""
 
     operand: "Expression"
+    position: int = field(default=0, compare=False, repr=False)
 
 
 Expression = Name | Constant | Call | Binary | Conjunction | Disjunction | Negation
@@ -156,36 +163,39 @@ class _Parser:
     def disjunction(self, depth: int) -> Expression:
         if depth > MAX_NESTING:
             raise self._refuse(f"is nested deeper than {MAX_NESTING} levels")
+        start = self._position()
         operands = [self._conjunction(depth)]
         while self._is_sign("||"):
             self._at += 1
             operands.append(self._conjunction(depth))
-        return operands[0] if len(operands) == 1 else Disjunction(tuple(operands))
+        return operands[0] if len(operands) == 1 else Disjunction(tuple(operands), start)
 
     def _conjunction(self, depth: int) -> Expression:
+        start = self._position()
         operands = [self._negation(depth)]
         while self._is_sign("&&"):
             self._at += 1
             operands.append(self._negation(depth))
-        return operands[0] if len(operands) == 1 else Conjunction(tuple(operands))
+        return operands[0] if len(operands) == 1 else Conjunction(tuple(operands), start)
 
     def _negation(self, depth: int) -> Expression:
-        times = 0
+        start, times = self._position(), 0
         while self._is_sign("!"):
             self._at += 1
             times += 1
         operand = self._comparison(depth)
-        return Negation(operand) if times % 2 else operand
+        return Negation(operand, start) if times % 2 else operand
 
     def _comparison(self, depth: int) -> Expression:
+        start = self._position()
         left = self._operand(depth)
         if self._is_sign("==", "!=", "<", "<=", ">", ">="):
             sign = self._peek()
             self._at += 1
-            return Binary(sign, left, self._operand(depth))
+            return Binary(sign, left, self._operand(depth), start)
         if self._peek() == "in" and self._tokens[self._at].kind == "name":
             self._at += 1
-            return Binary("in", left, self._operand(depth))
+            return Binary("in", left, self._operand(depth), start)
         return left
 
     def _operand(self, depth: int) -> Expression:
@@ -195,10 +205,11 @@ class _Parser:
         match token.kind:
             case "number":
                 self._at += 1
-                return Constant(Decimal(token.text) if "." in token.text else int(token.text))
+                number = Decimal(token.text) if "." in token.text else int(token.text)
+                return Constant(number, token.position)
             case "text":
                 self._at += 1
-                return Constant(re.sub(r"\\(.)", r"\1", token.text[1:-1]))
+                return Constant(re.sub(r"\\(.)", r"\1", token.text[1:-1]), token.position)
             case "name":
                 return self._named(token, depth)
             case _ if token.text in {"(", "["}:
@@ -209,13 +220,13 @@ class _Parser:
     def _named(self, token: _Token, depth: int) -> Expression:
         self._at += 1
         if token.text in {"true", "false"}:
-            return Constant(token.text == "true")
+            return Constant(token.text == "true", token.position)
         if token.text == "in":
             raise _NotInGrammar(token.position, "'in' needs something on its left")
         if not self._is_sign("("):
-            return Name(token.text)
+            return Name(token.text, token.position)
         self._at += 1
-        return Call(token.text, self._list_until(")", depth))
+        return Call(token.text, self._list_until(")", depth), token.position)
 
     def _bracketed(self, token: _Token, depth: int) -> Expression:
         self._at += 1
@@ -244,7 +255,7 @@ def _literal_list(entries: tuple[Expression, ...], position: int) -> Constant:
     literals = tuple(entry for entry in entries if isinstance(entry, Constant))
     if len(literals) != len(entries):
         raise _NotInGrammar(position, "a list holds literals only")
-    return Constant(literals)
+    return Constant(literals, position)
 
 
 def unparse(expression: Expression) -> str:

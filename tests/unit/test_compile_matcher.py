@@ -1,0 +1,114 @@
+"""`format: casbin`: what a matcher expression means, and where it is refused."""
+
+from decimal import Decimal
+
+import pytest
+
+from extauthz.compile.matcher import parse_matcher
+from extauthz.domain.policy import All, Always, AnyOf, AttributeName, Condition, Node, Not
+from extauthz.domain.problem import Problem
+
+
+def read(source: object) -> Node | list[Problem]:
+    problems: list[Problem] = []
+    node = parse_matcher(source, "/rule_data", problems, condition_headers=frozenset({"x-team"}))
+    assert (node is None) == bool(problems)
+    return problems or node  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("source", "node"),
+    [
+        ('user.department == "finance"', Condition("user.department", "eq", "finance")),
+        ("user.level >= 3", Condition("user.level", "gte", 3)),
+        ("3 < user.level", Condition("user.level", "gt", 3)),
+        ("user.rate != 0.10", Condition("user.rate", "neq", Decimal("0.10"))),
+        ("user.active == true", Condition("user.active", "eq", True)),
+        ("user.id == resource.owner", Condition("user.id", "eq", AttributeName("resource.owner"))),
+        ('user.department in ("a", "b")', Condition("user.department", "in", ("a", "b"))),
+        ('user.department in ("a",)', Condition("user.department", "in", ("a",))),
+        ('"admin" in user.roles', Condition("user.roles", "has", "admin")),
+        ("user.team in user.teams", Condition("user.team", "in", AttributeName("user.teams"))),
+        ("request.headers.x-team == 'a'", Condition("request.headers.x-team", "eq", "a")),
+        ("true", Always()),
+        ("false", Not(Always())),
+        ("!(user.level == 1)", Not(Condition("user.level", "eq", 1))),
+        (
+            "user.a == 1 || user.b == 2 && !(user.c == 3)",
+            AnyOf(
+                (
+                    Condition("user.a", "eq", 1),
+                    All((Condition("user.b", "eq", 2), Not(Condition("user.c", "eq", 3)))),
+                )
+            ),
+        ),
+        (
+            "(user.a == 1 || user.b == 2) && user.c == 3",
+            All(
+                (
+                    AnyOf((Condition("user.a", "eq", 1), Condition("user.b", "eq", 2))),
+                    Condition("user.c", "eq", 3),
+                )
+            ),
+        ),
+    ],
+)
+def test_an_expression_means_the_same_as_its_nodes(source: str, node: Node) -> None:
+    assert read(source) == node
+
+
+@pytest.mark.parametrize(
+    ("source", "position"),
+    [
+        ("user.level ==", 13),
+        ("user.level = 3", 11),
+        ("user.level == 3 &&", 18),
+        ("regexMatch(user.id, 'a')", 0),
+        ("user.active", 0),
+        ("1 == 1", 0),
+        ("user.level == 3; drop", 15),
+        ("user.level + 1 == 3", 11),
+        ("(user.level == 3", 16),
+        ("user.level == 3)", 15),
+        ("eval('1')", 0),
+        ("nothing.known == 1", 0),
+        ("user.a == 1 && request.headers.cookie == 'x'", 15),
+        ("user.level < 'three'", 0),
+        ("user.a in ('a', 1)", 0),
+        ("user.a in ()", 11),
+        ("user.a == __import__", 10),
+        ("True) or (True", 4),
+        ("", 0),
+    ],
+)
+def test_anything_else_is_refused_with_its_position(source: str, position: int) -> None:
+    problems = read(source)
+
+    assert isinstance(problems, list)
+    assert problems[0].pointer == "/rule_data"
+    assert problems[0].message.startswith(f"at character {position}:")
+
+
+def test_all_misfits_of_an_expression_are_reported_together() -> None:
+    problems = read("nothing.a == 1 && nothing.b == 2")
+
+    assert isinstance(problems, list)
+    assert len(problems) == 2
+
+
+@pytest.mark.parametrize("source", [None, 3, {"type": "ALWAYS"}, ["user.a == 1"]])
+def test_only_text_is_an_expression(source: object) -> None:
+    assert isinstance(read(source), list)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "user.a == " + "9" * 5000,
+        "(" * 5000 + "true" + ")" * 5000,
+        "!" * 5000 + "(",
+        " && ".join(["user.a == 1"] * 2000),
+    ],
+)
+def test_size_and_depth_are_bounded(source: str) -> None:
+    assert isinstance(read(source), list)
