@@ -9,6 +9,7 @@ import re
 import string
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -26,6 +27,10 @@ _FOLD: Final = bytes(
     for octet in range(256)
 )
 _IDENTITY_PREFIX: Final = b"\nx-auth-"
+
+_CACHED_READINGS: Final = 1024
+_CACHED_LENGTH: Final = 1024
+"""In characters; longer lists of names are read afresh each time, so that the cache stays below 2 MB."""
 
 
 class ClientHeaders(NamedTuple):
@@ -62,17 +67,36 @@ def client_headers(http: HttpRequest, condition_headers: frozenset[str]) -> Clie
         entries = http.header_map.headers
         raw, repeated = _joined((entry.key, entry.raw_value or entry.value) for entry in entries)
         names = "\n".join(raw)
-    elif names != names.lower():
+    lower, suspicious = _reading(names) if len(names) <= _CACHED_LENGTH else _reading.__wrapped__(names)
+    if not lower:
         raw, repeated = _joined(raw.items())
         names = "\n".join(raw)
+        _, suspicious = _reading.__wrapped__(names)
 
-    strip = _identity_spellings(raw, names)
+    strip = _identity_spellings(raw, names) if suspicious else ()
     if isinstance(strip, HeadersRejected):
         return strip
-    kept, not_text = _kept(raw, condition_headers)
+    kept: dict[str, str] = {}
+    for name in CREDENTIAL_HEADERS:
+        value = raw.get(name)
+        if value is not None:
+            # No valid credential contains U+FFFD: the credential is judged bad instead of being overlooked.
+            kept[name] = value.decode("utf-8", "replace")
+    if condition_headers:
+        repeated |= _keep(kept, raw, condition_headers)
     if repeated:
         repeated = repeated.intersection(kept)
-    return ClientHeaders(raw, MappingProxyType(kept), repeated | not_text, strip)
+    return ClientHeaders(raw, MappingProxyType(kept), repeated, strip)
+
+
+@lru_cache(maxsize=_CACHED_READINGS)
+def _reading(names: str) -> tuple[bool, bool]:
+    """Tell of header names, by line: whether all are lower-case, and whether one may fold to `x-auth-`.
+
+    Clients send few different sets of names, but each with every request.
+    """
+    folded = b"\n" + names.encode().translate(_FOLD)
+    return names == names.lower(), _IDENTITY_PREFIX in folded
 
 
 def _joined(entries: Iterable[tuple[str, bytes]]) -> tuple[dict[str, bytes], frozenset[str]]:
@@ -84,15 +108,10 @@ def _joined(entries: Iterable[tuple[str, bytes]]) -> tuple[dict[str, bytes], fro
     return {name: b",".join(seen) for name, seen in values.items()}, repeated
 
 
-def _kept(
-    raw: Mapping[str, bytes], condition_headers: frozenset[str]
-) -> tuple[dict[str, str], frozenset[str]]:
-    """Decode the headers that decide; return them with the names of condition headers that are not text."""
-    kept: dict[str, str] = {}
-    for name in CREDENTIAL_HEADERS:
-        if name in raw:
-            # No valid credential contains U+FFFD: the credential is judged bad instead of being overlooked.
-            kept[name] = raw[name].decode("utf-8", "replace")
+def _keep(
+    kept: dict[str, str], raw: Mapping[str, bytes], condition_headers: frozenset[str]
+) -> frozenset[str]:
+    """Decode the headers that conditions ask for; return the names of those that are not text."""
     not_text: frozenset[str] = _NONE
     for name in condition_headers:
         if name in raw and name not in kept:
@@ -100,7 +119,7 @@ def _kept(
             kept[name] = value.decode("utf-8", "replace")
             if not _is_utf8(value):
                 not_text |= {name}
-    return kept, not_text
+    return not_text
 
 
 def _is_utf8(value: bytes) -> bool:
@@ -113,10 +132,7 @@ def _is_utf8(value: bytes) -> bool:
 
 def _identity_spellings(raw: Mapping[str, bytes], names: str) -> tuple[str, ...] | HeadersRejected:
     """Return the sorted names that some upstream folds to `x-auth-...`; `names` are all of them, by line."""
-    folded = b"\n" + names.encode().translate(_FOLD)
-    if _IDENTITY_PREFIX not in folded:
-        return ()
-    lines = folded.split(b"\n")[1:]
+    lines = names.encode().translate(_FOLD).split(b"\n")
     if len(lines) != len(raw):
         return HeadersRejected("a header name contains a line break")
     found = sorted(name for name, line in zip(raw, lines, strict=True) if line.startswith(b"x-auth-"))

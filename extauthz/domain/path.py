@@ -19,7 +19,7 @@ INVARIANT: parsing is linear, raises nothing, and `parse(parse(x).text)` is `par
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 MAX_PATH_LENGTH: Final = 8192
@@ -58,8 +58,7 @@ class PathRejected:
     reason: PathProblem
 
 
-@dataclass(frozen=True, slots=True)
-class CanonicalPath:
+class CanonicalPath(NamedTuple):
     """A path that means the same to every server; its existence is the proof.
 
     `text` starts with `/`; unreserved characters are plain, other escapes are kept with upper-case digits.
@@ -92,13 +91,13 @@ def parse_target(raw: str) -> tuple[CanonicalPath, str | None] | PathRejected:
     A fragment never belongs into a request target (RFC 9110 7.1), and behind a `?` it would end the query
     for some servers only, so it is refused in both parts.
     """
-    raw_path, query = split_query(raw)
-    if query is not None and "#" in query:
+    raw_path, mark, query = raw.partition("?")
+    if "#" in query:
         return PathRejected(PathProblem.FRAGMENT)
     path = CanonicalPath.parse(raw_path)
     if isinstance(path, PathRejected):
         return path
-    return path, query
+    return path, query if mark else None
 
 
 def decode_segment(segment: str) -> str:
