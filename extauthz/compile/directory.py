@@ -6,6 +6,8 @@ from enum import StrEnum
 from typing import Final
 
 from extauthz.compile.snapshot import Snapshot
+from extauthz.domain.registration import IdentityProvider
+from extauthz.domain.service_key import IdentityKey
 
 DEFAULT_TENANT: Final = "default"
 
@@ -36,7 +38,8 @@ class Directory:
     """The published policies of every tenant.
 
     `confirmed_at` is when a poll last confirmed the revisions (POSIX seconds); `lagging` names the tenants
-    whose newest rows could not be compiled, with the time their snapshot was last confirmed.
+    whose newest rows could not be compiled, with the time their snapshot was last confirmed. `hosts` maps a
+    host to its owner, `service_keys` the ids of keys that identify to those keys.
     """
 
     mode: TenancyMode
@@ -45,8 +48,14 @@ class Directory:
     confirmed_at: float = 0.0
     hosts: Mapping[str, str] = field(default_factory=dict)
     suspended: frozenset[str] = frozenset()
+    issuers: tuple[IdentityProvider, ...] = ()
+    service_keys: Mapping[str, IdentityKey] = field(default_factory=dict)
     lagging: Mapping[str, float] = field(default_factory=dict)
 
     def confirmed(self, tenant: str) -> float:
         """Return when the tenant's revision was last confirmed (POSIX seconds)."""
         return self.lagging.get(tenant, self.confirmed_at)
+
+    def worst_confirmed(self) -> float:
+        """Return when the tenant that lags behind most was last confirmed (POSIX seconds)."""
+        return min((self.confirmed_at, *self.lagging.values()))

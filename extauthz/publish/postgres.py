@@ -11,19 +11,24 @@ import asyncio
 import contextlib
 import random
 import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
 from extauthz.compile.directory import Directory, TenancyMode
+from extauthz.domain.problem import Problem
+from extauthz.domain.registration import Registration
+from extauthz.publish.registrations import Registrations
 from extauthz.publish.tenant import Compiler, TenantState
-from extauthz.storage import feed
-from extauthz.storage.write import CHANNEL
+from extauthz.storage import feed, registrations
+from extauthz.storage.outcome import refusal_of
+from extauthz.storage.write import CHANNEL, REGISTRATION_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from extauthz.domain.problem import Problem
+    from extauthz.domain.registration import IdentityProvider
     from extauthz.publish.current import CurrentPolicies
     from extauthz.storage.pool import Connection
 
@@ -34,7 +39,22 @@ _RETRY_REFUSED_S: Final = 30.0
 """How long a revision that did not compile is left alone before it is read again."""
 _SHOWN_PROBLEMS: Final = 20
 
+_SUSPENDED: Final = Registration(suspended=True)
+
 _log = structlog.get_logger("extauthz.publish")
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A revision that did not compile, and when to read it again."""
+
+    revision: int
+    epoch: str
+    retry_at: float
+
+    def stands(self, revision: int, epoch: str, now: float) -> bool:
+        """Tell whether there is no point in reading this revision again already."""
+        return (self.revision, self.epoch) == (revision, epoch) and now < self.retry_at
 
 
 class Connect(Protocol):
@@ -45,7 +65,10 @@ class Connect(Protocol):
 
 
 class PostgresPublisher:
-    """Keeps `CurrentPolicies` at what the database says; `on_failure` is told of every failed refresh."""
+    """Keeps `CurrentPolicies` at what the database says; `on_failure` is told of every failed refresh.
+
+    `on_issuers` is told who signs tokens for whom, whenever that changed and before it is published.
+    """
 
     def __init__(
         self,
@@ -58,6 +81,7 @@ class PostgresPublisher:
         poll_interval: float = 5.0,
         clock: Callable[[], float] = time.time,
         on_failure: Callable[[], None] = lambda: None,
+        on_issuers: Callable[[Sequence[IdentityProvider]], None] = lambda _issuers: None,
     ) -> None:
         """Take what it reads with and feeds; `tenants` empty means all, `poll_interval` is seconds."""
         self._connect = connect
@@ -68,10 +92,11 @@ class PostgresPublisher:
         self._poll_interval = poll_interval
         self._clock = clock
         self._on_failure = on_failure
+        self._on_issuers = on_issuers
+        self._registrations = Registrations()
         self._states: dict[str, TenantState] = {}
         self._lagging: dict[str, float] = {}
-        self._refused: dict[str, tuple[int, str]] = {}
-        self._retry_at = 0.0
+        self._refused: dict[str, _Refused] = {}
         self._epoch: str | None = None
         self._wake = asyncio.Event()
         self._refreshed = asyncio.Condition()
@@ -158,6 +183,8 @@ class PostgresPublisher:
             new_epoch = heads.epoch != self._epoch
             behind = {} if new_epoch else self._behind(wanted)
             changes = await feed.changes_since(connection, behind) if behind else []
+            anew = _registered_anew(changes)
+            registered = await registrations.read(connection, anew) if anew else {}
         states = {tenant: state for tenant, state in self._states.items() if tenant in wanted}
         failed: dict[str, list[Problem]] = {}
         for tenant, revision in wanted.items():
@@ -167,18 +194,24 @@ class PostgresPublisher:
             steps = [change for change in changes if change.tenant == tenant]
             found: TenantState | list[Problem] | None = None
             if known is not None and not new_epoch:
-                found = self._stepped(known, revision, steps)
+                found = self._stepped(known, revision, steps, registered.get(tenant))
             if found is None:
-                if self._refused.get(tenant) == (revision, heads.epoch) and asked_at < self._retry_at:
+                refused = self._refused.get(tenant)
+                if refused is not None and refused.stands(revision, heads.epoch, asked_at):
                     failed[tenant] = []
                     continue
                 found = await self._reloaded(connection, tenant)
             if isinstance(found, TenantState):
                 states[tenant] = found
-            elif found is not None:
+            elif found is None:
+                states.pop(tenant, None)
+            else:
+                if known is not None:
+                    # INVARIANT: policies that cannot be read hold up no revoked key and no suspension.
+                    there = await registrations.read(connection, [tenant])
+                    states[tenant] = replace(known, registration=there.get(tenant, _SUSPENDED))
                 failed[tenant] = found
-                self._refused[tenant] = (revision, heads.epoch)
-                self._retry_at = asked_at + _RETRY_REFUSED_S
+                self._refused[tenant] = _Refused(revision, heads.epoch, asked_at + _RETRY_REFUSED_S)
         self._publish(states, failed, heads.epoch, asked_at)
         async with self._refreshed:
             self._refreshed.notify_all()
@@ -191,7 +224,11 @@ class PostgresPublisher:
         }
 
     def _stepped(
-        self, state: TenantState, revision: int, steps: list[feed.TenantChange]
+        self,
+        state: TenantState,
+        revision: int,
+        steps: list[feed.TenantChange],
+        registration: Registration | None,
     ) -> TenantState | None:
         """Follow the changes one by one; None where only a reload will do."""
         for step in steps:
@@ -202,13 +239,21 @@ class PostgresPublisher:
                 # The rows themselves say whether the change or the state is at fault.
                 return None
             state = following
-        return state if state.snapshot.revision == revision else None
+        if state.snapshot.revision != revision:
+            return None
+        return state if registration is None else replace(state, registration=registration)
 
     async def _reloaded(self, connection: Connection, tenant: str) -> TenantState | list[Problem] | None:
-        documents = await feed.load(connection, tenant)
-        if documents is None:
-            return None
-        return await asyncio.to_thread(self._compiler.load, documents)
+        try:
+            documents = await feed.load(connection, tenant)
+            if documents is None:
+                return None
+            return await asyncio.to_thread(self._compiler.load, documents)
+        except Exception as error:
+            if connection.is_closed() or refusal_of(error) is not None:
+                raise
+            # Rows that nothing should have written: one tenant's must not hold up the others.
+            return [Problem("", f"the rows cannot be read: {type(error).__name__}: {error}")]
 
     def _publish(
         self,
@@ -231,17 +276,52 @@ class PostgresPublisher:
             if tenant not in self._states or self._states[tenant] is not state
         ]
         self._states, self._epoch = states, epoch
+        self._register(states)
         self._current.swap(
             Directory(
                 mode=self._mode,
                 snapshots={tenant: state.snapshot for tenant, state in states.items()},
                 epoch=epoch,
                 confirmed_at=confirmed_at,
+                hosts=self._registrations.hosts,
+                suspended=self._registrations.suspended,
+                issuers=self._registrations.issuers,
+                service_keys=self._registrations.identity_keys,
                 lagging=dict(self._lagging),
             )
         )
         for tenant in moved:
             _log.debug("policies_published", tenant=tenant, revision=states[tenant].snapshot.revision)
+
+    def _register(self, states: Mapping[str, TenantState]) -> None:
+        """Take over what is registered now, and tell of what of it cannot be read and of other issuers."""
+        before = self._registrations
+        self._registrations = before.following(
+            {tenant: state.registration for tenant, state in states.items()}
+        )
+        if self._registrations is before:
+            return
+        for tenant, registration in self._registrations.of.items():
+            if registration.problems and before.of.get(tenant) is not registration:
+                self._on_failure()
+                _log.error(
+                    "registration_refused",
+                    message="what cannot be read of the tenant's registration is left out",
+                    tenant=tenant,
+                    problems=[str(problem) for problem in registration.problems[:_SHOWN_PROBLEMS]],
+                )
+        if self._registrations.issuers != before.issuers:
+            self._on_issuers(self._registrations.issuers)
+
+
+def _registered_anew(changes: list[feed.TenantChange]) -> list[str]:
+    return list(
+        dict.fromkeys(
+            change.tenant
+            for change in changes
+            if any(row.kind in REGISTRATION_KINDS for row in change.rows or ())
+        )
+    )
 
 
 def _alarm(tenant: str, problems: list[Problem]) -> None:

@@ -1,7 +1,7 @@
 """One tenant's published state: its snapshot, and what is needed to take it to the next revision."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from immutables import Map
 
@@ -11,15 +11,17 @@ from extauthz.compile.snapshot import Change, Removal, Snapshot, build, derive
 from extauthz.compile.stored import KINDS, StoredReader
 from extauthz.domain.policy import AttributePolicy, PolicySet, Resource, RoleBinding, RoleRule
 from extauthz.domain.problem import Problem
+from extauthz.domain.registration import Registration
 from extauthz.storage.feed import RowChange, TenantDocuments
 
 
 @dataclass(frozen=True, slots=True)
 class TenantState:
-    """A tenant's snapshot; `resource_names` finds a resource's name by the id of its row."""
+    """A tenant's snapshot and registration; `resource_names` finds a resource's name by the id of its row."""
 
     snapshot: Snapshot
     resource_names: Map[str, str]
+    registration: Registration = field(default_factory=Registration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +58,23 @@ class Compiler:
         snapshot = build(documents.tenant, documents.revision, policies, self.model)
         if not isinstance(snapshot, Snapshot):
             return snapshot
-        return TenantState(snapshot, Map({str(row["id"]): str(row["name"]) for row in documents.resources}))
+        names = Map({str(row["id"]): str(row["name"]) for row in documents.resources})
+        return TenantState(snapshot, names, documents.registration)
 
     def apply(
         self, state: TenantState, revision: int, rows: Iterable[RowChange]
     ) -> TenantState | list[Problem]:
-        """Take a state to the next revision; the answer is what does not compile."""
+        """Take a state to the next revision; the answer is what does not compile.
+
+        The registration stays as it was: changes do not hold what is new in it.
+        """
         problems: list[Problem] = []
         reader = StoredReader(self.reading)
         names = state.resource_names
         changes: list[Change] = []
         for row in rows:
+            if row.kind not in KINDS:
+                continue
             key = names.get(row.id, row.id) if row.kind == "resource" else row.id
             if row.row is None:
                 changes.append(Removal(KINDS[row.kind], key))
@@ -81,4 +89,6 @@ class Compiler:
         if problems:
             return problems
         snapshot = derive(state.snapshot, revision, changes)
-        return TenantState(snapshot, names) if isinstance(snapshot, Snapshot) else snapshot
+        if not isinstance(snapshot, Snapshot):
+            return snapshot
+        return TenantState(snapshot, names, state.registration)

@@ -6,17 +6,22 @@ All functions take a connection of `pool.open_reader`. Around those that belong 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal, cast
 
-from extauthz.storage import attribute_policies, resources, role_bindings, role_rules
+from extauthz.domain.registration import Registration
+from extauthz.storage import attribute_policies, registrations, resources, role_bindings, role_rules
 from extauthz.storage.encoding import decode_json
+from extauthz.storage.write import REGISTRATION_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from extauthz.storage.pool import Connection
     from extauthz.storage.rows import Document, Table
+
+
+_KINDS: Final = frozenset({"resource", "role_rule", "role_binding", "attribute_policy"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,10 @@ class Heads:
 
 @dataclass(frozen=True, slots=True)
 class TenantDocuments:
-    """Everything a tenant has written, at one revision; documents in the form of POLICY.md with their ids."""
+    """Everything a tenant has written, at one revision; documents in the form of POLICY.md with their ids.
+
+    `registration` is what the operator registered of it, with its identity keys.
+    """
 
     tenant: str
     status: Literal["active", "suspended"]
@@ -38,13 +46,20 @@ class TenantDocuments:
     role_rules: list[Document]
     role_bindings: list[Document]
     attribute_policies: list[Document]
+    registration: Registration = field(default_factory=Registration)
 
 
 @dataclass(frozen=True, slots=True)
 class RowChange:
-    """One row written (`row` is its document) or gone (`row` is None)."""
+    """One row written (`row` is its document) or gone (`row` is None).
 
-    kind: Literal["resource", "role_rule", "role_binding", "attribute_policy"]
+    Kinds of `write.REGISTRATION_KINDS` come without their rows: `registrations.read` has them.
+    """
+
+    kind: Literal[
+        "resource", "role_rule", "role_binding", "attribute_policy",
+        "tenant", "tenant_hosts", "identity_provider", "service_key",
+    ]  # fmt: skip
     id: str
     row: Document | None
 
@@ -99,6 +114,7 @@ async def documents(connection: Connection, tenant: str) -> TenantDocuments | No
         await _documents(connection, role_rules.TABLE, tenant),
         await _documents(connection, role_bindings.TABLE, tenant),
         await _documents(connection, attribute_policies.TABLE, tenant, " AND deleted_at IS NULL"),
+        (await registrations.read(connection, [tenant]))[tenant],
     )
 
 
@@ -131,7 +147,22 @@ async def _documents(
 
 
 def _rows(text: str | None) -> tuple[RowChange, ...] | None:
-    if text is None:
+    """Read a change record; None (reload) unless every entry is one that this version understands."""
+    entries = None if text is None else decode_json(text)
+    if not isinstance(entries, list):
         return None
-    entries = cast("list[dict[str, object]]", decode_json(text))
-    return tuple(RowChange(entry["kind"], entry["id"], entry.get("row")) for entry in entries)  # type: ignore[arg-type]
+    rows = tuple(_row(entry) for entry in entries)
+    return None if None in rows else cast("tuple[RowChange, ...]", rows)
+
+
+def _row(entry: object) -> RowChange | None:
+    # INVARIANT: only the word `delete` deletes; a row that is missing or no object must never drop a deny.
+    match entry:
+        case {"op": "upsert", "kind": kind, "id": str(row_id), "row": dict(row)} if kind in _KINDS:
+            return RowChange(kind, row_id, row)
+        case {"op": "delete", "kind": kind, "id": str(row_id)} if kind in _KINDS:
+            return RowChange(kind, row_id, None)
+        case {"op": "refresh", "kind": kind, "id": str(row_id)} if kind in REGISTRATION_KINDS:
+            return RowChange(kind, row_id, None)
+        case _:
+            return None

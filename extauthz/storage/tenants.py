@@ -1,14 +1,43 @@
-"""Tenants as the installation's operator sees them."""
+"""Tenants as the installation's operator sees them.
+
+Functions that take a `Change` are the work of `write.write` for that tenant. A tenant's document is
+`{id, slug, name, status}`; id and slug are the same text, which never changes.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
-from extauthz.storage.outcome import Refusal, refusal_of
+from extauthz.storage import write
+from extauthz.storage.outcome import Clash, Conflict, NotFound, Refusal, Stale, refusal_of
 from extauthz.storage.pool import tenant_transaction
+from extauthz.storage.rows import MAX_PAGE, Page, Stored
 
 if TYPE_CHECKING:
-    from extauthz.storage.pool import Pool
+    from collections.abc import Awaitable, Callable
+
+    import asyncpg
+
+    from extauthz.storage.pool import Connection, Pool
+    from extauthz.storage.write import Actor, Change, Work, Written
+
+KIND: Final = "tenant"
+Status = Literal["active", "suspended"]
+
+_Value = TypeVar("_Value")
+_SELECTED: Final = "tenant_id, name, status, revision, created_at, updated_at"
+_EMPTIED: Final = (
+    # In the order of their foreign keys; claims of routes and versions of policies go with what they are of.
+    "resources",
+    "default_roles_applied",
+    "role_rules",
+    "role_bindings",
+    "attribute_policies",
+    "tenant_hosts",
+    "identity_providers",
+    "service_api_keys",
+    "policy_changes",
+)
 
 
 async def ensure_tenant(pool: Pool, slug: str, name: str) -> bool | Refusal:
@@ -18,14 +47,154 @@ async def ensure_tenant(pool: Pool, slug: str, name: str) -> bool | Refusal:
     """
     try:
         async with tenant_transaction(pool, slug, operator=True) as connection:
-            created = await connection.fetchval(
-                "INSERT INTO tenants (tenant_id, name) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING true",
-                slug,
-                name,
-            )
-            return bool(created)
+            return await _insert(connection, slug, name)
     except Exception as error:
         refusal = refusal_of(error)
         if refusal is None:
             raise
         return refusal
+
+
+async def create(
+    pool: Pool,
+    actor: Actor,
+    *,
+    slug: str,
+    name: str,
+    also: Work[_Value],
+    new_id: Callable[[], str],
+) -> Written[_Value] | Refusal:
+    """Create a tenant, and do `also` in it (its bootstrap key), entirely or not at all.
+
+    A slug is given out once ever: also a deleted tenant's is a conflict.
+    """
+
+    async def opening(connection: Connection) -> Refusal | None:
+        if await _insert(connection, slug, name):
+            return None
+        return Conflict(KIND, (Clash(0, slug, "the slug is, or was, a tenant's"),))
+
+    async def work(change: Change) -> _Value | Refusal:
+        change.note("create", KIND, slug, after=_document(slug, name, "active"))
+        return await also(change)
+
+    return await write.write(pool, slug, actor, work, new_id=new_id, opening=opening)
+
+
+async def page(pool: Pool, *, after: str | None = None, limit: int = MAX_PAGE) -> Page | Refusal:
+    """Return the tenants in the order of their slugs; `after` is the last one of the page before."""
+    limit = max(1, min(limit, MAX_PAGE))
+
+    async def work(connection: Connection) -> Page:
+        records = await connection.fetch(
+            f"SELECT {_SELECTED} FROM tenants WHERE deleted_at IS NULL"  # noqa: S608
+            " AND ($1::text IS NULL OR tenant_id > $1) ORDER BY tenant_id LIMIT $2",
+            after,
+            limit + 1,
+        )
+        items = tuple(_stored(record) for record in records[:limit])
+        return Page(items, items[-1].id if len(records) > limit else None)
+
+    return await read_as_operator(pool, work)
+
+
+async def get(connection: Connection, slug: str) -> Stored | None:
+    """Return one tenant; None for one that is not there, or no more."""
+    record = await connection.fetchrow(
+        f"SELECT {_SELECTED} FROM tenants WHERE tenant_id = $1 AND deleted_at IS NULL",  # noqa: S608
+        slug,
+    )
+    return None if record is None else _stored(record)
+
+
+async def replace(
+    change: Change,
+    *,
+    name: str | None = None,
+    status: Status | None = None,
+    expected_revision: int | None = None,
+) -> Stored | NotFound | Stale:
+    """Rename a tenant, suspend it or let it go on; None leaves as it is.
+
+    `expected_revision` is the tenant's, which every write in it counts up. A suspended tenant keeps all it
+    has, and every request to its workloads is denied.
+    """
+    before = await _current(change, expected_revision)
+    if not isinstance(before, Stored):
+        return before
+    members = before.document | {
+        member: value for member, value in (("name", name), ("status", status)) if value is not None
+    }
+    if members == before.document:
+        return before
+    record = await change.connection.fetchrow(
+        f"UPDATE tenants SET name = $2, status = $3 WHERE tenant_id = $1 RETURNING {_SELECTED}",  # noqa: S608
+        change.tenant,
+        members["name"],
+        members["status"],
+    )
+    assert record is not None, "the row is locked by this change"
+    after = _stored(record)
+    change.note("update", KIND, change.tenant, before=before.document, after=after.document)
+    return after
+
+
+async def delete(change: Change, *, expected_revision: int | None = None) -> Stored | NotFound | Stale:
+    """Delete a tenant with everything it has: policies, hosts, identity providers, keys.
+
+    What stays is its slug, which is never given out again, and its audit trail.
+    """
+    before = await _current(change, expected_revision)
+    if not isinstance(before, Stored):
+        return before
+    for table in _EMPTIED:
+        await change.connection.execute(f"DELETE FROM {table} WHERE tenant_id = $1", change.tenant)  # noqa: S608
+    await change.connection.execute(
+        "UPDATE tenants SET deleted_at = now() WHERE tenant_id = $1", change.tenant
+    )
+    change.note("delete", KIND, change.tenant, before=before.document)
+    return before
+
+
+async def read_as_operator(pool: Pool, work: Callable[[Connection], Awaitable[_Value]]) -> _Value | Refusal:
+    """Run `work` on a connection that sees every tenant's registration, no policies, and cannot write."""
+    try:
+        async with tenant_transaction(pool, "", read_only=True, operator=True) as connection:
+            return await work(connection)
+    except Exception as error:
+        refusal = refusal_of(error)
+        if refusal is None:
+            raise
+        return refusal
+
+
+async def _insert(connection: Connection, slug: str, name: str) -> bool:
+    created = await connection.fetchval(
+        "INSERT INTO tenants (tenant_id, name) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING true",
+        slug,
+        name,
+    )
+    return bool(created)
+
+
+async def _current(change: Change, expected_revision: int | None) -> Stored | NotFound | Stale:
+    stored = await get(change.connection, change.tenant)
+    if stored is None:
+        return NotFound(KIND, change.tenant)
+    # The change itself has counted the revision up already.
+    if expected_revision is not None and expected_revision != stored.revision - 1:
+        return Stale(KIND, change.tenant, expected_revision, stored.revision - 1)
+    return stored
+
+
+def _stored(record: asyncpg.Record) -> Stored:
+    return Stored(
+        _document(record["tenant_id"], record["name"], record["status"]),
+        record["revision"],
+        record["created_at"],
+        record["updated_at"],
+    )
+
+
+def _document(slug: str, name: str, status: str) -> dict[str, object]:
+    return {"id": slug, "slug": slug, "name": name, "status": status}

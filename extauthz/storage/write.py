@@ -27,6 +27,8 @@ MAX_CHANGES_BYTES: Final = 8 * 2**20
 """A record beyond either holds no rows and tells its readers to reload the tenant."""
 KEPT_REVISIONS: Final = 10_000
 """How far back changes are kept per tenant; a sidecar that was away longer reloads."""
+REGISTRATION_KINDS: Final = frozenset({"tenant", "tenant_hosts", "identity_provider", "service_key"})
+"""What sidecars read again, a tenant's all together: a change record names such rows and holds none."""
 _SWEEP_EVERY: Final = 64
 
 _Value = TypeVar("_Value")
@@ -48,14 +50,17 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One row that a write changed: for the audit trail, and for sidecars (`published`)."""
+    """One row that a write changed: for the audit trail, and for sidecars (`published`).
+
+    `refresh` says that the tenant's registration is another one now.
+    """
 
     action: str
     kind: str
     id: str
     before: Document | None
     after: Document | None
-    published: Literal["upsert", "delete"]
+    published: Literal["upsert", "delete", "refresh"]
 
 
 @dataclass(slots=True)
@@ -79,7 +84,9 @@ class Change:
         after: Document | None = None,
     ) -> None:
         """Note what was done to a row; without an `after` it is gone for sidecars."""
-        published: Literal["upsert", "delete"] = "delete" if after is None else "upsert"
+        published: Literal["upsert", "delete", "refresh"] = "delete" if after is None else "upsert"
+        if kind in REGISTRATION_KINDS:
+            published = "refresh"
         self.effects.append(Effect(action, kind, row_id, before, after, published))
 
 
@@ -97,6 +104,7 @@ class Written(Generic[_Value]):
 
 Work = Callable[[Change], Awaitable[_Value | Refusal]]
 Validate = Callable[[Change], Awaitable[Refusal | None]]
+Opening = Callable[["Connection"], Awaitable[Refusal | None]]
 
 
 class _AbandonedError(Exception):
@@ -115,15 +123,19 @@ async def write(
     new_id: Callable[[], str],
     validate: Validate | None = None,
     expected_revision: int | None = None,
+    opening: Opening | None = None,
 ) -> Written[_Value] | Refusal:
     """Run `work` as one change of the tenant.
 
     A `Refusal` from `work` or from `validate`, which runs last and sees the effects, stores nothing; so does
     work without effects. `new_id` makes UUIDv7 texts. `expected_revision` is the tenant's own (a row's is
-    given to the function that changes it).
+    given to the function that changes it). `opening` runs before the tenant's row is locked, and may make it.
     """
     try:
         async with tenant_transaction(pool, tenant) as connection:
+            refused = await opening(connection) if opening is not None else None
+            if refused is not None:
+                raise _AbandonedError(refused)
             revision = await connection.fetchval(
                 "UPDATE tenants SET revision = revision + 1, updated_at = now()"
                 " WHERE tenant_id = $1 AND deleted_at IS NULL RETURNING revision",

@@ -1,0 +1,58 @@
+"""The hosts that a tenant owns. A host belongs to one tenant: who owns it decides whose policies apply."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from extauthz.storage.outcome import Clash, Conflict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from extauthz.storage.pool import Connection
+    from extauthz.storage.write import Change
+
+KIND: Final = "tenant_hosts"
+
+
+async def read(connection: Connection, tenant: str) -> tuple[str, ...]:
+    """Return the tenant's hosts, sorted."""
+    records = await connection.fetch(
+        "SELECT host FROM tenant_hosts WHERE tenant_id = $1 ORDER BY host", tenant
+    )
+    return tuple(record["host"] for record in records)
+
+
+async def replace(change: Change, hosts: Iterable[str]) -> tuple[str, ...] | Conflict:
+    """Make these the tenant's hosts: canonical names without port (`domain.host`), no wildcards.
+
+    A host of another tenant is a conflict, which does not say whose it is; a clash has the host's position.
+    """
+    wanted = list(dict.fromkeys(hosts))
+    before = await read(change.connection, change.tenant)
+    after = tuple(sorted(wanted))
+    if after == before:
+        return before
+    await change.connection.execute(
+        "DELETE FROM tenant_hosts WHERE tenant_id = $1 AND NOT host = ANY($2::text[])", change.tenant, wanted
+    )
+    missing = sorted(set(wanted).difference(before))
+    # One order for all writers, who else could wait for each other in a circle.
+    records = await change.connection.fetch(
+        "INSERT INTO tenant_hosts (tenant_id, host) SELECT $1, r.host FROM unnest($2::text[]) AS r (host)"
+        " ON CONFLICT DO NOTHING RETURNING host",
+        change.tenant,
+        missing,
+    )
+    taken = set(missing).difference(record["host"] for record in records)
+    if taken:
+        return Conflict(
+            KIND,
+            tuple(
+                Clash(index, host, "the host is another tenant's")
+                for index, host in enumerate(wanted)
+                if host in taken
+            ),
+        )
+    change.note("update", KIND, change.tenant, before={"hosts": list(before)}, after={"hosts": list(after)})
+    return after

@@ -1,0 +1,101 @@
+"""The identity providers of a tenant: whose tokens are taken, and where they say what.
+
+A document is `{id, issuer_url, jwks_uri, audience, claim_config, active}`; `audience` is a text or a list of
+them, `claim_config` has any of `roles_claim`, `domain_claim`, `admin_domain_claim`, `excluded_roles`. Nothing
+here contacts a provider.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+import asyncpg
+
+from extauthz.storage import editing
+from extauthz.storage.outcome import Clash, Conflict
+from extauthz.storage.rows import MAX_PAGE, Column, Page, Stored, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from extauthz.storage.outcome import NotFound, Stale
+    from extauthz.storage.pool import Connection
+    from extauthz.storage.write import Change
+
+TABLE: Final = Table(
+    "identity_provider",
+    "identity_providers",
+    [
+        Column("issuer_url", "issuer"),
+        Column("jwks_uri", "jwks_uri"),
+        Column("audience", "audience", "jsonb"),
+        Column("claim_config", "claim_config", "jsonb"),
+        Column("active", "active", "boolean"),
+    ],
+)
+
+
+async def create(change: Change, document: Mapping[str, object]) -> Stored | Conflict:
+    """Register a provider. A second active one, and an issuer that is registered anywhere, is a conflict."""
+    row = TABLE.normalised(document)
+    if clash := await _second_active(change, row):
+        return clash
+    stored = await TABLE.insert(change.connection, change.tenant, [row], revision=change.revision)
+    if not stored:
+        return _issuer_taken(row)
+    change.note("create", TABLE.kind, str(row["id"]), after=row)
+    after = await TABLE.fetch(change.connection, change.tenant, UUID(str(row["id"])))
+    assert after is not None, "it was inserted just now"
+    return after
+
+
+async def replace(
+    change: Change, document: Mapping[str, object], *, expected_revision: int | None = None
+) -> Stored | NotFound | Stale | Conflict:
+    """Replace a provider by id, in one step: there is no moment without one."""
+    row = TABLE.normalised(document)
+    if clash := await _second_active(change, row):
+        return clash
+    try:
+        async with change.connection.transaction():
+            return await editing.replace(change, TABLE, document, expected_revision=expected_revision)
+    except asyncpg.UniqueViolationError:
+        # Another tenant's row, which row-level security hides from everything but the index.
+        return _issuer_taken(row)
+
+
+async def delete(
+    change: Change, provider_id: UUID, *, expected_revision: int | None = None
+) -> Stored | NotFound | Stale:
+    """Forget a provider; tokens it signed are refused from then on."""
+    return await editing.remove(change, TABLE, provider_id, expected_revision=expected_revision)
+
+
+async def get(connection: Connection, tenant: str, provider_id: UUID) -> Stored | None:
+    """Return one provider."""
+    return await TABLE.fetch(connection, tenant, provider_id)
+
+
+async def page(
+    connection: Connection, tenant: str, *, after: UUID | None = None, limit: int = MAX_PAGE
+) -> Page:
+    """Return a tenant's providers by id."""
+    return await TABLE.page(connection, tenant, where={}, after=after, limit=limit)
+
+
+async def _second_active(change: Change, row: Mapping[str, object]) -> Conflict | None:
+    if row["active"] is not True:
+        return None
+    other = await change.connection.fetchval(
+        "SELECT id::text FROM identity_providers WHERE tenant_id = $1 AND active AND id <> $2::uuid",
+        change.tenant,
+        row["id"],
+    )
+    if other is None:
+        return None
+    return Conflict(TABLE.kind, (Clash(0, other, "the tenant has an active identity provider"),))
+
+
+def _issuer_taken(row: Mapping[str, object]) -> Conflict:
+    return Conflict(TABLE.kind, (Clash(0, str(row["issuer_url"]), "the issuer is registered already"),))

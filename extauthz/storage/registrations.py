@@ -1,0 +1,136 @@
+"""What sidecars must know of a tenant besides its policies: state, hosts, issuers, keys that identify.
+
+It is small and changes seldom, so it is always read whole.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeGuard
+
+from extauthz.domain.problem import Problem
+from extauthz.domain.registration import IdentityProvider, Registration
+from extauthz.domain.service_key import ID_PREFIX, IdentityKey, Scope
+from extauthz.storage.encoding import decode_json
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    import asyncpg
+
+    from extauthz.storage.pool import Connection
+
+EVERY_AUDIENCE: Final = "any"
+"""What an audience has to be written as to accept every one."""
+CLAIM_PATHS: Final = ("roles_claim", "domain_claim", "admin_domain_claim")
+"""Members of `claim_config` that say where a token carries something; `excluded_roles` is the other one."""
+
+
+async def read(connection: Connection, tenants: Collection[str]) -> dict[str, Registration]:
+    """Return the registration of each of the tenants that is there."""
+    names = list(tenants)
+    states = await connection.fetch(
+        "SELECT tenant_id, status FROM tenants WHERE tenant_id = ANY($1::text[]) AND deleted_at IS NULL",
+        names,
+    )
+    hosts = await _by_tenant(
+        connection,
+        "SELECT tenant_id, host FROM tenant_hosts WHERE tenant_id = ANY($1::text[]) ORDER BY host",
+        names,
+    )
+    providers = await _by_tenant(
+        connection,
+        "SELECT tenant_id, id::text, issuer, jwks_uri, audience::text, claim_config::text"
+        " FROM identity_providers AS t WHERE tenant_id = ANY($1::text[]) AND active ORDER BY t.id",
+        names,
+    )
+    keys = await _by_tenant(
+        connection,
+        "SELECT tenant_id, id::text, secret_sha256, domain, expires_at FROM service_api_keys AS t"
+        " WHERE tenant_id = ANY($1::text[]) AND $2 = ANY (scopes) AND revoked_at IS NULL ORDER BY t.id",
+        names,
+        Scope.IDENTITY.value,
+    )
+    return {
+        state["tenant_id"]: _registration(
+            # Whatever the state is that is not this one, nobody passes.
+            suspended=state["status"] != "active",
+            hosts=hosts.get(state["tenant_id"], []),
+            providers=providers.get(state["tenant_id"], []),
+            keys=keys.get(state["tenant_id"], []),
+        )
+        for state in states
+    }
+
+
+async def _by_tenant(
+    connection: Connection, query: str, *arguments: object
+) -> dict[str, list[asyncpg.Record]]:
+    found: dict[str, list[asyncpg.Record]] = {}
+    for record in await connection.fetch(query, *arguments):
+        found.setdefault(record["tenant_id"], []).append(record)
+    return found
+
+
+def _registration(
+    *,
+    suspended: bool,
+    hosts: list[asyncpg.Record],
+    providers: list[asyncpg.Record],
+    keys: list[asyncpg.Record],
+) -> Registration:
+    problems: list[Problem] = []
+    read_providers = [_provider(record, problems) for record in providers]
+    return Registration(
+        suspended=suspended,
+        hosts=tuple(record["host"] for record in hosts),
+        providers=tuple(provider for provider in read_providers if provider is not None),
+        identity_keys=tuple(_identity_key(record) for record in keys),
+        problems=tuple(problems),
+    )
+
+
+def _identity_key(record: asyncpg.Record) -> IdentityKey:
+    expires_at = record["expires_at"]
+    return IdentityKey(
+        id=ID_PREFIX + record["id"],
+        tenant=record["tenant_id"],
+        digest=record["secret_sha256"],
+        domain=record["domain"],
+        expires_at=None if expires_at is None else expires_at.timestamp(),
+    )
+
+
+def _provider(record: asyncpg.Record, problems: list[Problem]) -> IdentityProvider | None:
+    """Read a row; one that was broken behind our back is left out, so its tokens are refused."""
+    pointer = f"/identity_provider/{record['id']}"
+    audience = decode_json(record["audience"])
+    audiences = (audience,) if isinstance(audience, str) else audience
+    config = decode_json(record["claim_config"])
+    if not _is_names(audiences) or not audiences:
+        problems.append(Problem(f"{pointer}/audience", "is no text and no list of them"))
+        return None
+    if not isinstance(config, dict):
+        problems.append(Problem(f"{pointer}/claim_config", "is no object"))
+        return None
+    roles, domain, administered = (config.get(name) for name in CLAIM_PATHS)
+    if not all(path is None or (isinstance(path, str) and path) for path in (roles, domain, administered)):
+        problems.append(Problem(f"{pointer}/claim_config", "names a claim that is no text"))
+        return None
+    excluded = config.get("excluded_roles")
+    if excluded is not None and not _is_names(excluded):
+        problems.append(Problem(f"{pointer}/claim_config/excluded_roles", "is no list of texts"))
+        return None
+    return IdentityProvider(
+        record["tenant_id"],
+        record["issuer"],
+        record["jwks_uri"],
+        None if tuple(audiences) == (EVERY_AUDIENCE,) else tuple(audiences),
+        roles,
+        domain,
+        administered,
+        excluded_roles=None if excluded is None else frozenset(excluded),
+    )
+
+
+def _is_names(value: object) -> TypeGuard[Sequence[str]]:
+    return isinstance(value, list | tuple) and all(isinstance(name, str) and name for name in value)

@@ -1,0 +1,350 @@
+"""Service API keys: made, listed, revoked with all that they made, and found again when they are presented.
+
+A document is `{id, name, description, scopes, service_name, prefixes, domain, parent, bootstrap,
+expires_at?}` with ids `sak_<uuid>`.
+INVARIANT: no document, event, change record or error holds a secret or its digest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from extauthz.domain.service_key import ID_PREFIX, PresentedKey, Scope, row_id, secret_digest
+from extauthz.storage.encoding import decode_json, encode_json
+from extauthz.storage.outcome import Clash, Conflict, NotFound, Refusal, Stale, refusal_of
+from extauthz.storage.pool import ACQUIRE_TIMEOUT_S, tenant_transaction
+from extauthz.storage.rows import MAX_PAGE, instant, rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    import asyncpg
+
+    from extauthz.storage.pool import Connection, Pool
+    from extauthz.storage.rows import Document
+    from extauthz.storage.write import Change
+
+KIND: Final = "service_key"
+BOOTSTRAP_NAME: Final = "bootstrap"
+
+_DOCUMENT: Final = (
+    "id::text, name, description, scopes, service_name, prefixes::text, domain"
+    ", parent_id::text, bootstrap, expires_at"
+)
+_SELECTED: Final = f"{_DOCUMENT}, revision, created_at, updated_at, last_used_at, revoked_at"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """A key's document with what is known of its row. `revision` is the tenant's at the row's last write."""
+
+    document: Document
+    revision: int
+    created_at: datetime
+    updated_at: datetime
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+    @property
+    def id(self) -> str:
+        """Return the key's id, `sak_<uuid>`."""
+        return str(self.document["id"])
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPage:
+    """Part of a list; `next` is the id to go on after, None at the end."""
+
+    items: tuple[StoredKey, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyGrant:
+    """What a good key allows its bearer. A `bootstrap` key is tenant admin, whatever its scopes are.
+
+    `prefixes` and `domain` bound what the scopes say; `expires_at` bounds what keys it may make.
+    """
+
+    id: str
+    tenant: str
+    name: str
+    bootstrap: bool
+    scopes: frozenset[Scope]
+    service_name: str | None
+    prefixes: tuple[str, ...]
+    domain: str | None
+    expires_at: datetime | None
+
+
+async def create(
+    change: Change, document: Mapping[str, object], *, secret: bytes
+) -> StoredKey | NotFound | Conflict:
+    """Store a key from its complete document and its secret of 32 random bytes.
+
+    `domain.service_key.key_text` makes of id and secret what is handed out, once. A `parent` must be a good
+    key of the tenant now: one that was revoked meanwhile is not found.
+    """
+    row = _normalised(document)
+    connection = change.connection
+    if row["parent"] is not None and not await _is_good(change, str(row["parent"])):
+        return NotFound(KIND, str(row["parent"]))
+    if row["bootstrap"] and (present := await _bootstrap_id(change)) is not None:
+        return Conflict(KIND, (Clash(0, ID_PREFIX + present, "the tenant has a bootstrap key"),))
+    record = await connection.fetchrow(
+        "INSERT INTO service_api_keys (tenant_id, id, name, description, secret_sha256, bootstrap, scopes,"  # noqa: S608
+        " service_name, prefixes, domain, parent_id, expires_at, revision)"
+        " VALUES ($1, $2::uuid, $3, $4, $5, $6, $7::text[], $8, $9::jsonb, $10, $11::uuid, $12, $13)"
+        f" RETURNING {_SELECTED}",
+        change.tenant,
+        row_id(str(row["id"])),
+        row["name"],
+        row["description"],
+        secret_digest(secret),
+        row["bootstrap"],
+        row["scopes"],
+        row["service_name"],
+        encode_json(row["prefixes"]),
+        row["domain"],
+        None if row["parent"] is None else row_id(str(row["parent"])),
+        instant(str(row["expires_at"])) if "expires_at" in row else None,
+        change.revision,
+    )
+    assert record is not None
+    stored = _stored(record)
+    change.note("create", KIND, stored.id, after=stored.document)
+    return stored
+
+
+async def rotate_bootstrap(change: Change, key_id: str, *, secret: bytes) -> StoredKey | NotFound | Conflict:
+    """Give the tenant a new bootstrap key, its first or instead of the one it has, which ends now.
+
+    What the old one made becomes the new one's: it goes on, and goes when the new one is revoked.
+    """
+    document: Document = {"id": key_id, "name": BOOTSTRAP_NAME, "bootstrap": True}
+    before = await _bootstrap_id(change)
+    if before is None:
+        return await create(change, document, secret=secret)
+    await _revoke(change, [before])
+    stored = await create(change, document, secret=secret)
+    if isinstance(stored, StoredKey):
+        await change.connection.execute(
+            "UPDATE service_api_keys SET parent_id = $3::uuid WHERE tenant_id = $1 AND parent_id = $2::uuid",
+            change.tenant,
+            before,
+            row_id(key_id),
+        )
+    return stored
+
+
+async def revoke_bootstrap(change: Change) -> tuple[str, ...] | NotFound:
+    """End the tenant's bootstrap key and every key that it made; return their ids."""
+    present = await _bootstrap_id(change)
+    if present is None:
+        return NotFound(KIND, BOOTSTRAP_NAME)
+    return await _revoke(change, await _family(change, present))
+
+
+async def revoke(
+    change: Change, key_id: str, *, expected_revision: int | None = None
+) -> tuple[str, ...] | NotFound | Stale:
+    """End a key and every key that it, or one of those, made; return their ids, its own first.
+
+    The row stays for the audit trail. A key that is revoked already is not found.
+    """
+    before = await get(change.connection, change.tenant, key_id)
+    if before is None or before.revoked_at is not None:
+        return NotFound(KIND, key_id)
+    if expected_revision is not None and expected_revision != before.revision:
+        return Stale(KIND, key_id, expected_revision, before.revision)
+    return await _revoke(change, await _family(change, str(row_id(key_id))))
+
+
+async def get(connection: Connection, tenant: str, key_id: str) -> StoredKey | None:
+    """Return one key, revoked or not."""
+    record = await connection.fetchrow(
+        f"SELECT {_SELECTED} FROM service_api_keys WHERE tenant_id = $1 AND id = $2::uuid",  # noqa: S608
+        tenant,
+        row_id(key_id),
+    )
+    return None if record is None else _stored(record)
+
+
+async def page(
+    connection: Connection,
+    tenant: str,
+    *,
+    parent: str | None = None,
+    after: str | None = None,
+    limit: int = MAX_PAGE,
+) -> KeyPage:
+    """Return the tenant's unrevoked keys, expired ones too, in the order of their creation.
+
+    `parent` names the key whose own ones are wanted. Ids are `sak_<uuid>`; what is no id is after nothing.
+    """
+    limit = max(1, min(limit, MAX_PAGE))
+    records = await connection.fetch(
+        f"SELECT {_SELECTED} FROM service_api_keys AS t"  # noqa: S608
+        " WHERE tenant_id = $1 AND revoked_at IS NULL AND ($2::uuid IS NULL OR t.id > $2)"
+        " AND ($3::uuid IS NULL OR parent_id = $3) ORDER BY t.id LIMIT $4",
+        tenant,
+        None if after is None else row_id(after),
+        None if parent is None else row_id(parent),
+        limit + 1,
+    )
+    items = tuple(_stored(record) for record in records[:limit])
+    return KeyPage(items, items[-1].id if len(records) > limit else None)
+
+
+async def find(pool: Pool, presented: PresentedKey, *, now: datetime) -> KeyGrant | Refusal | None:
+    """Return what a presented key allows at `now`; None: it is unknown, revoked, expired or another secret.
+
+    Nothing is cached, so a revoked key ends here with the commit that revokes it. Whether the tenant is
+    suspended is the caller's to ask.
+    """
+    try:
+        async with (
+            pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection,
+            connection.transaction(readonly=True),
+        ):
+            await connection.execute("SELECT set_config('extauthz.key_id', $1, true)", row_id(presented.id))
+            record = await connection.fetchrow(
+                f"SELECT tenant_id, secret_sha256, revoked_at, {_DOCUMENT}"  # noqa: S608
+                " FROM service_api_keys WHERE id = $1::uuid",
+                row_id(presented.id),
+            )
+    except Exception as error:
+        refusal = refusal_of(error)
+        if refusal is None:
+            raise
+        return refusal
+    if record is None or not presented.opens(record["secret_sha256"]) or record["revoked_at"] is not None:
+        return None
+    if record["expires_at"] is not None and now >= record["expires_at"]:
+        return None
+    return KeyGrant(
+        id=ID_PREFIX + record["id"],
+        tenant=record["tenant_id"],
+        name=record["name"],
+        bootstrap=record["bootstrap"],
+        scopes=frozenset(Scope(scope) for scope in record["scopes"]),
+        service_name=record["service_name"],
+        prefixes=tuple(_prefixes(record)),
+        domain=record["domain"],
+        expires_at=record["expires_at"],
+    )
+
+
+async def note_used(pool: Pool, tenant: str, used: Mapping[str, datetime]) -> Refusal | None:
+    """Note when keys of a tenant (by id) were last used. Nobody's write: no revision, no event."""
+    try:
+        async with tenant_transaction(pool, tenant) as connection:
+            await connection.execute(
+                "UPDATE service_api_keys AS k SET last_used_at = GREATEST(k.last_used_at, r.at)"
+                " FROM unnest($2::uuid[], $3::timestamptz[]) AS r (id, at)"
+                " WHERE k.tenant_id = $1 AND k.id = r.id",
+                tenant,
+                [row_id(key_id) for key_id in used],
+                list(used.values()),
+            )
+    except Exception as error:
+        refusal = refusal_of(error)
+        if refusal is None:
+            raise
+        return refusal
+    return None
+
+
+async def _is_good(change: Change, key_id: str) -> bool:
+    found = await change.connection.fetchval(
+        "SELECT true FROM service_api_keys WHERE tenant_id = $1 AND id = $2::uuid AND revoked_at IS NULL"
+        " AND (expires_at IS NULL OR expires_at > now())",
+        change.tenant,
+        row_id(key_id),
+    )
+    return bool(found)
+
+
+async def _bootstrap_id(change: Change) -> str | None:
+    found: str | None = await change.connection.fetchval(
+        "SELECT id::text FROM service_api_keys WHERE tenant_id = $1 AND bootstrap AND revoked_at IS NULL",
+        change.tenant,
+    )
+    return found
+
+
+async def _family(change: Change, row: str) -> list[str]:
+    """Return the unrevoked ones of a key and of all that descend from it, the nearest first."""
+    records = await change.connection.fetch(
+        "WITH RECURSIVE family AS ("
+        " SELECT id, 0 AS depth FROM service_api_keys WHERE tenant_id = $1 AND id = $2::uuid"
+        " UNION ALL"
+        " SELECT k.id, family.depth + 1 FROM service_api_keys AS k"
+        " JOIN family ON k.parent_id = family.id WHERE k.tenant_id = $1)"
+        " SELECT id::text FROM family JOIN service_api_keys USING (id)"
+        " WHERE tenant_id = $1 AND revoked_at IS NULL ORDER BY depth, id",
+        change.tenant,
+        row,
+    )
+    return [record["id"] for record in records]
+
+
+async def _revoke(change: Change, rows: list[str]) -> tuple[str, ...]:
+    records = await change.connection.fetch(
+        "UPDATE service_api_keys SET revoked_at = now(), updated_at = now(), revision = $3"  # noqa: S608
+        f" WHERE tenant_id = $1 AND id = ANY($2::uuid[]) RETURNING {_SELECTED}",
+        change.tenant,
+        rows,
+        change.revision,
+    )
+    revoked = {record["id"]: _stored(record) for record in records}
+    for row in rows:
+        change.note("delete", KIND, revoked[row].id, before=revoked[row].document)
+    return tuple(revoked[row].id for row in rows)
+
+
+def _normalised(document: Mapping[str, object]) -> Document:
+    members: Document = {
+        "description": "",
+        "scopes": [],
+        "service_name": None,
+        "prefixes": [],
+        "domain": None,
+        "parent": None,
+        "bootstrap": False,
+    } | dict(document)
+    if members.get("expires_at") is None:
+        members.pop("expires_at", None)
+    return members
+
+
+def _stored(record: asyncpg.Record) -> StoredKey:
+    document: Document = {
+        "id": ID_PREFIX + record["id"],
+        "name": record["name"],
+        "description": record["description"],
+        "scopes": list(record["scopes"]),
+        "service_name": record["service_name"],
+        "prefixes": _prefixes(record),
+        "domain": record["domain"],
+        "parent": None if record["parent_id"] is None else ID_PREFIX + record["parent_id"],
+        "bootstrap": record["bootstrap"],
+    }
+    if record["expires_at"] is not None:
+        document["expires_at"] = rfc3339(record["expires_at"])
+    return StoredKey(
+        document,
+        record["revision"],
+        record["created_at"],
+        record["updated_at"],
+        record["last_used_at"],
+        record["revoked_at"],
+    )
+
+
+def _prefixes(record: asyncpg.Record) -> list[str]:
+    prefixes = decode_json(record["prefixes"])
+    assert isinstance(prefixes, list), "service_api_keys_prefixes_shape"
+    return prefixes
