@@ -19,7 +19,6 @@ from extauthz.domain.policy import Resource, Route
 
 MAX_SEGMENTS: Final = 64
 ANY_METHOD: Final = "*"
-_ANY_HOST: Final = (None,)
 _PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]{0,63})\}", re.ASCII)
 
 
@@ -151,10 +150,10 @@ class Match(NamedTuple):
 
     def parameters(self, entry: RouteEntry) -> dict[str, object]:
         """Return the route's parameters by its own names, decoded once."""
-        return {
-            name: decode_segment(value) if "%" in value else value
-            for name, value in zip(entry.names, self.values, strict=True)
-        }
+        parameters: dict[str, object] = {}
+        for name, value in zip(entry.names, self.values, strict=True):
+            parameters[name] = decode_segment(value) if "%" in value else value
+        return parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +165,9 @@ class RouteIndex:
     def best(self, host: str, path: CanonicalPath) -> Match | None:
         """Return the best match of the most specific host tier that has one."""
         trees = self.trees
-        for tier in _tiers(host) if len(trees) > 1 or None not in trees else _ANY_HOST:
+        if len(trees) == 1 and (tree := trees.get(None)) is not None:
+            return _best(tree, path.segments)
+        for tier in _tiers(host):
             tree = trees.get(tier)
             if tree is not None:
                 match = _best(tree, path.segments)
@@ -261,10 +262,38 @@ def _tiers(host: str) -> Iterator[str | None]:
 def _best(tree: _Node, segments: tuple[str, ...]) -> Match | None:
     """Return the best template for a whole path.
 
+    As far as there is no choice the way is walked without looking back.
+    """
+    node = tree
+    values: tuple[str, ...] = ()
+    for position, segment in enumerate(segments):
+        literal, parameter = node.literals.get(segment), node.parameter
+        if (
+            node.below is not None
+            or node.escaped is not None
+            or "%" in segment
+            or (literal is not None and parameter is not None)
+        ):
+            return _best_of_several(node, position, values, segments)
+        if literal is not None:
+            node = literal
+        elif parameter is not None and segment:
+            node, values = parameter, (*values, segment)
+        else:
+            return None
+    leaf = node.below if node.leaf is None else node.leaf
+    return None if leaf is None else Match(leaf, values, False)
+
+
+def _best_of_several(
+    start: _Node, at: int, passed: tuple[str, ...], segments: tuple[str, ...]
+) -> Match | None:
+    """Return the best template below a node, which stands before the segment `at`.
+
     The stack holds what is still worth trying, the best on top, so the first leaf reached is the answer.
     """
     last = len(segments)
-    waiting: list[tuple[_Node, int, tuple[str, ...], bool, bool]] = [(tree, 0, (), False, False)]
+    waiting: list[tuple[_Node, int, tuple[str, ...], bool, bool]] = [(start, at, passed, False, False)]
     while waiting:
         node, position, values, respelt, only_below = waiting.pop()
         if only_below:

@@ -13,6 +13,7 @@ from extauthz.domain.reasons import Reason
 from extauthz.domain.request import ContextTarget, RequestFacts
 
 _NO_PARAMETERS: Final[Mapping[str, object]] = {}
+_OPTIONAL: Final = AuthenticationRequirement.OPTIONAL  # looked up in its class it costs a call
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +55,24 @@ def owner_of(
 
 def resolve(snapshot: Snapshot, request: RequestFacts, unmapped: UnmappedPolicy) -> Target | Unmapped:
     """Return the target of a request in its owner's routes."""
-    method = decided_method(request.method)
-    if request.context.resource is not None or request.context.action is not None:
+    method, context = decided_method(request.method), request.context
+    if context.resource is not None or context.action is not None:
         return _named(snapshot, request, method)
     found = snapshot.routes.best(request.host, request.path)
-    if found is not None and found.respelt:
-        return _AMBIGUOUS
-    entry = found.leaf.for_method(method) if found is not None else None
-    if found is not None and entry is not None:
-        return Target(
-            tenant=snapshot.tenant,
-            resource=entry.resource,
-            action=entry.route.action,
-            service=entry.service,
-            parameters=found.parameters(entry) if entry.names else _NO_PARAMETERS,
-            authentication_optional=_is_optional(entry),
-        )
+    if found is not None:
+        if found.respelt:
+            return _AMBIGUOUS
+        entry = found.leaf.for_method(method)
+        if entry is not None:
+            # By position: with keywords building it takes twice as long.
+            return Target(
+                snapshot.tenant,
+                entry.resource,
+                entry.route.action,
+                entry.service,
+                found.parameters(entry) if entry.names else _NO_PARAMETERS,
+                _is_optional(entry),
+            )
     if unmapped is UnmappedPolicy.PATH:
         return Target(
             tenant=snapshot.tenant,
@@ -84,7 +87,7 @@ def resolve(snapshot: Snapshot, request: RequestFacts, unmapped: UnmappedPolicy)
 
 
 def _is_optional(entry: RouteEntry) -> bool:
-    return entry.route.authentication is AuthenticationRequirement.OPTIONAL
+    return entry.route.authentication is _OPTIONAL
 
 
 def _named(snapshot: Snapshot, request: RequestFacts, method: str) -> Target | Unmapped:
