@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Final
 
 from extauthz.compile.query import Query, read_query
 from extauthz.compile.values import ABSENT, UNKNOWN, parse_address
 from extauthz.domain.claims import Absence, claim_at
 from extauthz.domain.decision import Target
-from extauthz.domain.principal import Principal
+from extauthz.domain.principal import Principal, PrincipalKind
 from extauthz.domain.reasons import Effect
 from extauthz.domain.request import RequestFacts
 
@@ -28,7 +29,6 @@ class Question:
 
     def __init__(
         self,
-        *,
         principal: Principal,
         roles: tuple[str, ...],
         target: Target,
@@ -73,9 +73,12 @@ def _instant(question: Question) -> datetime:
     return datetime.fromtimestamp(question.now, UTC)
 
 
+# Conditions compare plain text, and an enumeration's `value` costs a call.
+_KIND_NAMES: Final = {kind: kind.value for kind in PrincipalKind}
+
 _FIXED: Final[dict[str, Resolver]] = {
     "user.id": lambda q: _absent_is_unknown(q.principal.id),
-    "user.kind": lambda q: q.principal.kind.value,
+    "user.kind": lambda q: _KIND_NAMES[q.principal.kind],
     "user.roles": lambda q: q.roles,
     "user.domain": lambda q: _absent_is_unknown(q.principal.domain),
     "user.tenant": lambda q: _absent_is_unknown(q.principal.tenant),
@@ -137,12 +140,16 @@ def resolver(name: str, effect: Effect) -> Resolver:
 
 
 def _claim_resolver(path: str) -> Resolver:
+    # JSON's null is as good as no claim.
     def read(question: Question) -> object:
         value = claim_at(question.principal.claims, path)
-        # JSON's null is as good as no claim.
         return UNKNOWN if value is Absence.ABSENT or value is None else value
 
-    return read
+    def read_member(question: Question) -> object:
+        value = question.principal.claims.get(path)
+        return UNKNOWN if value is None else value
+
+    return read if "." in path else read_member
 
 
 def _parameter_resolver(name: str, effect: Effect) -> Resolver:
@@ -209,6 +216,21 @@ def is_definite(name: str, effect: Effect) -> bool:
     return name.startswith("resource.") and name != "resource.service" and effect is Effect.DENY
 
 
-def may_be_shown(name: str) -> bool:
-    """Tell whether the decision log may carry the value: only `resource.*` and `action`."""
-    return name == "action" or name.startswith("resource.")
+Shown = Callable[[Target], object]
+
+
+def shown(name: str) -> Shown | None:
+    """Return what the decision log shows of the attribute: nothing, unless it is `resource.*` or `action`."""
+    if name in _SHOWN:
+        return _SHOWN[name]
+    if not name.startswith("resource."):
+        return None
+    parameter = parameter_name(name)
+    return lambda target: target.parameters.get(parameter)
+
+
+_SHOWN: Final[dict[str, Shown]] = {
+    "action": attrgetter("action"),
+    "resource.name": attrgetter("resource"),
+    "resource.service": attrgetter("service"),
+}

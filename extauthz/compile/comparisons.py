@@ -106,7 +106,45 @@ def _compile_comparison(condition: Condition, effect: Effect) -> Evaluate:
         and not _reads_typed(condition.attribute)
     ):
         return _text_equality(left, condition.value)
+    test = _text_test_of(condition)
+    if test is not None:
+        return _text_test(left, test, when_absent=when_absent)
     return _one_sided(left, _literal_comparison(condition), when_absent=when_absent)
+
+
+def _text_test_of(condition: Condition) -> Callable[[str], bool] | None:
+    """Return the comparison where it is one of text with text, None where it is not."""
+    value = condition.value
+    if condition.operator in {"in", "notIn"} and isinstance(value, tuple):
+        if _reads_typed(condition.attribute) or not all(isinstance(entry, str) for entry in value):
+            return None
+        entries = frozenset(value)
+        return entries.__contains__ if condition.operator == "in" else lambda text: text not in entries
+    if not isinstance(value, str):
+        return None
+    match condition.operator:
+        case "contains":
+            return lambda text: value in text
+        case "startsWith":
+            return lambda text: text.startswith(value)
+        case "endsWith":
+            return lambda text: text.endswith(value)
+        case _:
+            return None
+
+
+def _text_test(
+    left: Callable[[Question], object], holds: Callable[[str], bool], *, when_absent: bool
+) -> Evaluate:
+    """A comparison of text alone; any other type is unknown."""
+
+    def evaluate(question: Question) -> Kleene:
+        value = left(question)
+        if type(value) is str:
+            return holds(value)
+        return when_absent if value is ABSENT else None
+
+    return evaluate
 
 
 def _text_equality(left: Callable[[Question], object], wanted: str) -> Evaluate:

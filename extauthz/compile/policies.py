@@ -7,7 +7,7 @@ from typing import Final
 
 from immutables import Map
 
-from extauthz.compile.attributes import Question, may_be_shown
+from extauthz.compile.attributes import Question, Shown, shown
 from extauthz.compile.comparisons import Evaluate, compile_condition
 from extauthz.compile.roles import Cell
 from extauthz.domain.policy import (
@@ -25,6 +25,7 @@ from extauthz.domain.policy import (
 from extauthz.domain.reasons import Effect
 
 CellKey = tuple[str, str, str]
+_DENY: Final = Effect.DENY  # looked up in its class it costs a call
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class CompiledPolicy:
         value = self.evaluate(question)
         if value is True:
             return Matched(self, unknown=False)
-        if value is None and self.effect is Effect.DENY:
+        if value is None and self.effect is _DENY:
             return Matched(self, unknown=True)
         return None
 
@@ -89,14 +90,14 @@ class Candidates:
     """Everything that may match one (resource, action, domain), gathered once.
 
     Policies come with the highest priority first. `attributes` are the names that their conditions read;
-    those whose value the decision log may show stand in `shown`.
+    `shown` are those whose value the decision log may show, with what reads it.
     """
 
     roles: tuple[Cell, ...] = ()
     enforced: tuple[CompiledPolicy, ...] = ()
     shadow: tuple[CompiledPolicy, ...] = ()
     attributes: Mapping[str, None] = field(default_factory=dict)
-    shown: tuple[str, ...] = ()
+    shown: tuple[tuple[str, Shown], ...] = ()
 
 
 _NO_CELL: Final[Map[str, CompiledPolicy]] = Map()
@@ -157,7 +158,7 @@ class PolicyIndex:
             enforced=tuple(policy for policy in found if not policy.shadow),
             shadow=tuple(policy for policy in found if policy.shadow),
             attributes=attributes,
-            shown=tuple(filter(may_be_shown, attributes)),
+            shown=tuple((name, read) for name in attributes if (read := shown(name)) is not None),
         )
 
     def _on(self, resources: tuple[str, ...], action: str, domain: str | None) -> Iterator[CompiledPolicy]:

@@ -8,14 +8,14 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import Final
+from typing import Final, NamedTuple
 
 from immutables import Map
 
 from extauthz.compile.model import RoleModel
 from extauthz.compile.path_denies import PathDenies
 from extauthz.compile.policies import Candidates, PolicyIndex
-from extauthz.compile.roles import BindingIndex, RoleIndex, Subjects
+from extauthz.compile.roles import BindingIndex, RoleIndex, RoleOutcome, Subjects
 from extauthz.compile.routes import Conflict, RouteIndex, index_of
 from extauthz.domain.policy import (
     WILDCARD,
@@ -26,7 +26,7 @@ from extauthz.domain.policy import (
     RoleRule,
     SubjectKind,
 )
-from extauthz.domain.principal import Principal
+from extauthz.domain.principal import Principal, PrincipalKind
 from extauthz.domain.problem import Problem
 
 _MEMO_ENTRIES: Final = 20_000
@@ -45,6 +45,14 @@ class Removal:
 
 
 Change = Entity | Removal
+
+
+class Standing(NamedTuple):
+    """What follows from who asks and what for alone: who that is, what may match, what role rules say."""
+
+    subjects: Subjects
+    candidates: Candidates
+    roles: RoleOutcome | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +74,33 @@ class Snapshot:
     role_rules_by_id: Map[str, RoleRule] = field(default_factory=Map)
     bindings_by_id: Map[str, RoleBinding] = field(default_factory=Map)
     policies_by_id: Map[str, AttributePolicy] = field(default_factory=Map)
+    _standings: dict[tuple[object, ...], Standing] = field(default_factory=dict, compare=False, repr=False)
     _subjects: dict[tuple[object, ...], Subjects] = field(default_factory=dict, compare=False, repr=False)
     _candidates: dict[tuple[object, ...], Candidates] = field(default_factory=dict, compare=False, repr=False)
     _own_routes: dict[str, RouteIndex] = field(default_factory=dict, compare=False, repr=False)
+
+    def standing(
+        self, principal: Principal, resource: str, action: str, denied_as: tuple[str, ...], now: float
+    ) -> Standing:
+        """Return where the principal stands towards the action at `now`; see `subjects` and `candidates`."""
+        kind, domain = principal.kind, principal.domain
+        key = (resource, action, denied_as, kind, principal.id, domain, principal.roles)
+        known = self._standings.get(key)
+        if known is not None:
+            subjects = known[0]
+            if subjects.valid_from <= now < subjects.valid_until:
+                return known
+        subjects = self.subjects(principal, now)
+        candidates = self.candidates(resource, action, domain, denied_as)
+        roles = self.roles.decide_in(
+            candidates.roles, subjects.names, authenticated=kind is not PrincipalKind.ANONYMOUS
+        )
+        found = Standing(subjects, candidates, roles)
+        if len(resource) <= _MEMO_NAME:
+            if len(self._standings) >= _MEMO_ENTRIES:
+                self._standings.clear()
+            self._standings[key] = found
+        return found
 
     def subjects(self, principal: Principal, now: float) -> Subjects:
         """Return everything the principal is under these bindings at `now` (POSIX seconds)."""

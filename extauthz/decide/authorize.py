@@ -12,13 +12,13 @@ The rules, in the order in which the code states them:
 from collections.abc import Mapping
 from typing import Final
 
-from extauthz.compile.attributes import Question, parameter_name
+from extauthz.compile.attributes import Question
 from extauthz.compile.policies import Candidates, CompiledPolicy, Matched
 from extauthz.compile.roles import RoleOutcome
 from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.decision import Decision, RuleKind, ShadowOutcome, Target
 from extauthz.domain.policy import MIN_PRIORITY
-from extauthz.domain.principal import Principal, PrincipalKind
+from extauthz.domain.principal import Principal
 from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.request import RequestFacts
 
@@ -43,28 +43,25 @@ def decide(
     `request` is None where somebody asks about a subject instead of sending a request; `now` is POSIX
     seconds and the only clock that conditions see.
     """
-    subjects = snapshot.subjects(principal, now)
-    candidates = snapshot.candidates(target.resource, target.action, principal.domain, target.denied_as)
-    roles = snapshot.roles.decide_in(
-        candidates.roles, subjects.names, authenticated=principal.kind is not PrincipalKind.ANONYMOUS
+    subjects, candidates, roles = snapshot.standing(
+        principal, target.resource, target.action, target.denied_as, now
     )
     if not candidates.enforced and not candidates.shadow:
         return _decision(_of_roles(roles)), subjects.roles
-    question = Question(
-        principal=principal, roles=subjects.roles, target=target, request=request, method=method, now=now
-    )
+    question = Question(principal, subjects.roles, target, request, method, now)
     return _of_candidates(candidates, question, roles), subjects.roles
 
 
 def _of_candidates(candidates: Candidates, question: Question, roles: RoleOutcome | None) -> Decision:
     matches: list[Matched] = []
+    decided_at = MIN_PRIORITY if roles is None else _ROLE_PRIORITY
     for policy in candidates.enforced:
-        decided_above = matches[0].policy.priority if matches else _ROLE_PRIORITY if roles else MIN_PRIORITY
-        if policy.priority < decided_above:
+        if policy.priority < decided_at:
             break
         matched = policy.outcome(question)
         if matched is not None:
             matches.append(matched)
+            decided_at = policy.priority
     shadow = _shadows(candidates.shadow, question, matches, roles) if candidates.shadow else ()
     return _decision(_strongest(matches, roles), shadow, _used(candidates, question))
 
@@ -128,20 +125,8 @@ def _used(candidates: Candidates, question: Question) -> Mapping[str, object]:
     """Name the attributes that conditions read; only resource attributes and the action with their value."""
     if not candidates.shown:
         return candidates.attributes
-    used: dict[str, object] = {**candidates.attributes}
-    for name in candidates.shown:
-        used[name] = _shown(name, question)
-    return used
-
-
-def _shown(name: str, question: Question) -> object:
     target = question.target
-    match name:
-        case "action":
-            return target.action
-        case "resource.name":
-            return target.resource
-        case "resource.service":
-            return target.service
-        case _:
-            return target.parameters.get(parameter_name(name))
+    used: dict[str, object] = {**candidates.attributes}
+    for name, read in candidates.shown:
+        used[name] = read(target)
+    return used
