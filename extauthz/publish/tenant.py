@@ -83,6 +83,8 @@ class Compiler:
                 continue
             entity = reader.read(row.kind, row.row, problems)
             if isinstance(entity, Resource):
+                if key not in (row.id, entity.name):
+                    changes.append(Removal(Resource, key))
                 names = names.set(row.id, entity.name)
             if entity is not None:
                 changes.append(entity)
