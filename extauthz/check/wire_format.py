@@ -8,7 +8,6 @@ import struct
 from typing import Final
 
 _LENGTH_DELIMITED: Final = tuple(bytes((number << 3 | 2,)) for number in range(16))
-_ONE_OCTET: Final = tuple(bytes((size,)) for size in range(0x80))
 
 # google.protobuf.Struct: `map<string, Value> fields = 1`, an entry being {key = 1, value = 2};
 # google.protobuf.Value: null_value = 1, number_value = 2 (double), string_value = 3.
@@ -26,11 +25,17 @@ def varint(value: int) -> bytes:
     return bytes(octets)
 
 
+_LENGTHS: Final = tuple(varint(size) for size in range(4096))
+
+
+def field_head(number: int, size: int) -> bytes:
+    """Encode what stands before the `size` octets of a message, string or bytes field."""
+    return _LENGTH_DELIMITED[number] + (_LENGTHS[size] if size < len(_LENGTHS) else varint(size))
+
+
 def field(number: int, payload: bytes) -> bytes:
     """Encode a message, string or bytes field; `number` is at most 15."""
-    size = len(payload)
-    length = _ONE_OCTET[size] if size < 0x80 else varint(size)
-    return _LENGTH_DELIMITED[number] + length + payload
+    return field_head(number, len(payload)) + payload
 
 
 def integer_field(number: int, value: int) -> bytes:
