@@ -143,6 +143,13 @@ def test_a_busy_port_is_one_readable_error() -> None:
             listen("127.0.0.1", port)
 
 
+def test_an_answer_in_two_writes_does_not_wait_for_an_acknowledgement() -> None:
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_a_host_that_is_not_ours_is_one_readable_error() -> None:
     with pytest.raises(ListenError, match=r"^cannot listen on 192\.0\.2\.1:0: "):
         listen("192.0.2.1", 0)
