@@ -97,8 +97,8 @@ def listen(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         listener = socket.create_server((str(address[0]), int(address[1])), family=family)
-        # Accepted connections inherit it; asyncio would set it only where the socket names its protocol. Without
-        # it the second of two small writes, head and body, waits 40 ms for the peer's delayed acknowledgement.
+        # Accepted connections inherit it; asyncio sets it only where the socket names its protocol. Without
+        # it the body, a second small write, waits 40 ms for the peer's delayed acknowledgement of the head.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener
     except OSError as error:

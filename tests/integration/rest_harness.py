@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # no stubs of its own
+from jsonschema import Draft202012Validator
 
 from extauthz.admin.app import build_app
 from extauthz.admin.health import Readiness, listen, serve
