@@ -3,7 +3,8 @@
 Each secret also accepts `NAME_FILE`, a file whose content (without a final line end) is the value.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Final, Self, TypeVar
 
 from extauthz.compile.directory import TenancyMode, TenantBinding, UnmappedPolicy
 from extauthz.domain.host import HostRejected, canonical_host
+from extauthz.domain.spelling import nearest
 
 _T = TypeVar("_T")
 _Word = TypeVar("_Word", bound=StrEnum)
@@ -346,6 +348,34 @@ def variables() -> dict[str, Variable]:
     return {each.name: each.metadata["variable"] for each in fields(Settings)}
 
 
+# Read by callers of the REST API and by the SDK, not by us.
+_READ_ELSEWHERE: Final = ("ADMIN_CLIENT_ID", "ADMIN_CLIENT_SECRET", "ADMIN_CLIENT_SECRET_FILE")
+# Kubernetes puts these into every container for every Service (docker links).
+_SERVICE_LINK: Final = re.compile(r".*_(?:SERVICE_(?:HOST|PORT(?:_\w+)?)|PORT_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)")
+_TOO_COMMON: Final = 5
+
+
+def misspelt(names: Iterable[str]) -> dict[str, str]:
+    """Return the environment variables that look like one of ours and are none, with what to do instead.
+
+    Only names are judged: the values are never looked at.
+    """
+    ours = {variable.name: variable for variable in variables().values()}
+    files = {f"{name}_FILE" for name, variable in ours.items() if variable.secret}
+    known = {*ours, *files, *_READ_ELSEWHERE}
+    # HOST, PORT and MODE resemble too much that belongs to others.
+    targets = sorted(name for name in known if len(name) > _TOO_COMMON)
+    found: dict[str, str] = {}
+    for name in sorted(names):
+        if name in known or _SERVICE_LINK.fullmatch(name):
+            continue
+        if name.endswith("_FILE") and name.removesuffix("_FILE") in ours:
+            found[name] = f"only secrets are read from files; set {name.removesuffix('_FILE')}"
+        elif meant := nearest(name, targets):
+            found[name] = f"did you mean {meant}?"
+    return found
+
+
 def _value(variable: Variable, environ: Mapping[str, str], problems: list[str]) -> Any:
     text = environ.get(variable.name) or None
     file = environ.get(f"{variable.name}_FILE") if variable.secret else None
@@ -366,7 +396,8 @@ def _value(variable: Variable, environ: Mapping[str, str], problems: list[str]) 
     try:
         return variable.read(text)
     except UnusableValueError as unusable:
-        found = "a value" if variable.secret else repr(text[:80])
+        # A URL with somebody's password in it is refused, and not shown.
+        found = "a value" if variable.secret or "@" in text else repr(text[:80])
         problems.append(f"{variable.name} is {found}; it must be {unusable}")
         return None
 
