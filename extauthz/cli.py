@@ -80,6 +80,14 @@ def _parser() -> argparse.ArgumentParser:
     canonical = path.add_parser("canonical", help="one raw path per line in, one JSON verdict per line out")
     canonical.set_defaults(run=_path_canonical)
 
+    casbin = commands.add_parser("casbin", help="try Casbin policies").add_subparsers(
+        metavar="COMMAND", required=True
+    )
+    enforce = casbin.add_parser("enforce", help="one request, a JSON array, per line in; true or false out")
+    enforce.add_argument("--model", type=Path, required=True, metavar="F", help="any Casbin model")
+    enforce.add_argument("--policy", type=Path, required=True, metavar="F", help="its policy, CSV")
+    enforce.set_defaults(run=_casbin_enforce)
+
     policy = commands.add_parser("policy", help="try policies").add_subparsers(
         metavar="COMMAND", required=True
     )
@@ -110,6 +118,13 @@ def _add_proxy_commands(commands: "argparse._SubParsersAction[argparse.ArgumentP
     ):
         config.add_argument(option, type=Path, metavar="FILE", help=meaning)
     config.set_defaults(run=_envoy_config)
+
+    doctor = commands.add_parser("doctor", help="examine settings, database, identity provider and files")
+    doctor.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    doctor.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE", help="Envoy, Istio or Kubernetes files, or folders"
+    )
+    doctor.set_defaults(run=_doctor)
 
 
 def _fail(message: str, status: int = FAILED) -> int:
@@ -198,6 +213,29 @@ def _token_verify(parsed: argparse.Namespace) -> int:
     )
 
 
+def _casbin_enforce(parsed: argparse.Namespace) -> int:
+    from datetime import datetime
+
+    from extauthz.compile.casbin_engine import Refused, load_engine
+
+    try:
+        engine = load_engine(parsed.model.read_text("utf-8"), parsed.policy.read_bytes())
+    except OSError as error:
+        return _fail(f"{str(error.filename)!r} cannot be read: {error.strerror}", BAD_USAGE)
+    except UnicodeDecodeError as error:
+        return _fail(f"{str(parsed.model)!r} is not UTF-8 at byte {error.start}", BAD_USAGE)
+    if isinstance(engine, Refused):
+        file = parsed.model if engine.part == "model" else parsed.policy
+        return _fail(f"{str(file)!r} cannot be used: {engine.message}", BAD_USAGE)
+    for complaint in engine.complaints[:10]:
+        print(f"extauthz: {complaint}; it is refused", file=sys.stderr)
+    for line in _lines(sys.stdin.buffer):
+        # Casbin's times are local and have no zone.
+        answer = engine.answer(line, datetime.now())  # noqa: DTZ005
+        sys.stdout.buffer.write(answer.encode("utf-8", "backslashreplace") + b"\n")
+    return 0
+
+
 def _path_canonical(_: argparse.Namespace) -> int:
     from extauthz.domain.path import canonical_verdict
 
@@ -255,6 +293,17 @@ def _envoy_config(parsed: argparse.Namespace) -> int:
         return _fail("; ".join(text), BAD_USAGE)
     sys.stdout.write(text)
     return 0
+
+
+def _doctor(parsed: argparse.Namespace) -> int:
+    from extauthz.proxyconfig.files import FileProblem
+    from extauthz.runtime.doctor.command import diagnose
+
+    report = diagnose(os.environ, parsed.files)
+    if isinstance(report, FileProblem):
+        return _fail(report.message, BAD_USAGE)
+    sys.stdout.write(report.as_json().decode() + "\n" if parsed.json else report.as_text())
+    return FAILED if report.failed else 0
 
 
 def _logs_verify(parsed: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""The Casbin model: pycasbin reads it, this compiles it; the only importer of casbin.
+"""The Casbin model: pycasbin reads it, this compiles it; and no other room imports casbin.
 
 What can be compiled is POLICY.md's model and its narrower relatives: the same request and policy shape, the
 deny-override effect, and for every field the alternatives that the shipped model names, or fewer of them.

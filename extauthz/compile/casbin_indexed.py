@@ -1,0 +1,58 @@
+"""Plain Casbin on our index: models of the shape of `policies/model.conf`, whatever the number of rows."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from immutables import Map
+
+from extauthz.compile.casbin_guarded import evaluation_at, graphs_of
+from extauthz.compile.casbin_model import PlainModel
+from extauthz.compile.casbin_rows import Row
+from extauthz.compile.casbin_suspects import Suspects
+from extauthz.compile.model import RoleModel
+from extauthz.compile.roles import ANONYMOUS_SUBJECT, Cell, CellKey, RoleIndex
+from extauthz.domain.reasons import Effect
+
+
+class IndexedEngine:
+    """The compiled model over plain names: subject and roles are looked up as they are written."""
+
+    def __init__(self, compiled: RoleModel, model: PlainModel, rows: Sequence[Row]) -> None:
+        """Take the model as compiled and as read, and the rows as they were read, the refused ones too."""
+        self._model = model
+        self._graphs = graphs_of(model, rows)
+        self._suspects = Suspects(model, rows)
+        self._rules = RoleIndex(
+            compiled,
+            _cells(
+                row
+                for row in rows
+                if row.kind == "p" and row.problem is None and self._suspects.has_known_effect(row)
+            ),
+        )
+
+    def decide(self, values: Sequence[object], now: datetime) -> bool | str:
+        """Return whether the request is allowed, or the row that has to be mended before it could be."""
+        if not all(isinstance(value, str) for value in values):
+            return "the model compares text, and the request has other values"
+        sub, dom, obj, act = (str(value) for value in values)
+        found = self._rules.decide(
+            self._graphs["g"].names(sub, dom),
+            authenticated=sub != ANONYMOUS_SUBJECT,
+            dom=dom,
+            obj=obj,
+            act=act,
+        )
+        if found is None or found.effect is not Effect.ALLOW:
+            return False
+        request = dict(zip(self._model.request, values, strict=True))
+        return self._suspects.complaint(evaluation_at(now, self._graphs), request) or True
+
+
+def _cells(rows: Iterable[Row]) -> Map[CellKey, Cell]:
+    sides: dict[CellKey, tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]] = {}
+    for row in rows:
+        sub, dom, obj, act, effect = row.fields
+        allow, deny = sides.setdefault((obj, act, dom), ({}, {}))
+        (allow if effect == Effect.ALLOW.value else deny)[sub] = (str(row.line),)
+    return Map({key: Cell(Map(allow), Map(deny)) for key, (allow, deny) in sides.items()})

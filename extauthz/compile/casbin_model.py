@@ -1,0 +1,77 @@
+"""Any Casbin model, as pycasbin reads it: its tokens, role definitions, effect and matcher."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import casbin
+from casbin.config import Config
+
+from extauthz.compile.casbin_effects import PolicyEffect
+from extauthz.compile.casbin_matcher import Matcher, Unreadable, parse_matcher
+
+
+@dataclass(frozen=True, slots=True)
+class RoleDefinition:
+    """A `g`: how many fields its lines have, whether one is a domain, how many a condition takes."""
+
+    width: int
+    with_domain: bool
+    parameters: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlainModel:
+    """What decides a request without an enforce context; tokens as pycasbin names them (`r_sub`, `p_eft`)."""
+
+    request: tuple[str, ...]
+    policy: tuple[str, ...]
+    roles: Mapping[str, RoleDefinition]
+    effect: PolicyEffect
+    matcher: Matcher
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """The kinds of policy lines that count, with their number of fields."""
+        return {"p": len(self.policy)} | {kind: role.width for kind, role in self.roles.items()}
+
+    def token(self, name: str) -> int | None:
+        """Return the place of a policy field, None when the model has none of that name."""
+        return self.policy.index(name) if name in self.policy else None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUnusable:
+    """Why pycasbin cannot run a model."""
+
+    message: str
+
+
+def read_model(text: str) -> PlainModel | ModelUnusable:
+    """Read the text of a model file."""
+    model = casbin.Model()
+    try:
+        model.load_model_from_text(text)
+        # pycasbin rewrites the matcher, its string literals too; here it is read as it was written.
+        written = Config.new_config_from_text(text).get("matchers::m")
+        request, policy = (tuple(model[section][section].tokens) for section in ("r", "p"))
+        effect = PolicyEffect(model["e"]["e"].value)
+        roles = {kind: _role(kind, found) for kind, found in (model["g"] or {}).items()}
+    except (KeyError, ValueError, IndexError, RuntimeError, AttributeError, TypeError) as error:
+        return ModelUnusable(f"pycasbin cannot run it: {error}")
+    matcher = parse_matcher(written)
+    if isinstance(matcher, Unreadable):
+        return ModelUnusable(f"its matcher {matcher.message}")
+    if effect.by_subject and "g" not in roles:
+        return ModelUnusable("subjectPriority needs a role definition")
+    return PlainModel(request, policy, roles, effect, matcher)
+
+
+def _role(kind: str, definition: casbin.model.Assertion) -> RoleDefinition:
+    width, names, parameters = (
+        definition.value.count("_"),
+        len(definition.tokens),
+        len(definition.params_tokens),
+    )
+    if width != names + parameters or not 2 <= names <= 3:
+        raise ValueError(f"{kind} = {definition.value} is not of two names and at most one domain")
+    return RoleDefinition(width, names == 3, parameters)
