@@ -129,7 +129,7 @@ async def _build(settings: Settings, supervisor: Supervisor, owned: AsyncExitSta
     policy = check_policy(settings)
 
     def metrics() -> bytes:
-        return render(merge([supervisor.counts(), counts.snapshot()]))
+        return render(merge([supervisor.counts(), counts.snapshot()]), ready=readiness().ready)
 
     def readiness() -> Readiness:
         checks = {"database": publisher.available, "policies": current.current() is not None}

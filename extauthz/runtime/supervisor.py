@@ -88,7 +88,7 @@ class Supervisor:
 
     def metrics(self) -> bytes:
         """Return the same as Prometheus text."""
-        return render(self.counts())
+        return render(self.counts(), ready=self.readiness().ready)
 
     async def run(self) -> None:
         """Keep every worker running until `stop`, then let them drain.

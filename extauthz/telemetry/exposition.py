@@ -14,18 +14,22 @@ from extauthz.telemetry.counts import DURATION_BUCKETS_US, Snapshot
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
 
-def render(snapshot: Snapshot) -> bytes:
-    """Return the whole text of `/metrics`; its media type is `CONTENT_TYPE`."""
+def render(snapshot: Snapshot, *, ready: bool | None = None) -> bytes:
+    """Return the whole text of `/metrics`; its media type is `CONTENT_TYPE`.
+
+    `ready` is what `/healthz/ready` says; left out, there is no `extauthz_ready`.
+    """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(SnapshotCollector(lambda: snapshot))
+    registry.register(SnapshotCollector(lambda: snapshot, ready=ready))
     return generate_latest(registry)
 
 
 class SnapshotCollector(Collector):
     """Reads a snapshot each time it is scraped. A gauge that does not apply has no sample."""
 
-    def __init__(self, read: Callable[[], Snapshot]) -> None:
+    def __init__(self, read: Callable[[], Snapshot], *, ready: bool | None = None) -> None:
         self._read = read
+        self._ready = ready
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric of the contract."""
@@ -71,6 +75,8 @@ class SnapshotCollector(Collector):
             "Decisions that a shadow policy would have made otherwise, per policy.",
             counts["shadow_disagreements"],
         )
+        if self._ready is not None:
+            yield _gauge("ready", "1 when /healthz/ready answers 200, 0 when 503.", int(self._ready))
 
 
 def _decisions(counts: Snapshot) -> Metric:

@@ -1,6 +1,5 @@
 """The image, without an image engine: its build steps in an empty folder, its result on a read-only tree."""
 
-import asyncio
 import contextlib
 import os
 import shutil
@@ -9,7 +8,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,7 +17,7 @@ import grpc
 import pytest
 
 from tests.builders import check_request, read_answer
-from tests.key_server import KeyServer, key_server
+from tests.key_server_thread import identity_provider
 from tests.packaging.dockerfile import ROOT, carry_out, stages
 from tests.tokens import SigningKey
 
@@ -144,22 +142,6 @@ def started(image: Image) -> Iterator[Image]:
         if process.poll() is None:
             process.kill()
         process.communicate()
-
-
-@contextlib.contextmanager
-def identity_provider(key: SigningKey) -> Iterator[KeyServer]:
-    """An identity provider in a thread of its own."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    serving = key_server(key)
-    try:
-        yield asyncio.run_coroutine_threadsafe(serving.__aenter__(), loop).result(10)
-    finally:
-        asyncio.run_coroutine_threadsafe(serving.__aexit__(None, None, None), loop).result(10)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
 
 
 def free_ports(count: int) -> list[int]:

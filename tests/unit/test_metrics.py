@@ -51,6 +51,13 @@ def test_the_names_and_types_are_those_of_the_contract() -> None:
     assert CONTENT_TYPE == "text/plain; version=0.0.4; charset=utf-8"
 
 
+@pytest.mark.parametrize("ready", [True, False])
+def test_readiness_is_a_series_where_it_is_known(*, ready: bool) -> None:
+    found = samples(render(Counts("a").snapshot(), ready=ready))
+    assert found["extauthz_ready"] == ready
+    assert "extauthz_ready" not in samples(render(Counts("a").snapshot()))
+
+
 def test_every_metric_has_its_help_and_type() -> None:
     text = render(Counts("a").snapshot()).decode()
     for name, kind in CONTRACT.items():

@@ -1,0 +1,225 @@
+"""Alert rules and dashboard, evaluated over the series of a real sidecar: quiet when well, loud when not."""
+
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from extauthz.demo.processes import ReservedPorts, http_answers, spawn
+from extauthz.domain.reasons import Reason
+from tests.key_server_thread import identity_provider
+from tests.promql import Evaluation, Vector, read, selected, selectors
+from tests.tokens import SigningKey
+
+ROOT = Path(__file__).resolve().parents[2]
+MONITORING = ROOT / "deploy" / "monitoring"
+RULES = [
+    rule
+    for group in yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"]
+    for rule in group["rules"]
+]
+ALERTS = {rule["alert"]: rule for rule in RULES}
+DASHBOARD = json.loads((MONITORING / "dashboard.json").read_text())
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+TARGET = {"job": "extauthz", "namespace": "shop", "pod": "orders-0", "instance": "10.0.0.7:9190"}
+APART_S = 300.0
+
+
+def queries() -> list[Any]:
+    """Return every expression, with Grafana's variables filled in as Grafana would."""
+    found = [pytest.param(rule["expr"], id=rule["alert"]) for rule in RULES]
+    for panel in PANELS:
+        for target in panel["targets"]:
+            expression = re.sub(r"\$__(rate_interval|range)", "5m", target["expr"])
+            found.append(
+                pytest.param(expression.replace("$namespace", ".*"), id=f"{panel['title']}-{target['refId']}")
+            )
+    return found
+
+
+@pytest.fixture(scope="module")
+def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """What a running sidecar says on /metrics."""
+    folder = tmp_path_factory.mktemp("monitoring")
+    ports = ReservedPorts()
+    grpc, health = ports.take(2)
+    with identity_provider(SigningKey.rs256()) as provider:
+        environment = {
+            "PATH": os.defpath,
+            "POLICY_SOURCE": f"files:{ROOT / 'policies' / 'demo'}",
+            "AUTH_SERVER_URL": provider.issuer,
+            "OIDC_AUDIENCE": "demo",
+            "GRPC_PORT": str(grpc),
+            "SIDECAR_PORT": str(health),
+        }
+        command = [sys.executable, "-m", "extauthz", "sidecar"]
+        sidecar = spawn("sidecar", command, output=folder / "output", environment=environment)
+        try:
+            sidecar.wait_ready(lambda: http_answers(health, "/healthz/ready"), timeout_s=30)
+            with urllib.request.urlopen(f"http://127.0.0.1:{health}/metrics", timeout=5) as answer:
+                yield answer.read().decode()
+        finally:
+            sidecar.stop()
+            ports.release()
+
+
+@pytest.fixture(scope="module")
+def series(scraped: str) -> dict[str, Vector]:
+    """The endpoint's series as Prometheus keeps them, with the one that it adds for every target."""
+    return read(scraped, TARGET) | {"up": {frozenset(TARGET.items()): 1.0}}
+
+
+def advanced(
+    series: dict[str, Vector], name: str, by: float, **labels: str
+) -> dict[str, Vector]:  # fmt: skip
+    """Return the series with some counters advanced; there must be such counters."""
+    wanted = labels.items()
+    chosen = {key for key in series[name] if wanted <= dict(key).items()}
+    assert chosen, f"{name}{labels} is no series of the endpoint"
+    moved = {key: value + (by if key in chosen else 0) for key, value in series[name].items()}
+    return series | {name: moved}
+
+
+def with_traffic(series: dict[str, Vector], *, allows: float = 600, took: str = "5e-05") -> dict[str, Vector]:
+    found = advanced(series, "extauthz_decisions_total", allows, decision="allow", entrance="grpc")
+    buckets = found["extauthz_decision_duration_seconds_bucket"]
+    moved = {
+        key: value + (allows if float(dict(key)["le"]) >= float(took) else 0)
+        for key, value in buckets.items()
+    }
+    return found | {"extauthz_decision_duration_seconds_bucket": moved}
+
+
+# Every expression ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("expression", queries())
+def test_expressions_parse_and_select_series_that_exist(expression: str, series: dict[str, Vector]) -> None:
+    found = list(selectors(expression))
+
+    assert found
+    for selector in found:
+        assert selector.name in series, selector.name
+        known = {name for labels in series[selector.name] for name, _ in labels}
+        for matcher in selector.matchers.matchers:
+            assert matcher.name in known, f"{selector.name} has no label {matcher.name}"
+        assert selected(selector, series), f"nothing is {selector.prettify()}"
+
+
+@pytest.mark.parametrize("expression", queries())
+def test_expressions_evaluate_over_real_series(expression: str, series: dict[str, Vector]) -> None:
+    Evaluation(series, with_traffic(series), APART_S).of(expression)
+
+
+@pytest.mark.parametrize("panel", [pytest.param(panel, id=panel["title"]) for panel in PANELS])
+def test_panels_show_something(panel: dict[str, Any], series: dict[str, Vector]) -> None:
+    busy = with_traffic(series)
+    busy = advanced(busy, "extauthz_decisions_total", 5, decision="deny", reason="no_matching_rule")
+    busy = advanced(
+        advanced(busy, "extauthz_token_cache_hits_total", 9), "extauthz_token_cache_misses_total", 1
+    )
+    for target in panel["targets"]:
+        expression = re.sub(r"\$__(rate_interval|range)", "5m", target["expr"]).replace("$namespace", ".*")
+        shown = Evaluation(series, busy, APART_S).of(expression)
+
+        assert shown
+        assert not any(math.isnan(value) for value in shown.values())
+        legend = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
+        assert all(legend <= dict(labels).keys() for labels in shown)
+
+
+def test_reasons_in_expressions_are_reasons_that_there_are() -> None:
+    for case in queries():
+        for selector in selectors(case.values[0]):
+            for matcher in selector.matchers.matchers:
+                if matcher.name == "reason":
+                    assert set(matcher.value.split("|")) <= {reason.value for reason in Reason}
+
+
+# Alerts -------------------------------------------------------------------------------------------------
+
+
+def firing(before: dict[str, Vector], after: dict[str, Vector]) -> set[str]:
+    evaluation = Evaluation(before, after, APART_S)
+    return {name for name, rule in ALERTS.items() if evaluation.of(rule["expr"])}
+
+
+def test_nothing_fires_when_all_is_well(series: dict[str, Vector]) -> None:
+    assert firing(series, series) == set()
+    assert firing(series, with_traffic(series)) == set()
+
+
+def denials(reason: str) -> Callable[[dict[str, Vector]], dict[str, Vector]]:
+    return lambda series: advanced(series, "extauthz_decisions_total", 700, decision="deny", reason=reason)
+
+
+def gauge(name: str, value: float) -> Callable[[dict[str, Vector]], dict[str, Vector]]:
+    return lambda series: series | {name: {frozenset(TARGET.items()): value}}
+
+
+def counter(name: str, by: float, **labels: str) -> Callable[[dict[str, Vector]], dict[str, Vector]]:
+    return lambda series: advanced(series, name, by, **labels)
+
+
+def another_revision(series: dict[str, Vector]) -> dict[str, Vector]:
+    other = frozenset((TARGET | {"pod": "orders-1"}).items())
+    return series | {"extauthz_policy_revision": series["extauthz_policy_revision"] | {other: 0.0}}
+
+
+FAULTS = {
+    "ExtauthzDeniesMost": denials("no_matching_rule"),
+    "ExtauthzCannotDecide": denials("keys_unavailable"),
+    "ExtauthzInternalError": denials("internal_error"),
+    "ExtauthzMissesDeadlines": counter("extauthz_deadline_exceeded_total", 60),
+    "ExtauthzSlow": lambda series: with_traffic(series, allows=60_000, took="0.1"),
+    "ExtauthzNotReady": gauge("extauthz_ready", 0),
+    "ExtauthzDown": gauge("up", 0),
+    "ExtauthzKeyFetchesFail": counter("extauthz_jwks_fetch_total", 3, outcome="refused"),
+    "ExtauthzKeysOld": gauge("extauthz_jwks_age_seconds", 7201),
+    "ExtauthzKeysExpireSoon": gauge("extauthz_jwks_age_seconds", 43201),
+    "ExtauthzPoliciesOld": gauge("extauthz_policy_age_seconds", 301),
+    "ExtauthzPoliciesExpireSoon": gauge("extauthz_policy_age_seconds", 721),
+    "ExtauthzPolicyRefreshFails": counter("extauthz_policy_refresh_failures_total", 1),
+    "ExtauthzRevisionsDiffer": another_revision,
+    "ExtauthzLosesDecisions": counter("extauthz_decisions_lost_total", 1),
+}
+ALSO = {
+    "ExtauthzInternalError": {"ExtauthzCannotDecide"},
+    "ExtauthzKeysExpireSoon": {"ExtauthzKeysOld"},
+    "ExtauthzPoliciesExpireSoon": {"ExtauthzPoliciesOld"},
+}
+
+
+def test_every_alert_has_its_fault() -> None:
+    assert FAULTS.keys() == ALERTS.keys()
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_its_fault_and_no_other_fires_an_alert(name: str, series: dict[str, Vector]) -> None:
+    assert firing(series, FAULTS[name](with_traffic(series))) == {name} | ALSO.get(name, set())
+
+
+def test_alerts_tell_a_person_what_to_do() -> None:
+    for rule in RULES:
+        assert rule["labels"]["severity"] in {"critical", "warning"}
+        assert rule["annotations"].keys() == {"summary", "description"}
+
+
+def test_promtool_takes_the_rules() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("no promtool on PATH")
+    done = subprocess.run(
+        [promtool, "check", "rules", MONITORING / "alerts.yaml"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
