@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Final
 
 from extauthz.domain.decision import Outcome
-from extauthz.domain.reasons import DENIED_HTTP_STATUS
+from extauthz.domain.reasons import DENIED_HTTP_STATUS, Effect
 from extauthz.domain.request import Malformed, RequestFacts
 
 PATH_RAW_LENGTH: Final = 256
@@ -21,6 +21,45 @@ UNTRUSTED_LENGTH: Final = 256
 """At most so many characters of what a client may have written without anybody checking it."""
 
 _ALLOWED_STATUS: Final = 200
+_ALLOW: Final = Effect.ALLOW  # looked up in its class it costs a call
+# Every field in the contract's order. Copied and filled in, it costs half of writing it out each time.
+_NOTHING_KNOWN: Final[dict[str, object]] = {
+    "ts": None,
+    "event": "decision",
+    "instance": None,
+    "worker": None,
+    "seq": None,
+    "sampled_out_since_last": 0,
+    "entrance": None,
+    "decision_id": None,
+    "decision": None,
+    "reason": None,
+    "matched_rule_id": None,
+    "matched_rule_kind": None,
+    "shadow": (),
+    "tenant": None,
+    "domain": None,
+    "subject": None,
+    "principal_kind": None,
+    "authentication": None,
+    "roles": (),
+    "resource": None,
+    "action": None,
+    "method": None,
+    "host": None,
+    "path": None,
+    "path_raw": None,
+    "source_principal": None,
+    "source_address": None,
+    "request_id": None,
+    "trace_id": None,
+    "policy_revision": None,
+    "policy_epoch": None,
+    "policy_age_ms": None,
+    "status": None,
+    "duration_us": None,
+    "attributes_used": None,
+}
 _QUERY_OR_FRAGMENT: Final = re.compile(r"[?#]")
 
 
@@ -31,56 +70,56 @@ def decision_fields(outcome: Outcome, *, ts: float, entrance: str, duration_us: 
     knows them. `status` is the HTTP status of the answer; the HTTP entrance answers 403 where the others
     answer 503, because Envoy would read a 5xx there as a failed check.
     """
+    fields = _NOTHING_KNOWN.copy()
+    fields["ts"] = rfc3339(ts)
+    fields["entrance"] = entrance
+    fields["duration_us"] = duration_us
+    fields["decision_id"] = outcome.decision_id
+    fields["roles"] = outcome.roles
+    fields["tenant"] = outcome.tenant
+    fields["policy_revision"] = outcome.revision
+    fields["policy_epoch"] = outcome.epoch
+    fields["policy_age_ms"] = outcome.age_ms
+
     decision = outcome.decision
-    principal = outcome.principal
-    target = outcome.target
-    request = outcome.request
-    status = _ALLOWED_STATUS if decision.allowed else DENIED_HTTP_STATUS[decision.reason]
-    if status == 503 and entrance == "http":
-        status = 403
-    return {
-        "ts": rfc3339(ts),
-        "event": "decision",
-        "instance": None,
-        "worker": None,
-        "seq": None,
-        "sampled_out_since_last": 0,
-        "entrance": entrance,
-        "decision_id": outcome.decision_id,
-        "decision": decision.effect,
-        "reason": decision.reason,
-        "matched_rule_id": decision.rule_id,
-        "matched_rule_kind": decision.rule_kind,
-        "shadow": [{"rule_id": one.rule_id, "would": one.would} for one in decision.shadow],
-        "tenant": outcome.tenant,
-        "domain": principal.domain if principal else None,
-        "subject": principal.id if principal else None,
-        "principal_kind": principal.kind if principal else None,
-        "authentication": principal.authentication if principal else None,
-        "roles": outcome.roles,
-        "resource": target.resource if target else None,
-        "action": target.action if target else None,
-        "method": _cut(request.method) if request else None,
-        "host": _cut(request.host) if request else None,
-        "path": request.path.text if isinstance(request, RequestFacts) else None,
-        "path_raw": _path_raw(request) if isinstance(request, Malformed) else None,
-        "source_principal": request.source_principal if request else None,
-        "source_address": request.source_address if request else None,
-        "request_id": _cut(request.request_id) if request else None,
-        "trace_id": _cut(request.trace_id) if request else None,
-        "policy_revision": outcome.revision,
-        "policy_epoch": outcome.epoch,
-        "policy_age_ms": outcome.age_ms,
-        "status": status,
-        "duration_us": duration_us,
-        "attributes_used": _shown(decision.attributes_used),
-    }
+    fields["decision"] = decision.effect
+    fields["reason"] = decision.reason
+    fields["matched_rule_id"] = decision.rule_id
+    fields["matched_rule_kind"] = decision.rule_kind
+    fields["attributes_used"] = _shown(decision.attributes_used)
+    if decision.shadow:
+        fields["shadow"] = [{"rule_id": one.rule_id, "would": one.would} for one in decision.shadow]
+    status = _ALLOWED_STATUS if decision.effect is _ALLOW else DENIED_HTTP_STATUS[decision.reason]
+    fields["status"] = 403 if status == 503 and entrance == "http" else status
+
+    principal, target, request = outcome.principal, outcome.target, outcome.request
+    if principal is not None:
+        fields["domain"] = principal.domain
+        fields["subject"] = principal.id
+        fields["principal_kind"] = principal.kind
+        fields["authentication"] = principal.authentication
+    if target is not None:
+        fields["resource"] = target.resource
+        fields["action"] = target.action
+    if request is not None:
+        fields["method"] = _cut(request.method)
+        fields["host"] = _cut(request.host)
+        fields["source_principal"] = request.source_principal
+        fields["source_address"] = request.source_address
+        fields["request_id"] = _cut(request.request_id)
+        fields["trace_id"] = _cut(request.trace_id)
+    if isinstance(request, RequestFacts):
+        fields["path"] = request.path.text
+    elif request is not None:
+        fields["path_raw"] = _path_raw(request)
+    return fields
 
 
 def rfc3339(ts: float) -> str:
     """Return the instant `ts` (POSIX seconds) as RFC 3339 in UTC with microseconds."""
-    seconds, microseconds = divmod(round(ts * 1_000_000), 1_000_000)
-    return f"{_second(seconds)}.{microseconds:06d}Z"
+    instant = round(ts * 1_000_000)
+    seconds = instant // 1_000_000
+    return f"{_second(seconds)}.{instant - seconds * 1_000_000:06d}Z"
 
 
 @lru_cache(maxsize=8)
@@ -101,7 +140,8 @@ def _path_raw(request: Malformed) -> str | None:
 
 
 def _shown(attributes: Mapping[str, object]) -> dict[str, object]:
-    return {
-        name: value if name == "action" or name.startswith("resource.") else None
-        for name, value in attributes.items()
-    }
+    shown = dict(attributes)
+    for name, value in attributes.items():
+        if value is not None and name != "action" and not name.startswith("resource."):
+            shown[name] = None
+    return shown

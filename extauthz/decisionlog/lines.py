@@ -37,10 +37,19 @@ class Lines:
     """
 
     def __init__(self, instance: UUID, worker: int) -> None:
-        self.position = Position()
+        self._seq, self._lost = Position()
         self._logger = _LineLogger(
             _ReturnBytes(), [self._complete, _render], {"instance": str(instance), "worker": worker}
         )
+
+    @property
+    def position(self) -> Position:
+        """Where the numbering stands."""
+        return Position(self._seq, self._lost)
+
+    @position.setter
+    def position(self, position: Position) -> None:
+        self._seq, self._lost = position
 
     def started(self, ts: float) -> bytes:
         """Return the line that opens an instance's log."""
@@ -63,17 +72,18 @@ class Lines:
 
     def _numbered(self, fields: dict[str, object]) -> bytes:
         line = self._logger.line(fields)
-        self.position = Position(self.position.seq + 1, self.position.lost)
+        self._seq += 1
         return line
 
     def _skip(self, decisions_lost: int) -> None:
-        self.position = Position(self.position.seq + decisions_lost - self.position.lost, decisions_lost)
+        self._seq += decisions_lost - self._lost
+        self._lost = decisions_lost
 
     def _complete(self, _: object, __: str, event_dict: MutableMapping[str, Any]) -> dict[str, object]:
         fields: dict[str, object] = event_dict["event"]
         fields["instance"] = event_dict["instance"]
         fields["worker"] = event_dict["worker"]
-        fields["seq"] = self.position.seq + 1
+        fields["seq"] = self._seq + 1
         return fields
 
 

@@ -1,5 +1,6 @@
 """Identifiers made by us: UUID version 7 (RFC 9562, 5.7), sortable by the millisecond they were made in."""
 
+from functools import lru_cache
 from typing import Final
 
 RANDOM_BYTES: Final = 10
@@ -11,7 +12,13 @@ def uuid7(unix_ms: int, random: bytes) -> str:
 
     The result is the lower-case text of RFC 9562, 4.
     """
-    time = f"{unix_ms:012x}"
     tail = random.hex()
     # The two random bits beside the variant are low bits of random[1], whose hex digit tail[3] is not used.
-    return f"{time[:8]}-{time[8:]}-7{tail[:3]}-{'89ab'[random[1] & 3]}{tail[5:8]}-{tail[8:]}"
+    return f"{_time(unix_ms)}-7{tail[:3]}-{'89ab'[random[1] & 3]}{tail[5:8]}-{tail[8:]}"
+
+
+@lru_cache(maxsize=8)
+def _time(unix_ms: int) -> str:
+    # Where it matters how long this takes, many ids share their millisecond.
+    digits = f"{unix_ms:012x}"
+    return f"{digits[:8]}-{digits[8:]}"
