@@ -11,15 +11,17 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import Final, Protocol
 
 import structlog
 
 from extauthz.check import wire
 from extauthz.compile.directory import Directory
-from extauthz.decide.identity import NeedsKey, Rejected, ServiceKeys, identify, no_service_keys
+from extauthz.decide.identity import NeedsKey, Rejected, identify
 from extauthz.decide.judge import CheckPolicy, judge
 from extauthz.decide.keyring import KeyRing
+from extauthz.decide.service_keys import bearer_of
 from extauthz.decide.verified_tokens import VerifiedTokens
 from extauthz.decisionlog.log import DecisionLog
 from extauthz.domain.decision import Outcome, denied
@@ -67,7 +69,6 @@ class CheckService:
         counts: Counts,
         random_bytes: Callable[[int], bytes],
         condition_headers: frozenset[str] = frozenset(),
-        service_keys: ServiceKeys = no_service_keys,
     ) -> None:
         """Take everything that a check needs; `random_bytes` makes decision ids."""
         self.tokens = VerifiedTokens()
@@ -78,7 +79,6 @@ class CheckService:
         self._counts = counts
         self._random_bytes = random_bytes
         self._condition_headers = condition_headers
-        self._service_keys = service_keys
 
     def answer(self, raw: bytes, time_left: float | None, *, entrance: str = "grpc") -> bytes:
         """Return the CheckResponse for a CheckRequest; `time_left` is the caller's deadline in seconds.
@@ -120,7 +120,9 @@ class CheckService:
             return Outcome(denied(Reason.KEYS_UNAVAILABLE), decision_id, request)
         return found
 
-    def _identify(self, request: RequestFacts, now: float) -> Principal | Rejected | NeedsKey | None:
+    def _identify(
+        self, directory: Directory | None, request: RequestFacts, now: float
+    ) -> Principal | Rejected | NeedsKey | None:
         headers, repeated = request.headers, request.repeated_headers
         return identify(
             authorization=headers.get("authorization"),
@@ -128,17 +130,21 @@ class CheckService:
             service_key=headers.get("x-service-api-key"),
             service_key_repeated="x-service-api-key" in repeated,
             ring=self._keys.current(),
-            service_keys=self._service_keys,
+            service_keys=lambda presented: bearer_of(
+                presented, {} if directory is None else directory.service_keys, now
+            ),
             cache=self.tokens,
             now=now,
             policy=self._policy.token,
         )
 
     def _judge(self, request: RequestFacts | Malformed, decision_id: str, now: float) -> Outcome | NeedsKey:
+        # Read once: who holds a key and whose policies decide are of one moment.
+        directory = self._policies.current()
         return judge(
             request,
-            directory=self._policies.current(),
-            identify=self._identify,
+            directory=directory,
+            identify=partial(self._identify, directory),
             policy=self._policy,
             decision_id=decision_id,
             now=now,

@@ -22,6 +22,7 @@ from extauthz.keys.schedule import Schedule
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.gate import PolicyGate
 from extauthz.publish.postgres import PostgresPublisher
+from extauthz.runtime.issuers import follow_issuers
 from extauthz.runtime.migrations import apply_migrations, require_current_schema
 from extauthz.runtime.policies import StartRefusedError, compiler, database, postgres_publisher
 from extauthz.runtime.supervisor import Supervisor, stop_on_signals
@@ -109,7 +110,6 @@ async def _build(settings: Settings, supervisor: Supervisor, owned: AsyncExitSta
     counts = Counts(str(instance))
     current = CurrentPolicies()
     how = compiler(settings)
-    publisher = postgres_publisher(settings, current, how, on_failure=counts.policy_refresh_failed)
     ca_file = None if settings.oidc_ca_file is None else str(settings.oidc_ca_file)
     fetcher = await owned.enter_async_context(
         KeyFetcher(allow_hosts=settings.jwks_allow_hosts, ca_file=ca_file)
@@ -120,6 +120,13 @@ async def _build(settings: Settings, supervisor: Supervisor, owned: AsyncExitSta
         on_fetch=lambda outcome: counts.jwks_fetched(FetchOutcome(outcome)),
     )
     cache.configure(issuer_sources(settings))
+    publisher = postgres_publisher(
+        settings,
+        current,
+        how,
+        on_failure=counts.policy_refresh_failed,
+        on_issuers=follow_issuers(settings, cache),
+    )
     pool = await owned.enter_async_context(open_pool(database(settings), max_size=POOL_SIZE))
     if settings.mode is TenancyMode.SELFHOST:
         created = await ensure_tenant(pool, DEFAULT_TENANT, DEFAULT_TENANT)

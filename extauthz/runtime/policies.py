@@ -1,9 +1,11 @@
 """Where policies come from, built from the settings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
+from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
 from extauthz.compile.documents import Reading
 from extauthz.compile.model import ModelRefused, RoleModel, compile_model
+from extauthz.domain.registration import IdentityProvider
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.files import FilesPublisher, PolicyDirectory
 from extauthz.publish.postgres import PostgresPublisher
@@ -11,6 +13,8 @@ from extauthz.publish.tenant import Compiler
 from extauthz.settings import FilesSource, PostgresSource, Settings
 from extauthz.shipped import shipped
 from extauthz.storage.pool import DatabaseAddress, SslMode, open_reader
+
+OnIssuers = Callable[[Sequence[IdentityProvider]], None]
 
 
 class StartRefusedError(Exception):
@@ -59,7 +63,11 @@ def database(settings: Settings) -> DatabaseAddress:
 
 
 def publisher(
-    settings: Settings, current: CurrentPolicies, *, on_failure: Callable[[], None] = lambda: None
+    settings: Settings,
+    current: CurrentPolicies,
+    *,
+    on_failure: Callable[[], None] = lambda: None,
+    on_issuers: OnIssuers = lambda _issuers: None,
 ) -> FilesPublisher | PostgresPublisher:
     """Build what keeps the current policies up to date. Raises StartRefusedError."""
     match settings.policy_source:
@@ -68,7 +76,14 @@ def publisher(
             source = PolicyDirectory(directory, reading, role_model(settings))
             return FilesPublisher(source, current, on_failure=on_failure)
         case PostgresSource():
-            return postgres_publisher(settings, current, compiler(settings), on_failure=on_failure)
+            return postgres_publisher(
+                settings,
+                current,
+                compiler(settings),
+                tenants=settings.tenants,
+                on_failure=on_failure,
+                on_issuers=on_issuers,
+            )
 
 
 def postgres_publisher(
@@ -76,16 +91,21 @@ def postgres_publisher(
     current: CurrentPolicies,
     how: Compiler,
     *,
+    tenants: Iterable[str] = (),
     on_failure: Callable[[], None] = lambda: None,
+    on_issuers: OnIssuers = lambda _issuers: None,
 ) -> PostgresPublisher:
-    """Build the publisher that follows the database."""
+    """Build the publisher that follows the database; without `tenants` it follows all of them."""
     address = database(settings)
+    selfhost = settings.mode is TenancyMode.SELFHOST
     return PostgresPublisher(
         lambda: open_reader(address),
         current,
         how,
         mode=settings.mode,
-        tenants=frozenset(settings.tenants),
+        # There may be more in a database that served many once; they are nobody's now.
+        tenants=frozenset({DEFAULT_TENANT} if selfhost else tenants),
         poll_interval=settings.policy_poll_interval,
         on_failure=on_failure,
+        on_issuers=on_issuers,
     )

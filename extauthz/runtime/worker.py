@@ -28,6 +28,7 @@ from extauthz.keys.schedule import Schedule
 from extauthz.keys.source import IssuerSource
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.source import Publisher
+from extauthz.runtime.issuers import follow_issuers
 from extauthz.runtime.policies import StartRefusedError, publisher
 from extauthz.runtime.reports import REPORT_EVERY_S, Report
 from extauthz.settings import Settings, StaleAction
@@ -46,7 +47,9 @@ _log = structlog.get_logger("extauthz.worker")
 
 def issuer_sources(settings: Settings) -> Iterator[IssuerSource]:
     """Yield the issuers that the operator's own settings register."""
-    if not settings.oidc_enabled or settings.auth_server_url is None:
+    if not settings.oidc_enabled or settings.mode is not TenancyMode.SELFHOST:
+        return
+    if settings.auth_server_url is None:
         return
     yield IssuerSource(
         config=IssuerConfig(
@@ -99,7 +102,6 @@ def _build(settings: Settings, index: int, lock_fd: int | None) -> _Parts:
     instance = uuid.uuid4()
     counts = Counts(str(instance))
     current = CurrentPolicies()
-    source = publisher(settings, current, on_failure=counts.policy_refresh_failed)
     keys_fetched = asyncio.Event()
 
     def fetched(outcome: str) -> None:
@@ -114,6 +116,12 @@ def _build(settings: Settings, index: int, lock_fd: int | None) -> _Parts:
         on_fetch=fetched,
     )
     cache.configure(issuer_sources(settings))
+    source = publisher(
+        settings,
+        current,
+        on_failure=counts.policy_refresh_failed,
+        on_issuers=follow_issuers(settings, cache),
+    )
     decision_log = DecisionLog(
         settings.decision_log,
         worker=index,
@@ -239,10 +247,11 @@ def _now(parts: _Parts, readiness: "WorkerReadiness", *, draining: bool) -> Repo
     checks = readiness.checks()
     ages = [age for age in parts.cache.ages().values() if age is not None]
     directory = parts.current.current()
-    snapshot = None if directory is None else directory.snapshots.get(DEFAULT_TENANT)
+    selfhost = directory is not None and directory.mode is TenancyMode.SELFHOST
+    snapshot = directory.snapshots.get(DEFAULT_TENANT) if directory is not None and selfhost else None
     counts = parts.counts.snapshot(
         policy_revision=None if snapshot is None else snapshot.revision,
-        policy_age_s=None if directory is None else max(0.0, time.time() - directory.confirmed_at),
+        policy_age_s=None if directory is None else max(0.0, time.time() - directory.worst_confirmed()),
         jwks_age_s=max(ages, default=None),
     )
     counts["token_cache_hits"] = parts.service.tokens.hits
@@ -295,8 +304,11 @@ class WorkerReadiness:
         directory = self._current.current()
         if directory is None:
             return False
-        if self._settings.mode is TenancyMode.SELFHOST and DEFAULT_TENANT not in directory.snapshots:
+        selfhost = self._settings.mode is TenancyMode.SELFHOST
+        if selfhost and DEFAULT_TENANT not in directory.snapshots:
             return False
         if self._settings.policy_stale_action is StaleAction.SERVE:
             return True
-        return time.time() - directory.confirmed_at <= self._settings.policy_max_staleness
+        # One tenant of many whose rows do not compile is denied as stale, and keeps nobody else waiting.
+        confirmed_at = directory.confirmed(DEFAULT_TENANT) if selfhost else directory.confirmed_at
+        return time.time() - confirmed_at <= self._settings.policy_max_staleness

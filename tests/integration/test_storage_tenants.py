@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from extauthz.domain.registration import IdentityProvider, Registration
+from extauthz.shipped import shipped
 from extauthz.storage import (
     attribute_policies,
     audit,
@@ -20,6 +21,7 @@ from extauthz.storage import (
     service_keys,
     tenants,
 )
+from extauthz.storage.migrate import migrate, read_migrations
 from extauthz.storage.outcome import Conflict, Invalid, NotFound, Refusal, Stale
 from extauthz.storage.pool import tenant_transaction
 from extauthz.storage.rows import Page, Stored
@@ -39,6 +41,7 @@ from tests.integration.storage_documents import (
     route,
     succeed,
 )
+from tests.integration.test_row_level_security import grant_roles
 
 if TYPE_CHECKING:
     from extauthz.storage.pool import Connection, Pool
@@ -374,3 +377,32 @@ async def test_a_provider_broken_behind_our_back_is_left_out(
         found = await registered(reader, "acme")
         assert found.providers == ()
         assert len(found.problems) == 1
+
+
+async def test_least_privilege_is_enough(empty_database: "Database") -> None:
+    await grant_roles(empty_database)
+    migrations = read_migrations(shipped("migrations"))
+    assert isinstance(migrations, tuple)
+    async with connected(empty_database.as_user("extauthz_owner", "pw-owner")) as owner:
+        await migrate(owner, migrations)
+    await grant_roles(empty_database)
+    writer = empty_database.as_user("extauthz_writer", "pw-writer")
+    reading = empty_database.as_user("extauthz_reader", "pw-reader")
+    async with pool_of(writer) as pool, reader_of(reading) as reader:
+        assert isinstance(await made(pool, "acme"), Written)
+
+        async def work(change: Change) -> None:
+            await resources.create(change, [resource(defaultRoles=["reader"], routes=[route()])])
+            await attribute_policies.create(change, [attribute_policy()])
+            await hosts.replace(change, ["acme.local"])
+            await identity_providers.create(change, provider())
+            robot = {"id": f"sak_{new_id()}", "name": "robot", "scopes": ["identity"]}
+            await service_keys.create(change, robot, secret=SECRET)
+
+        await succeed(pool, work, tenant="acme")
+        found = await registered(reader, "acme")
+        assert (len(found.hosts), len(found.providers), len(found.identity_keys)) == (1, 1, 1)
+        await succeed(pool, lambda c: hosts.replace(c, ["b.local"]), tenant="acme")
+        await succeed(pool, service_keys.revoke_bootstrap, tenant="acme")
+        await succeed(pool, tenants.delete, tenant="acme")
+        assert await registrations.read(reader, ["acme"]) == {}
