@@ -53,6 +53,7 @@ check: install ## lint, types, layers, generated files, lock
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/generate_protos.py --check
+	$(BIN)/python tools/generate_configuration.py --check
 	$(BIN)/uv lock --check --quiet
 	uv=$(BIN)/uv; diff constraints.txt <($(call export_constraints,/dev/stdout)) || \
 		{ echo 'constraints.txt differs from uv.lock; run: make lock' >&2; exit 1; }

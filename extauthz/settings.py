@@ -131,7 +131,7 @@ def _seconds(lowest: float, highest: float) -> Callable[[str], float]:
         except ValueError:
             number = float("nan")
         if not lowest <= number <= highest:
-            raise UnusableValueError(f"seconds from {lowest:g} to {highest:g}")
+            raise UnusableValueError(f"seconds from {lowest:.12g} to {highest:.12g}")
         return number
 
     return read
@@ -224,7 +224,9 @@ def _policy_source(value: str) -> FilesSource | PostgresSource:
 
 
 def _path(value: str) -> Path:
-    return Path(_text(value))
+    if "\0" in value or not value.strip():
+        raise UnusableValueError("the path of a file or folder")
+    return Path(value)
 
 
 def _admin_key(value: str) -> str:
