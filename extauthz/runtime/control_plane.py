@@ -12,7 +12,6 @@ from typing import Final
 from extauthz.admin.app import build_app
 from extauthz.admin.health import ListenError, Readiness, health_app, listen, serve
 from extauthz.admin.services import AdminServices
-from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
 from extauthz.decide.verified_tokens import VerifiedTokens
 from extauthz.decisionlog.log import DecisionLog
 from extauthz.domain.ids import RANDOM_BYTES, uuid7
@@ -23,14 +22,12 @@ from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.gate import PolicyGate
 from extauthz.publish.postgres import PostgresPublisher
 from extauthz.runtime.issuers import follow_issuers
-from extauthz.runtime.migrations import apply_migrations, require_current_schema
+from extauthz.runtime.migrations import Schema
 from extauthz.runtime.policies import StartRefusedError, compiler, database, postgres_publisher
 from extauthz.runtime.supervisor import Supervisor, stop_on_signals
 from extauthz.runtime.worker import check_policy, issuer_sources
 from extauthz.settings import PostgresSource, Settings
-from extauthz.storage.outcome import Refusal
 from extauthz.storage.pool import open_pool
-from extauthz.storage.tenants import ensure_tenant
 from extauthz.telemetry.counts import Counts, FetchOutcome
 from extauthz.telemetry.exposition import render
 from extauthz.telemetry.fleet import merge
@@ -68,18 +65,17 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
         sidecar_listener = listen(settings.host, settings.sidecar_port) if with_workers else None
     except ListenError as error:
         raise StartRefusedError(str(error)) from error
-    if settings.migrate_on_start:
-        await apply_migrations(settings)
-    else:
-        await require_current_schema(settings)
+    schema = Schema(settings)
+    await schema.prepare()
     supervisor = Supervisor(settings, workers=settings.workers if with_workers else 0)
     stop_on_signals(supervisor)
     async with AsyncExitStack() as owned:
-        plane = await _build(settings, supervisor, owned)
+        plane = await _build(settings, schema, supervisor, owned)
         async with asyncio.TaskGroup() as background:
             tasks = [
                 background.create_task(work)
                 for work in (
+                    schema.keep_preparing(),
                     plane.publisher.run(),
                     plane.cache.run(),
                     serve(build_app(plane.services), listener),
@@ -104,7 +100,7 @@ class _Plane:
     cache: JwksCache
 
 
-async def _build(settings: Settings, supervisor: Supervisor, owned: AsyncExitStack) -> _Plane:
+async def _build(settings: Settings, schema: Schema, supervisor: Supervisor, owned: AsyncExitStack) -> _Plane:
     """Build the parts; `owned` closes them in the end. Raises StartRefusedError."""
     instance = uuid.uuid4()
     counts = Counts(str(instance))
@@ -128,10 +124,6 @@ async def _build(settings: Settings, supervisor: Supervisor, owned: AsyncExitSta
         on_issuers=follow_issuers(settings, cache),
     )
     pool = await owned.enter_async_context(open_pool(database(settings), max_size=POOL_SIZE))
-    if settings.mode is TenancyMode.SELFHOST:
-        created = await ensure_tenant(pool, DEFAULT_TENANT, DEFAULT_TENANT)
-        if isinstance(created, Refusal):
-            raise StartRefusedError(f"the tenant {DEFAULT_TENANT!r} cannot be created: {created}")
     decision_log = _decision_log(settings, supervisor, instance, counts, owned)
     policy = check_policy(settings)
 
@@ -139,10 +131,17 @@ async def _build(settings: Settings, supervisor: Supervisor, owned: AsyncExitSta
         return render(merge([supervisor.counts(), counts.snapshot()]), ready=readiness().ready)
 
     def readiness() -> Readiness:
-        checks = {"database": publisher.available, "policies": current.current() is not None}
-        if supervisor.has_workers:
-            checks = {**supervisor.readiness().checks, **checks}
-        return Readiness(ready=all(checks.values()) and not supervisor.stopping.is_set(), checks=checks)
+        own = {
+            "database": schema.prepared and publisher.available,
+            "policies": current.current() is not None,
+        }
+        workers = supervisor.readiness()
+        checks = {
+            name: own.get(name, True) and workers.checks.get(name, True)
+            for name in dict.fromkeys((*own, *(workers.checks if supervisor.has_workers else ())))
+        }
+        # The workers say for themselves what gates them: keys and database, for one, do not always.
+        return Readiness(ready=all(own.values()) and workers.ready, checks=checks)
 
     services = AdminServices(
         mode=settings.mode,

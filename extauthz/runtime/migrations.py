@@ -1,9 +1,14 @@
-"""`extauthz migrate`, and the check that the schema is not behind."""
+"""`extauthz migrate`, and the schema as serving needs it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+import asyncio
+from typing import TYPE_CHECKING, Final, TypeVar
 
+import asyncpg
+import structlog
+
+from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
 from extauthz.runtime.policies import StartRefusedError, database
 from extauthz.shipped import shipped
 from extauthz.storage.migrate import (
@@ -14,8 +19,9 @@ from extauthz.storage.migrate import (
     read_migrations,
     status,
 )
-from extauthz.storage.outcome import DatabaseUnavailable, refusal_of
-from extauthz.storage.pool import connect
+from extauthz.storage.outcome import DatabaseUnavailable, Refusal, refusal_of
+from extauthz.storage.pool import connect, open_pool
+from extauthz.storage.tenants import ensure_tenant
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,6 +30,20 @@ if TYPE_CHECKING:
     from extauthz.storage.pool import Connection
 
 _T = TypeVar("_T")
+_MISCONFIGURED: Final = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+)
+"""What waiting does not mend."""
+_FIRST_RETRY_S: Final = 0.2
+_LONGEST_RETRY_S: Final = 5.0
+
+_log = structlog.get_logger("extauthz.runtime")
+
+
+class DatabaseAwayError(StartRefusedError):
+    """The database does not answer now; it may later."""
 
 
 async def run_migrate(settings: Settings, *, only_status: bool, with_new_epoch: bool) -> None:
@@ -43,28 +63,64 @@ async def run_migrate(settings: Settings, *, only_status: bool, with_new_epoch: 
     await _connected(settings, work)
 
 
-async def apply_migrations(settings: Settings) -> None:
-    """Bring the schema up to date (`MIGRATE_ON_START`). Raises StartRefusedError."""
+class Schema:
+    """The schema behind a control plane: not behind, and with the one tenant of selfhost.
 
-    async def work(connection: Connection) -> None:
-        _accepted(await migrate(connection, _shipped()))
+    A database that is away at the start is waited for; until then nothing is prepared and nothing is ready.
+    """
 
-    await _connected(settings, work)
+    def __init__(self, settings: Settings) -> None:
+        """Take where the database is, and whether to migrate it; nothing is asked yet."""
+        self._settings = settings
+        self._prepared = False
 
+    @property
+    def prepared(self) -> bool:
+        """Whether the database was there once and is as it should be."""
+        return self._prepared
 
-async def require_current_schema(settings: Settings) -> None:
-    """Refuse to serve on a schema that is behind. Raises StartRefusedError."""
+    async def prepare(self) -> None:
+        """Try once. Raises StartRefusedError for what waiting does not mend."""
+        try:
+            await self._migrate()
+            await self._ensure_tenant()
+        except DatabaseAwayError as away:
+            _log.error("database_away", error=str(away))
+        else:
+            self._prepared = True
 
-    async def work(connection: Connection) -> None:
-        known = _accepted(await status(connection, _shipped()))
-        pending = [each.name for each in known if each.applied_at is None]
-        if pending:
-            raise StartRefusedError(
-                f"the database schema is behind by {len(pending)} migrations (next: {pending[0]}); "
-                "run 'extauthz migrate', or set MIGRATE_ON_START=true"
-            )
+    async def keep_preparing(self) -> None:
+        """Try until it is prepared. Raises StartRefusedError for what waiting does not mend."""
+        delay = _FIRST_RETRY_S
+        while not self._prepared:
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, _LONGEST_RETRY_S)
+            await self.prepare()
 
-    await _connected(settings, work)
+    async def _migrate(self) -> None:
+        async def work(connection: Connection) -> None:
+            if self._settings.migrate_on_start:
+                _accepted(await migrate(connection, _shipped()))
+                return
+            known = _accepted(await status(connection, _shipped()))
+            pending = [each.name for each in known if each.applied_at is None]
+            if pending:
+                raise StartRefusedError(
+                    f"the database schema is behind by {len(pending)} migrations (next: {pending[0]}); "
+                    "run 'extauthz migrate', or set MIGRATE_ON_START=true"
+                )
+
+        await _connected(self._settings, work)
+
+    async def _ensure_tenant(self) -> None:
+        if self._settings.mode is not TenancyMode.SELFHOST:
+            return
+        async with open_pool(database(self._settings), max_size=1) as pool:
+            created = await ensure_tenant(pool, DEFAULT_TENANT, DEFAULT_TENANT)
+        if isinstance(created, DatabaseUnavailable):
+            raise DatabaseAwayError(created.message)
+        if isinstance(created, Refusal):
+            raise StartRefusedError(f"the tenant {DEFAULT_TENANT!r} cannot be created: {created}")
 
 
 def _shipped() -> tuple[Migration, ...]:
@@ -87,8 +143,14 @@ async def _connected(settings: Settings, work: Callable[[Connection], Awaitable[
             await connection.close(timeout=5)
     except StartRefusedError:
         raise
+    except _MISCONFIGURED as error:
+        raise StartRefusedError(f"the database at {where} cannot be used: {_first_line(error)}") from error
     except Exception as error:
         refusal = refusal_of(error)
-        if not isinstance(refusal, DatabaseUnavailable):
-            raise
-        raise StartRefusedError(f"the database at {where} cannot be used: {refusal.message}") from error
+        if isinstance(refusal, DatabaseUnavailable):
+            raise DatabaseAwayError(f"the database at {where} cannot be used: {refusal.message}") from error
+        raise
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -45,13 +45,17 @@ def compiler(settings: Settings) -> Compiler:
 
 
 def database(settings: Settings) -> DatabaseAddress:
-    """Return where the database is. Off loopback TLS is required unless the operator says otherwise."""
+    """Return where the database is. Off loopback TLS is required unless the operator says otherwise.
+
+    Raises:
+        StartRefusedError: the certificates cannot be read.
+    """
     on_loopback = settings.postgres_host in {"localhost", "::1"} or settings.postgres_host.startswith("127.")
     sslmode: SslMode = "prefer" if on_loopback else "require"
     if settings.postgres_sslmode is not None:
         sslmode = settings.postgres_sslmode.value
     certificates = settings.postgres_sslrootcert
-    return DatabaseAddress(
+    address = DatabaseAddress(
         host=settings.postgres_host,
         port=settings.postgres_port,
         user=settings.postgres_user,
@@ -60,6 +64,11 @@ def database(settings: Settings) -> DatabaseAddress:
         sslmode=sslmode,
         sslrootcert=None if certificates is None else str(certificates),
     )
+    try:
+        _ = address.tls
+    except OSError as error:
+        raise StartRefusedError(f"POSTGRES_SSLROOTCERT {str(certificates)!r}: {error.strerror}") from error
+    return address
 
 
 def publisher(

@@ -1,15 +1,21 @@
 """The long-running commands as functions of the environment: load settings, run, return an exit status."""
 
 import asyncio
+import contextlib
+import os
 import sys
 from collections.abc import Coroutine, Mapping
 from typing import Final
 
+import structlog
+
 from extauthz.runtime.policies import StartRefusedError
-from extauthz.settings import Settings
+from extauthz.settings import Settings, misspelt
 from extauthz.telemetry import logs
 
 BAD_SETTINGS: Final = 2
+
+_log = structlog.get_logger("extauthz.runtime")
 
 
 def sidecar(environ: Mapping[str, str]) -> int:
@@ -17,6 +23,7 @@ def sidecar(environ: Mapping[str, str]) -> int:
     settings = _settings(environ)
     if settings is None:
         return BAD_SETTINGS
+    _warn_of_misspelt(environ)
     from extauthz.runtime.sidecar import run_sidecar
 
     return _run(run_sidecar(settings))
@@ -27,6 +34,7 @@ def control_plane(environ: Mapping[str, str], *, with_workers: bool) -> int:
     settings = _settings(environ)
     if settings is None:
         return BAD_SETTINGS
+    _warn_of_misspelt(environ)
     from extauthz.runtime.control_plane import run_control_plane
 
     return _run(run_control_plane(settings, with_workers=with_workers))
@@ -43,13 +51,21 @@ def migrate(environ: Mapping[str, str], *, only_status: bool, with_new_epoch: bo
 
 
 def worker(environ: Mapping[str, str], index: int, *, report_fd: int, lock_fd: int) -> int:
-    """Run one worker under its supervisor."""
+    """Run one worker under its supervisor, who is told what stands against starting and says it once."""
     settings = _settings(environ)
     if settings is None:
         return BAD_SETTINGS
+    from extauthz.runtime.reports import StartRefused
     from extauthz.runtime.worker import run_worker
 
-    return _run(run_worker(settings, index, report_fd=report_fd, lock_fd=lock_fd))
+    # The worker closes its own end when it is done.
+    channel = os.dup(report_fd)
+    refused = _refusal(run_worker(settings, index, report_fd=report_fd, lock_fd=lock_fd))
+    if refused is None:
+        return 0
+    with contextlib.suppress(OSError):
+        os.write(channel, StartRefused(refused).encode())
+    return BAD_SETTINGS
 
 
 def _settings(environ: Mapping[str, str], *, serving: bool = True) -> Settings | None:
@@ -57,23 +73,36 @@ def _settings(environ: Mapping[str, str], *, serving: bool = True) -> Settings |
     if isinstance(settings, Settings):
         logs.configure(settings.log_level, settings.log_format)
         return settings
-    print("extauthz: " + "; ".join(settings), file=sys.stderr)
+    hints = [f"{name} is set: {meant}" for name, meant in misspelt(environ).items()]
+    print("extauthz: " + "; ".join([*settings, *hints]), file=sys.stderr)
     return None
 
 
+def _warn_of_misspelt(environ: Mapping[str, str]) -> None:
+    for name, meant in misspelt(environ).items():
+        _log.warning("unknown_variable", name=name, problem=f"it is not read; {meant}")
+
+
 def _run(main: Coroutine[object, object, None]) -> int:
+    refused = _refusal(main)
+    if refused is None:
+        return 0
+    print(f"extauthz: {refused}", file=sys.stderr)
+    return BAD_SETTINGS
+
+
+def _refusal(main: Coroutine[object, object, None]) -> str | None:
+    """Run a command to its end; return what stood against its start, if anything did."""
     try:
         asyncio.run(main)
     except StartRefusedError as refused:
-        print(f"extauthz: {refused}", file=sys.stderr)
-        return BAD_SETTINGS
+        return str(refused)
     except BaseExceptionGroup as group:
         refused_group = group.subgroup(StartRefusedError)
         if refused_group is None:
             raise
-        print(f"extauthz: {_first(refused_group)}", file=sys.stderr)
-        return BAD_SETTINGS
-    return 0
+        return str(_first(refused_group))
+    return None
 
 
 def _first(group: BaseExceptionGroup[StartRefusedError]) -> BaseException:

@@ -1,4 +1,4 @@
-"""What a worker tells its supervisor: counts and readiness, one JSON line at a time over a socket.
+"""What a worker tells its supervisor: counts and readiness, or why it cannot start; JSON lines over a socket.
 
 The socket is also the leash: when the supervisor is gone the worker reads its end, and drains.
 """
@@ -27,8 +27,21 @@ class Report:
         """Return the report as one line."""
         return orjson.dumps({"ready": self.ready, "checks": dict(self.checks), "counts": self.counts}) + b"\n"
 
-    @classmethod
-    def decode(cls, line: bytes) -> "Report":
-        """Read what `encode` wrote. Both ends run the same code, so nothing is checked twice."""
-        document = orjson.loads(line)
-        return cls(document["ready"], document["checks"], cast("CountsSnapshot", document["counts"]))
+
+@dataclass(frozen=True, slots=True)
+class StartRefused:
+    """The worker will not start; the text is for the operator."""
+
+    message: str
+
+    def encode(self) -> bytes:
+        """Return the refusal as one line."""
+        return orjson.dumps({"refused": self.message}) + b"\n"
+
+
+def decode(line: bytes) -> Report | StartRefused:
+    """Read what `encode` wrote. Both ends run the same code, so nothing is checked twice."""
+    document = orjson.loads(line)
+    if "refused" in document:
+        return StartRefused(document["refused"])
+    return Report(document["ready"], document["checks"], cast("CountsSnapshot", document["counts"]))

@@ -13,7 +13,7 @@ import structlog
 
 from extauthz.admin.health import Readiness
 from extauthz.runtime.policies import StartRefusedError
-from extauthz.runtime.reports import MAX_REPORT_BYTES, Report
+from extauthz.runtime.reports import MAX_REPORT_BYTES, Report, StartRefused, decode
 from extauthz.settings import Settings
 from extauthz.telemetry.counts import Snapshot
 from extauthz.telemetry.exposition import render
@@ -112,7 +112,7 @@ class Supervisor:
             if self._stopping.is_set():
                 return
             if code == START_REFUSED_EXIT:
-                self._refused = f"worker {worker.index} cannot start"
+                self._refused = self._refused or f"worker {worker.index} cannot start"
                 self.stop()
                 return
             lived = asyncio.get_running_loop().time() - started
@@ -152,7 +152,11 @@ class Supervisor:
     async def _read_reports(self, worker: _Worker, reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
-                worker.report = Report.decode(await reader.readuntil(b"\n"))
+                said = decode(await reader.readuntil(b"\n"))
+                if isinstance(said, StartRefused):
+                    self._refused = self._refused or said.message
+                    continue
+                worker.report = said
                 worker.instances.add(worker.report.counts["instance"])
                 self._fleet.update(worker.report.counts)
 
