@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from extauthz.demo import table
+from extauthz.demo.first_policies import ROLE_RULES
 from extauthz.demo.processes import ProcessFailedError, StoppedError
 from extauthz.demo.stack import Stack
 
@@ -79,10 +80,11 @@ def _print_table(stack: Stack, stopping: threading.Event) -> bool:
 def _describe(stack: Stack) -> None:
     rows = {
         "Envoy": stack.envoy_url,
+        "admin REST API": f"{stack.rest_url}/docs",
         "sidecar (gRPC)": stack.grpc_target,
         "sidecar (health, metrics)": f"{stack.sidecar_url}/healthz/ready",
         "identity provider": stack.issuer,
-        "policies": stack.policies,
+        "PostgreSQL": stack.postgres_dsn,
         "decision log": stack.decision_log,
         "Envoy's access log": stack.folder / "envoy.log",
     }
@@ -91,6 +93,7 @@ def _describe(stack: Stack) -> None:
     _say(
         f"\na token:  curl -s -d grant_type=password -d username=alice -d password=alice {stack.token_url}\n"
         f'a call:   curl -i -H "Authorization: Bearer $TOKEN" {stack.envoy_url}/demo/invoices/17\n'
+        f"the rules: curl -s -H 'X-Admin-Api-Key: {stack.admin_api_key}' {stack.rest_url}{ROLE_RULES}\n"
     )
 
 
@@ -100,18 +103,20 @@ def _announce(stack: Stack, ready_file: Path | None, leftovers: contextlib.ExitS
         return
     document = {
         "envoy_url": stack.envoy_url,
+        "rest_url": stack.rest_url,
         "grpc_target": stack.grpc_target,
         "sidecar_url": stack.sidecar_url,
         "issuer": stack.issuer,
         "jwks_uri": f"{stack.issuer}/jwks",
         "token_url": stack.token_url,
+        "admin_api_key": stack.admin_api_key,
+        "postgres_dsn": stack.postgres_dsn,
         "decision_log": str(stack.decision_log),
-        "policies": str(stack.policies),
-        "tokens": stack.tokens(),
+        "tokens": stack.people.named(),
     }
     draft = ready_file.with_name(f".{ready_file.name}.{os.getpid()}")
     leftovers.callback(draft.unlink, missing_ok=True)
-    # It holds tokens.
+    # It holds secrets.
     with open(draft, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as stream:
         json.dump(document, stream, indent=2)
     leftovers.callback(ready_file.unlink, missing_ok=True)
@@ -122,9 +127,10 @@ def _watch(stack: Stack, stopping: threading.Event) -> None:
     """Wait for the end; a process that dies is reported, and Envoy goes on denying without it."""
     reported: set[str] = set()
     while not stopping.wait(0.5):
-        for name in set(stack.ended()) - reported:
-            reported.add(name)
-            print(f"demo: {name} has ended:\n{stack.child(name).last_lines()}", file=sys.stderr, flush=True)
+        for name, last_lines in stack.ended().items():
+            if name not in reported:
+                reported.add(name)
+                print(f"demo: {name} has ended:\n{last_lines}", file=sys.stderr, flush=True)
 
 
 def _say(text: str) -> None:

@@ -75,6 +75,17 @@ class EmbeddedPostgres:
         return f"postgresql://{OWNER}:{self._owner_password}@{LOOPBACK}:{self.port}/{DATABASE}"
 
     @property
+    def environment(self) -> dict[str, str]:
+        """The owner's access as the variables that extauthz reads."""
+        return {
+            "POSTGRES_HOST": LOOPBACK,
+            "POSTGRES_PORT": str(self.port),
+            "POSTGRES_USER": OWNER,
+            "POSTGRES_PASSWORD": self._owner_password,
+            "POSTGRES_DB": DATABASE,
+        }
+
+    @property
     def superuser_dsn(self) -> str:
         """The superuser's connection string (roles, other databases; row-level security does not bind it)."""
         return f"postgresql://{SUPERUSER}:{self._superuser_password}@{LOOPBACK}:{self.port}/{DATABASE}"
@@ -126,11 +137,11 @@ class EmbeddedPostgres:
             self._create_owner()
         return self.dsn
 
-    def stop(self) -> None:
-        """Shut down; sessions are disconnected, data stays."""
+    def stop(self, *, grace_s: float = 4.0) -> None:
+        """Shut down; sessions are disconnected, data stays. After `grace_s` seconds it is killed."""
         if self._child is not None:
             backends = descendants(self._child.pid)
-            self._child.stop(grace_s=4.0, ask=signal.SIGINT)
+            self._child.stop(grace_s=grace_s, ask=signal.SIGINT)
             self._clear_up(backends)
 
     def kill(self) -> None:
@@ -232,6 +243,8 @@ class EmbeddedPostgres:
             user=None if user is None else user.uid,
             group=None if user is None else user.gid,
             extra_groups=None if user is None else [],
+            # A Ctrl-C is for us; it must not break off what we started.
+            start_new_session=True,
             check=False,
         )
         if finished.returncode != 0:

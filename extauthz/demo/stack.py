@@ -1,22 +1,26 @@
-"""The processes of one demo, composed: identity provider, upstream, sidecar, Envoy.
+"""The processes of one demo, composed: PostgreSQL, identity provider, upstream, extauthz, Envoy.
 
-Everything they write lies in one folder of their own, which goes with them.
+Everything they write lies in folders of their own, which go with them.
 """
 
-import http.client
-import json
+import contextlib
 import os
+import secrets
 import shutil
+import stat
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Final, Self
-from urllib.parse import urlencode
 
-from extauthz.demo import envoy, identity_provider
-from extauthz.demo.processes import LOOPBACK, Child, ProcessFailedError, ReservedPorts, http_answers, spawn
+from extauthz.demo import envoy, first_policies, identity_provider
+from extauthz.demo.postgres import EmbeddedPostgres
+from extauthz.demo.processes import LOOPBACK, Child, ReservedPorts, http_answers, spawn
+from extauthz.demo.rest import RestApi
+from extauthz.demo.tokens import TokenSource
 from extauthz.shipped import shipped
 
 PUBLIC_PATH: Final = "/demo/notices"
@@ -25,21 +29,36 @@ PUBLIC_PATH: Final = "/demo/notices"
 _INHERITED: Final = (
     "HOME", "LANG", "LC_ALL", "LOG_FORMAT", "LOG_LEVEL", "PATH", "PYTHONPATH", "TMPDIR", "TZ",
 )  # fmt: skip
-_FLAWED: Final = {flaw: ("alice", flaw) for flaw in identity_provider.FLAWS}
-_NAMED_TOKENS: Final = {name: (name, None) for name in ("admin", "alice", "bob", "carol", "dave")} | _FLAWED
+_MOST_WORKERS: Final = 8
+
+
+class PolicyStore(StrEnum):
+    """Where the policies of a stack live."""
+
+    POSTGRES = "postgres"
+    FILES = "files"
 
 
 class Stack:
     """One run of the demo; a context manager that leaves neither process nor file behind.
 
-    `environ` is the caller's environment: `GRPC_PORT`, `SIDECAR_PORT` and `DECISION_LOG` are honoured.
-    Every wait ends with `StoppedError` once `stopping` is set.
+    With `PolicyStore.FILES` a sidecar alone serves from a folder of policies, without database and REST API.
+    `environ` is the caller's environment: `PORT`, `GRPC_PORT`, `SIDECAR_PORT`, `WORKERS`, `ADMIN_API_KEY` and
+    `DECISION_LOG` are honoured. Every wait ends with `StoppedError` once `stopping` is set.
     """
 
     def __init__(
-        self, *, environ: Mapping[str, str] = os.environ, stopping: threading.Event | None = None
+        self,
+        *,
+        environ: Mapping[str, str] = os.environ,
+        stopping: threading.Event | None = None,
+        store: PolicyStore = PolicyStore.POSTGRES,
     ) -> None:
-        """Choose folder and ports; nothing runs before `start`."""
+        """Choose folders and ports; nothing runs before `start`."""
+        self.store = store
+        self.workers = min(max(_number("WORKERS", environ) or 1, 1), _MOST_WORKERS)
+        self.admin_api_key = environ.get("ADMIN_API_KEY") or secrets.token_urlsafe(32)
+        self.rule_names: Mapping[str, str] = {}
         self._stopping = stopping or threading.Event()
         self._ports = ReservedPorts()
         self._inherited = {name: environ[name] for name in _INHERITED if name in environ}
@@ -47,25 +66,35 @@ class Stack:
         (self.envoy_port,) = self._ports.take()
         (self.upstream_port,) = self._ports.take()
         (self.identity_provider_port,) = self._ports.take()
-        self.grpc_port = self._chosen("GRPC_PORT", environ)
-        self.sidecar_port = self._chosen("SIDECAR_PORT", environ)
+        self.rest_port = _number("PORT", environ) or self._ports.take()[0]
+        self.grpc_port = _number("GRPC_PORT", environ) or self._ports.take(self.workers)[0]
+        self.sidecar_port = _number("SIDECAR_PORT", environ) or self._ports.take()[0]
+        self.people = TokenSource(self.identity_provider_port)
+        self.rest = RestApi(self.rest_port, self.admin_api_key)
         self.folder = Path(tempfile.mkdtemp(prefix="extauthz-demo-"))
         self.policies = self.folder / "policies"
+        self.postgres = None
+        if store is PolicyStore.POSTGRES:
+            self.postgres = EmbeddedPostgres(_postgres_folder() / "cluster", port=self._ports.take()[0])
         kept = environ.get("DECISION_LOG", "")
         self.decision_log = (
             self.folder / "decisions.jsonl" if kept in {"", "stdout"} else Path(kept).absolute()
         )
 
-    def _chosen(self, name: str, environ: Mapping[str, str]) -> int:
-        wanted = environ.get(name, "")
-        if wanted.isascii() and wanted.isdigit():
-            return int(wanted)
-        return self._ports.take()[0]
-
     @property
     def envoy_url(self) -> str:
         """Where requests go in."""
         return f"http://{LOOPBACK}:{self.envoy_port}"
+
+    @property
+    def rest_url(self) -> str:
+        """The admin REST API, without a path."""
+        return f"http://{LOOPBACK}:{self.rest_port}"
+
+    @property
+    def postgres_dsn(self) -> str | None:
+        """The database as its owner reaches it; None without one."""
+        return None if self.postgres is None else self.postgres.dsn
 
     @property
     def issuer(self) -> str:
@@ -79,7 +108,7 @@ class Stack:
 
     @property
     def grpc_target(self) -> str:
-        """Where the sidecar answers Envoy: host and port, plaintext."""
+        """Where the first worker answers Envoy: host and port, plaintext."""
         return f"{LOOPBACK}:{self.grpc_port}"
 
     @property
@@ -88,7 +117,7 @@ class Stack:
         return f"http://{LOOPBACK}:{self.sidecar_port}"
 
     def child(self, name: str) -> Child:
-        """Return the process `identity-provider`, `upstream`, `sidecar` or `envoy`."""
+        """Return the process `identity-provider`, `upstream`, `extauthz` or `envoy`."""
         return self._children[name]
 
     def start(self) -> None:
@@ -98,63 +127,89 @@ class Stack:
             ProcessFailedError: something did not start; the text says what, with its last lines.
             StoppedError: `stopping` was set.
         """
-        shutil.copytree(shipped("policies/demo"), self.policies)
-        self.start_identity_provider()
+        provider = self._spawn_identity_provider()
         upstream = self._spawn(
             "upstream", [sys.executable, "-m", "extauthz.demo.upstream"], self.upstream_port
         )
-        self.start_sidecar()
+        if self.postgres is None:
+            shutil.copytree(shipped("policies/demo"), self.policies)
+        else:
+            self.postgres.start(stopping=self._stopping)
+        self._wait_for_provider(provider)
+        extauthz = self._spawn_extauthz()
+        self._wait(upstream, lambda: http_answers(self.upstream_port, "/"))
         configuration = self.folder / "envoy.yaml"
         configuration.write_text(
-            envoy.bootstrap(listener=self.envoy_port, extauthz=[self.grpc_port], upstream=self.upstream_port)
+            envoy.bootstrap(
+                listener=self.envoy_port,
+                extauthz=list(range(self.grpc_port, self.grpc_port + self.workers)),
+                upstream=self.upstream_port,
+            )
         )
-        self._wait(upstream, lambda: http_answers(self.upstream_port, "/"))
         proxy = self._spawn("envoy", envoy.command(configuration))
+        self._wait_for_extauthz(extauthz)
+        if self.postgres is None:
+            self.rule_names = {name: name for name in first_policies.names(self.policies)}
+        else:
+            created = first_policies.create(self.rest, shipped("policies/demo"))
+            self.rule_names = {rule_id: name for name, rule_id in created.items()}
         self._wait(proxy, lambda: http_answers(self.envoy_port, PUBLIC_PATH))
 
     def start_identity_provider(self) -> None:
         """Start the identity provider, with keys of its own, and wait for it."""
-        command = [sys.executable, "-m", "extauthz.demo.identity_provider"]
-        provider = self._spawn("identity-provider", command, self.identity_provider_port)
-        self._wait(
-            provider, lambda: http_answers(self.identity_provider_port, "/.well-known/openid-configuration")
+        self._wait_for_provider(self._spawn_identity_provider())
+
+    def start_extauthz(self) -> None:
+        """Start extauthz with the contract's environment, and wait until it is ready."""
+        self._wait_for_extauthz(self._spawn_extauthz())
+
+    def ended(self) -> dict[str, str]:
+        """Return the processes that have ended by themselves, each with its last lines."""
+        found = {name: child.last_lines() for name, child in self._children.items() if not child.running}
+        if self.postgres is not None and not self.postgres.running and self.postgres.log.exists():
+            found["postgres"] = self.postgres.log.read_text("utf-8", "replace")[-2_000:]
+        return found
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment that everything of this stack runs in."""
+        where = (
+            {"POLICY_SOURCE": f"files:{self.policies}"}
+            if self.postgres is None
+            else self.postgres.environment
+            | {
+                "POLICY_SOURCE": "postgres",
+                "MIGRATE_ON_START": "true",
+                "PORT": str(self.rest_port),
+                "ADMIN_API_KEY": self.admin_api_key,
+            }
         )
-
-    def start_sidecar(self) -> None:
-        """Start the sidecar with the contract's environment, and wait until it is ready."""
-        sidecar = self._spawn("sidecar", [sys.executable, "-m", "extauthz", "sidecar"])
-        self._wait(sidecar, lambda: http_answers(self.sidecar_port, "/healthz/ready"))
-
-    def rotate_keys(self) -> None:
-        """Have the identity provider publish and use new keys, beside the present ones."""
-        self._ask_provider("/rotate", {})
-
-    def token(self, name: str, *, flaw: str | None = None, algorithm: str = "RS256") -> str:
-        """Return a new token of a demo person.
-
-        Raises:
-            ProcessFailedError: the identity provider does not answer as it should.
-        """
-        form = {"grant_type": "password", "username": name, "password": name, "alg": algorithm}
-        return str(
-            self._ask_provider("/token", form | ({} if flaw is None else {"flaw": flaw}))["access_token"]
+        return (
+            self._inherited
+            | where
+            | {
+                "MODE": "selfhost",
+                "AUTH_SERVER_URL": self.issuer,
+                "OIDC_AUDIENCE": identity_provider.AUDIENCE,
+                "JWKS_ALLOW_HOSTS": f"{LOOPBACK}:{self.identity_provider_port}",
+                "HOST": LOOPBACK,
+                "GRPC_HOST": LOOPBACK,
+                "GRPC_PORT": str(self.grpc_port),
+                "SIDECAR_PORT": str(self.sidecar_port),
+                "DECISION_LOG": str(self.decision_log),
+                "WORKERS": str(self.workers),
+            }
         )
-
-    def tokens(self) -> dict[str, str]:
-        """Return a token for each name that the contract knows, and a few more."""
-        return {name: self.token(person, flaw=flaw) for name, (person, flaw) in _NAMED_TOKENS.items()}
-
-    def ended(self) -> list[str]:
-        """Return the names of processes that have ended by themselves."""
-        return [name for name, child in self._children.items() if not child.running]
 
     def stop(self) -> None:
-        """End every process, from the outside in, within 9 seconds, and remove every file of the run."""
-        graces_s = {"envoy": 1.0, "sidecar": 6.0, "upstream": 0.75, "identity-provider": 0.75}
+        """End every process, from the outside in, within 10 seconds, and remove every file of the run."""
+        graces_s = {"envoy": 1.0, "extauthz": 5.5, "upstream": 0.5, "identity-provider": 0.5}
         for name, grace_s in graces_s.items():
             child = self._children.pop(name, None)
             if child is not None:
                 child.stop(grace_s=grace_s)
+        if self.postgres is not None:
+            self.postgres.stop(grace_s=1.0)
+            shutil.rmtree(self.postgres.folder.parent, ignore_errors=True)
         shutil.rmtree(self.folder, ignore_errors=True)
         self._ports.release()
 
@@ -164,50 +219,51 @@ class Stack:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _environment(self) -> dict[str, str]:
-        return self._inherited | {
-            "MODE": "selfhost",
-            "AUTH_SERVER_URL": self.issuer,
-            "OIDC_AUDIENCE": identity_provider.AUDIENCE,
-            "JWKS_ALLOW_HOSTS": f"{LOOPBACK}:{self.identity_provider_port}",
-            "POLICY_SOURCE": f"files:{self.policies}",
-            "HOST": LOOPBACK,
-            "GRPC_HOST": LOOPBACK,
-            "GRPC_PORT": str(self.grpc_port),
-            "SIDECAR_PORT": str(self.sidecar_port),
-            "DECISION_LOG": str(self.decision_log),
-            "WORKERS": "1",
-        }
+    def _spawn_identity_provider(self) -> Child:
+        command = [sys.executable, "-m", "extauthz.demo.identity_provider"]
+        return self._spawn("identity-provider", command, self.identity_provider_port)
+
+    def _wait_for_provider(self, provider: Child) -> None:
+        discovery = "/.well-known/openid-configuration"
+        self._wait(provider, lambda: http_answers(self.identity_provider_port, discovery))
+
+    def _spawn_extauthz(self) -> Child:
+        command = "sidecar" if self.postgres is None else "serve"
+        return self._spawn("extauthz", [sys.executable, "-m", "extauthz", command])
+
+    def _wait_for_extauthz(self, extauthz: Child) -> None:
+        port = self.sidecar_port if self.postgres is None else self.rest_port
+        self._wait(extauthz, lambda: http_answers(port, "/healthz/ready"))
 
     def _spawn(self, name: str, command: list[str | Path] | list[str], port: int | None = None) -> Child:
         arguments = [*command, *(() if port is None else ("--port", str(port)))]
         output = self.folder / f"{name}.log"
         if name in self._children:
             self._children[name].kill()
-        child = spawn(name, arguments, output=output, environment=self._environment())
+        child = spawn(name, arguments, output=output, environment=self.environment())
         self._children[name] = child
         return child
 
     def _wait(self, child: Child, answers: Callable[[], bool]) -> None:
-        child.wait_ready(answers, timeout_s=20.0, stopping=self._stopping)
+        child.wait_ready(answers, timeout_s=30.0, stopping=self._stopping)
 
-    def _ask_provider(self, path: str, form: Mapping[str, str]) -> dict[str, object]:
-        connection = http.client.HTTPConnection(LOOPBACK, self.identity_provider_port, timeout=5)
-        try:
-            connection.request(
-                "POST", path, urlencode(form), {"Content-Type": "application/x-www-form-urlencoded"}
-            )
-            response = connection.getresponse()
-            body = response.read()
-        except (OSError, http.client.HTTPException) as problem:
-            raise ProcessFailedError(
-                f"the identity provider at {self.issuer} does not answer: {problem}"
-            ) from problem
-        finally:
-            connection.close()
-        if response.status != 200:
-            raise ProcessFailedError(
-                f"the identity provider answered {response.status} to POST {path}: {body!r}"
-            )
-        document: dict[str, object] = json.loads(body)
-        return document
+
+def _number(name: str, environ: Mapping[str, str]) -> int | None:
+    wanted = environ.get(name, "")
+    return int(wanted) if wanted.isascii() and wanted.isdigit() else None
+
+
+def _postgres_folder() -> Path:
+    """Make a folder for the database, where the user that it runs as can reach it."""
+    usual = Path(tempfile.gettempdir())
+    if os.geteuid() == 0 and not all(_open(folder) for folder in (usual.resolve(), *usual.resolve().parents)):
+        # Root's own temporary folder can be closed to everybody else; the system's never is.
+        usual = Path("/tmp")  # noqa: S108 - mkdtemp makes a folder of our own in it
+    folder = Path(tempfile.mkdtemp(prefix="extauthz-demo-postgres-", dir=usual))
+    with contextlib.suppress(OSError):
+        folder.chmod(0o711)
+    return folder
+
+
+def _open(folder: Path) -> bool:
+    return bool(folder.stat().st_mode & stat.S_IXOTH)

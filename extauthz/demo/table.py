@@ -1,42 +1,25 @@
 """The demo's example calls: what each should get, and what it got through real Envoy.
 
-The rule that decided is read from the decision log, under the id that the answer carries.
+The rule that decided is read from the decision log, under the id that the answer carries. What changes while
+the demo runs is in `changes.py`.
 """
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from extauthz.demo.calls import Answer, DecisionLogReader, send
+from extauthz.demo import changes
+from extauthz.demo.calls import DecisionLogReader, send
+from extauthz.demo.lines import Line
 from extauthz.demo.stack import PUBLIC_PATH, Stack
-
-TAKES_EFFECT_WITHIN_S: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of the table."""
-
-    name: str
-    expected: str
-    got: str
-
-    @property
-    def agrees(self) -> bool:
-        """Whether the call came out as it should."""
-        return self.expected == self.got
-
-    def __str__(self) -> str:
-        verdict = "ok  " if self.agrees else "FAIL"
-        return f"{verdict}  {self.name:<58}  expected {self.expected}, got {self.got}"
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """One example request, and the outcome it should have.
 
-    `who` names a token, None for no credential. `rule` is the id of the rule that decides, None for no rule.
+    `who` names a token, None for no credential. `rule` is the rule that decides, by the name that
+    `policies/demo/` gives it, None for no rule.
     `upstream` names headers as the upstream should receive them, None for not at all.
     """
 
@@ -104,11 +87,10 @@ CALLS: Final = (
 def outcomes(stack: Stack) -> Iterator[Line]:
     """Make every call, and yield its line as soon as it is known."""
     log = DecisionLogReader(stack.decision_log)
-    tokens = stack.tokens()
+    tokens = stack.people.named()
     for call in CALLS:
         yield outcome(stack, call, tokens, log)
-    yield keys_rotated(stack)
-    yield from policies_changed(stack)
+    yield from changes.outcomes(stack)
 
 
 def outcome(stack: Stack, call: Call, tokens: Mapping[str, str], log: DecisionLogReader) -> Line:
@@ -126,6 +108,9 @@ def outcome(stack: Stack, call: Call, tokens: Mapping[str, str], log: DecisionLo
         line = log.line(answer.decision_id)
         logged = (None, "no log line") if line is None else (line["reason"], line["matched_rule_id"])
         reason, rule = (None if part is None else str(part) for part in logged)
+    if rule is not None:
+        # The REST API gave the ids.
+        rule = stack.rule_names.get(rule, rule)
     received = answer.received or {}
     return Line(
         call.name, expected, _text(answer.status, reason, rule, {n: received.get(n) for n in call.upstream})
@@ -135,53 +120,3 @@ def outcome(stack: Stack, call: Call, tokens: Mapping[str, str], log: DecisionLo
 def _text(status: int, reason: str | None, rule: str | None, headers: Mapping[str, str | None]) -> str:
     shown = (f"{name}={'absent' if value is None else value}" for name, value in headers.items())
     return " ".join([str(status), *(part for part in (reason, rule) if part is not None), *shown])
-
-
-def keys_rotated(stack: Stack) -> Line:
-    """Rotate the provider's keys while requests go on: none may fail, with old tokens or new."""
-    old = [stack.token("alice", algorithm=algorithm) for algorithm in ("RS256", "ES256")]
-    stack.rotate_keys()
-    new = [stack.token("alice", algorithm=algorithm) for algorithm in ("RS256", "ES256")]
-    tokens = [*new, *old] * 5
-    failed = sum(send(stack.envoy_port, "/demo/invoices/17", token=token).status != 200 for token in tokens)
-    name = "the provider rotates its keys: old tokens and new ones pass"
-    return Line(name, f"0 of {len(tokens)} failed", f"{failed} of {len(tokens)} failed")
-
-
-_NEW_RULE: Final = """\
-role_rules:
-  - id: bob-reads-invoices-today
-    sub: bob
-    sub_kind: user
-    dom: "*"
-    obj: invoice:read
-    act: read
-    effect: allow
-"""
-
-
-def policies_changed(stack: Stack) -> Iterator[Line]:
-    """Add a policy file, and take it away again: each counts within a second, nothing restarts."""
-    token = stack.token("bob")
-    added = stack.policies / "today.yaml"
-
-    def ask() -> Answer:
-        return send(stack.envoy_port, "/demo/invoices/17", token=token)
-
-    # Written beside and renamed: a reader sees all of it or none.
-    draft = stack.folder / "today.yaml"
-    draft.write_text(_NEW_RULE)
-    draft.rename(added)
-    yield _awaited("a rule is added to the policy files: bob may read", ask, 200)
-    added.unlink()
-    yield _awaited("the rule is taken away again: bob may not", ask, 403)
-
-
-def _awaited(name: str, ask: Callable[[], Answer], status: int) -> Line:
-    within = f"within {TAKES_EFFECT_WITHIN_S:g} s"
-    deadline = time.monotonic() + TAKES_EFFECT_WITHIN_S
-    answer = ask()
-    while answer.status != status and time.monotonic() < deadline:
-        time.sleep(0.02)
-        answer = ask()
-    return Line(name, f"{status} {within}", f"{answer.status} {within}")

@@ -1,16 +1,16 @@
-"""The whole stack, with real Envoy, real tokens and policies from files."""
+"""The whole stack, with real Envoy, real tokens and real policies."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from extauthz.demo.stack import Stack
+from extauthz.demo.stack import PolicyStore, Stack
 
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """One stack for all tests that leave it as they found it."""
-    with Stack(environ={}) as running:
+    with Stack(environ={"WORKERS": "2"}) as running:
         running.start()
         yield running
 
@@ -19,5 +19,13 @@ def stack() -> Iterator[Stack]:
 def own_stack() -> Iterator[Stack]:
     """A stack for one test that breaks it."""
     with Stack(environ={}) as running:
+        running.start()
+        yield running
+
+
+@pytest.fixture
+def files_stack() -> Iterator[Stack]:
+    """A sidecar alone, its policies from files, for one test that breaks or changes it."""
+    with Stack(environ={}, store=PolicyStore.FILES) as running:
         running.start()
         yield running

@@ -16,6 +16,7 @@ import pytest
 
 from extauthz.demo.calls import send
 from extauthz.demo.process_tree import alive
+from extauthz.demo.rest import RestApi
 
 DEMO = [sys.executable, "-m", "extauthz", "demo"]
 
@@ -103,6 +104,14 @@ def test_it_runs_until_asked_to_end(scratch: Path, tmp_path: Path, number: signa
     with socket.create_connection((host, int(port)), timeout=5):
         pass
     assert facts["decision_log"] == str(log)
+    assert str(facts["issuer"]).startswith("http://127.0.0.1:")
+    assert facts["jwks_uri"] == f"{facts['issuer']}/jwks"
+    assert facts["token_url"] == f"{facts['issuer']}/token"
+    assert str(facts["postgres_dsn"]).startswith("postgresql://extauthz:")
+    rest = RestApi(port_of(facts["rest_url"]), str(facts["admin_api_key"]))
+    assert rest.ask("GET", "/healthz/ready").status == 200
+    assert rest.ask("GET", "/api/v1/resources", token=tokens["admin"]).status == 200
+    assert rest.ask("GET", "/api/v1/resources", token=tokens["alice"]).status == 403
     envoy = port_of(facts["envoy_url"])
     for name, status in {"alice": 200, "bob": 403, "expired": 401, "forged": 401}.items():
         assert send(envoy, "/demo/invoices/17", token=tokens[name]).status == status

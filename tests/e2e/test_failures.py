@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from extauthz.demo.calls import send
 from extauthz.demo.process_tree import alive, descendants
-from extauthz.demo.stack import PUBLIC_PATH, Stack
+from extauthz.demo.stack import PUBLIC_PATH, PolicyStore, Stack
 
 
 def await_status(stack: Stack, status: int, within_s: float) -> None:
@@ -42,117 +42,135 @@ def break_under_load(stack: Stack, token: str, breakage: Callable[[], None]) -> 
     return before, after
 
 
-def test_a_killed_sidecar_denies_and_a_new_one_answers(own_stack: Stack) -> None:
-    token = own_stack.token("bob")
+def test_a_killed_sidecar_denies_and_a_new_one_answers(files_stack: Stack) -> None:
+    token = files_stack.people.token("bob")
 
-    before, after = break_under_load(own_stack, token, own_stack.child("sidecar").kill)
+    before, after = break_under_load(files_stack, token, files_stack.child("extauthz").kill)
 
     assert before <= {403, 503}
     assert after == {503}
-    alice = own_stack.token("alice")
-    assert send(own_stack.envoy_port, "/demo/invoices/17", token=alice).status == 503
-    assert send(own_stack.envoy_port, PUBLIC_PATH).status == 503
+    alice = files_stack.people.token("alice")
+    assert send(files_stack.envoy_port, "/demo/invoices/17", token=alice).status == 503
+    assert send(files_stack.envoy_port, PUBLIC_PATH).status == 503
 
-    own_stack.start_sidecar()
-    await_status(own_stack, 200, within_s=5)
-    assert send(own_stack.envoy_port, "/demo/invoices/17", token=alice).status == 200
-    assert send(own_stack.envoy_port, "/demo/invoices/17", token=token).status == 403
+    files_stack.start_extauthz()
+    await_status(files_stack, 200, within_s=5)
+    assert send(files_stack.envoy_port, "/demo/invoices/17", token=alice).status == 200
+    assert send(files_stack.envoy_port, "/demo/invoices/17", token=token).status == 403
 
 
-def test_a_killed_worker_denies_until_it_is_replaced(own_stack: Stack) -> None:
-    supervisor, *workers = own_stack.child("sidecar").family()
+def test_a_killed_worker_denies_until_it_is_replaced(files_stack: Stack) -> None:
+    supervisor, *workers = files_stack.child("extauthz").family()
     assert workers
-    token = own_stack.token("bob")
+    token = files_stack.people.token("bob")
 
     def kill_workers() -> None:
         for worker in workers:
             os.kill(worker, signal.SIGKILL)
 
-    before, after = break_under_load(own_stack, token, kill_workers)
+    before, after = break_under_load(files_stack, token, kill_workers)
 
     assert before | after <= {403, 503}
-    await_status(own_stack, 200, within_s=5)
-    assert own_stack.child("sidecar").family()[0] == supervisor
+    await_status(files_stack, 200, within_s=5)
+    assert files_stack.child("extauthz").family()[0] == supervisor
 
 
-def test_a_killed_supervisor_takes_its_workers_along(own_stack: Stack) -> None:
-    sidecar = own_stack.child("sidecar")
+def test_a_killed_supervisor_takes_its_workers_along(files_stack: Stack) -> None:
+    sidecar = files_stack.child("extauthz")
     workers = descendants(sidecar.pid)
-    token = own_stack.token("bob")
+    token = files_stack.people.token("bob")
 
-    before, after = break_under_load(own_stack, token, lambda: sidecar.send(signal.SIGKILL))
+    before, after = break_under_load(files_stack, token, lambda: sidecar.send(signal.SIGKILL))
 
     assert before | after <= {403, 503}
     deadline = time.monotonic() + 15
     while any(worker.alive for worker in workers):
         assert time.monotonic() < deadline, "a worker without a supervisor goes on"
         time.sleep(0.05)
-    assert send(own_stack.envoy_port, PUBLIC_PATH).status == 503
+    assert send(files_stack.envoy_port, PUBLIC_PATH).status == 503
 
 
-def test_a_stopped_sidecar_denies_until_it_continues(own_stack: Stack) -> None:
-    family = own_stack.child("sidecar").family()
-    token = own_stack.token("bob")
+def test_a_stopped_sidecar_denies_until_it_continues(files_stack: Stack) -> None:
+    family = files_stack.child("extauthz").family()
+    token = files_stack.people.token("bob")
 
     def send_all(number: signal.Signals) -> None:
         for process in family:
             os.kill(process, number)
 
-    before, after = break_under_load(own_stack, token, lambda: send_all(signal.SIGSTOP))
+    before, after = break_under_load(files_stack, token, lambda: send_all(signal.SIGSTOP))
 
     assert before <= {403, 503}
     assert after == {503}
-    assert send(own_stack.envoy_port, PUBLIC_PATH).status == 503
+    assert send(files_stack.envoy_port, PUBLIC_PATH).status == 503
 
     send_all(signal.SIGCONT)
-    await_status(own_stack, 200, within_s=10)
-    assert send(own_stack.envoy_port, "/demo/invoices/17", token=token).status == 403
+    await_status(files_stack, 200, within_s=10)
+    assert send(files_stack.envoy_port, "/demo/invoices/17", token=token).status == 403
 
 
 def test_a_sidecar_that_is_stopped_for_good_is_ended_with_its_stack() -> None:
-    with Stack(environ={}) as stack:
+    with Stack(environ={}, store=PolicyStore.FILES) as stack:
         stack.start()
-        family = stack.child("sidecar").family()
+        family = stack.child("extauthz").family()
         for process in family:
             os.kill(process, signal.SIGSTOP)
 
     assert not any(map(alive, family))
 
 
-def test_known_keys_go_on_working_without_the_identity_provider(own_stack: Stack) -> None:
+def test_known_keys_go_on_working_without_the_identity_provider(files_stack: Stack) -> None:
     alice, bob, forged = (
-        own_stack.token("alice"),
-        own_stack.token("bob"),
-        own_stack.token("alice", flaw="forged"),
+        files_stack.people.token("alice"),
+        files_stack.people.token("bob"),
+        files_stack.people.token("alice", flaw="forged"),
     )
-    assert send(own_stack.envoy_port, "/demo/invoices/17", token=alice).status == 200
+    assert send(files_stack.envoy_port, "/demo/invoices/17", token=alice).status == 200
 
-    own_stack.child("identity-provider").stop()
+    files_stack.child("identity-provider").stop()
 
-    port = own_stack.envoy_port
+    port = files_stack.envoy_port
     assert send(port, "/demo/invoices/17", token=alice).status == 200
     assert send(port, "/demo/people/bob/records", token=bob).status == 200
     assert send(port, "/demo/invoices/17", token=bob).status == 403
     assert send(port, "/demo/invoices/17", token=forged).status == 401
 
 
-def test_a_key_that_cannot_be_fetched_is_503_and_never_401(own_stack: Stack) -> None:
+def test_a_key_that_cannot_be_fetched_is_503_and_never_401(files_stack: Stack) -> None:
     # `iat` counts whole seconds: a token of the second in which keys were fetched may be older than that.
     second = int(time.time())
     while int(time.time()) == second:
         time.sleep(0.01)
-    own_stack.rotate_keys()
-    unseen = own_stack.token("alice")
-    own_stack.child("identity-provider").stop()
+    files_stack.people.rotate_keys()
+    unseen = files_stack.people.token("alice")
+    files_stack.child("identity-provider").stop()
 
-    answer = send(own_stack.envoy_port, "/demo/invoices/17", token=unseen)
+    answer = send(files_stack.envoy_port, "/demo/invoices/17", token=unseen)
 
     assert (answer.status, answer.reason) == (503, "keys_unavailable")
 
 
-def test_an_upstream_that_is_gone_changes_no_decision(own_stack: Stack) -> None:
-    alice, bob = own_stack.token("alice"), own_stack.token("bob")
-    own_stack.child("upstream").kill()
+def test_an_upstream_that_is_gone_changes_no_decision(files_stack: Stack) -> None:
+    alice, bob = files_stack.people.token("alice"), files_stack.people.token("bob")
+    files_stack.child("upstream").kill()
 
-    assert send(own_stack.envoy_port, "/demo/invoices/17", token=alice).status == 503
+    assert send(files_stack.envoy_port, "/demo/invoices/17", token=alice).status == 503
+    assert send(files_stack.envoy_port, "/demo/invoices/17", token=bob).status == 403
+
+
+def test_all_of_extauthz_killed_denies_and_a_new_one_finds_the_policies_in_the_database(
+    own_stack: Stack,
+) -> None:
+    alice, bob = own_stack.people.token("alice"), own_stack.people.token("bob")
+
+    before, after = break_under_load(own_stack, bob, own_stack.child("extauthz").kill)
+
+    assert before <= {403, 503}
+    assert after == {503}
+    assert send(own_stack.envoy_port, PUBLIC_PATH).status == 503
+
+    own_stack.start_extauthz()
+    await_status(own_stack, 200, within_s=5)
+    assert send(own_stack.envoy_port, "/demo/invoices/17", token=alice).status == 200
+    assert send(own_stack.envoy_port, "/demo/invoices/sealed-4", token=alice).status == 403
     assert send(own_stack.envoy_port, "/demo/invoices/17", token=bob).status == 403

@@ -1,0 +1,125 @@
+"""What changes while the demo runs: keys, rules, policies, the database. Nothing restarts."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from extauthz.demo.calls import send
+from extauthz.demo.first_policies import ATTRIBUTE_POLICIES, ROLE_RULES
+from extauthz.demo.lines import Line, awaited
+from extauthz.demo.postgres import EmbeddedPostgres
+from extauthz.demo.rest import Reply
+from extauthz.demo.stack import Stack
+
+_INVOICE: Final = "/demo/invoices/17"
+_SEALED_INVOICE: Final = "/demo/invoices/sealed-4"
+_SEALED: Final = "sealed-invoices-stay-shut"
+_BOB_READS: Final = {
+    "sub": "bob", "sub_kind": "user", "dom": "*", "obj": "invoice:read", "act": "read", "effect": "allow",
+}  # fmt: skip
+_RECONNECTED_WITHIN_S: Final = 10.0
+
+
+def keys_rotated(stack: Stack) -> Line:
+    """Rotate the provider's keys while requests go on: none may fail, with old tokens or new."""
+    old = [stack.people.token("alice", algorithm=algorithm) for algorithm in ("RS256", "ES256")]
+    stack.people.rotate_keys()
+    new = [stack.people.token("alice", algorithm=algorithm) for algorithm in ("RS256", "ES256")]
+    tokens = [*new, *old] * 5
+    failed = sum(send(stack.envoy_port, _INVOICE, token=token).status != 200 for token in tokens)
+    name = "the provider rotates its keys: old tokens and new ones pass"
+    return Line(name, f"0 of {len(tokens)} failed", f"{failed} of {len(tokens)} failed")
+
+
+def rules_changed(stack: Stack) -> Iterator[Line]:
+    """Create a role rule, turn it round, delete it; ask for a decision that is no older than the writes."""
+    bob, alice = stack.people.token("bob"), stack.people.token("alice")
+
+    def reads() -> str:
+        answer = send(stack.envoy_port, _INVOICE, token=bob)
+        return " ".join([str(answer.status), *([answer.reason] if answer.reason else [])])
+
+    created = stack.rest.create(ROLE_RULES, _BOB_READS)
+    path = f"{ROLE_RULES}/{created.id}"
+    yield awaited("a rule is created through REST: bob may read", "200", reads)
+    stack.rest.ask("PUT", path, _BOB_READS | {"effect": "deny"})
+    yield awaited("the rule is changed to a deny: bob may not", "403 rule_matched", reads)
+    stack.rest.ask("PUT", path, _BOB_READS)
+    deleted = stack.rest.ask("DELETE", path)
+    # No waiting here: the answer is under that revision or a later one.
+    checked = _check(stack, "bob", bob, deleted)
+    yield Line(
+        "the rule is deleted; a check asks for that revision", "403 deny no_matching_rule", _shown(checked)
+    )
+    checked = _check(stack, "alice", alice, deleted)
+    yield Line("a check by alice, at that revision", "200 allow rule_matched", _shown(checked))
+    yield awaited("bob reads an invoice: no rule lets him", "403 no_matching_rule", reads)
+
+
+def deny_lifted(stack: Stack) -> Iterator[Line]:
+    """Delete an attribute policy, which is soft, and restore it."""
+    alice = stack.people.token("alice")
+    ids = {name: rule_id for rule_id, name in stack.rule_names.items()}
+    path = f"{ATTRIBUTE_POLICIES}/{ids[_SEALED]}"
+
+    def reads() -> str:
+        return str(send(stack.envoy_port, _SEALED_INVOICE, token=alice).status)
+
+    stack.rest.ask("DELETE", path)
+    yield awaited("the deny on sealed invoices is deleted: alice may read", "200", reads)
+    stack.rest.ask("POST", f"{path}/restore")
+    yield awaited("the deny is restored: alice may not", "403", reads)
+
+
+def database_away(stack: Stack, postgres: EmbeddedPostgres) -> Iterator[Line]:
+    """Stop PostgreSQL and start it again: decisions never notice."""
+    alice, bob = stack.people.token("alice"), stack.people.token("bob")
+
+    def decisions() -> str:
+        statuses = [send(stack.envoy_port, _INVOICE, token=token).status for token in (alice, bob)]
+        return " and ".join(map(str, statuses))
+
+    def readiness() -> str:
+        reply = stack.rest.ask("GET", "/healthz/ready")
+        checks = reply.document.get("checks", {}) if isinstance(reply.document, dict) else {}
+        return f"{reply.status} database {checks.get('database')}"
+
+    postgres.stop()
+    yield awaited("PostgreSQL is stopped: readiness says so", "503 database unavailable", readiness)
+    yield Line("alice may read and bob may not, as before", "200 and 403", decisions())
+    listed = stack.rest.ask("GET", ROLE_RULES)
+    yield Line("the rules cannot be listed now", "503", str(listed.status))
+    postgres.start()
+    yield awaited(
+        "PostgreSQL is started: readiness says so",
+        "200 database ok",
+        readiness,
+        within_s=_RECONNECTED_WITHIN_S,
+    )
+    created = stack.rest.create(ROLE_RULES, _BOB_READS)
+    yield awaited("changes flow again: a new rule lets bob read", "200 and 200", decisions)
+    stack.rest.ask("DELETE", f"{ROLE_RULES}/{created.id}")
+    yield awaited("the rule is deleted: bob may not", "200 and 403", decisions)
+
+
+def outcomes(stack: Stack) -> Iterator[Line]:
+    """Make every change that this stack has the parts for."""
+    yield keys_rotated(stack)
+    if stack.postgres is not None:
+        yield from rules_changed(stack)
+        yield from deny_lifted(stack)
+        yield from database_away(stack, stack.postgres)
+
+
+def _check(stack: Stack, subject: str, token: str, after: Reply) -> Reply:
+    question = {
+        "subject": subject,
+        "resource": "invoice:read",
+        "action": "read",
+        "min_revision": after.revision,
+    }
+    return stack.rest.ask("POST", "/api/v1/check", question, token=token)
+
+
+def _shown(reply: Reply) -> str:
+    found = reply.document if isinstance(reply.document, dict) else {}
+    return " ".join([str(reply.status), *(str(found.get(name)) for name in ("decision", "reason"))])
