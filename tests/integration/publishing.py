@@ -1,0 +1,116 @@
+"""Publishers that follow a real database, and what is asked of them."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from extauthz.compile.directory import Directory, TenancyMode
+from extauthz.compile.documents import Reading
+from extauthz.compile.model import RoleModel, compile_model
+from extauthz.compile.snapshot import Snapshot
+from extauthz.publish.current import CurrentPolicies
+from extauthz.publish.postgres import PostgresPublisher
+from extauthz.publish.tenant import Compiler, TenantState
+from extauthz.shipped import shipped
+from extauthz.storage import feed
+from extauthz.storage.pool import open_reader
+from tests.integration.storage_documents import connected, reader_of
+
+if TYPE_CHECKING:
+    from extauthz.storage.pool import Connection, DatabaseAddress
+
+NEVER = 300.0
+"""A poll interval that no test waits for."""
+
+
+def compiler() -> Compiler:
+    model = compile_model(shipped("policies/model.conf").read_text("utf-8"))
+    assert isinstance(model, RoleModel)
+    return Compiler(Reading(), model)
+
+
+class Follower:
+    """A publisher that runs; `connection` is its own, as it is now."""
+
+    def __init__(self, address: "DatabaseAddress", *, poll_interval: float) -> None:
+        self.current = CurrentPolicies()
+        self.failures = 0
+        self.connection: Connection | None = None
+        self._address = address
+        self.publisher = PostgresPublisher(
+            self._connect,
+            self.current,
+            compiler(),
+            mode=TenancyMode.SELFHOST,
+            poll_interval=poll_interval,
+            on_failure=self._failed,
+        )
+
+    async def _connect(self) -> "Connection":
+        self.connection = await open_reader(self._address)
+        return self.connection
+
+    def _failed(self) -> None:
+        self.failures += 1
+
+    @property
+    def directory(self) -> Directory:
+        directory = self.current.current()
+        assert directory is not None
+        return directory
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self.directory.snapshots["default"]
+
+    @property
+    def revision(self) -> int | None:
+        """The published revision; looking at it wakes nobody."""
+        directory = self.current.current()
+        snapshot = None if directory is None else directory.snapshots.get("default")
+        return None if snapshot is None else snapshot.revision
+
+    async def reaches(self, revision: int, *, within: float = 5.0) -> None:
+        await until(lambda: self.revision == revision, within=within, what=f"revision {revision}")
+
+
+async def until(condition: Callable[[], bool], *, within: float = 5.0, what: str = "") -> None:
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {within} s: {what}"
+        await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def following(
+    address: "DatabaseAddress", *, poll_interval: float = NEVER, loaded: bool = True
+) -> AsyncIterator[Follower]:
+    """Run a publisher; `loaded` waits for its first policies."""
+    follower = Follower(address, poll_interval=poll_interval)
+    task = asyncio.create_task(follower.publisher.run())
+    try:
+        if loaded:
+            await until(lambda: follower.revision is not None, what="the first load")
+        yield follower
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def stored(address: "DatabaseAddress") -> Snapshot:
+    """Return what the database says, loaded whole."""
+    async with reader_of(address) as reader:
+        documents = await feed.load(reader, "default")
+    assert documents is not None
+    state = compiler().load(documents)
+    assert isinstance(state, TenantState), state
+    return state.snapshot
+
+
+async def behind_our_back(superuser: "DatabaseAddress", *statements: str) -> None:
+    """Run SQL as the superuser, whom no row-level security binds, in one transaction."""
+    async with connected(superuser) as connection, connection.transaction():
+        for statement in statements:
+            await connection.execute(statement)
