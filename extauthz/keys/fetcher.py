@@ -23,11 +23,12 @@ _READ_CHUNK: Final = 16384
 
 @dataclass(frozen=True, slots=True)
 class FetchedKeys:
-    """A usable key set, where it was, and what the provider said about its freshness."""
+    """A usable key set, where it was, and what the provider said about its freshness and the time."""
 
     keys: KeySet
     jwks_uri: str
     cache_control: str | None
+    date: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class FetchLimits:
 class _Body:
     octets: bytes
     cache_control: str | None
+    date: str | None
 
 
 class KeyFetcher:
@@ -143,7 +145,7 @@ class KeyFetcher:
         # INVARIANT: a set with nothing to verify with never replaces one that has something.
         if not keys.keys:
             return FetchFailed(FetchOutcome.INVALID, "key set: no usable key")
-        return FetchedKeys(keys, jwks_uri, body.cache_control)
+        return FetchedKeys(keys, jwks_uri, body.cache_control, body.date)
 
     async def _get(self, address: str, source: IssuerSource) -> _Body | FetchFailed:
         target = FetchUrl.parse(
@@ -175,7 +177,8 @@ class KeyFetcher:
             octets += chunk
             if len(octets) > self._limits.max_bytes:
                 return FetchFailed(FetchOutcome.INVALID, f"larger than {self._limits.max_bytes} bytes")
-        return _Body(bytes(octets), ", ".join(response.headers.getall("Cache-Control", [])) or None)
+        cache_control = ", ".join(response.headers.getall("Cache-Control", [])) or None
+        return _Body(bytes(octets), cache_control, response.headers.get("Date"))
 
 
 def _kind(error: Exception) -> str:

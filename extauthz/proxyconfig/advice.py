@@ -1,0 +1,53 @@
+"""How a finding in a file is made: each examination names its code, what it saw, and the fix."""
+
+from typing import Final
+
+from extauthz.proxyconfig.documents import Value, seconds
+from extauthz.proxyconfig.findings import Finding, Severity
+
+LONG_S: Final = 1.0
+FAR_TOO_LONG_S: Final = 10.0
+
+
+def at(value: Value, severity: Severity, code: str, message: str, fix: str) -> Finding:
+    """Return a finding about one value of a file."""
+    return Finding(
+        severity=severity,
+        code=code,
+        subject="files",
+        message=message,
+        fix=fix,
+        file=value.file,
+        line=value.line,
+    )
+
+
+def error(value: Value, code: str, message: str, fix: str) -> Finding:
+    """Return an error about one value of a file."""
+    return at(value, Severity.ERROR, code, message, fix)
+
+
+def warning(value: Value, code: str, message: str, fix: str) -> Finding:
+    """Return a warning about one value of a file."""
+    return at(value, Severity.WARNING, code, message, fix)
+
+
+def info(value: Value, code: str, message: str, fix: str) -> Finding:
+    """Return a remark about one value of a file."""
+    return at(value, Severity.INFO, code, message, fix)
+
+
+def timeout(value: Value) -> Finding | None:
+    """Judge how long a proxy waits for a decision."""
+    fix = "set the timeout to 0.2s; extauthz answers within it, with a denial if it must"
+    found = seconds(value)
+    if found is None:
+        return error(value, "timeout-unreadable", f"the timeout {value.text!r} is no duration", fix)
+    if found == 0:
+        return error(value, "timeout-long", "the timeout 0 means that a check may hang for ever", fix)
+    if found <= LONG_S:
+        return None
+    severity = Severity.ERROR if found > FAR_TOO_LONG_S else Severity.WARNING
+    return at(
+        value, severity, "timeout-long", f"a check may take {found:g} s; requests pile up meanwhile", fix
+    )

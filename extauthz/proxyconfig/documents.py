@@ -1,0 +1,187 @@
+"""Configuration files as trees in which every value knows its line; nothing in them is executed.
+
+YAML (several documents a file) and JSON, with aliases and merge keys resolved within bounds. Names are found
+in either spelling of protobuf's JSON, `failure_mode_allow` and `failureModeAllow`.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import yaml
+
+MAX_DEPTH: Final = 128
+MAX_VALUES: Final = 200_000
+MAX_BYTES: Final = 8 * 1024 * 1024
+
+_CAPITAL: Final = re.compile(r"(?<=[a-z0-9])([A-Z])")
+_TABS: Final = re.compile(r"^\t+", re.MULTILINE)
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A mapping, a list or a scalar of a file. `text` of a scalar is as it was written, without quotes."""
+
+    file: str
+    line: int
+    entries: dict[str, "Value"] | None = None
+    members: tuple["Value", ...] | None = None
+    text: str | None = None
+    flag: bool | None = None
+    is_block: bool = False
+
+    def at(self, *names: str) -> "Value | None":
+        """Walk down by names, given in snake case; None: there is no such value."""
+        found: Value | None = self
+        for name in names:
+            if found is None or found.entries is None:
+                return None
+            found = found.entries.get(name) or _other_spelling(found.entries, name)
+        return found
+
+    def word(self, *names: str) -> str | None:
+        """Return the text of the scalar down there."""
+        found = self.at(*names)
+        return None if found is None else found.text
+
+    def list(self, *names: str) -> tuple["Value", ...]:
+        """Return the members of the list down there; none when there is no list."""
+        found = self.at(*names)
+        return () if found is None or found.members is None else found.members
+
+    def items(self) -> Iterator[tuple[str, "Value"]]:
+        """Yield the entries of a mapping; none for anything else."""
+        yield from (self.entries or {}).items()
+
+    def walk(self) -> Iterator["Value"]:
+        """Yield this value and every one below it."""
+        yield self
+        for below in (*(self.entries or {}).values(), *(self.members or ())):
+            yield from below.walk()
+
+    @property
+    def message_type(self) -> str:
+        """Return the last part of `@type`, such as `ext_authz.v3.ExtAuthz`; empty without one."""
+        return ".".join((self.word("@type") or "").rpartition("/")[2].split(".")[-3:])
+
+
+def _other_spelling(entries: dict[str, Value], name: str) -> Value | None:
+    for key, value in entries.items():
+        if _CAPITAL.sub(r"_\1", key).lower() == name:
+            return value
+    return None
+
+
+def seconds(value: Value) -> float | None:
+    """Read a duration such as `0.2s`, `200ms` or `10m0s`; None: it is none."""
+    text = value.text or ""
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        return None
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Why a text is not what it should be, and where. It quotes nothing of the text."""
+
+    file: str
+    line: int | None
+    problem: str
+
+
+@dataclass(slots=True)
+class _Reading:
+    file: str
+    first_line: int
+    left: int = MAX_VALUES
+    twice: list[Unreadable] = field(default_factory=list)
+
+
+def read_text(text: bytes, file: str, *, first_line: int = 1) -> tuple[tuple[Value, ...], list[Unreadable]]:
+    """Return the documents of a text, and what is wrong with it; `first_line` is the number of its first."""
+    reading = _Reading(file, first_line)
+    try:
+        if len(text) > MAX_BYTES:
+            raise _RefusedError(None, f"it is larger than {MAX_BYTES} bytes")
+        # JSON may be indented by tabs, YAML may not; inside of strings a line cannot begin.
+        plain = _TABS.sub(lambda tabs: " " * len(tabs[0]), text.decode("utf-8-sig"))
+        _check_depth(plain, reading)
+        nodes = list(yaml.compose_all(plain, Loader=yaml.CSafeLoader))
+        values = tuple(_value(node, reading, 0) for node in nodes)
+    except _RefusedError as refused:
+        return (), [Unreadable(file, refused.line, str(refused))]
+    except UnicodeDecodeError:
+        return (), [Unreadable(file, None, "it is not UTF-8")]
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = None if mark is None else mark.line + first_line
+        # `problem` may quote a character, never a value.
+        return (), [Unreadable(file, line, f"it is not YAML: {error.problem or 'malformed'}")]
+    except yaml.YAMLError:
+        return (), [Unreadable(file, None, "it is not YAML: it holds a character that YAML refuses")]
+    return values, reading.twice
+
+
+class _RefusedError(Exception):
+    """A text that is not read further."""
+
+    def __init__(self, line: int | None, problem: str) -> None:
+        super().__init__(problem)
+        self.line = line
+
+
+def _check_depth(text: str, reading: _Reading) -> None:
+    # By events, one by one: composing recurses, and must not meet anything deep.
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            line = _line(event, reading)
+            raise _RefusedError(line, f"it is nested deeper than {MAX_DEPTH} levels")
+
+
+def _line(found: yaml.Node | yaml.Event, reading: _Reading) -> int:
+    mark = found.start_mark
+    assert mark is not None
+    return mark.line + reading.first_line
+
+
+def _value(node: yaml.Node, reading: _Reading, depth: int) -> Value:
+    line = _line(node, reading)
+    reading.left -= 1
+    if reading.left < 0 or depth > MAX_DEPTH:
+        raise _RefusedError(line, "its aliases expand without end, or to too much")
+    match node:
+        case yaml.MappingNode():
+            return Value(reading.file, line, entries=_entries(node, reading, depth))
+        case yaml.SequenceNode():
+            members = tuple(_value(member, reading, depth + 1) for member in node.value)
+            return Value(reading.file, line, members=members)
+    assert isinstance(node, yaml.ScalarNode)
+    flag = node.value.lower() in {"true", "yes", "on"} if node.tag.endswith(":bool") else None
+    text = None if node.tag.endswith(":null") else str(node.value)
+    return Value(reading.file, line, text=text, flag=flag, is_block=node.style in {"|", ">"})
+
+
+def _entries(node: yaml.MappingNode, reading: _Reading, depth: int) -> dict[str, Value]:
+    merged: dict[str, Value] = {}
+    own: dict[str, Value] = {}
+    for key, below in node.value:
+        name = str(key.value) if isinstance(key, yaml.ScalarNode) else ""
+        value = _value(below, reading, depth + 1)
+        if key.tag.endswith(":merge"):
+            for source in value.members or (value,):
+                merged = dict(source.items()) | merged
+        elif name in own:
+            line = _line(key, reading)
+            reading.twice.append(Unreadable(reading.file, line, f"the member {name!r} occurs twice"))
+        else:
+            own[name] = value
+    return merged | own

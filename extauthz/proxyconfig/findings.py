@@ -1,0 +1,103 @@
+"""What an examination comes to: findings, each with its fix and the page to read; nothing secret in them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Final
+
+import orjson
+
+
+class Severity(StrEnum):
+    """An error lets through what must not pass, or lets nothing pass; a warning weakens; the rest informs."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
+_ORDER: Final = {severity: place for place, severity in enumerate(Severity)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing to mend. `code` is stable; `file` and `line` (from 1) say where, if it is in a file."""
+
+    severity: Severity
+    code: str
+    subject: str
+    message: str
+    fix: str
+    file: str | None = None
+    line: int | None = None
+
+    @property
+    def read(self) -> str:
+        """Return the document that explains it."""
+        return f"docs/doctor.md#{self.code}"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that was looked at, and what was found."""
+
+    examined: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+    @classmethod
+    def of(cls, examined: Iterable[str], findings: Iterable[Finding]) -> "Report":
+        """Sort by severity, then by place; the same finding twice is one."""
+        return cls(tuple(examined), tuple(sorted(dict.fromkeys(findings), key=_place)))
+
+    @property
+    def failed(self) -> bool:
+        """Whether something is an error."""
+        return self.count(Severity.ERROR) > 0
+
+    def count(self, severity: Severity) -> int:
+        """Return how many findings have this severity."""
+        return sum(finding.severity is severity for finding in self.findings)
+
+    def as_json(self) -> bytes:
+        """Return one JSON object."""
+        counts = {severity.value: self.count(severity) for severity in Severity}
+        document = {
+            "ok": not self.failed,
+            "examined": self.examined,
+            "counts": counts,
+            "findings": [asdict(finding) | {"read": finding.read} for finding in self.findings],
+        }
+        return orjson.dumps(document, option=orjson.OPT_INDENT_2)
+
+    def as_text(self) -> str:
+        """Return lines for a person."""
+        lines = [line for finding in self.findings for line in _lines(finding)]
+        counts = ", ".join(_counted(self.count(severity), severity) for severity in Severity)
+        return "\n".join([*lines, f"examined: {'; '.join(self.examined) or 'nothing'}", counts, ""])
+
+
+def _place(finding: Finding) -> tuple[int, str, str, int, str]:
+    return (
+        _ORDER[finding.severity],
+        finding.subject,
+        finding.file or "",
+        finding.line or 0,
+        finding.code,
+    )
+
+
+def _lines(finding: Finding) -> Sequence[str]:
+    where = finding.subject
+    if finding.file is not None:
+        where = finding.file if finding.line is None else f"{finding.file}:{finding.line}"
+    return [
+        f"{finding.severity.upper():7}  {where}: {finding.message} [{finding.code}]",
+        f"         fix: {finding.fix}",
+        f"         read: {finding.read}",
+        "",
+    ]
+
+
+def _counted(number: int, severity: Severity) -> str:
+    name = severity.value
+    return f"{number} {name}" if number == 1 or severity is Severity.INFO else f"{number} {name}s"

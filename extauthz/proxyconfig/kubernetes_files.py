@@ -1,0 +1,130 @@
+"""What can be wrong in Kubernetes manifests: secrets in the open, variables that nobody reads."""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from extauthz.proxyconfig import advice
+from extauthz.proxyconfig.documents import Value
+from extauthz.proxyconfig.findings import Finding
+from extauthz.settings import misspelt, variables
+
+_OURS: Final = {variable.name: variable.secret for variable in variables().values()}
+_SECRET_NAME: Final = re.compile(
+    r"(?:^|[_.-])(?:password|passwd|secret|api_?key|private_?key|credentials?|token)s?$", re.IGNORECASE
+)
+_SECRET_VALUE: Final = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----|\bsak_live_|\w+://[^/\s:@]*:[^/\s@]+@", re.IGNORECASE
+)
+_GENERATORS: Final = ("config_map_generator", "secret_generator")
+_COMMANDS: Final = frozenset({"serve", "sidecar", "control-plane"})
+
+
+def is_kubernetes(document: Value) -> bool:
+    """Whether a document is an object of the Kubernetes API, or a kustomization."""
+    is_object = document.word("kind") is not None and document.word("api_version") is not None
+    return is_object or any(document.at(name) for name in _GENERATORS)
+
+
+def examine_kubernetes(document: Value) -> Iterator[Finding]:
+    """Examine one object."""
+    match document.word("kind"):
+        case "ConfigMap":
+            yield from _config_map(document)
+        case "Secret":
+            yield from _secret(document)
+        case "Kustomization" | None:
+            yield from _generators(document)
+        case _:
+            for value in document.walk():
+                if value.at("containers") is not None:
+                    yield from _pod(value)
+
+
+def _is_secret(name: str, text: str) -> bool:
+    if _SECRET_VALUE.search(text):
+        return True
+    # Of our own variables it is known which are secret: TOKEN_LEEWAY is not.
+    if name in _OURS:
+        return _OURS[name] and bool(text)
+    return bool(_SECRET_NAME.search(name)) and bool(text)
+
+
+def _config_map(document: Value) -> Iterator[Finding]:
+    for part in ("data", "binary_data"):
+        entries = dict(found.items()) if (found := document.at(part)) is not None else {}
+        for name, value in entries.items():
+            if _is_secret(name, value.text or ""):
+                yield _exposed(value, f"the ConfigMap holds a secret, {name!r}")
+        yield from _names(entries)
+
+
+def _generators(document: Value) -> Iterator[Finding]:
+    for generator in document.list("config_map_generator"):
+        for literal in generator.list("literals"):
+            name, _, text = (literal.text or "").partition("=")
+            if _is_secret(name, text):
+                yield _exposed(literal, f"the ConfigMap would hold a secret, {name!r}")
+    for generator in document.list("secret_generator"):
+        for literal in generator.list("literals"):
+            yield _in_a_file(literal)
+
+
+def _secret(document: Value) -> Iterator[Finding]:
+    for part in ("data", "string_data"):
+        found = document.at(part)
+        if found is not None and any(value.text for _, value in found.items()):
+            yield _in_a_file(found)
+
+
+def _exposed(value: Value, message: str) -> Finding:
+    return advice.error(
+        value,
+        "secret-exposed",
+        f"{message}: whoever may list objects reads it",
+        "put it into a Secret, mount it as a file and name the file in NAME_FILE",
+    )
+
+
+def _in_a_file(value: Value) -> Finding:
+    return advice.warning(
+        value,
+        "secret-in-file",
+        "a secret's value stands in this file, which is likely to be kept and copied",
+        "create the Secret outside of version control, or with External Secrets",
+    )
+
+
+def _pod(pod: Value) -> Iterator[Finding]:
+    for container in (*pod.list("containers"), *pod.list("init_containers")):
+        named = {name: one for one in container.list("env") if (name := one.word("name")) is not None}
+        for name, one in named.items():
+            value = one.at("value")
+            if value is not None and _is_secret(name, value.text or ""):
+                yield _exposed(value, f"the manifest holds a secret, {name!r}")
+        if not _is_ours(container):
+            continue
+        yield from _names(named)
+        links = pod.at("enable_service_links")
+        if links is None or links.flag is not False:
+            yield advice.info(
+                links or pod,
+                "service-links",
+                "Kubernetes sets variables for every Service: one named `postgres` would set POSTGRES_PORT",
+                "set enableServiceLinks: false",
+            )
+
+
+def _is_ours(container: Value) -> bool:
+    words = {one.text for one in (*container.list("command"), *container.list("args"))}
+    return "extauthz" in (container.word("image") or "") or bool(words & (_COMMANDS))
+
+
+def _names(found: dict[str, Value]) -> Iterator[Finding]:
+    # Only beside variables of ours: elsewhere any name is as good as another.
+    if not any(name in _OURS and "_" in name for name in found):
+        return
+    for name, meant in misspelt(found).items():
+        yield advice.warning(
+            found[name], "variable-unknown", f"{name} is no variable of extauthz and is not read", meant
+        )

@@ -1,0 +1,60 @@
+"""Runs the examinations in order and puts their findings together."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from extauthz.compile.directory import TenancyMode
+from extauthz.proxyconfig.files import FileProblem, examine_files, files_in
+from extauthz.proxyconfig.findings import Finding, Report, Severity
+from extauthz.runtime.doctor.database import examine_database
+from extauthz.runtime.doctor.identity_provider import examine_identity_provider
+from extauthz.runtime.doctor.settings import are_given, examine_environment, examine_settings, finding
+from extauthz.runtime.worker import issuer_sources
+from extauthz.settings import PostgresSource, Settings
+
+
+def diagnose(environ: Mapping[str, str], paths: Sequence[Path]) -> Report | FileProblem:
+    """Examine the settings and what they lead to, and the given files.
+
+    With files and no setting of ours in the environment only the files are examined.
+    """
+    in_files = examine_files(paths)
+    if isinstance(in_files, FileProblem):
+        return in_files
+    examined: list[str] = []
+    findings = list(in_files)
+    if are_given(environ) or not paths:
+        findings += asyncio.run(_service(environ, examined))
+    else:
+        findings.append(
+            finding(
+                Severity.INFO,
+                "settings-absent",
+                "no variable of extauthz is set, so only the files were examined",
+                "run it with the environment of the service to have settings, database and provider examined",
+            )
+        )
+    if paths:
+        number = len(files_in(paths))
+        examined.append(f"{number} files" if number != 1 else "1 file")
+    return Report.of(examined, findings)
+
+
+async def _service(environ: Mapping[str, str], examined: list[str]) -> list[Finding]:
+    examined.append("settings")
+    loaded = Settings.load(environ)
+    problems = [] if isinstance(loaded, Settings) else loaded
+    findings = list(examine_environment(environ, problems))
+    # What an identity provider needs may be missing; the database can be examined all the same.
+    settings = loaded if isinstance(loaded, Settings) else Settings.load(environ, serving=False)
+    if not isinstance(settings, Settings):
+        return findings
+    findings += examine_settings(settings)
+    if isinstance(settings.policy_source, PostgresSource):
+        examined.append("database")
+        findings += await examine_database(settings)
+    for source in issuer_sources(settings) if settings.mode is TenancyMode.SELFHOST else ():
+        examined.append("identity provider")
+        findings += await examine_identity_provider(settings, source)
+    return findings

@@ -1,0 +1,189 @@
+"""What can be wrong with the database: away, behind, too trusting, too powerful a role."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+
+from extauthz.proxyconfig.addresses import is_loopback
+from extauthz.proxyconfig.findings import Finding, Severity
+from extauthz.runtime.policies import StartRefusedError, database
+from extauthz.shipped import shipped
+from extauthz.storage.migrate import Migration, MigrationRefused, MigrationStatus, read_migrations, status
+from extauthz.storage.outcome import refusal_of
+from extauthz.storage.pool import connect
+from extauthz.storage.posture import Posture, posture
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from extauthz.settings import Settings
+    from extauthz.storage.pool import Connection
+
+OLDEST_VERSION: Final = 15
+_ROLES: Final = (
+    "use the roles of deploy/postgres/roles.sql: extauthz_writer to serve, extauthz_reader for sidecars"
+)
+_VERIFYING: Final = frozenset({"verify-ca", "verify-full"})
+
+
+def finding(severity: Severity, code: str, message: str, fix: str) -> Finding:
+    """Return a finding about the database."""
+    return Finding(severity=severity, code=code, subject="database", message=message, fix=fix)
+
+
+async def examine_database(settings: Settings) -> list[Finding]:
+    """Connect as extauthz would, and look; nothing is changed."""
+    where = f"{settings.postgres_host}:{settings.postgres_port}/{settings.postgres_db}"
+    migrations = read_migrations(shipped("migrations"))
+    if isinstance(migrations, MigrationRefused):
+        return [finding(Severity.ERROR, "schema-unusable", migrations.message, "install extauthz again")]
+    try:
+        connection = await connect(database(settings), application="extauthz-doctor")
+        try:
+            found = await posture(connection, migrations)
+            schema = await _status(connection, migrations)
+        finally:
+            await connection.close(timeout=5)
+    except StartRefusedError as refused:
+        return [_unusable(where, str(refused))]
+    except Exception as error:
+        refusal = refusal_of(error)
+        if refusal is None and type(error).__module__.partition(".")[0] != "asyncpg":
+            raise
+        return [_unusable(where, getattr(refusal, "message", "") or " ".join(str(error).split()))]
+    return [*_schema(schema), *examine_posture(found, settings)]
+
+
+def examine_posture(found: Posture, settings: Settings) -> Iterator[Finding]:
+    """Judge how the database is set up."""
+    yield from _role(found, settings)
+    yield from _protection(found)
+    yield from _transport(found, settings)
+
+
+async def _status(
+    connection: Connection, migrations: tuple[Migration, ...]
+) -> tuple[MigrationStatus, ...] | MigrationRefused:
+    try:
+        return await status(connection, migrations)
+    except asyncpg.InsufficientPrivilegeError:
+        return MigrationRefused("the role may not read schema_migrations, nor then the policies")
+
+
+def _unusable(where: str, problem: str) -> Finding:
+    return finding(
+        Severity.ERROR,
+        "database-unusable",
+        f"{where} cannot be used: {problem}",
+        "check POSTGRES_HOST, POSTGRES_PORT, POSTGRES_DB, POSTGRES_USER, the password and the network policy",
+    )
+
+
+def _schema(schema: tuple[MigrationStatus, ...] | MigrationRefused) -> Iterator[Finding]:
+    if isinstance(schema, MigrationRefused):
+        yield finding(
+            Severity.ERROR,
+            "schema-unusable",
+            schema.message,
+            "run the version of extauthz that fits the schema; for grants deploy/postgres/roles.sql",
+        )
+        return
+    pending = [each.name for each in schema if each.applied_at is None]
+    if pending:
+        yield finding(
+            Severity.ERROR,
+            "schema-behind",
+            f"the schema is behind by {len(pending)} migrations (next: {pending[0]})",
+            "run `extauthz migrate`",
+        )
+
+
+def _role(found: Posture, settings: Settings) -> Iterator[Finding]:
+    if found.superuser:
+        yield finding(
+            Severity.ERROR,
+            "role-superuser",
+            f"the role {found.role!r} is a superuser: row-level security does not hold for it, nor any grant",
+            _ROLES,
+        )
+        return
+    if found.bypasses_row_security:
+        yield finding(
+            Severity.ERROR,
+            "role-bypasses-row-security",
+            f"the role {found.role!r} has BYPASSRLS: it sees every tenant's rows",
+            f"ALTER ROLE ... NOBYPASSRLS, or {_ROLES}",
+        )
+    if found.may_become:
+        yield finding(
+            Severity.ERROR,
+            "role-superuser",
+            f"the role {found.role!r} may become {', '.join(map(repr, found.may_become))}, "
+            "for whom row-level security does not hold",
+            "REVOKE that membership",
+        )
+    if found.creates:
+        yield finding(
+            Severity.WARNING,
+            "role-too-powerful",
+            f"the role {found.role!r} has {', '.join(found.creates)}, which extauthz never needs",
+            f"ALTER ROLE ... {' '.join(f'NO{power}' for power in found.creates)}",
+        )
+    if found.owned and not settings.migrate_on_start:
+        yield finding(
+            Severity.WARNING,
+            "role-owns-tables",
+            f"the role {found.role!r} owns the tables: it may change the schema and lift row-level security",
+            f"migrate as extauthz_owner; {_ROLES}",
+        )
+    if found.rewritable:
+        yield finding(
+            Severity.WARNING,
+            "grants-too-wide",
+            f"the role {found.role!r} may change what is history: {', '.join(found.rewritable)}",
+            "run deploy/postgres/roles.sql again",
+        )
+
+
+def _protection(found: Posture) -> Iterator[Finding]:
+    for tables, problem, fix in (
+        (found.unprotected, "row-level security is off on", "ALTER TABLE ... ENABLE ROW LEVEL SECURITY"),
+        (found.unforced, "row-level security is not forced on", "ALTER TABLE ... FORCE ROW LEVEL SECURITY"),
+        (found.without_policy, "row-level security has no policy on", "restore the policies of migrations/"),
+    ):
+        if tables:
+            yield finding(
+                Severity.ERROR,
+                "row-security",
+                f"{problem} {', '.join(tables)}",
+                f"{fix} (the migrations did; somebody took it back)",
+            )
+
+
+def _transport(found: Posture, settings: Settings) -> Iterator[Finding]:
+    if found.server_version < OLDEST_VERSION:
+        yield finding(
+            Severity.WARNING,
+            "database-old",
+            f"PostgreSQL {found.server_version} is older than what extauthz is tested with",
+            f"use PostgreSQL {OLDEST_VERSION} or newer",
+        )
+    if is_loopback(settings.postgres_host) or settings.postgres_host.startswith("/"):
+        return
+    mode = None if settings.postgres_sslmode is None else settings.postgres_sslmode.value
+    if not found.encrypted:
+        yield finding(
+            Severity.ERROR,
+            "database-plaintext",
+            "the connection is not encrypted: policies, keys' hashes and the password cross the network",
+            "set POSTGRES_SSLMODE=verify-full and POSTGRES_SSLROOTCERT",
+        )
+    elif mode not in _VERIFYING:
+        yield finding(
+            Severity.WARNING,
+            "database-unverified",
+            "the connection is encrypted, but anybody could be at the other end of it",
+            "set POSTGRES_SSLMODE=verify-full and POSTGRES_SSLROOTCERT",
+        )

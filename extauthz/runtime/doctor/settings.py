@@ -1,0 +1,176 @@
+"""What can be wrong with the settings themselves, and with the files that they name."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from extauthz.compile.directory import TenantBinding
+from extauthz.compile.documents import Reading
+from extauthz.proxyconfig.addresses import is_loopback
+from extauthz.proxyconfig.findings import Finding, Severity
+from extauthz.publish.files import PolicyDirectory
+from extauthz.runtime.policies import StartRefusedError, role_model
+from extauthz.settings import FilesSource, Settings, StaleAction, misspelt, variables
+
+_PLACES: Final = {
+    "GRPC_TLS_CERT": "grpc_tls_cert",
+    "GRPC_TLS_KEY": "grpc_tls_key",
+    "GRPC_TLS_CLIENT_CA": "grpc_tls_client_ca",
+    "POSTGRES_SSLROOTCERT": "postgres_sslrootcert",
+    "OIDC_CA_FILE": "oidc_ca_file",
+}
+_MOST_POLICY_PROBLEMS: Final = 20
+_COMMON: Final = frozenset({"HOST", "PORT", "MODE", "WORKERS", "LOG_LEVEL", "LOG_FORMAT"})
+
+
+def finding(severity: Severity, code: str, message: str, fix: str) -> Finding:
+    """Return a finding about the settings."""
+    return Finding(severity=severity, code=code, subject="settings", message=message, fix=fix)
+
+
+def are_given(environ: Mapping[str, str]) -> bool:
+    """Whether the environment holds anything of ours; names that everybody uses do not count."""
+    names = {variable.name for variable in variables().values()} - _COMMON
+    return any(environ.get(name) or environ.get(f"{name}_FILE") for name in names)
+
+
+def examine_environment(environ: Mapping[str, str], problems: list[str]) -> Iterator[Finding]:
+    """Name every problem that loading found, and every variable that nobody reads."""
+    for problem in problems:
+        yield finding(
+            Severity.ERROR,
+            "setting",
+            problem,
+            "change it as it says; docs/configuration.md lists every variable",
+        )
+    for name, meant in misspelt(environ).items():
+        yield finding(Severity.WARNING, "variable-unknown", f"{name} is not read by extauthz", meant)
+    for variable in variables().values():
+        named = environ.get(f"{variable.name}_FILE") if variable.secret else None
+        if named and _everybody_reads(Path(named)):
+            yield finding(
+                Severity.WARNING,
+                "secret-file-open",
+                f"{variable.name}_FILE {named!r} can be read by every user of this machine",
+                "chmod 0400 it, for the user that runs extauthz (Kubernetes: defaultMode 0400)",
+            )
+
+
+def _everybody_reads(path: Path) -> bool:
+    try:
+        return bool(path.stat().st_mode & 0o004)
+    except OSError:
+        return False
+
+
+def examine_settings(settings: Settings) -> Iterator[Finding]:
+    """Examine settings that can be used."""
+    yield from _identity(settings)
+    yield from _listener(settings)
+    yield from _files(settings)
+    yield from _policies(settings)
+
+
+def _identity(settings: Settings) -> Iterator[Finding]:
+    if not settings.oidc_enabled:
+        yield finding(
+            Severity.INFO,
+            "tokens-not-read",
+            "OIDC_ENABLED=false: only service keys identify a caller",
+            "set OIDC_ENABLED=true and AUTH_SERVER_URL to accept tokens",
+        )
+    elif settings.auth_server_url is not None and settings.oidc_audience is None:
+        yield finding(
+            Severity.WARNING,
+            "audience-any",
+            "OIDC_AUDIENCE=any: a token that the issuer made for any other service is good here too",
+            "set OIDC_AUDIENCE to the audience of your own services",
+        )
+    if settings.tenant_binding is TenantBinding.TOKEN:
+        yield finding(
+            Severity.WARNING,
+            "tenant-from-token",
+            "TENANT_BINDING=token: a target that no host names belongs to whoever asks",
+            "keep it only if every upstream isolates by x-auth-tenant; else give tenants their hosts",
+        )
+
+
+def _listener(settings: Settings) -> Iterator[Finding]:
+    if settings.grpc_uds_dir is not None or is_loopback(settings.grpc_host):
+        return
+    if settings.grpc_tls_cert is None:
+        yield finding(
+            Severity.WARNING,
+            "checks-in-plaintext",
+            f"GRPC_HOST={settings.grpc_host} without TLS: checks, and the tokens in them, can be read",
+            "set GRPC_TLS_CERT, GRPC_TLS_KEY and GRPC_TLS_CLIENT_CA, or leave it to a mesh with STRICT mTLS",
+        )
+    elif settings.grpc_tls_client_ca is None:
+        yield finding(
+            Severity.WARNING,
+            "checks-from-anybody",
+            f"GRPC_HOST={settings.grpc_host} without GRPC_TLS_CLIENT_CA: whoever reaches the port may ask",
+            "set GRPC_TLS_CLIENT_CA, and GRPC_TLS_CLIENT_SANS to the names of your proxies",
+        )
+
+
+def _files(settings: Settings) -> Iterator[Finding]:
+    for name, field in _PLACES.items():
+        path: Path | None = getattr(settings, field)
+        if path is not None and not (path.is_file() and os.access(path, os.R_OK)):
+            yield finding(
+                Severity.ERROR, "file-missing", f"{name} {str(path)!r} cannot be read", "mount the file there"
+            )
+    if settings.grpc_tls_key is not None and _everybody_reads(settings.grpc_tls_key):
+        yield finding(
+            Severity.WARNING,
+            "secret-file-open",
+            f"GRPC_TLS_KEY {str(settings.grpc_tls_key)!r} can be read by every user of this machine",
+            "chmod 0400 it, for the user that runs extauthz (Kubernetes: defaultMode 0400)",
+        )
+    folders = {"GRPC_UDS_DIR": settings.grpc_uds_dir}
+    if settings.decision_log != "stdout":
+        folders["DECISION_LOG"] = Path(settings.decision_log).absolute().parent
+    for name, folder in folders.items():
+        if folder is not None and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+            yield finding(
+                Severity.ERROR,
+                "file-missing",
+                f"{name} needs the folder {str(folder)!r}, which is not there or not writable",
+                "create it, writable for the user that runs extauthz",
+            )
+
+
+def _policies(settings: Settings) -> Iterator[Finding]:
+    if settings.policy_stale_action is StaleAction.SERVE:
+        yield finding(
+            Severity.WARNING,
+            "policies-served-stale",
+            "POLICY_STALE_ACTION=serve: cut off from the database, revoked rights stay in force without end",
+            "set POLICY_STALE_ACTION=deny, and POLICY_MAX_STALENESS to how long you can bear it",
+        )
+    try:
+        model = role_model(settings)
+    except StartRefusedError as refused:
+        yield finding(
+            Severity.ERROR,
+            "model-unusable",
+            str(refused),
+            "unset CASBIN_MODEL_PATH, or name a model that can be compiled",
+        )
+        return
+    if not isinstance(settings.policy_source, FilesSource):
+        return
+    reading = Reading(condition_headers=settings.condition_headers)
+    loaded = PolicyDirectory(settings.policy_source.directory, reading, model).load
+    try:
+        found = loaded(1)
+    except OSError as error:
+        found_problems = [f"{error.filename}: {error.strerror}"]
+    else:
+        found_problems = [str(problem) for problem in found] if isinstance(found, list) else []
+    for problem in found_problems[:_MOST_POLICY_PROBLEMS]:
+        yield finding(
+            Severity.ERROR, "policies-unusable", f"POLICY_SOURCE: {problem}", "mend the document as it says"
+        )

@@ -1,0 +1,202 @@
+"""`extauthz doctor`: what it looks at, how it says it, and how it ends."""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from extauthz.proxyconfig.findings import Finding, Report, Severity
+from extauthz.runtime.doctor.command import diagnose
+from extauthz.shipped import shipped
+
+ROOT = Path(__file__).resolve().parents[2]
+ALONE = {"OIDC_ENABLED": "false", "POLICY_SOURCE": f"files:{shipped('policies/demo')}"}
+FAIL_OPEN = "failure_mode_allow is on: whenever extauthz does not answer, every request passes"
+BOOTSTRAP = shipped("envoy/bootstrap.yaml")
+
+
+def doctor(environ: Mapping[str, str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "extauthz", "doctor", *map(str, arguments)],
+        env={"PATH": os.environ["PATH"], **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def codes(environ: Mapping[str, str], *paths: Path) -> set[tuple[str, str]]:
+    report = diagnose(environ, paths)
+    assert isinstance(report, Report)
+    return {(one.severity.value, one.code) for one in report.findings}
+
+
+def test_files_alone_need_no_settings() -> None:
+    finished = doctor({"HOST": "0.0.0.0", "PORT": "80"}, BOOTSTRAP)
+
+    assert finished.returncode == 0
+    assert "only the files were examined" in finished.stdout
+    assert finished.stdout.endswith("examined: 1 file\n0 errors, 0 warnings, 1 info\n")
+
+
+def test_without_files_the_settings_are_examined_even_if_there_are_none() -> None:
+    finished = doctor({"POSTGRES_PORT": "1"})
+
+    assert finished.returncode == 1
+    assert "OIDC_AUDIENCE is not set" in finished.stdout
+    assert "127.0.0.1:1/extauthz cannot be used" in finished.stdout
+    assert finished.stderr == ""
+
+
+def test_good_settings_and_a_good_file_end_well() -> None:
+    finished = doctor(ALONE, "--json", BOOTSTRAP)
+
+    assert finished.returncode == 0
+    report = json.loads(finished.stdout)
+    assert report["ok"] is True
+    assert report["examined"] == ["settings", "1 file"]
+    assert report["counts"] == {"error": 0, "warning": 0, "info": 1}
+    assert [one["code"] for one in report["findings"]] == ["tokens-not-read"]
+
+
+def test_an_error_says_where_what_to_do_and_what_to_read(tmp_path: Path) -> None:
+    bad = tmp_path / "envoy.yaml"
+    bad.write_text(BOOTSTRAP.read_text().replace("failure_mode_allow: false", "failure_mode_allow: true"))
+    line = next(n for n, text in enumerate(bad.read_text().splitlines(), 1) if "allow: true" in text)
+
+    finished = doctor(ALONE, bad)
+    assert finished.returncode == 1
+    assert finished.stdout.splitlines()[:3] == [
+        f"ERROR    {bad}:{line}: {FAIL_OPEN} [fail-open]",
+        "         fix: set failure_mode_allow: false",
+        "         read: docs/doctor.md#fail-open",
+    ]
+
+    (finding, *_) = json.loads(doctor(ALONE, "--json", bad).stdout)["findings"]
+    assert {name: finding[name] for name in ("severity", "code", "file", "line", "fix", "read")} == {
+        "severity": "error",
+        "code": "fail-open",
+        "file": str(bad),
+        "line": line,
+        "fix": "set failure_mode_allow: false",
+        "read": "docs/doctor.md#fail-open",
+    }
+
+
+@pytest.mark.parametrize("arguments", [["/nowhere.yaml"], ["--yaml"]])
+def test_bad_usage_is_2(arguments: list[str]) -> None:
+    finished = doctor(ALONE, *arguments)
+
+    assert finished.returncode == 2
+    assert finished.stdout == ""
+    assert "Traceback" not in finished.stderr
+
+
+def test_no_secret_is_shown(tmp_path: Path) -> None:
+    secret = tmp_path / "key"
+    secret.write_text("hunter2")
+    manifest = tmp_path / "map.yaml"
+    manifest.write_text("apiVersion: v1\nkind: ConfigMap\ndata:\n  ADMIN_API_KEY: hunter2\n  a: [hunter2")
+    environ = {
+        **ALONE,
+        "ADMIN_API_KEY_FILE": str(secret),
+        "POSTGRES_PASS": "hunter2",
+        "JWKS_URI": "https://me:hunter2@idp.example.com/jwks",
+    }
+
+    finished = doctor(environ, manifest)
+
+    assert finished.returncode == 1
+    assert "ADMIN_API_KEY is a value; it must be a secret of 32 bytes or more" in finished.stdout
+    assert "hunter2" not in finished.stdout + finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"OIDC_AUDIENCES": "x"}, ("warning", "variable-unknown")),
+        ({"WORKERS": "many"}, ("error", "setting")),
+        ({"POLICY_STALE_ACTION": "serve"}, ("warning", "policies-served-stale")),
+        ({"GRPC_HOST": "0.0.0.0"}, ("warning", "checks-in-plaintext")),
+        ({"CASBIN_MODEL_PATH": "/nowhere"}, ("error", "model-unusable")),
+        ({"POLICY_SOURCE": "files:/nowhere"}, ("error", "policies-unusable")),
+        ({"DECISION_LOG": "/nowhere/log"}, ("error", "file-missing")),
+        ({"GRPC_TLS_CERT": "/nowhere", "GRPC_TLS_KEY": "/nowhere"}, ("error", "file-missing")),
+        ({"OIDC_CA_FILE": "/nowhere"}, ("error", "file-missing")),
+        ({"GRPC_UDS_DIR": "/nowhere"}, ("error", "file-missing")),
+    ],
+)
+def test_a_setting_that_weakens_or_breaks_is_found(
+    environ: dict[str, str], expected: tuple[str, str]
+) -> None:
+    assert expected in codes(ALONE | environ)
+
+
+def test_tls_that_asks_nobody_for_a_certificate_is_found() -> None:
+    files = {"GRPC_TLS_CERT": str(BOOTSTRAP), "GRPC_TLS_KEY": str(BOOTSTRAP)}
+
+    assert ("warning", "checks-from-anybody") in codes(ALONE | files | {"GRPC_HOST": "10.0.0.1"})
+    assert ("warning", "checks-from-anybody") not in codes(ALONE | files)
+
+
+def test_a_secret_file_that_everybody_reads_is_found(tmp_path: Path) -> None:
+    secret = tmp_path / "key"
+    secret.write_text("k" * 32)
+    environ = ALONE | {"ADMIN_API_KEY_FILE": str(secret)}
+
+    secret.chmod(0o644)
+    assert ("warning", "secret-file-open") in codes(environ)
+    secret.chmod(0o400)
+    assert ("warning", "secret-file-open") not in codes(environ)
+
+
+def test_a_policy_file_that_cannot_be_used_is_found(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("role_rules: [{id: bad, effect: perhaps}]")
+    report = diagnose(ALONE | {"POLICY_SOURCE": f"files:{tmp_path}"}, [])
+
+    assert isinstance(report, Report)
+    assert any("bad.yaml" in one.message for one in report.findings if one.code == "policies-unusable")
+
+
+def test_the_most_severe_comes_first() -> None:
+    found = [
+        Finding(severity=severity, code=severity.value, subject="settings", message="m", fix="f")
+        for severity in reversed(Severity)
+    ]
+
+    report = Report.of(["settings"], found * 2)
+
+    assert [one.severity for one in report.findings] == list(Severity)
+
+
+def test_every_code_has_its_section_in_the_documentation() -> None:
+    page = (ROOT / "docs" / "doctor.md").read_text()
+    sections = set(re.findall(r"^### ([a-z0-9-]+)$", page, re.MULTILINE))
+
+    assert sections == set(written_codes())
+
+
+def written_codes() -> set[str]:
+    """Every code that the source can report: the second argument of error, warning, info and finding."""
+    found: set[str] = set()
+    folders = [ROOT / "extauthz" / "proxyconfig", ROOT / "extauthz" / "runtime" / "doctor"]
+    for file in (file for folder in folders for file in folder.glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            given = [*node.args[1:3], *(one.value for one in node.keywords if one.arg == "code")]
+            is_finding = re.search(
+                r"(?:advice\.(?:error|warning|info)|Finding|finding|^at|^error|\))$", ast.unparse(node.func)
+            )
+            found |= {
+                str(one.value)
+                for one in given
+                if is_finding and isinstance(one, ast.Constant) and re.fullmatch(r"[a-z-]+", str(one.value))
+            }
+    return found

@@ -1,0 +1,408 @@
+"""What doctor finds in Envoy, Istio and Kubernetes files: file, line, code; and what it leaves alone."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from extauthz.proxyconfig.envoy import envoy_yaml
+from extauthz.proxyconfig.files import FileProblem, examine_files
+from extauthz.proxyconfig.findings import Finding, Severity
+from extauthz.proxyconfig.istio import istio_yaml
+from extauthz.settings import Settings
+from extauthz.shipped import shipped
+
+ROOT = Path(__file__).resolve().parents[2]
+GOOD = shipped("envoy/bootstrap.yaml").read_text()
+ERROR, WARNING, INFO = Severity.ERROR, Severity.WARNING, Severity.INFO
+
+MESH = """
+apiVersion: install.istio.io/v1alpha1
+kind: IstioOperator
+spec:
+  meshConfig:
+    pathNormalization: {normalization: MERGE_SLASHES}
+    extensionProviders:
+      - name: extauthz
+        envoyExtAuthzGrpc:
+          service: extauthz.local
+          port: 9191
+          timeout: 0.2s
+          statusOnError: "503"
+          failOpen: false
+"""
+POLICY = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: extauthz}
+spec:
+  action: CUSTOM
+  provider:
+    name: extauthz
+  rules: [{}]
+"""
+CONTAINER = """
+apiVersion: apps/v1
+kind: Deployment
+spec:
+  template:
+    spec:
+      enableServiceLinks: false
+      containers:
+        - name: extauthz
+          image: registry.example.com/extauthz:1
+          env:
+            - name: OIDC_AUDIENCE
+              value: my-api
+"""
+
+
+def examine(tmp_path: Path, **texts: str) -> list[Finding]:
+    for name, text in texts.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+    found = examine_files([tmp_path / f"{name}.yaml" for name in texts])
+    assert not isinstance(found, FileProblem)
+    return found
+
+
+def line_of(text: str, part: str) -> int:
+    (line,) = [number for number, one in enumerate(text.splitlines(), start=1) if part in one]
+    return line
+
+
+def changed(text: str, old: str, new: str) -> str:
+    assert text.count(old) == 1, old
+    return text.replace(old, new)
+
+
+def test_what_is_shipped_and_what_is_printed_has_no_errors(tmp_path: Path) -> None:
+    settings = Settings.load({"WORKERS": "2"}, serving=False)
+    assert isinstance(settings, Settings)
+    printed = {"envoy": envoy_yaml(settings), "istio": istio_yaml(settings), "bootstrap": GOOD}
+    assert examine(tmp_path, **{name: str(text) for name, text in printed.items()}) == []
+
+    shipped_files = examine_files([shipped("envoy"), ROOT / "deploy"])
+    assert not isinstance(shipped_files, FileProblem)
+    assert [one for one in shipped_files if one.severity is ERROR] == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "severity", "code", "at"),
+    [
+        ("failure_mode_allow: false", "failure_mode_allow: true", ERROR, "fail-open", None),
+        ("failure_mode_allow: false", "failureModeAllow: yes", ERROR, "fail-open", None),
+        (
+            "failure_mode_allow: false",
+            "filter_enabled: {default_value: {numerator: 10}}",
+            ERROR,
+            "check-partial",
+            None,
+        ),
+        ("failure_mode_allow: false", "shadow_mode: true", ERROR, "check-partial", None),
+        ("failure_mode_allow: false", "allowed_headers: {patterns: []}", WARNING, "headers-withheld", None),
+        ("timeout: 0.2s\n                      failure", "timeout: 600s\n                      failure",
+         ERROR, "timeout-long", "timeout: 600s"),
+        ("timeout: 0.2s\n                      failure", "timeout: 3s\n                      failure",
+         WARNING, "timeout-long", "timeout: 3s"),
+        ("timeout: 0.2s\n                      failure", "timeout: 0s\n                      failure",
+         ERROR, "timeout-long", "timeout: 0s"),
+        ("timeout: 0.2s\n                      failure", "timeout: soon\n                      failure",
+         ERROR, "timeout-unreadable", "timeout: soon"),
+        ("status_on_error: { code: ServiceUnavailable }", "stat_prefix: x", WARNING, "status-on-error",
+         "ext_authz.v3.ExtAuthz"),
+        ("include_peer_certificate: true", "stat_prefix: x", INFO, "peer-certificate",
+         "ext_authz.v3.ExtAuthz"),
+        ("normalize_path: true", "normalize_path: false", ERROR, "path-normalisation", None),
+        ("merge_slashes: true", "merge_slashes: false", ERROR, "path-normalisation", None),
+        ("path_with_escaped_slashes_action: REJECT_REQUEST",
+         "path_with_escaped_slashes_action: KEEP_UNCHANGED", ERROR, "escaped-slashes", None),
+        ("path_with_escaped_slashes_action: REJECT_REQUEST",
+         "path_with_escaped_slashes_action: UNESCAPE_AND_FORWARD", WARNING, "escaped-slashes", None),
+        ("headers_with_underscores_action: REJECT_REQUEST", "headers_with_underscores_action: ALLOW",
+         WARNING, "underscores-allowed", None),
+        ("{ prefix: x-auth-, ignore_case: true }", "{ prefix: x-authors-, ignore_case: true }", ERROR,
+         "identity-headers", "- name: envoy.filters.http.ext_authz"),
+        ("static_resources:\n",
+         "admin: {address: {socket_address: {address: 0.0.0.0, port_value: 1}}}\nstatic_resources:\n", ERROR,
+         "admin-exposed", "admin:"),
+    ],
+)  # fmt: skip
+def test_one_change_for_the_worse_is_found_where_it_stands(
+    tmp_path: Path, old: str, new: str, severity: Severity, code: str, at: str | None
+) -> None:
+    text = changed(GOOD, old, new)
+
+    found = examine(tmp_path, envoy=text)
+
+    assert [(one.severity, one.code, one.file) for one in found] == [
+        (severity, code, str(tmp_path / "envoy.yaml"))
+    ]
+    assert found[0].line == line_of(text, at or new)
+    assert found[0].fix
+
+
+def manager_of(document: Any) -> dict[str, Any]:
+    manager: dict[str, Any] = document["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0][
+        "typed_config"
+    ]
+    return manager
+
+
+@pytest.mark.parametrize(
+    ("order", "codes"),
+    [
+        (["cors", "header_mutation", "router", "ext_authz"], {"check-after-router"}),
+        (["cors", "ext_authz", "header_mutation", "router"], {"identity-headers"}),
+        (["cors", "ext_authz", "router"], {"identity-headers"}),
+        (["header_mutation", "ext_authz", "cors", "router"], {"preflights-checked"}),
+        (["header_mutation", "cors", "router"], {"check-missing"}),
+        (["header_mutation", "ext_authz", "router"], set()),
+    ],
+)
+def test_the_order_of_filters_matters(tmp_path: Path, order: list[str], codes: set[str]) -> None:
+    document = yaml.safe_load(GOOD)
+    manager = manager_of(document)
+    filters = {one["name"].rpartition(".")[2]: one for one in manager["http_filters"]}
+    manager["http_filters"] = [filters[name] for name in order]
+
+    assert {one.code for one in examine(tmp_path, envoy=yaml.safe_dump(document))} == codes
+
+
+def test_what_is_left_out_counts_as_envoys_default(tmp_path: Path) -> None:
+    document = yaml.safe_load(GOOD)
+    manager = manager_of(document)
+    for name in (
+        "normalize_path",
+        "merge_slashes",
+        "path_with_escaped_slashes_action",
+        "common_http_protocol_options",
+    ):
+        del manager[name]
+    (check,) = [one for one in manager["http_filters"] if one["name"].endswith("ext_authz")]
+    del check["typed_config"]["grpc_service"]["timeout"]
+    del check["typed_config"]["failure_mode_allow"]
+    del document["static_resources"]["clusters"][0]["health_checks"]
+    codes = sorted(one.code for one in examine(tmp_path, envoy=yaml.safe_dump(document)))
+
+    assert codes == [
+        "escaped-slashes",
+        "health-checks",
+        "path-normalisation",
+        "path-normalisation",
+        "timeout-missing",
+        "underscores-allowed",
+    ]
+
+
+def test_checks_that_leave_the_machine_need_tls(tmp_path: Path) -> None:
+    text = changed(GOOD, "address: 127.0.0.1, port_value: 9191", "address: 10.0.0.7, port_value: 9191")
+
+    (found,) = examine(tmp_path, envoy=text)
+
+    assert (found.code, found.line) == ("checks-in-plaintext", line_of(text, "10.0.0.7"))
+
+
+def test_a_route_without_a_check_is_named(tmp_path: Path) -> None:
+    off = (
+        "\n                          typed_per_filter_config:\n"
+        "                            envoy.filters.http.ext_authz:\n"
+        '                              "@type": type.googleapis.com/'
+        "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute\n"
+        "                              disabled: true"
+    )
+    text = changed(GOOD, "route: { cluster: upstream, timeout: 30s }", "route: { cluster: upstream }" + off)
+
+    (found,) = examine(tmp_path, envoy=text)
+
+    assert (found.code, found.line) == ("check-off", line_of(text, "disabled: true"))
+
+
+def test_a_bootstrap_inside_of_a_config_map_keeps_its_lines(tmp_path: Path) -> None:
+    bad = changed(GOOD, "failure_mode_allow: false", "failure_mode_allow: true")
+    inner = "".join(f"    {line}\n" for line in bad.splitlines())
+    text = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: envoy}}\ndata:\n  envoy.yaml: |\n{inner}"
+
+    (found,) = examine(tmp_path, map=text)
+
+    assert (found.code, found.line) == ("fail-open", line_of(text, "failure_mode_allow: true"))
+
+
+def test_good_istio_objects_need_only_the_removal_of_identity_headers(tmp_path: Path) -> None:
+    assert [one.code for one in examine(tmp_path, mesh=MESH, policy=POLICY)] == ["identity-headers"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "severity", "code", "at"),
+    [
+        ("failOpen: false", "failOpen: true", ERROR, "fail-open", None),
+        ("          timeout: 0.2s\n", "", ERROR, "timeout-missing", "service: extauthz.local"),
+        ("timeout: 0.2s", "timeout: 600s", ERROR, "timeout-long", None),
+        ("timeout: 0.2s", "timeout: 200ms", None, "", None),
+        ('          statusOnError: "503"\n', "", WARNING, "status-on-error", "service: extauthz.local"),
+        ("normalization: MERGE_SLASHES", "normalization: NONE", ERROR, "path-normalisation", None),
+        ("normalization: MERGE_SLASHES", "normalization: BASE", WARNING, "path-normalisation", None),
+        ("envoyExtAuthzGrpc", "envoyExtAuthzHttp", ERROR, "headers-withheld", "service: extauthz.local"),
+    ],
+)
+def test_one_change_to_the_mesh_is_found_where_it_stands(
+    tmp_path: Path, old: str, new: str, severity: Severity | None, code: str, at: str | None
+) -> None:
+    text = changed(MESH, old, new)
+
+    found = [(one.severity, one.code, one.line) for one in examine(tmp_path, mesh=text)]
+
+    assert found == ([] if severity is None else [(severity, code, line_of(text, at or new))])
+
+
+def test_a_provider_that_nobody_defines_is_named_with_the_one_meant(tmp_path: Path) -> None:
+    policy = changed(POLICY, "name: extauthz\n  rules", "name: ext-authz\n  rules")
+
+    (found,) = [one for one in examine(tmp_path, mesh=MESH, policy=policy) if one.severity is ERROR]
+
+    assert (found.code, found.file) == ("provider-unknown", str(tmp_path / "policy.yaml"))
+    assert found.line == line_of(policy, "name: ext-authz")
+    assert found.fix == "set provider.name: extauthz"
+    # Without the mesh configuration it cannot be told.
+    alone = examine(tmp_path, policy=policy)
+    assert [one.code for one in alone] == ["provider-unverified", "identity-headers"]
+
+
+def test_the_mesh_may_be_istios_own_config_map(tmp_path: Path) -> None:
+    inner = "".join(
+        f"    {line}\n" for line in yaml.safe_dump(yaml.safe_load(MESH)["spec"]["meshConfig"]).splitlines()
+    )
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio}\ndata:\n  mesh: |\n" + inner
+    bad = changed(text, "failOpen: false", "failOpen: true")
+
+    found = examine(tmp_path, mesh=bad, policy=POLICY)
+
+    assert [(one.code, one.line) for one in found if one.severity is ERROR] == [
+        ("fail-open", line_of(bad, "failOpen: true"))
+    ]
+
+
+def test_a_policy_that_asks_nobody_or_about_nothing_is_an_error(tmp_path: Path) -> None:
+    nothing = changed(POLICY, "  rules: [{}]\n", "")
+    nobody = changed(POLICY, "  provider:\n    name: extauthz\n", "")
+
+    assert "policy-without-rules" in {one.code for one in examine(tmp_path, mesh=MESH, policy=nothing)}
+    assert "provider-unknown" in {one.code for one in examine(tmp_path, mesh=MESH, policy=nobody)}
+
+
+def test_peers_have_to_be_verified(tmp_path: Path) -> None:
+    text = (
+        "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nspec:\n  mtls:\n    mode: PERMISSIVE\n"
+    )
+
+    (found,) = examine(tmp_path, peers=text)
+
+    assert (found.code, found.line) == ("peers-unverified", 5)
+
+
+@pytest.mark.parametrize(
+    ("entry", "is_secret"),
+    [
+        ("POSTGRES_PASSWORD: hunter2", True),
+        ("ADMIN_API_KEY: hunter2", True),
+        ("some.password: hunter2", True),
+        ("url: postgres://u:hunter2@db/x", True),
+        ("key.pem: '-----BEGIN EC PRIVATE KEY----- hunter2'", True),
+        ("note: sak_live_hunter2", True),
+        ("POSTGRES_PASSWORD_FILE: /run/secrets/p", False),
+        ("TOKEN_LEEWAY: '5'", False),
+        ("TOKEN_MAX_BYTES: '16384'", False),
+        ("JWKS_URI: https://idp.example.com/jwks", False),
+        ("POSTGRES_PASSWORD: ''", False),
+    ],
+)
+def test_a_config_map_holds_no_secret(tmp_path: Path, entry: str, is_secret: bool) -> None:
+    text = (
+        f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: x}}\ndata:\n  OIDC_AUDIENCE: my-api\n  {entry}\n"
+    )
+
+    found = examine(tmp_path, map=text)
+
+    assert [(one.severity, one.code, one.line) for one in found] == (
+        [(ERROR, "secret-exposed", 6)] if is_secret else []
+    )
+    assert "hunter2" not in str(found)
+
+
+def test_secrets_in_manifests_and_generators_are_found(tmp_path: Path) -> None:
+    pod = CONTAINER + "            - name: ADMIN_API_KEY\n              value: hunter2\n"
+    generator = (
+        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nconfigMapGenerator:\n"
+        "  - name: x\n    literals:\n      - POSTGRES_PASSWORD=hunter2\n"
+    )
+    secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\nstringData:\n  key: hunter2\n"
+
+    found = {(Path(str(one.file)).stem, one.code, one.line) for one in examine(
+        tmp_path, pod=pod, generator=generator, secret=secret
+    )}  # fmt: skip
+
+    assert found == {
+        ("pod", "secret-exposed", line_of(pod, "value: hunter2")),
+        ("generator", "secret-exposed", 6),
+        ("secret", "secret-in-file", 5),
+    }
+
+
+def test_variables_that_nobody_reads_are_named(tmp_path: Path) -> None:
+    text = CONTAINER + "            - name: OIDC_AUDIENCES\n              value: x\n"
+    links = changed(CONTAINER, "      enableServiceLinks: false\n", "")
+
+    (unknown,) = examine(tmp_path, pod=text)
+    assert (unknown.code, unknown.line, unknown.fix) == (
+        "variable-unknown",
+        line_of(text, "OIDC_AUDIENCES"),
+        "did you mean OIDC_AUDIENCE?",
+    )
+    assert [one.code for one in examine(tmp_path, pod=links)] == ["service-links"]
+    # Somebody else's container may call its variables as it likes.
+    other = CONTAINER.replace("extauthz", "shop").replace("OIDC_AUDIENCE", "OIDC_AUDIENCES")
+    assert examine(tmp_path, pod=other) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "problem"),
+    [
+        ("a: [", 1, "not YAML"),
+        ("a: 1\nfailure_mode_allow: false\nfailure_mode_allow: true\n", 3, "occurs twice"),
+        ("a: &x [*x]", 1, "aliases"),
+        ("[" * 1000, 1, "nested deeper"),
+        ("{{ if .Values.x }}\na: 1\n{{ end }}\n", 1, "not YAML"),
+        ("a: \x01", None, "not YAML"),
+    ],
+)
+def test_what_cannot_be_read_in_one_way_is_an_error(
+    tmp_path: Path, text: str, line: int | None, problem: str
+) -> None:
+    found = [one for one in examine(tmp_path, bad=text) if one.code == "file-unreadable"]
+
+    assert [one.severity for one in found] == [ERROR]
+    assert problem in found[0].message
+    assert line is None or found[0].line is not None
+
+
+def test_aliases_cannot_grow_without_end(tmp_path: Path) -> None:
+    bomb = "a0: &a0 [x, x]\n" + "".join(
+        f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
+    )
+
+    assert [one.code for one in examine(tmp_path, bomb=bomb)] == ["file-unreadable"]
+
+
+def test_json_and_merge_keys_are_read(tmp_path: Path) -> None:
+    merged = "base: &base {normalization: NONE}\npathNormalization: {<<: *base}\nextensionProviders: []\n"
+    as_json = '{\n\t"pathNormalization": {\n\t\t"normalization": "NONE"\n\t}\n}\n'
+
+    for text, line in ((merged, 1), (as_json, 3)):
+        (found,) = examine(tmp_path, mesh=text)
+        assert (found.code, found.line) == ("path-normalisation", line)
+
+
+def test_a_file_that_says_nothing_to_us_is_mentioned_only_when_named(tmp_path: Path) -> None:
+    assert [one.code for one in examine(tmp_path, other="a: 1\n")] == ["file-unknown"]
+    assert examine_files([tmp_path]) == []
+    assert isinstance(examine_files([tmp_path / "absent"]), FileProblem)

@@ -1,0 +1,97 @@
+"""Variables that look like one of ours and are none are named, with the one that may be meant."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from extauthz.settings import misspelt, variables
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("OIDC_AUDIENCES", "OIDC_AUDIENCE"),
+        ("OICD_AUDIENCE", "OIDC_AUDIENCE"),
+        ("POSTGRES_PASS", "POSTGRES_PASSWORD"),
+        ("POSTGRES_SSL", "POSTGRES_SSLMODE"),
+        ("JWKS_URL", "JWKS_URI"),
+        ("POLICY_MAX_STALE", "POLICY_MAX_STALENESS"),
+        ("ADMIN_KEY", "ADMIN_API_KEY"),
+        ("WORKER", "WORKERS"),
+        ("oidc_audience", "OIDC_AUDIENCE"),
+        ("ADMIN_API_KEYFILE", "ADMIN_API_KEY_FILE"),
+    ],
+)
+def test_a_near_miss_names_what_may_be_meant(name: str, meant: str) -> None:
+    assert misspelt([name]) == {name: f"did you mean {meant}?"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "HOSTNAME",
+        "HOSTS",
+        "MODEL",
+        "LOG_FILE",
+        "TENANT_ID",
+        "GRPC_VERBOSITY",
+        "GRPC_TRACE",
+        "POSTGRES_INITDB_ARGS",
+        "POSTGRES_HOST_AUTH_METHOD",
+        "POSTGRES_SERVICE_HOST",
+        "POSTGRES_PORT_5432_TCP_ADDR",
+        "ADMIN_CLIENT_ID",
+        "ADMIN_CLIENT_SECRET",
+        "PATH",
+        "PYTHONPATH",
+    ],
+)
+def test_what_belongs_to_others_is_left_alone(name: str) -> None:
+    assert misspelt([name]) == {}
+
+
+def test_our_own_names_are_known_and_only_secrets_have_files() -> None:
+    ours = {variable.name: variable for variable in variables().values()}
+    assert misspelt(ours) == {}
+    assert misspelt(f"{name}_FILE" for name, variable in ours.items() if variable.secret) == {}
+    assert misspelt(["POSTGRES_USER_FILE"]) == {
+        "POSTGRES_USER_FILE": "only secrets are read from files; set POSTGRES_USER"
+    }
+
+
+def test_a_command_that_cannot_start_says_it_too_and_shows_no_value() -> None:
+    environ = {"PATH": os.environ["PATH"], "OIDC_AUDIENCES": "the-value", "POSTGRES_PASS": "hunter2"}
+    finished = subprocess.run(
+        [sys.executable, "-m", "extauthz", "sidecar"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert finished.returncode == 2
+    assert "OIDC_AUDIENCES is set: did you mean OIDC_AUDIENCE?" in finished.stderr
+    assert "the-value" not in finished.stderr
+    assert "hunter2" not in finished.stderr
+
+
+def test_a_command_that_starts_warns(tmp_path: os.PathLike[str]) -> None:
+    environ = {
+        "PATH": os.environ["PATH"],
+        "OIDC_ENABLED": "false",
+        "POLICY_SOURCE": f"files:{tmp_path}/nowhere",
+        "LOG_FORMATS": "console",
+    }
+    finished = subprocess.run(
+        [sys.executable, "-m", "extauthz", "sidecar"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert finished.returncode == 2
+    assert "did you mean LOG_FORMAT?" in finished.stderr
+    assert "unknown_variable" in finished.stderr
