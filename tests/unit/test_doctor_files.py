@@ -1,5 +1,8 @@
 """What doctor finds in Envoy, Istio and Kubernetes files: file, line, code; and what it leaves alone."""
 
+import copy
+import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -406,3 +409,26 @@ def test_a_file_that_says_nothing_to_us_is_mentioned_only_when_named(tmp_path: P
     assert [one.code for one in examine(tmp_path, other="a: 1\n")] == ["file-unknown"]
     assert examine_files([tmp_path]) == []
     assert isinstance(examine_files([tmp_path / "absent"]), FileProblem)
+
+
+def places(document: object, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    members: Iterable[tuple[Any, object]] = ()
+    if isinstance(document, dict):
+        members = document.items()
+    elif isinstance(document, list):
+        members = enumerate(document)
+    for name, below in members:
+        yield (*above, name)
+        yield from places(below, (*above, name))
+
+
+@pytest.mark.parametrize("text", [GOOD, MESH, POLICY, CONTAINER], ids=["envoy", "mesh", "policy", "pod"])
+@pytest.mark.parametrize("junk", [None, {"x": "y"}, ["x"], -1.5], ids=str)
+def test_no_shape_of_a_document_is_too_much(tmp_path: Path, text: str, junk: object) -> None:
+    whole = yaml.safe_load(text)
+    for place in places(whole):
+        document = above = copy.deepcopy(whole)
+        for name in place[:-1]:
+            above = above[name]
+        above[place[-1]] = junk
+        examine(tmp_path, odd=json.dumps(document))
