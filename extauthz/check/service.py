@@ -18,7 +18,7 @@ import structlog
 
 from extauthz.check import wire
 from extauthz.compile.directory import Directory
-from extauthz.decide.identity import NeedsKey, Rejected, identify
+from extauthz.decide.identity import NeedsKey, Rejected, identify, no_service_keys
 from extauthz.decide.judge import CheckPolicy, judge
 from extauthz.decide.keyring import KeyRing
 from extauthz.decide.service_keys import bearer_of
@@ -121,17 +121,20 @@ class CheckService:
         return found
 
     def _identify(
-        self, directory: Directory | None, request: RequestFacts, now: float
+        self, directory: Directory, request: RequestFacts, now: float
     ) -> Principal | Rejected | NeedsKey | None:
         headers, repeated = request.headers, request.repeated_headers
+        service_key = headers.get("x-service-api-key")
         return identify(
             authorization=headers.get("authorization"),
             authorization_repeated="authorization" in repeated,
-            service_key=headers.get("x-service-api-key"),
+            service_key=service_key,
             service_key_repeated="x-service-api-key" in repeated,
             ring=self._keys.current(),
-            service_keys=lambda presented: bearer_of(
-                presented, {} if directory is None else directory.service_keys, now
+            service_keys=(
+                no_service_keys
+                if service_key is None
+                else partial(bearer_of, keys=directory.service_keys, now=now)
             ),
             cache=self.tokens,
             now=now,
@@ -141,14 +144,7 @@ class CheckService:
     def _judge(self, request: RequestFacts | Malformed, decision_id: str, now: float) -> Outcome | NeedsKey:
         # Read once: who holds a key and whose policies decide are of one moment.
         directory = self._policies.current()
-        return judge(
-            request,
-            directory=directory,
-            identify=partial(self._identify, directory),
-            policy=self._policy,
-            decision_id=decision_id,
-            now=now,
-        )
+        return judge(request, directory, self._identify, self._policy, decision_id, now)
 
     def _record(self, outcome: Outcome, now: float, entrance: str, elapsed: float, *, reserved: bool) -> None:
         duration_us = int(elapsed * 1e6)

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from immutables import Map
 
 from extauthz.domain.path import CanonicalPath, PathRejected, decode_segment
-from extauthz.domain.policy import Resource, Route
+from extauthz.domain.policy import AuthenticationRequirement, Resource, Route
 
 MAX_SEGMENTS: Final = 64
 ANY_METHOD: Final = "*"
@@ -86,6 +86,8 @@ class RouteEntry:
     service: str
     route: Route
     names: tuple[str, ...]
+    optional: bool
+    """Whether no credential is needed; rules decide either way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +205,8 @@ class RouteIndex:
         trees = self.trees
         for route in resource.routes:
             template = _parsed(route)
-            entry = RouteEntry(resource.name, resource.service, route, template.names)
+            optional = route.authentication is AuthenticationRequirement.OPTIONAL
+            entry = RouteEntry(resource.name, resource.service, route, template.names, optional)
             leaf = self._leaf_in(trees, route.host, template) or Leaf()
             tree = trees.get(route.host) or _Node()
             leaf = leaf.replaced((*leaf.entries, entry))

@@ -24,6 +24,8 @@ from extauthz.domain.request import RequestFacts
 
 _NO_ATTRIBUTES: Final[Mapping[str, object]] = {}
 _ROLE_PRIORITY: Final = 0
+_RULE_MATCHED: Final = Reason.RULE_MATCHED  # looked up in its class it costs a call
+_ROLE: Final = RuleKind.ROLE
 
 _Verdict = tuple[Effect, Reason, str | None, RuleKind | None]
 _NOTHING_MATCHED: Final[_Verdict] = (Effect.DENY, Reason.NO_MATCHING_RULE, None, None)
@@ -33,7 +35,6 @@ def decide(
     snapshot: Snapshot,
     principal: Principal,
     target: Target,
-    *,
     request: RequestFacts | None,
     method: str | None,
     now: float,
@@ -71,8 +72,7 @@ def _decision(
     shadow: tuple[ShadowOutcome, ...] = (),
     attributes_used: Mapping[str, object] = _NO_ATTRIBUTES,
 ) -> Decision:
-    effect, reason, rule_id, kind = verdict
-    return Decision(effect, reason, rule_id, kind, shadow, attributes_used)
+    return Decision(*verdict, shadow, attributes_used)
 
 
 def _strongest(matches: list[Matched], roles: RoleOutcome | None) -> _Verdict:
@@ -102,7 +102,7 @@ def _strongest(matches: list[Matched], roles: RoleOutcome | None) -> _Verdict:
 def _of_roles(roles: RoleOutcome | None) -> _Verdict:
     if roles is None:
         return _NOTHING_MATCHED
-    return roles.effect, Reason.RULE_MATCHED, roles.rule_id, RuleKind.ROLE
+    return roles.effect, _RULE_MATCHED, roles.rule_id, _ROLE
 
 
 def _shadows(

@@ -190,7 +190,7 @@ class CaseRunner:
         outcome = judge(
             _request(asked, where),
             directory=self._directory,
-            identify=lambda _request, _now: who,
+            identify=lambda _directory, _request, _now: who,
             policy=self._policy,
             decision_id="",
             now=now,

@@ -26,7 +26,7 @@ _TOKENS_NOT_READ: Final = Principal(
     authentication=Authentication.DISABLED,
 )
 
-Identify = Callable[[RequestFacts, float], Principal | Rejected | NeedsKey | None]
+Identify = Callable[[Directory, RequestFacts, float], Principal | Rejected | NeedsKey | None]
 """Judges the credentials of a request at a time: the principal, None for no credential, or why not."""
 
 
@@ -46,7 +46,6 @@ class CheckPolicy:
 
 def judge(
     request: RequestFacts | Malformed,
-    *,
     directory: Directory | None,
     identify: Identify,
     policy: CheckPolicy,
@@ -58,19 +57,15 @@ def judge(
         return Outcome(denied(request.reason), decision_id, request)
     if directory is None:
         return Outcome(denied(Reason.NOT_READY), decision_id, request)
-    identity = identify(request, now)
+    identity = identify(directory, request, now)
     if isinstance(identity, NeedsKey):
         return identity
     principal = None if isinstance(identity, Rejected) else identity
-    owner = routes.owner_of(
-        directory,
-        request.context,
-        request.host,
-        binding=policy.binding,
-        token_tenant=None if principal is None else principal.tenant,
-    )
+    token_tenant = None if principal is None else principal.tenant
+    owner = routes.owner_of(directory, request.context, request.host, policy.binding, token_tenant)
     snapshot = None if owner is None else directory.snapshots.get(owner)
-    target = None if snapshot is None else routes.resolve(snapshot, request, policy.unmapped)
+    method = routes.decided_method(request.method)
+    target = None if snapshot is None else routes.resolve(snapshot, request, method, policy.unmapped)
     mapped = target if isinstance(target, Target) else None
     confirmed_at = now if owner is None else directory.confirmed(owner)
     roles: tuple[str, ...] = ()
@@ -80,7 +75,7 @@ def judge(
         decision = denied(identity.reason)
     elif snapshot is None or owner is None:
         decision = denied(Reason.UNMAPPED_ROUTE)
-    elif principal is not None and principal.tenant is not None and principal.tenant != owner:
+    elif token_tenant is not None and token_tenant != owner:
         decision = denied(Reason.TENANT_MISMATCH)
     elif owner in directory.suspended:
         decision = denied(Reason.TENANT_SUSPENDED)
@@ -93,14 +88,7 @@ def judge(
         elif policy.max_staleness is not None and now - confirmed_at > policy.max_staleness:
             decision = denied(Reason.POLICY_STALE)
         else:
-            decision, roles = authorize.decide(
-                snapshot,
-                principal,
-                mapped,
-                request=request,
-                method=routes.decided_method(request.method),
-                now=now,
-            )
+            decision, roles = authorize.decide(snapshot, principal, mapped, request, method, now)
     # By position: with keywords building it takes twice as long.
     return Outcome(
         decision,
@@ -112,7 +100,7 @@ def judge(
         owner,
         None if snapshot is None else snapshot.revision,
         directory.epoch,
-        None if owner is None else max(0, int((now - confirmed_at) * 1000)),
+        None if owner is None else int((now - confirmed_at) * 1000) if now > confirmed_at else 0,
     )
 
 

@@ -5,15 +5,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode, TenantBinding, UnmappedPolicy
-from extauthz.compile.routes import RouteEntry
 from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.decision import Target
-from extauthz.domain.policy import AuthenticationRequirement
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import ContextTarget, RequestFacts
 
 _NO_PARAMETERS: Final[Mapping[str, object]] = {}
-_OPTIONAL: Final = AuthenticationRequirement.OPTIONAL  # looked up in its class it costs a call
+_SELFHOST: Final = TenancyMode.SELFHOST  # looked up in its class it costs a call
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,6 @@ def owner_of(
     directory: Directory,
     context: ContextTarget,
     host: str,
-    *,
     binding: TenantBinding,
     token_tenant: str | None,
 ) -> str | None:
@@ -45,7 +42,7 @@ def owner_of(
     """
     if context.tenant is not None:
         return context.tenant if context.tenant in directory.snapshots else None
-    if directory.mode is TenancyMode.SELFHOST:
+    if directory.mode is _SELFHOST:
         return DEFAULT_TENANT
     owner = directory.hosts.get(host)
     if owner is not None:
@@ -53,9 +50,11 @@ def owner_of(
     return token_tenant if binding is TenantBinding.TOKEN else None
 
 
-def resolve(snapshot: Snapshot, request: RequestFacts, unmapped: UnmappedPolicy) -> Target | Unmapped:
-    """Return the target of a request in its owner's routes."""
-    method, context = decided_method(request.method), request.context
+def resolve(
+    snapshot: Snapshot, request: RequestFacts, method: str, unmapped: UnmappedPolicy
+) -> Target | Unmapped:
+    """Return the target of a request in its owner's routes; `method` is the one that decides."""
+    context = request.context
     if context.resource is not None or context.action is not None:
         return _named(snapshot, request, method)
     found = snapshot.routes.best(request.host, request.path)
@@ -71,7 +70,7 @@ def resolve(snapshot: Snapshot, request: RequestFacts, unmapped: UnmappedPolicy)
                 entry.route.action,
                 entry.service,
                 found.parameters(entry) if entry.names else _NO_PARAMETERS,
-                _is_optional(entry),
+                entry.optional,
             )
     if unmapped is UnmappedPolicy.PATH:
         return Target(
@@ -84,10 +83,6 @@ def resolve(snapshot: Snapshot, request: RequestFacts, unmapped: UnmappedPolicy)
             denied_as=snapshot.path_denies.other_spellings(request.path.text),
         )
     return Unmapped()
-
-
-def _is_optional(entry: RouteEntry) -> bool:
-    return entry.route.authentication is _OPTIONAL
 
 
 def _named(snapshot: Snapshot, request: RequestFacts, method: str) -> Target | Unmapped:
@@ -117,5 +112,5 @@ def _named(snapshot: Snapshot, request: RequestFacts, method: str) -> Target | U
         action=context.action,
         service=resource.service,
         parameters=found.parameters(entry),
-        authentication_optional=_is_optional(entry),
+        authentication_optional=entry.optional,
     )
