@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _FIRST_RETRY_S: Final = 0.1
 _LONGEST_RETRY_S: Final = 5.0
-_REFRESH_TIMEOUT_S: Final = 60.0
+_REFRESH_TIMEOUT_S: Final = 300.0
 _RETRY_REFUSED_S: Final = 30.0
 """How long a revision that did not compile is left alone before it is read again."""
 _SHOWN_PROBLEMS: Final = 20
