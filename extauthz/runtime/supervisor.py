@@ -21,7 +21,7 @@ from extauthz.telemetry.fleet import Fleet
 
 START_REFUSED_EXIT: Final = 2
 _STOP_S: Final = 9.5
-_RESTART_S: Final = 0.2
+_RESTART_S: Final = 0.05
 _LONGEST_RESTART_S: Final = 1.5
 _STEADY_S: Final = 10.0
 
@@ -116,10 +116,12 @@ class Supervisor:
                 self.stop()
                 return
             lived = asyncio.get_running_loop().time() - started
-            delay = _RESTART_S if lived > _STEADY_S else min(delay * 2, _LONGEST_RESTART_S)
+            if lived > _STEADY_S:
+                delay = _RESTART_S
             _log.error("worker_died", worker=worker.index, exit_code=code, restart_in_s=delay)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay)
+            delay = min(delay * 2, _LONGEST_RESTART_S)
 
     async def _run_once(self, worker: _Worker) -> int:
         ours, theirs = socket.socketpair()
