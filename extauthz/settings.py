@@ -265,6 +265,9 @@ class Settings:
     grpc_tls_client_sans: tuple[str, ...] = _variable(
         "GRPC_TLS_CLIENT_SANS", _names, "", "only proxies with one of these names"
     )
+    http_authz_port: int | None = _variable(
+        "HTTP_AUTHZ_PORT", _integer(1, 65535), None, "worker i answers HTTP ext_authz on this port + i"
+    )
     workers: int = _variable("WORKERS", _integer(1, 64), "1", "sidecar worker processes")
     postgres_host: str = _variable("POSTGRES_HOST", _text, "127.0.0.1", "database host")
     postgres_port: int = _variable("POSTGRES_PORT", _integer(1, 65535), "5432", "database port")
@@ -430,4 +433,23 @@ def _contradictions(settings: Settings, environ: Mapping[str, str], *, serving: 
         problems.append("GRPC_TLS_CLIENT_SANS needs GRPC_TLS_CLIENT_CA")
     if settings.grpc_port + settings.workers - 1 > 65535:
         problems.append(f"GRPC_PORT {settings.grpc_port} has no room for {settings.workers} workers")
+    problems += _http_authz_problems(settings)
+    return problems
+
+
+def _http_authz_problems(settings: Settings) -> list[str]:
+    port, problems = settings.http_authz_port, []
+    if port is None:
+        return []
+    if port + settings.workers - 1 > 65535:
+        problems.append(f"HTTP_AUTHZ_PORT {port} has no room for {settings.workers} workers")
+    if settings.grpc_uds_dir is None and abs(port - settings.grpc_port) < settings.workers:
+        problems.append(
+            f"HTTP_AUTHZ_PORT {port} and GRPC_PORT {settings.grpc_port} overlap: "
+            f"each of {settings.workers} workers takes one port of each"
+        )
+    if settings.grpc_tls_cert is not None:
+        problems.append(
+            "HTTP_AUTHZ_PORT listens without TLS and would go around GRPC_TLS_CERT; unset one of them"
+        )
     return problems

@@ -53,6 +53,13 @@ def read(raw: bytes, *, condition_headers: frozenset[str]) -> RequestFacts | Mal
         attributes = CheckRequest.FromString(raw).attributes
     except DecodeError:
         return Malformed(Reason.REQUEST_MALFORMED, "the message is not a CheckRequest")
+    return read_attributes(attributes, condition_headers=condition_headers)
+
+
+def read_attributes(
+    attributes: AttributeContext, *, condition_headers: frozenset[str]
+) -> RequestFacts | Malformed:
+    """Read the attributes of a check, however they arrived; see `read`."""
     http = attributes.request.http
     headers = client_headers(http, condition_headers)
     if isinstance(headers, HeadersRejected):

@@ -45,6 +45,11 @@ def write(outcome: Outcome) -> bytes:
     return _denied(outcome, reason, is_grpc=request is not None and request.is_grpc)
 
 
+def says_ok(response: bytes) -> bool:
+    """Tell whether a response that `write` built lets the request pass."""
+    return response.startswith(_OK_BEGINNING)
+
+
 def internal_error(decision_id: str | None = None) -> bytes:
     """Return the denial for when something broke on the way to an answer; it fits every kind of caller.
 
@@ -178,6 +183,7 @@ _DENIED_HEADS: Final = {
     for reason in Reason
     for is_grpc in (False, True)
 }
+_OK_BEGINNING: Final = _OK_STATUS + field_head(_OK_RESPONSE, 0)[:-1]
 _UUID: Final = re.compile("[0-9a-f-]{36}")
 _ANY_UUID: Final = "0" * 36
 _ID_HEADER_FRAME: Final = _header(DECISION_ID, _ANY_UUID).split(text(_ANY_UUID))

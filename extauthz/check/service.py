@@ -3,8 +3,8 @@
     bytes -> wire.read -> judge -> wire.write -> bytes, and one entry in the decision log
 
 `judge` is pure: request, policies, keys and the time are its arguments, and its last line is a deny.
-`CheckService.answer` is what every transport hosts: it reads the shared state once, waits at most once for
-a key, and never raises.
+`CheckService.answer` is what every gRPC transport hosts, `answer_http` its twin for the HTTP variant: they
+read the shared state once, wait at most once for a key, and never raise.
 """
 
 import time
@@ -12,11 +12,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import structlog
 
-from extauthz.check import wire
+from extauthz.check import http_wire, wire
+from extauthz.check.extauthz_check_pb2 import AttributeContext
+from extauthz.check.http_wire import HttpAnswer
 from extauthz.compile.directory import Directory
 from extauthz.decide.identity import NeedsKey, Rejected, identify, no_service_keys
 from extauthz.decide.judge import CheckPolicy, judge
@@ -35,6 +37,8 @@ from extauthz.telemetry.counts import Counts
 KEY_WAIT_S: Final = 0.150
 DEADLINE_RESERVE_S: Final = 0.020
 """What is kept of the caller's deadline for deciding and answering."""
+
+_Answer = TypeVar("_Answer")
 
 _log = structlog.get_logger("extauthz.check")
 
@@ -80,11 +84,27 @@ class CheckService:
         self._random_bytes = random_bytes
         self._condition_headers = condition_headers
 
-    def answer(self, raw: bytes, time_left: float | None, *, entrance: str = "grpc") -> bytes:
+    def answer(self, raw: bytes, time_left: float | None) -> bytes:
         """Return the CheckResponse for a CheckRequest; `time_left` is the caller's deadline in seconds.
 
         INVARIANT: never raises, and every answer was built from a deny.
         """
+        read = partial(wire.read, raw, condition_headers=self._condition_headers)
+        return self._answered(read, time_left, wire.write, wire.internal_error, "grpc")
+
+    def answer_http(self, attributes: AttributeContext) -> HttpAnswer:
+        """Return the answer to a check that came over HTTP, where no deadline is told; as `answer`."""
+        read = partial(wire.read_attributes, attributes, condition_headers=self._condition_headers)
+        return self._answered(read, None, http_wire.write, http_wire.internal_error, "http")
+
+    def _answered(
+        self,
+        read: Callable[[], RequestFacts | Malformed],
+        time_left: float | None,
+        write: Callable[[Outcome], _Answer],
+        internal_error: Callable[[str], _Answer],
+        entrance: str,
+    ) -> _Answer:
         started = time.perf_counter()
         now = time.time()
         decision_id = uuid7(int(now * 1000), self._random_bytes(10))
@@ -94,17 +114,18 @@ class CheckService:
             if not reserved and self._decision_log.on_overflow is OverflowAction.DENY:
                 outcome = Outcome(denied(Reason.OVERLOADED), decision_id)
             else:
-                outcome = self._outcome(raw, time_left, decision_id, now)
-            body = wire.write(outcome)
+                outcome = self._outcome(read(), time_left, decision_id, now)
+            body = write(outcome)
         except Exception:  # noqa: BLE001  # INVARIANT: whatever went wrong is a deny, never an RPC error
             _log.exception("check_failed", decision_id=decision_id)
             outcome = Outcome(denied(Reason.INTERNAL_ERROR), decision_id)
-            body = wire.internal_error(decision_id)
+            body = internal_error(decision_id)
         self._record(outcome, now, entrance, time.perf_counter() - started, reserved=reserved)
         return body
 
-    def _outcome(self, raw: bytes, time_left: float | None, decision_id: str, now: float) -> Outcome:
-        request = wire.read(raw, condition_headers=self._condition_headers)
+    def _outcome(
+        self, request: RequestFacts | Malformed, time_left: float | None, decision_id: str, now: float
+    ) -> Outcome:
         if time_left is not None and time_left <= 0:
             return Outcome(denied(Reason.DEADLINE), decision_id, request)
         found = self._judge(request, decision_id, now)

@@ -4,7 +4,7 @@
 for when even they are out of reach. `write` is the only place that can say OK.
 """
 
-from extauthz.check.request_bytes import read
-from extauthz.check.response_bytes import internal_error, write
+from extauthz.check.request_bytes import read, read_attributes
+from extauthz.check.response_bytes import internal_error, says_ok, write
 
-__all__ = ["internal_error", "read", "write"]
+__all__ = ["internal_error", "read", "read_attributes", "says_ok", "write"]

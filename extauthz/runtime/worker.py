@@ -14,7 +14,9 @@ from typing import Final
 
 import structlog
 
+from extauthz.admin.health import listen
 from extauthz.check.grpcio_server import GrpcioServer
+from extauthz.check.http_server import HttpAuthzServer
 from extauthz.check.service import CheckService
 from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
 from extauthz.decide.identity import TokenPolicy
@@ -95,6 +97,7 @@ class _Parts:
     counts: Counts
     service: CheckService
     server: GrpcioServer
+    http_server: HttpAuthzServer | None
     keys_fetched: asyncio.Event
 
 
@@ -141,7 +144,10 @@ def _build(settings: Settings, index: int, lock_fd: int | None) -> _Parts:
         condition_headers=settings.condition_headers,
     )
     server = GrpcioServer(service.answer, [_address(settings, index)])
-    return _Parts(current, source, cache, fetcher, decision_log, counts, service, server, keys_fetched)
+    http_server = None if settings.http_authz_port is None else HttpAuthzServer(service.answer_http)
+    return _Parts(
+        current, source, cache, fetcher, decision_log, counts, service, server, http_server, keys_fetched
+    )
 
 
 def _address(settings: Settings, index: int) -> str:
@@ -149,6 +155,11 @@ def _address(settings: Settings, index: int) -> str:
         return f"unix:{settings.grpc_uds_dir}/worker-{index}.sock"
     host = f"[{settings.grpc_host}]" if ":" in settings.grpc_host else settings.grpc_host
     return f"{host}:{settings.grpc_port + index}"
+
+
+def _http_listener(settings: Settings, index: int) -> socket.socket | None:
+    port = settings.http_authz_port
+    return None if port is None else listen(settings.grpc_host, port + index)
 
 
 async def run_worker(settings: Settings, index: int, *, report_fd: int, lock_fd: int | None) -> None:
@@ -174,13 +185,15 @@ async def run_worker(settings: Settings, index: int, *, report_fd: int, lock_fd:
     channel = socket.socket(fileno=report_fd)
     try:
         async with parts.fetcher:
-            await _serve(parts, settings, channel, stop)
+            await _serve(parts, settings, index, channel, stop)
     finally:
         channel.close()
         parts.decision_log.close(_LOG_CLOSE_S)
 
 
-async def _serve(parts: _Parts, settings: Settings, channel: socket.socket, stop: asyncio.Event) -> None:
+async def _serve(
+    parts: _Parts, settings: Settings, index: int, channel: socket.socket, stop: asyncio.Event
+) -> None:
     reader, writer = await asyncio.open_connection(sock=channel)
     readiness = WorkerReadiness(parts, settings)
     async with asyncio.TaskGroup() as background:
@@ -191,7 +204,10 @@ async def _serve(parts: _Parts, settings: Settings, channel: socket.socket, stop
         ]
         await _first_keys(parts, stop)
         try:
+            http_listener = _http_listener(settings, index)
             await asyncio.to_thread(parts.server.start)
+            if parts.http_server is not None and http_listener is not None:
+                await parts.http_server.start(http_listener)
         except OSError as error:
             for task in tasks:
                 task.cancel()
@@ -203,6 +219,8 @@ async def _serve(parts: _Parts, settings: Settings, channel: socket.socket, stop
             await writer.drain()
         orphaned = reader.at_eof()
         await asyncio.to_thread(parts.server.drain, ORPHAN_DRAIN_S if orphaned else DRAIN_S)
+        if parts.http_server is not None:
+            await parts.http_server.stop()
         with contextlib.suppress(ConnectionError):
             writer.write(_now(parts, readiness, draining=True).encode())
             await writer.drain()

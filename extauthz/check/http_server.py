@@ -1,0 +1,130 @@
+"""The HTTP transport: every request that arrives here is a check, whatever its method and path.
+
+Nothing else may ever be answered on this listener: Envoy takes any 200 for an allow. INVARIANT: no answer is
+5xx, not even for what the HTTP library refuses or for a bug, because Envoy would apply `failure_mode_allow`.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import structlog
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from extauthz.check.extauthz_check_pb2 import AttributeContext, HeaderMap, HeaderValue, HttpRequest, Request
+from extauthz.check.http_wire import REASON, HttpAnswer, internal_error
+from extauthz.domain.reasons import Reason
+
+MAX_HEADER_BYTES: Final = 64 * 1024
+"""Of the request line and of each header; Envoy itself takes 60 KiB of headers in all by default."""
+
+_MAX_HEADERS: Final = 2000
+_THREADS: Final = 4
+_STOP_S: Final = 1.0
+_LISTEN_BACKLOG: Final = 1024
+
+_log = structlog.get_logger("extauthz.check")
+
+AnswerHttp = Callable[[AttributeContext], HttpAnswer]
+
+
+class HttpAuthzServer:
+    """The HTTP server of one worker; it is started and stopped on an event loop, and answers in threads."""
+
+    def __init__(self, answer: AnswerHttp) -> None:
+        """Host the given function, which may block."""
+        self._answer = answer
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="check-http")
+        self._runner: web.ServerRunner | None = None
+
+    async def start(self, listener: socket.socket) -> None:
+        """Answer on a listening socket, which the server then owns."""
+        server = _Server(
+            self._handle,
+            access_log=None,
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            max_headers=_MAX_HEADERS,
+            lingering_time=0.0,
+        )
+        self._runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=_STOP_S)
+        await self._runner.setup()
+        await web.SockSite(self._runner, listener, backlog=_LISTEN_BACKLOG).start()
+
+    async def stop(self) -> None:
+        """Stop listening, give requests under way a moment, and end."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+        self._threads.shutdown(wait=False)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            loop = asyncio.get_running_loop()
+            answer = await loop.run_in_executor(self._threads, self._answer, attributes_of(request))
+        except Exception:  # noqa: BLE001  # INVARIANT: never a 5xx
+            _log.exception("check_failed")
+            answer = internal_error("unknown")
+        response = web.Response(status=answer.status, headers=dict(answer.headers), body=answer.body)
+        # Nothing behind this message is read: a body decides nothing, and is not waited for.
+        if request.body_exists:
+            response.force_close()
+        return response
+
+
+def attributes_of(request: web.BaseRequest) -> AttributeContext:
+    """Return what Envoy asks about, unchanged: the request line and the headers as they stand on the wire.
+
+    There is no peer and no context: HTTP ext_authz does not send them, and nothing else is believed.
+    """
+    names_and_values = request.raw_headers
+    hosts = [value for name, value in names_and_values if name.lower() == b"host"]
+    return AttributeContext(
+        request=Request(
+            http=HttpRequest(
+                method=request.method.encode("utf-8", "surrogateescape"),
+                path=request.raw_path.encode("utf-8", "surrogateescape"),
+                host=b",".join(hosts),
+                header_map=HeaderMap(
+                    headers=[
+                        HeaderValue(key=name.decode("latin-1"), raw_value=value)
+                        for name, value in names_and_values
+                    ]
+                ),
+            )
+        )
+    )
+
+
+class _Protocol(RequestHandler):
+    """aiohttp's protocol, with its 5xx turned into denials."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,  # noqa: ARG002
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002
+    ) -> web.StreamResponse:
+        """Deny what cannot be answered, and close the connection as aiohttp does."""
+        if status < 500:
+            reason = Reason.REQUEST_MALFORMED
+        else:
+            reason = Reason.INTERNAL_ERROR
+            _log.error("check_failed", exc_info=exc)
+        response = web.Response(status=400 if status < 500 else 403, headers={REASON: reason.value})
+        response.force_close()
+        return response
+
+
+class _Server(web.Server):
+    def __init__(self, handler: Callable[[web.BaseRequest], Any], **options: Any) -> None:
+        super().__init__(handler, **options)
+        self._options = options
+
+    def __call__(self) -> RequestHandler:
+        return _Protocol(self, loop=asyncio.get_running_loop(), **self._options)

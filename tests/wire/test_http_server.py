@@ -1,0 +1,240 @@
+"""The HTTP variant through real sockets: raw paths, one OK writer, and never a 5xx."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from extauthz.check import http_wire, wire
+from extauthz.check.extauthz_check_pb2 import AttributeContext
+from extauthz.check.http_server import AnswerHttp, HttpAuthzServer
+from extauthz.check.http_wire import HEADERS_TO_REMOVE, REASON, HttpAnswer
+from extauthz.domain.decision import Decision, Outcome, denied
+from extauthz.domain.principal import ANONYMOUS
+from extauthz.domain.reasons import DENIED_HTTP_STATUS, Effect, Reason
+from extauthz.domain.request import Malformed
+from tests.builders import ALICE, ALLOWED, DECISION_ID, outcome
+from tests.real_service import RealService, real_service, token
+
+POLICIES = {
+    "resources": [
+        {
+            "name": "invoice:read",
+            "serviceName": "billing",
+            "routes": [
+                {"methods": ["*"], "path": "/invoices/{number}"},
+                {"methods": ["*"], "path": "/public/**", "authentication": "optional"},
+            ],
+        }
+    ],
+    "role_rules": [
+        {"id": "anyone", "sub": "*", "dom": "*", "obj": "invoice:read", "act": "*", "effect": "allow"},
+        {
+            "id": "nobody",
+            "sub": "anonymous",
+            "dom": "*",
+            "obj": "invoice:read",
+            "act": "*",
+            "effect": "allow",
+        },
+    ],
+}
+
+
+@dataclass
+class Reply:
+    status: int
+    headers: dict[str, str]
+    body: str
+
+
+@contextmanager
+def serving(answer: AnswerHttp) -> Iterator[int]:
+    """Serve on a loop of its own thread; yield the port."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def start() -> tuple[HttpAuthzServer, int]:
+        server, listener = HttpAuthzServer(answer), socket.create_server(("127.0.0.1", 0))
+        await server.start(listener)
+        return server, int(listener.getsockname()[1])
+
+    server, port = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
+    try:
+        yield port
+    finally:
+        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def exchange(port: int, request: bytes) -> Reply:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(request)
+        stream = connection.makefile("rb")
+        start = stream.readline().split()
+        lines = iter(lambda: stream.readline().decode("latin-1").strip(), "")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        size = 0 if request.startswith(b"HEAD ") else int(headers.get("content-length", "0"))
+        return Reply(int(start[1]), headers, stream.read(size).decode())
+
+
+def ask(port: int, target: str, *, method: str = "GET", **headers: str) -> Reply:
+    lines = [f"{method} {target} HTTP/1.1", "Host: shop.example", "Connection: close"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return exchange(port, ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "surrogateescape"))
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[RealService]:
+    with real_service(tmp_path, POLICIES) as running:
+        yield running
+
+
+@pytest.fixture
+def port(service: RealService) -> Iterator[int]:
+    with serving(service.service.answer_http) as at:
+        yield at
+
+
+def test_an_allow_is_200_with_the_identity_and_what_to_remove(port: int, service: RealService) -> None:
+    reply = ask(
+        port, "/invoices/17?x=1", authorization=f"Bearer {token()}", x_auth_subject="root", x_auth_y="1"
+    )
+    assert (reply.status, reply.body) == (200, "")
+    assert reply.headers["x-auth-subject"] == "alice"
+    assert reply.headers["x-auth-kind"] == "user"
+    removed = set(reply.headers[HEADERS_TO_REMOVE].split(","))
+    assert {"x-auth-domain", "x-auth-roles", "x-service-api-key", "x-auth-y"} <= removed
+    assert not removed & set(reply.headers)
+    (line,) = service.decisions()
+    assert (line["entrance"], line["decision"], line["path"]) == ("http", "allow", "/invoices/17")
+    assert line["decision_id"] == reply.headers["x-auth-decision-id"]
+
+
+def test_a_denial_has_the_status_of_its_reason(port: int) -> None:
+    none = ask(port, "/invoices/17")
+    assert (none.status, none.headers[REASON]) == (401, "token_missing")
+    assert none.headers["www-authenticate"].startswith("Bearer ")
+    assert '"reason":"token_missing"' in none.body
+    assert ask(port, "/elsewhere", authorization=f"Bearer {token()}").status == 403
+    assert ask(port, "/invoices/17", authorization="Bearer x.y.z").headers[REASON] == "token_malformed"
+    twice = exchange(
+        port,
+        b"GET /invoices/17 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+        b"Authorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n",
+    )
+    assert (twice.status, twice.headers[REASON]) == (401, "token_malformed")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/public/../invoices/17", "/public/%2e%2e/x", "/public//x", "//evil.example/public", "/public/a;b",
+        "/public/%2fx", "/public/\\x", "/public/%00", "/public/a#b", "/public/%252e", "http://x/public/a",
+        "/public/\u00e9", "*", "/public/[", "/public/%zz", "/public/a?b#c", "/public/" + "a" * 9000,
+        "/public/\udcff",
+    ],
+)  # fmt: skip
+def test_the_path_is_read_as_it_was_sent(port: int, target: str) -> None:
+    reply = ask(port, target)
+    assert reply.status == 400
+    assert reply.headers[REASON] in {"path_ambiguous", "request_malformed"}
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS", "DELETE", "PURGE", "M-SEARCH"])
+@pytest.mark.parametrize("target", ["/public/x", "/public/healthz/live", "/public/x?a=%zz&b"])
+def test_every_method_and_path_is_a_check(port: int, method: str, target: str) -> None:
+    assert ask(port, target, method=method).status == 200
+    for other in ("/", "/healthz/live", "/healthz/ready", "/metrics", "/favicon.ico", "/api/v1/check"):
+        assert ask(port, other, method=method).status == 401
+
+
+def test_connect_and_upgrades_are_checks_too(port: int) -> None:
+    assert ask(port, "shop.example:443", method="CONNECT").status == 400
+    upgrade = {"connection": "upgrade", "upgrade": "websocket", "sec_websocket_key": "eA=="}
+    assert ask(port, "/public/x", **upgrade).status == 200
+    assert ask(port, "/invoices/1", **upgrade).status == 401
+    assert ask(port, "/public/x", expect="100-continue").status == 200
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"GET /public/x HTTP/1.1\r\n\r\n",
+        b"GET /public/x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET /public/x HTTP/1.1\r\nHost: a b\r\n\r\n",
+        b"GET /public/x HTTP/9.9\r\nHost: a\r\n\r\n",
+        b"GET /public/x\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n" + b"x: " + b"y" * 200_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n" + b"x: y\r\n" * 5000 + b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nBad Header: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nx: a\x00b\r\n\r\n",
+    ],
+)
+def test_what_is_no_request_is_never_200_nor_5xx(port: int, raw: bytes) -> None:
+    try:
+        reply = exchange(port, raw)
+    except (ConnectionError, IndexError):
+        return  # nothing was answered, which Envoy takes for a failure of the connection
+    assert 400 <= reply.status < 500
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x"), RecursionError(), TimeoutError(), KeyError(1)])
+def test_an_exception_is_a_denial_and_no_5xx(error: Exception) -> None:
+    def answer(_: AttributeContext) -> HttpAnswer:
+        raise error
+
+    with serving(answer) as port:
+        reply = ask(port, "/x")
+    assert (reply.status, reply.headers[REASON]) == (403, "internal_error")
+
+
+def test_a_body_is_not_waited_for(port: int) -> None:
+    reply = exchange(port, b"POST /public/x HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\npart")
+    assert reply.status == 200
+    assert reply.headers["connection"] == "close"
+
+
+def test_long_credentials_are_read(port: int) -> None:
+    padded = token(filler="x" * 10_000)
+    assert ask(port, "/invoices/1", authorization=f"Bearer {padded}").status == 200
+
+
+EVERY_OUTCOME = [
+    *(outcome(denied(reason), is_grpc=is_grpc) for reason in Reason for is_grpc in (False, True)),
+    outcome(),
+    outcome(principal=None),
+    outcome(principal=ANONYMOUS, roles=("anonymous",)),
+    outcome(strip_headers=("x-auth-extra", "x_auth_subject")),
+    Outcome(ALLOWED, DECISION_ID),
+    Outcome(ALLOWED, DECISION_ID, Malformed(Reason.REQUEST_MALFORMED, "x"), ALICE),
+    Outcome(Decision("allow", Reason.RULE_MATCHED), DECISION_ID, outcome().request, ALICE),  # type: ignore[arg-type]
+    Outcome(Decision(Effect.DENY, Reason.RULE_MATCHED), DECISION_ID, outcome().request, ALICE),
+]
+
+
+@pytest.mark.parametrize("written", EVERY_OUTCOME)
+def test_http_allows_exactly_what_grpc_allows(written: Outcome) -> None:
+    over_grpc, over_http = wire.write(written), http_wire.write(written)
+    assert (over_http.status == 200) is wire.says_ok(over_grpc)
+    assert wire.says_ok(over_grpc) is over_grpc.startswith(b"\x0a\x00")
+    assert over_http.status < 500
+    names = [name for name, _ in over_http.headers]
+    assert len(set(names)) == len(names)
+    if over_http.status != 200:
+        reason = Reason(dict(over_http.headers)[REASON])
+        expected = DENIED_HTTP_STATUS[reason]
+        assert over_http.status == (403 if expected == 503 else expected)
