@@ -4,10 +4,10 @@ It stands apart from the server and imports none of it.
 """
 
 from extauthz.client.api import ExtauthzClient
-from extauthz.client.credentials import ClientCredentials, ServiceKey, credentials_from
+from extauthz.client.credentials import ClientCredentials, Credentials, ServiceKey, credentials_from
 from extauthz.client.declare import protect, resource
-from extauthz.client.errors import ApiError, ClientError, Unreachable
-from extauthz.client.models import AttributePolicy, CheckResult, Resource, RoleRule, Route
+from extauthz.client.errors import ApiError, ClientError, UnexpectedAnswer, Unreachable
+from extauthz.client.models import AttributePolicy, CheckResult, Resource, RoleBinding, RoleRule, Route
 
 __all__ = [
     "ApiError",
@@ -15,11 +15,14 @@ __all__ = [
     "CheckResult",
     "ClientCredentials",
     "ClientError",
+    "Credentials",
     "ExtauthzClient",
     "Resource",
+    "RoleBinding",
     "RoleRule",
     "Route",
     "ServiceKey",
+    "UnexpectedAnswer",
     "Unreachable",
     "credentials_from",
     "protect",

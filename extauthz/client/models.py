@@ -1,42 +1,62 @@
 """What the API takes and gives, as values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Final, Literal, Self
+
+from extauthz.client.answers import Members
+
+Authentication = Literal["required", "optional"]
+Effect = Literal["allow", "deny"]
+Mode = Literal["enforce", "shadow"]
+Notation = Literal["json", "casbin"]
+RuleSubject = Literal["role", "user", "service", "any"]
+BoundSubject = Literal["user", "service", "role"]
+
+_AUTHENTICATION: Final[tuple[Authentication, ...]] = ("required", "optional")
+_EFFECTS: Final[tuple[Effect, ...]] = ("allow", "deny")
+_MODES: Final[tuple[Mode, ...]] = ("enforce", "shadow")
+_NOTATIONS: Final[tuple[Notation, ...]] = ("json", "casbin")
+_RULE_SUBJECTS: Final[tuple[RuleSubject, ...]] = ("role", "user", "service", "any")
+_BOUND_SUBJECTS: Final[tuple[BoundSubject, ...]] = ("user", "service", "role")
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Methods and a path template that lead to a resource; `host` None is every host."""
+    """Methods and a path template that lead to a resource.
+
+    `host` None is every host. `action` and `authentication` None are the API's defaults: the text after the
+    last `:` of the resource's name, and `required`.
+    """
 
     methods: tuple[str, ...]
     path: str
     host: str | None = None
     action: str | None = None
-    authentication: Literal["required", "optional"] | None = None
+    authentication: Authentication | None = None
 
     def document(self) -> dict[str, object]:
-        """Return the JSON form; what is None is left out."""
-        members = {
-            "host": self.host,
-            "methods": list(self.methods),
-            "path": self.path,
-            "action": self.action,
-            "authentication": self.authentication,
-        }
-        return {name: value for name, value in members.items() if value is not None}
+        """Return the JSON form."""
+        return _without_none(
+            {
+                "host": self.host,
+                "methods": list(self.methods),
+                "path": self.path,
+                "action": self.action,
+                "authentication": self.authentication,
+            }
+        )
 
     @classmethod
-    def read(cls, document: Mapping[str, object]) -> Self:
+    def read(cls, document: object) -> Self:
         """Read the JSON form."""
-        methods = document.get("methods")
-        authentication = document.get("authentication")
+        members = Members(document)
         return cls(
-            methods=tuple(str(method) for method in methods) if isinstance(methods, list) else (),
-            path=str(document.get("path", "")),
-            host=_text(document.get("host")),
-            action=_text(document.get("action")),
-            authentication=authentication if authentication in ("required", "optional") else None,
+            methods=members.texts("methods"),
+            path=members.text("path"),
+            host=members.optional_text("host"),
+            action=members.text("action"),
+            authentication=members.choice("authentication", _AUTHENTICATION),
         )
 
 
@@ -53,145 +73,202 @@ class Resource:
 
     def document(self) -> dict[str, object]:
         """Return the JSON form of a registration."""
-        document: dict[str, object] = {
-            "name": self.name,
-            "serviceName": self.service_name,
-            "defaultRoles": list(self.default_roles),
-            "routes": [route.document() for route in self.routes],
-        }
-        if self.display_name is not None:
-            document["displayName"] = self.display_name
-        return document
+        return _without_none(
+            {
+                "name": self.name,
+                "serviceName": self.service_name,
+                "displayName": self.display_name,
+                "defaultRoles": list(self.default_roles),
+                "routes": [route.document() for route in self.routes],
+            }
+        )
 
     @classmethod
-    def read(cls, document: Mapping[str, object]) -> Self:
+    def read(cls, document: object) -> Self:
         """Read the JSON form."""
-        routes, roles = document.get("routes"), document.get("defaultRoles")
+        members = Members(document)
         return cls(
-            name=str(document["name"]),
-            service_name=str(document["serviceName"]),
-            display_name=_text(document.get("displayName")),
-            default_roles=tuple(str(role) for role in roles) if isinstance(roles, list) else (),
-            routes=tuple(Route.read(route) for route in routes) if isinstance(routes, list) else (),
-            id=_text(document.get("id")),
+            name=members.text("name"),
+            service_name=members.text("serviceName"),
+            display_name=members.optional_text("displayName"),
+            default_roles=members.texts("defaultRoles"),
+            routes=tuple(Route.read(route) for route in members.entries("routes")),
+            id=members.text("id"),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class RoleRule:
-    """A role rule, Casbin's `p` line."""
+    """A role rule, Casbin's `p` line; `*` is a wildcard for each of the four.
+
+    `sub_kind` None is the API's default: `role` in an allow, `any` in a deny.
+    """
 
     sub: str
+    dom: str
     obj: str
     act: str
-    effect: Literal["allow", "deny"]
-    dom: str = "*"
-    sub_kind: Literal["role", "user", "service", "any"] | None = None
+    effect: Effect
+    sub_kind: RuleSubject | None = None
     id: str | None = None
 
     def document(self) -> dict[str, object]:
         """Return the JSON form; the id is the API's to give."""
-        members = {
-            "sub": self.sub,
-            "sub_kind": self.sub_kind,
-            "dom": self.dom,
-            "obj": self.obj,
-            "act": self.act,
-            "effect": self.effect,
-        }
-        return {name: value for name, value in members.items() if value is not None}
+        return _without_none(
+            {
+                "sub": self.sub,
+                "sub_kind": self.sub_kind,
+                "dom": self.dom,
+                "obj": self.obj,
+                "act": self.act,
+                "effect": self.effect,
+            }
+        )
 
     @classmethod
-    def read(cls, document: Mapping[str, object]) -> Self:
+    def read(cls, document: object) -> Self:
         """Read the JSON form."""
-        kind = document.get("sub_kind")
+        members = Members(document)
         return cls(
-            sub=str(document["sub"]),
-            obj=str(document["obj"]),
-            act=str(document["act"]),
-            effect="deny" if document["effect"] == "deny" else "allow",
-            dom=str(document["dom"]),
-            sub_kind=kind if kind in ("role", "user", "service", "any") else None,
-            id=_text(document.get("id")),
+            sub=members.text("sub"),
+            dom=members.text("dom"),
+            obj=members.text("obj"),
+            act=members.text("act"),
+            effect=members.choice("effect", _EFFECTS),
+            sub_kind=members.choice("sub_kind", _RULE_SUBJECTS),
+            id=members.text("id"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RoleBinding:
+    """A role binding, Casbin's `g` line: `user` has `role` in `dom` until `expires_at` (RFC 3339)."""
+
+    user: str
+    user_kind: BoundSubject
+    role: str
+    dom: str
+    expires_at: str | None = None
+    id: str | None = None
+
+    def document(self) -> dict[str, object]:
+        """Return the JSON form; the id is the API's to give."""
+        return _without_none(
+            {
+                "user": self.user,
+                "user_kind": self.user_kind,
+                "role": self.role,
+                "dom": self.dom,
+                "expires_at": self.expires_at,
+            }
+        )
+
+    @classmethod
+    def read(cls, document: object) -> Self:
+        """Read the JSON form."""
+        members = Members(document)
+        return cls(
+            user=members.text("user"),
+            user_kind=members.choice("user_kind", _BOUND_SUBJECTS),
+            role=members.text("role"),
+            dom=members.text("dom"),
+            expires_at=members.optional_text("expires_at"),
+            id=members.text("id"),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class AttributePolicy:
-    """An attribute policy: a condition tree on a resource."""
+    """An attribute policy: a condition on a resource.
+
+    `rule_data` is a condition tree, or with the format `casbin` a matcher expression. `domain` None is the
+    API's default: `*`, or the only domain of a domain admin. `warnings` is what the API thinks of a policy
+    that was just written, each with a `code`, a `pointer` and a `message`.
+    """
 
     name: str
     resource: str
-    effect: Literal["allow", "deny"]
-    rule_data: Mapping[str, object]
-    actions: Sequence[str] = ("*",)
+    effect: Effect
+    rule_data: Mapping[str, object] | str
+    actions: tuple[str, ...] = ("*",)
     domain: str | None = None
     priority: int = 0
     enabled: bool = True
-    mode: Literal["enforce", "shadow"] = "enforce"
+    mode: Mode = "enforce"
+    format: Notation = "json"
     id: str | None = None
     warnings: tuple[Mapping[str, object], ...] = field(default=(), compare=False)
 
     def document(self) -> dict[str, object]:
         """Return the JSON form; the id is the API's to give."""
-        document: dict[str, object] = {
-            "name": self.name,
-            "resource": self.resource,
-            "actions": list(self.actions),
-            "effect": self.effect,
-            "priority": self.priority,
-            "enabled": self.enabled,
-            "mode": self.mode,
-            "rule_data": self.rule_data,
-        }
-        if self.domain is not None:
-            document["domain"] = self.domain
-        return document
+        return _without_none(
+            {
+                "name": self.name,
+                "resource": self.resource,
+                "actions": list(self.actions),
+                "domain": self.domain,
+                "effect": self.effect,
+                "priority": self.priority,
+                "enabled": self.enabled,
+                "mode": self.mode,
+                "format": self.format,
+                "rule_data": self.rule_data,
+            }
+        )
 
     @classmethod
-    def read(cls, document: Mapping[str, object]) -> Self:
+    def read(cls, document: object) -> Self:
         """Read the JSON form."""
-        rule_data, actions, warnings = (document.get(name) for name in ("rule_data", "actions", "warnings"))
-        priority = document.get("priority")
+        members = Members(document)
+        notation = members.choice("format", _NOTATIONS)
+        rule_data = members.value("rule_data")
+        if not isinstance(rule_data, Mapping):
+            rule_data = members.text("rule_data")
         return cls(
-            name=str(document["name"]),
-            resource=str(document["resource"]),
-            effect="deny" if document["effect"] == "deny" else "allow",
-            rule_data=rule_data if isinstance(rule_data, Mapping) else {},
-            actions=tuple(str(action) for action in actions) if isinstance(actions, list) else ("*",),
-            domain=_text(document.get("domain")),
-            priority=priority if isinstance(priority, int) else 0,
-            enabled=document.get("enabled") is True,
-            mode="shadow" if document.get("mode") == "shadow" else "enforce",
-            id=_text(document.get("id")),
-            warnings=tuple(warnings) if isinstance(warnings, list) else (),
+            name=members.text("name"),
+            resource=members.text("resource"),
+            effect=members.choice("effect", _EFFECTS),
+            rule_data=rule_data,
+            actions=members.texts("actions"),
+            domain=members.text("domain"),
+            priority=members.number("priority"),
+            enabled=members.flag("enabled"),
+            mode=members.choice("mode", _MODES),
+            format=notation,
+            id=members.text("id"),
+            warnings=members.objects("warnings"),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """A decision. There is no default: `allowed` is what the API said, word for word."""
+    """A decision: `allowed` only when the API said so, word for word."""
 
     allowed: bool
     reason: str
     matched_rule_id: str | None
     decision_id: str
-    policy_revision: int | None
+    policy_revision: int
     message: str
 
     @classmethod
-    def read(cls, document: Mapping[str, object]) -> Self:
-        """Read the JSON form; anything but an explicit allow is not one."""
-        revision = document.get("policy_revision")
+    def read(cls, document: object, *, status: int) -> Self:
+        """Read the JSON form; `status` 200 belongs to an allow, 403 to a deny.
+
+        Raises:
+            UnexpectedAnswer: the two contradict each other, or it is no decision.
+        """
+        members = Members(document)
+        wanted: tuple[Effect, ...] = ("allow",) if status == 200 else ("deny",)
         return cls(
-            allowed=document.get("decision") == "allow",
-            reason=str(document.get("reason")),
-            matched_rule_id=_text(document.get("matched_rule_id")),
-            decision_id=str(document.get("decision_id")),
-            policy_revision=revision if isinstance(revision, int) else None,
-            message=str(document.get("message", "")),
+            allowed=members.choice("decision", wanted) == "allow" and status == 200,
+            reason=members.text("reason"),
+            matched_rule_id=members.optional_text("matched_rule_id"),
+            decision_id=members.text("decision_id"),
+            policy_revision=members.number("policy_revision"),
+            message=members.text("message"),
         )
 
 
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+def _without_none(members: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in members.items() if value is not None}

@@ -1,0 +1,199 @@
+"""One request to the API until it is answered: credentials, retries, problems as exceptions."""
+
+import asyncio
+import email.utils
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from extauthz.client.credentials import Credentials, parsed
+from extauthz.client.errors import ApiError, ClientError, UnexpectedAnswer, Unreachable
+
+_NOT_NOW: Final = frozenset({429, 502, 503, 504})
+_NOTHING_DONE: Final = 429
+_FIRST_PAUSE_S: Final = 0.2
+_LONGEST_PAUSE_S: Final = 10.0
+# Less than uvicorn's 5 s: a connection that the server is about to close is never taken for a write.
+_KEEP_ALIVE_S: Final = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the API answered; `document` is None where the body is empty or not JSON."""
+
+    status: int
+    phrase: str
+    headers: Mapping[str, str]
+    document: object
+
+    @property
+    def problem(self) -> ApiError:
+        """The refusal that this is."""
+        title, detail, errors = self.phrase, "", []
+        if isinstance(self.document, Mapping):
+            title = str(self.document.get("title", title))
+            detail = str(self.document.get("detail", detail))
+            found = self.document.get("errors")
+            errors = [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []
+        return ApiError(self.status, title, detail, errors, retry_after_s=self.retry_after_s)
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """How many seconds to wait, as the answer says: a number of them, or a time (RFC 9110 10.2.3)."""
+        text = self.headers.get("retry-after", "").strip()
+        if text.isascii() and text.isdigit():
+            return float(text)
+        try:
+            return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+        except (ValueError, OverflowError):
+            return None
+
+
+class Http:
+    """A connection pool to one API, with one caller's credentials."""
+
+    def __init__(self, base_url: str, credentials: Credentials, *, attempts: int, timeout_s: float) -> None:
+        """Name the API and the caller; nothing is opened before `open`. Raises ValueError for a bad URL."""
+        self._base_url = _base_url(base_url)
+        self._credentials = credentials
+        self._attempts = max(1, attempts)
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._session: aiohttp.ClientSession | None = None
+        self._users = 0
+
+    def open(self) -> None:
+        """Open the connection pool, or count one more user of it."""
+        self._users += 1
+        if self._session is None:
+            connector = aiohttp.TCPConnector(keepalive_timeout=_KEEP_ALIVE_S)
+            self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
+            self._authorizing = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Close the connection pool when the last of its users does."""
+        self._users -= 1
+        if self._users == 0 and self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        repeatable: bool = False,
+        also: frozenset[int] = frozenset(),
+    ) -> Answer:
+        """Return the answer, which is a success or has one of the statuses `also`.
+
+        What is not `repeatable` is sent again only when it surely was not done. Deleting what an attempt
+        without an answer has deleted already is a success.
+
+        Raises:
+            ApiError: the API refused.
+            Unreachable: there was no answer in the end.
+            UnexpectedAnswer: this is not the API's.
+            ClientError: there are no credentials.
+        """
+        if self._session is None:
+            raise RuntimeError("the client is not open: use it in `async with`")
+        pause, maybe_done = _FIRST_PAUSE_S, False
+        failure: ClientError
+        for left in reversed(range(self._attempts)):
+            wait = None
+            try:
+                answer = await self._asked(self._session, method, path, query, body)
+            except Unreachable as error:
+                failure = error
+            except (aiohttp.ClientError, TimeoutError) as error:
+                failure = Unreachable(
+                    f"{method} {self._base_url}{path}: {str(error) or type(error).__name__}"
+                )
+                failure.__cause__ = error
+                if not isinstance(error, aiohttp.ClientConnectorError):
+                    if not repeatable:
+                        raise failure from error
+                    maybe_done = True
+            else:
+                if answer.status in also or 200 <= answer.status < 300:
+                    return _understood(answer)
+                if answer.status == 404 and method == "DELETE" and maybe_done:
+                    return answer
+                failure, wait = answer.problem, answer.retry_after_s
+                if answer.status not in _NOT_NOW:
+                    raise failure
+                # The API itself says so too when its database was lost while it wrote.
+                if answer.status != _NOTHING_DONE:
+                    if not repeatable:
+                        raise failure
+                    maybe_done = True
+            if not left or (wait is not None and wait > _LONGEST_PAUSE_S):
+                raise failure
+            await asyncio.sleep(_jittered(pause) if wait is None else wait + _jittered(pause))
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _no_answer(self, method: str, path: str, error: Exception) -> Unreachable:
+        failure = Unreachable(f"{method} {self._base_url}{path}: {str(error) or type(error).__name__}")
+        failure.__cause__ = error
+        return failure
+
+    async def _asked(
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: object,
+    ) -> Answer:
+        """Ask once; once more when the credential was refused and there is another."""
+        headers = await self._authorized(session)
+        answer = await self._sent(session, method, path, query, body, headers)
+        if answer.status == 401 and self._credentials.refused(headers):
+            headers = await self._authorized(session)
+            answer = await self._sent(session, method, path, query, body, headers)
+        return answer
+
+    async def _authorized(self, session: aiohttp.ClientSession) -> Mapping[str, str]:
+        async with self._authorizing:
+            return await self._credentials.headers(session)
+
+    async def _sent(
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: object,
+        headers: Mapping[str, str],
+    ) -> Answer:
+        # A redirect would carry the credential elsewhere.
+        async with session.request(
+            method, self._base_url + path, params=query, json=body, headers=headers, allow_redirects=False
+        ) as response:
+            document = parsed(await response.read())
+            return Answer(response.status, response.reason or "error", response.headers, document)
+
+
+def _understood(answer: Answer) -> Answer:
+    if answer.document is None and answer.status != 204:
+        raise UnexpectedAnswer(f"the API answered {answer.status} with nothing readable")
+    return answer
+
+
+def _jittered(pause_s: float) -> float:
+    return pause_s * (0.5 + random.random() / 2)  # noqa: S311  # spreads callers, protects nothing
+
+
+def _base_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
+        raise ValueError(f"the API is at an address such as https://extauthz.example.com, not at {text!r}")
+    return text.rstrip("/")

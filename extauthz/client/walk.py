@@ -1,0 +1,83 @@
+"""Every route of a Starlette or FastAPI application, in the order in which the application tries them."""
+
+import inspect
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.endpoints import HTTPEndpoint
+from starlette.routing import Host, Mount, WebSocketRoute
+
+from extauthz.client.paths import host_pattern
+
+if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
+
+ANY_METHOD: Final = "*"
+_CLASS_METHODS: Final = ("get", "post", "put", "patch", "delete", "options")
+
+
+@dataclass(frozen=True, slots=True)
+class AppRoute:
+    """A route as the mesh meets it: the whole path in Starlette's notation, and the methods it takes.
+
+    HEAD is GET, as for every decision. `problem` says why the mesh cannot lead to it.
+    """
+
+    path: str
+    host: str | None
+    methods: frozenset[str]
+    endpoint: object
+    problem: str | None = None
+
+
+def walk(
+    routes: "Sequence[BaseRoute]", *, host: str | None = None, prefix: str = "", problem: str | None = None
+) -> list[AppRoute]:
+    """Return the routes, those of mounted applications, hosts and included routers in their places."""
+    return list(_walk(routes, host, prefix.rstrip("/"), problem))
+
+
+def _walk(
+    routes: "Sequence[BaseRoute]", host: str | None, prefix: str, problem: str | None
+) -> Iterator[AppRoute]:
+    for original, route in _effective(routes):
+        if isinstance(original, Host):
+            name = host_pattern(original.host)
+            unknown = None if name is not None else f"its host {original.host!r} is no name and no '*.suffix'"
+            yield from _walk(route.routes, name, prefix, problem or unknown)
+        elif isinstance(original, Mount):
+            path = prefix + route.path
+            if route.routes:
+                yield from _walk(route.routes, host, path, problem)
+            else:
+                everything = frozenset({ANY_METHOD})
+                yield AppRoute(f"{path}/{{path:path}}", host, everything, original.app, problem)
+        elif isinstance(original, WebSocketRoute):
+            websocket = problem or "it is a WebSocket"
+            yield AppRoute(prefix + route.path, host, frozenset({"GET"}), route.endpoint, websocket)
+        elif getattr(route, "endpoint", None) is not None and getattr(route, "path", None) is not None:
+            yield AppRoute(prefix + route.path, host, _methods(route), route.endpoint, problem)
+
+
+def _effective(routes: "Sequence[BaseRoute]") -> "Iterator[tuple[BaseRoute, Any]]":
+    """Yield each route, and what has its path: routers that FastAPI includes keep their routes' own paths."""
+    fastapi = sys.modules.get("fastapi.routing")
+    # Since FastAPI 0.137.2; before 0.137, including a router copied its routes.
+    contexts = getattr(fastapi, "iter_route_contexts", None)
+    if contexts is None:
+        yield from ((route, route) for route in routes)
+    else:
+        yield from ((context.original_route, context) for context in contexts(routes))
+
+
+def _methods(route: Any) -> frozenset[str]:
+    methods = getattr(route, "methods", None)
+    endpoint = route.endpoint
+    if not methods and inspect.isclass(endpoint) and issubclass(endpoint, HTTPEndpoint):
+        methods = {method.upper() for method in _CLASS_METHODS if hasattr(endpoint, method)}
+        methods |= {"GET"} if hasattr(endpoint, "head") else set()
+    if not methods:
+        return frozenset({ANY_METHOD})
+    return frozenset("GET" if method == "HEAD" else method for method in methods)
