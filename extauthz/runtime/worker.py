@@ -33,6 +33,7 @@ from extauthz.publish.source import Publisher
 from extauthz.runtime.issuers import follow_issuers
 from extauthz.runtime.policies import StartRefusedError, publisher
 from extauthz.runtime.reports import REPORT_EVERY_S, Report
+from extauthz.runtime.tls_files import UnusableCertificateError, grpc_tls
 from extauthz.settings import Settings, StaleAction
 from extauthz.telemetry.counts import Counts, FetchOutcome
 
@@ -143,7 +144,7 @@ def _build(settings: Settings, index: int, lock_fd: int | None) -> _Parts:
         random_bytes=random.Random(os.urandom(32)).randbytes,  # noqa: S311
         condition_headers=settings.condition_headers,
     )
-    server = GrpcioServer(service.answer, [_address(settings, index)])
+    server = GrpcioServer(service.answer, [_address(settings, index)], tls=grpc_tls(settings))
     http_server = None if settings.http_authz_port is None else HttpAuthzServer(service.answer_http)
     return _Parts(
         current, source, cache, fetcher, decision_log, counts, service, server, http_server, keys_fetched
@@ -174,6 +175,8 @@ async def run_worker(settings: Settings, index: int, *, report_fd: int, lock_fd:
         if problems:
             raise StartRefusedError("the policy files cannot be used: " + "; ".join(map(str, problems)))
         parts.decision_log.start()
+    except UnusableCertificateError as error:
+        raise StartRefusedError(str(error)) from error
     except OSError as error:
         place = error.filename or settings.decision_log
         raise StartRefusedError(f"{place}: {error.strerror or error}") from error

@@ -1,0 +1,113 @@
+"""The certificate files of the gRPC listener, read again when they change."""
+
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+
+from extauthz.check.grpc_tls import GrpcTls, TlsIdentity
+from extauthz.settings import Settings
+
+_Stamp = tuple[tuple[int, int, int], ...]
+
+_PEM: Final = serialization.Encoding.PEM
+_PUBLIC: Final = serialization.PublicFormat.SubjectPublicKeyInfo
+
+
+class UnusableCertificateError(ValueError):
+    """Certificate files that cannot be used; the text names the file and is one line."""
+
+
+class CertificateFiles:
+    """Chain, key and client CA on disk. A rotation takes effect once all of them fit together."""
+
+    def __init__(self, chain: Path, key: Path, client_ca: Path | None) -> None:
+        """Name the files; nothing is read yet."""
+        self._chain, self._key, self._client_ca = chain, key, client_ca
+        self._files = [chain, key, *([] if client_ca is None else [client_ca])]
+        self._seen: _Stamp | None = None
+
+    def read(self) -> TlsIdentity:
+        """Return what the files hold now.
+
+        Raises:
+            UnusableCertificateError: a file cannot be read, or the key is not that of the certificate.
+        """
+        # Taken first: what changes while the files are read is read again next time.
+        stamp = self._stamp()
+        identity = TlsIdentity(
+            _content(self._chain),
+            _content(self._key),
+            None if self._client_ca is None else _content(self._client_ca),
+        )
+        self._check(identity)
+        self._seen = stamp
+        return identity
+
+    def changed(self) -> TlsIdentity | None:
+        """Return the new identity, None when the files are as they were when last read.
+
+        Raises:
+            UnusableCertificateError: they changed, and not yet to something usable.
+        """
+        return None if self._stamp() == self._seen else self.read()
+
+    def _stamp(self) -> _Stamp:
+        try:
+            # Followed through links: a mounted secret is replaced by pointing its link elsewhere.
+            return tuple(
+                (found.st_ino, found.st_mtime_ns, found.st_size)
+                for found in (file.stat() for file in self._files)
+            )
+        except OSError as error:
+            raise UnusableCertificateError(_unreadable(error)) from error
+
+    def _check(self, identity: TlsIdentity) -> None:
+        chain = _certificates(self._chain, identity.certificate_chain)
+        if identity.client_ca is not None and self._client_ca is not None:
+            _certificates(self._client_ca, identity.client_ca)
+        try:
+            key = serialization.load_pem_private_key(identity.private_key, None)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise UnusableCertificateError(
+                f"{str(self._key)!r} is not a private key in PEM without a passphrase"
+            ) from error
+        ours, theirs = (
+            each.public_bytes(_PEM, _PUBLIC) for each in (key.public_key(), chain[0].public_key())
+        )
+        if ours != theirs:
+            raise UnusableCertificateError(
+                f"{str(self._key)!r} is not the key of the first certificate in {str(self._chain)!r}"
+            )
+
+
+def grpc_tls(settings: Settings) -> GrpcTls | None:
+    """Return the TLS of the gRPC listener as set, None without.
+
+    Raises:
+        UnusableCertificateError: the files cannot be used.
+    """
+    if settings.grpc_tls_cert is None or settings.grpc_tls_key is None:
+        return None
+    files = CertificateFiles(settings.grpc_tls_cert, settings.grpc_tls_key, settings.grpc_tls_client_ca)
+    return GrpcTls(files.read(), files.changed, frozenset(settings.grpc_tls_client_sans))
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UnusableCertificateError(_unreadable(error)) from error
+
+
+def _unreadable(error: OSError) -> str:
+    return f"{error.filename!r} cannot be read: {(error.strerror or str(error)).lower()}"
+
+
+def _certificates(file: Path, content: bytes) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(content)
+    except ValueError as error:
+        raise UnusableCertificateError(f"{str(file)!r} holds no certificates in PEM") from error

@@ -1,0 +1,199 @@
+"""The sidecar's listeners as settings make them: TLS whose files rotate, client names, Unix sockets."""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+
+from extauthz.check.grpcio_server import CHECK_SERVICE
+from extauthz.demo.processes import LOOPBACK, Child, ReservedPorts, http_answers, spawn
+from extauthz.runtime.tls_files import CertificateFiles, UnusableCertificateError
+from tests.builders import check_request, read_answer
+from tests.certificates import Authority, Certificate
+
+CHECK = f"/{CHECK_SERVICE}/Check"
+SIDECAR: list[str | Path] = [sys.executable, "-m", "extauthz", "sidecar"]
+GATEWAY = "spiffe://cluster.local/ns/edge/sa/gateway"
+
+
+def environment(folder: Path, ports: ReservedPorts, **more: str) -> dict[str, str]:
+    (folder / "policies").mkdir(exist_ok=True)
+    (folder / "policies" / "all.yaml").write_text("resources: []\n")
+    return {
+        "OIDC_ENABLED": "false",
+        "POLICY_SOURCE": f"files:{folder / 'policies'}",
+        "DECISION_LOG": str(folder / "decisions.jsonl"),
+        "SIDECAR_PORT": str(ports.take()[0]),
+        "GRPC_PORT": str(ports.take()[0]),
+        **more,
+    }
+
+
+@pytest.fixture
+def ports() -> Iterator[ReservedPorts]:
+    reserved = ReservedPorts()
+    yield reserved
+    reserved.release()
+
+
+@contextmanager
+def sidecar(folder: Path, environ: Mapping[str, str]) -> Iterator[Child]:
+    child = spawn("sidecar", SIDECAR, output=folder / "sidecar.log", environment=environ)
+    try:
+        child.wait_ready(lambda: http_answers(int(environ["SIDECAR_PORT"]), "/healthz/ready"), timeout_s=20)
+        yield child
+    finally:
+        child.kill()
+
+
+def replace(file: Path, content: bytes) -> None:
+    """Write as everything that rotates certificates does: beside it, then over it."""
+    beside = file.with_suffix(".new")
+    beside.write_bytes(content)
+    beside.rename(file)
+
+
+def asked(address: str, trusted: Authority | None, client: Certificate | None = None) -> bytes:
+    if trusted is None:
+        channel = grpc.insecure_channel(address)
+    else:
+        shown = (None, None) if client is None else (client.key, client.chain)
+        channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(trusted.pem, *shown))
+    with channel:
+        return bytes(channel.unary_unary(CHECK, None, None)(check_request("/x"), timeout=5))
+
+
+def refused(address: str, trusted: Authority | None, client: Certificate | None = None) -> bool:
+    try:
+        asked(address, trusted, client)
+    except grpc.RpcError:
+        return True
+    return False
+
+
+def test_certificates_are_replaced_while_the_sidecar_runs(tmp_path: Path, ports: ReservedPorts) -> None:
+    old, new, clients = Authority("old"), Authority("new"), Authority("clients")
+    first, second = old.issue("extauthz.internal"), new.issue("extauthz.internal")
+    chain, key, client_ca = (tmp_path / name for name in ("tls.crt", "tls.key", "ca.crt"))
+    for file, content in ((chain, first.chain), (key, first.key), (client_ca, clients.pem)):
+        file.write_bytes(content)
+    environ = environment(
+        tmp_path,
+        ports,
+        GRPC_TLS_CERT=str(chain),
+        GRPC_TLS_KEY=str(key),
+        GRPC_TLS_CLIENT_CA=str(client_ca),
+        GRPC_TLS_CLIENT_SANS=f"envoy.internal,{GATEWAY}",
+    )
+    address = f"{LOOPBACK}:{environ['GRPC_PORT']}"
+    proxy = clients.issue("gateway", uris=(GATEWAY,))
+    with sidecar(tmp_path, environ):
+        assert read_answer(asked(address, old, proxy)).status == 401
+        assert read_answer(asked(address, old, clients.issue("envoy.internal"))).status == 401
+        # Known to the CA, but none of the names: denied inside of the answer.
+        assert read_answer(asked(address, old, clients.issue("other"))).status == 503
+        assert refused(address, old)
+        assert refused(address, old, old.issue("envoy.internal"))
+        assert refused(address, None)
+        assert refused(address, new, proxy)
+
+        replace(chain, second.chain)
+        # Half a rotation is none.
+        assert read_answer(asked(address, old, proxy)).status == 401
+        replace(key, second.key)
+        assert read_answer(asked(address, new, proxy)).status == 401
+        assert refused(address, old, proxy)
+
+        other_clients = Authority("other clients")
+        replace(client_ca, other_clients.pem)
+        assert refused(address, new, proxy)
+        assert read_answer(asked(address, new, other_clients.issue("envoy.internal"))).status == 401
+        chain.unlink()
+        assert read_answer(asked(address, new, other_clients.issue("envoy.internal"))).status == 401
+
+
+def test_a_unix_socket_for_each_worker(tmp_path: Path, ports: ReservedPorts) -> None:
+    sockets = tmp_path / "s"
+    sockets.mkdir()
+    environ = environment(tmp_path, ports, GRPC_UDS_DIR=str(sockets), WORKERS="2")
+    with sidecar(tmp_path, environ) as child:
+        for index in range(2):
+            assert read_answer(asked(f"unix:{sockets}/worker-{index}.sock", None)).status == 401
+        assert refused(f"{LOOPBACK}:{environ['GRPC_PORT']}", None)
+        assert sorted(file.name for file in sockets.iterdir()) == ["worker-0.sock", "worker-1.sock"]
+        child.kill()
+    # What a killed sidecar leaves does not keep the next one from starting.
+    with sidecar(tmp_path, environ):
+        assert read_answer(asked(f"unix:{sockets}/worker-0.sock", None)).status == 401
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ({"GRPC_TLS_CERT": "none.crt", "GRPC_TLS_KEY": "ours.key"}, "none.crt"),
+        ({"GRPC_TLS_CERT": "ours.crt", "GRPC_TLS_KEY": "other.key"}, "is not the key of"),
+        ({"GRPC_TLS_CERT": "ours.key", "GRPC_TLS_KEY": "ours.key"}, "holds no certificates"),
+        ({"GRPC_TLS_CERT": "ours.crt", "GRPC_TLS_KEY": "ours.crt"}, "is not a private key"),
+        ({"GRPC_TLS_CERT": "ours.crt"}, "GRPC_TLS_KEY"),
+        ({"GRPC_TLS_CLIENT_SANS": "envoy"}, "GRPC_TLS_CLIENT_CA"),
+        ({"GRPC_UDS_DIR": "nowhere"}, "its directory does not exist"),
+        ({"GRPC_TLS_CERT": "ours.crt", "GRPC_TLS_KEY": "ours.key", "HTTP_AUTHZ_PORT": "1"}, "without TLS"),
+    ],
+)
+def test_what_cannot_be_listened_with_is_one_line(
+    tmp_path: Path, ports: ReservedPorts, more: Mapping[str, str], problem: str
+) -> None:
+    authority = Authority("ca")
+    ours, other = authority.issue("ours"), authority.issue("other")
+    files = {"ours.crt": ours.chain, "ours.key": ours.key, "other.key": other.key}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    finished = subprocess.run(
+        SIDECAR, env=environment(tmp_path, ports, **more), cwd=tmp_path, capture_output=True, check=False
+    )
+    assert finished.returncode == 2
+    said = [line for line in finished.stderr.decode().splitlines() if line.startswith("extauthz: ")]
+    assert len(said) == 1
+    assert problem in said[0]
+
+
+def test_files_are_read_again_only_when_they_change(tmp_path: Path) -> None:
+    authority = Authority("ca")
+    chain, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    first, second = authority.issue("a"), authority.issue("b")
+    chain.write_bytes(first.chain)
+    key.write_bytes(first.key)
+    files = CertificateFiles(chain, key, None)
+    assert files.read().certificate_chain == first.chain
+    assert files.changed() is None
+    replace(chain, second.chain)
+    for _ in range(2):
+        with pytest.raises(UnusableCertificateError, match="is not the key of"):
+            files.changed()
+    replace(key, second.key)
+    changed = files.changed()
+    assert changed is not None
+    assert (changed.certificate_chain, changed.private_key) == (second.chain, second.key)
+    assert files.changed() is None
+
+
+def test_a_mounted_secret_is_followed_through_its_link(tmp_path: Path) -> None:
+    authority = Authority("ca")
+    for name in ("v1", "v2"):
+        issued = authority.issue(name)
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tls.crt").write_bytes(issued.chain)
+        (tmp_path / name / "tls.key").write_bytes(issued.key)
+    link = tmp_path / "current"
+    link.symlink_to("v1")
+    files = CertificateFiles(link / "tls.crt", link / "tls.key", None)
+    files.read()
+    (tmp_path / "beside").symlink_to("v2")
+    (tmp_path / "beside").rename(link)
+    changed = files.changed()
+    assert changed is not None
+    assert changed.certificate_chain == (tmp_path / "v2" / "tls.crt").read_bytes()
