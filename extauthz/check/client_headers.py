@@ -18,6 +18,7 @@ from extauthz.check.extauthz_check_pb2 import HttpRequest
 CREDENTIAL_HEADERS: Final = ("authorization", "x-service-api-key")
 
 _NONE: Final[frozenset[str]] = frozenset()
+_new: Final = tuple.__new__  # what a named tuple's own constructor calls, at half the cost (ADR 6)
 _TOKENS: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z\n]*")  # RFC 9110 5.6.2, by line
 
 # CGI variables (RFC 3875 4.1.18) drop the case and turn "-" into "_"; servers differ in which other
@@ -86,7 +87,7 @@ def client_headers(http: HttpRequest, condition_headers: frozenset[str]) -> Clie
         repeated |= _keep(kept, raw, condition_headers)
     if repeated:
         repeated = repeated.intersection(kept)
-    return ClientHeaders(raw, MappingProxyType(kept), repeated, strip)
+    return _new(ClientHeaders, (raw, MappingProxyType(kept), repeated, strip))
 
 
 @lru_cache(maxsize=_CACHED_READINGS)

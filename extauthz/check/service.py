@@ -20,7 +20,13 @@ from extauthz.check import http_wire, wire
 from extauthz.check.extauthz_check_pb2 import AttributeContext
 from extauthz.check.http_wire import HttpAnswer
 from extauthz.compile.directory import Directory
-from extauthz.decide.identity import NeedsKey, Rejected, identify, no_service_keys
+from extauthz.decide.identity import (
+    NeedsKey,
+    Rejected,
+    identify,
+    identify_by_authorization,
+    no_service_keys,
+)
 from extauthz.decide.judge import CheckPolicy, judge
 from extauthz.decide.keyring import KeyRing
 from extauthz.decide.service_keys import bearer_of
@@ -49,7 +55,7 @@ class KeySource(Protocol):
     def current(self) -> KeyRing:
         """Return the keys of every issuer as they are now."""
 
-    def ensure(self, issuer: str, kid: str | None) -> "Future[None]":
+    def ensure(self, issuer: str, kid: str | None) -> Future[None]:
         """Fetch the issuer's keys, once for everybody who asks meanwhile."""
 
 
@@ -120,7 +126,12 @@ class CheckService:
             _log.exception("check_failed", decision_id=decision_id)
             outcome = Outcome(denied(Reason.INTERNAL_ERROR), decision_id)
             body = internal_error(decision_id)
-        self._record(outcome, now, entrance, time.perf_counter() - started, reserved=reserved)
+        duration_us = int((time.perf_counter() - started) * 1e6)
+        self._counts.decided(outcome.decision, entrance, duration_us)
+        if reserved:
+            self._decision_log.write(outcome, now, entrance, duration_us)
+        else:
+            self._decision_log.lost()
         return body
 
     def _outcome(
@@ -145,9 +156,13 @@ class CheckService:
         self, directory: Directory, request: RequestFacts, now: float
     ) -> Principal | Rejected | NeedsKey | None:
         headers, repeated = request.headers, request.repeated_headers
-        service_key = headers.get("x-service-api-key")
+        authorization, service_key = headers.get("authorization"), headers.get("x-service-api-key")
+        if authorization is not None and service_key is None and not repeated:
+            return identify_by_authorization(
+                authorization, self._keys.current(), self.tokens, now, self._policy.token
+            )
         return identify(
-            authorization=headers.get("authorization"),
+            authorization=authorization,
             authorization_repeated="authorization" in repeated,
             service_key=service_key,
             service_key_repeated="x-service-api-key" in repeated,
@@ -166,11 +181,3 @@ class CheckService:
         # Read once: who holds a key and whose policies decide are of one moment.
         directory = self._policies.current()
         return judge(request, directory, self._identify, self._policy, decision_id, now)
-
-    def _record(self, outcome: Outcome, now: float, entrance: str, elapsed: float, *, reserved: bool) -> None:
-        duration_us = int(elapsed * 1e6)
-        self._counts.decided(outcome.decision, entrance=entrance, duration_us=duration_us)
-        if reserved:
-            self._decision_log.write(outcome, ts=now, entrance=entrance, duration_us=duration_us)
-        else:
-            self._decision_log.lost()

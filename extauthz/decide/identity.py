@@ -38,6 +38,7 @@ __all__ = [
     "TokenPolicy",
     "VerifiedTokens",
     "identify",
+    "identify_by_authorization",
     "no_service_keys",
 ]
 
@@ -93,26 +94,12 @@ def identify(
     `authorization` and `service_key` are raw header values, `service_keys` finds the principal of a valid
     key, `now` is POSIX seconds.
     """
-    # Most requests carry one token, and have carried it before.
     if (
         authorization is not None
         and service_key is None
         and not (authorization_repeated or service_key_repeated)
     ):
-        if not policy.oidc_enabled:
-            return None
-        # RFC 6750 2.1, RFC 9110 11.1: the scheme is compared without case.
-        if authorization[:7].lower() == "bearer ":
-            compact = authorization[7:]
-            # Before anything looks at all of it, the look-up included.
-            if len(compact) > policy.max_bytes:
-                return Rejected(Reason.TOKEN_MALFORMED, f"longer than {policy.max_bytes} bytes")
-            principal = cache.find(compact, ring, now, policy.leeway)
-            if principal is not None:
-                return principal
-            return _judge_token(compact.lstrip(" "), ring=ring, cache=cache, now=now, policy=policy)
-        return Rejected(Reason.TOKEN_MALFORMED, "the Authorization scheme is not Bearer")
-
+        return identify_by_authorization(authorization, ring, cache, now, policy)
     bears_token = policy.oidc_enabled and (authorization is not None or authorization_repeated)
     bears_key = service_key is not None or service_key_repeated
     if bears_token and bears_key:
@@ -123,6 +110,28 @@ def identify(
     if bears_key:
         return _judge_service_key(service_key, repeated=service_key_repeated, service_keys=service_keys)
     return None
+
+
+def identify_by_authorization(
+    authorization: str, ring: KeyRing, cache: VerifiedTokens, now: float, policy: TokenPolicy
+) -> Principal | Rejected | NeedsKey | None:
+    """Judge a request whose one credential is one `Authorization` header, as `identify` does.
+
+    Most requests are of this kind, and most of their tokens have been seen before.
+    """
+    if not policy.oidc_enabled:
+        return None
+    # RFC 6750 2.1, RFC 9110 11.1: the scheme is compared without case.
+    if authorization[:7].lower() != "bearer ":
+        return Rejected(Reason.TOKEN_MALFORMED, "the Authorization scheme is not Bearer")
+    compact = authorization[7:]
+    # Before anything looks at all of it, the look-up included.
+    if len(compact) > policy.max_bytes:
+        return Rejected(Reason.TOKEN_MALFORMED, f"longer than {policy.max_bytes} bytes")
+    principal = cache.find(compact, ring, now, policy.leeway)
+    if principal is not None:
+        return principal
+    return _judge_token(compact.lstrip(" "), ring=ring, cache=cache, now=now, policy=policy)
 
 
 def _judge_service_key(

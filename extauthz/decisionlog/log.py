@@ -95,7 +95,7 @@ class DecisionLog:
         """Give a slot back: nothing was decided."""
         self._slots.append(None)
 
-    def write(self, outcome: Outcome, *, ts: float, entrance: str, duration_us: int) -> None:
+    def write(self, outcome: Outcome, ts: float, entrance: str, duration_us: int) -> None:
         """Hand over a decision for which a slot was reserved; its line is written within a second."""
         if self._ended:
             self.lost()

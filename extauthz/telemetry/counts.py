@@ -107,7 +107,7 @@ class Counts:
         self._refresh_failures = 0
         self._fetches = {outcome.value: 0 for outcome in FetchOutcome}
 
-    def decided(self, decision: Decision, *, entrance: str, duration_us: int) -> None:
+    def decided(self, decision: Decision, entrance: str, duration_us: int) -> None:
         """Count the decision of a check that `began`; `entrance` is one of `ENTRANCES`."""
         self._recent.append((decision, entrance, duration_us))
         if len(self._recent) >= _FOLD_AT:
