@@ -84,4 +84,4 @@ DENIED_HTTP_STATUS: Final = {reason: _denied_status(reason) for reason in Reason
 DENIED_GRPC_STATUS: Final = {
     reason: {400: 3, 401: 16, 403: 7, 503: 14}[status] for reason, status in DENIED_HTTP_STATUS.items()
 }
-"""The `grpc-status` a gRPC caller reads: INVALID_ARGUMENT, UNAUTHENTICATED, PERMISSION_DENIED, UNAVAILABLE."""
+"""What a gRPC caller reads: INVALID_ARGUMENT, UNAUTHENTICATED, PERMISSION_DENIED or UNAVAILABLE."""

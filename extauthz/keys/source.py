@@ -7,7 +7,7 @@ from typing import Final, Self
 from yarl import URL
 
 from extauthz.decide.keyring import IssuerConfig
-from extauthz.decide.strict_json import JsonRejected, read_object
+from extauthz.domain.strict_json import JsonRejected, read_object
 
 # OpenID Connect Discovery 1.0, 4.
 _WELL_KNOWN: Final = "/.well-known/openid-configuration"
