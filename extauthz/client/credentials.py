@@ -1,5 +1,6 @@
 """Who calls: a service key, or client credentials (RFC 6749 4.4) whose token is fetched and kept."""
 
+import base64
 import json
 import math
 import re
@@ -102,7 +103,8 @@ class ClientCredentials:
     async def _fetched(self, session: aiohttp.ClientSession, endpoint: str) -> Mapping[str, object]:
         form = {"grant_type": "client_credentials"} | ({"scope": self._scope} if self._scope else {})
         # RFC 6749 2.3.1: both are form-encoded before they are joined.
-        basic = aiohttp.encode_basic_auth(quote_plus(self._client_id), quote_plus(self._client_secret))
+        pair = f"{quote_plus(self._client_id)}:{quote_plus(self._client_secret)}"
+        basic = "Basic " + base64.b64encode(pair.encode("ascii")).decode("ascii")
         try:
             return await _json(session, "POST", endpoint, data=form, headers={"authorization": basic})
         except ClientError:

@@ -22,6 +22,24 @@ _LONGEST_PAUSE_S: Final = 10.0
 _KEEP_ALIVE_S: Final = 4.0
 
 
+class _ConnectionError(aiohttp.ClientError):
+    """A connection was lost, or never made: then surely nothing was done."""
+
+    def __init__(self, error: aiohttp.ClientError) -> None:
+        super().__init__(str(error) or type(error).__name__)
+        self.never_made = isinstance(error, aiohttp.ClientConnectorError)
+
+
+async def _asked_once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from repeating requests by itself (it does PUT and DELETE): who repeats has to know."""
+    try:
+        return await handler(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _ConnectionError(error) from error
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What the API answered; `document` is None where the body is empty or not JSON."""
@@ -71,7 +89,9 @@ class Http:
         self._users += 1
         if self._session is None:
             connector = aiohttp.TCPConnector(keepalive_timeout=_KEEP_ALIVE_S)
-            self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
+            self._session = aiohttp.ClientSession(
+                connector=connector, timeout=self._timeout, middlewares=(_asked_once,)
+            )
             self._authorizing = asyncio.Lock()
 
     async def close(self) -> None:
@@ -117,7 +137,7 @@ class Http:
                     f"{method} {self._base_url}{path}: {str(error) or type(error).__name__}"
                 )
                 failure.__cause__ = error
-                if not isinstance(error, aiohttp.ClientConnectorError):
+                if not (isinstance(error, _ConnectionError) and error.never_made):
                     if not repeatable:
                         raise failure from error
                     maybe_done = True

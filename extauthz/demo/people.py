@@ -27,8 +27,11 @@ PEOPLE: Final = (
 )
 """`admin` administers the tenant; alice's tokens say nothing of a clearance, bob's nothing of a role."""
 
-SERVICES: Final = (Account("reporting", "reporting-secret", roles=("reporter",)),)
-"""Clients of the client-credentials grant."""
+SERVICES: Final = (
+    Account("reporting", "reporting-secret", roles=("reporter",)),
+    Account("operations", "operations-secret", claims={"adm": "*"}),
+)
+"""Clients of the client-credentials grant; `operations` administers the tenant."""
 
 
 def find(accounts: tuple[Account, ...], name: str, secret: str) -> Account | None:

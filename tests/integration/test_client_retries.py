@@ -1,0 +1,414 @@
+"""Servers that refuse for now, hang up, are silent or away; and answers that are not the API's."""
+
+import asyncio
+import email.utils
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from extauthz.client import (
+    ApiError,
+    ClientCredentials,
+    ClientError,
+    ExtauthzClient,
+    RoleRule,
+    ServiceKey,
+    UnexpectedAnswer,
+    Unreachable,
+    credentials_from,
+)
+from extauthz.client.http import Answer
+from extauthz.demo.processes import free_port
+from tests.integration.scripted_server import Handler, Scripted, hangs_up, is_silent, says, scripted
+
+pytestmark = pytest.mark.anyio
+
+KEY = "sak_live_0123456789"
+RULE = RoleRule("finance", "emea", "invoice:read", "read", "allow")
+STORED = RULE.document() | {"id": "7", "sub_kind": "role"}
+EMPTY = says(200, {"items": [], "next_cursor": None})
+CREATED = says(201, STORED, X_Policy_Revision="7")
+ALLOW = {
+    "decision": "allow", "reason": "rule_matched", "matched_rule_id": "1", "decision_id": "2",
+    "policy_revision": 3, "message": "a rule allows it",
+}  # fmt: skip
+Call = Callable[[ExtauthzClient], Awaitable[Any]]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def client(url: str, **options: Any) -> ExtauthzClient:
+    return ExtauthzClient(url, ServiceKey(KEY), **options)
+
+
+async def listing(opened: ExtauthzClient) -> object:
+    return await opened.role_rules()
+
+
+async def creating(opened: ExtauthzClient) -> object:
+    return await opened.create_role_rule(RULE)
+
+
+async def deleting(opened: ExtauthzClient) -> None:
+    await opened.delete_role_rule("7")
+
+
+async def checking(opened: ExtauthzClient) -> object:
+    return await opened.check(resource="invoice:read", action="read")
+
+
+async def called(call: Call, *handlers: Handler, **options: Any) -> tuple[object, Scripted]:
+    """Return what a call came to, and the server that it was made to."""
+    async with scripted(*handlers) as server, client(server.url, **options) as opened:
+        try:
+            found = await call(opened)
+        except ClientError as error:
+            found = error
+    assert KEY not in f"{found!r} {found}"
+    return found, server
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+async def test_not_now_is_asked_again(status: int) -> None:
+    found, server = await called(listing, says(status), says(status), EMPTY)
+
+    assert found == ()
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 412, 422, 500])
+async def test_a_refusal_is_not_asked_again(status: int) -> None:
+    found, server = await called(listing, says(status), EMPTY)
+
+    assert isinstance(found, ApiError)
+    assert found.status == status
+    assert len(server.requests) == 1
+
+
+async def test_the_last_refusal_is_told() -> None:
+    problem = {"title": "Service Unavailable", "detail": "no policies are loaded yet"}
+    found, server = await called(listing, says(503, problem), attempts=2)
+
+    assert str(found) == "503 Service Unavailable: no policies are loaded yet"
+    assert len(server.requests) == 2
+
+
+async def test_retry_after_is_waited_for() -> None:
+    found, server = await called(listing, says(503, retry_after="1"), EMPTY)
+
+    assert found == ()
+    assert server.arrivals[1] - server.arrivals[0] >= 1.0
+
+
+async def test_a_long_retry_after_is_left_to_the_caller() -> None:
+    found, server = await called(listing, says(429, retry_after="3600"), EMPTY)
+
+    assert isinstance(found, ApiError)
+    assert found.retry_after_s == 3600
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("7", 7.0), ("0", 0.0), ("", None), ("-1", None), ("soon", None), ("1.5", None)]
+)
+def test_retry_after_is_a_number_of_seconds(text: str, seconds: float | None) -> None:
+    assert Answer(503, "", {"retry-after": text}, None).retry_after_s == seconds
+
+
+def test_retry_after_is_a_date() -> None:
+    def waits(at: float) -> float | None:
+        return Answer(503, "", {"retry-after": email.utils.formatdate(at, usegmt=True)}, None).retry_after_s
+
+    soon = waits(time.time() + 60)
+    assert soon is not None
+    assert 50 < soon <= 60
+    assert waits(time.time() - 60) == 0
+
+
+async def test_what_could_be_done_twice_is_not_sent_twice() -> None:
+    found, server = await called(creating, says(503), CREATED)
+    assert isinstance(found, ApiError)
+    assert len(server.requests) == 1
+
+    found, server = await called(creating, hangs_up, CREATED)
+    assert isinstance(found, Unreachable)
+    assert "POST http://127.0.0.1" in str(found)
+    assert len(server.requests) == 1
+
+
+async def test_what_was_surely_not_done_is_sent_again() -> None:
+    found, server = await called(creating, says(429), CREATED)
+    assert isinstance(found, RoleRule)
+    assert len(server.requests) == 2
+
+    port = free_port()
+    async with client(f"http://127.0.0.1:{port}") as opened:
+        creation = asyncio.create_task(opened.create_role_rule(RULE))
+        # One turn of the loop is enough for nobody to be there at the first attempt.
+        await asyncio.sleep(0)
+        async with scripted(CREATED, port=port) as server:
+            assert await creation == RoleRule.read(STORED)
+            assert opened.policy_revision == 7
+            assert len(server.requests) == 1
+
+
+async def test_a_lost_connection_is_made_again() -> None:
+    found, server = await called(listing, hangs_up, hangs_up, EMPTY)
+
+    assert found == ()
+    assert len(server.requests) == 3
+
+
+async def test_what_a_lost_attempt_has_deleted_is_deleted() -> None:
+    assert (await called(deleting, hangs_up, says(404)))[0] is None
+    assert (await called(deleting, says(502), says(404)))[0] is None
+
+    found, _ = await called(deleting, says(429), says(404))
+    assert isinstance(found, ApiError)
+
+
+async def test_a_silent_server_is_given_up_on() -> None:
+    found, server = await called(listing, is_silent, attempts=2, timeout_s=0.1)
+
+    assert isinstance(found, Unreachable)
+    assert "TimeoutError" in str(found)
+    assert len(server.requests) == 2
+
+
+async def test_nobody_there_is_told_with_the_address() -> None:
+    port = free_port()
+    async with client(f"http://127.0.0.1:{port}", attempts=2) as opened:
+        with pytest.raises(Unreachable, match=f"GET http://127.0.0.1:{port}/api/v1/resources/policies"):
+            await opened.role_rules()
+
+
+async def test_a_credential_never_follows_a_redirect() -> None:
+    async with scripted(EMPTY) as elsewhere:
+        found, _ = await called(listing, says(307, location=elsewhere.url))
+
+        assert isinstance(found, ApiError)
+        assert found.status == 307
+        assert elsewhere.requests == []
+
+
+@pytest.mark.parametrize(
+    ("call", "answer"),
+    [
+        (listing, says(200)),
+        (listing, says(200, [])),
+        (listing, says(200, {"items": {}})),
+        (listing, says(200, {"items": [{"sub": "finance"}], "next_cursor": None})),
+        (listing, says(200, {"items": [STORED | {"effect": "Deny"}], "next_cursor": None})),
+        (creating, says(201, "created")),
+        (deleting, says(200)),
+        (checking, says(200, {"allow": True})),
+        (checking, says(200, ALLOW | {"decision": "deny"})),
+        (checking, says(200, ALLOW | {"decision": "ALLOW"})),
+        (checking, says(200, ALLOW | {"decision": True})),
+        (checking, says(200, ALLOW | {"policy_revision": True})),
+        (checking, says(403, ALLOW)),
+    ],
+)
+async def test_what_the_api_never_says_is_nothing_else(call: Call, answer: Handler) -> None:
+    found, server = await called(call, answer)
+
+    assert isinstance(found, UnexpectedAnswer)
+    assert len(server.requests) == 1
+
+
+async def test_a_denial_is_a_result_and_a_refused_question_is_not() -> None:
+    denied, _ = await called(checking, says(403, ALLOW | {"decision": "deny"}))
+    assert getattr(denied, "allowed", None) is False
+    allowed, _ = await called(checking, says(200, ALLOW))
+    assert getattr(allowed, "allowed", None) is True
+
+    refused, _ = await called(checking, says(403, {"title": "Forbidden", "detail": "not yours"}))
+    assert isinstance(refused, ApiError)
+    assert refused.detail == "not yours"
+
+
+async def test_the_key_is_in_its_header_alone() -> None:
+    _, server = await called(listing, EMPTY)
+
+    assert server.requests[0].headers["x-service-api-key"] == KEY
+    assert "authorization" not in server.requests[0].headers
+    assert KEY not in repr(ServiceKey(KEY))
+
+
+@pytest.mark.parametrize("key", ["", "sak_live_1\n", "two words", "schlüssel"])
+def test_a_key_that_no_header_carries_is_refused(key: str) -> None:
+    with pytest.raises(ValueError, match="one word of ASCII"):
+        ServiceKey(key)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "localhost:8080", "ftp://x", "http://", "https://u:p@host", "http://h?x"]
+)
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="the API is at an address"):
+        client(url)
+
+
+async def test_a_client_is_open_until_its_last_user_is_done() -> None:
+    async with scripted(EMPTY) as server:
+        opened = client(server.url + "/")
+        with pytest.raises(RuntimeError, match="async with"):
+            await opened.role_rules()
+        async with opened:
+            async with opened:
+                assert await opened.role_rules() == ()
+            assert await opened.role_rules() == ()
+        with pytest.raises(RuntimeError, match="async with"):
+            await opened.role_rules()
+        async with opened:
+            assert await opened.role_rules() == ()
+
+
+# Client credentials
+
+
+def provider(*tokens: Handler, **discovery: str) -> Handler:
+    """Return an identity provider whose token endpoint answers with one handler after the other."""
+    waiting = list(tokens)
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if request.path == "/token":
+            return await (waiting.pop(0) if len(waiting) > 1 else waiting[0])(request)
+        own = f"http://{request.host}"
+        return web.json_response({"issuer": own, "token_endpoint": f"{own}/token"} | discovery)
+
+    return handler
+
+
+def grants(**changes: object) -> Handler:
+    return says(200, {"access_token": "abc.def", "token_type": "Bearer", "expires_in": 3600} | changes)
+
+
+async def with_token(
+    *tokens: Handler, slash: str = "", **discovery: str
+) -> tuple[object, Scripted, Scripted]:
+    async with scripted(provider(*tokens, **discovery)) as idp, scripted(EMPTY) as api:
+        credentials = ClientCredentials(idp.url + slash, "a:b", "ö+ /", scope="extauthz")
+        async with ExtauthzClient(api.url, credentials) as opened:
+            try:
+                return await opened.role_rules(), idp, api
+            except ClientError as error:
+                return error, idp, api
+
+
+async def test_the_client_names_itself_as_the_specification_says() -> None:
+    found, idp, api = await with_token(grants())
+
+    assert found == ()
+    request = idp.requests[1]
+    # RFC 6749 2.3.1 and appendix B: form-encoded, then joined.
+    assert request.headers["authorization"] == "Basic YSUzQWI6JUMzJUI2JTJCKyUyRg=="
+    assert dict(await request.post()) == {"grant_type": "client_credentials", "scope": "extauthz"}
+    assert api.requests[0].headers["authorization"] == "Bearer abc.def"
+
+
+async def test_a_provider_that_cannot_now_is_asked_again() -> None:
+    found, idp, _ = await with_token(says(503), hangs_up, grants())
+
+    assert found == ()
+    assert [request.path for request in idp.requests].count("/token") == 3
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        says(400, {"error": "invalid_scope"}),
+        says(200, {}),
+        says(200, []),
+        grants(access_token=""),
+        grants(access_token="a\r\nx: y"),
+        grants(token_type="mac"),
+        grants(token_type=None),
+        says(302, location="http://127.0.0.1:9/"),
+    ],
+)
+async def test_what_is_no_token_is_not_sent(answer: Handler) -> None:
+    found, idp, api = await with_token(answer)
+
+    assert isinstance(found, ClientError)
+    assert not isinstance(found, Unreachable)
+    assert [request.path for request in idp.requests].count("/token") == 1
+    assert api.requests == []
+
+
+@pytest.mark.parametrize(
+    ("discovery", "problem"),
+    [
+        ({"issuer": "https://other.example.com"}, "is of the issuer"),
+        ({"token_endpoint": "ftp://x/token"}, "unprotected"),
+    ],
+)
+async def test_a_strange_discovery_document_is_not_followed(discovery: dict[str, str], problem: str) -> None:
+    found, idp, _ = await with_token(grants(), **discovery)
+
+    assert problem in str(found)
+    assert [request.path for request in idp.requests] == ["/.well-known/openid-configuration"]
+
+
+async def test_the_issuer_is_compared_exactly() -> None:
+    found, idp, _ = await with_token(grants(), slash="/")
+
+    assert "is of the issuer" in str(found)
+    assert idp.requests[0].path == "/.well-known/openid-configuration"
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "fetches"),
+    [(3600, 1), ("3600", 1), (None, 1), ("soon", 1), (-5, 1), (float("nan"), 1), (1e-9, 3)],
+)
+async def test_a_token_is_kept_for_its_lifetime(expires_in: object, fetches: int) -> None:
+    async with scripted(provider(grants(expires_in=expires_in))) as idp, scripted(EMPTY) as api:
+        async with ExtauthzClient(api.url, ClientCredentials(idp.url, "a", "b")) as opened:
+            for _ in range(3):
+                await opened.role_rules()
+
+        assert [request.path for request in idp.requests].count("/token") == fetches
+
+
+async def test_calls_at_once_share_one_token() -> None:
+    async with scripted(provider(grants())) as idp, scripted(says(401), says(401), EMPTY) as api:
+        async with ExtauthzClient(api.url, ClientCredentials(idp.url, "a", "b")) as opened:
+            await asyncio.gather(*(opened.role_rules() for _ in range(5)))
+
+        # Both refusals are of one token, so that at most every refused token is replaced once.
+        assert [request.path for request in idp.requests].count("/token") <= 3
+
+
+# The environment
+
+
+@pytest.mark.parametrize(
+    ("environ", "problem"),
+    [
+        ({}, "AUTH_SERVER_URL, ADMIN_CLIENT_ID, ADMIN_CLIENT_SECRET not set"),
+        ({"AUTH_SERVER_URL": "https://idp", "ADMIN_CLIENT_ID": "a"}, "ADMIN_CLIENT_SECRET not set"),
+        ({"EXTAUTHZ_SERVICE_API_KEY": "k", "ADMIN_CLIENT_ID": "a"}, "both set"),
+        ({"EXTAUTHZ_SERVICE_API_KEY": "k\n"}, "line end"),
+        ({"EXTAUTHZ_SERVICE_API_KEY": "k", "EXTAUTHZ_SERVICE_API_KEY_FILE": "f"}, "both set"),
+        ({"EXTAUTHZ_SERVICE_API_KEY_FILE": "/nowhere/key"}, "'/nowhere/key' cannot be read"),
+    ],
+)
+def test_an_environment_that_names_nobody_is_told(environ: dict[str, str], problem: str) -> None:
+    with pytest.raises(ClientError, match=problem):
+        credentials_from(environ)
+
+
+def test_an_environment_names_one_caller(tmp_path: Any) -> None:
+    file = tmp_path / "secret"
+    file.write_text("hidden\n")
+
+    assert credentials_from({"EXTAUTHZ_SERVICE_API_KEY": "k"}) == ServiceKey("k")
+    assert credentials_from({"EXTAUTHZ_SERVICE_API_KEY_FILE": str(file)}) == ServiceKey("hidden")
+    environ = {"AUTH_SERVER_URL": "https://i", "ADMIN_CLIENT_ID": "a", "ADMIN_CLIENT_SECRET_FILE": str(file)}
+    assert isinstance(credentials_from(environ), ClientCredentials)
