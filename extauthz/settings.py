@@ -195,6 +195,27 @@ def _headers(value: str) -> frozenset[str]:
     return found
 
 
+def _token_header(value: str) -> str:
+    name = value.strip().lower()
+    if name in _FORBIDDEN_HEADERS - {"x-api-key"} or name.startswith(("x-forwarded-", "x-auth-", "x-envoy-")):
+        raise UnusableValueError("a header of its own, which no other part of extauthz or Envoy reads")
+    if not name or not name.isascii() or not all(each.isalnum() or each == "-" for each in name):
+        raise UnusableValueError("a header name of letters, digits and '-'")
+    return name
+
+
+def _cookie(value: str) -> str:
+    # RFC 6265 4.1.1: a token (RFC 9110 5.6.2).
+    name = value.strip()
+    if (
+        not name
+        or not name.isascii()
+        or not all(each.isalnum() or each in "!#$%&'*+-.^_`|~" for each in name)
+    ):
+        raise UnusableValueError("the name of a cookie")
+    return name
+
+
 def _audiences(value: str) -> tuple[str, ...] | None:
     found = _names(value)
     if not found:
@@ -304,6 +325,21 @@ class Settings:
     token_leeway: float = _variable("TOKEN_LEEWAY", _seconds(0, 30), "0", "clock difference tolerated")
     token_max_lifetime: float | None = _variable(
         "TOKEN_MAX_LIFETIME", _seconds(1, 10 * 365 * 86400), None, "longest time from iat to exp"
+    )
+    token_header: str | None = _variable(
+        "TOKEN_HEADER", _token_header, None, "a header that may carry a bare token instead of Authorization"
+    )
+    token_cookie: str | None = _variable(
+        "TOKEN_COOKIE", _cookie, None, "a cookie that may carry a token instead of Authorization"
+    )
+    trust_jwt_authn_metadata: str | None = _variable(
+        "TRUST_JWT_AUTHN_METADATA",
+        _text,
+        None,
+        "payload_in_metadata of Envoy's jwt_authn, believed as verified",
+    )
+    mtls_principals: bool = _variable(
+        "MTLS_PRINCIPALS", _flag, "false", "a verified peer is a principal when there is no other credential"
     )
     admin_api_key: str | None = _variable(
         "ADMIN_API_KEY", _admin_key, None, "the operator's key, 32 bytes or more", secret=True
@@ -433,6 +469,8 @@ def _contradictions(settings: Settings, environ: Mapping[str, str], *, serving: 
         problems.append("GRPC_TLS_CLIENT_SANS needs GRPC_TLS_CLIENT_CA")
     if settings.grpc_port + settings.workers - 1 > 65535:
         problems.append(f"GRPC_PORT {settings.grpc_port} has no room for {settings.workers} workers")
+    if settings.token_header is not None and settings.token_header in settings.condition_headers:
+        problems.append("CONDITION_HEADERS lists TOKEN_HEADER; a credential can never be listed")
     problems += _http_authz_problems(settings)
     return problems
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from extauthz.check.credential_sources import CredentialSources
 from extauthz.check.service import CheckService
 from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode
 from extauthz.compile.documents import Reading, parse_policy_set
@@ -90,6 +91,7 @@ def real_service(
     *,
     policy: CheckPolicy | None = None,
     condition_headers: frozenset[str] = frozenset(),
+    sources: CredentialSources | None = None,
 ) -> Iterator[RealService]:
     """Serve the policies in selfhost mode, to tokens that `token` signs."""
     keys = parse_jwks(jwks(KEY))
@@ -107,6 +109,7 @@ def real_service(
         counts=Counts(str(uuid.uuid4())),
         random_bytes=os.urandom,
         condition_headers=condition_headers,
+        sources=sources,
     )
     try:
         yield RealService(service, log, file)

@@ -101,12 +101,18 @@ def _reading(names: str) -> tuple[bool, bool]:
 
 
 def _joined(entries: Iterable[tuple[str, bytes]]) -> tuple[dict[str, bytes], frozenset[str]]:
-    """Join entries of one name as RFC 9110 5.3 does; return them with the names that occurred repeatedly."""
+    """Join entries of one name as RFC 9110 5.3 does, cookies as RFC 9113 8.2.3 does.
+
+    Return them with the names that occurred repeatedly.
+    """
     values: dict[str, list[bytes]] = {}
     for name, value in entries:
         values.setdefault(name.lower(), []).append(value)
     repeated = frozenset(name for name, seen in values.items() if len(seen) > 1)
-    return {name: b",".join(seen) for name, seen in values.items()}, repeated
+    joined = {name: b",".join(seen) for name, seen in values.items()}
+    if "cookie" in repeated:
+        joined["cookie"] = b"; ".join(values["cookie"])
+    return joined, repeated
 
 
 def _keep(

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#extauthz/check/extauthz_check.proto\x12\x0e\x65xtauthz.check\"D\n\x0c\x43heckRequest\x12\x34\n\nattributes\x18\x01 \x01(\x0b\x32 .extauthz.check.AttributeContext\"\xf1\x01\n\x10\x41ttributeContext\x12$\n\x06source\x18\x01 \x01(\x0b\x32\x14.extauthz.check.Peer\x12(\n\x07request\x18\x04 \x01(\x0b\x32\x17.extauthz.check.Request\x12S\n\x12\x63ontext_extensions\x18\n \x03(\x0b\x32\x37.extauthz.check.AttributeContext.ContextExtensionsEntry\x1a\x38\n\x16\x43ontextExtensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"C\n\x04Peer\x12(\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x17.extauthz.check.Address\x12\x11\n\tprincipal\x18\x04 \x01(\t\"@\n\x07\x41\x64\x64ress\x12\x35\n\x0esocket_address\x18\x01 \x01(\x0b\x32\x1d.extauthz.check.SocketAddress\" \n\rSocketAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"4\n\x07Request\x12)\n\x04http\x18\x02 \x01(\x0b\x32\x1b.extauthz.check.HttpRequest\"\xd3\x01\n\x0bHttpRequest\x12\x0e\n\x06method\x18\x02 \x01(\x0c\x12\x39\n\x07headers\x18\x03 \x03(\x0b\x32(.extauthz.check.HttpRequest.HeadersEntry\x12\x0c\n\x04path\x18\x04 \x01(\x0c\x12\x0c\n\x04host\x18\x05 \x01(\x0c\x12-\n\nheader_map\x18\r \x01(\x0b\x32\x19.extauthz.check.HeaderMap\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"9\n\tHeaderMap\x12,\n\x07headers\x18\x01 \x03(\x0b\x32\x1b.extauthz.check.HeaderValue\"<\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x11\n\traw_value\x18\x03 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#extauthz/check/extauthz_check.proto\x12\x0e\x65xtauthz.check\"D\n\x0c\x43heckRequest\x12\x34\n\nattributes\x18\x01 \x01(\x0b\x32 .extauthz.check.AttributeContext\"\x8b\x02\n\x10\x41ttributeContext\x12$\n\x06source\x18\x01 \x01(\x0b\x32\x14.extauthz.check.Peer\x12(\n\x07request\x18\x04 \x01(\x0b\x32\x17.extauthz.check.Request\x12S\n\x12\x63ontext_extensions\x18\n \x03(\x0b\x32\x37.extauthz.check.AttributeContext.ContextExtensionsEntry\x12\x18\n\x10metadata_context\x18\x0b \x01(\x0c\x1a\x38\n\x16\x43ontextExtensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x88\x01\n\x08Metadata\x12\x45\n\x0f\x66ilter_metadata\x18\x01 \x03(\x0b\x32,.extauthz.check.Metadata.FilterMetadataEntry\x1a\x35\n\x13\x46ilterMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"C\n\x04Peer\x12(\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x17.extauthz.check.Address\x12\x11\n\tprincipal\x18\x04 \x01(\t\"@\n\x07\x41\x64\x64ress\x12\x35\n\x0esocket_address\x18\x01 \x01(\x0b\x32\x1d.extauthz.check.SocketAddress\" \n\rSocketAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"4\n\x07Request\x12)\n\x04http\x18\x02 \x01(\x0b\x32\x1b.extauthz.check.HttpRequest\"\xd3\x01\n\x0bHttpRequest\x12\x0e\n\x06method\x18\x02 \x01(\x0c\x12\x39\n\x07headers\x18\x03 \x03(\x0b\x32(.extauthz.check.HttpRequest.HeadersEntry\x12\x0c\n\x04path\x18\x04 \x01(\x0c\x12\x0c\n\x04host\x18\x05 \x01(\x0c\x12-\n\nheader_map\x18\r \x01(\x0b\x32\x19.extauthz.check.HeaderMap\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"9\n\tHeaderMap\x12,\n\x07headers\x18\x01 \x03(\x0b\x32\x1b.extauthz.check.HeaderValue\"<\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x11\n\traw_value\x18\x03 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,28 +33,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ATTRIBUTECONTEXT_CONTEXTEXTENSIONSENTRY']._loaded_options = None
   _globals['_ATTRIBUTECONTEXT_CONTEXTEXTENSIONSENTRY']._serialized_options = b'8\001'
+  _globals['_METADATA_FILTERMETADATAENTRY']._loaded_options = None
+  _globals['_METADATA_FILTERMETADATAENTRY']._serialized_options = b'8\001'
   _globals['_HTTPREQUEST_HEADERSENTRY']._loaded_options = None
   _globals['_HTTPREQUEST_HEADERSENTRY']._serialized_options = b'8\001'
   _globals['_CHECKREQUEST']._serialized_start=55
   _globals['_CHECKREQUEST']._serialized_end=123
   _globals['_ATTRIBUTECONTEXT']._serialized_start=126
-  _globals['_ATTRIBUTECONTEXT']._serialized_end=367
-  _globals['_ATTRIBUTECONTEXT_CONTEXTEXTENSIONSENTRY']._serialized_start=311
-  _globals['_ATTRIBUTECONTEXT_CONTEXTEXTENSIONSENTRY']._serialized_end=367
-  _globals['_PEER']._serialized_start=369
-  _globals['_PEER']._serialized_end=436
-  _globals['_ADDRESS']._serialized_start=438
-  _globals['_ADDRESS']._serialized_end=502
-  _globals['_SOCKETADDRESS']._serialized_start=504
-  _globals['_SOCKETADDRESS']._serialized_end=536
-  _globals['_REQUEST']._serialized_start=538
-  _globals['_REQUEST']._serialized_end=590
-  _globals['_HTTPREQUEST']._serialized_start=593
-  _globals['_HTTPREQUEST']._serialized_end=804
-  _globals['_HTTPREQUEST_HEADERSENTRY']._serialized_start=758
-  _globals['_HTTPREQUEST_HEADERSENTRY']._serialized_end=804
-  _globals['_HEADERMAP']._serialized_start=806
-  _globals['_HEADERMAP']._serialized_end=863
-  _globals['_HEADERVALUE']._serialized_start=865
-  _globals['_HEADERVALUE']._serialized_end=925
+  _globals['_ATTRIBUTECONTEXT']._serialized_end=393
+  _globals['_ATTRIBUTECONTEXT_CONTEXTEXTENSIONSENTRY']._serialized_start=337
+  _globals['_ATTRIBUTECONTEXT_CONTEXTEXTENSIONSENTRY']._serialized_end=393
+  _globals['_METADATA']._serialized_start=396
+  _globals['_METADATA']._serialized_end=532
+  _globals['_METADATA_FILTERMETADATAENTRY']._serialized_start=479
+  _globals['_METADATA_FILTERMETADATAENTRY']._serialized_end=532
+  _globals['_PEER']._serialized_start=534
+  _globals['_PEER']._serialized_end=601
+  _globals['_ADDRESS']._serialized_start=603
+  _globals['_ADDRESS']._serialized_end=667
+  _globals['_SOCKETADDRESS']._serialized_start=669
+  _globals['_SOCKETADDRESS']._serialized_end=701
+  _globals['_REQUEST']._serialized_start=703
+  _globals['_REQUEST']._serialized_end=755
+  _globals['_HTTPREQUEST']._serialized_start=758
+  _globals['_HTTPREQUEST']._serialized_end=969
+  _globals['_HTTPREQUEST_HEADERSENTRY']._serialized_start=923
+  _globals['_HTTPREQUEST_HEADERSENTRY']._serialized_end=969
+  _globals['_HEADERMAP']._serialized_start=971
+  _globals['_HEADERMAP']._serialized_end=1028
+  _globals['_HEADERVALUE']._serialized_start=1030
+  _globals['_HEADERVALUE']._serialized_end=1090
 # @@protoc_insertion_point(module_scope)

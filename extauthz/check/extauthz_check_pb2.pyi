@@ -13,7 +13,7 @@ class CheckRequest(_message.Message):
     def __init__(self, attributes: _Optional[_Union[AttributeContext, _Mapping]] = ...) -> None: ...
 
 class AttributeContext(_message.Message):
-    __slots__ = ("source", "request", "context_extensions")
+    __slots__ = ("source", "request", "context_extensions", "metadata_context")
     class ContextExtensionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -24,10 +24,25 @@ class AttributeContext(_message.Message):
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_EXTENSIONS_FIELD_NUMBER: _ClassVar[int]
+    METADATA_CONTEXT_FIELD_NUMBER: _ClassVar[int]
     source: Peer
     request: Request
     context_extensions: _containers.ScalarMap[str, str]
-    def __init__(self, source: _Optional[_Union[Peer, _Mapping]] = ..., request: _Optional[_Union[Request, _Mapping]] = ..., context_extensions: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    metadata_context: bytes
+    def __init__(self, source: _Optional[_Union[Peer, _Mapping]] = ..., request: _Optional[_Union[Request, _Mapping]] = ..., context_extensions: _Optional[_Mapping[str, str]] = ..., metadata_context: _Optional[bytes] = ...) -> None: ...
+
+class Metadata(_message.Message):
+    __slots__ = ("filter_metadata",)
+    class FilterMetadataEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: bytes
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
+    FILTER_METADATA_FIELD_NUMBER: _ClassVar[int]
+    filter_metadata: _containers.ScalarMap[str, bytes]
+    def __init__(self, filter_metadata: _Optional[_Mapping[str, bytes]] = ...) -> None: ...
 
 class Peer(_message.Message):
     __slots__ = ("address", "principal")

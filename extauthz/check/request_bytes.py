@@ -13,6 +13,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from extauthz.check.client_headers import NO_HEADERS, ClientHeaders, HeadersRejected, client_headers
+from extauthz.check.credential_sources import CredentialSources, other_credentials
 from extauthz.check.extauthz_check_pb2 import AttributeContext, CheckRequest
 from extauthz.domain.host import HostRejected, canonical_host
 from extauthz.domain.path import PathRejected, parse_target, split_query
@@ -49,21 +50,27 @@ _NO_CONTEXT: Final = ContextTarget()
 _context_target: Final = lru_cache(maxsize=256)(ContextTarget)  # as many as the proxies have routes
 
 
-def read(raw: bytes, *, condition_headers: frozenset[str]) -> RequestFacts | Malformed:
+def read(
+    raw: bytes, *, condition_headers: frozenset[str], sources: CredentialSources | None = None
+) -> RequestFacts | Malformed:
     """Read one serialised `envoy.service.auth.v3.CheckRequest`.
 
     `condition_headers` are the lower-case names that conditions may ask for; of all others only the
-    credentials are kept. Envoy's `headers` and `header_map` (`encode_raw_headers`) forms read the same.
+    credentials are kept, those in `sources` included. Envoy's `headers` and `header_map`
+    (`encode_raw_headers`) forms read the same.
     """
     try:
         attributes = CheckRequest.FromString(raw).attributes
     except DecodeError:
         return Malformed(Reason.REQUEST_MALFORMED, "the message is not a CheckRequest")
-    return read_attributes(attributes, condition_headers=condition_headers)
+    return read_attributes(attributes, condition_headers=condition_headers, sources=sources)
 
 
 def read_attributes(
-    attributes: AttributeContext, *, condition_headers: frozenset[str]
+    attributes: AttributeContext,
+    *,
+    condition_headers: frozenset[str],
+    sources: CredentialSources | None = None,
 ) -> RequestFacts | Malformed:
     """Read the attributes of a check, however they arrived; see `read`."""
     http = attributes.request.http
@@ -103,6 +110,7 @@ def read_attributes(
             _trace_id(headers),
             _is_grpc(headers),
             headers.strip,
+            None if sources is None else other_credentials(attributes, headers.raw, sources),
         ),
     )
 

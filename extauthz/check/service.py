@@ -17,6 +17,8 @@ from typing import Final, Protocol, TypeVar
 import structlog
 
 from extauthz.check import http_wire, wire
+from extauthz.check.client_headers import CREDENTIAL_HEADERS
+from extauthz.check.credential_sources import CredentialSources
 from extauthz.check.extauthz_check_pb2 import AttributeContext
 from extauthz.check.http_wire import HttpAnswer
 from extauthz.compile.directory import Directory
@@ -29,6 +31,7 @@ from extauthz.decide.identity import (
 )
 from extauthz.decide.judge import CheckPolicy, judge
 from extauthz.decide.keyring import KeyRing
+from extauthz.decide.other_credentials import identify_with_others
 from extauthz.decide.service_keys import bearer_of
 from extauthz.decide.verified_tokens import VerifiedTokens
 from extauthz.decisionlog.log import DecisionLog
@@ -79,8 +82,12 @@ class CheckService:
         counts: Counts,
         random_bytes: Callable[[int], bytes],
         condition_headers: frozenset[str] = frozenset(),
+        sources: CredentialSources | None = None,
     ) -> None:
-        """Take everything that a check needs; `random_bytes` makes decision ids."""
+        """Take everything that a check needs; `random_bytes` makes decision ids.
+
+        `sources` names where credentials may stand beside `Authorization` and the service key.
+        """
         self.tokens = VerifiedTokens()
         self._policies = policies
         self._keys = keys
@@ -88,19 +95,26 @@ class CheckService:
         self._decision_log = log
         self._counts = counts
         self._random_bytes = random_bytes
+        self._sources = sources
         self._condition_headers = condition_headers
+        self._identify = self._identify_usual if sources is None else self._identify_anywhere
 
     def answer(self, raw: bytes, time_left: float | None) -> bytes:
         """Return the CheckResponse for a CheckRequest; `time_left` is the caller's deadline in seconds.
 
         INVARIANT: never raises, and every answer was built from a deny.
         """
-        read = partial(wire.read, raw, condition_headers=self._condition_headers)
+        read = partial(wire.read, raw, condition_headers=self._condition_headers, sources=self._sources)
         return self._answered(read, time_left, wire.write, wire.internal_error, "grpc")
 
     def answer_http(self, attributes: AttributeContext) -> HttpAnswer:
         """Return the answer to a check that came over HTTP, where no deadline is told; as `answer`."""
-        read = partial(wire.read_attributes, attributes, condition_headers=self._condition_headers)
+        read = partial(
+            wire.read_attributes,
+            attributes,
+            condition_headers=self._condition_headers,
+            sources=self._sources,
+        )
         return self._answered(read, None, http_wire.write, http_wire.internal_error, "http")
 
     def _answered(
@@ -152,7 +166,24 @@ class CheckService:
             return Outcome(denied(Reason.KEYS_UNAVAILABLE), decision_id, request)
         return found
 
-    def _identify(
+    def _identify_anywhere(
+        self, directory: Directory, request: RequestFacts, now: float
+    ) -> Principal | Rejected | NeedsKey | None:
+        headers, repeated = request.headers, request.repeated_headers
+        workloads = self._sources is not None and self._sources.workloads
+        return identify_with_others(
+            request.other_credentials,
+            beside=not repeated.isdisjoint(CREDENTIAL_HEADERS)
+            or any(name in headers for name in CREDENTIAL_HEADERS),
+            usual=partial(self._identify_usual, directory, request, now),
+            workload=request.source_principal if workloads else None,
+            ring=self._keys.current(),
+            cache=self.tokens,
+            now=now,
+            policy=self._policy.token,
+        )
+
+    def _identify_usual(
         self, directory: Directory, request: RequestFacts, now: float
     ) -> Principal | Rejected | NeedsKey | None:
         headers, repeated = request.headers, request.repeated_headers

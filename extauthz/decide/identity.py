@@ -4,7 +4,7 @@ Exactly one credential: a bearer token of a registered issuer, or a service key.
 nobody, and one that cannot be proven good is refused whatever the rules say.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from extauthz.decide.claims import ClaimProblem, freeze_claims, token_domain, token_roles
@@ -188,7 +188,7 @@ def _judge_token(
 
 
 def _judge_registered(
-    claims: dict[str, object], config: IssuerConfig, *, now: float, policy: TokenPolicy
+    claims: Mapping[str, object], config: IssuerConfig, *, now: float, policy: TokenPolicy
 ) -> RegisteredClaims | Rejected:
     registered = read_registered(claims)
     if isinstance(registered, Rejected):
@@ -222,8 +222,21 @@ def _judge_missing_key(
     return Rejected(Reason.KEYS_UNAVAILABLE, "the issuer's keys could not be fetched")
 
 
+def principal_of_claims(
+    claims: Mapping[str, object], config: IssuerConfig, *, now: float, policy: TokenPolicy
+) -> Principal | Rejected:
+    """Judge what a token of the issuer says, for whoever has verified its signature."""
+    registered = _judge_registered(claims, config, now=now, policy=policy)
+    if isinstance(registered, Rejected):
+        return registered
+    principal = _principal(claims, registered, config)
+    if isinstance(principal, ClaimProblem):
+        return Rejected(Reason.TOKEN_CLAIMS_INVALID, principal.problem)
+    return principal
+
+
 def _principal(
-    claims: dict[str, object], registered: RegisteredClaims, config: IssuerConfig
+    claims: Mapping[str, object], registered: RegisteredClaims, config: IssuerConfig
 ) -> Principal | ClaimProblem:
     roles = token_roles(claims, config.roles_claim, excluded=config.excluded_roles)
     if isinstance(roles, ClaimProblem):

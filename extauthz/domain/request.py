@@ -17,6 +17,18 @@ class ContextTarget:
     action: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class OtherCredentials:
+    """Credentials in places that the operator named, beside `Authorization`; nothing of them is judged yet.
+
+    `tokens` are compact tokens, from a header or cookies. `payload` holds the claims of a token whose
+    signature the proxy has verified, as the strict JSON reader would return them.
+    """
+
+    tokens: tuple[str, ...]
+    payload: Mapping[str, object] | None
+
+
 class RequestFacts(NamedTuple):
     """The facts of one check request.
 
@@ -40,6 +52,7 @@ class RequestFacts(NamedTuple):
     trace_id: str | None
     is_grpc: bool
     strip_headers: tuple[str, ...] = ()
+    other_credentials: OtherCredentials | None = None
 
 
 @dataclass(frozen=True, slots=True)

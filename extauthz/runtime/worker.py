@@ -15,6 +15,7 @@ from typing import Final
 import structlog
 
 from extauthz.admin.health import listen
+from extauthz.check.credential_sources import CredentialSources
 from extauthz.check.grpcio_server import GrpcioServer
 from extauthz.check.http_server import HttpAuthzServer
 from extauthz.check.service import CheckService
@@ -86,6 +87,17 @@ def check_policy(settings: Settings) -> CheckPolicy:
     )
 
 
+def credential_sources(settings: Settings) -> CredentialSources | None:
+    """Return where credentials may stand beside the usual places, None for nowhere."""
+    sources = CredentialSources(
+        token_header=settings.token_header,
+        token_cookie=settings.token_cookie,
+        jwt_metadata=settings.trust_jwt_authn_metadata,
+        workloads=settings.mtls_principals,
+    )
+    return None if sources == CredentialSources() else sources
+
+
 @dataclass(slots=True)
 class _Parts:
     """Everything that a worker is made of, built before anything starts."""
@@ -143,6 +155,7 @@ def _build(settings: Settings, index: int, lock_fd: int | None) -> _Parts:
         # Unique, not secret: seeded once, for a system call each would cost more than deciding.
         random_bytes=random.Random(os.urandom(32)).randbytes,  # noqa: S311
         condition_headers=settings.condition_headers,
+        sources=credential_sources(settings),
     )
     server = GrpcioServer(service.answer, [_address(settings, index)], tls=grpc_tls(settings))
     http_server = None if settings.http_authz_port is None else HttpAuthzServer(service.answer_http)

@@ -1,0 +1,120 @@
+"""Credentials elsewhere than in `Authorization`: only where the operator said so, nowhere by default.
+
+A token in a header or cookie of another name is judged like one in `Authorization`. What Envoy's jwt_authn
+filter left in the metadata is believed to be the payload of a token that Envoy verified; only Envoy's own
+filters can write there, never a client.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from google.protobuf.message import DecodeError
+from google.protobuf.struct_pb2 import ListValue, Struct, Value
+
+from extauthz.check.extauthz_check_pb2 import AttributeContext, Metadata
+from extauthz.domain.request import OtherCredentials
+from extauthz.domain.strict_json import MAX_DEPTH
+
+JWT_AUTHN: Final = "envoy.filters.http.jwt_authn"
+"""The metadata namespace of the filter; the proxy sends it when `metadata_context_namespaces` lists it."""
+
+_EXACT: Final = 2**53
+_UNREADABLE: Final[Mapping[str, object]] = {}
+"""Claims without a subject: refused by whoever judges them."""
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialSources:
+    """Where else credentials may stand.
+
+    `token_header` is a lower-case header name, `token_cookie` a cookie's name, `jwt_metadata` the name under
+    which jwt_authn stores the payload (`payload_in_metadata`). With `workloads` the peer that Envoy verified
+    is a principal when nothing else is.
+    """
+
+    token_header: str | None = None
+    token_cookie: str | None = None
+    jwt_metadata: str | None = None
+    workloads: bool = False
+
+
+class _UnreadableError(ValueError):
+    """A payload that no token can have; never leaves this module."""
+
+
+def other_credentials(
+    attributes: AttributeContext, headers: Mapping[str, bytes], sources: CredentialSources
+) -> OtherCredentials | None:
+    """Return what stands in the configured places, None for nothing; `headers` has lower-case names."""
+    tokens: list[str] = []
+    if sources.token_header is not None and sources.token_header in headers:
+        tokens.append(_text(headers[sources.token_header]))
+    if sources.token_cookie is not None and "cookie" in headers:
+        tokens += _cookies(_text(headers["cookie"]), sources.token_cookie)
+    payload = None
+    if sources.jwt_metadata is not None and attributes.metadata_context:
+        payload = _payload(attributes.metadata_context, sources.jwt_metadata)
+    return OtherCredentials(tuple(tokens), payload) if tokens or payload is not None else None
+
+
+def _text(value: bytes) -> str:
+    # No token contains U+FFFD: what is not text is a bad credential, not an absent one.
+    return value.decode("utf-8", "replace")
+
+
+def _cookies(header: str, name: str) -> list[str]:
+    """Return the values of every cookie of the name (RFC 6265 4.2.1; names are compared with case)."""
+    pairs = (pair.partition("=") for pair in header.split(";"))
+    return [value.strip(" \t") for found, _, value in pairs if found.strip(" \t") == name]
+
+
+def _payload(metadata: bytes, provider: str) -> Mapping[str, object] | None:
+    """Return the claims that jwt_authn left under the provider's name, None when there are none."""
+    try:
+        filters = Metadata.FromString(metadata).filter_metadata
+        if JWT_AUTHN not in filters:
+            return None
+        fields = Struct.FromString(filters[JWT_AUTHN]).fields
+        if provider not in fields:
+            return None
+        claims = _plain(fields[provider], 0)
+    except (DecodeError, _UnreadableError):
+        return _UNREADABLE
+    return claims if isinstance(claims, dict) else _UNREADABLE
+
+
+def _plain(value: Value, depth: int) -> object:
+    """Return a value as the strict JSON reader would: integers as `int`, other numbers as `Decimal`."""
+    if depth > MAX_DEPTH:
+        raise _UnreadableError
+    match value.WhichOneof("kind"):
+        case "string_value":
+            return value.string_value
+        case "bool_value":
+            return value.bool_value
+        case "number_value":
+            return _number(value.number_value)
+        case "struct_value":
+            return _members(value.struct_value, depth)
+        case "list_value":
+            return _entries(value.list_value, depth)
+        case "null_value":
+            return None
+    raise _UnreadableError
+
+
+def _members(struct: Struct, depth: int) -> dict[str, object]:
+    return {name: _plain(member, depth + 1) for name, member in struct.fields.items()}
+
+
+def _entries(entries: ListValue, depth: int) -> list[object]:
+    return [_plain(entry, depth + 1) for entry in entries.values]
+
+
+def _number(number: float) -> int | Decimal:
+    # A Struct knows doubles only; beyond 2**53 they no longer say which integer was meant.
+    if not abs(number) <= _EXACT:
+        raise _UnreadableError
+    return int(number) if number.is_integer() else Decimal(repr(number))
