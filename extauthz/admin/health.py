@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from extauthz.admin.patience import PatientProtocol
 from extauthz.telemetry.exposition import CONTENT_TYPE
 
 _NOT_CACHED: Final = {"cache-control": "no-store"}
@@ -118,6 +119,7 @@ async def serve(app: ASGIApp, listener: socket.socket) -> None:
         log_level="warning",
         access_log=False,
         server_header=False,
+        http=PatientProtocol,
         ws="none",
         timeout_graceful_shutdown=_DRAIN_S,
     )

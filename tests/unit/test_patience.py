@@ -1,0 +1,113 @@
+"""Connections that ask nothing: they are closed, and hold up nobody else."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from extauthz.admin.health import listen, serve
+from extauthz.admin.patience import PatientProtocol
+
+WHOLE = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
+PART = WHOLE[:-2]
+
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Served:
+    """A listener whose one page answers once `go` is set."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.asked = asyncio.Event()
+        self._listener = listen("127.0.0.1", 0)
+        self._open: list[asyncio.StreamWriter] = []
+
+    async def page(self, _: Request) -> Response:
+        self.asked.set()
+        await self.go.wait()
+        return PlainTextResponse("here")
+
+    async def connect(self, said: bytes) -> Stream:
+        reader, writer = await asyncio.open_connection(*self._listener.getsockname())
+        self._open.append(writer)
+        writer.write(said)
+        return reader, writer
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Served"]:
+        task = asyncio.create_task(serve(Starlette(routes=[Route("/", self.page)]), self._listener))
+        try:
+            async with asyncio.timeout(10):
+                yield self
+        finally:
+            for writer in self._open:
+                writer.close()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def closed(stream: Stream) -> bytes:
+    """Return what still came before the other side hung up."""
+    try:
+        return await stream[0].read()
+    except ConnectionResetError:
+        return b""
+
+
+@pytest.fixture(autouse=True)
+def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PatientProtocol, "head_wait_s", 0.1)
+
+
+@pytest.mark.parametrize("said", [b"", b"GET", PART])
+def test_who_never_ends_a_head_is_hung_up_on(said: bytes) -> None:
+    async def run() -> bytes:
+        async with Served().running() as served:
+            return await closed(await served.connect(said))
+
+    assert asyncio.run(run()) == b""
+
+
+def test_a_head_that_is_not_ended_after_an_answer_is_hung_up_on_too() -> None:
+    async def run() -> bytes:
+        async with Served().running() as served:
+            served.go.set()
+            reader, writer = await served.connect(WHOLE)
+            await reader.readuntil(b"\r\n\r\nhere")
+            writer.write(PART)
+            return await closed((reader, writer))
+
+    assert asyncio.run(run()) == b""
+
+
+def test_an_answer_may_take_longer_than_a_head() -> None:
+    async def run() -> bytes:
+        async with Served().running() as served:
+            asking = await served.connect(WHOLE)
+            await served.asked.wait()
+            await closed(await served.connect(PART))
+            served.go.set()
+            return await asking[0].readline()
+
+    assert asyncio.run(run()) == b"HTTP/1.1 200 OK\r\n"
+
+
+def test_one_connection_too_many_is_closed_and_the_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PatientProtocol, "max_connections", 1)
+    monkeypatch.setattr(PatientProtocol, "head_wait_s", 60.0)
+
+    async def run() -> tuple[bytes, bytes]:
+        async with Served().running() as served:
+            first = await served.connect(WHOLE)
+            await served.asked.wait()
+            refused = await closed(await served.connect(b""))
+            served.go.set()
+            return refused, await first[0].readline()
+
+    assert asyncio.run(run()) == (b"", b"HTTP/1.1 200 OK\r\n")
