@@ -23,6 +23,10 @@ CHECK_SERVICE: Final = "envoy.service.auth.v3.Authorization"
 MAX_RECEIVE_BYTES: Final = 4 * 1024 * 1024
 """Of one CheckRequest; Envoy sends more only if told to buffer larger bodies, which decide nothing here."""
 
+MAX_METADATA_BYTES: Final = 1024 * 1024
+"""Of a call's metadata. A tracing proxy copies `tracestate` and `baggage` into it as the client wrote them:
+gRPC's own 8 and 16 KiB would let a client turn its check into an RPC error."""
+
 DEFAULT_THREADS: Final = 4
 """More wait for one interpreter lock; fewer stall together when keys have to be waited for."""
 
@@ -153,6 +157,9 @@ def _options(max_receive_bytes: int) -> list[tuple[str, int]]:
         # A second process on the same port is an error: one of the two would starve.
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", max_receive_bytes),
+        # Between the two gRPC refuses at random.
+        ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
         # Envoy may ping as often as every five seconds, also while no check is under way.
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
         ("grpc.keepalive_permit_without_calls", 1),

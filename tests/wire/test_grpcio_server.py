@@ -154,6 +154,13 @@ def test_a_request_above_the_bound_does_not_reach_the_handler() -> None:
     server.drain(0.0)
 
 
+def test_what_a_tracing_proxy_copies_from_the_client_is_no_rpc_error() -> None:
+    with serving() as (_, address), grpc.insecure_channel(address) as channel:
+        ask = channel.unary_unary(CHECK, None, None)
+        metadata = (("tracestate", "a=b," * 15_000), ("baggage", "c=d," * 15_000))
+        assert ask(b"x", timeout=WAIT, metadata=metadata) == b"x"
+
+
 def test_other_methods_are_unimplemented() -> None:
     with serving() as (_, address), grpc.insecure_channel(address) as channel:
         with pytest.raises(grpc.RpcError) as refused:
