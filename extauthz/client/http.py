@@ -82,6 +82,7 @@ class Http:
         self._attempts = max(1, attempts)
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._session: aiohttp.ClientSession | None = None
+        self._no_credential: tuple[float, ClientError] | None = None
         self._users = 0
 
     def open(self) -> None:
@@ -182,8 +183,16 @@ class Http:
         return answer
 
     async def _authorized(self, session: aiohttp.ClientSession) -> Mapping[str, str]:
+        asked_at = time.monotonic()
         async with self._authorizing:
-            return await self._credentials.headers(session)
+            # Who waited while somebody else was refused is not made to wait as long once more.
+            if self._no_credential is not None and self._no_credential[0] >= asked_at:
+                raise type(self._no_credential[1])(str(self._no_credential[1]))
+            try:
+                return await self._credentials.headers(session)
+            except ClientError as error:
+                self._no_credential = time.monotonic(), error
+                raise
 
     async def _sent(
         self,

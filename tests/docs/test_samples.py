@@ -45,6 +45,13 @@ def test_policy_samples_compile(sample: Sample) -> None:
         assert isinstance(compiled, Snapshot), compiled
 
 
+@pytest.mark.parametrize("sample", of_language("python"))
+def test_python_samples_are_programs_that_a_test_runs(sample: Sample) -> None:
+    compile(sample.text, str(sample), "exec")
+    tests = [path for path in (ROOT / "tests").rglob("test_*.py") if path != Path(__file__)]
+    assert any(f'sample.title == "{sample.title}"' in path.read_text("utf-8") for path in tests), sample
+
+
 def policy_documents(document: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what a block shows as whole documents: a policy file, a condition tree, or decision cases."""
     if document.get("type") in NODE_TYPES:

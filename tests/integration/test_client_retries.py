@@ -385,6 +385,16 @@ async def test_calls_at_once_share_one_token() -> None:
         assert [request.path for request in idp.requests].count("/token") <= 3
 
 
+async def test_calls_at_once_share_one_failure() -> None:
+    async with scripted(provider(is_silent)) as idp, scripted(EMPTY) as api:
+        credentials = ClientCredentials(idp.url, "a", "b")
+        async with ExtauthzClient(api.url, credentials, attempts=1, timeout_s=0.2) as opened:
+            found = await asyncio.gather(*(opened.role_rules() for _ in range(9)), return_exceptions=True)
+
+        assert {type(each) for each in found} == {Unreachable}
+        assert [request.path for request in idp.requests].count("/token") == 1
+
+
 # The environment
 
 
