@@ -26,6 +26,8 @@ from extauthz.telemetry.exposition import CONTENT_TYPE
 
 _NOT_CACHED: Final = {"cache-control": "no-store"}
 _DRAIN_S: Final = 3
+_BACKLOG: Final = 128
+"""So many are accepted in a row, before any of them can be told that it is one too many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ async def serve(app: ASGIApp, listener: socket.socket) -> None:
         access_log=False,
         server_header=False,
         http=PatientProtocol,
+        backlog=_BACKLOG,
         ws="none",
         timeout_graceful_shutdown=_DRAIN_S,
     )
