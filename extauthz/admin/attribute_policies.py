@@ -66,6 +66,8 @@ async def create(call: Call) -> Reply | ProblemDetails:
         return refusal
 
     async def work(change: Change) -> changes.Outcome[Stored]:
+        if refusal := await changes.beyond_limit(call, change, "attribute_policies", 1):
+            return refusal
         created = await attribute_policies.create(
             change, [_document(policy, document)], by_domain_admin=not call.caller.is_tenant_admin
         )

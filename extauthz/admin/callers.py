@@ -1,19 +1,23 @@
 """Who calls the REST API, and what they administer (CONTRACT, "Callers"; DESIGN 1, tenant and domain admin).
 
-Exactly one credential: a token of a registered issuer, a service key, or the operator's key. In selfhost the
-operator's key is tenant admin of the only tenant; in saas it is nobody on `/api/v1`.
+Exactly one credential: a token of a registered issuer, a service key, the operator's key, or a session of the
+operator. In selfhost the operator's key is also tenant admin of the only tenant; in saas it is nobody on
+`/api/v1`, and a session is nobody there in either mode.
 """
 
 import asyncio
 import hashlib
 import hmac
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
 from http import HTTPStatus
 from typing import Final
 
 from starlette.datastructures import Headers
 
-from extauthz.admin.problems import RETRY_AFTER, ProblemDetails, forbidden
+from extauthz.admin import sessions
+from extauthz.admin.problems import RETRY_AFTER, ProblemDetails, forbidden, of_refusal, throttled
 from extauthz.admin.services import AdminServices
 from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
 from extauthz.decide.claims import admin_domains
@@ -21,12 +25,19 @@ from extauthz.decide.identity import NeedsKey, Rejected, identify, no_service_ke
 from extauthz.domain.policy import WILDCARD
 from extauthz.domain.principal import Principal
 from extauthz.domain.reasons import DENIED_HTTP_STATUS, Reason
+from extauthz.domain.service_key import PresentedKey, Scope
+from extauthz.storage import audit, service_keys, write
+from extauthz.storage.outcome import Refusal
+from extauthz.storage.rows import EveryDomain
+from extauthz.storage.service_keys import KeyGrant
 from extauthz.storage.write import Actor
 
 _KEY_WAIT_S: Final = 2.0
 _CREDENTIALS: Final = ("authorization", "x-admin-api-key", "x-service-api-key")
 _BEARER: Final = "bearer "
 _MAX_REQUEST_ID: Final = 128
+_NO_FAILURES: Final = frozenset({Reason.TOKEN_MISSING, Reason.CREDENTIALS_CONFLICT, Reason.KEYS_UNAVAILABLE})
+"""Refusals that tell nothing about a credential, so nobody is slowed down for them."""
 
 # RFC 6750 3.1
 _REFUSALS: Final = {
@@ -45,48 +56,89 @@ _REFUSALS: Final = {
 }
 
 
+class CallerKind(Enum):
+    """What a caller proved itself with."""
+
+    OPERATOR = "the admin key"
+    SESSION = "a session of the operator"
+    TOKEN = "a token"  # noqa: S105
+    SERVICE_KEY = "a service key"
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """A proven caller in its tenant.
 
-    `principal` is None for the operator's key. `administers` holds domain names, `*` among them for a tenant
-    admin, and is empty for an ordinary caller.
+    `principal` is the bearer of a token, `grant` what a service key allows. `administers` holds domain names,
+    `*` among them for a tenant admin, and is empty for an ordinary caller; a key's can be every named one.
     """
 
+    kind: CallerKind
     tenant: str
     actor: Actor
     principal: Principal | None
-    administers: frozenset[str]
+    administers: frozenset[str] | EveryDomain
+    grant: KeyGrant | None = None
 
     @property
     def is_tenant_admin(self) -> bool:
         """Whether the caller administers the whole tenant."""
-        return WILDCARD in self.administers
+        return isinstance(self.administers, frozenset) and WILDCARD in self.administers
 
     @property
-    def is_admin(self) -> bool:
-        """Whether the caller administers anything."""
-        return bool(self.administers)
+    def is_domain_admin(self) -> bool:
+        """Whether a token makes the caller administer anything; keys have scopes for that."""
+        return self.principal is not None and bool(self.administers)
 
     @property
-    def domains(self) -> frozenset[str] | None:
+    def domains(self) -> frozenset[str] | EveryDomain | None:
         """The domains whose rows the caller may see and write; None: all of them."""
         return None if self.is_tenant_admin else self.administers
 
+    @property
+    def only_domain(self) -> str | None:
+        """The domain that is meant where a domain admin names none; None: it has to name one."""
+        if self.is_tenant_admin:
+            return WILDCARD
+        if isinstance(self.administers, frozenset) and len(self.administers) == 1:
+            return next(iter(self.administers))
+        return None
+
     def may(self, domain: object) -> bool:
         """Tell whether the caller may see and write rows of a domain (`*`: tenant admins only)."""
+        if isinstance(self.administers, EveryDomain):
+            return domain != WILDCARD
         return self.is_tenant_admin or domain in self.administers
 
+    def has(self, scope: Scope) -> bool:
+        """Tell whether the caller is a service key with a scope."""
+        return self.grant is not None and scope in self.grant.scopes
 
-async def recognise(headers: Headers, services: AdminServices) -> Caller | ProblemDetails:
-    """Judge the credentials of a request; a token may wait once for its issuer's keys."""
+
+async def admit(headers: Headers, address: str | None, services: AdminServices) -> Caller | ProblemDetails:
+    """Judge the credentials of a request from a client address, which too many bad ones slow down."""
+    found = await _recognise(headers, services)
+    if not isinstance(found, Reason):
+        return found
+    if found in _NO_FAILURES:
+        return refused(found)
+    wait = services.failures.count(address, found, services.clock())
+    return refused(found) if wait is None else throttled(wait, reason=found.value)
+
+
+async def _recognise(headers: Headers, services: AdminServices) -> Caller | Reason | ProblemDetails:
     given = [name for name in _CREDENTIALS for _ in headers.getlist(name)]
     if len(given) > 1:
-        return refused(Reason.CREDENTIALS_CONFLICT)
+        return Reason.CREDENTIALS_CONFLICT
     if _presents_admin_key(headers, services.admin_api_key):
         return _operator(headers, services)
     if "x-admin-api-key" in given:
-        return refused(Reason.API_KEY_INVALID)
+        return Reason.API_KEY_INVALID
+    if "x-service-api-key" in given:
+        return await _service_key(headers, services)
+    bearer = _bearer_credential(headers)
+    if bearer is not None and bearer.startswith(sessions.PREFIX):
+        return await _session(bearer, headers, services)
     found = _identify(headers, services)
     if isinstance(found, NeedsKey):
         fetch = asyncio.wrap_future(services.keys.ensure(found.issuer, found.kid))
@@ -94,13 +146,54 @@ async def recognise(headers: Headers, services: AdminServices) -> Caller | Probl
         found = _identify(headers, services)
     match found:
         case NeedsKey():
-            return refused(Reason.KEYS_UNAVAILABLE)
+            return Reason.KEYS_UNAVAILABLE
         case Rejected(reason):
-            return refused(reason)
+            return reason
         case None:
-            return refused(Reason.TOKEN_MISSING)
+            return Reason.TOKEN_MISSING
         case Principal():
-            return _bearer(found, headers, services)
+            return _token(found, headers, services)
+
+
+async def _service_key(headers: Headers, services: AdminServices) -> Caller | Reason | ProblemDetails:
+    presented = PresentedKey.parse(headers["x-service-api-key"])
+    if presented is None:
+        return Reason.API_KEY_INVALID
+    now = services.clock()
+    grant = await service_keys.find(services.pool, presented, now=datetime.fromtimestamp(now, UTC))
+    if isinstance(grant, Refusal):
+        return of_refusal(grant)
+    if grant is None or (services.mode is TenancyMode.SELFHOST and grant.tenant != DEFAULT_TENANT):
+        return Reason.API_KEY_INVALID
+    if _is_suspended(grant.tenant, services):
+        return _suspended()
+    services.key_use.note(grant.tenant, grant.id, now)
+    actor = Actor("service_key", grant.id, grant.domain, _request_id(headers))
+    return Caller(CallerKind.SERVICE_KEY, grant.tenant, actor, None, _administered(grant), grant)
+
+
+def _administered(grant: KeyGrant) -> frozenset[str] | EveryDomain:
+    if grant.bootstrap:
+        return frozenset({WILDCARD})
+    if not grant.scopes & {Scope.POLICIES_READ, Scope.POLICIES_WRITE}:
+        return frozenset()
+    return EveryDomain.NAMED if grant.domain is None else frozenset({grant.domain})
+
+
+async def _session(token: str, headers: Headers, services: AdminServices) -> Caller | Reason | ProblemDetails:
+    key = services.admin_api_key
+    session = None if key is None else sessions.verify(key, token, services.clock())
+    if session is None:
+        return Reason.API_KEY_INVALID
+    ended = await write.read(
+        services.pool, audit.INSTALLATION, lambda connection: audit.session_ended(connection, session.id)
+    )
+    if isinstance(ended, Refusal):
+        return of_refusal(ended)
+    if ended:
+        return Reason.API_KEY_INVALID
+    actor = Actor(audit.ADMIN_SESSION, str(session.id), None, _request_id(headers))
+    return Caller(CallerKind.SESSION, audit.INSTALLATION, actor, None, frozenset())
 
 
 def _identify(headers: Headers, services: AdminServices) -> Principal | Rejected | NeedsKey | None:
@@ -117,11 +210,17 @@ def _identify(headers: Headers, services: AdminServices) -> Principal | Rejected
     )
 
 
+def _bearer_credential(headers: Headers) -> str | None:
+    authorization = headers.get("authorization", "")
+    if authorization[: len(_BEARER)].lower() != _BEARER:
+        return None
+    return authorization[len(_BEARER) :].strip(" ")
+
+
 def _presents_admin_key(headers: Headers, admin_api_key: str | None) -> bool:
     presented = headers.get("x-admin-api-key")
-    authorization = headers.get("authorization", "")
-    if presented is None and authorization[: len(_BEARER)].lower() == _BEARER:
-        presented = authorization[len(_BEARER) :].strip(" ")
+    if presented is None:
+        presented = _bearer_credential(headers)
     if presented is None or admin_api_key is None:
         return False
     # Digests have one length, so comparing them tells nothing about the key, not even how long it is.
@@ -131,19 +230,18 @@ def _presents_admin_key(headers: Headers, admin_api_key: str | None) -> bool:
     )
 
 
-def _operator(headers: Headers, services: AdminServices) -> Caller | ProblemDetails:
-    if services.mode is not TenancyMode.SELFHOST:
-        return forbidden("the admin key is no tenant's administrator in MODE=saas")
+def _operator(headers: Headers, services: AdminServices) -> Caller:
     actor = Actor("admin_key", "admin", None, _request_id(headers))
-    return Caller(DEFAULT_TENANT, actor, None, frozenset({WILDCARD}))
+    if services.mode is TenancyMode.SELFHOST:
+        return Caller(CallerKind.OPERATOR, DEFAULT_TENANT, actor, None, frozenset({WILDCARD}))
+    return Caller(CallerKind.OPERATOR, audit.INSTALLATION, actor, None, frozenset())
 
 
-def _bearer(principal: Principal, headers: Headers, services: AdminServices) -> Caller | ProblemDetails:
+def _token(principal: Principal, headers: Headers, services: AdminServices) -> Caller | ProblemDetails:
     assert principal.tenant is not None, "an issuer belongs to a tenant"
     assert principal.id is not None, "a token has a subject"
-    directory = services.policies.current()
-    if directory is not None and principal.tenant in directory.suspended:
-        return forbidden("the tenant is suspended", reason=Reason.TENANT_SUSPENDED.value)
+    if _is_suspended(principal.tenant, services):
+        return _suspended()
     issuer = services.keys.current().issuers.get(str(principal.claims.get("iss")))
     administers = (
         frozenset[str]()
@@ -151,7 +249,16 @@ def _bearer(principal: Principal, headers: Headers, services: AdminServices) -> 
         else admin_domains(principal.claims, issuer.config.admin_domain_claim)
     )
     actor = Actor(principal.kind.value, principal.id, principal.domain, _request_id(headers))
-    return Caller(principal.tenant, actor, principal, administers)
+    return Caller(CallerKind.TOKEN, principal.tenant, actor, principal, administers)
+
+
+def _is_suspended(tenant: str, services: AdminServices) -> bool:
+    directory = services.policies.current()
+    return directory is not None and tenant in directory.suspended
+
+
+def _suspended() -> ProblemDetails:
+    return forbidden("the tenant is suspended", reason=Reason.TENANT_SUSPENDED.value)
 
 
 def refused(reason: Reason) -> ProblemDetails:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
+from extauthz.admin import limits
 from extauthz.admin.operation import Call, Reply
 from extauthz.admin.paging import Position
 from extauthz.admin.problems import ProblemDetails, forbidden, of_refusal, precondition_failed
@@ -13,6 +14,7 @@ from extauthz.domain.reasons import Effect
 from extauthz.storage import write as storage_write
 from extauthz.storage.outcome import Invalid, Refusal
 from extauthz.storage.rows import Document, Page, Stored, rfc3339
+from extauthz.storage.service_keys import StoredKey
 from extauthz.storage.write import Change, Written
 
 if TYPE_CHECKING:
@@ -57,12 +59,18 @@ async def read(call: Call, work: "Callable[[Connection], Awaitable[_Value]]") ->
     return of_refusal(found) if isinstance(found, Refusal) else found
 
 
-def stale(call: Call, stored: Stored | None) -> ProblemDetails | None:
+def stale(call: Call, stored: Stored | StoredKey | None) -> ProblemDetails | None:
     """Judge `If-Match` against the row that is about to be written (None: there is none yet)."""
     if call.if_match is None or call.if_match.allows(None if stored is None else stored.revision):
         return None
     state = "there is no such object yet" if stored is None else "the object was written since it was read"
     return precondition_failed(f"If-Match names another state: {state}")
+
+
+async def beyond_limit(call: Call, change: Change, kind: str, added: int) -> ProblemDetails | None:
+    """Refuse a change that would give the tenant more rows of a kind than it may have."""
+    services = call.services
+    return await limits.beyond(services.limits, change, services.policies.current(), kind, added)
 
 
 def outranked(call: Call, stored: Stored, *, domain: str) -> ProblemDetails | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from extauthz.admin import examples
 from extauthz.admin.operation import Answer, Call, Content, Operation, Reply, Who
-from extauthz.admin.problems import ProblemDetails, forbidden, invalid, unavailable
+from extauthz.admin.problems import ProblemDetails, invalid, unavailable
 from extauthz.admin.questions import Question, read_question
 from extauthz.admin.services import AdminServices
 from extauthz.compile.directory import Directory
@@ -77,8 +77,7 @@ async def check_access(call: Call) -> Reply | ProblemDetails:
     fields.done()
     if problems or name is None:
         return invalid(problems)
-    if call.caller.principal is None:
-        return forbidden("this is about the bearer of a token; the admin key has no roles")
+    assert call.caller.principal is not None, "Who.BEARER"
     question = Question(call.caller.principal, name, default_action(name), {}, 0)
     with _Decision(call.services, call.tenant) as deciding:
         outcome = deciding.made(question, roles_only=True)
@@ -225,7 +224,7 @@ OPERATIONS: Final = (
         path="/api/v1/check",
         name="check",
         tag=_TAG,
-        who=Who.ANY,
+        who=Who.ASKER,
         handler=check,
         summary="Ask for a decision",
         description=(
@@ -251,7 +250,7 @@ OPERATIONS: Final = (
             path=f"{prefix}/resources/access/check",
             name=name,
             tag=_TAG,
-            who=Who.ANY,
+            who=Who.BEARER,
             handler=check_access,
             summary="Ask by roles alone, in the older way",
             description=(

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from extauthz.admin.operation import Call
 from extauthz.compile.documents import Reading
-from extauthz.domain.policy import MAX_ALLOW_PRIORITY, WILDCARD
+from extauthz.domain.policy import MAX_ALLOW_PRIORITY
 from extauthz.domain.problem import Problem
 
 
@@ -55,13 +55,9 @@ def merged(target: Mapping[str, object], patch: Mapping[str, object]) -> dict[st
 def reading(call: Call, row_id: str) -> Reading:
     """Return what the caller's documents are read under: its rights bound domains and priorities."""
     caller = call.caller
-    if caller.is_tenant_admin:
-        default_domain: str | None = WILDCARD
-    else:
-        default_domain = next(iter(caller.administers)) if len(caller.administers) == 1 else None
     return Reading(
         condition_headers=call.services.condition_headers,
-        default_domain=default_domain,
+        default_domain=caller.only_domain,
         assigned_id=row_id,
         highest_allow=MAX_ALLOW_PRIORITY if caller.is_tenant_admin else 0,
         guardrails=caller.is_tenant_admin,

@@ -96,6 +96,50 @@ CHECK_DECISION: Final = {
     "policy_revision": 7,
 }
 
+EXAMPLE_KEY_ID: Final = f"sak_{EXAMPLE_ID}"
+_EXAMPLE_KEY: Final = f"sak_live_{EXAMPLE_ID.replace('-', '')}_{'0' * 64}"
+SERVICE_KEY: Final = {
+    "name": "billing at start",
+    "scopes": ["resources:write"],
+    "service_name": "billing",
+    "prefixes": ["api.example.com/invoices"],
+}
+SERVICE_KEY_STORED: Final = SERVICE_KEY | {
+    "id": EXAMPLE_KEY_ID,
+    "description": "",
+    "domain": None,
+    "parent": None,
+    "bootstrap": False,
+    "expires_at": None,
+    "created_at": _MOMENT,
+    "last_used_at": None,
+}
+SERVICE_KEY_MADE: Final = SERVICE_KEY_STORED | {"key": _EXAMPLE_KEY}
+ADMIN_SESSION: Final = {
+    "id": EXAMPLE_ID,
+    "token": f"eas_{EXAMPLE_ID.replace('-', '')}_1790000000_{'0' * 64}",
+    "token_type": "Bearer",
+    "expires_at": _MOMENT,
+}
+TENANT_LISTED: Final = {
+    "id": "acme",
+    "slug": "acme",
+    "name": "Acme",
+    "status": "active",
+    "createdAt": _MOMENT,
+    "updatedAt": _MOMENT,
+}
+TENANT: Final = TENANT_LISTED | {"hosts": ["acme.example"]}
+TENANT_MADE: Final = TENANT_LISTED | {"hosts": [], "bootstrapKey": _EXAMPLE_KEY}
+BOOTSTRAP_KEY: Final = {"id": EXAMPLE_KEY_ID, "bootstrapKey": _EXAMPLE_KEY}
+IDENTITY_PROVIDER: Final = {
+    "issuer_url": "https://login.example.com/realms/acme",
+    "jwks_uri": None,
+    "audience": "mesh",
+    "claim_config": {"roles_claim": "realm_access.roles", "excluded_roles": ["offline_access"]},
+}
+IDENTITY_PROVIDER_STORED: Final = {"id": EXAMPLE_ID, "active": True} | IDENTITY_PROVIDER | _MARKS
+
 
 def page_of(item: object) -> dict[str, object]:
     """Return the example of a list."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from extauthz import __version__
 from extauthz.admin.examples import EXAMPLE_ID
-from extauthz.admin.operation import Answer, Content, Operation
+from extauthz.admin.operation import Answer, Content, Operation, Who
 from extauthz.admin.problems import MEDIA_TYPE, ProblemDetails
 from extauthz.admin.schemas import SCHEMAS
 from extauthz.domain.problem import Problem
@@ -16,6 +16,7 @@ _ALWAYS: Final = (
     HTTPStatus.UNAUTHORIZED,
     HTTPStatus.FORBIDDEN,
     HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
 _WITH_BODY: Final = (
@@ -36,14 +37,19 @@ _MEANING: Final = {
     ),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ("The body is too long", "the body is longer than 1048576 bytes"),
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: (
-        "The body is not JSON",
-        "the body is 'text/csv'; send application/json",
+        "The body is of another media type",
+        "the body is 'text/plain'; send application/json",
     ),
     HTTPStatus.UNPROCESSABLE_ENTITY: ("Understood, and wrong", "the request has one problem"),
+    HTTPStatus.TOO_MANY_REQUESTS: (
+        "Too many bad credentials came from this address; a good one is never refused",
+        "too many credentials that are no good came from this address; a good one is still taken",
+    ),
     HTTPStatus.SERVICE_UNAVAILABLE: ("Try again", "the database does not answer; try again"),
 }
 _PROBLEM_HEADERS: Final = {
     HTTPStatus.UNAUTHORIZED: ("WWW-Authenticate",),
+    HTTPStatus.TOO_MANY_REQUESTS: ("Retry-After",),
     HTTPStatus.SERVICE_UNAVAILABLE: ("Retry-After",),
 }
 _ERRORS: Final = {
@@ -52,6 +58,7 @@ _ERRORS: Final = {
 _MEMBERS: Final[Mapping[HTTPStatus, Mapping[str, object]]] = {
     HTTPStatus.CONFLICT: {"ids": [EXAMPLE_ID]},
     HTTPStatus.UNAUTHORIZED: {"reason": "token_expired"},
+    HTTPStatus.TOO_MANY_REQUESTS: {"reason": "api_key_invalid"},
 }
 
 HEADERS: Final[Mapping[str, object]] = {
@@ -67,8 +74,20 @@ HEADERS: Final[Mapping[str, object]] = {
 }
 _SECURITY: Final = {
     "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+    "serviceKey": {"type": "apiKey", "in": "header", "name": "X-Service-Api-Key"},
     "adminKey": {"type": "apiKey", "in": "header", "name": "X-Admin-Api-Key"},
+    "adminSession": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "the token of `POST /admin/session`, on `/admin` only",
+    },
 }
+_TAKEN: Final[Mapping[Who, tuple[str, ...]]] = {
+    Who.BEARER: ("token",),
+    Who.OPERATOR: ("adminKey", "adminSession"),
+    Who.ADMIN_KEY: ("adminKey",),
+}
+_TAKEN_ELSEWHERE: Final = ("token", "serviceKey", "adminKey")
 _IF_MATCH: Final = {
     "name": "If-Match",
     "in": "header",
@@ -78,8 +97,9 @@ _IF_MATCH: Final = {
 _DESCRIPTION: Final = """\
 Who may pass, and why: resources, role rules, role bindings and attribute policies of one tenant.
 
-Callers send exactly one credential: `Authorization: Bearer` with a token of the registered issuer, or the
-operator's key in `X-Admin-Api-Key` (in `MODE=selfhost` also a tenant admin here).
+Callers send exactly one credential: `Authorization: Bearer` with a token of a registered issuer, a service
+key in `X-Service-Api-Key`, or the operator's key in `X-Admin-Api-Key` (in `MODE=selfhost` also a tenant
+admin, in `MODE=saas` for `/admin` only). Many bad credentials from one address are slowed down.
 
 Errors are RFC 9457 problem details and name every misfit at once. Writes return `X-Policy-Revision`; pass it
 as `min_revision` to a check."""
@@ -99,7 +119,7 @@ def document(operations: Iterable[Operation]) -> dict[str, object]:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "security": [{scheme: []} for scheme in _SECURITY],
+        "security": [{scheme: []} for scheme in _TAKEN_ELSEWHERE],
         "paths": paths | _UNGUARDED,
         "components": {
             "schemas": dict(SCHEMAS),
@@ -119,6 +139,8 @@ def _operation(operation: Operation) -> dict[str, object]:
         "parameters": _parameters(operation),
         "responses": _responses(operation),
     }
+    if (taken := _TAKEN.get(operation.who)) is not None:
+        described["security"] = [{scheme: []} for scheme in taken]
     if operation.body is not None:
         described["requestBody"] = {
             "required": operation.body.required,
@@ -128,11 +150,11 @@ def _operation(operation: Operation) -> dict[str, object]:
 
 
 def _parameters(operation: Operation) -> list[object]:
-    found: list[object] = []
-    if "{id}" in operation.path:
-        found.append(
-            {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
-        )
+    found: list[object] = [
+        {"name": name, "in": "path", "required": True, "schema": dict(schema)}
+        for name, schema in operation.path_schemas.items()
+        if f"{{{name}}}" in operation.path
+    ]
     found += [
         {
             "name": parameter.name,

@@ -5,8 +5,9 @@
 Handlers return a `Reply` or `ProblemDetails`; nothing that a caller sends makes them raise.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from http import HTTPStatus
 from typing import Final
@@ -16,7 +17,7 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from extauthz.admin.callers import Caller, recognise
+from extauthz.admin.callers import Caller, CallerKind, admit
 from extauthz.admin.problems import INTERNAL_ERROR, ProblemDetails, forbidden, not_found
 from extauthz.admin.reading import (
     MAX_BODY,
@@ -30,17 +31,51 @@ from extauthz.admin.reading import (
 )
 from extauthz.admin.services import AdminServices
 from extauthz.domain.problem import Problem
+from extauthz.domain.service_key import Scope
 from extauthz.storage.encoding import encode_json
+
+_UUID: Final[Mapping[str, object]] = {"type": "string", "format": "uuid"}
+_SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 _log = structlog.get_logger("extauthz.admin")
 
 
 class Who(Enum):
-    """The kinds of caller that an operation is for, from the widest to the narrowest."""
+    """The kinds of caller that an operation is for; docs/rest.md has the table of all of them."""
 
-    ANY = "every authenticated caller"
-    DOMAIN_ADMIN = "domain admins, for rows of their domains, and tenant admins"
+    ASKER = "every bearer of a token, tenant admins, and service keys with the scope `check`"
+    BEARER = "every bearer of a token"
+    POLICY_READER = (
+        "domain admins, for rows of their domains, tenant admins, service keys with `policies:read`"
+    )
+    POLICY_WRITER = (
+        "domain admins, for rows of their domains, tenant admins, service keys with `policies:write`"
+    )
+    REGISTRAR = "tenant admins, and registrars: service keys with `resources:write`, for their service"
+    KEY_MAKER = "tenant admins, and service keys with `keys:write`, for keys of their own"
+    AUDITOR = "tenant admins, and service keys with `audit:read`"
     TENANT_ADMIN = "tenant admins"
+    OPERATOR = "the operator: the admin key or a session"
+    ADMIN_KEY = "the operator's admin key"
+
+
+_SCOPES: Final[Mapping[Who, Scope]] = {
+    Who.ASKER: Scope.CHECK,
+    Who.POLICY_READER: Scope.POLICIES_READ,
+    Who.POLICY_WRITER: Scope.POLICIES_WRITE,
+    Who.REGISTRAR: Scope.RESOURCES_WRITE,
+    Who.KEY_MAKER: Scope.KEYS_WRITE,
+    Who.AUDITOR: Scope.AUDIT_READ,
+}
+"""What lets a service key in that is not the bootstrap key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A body that is no JSON."""
+
+    text: str
+    media_type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +163,8 @@ class Operation:
     parameters: tuple[Parameter, ...] = ()
     body: Content | None = None
     bulk: bool = False
+    saas_only: bool = False
+    path_schemas: Mapping[str, Mapping[str, object]] = field(default_factory=lambda: {"id": _UUID})
     preconditions: bool = False
     answers: tuple[Answer, ...]
     problems: tuple[HTTPStatus, ...] = ()
@@ -144,11 +181,17 @@ class Operation:
             return INTERNAL_ERROR.response()
 
     async def _outcome(self, request: Request, services: AdminServices) -> Reply | ProblemDetails:
-        caller = await recognise(request.headers, services)
+        address = None if request.client is None else request.client.host
+        caller = await admit(request.headers, address, services)
         if isinstance(caller, ProblemDetails):
             return caller
-        if not _may(caller, self.who):
-            return forbidden(f"this is for {self.who.value} only")
+        if not may(caller, self.who):
+            return forbidden(_may_not(caller, self.who))
+        if self.who in {Who.OPERATOR, Who.ADMIN_KEY} and "id" in request.path_params:
+            # The operator has no tenant of its own: it acts in the one that the path names.
+            caller = replace(caller, tenant=request.path_params["id"])
+            if not _SLUG.fullmatch(caller.tenant):
+                return not_found(f"there is no tenant {caller.tenant[:80]!r}")
         query = read_query(
             request.scope["query_string"], frozenset(parameter.name for parameter in self.parameters)
         )
@@ -159,31 +202,56 @@ class Operation:
             return if_match
         body = None
         if self.body is not None:
-            found = await read_body(request, max_bytes=MAX_BULK_BODY if self.bulk else MAX_BODY)
+            found = await read_body(
+                request,
+                max_bytes=MAX_BULK_BODY if self.bulk else MAX_BODY,
+                media_type=self.body.media_types[0],
+            )
             if isinstance(found, ProblemDetails):
                 return found
             if found is None and self.body.required:
                 return ProblemDetails(
-                    HTTPStatus.BAD_REQUEST, "a JSON body is needed", (Problem("", "is missing"),)
+                    HTTPStatus.BAD_REQUEST, "a body is needed", (Problem("", "is missing"),)
                 )
             body = found
         return await self.handler(Call(services, caller, request.path_params, query, body, if_match))
 
 
-def _may(caller: Caller, who: Who) -> bool:
+def may(caller: Caller, who: Who) -> bool:
+    """Tell whether an operation is for the caller at all; rows and domains are judged by its handler."""
     match who:
-        case Who.ANY:
+        case Who.BEARER:
+            return caller.principal is not None
+        case Who.OPERATOR:
+            return caller.kind in {CallerKind.OPERATOR, CallerKind.SESSION}
+        case Who.ADMIN_KEY:
+            return caller.kind is CallerKind.OPERATOR
+        case _ if caller.is_tenant_admin:
             return True
-        case Who.DOMAIN_ADMIN:
-            return caller.is_admin
-        case Who.TENANT_ADMIN:
-            return caller.is_tenant_admin
+        case Who.ASKER if caller.principal is not None:
+            return True
+        case Who.POLICY_READER | Who.POLICY_WRITER if caller.is_domain_admin:
+            return True
+        case _:
+            return who in _SCOPES and caller.has(_SCOPES[who])
+
+
+def _may_not(caller: Caller, who: Who) -> str:
+    if caller.kind is CallerKind.SESSION:
+        return f"a session of the operator is for '/admin' only; this is for {who.value}"
+    if caller.kind is CallerKind.OPERATOR and not caller.is_tenant_admin:
+        return f"the admin key is no tenant's administrator in MODE=saas; this is for {who.value}"
+    return f"this is for {who.value} only"
 
 
 def _response(reply: Reply) -> Response:
     headers = {"Cache-Control": "no-store"} | dict(reply.headers)
     if reply.body is None:
         return Response(status_code=reply.status, headers=headers)
+    if isinstance(reply.body, Text):
+        return Response(
+            reply.body.text, status_code=reply.status, headers=headers, media_type=reply.body.media_type
+        )
     return Response(
         encode_json(reply.body), status_code=reply.status, headers=headers, media_type="application/json"
     )

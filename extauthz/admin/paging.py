@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -13,8 +14,9 @@ from extauthz.admin.problems import ParameterProblem, ProblemDetails, invalid
 
 MAX_LIMIT: Final = 1000
 DEFAULT_LIMIT: Final = 100
-_UUID_BYTES: Final = 16
 _CHECK_BYTES: Final = 8
+_UUID: Final = re.compile(rb"(?s:.{16})")
+_SLUG: Final = re.compile(rb"[a-z0-9-]{1,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +24,35 @@ class Position:
     """Where in a list to go on, and for how long. `scope` tells one list, with its filters, from others."""
 
     scope: str
-    after: UUID | None
+    octets: bytes | None
     limit: int
+
+    @property
+    def after(self) -> UUID | None:
+        """The id to go on after."""
+        return None if self.octets is None else UUID(bytes=self.octets)
+
+    @property
+    def after_name(self) -> str | None:
+        """The name to go on after, in a list that is in the order of names."""
+        return None if self.octets is None else self.octets.decode("utf-8")
 
     def cursor(self, following: str | None) -> str | None:
         """Return the cursor to go on after the row with this id; None at the end."""
-        return None if following is None else _encoded(UUID(following), self.scope)
+        return None if following is None else _encoded(UUID(following).bytes, self.scope)
+
+    def cursor_by_name(self, following: str | None) -> str | None:
+        """Return the cursor to go on after the row of this name; None at the end."""
+        return None if following is None else _encoded(following.encode("utf-8"), self.scope)
 
 
-def read_position(query: Mapping[str, str], *, scope: str) -> Position | ProblemDetails:
-    """Read `limit` and `cursor`; a cursor is good only for the list and filters that it was made for."""
+def read_position(
+    query: Mapping[str, str], *, scope: str, by_name: bool = False
+) -> Position | ProblemDetails:
+    """Read `limit` and `cursor`; a cursor is good only for the list and filters that it was made for.
+
+    `by_name` says that the list is in the order of slugs and not of ids.
+    """
     filters = sorted((name, value) for name, value in query.items() if name not in {"limit", "cursor"})
     scope = repr((scope, filters))
     problems: list[ParameterProblem] = []
@@ -43,28 +64,28 @@ def read_position(query: Mapping[str, str], *, scope: str) -> Position | Problem
             problems.append(ParameterProblem("limit", f"must be an integer from 1 to {MAX_LIMIT}"))
     after = None
     if (text := query.get("cursor")) is not None:
-        after = _decoded(text, scope)
+        after = _decoded(text, scope, _SLUG if by_name else _UUID)
         if after is None:
             problems.append(ParameterProblem("cursor", "is no cursor of this list with these filters"))
     return invalid(problems) if problems else Position(scope, after, limit)
 
 
-def _encoded(after: UUID, scope: str) -> str:
-    return base64.urlsafe_b64encode(after.bytes + _check(after, scope)).decode("ascii")
+def _encoded(after: bytes, scope: str) -> str:
+    return base64.urlsafe_b64encode(after + _check(after, scope)).decode("ascii")
 
 
-def _decoded(text: str, scope: str) -> UUID | None:
+def _decoded(text: str, scope: str, form: re.Pattern[bytes]) -> bytes | None:
     try:
         octets = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
     except (UnicodeEncodeError, binascii.Error):
         return None
-    if len(octets) != _UUID_BYTES + _CHECK_BYTES:
+    after, check = octets[:-_CHECK_BYTES], octets[-_CHECK_BYTES:]
+    if form.fullmatch(after) is None:
         return None
-    after = UUID(bytes=octets[:_UUID_BYTES])
-    return after if hmac.compare_digest(octets[_UUID_BYTES:], _check(after, scope)) else None
+    return after if hmac.compare_digest(check, _check(after, scope)) else None
 
 
-def _check(after: UUID, scope: str) -> bytes:
+def _check(after: bytes, scope: str) -> bytes:
     # No secret: a cursor opens nothing that the caller may not list; this finds cursors that were altered.
     text = scope.encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(after.bytes + text, digest_size=_CHECK_BYTES).digest()
+    return hashlib.blake2b(after + text, digest_size=_CHECK_BYTES).digest()

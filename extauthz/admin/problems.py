@@ -13,7 +13,7 @@ from extauthz.storage.outcome import Conflict, DatabaseUnavailable, Invalid, Not
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER: Final = ("Retry-After", "1")
-_MAX_ERRORS: Final = 100
+_MAX_ERRORS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +25,23 @@ class ParameterProblem:
 
 
 @dataclass(frozen=True, slots=True)
+class LineProblem:
+    """One misfit in a body of lines, the first being 1."""
+
+    line: int
+    message: str
+
+
+Misfit = Problem | ParameterProblem | LineProblem
+
+
+@dataclass(frozen=True, slots=True)
 class ProblemDetails:
     """An answer that refuses. `members` are RFC 9457 extension members, such as `reason` and `ids`."""
 
     status: HTTPStatus
     detail: str
-    errors: tuple[Problem | ParameterProblem, ...] = ()
+    errors: tuple[Misfit, ...] = ()
     members: Mapping[str, object] = field(default_factory=dict)
     headers: tuple[tuple[str, str], ...] = ()
 
@@ -57,13 +68,15 @@ class ProblemDetails:
         )
 
 
-def _error(each: Problem | ParameterProblem) -> dict[str, object]:
+def _error(each: Misfit) -> dict[str, object]:
     if isinstance(each, ParameterProblem):
         return {"parameter": each.parameter, "message": each.message}
+    if isinstance(each, LineProblem):
+        return {"line": each.line, "message": each.message}
     return {"pointer": each.pointer, "message": each.message}
 
 
-def invalid(problems: Iterable[Problem | ParameterProblem]) -> ProblemDetails:
+def invalid(problems: Iterable[Misfit]) -> ProblemDetails:
     """Return 422: understood, and wrong."""
     errors = tuple(problems)
     count = "one problem" if len(errors) == 1 else f"{len(errors)} problems"
@@ -75,9 +88,9 @@ def malformed(detail: str) -> ProblemDetails:
     return ProblemDetails(HTTPStatus.BAD_REQUEST, detail)
 
 
-def forbidden(detail: str, **members: object) -> ProblemDetails:
+def forbidden(detail: str, *, errors: Iterable[Misfit] = (), **members: object) -> ProblemDetails:
     """Return 403: the caller is known, and may not."""
-    return ProblemDetails(HTTPStatus.FORBIDDEN, detail, members=members)
+    return ProblemDetails(HTTPStatus.FORBIDDEN, detail, tuple(errors), members)
 
 
 def not_found(detail: str) -> ProblemDetails:
@@ -85,7 +98,7 @@ def not_found(detail: str) -> ProblemDetails:
     return ProblemDetails(HTTPStatus.NOT_FOUND, detail)
 
 
-def conflict(detail: str, ids: Iterable[str], errors: Iterable[Problem] = ()) -> ProblemDetails:
+def conflict(detail: str, ids: Iterable[str], errors: Iterable[Misfit] = ()) -> ProblemDetails:
     """Return 409 naming the rows in the way."""
     return ProblemDetails(HTTPStatus.CONFLICT, detail, tuple(errors), {"ids": list(ids)})
 
@@ -98,6 +111,14 @@ def precondition_failed(detail: str) -> ProblemDetails:
 def unavailable(detail: str, **members: object) -> ProblemDetails:
     """Return 503 with `Retry-After`."""
     return ProblemDetails(HTTPStatus.SERVICE_UNAVAILABLE, detail, members=members, headers=(RETRY_AFTER,))
+
+
+def throttled(wait: int, **members: object) -> ProblemDetails:
+    """Return 429: `wait` seconds to go before another bad credential is looked at as one."""
+    detail = "too many credentials that are no good came from this address; a good one is still taken"
+    return ProblemDetails(
+        HTTPStatus.TOO_MANY_REQUESTS, detail, members=members, headers=(("Retry-After", str(wait)),)
+    )
 
 
 INTERNAL_ERROR: Final = ProblemDetails(HTTPStatus.INTERNAL_SERVER_ERROR, "")

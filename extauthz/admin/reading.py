@@ -17,6 +17,7 @@ from extauthz.domain.names import name_problem
 from extauthz.domain.strict_json import JsonRejected, read_json
 from extauthz.storage.encoding import unstorable
 
+JSON: Final = "application/json"
 MAX_BODY: Final = 2**20
 MAX_BULK_BODY: Final = 8 * 2**20
 _MAX_DEPTH: Final = 80
@@ -34,17 +35,27 @@ class Body:
     document: object
 
 
-async def read_body(request: Request, *, max_bytes: int) -> Body | ProblemDetails | None:
-    """Read a JSON body; None when there is none. What is too long is refused before it is read."""
+async def read_body(
+    request: Request, *, max_bytes: int, media_type: str = JSON
+) -> Body | ProblemDetails | None:
+    """Read a body of one media type; None when there is none. What is too long is refused before it is read.
+
+    The document of what is not JSON is its text.
+    """
     raw = await _octets(request, max_bytes)
     if isinstance(raw, ProblemDetails):
         return raw
     if not raw:
         return None
-    media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if media_type != "application/json" and not media_type.endswith("+json"):
-        detail = f"the body is {media_type[:80]!r}; send application/json"
+    sent = request.headers.get("content-type", media_type).partition(";")[0].strip().lower()
+    if sent != media_type and not (media_type == JSON and sent.endswith("+json")):
+        detail = f"the body is {sent[:80]!r}; send {media_type}"
         return ProblemDetails(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
+    if media_type != JSON:
+        try:
+            return Body(raw.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            return malformed(f"the body is not UTF-8, from byte {error.start} on")
     document = read_json(raw, max_depth=_MAX_DEPTH)
     if isinstance(document, JsonRejected):
         return malformed(f"the body cannot be read as JSON: {document.problem}")

@@ -11,11 +11,11 @@ from typing import Final
 from urllib.parse import urlencode
 from uuid import UUID
 
-from extauthz.admin import changes
+from extauthz.admin import changes, limits, registrar
 from extauthz.admin.documents import merged, refuse_id, replacing_document
 from extauthz.admin.operation import Call, Reply, nothing_at
 from extauthz.admin.paging import read_position
-from extauthz.admin.problems import ProblemDetails, conflict, invalid
+from extauthz.admin.problems import ProblemDetails, conflict, forbidden, invalid
 from extauthz.admin.reading import entity_tag, flag, name_filters
 from extauthz.compile.documents import parse_resource
 from extauthz.compile.warnings import resource_warnings
@@ -67,12 +67,15 @@ async def register(call: Call) -> Reply | ProblemDetails:
     if problems or declaration is None:
         return invalid(problems)
 
+    if refusal := registrar.foreign_services(call, [declaration.resource]):
+        return refusal
+
     async def work(change: Change) -> changes.Outcome[tuple[Stored, bool]]:
         found = await resources.by_names(change.connection, change.tenant, [declaration.resource.name])
         if refusal := changes.stale(call, found.get(declaration.resource.name)):
             return refusal
-        registered = await _register(change, [declaration])
-        return registered if isinstance(registered, Refusal) else registered[0]
+        registered = await _register(call, change, [declaration])
+        return registered[0] if isinstance(registered, tuple) else registered
 
     written = await changes.write(call, work)
     if isinstance(written, ProblemDetails):
@@ -97,7 +100,12 @@ async def register_all(call: Call) -> Reply | ProblemDetails:
     problems += _repeated(declarations) if not problems else []
     if problems:
         return invalid(problems)
-    written = await changes.write(call, lambda change: _register(change, declarations), bulk=True)
+    resources_read = [declaration.resource for declaration in declarations]
+    if refusal := registrar.foreign_services(call, resources_read, bulk=True):
+        return refusal
+    written = await changes.write(
+        call, lambda change: _register(call, change, declarations, bulk=True), bulk=True
+    )
     if isinstance(written, ProblemDetails):
         return written
     body = [
@@ -114,16 +122,20 @@ async def list_resources(call: Call) -> Reply | ProblemDetails:
     filters = name_filters(call.query, "name", "serviceName")
     if isinstance(filters, ProblemDetails):
         return filters
-    position = read_position(call.query, scope=f"{call.tenant} resources")
+    service = registrar.service_of(call)
+    position = read_position(call.query, scope=f"{call.tenant} resources {service}")
     if isinstance(position, ProblemDetails):
         return position
+    wanted = filters.get("serviceName", service)
+    if service is not None and wanted != service:
+        return Reply(HTTPStatus.OK, {"items": [], "next_cursor": None})
     page = await changes.read(
         call,
         lambda connection: resources.page(
             connection,
             call.tenant,
             name=filters.get("name"),
-            service_name=filters.get("serviceName"),
+            service_name=wanted,
             after=position.after,
             limit=position.limit,
         ),
@@ -134,7 +146,9 @@ async def list_resources(call: Call) -> Reply | ProblemDetails:
 async def get(call: Call) -> Reply | ProblemDetails:
     """Return one resource."""
     stored = await _stored(call)
-    return stored if isinstance(stored, ProblemDetails) else changes.single(stored, shown)
+    if isinstance(stored, ProblemDetails):
+        return stored
+    return changes.single(stored, shown) if registrar.sees(call, stored) else nothing_at(call, _NOUN)
 
 
 async def patch(call: Call) -> Reply | ProblemDetails:
@@ -149,7 +163,7 @@ async def patch(call: Call) -> Reply | ProblemDetails:
 
     async def work(change: Change) -> changes.Outcome[tuple[Stored, _Declaration]]:
         stored = await resources.get(change.connection, change.tenant, resource_id)
-        if stored is None:
+        if stored is None or not registrar.sees(call, stored):
             return nothing_at(call, _NOUN)
         if refusal := changes.stale(call, stored):
             return refusal
@@ -161,6 +175,11 @@ async def patch(call: Call) -> Reply | ProblemDetails:
             problems.append(Problem("/name", "cannot be changed: rules go by it"))
         if problems or declaration is None:
             return invalid(problems)
+        resource = declaration.resource
+        if refusal := registrar.foreign_services(call, [resource]) or registrar.foreign_routes(
+            call, [(resource, stored)]
+        ):
+            return refusal
         replaced = await resources.replace(change, declaration.document(stored.id, {}))
         return (replaced, declaration) if isinstance(replaced, Stored) else replaced
 
@@ -180,12 +199,16 @@ async def delete(call: Call) -> Reply | ProblemDetails:
     cascade = flag(call.query, "cascade")
     if isinstance(cascade, ProblemDetails):
         return cascade
+    if cascade and registrar.service_of(call) is not None:
+        return forbidden("'cascade' deletes rules, which is for tenant admins")
 
     async def work(change: Change) -> changes.Outcome[None]:
         stored = await resources.get(change.connection, change.tenant, resource_id)
-        if stored is None:
+        if stored is None or not registrar.sees(call, stored):
             return nothing_at(call, _NOUN)
         if refusal := changes.stale(call, stored):
+            return refusal
+        if refusal := registrar.foreign_removal(call, stored):
             return refusal
         found = await resources.references(change.connection, change.tenant, str(stored.document["name"]))
         rules = await _rules(change, found.role_rules)
@@ -256,11 +279,20 @@ def _repeated(declarations: Sequence[_Declaration]) -> list[Problem]:
 
 
 async def _register(
-    change: Change, declarations: Sequence[_Declaration]
-) -> tuple[tuple[Stored, bool], ...] | Refusal:
+    call: Call, change: Change, declarations: Sequence[_Declaration], *, bulk: bool = False
+) -> tuple[tuple[Stored, bool], ...] | Refusal | ProblemDetails:
     """Store declarations: first those of names that are there, so that routes can move to new resources."""
     names = [declaration.resource.name for declaration in declarations]
     present = await resources.by_names(change.connection, change.tenant, names)
+    written = [
+        (declaration.resource, present.get(declaration.resource.name))
+        for declaration in declarations
+        if "routes" in declaration.written
+    ]
+    if refusal := registrar.foreign_routes(call, written, names if bulk else None):
+        return refusal
+    if refusal := await _too_many(call, change, declarations, present):
+        return refusal
     clashes: list[Clash] = []
     new: list[int] = []
     for position, declaration in enumerate(declarations):
@@ -287,6 +319,19 @@ async def _register(
         return Conflict("resource", tuple(clashes))
     after = await resources.by_names(change.connection, change.tenant, names)
     return tuple((after[name], name not in present) for name in names)
+
+
+async def _too_many(
+    call: Call, change: Change, declarations: Sequence[_Declaration], present: Mapping[str, Stored]
+) -> ProblemDetails | None:
+    new = [declaration for declaration in declarations if declaration.resource.name not in present]
+    rules = sum(len(_names(declaration.written.get("defaultRoles"))) for declaration in new)
+    refusal = limits.too_many_written(len(new)) or limits.too_many_written(rules)
+    if refusal is None and new:
+        refusal = await changes.beyond_limit(call, change, "resources", len(new))
+    if refusal is None and rules:
+        refusal = await changes.beyond_limit(call, change, "role_rules", rules)
+    return refusal
 
 
 def _moved(refused: Conflict, positions: Sequence[int]) -> list[Clash]:

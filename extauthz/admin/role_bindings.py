@@ -70,6 +70,8 @@ async def create(call: Call) -> Reply | ProblemDetails:
         return forbidden(_INHERITANCE)
 
     async def work(change: Change) -> changes.Outcome[Stored]:
+        if refusal := await changes.beyond_limit(call, change, "role_bindings", 1):
+            return refusal
         created = await role_bindings.create(change, [role_bindings.document_of(binding)])
         if isinstance(created, Conflict):
             return created
@@ -126,7 +128,7 @@ OPERATIONS: Final = (
         path=PATH,
         name="listRoleBindings",
         tag="Role bindings",
-        who=Who.DOMAIN_ADMIN,
+        who=Who.POLICY_READER,
         handler=list_bindings,
         summary="List role bindings",
         parameters=(
@@ -148,7 +150,7 @@ OPERATIONS: Final = (
         path=PATH,
         name="createRoleBinding",
         tag="Role bindings",
-        who=Who.DOMAIN_ADMIN,
+        who=Who.POLICY_WRITER,
         handler=create,
         summary="Create a role binding",
         description=(
@@ -167,7 +169,7 @@ OPERATIONS: Final = (
         path=PATH + "/{id}",
         name="getRoleBinding",
         tag="Role bindings",
-        who=Who.DOMAIN_ADMIN,
+        who=Who.POLICY_READER,
         handler=get,
         summary="Get a role binding",
         answers=(Answer(HTTPStatus.OK, "The binding", _STORED, ("ETag",)),),
@@ -178,7 +180,7 @@ OPERATIONS: Final = (
         path=PATH + "/{id}",
         name="deleteRoleBinding",
         tag="Role bindings",
-        who=Who.DOMAIN_ADMIN,
+        who=Who.POLICY_WRITER,
         handler=delete,
         summary="Delete a role binding",
         preconditions=True,

@@ -83,6 +83,8 @@ async def create(call: Call) -> Reply | ProblemDetails:
         return refusal
 
     async def work(change: Change) -> changes.Outcome[Stored]:
+        if refusal := await changes.beyond_limit(call, change, "role_rules", 1):
+            return refusal
         created = await role_rules.create(
             change, [role_rules.document_of(rule)], by_domain_admin=not call.caller.is_tenant_admin
         )

@@ -8,6 +8,7 @@ from typing import Final
 
 from extauthz.compile.conditions import OPERATORS
 from extauthz.domain.policy import MAX_PRIORITY, MIN_PRIORITY
+from extauthz.domain.service_key import Scope
 
 Schema = Mapping[str, object]
 
@@ -104,8 +105,10 @@ _ATTRIBUTE_POLICY: Final = {
     },
     "enabled": {"type": "boolean", "default": True},
     "mode": {"type": "string", "enum": ["enforce", "shadow"], "default": "enforce"},
-    "format": {"type": "string", "enum": ["json"], "default": "json"},
-    "rule_data": _ref("Condition"),
+    "format": {"type": "string", "enum": ["json", "casbin"], "default": "json"},
+    "rule_data": {
+        "anyOf": [_ref("Condition"), {"type": "string", "description": "`format` `casbin`: an expression"}]
+    },
 }
 _ROUTE: Final = {
     "host": {
@@ -209,6 +212,84 @@ def _stored(members: Mapping[str, object], *, more: Mapping[str, object] | None 
     return _object(properties, required=tuple(each for each in properties if each not in optional))
 
 
+_KEY_ID: Final = {"type": "string", "description": "`sak_` and a UUIDv7"}
+_KEY: Final = {
+    "type": "string",
+    "description": "the key itself, in this answer only; sent as `X-Service-Api-Key`",
+}
+_KEY_DOCUMENT: Final = {
+    "name": name("for people"),
+    "description": {"type": ["string", "null"], "maxLength": 1024},
+    "scopes": {
+        "type": "array",
+        "items": {"type": "string", "enum": [scope.value for scope in Scope]},
+        "minItems": 1,
+    },
+    "service_name": {
+        "type": ["string", "null"],
+        "minLength": 1,
+        "maxLength": 256,
+        "description": "the only service whose resources `resources:write` may register",
+    },
+    "prefixes": {
+        "type": ["array", "null"],
+        "items": {"type": "string"},
+        "description": "`host/path`, `*.suffix/path` or `/path`: where `resources:write` may claim routes",
+    },
+    "domain": {
+        "type": ["string", "null"],
+        "minLength": 1,
+        "maxLength": 256,
+        "description": "of the principal (`identity`), and the only one `policies:*` may see and write",
+    },
+    "expires_at": {"type": ["string", "null"], "format": "date-time", "description": "exclusive"},
+}
+_KEY_STORED: Final = {
+    "id": _KEY_ID,
+    **_KEY_DOCUMENT,
+    "scopes": {"type": "array", "items": {"type": "string"}},
+    "parent": {"type": ["string", "null"], "description": "the key that made it, and that it ends with"},
+    "bootstrap": {"type": "boolean"},
+    "created_at": _TIME,
+    "last_used_at": {"type": ["string", "null"], "format": "date-time", "description": "to a few seconds"},
+}
+_TENANT: Final = {
+    "id": {"type": "string", "description": "the slug"},
+    "slug": {"type": "string"},
+    "name": name("for people"),
+    "status": {"type": "string", "enum": ["active", "suspended"]},
+    "createdAt": _TIME,
+    "updatedAt": _TIME,
+}
+_HOSTS: Final = {"type": "array", "items": {"type": "string"}}
+_PROVIDER: Final = {
+    "issuer_url": {"type": "string", "description": "`iss` of its tokens, exactly", "maxLength": 2000},
+    "jwks_uri": {
+        "type": ["string", "null"],
+        "maxLength": 2000,
+        "description": "left out or null: discovered from the issuer",
+    },
+    "audience": {
+        "oneOf": [
+            {"type": "string", "minLength": 1},
+            {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
+        ],
+        "description": "what tokens have to be meant for; `any` is every one",
+    },
+    "claim_config": {
+        "type": ["object", "null"],
+        "properties": {
+            "roles_claim": {"type": ["string", "null"]},
+            "domain_claim": {"type": ["string", "null"]},
+            "admin_domain_claim": {"type": ["string", "null"]},
+            "excluded_roles": {"type": ["array", "null"], "items": {"type": "string"}},
+        },
+        "additionalProperties": False,
+        "description": "where tokens say what, as paths in dot notation; the rest is as in the settings",
+    },
+    "active": {"type": "boolean", "default": True},
+}
+
 SCHEMAS: Final[Mapping[str, Schema]] = {
     "Problem": {
         "type": "object",
@@ -227,6 +308,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
                     "properties": {
                         "pointer": {"type": "string", "description": "JSON pointer into the body"},
                         "parameter": {"type": "string", "description": "or the query parameter"},
+                        "line": {"type": "integer", "description": "or the line of the body, from 1"},
                         "message": {"type": "string"},
                     },
                     "required": ["message"],
@@ -340,4 +422,45 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
     ),
     "AccessRequest": _object({"name": name("the name of a resource")}, required=("name",)),
     "AccessAnswer": _object({"authorized": {"type": "boolean"}}, required=("authorized",)),
+    "ServiceKeyDocument": _object(_KEY_DOCUMENT, required=("name", "scopes")),
+    "ServiceKey": _object(_KEY_STORED, required=tuple(_KEY_STORED)),
+    "ServiceKeyPage": _page("ServiceKey"),
+    "ServiceKeyMade": _object(_KEY_STORED | {"key": _KEY}, required=(*_KEY_STORED, "key")),
+    "CasbinPolicy": {"type": "string", "description": "CSV (RFC 4180)"},
+    "CasbinImport": _object(
+        {
+            member: {"type": "integer", "minimum": 0}
+            for member in ("role_rules", "role_bindings", "unchanged")
+        },
+        required=("role_rules", "role_bindings", "unchanged"),
+    ),
+    "AdminSession": _object(
+        {
+            "id": _ID,
+            "token": {"type": "string"},
+            "token_type": {"type": "string", "enum": ["Bearer"]},
+            "expires_at": _TIME,
+        },
+        required=("id", "token", "token_type", "expires_at"),
+    ),
+    "TenantDocument": _object(
+        {
+            "name": name("for people"),
+            "slug": {"type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"},
+        },
+        required=("name", "slug"),
+    ),
+    "TenantPatch": _object({"name": name("for people"), "status": _TENANT["status"]}),
+    "Tenant": _object(_TENANT | {"hosts": _HOSTS}, required=(*_TENANT, "hosts")),
+    "TenantListed": _object(_TENANT, required=tuple(_TENANT)),
+    "TenantPage": _page("TenantListed"),
+    "TenantMade": _object(
+        _TENANT | {"hosts": _HOSTS, "bootstrapKey": _KEY}, required=(*_TENANT, "hosts", "bootstrapKey")
+    ),
+    "Hosts": {"oneOf": [_object({"hosts": _HOSTS}, required=("hosts",)), _HOSTS]},
+    "HostsStored": _object({"hosts": _HOSTS}, required=("hosts",)),
+    "BootstrapKey": _object({"id": _KEY_ID, "bootstrapKey": _KEY}, required=("id", "bootstrapKey")),
+    "IdentityProviderDocument": _object(_PROVIDER, required=("issuer_url", "audience")),
+    "IdentityProvider": _stored(_PROVIDER),
+    "IdentityProviderPage": _page("IdentityProvider"),
 }

@@ -1,10 +1,14 @@
 """What the REST API is built from; the runtime makes it, tests make it too."""
 
+import os
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from extauthz.admin.failures import FailedCredentials
 from extauthz.admin.health import Readiness
+from extauthz.admin.key_use import KeyUse
+from extauthz.admin.limits import Limits
 from extauthz.compile.directory import Directory, TenancyMode
 from extauthz.decide.identity import TokenPolicy
 from extauthz.decide.keyring import KeyRing
@@ -47,7 +51,8 @@ class AdminServices:
     `pool` holds connections that see no tenant until a transaction names one. `validate` refuses a change
     that would not compile. `clock` gives POSIX seconds, `new_id` UUIDv7 texts. `max_staleness` (seconds
     since the policies were last confirmed; None: no bound) is for checks, as in a sidecar. Without an
-    `admin_api_key` nobody is the operator.
+    `admin_api_key` nobody is the operator. `failures` and `key_use` are what one process remembers of its
+    callers; `random_bytes` makes the secrets of keys.
     """
 
     mode: TenancyMode
@@ -67,3 +72,7 @@ class AdminServices:
     clock: Callable[[], float]
     readiness: Callable[[], Readiness]
     metrics: Callable[[], bytes]
+    limits: Limits = field(default_factory=Limits)
+    failures: FailedCredentials = field(default_factory=FailedCredentials)
+    key_use: KeyUse = field(default_factory=KeyUse)
+    random_bytes: Callable[[int], bytes] = os.urandom

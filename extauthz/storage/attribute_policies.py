@@ -9,7 +9,7 @@ from uuid import UUID
 from extauthz.storage import editing
 from extauthz.storage.encoding import decode_json, encode_json
 from extauthz.storage.outcome import NotFound
-from extauthz.storage.rows import MAX_PAGE, Column, Document, Page, Stored, Table
+from extauthz.storage.rows import MAX_PAGE, Column, Document, EveryDomain, Page, Stored, Table, in_domains
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -140,7 +140,7 @@ async def page(
     *,
     deleted: bool = False,
     resource: str | None = None,
-    domains: Collection[str] | None = None,
+    domains: Collection[str] | EveryDomain | None = None,
     after: UUID | None = None,
     limit: int = MAX_PAGE,
 ) -> Page:
@@ -148,8 +148,7 @@ async def page(
     where: dict[str, object] = {f"deleted_at IS {'NOT ' if deleted else ''}NULL": None}
     if resource is not None:
         where["resource = {}"] = resource
-    if domains is not None:
-        where["domain = ANY({}::text[])"] = list(domains)
+    where |= in_domains("domain", domains)
     return await TABLE.page(connection, tenant, where=where, after=after, limit=limit)
 
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from extauthz.storage.encoding import decode_json, encode_json
+from extauthz.storage.outcome import Refusal, refusal_of
+from extauthz.storage.pool import tenant_transaction
 from extauthz.storage.rows import MAX_PAGE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
     import asyncpg
 
-    from extauthz.storage.pool import Connection
+    from extauthz.storage.pool import Connection, Pool
     from extauthz.storage.write import Change
+
+INSTALLATION: Final = "-"
+"""Whose trail holds what is of no tenant: the operator's sessions, credentials of strangers."""
+ADMIN_SESSION: Final = "admin_session"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,59 @@ class AuditPage:
 
     items: tuple[AuditEvent, ...]
     next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """Something that changed no row. `id` is a UUIDv7 text."""
+
+    id: str
+    actor: Mapping[str, object]
+    action: str
+    kind: str
+    entity_id: str | None = None
+    details: Mapping[str, object] | None = None
+
+
+async def record(pool: Pool, tenant: str, occurrences: Sequence[Occurrence]) -> Refusal | None:
+    """Append what happened to the trail of a tenant, or of the installation."""
+    try:
+        async with tenant_transaction(pool, tenant) as connection:
+            await connection.executemany(
+                "INSERT INTO audit_events (tenant_id, id, actor, action, kind, entity_id, after)"
+                " VALUES ($1, $2::uuid, $3::jsonb, $4, $5, $6, $7::json)",
+                [
+                    (
+                        tenant,
+                        each.id,
+                        encode_json(each.actor),
+                        each.action,
+                        each.kind,
+                        each.entity_id,
+                        None if each.details is None else encode_json(each.details),
+                    )
+                    for each in occurrences
+                ],
+            )
+    except Exception as error:
+        refusal = refusal_of(error)
+        if refusal is None:
+            raise
+        return refusal
+    return None
+
+
+async def session_ended(connection: Connection, session_id: UUID) -> bool:
+    """Tell whether the trail says that a session, or every one begun before now, was ended."""
+    found = await connection.fetchval(
+        "SELECT true FROM audit_events WHERE tenant_id = $1 AND id > $2 AND kind = $3 AND action = 'delete'"
+        " AND (entity_id IS NULL OR entity_id = $4) LIMIT 1",
+        INSTALLATION,
+        session_id,
+        ADMIN_SESSION,
+        str(session_id),
+    )
+    return bool(found)
 
 
 async def append(change: Change) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from extauthz.storage import editing
-from extauthz.storage.rows import MAX_PAGE, Column, Page, Stored, Table, rfc3339
+from extauthz.storage.rows import MAX_PAGE, Column, EveryDomain, Page, Stored, Table, in_domains, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -79,15 +79,14 @@ async def page(
     user: str | None = None,
     role: str | None = None,
     dom: str | None = None,
-    domains: Collection[str] | None = None,
+    domains: Collection[str] | EveryDomain | None = None,
     after: UUID | None = None,
     limit: int = MAX_PAGE,
 ) -> Page:
     """Return role bindings by id; `domains` are those a domain admin may see (None: all)."""
     given = {"member = {}": user, "role = {}": role, "dom = {}": dom}
     where: dict[str, object] = {condition: value for condition, value in given.items() if value is not None}
-    if domains is not None:
-        where["dom = ANY({}::text[])"] = list(domains)
+    where |= in_domains("dom", domains)
     return await TABLE.page(connection, tenant, where=where, after=after, limit=limit)
 
 

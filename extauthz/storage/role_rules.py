@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from extauthz.storage import editing
 from extauthz.storage.outcome import Clash, Conflict, NotFound
-from extauthz.storage.rows import MAX_PAGE, Column, Page, Stored, Table
+from extauthz.storage.rows import MAX_PAGE, Column, EveryDomain, Page, Stored, Table, in_domains
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -107,13 +107,12 @@ async def page(
     obj: str | None = None,
     sub: str | None = None,
     dom: str | None = None,
-    domains: Collection[str] | None = None,
+    domains: Collection[str] | EveryDomain | None = None,
     after: UUID | None = None,
     limit: int = MAX_PAGE,
 ) -> Page:
     """Return role rules by id; `domains` are those a domain admin may see (None: all)."""
     given = {"obj = {}": obj, "sub = {}": sub, "dom = {}": dom}
     where: dict[str, object] = {condition: value for condition, value in given.items() if value is not None}
-    if domains is not None:
-        where["dom = ANY({}::text[])"] = list(domains)
+    where |= in_domains("dom", domains)
     return await TABLE.page(connection, tenant, where=where, after=after, limit=limit)

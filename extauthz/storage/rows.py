@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
 from typing import TYPE_CHECKING, Final, Literal
 
 from extauthz.compile.values import parse_time
@@ -11,7 +12,7 @@ from extauthz.storage.encoding import array_literal, decode_json, encode_json
 from extauthz.storage.outcome import Clash, Conflict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from uuid import UUID
 
     import asyncpg
@@ -21,6 +22,23 @@ if TYPE_CHECKING:
 Document = dict[str, object]
 ColumnType = Literal["text", "integer", "boolean", "timestamptz", "names", "jsonb"]
 MAX_PAGE: Final = 1000
+
+
+class EveryDomain(Enum):
+    """Stands for domains that cannot be listed."""
+
+    NAMED = "every domain by name, so not the wildcard"
+
+
+def in_domains(column: str, domains: Collection[str] | EveryDomain | None) -> dict[str, object]:
+    """Return the condition for `Table.page` that a row is of one of the domains; None: of any."""
+    match domains:
+        case None:
+            return {}
+        case EveryDomain.NAMED:
+            return {f"{column} <> '*'": None}
+        case _:
+            return {f"{column} = ANY({{}}::text[])": list(domains)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +216,11 @@ class Table:
         )
         items = tuple(self.stored(record) for record in records[:limit])
         return Page(items, items[-1].id if len(records) > limit else None)
+
+    async def count(self, connection: Connection, tenant: str) -> int:
+        """Return how many rows the tenant has."""
+        found = await connection.fetchval(f"SELECT count(*) FROM {self.name} WHERE tenant_id = $1", tenant)  # noqa: S608
+        return int(found)
 
     async def insert(
         self,

@@ -34,6 +34,8 @@ from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.gate import PolicyGate
 from extauthz.publish.postgres import PostgresPublisher
 from extauthz.publish.tenant import Compiler
+from extauthz.runtime.issuers import follow_issuers
+from extauthz.settings import Settings
 from extauthz.shipped import shipped
 from extauthz.storage.pool import open_pool, open_reader
 from extauthz.storage.tenants import ensure_tenant
@@ -43,6 +45,9 @@ from tests.key_server import key_server
 from tests.tokens import AUDIENCE, SigningKey
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from extauthz.domain.registration import IdentityProvider
     from tests.integration.conftest import Database
 
 ADMIN_KEY = "an operator's key of more than 32 bytes: 0123456789"
@@ -199,14 +204,18 @@ def role_model() -> RoleModel:
     return model
 
 
+def _settings() -> Settings:
+    settings = Settings.load({"MODE": "saas"})
+    assert isinstance(settings, Settings), settings
+    return settings
+
+
 @asynccontextmanager
 async def rest(database: "Database", **changes: Any) -> AsyncIterator[Api]:
     """Serve the API; `changes` are to its services."""
+    mode = changes.get("mode", TenancyMode.SELFHOST)
     current = CurrentPolicies()
     compiler = Compiler(READING, role_model())
-    publisher = PostgresPublisher(
-        partial(open_reader, database.address), current, compiler, mode=TenancyMode.SELFHOST
-    )
     counts = Counts("rest")
     async with (
         open_pool(database.address, max_size=8) as pool,
@@ -216,6 +225,15 @@ async def rest(database: "Database", **changes: Any) -> AsyncIterator[Api]:
     ):
         assert not isinstance(await ensure_tenant(pool, "default", "default"), Exception)
         keys = JwksCache(fetcher)
+        follow = follow_issuers(_settings(), keys)
+
+        def on_issuers(providers: "Sequence[IdentityProvider]") -> None:
+            if mode is TenancyMode.SAAS and providers:
+                follow(providers)
+
+        publisher = PostgresPublisher(
+            partial(open_reader, database.address), current, compiler, mode=mode, on_issuers=on_issuers
+        )
         config = IssuerConfig(
             provider.issuer, "default", (AUDIENCE,), "roles", "dom", "adm", frozenset({"offline_access"})
         )
