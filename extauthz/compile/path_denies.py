@@ -4,7 +4,9 @@
 name that it was written on; a deny that another spelling could dodge would be none.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import reduce
 
 from immutables import Map
 
@@ -18,6 +20,11 @@ class PathDenies:
     """The names with escapes that denies are written on: decoded name to rule id to name. Immutable."""
 
     escaped: Map[str, Map[str, str]] = field(default_factory=Map)
+
+    @classmethod
+    def of(cls, rules: Iterable[RoleRule | AttributePolicy]) -> "PathDenies":
+        """Return the denies among many rules, nearly all of which are none of them."""
+        return reduce(cls.with_rule, (rule for rule in rules if rule.effect is Effect.DENY), cls())
 
     def with_rule(self, rule: RoleRule | AttributePolicy) -> "PathDenies":
         """Return the denies with the rule added, if it is one of them."""

@@ -5,9 +5,8 @@ did not change with its predecessor.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import reduce
 from typing import Final, NamedTuple
 
 from immutables import Map
@@ -186,7 +185,7 @@ def build(tenant: str, revision: int, policies: PolicySet, model: RoleModel) -> 
         roles=RoleIndex.of(policies.role_rules, model),
         bindings=_binding_index(policies.role_bindings),
         policies=index,
-        path_denies=reduce(PathDenies.with_rule, policies.rules(), PathDenies()),
+        path_denies=PathDenies.of(policies.rules()),
         routes=routes,
         resources_by_name=Map({resource.name: resource for resource in policies.resources}),
         role_rules_by_id=Map({rule.id: rule for rule in policies.role_rules}),
@@ -212,33 +211,31 @@ def conflict_message(conflict: Conflict) -> str:
 
 
 def _repeated(policies: PolicySet) -> list[Problem]:
-    tables: tuple[tuple[str, list[str]], ...] = (
-        ("resources", [resource.name for resource in policies.resources]),
-        ("role_bindings", [binding.id for binding in policies.role_bindings]),
+    # Role rules and attribute policies share one name space: a `matched_rule_id` must name one rule.
+    groups = (
+        (("resources", [resource.name for resource in policies.resources]),),
+        (("role_bindings", [binding.id for binding in policies.role_bindings]),),
+        (
+            ("role_rules", [rule.id for rule in policies.role_rules]),
+            ("attribute_policies", [policy.id for policy in policies.attribute_policies]),
+        ),
     )
-    problems = [
-        problem
-        for table, keys in tables
-        for problem in _repeats([(f"/{table}/{position}", key) for position, key in enumerate(keys)])
-    ]
-    # One name space: a `matched_rule_id` must name one rule.
-    rules = [(f"/role_rules/{position}", rule.id) for position, rule in enumerate(policies.role_rules)]
-    rules += [
-        (f"/attribute_policies/{position}", policy.id)
-        for position, policy in enumerate(policies.attribute_policies)
-    ]
-    return problems + _repeats(rules)
+    return [problem for group in groups for problem in _repeats(group)]
 
 
-def _repeats(keyed: Iterable[tuple[str, str]]) -> list[Problem]:
+def _repeats(tables: Iterable[tuple[str, list[str]]]) -> Iterator[Problem]:
+    tables = tuple(tables)
+    keys = [key for _, own in tables for key in own]
+    if len(set(keys)) == len(keys):
+        return
     first: dict[str, str] = {}
-    problems: list[Problem] = []
-    for pointer, key in keyed:
-        if key in first:
-            problems.append(Problem(pointer, f"{key!r} is already used at {first[key]}"))
-        else:
-            first[key] = pointer
-    return problems
+    for table, own in tables:
+        for position, key in enumerate(own):
+            pointer = f"/{table}/{position}"
+            if key in first:
+                yield Problem(pointer, f"{key!r} is already used at {first[key]}")
+            else:
+                first[key] = pointer
 
 
 def _inheritance_problems(policies: PolicySet) -> list[Problem]:

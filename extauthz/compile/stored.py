@@ -6,6 +6,7 @@ are many, have a short way for what is plainly in order.
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from operator import itemgetter
 from typing import Final
 
 from extauthz.compile.documents import (
@@ -32,47 +33,52 @@ KINDS: Final[Mapping[str, type[Entity]]] = {
 _EFFECTS: Final = {effect.value: effect for effect in Effect}
 _NAMED_KINDS: Final = {kind.value: kind for kind in SubjectKind if kind is not SubjectKind.ANY}
 _KNOWN_NAMES: Final = 200_000
+_ROLE_RULE_MEMBERS: Final = 7
+_role_rule_members: Final = itemgetter("id", "sub", "sub_kind", "dom", "obj", "act", "effect")
 
 
 class StoredReader:
-    """Reads the rows of one load; remembers which names it has found canonical."""
+    """Reads the rows of one load; remembers which names it has found canonical, and shares them."""
 
     def __init__(self, reading: Reading) -> None:
         """Take what documents are read under."""
-        self._names: set[str] = set()
+        self._names: dict[str, str] = {}
         self._parsers: Mapping[str, Callable[[object, str, list[Problem]], Entity | None]] = {
             "resource": parse_resource,
-            "role_rule": self._role_rule,
+            "role_rule": partial(parse_role_rule, reading=reading),
             "role_binding": partial(parse_role_binding, reading=reading),
             "attribute_policy": partial(parse_attribute_policy, reading=reading),
         }
-        self._full_role_rule = partial(parse_role_rule, reading=reading)
 
     def read(self, kind: str, document: Document, problems: list[Problem]) -> Entity | None:
         """Read one row; None when any problem was noted, under a pointer that names kind and id."""
+        if kind == "role_rule" and (plain := self._plain_role_rule(document)) is not None:
+            return plain
         parse = self._parsers[kind]
         if kind == "resource":
             document = {name: value for name, value in document.items() if name != "id"}
         return parse(document, f"/{kind}/{document.get('id', document.get('name'))}", problems)
 
-    def _role_rule(self, document: object, pointer: str, problems: list[Problem]) -> RoleRule | None:
-        if isinstance(document, dict) and len(document) == 7:
-            sub, dom, obj = document.get("sub"), document.get("dom"), document.get("obj")
-            act, rule_id = document.get("act"), document.get("id")
-            effect = _EFFECTS.get(str(document.get("effect")))
-            kind = _NAMED_KINDS.get(str(document.get("sub_kind")))
-            plain = effect is not None and kind is not None and sub != WILDCARD and isinstance(rule_id, str)
-            if plain and all(self._is_name(name) for name in (sub, dom, obj, act)) and rule_id:
-                return RoleRule(rule_id, sub, kind, dom, obj, act, effect)  # type: ignore[arg-type]
-        return self._full_role_rule(document, pointer, problems)
+    def _plain_role_rule(self, document: Document) -> RoleRule | None:
+        """Read a rule that is plainly in order; the full reading judges, and explains, all others."""
+        if len(document) != _ROLE_RULE_MEMBERS:
+            return None
+        try:
+            rule_id, sub, kind, dom, obj, act, effect = _role_rule_members(document)
+            named_kind, known_effect = _NAMED_KINDS[kind], _EFFECTS[effect]
+            names = self._names
+            try:
+                sub, dom, obj, act = names[sub], names[dom], names[obj], names[act]
+            except KeyError:
+                sub, dom, obj, act = self._name(sub), self._name(dom), self._name(obj), self._name(act)
+        except (KeyError, TypeError):
+            return None
+        if sub == WILDCARD or type(rule_id) is not str or not rule_id:
+            return None
+        return RoleRule(rule_id, sub, named_kind, dom, obj, act, known_effect)
 
-    def _is_name(self, value: object) -> bool:
-        if not isinstance(value, str):
-            return False
-        if value in self._names:
-            return True
-        if name_problem(value) is not None:
-            return False
-        if len(self._names) < _KNOWN_NAMES:
-            self._names.add(value)
-        return True
+    def _name(self, value: object) -> str:
+        """Return a canonical name, the same object for the same name. Raises KeyError for anything else."""
+        if not isinstance(value, str) or name_problem(value) is not None:
+            raise KeyError(value)
+        return self._names.setdefault(value, value) if len(self._names) < _KNOWN_NAMES else value

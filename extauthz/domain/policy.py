@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from extauthz.domain.reasons import Effect
 
@@ -38,9 +38,8 @@ class AuthenticationRequirement(StrEnum):
     OPTIONAL = "optional"
 
 
-@dataclass(frozen=True, slots=True)
-class RoleRule:
-    """A Casbin `p` line."""
+class RoleRule(NamedTuple):
+    """A Casbin `p` line. There are many: a named tuple is made in a third of a frozen dataclass's time."""
 
     id: str
     sub: str

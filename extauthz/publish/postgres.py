@@ -20,7 +20,7 @@ from extauthz.compile.directory import Directory, TenancyMode
 from extauthz.domain.problem import Problem
 from extauthz.domain.registration import Registration
 from extauthz.publish.registrations import Registrations
-from extauthz.publish.tenant import Compiler, TenantState
+from extauthz.publish.tenant import Compiler, TenantState, collecting_later, settle
 from extauthz.storage import feed, registrations
 from extauthz.storage.outcome import refusal_of
 from extauthz.storage.write import CHANNEL, REGISTRATION_KINDS
@@ -186,6 +186,7 @@ class PostgresPublisher:
             anew = _registered_anew(changes)
             registered = await registrations.read(connection, anew) if anew else {}
         states = {tenant: state for tenant, state in self._states.items() if tenant in wanted}
+        reloaded = False
         failed: dict[str, list[Problem]] = {}
         for tenant, revision in wanted.items():
             known = states.get(tenant)
@@ -201,6 +202,7 @@ class PostgresPublisher:
                     failed[tenant] = []
                     continue
                 found = await self._reloaded(connection, tenant)
+                reloaded = True
             if isinstance(found, TenantState):
                 states[tenant] = found
             elif found is None:
@@ -215,6 +217,8 @@ class PostgresPublisher:
         self._publish(states, failed, heads.epoch, asked_at)
         async with self._refreshed:
             self._refreshed.notify_all()
+        if reloaded:
+            settle()
 
     def _behind(self, wanted: Mapping[str, int]) -> dict[str, int]:
         return {
@@ -245,10 +249,11 @@ class PostgresPublisher:
 
     async def _reloaded(self, connection: Connection, tenant: str) -> TenantState | list[Problem] | None:
         try:
-            documents = await feed.load(connection, tenant)
-            if documents is None:
-                return None
-            return await asyncio.to_thread(self._compiler.load, documents)
+            with collecting_later():
+                documents = await feed.load(connection, tenant)
+                if documents is None:
+                    return None
+                return await asyncio.to_thread(self._compiler.load, documents)
         except Exception as error:
             if connection.is_closed() or refusal_of(error) is not None:
                 raise

@@ -1,18 +1,40 @@
 """One tenant's published state: its snapshot, and what is needed to take it to the next revision."""
 
-from collections.abc import Iterable
+import gc
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from immutables import Map
 
 from extauthz.compile.documents import Reading
 from extauthz.compile.model import RoleModel
 from extauthz.compile.snapshot import Change, Removal, Snapshot, build, derive
-from extauthz.compile.stored import KINDS, StoredReader
-from extauthz.domain.policy import AttributePolicy, PolicySet, Resource, RoleBinding, RoleRule
+from extauthz.compile.stored import KINDS, Document, StoredReader
+from extauthz.domain.policy import PolicySet, Resource
 from extauthz.domain.problem import Problem
 from extauthz.domain.registration import Registration
 from extauthz.storage.feed import RowChange, TenantDocuments
+
+
+@contextmanager
+def collecting_later() -> Iterator[None]:
+    """Pause the search for cyclic garbage: half of a load would go into walking what it has just made."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def settle() -> None:
+    """Put what was loaded out of the reach of later full collections, each of which stops every decision."""
+    gc.collect()
+    gc.freeze()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,28 +55,25 @@ class Compiler:
 
     def load(self, documents: TenantDocuments) -> TenantState | list[Problem]:
         """Compile everything of a tenant; the answer is every problem."""
+        with collecting_later():
+            return self._load(documents)
+
+    def _load(self, documents: TenantDocuments) -> TenantState | list[Problem]:
         problems: list[Problem] = []
         reader = StoredReader(self.reading)
-        tables = {
-            "resource": documents.resources,
-            "role_rule": documents.role_rules,
-            "role_binding": documents.role_bindings,
-            "attribute_policy": documents.attribute_policies,
-        }
-        entities = [
-            entity
-            for kind, rows in tables.items()
-            for row in rows
-            if (entity := reader.read(kind, row, problems)) is not None
-        ]
+
+        def read(kind: str, rows: Iterable[Document]) -> Iterator[Any]:
+            found = (reader.read(kind, row, problems) for row in rows)
+            return (entity for entity in found if entity is not None)
+
+        policies = PolicySet(
+            resources=tuple(read("resource", documents.resources)),
+            role_rules=tuple(read("role_rule", documents.role_rules)),
+            role_bindings=tuple(read("role_binding", documents.role_bindings)),
+            attribute_policies=tuple(read("attribute_policy", documents.attribute_policies)),
+        )
         if problems:
             return problems
-        policies = PolicySet(
-            resources=tuple(entity for entity in entities if isinstance(entity, Resource)),
-            role_rules=tuple(entity for entity in entities if isinstance(entity, RoleRule)),
-            role_bindings=tuple(entity for entity in entities if isinstance(entity, RoleBinding)),
-            attribute_policies=tuple(entity for entity in entities if isinstance(entity, AttributePolicy)),
-        )
         snapshot = build(documents.tenant, documents.revision, policies, self.model)
         if not isinstance(snapshot, Snapshot):
             return snapshot
