@@ -93,6 +93,7 @@ def read_attributes(
     if isinstance(target, PathRejected):
         return _malformed(attributes, headers, f"path: {target.reason}", Reason.PATH_AMBIGUOUS)
     path, query = target
+    raw_headers, kept, repeated, strip = headers
     peer, context = attributes.source, attributes.context_extensions
     return _new(
         RequestFacts,
@@ -101,16 +102,16 @@ def read_attributes(
             host,
             path,
             query if query is None else query.replace("\ufffd", _NO_UTF8_IN_QUERY),
-            headers.kept,
-            headers.repeated,
+            kept,
+            repeated,
             _context(context) if context else _NO_CONTEXT,
             peer.address.socket_address.address or None,
             peer.principal or None,
-            _request_id(headers),
-            _trace_id(headers),
-            _is_grpc(headers),
-            headers.strip,
-            None if sources is None else other_credentials(attributes, headers.raw, sources),
+            _request_id(raw_headers.get("x-request-id")),
+            _trace_id(raw_headers.get("traceparent")),
+            _is_grpc(raw_headers.get("content-type")),
+            strip,
+            None if sources is None else other_credentials(attributes, raw_headers, sources),
         ),
     )
 
@@ -131,9 +132,9 @@ def _malformed(
         method=_text(http.method)[:_QUOTED_LENGTH] or None,
         host=(_text(http.host)[:_QUOTED_LENGTH] or None) if isinstance(host, HostRejected) else host,
         path_raw=raw_path[:_QUOTED_LENGTH] or None,
-        request_id=_request_id(headers),
-        trace_id=_trace_id(headers),
-        is_grpc=_is_grpc(headers),
+        request_id=_request_id(headers.raw.get("x-request-id")),
+        trace_id=_trace_id(headers.raw.get("traceparent")),
+        is_grpc=_is_grpc(headers.raw.get("content-type")),
         source_address=peer.address.socket_address.address or None,
         source_principal=peer.principal or None,
     )
@@ -148,19 +149,14 @@ def _context(extensions: Mapping[str, str]) -> ContextTarget:
     return _context_target(extensions.get("tenant"), extensions.get("resource"), extensions.get("action"))
 
 
-def _request_id(headers: ClientHeaders) -> str | None:
-    value = headers.raw.get("x-request-id")
+def _request_id(value: bytes | None) -> str | None:
     if not value:
         return None
-    value = value[:MAX_REQUEST_ID_LENGTH]
-    if not value.isascii():
-        return None
-    request_id = value.decode("ascii")
-    return request_id if request_id.isprintable() else None
+    request_id = value[:MAX_REQUEST_ID_LENGTH].decode("latin-1")
+    return request_id if request_id.isascii() and request_id.isprintable() else None
 
 
-def _trace_id(headers: ClientHeaders) -> str | None:
-    value = headers.raw.get("traceparent")
+def _trace_id(value: bytes | None) -> str | None:
     if value is None:
         return None
     match = _TRACEPARENT.fullmatch(value) or _LATER_TRACEPARENT.fullmatch(value)
@@ -172,7 +168,6 @@ def _trace_id(headers: ClientHeaders) -> str | None:
     return trace_id.decode("ascii")
 
 
-def _is_grpc(headers: ClientHeaders) -> bool:
-    """Tell whether the caller speaks gRPC (content type `application/grpc`, with or without a suffix)."""
-    value = headers.raw.get("content-type")
+def _is_grpc(value: bytes | None) -> bool:
+    """Tell whether the content type is `application/grpc`, with or without a suffix."""
     return value is not None and value.lower().startswith(b"application/grpc")

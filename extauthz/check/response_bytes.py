@@ -38,10 +38,11 @@ _CACHED_LENGTH: Final = 512
 
 def write(outcome: Outcome) -> bytes:
     """Return the answer to Envoy: the allow if it is complete, otherwise a denial."""
-    effect, principal, request = outcome.decision.effect, outcome.principal, outcome.request
+    decision, principal, request = outcome.decision, outcome.principal, outcome.request
+    effect = decision.effect
     if effect is _ALLOW and principal is not None and isinstance(request, RequestFacts):
         return _ok(outcome, principal, request)
-    reason = outcome.decision.reason if effect is _DENY else Reason.INTERNAL_ERROR
+    reason = decision.reason if effect is _DENY else Reason.INTERNAL_ERROR
     return _denied(outcome, reason, is_grpc=request is not None and request.is_grpc)
 
 
@@ -63,8 +64,9 @@ def _ok(outcome: Outcome, principal: Principal, request: RequestFacts) -> bytes:
         principal.kind, principal.id, outcome.tenant, principal.domain, outcome.roles
     )
     id_header, id_entry = _decision_id(outcome.decision_id)
-    if request.strip_headers:
-        for name in spellings_to_remove(request.strip_headers):
+    strip_headers = request.strip_headers
+    if strip_headers:
+        for name in spellings_to_remove(strip_headers):
             removed += field(_HEADERS_TO_REMOVE, text(name))
     verdict = _verdict_of(outcome, _ALLOW, outcome.decision.reason)
     # Every octet is copied once.
@@ -141,11 +143,12 @@ def _identity_fragments(
 
 
 def _verdict_of(outcome: Outcome, effect: Effect, reason: Reason) -> bytes:
-    target, rule_id = outcome.target, outcome.decision.rule_id
+    decision, _, _, _, _, target, tenant, revision, _, _ = outcome
     if target is None:
-        return _verdict(effect, reason, rule_id, outcome.tenant, None, None, outcome.revision)
-    encode = _verdict if len(target.resource) <= _CACHED_LENGTH else _verdict.__wrapped__
-    return encode(effect, reason, rule_id, outcome.tenant, target.resource, target.action, outcome.revision)
+        return _verdict(effect, reason, decision.rule_id, tenant, None, None, revision)
+    resource = target.resource
+    encode = _verdict if len(resource) <= _CACHED_LENGTH else _verdict.__wrapped__
+    return encode(effect, reason, decision.rule_id, tenant, resource, target.action, revision)
 
 
 @lru_cache(maxsize=_CACHED_FRAGMENTS)

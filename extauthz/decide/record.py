@@ -70,29 +70,28 @@ def decision_fields(outcome: Outcome, *, ts: float, entrance: str, duration_us: 
     knows them. `status` is the HTTP status of the answer; the HTTP entrance answers 403 where the others
     answer 503, because Envoy would read a 5xx there as a failed check.
     """
+    # Unpacked at once, a named tuple's fields cost a quarter of asking for one after the other.
+    decision, decision_id, request, principal, roles, target, tenant, revision, epoch, age_ms = outcome
+    effect, reason, rule_id, rule_kind, shadow, attributes_used = decision
+    status = _ALLOWED_STATUS if effect is _ALLOW else DENIED_HTTP_STATUS[reason]
     fields = _NOTHING_KNOWN.copy()
     fields["ts"] = rfc3339(ts)
     fields["entrance"] = entrance
-    fields["duration_us"] = duration_us
-    fields["decision_id"] = outcome.decision_id
-    fields["roles"] = outcome.roles
-    fields["tenant"] = outcome.tenant
-    fields["policy_revision"] = outcome.revision
-    fields["policy_epoch"] = outcome.epoch
-    fields["policy_age_ms"] = outcome.age_ms
-
-    decision = outcome.decision
-    fields["decision"] = decision.effect
-    fields["reason"] = decision.reason
-    fields["matched_rule_id"] = decision.rule_id
-    fields["matched_rule_kind"] = decision.rule_kind
-    fields["attributes_used"] = _shown(decision.attributes_used)
-    if decision.shadow:
-        fields["shadow"] = [{"rule_id": one.rule_id, "would": one.would} for one in decision.shadow]
-    status = _ALLOWED_STATUS if decision.effect is _ALLOW else DENIED_HTTP_STATUS[decision.reason]
+    fields["decision_id"] = decision_id
+    fields["decision"] = effect
+    fields["reason"] = reason
+    fields["matched_rule_id"] = rule_id
+    fields["matched_rule_kind"] = rule_kind
+    if shadow:
+        fields["shadow"] = [{"rule_id": one.rule_id, "would": one.would} for one in shadow]
+    fields["tenant"] = tenant
+    fields["roles"] = roles
+    fields["policy_revision"] = revision
+    fields["policy_epoch"] = epoch
+    fields["policy_age_ms"] = age_ms
     fields["status"] = 403 if status == 503 and entrance == "http" else status
-
-    principal, target, request = outcome.principal, outcome.target, outcome.request
+    fields["duration_us"] = duration_us
+    fields["attributes_used"] = _shown(attributes_used)
     if principal is not None:
         fields["domain"] = principal.domain
         fields["subject"] = principal.id
@@ -102,12 +101,14 @@ def decision_fields(outcome: Outcome, *, ts: float, entrance: str, duration_us: 
         fields["resource"] = target.resource
         fields["action"] = target.action
     if request is not None:
-        fields["method"] = _cut(request.method)
-        fields["host"] = _cut(request.host)
+        method, host = request.method, request.host
+        request_id, trace_id = request.request_id, request.trace_id
+        fields["method"] = method and method[:UNTRUSTED_LENGTH]
+        fields["host"] = host and host[:UNTRUSTED_LENGTH]
         fields["source_principal"] = request.source_principal
         fields["source_address"] = request.source_address
-        fields["request_id"] = _cut(request.request_id)
-        fields["trace_id"] = _cut(request.trace_id)
+        fields["request_id"] = request_id and request_id[:UNTRUSTED_LENGTH]
+        fields["trace_id"] = trace_id and trace_id[:UNTRUSTED_LENGTH]
     if isinstance(request, RequestFacts):
         fields["path"] = request.path.text
     elif request is not None:
@@ -126,10 +127,6 @@ def rfc3339(ts: float) -> str:
 def _second(seconds: int) -> str:
     # Neighbouring lines share their second; formatting it is the dearest part of a record.
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-
-
-def _cut(text: str | None) -> str | None:
-    return text[:UNTRUSTED_LENGTH] if text is not None else None
 
 
 def _path_raw(request: Malformed) -> str | None:
