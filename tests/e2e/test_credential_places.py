@@ -1,0 +1,195 @@
+"""Credentials that real Envoy hands on from elsewhere: jwt_authn's payload, a verified peer, a cookie."""
+
+import http.client
+import json
+import ssl
+import urllib.request
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from extauthz.demo import envoy, identity_provider
+from extauthz.demo.calls import send
+from extauthz.demo.processes import LOOPBACK
+from tests.certificates import Authority, Certificate
+from tests.e2e.test_envoy_config import READY_S, Parts, parts, validated
+
+__all__ = ["parts"]
+
+SPIFFE = "spiffe://cluster.local/ns/shop/sa/cart"
+PROVIDER = "idp"
+HTTP = "type.googleapis.com/envoy.extensions.filters.http"
+
+
+def sidecar(parts: Parts, **more: str) -> int:
+    (port,) = parts.ports.take()
+    parts.sidecar(parts.settings(GRPC_PORT=str(port), **more))
+    return port
+
+
+def bootstrap(parts: Parts, listener: int, authz: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the shipped bootstrap and, out of it, the connection manager's configuration."""
+    text = envoy.bootstrap(listener=listener, extauthz=[authz], upstream=parts.upstream_port)
+    document = yaml.safe_load(text)
+    chain = document["static_resources"]["listeners"][0]["filter_chains"][0]
+    return document, chain["filters"][0]["typed_config"]
+
+
+def start(parts: Parts, document: Mapping[str, Any], name: str) -> None:
+    file = parts.folder / f"{name}.yaml"
+    file.write_text(yaml.safe_dump(document))
+    validated(file)
+    parts.spawn(name, envoy.command(file))
+
+
+def notices(listener: int) -> Callable[[], bool]:
+    return lambda: send(listener, "/demo/notices").status == 200
+
+
+def check_of(manager: Mapping[str, Any]) -> dict[str, Any]:
+    (check,) = [part for part in manager["http_filters"] if part["name"].endswith("ext_authz")]
+    found: dict[str, Any] = check["typed_config"]
+    return found
+
+
+def jwt_authn(parts: Parts) -> dict[str, Any]:
+    issuer = f"http://{LOOPBACK}:{parts.provider_port}"
+    with urllib.request.urlopen(f"{issuer}/.well-known/openid-configuration") as answer:
+        jwks_uri = json.load(answer)["jwks_uri"]
+    with urllib.request.urlopen(jwks_uri) as answer:
+        keys = answer.read().decode()
+    provider = {
+        "issuer": issuer,
+        "audiences": [identity_provider.AUDIENCE],
+        "local_jwks": {"inline_string": keys},
+        "payload_in_metadata": PROVIDER,
+    }
+    rule = {"match": {"prefix": "/"}, "requires": {"requires_any": {"requirements": [
+        {"provider_name": "p"}, {"allow_missing": {}},
+    ]}}}  # fmt: skip
+    config = {
+        "@type": f"{HTTP}.jwt_authn.v3.JwtAuthentication",
+        "providers": {"p": provider},
+        "rules": [rule],
+    }
+    return {"name": "envoy.filters.http.jwt_authn", "typed_config": config}
+
+
+def test_what_jwt_authn_verified_is_believed_only_where_it_is_trusted(parts: Parts) -> None:
+    ports = {}
+    for trusted in (True, False):
+        more = {"TRUST_JWT_AUTHN_METADATA": PROVIDER} if trusted else {}
+        authz, (listener,) = sidecar(parts, **more), parts.ports.take()
+        document, manager = bootstrap(parts, listener, authz)
+        before = [part["name"].endswith("ext_authz") for part in manager["http_filters"]].index(True)
+        manager["http_filters"].insert(before, jwt_authn(parts))
+        check_of(manager)["metadata_context_namespaces"] = ["envoy.filters.http.jwt_authn"]
+        start(parts, document, f"envoy-{trusted}")
+        parts.children[-1].wait_ready(notices(listener), timeout_s=READY_S)
+        ports[trusted] = listener
+    alice, bob = parts.token("alice"), parts.token("bob")
+
+    allowed = send(ports[True], "/demo/invoices/17", token=alice)
+    assert allowed.status == 200
+    assert allowed.received is not None
+    assert allowed.received["x-auth-subject"] == "alice"
+    # jwt_authn does not forward what it has verified: there is one credential, and it is the payload.
+    assert "authorization" not in allowed.received
+    assert send(ports[True], "/demo/invoices/17", token=bob).status == 403
+    assert send(ports[True], "/demo/invoices/17").status == 401
+    assert send(ports[True], "/demo/invoices/17", token=alice[:-4] + "AAAA").status == 401
+    assert send(ports[False], "/demo/invoices/17", token=alice).status == 401
+
+
+def test_a_token_in_the_named_cookie_or_header(parts: Parts) -> None:
+    authz = sidecar(parts, TOKEN_COOKIE="session", TOKEN_HEADER="x-token")
+    (listener,) = parts.ports.take()
+    document, _ = bootstrap(parts, listener, authz)
+    start(parts, document, "envoy")
+    parts.children[-1].wait_ready(notices(listener), timeout_s=READY_S)
+    alice = parts.token("alice")
+
+    def status(**headers: str) -> int:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return send(listener, "/demo/invoices/17", headers=named).status
+
+    assert status(cookie=f"theme=dark; session={alice}") == 200
+    assert status(x_token=alice) == 200
+    assert status(cookie=f"other={alice}") == 401
+    assert status(cookie=f"session={alice}", x_token=alice) == 401
+    assert status(cookie=f"session={alice}", authorization=f"Bearer {alice}") == 401
+
+
+def test_a_peer_that_envoy_verified_is_a_workload_where_that_is_enabled(parts: Parts) -> None:
+    policies = parts.folder / "policies"
+    policies.mkdir()
+    rule = {"dom": "*", "obj": "cart:read", "act": "read", "effect": "allow", "id": "workloads", "sub": "*"}
+    resource = {"name": "cart:read", "serviceName": "shop", "routes": [{"methods": ["GET"], "path": "/cart"}]}
+    kind = {"type": "CONDITION", "attribute": "user.kind", "operator": "neq", "value": "workload"}
+    guard = {"id": "g", "name": "g", "resource": "*", "effect": "deny", "priority": 9, "rule_data": kind}
+    document = {"resources": [resource], "role_rules": [rule], "attribute_policies": [guard]}
+    (policies / "all.yaml").write_text(yaml.safe_dump(document))
+    authority = Authority("mesh")
+    ours, cart = authority.issue("envoy"), authority.issue("cart", uris=(SPIFFE,))
+    ports = {}
+    for enabled in (True, False):
+        more = {"POLICY_SOURCE": f"files:{policies}", "MTLS_PRINCIPALS": str(enabled).lower()}
+        authz, (listener,) = sidecar(parts, **more), parts.ports.take()
+        configured, _ = bootstrap(parts, listener, authz)
+        _require_certificates(configured, ours, authority)
+        start(parts, configured, f"envoy-{enabled}")
+        asking = partial(_get, parts.folder, listener, authority, cart)
+        parts.children[-1].wait_ready(
+            partial(_has_status, asking, 200 if enabled else 401), timeout_s=READY_S
+        )
+        ports[enabled] = listener
+
+    status, received = _get(parts.folder, ports[True], authority, cart)
+    assert (status, received["x-auth-subject"], received["x-auth-kind"]) == (200, SPIFFE, "workload")
+    alice = {"authorization": f"Bearer {parts.token('alice')}"}
+    # The token counts, and alice is no workload.
+    assert _get(parts.folder, ports[True], authority, cart, alice)[0] == 403
+    assert _get(parts.folder, ports[True], authority, cart, {"authorization": "Bearer x"})[0] == 401
+    assert _get(parts.folder, ports[False], authority, cart)[0] == 401
+
+
+def _require_certificates(document: dict[str, Any], ours: Certificate, clients: Authority) -> None:
+    chain = document["static_resources"]["listeners"][0]["filter_chains"][0]
+    common = {
+        "tls_certificates": [
+            {
+                "certificate_chain": {"inline_string": ours.chain.decode()},
+                "private_key": {"inline_string": ours.key.decode()},
+            }
+        ],
+        "validation_context": {"trusted_ca": {"inline_string": clients.pem.decode()}},
+    }
+    kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+    tls = {"@type": kind, "common_tls_context": common, "require_client_certificate": True}
+    chain["transport_socket"] = {"name": "envoy.transport_sockets.tls", "typed_config": tls}
+
+
+def _has_status(asking: Callable[[], tuple[int, dict[str, str]]], status: int) -> bool:
+    return asking()[0] == status
+
+
+def _get(
+    folder: Path, port: int, trusted: Authority, shown: Certificate, headers: Mapping[str, str] | None = None
+) -> tuple[int, dict[str, str]]:
+    context = ssl.create_default_context(cadata=trusted.pem.decode())
+    pair = folder / "client.pem"
+    pair.write_bytes(shown.chain + shown.key)
+    context.load_cert_chain(pair)
+    connection = http.client.HTTPSConnection(LOOPBACK, port, timeout=5, context=context)
+    try:
+        connection.request("GET", "/cart", headers=dict(headers or {}))
+        response = connection.getresponse()
+        body = json.loads(response.read() or b"{}")
+        return response.status, body.get("headers", {})
+    except (OSError, ValueError):
+        return 0, {}
+    finally:
+        connection.close()
