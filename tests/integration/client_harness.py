@@ -7,16 +7,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 from aiohttp import web
 
-from extauthz.client import ClientCredentials, ExtauthzClient
+from extauthz.client import ClientCredentials, ExtauthzClient, ServiceKey
 from extauthz.decide.keyring import IssuerConfig
 from extauthz.demo.identity_provider import AUDIENCE, IdentityProvider, application
 from extauthz.demo.processes import free_port
 from extauthz.keys.cache import JwksCache
 from extauthz.keys.fetcher import KeyFetcher
 from extauthz.keys.source import IssuerSource
-from tests.integration.rest_harness import rest
+from tests.integration.rest_harness import ADMIN_KEY, rest
 from tests.integration.scripted_server import Handler, serving
 
 if TYPE_CHECKING:
@@ -66,6 +67,16 @@ class ControlPlane:
     def client(self, client_id: str = "operations", **options: Any) -> ExtauthzClient:
         credentials = ClientCredentials(self.provider.issuer, client_id, f"{client_id}-secret")
         return ExtauthzClient(self.url, credentials, **options)
+
+    async def service_key(self, **members: object) -> ServiceKey:
+        """Create a service API key, as the operator does."""
+        async with (
+            aiohttp.ClientSession(headers={"X-Admin-Api-Key": ADMIN_KEY}) as session,
+            session.post(f"{self.url}/api/v1/service-api-keys", json=members) as response,
+        ):
+            document = await response.json()
+            assert response.status == 201, document
+            return ServiceKey(document["key"])
 
     @property
     def environment(self) -> dict[str, str]:

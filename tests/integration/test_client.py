@@ -180,6 +180,46 @@ async def test_a_caller_with_a_token_asks_about_itself(database: "Database") -> 
         assert not_admin.value.status == 403
 
 
+async def test_a_service_key_registers_what_it_may(database: "Database") -> None:
+    async with control_plane(database) as plane:
+        key = await plane.service_key(
+            name="billing",
+            scopes=["resources:write"],
+            service_name="billing",
+            prefixes=["api.example.com/invoices", "/invoices"],
+        )
+        async with ExtauthzClient(plane.url, key) as registrar:
+            (registered,) = await registrar.register([INVOICES])
+            assert await registrar.register([INVOICES]) == (registered,)
+            with pytest.raises(ApiError) as foreign:
+                await registrar.register(
+                    [Resource("user:read", "billing", routes=(Route(("GET",), "/users/{id}"),))]
+                )
+            assert foreign.value.status == 403
+            with pytest.raises(ApiError) as rules:
+                await registrar.create_role_rule(RULE)
+            assert rules.value.status == 403
+
+
+async def test_a_service_key_asks_about_anybody(database: "Database") -> None:
+    async with control_plane(database) as plane, plane.client() as admin:
+        await admin.create_role_rule(RULE)
+        key = await plane.service_key(name="asker", scopes=["check"])
+        async with ExtauthzClient(plane.url, key) as asker:
+            decision = await asker.check(
+                subject="carol",
+                subject_kind="user",
+                domain="emea",
+                resource="invoice:read",
+                action="read",
+                attributes={"user": {"roles": ["finance"]}, "resource": {"owner": "alice"}},
+                min_revision=admin.policy_revision,
+            )
+            assert (decision.allowed, decision.reason) == (True, "rule_matched")
+            other = await asker.check(subject="carol", resource="invoice:read", action="read")
+            assert (other.allowed, other.reason) == (False, "no_matching_rule")
+
+
 async def test_a_refusal_has_every_problem(database: "Database") -> None:
     async with control_plane(database) as plane, plane.client() as client:
         bad = Resource("invoice:read", "billing", routes=(Route(("get",), "no-slash"),))
