@@ -97,11 +97,9 @@ def _describe(stack: Stack) -> None:
     )
 
 
-def _announce(stack: Stack, ready_file: Path | None, leftovers: contextlib.ExitStack) -> None:
-    """Write the ready file: whoever sees it sees all of it."""
-    if ready_file is None:
-        return
-    document = {
+def facts(stack: Stack) -> dict[str, object]:
+    """Return what the ready file tells of a running stack."""
+    return {
         "envoy_url": stack.envoy_url,
         "rest_url": stack.rest_url,
         "grpc_target": stack.grpc_target,
@@ -114,11 +112,17 @@ def _announce(stack: Stack, ready_file: Path | None, leftovers: contextlib.ExitS
         "decision_log": str(stack.decision_log),
         "tokens": stack.people.named(),
     }
+
+
+def _announce(stack: Stack, ready_file: Path | None, leftovers: contextlib.ExitStack) -> None:
+    """Write the ready file: whoever sees it sees all of it."""
+    if ready_file is None:
+        return
     draft = ready_file.with_name(f".{ready_file.name}.{os.getpid()}")
     leftovers.callback(draft.unlink, missing_ok=True)
     # It holds secrets.
     with open(draft, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as stream:
-        json.dump(document, stream, indent=2)
+        json.dump(facts(stack), stream, indent=2)
     leftovers.callback(ready_file.unlink, missing_ok=True)
     draft.replace(ready_file)
 

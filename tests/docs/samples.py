@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 PROSE = frozenset({"text", "mermaid"})
-LANGUAGES = PROSE | {"yaml", "json", "console", "python"}
+LANGUAGES = PROSE | {"yaml", "json", "console", "shell", "python"}
 
 _FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
@@ -54,6 +54,19 @@ def commands(sample: Sample) -> list[Command]:
             found.append(Command(shlex.split(line[2:]), []))
         else:
             found[-1].shown.append(line)
+    return found
+
+
+def session(sample: Sample) -> list[tuple[str, list[str]]]:
+    """Return the commands of a `shell` block, each as bash takes it, with the output lines shown."""
+    found: list[tuple[str, list[str]]] = []
+    for line in sample.text.splitlines():
+        if line.startswith("$ "):
+            found.append((line[2:], []))
+        elif line.startswith("> ") and not found[-1][1]:
+            found[-1] = (f"{found[-1][0]}\n{line[2:]}", [])
+        else:
+            found[-1][1].append(line)
     return found
 
 
