@@ -5,6 +5,7 @@ the tenant `default`. A file that is being written is not read: a change counts 
 """
 
 import asyncio
+import errno
 import os
 import time
 import uuid
@@ -63,7 +64,7 @@ class PolicyDirectory:
     def load(self, revision: int) -> Snapshot | list[FileProblem]:
         """Read every document and compile them; the answer is every problem in any of them."""
         try:
-            texts = [(path, path.read_bytes()) for path in self._files()]
+            texts = [(path, _text(path)) for path in self._files()]
         except OSError as error:
             return [FileProblem(str(error.filename or self._root), Problem("", error.strerror or str(error)))]
         if not texts:
@@ -76,7 +77,13 @@ class PolicyDirectory:
             if isinstance(document, Problem):
                 problems.append(FileProblem(name, document))
                 continue
-            policies = PolicySet() if document is None else parse_policy_set(document, self._reading)
+            if document is None:
+                # So looks a file that is written in place, or that a full disk cut off.
+                problems.append(
+                    FileProblem(name, Problem("", "is empty; write {} where no policies are meant"))
+                )
+                continue
+            policies = parse_policy_set(document, self._reading)
             if isinstance(policies, PolicySet):
                 parts.append((name, policies))
             else:
@@ -101,6 +108,13 @@ class PolicyDirectory:
                 if not name.startswith(".") and Path(name).suffix in _SUFFIXES
             )
         return iter(sorted(found))
+
+
+def _text(path: Path) -> bytes:
+    """Read a file; a FIFO or a device, which could keep us waiting for ever, is an OSError."""
+    if not path.is_file():
+        raise OSError(errno.EINVAL, "is not a file that holds text", str(path))
+    return path.read_bytes()
 
 
 def _raise(error: OSError) -> None:

@@ -1,0 +1,46 @@
+"""Policies from files: what keeps the last good ones in force."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from extauthz.compile.documents import Reading
+from extauthz.compile.snapshot import Snapshot
+from extauthz.publish.current import CurrentPolicies
+from extauthz.publish.files import FilesPublisher, PolicyDirectory
+from tests.shipped_model import MODEL
+
+DENY = "role_rules: [{id: shut, sub: '*', dom: '*', obj: vault, act: '*', effect: deny}]"
+
+
+def directory(root: Path) -> PolicyDirectory:
+    return PolicyDirectory(root, Reading(), MODEL)
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# being written\n", "null", "---\n"])
+def test_an_emptied_file_does_not_take_its_denies_away(tmp_path: Path, text: str) -> None:
+    (tmp_path / "allows.yaml").write_text("{}")
+    (tmp_path / "denies.yaml").write_text(DENY)
+    current, alarms = CurrentPolicies(), list[int]()
+    publisher = FilesPublisher(directory(tmp_path), current, on_failure=lambda: alarms.append(1))
+    assert not publisher.load_first()
+    (tmp_path / "denies.yaml").write_text(text)
+    publisher.look()
+    publisher.look()
+    found = current.current()
+    assert found is not None
+    assert "shut" in found.snapshots["default"].role_rules_by_id
+    assert alarms == [1]
+
+
+def test_no_policies_are_written_as_an_empty_mapping(tmp_path: Path) -> None:
+    (tmp_path / "none.yaml").write_text("# none yet\n{}\n")
+    assert isinstance(directory(tmp_path).load(1), Snapshot)
+
+
+def test_what_is_no_file_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    found = directory(tmp_path).load(1)
+    assert isinstance(found, list)
+    assert [str(problem) for problem in found] == [f"{tmp_path}/pipe.yaml /: is not a file that holds text"]
