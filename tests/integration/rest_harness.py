@@ -211,8 +211,10 @@ def _settings() -> Settings:
 
 
 @asynccontextmanager
-async def rest(database: "Database", **changes: Any) -> AsyncIterator[Api]:
-    """Serve the API; `changes` are to its services."""
+async def rest(
+    database: "Database", *, allow_hosts: frozenset[str] = frozenset(), **changes: Any
+) -> AsyncIterator[Api]:
+    """Serve the API; `changes` are to its services, `allow_hosts` where tenants' providers may be."""
     mode = changes.get("mode", TenancyMode.SELFHOST)
     current = CurrentPolicies()
     compiler = Compiler(READING, role_model())
@@ -220,7 +222,7 @@ async def rest(database: "Database", **changes: Any) -> AsyncIterator[Api]:
     async with (
         open_pool(database.address, max_size=8) as pool,
         key_server(KEY) as provider,
-        KeyFetcher() as fetcher,
+        KeyFetcher(allow_hosts=allow_hosts) as fetcher,
         aiohttp.ClientSession() as session,
     ):
         assert not isinstance(await ensure_tenant(pool, "default", "default"), Exception)
@@ -228,7 +230,8 @@ async def rest(database: "Database", **changes: Any) -> AsyncIterator[Api]:
         follow = follow_issuers(_settings(), keys)
 
         def on_issuers(providers: "Sequence[IdentityProvider]") -> None:
-            if mode is TenancyMode.SAAS and providers:
+            # Before a tenant has one, the harness' own issuer stays.
+            if mode is TenancyMode.SAAS and (providers or current.current() is not None):
                 follow(providers)
 
         publisher = PostgresPublisher(

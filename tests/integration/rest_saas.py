@@ -52,15 +52,19 @@ class Firms:
 @asynccontextmanager
 async def firms(database: "Database", *slugs: str, **changes: Any) -> AsyncIterator[Firms]:
     async with AsyncExitStack() as stack:
-        api = await stack.enter_async_context(rest(database, mode=TenancyMode.SAAS, **changes))
+        signing = {slug: SigningKey.es256(f"key of {slug}") for slug in slugs}
+        providers = {slug: await stack.enter_async_context(key_server(key)) for slug, key in signing.items()}
+        allowed = frozenset(f"127.0.0.1:{provider.port}" for provider in providers.values())
+        api = await stack.enter_async_context(
+            rest(database, mode=TenancyMode.SAAS, allow_hosts=allowed, **changes)
+        )
         operator = {"X-Admin-Api-Key": ADMIN_KEY}
         api.callers["operator"] = operator
         session = (await api.post("/admin/session", caller="operator")).succeeded(201).body
         api.callers["session"] = {"Authorization": f"Bearer {session['token']}"}
         found: dict[str, Firm] = {}
         for slug in slugs:
-            signing = SigningKey.es256(f"key of {slug}")
-            provider = await stack.enter_async_context(key_server(signing))
+            provider = providers[slug]
             made = await api.post("/admin/tenants", {"name": slug, "slug": slug}, caller="session")
             bootstrap = made.succeeded(201).body["bootstrapKey"]
             hosts = {"hosts": [f"{slug}.local"]}
@@ -77,7 +81,7 @@ async def firms(database: "Database", *slugs: str, **changes: Any) -> AsyncItera
                 },
                 caller="operator",
             )  # fmt: skip
-            firm = Firm(slug, provider, signing, bootstrap, idp.succeeded(201).body["id"])
+            firm = Firm(slug, provider, signing[slug], bootstrap, idp.succeeded(201).body["id"])
             found[slug] = firm
             api.callers[f"{slug}/key"] = firm.key
             api.callers[f"{slug}/admin"] = firm.bearer(adm="*")
