@@ -17,6 +17,8 @@ from extauthz.storage.write import REGISTRATION_KINDS
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    import asyncpg
+
     from extauthz.storage.pool import Connection
     from extauthz.storage.rows import Document, Table
 
@@ -111,7 +113,7 @@ async def documents(connection: Connection, tenant: str) -> TenantDocuments | No
         head["status"],
         head["revision"],
         await _documents(connection, resources.TABLE, tenant),
-        await _documents(connection, role_rules.TABLE, tenant),
+        role_rules.documents(await _records(connection, role_rules.TABLE, tenant)),
         await _documents(connection, role_bindings.TABLE, tenant),
         await _documents(connection, attribute_policies.TABLE, tenant, " AND deleted_at IS NULL"),
         (await registrations.read(connection, [tenant]))[tenant],
@@ -139,11 +141,16 @@ async def changes_since(connection: Connection, revisions: Mapping[str, int]) ->
 async def _documents(
     connection: Connection, table: Table, tenant: str, condition: str = ""
 ) -> list[Document]:
-    records = await connection.fetch(
+    return table.documents(await _records(connection, table, tenant, condition))
+
+
+async def _records(
+    connection: Connection, table: Table, tenant: str, condition: str = ""
+) -> list[asyncpg.Record]:
+    return await connection.fetch(
         f"SELECT {table.selected} FROM {table.name} WHERE tenant_id = $1{condition}",  # noqa: S608
         tenant,
     )
-    return table.documents(records)
 
 
 def _rows(text: str | None) -> tuple[RowChange, ...] | None:

