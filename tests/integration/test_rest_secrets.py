@@ -1,0 +1,120 @@
+"""What was secret once is nowhere afterwards: not in the database, not in a log, not in an answer."""
+
+import io
+from typing import TYPE_CHECKING
+
+import pytest
+
+from extauthz.storage.pool import connect
+from tests.integration.rest_harness import ADMIN_KEY, rest
+from tests.integration.rest_saas import firms
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Database
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
+]
+KEYS = "/api/v1/service-api-keys"
+
+
+async def dump(database: "Database") -> bytes:
+    """Return every row of every table, as COPY writes them; bytes are in hex there."""
+    connection = await connect(database.superuser)
+    try:
+        tables = await connection.fetch(
+            "SELECT oid::regclass::text AS name FROM pg_class WHERE relkind = 'r'"
+        )
+        out = io.BytesIO()
+        for table in tables:
+            await connection.copy_from_query(f"SELECT * FROM {table['name']}", output=out)
+        return out.getvalue()
+    finally:
+        await connection.close()
+
+
+async def test_no_secret_is_kept_or_logged(database: "Database", capfd: pytest.CaptureFixture[str]) -> None:
+    async with firms(database, "acme", "globex") as found:
+        api = found.api
+        secrets = {
+            "admin key": ADMIN_KEY,
+            "session": api.callers["session"]["Authorization"].rpartition("_")[2],
+            "token": api.callers["acme/admin"]["Authorization"].rpartition(".")[2],
+        } | {f"bootstrap key of {slug}": firm.bootstrap for slug, firm in found.firms.items()}
+        rotated = await api.post("/admin/tenants/globex/bootstrap-key", caller="session")
+        secrets["rotated"] = rotated.succeeded(201).body["bootstrapKey"]
+        for scopes in (["identity"], ["check"], ["keys:write", "check"]):
+            made = await api.post(KEYS, {"name": "robot", "scopes": scopes}, caller="acme/key")
+            secrets[str(scopes)] = made.succeeded(201).body["key"]
+        for name, key in list(secrets.items()):
+            # Good or bad, used or mistaken for another kind: nobody writes down what was presented.
+            for header in ("X-Service-Api-Key", "X-Admin-Api-Key"):
+                await api.get(KEYS, caller="nobody", **{header: key})
+                await api.get(KEYS, caller="nobody", **{header: key + "x", "X-Request-Id": name.split()[0]})
+            await api.get(KEYS, caller="nobody", Authorization=f"Bearer {key}")
+        asked = {"subject": "x", "resource": "a", "action": "b"}
+        await api.post("/api/v1/check", asked, caller="acme/key")
+        await api.services.failures.flush(api.services.pool, "-", api.services.new_id)
+        await api.services.key_use.flush(api.services.pool)
+        answers = b"".join(
+            [
+                (await api.get(path, caller=caller)).raw
+                for path, caller in (
+                    (KEYS, "acme/admin"), ("/api/v1/audit?limit=1000", "acme/admin"),
+                    ("/admin/tenants", "operator"), ("/admin/tenants/acme", "operator"),
+                )
+            ]
+        )  # fmt: skip
+        api.services.decision_log.close(5)
+        decisions = api.log.read_bytes()
+    logged = capfd.readouterr()
+    everywhere = {
+        "database": await dump(database),
+        "answers": answers,
+        "log": (logged.out + logged.err).encode(),
+        "decisions": decisions,
+    }
+    assert b"service_key" in everywhere["database"]
+    assert b"policies_published" in everywhere["log"]
+    assert b'"event":"decision"' in decisions
+    for name, secret in secrets.items():
+        # Of a key, the part that is secret.
+        hidden = secret.rpartition("_")[2] if secret.startswith("sak_") else secret
+        for place, content in everywhere.items():
+            assert hidden.encode() not in content, (name, place)
+            assert hidden.encode().hex().encode() not in content, (name, place)
+
+
+async def test_bad_credentials_are_slowed_down_and_in_the_trail_and_a_good_one_is_taken(
+    database: "Database",
+) -> None:
+    async with rest(database) as api:
+        reasons = []
+        for number in range(70):
+            answer = await api.get(KEYS, caller="nobody", **{"X-Admin-Api-Key": f"wrong {number}"})
+            reasons.append(answer.status)
+            if answer.status == 429:
+                assert int(answer.headers["Retry-After"]) >= 1
+                assert answer.problem(429)["reason"] == "api_key_invalid"
+        assert reasons[:60] == [401] * 60
+        assert 429 in reasons[60:]
+        for caller in ("key", "tenant"):
+            (await api.get(KEYS, caller=caller)).succeeded(200)
+        (await api.get(KEYS, caller="nobody")).problem(401)
+        await api.services.failures.flush(api.services.pool, "default", api.services.new_id)
+        events = (await api.get("/api/v1/audit?kind=credential")).succeeded(200).body["items"]
+        assert sum(event["after"]["times"] for event in events) == 70
+        assert {event["actor"]["id"] for event in events} == {"127.0.0.1"}
+        assert {event["action"] for event in events} == {"refuse"}
+
+
+async def test_what_was_noted_is_written_when_the_process_ends(database: "Database") -> None:
+    async with rest(database) as api:
+        made = await api.post(KEYS, {"name": "robot", "scopes": ["audit:read"]})
+        key = {"X-Service-Api-Key": made.succeeded(201).body["key"]}
+        (await api.get("/api/v1/audit", caller="nobody", **key)).succeeded(200)
+        (await api.get(KEYS, caller="nobody", **{"X-Admin-Api-Key": "wrong"})).problem(401)
+    async with rest(database) as api:
+        assert (await api.get(KEYS)).body["items"][0]["last_used_at"] is not None
+        assert len((await api.get("/api/v1/audit?kind=credential")).body["items"]) == 1

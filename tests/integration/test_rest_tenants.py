@@ -1,0 +1,234 @@
+"""No route shows, changes or finds what is another tenant's; nor does the database without conditions."""
+
+import itertools
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from extauthz.admin.app import served
+from extauthz.admin.operation import Operation, Who
+from extauthz.compile.directory import TenancyMode
+from extauthz.storage.pool import tenant_transaction
+from tests.integration.rest_harness import Answer, Api
+from tests.integration.rest_saas import Firms, firms
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Database
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
+]
+SLUGS = ("acme", "globex", "initech")
+V1 = "/api/v1"
+OPERATED = {Who.OPERATOR, Who.ADMIN_KEY}
+TENANT_TABLES = (
+    "attribute_policies", "attribute_policy_versions", "audit_events", "default_roles_applied",
+    "identity_providers", "policy_changes", "resources", "role_bindings", "role_rules", "route_claims",
+    "service_api_keys", "tenant_hosts", "tenants",
+)  # fmt: skip
+
+
+@dataclass
+class Holdings:
+    """What a tenant made through the API: ids by path; every name of its own has its `mark`."""
+
+    mark: str
+    ids: dict[str, str] = field(default_factory=dict)
+    documents: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def document(self, operation: Operation) -> object:
+        """Return a body that would do something."""
+        if operation.body is None:
+            return None
+        if operation.path.endswith("/resources/list"):
+            return [self.documents[f"{V1}/resources"]]
+        base = operation.path.removesuffix("/{id}")
+        if operation.method == "PATCH":
+            return {"displayName": "taken over"} if base.endswith("resources") else {"enabled": False}
+        if operation.name == "check":
+            return {"resource": f"{self.mark}:read", "action": "read"}
+        if "access/check" in operation.path:
+            return {"name": f"{self.mark}:read"}
+        if operation.name == "deleteRoleRuleByValue":
+            value = self.documents[base]
+            return {name: value[name] for name in ("sub", "dom", "obj")}
+        return self.documents.get(base)
+
+    @property
+    def secrets(self) -> list[str]:
+        return [self.mark, *self.ids.values()]
+
+
+def documents(mark: str) -> dict[str, dict[str, Any]]:
+    return {
+        f"{V1}/resources": {
+            "name": f"{mark}:read", "serviceName": mark, "defaultRoles": [mark],
+            "routes": [{"methods": ["GET"], "path": f"/{mark}/{{id}}"}],
+        },
+        f"{V1}/resources/policies": {
+            "sub": mark, "dom": "emea", "obj": f"{mark}:read", "act": "read", "effect": "allow",
+        },
+        f"{V1}/role-bindings": {"user": mark, "user_kind": "user", "role": mark, "dom": "emea"},
+        f"{V1}/abac/policies": {
+            "name": mark, "resource": f"{mark}:read", "effect": "deny", "rule_data": {"type": "ALWAYS"},
+        },
+        f"{V1}/service-api-keys": {"name": mark, "scopes": ["check"]},
+    }  # fmt: skip
+
+
+async def settled(found: Firms) -> dict[str, Holdings]:
+    """Give every tenant one of everything."""
+    holdings: dict[str, Holdings] = {}
+    for slug in SLUGS:
+        held = Holdings(f"{slug}-mark", documents=documents(f"{slug}-mark"))
+        for path, document in held.documents.items():
+            answer = await found.api.post(path, document, caller=f"{slug}/admin")
+            held.ids[path] = answer.succeeded(201).body["id"]
+        holdings[slug] = held
+    return holdings
+
+
+async def everything(api: Api, slug: str) -> str:
+    """Return all that a tenant sees of itself, as text."""
+    seen = []
+    for path in (
+        "resources", "resources/policies", "role-bindings", "abac/policies", "abac/policies?deleted=true",
+        "service-api-keys", "audit",
+    ):  # fmt: skip
+        items = (await api.get(f"{V1}/{path}", caller=f"{slug}/admin")).succeeded(200).body["items"]
+        # Keys are in use meanwhile.
+        seen.append([each | {"last_used_at": None} for each in items])
+    return json.dumps(seen, sort_keys=True)
+
+
+def leaks(answer: Answer, held: Holdings) -> list[str]:
+    """Return what of a tenant's is in an answer that is not the echo of the question."""
+    text = answer.raw.decode() + json.dumps(dict(answer.headers))
+    return [secret for secret in held.secrets if secret in text]
+
+
+async def test_every_route_with_everybodys_ids_as_everybody(database: "Database") -> None:
+    async with firms(database, *SLUGS) as found:
+        api = found.api
+        holdings = await settled(found)
+        operations = [
+            operation
+            for operation in served(TenancyMode.SAAS)
+            if operation.who not in OPERATED and "{id}" in operation.path
+        ]
+        assert len(operations) > 15
+        before = {slug: await everything(api, slug) for slug in SLUGS}
+        for caller, owner in itertools.permutations(SLUGS, 2):
+            for operation, who in itertools.product(operations, ("admin", "key")):
+                base = operation.path.partition("/{id}")[0]
+                path = operation.path.replace("{id}", holdings[owner].ids[base])
+                document = holdings[caller].document(operation)
+                answer = await api.ask(operation.method, path, document, caller=f"{caller}/{who}")
+                answer.problem(404)
+                # The id in the question may be in the answer, nothing else.
+                assert holdings[owner].mark not in answer.raw.decode()
+        assert {slug: await everything(api, slug) for slug in SLUGS} == before
+        for operation, slug in itertools.product(operations, SLUGS):
+            if operation.method == "GET":
+                base = operation.path.partition("/{id}")[0]
+                path = operation.path.replace("{id}", holdings[slug].ids[base])
+                (await api.get(path, caller=f"{slug}/admin")).succeeded(200)
+
+
+async def test_no_list_shows_what_is_another_tenants(database: "Database") -> None:
+    async with firms(database, *SLUGS) as found:
+        api = found.api
+        holdings = await settled(found)
+        lists = [
+            operation.path
+            for operation in served(TenancyMode.SAAS)
+            if operation.method == "GET" and operation.who not in OPERATED and "{" not in operation.path
+        ]
+        assert len(lists) == 7
+        for slug, path, who in itertools.product(SLUGS, lists, ("admin", "key")):
+            answer = (await api.get(path, caller=f"{slug}/{who}")).succeeded(200)
+            assert leaks(answer, holdings[slug])
+            for other in set(SLUGS) - {slug}:
+                assert leaks(answer, holdings[other]) == [], (slug, path)
+        for path in lists:
+            if "casbin" in path:
+                continue
+            page = (await api.get(f"{path}?limit=1", caller="acme/admin")).succeeded(200).body
+            if page["next_cursor"] is not None:
+                stolen = f"{path}?limit=1&cursor={page['next_cursor']}"
+                (await api.get(stolen, caller="globex/admin")).problem(422)
+
+
+async def test_what_is_found_by_name_or_value_is_ones_own(database: "Database") -> None:
+    async with firms(database, *SLUGS) as found:
+        api = found.api
+        holdings = await settled(found)
+        before = {slug: await everything(api, slug) for slug in SLUGS}
+        rules = f"{V1}/resources/policies"
+        for caller, owner in itertools.permutations(SLUGS, 2):
+            who = f"{caller}/admin"
+            value = holdings[owner].documents[rules]
+            (await api.put(rules, value, caller=who)).problem(404)
+            named = {name: value[name] for name in ("sub", "dom", "obj")}
+            (await api.delete(rules, named, caller=who)).problem(404)
+            query = "&".join(f"{name}={text}" for name, text in named.items())
+            (await api.delete(f"{rules}?{query}", caller=who)).problem(404)
+            mark = holdings[owner].mark
+            for path in (f"{rules}?obj={mark}:read", f"{V1}/resources?name={mark}:read"):
+                assert (await api.get(path, caller=who)).body["items"] == []
+            asked = {
+                "subject": mark, "domain": "emea", "resource": f"{mark}:read", "action": "read",
+                "attributes": {"user": {"roles": [mark]}},
+            }  # fmt: skip
+            decided = (await api.post(f"{V1}/check", asked, caller=f"{caller}/key")).succeeded(403).body
+            assert (decided["reason"], decided["matched_rule_id"]) == ("no_matching_rule", None)
+        assert {slug: await everything(api, slug) for slug in SLUGS} == before
+
+
+async def test_tenants_may_use_the_same_names(database: "Database") -> None:
+    async with firms(database, *SLUGS) as found:
+        api = found.api
+        shared = documents("shared")
+        ids = set()
+        for slug in SLUGS:
+            for path, document in shared.items():
+                answer = await api.post(path, document, caller=f"{slug}/admin")
+                ids.add(answer.succeeded(201).body["id"])
+        assert len(ids) == len(SLUGS) * len(shared)
+        rules = f"{V1}/resources/policies"
+        value = shared[rules]
+        (await api.put(rules, value | {"effect": "deny"}, caller="acme/admin")).succeeded(200)
+        (await api.delete(rules, {**value, "effect": "deny"}, caller="acme/admin")).succeeded(204)
+        for slug, left in (("acme", 0), ("globex", 1), ("initech", 1)):
+            seen = (await api.get(f"{rules}?dom=emea", caller=f"{slug}/admin")).body["items"]
+            assert len(seen) == left
+
+
+async def test_a_token_of_one_tenant_is_none_of_another(database: "Database") -> None:
+    async with firms(database, *SLUGS) as found:
+        api = found.api
+        for signer, named in itertools.permutations(SLUGS, 2):
+            issuer = found.firms[named].provider.issuer
+            forged = found.firms[signer].bearer(iss=issuer, adm="*", tenant=named)
+            answer = await api.get(f"{V1}/resources", caller="nobody", **forged)
+            assert answer.problem(401)["reason"] == "token_unknown_key"
+
+
+async def test_row_level_security_holds_alone(database: "Database") -> None:
+    async with firms(database, *SLUGS) as found:
+        await settled(found)
+        pool = found.api.services.pool
+        before = {slug: await everything(found.api, slug) for slug in SLUGS}
+        for slug, table in itertools.product(SLUGS, TENANT_TABLES):
+            async with tenant_transaction(pool, slug) as connection:
+                seen = await connection.fetch(f"SELECT DISTINCT tenant_id FROM {table}")
+                assert [row["tenant_id"] for row in seen] == [slug], (slug, table)
+        for table in set(TENANT_TABLES) - {"tenants", "audit_events", "attribute_policy_versions"}:
+            async with tenant_transaction(pool, "acme") as connection:
+                await connection.execute(f"DELETE FROM {table}")
+        assert before["globex"] == await everything(found.api, "globex")
+        assert before["initech"] == await everything(found.api, "initech")
+        assert before["acme"] != await everything(found.api, "acme")
