@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from extauthz.admin.casbin_lines import read
 from extauthz.compile.documents import Reading, parse_policy_set
 from extauthz.compile.model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build
@@ -33,6 +34,13 @@ def test_links_lead_to_files(page: Path) -> None:
 
 def test_every_block_says_how_it_is_to_be_tested() -> None:
     assert [str(sample) for sample in SAMPLES if sample.language not in LANGUAGES] == []
+
+
+@pytest.mark.parametrize("sample", of_language("csv"))
+def test_casbin_samples_are_lines_of_its_csv(sample: Sample) -> None:
+    lines, problems = read(sample.text)
+    assert lines
+    assert problems == []
 
 
 @pytest.mark.parametrize("sample", of_language("yaml", "json"))
