@@ -20,7 +20,7 @@ from extauthz.compile.directory import Directory, TenancyMode
 from extauthz.domain.problem import Problem
 from extauthz.domain.registration import Registration
 from extauthz.publish.registrations import Registrations
-from extauthz.publish.tenant import Compiler, TenantState, collecting_later, settle
+from extauthz.publish.tenant import Compiler, TenantState, collecting_later
 from extauthz.storage import feed, registrations
 from extauthz.storage.outcome import refusal_of
 from extauthz.storage.write import CHANNEL, REGISTRATION_KINDS
@@ -172,6 +172,10 @@ class PostgresPublisher:
 
     async def refresh(self, connection: Connection) -> None:
         """Read what changed since the last time and publish it."""
+        with contextlib.ExitStack() as after_publishing:
+            await self._refresh(connection, after_publishing)
+
+    async def _refresh(self, connection: Connection, after_publishing: contextlib.ExitStack) -> None:
         asked_at = self._clock()
         async with feed.one_moment(connection):
             heads = await feed.heads(connection)
@@ -186,7 +190,6 @@ class PostgresPublisher:
             anew = _registered_anew(changes)
             registered = await registrations.read(connection, anew) if anew else {}
         states = {tenant: state for tenant, state in self._states.items() if tenant in wanted}
-        reloaded = False
         failed: dict[str, list[Problem]] = {}
         for tenant, revision in wanted.items():
             known = states.get(tenant)
@@ -201,8 +204,8 @@ class PostgresPublisher:
                 if refused is not None and refused.stands(revision, heads.epoch, asked_at):
                     failed[tenant] = []
                     continue
+                after_publishing.enter_context(collecting_later())
                 found = await self._reloaded(connection, tenant)
-                reloaded = True
             if isinstance(found, TenantState):
                 states[tenant] = found
             elif found is None:
@@ -217,8 +220,6 @@ class PostgresPublisher:
         self._publish(states, failed, heads.epoch, asked_at)
         async with self._refreshed:
             self._refreshed.notify_all()
-        if reloaded:
-            settle()
 
     def _behind(self, wanted: Mapping[str, int]) -> dict[str, int]:
         return {
@@ -249,11 +250,10 @@ class PostgresPublisher:
 
     async def _reloaded(self, connection: Connection, tenant: str) -> TenantState | list[Problem] | None:
         try:
-            with collecting_later():
-                documents = await feed.load(connection, tenant)
-                if documents is None:
-                    return None
-                return await asyncio.to_thread(self._compiler.load, documents)
+            documents = await feed.load(connection, tenant)
+            if documents is None:
+                return None
+            return await asyncio.to_thread(self._compiler.load, documents)
         except Exception as error:
             if connection.is_closed() or refusal_of(error) is not None:
                 raise

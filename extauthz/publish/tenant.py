@@ -20,7 +20,11 @@ from extauthz.storage.feed import RowChange, TenantDocuments
 
 @contextmanager
 def collecting_later() -> Iterator[None]:
-    """Pause the search for cyclic garbage: half of a load would go into walking what it has just made."""
+    """Pause the search for cyclic garbage: half of a load would go into walking what it has just made.
+
+    In the end what was loaded is walked once, and put out of the reach of later full collections, each of
+    which stops every decision.
+    """
     if not gc.isenabled():
         yield
         return
@@ -28,13 +32,9 @@ def collecting_later() -> Iterator[None]:
     try:
         yield
     finally:
+        gc.collect()
+        gc.freeze()
         gc.enable()
-
-
-def settle() -> None:
-    """Put what was loaded out of the reach of later full collections, each of which stops every decision."""
-    gc.collect()
-    gc.freeze()
 
 
 @dataclass(frozen=True, slots=True)
