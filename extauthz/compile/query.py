@@ -3,56 +3,60 @@
 A hostile query of ten thousand parameters is cheap, because nothing here loops over them.
 """
 
-import re
 from typing import Final
 
 from extauthz.compile.values import ABSENT, UNKNOWN, Missing
 
 # Octets that UTF-8 never contains stand for the separators while escapes are decoded, so that `%26` and `%3D`
 # stay text; an escape of them is invalid UTF-8 in any case.
-_UNREADABLE_ESCAPE: Final = re.compile("%(?:[Ff][EeFf]|(?![0-9A-Fa-f]{2}))")
-_PAIR: Final = "\udcfe"
-_EQUALS: Final = "\udcff"
+_PAIR: Final = b"\xfe"
+_EQUALS: Final = b"\xff"
 
 
 class Query:
     """A readable query: names and values decoded once (`%XX`, `+`)."""
 
-    __slots__ = ("_text",)
+    __slots__ = ("_octets",)
 
-    def __init__(self, text: str) -> None:
-        """Take the decoded pairs, each led by `_PAIR`, the text ending with one."""
-        self._text = text
+    def __init__(self, octets: bytes) -> None:
+        """Take the decoded pairs in UTF-8, each led by `_PAIR`, the last followed by one."""
+        self._octets = octets
 
     def value(self, name: str) -> str | Missing:
         """Return the value of a name: `ABSENT` when it is not there, `UNKNOWN` when it is repeated."""
-        with_value, alone = f"{_PAIR}{name}{_EQUALS}", f"{_PAIR}{name}{_PAIR}"
-        found = self._text.count(with_value) + self._occurrences(alone)
+        pair = _PAIR + name.encode("utf-8", "surrogatepass")
+        if pair not in self._octets:
+            return ABSENT
+        with_value = pair + _EQUALS
+        found = self._octets.count(with_value) + self._occurrences(pair + _PAIR)
         if found != 1:
             return UNKNOWN if found else ABSENT
-        start = self._text.find(with_value)
+        start = self._octets.find(with_value)
         if start < 0:
             return ""
         start += len(with_value)
-        return self._text[start : self._text.index(_PAIR, start)].replace(_EQUALS, "=")
+        return self._octets[start : self._octets.index(_PAIR, start)].replace(_EQUALS, b"=").decode("utf-8")
 
-    def _occurrences(self, alone: str) -> int:
-        first = self._text.find(alone)
+    def _occurrences(self, alone: bytes) -> int:
+        first = self._octets.find(alone)
         # The separator behind one pair leads the next, so `count` would miss every second of `a&a`.
-        return 0 if first < 0 else 1 + (self._text.find(alone, first + len(alone) - 1) >= 0)
+        return 0 if first < 0 else 1 + (self._octets.find(alone, first + len(alone) - 1) >= 0)
 
 
 def read_query(raw: str) -> Query | None:
     """Read a raw query; None for a malformed escape, invalid UTF-8 or a raw `;`."""
-    if ";" in raw or ("%" in raw and _UNREADABLE_ESCAPE.search(raw)):
+    if ";" in raw:
         return None
     try:
-        octets = raw.encode("utf-8").replace(b"+", b" ").replace(b"&", b"\xfe").replace(b"=", b"\xff")
+        octets = raw.encode("utf-8").replace(b"+", b" ").replace(b"&", _PAIR).replace(b"=", _EQUALS)
         if "%" in raw:
-            # No backslash is left, so that Python's own \x escapes decode at C speed.
+            pairs, equals = octets.count(_PAIR), octets.count(_EQUALS)
+            # No backslash is left, so that Python's own \x escapes decode at C speed; malformed ones raise.
             escaped = octets.replace(b"\\", b"%5C").replace(b"%", b"\\x")
             octets = escaped.decode("unicode_escape").encode("latin-1")
-        octets.replace(b"\xfe", b"&").replace(b"\xff", b"=").decode("utf-8")
+            if (octets.count(_PAIR), octets.count(_EQUALS)) != (pairs, equals):
+                return None  # `%FE` or `%FF`
+        octets.replace(_PAIR, b"&").replace(_EQUALS, b"=").decode("utf-8")
     except UnicodeError:
         return None
-    return Query(f"{_PAIR}{octets.decode('utf-8', 'surrogateescape')}{_PAIR}")
+    return Query(b"".join((_PAIR, octets, _PAIR)))
