@@ -5,6 +5,8 @@ grpcio-health-checking holds its lock while it sends to watchers: one that hangs
 then blocks the thread that serves every call of the process, checks included. Its messages are used.
 """
 
+import math
+import time
 from typing import Final
 
 import grpc
@@ -27,6 +29,8 @@ class HealthService:
         self._services = frozenset((WHOLE_SERVER, *services))
         self._serving = False
         self._stopped = False
+        self.asked_at = -math.inf
+        """When health was asked for last, in seconds of the monotonic clock."""
 
     def set_serving(self, *, serving: bool) -> None:
         """Set what is answered from now on."""
@@ -48,6 +52,7 @@ class HealthService:
     def _check(
         self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext
     ) -> health_pb2.HealthCheckResponse:
+        self.asked_at = time.monotonic()
         if request.service not in self._services:
             context.set_code(grpc.StatusCode.NOT_FOUND)
             return _STATUS()

@@ -5,6 +5,7 @@ CheckResponse; an RPC error would hand the choice to Envoy's `failure_mode_allow
 turned away for load either: a call that waited too long finds its deadline passed and is denied cheaply.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -34,6 +35,9 @@ _NO_DEADLINE_S: Final = 365 * 24 * 3600.0
 _LAST_CALLS_S: Final = 1.0
 """For calls that crossed the GOAWAY of an idle server."""
 
+_HEARD_LATELY_S: Final = 10.0
+"""Who asks for health less often than this learns of a drain from elsewhere, or too late for any drain."""
+
 _log = structlog.get_logger("extauthz.check")
 
 Answer = Callable[[bytes, float | None], bytes]
@@ -58,7 +62,7 @@ class GrpcioServer:
         self._tls = tls
         self._activity = threading.Condition()
         self._in_flight = 0
-        self._last_arrival = 0.0
+        self._last_arrival = -math.inf
         self._health = HealthService(CHECK_SERVICE)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="check")
         check = grpc.unary_unary_rpc_method_handler(self._check)
@@ -90,15 +94,20 @@ class GrpcioServer:
         """Set what the health service says, for the server and for the Check service alike."""
         self._health.set_serving(serving=serving)
 
-    def drain(self, grace_s: float, *, quiet_s: float = 0.25) -> bool:
+    def drain(self, grace_s: float, *, notice_s: float = 0.0, quiet_s: float = 0.25) -> bool:
         """Say NOT_SERVING for good, answer until nothing has arrived for `quiet_s`, then stop.
+
+        Callers learn of it from their next health check: within `notice_s`, in which quiet means nothing yet.
+        With nobody there who asks (no health check and no call lately) that time is not spent.
 
         Stops at the latest after `grace_s`; then calls that still run are cut off. Return whether the server
         was idle before it stopped.
         """
         self._health.stop()
         started = time.monotonic()
-        idle = self._wait_until_idle(started, until=started + grace_s, quiet_s=quiet_s)
+        heard_at = max(self._last_arrival, self._health.asked_at)
+        noticed_at = started + (notice_s if started - heard_at <= _HEARD_LATELY_S else 0.0)
+        idle = self._wait_until_idle(started, until=started + grace_s, noticed_at=noticed_at, quiet_s=quiet_s)
         left = max(started + grace_s - time.monotonic(), 0.0)
         self._server.stop(min(left, _LAST_CALLS_S)).wait()
         self._threads.shutdown(wait=False)
@@ -135,11 +144,11 @@ class GrpcioServer:
                 if not self._in_flight:
                     self._activity.notify_all()
 
-    def _wait_until_idle(self, started: float, *, until: float, quiet_s: float) -> bool:
+    def _wait_until_idle(self, started: float, *, until: float, noticed_at: float, quiet_s: float) -> bool:
         with self._activity:
             while True:
                 now = time.monotonic()
-                quiet_at = max(started, self._last_arrival) + quiet_s
+                quiet_at = max(noticed_at, max(started, self._last_arrival) + quiet_s)
                 if not self._in_flight and now >= quiet_at:
                     return True
                 if now >= until:

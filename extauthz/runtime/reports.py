@@ -17,15 +17,25 @@ MAX_REPORT_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The state of one worker. `ready` says whether it may be sent requests."""
+    """The state of one worker. `ready` says whether it may be sent requests.
+
+    `ready_but_for_keys` says the same where missing keys do not count: in place of a worker that had them.
+    """
 
     ready: bool
+    ready_but_for_keys: bool
     checks: Mapping[str, bool]
     counts: CountsSnapshot
 
     def encode(self) -> bytes:
         """Return the report as one line."""
-        return orjson.dumps({"ready": self.ready, "checks": dict(self.checks), "counts": self.counts}) + b"\n"
+        fields = {
+            "ready": self.ready,
+            "ready_but_for_keys": self.ready_but_for_keys,
+            "checks": dict(self.checks),
+            "counts": self.counts,
+        }
+        return orjson.dumps(fields) + b"\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,4 +54,9 @@ def decode(line: bytes) -> Report | StartRefused:
     document = orjson.loads(line)
     if "refused" in document:
         return StartRefused(document["refused"])
-    return Report(document["ready"], document["checks"], cast("CountsSnapshot", document["counts"]))
+    return Report(
+        document["ready"],
+        document["ready_but_for_keys"],
+        document["checks"],
+        cast("CountsSnapshot", document["counts"]),
+    )

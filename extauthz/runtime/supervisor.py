@@ -46,6 +46,7 @@ class Supervisor:
         self._workers = [_Worker(index) for index in range(workers)]
         self._stopping = asyncio.Event()
         self._refused: str | None = None
+        self._was_ready = False
         # Lines of several workers to one pipe must not interleave; the lock is in memory, on no disk.
         self.lock_fd = os.memfd_create("decision-log-lock")
 
@@ -59,7 +60,7 @@ class Supervisor:
         return self._stopping
 
     def readiness(self) -> Readiness:
-        """Return the state of the sidecar: ready when every worker is."""
+        """Return the state of the sidecar: ready when every worker is; keys gate only its first start."""
         reports = [worker.report for worker in self._workers]
         known = [report for report in reports if report is not None]
         names = dict.fromkeys(name for report in known for name in report.checks) or {
@@ -73,7 +74,7 @@ class Supervisor:
         ready = (
             not self._stopping.is_set()
             and len(known) == len(reports)
-            and all(report.ready for report in known)
+            and all(report.ready or (self._was_ready and report.ready_but_for_keys) for report in known)
         )
         return Readiness(ready=ready, checks=checks)
 
@@ -161,6 +162,7 @@ class Supervisor:
                 worker.report = said
                 worker.instances.add(worker.report.counts["instance"])
                 self._fleet.update(worker.report.counts)
+                self._was_ready = self._was_ready or self.readiness().ready
 
     async def _stop_with_us(self, process: asyncio.subprocess.Process) -> None:
         await self._stopping.wait()

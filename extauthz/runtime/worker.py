@@ -25,7 +25,6 @@ from extauthz.decide.identity import TokenPolicy
 from extauthz.decide.judge import CheckPolicy
 from extauthz.decide.keyring import IssuerConfig
 from extauthz.decisionlog.log import DecisionLog
-from extauthz.domain.reasons import Effect
 from extauthz.keys.cache import JwksCache
 from extauthz.keys.fetcher import KeyFetcher
 from extauthz.keys.schedule import Schedule
@@ -34,18 +33,18 @@ from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.source import Publisher
 from extauthz.runtime.issuers import follow_issuers
 from extauthz.runtime.policies import StartRefusedError, publisher
+from extauthz.runtime.readiness import WorkerReadiness
 from extauthz.runtime.reports import REPORT_EVERY_S, Report
 from extauthz.runtime.tls_files import UnusableCertificateError, grpc_tls
 from extauthz.settings import Settings, StaleAction
 from extauthz.telemetry.counts import Counts, FetchOutcome
 
 DRAIN_S: Final = 5.0
+NOTICE_S: Final = 2.0
+"""In which proxies notice that a worker drains: the shipped configurations ask for health every second."""
 ORPHAN_DRAIN_S: Final = 1.0
 _LOG_CLOSE_S: Final = 1.5
 _FIRST_KEYS_S: Final = 5.0
-_NOBODY: Final = "\0nobody"
-"""No name holds a NUL, so no rule but a `*` can mean it."""
-_PROBED_TENANTS: Final = 16
 _YOUNG_OBJECTS: Final = 10_000
 """How many new objects start a collection: what waits for the decision log is not garbage, and is many."""
 
@@ -214,7 +213,7 @@ async def _serve(
     parts: _Parts, settings: Settings, index: int, channel: socket.socket, stop: asyncio.Event
 ) -> None:
     reader, writer = await asyncio.open_connection(sock=channel)
-    readiness = WorkerReadiness(parts, settings)
+    readiness = WorkerReadiness(parts.current, parts.cache, parts.publisher, settings)
     async with asyncio.TaskGroup() as background:
         tasks = [
             background.create_task(parts.cache.run()),
@@ -236,8 +235,10 @@ async def _serve(
         with contextlib.suppress(ConnectionError):
             writer.write(_now(parts, readiness, draining=True).encode())
             await writer.drain()
-        orphaned = reader.at_eof()
-        await asyncio.to_thread(parts.server.drain, ORPHAN_DRAIN_S if orphaned else DRAIN_S)
+        if reader.at_eof():
+            await asyncio.to_thread(parts.server.drain, ORPHAN_DRAIN_S)
+        else:
+            await asyncio.to_thread(parts.server.drain, DRAIN_S, notice_s=NOTICE_S)
         if parts.http_server is not None:
             await parts.http_server.stop()
         with contextlib.suppress(ConnectionError):
@@ -266,7 +267,7 @@ async def _leash(reader: asyncio.StreamReader, stop: asyncio.Event) -> None:
 
 
 async def _report(
-    parts: _Parts, readiness: "WorkerReadiness", writer: asyncio.StreamWriter, stop: asyncio.Event
+    parts: _Parts, readiness: WorkerReadiness, writer: asyncio.StreamWriter, stop: asyncio.Event
 ) -> None:
     was_ready = False
     while not stop.is_set():
@@ -293,7 +294,7 @@ def spare_collector() -> None:
     gc.set_threshold(_YOUNG_OBJECTS)
 
 
-def _now(parts: _Parts, readiness: "WorkerReadiness", *, draining: bool) -> Report:
+def _now(parts: _Parts, readiness: WorkerReadiness, *, draining: bool) -> Report:
     checks = readiness.checks()
     ages = [age for age in parts.cache.ages().values() if age is not None]
     directory = parts.current.current()
@@ -306,59 +307,9 @@ def _now(parts: _Parts, readiness: "WorkerReadiness", *, draining: bool) -> Repo
     )
     counts["token_cache_hits"] = parts.service.tokens.hits
     counts["token_cache_misses"] = parts.service.tokens.misses
-    return Report(readiness.gate(checks) and not draining, checks, counts)
-
-
-class WorkerReadiness:
-    """Whether a worker should be sent requests; `checks` by the names of the health endpoint."""
-
-    def __init__(self, parts: _Parts, settings: Settings) -> None:
-        """Look at these parts; keys have not been had yet."""
-        self._current = parts.current
-        self._cache = parts.cache
-        self._publisher = parts.publisher
-        self._settings = settings
-        self._had_keys = False
-
-    def keys_usable(self) -> bool:
-        """Tell whether tokens can be verified, or need not be."""
-        issuers = self._cache.current().issuers.values()
-        return all(keys.keys_at(time.time()) is not None for keys in issuers)
-
-    def checks(self) -> dict[str, bool]:
-        """Return each check's outcome; one that does not apply is left out."""
-        checks = {"casbin": self._decides(), "policies": self._fresh()}
-        if self._publisher.available is not None:
-            checks["database"] = self._publisher.available
-        if self._settings.mode is TenancyMode.SELFHOST and self._settings.oidc_enabled:
-            checks["jwks"] = self.keys_usable()
-        return checks
-
-    def gate(self, checks: dict[str, bool]) -> bool:
-        """Tell whether these checks let requests in: keys gate the first start only."""
-        self._had_keys = self._had_keys or checks.get("jwks", True)
-        return checks["casbin"] and checks["policies"] and self._had_keys
-
-    def _decides(self) -> bool:
-        """Let the role rules decide a request that nobody can send: it may come to anything but an allow."""
-        directory = self._current.current()
-        if directory is None:
-            return False
-        outcomes = (
-            snapshot.roles.decide((_NOBODY,), authenticated=False, dom=_NOBODY, obj=_NOBODY, act=_NOBODY)
-            for snapshot in list(directory.snapshots.values())[:_PROBED_TENANTS]
-        )
-        return all(outcome is None or outcome.effect is Effect.DENY for outcome in outcomes)
-
-    def _fresh(self) -> bool:
-        directory = self._current.current()
-        if directory is None:
-            return False
-        selfhost = self._settings.mode is TenancyMode.SELFHOST
-        if selfhost and DEFAULT_TENANT not in directory.snapshots:
-            return False
-        if self._settings.policy_stale_action is StaleAction.SERVE:
-            return True
-        # One tenant of many whose rows do not compile is denied as stale, and keeps nobody else waiting.
-        confirmed_at = directory.confirmed(DEFAULT_TENANT) if selfhost else directory.confirmed_at
-        return time.time() - confirmed_at <= self._settings.policy_max_staleness
+    return Report(
+        ready=readiness.gate(checks) and not draining,
+        ready_but_for_keys=readiness.gate_but_for_keys(checks) and not draining,
+        checks=checks,
+        counts=counts,
+    )

@@ -1,0 +1,101 @@
+"""Whether a worker should be sent requests: what the health endpoint shows of it, and what of that gates."""
+
+import time
+from itertools import islice
+from typing import Final
+
+import structlog
+
+from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
+from extauthz.compile.roles import RoleIndex
+from extauthz.domain.reasons import Effect
+from extauthz.keys.cache import JwksCache
+from extauthz.publish.current import CurrentPolicies
+from extauthz.publish.source import Publisher
+from extauthz.settings import Settings, StaleAction
+
+_NOBODY: Final = "\0nobody"
+"""No name holds a NUL, so no rule but a `*` can mean it."""
+_PROBED_TENANTS: Final = 16
+
+_log = structlog.get_logger("extauthz.readiness")
+
+
+class WorkerReadiness:
+    """Whether a worker should be sent requests; `checks` by the names of the health endpoint."""
+
+    def __init__(
+        self, current: CurrentPolicies, cache: JwksCache, publisher: Publisher, settings: Settings
+    ) -> None:
+        """Look at these parts; keys have not been had yet."""
+        self._current = current
+        self._cache = cache
+        self._publisher = publisher
+        self._settings = settings
+        self._had_keys = False
+
+    def keys_usable(self) -> bool:
+        """Tell whether tokens can be verified, or need not be."""
+        issuers = self._cache.current().issuers.values()
+        return all(keys.keys_at(time.time()) is not None for keys in issuers)
+
+    def checks(self) -> dict[str, bool]:
+        """Return each check's outcome; one that does not apply is left out."""
+        checks = {"casbin": self._decides(), "policies": self._fresh()}
+        if self._publisher.available is not None:
+            checks["database"] = self._publisher.available
+        if self._settings.mode is TenancyMode.SELFHOST and self._settings.oidc_enabled:
+            checks["jwks"] = self.keys_usable()
+        return checks
+
+    def gate(self, checks: dict[str, bool]) -> bool:
+        """Tell whether these checks let requests in: keys gate the first start only."""
+        self._had_keys = self._had_keys or checks.get("jwks", True)
+        return self.gate_but_for_keys(checks) and self._had_keys
+
+    def gate_but_for_keys(self, checks: dict[str, bool]) -> bool:
+        """Tell the same of a worker that takes the place of one that had keys."""
+        return checks["casbin"] and checks["policies"]
+
+    def _decides(self) -> bool:
+        directory = self._current.current()
+        if directory is None:
+            return False
+        try:
+            return all(
+                decides_as_known(snapshot.roles)
+                for snapshot in islice(directory.snapshots.values(), _PROBED_TENANTS)
+            )
+        except Exception:  # noqa: BLE001  # who cannot decide is not ready, and goes on reporting that
+            _log.exception("known_request_not_decided")
+            return False
+
+    def _fresh(self) -> bool:
+        directory = self._current.current()
+        if directory is None:
+            return False
+        selfhost = self._settings.mode is TenancyMode.SELFHOST
+        if selfhost and DEFAULT_TENANT not in directory.snapshots:
+            return False
+        if self._settings.policy_stale_action is StaleAction.SERVE:
+            return True
+        # One tenant of many whose rows do not compile is denied as stale, and keeps nobody else waiting.
+        confirmed_at = directory.confirmed(DEFAULT_TENANT) if selfhost else directory.confirmed_at
+        return time.time() - confirmed_at <= self._settings.policy_max_staleness
+
+
+def decides_as_known(roles: RoleIndex) -> bool:
+    """Let the role rules decide two requests whose outcome is known; tell whether it comes to that.
+
+    One is what some rule names, which comes to a deny if one names it, else to an allow or another rule's
+    deny; the other is one that nobody can send, which may come to anything but an allow.
+    """
+    nobody = roles.decide((_NOBODY,), authenticated=False, dom=_NOBODY, obj=_NOBODY, act=_NOBODY)
+    if nobody is not None and nobody.effect is not Effect.DENY:
+        return False
+    for (obj, act, dom), cell in islice(roles.cells.items(), 1):
+        denied = bool(cell.deny)
+        subject = next(iter(cell.deny or cell.allow))
+        outcome = roles.decide((subject,), authenticated=True, dom=dom, obj=obj, act=act)
+        return outcome is not None and (outcome.effect is Effect.DENY or not denied)
+    return True
