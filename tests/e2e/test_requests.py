@@ -27,9 +27,7 @@ def test_example_call(stack: Stack, tokens: Mapping[str, str], call: table.Call)
 
 
 @pytest.mark.parametrize("change", [changes.rules_changed, changes.deny_lifted])
-def test_changes_through_rest_take_effect(
-    stack: Stack, change: Callable[[Stack], Iterator[Line]]
-) -> None:
+def test_changes_through_rest_take_effect(stack: Stack, change: Callable[[Stack], Iterator[Line]]) -> None:
     for line in change(stack):
         assert line.got == line.expected
 
