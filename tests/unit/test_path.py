@@ -246,3 +246,29 @@ def test_white_space_of_the_unicode_database_is_refused_at_the_edges_only() -> N
     assert {rejection(f"/{escaped(char)}a") for char in blanks} == {"edge_whitespace"}
     assert {rejection(f"/a{escaped(char)}/b") for char in blanks} == {"edge_whitespace"}
     assert {rejection(f"/a{escaped(char)}b") for char in blanks} == {None}
+
+
+@pytest.mark.parametrize("unit", ["a", "%20a"])
+def test_the_limit_is_exact(unit: str) -> None:
+    longest = ("/b" + unit * MAX_PATH_LENGTH)[:MAX_PATH_LENGTH]
+    longest = longest[:-3] + "abc"
+
+    assert len(longest) == MAX_PATH_LENGTH == 8192
+    assert canonical(longest).text == longest
+    assert rejection(longest + "d") == "too_long"
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        ("/a\x7f", "control_character"),
+        ("/a\x80", "raw_non_ascii"),
+        ("/a\x1f", "control_character"),
+        ("/a ", "illegal_character"),
+        ("http:/internal", "not_rooted"),
+        ("http:internal", "not_rooted"),
+        ("http://internal", "absolute_form"),
+    ],
+)
+def test_neighbours_are_refused_for_reasons_of_their_own(raw: str, reason: str) -> None:
+    assert rejection(raw) == reason
