@@ -81,7 +81,7 @@ async def test_a_key_is_revoked_at_once_and_with_it_all_it_made(database: "Datab
 async def test_a_key_makes_keys_within_its_own_bounds(database: "Database") -> None:
     async with rest(database) as api:
         soon = datetime.now(UTC) + timedelta(hours=1)
-        bounds = {
+        bounds: dict[str, Any] = {
             "scopes": ["keys:write", "resources:write", "policies:write", "check"], "domain": "emea",
             "service_name": "billing", "prefixes": ["api.acme.example/invoices"],
             "expires_at": soon.isoformat(),
