@@ -65,7 +65,8 @@ bench: install ## measure; prints medians as JSON
 	set -o nullglob; for script in tests/benchmarks/bench_*.py; do $(BIN)/python "$$script"; done
 
 verify: install ## the property and fuzz tests for longer, each run with new random examples
-	EXTAUTHZ_VERIFY=1 $(BIN)/python -m pytest -n auto --timeout 3600 tests/property tests/fuzz tests/wire
+	EXTAUTHZ_VERIFY=1 $(BIN)/python -m pytest -n auto --timeout 3600 tests/property tests/fuzz tests/wire \
+		tests/integration/test_rest_conformance.py
 
 lock: ## resolve pyproject.toml again into uv.lock and constraints.txt
 	uv="$$(command -v uv || command -v $(BIN)/uv)" || { echo 'make lock needs uv; make install brings it' >&2; exit 1; }; \

@@ -83,7 +83,6 @@ _SECURITY: Final = {
     },
 }
 _TAKEN: Final[Mapping[Who, tuple[str, ...]]] = {
-    Who.BEARER: ("token",),
     Who.OPERATOR: ("adminKey", "adminSession"),
     Who.ADMIN_KEY: ("adminKey",),
 }
