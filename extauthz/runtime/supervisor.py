@@ -20,6 +20,12 @@ from extauthz.telemetry.exposition import render
 from extauthz.telemetry.fleet import Fleet
 
 START_REFUSED_EXIT: Final = 2
+ALLOCATOR: Final = {"MALLOC_TRIM_THRESHOLD_": str(64 * 1024 * 1024)}
+"""What glibc is told in a worker's environment, where the operator's own word counts more.
+
+Left to itself it returns the decisions that were just logged to the kernel, up to twenty times a second, and
+page faults bring them back: 2 us of each check.
+"""
 _STOP_S: Final = 9.5
 _RESTART_S: Final = 0.05
 _LONGEST_RESTART_S: Final = 1.5
@@ -136,7 +142,10 @@ class Supervisor:
                 str(self.lock_fd),
             ]
             worker.process = await asyncio.create_subprocess_exec(
-                sys.executable, *command, pass_fds=(theirs.fileno(), self.lock_fd)
+                sys.executable,
+                *command,
+                pass_fds=(theirs.fileno(), self.lock_fd),
+                env={**ALLOCATOR, **os.environ},
             )
         process = worker.process
         stopper = asyncio.create_task(self._stop_with_us(process))

@@ -17,17 +17,23 @@ def pin(core: int) -> None:
     os.sched_setaffinity(0, {core})
 
 
-def median_us(work: Callable[[], object], *, rounds: int = 31, calls: int = 2000) -> float:
-    """Return the median cost of one call in microseconds of this process's CPU."""
-    for _ in range(calls):
-        work()
-    costs: list[float] = []
-    for _ in range(rounds):
-        before = time.process_time_ns()
-        for _ in range(calls):
-            work()
-        costs.append((time.process_time_ns() - before) / calls / 1000)
-    return round(statistics.median(costs), 3)
+def quiet_us(work: Callable[[], int], *, windows: int = 40, groups: int = 9) -> float:
+    """Return the cost of one call in microseconds of this process's CPU, all its threads together.
+
+    `work` makes some calls, a few milliseconds' worth, and returns how many. The cheapest of `windows` such
+    windows is the cost without what neighbours do to caches and clock; the median over `groups` of these
+    minima is robust against one lucky window. Kernel time is in it, waiting is not.
+    """
+    work()
+    minima: list[float] = []
+    for _ in range(groups):
+        costs: list[float] = []
+        for _ in range(windows):
+            before = time.process_time_ns()
+            calls = work()
+            costs.append((time.process_time_ns() - before) / calls / 1000)
+        minima.append(min(costs))
+    return round(statistics.median(minima), 3)
 
 
 def percentile(values: list[float], share: float) -> float:
