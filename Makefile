@@ -52,6 +52,7 @@ check: install ## lint, types, layers, generated files, lock
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/bandit_findings.py
 	$(BIN)/python tools/generate_protos.py --check
 	$(BIN)/python tools/generate_configuration.py --check
 	$(BIN)/uv lock --check --quiet
