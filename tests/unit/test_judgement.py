@@ -1,0 +1,129 @@
+"""One request judged: what the outcome says besides the decision, and what is settled before any rule."""
+
+import pytest
+
+from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode
+from extauthz.decide.identity import NeedsKey, Rejected, TokenPolicy
+from extauthz.decide.judge import CheckPolicy, Identify, judge
+from extauthz.domain.decision import Outcome
+from extauthz.domain.principal import Authentication, Principal
+from extauthz.domain.reasons import Effect, Reason
+from tests.builders import ALICE, request_facts
+from tests.real_service import snapshot_of
+from tests.tokens import NOW
+
+POLICIES = {
+    "resources": [
+        {
+            "name": "invoice:read",
+            "serviceName": "billing",
+            "routes": [{"methods": ["GET"], "path": "/v1/invoices/{id}", "authentication": "optional"}],
+        }
+    ],
+    "role_rules": [
+        {"id": "all", "sub": "anonymous", "dom": "*", "obj": "invoice:read", "act": "read", "effect": "allow"}
+    ],
+    "attribute_policies": [
+        {
+            "id": "own",
+            "name": "by what it names",
+            "resource": "invoice:read",
+            "effect": "allow",
+            "rule_data": {
+                "type": "OR",
+                "conditions": [
+                    {"type": "CONDITION", "attribute": name, "operator": "eq", "value": "x"}
+                    for name in ("resource.id", "user.id", "action", "resource.service")
+                ],
+            },
+        }
+    ],
+}
+
+
+def directory(*, age_s: float = 0.0) -> Directory:
+    snapshots = {DEFAULT_TENANT: snapshot_of(POLICIES)}
+    return Directory(TenancyMode.SELFHOST, snapshots, confirmed_at=NOW - age_s, epoch="epoch-7")
+
+
+def identified(found: Principal | Rejected | NeedsKey | None) -> Identify:
+    return lambda _directory, _request, _now: found
+
+
+def outcome(
+    found: Principal | Rejected | None = None,
+    *,
+    where: Directory | None,
+    policy: CheckPolicy | None = None,
+    now: float = NOW,
+) -> Outcome:
+    judged = judge(request_facts(), where, identified(found), policy or CheckPolicy(), "the-id", now)
+    assert isinstance(judged, Outcome)
+    return judged
+
+
+def test_without_policies_nobody_is_judged() -> None:
+    judged = outcome(ALICE, where=None)
+
+    assert (judged.decision.effect, judged.decision.reason) == (Effect.DENY, Reason.NOT_READY)
+    assert (judged.decision_id, judged.request) == ("the-id", request_facts())
+    assert (judged.principal, judged.revision, judged.age_ms) == (None, None, None)
+
+
+def test_a_missing_key_is_asked_for_before_anything_else_is_judged() -> None:
+    wanted = NeedsKey("https://idp.example.test", "k1")
+
+    assert judge(request_facts(), directory(), identified(wanted), CheckPolicy(), "the-id", NOW) is wanted
+
+
+def test_an_outcome_names_the_policies_it_rests_on() -> None:
+    judged = outcome(where=directory(age_s=1.5))
+
+    assert judged.decision.effect is Effect.ALLOW
+    assert (judged.tenant, judged.revision, judged.epoch, judged.age_ms) == (
+        DEFAULT_TENANT,
+        1,
+        "epoch-7",
+        1500,
+    )
+    assert judged.roles == ("anonymous",)
+    assert judged.target is not None
+    assert judged.target.resource == "invoice:read"
+
+
+def test_a_clock_that_was_put_back_makes_no_negative_age() -> None:
+    assert outcome(where=directory(age_s=-60)).age_ms == 0
+
+
+def test_policies_may_be_a_quarter_of_an_hour_old_unless_the_operator_says_otherwise() -> None:
+    assert outcome(where=directory(age_s=900)).decision.effect is Effect.ALLOW
+    assert outcome(where=directory(age_s=900.5)).decision.reason is Reason.POLICY_STALE
+
+
+@pytest.mark.parametrize(
+    ("oidc_enabled", "authentication"), [(True, Authentication.NONE), (False, Authentication.DISABLED)]
+)
+def test_nobody_is_somebody_whose_token_was_not_read_where_tokens_are_off(
+    *, oidc_enabled: bool, authentication: Authentication
+) -> None:
+    policy = CheckPolicy(token=TokenPolicy(oidc_enabled=oidc_enabled))
+
+    judged = outcome(where=directory(), policy=policy)
+
+    assert judged.decision.effect is Effect.ALLOW
+    assert judged.principal is not None
+    assert judged.principal.authentication is authentication
+    assert judged.principal.roles == ("anonymous",)
+
+
+def test_a_bad_credential_is_refused_even_where_none_is_needed() -> None:
+    judged = outcome(Rejected(Reason.TOKEN_EXPIRED, "exp has passed"), where=directory())
+
+    assert (judged.decision.effect, judged.decision.reason) == (Effect.DENY, Reason.TOKEN_EXPIRED)
+    assert judged.principal is None
+
+
+def test_values_are_shown_of_what_the_request_names_and_of_nothing_else() -> None:
+    used = outcome(ALICE, where=directory()).decision.attributes_used
+
+    assert used == {"resource.id": "42", "user.id": None, "action": "read", "resource.service": "billing"}
