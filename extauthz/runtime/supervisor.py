@@ -20,11 +20,16 @@ from extauthz.telemetry.exposition import render
 from extauthz.telemetry.fleet import Fleet
 
 START_REFUSED_EXIT: Final = 2
-ALLOCATOR: Final = {"MALLOC_TRIM_THRESHOLD_": str(64 * 1024 * 1024)}
+ALLOCATOR: Final = {
+    "MALLOC_TRIM_THRESHOLD_": str(64 * 1024 * 1024),
+    "MALLOC_MMAP_THRESHOLD_": str(16 * 1024 * 1024),
+}
 """What glibc is told in a worker's environment, where the operator's own word counts more.
 
 Left to itself it returns the decisions that were just logged to the kernel, up to twenty times a second, and
-page faults bring them back: 2 us of each check.
+page faults bring them back: 2 us of each check. Naming one threshold stops glibc from adapting the other;
+each buffer above 128 KiB would come from the kernel and go back to it, and a check with a token of a megabyte
+cost 1.6 ms instead of 0.4 ms.
 """
 _STOP_S: Final = 9.5
 _RESTART_S: Final = 0.05
