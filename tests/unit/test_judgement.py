@@ -91,6 +91,17 @@ def test_an_outcome_names_the_policies_it_rests_on() -> None:
     assert judged.target.resource == "invoice:read"
 
 
+@pytest.mark.parametrize("found", [None, ALICE])
+def test_whose_target_it_is_must_be_known_and_published(found: Principal | None) -> None:
+    nobodys = Directory(TenancyMode.SAAS, {}, confirmed_at=NOW - 5)
+    unpublished = Directory(TenancyMode.SAAS, {}, confirmed_at=NOW - 5, hosts={"api.example.com": "default"})
+
+    for where, owner, age_ms in ((nobodys, None, None), (unpublished, "default", 5000)):
+        judged = outcome(found, where=where)
+        assert (judged.decision.effect, judged.decision.reason) == (Effect.DENY, Reason.UNMAPPED_ROUTE)
+        assert (judged.tenant, judged.revision, judged.age_ms) == (owner, None, age_ms)
+
+
 def test_a_clock_that_was_put_back_makes_no_negative_age() -> None:
     assert outcome(where=directory(age_s=-60)).age_ms == 0
 

@@ -1,0 +1,381 @@
+"""Change the code that decides, one small place at a time, and see whether the tests notice.
+
+python tools/mutate.py                                     every target, one line for each survivor, the score
+python tools/mutate.py extauthz/decide/token.py            one target
+python tools/mutate.py --seconds 480 --json mutation.json  stop after this long; keep the survivors
+
+A mutant is killed when a test fails or the tests do not end. Each runs in a fork of a process that has
+imported everything which does not import the changed module, so that it costs no more than its tests.
+
+What is changed: comparisons, boolean operators, their operands, negations, conditions, constants (numbers,
+booleans, texts, the ends of character sets and patterns), arithmetic, returned values, ends of loops, and
+members of `Reason` and `Effect`. What is not: annotations, docstrings, and messages for people.
+"""
+
+import argparse
+import ast
+import contextlib
+import copy
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import spec_from_file_location
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Final
+
+import grimp
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+DEFAULT_SECONDS: Final = 900.0
+MUTANT_SECONDS: Final = 40
+"""A mutant whose tests run longer loops for ever."""
+
+_DECISIONS: Final = (
+    "tests/unit/test_judgement.py",
+    "tests/unit/test_staleness.py",
+    "tests/unit/test_cases.py",
+    "tests/unit/test_record.py",
+    "tests/property/test_decision_against_reference.py",
+)
+TARGETS: Final = {
+    "extauthz/decide/token.py": (
+        "tests/unit/test_token_bounds.py",
+        "tests/unit/test_token_reader.py",
+        "tests/unit/test_identity.py",
+        "tests/unit/test_token_verdict.py",
+    ),
+    "extauthz/decide/identity.py": (
+        "tests/unit/test_token_bounds.py",
+        "tests/unit/test_identity.py",
+        "tests/unit/test_token_verdict.py",
+        "tests/unit/test_service_key_bearer.py",
+    ),
+    "extauthz/domain/path.py": (
+        "tests/unit/test_path.py",
+        "tests/wire/test_read_request.py",
+        "tests/property/test_path_properties.py",
+    ),
+    "extauthz/decide/authorize.py": _DECISIONS,
+    "extauthz/decide/routes.py": _DECISIONS,
+    "extauthz/decide/judge.py": _DECISIONS,
+}
+"""What is mutated, and the tests that answer for it: quick ones first."""
+
+_OPTIONS: Final = (
+    *("-x", "-q", "-o", "addopts=", "--import-mode=importlib", "-p", "no:xdist", "-p", "no:cacheprovider"),
+    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # what is imported beforehand
+)
+
+_COMPARISONS: Final[dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]]] = {
+    ast.Eq: (ast.NotEq,),
+    ast.NotEq: (ast.Eq,),
+    ast.Lt: (ast.LtE, ast.GtE),
+    ast.LtE: (ast.Lt, ast.Gt),
+    ast.Gt: (ast.GtE, ast.LtE),
+    ast.GtE: (ast.Gt, ast.Lt),
+    ast.Is: (ast.IsNot,),
+    ast.IsNot: (ast.Is,),
+    ast.In: (ast.NotIn,),
+    ast.NotIn: (ast.In,),
+}
+_ARITHMETIC: Final[dict[type[ast.operator], type[ast.operator]]] = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.FloorDiv,
+    ast.BitOr: ast.BitAnd,
+    ast.BitAnd: ast.BitOr,
+}
+_NAMES: Final = {"min": "max", "max": "min", "any": "all", "all": "any"}
+_MEMBERS: Final = {("Effect", "ALLOW"): "DENY", ("Effect", "DENY"): "ALLOW"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One change: where, what it was and what it became, and the whole module with it."""
+
+    line: int
+    before: str
+    after: str
+    tree: ast.Module
+
+
+def mutants(source: str) -> Iterator[Mutant]:
+    """Yield every mutant of a module's source."""
+    tree = ast.parse(source)
+    skipped = _not_code(tree)
+    for position, node in enumerate(ast.walk(tree)):
+        if id(node) in skipped:
+            continue
+        for changed in _changes(node):
+            mutated = copy.deepcopy(tree)
+            _replace(mutated, _nth(mutated, position), changed)
+            line = getattr(node, "lineno", 0)
+            yield Mutant(line, _shown(node), _shown(changed), ast.fix_missing_locations(mutated))
+
+
+def _shown(node: ast.AST) -> str:
+    """Return a node as one line; of a statement only what it begins with."""
+    return ast.unparse(node).partition("\n")[0]
+
+
+def _changes(node: ast.AST) -> Iterator[ast.AST]:
+    match node:
+        case ast.Compare(ops=[operator]):
+            for other in _COMPARISONS[type(operator)]:
+                yield ast.Compare(node.left, [other()], node.comparators)
+        case ast.Compare(ops=operators):
+            for at, operator in enumerate(operators):
+                for other in _COMPARISONS[type(operator)]:
+                    ops = [*operators[:at], other(), *operators[at + 1 :]]
+                    yield ast.Compare(node.left, ops, node.comparators)
+        case ast.BoolOp(values=values):
+            other_operator = ast.And() if isinstance(node.op, ast.Or) else ast.Or()
+            yield ast.BoolOp(other_operator, values)
+            for at in range(len(values)):
+                rest = values[:at] + values[at + 1 :]
+                yield rest[0] if len(rest) == 1 else ast.BoolOp(node.op, rest)
+        case ast.UnaryOp(op=ast.Not()):
+            yield node.operand
+        case ast.If() | ast.IfExp() | ast.While():
+            for fixed in (True, False):
+                changed = copy.copy(node)
+                changed.test = ast.Constant(fixed)
+                yield changed
+        case ast.BinOp(op=operator) if type(operator) in _ARITHMETIC:
+            yield ast.BinOp(node.left, _ARITHMETIC[type(operator)](), node.right)
+        case ast.Constant(value=value):
+            yield from map(ast.Constant, _other_values(value))
+        case ast.Name(id=name, ctx=ast.Load()) if name in _NAMES:
+            yield ast.Name(_NAMES[name], ast.Load())
+        case ast.Attribute(value=ast.Name(id="Reason"), attr=member):
+            other_member = "INTERNAL_ERROR" if member != "INTERNAL_ERROR" else "OVERLOADED"
+            yield ast.Attribute(node.value, other_member, ast.Load())
+        case ast.Attribute(value=ast.Name(id=owner), attr=member) if (owner, member) in _MEMBERS:
+            yield ast.Attribute(node.value, _MEMBERS[owner, member], ast.Load())
+        case ast.Return(value=ast.expr() as value) if not _is_none(value):
+            yield ast.Return(ast.Constant(None))
+        case ast.Break():
+            yield ast.Continue()
+        case ast.Continue():
+            yield ast.Break()
+        case ast.Expr(value=ast.Call()):
+            yield ast.Pass()
+        case _:
+            return
+
+
+def _other_values(value: object) -> Iterator[int | float | str | bytes | bool]:
+    match value:
+        case bool():
+            yield not value
+        case int() | float():
+            yield value + 1
+            yield value - 1
+        case str() | bytes() if value and not _is_message(value):
+            yield value[1:]
+            if len(value) > 1:
+                yield value[:-1]
+        case _:
+            return
+
+
+def _is_message(value: str | bytes) -> bool:
+    """Say whether a text is for people: several words, and no pattern or set of characters."""
+    return isinstance(value, str) and " " in value.strip() and value.replace(" ", "").isprintable()
+
+
+def _is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
+
+
+def _not_code(tree: ast.Module) -> set[int]:
+    """Return the nodes whose change no test could see: annotations, docstrings, messages, `__all__`."""
+    skipped: set[int] = set()
+    for node in ast.walk(tree):
+        parts: list[ast.AST | None] = []
+        match node:
+            case ast.AnnAssign():
+                parts = [node.annotation]
+            case ast.arg():
+                parts = [node.annotation]
+            case ast.FunctionDef():
+                parts = [node.returns]
+            case ast.Assign(targets=[ast.Name(id="__all__")]):
+                parts = [node]
+            case ast.Expr(value=ast.Constant()):
+                parts = [node]
+            case ast.Raise():
+                parts = [node]
+            case ast.Call(func=ast.Name(id="_malformed" | "_invalid"), args=[*arguments]):
+                parts = list(arguments)
+            case ast.Call(func=ast.Name(id="Rejected"), args=[_, detail]):
+                parts = [detail]
+            case ast.keyword(arg="repr" | "slots" | "frozen"):
+                parts = [node]
+            case _:
+                continue
+        skipped.update(id(inner) for part in parts if part is not None for inner in ast.walk(part))
+    return skipped
+
+
+def _nth(tree: ast.Module, position: int) -> ast.AST:
+    return next(node for at, node in enumerate(ast.walk(tree)) if at == position)
+
+
+def _replace(tree: ast.Module, old: ast.AST, new: ast.AST) -> None:
+    for parent in ast.walk(tree):
+        for name, value in ast.iter_fields(parent):
+            if value is old:
+                setattr(parent, name, new)
+                return
+            if isinstance(value, list):
+                for at, item in enumerate(value):
+                    if item is old:
+                        value[at] = new
+                        return
+
+
+class _Mutated(SourceFileLoader):
+    """Loads one module from a tree instead of its file."""
+
+    def __init__(self, name: str, path: Path, tree: ast.Module) -> None:
+        super().__init__(name, str(path))
+        self._tree = tree
+
+    def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 - importlib's signature
+        code: CodeType = compile(self._tree, self.path, "exec")
+        return code
+
+
+class _Finder(MetaPathFinder):
+    """Finds the mutated module before its file is found."""
+
+    def __init__(self, name: str, path: Path, tree: ast.Module) -> None:
+        self._name, self._path, self._tree = name, path, tree
+
+    def find_spec(
+        self,
+        fullname: str,
+        _path: Sequence[str] | None,
+        _target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        if fullname != self._name:
+            return None
+        return spec_from_file_location(
+            fullname, self._path, loader=_Mutated(fullname, self._path, self._tree)
+        )
+
+
+def _pass_with(tests: Sequence[str], finder: _Finder | None) -> bool:
+    """Run the tests in a fork, with the finder's module in place; say whether all of them passed."""
+
+    def run() -> int:
+        if finder is not None:
+            sys.meta_path.insert(0, finder)
+        pytest: ModuleType = importlib.import_module("pytest")
+        # One file after the other: whatever the first kills need not wait for the last to be collected.
+        return next((code for test in tests if (code := int(pytest.main([*_OPTIONS, test])))), 0)
+
+    return _forked(run) == 0
+
+
+def _forked(work: Callable[[], int], *, seconds: int = MUTANT_SECONDS) -> int:
+    """Do the work in a fork without output; return its exit code, negative when a signal ended it."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = 70
+    try:
+        signal.alarm(seconds)
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 1)
+        os.dup2(silence, 2)
+        code = work()
+    finally:
+        os._exit(code)
+
+
+def _import_beforehand(target: str, tests: Sequence[str], folder: Path) -> None:
+    """Import what the tests import, except the target, what imports it, and the tests."""
+    listing = folder / "modules"
+    changed = {target} | grimp.build_graph("extauthz").find_downstream_modules(target)
+
+    def list_modules() -> int:
+        pytest: ModuleType = importlib.import_module("pytest")
+        code = int(pytest.main([*_OPTIONS, *tests]))
+        listing.write_text("\n".join(sys.modules))
+        return code
+
+    _forked(list_modules, seconds=300)
+    for name in listing.read_text().splitlines():
+        if name not in changed and name.partition(".")[0] not in {"tests", "conftest", "tools", "__main__"}:
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Mutate the targets, print survivors and score."""
+    parser = argparse.ArgumentParser(description="mutation testing of the code that decides")
+    parser.add_argument("targets", nargs="*", default=list(TARGETS), help="source files, all by default")
+    parser.add_argument("--seconds", type=float, default=DEFAULT_SECONDS, help="stop after this long")
+    parser.add_argument("--json", type=Path, help="write the score and the survivors here")
+    options = parser.parse_args(arguments)
+    os.chdir(ROOT)
+    sys.path.insert(0, str(ROOT))
+    ends = time.monotonic() + options.seconds
+    examined = {target: _examine(target, ends) for target in options.targets}
+    killed = sum(each.killed for each in examined.values())
+    survived = sum(len(each.survivors) for each in examined.values())
+    score = round(100 * killed / (killed + survived), 1) if killed + survived else 0.0
+    print(f"{score} %: {killed} killed, {survived} survived")
+    if options.json:
+        targets = {target: asdict(each) for target, each in examined.items()}
+        options.json.write_text(json.dumps({"score": score, "targets": targets}, indent=1) + "\n")
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What the tests made of the mutants of one file."""
+
+    killed: int
+    not_run: int
+    seconds: float
+    survivors: list[str]
+
+
+def _examine(target: str, ends: float) -> Examined:
+    began = time.monotonic()
+    path = ROOT / target
+    name = target.removesuffix(".py").replace("/", ".")
+    tests = [test for test in TARGETS[target] if (ROOT / test).exists()]
+    cache = ROOT / ".pytest_cache"
+    cache.mkdir(exist_ok=True)
+    _import_beforehand(name, tests, cache)
+    source = path.read_text("utf-8")
+    if not _pass_with(tests, _Finder(name, path, ast.parse(source))):
+        raise SystemExit("the tests do not pass without a change: " + " ".join(tests))
+    killed, not_run = 0, 0
+    survivors: list[str] = []
+    for mutant in mutants(source):
+        if time.monotonic() > ends:
+            not_run += 1
+        elif _pass_with(tests, _Finder(name, path, mutant.tree)):
+            survivors.append(f"{mutant.line}: {mutant.before} -> {mutant.after}")
+            print(f"{target}:{survivors[-1]}", flush=True)
+        else:
+            killed += 1
+    print(f"{target}: {killed} killed, {len(survivors)} survived, {not_run} not run", flush=True)
+    return Examined(killed, not_run, round(time.monotonic() - began, 1), survivors)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
