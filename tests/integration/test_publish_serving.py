@@ -101,7 +101,9 @@ def test_a_busy_port_is_one_line_and_exit_2(database: "Database", tmp_path: Path
         socket.create_server(("127.0.0.1", 0)) as busy,
     ):
         port = str(busy.getsockname()[1])
-        ended = finished("serve", environ=found.environ | {variable: port, "LOG_LEVEL": "error"})
+        ended = finished(
+            "serve", environ=found.environ | {variable: port, "WORKERS": "1", "LOG_LEVEL": "error"}
+        )
 
     assert ended.returncode == 2
     assert len(ended.stderr.splitlines()) == 1, ended.stderr
