@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="run the whole stack on this machine")
     demo.add_argument("--check", action="store_true", help="run the example calls, then end")
     demo.add_argument("--ready-file", type=Path, metavar="F", help="write F once everything answers")
-    demo.add_argument("--mode", default="selfhost", help="selfhost (default)")
+    demo.add_argument("--mode", default="selfhost", help="selfhost (default) or saas")
     demo.set_defaults(run=_demo)
 
     commands.add_parser("sidecar", help="answer Envoy's checks").set_defaults(run=_sidecar)

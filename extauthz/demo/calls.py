@@ -32,16 +32,18 @@ def send(
     path: str,
     *,
     method: str = "GET",
+    host: str | None = None,
     token: str | None = None,
     headers: Mapping[str, str] | None = None,
     timeout_s: float = 5.0,
 ) -> Answer:
-    """Send one request to Envoy; `path` goes onto the wire as it is."""
+    """Send one request to Envoy; `path` goes onto the wire as it is, and so does `host` unless it is None."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=timeout_s)
+    named = {} if host is None else {"host": host}
     credential = {} if token is None else {"authorization": f"Bearer {token}"}
     try:
-        connection.putrequest(method, path, skip_accept_encoding=True)
-        for name, value in (credential | dict(headers or {})).items():
+        connection.putrequest(method, path, skip_host=host is not None, skip_accept_encoding=True)
+        for name, value in (named | credential | dict(headers or {})).items():
             connection.putheader(name, value)
         connection.endheaders()
         response = connection.getresponse()

@@ -1,4 +1,7 @@
-"""What changes while the demo runs: keys, rules, policies, the database. Nothing restarts."""
+"""What changes while the demo runs: keys, rules, policies, the database. Nothing restarts.
+
+All of it happens in the first tenant; what it means to the other is in `tenant_changes.py`.
+"""
 
 from collections.abc import Iterator
 from typing import Final
@@ -10,10 +13,10 @@ from extauthz.demo.postgres import EmbeddedPostgres
 from extauthz.demo.rest import Reply
 from extauthz.demo.stack import Stack
 
-_INVOICE: Final = "/demo/invoices/17"
+INVOICE: Final = "/demo/invoices/17"
 _SEALED_INVOICE: Final = "/demo/invoices/sealed-4"
 _SEALED: Final = "sealed-invoices-stay-shut"
-_BOB_READS: Final = {
+BOB_READS: Final = {
     "sub": "bob", "sub_kind": "user", "dom": "*", "obj": "invoice:read", "act": "read", "effect": "allow",
 }  # fmt: skip
 _RECONNECTED_WITHIN_S: Final = 10.0
@@ -21,30 +24,33 @@ _RECONNECTED_WITHIN_S: Final = 10.0
 
 def keys_rotated(stack: Stack) -> Line:
     """Rotate the provider's keys while requests go on: none may fail, with old tokens or new."""
-    old = [stack.people.token("alice", algorithm=algorithm) for algorithm in ("RS256", "ES256")]
-    stack.people.rotate_keys()
-    new = [stack.people.token("alice", algorithm=algorithm) for algorithm in ("RS256", "ES256")]
+    tenant = stack.tenants[0]
+    old = [tenant.people.token("alice", algorithm=algorithm) for algorithm in ("RS256", "ES256")]
+    tenant.people.rotate_keys()
+    new = [tenant.people.token("alice", algorithm=algorithm) for algorithm in ("RS256", "ES256")]
     tokens = [*new, *old] * 5
-    failed = sum(send(stack.envoy_port, _INVOICE, token=token).status != 200 for token in tokens)
+    answers = [send(stack.envoy_port, INVOICE, host=tenant.host, token=token) for token in tokens]
+    failed = sum(answer.status != 200 for answer in answers)
     name = "the provider rotates its keys: old tokens and new ones pass"
     return Line(name, f"0 of {len(tokens)} failed", f"{failed} of {len(tokens)} failed")
 
 
 def rules_changed(stack: Stack) -> Iterator[Line]:
     """Create a role rule, turn it round, delete it; ask for a decision that is no older than the writes."""
-    bob, alice = stack.people.token("bob"), stack.people.token("alice")
+    tenant = stack.tenants[0]
+    bob, alice = tenant.people.token("bob"), tenant.people.token("alice")
 
     def reads() -> str:
-        answer = send(stack.envoy_port, _INVOICE, token=bob)
+        answer = send(stack.envoy_port, INVOICE, host=tenant.host, token=bob)
         return " ".join([str(answer.status), *([answer.reason] if answer.reason else [])])
 
-    created = stack.rest.create(ROLE_RULES, _BOB_READS)
+    created = tenant.rest.create(ROLE_RULES, BOB_READS)
     path = f"{ROLE_RULES}/{created.id}"
     yield awaited("a rule is created through REST: bob may read", "200", reads)
-    stack.rest.ask("PUT", path, _BOB_READS | {"effect": "deny"})
+    tenant.rest.ask("PUT", path, BOB_READS | {"effect": "deny"})
     yield awaited("the rule is changed to a deny: bob may not", "403 rule_matched", reads)
-    stack.rest.ask("PUT", path, _BOB_READS)
-    deleted = stack.rest.ask("DELETE", path)
+    tenant.rest.ask("PUT", path, BOB_READS)
+    deleted = tenant.rest.ask("DELETE", path)
     # No waiting here: the answer is under that revision or a later one.
     checked = _check(stack, "bob", bob, deleted)
     yield Line(
@@ -57,26 +63,29 @@ def rules_changed(stack: Stack) -> Iterator[Line]:
 
 def deny_lifted(stack: Stack) -> Iterator[Line]:
     """Delete an attribute policy, which is soft, and restore it."""
-    alice = stack.people.token("alice")
-    ids = {name: rule_id for rule_id, name in stack.rule_names.items()}
-    path = f"{ATTRIBUTE_POLICIES}/{ids[_SEALED]}"
+    tenant = stack.tenants[0]
+    alice = tenant.people.token("alice")
+    listed = tenant.rest.ask("GET", ATTRIBUTE_POLICIES).document["items"]
+    (sealed,) = (each["id"] for each in listed if stack.rule_names[each["id"]] == _SEALED)
+    path = f"{ATTRIBUTE_POLICIES}/{sealed}"
 
     def reads() -> str:
-        return str(send(stack.envoy_port, _SEALED_INVOICE, token=alice).status)
+        return str(send(stack.envoy_port, _SEALED_INVOICE, host=tenant.host, token=alice).status)
 
-    stack.rest.ask("DELETE", path)
+    tenant.rest.ask("DELETE", path)
     yield awaited("the deny on sealed invoices is deleted: alice may read", "200", reads)
-    stack.rest.ask("POST", f"{path}/restore")
+    tenant.rest.ask("POST", f"{path}/restore")
     yield awaited("the deny is restored: alice may not", "403", reads)
 
 
 def database_away(stack: Stack, postgres: EmbeddedPostgres) -> Iterator[Line]:
     """Stop PostgreSQL and start it again: decisions never notice."""
-    alice, bob = stack.people.token("alice"), stack.people.token("bob")
+    tenant = stack.tenants[0]
+    alice, bob = tenant.people.token("alice"), tenant.people.token("bob")
 
     def decisions() -> str:
-        statuses = [send(stack.envoy_port, _INVOICE, token=token).status for token in (alice, bob)]
-        return " and ".join(map(str, statuses))
+        answers = [send(stack.envoy_port, INVOICE, host=tenant.host, token=token) for token in (alice, bob)]
+        return " and ".join(str(answer.status) for answer in answers)
 
     def readiness() -> str:
         reply = stack.rest.ask("GET", "/healthz/ready")
@@ -86,7 +95,7 @@ def database_away(stack: Stack, postgres: EmbeddedPostgres) -> Iterator[Line]:
     postgres.stop()
     yield awaited("PostgreSQL is stopped: readiness says so", "503 database unavailable", readiness)
     yield Line("alice may read and bob may not, as before", "200 and 403", decisions())
-    listed = stack.rest.ask("GET", ROLE_RULES)
+    listed = tenant.rest.ask("GET", ROLE_RULES)
     yield Line("the rules cannot be listed now", "503", str(listed.status))
     postgres.start()
     yield awaited(
@@ -95,9 +104,9 @@ def database_away(stack: Stack, postgres: EmbeddedPostgres) -> Iterator[Line]:
         readiness,
         within_s=_RECONNECTED_WITHIN_S,
     )
-    created = stack.rest.create(ROLE_RULES, _BOB_READS)
+    created = tenant.rest.create(ROLE_RULES, BOB_READS)
     yield awaited("changes flow again: a new rule lets bob read", "200 and 200", decisions)
-    stack.rest.ask("DELETE", f"{ROLE_RULES}/{created.id}")
+    tenant.rest.ask("DELETE", f"{ROLE_RULES}/{created.id}")
     yield awaited("the rule is deleted: bob may not", "200 and 403", decisions)
 
 

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from extauthz.compile.directory import TenancyMode
 from extauthz.demo import table
 from extauthz.demo.first_policies import ROLE_RULES
 from extauthz.demo.processes import ProcessFailedError, StoppedError
+from extauthz.demo.rest import ADMIN_KEY, SERVICE_KEY
 from extauthz.demo.stack import Stack
+from extauthz.demo.tenants import Tenant
 
-MODES: Final = ("selfhost",)
 _ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -25,11 +27,14 @@ def run(*, check: bool, ready_file: Path | None, mode: str) -> int:
     With `check`, end after the table: 0 if every call came out as expected, else 1. Without, run until
     SIGINT or SIGTERM and return 0. `ready_file` is written once everything answers and removed at the end.
     """
-    if mode not in MODES:
-        print(f"demo: unknown mode {mode!r}; choose {' or '.join(MODES)}", file=sys.stderr)
+    if mode not in list(TenancyMode):
+        print(f"demo: unknown mode {mode!r}; choose {' or '.join(TenancyMode)}", file=sys.stderr)
         return 2
     try:
-        with _until_asked_to_end() as stopping, Stack(stopping=stopping) as stack:
+        with (
+            _until_asked_to_end() as stopping,
+            Stack(stopping=stopping, mode=TenancyMode(mode)) as stack,
+        ):
             return _run(stack, stopping, check=check, ready_file=ready_file)
     except StoppedError:
         return 1 if check else 0
@@ -78,39 +83,60 @@ def _print_table(stack: Stack, stopping: threading.Event) -> bool:
 
 
 def _describe(stack: Stack) -> None:
-    rows = {
+    rows: dict[str, object] = {
         "Envoy": stack.envoy_url,
         "admin REST API": f"{stack.rest_url}/docs",
         "sidecar (gRPC)": stack.grpc_target,
         "sidecar (health, metrics)": f"{stack.sidecar_url}/healthz/ready",
-        "identity provider": stack.issuer,
+    }
+    if stack.mode is TenancyMode.SELFHOST:
+        rows["identity provider"] = stack.issuer
+    for tenant in stack.tenants if stack.mode is TenancyMode.SAAS else ():
+        rows[f"{tenant.slug}: identity provider"] = f"{tenant.people.issuer}, host {tenant.host}"
+    rows |= {
         "PostgreSQL": stack.postgres_dsn,
         "decision log": stack.decision_log,
         "Envoy's access log": stack.folder / "envoy.log",
     }
-    for name, place in rows.items():
-        _say(f"{name:<26} {place}")
+    for what, place in rows.items():
+        _say(f"{what:<26} {place}")
+    tenant = stack.tenants[0]
+    host = "" if tenant.host is None else f"-H 'Host: {tenant.host}' "
+    header, key = (ADMIN_KEY, stack.admin_api_key) if tenant.key is None else (SERVICE_KEY, tenant.key)
     _say(
         f"\na token:  curl -s -d grant_type=password -d username=alice -d password=alice {stack.token_url}\n"
-        f'a call:   curl -i -H "Authorization: Bearer $TOKEN" {stack.envoy_url}/demo/invoices/17\n'
-        f"the rules: curl -s -H 'X-Admin-Api-Key: {stack.admin_api_key}' {stack.rest_url}{ROLE_RULES}\n"
+        f'a call:   curl -i {host}-H "Authorization: Bearer $TOKEN" {stack.envoy_url}/demo/invoices/17\n'
+        f"the rules: curl -s -H '{header}: {key}' {stack.rest_url}{ROLE_RULES}\n"
     )
 
 
 def facts(stack: Stack) -> dict[str, object]:
-    """Return what the ready file tells of a running stack."""
-    return {
+    """Return what the ready file tells of a running stack; `tenants` is there with `--mode saas`."""
+    told: dict[str, object] = {
         "envoy_url": stack.envoy_url,
         "rest_url": stack.rest_url,
         "grpc_target": stack.grpc_target,
         "sidecar_url": stack.sidecar_url,
         "issuer": stack.issuer,
-        "jwks_uri": f"{stack.issuer}/jwks",
+        "jwks_uri": stack.people.jwks_uri,
         "token_url": stack.token_url,
         "admin_api_key": stack.admin_api_key,
         "postgres_dsn": stack.postgres_dsn,
         "decision_log": str(stack.decision_log),
-        "tokens": stack.people.named(),
+        "tokens": stack.tokens(),
+    }
+    if stack.mode is TenancyMode.SAAS:
+        told["tenants"] = {tenant.slug: _facts_of(tenant) for tenant in stack.tenants}
+    return told
+
+
+def _facts_of(tenant: Tenant) -> dict[str, object]:
+    return {
+        "host": tenant.host,
+        "issuer": tenant.people.issuer,
+        "jwks_uri": tenant.people.jwks_uri,
+        "token_url": tenant.people.token_url,
+        "bootstrap_key": tenant.key,
     }
 
 

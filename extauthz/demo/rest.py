@@ -3,9 +3,12 @@
 import http.client
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from extauthz.demo.processes import LOOPBACK, ProcessFailedError
+
+ADMIN_KEY: Final = "X-Admin-Api-Key"
+SERVICE_KEY: Final = "X-Service-Api-Key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +26,20 @@ class Reply:
 
 
 class RestApi:
-    """The API on one loopback port; requests carry the operator's key unless they name a token."""
+    """The API on one loopback port; requests carry one key (the operator's) unless they name a token."""
 
-    def __init__(self, port: int, admin_api_key: str) -> None:
-        """Name the port and the key; nothing is asked yet."""
+    def __init__(self, port: int, key: str, *, key_header: str = ADMIN_KEY) -> None:
+        """Name the port, the key and the header it goes into; nothing is asked yet."""
         self._port = port
-        self._admin_api_key = admin_api_key
+        self._key = {key_header: key}
+
+    def with_service_key(self, key: str) -> "RestApi":
+        """Return the same API for the holder of a service key."""
+        return RestApi(self._port, key, key_header=SERVICE_KEY)
 
     def ask(self, method: str, path: str, document: object = None, *, token: str | None = None) -> Reply:
         """Send one request."""
-        credential = (
-            {"X-Admin-Api-Key": self._admin_api_key}
-            if token is None
-            else {"Authorization": f"Bearer {token}"}
-        )
+        credential = self._key if token is None else {"Authorization": f"Bearer {token}"}
         body = None if document is None else json.dumps(document)
         content = {} if body is None else {"Content-Type": "application/json"}
         connection = http.client.HTTPConnection(LOOPBACK, self._port, timeout=10)
@@ -61,7 +64,18 @@ class RestApi:
         Raises:
             ProcessFailedError: the API refused, or did not answer.
         """
-        reply = self.ask("POST", path, document)
+        return self._successful("POST", path, document)
+
+    def put(self, path: str, document: object) -> Reply:
+        """Replace an object.
+
+        Raises:
+            ProcessFailedError: the API refused, or did not answer.
+        """
+        return self._successful("PUT", path, document)
+
+    def _successful(self, method: str, path: str, document: object) -> Reply:
+        reply = self.ask(method, path, document)
         if reply.status not in {200, 201}:
-            raise ProcessFailedError(f"POST {path} was answered {reply.status}: {reply.document}")
+            raise ProcessFailedError(f"{method} {path} was answered {reply.status}: {reply.document}")
         return reply

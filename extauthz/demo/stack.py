@@ -1,4 +1,4 @@
-"""The processes of one demo, composed: PostgreSQL, identity provider, upstream, extauthz, Envoy.
+"""The processes of one demo, composed: PostgreSQL, identity providers, upstream, extauthz, Envoy.
 
 Everything they write lies in folders of their own, which go with them.
 """
@@ -11,15 +11,19 @@ import stat
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
-from extauthz.demo import envoy, first_policies, identity_provider
+from extauthz.compile.directory import TenancyMode
+from extauthz.demo import envoy, first_policies, identity_provider, tenants
+from extauthz.demo.calls import send
 from extauthz.demo.postgres import EmbeddedPostgres
 from extauthz.demo.processes import LOOPBACK, Child, ReservedPorts, http_answers, spawn
 from extauthz.demo.rest import RestApi
+from extauthz.demo.tenants import Tenant
 from extauthz.demo.tokens import TokenSource
 from extauthz.shipped import shipped
 
@@ -43,6 +47,8 @@ class Stack:
     """One run of the demo; a context manager that leaves neither process nor file behind.
 
     With `PolicyStore.FILES` a sidecar alone serves from a folder of policies, without database and REST API.
+    With `TenancyMode.SAAS` there are two tenants, each with its own identity provider and host; `people`,
+    `issuer` and `token_url` are then those of the first.
     `environ` is the caller's environment: `PORT`, `GRPC_PORT`, `SIDECAR_PORT`, `WORKERS`, `ADMIN_API_KEY` and
     `DECISION_LOG` are honoured. Every wait ends with `StoppedError` once `stopping` is set.
     """
@@ -53,9 +59,12 @@ class Stack:
         environ: Mapping[str, str] = os.environ,
         stopping: threading.Event | None = None,
         store: PolicyStore = PolicyStore.POSTGRES,
+        mode: TenancyMode = TenancyMode.SELFHOST,
     ) -> None:
         """Choose folders and ports; nothing runs before `start`."""
         self.store = store
+        self.mode = mode
+        self.tenants: tuple[Tenant, ...] = ()
         self.workers = min(max(_number("WORKERS", environ) or 1, 1), _MOST_WORKERS)
         self.admin_api_key = environ.get("ADMIN_API_KEY") or secrets.token_urlsafe(32)
         self.rule_names: Mapping[str, str] = {}
@@ -65,11 +74,11 @@ class Stack:
         self._children: dict[str, Child] = {}
         (self.envoy_port,) = self._ports.take()
         (self.upstream_port,) = self._ports.take()
-        (self.identity_provider_port,) = self._ports.take()
         self.rest_port = _number("PORT", environ) or self._ports.take()[0]
         self.grpc_port = _number("GRPC_PORT", environ) or self._ports.take(self.workers)[0]
         self.sidecar_port = _number("SIDECAR_PORT", environ) or self._ports.take()[0]
-        self.people = TokenSource(self.identity_provider_port)
+        self._providers = {slug: TokenSource(self._ports.take()[0]) for slug in tenants.SLUGS[mode]}
+        self.people = self._providers[tenants.SLUGS[mode][0]]
         self.rest = RestApi(self.rest_port, self.admin_api_key)
         self.folder = Path(tempfile.mkdtemp(prefix="extauthz-demo-"))
         self.policies = self.folder / "policies"
@@ -99,12 +108,12 @@ class Stack:
     @property
     def issuer(self) -> str:
         """The identity provider."""
-        return f"http://{LOOPBACK}:{self.identity_provider_port}"
+        return self.people.issuer
 
     @property
     def token_url(self) -> str:
         """Where the identity provider gives tokens."""
-        return f"{self.issuer}/token"
+        return self.people.token_url
 
     @property
     def grpc_target(self) -> str:
@@ -116,8 +125,20 @@ class Stack:
         """The sidecar's health and metrics."""
         return f"http://{LOOPBACK}:{self.sidecar_port}"
 
+    def tokens(self) -> dict[str, str]:
+        """Return a token for each name that the contract knows (saas: `TENANT/NAME`), and a few more."""
+        if self.mode is TenancyMode.SELFHOST:
+            return self.people.named()
+        return {
+            f"{slug}/{name}": token
+            for slug, people in self._providers.items()
+            for name, token in people.named().items()
+        }
+
     def child(self, name: str) -> Child:
-        """Return the process `identity-provider`, `upstream`, `extauthz` or `envoy`."""
+        """Return the process `identity-provider` (saas: `identity-provider-TENANT`), `upstream`, `extauthz`
+        or `envoy`.
+        """
         return self._children[name]
 
     def start(self) -> None:
@@ -127,7 +148,7 @@ class Stack:
             ProcessFailedError: something did not start; the text says what, with its last lines.
             StoppedError: `stopping` was set.
         """
-        provider = self._spawn_identity_provider()
+        providers = self._spawn_identity_providers()
         upstream = self._spawn(
             "upstream", [sys.executable, "-m", "extauthz.demo.upstream"], self.upstream_port
         )
@@ -135,7 +156,7 @@ class Stack:
             shutil.copytree(shipped("policies/demo"), self.policies)
         else:
             self.postgres.start(stopping=self._stopping)
-        self._wait_for_provider(provider)
+        self._wait_for_providers(providers)
         extauthz = self._spawn_extauthz()
         self._wait(upstream, lambda: http_answers(self.upstream_port, "/"))
         configuration = self.folder / "envoy.yaml"
@@ -148,16 +169,14 @@ class Stack:
         )
         proxy = self._spawn("envoy", envoy.command(configuration))
         self._wait_for_extauthz(extauthz)
-        if self.postgres is None:
-            self.rule_names = {name: name for name in first_policies.names(self.policies)}
-        else:
-            created = first_policies.create(self.rest, shipped("policies/demo"))
-            self.rule_names = {rule_id: name for name, rule_id in created.items()}
-        self._wait(proxy, lambda: http_answers(self.envoy_port, PUBLIC_PATH))
+        self.tenants = tuple(self._tenants())
+        self.rule_names = self._create_policies()
+        for tenant in self.tenants:
+            self._wait(proxy, partial(self._serves, tenant, tenant.people.token("admin")))
 
     def start_identity_provider(self) -> None:
-        """Start the identity provider, with keys of its own, and wait for it."""
-        self._wait_for_provider(self._spawn_identity_provider())
+        """Start the identity providers, with keys of their own, and wait for them."""
+        self._wait_for_providers(self._spawn_identity_providers())
 
     def start_extauthz(self) -> None:
         """Start extauthz with the contract's environment, and wait until it is ready."""
@@ -183,14 +202,20 @@ class Stack:
                 "ADMIN_API_KEY": self.admin_api_key,
             }
         )
+        whose = (
+            {"AUTH_SERVER_URL": self.issuer, "OIDC_AUDIENCE": identity_provider.AUDIENCE}
+            if self.mode is TenancyMode.SELFHOST
+            else {}
+        )
         return (
             self._inherited
             | where
+            | whose
             | {
-                "MODE": "selfhost",
-                "AUTH_SERVER_URL": self.issuer,
-                "OIDC_AUDIENCE": identity_provider.AUDIENCE,
-                "JWKS_ALLOW_HOSTS": f"{LOOPBACK}:{self.identity_provider_port}",
+                "MODE": self.mode.value,
+                "JWKS_ALLOW_HOSTS": ",".join(
+                    f"{LOOPBACK}:{people.port}" for people in self._providers.values()
+                ),
                 "HOST": LOOPBACK,
                 "GRPC_HOST": LOOPBACK,
                 "GRPC_PORT": str(self.grpc_port),
@@ -202,8 +227,10 @@ class Stack:
 
     def stop(self) -> None:
         """End every process, from the outside in, within 10 seconds, and remove every file of the run."""
-        graces_s = {"envoy": 1.0, "extauthz": 5.5, "upstream": 0.5, "identity-provider": 0.5}
-        for name, grace_s in graces_s.items():
+        graces_s = {"envoy": 1.0, "extauthz": 5.5, "upstream": 0.5}
+        for name, grace_s in (
+            graces_s | dict.fromkeys(map(self._provider_name, self._providers), 0.5)
+        ).items():
             child = self._children.pop(name, None)
             if child is not None:
                 child.stop(grace_s=grace_s)
@@ -219,13 +246,40 @@ class Stack:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _spawn_identity_provider(self) -> Child:
-        command = [sys.executable, "-m", "extauthz.demo.identity_provider"]
-        return self._spawn("identity-provider", command, self.identity_provider_port)
+    def _tenants(self) -> Iterator[Tenant]:
+        for slug, people in self._providers.items():
+            if self.mode is TenancyMode.SAAS:
+                yield tenants.found(self.rest, slug, people)
+            else:
+                yield Tenant(slug, None, people, self.rest)
 
-    def _wait_for_provider(self, provider: Child) -> None:
-        discovery = "/.well-known/openid-configuration"
-        self._wait(provider, lambda: http_answers(self.identity_provider_port, discovery))
+    def _create_policies(self) -> dict[str, str]:
+        """Give every tenant the demo's policies, and return the names of their rules by id."""
+        if self.postgres is None:
+            return {name: name for name in first_policies.names(self.policies)}
+        folder = shipped("policies/demo")
+        created = [first_policies.create(tenant.rest, folder) for tenant in self.tenants]
+        return {rule_id: name for ids in created for name, rule_id in ids.items()}
+
+    def _serves(self, tenant: Tenant, admin: str) -> bool:
+        """Say whether Envoy and the REST API know the tenant and the keys of its identity provider."""
+        return send(self.envoy_port, PUBLIC_PATH, host=tenant.host, token=admin).status == 200 and (
+            self.postgres is None or self.rest.ask("GET", "/api/v1/resources", token=admin).status == 200
+        )
+
+    def _provider_name(self, slug: str) -> str:
+        return "identity-provider" if self.mode is TenancyMode.SELFHOST else f"identity-provider-{slug}"
+
+    def _spawn_identity_providers(self) -> dict[Child, int]:
+        command = [sys.executable, "-m", "extauthz.demo.identity_provider"]
+        return {
+            self._spawn(self._provider_name(slug), command, people.port): people.port
+            for slug, people in self._providers.items()
+        }
+
+    def _wait_for_providers(self, providers: Mapping[Child, int]) -> None:
+        for provider, port in providers.items():
+            self._wait(provider, partial(http_answers, port, "/.well-known/openid-configuration"))
 
     def _spawn_extauthz(self) -> Child:
         command = "sidecar" if self.postgres is None else "serve"

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from extauthz.demo import changes
+from extauthz.compile.directory import TenancyMode
+from extauthz.demo import changes, tenant_changes
 from extauthz.demo.calls import DecisionLogReader, send
 from extauthz.demo.lines import Line
 from extauthz.demo.stack import PUBLIC_PATH, Stack
@@ -30,6 +31,7 @@ class Call:
     rule: str | None = None
     who: str | None = None
     method: str = "GET"
+    host: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     upstream: Mapping[str, str | None] = field(default_factory=dict)
 
@@ -84,12 +86,67 @@ CALLS: Final = (
 )  # fmt: skip
 
 
+_ACME, _GLOBEX = "acme.local", "globex.local"
+TENANTS_CALLS: Final = (
+    # At home: the same names, roles and rules in both, and each its own
+    Call("acme's alice reads an invoice at acme", "/demo/invoices/17", 200, "rule_matched",
+         "finance-reads-invoices", who="acme/alice", host=_ACME, upstream={"x-auth-tenant": "acme"}),
+    Call("globex's alice reads an invoice at globex", "/demo/invoices/17", 200, "rule_matched",
+         "finance-reads-invoices", who="globex/alice", host=_GLOBEX, upstream={"x-auth-tenant": "globex"}),
+    Call("acme's bob reads an invoice at acme: no rule lets him", "/demo/invoices/17", 403,
+         "no_matching_rule", who="acme/bob", host=_ACME),
+    Call("globex's alice reads a sealed invoice at globex", "/demo/invoices/sealed-4", 403, "rule_matched",
+         "sealed-invoices-stay-shut", who="globex/alice", host=_GLOBEX),
+    Call("acme's bob reads the records of acme's bob", "/demo/people/bob/records", 200, "rule_matched",
+         "people-read-their-own-records", who="acme/bob", host=_ACME),
+    Call("nobody in particular reads globex's notices", PUBLIC_PATH, 200, "rule_matched",
+         "nobody-in-particular-reads-notices", host=_GLOBEX,
+         upstream={"x-auth-kind": "anonymous", "x-auth-tenant": "globex"}),
+    # At the other's
+    Call("acme's alice at globex", "/demo/invoices/17", 403, "tenant_mismatch", who="acme/alice",
+         host=_GLOBEX),
+    Call("globex's alice at acme", "/demo/invoices/17", 403, "tenant_mismatch", who="globex/alice",
+         host=_ACME),
+    Call("acme's administrator at globex", "/demo/invoices/17", 403, "tenant_mismatch", who="acme/admin",
+         host=_GLOBEX),
+    Call("globex's bob at acme, for the records of acme's bob", "/demo/people/bob/records", 403,
+         "tenant_mismatch", who="globex/bob", host=_ACME),
+    Call("acme's alice reads globex's public notices: not as alice", PUBLIC_PATH, 403, "tenant_mismatch",
+         who="acme/alice", host=_GLOBEX),
+    Call("acme's alice at a path that neither knows", "/demo/elsewhere", 403, "tenant_mismatch",
+         who="acme/alice", host=_GLOBEX),
+    # Whose host is it?
+    Call("a host in capitals, with port and final dot, is the same host", "/demo/invoices/17", 403,
+         "tenant_mismatch", who="acme/alice", host="GLOBEX.Local.:8080"),
+    Call("a host that nobody owns", "/demo/invoices/17", 403, "unmapped_route", who="acme/alice",
+         host="initech.local"),
+    Call("a host below acme's is not acme's", "/demo/invoices/17", 403, "unmapped_route",
+         who="acme/alice", host="a.acme.local"),
+    Call("a client that names a tenant is not heard", "/demo/invoices/17", 200, "rule_matched",
+         "finance-reads-invoices", who="acme/alice", host=_ACME,
+         headers={"x-auth-tenant": "globex", "x-forwarded-host": "globex.local"},
+         upstream={"x-auth-tenant": "acme", "x-auth-subject": "alice"}),
+    # Who are you?
+    Call("no token", "/demo/invoices/17", 401, "token_missing", host=_ACME),
+    Call("an expired token", "/demo/invoices/17", 401, "token_expired", who="globex/expired", host=_GLOBEX),
+    Call("a forged token", "/demo/invoices/17", 401, "token_bad_signature", who="acme/forged", host=_ACME),
+    Call("a forged token at the other's: not known to be anybody's", "/demo/invoices/17", 401,
+         "token_bad_signature", who="acme/forged", host=_GLOBEX),
+    Call("a token for somebody else's service", "/demo/invoices/17", 401, "token_wrong_audience",
+         who="globex/wrong_audience", host=_GLOBEX),
+)  # fmt: skip
+"""What two tenants may do at home, and at each other's."""
+
+
 def outcomes(stack: Stack) -> Iterator[Line]:
     """Make every call, and yield its line as soon as it is known."""
     log = DecisionLogReader(stack.decision_log)
-    tokens = stack.people.named()
-    for call in CALLS:
+    tokens = stack.tokens()
+    saas = stack.mode is TenancyMode.SAAS
+    for call in TENANTS_CALLS if saas else CALLS:
         yield outcome(stack, call, tokens, log)
+    if saas:
+        yield from tenant_changes.outcomes(stack)
     yield from changes.outcomes(stack)
 
 
@@ -99,6 +156,7 @@ def outcome(stack: Stack, call: Call, tokens: Mapping[str, str], log: DecisionLo
         stack.envoy_port,
         call.path,
         method=call.method,
+        host=call.host,
         token=None if call.who is None else tokens[call.who],
         headers=call.headers,
     )

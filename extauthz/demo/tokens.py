@@ -18,7 +18,22 @@ class TokenSource:
 
     def __init__(self, port: int) -> None:
         """Name the port; nothing is asked yet."""
-        self._port = port
+        self.port = port
+
+    @property
+    def issuer(self) -> str:
+        """The identity provider."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    @property
+    def jwks_uri(self) -> str:
+        """Where its public keys are."""
+        return f"{self.issuer}/jwks"
+
+    @property
+    def token_url(self) -> str:
+        """Where it gives tokens."""
+        return f"{self.issuer}/token"
 
     def token(self, name: str, *, flaw: str | None = None, algorithm: str = "RS256") -> str:
         """Return a new token of a demo person.
@@ -38,7 +53,7 @@ class TokenSource:
         self._ask("/rotate", {})
 
     def _ask(self, path: str, form: Mapping[str, str]) -> dict[str, object]:
-        connection = http.client.HTTPConnection(LOOPBACK, self._port, timeout=5)
+        connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=5)
         try:
             connection.request(
                 "POST", path, urlencode(form), {"Content-Type": "application/x-www-form-urlencoded"}
@@ -47,7 +62,7 @@ class TokenSource:
             body = response.read()
         except (OSError, http.client.HTTPException) as problem:
             raise ProcessFailedError(
-                f"the identity provider on port {self._port} does not answer: {problem}"
+                f"the identity provider on port {self.port} does not answer: {problem}"
             ) from problem
         finally:
             connection.close()

@@ -64,9 +64,15 @@ def port_of(url: object) -> int:
     return int(str(url).rpartition(":")[2])
 
 
-def test_check_passes_and_leaves_nothing(scratch: Path) -> None:
+@pytest.mark.parametrize("mode", [[], ["--mode", "saas"]], ids=["selfhost", "saas"])
+def test_check_passes_and_leaves_nothing(scratch: Path, mode: list[str]) -> None:
     finished = subprocess.run(
-        [*DEMO, "--check"], env=environment(scratch), capture_output=True, text=True, timeout=60, check=False
+        [*DEMO, "--check", *mode],
+        env=environment(scratch),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
     assert finished.returncode == 0, finished.stdout + finished.stderr
@@ -129,6 +135,52 @@ def test_it_runs_until_asked_to_end(scratch: Path, tmp_path: Path, number: signa
     events = [json.loads(line)["event"] for line in log.read_text().splitlines()]
     assert events[0] == "log_started"
     assert events[-1] == "log_stopped"
+
+
+def test_two_tenants_each_with_people_host_and_provider_of_its_own(scratch: Path, tmp_path: Path) -> None:
+    ready = tmp_path / "ready.json"
+    demo = subprocess.Popen(
+        [*DEMO, "--mode", "saas", "--ready-file", str(ready)],
+        env=environment(scratch),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    facts = await_file(ready, demo)
+    tokens, tenants = facts["tokens"], facts["tenants"]
+    assert isinstance(tokens, dict)
+    assert isinstance(tenants, dict)
+    names = ("admin", "alice", "bob", "expired", "forged", "wrong_audience")
+    assert {f"{slug}/{name}" for slug in ("acme", "globex") for name in names} <= set(tokens)
+    assert {slug: tenant["host"] for slug, tenant in tenants.items()} == {
+        "acme": "acme.local",
+        "globex": "globex.local",
+    }
+    assert len({tenant["issuer"] for tenant in tenants.values()}) == 2
+    envoy = port_of(facts["envoy_url"])
+
+    def got(who: str, host: str) -> tuple[int, str | None, str | None]:
+        answer = send(envoy, "/demo/invoices/17", host=host, token=tokens[who])
+        return answer.status, answer.reason, (answer.received or {}).get("x-auth-tenant")
+
+    assert got("acme/alice", "acme.local") == (200, None, "acme")
+    assert got("globex/alice", "globex.local") == (200, None, "globex")
+    assert got("acme/alice", "globex.local") == (403, "tenant_mismatch", None)
+    assert got("globex/bob", "globex.local") == (403, "no_matching_rule", None)
+    assert got("acme/alice", "127.0.0.1") == (403, "unmapped_route", None)
+    rest = RestApi(port_of(facts["rest_url"]), str(facts["admin_api_key"]))
+    assert rest.ask("GET", "/api/v1/resources").status == 403
+    listed = [
+        rest.ask("GET", "/api/v1/resources", token=tokens[f"{slug}/admin"]).document for slug in tenants
+    ]
+    by_key = rest.with_service_key(tenants["acme"]["bootstrap_key"]).ask("GET", "/api/v1/resources")
+    assert by_key.document == listed[0]
+    assert not {each["id"] for each in listed[0]["items"]} & {each["id"] for each in listed[1]["items"]}
+
+    demo.send_signal(signal.SIGTERM)
+    demo.communicate(timeout=20)
+
+    assert demo.returncode == 0
+    assert left_of(scratch) == set()
 
 
 def test_a_signal_while_starting_ends_it_too(scratch: Path) -> None:
