@@ -34,6 +34,7 @@ from typing import Final
 import grimp
 
 ROOT: Final = Path(__file__).resolve().parent.parent
+_CACHE: Final = ROOT / ".pytest_cache"
 DEFAULT_SECONDS: Final = 900.0
 MUTANT_SECONDS: Final = 40
 """A mutant whose tests run longer loops for ever."""
@@ -57,6 +58,18 @@ TARGETS: Final = {
         "tests/unit/test_identity.py",
         "tests/unit/test_token_verdict.py",
         "tests/unit/test_service_key_bearer.py",
+        "tests/wire/test_credential_sources.py",
+    ),
+    "extauthz/decide/jwks.py": (
+        "tests/unit/test_jwks.py",
+        "tests/unit/test_token_bounds.py",
+        "tests/unit/test_identity.py",
+        "tests/unit/test_token_verdict.py",
+    ),
+    "extauthz/decide/service_keys.py": ("tests/unit/test_service_key_bearer.py",),
+    "extauthz/check/response_bytes.py": (
+        "tests/wire/test_write_response.py",
+        "tests/property/test_wire_properties.py",
     ),
     "extauthz/domain/path.py": (
         "tests/unit/test_path.py",
@@ -303,9 +316,9 @@ def _forked(work: Callable[[], int], *, seconds: int = MUTANT_SECONDS) -> int:
         os._exit(code)
 
 
-def _import_beforehand(target: str, tests: Sequence[str], folder: Path) -> None:
+def _import_beforehand(target: str, tests: Sequence[str]) -> None:
     """Import what the tests import, except the target, what imports it, and the tests."""
-    listing = folder / "modules"
+    listing = _CACHE / f"modules-{os.getpid()}"
     changed = {target} | grimp.build_graph("extauthz").find_downstream_modules(target)
 
     def list_modules() -> int:
@@ -315,7 +328,9 @@ def _import_beforehand(target: str, tests: Sequence[str], folder: Path) -> None:
         return code
 
     _forked(list_modules, seconds=300)
-    for name in listing.read_text().splitlines():
+    imported = listing.read_text().splitlines()
+    listing.unlink()
+    for name in imported:
         if name not in changed and name.partition(".")[0] not in {"tests", "conftest", "tools", "__main__"}:
             with contextlib.suppress(Exception):
                 importlib.import_module(name)
@@ -331,7 +346,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
     ends = time.monotonic() + options.seconds
-    examined = {target: _examine(target, ends) for target in options.targets}
+    examined = {target: _examined_apart(target, ends) for target in options.targets}
     killed = sum(each.killed for each in examined.values())
     survived = sum(len(each.survivors) for each in examined.values())
     score = round(100 * killed / (killed + survived), 1) if killed + survived else 0.0
@@ -352,17 +367,35 @@ class Examined:
     survivors: list[str]
 
 
+def _examined_apart(target: str, ends: float) -> Examined:
+    """Examine a target in a process of its own: what one target had imported must not hide the next."""
+    result = _CACHE / f"mutation-{os.getpid()}"
+    _CACHE.mkdir(exist_ok=True)
+    child = os.fork()
+    if not child:
+        code = 70
+        try:
+            result.write_text(json.dumps(asdict(_examine(target, ends))))
+            code = 0
+        finally:
+            os._exit(code)
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+        raise SystemExit(f"{target} was not examined")
+    examined = Examined(**json.loads(result.read_text()))
+    result.unlink()
+    return examined
+
+
 def _examine(target: str, ends: float) -> Examined:
     began = time.monotonic()
     path = ROOT / target
     name = target.removesuffix(".py").replace("/", ".")
     tests = [test for test in TARGETS[target] if (ROOT / test).exists()]
-    cache = ROOT / ".pytest_cache"
-    cache.mkdir(exist_ok=True)
-    _import_beforehand(name, tests, cache)
+    _import_beforehand(name, tests)
     source = path.read_text("utf-8")
     if not _pass_with(tests, _Finder(name, path, ast.parse(source))):
-        raise SystemExit("the tests do not pass without a change: " + " ".join(tests))
+        print("the tests do not pass without a change: " + " ".join(tests), file=sys.stderr, flush=True)
+        sys.exit(1)
     killed, not_run = 0, 0
     survivors: list[str] = []
     for mutant in mutants(source):

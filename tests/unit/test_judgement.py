@@ -1,5 +1,7 @@
 """One request judged: what the outcome says besides the decision, and what is settled before any rule."""
 
+from collections.abc import Mapping
+
 import pytest
 
 from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode
@@ -41,8 +43,8 @@ POLICIES = {
 }
 
 
-def directory(*, age_s: float = 0.0) -> Directory:
-    snapshots = {DEFAULT_TENANT: snapshot_of(POLICIES)}
+def directory(*, age_s: float = 0.0, policies: Mapping[str, object] = POLICIES) -> Directory:
+    snapshots = {DEFAULT_TENANT: snapshot_of(policies)}
     return Directory(TenancyMode.SELFHOST, snapshots, confirmed_at=NOW - age_s, epoch="epoch-7")
 
 
@@ -138,3 +140,13 @@ def test_values_are_shown_of_what_the_request_names_and_of_nothing_else() -> Non
     used = outcome(ALICE, where=directory()).decision.attributes_used
 
     assert used == {"resource.id": "42", "user.id": None, "action": "read", "resource.service": "billing"}
+
+
+def test_where_conditions_read_the_person_alone_only_names_are_shown() -> None:
+    condition = {"type": "CONDITION", "attribute": "user.id", "operator": "eq", "value": ALICE.id}
+    person = {"id": "person", "name": "p", "resource": "*", "effect": "deny", "rule_data": condition}
+
+    used = outcome(ALICE, where=directory(policies=POLICIES | {"attribute_policies": [person]}))
+
+    assert used.decision.rule_id == "person"
+    assert used.decision.attributes_used == {"user.id": None}
