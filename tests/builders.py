@@ -94,7 +94,12 @@ def _peer(address: str | None, pipe: str | None, principal: str, service: str) -
     return AttributeContextPeer(address=where, principal=principal, service=service)
 
 
-def request_facts(*, is_grpc: bool = False, strip_headers: tuple[str, ...] = ()) -> RequestFacts:
+def request_facts(
+    *,
+    is_grpc: bool = False,
+    strip_headers: tuple[str, ...] = (),
+    context: ContextTarget = ContextTarget(),  # noqa: B008 - frozen
+) -> RequestFacts:
     """Return the facts of a harmless request."""
     path = CanonicalPath.parse("/v1/invoices/42")
     assert isinstance(path, CanonicalPath)
@@ -105,7 +110,7 @@ def request_facts(*, is_grpc: bool = False, strip_headers: tuple[str, ...] = ())
         query=None,
         headers=MappingProxyType({}),
         repeated_headers=frozenset(),
-        context=ContextTarget(),
+        context=context,
         source_address="10.1.2.3",
         source_principal=None,
         request_id=None,

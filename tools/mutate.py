@@ -4,7 +4,9 @@ python tools/mutate.py                                     every target, one lin
 python tools/mutate.py extauthz/decide/token.py            one target
 python tools/mutate.py --seconds 480 --json mutation.json  stop after this long; keep the survivors
 
-A mutant is killed when a test fails or the tests do not end. Each runs in a fork of a process that has
+A mutant is killed when a test fails or the tests do not end. One that survives is a hole in the tests unless
+`mutation_survivors.yaml` says why no test can tell it from the original; the exit code is 1 when it does not,
+or when that file excuses what is killed by now. Each mutant runs in a fork of a process that has
 imported everything which does not import the changed module, so that it costs no more than its tests.
 
 What is changed: comparisons, boolean operators, their operands, negations, conditions, constants (numbers,
@@ -20,9 +22,10 @@ import importlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
@@ -32,8 +35,10 @@ from types import CodeType, ModuleType
 from typing import Final
 
 import grimp
+import yaml
 
 ROOT: Final = Path(__file__).resolve().parent.parent
+JUDGEMENTS: Final = Path(__file__).with_name("mutation_survivors.yaml")
 _CACHE: Final = ROOT / ".pytest_cache"
 DEFAULT_SECONDS: Final = 900.0
 MUTANT_SECONDS: Final = 40
@@ -351,10 +356,35 @@ def main(arguments: list[str] | None = None) -> int:
     survived = sum(len(each.survivors) for each in examined.values())
     score = round(100 * killed / (killed + survived), 1) if killed + survived else 0.0
     print(f"{score} %: {killed} killed, {survived} survived")
+    unjudged, stale = _against_judgements(examined)
+    for label, changes in (("survives, and nobody says why", unjudged), ("excused, but killed", stale)):
+        for change in changes:
+            print(f"{label}: {change}")
     if options.json:
         targets = {target: asdict(each) for target, each in examined.items()}
-        options.json.write_text(json.dumps({"score": score, "targets": targets}, indent=1) + "\n")
-    return 0
+        numbers = {"commit": _commit(), "score": score, "not_judged": len(unjudged), "targets": targets}
+        options.json.write_text(json.dumps(numbers, indent=1) + "\n")
+    return 1 if unjudged or stale else 0
+
+
+def _commit() -> str:
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _against_judgements(examined: Mapping[str, "Examined"]) -> tuple[list[str], list[str]]:
+    """Return the survivors that no judgement covers, and the judgements that cover no survivor."""
+    judgements: dict[str, dict[str, str]] = yaml.safe_load(JUDGEMENTS.read_text("utf-8"))
+    unjudged: list[str] = []
+    stale: list[str] = []
+    for target, each in examined.items():
+        # Without the line, which other changes move.
+        survivors = {survivor.partition(": ")[2] for survivor in each.survivors}
+        judged = judgements.get(target, {})
+        unjudged += [f"{target}: {change}" for change in sorted(survivors - judged.keys())]
+        if not each.not_run:
+            stale += [f"{target}: {change}" for change in sorted(judged.keys() - survivors)]
+    return unjudged, stale
 
 
 @dataclass(frozen=True, slots=True)

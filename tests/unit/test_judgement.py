@@ -10,6 +10,7 @@ from extauthz.decide.judge import CheckPolicy, Identify, judge
 from extauthz.domain.decision import Outcome
 from extauthz.domain.principal import Authentication, Principal
 from extauthz.domain.reasons import Effect, Reason
+from extauthz.domain.request import ContextTarget
 from tests.builders import ALICE, request_facts
 from tests.real_service import snapshot_of
 from tests.tokens import NOW
@@ -102,6 +103,15 @@ def test_whose_target_it_is_must_be_known_and_published(found: Principal | None)
         judged = outcome(found, where=where)
         assert (judged.decision.effect, judged.decision.reason) == (Effect.DENY, Reason.UNMAPPED_ROUTE)
         assert (judged.tenant, judged.revision, judged.age_ms) == (owner, None, age_ms)
+
+
+def test_a_tenant_that_does_not_exist_is_nobodys_name() -> None:
+    asked = request_facts(context=ContextTarget(tenant="initech"))
+
+    judged = judge(asked, directory(), identified(ALICE), CheckPolicy(), "the-id", NOW)
+
+    assert isinstance(judged, Outcome)
+    assert (judged.decision.reason, judged.tenant, judged.age_ms) == (Reason.UNMAPPED_ROUTE, None, None)
 
 
 def test_a_clock_that_was_put_back_makes_no_negative_age() -> None:

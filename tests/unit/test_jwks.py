@@ -5,7 +5,7 @@ import json
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from extauthz.decide.jwks import MAX_KEYS, JwksRejected, KeySet, parse_jwks
+from extauthz.decide.jwks import JwksRejected, KeySet, parse_jwks
 from tests.tokens import SigningKey, b64, jwks, unsigned
 
 RSA = SigningKey.rs256()
@@ -110,6 +110,8 @@ def test_a_short_rsa_key_is_ignored() -> None:
         {"n": "AA=="},
         {"n": unsigned(1 << 2047)},
         {"n": unsigned((1 << 20000) + 1)},
+        {"e": "A"},
+        {"e": "AQAB="},
         {"e": unsigned(1)},
         {"e": unsigned(65536)},
         {"e": unsigned((1 << 100) + 1)},
@@ -118,6 +120,21 @@ def test_a_short_rsa_key_is_ignored() -> None:
 )
 def test_broken_rsa_members_are_ignored(changes: dict[str, object]) -> None:
     assert problem_of(RSA.jwk(**changes)) is not None
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ({"n": unsigned((1 << 2047) + 1)}, {"n": unsigned((1 << 2047) - 1)}),
+        ({"n": unsigned((1 << 16384) - 1)}, {"n": unsigned((1 << 16384) + 1)}),
+        ({"e": unsigned((1 << 64) - 1)}, {"e": unsigned((1 << 64) + 1)}),
+        ({"e": unsigned(3)}, {"e": unsigned(2)}),
+    ],
+    ids=["least bits", "most bits", "most bits of an exponent", "least exponent"],
+)
+def test_rsa_keys_are_used_up_to_the_bound(good: dict[str, object], bad: dict[str, object]) -> None:
+    assert problem_of(RSA.jwk(**good)) is None
+    assert problem_of(RSA.jwk(**bad)) is not None
 
 
 @pytest.mark.parametrize(
@@ -184,11 +201,22 @@ def test_entries_that_are_no_objects_are_ignored() -> None:
         jwks(EC)[:-1],
         b'{"keys":' + b"[" * 100_000,
         b"<html>",
-        b'{"keys":[' + b",".join([b"{}"] * (MAX_KEYS + 1)) + b"]}",
+        b'{"keys":[' + b",".join([b"{}"] * 257) + b"]}",
     ],
 )
 def test_a_document_that_is_no_key_set_is_refused(document: bytes) -> None:
     assert isinstance(parse_jwks(document), JwksRejected)
+
+
+def test_a_set_holds_256_keys_and_no_more() -> None:
+    entries = [EC.jwk(kid=f"k{number}") for number in range(257)]
+
+    assert len(usable(jwks(*entries[:256])).keys) == 256
+    assert isinstance(parse_jwks(jwks(*entries)), JwksRejected)
+
+
+def test_what_is_ignored_makes_no_difference_between_sets() -> None:
+    assert usable(jwks(EC)) == usable(jwks(EC, RSA.jwk(use="enc")))
 
 
 def test_an_empty_set_is_a_set_that_verifies_nothing() -> None:

@@ -55,6 +55,14 @@ def test_an_allow_names_who_asks() -> None:
     }
 
 
+def test_an_allow_can_be_told_from_everything_else() -> None:
+    allow, deny = outcome(ALLOWED), outcome(denied(Reason.NO_MATCHING_RULE))
+
+    assert wire.says_ok(wire.write(allow)) is True
+    for other in (wire.write(deny), wire.write(allow._replace(principal=None)), wire.internal_error(), b""):
+        assert wire.says_ok(other) is False
+
+
 def test_what_an_identity_lacks_is_removed() -> None:
     answer = allowed_for(ANONYMOUS, ("anonymous",))
     assert answer.headers == {
@@ -207,8 +215,10 @@ def test_the_last_resort_denies_every_kind_of_caller() -> None:
         assert (answer.allowed, answer.status) == (False, 503)
         assert answer.headers["grpc-status"] == "14"
         assert json.loads(answer.body)["reason"] == "internal_error"
+        assert (answer.metadata["decision"], answer.metadata["reason"]) == ("deny", "internal_error")
     assert wire.internal_error() is wire.internal_error()
-    assert json.loads(read_answer(wire.internal_error(DECISION_ID)).body)["decision_id"] == DECISION_ID
+    named = read_answer(wire.internal_error(DECISION_ID))
+    assert json.loads(named.body)["decision_id"] == named.metadata["decision_id"] == DECISION_ID
 
 
 def test_any_decision_id_can_be_written() -> None:
