@@ -10,34 +10,29 @@ import asyncio
 import contextlib
 import multiprocessing
 import os
-import shutil
 import statistics
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import grpc
 
 from extauthz.compile.documents import Reading
 from extauthz.compile.model import RoleModel, compile_model
-from extauthz.demo.postgres import EmbeddedPostgres
 from extauthz.demo.process_tree import descendants
 from extauthz.demo.rest import RestApi
 from extauthz.publish.tenant import Compiler, TenantState, collecting_later
 from extauthz.shipped import shipped
-from extauthz.storage import feed, role_rules
-from extauthz.storage.pool import DatabaseAddress, open_pool, open_reader
-from extauthz.storage.write import Actor, Change, Written, write
-from tests.benchmarks.measuring import keep, percentile
+from extauthz.storage import feed
+from extauthz.storage.pool import DatabaseAddress, open_reader
+from tests.benchmarks.database import add_rules, address_of, started_postgres
+from tests.benchmarks.measuring import keep, percentile, spread
 from tests.builders import check_request
 from tests.integration.serving import ADMIN_KEY, ANYBODY_READS, PUBLIC, PUBLIC_RESOURCE, Serving, serving
-from tests.integration.storage_documents import new_id, role_rule
 
 if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
@@ -52,47 +47,7 @@ WRITES_PER_S = 50
 DECIDING_CORE, WRITING_CORE = 0, 1
 LOADED = 100_000
 LOADS = 5
-_ACTOR = Actor("user", "benchmark", None, None)
-_BATCH = 5_000
 _RULES = "/api/v1/resources/policies"
-
-
-def address_of(server: EmbeddedPostgres) -> DatabaseAddress:
-    parts = urlsplit(server.dsn)
-    assert parts.port is not None
-    return DatabaseAddress(
-        "127.0.0.1", parts.port, parts.username or "", parts.password or "", parts.path[1:], "disable"
-    )
-
-
-@contextmanager
-def started_postgres() -> Iterator[EmbeddedPostgres]:
-    folder = Path(tempfile.mkdtemp(prefix="extauthz-bench-"))
-    folder.chmod(0o711)
-    # As in production: commits reach the disk.
-    server = EmbeddedPostgres(folder / "server", durable=True)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
-        shutil.rmtree(folder)
-
-
-async def add_rules(address: DatabaseAddress, first: int, count: int) -> None:
-    """Add role rules of many subjects on many resources, a few thousand in one write."""
-    async with open_pool(address) as pool:
-        for start in range(first, first + count, _BATCH):
-            rules = [
-                role_rule(sub=f"role-{n % 997}", obj=f"service-{n // 50}:read", dom=f"domain-{n % 7}")
-                for n in range(start, min(start + _BATCH, first + count))
-            ]
-
-            async def work(change: Change, rules: list[dict[str, object]] = rules) -> object:
-                return await role_rules.create(change, rules)
-
-            written = await write(pool, "default", _ACTOR, work, new_id=new_id)
-            assert isinstance(written, Written), written
 
 
 class Asker:
@@ -196,8 +151,8 @@ def under_writes(found: Serving) -> dict[str, object]:
     os.sched_setaffinity(0, {DECIDING_CORE, WRITING_CORE})
     return {
         "writes_per_s": round(min(pace), 1),
-        "quiet_us": _spread(quiet),
-        "writing_us": _spread(busy),
+        "quiet_us": spread(quiet),
+        "writing_us": spread(busy),
         "p50_ratio": round(percentile(busy, 0.5) / percentile(quiet, 0.5), 2),
         "p99_ratio": round(percentile(busy, 0.99) / percentile(quiet, 0.99), 2),
     }
@@ -207,13 +162,6 @@ def _pin(pid: int, core: int) -> None:
     for thread in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(ProcessLookupError):
             os.sched_setaffinity(int(thread.name), {core})
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    return {
-        name: round(percentile(values, share), 1)
-        for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
-    }
 
 
 def first_load(address: DatabaseAddress) -> dict[str, object]:
@@ -327,7 +275,7 @@ def main() -> None:
             asyncio.run(add_rules(address, 0, PRESENT))
             delays = arrival_ms(found)
             numbers: dict[str, object] = {
-                "arrival": {"writes": WRITES, "rules_present": PRESENT, "ms": _spread(delays)},
+                "arrival": {"writes": WRITES, "rules_present": PRESENT, "ms": spread(delays)},
                 "decisions_while_writing": under_writes(found),
             }
         asyncio.run(add_rules(address, PRESENT, LOADED - PRESENT))

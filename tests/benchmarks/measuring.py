@@ -42,6 +42,14 @@ def percentile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
+def spread(values: list[float]) -> dict[str, float]:
+    """Return the middle, and what one in ten and one in a hundred exceed."""
+    return {
+        name: round(percentile(values, share), 1)
+        for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
+    }
+
+
 def keep(name: str, numbers: Mapping[str, object]) -> None:
     """Print the numbers and keep them beside the scripts, with commit and machine."""
     commit = subprocess.run(

@@ -214,6 +214,8 @@ def test_the_last_resort_denies_every_kind_of_caller() -> None:
         answer = read_answer(wire.internal_error(decision_id))
         assert (answer.allowed, answer.status) == (False, 503)
         assert answer.headers["grpc-status"] == "14"
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.metadata.keys() == read_answer(wire.write(outcome(ALLOWED))).metadata.keys()
         assert json.loads(answer.body)["reason"] == "internal_error"
         assert (answer.metadata["decision"], answer.metadata["reason"]) == ("deny", "internal_error")
     assert wire.internal_error() is wire.internal_error()

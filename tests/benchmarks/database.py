@@ -1,0 +1,65 @@
+"""A database that keeps what it is told, as in production, and many rules in it."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from extauthz.compile.directory import DEFAULT_TENANT
+from extauthz.demo.postgres import EmbeddedPostgres
+from extauthz.storage import role_rules
+from extauthz.storage.pool import DatabaseAddress, open_pool
+from extauthz.storage.write import Actor, Change, Written, write
+from tests.integration.storage_documents import new_id, role_rule
+
+if TYPE_CHECKING:
+    from extauthz.storage.pool import Pool
+
+_ACTOR = Actor("user", "benchmark", None, None)
+_BATCH = 5_000
+
+
+def address_of(server: EmbeddedPostgres) -> DatabaseAddress:
+    parts = urlsplit(server.dsn)
+    assert parts.port is not None
+    return DatabaseAddress(
+        "127.0.0.1", parts.port, parts.username or "", parts.password or "", parts.path[1:], "disable"
+    )
+
+
+@contextmanager
+def started_postgres() -> Iterator[EmbeddedPostgres]:
+    folder = Path(tempfile.mkdtemp(prefix="extauthz-bench-"))
+    folder.chmod(0o711)
+    # As in production: commits reach the disk.
+    server = EmbeddedPostgres(folder / "server", durable=True)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+
+
+async def add_rules(address: DatabaseAddress, first: int, count: int) -> None:
+    """Add role rules of many subjects on many resources, a few thousand in one write."""
+    async with open_pool(address) as pool:
+        for start in range(first, first + count, _BATCH):
+            await add_rules_of(pool, DEFAULT_TENANT, range(start, min(start + _BATCH, first + count)))
+
+
+async def add_rules_of(pool: "Pool", tenant: str, numbers: range) -> None:
+    """Add one role rule for each number to a tenant, in one write."""
+    rules = [
+        role_rule(sub=f"role-{n % 997}", obj=f"service-{n // 50}:read", dom=f"domain-{n % 7}")
+        for n in numbers
+    ]
+
+    async def work(change: Change) -> object:
+        return await role_rules.create(change, rules)
+
+    written = await write(pool, tenant, _ACTOR, work, new_id=new_id)
+    assert isinstance(written, Written), written
