@@ -38,6 +38,8 @@ _REFRESH_TIMEOUT_S: Final = 300.0
 _RETRY_REFUSED_S: Final = 30.0
 """How long a revision that did not compile is left alone before it is read again."""
 _SHOWN_PROBLEMS: Final = 20
+_PUT_BACK_S: Final = 1.0
+"""Clocks that drift apart by less were not put back."""
 
 _SUSPENDED: Final = Registration(suspended=True)
 
@@ -80,6 +82,7 @@ class PostgresPublisher:
         tenants: frozenset[str] = frozenset(),
         poll_interval: float = 5.0,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
         on_failure: Callable[[], None] = lambda: None,
         on_issuers: Callable[[Sequence[IdentityProvider]], None] = lambda _issuers: None,
     ) -> None:
@@ -91,6 +94,8 @@ class PostgresPublisher:
         self._tenants = tenants
         self._poll_interval = poll_interval
         self._clock = clock
+        self._steady = steady
+        self._confirmed_steady = 0.0
         self._on_failure = on_failure
         self._on_issuers = on_issuers
         self._registrations = Registrations()
@@ -169,6 +174,18 @@ class PostgresPublisher:
         if self._available or self._epoch is None:
             _log.error("policy_database_unavailable", error=str(error) or type(error).__name__)
         self._on_failure()
+        self._keep_ageing()
+
+    def _keep_ageing(self) -> None:
+        """Let unconfirmed policies be as old as the steady clock says: the wall clock may be put back."""
+        directory = self._current.current()
+        if directory is None:
+            return
+        rejuvenated = self._steady() - self._confirmed_steady - (self._clock() - directory.confirmed_at)
+        if rejuvenated > _PUT_BACK_S:
+            lagging = {tenant: since - rejuvenated for tenant, since in directory.lagging.items()}
+            confirmed_at = directory.confirmed_at - rejuvenated
+            self._current.swap(replace(directory, confirmed_at=confirmed_at, lagging=lagging))
 
     async def refresh(self, connection: Connection) -> None:
         """Read what changed since the last time and publish it."""
@@ -176,7 +193,7 @@ class PostgresPublisher:
             await self._refresh(connection, after_publishing)
 
     async def _refresh(self, connection: Connection, after_publishing: contextlib.ExitStack) -> None:
-        asked_at = self._clock()
+        asked_at, asked_steady = self._clock(), self._steady()
         async with feed.one_moment(connection):
             heads = await feed.heads(connection)
             wanted = {
@@ -218,6 +235,7 @@ class PostgresPublisher:
                 failed[tenant] = found
                 self._refused[tenant] = _Refused(revision, heads.epoch, asked_at + _RETRY_REFUSED_S)
         self._publish(states, failed, heads.epoch, asked_at)
+        self._confirmed_steady = asked_steady
         async with self._refreshed:
             self._refreshed.notify_all()
 

@@ -34,22 +34,25 @@ def compiler() -> Compiler:
 class Follower:
     """A publisher that runs; `connection` is its own, as it is now."""
 
-    def __init__(self, address: "DatabaseAddress", *, poll_interval: float) -> None:
+    def __init__(
+        self, address: "DatabaseAddress", *, poll_interval: float, clock: Callable[[], float] = time.time
+    ) -> None:
         self.current = CurrentPolicies()
         self.failures = 0
         self.connection: Connection | None = None
-        self._address = address
+        self.address = address
         self.publisher = PostgresPublisher(
             self._connect,
             self.current,
             compiler(),
             mode=TenancyMode.SELFHOST,
             poll_interval=poll_interval,
+            clock=clock,
             on_failure=self._failed,
         )
 
     async def _connect(self) -> "Connection":
-        self.connection = await open_reader(self._address)
+        self.connection = await open_reader(self.address)
         return self.connection
 
     def _failed(self) -> None:
@@ -85,10 +88,14 @@ async def until(condition: Callable[[], bool], *, within: float = 5.0, what: str
 
 @asynccontextmanager
 async def following(
-    address: "DatabaseAddress", *, poll_interval: float = NEVER, loaded: bool = True
+    address: "DatabaseAddress",
+    *,
+    poll_interval: float = NEVER,
+    loaded: bool = True,
+    clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Follower]:
     """Run a publisher; `loaded` waits for its first policies."""
-    follower = Follower(address, poll_interval=poll_interval)
+    follower = Follower(address, poll_interval=poll_interval, clock=clock)
     task = asyncio.create_task(follower.publisher.run())
     try:
         if loaded:

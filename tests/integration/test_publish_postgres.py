@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
 
+from extauthz.demo.processes import free_port
 from extauthz.domain.reasons import Effect
 from extauthz.storage import attribute_policies, resources, role_bindings, role_rules
 from extauthz.storage.write import Change
@@ -83,6 +86,27 @@ async def test_a_killed_connection_is_opened_again_and_misses_nothing(database: 
         await follower.reaches(revision, within=5)
         assert follower.connection is not killed
         await follower.reaches(await add(pool, sub="other"), within=1)
+
+
+async def test_policies_grow_old_also_when_the_clock_is_put_back(database: "Database") -> None:
+    an_hour_s = 3600.0
+    put_back_s = 0.0
+
+    async with (
+        pool_of(database.address, "default"),
+        following(database.address, clock=lambda: time.time() - put_back_s) as follower,
+    ):
+        assert follower.connection is not None
+        confirmed_at = follower.directory.confirmed_at
+        follower.address = replace(database.address, port=free_port())
+        put_back_s = an_hour_s
+        await follower.connection.close()
+
+        await until(
+            lambda: follower.directory.confirmed_at < confirmed_at - an_hour_s + 1, what="the time put right"
+        )
+        age_s = time.time() - an_hour_s - follower.directory.confirmed_at
+        assert 0 <= age_s < an_hour_s
 
 
 async def test_a_change_is_applied_as_a_change(database: "Database") -> None:
