@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from extauthz.demo.stack import PolicyStore, Stack
+from tests.e2e.tenant_mesh import TenantMesh, tenant_mesh
 
 
 @pytest.fixture(scope="session")
@@ -28,4 +29,11 @@ def files_stack() -> Iterator[Stack]:
     """A sidecar alone, its policies from files, for one test that breaks or changes it."""
     with Stack(environ={}, store=PolicyStore.FILES) as running:
         running.start()
+        yield running
+
+
+@pytest.fixture(scope="module")
+def tenants(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TenantMesh]:
+    """Five tenants in one mesh, which each test leaves as it found it."""
+    with tenant_mesh(tmp_path_factory.mktemp("tenants")) as running:
         yield running

@@ -47,6 +47,12 @@ class Reply:
         return document.get("reason") if document else None
 
     @property
+    def decision_id(self) -> str | None:
+        """The id of the decision that refused."""
+        document = self._document()
+        return document.get("decision_id") if document else None
+
+    @property
     def arrival(self) -> Arrival | None:
         """The request as it reached the upstream, None when it did not."""
         document = self._document()

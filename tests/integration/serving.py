@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -82,6 +83,11 @@ class Serving:
         return RestApi(self.rest_port, ADMIN_KEY)
 
     @property
+    def log(self) -> Path:
+        """The decision log."""
+        return self.folder / "decisions.jsonl"
+
+    @property
     def process(self) -> Child:
         assert self.child is not None
         return self.child
@@ -94,7 +100,7 @@ class Serving:
             port = self.sidecar_port if name == "sidecar" else self.rest_port
             self.child.wait_ready(lambda: http_answers(port, "/healthz/ready"), timeout_s=30)
 
-    def check(self, *, worker: int = 0, path: str = PUBLIC, timeout: float = 5) -> Answer | None:
+    def check(self, *, worker: int = 0, path: str = PUBLIC, timeout: float = 5, **more: Any) -> Answer | None:
         """Ask a worker as Envoy does; None: nobody answers."""
         with grpc.insecure_channel(f"{LOOPBACK}:{self.grpc_port + worker}") as channel:
             call = channel.unary_unary(
@@ -103,7 +109,7 @@ class Serving:
                 response_deserializer=None,
             )
             try:
-                return read_answer(call(check_request(path), timeout=timeout, wait_for_ready=False))
+                return read_answer(call(check_request(path, **more), timeout=timeout, wait_for_ready=False))
             except grpc.RpcError:
                 return None
 

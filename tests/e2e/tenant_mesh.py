@@ -1,0 +1,255 @@
+"""Real Envoy, control plane, PostgreSQL and sidecars of both bindings, for many tenants.
+
+The client chooses a route of the proxy by its header `x-route`: each names something else to extauthz.
+"""
+
+import contextlib
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from extauthz.demo import envoy
+from extauthz.demo.postgres import EmbeddedPostgres
+from extauthz.demo.processes import ReservedPorts
+from extauthz.demo.rest import RestApi
+from tests.e2e.gate import start_envoy
+from tests.e2e.raw_http import LenientUpstream, Reply, http1, lenient_upstream, request
+from tests.e2e.tenant_firms import DORMANT, EVERYBODY, KID, OPEN, Firm, Seen, granted
+from tests.integration.serving import Serving, serving
+from tests.key_server_thread import identity_provider
+from tests.tokens import AUDIENCE, SigningKey
+
+HOST, TOKEN = "host", "token"
+"""The doors into the mesh: whose sidecar has TENANT_BINDING=host, and whose has =token."""
+DOORS = (HOST, TOKEN)
+UNOWNED = "nobody.local"
+
+CONTEXTS: dict[str, Mapping[str, str]] = {
+    **{f"tenant {slug}": {"tenant": slug} for slug in EVERYBODY},
+    **{
+        f"orders of {slug}": {"tenant": slug, "resource": "order:read", "action": "read"}
+        for slug in EVERYBODY
+    },
+    "tenant unknown": {"tenant": "umbrella"},
+    "tenant empty": {"tenant": ""},
+    "tenant in capitals": {"tenant": "ACME"},
+    "tenant of everybody": {"tenant": "*"},
+    "orders": {"resource": "order:read", "action": "read"},
+    "orders of unknown": {"tenant": "umbrella", "resource": "order:read", "action": "read"},
+    "resource alone": {"resource": "order:read"},
+    "action alone": {"action": "read"},
+    "resource alone of acme": {"tenant": "acme", "resource": "order:read"},
+    "resource unknown": {"resource": "order:write", "action": "read"},
+    "only acme's": {"resource": "only-acme:read", "action": "read"},
+    "only acme's of globex": {"tenant": "globex", "resource": "only-acme:read", "action": "read"},
+    "others": {"owner": "globex", "x-auth-tenant": "globex"},
+}
+"""What the proxy adds to the checks of one of its routes, which the client's `x-route` chooses here."""
+
+
+@dataclass
+class TenantMesh:
+    """Envoy with a door for each binding, its upstream, and the firms."""
+
+    ports: Mapping[str, int]
+    upstream: LenientUpstream
+    sidecars: Mapping[str, Serving]
+    operator: RestApi
+    firms: dict[str, Firm] = field(default_factory=dict)
+    decision_id: str | None = None
+
+    def ask(
+        self, host: str, *lines: bytes, door: str = HOST, route: str | None = None, path: str = "/orders/7"
+    ) -> Seen:
+        """Send a request; nothing but what was granted may have reached the upstream, and that once."""
+        chosen = () if route is None else (b"x-route: " + route.encode(),)
+        return self.send(request(path.encode(), *lines, *chosen, host=host.encode()), door=door)
+
+    def send(self, octets: bytes, *, door: str = HOST) -> Seen:
+        return self.judged(http1(self.ports[door], octets))
+
+    def judged(self, reply: Reply) -> Seen:
+        arrived, self.upstream.arrivals = self.upstream.arrivals, []
+        assert len(arrived) == (reply.status == 200), (reply, arrived)
+        if not arrived:
+            self.decision_id = reply.decision_id
+            return Seen(reply.status, reply.reason)
+        assert reply.arrival == arrived[0]
+        told = [(name, value.decode()) for name, value in arrived[0].headers if name.startswith(b"x-auth-")]
+        assert len(dict(told)) == len(told)
+        assert b"x-service-api-key" not in dict(arrived[0].headers)
+        self.decision_id = dict(told)[b"x-auth-decision-id"]
+        return granted(dict(told)[b"x-auth-tenant"], dict(told).get(b"x-auth-subject"))
+
+    def settled(self, firm: Firm, revision: int, *, suspended: bool = False) -> None:
+        """Wait until every sidecar decides by this revision of the firm, or a later one."""
+        for sidecar in self.sidecars.values():
+
+            def is_current(sidecar: Serving = sidecar) -> bool:
+                answer = sidecar.check(context_extensions={"tenant": firm.slug})
+                if answer is None or (answer.metadata["reason"] == "tenant_suspended") is not suspended:
+                    return False
+                found = answer.metadata["policy_revision"]
+                return isinstance(found, float | int) and found >= revision
+
+            until(is_current, what=f"revision {revision} of {firm.slug}")
+
+    def operate(self, method: str, path: str, document: object = None) -> Any:
+        reply = self.operator.ask(method, path, document)
+        assert reply.status in {200, 201, 204}, reply
+        return reply
+
+    def give(self, firm: Firm, *hosts: str) -> None:
+        """Make these the firm's hosts."""
+        reply = self.operate("PUT", f"/admin/tenants/{firm.slug}/hosts", {"hosts": hosts})
+        self.settled(firm, reply.revision)
+
+    def suspend(self, firm: Firm, status: str) -> None:
+        reply = self.operate("PATCH", f"/admin/tenants/{firm.slug}", {"status": status})
+        self.settled(firm, reply.revision, suspended=status == "suspended")
+
+    def trust(self, firm: Firm, other: Firm | None) -> None:
+        """Make the provider of another firm, or none, the one whose tokens are the firm's."""
+        path = f"/admin/tenants/{firm.slug}/identity-providers"
+        present = self.operate("GET", path).document["items"]
+        if other is None:
+            reply = self.operate("DELETE", f"{path}/{present[0]['id']}")
+        else:
+            document = provider_document(other)
+            one = [("PUT", f"{path}/{each['id']}") for each in present] or [("POST", path)]
+            reply = self.operate(*one[0], document)
+        self.settled(firm, reply.revision)
+        if other is not None:
+            self.knows_keys(firm, other)
+
+    def knows_keys(self, firm: Firm, other: Firm) -> None:
+        """Wait until every sidecar can judge what the other firm's provider signs, as the firm's."""
+        headers = {"authorization": f"Bearer {other.token()}"}
+        for sidecar in self.sidecars.values():
+
+            def is_judged(sidecar: Serving = sidecar) -> bool:
+                answer = sidecar.check(context_extensions={"tenant": firm.slug}, headers=headers)
+                return answer is not None and answer.status != 503
+
+            until(is_judged, what=f"the keys of {other.slug}")
+
+
+def provider_document(firm: Firm) -> dict[str, object]:
+    return {
+        "issuer_url": firm.provider.issuer,
+        "jwks_uri": firm.provider.jwks_uri,
+        "audience": AUDIENCE,
+        "claim_config": {"roles_claim": "roles", "domain_claim": "dom", "admin_domain_claim": "adm"},
+    }
+
+
+def until(condition: Callable[[], bool], *, what: str, within_s: float = 20.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
+        time.sleep(0.02)
+
+
+def configuration(ports: Mapping[str, int], sidecars: Mapping[str, int], upstream: int) -> str:
+    """The shipped bootstrap with a door to each sidecar, and with routes that name what `CONTEXTS` has."""
+    document = yaml.safe_load(envoy.bootstrap(listener=0, extauthz=[0], upstream=upstream))
+    resources = document["static_resources"]
+    (listener,) = resources["listeners"]
+    clusters = {cluster["name"]: cluster for cluster in resources["clusters"]}
+    resources["clusters"], resources["listeners"] = [clusters["upstream"]], []
+    for door, port in ports.items():
+        cluster, own = deepcopy(clusters["extauthz"]), deepcopy(listener)
+        cluster["name"] = f"extauthz-{door}"
+        (endpoint,) = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+        endpoint["endpoint"]["address"]["socket_address"]["port_value"] = sidecars[door]
+        own["name"], own["address"]["socket_address"]["port_value"] = door, port
+        manager = own["filter_chains"][0]["filters"][0]["typed_config"]
+        (check,) = [part for part in manager["http_filters"] if part["name"].endswith("ext_authz")]
+        service = check["typed_config"]["grpc_service"]
+        # A worker that shares two cores with the tests may need longer than in production.
+        service["envoy_grpc"]["cluster_name"], service["timeout"] = f"extauthz-{door}", "2s"
+        (host,) = manager["route_config"]["virtual_hosts"]
+        (everything,) = host["routes"]
+        host["routes"] = [*(_naming(everything, name) for name in CONTEXTS), everything]
+        resources["clusters"].append(cluster)
+        resources["listeners"].append(own)
+    return yaml.safe_dump(document)
+
+
+def _naming(everything: Mapping[str, Any], name: str) -> dict[str, Any]:
+    per_route = "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute"
+    route = deepcopy(dict(everything))
+    route["match"]["headers"] = [{"name": "x-route", "string_match": {"exact": name}}]
+    settings = {"context_extensions": dict(CONTEXTS[name])}
+    route["typed_per_filter_config"] = {
+        "envoy.filters.http.ext_authz": {"@type": per_route, "check_settings": settings}
+    }
+    return route
+
+
+@contextmanager
+def database() -> Iterator[EmbeddedPostgres]:
+    # Outside of pytest's folders: as root the server runs as another user, to whom those are closed.
+    folder = Path(tempfile.mkdtemp(prefix="extauthz-test-"))
+    folder.chmod(0o711)
+    server = EmbeddedPostgres(folder / "server")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def tenant_mesh(folder: Path) -> Iterator[TenantMesh]:
+    with contextlib.ExitStack() as stack:
+        postgres = stack.enter_context(database())
+        upstream = stack.enter_context(lenient_upstream())
+        keys = {slug: SigningKey.es256(KID, serial=number) for number, slug in enumerate(EVERYBODY)}
+        providers = {slug: stack.enter_context(identity_provider(key)) for slug, key in keys.items()}
+        environment: dict[str, Any] = {
+            "MODE": "saas",
+            "OIDC_ENABLED": "true",
+            "MIGRATE_ON_START": "true",
+            "JWKS_ALLOW_HOSTS": ",".join(f"127.0.0.1:{each.port}" for each in providers.values()),
+        }
+        sidecars = {}
+        for door, command in ((HOST, "serve"), (TOKEN, "sidecar")):
+            (folder / door).mkdir()
+            sidecars[door] = stack.enter_context(
+                serving(folder / door, postgres.environment, **environment, TENANT_BINDING=door)
+            )
+            sidecars[door].start(command)
+        reserved = ReservedPorts()
+        stack.callback(reserved.release)
+        ports = dict(zip((HOST, TOKEN), reserved.take(2), strict=True))
+        grpc = {door: sidecar.grpc_port for door, sidecar in sidecars.items()}
+        proxy = start_envoy(folder, configuration(ports, grpc, upstream.port))
+        stack.callback(proxy.kill)
+        mesh = TenantMesh(ports, upstream, sidecars, sidecars[HOST].rest)
+        for slug in EVERYBODY:
+            made = mesh.operate("POST", "/admin/tenants", {"name": "The firm", "slug": slug})
+            key = made.document["bootstrapKey"]
+            firm = Firm(slug, keys[slug], providers[slug], mesh.operator.with_service_key(key), key)
+            mesh.firms[slug] = firm
+            mesh.operate("PUT", f"/admin/tenants/{slug}/hosts", {"hosts": [firm.host]})
+            mesh.operate("POST", f"/admin/tenants/{slug}/identity-providers", provider_document(firm))
+            firm.open_shop()
+        others = [firm.host for firm in mesh.firms.values() if firm.slug != OPEN]
+        mesh.firms[OPEN].open_everything([*others, UNOWNED])
+        for firm in mesh.firms.values():
+            mesh.settled(firm, firm.revision)
+            mesh.knows_keys(firm, firm)
+        for door in ports:
+            until(lambda door=door: mesh.ask("acme.local", door=door).status == 401, what="Envoy")  # type: ignore[misc]
+        mesh.suspend(mesh.firms[DORMANT], "suspended")
+        yield mesh

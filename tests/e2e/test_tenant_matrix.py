@@ -1,0 +1,311 @@
+"""Every credential of every tenant at everything of every other, through real Envoy: nobody opens anything.
+
+Each cell says what is to come of it. That only what was granted reached the upstream, once and as the right
+tenant's, is asserted for every request (`TenantMesh.judged`).
+"""
+
+from itertools import permutations, product
+
+import pytest
+
+from extauthz.demo.calls import DecisionLogReader
+from tests.e2e.raw_http import Reply, http2, http2_request, request
+from tests.e2e.tenant_firms import (
+    ALLOW,
+    DEPARTMENTS,
+    DORMANT,
+    EVERYBODY,
+    FIRMS,
+    NAMING,
+    NOTICES,
+    OPEN,
+    ORDERS,
+    PEOPLE,
+    WHO,
+    Seen,
+    at_orders,
+    granted,
+    refused,
+)
+from tests.e2e.tenant_mesh import DOORS, HOST, TOKEN, UNOWNED, TenantMesh
+
+
+def notices(slug: str) -> Seen:
+    verdict = NOTICES[slug]
+    return granted(slug, None) if verdict == ALLOW else refused(verdict)
+
+
+def test_the_tables_tell_any_two_tenants_apart() -> None:
+    for one, other in permutations(FIRMS, 2):
+        assert sum(ORDERS[one][who] != ORDERS[other][who] for who in PEOPLE) >= 4
+        assert any(ORDERS[one][who] == ALLOW != ORDERS[other][who] for who in PEOPLE)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_every_credential_at_every_host(tenants: TenantMesh, door: str) -> None:
+    for caller, owner, who in product(tenants.firms.values(), tenants.firms.values(), WHO):
+        seen = tenants.ask(owner.host, caller.credential(who), door=door)
+        assert seen == at_orders(caller, owner.slug, who), (caller.slug, owner.slug, who)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_nobody_is_judged_by_the_hosts_owner(tenants: TenantMesh, door: str) -> None:
+    for slug, firm in tenants.firms.items():
+        assert tenants.ask(firm.host, path="/notices/7", door=door) == notices(slug), slug
+        expected = {OPEN: granted(OPEN, None), DORMANT: refused("tenant_suspended")}
+        assert tenants.ask(firm.host, door=door) == expected.get(slug, refused("token_missing")), slug
+    assert tenants.ask(UNOWNED, path="/notices/7", door=door) == refused("unmapped_route")
+
+
+def test_conditions_are_those_of_the_hosts_owner(tenants: TenantMesh) -> None:
+    for caller, owner, department in product(FIRMS, FIRMS, DEPARTMENTS.values()):
+        firm = tenants.firms[caller]
+        credential = firm.credential("alice", department=department)
+        expected = refused("tenant_mismatch")
+        if caller == owner:
+            own = DEPARTMENTS[owner] == department
+            expected = granted(owner, "alice") if own else refused("no_matching_rule")
+        seen = tenants.ask(tenants.firms[owner].host, credential, path="/reports/7")
+        assert seen == expected, (caller, owner, department)
+
+
+@pytest.mark.parametrize("path", ["/claimed", "/some/thing", "/", "/orders/7/items"])
+def test_routes_for_the_hosts_of_others_and_wildcards_open_nothing(tenants: TenantMesh, path: str) -> None:
+    claimer = tenants.firms[OPEN]
+    # What it claims works where it may.
+    assert tenants.ask(claimer.host, claimer.credential("alice"), path=path) == granted(OPEN, "alice")
+    assert tenants.ask(claimer.host, path=path) == granted(OPEN, None)
+    for slug, door in product(FIRMS, DOORS):
+        owner = tenants.firms[slug]
+        assert tenants.ask(owner.host, path=path, door=door) == refused("token_missing"), slug
+        assert tenants.ask(owner.host, owner.credential("alice"), path=path, door=door) == refused(
+            "unmapped_route"
+        )
+        for who in ("alice", "robot"):
+            seen = tenants.ask(owner.host, claimer.credential(who), path=path, door=door)
+            assert seen == refused("tenant_mismatch"), slug
+    # Covered by its '*.local', '*.globex.local' and routes without a host, and owned by nobody.
+    for host in (UNOWNED, "x.local", "x.globex.local", "local"):
+        assert tenants.ask(host, claimer.credential("alice"), path=path) == refused("unmapped_route"), host
+        assert tenants.ask(host, path=path) == refused("unmapped_route"), host
+
+
+def test_the_control_plane_gives_no_host_and_no_issuer_to_two(tenants: TenantMesh) -> None:
+    hosts, provider = f"/admin/tenants/{OPEN}/hosts", f"/admin/tenants/{OPEN}/identity-providers"
+    for taken in ("acme.local", "ACME.local", "acme.local.", "acme.local:443"):
+        assert tenants.operator.ask("PUT", hosts, {"hosts": ["mallory.local", taken]}).status == 409, taken
+    for covering in ("*.local", "*", "*.acme.local", "acme.*"):
+        assert tenants.operator.ask("PUT", hosts, {"hosts": ["mallory.local", covering]}).status == 422, (
+            covering
+        )
+    issuer = {"issuer_url": tenants.firms["acme"].provider.issuer, "audience": "any", "active": False}
+    assert tenants.operator.ask("POST", provider, issuer).status == 409
+    assert tenants.operator.ask("GET", f"/admin/tenants/{OPEN}").document["hosts"] == ["mallory.local"]
+
+
+# context_extensions
+
+
+def test_the_proxy_names_the_tenant_and_the_host_is_not_asked(tenants: TenantMesh) -> None:
+    hosts = [*(firm.host for firm in tenants.firms.values()), UNOWNED]
+    for caller, named, host in product(tenants.firms.values(), EVERYBODY, hosts):
+        seen = tenants.ask(host, caller.credential("alice"), route=f"tenant {named}")
+        assert seen == at_orders(caller, named, "alice"), (caller.slug, named, host)
+    for named, host in product(EVERYBODY, hosts):
+        assert tenants.ask(host, path="/notices/7", route=f"tenant {named}") == notices(named), (named, host)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_the_proxy_names_tenant_resource_and_action(tenants: TenantMesh, door: str) -> None:
+    for caller, named, who in product(tenants.firms.values(), EVERYBODY, WHO):
+        seen = tenants.ask(
+            caller.host, caller.credential(who), route=f"orders of {named}", path="/any/where", door=door
+        )
+        assert seen == at_orders(caller, named, who), (caller.slug, named, who)
+
+
+def test_the_proxy_names_resource_and_action_of_the_hosts_owner(tenants: TenantMesh) -> None:
+    for caller, owner, who in product(tenants.firms.values(), tenants.firms.values(), WHO):
+        seen = tenants.ask(owner.host, caller.credential(who), route="orders", path="/any/where")
+        assert seen == at_orders(caller, owner.slug, who), (caller.slug, owner.slug, who)
+    assert tenants.ask("acme.local", route="orders", path="/any/where") == refused("token_missing")
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_an_unknown_tenant_of_the_proxy_is_nobodys(tenants: TenantMesh, door: str) -> None:
+    routes = (
+        "tenant unknown",
+        "tenant empty",
+        "tenant in capitals",
+        "tenant of everybody",
+        "orders of unknown",
+    )
+    for route, host, who in product(routes, ("acme.local", UNOWNED), ("alice", "robot")):
+        for firm in tenants.firms.values():
+            seen = tenants.ask(host, firm.credential(who), route=route, door=door)
+            assert seen == refused("unmapped_route"), (route, host, firm.slug)
+        assert tenants.ask(host, path="/notices/7", route=route, door=door) == refused("unmapped_route")
+
+
+def test_what_the_proxy_names_half_or_what_is_anothers_is_unmapped(tenants: TenantMesh) -> None:
+    for caller, owner in product(tenants.firms.values(), FIRMS):
+        host = tenants.firms[owner].host
+        for route in ("resource alone", "action alone", "resource unknown"):
+            expected = "unmapped_route" if caller.slug == owner else "tenant_mismatch"
+            seen = tenants.ask(host, caller.credential("alice"), route=route)
+            assert seen == refused(expected), (caller.slug, owner, route)
+    acme, globex = tenants.firms["acme"], tenants.firms["globex"]
+    alone = "resource alone of acme"
+    assert tenants.ask(UNOWNED, acme.credential("alice"), route=alone) == refused("unmapped_route")
+    assert tenants.ask(UNOWNED, globex.credential("alice"), route=alone) == refused("tenant_mismatch")
+    # A resource of one tenant is none of another that calls none so.
+    assert tenants.ask(acme.host, acme.credential("bob"), route="only acme's") == granted("acme", "bob")
+    assert tenants.ask(globex.host, globex.credential("bob"), route="only acme's") == refused(
+        "unmapped_route"
+    )
+    of_globex = "only acme's of globex"
+    assert tenants.ask(acme.host, globex.credential("bob"), route=of_globex) == refused("unmapped_route")
+    assert tenants.ask(acme.host, acme.credential("bob"), route=of_globex) == refused("tenant_mismatch")
+
+
+def test_other_words_of_the_proxy_name_no_tenant(tenants: TenantMesh) -> None:
+    acme, globex = tenants.firms["acme"], tenants.firms["globex"]
+    assert tenants.ask(acme.host, acme.credential("alice"), route="others") == granted("acme", "alice")
+    assert tenants.ask(acme.host, globex.credential("bob"), route="others") == refused("tenant_mismatch")
+
+
+# Hosts
+
+
+def test_however_a_host_is_spelt_it_is_its_owners(tenants: TenantMesh) -> None:
+    for slug, (caller, who) in product(FIRMS, product(tenants.firms.values(), ("alice", "bob", "robot"))):
+        host = f"{slug}.local"
+        for spelling in (host, host.upper(), host.title(), f"{host}:8443", f"{host}.", f"{host}.:80"):
+            seen = tenants.ask(spelling, caller.credential(who))
+            assert seen == at_orders(caller, slug, who), (spelling, caller.slug, who)
+
+
+def test_a_target_in_absolute_form_is_the_host_that_counts(tenants: TenantMesh) -> None:
+    for caller, owner in product(FIRMS, FIRMS):
+        firm, target = tenants.firms[caller], f"http://{owner}.local/orders/7".encode()
+        for host in (b"acme.local", b"globex.local", b"initech.local", UNOWNED.encode()):
+            # RFC 9112 3.2.2: the host of the target replaces what Host says.
+            seen = tenants.send(request(target, firm.credential("alice"), host=host))
+            assert seen == at_orders(firm, owner, "alice"), (caller, owner, host)
+
+
+def test_a_host_that_can_be_read_twice_is_refused(tenants: TenantMesh) -> None:
+    for caller in tenants.firms.values():
+        for host in (
+            b"acme.local@globex.local", b"acme.local, globex.local", b"acme.local globex.local",
+            b"acme.local/globex.local", b"acme.local\\globex.local", b"acme.local#globex.local",
+            b"acme.local%00globex.local", b"acme.local..", b".acme.local", b"acme.local:0",
+            b"acme.local:x", b"", b"*.local", b"acme%2elocal", "acmé.local".encode(), b"[acme.local]",
+        ):  # fmt: skip
+            seen = tenants.send(request(b"/orders/7", caller.credential("alice"), host=host))
+            assert seen.status in {400, 404}, (caller.slug, host, seen)
+        two = request(b"/orders/7", b"Host: globex.local", caller.credential("alice"), host=b"acme.local")
+        assert tenants.send(two).status == 400
+
+
+def test_http2_names_the_host_in_its_authority(tenants: TenantMesh) -> None:
+    for caller, owner, other in product(tenants.firms.values(), FIRMS, FIRMS):
+        name, _, value = caller.credential("alice").partition(b": ")
+        fields = http2_request(b"/orders/7", (name, value), (b"host", f"{other}.local".encode()),
+                               host=f"{owner}.local".encode())  # fmt: skip
+        body = http2(tenants.ports[HOST], fields)
+        seen = tenants.judged(Reply(403 if Reply(0, body).arrival is None else 200, body))
+        assert seen == at_orders(caller, owner, "alice"), (caller.slug, owner, other)
+
+
+# The binding by tokens
+
+
+def test_by_the_operators_word_the_token_owns_what_no_host_does(tenants: TenantMesh) -> None:
+    for (slug, firm), who in product(tenants.firms.items(), WHO):
+        for host in (UNOWNED, "x.acme.local", "acme.local.evil.example", "acme", "127.0.0.1"):
+            seen = tenants.ask(host, firm.credential(who), door=TOKEN)
+            assert seen == firm.orders(who), (slug, who, host)
+            assert tenants.ask(host, firm.credential(who)) == refused("unmapped_route"), (slug, who, host)
+    for path in ("/notices/7", "/orders/7", "/claimed"):
+        assert tenants.ask(UNOWNED, path=path, door=TOKEN) == refused("unmapped_route")
+    for slug in FIRMS:
+        # The claimer's route is for this host, and not for the tokens of others.
+        credential = tenants.firms[slug].credential("alice")
+        assert tenants.ask(UNOWNED, credential, path="/claimed", door=TOKEN) == refused("unmapped_route")
+        for other in set(FIRMS) - {slug}:
+            credential = tenants.firms[slug].credential("bob", **dict.fromkeys(NAMING, other))
+            assert tenants.ask(UNOWNED, credential, door=TOKEN) == tenants.firms[slug].orders("bob")
+
+
+# Changes
+
+
+def test_a_suspended_tenant_goes_on_and_stops_again(tenants: TenantMesh) -> None:
+    firm = tenants.firms[DORMANT]
+    try:
+        tenants.suspend(firm, "active")
+        for door in DOORS:
+            assert tenants.ask(firm.host, firm.credential("alice"), door=door) == granted(DORMANT, "alice")
+            assert tenants.ask(firm.host, firm.credential("robot"), door=door) == granted(
+                DORMANT, firm.robot_id
+            )
+            assert tenants.ask(firm.host, path="/notices/7", door=door) == granted(DORMANT, None)
+            assert tenants.ask(firm.host, tenants.firms["acme"].credential("alice"), door=door) == (
+                refused("tenant_mismatch")
+            )
+    finally:
+        tenants.suspend(firm, "suspended")
+    for door, who in product(DOORS, WHO):
+        assert tenants.ask(firm.host, firm.credential(who), door=door) == refused("tenant_suspended")
+        assert tenants.ask("acme.local", firm.credential(who), door=door) == refused("tenant_mismatch")
+    assert firm.rest.ask("GET", "/api/v1/resources").status == 403
+
+
+def test_hosts_and_issuers_that_change_hands_take_nothing_along(tenants: TenantMesh) -> None:
+    giver, taker = tenants.firms[OPEN], tenants.firms["acme"]
+    theirs, ours = giver.credential("alice"), taker.credential("alice")
+    assert tenants.ask(giver.host, theirs) == granted(OPEN, "alice")
+    assert tenants.ask(giver.host, ours) == refused("tenant_mismatch")
+    try:
+        tenants.give(giver)
+        tenants.give(taker, taker.host, giver.host)
+        assert tenants.ask(giver.host, theirs) == refused("tenant_mismatch")
+        assert tenants.ask(giver.host, giver.credential("robot")) == refused("tenant_mismatch")
+        assert tenants.ask(giver.host, ours) == granted("acme", "alice")
+        assert tenants.ask(giver.host, path="/claimed") == refused("token_missing")
+        tenants.trust(giver, None)
+        tenants.trust(taker, giver)
+        # Verified and remembered as the other tenant's until now.
+        assert tenants.ask(giver.host, theirs) == granted("acme", "alice")
+        assert tenants.ask(giver.host, giver.credential("bob")) == taker.orders("bob")
+        assert tenants.ask(taker.host, ours) == refused("token_unknown_issuer")
+        assert tenants.ask(UNOWNED, theirs, door=TOKEN) == granted("acme", "alice")
+    finally:
+        tenants.trust(taker, taker)
+        tenants.trust(giver, giver)
+        tenants.give(taker, taker.host)
+        tenants.give(giver, giver.host)
+    assert tenants.ask(giver.host, theirs) == granted(OPEN, "alice")
+    assert tenants.ask(taker.host, ours) == granted("acme", "alice")
+
+
+# What is written down
+
+
+def test_the_decision_log_names_the_owner_and_a_rule_of_the_owner(tenants: TenantMesh) -> None:
+    since = {door: DecisionLogReader(tenants.sidecars[door].log) for door in DOORS}
+    asked: list[tuple[str, str, str, str, str]] = []
+    for door, caller, owner, who in product(DOORS, EVERYBODY, EVERYBODY, WHO):
+        tenants.ask(tenants.firms[owner].host, tenants.firms[caller].credential(who), door=door)
+        assert tenants.decision_id is not None
+        asked.append((door, tenants.decision_id, caller, owner, who))
+    for door, decision_id, caller, owner, who in asked:
+        line = since[door].line(decision_id)
+        assert line is not None
+        expected = at_orders(tenants.firms[caller], owner, who)
+        assert (line["tenant"], line["host"], line["status"]) == (owner, f"{owner}.local", expected.status)
+        assert line["decision"] == ("allow" if expected.status == 200 else "deny")
+        by_rule = expected.reason in {None, "rule_matched"}
+        rule = line["matched_rule_id"]
+        assert rule in tenants.firms[owner].rules if by_rule else rule is None, (caller, owner, who)
