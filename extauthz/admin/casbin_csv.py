@@ -16,10 +16,11 @@ from extauthz.admin.casbin_lines import (
     written,
 )
 from extauthz.admin.limits import too_many_written
-from extauthz.admin.operation import Answer, Call, Content, Operation, Reply, Text, Who
-from extauthz.admin.problems import LineProblem, ProblemDetails, conflict, invalid
+from extauthz.admin.operation import OF_TENANT, Answer, Call, Content, Operation, Reply, Text, Who
+from extauthz.admin.problems import LineProblem, ProblemDetails, conflict, invalid, not_found
+from extauthz.admin.reading import entity_tag
 from extauthz.compile.documents import Reading, parse_role_binding, parse_role_rule
-from extauthz.storage import role_bindings, role_rules
+from extauthz.storage import role_bindings, role_rules, tenants
 from extauthz.storage.outcome import Conflict
 from extauthz.storage.rows import Document, Page, Stored
 from extauthz.storage.write import Change
@@ -34,10 +35,18 @@ _READING: Final = Reading()
 
 async def export(call: Call) -> Reply | ProblemDetails:
     """Return every role rule and binding of one moment, in the order of their creation."""
-    lines = await changes.read(call, lambda connection: _lines(connection, call.tenant))
-    if isinstance(lines, ProblemDetails):
-        return lines
-    return Reply(HTTPStatus.OK, Text(written(lines), MEDIA_TYPE))
+
+    async def work(connection: "Connection") -> tuple[list[Line], Stored | None]:
+        return await _lines(connection, call.tenant), await tenants.get(connection, call.tenant)
+
+    found = await changes.read(call, work)
+    if isinstance(found, ProblemDetails):
+        return found
+    lines, tenant = found
+    if tenant is None:
+        # Deleted since its administrator was recognised.
+        return not_found(f"there is no tenant {call.tenant!r}")
+    return Reply(HTTPStatus.OK, Text(written(lines), MEDIA_TYPE), {"ETag": entity_tag(tenant.revision)})
 
 
 async def add(call: Call) -> Reply | ProblemDetails:
@@ -51,6 +60,8 @@ async def add(call: Call) -> Reply | ProblemDetails:
         return refusal
 
     async def work(change: Change) -> changes.Outcome[dict[str, int]]:
+        if stale := changes.tenant_stale(call, change):
+            return stale
         present = set(await _lines(change.connection, change.tenant))
         new = list({line.fields: line for line in lines if line.fields not in present}.values())
         rules = [line for line in new if line.fields[0] == "p"]
@@ -73,7 +84,7 @@ async def add(call: Call) -> Reply | ProblemDetails:
     outcome = await changes.write(call, work)
     if isinstance(outcome, ProblemDetails):
         return outcome
-    return Reply(HTTPStatus.OK, outcome.value, {changes.POLICY_REVISION: str(outcome.revision)})
+    return Reply(HTTPStatus.OK, outcome.value, changes.tenant_headers(outcome.revision))
 
 
 async def _lines(connection: "Connection", tenant: str) -> list[Line]:
@@ -133,7 +144,9 @@ OPERATIONS: Final = (
             "Kinds are prefixes: `role:`, `user:`, `service:`; a deny on a name of any kind is three lines. "
             "A binding that expires has its end as a fifth field. Attribute policies are not in it."
         ),
-        answers=(Answer(HTTPStatus.OK, "The lines, in the order of their creation", _CSV),),
+        answers=(Answer(HTTPStatus.OK, "The lines, in the order of their creation", _CSV, ("ETag",)),),
+        # Its administrator can be deleted with it while it asks.
+        problems=(HTTPStatus.NOT_FOUND,),
     ),
     Operation(
         method="POST",
@@ -143,15 +156,19 @@ OPERATIONS: Final = (
         who=Who.TENANT_ADMIN,
         handler=add,
         summary="Add lines of Casbin's CSV, all or none",
-        description="Lines that are there already stay as they are. Every bad line is named with its number.",
+        description=(
+            "Lines that are there already stay as they are. Every bad line is named with its number. "
+            + OF_TENANT
+        ),
         body=_CSV,
         bulk=True,
+        preconditions=True,
         answers=(
             Answer(
                 HTTPStatus.OK,
                 "How many were added, and how many were there",
                 Content("CasbinImport", {"role_rules": 1, "role_bindings": 1, "unchanged": 0}),
-                ("X-Policy-Revision",),
+                ("X-Policy-Revision", "ETag"),
             ),
         ),
         problems=(HTTPStatus.CONFLICT,),

@@ -67,6 +67,16 @@ def stale(call: Call, stored: Stored | StoredKey | None) -> ProblemDetails | Non
     return precondition_failed(f"If-Match names another state: {state}")
 
 
+def tenant_stale(call: Call, change: Change) -> ProblemDetails | None:
+    """Judge `If-Match` of a write that is about no single row: against the tenant's revision.
+
+    The change itself has counted that up already.
+    """
+    if call.if_match is None or call.if_match.allows(change.revision - 1):
+        return None
+    return precondition_failed("If-Match names another state: the tenant was written since it was read")
+
+
 async def beyond_limit(call: Call, change: Change, kind: str, added: int) -> ProblemDetails | None:
     """Refuse a change that would give the tenant more rows of a kind than it may have."""
     services = call.services
@@ -139,6 +149,11 @@ def written_reply(
     if location is not None:
         headers["Location"] = f"{location}/{written.value.id}"
     return Reply(status, body, headers)
+
+
+def tenant_headers(revision: int) -> dict[str, str]:
+    """Return the headers of an answer that is about no single row: the entity tag is the tenant's."""
+    return {POLICY_REVISION: str(revision), "ETag": entity_tag(revision)}
 
 
 def gone_reply(written: Written[_Value]) -> Reply:

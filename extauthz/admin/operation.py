@@ -142,6 +142,8 @@ class Answer:
     headers: tuple[str, ...] = ()
 
 
+OF_TENANT: Final = "`ETag` and `If-Match` are of the tenant: every write in it makes another one."
+
 PAGING: Final = (
     Parameter("limit", "at most so many items", {"type": "integer", "minimum": 1, "maximum": 1000}),
     Parameter("cursor", "`next_cursor` of the page before", {"type": "string"}),

@@ -24,7 +24,12 @@ _MAX_DEPTH: Final = 80
 """Room for the deepest condition tree, 32 nodes of an object and a list each, in the document around it."""
 _BODY_WAIT_S: Final = 30.0
 _MAX_PARAMETERS: Final = 20
-_ENTITY_TAG: Final = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+_ENTITY_TAG: Final = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*+)"')
+_ENTITY_TAGS: Final = re.compile(
+    # RFC 9110 5.6.1: a list, of which elements may be empty.
+    rf"[ \t,]*+{_ENTITY_TAG.pattern}[ \t]*+(?:,[ \t]*+(?:{_ENTITY_TAG.pattern}[ \t]*+)?+)*+"
+)
+_REVISION: Final = re.compile("0|[1-9][0-9]{0,17}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
@@ -156,11 +161,10 @@ def read_if_match(headers: Headers) -> IfMatch | ProblemDetails | None:
     text = ",".join(lines).strip()
     if text == "*":
         return IfMatch(None)
-    revisions: set[int] = set()
-    for part in text.split(","):
-        tag = _ENTITY_TAG.fullmatch(part.strip())
-        if tag is None:
-            return malformed("If-Match is not '*' or a list of quoted entity tags")
-        if tag[1] is None and tag[2].isdigit() and tag[2].isascii() and len(tag[2]) < 19:
-            revisions.add(int(tag[2]))
-    return IfMatch(frozenset(revisions))
+    if not _ENTITY_TAGS.fullmatch(text):
+        return malformed("If-Match is not '*' or a list of quoted entity tags")
+    return IfMatch(
+        frozenset(
+            int(tag) for weak, tag in _ENTITY_TAG.findall(text) if not weak and _REVISION.fullmatch(tag)
+        )
+    )

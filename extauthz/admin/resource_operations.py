@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import Final
 
 from extauthz.admin import examples, resources
-from extauthz.admin.operation import PAGING, Answer, Content, Operation, Parameter, Who
+from extauthz.admin.operation import OF_TENANT, PAGING, Answer, Content, Operation, Parameter, Who
 
 _TAG: Final = "Resources"
 _ONE: Final = resources.PATH + "/{id}"
@@ -43,21 +43,22 @@ OPERATIONS: Final = (
             who=Who.REGISTRAR,
             handler=resources.register_all,
             summary="Register many resources, all or none",
-            description=f"{_REGISTERING} Problems point into the list.",
+            description=f"{_REGISTERING} Problems point into the list. {OF_TENANT}",
             body=Content("ResourceDocument", [examples.RESOURCE], array=True),
             bulk=True,
+            preconditions=True,
             answers=(
                 Answer(
                     HTTPStatus.CREATED,
                     "The resources in the order of the body, some of them new",
                     Content("Resource", [examples.RESOURCE_STORED], array=True),
-                    ("X-Policy-Revision",),
+                    _REVISIONED,
                 ),
                 Answer(
                     HTTPStatus.OK,
                     "All of them are there already",
                     Content("Resource", [examples.RESOURCE_STORED], array=True),
-                    ("X-Policy-Revision",),
+                    _REVISIONED,
                 ),
             ),
             problems=(HTTPStatus.CONFLICT,),

@@ -103,9 +103,12 @@ async def register_all(call: Call) -> Reply | ProblemDetails:
     resources_read = [declaration.resource for declaration in declarations]
     if refusal := registrar.foreign_services(call, resources_read, bulk=True):
         return refusal
-    written = await changes.write(
-        call, lambda change: _register(call, change, declarations, bulk=True), bulk=True
-    )
+
+    async def work(change: Change) -> changes.Outcome[tuple[tuple[Stored, bool], ...]]:
+        refusal = changes.tenant_stale(call, change)
+        return refusal or await _register(call, change, declarations, bulk=True)
+
+    written = await changes.write(call, work, bulk=True)
     if isinstance(written, ProblemDetails):
         return written
     body = [
@@ -113,8 +116,9 @@ async def register_all(call: Call) -> Reply | ProblemDetails:
         for (stored, _), declaration in zip(written.value, declarations, strict=True)
     ]
     any_new = any(is_new for _, is_new in written.value)
-    headers = {changes.POLICY_REVISION: str(written.revision)}
-    return Reply(HTTPStatus.CREATED if any_new else HTTPStatus.OK, body, headers)
+    return Reply(
+        HTTPStatus.CREATED if any_new else HTTPStatus.OK, body, changes.tenant_headers(written.revision)
+    )
 
 
 async def list_resources(call: Call) -> Reply | ProblemDetails:

@@ -10,7 +10,7 @@ from extauthz.admin import changes
 from extauthz.admin.limits import too_many
 from extauthz.admin.operation import Call, Reply
 from extauthz.admin.paging import read_position
-from extauthz.admin.problems import ProblemDetails, invalid, not_found, of_refusal, precondition_failed
+from extauthz.admin.problems import ProblemDetails, invalid, not_found, of_refusal
 from extauthz.admin.reading import entity_tag
 from extauthz.compile.fields import Fields
 from extauthz.compile.fields import shown as quoted
@@ -109,7 +109,7 @@ async def patch(call: Call) -> Reply | ProblemDetails:
         return invalid(problems)
 
     async def work(change: Change) -> changes.Outcome[tuple[Stored, tuple[str, ...]]]:
-        if refusal := await judged(call, change):
+        if refusal := changes.tenant_stale(call, change):
             return refusal
         replaced = await tenants.replace(change, name=name, status=None if status is None else status.value)
         if not isinstance(replaced, Stored):
@@ -127,7 +127,7 @@ async def delete(call: Call) -> Reply | ProblemDetails:
     """Delete a tenant and all it has."""
 
     async def work(change: Change) -> changes.Outcome[Stored]:
-        return await judged(call, change) or await tenants.delete(change)
+        return changes.tenant_stale(call, change) or await tenants.delete(change)
 
     written = await changes.write(call, work)
     return written if isinstance(written, ProblemDetails) else changes.gone_reply(written)
@@ -145,7 +145,7 @@ async def replace_hosts(call: Call) -> Reply | ProblemDetails:
         return too_many("hosts", limit, pointer="/hosts")
 
     async def work(change: Change) -> changes.Outcome[tuple[str, ...]]:
-        return await judged(call, change) or await hosts.replace(change, names)
+        return changes.tenant_stale(call, change) or await hosts.replace(change, names)
 
     written = await changes.write(call, work, bulk=True)
     if isinstance(written, ProblemDetails):
@@ -181,7 +181,7 @@ async def rotate_bootstrap_key(call: Call) -> Reply | ProblemDetails:
     key_id, secret = _new_key(call)
 
     async def work(change: Change) -> changes.Outcome[StoredKey]:
-        return await judged(call, change) or await service_keys.rotate_bootstrap(
+        return changes.tenant_stale(call, change) or await service_keys.rotate_bootstrap(
             change, key_id, secret=secret
         )
 
@@ -196,7 +196,7 @@ async def revoke_bootstrap_key(call: Call) -> Reply | ProblemDetails:
     """End the tenant's bootstrap key and every key that it made."""
 
     async def work(change: Change) -> changes.Outcome[tuple[str, ...]]:
-        if refusal := await judged(call, change):
+        if refusal := changes.tenant_stale(call, change):
             return refusal
         ended = await service_keys.revoke_bootstrap(change)
         return not_found("the tenant has no bootstrap key") if isinstance(ended, NotFound) else ended
@@ -208,13 +208,6 @@ async def revoke_bootstrap_key(call: Call) -> Reply | ProblemDetails:
 def nothing(call: Call) -> ProblemDetails:
     """Return 404 for the tenant in the path."""
     return not_found(f"there is no tenant {call.tenant!r}")
-
-
-async def judged(call: Call, change: Change) -> ProblemDetails | None:
-    """Judge `If-Match` against the tenant's revision, which the change itself has counted up already."""
-    if call.if_match is None or call.if_match.allows(change.revision - 1):
-        return None
-    return precondition_failed("If-Match names another state: the tenant was written since it was read")
 
 
 async def _tenant(change: Change) -> Stored:
@@ -239,8 +232,5 @@ def _reply(
     written: Written[Any], body: Mapping[str, object], status: HTTPStatus, *, location: str | None = None
 ) -> Reply:
     """Return what is of the tenant itself: its entity tag is its revision."""
-    headers = {
-        changes.POLICY_REVISION: str(written.revision),
-        "ETag": entity_tag(written.revision),
-    }
-    return Reply(status, body, headers | ({} if location is None else {"Location": location}))
+    located = {} if location is None else {"Location": location}
+    return Reply(status, body, changes.tenant_headers(written.revision) | located)

@@ -1,11 +1,10 @@
 """What was secret once is nowhere afterwards: not in the database, not in a log, not in an answer."""
 
-import io
 from typing import TYPE_CHECKING
 
 import pytest
 
-from extauthz.storage.pool import connect
+from tests.integration.database_dump import dump
 from tests.integration.rest_harness import ADMIN_KEY, rest
 from tests.integration.rest_saas import firms
 
@@ -17,21 +16,6 @@ pytestmark = [
     pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
 ]
 KEYS = "/api/v1/service-api-keys"
-
-
-async def dump(database: "Database") -> bytes:
-    """Return every row of every table, as COPY writes them; bytes are in hex there."""
-    connection = await connect(database.superuser)
-    try:
-        tables = await connection.fetch(
-            "SELECT oid::regclass::text AS name FROM pg_class WHERE relkind = 'r'"
-        )
-        out = io.BytesIO()
-        for table in tables:
-            await connection.copy_from_query(f"SELECT * FROM {table['name']}", output=out)
-        return out.getvalue()
-    finally:
-        await connection.close()
 
 
 async def test_no_secret_is_kept_or_logged(database: "Database", capfd: pytest.CaptureFixture[str]) -> None:
