@@ -27,7 +27,10 @@ class PolicyGate:
         if state is None:
             # What the change has written is part of what is read here, under the tenant's lock.
             documents = await feed.documents(change.connection, change.tenant)
-            following = [] if documents is None else self._compiler.load(documents)
+            if documents is None:
+                # Nobody else can have deleted the tenant under its lock: what is left is nothing to compile.
+                return None
+            following = self._compiler.load(documents)
         else:
             rows = [
                 feed.RowChange(effect.kind, effect.id, effect.after)  # type: ignore[arg-type]

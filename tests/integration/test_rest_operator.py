@@ -7,8 +7,10 @@ import pytest
 from extauthz.admin import sessions
 from extauthz.admin.limits import Limits
 from extauthz.compile.directory import TenancyMode
+from extauthz.publish.gate import PolicyGate
+from extauthz.publish.tenant import Compiler
 from tests.integration.publishing import until
-from tests.integration.rest_harness import ADMIN_KEY, Api, rest, rule
+from tests.integration.rest_harness import ADMIN_KEY, READING, Api, rest, role_model, rule
 from tests.integration.rest_saas import firms
 
 if TYPE_CHECKING:
@@ -72,6 +74,15 @@ async def test_a_tenant_from_its_creation_to_its_end(database: "Database") -> No
             for slug in ("acme", "nobody", "NO", "a%00", "-"):
                 (await api.ask(method, f"{TENANTS}/{slug}{path}", document)).problem(404)
         (await api.post(TENANTS, {"name": "Acme", "slug": "acme"})).problem(409)
+
+
+async def test_a_tenant_can_be_deleted_before_anybody_has_read_its_policies(database: "Database") -> None:
+    unread = PolicyGate(Compiler(READING, role_model()), lambda _: None)
+    async with rest(database, mode=TenancyMode.SAAS, validate=unread.validate) as api:
+        bootstrap = (await tenant(api))["bootstrapKey"]
+        (await api.post(RULES, rule(), caller="nobody", **presenting(bootstrap))).succeeded(201)
+        (await api.delete(f"{TENANTS}/acme")).succeeded(204)
+        (await api.get(f"{TENANTS}/acme")).problem(404)
 
 
 @pytest.mark.parametrize("slug", ["", "A", "a_b", "-a", "a-", "a" * 64, "a.b", "\u00e4", 1, None])
