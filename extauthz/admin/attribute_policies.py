@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Final, TypeGuard
+from typing import TYPE_CHECKING, Final, TypeGuard
 from uuid import UUID
 
 from extauthz.admin import changes
 from extauthz.admin.documents import merged, new_document, reading, replacing_document
 from extauthz.admin.operation import Call, Reply, nothing_at
-from extauthz.admin.paging import read_position
+from extauthz.admin.paging import Order, read_position
 from extauthz.admin.problems import ProblemDetails, forbidden, invalid
 from extauthz.admin.reading import flag, name_filters
 from extauthz.compile.documents import parse_attribute_policy
@@ -17,11 +17,14 @@ from extauthz.domain.policy import MAX_ALLOW_PRIORITY, AttributePolicy
 from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
 from extauthz.storage import attribute_policies
-from extauthz.storage.attribute_policies import Version
+from extauthz.storage.attribute_policies import Version, VersionPage
 from extauthz.storage.encoding import encode_json
 from extauthz.storage.outcome import Conflict
 from extauthz.storage.rows import Document, Stored, rfc3339
 from extauthz.storage.write import Change, Written
+
+if TYPE_CHECKING:
+    from extauthz.storage.pool import Connection
 
 PATH: Final = "/api/v1/abac/policies"
 MAX_DOCUMENT_BYTES: Final = 256 * 1024
@@ -201,21 +204,31 @@ async def versions(call: Call) -> Reply | ProblemDetails:
     policy_id = call.id
     if policy_id is None:
         return nothing_at(call, _NOUN)
-    stored = await changes.read(
-        call, lambda connection: attribute_policies.get(connection, call.tenant, policy_id)
-    )
-    if isinstance(stored, ProblemDetails):
-        return stored
-    if not _visible(stored, call):
+    position = read_position(call.query, scope=f"{call.tenant} versions of {policy_id}", order=Order.NUMBER)
+    if isinstance(position, ProblemDetails):
+        return position
+
+    async def work(connection: "Connection") -> VersionPage | None:
+        stored = await attribute_policies.get(connection, call.tenant, policy_id)
+        if not _visible(stored, call):
+            return None
+        return await attribute_policies.versions(
+            connection,
+            call.tenant,
+            policy_id,
+            # A version of another domain is no row of the caller's.
+            domains=call.caller.domains,
+            after=position.after_number,
+            limit=position.limit,
+        )
+
+    found = await changes.read(call, work)
+    if found is None:
         return nothing_at(call, _NOUN)
-    found = await changes.read(
-        call, lambda connection: attribute_policies.versions(connection, call.tenant, policy_id)
-    )
     if isinstance(found, ProblemDetails):
         return found
-    # A version of another domain is no row of the caller's.
-    items = [_shown_version(each) for each in found if call.caller.may(each.document["domain"])]
-    return Reply(HTTPStatus.OK, {"items": items, "next_cursor": None})
+    items = [_shown_version(each) for each in found.items]
+    return Reply(HTTPStatus.OK, {"items": items, "next_cursor": position.cursor_by_number(found.next)})
 
 
 def _read(call: Call, document: object, policy_id: str, problems: list[Problem]) -> AttributePolicy | None:

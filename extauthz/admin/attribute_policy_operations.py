@@ -134,11 +134,12 @@ OPERATIONS: Final = (
         who=Who.POLICY_READER,
         handler=policies.versions,
         summary="List every state that an attribute policy has been in, oldest first",
+        parameters=PAGING,
         answers=(
             Answer(
                 HTTPStatus.OK,
-                "All versions",
-                Content("AttributePolicyVersions", examples.page_of(examples.ATTRIBUTE_POLICY_VERSION)),
+                "A page of versions",
+                Content("AttributePolicyVersionPage", examples.page_of(examples.ATTRIBUTE_POLICY_VERSION)),
             ),
         ),
         problems=(HTTPStatus.NOT_FOUND,),

@@ -7,6 +7,7 @@ import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 from uuid import UUID
 
@@ -15,8 +16,15 @@ from extauthz.admin.problems import ParameterProblem, ProblemDetails, invalid
 MAX_LIMIT: Final = 1000
 DEFAULT_LIMIT: Final = 100
 _CHECK_BYTES: Final = 8
-_UUID: Final = re.compile(rb"(?s:.{16})")
-_SLUG: Final = re.compile(rb"[a-z0-9-]{1,63}")
+_NUMBER_BYTES: Final = 4
+
+
+class Order(Enum):
+    """What a list is in the order of, and how a place in it is written into a cursor."""
+
+    ID = re.compile(rb"(?s:.{16})")
+    SLUG = re.compile(rb"[a-z0-9-]{1,63}")
+    NUMBER = re.compile(rb"(?s:.{4})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,11 @@ class Position:
         """The name to go on after, in a list that is in the order of names."""
         return None if self.octets is None else self.octets.decode("utf-8")
 
+    @property
+    def after_number(self) -> int:
+        """The number to go on after, in a list that is in the order of numbers from 1; 0 at its begin."""
+        return 0 if self.octets is None else int.from_bytes(self.octets, "big")
+
     def cursor(self, following: str | None) -> str | None:
         """Return the cursor to go on after the row with this id; None at the end."""
         return None if following is None else _encoded(UUID(following).bytes, self.scope)
@@ -45,14 +58,15 @@ class Position:
         """Return the cursor to go on after the row of this name; None at the end."""
         return None if following is None else _encoded(following.encode("utf-8"), self.scope)
 
+    def cursor_by_number(self, following: int | None) -> str | None:
+        """Return the cursor to go on after the row of this number; None at the end."""
+        return None if following is None else _encoded(following.to_bytes(_NUMBER_BYTES, "big"), self.scope)
+
 
 def read_position(
-    query: Mapping[str, str], *, scope: str, by_name: bool = False
+    query: Mapping[str, str], *, scope: str, order: Order = Order.ID
 ) -> Position | ProblemDetails:
-    """Read `limit` and `cursor`; a cursor is good only for the list and filters that it was made for.
-
-    `by_name` says that the list is in the order of slugs and not of ids.
-    """
+    """Read `limit` and `cursor`; a cursor is good only for the list and filters that it was made for."""
     filters = sorted((name, value) for name, value in query.items() if name not in {"limit", "cursor"})
     scope = repr((scope, filters))
     problems: list[ParameterProblem] = []
@@ -64,7 +78,7 @@ def read_position(
             problems.append(ParameterProblem("limit", f"must be an integer from 1 to {MAX_LIMIT}"))
     after = None
     if (text := query.get("cursor")) is not None:
-        after = _decoded(text, scope, _SLUG if by_name else _UUID)
+        after = _decoded(text, scope, order)
         if after is None:
             problems.append(ParameterProblem("cursor", "is no cursor of this list with these filters"))
     return invalid(problems) if problems else Position(scope, after, limit)
@@ -74,15 +88,15 @@ def _encoded(after: bytes, scope: str) -> str:
     return base64.urlsafe_b64encode(after + _check(after, scope)).decode("ascii")
 
 
-def _decoded(text: str, scope: str, form: re.Pattern[bytes]) -> bytes | None:
+def _decoded(text: str, scope: str, order: Order) -> bytes | None:
     try:
-        octets = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
+        after = base64.urlsafe_b64decode(text.encode("ascii"))[:-_CHECK_BYTES]
     except (UnicodeEncodeError, binascii.Error):
         return None
-    after, check = octets[:-_CHECK_BYTES], octets[-_CHECK_BYTES:]
-    if form.fullmatch(after) is None:
+    if order.value.fullmatch(after) is None:
         return None
-    return after if hmac.compare_digest(check, _check(after, scope)) else None
+    # Of the spellings that base64 has for the same octets, the one that was given out.
+    return after if hmac.compare_digest(text, _encoded(after, scope)) else None
 
 
 def _check(after: bytes, scope: str) -> bytes:

@@ -244,7 +244,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         },
         required=("version", "deleted", "document", "actor", "revision", "created_at"),
     ),
-    "AttributePolicyVersions": page_of("AttributePolicyVersion"),
+    "AttributePolicyVersionPage": page_of("AttributePolicyVersion"),
     "Route": shape(_ROUTE, required=("methods", "path")),
     "ResourceDocument": shape(_RESOURCE, required=("name", "serviceName")),
     "ResourcePatch": {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from extauthz.admin import changes
 from extauthz.admin.limits import too_many
 from extauthz.admin.operation import Call, Reply
-from extauthz.admin.paging import read_position
+from extauthz.admin.paging import Order, read_position
 from extauthz.admin.problems import ProblemDetails, invalid, not_found, of_refusal
 from extauthz.admin.reading import entity_tag
 from extauthz.compile.fields import Fields
@@ -39,7 +39,7 @@ class Status(StrEnum):
 
 async def list_tenants(call: Call) -> Reply | ProblemDetails:
     """List the tenants in the order of their slugs."""
-    position = read_position(call.query, scope="tenants", by_name=True)
+    position = read_position(call.query, scope="tenants", order=Order.SLUG)
     if isinstance(position, ProblemDetails):
         return position
     page = await tenants.page(call.services.pool, after=position.after_name, limit=position.limit)

@@ -9,7 +9,17 @@ from uuid import UUID
 from extauthz.storage import editing
 from extauthz.storage.encoding import decode_json, encode_json
 from extauthz.storage.outcome import NotFound
-from extauthz.storage.rows import MAX_PAGE, Column, Document, EveryDomain, Page, Stored, Table, in_domains
+from extauthz.storage.rows import (
+    MAX_PAGE,
+    Column,
+    Document,
+    EveryDomain,
+    Page,
+    Stored,
+    Table,
+    conditions_of,
+    in_domains,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -37,6 +47,14 @@ TABLE: Final = Table(
     ],
     marks=("by_domain_admin", "version", "deleted_at"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPage:
+    """Part of a policy's versions; `next` is the one to go on after, None at the end."""
+
+    items: tuple[Version, ...]
+    next: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,15 +170,29 @@ async def page(
     return await TABLE.page(connection, tenant, where=where, after=after, limit=limit)
 
 
-async def versions(connection: Connection, tenant: str, policy_id: UUID) -> tuple[Version, ...]:
-    """Return what the policy has been, oldest first."""
+async def versions(
+    connection: Connection,
+    tenant: str,
+    policy_id: UUID,
+    *,
+    domains: Collection[str] | EveryDomain | None = None,
+    after: int = 0,
+    limit: int = MAX_PAGE,
+) -> VersionPage:
+    """Return what the policy has been, oldest first; `domains` are those a domain admin may see."""
+    limit = max(1, min(limit, MAX_PAGE))
+    values: list[object] = [tenant, policy_id, after]
+    conditions = [
+        "tenant_id = $1 AND policy_id = $2 AND version > $3::bigint",
+        *conditions_of(in_domains("(document ->> 'domain')", domains), values),
+    ]
     records = await connection.fetch(
-        "SELECT version, deleted, document::text, actor::text, revision, created_at"
-        " FROM attribute_policy_versions WHERE tenant_id = $1 AND policy_id = $2 ORDER BY version",
-        tenant,
-        policy_id,
+        "SELECT version, deleted, document::text, actor::text, revision, created_at"  # noqa: S608
+        f" FROM attribute_policy_versions WHERE {' AND '.join(conditions)}"
+        f" ORDER BY version LIMIT {limit + 1}",
+        *values,
     )
-    return tuple(
+    items = tuple(
         Version(
             record["version"],
             record["deleted"],
@@ -169,8 +201,9 @@ async def versions(connection: Connection, tenant: str, policy_id: UUID) -> tupl
             record["revision"],
             record["created_at"],
         )
-        for record in records
+        for record in records[:limit]
     )
+    return VersionPage(items, items[-1].version if len(records) > limit else None)
 
 
 async def _present(

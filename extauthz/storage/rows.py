@@ -41,6 +41,16 @@ def in_domains(column: str, domains: Collection[str] | EveryDomain | None) -> di
             return {f"{column} = ANY({{}}::text[])": list(domains)}
 
 
+def conditions_of(where: Mapping[str, object], values: list[object]) -> list[str]:
+    """Return SQL conditions; the value of each that holds a `{}` becomes the next parameter, in `values`."""
+    conditions = []
+    for condition, value in where.items():
+        if "{}" in condition:
+            values.append(value)
+        conditions.append(condition.format(f"${len(values)}"))
+    return conditions
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """One member of a document and the column that holds it."""
@@ -192,7 +202,7 @@ class Table:
         connection: Connection,
         tenant: str,
         *,
-        where: Mapping[str, object],
+        where: dict[str, object],
         after: UUID | None = None,
         limit: int = MAX_PAGE,
     ) -> Page:
@@ -202,11 +212,7 @@ class Table:
         Rows written between two pages repeat none and skip none.
         """
         values: list[object] = [tenant]
-        conditions = ["tenant_id = $1"]
-        for condition, value in ({**where, "id > {}": after} if after else where).items():
-            if "{}" in condition:
-                values.append(value)
-            conditions.append(condition.format(f"${len(values)}"))
+        conditions = ["tenant_id = $1", *conditions_of(where | ({"id > {}": after} if after else {}), values)]
         limit = max(1, min(limit, MAX_PAGE))
         records = await connection.fetch(
             f"SELECT {self.selected_with_marks} FROM {self.name} AS t"  # noqa: S608

@@ -85,20 +85,6 @@ async def test_rules_are_listed_in_pages_by_filter(database: "Database") -> None
         assert only["obj"] == "other"
 
 
-async def test_a_cursor_is_good_only_for_its_list_and_as_it_was_given(database: "Database") -> None:
-    async with rest(database) as api:
-        for number in range(3):
-            await api.post(PATH, rule(act=f"act-{number}"))
-        cursor = (await api.get(f"{PATH}?limit=1")).body["next_cursor"]
-        (await api.get(f"{PATH}?limit=1&cursor={cursor}")).succeeded(200)
-        altered = ("A" if cursor[0] != "A" else "B") + cursor[1:]
-        for bad in (altered, cursor[:-1], cursor + "A", "", "%00", "not a cursor", "%C3%A9"):
-            problem = (await api.get(f"{PATH}?cursor={bad}")).problem(422)
-            assert problem["errors"][0]["parameter"] == "cursor"
-        (await api.get(f"{PATH}?dom=emea&cursor={cursor}")).problem(422)
-        (await api.get(f"/api/v1/role-bindings?cursor={cursor}")).problem(422)
-
-
 async def test_bad_queries_are_named(database: "Database") -> None:
     async with rest(database) as api:
         for query in (

@@ -318,7 +318,7 @@ async def test_every_write_of_a_policy_leaves_a_version(database: "Database") ->
         await succeed(pool, lambda change: attribute_policies.delete(change, uuid_of(policy)))
         await succeed(pool, lambda change: attribute_policies.restore(change, uuid_of(policy)))
         async with tenant_transaction(pool, "default") as connection:
-            versions = await attribute_policies.versions(connection, "default", uuid_of(policy))
+            versions = (await attribute_policies.versions(connection, "default", uuid_of(policy))).items
         assert [(version.version, version.deleted, version.document) for version in versions] == [
             (1, False, policy),
             (2, False, other),
