@@ -1,4 +1,4 @@
-"""Generate docs/configuration.md from extauthz/settings.py, or check that the committed page is current.
+"""Generate docs/configuration.md from extauthz/settings/, or check that the committed page is current.
 
 python tools/generate_configuration.py            write docs/configuration.md
 python tools/generate_configuration.py --check    exit 1 if it differs
@@ -17,7 +17,7 @@ PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "configuration.m
 _TOP: Final = """\
 # Configuration
 
-Generated from `extauthz/settings.py` by `tools/generate_configuration.py`; edit that file, not this page.
+Generated from `extauthz/settings/variables.py` by `tools/generate_configuration.py`: edit that, not this.
 
 Everything is set by environment variables, for every command alike. There is no configuration file.
 

@@ -1,0 +1,35 @@
+"""Variables that were meant to be ours."""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from extauthz.domain.spelling import nearest
+from extauthz.settings.variables import variables
+
+# Read by callers of the REST API and by the SDK, not by us.
+_READ_ELSEWHERE: Final = ("ADMIN_CLIENT_ID", "ADMIN_CLIENT_SECRET", "ADMIN_CLIENT_SECRET_FILE")
+# Kubernetes puts these into every container for every Service (docker links).
+_SERVICE_LINK: Final = re.compile(r".*_(?:SERVICE_(?:HOST|PORT(?:_\w+)?)|PORT_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)")
+_TOO_COMMON: Final = 5
+
+
+def misspelt(names: Iterable[str]) -> dict[str, str]:
+    """Return the environment variables that look like one of ours and are none, with what to do instead.
+
+    Only names are judged: the values are never looked at.
+    """
+    ours = {variable.name: variable for variable in variables().values()}
+    files = {f"{name}_FILE" for name, variable in ours.items() if variable.secret}
+    known = {*ours, *files, *_READ_ELSEWHERE}
+    # HOST, PORT and MODE resemble too much that belongs to others.
+    targets = sorted(name for name in known if len(name) > _TOO_COMMON)
+    found: dict[str, str] = {}
+    for name in sorted(names):
+        if name in known or _SERVICE_LINK.fullmatch(name):
+            continue
+        if name.endswith("_FILE") and name.removesuffix("_FILE") in ours:
+            found[name] = f"only secrets are read from files; set {name.removesuffix('_FILE')}"
+        elif meant := nearest(name, targets):
+            found[name] = f"did you mean {meant}?"
+    return found

@@ -1,0 +1,248 @@
+"""What a setting can be: its words, and how the text of a variable becomes a value.
+
+Each reader returns the value or raises `UnusableValueError`, which says what would be right.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, TypeVar
+
+from extauthz.domain.host import HostRejected, canonical_host
+
+_Word = TypeVar("_Word", bound=StrEnum)
+
+
+class GrpcServer(StrEnum):
+    """Which server answers gRPC checks; `auto` is the best one installed."""
+
+    AUTO = "auto"
+    GRPCIO = "grpcio"
+
+
+class StaleAction(StrEnum):
+    """What happens past `POLICY_MAX_STALENESS`: deny, or go on with the last good policies."""
+
+    DENY = "deny"
+    SERVE = "serve"
+
+
+class OverflowAction(StrEnum):
+    """What happens to decisions that the log cannot take (`DECISION_LOG_ON_OVERFLOW`).
+
+    `drop`: they are made all the same and counted; lines that meet a write error are lost and counted.
+    `deny`: the service denies them; lines that meet a write error are kept and tried again, so that
+    their slots run out while the disk is full.
+    """
+
+    DROP = "drop"
+    DENY = "deny"
+
+
+class SslMode(StrEnum):
+    """libpq's `sslmode`, without the two that silently fall back."""
+
+    DISABLE = "disable"
+    REQUIRE = "require"
+    VERIFY_CA = "verify-ca"
+    VERIFY_FULL = "verify-full"
+
+
+class LogFormat(StrEnum):
+    """How application logs look on stderr."""
+
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class LogLevel(StrEnum):
+    """The least severe application log that is written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class UnusableValueError(ValueError):
+    """A value that a setting cannot have; the text says what would be right."""
+
+
+def text(value: str) -> str:
+    """Read any text that is not blank."""
+    if "\0" in value or not value.strip():
+        raise UnusableValueError("a text that is not blank")
+    return value
+
+
+def names(value: str) -> tuple[str, ...]:
+    """Read names, separated by commas; repeated ones count once."""
+    return tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+
+
+def flag(value: str) -> bool:
+    """Read yes or no."""
+    match value.strip().lower():
+        case "true" | "1" | "yes" | "on":
+            return True
+        case "false" | "0" | "no" | "off":
+            return False
+    raise UnusableValueError("true or false")
+
+
+def integer(lowest: int, highest: int) -> Callable[[str], int]:
+    """Return the reader of whole numbers in these bounds."""
+
+    def read(value: str) -> int:
+        text = value.strip()
+        if not (text.isascii() and text.isdigit() and len(text) < 12) or not lowest <= int(text) <= highest:
+            raise UnusableValueError(f"an integer from {lowest} to {highest}")
+        return int(text)
+
+    return read
+
+
+def seconds(lowest: float, highest: float) -> Callable[[str], float]:
+    """Return the reader of a time in seconds in these bounds."""
+
+    def read(value: str) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = float("nan")
+        if not lowest <= number <= highest:
+            raise UnusableValueError(f"seconds from {lowest:.12g} to {highest:.12g}")
+        return number
+
+    return read
+
+
+def one_of(words: type[_Word]) -> Callable[[str], _Word]:
+    """Return the reader of these words, in any case."""
+
+    def read(value: str) -> _Word:
+        for word in words:
+            if word.value == value.strip().lower():
+                return word
+        raise UnusableValueError("one of " + ", ".join(word.value for word in words))
+
+    return read
+
+
+def url(value: str) -> str:
+    """Read an http or https URL without credentials in it."""
+    scheme, separator, rest = value.strip().partition("://")
+    authority = rest.split("/", 1)[0]
+    usable = scheme in {"http", "https"} and separator and "@" not in authority
+    if (
+        not usable
+        or isinstance(canonical_host(authority), HostRejected)
+        or any(c.isspace() for c in value.strip())
+    ):
+        raise UnusableValueError("an http or https URL without credentials in it")
+    return value.strip()
+
+
+def host_ports(value: str) -> frozenset[str]:
+    """Read `host:port`, several separated by commas."""
+    found = names(value)
+    for entry in found:
+        _, colon, port = entry.rpartition(":")
+        if not colon or not port.isdigit() or isinstance(canonical_host(entry), HostRejected):
+            raise UnusableValueError("host:port, several separated by commas")
+    return frozenset(entry.lower() for entry in found)
+
+
+_FORBIDDEN_HEADERS: Final = frozenset(
+    {
+        "authorization",
+        "cookie",
+        "set-cookie",
+        "proxy-authorization",
+        "x-service-api-key",
+        "x-admin-api-key",
+        "x-api-key",
+        "x-envoy-original-path",
+    }
+)
+
+
+def headers(value: str) -> frozenset[str]:
+    """Read the names of headers that a condition may look at: no credentials, nothing a client can forge."""
+    found = frozenset(name.lower() for name in names(value))
+    for name in sorted(found):
+        if name in _FORBIDDEN_HEADERS or name.startswith(("x-forwarded-", "x-auth-")):
+            raise UnusableValueError(
+                f"{name!r} cannot be listed: it carries a credential, or the client can forge it"
+            )
+        if not all(character.isalnum() or character == "-" for character in name) or not name.isascii():
+            raise UnusableValueError(f"{name!r} is not a header name of letters, digits and '-'")
+    return found
+
+
+def token_header(value: str) -> str:
+    """Read the name of a header for a bare token: one that nobody reads for anything else."""
+    name = value.strip().lower()
+    if name in _FORBIDDEN_HEADERS - {"x-api-key"} or name.startswith(("x-forwarded-", "x-auth-", "x-envoy-")):
+        raise UnusableValueError("a header of its own, which no other part of extauthz or Envoy reads")
+    if not name or not name.isascii() or not all(each.isalnum() or each == "-" for each in name):
+        raise UnusableValueError("a header name of letters, digits and '-'")
+    return name
+
+
+def cookie(value: str) -> str:
+    """Read the name of a cookie."""
+    # RFC 6265 4.1.1: a token (RFC 9110 5.6.2).
+    name = value.strip()
+    if (
+        not name
+        or not name.isascii()
+        or not all(each.isalnum() or each in "!#$%&'*+-.^_`|~" for each in name)
+    ):
+        raise UnusableValueError("the name of a cookie")
+    return name
+
+
+def audiences(value: str) -> tuple[str, ...] | None:
+    """Read the audience of tokens, or several; `any` is None: every audience will do."""
+    found = names(value)
+    if not found:
+        raise UnusableValueError("the audience that tokens are issued for, or 'any'")
+    return None if found == ("any",) else found
+
+
+@dataclass(frozen=True, slots=True)
+class FilesSource:
+    """`POLICY_SOURCE=files:DIR`."""
+
+    directory: Path
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresSource:
+    """`POLICY_SOURCE=postgres`."""
+
+
+def policy_source(value: str) -> FilesSource | PostgresSource:
+    """Read where policies come from."""
+    if value.strip() == "postgres":
+        return PostgresSource()
+    kind, colon, directory = value.partition(":")
+    if kind == "files" and colon and directory:
+        return FilesSource(Path(directory))
+    raise UnusableValueError("'postgres' or 'files:DIR'")
+
+
+def path(value: str) -> Path:
+    """Read the path of a file or folder, which need not exist."""
+    if "\0" in value or not value.strip():
+        raise UnusableValueError("the path of a file or folder")
+    return Path(value)
+
+
+def admin_key(value: str) -> str:
+    """Read a secret of 32 bytes or more."""
+    if len(value.encode("utf-8", "surrogateescape")) < 32:
+        raise UnusableValueError("a secret of 32 bytes or more")
+    return value

@@ -1,0 +1,221 @@
+"""Every environment variable, read once; all problems are reported in one message.
+
+Each secret also accepts `NAME_FILE`, a file whose content (without a final line end) is the value.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from extauthz.compile.directory import TenancyMode, TenantBinding, UnmappedPolicy
+from extauthz.settings.contradictions import contradictions
+from extauthz.settings.values import (
+    FilesSource,
+    GrpcServer,
+    LogFormat,
+    LogLevel,
+    OverflowAction,
+    PostgresSource,
+    SslMode,
+    StaleAction,
+    UnusableValueError,
+    admin_key,
+    audiences,
+    cookie,
+    flag,
+    headers,
+    host_ports,
+    integer,
+    names,
+    one_of,
+    path,
+    policy_source,
+    seconds,
+    text,
+    token_header,
+    url,
+)
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One environment variable: how its text is read, what it is when unset, what it means.
+
+    `default` is the text that unset means; without one an unset variable is None.
+    """
+
+    name: str
+    read: Callable[[str], object]
+    default: str | None
+    meaning: str
+    secret: bool = False
+
+
+def _variable(
+    name: str, read: Callable[[str], _T], default: str | None, meaning: str, *, secret: bool = False
+) -> Any:
+    """Declare a variable; its value is filled in by `Settings.load`, so the declared type is a promise."""
+    variable = Variable(name, read, default, meaning, secret)
+    return field(metadata={"variable": variable})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The whole configuration of one process, checked."""
+
+    mode: TenancyMode = _variable("MODE", one_of(TenancyMode), "selfhost", "one tenant, or many")
+    tenants: tuple[str, ...] = _variable("TENANTS", names, "", "tenants this sidecar serves; empty: all")
+    tenant_binding: TenantBinding = _variable(
+        "TENANT_BINDING", one_of(TenantBinding), "host", "who owns a target that no host names (saas)"
+    )
+    host: str = _variable("HOST", text, "127.0.0.1", "address of the REST API, health and metrics")
+    port: int = _variable("PORT", integer(0, 65535), "8080", "port of the REST API")
+    sidecar_port: int = _variable(
+        "SIDECAR_PORT", integer(0, 65535), "9190", "the sidecar's health and metrics"
+    )
+    grpc_host: str = _variable("GRPC_HOST", text, "127.0.0.1", "address of the gRPC listeners")
+    grpc_port: int = _variable("GRPC_PORT", integer(1, 65535), "9191", "worker i listens on this port + i")
+    grpc_uds_dir: Path | None = _variable("GRPC_UDS_DIR", path, None, "Unix sockets here instead of ports")
+    grpc_server: GrpcServer = _variable(
+        "GRPC_SERVER", one_of(GrpcServer), "auto", "which gRPC server answers"
+    )
+    grpc_tls_cert: Path | None = _variable(
+        "GRPC_TLS_CERT", path, None, "certificate chain of the gRPC listener"
+    )
+    grpc_tls_key: Path | None = _variable("GRPC_TLS_KEY", path, None, "private key of the gRPC listener")
+    grpc_tls_client_ca: Path | None = _variable(
+        "GRPC_TLS_CLIENT_CA", path, None, "proxies must present its certificates"
+    )
+    grpc_tls_client_sans: tuple[str, ...] = _variable(
+        "GRPC_TLS_CLIENT_SANS", names, "", "only proxies with one of these names"
+    )
+    http_authz_port: int | None = _variable(
+        "HTTP_AUTHZ_PORT", integer(1, 65535), None, "worker i answers HTTP ext_authz on this port + i"
+    )
+    workers: int = _variable("WORKERS", integer(1, 64), "1", "sidecar worker processes")
+    postgres_host: str = _variable("POSTGRES_HOST", text, "127.0.0.1", "database host")
+    postgres_port: int = _variable("POSTGRES_PORT", integer(1, 65535), "5432", "database port")
+    postgres_user: str = _variable("POSTGRES_USER", text, "extauthz", "database user")
+    postgres_password: str | None = _variable("POSTGRES_PASSWORD", text, None, "its password", secret=True)
+    postgres_db: str = _variable("POSTGRES_DB", text, "extauthz", "database name")
+    postgres_sslmode: SslMode | None = _variable(
+        "POSTGRES_SSLMODE", one_of(SslMode), None, "libpq's sslmode; unset: require off loopback"
+    )
+    postgres_sslrootcert: Path | None = _variable("POSTGRES_SSLROOTCERT", path, None, "CA of the database")
+    migrate_on_start: bool = _variable("MIGRATE_ON_START", flag, "false", "apply migrations before serving")
+    oidc_enabled: bool = _variable("OIDC_ENABLED", flag, "true", "whether tokens are read at all")
+    auth_server_url: str | None = _variable("AUTH_SERVER_URL", url, None, "the issuer of tokens (selfhost)")
+    jwks_uri: str | None = _variable("JWKS_URI", url, None, "its keys; unset: discovered from the issuer")
+    oidc_audience: tuple[str, ...] | None = _variable(
+        "OIDC_AUDIENCE", audiences, None, "the audience of tokens, or 'any'"
+    )
+    oidc_ca_file: Path | None = _variable("OIDC_CA_FILE", path, None, "CA of the identity provider")
+    roles_claim: str = _variable("ROLES_CLAIM", text, "realm_access.roles", "where tokens carry roles")
+    domain_claim: str = _variable("DOMAIN_CLAIM", text, "dom", "where tokens carry the domain")
+    admin_domain_claim: str = _variable(
+        "ADMIN_DOMAIN_CLAIM", text, "adm", "domains that the bearer administers; '*': the tenant"
+    )
+    excluded_roles: tuple[str, ...] = _variable(
+        "EXCLUDED_ROLES", names, "offline_access,uma_authorization", "token roles that do not count"
+    )
+    jwks_allow_hosts: frozenset[str] = _variable(
+        "JWKS_ALLOW_HOSTS", host_ports, "", "host:port of providers that may be http or private"
+    )
+    jwks_max_staleness: float = _variable(
+        "JWKS_MAX_STALENESS", seconds(60, 30 * 86400), "86400", "how long keys are trusted without a fetch"
+    )
+    token_max_bytes: int = _variable("TOKEN_MAX_BYTES", integer(256, 1048576), "16384", "longest token read")
+    token_leeway: float = _variable("TOKEN_LEEWAY", seconds(0, 30), "0", "clock difference tolerated")
+    token_max_lifetime: float | None = _variable(
+        "TOKEN_MAX_LIFETIME", seconds(1, 10 * 365 * 86400), None, "longest time from iat to exp"
+    )
+    token_header: str | None = _variable(
+        "TOKEN_HEADER", token_header, None, "a header that may carry a bare token instead of Authorization"
+    )
+    token_cookie: str | None = _variable(
+        "TOKEN_COOKIE", cookie, None, "a cookie that may carry a token instead of Authorization"
+    )
+    trust_jwt_authn_metadata: str | None = _variable(
+        "TRUST_JWT_AUTHN_METADATA",
+        text,
+        None,
+        "payload_in_metadata of Envoy's jwt_authn, believed as verified",
+    )
+    mtls_principals: bool = _variable(
+        "MTLS_PRINCIPALS", flag, "false", "a verified peer is a principal when there is no other credential"
+    )
+    admin_api_key: str | None = _variable(
+        "ADMIN_API_KEY", admin_key, None, "the operator's key, 32 bytes or more", secret=True
+    )
+    unmapped: UnmappedPolicy = _variable(
+        "UNMAPPED", one_of(UnmappedPolicy), "deny", "what a request without a route is"
+    )
+    condition_headers: frozenset[str] = _variable(
+        "CONDITION_HEADERS", headers, "", "request headers that conditions may name"
+    )
+    casbin_model_path: Path | None = _variable("CASBIN_MODEL_PATH", path, None, "another Casbin model")
+    policy_source: FilesSource | PostgresSource = _variable(
+        "POLICY_SOURCE", policy_source, "postgres", "where policies come from: postgres or files:DIR"
+    )
+    policy_poll_interval: float = _variable(
+        "POLICY_POLL_INTERVAL", seconds(0.1, 300), "5", "seconds between polls of the database"
+    )
+    policy_max_staleness: float = _variable(
+        "POLICY_MAX_STALENESS", seconds(1, 86400 * 365), "900", "oldest policies that decide"
+    )
+    policy_stale_action: StaleAction = _variable(
+        "POLICY_STALE_ACTION", one_of(StaleAction), "deny", "what happens past that age"
+    )
+    decision_log: str = _variable("DECISION_LOG", text, "stdout", "stdout or the path of a file")
+    decision_log_on_overflow: OverflowAction = _variable(
+        "DECISION_LOG_ON_OVERFLOW", one_of(OverflowAction), "drop", "what happens when the log is full"
+    )
+    log_level: LogLevel = _variable("LOG_LEVEL", one_of(LogLevel), "info", "application logs on stderr")
+    log_format: LogFormat = _variable("LOG_FORMAT", one_of(LogFormat), "json", "application logs on stderr")
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str], *, serving: bool = True) -> "Self | list[str]":
+        """Read every variable; the answer is every problem, one sentence each.
+
+        A command that does not serve (`migrate`) needs no identity provider.
+        """
+        problems: list[str] = []
+        values = {name: _value(variable, environ, problems) for name, variable in variables().items()}
+        if problems:
+            return problems
+        settings = cls(**values)
+        return contradictions(settings, environ, serving=serving) or settings
+
+
+def variables() -> dict[str, Variable]:
+    """Return every variable by the name of its field, in the order of the reference."""
+    return {each.name: each.metadata["variable"] for each in fields(Settings)}
+
+
+def _value(variable: Variable, environ: Mapping[str, str], problems: list[str]) -> Any:
+    text = environ.get(variable.name) or None
+    file = environ.get(f"{variable.name}_FILE") if variable.secret else None
+    if text is not None and file:
+        problems.append(f"{variable.name} and {variable.name}_FILE are both set; keep one")
+        return None
+    if file:
+        try:
+            text = Path(file).read_text("utf-8").removesuffix("\n").removesuffix("\r")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            problems.append(f"{variable.name}_FILE {file!r} cannot be read: {reason}")
+            return None
+    if text is None:
+        text = variable.default
+    if text is None or (text == "" and variable.default == ""):
+        return None if text is None else variable.read("")
+    try:
+        return variable.read(text)
+    except UnusableValueError as unusable:
+        # A URL with somebody's password in it is refused, and not shown.
+        found = "a value" if variable.secret or "@" in text else repr(text[:80])
+        problems.append(f"{variable.name} is {found}; it must be {unusable}")
+        return None
