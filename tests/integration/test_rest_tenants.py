@@ -2,6 +2,8 @@
 
 import itertools
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from extauthz.compile.directory import TenancyMode
 from extauthz.storage.pool import tenant_transaction
 from tests.integration.rest_harness import Answer, Api
 from tests.integration.rest_saas import Firms, firms
+from tests.integration.unconditional import unconditional_pool
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
@@ -29,6 +32,21 @@ TENANT_TABLES = (
     "identity_providers", "policy_changes", "resources", "role_bindings", "role_rules", "route_claims",
     "service_api_keys", "tenant_hosts", "tenants",
 )  # fmt: skip
+
+BOTH = pytest.mark.parametrize("conditions", [True, False], ids=["with-conditions", "without-conditions"])
+"""As the statements are written, and with row-level security alone."""
+
+
+@asynccontextmanager
+async def neighbours(database: "Database", *, conditions: bool) -> AsyncIterator[Firms]:
+    if conditions:
+        async with firms(database, *SLUGS) as found:
+            yield found
+        return
+    async with unconditional_pool(database.address) as (pool, statements):
+        async with firms(database, *SLUGS, pool=pool) as found:
+            yield found
+        assert statements.rewritten
 
 
 @dataclass
@@ -73,7 +91,8 @@ def documents(mark: str) -> dict[str, dict[str, Any]]:
         },
         f"{V1}/role-bindings": {"user": mark, "user_kind": "user", "role": mark, "dom": "emea"},
         f"{V1}/abac/policies": {
-            "name": mark, "resource": f"{mark}:read", "effect": "deny", "rule_data": {"type": "ALWAYS"},
+            "name": mark, "resource": f"{mark}:read", "domain": "emea", "effect": "deny",
+            "rule_data": {"type": "ALWAYS"},
         },
         f"{V1}/service-api-keys": {"name": mark, "scopes": ["check"]},
     }  # fmt: skip
@@ -110,8 +129,11 @@ def leaks(answer: Answer, held: Holdings) -> list[str]:
     return [secret for secret in held.secrets if secret in text]
 
 
-async def test_every_route_with_everybodys_ids_as_everybody(database: "Database") -> None:
-    async with firms(database, *SLUGS) as found:
+@BOTH
+async def test_every_route_with_everybodys_ids_as_everybody(
+    database: "Database", *, conditions: bool
+) -> None:
+    async with neighbours(database, conditions=conditions) as found:
         api = found.api
         holdings = await settled(found)
         operations = [
@@ -138,8 +160,9 @@ async def test_every_route_with_everybodys_ids_as_everybody(database: "Database"
                 (await api.get(path, caller=f"{slug}/admin")).succeeded(200)
 
 
-async def test_no_list_shows_what_is_another_tenants(database: "Database") -> None:
-    async with firms(database, *SLUGS) as found:
+@BOTH
+async def test_no_list_shows_what_is_another_tenants(database: "Database", *, conditions: bool) -> None:
+    async with neighbours(database, conditions=conditions) as found:
         api = found.api
         holdings = await settled(found)
         lists = [
@@ -162,8 +185,9 @@ async def test_no_list_shows_what_is_another_tenants(database: "Database") -> No
                 (await api.get(stolen, caller="globex/admin")).problem(422)
 
 
-async def test_what_is_found_by_name_or_value_is_ones_own(database: "Database") -> None:
-    async with firms(database, *SLUGS) as found:
+@BOTH
+async def test_what_is_found_by_name_or_value_is_ones_own(database: "Database", *, conditions: bool) -> None:
+    async with neighbours(database, conditions=conditions) as found:
         api = found.api
         holdings = await settled(found)
         before = {slug: await everything(api, slug) for slug in SLUGS}
@@ -188,8 +212,9 @@ async def test_what_is_found_by_name_or_value_is_ones_own(database: "Database") 
         assert {slug: await everything(api, slug) for slug in SLUGS} == before
 
 
-async def test_tenants_may_use_the_same_names(database: "Database") -> None:
-    async with firms(database, *SLUGS) as found:
+@BOTH
+async def test_tenants_may_use_the_same_names(database: "Database", *, conditions: bool) -> None:
+    async with neighbours(database, conditions=conditions) as found:
         api = found.api
         shared = documents("shared")
         ids = set()
@@ -207,8 +232,9 @@ async def test_tenants_may_use_the_same_names(database: "Database") -> None:
             assert len(seen) == left
 
 
-async def test_a_token_of_one_tenant_is_none_of_another(database: "Database") -> None:
-    async with firms(database, *SLUGS) as found:
+@BOTH
+async def test_a_token_of_one_tenant_is_none_of_another(database: "Database", *, conditions: bool) -> None:
+    async with neighbours(database, conditions=conditions) as found:
         api = found.api
         for signer, named in itertools.permutations(SLUGS, 2):
             issuer = found.firms[named].provider.issuer
