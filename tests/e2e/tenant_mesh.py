@@ -63,6 +63,7 @@ class TenantMesh:
     upstream: LenientUpstream
     sidecars: Mapping[str, Serving]
     operator: RestApi
+    postgres: EmbeddedPostgres
     firms: dict[str, Firm] = field(default_factory=dict)
     decision_id: str | None = None
 
@@ -210,13 +211,13 @@ def database() -> Iterator[EmbeddedPostgres]:
 
 
 @contextmanager
-def tenant_mesh(folder: Path) -> Iterator[TenantMesh]:
+def tenant_mesh(folder: Path, **settings: str) -> Iterator[TenantMesh]:
     with contextlib.ExitStack() as stack:
         postgres = stack.enter_context(database())
         upstream = stack.enter_context(lenient_upstream())
         keys = {slug: SigningKey.es256(KID, serial=number) for number, slug in enumerate(EVERYBODY)}
         providers = {slug: stack.enter_context(identity_provider(key)) for slug, key in keys.items()}
-        environment: dict[str, Any] = {
+        environment: dict[str, Any] = settings | {
             "MODE": "saas",
             "OIDC_ENABLED": "true",
             "MIGRATE_ON_START": "true",
@@ -235,7 +236,7 @@ def tenant_mesh(folder: Path) -> Iterator[TenantMesh]:
         grpc = {door: sidecar.grpc_port for door, sidecar in sidecars.items()}
         proxy = start_envoy(folder, configuration(ports, grpc, upstream.port))
         stack.callback(proxy.kill)
-        mesh = TenantMesh(ports, upstream, sidecars, sidecars[HOST].rest)
+        mesh = TenantMesh(ports, upstream, sidecars, sidecars[HOST].rest, postgres)
         for slug in EVERYBODY:
             made = mesh.operate("POST", "/admin/tenants", {"name": "The firm", "slug": slug})
             key = made.document["bootstrapKey"]

@@ -3,7 +3,7 @@
 import io
 from typing import TYPE_CHECKING
 
-from extauthz.storage.pool import connect
+import asyncpg
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
@@ -11,7 +11,15 @@ if TYPE_CHECKING:
 
 async def dump(database: "Database", *, catalogs: bool = True) -> bytes:
     """Return every row of every table, as COPY writes them; bytes are in hex there."""
-    connection = await connect(database.superuser)
+    at = database.superuser
+    return await dump_of(
+        f"postgresql://{at.user}:{at.password}@{at.host}:{at.port}/{at.database}", catalogs=catalogs
+    )
+
+
+async def dump_of(dsn: str, *, catalogs: bool = True) -> bytes:
+    """Return the same of the database that a superuser's connection string names."""
+    connection = await asyncpg.connect(dsn, ssl=False)
     try:
         tables = await connection.fetch(
             "SELECT oid::regclass::text AS name FROM pg_class WHERE relkind = 'r'"

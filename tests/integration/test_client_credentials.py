@@ -1,6 +1,9 @@
 """Client credentials: what the provider is sent, what is taken for a token; who the environment names."""
 
 import asyncio
+import base64
+import logging
+import traceback
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +18,7 @@ from extauthz.client import (
     credentials_from,
 )
 from tests.integration.scripted_server import Handler, Scripted, hangs_up, is_silent, says, scripted
+from tests.secret_traces import found
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -178,3 +182,37 @@ def test_an_environment_names_one_caller(tmp_path: "Path") -> None:
     assert credentials_from({"EXTAUTHZ_SERVICE_API_KEY_FILE": str(file)}) == ServiceKey("hidden")
     environ = {"AUTH_SERVER_URL": "https://i", "ADMIN_CLIENT_ID": "a", "ADMIN_CLIENT_SECRET_FILE": str(file)}
     assert isinstance(credentials_from(environ), ClientCredentials)
+
+
+@pytest.mark.parametrize(
+    ("token", "answer"),
+    [
+        (None, EMPTY), (None, says(401, {"title": "Unauthorized"})), (None, says(500)), (None, hangs_up),
+        (says(401, {"error": "invalid_client"}), EMPTY), (says(503), EMPTY), (hangs_up, EMPTY),
+        (says(200, {"access_token": "with space", "token_type": "Bearer"}), EMPTY),
+        (says(302, location="http://elsewhere.test"), EMPTY),
+    ],
+)  # fmt: skip
+async def test_no_log_and_no_error_says_what_is_secret(
+    token: Handler | None, answer: Handler, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    secrets = {
+        "secret": "client-secret-of-the-test-0123456789",
+        "token": "access-token-of-the-test-0123456789",
+    }
+    said = ""
+    grant = token or grants(access_token=secrets["token"])
+    async with scripted(provider(grant)) as idp, scripted(answer) as api:
+        credentials = ClientCredentials(idp.url, "operations", secrets["secret"])
+        client = ExtauthzClient(api.url, credentials, attempts=2)
+        try:
+            async with client as opened:
+                await opened.role_rules()
+        except ClientError as error:
+            said = "".join(traceback.format_exception(error)) + repr(error)
+        said += f"{client!r} {credentials!r} {vars(client).keys()}"
+        basic = base64.b64encode(f"operations:{secrets['secret']}".encode()).decode()
+        assert any(request.headers.get("authorization") == f"Basic {basic}" for request in idp.requests)
+    places = {"log": caplog.text.encode(), "said": said.encode()}
+    assert found(secrets | {"basic": basic}, places) == []

@@ -7,6 +7,7 @@ import pytest
 from tests.integration.database_dump import dump
 from tests.integration.rest_harness import ADMIN_KEY, rest
 from tests.integration.rest_saas import firms
+from tests.secret_traces import found
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
@@ -19,13 +20,13 @@ KEYS = "/api/v1/service-api-keys"
 
 
 async def test_no_secret_is_kept_or_logged(database: "Database", capfd: pytest.CaptureFixture[str]) -> None:
-    async with firms(database, "acme", "globex") as found:
-        api = found.api
+    async with firms(database, "acme", "globex") as served:
+        api = served.api
         secrets = {
             "admin key": ADMIN_KEY,
             "session": api.callers["session"]["Authorization"].rpartition("_")[2],
             "token": api.callers["acme/admin"]["Authorization"].rpartition(".")[2],
-        } | {f"bootstrap key of {slug}": firm.bootstrap for slug, firm in found.firms.items()}
+        } | {f"bootstrap key of {slug}": firm.bootstrap for slug, firm in served.firms.items()}
         rotated = await api.post("/admin/tenants/globex/bootstrap-key", caller="session")
         secrets["rotated"] = rotated.succeeded(201).body["bootstrapKey"]
         for scopes in (["identity"], ["check"], ["keys:write", "check"]):
@@ -62,12 +63,12 @@ async def test_no_secret_is_kept_or_logged(database: "Database", capfd: pytest.C
     assert b"service_key" in everywhere["database"]
     assert b"policies_published" in everywhere["log"]
     assert b'"event":"decision"' in decisions
-    for name, secret in secrets.items():
-        # Of a key, the part that is secret.
-        hidden = secret.rpartition("_")[2] if secret.startswith("sak_") else secret
-        for place, content in everywhere.items():
-            assert hidden.encode() not in content, (name, place)
-            assert hidden.encode().hex().encode() not in content, (name, place)
+    # Of a key, the part that is secret.
+    hidden = {
+        name: secret.rpartition("_")[2] if secret.startswith("sak_") else secret
+        for name, secret in secrets.items()
+    }
+    assert found(hidden, everywhere) == []
 
 
 async def test_bad_credentials_are_slowed_down_and_in_the_trail_and_a_good_one_is_taken(
