@@ -17,7 +17,7 @@ _PATTERNS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     (re.compile(r"-----BEGIN [A-Z0-9 ]+-----.*?(?:-----END [A-Z0-9 ]+-----|\Z)", re.DOTALL), REDACTED),
     (re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]+", re.IGNORECASE), rf"\1 {REDACTED}"),
     (re.compile(r"\beyJ[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)*"), REDACTED),
-    (re.compile(r"\bsak_live_[A-Za-z0-9_-]*"), REDACTED),
+    (re.compile(r"\b(?:sak_live|eas)_[A-Za-z0-9_-]*"), REDACTED),
     (re.compile(r"(?<=://)([^\s/@:]*):[^\s/@]+@"), rf"\1:{REDACTED}@"),
     (
         re.compile(
@@ -38,7 +38,7 @@ def redact(_: object, __: str, event_dict: MutableMapping[str, Any]) -> MutableM
 
 
 def redact_text(text: str) -> str:
-    """Return `text` without bearer tokens, JWTs, service keys, PEM blocks and written-out passwords."""
+    """Return `text` without tokens, service keys, sessions, PEM blocks and written-out passwords."""
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text

@@ -78,6 +78,7 @@ def test_values_that_json_cannot_hold_still_make_a_line(stream: io.StringIO) -> 
         "token eyJhbGciOiJSUzI1NiJ9.s3cret.s3cret was refused",
         "Basic czNjcmV0s3cret==",
         "key sak_live_s3cret refused",
+        f"session eas_{'0' * 32}_1800000000_s3cret has ended",
         PEM.replace("abc", "s3cret"),
         "-----BEGIN EC PRIVATE KEY-----\ns3cret",
         "postgres://extauthz:s3cret@db:5432/extauthz",
