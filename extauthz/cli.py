@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NoReturn
 
 import orjson
 
@@ -17,6 +17,8 @@ BAD_USAGE: Final = 2
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit with its status."""
+    if not _open_streams():
+        sys.exit(_fail("standard output is closed"))
     parser = _parser()
     parsed = parser.parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = parsed.run
@@ -24,16 +26,43 @@ def main(arguments: list[str] | None = None) -> None:
         status = run(parsed)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has gone; a second flush at exit must not complain about it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read our output has gone, and knows it.
+        _drop_output()
         status = FAILED
+    except OSError as error:
+        _drop_output()
+        status = _fail(f"the system refuses to go on: {error.strerror or error}")
     except KeyboardInterrupt:
         status = FAILED
     sys.exit(status)
 
 
+def _open_streams() -> bool:
+    """Give closed standard streams a place; tell whether there is an output.
+
+    Python leaves None for a closed one, prints to the output what is meant for closed errors, and the next
+    file that is opened takes its number.
+    """
+    sys.stdin = sys.stdin or Path(os.devnull).open()  # noqa: SIM115  # they live as long as the process
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    return sys.stdout is not None
+
+
+def _drop_output() -> None:
+    """Let what is left in the buffer go nowhere: the flush at exit would complain a second time."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaint is one line, like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the arguments and exit."""
+        self.exit(BAD_USAGE, f"{self.prog}: {_in_one_line(message)}; see '{self.prog} --help'\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="extauthz", description="Envoy external authorization.")
+    parser = _Parser(prog="extauthz", description="Envoy external authorization.")
     parser.add_argument("--version", action="version", version=f"extauthz {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
@@ -58,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     migrate.set_defaults(run=_migrate)
 
     health = commands.add_parser("health", help="ask a running process whether it lives")
-    health.add_argument("--url", metavar="URL", help="ask this instead of SIDECAR_PORT and PORT here")
+    health.add_argument(
+        "--url", type=_http_url, metavar="URL", help="ask this instead of SIDECAR_PORT and PORT here"
+    )
     health.add_argument("--ready", action="store_true", help="ask whether it is ready")
     health.set_defaults(run=_health)
 
@@ -106,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_proxy_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_proxy_commands(commands: "argparse._SubParsersAction[_Parser]") -> None:
     config = commands.add_parser("envoy-config", help="print a proxy configuration for the current settings")
     config.add_argument("--for", dest="proxy", choices=("envoy", "istio"), default="envoy")
     config.add_argument("--listen", metavar="HOST:PORT", help="where Envoy listens (127.0.0.1:10000)")
@@ -128,8 +159,13 @@ def _add_proxy_commands(commands: "argparse._SubParsersAction[argparse.ArgumentP
 
 
 def _fail(message: str, status: int = FAILED) -> int:
-    print(f"extauthz: {message}", file=sys.stderr)
+    print(f"extauthz: {_in_one_line(message)}", file=sys.stderr)
     return status
+
+
+def _in_one_line(message: str) -> str:
+    """Escape what is not printable: a message quotes arguments and files, and those hold anything."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in message)
 
 
 def _demo(parsed: argparse.Namespace) -> int:
@@ -168,6 +204,14 @@ def _health(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _http_url(text: str) -> str:
+    from extauthz.runtime.health_probe import is_http_url
+
+    if not is_http_url(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an http or https URL")
+    return text
+
+
 def _worker(parsed: argparse.Namespace) -> int:
     from extauthz.runtime.processes import worker
 
@@ -180,10 +224,16 @@ def _lines(stream: BinaryIO) -> Iterator[bytes]:
         yield line.removesuffix(b"\n")
 
 
-def _judge_lines(verdict: Callable[[bytes], object]) -> int:
+def _answer_lines(answer: Callable[[bytes], bytes]) -> int:
+    """Answer every line at once: whoever waits for an answer before the next question gets it."""
     for line in _lines(sys.stdin.buffer):
-        sys.stdout.buffer.write(orjson.dumps(verdict(line)) + b"\n")
+        sys.stdout.buffer.write(answer(line) + b"\n")
+        sys.stdout.buffer.flush()
     return 0
+
+
+def _judge_lines(verdict: Callable[[bytes], object]) -> int:
+    return _answer_lines(lambda line: orjson.dumps(verdict(line)))
 
 
 def _token_verify(parsed: argparse.Namespace) -> int:
@@ -229,11 +279,10 @@ def _casbin_enforce(parsed: argparse.Namespace) -> int:
         return _fail(f"{str(file)!r} cannot be used: {engine.message}", BAD_USAGE)
     for complaint in engine.complaints[:10]:
         print(f"extauthz: {complaint}; it is refused", file=sys.stderr)
-    for line in _lines(sys.stdin.buffer):
+    return _answer_lines(
         # Casbin's times are local and have no zone.
-        answer = engine.answer(line, datetime.now())  # noqa: DTZ005
-        sys.stdout.buffer.write(answer.encode("utf-8", "backslashreplace") + b"\n")
-    return 0
+        lambda line: engine.answer(line, datetime.now()).encode("utf-8", "backslashreplace")  # noqa: DTZ005
+    )
 
 
 def _path_canonical(_: argparse.Namespace) -> int:
@@ -253,15 +302,20 @@ def _policy_test(parsed: argparse.Namespace) -> int:
     differing = total = 0
     for file in parsed.files:
         try:
-            for result in run_case_text(file.read_bytes(), model):
+            cases = file.read_bytes()
+        except OSError as error:
+            return _fail(f"{str(file)!r} cannot be read: {error.strerror}", BAD_USAGE)
+        before = total
+        try:
+            for result in run_case_text(cases, model):
                 total += 1
                 differing += bool(result.differences)
                 outcome = "; ".join(result.differences) or "ok"
                 print(f"{'FAIL' if result.differences else 'ok  '} {file}: {result.name}: {outcome}")
-        except OSError as error:
-            return _fail(f"{str(file)!r} cannot be read: {error.strerror}", BAD_USAGE)
         except CaseFormatError as error:
             return _fail(f"{file}: {error}", BAD_USAGE)
+        if total == before:
+            return _fail(f"{str(file)!r} holds no cases", BAD_USAGE)
     print(f"{total - differing} of {total} cases as expected")
     return FAILED if differing else 0
 

@@ -2,12 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import casbin
 from casbin.config import Config
 
 from extauthz.compile.casbin_effects import PolicyEffect
 from extauthz.compile.casbin_matcher import Matcher, Unreadable, parse_matcher
+
+_NEEDED: Final = {
+    "r": "request_definition",
+    "p": "policy_definition",
+    "e": "policy_effect",
+    "m": "matchers",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,9 @@ def read_model(text: str) -> PlainModel | ModelUnusable:
     model = casbin.Model()
     try:
         model.load_model_from_text(text)
+        missing = [section for key, section in _NEEDED.items() if key not in (model[key] or {})]
+        if missing:
+            return ModelUnusable(f"it does not define {', '.join(f'[{section}]' for section in missing)}")
         # pycasbin rewrites the matcher, its string literals too; here it is read as it was written.
         written = Config.new_config_from_text(text).get("matchers::m")
         request, policy = (tuple(model[section][section].tokens) for section in ("r", "p"))

@@ -31,6 +31,14 @@ def health_problem(environ: Mapping[str, str], *, url: str | None, ready: bool) 
     return "; ".join(problems)
 
 
+def is_http_url(text: str) -> bool:
+    """Tell whether a text names a server that can be asked."""
+    try:
+        return _connection(urlsplit(text)) is not None
+    except (http.client.HTTPException, ValueError):
+        return False
+
+
 def _addresses(environ: Mapping[str, str], path: str) -> list[str]:
     host = environ.get("HOST", "")
     if host in _EVERY_INTERFACE:

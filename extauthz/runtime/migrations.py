@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 
 import asyncpg
 import structlog
@@ -44,6 +44,8 @@ _log = structlog.get_logger("extauthz.runtime")
 
 class DatabaseAwayError(StartRefusedError):
     """The database does not answer now; it may later."""
+
+    may_pass: ClassVar[bool] = True
 
 
 async def run_migrate(settings: Settings, *, only_status: bool, with_new_epoch: bool) -> None:

@@ -1,6 +1,7 @@
 """Where policies come from, built from the settings."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import ClassVar
 
 from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
 from extauthz.compile.documents import Reading
@@ -19,6 +20,9 @@ OnIssuers = Callable[[Sequence[IdentityProvider]], None]
 
 class StartRefusedError(Exception):
     """Something that the operator has to mend stands against starting; the text says what and where."""
+
+    may_pass: ClassVar[bool] = False
+    """Whether the same start may succeed later, with nothing mended."""
 
 
 def role_model(settings: Settings) -> RoleModel:

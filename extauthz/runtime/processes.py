@@ -13,6 +13,7 @@ from extauthz.runtime.policies import StartRefusedError
 from extauthz.settings import Settings, misspelt
 from extauthz.telemetry import logs
 
+FAILED: Final = 1
 BAD_SETTINGS: Final = 2
 
 _log = structlog.get_logger("extauthz.runtime")
@@ -64,7 +65,7 @@ def worker(environ: Mapping[str, str], index: int, *, report_fd: int, lock_fd: i
     if refused is None:
         return 0
     with contextlib.suppress(OSError):
-        os.write(channel, StartRefused(refused).encode())
+        os.write(channel, StartRefused(str(refused)).encode())
     return BAD_SETTINGS
 
 
@@ -88,25 +89,25 @@ def _run(main: Coroutine[object, object, None]) -> int:
     if refused is None:
         return 0
     print(f"extauthz: {refused}", file=sys.stderr)
-    return BAD_SETTINGS
+    return FAILED if refused.may_pass else BAD_SETTINGS
 
 
-def _refusal(main: Coroutine[object, object, None]) -> str | None:
+def _refusal(main: Coroutine[object, object, None]) -> StartRefusedError | None:
     """Run a command to its end; return what stood against its start, if anything did."""
     try:
         asyncio.run(main)
     except StartRefusedError as refused:
-        return str(refused)
+        return refused
     except BaseExceptionGroup as group:
         refused_group = group.subgroup(StartRefusedError)
         if refused_group is None:
             raise
-        return str(_first(refused_group))
+        return _first(refused_group)
     return None
 
 
-def _first(group: BaseExceptionGroup[StartRefusedError]) -> BaseException:
-    found: BaseException = group
+def _first(group: BaseExceptionGroup[StartRefusedError]) -> StartRefusedError:
+    found: StartRefusedError | BaseExceptionGroup[StartRefusedError] = group
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
     return found
