@@ -15,8 +15,9 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from extauthz.check.extauthz_check_pb2 import AttributeContext, HeaderMap, HeaderValue, HttpRequest, Request
-from extauthz.check.http_wire import REASON, HttpAnswer, internal_error
+from extauthz.check.http_wire import HttpAnswer
 from extauthz.domain.reasons import Reason
+from extauthz.domain.request import Malformed
 
 MAX_HEADER_BYTES: Final = 64 * 1024
 """Of the request line and of each header; Envoy itself takes 60 KiB of headers in all by default."""
@@ -28,15 +29,19 @@ _LISTEN_BACKLOG: Final = 1024
 
 _log = structlog.get_logger("extauthz.check")
 
+_BROKEN: Final = Malformed(Reason.INTERNAL_ERROR, "something broke on the way to an answer")
+
 AnswerHttp = Callable[[AttributeContext], HttpAnswer]
+RefuseHttp = Callable[[Malformed], HttpAnswer]
 
 
 class HttpAuthzServer:
     """The HTTP server of one worker; it is started and stopped on an event loop, and answers in threads."""
 
-    def __init__(self, answer: AnswerHttp) -> None:
-        """Host the given function, which may block."""
+    def __init__(self, answer: AnswerHttp, refuse: RefuseHttp) -> None:
+        """Host the given functions: `answer` may block, `refuse` (for what is no request) may not."""
         self._answer = answer
+        self._refuse = refuse
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="check-http")
         self._runner: web.ServerRunner | None = None
 
@@ -44,6 +49,7 @@ class HttpAuthzServer:
         """Answer on a listening socket, which the server then owns."""
         server = _Server(
             self._handle,
+            self._refuse,
             access_log=None,
             max_line_size=MAX_HEADER_BYTES,
             max_field_size=MAX_HEADER_BYTES,
@@ -66,8 +72,8 @@ class HttpAuthzServer:
             answer = await loop.run_in_executor(self._threads, self._answer, attributes_of(request))
         except Exception:  # noqa: BLE001  # INVARIANT: never a 5xx
             _log.exception("check_failed")
-            answer = internal_error("unknown")
-        response = web.Response(status=answer.status, headers=dict(answer.headers), body=answer.body)
+            answer = self._refuse(_BROKEN)
+        response = _response(answer)
         # Nothing behind this message is read: a body decides nothing, and is not waited for.
         if request.body_exists:
             response.force_close()
@@ -98,10 +104,18 @@ def attributes_of(request: web.BaseRequest) -> AttributeContext:
     )
 
 
-class _Protocol(RequestHandler):
-    """aiohttp's protocol, with its 5xx turned into denials."""
+def _response(answer: HttpAnswer) -> web.Response:
+    return web.Response(status=answer.status, headers=dict(answer.headers), body=answer.body)
 
-    __slots__ = ()
+
+class _Protocol(RequestHandler):
+    """aiohttp's protocol, with what it refuses by itself turned into denials that are logged."""
+
+    __slots__ = ("_refuse",)
+
+    def __init__(self, manager: "_Server", refuse: RefuseHttp, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._refuse = refuse
 
     def handle_error(
         self,
@@ -112,19 +126,20 @@ class _Protocol(RequestHandler):
     ) -> web.StreamResponse:
         """Deny what cannot be answered, and close the connection as aiohttp does."""
         if status < 500:
-            reason = Reason.REQUEST_MALFORMED
+            refused = Malformed(Reason.REQUEST_MALFORMED, "what arrived is no HTTP request")
         else:
-            reason = Reason.INTERNAL_ERROR
+            refused = _BROKEN
             _log.error("check_failed", exc_info=exc)
-        response = web.Response(status=400 if status < 500 else 403, headers={REASON: reason.value})
+        response = _response(self._refuse(refused))
         response.force_close()
         return response
 
 
 class _Server(web.Server):
-    def __init__(self, handler: Callable[[web.BaseRequest], Any], **options: Any) -> None:
+    def __init__(self, handler: Callable[[web.BaseRequest], Any], refuse: RefuseHttp, **options: Any) -> None:
         super().__init__(handler, **options)
+        self._refuse = refuse
         self._options = options
 
     def __call__(self) -> RequestHandler:
-        return _Protocol(self, loop=asyncio.get_running_loop(), **self._options)
+        return _Protocol(self, self._refuse, loop=asyncio.get_running_loop(), **self._options)

@@ -117,6 +117,10 @@ class CheckService:
         )
         return self._answered(read, None, http_wire.write, http_wire.internal_error, "http")
 
+    def refuse_http(self, refused: Malformed) -> HttpAnswer:
+        """Return the answer to what the HTTP library could not read; it is logged like any other denial."""
+        return self._answered(lambda: refused, None, http_wire.write, http_wire.internal_error, "http")
+
     def _answered(
         self,
         read: Callable[[], RequestFacts | Malformed],

@@ -57,7 +57,7 @@ class RequestFacts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A request that could mean two things, or nothing: 400, whoever asks.
+    """A request that could mean two things, or nothing, or that cannot be taken: denied, whoever asks.
 
     `path_raw` is what the decision log may quote, escaped and cut by the log.
     """

@@ -159,8 +159,14 @@ def _build(settings: Settings, index: int, lock_fd: int | None) -> _Parts:
         condition_headers=settings.condition_headers,
         sources=credential_sources(settings),
     )
-    server = GrpcioServer(service.answer, [_address(settings, index)], tls=grpc_tls(settings))
-    http_server = None if settings.http_authz_port is None else HttpAuthzServer(service.answer_http)
+    server = GrpcioServer(
+        service.answer,
+        [_address(settings, index)],
+        tls=grpc_tls(settings),
+    )
+    http_server = None
+    if settings.http_authz_port is not None:
+        http_server = HttpAuthzServer(service.answer_http, service.refuse_http)
     return _Parts(
         current, source, cache, fetcher, decision_log, counts, service, server, http_server, keys_fetched
     )

@@ -12,7 +12,7 @@ import pytest
 
 from extauthz.check import http_wire, wire
 from extauthz.check.extauthz_check_pb2 import AttributeContext
-from extauthz.check.http_server import AnswerHttp, HttpAuthzServer
+from extauthz.check.http_server import AnswerHttp, HttpAuthzServer, RefuseHttp
 from extauthz.check.http_wire import HEADERS_TO_REMOVE, REASON, HttpAnswer
 from extauthz.domain.decision import Decision, Outcome, denied
 from extauthz.domain.principal import ANONYMOUS
@@ -53,15 +53,19 @@ class Reply:
     body: str
 
 
+def refuse(refused: Malformed) -> HttpAnswer:
+    return http_wire.write(Outcome(denied(refused.reason), DECISION_ID, refused))
+
+
 @contextmanager
-def serving(answer: AnswerHttp) -> Iterator[int]:
+def serving(answer: AnswerHttp, refuse: RefuseHttp = refuse) -> Iterator[int]:
     """Serve on a loop of its own thread; yield the port."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
 
     async def start() -> tuple[HttpAuthzServer, int]:
-        server, listener = HttpAuthzServer(answer), socket.create_server(("127.0.0.1", 0))
+        server, listener = HttpAuthzServer(answer, refuse), socket.create_server(("127.0.0.1", 0))
         await server.start(listener)
         return server, int(listener.getsockname()[1])
 
@@ -100,7 +104,7 @@ def service(tmp_path: Path) -> Iterator[RealService]:
 
 @pytest.fixture
 def port(service: RealService) -> Iterator[int]:
-    with serving(service.service.answer_http) as at:
+    with serving(service.service.answer_http, service.service.refuse_http) as at:
         yield at
 
 
@@ -190,6 +194,24 @@ def test_what_is_no_request_is_never_200_nor_5xx(port: int, raw: bytes) -> None:
     except (ConnectionError, IndexError):
         return  # nothing was answered, which Envoy takes for a failure of the connection
     assert 400 <= reply.status < 500
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"GET /public/x\r\n\r\n",
+        b"GET /public/x HTTP/9.9\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n" + b"x: " + b"y" * 200_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nBad Header: x\r\n\r\n",
+    ],
+)
+def test_what_is_no_request_is_logged_like_every_denial(port: int, service: RealService, raw: bytes) -> None:
+    reply = exchange(port, raw)
+    (line,) = service.decisions()
+    assert reply.headers[REASON] == "request_malformed"
+    assert (line["decision"], line["reason"], line["status"]) == ("deny", "request_malformed", reply.status)
+    assert line["entrance"] == "http"
+    assert line["decision_id"] in reply.body
 
 
 @pytest.mark.parametrize("error", [RuntimeError("x"), RecursionError(), TimeoutError(), KeyError(1)])
