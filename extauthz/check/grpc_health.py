@@ -7,10 +7,13 @@ then blocks the thread that serves every call of the process, checks included. I
 
 import math
 import time
+from collections.abc import Iterator
 from typing import Final
 
 import grpc
 from grpc_health.v1 import health_pb2
+
+from extauthz.check.slow_callers import SlowCallers
 
 HEALTH_SERVICE: Final = "grpc.health.v1.Health"
 WHOLE_SERVER: Final = ""
@@ -24,8 +27,9 @@ class HealthService:
     Starts as not serving. After `stop` it stays so, whatever is said later.
     """
 
-    def __init__(self, *services: str) -> None:
+    def __init__(self, slow_callers: SlowCallers, *services: str) -> None:
         """Answer for the whole server and for `services`."""
+        self._slow_callers = slow_callers
         self._services = frozenset((WHOLE_SERVER, *services))
         self._serving = False
         self._stopped = False
@@ -42,7 +46,7 @@ class HealthService:
 
     def handler(self) -> "grpc.GenericRpcHandler[bytes, bytes]":
         """Return the service for a grpcio server."""
-        check = grpc.unary_unary_rpc_method_handler(
+        check = grpc.stream_unary_rpc_method_handler(
             self._check,
             request_deserializer=health_pb2.HealthCheckRequest.FromString,
             response_serializer=_STATUS.SerializeToString,
@@ -50,8 +54,9 @@ class HealthService:
         return grpc.method_handlers_generic_handler(HEALTH_SERVICE, {"Check": check})
 
     def _check(
-        self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext
+        self, requests: Iterator[health_pb2.HealthCheckRequest], context: grpc.ServicerContext
     ) -> health_pb2.HealthCheckResponse:
+        request = self._slow_callers.message(requests, context, health_pb2.HealthCheckRequest())
         self.asked_at = time.monotonic()
         if request.service not in self._services:
             context.set_code(grpc.StatusCode.NOT_FOUND)

@@ -8,7 +8,7 @@ turned away for load either: a call that waited too long finds its deadline pass
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -19,10 +19,16 @@ from extauthz.check import wire
 from extauthz.check.grpc_health import HealthService
 from extauthz.check.grpc_tls import GrpcTls, is_expected_peer, server_credentials
 from extauthz.check.listen_address import UNIX_PREFIX, ListenError, listen_problem
+from extauthz.check.slow_callers import SlowCallers
 
 CHECK_SERVICE: Final = "envoy.service.auth.v3.Authorization"
-MAX_RECEIVE_BYTES: Final = 4 * 1024 * 1024
-"""Of one CheckRequest; Envoy sends more only if told to buffer larger bodies, which decide nothing here."""
+MAX_RECEIVE_BYTES: Final = 24 * 1024 * 1024
+"""Of one CheckRequest; above it gRPC itself answers, with an RPC error.
+
+Room for the largest request head that Envoy can be told to take (8 MiB, of which path and host come twice)
+and for some of a body, which decides nothing here; doctor says where more is sent. The thread that answers a
+message receives it, so there are never more of them than threads.
+"""
 
 MAX_METADATA_BYTES: Final = 1024 * 1024
 """Of a call's metadata. A tracing proxy copies `tracestate` and `baggage` into it as the client wrote them:
@@ -30,6 +36,9 @@ gRPC's own 8 and 16 KiB would let a client turn its check into an RPC error."""
 
 DEFAULT_THREADS: Final = 4
 """More wait for one interpreter lock; fewer stall together when keys have to be waited for."""
+
+RECEIVE_S: Final = 2.0
+"""How long a call's message may take; then its thread is needed for others."""
 
 _NO_DEADLINE_S: Final = 365 * 24 * 3600.0
 _LAST_CALLS_S: Final = 1.0
@@ -54,18 +63,26 @@ class GrpcioServer:
         *,
         threads: int = DEFAULT_THREADS,
         tls: GrpcTls | None = None,
+        refuse: Callable[[], bytes] = wire.internal_error,
         max_receive_bytes: int = MAX_RECEIVE_BYTES,
+        receive_s: float = RECEIVE_S,
     ) -> None:
-        """Prepare to listen on each of `listen`: `host:port` (port 0: any free one) or `unix:path`."""
+        """Prepare to listen on each of `listen`: `host:port` (port 0: any free one) or `unix:path`.
+
+        `refuse` answers callers whose certificate has none of the expected names; their messages stay unread.
+        """
         self._answer = answer
+        self._refuse = refuse
         self._listen = tuple(listen)
         self._tls = tls
+        self._slow_callers = SlowCallers(receive_s)
         self._activity = threading.Condition()
         self._in_flight = 0
         self._last_arrival = -math.inf
-        self._health = HealthService(CHECK_SERVICE)
+        self._health = HealthService(self._slow_callers, CHECK_SERVICE)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="check")
-        check = grpc.unary_unary_rpc_method_handler(self._check)
+        # As a stream, so that a caller without a message is told apart from one that is answered.
+        check = grpc.stream_unary_rpc_method_handler(self._check)
         self._server = grpc.server(
             self._threads,
             handlers=[
@@ -88,6 +105,7 @@ class GrpcioServer:
             self._threads.shutdown(wait=False)
             raise
         self._server.start()
+        self._slow_callers.start()
         return next((port for address, port in bound if not address.startswith(UNIX_PREFIX)), 0)
 
     def set_serving(self, *, serving: bool) -> None:
@@ -110,6 +128,7 @@ class GrpcioServer:
         idle = self._wait_until_idle(started, until=started + grace_s, noticed_at=noticed_at, quiet_s=quiet_s)
         left = max(started + grace_s - time.monotonic(), 0.0)
         self._server.stop(min(left, _LAST_CALLS_S)).wait()
+        self._slow_callers.stop()
         self._threads.shutdown(wait=False)
         return idle
 
@@ -127,17 +146,22 @@ class GrpcioServer:
             )
             raise ListenError(address, problem) from error
 
-    def _check(self, raw: bytes, context: grpc.ServicerContext) -> bytes:
+    def _check(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        try:
+            if self._tls is not None and not is_expected_peer(self._tls, context):
+                return self._refuse()
+            # A call without a message that could be taken is an empty one: denied, and logged.
+            return self._answered(self._slow_callers.message(messages, context, b""), context)
+        except Exception:  # noqa: BLE001  # INVARIANT: a deny inside a CheckResponse, never an RPC error
+            _log.exception("check_failed")
+            return wire.internal_error()
+
+    def _answered(self, raw: bytes, context: grpc.ServicerContext) -> bytes:
         with self._activity:
             self._in_flight += 1
             self._last_arrival = time.monotonic()
         try:
-            if self._tls is not None and not is_expected_peer(self._tls, context):
-                return wire.internal_error()
             return self._answer(raw, _time_left(context))
-        except Exception:  # noqa: BLE001  # INVARIANT: a deny inside a CheckResponse, never an RPC error
-            _log.exception("check_failed")
-            return wire.internal_error()
         finally:
             with self._activity:
                 self._in_flight -= 1
@@ -166,6 +190,8 @@ def _options(max_receive_bytes: int) -> list[tuple[str, int]]:
         # A second process on the same port is an error: one of the two would starve.
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", max_receive_bytes),
+        # A call that no thread has taken up yet is buffered up to HTTP/2's window, which this lets grow.
+        ("grpc.http2.bdp_probe", 0),
         # Between the two gRPC refuses at random.
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),

@@ -117,6 +117,11 @@ class CheckService:
         )
         return self._answered(read, None, http_wire.write, http_wire.internal_error, "http")
 
+    def refuse_stranger(self) -> bytes:
+        """Return the denial for a caller that is none of the expected proxies, whose message stays unread."""
+        refused = Malformed(Reason.INTERNAL_ERROR, "the caller is none of the expected proxies")
+        return self._answered(lambda: refused, None, wire.write, wire.internal_error, "grpc")
+
     def refuse_http(self, refused: Malformed) -> HttpAnswer:
         """Return the answer to what the HTTP library could not read; it is logged like any other denial."""
         return self._answered(lambda: refused, None, http_wire.write, http_wire.internal_error, "http")

@@ -7,6 +7,8 @@ from extauthz.proxyconfig.findings import Finding, Severity
 
 LONG_S: Final = 1.0
 FAR_TOO_LONG_S: Final = 10.0
+MOST_BODY_BYTES: Final = 4 * 1024 * 1024
+"""Of a request's body in a check; with it the largest request head still fits into one message."""
 
 
 def at(value: Value, severity: Severity, code: str, message: str, fix: str) -> Finding:
@@ -50,4 +52,18 @@ def timeout(value: Value) -> Finding | None:
     severity = Severity.ERROR if found > FAR_TOO_LONG_S else Severity.WARNING
     return at(
         value, severity, "timeout-long", f"a check may take {found:g} s; requests pile up meanwhile", fix
+    )
+
+
+def body(value: Value, name: str) -> Finding | None:
+    """Judge how much of a request's body a proxy sends along; `name` is the proxy's for the limit."""
+    written = value.text or ""
+    if written.isascii() and written.isdigit() and len(written) < 12 and int(written) <= MOST_BODY_BYTES:
+        return None
+    return error(
+        value,
+        "body-large",
+        f"{name} sends bodies of up to {written or 'no number of'} bytes along: a check can become too large "
+        "for gRPC, which answers with an error, and the proxy applies its failure mode",
+        f"remove the body, which decides nothing, or set {name} to {MOST_BODY_BYTES} at most",
     )

@@ -78,6 +78,9 @@ def _check(check: Value) -> Iterator[Finding]:
         )
     elif found := advice.timeout(limit):
         yield found
+    body = check.at("with_request_body", "max_request_bytes")
+    if body is not None and over_http is None and (large := advice.body(body, "max_request_bytes")):
+        yield large
     if check.at("status_on_error") is None:
         yield advice.warning(
             check,

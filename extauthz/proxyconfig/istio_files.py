@@ -33,6 +33,9 @@ def examine_mesh(mesh: Value) -> Iterator[Finding]:
     for provider in providers:
         yield from _provider(provider)
     for one in mesh.list("extension_providers"):
+        body = one.at("envoy_ext_authz_grpc", "include_request_body_in_check", "max_request_bytes")
+        if body is not None and (large := advice.body(body, "maxRequestBytes")):
+            yield large
         if over_http := one.at("envoy_ext_authz_http"):
             yield from _over_http(over_http)
     normalization = mesh.at("path_normalization", "normalization")

@@ -163,6 +163,7 @@ def _build(settings: Settings, index: int, lock_fd: int | None) -> _Parts:
         service.answer,
         [_address(settings, index)],
         tls=grpc_tls(settings),
+        refuse=service.refuse_stranger,
     )
     http_server = None
     if settings.http_authz_port is not None:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from extauthz.check.grpcio_server import MAX_RECEIVE_BYTES
+from extauthz.proxyconfig.advice import MOST_BODY_BYTES
 from extauthz.proxyconfig.envoy import envoy_yaml
 from extauthz.proxyconfig.files import FileProblem, examine_files
 from extauthz.proxyconfig.findings import Finding, Severity
@@ -112,6 +114,10 @@ def test_what_is_shipped_and_what_is_printed_has_no_errors(tmp_path: Path) -> No
          ERROR, "timeout-long", "timeout: 0s"),
         ("timeout: 0.2s\n                      failure", "timeout: soon\n                      failure",
          ERROR, "timeout-unreadable", "timeout: soon"),
+        ("failure_mode_allow: false", "with_request_body: {max_request_bytes: 4194305}", ERROR, "body-large",
+         None),
+        ("failure_mode_allow: false", "with_request_body: {max_request_bytes: 1e9}", ERROR, "body-large",
+         None),
         ("status_on_error: { code: ServiceUnavailable }", "stat_prefix: x", WARNING, "status-on-error",
          "ext_authz.v3.ExtAuthz"),
         ("include_peer_certificate: true", "stat_prefix: x", INFO, "peer-certificate",
@@ -143,6 +149,15 @@ def test_one_change_for_the_worse_is_found_where_it_stands(
     ]
     assert found[0].line == line_of(text, at or new)
     assert found[0].fix
+
+
+def test_the_largest_body_and_head_that_pass_fit_into_one_message(tmp_path: Path) -> None:
+    largest = f"with_request_body: {{max_request_bytes: {MOST_BODY_BYTES}}}"
+    # Envoy takes heads of up to 8,192 KiB, and sends path and host a second time; the rest is framing.
+    head, rest = 2 * 8192 * 1024, 2 * 1024 * 1024
+
+    assert examine(tmp_path, envoy=changed(GOOD, "failure_mode_allow: false", largest)) == []
+    assert MOST_BODY_BYTES + head + rest <= MAX_RECEIVE_BYTES
 
 
 def manager_of(document: Any) -> dict[str, Any]:
@@ -238,6 +253,13 @@ def test_good_istio_objects_need_only_the_removal_of_identity_headers(tmp_path: 
 @pytest.mark.parametrize(
     ("old", "new", "severity", "code", "at"),
     [
+        (
+            "failOpen: false",
+            "includeRequestBodyInCheck: {maxRequestBytes: 4194305}",
+            ERROR,
+            "body-large",
+            None,
+        ),
         ("failOpen: false", "failOpen: true", ERROR, "fail-open", None),
         ("          timeout: 0.2s\n", "", ERROR, "timeout-missing", "service: extauthz.local"),
         ("timeout: 0.2s", "timeout: 600s", ERROR, "timeout-long", None),

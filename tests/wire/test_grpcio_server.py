@@ -13,10 +13,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from extauthz.check import wire
 from extauthz.check.grpc_tls import GrpcTls, TlsIdentity
-from extauthz.check.grpcio_server import CHECK_SERVICE, Answer, GrpcioServer
+from extauthz.check.grpcio_server import CHECK_SERVICE, MAX_RECEIVE_BYTES, Answer, GrpcioServer
 from extauthz.check.listen_address import ListenError
 from tests.builders import check_request, read_answer
 from tests.certificates import Authority, Certificate
+from tests.real_service import real_service
 
 CHECK = f"/{CHECK_SERVICE}/Check"
 WAIT = 10.0
@@ -29,8 +30,10 @@ def echo(raw: bytes, _left: float | None) -> bytes:
 
 
 @contextmanager
-def serving(answer: Answer = echo, *, tls: GrpcTls | None = None) -> Iterator[tuple[GrpcioServer, str]]:
-    server = GrpcioServer(answer, ["127.0.0.1:0"], threads=2, tls=tls)
+def serving(
+    answer: Answer = echo, *, tls: GrpcTls | None = None, refuse: Callable[[], bytes] = wire.internal_error
+) -> Iterator[tuple[GrpcioServer, str]]:
+    server = GrpcioServer(answer, ["127.0.0.1:0"], threads=2, tls=tls, refuse=refuse)
     address = f"127.0.0.1:{server.start()}"
     try:
         yield server, address
@@ -137,11 +140,13 @@ def test_nothing_makes_a_draining_server_healthy_again() -> None:
         assert drained.result(WAIT) is True
 
 
-def test_a_request_above_the_bound_does_not_reach_the_handler() -> None:
+def test_a_request_above_the_bound_reaches_the_handler_without_its_content() -> None:
     seen: list[int] = []
+    answered = threading.Event()
 
     def answer(raw: bytes, _left: float | None) -> bytes:
         seen.append(len(raw))
+        answered.set()
         return b"y"
 
     server = GrpcioServer(answer, ["127.0.0.1:0"], max_receive_bytes=1000)
@@ -149,9 +154,48 @@ def test_a_request_above_the_bound_does_not_reach_the_handler() -> None:
     with pytest.raises(grpc.RpcError) as refused:
         call(address, b"x" * 1001)
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert answered.wait(WAIT)
     assert call(address, b"x" * 1000) == b"y"
-    assert seen == [1000]
+    assert seen == [0, 1000]
     server.drain(0.0)
+
+
+def test_messages_larger_than_any_honest_one_are_answered() -> None:
+    with serving(lambda raw, _left: str(len(raw)).encode()) as (_, address):
+        options = (("grpc.max_send_message_length", -1),)
+        with grpc.insecure_channel(address, options) as channel:
+            ask = channel.unary_unary(CHECK, None, None)
+            for size in (5_000_000, 20_000_000, MAX_RECEIVE_BYTES):
+                assert ask(b"m" * size, timeout=WAIT) == str(size).encode()
+
+
+def test_a_call_without_a_message_is_answered_as_an_empty_one() -> None:
+    with serving(lambda raw, _left: raw + b"!") as (_, address), grpc.insecure_channel(address) as channel:
+        assert channel.stream_unary(CHECK, None, None)(iter(()), timeout=WAIT) == b"!"
+
+
+@pytest.mark.parametrize("method", [CHECK, "/grpc.health.v1.Health/Check"])
+def test_callers_that_never_send_their_message_do_not_keep_others_waiting(method: str) -> None:
+    never = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        never.wait()
+        yield b""
+
+    server = GrpcioServer(echo, ["127.0.0.1:0"], threads=2, receive_s=0.05)
+    address = f"127.0.0.1:{server.start()}"
+    try:
+        with grpc.insecure_channel(address) as channel:
+            stalled = [channel.stream_unary(method, None, None).future(nothing()) for _ in range(4)]
+            assert call(address) == b"x"
+            assert health_of(address, "") == NOT_SERVING
+            for one in stalled:
+                with pytest.raises(grpc.RpcError) as ended:
+                    one.result(WAIT)
+                assert ended.value.code() is grpc.StatusCode.CANCELLED
+    finally:
+        never.set()
+        server.drain(0.0)
 
 
 def test_what_a_tracing_proxy_copies_from_the_client_is_no_rpc_error() -> None:
@@ -326,16 +370,21 @@ def test_mutual_tls_wants_a_certificate_of_the_client_ca() -> None:
         assert refused(lambda: secure_call(address, authority, others.issue("envoy")))
 
 
-def test_clients_without_an_expected_name_are_denied() -> None:
+def test_clients_without_an_expected_name_are_denied(tmp_path: Path) -> None:
     authority = Authority("ca")
     gateway = "spiffe://cluster.local/ns/istio/sa/gateway"
     server_identity = identity(authority.issue("localhost"), authority.pem)
     tls = GrpcTls(server_identity, lambda: None, frozenset({gateway, "envoy.internal"}))
-    with serving(tls=tls) as (_, address):
+    with (
+        real_service(tmp_path, {}) as running,
+        serving(tls=tls, refuse=running.service.refuse_stranger) as (_, address),
+    ):
         assert secure_call(address, authority, authority.issue("x", uris=(gateway,))) == b"x"
         assert secure_call(address, authority, authority.issue("envoy.internal")) == b"x"
         stranger = secure_call(address, authority, authority.issue("x", uris=(gateway + "2",)))
         assert not read_answer(stranger).allowed
+        (line,) = running.decisions()
+    assert (line["decision"], line["reason"], line["entrance"]) == ("deny", "internal_error", "grpc")
 
 
 def test_an_unusable_certificate_is_one_readable_error() -> None:
