@@ -10,6 +10,7 @@ import string
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import compress, repeat
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -142,7 +143,8 @@ def _identity_spellings(raw: Mapping[str, bytes], names: str) -> tuple[str, ...]
     lines = names.encode().translate(_FOLD).split(b"\n")
     if len(lines) != len(raw):
         return HeadersRejected("a header name contains a line break")
-    found = sorted(name for name, line in zip(raw, lines, strict=True) if line.startswith(b"x-auth-"))
+    # A client may send a thousand: `compress` and `map` keep the loop in C.
+    found = sorted(compress(names.split("\n"), map(bytes.startswith, lines, repeat(b"x-auth-"))))
     # Envoy cannot be told to remove what is no header name, and would not have accepted it either.
     if _TOKENS.fullmatch("\n".join(found)) is None:
         return HeadersRejected("a header name that reads like x-auth- is not a token (RFC 9110 5.6.2)")

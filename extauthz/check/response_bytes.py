@@ -11,7 +11,7 @@ from typing import Final
 
 from extauthz.check.denial import denial_body, denial_headers
 from extauthz.check.identity_headers import DECISION_ID, encode_value, identity_headers, spellings_to_remove
-from extauthz.check.wire_format import field, field_head, integer_field, struct_entry, text
+from extauthz.check.wire_format import field, field_head, integer_field, repeated, struct_entry, text
 from extauthz.domain.decision import Outcome
 from extauthz.domain.principal import Principal, PrincipalKind
 from extauthz.domain.reasons import DENIED_HTTP_STATUS, Effect, Reason
@@ -66,8 +66,7 @@ def _ok(outcome: Outcome, principal: Principal, request: RequestFacts) -> bytes:
     id_header, id_entry = _decision_id(outcome.decision_id)
     strip_headers = request.strip_headers
     if strip_headers:
-        for name in spellings_to_remove(strip_headers):
-            removed += field(_HEADERS_TO_REMOVE, text(name))
+        removed += repeated(_HEADERS_TO_REMOVE, spellings_to_remove(strip_headers))
     verdict = _verdict_of(outcome, _ALLOW, outcome.decision.reason)
     # Every octet is copied once.
     return b"".join(
@@ -137,7 +136,7 @@ def _identity_fragments(
     headers = identity_headers(kind, subject, tenant, domain, roles)
     return (
         b"".join(_header(name, value) for name, value in headers.values),
-        b"".join(field(_HEADERS_TO_REMOVE, text(name)) for name in headers.removed),
+        repeated(_HEADERS_TO_REMOVE, headers.removed),
         struct_entry("subject", subject),
     )
 

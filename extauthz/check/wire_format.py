@@ -5,6 +5,8 @@ request to request, so they are kept as bytes and joined; lengths are all that h
 """
 
 import struct
+from collections.abc import Iterable
+from itertools import chain, repeat
 from typing import Final
 
 _LENGTH_DELIMITED: Final = tuple(bytes((number << 3 | 2,)) for number in range(16))
@@ -25,17 +27,31 @@ def varint(value: int) -> bytes:
     return bytes(octets)
 
 
-_LENGTHS: Final = tuple(varint(size) for size in range(4096))
+class _Lengths(dict[int, bytes]):
+    """Encoded sizes by size: those of usual fields are kept, all others encoded each time."""
+
+    def __missing__(self, size: int) -> bytes:
+        return varint(size)
+
+
+_LENGTHS: Final = _Lengths((size, varint(size)) for size in range(4096))
 
 
 def field_head(number: int, size: int) -> bytes:
     """Encode what stands before the `size` octets of a message, string or bytes field."""
-    return _LENGTH_DELIMITED[number] + (_LENGTHS[size] if size < len(_LENGTHS) else varint(size))
+    return _LENGTH_DELIMITED[number] + _LENGTHS[size]
 
 
 def field(number: int, payload: bytes) -> bytes:
     """Encode a message, string or bytes field; `number` is at most 15."""
     return field_head(number, len(payload)) + payload
+
+
+def repeated(number: int, values: Iterable[str]) -> bytes:
+    """Encode a repeated string field; `number` is at most 15. A client can make it a thousand values."""
+    octets = [text(value) for value in values]
+    lengths = map(_LENGTHS.__getitem__, map(len, octets))
+    return b"".join(chain.from_iterable(zip(repeat(_LENGTH_DELIMITED[number]), lengths, octets)))
 
 
 def integer_field(number: int, value: int) -> bytes:

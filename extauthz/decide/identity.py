@@ -124,10 +124,10 @@ def identify_by_authorization(
     # RFC 6750 2.1, RFC 9110 11.1: the scheme is compared without case.
     if authorization[:7].lower() != "bearer ":
         return Rejected(Reason.TOKEN_MALFORMED, "the Authorization scheme is not Bearer")
-    compact = authorization[7:]
-    # Before anything looks at all of it, the look-up included.
-    if len(compact) > policy.max_bytes:
+    # Before anything copies or looks at all of it, the look-up included.
+    if len(authorization) - 7 > policy.max_bytes:
         return Rejected(Reason.TOKEN_MALFORMED, f"longer than {policy.max_bytes} bytes")
+    compact = authorization[7:]
     principal = cache.find(compact, ring, now, policy.leeway)
     if principal is not None:
         return principal

@@ -34,6 +34,10 @@ from tests.reference_routes import read_query as read_plainly
         ("é=ü", {"é": "ü"}),
         ("q=\\x41\\", {"q": "\\x41\\"}),
         ("q=%00", {"q": "\0"}),
+        ("q=%3D%3D", {"q": "=="}),
+        ("q=%0D%0Aa%3D\r\n", {"q": "\r\na=\r\n"}),
+        ("b&bb&q&b", {"q": "", "b": UNKNOWN, "bb": ""}),
+        ("q=a&q", {"q": UNKNOWN}),
         ("q=a?b/c", {"q": "a?b/c"}),
     ],
 )
@@ -45,7 +49,11 @@ def test_what_a_name_is(raw: str, values: Mapping[str, object]) -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", ["a;b", "q=%", "q=%a", "q=%zz", "%", "q=%ff", "q=%C3", "%FE", "q=%FF", "q=%C3&b=%A9", "q=\ud800"]
+    "raw",
+    [
+        *("a;b", "q=%", "q=%a", "q=%zz", "q=%%", "%", "q=%41%", "q=%\n41", "q=%\r41\n", "q=%\r%"),
+        *("q=%ff", "q=%C3", "%FE", "q=%FF", "q=%C3&b=%A9", "q=\ud800"),
+    ],
 )
 def test_a_query_that_servers_read_differently_is_unreadable(raw: str) -> None:
     assert read_query(raw) is None
@@ -66,6 +74,9 @@ PIECES = [
     "%fe",
     "%ff",
     "%",
+    "%0",
+    "\n",
+    "\r",
     ";",
     "é",
     "\\",
