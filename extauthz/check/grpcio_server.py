@@ -9,17 +9,20 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
 
 import grpc
 import structlog
 
 from extauthz.check import wire
+from extauthz.check.fair_threads import FairThreads
 from extauthz.check.grpc_health import HealthService
 from extauthz.check.grpc_tls import GrpcTls, is_expected_peer, server_credentials
 from extauthz.check.listen_address import UNIX_PREFIX, ListenError, listen_problem
 from extauthz.check.slow_callers import SlowCallers
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 CHECK_SERVICE: Final = "envoy.service.auth.v3.Authorization"
 MAX_RECEIVE_BYTES: Final = 24 * 1024 * 1024
@@ -80,11 +83,11 @@ class GrpcioServer:
         self._in_flight = 0
         self._last_arrival = -math.inf
         self._health = HealthService(self._slow_callers, CHECK_SERVICE)
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="check")
+        self._threads = FairThreads(threads, name="check")
         # As a stream, so that a caller without a message is told apart from one that is answered.
         check = grpc.stream_unary_rpc_method_handler(self._check)
         self._server = grpc.server(
-            self._threads,
+            cast("ThreadPoolExecutor", self._threads),  # of which grpcio calls `submit` alone
             handlers=[
                 grpc.method_handlers_generic_handler(CHECK_SERVICE, {"Check": check}),
                 self._health.handler(),
@@ -102,11 +105,16 @@ class GrpcioServer:
             bound = [(address, self._bind(address)) for address in self._listen]
         except ListenError:
             self._server.stop(None)
-            self._threads.shutdown(wait=False)
+            self._threads.end()
             raise
         self._server.start()
         self._slow_callers.start()
         return next((port for address, port in bound if not address.startswith(UNIX_PREFIX)), 0)
+
+    @property
+    def waiting(self) -> int:
+        """How many calls have arrived and wait for a thread."""
+        return self._threads.waiting
 
     def set_serving(self, *, serving: bool) -> None:
         """Set what the health service says, for the server and for the Check service alike."""
@@ -129,7 +137,7 @@ class GrpcioServer:
         left = max(started + grace_s - time.monotonic(), 0.0)
         self._server.stop(min(left, _LAST_CALLS_S)).wait()
         self._slow_callers.stop()
-        self._threads.shutdown(wait=False)
+        self._threads.end()
         return idle
 
     def _bind(self, address: str) -> int:

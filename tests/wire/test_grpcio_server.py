@@ -261,6 +261,37 @@ def test_only_unix_sockets_have_no_port(tmp_path: Path) -> None:
     server.drain(0.0)
 
 
+def test_a_flood_on_one_connection_is_no_queue_for_another() -> None:
+    entered, release = threading.Event(), threading.Event()
+    answered: list[bytes] = []
+
+    def answer(raw: bytes, _left: float | None) -> bytes:
+        entered.set()
+        assert release.wait(WAIT)
+        answered.append(raw)
+        return raw
+
+    # One connection a channel: by default gRPC would give both the same.
+    own = (("grpc.use_local_subchannel_pool", 1),)
+    server = GrpcioServer(answer, ["127.0.0.1:0"], threads=1)
+    address = f"127.0.0.1:{server.start()}"
+    with grpc.insecure_channel(address, own) as flooding, grpc.insecure_channel(address, own) as asking:
+        flood, ask = flooding.unary_unary(CHECK, None, None), asking.unary_unary(CHECK, None, None)
+        calls = [flood.future(b"flood", timeout=WAIT)]
+        assert entered.wait(WAIT)
+        calls += [flood.future(b"flood", timeout=WAIT) for _ in range(9)]
+        while server.waiting < 9:
+            pass
+        calls.append(ask.future(b"asked", timeout=WAIT))
+        while server.waiting < 10:
+            pass
+        release.set()
+        assert all(each.result(WAIT) for each in calls)
+    server.drain(0.0)
+    # Behind the call that ran and one whose turn it was, not behind ten.
+    assert answered.index(b"asked") <= 2
+
+
 def test_drain_lets_running_checks_finish() -> None:
     entered, release = threading.Event(), threading.Event()
 

@@ -1,0 +1,169 @@
+"""The threads that answer calls: connections take turns, so that one's flood is not everybody's queue.
+
+With one queue for all, a call waits for every call that arrived before it, and those that run take the
+interpreter from each other. Here each connection has a queue of its own, and while several are in use each
+has one call computing at a time: whoever asks waits for one call of each other connection, however many more
+those have sent. A connection that is alone has all threads.
+
+What a call needs beside the interpreter (the keys of an issuer) it waits for without using it up: a call that
+has run for longer than any computing takes no longer counts, and the next of its connection may start.
+"""
+
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Final, ParamSpec, TypeVar
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+_LONGEST_COMPUTING_S: Final = 0.01
+_IN_USE_S: Final = 0.25
+"""How long after its last call a connection counts as in use: not from one health check to the next."""
+
+_Task = Callable[[], None]
+
+
+def grpcio_connection(arguments: tuple[object, ...]) -> object:
+    """Return the connection that a call came by, from what grpcio submits for it; None where it is unknown.
+
+    grpcio names no connection before the handler runs, so this looks where it keeps the call. Should a later
+    version keep it elsewhere, all calls share one queue, as they would in a `ThreadPoolExecutor`. So they do
+    on a Unix socket, whose connections gRPC does not tell apart.
+    """
+    for argument in arguments:
+        peer = getattr(getattr(argument, "call", None), "peer", None)
+        if callable(peer):
+            peer_name: object = peer()
+            return peer_name
+    return None
+
+
+class FairThreads:
+    """A fixed number of threads whose tasks belong to connections.
+
+    `connection_of` tells the connection of a task from its arguments; `clock` is in seconds.
+    """
+
+    def __init__(
+        self,
+        threads: int,
+        *,
+        name: str,
+        connection_of: Callable[[tuple[object, ...]], object] = grpcio_connection,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Start the threads."""
+        self._connection_of = connection_of
+        self._clock = clock
+        self._changed = threading.Condition()
+        # In the order of their turns; no queue is empty.
+        self._waiting: OrderedDict[object, deque[_Task]] = OrderedDict()
+        self._started: dict[object, list[float]] = {}
+        self._in_use: dict[object, float] = {}
+        self._forget_at = 0.0
+        self._idle = 0
+        self._watching = 0
+        self._ending = False
+        for number in range(threads):
+            threading.Thread(target=self._run, name=f"{name}_{number}", daemon=True).start()
+
+    @property
+    def waiting(self) -> int:
+        """How many tasks have not been started."""
+        with self._changed:
+            return sum(map(len, self._waiting.values()))
+
+    def submit(
+        self, fn: Callable[Arguments, Result], /, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> "Future[Result]":
+        """Run the task when it is its connection's turn."""
+        future: Future[Result] = Future()
+
+        def task() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(fn(*args, **kwargs))
+            except BaseException as error:  # noqa: BLE001  # the future's owner gets it, not this thread
+                future.set_exception(error)
+
+        connection = self._connection_of(args)
+        with self._changed:
+            if self._ending:
+                raise RuntimeError("the threads have been told to end")
+            now = self._clock()
+            self._use(connection, now)
+            queue = self._waiting.get(connection)
+            if queue is None:
+                queue = self._waiting[connection] = deque()
+            queue.append(task)
+            if self._idle and (not self._watching or self._may_start(connection, now)):
+                self._changed.notify()
+        return future
+
+    def end(self) -> None:
+        """Let the threads end after what was submitted; nobody waits for them."""
+        with self._changed:
+            self._ending = True
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                taken = self._take()
+            if taken is None:
+                return
+            connection, started, task = taken
+            task()
+            # Whatever a call holds is let go before the next one is waited for.
+            del taken, task
+            with self._changed:
+                running = self._started[connection]
+                running.remove(started)
+                if not running:
+                    del self._started[connection]
+
+    def _take(self) -> tuple[object, float, _Task] | None:
+        while True:
+            now = self._clock()
+            for connection, queue in self._waiting.items():
+                if not self._may_start(connection, now):
+                    continue
+                task = queue.popleft()
+                if queue:
+                    self._waiting.move_to_end(connection)
+                else:
+                    del self._waiting[connection]
+                self._started.setdefault(connection, []).append(now)
+                if self._idle and self._needs_another(now):
+                    self._changed.notify()
+                return connection, now, task
+            if self._ending and not self._waiting:
+                return None
+            # While calls wait for their turn, one thread watches for one that runs too long to be computing.
+            watches = bool(self._waiting) and not self._watching
+            self._idle += 1
+            self._watching += watches
+            self._changed.wait(_LONGEST_COMPUTING_S if watches else None)
+            self._watching -= watches
+            self._idle -= 1
+
+    def _needs_another(self, now: float) -> bool:
+        if not self._watching:
+            return bool(self._waiting)
+        return any(self._may_start(connection, now) for connection in self._waiting)
+
+    def _may_start(self, connection: object, now: float) -> bool:
+        running = self._started.get(connection)
+        if running is None or len(self._in_use) < 2:
+            return True
+        return all(now - started > _LONGEST_COMPUTING_S for started in running)
+
+    def _use(self, connection: object, now: float) -> None:
+        self._in_use[connection] = now
+        if now >= self._forget_at:
+            self._in_use = {name: last for name, last in self._in_use.items() if now - last < _IN_USE_S}
+            self._forget_at = now + _IN_USE_S

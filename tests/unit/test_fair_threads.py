@@ -1,0 +1,154 @@
+"""Connections take turns, each with one call computing, and nobody's wait is another's queue."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from extauthz.check.fair_threads import FairThreads
+
+WAIT = 10.0
+
+
+class Clock:
+    """A clock that stands still until it is told to go."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Calls:
+    """Tasks that say that they have started and end when told to; `started` is the order they started in."""
+
+    def __init__(self, threads: FairThreads) -> None:
+        self._threads = threads
+        self._ends: dict[str, threading.Event] = {}
+        self._changed = threading.Condition()
+        self.started: list[str] = []
+
+    def submit(self, connection: str, *names: str) -> None:
+        for name in names:
+            self._ends[name] = threading.Event()
+            self._threads.submit(self._run, connection, name)
+
+    def end(self, *names: str) -> None:
+        for name in names:
+            self._ends[name].set()
+
+    def end_all(self) -> None:
+        self.end(*self._ends)
+
+    def wait_for(self, count: int) -> list[str]:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.started) >= count, WAIT), self.started
+            return list(self.started)
+
+    def _run(self, _connection: str, name: str) -> None:
+        with self._changed:
+            self.started.append(name)
+            self._changed.notify_all()
+        assert self._ends[name].wait(WAIT)
+
+
+@contextmanager
+def calls(number: int) -> Iterator[tuple[Calls, FairThreads, Clock]]:
+    clock = Clock()
+    threads = FairThreads(number, name="test", connection_of=lambda arguments: str(arguments[0]), clock=clock)
+    made = Calls(threads)
+    try:
+        yield made, threads, clock
+    finally:
+        made.end_all()
+        threads.end()
+
+
+def test_a_connection_that_is_alone_has_all_threads() -> None:
+    with calls(3) as (made, threads, _):
+        made.submit("a", "a1", "a2", "a3", "a4")
+        assert set(made.wait_for(3)) == {"a1", "a2", "a3"}
+        assert threads.waiting == 1
+
+
+def test_connections_take_turns_and_a_long_queue_delays_only_its_own() -> None:
+    with calls(1) as (made, _, _):
+        made.submit("a", "a1")
+        made.wait_for(1)
+        made.submit("a", "a2", "a3", "a4")
+        made.submit("b", "b1", "b2")
+        made.submit("c", "c1")
+        made.end_all()
+        assert made.wait_for(7) == ["a1", "a2", "b1", "c1", "a3", "b2", "a4"]
+
+
+def test_beside_others_a_connection_has_one_call_computing() -> None:
+    with calls(4) as (made, threads, _):
+        made.submit("b", "b1")
+        made.wait_for(1)
+        made.submit("a", "a1", "a2", "a3")
+        assert made.wait_for(2) == ["b1", "a1"]
+        made.submit("b", "b2")
+        made.submit("c", "c1")
+        # A thread was free for a2 and for b2 before it was for c1.
+        assert made.wait_for(3) == ["b1", "a1", "c1"]
+        assert threads.waiting == 3
+        made.end("a1")
+        assert made.wait_for(4)[3] == "a2"
+
+
+def test_a_call_that_waits_for_something_else_does_not_hold_up_its_connection() -> None:
+    with calls(3) as (made, _, clock):
+        made.submit("b", "b1")
+        made.wait_for(1)
+        made.submit("a", "a1", "a2")
+        assert made.wait_for(2) == ["b1", "a1"]
+        clock.now += 0.02
+        assert made.wait_for(3) == ["b1", "a1", "a2"]
+
+
+def test_a_connection_nobody_uses_any_more_takes_no_share() -> None:
+    with calls(3) as (made, _, clock):
+        made.submit("b", "b1")
+        made.wait_for(1)
+        made.end("b1")
+        clock.now += 1.0
+        made.submit("a", "a1", "a2", "a3")
+        assert set(made.wait_for(4)) == {"b1", "a1", "a2", "a3"}
+
+
+def test_results_and_errors_reach_who_submitted() -> None:
+    def fail(_connection: str) -> None:
+        raise KeyError("x")
+
+    with calls(1) as (_, threads, _):
+        assert threads.submit(str.upper, "a").result(WAIT) == "A"
+        assert isinstance(threads.submit(fail, "a").exception(WAIT), KeyError)
+        assert threads.submit(str.upper, "b").result(WAIT) == "B"
+
+
+def test_many_connections_at_once_lose_no_call() -> None:
+    threads = FairThreads(4, name="test", connection_of=lambda arguments: arguments[0])
+
+    def use(connection: int) -> int:
+        futures = [threads.submit(lambda _, number: number, connection, number) for number in range(300)]
+        return sum(future.result(WAIT) for future in futures)
+
+    with ThreadPoolExecutor(8) as users:
+        assert list(users.map(use, range(8))) == [sum(range(300))] * 8
+    assert threads.waiting == 0
+    threads.end()
+
+
+def test_what_was_submitted_before_the_end_is_done_and_nothing_after_it() -> None:
+    with calls(1) as (made, threads, _):
+        made.submit("a", "a1", "a2")
+        made.wait_for(1)
+        threads.end()
+        made.end_all()
+        assert made.wait_for(2) == ["a1", "a2"]
+        with pytest.raises(RuntimeError):
+            threads.submit(str.upper, "a")
