@@ -5,7 +5,7 @@ The documents are POLICY.md's: role rules, role bindings, attribute policies, re
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from typing import Final, TypeVar
@@ -38,6 +38,8 @@ from extauthz.domain.reasons import Effect
 
 MAX_ROUTES: Final = 200
 MAX_METHODS: Final = 40
+LAST_INSTANT: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+"""A fraction of a second later, and the nearest floating-point number is a year that has no text."""
 _TOKEN_CHARACTERS: Final = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 _T = TypeVar("_T")
@@ -126,6 +128,11 @@ def _instant(fields: Fields, name: str) -> float | None:
     moment = parse_time(value) if isinstance(value, str) else value
     if not isinstance(moment, datetime) or moment.tzinfo is None:
         fields.note(name, f"found {shown(value)}, an RFC 3339 time such as '2026-01-31T08:00:00Z' is needed")
+        return None
+    if moment > LAST_INSTANT:
+        fields.note(
+            name, f"found {shown(value)}, which is after {LAST_INSTANT:%Y-%m-%dT%H:%M:%SZ}; leave it out"
+        )
         return None
     return moment.timestamp()
 

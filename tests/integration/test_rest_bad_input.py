@@ -103,6 +103,23 @@ async def test_a_condition_of_any_shape_and_depth_is_judged(database: "Database"
         answer.problem(422)
 
 
+async def test_an_end_after_the_last_second_there_is_is_refused(database: "Database") -> None:
+    last, later = "9999-12-31T23:59:59Z", "9999-12-31T23:59:59.9999999Z"
+    binding = {"user": "alice", "user_kind": "user", "role": "finance", "dom": "emea"}
+    csv = {"Content-Type": "text/csv"}
+    async with rest(database) as api:
+        refused = await api.post("/api/v1/role-bindings", binding | {"expires_at": later})
+        line = await api.ask(
+            "POST", "/api/v1/casbin/policy", data=f"g,user:a,role:b,*,{later}".encode(), **csv
+        )
+        stored = await api.post("/api/v1/role-bindings", binding | {"expires_at": last})
+
+        refused.problem(422)
+        assert refused.pointers == ["/expires_at"]
+        assert line.problem(422)["errors"][0]["line"] == 1
+        assert stored.succeeded(201).body["expires_at"] == last
+
+
 async def test_long_bodies_are_refused_before_they_are_read(database: "Database") -> None:
     async with rest(database) as api:
         (await api.ask("POST", RULES, data=b" " * (2**20 + 1))).problem(413)
