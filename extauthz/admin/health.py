@@ -123,6 +123,8 @@ async def serve(app: ASGIApp, listener: socket.socket) -> None:
         server_header=False,
         http=PatientProtocol,
         backlog=_BACKLOG,
+        # A forwarded address is whatever its sender wrote; uvicorn would believe it of peers on loopback.
+        proxy_headers=False,
         ws="none",
         timeout_graceful_shutdown=_DRAIN_S,
     )

@@ -94,6 +94,23 @@ async def test_bad_credentials_are_slowed_down_and_in_the_trail_and_a_good_one_i
         assert {event["action"] for event in events} == {"refuse"}
 
 
+async def test_a_forwarded_address_is_nobodys_way_around_the_limit(database: "Database") -> None:
+    async with rest(database) as api:
+        answers = [
+            await api.get(
+                KEYS,
+                caller="nobody",
+                **{"X-Admin-Api-Key": "wrong", "X-Forwarded-For": f"192.0.2.{number}"},
+            )
+            for number in range(70)
+        ]
+        await api.services.failures.flush(api.services.pool, "default", api.services.new_id)
+        events = (await api.get("/api/v1/audit?kind=credential")).succeeded(200).body["items"]
+
+    assert 429 in [answer.status for answer in answers]
+    assert {event["actor"]["id"] for event in events} == {"127.0.0.1"}
+
+
 async def test_what_was_noted_is_written_when_the_process_ends(database: "Database") -> None:
     async with rest(database) as api:
         made = await api.post(KEYS, {"name": "robot", "scopes": ["audit:read"]})
