@@ -1,4 +1,4 @@
-"""How long a connection may take to say what it wants, and how many connections there may be.
+"""How long a connection may take to say what it wants, how many there may be, and what is said to gibberish.
 
 uvicorn closes what is idle after an answer, but waits for ever for the first request and for the end of a
 request's head: whoever opens connections and says nothing would hold every descriptor of the process, and
@@ -10,11 +10,20 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from extauthz.admin.problems import MEDIA_TYPE, malformed
+from extauthz.storage.encoding import encode_json
+
 HEAD_WAIT_S: Final = 10.0
 """From the connection, or from the answer before, to the end of a request's head."""
 
 MAX_CONNECTIONS: Final = 512
 """Of one listener; half of the 1,024 descriptors that a process has where nobody raised that."""
+
+_NOT_HTTP: Final = encode_json(malformed("this is not HTTP/1.1").document()).encode()
+_NOT_HTTP_ANSWER: Final = (
+    b"HTTP/1.1 400 Bad Request\r\n"
+    b"content-type: %b\r\ncontent-length: %d\r\ncache-control: no-store\r\nconnection: close\r\n\r\n%b"
+) % (MEDIA_TYPE.encode(), len(_NOT_HTTP), _NOT_HTTP)
 
 
 class PatientProtocol(H11Protocol):
@@ -45,6 +54,16 @@ class PatientProtocol(H11Protocol):
         """Wait for the next request, of which not one more byte need be said."""
         self._await_head()
         super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's text says no more
+        """Answer what is no HTTP as everything else that is refused; but not into another answer."""
+        if not self._is_answering():
+            self.transport.write(_NOT_HTTP_ANSWER)
+        self.transport.close()
+
+    def _is_answering(self) -> bool:
+        asked = self.cycle is not None  # uvicorn's annotation leaves out that there is none at first
+        return asked and self.cycle.response_started and not self.cycle.response_complete
 
     def _await_head(self) -> None:
         self._cancel()

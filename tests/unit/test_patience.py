@@ -1,13 +1,14 @@
 """Connections that ask nothing: they are closed, and hold up nobody else."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from extauthz.admin.health import listen, serve
@@ -15,6 +16,7 @@ from extauthz.admin.patience import PatientProtocol
 
 WHOLE = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 PART = WHOLE[:-2]
+STREAMED = b"POST /stream HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -33,6 +35,14 @@ class Served:
         await self.go.wait()
         return PlainTextResponse("here")
 
+    async def stream(self, _: Request) -> Response:
+        async def parts() -> AsyncIterator[bytes]:
+            yield b"first"
+            await self.go.wait()
+            yield b"last"
+
+        return StreamingResponse(parts())
+
     async def connect(self, said: bytes) -> Stream:
         reader, writer = await asyncio.open_connection(*self._listener.getsockname())
         self._open.append(writer)
@@ -41,7 +51,8 @@ class Served:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Served"]:
-        task = asyncio.create_task(serve(Starlette(routes=[Route("/", self.page)]), self._listener))
+        pages = [Route("/", self.page), Route("/stream", self.stream, methods=["POST"])]
+        task = asyncio.create_task(serve(Starlette(routes=pages), self._listener))
         try:
             async with asyncio.timeout(10):
                 yield self
@@ -84,6 +95,40 @@ def test_a_head_that_is_not_ended_after_an_answer_is_hung_up_on_too() -> None:
             return await closed((reader, writer))
 
     assert asyncio.run(run()) == b""
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
+        b"GET /\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        WHOLE[:-2] + b"Content-Length: -1\r\n\r\n",
+        WHOLE[:-2] + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
+        WHOLE[:-2] + b"Transfer-Encoding: chunked\r\n\r\nno number\r\n",
+    ],
+)
+def test_what_is_no_http_is_a_problem_like_any_other(said: bytes) -> None:
+    async def run() -> bytes:
+        async with Served().running() as served:
+            return await closed(await served.connect(said))
+
+    head, _, body = asyncio.run(run()).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"\r\ncontent-type: application/problem+json\r\n" in head
+    assert json.loads(body)["status"] == 400
+
+
+def test_nothing_is_said_into_an_answer_that_is_on_its_way() -> None:
+    async def run() -> bytes:
+        async with Served().running() as served:
+            reader, writer = await served.connect(STREAMED)
+            await reader.readuntil(b"first")
+            writer.write(b"no number\r\n")
+            return await closed((reader, writer))
+
+    assert b"HTTP/1.1" not in asyncio.run(run())
 
 
 def test_an_answer_may_take_longer_than_a_head() -> None:
