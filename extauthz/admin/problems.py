@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from itertools import islice
 from typing import Final
 
 from starlette.responses import Response
@@ -99,8 +100,8 @@ def not_found(detail: str) -> ProblemDetails:
 
 
 def conflict(detail: str, ids: Iterable[str], errors: Iterable[Misfit] = ()) -> ProblemDetails:
-    """Return 409 naming the rows in the way."""
-    return ProblemDetails(HTTPStatus.CONFLICT, detail, tuple(errors), {"ids": list(ids)})
+    """Return 409 naming the rows in the way, the first thousand of them."""
+    return ProblemDetails(HTTPStatus.CONFLICT, detail, tuple(errors), {"ids": list(islice(ids, _MAX_ERRORS))})
 
 
 def precondition_failed(detail: str) -> ProblemDetails:

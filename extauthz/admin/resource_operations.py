@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Final
 
-from extauthz.admin import examples, resources
+from extauthz.admin import examples, resource_removal, resources
 from extauthz.admin.operation import OF_TENANT, PAGING, Answer, Content, Operation, Parameter, Who
 
 _TAG: Final = "Resources"
@@ -121,7 +121,7 @@ OPERATIONS: Final = (
         name="deleteResource",
         tag=_TAG,
         who=Who.REGISTRAR,
-        handler=resources.delete,
+        handler=resource_removal.delete,
         summary="Delete a resource and its routes",
         description=(
             "The rules that its default roles became go with it. Other rules that name it are 409, unless "

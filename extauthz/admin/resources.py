@@ -9,20 +9,18 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlencode
-from uuid import UUID
 
 from extauthz.admin import changes, limits, registrar
 from extauthz.admin.documents import merged, refuse_id, replacing_document
 from extauthz.admin.operation import Call, Reply, nothing_at
 from extauthz.admin.paging import read_position
-from extauthz.admin.problems import ProblemDetails, conflict, forbidden, invalid
-from extauthz.admin.reading import entity_tag, flag, name_filters
+from extauthz.admin.problems import ProblemDetails, invalid
+from extauthz.admin.reading import entity_tag, name_filters
 from extauthz.compile.documents import parse_resource
 from extauthz.compile.warnings import resource_warnings
-from extauthz.domain.policy import WILDCARD, Resource, SubjectKind, default_action
+from extauthz.domain.policy import Resource
 from extauthz.domain.problem import Problem
-from extauthz.domain.reasons import Effect
-from extauthz.storage import attribute_policies, resources, role_rules
+from extauthz.storage import resources, role_rules
 from extauthz.storage.outcome import Clash, Conflict, Refusal
 from extauthz.storage.rows import Document, Stored, rfc3339
 from extauthz.storage.write import Change
@@ -195,44 +193,6 @@ async def patch(call: Call) -> Reply | ProblemDetails:
     return Reply(HTTPStatus.OK, _shown_with(after, declaration), headers)
 
 
-async def delete(call: Call) -> Reply | ProblemDetails:
-    """Delete a resource, and the rules its default roles became; other rules on it only with `cascade`."""
-    resource_id = call.id
-    if resource_id is None:
-        return nothing_at(call, _NOUN)
-    cascade = flag(call.query, "cascade")
-    if isinstance(cascade, ProblemDetails):
-        return cascade
-    if cascade and registrar.service_of(call) is not None:
-        return forbidden("'cascade' deletes rules, which is for tenant admins")
-
-    async def work(change: Change) -> changes.Outcome[None]:
-        stored = await resources.get(change.connection, change.tenant, resource_id)
-        if stored is None or not registrar.sees(call, stored):
-            return nothing_at(call, _NOUN)
-        if refusal := changes.stale(call, stored):
-            return refusal
-        if refusal := registrar.foreign_removal(call, stored):
-            return refusal
-        found = await resources.references(change.connection, change.tenant, str(stored.document["name"]))
-        rules = await _rules(change, found.role_rules)
-        others = [rule.id for rule in rules if not _is_default(rule, stored)]
-        if (others or found.attribute_policies) and not cascade:
-            return conflict(
-                "rules name this resource; delete them first, or add ?cascade=true",
-                [*others, *found.attribute_policies],
-            )
-        for rule in rules:
-            await role_rules.delete(change, UUID(rule.id))
-        for policy_id in found.attribute_policies:
-            await attribute_policies.delete(change, UUID(policy_id))
-        await resources.delete(change, resource_id)
-        return None
-
-    written = await changes.write(call, work)
-    return written if isinstance(written, ProblemDetails) else changes.gone_reply(written)
-
-
 async def list_rules(call: Call) -> Reply | ProblemDetails:
     """List the role rules on one resource, a bare array; `Link` leads to more."""
     position = read_position(call.query, scope=f"{call.tenant} rules of {call.path['id']}")
@@ -341,23 +301,6 @@ async def _too_many(
 def _moved(refused: Conflict, positions: Sequence[int]) -> list[Clash]:
     """Return clashes with the positions that the documents have in the body."""
     return [Clash(positions[clash.index], clash.id, clash.message) for clash in refused.clashes]
-
-
-async def _rules(change: Change, ids: Sequence[str]) -> list[Stored]:
-    found = [await role_rules.get(change.connection, change.tenant, UUID(rule_id)) for rule_id in ids]
-    return [rule for rule in found if rule is not None]
-
-
-def _is_default(rule: Stored, resource: Stored) -> bool:
-    """Tell whether a rule says just what one of the resource's default roles does."""
-    document = rule.document
-    return (
-        document["sub"] in _names(resource.document["defaultRoles"])
-        and document["sub_kind"] == SubjectKind.ROLE.value
-        and document["dom"] == WILDCARD
-        and document["act"] == default_action(str(resource.document["name"]))
-        and document["effect"] == Effect.ALLOW.value
-    )
 
 
 async def _stored(call: Call) -> Stored | ProblemDetails:

@@ -9,6 +9,7 @@ from typing import Final
 from extauthz.admin.account_schemas import ACCOUNT_SCHEMAS
 from extauthz.admin.shapes import ID, TIME, Schema, page_of, reference, shape, stored, text_name
 from extauthz.compile.conditions import OPERATORS
+from extauthz.compile.documents import MAX_DEFAULT_ROLES, MAX_ROUTES
 from extauthz.domain.policy import MAX_PRIORITY, MIN_PRIORITY
 
 _REVISION: Final = {"type": "integer", "minimum": 0, "description": "revision of the tenant's policies"}
@@ -93,9 +94,10 @@ _RESOURCE: Final = {
     "defaultRoles": {
         "type": "array",
         "items": text_name("a role"),
+        "maxItems": MAX_DEFAULT_ROLES,
         "description": "become role rules the first time ever that the name is registered",
     },
-    "routes": {"type": "array", "items": reference("Route"), "maxItems": 200},
+    "routes": {"type": "array", "items": reference("Route"), "maxItems": MAX_ROUTES},
 }
 _WARNINGS: Final = {"warnings": {"type": "array", "items": reference("Warning")}}
 

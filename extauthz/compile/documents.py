@@ -38,6 +38,7 @@ from extauthz.domain.reasons import Effect
 
 MAX_ROUTES: Final = 200
 MAX_METHODS: Final = 40
+MAX_DEFAULT_ROLES: Final = 1000
 LAST_INSTANT: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 """A fraction of a second later, and the nearest floating-point number is a year that has no text."""
 _TOKEN_CHARACTERS: Final = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -209,6 +210,9 @@ def parse_resource(document: object, pointer: str, problems: list[Problem]) -> R
     fields.done()
     if len(entries) > MAX_ROUTES:
         fields.note("routes", f"has {len(entries)} entries, at most {MAX_ROUTES} fit")
+        return None
+    if len(default_roles) > MAX_DEFAULT_ROLES:
+        fields.note("defaultRoles", f"has {len(default_roles)} entries, at most {MAX_DEFAULT_ROLES} fit")
         return None
     action = default_action(name) if name else "access"
     routes = [

@@ -130,9 +130,26 @@ async def delete(
     """Delete a policy softly: no decision sees it, `restore` brings it back."""
     before = await _present(change, policy_id, expected_revision)
     if isinstance(before, Stored):
-        await _marked(change, before, deleted=True)
-        change.note("delete", TABLE.kind, before.id, before=before.document)
+        await delete_all(change, [before.id])
     return before
+
+
+async def on_resource(connection: Connection, tenant: str, resource: str) -> tuple[str, ...]:
+    """Return the ids of the policies that name a resource, deleted ones aside."""
+    records = await connection.fetch(
+        "SELECT id::text FROM attribute_policies AS t"
+        " WHERE tenant_id = $1 AND resource = $2 AND deleted_at IS NULL ORDER BY t.id",
+        tenant,
+        resource,
+    )
+    return tuple(record["id"] for record in records)
+
+
+async def delete_all(change: Change, policy_ids: Sequence[str]) -> None:
+    """Delete policies softly that the change has found not to be deleted."""
+    states = await _marked(change, policy_ids, deleted=True)
+    for state in states:
+        change.note("delete", TABLE.kind, state.id, before=state.document)
 
 
 async def restore(
@@ -142,7 +159,7 @@ async def restore(
     before = await editing.current(change, TABLE, policy_id, expected_revision)
     if not isinstance(before, Stored) or before.deleted_at is None:
         return before
-    after = await _marked(change, before, deleted=False)
+    (after,) = await _marked(change, [before.id], deleted=False)
     change.note("restore", TABLE.kind, after.id, after=after.document)
     return after
 
@@ -215,18 +232,18 @@ async def _present(
     return stored
 
 
-async def _marked(change: Change, stored: Stored, *, deleted: bool) -> Stored:
-    record = await change.connection.fetchrow(
+async def _marked(change: Change, policy_ids: Sequence[str], *, deleted: bool) -> list[Stored]:
+    """Delete or restore policies that were read under the tenant's lock; their documents stay."""
+    records = await change.connection.fetch(
         f"UPDATE attribute_policies SET deleted_at = {'now()' if deleted else 'NULL'},"  # noqa: S608
         " version = version + 1, revision = $3, updated_at = now()"
-        f" WHERE tenant_id = $1 AND id = $2 RETURNING {TABLE.selected_with_marks}",
+        f" WHERE tenant_id = $1 AND id = ANY($2::uuid[]) RETURNING {TABLE.selected_with_marks}",
         change.tenant,
-        UUID(stored.id),
+        list(policy_ids),
         change.revision,
     )
-    assert record is not None, "the row was read under the tenant's lock"
-    after = TABLE.stored(record)
-    await _keep(change, [(after.document, after.version)], deleted=deleted)
+    after = sorted(map(TABLE.stored, records), key=lambda stored: stored.id)
+    await _keep(change, [(stored.document, stored.version) for stored in after], deleted=deleted)
     return after
 
 

@@ -77,9 +77,15 @@ async def remove(
     """Delete a row and return what it was."""
     before = await current(change, table, row_id, expected_revision)
     if isinstance(before, Stored):
-        await table.delete(change.connection, change.tenant, [before.id])
-        change.note("delete", table.kind, before.id, before=before.document)
+        await remove_all(change, table, [before])
     return before
+
+
+async def remove_all(change: Change, table: Table, rows: Sequence[Stored]) -> None:
+    """Delete rows that the change has read."""
+    await table.delete(change.connection, change.tenant, [row.id for row in rows])
+    for row in rows:
+        change.note("delete", table.kind, row.id, before=row.document)
 
 
 def same(stored: Stored, row: Document, *, by_domain_admin: bool) -> bool:

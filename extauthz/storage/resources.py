@@ -33,14 +33,6 @@ TABLE: Final = Table(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class References:
-    """The rules that name a resource."""
-
-    role_rules: tuple[str, ...]
-    attribute_policies: tuple[str, ...]
-
-
 def document_of(
     resource: Resource, resource_id: str, *, display_name: str | None, default_roles: Sequence[str]
 ) -> Document:
@@ -130,20 +122,6 @@ async def page(
     given = {"service_name = {}": service_name, "name = {}": name}
     where: dict[str, object] = {condition: value for condition, value in given.items() if value is not None}
     return await TABLE.page(connection, tenant, where=where, after=after, limit=limit)
-
-
-async def references(connection: Connection, tenant: str, name: str) -> References:
-    """Return the rules, deleted policies aside, that would be left without their resource."""
-    rules = await connection.fetch(
-        "SELECT id::text FROM role_rules AS t WHERE tenant_id = $1 AND obj = $2 ORDER BY t.id", tenant, name
-    )
-    policies = await connection.fetch(
-        "SELECT id::text FROM attribute_policies AS t"
-        " WHERE tenant_id = $1 AND resource = $2 AND deleted_at IS NULL ORDER BY t.id",
-        tenant,
-        name,
-    )
-    return References(tuple(row["id"] for row in rules), tuple(row["id"] for row in policies))
 
 
 @dataclass(frozen=True, slots=True)

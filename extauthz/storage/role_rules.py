@@ -85,6 +85,23 @@ async def delete(
     return await editing.remove(change, TABLE, rule_id, expected_revision=expected_revision)
 
 
+async def delete_all(change: Change, rules: Sequence[Stored]) -> None:
+    """Delete role rules that the change has read."""
+    await editing.remove_all(change, TABLE, rules)
+
+
+async def on_resource(connection: Connection, tenant: str, obj: str, *, limit: int) -> tuple[Stored, ...]:
+    """Return the rules that name a resource, at most so many."""
+    records = await connection.fetch(
+        f"SELECT {TABLE.selected_with_marks} FROM role_rules AS t"  # noqa: S608 - our own columns
+        " WHERE tenant_id = $1 AND obj = $2 ORDER BY t.id LIMIT $3",
+        tenant,
+        obj,
+        limit,
+    )
+    return tuple(map(TABLE.stored, records))
+
+
 async def get(connection: Connection, tenant: str, rule_id: UUID) -> Stored | None:
     """Return one role rule."""
     return await TABLE.fetch(connection, tenant, rule_id)

@@ -188,6 +188,18 @@ async def test_deleting_a_resource_refuses_to_leave_rules_behind(database: "Data
         assert aside["id"] == attribute
 
 
+async def test_a_resource_has_a_thousand_default_roles_at_most(database: "Database") -> None:
+    roles = [f"role {number}" for number in range(1001)]
+    async with rest(database) as api:
+        refused = await api.post(PATH, resource(defaultRoles=roles))
+        created = (await api.post(PATH, resource(defaultRoles=roles[1:]))).succeeded(201)
+        (await api.delete(f"{PATH}/{created.body['id']}")).succeeded(204)
+
+        refused.problem(422)
+        assert refused.pointers == ["/defaultRoles"]
+        assert await rules_of(api) == []
+
+
 async def test_the_rules_on_a_resource_come_in_parts_and_by_domain(database: "Database") -> None:
     async with rest(database) as api:
         body = (await api.post(PATH, resource())).body

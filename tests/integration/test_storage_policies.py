@@ -428,14 +428,47 @@ async def test_rules_that_name_a_resource_are_found(database: "Database") -> Non
 
     async def work(change: Change) -> None:
         await role_rules.create(change, [rule, role_rule(obj="other")])
-        await attribute_policies.create(change, [policy, gone])
+        await attribute_policies.create(change, [policy, gone, attribute_policy(resource="other")])
         await attribute_policies.delete(change, uuid_of(gone))
 
     async with pool_of(database.address, "default") as pool:
         await succeed(pool, work)
         async with tenant_transaction(pool, "default") as connection:
-            found = await resources.references(connection, "default", "invoice:read")
-        assert found == resources.References((str(rule["id"]),), (str(policy["id"]),))
+            rules = await role_rules.on_resource(connection, "default", "invoice:read", limit=10)
+            none = await role_rules.on_resource(connection, "default", "invoice:read", limit=0)
+            policies = await attribute_policies.on_resource(connection, "default", "invoice:read")
+        assert [stored.document for stored in rules] == [rule]
+        assert none == ()
+        assert policies == (policy["id"],)
+
+
+async def test_many_rules_are_deleted_in_as_many_statements_as_one(database: "Database") -> None:
+    rules = [role_rule(sub=f"role {number}") for number in range(30)]
+    policies = [attribute_policy() for _ in range(30)]
+    statements: list[str] = []
+
+    async def stored(change: Change) -> None:
+        await role_rules.create(change, rules)
+        await attribute_policies.create(change, policies)
+
+    async def deleted(change: Change) -> None:
+        found = await role_rules.on_resource(change.connection, "default", "invoice:read", limit=100)
+        with change.connection.query_logger(lambda record: statements.append(record.query)):
+            await role_rules.delete_all(change, found)
+            await attribute_policies.delete_all(change, [str(policy["id"]) for policy in policies])
+        assert [effect.before for effect in change.effects] == [*rules, *policies]
+
+    async with pool_of(database.address, "default") as pool:
+        await succeed(pool, stored)
+        await succeed(pool, deleted)
+        async with tenant_transaction(pool, "default") as connection:
+            assert (await role_rules.page(connection, "default")).items == ()
+            assert (await attribute_policies.page(connection, "default")).items == ()
+            aside = (await attribute_policies.page(connection, "default", deleted=True)).items
+            history = await attribute_policies.versions(connection, "default", uuid_of(policies[0]))
+    assert len(statements) == 3
+    assert [stored.version for stored in aside] == [2] * 30
+    assert [(version.version, version.deleted) for version in history.items] == [(1, False), (2, True)]
 
 
 # What the database refuses by itself
