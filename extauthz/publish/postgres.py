@@ -206,16 +206,19 @@ class PostgresPublisher:
             changes = await feed.changes_since(connection, behind) if behind else []
             anew = _registered_anew(changes)
             registered = await registrations.read(connection, anew) if anew else {}
+        # Sorted out once: after an outage there are many changes of many tenants.
+        steps: dict[str, list[feed.TenantChange]] = {}
+        for change in changes:
+            steps.setdefault(change.tenant, []).append(change)
         states = {tenant: state for tenant, state in self._states.items() if tenant in wanted}
         failed: dict[str, list[Problem]] = {}
         for tenant, revision in wanted.items():
             known = states.get(tenant)
             if known is not None and not new_epoch and known.snapshot.revision == revision:
                 continue
-            steps = [change for change in changes if change.tenant == tenant]
             found: TenantState | list[Problem] | None = None
             if known is not None and not new_epoch:
-                found = self._stepped(known, revision, steps, registered.get(tenant))
+                found = self._stepped(known, revision, steps.get(tenant, []), registered.get(tenant))
             if found is None:
                 refused = self._refused.get(tenant)
                 if refused is not None and refused.stands(revision, heads.epoch, asked_at):

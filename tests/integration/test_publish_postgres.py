@@ -4,19 +4,26 @@ import asyncio
 import json
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
 
+from extauthz.compile.directory import TenancyMode
+from extauthz.compile.snapshot import Snapshot
 from extauthz.demo.processes import free_port
 from extauthz.domain.reasons import Effect
+from extauthz.publish.current import CurrentPolicies
+from extauthz.publish.postgres import PostgresPublisher
 from extauthz.storage import attribute_policies, resources, role_bindings, role_rules
+from extauthz.storage.pool import open_reader
 from extauthz.storage.write import Change
-from tests.integration.publishing import Follower, behind_our_back, following, stored, until
+from tests.integration.publishing import Follower, behind_our_back, compiler, following, stored, until
 from tests.integration.storage_documents import (
     attribute_policy,
     pool_of,
+    reader_of,
     resource,
     role_binding,
     role_rule,
@@ -118,6 +125,46 @@ async def test_a_change_is_applied_as_a_change(database: "Database") -> None:
 
         # The very object: nothing was read again.
         assert follower.snapshot.role_rules_by_id[first.id] is first
+
+
+async def test_changes_of_many_tenants_between_two_looks_are_applied_each_to_its_own(
+    database: "Database",
+) -> None:
+    slugs = ("acme", "globex", "initech")
+
+    async def write_for(pool: "Pool", slug: str, sub: str) -> None:
+        rule = role_rule(sub=sub)
+        await succeed(pool, lambda change: role_rules.create(change, [rule]), tenant=slug)
+
+    async with pool_of(database.address, *slugs) as pool, reader_of(database.address) as reader:
+        current = CurrentPolicies()
+        publisher = PostgresPublisher(
+            partial(open_reader, database.address), current, compiler(), mode=TenancyMode.SAAS
+        )
+        for slug in slugs:
+            await write_for(pool, slug, "first")
+        await publisher.refresh(reader)
+        before = {slug: snapshot_of(current, slug) for slug in slugs}
+
+        for round_number in range(3):
+            for slug in slugs[:2]:
+                await write_for(pool, slug, f"{slug}-{round_number}")
+        await publisher.refresh(reader)
+
+        for slug in slugs[:2]:
+            found = snapshot_of(current, slug)
+            own = {f"{slug}-{round_number}" for round_number in range(3)}
+            assert {rule.sub for rule in found.role_rules_by_id.values()} == {"first", *own}
+            # The very objects: nothing was read again.
+            for rule_id, rule in before[slug].role_rules_by_id.items():
+                assert found.role_rules_by_id[rule_id] is rule
+        assert snapshot_of(current, "initech") is before["initech"]
+
+
+def snapshot_of(current: CurrentPolicies, tenant: str) -> Snapshot:
+    directory = current.current()
+    assert directory is not None
+    return directory.snapshots[tenant]
 
 
 async def test_two_publishers_and_a_thousand_racing_writes_end_on_the_same_policies(
