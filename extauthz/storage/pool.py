@@ -10,7 +10,7 @@ from __future__ import annotations
 import ssl
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import asyncpg
 
@@ -53,16 +53,27 @@ class DatabaseAddress:
         context.check_hostname = self.sslmode == "verify-full"
         return context
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Return asyncpg's arguments that say where and who.
+
+        Raises:
+            OSError: `sslrootcert` cannot be read.
+        """
+        return {
+            "host": self.host,
+            "port": self.port,
+            "user": self.user,
+            "password": self.password,
+            "database": self.database,
+            "ssl": self.tls,
+        }
+
 
 def open_pool(address: DatabaseAddress, *, max_size: int = 10) -> Pool:
     """Return a pool; await it or enter it to use it. It connects only when a connection is asked for."""
     return asyncpg.create_pool(
-        host=address.host,
-        port=address.port,
-        user=address.user,
-        password=address.password,
-        database=address.database,
-        ssl=address.tls,
+        **address.arguments,
         min_size=0,
         max_size=max_size,
         timeout=CONNECT_TIMEOUT_S,
@@ -76,16 +87,10 @@ async def connect(address: DatabaseAddress, *, application: str = "extauthz") ->
     Raises:
         Exception: whatever asyncpg raises; `outcome.refusal_of` names it.
     """
-    return await asyncpg.connect(
-        host=address.host,
-        port=address.port,
-        user=address.user,
-        password=address.password,
-        database=address.database,
-        ssl=address.tls,
-        timeout=CONNECT_TIMEOUT_S,
-        server_settings=_settings(application),
+    connection: Connection = await asyncpg.connect(
+        **address.arguments, timeout=CONNECT_TIMEOUT_S, server_settings=_settings(application)
     )
+    return connection
 
 
 async def open_reader(address: DatabaseAddress) -> Connection:

@@ -1,10 +1,7 @@
 """A database that keeps what it is told, as in production, and many rules in it."""
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -13,6 +10,7 @@ from extauthz.demo.postgres import EmbeddedPostgres
 from extauthz.storage import role_rules
 from extauthz.storage.pool import DatabaseAddress, open_pool
 from extauthz.storage.write import Actor, Change, Written, write
+from tests.folder_postgres import postgres_in_folder
 from tests.integration.storage_documents import new_id, role_rule
 
 if TYPE_CHECKING:
@@ -32,16 +30,10 @@ def address_of(server: EmbeddedPostgres) -> DatabaseAddress:
 
 @contextmanager
 def started_postgres() -> Iterator[EmbeddedPostgres]:
-    folder = Path(tempfile.mkdtemp(prefix="extauthz-bench-"))
-    folder.chmod(0o711)
     # As in production: commits reach the disk.
-    server = EmbeddedPostgres(folder / "server", durable=True)
-    try:
+    with postgres_in_folder(durable=True) as server:
         server.start()
         yield server
-    finally:
-        server.stop()
-        shutil.rmtree(folder)
 
 
 async def add_rules(address: DatabaseAddress, first: int, count: int) -> None:

@@ -4,8 +4,6 @@ The client chooses a route of the proxy by its header `x-route`: each names some
 """
 
 import contextlib
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +21,7 @@ from extauthz.demo.rest import RestApi
 from tests.e2e.gate import start_envoy
 from tests.e2e.raw_http import LenientUpstream, Reply, http1, lenient_upstream, request
 from tests.e2e.tenant_firms import DORMANT, EVERYBODY, KID, OPEN, Firm, Seen, granted
+from tests.folder_postgres import postgres_in_folder
 from tests.integration.serving import Serving, serving
 from tests.key_server_thread import identity_provider
 from tests.tokens import AUDIENCE, SigningKey
@@ -197,23 +196,10 @@ def _naming(everything: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 @contextmanager
-def database() -> Iterator[EmbeddedPostgres]:
-    # Outside of pytest's folders: as root the server runs as another user, to whom those are closed.
-    folder = Path(tempfile.mkdtemp(prefix="extauthz-test-"))
-    folder.chmod(0o711)
-    server = EmbeddedPostgres(folder / "server")
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
-        shutil.rmtree(folder)
-
-
-@contextmanager
 def tenant_mesh(folder: Path, **settings: str) -> Iterator[TenantMesh]:
     with contextlib.ExitStack() as stack:
-        postgres = stack.enter_context(database())
+        postgres = stack.enter_context(postgres_in_folder())
+        postgres.start()
         upstream = stack.enter_context(lenient_upstream())
         keys = {slug: SigningKey.es256(KID, serial=number) for number, slug in enumerate(EVERYBODY)}
         providers = {slug: stack.enter_context(identity_provider(key)) for slug, key in keys.items()}

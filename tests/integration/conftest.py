@@ -3,8 +3,6 @@
 import asyncio
 import dataclasses
 import itertools
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from extauthz.demo.postgres import EmbeddedPostgres
 from extauthz.shipped import shipped
 from extauthz.storage.migrate import migrate, read_migrations
 from extauthz.storage.pool import DatabaseAddress
+from tests.folder_postgres import postgres_in_folder
 
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
 _TEMPLATE = "migrated"
@@ -86,18 +85,11 @@ def postgres(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
     """A running server, one a session (and xdist worker), with a migrated template database."""
     if request.param == "debian" and not DEBIAN.exists():
         pytest.skip("Debian's PostgreSQL 15 is not installed")
-    # Outside of pytest's folders: as root the server runs as another user, to whom those are closed.
-    folder = Path(tempfile.mkdtemp(prefix="extauthz-test-"))
-    folder.chmod(0o711)
-    server = (DebianPostgres if request.param == "debian" else EmbeddedPostgres)(folder / "server")
-    try:
+    with postgres_in_folder(DebianPostgres if request.param == "debian" else EmbeddedPostgres) as server:
         server.start()
         asyncio.run(_execute(server.superuser_dsn, f"CREATE DATABASE {_TEMPLATE} OWNER extauthz"))
         asyncio.run(_migrate(_in_database(server.dsn, _TEMPLATE)))
         yield server
-    finally:
-        server.stop()
-        shutil.rmtree(folder)
 
 
 def _fresh(postgres: EmbeddedPostgres, template: str) -> Iterator[Database]:

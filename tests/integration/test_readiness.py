@@ -3,10 +3,8 @@
 import asyncio
 import json
 import os
-import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +23,7 @@ from extauthz.demo.processes import LOOPBACK
 from extauthz.demo.rest import RestApi
 from extauthz.shipped import shipped
 from tests.builders import Answer, check_request, read_answer
+from tests.folder_postgres import postgres_in_folder
 from tests.integration.serving import Serving, command, finished, serving
 from tests.key_server import KeyServer, answering
 from tests.key_server_thread import identity_provider
@@ -92,14 +91,8 @@ def watched(observe: Callable[[], object]) -> Iterator[list[object]]:
 @pytest.fixture
 def own_postgres() -> Iterator[EmbeddedPostgres]:
     """A server that a test may take away; it does not run yet."""
-    folder = Path(tempfile.mkdtemp(prefix="extauthz-test-"))
-    folder.chmod(0o711)
-    server = EmbeddedPostgres(folder / "server")
-    try:
+    with postgres_in_folder() as server:
         yield server
-    finally:
-        server.stop()
-        shutil.rmtree(folder)
 
 
 # Policies and the database ------------------------------------------------------------------------------
