@@ -25,6 +25,8 @@ from tests.tokens import AUDIENCE, SigningKey
 
 READY_S = 20.0
 ALLOWED, DENIED = 200, 403
+FORWARDED = ("authorization", "x-service-api-key", "x-request-id", "traceparent", "content-type")
+"""What Envoy must be told to forward to a check over HTTP."""
 RSA = SigningKey.rs256("rsa")
 EC = SigningKey.es256("ec")
 
@@ -113,6 +115,20 @@ def _listener(shipped: dict[str, Any], posture: Posture, port: int) -> dict[str,
         del manager["common_http_protocol_options"]["headers_with_underscores_action"]
         manager["http_filters"].remove(filters["header_mutation"])
     return listener
+
+
+def ask_over_http(check: dict[str, Any], cluster: dict[str, Any], port: int, *, timeout: str) -> None:
+    """Make an ext_authz filter and its cluster ask this port over HTTP instead of gRPC."""
+    del check["grpc_service"]
+    uri = {"uri": f"http://{LOOPBACK}:{port}", "cluster": cluster["name"], "timeout": timeout}
+    check["http_service"] = {
+        "server_uri": uri,
+        "authorization_response": {"allowed_upstream_headers": {"patterns": [{"prefix": "x-auth-"}]}},
+    }
+    patterns = [*({"exact": name} for name in FORWARDED), {"prefix": "x-auth-"}, {"prefix": "x_auth_"}]
+    check["allowed_headers"] = {"patterns": patterns}
+    for name in ("health_checks", "typed_extension_protocol_options"):
+        del cluster[name]
 
 
 @contextmanager

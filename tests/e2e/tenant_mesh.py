@@ -1,57 +1,24 @@
-"""Real Envoy, control plane, PostgreSQL and sidecars of both bindings, for many tenants.
-
-The client chooses a route of the proxy by its header `x-route`: each names something else to extauthz.
-"""
+"""Real Envoy, control plane, PostgreSQL and sidecars of both bindings, for many tenants."""
 
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from extauthz.demo import envoy
 from extauthz.demo.postgres import EmbeddedPostgres
 from extauthz.demo.processes import ReservedPorts
 from extauthz.demo.rest import RestApi
 from tests.e2e.gate import start_envoy
 from tests.e2e.raw_http import LenientUpstream, Reply, http1, lenient_upstream, request
+from tests.e2e.tenant_doors import DOORS, HOST, OVER_HTTP, TOKEN, UNOWNED, configuration
 from tests.e2e.tenant_firms import DORMANT, EVERYBODY, KID, OPEN, Firm, Seen, granted
 from tests.folder_postgres import postgres_in_folder
 from tests.integration.serving import Serving, serving
 from tests.key_server_thread import identity_provider
 from tests.tokens import AUDIENCE, SigningKey
-
-HOST, TOKEN = "host", "token"
-"""The doors into the mesh: whose sidecar has TENANT_BINDING=host, and whose has =token."""
-DOORS = (HOST, TOKEN)
-UNOWNED = "nobody.local"
-
-CONTEXTS: dict[str, Mapping[str, str]] = {
-    **{f"tenant {slug}": {"tenant": slug} for slug in EVERYBODY},
-    **{
-        f"orders of {slug}": {"tenant": slug, "resource": "order:read", "action": "read"}
-        for slug in EVERYBODY
-    },
-    "tenant unknown": {"tenant": "umbrella"},
-    "tenant empty": {"tenant": ""},
-    "tenant in capitals": {"tenant": "ACME"},
-    "tenant of everybody": {"tenant": "*"},
-    "orders": {"resource": "order:read", "action": "read"},
-    "orders of unknown": {"tenant": "umbrella", "resource": "order:read", "action": "read"},
-    "resource alone": {"resource": "order:read"},
-    "action alone": {"action": "read"},
-    "resource alone of acme": {"tenant": "acme", "resource": "order:read"},
-    "resource unknown": {"resource": "order:write", "action": "read"},
-    "only acme's": {"resource": "only-acme:read", "action": "read"},
-    "only acme's of globex": {"tenant": "globex", "resource": "only-acme:read", "action": "read"},
-    "others": {"owner": "globex", "x-auth-tenant": "globex"},
-}
-"""What the proxy adds to the checks of one of its routes, which the client's `x-route` chooses here."""
 
 
 @dataclass
@@ -88,6 +55,10 @@ class TenantMesh:
         assert b"x-service-api-key" not in dict(arrived[0].headers)
         self.decision_id = dict(told)[b"x-auth-decision-id"]
         return granted(dict(told)[b"x-auth-tenant"], dict(told).get(b"x-auth-subject"))
+
+    def log(self, door: str) -> Path:
+        """The decision log of whom a door asks."""
+        return self.sidecars[HOST if door == OVER_HTTP else door].log
 
     def settled(self, firm: Firm, revision: int, *, suspended: bool = False) -> None:
         """Wait until every sidecar decides by this revision of the firm, or a later one."""
@@ -158,43 +129,6 @@ def until(condition: Callable[[], bool], *, what: str, within_s: float = 20.0) -
         time.sleep(0.02)
 
 
-def configuration(ports: Mapping[str, int], sidecars: Mapping[str, int], upstream: int) -> str:
-    """The shipped bootstrap with a door to each sidecar, and with routes that name what `CONTEXTS` has."""
-    document = yaml.safe_load(envoy.bootstrap(listener=0, extauthz=[0], upstream=upstream))
-    resources = document["static_resources"]
-    (listener,) = resources["listeners"]
-    clusters = {cluster["name"]: cluster for cluster in resources["clusters"]}
-    resources["clusters"], resources["listeners"] = [clusters["upstream"]], []
-    for door, port in ports.items():
-        cluster, own = deepcopy(clusters["extauthz"]), deepcopy(listener)
-        cluster["name"] = f"extauthz-{door}"
-        (endpoint,) = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
-        endpoint["endpoint"]["address"]["socket_address"]["port_value"] = sidecars[door]
-        own["name"], own["address"]["socket_address"]["port_value"] = door, port
-        manager = own["filter_chains"][0]["filters"][0]["typed_config"]
-        (check,) = [part for part in manager["http_filters"] if part["name"].endswith("ext_authz")]
-        service = check["typed_config"]["grpc_service"]
-        # A worker that shares two cores with the tests may need longer than in production.
-        service["envoy_grpc"]["cluster_name"], service["timeout"] = f"extauthz-{door}", "2s"
-        (host,) = manager["route_config"]["virtual_hosts"]
-        (everything,) = host["routes"]
-        host["routes"] = [*(_naming(everything, name) for name in CONTEXTS), everything]
-        resources["clusters"].append(cluster)
-        resources["listeners"].append(own)
-    return yaml.safe_dump(document)
-
-
-def _naming(everything: Mapping[str, Any], name: str) -> dict[str, Any]:
-    per_route = "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute"
-    route = deepcopy(dict(everything))
-    route["match"]["headers"] = [{"name": "x-route", "string_match": {"exact": name}}]
-    settings = {"context_extensions": dict(CONTEXTS[name])}
-    route["typed_per_filter_config"] = {
-        "envoy.filters.http.ext_authz": {"@type": per_route, "check_settings": settings}
-    }
-    return route
-
-
 @contextmanager
 def tenant_mesh(folder: Path, **settings: str) -> Iterator[TenantMesh]:
     with contextlib.ExitStack() as stack:
@@ -209,18 +143,21 @@ def tenant_mesh(folder: Path, **settings: str) -> Iterator[TenantMesh]:
             "MIGRATE_ON_START": "true",
             "JWKS_ALLOW_HOSTS": ",".join(f"127.0.0.1:{each.port}" for each in providers.values()),
         }
+        reserved = ReservedPorts()
+        stack.callback(reserved.release)
+        ports = dict(zip(DOORS, reserved.take(len(DOORS)), strict=True))
+        (over_http,) = reserved.take()
         sidecars = {}
         for door, command in ((HOST, "serve"), (TOKEN, "sidecar")):
             (folder / door).mkdir()
+            own: dict[str, Any] = {"TENANT_BINDING": door}
+            own |= {"HTTP_AUTHZ_PORT": str(over_http)} if door == HOST else {}
             sidecars[door] = stack.enter_context(
-                serving(folder / door, postgres.environment, **environment, TENANT_BINDING=door)
+                serving(folder / door, postgres.environment, **environment, **own)
             )
             sidecars[door].start(command)
-        reserved = ReservedPorts()
-        stack.callback(reserved.release)
-        ports = dict(zip((HOST, TOKEN), reserved.take(2), strict=True))
-        grpc = {door: sidecar.grpc_port for door, sidecar in sidecars.items()}
-        proxy = start_envoy(folder, configuration(ports, grpc, upstream.port))
+        asked = {door: sidecar.grpc_port for door, sidecar in sidecars.items()} | {OVER_HTTP: over_http}
+        proxy = start_envoy(folder, configuration(ports, asked, upstream.port))
         stack.callback(proxy.kill)
         mesh = TenantMesh(ports, upstream, sidecars, sidecars[HOST].rest, postgres)
         for slug in EVERYBODY:

@@ -11,12 +11,12 @@ import yaml
 from extauthz.demo import envoy
 from extauthz.demo.calls import send
 from extauthz.demo.processes import LOOPBACK, Child
+from tests.e2e.gate import ask_over_http
 from tests.e2e.test_envoy_config import READY_S, Parts, parts, validated
 
 __all__ = ["parts"]
 
 SIDECAR: list[str | Path] = [sys.executable, "-m", "extauthz", "sidecar"]
-FORWARDED = ["authorization", "x-service-api-key", "x-request-id", "traceparent", "content-type"]
 AMBIGUOUS = [
     "/demo/notices/../invoices/17",
     "//demo/notices",
@@ -32,23 +32,15 @@ def configuration(listener: int, authz: int, upstream: int, *, fail_open: bool, 
     resources = document["static_resources"]
     manager: dict[str, Any] = resources["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
     filters = {part["name"].rpartition(".")[2]: part for part in manager["http_filters"]}
+    (cluster,) = [each for each in resources["clusters"] if each["name"] == "extauthz"]
     check = filters["ext_authz"]["typed_config"]
-    del check["grpc_service"]
-    check["http_service"] = {
-        "server_uri": {"uri": f"http://{LOOPBACK}:{authz}", "cluster": "extauthz", "timeout": "0.5s"},
-        "authorization_response": {"allowed_upstream_headers": {"patterns": [{"prefix": "x-auth-"}]}},
-    }
-    patterns = [*({"exact": name} for name in FORWARDED), {"prefix": "x-auth-"}, {"prefix": "x_auth_"}]
-    check["allowed_headers"] = {"patterns": patterns}
+    ask_over_http(check, cluster, authz, timeout="0.5s")
     check["failure_mode_allow"] = fail_open
     if not strict_paths:
         for name in ("normalize_path", "merge_slashes", "path_with_escaped_slashes_action"):
             del manager[name]
         manager["common_http_protocol_options"].pop("headers_with_underscores_action")
         manager["http_filters"].remove(filters["header_mutation"])
-    (cluster,) = [each for each in resources["clusters"] if each["name"] == "extauthz"]
-    for name in ("health_checks", "typed_extension_protocol_options"):
-        del cluster[name]
     return yaml.safe_dump(document)
 
 

@@ -22,8 +22,9 @@ import asyncpg
 import pytest
 
 from extauthz.demo.processes import LOOPBACK
+from tests.e2e.tenant_doors import DOORS, HOST, TOKEN
 from tests.e2e.tenant_firms import Firm
-from tests.e2e.tenant_mesh import DOORS, HOST, TOKEN, TenantMesh, tenant_mesh
+from tests.e2e.tenant_mesh import TenantMesh, tenant_mesh
 from tests.integration.database_dump import dump_of
 from tests.integration.serving import ADMIN_KEY
 from tests.secret_traces import found, traces
@@ -139,7 +140,7 @@ def present(mesh: TenantMesh, caller: Caller, made: Made) -> None:
         for credential in ({"X-Service-Api-Key": text}, {"Authorization": f"Bearer {text}"}):
             caller.ask("GET", "/admin/tenants", who=credential)
             caller.ask("POST", "/api/v1/check", {"resource": "order:read", "action": "read"}, who=credential)
-        for slug, door in zip(("acme", "globex"), DOORS, strict=True):
+        for slug, door in zip(("acme", "globex", "acme"), DOORS, strict=True):
             through_envoy(mesh, mesh.firms[slug], door, text, basic)
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.tenant_doors import DOORS, UNOWNED
 from tests.e2e.tenant_firms import FIRMS, NAMING, refused
-from tests.e2e.tenant_mesh import DOORS, UNOWNED, TenantMesh
+from tests.e2e.tenant_mesh import TenantMesh
 from tests.tokens import SigningKey
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from extauthz.demo.calls import DecisionLogReader
 from tests.e2e.raw_http import Reply, http2, http2_request, request
+from tests.e2e.tenant_doors import DOORS, GRPC_DOORS, HOST, TOKEN, UNOWNED
 from tests.e2e.tenant_firms import (
     ALLOW,
     DEPARTMENTS,
@@ -27,7 +28,7 @@ from tests.e2e.tenant_firms import (
     granted,
     refused,
 )
-from tests.e2e.tenant_mesh import DOORS, HOST, TOKEN, UNOWNED, TenantMesh
+from tests.e2e.tenant_mesh import TenantMesh
 
 
 def notices(slug: str) -> Seen:
@@ -115,7 +116,7 @@ def test_the_proxy_names_the_tenant_and_the_host_is_not_asked(tenants: TenantMes
         assert tenants.ask(host, path="/notices/7", route=f"tenant {named}") == notices(named), (named, host)
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("door", GRPC_DOORS)
 def test_the_proxy_names_tenant_resource_and_action(tenants: TenantMesh, door: str) -> None:
     for caller, named, who in product(tenants.firms.values(), EVERYBODY, WHO):
         seen = tenants.ask(
@@ -131,7 +132,7 @@ def test_the_proxy_names_resource_and_action_of_the_hosts_owner(tenants: TenantM
     assert tenants.ask("acme.local", route="orders", path="/any/where") == refused("token_missing")
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("door", GRPC_DOORS)
 def test_an_unknown_tenant_of_the_proxy_is_nobodys(tenants: TenantMesh, door: str) -> None:
     routes = (
         "tenant unknown",
@@ -294,7 +295,7 @@ def test_hosts_and_issuers_that_change_hands_take_nothing_along(tenants: TenantM
 
 
 def test_the_decision_log_names_the_owner_and_a_rule_of_the_owner(tenants: TenantMesh) -> None:
-    since = {door: DecisionLogReader(tenants.sidecars[door].log) for door in DOORS}
+    since = {door: DecisionLogReader(tenants.log(door)) for door in DOORS}
     asked: list[tuple[str, str, str, str, str]] = []
     for door, caller, owner, who in product(DOORS, EVERYBODY, EVERYBODY, WHO):
         tenants.ask(tenants.firms[owner].host, tenants.firms[caller].credential(who), door=door)
