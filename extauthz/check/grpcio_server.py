@@ -203,6 +203,9 @@ def _options(max_receive_bytes: int) -> list[tuple[str, int]]:
         # Between the two gRPC refuses at random.
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+        # No larger window for who sends much: 64 KiB at a time hold any check without a body, and keep a
+        # flood of megabytes on one connection from filling the core with receiving it.
+        ("grpc.http2.bdp_probe", 0),
         # Envoy may ping as often as every five seconds, also while no check is under way.
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
         ("grpc.keepalive_permit_without_calls", 1),
