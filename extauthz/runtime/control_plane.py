@@ -70,6 +70,7 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
     supervisor = Supervisor(settings, workers=settings.workers if with_workers else 0)
     stop_on_signals(supervisor)
     async with AsyncExitStack() as owned:
+        owned.callback(supervisor.close)
         plane = await _build(settings, schema, supervisor, owned)
         async with asyncio.TaskGroup() as background:
             tasks = [

@@ -26,3 +26,4 @@ async def run_sidecar(settings: Settings) -> None:
     finally:
         health.cancel()
         await asyncio.gather(health, return_exceptions=True)
+        supervisor.close()

@@ -65,6 +65,10 @@ class Supervisor:
         """Begin to drain; safe in a signal handler."""
         self._stopping.set()
 
+    def close(self) -> None:
+        """Let go of the lock, when nobody writes to the decision log any more."""
+        os.close(self.lock_fd)
+
     @property
     def stopping(self) -> asyncio.Event:
         """Set once draining began."""
@@ -112,7 +116,6 @@ class Supervisor:
             for worker in self._workers:
                 keepers.create_task(self._keep(worker))
             await self._stopping.wait()
-        os.close(self.lock_fd)
         if self._refused is not None:
             raise StartRefusedError(self._refused)
 
