@@ -47,7 +47,7 @@ class Readiness:
         return "ok" if self.ready and all(self.checks.values()) else "degraded"
 
 
-class ListenError(Exception):
+class ListenError(OSError):
     """An address that cannot be bound; the message says which one, and why."""
 
 

@@ -16,7 +16,6 @@ from extauthz.decide.verified_tokens import VerifiedTokens
 from extauthz.decisionlog.log import DecisionLog
 from extauthz.domain.ids import RANDOM_BYTES, uuid7
 from extauthz.keys.cache import JwksCache
-from extauthz.keys.fetcher import KeyFetcher
 from extauthz.keys.schedule import Schedule
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.gate import PolicyGate
@@ -25,7 +24,7 @@ from extauthz.runtime.issuers import follow_issuers
 from extauthz.runtime.migrations import Schema
 from extauthz.runtime.policies import StartRefusedError, compiler, database, postgres_publisher
 from extauthz.runtime.supervisor import Supervisor, stop_on_signals
-from extauthz.runtime.worker import check_policy, issuer_sources
+from extauthz.runtime.worker import check_policy, issuer_sources, key_fetcher
 from extauthz.settings import PostgresSource, Settings
 from extauthz.storage.pool import open_pool
 from extauthz.telemetry.counts import Counts, FetchOutcome
@@ -107,10 +106,7 @@ async def _build(settings: Settings, schema: Schema, supervisor: Supervisor, own
     counts = Counts(str(instance))
     current = CurrentPolicies()
     how = compiler(settings)
-    ca_file = None if settings.oidc_ca_file is None else str(settings.oidc_ca_file)
-    fetcher = await owned.enter_async_context(
-        KeyFetcher(allow_hosts=settings.jwks_allow_hosts, ca_file=ca_file)
-    )
+    fetcher = await owned.enter_async_context(key_fetcher(settings))
     cache = JwksCache(
         fetcher,
         schedule=Schedule(max_staleness=settings.jwks_max_staleness),

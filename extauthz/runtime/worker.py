@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import socket
+import ssl
 import time
 import uuid
 from collections.abc import Iterator
@@ -72,6 +73,17 @@ def issuer_sources(settings: Settings) -> Iterator[IssuerSource]:
     )
 
 
+def key_fetcher(settings: Settings) -> KeyFetcher:
+    """Return what fetches keys. Raises StartRefusedError: OIDC_CA_FILE is of no use."""
+    ca_file = None if settings.oidc_ca_file is None else str(settings.oidc_ca_file)
+    try:
+        return KeyFetcher(allow_hosts=settings.jwks_allow_hosts, ca_file=ca_file)
+    except ssl.SSLError as error:
+        raise StartRefusedError(f"OIDC_CA_FILE {ca_file!r} holds no certificate") from error
+    except OSError as error:
+        raise StartRefusedError(f"OIDC_CA_FILE {ca_file!r} cannot be read: {error.strerror}") from error
+
+
 def check_policy(settings: Settings) -> CheckPolicy:
     """Return what the settings demand of every check."""
     return CheckPolicy(
@@ -126,8 +138,7 @@ def _build(settings: Settings, index: int, lock_fd: int | None) -> _Parts:
         counts.jwks_fetched(FetchOutcome(outcome))
         keys_fetched.set()
 
-    ca_file = None if settings.oidc_ca_file is None else str(settings.oidc_ca_file)
-    fetcher = KeyFetcher(allow_hosts=settings.jwks_allow_hosts, ca_file=ca_file)
+    fetcher = key_fetcher(settings)
     cache = JwksCache(
         fetcher,
         schedule=Schedule(max_staleness=settings.jwks_max_staleness),

@@ -94,7 +94,7 @@ def test_a_killed_worker_is_replaced_within_two_seconds_and_its_counts_stay(two_
     assert two_workers.process.pid == supervisor
 
 
-@pytest.mark.parametrize("variable", ["PORT", "SIDECAR_PORT", "GRPC_PORT"])
+@pytest.mark.parametrize("variable", ["PORT", "SIDECAR_PORT", "GRPC_PORT", "HTTP_AUTHZ_PORT"])
 def test_a_busy_port_is_one_line_and_exit_2(database: "Database", tmp_path: Path, variable: str) -> None:
     with (
         serving(tmp_path, database_environment(database.address), workers=2) as found,
@@ -133,6 +133,7 @@ def test_a_schema_that_is_behind_is_refused_until_it_is_migrated(
         ({"POSTGRES_SSLMODE": "verify-full", "POSTGRES_SSLROOTCERT": "/nowhere"}, "POSTGRES_SSLROOTCERT"),
         ({"ADMIN_API_KEY": "short"}, "ADMIN_API_KEY"),
         ({"POLICY_SOURCE": "files:/tmp"}, "extauthz sidecar"),
+        ({"OIDC_CA_FILE": "/nowhere"}, "OIDC_CA_FILE '/nowhere' cannot be read"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )

@@ -141,6 +141,8 @@ def test_a_unix_socket_for_each_worker(tmp_path: Path, ports: ReservedPorts) -> 
         ({"GRPC_TLS_CERT": "ours.crt"}, "GRPC_TLS_KEY"),
         ({"GRPC_TLS_CLIENT_SANS": "envoy"}, "GRPC_TLS_CLIENT_CA"),
         ({"GRPC_UDS_DIR": "nowhere"}, "its directory does not exist"),
+        ({"OIDC_CA_FILE": "nowhere"}, "OIDC_CA_FILE 'nowhere' cannot be read"),
+        ({"OIDC_CA_FILE": "ours.key"}, "OIDC_CA_FILE 'ours.key' holds no certificate"),
         ({"GRPC_TLS_CERT": "ours.crt", "GRPC_TLS_KEY": "ours.key", "HTTP_AUTHZ_PORT": "1"}, "without TLS"),
     ],
 )
