@@ -104,7 +104,7 @@ def _read_line(line: str) -> tuple[Line, Document] | str:
             return f"has {len(values)} fields after {kind!r}; needed are {members}"
         case _:
             return f"begins with {kind[:20]!a}; lines begin with 'p' or 'g'"
-    return "; ".join(f"{problem.pointer.removeprefix('/')} {problem.message}" for problem in problems)
+    return "; ".join(f"{problem.pointer.removeprefix('/')} {problem.message}".strip() for problem in problems)
 
 
 def _rule(values: list[str], problems: list[Problem]) -> Document:

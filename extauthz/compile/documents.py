@@ -38,6 +38,9 @@ from extauthz.domain.reasons import Effect
 
 MAX_ROUTES: Final = 200
 MAX_METHODS: Final = 40
+MAX_METHOD_LENGTH: Final = 64
+MAX_OCTETS_OF_NAMES: Final = 2400
+"""Of all names of a rule or a binding in UTF-8: the database keeps them together in one entry of an index."""
 MAX_DEFAULT_ROLES: Final = 1000
 LAST_INSTANT: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 """A fraction of a second later, and the nearest floating-point number is a year that has no text."""
@@ -96,6 +99,7 @@ def parse_role_rule(
         fields.note("sub_kind", "found 'any', a named subject of kind 'any' is for denies only")
     if sub_kind is None:
         sub_kind = SubjectKind.ANY if effect is Effect.DENY else SubjectKind.ROLE
+    _note_length(fields, problems, sub=sub, dom=dom, obj=obj, act=act)
     if len(problems) > before or not (rule_id and sub and dom and obj and act and effect):
         return None
     return RoleRule(rule_id, sub, sub_kind, dom, obj, act, effect)
@@ -117,9 +121,24 @@ def parse_role_binding(
     fields.done()
     if kind is _BoundKind.ROLE and user is not None and user == role:
         fields.note("role", f"the roles inherit in a cycle: {user} -> {user}")
+    _note_length(fields, problems, user=user, role=role, dom=dom)
     if len(problems) > before or not (binding_id and user and role and dom and kind):
         return None
     return RoleBinding(binding_id, user, SubjectKind(kind.value), role, dom, expires_at)
+
+
+def _note_length(fields: Fields, problems: list[Problem], **names: str | None) -> None:
+    if _too_long(*(name for name in names.values() if name is not None)):
+        message = f"{', '.join(names)} have more than {MAX_OCTETS_OF_NAMES} bytes of UTF-8 together"
+        problems.append(Problem(fields.pointer, message))
+
+
+def _too_long(*names: str) -> bool:
+    # No character has more than four bytes, so that hardly any name has to be encoded.
+    return (
+        4 * sum(map(len, names)) > MAX_OCTETS_OF_NAMES
+        and sum(len(name.encode()) for name in names) > MAX_OCTETS_OF_NAMES
+    )
 
 
 def _instant(fields: Fields, name: str) -> float | None:
@@ -204,8 +223,8 @@ def parse_resource(document: object, pointer: str, problems: list[Problem]) -> R
     else:
         fields.get("displayName")
     default_roles = fields.items("defaultRoles", required=False)
-    if default_roles and WILDCARD in fields.names("defaultRoles", default=None):
-        fields.note("defaultRoles", "has '*', roles are needed")
+    if default_roles:
+        _default_roles(fields, name)
     entries = fields.items("routes", required=False)
     fields.done()
     if len(entries) > MAX_ROUTES:
@@ -223,6 +242,20 @@ def parse_resource(document: object, pointer: str, problems: list[Problem]) -> R
     if len(problems) > before or not (name and service):
         return None
     return Resource(name, service, tuple(routes))
+
+
+def _default_roles(fields: Fields, name: str | None) -> None:
+    canonical = frozenset(fields.names("defaultRoles", default=None))
+    for index, role in enumerate(fields.items("defaultRoles", required=False)):
+        if role == WILDCARD:
+            fields.note_item("defaultRoles", index, "found '*', a role is needed")
+        elif (
+            name
+            and isinstance(role, str)
+            and role in canonical
+            and _too_long(role, WILDCARD, name, default_action(name))
+        ):
+            fields.note_item("defaultRoles", index, "is too long for a rule on a resource of this name")
 
 
 def _parse_route(entry: object, pointer: str, problems: list[Problem], action: str) -> Route | None:
@@ -286,6 +319,8 @@ def _methods(fields: Fields) -> tuple[str, ...]:
             fields.note_item(
                 "methods", index, f"found {shown(entry)}, an upper-case method or only '*' is needed"
             )
+        elif len(entry) > MAX_METHOD_LENGTH:
+            fields.note_item("methods", index, f"is longer than {MAX_METHOD_LENGTH} characters")
         elif entry not in found:
             found.append(entry)
     return tuple(found)

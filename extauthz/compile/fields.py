@@ -19,7 +19,7 @@ def shown(value: object) -> str:
         case None:
             return "null"
         case str():
-            text = ascii(value)
+            text = ascii(str(value))  # a member of an enumeration shows itself otherwise
             return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...'"
         case Mapping():
             return "an object"

@@ -18,6 +18,7 @@ from extauthz.domain.path import CanonicalPath, PathRejected, decode_segment
 from extauthz.domain.policy import AuthenticationRequirement, Resource, Route
 
 MAX_SEGMENTS: Final = 64
+MAX_SHAPE: Final = 2000
 ANY_METHOD: Final = "*"
 _PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]{0,63})\}", re.ASCII)
 
@@ -75,7 +76,16 @@ class Template:
         )
         waiting = iter(names)
         text = "".join(f"/{{{next(waiting)}}}" if segment is None else f"/{segment}" for segment in segments)
-        return cls(text + ("/**" if covers_below else ""), segments, tuple(names), covers_below)
+        found = cls(text + ("/**" if covers_below else ""), segments, tuple(names), covers_below)
+        if len(found.shape) > MAX_SHAPE:
+            return f"a path template has at most {MAX_SHAPE} characters, names of parameters aside"
+        return found
+
+    @property
+    def shape(self) -> str:
+        """What it has in common with every template that matches the same paths: `{}` for a parameter."""
+        plain = "".join(f"/{'{}' if segment is None else segment}" for segment in self.segments)
+        return plain + ("/**" if self.covers_below else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,11 +146,9 @@ def _claims(documents: Sequence[Document]) -> list[_Claim]:
         for route in cast("Sequence[Mapping[str, object]]", document["routes"]):
             template = Template.parse(str(route["path"]))
             assert isinstance(template, Template), "routes are checked when their document is read"
-            shape = "".join(f"/{'{}' if part is None else part}" for part in template.segments)
-            shape += "/**" if template.covers_below else ""
             host = str(route.get("host") or "")
             methods = cast("Sequence[str]", route["methods"])
-            claims += [_Claim(index, str(document["id"]), host, shape, method) for method in methods]
+            claims += [_Claim(index, str(document["id"]), host, template.shape, method) for method in methods]
     return claims
 
 

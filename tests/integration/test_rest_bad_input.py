@@ -120,6 +120,32 @@ async def test_an_end_after_the_last_second_there_is_is_refused(database: "Datab
         assert stored.succeeded(201).body["expires_at"] == last
 
 
+async def test_what_is_too_long_for_an_index_is_named_by_its_place_in_the_list(database: "Database") -> None:
+    def resource(name: str, **members: object) -> dict[str, object]:
+        return {"name": name, "serviceName": "billing"} | members
+
+    longest = "\U0001f600" * 256
+    documents = [
+        resource("fits", routes=[{"methods": ["GET"], "path": "/" + "a" * 1999}]),
+        resource("path", routes=[{"methods": ["GET"], "path": "/" + "a" * 2000}]),
+        resource("method", routes=[{"methods": ["A" * 65], "path": "/method"}]),
+        resource(f"a:{longest[:240]}", defaultRoles=[longest]),
+    ]
+    async with rest(database) as api:
+        refused = await api.post("/api/v1/resources/list", documents)
+        line = await api.ask(
+            "POST",
+            "/api/v1/casbin/policy",
+            data=f"p,role:a,*,o,a,allow\np,role:{longest},{longest},{longest},a,allow".encode(),
+            **{"Content-Type": "text/csv"},
+        )
+        (await api.post("/api/v1/resources/list", documents[:1])).succeeded(201)
+
+        refused.problem(422)
+        assert refused.pointers == ["/1/routes/0/path", "/2/routes/0/methods/0", "/3/defaultRoles/0"]
+        assert [each["line"] for each in line.problem(422)["errors"]] == [2]
+
+
 async def test_long_bodies_are_refused_before_they_are_read(database: "Database") -> None:
     async with rest(database) as api:
         (await api.ask("POST", RULES, data=b" " * (2**20 + 1))).problem(413)

@@ -290,6 +290,32 @@ def test_what_no_policy_may_say(member: str, value: object) -> None:
     assert all(pointer.startswith(f"/{member}") for pointer in found)
 
 
+LONGEST = "\U0001f600" * 256
+
+
+def test_the_names_of_a_rule_fit_into_an_index_together() -> None:
+    fits = "\U0001f600" * 150  # four of them are 2,400 bytes
+    members = {"sub": fits, "dom": fits, "obj": fits, "act": fits}
+    assert isinstance(read_rule(**members), RoleRule)
+    assert read_rule(**(members | {"act": fits + "x"})) == [
+        Problem("", "sub, dom, obj, act have more than 2400 bytes of UTF-8 together")
+    ]
+    assert read_binding(user=LONGEST, role=LONGEST, dom=LONGEST) == [
+        Problem("", "user, role, dom have more than 2400 bytes of UTF-8 together")
+    ]
+    roles = {"defaultRoles": ["short", LONGEST]}
+    problems: list[Problem] = []
+    fitting = {**RESOURCE, **roles, "name": f"{LONGEST[:200]}:{LONGEST[:55]}"}
+    assert parse_resource(fitting, "", problems) is not None
+    assert parse_resource({**fitting, "name": f"a:{LONGEST[:240]}"}, "", problems) is None
+    assert pointers(problems) == ["/defaultRoles/1"]
+
+
+def test_what_an_enumeration_holds_is_shown_as_it_was_written() -> None:
+    message = "found 'role', the subject '*' is always of kind 'any'"
+    assert read_rule(sub="*", sub_kind="role") == [Problem("/sub_kind", message)]
+
+
 def test_a_member_name_is_escaped_in_its_pointer() -> None:
     assert pointers(read_rule(**{"a/b~c": 1})) == ["/a~1b~0c"]
 
@@ -327,6 +353,7 @@ def test_the_default_action(name: str, action: str) -> None:
         ("GET", "/methods"),
         (None, "/methods"),
         (["A" * 5] * 41, "/methods"),
+        (["GET", "A" * 65], "/methods/1"),
     ],
 )
 def test_methods_that_no_route_has(methods: object, pointer: str) -> None:
@@ -366,6 +393,8 @@ def test_hosts_that_no_route_has(host: object) -> None:
         "/%zz",
         "/é",
         "/a" * 65,
+        "/" + "a" * 2000,
+        "/{id}/" + "a" * 1994 + "/**",
         7,
         None,
         ["/a"],
