@@ -27,9 +27,12 @@ Outcome: TypeAlias = _Value | Refusal | ProblemDetails
 
 
 async def write(
-    call: Call, work: Callable[[Change], Awaitable[Outcome[_Value]]], *, bulk: bool = False
+    call: Call, work: Callable[[Change], Awaitable[Outcome[_Value]]], *, entries: str | None = None
 ) -> Written[_Value] | ProblemDetails:
-    """Run `work` as one change of the caller's tenant; a problem it returns stores nothing."""
+    """Run `work` as one change of the caller's tenant; a problem it returns stores nothing.
+
+    `entries` points to the list whose entries `work` writes.
+    """
     found: list[ProblemDetails] = []
 
     async def refusing(change: Change) -> _Value | Refusal:
@@ -50,7 +53,7 @@ async def write(
     )
     if isinstance(written, Written):
         return written
-    return found[0] if found else of_refusal(written, bulk=bulk)
+    return found[0] if found else of_refusal(written, entries=entries)
 
 
 async def read(call: Call, work: "Callable[[Connection], Awaitable[_Value]]") -> _Value | ProblemDetails:

@@ -126,16 +126,16 @@ INTERNAL_ERROR: Final = ProblemDetails(HTTPStatus.INTERNAL_SERVER_ERROR, "")
 """The last resort: it says nothing, the application log says what happened."""
 
 
-def of_refusal(refusal: Refusal, *, bulk: bool = False) -> ProblemDetails:
+def of_refusal(refusal: Refusal, *, entries: str | None = None) -> ProblemDetails:
     """Return what a refusal of the storage means to the caller.
 
-    With `bulk` the written documents are the entries of the body, and clashes point at them.
+    `entries` points to the list whose entries were written: clashes point at them then.
     """
     match refusal:
         case Invalid(problems):
             return invalid(problems)
         case Conflict():
-            return _clashing(refusal, bulk=bulk)
+            return _clashing(refusal, entries)
         case NotFound(kind, row_id):
             return not_found(f"there is no {_noun(kind)} {row_id!r}")
         case Stale():
@@ -144,9 +144,9 @@ def of_refusal(refusal: Refusal, *, bulk: bool = False) -> ProblemDetails:
             return unavailable("the database does not answer; try again")
 
 
-def _clashing(refusal: Conflict, *, bulk: bool) -> ProblemDetails:
+def _clashing(refusal: Conflict, entries: str | None) -> ProblemDetails:
     errors = tuple(
-        Problem(f"/{clash.index}" if bulk else "", f"{clash.message}: {clash.id}")
+        Problem("" if entries is None else f"{entries}/{clash.index}", f"{clash.message}: {clash.id}")
         for clash in refusal.clashes
     )
     if not errors:

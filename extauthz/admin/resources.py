@@ -106,7 +106,7 @@ async def register_all(call: Call) -> Reply | ProblemDetails:
         refusal = changes.tenant_stale(call, change)
         return refusal or await _register(call, change, declarations, bulk=True)
 
-    written = await changes.write(call, work, bulk=True)
+    written = await changes.write(call, work, entries="")
     if isinstance(written, ProblemDetails):
         return written
     body = [

@@ -137,29 +137,28 @@ async def replace_hosts(call: Call) -> Reply | ProblemDetails:
     """Make these the hosts of the tenant."""
     assert call.body is not None
     problems: list[Problem] = []
-    names = _read_hosts(call.body.document, problems)
+    entries = "/hosts" if isinstance(call.body.document, Mapping) else ""
+    names = _read_hosts(call.body.document, entries, problems)
     if problems:
         return invalid(problems)
     limit = call.services.limits.hosts
-    if len(names) > limit:
-        return too_many("hosts", limit, pointer="/hosts")
+    if len(set(names)) > limit:
+        return too_many("hosts", limit, pointer=entries)
 
     async def work(change: Change) -> changes.Outcome[tuple[str, ...]]:
         return changes.tenant_stale(call, change) or await hosts.replace(change, names)
 
-    written = await changes.write(call, work, bulk=True)
+    written = await changes.write(call, work, entries=entries)
     if isinstance(written, ProblemDetails):
         return written
     return _reply(written, {"hosts": list(written.value)}, HTTPStatus.OK)
 
 
-def _read_hosts(document: object, problems: list[Problem]) -> list[str]:
-    pointer = ""
+def _read_hosts(document: object, pointer: str, problems: list[Problem]) -> list[str]:
     if isinstance(document, Mapping):
         fields = Fields(document, "", problems)
         entries: object = fields.items("hosts", required=True)
         fields.done()
-        pointer = "/hosts"
     else:
         entries = document
     if not isinstance(entries, list | tuple):
@@ -173,7 +172,7 @@ def _read_hosts(document: object, problems: list[Problem]) -> list[str]:
             problems.append(Problem(f"{pointer}/{index}", f"found {quoted(entry)}, a host is needed{why}"))
         else:
             found.append(host)
-    return list(dict.fromkeys(found))
+    return found
 
 
 async def rotate_bootstrap_key(call: Call) -> Reply | ProblemDetails:

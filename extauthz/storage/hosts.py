@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from extauthz.storage.outcome import Clash, Conflict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from extauthz.storage.pool import Connection
     from extauthz.storage.write import Change
@@ -23,7 +23,7 @@ async def read(connection: Connection, tenant: str) -> tuple[str, ...]:
     return tuple(record["host"] for record in records)
 
 
-async def replace(change: Change, hosts: Iterable[str]) -> tuple[str, ...] | Conflict:
+async def replace(change: Change, hosts: Sequence[str]) -> tuple[str, ...] | Conflict:
     """Make these the tenant's hosts: canonical names without port (`domain.host`), no wildcards.
 
     A host of another tenant is a conflict, which does not say whose it is; a clash has the host's position.
@@ -49,8 +49,8 @@ async def replace(change: Change, hosts: Iterable[str]) -> tuple[str, ...] | Con
         return Conflict(
             KIND,
             tuple(
-                Clash(index, host, "the host is another tenant's")
-                for index, host in enumerate(wanted)
+                Clash(hosts.index(host), host, "the host is another tenant's")
+                for host in wanted
                 if host in taken
             ),
         )

@@ -119,6 +119,10 @@ async def test_a_host_belongs_to_one_tenant(database: "Database") -> None:
         problem = answer.problem(409)
         assert answer.pointers == ["/1"]
         assert "acme'" not in problem["detail"]
+        repeated = {"hosts": ["globex.example", "GLOBEX.example", "acme.example"]}
+        answer = await api.put(f"{TENANTS}/globex/hosts", repeated)
+        answer.problem(409)
+        assert answer.pointers == ["/hosts/2"]
         assert (await api.get(f"{TENANTS}/globex")).body["hosts"] == []
         for wrong, pointer in (
             ({"hosts": ["*.acme.example"]}, "/hosts/0"),
@@ -126,7 +130,8 @@ async def test_a_host_belongs_to_one_tenant(database: "Database") -> None:
             ([1], "/0"),
             ({"hosts": "acme.example"}, "/hosts"),
             ({}, "/hosts"),
-            ([f"h{number}.example" for number in range(4)], "/hosts"),
+            ([f"h{number}.example" for number in range(4)], ""),
+            ({"hosts": [f"h{number}.example" for number in range(4)]}, "/hosts"),
         ):
             answer = await api.put(f"{TENANTS}/globex/hosts", wrong)
             answer.problem(422)
