@@ -146,7 +146,7 @@ def of_refusal(refusal: Refusal, *, entries: str | None = None) -> ProblemDetail
 
 def _clashing(refusal: Conflict, entries: str | None) -> ProblemDetails:
     errors = tuple(
-        Problem("" if entries is None else f"{entries}/{clash.index}", f"{clash.message}: {clash.id}")
+        Problem("" if entries is None else f"{entries}/{clash.index}", str(clash))
         for clash in refusal.clashes
     )
     if not errors:

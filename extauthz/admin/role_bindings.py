@@ -18,9 +18,10 @@ from extauthz.admin.operation import (
     nothing_at,
 )
 from extauthz.admin.paging import read_position
-from extauthz.admin.problems import ProblemDetails, forbidden, invalid
+from extauthz.admin.problems import ProblemDetails, conflict, forbidden, invalid
 from extauthz.admin.reading import name_filters
 from extauthz.compile.documents import parse_role_binding
+from extauthz.compile.roles import CYCLE
 from extauthz.domain.policy import SubjectKind
 from extauthz.storage import role_bindings
 from extauthz.storage.outcome import Conflict
@@ -28,6 +29,8 @@ from extauthz.storage.rows import Stored
 from extauthz.storage.write import Change
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from extauthz.domain.problem import Problem
 
 PATH: Final = "/api/v1/role-bindings"
@@ -63,7 +66,7 @@ async def create(call: Call) -> Reply | ProblemDetails:
     document = new_document(call, problems)
     binding = parse_role_binding(document, "", problems, reading(call, call.services.new_id()))
     if problems or binding is None:
-        return invalid(problems)
+        return _own_heir(problems) or invalid(problems)
     if refusal := changes.foreign_domain(call, binding.dom) or changes.stale(call, None):
         return refusal
     if binding.user_kind is SubjectKind.ROLE and not call.caller.is_tenant_admin:
@@ -83,6 +86,13 @@ async def create(call: Call) -> Reply | ProblemDetails:
     if isinstance(written, ProblemDetails):
         return written
     return changes.written_reply(written, HTTPStatus.CREATED, changes.shown(written.value), location=PATH)
+
+
+def _own_heir(problems: "Sequence[Problem]") -> ProblemDetails | None:
+    """Return the conflict that the shortest cycle is, too: a role that inherits from itself."""
+    if len(problems) != 1 or not problems[0].message.startswith(CYCLE):
+        return None
+    return conflict("the write contradicts itself", (), problems)
 
 
 async def get(call: Call) -> Reply | ProblemDetails:

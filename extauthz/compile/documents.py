@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 from extauthz.compile.conditions import parse_condition
 from extauthz.compile.fields import Fields, shown
 from extauthz.compile.matcher import parse_matcher
+from extauthz.compile.roles import CYCLE
 from extauthz.compile.routes import Template
 from extauthz.compile.values import parse_time
 from extauthz.domain.host import HostRejected, canonical_host
@@ -120,7 +121,7 @@ def parse_role_binding(
     expires_at = _instant(fields, "expires_at")
     fields.done()
     if kind is _BoundKind.ROLE and user is not None and user == role:
-        fields.note("role", f"the roles inherit in a cycle: {user} -> {user}")
+        fields.note("role", f"{CYCLE}: {user} -> {user}")
     _note_length(fields, problems, user=user, role=role, dom=dom)
     if len(problems) > before or not (binding_id and user and role and dom and kind):
         return None

@@ -16,6 +16,7 @@ from extauthz.domain.policy import WILDCARD, RoleBinding, RoleRule, SubjectKind
 from extauthz.domain.principal import Principal, PrincipalKind
 from extauthz.domain.reasons import Effect
 
+CYCLE: Final = "the roles inherit in a cycle"
 MAX_ROLE_LINKS: Final = 8
 ANONYMOUS_SUBJECT: Final = "anonymous"
 _NEVER: Final = float("inf")
@@ -285,7 +286,7 @@ class BindingIndex:
                 if parent in path:
                     cycle = [*path[path.index(parent) :], parent]
                     names = " -> ".join(role.removeprefix("role:") for role in cycle)
-                    return f"the roles inherit in a cycle: {names}"
+                    return f"{CYCLE}: {names}"
                 if parent not in depths:
                     if len(path) > MAX_ROLE_LINKS:
                         return _too_long(path[0])

@@ -38,7 +38,7 @@ class PolicyGate:
                 if effect.kind in KINDS
             ]
             following = self._compiler.apply(state, change.revision, rows)
-        return None if isinstance(following, TenantState) else _refusal(change, following)
+        return None if isinstance(following, TenantState) else _refusal(following)
 
     async def _before(self, change: Change) -> TenantState | None:
         """Return the state that the change starts from; None where it is not a few steps away."""
@@ -55,11 +55,8 @@ class PolicyGate:
         return state if state is not None and state.snapshot.revision == change.revision - 1 else None
 
 
-def _refusal(change: Change, problems: list[Problem]) -> Refusal:
+def _refusal(problems: list[Problem]) -> Refusal:
     cycles = [problem for problem in problems if problem.pointer == "/role"]
     if cycles:
-        bindings = [effect.id for effect in change.effects if effect.kind == "role_binding"]
-        return Conflict(
-            "role_binding", tuple(Clash(0, binding, cycles[0].message) for binding in bindings[:1])
-        )
+        return Conflict("role_binding", (Clash(0, None, cycles[0].message),))
     return Invalid(tuple(problems))

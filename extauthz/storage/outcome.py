@@ -11,11 +11,15 @@ from extauthz.domain.problem import Problem
 
 @dataclass(frozen=True, slots=True)
 class Clash:
-    """One of the written documents (by its position) against a row that is already there."""
+    """One of the written documents (by its position) against a row; `id` None: against another of them."""
 
     index: int
-    id: str
+    id: str | None
     message: str
+
+    def __str__(self) -> str:
+        """Return the message with the row that it is about."""
+        return self.message if self.id is None else f"{self.message}: {self.id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class Conflict:
     @property
     def ids(self) -> tuple[str, ...]:
         """Return the rows in the way, each once."""
-        return tuple(dict.fromkeys(clash.id for clash in self.clashes))
+        return tuple(dict.fromkeys(clash.id for clash in self.clashes if clash.id is not None))
 
 
 @dataclass(frozen=True, slots=True)

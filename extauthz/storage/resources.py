@@ -67,7 +67,7 @@ async def create(
     created = await editing.create(change, TABLE, documents)
     if isinstance(created, Conflict):
         return created
-    if conflict := await _claim_routes(change, created):
+    if conflict := await _claim_routes(change, created, unstored={str(row["id"]) for row in created}):
         return conflict
     await _apply_default_roles(change, created)
     return created
@@ -128,6 +128,7 @@ async def page(
 class _Claim:
     index: int
     resource_id: str
+    resource: str
     host: str
     shape: str
     method: str
@@ -137,7 +138,7 @@ class _Claim:
         return self.host, self.shape, self.method
 
     def __str__(self) -> str:
-        return f"{self.method} {self.host or 'any host'} {self.shape}"
+        return f"{self.method} {self.host or 'any host'} {self.shape} of {self.resource!r}"
 
 
 def _claims(documents: Sequence[Document]) -> list[_Claim]:
@@ -148,11 +149,17 @@ def _claims(documents: Sequence[Document]) -> list[_Claim]:
             assert isinstance(template, Template), "routes are checked when their document is read"
             host = str(route.get("host") or "")
             methods = cast("Sequence[str]", route["methods"])
-            claims += [_Claim(index, str(document["id"]), host, template.shape, method) for method in methods]
+            claims += [
+                _Claim(index, str(document["id"]), str(document["name"]), host, template.shape, method)
+                for method in methods
+            ]
     return claims
 
 
-async def _claim_routes(change: Change, documents: Sequence[Document]) -> Conflict | None:
+async def _claim_routes(
+    change: Change, documents: Sequence[Document], *, unstored: Collection[str] = ()
+) -> Conflict | None:
+    """Claim routes; `unstored` are ids that a refused write leaves nothing of."""
     claims = _claims(documents)
     if not claims:
         return None
@@ -169,10 +176,12 @@ async def _claim_routes(change: Change, documents: Sequence[Document]) -> Confli
     )
     if len(claimed) == len(claims):
         return None
-    return Conflict("route", await _route_clashes(change, claims))
+    return Conflict("route", await _route_clashes(change, claims, unstored))
 
 
-async def _route_clashes(change: Change, claims: Sequence[_Claim]) -> tuple[Clash, ...]:
+async def _route_clashes(
+    change: Change, claims: Sequence[_Claim], unstored: Collection[str]
+) -> tuple[Clash, ...]:
     records = await change.connection.fetch(
         "SELECT c.host, c.shape, c.method, c.resource_id::text AS id, s.name FROM route_claims AS c"
         " JOIN unnest($2::text[], $3::text[], $4::text[]) AS r (host, shape, method)"
@@ -187,7 +196,8 @@ async def _route_clashes(change: Change, claims: Sequence[_Claim]) -> tuple[Clas
     for claim in claims:
         holder, name = holders[claim.key]
         if holder != claim.resource_id or claim.key in seen:
-            clashes.append(Clash(claim.index, holder, f"{claim} already leads to {name!r}"))
+            stored = None if holder in unstored else holder
+            clashes.append(Clash(claim.index, stored, f"{claim} already leads to {name!r}"))
         seen.add(claim.key)
     return tuple(clashes)
 

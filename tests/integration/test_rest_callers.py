@@ -147,8 +147,13 @@ async def test_roles_that_would_inherit_in_a_cycle_are_a_conflict_naming_it(data
         problem = (
             await api.post(path, {"user": "c", "user_kind": "role", "role": "a", "dom": "emea"})
         ).problem(409)
-        assert "a -> b -> c -> a" in problem["errors"][0]["message"]
-        (await api.post(path, {"user": "a", "user_kind": "role", "role": "a", "dom": "*"})).problem(422)
+        assert problem["errors"][0]["message"].endswith("the roles inherit in a cycle: a -> b -> c -> a")
+        assert problem["ids"] == []
+        itself = await api.post(path, {"user": "a", "user_kind": "role", "role": "a", "dom": "*"})
+        assert itself.problem(409)["errors"][0]["message"] == "the roles inherit in a cycle: a -> a"
+        (await api.post(path, {"user": "a", "user_kind": "role", "role": "a", "dom": "", "x": 1})).problem(
+            422
+        )
         assert len((await api.get(path)).body["items"]) == 2
 
 
