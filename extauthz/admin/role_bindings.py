@@ -19,6 +19,7 @@ from extauthz.admin.operation import (
 )
 from extauthz.admin.paging import read_position
 from extauthz.admin.problems import ProblemDetails, conflict, forbidden, invalid
+from extauthz.admin.reach import denied_through
 from extauthz.admin.reading import name_filters
 from extauthz.compile.documents import parse_role_binding
 from extauthz.compile.roles import CYCLE
@@ -75,7 +76,11 @@ async def create(call: Call) -> Reply | ProblemDetails:
     async def work(change: Change) -> changes.Outcome[Stored]:
         if refusal := await changes.beyond_limit(call, change, "role_bindings", 1):
             return refusal
-        created = await role_bindings.create(change, [role_bindings.document_of(binding)])
+        created = await role_bindings.create(
+            change,
+            [role_bindings.document_of(binding)],
+            by_domain_admin=not call.caller.is_tenant_admin,
+        )
         if isinstance(created, Conflict):
             return created
         stored = await role_bindings.get(change.connection, change.tenant, UUID(binding.id))
@@ -122,12 +127,24 @@ async def delete(call: Call) -> Reply | ProblemDetails:
             return nothing_at(call, _NOUN)
         if stored.document["user_kind"] == SubjectKind.ROLE and not call.caller.is_tenant_admin:
             return forbidden(_INHERITANCE)
-        if refusal := changes.stale(call, stored):
+        if refusal := await _lifting(call, change, stored) or changes.stale(call, stored):
             return refusal
         return await role_bindings.delete(change, binding_id)
 
     written = await changes.write(call, work)
     return written if isinstance(written, ProblemDetails) else changes.gone_reply(written)
+
+
+async def _lifting(call: Call, change: Change, stored: Stored) -> ProblemDetails | None:
+    """Refuse a domain admin to lift a tenant admin's deny by taking away a role that they gave."""
+    if call.caller.is_tenant_admin or stored.by_domain_admin:
+        return None
+    headers = call.services.condition_headers
+    if not await denied_through(change, stored.document, condition_headers=headers):
+        return None
+    return forbidden(
+        "a tenant admin wrote this binding and a deny that depends on it: only a tenant admin deletes it"
+    )
 
 
 _STORED: Final = Content("RoleBinding", examples.ROLE_BINDING_STORED)
@@ -193,6 +210,10 @@ OPERATIONS: Final = (
         who=Who.POLICY_WRITER,
         handler=delete,
         summary="Delete a role binding",
+        description=(
+            "A binding that a tenant admin wrote, and on which a tenant admin's deny depends, is for tenant "
+            "admins only."
+        ),
         preconditions=True,
         answers=(Answer(HTTPStatus.NO_CONTENT, "The binding is gone", headers=("X-Policy-Revision",)),),
         problems=(HTTPStatus.NOT_FOUND,),

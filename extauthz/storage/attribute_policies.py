@@ -145,6 +145,25 @@ async def on_resource(connection: Connection, tenant: str, resource: str) -> tup
     return tuple(record["id"] for record in records)
 
 
+async def denies_of_tenant_admins(
+    connection: Connection, tenant: str, domain: str, *, naming: str
+) -> list[Document]:
+    """Return the denies at 0 or above that tenant admins wrote and that decide in a domain.
+
+    Only those whose conditions contain the text `naming`, such as an attribute's name.
+    """
+    records = await connection.fetch(
+        f"SELECT {TABLE.selected} FROM attribute_policies AS t"  # noqa: S608 - our own columns
+        " WHERE tenant_id = $1 AND effect = 'deny' AND NOT by_domain_admin AND domain IN ($2, '*')"
+        " AND priority >= 0 AND enabled AND mode = 'enforce' AND deleted_at IS NULL"
+        " AND strpos(rule_data::text, $3) > 0",
+        tenant,
+        domain,
+        naming,
+    )
+    return TABLE.documents(records)
+
+
 async def delete_all(change: Change, policy_ids: Sequence[str]) -> None:
     """Delete policies softly that the change has found not to be deleted."""
     states = await _marked(change, policy_ids, deleted=True)

@@ -29,6 +29,7 @@ TABLE: Final = Table(
         Column("expires_at", "expires_at", "timestamptz"),
     ],
     unique=("member", "member_kind", "role", "dom"),
+    marks=("by_domain_admin",),
 )
 
 
@@ -47,10 +48,10 @@ def document_of(binding: RoleBinding) -> Document:
 
 
 async def create(
-    change: Change, documents: Sequence[Mapping[str, object]]
+    change: Change, documents: Sequence[Mapping[str, object]], *, by_domain_admin: bool = False
 ) -> tuple[Document, ...] | Conflict:
     """Insert role bindings; the same binding twice is a conflict, whenever it expires."""
-    return await editing.create(change, TABLE, documents)
+    return await editing.create(change, TABLE, documents, by_domain_admin=by_domain_admin)
 
 
 async def replace(

@@ -102,6 +102,20 @@ async def on_resource(connection: Connection, tenant: str, obj: str, *, limit: i
     return tuple(map(TABLE.stored, records))
 
 
+async def denied_by_tenant_admins(
+    connection: Connection, tenant: str, roles: Collection[str], dom: str
+) -> bool:
+    """Tell whether a deny that a tenant admin wrote for one of the roles counts in a domain."""
+    found = await connection.fetchval(
+        "SELECT true FROM role_rules WHERE tenant_id = $1 AND effect = 'deny' AND NOT by_domain_admin"
+        " AND sub_kind IN ('role', 'any') AND sub = ANY($2::text[]) AND dom IN ($3, '*') LIMIT 1",
+        tenant,
+        list(roles),
+        dom,
+    )
+    return bool(found)
+
+
 async def get(connection: Connection, tenant: str, rule_id: UUID) -> Stored | None:
     """Return one role rule."""
     return await TABLE.fetch(connection, tenant, rule_id)

@@ -1,7 +1,7 @@
 """Every way a credential is not good, and what its bearer may write."""
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +17,7 @@ pytestmark = [
     pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
 ]
 RULES = "/api/v1/resources/policies"
+POLICIES = "/api/v1/abac/policies"
 
 
 async def test_who_may_not_learns_nothing_from_a_body(database: "Database") -> None:
@@ -136,6 +137,79 @@ async def test_domain_admins_bind_roles_in_their_domains_without_inheritance(dat
         assert (await api.post(path, binding)).problem(409)["ids"] == [own["id"]]
         (await api.delete(f"{path}/{own['id']}", caller="emea", If_Match='"999"')).problem(412)
         (await api.delete(f"{path}/{own['id']}", caller="emea")).succeeded(204)
+
+
+ON_ROLES: dict[str, Any] = {"name": "n", "resource": "*", "effect": "deny"}
+
+
+def on_roles(operator: str, value: object, **members: object) -> dict[str, object]:
+    condition = {"type": "CONDITION", "attribute": "user.roles", "operator": operator, "value": value}
+    return ON_ROLES | {"rule_data": {"type": "NOT", "condition": condition}} | members
+
+
+@pytest.mark.parametrize(
+    ("path", "deny"),
+    [
+        (RULES, rule(sub="finance", effect="deny")),
+        (RULES, rule(sub="staff", dom="*", effect="deny")),
+        (RULES, rule(sub="staff", sub_kind="role", obj="*", effect="deny")),
+        (POLICIES, on_roles("has", "staff")),
+        (POLICIES, on_roles("hasAny", ["x", "finance"], domain="emea", priority=2000)),
+        (POLICIES, on_roles("eq", ["x"])),
+        (POLICIES, on_roles("has", {"attribute": "resource.role"})),
+        (POLICIES, ON_ROLES | {"format": "casbin", "rule_data": "!(user.groups == user.roles)"}),
+    ],
+)
+async def test_a_domain_admin_takes_away_no_role_through_which_a_tenant_admin_denies(
+    database: "Database", path: str, deny: dict[str, object]
+) -> None:
+    bindings = "/api/v1/role-bindings"
+    given = {"user": "alice", "user_kind": "user", "role": "finance", "dom": "emea"}
+    async with rest(database) as api:
+        above = {"user": "finance", "user_kind": "role", "role": "staff", "dom": "*"}
+        (await api.post(bindings, above)).succeeded(201)
+        tenants = (await api.post(bindings, given)).succeeded(201).body["id"]
+        own = (await api.post(bindings, given | {"user": "bob"}, caller="emea")).succeeded(201).body["id"]
+        written = (await api.post(path, deny)).succeeded(201).body["id"]
+
+        refused = await api.delete(f"{bindings}/{tenants}", caller="emea")
+        assert "only a tenant admin deletes it" in refused.problem(403)["detail"]
+        (await api.get(f"{bindings}/{tenants}", caller="emea")).succeeded(200)
+        (await api.delete(f"{bindings}/{own}", caller="emea")).succeeded(204)
+        (await api.delete(f"{path}/{written}")).succeeded(204)
+        (await api.delete(f"{bindings}/{tenants}", caller="emea")).succeeded(204)
+
+
+async def test_a_domain_admin_takes_away_a_role_that_no_tenant_admin_denies(database: "Database") -> None:
+    bindings = "/api/v1/role-bindings"
+    given = {"user": "alice", "user_kind": "user", "role": "finance", "dom": "emea"}
+    denies = [
+        rule(sub="finance"),
+        rule(sub="finance", dom="apac", effect="deny"),
+        rule(sub="finance", sub_kind="user", effect="deny"),
+        rule(sub="alice", effect="deny"),
+        rule(sub="*", effect="deny", act="x"),
+    ]
+    policies = [
+        on_roles("has", "other"),
+        on_roles("exists", True),
+        on_roles("has", "finance", domain="apac"),
+        on_roles("has", "finance", priority=-1),
+        on_roles("has", "finance", enabled=False),
+        on_roles("has", "finance", mode="shadow"),
+        on_roles("has", "finance", effect="allow"),
+        ON_ROLES | {"rule_data": {"type": "ALWAYS"}},
+    ]
+    async with rest(database) as api:
+        for path, documents in ((RULES, denies), (POLICIES, policies)):
+            for document in documents:
+                (await api.post(path, document)).succeeded(201)
+        (await api.post(RULES, rule(sub="finance", effect="deny"), caller="emea")).succeeded(201)
+        gone = (await api.post(POLICIES, on_roles("has", "finance"))).succeeded(201).body["id"]
+        (await api.delete(f"{POLICIES}/{gone}")).succeeded(204)
+        tenants = (await api.post(bindings, given)).succeeded(201).body["id"]
+
+        (await api.delete(f"{bindings}/{tenants}", caller="emea")).succeeded(204)
 
 
 async def test_roles_that_would_inherit_in_a_cycle_are_a_conflict_naming_it(database: "Database") -> None:
