@@ -16,7 +16,8 @@ _OF_DOMAIN: Final = frozenset({Scope.IDENTITY.value, Scope.POLICIES_READ.value, 
 def beyond(grant: KeyGrant, document: Mapping[str, object]) -> list[Problem]:
     """Return where the document of a new key goes beyond its maker's; what it leaves out is everything.
 
-    Service and domain may be left out where no scope of the new key is bounded by them.
+    Service and domain may be left out where no scope of the new key is bounded by them. To a principal no
+    domain is none, not every one: rules of a domain are not for it, nor for what it makes.
     """
     problems: list[Problem] = []
     scopes = cast("Sequence[str]", document["scopes"])
@@ -28,6 +29,8 @@ def beyond(grant: KeyGrant, document: Mapping[str, object]) -> list[Problem]:
         concerned = document[member] is not None or bounded.intersection(scopes)
         if own is not None and concerned and document[member] != own:
             problems.append(Problem(f"/{member}", f"must be {own!r}, as for the key that asks"))
+    if grant.domain is None and document["domain"] is not None and Scope.IDENTITY.value in scopes:
+        problems.append(Problem("/domain", "must be left out: the key that asks is a principal of no domain"))
     own_prefixes = read_prefixes(grant.prefixes)
     for index, text in enumerate(cast("Sequence[str]", document["prefixes"])):
         prefix = RoutePrefix.parse(text)

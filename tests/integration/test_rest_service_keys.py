@@ -108,6 +108,16 @@ async def test_a_key_makes_keys_within_its_own_bounds(database: "Database") -> N
         await made(api, caller=maker, scopes=["check"], expires_at=soon.isoformat())
 
 
+async def test_a_principal_of_no_domain_makes_none_that_is_of_one(database: "Database") -> None:
+    async with rest(database) as api:
+        maker = (await made(api, scopes=["keys:write", "identity", "policies:read"]))["id"]
+        into = await api.post(KEYS, {"name": "child", "scopes": ["identity"], "domain": "emea"}, caller=maker)
+        into.problem(403)
+        assert into.pointers == ["/domain"]
+        await made(api, caller=maker, scopes=["identity"])
+        await made(api, caller=maker, scopes=["policies:read"], domain="emea")
+
+
 @pytest.mark.parametrize(
     ("change", "pointer"),
     [
