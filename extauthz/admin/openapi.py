@@ -52,8 +52,12 @@ _PROBLEM_HEADERS: Final = {
     HTTPStatus.TOO_MANY_REQUESTS: ("Retry-After",),
     HTTPStatus.SERVICE_UNAVAILABLE: ("Retry-After",),
 }
+_OF_THE_BODY: Final = (HTTPStatus.BAD_REQUEST, *_WITH_BODY)
 _ERRORS: Final = {
-    HTTPStatus.UNPROCESSABLE_ENTITY: (Problem("/effect", "found 'permit', one of 'allow', 'deny' is needed"),)
+    HTTPStatus.UNPROCESSABLE_ENTITY: (
+        Problem("/effect", "found 'permit', one of 'allow', 'deny' is needed"),
+    ),
+    **{status: (Problem("", _MEANING[status][1]),) for status in _OF_THE_BODY},
 }
 _MEMBERS: Final[Mapping[HTTPStatus, Mapping[str, object]]] = {
     HTTPStatus.CONFLICT: {"ids": [EXAMPLE_ID]},

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from extauthz.admin.callers import Caller, CallerKind, admit
-from extauthz.admin.problems import INTERNAL_ERROR, ProblemDetails, forbidden, not_found
+from extauthz.admin.problems import INTERNAL_ERROR, ProblemDetails, forbidden, not_found, unreadable
 from extauthz.admin.reading import (
     MAX_BODY,
     MAX_BULK_BODY,
@@ -30,7 +30,6 @@ from extauthz.admin.reading import (
     row_id,
 )
 from extauthz.admin.services import AdminServices
-from extauthz.domain.problem import Problem
 from extauthz.domain.service_key import Scope
 from extauthz.storage.encoding import encode_json
 
@@ -212,9 +211,7 @@ class Operation:
             if isinstance(found, ProblemDetails):
                 return found
             if found is None and self.body.required:
-                return ProblemDetails(
-                    HTTPStatus.BAD_REQUEST, "a body is needed", (Problem("", "is missing"),)
-                )
+                return unreadable("a body is needed")
             body = found
         return await self.handler(Call(services, caller, request.path_params, query, body, if_match))
 

@@ -84,9 +84,14 @@ def invalid(problems: Iterable[Misfit]) -> ProblemDetails:
     return ProblemDetails(HTTPStatus.UNPROCESSABLE_ENTITY, f"the request has {count}", errors)
 
 
-def malformed(detail: str) -> ProblemDetails:
+def malformed(detail: str, *errors: Misfit) -> ProblemDetails:
     """Return 400: not understood."""
-    return ProblemDetails(HTTPStatus.BAD_REQUEST, detail)
+    return ProblemDetails(HTTPStatus.BAD_REQUEST, detail, errors)
+
+
+def unreadable(detail: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> ProblemDetails:
+    """Return that the body as a whole is not to be read."""
+    return ProblemDetails(status, detail, (Problem("", detail),))
 
 
 def forbidden(detail: str, *, errors: Iterable[Misfit] = (), **members: object) -> ProblemDetails:

@@ -12,7 +12,7 @@ from uuid import UUID
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 
-from extauthz.admin.problems import ParameterProblem, ProblemDetails, invalid, malformed
+from extauthz.admin.problems import ParameterProblem, ProblemDetails, invalid, malformed, unreadable
 from extauthz.domain.names import name_problem
 from extauthz.domain.strict_json import JsonRejected, read_json
 from extauthz.storage.encoding import unstorable
@@ -55,23 +55,21 @@ async def read_body(
     sent = request.headers.get("content-type", media_type).partition(";")[0].strip().lower()
     if sent != media_type and not (media_type == JSON and sent.endswith("+json")):
         detail = f"the body is {sent[:80]!r}; send {media_type}"
-        return ProblemDetails(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
+        return unreadable(detail, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
     if media_type != JSON:
         try:
             return Body(raw.decode("utf-8"))
         except UnicodeDecodeError as error:
-            return malformed(f"the body is not UTF-8, from byte {error.start} on")
+            return unreadable(f"the body is not UTF-8, from byte {error.start} on")
     document = read_json(raw, max_depth=_MAX_DEPTH)
     if isinstance(document, JsonRejected):
-        return malformed(f"the body cannot be read as JSON: {document.problem}")
+        return unreadable(f"the body cannot be read as JSON: {document.problem}")
     problems = unstorable(document)
     return invalid(problems) if problems else Body(document)
 
 
 async def _octets(request: Request, max_bytes: int) -> bytes | ProblemDetails:
-    too_long = ProblemDetails(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is longer than {max_bytes} bytes"
-    )
+    too_long = unreadable(f"the body is longer than {max_bytes} bytes", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
     declared = request.headers.get("content-length", "0")
     if not declared.isdigit() or len(declared) > 18 or int(declared) > max_bytes:
         return too_long
@@ -85,9 +83,9 @@ async def _octets(request: Request, max_bytes: int) -> bytes | ProblemDetails:
                     return too_long
                 parts.append(part)
     except TimeoutError:
-        return ProblemDetails(HTTPStatus.REQUEST_TIMEOUT, "the body did not arrive in time")
+        return unreadable("the body did not arrive in time", HTTPStatus.REQUEST_TIMEOUT)
     except ClientDisconnect:
-        return malformed("the body ended early")
+        return unreadable("the body ended early")
     return b"".join(parts)
 
 

@@ -57,6 +57,7 @@ async def test_a_body_that_is_no_json_is_400(database: "Database") -> None:
             answer = await api.ask(operation.method, path_of(operation), data=data, caller="tenant")
             assert answer.status == 400, (operation.name, data[:60], answer)
             answer.problem(400)
+            assert answer.pointers == [""]
 
 
 async def test_a_body_that_is_no_document_is_a_problem(database: "Database") -> None:
@@ -148,7 +149,9 @@ async def test_what_is_too_long_for_an_index_is_named_by_its_place_in_the_list(d
 
 async def test_long_bodies_are_refused_before_they_are_read(database: "Database") -> None:
     async with rest(database) as api:
-        (await api.ask("POST", RULES, data=b" " * (2**20 + 1))).problem(413)
+        too_long = await api.ask("POST", RULES, data=b" " * (2**20 + 1))
+        too_long.problem(413)
+        assert too_long.pointers == [""]
         (await api.ask("POST", RULES, data=b" " * (10 * 2**20))).problem(413)
         (await api.ask("POST", "/api/v1/resources/list", data=b" " * (8 * 2**20 + 1))).problem(413)
         almost = json.dumps(rule()).encode().ljust(2**20)
@@ -173,7 +176,9 @@ async def raw_status(api: Api, head: bytes, body: bytes = b"") -> int:
 async def test_a_body_of_another_type_is_415(database: "Database") -> None:
     async with rest(database) as api:
         for media_type in ("text/csv", "application/x-www-form-urlencoded", "x", "multipart/form-data"):
-            (await api.post(RULES, rule(), Content_Type=media_type)).problem(415)
+            answer = await api.post(RULES, rule(), Content_Type=media_type)
+            answer.problem(415)
+            assert answer.pointers == [""]
         (await api.post(RULES, rule(), Content_Type="Application/JSON; charset=utf-8")).succeeded(201)
 
 
@@ -181,7 +186,9 @@ async def test_a_missing_body_is_400(database: "Database") -> None:
     async with rest(database) as api:
         for operation in WITH_BODY:
             if operation.body is not None and operation.body.required:
-                (await api.ask(operation.method, path_of(operation), caller="tenant")).problem(400)
+                answer = await api.ask(operation.method, path_of(operation), caller="tenant")
+                answer.problem(400)
+                assert answer.pointers == [""]
 
 
 async def test_paths_and_methods_that_are_none(database: "Database") -> None:
