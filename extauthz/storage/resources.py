@@ -89,7 +89,7 @@ async def replace(
 async def delete(
     change: Change, resource_id: UUID, *, expected_revision: int | None = None
 ) -> Stored | NotFound | Stale:
-    """Delete a resource and its routes; rules that name it stay (see `references`)."""
+    """Delete a resource and its routes; rules that name it stay."""
     return await editing.remove(change, TABLE, resource_id, expected_revision=expected_revision)
 
 
