@@ -10,6 +10,7 @@ from typing import BinaryIO, Final, NoReturn
 import orjson
 
 from extauthz import __version__
+from extauthz.domain.one_line import one_line
 
 FAILED: Final = 1
 BAD_USAGE: Final = 2
@@ -58,7 +59,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the arguments and exit."""
-        self.exit(BAD_USAGE, f"{self.prog}: {_in_one_line(message)}; see '{self.prog} --help'\n")
+        self.exit(BAD_USAGE, f"{self.prog}: {one_line(message)}; see '{self.prog} --help'\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -159,13 +160,8 @@ def _add_proxy_commands(commands: "argparse._SubParsersAction[_Parser]") -> None
 
 
 def _fail(message: str, status: int = FAILED) -> int:
-    print(f"extauthz: {_in_one_line(message)}", file=sys.stderr)
+    print(f"extauthz: {one_line(message)}", file=sys.stderr)
     return status
-
-
-def _in_one_line(message: str) -> str:
-    """Escape what is not printable: a message quotes arguments and files, and those hold anything."""
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in message)
 
 
 def _demo(parsed: argparse.Namespace) -> int:
@@ -278,7 +274,7 @@ def _casbin_enforce(parsed: argparse.Namespace) -> int:
         file = parsed.model if engine.part == "model" else parsed.policy
         return _fail(f"{str(file)!r} cannot be used: {engine.message}", BAD_USAGE)
     for complaint in engine.complaints[:10]:
-        print(f"extauthz: {complaint}; it is refused", file=sys.stderr)
+        print(f"extauthz: {one_line(complaint)}; it is refused", file=sys.stderr)
     return _answer_lines(
         # Casbin's times are local and have no zone.
         lambda line: engine.answer(line, datetime.now()).encode("utf-8", "backslashreplace")  # noqa: DTZ005

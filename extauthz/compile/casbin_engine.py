@@ -21,6 +21,7 @@ from extauthz.compile.casbin_indexed import IndexedEngine
 from extauthz.compile.casbin_model import ModelUnusable, read_model
 from extauthz.compile.casbin_rows import PolicyUnreadable, Row, read_rows
 from extauthz.compile.model import RoleModel, compile_model
+from extauthz.domain.one_line import one_line
 from extauthz.domain.strict_json import JsonRejected, read_json
 
 MAX_LINE: Final = 1 << 20
@@ -56,7 +57,7 @@ class CasbinEngine:
         except Exception as error:  # noqa: BLE001  # INVARIANT: whatever goes wrong inside Casbin is a deny
             verdict = f"cannot be evaluated: {error}"
         if isinstance(verdict, str):
-            return f"error: {_in_one_line(verdict)}"
+            return f"error: {one_line(_cut(verdict))}"
         return "true" if verdict is True else "false"
 
 
@@ -110,6 +111,5 @@ def _plain(value: object) -> object:
             return value
 
 
-def _in_one_line(message: str) -> str:
-    shown = message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}..."
-    return "".join(sign if sign.isprintable() else f"\\u{ord(sign):04x}" for sign in shown)
+def _cut(message: str) -> str:
+    return message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}..."

@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from extauthz.domain.one_line import one_line
 from extauthz.runtime.policies import StartRefusedError
 from extauthz.settings import Settings, misspelt
 from extauthz.telemetry import logs
@@ -75,7 +76,7 @@ def _settings(environ: Mapping[str, str], *, serving: bool = True) -> Settings |
         logs.configure(settings.log_level, settings.log_format)
         return settings
     hints = [f"{name} is set: {meant}" for name, meant in misspelt(environ).items()]
-    print("extauthz: " + "; ".join([*settings, *hints]), file=sys.stderr)
+    print(f"extauthz: {one_line('; '.join([*settings, *hints]))}", file=sys.stderr)
     return None
 
 
@@ -88,7 +89,7 @@ def _run(main: Coroutine[object, object, None]) -> int:
     refused = _refusal(main)
     if refused is None:
         return 0
-    print(f"extauthz: {refused}", file=sys.stderr)
+    print(f"extauthz: {one_line(str(refused))}", file=sys.stderr)
     return FAILED if refused.may_pass else BAD_SETTINGS
 
 

@@ -3,14 +3,17 @@
 Each reader returns the value or raises `UnusableValueError`, which says what would be right.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, TypeVar
 
 from extauthz.domain.host import HostRejected, canonical_host
 
+_DECIMAL: Final = re.compile(r"[0-9]{1,12}(?:\.[0-9]{0,12})?|\.[0-9]{1,12}")
 _Word = TypeVar("_Word", bound=StrEnum)
 
 
@@ -70,15 +73,43 @@ class UnusableValueError(ValueError):
 
 
 def text(value: str) -> str:
+    """Read any text that is printable and not blank."""
+    if not value.isprintable() or not value.strip():
+        raise UnusableValueError("a text that is printable and not blank")
+    return value
+
+
+def secret(value: str) -> str:
     """Read any text that is not blank."""
     if "\0" in value or not value.strip():
         raise UnusableValueError("a text that is not blank")
     return value
 
 
+def host_name(value: str) -> str:
+    """Read an IP address or the name of a host."""
+    found = value.strip()
+    try:
+        ip_address(found)
+    except ValueError:
+        # Names only: brackets and ports belong to URLs.
+        if ":" in found or isinstance(canonical_host(found), HostRejected):
+            raise UnusableValueError("an IP address or the name of a host") from None
+    return found
+
+
 def names(value: str) -> tuple[str, ...]:
     """Read names, separated by commas; repeated ones count once."""
     return tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+
+
+def some_names(value: str) -> tuple[str, ...]:
+    """Read names as `names` does; a list that is set and yet empty is refused."""
+    found = names(value)
+    if value and not found:
+        # Set, and yet empty: read as unset it would let everything in.
+        raise UnusableValueError("names separated by commas, one at least; or not set")
+    return found
 
 
 def flag(value: str) -> bool:
@@ -107,13 +138,10 @@ def seconds(lowest: float, highest: float) -> Callable[[str], float]:
     """Return the reader of a time in seconds in these bounds."""
 
     def read(value: str) -> float:
-        try:
-            number = float(value)
-        except ValueError:
-            number = float("nan")
-        if not lowest <= number <= highest:
+        text = value.strip()
+        if _DECIMAL.fullmatch(text) is None or not lowest <= float(text) <= highest:
             raise UnusableValueError(f"seconds from {lowest:.12g} to {highest:.12g}")
-        return number
+        return float(text)
 
     return read
 
@@ -149,7 +177,7 @@ def host_ports(value: str) -> frozenset[str]:
     found = names(value)
     for entry in found:
         _, colon, port = entry.rpartition(":")
-        if not colon or not port.isdigit() or isinstance(canonical_host(entry), HostRejected):
+        if not colon or not port or isinstance(canonical_host(entry), HostRejected):
             raise UnusableValueError("host:port, several separated by commas")
     return frozenset(entry.lower() for entry in found)
 
@@ -204,12 +232,15 @@ def cookie(value: str) -> str:
     return name
 
 
+_ANY: Final = "any"
+
+
 def audiences(value: str) -> tuple[str, ...] | None:
     """Read the audience of tokens, or several; `any` is None: every audience will do."""
     found = names(value)
-    if not found:
-        raise UnusableValueError("the audience that tokens are issued for, or 'any'")
-    return None if found == ("any",) else found
+    if not found or (_ANY in found and len(found) > 1):
+        raise UnusableValueError("the audience that tokens are issued for, or 'any' by itself")
+    return None if found == (_ANY,) else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +274,6 @@ def path(value: str) -> Path:
 
 def admin_key(value: str) -> str:
     """Read a secret of 32 bytes or more."""
-    if len(value.encode("utf-8", "surrogateescape")) < 32:
+    if len(value.encode()) < 32:
         raise UnusableValueError("a secret of 32 bytes or more")
     return value

@@ -25,6 +25,7 @@ from extauthz.settings.values import (
     cookie,
     flag,
     headers,
+    host_name,
     host_ports,
     integer,
     names,
@@ -32,12 +33,18 @@ from extauthz.settings.values import (
     path,
     policy_source,
     seconds,
+    secret,
+    some_names,
     text,
     token_header,
     url,
 )
 
 _T = TypeVar("_T")
+
+
+class _ProblemError(ValueError):
+    """A setting that has no value to judge; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +74,16 @@ class Settings:
     """The whole configuration of one process, checked."""
 
     mode: TenancyMode = _variable("MODE", one_of(TenancyMode), "selfhost", "one tenant, or many")
-    tenants: tuple[str, ...] = _variable("TENANTS", names, "", "tenants this sidecar serves; empty: all")
+    tenants: tuple[str, ...] = _variable("TENANTS", some_names, "", "tenants this sidecar serves; empty: all")
     tenant_binding: TenantBinding = _variable(
         "TENANT_BINDING", one_of(TenantBinding), "host", "who owns a target that no host names (saas)"
     )
-    host: str = _variable("HOST", text, "127.0.0.1", "address of the REST API, health and metrics")
+    host: str = _variable("HOST", host_name, "127.0.0.1", "address of the REST API, health and metrics")
     port: int = _variable("PORT", integer(0, 65535), "8080", "port of the REST API")
     sidecar_port: int = _variable(
         "SIDECAR_PORT", integer(0, 65535), "9190", "the sidecar's health and metrics"
     )
-    grpc_host: str = _variable("GRPC_HOST", text, "127.0.0.1", "address of the gRPC listeners")
+    grpc_host: str = _variable("GRPC_HOST", host_name, "127.0.0.1", "address of the gRPC listeners")
     grpc_port: int = _variable("GRPC_PORT", integer(1, 65535), "9191", "worker i listens on this port + i")
     grpc_uds_dir: Path | None = _variable("GRPC_UDS_DIR", path, None, "Unix sockets here instead of ports")
     grpc_server: GrpcServer = _variable(
@@ -90,7 +97,7 @@ class Settings:
         "GRPC_TLS_CLIENT_CA", path, None, "proxies must present its certificates"
     )
     grpc_tls_client_sans: tuple[str, ...] = _variable(
-        "GRPC_TLS_CLIENT_SANS", names, "", "only proxies with one of these names"
+        "GRPC_TLS_CLIENT_SANS", some_names, "", "only proxies with one of these names"
     )
     http_authz_port: int | None = _variable(
         "HTTP_AUTHZ_PORT", integer(1, 65535), None, "worker i answers HTTP ext_authz on this port + i"
@@ -99,7 +106,7 @@ class Settings:
     postgres_host: str = _variable("POSTGRES_HOST", text, "127.0.0.1", "database host")
     postgres_port: int = _variable("POSTGRES_PORT", integer(1, 65535), "5432", "database port")
     postgres_user: str = _variable("POSTGRES_USER", text, "extauthz", "database user")
-    postgres_password: str | None = _variable("POSTGRES_PASSWORD", text, None, "its password", secret=True)
+    postgres_password: str | None = _variable("POSTGRES_PASSWORD", secret, None, "its password", secret=True)
     postgres_db: str = _variable("POSTGRES_DB", text, "extauthz", "database name")
     postgres_sslmode: SslMode | None = _variable(
         "POSTGRES_SSLMODE", one_of(SslMode), None, "libpq's sslmode; unset: require off loopback"
@@ -182,12 +189,19 @@ class Settings:
 
         A command that does not serve (`migrate`) needs no identity provider.
         """
-        problems: list[str] = []
+        problems: dict[str, str] = {}
         values = {name: _value(variable, environ, problems) for name, variable in variables().items()}
-        if problems:
-            return problems
         settings = cls(**values)
-        return contradictions(settings, environ, serving=serving) or settings
+        found = [
+            *problems.values(),
+            *(
+                problem
+                for names, problem in contradictions(settings, environ, serving=serving)
+                # What a variable stands for that is of no use, nobody knows.
+                if problems.keys().isdisjoint(names.split())
+            ),
+        ]
+        return found or settings
 
 
 def variables() -> dict[str, Variable]:
@@ -195,27 +209,39 @@ def variables() -> dict[str, Variable]:
     return {each.name: each.metadata["variable"] for each in fields(Settings)}
 
 
-def _value(variable: Variable, environ: Mapping[str, str], problems: list[str]) -> Any:
-    text = environ.get(variable.name) or None
-    file = environ.get(f"{variable.name}_FILE") if variable.secret else None
-    if text is not None and file:
-        problems.append(f"{variable.name} and {variable.name}_FILE are both set; keep one")
-        return None
-    if file:
-        try:
-            text = Path(file).read_text("utf-8").removesuffix("\n").removesuffix("\r")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            problems.append(f"{variable.name}_FILE {file!r} cannot be read: {reason}")
-            return None
-    if text is None:
-        text = variable.default
-    if text is None or (text == "" and variable.default == ""):
-        return None if text is None else variable.read("")
+def _value(variable: Variable, environ: Mapping[str, str], problems: dict[str, str]) -> Any:
+    """Read one variable; for one that is of no use, note the problem under its name and go on by default."""
+    text = None
     try:
-        return variable.read(text)
+        text = _written(variable, environ)
+        if text is not None:
+            return variable.read(_unicode(text))
+    except _ProblemError as problem:
+        problems[variable.name] = str(problem)
     except UnusableValueError as unusable:
         # A URL with somebody's password in it is refused, and not shown.
-        found = "a value" if variable.secret or "@" in text else repr(text[:80])
-        problems.append(f"{variable.name} is {found}; it must be {unusable}")
-        return None
+        found = "a value" if variable.secret or "@" in str(text) else repr(str(text)[:80])
+        problems[variable.name] = f"{variable.name} is {found}; it must be {unusable}"
+    return None if variable.default is None else variable.read(variable.default)
+
+
+def _unicode(text: str) -> str:
+    # Python hands on bytes that are not UTF-8 as lone surrogates, which nothing else can write.
+    if not text.isascii() and text.encode("utf-8", "replace").decode() != text:
+        raise UnusableValueError("UTF-8")
+    return text
+
+
+def _written(variable: Variable, environ: Mapping[str, str]) -> str | None:
+    """Return the text that was set, from the variable or its file; None when it is not set."""
+    text = environ.get(variable.name) or None
+    file = environ.get(f"{variable.name}_FILE") if variable.secret else None
+    if not file:
+        return text
+    if text is not None:
+        raise _ProblemError(f"{variable.name} and {variable.name}_FILE are both set; keep one")
+    try:
+        return Path(file).read_text("utf-8").removesuffix("\n").removesuffix("\r")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise _ProblemError(f"{variable.name}_FILE {file!r} cannot be read: {reason}") from error

@@ -1,0 +1,140 @@
+"""Settings from the environment: every problem at once, and nothing that is set is read as nothing."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from extauthz.settings import Settings, variables
+
+ALONE = {"OIDC_ENABLED": "false", "POLICY_SOURCE": "files:/policies"}
+SEED = {
+    "MODE": "selfhost",
+    "PORT": "8080",
+    "POSTGRES_HOST": "db",
+    "POSTGRES_PORT": "5432",
+    "POSTGRES_USER": "user",
+    "POSTGRES_PASSWORD": "password",
+    "POSTGRES_DB": "db",
+    "OIDC_ENABLED": "true",
+    "AUTH_SERVER_URL": "https://idp.example/realms/x",
+    "ROLES_CLAIM": "realm_access.roles",
+    "DOMAIN_CLAIM": "dom",
+    "ADMIN_DOMAIN_CLAIM": "adm",
+    "EXCLUDED_ROLES": "offline_access,uma_authorization",
+    "ADMIN_API_KEY": "an operator's key of more than 32 bytes",
+    "ADMIN_CLIENT_ID": "client",
+    "ADMIN_CLIENT_SECRET": "secret",
+}
+
+
+def problems(environ: Mapping[str, str]) -> list[str]:
+    found = Settings.load(environ)
+    return [] if isinstance(found, Settings) else found
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    found = Settings.load({**ALONE, **environ})
+    assert isinstance(found, Settings), found
+    return found
+
+
+def test_a_seed_environment_lacks_the_audience_only_and_is_told_what_to_add() -> None:
+    (problem,) = problems(SEED)
+    assert problem.startswith("OIDC_AUDIENCE is not set")
+    assert "OIDC_AUDIENCE=any" in problem
+    assert problems(SEED | {"OIDC_AUDIENCE": "my-api"}) == []
+
+
+def test_values_of_no_use_and_what_is_missing_come_in_one_message() -> None:
+    found = problems({"PORT": "x", "WORKERS": "0", "GRPC_TLS_CERT": "/c", "GRPC_TLS_CLIENT_SANS": "envoy"})
+
+    assert [problem.split()[0] for problem in found] == [
+        "PORT",
+        "WORKERS",
+        "AUTH_SERVER_URL",
+        "OIDC_AUDIENCE",
+        "GRPC_TLS_CERT",
+        "GRPC_TLS_CLIENT_SANS",
+    ]
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"MODE": "sass"},
+        {"OIDC_ENABLED": "maybe", "AUTH_SERVER_URL": "https://idp.example"},
+        {"GRPC_TLS_CERT": " ", "GRPC_TLS_KEY": "/k", **ALONE},
+        {"HTTP_AUTHZ_PORT": "9191", "GRPC_PORT": "none", **ALONE},
+    ],
+    ids=lambda environ: next(iter(environ)),
+)
+def test_nothing_is_concluded_from_a_value_of_no_use(environ: dict[str, str]) -> None:
+    assert len(problems(environ)) == 1
+
+
+@pytest.mark.parametrize("name", ["TENANTS", "GRPC_TLS_CLIENT_SANS"])
+@pytest.mark.parametrize("value", [" ", ",", " , "])
+def test_a_list_that_is_set_and_empty_is_not_everybody(name: str, value: str) -> None:
+    (problem,) = problems(ALONE | {"GRPC_TLS_CERT": "/c", "GRPC_TLS_KEY": "/k", name: value})
+    assert problem.startswith(f"{name} is ")
+
+
+def test_roles_may_be_excluded_by_none() -> None:
+    assert load({"EXCLUDED_ROLES": " "}).excluded_roles == ()
+
+
+@pytest.mark.parametrize("value", ["any,my-api", "my-api, any", ",", " "])
+def test_any_audience_stands_by_itself(value: str) -> None:
+    (problem,) = problems({"AUTH_SERVER_URL": "https://idp.example", "OIDC_AUDIENCE": value})
+    assert problem.startswith("OIDC_AUDIENCE is ")
+
+
+@pytest.mark.parametrize("value", ["1e1", "\u0663", "1_0", "+5", "nan", "inf", "-0", "5 s", "0x5", "."])
+def test_seconds_are_plain_decimals(value: str) -> None:
+    (problem,) = problems(ALONE | {"TOKEN_LEEWAY": value})
+    assert problem.endswith("it must be seconds from 0 to 30")
+    assert [load({"TOKEN_LEEWAY": good}).token_leeway for good in ("0", ".5", " 5 ", "30.0", "07.")] == [
+        0,
+        0.5,
+        5,
+        30,
+        7,
+    ]
+
+
+@pytest.mark.parametrize("name", ["HOST", "GRPC_HOST"])
+@pytest.mark.parametrize("value", ["*", "a b", "a\nb", "[::1]", "localhost:80", "127.1", "http://a", "-1/2"])
+def test_an_address_to_listen_on_is_one(name: str, value: str) -> None:
+    (problem,) = problems(ALONE | {name: value})
+    assert problem.endswith("it must be an IP address or the name of a host")
+    for good in ("0.0.0.0", "::", "::1", "localhost", "sidecar.internal"):
+        assert getattr(load({name: good}), name.lower()) == good
+
+
+def test_bytes_that_are_no_text_are_refused_in_every_variable() -> None:
+    undecodable = (b"\xff" * 40).decode("utf-8", "surrogateescape")
+    for variable in variables().values():
+        (problem,) = problems({"OIDC_ENABLED": "false", variable.name: undecodable})
+        assert problem.startswith(f"{variable.name} is ")
+        assert problem.isprintable()
+
+
+def test_secrets_come_from_files_too_and_are_never_shown(tmp_path: Path) -> None:
+    secrets = [variable.name for variable in variables().values() if variable.secret]
+    assert set(secrets) == {"POSTGRES_PASSWORD", "ADMIN_API_KEY"}
+    file = tmp_path / "secret"
+    for name in secrets:
+        file.write_bytes(b"a secret of 32 bytes or more, really\r\n")
+        assert (
+            getattr(load({f"{name}_FILE": str(file)}), name.lower()) == "a secret of 32 bytes or more, really"
+        )
+        (both,) = problems(ALONE | {name: "s3cr3t", f"{name}_FILE": str(file)})
+        assert "both" in both
+        (missing,) = problems(ALONE | {f"{name}_FILE": str(tmp_path / "none")})
+        assert "none' cannot be read" in missing
+        for content in (b"", b"\n", b"s3cr3t\0", b"s3cr3t\xff"):
+            file.write_bytes(content)
+            (unusable,) = problems(ALONE | {f"{name}_FILE": str(file)})
+            assert name in unusable
+            assert "s3cr3t" not in unusable + both
