@@ -17,6 +17,7 @@ INVARIANT: parsing is linear, raises nothing, and `parse(parse(x).text)` is `par
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -146,7 +147,8 @@ _ESCAPE_PROBLEMS: Final = {
 _C1_CONTROL: Final = re.compile("[\x80-\x9f]")
 _HEX: Final = "0-9A-Fa-f\uff10-\uff19\uff21-\uff26\uff41-\uff46"
 # What a second decoder would take for an escape, in the spelling of RFC 3986 or of IIS (%uXXXX).
-_ESCAPED_ESCAPE: Final = re.compile(f"[%\uff05\ufe6a](?:[{_HEX}]{{2}}|[uU][{_HEX}]{{4}})")
+_PERCENT: Final = re.compile("[%\uff05\ufe6a]")
+_ESCAPED_ESCAPE: Final = re.compile(f"{_PERCENT.pattern}(?:[{_HEX}]{{2}}|[uU][{_HEX}]{{4}})")
 _SLASH_LOOKALIKES: Final = "\u2044\u2100\u2101\u2105\u2106\u2215\u2216\u29f5\u29f8\u29f9\ufe68\uff0f\uff3c"
 _FOLDED_SLASH: Final = re.compile(f"[{_SLASH_LOOKALIKES}]")
 _FOLDED_SEMICOLON: Final = ";\u037e\ufe14\ufe54\uff1b"
@@ -215,8 +217,18 @@ def _decoded_problem(decoded: str) -> PathProblem | None:
         return PathProblem.EDGE_WHITESPACE
     if _FOLDED_SLASH.search(decoded):
         return PathProblem.SLASH_LOOKALIKE
-    if _ESCAPED_ESCAPE.search(decoded):
+    if _is_encoded_again(decoded):
         return PathProblem.DOUBLE_ENCODING
     if _CANONICAL_SEMICOLON in decoded:
         return PathProblem.PATH_PARAMETER
     return None
+
+
+def _is_encoded_again(decoded: str) -> bool:
+    """Tell whether a second decoder would find an escape, also one that folds the text before it decodes."""
+    if _ESCAPED_ESCAPE.search(decoded):
+        return True
+    if decoded.isascii() or not _PERCENT.search(decoded):
+        return False
+    # Superscripts, letters in circles and many more fold into hexadecimal digits, some into two at once.
+    return _ESCAPED_ESCAPE.search(unicodedata.normalize("NFKC", decoded)) is not None

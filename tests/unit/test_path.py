@@ -240,6 +240,22 @@ def test_characters_that_fold_into_semicolons_cannot_hide_dot_segments() -> None
     assert {rejection("/a" + escaped(char)) for char in normalising} == {"path_parameter"}
 
 
+def test_characters_that_fold_into_digits_cannot_hide_a_second_escape() -> None:
+    def folding(into: str) -> list[str]:
+        return [char for char in SCALARS if re.fullmatch(into, unicodedata.normalize("NFKC", char))]
+
+    hexadecimal = "[0-9A-Fa-f]"
+    digits, percents, pairs = folding(hexadecimal), folding("%"), folding(hexadecimal + "{2}")
+    assert min(len(digits), len(percents), len(pairs)) > 1
+    assert {rejection(f"/%252{escaped(char)}") for char in digits} == {"double_encoding"}
+    assert {rejection(f"/%25{escaped(char)}e") for char in digits} == {"double_encoding"}
+    assert {rejection(f"/%25{escaped(char)}") for char in pairs} == {"double_encoding"}
+    assert {rejection(f"/{escaped(char)}%C2%B2e") for char in percents} == {"double_encoding"}
+    # What folding joins to a digit does not take it away from those who decode first.
+    assert rejection("/%252e%CC%81") == "double_encoding"
+    assert rejection("/100%25%C3%A9") is None
+
+
 def test_white_space_of_the_unicode_database_is_refused_at_the_edges_only() -> None:
     blanks = [char for char in SCALARS if char.isspace() and unicodedata.category(char) != "Cc"]
     assert len(blanks) > 10
