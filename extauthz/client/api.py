@@ -139,7 +139,7 @@ class ExtauthzClient:
         resource: str,
         action: str,
         subject: str | None = None,
-        subject_kind: Literal["user", "service"] | None = None,
+        subject_kind: Literal["user", "service", "workload"] | None = None,
         domain: str | None = None,
         attributes: Mapping[str, Mapping[str, object]] | None = None,
         min_revision: int | None = None,

@@ -17,7 +17,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from extauthz.client.api import ExtauthzClient
@@ -60,6 +60,8 @@ def resource(
     authentication: Authentication | None = None,
 ) -> Callable[[_Endpoint], _Endpoint]:
     """Declare the resource that an endpoint's route leads to; the endpoint itself is unchanged.
+
+    On a method of an `HTTPEndpoint` it is for that method alone, and goes before what its class declares.
 
     `default_roles` are allowed the resource's default action the first time it is ever registered.
     `action` None is that default action: the text after the last `:` of the name, else `access`.
@@ -119,8 +121,7 @@ class _Reached:
 
 def _registrable(routes: Sequence[AppRoute]) -> list[tuple[_Reached, _Declared]]:
     reached: list[tuple[_Reached, _Declared | None]] = []
-    for route in routes:
-        declared = _declared_on(route.endpoint)
+    for route, declared in (part for whole in routes for part in _parts(whole)):
         path = AppPath.parse(route.path)
         problem = path if isinstance(path, str) else route.problem
         if problem is not None or isinstance(path, str):
@@ -178,6 +179,15 @@ def _uncontested(routes: Sequence[tuple[_Reached, _Declared]]) -> list[tuple[_Re
         for route, declared, keys in kept
         if (methods := frozenset(str(key[2]) for key in keys if key not in contested))
     ]
+
+
+def _parts(route: AppRoute) -> list[tuple[AppRoute, _Declared | None]]:
+    """Return a route by what its methods declare: most often it is one part."""
+    whole = _declared_on(route.endpoint)
+    parts: dict[_Declared | None, set[str]] = {}
+    for method in sorted(route.methods):
+        parts.setdefault(_declared_on(route.handlers.get(method)) or whole, set()).add(method)
+    return [(replace(route, methods=frozenset(methods)), declared) for declared, methods in parts.items()]
 
 
 def _declared_on(endpoint: object) -> _Declared | None:

@@ -161,11 +161,6 @@ class Http:
             pause = min(pause * 2, _LONGEST_PAUSE_S)
         raise AssertionError("the last attempt returns or raises")
 
-    def _no_answer(self, method: str, path: str, error: Exception) -> Unreachable:
-        failure = Unreachable(f"{method} {self._base_url}{path}: {str(error) or type(error).__name__}")
-        failure.__cause__ = error
-        return failure
-
     async def _asked(
         self,
         session: aiohttp.ClientSession,

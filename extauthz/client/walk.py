@@ -2,8 +2,8 @@
 
 import inspect
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.endpoints import HTTPEndpoint
@@ -22,7 +22,8 @@ _CLASS_METHODS: Final = ("get", "post", "put", "patch", "delete", "options")
 class AppRoute:
     """A route as the mesh meets it: the whole path in Starlette's notation, and the methods it takes.
 
-    HEAD is GET, as for every decision. `problem` says why the mesh cannot lead to it.
+    HEAD is GET, as for every decision. `handlers` are what the class of an endpoint has for single methods.
+    `problem` says why the mesh cannot lead to it.
     """
 
     path: str
@@ -30,6 +31,7 @@ class AppRoute:
     methods: frozenset[str]
     endpoint: object
     problem: str | None = None
+    handlers: Mapping[str, object] = field(default_factory=dict)
 
 
 def walk(
@@ -58,7 +60,9 @@ def _walk(
             websocket = problem or "it is a WebSocket"
             yield AppRoute(prefix + route.path, host, frozenset({"GET"}), route.endpoint, websocket)
         elif getattr(route, "endpoint", None) is not None and getattr(route, "path", None) is not None:
-            yield AppRoute(prefix + route.path, host, _methods(route), route.endpoint, problem)
+            methods = _methods(route)
+            handlers = _handlers(route.endpoint, methods)
+            yield AppRoute(prefix + route.path, host, methods, route.endpoint, problem, handlers)
 
 
 def _effective(routes: "Sequence[BaseRoute]") -> "Iterator[tuple[BaseRoute, Any]]":
@@ -75,9 +79,22 @@ def _effective(routes: "Sequence[BaseRoute]") -> "Iterator[tuple[BaseRoute, Any]
 def _methods(route: Any) -> frozenset[str]:
     methods = getattr(route, "methods", None)
     endpoint = route.endpoint
-    if not methods and inspect.isclass(endpoint) and issubclass(endpoint, HTTPEndpoint):
+    if not methods and _is_class_of_methods(endpoint):
         methods = {method.upper() for method in _CLASS_METHODS if hasattr(endpoint, method)}
         methods |= {"GET"} if hasattr(endpoint, "head") else set()
     if not methods:
         return frozenset({ANY_METHOD})
     return frozenset("GET" if method == "HEAD" else method for method in methods)
+
+
+def _handlers(endpoint: object, methods: frozenset[str]) -> dict[str, object]:
+    if not _is_class_of_methods(endpoint):
+        return {}
+    found = {method: getattr(endpoint, method.lower(), None) for method in methods}
+    if found.get("GET") is None:
+        found["GET"] = getattr(endpoint, "head", None)
+    return found
+
+
+def _is_class_of_methods(endpoint: object) -> bool:
+    return inspect.isclass(endpoint) and issubclass(endpoint, HTTPEndpoint)

@@ -98,6 +98,39 @@ def test_a_subclass_may_lead_elsewhere() -> None:
     }
 
 
+def test_a_method_of_a_class_may_lead_elsewhere() -> None:
+    @resource("invoice:admin")
+    class Mixed(HTTPEndpoint):
+        @resource("invoice:read", default_roles=["finance"])
+        async def head(self, _: Request) -> Response:
+            return PlainTextResponse("ok")
+
+        async def put(self, _: Request) -> Response:
+            return PlainTextResponse("ok")
+
+        async def delete(self, _: Request) -> Response:
+            return PlainTextResponse("ok")
+
+    class Apart(HTTPEndpoint):
+        @resource("receipt:read")
+        async def get(self, _: Request) -> Response:
+            return PlainTextResponse("ok")
+
+        @resource("receipt:write")
+        async def post(self, _: Request) -> Response:
+            return PlainTextResponse("ok")
+
+        async def delete(self, _: Request) -> Response:
+            return PlainTextResponse("ok")
+
+    assert mesh_routes(StarletteRoute("/a/{id}", Mixed), StarletteRoute("/b/{id:int}", Apart)) == {
+        ("invoice:read", "GET", "/a/{id}"),
+        ("invoice:admin", "DELETE PUT", "/a/{id}"),
+        ("receipt:read", "GET", "/b/{id}"),
+        ("receipt:write", "POST", "/b/{id}"),
+    }
+
+
 # Routes
 
 
