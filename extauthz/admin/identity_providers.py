@@ -267,11 +267,12 @@ _PLAIN: Final = (
         problems=(HTTPStatus.NOT_FOUND,),
     ),
 )
+_PROVIDER_ID: Final = {"type": "string", "format": "uuid", "description": "the `id` of the provider"}
 OPERATIONS: Final = tuple(
     with_changes(
         operation,
         saas_only=True,
-        path_schemas={"id": SLUG, "idp_id": {"type": "string", "format": "uuid"}},
+        path_schemas={"id": SLUG, "idp_id": _PROVIDER_ID},
     )
     for operation in _PLAIN
 )

@@ -154,7 +154,13 @@ def _operation(operation: Operation) -> dict[str, object]:
 
 def _parameters(operation: Operation) -> list[object]:
     found: list[object] = [
-        {"name": name, "in": "path", "required": True, "schema": dict(schema)}
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": schema["description"],
+            "schema": dict(schema),
+        }
         for name, schema in operation.path_schemas.items()
         if f"{{{name}}}" in operation.path
     ]
@@ -273,7 +279,7 @@ _UNGUARDED: Final = {
         {
             "200": {
                 "description": "Prometheus text",
-                "content": {"text/plain": {"schema": {"type": "string"}}},
+                "content": {"text/plain": {"schema": {"type": "string"}, "example": "extauthz_ready 1\n"}},
             }
         },
     ),

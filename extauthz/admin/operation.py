@@ -33,7 +33,11 @@ from extauthz.admin.services import AdminServices
 from extauthz.domain.service_key import Scope
 from extauthz.storage.encoding import encode_json
 
-_UUID: Final[Mapping[str, object]] = {"type": "string", "format": "uuid"}
+_UUID: Final[Mapping[str, object]] = {
+    "type": "string",
+    "format": "uuid",
+    "description": "the `id` of the object, in lower case",
+}
 _SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 _log = structlog.get_logger("extauthz.admin")

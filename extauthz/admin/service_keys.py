@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     from extauthz.domain.problem import Problem
 
 PATH: Final = "/api/v1/service-api-keys"
-KEY_ID: Final = {"type": "string", "pattern": "^sak_[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$"}
+KEY_ID: Final = {
+    "type": "string",
+    "pattern": "^sak_[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$",
+    "description": "the `id` of the key",
+}
 _NOUN: Final = "service key"
 
 

@@ -7,7 +7,11 @@ from typing import Final
 from extauthz.admin import examples, tenants
 from extauthz.admin.operation import PAGING, Answer, Content, Operation, Who
 
-SLUG: Final = {"type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"}
+SLUG: Final = {
+    "type": "string",
+    "pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+    "description": "the slug of the tenant",
+}
 _TAG: Final = "Tenants"
 _ONE: Final = tenants.PATH + "/{id}"
 _REVISIONED: Final = ("X-Policy-Revision", "ETag")

@@ -56,6 +56,7 @@ def test_every_body_has_an_example_and_every_operation_its_problems() -> None:
         for method, operation in operations.items():
             assert method in METHODS
             assert operation["summary"]
+            assert all(parameter["description"] for parameter in operation.get("parameters", ())), path
             if operation.get("security") == []:
                 continue
             assert {"400", "401", "403", "422", "503"} <= set(operation["responses"]), path
