@@ -198,13 +198,12 @@ def _options(max_receive_bytes: int) -> list[tuple[str, int]]:
         # A second process on the same port is an error: one of the two would starve.
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", max_receive_bytes),
-        # A call that no thread has taken up yet is buffered up to HTTP/2's window, which this lets grow.
-        ("grpc.http2.bdp_probe", 0),
         # Between the two gRPC refuses at random.
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
-        # No larger window for who sends much: 64 KiB at a time hold any check without a body, and keep a
-        # flood of megabytes on one connection from filling the core with receiving it.
+        # No larger window for who sends much: 64 KiB at a time hold any check without a body, bound what is
+        # buffered of a call that no thread has taken up yet, and keep a flood of megabytes on one connection
+        # from filling the core with receiving it.
         ("grpc.http2.bdp_probe", 0),
         # Envoy may ping as often as every five seconds, also while no check is under way.
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
