@@ -8,6 +8,8 @@ lone surrogates (RFC 8259 8.2: unpredictable receivers), and nesting deep enough
 """
 
 import json
+import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,9 +17,10 @@ from typing import Final
 
 MAX_DEPTH: Final = 32
 
-# The digits of the largest double, and a sign: longer literals cannot be in range, or say nothing more.
+# The largest double has 309 digits: longer literals cannot be in range, or say nothing more.
 _MAX_NUMBER_CHARACTERS: Final = 400
-_MAX_MAGNITUDE: Final = 308
+_LARGEST: Final = int(sys.float_info.max)
+_SMALLEST: Final = Decimal(math.ulp(0.0))
 _BRACKETS: Final = frozenset("[]{}")
 
 
@@ -88,9 +91,9 @@ def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _integer(literal: str) -> int:
-    if len(literal.lstrip("-")) > _MAX_MAGNITUDE:
+    if len(literal) > _MAX_NUMBER_CHARACTERS or abs(value := int(literal)) > _LARGEST:
         raise _RefusedError("a number out of range")
-    return int(literal)
+    return value
 
 
 def _fraction(literal: str) -> Decimal:
@@ -98,7 +101,9 @@ def _fraction(literal: str) -> Decimal:
     if len(literal) > _MAX_NUMBER_CHARACTERS or len(exponent) > 5:
         raise _RefusedError("a number out of range")
     value = Decimal(literal)
-    if abs(value.adjusted()) >= _MAX_MAGNITUDE:
+    # `abs` would round. A double rounds what is smaller to zero.
+    magnitude = value.copy_abs()
+    if magnitude > _LARGEST or 0 < magnitude < _SMALLEST:
         raise _RefusedError("a number out of range")
     return value
 
