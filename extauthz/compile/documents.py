@@ -93,8 +93,8 @@ def parse_role_rule(
     fields.get("sub_kind")
     fields.done()
     if sub == WILDCARD:
-        if sub_kind not in (None, SubjectKind.ANY):
-            fields.note("sub_kind", f"found {shown(sub_kind)}, the subject '*' is always of kind 'any'")
+        if sub_kind is not None and sub_kind is not SubjectKind.ANY:
+            fields.note("sub_kind", f"found {shown(sub_kind.value)}, the subject '*' is always of kind 'any'")
         sub_kind = SubjectKind.ANY
     elif sub_kind is SubjectKind.ANY and effect is Effect.ALLOW:
         fields.note("sub_kind", "found 'any', a named subject of kind 'any' is for denies only")
