@@ -30,11 +30,14 @@ CONFIG = IssuerConfig(
     ISSUER, DEFAULT_TENANT, (AUDIENCE,), "realm_access.roles", "dom", "adm", frozenset({"offline_access"})
 )
 
+TOKEN_LIFETIME_S = 6 * 3600
+"""Parametrised tests make their tokens when they are collected, and run much later."""
+
 
 def token(subject: str = "alice", **changes: object) -> str:
-    """Return a token that is good now and for ten minutes."""
+    """Return a token that is good from now to the end of the longest run of all tests."""
     now = int(time.time())
-    usual = {"iss": ISSUER, "sub": subject, "aud": AUDIENCE, "iat": now - 60, "exp": now + 600}
+    usual = {"iss": ISSUER, "sub": subject, "aud": AUDIENCE, "iat": now - 60, "exp": now + TOKEN_LIFETIME_S}
     return KEY.sign({name: value for name, value in (usual | changes).items() if value is not None})
 
 

@@ -120,16 +120,24 @@ def test_the_rest_port_counts_for_every_worker(stack: Stack) -> None:
         counts = (line.rpartition(" ")[2] for line in lines if line.startswith("extauthz_decisions_total"))
         return sum(map(float, counts))
 
+    def workers() -> set[int]:
+        return {
+            entry["worker"]
+            for entry in map(json.loads, stack.decision_log.read_text().splitlines())
+            if entry["event"] == "decision" and entry["entrance"] == "grpc"
+        }
+
+    def sent() -> str:
+        for _ in range(20):
+            send(stack.envoy_port, PUBLIC_PATH)
+        return str(sorted(workers()))
+
+    # Envoy spreads its connections over both workers as soon as it has found both of them healthy.
+    spread = awaited("spread", "[0, 1]", sent, within_s=10)
+    assert spread.agrees, spread
     before = decisions()
     for _ in range(40):
         send(stack.envoy_port, PUBLIC_PATH)
-
-    # Envoy spreads its connections over both workers; their counts are here within a second.
+    # The counts of both are here within a second.
     line = awaited("counted", "True", lambda: str(decisions() >= before + 40))
     assert line.agrees
-    workers = {
-        entry["worker"]
-        for entry in map(json.loads, stack.decision_log.read_text().splitlines())
-        if entry["event"] == "decision" and entry["entrance"] == "grpc"
-    }
-    assert workers == {0, 1}

@@ -17,7 +17,7 @@ from extauthz.decide.identity import TokenPolicy
 from extauthz.decide.judge import CheckPolicy
 from extauthz.settings import Settings
 from tests.builders import Answer, check_request, read_answer
-from tests.real_service import real_service, token
+from tests.real_service import TOKEN_LIFETIME_S, real_service, token
 from tests.tokens import AUDIENCE, ISSUER
 
 JWT_AUTHN = "envoy.filters.http.jwt_authn"
@@ -89,7 +89,7 @@ def with_metadata(raw: bytes, namespaces: Mapping[str, Mapping[str, object]]) ->
 
 def payload(**changes: object) -> dict[str, object]:
     now = int(time.time())
-    usual = {"iss": ISSUER, "sub": "alice", "aud": AUDIENCE, "iat": now - 60, "exp": now + 600}
+    usual = {"iss": ISSUER, "sub": "alice", "aud": AUDIENCE, "iat": now - 60, "exp": now + TOKEN_LIFETIME_S}
     return {name: member for name, member in (usual | changes).items() if member is not None}
 
 
@@ -239,7 +239,7 @@ def test_two_credentials_are_a_conflict_even_if_they_are_the_same(ask: Ask, raw:
         (verified("/open", exp=math.inf), "token_claims_invalid"),
         (verified("/open", exp=math.nan), "token_claims_invalid"),
         (verified("/open", level=1e300), "token_claims_invalid"),
-        (verified("/open", nbf=time.time() + 1000), "token_not_yet_valid"),
+        (verified("/open", nbf=time.time() + TOKEN_LIFETIME_S), "token_not_yet_valid"),
         (verified("/open", dom="*"), "token_claims_invalid"),
         (verified("/open", realm_access={"roles": {"a": 1}}), "token_claims_invalid"),
         (with_metadata(check_request("/open"), {JWT_AUTHN: {"idp": None}}), "token_claims_invalid"),
