@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
+from sys import intern
 from typing import Final, TypeVar
 
 from extauthz.compile.conditions import parse_condition
@@ -242,7 +243,7 @@ def parse_resource(document: object, pointer: str, problems: list[Problem]) -> R
     ]
     if len(problems) > before or not (name and service):
         return None
-    return Resource(name, service, tuple(routes))
+    return Resource(intern(name), intern(service), tuple(routes))
 
 
 def _default_roles(fields: Fields, name: str | None) -> None:
@@ -284,7 +285,7 @@ def _parse_route(entry: object, pointer: str, problems: list[Problem], action: s
     fields.done()
     if len(problems) > before or isinstance(template, str) or authentication is None:
         return None
-    return Route(host, methods, template.text, action, authentication)
+    return Route(host, methods, template.text, intern(action), authentication)
 
 
 def _route_host(fields: Fields) -> str | None:
@@ -323,7 +324,7 @@ def _methods(fields: Fields) -> tuple[str, ...]:
         elif len(entry) > MAX_METHOD_LENGTH:
             fields.note_item("methods", index, f"is longer than {MAX_METHOD_LENGTH} characters")
         elif entry not in found:
-            found.append(entry)
+            found.append(intern(entry))
     return tuple(found)
 
 

@@ -70,7 +70,7 @@ def resolve(
                 (
                     snapshot.tenant,
                     entry.resource,
-                    entry.route.action,
+                    entry.action,
                     entry.service,
                     parameters,
                     entry.optional,

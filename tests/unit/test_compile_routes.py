@@ -1,11 +1,18 @@
 """The route index: which template is best, what conflicts, and that a path costs its length."""
 
+import json
+from typing import TYPE_CHECKING
+
 import pytest
 
+from extauthz.compile.documents import parse_resource
 from extauthz.compile.routes import MAX_SEGMENTS, Match, RouteIndex, Template, index_of
 from extauthz.compile.snapshot import conflict_message
 from extauthz.domain.path import CanonicalPath
 from extauthz.domain.policy import AuthenticationRequirement, Resource, Route
+
+if TYPE_CHECKING:
+    from extauthz.domain.problem import Problem
 
 
 def route(path: str, *methods: str, host: str | None = None) -> Route:
@@ -196,3 +203,30 @@ def test_a_long_path_is_looked_up_in_its_own_length() -> None:
     assert best(routes, "/a" * (MAX_SEGMENTS - 1) + "/b") is None
     assert best(routes, "/a" * 4000) is None
     assert best(routes, "/b" + "/a" * (MAX_SEGMENTS - 1)) == "/{p}" + "/a" * (MAX_SEGMENTS - 1)
+
+
+def test_tenants_of_one_service_share_the_words_of_their_routes() -> None:
+    text = json.dumps(
+        {
+            "name": "order:cancel",
+            "serviceName": "order desk",
+            "routes": [{"methods": ["PURGE"], "path": "/orders-of-today/{number}", "action": "cancel it"}],
+        }
+    )
+
+    def words() -> list[str]:
+        problems: list[Problem] = []
+        # Read anew, as each tenant's rows are: no word is the same object by itself.
+        read = parse_resource(json.loads(text), "", problems)
+        assert read is not None, problems
+        template = Template.parse(read.routes[0].path)
+        assert isinstance(template, Template)
+        literal, parameter = template.segments
+        assert literal is not None
+        assert parameter is None
+        names = (read.name, read.service, *read.routes[0].methods, read.routes[0].action)
+        return [*names, literal, *template.names]
+
+    mine, theirs = words(), words()
+    assert mine == ["order:cancel", "order desk", "PURGE", "cancel it", "orders-of-today", "number"]
+    assert [word for word, other in zip(mine, theirs, strict=True) if word is not other] == []
