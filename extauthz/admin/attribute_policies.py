@@ -119,7 +119,7 @@ async def replace(call: Call) -> Reply | ProblemDetails:
         stored = await _present(call, change, policy_id)
         if isinstance(stored, ProblemDetails):
             return stored
-        return await _replaced(call, change, policy, document)
+        return changes.stale(call, stored) or await _replaced(call, change, policy, document)
 
     return _reply_of_both(await changes.write(call, work))
 
@@ -144,7 +144,8 @@ async def patch(call: Call) -> Reply | ProblemDetails:
         policy = _read(call, document, str(policy_id), problems)
         if problems or policy is None:
             return invalid(problems)
-        if refusal := changes.foreign_domain(call, policy.domain):
+        # RFC 9110 13.2.1: preconditions count where the answer would be another without them.
+        if refusal := changes.stale(call, stored) or changes.foreign_domain(call, policy.domain):
             return refusal
         return await _replaced(call, change, policy, document)
 
@@ -171,7 +172,7 @@ async def delete(call: Call) -> Reply | ProblemDetails:
         stored = await _present(call, change, policy_id)
         if isinstance(stored, ProblemDetails):
             return stored
-        return await attribute_policies.delete(change, policy_id)
+        return changes.stale(call, stored) or await attribute_policies.delete(change, policy_id)
 
     written = await changes.write(call, work)
     return written if isinstance(written, ProblemDetails) else changes.gone_reply(written)
@@ -250,12 +251,11 @@ def _visible(stored: Stored | None, call: Call) -> TypeGuard[Stored]:
 
 
 async def _present(call: Call, change: Change, policy_id: UUID) -> Stored | ProblemDetails:
-    """Return the policy that is about to be written, if the caller may, and has seen it as it is."""
+    """Return the policy that is about to be written, if the caller may."""
     stored = await attribute_policies.get(change.connection, change.tenant, policy_id)
     if not _visible(stored, call) or stored.deleted_at is not None:
         return nothing_at(call, _NOUN)
-    refusal = changes.outranked(call, stored, domain="domain") or changes.stale(call, stored)
-    return refusal or stored
+    return changes.outranked(call, stored, domain="domain") or stored
 
 
 async def _replaced(

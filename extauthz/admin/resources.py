@@ -167,8 +167,6 @@ async def patch(call: Call) -> Reply | ProblemDetails:
         stored = await resources.get(change.connection, change.tenant, resource_id)
         if stored is None or not registrar.sees(call, stored):
             return nothing_at(call, _NOUN)
-        if refusal := changes.stale(call, stored):
-            return refusal
         problems: list[Problem] = []
         before = {name: value for name, value in stored.document.items() if name != "id"}
         document = replacing_document(merged(before, patched), resource_id, problems, shown=_SHOWN)
@@ -178,6 +176,8 @@ async def patch(call: Call) -> Reply | ProblemDetails:
         if problems or declaration is None:
             return invalid(problems)
         resource = declaration.resource
+        if refusal := changes.stale(call, stored):
+            return refusal
         if refusal := registrar.foreign_services(call, [resource]) or registrar.foreign_routes(
             call, [(resource, stored)]
         ):

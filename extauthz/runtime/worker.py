@@ -202,21 +202,22 @@ async def run_worker(settings: Settings, index: int, *, report_fd: int, lock_fd:
     Raises:
         StartRefusedError: something the operator has to mend stands against starting.
     """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
     try:
         parts = _build(settings, index, lock_fd)
         problems = parts.publisher.load_first()
         if problems:
             raise StartRefusedError("the policy files cannot be used: " + "; ".join(map(str, problems)))
+        # Before the log begins: a log that has begun is ended.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
         parts.decision_log.start()
     except UnusableCertificateError as error:
         raise StartRefusedError(str(error)) from error
     except OSError as error:
         place = error.filename or settings.decision_log
         raise StartRefusedError(f"{place}: {error.strerror or error}") from error
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, parts.decision_log.reopen)
     channel = socket.socket(fileno=report_fd)
     try:
