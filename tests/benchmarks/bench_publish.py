@@ -7,7 +7,6 @@ times of quiet; loading 100,000 rules takes less than 3 times as long as fetchin
 """
 
 import asyncio
-import contextlib
 import multiprocessing
 import os
 import statistics
@@ -19,8 +18,6 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import grpc
-
 from extauthz.compile.documents import Reading
 from extauthz.compile.model import RoleModel, compile_model
 from extauthz.demo.process_tree import descendants
@@ -31,6 +28,7 @@ from extauthz.storage import feed
 from extauthz.storage.pool import DatabaseAddress, open_reader
 from tests.benchmarks.database import add_rules, address_of, started_postgres
 from tests.benchmarks.measuring import keep, percentile, spread
+from tests.benchmarks.workers import Asker, pin
 from tests.builders import check_request
 from tests.integration.serving import ADMIN_KEY, ANYBODY_READS, PUBLIC, PUBLIC_RESOURCE, Serving, serving
 
@@ -48,32 +46,14 @@ DECIDING_CORE, WRITING_CORE = 0, 1
 LOADED = 100_000
 LOADS = 5
 _RULES = "/api/v1/resources/policies"
-
-
-class Asker:
-    """A client of one worker, over one connection as Envoy has it."""
-
-    def __init__(self, port: int) -> None:
-        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}")
-        self._call = self._channel.unary_unary(
-            "/envoy.service.auth.v3.Authorization/Check", request_serializer=None, response_deserializer=None
-        )
-        self._request = check_request(PUBLIC)
-
-    def allowed(self) -> bool:
-        raw: bytes = self._call(self._request, timeout=5)
-        # `status.code` 0, which proto3 leaves out: the message begins with an empty field 1.
-        return raw.startswith(b"\x0a\x00")
-
-    def close(self) -> None:
-        self._channel.close()
+ANYBODY_ASKS = check_request(PUBLIC)
 
 
 def arrival_ms(found: Serving) -> list[float]:
     """Turn one rule on and off; return for each write the time from its response to a decision under it."""
     asker = Asker(found.grpc_port)
     path = f"{_RULES}/{found.rest.create(_RULES, ANYBODY_READS | {'effect': 'deny'}).id}"
-    while asker.allowed():
+    while asker.allowed(ANYBODY_ASKS):
         time.sleep(0.01)
     delays: list[float] = []
     for number in range(WRITES):
@@ -81,7 +61,7 @@ def arrival_ms(found: Serving) -> list[float]:
         reply = found.rest.ask("PUT", path, ANYBODY_READS | {"effect": effect})
         answered = time.perf_counter()
         assert reply.status == 200, reply
-        while asker.allowed() is not (effect == "allow"):
+        while asker.allowed(ANYBODY_ASKS) is not (effect == "allow"):
             pass
         delays.append((time.perf_counter() - answered) * 1000)
     asker.close()
@@ -92,7 +72,7 @@ def decisions_us(asker: Asker, seconds: float) -> list[float]:
     taken: list[float] = []
     until = time.perf_counter() + seconds
     while (before := time.perf_counter()) < until:
-        asker.allowed()
+        asker.allowed(ANYBODY_ASKS)
         taken.append((time.perf_counter() - before) * 1e6)
         # A proxy with something to do between two checks: the machine is not saturated by the client.
         time.sleep(0.001)
@@ -135,7 +115,7 @@ def under_writes(found: Serving) -> dict[str, object]:
     supervisor = found.process.pid
     workers = {worker.pid for worker in descendants(supervisor)}
     for pid in descendants(os.getpid()):
-        _pin(pid.pid, DECIDING_CORE if pid.pid in workers else WRITING_CORE)
+        pin(pid.pid, DECIDING_CORE if pid.pid in workers else WRITING_CORE)
     os.sched_setaffinity(0, {DECIDING_CORE})
     asker = Asker(found.grpc_port)
     decisions_us(asker, 1.0)
@@ -156,12 +136,6 @@ def under_writes(found: Serving) -> dict[str, object]:
         "p50_ratio": round(percentile(busy, 0.5) / percentile(quiet, 0.5), 2),
         "p99_ratio": round(percentile(busy, 0.99) / percentile(quiet, 0.99), 2),
     }
-
-
-def _pin(pid: int, core: int) -> None:
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(ProcessLookupError):
-            os.sched_setaffinity(int(thread.name), {core})
 
 
 def first_load(address: DatabaseAddress) -> dict[str, object]:
