@@ -37,6 +37,8 @@ _LONGEST_RETRY_S: Final = 5.0
 _REFRESH_TIMEOUT_S: Final = 300.0
 _RETRY_REFUSED_S: Final = 30.0
 """How long a revision that did not compile is left alone before it is read again."""
+SETTLED_ROWS: Final = 1_000
+"""After this many changed rows, what they became is taken out of the garbage collector's sight."""
 _SHOWN_PROBLEMS: Final = 20
 _PUT_BACK_S: Final = 1.0
 """Clocks that drift apart by less were not put back."""
@@ -103,6 +105,7 @@ class PostgresPublisher:
         self._lagging: dict[str, float] = {}
         self._refused: dict[str, _Refused] = {}
         self._epoch: str | None = None
+        self._unsettled = 0
         self._wake = asyncio.Event()
         self._refreshed = asyncio.Condition()
         self._available = False
@@ -210,6 +213,11 @@ class PostgresPublisher:
         steps: dict[str, list[feed.TenantChange]] = {}
         for change in changes:
             steps.setdefault(change.tenant, []).append(change)
+            self._unsettled += len(change.rows or ())
+        if self._unsettled >= SETTLED_ROWS:
+            # Else a full collection walks all that was followed since the start, and stops every decision.
+            after_publishing.enter_context(collecting_later())
+            self._unsettled = 0
         states = {tenant: state for tenant, state in self._states.items() if tenant in wanted}
         failed: dict[str, list[Problem]] = {}
         for tenant, revision in wanted.items():

@@ -1,6 +1,7 @@
 """What a publisher has published is what the database says, whatever happens to the way between them."""
 
 import asyncio
+import gc
 import json
 import time
 from dataclasses import replace
@@ -15,13 +16,14 @@ from extauthz.compile.snapshot import Snapshot
 from extauthz.demo.processes import free_port
 from extauthz.domain.reasons import Effect
 from extauthz.publish.current import CurrentPolicies
-from extauthz.publish.postgres import PostgresPublisher
+from extauthz.publish.postgres import SETTLED_ROWS, PostgresPublisher
 from extauthz.storage import attribute_policies, resources, role_bindings, role_rules
 from extauthz.storage.pool import open_reader
 from extauthz.storage.write import Change
 from tests.integration.publishing import Follower, behind_our_back, compiler, following, stored, until
 from tests.integration.storage_documents import (
     attribute_policy,
+    new_id,
     pool_of,
     reader_of,
     resource,
@@ -159,6 +161,27 @@ async def test_changes_of_many_tenants_between_two_looks_are_applied_each_to_its
             for rule_id, rule in before[slug].role_rules_by_id.items():
                 assert found.role_rules_by_id[rule_id] is rule
         assert snapshot_of(current, "initech") is before["initech"]
+
+
+async def test_what_was_followed_is_no_longer_searched_for_garbage(database: "Database") -> None:
+    async with pool_of(database.address, "default") as pool, reader_of(database.address) as reader:
+        current = CurrentPolicies()
+        publisher = PostgresPublisher(
+            partial(open_reader, database.address), current, compiler(), mode=TenancyMode.SELFHOST
+        )
+        await publisher.refresh(reader)
+        published = []
+
+        # Many small changes are as many objects as a few large ones.
+        for _ in range(3):
+            rules = [role_rule(sub=f"sub-{number}", obj=new_id()) for number in range(SETTLED_ROWS // 2)]
+            await succeed(pool, partial(role_rules.create, documents=rules))
+            await publisher.refresh(reader)
+            published.append(snapshot_of(current, "default"))
+
+        searched = {id(each) for each in gc.get_objects()}
+        assert [id(snapshot) in searched for snapshot in published] == [False, False, True]
+        assert gc.isenabled()
 
 
 def snapshot_of(current: CurrentPolicies, tenant: str) -> Snapshot:
