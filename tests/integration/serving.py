@@ -50,6 +50,9 @@ def environment(database: Mapping[str, str], **extra: str) -> dict[str, str]:
         "OIDC_ENABLED": "false",
         "ADMIN_API_KEY": ADMIN_KEY,
         "POLICY_POLL_INTERVAL": "0.5",
+        # Any free one: other tests run meanwhile.
+        "PORT": "0",
+        "SIDECAR_PORT": "0",
         **extra,
     }
 

@@ -11,7 +11,7 @@ from tests.integration.serving import command, environment
 def test_every_log_on_one_stream_ends_with_its_last_line(tmp_path: Path) -> None:
     ports = ReservedPorts()
     nowhere = {"POSTGRES_PORT": "1", "GRPC_PORT": str(ports.take()[0])}
-    environ = environment(nowhere, PORT="0", SIDECAR_PORT="0", WORKERS="1")
+    environ = environment(nowhere, WORKERS="1")
     ports.release()
     with (
         (tmp_path / "errors").open("wb") as errors,

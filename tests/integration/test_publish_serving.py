@@ -140,9 +140,7 @@ def test_a_schema_that_is_behind_is_refused_until_it_is_migrated(
 def test_what_waiting_does_not_mend_is_one_line_and_exit_2(
     database: "Database", changes: dict[str, str], said: str
 ) -> None:
-    ended = finished(
-        "serve", environ=environment(database_environment(database.address), PORT="0", **changes)
-    )
+    ended = finished("serve", environ=environment(database_environment(database.address), **changes))
 
     assert ended.returncode == 2
     assert len(ended.stderr.splitlines()) == 1, ended.stderr

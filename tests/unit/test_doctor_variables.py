@@ -83,6 +83,7 @@ def test_a_command_that_starts_warns(tmp_path: os.PathLike[str]) -> None:
         "OIDC_ENABLED": "false",
         "POLICY_SOURCE": f"files:{tmp_path}/nowhere",
         "LOG_FORMATS": "console",
+        "SIDECAR_PORT": "0",
     }
     finished = subprocess.run(
         [sys.executable, "-m", "extauthz", "sidecar"],
