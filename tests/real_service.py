@@ -26,6 +26,7 @@ from extauthz.telemetry.counts import Counts
 from tests.tokens import AUDIENCE, ISSUER, SigningKey, jwks
 
 KEY = SigningKey.es256("service")
+KEY_SET = jwks(KEY)
 CONFIG = IssuerConfig(
     ISSUER, DEFAULT_TENANT, (AUDIENCE,), "realm_access.roles", "dom", "adm", frozenset({"offline_access"})
 )
@@ -95,9 +96,13 @@ def real_service(
     policy: CheckPolicy | None = None,
     condition_headers: frozenset[str] = frozenset(),
     sources: CredentialSources | None = None,
+    key_set: bytes = KEY_SET,
 ) -> Iterator[RealService]:
-    """Serve the policies in selfhost mode, to tokens that `token` signs."""
-    keys = parse_jwks(jwks(KEY))
+    """Serve the policies in selfhost mode, to tokens that `token` signs.
+
+    Each process has a key of its own: `key_set` is the KEY_SET of the one whose tokens come.
+    """
+    keys = parse_jwks(key_set)
     assert isinstance(keys, KeySet)
     snapshots = {DEFAULT_TENANT: snapshot_of(policies)}
     directory = Directory(TenancyMode.SELFHOST, snapshots, confirmed_at=time.time() + 10**9)

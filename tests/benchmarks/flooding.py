@@ -37,7 +37,8 @@ import grpc
 from extauthz.check.grpcio_server import GrpcioServer
 from extauthz.runtime.worker import spare_collector
 from tests.benchmarks.measuring import percentile, pin
-from tests.real_service import real_service
+from tests.builders import read_answer
+from tests.real_service import KEY_SET, real_service
 
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
 WORKER_CORE, CLIENT_CORE = 0, 1
@@ -69,11 +70,12 @@ class Latencies(NamedTuple):
 
 
 def serve(folder: Path, *, checking: bool) -> None:
-    """Be a server until standard input ends; `policies` and the kinds of requests are files in the folder."""
+    """Be a server until standard input ends; policies, keys and the kinds of requests are in the folder."""
     pin(WORKER_CORE)
     policies = json.loads((folder / "policies").read_text())
-    with real_service(folder, policies) as running:
+    with real_service(folder, policies, key_set=(folder / "keys").read_bytes()) as running:
         fixed = running.service.answer((folder / "honest").read_bytes(), 1.0)
+        assert read_answer(fixed).allowed, "what is measured as honest is denied"
         answer = running.service.answer if checking else lambda _raw, _left: fixed
         server = GrpcioServer(answer, ["127.0.0.1:0"])
         port = server.start()
@@ -182,6 +184,7 @@ def measured_latencies(requests: Mapping[str, bytes], policies: Mapping[str, obj
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         (folder / "policies").write_text(json.dumps(policies))
+        (folder / "keys").write_bytes(KEY_SET)
         for kind, raw in requests.items():
             (folder / kind).write_bytes(raw)
         sides = [
