@@ -7,8 +7,13 @@ those have sent. A connection that is alone has all threads.
 
 What a call needs beside the interpreter (the keys of an issuer) it waits for without using it up: a call that
 has run for longer than any computing takes no longer counts, and the next of its connection may start.
+
+A turn can be long: most of what a megabyte costs is spent where nobody takes turns, in receiving it. After a
+call that says so (`rest_after`) its connection rests for as long as the call took, and so has half the time
+at most; not while it is alone.
 """
 
+import math
 import threading
 import time
 from collections import OrderedDict, deque
@@ -63,10 +68,12 @@ class FairThreads:
         self._waiting: OrderedDict[object, deque[_Task]] = OrderedDict()
         self._started: dict[object, list[float]] = {}
         self._in_use: dict[object, float] = {}
+        self._rests_until: dict[object, float] = {}
         self._forget_at = 0.0
         self._idle = 0
-        self._watching = 0
+        self._looks_at = math.inf  # when one of the idle threads looks by itself at who waits
         self._ending = False
+        self._task = threading.local()
         for number in range(threads):
             threading.Thread(target=self._run, name=f"{name}_{number}", daemon=True).start()
 
@@ -100,9 +107,13 @@ class FairThreads:
             if queue is None:
                 queue = self._waiting[connection] = deque()
             queue.append(task)
-            if self._idle and (not self._watching or self._may_start(connection, now)):
+            if self._idle and (self._looks_at == math.inf or self._starts_at(connection) <= now):
                 self._changed.notify()
         return future
+
+    def rest_after(self) -> None:
+        """Have the connection of the task that calls this rest after it, for as long as the task took."""
+        self._task.rests = True
 
     def end(self) -> None:
         """Let the threads end after what was submitted; nobody waits for them."""
@@ -117,6 +128,7 @@ class FairThreads:
             if taken is None:
                 return
             connection, started, task = taken
+            self._task.rests = False
             task()
             # Whatever a call holds is let go before the next one is waited for.
             del taken, task
@@ -125,12 +137,15 @@ class FairThreads:
                 running.remove(started)
                 if not running:
                     del self._started[connection]
+                if self._task.rests:
+                    now = self._clock()
+                    self._rests_until[connection] = now + (now - started)
 
     def _take(self) -> tuple[object, float, _Task] | None:
         while True:
             now = self._clock()
             for connection, queue in self._waiting.items():
-                if not self._may_start(connection, now):
+                if self._starts_at(connection) > now:
                     continue
                 task = queue.popleft()
                 if queue:
@@ -143,27 +158,33 @@ class FairThreads:
                 return connection, now, task
             if self._ending and not self._waiting:
                 return None
-            # While calls wait for their turn, one thread watches for one that runs too long to be computing.
-            watches = bool(self._waiting) and not self._watching
+            # While calls wait for their turn, one thread looks again when the first of them may start.
+            look_at = min(map(self._starts_at, self._waiting), default=math.inf)
+            looks = look_at < self._looks_at
+            if looks:
+                self._looks_at = look_at
             self._idle += 1
-            self._watching += watches
-            self._changed.wait(_LONGEST_COMPUTING_S if watches else None)
-            self._watching -= watches
+            self._changed.wait(look_at - now if looks else None)
             self._idle -= 1
+            if looks:
+                self._looks_at = math.inf
 
     def _needs_another(self, now: float) -> bool:
-        if not self._watching:
+        if self._looks_at == math.inf:
             return bool(self._waiting)
-        return any(self._may_start(connection, now) for connection in self._waiting)
+        return any(self._starts_at(connection) <= now for connection in self._waiting)
 
-    def _may_start(self, connection: object, now: float) -> bool:
+    def _starts_at(self, connection: object) -> float:
+        """Return when the next call of the connection may start, as things are; often that is past."""
+        if len(self._in_use) < 2:
+            return -math.inf
         running = self._started.get(connection)
-        if running is None or len(self._in_use) < 2:
-            return True
-        return all(now - started > _LONGEST_COMPUTING_S for started in running)
+        after = -math.inf if running is None else max(running) + _LONGEST_COMPUTING_S
+        return max(after, self._rests_until.get(connection, -math.inf))
 
     def _use(self, connection: object, now: float) -> None:
         self._in_use[connection] = now
         if now >= self._forget_at:
             self._in_use = {name: last for name, last in self._in_use.items() if now - last < _IN_USE_S}
+            self._rests_until = {name: until for name, until in self._rests_until.items() if until > now}
             self._forget_at = now + _IN_USE_S

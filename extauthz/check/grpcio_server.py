@@ -40,6 +40,10 @@ gRPC's own 8 and 16 KiB would let a client turn its check into an RPC error."""
 DEFAULT_THREADS: Final = 4
 """More wait for one interpreter lock; fewer stall together when keys have to be waited for."""
 
+LARGE_MESSAGE_BYTES: Final = 128 * 1024
+"""After a longer message its connection rests. Envoy takes request heads of up to 60 KiB unless told
+otherwise, and hands on path and host twice; what is longer has a body, or is a flood."""
+
 RECEIVE_S: Final = 2.0
 """How long a call's message may take; then its thread is needed for others."""
 
@@ -159,7 +163,10 @@ class GrpcioServer:
             if self._tls is not None and not is_expected_peer(self._tls, context):
                 return self._refuse()
             # A call without a message that could be taken is an empty one: denied, and logged.
-            return self._answered(self._slow_callers.message(messages, context, b""), context)
+            raw = self._slow_callers.message(messages, context, b"")
+            if len(raw) > LARGE_MESSAGE_BYTES:
+                self._threads.rest_after()
+            return self._answered(raw, context)
         except Exception:  # noqa: BLE001  # INVARIANT: a deny inside a CheckResponse, never an RPC error
             _log.exception("check_failed")
             return wire.internal_error()

@@ -52,6 +52,8 @@ class Calls:
         with self._changed:
             self.started.append(name)
             self._changed.notify_all()
+        if name.endswith("-large"):
+            self._threads.rest_after()
         assert self._ends[name].wait(WAIT)
 
 
@@ -108,6 +110,30 @@ def test_a_call_that_waits_for_something_else_does_not_hold_up_its_connection() 
         assert made.wait_for(2) == ["b1", "a1"]
         clock.now += 0.02
         assert made.wait_for(3) == ["b1", "a1", "a2"]
+
+
+def test_after_a_large_call_a_connection_rests_as_long_as_that_took() -> None:
+    with calls(1) as (made, threads, clock):
+        made.submit("a", "a1-large")
+        made.wait_for(1)
+        made.submit("a", "a2", "a3")
+        made.submit("b", "b1", "b2")
+        clock.now += 0.004
+        made.end_all()
+        assert made.wait_for(3) == ["a1-large", "b1", "b2"]
+        assert threads.waiting == 2
+        clock.now += 0.004
+        assert made.wait_for(5)[3:] == ["a2", "a3"]
+
+
+def test_a_connection_that_is_alone_does_not_rest() -> None:
+    with calls(1) as (made, _, clock):
+        made.submit("a", "a1-large")
+        made.wait_for(1)
+        made.submit("a", "a2-large", "a3")
+        clock.now += 0.004
+        made.end_all()
+        assert made.wait_for(3) == ["a1-large", "a2-large", "a3"]
 
 
 def test_a_connection_nobody_uses_any_more_takes_no_share() -> None:

@@ -13,7 +13,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from extauthz.check import wire
 from extauthz.check.grpc_tls import GrpcTls, TlsIdentity
-from extauthz.check.grpcio_server import CHECK_SERVICE, MAX_RECEIVE_BYTES, Answer, GrpcioServer
+from extauthz.check.grpcio_server import (
+    CHECK_SERVICE,
+    LARGE_MESSAGE_BYTES,
+    MAX_RECEIVE_BYTES,
+    Answer,
+    GrpcioServer,
+)
 from extauthz.check.listen_address import ListenError
 from tests.builders import check_request, read_answer
 from tests.certificates import Authority, Certificate
@@ -167,6 +173,19 @@ def test_messages_larger_than_any_honest_one_are_answered() -> None:
             ask = channel.unary_unary(CHECK, None, None)
             for size in (5_000_000, 20_000_000, MAX_RECEIVE_BYTES):
                 assert ask(b"m" * size, timeout=WAIT) == str(size).encode()
+
+
+def test_large_messages_from_several_connections_are_all_answered() -> None:
+    large = b"m" * (LARGE_MESSAGE_BYTES + 1)
+
+    def use(address: str) -> int:
+        with grpc.insecure_channel(address, (("grpc.use_local_subchannel_pool", 1),)) as channel:
+            ask = channel.unary_unary(CHECK, None, None)
+            calls = [ask.future(large, timeout=WAIT) for _ in range(30)]
+            return sum(call.result() == b"y" for call in calls)
+
+    with serving(lambda _raw, _left: b"y") as (_, address), ThreadPoolExecutor(3) as users:
+        assert list(users.map(use, [address] * 3)) == [30, 30, 30]
 
 
 def test_a_call_without_a_message_is_answered_as_an_empty_one() -> None:
