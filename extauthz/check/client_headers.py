@@ -30,6 +30,9 @@ _FOLD: Final = bytes(
 )
 _IDENTITY_PREFIX: Final = b"\nx-auth-"
 
+MAX_IDENTITY_SPELLINGS: Final = 128
+"""More headers that read like `x-auth-` are refused; Envoy takes 100 headers unless told otherwise."""
+
 _CACHED_READINGS: Final = 1024
 _CACHED_LENGTH: Final = 1024
 """In characters; longer lists of names are read afresh each time, so that the cache stays below 2 MB."""
@@ -58,8 +61,14 @@ class HeadersRejected:
 NO_HEADERS: Final = ClientHeaders(MappingProxyType({}), MappingProxyType({}), _NONE, ())
 
 
-def client_headers(http: HttpRequest, condition_headers: frozenset[str]) -> ClientHeaders | HeadersRejected:
-    """Read the headers of a check in whichever of the two forms they came."""
+def client_headers(
+    http: HttpRequest, condition_headers: frozenset[str], longest_credential: int
+) -> ClientHeaders | HeadersRejected:
+    """Read the headers of a check in whichever of the two forms they came.
+
+    A credential longer than `longest_credential` octets is cut there: no valid one is, and what is left of it
+    is too long all the same. A condition that asks for the header gets all of it.
+    """
     raw: Mapping[str, bytes] = http.headers
     repeated = _NONE
     names = "\n".join(raw)
@@ -75,6 +84,8 @@ def client_headers(http: HttpRequest, condition_headers: frozenset[str]) -> Clie
         names = "\n".join(raw)
         _, suspicious = _reading.__wrapped__(names)
 
+    if suspicious > MAX_IDENTITY_SPELLINGS:
+        return HeadersRejected(f"more than {MAX_IDENTITY_SPELLINGS} header names read like x-auth-")
     strip = _identity_spellings(raw, names) if suspicious else ()
     if isinstance(strip, HeadersRejected):
         return strip
@@ -82,6 +93,8 @@ def client_headers(http: HttpRequest, condition_headers: frozenset[str]) -> Clie
     for name in CREDENTIAL_HEADERS:
         value = raw.get(name)
         if value is not None:
+            if len(value) > longest_credential and name not in condition_headers:
+                value = value[:longest_credential]
             # No valid credential contains U+FFFD: the credential is judged bad instead of being overlooked.
             kept[name] = value.decode("utf-8", "replace")
     if condition_headers:
@@ -92,13 +105,13 @@ def client_headers(http: HttpRequest, condition_headers: frozenset[str]) -> Clie
 
 
 @lru_cache(maxsize=_CACHED_READINGS)
-def _reading(names: str) -> tuple[bool, bool]:
-    """Tell of header names, by line: whether all are lower-case, and whether one may fold to `x-auth-`.
+def _reading(names: str) -> tuple[bool, int]:
+    """Tell of header names, by line: whether all are lower-case, and how many may fold to `x-auth-`.
 
     Clients send few different sets of names, but each with every request.
     """
     folded = b"\n" + names.encode().translate(_FOLD)
-    return names == names.lower(), _IDENTITY_PREFIX in folded
+    return names == names.lower(), folded.count(_IDENTITY_PREFIX)
 
 
 def _joined(entries: Iterable[tuple[str, bytes]]) -> tuple[dict[str, bytes], frozenset[str]]:

@@ -6,6 +6,7 @@ fields, not from pseudo-headers. No input raises.
 """
 
 import re
+import sys
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
@@ -51,19 +52,28 @@ _context_target: Final = lru_cache(maxsize=256)(ContextTarget)  # as many as the
 
 
 def read(
-    raw: bytes, *, condition_headers: frozenset[str], sources: CredentialSources | None = None
+    raw: bytes,
+    *,
+    condition_headers: frozenset[str],
+    sources: CredentialSources | None = None,
+    longest_credential: int = sys.maxsize,
 ) -> RequestFacts | Malformed:
     """Read one serialised `envoy.service.auth.v3.CheckRequest`.
 
     `condition_headers` are the lower-case names that conditions may ask for; of all others only the
-    credentials are kept, those in `sources` included. Envoy's `headers` and `header_map`
-    (`encode_raw_headers`) forms read the same.
+    credentials are kept, those in `sources` included, and of what is longer than `longest_credential` octets
+    no more than shows that. Envoy's `headers` and `header_map` (`encode_raw_headers`) forms read the same.
     """
     try:
         attributes = CheckRequest.FromString(raw).attributes
     except DecodeError:
         return Malformed(Reason.REQUEST_MALFORMED, "the message is not a CheckRequest")
-    return read_attributes(attributes, condition_headers=condition_headers, sources=sources)
+    return read_attributes(
+        attributes,
+        condition_headers=condition_headers,
+        sources=sources,
+        longest_credential=longest_credential,
+    )
 
 
 def read_attributes(
@@ -71,10 +81,11 @@ def read_attributes(
     *,
     condition_headers: frozenset[str],
     sources: CredentialSources | None = None,
+    longest_credential: int = sys.maxsize,
 ) -> RequestFacts | Malformed:
     """Read the attributes of a check, however they arrived; see `read`."""
     http = attributes.request.http
-    headers = client_headers(http, condition_headers)
+    headers = client_headers(http, condition_headers, longest_credential)
     if isinstance(headers, HeadersRejected):
         return _malformed(attributes, NO_HEADERS, headers.detail)
     method = _COMMON_METHODS.get(http.method)

@@ -97,6 +97,7 @@ class CheckService:
         self._random_bytes = random_bytes
         self._sources = sources
         self._condition_headers = condition_headers
+        self._longest_credential = len("Bearer ") + policy.token.max_bytes + 1
         self._identify = self._identify_usual if sources is None else self._identify_anywhere
 
     def answer(self, raw: bytes, time_left: float | None) -> bytes:
@@ -104,7 +105,13 @@ class CheckService:
 
         INVARIANT: never raises, and every answer was built from a deny.
         """
-        read = partial(wire.read, raw, condition_headers=self._condition_headers, sources=self._sources)
+        read = partial(
+            wire.read,
+            raw,
+            condition_headers=self._condition_headers,
+            sources=self._sources,
+            longest_credential=self._longest_credential,
+        )
         return self._answered(read, time_left, wire.write, wire.internal_error, "grpc")
 
     def answer_http(self, attributes: AttributeContext) -> HttpAnswer:
@@ -114,6 +121,7 @@ class CheckService:
             attributes,
             condition_headers=self._condition_headers,
             sources=self._sources,
+            longest_credential=self._longest_credential,
         )
         return self._answered(read, None, http_wire.write, http_wire.internal_error, "http")
 

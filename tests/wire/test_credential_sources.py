@@ -352,3 +352,14 @@ def test_the_settings_are_off_and_refuse_what_would_be_forged() -> None:
         assert name in problems[0]
     both = Settings.load(bare | {"TOKEN_HEADER": "X-Token", "CONDITION_HEADERS": "x-token"})
     assert isinstance(both, list)
+
+
+def test_the_longest_token_is_read_whole_and_a_longer_one_is_malformed(ask: Ask) -> None:
+    good = token()
+    page = check_request("/page", headers={"authorization": f"Bearer {good}"})
+
+    def reason(longest: int) -> object:
+        return ask(page, None, CheckPolicy(token=TokenPolicy(max_bytes=longest)))[1]["reason"]
+
+    assert reason(len(good)) == "rule_matched"
+    assert reason(len(good) - 1) == reason(1) == "token_malformed"

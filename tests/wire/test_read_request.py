@@ -3,6 +3,7 @@
 import pytest
 
 from extauthz.check import wire
+from extauthz.check.client_headers import MAX_IDENTITY_SPELLINGS
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import ContextTarget, Malformed, RequestFacts
 from tests.builders import check_request, network_check
@@ -141,6 +142,26 @@ def test_identity_headers_of_the_client_are_to_be_stripped(name: str) -> None:
     assert facts(check_request(headers={name: "root", "accept": "*/*"})).strip_headers == (name,)
     assert facts(check_request(headers={name.upper(): "root"})).strip_headers == (name,)
     assert facts(check_request(raw_headers=[(name.title(), b"root"), (name, b"x")])).strip_headers == (name,)
+
+
+def test_more_spellings_of_identity_than_any_proxy_sends_are_refused() -> None:
+    spoofed = {f"X_Auth-{number}": "value" for number in range(MAX_IDENTITY_SPELLINGS)}
+    assert len(facts(check_request(headers=spoofed)).strip_headers) == MAX_IDENTITY_SPELLINGS
+    found = malformed(check_request(headers=spoofed | {"x-auth-subject": "root"}))
+    assert found.reason is Reason.REQUEST_MALFORMED
+    assert "x-auth-" in (found.detail or "")
+
+
+def test_a_credential_that_is_too_long_is_cut_unless_a_condition_asks_for_it() -> None:
+    raw = check_request(headers={"authorization": "Bearer " + "A" * 100, "x-service-api-key": "sak_x"})
+
+    def kept(condition_headers: frozenset[str]) -> dict[str, str]:
+        found = wire.read(raw, condition_headers=condition_headers, longest_credential=10)
+        assert isinstance(found, RequestFacts)
+        return dict(found.headers)
+
+    assert kept(NONE) == {"authorization": "Bearer AAA", "x-service-api-key": "sak_x"}
+    assert kept(frozenset({"authorization"}))["authorization"] == "Bearer " + "A" * 100
 
 
 @pytest.mark.parametrize(
