@@ -123,6 +123,7 @@ _PLAIN: Final = re.compile(rf"(?:/(?!\.{{1,2}}(?:/|\Z))[{_PCHAR}]++)++/?|/")
 _ABSOLUTE_FORM: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*+://")
 _AUTHORITY_FORM: Final = re.compile(r"[^/\\\s]+:[0-9]+")
 _NOT_RAW: Final = re.compile(rf"[^{_PCHAR}/%]")
+_RAW_OCTETS: Final = bytes(octet for octet in range(128) if not _NOT_RAW.match(chr(octet)))
 _RAW_PROBLEMS: Final = {
     "\\": PathProblem.BACKSLASH,
     "#": PathProblem.FRAGMENT,
@@ -167,7 +168,8 @@ def _canonical_text(raw: str) -> str | PathProblem:
         return PathProblem.TOO_LONG
     if not raw.startswith("/"):
         return _other_form(raw)
-    if illegal := _NOT_RAW.search(raw):
+    # A table is read four times as fast as a character class; the search finds which character it was.
+    if (not raw.isascii() or raw.encode().translate(None, _RAW_OCTETS)) and (illegal := _NOT_RAW.search(raw)):
         return _raw_problem(illegal[0])
     # No backslash is left, so that Python's own escapes, \u and \x, decode at C speed.
     try:
@@ -209,6 +211,8 @@ def _raw_problem(char: str) -> PathProblem:
 
 
 def _decoded_problem(decoded: str) -> PathProblem | None:
+    if decoded.isascii():
+        return _decoded_ascii_problem(decoded)
     if _C1_CONTROL.search(decoded):
         return PathProblem.CONTROL_CHARACTER
     if _DOT_SEGMENT.search(decoded):
@@ -221,6 +225,17 @@ def _decoded_problem(decoded: str) -> PathProblem | None:
         return PathProblem.DOUBLE_ENCODING
     if _CANONICAL_SEMICOLON in decoded:
         return PathProblem.PATH_PARAMETER
+    return None
+
+
+def _decoded_ascii_problem(decoded: str) -> PathProblem | None:
+    """Find the same: of what is searched for, ASCII has only dots, the space and the percent sign."""
+    if _DOT_SEGMENT.search(decoded):
+        return PathProblem.DOT_SEGMENT
+    if " " in decoded and _EDGE_SPACE.search(decoded):
+        return PathProblem.EDGE_WHITESPACE
+    if "%" in decoded and _ESCAPED_ESCAPE.search(decoded):
+        return PathProblem.DOUBLE_ENCODING
     return None
 
 
