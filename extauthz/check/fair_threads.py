@@ -9,8 +9,8 @@ What a call needs beside the interpreter (the keys of an issuer) it waits for wi
 has run for longer than any computing takes no longer counts, and the next of its connection may start.
 
 A turn can be long: most of what a megabyte costs is spent where nobody takes turns, in receiving it. After a
-call that says so (`rest_after`) its connection rests for as long as the call took, and so has half the time
-at most; not while it is alone.
+call that says so (`rest_after`) its connection rests for as long as the call took, or as computing takes at
+most, and so has half the time; not while it is alone.
 """
 
 import math
@@ -112,7 +112,7 @@ class FairThreads:
         return future
 
     def rest_after(self) -> None:
-        """Have the connection of the task that calls this rest after it, for as long as the task took."""
+        """Have the connection of the task that calls this rest after it, for as long as it computed."""
         self._task.rests = True
 
     def end(self) -> None:
@@ -139,7 +139,7 @@ class FairThreads:
                     del self._started[connection]
                 if self._task.rests:
                     now = self._clock()
-                    self._rests_until[connection] = now + (now - started)
+                    self._rests_until[connection] = now + min(now - started, _LONGEST_COMPUTING_S)
 
     def _take(self) -> tuple[object, float, _Task] | None:
         while True:

@@ -126,6 +126,20 @@ def test_after_a_large_call_a_connection_rests_as_long_as_that_took() -> None:
         assert made.wait_for(5)[3:] == ["a2", "a3"]
 
 
+def test_what_a_large_call_waited_for_does_not_prolong_the_rest() -> None:
+    with calls(1) as (made, threads, clock):
+        made.submit("a", "a1-large")
+        made.wait_for(1)
+        made.submit("a", "a2")
+        made.submit("b", "b1")
+        clock.now += 0.15
+        made.end_all()
+        assert made.wait_for(2) == ["a1-large", "b1"]
+        assert threads.waiting == 1
+        clock.now += 0.011
+        assert made.wait_for(3)[2] == "a2"
+
+
 def test_a_connection_that_is_alone_does_not_rest() -> None:
     with calls(1) as (made, _, clock):
         made.submit("a", "a1-large")
