@@ -157,6 +157,8 @@ class FairThreads:
                     self._changed.notify()
                 return connection, now, task
             if self._ending and not self._waiting:
+                # Who woke up at the end while calls still waited sleeps again, and would for ever.
+                self._changed.notify_all()
                 return None
             # While calls wait for their turn, one thread looks again when the first of them may start.
             look_at = min(map(self._starts_at, self._waiting), default=math.inf)

@@ -22,6 +22,29 @@ class Clock:
         return self.now
 
 
+class WatchedClock(Clock):
+    """It knows which threads have read it since it was told to forget them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._read = threading.Condition()
+        self._readers: set[int] = set()
+
+    def __call__(self) -> float:
+        with self._read:
+            self._readers.add(threading.get_ident())
+            self._read.notify_all()
+        return super().__call__()
+
+    def forget_readers(self) -> None:
+        with self._read:
+            self._readers.clear()
+
+    def wait_for_readers(self, count: int) -> None:
+        with self._read:
+            assert self._read.wait_for(lambda: len(self._readers) >= count, WAIT)
+
+
 class Calls:
     """Tasks that say that they have started and end when told to; `started` is the order they started in."""
 
@@ -192,3 +215,25 @@ def test_what_was_submitted_before_the_end_is_done_and_nothing_after_it() -> Non
         assert made.wait_for(2) == ["a1", "a2"]
         with pytest.raises(RuntimeError):
             threads.submit(str.upper, "a")
+
+
+def test_all_threads_end_also_those_that_were_idle_while_calls_waited() -> None:
+    clock = WatchedClock()
+    before = set(threading.enumerate())
+    threads = FairThreads(3, name="test", connection_of=lambda arguments: str(arguments[0]), clock=clock)
+    started = set(threading.enumerate()) - before
+    assert len(started) == 3
+    made = Calls(threads)
+    made.submit("b", "b1")
+    made.end("b1")
+    made.wait_for(1)
+    made.submit("a", "a1", "a2")
+    made.wait_for(2)
+    clock.forget_readers()
+    threads.end()
+    # The other two find that a2 may not start yet, and sleep again.
+    clock.wait_for_readers(2)
+    made.end_all()
+    for thread in started:
+        thread.join(WAIT)
+        assert not thread.is_alive()
