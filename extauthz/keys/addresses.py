@@ -14,9 +14,17 @@ from aiohttp import AddrInfoType
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # Ways to write an IPv4 address inside of an IPv6 one that a network may translate back, and the bits before
-# it: NAT64 (RFC 6052 2.1, RFC 8215) and IPv4-compatible (RFC 4291 2.5.5.1).
+# it: NAT64 (RFC 6052 2.1, RFC 8215), IPv4-compatible (RFC 4291 2.5.5.1) and IPv4-translated (RFC 2765 2.1).
 _EMBEDDING: Final = tuple(
-    ipaddress.IPv6Network(network) for network in ("64:ff9b::/96", "64:ff9b:1::/48", "::/96")
+    ipaddress.IPv6Network(network)
+    for network in ("64:ff9b::/96", "64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96")
+)
+# What Python's tables, which differ between its releases, take for public: protocol assignments (RFC 6890),
+# the relays of 6to4 (RFC 7526), site-local addresses (RFC 3879: deprecated, yet routed inside of sites),
+# documentation (RFC 9637), and segment routing (RFC 9602).
+_NOT_PUBLIC: Final = tuple(
+    ipaddress.ip_network(network)
+    for network in ("192.0.0.0/24", "192.88.99.0/24", "fec0::/10", "3fff::/20", "5f00::/16")
 )
 
 
@@ -31,7 +39,10 @@ def is_public(address: str) -> bool:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    return all(each.is_global and not each.is_multicast for each in _readings(parsed))
+    return all(
+        each.is_global and not each.is_multicast and not any(each in network for network in _NOT_PUBLIC)
+        for each in _readings(parsed)
+    )
 
 
 def _readings(address: _Address) -> list[_Address]:
