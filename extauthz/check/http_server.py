@@ -55,6 +55,8 @@ class HttpAuthzServer:
             max_field_size=MAX_HEADER_BYTES,
             max_headers=_MAX_HEADERS,
             lingering_time=0.0,
+            # A body is not read, so that no coding of it is unknown to us or unpacks to gigabytes.
+            auto_decompress=False,
         )
         self._runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=_STOP_S)
         await self._runner.setup()

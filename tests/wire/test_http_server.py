@@ -138,6 +138,16 @@ def test_a_denial_has_the_status_of_its_reason(port: int) -> None:
     assert (twice.status, twice.headers[REASON]) == (401, "token_malformed")
 
 
+@pytest.mark.parametrize("coding", ["br", "zstd", "deflate", "gzip", "x-unheard-of"])
+@pytest.mark.parametrize("body", ["", "not that coding"])
+def test_how_a_body_is_encoded_decides_nothing(port: int, coding: str, body: str) -> None:
+    head = (
+        "POST /public/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+        f"Content-Encoding: {coding}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    assert exchange(port, (head + body).encode()).status == 200
+
+
 @pytest.mark.parametrize(
     "target",
     [
