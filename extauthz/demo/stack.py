@@ -150,7 +150,7 @@ class Stack:
         """
         providers = self._spawn_identity_providers()
         upstream = self._spawn(
-            "upstream", [sys.executable, "-m", "extauthz.demo.upstream"], self.upstream_port
+            "upstream", [sys.executable, "-P", "-m", "extauthz.demo.upstream"], self.upstream_port
         )
         if self.postgres is None:
             shutil.copytree(shipped("policies/demo"), self.policies)
@@ -271,7 +271,7 @@ class Stack:
         return "identity-provider" if self.mode is TenancyMode.SELFHOST else f"identity-provider-{slug}"
 
     def _spawn_identity_providers(self) -> dict[Child, int]:
-        command = [sys.executable, "-m", "extauthz.demo.identity_provider"]
+        command = [sys.executable, "-P", "-m", "extauthz.demo.identity_provider"]
         return {
             self._spawn(self._provider_name(slug), command, people.port): people.port
             for slug, people in self._providers.items()
@@ -283,7 +283,7 @@ class Stack:
 
     def _spawn_extauthz(self) -> Child:
         command = "sidecar" if self.postgres is None else "serve"
-        return self._spawn("extauthz", [sys.executable, "-m", "extauthz", command])
+        return self._spawn("extauthz", [sys.executable, "-P", "-m", "extauthz", command])
 
     def _wait_for_extauthz(self, extauthz: Child) -> None:
         port = self.sidecar_port if self.postgres is None else self.rest_port

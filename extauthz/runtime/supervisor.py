@@ -142,6 +142,7 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         with theirs:
             command = [
+                "-P",  # or the folder we were started in would come before the installed modules
                 "-m",
                 "extauthz",
                 "worker",

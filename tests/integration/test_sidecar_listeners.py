@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,8 +41,10 @@ def ports() -> Iterator[ReservedPorts]:
 
 
 @contextmanager
-def sidecar(folder: Path, environ: Mapping[str, str]) -> Iterator[Child]:
-    child = spawn("sidecar", SIDECAR, output=folder / "sidecar.log", environment=environ)
+def sidecar(
+    folder: Path, environ: Mapping[str, str], command: Sequence[str | Path] = SIDECAR
+) -> Iterator[Child]:
+    child = spawn("sidecar", command, output=folder / "sidecar.log", environment=environ)
     try:
         child.wait_ready(lambda: http_answers(int(environ["SIDECAR_PORT"]), "/healthz/ready"), timeout_s=20)
         yield child
@@ -129,6 +131,20 @@ def test_a_unix_socket_for_each_worker(tmp_path: Path, ports: ReservedPorts) -> 
     # What a killed sidecar leaves does not keep the next one from starting.
     with sidecar(tmp_path, environ):
         assert read_answer(asked(f"unix:{sockets}/worker-0.sock", None)).status == 401
+
+
+def test_no_module_is_taken_from_the_folder_it_is_started_in(
+    tmp_path: Path, ports: ReservedPorts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    for name in ("http", "extauthz", "grpc", "sitecustomize"):
+        (here / f"{name}.py").write_text(f"open({str(tmp_path / 'taken')!r}, 'a').write({name!r})\n")
+    environ = environment(tmp_path, ports)
+    monkeypatch.chdir(here)
+    with sidecar(tmp_path, environ, [Path(sys.executable).with_name("extauthz"), "sidecar"]):
+        assert read_answer(asked(f"{LOOPBACK}:{environ['GRPC_PORT']}", None)).status == 401
+    assert not (tmp_path / "taken").exists()
 
 
 @pytest.mark.parametrize(
