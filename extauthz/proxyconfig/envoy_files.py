@@ -15,6 +15,7 @@ _MANAGER: Final = "http_connection_manager.v3.HttpConnectionManager"
 _MUTATION: Final = "header_mutation.v3.HeaderMutation"
 _CORS: Final = "cors.v3.Cors"
 _ROUTER: Final = "router.v3.Router"
+_VERIFIED_PEERS: Final = frozenset({"VERIFY_TRUST_CHAIN", "0"})
 
 _STRICT_SLASHES: Final = frozenset({"REJECT_REQUEST", "UNESCAPE_AND_REDIRECT"})
 _STRICT_UNDERSCORES: Final = frozenset({"REJECT_REQUEST", "DROP_HEADER"})
@@ -38,6 +39,8 @@ def examine_envoy(document: Value, *, is_patch: bool = False) -> Iterator[Findin
                 yield from _check_off(value)
             case "http_connection_manager.v3.HttpConnectionManager":
                 yield from _manager(value, is_patch=is_patch)
+            case "tls.v3.DownstreamTlsContext":
+                yield from _peers(value)
     yield from _admin(document)
     yield from _check_clusters(document)
 
@@ -220,6 +223,18 @@ def removes_identity(mutation: Value) -> bool:
     """Whether one mutation of header_mutation takes away every `x-auth-` header."""
     prefix = mutation.word("remove_on_match", "key_matcher", "prefix")
     return bool(prefix) and IDENTITY_PREFIX.startswith(str(prefix).lower())
+
+
+def _peers(tls: Value) -> Iterator[Finding]:
+    for value in tls.walk():
+        trust = value.at("trust_chain_verification")
+        if trust is not None and trust.text not in _VERIFIED_PEERS:
+            yield advice.error(
+                trust,
+                "peers-untrusted",
+                "certificates that nobody vouches for are taken: any client names itself in source.principal",
+                "remove trust_chain_verification, or set it to VERIFY_TRUST_CHAIN",
+            )
 
 
 def _admin(document: Value) -> Iterator[Finding]:

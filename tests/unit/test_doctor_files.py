@@ -151,6 +151,40 @@ def test_one_change_for_the_worse_is_found_where_it_stands(
     assert found[0].fix
 
 
+@pytest.mark.parametrize(
+    ("trust", "codes"),
+    [
+        ("trust_chain_verification: ACCEPT_UNTRUSTED", ["peers-untrusted"]),
+        ("trustChainVerification: ACCEPT_UNTRUSTED", ["peers-untrusted"]),
+        ("trust_chain_verification: 1", ["peers-untrusted"]),
+        ("trust_chain_verification: VERIFY_TRUST_CHAIN", []),
+        ("only_verify_leaf_cert_crl: true", []),
+    ],
+)
+def test_a_listener_that_believes_every_certificate_is_found(
+    tmp_path: Path, trust: str, codes: list[str]
+) -> None:
+    tls = f"""
+      transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          require_client_certificate: true
+          common_tls_context:
+            combined_validation_context:
+              default_validation_context:
+                trusted_ca: {{filename: /ca.crt}}
+                {trust}
+"""
+    text = f"static_resources:\n  listeners:\n  - filter_chains:\n    - name: a{tls}"
+
+    found = examine(tmp_path, envoy=text)
+
+    assert [(one.severity, one.code, one.line) for one in found] == [
+        (ERROR, code, line_of(text, trust)) for code in codes
+    ]
+
+
 def test_the_largest_body_and_head_that_pass_fit_into_one_message(tmp_path: Path) -> None:
     largest = f"with_request_body: {{max_request_bytes: {MOST_BODY_BYTES}}}"
     # Envoy takes heads of up to 8,192 KiB, and sends path and host a second time; the rest is framing.
