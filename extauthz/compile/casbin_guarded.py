@@ -15,7 +15,7 @@ from extauthz.compile.casbin_matcher import Evaluation, Matcher, Unreadable, par
 from extauthz.compile.casbin_model import PlainModel
 from extauthz.compile.casbin_patterns import PATTERN_FUNCTIONS, Undecided, time_match
 from extauthz.compile.casbin_ranks import hierarchy_ranks, priority_ranks
-from extauthz.compile.casbin_roles import RoleGraph
+from extauthz.compile.casbin_roles import Far, RoleGraph
 from extauthz.compile.casbin_rows import Row
 from extauthz.compile.casbin_suspects import Suspects
 from extauthz.domain.reasons import Effect
@@ -43,11 +43,11 @@ def graphs_of(model: PlainModel, rows: Sequence[Row]) -> dict[str, RoleGraph]:
     }
 
 
-def evaluation_at(now: datetime, graphs: Mapping[str, RoleGraph]) -> Evaluation:
+def evaluation_at(now: datetime, graphs: Mapping[str, RoleGraph], *, far: Far) -> Evaluation:
     """Return an evaluation of one request with everything that a matcher may call."""
 
     def has_role(graph: RoleGraph) -> Callable[..., bool]:
-        return lambda *arguments: graph.has(arguments, now)
+        return lambda *arguments: graph.has(arguments, now, far=far)
 
     roles = {kind: has_role(graph) for kind, graph in graphs.items()}
     return Evaluation({**PATTERN_FUNCTIONS, "timeMatch": partial(time_match, now=now), **roles})
@@ -71,8 +71,13 @@ class GuardedEngine:
 
     def decide(self, values: Sequence[object], now: datetime) -> bool | str:
         """Return whether the request is allowed, or what leaves it open."""
-        evaluation = evaluation_at(now, self._graphs)
         request = dict(zip(self._model.request, values, strict=True))
+        verdict = self._decide(request, evaluation_at(now, self._graphs, far=Far.ABSENT))
+        if verdict is not True:
+            return verdict
+        return self._decide(request, evaluation_at(now, self._graphs, far=Far.OPEN))
+
+    def _decide(self, request: Mapping[str, object], evaluation: Evaluation) -> bool | str:
         if self._without_rows:
             return self._model.effect.judge(self._hits_without_rows(evaluation, request))
         verdict = self._model.effect.judge(self._hits(evaluation, request))

@@ -7,6 +7,7 @@ from immutables import Map
 
 from extauthz.compile.casbin_guarded import evaluation_at, graphs_of
 from extauthz.compile.casbin_model import PlainModel
+from extauthz.compile.casbin_roles import Far, too_far
 from extauthz.compile.casbin_rows import Row
 from extauthz.compile.casbin_suspects import Suspects
 from extauthz.compile.model import RoleModel
@@ -32,21 +33,24 @@ class IndexedEngine:
         )
 
     def decide(self, values: Sequence[object], now: datetime) -> bool | str:
-        """Return whether the request is allowed, or the row that has to be mended before it could be."""
+        """Return whether the request is allowed, or what has to be mended before that can be said."""
         if not all(isinstance(value, str) for value in values):
             return "the model compares text, and the request has other values"
         sub, dom, obj, act = (str(value) for value in values)
-        found = self._rules.decide(
-            self._graphs["g"].names(sub, dom),
-            authenticated=sub != ANONYMOUS_SUBJECT,
-            dom=dom,
-            obj=obj,
-            act=act,
-        )
-        if found is None or found.effect is not Effect.ALLOW:
+        graph = self._graphs["g"]
+
+        def allows(names: frozenset[str]) -> bool:
+            found = self._rules.decide(
+                names, authenticated=sub != ANONYMOUS_SUBJECT, dom=dom, obj=obj, act=act
+            )
+            return found is not None and found.effect is Effect.ALLOW
+
+        if not allows(graph.names(sub, dom)):
             return False
+        if not allows(graph.names_at_any_distance(sub, dom)):
+            return too_far(sub)
         request = dict(zip(self._model.request, values, strict=True))
-        return self._suspects.complaint(evaluation_at(now, self._graphs), request) or True
+        return self._suspects.complaint(evaluation_at(now, self._graphs, far=Far.OPEN), request) or True
 
 
 def _cells(rows: Iterable[Row]) -> Map[CellKey, Cell]:

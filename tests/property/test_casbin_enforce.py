@@ -17,6 +17,7 @@ from extauthz.compile.casbin_guarded import GuardedEngine
 from extauthz.compile.casbin_indexed import IndexedEngine
 from extauthz.compile.casbin_model import PlainModel, read_model
 from extauthz.compile.casbin_patterns import PATTERN_FUNCTIONS, Undecided
+from extauthz.compile.casbin_roles import MAX_LINKS
 from extauthz.compile.casbin_rows import read_rows
 
 NOW = datetime(2026, 1, 31, 8)  # noqa: DTZ001
@@ -70,7 +71,7 @@ def policy_text(rng: random.Random, *, prefix: str = "") -> str:
         for _ in range(rng.randint(0, 8))
     ]
     if rng.random() < 0.3:
-        # One link more than pycasbin follows, so that the last one counts.
+        # One link more than pycasbin follows, so that the last one counts: see `agrees`.
         lines += [f"g, {low}, {high}, d1" for low, high in pairwise(CHAIN)]
     rng.shuffle(lines)
     return "\n".join(lines) + "\n"
@@ -103,6 +104,25 @@ def answer(engine: CasbinEngine, values: list[str]) -> str:
     return engine.answer(json.dumps(values).encode(), NOW)
 
 
+def has_far_roles(policy: str, values: list[str]) -> bool:
+    """Tell whether the request's subject has a role in its domain that pycasbin does not get to."""
+    subject, domain = values[:2]
+    links = [line.split(", ")[1:] for line in policy.splitlines() if line.startswith("g, ")]
+    seen, level = {subject}, {subject}
+    for _ in range(1 + MAX_LINKS):
+        level = {high for low, high, where in links if where == domain and low in level} - seen
+        seen |= level
+    return bool(level)
+
+
+def agrees(engine: CasbinEngine, policy: str, values: list[str], *, expected: bool) -> bool:
+    """Tell whether we say what pycasbin does, or where it allows, that it has not looked at all roles."""
+    said = answer(engine, values)
+    if expected and said.startswith("error: ") and has_far_roles(policy, values):
+        return said.endswith("inherits over more links than Casbin follows")
+    return said == str(expected).lower()
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("casbin")
@@ -123,8 +143,9 @@ def test_index_and_guarded_engine_answer_a_compilable_model_as_pycasbin_does(
     for _ in range(20):
         values = request(rng)
         expected = theirs.enforce(*values)
-        assert answer(engine, values) == str(expected).lower()
-        assert guarded.decide(values, NOW) is expected
+        assert agrees(engine, policy, values, expected=expected)
+        assert (guarded.decide(values, NOW) is True) is (answer(engine, values) == "true")
+        assert (guarded.decide(values, NOW) is False) is not expected
 
 
 MATCHERS = [
@@ -142,7 +163,7 @@ def test_other_models_are_answered_as_pycasbin_does(folder: Path, rng: random.Ra
     theirs, engine = pycasbin(folder, model, policy), ours(model, policy)
     for _ in range(20):
         values = request(rng)
-        assert answer(engine, values) == str(theirs.enforce(*values)).lower()
+        assert agrees(engine, policy, values, expected=theirs.enforce(*values))
 
 
 @given(st.randoms(use_true_random=False))
@@ -151,7 +172,7 @@ def test_implicit_priorities_are_the_order_of_the_rows(folder: Path, rng: random
     theirs, engine = pycasbin(folder, model, policy), ours(model, policy)
     for _ in range(20):
         values = request(rng)
-        assert answer(engine, values) == str(theirs.enforce(*values)).lower()
+        assert agrees(engine, policy, values, expected=theirs.enforce(*values))
 
 
 @given(st.randoms(use_true_random=False))
@@ -166,7 +187,7 @@ def test_of_equal_explicit_priorities_the_deny_wins_wherever_it_stands(
     theirs = pycasbin(folder, model, "\n".join(denies_first))
     for _ in range(20):
         values = request(rng)
-        assert answer(engine, values) == str(theirs.enforce(*values)).lower()
+        assert agrees(engine, "\n".join(lines), values, expected=theirs.enforce(*values))
 
 
 PIECES = [

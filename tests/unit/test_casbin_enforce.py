@@ -479,11 +479,38 @@ def test_no_policy_and_no_request_takes_long(definition: str, policy: str, reque
     assert time.perf_counter() - started < 2
 
 
-def test_long_chains_of_roles_end_where_pycasbins_do() -> None:
-    chain = "\n".join(f"g, r{number}, r{number + 1}" for number in range(5_000))
-    definition = model(RBAC, roles="g = _, _")
-    assert ask(definition, f"p, r9, d, r\n{chain}", "r0", "d", "r") == "true"
-    assert ask(definition, f"p, r10, d, r\n{chain}", "r0", "d", "r") == "false"
+CHAIN = "\n".join(f"g, r{number}, r{number + 1}" for number in range(5_000))
+FAR = "'r0' inherits over more links than Casbin follows"
+
+
+def test_long_chains_of_roles_end_where_pycasbins_do_and_lose_no_deny() -> None:
+    definition = model(RBAC, roles="g = _, _", **WITH_EFFECT)
+    assert ask(definition, f"p, r9, d, r, allow\n{CHAIN}", "r0", "d", "r") == "true"
+    assert ask(definition, f"p, r10, d, r, allow\n{CHAIN}", "r0", "d", "r") == "false"
+    assert ask(definition, f"p, r0, d, r, allow\np, r9, d, r, deny\n{CHAIN}", "r0", "d", "r") == "false"
+    assert ask(definition, f"p, r10, d, r, deny\np, r0, d, r, allow\n{CHAIN}", "r0", "d", "r") == (
+        f"error: policy line 1: {FAR}"
+    )
+    # What none of the far roles would change is decided.
+    assert ask(definition, f"p, r0, d, r, allow\np, r10, d, w, deny\n{CHAIN}", "r0", "d", "r") == "true"
+
+
+def test_not_having_a_role_means_at_any_distance() -> None:
+    definition = model("!g(r.sub, 'r10') && r.obj == p.obj", roles="g = _, _")
+    assert ask(definition, f"p, x, d, r\n{CHAIN}", "r0", "d", "r") == f"error: policy line 1: {FAR}"
+    assert ask(definition, f"p, x, d, r\n{CHAIN}", "r1", "d", "r") == "false"
+    assert ask(definition, f"p, x, d, r\n{CHAIN}", "r11", "d", "r") == "true"
+
+
+def test_the_index_loses_no_deny_of_a_far_role() -> None:
+    chain = CHAIN.replace("\n", ", d1\n") + ", d1\n"
+    shape = shipped("policies/model.conf").read_text()
+    allow, deny = "p, r0, *, d, r, allow\n", "p, {}, *, d, r, deny\n"
+    for role, expected in (("r9", "false"), ("r10", f"error: {FAR}"), ("r4999", f"error: {FAR}")):
+        assert ask(shape, allow + deny.format(role) + chain, "r0", "d1", "d", "r") == expected
+    assert ask(shape, allow + deny.format("r10") + chain, "r0", "d2", "d", "r") == "true"
+    assert ask(shape, allow + chain, "r0", "d1", "d", "r") == "true"
+    assert ask(shape, "p, r10, d1, d, r, allow\n" + chain, "r0", "d1", "d", "r") == "false"
 
 
 # ---- lines
