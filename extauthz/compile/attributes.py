@@ -9,6 +9,7 @@ from extauthz.compile.query import Query, read_query
 from extauthz.compile.values import ABSENT, UNKNOWN, parse_address
 from extauthz.domain.claims import Absence, claim_at
 from extauthz.domain.decision import Target
+from extauthz.domain.names import name_problem
 from extauthz.domain.principal import Principal, PrincipalKind
 from extauthz.domain.reasons import Effect
 from extauthz.domain.request import RequestFacts
@@ -98,10 +99,11 @@ _FIXED: Final[dict[str, Resolver]] = {
 
 def attribute_problem(name: str, condition_headers: frozenset[str]) -> str | None:
     """Return why no attribute has this name, None when one has."""
-    if len(name) > _MAX_NAME:
-        return f"is longer than {_MAX_NAME} characters"
     if name in _FIXED:
         return None
+    # Else there were two attributes that look alike, and a rule that reads the wrong one.
+    if name and (problem := name_problem(name, max_length=_MAX_NAME)):
+        return problem
     family, _, rest = name.partition(".")
     if family == "user" and rest:
         if not all(rest.split(".")):
