@@ -10,9 +10,11 @@ from decimal import Decimal
 from typing import Final
 
 MAX_NESTING: Final = 64
+# ASCII's blanks and digits only: others look like them, and for Casbin they are no part of an expression.
+_BLANKS: Final = " \t\r\n"
 _TOKEN: Final = re.compile(
-    r"""\s*(?:
-      (?P<number>-?\d{1,308}(?:\.\d{1,308})?(?![\w.]))
+    rf"""[{_BLANKS}]*+(?:
+      (?P<number>-?[0-9]{{1,308}}(?:\.[0-9]{{1,308}})?(?![\w.]))
     | (?P<name>[A-Za-z_][\w-]*(?:\.[\w-]+)*)
     | (?P<text>"(?:[^"\\]|\\["\\])*"|'(?:[^'\\]|\\['\\])*')
     | (?P<sign>==|!=|<=|>=|&&|\|\||[<>!(),\[\]])
@@ -120,9 +122,10 @@ def _tokens(source: str) -> Iterator[_Token]:
     while position < len(source):
         match = _TOKEN.match(source, position)
         if match is None or match.lastgroup is None:
-            if source[position:].isspace():
+            rest = source[position:].lstrip(_BLANKS)
+            if not rest:
                 return
-            at = position + len(source[position:]) - len(source[position:].lstrip())
+            at = len(source) - len(rest)
             raise _NotInGrammar(at, f"{source[at]!r} is not part of the expression language")
         yield _Token(match.lastgroup, match[match.lastgroup], match.start(match.lastgroup))
         position = match.end()
