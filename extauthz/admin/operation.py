@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from extauthz.admin.callers import Caller, CallerKind, admit
-from extauthz.admin.problems import INTERNAL_ERROR, ProblemDetails, forbidden, not_found, unreadable
+from extauthz.admin.problems import INTERNAL_ERROR, ProblemDetails, forbidden, invalid, not_found, unreadable
 from extauthz.admin.reading import (
     MAX_BODY,
     MAX_BULK_BODY,
@@ -30,6 +30,7 @@ from extauthz.admin.reading import (
     row_id,
 )
 from extauthz.admin.services import AdminServices
+from extauthz.domain.problem import Problem
 from extauthz.domain.service_key import Scope
 from extauthz.storage.encoding import encode_json
 
@@ -38,6 +39,7 @@ _UUID: Final[Mapping[str, object]] = {
     "format": "uuid",
     "description": "the `id` of the object, in lower case",
 }
+_MAX_UNREAD: Final = 1024
 _SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 _log = structlog.get_logger("extauthz.admin")
@@ -205,19 +207,28 @@ class Operation:
         if_match = read_if_match(request.headers) if self.preconditions else None
         if isinstance(if_match, ProblemDetails):
             return if_match
-        body = None
+        body = await self._body(request)
+        if isinstance(body, ProblemDetails):
+            return body
+        return await self.handler(Call(services, caller, request.path_params, query, body, if_match))
+
+    async def _body(self, request: Request) -> Body | ProblemDetails | None:
         if self.body is not None:
             found = await read_body(
                 request,
                 max_bytes=MAX_BULK_BODY if self.bulk else MAX_BODY,
                 media_type=self.body.media_types[0],
             )
-            if isinstance(found, ProblemDetails):
-                return found
             if found is None and self.body.required:
                 return unreadable("a body is needed")
-            body = found
-        return await self.handler(Call(services, caller, request.path_params, query, body, if_match))
+            return found
+        if self.method == "GET":
+            return None
+        # What a write does not read it would seem to have done: restoring the version that a body names, say.
+        found = await read_body(request, max_bytes=_MAX_UNREAD)
+        if isinstance(found, ProblemDetails) or (found is not None and found.document != {}):
+            return invalid([Problem("", "nothing is read here: send no body")])
+        return None
 
 
 def may(caller: Caller, who: Who) -> bool:

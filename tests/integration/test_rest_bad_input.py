@@ -12,7 +12,9 @@ from extauthz.admin.app import served
 from extauthz.admin.operation import Operation
 from extauthz.admin.reading import JSON
 from extauthz.compile.directory import TenancyMode
+from tests.integration.database_dump import dump
 from tests.integration.rest_harness import ADMIN_KEY, Api, rest, rule
+from tests.integration.rest_saas import firms
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
@@ -27,6 +29,11 @@ WITH_BODY = [
     operation
     for operation in served(TenancyMode.SELFHOST)
     if operation.body is not None and operation.body.media_types[0] == JSON
+]
+WITHOUT_BODY = [
+    operation
+    for operation in served(TenancyMode.SAAS)
+    if operation.body is None and operation.method != "GET"
 ]
 
 NOT_JSON = (
@@ -69,6 +76,28 @@ async def test_a_body_that_is_no_document_is_a_problem(database: "Database") -> 
                 continue
             assert answer.status in {404, 422}, (operation.name, data[:60], answer)
             answer.problem(answer.status)
+
+
+async def test_a_write_that_reads_no_body_does_nothing_when_one_is_sent(database: "Database") -> None:
+    policy = {"name": "n", "resource": "r", "effect": "deny", "rule_data": {"type": "ALWAYS"}}
+    async with firms(database, "acme") as made:
+        api, admin = made.api, "acme/admin"
+        created = (await api.post("/api/v1/abac/policies", policy, caller=admin)).succeeded(201)
+        path = f"/api/v1/abac/policies/{created.body['id']}"
+        (await api.ask("DELETE", path, caller=admin)).succeeded(204)
+        before = await dump(database, catalogs=False)
+
+        for operation, data in product(WITHOUT_BODY, (b'{"version": 1}', b"null", b"x", b" " * 2000)):
+            url = operation.path.replace("{idp_id}", NO_ID)
+            caller = "operator" if url.startswith("/admin") else admin
+            url = url.replace("{id}", "acme" if caller == "operator" else created.body["id"])
+            answer = await api.ask(operation.method, url, data=data, caller=caller)
+            answer.problem(422)
+            assert answer.pointers == [""], (operation.name, data[:60])
+
+        assert await dump(database, catalogs=False) == before
+        restored = await api.ask("POST", f"{path}/restore", data=b"{}", caller=admin)
+        assert restored.succeeded(200).body["version"] == 3
 
 
 async def test_a_nul_and_its_kind_are_pointed_at(database: "Database") -> None:
