@@ -8,6 +8,8 @@ the probes that ask whether it lives would find it dead.
 import asyncio
 from typing import Any, Final
 
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from extauthz.admin.problems import MEDIA_TYPE, malformed
@@ -35,6 +37,7 @@ class PatientProtocol(H11Protocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         """Take what uvicorn gives to its protocols."""
         super().__init__(*args, **options)
+        self.app = _of_one_length(self.app)
         self._hang_up: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
@@ -80,3 +83,20 @@ class PatientProtocol(H11Protocol):
         asked = self.cycle is not None  # uvicorn's annotation leaves out that there is none at first
         if not asked or self.cycle.response_complete:
             self.transport.abort()
+
+
+def _of_one_length(app: ASGIApp) -> ASGIApp:
+    """Refuse requests that say in two ways where they end (RFC 9112 6.1), and what comes behind them.
+
+    A proxy may have taken the other way, and what it passed on as this one's body were the next request.
+    """
+    refusal = Response(
+        _NOT_HTTP, 400, {"content-type": MEDIA_TYPE, "cache-control": "no-store", "connection": "close"}
+    )
+
+    async def judged(scope: Scope, receive: Receive, send: Send) -> None:
+        names = {name for name, _ in scope["headers"]} if scope["type"] == "http" else set()
+        ambiguous = {b"content-length", b"transfer-encoding"} <= names
+        await (refusal if ambiguous else app)(scope, receive, send)
+
+    return judged

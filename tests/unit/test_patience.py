@@ -107,6 +107,7 @@ def test_a_head_that_is_not_ended_after_an_answer_is_hung_up_on_too() -> None:
         WHOLE[:-2] + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
         b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
         WHOLE[:-2] + b"Transfer-Encoding: chunked\r\n\r\nno number\r\n",
+        WHOLE[:-2] + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + WHOLE,
     ],
 )
 def test_what_is_no_http_is_a_problem_like_any_other(said: bytes) -> None:
