@@ -18,6 +18,7 @@ from extauthz.compile.roles import CYCLE
 from extauthz.compile.routes import Template
 from extauthz.compile.values import parse_time
 from extauthz.domain.host import HostRejected, canonical_host
+from extauthz.domain.names import name_problem
 from extauthz.domain.policy import (
     MAX_ALLOW_PRIORITY,
     MAX_PRIORITY,
@@ -220,6 +221,9 @@ def parse_resource(document: object, pointer: str, problems: list[Problem]) -> R
     for member, value in (("name", name), ("serviceName", service)):
         if value == WILDCARD:
             fields.note(member, "found '*', a name is needed")
+    action = default_action(name) if name else "access"
+    if problem := "is '*'" if action == WILDCARD else name_problem(action):
+        fields.note("name", f"found {shown(name)}, the action after its last ':' {problem}")
     if fields.has("displayName"):
         fields.text("displayName", required=False)
     else:
@@ -235,7 +239,6 @@ def parse_resource(document: object, pointer: str, problems: list[Problem]) -> R
     if len(default_roles) > MAX_DEFAULT_ROLES:
         fields.note("defaultRoles", f"has {len(default_roles)} entries, at most {MAX_DEFAULT_ROLES} fit")
         return None
-    action = default_action(name) if name else "access"
     routes = [
         route
         for position, entry in enumerate(entries)

@@ -419,6 +419,14 @@ def test_a_resource_is_one_name_with_bounded_routes() -> None:
     assert pointers(problems) == ["/name", "/serviceName", "/routes"]
 
 
+@pytest.mark.parametrize("name", ["invoice:*", "invoice: read", "invoice:\u2003read"])
+def test_a_name_whose_default_action_is_none_is_refused(name: str) -> None:
+    problems: list[Problem] = []
+    document = {**RESOURCE, "name": name, "routes": [], "defaultRoles": ["viewer"]}
+    assert parse_resource(document, "", problems) is None
+    assert pointers(problems) == ["/name"]
+
+
 def test_default_roles_become_rules_on_the_default_action() -> None:
     found = parse_policy_set({"resources": [{**RESOURCE, "defaultRoles": ["viewer", "viewer"]}]}, READING)
     assert isinstance(found, PolicySet)
