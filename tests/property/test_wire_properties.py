@@ -54,7 +54,7 @@ targets = st.builds(
 outcomes = st.builds(
     Outcome,
     decision=decisions,
-    decision_id=st.just(DECISION_ID) | anything,
+    decision_id=st.just(DECISION_ID) | anything.filter(bool),  # no id is empty
     request=st.none()
     | requests
     | st.builds(Malformed, reason=st.sampled_from(Reason), detail=anything, is_grpc=st.booleans()),
