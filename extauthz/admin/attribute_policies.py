@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Final, TypeGuard
 from uuid import UUID
 
 from extauthz.admin import changes
-from extauthz.admin.documents import merged, new_document, reading, replacing_document
+from extauthz.admin.documents import (
+    merged,
+    new_document,
+    reading,
+    refuse_unknown_removals,
+    replacing_document,
+)
 from extauthz.admin.operation import Call, Reply, nothing_at
 from extauthz.admin.paging import Order, read_position
 from extauthz.admin.problems import ProblemDetails, forbidden, invalid
@@ -139,6 +145,7 @@ async def patch(call: Call) -> Reply | ProblemDetails:
         if isinstance(stored, ProblemDetails):
             return stored
         problems: list[Problem] = []
+        refuse_unknown_removals(patched, "AttributePolicyPatch", problems, shown=_SHOWN)
         before = {name: value for name, value in stored.document.items() if name != "id"}
         document = replacing_document(_patched(before, patched), policy_id, problems, shown=_SHOWN)
         policy = _read(call, document, str(policy_id), problems)

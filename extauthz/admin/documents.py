@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 from extauthz.admin.operation import Call
+from extauthz.admin.schemas import SCHEMAS
 from extauthz.compile.documents import Reading
 from extauthz.domain.policy import MAX_ALLOW_PRIORITY
-from extauthz.domain.problem import Problem
+from extauthz.domain.problem import Problem, pointer_token
 
 
 def new_document(call: Call, problems: list[Problem], *, pointer: str = "") -> object:
@@ -50,6 +51,22 @@ def merged(target: Mapping[str, object], patch: Mapping[str, object]) -> dict[st
         else:
             result[name] = value
     return result
+
+
+def refuse_unknown_removals(
+    patch: Mapping[str, object], schema: str, problems: list[Problem], *, shown: Iterable[str]
+) -> None:
+    """Note the members that a patch takes away and no object of this schema has.
+
+    The merge does not mind them, and what comes out shows nothing of a misspelt name.
+    """
+    members = SCHEMAS[schema]["properties"]
+    assert isinstance(members, Mapping)
+    known = {"id", *shown, *members}
+    for name, value in patch.items():
+        if value is None and name not in known:
+            message = f"is not a member here; known are {', '.join(sorted(members))}"
+            problems.append(Problem(f"/{pointer_token(name)}", message))
 
 
 def reading(call: Call, row_id: str) -> Reading:

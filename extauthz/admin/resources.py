@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from extauthz.admin import changes, limits, registrar
-from extauthz.admin.documents import merged, refuse_id, replacing_document
+from extauthz.admin.documents import merged, refuse_id, refuse_unknown_removals, replacing_document
 from extauthz.admin.operation import Call, Reply, nothing_at
 from extauthz.admin.paging import read_position
 from extauthz.admin.problems import ProblemDetails, invalid
@@ -168,6 +168,7 @@ async def patch(call: Call) -> Reply | ProblemDetails:
         if stored is None or not registrar.sees(call, stored):
             return nothing_at(call, _NOUN)
         problems: list[Problem] = []
+        refuse_unknown_removals(patched, "ResourcePatch", problems, shown=_SHOWN)
         before = {name: value for name, value in stored.document.items() if name != "id"}
         document = replacing_document(merged(before, patched), resource_id, problems, shown=_SHOWN)
         declaration = _declared(document, "", problems)

@@ -82,6 +82,8 @@ async def test_a_patch_is_judged_as_the_whole_that_comes_out(database: "Database
             ({"name": None}, "/name"),
             ({"effect": "allow", "priority": 1001}, "/priority"),
             ({"unknown": 1}, "/unknown"),
+            ({"prioritie": None}, "/prioritie"),
+            ({"a/b~": None}, "/a~1b~0"),
             ({"rule_data": {"type": "OR"}}, "/rule_data/conditions"),
             ({"id": "x"}, "/id"),
         ):

@@ -161,6 +161,7 @@ async def test_a_resource_is_patched(database: "Database") -> None:
         for bad, pointer in (
             ({"name": "other"}, "/name"),
             ({"serviceName": None}, "/serviceName"),
+            ({"route": None}, "/route"),
             ({"routes": [route("x")]}, "/routes/0/path"),
             ({"routes": [route(methods=["HEAD"])]}, "/routes/0/methods/0"),
             ({"unknown": 1}, "/unknown"),
