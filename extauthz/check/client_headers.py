@@ -53,12 +53,10 @@ class ClientHeaders(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HeadersRejected:
-    """Headers that cannot be judged: 400 `request_malformed`."""
+    """Headers that cannot be judged: 400 `request_malformed`; `raw` has them for the answer and the log."""
 
     detail: str
-
-
-NO_HEADERS: Final = ClientHeaders(MappingProxyType({}), MappingProxyType({}), _NONE, ())
+    raw: Mapping[str, bytes]
 
 
 def client_headers(
@@ -74,7 +72,7 @@ def client_headers(
     names = "\n".join(raw)
     if http.HasField("header_map"):
         if raw:
-            return HeadersRejected("the headers came twice, as headers and as header_map")
+            return HeadersRejected("the headers came twice, as headers and as header_map", raw)
         entries = http.header_map.headers
         raw, repeated = _joined((entry.key, entry.raw_value or entry.value) for entry in entries)
         names = "\n".join(raw)
@@ -85,10 +83,10 @@ def client_headers(
         _, suspicious = _reading.__wrapped__(names)
 
     if suspicious > MAX_IDENTITY_SPELLINGS:
-        return HeadersRejected(f"more than {MAX_IDENTITY_SPELLINGS} header names read like x-auth-")
+        return HeadersRejected(f"more than {MAX_IDENTITY_SPELLINGS} header names read like x-auth-", raw)
     strip = _identity_spellings(raw, names) if suspicious else ()
-    if isinstance(strip, HeadersRejected):
-        return strip
+    if isinstance(strip, str):
+        return HeadersRejected(strip, raw)
     kept: dict[str, str] = {}
     for name in CREDENTIAL_HEADERS:
         value = raw.get(name)
@@ -151,14 +149,17 @@ def _is_utf8(value: bytes) -> bool:
     return True
 
 
-def _identity_spellings(raw: Mapping[str, bytes], names: str) -> tuple[str, ...] | HeadersRejected:
-    """Return the sorted names that some upstream folds to `x-auth-...`; `names` are all of them, by line."""
+def _identity_spellings(raw: Mapping[str, bytes], names: str) -> tuple[str, ...] | str:
+    """Return the sorted names that some upstream folds to `x-auth-...`, or what is wrong with them.
+
+    `names` are all of them, by line.
+    """
     lines = names.encode().translate(_FOLD).split(b"\n")
     if len(lines) != len(raw):
-        return HeadersRejected("a header name contains a line break")
+        return "a header name contains a line break"
     # A client may send a thousand: `compress` and `map` keep the loop in C.
     found = sorted(compress(names.split("\n"), map(bytes.startswith, lines, repeat(b"x-auth-"))))
     # Envoy cannot be told to remove what is no header name, and would not have accepted it either.
     if _TOKENS.fullmatch("\n".join(found)) is None:
-        return HeadersRejected("a header name that reads like x-auth- is not a token (RFC 9110 5.6.2)")
+        return "a header name that reads like x-auth- is not a token (RFC 9110 5.6.2)"
     return tuple(found)

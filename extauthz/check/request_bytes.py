@@ -13,7 +13,7 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from extauthz.check.client_headers import NO_HEADERS, ClientHeaders, HeadersRejected, client_headers
+from extauthz.check.client_headers import ClientHeaders, HeadersRejected, client_headers
 from extauthz.check.credential_sources import CredentialSources, other_credentials
 from extauthz.check.extauthz_check_pb2 import AttributeContext, CheckRequest
 from extauthz.domain.host import HostRejected, canonical_host
@@ -87,11 +87,11 @@ def read_attributes(
     http = attributes.request.http
     headers = client_headers(http, condition_headers, longest_credential)
     if isinstance(headers, HeadersRejected):
-        return _malformed(attributes, NO_HEADERS, headers.detail)
+        return _malformed(attributes, headers, headers.detail)
     method = _COMMON_METHODS.get(http.method)
     if method is None:
         if not attributes.request.HasField("http"):
-            return _malformed(attributes, NO_HEADERS, "the check carries no HTTP attributes")
+            return _malformed(attributes, headers, "the check carries no HTTP attributes")
         if _METHOD.fullmatch(http.method) is None:
             return _malformed(attributes, headers, "the method is not a token (RFC 9110 5.6.2)")
         if http.method == b"CONNECT":
@@ -129,7 +129,7 @@ def read_attributes(
 
 def _malformed(
     attributes: AttributeContext,
-    headers: ClientHeaders,
+    headers: ClientHeaders | HeadersRejected,
     detail: str,
     reason: Reason = Reason.REQUEST_MALFORMED,
 ) -> Malformed:

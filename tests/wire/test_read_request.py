@@ -147,8 +147,10 @@ def test_identity_headers_of_the_client_are_to_be_stripped(name: str) -> None:
 def test_more_spellings_of_identity_than_any_proxy_sends_are_refused() -> None:
     spoofed = {f"X_Auth-{number}": "value" for number in range(MAX_IDENTITY_SPELLINGS)}
     assert len(facts(check_request(headers=spoofed)).strip_headers) == MAX_IDENTITY_SPELLINGS
-    found = malformed(check_request(headers=spoofed | {"x-auth-subject": "root"}))
+    told = {"content-type": "application/grpc", "x-request-id": "r-1", "traceparent": TRACEPARENT}
+    found = malformed(check_request(headers=spoofed | told | {"x-auth-subject": "root"}))
     assert found.reason is Reason.REQUEST_MALFORMED
+    assert (found.is_grpc, found.request_id, found.trace_id) == (True, "r-1", TRACEPARENT.split("-")[1])
     assert "x-auth-" in (found.detail or "")
 
 
