@@ -240,10 +240,11 @@ def _decoded_ascii_problem(decoded: str) -> PathProblem | None:
 
 
 def _is_encoded_again(decoded: str) -> bool:
-    """Tell whether a second decoder would find an escape, also one that folds the text before it decodes."""
-    if _ESCAPED_ESCAPE.search(decoded):
-        return True
-    if decoded.isascii() or not _PERCENT.search(decoded):
-        return False
-    # Superscripts, letters in circles and many more fold into hexadecimal digits, some into two at once.
-    return _ESCAPED_ESCAPE.search(unicodedata.normalize("NFKC", decoded)) is not None
+    """Tell whether a second decoder would find an escape, also one that folds the text before it decodes.
+
+    Superscripts, letters in circles and many more fold into hexadecimal digits, some into two at once.
+    """
+    return _ESCAPED_ESCAPE.search(decoded) is not None or (
+        _PERCENT.search(decoded) is not None
+        and _ESCAPED_ESCAPE.search(unicodedata.normalize("NFKC", decoded)) is not None
+    )

@@ -253,6 +253,7 @@ def test_characters_that_fold_into_digits_cannot_hide_a_second_escape() -> None:
     assert {rejection(f"/{escaped(char)}%C2%B2e") for char in percents} == {"double_encoding"}
     # What folding joins to a digit does not take it away from those who decode first.
     assert rejection("/%252e%CC%81") == "double_encoding"
+    assert rejection("/%254%EF%BD%83%CC%A7") == "double_encoding"
     assert rejection("/100%25%C3%A9") is None
 
 
