@@ -96,8 +96,16 @@ class CheckService:
         self._counts = counts
         self._random_bytes = random_bytes
         self._sources = sources
-        self._condition_headers = condition_headers
-        self._longest_credential = len("Bearer ") + policy.token.max_bytes + 1
+        longest_credential = len("Bearer ") + policy.token.max_bytes + 1
+        self._read, self._read_attributes = (
+            partial(
+                read,
+                condition_headers=condition_headers,
+                sources=sources,
+                longest_credential=longest_credential,
+            )
+            for read in (wire.read, wire.read_attributes)
+        )
         self._identify = self._identify_usual if sources is None else self._identify_anywhere
 
     def answer(self, raw: bytes, time_left: float | None) -> bytes:
@@ -105,24 +113,11 @@ class CheckService:
 
         INVARIANT: never raises, and every answer was built from a deny.
         """
-        read = partial(
-            wire.read,
-            raw,
-            condition_headers=self._condition_headers,
-            sources=self._sources,
-            longest_credential=self._longest_credential,
-        )
-        return self._answered(read, time_left, wire.write, wire.internal_error, "grpc")
+        return self._answered(partial(self._read, raw), time_left, wire.write, wire.internal_error, "grpc")
 
     def answer_http(self, attributes: AttributeContext) -> HttpAnswer:
         """Return the answer to a check that came over HTTP, where no deadline is told; as `answer`."""
-        read = partial(
-            wire.read_attributes,
-            attributes,
-            condition_headers=self._condition_headers,
-            sources=self._sources,
-            longest_credential=self._longest_credential,
-        )
+        read = partial(self._read_attributes, attributes)
         return self._answered(read, None, http_wire.write, http_wire.internal_error, "http")
 
     def refuse_stranger(self) -> bytes:
