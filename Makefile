@@ -24,7 +24,7 @@ export_constraints = { echo '\# Every pin of uv.lock, for pip; written by "make 
 export_image = { echo '\# From uv.lock, for the Dockerfile; written by "make lock".'; \
 	"$$uv" export --quiet --frozen --no-emit-project --no-annotate --no-header $(2); } > $(1)
 
-.PHONY: help install demo test check bench verify lock clean
+.PHONY: help install demo test check bench faults verify lock clean
 
 help: ## show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
@@ -64,6 +64,9 @@ check: install ## lint, types, layers, generated files, lock
 
 bench: install ## measure; prints medians as JSON
 	set -o nullglob; for script in tests/benchmarks/bench_*.py; do $(BIN)/python "$$script"; done
+
+faults: install ## inject every kind of fault under load, and print what was answered
+	FAULT_REQUESTS=4000 $(BIN)/python -m pytest tests/faults
 
 verify: install ## the property and fuzz tests for longer, each run with new random examples
 	EXTAUTHZ_VERIFY=1 $(BIN)/python -m pytest -n auto --timeout 3600 tests/property tests/fuzz tests/wire \

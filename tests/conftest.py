@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 TESTS = Path(__file__).parent
-EXCLUSIVE = {"e2e", "integration"}
+EXCLUSIVE = {"e2e", "faults", "integration"}
 
 # Beside Envoy and PostgreSQL a machine is slow in bursts: examples have no deadline, tests have a timeout.
 settings.register_profile("test", deadline=None, derandomize=True, database=None)

@@ -96,6 +96,17 @@ class EmbeddedPostgres:
         return self._child is not None and self._child.running
 
     @property
+    def pid(self) -> int:
+        """The process id of the server, which is the parent of its sessions.
+
+        Raises:
+            ProcessFailedError: the server does not run.
+        """
+        if self._child is None:
+            raise ProcessFailedError("PostgreSQL does not run")
+        return self._child.pid
+
+    @property
     def log(self) -> Path:
         """What the server prints."""
         return self.folder / "postgres.log"

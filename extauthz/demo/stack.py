@@ -160,13 +160,7 @@ class Stack:
         extauthz = self._spawn_extauthz()
         self._wait(upstream, lambda: http_answers(self.upstream_port, "/"))
         configuration = self.folder / "envoy.yaml"
-        configuration.write_text(
-            envoy.bootstrap(
-                listener=self.envoy_port,
-                extauthz=list(range(self.grpc_port, self.grpc_port + self.workers)),
-                upstream=self.upstream_port,
-            )
-        )
+        configuration.write_text(self.bootstrap())
         proxy = self._spawn("envoy", envoy.command(configuration))
         self._wait_for_extauthz(extauthz)
         self.tenants = tuple(self._tenants())
@@ -223,6 +217,14 @@ class Stack:
                 "DECISION_LOG": str(self.decision_log),
                 "WORKERS": str(self.workers),
             }
+        )
+
+    def bootstrap(self) -> str:
+        """Return the Envoy configuration of this stack: the shipped one, with the ports of this run."""
+        return envoy.bootstrap(
+            listener=self.envoy_port,
+            extauthz=list(range(self.grpc_port, self.grpc_port + self.workers)),
+            upstream=self.upstream_port,
         )
 
     def stop(self) -> None:
