@@ -91,6 +91,8 @@ def check_filter() -> ExtAuthz:
         failure_mode_allow=False,
         status_on_error=HttpStatus(code=StatusCode.ServiceUnavailable),
         include_peer_certificate=True,
+        # Without it Envoy joins repeated headers and replaces bytes that are not UTF-8 by `!`.
+        encode_raw_headers=True,
         validate_mutations=True,
     )
 
