@@ -120,9 +120,11 @@ def best_route(resources: Iterable[Document], request: Document) -> Target | Non
             resource["name"],
             route.get("action") or default_action(resource["name"]),
             resource["serviceName"],
-            {part[1:-1]: unquote(segment) for part, segment in zip(parts, segments, strict=False)}
-            if "{" in route["path"]
-            else {},
+            {
+                part[1:-1]: unquote(segment)
+                for part, segment in zip(parts, segments, strict=False)
+                if part.startswith("{")
+            },
             route.get("authentication", "required") == "optional",
         )
     return None

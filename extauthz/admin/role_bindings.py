@@ -22,7 +22,7 @@ from extauthz.admin.problems import ProblemDetails, conflict, forbidden, invalid
 from extauthz.admin.reach import denied_through
 from extauthz.admin.reading import name_filters
 from extauthz.compile.documents import parse_role_binding
-from extauthz.compile.roles import CYCLE
+from extauthz.compile.inheritance import CYCLE
 from extauthz.domain.policy import SubjectKind
 from extauthz.storage import role_bindings
 from extauthz.storage.outcome import Conflict

@@ -13,8 +13,8 @@ from typing import Final, TypeVar
 
 from extauthz.compile.conditions import parse_condition
 from extauthz.compile.fields import Fields, shown
+from extauthz.compile.inheritance import CYCLE
 from extauthz.compile.matcher import parse_matcher
-from extauthz.compile.roles import CYCLE
 from extauthz.compile.routes import Template
 from extauthz.compile.values import parse_time
 from extauthz.domain.host import HostRejected, canonical_host

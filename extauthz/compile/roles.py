@@ -4,20 +4,19 @@ A rule sits in one cell, keyed by object, action and domain as written (`*` incl
 Casbin's prefixed form. A request looks at the at most eight cells that its names and `*` make up.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Final
+from typing import Final, TypeVar
 
 from immutables import Map
 
+from extauthz.compile.inheritance import Inheritance
 from extauthz.compile.model import RoleModel
 from extauthz.domain.policy import WILDCARD, RoleBinding, RoleRule, SubjectKind
 from extauthz.domain.principal import Principal, PrincipalKind
 from extauthz.domain.reasons import Effect
 
-CYCLE: Final = "the roles inherit in a cycle"
-MAX_ROLE_LINKS: Final = 8
 ANONYMOUS_SUBJECT: Final = "anonymous"
 _NEVER: Final = float("inf")
 
@@ -206,20 +205,43 @@ class BindingIndex:
     """Role bindings by domain and bound name. Immutable, like the rules."""
 
     edges: Map[tuple[str, str], Map[str, RoleBinding]] = field(default_factory=Map)
+    inheriting: Map[str, Map[str, None]] = field(default_factory=Map)
+    """The roles that inherit, by the domain of the line."""
+    heirs: Map[tuple[str, str], Map[str, Map[str, None]]] = field(default_factory=Map)
+    """The roles that inherit a role, by domain and that role, with the ids of the lines that say so."""
 
     def with_binding(self, binding: RoleBinding) -> "BindingIndex":
         """Return the index with the binding added."""
         key = _edge_key(binding)
-        return BindingIndex(self.edges.set(key, self.edges.get(key, Map()).set(binding.id, binding)))
+        edges = self.edges.set(key, self.edges.get(key, _NO_EDGES).set(binding.id, binding))
+        if binding.user_kind is not SubjectKind.ROLE:
+            return BindingIndex(edges, self.inheriting, self.heirs)
+        domain, name = key
+        inherited = (domain, f"role:{binding.role}")
+        heirs = self.heirs.get(inherited, _NO_NAMES)
+        return BindingIndex(
+            edges,
+            self.inheriting.set(domain, self.inheriting.get(domain, _NO_IDS).set(name, None)),
+            self.heirs.set(inherited, heirs.set(name, heirs.get(name, _NO_IDS).set(binding.id, None))),
+        )
 
     def without_binding(self, binding: RoleBinding) -> "BindingIndex":
         """Return the index with the binding taken out."""
         key = _edge_key(binding)
-        known = self.edges.get(key, Map())
+        known = self.edges.get(key, _NO_EDGES)
         if binding.id not in known:
             return self
-        rest = known.delete(binding.id)
-        return BindingIndex(self.edges.set(key, rest) if rest else self.edges.delete(key))
+        edges = _without(self.edges, key, known.delete(binding.id))
+        if binding.user_kind is not SubjectKind.ROLE:
+            return BindingIndex(edges, self.inheriting, self.heirs)
+        domain, name = key
+        inheriting = self.inheriting
+        if key not in edges:
+            inheriting = _without(inheriting, domain, inheriting[domain].delete(name))
+        inherited = (domain, f"role:{binding.role}")
+        heirs = self.heirs[inherited]
+        heirs = _without(heirs, name, heirs[name].delete(binding.id))
+        return BindingIndex(edges, inheriting, _without(self.heirs, inherited, heirs))
 
     def subjects(self, principal: Principal, now: float) -> Subjects:
         """Return the principal's own subject and its roles: its own, bound and inherited ones."""
@@ -249,64 +271,42 @@ class BindingIndex:
     def inheritance_problems(self, domains: frozenset[str]) -> list[tuple[str, str]]:
         """Return what is wrong with role inheritance, by domain: a cycle, or too many links.
 
-        Looked at are the given domains; `*` among them concerns every domain, as its lines hold in each.
+        Looked at are the given domains; `*` among them concerns every domain, as its lines hold in each. What
+        is wrong with the lines of `*` is reported once.
         """
-        starts: dict[str, list[str]] = {WILDCARD: []}
-        for domain, name in self.edges:
-            if name.startswith("role:"):
-                starts.setdefault(domain, []).append(name)
-        concerned = starts if WILDCARD in domains else domains
-        problems: list[tuple[str, str]] = []
-        for domain in sorted(concerned):
-            depths: dict[str, int] = {}
-            for start in sorted({*starts.get(domain, ()), *starts[WILDCARD]}):
-                problem = self._measure(start, domain, depths)
-                if problem is not None:
-                    problems.append((domain, problem))
-                    break
-        return problems
-
-    def _parents(self, domain: str, name: str) -> list[str]:
-        domains = (WILDCARD,) if domain == WILDCARD else (domain, WILDCARD)
-        return sorted(
-            {
-                f"role:{binding.role}"
-                for line_domain in domains
-                for binding in self.edges.get((line_domain, name), _NO_BINDINGS).values()
-            }
+        check = Inheritance(self._parents, self._heirs)
+        concerned = set(self.inheriting) if WILDCARD in domains else domains & set(self.inheriting)
+        if WILDCARD in concerned:
+            problem = check.problem_of_star(self.inheriting[WILDCARD])
+            if problem is not None:
+                return [(WILDCARD, problem)]
+        found = (
+            (domain, check.problem_in(domain, self.inheriting[domain]))
+            for domain in sorted(concerned - {WILDCARD})
         )
+        return [(domain, problem) for domain, problem in found if problem is not None]
 
-    def _measure(self, start: str, domain: str, depths: dict[str, int]) -> str | None:
-        """Depth-first over the roles above `start` with an explicit stack; `depths` counts links upwards."""
-        path: list[str] = [start]
-        waiting: list[list[str]] = [self._parents(domain, start)] if start not in depths else []
-        while waiting:
-            if waiting[-1]:
-                parent = waiting[-1].pop()
-                if parent in path:
-                    cycle = [*path[path.index(parent) :], parent]
-                    names = " -> ".join(role.removeprefix("role:") for role in cycle)
-                    return f"{CYCLE}: {names}"
-                if parent not in depths:
-                    if len(path) > MAX_ROLE_LINKS:
-                        return _too_long(path[0])
-                    path.append(parent)
-                    waiting.append(self._parents(domain, parent))
-                continue
-            waiting.pop()
-            name = path.pop()
-            parents = self._parents(domain, name)
-            depths[name] = 1 + max(depths[parent] for parent in parents) if parents else 0
-            if depths[name] > MAX_ROLE_LINKS:
-                return _too_long(name)
-        return None
+    def _parents(self, domain: str, name: str) -> Iterator[str]:
+        return (f"role:{binding.role}" for binding in self.edges.get((domain, name), _NO_BINDINGS).values())
 
-
-def _too_long(name: str) -> str:
-    return f"the role {name.removeprefix('role:')!r} inherits over more than {MAX_ROLE_LINKS} links"
+    def _heirs(self, domain: str, name: str) -> Iterator[str]:
+        return iter(self.heirs.get((domain, name), _NO_NAMES))
 
 
 _NO_BINDINGS: Final[Mapping[str, RoleBinding]] = Map()
+_NO_EDGES: Final[Map[str, RoleBinding]] = Map()
+_NO_NAMES: Final[Map[str, Map[str, None]]] = Map()
+_NO_IDS: Final[Map[str, None]] = Map()
+
+_Key = TypeVar("_Key")
+_Inner = TypeVar("_Inner")
+
+
+def _without(
+    outer: Map[_Key, Map[str, _Inner]], key: _Key, rest: Map[str, _Inner]
+) -> Map[_Key, Map[str, _Inner]]:
+    """Return the map with `rest` under the key, without the key when nothing is left."""
+    return outer.set(key, rest) if rest else outer.delete(key)
 
 
 def _edge_key(binding: RoleBinding) -> tuple[str, str]:

@@ -1,7 +1,8 @@
 """Routes: path templates and the index that finds the best one for a host and a path (POLICY.md, Routes).
 
-The index is a tree of segments per host. Looking up never scans: a path visits a node at most once, literal
-children before the parameter child before a final `/**`.
+The index is a tree of segments per host. Looking up never scans: it walks the tree, literal children before
+the parameter child before a final `/**`, and where that could take a way for every combination of them, it
+asks the columns of `compile/route_columns.py` instead.
 
 `/a@b` and `/a%40b` are different paths (RFC 3986 2.2) which most upstreams read as one. Routes may name both;
 a path that only another spelling of a literal leads to the best template is marked, and nobody may guess.
@@ -11,19 +12,30 @@ of a thousand tenants' words a processor's cache would hold few, and a request w
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from sys import intern
-from typing import Final, NamedTuple
+from typing import Final
 
 from immutables import Map
 
-from extauthz.domain.path import CanonicalPath, PathRejected, decode_segment
+from extauthz.compile.route_columns import RouteColumns
+from extauthz.compile.route_tree import (
+    MAX_WIDTH,
+    Leaf,
+    Match,
+    Node,
+    RouteEntry,
+    Unfinished,
+    best,
+    leaf_at,
+    planted,
+)
+from extauthz.domain.path import CanonicalPath, PathRejected
 from extauthz.domain.policy import AuthenticationRequirement, Resource, Route
 
 MAX_SEGMENTS: Final = 64
 MAX_SHAPE: Final = 2000
-ANY_METHOD: Final = "*"
 _PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]{0,63})\}", re.ASCII)
 
 
@@ -93,60 +105,6 @@ class Template:
 
 
 @dataclass(frozen=True, slots=True)
-class RouteEntry:
-    """One route in the index, with what a match of it leads to."""
-
-    resource: str
-    service: str
-    route: Route
-    action: str
-    names: tuple[str, ...]
-    optional: bool
-    """Whether no credential is needed; rules decide either way."""
-
-
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """All routes of one host and shape, across resources: an explicit method beats `*`."""
-
-    entries: tuple[RouteEntry, ...] = ()
-    by_method: Mapping[str, RouteEntry] = field(default_factory=dict)
-
-    def for_method(self, method: str) -> RouteEntry | None:
-        """Return the route for a method; None: the template lacks it."""
-        return self.by_method.get(method) or self.by_method.get(ANY_METHOD)
-
-    def replaced(self, entries: tuple[RouteEntry, ...]) -> "Leaf":
-        """Return the leaf with other entries; conflicts were found before, so each method has one."""
-        return Leaf(entries, {method: entry for entry in entries for method in entry.route.methods})
-
-
-_NO_LITERALS: Final[Map[str, "_Node"]] = Map()
-
-
-@dataclass(frozen=True, slots=True)
-class _Node:
-    literals: Map[str, "_Node"] = _NO_LITERALS
-    parameter: "_Node | None" = None
-    leaf: Leaf | None = None
-    below: Leaf | None = None
-    escaped: Map[str, tuple[str, ...]] | None = None
-    """The literals that contain an escape, by their decoded text; None when there are none."""
-
-    @property
-    def is_empty(self) -> bool:
-        return not self.literals and self.parameter is None and self.leaf is None and self.below is None
-
-    def respelt(self, segment: str) -> "Iterator[_Node]":
-        """Yield the literal children that decode to the same text as a segment spelt differently."""
-        decoded = decode_segment(segment)
-        others = () if self.escaped is None else self.escaped.get(decoded, ())
-        for literal in (decoded, *others):
-            if literal != segment and literal in self.literals:
-                yield self.literals[literal]
-
-
-@dataclass(frozen=True, slots=True)
 class Conflict:
     """Two routes of one host and shape that both want a method."""
 
@@ -158,42 +116,32 @@ class Conflict:
     other_path: str
 
 
-class Match(NamedTuple):
-    """The best template for a path, and the path segments its parameters stand for.
-
-    `respelt` marks a path that does not spell the template's literals as the template does.
-    """
-
-    leaf: Leaf
-    values: tuple[str, ...]
-    respelt: bool
-
-    def parameters(self, entry: RouteEntry) -> dict[str, object]:
-        """Return the route's parameters by its own names, decoded once."""
-        parameters: dict[str, object] = {}
-        for name, value in zip(entry.names, self.values, strict=True):
-            parameters[name] = decode_segment(value) if "%" in value else value
-        return parameters
-
-
 @dataclass(frozen=True, slots=True)
 class RouteIndex:
-    """Every route of one tenant. Immutable: a change returns another index that shares what it can."""
+    """Every route of one tenant. Immutable: a change returns another index that shares what it can.
 
-    trees: Map[str | None, _Node] = field(default_factory=Map)
+    INVARIANT: a host whose tree is wider than `MAX_WIDTH` has columns, of the shapes in that tree.
+    """
+
+    trees: Map[str | None, Node] = field(default_factory=Map)
+    columns: Map[str | None, RouteColumns] = field(default_factory=Map, compare=False)
 
     def best(self, host: str, path: CanonicalPath) -> Match | None:
         """Return the best match of the most specific host tier that has one."""
         trees = self.trees
         if len(trees) == 1 and (tree := trees.get(None)) is not None:
-            return _best(tree, path.segments)
+            return self._best(None, tree, path.segments)
         for tier in _tiers(host):
             tree = trees.get(tier)
             if tree is not None:
-                match = _best(tree, path.segments)
+                match = self._best(tier, tree, path.segments)
                 if match is not None:
                     return match
         return None
+
+    def _best(self, host: str | None, tree: Node, segments: tuple[str, ...]) -> Match | None:
+        match = best(tree, segments)
+        return self.columns[host].best(tree, segments) if isinstance(match, Unfinished) else match
 
     def conflicts(self, resource: Resource) -> list[tuple[int, Conflict]]:
         """Return, by position in `resource.routes`, what stands against adding these routes."""
@@ -201,7 +149,7 @@ class RouteIndex:
         own: dict[tuple[str | None, tuple[str | None, ...], bool, str], str] = {}
         for position, route in enumerate(resource.routes):
             template = _parsed(route)
-            leaf = self._leaf(route.host, template)
+            leaf = _leaf_in(self.trees, route.host, template)
             for method in route.methods:
                 shape = (route.host, template.segments, template.covers_below, method)
                 entry = leaf.by_method.get(method) if leaf is not None else None
@@ -221,47 +169,56 @@ class RouteIndex:
     def with_resource(self, resource: Resource) -> "RouteIndex":
         """Return the index with the resource's routes added; `conflicts` was asked before."""
         trees = self.trees
+        changed: list[tuple[str | None, Template]] = []
         for route in resource.routes:
             template = _parsed(route)
             optional = route.authentication is AuthenticationRequirement.OPTIONAL
             entry = RouteEntry(resource.name, resource.service, route, route.action, template.names, optional)
-            leaf = self._leaf_in(trees, route.host, template) or Leaf()
-            tree = trees.get(route.host) or _Node()
-            leaf = leaf.replaced((*leaf.entries, entry))
-            trees = trees.set(route.host, _planted(tree, template.segments, template.covers_below, leaf))
-        return RouteIndex(trees)
+            leaf = _leaf_in(trees, route.host, template) or Leaf()
+            trees = _planted_in(trees, route.host, template, leaf.replaced((*leaf.entries, entry)))
+            changed.append((route.host, template))
+        return self._with_trees(trees, changed)
 
     def without_resource(self, resource: Resource) -> "RouteIndex":
         """Return the index with the resource's routes taken out."""
         trees = self.trees
+        changed: list[tuple[str | None, Template]] = []
         for route in resource.routes:
             template = _parsed(route)
-            leaf = self._leaf_in(trees, route.host, template)
+            leaf = _leaf_in(trees, route.host, template)
             if leaf is None:
                 continue
             rest = tuple(entry for entry in leaf.entries if entry.resource != resource.name)
-            tree = _planted(
-                trees[route.host],
-                template.segments,
-                template.covers_below,
-                leaf.replaced(rest) if rest else None,
-            )
-            trees = trees.delete(route.host) if tree.is_empty else trees.set(route.host, tree)
-        return RouteIndex(trees)
+            trees = _planted_in(trees, route.host, template, leaf.replaced(rest) if rest else None)
+            changed.append((route.host, template))
+        return self._with_trees(trees, changed)
 
-    def _leaf(self, host: str | None, template: Template) -> Leaf | None:
-        return self._leaf_in(self.trees, host, template)
+    def _with_trees(
+        self, trees: Map[str | None, Node], changed: list[tuple[str | None, Template]]
+    ) -> "RouteIndex":
+        """Return the index of these trees; `changed` are the templates in which they differ from its own."""
+        columns = self.columns
+        for host in {host for host, _ in changed}:
+            tree = trees.get(host)
+            if tree is None or tree.width <= MAX_WIDTH:
+                columns = columns.delete(host) if host in columns else columns
+            elif host not in columns:
+                columns = columns.set(host, RouteColumns.of(tree))
+            else:
+                shapes = [(each.segments, each.covers_below) for at, each in changed if at == host]
+                columns = columns.set(host, columns[host].following(tree, shapes))
+        return RouteIndex(trees, columns)
 
-    @staticmethod
-    def _leaf_in(trees: Map[str | None, _Node], host: str | None, template: Template) -> Leaf | None:
-        node = trees.get(host)
-        for segment in template.segments:
-            if node is None:
-                return None
-            node = node.parameter if segment is None else node.literals.get(segment)
-        if node is None:
-            return None
-        return node.below if template.covers_below else node.leaf
+
+def _leaf_in(trees: Map[str | None, Node], host: str | None, template: Template) -> Leaf | None:
+    return leaf_at(trees.get(host), template.segments, covers_below=template.covers_below)
+
+
+def _planted_in(
+    trees: Map[str | None, Node], host: str | None, template: Template, leaf: Leaf | None
+) -> Map[str | None, Node]:
+    tree = planted(trees.get(host) or Node(), template.segments, leaf, covers_below=template.covers_below)
+    return trees.delete(host) if tree.is_empty else trees.set(host, tree)
 
 
 def _parsed(route: Route) -> Template:
@@ -278,95 +235,6 @@ def _tiers(host: str) -> Iterator[str | None]:
         yield "*" + host[dot:]
         dot = host.find(".", dot + 1)
     yield None
-
-
-def _best(tree: _Node, segments: tuple[str, ...]) -> Match | None:
-    """Return the best template for a whole path.
-
-    As far as there is no choice the way is walked without looking back.
-    """
-    node = tree
-    values: tuple[str, ...] = ()
-    for position, segment in enumerate(segments):
-        literal, parameter = node.literals.get(segment), node.parameter
-        if (
-            node.below is not None
-            or node.escaped is not None
-            or "%" in segment
-            or (literal is not None and parameter is not None)
-        ):
-            return _best_of_several(node, position, values, segments)
-        if literal is not None:
-            node = literal
-        elif parameter is not None and segment:
-            node, values = parameter, (*values, segment)
-        else:
-            return None
-    leaf = node.below if node.leaf is None else node.leaf
-    return None if leaf is None else Match(leaf, values, False)
-
-
-def _best_of_several(
-    start: _Node, at: int, passed: tuple[str, ...], segments: tuple[str, ...]
-) -> Match | None:
-    """Return the best template below a node, which stands before the segment `at`.
-
-    The stack holds what is still worth trying, the best on top, so the first leaf reached is the answer.
-    """
-    last = len(segments)
-    waiting: list[tuple[_Node, int, tuple[str, ...], bool, bool]] = [(start, at, passed, False, False)]
-    while waiting:
-        node, position, values, respelt, only_below = waiting.pop()
-        if only_below:
-            assert node.below is not None
-            return Match(node.below, values, respelt)
-        if position == last:
-            if node.leaf is not None:
-                return Match(node.leaf, values, respelt)
-            if node.below is not None:
-                return Match(node.below, values, respelt)
-            continue
-        segment = segments[position]
-        if node.below is not None:
-            waiting.append((node, position, values, respelt, True))
-        if node.parameter is not None and segment:
-            waiting.append((node.parameter, position + 1, (*values, segment), respelt, False))
-        if node.escaped is not None or "%" in segment:
-            waiting.extend((child, position + 1, values, True, False) for child in node.respelt(segment))
-        literal = node.literals.get(segment)
-        if literal is not None:
-            waiting.append((literal, position + 1, values, respelt, False))
-    return None
-
-
-def _planted(node: _Node, segments: tuple[str | None, ...], covers_below: bool, leaf: Leaf | None) -> _Node:
-    """Return the tree with a leaf replaced, copying only the nodes on the way to it."""
-    if not segments:
-        if covers_below:
-            return replace(node, below=leaf)
-        return replace(node, leaf=leaf)
-    segment, rest = segments[0], segments[1:]
-    if segment is None:
-        child = _planted(node.parameter or _Node(), rest, covers_below, leaf)
-        return replace(node, parameter=None if child.is_empty else child)
-    child = _planted(node.literals.get(segment) or _Node(), rest, covers_below, leaf)
-    if child.is_empty:
-        literals = node.literals.delete(segment) if segment in node.literals else node.literals
-    else:
-        literals = node.literals.set(segment, child)
-    if "%" not in segment or (segment in node.literals) is (segment in literals):
-        return replace(node, literals=literals)
-    return replace(node, literals=literals, escaped=_escaped(node, segment, present=segment in literals))
-
-
-def _escaped(node: _Node, segment: str, *, present: bool) -> Map[str, tuple[str, ...]] | None:
-    """Return the node's escaped literals with one more or one less."""
-    known: Map[str, tuple[str, ...]] = Map() if node.escaped is None else node.escaped
-    decoded = decode_segment(segment)
-    spellings = tuple(spelling for spelling in known.get(decoded, ()) if spelling != segment)
-    if present:
-        spellings = (*spellings, segment)
-    return (known.set(decoded, spellings) if spellings else known.delete(decoded)) or None
 
 
 def index_of(resources: Iterable[Resource]) -> RouteIndex:

@@ -1,5 +1,7 @@
 """Role bindings and inheritance: when bindings end, and which hierarchies are refused."""
 
+import random
+import sys
 from itertools import pairwise
 
 import pytest
@@ -148,6 +150,90 @@ def test_a_lattice_is_neither_a_cycle_nor_walked_path_by_path() -> None:
     ]
     assert index(*crossed).inheritance_problems(EVERY_DOMAIN) == []
     assert len(roles_at(index(*crossed), 0, alice("a0"))) == 17
+
+
+def longest_chain(links_of: dict[str, set[str]], name: str, seen: tuple[str, ...] = ()) -> int:
+    """Count the links above a role, one chain after the other; 99 for a cycle."""
+    if name in seen:
+        return 99
+    chains = [1 + longest_chain(links_of, parent, (*seen, name)) for parent in links_of.get(name, ())]
+    return max(chains, default=0)
+
+
+def test_exactly_the_domains_with_a_cycle_or_a_long_chain_are_refused() -> None:
+    refused = 0
+    for seed in range(400):
+        rng = random.Random(seed)
+        names = [f"r{number}" for number in range(rng.choice([4, 12]))]
+        drawn = []
+        for number in range(rng.randint(1, 24)):
+            lower = rng.randrange(len(names) - 1)
+            upper = rng.randint(lower + 1, min(lower + 2, len(names) - 1))
+            if rng.random() < 0.03:
+                lower, upper = upper, lower
+            dom = rng.choice(["*", "d1", "d2"])
+            drawn.append(binding(f"{number}", names[lower], names[upper], dom=dom))
+        bound = index(*drawn)
+        gone = [each for each in drawn if rng.random() < 0.3]
+        for each in gone:
+            bound = bound.without_binding(each)
+        kept = [each for each in drawn if each not in gone]
+        assert bound == index(*kept)
+        expected = set()
+        for domain in ("*", "d1", "d2"):
+            links_of: dict[str, set[str]] = {}
+            for each in kept:
+                if each.dom in {"*", domain}:
+                    links_of.setdefault(each.user, set()).add(each.role)
+            if any(longest_chain(links_of, name) > 8 for name in names):
+                expected.add(domain)
+        found = {domain for domain, _ in bound.inheritance_problems(EVERY_DOMAIN)}
+        assert found == ({"*"} if "*" in expected else expected), f"seed {seed}"
+        refused += bool(found)
+    assert 40 < refused < 360
+
+
+def operations(bound: BindingIndex) -> int:
+    """Return how many functions, C functions included, one check of all domains calls."""
+    count = 0
+
+    def called(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in {"call", "c_call"}
+
+    sys.setprofile(called)
+    try:
+        assert bound.inheritance_problems(EVERY_DOMAIN) == []
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_many_domains_and_many_lines_of_every_domain_cost_their_sum() -> None:
+    lines, every = 400, "*"
+    shapes = {
+        "below": [(f"r{at}", "top", every) for at in range(lines)]
+        + [("top", f"own{at}", f"d{at}") for at in range(lines)],
+        "above": [("base", f"r{at}", every) for at in range(lines)]
+        + [(f"own{at}", "base", f"d{at}") for at in range(lines)],
+        "apart": [(f"r{at}", "top", every) for at in range(lines)]
+        + [(f"own{at}", f"other{at}", f"d{at}") for at in range(lines)],
+    }
+    for name, drawn in shapes.items():
+        bound = index(*(binding(f"{at}", user, role, dom=dom) for at, (user, role, dom) in enumerate(drawn)))
+        assert operations(bound) < 100 * lines, name
+
+
+def test_a_chain_over_lines_of_its_domain_and_of_every_domain_is_measured_whole() -> None:
+    below = links("a", "b", "c")
+    between = links("d", "e", "f")
+    own = [binding("own1", "c", "d", dom="d1"), binding("own2", "f", "g", dom="d1")]
+    above = links("g", "h", "i", "j")
+    assert index(*below, *between, *own, *above[:2]).inheritance_problems(EVERY_DOMAIN) == []
+    too_long = index(*below, *between, *own, *above)
+    expected = [("d1", "the role 'a' inherits over more than 8 links")]
+    assert too_long.inheritance_problems(EVERY_DOMAIN) == expected
+    assert too_long.inheritance_problems(frozenset({"d1"})) == expected
 
 
 def test_a_very_long_chain_is_refused_without_being_walked_to_its_end() -> None:

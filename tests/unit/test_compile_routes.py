@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from extauthz.compile.documents import parse_resource
-from extauthz.compile.routes import MAX_SEGMENTS, Match, RouteIndex, Template, index_of
+from extauthz.compile.route_tree import Match
+from extauthz.compile.routes import MAX_SEGMENTS, RouteIndex, Template, index_of
 from extauthz.compile.snapshot import conflict_message
 from extauthz.domain.path import CanonicalPath
 from extauthz.domain.policy import AuthenticationRequirement, Resource, Route
