@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -25,6 +25,8 @@ from extauthz.admin.patience import PatientProtocol
 from extauthz.telemetry.exposition import CONTENT_TYPE
 
 _NOT_CACHED: Final = {"cache-control": "no-store"}
+MAX_PROBLEMS: Final = 20
+MAX_PROBLEM_LENGTH: Final = 400
 _DRAIN_S: Final = 3
 _BACKLOG: Final = 128
 """So many are accepted in a row, before any of them can be told that it is one too many."""
@@ -35,16 +37,33 @@ class Readiness:
     """Whether to send this process work, and what was looked at.
 
     `checks` maps `database`, `casbin`, `policies` and `jwks`, those that apply, to whether they are
-    available. A failed check does not by itself mean unready: who builds this decides what gates.
+    available. A failed check does not by itself mean unready: the caller that builds this decides what gates.
+    `problems` say in words what is wrong, whether it gates or not.
     """
 
     ready: bool
     checks: Mapping[str, bool]
+    problems: Sequence[str] = ()
 
     @property
     def status(self) -> str:
-        """`ok` when ready with every check available, else `degraded`."""
-        return "ok" if self.ready and all(self.checks.values()) else "degraded"
+        """`ok` when ready with every check available and no problem, else `degraded`."""
+        return "ok" if self.ready and all(self.checks.values()) and not self.problems else "degraded"
+
+    def document(self) -> dict[str, object]:
+        """Return the body of `/healthz/ready`; `problems` is there when there are any."""
+        checks = {name: "ok" if available else "unavailable" for name, available in self.checks.items()}
+        document: dict[str, object] = {"status": self.status, "checks": checks}
+        if self.problems:
+            document["problems"] = shown_problems(self.problems)
+        return document
+
+
+def shown_problems(problems: Iterable[str]) -> list[str]:
+    """Return the problems that a health endpoint shows: each once, bounded in number and length."""
+    found = list(dict.fromkeys(problems))
+    shown = [problem[:MAX_PROBLEM_LENGTH] for problem in found[:MAX_PROBLEMS]]
+    return [*shown, f"{len(found) - MAX_PROBLEMS} more"] if len(found) > MAX_PROBLEMS else shown
 
 
 class ListenError(OSError):
@@ -71,9 +90,8 @@ def health_routes(readiness: Callable[[], Readiness], metrics: Callable[[], byte
         except Exception:  # noqa: BLE001  # who cannot say that it is ready is not
             structlog.get_logger().exception("readiness_not_known")
             found = Readiness(ready=False, checks={})
-        checks = {name: "ok" if available else "unavailable" for name, available in found.checks.items()}
         return JSONResponse(
-            {"status": found.status, "checks": checks},
+            found.document(),
             status_code=HTTPStatus.OK if found.ready else HTTPStatus.SERVICE_UNAVAILABLE,
             headers=_NOT_CACHED,
         )

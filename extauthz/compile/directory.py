@@ -38,8 +38,8 @@ class Directory:
     """The published policies of every tenant.
 
     `confirmed_at` is when a poll last confirmed the revisions (POSIX seconds); `lagging` names the tenants
-    whose newest rows could not be compiled, with the time their snapshot was last confirmed. `hosts` maps a
-    host to its owner, `service_keys` the ids of keys that identify to those keys.
+    whose newest rows could not be compiled, with the time their snapshot was last confirmed (0.0: there is
+    none yet). `hosts` maps a host to its owner, `service_keys` the ids of keys that identify to those keys.
     """
 
     mode: TenancyMode
@@ -51,6 +51,12 @@ class Directory:
     issuers: tuple[IdentityProvider, ...] = ()
     service_keys: Mapping[str, IdentityKey] = field(default_factory=dict)
     lagging: Mapping[str, float] = field(default_factory=dict)
+
+    def awaits_policies(self, tenant: str) -> bool:
+        """Tell whether the tenant exists but none of its policies could be compiled since the start."""
+        if tenant in self.snapshots:
+            return False
+        return tenant in self.lagging or (self.mode is TenancyMode.SELFHOST and tenant == DEFAULT_TENANT)
 
     def confirmed(self, tenant: str) -> float:
         """Return when the tenant's revision was last confirmed (POSIX seconds)."""

@@ -1,7 +1,8 @@
 """One request judged, from facts to outcome: pure, synchronous, free of clocks and I/O.
 
-The order is DESIGN's: malformed is 400; a bad credential 401; owner and tenant 403; no credential where one
-is required 401; unmapped 403; then the rules. Nothing starts as allowed.
+The order is DESIGN's: malformed is 400; a bad credential 401; owner and tenant 403; policies that could not
+be compiled yet 503; no credential where one is required 401; unmapped 403; then the rules. Nothing starts as
+allowed.
 """
 
 from collections.abc import Callable
@@ -75,12 +76,15 @@ def judge(
     # INVARIANT: every branch but the last is a denial, and the last is decided by rules.
     if isinstance(identity, Rejected):
         decision = denied(identity.reason)
-    elif snapshot is None or owner is None:
+    elif owner is None or (snapshot is None and not directory.awaits_policies(owner)):
         decision = denied(Reason.UNMAPPED_ROUTE)
     elif token_tenant is not None and token_tenant != owner:
         decision = denied(Reason.TENANT_MISMATCH)
     elif owner in directory.suspended:
         decision = denied(Reason.TENANT_SUSPENDED)
+    elif snapshot is None:
+        # Whether the route needs a credential is not known before its policies are.
+        decision = denied(Reason.NOT_READY)
     elif principal is None and (mapped is None or not mapped.authentication_optional):
         decision = denied(Reason.TOKEN_MISSING)
     else:
@@ -92,7 +96,10 @@ def judge(
         else:
             decision, roles = authorize.decide(snapshot, principal, mapped, request, method, now)
     revision = None if snapshot is None else snapshot.revision
-    age_ms = None if owner is None else int((now - confirmed_at) * 1000) if now > confirmed_at else 0
+    if owner is None or (snapshot is None and owner in directory.lagging):
+        age_ms = None
+    else:
+        age_ms = int((now - confirmed_at) * 1000) if now > confirmed_at else 0
     return _new(
         Outcome,
         (

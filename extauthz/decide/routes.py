@@ -42,7 +42,8 @@ def owner_of(
     Only configuration speaks: the proxy's route, the host, or the operator's `TENANT_BINDING=token`.
     """
     if context.tenant is not None:
-        return context.tenant if context.tenant in directory.snapshots else None
+        known = context.tenant in directory.snapshots or directory.awaits_policies(context.tenant)
+        return context.tenant if known else None
     if directory.mode is _SELFHOST:
         return DEFAULT_TENANT
     owner = directory.hosts.get(host)

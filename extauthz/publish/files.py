@@ -9,7 +9,7 @@ import errno
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -168,6 +168,7 @@ class FilesPublisher:
         self._loaded: Signature | None = None
         self._seen: Signature | None = None
         self._refused: Signature | None = None
+        self._problems: Sequence[FileProblem] = ()
 
     def load_first(self) -> Sequence[object]:
         """Load before serving; the answer is what stands against it."""
@@ -181,6 +182,11 @@ class FilesPublisher:
     def available(self) -> None:
         """There is no database to be available."""
         return
+
+    @property
+    def problems(self) -> Mapping[str, Sequence[FileProblem]]:
+        """What is wrong with the files as they are now; the last good ones stay in force."""
+        return {DEFAULT_TENANT: self._problems} if self._problems else {}
 
     async def run(self) -> None:
         """Look for changes until cancelled."""
@@ -197,6 +203,7 @@ class FilesPublisher:
         settled = signature == self._seen
         self._seen = signature
         if signature == self._loaded:
+            self._problems = ()
             self._current.confirm(self._clock())
         elif settled and signature != self._refused:
             self._alarm(self._take(signature), signature)
@@ -204,7 +211,9 @@ class FilesPublisher:
     def _take(self, signature: Signature) -> list[FileProblem]:
         loaded = self._source.load(self._revision + 1)
         if not isinstance(loaded, Snapshot):
+            self._problems = loaded
             return loaded
+        self._problems = ()
         self._revision += 1
         self._loaded, self._refused = signature, None
         self._current.swap(

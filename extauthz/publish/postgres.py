@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import random
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
@@ -19,6 +19,7 @@ import structlog
 from extauthz.compile.directory import Directory, TenancyMode
 from extauthz.domain.problem import Problem
 from extauthz.domain.registration import Registration
+from extauthz.publish.refused import SHOWN_PROBLEMS, RefusedRevisions, log_refused
 from extauthz.publish.registrations import Registrations
 from extauthz.publish.tenant import Compiler, TenantState, collecting_later
 from extauthz.storage import feed, registrations
@@ -35,30 +36,14 @@ if TYPE_CHECKING:
 _FIRST_RETRY_S: Final = 0.1
 _LONGEST_RETRY_S: Final = 5.0
 _REFRESH_TIMEOUT_S: Final = 300.0
-_RETRY_REFUSED_S: Final = 30.0
-"""How long a revision that did not compile is left alone before it is read again."""
 SETTLED_ROWS: Final = 1_000
 """After this many changed rows, what they became is taken out of the garbage collector's sight."""
-_SHOWN_PROBLEMS: Final = 20
 _PUT_BACK_S: Final = 1.0
 """Clocks that drift apart by less were not put back."""
 
 _SUSPENDED: Final = Registration(suspended=True)
 
 _log = structlog.get_logger("extauthz.publish")
-
-
-@dataclass(frozen=True, slots=True)
-class _Refused:
-    """A revision that did not compile, and when to read it again."""
-
-    revision: int
-    epoch: str
-    retry_at: float
-
-    def stands(self, revision: int, epoch: str, now: float) -> bool:
-        """Tell whether there is no point in reading this revision again already."""
-        return (self.revision, self.epoch) == (revision, epoch) and now < self.retry_at
 
 
 class Connect(Protocol):
@@ -103,7 +88,10 @@ class PostgresPublisher:
         self._registrations = Registrations()
         self._states: dict[str, TenantState] = {}
         self._lagging: dict[str, float] = {}
-        self._refused: dict[str, _Refused] = {}
+        self._refused = RefusedRevisions(steady)
+        self._problems: dict[str, Sequence[Problem]] = {}
+        # Of tenants none of whose policies compiled since the start.
+        self._unready: dict[str, Registration] = {}
         self._epoch: str | None = None
         self._unsettled = 0
         self._wake = asyncio.Event()
@@ -114,6 +102,11 @@ class PostgresPublisher:
     def available(self) -> bool:
         """Whether the database answered last time."""
         return self._available
+
+    @property
+    def problems(self) -> Mapping[str, Sequence[Problem]]:
+        """What is wrong with the newest rows, by tenant; each keeps its last good policies, if any."""
+        return self._problems
 
     def load_first(self) -> Sequence[object]:
         """Begin with nothing: policies come once the database answers, until then nothing is allowed."""
@@ -170,8 +163,12 @@ class PostgresPublisher:
                 await self.refresh(connection)
             self._available = True
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._poll_interval):
+                async with asyncio.timeout(self._pause()):
                     await self._wake.wait()
+
+    def _pause(self) -> float:
+        """Return the seconds until the database is asked again unless it notifies."""
+        return min(self._poll_interval, self._refused.next_retry_in())
 
     def _report_lost(self, error: Exception) -> None:
         if self._available or self._epoch is None:
@@ -219,33 +216,40 @@ class PostgresPublisher:
             after_publishing.enter_context(collecting_later())
             self._unsettled = 0
         states = {tenant: state for tenant, state in self._states.items() if tenant in wanted}
-        failed: dict[str, list[Problem]] = {}
+        unready = {tenant: known for tenant, known in self._unready.items() if tenant in wanted}
+        failed: dict[str, Sequence[Problem]] = {}
         for tenant, revision in wanted.items():
             known = states.get(tenant)
             if known is not None and not new_epoch and known.snapshot.revision == revision:
                 continue
             found: TenantState | list[Problem] | None = None
+            began = self._steady()
             if known is not None and not new_epoch:
                 found = self._stepped(known, revision, steps.get(tenant, []), registered.get(tenant))
             if found is None:
-                refused = self._refused.get(tenant)
-                if refused is not None and refused.stands(revision, heads.epoch, asked_at):
-                    failed[tenant] = []
+                standing = self._refused.standing(tenant, revision, heads.epoch)
+                if standing is not None:
+                    failed[tenant] = standing
                     continue
                 after_publishing.enter_context(collecting_later())
                 found = await self._reloaded(connection, tenant)
+            unready.pop(tenant, None)
             if isinstance(found, TenantState):
                 states[tenant] = found
             elif found is None:
                 states.pop(tenant, None)
             else:
-                if known is not None:
-                    # INVARIANT: policies that cannot be read hold up no revoked key and no suspension.
-                    there = await registrations.read(connection, [tenant])
-                    states[tenant] = replace(known, registration=there.get(tenant, _SUSPENDED))
+                # INVARIANT: policies that cannot be read hold up no revoked key and no suspension.
+                before = self._unready.get(tenant) if known is None else known.registration
+                registration = await _registration(connection, tenant, before)
+                if known is None:
+                    unready[tenant] = registration
+                elif registration is not before:
+                    states[tenant] = replace(known, registration=registration)
                 failed[tenant] = found
-                self._refused[tenant] = _Refused(revision, heads.epoch, asked_at + _RETRY_REFUSED_S)
-        self._publish(states, failed, heads.epoch, asked_at)
+                self._refused.add(tenant, revision, heads.epoch, found, began=began)
+                self._on_failure()
+        self._publish(states, unready, failed, heads.epoch, asked_at)
         self._confirmed_steady = asked_steady
         async with self._refreshed:
             self._refreshed.notify_all()
@@ -292,7 +296,8 @@ class PostgresPublisher:
     def _publish(
         self,
         states: dict[str, TenantState],
-        failed: dict[str, list[Problem]],
+        unready: dict[str, Registration],
+        failed: dict[str, Sequence[Problem]],
         epoch: str,
         confirmed_at: float,
     ) -> None:
@@ -300,17 +305,21 @@ class PostgresPublisher:
         for tenant, problems in failed.items():
             since = before.confirmed(tenant) if before is not None and tenant in states else 0.0
             self._lagging.setdefault(tenant, since)
-            if problems:
-                _alarm(tenant, problems)
-                self._on_failure()
+            if problems != self._problems.get(tenant):
+                log_refused(tenant, problems, has_policies=tenant in states)
+        for tenant in self._problems.keys() - failed.keys():
+            if tenant in states:
+                _log.info("policies_accepted", tenant=tenant, revision=states[tenant].snapshot.revision)
+        self._problems = failed
+        self._refused.keep(failed)
         self._lagging = {tenant: self._lagging[tenant] for tenant in failed}
         moved = [
             tenant
             for tenant, state in states.items()
             if tenant not in self._states or self._states[tenant] is not state
         ]
-        self._states, self._epoch = states, epoch
-        self._register(states)
+        self._states, self._unready, self._epoch = states, unready, epoch
+        self._register({tenant: state.registration for tenant, state in states.items()} | unready)
         self._current.swap(
             Directory(
                 mode=self._mode,
@@ -327,12 +336,10 @@ class PostgresPublisher:
         for tenant in moved:
             _log.debug("policies_published", tenant=tenant, revision=states[tenant].snapshot.revision)
 
-    def _register(self, states: Mapping[str, TenantState]) -> None:
+    def _register(self, registered: Mapping[str, Registration]) -> None:
         """Take over what is registered now, and tell of what of it cannot be read and of other issuers."""
         before = self._registrations
-        self._registrations = before.following(
-            {tenant: state.registration for tenant, state in states.items()}
-        )
+        self._registrations = before.following(registered)
         if self._registrations is before:
             return
         for tenant, registration in self._registrations.of.items():
@@ -342,10 +349,17 @@ class PostgresPublisher:
                     "registration_refused",
                     message="what cannot be read of the tenant's registration is left out",
                     tenant=tenant,
-                    problems=[str(problem) for problem in registration.problems[:_SHOWN_PROBLEMS]],
+                    problems=[str(problem) for problem in registration.problems[:SHOWN_PROBLEMS]],
                 )
         if self._registrations.issuers != before.issuers:
             self._on_issuers(self._registrations.issuers)
+
+
+async def _registration(connection: Connection, tenant: str, before: Registration | None) -> Registration:
+    """Return what is registered of a tenant; the same object as before where it is equal."""
+    there = await registrations.read(connection, [tenant])
+    found = there.get(tenant, _SUSPENDED)
+    return before if before is not None and found == before else found
 
 
 def _registered_anew(changes: list[feed.TenantChange]) -> list[str]:
@@ -355,14 +369,4 @@ def _registered_anew(changes: list[feed.TenantChange]) -> list[str]:
             for change in changes
             if any(row.kind in REGISTRATION_KINDS for row in change.rows or ())
         )
-    )
-
-
-def _alarm(tenant: str, problems: list[Problem]) -> None:
-    _log.error(
-        "policies_refused",
-        message="the last good policies of the tenant stay in force",
-        tenant=tenant,
-        problems=[str(problem) for problem in problems[:_SHOWN_PROBLEMS]],
-        problem_count=len(problems),
     )

@@ -1,6 +1,6 @@
 """What the two sources of policies, files and PostgreSQL, have in common."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 
@@ -10,6 +10,10 @@ class Publisher(Protocol):
     @property
     def available(self) -> bool | None:
         """Whether the database behind it answered last time; None where there is none."""
+
+    @property
+    def problems(self) -> Mapping[str, Sequence[object]]:
+        """What is wrong with the newest policies, by tenant; each keeps its last good ones, if any."""
 
     def load_first(self) -> Sequence[object]:
         """Load what can be had before serving; the answer is what stands against starting."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from extauthz.admin.app import build_app
-from extauthz.admin.health import ListenError, Readiness, health_app, listen, serve
+from extauthz.admin.health import ListenError, Readiness, health_app, listen, serve, shown_problems
 from extauthz.admin.services import AdminServices
 from extauthz.decide.verified_tokens import VerifiedTokens
 from extauthz.decisionlog.log import DecisionLog
@@ -23,6 +23,7 @@ from extauthz.publish.postgres import PostgresPublisher
 from extauthz.runtime.issuers import follow_issuers
 from extauthz.runtime.migrations import Schema
 from extauthz.runtime.policies import StartRefusedError, compiler, database, postgres_publisher
+from extauthz.runtime.readiness import policy_problems
 from extauthz.runtime.supervisor import Supervisor, stop_on_signals
 from extauthz.runtime.worker import check_policy, issuer_sources, key_fetcher
 from extauthz.settings import PostgresSource, Settings
@@ -82,7 +83,7 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
                 )
             ]
             if sidecar_listener is not None:
-                health = health_app(supervisor.readiness, plane.services.metrics)
+                health = health_app(supervisor.readiness, plane.sidecar_metrics)
                 tasks.append(background.create_task(serve(health, sidecar_listener)))
             try:
                 await supervisor.run()
@@ -98,6 +99,8 @@ class _Plane:
     services: AdminServices
     publisher: PostgresPublisher
     cache: JwksCache
+    sidecar_metrics: Callable[[], bytes]
+    """The same counts as `services.metrics`, with the readiness of the sidecar's port."""
 
 
 async def _build(settings: Settings, schema: Schema, supervisor: Supervisor, owned: AsyncExitStack) -> _Plane:
@@ -124,8 +127,8 @@ async def _build(settings: Settings, schema: Schema, supervisor: Supervisor, own
     decision_log = _decision_log(settings, supervisor, instance, counts, owned)
     policy = check_policy(settings)
 
-    def metrics() -> bytes:
-        return render(merge([supervisor.counts(), counts.snapshot()]), ready=readiness().ready)
+    def metrics(ready: Callable[[], Readiness]) -> bytes:
+        return render(merge([supervisor.counts(), counts.snapshot()]), ready=ready().ready)
 
     def readiness() -> Readiness:
         own = {
@@ -138,7 +141,8 @@ async def _build(settings: Settings, schema: Schema, supervisor: Supervisor, own
             for name in dict.fromkeys((*own, *(workers.checks if supervisor.has_workers else ())))
         }
         # The workers say for themselves what gates them: keys and database, for one, do not always.
-        return Readiness(ready=all(own.values()) and workers.ready, checks=checks)
+        problems = shown_problems([*policy_problems(publisher), *workers.problems])
+        return Readiness(ready=all(own.values()) and workers.ready, checks=checks, problems=problems)
 
     services = AdminServices(
         mode=settings.mode,
@@ -157,9 +161,9 @@ async def _build(settings: Settings, schema: Schema, supervisor: Supervisor, own
         new_id=new_ids(),
         clock=time.time,
         readiness=readiness,
-        metrics=metrics,
+        metrics=lambda: metrics(readiness),
     )
-    return _Plane(services, publisher, cache)
+    return _Plane(services, publisher, cache, lambda: metrics(supervisor.readiness))
 
 
 def _decision_log(

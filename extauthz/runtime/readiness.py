@@ -6,6 +6,7 @@ from typing import Final
 
 import structlog
 
+from extauthz.admin.health import shown_problems
 from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
 from extauthz.compile.roles import RoleIndex
 from extauthz.domain.reasons import Effect
@@ -17,6 +18,7 @@ from extauthz.settings import Settings, StaleAction
 _NOBODY: Final = "\0nobody"
 """No name holds a NUL, so no rule but a `*` can mean it."""
 _PROBED_TENANTS: Final = 16
+_PROBLEMS_OF_A_TENANT: Final = 5
 
 _log = structlog.get_logger("extauthz.readiness")
 
@@ -47,6 +49,10 @@ class WorkerReadiness:
         if self._settings.mode is TenancyMode.SELFHOST and self._settings.oidc_enabled:
             checks["jwks"] = self.keys_usable()
         return checks
+
+    def problems(self) -> list[str]:
+        """Return in words what is wrong with the newest policies; those of a tenant begin with its name."""
+        return policy_problems(self._publisher)
 
     def gate(self, checks: dict[str, bool]) -> bool:
         """Tell whether these checks let requests in: keys gate the first start only."""
@@ -82,6 +88,15 @@ class WorkerReadiness:
         # One tenant of many whose rows do not compile is denied as stale, and keeps nobody else waiting.
         confirmed_at = directory.confirmed(DEFAULT_TENANT) if selfhost else directory.confirmed_at
         return time.time() - confirmed_at <= self._settings.policy_max_staleness
+
+
+def policy_problems(publisher: Publisher) -> list[str]:
+    """Return what is wrong with the newest policies of each tenant, as health endpoints show it."""
+    return shown_problems(
+        f"policies of tenant {tenant!r}: {problem}"
+        for tenant, problems in publisher.problems.items()
+        for problem in problems[:_PROBLEMS_OF_A_TENANT]
+    )
 
 
 def decides_as_known(roles: RoleIndex) -> bool:

@@ -3,7 +3,7 @@
 The socket is also the leash: when the supervisor is gone the worker reads its end, and drains.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -20,12 +20,14 @@ class Report:
     """The state of one worker. `ready` says whether it may be sent requests.
 
     `ready_but_for_keys` says the same where missing keys do not count: in place of a worker that had them.
+    `problems` say in words what is wrong.
     """
 
     ready: bool
     ready_but_for_keys: bool
     checks: Mapping[str, bool]
     counts: CountsSnapshot
+    problems: Sequence[str] = ()
 
     def encode(self) -> bytes:
         """Return the report as one line."""
@@ -34,6 +36,7 @@ class Report:
             "ready_but_for_keys": self.ready_but_for_keys,
             "checks": dict(self.checks),
             "counts": self.counts,
+            "problems": list(self.problems),
         }
         return orjson.dumps(fields) + b"\n"
 
@@ -59,4 +62,5 @@ def decode(line: bytes) -> Report | StartRefused:
         document["ready_but_for_keys"],
         document["checks"],
         cast("CountsSnapshot", document["counts"]),
+        document["problems"],
     )

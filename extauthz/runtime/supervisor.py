@@ -11,7 +11,7 @@ from typing import Final
 
 import structlog
 
-from extauthz.admin.health import Readiness
+from extauthz.admin.health import Readiness, shown_problems
 from extauthz.runtime.policies import StartRefusedError
 from extauthz.runtime.reports import MAX_REPORT_BYTES, Report, StartRefused, decode
 from extauthz.settings import Settings
@@ -91,7 +91,8 @@ class Supervisor:
             and len(known) == len(reports)
             and all(report.ready or (self._was_ready and report.ready_but_for_keys) for report in known)
         )
-        return Readiness(ready=ready, checks=checks)
+        problems = [problem for report in known for problem in report.problems]
+        return Readiness(ready=ready, checks=checks, problems=shown_problems(problems))
 
     @property
     def has_workers(self) -> bool:

@@ -331,4 +331,5 @@ def _now(parts: _Parts, readiness: WorkerReadiness, *, draining: bool) -> Report
         ready_but_for_keys=readiness.gate_but_for_keys(checks) and not draining,
         checks=checks,
         counts=counts,
+        problems=readiness.problems(),
     )

@@ -200,6 +200,32 @@ async def mesh(
             signing = SigningKey.es256(f"key of {slug}")
             provider = await stack.enter_async_context(key_server(signing))
             firms[slug] = Firm(slug, provider, signing, new_id())
+        found = await stack.enter_async_context(
+            following_mesh(database, pool, firms, serves=serves, binding=binding)
+        )
+        for firm in firms.values():
+            if serves and firm.slug not in serves:
+                continue
+            await found.make(firm)
+        await found.keys_are_known()
+        yield found
+
+
+def another_worker(database: "Database", of: Mesh) -> contextlib.AbstractAsyncContextManager[Mesh]:
+    """Start following the same database anew, as a worker that was replaced does."""
+    return following_mesh(database, of.pool, of.firms)
+
+
+@asynccontextmanager
+async def following_mesh(
+    database: "Database",
+    pool: "Pool",
+    firms: dict[str, Firm],
+    *,
+    serves: Iterable[str] = (),
+    binding: TenantBinding = TenantBinding.HOST,
+) -> AsyncIterator[Mesh]:
+    async with AsyncExitStack() as stack:
         allowed = ",".join(f"127.0.0.1:{firm.provider.port}" for firm in firms.values())
         settings = Settings.load({"MODE": "saas", "JWKS_ALLOW_HOSTS": allowed})
         assert isinstance(settings, Settings), settings
@@ -230,11 +256,6 @@ async def mesh(
         tasks = [asyncio.create_task(keys.run()), asyncio.create_task(publisher.run())]
         try:
             found = Mesh(pool, publisher, policies, keys, service, firms)
-            for firm in firms.values():
-                if serves and firm.slug not in serves:
-                    continue
-                await found.make(firm)
-            await found.keys_are_known()
             yield found
         finally:
             for task in tasks:
@@ -495,6 +516,47 @@ async def test_broken_policies_hold_up_no_suspension_and_no_revoked_key(database
         assert found.directory.worst_confirmed() == found.directory.lagging["acme"]
         await found.write("globex", partial(tenants.replace, name="unaffected"))
         assert await found.reason("globex.local", token=globex.token()) == "allowed"
+
+
+async def test_only_the_tenant_whose_policies_never_compiled_is_not_ready(database: "Database") -> None:
+    async with mesh(database) as found, AsyncExitStack() as stack:
+        acme, globex = found.firms["acme"], found.firms["globex"]
+        await behind_our_back(
+            database.superuser,
+            "ALTER TABLE role_rules DROP CONSTRAINT role_rules_effect_check",
+            "UPDATE role_rules SET effect = 'maybe' WHERE tenant_id = 'acme'",
+        )
+        restarted = await stack.enter_async_context(another_worker(database, found))
+        await until(lambda: restarted.policies.current() is not None, what="the other tenants")
+        await restarted.keys_are_known()
+
+        for who in ({"token": acme.token()}, {"key": acme.service_key}, {}):
+            for how in ({}, {"tenant": "acme"}, {"resource": "order:read", "action": "read"}):
+                answer = await restarted.ask("acme.local", **who, **how)
+                assert (answer.allowed, answer.status) == (False, 503), (who, how)
+                assert answer.metadata["reason"] == "not_ready"
+                assert answer.headers["retry-after"] == "1"
+        assert await restarted.reason("acme.local", token=globex.token()) == "tenant_mismatch"
+        assert await restarted.reason("acme.local", token="a.b.c") == "token_malformed"
+        assert await restarted.reason("nobody.local", token=acme.token()) == "unmapped_route"
+        assert await restarted.reason("acme.local", token=acme.token(), tenant="umbrella") == "unmapped_route"
+        assert await restarted.reason("globex.local", token=globex.token()) == "allowed"
+        assert await restarted.reason("globex.local", token=acme.token()) == "tenant_mismatch"
+        (problem,) = restarted.publisher.problems["acme"]
+        assert "'maybe'" in str(problem)
+        # What else the operator registers of it holds.
+        await succeed(found.pool, partial(tenants.replace, status="suspended"), tenant="acme")
+        await until(lambda: "acme" in restarted.directory.suspended, what="the suspension")
+        assert await restarted.reason("acme.local", token=acme.token()) == "tenant_suspended"
+        await succeed(found.pool, partial(tenants.replace, status="active"), tenant="acme")
+
+        # By hand: no revision, no notification, and no poll in the next minutes.
+        await behind_our_back(
+            database.superuser, "UPDATE role_rules SET effect = 'allow' WHERE tenant_id = 'acme'"
+        )
+        await until(lambda: "acme" in restarted.directory.snapshots, within=5.0, what="the repair")
+        assert await restarted.reason("acme.local", token=acme.token()) == "allowed"
+        assert restarted.publisher.problems == {}
 
 
 async def test_registrations_in_any_order_are_published_as_they_are_stored(database: "Database") -> None:

@@ -8,7 +8,7 @@ from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode
 from extauthz.decide.identity import NeedsKey, Rejected, TokenPolicy
 from extauthz.decide.judge import CheckPolicy, Identify, judge
 from extauthz.domain.decision import Outcome
-from extauthz.domain.principal import Authentication, Principal
+from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.request import ContextTarget
 from tests.builders import ALICE, request_facts
@@ -103,6 +103,63 @@ def test_whose_target_it_is_must_be_known_and_published(found: Principal | None)
         judged = outcome(found, where=where)
         assert (judged.decision.effect, judged.decision.reason) == (Effect.DENY, Reason.UNMAPPED_ROUTE)
         assert (judged.tenant, judged.revision, judged.age_ms) == (owner, None, age_ms)
+
+
+BELONGS_TO_ACME = Principal(
+    PrincipalKind.USER, "bob", "acme", None, (), Authentication.JWT
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("found", [None, BELONGS_TO_ACME])
+@pytest.mark.parametrize("named", [True, False])
+def test_a_tenant_whose_policies_never_compiled_is_not_ready(found: Principal | None, *, named: bool) -> None:
+    where = Directory(
+        TenancyMode.SAAS,
+        {"globex": snapshot_of(POLICIES)},
+        confirmed_at=NOW,
+        hosts={"api.example.com": "acme"},
+        lagging={"acme": 0.0},
+    )
+    asked = request_facts(context=ContextTarget(tenant="acme")) if named else request_facts()
+
+    judged = judge(asked, where, identified(found), CheckPolicy(), "the-id", NOW)
+
+    assert isinstance(judged, Outcome)
+    assert (judged.decision.effect, judged.decision.reason) == (Effect.DENY, Reason.NOT_READY)
+    assert (judged.tenant, judged.revision, judged.age_ms) == ("acme", None, None)
+
+
+@pytest.mark.parametrize(
+    ("found", "suspended", "reason"),
+    [
+        (Rejected(Reason.TOKEN_EXPIRED, "exp has passed"), (), Reason.TOKEN_EXPIRED),
+        (ALICE, (), Reason.TENANT_MISMATCH),
+        (BELONGS_TO_ACME, ("acme",), Reason.TENANT_SUSPENDED),
+    ],
+)
+def test_what_is_known_without_policies_is_judged_before_they_are_missed(
+    found: Principal | Rejected, suspended: tuple[str, ...], reason: Reason
+) -> None:
+    where = Directory(
+        TenancyMode.SAAS,
+        {},
+        confirmed_at=NOW,
+        hosts={"api.example.com": "acme"},
+        suspended=frozenset(suspended),
+        lagging={"acme": 0.0},
+    )
+
+    assert outcome(found, where=where).decision.reason is reason
+
+
+def test_the_one_tenant_of_selfhost_is_not_ready_while_it_is_not_there() -> None:
+    empty = Directory(TenancyMode.SELFHOST, {}, confirmed_at=NOW)
+
+    assert outcome(ALICE, where=empty).decision.reason is Reason.NOT_READY
+    other = request_facts(context=ContextTarget(tenant="acme"))
+    judged = judge(other, empty, identified(ALICE), CheckPolicy(), "the-id", NOW)
+    assert isinstance(judged, Outcome)
+    assert judged.decision.reason is Reason.UNMAPPED_ROUTE
 
 
 def test_a_tenant_that_does_not_exist_is_nobodys_name() -> None:

@@ -1,0 +1,62 @@
+"""What the tests of worker faults ask running processes, and how they break what those depend on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from extauthz.demo.process_tree import descendants
+from extauthz.demo.rest import RestApi
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from extauthz.demo.postgres import EmbeddedPostgres
+    from tests.integration.serving import Serving
+
+STARTS_WITHIN_S = 30.0
+
+
+def await_true(condition: Callable[[], object], *, within: float, what: str) -> float:
+    """Wait until a condition holds; return the seconds it took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() < began + within, f"not within {within} s: {what}"
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+def readiness(port: int) -> tuple[int, Mapping[str, Any]]:
+    """Return what `/healthz/ready` of a port answers: its status and its body; 0 for no answer."""
+    reply = RestApi(port, "").ask("GET", "/healthz/ready")
+    return reply.status, reply.document or {}
+
+
+def workers_of(found: Serving) -> list[int]:
+    """Return the process ids of the workers."""
+    return [each.pid for each in descendants(found.process.pid) if each.alive]
+
+
+def log_lines(found: Serving, event: str) -> list[dict[str, Any]]:
+    """Return the lines of the application log that report an event."""
+    text = (found.folder / "extauthz.log").read_text()
+    lines = (json.loads(line) for line in text.splitlines() if line.startswith("{"))
+    return [line for line in lines if line.get("event") == event]
+
+
+def execute(postgres: EmbeddedPostgres, *statements: str) -> None:
+    """Run SQL as the superuser in the server's own database."""
+
+    async def run() -> None:
+        connection = await asyncpg.connect(postgres.superuser_dsn, database="extauthz", ssl=False)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
