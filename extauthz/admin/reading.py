@@ -27,7 +27,7 @@ _MAX_PARAMETERS: Final = 20
 _ENTITY_TAG: Final = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*+)"')
 _ENTITY_TAGS: Final = re.compile(
     # RFC 9110 5.6.1: a list, of which elements may be empty.
-    rf"[ \t,]*+{_ENTITY_TAG.pattern}[ \t]*+(?:,[ \t]*+(?:{_ENTITY_TAG.pattern}[ \t]*+)?+)*+"
+    rf"[ \t,]*+{_ENTITY_TAG.pattern}[ \t]*+(?:,[ \t]*+(?:{_ENTITY_TAG.pattern}[ \t]*+)?)*"
 )
 _REVISION: Final = re.compile("0|[1-9][0-9]{0,17}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")

@@ -130,7 +130,7 @@ def _is_a_label(label: str) -> bool:
     try:
         name = encoded.encode("ascii").decode("punycode")
         return not name.isascii() and name.encode("punycode").decode("ascii") == encoded
-    except ValueError:
+    except (ValueError, OverflowError):  # CPython 3.13 raises OverflowError for a large code point
         return False
 
 

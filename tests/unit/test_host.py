@@ -86,6 +86,7 @@ def test_hosts_have_one_spelling(raw: str, host: str) -> None:
         "[v1.x]", "[127.0.0.1]", "[a.b]", "a[b]c", "127.1", "127.0.1", "0177.0.0.1", "127.0.0.01",
         "256.1.1.1", "1.2.3.4.5", "0x7f000001", "0x7f.0.0.1", "2130706433", "0", "a.1", "a.0x",
         "a.0x1f", "127.0.0.1..", "xn--", "xn--a-", "xn--example-", "xn--é", "xn--99999999999",
+        "xn--999999999999999809999999a", "xn--" + "9" * 59,
         "XN--EXAMPLE-", "www.xn--google-.com", "xn---", "xn--0", "xn--bcher-kva-", "a" * 64,
         "a." + "b" * 64, "a." * 128, "a" * 10_000, "[" + ":" * 10_000, "a:" + "1" * 10_000,
     ],
@@ -104,6 +105,7 @@ def test_the_longest_name_passes() -> None:
 HOSTS = st.one_of(
     st.text(alphabet="aAxnN-0179.:[]%@_fF", max_size=20),
     st.text(alphabet="abz019-", max_size=12).map("xn--".__add__),
+    st.text(alphabet="9a0", min_size=16, max_size=59).map("xn--".__add__),
     st.ip_addresses(v=6).map(lambda address: f"[{address}]"),
     st.ip_addresses(v=6).map(lambda address: f"[{address.exploded}]:1"),
     st.text(max_size=12),

@@ -103,6 +103,29 @@ def test_what_every_server_reads_alike_passes(raw: str, text: str) -> None:
     assert canonical(text).text == text
 
 
+# CPython 3.11.2 matches a possessive group wrongly: plain segments hid what stands at the end.
+@pytest.mark.parametrize("prefix", ["", "/a", "/a/b", "/.a", "/..a", "/a.", "/a" * 4_000])
+@pytest.mark.parametrize(
+    ("ending", "reason"),
+    [
+        ("/..", "dot_segment"),
+        ("/../", "dot_segment"),
+        ("/.", "dot_segment"),
+        ("/./", "dot_segment"),
+        ("/../b", "dot_segment"),
+        ("/./b", "dot_segment"),
+        ("//", "empty_segment"),
+        ("//b", "empty_segment"),
+        ("/%2e%2e", "dot_segment"),
+        ("/.%2e/", "dot_segment"),
+    ],
+)
+def test_dot_segments_and_empty_segments_are_refused_below_every_prefix(
+    prefix: str, ending: str, reason: str
+) -> None:
+    assert rejection(prefix + ending) == reason
+
+
 def test_segments_are_the_parts_between_the_slashes() -> None:
     assert canonical("/").segments == ("",)
     assert canonical("/a").segments == ("a",)
