@@ -357,7 +357,8 @@ class PostgresPublisher:
 
 async def _registration(connection: Connection, tenant: str, before: Registration | None) -> Registration:
     """Return what is registered of a tenant; the same object as before where it is equal."""
-    there = await registrations.read(connection, [tenant])
+    async with feed.one_moment(connection):
+        there = await registrations.read(connection, [tenant])
     found = there.get(tenant, _SUSPENDED)
     return before if before is not None and found == before else found
 

@@ -136,9 +136,10 @@ def _accepted(found: _T | MigrationRefused) -> _T:
 
 
 async def _connected(settings: Settings, work: Callable[[Connection], Awaitable[None]]) -> None:
-    where = f"{settings.postgres_host}:{settings.postgres_port}/{settings.postgres_db}"
+    address = database(settings)
+    where = address.place
     try:
-        connection = await connect(database(settings))
+        connection = await connect(address)
         try:
             await work(connection)
         finally:

@@ -13,7 +13,8 @@ from extauthz.publish.postgres import PostgresPublisher
 from extauthz.publish.tenant import Compiler
 from extauthz.settings import FilesSource, PostgresSource, Settings
 from extauthz.shipped import shipped
-from extauthz.storage.pool import DatabaseAddress, SslMode, open_reader
+from extauthz.storage.address import DatabaseAddress, UnusableCaError
+from extauthz.storage.connection import open_reader
 
 OnIssuers = Callable[[Sequence[IdentityProvider]], None]
 
@@ -49,29 +50,30 @@ def compiler(settings: Settings) -> Compiler:
 
 
 def database(settings: Settings) -> DatabaseAddress:
-    """Return where the database is. Off loopback TLS is required unless the operator says otherwise.
+    """Return where the database is.
 
     Raises:
-        StartRefusedError: the certificates cannot be read.
+        StartRefusedError: the CA cannot be used.
     """
-    on_loopback = settings.postgres_host in {"localhost", "::1"} or settings.postgres_host.startswith("127.")
-    sslmode: SslMode = "prefer" if on_loopback else "require"
-    if settings.postgres_sslmode is not None:
-        sslmode = settings.postgres_sslmode.value
-    certificates = settings.postgres_sslrootcert
+    first, *fallbacks = settings.database_hosts
+    sslmode, ca = settings.postgres_sslmode, settings.postgres_sslrootcert
     address = DatabaseAddress(
-        host=settings.postgres_host,
-        port=settings.postgres_port,
+        host=first.host,
+        port=first.port,
         user=settings.postgres_user,
         password=settings.postgres_password or "",
         database=settings.postgres_db,
-        sslmode=sslmode,
-        sslrootcert=None if certificates is None else str(certificates),
+        sslmode=None if sslmode is None else sslmode.value,
+        sslrootcert=None if ca is None else str(ca),
+        fallbacks=tuple(fallbacks),
+        pooler=settings.postgres_pooler,
+        listen=settings.listen_hosts,
+        password_file=settings.postgres_password_file,
     )
     try:
-        _ = address.tls
-    except OSError as error:
-        raise StartRefusedError(f"POSTGRES_SSLROOTCERT {str(certificates)!r}: {error.strerror}") from error
+        address.check_ca()
+    except UnusableCaError as error:
+        raise StartRefusedError(str(error)) from error
     return address
 
 

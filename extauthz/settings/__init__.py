@@ -1,5 +1,7 @@
 """The configuration of a process: what operators set, checked as a whole before anything starts."""
 
+from extauthz.settings.database_hosts import DatabaseHost
+from extauthz.settings.secret_files import SecretFileError, current_secret
 from extauthz.settings.spelling import misspelt
 from extauthz.settings.values import (
     FilesSource,
@@ -7,6 +9,7 @@ from extauthz.settings.values import (
     LogFormat,
     LogLevel,
     OverflowAction,
+    Pooler,
     PostgresSource,
     SslMode,
     StaleAction,
@@ -15,17 +18,21 @@ from extauthz.settings.values import (
 from extauthz.settings.variables import Settings, Variable, variables
 
 __all__ = [
+    "DatabaseHost",
     "FilesSource",
     "GrpcServer",
     "LogFormat",
     "LogLevel",
     "OverflowAction",
+    "Pooler",
     "PostgresSource",
+    "SecretFileError",
     "Settings",
     "SslMode",
     "StaleAction",
     "UnusableValueError",
     "Variable",
+    "current_secret",
     "misspelt",
     "variables",
 ]

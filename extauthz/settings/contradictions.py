@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from extauthz.compile.directory import TenancyMode, TenantBinding
-from extauthz.settings.values import FilesSource
+from extauthz.settings.values import FilesSource, Pooler, SslMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 _NO_AUDIENCE: Final = (
     "OIDC_AUDIENCE is not set; add the audience that your tokens are issued for "
     "(OIDC_AUDIENCE=my-api), or OIDC_AUDIENCE=any to accept every audience of the issuer"
+)
+
+_NO_POOLER: Final = (
+    "POSTGRES_LISTEN_HOST is for POSTGRES_POOLER=session or transaction; "
+    "without a pooler the connection to POSTGRES_HOST has the notifications"
+)
+_NO_CA: Final = (
+    "POSTGRES_SSLMODE=verify-ca needs POSTGRES_SSLROOTCERT; "
+    "with the system's CAs, which certify every server, use verify-full"
 )
 
 
@@ -41,6 +50,7 @@ def contradictions(
         )
     if settings.tenant_binding is TenantBinding.TOKEN and selfhost:
         yield "MODE TENANT_BINDING", "TENANT_BINDING=token is for MODE=saas; selfhost has one tenant"
+    yield from _database_contradictions(settings)
     if (settings.grpc_tls_cert is None) != (settings.grpc_tls_key is None):
         yield "GRPC_TLS_CERT GRPC_TLS_KEY", "GRPC_TLS_CERT and GRPC_TLS_KEY go together; set both or none"
     if settings.grpc_tls_client_ca is not None and settings.grpc_tls_cert is None:
@@ -59,6 +69,25 @@ def contradictions(
         )
     if settings.http_authz_port is not None:
         yield from _http_authz_contradictions(settings, settings.http_authz_port)
+
+
+def _database_contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
+    if settings.postgres_listen_host is not None and settings.postgres_pooler is Pooler.NONE:
+        yield (
+            "POSTGRES_LISTEN_HOST POSTGRES_POOLER",
+            _NO_POOLER,
+        )
+    for host in settings.listen_hosts:
+        if host in settings.database_hosts:
+            yield (
+                "POSTGRES_LISTEN_HOST POSTGRES_HOST POSTGRES_PORT",
+                f"POSTGRES_LISTEN_HOST lists {host}, the pooler of POSTGRES_HOST; name PostgreSQL itself",
+            )
+    if settings.postgres_sslmode is SslMode.VERIFY_CA and settings.postgres_sslrootcert is None:
+        yield (
+            "POSTGRES_SSLMODE POSTGRES_SSLROOTCERT",
+            _NO_CA,
+        )
 
 
 def _http_authz_contradictions(settings: Settings, port: int) -> Iterator[tuple[str, str]]:

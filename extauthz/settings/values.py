@@ -52,6 +52,17 @@ class SslMode(StrEnum):
     VERIFY_FULL = "verify-full"
 
 
+class Pooler(StrEnum):
+    """How a connection pooler between extauthz and PostgreSQL shares sessions (PgBouncer's `pool_mode`).
+
+    `session`: a client keeps one session until it disconnects. `transaction`: until its transaction ends.
+    """
+
+    NONE = "none"
+    SESSION = "session"
+    TRANSACTION = "transaction"
+
+
 class LogFormat(StrEnum):
     """How application logs look on stderr."""
 

@@ -10,12 +10,15 @@ from typing import Any, Self, TypeVar
 
 from extauthz.compile.directory import TenancyMode, TenantBinding, UnmappedPolicy
 from extauthz.settings.contradictions import contradictions
+from extauthz.settings.database_hosts import DatabaseHost, HostEntry, host_entries
+from extauthz.settings.secret_files import SecretFileError, read_secret_file
 from extauthz.settings.values import (
     FilesSource,
     GrpcServer,
     LogFormat,
     LogLevel,
     OverflowAction,
+    Pooler,
     PostgresSource,
     SslMode,
     StaleAction,
@@ -103,15 +106,43 @@ class Settings:
         "HTTP_AUTHZ_PORT", integer(1, 65535), None, "worker i answers HTTP ext_authz on this port + i"
     )
     workers: int = _variable("WORKERS", integer(1, 64), "1", "sidecar worker processes")
-    postgres_host: str = _variable("POSTGRES_HOST", text, "127.0.0.1", "database host")
-    postgres_port: int = _variable("POSTGRES_PORT", integer(1, 65535), "5432", "database port")
+    postgres_host: tuple[HostEntry, ...] = _variable(
+        "POSTGRES_HOST", host_entries, "127.0.0.1", "database servers; the one that is the primary is used"
+    )
+    postgres_port: int = _variable(
+        "POSTGRES_PORT", integer(1, 65535), "5432", "port of the servers that are listed without one"
+    )
+    postgres_pooler: Pooler = _variable(
+        "POSTGRES_POOLER", one_of(Pooler), "none", "how a connection pooler at POSTGRES_HOST shares sessions"
+    )
+    postgres_listen_host: tuple[HostEntry, ...] | None = _variable(
+        "POSTGRES_LISTEN_HOST",
+        host_entries,
+        None,
+        "PostgreSQL itself behind a pooler, for change notifications; unset: polling alone",
+    )
     postgres_user: str = _variable("POSTGRES_USER", text, "extauthz", "database user")
-    postgres_password: str | None = _variable("POSTGRES_PASSWORD", secret, None, "its password", secret=True)
+    postgres_password: str | None = _variable(
+        "POSTGRES_PASSWORD",
+        secret,
+        None,
+        "its password; POSTGRES_PASSWORD_FILE is read at each connect",
+        secret=True,
+    )
+    postgres_password_file: Path | None = field(default=None)
     postgres_db: str = _variable("POSTGRES_DB", text, "extauthz", "database name")
     postgres_sslmode: SslMode | None = _variable(
-        "POSTGRES_SSLMODE", one_of(SslMode), None, "libpq's sslmode; unset: require off loopback"
+        "POSTGRES_SSLMODE",
+        one_of(SslMode),
+        None,
+        "libpq's sslmode; unset: require off loopback and with a CA",
     )
-    postgres_sslrootcert: Path | None = _variable("POSTGRES_SSLROOTCERT", path, None, "CA of the database")
+    postgres_sslrootcert: Path | None = _variable(
+        "POSTGRES_SSLROOTCERT",
+        path,
+        None,
+        "CA of the database, which `require` verifies too; unset with `verify-full`: the system's",
+    )
     migrate_on_start: bool = _variable("MIGRATE_ON_START", flag, "false", "apply migrations before serving")
     oidc_enabled: bool = _variable("OIDC_ENABLED", flag, "true", "whether tokens are read at all")
     auth_server_url: str | None = _variable("AUTH_SERVER_URL", url, None, "the issuer of tokens (selfhost)")
@@ -191,7 +222,8 @@ class Settings:
         """
         problems: dict[str, str] = {}
         values = {name: _value(variable, environ, problems) for name, variable in variables().items()}
-        settings = cls(**values)
+        password_file = environ.get("POSTGRES_PASSWORD_FILE")
+        settings = cls(**values, postgres_password_file=Path(password_file) if password_file else None)
         found = [
             *problems.values(),
             *(
@@ -203,10 +235,20 @@ class Settings:
         ]
         return found or settings
 
+    @property
+    def database_hosts(self) -> tuple[DatabaseHost, ...]:
+        """The servers of POSTGRES_HOST, in their order."""
+        return tuple(dict.fromkeys(entry.at(self.postgres_port) for entry in self.postgres_host))
+
+    @property
+    def listen_hosts(self) -> tuple[DatabaseHost, ...]:
+        """The servers of POSTGRES_LISTEN_HOST, in their order; empty when it is unset."""
+        return tuple(dict.fromkeys(entry.at(self.postgres_port) for entry in self.postgres_listen_host or ()))
+
 
 def variables() -> dict[str, Variable]:
     """Return every variable by the name of its field, in the order of the reference."""
-    return {each.name: each.metadata["variable"] for each in fields(Settings)}
+    return {each.name: each.metadata["variable"] for each in fields(Settings) if "variable" in each.metadata}
 
 
 def _value(variable: Variable, environ: Mapping[str, str], problems: dict[str, str]) -> Any:
@@ -241,7 +283,6 @@ def _written(variable: Variable, environ: Mapping[str, str]) -> str | None:
     if text is not None:
         raise _ProblemError(f"{variable.name} and {variable.name}_FILE are both set; keep one")
     try:
-        return Path(file).read_text("utf-8").removesuffix("\n").removesuffix("\r")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise _ProblemError(f"{variable.name}_FILE {file!r} cannot be read: {reason}") from error
+        return read_secret_file(variable.name, Path(file))
+    except SecretFileError as error:
+        raise _ProblemError(str(error)) from None

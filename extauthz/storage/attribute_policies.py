@@ -256,7 +256,7 @@ async def _marked(change: Change, policy_ids: Sequence[str], *, deleted: bool) -
     records = await change.connection.fetch(
         f"UPDATE attribute_policies SET deleted_at = {'now()' if deleted else 'NULL'},"  # noqa: S608
         " version = version + 1, revision = $3, updated_at = now()"
-        f" WHERE tenant_id = $1 AND id = ANY($2::uuid[]) RETURNING {TABLE.selected_with_marks}",
+        f" WHERE tenant_id = $1 AND id = ANY($2::text[]::uuid[]) RETURNING {TABLE.selected_with_marks}",
         change.tenant,
         list(policy_ids),
         change.revision,
@@ -271,12 +271,12 @@ async def _keep(change: Change, states: Sequence[tuple[Document, int | None]], *
         "INSERT INTO attribute_policy_versions"
         " (tenant_id, policy_id, version, deleted, document, actor, revision)"
         " SELECT $1, r.id, r.version, $2, r.document::jsonb, $3::jsonb, $4"
-        " FROM unnest($5::uuid[], $6::integer[], $7::text[]) AS r (id, version, document)",
+        " FROM unnest($5::text[]::uuid[], $6::text[]::integer[], $7::text[]) AS r (id, version, document)",
         change.tenant,
         deleted,
         encode_json(change.actor.document()),
         change.revision,
         [document["id"] for document, _ in states],
-        [version for _, version in states],
+        [None if version is None else str(version) for _, version in states],
         [encode_json(document) for document, _ in states],
     )

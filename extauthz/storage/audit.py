@@ -107,7 +107,7 @@ async def append(change: Change) -> None:
     await change.connection.execute(
         "INSERT INTO audit_events (tenant_id, id, revision, actor, action, kind, entity_id, before, after)"
         " SELECT $1, r.id, $2, $3::jsonb, r.action, r.kind, r.entity_id, r.before::json, r.after::json"
-        " FROM unnest($4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[])"
+        " FROM unnest($4::text[]::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[])"
         " AS r (id, action, kind, entity_id, before, after)",
         change.tenant,
         change.revision,

@@ -1,6 +1,7 @@
 """What sidecars follow: heads, whole tenants, and the changes since a revision. Reads only.
 
-All functions take a connection of `pool.open_reader`. Around those that belong together put `one_moment`.
+All functions take a connection of `pool.open_reader` inside of `one_moment`, without which row-level security
+shows no row; `load` enters it itself.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal, cast
 from extauthz.domain.registration import Registration
 from extauthz.storage import attribute_policies, registrations, resources, role_bindings, role_rules
 from extauthz.storage.encoding import decode_json
+from extauthz.storage.pool import reader_transaction
 from extauthz.storage.write import REGISTRATION_KINDS
 
 if TYPE_CHECKING:
@@ -78,8 +80,8 @@ class TenantChange:
 
 @asynccontextmanager
 async def one_moment(connection: Connection) -> AsyncIterator[None]:
-    """Let all statements inside see the same moment."""
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
+    """Let all statements inside see the rows of every tenant, at the same moment."""
+    async with reader_transaction(connection):
         yield
 
 
@@ -127,10 +129,10 @@ async def changes_since(connection: Connection, revisions: Mapping[str, int]) ->
     """
     records = await connection.fetch(
         "SELECT c.tenant_id, c.revision, c.predecessor, c.changes::text FROM policy_changes AS c"
-        " JOIN unnest($1::text[], $2::bigint[]) AS seen (tenant_id, revision)"
+        " JOIN unnest($1::text[], $2::text[]::bigint[]) AS seen (tenant_id, revision)"
         " ON c.tenant_id = seen.tenant_id AND c.revision > seen.revision ORDER BY c.tenant_id, c.revision",
         list(revisions),
-        list(revisions.values()),
+        [str(revision) for revision in revisions.values()],
     )
     return [
         TenantChange(record["tenant_id"], record["revision"], record["predecessor"], _rows(record["changes"]))

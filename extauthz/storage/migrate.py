@@ -1,20 +1,23 @@
 """Applies `migrations/*.sql`: plain SQL, forward only, in order, each file in one transaction.
 
-Runners exclude each other by an advisory lock, so several may start at once. A file that was edited after it
-was applied, and a migration that this version does not know, are refused before anything is changed.
+Runners exclude each other by an advisory lock, so several may start at once. The lock, like every setting,
+ends with the transaction that took it: through a connection pooler the next one may be on another session.
+A file that was edited after it was applied, and a migration that this version does not know, are refused
+before anything is changed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from extauthz.storage.write import CHANNEL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -79,29 +82,23 @@ async def migrate(
     Raises:
         asyncpg.PostgresError: a migration failed; it left no trace, those before it stay.
     """
-    # Waiting for another runner is no hanging statement.
-    await connection.execute("SET lock_timeout = 0; SET statement_timeout = 0")
-    await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
-    try:
-        await connection.execute(
-            "CREATE TABLE IF NOT EXISTS schema_migrations (version integer PRIMARY KEY, name text NOT NULL,"
-            " sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
-        )
-        pending = await _pending(connection, migrations)
-        if isinstance(pending, MigrationRefused):
-            return pending
-        for migration in pending:
-            async with connection.transaction():
-                await connection.execute(migration.sql)
-                await connection.execute(
-                    "INSERT INTO schema_migrations (version, name, sha256) VALUES ($1, $2, $3)",
-                    migration.version,
-                    migration.name,
-                    migration.checksum,
-                )
-        return pending
-    finally:
-        await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
+    applied: list[Migration] = []
+    while True:
+        async with _locked(connection):
+            # Read again under the lock: another runner may have been first.
+            pending = await _pending(connection, migrations)
+            if isinstance(pending, MigrationRefused):
+                return pending
+            if not pending:
+                return tuple(applied)
+            await connection.execute(pending[0].sql)
+            await connection.execute(
+                "INSERT INTO schema_migrations (version, name, sha256) VALUES ($1, $2, $3)",
+                pending[0].version,
+                pending[0].name,
+                pending[0].checksum,
+            )
+        applied.append(pending[0])
 
 
 async def status(
@@ -129,6 +126,23 @@ async def new_epoch(connection: Connection) -> str:
         )
         await connection.execute("SELECT pg_notify($1, 'epoch')", CHANNEL)
     return str(epoch)
+
+
+@asynccontextmanager
+async def _locked(connection: Connection) -> AsyncIterator[None]:
+    """Enter a transaction that excludes other runners and has the table of what was applied."""
+    async with connection.transaction():
+        # However long it takes: another runner is waited for, and a migration may rewrite a table.
+        await connection.execute(
+            "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0;"
+            " SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL timezone = 'UTC'"
+        )
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        await connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_migrations (version integer PRIMARY KEY, name text NOT NULL,"
+            " sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+        yield
 
 
 async def _pending(

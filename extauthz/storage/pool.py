@@ -1,18 +1,20 @@
-"""Connections, and the only two ways to a tenant's rows.
+"""Pooled connections, and the only ways to a tenant's rows.
 
-A pooled connection sees no row of any tenant: outside of `tenant_transaction` row-level security has nothing
-to compare with. The settings are local to one transaction, so neither an error nor a cancellation can leave
-them behind. A sidecar's own connection (`open_reader`) is never pooled and only reads.
+A connection sees no row of any tenant: outside of these transactions row-level security has nothing to
+compare with. All settings are local to one transaction, so neither an error nor a cancellation can leave them
+behind, and a session that a connection pooler shares stays as it was.
 """
 
 from __future__ import annotations
 
-import ssl
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import asyncpg
+
+from extauthz.storage.address import DatabaseAddress, SslMode
+from extauthz.storage.connection import connect, open_reader
+from extauthz.storage.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,88 +22,44 @@ if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
     Pool = asyncpg.Pool[asyncpg.Record]
 
-SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+__all__ = [
+    "ACQUIRE_TIMEOUT_S",
+    "DatabaseAddress",
+    "SslMode",
+    "connect",
+    "key_transaction",
+    "open_pool",
+    "open_reader",
+    "reader_transaction",
+    "tenant_transaction",
+]
 
 ACQUIRE_TIMEOUT_S: Final = 5.0
-CONNECT_TIMEOUT_S: Final = 5.0
 STATEMENT_TIMEOUT_MS: Final = 30_000
 LOCK_TIMEOUT_MS: Final = 10_000
 
-
-@dataclass(frozen=True, slots=True)
-class DatabaseAddress:
-    """Where the database is and who asks."""
-
-    host: str
-    port: int
-    user: str
-    password: str = field(repr=False)
-    database: str
-    sslmode: SslMode = "prefer"
-    sslrootcert: str | None = None
-
-    @property
-    def tls(self) -> ssl.SSLContext | SslMode:
-        """Return asyncpg's `ssl` argument.
-
-        Raises:
-            OSError: `sslrootcert` cannot be read.
-        """
-        if self.sslmode not in {"verify-ca", "verify-full"}:
-            return self.sslmode
-        context = ssl.create_default_context(cafile=self.sslrootcert)
-        context.check_hostname = self.sslmode == "verify-full"
-        return context
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """Return asyncpg's arguments that say where and who.
-
-        Raises:
-            OSError: `sslrootcert` cannot be read.
-        """
-        return {
-            "host": self.host,
-            "port": self.port,
-            "user": self.user,
-            "password": self.password,
-            "database": self.database,
-            "ssl": self.tls,
-        }
+# Local: PgBouncer refuses most of them at startup, and a session that is shared must not keep them.
+# INVARIANT: all that row-level security compares with is set each time. Another client may have left a value.
+_ENTER: Final = (
+    "SELECT set_config('extauthz.tenant', $1, true), set_config('extauthz.operator', $2, true),"
+    " set_config('extauthz.reader', $3, true), set_config('extauthz.key_id', $4, true),"
+    f" set_config('statement_timeout', '{STATEMENT_TIMEOUT_MS}', true),"
+    f" set_config('lock_timeout', '{LOCK_TIMEOUT_MS}', true),"
+    f" set_config('idle_in_transaction_session_timeout', '{STATEMENT_TIMEOUT_MS}', true),"
+    " set_config('timezone', 'UTC', true)"
+)
 
 
 def open_pool(address: DatabaseAddress, *, max_size: int = 10) -> Pool:
     """Return a pool; await it or enter it to use it. It connects only when a connection is asked for."""
+
+    async def opened(*_: object, **_arguments: object) -> Session:
+        # asyncpg hands over its own arguments, which say nothing that `connect` does not.
+        return await connect(address)
+
     return asyncpg.create_pool(
-        **address.arguments,
-        min_size=0,
-        max_size=max_size,
-        timeout=CONNECT_TIMEOUT_S,
-        server_settings=_settings("extauthz"),
+        min_size=0, max_size=max_size, connect=cast("Any", opened), connection_class=Session
     )
-
-
-async def connect(address: DatabaseAddress, *, application: str = "extauthz") -> Connection:
-    """Return one connection of its own.
-
-    Raises:
-        Exception: whatever asyncpg raises; `outcome.refusal_of` names it.
-    """
-    connection: Connection = await asyncpg.connect(
-        **address.arguments, timeout=CONNECT_TIMEOUT_S, server_settings=_settings(application)
-    )
-    return connection
-
-
-async def open_reader(address: DatabaseAddress) -> Connection:
-    """Return a sidecar's connection: read-only, sees the snapshot tables of every tenant, may LISTEN.
-
-    Raises:
-        Exception: whatever asyncpg raises; `outcome.refusal_of` names it.
-    """
-    connection = await connect(address, application="extauthz-sidecar")
-    await connection.execute("SET default_transaction_read_only = on; SET extauthz.reader = 'on'")
-    return connection
 
 
 @asynccontextmanager
@@ -119,19 +77,33 @@ async def tenant_transaction(
         ),
     ):
         connection = cast("Connection", acquired)
-        await connection.execute(
-            "SELECT set_config('extauthz.tenant', $1, true), set_config('extauthz.operator', $2, true)",
-            tenant,
-            "on" if operator else "",
-        )
+        await _enter(connection, tenant=tenant, operator=operator)
         yield connection
 
 
-def _settings(application: str) -> dict[str, str]:
-    return {
-        "application_name": application,
-        "timezone": "UTC",
-        "statement_timeout": str(STATEMENT_TIMEOUT_MS),
-        "lock_timeout": str(LOCK_TIMEOUT_MS),
-        "idle_in_transaction_session_timeout": str(STATEMENT_TIMEOUT_MS),
-    }
+@asynccontextmanager
+async def key_transaction(pool: Pool, key_id: str | None) -> AsyncIterator[Connection]:
+    """Enter a read-only transaction that sees one service key, of whatever tenant, and nothing else."""
+    async with pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as acquired, acquired.transaction(readonly=True):
+        connection = cast("Connection", acquired)
+        await _enter(connection, key_id=key_id or "")
+        yield connection
+
+
+@asynccontextmanager
+async def reader_transaction(connection: Connection) -> AsyncIterator[None]:
+    """Enter a transaction that sees one moment of the snapshot tables of every tenant, and cannot write."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        await _enter(connection, reader=True)
+        yield
+
+
+async def _enter(
+    connection: Connection,
+    *,
+    tenant: str = "",
+    operator: bool = False,
+    reader: bool = False,
+    key_id: str = "",
+) -> None:
+    await connection.execute(_ENTER, tenant, "on" if operator else "", "on" if reader else "", key_id)

@@ -166,7 +166,8 @@ async def _claim_routes(
     claimed = await change.connection.fetch(
         "INSERT INTO route_claims (tenant_id, host, shape, method, resource_id)"
         " SELECT $1, r.host, r.shape, r.method, r.resource_id"
-        " FROM unnest($2::text[], $3::text[], $4::text[], $5::uuid[]) AS r (host, shape, method, resource_id)"
+        " FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]::uuid[])"
+        " AS r (host, shape, method, resource_id)"
         " ON CONFLICT DO NOTHING RETURNING 1",
         change.tenant,
         [claim.host for claim in claims],

@@ -88,6 +88,25 @@ class Column:
             case _:
                 return value
 
+    @property
+    def array(self) -> str:
+        """Return the SQL type that many values are sent as.
+
+        INVARIANT: text[] first: of other arrays asyncpg asks the server what they are, on every new
+        connection and with a setting (`jit`) that stays on the session.
+        """
+        return "text[]" if self.parameter == "text" else f"text[]::{self.parameter}[]"
+
+    def listed(self, value: object) -> str | None:
+        """Return a document's value as one of many."""
+        match self.sent(value):
+            case None:
+                return None
+            case datetime() as moment:
+                return moment.isoformat()
+            case sent:
+                return str(sent)
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -240,20 +259,18 @@ class Table:
         """Insert normalised documents and return the ids stored; what is missing clashed."""
         author = (", by_domain_admin", f", {str(by_domain_admin).lower()}") if self.has_author else ("", "")
         names = [column.name for column in self.columns]
-        arrays = ", ".join(
-            f"${index}::{column.parameter}[]" for index, column in enumerate(self.columns, start=4)
-        )
+        arrays = ", ".join(f"${index}::{column.array}" for index, column in enumerate(self.columns, start=4))
         values = ", ".join(f"r.{column.name}{column.cast}" for column in self.columns)
         records = await connection.fetch(
             f"INSERT INTO {self.name} (tenant_id, id, revision, {', '.join(names)}{author[0]})"  # noqa: S608
             f" SELECT $1, r.id, $2, {values}{author[1]}"
-            f" FROM unnest($3::uuid[], {arrays}) AS r (id, {', '.join(names)})"
+            f" FROM unnest($3::text[]::uuid[], {arrays}) AS r (id, {', '.join(names)})"
             " ON CONFLICT DO NOTHING RETURNING id::text",
             tenant,
             revision,
             [document["id"] for document in documents],
             *(
-                [column.sent(document.get(column.member)) for document in documents]
+                [column.listed(document.get(column.member)) for document in documents]
                 for column in self.columns
             ),
         )
@@ -289,7 +306,7 @@ class Table:
     async def delete(self, connection: Connection, tenant: str, ids: Iterable[str]) -> None:
         """Delete rows by id."""
         await connection.execute(
-            f"DELETE FROM {self.name} WHERE tenant_id = $1 AND id = ANY($2::uuid[])",  # noqa: S608
+            f"DELETE FROM {self.name} WHERE tenant_id = $1 AND id = ANY($2::text[]::uuid[])",  # noqa: S608
             tenant,
             list(ids),
         )
@@ -301,17 +318,17 @@ class Table:
         if not self.unique:
             return None
         columns = [column for column in self.columns if column.name in self.unique]
-        arrays = ", ".join(f"${index}::{column.parameter}[]" for index, column in enumerate(columns, start=3))
+        arrays = ", ".join(f"${index}::{column.array}" for index, column in enumerate(columns, start=3))
         equal = " AND ".join(f"t.{column.name} = r.{column.name}" for column in columns)
         records = await connection.fetch(
             "SELECT r.position, t.id::text AS id"  # noqa: S608
-            f" FROM unnest($2::uuid[], {arrays})"
+            f" FROM unnest($2::text[]::uuid[], {arrays})"
             f" WITH ORDINALITY AS r (id, {', '.join(column.name for column in columns)}, position)"
             f" JOIN {self.name} AS t ON t.tenant_id = $1 AND {equal}"
             " WHERE t.id <> r.id ORDER BY r.position, t.id",
             tenant,
             [document["id"] for document in documents],
-            *([document[column.member] for document in documents] for column in columns),
+            *([column.listed(document[column.member]) for document in documents] for column in columns),
         )
         if not records:
             return None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from extauthz.domain.service_key import ID_PREFIX, PresentedKey, Scope, row_id, secret_digest
 from extauthz.storage.encoding import decode_json, encode_json
 from extauthz.storage.outcome import Clash, Conflict, NotFound, Refusal, Stale, refusal_of
-from extauthz.storage.pool import ACQUIRE_TIMEOUT_S, tenant_transaction
+from extauthz.storage.pool import key_transaction, tenant_transaction
 from extauthz.storage.rows import MAX_PAGE, instant, rfc3339
 
 if TYPE_CHECKING:
@@ -205,11 +205,7 @@ async def find(pool: Pool, presented: PresentedKey, *, now: datetime) -> KeyGran
     suspended is the caller's to ask.
     """
     try:
-        async with (
-            pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection,
-            connection.transaction(readonly=True),
-        ):
-            await connection.execute("SELECT set_config('extauthz.key_id', $1, true)", row_id(presented.id))
+        async with key_transaction(pool, row_id(presented.id)) as connection:
             record = await connection.fetchrow(
                 f"SELECT tenant_id, secret_sha256, revoked_at, {_DOCUMENT}"  # noqa: S608
                 " FROM service_api_keys WHERE id = $1::uuid",
@@ -243,11 +239,11 @@ async def note_used(pool: Pool, tenant: str, used: Mapping[str, datetime]) -> Re
         async with tenant_transaction(pool, tenant) as connection:
             await connection.execute(
                 "UPDATE service_api_keys AS k SET last_used_at = GREATEST(k.last_used_at, r.at)"
-                " FROM unnest($2::uuid[], $3::timestamptz[]) AS r (id, at)"
+                " FROM unnest($2::text[]::uuid[], $3::text[]::timestamptz[]) AS r (id, at)"
                 " WHERE k.tenant_id = $1 AND k.id = r.id",
                 tenant,
                 [row_id(key_id) for key_id in used],
-                list(used.values()),
+                [at.isoformat() for at in used.values()],
             )
     except Exception as error:
         refusal = refusal_of(error)
@@ -294,7 +290,7 @@ async def _family(change: Change, row: str) -> list[str]:
 async def _revoke(change: Change, rows: list[str]) -> tuple[str, ...]:
     records = await change.connection.fetch(
         "UPDATE service_api_keys SET revoked_at = now(), updated_at = now(), revision = $3"  # noqa: S608
-        f" WHERE tenant_id = $1 AND id = ANY($2::uuid[]) RETURNING {_SELECTED}",
+        f" WHERE tenant_id = $1 AND id = ANY($2::text[]::uuid[]) RETURNING {_SELECTED}",
         change.tenant,
         rows,
         change.revision,

@@ -80,8 +80,10 @@ async def connected(address: "DatabaseAddress") -> "AsyncIterator[Connection]":
 
 @asynccontextmanager
 async def reader_of(address: "DatabaseAddress") -> "AsyncIterator[Connection]":
+    """Open a sidecar's connection whose every statement may read, also outside of `feed.one_moment`."""
     connection = await open_reader(address)
     try:
+        await connection.execute("SET extauthz.reader = 'on'")
         yield connection
     finally:
         await connection.close()

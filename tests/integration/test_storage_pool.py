@@ -107,7 +107,7 @@ async def test_tls_is_as_strict_as_asked(database: "Database") -> None:
             plain.host, plain.port, plain.user, plain.password, plain.database, mode  # type: ignore[arg-type]
         )  # fmt: skip
 
-    for mode in ("disable", "allow", "prefer"):
+    for mode in ("disable", "prefer"):
         await (await connect(with_mode(mode))).close()
     for mode in ("require", "verify-ca", "verify-full"):
         with pytest.raises(ConnectionError):

@@ -73,7 +73,12 @@ def _connection_class(statements: Statements) -> type[Any]:
 async def unconditional_pool(address: "DatabaseAddress") -> "AsyncIterator[tuple[Pool, Statements]]":
     statements = Statements()
     async with asyncpg.create_pool(
-        **address.arguments,
+        host=address.host,
+        port=address.port,
+        user=address.user,
+        password=address.password,
+        database=address.database,
+        ssl=False,
         min_size=0,
         max_size=8,
         connection_class=_connection_class(statements),

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
-from extauthz.proxyconfig.addresses import is_loopback
 from extauthz.proxyconfig.findings import Finding, Severity
 from extauthz.runtime.policies import StartRefusedError, database
 from extauthz.shipped import shipped
@@ -35,12 +34,14 @@ def finding(severity: Severity, code: str, message: str, fix: str) -> Finding:
 
 async def examine_database(settings: Settings) -> list[Finding]:
     """Connect as extauthz would, and look; nothing is changed."""
-    where = f"{settings.postgres_host}:{settings.postgres_port}/{settings.postgres_db}"
     migrations = read_migrations(shipped("migrations"))
     if isinstance(migrations, MigrationRefused):
         return [finding(Severity.ERROR, "schema-unusable", migrations.message, "install extauthz again")]
+    where = settings.postgres_db
     try:
-        connection = await connect(database(settings), application="extauthz-doctor")
+        address = database(settings)
+        where = address.place
+        connection = await connect(address, application="extauthz-doctor")
         try:
             found = await posture(connection, migrations)
             schema = await _status(connection, migrations)
@@ -170,7 +171,7 @@ def _transport(found: Posture, settings: Settings) -> Iterator[Finding]:
             f"PostgreSQL {found.server_version} is older than what extauthz is tested with",
             f"use PostgreSQL {OLDEST_VERSION} or newer",
         )
-    if is_loopback(settings.postgres_host) or settings.postgres_host.startswith("/"):
+    if all(host.is_local for host in settings.database_hosts):
         return
     mode = None if settings.postgres_sslmode is None else settings.postgres_sslmode.value
     if not found.encrypted:

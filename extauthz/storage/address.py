@@ -1,0 +1,121 @@
+"""Where the database is, who asks, and how the server is verified."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+from extauthz.settings import DatabaseHost, Pooler, current_secret
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SslMode = Literal["disable", "prefer", "require", "verify-ca", "verify-full"]
+
+
+class UnusableCaError(OSError):
+    """The file of POSTGRES_SSLROOTCERT cannot be used now; the text names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseAddress:
+    """Where the database is and who asks.
+
+    `sslmode` None is `require` off loopback or with a CA, else `prefer`. `fallbacks` are tried in their order
+    where `host` has no primary. `listen` is PostgreSQL itself behind a pooler. With `password_file` the
+    password is what that file holds when a connection is opened.
+    """
+
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    database: str
+    sslmode: SslMode | None = None
+    sslrootcert: str | None = None
+    fallbacks: tuple[DatabaseHost, ...] = ()
+    pooler: Pooler = Pooler.NONE
+    listen: tuple[DatabaseHost, ...] = ()
+    password_file: Path | None = None
+
+    @property
+    def hosts(self) -> tuple[DatabaseHost, ...]:
+        """Return the servers in the order in which they are tried."""
+        return (DatabaseHost(self.host, self.port), *self.fallbacks)
+
+    @property
+    def place(self) -> str:
+        """Return servers and database for messages."""
+        return f"{','.join(map(str, self.hosts))}/{self.database}"
+
+    @property
+    def for_notifications(self) -> DatabaseAddress:
+        """Return the address of PostgreSQL itself, where notifications are to be had behind a pooler."""
+        first, *others = self.listen
+        return replace(
+            self, host=first.host, port=first.port, fallbacks=tuple(others), pooler=Pooler.NONE, listen=()
+        )
+
+    def current_password(self) -> str:
+        """Return the password as it is now.
+
+        Raises:
+            SecretFileError: the file cannot be read, or holds no password.
+        """
+        if self.password_file is None:
+            return self.password
+        return current_secret("POSTGRES_PASSWORD", self.password_file)
+
+    def check_ca(self) -> None:
+        """Read the CA, whether or not TLS is spoken to any of the hosts.
+
+        Raises:
+            UnusableCaError: the file cannot be read, or holds no certificate.
+        """
+        if self.sslrootcert is not None:
+            _load_ca(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), self.sslrootcert)
+
+    def sslmode_of(self, host: DatabaseHost) -> SslMode:
+        """Return the mode that holds for one server. As in libpq, TLS is never spoken on a Unix socket."""
+        if host.is_unix_socket:
+            return "disable"
+        if self.sslmode is not None:
+            return self.sslmode
+        return "prefer" if host.is_local and self.sslrootcert is None else "require"
+
+    def tls_of(self, host: DatabaseHost) -> ssl.SSLContext | None:
+        """Return how TLS is spoken to one server; None: it is not.
+
+        With a CA, `require` verifies the chain as `verify-ca` does (libpq, "SSL Certificate Verification").
+        Nothing is read from the environment or the home directory.
+
+        Raises:
+            UnusableCaError: the CA file cannot be read, or holds no certificate.
+        """
+        mode = self.sslmode_of(host)
+        if mode == "disable":
+            return None
+        # Not ssl.create_default_context: since Python 3.13 it refuses certificates that it takes before, and
+        # it writes session keys to the file that SSLKEYLOGFILE names.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.check_hostname = mode == "verify-full"
+        if mode == "prefer" or (mode == "require" and self.sslrootcert is None):
+            context.verify_mode = ssl.CERT_NONE
+        elif self.sslrootcert is None:
+            context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+        else:
+            _load_ca(context, self.sslrootcert)
+        return context
+
+
+def _load_ca(context: ssl.SSLContext, file: str) -> None:
+    try:
+        context.load_verify_locations(cafile=file)
+    except ssl.SSLError:
+        raise UnusableCaError(f"POSTGRES_SSLROOTCERT {file!r} holds no certificate in PEM form") from None
+    except OSError as error:
+        raise UnusableCaError(f"POSTGRES_SSLROOTCERT {file!r} cannot be read: {error.strerror}") from None
+    if not context.cert_store_stats()["x509"]:
+        raise UnusableCaError(f"POSTGRES_SSLROOTCERT {file!r} holds no certificate in PEM form")
