@@ -7,7 +7,7 @@ did not change with its predecessor.
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from immutables import Map
 
@@ -16,6 +16,7 @@ from extauthz.compile.path_denies import PathDenies
 from extauthz.compile.policies import Candidates, PolicyIndex
 from extauthz.compile.roles import BindingIndex, RoleIndex, RoleOutcome, Subjects
 from extauthz.compile.routes import Conflict, RouteIndex, index_of
+from extauthz.domain.bounded_cache import BoundedCache
 from extauthz.domain.policy import (
     WILDCARD,
     AttributePolicy,
@@ -32,6 +33,7 @@ _MEMO_ENTRIES: Final = 20_000
 # A path can be a resource (`UNMAPPED=path`): what strangers choose is kept while it is as short as a name.
 _MEMO_NAME: Final = 256
 
+Value = TypeVar("Value")
 Entity = Resource | RoleRule | RoleBinding | AttributePolicy
 
 
@@ -54,6 +56,13 @@ class Standing(NamedTuple):
     roles: RoleOutcome | None
 
 
+_Memo = BoundedCache[tuple[object, ...], Value]
+
+
+def _memo() -> BoundedCache[tuple[object, ...], Value]:
+    return BoundedCache(_MEMO_ENTRIES)
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """The compiled policies of one tenant at one revision.
@@ -73,9 +82,9 @@ class Snapshot:
     role_rules_by_id: Map[str, RoleRule] = field(default_factory=Map)
     bindings_by_id: Map[str, RoleBinding] = field(default_factory=Map)
     policies_by_id: Map[str, AttributePolicy] = field(default_factory=Map)
-    _standings: dict[tuple[object, ...], Standing] = field(default_factory=dict, compare=False, repr=False)
-    _subjects: dict[tuple[object, ...], Subjects] = field(default_factory=dict, compare=False, repr=False)
-    _candidates: dict[tuple[object, ...], Candidates] = field(default_factory=dict, compare=False, repr=False)
+    _standings: _Memo[Standing] = field(default_factory=_memo, compare=False, repr=False)
+    _subjects: _Memo[Subjects] = field(default_factory=_memo, compare=False, repr=False)
+    _candidates: _Memo[Candidates] = field(default_factory=_memo, compare=False, repr=False)
     _own_routes: dict[str, RouteIndex] = field(default_factory=dict, compare=False, repr=False)
 
     def standing(
@@ -96,9 +105,7 @@ class Snapshot:
         )
         found = Standing(subjects, candidates, roles)
         if len(resource) <= _MEMO_NAME:
-            if len(self._standings) >= _MEMO_ENTRIES:
-                self._standings.clear()
-            self._standings[key] = found
+            self._standings.put(key, found)
         return found
 
     def subjects(self, principal: Principal, now: float) -> Subjects:
@@ -107,10 +114,8 @@ class Snapshot:
         known = self._subjects.get(key)
         if known is not None and known.valid_from <= now < known.valid_until:
             return known
-        if len(self._subjects) >= _MEMO_ENTRIES:
-            self._subjects.clear()
         found = self.bindings.subjects(principal, now)
-        self._subjects[key] = found
+        self._subjects.put(key, found)
         return found
 
     def candidates(
@@ -127,9 +132,7 @@ class Snapshot:
         roles = self.roles.matching(domain, resource, action, denied_as)
         found = self.policies.candidates(resource, action, domain, roles, denied_as)
         if len(resource) <= _MEMO_NAME:
-            if len(self._candidates) >= _MEMO_ENTRIES:
-                self._candidates.clear()
-            self._candidates[key] = found
+            self._candidates.put(key, found)
         return found
 
     def routes_of(self, resource: Resource) -> RouteIndex:

@@ -6,19 +6,19 @@ that a signature was good and what the claims mean; dates, key and registration 
 """
 
 import sys
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from extauthz.decide.jwks import VerificationKey
 from extauthz.decide.keyring import IssuerKeys, KeyRing
+from extauthz.domain.bounded_cache import BoundedCache
 from extauthz.domain.principal import Principal
 
 DEFAULT_MAX_ENTRIES: Final = 50_000
 DEFAULT_MAX_BYTES: Final = 128 * 1024 * 1024
 
-# What an entry costs beside its token and its principal: two dictionary slots and the entry itself.
+# What an entry costs in addition to its token and its principal: its place in the cache and the entry itself.
 _ENTRY_BYTES: Final = 512
 
 
@@ -29,7 +29,6 @@ class _Entry:
     issuer: str
     valid_from: float
     expires_at: float
-    weight: int
     # The registration and keys under which the entry was last found good; changed by any reader, to a value
     # that every reader would have found.
     issuer_keys: IssuerKeys
@@ -38,34 +37,26 @@ class _Entry:
 class VerifiedTokens:
     """A cache of verified tokens, bounded in entries and in bytes; safe to share between threads.
 
-    Two generations: a full young one becomes the old one, and what is used again moves back. So the bound
-    holds, what is in use survives, and a hit takes no lock. `hits` and `misses` count for telemetry.
+    Tokens that are used once do not replace those in use (`BoundedCache`), and a hit takes no lock. `hits`
+    and `misses` count for telemetry.
     """
 
-    __slots__ = ("_lock", "_max_bytes", "_max_entries", "_old", "_young", "_young_bytes", "hits", "misses")
+    __slots__ = ("_entries", "hits", "misses")
 
     def __init__(self, *, max_entries: int = DEFAULT_MAX_ENTRIES, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
-        self._max_entries = max_entries // 2
-        self._max_bytes = max_bytes // 2
-        self._young: dict[str, _Entry] = {}
-        self._young_bytes = 0
-        self._old: dict[str, _Entry] = {}
-        self._lock = threading.Lock()
+        self._entries = BoundedCache[str, _Entry](max_entries, max_bytes=max_bytes)
         self.hits = 0
         self.misses = 0
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return len(self._entries)
 
     def find(self, compact: str, ring: KeyRing, now: float, leeway: float) -> Principal | None:
         """Return who the token proves at `now`, or None: then it is to be judged from the start."""
-        entry = self._young.get(compact)
+        entry = self._entries.get(compact)
         if entry is None:
-            entry = self._old.get(compact)
-            if entry is None:
-                self.misses += 1
-                return None
-            self._keep(compact, entry)
+            self.misses += 1
+            return None
         issuer_keys = ring.issuers.get(entry.issuer)
         if issuer_keys is not entry.issuer_keys:
             # INVARIANT: an entry is good only while the very key that verified it belongs to its issuer, and
@@ -76,7 +67,7 @@ class VerifiedTokens:
                 or issuer_keys.config != entry.issuer_keys.config
                 or entry.key not in issuer_keys.keys.keys
             ):
-                self._drop(compact)
+                self._entries.discard(compact)
                 self.misses += 1
                 return None
             entry.issuer_keys = issuer_keys
@@ -109,35 +100,17 @@ class VerifiedTokens:
             issuer=issuer_keys.config.issuer,
             valid_from=valid_from,
             expires_at=expires_at,
-            weight=_ENTRY_BYTES + sys.getsizeof(compact) + _weight(principal.claims),
             issuer_keys=issuer_keys,
         )
-        self._keep(compact, entry)
-
-    def _keep(self, compact: str, entry: _Entry) -> None:
-        if entry.weight > self._max_bytes or not self._max_entries:
-            return
-        with self._lock:
-            if compact in self._young:
-                return
-            if len(self._young) >= self._max_entries or self._young_bytes + entry.weight > self._max_bytes:
-                self._old, self._young, self._young_bytes = self._young, {}, 0
-            self._young[compact] = entry
-            self._young_bytes += entry.weight
-
-    def _drop(self, compact: str) -> None:
-        with self._lock:
-            entry = self._young.pop(compact, None)
-            if entry is not None:
-                self._young_bytes -= entry.weight
-            self._old.pop(compact, None)
+        weight = _ENTRY_BYTES + sys.getsizeof(compact) + _weight(principal.claims)
+        self._entries.put(compact, entry, weight)
 
 
 def _weight(value: object) -> int:
     size = sys.getsizeof(value)
     match value:
         case Mapping():
-            # A mapping proxy does not own up to the dictionary behind it.
+            # sys.getsizeof(MappingProxyType) excludes the wrapped dict.
             return size + sys.getsizeof(dict(value)) + sum(_weight(k) + _weight(v) for k, v in value.items())
         case tuple():
             return size + sum(_weight(item) for item in value)
