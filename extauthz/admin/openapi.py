@@ -45,7 +45,10 @@ _MEANING: Final = {
         "Too many bad credentials came from this address; a good one is never refused",
         "too many credentials that are no good came from this address; a good one is still taken",
     ),
-    HTTPStatus.SERVICE_UNAVAILABLE: ("Try again", "the database does not answer; try again"),
+    HTTPStatus.SERVICE_UNAVAILABLE: (
+        "Try again",
+        "the database does not answer in time; nothing was stored; try again",
+    ),
 }
 _PROBLEM_HEADERS: Final = {
     HTTPStatus.UNAUTHORIZED: ("WWW-Authenticate",),
@@ -63,6 +66,7 @@ _MEMBERS: Final[Mapping[HTTPStatus, Mapping[str, object]]] = {
     HTTPStatus.CONFLICT: {"ids": [EXAMPLE_ID]},
     HTTPStatus.UNAUTHORIZED: {"reason": "token_expired"},
     HTTPStatus.TOO_MANY_REQUESTS: {"reason": "api_key_invalid"},
+    HTTPStatus.SERVICE_UNAVAILABLE: {"reason": "database_timeout"},
 }
 
 HEADERS: Final[Mapping[str, object]] = {

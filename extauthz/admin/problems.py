@@ -146,7 +146,19 @@ def of_refusal(refusal: Refusal, *, entries: str | None = None) -> ProblemDetail
         case Stale():
             return precondition_failed(f"the {_noun(refusal.kind)} was written since it was read")
         case DatabaseUnavailable():
-            return unavailable("the database does not answer; try again")
+            return _without_database(refusal)
+
+
+def _without_database(refusal: DatabaseUnavailable) -> ProblemDetails:
+    """Return 503 with the kind of the cause. What PostgreSQL says about it is for the log."""
+    if refusal.outcome_unknown:
+        return unavailable(
+            f"{refusal.kind.text} while the change was committed: it is stored entirely or not at all, and "
+            "which of the two is not known; read it before you send it again",
+            reason=refusal.kind.value,
+            outcome="unknown",
+        )
+    return unavailable(f"{refusal.kind.text}; nothing was stored; try again", reason=refusal.kind.value)
 
 
 def _clashing(refusal: Conflict, entries: str | None) -> ProblemDetails:

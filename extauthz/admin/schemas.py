@@ -175,7 +175,11 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
             "title": {"type": "string"},
             "status": {"type": "integer"},
             "detail": {"type": "string"},
-            "reason": {"type": "string", "description": "why a credential or a question was refused"},
+            "reason": {
+                "type": "string",
+                "description": "why a credential or a question was refused, or the database cannot be used",
+            },
+            "outcome": {"const": "unknown", "description": "it is not known whether the change was stored"},
             "ids": {"type": "array", "items": {"type": "string"}, "description": "the rows in the way"},
             "errors": {
                 "type": "array",

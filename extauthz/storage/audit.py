@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from extauthz.storage.encoding import decode_json, encode_json
 from extauthz.storage.outcome import Refusal, refusal_of
 from extauthz.storage.pool import tenant_transaction
-from extauthz.storage.rows import MAX_PAGE
+from extauthz.storage.rows import MAX_PAGE, parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -103,22 +103,24 @@ async def session_ended(connection: Connection, session_id: UUID) -> bool:
 
 async def append(change: Change) -> None:
     """Append one event for every effect of a change."""
-    effects = change.effects
-    await change.connection.execute(
-        "INSERT INTO audit_events (tenant_id, id, revision, actor, action, kind, entity_id, before, after)"
-        " SELECT $1, r.id, $2, $3::jsonb, r.action, r.kind, r.entity_id, r.before::json, r.after::json"
-        " FROM unnest($4::text[]::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[])"
-        " AS r (id, action, kind, entity_id, before, after)",
-        change.tenant,
-        change.revision,
-        encode_json(change.actor.document()),
-        [change.new_id() for _ in effects],
-        [effect.action for effect in effects],
-        [effect.kind for effect in effects],
-        [effect.id for effect in effects],
-        [None if effect.before is None else encode_json(effect.before) for effect in effects],
-        [None if effect.after is None else encode_json(effect.after) for effect in effects],
-    )
+    actor = encode_json(change.actor.document())
+    for effects in parts(change.effects):
+        await change.connection.execute(
+            "INSERT INTO audit_events"
+            " (tenant_id, id, revision, actor, action, kind, entity_id, before, after)"
+            " SELECT $1, r.id, $2, $3::jsonb, r.action, r.kind, r.entity_id, r.before::json, r.after::json"
+            " FROM unnest($4::text[]::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[])"
+            " AS r (id, action, kind, entity_id, before, after)",
+            change.tenant,
+            change.revision,
+            actor,
+            [change.new_id() for _ in effects],
+            [effect.action for effect in effects],
+            [effect.kind for effect in effects],
+            [effect.id for effect in effects],
+            [None if effect.before is None else encode_json(effect.before) for effect in effects],
+            [None if effect.after is None else encode_json(effect.after) for effect in effects],
+        )
 
 
 async def page(

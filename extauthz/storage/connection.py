@@ -19,7 +19,8 @@ import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
 from extauthz.settings import DatabaseHost, Pooler
-from extauthz.storage.session import Session
+from extauthz.storage.availability import DatabaseState, NoPrimaryError, NotWritableError
+from extauthz.storage.session import Session, transaction
 
 if TYPE_CHECKING:
     from extauthz.storage.address import DatabaseAddress
@@ -37,21 +38,12 @@ _SERVER: Final = (
 _FAILURES: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
-class StandbyError(ConnectionError):
+class StandbyError(NotWritableError, ConnectionError):
     """The server is a standby: it takes no writes and confirms nothing."""
 
 
 class PoolerFoundError(ConnectionError):
     """A connection pooler answers where PostgreSQL itself is needed."""
-
-
-class NoPrimaryError(ConnectionError):
-    """None of several hosts is a primary that takes a session; `failures` has the error of each."""
-
-    def __init__(self, failures: tuple[tuple[DatabaseHost, Exception], ...]) -> None:
-        """Take what came of each host, in the order in which they were tried."""
-        super().__init__("; ".join(f"{host}: {_said(error)}" for host, error in failures))
-        self.failures = failures
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +63,17 @@ class _Server(NamedTuple):
 
 
 async def connect(
-    address: DatabaseAddress, *, application: str = "extauthz", standby: bool = False
+    address: DatabaseAddress,
+    *,
+    application: str = "extauthz",
+    standby: bool = False,
+    state: DatabaseState | None = None,
 ) -> Session:
     """Return a connection to the first host that is a primary and takes writes.
 
     Where no host takes writes, a primary that is read-only by default is returned; with `standby` also a
-    standby. It is ready within `CONNECT_TIMEOUT_S` or refused.
+    standby. It is ready within `CONNECT_TIMEOUT_S` or refused. `state` is told what comes of it, and of the
+    statements later.
 
     Raises:
         SecretFileError: the password's file cannot be used now.
@@ -84,6 +81,19 @@ async def connect(
         NoPrimaryError: several hosts, and none will do.
         Exception: of a single host, whatever asyncpg raises; `outcome.refusal_of` names it.
     """
+    try:
+        session = await _connected(address, application, standby=standby)
+    except Exception as error:
+        if state is not None:
+            state.connecting_failed(error)
+        raise
+    session.state = state
+    if state is not None:
+        state.connected()
+    return session
+
+
+async def _connected(address: DatabaseAddress, application: str, *, standby: bool) -> Session:
     arguments = _Arguments(address, application, address.current_password(), standby)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + CONNECT_TIMEOUT_S
@@ -182,7 +192,7 @@ async def _looked_at(
     session = await _session(host, arguments, named_statements=named_statements)
     try:
         # One transaction and a statement without a name: whether the session is shared is not known yet.
-        async with session.transaction(readonly=True):
+        async with transaction(session, readonly=True):
             row = await (await session.prepare(_SERVER, name="")).fetchrow()
         assert row is not None
         session.host = host
@@ -241,7 +251,3 @@ def _refusal(failures: list[tuple[DatabaseHost, Exception]]) -> Exception:
     if isinstance(errors[0], asyncpg.PostgresError) and len({type(error) for error in errors}) == 1:
         return errors[0]
     return NoPrimaryError(tuple(failures))
-
-
-def _said(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from extauthz.storage.session import UNBOUNDED
 from extauthz.storage.write import CHANNEL
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ async def migrate(
                 return pending
             if not pending:
                 return tuple(applied)
-            await connection.execute(pending[0].sql)
+            await connection.execute(pending[0].sql, timeout=UNBOUNDED)
             await connection.execute(
                 "INSERT INTO schema_migrations (version, name, sha256) VALUES ($1, $2, $3)",
                 pending[0].version,
@@ -137,7 +138,7 @@ async def _locked(connection: Connection) -> AsyncIterator[None]:
             "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0;"
             " SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL timezone = 'UTC'"
         )
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK, timeout=UNBOUNDED)
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_migrations (version integer PRIMARY KEY, name text NOT NULL,"
             " sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"

@@ -1,12 +1,11 @@
 """What a read or write can come to besides its value. Errors of the database are turned into these here."""
 
-import re
 from dataclasses import dataclass, field
-from typing import Final
 
 import asyncpg
 
 from extauthz.domain.problem import Problem
+from extauthz.storage.availability import OutcomeUnknownError, Unavailability, cause_of, unavailability_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,40 +61,22 @@ class Invalid:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseUnavailable:
-    """No answer now; asking again later can succeed (503).
+    """The database cannot be used now; asking again later can succeed (503).
 
-    After a lost connection it is unknown whether a write was stored; never is a part of it.
+    Nothing was stored, except where `outcome_unknown`: the connection was lost while the transaction was
+    committed, which stored it entirely or not at all.
     """
 
     message: str = field(compare=False)
+    kind: Unavailability = field(default=Unavailability.LOST, compare=False)
+    outcome_unknown: bool = field(default=False, compare=False)
 
 
 Refusal = Conflict | NotFound | Stale | Invalid | DatabaseUnavailable
 
-_UNAVAILABLE: Final = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.TransactionRollbackError,
-    asyncpg.ReadOnlySQLTransactionError,
-    # a migration ran meanwhile
-    asyncpg.InvalidCachedStatementError,
-    asyncpg.OutdatedSchemaCacheError,
-)
-_NEUTRAL: Final = re.compile(r"\s+")
-
 
 def refusal_of(error: Exception) -> Refusal | None:
-    """Return what an error of the database means to the caller; None: it is a bug of ours.
-
-    asyncpg reports its own misuse and a closing pool alike as `InterfaceError`; both count as unavailable.
-    """
+    """Return what an error of the database means to the caller; None: it is a bug of ours."""
     match error:
         case asyncpg.CheckViolationError() | asyncpg.NotNullViolationError():
             rule = error.constraint_name or error.column_name or "a constraint"
@@ -103,15 +84,12 @@ def refusal_of(error: Exception) -> Refusal | None:
         case asyncpg.UniqueViolationError():
             return Conflict(error.table_name or "row", ())
         case asyncpg.DataError() | asyncpg.ProgramLimitExceededError():
-            return Invalid((Problem("", f"the database cannot store the value: {_one_line(error)}"),))
+            return Invalid((Problem("", f"the database cannot store the value: {cause_of(error)}"),))
         case asyncpg.InterfaceError() if isinstance(error, ValueError):
             # asyncpg's own DataError, hidden by PostgreSQL's of that name: an argument does not fit its type
-            return Invalid((Problem("", f"the database cannot store the value: {_one_line(error)}"),))
-        case _ if isinstance(error, _UNAVAILABLE):
-            return DatabaseUnavailable(_one_line(error))
-        case _:
-            return None
-
-
-def _one_line(error: Exception) -> str:
-    return _NEUTRAL.sub(" ", str(error)).strip() or type(error).__name__
+            return Invalid((Problem("", f"the database cannot store the value: {cause_of(error)}"),))
+    kind = unavailability_of(error)
+    if kind is None:
+        return None
+    unknown = isinstance(error, OutcomeUnknownError)
+    return DatabaseUnavailable(cause_of(error), kind, outcome_unknown=unknown)

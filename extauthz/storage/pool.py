@@ -3,18 +3,25 @@
 A connection sees no row of any tenant: outside of these transactions row-level security has nothing to
 compare with. All settings are local to one transaction, so neither an error nor a cancellation can leave them
 behind, and a session that a connection pooler shares stays as it was.
+
+INVARIANT: every transaction asks first whether its server takes writes. After a failover an old primary can
+still answer on connections that are open; what it says is not what is stored.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import asyncpg
 
 from extauthz.storage.address import DatabaseAddress, SslMode
+from extauthz.storage.availability import DatabaseState, NotWritableError
 from extauthz.storage.connection import connect, open_reader
-from extauthz.storage.session import Session
+from extauthz.storage.session import Session, transaction
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,7 +30,6 @@ if TYPE_CHECKING:
     Pool = asyncpg.Pool[asyncpg.Record]
 
 __all__ = [
-    "ACQUIRE_TIMEOUT_S",
     "DatabaseAddress",
     "SslMode",
     "connect",
@@ -34,32 +40,66 @@ __all__ = [
     "tenant_transaction",
 ]
 
-ACQUIRE_TIMEOUT_S: Final = 5.0
+OPEN_WITHIN_S: Final = 4.0
+"""How long it may take until a transaction has begun: free connection, opening, first statements."""
+RELEASE_WITHIN_S: Final = 1.0
 STATEMENT_TIMEOUT_MS: Final = 30_000
-LOCK_TIMEOUT_MS: Final = 10_000
+LOCK_TIMEOUT_MS: Final = 3_000
+"""Less than a statement's bound here, so that a lock is told from a server that does not answer."""
 
 # Local: PgBouncer refuses most of them at startup, and a session that is shared must not keep them.
 # INVARIANT: all that row-level security compares with is set each time. Another client may have left a value.
 _ENTER: Final = (
-    "SELECT set_config('extauthz.tenant', $1, true), set_config('extauthz.operator', $2, true),"
+    "set_config('extauthz.tenant', $1, true), set_config('extauthz.operator', $2, true),"
     " set_config('extauthz.reader', $3, true), set_config('extauthz.key_id', $4, true),"
-    f" set_config('statement_timeout', '{STATEMENT_TIMEOUT_MS}', true),"
-    f" set_config('lock_timeout', '{LOCK_TIMEOUT_MS}', true),"
-    f" set_config('idle_in_transaction_session_timeout', '{STATEMENT_TIMEOUT_MS}', true),"
-    " set_config('timezone', 'UTC', true)"
+    " set_config('statement_timeout', $5, true), set_config('lock_timeout', $6, true),"
+    " set_config('idle_in_transaction_session_timeout', $5, true), set_config('timezone', 'UTC', true)"
 )
+_WRITABLE: Final = (
+    "NOT pg_catalog.pg_is_in_recovery()"
+    " AND pg_catalog.current_setting('default_transaction_read_only') = 'off' AS writable"
+)
+# A sidecar's session has set itself read-only, so its own setting tells nothing: asked is what the server has
+# set, and what a session that is opened now would be given (the most specific of ALTER ROLE and DATABASE).
+_WRITABLE_TO_OTHERS: Final = """
+    NOT pg_catalog.pg_is_in_recovery()
+    AND (SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'default_transaction_read_only') = 'off'
+    AND NOT coalesce((
+        SELECT pg_catalog.split_part(setting, '=', 2)::boolean
+        FROM pg_catalog.pg_db_role_setting AS given, pg_catalog.unnest(given.setconfig) AS setting
+        WHERE setting LIKE 'default_transaction_read_only=%'
+            AND given.setdatabase IN (
+                0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+            )
+            AND given.setrole IN (0, (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = session_user))
+        ORDER BY given.setrole = 0, given.setdatabase = 0 LIMIT 1
+    ), false) AS writable
+"""
 
 
-def open_pool(address: DatabaseAddress, *, max_size: int = 10) -> Pool:
-    """Return a pool; await it or enter it to use it. It connects only when a connection is asked for."""
+@asynccontextmanager
+async def open_pool(
+    address: DatabaseAddress, *, max_size: int = 10, state: DatabaseState | None = None
+) -> AsyncIterator[Pool]:
+    """Enter a pool. It connects only when a connection is asked for, and tells `state` what comes of it.
+
+    At its end it waits a moment for the server, and no longer.
+    """
 
     async def opened(*_: object, **_arguments: object) -> Session:
         # asyncpg hands over its own arguments, which say nothing that `connect` does not.
-        return await connect(address)
+        return await connect(address, state=state)
 
-    return asyncpg.create_pool(
+    pool: Pool = await asyncpg.create_pool(
         min_size=0, max_size=max_size, connect=cast("Any", opened), connection_class=Session
     )
+    try:
+        yield pool
+    finally:
+        # A server that does not answer must not keep the process from ending.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RELEASE_WITHIN_S):
+                await pool.close()
 
 
 @asynccontextmanager
@@ -69,41 +109,91 @@ async def tenant_transaction(
     """Enter a transaction that sees the rows of one tenant; with `operator` also every tenant's registration.
 
     A read-only one sees a single moment however many statements it takes.
+
+    Raises:
+        NotWritableError: the server that answers takes no writes.
+        OutcomeUnknownError: the connection was lost while the transaction was committed.
     """
-    async with (
-        pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as acquired,
-        acquired.transaction(
-            isolation="repeatable_read" if read_only else "read_committed", readonly=read_only
-        ),
-    ):
-        connection = cast("Connection", acquired)
-        await _enter(connection, tenant=tenant, operator=operator)
+    seen = _Seen(tenant=tenant, operator=operator)
+    async with _pooled_transaction(pool, seen, read_only=read_only) as connection:
         yield connection
 
 
 @asynccontextmanager
 async def key_transaction(pool: Pool, key_id: str | None) -> AsyncIterator[Connection]:
-    """Enter a read-only transaction that sees one service key, of whatever tenant, and nothing else."""
-    async with pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as acquired, acquired.transaction(readonly=True):
-        connection = cast("Connection", acquired)
-        await _enter(connection, key_id=key_id or "")
+    """Enter a read-only transaction that sees one service key, of whatever tenant, and nothing else.
+
+    Raises NotWritableError: the server that answers takes no writes.
+    """
+    async with _pooled_transaction(pool, _Seen(key_id=key_id or ""), read_only=True) as connection:
         yield connection
 
 
 @asynccontextmanager
 async def reader_transaction(connection: Connection) -> AsyncIterator[None]:
-    """Enter a transaction that sees one moment of the snapshot tables of every tenant, and cannot write."""
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        await _enter(connection, reader=True)
+    """Enter a transaction that sees one moment of the snapshot tables of every tenant, and cannot write.
+
+    Raises NotWritableError: no session that is opened now could write on the server that answers.
+    """
+    async with transaction(connection, isolation="repeatable_read", readonly=True):
+        await _enter(connection, _Seen(reader=True))
         yield
 
 
-async def _enter(
-    connection: Connection,
-    *,
-    tenant: str = "",
-    operator: bool = False,
-    reader: bool = False,
-    key_id: str = "",
-) -> None:
-    await connection.execute(_ENTER, tenant, "on" if operator else "", "on" if reader else "", key_id)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """What row-level security shows in a transaction."""
+
+    tenant: str = ""
+    operator: bool = False
+    reader: bool = False
+    key_id: str = ""
+
+
+@asynccontextmanager
+async def _pooled_transaction(pool: Pool, seen: _Seen, *, read_only: bool) -> AsyncIterator[Connection]:
+    isolation = "repeatable_read" if read_only else "read_committed"
+    deadline = asyncio.get_running_loop().time() + OPEN_WITHIN_S
+    async with _acquired(pool) as connection:
+        session = cast("Session", connection)
+        state = session.state
+        try:
+            async with transaction(connection, isolation=isolation, readonly=read_only, deadline=deadline):
+                async with session.answers_by(deadline):
+                    await _enter(connection, seen)
+                if state is not None:
+                    state.answered()
+                yield connection
+        except (NotWritableError, asyncpg.ReadOnlySQLTransactionError) as error:
+            if isinstance(error, NotWritableError) or not read_only:
+                if state is not None:
+                    state.answering_failed(error)
+                # The other connections lead to the same server: the next ones have to find the primary.
+                await pool.expire_connections()
+                connection.terminate()
+            raise
+
+
+@asynccontextmanager
+async def _acquired(pool: Pool) -> AsyncIterator[Connection]:
+    connection = await pool.acquire(timeout=OPEN_WITHIN_S)
+    try:
+        yield connection
+    finally:
+        # INVARIANT: what was committed is reported as committed, whatever becomes of the connection after it.
+        with contextlib.suppress(Exception):
+            await pool.release(connection, timeout=RELEASE_WITHIN_S)
+
+
+async def _enter(connection: Connection, seen: _Seen) -> None:
+    record = await connection.fetchrow(
+        f"SELECT {_WRITABLE_TO_OTHERS if seen.reader else _WRITABLE}, {_ENTER}",
+        seen.tenant,
+        "on" if seen.operator else "",
+        "on" if seen.reader else "",
+        seen.key_id,
+        str(STATEMENT_TIMEOUT_MS),
+        str(LOCK_TIMEOUT_MS),
+    )
+    if record is None or not record["writable"]:
+        raise NotWritableError("the server is a standby, or default_transaction_read_only is set")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from extauthz.compile.values import parse_time
 from extauthz.storage.encoding import array_literal, decode_json, encode_json
 from extauthz.storage.outcome import Clash, Conflict
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from uuid import UUID
 
     import asyncpg
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from extauthz.storage.pool import Connection
 
 Document = dict[str, object]
+_T = TypeVar("_T")
 ColumnType = Literal["text", "integer", "boolean", "timestamptz", "names", "jsonb"]
 MAX_PAGE: Final = 1000
+ROWS_A_STATEMENT: Final = 5_000
+"""How many rows one statement writes, so that each is answered well within `session.ANSWER_WITHIN_S`."""
 
 
 class EveryDomain(Enum):
@@ -261,20 +264,26 @@ class Table:
         names = [column.name for column in self.columns]
         arrays = ", ".join(f"${index}::{column.array}" for index, column in enumerate(self.columns, start=4))
         values = ", ".join(f"r.{column.name}{column.cast}" for column in self.columns)
-        records = await connection.fetch(
+        statement = (
             f"INSERT INTO {self.name} (tenant_id, id, revision, {', '.join(names)}{author[0]})"  # noqa: S608
             f" SELECT $1, r.id, $2, {values}{author[1]}"
             f" FROM unnest($3::text[]::uuid[], {arrays}) AS r (id, {', '.join(names)})"
-            " ON CONFLICT DO NOTHING RETURNING id::text",
-            tenant,
-            revision,
-            [document["id"] for document in documents],
-            *(
-                [column.listed(document.get(column.member)) for document in documents]
-                for column in self.columns
-            ),
+            " ON CONFLICT DO NOTHING RETURNING id::text"
         )
-        return {record["id"] for record in records}
+        stored: set[str] = set()
+        for part in parts(documents):
+            records = await connection.fetch(
+                statement,
+                tenant,
+                revision,
+                [document["id"] for document in part],
+                *(
+                    [column.listed(document.get(column.member)) for document in part]
+                    for column in self.columns
+                ),
+            )
+            stored.update(record["id"] for record in records)
+        return stored
 
     async def update(
         self,
@@ -305,11 +314,12 @@ class Table:
 
     async def delete(self, connection: Connection, tenant: str, ids: Iterable[str]) -> None:
         """Delete rows by id."""
-        await connection.execute(
-            f"DELETE FROM {self.name} WHERE tenant_id = $1 AND id = ANY($2::text[]::uuid[])",  # noqa: S608
-            tenant,
-            list(ids),
-        )
+        for part in parts(list(ids)):
+            await connection.execute(
+                f"DELETE FROM {self.name} WHERE tenant_id = $1 AND id = ANY($2::text[]::uuid[])",  # noqa: S608
+                tenant,
+                list(part),
+            )
 
     async def clashes(
         self, connection: Connection, tenant: str, documents: Sequence[Document]
@@ -337,6 +347,12 @@ class Table:
             self.kind,
             tuple(Clash(record["position"] - 1, record["id"], f"has the same {same}") for record in records),
         )
+
+
+def parts(rows: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    """Yield rows in parts of what one statement writes."""
+    for start in range(0, len(rows), ROWS_A_STATEMENT):
+        yield rows[start : start + ROWS_A_STATEMENT]
 
 
 def instant(text: str) -> datetime:

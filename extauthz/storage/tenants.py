@@ -39,6 +39,8 @@ _EMPTIED: Final = (
     "policy_changes",
 )
 
+_ROWS_A_DELETE: Final = 100_000
+
 
 async def ensure_tenant(pool: Pool, slug: str, name: str) -> bool | Refusal:
     """Create a tenant unless it is there, at revision 0; return whether it was created.
@@ -148,12 +150,24 @@ async def delete(change: Change, *, expected_revision: int | None = None) -> Sto
     if not isinstance(before, Stored):
         return before
     for table in _EMPTIED:
-        await change.connection.execute(f"DELETE FROM {table} WHERE tenant_id = $1", change.tenant)  # noqa: S608
+        await _empty(change, table)
     await change.connection.execute(
         "UPDATE tenants SET deleted_at = now() WHERE tenant_id = $1", change.tenant
     )
     change.note("delete", KIND, change.tenant, before=before.document)
     return before
+
+
+async def _empty(change: Change, table: str) -> None:
+    """Delete the tenant's rows in parts, because each statement has a bound."""
+    gone = _ROWS_A_DELETE
+    while gone == _ROWS_A_DELETE:
+        status = await change.connection.execute(
+            f"DELETE FROM {table} WHERE ctid = ANY("  # noqa: S608
+            f"ARRAY(SELECT ctid FROM {table} WHERE tenant_id = $1 LIMIT {_ROWS_A_DELETE}))",
+            change.tenant,
+        )
+        gone = int(status.rpartition(" ")[2])
 
 
 async def read_as_operator(pool: Pool, work: Callable[[Connection], Awaitable[_Value]]) -> _Value | Refusal:

@@ -14,7 +14,8 @@ import pytest
 from extauthz.demo.postgres import EmbeddedPostgres
 from extauthz.demo.processes import LOOPBACK, free_port
 from extauthz.settings import DatabaseHost
-from extauthz.storage.connection import CONNECT_TIMEOUT_S, NoPrimaryError, StandbyError
+from extauthz.storage.availability import NoPrimaryError
+from extauthz.storage.connection import CONNECT_TIMEOUT_S, StandbyError
 from extauthz.storage.outcome import DatabaseUnavailable, refusal_of
 from extauthz.storage.pool import DatabaseAddress, connect, open_pool, open_reader
 from extauthz.storage.session import KEEPALIVE_IDLE_S, USER_TIMEOUT_MS

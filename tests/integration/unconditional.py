@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from extauthz.storage.session import Session
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -50,7 +52,7 @@ class Statements:
 
 
 def _connection_class(statements: Statements) -> type[Any]:
-    class Unconditional(asyncpg.Connection):
+    class Unconditional(Session):
         async def execute(self, query: str, *args: Any, **options: Any) -> str:
             return await super().execute(statements.without_conditions(query), *args, **options)
 

@@ -1,0 +1,270 @@
+"""Why the database cannot be used now: one kind for each cause, told from the error.
+
+`DatabaseState` is what one process knows of it. It logs one line when the database is lost and one when it is
+back, however often a connection is tried in between.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import ssl
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from extauthz.settings import DatabaseHost
+
+_log = structlog.get_logger("extauthz.database")
+
+
+class Unavailability(StrEnum):
+    """A kind of cause. The values are public: the REST API, the log and `doctor` show them."""
+
+    LOST = "database_lost"
+    UNREACHABLE = "database_unreachable"
+    TIMEOUT = "database_timeout"
+    REFUSED = "database_refused"
+    MISSING = "database_missing"
+    READ_ONLY = "database_read_only"
+    FULL = "database_full"
+    SHUTTING_DOWN = "database_shutting_down"
+    BUSY = "database_busy"
+    FORBIDDEN = "database_forbidden"
+    SCHEMA = "database_schema"
+    EXHAUSTED = "database_exhausted"
+    FAILED = "database_failed"
+
+    @property
+    def text(self) -> str:
+        """Return a sentence for a caller; it names no host, no user and no value."""
+        return _TEXTS[self]
+
+    @property
+    def of_server(self) -> bool:
+        """Whether the database as a whole cannot be used; else the cause is one statement's."""
+        return self not in _OF_STATEMENT
+
+
+_TEXTS: Final = {
+    Unavailability.LOST: "the connection to the database was lost",
+    Unavailability.UNREACHABLE: "the database cannot be reached",
+    Unavailability.TIMEOUT: "the database does not answer in time",
+    Unavailability.REFUSED: "the database refuses the login of this service",
+    Unavailability.MISSING: "the database server has no database of the configured name",
+    Unavailability.READ_ONLY: "the database server takes no writes: it is a standby or was set read-only",
+    Unavailability.FULL: "the database server has no connection left for this service",
+    Unavailability.SHUTTING_DOWN: "the database server is starting up or shutting down",
+    Unavailability.BUSY: "the database is busy: another transaction is in the way",
+    Unavailability.FORBIDDEN: "the database role of this service lacks a privilege",
+    Unavailability.SCHEMA: "the database schema does not fit this version",
+    Unavailability.EXHAUSTED: "the database server has no disk space or memory left",
+    Unavailability.FAILED: "the database server reports an internal error",
+}
+_OF_STATEMENT: Final = frozenset(
+    {Unavailability.BUSY, Unavailability.FORBIDDEN, Unavailability.SCHEMA, Unavailability.FAILED}
+)
+
+
+class NoAnswerError(TimeoutError):
+    """The server did not answer a statement within its bound; the connection was closed."""
+
+
+class NotWritableError(Exception):
+    """The server that answers cannot take a write, so it is not the one that decides what is stored."""
+
+
+class NoPrimaryError(ConnectionError):
+    """None of several hosts is a primary that takes a session; `failures` has the error of each."""
+
+    def __init__(self, failures: tuple[tuple[DatabaseHost, Exception], ...]) -> None:
+        """Take what came of each host, in the order in which they were tried."""
+        super().__init__("; ".join(f"{host}: {cause_of(error)}" for host, error in failures))
+        self.failures = failures
+
+
+class OutcomeUnknownError(Exception):
+    """The connection was lost after COMMIT was sent: the transaction is stored entirely or not at all."""
+
+
+_BY_CLASS: Final[tuple[tuple[type[BaseException], Unavailability], ...]] = (
+    # The first class that fits decides: a subclass stands before its base.
+    (NotWritableError, Unavailability.READ_ONLY),
+    (asyncpg.ReadOnlySQLTransactionError, Unavailability.READ_ONLY),
+    (asyncpg.TargetServerAttributeNotMatched, Unavailability.READ_ONLY),
+    (asyncpg.InvalidAuthorizationSpecificationError, Unavailability.REFUSED),
+    (asyncpg.ObjectNotInPrerequisiteStateError, Unavailability.REFUSED),
+    (asyncpg.InvalidCatalogNameError, Unavailability.MISSING),
+    (asyncpg.DatabaseDroppedError, Unavailability.MISSING),
+    (asyncpg.TooManyConnectionsError, Unavailability.FULL),
+    (asyncpg.InsufficientResourcesError, Unavailability.EXHAUSTED),
+    (asyncpg.QueryCanceledError, Unavailability.BUSY),
+    (asyncpg.OperatorInterventionError, Unavailability.SHUTTING_DOWN),
+    (asyncpg.TransactionRollbackError, Unavailability.BUSY),
+    # A migration ran meanwhile.
+    (asyncpg.InvalidCachedStatementError, Unavailability.BUSY),
+    (asyncpg.OutdatedSchemaCacheError, Unavailability.BUSY),
+    (asyncpg.InsufficientPrivilegeError, Unavailability.FORBIDDEN),
+    (asyncpg.UndefinedTableError, Unavailability.SCHEMA),
+    (asyncpg.UndefinedColumnError, Unavailability.SCHEMA),
+    (asyncpg.UndefinedFunctionError, Unavailability.SCHEMA),
+    (asyncpg.UndefinedObjectError, Unavailability.SCHEMA),
+    (asyncpg.InvalidSchemaNameError, Unavailability.SCHEMA),
+    (asyncpg.PostgresSystemError, Unavailability.FAILED),
+    (asyncpg.InternalServerError, Unavailability.FAILED),
+    (asyncpg.PostgresConnectionError, Unavailability.LOST),
+    (asyncpg.InterfaceError, Unavailability.LOST),
+    (asyncpg.ProtocolError, Unavailability.LOST),
+    (TimeoutError, Unavailability.TIMEOUT),
+    (ssl.SSLError, Unavailability.REFUSED),
+    (ConnectionRefusedError, Unavailability.UNREACHABLE),
+    (ConnectionResetError, Unavailability.LOST),
+    (BrokenPipeError, Unavailability.LOST),
+)
+# PgBouncer reports most refusals under one code (08P01), so the text has to tell them apart.
+_BY_TEXT: Final = (
+    (re.compile(r"no more connections allowed|too many connections"), Unavailability.FULL),
+    (re.compile(r"no such database|database .* does not exist"), Unavailability.MISSING),
+    (re.compile(r"no such user|auth\w* failed|login rejected|not allowed"), Unavailability.REFUSED),
+    (re.compile(r"shutting down|suspended|paused"), Unavailability.SHUTTING_DOWN),
+    (re.compile(r"timeout"), Unavailability.TIMEOUT),
+)  # fmt: skip
+_TIMED_OUT: Final = frozenset({errno.ETIMEDOUT, errno.EHOSTDOWN})
+_LEVELS_THAT_END_A_SESSION: Final = frozenset({"FATAL", "PANIC"})
+_SPACE: Final = re.compile(r"\s+")
+_LONGEST_CAUSE: Final = 300
+
+
+def unavailability_of(error: BaseException) -> Unavailability | None:
+    """Return the kind that an error stands for; None: it is about the statement's values, or ours.
+
+    asyncpg reports its own misuse and a closed connection alike as `InterfaceError`; both are `LOST`.
+    """
+    if isinstance(error, OutcomeUnknownError) and error.__cause__ is not None:
+        return unavailability_of(error.__cause__)
+    if isinstance(error, NoPrimaryError):
+        kinds = [unavailability_of(failure) for _, failure in error.failures]
+        return Unavailability.READ_ONLY if Unavailability.READ_ONLY in kinds else kinds[0]
+    if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
+        # asyncpg's own DataError: an argument that does not fit its type.
+        return None
+    if isinstance(error, asyncpg.LockNotAvailableError):
+        return Unavailability.BUSY
+    if isinstance(error, asyncpg.ConnectionDoesNotExistError) and isinstance(
+        error.__cause__, asyncpg.PostgresError
+    ):
+        # The server said why it closed the connection.
+        return unavailability_of(error.__cause__) or Unavailability.LOST
+    if isinstance(error, asyncpg.ProtocolViolationError):
+        text = str(error)
+        return next((kind for pattern, kind in _BY_TEXT if pattern.search(text)), Unavailability.LOST)
+    for kind_of_error, kind in _BY_CLASS:
+        if isinstance(error, kind_of_error):
+            return kind
+    if isinstance(error, OSError):
+        return _of_os_error(error)
+    if isinstance(error, asyncpg.PostgresError) and (
+        getattr(error, "severity_en", None) in _LEVELS_THAT_END_A_SESSION
+    ):
+        return Unavailability.LOST
+    return None
+
+
+def _of_os_error(error: OSError) -> Unavailability:
+    if error.errno in _TIMED_OUT:
+        return Unavailability.TIMEOUT
+    if isinstance(error, ConnectionError) and error.errno is None:
+        # asyncpg, where the server has no TLS and TLS is required.
+        return Unavailability.REFUSED
+    return Unavailability.UNREACHABLE
+
+
+def cause_of(error: BaseException) -> str:
+    """Return an error's text as one line. PostgreSQL's texts name user and database, never a password."""
+    text = _SPACE.sub(" ", str(error)).strip() or type(error).__name__
+    return text[:_LONGEST_CAUSE]
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Since when the database cannot be used (steady clock), and why."""
+
+    kind: Unavailability
+    cause: str
+    since: float
+
+
+class DatabaseState:
+    """Whether this process can use its database: connections can be opened, and statements are answered.
+
+    The two are apart because one can fail alone: a server that is full refuses new connections and goes on
+    answering those that are open.
+    """
+
+    def __init__(self, steady: Callable[[], float] = time.monotonic) -> None:
+        """Know of no failure yet."""
+        self._steady = steady
+        self._connecting: Loss | None = None
+        self._answering: Loss | None = None
+        self._told: set[Unavailability] = set()
+        self._lost_at = 0.0
+
+    @property
+    def loss(self) -> Loss | None:
+        """What is wrong now; None: nothing."""
+        return self._connecting or self._answering
+
+    @property
+    def refuses_connections(self) -> bool:
+        """Whether the last attempt to open a connection failed."""
+        return self._connecting is not None
+
+    def connected(self) -> None:
+        """Note that a connection was opened."""
+        self._connecting = None
+        self._tell_back()
+
+    def answered(self) -> None:
+        """Note that a server that can take writes answered."""
+        self._answering = None
+        self._tell_back()
+
+    def connecting_failed(self, error: BaseException) -> None:
+        """Note that no connection could be opened."""
+        loss = self._loss_of(error)
+        if loss is not None:
+            self._connecting = loss
+            self._tell_lost(loss)
+
+    def answering_failed(self, error: BaseException) -> None:
+        """Note that an open connection was lost, or that the server cannot take a write."""
+        loss = self._loss_of(error)
+        if loss is not None:
+            self._answering = loss
+            self._tell_lost(loss)
+
+    def _loss_of(self, error: BaseException) -> Loss | None:
+        kind = unavailability_of(error)
+        if kind is None or not kind.of_server:
+            return None
+        return Loss(kind, cause_of(error), self._steady())
+
+    def _tell_lost(self, loss: Loss) -> None:
+        if not self._told:
+            self._lost_at = loss.since
+        if loss.kind in self._told:
+            return
+        self._told.add(loss.kind)
+        _log.error("database_lost", kind=loss.kind.value, cause=loss.cause)
+
+    def _tell_back(self) -> None:
+        if self._told and self.loss is None:
+            self._told.clear()
+            _log.info("database_back", lost_s=round(self._steady() - self._lost_at, 1))
