@@ -19,12 +19,13 @@ import structlog
 from extauthz.compile.directory import Directory, TenancyMode
 from extauthz.domain.problem import Problem
 from extauthz.domain.registration import Registration
+from extauthz.publish.notifications import ChangeNotifications, OpenListener
 from extauthz.publish.refused import SHOWN_PROBLEMS, RefusedRevisions, log_refused
 from extauthz.publish.registrations import Registrations
 from extauthz.publish.tenant import Compiler, TenantState, collecting_later
 from extauthz.storage import feed, registrations
 from extauthz.storage.outcome import refusal_of
-from extauthz.storage.write import CHANNEL, REGISTRATION_KINDS
+from extauthz.storage.write import REGISTRATION_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from extauthz.domain.registration import IdentityProvider
     from extauthz.publish.current import CurrentPolicies
     from extauthz.storage.pool import Connection
+    from extauthz.storage.session import Session
 
 _FIRST_RETRY_S: Final = 0.1
 _LONGEST_RETRY_S: Final = 5.0
@@ -49,8 +51,8 @@ _log = structlog.get_logger("extauthz.publish")
 class Connect(Protocol):
     """Opens the publisher's own connection."""
 
-    async def __call__(self) -> Connection:
-        """Return a connection that only reads, and may listen."""
+    async def __call__(self) -> Session:
+        """Return a connection that only reads."""
 
 
 class PostgresPublisher:
@@ -72,8 +74,12 @@ class PostgresPublisher:
         steady: Callable[[], float] = time.monotonic,
         on_failure: Callable[[], None] = lambda: None,
         on_issuers: Callable[[Sequence[IdentityProvider]], None] = lambda _issuers: None,
+        open_listener: OpenListener | None = None,
     ) -> None:
-        """Take what it reads with and feeds; `tenants` empty means all, `poll_interval` is seconds."""
+        """Take what it reads with and feeds; `tenants` empty means all, `poll_interval` is seconds.
+
+        `open_listener` is for notifications past a connection pooler.
+        """
         self._connect = connect
         self._current = current
         self._compiler = compiler
@@ -95,6 +101,9 @@ class PostgresPublisher:
         self._epoch: str | None = None
         self._unsettled = 0
         self._wake = asyncio.Event()
+        self._notifications = ChangeNotifications(
+            self._notified, poll_interval=poll_interval, open_listener=open_listener
+        )
         self._refreshed = asyncio.Condition()
         self._available = False
 
@@ -133,14 +142,19 @@ class PostgresPublisher:
 
     async def run(self) -> None:
         """Follow the database until cancelled; a lost connection is opened again with back-off."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._notifications.run())
+            group.create_task(self._run())
+
+    async def _run(self) -> None:
         delay = _FIRST_RETRY_S
         while True:
             try:
                 connection = await self._connect()
                 try:
-                    await connection.add_listener(CHANNEL, self._notified)
                     connection.add_termination_listener(self._notified)
-                    await self._follow(connection)
+                    async with self._notifications.on(connection):
+                        await self._follow(connection)
                 finally:
                     connection.terminate()
             except Exception as error:  # noqa: BLE001  # whatever is wrong with the database, try again

@@ -14,7 +14,7 @@ from extauthz.publish.tenant import Compiler
 from extauthz.settings import FilesSource, PostgresSource, Settings
 from extauthz.shipped import shipped
 from extauthz.storage.address import DatabaseAddress, UnusableCaError
-from extauthz.storage.connection import open_reader
+from extauthz.storage.connection import open_listener, open_reader
 
 OnIssuers = Callable[[Sequence[IdentityProvider]], None]
 
@@ -123,4 +123,5 @@ def postgres_publisher(
         poll_interval=settings.policy_poll_interval,
         on_failure=on_failure,
         on_issuers=on_issuers,
+        open_listener=(lambda: open_listener(address)) if address.listen else None,
     )

@@ -24,7 +24,6 @@ from extauthz.storage.session import Session, transaction
 
 if TYPE_CHECKING:
     from extauthz.storage.address import DatabaseAddress
-    from extauthz.storage.pool import Connection
 
 CONNECT_TIMEOUT_S: Final = 3.0
 """The bound on opening one connection. Hosts that do not answer share it, so that the last is tried too."""
@@ -124,12 +123,6 @@ async def _connected(address: DatabaseAddress, application: str, *, standby: boo
     raise _refusal(failures)
 
 
-def may_listen(connection: Connection, address: DatabaseAddress) -> bool:
-    """Tell whether a connection of `connect` keeps its session, which LISTEN needs."""
-    pooled: bool = connection.pooled  # type: ignore[union-attr]
-    return not pooled or address.pooler is Pooler.SESSION
-
-
 async def open_reader(address: DatabaseAddress) -> Session:
     """Return a sidecar's connection: it reads, in transactions of `pool.reader_transaction`.
 
@@ -172,14 +165,14 @@ async def _within(seconds: float, host: DatabaseHost, arguments: _Arguments) -> 
 
 async def _opened(host: DatabaseHost, arguments: _Arguments) -> tuple[_Server, Session]:
     """Open a session of one host and look at the server behind it."""
-    declared = arguments.address.pooler is not Pooler.NONE
-    server, session = await _looked_at(host, arguments, named_statements=not declared)
-    if server.pid != session.get_server_pid() and not declared:
-        # Statements with names collide on a shared session.
+    pooler = arguments.address.pooler
+    server, session = await _looked_at(host, arguments, named_statements=pooler is Pooler.NONE)
+    if pooler is Pooler.NONE and server.pid != session.get_server_pid():
+        # Once more: statements with names collide on a shared session.
         session.terminate()
         server, session = await _looked_at(host, arguments, named_statements=False)
-        session.pooled = True
-    session.pooled = session.pooled or declared
+        pooler, session.undeclared_pooler = Pooler.TRANSACTION, True
+    session.pooler = pooler
     if server.standby and not arguments.standby:
         session.terminate()
         raise StandbyError("it is a standby (pg_is_in_recovery), which takes no writes")

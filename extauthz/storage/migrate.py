@@ -136,7 +136,8 @@ async def _locked(connection: Connection) -> AsyncIterator[None]:
         # However long it takes: another runner is waited for, and a migration may rewrite a table.
         await connection.execute(
             "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0;"
-            " SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL timezone = 'UTC'"
+            " SET LOCAL idle_in_transaction_session_timeout = 0;"
+            " SET LOCAL timezone = 'UTC'; SET LOCAL jit = off"
         )
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK, timeout=UNBOUNDED)
         await connection.execute(

@@ -53,7 +53,9 @@ _ENTER: Final = (
     "set_config('extauthz.tenant', $1, true), set_config('extauthz.operator', $2, true),"
     " set_config('extauthz.reader', $3, true), set_config('extauthz.key_id', $4, true),"
     " set_config('statement_timeout', $5, true), set_config('lock_timeout', $6, true),"
-    " set_config('idle_in_transaction_session_timeout', $5, true), set_config('timezone', 'UTC', true)"
+    " set_config('idle_in_transaction_session_timeout', $5, true), set_config('timezone', 'UTC', true),"
+    # What asyncpg asks of types that are new to it takes 2 ms, and a second when it is compiled first.
+    " set_config('jit', 'off', true)"
 )
 _WRITABLE: Final = (
     "NOT pg_catalog.pg_is_in_recovery()"

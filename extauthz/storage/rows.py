@@ -95,8 +95,7 @@ class Column:
     def array(self) -> str:
         """Return the SQL type that many values are sent as.
 
-        INVARIANT: text[] first: of other arrays asyncpg asks the server what they are, on every new
-        connection and with a setting (`jit`) that stays on the session.
+        text[] first: of other arrays asyncpg asks the server what they are, on every new connection.
         """
         return "text[]" if self.parameter == "text" else f"text[]::{self.parameter}[]"
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import asyncpg
 import structlog
 
+from extauthz.settings import Pooler
 from extauthz.storage.availability import (
     DatabaseState,
     NoAnswerError,
@@ -61,17 +62,31 @@ class Session(_Base):
     A statement that exceeds its bound raises `NoAnswerError`. `state`, when set, is told what fails.
     """
 
-    __slots__ = ("encrypted", "host", "pooled", "state")
+    __slots__ = ("encrypted", "host", "pooler", "state", "undeclared_pooler")
 
     def __init__(self, protocol: Any, transport: Any, *rest: Any) -> None:
         """Take what asyncpg made."""
         super().__init__(protocol, transport, *rest)
         self.encrypted = transport.get_extra_info("ssl_object") is not None
         self.host: DatabaseHost | None = None
-        self.pooled = False
-        """Whether a connection pooler shares the server's sessions with others."""
+        self.pooler = Pooler.NONE
+        """How the session behind the connection is shared with other clients."""
+        self.undeclared_pooler = False
         self.state: DatabaseState | None = None
+        # asyncpg would switch `jit` on the session, and leave it set, to ask about types.
+        capabilities: Any = self._server_caps  # type: ignore[has-type]
+        self._server_caps = capabilities._replace(jit=False)
         _end_when_the_peer_is_gone(transport.get_extra_info("socket"))
+
+    @property
+    def pooled(self) -> bool:
+        """Whether a connection pooler hands the session to other clients."""
+        return self.pooler is not Pooler.NONE
+
+    @property
+    def listens(self) -> bool:
+        """Whether the connection keeps its session, which LISTEN needs."""
+        return self.pooler is not Pooler.TRANSACTION
 
     def get_reset_query(self) -> str:
         """Return none: all settings are local to transactions. RESET ALL would also undo another client's."""

@@ -15,11 +15,12 @@ from extauthz.publish.postgres import PostgresPublisher
 from extauthz.publish.tenant import Compiler, TenantState
 from extauthz.shipped import shipped
 from extauthz.storage import feed
-from extauthz.storage.pool import open_reader
+from extauthz.storage.connection import open_listener, open_reader
 from tests.integration.storage_documents import connected, reader_of
 
 if TYPE_CHECKING:
-    from extauthz.storage.pool import Connection, DatabaseAddress
+    from extauthz.storage.pool import DatabaseAddress
+    from extauthz.storage.session import Session
 
 NEVER = 300.0
 """A poll interval that no test waits for."""
@@ -39,7 +40,7 @@ class Follower:
     ) -> None:
         self.current = CurrentPolicies()
         self.failures = 0
-        self.connection: Connection | None = None
+        self.connection: Session | None = None
         self.address = address
         self.publisher = PostgresPublisher(
             self._connect,
@@ -49,9 +50,10 @@ class Follower:
             poll_interval=poll_interval,
             clock=clock,
             on_failure=self._failed,
+            open_listener=(lambda: open_listener(address)) if address.listen else None,
         )
 
-    async def _connect(self) -> "Connection":
+    async def _connect(self) -> "Session":
         self.connection = await open_reader(self.address)
         return self.connection
 
