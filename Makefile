@@ -53,6 +53,7 @@ check: install ## lint, types, layers, generated files, lock
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/bandit_findings.py
+	$(BIN)/python tools/check_patterns.py
 	$(BIN)/python tools/generate_protos.py --check
 	$(BIN)/python tools/generate_configuration.py --check
 	$(BIN)/uv lock --check --quiet

@@ -25,7 +25,7 @@ _NOT_FINDINGS: Final = {
     "B606": "starting a process without a shell is how it should be",
 }
 _SCHEME: Final = "Possible hardcoded password: 'Bearer'"  # an authentication scheme, RFC 6750
-_NOQA: Final = re.compile(r"#\s*noqa:\s*(?P<codes>[A-Z]+\d+(?:\s*,\s*[A-Z]+\d+)*)")
+_NOQA: Final = re.compile(r"#\s*noqa:\s*(?P<codes>[A-Z]+[0-9]+(?:\s*,\s*[A-Z]+[0-9]+)*)")
 
 
 def findings() -> list[dict[str, Any]]:

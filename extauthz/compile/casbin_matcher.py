@@ -27,7 +27,7 @@ _PIECES: Final = re.compile(
       | (?P<both>&&)
       | (?P<either>\|\|)
       | (?P<no>!(?!=))
-      | (?<![\w.])(?P<definition>[rp]\d*)\.(?=[A-Za-z_])
+      | (?<![A-Za-z0-9_.\x80-\U0010ffff])(?P<definition>[rp][0-9]*)\.(?=[A-Za-z_])
     """,
     re.VERBOSE,
 )

@@ -12,10 +12,18 @@ from typing import Final
 MAX_NESTING: Final = 64
 # ASCII's blanks and digits only: others look like them, and for Casbin they are no part of an expression.
 _BLANKS: Final = " \t\r\n"
+# Outside ASCII all belongs to a name but white space and signs: Pattern_Syntax and Pattern_White_Space of
+# UAX 31, which are the same in every version of Unicode (`\w` is not), and the full-width forms of ASCII's.
+_SIGNS: Final = (
+    r"\x80-\xa7\xa9\xab\xac\xae\xb0\xb1\xb6\xbb\xbf\xd7\xf7\u1680\u2000-\u205f\u2190-\u245f\u2500-\u2775"
+    r"\u2794-\u2bff\u2e00-\u2e7f\u3000-\u3003\u3008-\u3020\u3030\ufd3e\ufd3f\ufe45\ufe46"
+    r"\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
+)
+_IN_NAME: Final = rf"[^\x00-,./:-@\[-^`{{-\x7f{_SIGNS}]"  # of ASCII: letters, digits, "_" and "-"
 _TOKEN: Final = re.compile(
     rf"""[{_BLANKS}]*+(?:
-      (?P<number>-?[0-9]{{1,308}}(?:\.[0-9]{{1,308}})?(?![\w.]))
-    | (?P<name>[A-Za-z_][\w-]*(?:\.[\w-]+)*)
+      (?P<number>-?[0-9]{{1,308}}(?:\.[0-9]{{1,308}})?(?![A-Za-z0-9_.]|(?!-){_IN_NAME}))
+    | (?P<name>[A-Za-z_]{_IN_NAME}*(?:\.{_IN_NAME}+)*)
     | (?P<text>"(?:[^"\\]|\\["\\])*"|'(?:[^'\\]|\\['\\])*')
     | (?P<sign>==|!=|<=|>=|&&|\|\||[<>!(),\[\]])
     )""",

@@ -7,7 +7,7 @@ values are True and False.
 
 import re
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -55,8 +55,10 @@ _KINDS: Final[dict[type, Kind]] = {
 }
 _ORDERED: Final = frozenset({Kind.NUMBER, Kind.TIME})
 _MAPPED_BITS: Final = 96
+# RFC 3339 5.6. What `datetime.fromisoformat` reads grows from version to version.
 _RFC3339: Final = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?"
+    r"(?:[Zz]|([+-](?:[01][0-9]|2[0-3])):([0-5][0-9]))"
 )
 
 
@@ -115,16 +117,18 @@ def negated(value: Kleene) -> Kleene:
 
 
 def parse_time(text: str) -> datetime | None:
-    """Read an RFC 3339 instant, in UTC; None when it is not one."""
-    if not _RFC3339.fullmatch(text):
+    """Read an RFC 3339 instant, in UTC and microseconds; None when it is not one."""
+    found = _RFC3339.fullmatch(text)
+    if found is None:
         return None
-    whole, dot, rest = text.upper().partition(".")
-    if dot:  # datetime keeps six digits of the fraction
-        digits = re.match(r"\d+", rest)
-        assert digits is not None
-        text = f"{whole}.{digits[0][:6]}{rest[digits.end() :]}"
+    year, month, day, hour, minute, second = map(int, found.groups()[:6])
+    microsecond = int((found[7] or "0")[:6].ljust(6, "0"))
+    offset = timedelta()
+    if found[8] is not None:
+        minutes = int(found[9])
+        offset = timedelta(hours=int(found[8]), minutes=-minutes if found[8].startswith("-") else minutes)
     try:
-        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+        return datetime(year, month, day, hour, minute, second, microsecond, UTC) - offset
     except (ValueError, OverflowError):
         return None
 

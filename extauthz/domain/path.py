@@ -156,6 +156,10 @@ _HEX: Final = "0-9A-Fa-f\uff10-\uff19\uff21-\uff26\uff41-\uff46"
 # What a second decoder would take for an escape, in the spelling of RFC 3986 or of IIS (%uXXXX).
 _PERCENT: Final = re.compile("[%\uff05\ufe6a]")
 _ESCAPED_ESCAPE: Final = re.compile(f"{_PERCENT.pattern}(?:[{_HEX}]{{2}}|[uU][{_HEX}]{{4}})")
+# Outlined letters and digits fold into these since Unicode 16, whose tables CPython has from 3.14 on.
+_LATER_FOLDS: Final = {0x1CCD6 + place: 0x41 + place for place in range(26)} | {
+    0x1CCF0 + digit: 0x30 + digit for digit in range(10)
+}
 _SLASH_LOOKALIKES: Final = "\u2044\u2100\u2101\u2105\u2106\u2215\u2216\u29f5\u29f8\u29f9\ufe68\uff0f\uff3c"
 _FOLDED_SLASH: Final = re.compile(f"[{_SLASH_LOOKALIKES}]")
 _FOLDED_SEMICOLON: Final = ";\u037e\ufe14\ufe54\uff1b"
@@ -252,5 +256,5 @@ def _is_encoded_again(decoded: str) -> bool:
     """
     return _ESCAPED_ESCAPE.search(decoded) is not None or (
         _PERCENT.search(decoded) is not None
-        and _ESCAPED_ESCAPE.search(unicodedata.normalize("NFKC", decoded)) is not None
+        and _ESCAPED_ESCAPE.search(unicodedata.normalize("NFKC", decoded.translate(_LATER_FOLDS))) is not None
     )

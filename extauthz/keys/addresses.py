@@ -11,21 +11,24 @@ from typing import Final
 
 from aiohttp import AddrInfoType
 
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-# Ways to write an IPv4 address inside of an IPv6 one that a network may translate back, and the bits before
-# it: NAT64 (RFC 6052 2.1, RFC 8215), IPv4-compatible (RFC 4291 2.5.5.1) and IPv4-translated (RFC 2765 2.1).
-_EMBEDDING: Final = tuple(
-    ipaddress.IPv6Network(network)
-    for network in ("64:ff9b::/96", "64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96")
+# IANA's registries of special-purpose addresses (RFC 6890), multicast and reserved space. Python's own tables
+# (`is_global`) differ between its releases. What the registry calls reachable inside of a block for protocol
+# assignments is refused with the block: no identity provider is there.
+_NOT_PUBLIC_IPV4: Final = tuple(
+    ipaddress.IPv4Network(network)
+    for network in (
+        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
+        "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15",
+        "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3",
+    )
+)  # fmt: skip
+_GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")  # RFC 4291 2.4: all that IANA allocates from
+# Protocol assignments with Teredo, documentation (RFC 3849, RFC 9637), 6to4 (deprecated by RFC 7526).
+_NOT_PUBLIC_IPV6: Final = tuple(
+    ipaddress.IPv6Network(network) for network in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
 )
-# What Python's tables, which differ between its releases, take for public: protocol assignments (RFC 6890),
-# the relays of 6to4 (RFC 7526), site-local addresses (RFC 3879: deprecated, yet routed inside of sites),
-# documentation (RFC 9637), and segment routing (RFC 9602).
-_NOT_PUBLIC: Final = tuple(
-    ipaddress.ip_network(network)
-    for network in ("192.0.0.0/24", "192.88.99.0/24", "fec0::/10", "3fff::/20", "5f00::/16")
-)
+# RFC 6052 2.1: a translator takes the last 32 bits for an IPv4 address.
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class PrivateAddressError(OSError):
@@ -39,27 +42,14 @@ def is_public(address: str) -> bool:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    return all(
-        each.is_global and not each.is_multicast and not any(each in network for network in _NOT_PUBLIC)
-        for each in _readings(parsed)
-    )
-
-
-def _readings(address: _Address) -> list[_Address]:
-    if isinstance(address, ipaddress.IPv4Address):
-        return [address]
-    # RFC 4291 2.5.5.2: ::ffff:a.b.c.d is that IPv4 address.
-    if address.ipv4_mapped is not None:
-        return [address.ipv4_mapped]
-    readings: list[_Address] = [address]
-    # RFC 3056 and RFC 4380: a relay would unpack these.
-    if address.sixtofour is not None:
-        readings.append(address.sixtofour)
-    if address.teredo is not None:
-        readings.extend(address.teredo)
-    if any(address in network for network in _EMBEDDING):
-        readings.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-    return readings
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:  # RFC 4291 2.5.5.2: ::ffff:a.b.c.d is that IPv4 address
+            parsed = parsed.ipv4_mapped
+        elif parsed in _NAT64:
+            parsed = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
+        else:
+            return parsed in _GLOBAL_UNICAST and not any(parsed in network for network in _NOT_PUBLIC_IPV6)
+    return not any(parsed in network for network in _NOT_PUBLIC_IPV4)
 
 
 def public_socket(info: AddrInfoType) -> socket.socket:

@@ -75,7 +75,11 @@ class KeyFetcher:
         """
         self._allow_hosts = frozenset(entry.lower() for entry in allow_hosts)
         self._limits = limits or FetchLimits()
-        self._tls = ssl.create_default_context()
+        # Not ssl.create_default_context: since Python 3.13 it refuses certificates that it takes before, and
+        # its oldest protocol is the system's.
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._tls.load_default_certs(ssl.Purpose.SERVER_AUTH)
         if ca_file is not None:
             self._tls.load_verify_locations(ca_file)
         self._anywhere: aiohttp.ClientSession | None = None

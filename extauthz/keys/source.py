@@ -1,12 +1,12 @@
 """Where an issuer's keys are, and which addresses may be asked for them."""
 
-import ipaddress
 from dataclasses import dataclass
 from typing import Final, Self
 
 from yarl import URL
 
 from extauthz.decide.keyring import IssuerConfig
+from extauthz.domain.loopback import is_loopback
 from extauthz.domain.strict_json import JsonRejected, read_object
 
 # OpenID Connect Discovery 1.0, 4.
@@ -66,18 +66,9 @@ class FetchUrl:
         shown = f"[{host}]" if ":" in host else host
         listed = f"{shown}:{port}".lower() in allow_hosts
         # OpenID Connect Discovery 4 and RFC 8725 3.10 want TLS: who can change the keys can be anybody.
-        if url.scheme != "https" and not listed and not _is_this_machine(host):
+        if url.scheme != "https" and not listed and not is_loopback(host):
             return AddressRefused("http is only for loopback and hosts in JWKS_ALLOW_HOSTS")
         return cls(url, private_allowed=operator_configured or listed)
-
-
-def _is_this_machine(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def discovered_jwks_uri(document: bytes, issuer: str) -> str | AddressRefused:

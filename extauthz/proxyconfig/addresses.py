@@ -42,11 +42,6 @@ def is_address(host: str) -> bool:
     return True
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host can only be this machine (in Kubernetes: this pod)."""
-    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
-
-
 def worker_endpoints(settings: Settings) -> list[HostPort | Path]:
     """Return where each worker answers, in their order: a port, or a Unix socket with `GRPC_UDS_DIR`."""
     if settings.grpc_uds_dir is not None:

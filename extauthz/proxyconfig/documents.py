@@ -17,7 +17,7 @@ MAX_BYTES: Final = 8 * 1024 * 1024
 
 _CAPITAL: Final = re.compile(r"(?<=[a-z0-9])([A-Z])")
 _TABS: Final = re.compile(r"^\t+", re.MULTILINE)
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 

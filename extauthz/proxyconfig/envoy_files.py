@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Final
 
+from extauthz.domain.loopback import is_loopback
 from extauthz.proxyconfig import advice
-from extauthz.proxyconfig.addresses import is_loopback
 from extauthz.proxyconfig.documents import Value
 from extauthz.proxyconfig.findings import Finding
 from extauthz.proxyconfig.listener import IDENTITY_PREFIX

@@ -13,7 +13,8 @@ import yaml
 from betterproto2 import Casing
 from envoy_data_plane.google.protobuf import Any as AnyMessage
 
-from extauthz.proxyconfig.addresses import HostPort, is_loopback, worker_endpoints
+from extauthz.domain.loopback import is_loopback
+from extauthz.proxyconfig.addresses import HostPort, worker_endpoints
 from extauthz.proxyconfig.listener import ACCESS_LOG, CHECK_TIMEOUT_S, identity_removal, strict_reading
 from extauthz.proxyconfig.tls import ProxyTls, expected_peer
 from extauthz.settings import Settings

@@ -14,7 +14,8 @@ _SECRET_NAME: Final = re.compile(
     r"(?:^|[_.-])(?:password|passwd|secret|api_?key|private_?key|credentials?|token)s?$", re.IGNORECASE
 )
 _SECRET_VALUE: Final = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----|\bsak_live_|\w+://[^/\s:@]*:[^/\s@]+@", re.IGNORECASE
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----|(?<![a-z0-9_])sak_live_|[a-z0-9_]+://[^/\s:@]*:[^/\s@]+@",
+    re.IGNORECASE,
 )
 _GENERATORS: Final = ("config_map_generator", "secret_generator")
 _COMMANDS: Final = frozenset({"serve", "sidecar", "control-plane"})

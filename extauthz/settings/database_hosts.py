@@ -2,10 +2,11 @@
 
 import re
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv6Address, ip_address
+from ipaddress import AddressValueError, IPv6Address
 from typing import Final
 
 from extauthz.domain.host import HostRejected, canonical_host
+from extauthz.domain.loopback import is_loopback
 from extauthz.settings.values import UnusableValueError
 
 MOST_HOSTS: Final = 5
@@ -30,15 +31,7 @@ class DatabaseHost:
     @property
     def is_local(self) -> bool:
         """Whether connections to it cannot leave this machine (in Kubernetes: this pod)."""
-        if self.is_unix_socket or self.host.lower().removesuffix(".") == "localhost":
-            return True
-        try:
-            address = ip_address(self.host)
-        except ValueError:
-            return False
-        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-            return address.ipv4_mapped.is_loopback
-        return address.is_loopback
+        return self.is_unix_socket or is_loopback(self.host.removesuffix("."))
 
     def __str__(self) -> str:
         """Return `host:port`, an IPv6 address in brackets."""

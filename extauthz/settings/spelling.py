@@ -10,7 +10,9 @@ from extauthz.settings.variables import variables
 # Read by callers of the REST API and by the SDK, not by us.
 _READ_ELSEWHERE: Final = ("ADMIN_CLIENT_ID", "ADMIN_CLIENT_SECRET", "ADMIN_CLIENT_SECRET_FILE")
 # Kubernetes puts these into every container for every Service (docker links).
-_SERVICE_LINK: Final = re.compile(r".*_(?:SERVICE_(?:HOST|PORT(?:_\w+)?)|PORT_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)")
+_SERVICE_LINK: Final = re.compile(
+    r".*_(?:SERVICE_(?:HOST|PORT(?:_\w+)?)|PORT_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)", re.ASCII
+)
 _TOO_COMMON: Final = 5
 
 

@@ -132,7 +132,7 @@ _BY_CLASS: Final[tuple[tuple[type[BaseException], Unavailability], ...]] = (
 _BY_TEXT: Final = (
     (re.compile(r"no more connections allowed|too many connections"), Unavailability.FULL),
     (re.compile(r"no such database|database .* does not exist"), Unavailability.MISSING),
-    (re.compile(r"no such user|auth\w* failed|login rejected|not allowed"), Unavailability.REFUSED),
+    (re.compile(r"no such user|auth[a-z]* failed|login rejected|not allowed"), Unavailability.REFUSED),
     (re.compile(r"shutting down|suspended|paused"), Unavailability.SHUTTING_DOWN),
     (re.compile(r"timeout"), Unavailability.TIMEOUT),
 )  # fmt: skip

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from extauthz.storage.migrate import Migration
     from extauthz.storage.pool import Connection
 
-_CREATED: Final = re.compile(r"^CREATE TABLE (\w+)", re.MULTILINE)
+_CREATED: Final = re.compile(r"^CREATE TABLE ([a-z0-9_]+)", re.MULTILINE)
 
 # What must never be changed once it is written, by whomever serves.
 _HISTORY: Final = ("audit_events", "attribute_policy_versions")

@@ -15,9 +15,9 @@ _SECRET_NAME: Final = re.compile(
 
 _PATTERNS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     (re.compile(r"-----BEGIN [A-Z0-9 ]+-----.*?(?:-----END [A-Z0-9 ]+-----|\Z)", re.DOTALL), REDACTED),
-    (re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]+", re.IGNORECASE), rf"\1 {REDACTED}"),
-    (re.compile(r"\beyJ[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)*"), REDACTED),
-    (re.compile(r"\b(?:sak_live|eas)_[A-Za-z0-9_-]*"), REDACTED),
+    (re.compile(r"(?<![A-Za-z0-9_])(bearer|basic)\s+[A-Za-z0-9._~+/=-]+", re.IGNORECASE), rf"\1 {REDACTED}"),
+    (re.compile(r"(?<![A-Za-z0-9_])eyJ[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)*"), REDACTED),
+    (re.compile(r"(?<![A-Za-z0-9_])(?:sak_live|eas)_[A-Za-z0-9_-]*"), REDACTED),
     (re.compile(r"(?<=://)([^\s/@:]*):[^\s/@]+@"), rf"\1:{REDACTED}@"),
     (
         re.compile(

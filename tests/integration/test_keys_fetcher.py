@@ -19,6 +19,7 @@ from extauthz.decide.keyring import IssuerConfig
 from extauthz.keys.fetcher import FetchedKeys, FetchFailed, FetchLimits, KeyFetcher
 from extauthz.keys.source import IssuerSource
 from extauthz.telemetry.counts import FetchOutcome
+from tests.certificates import Authority
 from tests.key_server import KeyServer, answering, key_server
 from tests.tokens import SigningKey, jwks
 
@@ -274,6 +275,18 @@ def test_tls_needs_a_certificate_that_the_operator_trusts(tmp_path: Path) -> Non
     assert failure(answer) is FetchOutcome.UNREACHABLE
     assert not server.requests
     answer, _ = fetch_from(lambda server: source_of(server.issuer), tls=tls, ca_file=str(certificate))
+    assert isinstance(answer, FetchedKeys)
+
+
+def test_a_private_ca_without_key_usage_is_taken_on_every_version_of_python(tmp_path: Path) -> None:
+    """`openssl req -x509` makes such a CA; `ssl.create_default_context` refuses it since Python 3.13."""
+    authority = Authority("private")
+    issued = authority.issue("localhost")
+    (tmp_path / "server.pem").write_bytes(issued.key + issued.chain)
+    (tmp_path / "ca.pem").write_bytes(authority.pem)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(tmp_path / "server.pem")
+    answer, _ = fetch_from(lambda server: source_of(server.issuer), tls=tls, ca_file=str(tmp_path / "ca.pem"))
     assert isinstance(answer, FetchedKeys)
 
 

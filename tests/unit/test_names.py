@@ -14,6 +14,8 @@ from extauthz.domain.names import name_problem
         "alice@example.com", "a b", "CN=alice,O=Example", "spiffe://cluster.local/ns/a/sa/b",
         "/demo/invoices/17", "Zoë", "財務", "العربية", "हिन्दी", "💶", "a\xa0b", "x" * 256,
         "財" * 256,
+        # A face of Unicode 15 and a letter of Unicode 17: new, and with one spelling in every version.
+        "\U0001fae8", "\U00010940",
     ],
 )  # fmt: skip
 def test_ordinary_names_are_canonical(name: str) -> None:
@@ -49,6 +51,16 @@ def test_ordinary_names_are_canonical(name: str) -> None:
         ("a\u3164", "contains the invisible character U+3164"),
         ("a\ufe0f", "contains the invisible character U+FE0F"),
         ("a\u034fb", "contains the invisible character U+034F"),
+        ("a\U00013440\U0001343fb", "contains the invisible format character U+1343F"),
+        ("a\u0897", "is not normalized by every supported version of Unicode because of U+0897"),
+        (
+            "\U00016d67\U00016d67",
+            "is not normalized by every supported version of Unicode because of U+16D67",
+        ),
+        (
+            "\U0001e4ec\u0332",
+            "is not normalized by every supported version of Unicode because of U+1E4EC",
+        ),
         ("e\u0301", "is not in Unicode normalization form NFC"),
         ("\u212a", "is not in Unicode normalization form NFC"),
     ],
@@ -70,6 +82,19 @@ def test_every_invisible_character_of_the_unicode_database_is_refused() -> None:
     ]
     assert len(hidden) > 2_000
     assert [char for char in hidden if name_problem(f"a{char}b") is None] == []
+
+
+def test_every_interpreter_judges_the_same_marks_and_compositions() -> None:
+    """The numbers are those of Unicode 14, CPython 3.11 has it; what is younger is refused by its code."""
+    characters = [char for char in map(chr, range(0x110000)) if not "\ud800" <= char <= "\udfff"]
+    marks = [char for char in characters if unicodedata.combining(char)]
+    composed = [char for char in characters if unicodedata.normalize("NFD", char) != char]
+    assert len([char for char in marks if not is_young(char)]) == 912
+    assert len([char for char in composed if not is_young(char)]) == 13_233
+
+
+def is_young(char: str) -> bool:
+    return "every supported version of Unicode" in str(name_problem(f"a{char}"))
 
 
 @given(st.text(max_size=20))

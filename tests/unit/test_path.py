@@ -280,6 +280,15 @@ def test_characters_that_fold_into_digits_cannot_hide_a_second_escape() -> None:
     assert rejection("/100%25%C3%A9") is None
 
 
+def test_digits_that_fold_since_unicode_16_are_found_by_every_interpreter() -> None:
+    outlined = {chr(0x1CCD6 + place): chr(0x41 + place) for place in range(6)}
+    outlined |= {chr(0x1CCF0 + digit): str(digit) for digit in range(10)}
+    assert {rejection(f"/%252{escaped(char)}") for char in outlined} == {"double_encoding"}
+    assert {rejection(f"/%25{escaped(char)}e") for char in outlined} == {"double_encoding"}
+    assert rejection(f"/%25{escaped(chr(0x1CCEA))}002e") == "double_encoding"
+    assert rejection(f"/%25{escaped(chr(0x1CCDC))}e") is None
+
+
 def test_white_space_of_the_unicode_database_is_refused_at_the_edges_only() -> None:
     blanks = [char for char in SCALARS if char.isspace() and unicodedata.category(char) != "Cc"]
     assert len(blanks) > 10

@@ -7,7 +7,7 @@ from typing import Final
 
 from extauthz.compile.directory import TenantBinding
 from extauthz.compile.documents import Reading
-from extauthz.proxyconfig.addresses import is_loopback
+from extauthz.domain.loopback import is_loopback
 from extauthz.proxyconfig.findings import Finding, Severity
 from extauthz.publish.files import PolicyDirectory
 from extauthz.runtime.policies import StartRefusedError, role_model
