@@ -99,9 +99,11 @@ def identify(case: Document, settings: Document) -> Principal | None:
         if not settings["oidc_enabled"]:
             return NOBODY
         domain = token.get("dom")
-        if "dom" in token and not is_domain(domain):
+        if domain is not None and not is_domain(domain):
             return None
-        listed = (token.get("realm_access") or {}).get("roles", [])
+        listed = (token.get("realm_access") or {}).get("roles") or []
+        if not all(isinstance(role, str) for role in listed):
+            return None
         roles = frozenset(listed) - set(settings["excluded_roles"])
         return Principal("user", token["sub"], case.get("token_tenant", home), domain, roles, token)
     principal = case["principal"]

@@ -14,6 +14,7 @@ from enum import Enum
 from http import HTTPStatus
 from typing import Final
 
+import structlog
 from starlette.datastructures import Headers
 
 from extauthz.admin import sessions
@@ -32,7 +33,8 @@ from extauthz.storage.rows import EveryDomain
 from extauthz.storage.service_keys import KeyGrant
 from extauthz.storage.write import Actor
 
-_KEY_WAIT_S: Final = 2.0
+_log: Final = structlog.get_logger("extauthz.admin")
+KEY_WAIT_S: Final = 2.0
 _CREDENTIALS: Final = ("authorization", "x-admin-api-key", "x-service-api-key")
 _BEARER: Final = "bearer "
 _MAX_REQUEST_ID: Final = 128
@@ -139,15 +141,18 @@ async def _recognise(headers: Headers, services: AdminServices) -> Caller | Reas
     bearer = _bearer_credential(headers)
     if bearer is not None and bearer.startswith(sessions.PREFIX):
         return await _session(bearer, headers, services)
-    found = _identify(headers, services)
+    # One moment for both judgements: a fetch that begins after it knows every key published before.
+    now = services.clock()
+    found = _identify(headers, services, now)
     if isinstance(found, NeedsKey):
         fetch = asyncio.wrap_future(services.keys.ensure(found.issuer, found.kid))
-        await asyncio.wait({fetch}, timeout=_KEY_WAIT_S)
-        found = _identify(headers, services)
+        await asyncio.wait({fetch}, timeout=KEY_WAIT_S)
+        found = _identify(headers, services, now)
+    if isinstance(found, NeedsKey):
+        found = found.otherwise
     match found:
-        case NeedsKey():
-            return Reason.KEYS_UNAVAILABLE
-        case Rejected(reason):
+        case Rejected(reason, detail):
+            _log.debug("caller_refused", reason=reason.value, detail=detail)
             return reason
         case None:
             return Reason.TOKEN_MISSING
@@ -196,7 +201,9 @@ async def _session(token: str, headers: Headers, services: AdminServices) -> Cal
     return Caller(CallerKind.SESSION, audit.INSTALLATION, actor, None, frozenset())
 
 
-def _identify(headers: Headers, services: AdminServices) -> Principal | Rejected | NeedsKey | None:
+def _identify(
+    headers: Headers, services: AdminServices, now: float
+) -> Principal | Rejected | NeedsKey | None:
     return identify(
         authorization=headers.get("authorization"),
         authorization_repeated=False,
@@ -205,7 +212,7 @@ def _identify(headers: Headers, services: AdminServices) -> Principal | Rejected
         ring=services.keys.current(),
         service_keys=no_service_keys,
         cache=services.tokens,
-        now=services.clock(),
+        now=now,
         policy=services.token_policy,
     )
 

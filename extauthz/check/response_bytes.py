@@ -144,7 +144,7 @@ def _identity_fragments(
 
 
 def _verdict_of(outcome: Outcome, effect: Effect, reason: Reason) -> bytes:
-    decision, _, _, _, _, target, tenant, revision, _, _ = outcome
+    decision, _, _, _, _, target, tenant, revision, _, _, _ = outcome
     if target is None:
         return _verdict(effect, reason, decision.rule_id, tenant, None, None, revision)
     resource = target.resource

@@ -146,7 +146,7 @@ class CheckService:
             if not reserved and self._decision_log.on_overflow is OverflowAction.DENY:
                 outcome = Outcome(denied(Reason.OVERLOADED), decision_id)
             else:
-                outcome = self._outcome(read(), time_left, decision_id, now)
+                outcome = self._outcome(read(), time_left, decision_id, now, started)
             body = write(outcome)
         except Exception:  # noqa: BLE001  # INVARIANT: whatever went wrong is a deny, never an RPC error
             _log.exception("check_failed", decision_id=decision_id)
@@ -154,6 +154,9 @@ class CheckService:
             body = internal_error(decision_id)
         duration_us = int((time.perf_counter() - started) * 1e6)
         self._counts.decided(outcome.decision, entrance, duration_us)
+        if outcome.detail is not None:
+            reason = outcome.decision.reason
+            _log.debug("refused", decision_id=decision_id, reason=reason.value, detail=outcome.detail)
         if reserved:
             self._decision_log.write(outcome, now, entrance, duration_us)
         else:
@@ -161,21 +164,30 @@ class CheckService:
         return body
 
     def _outcome(
-        self, request: RequestFacts | Malformed, time_left: float | None, decision_id: str, now: float
+        self,
+        request: RequestFacts | Malformed,
+        time_left: float | None,
+        decision_id: str,
+        now: float,
+        started: float,
     ) -> Outcome:
+        """Judge, after one wait for a key if need be; `time_left` counts from `started` (`perf_counter`)."""
         if time_left is not None and time_left <= 0:
             return Outcome(denied(Reason.DEADLINE), decision_id, request)
         found = self._judge(request, decision_id, now)
         if not isinstance(found, NeedsKey):
             return found
-        wait = KEY_WAIT_S if time_left is None else min(time_left - DEADLINE_RESERVE_S, KEY_WAIT_S)
+        wait = KEY_WAIT_S
+        if time_left is not None:
+            wait = min(wait, started + time_left - DEADLINE_RESERVE_S - time.perf_counter())
         if wait > 0:
             fetch = self._keys.ensure(found.issuer, found.kid)
             with suppress(TimeoutError):
                 fetch.result(wait)
         found = self._judge(request, decision_id, now)
         if isinstance(found, NeedsKey):
-            return Outcome(denied(Reason.KEYS_UNAVAILABLE), decision_id, request)
+            refused = found.otherwise
+            return Outcome(denied(refused.reason), decision_id, request, detail=refused.detail)
         return found
 
     def _identify_anywhere(

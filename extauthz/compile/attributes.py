@@ -145,7 +145,7 @@ def _claim_resolver(path: str) -> Resolver:
     # JSON's null is as good as no claim.
     def read(question: Question) -> object:
         value = claim_at(question.principal.claims, path)
-        return UNKNOWN if value is Absence.ABSENT or value is None else value
+        return UNKNOWN if value is Absence.ABSENT else value
 
     def read_member(question: Question) -> object:
         value = question.principal.claims.get(path)

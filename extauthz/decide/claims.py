@@ -1,13 +1,13 @@
 """What a verified token says about its bearer: freezing claims, and the ones we understand.
 
-Nothing here trusts a claim to have the type that its name suggests.
+Nothing here trusts a claim to have the type that its name suggests. A claim that is null is absent.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from extauthz.domain.claims import ABSENT, claim_at
+from extauthz.domain.claims import ABSENT, claim_at, value_kind
 from extauthz.domain.names import name_problem
 from extauthz.domain.policy import WILDCARD
 
@@ -50,11 +50,11 @@ def token_roles(
         return ()
     names = [claim] if isinstance(claim, str) else claim
     if not isinstance(names, list | tuple):
-        return ClaimProblem(f"claim {path!r} is not a list of roles")
+        return ClaimProblem(f"claim {path!r} is {value_kind(claim)}, not a list of roles")
     roles: set[str] = set()
     for name in names:
         if not isinstance(name, str):
-            return ClaimProblem(f"claim {path!r} holds a role that is not a string")
+            return ClaimProblem(f"claim {path!r} holds a role that is {value_kind(name)}, not a string")
         problem = name_problem(name)
         if problem is not None:
             return ClaimProblem(f"claim {path!r} holds a role that {problem}")
@@ -71,7 +71,7 @@ def token_domain(claims: Mapping[str, object], path: str) -> str | ClaimProblem 
     if claim is ABSENT:
         return None
     if not isinstance(claim, str):
-        return ClaimProblem(f"claim {path!r} is not one string")
+        return ClaimProblem(f"claim {path!r} is {value_kind(claim)}, not one string")
     if claim == WILDCARD:
         return ClaimProblem(f"claim {path!r} is the wildcard")
     problem = name_problem(claim)

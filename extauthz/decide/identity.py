@@ -5,19 +5,23 @@ nobody, and one that cannot be proven good is refused whatever the rules say.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
 from extauthz.decide.claims import ClaimProblem, freeze_claims, token_domain, token_roles
 from extauthz.decide.jwks import VerificationKey
 from extauthz.decide.keyring import IssuerConfig, IssuerKeys, KeyRing
 from extauthz.decide.token import (
+    DEFAULT_LEEWAY,
     MAX_LEEWAY,
     MAX_TOKEN_BYTES,
     NO_KEY,
+    NoKey,
     RegisteredClaims,
     Rejected,
     UnverifiedToken,
     choose_key,
+    issuer_problem,
     judge_claims,
     read_payload,
     read_registered,
@@ -44,13 +48,24 @@ __all__ = [
 
 ServiceKeys = Callable[[str], Principal | None]
 
+KEY_SETTLES_S: Final = 45.0
+"""How long after its `iat` the key of a token may still be missing at the provider.
+
+Clocks may differ by `MAX_LEEWAY` (30 s), and a provider may publish a key a moment after it first signs."""
+
+_NOT_FETCHED: Final = Rejected(Reason.KEYS_UNAVAILABLE, "the issuer's keys could not be fetched in time")
+
 
 @dataclass(frozen=True, slots=True)
 class NeedsKey:
-    """The token cannot be judged before the issuer's keys are fetched, and that may be done now."""
+    """The keys of the issuer do not verify the token; newer ones may, and they may be waited for now.
+
+    `otherwise` is the answer when there are no newer ones in time.
+    """
 
     issuer: str
     kid: str | None
+    otherwise: Rejected = field(default=_NOT_FETCHED, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +77,7 @@ class TokenPolicy:
     """
 
     oidc_enabled: bool = True
-    leeway: float = 0.0
+    leeway: float = DEFAULT_LEEWAY
     max_bytes: int = MAX_TOKEN_BYTES
     max_lifetime: float | None = None
 
@@ -159,24 +174,15 @@ def _judge_token(
     # RFC 8725 3.8: the issuer selects the keys, and only its own may verify the token.
     issuer = claims.get("iss")
     if not isinstance(issuer, str) or not issuer:
-        return Rejected(Reason.TOKEN_CLAIMS_INVALID, "iss is not a non-empty string")
+        return issuer_problem(issuer)
     issuer_keys = ring.issuers.get(issuer)
     if issuer_keys is None:
-        return Rejected(Reason.TOKEN_UNKNOWN_ISSUER, "iss is not registered")
+        return unknown_issuer(issuer, ring)
     keys = issuer_keys.keys_at(now)
     key = choose_key(token, keys) if keys is not None else NO_KEY
-    if isinstance(key, Rejected):
-        return key
-    if key is NO_KEY:
-        # Not worth a fetch when it would be refused with any key.
-        unproven = _judge_registered(claims, issuer_keys.config, now=now, policy=policy)
-        if isinstance(unproven, Rejected):
-            return unproven
-        return _judge_missing_key(token, issuer_keys, unproven.issued_at, now=now, leeway=policy.leeway)
-
     # RFC 7519 7.2: first the signature, then what was signed.
-    if not key.verifies(token.signing_input, token.signature):
-        return Rejected(Reason.TOKEN_BAD_SIGNATURE, "the signature does not verify")
+    if not isinstance(key, VerificationKey) or not key.verifies(token.signing_input, token.signature):
+        return _judge_unproven(token, key, claims, issuer_keys, now=now, policy=policy)
     registered = _judge_registered(claims, issuer_keys.config, now=now, policy=policy)
     if isinstance(registered, Rejected):
         return registered
@@ -203,29 +209,65 @@ def _judge_registered(
     return registered if refused is None else refused
 
 
-def _judge_missing_key(
-    token: UnverifiedToken, issuer_keys: IssuerKeys, issued_at: float | None, *, now: float, leeway: float
+def _judge_unproven(
+    token: UnverifiedToken,
+    key: VerificationKey | NoKey | Rejected,
+    claims: Mapping[str, object],
+    issuer_keys: IssuerKeys,
+    *,
+    now: float,
+    policy: TokenPolicy,
 ) -> Rejected | NeedsKey:
-    if issuer_keys.may_fetch(now):
-        return NeedsKey(issuer_keys.config.issuer, token.kid)
-    # The ring itself is the memory of unknown kids: the keys that a fetch found are proof of all those that
-    # it did not find, for every token issued before it. For a younger one the key may be younger too.
+    """Judge a token that no key of its issuer verifies: a key may have been rotated in, under any key id."""
+    unproven = _judge_registered(claims, issuer_keys.config, now=now, policy=policy)
+    match key:
+        case VerificationKey():
+            refused = Rejected(Reason.TOKEN_BAD_SIGNATURE, "the signature does not verify")
+        case Rejected():
+            refused = key
+        case _ if isinstance(unproven, Rejected):
+            return unproven
+        case _:
+            refused = _judge_missing_key(issuer_keys, unproven.issued_at, now)
+    # A token that would be refused with any key is not worth a fetch.
+    if isinstance(unproven, Rejected) or not (issuer_keys.may_fetch(now) or issuer_keys.is_awaited(now)):
+        return refused
+    return NeedsKey(issuer_keys.config.issuer, token.kid, _NOT_FETCHED if key is NO_KEY else refused)
+
+
+def _judge_missing_key(issuer_keys: IssuerKeys, issued_at: float | None, now: float) -> Rejected:
+    """Tell a key that the provider does not have (401) from one that it may have published since (503).
+
+    INVARIANT: that an earlier fetch lacked the key proves nothing about a request that arrived after it,
+    unless the token was old by then and no later fetch is under way (ADR on unknown key ids). `now` is when
+    it arrived.
+    """
     fetched_at = issuer_keys.fetched_at
-    lacked = (
-        issuer_keys.keys_at(now) is not None
-        and fetched_at is not None
-        and issued_at is not None
-        and fetched_at > issued_at - leeway
-    )
-    if lacked:
+    if issuer_keys.keys_at(now) is None or fetched_at is None:
+        return Rejected(Reason.KEYS_UNAVAILABLE, "the issuer's keys could not be fetched")
+    was_old = issued_at is not None and fetched_at - issued_at >= KEY_SETTLES_S
+    if fetched_at > now or (was_old and not issuer_keys.fetching):
         return Rejected(Reason.TOKEN_UNKNOWN_KEY, "the issuer has no such key")
-    return Rejected(Reason.KEYS_UNAVAILABLE, "the issuer's keys could not be fetched")
+    age = max(0.0, now - fetched_at)
+    return Rejected(
+        Reason.KEYS_UNAVAILABLE, f"the issuer had no such key {age:.1f} s ago; it is asked again soon"
+    )
+
+
+def unknown_issuer(issuer: str, ring: KeyRing) -> Rejected:
+    """Return why a token of an issuer that is not registered is refused."""
+    detail = "iss is not registered"
+    if issuer + "/" in ring.issuers:
+        detail += "; it lacks the final slash of a registered issuer"
+    elif issuer.endswith("/") and issuer[:-1] in ring.issuers:
+        detail += "; it has a final slash that a registered issuer has not"
+    return Rejected(Reason.TOKEN_UNKNOWN_ISSUER, detail)
 
 
 def principal_of_claims(
     claims: Mapping[str, object], config: IssuerConfig, *, now: float, policy: TokenPolicy
 ) -> Principal | Rejected:
-    """Judge what a token of the issuer says, for whoever has verified its signature."""
+    """Judge what a token of the issuer says, where its signature has been verified elsewhere."""
     registered = _judge_registered(claims, config, now=now, policy=policy)
     if isinstance(registered, Rejected):
         return registered

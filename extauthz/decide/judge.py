@@ -57,7 +57,7 @@ def judge(
 ) -> Outcome | NeedsKey:
     """Judge one request; `now` is POSIX seconds and the only clock that anything below sees."""
     if isinstance(request, Malformed):
-        return Outcome(denied(request.reason), decision_id, request)
+        return Outcome(denied(request.reason), decision_id, request, detail=request.detail)
     if directory is None:
         return Outcome(denied(Reason.NOT_READY), decision_id, request)
     identity = identify(directory, request, now)
@@ -113,6 +113,7 @@ def judge(
             revision,
             directory.epoch,
             age_ms,
+            identity.detail if isinstance(identity, Rejected) else None,
         ),
     )
 

@@ -1,10 +1,12 @@
 """Key sets of identity providers (RFC 7517), reduced to the keys that may verify a token.
 
-A key that we cannot use is ignored and named in `KeySet.ignored`, never a reason to refuse the set
-(RFC 7517 5). A set that could mean two things is refused as a whole.
+A key that cannot be used is ignored and named in `KeySet.ignored`, never a reason to refuse the set
+(RFC 7517 5). A member that is null reads as one that is absent. Keys are told apart by key id and algorithm
+(RFC 7517 4.5); the same key twice is one key, and different keys that cannot be told apart verify nothing.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -18,6 +20,7 @@ from jwt.algorithms import Algorithm, get_default_algorithms
 from jwt.exceptions import PyJWTError
 
 from extauthz.decide.base64url import decode_base64url
+from extauthz.decide.roca import has_roca_fingerprint
 from extauthz.domain.strict_json import JsonRejected, read_object
 
 ALGORITHMS: Final = frozenset({"RS256", "ES256"})
@@ -67,23 +70,31 @@ class IgnoredKey:
 
 @dataclass(frozen=True, slots=True)
 class KeySet:
-    """The usable keys of one issuer. It may be empty: then it verifies nothing."""
+    """The usable keys of one issuer. It may be empty: then it verifies nothing.
+
+    `ambiguous` are keys that verify nothing because another one has the same key id and algorithm.
+    """
 
     keys: tuple[VerificationKey, ...] = ()
     ignored: tuple[IgnoredKey, ...] = field(default=(), compare=False)
-    _by_kid: Mapping[str, VerificationKey] = field(init=False, repr=False, compare=False)
+    ambiguous: tuple[VerificationKey, ...] = ()
+    _by_name: Mapping[tuple[str | None, str], VerificationKey] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        by_kid = {key.kid: key for key in self.keys if key.kid is not None}
-        object.__setattr__(self, "_by_kid", MappingProxyType(by_kid))
+        by_name = {(key.kid, key.algorithm): key for key in self.keys if key.kid is not None}
+        object.__setattr__(self, "_by_name", MappingProxyType(by_name))
 
-    def named(self, kid: str) -> VerificationKey | None:
-        """Return the key with this kid; kids are compared exactly (RFC 7517 4.5)."""
-        return self._by_kid.get(kid)
+    def named(self, kid: str, algorithm: str) -> VerificationKey | None:
+        """Return the key with this kid for this algorithm; kids are compared exactly (RFC 7517 4.5)."""
+        return self._by_name.get((kid, algorithm))
+
+    def others_named(self, kid: str) -> tuple[VerificationKey, ...]:
+        """Return every key with this kid, whatever its algorithm, the ambiguous ones too."""
+        return tuple(key for key in (*self.keys, *self.ambiguous) if key.kid == kid)
 
     def fitting(self, algorithm: str) -> tuple[VerificationKey, ...]:
-        """Return the keys that a token of this algorithm without a kid could mean."""
-        return tuple(key for key in self.keys if key.algorithm == algorithm)
+        """Return the different keys that a token of this algorithm without a kid could mean."""
+        return _different(key for key in (*self.keys, *self.ambiguous) if key.algorithm == algorithm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,60 +116,80 @@ def parse_jwks(document: bytes, *, accept_private: bool = False) -> KeySet | Jwk
     # RFC 7517 5.1: `keys` MUST be present, an array.
     entries = members.get("keys")
     if not isinstance(entries, list):
-        return JwksRejected("no list of `keys`")
+        return JwksRejected(_no_keys(members))
     if len(entries) > MAX_KEYS:
         return JwksRejected(f"more than {MAX_KEYS} keys")
 
-    keys: list[VerificationKey] = []
+    found: list[VerificationKey] = []
     ignored: list[IgnoredKey] = []
     for entry in entries:
         key = _read_key(entry, accept_private=accept_private)
         if isinstance(key, IgnoredKey):
             ignored.append(key)
         else:
-            keys.append(key)
+            found.append(key)
+    keys = tuple(dict.fromkeys(found))
+    ambiguous = _ambiguous(keys)
+    ignored += [IgnoredKey(key.kid, f"another {key.algorithm} key has the same kid") for key in ambiguous]
+    return KeySet(tuple(key for key in keys if key not in ambiguous), tuple(ignored), ambiguous)
 
-    # RFC 7517 4.5 wants distinct kids; with two usable keys of one name nobody can say which one is meant.
-    kids = [key.kid for key in keys if key.kid is not None]
-    if len(set(kids)) != len(kids):
-        return JwksRejected("two usable keys with one kid")
-    return KeySet(tuple(keys), tuple(ignored))
+
+def _no_keys(members: Mapping[str, object]) -> str:
+    if members and all(isinstance(value, str) and "CERTIFICATE" in value for value in members.values()):
+        return "no list of `keys` but X.509 certificates; use the provider's JWK Set (RFC 7517)"
+    if "jwks_uri" in members:
+        return "no list of `keys` but a discovery document; use its jwks_uri"
+    return "no list of `keys`"
+
+
+def _ambiguous(keys: tuple[VerificationKey, ...]) -> tuple[VerificationKey, ...]:
+    """Return the keys whose kid names another key of the same algorithm too; `keys` has none twice."""
+    times = Counter((key.kid, key.algorithm) for key in keys)
+    return tuple(key for key in keys if key.kid is not None and times[key.kid, key.algorithm] > 1)
+
+
+def _different(keys: Iterable[VerificationKey]) -> tuple[VerificationKey, ...]:
+    """Return one key for each key material: under two names it is still one key."""
+    return tuple({key.material: key for key in keys}.values())
 
 
 def _read_key(entry: object, *, accept_private: bool) -> VerificationKey | IgnoredKey:
     if not isinstance(entry, dict):
         return IgnoredKey(None, "not an object")
-    kid = entry.get("kid")
+    members = {name: value for name, value in entry.items() if value is not None}
+    kid = members.get("kid")
     # RFC 7517 4.5: when used with JWS, the kid is a string.
     if kid is not None and not isinstance(kid, str):
         return IgnoredKey(None, "kid is not a string")
     # RFC 7517 9.2, RFC 7518 6.2.2 and 6.3.2: `d` is the private half.
-    if "d" in entry and not accept_private:
+    if "d" in members and not accept_private:
         return IgnoredKey(kid, "its private half is published")
-    problem = _purpose_problem(entry)
+    problem = _purpose_problem(members)
     if problem is not None:
         return IgnoredKey(kid, problem)
-    match entry.get("kty"):
+    match members.get("kty"):
         case "RSA":
             algorithm = "RS256"
-            material = _rsa_members(entry)
+            material = _rsa_members(members)
         case "EC":
             algorithm = "ES256"
-            material = _p256_members(entry)
+            material = _p256_members(members)
         case _:
             # RFC 7517 4.1; symmetric (`oct`) keys end here, so no public value is ever an HMAC secret.
             return IgnoredKey(kid, "kty is neither RSA nor EC")
     if isinstance(material, str):
         return IgnoredKey(kid, material)
-    # RFC 7517 4.4, RFC 8725 3.1: a key is used with one algorithm, the one it names.
-    if entry.get("alg", algorithm) != algorithm:
+    # RFC 7517 4.4, RFC 8725 3.1: a key is used with one algorithm, the one it names. Without `alg` (optional;
+    # Entra has none) it is the one of its kind.
+    if members.get("alg", algorithm) != algorithm:
         return IgnoredKey(kid, f"alg is not {algorithm}")
     return _build(kid, algorithm, material)
 
 
 def _purpose_problem(entry: Mapping[str, object]) -> str | None:
-    # RFC 7517 4.2: `use`, when there, must say signature.
-    if entry.get("use", "sig") != "sig":
+    # RFC 7517 4.2: `use`, when there, must say signature. SPIFFE Trust Domain and Bundle 4.2.2: the keys of a
+    # bundle that sign JWTs say jwt-svid.
+    if entry.get("use", "sig") not in ("sig", "jwt-svid"):
         return "use is not sig"
     # RFC 7517 4.3: `key_ops`, when there, is an array without duplicates that must allow verifying.
     operations = entry.get("key_ops", ["verify"])
@@ -185,6 +216,8 @@ def _rsa_members(entry: Mapping[str, object]) -> dict[str, str] | str:
         return "an RSA key too large to use"
     if modulus % 2 == 0 or exponent % 2 == 0 or exponent < 3:
         return "not an RSA key"
+    if has_roca_fingerprint(modulus):
+        return "an RSA key whose private half can be computed (ROCA, CVE-2017-15361)"
     return {"kty": "RSA", "n": n, "e": e}
 
 

@@ -11,8 +11,8 @@ from typing import Final, Self
 
 from extauthz.decide.jwks import KeySet
 
-# No cool-down is ever set further ahead; one that seems to be is a clock that was put back.
-LONGEST_COOL_DOWN: Final = 300.0
+# Nothing is ever set further ahead; what seems to be is of a clock that was put back.
+LONGEST_COOL_DOWN: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +37,17 @@ class IssuerKeys:
     """What is known of an issuer's keys. Times are POSIX seconds.
 
     `keys` is None until a fetch succeeded; `fetched_at` is when the last successful fetch was *begun*, so a
-    key published later may be missing. A token may cause a fetch from `fetch_allowed_at` on. From
-    `usable_until` on the keys are too old to prove anything, whoever refreshes them or fails to.
+    key published later may be missing. A token may cause a fetch from `fetch_allowed_at` on; while one is
+    `fetching`, a token may wait for it until `awaited_until`. From `usable_until` on the keys are too old to
+    prove anything.
     """
 
     config: IssuerConfig
     keys: KeySet | None = None
     fetched_at: float | None = None
     fetch_allowed_at: float = 0.0
+    fetching: bool = False
+    awaited_until: float = 0.0
     usable_until: float = math.inf
 
     def keys_at(self, now: float) -> KeySet | None:
@@ -55,6 +58,10 @@ class IssuerKeys:
         """Whether the cool-down is over; a clock that was put back does not prolong it."""
         wait = self.fetch_allowed_at - now
         return wait <= 0 or wait > LONGEST_COOL_DOWN
+
+    def is_awaited(self, now: float) -> bool:
+        """Whether a fetch is under way that is worth waiting for."""
+        return self.fetching and 0 < self.awaited_until - now <= LONGEST_COOL_DOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +74,7 @@ class KeyRing:
     def of(cls, issuers: Iterable[IssuerKeys]) -> Self:
         """Build a ring; of several with one issuer the last counts."""
         return cls(MappingProxyType({keys.config.issuer: keys for keys in issuers}))
+
+    def having(self, keys: IssuerKeys) -> "KeyRing":
+        """Return this ring with what is now known of one issuer."""
+        return KeyRing(MappingProxyType({**self.issuers, keys.config.issuer: keys}))

@@ -14,8 +14,10 @@ from extauthz.decide.identity import (
     TokenPolicy,
     identify_by_authorization,
     principal_of_claims,
+    unknown_issuer,
 )
 from extauthz.decide.keyring import KeyRing
+from extauthz.decide.token import issuer_problem
 from extauthz.decide.verified_tokens import VerifiedTokens
 from extauthz.domain.names import name_problem
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
@@ -61,9 +63,7 @@ def _of_payload(
     issuer = claims.get("iss")
     keys = ring.issuers.get(issuer) if isinstance(issuer, str) else None
     if keys is None:
-        if isinstance(issuer, str) and issuer:
-            return Rejected(Reason.TOKEN_UNKNOWN_ISSUER, "iss is not registered")
-        return Rejected(Reason.TOKEN_CLAIMS_INVALID, "iss is not a non-empty string")
+        return unknown_issuer(issuer, ring) if isinstance(issuer, str) and issuer else issuer_problem(issuer)
     principal = principal_of_claims(claims, keys.config, now=now, policy=policy)
     if isinstance(principal, Rejected):
         return principal

@@ -1,7 +1,7 @@
 """What the decision log says of one judged request: every field of the contract, in its order.
 
 INVARIANT: nothing here reads a query, a header, a credential or a claim. `path` is canonical; `path_raw`
-appears on rejects only, without what follows `?` or `#`.
+appears on rejects only, without what follows `?` or `#`. `detail` names a claim or a bound, never a value.
 """
 
 import re
@@ -34,6 +34,7 @@ _NOTHING_KNOWN: Final[dict[str, object]] = {
     "decision_id": None,
     "decision": None,
     "reason": None,
+    "detail": None,
     "matched_rule_id": None,
     "matched_rule_kind": None,
     "shadow": (),
@@ -71,7 +72,9 @@ def decision_fields(outcome: Outcome, *, ts: float, entrance: str, duration_us: 
     answer 503, because Envoy would read a 5xx there as a failed check.
     """
     # Unpacked at once, a named tuple's fields cost a quarter of asking for one after the other.
-    decision, decision_id, request, principal, roles, target, tenant, revision, epoch, age_ms = outcome
+    decision, decision_id, request, principal, roles, target, tenant, revision, epoch, age_ms, detail = (
+        outcome
+    )
     effect, reason, rule_id, rule_kind, shadow, attributes_used = decision
     status = _ALLOWED_STATUS if effect is _ALLOW else DENIED_HTTP_STATUS[reason]
     fields = _NOTHING_KNOWN.copy()
@@ -80,6 +83,7 @@ def decision_fields(outcome: Outcome, *, ts: float, entrance: str, duration_us: 
     fields["decision_id"] = decision_id
     fields["decision"] = effect
     fields["reason"] = reason
+    fields["detail"] = detail and detail[:UNTRUSTED_LENGTH]
     fields["matched_rule_id"] = rule_id
     fields["matched_rule_kind"] = rule_kind
     if shadow:

@@ -13,17 +13,37 @@ from typing import Final
 
 from extauthz.decide.base64url import decode_base64url
 from extauthz.decide.jwks import ALGORITHMS, KeySet, VerificationKey
+from extauthz.domain.claims import value_kind
 from extauthz.domain.names import name_problem
 from extauthz.domain.reasons import Reason
 from extauthz.domain.strict_json import JsonRejected, read_object
 
 MAX_TOKEN_BYTES: Final = 16384
+DEFAULT_LEEWAY: Final = 5.0
 MAX_LEEWAY: Final = 30.0
 
 # RFC 8725 3.11: a token of another kind (logout+jwt, dpop+jwt, ...) proves nothing here.
-_TYPES: Final = frozenset({"jwt", "at+jwt", "application/at+jwt"})
-# 9999-12-31T23:59:59Z; whatever lies outside is not a date anybody meant.
+_TYPES: Final = frozenset({"jwt", "at+jwt"})
+_MEDIA_TYPE: Final = "application/"
+# 9999-12-31T23:59:59Z; most often what lies outside is in milliseconds.
 _LATEST_DATE: Final = 253402300799
+# RFC 7518 3.1: names that a detail may show; any other value of `alg` is the sender's own text.
+_OTHER_ALGORITHMS: Final = frozenset(
+    {
+        "none",
+        "HS256",
+        "HS384",
+        "HS512",
+        "RS384",
+        "RS512",
+        "ES384",
+        "ES512",
+        "PS256",
+        "PS384",
+        "PS512",
+        "EdDSA",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,32 +128,47 @@ def _judge_header(header: Mapping[str, object]) -> Rejected | None:
     for name in ("crit", "b64", "zip"):
         if name in header:
             return _malformed(f"header: {name} is not supported")
-    # RFC 7515 4.1.9: a media type, hence compared without case, `application/` possibly left out.
+    # Unlike a claim, a header member that is null is malformed: it says how the token has to be read.
     kind = header.get("typ", "JWT")
-    if not isinstance(kind, str) or not kind.isascii() or kind.lower() not in _TYPES:
+    if not isinstance(kind, str) or _media_type(kind) not in _TYPES:
         return _malformed("header: typ is neither JWT nor at+jwt")
     # RFC 7515 4.1.4: a case-sensitive string.
-    if not isinstance(header.get("kid", ""), str):
-        return _malformed("header: kid is not a string")
+    kid = header.get("kid", "")
+    if not isinstance(kid, str):
+        return _malformed(f"header: kid is {value_kind(kid)}, not a string")
     # RFC 7515 4.1.1, RFC 8725 3.1 and 3.2: two algorithms, spelt exactly; `none` and HMAC are not among them.
     algorithm = header.get("alg")
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
-        return Rejected(Reason.TOKEN_ALGORITHM, "alg is neither RS256 nor ES256")
+        shown = algorithm if isinstance(algorithm, str) and algorithm in _OTHER_ALGORITHMS else "another"
+        return Rejected(Reason.TOKEN_ALGORITHM, f"alg is neither RS256 nor ES256 but {shown}")
     # RFC 8725 3.10: `jku`, `x5u`, `x5c` and `jwk` (RFC 7515 4.1.2 to 4.1.6) are what the sender says about
     # keys. They are not read, anywhere: keys come from the issuer's registration alone.
     return None
 
 
+def _media_type(kind: str) -> str:
+    """Return the media type of `typ` in lower case, without `application/` where that may be left out.
+
+    RFC 7515 4.1.9: a value without `/` is a subtype of `application`, so both spellings mean the same.
+    """
+    lowered = kind.lower() if kind.isascii() else kind
+    subtype = lowered.removeprefix(_MEDIA_TYPE)
+    return lowered if "/" in subtype else subtype
+
+
 def choose_key(token: UnverifiedToken, keys: KeySet) -> VerificationKey | NoKey | Rejected:
     """Return the one key of the issuer that must have signed the token."""
     if token.kid is not None:
-        key = keys.named(token.kid)
-        if key is None:
-            return NO_KEY
+        key = keys.named(token.kid, token.algorithm)
+        if key is not None:
+            return key
+        others = keys.others_named(token.kid)
+        if any(other.algorithm == token.algorithm for other in others):
+            return Rejected(Reason.TOKEN_UNKNOWN_KEY, f"the kid names several {token.algorithm} keys")
         # RFC 8725 3.1: the key says which algorithm it is for, not the token.
-        if key.algorithm != token.algorithm:
-            return Rejected(Reason.TOKEN_ALGORITHM, f"the key is for {key.algorithm}")
-        return key
+        if others:
+            return Rejected(Reason.TOKEN_ALGORITHM, f"the key is for {others[0].algorithm}")
+        return NO_KEY
     # Without a kid (RFC 7515 4.1.4: OPTIONAL) only a single candidate leaves nothing to guess.
     match keys.fitting(token.algorithm):
         case ():
@@ -151,38 +186,58 @@ def read_payload(token: UnverifiedToken) -> dict[str, object] | Rejected:
 
 
 def read_registered(claims: Mapping[str, object]) -> RegisteredClaims | Rejected:
-    """Read the registered claims. `iss`, `sub` and `exp` are required: no token lives for ever."""
+    """Read the registered claims. `iss`, `sub` and `exp` are required: no token lives for ever.
+
+    A claim that is null is one that is absent.
+    """
     # RFC 7519 4.1.1 and 4.1.2: StringOrURI. The subject becomes a name, so it must be a canonical one.
     issuer, subject = claims.get("iss"), claims.get("sub")
     if not isinstance(issuer, str) or not issuer:
-        return _invalid("iss is not a non-empty string")
+        return issuer_problem(issuer)
     if not isinstance(subject, str):
-        return _invalid("sub is not a string")
+        return _wrong("sub", subject, "a string")
     problem = name_problem(subject)
     if problem is not None:
         return _invalid(f"sub {problem}")
     # RFC 7519 4.1.3: an array of strings, or one string.
     audience = claims.get("aud")
     audiences = [audience] if isinstance(audience, str) else audience
-    if "aud" in claims and (
-        not isinstance(audiences, list) or not all(isinstance(name, str) for name in audiences)
-    ):
-        return _invalid("aud is neither a string nor a list of strings")
+    if audiences is not None:
+        if not isinstance(audiences, list):
+            return _wrong("aud", audience, "a string or a list of strings")
+        for name in audiences:
+            if not isinstance(name, str):
+                return _invalid(f"aud holds an entry that is {value_kind(name)}, not a string")
     # RFC 7519 4.1.4 to 4.1.6: NumericDate.
     for name in ("exp", "nbf", "iat"):
-        if name in claims and numeric_date(claims[name]) is None:
-            return _invalid(f"{name} is not a date")
+        if claims.get(name) is not None and numeric_date(claims[name]) is None:
+            return _no_date(name, claims[name])
     expires_at = numeric_date(claims.get("exp"))
     if expires_at is None:
         return _invalid("exp is missing")
     return RegisteredClaims(
         issuer=issuer,
         subject=subject,
-        audiences=tuple(audiences) if isinstance(audiences, list) else None,
+        audiences=None if audiences is None else tuple(audiences),
         expires_at=expires_at,
         not_before=numeric_date(claims.get("nbf")),
         issued_at=numeric_date(claims.get("iat")),
     )
+
+
+def issuer_problem(issuer: object) -> Rejected:
+    """Return why an `iss` that is not a non-empty string is refused."""
+    return _invalid("iss is empty") if issuer == "" else _wrong("iss", issuer, "a string")
+
+
+def _wrong(name: str, value: object, wanted: str) -> Rejected:
+    return _invalid(f"{name} is missing" if value is None else f"{name} is {value_kind(value)}, not {wanted}")
+
+
+def _no_date(name: str, value: object) -> Rejected:
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        return _invalid(f"{name} is no date from 1970 to 9999; it counts seconds, not milliseconds")
+    return _wrong(name, value, "a number of seconds")
 
 
 def numeric_date(value: object) -> float | None:
@@ -207,21 +262,33 @@ def judge_claims(
 
     `audiences` None: every audience will do. `leeway` and `max_lifetime` are seconds.
     """
-    # RFC 7519 4.1.3, RFC 8725 3.9: the token must be meant for us; one that names nobody is not.
+    # RFC 7519 4.1.3, RFC 8725 3.9: the token must name an expected audience; one without `aud` names none.
     if audiences is not None and not set(audiences).intersection(claims.audiences or ()):
-        return Rejected(Reason.TOKEN_WRONG_AUDIENCE, "aud does not name us")
+        detail = (
+            "aud is missing" if claims.audiences is None else "aud does not contain the expected audience"
+        )
+        return Rejected(Reason.TOKEN_WRONG_AUDIENCE, detail)
     # RFC 7519 4.1.4: not accepted on or after exp.
     if now - leeway >= claims.expires_at:
-        return Rejected(Reason.TOKEN_EXPIRED, "exp has passed")
+        past = _seconds(now - claims.expires_at)
+        return Rejected(Reason.TOKEN_EXPIRED, f"exp passed {past} ago (leeway {leeway:g} s)")
     # RFC 7519 4.1.5: not accepted before nbf. A token from the future (4.1.6) is not either.
     if now + leeway < valid_from(claims):
-        return Rejected(Reason.TOKEN_NOT_YET_VALID, "nbf or iat lies in the future")
+        name = "nbf" if claims.not_before == valid_from(claims) else "iat"
+        ahead = _seconds(valid_from(claims) - now)
+        return Rejected(Reason.TOKEN_NOT_YET_VALID, f"{name} is {ahead} ahead (leeway {leeway:g} s)")
     if max_lifetime is not None:
         if claims.issued_at is None:
-            return _invalid("iat is missing, and tokens have a maximum lifetime")
-        if claims.expires_at - claims.issued_at > max_lifetime:
-            return _invalid("lives longer than tokens may")
+            return _invalid(f"iat is missing, and a token may live at most {max_lifetime:g} s")
+        lifetime = claims.expires_at - claims.issued_at
+        if lifetime > max_lifetime:
+            return _invalid(f"exp is {_seconds(lifetime)} after iat, more than {max_lifetime:g} s")
     return None
+
+
+def _seconds(value: float) -> str:
+    """Write a time to a tenth of a second: a detail says how far a date is from its bound."""
+    return f"{round(value, 1):.15g} s"
 
 
 def valid_from(claims: RegisteredClaims) -> float:

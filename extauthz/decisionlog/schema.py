@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
-from extauthz.decide.record import PATH_RAW_LENGTH
+from extauthz.decide.record import PATH_RAW_LENGTH, UNTRUSTED_LENGTH
 from extauthz.domain.decision import RuleKind
 from extauthz.domain.principal import Authentication, PrincipalKind
 from extauthz.domain.reasons import Effect, Reason
@@ -144,6 +144,12 @@ def _path_raw(value: object) -> Problem | None:
     return None if len(value) <= PATH_RAW_LENGTH else f"longer than {PATH_RAW_LENGTH} characters"
 
 
+def _detail(value: object) -> Problem | None:
+    if not isinstance(value, str) or not value:
+        return _expected("a text, or null", value)
+    return None if len(value) <= UNTRUSTED_LENGTH else f"longer than {UNTRUSTED_LENGTH} characters"
+
+
 def _attributes_used(value: object) -> Problem | None:
     if not isinstance(value, dict):
         return _expected("an object", value)
@@ -167,6 +173,7 @@ _DECISION: Final[dict[str, Check]] = _EVERY_LINE | {
     "decision_id": _uuid7,
     "decision": _one_of(*Effect),
     "reason": _one_of(*Reason),
+    "detail": _or_null(_detail),
     "matched_rule_id": _or_null(_text),
     "matched_rule_kind": _or_null(_one_of(*RuleKind)),
     "shadow": _shadow,

@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 
 class Absence(Enum):
-    """The type of `ABSENT`; None cannot say it, because JSON's null is a value."""
+    """The type of `ABSENT`."""
 
     ABSENT = "absent"
 
@@ -19,7 +19,8 @@ def claim_at(claims: Mapping[str, object], path: str) -> object | Literal[Absenc
 
     At every object the longest member name that begins the rest of the path is taken, so that names which
     contain dots themselves (`https://example.com/roles`, RFC 7519 4.2) are found, literally and before any
-    nesting. There is no going back: one path means one place in one token.
+    nesting. There is no going back: one path means one place in one token. What is null there is absent: many
+    encoders write null for an empty list or an unset string.
     """
     here, rest = claims, path
     while rest not in here:
@@ -32,4 +33,22 @@ def claim_at(claims: Mapping[str, object], path: str) -> object | Literal[Absenc
         if not isinstance(inner, Mapping):
             return ABSENT
         here, rest = inner, rest[cut + 1 :]
-    return here[rest]
+    value = here[rest]
+    return ABSENT if value is None else value
+
+
+def value_kind(value: object) -> str:
+    """Return what kind of JSON value this is, with its article; safe to log, unlike the value."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case str():
+            return "a string"
+        case Mapping():
+            return "an object"
+        case list() | tuple():
+            return "a list"
+        case _:
+            return "a number"

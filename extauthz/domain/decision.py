@@ -79,7 +79,8 @@ class Outcome(NamedTuple):
 
     `principal` is None when nobody was identified (a refused credential, a malformed request). `roles` are
     the effective roles: the credential's, bound and inherited, sorted. `tenant` is the owner of the target.
-    `revision`, `epoch` and `age_ms` name the policies that decided; None when none were loaded.
+    `revision`, `epoch` and `age_ms` name the policies that decided; None when none were loaded. `detail` says
+    more than the reason does about a refused credential or request, and never quotes either.
     """
 
     decision: Decision
@@ -92,3 +93,4 @@ class Outcome(NamedTuple):
     revision: int | None = None
     epoch: str | None = None
     age_ms: int | None = None
+    detail: str | None = None

@@ -4,12 +4,14 @@
 - Keys are refreshed in the background before their lifetime ends; while the provider is away the last good
   ones stay, up to `Schedule.max_staleness`, which every reader checks against its own clock.
 - A key that left the provider's set stops working with the next successful fetch.
-- A token with an unknown key may cause a fetch (`ensure`), at most one per issuer and cool-down. Scheduled
-  fetches do not start the cool-down: else a key rotated in just after one would wait for its end.
+- A token with an unknown key may cause a fetch (`ensure`), at most one per issuer and cool-down, counted from
+  the begin of the fetch before. A fetch that has not ended by then does not delay the next one. A scheduled
+  fetch that succeeds starts no cool-down: else a key rotated in just after one would wait for its end.
 - Nothing is kept on disk.
 """
 
 import asyncio
+import math
 import random
 import threading
 import time
@@ -21,13 +23,14 @@ from typing import Final, Protocol
 import structlog
 
 from extauthz.decide.keyring import IssuerKeys, KeyRing
+from extauthz.keys.fetch_log import report
 from extauthz.keys.fetcher import FetchedKeys, FetchFailed
-from extauthz.keys.schedule import Schedule
+from extauthz.keys.schedule import RateLimit, Schedule
 from extauthz.keys.source import IssuerSource
 from extauthz.telemetry.counts import FetchOutcome
 
-# Who comes later than this to a fetch that is still under way does not wait for it: a provider that hangs
-# may hold a request thread for a moment once, not for as long as it hangs.
+# A request waits for a fetch that began at most this long ago, and only for a provider whose last fetch
+# ended within this time: a provider that hangs holds request threads once and for a moment.
 _JOIN_WITHIN_S: Final = 0.15
 # The clock may be put back or forward while nothing wakes us.
 _LONGEST_SLEEP_S: Final = 30.0
@@ -46,16 +49,28 @@ class Fetcher(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Provider:
+    """What the cache knows of one provider.
+
+    `flight` is the fetch begun last, `landed` the number of the youngest one that succeeded, `asked_at` when
+    the last one on demand began. `prompt` tells whether that one ended while it was worth waiting for.
+    """
+
     source: IssuerSource
     refresh_at: float
     failures: int = 0
     jwks_uri: str | None = None
     flight: "_Flight | None" = None
+    flights: int = 0
+    under_way: int = 0
+    landed: int = 0
+    asked_at: float = -math.inf
+    prompt: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Flight:
     done: Future[None]
+    number: int
     begun_at: float
     on_demand: bool
 
@@ -81,6 +96,7 @@ class JwksCache:
         self._providers: dict[str, _Provider] = {}
         self._begun: list[tuple[_Provider, _Flight]] = []
         self._ring = KeyRing()
+        self._on_demand = RateLimit(self._schedule.most_on_demand)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._work: asyncio.Event | None = None
 
@@ -133,21 +149,21 @@ class JwksCache:
         """Have the issuer's keys fetched because a token needs one; from any thread.
 
         The future is shared and says only that it is time to judge again with `current()`: at once when no
-        fetch may be made now, the issuer is unknown, or the cache is not running. It cannot be cancelled.
+        fetch may be made now, when the provider is too slow to wait for, when the issuer is unknown, or when
+        the cache is not running. It cannot be cancelled.
         """
         now = self._clock()
         with self._lock:
             provider = self._providers.get(issuer)
             if provider is None or self._loop is None:
                 return _resolved()
-            if provider.flight is not None:
-                joinable = abs(now - provider.flight.begun_at) <= _JOIN_WITHIN_S
-                return provider.flight.done if joinable else _resolved()
-            if not self._ring.issuers[issuer].may_fetch(now):
-                return _resolved()
-            flight = self._begin(provider, now, on_demand=True)
-        self._wake()
-        return flight.done
+            begins = self._ring.issuers[issuer].may_fetch(now) and self._on_demand.take(now)
+            if begins:
+                self._begin(provider, now, on_demand=True)
+            flight = provider.flight if self._ring.issuers[issuer].is_awaited(now) else None
+        if begins:
+            self._wake()
+        return _resolved() if flight is None else flight.done
 
     async def run(self) -> None:
         """Fetch whatever is due, until cancelled. Whoever waits is let go in the end."""
@@ -165,8 +181,9 @@ class JwksCache:
             with self._lock:
                 self._loop = self._work = None
                 begun, self._begun = self._begun, []
-            for provider, flight in begun:
-                provider.flight = None
+                for provider, _ in begun:
+                    provider.under_way -= 1
+            for _, flight in begun:
                 flight.done.set_result(None)
 
     def _wake(self) -> None:
@@ -174,18 +191,31 @@ class JwksCache:
             if self._loop is not None and self._work is not None:
                 self._loop.call_soon_threadsafe(self._work.set)
 
-    def _begin(self, provider: _Provider, now: float, *, on_demand: bool) -> _Flight:
+    def _begin(self, provider: _Provider, now: float, *, on_demand: bool) -> None:
         done: Future[None] = Future()
         done.set_running_or_notify_cancel()
-        provider.flight = _Flight(done, now, on_demand)
+        if provider.under_way:
+            provider.prompt = False
+        provider.flights += 1
+        provider.under_way += 1
+        provider.flight = _Flight(done, provider.flights, now, on_demand)
+        if on_demand:
+            provider.asked_at = now
         self._begun.append((provider, provider.flight))
-        return provider.flight
+        self._ring = self._ring.having(
+            replace(
+                self._ring.issuers[provider.source.config.issuer],
+                fetch_allowed_at=now + self._schedule.cool_down,
+                fetching=True,
+                awaited_until=now + self._schedule.worth_waiting if provider.prompt else 0.0,
+            )
+        )
 
     def _take_begun(self) -> list[tuple[_Provider, _Flight]]:
         now = self._clock()
         with self._lock:
             for provider in self._providers.values():
-                if provider.flight is None and self._wait_of(provider, now) == 0:
+                if not provider.under_way and self._wait_of(provider, now) == 0:
                     self._begin(provider, now, on_demand=False)
             begun, self._begun = self._begun, []
         return begun
@@ -193,13 +223,17 @@ class JwksCache:
     def _next_due(self) -> float:
         now = self._clock()
         with self._lock:
-            waits = [self._wait_of(each, now) for each in self._providers.values() if each.flight is None]
+            waits = [self._wait_of(each, now) for each in self._providers.values() if not each.under_way]
         return min([_LONGEST_SLEEP_S, *waits])
 
     def _wait_of(self, provider: _Provider, now: float) -> float:
-        wait = provider.refresh_at - now
-        # Longer than anything we ever plan: the clock was put back.
-        return 0.0 if wait > self._schedule.longest_wait else max(0.0, wait)
+        # What a token asked for counts: the provider is not asked twice within a cool-down.
+        waits = (
+            (provider.refresh_at - now, self._schedule.longest_wait),
+            (provider.asked_at + self._schedule.cool_down - now, self._schedule.cool_down),
+        )
+        # Longer than anything that is ever planned: the clock was put back.
+        return max(0.0, *(wait for wait, longest in waits if wait <= longest))
 
     async def _fly(self, provider: _Provider, flight: _Flight) -> None:
         source = provider.source
@@ -215,7 +249,8 @@ class JwksCache:
             with self._lock:
                 self._land(provider, source.config.issuer, flight, answer)
         finally:
-            provider.flight = None
+            with self._lock:
+                provider.under_way -= 1
             flight.done.set_result(None)
         self._wake()
 
@@ -230,9 +265,15 @@ class JwksCache:
             return
         before = self._ring.issuers[issuer]
         after = before
-        if flight.on_demand:
-            after = replace(after, fetch_allowed_at=flight.begun_at + self._schedule.cool_down)
-        if isinstance(answer, FetchedKeys):
+        now = self._clock()
+        if flight is provider.flight:
+            after = replace(after, fetching=False)
+            # A scheduled fetch asks for the discovery document too, and takes longer.
+            if flight.on_demand:
+                provider.prompt = abs(now - flight.begun_at) <= self._schedule.worth_waiting
+        # INVARIANT: of two fetches that overlap, the one begun first never replaces what the other brought.
+        if isinstance(answer, FetchedKeys) and flight.number > provider.landed:
+            provider.landed = flight.number
             provider.failures = 0
             provider.jwks_uri = answer.jwks_uri
             refresh_after = self._schedule.refresh_after(answer.cache_control, self._chance())
@@ -243,15 +284,16 @@ class JwksCache:
                 fetched_at=flight.begun_at,
                 usable_until=flight.begun_at + self._schedule.max_staleness,
             )
-        else:
+            if flight is provider.flight and not flight.on_demand:
+                after = replace(after, fetch_allowed_at=provider.asked_at + self._schedule.cool_down)
+        elif isinstance(answer, FetchFailed):
             provider.jwks_uri = None
             # A failure that only a token asked for leaves the schedule as it is.
-            now = self._clock()
-            if self._wait_of(provider, now) == 0:
+            if not flight.on_demand or provider.refresh_at <= now:
                 provider.failures += 1
                 provider.refresh_at = now + self._schedule.retry_after(provider.failures, self._chance())
-        self._ring = KeyRing.of(after if each is before else each for each in self._ring.issuers.values())
-        _report(before, after, answer, provider.failures)
+        self._ring = self._ring.having(after)
+        report(before, after, answer, provider.failures)
 
 
 def _same_place(one: IssuerSource, other: IssuerSource) -> bool:
@@ -270,23 +312,3 @@ async def _wait(work: asyncio.Event, seconds: float) -> None:
             await work.wait()
     except TimeoutError:
         return
-
-
-def _report(before: IssuerKeys, after: IssuerKeys, answer: FetchedKeys | FetchFailed, failures: int) -> None:
-    issuer = after.config.issuer
-    if isinstance(answer, FetchFailed):
-        _log.warning(
-            "key_fetch_failed",
-            issuer=issuer,
-            outcome=answer.outcome.value,
-            detail=answer.detail,
-            failures=failures,
-            last_good=after.fetched_at,
-        )
-    elif after.keys is not before.keys:
-        _log.info(
-            "keys_changed",
-            issuer=issuer,
-            usable=[key.kid for key in answer.keys.keys],
-            ignored=[f"{key.kid}: {key.problem}" for key in answer.keys.ignored],
-        )

@@ -13,12 +13,13 @@ from typing import Final, Self
 import aiohttp
 
 from extauthz import __version__
-from extauthz.decide.jwks import JwksRejected, KeySet, parse_jwks
+from extauthz.decide.jwks import IgnoredKey, JwksRejected, KeySet, parse_jwks
 from extauthz.keys.addresses import PrivateAddressError, public_socket
 from extauthz.keys.source import AddressRefused, FetchUrl, IssuerSource, discovered_jwks_uri
 from extauthz.telemetry.counts import FetchOutcome
 
 _READ_CHUNK: Final = 16384
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,14 @@ class FetchedKeys:
 
 @dataclass(frozen=True, slots=True)
 class FetchFailed:
-    """Why there is no key set; `detail` is safe to log."""
+    """Why there is no key set; `detail` is safe to log.
+
+    `ignored` are the keys of a set of which none can be used.
+    """
 
     outcome: FetchOutcome
     detail: str
+    ignored: tuple[IgnoredKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +153,7 @@ class KeyFetcher:
             return FetchFailed(FetchOutcome.INVALID, f"key set: {keys.problem}")
         # INVARIANT: a set with nothing to verify with never replaces one that has something.
         if not keys.keys:
-            return FetchFailed(FetchOutcome.INVALID, "key set: no usable key")
+            return FetchFailed(FetchOutcome.INVALID, "key set: no usable key", keys.ignored)
         return FetchedKeys(keys, jwks_uri, body.cache_control, body.date)
 
     async def _get(self, address: str, source: IssuerSource) -> _Body | FetchFailed:
@@ -172,6 +177,9 @@ class KeyFetcher:
             return FetchFailed(FetchOutcome.UNREACHABLE, _kind(error))
 
     async def _read(self, response: aiohttp.ClientResponse) -> _Body | FetchFailed:
+        if response.status in _REDIRECTS:
+            detail = f"status {response.status}: no redirect is followed; name the final address as JWKS_URI"
+            return FetchFailed(FetchOutcome.REFUSED, detail)
         if response.status != 200:
             return FetchFailed(FetchOutcome.REFUSED, f"status {response.status}")
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":

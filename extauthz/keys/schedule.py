@@ -1,5 +1,6 @@
 """When to fetch again: what the provider asks for within our bounds, and less often while it is away."""
 
+from collections import deque
 from dataclasses import dataclass
 
 
@@ -7,19 +8,24 @@ from dataclasses import dataclass
 class Schedule:
     """Bounds in seconds.
 
-    `cool_down` lies between two fetches that tokens with unknown keys cause. A good answer is refreshed
+    `cool_down` lies between two fetches of one issuer that tokens with unknown keys cause; `most_on_demand`
+    of them, of all issuers together, may begin in a second. A good answer is refreshed
     before its lifetime ends: the provider's `max-age` within `shortest_lifetime` and `longest_lifetime`,
     `usual_lifetime` when it says nothing. While fetches fail they are repeated after `first_retry`, then
-    twice that, up to `longest_retry`. Keys are used for `max_staleness` after the last success.
+    twice that, up to `longest_retry`. Keys are used for `max_staleness` after the last success. A request may
+    wait for a fetch that began at most `worth_waiting` ago, of a provider whose fetches end within that time:
+    one that hangs holds request threads once, and for a moment.
     """
 
-    cool_down: float = 30.0
+    cool_down: float = 2.0
+    most_on_demand: int = 50
     shortest_lifetime: float = 60.0
     usual_lifetime: float = 300.0
     longest_lifetime: float = 3600.0
     first_retry: float = 1.0
     longest_retry: float = 60.0
     max_staleness: float = 86400.0
+    worth_waiting: float = 0.15
 
     @property
     def longest_wait(self) -> float:
@@ -38,6 +44,25 @@ class Schedule:
         """Return after how many seconds to try again after this many failures in a row."""
         doubled = self.first_retry * 2.0 ** min(failures - 1, 30)
         return min(doubled, self.longest_retry) * (1.0 - 0.5 * chance)
+
+
+class RateLimit:
+    """At most `most` events in any second; not safe to share between threads."""
+
+    __slots__ = ("_most", "_recent")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._recent: deque[float] = deque(maxlen=most)
+
+    def take(self, now: float) -> bool:
+        """Note an event at `now` (seconds) and return true, or false when there were too many."""
+        recent = self._recent
+        # A time that lies ahead is one of a clock that was put back: it does not count.
+        if len(recent) == self._most and 0.0 <= now - recent[0] < 1.0:
+            return False
+        recent.append(now)
+        return True
 
 
 def max_age(cache_control: str | None) -> float | None:

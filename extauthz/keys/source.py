@@ -6,11 +6,13 @@ from typing import Final, Self
 from yarl import URL
 
 from extauthz.decide.keyring import IssuerConfig
+from extauthz.domain.claims import value_kind
 from extauthz.domain.loopback import is_loopback
 from extauthz.domain.strict_json import JsonRejected, read_object
 
 # OpenID Connect Discovery 1.0, 4.
 _WELL_KNOWN: Final = "/.well-known/openid-configuration"
+_MAX_SHOWN: Final = 200
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 
 
@@ -71,6 +73,15 @@ class FetchUrl:
         return cls(url, private_allowed=operator_configured or listed)
 
 
+def _shown(issuer: str) -> str:
+    """Quote an issuer for the log, cut, and without the credentials that a URL could hold."""
+    scheme, separator, rest = issuer.partition("://")
+    authority, slash, path = rest.partition("/")
+    if "@" in authority:
+        issuer = f"{scheme}{separator}[redacted]@{authority.rpartition('@')[2]}{slash}{path}"
+    return repr(issuer if len(issuer) <= _MAX_SHOWN else issuer[:_MAX_SHOWN] + "...")
+
+
 def discovered_jwks_uri(document: bytes, issuer: str) -> str | AddressRefused:
     """Read `jwks_uri` from a discovery document, which must be the issuer's own."""
     members = read_object(document)
@@ -78,8 +89,10 @@ def discovered_jwks_uri(document: bytes, issuer: str) -> str | AddressRefused:
         return AddressRefused(f"discovery document: {members.problem}")
     # Discovery 4.3: the issuer MUST be exactly the one that the tokens name; else one provider could speak
     # for another.
-    if members.get("issuer") != issuer:
-        return AddressRefused("discovery document: of another issuer")
+    found = members.get("issuer")
+    if found != issuer:
+        shown = _shown(found) if isinstance(found, str) else value_kind(found)
+        return AddressRefused(f"discovery document: its issuer is {shown}, not {_shown(issuer)}")
     jwks_uri = members.get("jwks_uri")
     if not isinstance(jwks_uri, str):
         return AddressRefused("discovery document: no jwks_uri")

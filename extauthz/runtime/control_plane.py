@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from extauthz.admin.app import build_app
+from extauthz.admin.callers import KEY_WAIT_S
 from extauthz.admin.health import ListenError, Readiness, health_app, listen, serve, shown_problems
 from extauthz.admin.services import AdminServices
 from extauthz.decide.verified_tokens import VerifiedTokens
@@ -27,8 +28,7 @@ from extauthz.runtime.readiness import policy_problems
 from extauthz.runtime.supervisor import Supervisor, stop_on_signals
 from extauthz.runtime.worker import check_policy, issuer_sources, key_fetcher
 from extauthz.settings import PostgresSource, Settings
-from extauthz.storage.pool import DatabaseAddress, open_pool
-from extauthz.storage.watch import watch
+from extauthz.storage.pool import open_pool
 from extauthz.telemetry.counts import Counts, FetchOutcome
 from extauthz.telemetry.exposition import render
 from extauthz.telemetry.fleet import merge
@@ -79,7 +79,6 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
                 for work in (
                     schema.keep_preparing(),
                     plane.publisher.run(),
-                    watch(plane.address, plane.services.pool, schema.database),
                     plane.cache.run(),
                     serve(build_app(plane.services), listener),
                 )
@@ -101,7 +100,6 @@ class _Plane:
     services: AdminServices
     publisher: PostgresPublisher
     cache: JwksCache
-    address: DatabaseAddress
     sidecar_metrics: Callable[[], bytes]
     """The same counts as `services.metrics`, with the readiness of the sidecar's port."""
 
@@ -115,7 +113,8 @@ async def _build(settings: Settings, schema: Schema, supervisor: Supervisor, own
     fetcher = await owned.enter_async_context(key_fetcher(settings))
     cache = JwksCache(
         fetcher,
-        schedule=Schedule(max_staleness=settings.jwks_max_staleness),
+        # Coroutines wait here, not threads: a slow provider is worth more time than in a worker.
+        schedule=Schedule(max_staleness=settings.jwks_max_staleness, worth_waiting=KEY_WAIT_S),
         on_fetch=lambda outcome: counts.jwks_fetched(FetchOutcome(outcome)),
     )
     cache.configure(issuer_sources(settings))
@@ -125,10 +124,8 @@ async def _build(settings: Settings, schema: Schema, supervisor: Supervisor, own
         how,
         on_failure=counts.policy_refresh_failed,
         on_issuers=follow_issuers(settings, cache),
-        state=schema.database,
     )
-    address = database(settings)
-    pool = await owned.enter_async_context(open_pool(address, max_size=POOL_SIZE, state=schema.database))
+    pool = await owned.enter_async_context(open_pool(database(settings), max_size=POOL_SIZE))
     decision_log = _decision_log(settings, supervisor, instance, counts, owned)
     policy = check_policy(settings)
 
@@ -137,7 +134,7 @@ async def _build(settings: Settings, schema: Schema, supervisor: Supervisor, own
 
     def readiness() -> Readiness:
         own = {
-            "database": schema.prepared and publisher.available and schema.database.loss is None,
+            "database": schema.prepared and publisher.available,
             "policies": current.current() is not None,
         }
         workers = supervisor.readiness()
@@ -168,7 +165,7 @@ async def _build(settings: Settings, schema: Schema, supervisor: Supervisor, own
         readiness=readiness,
         metrics=lambda: metrics(readiness),
     )
-    return _Plane(services, publisher, cache, address, lambda: metrics(supervisor.readiness))
+    return _Plane(services, publisher, cache, lambda: metrics(supervisor.readiness))
 
 
 def _decision_log(

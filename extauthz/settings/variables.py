@@ -166,7 +166,7 @@ class Settings:
         "JWKS_MAX_STALENESS", seconds(60, 30 * 86400), "86400", "how long keys are trusted without a fetch"
     )
     token_max_bytes: int = _variable("TOKEN_MAX_BYTES", integer(256, 1048576), "16384", "longest token read")
-    token_leeway: float = _variable("TOKEN_LEEWAY", seconds(0, 30), "0", "clock difference tolerated")
+    token_leeway: float = _variable("TOKEN_LEEWAY", seconds(0, 30), "5", "clock difference tolerated")
     token_max_lifetime: float | None = _variable(
         "TOKEN_MAX_LIFETIME", seconds(1, 10 * 365 * 86400), None, "longest time from iat to exp"
     )

@@ -152,7 +152,7 @@ def test_redirects_are_not_followed(status: int) -> None:
         b"{}",
         b'{"keys":[]}',
         b'{"keys":[{"kty":"oct","k":"AAAA"}]}',
-        jwks(RSA, RSA),
+        jwks(RSA, SigningKey.rs256(serial=1)),
         jwks(RSA)[:-2],
         b"[" * 60_000,
     ],

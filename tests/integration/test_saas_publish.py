@@ -270,8 +270,9 @@ async def test_every_credential_at_every_host(database: "Database") -> None:
             for path in ("/orders", "/any/where"):
                 assert await found.reason(owner.host, path, token=caller.token()) == expected
                 assert await found.reason(owner.host, path, key=caller.service_key) == expected
-            # the signature of one under the name of another
-            forged = caller.token(iss=owner.provider.issuer)
+            # The signature of one under the name of another. The token is old enough for any fetch to prove
+            # that its key is not the issuer's.
+            forged = caller.token(iss=owner.provider.issuer, iat=int(time.time()) - 300)
             refused = "allowed" if caller is owner else "token_unknown_key"
             assert await found.reason(owner.host, token=forged) == refused
             both = {"token": caller.token(), "key": owner.service_key}

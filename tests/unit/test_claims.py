@@ -35,7 +35,7 @@ NESTED = {
         ("x.y", "literal"),
         ("a.b.d", 2),
         ("a.b.c", ABSENT),  # `a.b` is the longer name, and there is no going back
-        ("nothing", None),
+        ("nothing", ABSENT),
         ("nothing.more", ABSENT),
         ("dom.more", ABSENT),
         ("realm_access", {"roles": ["a"]}),
@@ -99,10 +99,17 @@ def test_roles_are_sorted_unique_and_without_the_excluded() -> None:
     assert token_roles({}, "r", excluded=frozenset()) == ()
 
 
+@pytest.mark.parametrize("claims", [{"r": None}, {"a": None}, {"a": {"r": None}}, {"a": {}}, {"a": {"b": 1}}])
+@pytest.mark.parametrize("path", ["r", "a.r"])
+def test_roles_that_are_null_anywhere_on_their_path_are_no_roles(
+    claims: Mapping[str, object], path: str
+) -> None:
+    assert token_roles(claims, path, excluded=frozenset()) == ()
+
+
 @pytest.mark.parametrize(
     "value",
     [
-        None,
         1,
         True,
         {"a": 1},
@@ -129,10 +136,12 @@ def test_even_an_excluded_role_must_stand_in_a_well_formed_list() -> None:
 
 def test_an_absent_domain_is_no_domain() -> None:
     assert token_domain({}, "dom") is None
+    assert token_domain({"dom": None}, "dom") is None
+    assert token_domain({"org": None}, "org.dom") is None
     assert token_domain({"dom": "emea"}, "dom") == "emea"
 
 
-@pytest.mark.parametrize("value", [None, "", "*", 1, True, [], ["emea"], {}, " emea", "em\x00ea", "e\u0301"])
+@pytest.mark.parametrize("value", ["", "*", 1, True, [], ["emea"], {}, " emea", "em\x00ea", "e\u0301"])
 def test_a_domain_that_is_not_one_canonical_name_is_a_problem(value: object) -> None:
     assert isinstance(token_domain({"dom": value}, "dom"), ClaimProblem)
 

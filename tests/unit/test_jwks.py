@@ -21,14 +21,14 @@ def usable(document: bytes) -> KeySet:
 def problem_of(entry: dict[str, object]) -> str | None:
     """Return why the entry is ignored beside a good key, None when it is used."""
     keys = usable(jwks(SigningKey.es256("good"), entry))
-    assert keys.named("good") is not None
+    assert keys.named("good", "ES256") is not None
     return keys.ignored[0].problem if keys.ignored else None
 
 
 def test_keys_verify_what_their_private_half_signed_and_nothing_else() -> None:
     keys = usable(jwks(RSA, EC))
     for signer in (RSA, EC):
-        key = keys.named(str(signer.kid))
+        key = keys.named(str(signer.kid), signer.algorithm)
         assert key is not None
         assert key.algorithm == signer.algorithm
         signature = signer.signature(b"message")
@@ -89,8 +89,13 @@ def test_a_p256_key_for_another_algorithm_is_ignored(alg: object) -> None:
     assert problem_of(EC.jwk(alg=alg)) is not None
 
 
-@pytest.mark.parametrize("member", ["use", "key_ops", "alg"])
-def test_null_is_not_absence(member: str) -> None:
+@pytest.mark.parametrize("member", ["use", "key_ops", "alg", "kid", "d", "x5c", "k", "crv"])
+def test_a_member_that_is_null_is_absent(member: str) -> None:
+    assert problem_of(RSA.jwk() | {member: None}) is None
+
+
+@pytest.mark.parametrize("member", ["kty", "n", "e"])
+def test_a_member_that_has_to_be_there_is_not_null(member: str) -> None:
     assert problem_of(RSA.jwk() | {member: None}) is not None
 
 
@@ -165,9 +170,40 @@ def test_a_published_private_key_proves_nothing_but_a_local_file_may_hold_one() 
     assert keys == usable(jwks(RSA))
 
 
-def test_two_usable_keys_with_one_kid_refuse_the_set() -> None:
-    assert isinstance(parse_jwks(jwks(RSA, EC.jwk(kid=RSA.kid))), JwksRejected)
-    assert isinstance(parse_jwks(jwks(RSA, RSA)), JwksRejected)
+def test_the_same_key_twice_is_one_key() -> None:
+    assert usable(jwks(RSA, RSA)) == usable(jwks(RSA))
+    assert usable(jwks(RSA, RSA.jwk(alg=None, use=None, x5t="other"))) == usable(jwks(RSA))
+    assert usable(jwks(RSA, RSA)).ignored == ()
+
+
+def test_two_kinds_under_one_kid_are_told_apart_by_algorithm() -> None:
+    """RFC 7517 4.5 has this very example."""
+    keys = usable(jwks(RSA, EC.jwk(kid=RSA.kid)))
+    assert RSA.kid is not None
+    rsa_key, ec_key = keys.named(RSA.kid, "RS256"), keys.named(RSA.kid, "ES256")
+    assert rsa_key is not None
+    assert ec_key is not None
+    assert rsa_key.verifies(b"message", RSA.signature(b"message"))
+    assert ec_key.verifies(b"message", EC.signature(b"message"))
+    assert not rsa_key.verifies(b"message", EC.signature(b"message"))
+
+
+def test_only_the_kid_that_names_two_keys_of_one_algorithm_is_refused() -> None:
+    other, twin = SigningKey.rs256("other"), SigningKey.rs256(serial=1)
+    keys = usable(jwks(RSA, other, twin, EC.jwk(kid=RSA.kid)))
+    assert keys.named("rsa", "RS256") is None
+    assert keys.named("rsa", "ES256") is not None
+    assert keys.named("other", "RS256") is not None
+    assert {key.kid for key in keys.ambiguous} == {"rsa"}
+    assert [ignored.problem for ignored in keys.ignored] == ["another RS256 key has the same kid"] * 2
+    # Without a kid any of them could be meant.
+    assert len(keys.fitting("RS256")) == 3
+
+
+def test_one_key_under_two_names_is_one_key_for_a_token_without_kid() -> None:
+    keys = usable(jwks(RSA, RSA.jwk(kid="second name"), RSA.jwk(kid=None)))
+    assert len(keys.keys) == 3
+    assert len(keys.fitting("RS256")) == 1
 
 
 def test_a_usable_and_an_unusable_key_may_share_a_kid() -> None:

@@ -16,7 +16,17 @@ from extauthz.domain.request import ContextTarget, Malformed, RequestFacts
 
 CONTRACT_FIELDS = [
     *("ts", "event", "instance", "worker", "seq", "sampled_out_since_last", "entrance", "decision_id"),
-    *("decision", "reason", "matched_rule_id", "matched_rule_kind", "shadow", "tenant", "domain", "subject"),
+    *(
+        "decision",
+        "reason",
+        "detail",
+        "matched_rule_id",
+        "matched_rule_kind",
+        "shadow",
+        "tenant",
+        "domain",
+        "subject",
+    ),
     *(
         "principal_kind",
         "authentication",
@@ -117,6 +127,7 @@ def test_an_allow_says_who_asked_for_what_under_which_policies() -> None:
         "decision_id": DECISION_ID,
         "decision": "allow",
         "reason": "rule_matched",
+        "detail": None,
         "matched_rule_id": "rule-1",
         "matched_rule_kind": "attribute",
         "shadow": [{"rule_id": "rule-2", "would": "deny"}],

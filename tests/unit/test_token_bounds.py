@@ -66,11 +66,17 @@ def test_a_token_of_just_the_size_is_read_and_one_byte_more_is_not() -> None:
     assert MAX_TOKEN_BYTES == TokenPolicy().max_bytes == 16_384
 
 
-def test_nothing_is_forgiven_unless_the_operator_says_so() -> None:
+def test_five_seconds_are_forgiven_unless_the_operator_says_otherwise() -> None:
     token = KEY.sign(claims(exp=int(NOW)))
 
-    assert reason(f"Bearer {token}") is Reason.TOKEN_EXPIRED
-    assert reason(f"Bearer {token}", now=NOW - 0.001) is None
+    assert reason(f"Bearer {token}", now=NOW + 4.999) is None
+    assert reason(f"Bearer {token}", now=NOW + 5) is Reason.TOKEN_EXPIRED
+    early = KEY.sign(claims(nbf=int(NOW) + 5))
+    assert reason(f"Bearer {early}") is None
+    assert reason(f"Bearer {early}", now=NOW - 0.001) is Reason.TOKEN_NOT_YET_VALID
+    none = TokenPolicy(leeway=0.0)
+    assert reason(f"Bearer {token}", policy=none) is Reason.TOKEN_EXPIRED
+    assert reason(f"Bearer {token}", now=NOW - 0.001, policy=none) is None
     assert reason(f"Bearer {token}", now=NOW + 29.999, policy=TokenPolicy(leeway=30.0)) is None
     assert reason(f"Bearer {token}", now=NOW + 30, policy=TokenPolicy(leeway=30.0)) is Reason.TOKEN_EXPIRED
 
