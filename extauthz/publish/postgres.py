@@ -1,5 +1,8 @@
 """Policies from PostgreSQL: listened to, polled as a safety net, applied as changes.
 
+INVARIANT: only a server that takes writes confirms a revision; `feed.one_moment` refuses any other. A server
+that does not answer is given up within the bound of a statement, and another connection is opened.
+
 The connection is this publisher's own and listens before the first load, so no commit falls between the two.
 Whatever cannot be a plain step forward (a gap, a revision that went back, another epoch) is a reload, never a
 merge. What does not compile keeps the last good snapshot of its tenant, raises the alarm and grows old.
@@ -24,6 +27,7 @@ from extauthz.publish.refused import SHOWN_PROBLEMS, RefusedRevisions, log_refus
 from extauthz.publish.registrations import Registrations
 from extauthz.publish.tenant import Compiler, TenantState, collecting_later
 from extauthz.storage import feed, registrations
+from extauthz.storage.availability import DatabaseState
 from extauthz.storage.outcome import refusal_of
 from extauthz.storage.write import REGISTRATION_KINDS
 
@@ -37,7 +41,8 @@ if TYPE_CHECKING:
 
 _FIRST_RETRY_S: Final = 0.1
 _LONGEST_RETRY_S: Final = 5.0
-_REFRESH_TIMEOUT_S: Final = 300.0
+_OVERDUE_S: Final = 1.5
+"""A database that has not answered a poll for so long is reported as unavailable, before its bound passes."""
 SETTLED_ROWS: Final = 1_000
 """After this many changed rows, what they became is taken out of the garbage collector's sight."""
 _PUT_BACK_S: Final = 1.0
@@ -75,10 +80,12 @@ class PostgresPublisher:
         on_failure: Callable[[], None] = lambda: None,
         on_issuers: Callable[[Sequence[IdentityProvider]], None] = lambda _issuers: None,
         open_listener: OpenListener | None = None,
+        database: DatabaseState | None = None,
     ) -> None:
         """Take what it reads with and feeds; `tenants` empty means all, `poll_interval` is seconds.
 
-        `open_listener` is for notifications past a connection pooler.
+        `open_listener` is for notifications past a connection pooler. `database` is told whether the policies
+        can be confirmed.
         """
         self._connect = connect
         self._current = current
@@ -105,12 +112,15 @@ class PostgresPublisher:
             self._notified, poll_interval=poll_interval, open_listener=open_listener
         )
         self._refreshed = asyncio.Condition()
+        self._database = DatabaseState() if database is None else database
         self._available = False
+        self._asked_at: float | None = None
 
     @property
     def available(self) -> bool:
-        """Whether the database answered last time."""
-        return self._available
+        """Whether a database that takes writes answered last time, and no question is overdue."""
+        asked_at = self._asked_at
+        return self._available and (asked_at is None or self._steady() - asked_at < _OVERDUE_S)
 
     @property
     def problems(self) -> Mapping[str, Sequence[Problem]]:
@@ -149,23 +159,37 @@ class PostgresPublisher:
     async def _run(self) -> None:
         delay = _FIRST_RETRY_S
         while True:
+            self._asked_at = None
             try:
-                connection = await self._connect()
+                connection = await self._connected()
                 try:
                     connection.add_termination_listener(self._notified)
                     async with self._notifications.on(connection):
                         await self._follow(connection)
+                except Exception as error:
+                    self._database.following_failed(error)
+                    raise
                 finally:
                     connection.terminate()
-            except Exception as error:  # noqa: BLE001  # whatever is wrong with the database, try again
-                self._report_lost(error)
+            except Exception:  # noqa: BLE001  # whatever is wrong with the database, try again
+                self._on_failure()
+                self._keep_ageing()
             else:
                 delay = _FIRST_RETRY_S
             if self._available:
                 delay = _FIRST_RETRY_S
             self._available = False
-            await asyncio.sleep(delay * (0.5 + random.random()))  # noqa: S311  # spreads reconnections
+            await asyncio.sleep(delay * (0.5 + random.random() / 2))  # noqa: S311  # spreads reconnections
             delay = min(delay * 2, _LONGEST_RETRY_S)
+
+    async def _connected(self) -> Session:
+        try:
+            connection = await self._connect()
+        except Exception as error:
+            self._database.connecting_failed(error)
+            raise
+        self._database.connected()
+        return connection
 
     def _notified(self, *_: object) -> None:
         self._wake.set()
@@ -173,9 +197,9 @@ class PostgresPublisher:
     async def _follow(self, connection: Connection) -> None:
         while not connection.is_closed():
             self._wake.clear()
-            async with asyncio.timeout(_REFRESH_TIMEOUT_S):
-                await self.refresh(connection)
+            await self.refresh(connection)
             self._available = True
+            self._database.followed()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._pause()):
                     await self._wake.wait()
@@ -183,12 +207,6 @@ class PostgresPublisher:
     def _pause(self) -> float:
         """Return the seconds until the database is asked again unless it notifies."""
         return min(self._poll_interval, self._refused.next_retry_in())
-
-    def _report_lost(self, error: Exception) -> None:
-        if self._available or self._epoch is None:
-            _log.error("policy_database_unavailable", error=str(error) or type(error).__name__)
-        self._on_failure()
-        self._keep_ageing()
 
     def _keep_ageing(self) -> None:
         """Let unconfirmed policies be as old as the steady clock says: the wall clock may be put back."""
@@ -208,6 +226,7 @@ class PostgresPublisher:
 
     async def _refresh(self, connection: Connection, after_publishing: contextlib.ExitStack) -> None:
         asked_at, asked_steady = self._clock(), self._steady()
+        self._asked_at = asked_steady
         async with feed.one_moment(connection):
             heads = await feed.heads(connection)
             wanted = {
@@ -220,6 +239,7 @@ class PostgresPublisher:
             changes = await feed.changes_since(connection, behind) if behind else []
             anew = _registered_anew(changes)
             registered = await registrations.read(connection, anew) if anew else {}
+        self._asked_at = None
         # Sorted out once: after an outage there are many changes of many tenants.
         steps: dict[str, list[feed.TenantChange]] = {}
         for change in changes:

@@ -28,7 +28,8 @@ from extauthz.runtime.readiness import policy_problems
 from extauthz.runtime.supervisor import Supervisor, stop_on_signals
 from extauthz.runtime.worker import check_policy, issuer_sources, key_fetcher
 from extauthz.settings import PostgresSource, Settings
-from extauthz.storage.pool import open_pool
+from extauthz.storage.pool import DatabaseAddress, open_pool
+from extauthz.storage.watch import watch
 from extauthz.telemetry.counts import Counts, FetchOutcome
 from extauthz.telemetry.exposition import render
 from extauthz.telemetry.fleet import merge
@@ -79,6 +80,7 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
                 for work in (
                     schema.keep_preparing(),
                     plane.publisher.run(),
+                    watch(plane.address, plane.services.pool, schema.database),
                     plane.cache.run(),
                     serve(build_app(plane.services), listener),
                 )
@@ -100,6 +102,7 @@ class _Plane:
     services: AdminServices
     publisher: PostgresPublisher
     cache: JwksCache
+    address: DatabaseAddress
     sidecar_metrics: Callable[[], bytes]
     """The same counts as `services.metrics`, with the readiness of the sidecar's port."""
 
@@ -124,8 +127,10 @@ async def _build(settings: Settings, schema: Schema, supervisor: Supervisor, own
         how,
         on_failure=counts.policy_refresh_failed,
         on_issuers=follow_issuers(settings, cache),
+        state=schema.database,
     )
-    pool = await owned.enter_async_context(open_pool(database(settings), max_size=POOL_SIZE))
+    address = database(settings)
+    pool = await owned.enter_async_context(open_pool(address, max_size=POOL_SIZE, state=schema.database))
     decision_log = _decision_log(settings, supervisor, instance, counts, owned)
     policy = check_policy(settings)
 
@@ -134,7 +139,7 @@ async def _build(settings: Settings, schema: Schema, supervisor: Supervisor, own
 
     def readiness() -> Readiness:
         own = {
-            "database": schema.prepared and publisher.available,
+            "database": schema.prepared and publisher.available and schema.database.loss is None,
             "policies": current.current() is not None,
         }
         workers = supervisor.readiness()
@@ -165,7 +170,7 @@ async def _build(settings: Settings, schema: Schema, supervisor: Supervisor, own
         readiness=readiness,
         metrics=lambda: metrics(readiness),
     )
-    return _Plane(services, publisher, cache, lambda: metrics(supervisor.readiness))
+    return _Plane(services, publisher, cache, address, lambda: metrics(supervisor.readiness))
 
 
 def _decision_log(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 
 import asyncpg
-import structlog
 
 from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
 from extauthz.runtime.policies import StartRefusedError, database
 from extauthz.shipped import shipped
+from extauthz.storage.availability import DatabaseState
 from extauthz.storage.migrate import (
     Migration,
     MigrationRefused,
@@ -38,8 +39,6 @@ _MISCONFIGURED: Final = (
 """What waiting does not mend."""
 _FIRST_RETRY_S: Final = 0.2
 _LONGEST_RETRY_S: Final = 5.0
-
-_log = structlog.get_logger("extauthz.runtime")
 
 
 class DatabaseAwayError(StartRefusedError):
@@ -75,6 +74,8 @@ class Schema:
         """Take where the database is, and whether to migrate it; nothing is asked yet."""
         self._settings = settings
         self._prepared = False
+        self.database = DatabaseState()
+        """What this process knows of its database; all parts of it share this."""
 
     @property
     def prepared(self) -> bool:
@@ -83,12 +84,11 @@ class Schema:
 
     async def prepare(self) -> None:
         """Try once. Raises StartRefusedError for what waiting does not mend."""
-        try:
+        # What fails is told to `database`, which logs it once.
+        with contextlib.suppress(DatabaseAwayError):
             await self._migrate()
             await self._ensure_tenant()
-        except DatabaseAwayError as away:
-            _log.error("database_away", error=str(away))
-        else:
+            self.database.answered()
             self._prepared = True
 
     async def keep_preparing(self) -> None:
@@ -112,12 +112,12 @@ class Schema:
                     "run 'extauthz migrate', or set MIGRATE_ON_START=true"
                 )
 
-        await _connected(self._settings, work)
+        await _connected(self._settings, work, self.database)
 
     async def _ensure_tenant(self) -> None:
         if self._settings.mode is not TenancyMode.SELFHOST:
             return
-        async with open_pool(database(self._settings), max_size=1) as pool:
+        async with open_pool(database(self._settings), max_size=1, state=self.database) as pool:
             created = await ensure_tenant(pool, DEFAULT_TENANT, DEFAULT_TENANT)
         if isinstance(created, DatabaseUnavailable):
             raise DatabaseAwayError(created.message)
@@ -135,11 +135,13 @@ def _accepted(found: _T | MigrationRefused) -> _T:
     return found
 
 
-async def _connected(settings: Settings, work: Callable[[Connection], Awaitable[None]]) -> None:
+async def _connected(
+    settings: Settings, work: Callable[[Connection], Awaitable[None]], state: DatabaseState | None = None
+) -> None:
     address = database(settings)
     where = address.place
     try:
-        connection = await connect(address)
+        connection = await connect(address, state=state)
         try:
             await work(connection)
         finally:

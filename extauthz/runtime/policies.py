@@ -14,6 +14,7 @@ from extauthz.publish.tenant import Compiler
 from extauthz.settings import FilesSource, PostgresSource, Settings
 from extauthz.shipped import shipped
 from extauthz.storage.address import DatabaseAddress, UnusableCaError
+from extauthz.storage.availability import DatabaseState
 from extauthz.storage.connection import open_listener, open_reader
 
 OnIssuers = Callable[[Sequence[IdentityProvider]], None]
@@ -109,6 +110,7 @@ def postgres_publisher(
     tenants: Iterable[str] = (),
     on_failure: Callable[[], None] = lambda: None,
     on_issuers: OnIssuers = lambda _issuers: None,
+    state: DatabaseState | None = None,
 ) -> PostgresPublisher:
     """Build the publisher that follows the database; without `tenants` it follows all of them."""
     address = database(settings)
@@ -124,4 +126,5 @@ def postgres_publisher(
         on_failure=on_failure,
         on_issuers=on_issuers,
         open_listener=(lambda: open_listener(address)) if address.listen else None,
+        database=state,
     )

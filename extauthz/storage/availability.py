@@ -140,6 +140,8 @@ _TIMED_OUT: Final = frozenset({errno.ETIMEDOUT, errno.EHOSTDOWN})
 _LEVELS_THAT_END_A_SESSION: Final = frozenset({"FATAL", "PANIC"})
 _SPACE: Final = re.compile(r"\s+")
 _LONGEST_CAUSE: Final = 300
+_NAMED: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, NotWritableError)
+"""Errors whose text says enough without the name of their class."""
 
 
 def unavailability_of(error: BaseException) -> Unavailability | None:
@@ -202,9 +204,9 @@ class Loss:
 
 
 class DatabaseState:
-    """Whether this process can use its database: connections can be opened, and statements are answered.
+    """Whether this process can use its database: open connections, have statements answered, follow changes.
 
-    The two are apart because one can fail alone: a server that is full refuses new connections and goes on
+    They are apart because each can fail alone: a server that is full refuses new connections and goes on
     answering those that are open.
     """
 
@@ -213,13 +215,14 @@ class DatabaseState:
         self._steady = steady
         self._connecting: Loss | None = None
         self._answering: Loss | None = None
+        self._following: Loss | None = None
         self._told: set[Unavailability] = set()
         self._lost_at = 0.0
 
     @property
     def loss(self) -> Loss | None:
         """What is wrong now; None: nothing."""
-        return self._connecting or self._answering
+        return self._connecting or self._answering or self._following
 
     @property
     def refuses_connections(self) -> bool:
@@ -231,38 +234,39 @@ class DatabaseState:
         self._connecting = None
         self._tell_back()
 
+    def connecting_failed(self, error: BaseException) -> None:
+        """Note that no connection could be opened."""
+        self._connecting = self._lost(error)
+
     def answered(self) -> None:
-        """Note that a server that can take writes answered."""
+        """Note that a server that takes writes answered."""
         self._answering = None
         self._tell_back()
 
-    def connecting_failed(self, error: BaseException) -> None:
-        """Note that no connection could be opened."""
-        loss = self._loss_of(error)
-        if loss is not None:
-            self._connecting = loss
-            self._tell_lost(loss)
-
     def answering_failed(self, error: BaseException) -> None:
-        """Note that an open connection was lost, or that the server cannot take a write."""
-        loss = self._loss_of(error)
-        if loss is not None:
-            self._answering = loss
-            self._tell_lost(loss)
+        """Note that an open connection was lost, or that the server takes no writes."""
+        self._answering = self._lost(error)
 
-    def _loss_of(self, error: BaseException) -> Loss | None:
-        kind = unavailability_of(error)
-        if kind is None or not kind.of_server:
-            return None
-        return Loss(kind, cause_of(error), self._steady())
+    def followed(self) -> None:
+        """Note that the policies were confirmed."""
+        self._following = None
+        self._tell_back()
 
-    def _tell_lost(self, loss: Loss) -> None:
+    def following_failed(self, error: BaseException) -> None:
+        """Note that the policies could not be confirmed."""
+        self._following = self._lost(error)
+
+    def _lost(self, error: BaseException) -> Loss:
+        kind = unavailability_of(error) or Unavailability.FAILED
+        cause = cause_of(error) if isinstance(error, _NAMED) else f"{type(error).__name__}: {cause_of(error)}"
+        loss = Loss(kind, cause, self._steady())
         if not self._told:
             self._lost_at = loss.since
-        if loss.kind in self._told:
-            return
-        self._told.add(loss.kind)
-        _log.error("database_lost", kind=loss.kind.value, cause=loss.cause)
+        if kind not in self._told:
+            # A server that restarts is refused, lost and starting up in turn: each is said once.
+            self._told.add(kind)
+            _log.error("database_lost", kind=kind.value, message=kind.text, cause=cause)
+        return loss
 
     def _tell_back(self) -> None:
         if self._told and self.loss is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, cast
+from uuid import UUID
 
 from extauthz.domain.registration import Registration
 from extauthz.storage import attribute_policies, registrations, resources, role_bindings, role_rules
@@ -17,7 +18,7 @@ from extauthz.storage.pool import reader_transaction
 from extauthz.storage.write import REGISTRATION_KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
     import asyncpg
 
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
 
 
 _KINDS: Final = frozenset({"resource", "role_rule", "role_binding", "attribute_policy"})
+_ROWS_A_STATEMENT: Final = 20_000
+_ROWS_WITHIN_S: Final = 15.0
+"""Longer than other statements: a server that is only slow must not keep a large tenant from being read."""
+_LEAST_ID: Final = UUID(int=0)
+_RECORDS_A_STATEMENT: Final = 2_000
+_OCTETS_A_STATEMENT: Final = 4 * 2**20
+_MOST_OCTETS_FOLLOWED: Final = 32 * 2**20
+"""Sizes are as stored, so compressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,21 +132,59 @@ async def documents(connection: Connection, tenant: str) -> TenantDocuments | No
 
 
 async def changes_since(connection: Connection, revisions: Mapping[str, int]) -> list[TenantChange]:
-    """Return the changes after each tenant's revision, by tenant and in order.
+    """Return the changes after each tenant's revision and up to its present one, by tenant and in order.
 
-    What is older than the kept history is missing: the first change then names another predecessor.
+    What is older than the kept history, or more than a reload would read, is missing: the first change then
+    names another predecessor. Records above the tenant's revision are leftovers, and none of these.
     """
-    records = await connection.fetch(
-        "SELECT c.tenant_id, c.revision, c.predecessor, c.changes::text FROM policy_changes AS c"
+    found = await connection.fetch(
+        "SELECT c.tenant_id, c.revision, pg_column_size(c.changes) AS octets FROM policy_changes AS c"
         " JOIN unnest($1::text[], $2::text[]::bigint[]) AS seen (tenant_id, revision)"
-        " ON c.tenant_id = seen.tenant_id AND c.revision > seen.revision ORDER BY c.tenant_id, c.revision",
+        " ON c.tenant_id = seen.tenant_id AND c.revision > seen.revision"
+        " JOIN tenants AS t ON t.tenant_id = c.tenant_id AND c.revision <= t.revision"
+        " ORDER BY c.tenant_id, c.revision",
         list(revisions),
         [str(revision) for revision in revisions.values()],
     )
-    return [
-        TenantChange(record["tenant_id"], record["revision"], record["predecessor"], _rows(record["changes"]))
-        for record in records
-    ]
+    changes: list[TenantChange] = []
+    for part in _parts(_worth_following(found)):
+        records = await connection.fetch(
+            "SELECT c.tenant_id, c.revision, c.predecessor, c.changes::text FROM policy_changes AS c"
+            " JOIN unnest($1::text[], $2::text[]::bigint[]) AS wanted (tenant_id, revision)"
+            " ON c.tenant_id = wanted.tenant_id AND c.revision = wanted.revision"
+            " ORDER BY c.tenant_id, c.revision",
+            [record["tenant_id"] for record in part],
+            [str(record["revision"]) for record in part],
+        )
+        changes += [
+            TenantChange(
+                record["tenant_id"], record["revision"], record["predecessor"], _rows(record["changes"])
+            )
+            for record in records
+        ]
+    return changes
+
+
+def _worth_following(found: Sequence[asyncpg.Record]) -> list[asyncpg.Record]:
+    """Leave out the tenants whose changes are more to read than a reload."""
+    octets: dict[str, int] = {}
+    for record in found:
+        octets[record["tenant_id"]] = octets.get(record["tenant_id"], 0) + (record["octets"] or 0)
+    return [record for record in found if octets[record["tenant_id"]] <= _MOST_OCTETS_FOLLOWED]
+
+
+def _parts(found: Sequence[asyncpg.Record]) -> Iterator[Sequence[asyncpg.Record]]:
+    """Yield records in parts that one statement reads well within its bound."""
+    part: list[asyncpg.Record] = []
+    octets = 0
+    for record in found:
+        if part and (len(part) == _RECORDS_A_STATEMENT or octets > _OCTETS_A_STATEMENT):
+            yield part
+            part, octets = [], 0
+        part.append(record)
+        octets += record["octets"] or 0
+    if part:
+        yield part
 
 
 async def _documents(
@@ -149,10 +196,22 @@ async def _documents(
 async def _records(
     connection: Connection, table: Table, tenant: str, condition: str = ""
 ) -> list[asyncpg.Record]:
-    return await connection.fetch(
-        f"SELECT {table.selected} FROM {table.name} WHERE tenant_id = $1{condition}",  # noqa: S608
-        tenant,
-    )
+    """Return all rows, in parts: a statement has a bound, and a tenant may have a million rows."""
+    found: list[asyncpg.Record] = []
+    after = _LEAST_ID
+    while True:
+        part = await connection.fetch(
+            f"SELECT {table.selected} FROM {table.name} AS t WHERE tenant_id = $1 AND t.id > $2{condition}"  # noqa: S608
+            # t.id, because a bare id would be the selected text, which no index is ordered by
+            f" ORDER BY t.id LIMIT {_ROWS_A_STATEMENT}",
+            tenant,
+            after,
+            timeout=_ROWS_WITHIN_S,
+        )
+        found += part
+        if len(part) < _ROWS_A_STATEMENT:
+            return found
+        after = UUID(part[-1]["id"])
 
 
 def _rows(text: str | None) -> tuple[RowChange, ...] | None:

@@ -19,7 +19,12 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import asyncpg
 
 from extauthz.storage.address import DatabaseAddress, SslMode
-from extauthz.storage.availability import DatabaseState, NotWritableError
+from extauthz.storage.availability import (
+    DatabaseState,
+    NotWritableError,
+    Unavailability,
+    unavailability_of,
+)
 from extauthz.storage.connection import connect, open_reader
 from extauthz.storage.session import Session, transaction
 
@@ -77,6 +82,10 @@ _WRITABLE_TO_OTHERS: Final = """
         ORDER BY given.setrole = 0, given.setdatabase = 0 LIMIT 1
     ), false) AS writable
 """
+
+
+_LEFT_OVER: Final = frozenset({Unavailability.READ_ONLY, Unavailability.LOST, Unavailability.SHUTTING_DOWN})
+"""Failures of a connection that was open before; a new one may lead to a server that works."""
 
 
 @asynccontextmanager
@@ -154,37 +163,84 @@ class _Seen:
 
 @asynccontextmanager
 async def _pooled_transaction(pool: Pool, seen: _Seen, *, read_only: bool) -> AsyncIterator[Connection]:
-    isolation = "repeatable_read" if read_only else "read_committed"
     deadline = asyncio.get_running_loop().time() + OPEN_WITHIN_S
-    async with _acquired(pool) as connection:
-        session = cast("Session", connection)
-        state = session.state
+    async with contextlib.AsyncExitStack() as held:
         try:
-            async with transaction(connection, isolation=isolation, readonly=read_only, deadline=deadline):
-                async with session.answers_by(deadline):
-                    await _enter(connection, seen)
-                if state is not None:
-                    state.answered()
-                yield connection
-        except (NotWritableError, asyncpg.ReadOnlySQLTransactionError) as error:
-            if isinstance(error, NotWritableError) or not read_only:
-                if state is not None:
-                    state.answering_failed(error)
-                # The other connections lead to the same server: the next ones have to find the primary.
-                await pool.expire_connections()
-                connection.terminate()
+            connection = await _begun(pool, held, seen, read_only=read_only, deadline=deadline)
+        except Exception as error:
+            if not _another_may_do(error):
+                raise
+            # Nothing was asked yet, so nothing is asked twice: the connection was left over from a server
+            # that has gone or is not the primary any more.
+            connection = await _begun(pool, held, seen, read_only=read_only, deadline=deadline)
+        try:
+            yield connection
+        except asyncpg.ReadOnlySQLTransactionError as error:
+            if not read_only:
+                await _leave_server(pool, connection, error)
             raise
 
 
+def _another_may_do(error: Exception) -> bool:
+    return unavailability_of(error) in {
+        Unavailability.READ_ONLY,
+        Unavailability.LOST,
+        Unavailability.SHUTTING_DOWN,
+    }
+
+
+async def _begun(
+    pool: Pool, held: contextlib.AsyncExitStack, seen: _Seen, *, read_only: bool, deadline: float
+) -> Connection:
+    """Return a connection with a transaction that `held` ends, on a server that takes writes."""
+    async with contextlib.AsyncExitStack() as stack:
+        connection = await stack.enter_async_context(_acquired(pool, deadline))
+        session = cast("Session", connection)
+        state = session.state
+        isolation = "repeatable_read" if read_only else "read_committed"
+        try:
+            await stack.enter_async_context(
+                transaction(connection, isolation=isolation, readonly=read_only, deadline=deadline)
+            )
+            async with session.answers_by(deadline):
+                await _enter(connection, seen)
+        except NotWritableError as error:
+            await _leave_server(pool, connection, error)
+            raise
+        if state is not None:
+            state.answered()
+        held.push_async_exit(stack.pop_all())
+        return connection
+
+
+async def _leave_server(pool: Pool, connection: Connection, error: Exception) -> None:
+    """Close the connection, and before they are used the others to its server: new ones find the primary."""
+    state = cast("Session", connection).state
+    if state is not None:
+        state.answering_failed(error)
+    await pool.expire_connections()
+    connection.terminate()
+
+
 @asynccontextmanager
-async def _acquired(pool: Pool) -> AsyncIterator[Connection]:
-    connection = await pool.acquire(timeout=OPEN_WITHIN_S)
+async def _acquired(pool: Pool, deadline: float) -> AsyncIterator[Connection]:
+    connection = await pool.acquire(timeout=max(deadline - asyncio.get_running_loop().time(), 0.001))
     try:
         yield connection
     finally:
         # INVARIANT: what was committed is reported as committed, whatever becomes of the connection after it.
         with contextlib.suppress(Exception):
             await pool.release(connection, timeout=RELEASE_WITHIN_S)
+
+
+async def require_writable(connection: Connection, *, within: float) -> None:
+    """Ask the server whether it takes writes.
+
+    Raises:
+        NotWritableError: it does not.
+        Exception: it did not answer within so many seconds, or the connection is lost.
+    """
+    _judge(await connection.fetchrow(f"SELECT {_WRITABLE}", timeout=within))
 
 
 async def _enter(connection: Connection, seen: _Seen) -> None:
@@ -197,5 +253,9 @@ async def _enter(connection: Connection, seen: _Seen) -> None:
         str(STATEMENT_TIMEOUT_MS),
         str(LOCK_TIMEOUT_MS),
     )
+    _judge(record)
+
+
+def _judge(record: asyncpg.Record | None) -> None:
     if record is None or not record["writable"]:
         raise NotWritableError("the server is a standby, or default_transaction_read_only is set")

@@ -1,0 +1,58 @@
+"""What the tests of database faults ask a running stack."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from extauthz.demo.calls import send
+from extauthz.demo.processes import LOOPBACK
+from tests.faults.worker_processes import await_true, readiness
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from extauthz.demo.stack import Stack
+
+INVOICE = "/demo/invoices/17"
+RULES = "/api/v1/resources/policies"
+DENY: Mapping[str, str] = {
+    "sub": "finance", "sub_kind": "role", "dom": "*", "obj": "invoice:read", "act": "read", "effect": "deny",
+}  # fmt: skip
+ANSWERS_IN_A_ROW = 10
+"""More than there are workers: every one of them answered."""
+
+
+def database_check(port: int) -> object:
+    """Return what `/healthz/ready` of a port says of the database."""
+    return readiness(port)[1].get("checks", {}).get("database")
+
+
+def metric(port: int, name: str) -> float:
+    """Return the sum of a metric's samples."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
+    try:
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+    finally:
+        connection.close()
+    return sum(float(value) for value in re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE))
+
+
+def await_invoice(stack: Stack, token: str, status: int, *, within: float) -> float:
+    """Wait until the invoice is answered with this status by every worker; return the seconds it took."""
+
+    def everywhere() -> bool:
+        answers = (send(stack.envoy_port, INVOICE, token=token).status for _ in range(ANSWERS_IN_A_ROW))
+        return all(answer == status for answer in answers)
+
+    return await_true(everywhere, within=within, what=f"{status} for {INVOICE}")
+
+
+def events(log: Path, *names: str) -> list[dict[str, Any]]:
+    """Return the lines of an application log with one of these events."""
+    lines = (json.loads(line) for line in log.read_text("utf-8", "replace").splitlines() if line[:1] == "{")
+    return [line for line in lines if line.get("event") in names]
