@@ -75,7 +75,7 @@ def tenant_stale(call: Call, change: Change) -> ProblemDetails | None:
 
     The change itself has counted that up already.
     """
-    if call.if_match is None or call.if_match.allows(change.revision - 1):
+    if call.if_match is None or call.if_match.allows(change.previous):
         return None
     return precondition_failed("If-Match names another state: the tenant was written since it was read")
 

@@ -74,4 +74,4 @@ def _at_most(change: "Change", directory: "Directory | None", kind: str) -> int 
     }.get(kind)
     if published is None:
         return None
-    return published + MAX_ROWS_A_WRITE * (change.revision - 1 - snapshot.revision)
+    return published + MAX_ROWS_A_WRITE * (change.previous - snapshot.revision)

@@ -43,7 +43,7 @@ class PolicyGate:
     async def _before(self, change: Change) -> TenantState | None:
         """Return the state that the change starts from; None where it is not a few steps away."""
         state = self._published(change.tenant)
-        if state is not None and state.snapshot.revision < change.revision - 1:
+        if state is not None and state.snapshot.revision < change.previous:
             behind = {change.tenant: state.snapshot.revision}
             for step in await feed.changes_since(change.connection, behind):
                 if step.predecessor != state.snapshot.revision or step.rows is None:
@@ -52,7 +52,7 @@ class PolicyGate:
                 if not isinstance(following, TenantState):
                     return None
                 state = following
-        return state if state is not None and state.snapshot.revision == change.revision - 1 else None
+        return state if state is not None and state.snapshot.revision == change.previous else None
 
 
 def _refusal(problems: list[Problem]) -> Refusal:

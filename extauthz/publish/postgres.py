@@ -33,6 +33,7 @@ from extauthz.storage.write import REGISTRATION_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
     from extauthz.domain.registration import IdentityProvider
     from extauthz.publish.current import CurrentPolicies
@@ -100,6 +101,7 @@ class PostgresPublisher:
         self._on_issuers = on_issuers
         self._registrations = Registrations()
         self._states: dict[str, TenantState] = {}
+        self._written_at: dict[str, datetime | None] = {}
         self._lagging: dict[str, float] = {}
         self._refused = RefusedRevisions(steady)
         self._problems: dict[str, Sequence[Problem]] = {}
@@ -254,12 +256,16 @@ class PostgresPublisher:
         failed: dict[str, Sequence[Problem]] = {}
         for tenant, revision in wanted.items():
             known = states.get(tenant)
-            if known is not None and not new_epoch and known.snapshot.revision == revision:
+            written_at = heads.written_at.get(tenant)
+            same = known is not None and known.snapshot.revision == revision
+            if same and not new_epoch and self._written_at.get(tenant) == written_at:
                 continue
             found: TenantState | list[Problem] | None = None
             began = self._steady()
             if known is not None and not new_epoch:
-                found = self._stepped(known, revision, steps.get(tenant, []), registered.get(tenant))
+                found = self._stepped(
+                    known, revision, written_at, steps.get(tenant, []), registered.get(tenant)
+                )
             if found is None:
                 standing = self._refused.standing(tenant, revision, heads.epoch)
                 if standing is not None:
@@ -299,10 +305,15 @@ class PostgresPublisher:
         self,
         state: TenantState,
         revision: int,
+        written_at: datetime | None,
         steps: list[feed.TenantChange],
         registration: Registration | None,
     ) -> TenantState | None:
         """Follow the changes one by one; None where only a reload will do."""
+        # INVARIANT: the last change is the one that the tenant's row was written with. A record left over
+        # from before the revision was put back is never applied to what is stored now.
+        if not steps or (steps[-1].revision, steps[-1].written_at) != (revision, written_at):
+            return None
         for step in steps:
             if step.predecessor != state.snapshot.revision or step.rows is None:
                 return None
@@ -311,8 +322,7 @@ class PostgresPublisher:
                 # The rows themselves say whether the change or the state is at fault.
                 return None
             state = following
-        if state.snapshot.revision != revision:
-            return None
+        self._written_at[state.snapshot.tenant] = written_at
         return state if registration is None else replace(state, registration=registration)
 
     async def _reloaded(self, connection: Connection, tenant: str) -> TenantState | list[Problem] | None:
@@ -320,7 +330,10 @@ class PostgresPublisher:
             documents = await feed.load(connection, tenant)
             if documents is None:
                 return None
-            return await asyncio.to_thread(self._compiler.load, documents)
+            found = await asyncio.to_thread(self._compiler.load, documents)
+            if isinstance(found, TenantState):
+                self._written_at[tenant] = documents.written_at
+            return found
         except Exception as error:
             if connection.is_closed() or refusal_of(error) is not None:
                 raise

@@ -64,28 +64,33 @@ async def record(pool: Pool, tenant: str, occurrences: Sequence[Occurrence]) -> 
     """Append what happened to the trail of a tenant, or of the installation."""
     try:
         async with tenant_transaction(pool, tenant) as connection:
-            await connection.executemany(
-                "INSERT INTO audit_events (tenant_id, id, actor, action, kind, entity_id, after)"
-                " VALUES ($1, $2::uuid, $3::jsonb, $4, $5, $6, $7::json)",
-                [
-                    (
-                        tenant,
-                        each.id,
-                        encode_json(each.actor),
-                        each.action,
-                        each.kind,
-                        each.entity_id,
-                        None if each.details is None else encode_json(each.details),
-                    )
-                    for each in occurrences
-                ],
-            )
+            await record_in(connection, tenant, occurrences)
     except Exception as error:
         refusal = refusal_of(error)
         if refusal is None:
             raise
         return refusal
     return None
+
+
+async def record_in(connection: Connection, tenant: str, occurrences: Sequence[Occurrence]) -> None:
+    """Append what happened, as part of the caller's transaction."""
+    await connection.executemany(
+        "INSERT INTO audit_events (tenant_id, id, actor, action, kind, entity_id, after)"
+        " VALUES ($1, $2::uuid, $3::jsonb, $4, $5, $6, $7::json)",
+        [
+            (
+                tenant,
+                each.id,
+                encode_json(each.actor),
+                each.action,
+                each.kind,
+                each.entity_id,
+                None if each.details is None else encode_json(each.details),
+            )
+            for each in occurrences
+        ],
+    )
 
 
 async def session_ended(connection: Connection, session_id: UUID) -> bool:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, cast
 from uuid import UUID
 
+import structlog
+
 from extauthz.domain.registration import Registration
 from extauthz.storage import attribute_policies, registrations, resources, role_bindings, role_rules
 from extauthz.storage.encoding import decode_json
@@ -19,12 +21,14 @@ from extauthz.storage.write import REGISTRATION_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     import asyncpg
 
     from extauthz.storage.pool import Connection
     from extauthz.storage.rows import Document, Table
 
+_log = structlog.get_logger("extauthz.storage")
 
 _KINDS: Final = frozenset({"resource", "role_rule", "role_binding", "attribute_policy"})
 _ROWS_A_STATEMENT: Final = 20_000
@@ -39,10 +43,15 @@ _MOST_OCTETS_FOLLOWED: Final = 32 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """The epoch, and the revision of every tenant."""
+    """The epoch, and the revision of every tenant.
+
+    `written_at` is when each was written under its revision. A revision that was put back by hand and counted
+    up again is the same number with another time.
+    """
 
     epoch: str
     revisions: Mapping[str, int]
+    written_at: Mapping[str, datetime] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,7 @@ class TenantDocuments:
     role_bindings: list[Document]
     attribute_policies: list[Document]
     registration: Registration = field(default_factory=Registration)
+    written_at: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +95,7 @@ class TenantChange:
     revision: int
     predecessor: int
     rows: tuple[RowChange, ...] | None
+    written_at: datetime | None = field(default=None, compare=False)
 
 
 @asynccontextmanager
@@ -97,12 +108,14 @@ async def one_moment(connection: Connection) -> AsyncIterator[None]:
 async def heads(connection: Connection) -> Heads:
     """Return where every tenant is now; cheap enough to be asked every few seconds."""
     records = await connection.fetch(
-        "SELECT c.epoch::text, t.tenant_id, t.revision FROM cluster_state AS c"
+        "SELECT c.epoch::text, t.tenant_id, t.revision, t.updated_at FROM cluster_state AS c"
         " LEFT JOIN tenants AS t ON t.deleted_at IS NULL"
     )
+    tenants = [record for record in records if record["tenant_id"] is not None]
     return Heads(
         records[0]["epoch"],
-        {record["tenant_id"]: record["revision"] for record in records if record["tenant_id"] is not None},
+        {record["tenant_id"]: record["revision"] for record in tenants},
+        {record["tenant_id"]: record["updated_at"] for record in tenants},
     )
 
 
@@ -115,10 +128,22 @@ async def load(connection: Connection, tenant: str) -> TenantDocuments | None:
 async def documents(connection: Connection, tenant: str) -> TenantDocuments | None:
     """Return everything of one tenant inside the caller's transaction."""
     head = await connection.fetchrow(
-        "SELECT status, revision FROM tenants WHERE tenant_id = $1 AND deleted_at IS NULL", tenant
+        "SELECT status, revision, updated_at,"
+        " (SELECT max(c.revision) FROM policy_changes AS c WHERE c.tenant_id = $1) AS newest_record"
+        " FROM tenants WHERE tenant_id = $1 AND deleted_at IS NULL",
+        tenant,
     )
     if head is None:
         return None
+    if (head["newest_record"] or 0) > head["revision"]:
+        _log.warning(
+            "change_records_ignored",
+            message="records above the tenant's revision, which was put back, are not followed; "
+            "the next write discards them",
+            tenant=tenant,
+            revision=head["revision"],
+            newest_record=head["newest_record"],
+        )
     return TenantDocuments(
         tenant,
         head["status"],
@@ -128,6 +153,7 @@ async def documents(connection: Connection, tenant: str) -> TenantDocuments | No
         await _documents(connection, role_bindings.TABLE, tenant),
         await _documents(connection, attribute_policies.TABLE, tenant, " AND deleted_at IS NULL"),
         (await registrations.read(connection, [tenant]))[tenant],
+        head["updated_at"],
     )
 
 
@@ -149,7 +175,8 @@ async def changes_since(connection: Connection, revisions: Mapping[str, int]) ->
     changes: list[TenantChange] = []
     for part in _parts(_worth_following(found)):
         records = await connection.fetch(
-            "SELECT c.tenant_id, c.revision, c.predecessor, c.changes::text FROM policy_changes AS c"
+            "SELECT c.tenant_id, c.revision, c.predecessor, c.created_at, c.changes::text"
+            " FROM policy_changes AS c"
             " JOIN unnest($1::text[], $2::text[]::bigint[]) AS wanted (tenant_id, revision)"
             " ON c.tenant_id = wanted.tenant_id AND c.revision = wanted.revision"
             " ORDER BY c.tenant_id, c.revision",
@@ -158,7 +185,11 @@ async def changes_since(connection: Connection, revisions: Mapping[str, int]) ->
         )
         changes += [
             TenantChange(
-                record["tenant_id"], record["revision"], record["predecessor"], _rows(record["changes"])
+                record["tenant_id"],
+                record["revision"],
+                record["predecessor"],
+                _rows(record["changes"]),
+                record["created_at"],
             )
             for record in records
         ]

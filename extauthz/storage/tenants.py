@@ -196,8 +196,8 @@ async def _current(change: Change, expected_revision: int | None) -> Stored | No
     if stored is None:
         return NotFound(KIND, change.tenant)
     # The change itself has counted the revision up already.
-    if expected_revision is not None and expected_revision != stored.revision - 1:
-        return Stale(KIND, change.tenant, expected_revision, stored.revision - 1)
+    if expected_revision is not None and expected_revision != change.previous:
+        return Stale(KIND, change.tenant, expected_revision, change.previous)
     return stored
 
 

@@ -11,7 +11,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Generic, Literal, TypeVar
 
+import structlog
+
 from extauthz.storage import audit
+from extauthz.storage.audit import Occurrence
 from extauthz.storage.encoding import encode_json
 from extauthz.storage.outcome import NotFound, Refusal, Stale, refusal_of
 from extauthz.storage.pool import tenant_transaction
@@ -32,6 +35,7 @@ REGISTRATION_KINDS: Final = frozenset({"tenant", "tenant_hosts", "identity_provi
 _SWEEP_EVERY: Final = 64
 
 _Value = TypeVar("_Value")
+_log = structlog.get_logger("extauthz.storage")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +69,16 @@ class Effect:
 
 @dataclass(slots=True)
 class Change:
-    """A write in progress; the functions of each kind (`role_rules.create`, ...) note their effects in it."""
+    """A write in progress; the functions of each kind (`role_rules.create`, ...) note their effects in it.
+
+    `previous` is the revision that the tenant had before.
+    """
 
     connection: Connection
     tenant: str
     actor: Actor
     revision: int
+    previous: int
     new_id: Callable[[], str]
     effects: list[Effect] = field(default_factory=list)
 
@@ -136,25 +144,41 @@ async def write(
             refused = await opening(connection) if opening is not None else None
             if refused is not None:
                 raise _AbandonedError(refused)
-            revision = await connection.fetchval(
+            head = await connection.fetchrow(
                 "UPDATE tenants SET revision = revision + 1, updated_at = now()"
-                " WHERE tenant_id = $1 AND deleted_at IS NULL RETURNING revision",
+                " WHERE tenant_id = $1 AND deleted_at IS NULL RETURNING revision,"
+                " (SELECT max(c.revision) FROM policy_changes AS c WHERE c.tenant_id = $1) AS newest_record",
                 tenant,
             )
-            if revision is None:
+            if head is None:
                 return NotFound("tenant", tenant)
-            if expected_revision is not None and expected_revision != revision - 1:
-                raise _AbandonedError(Stale("tenant", tenant, expected_revision, revision - 1))
-            change = Change(connection, tenant, actor, revision, new_id)
+            revision, previous = head["revision"], head["revision"] - 1
+            if expected_revision is not None and expected_revision != previous:
+                raise _AbandonedError(Stale("tenant", tenant, expected_revision, previous))
+            leftover: dict[str, int] | None = None
+            if (head["newest_record"] or 0) > previous:
+                revision = head["newest_record"] + 1
+                leftover = await _discard_leftovers(connection, tenant, previous, revision)
+            change = Change(connection, tenant, actor, revision, previous, new_id)
             value = await work(change)
             if isinstance(value, Refusal):
                 raise _AbandonedError(value)
             if not change.effects:
-                raise _AbandonedError(Written(value, revision - 1, changed=False))
+                raise _AbandonedError(Written(value, previous, changed=False))
             refusal = await validate(change) if validate is not None else None
             if refusal is not None:
                 raise _AbandonedError(refusal)
             await _record(change)
+            if leftover is not None:
+                details = Occurrence(new_id(), actor.document(), "discard", "change_records", None, leftover)
+                await audit.record_in(connection, tenant, [details])
+        if leftover is not None:
+            _log.warning(
+                "change_records_discarded",
+                message="records above the tenant's revision are of a state that is not stored any more",
+                tenant=tenant,
+                **leftover,
+            )
         return Written(value, revision, changed=True)
     except _AbandonedError as abandoned:
         return abandoned.outcome  # type: ignore[return-value]  # only raised above
@@ -177,6 +201,21 @@ async def read(pool: Pool, tenant: str, work: Callable[[Connection], Awaitable[_
         return refusal
 
 
+async def _discard_leftovers(
+    connection: Connection, tenant: str, previous: int, revision: int
+) -> dict[str, int]:
+    """Remove the change records above the tenant's revision, which was put back, and go on above them.
+
+    INVARIANT: no revision is given twice. A sidecar may still be at any revision that had a record.
+    """
+    await connection.execute("UPDATE tenants SET revision = $2 WHERE tenant_id = $1", tenant, revision)
+    status = await connection.execute(
+        "DELETE FROM policy_changes WHERE tenant_id = $1 AND revision > $2", tenant, previous
+    )
+    records = int(status.rpartition(" ")[2])
+    return {"after_revision": previous, "up_to_revision": revision - 1, "records": records}
+
+
 async def _record(change: Change) -> None:
     connection = change.connection
     await connection.execute(
@@ -184,7 +223,7 @@ async def _record(change: Change) -> None:
         " VALUES ($1, $2, $3, $4::json)",
         change.tenant,
         change.revision,
-        change.revision - 1,
+        change.previous,
         _published(change.effects),
     )
     if change.revision % _SWEEP_EVERY == 0:

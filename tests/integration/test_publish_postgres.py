@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-COUNT_UP = "UPDATE tenants SET revision = revision + 1"
+COUNT_UP = "UPDATE tenants SET revision = revision + 1, updated_at = now()"
 ANNOUNCE = "SELECT pg_notify('extauthz_policy', 'default:0')"
 
 

@@ -1,0 +1,191 @@
+"""A revision that was put back by hand, as after a partial restore, with newer change records left."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog
+
+from extauthz.domain.reasons import Effect
+from extauthz.publish.gate import PolicyGate
+from extauthz.storage import audit, feed, role_rules
+from extauthz.storage.outcome import Stale
+from extauthz.storage.write import read
+from tests.integration.publishing import Follower, behind_our_back, compiler, following, stored, until
+from tests.integration.storage_documents import (
+    attempt,
+    connected,
+    everything,
+    pool_of,
+    reader_of,
+    role_rule,
+    succeed,
+)
+
+if TYPE_CHECKING:
+    from extauthz.storage.pool import Pool
+    from tests.integration.conftest import Database
+
+pytestmark = pytest.mark.anyio
+
+ANNOUNCE = "SELECT pg_notify('extauthz_policy', 'default:0')"
+SUBS = ("first", "second", "third", "fourth")
+
+
+async def add(pool: "Pool", **members: object) -> int:
+    rule = role_rule(**members)
+    return (await succeed(pool, lambda change: role_rules.create(change, [rule]))).revision
+
+
+async def written(pool: "Pool") -> None:
+    """Write the rules of `SUBS` at the revisions 1 to 4."""
+    assert [await add(pool, sub=sub) for sub in SUBS] == [1, 2, 3, 4]
+
+
+def put_back(*subs: str, revision: int) -> tuple[str, ...]:
+    """Return the SQL that restores rules and revision, and leaves the change records as they are."""
+    kept = ", ".join(f"'{sub}'" for sub in subs)
+    return (f"DELETE FROM role_rules WHERE sub NOT IN ({kept})", f"UPDATE tenants SET revision = {revision}")
+
+
+async def follows(follower: Follower, database: "Database") -> None:
+    expected = await stored(database.address)
+    await follower.reaches(expected.revision)
+    assert follower.snapshot.digest() == expected.digest()
+
+
+async def test_writes_go_on_above_the_records_that_were_left_and_discard_them(database: "Database") -> None:
+    async with (
+        pool_of(database.address, "default") as pool,
+        following(database.address) as follower,
+        reader_of(database.address) as reader,
+    ):
+        await written(pool)
+        await follower.reaches(4)
+        await behind_our_back(database.superuser, *put_back("first", revision=1), ANNOUNCE)
+        await follower.reaches(1)
+
+        with structlog.testing.capture_logs() as logged:
+            assert await add(pool, sub="after") == 5
+        await follows(follower, database)
+        assert await add(pool, sub="next") == 6
+        await follows(follower, database)
+
+        (line,) = [line for line in logged if line["event"] == "change_records_discarded"]
+        assert (line["tenant"], line["after_revision"], line["up_to_revision"], line["records"]) == (
+            "default", 1, 4, 3,
+        )  # fmt: skip
+        async with feed.one_moment(reader):
+            changes = await feed.changes_since(reader, {"default": 0})
+        assert [(change.revision, change.predecessor) for change in changes] == [(1, 0), (5, 1), (6, 5)]
+        page = await read(pool, "default", lambda connection: audit.page(connection, "default"))
+        assert isinstance(page, audit.AuditPage)
+        (event,) = [event for event in page.items if event.kind == "change_records"]
+        assert event.action == "discard"
+        assert event.after == {"after_revision": 1, "up_to_revision": 4, "records": 3}
+
+
+@pytest.mark.parametrize("back_to", [0, 1, 3])
+async def test_a_sidecar_that_did_not_see_it_reloads(database: "Database", back_to: int) -> None:
+    async with pool_of(database.address, "default") as pool, following(database.address) as follower:
+        await written(pool)
+        await follower.reaches(4)
+        # In one transaction with what follows: no poll falls between.
+        await behind_our_back(database.superuser, *put_back(*SUBS[:back_to], "none", revision=back_to))
+        revision = await add(pool, sub="after")
+        assert revision == 5
+        await follower.reaches(revision)
+        await follows(follower, database)
+        assert {rule.sub for rule in follower.snapshot.role_rules_by_id.values()} == {
+            *SUBS[:back_to], "after",
+        }  # fmt: skip
+
+
+async def test_a_record_that_was_left_is_never_applied(database: "Database") -> None:
+    """The revision is counted up again by hand, onto numbers that old records have."""
+    async with pool_of(database.address, "default") as pool, following(database.address) as follower:
+        await written(pool)
+        await follower.reaches(4)
+        await behind_our_back(database.superuser, *put_back("first", revision=1), ANNOUNCE)
+        await follower.reaches(1)
+        for revision in (2, 3):
+            await behind_our_back(database.superuser, f"UPDATE tenants SET revision = {revision}", ANNOUNCE)
+            await follower.reaches(revision)
+            await follows(follower, database)
+            assert [rule.sub for rule in follower.snapshot.role_rules_by_id.values()] == ["first"]
+
+
+async def test_the_same_number_with_another_state_is_a_reload(database: "Database") -> None:
+    """Put back together with its records: the next write has a number that a sidecar knows already."""
+    async with pool_of(database.address, "default") as pool, following(database.address) as follower:
+        await written(pool)
+        await follower.reaches(4)
+        await behind_our_back(
+            database.superuser,
+            *put_back("first", "second", "third", revision=3),
+            "DELETE FROM policy_changes WHERE revision > 3",
+        )
+        assert await add(pool, sub="another fourth", effect=Effect.DENY.value, sub_kind="any") == 4
+        expected = await stored(database.address)
+        await until(lambda: follower.snapshot.digest() == expected.digest(), what="the state of the new 4")
+        assert follower.revision == 4
+
+
+async def test_records_above_the_revision_are_reported_when_a_tenant_is_read(database: "Database") -> None:
+    async with pool_of(database.address, "default") as pool, reader_of(database.address) as reader:
+        await written(pool)
+        with structlog.testing.capture_logs() as logged:
+            await everything(reader)
+        assert logged == []
+        await behind_our_back(database.superuser, *put_back("first", revision=1))
+        with structlog.testing.capture_logs() as logged:
+            assert (await everything(reader)).revision == 1
+        (line,) = logged
+        assert line["event"] == "change_records_ignored"
+        assert (line["tenant"], line["revision"], line["newest_record"]) == ("default", 1, 4)
+        async with feed.one_moment(reader):
+            assert await feed.changes_since(reader, {"default": 1}) == []
+
+
+async def test_preconditions_and_validation_know_the_revision_before(database: "Database") -> None:
+    async with pool_of(database.address, "default") as pool, following(database.address) as follower:
+        await written(pool)
+        await follower.reaches(4)
+        await behind_our_back(database.superuser, *put_back("first", revision=1), ANNOUNCE)
+        await follower.reaches(1)
+        gate = PolicyGate(compiler(), follower.publisher.state)
+        stale = await attempt(
+            pool,
+            lambda change: role_rules.create(change, [role_rule(sub="x")]),
+            expected_revision=4,
+            validate=gate.validate,
+        )
+        assert stale == Stale("tenant", "default", 4, 1)
+        outcome = await succeed(
+            pool,
+            lambda change: role_rules.create(change, [role_rule(sub="x")]),
+            expected_revision=1,
+            validate=gate.validate,
+        )
+        assert outcome.revision == 5
+        await follows(follower, database)
+
+
+async def test_work_without_effect_leaves_records_and_revision_alone(database: "Database") -> None:
+    async with pool_of(database.address, "default") as pool, reader_of(database.address) as reader:
+        await written(pool)
+        await behind_our_back(database.superuser, *put_back("first", revision=1))
+
+        async def nothing(_change: object) -> None:
+            return None
+
+        outcome = await succeed(pool, nothing)
+        assert (outcome.revision, outcome.changed) == (1, False)
+        assert (await everything(reader)).revision == 1
+        rows = await _records(database)
+        assert rows == [1, 2, 3, 4]
+
+
+async def _records(database: "Database") -> list[int]:
+    async with connected(database.superuser) as superuser:
+        rows = await superuser.fetch("SELECT revision FROM policy_changes ORDER BY revision")
+    return [row["revision"] for row in rows]
