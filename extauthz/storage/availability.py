@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 import structlog
 
+from extauthz.settings import SecretFileError
+from extauthz.storage.address import UnusableCaError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -32,6 +35,7 @@ class Unavailability(StrEnum):
     UNREACHABLE = "database_unreachable"
     TIMEOUT = "database_timeout"
     REFUSED = "database_refused"
+    FILE = "database_file"
     MISSING = "database_missing"
     READ_ONLY = "database_read_only"
     FULL = "database_full"
@@ -58,6 +62,7 @@ _TEXTS: Final = {
     Unavailability.UNREACHABLE: "the database cannot be reached",
     Unavailability.TIMEOUT: "the database does not answer in time",
     Unavailability.REFUSED: "the database refuses the login of this service",
+    Unavailability.FILE: "the file of the database's password or CA cannot be used",
     Unavailability.MISSING: "the database server has no database of the configured name",
     Unavailability.READ_ONLY: "the database server takes no writes: it is a standby or was set read-only",
     Unavailability.FULL: "the database server has no connection left for this service",
@@ -97,6 +102,8 @@ class OutcomeUnknownError(Exception):
 _BY_CLASS: Final[tuple[tuple[type[BaseException], Unavailability], ...]] = (
     # The first class that fits decides: a subclass stands before its base.
     (NotWritableError, Unavailability.READ_ONLY),
+    (SecretFileError, Unavailability.FILE),
+    (UnusableCaError, Unavailability.FILE),
     (asyncpg.ReadOnlySQLTransactionError, Unavailability.READ_ONLY),
     (asyncpg.TargetServerAttributeNotMatched, Unavailability.READ_ONLY),
     (asyncpg.InvalidAuthorizationSpecificationError, Unavailability.REFUSED),

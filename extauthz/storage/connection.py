@@ -167,11 +167,14 @@ async def _opened(host: DatabaseHost, arguments: _Arguments) -> tuple[_Server, S
     """Open a session of one host and look at the server behind it."""
     pooler = arguments.address.pooler
     server, session = await _looked_at(host, arguments, named_statements=pooler is Pooler.NONE)
-    if pooler is Pooler.NONE and server.pid != session.get_server_pid():
+    # PostgreSQL greets with the process id of the backend; a pooler makes one up.
+    direct = server.pid == session.get_server_pid()
+    if pooler is Pooler.NONE and not direct:
         # Once more: statements with names collide on a shared session.
         session.terminate()
         server, session = await _looked_at(host, arguments, named_statements=False)
         pooler, session.undeclared_pooler = Pooler.TRANSACTION, True
+    session.direct = direct
     session.pooler = pooler
     if server.standby and not arguments.standby:
         session.terminate()

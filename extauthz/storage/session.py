@@ -62,13 +62,15 @@ class Session(_Base):
     A statement that exceeds its bound raises `NoAnswerError`. `state`, when set, is told what fails.
     """
 
-    __slots__ = ("encrypted", "host", "pooler", "state", "undeclared_pooler")
+    __slots__ = ("direct", "encrypted", "host", "pooler", "state", "undeclared_pooler")
 
     def __init__(self, protocol: Any, transport: Any, *rest: Any) -> None:
         """Take what asyncpg made."""
         super().__init__(protocol, transport, *rest)
         self.encrypted = transport.get_extra_info("ssl_object") is not None
         self.host: DatabaseHost | None = None
+        self.direct = True
+        """Whether PostgreSQL itself is the peer."""
         self.pooler = Pooler.NONE
         """How the session behind the connection is shared with other clients."""
         self.undeclared_pooler = False

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, get_args
 import asyncpg
 import pytest
 
-from extauthz.settings import DatabaseHost, Pooler
+from extauthz.runtime.doctor.database import examine_database
+from extauthz.settings import DatabaseHost, Pooler, Settings
 from extauthz.shipped import shipped
 from extauthz.storage import feed, role_rules
 from extauthz.storage.connection import PoolerFoundError, connect, open_listener, open_reader
@@ -280,6 +281,38 @@ async def test_a_pooler_in_the_place_of_postgresql_is_refused_by_the_listener(da
         )
         with pytest.raises(PoolerFoundError, match=r"POSTGRES_LISTEN_HOST .* is a connection pooler"):
             await open_listener(address)
+
+
+@pytest.mark.parametrize(
+    ("through_pooler", "environ", "expected"),
+    [
+        (True, {}, ["pooler-undeclared", "notifications-polled"]),
+        (True, {"POSTGRES_POOLER": "transaction"}, ["notifications-polled"]),
+        (True, {"POSTGRES_POOLER": "transaction", "POSTGRES_LISTEN_HOST": "server"}, []),
+        (True, {"POSTGRES_POOLER": "transaction", "POSTGRES_LISTEN_HOST": "second"}, ["listen-unusable"]),
+        (True, {"POSTGRES_POOLER": "session"}, []),
+        (False, {}, []),
+        (False, {"POSTGRES_POOLER": "session"}, ["pooler-absent"]),
+    ],
+)
+def test_doctor_names_what_does_not_fit_the_pooler(
+    database: "Database", through_pooler: bool, environ: dict[str, str], expected: list[str]
+) -> None:
+    with (
+        pgbouncer(database.address, "transaction", size=2) as bouncer,
+        pgbouncer(database.address, "transaction", size=2) as second,
+    ):
+        server = database.address
+        ports = {"server": server.port, "second": second.port}
+        if "POSTGRES_LISTEN_HOST" in environ:
+            port = ports[environ["POSTGRES_LISTEN_HOST"]]
+            environ = environ | {"POSTGRES_LISTEN_HOST": f"{server.host}:{port}"}
+        address = bouncer.in_front_of(server) if through_pooler else server
+        settings = Settings.load(
+            database_environment(address) | {"MIGRATE_ON_START": "true"} | environ, serving=False
+        )
+        assert isinstance(settings, Settings)
+        assert [each.code for each in asyncio.run(examine_database(settings))] == expected
 
 
 @pytest.fixture(params=["transaction", "session"])

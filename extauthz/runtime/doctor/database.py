@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
 from extauthz.proxyconfig.findings import Finding, Severity
+from extauthz.runtime.doctor.connection import examine_connection, examine_listener
 from extauthz.runtime.policies import StartRefusedError, database
+from extauthz.settings import SslMode
 from extauthz.shipped import shipped
 from extauthz.storage.migrate import Migration, MigrationRefused, MigrationStatus, read_migrations, status
 from extauthz.storage.outcome import refusal_of
@@ -19,12 +22,13 @@ if TYPE_CHECKING:
 
     from extauthz.settings import Settings
     from extauthz.storage.pool import Connection
+    from extauthz.storage.session import Session
 
 OLDEST_VERSION: Final = 15
 _ROLES: Final = (
     "use the roles of deploy/postgres/roles.sql: extauthz_writer to serve, extauthz_reader for sidecars"
 )
-_VERIFYING: Final = frozenset({"verify-ca", "verify-full"})
+_VERIFYING: Final = frozenset({SslMode.VERIFY_CA, SslMode.VERIFY_FULL})
 
 
 def finding(severity: Severity, code: str, message: str, fix: str) -> Finding:
@@ -43,7 +47,9 @@ async def examine_database(settings: Settings) -> list[Finding]:
         where = address.place
         connection = await connect(address, application="extauthz-doctor")
         try:
-            found = await posture(connection, migrations)
+            # Behind a pooler the server's own view is of the pooler's connection.
+            found = replace(await posture(connection, migrations), encrypted=_is_encrypted(connection))
+            way = list(examine_connection(connection, settings))
             schema = await _status(connection, migrations)
         finally:
             await connection.close(timeout=5)
@@ -54,7 +60,7 @@ async def examine_database(settings: Settings) -> list[Finding]:
         if refusal is None and type(error).__module__.partition(".")[0] != "asyncpg":
             raise
         return [_unusable(where, getattr(refusal, "message", "") or " ".join(str(error).split()))]
-    return [*_schema(schema), *examine_posture(found, settings)]
+    return [*_schema(schema), *examine_posture(found, settings), *way, *await examine_listener(address)]
 
 
 def examine_posture(found: Posture, settings: Settings) -> Iterator[Finding]:
@@ -62,6 +68,10 @@ def examine_posture(found: Posture, settings: Settings) -> Iterator[Finding]:
     yield from _role(found, settings)
     yield from _protection(found)
     yield from _transport(found, settings)
+
+
+def _is_encrypted(session: Session) -> bool:
+    return session.encrypted or (session.host is not None and session.host.is_local)
 
 
 async def _status(
@@ -173,7 +183,6 @@ def _transport(found: Posture, settings: Settings) -> Iterator[Finding]:
         )
     if all(host.is_local for host in settings.database_hosts):
         return
-    mode = None if settings.postgres_sslmode is None else settings.postgres_sslmode.value
     if not found.encrypted:
         yield finding(
             Severity.ERROR,
@@ -181,10 +190,10 @@ def _transport(found: Posture, settings: Settings) -> Iterator[Finding]:
             "the connection is not encrypted: policies, keys' hashes and the password cross the network",
             "set POSTGRES_SSLMODE=verify-full and POSTGRES_SSLROOTCERT",
         )
-    elif mode not in _VERIFYING:
+    elif settings.postgres_sslmode not in _VERIFYING and settings.postgres_sslrootcert is None:
         yield finding(
             Severity.WARNING,
             "database-unverified",
-            "the connection is encrypted, but anybody could be at the other end of it",
+            "the connection is encrypted, and any server could be at its other end",
             "set POSTGRES_SSLMODE=verify-full and POSTGRES_SSLROOTCERT",
         )
