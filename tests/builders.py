@@ -49,7 +49,7 @@ def check_request(
     source_service: str = "",
     body: str = "",
 ) -> bytes:
-    """Return a serialised CheckRequest; `raw_headers` is the form of `encode_raw_headers`."""
+    """Return a serialised CheckRequest; `raw_headers` is the form of `encode_raw_headers`, without more."""
     http = AttributeContextHttpRequest(
         id="1234567890",
         method=method,

@@ -1,13 +1,14 @@
 """The client's headers as Envoy hands them on: the few that decide, and the ones an allow must remove.
 
-Envoy sends `headers`, a map with repeated headers joined by a comma, or with `encode_raw_headers` the list
-`header_map`, which keeps repetitions apart. Names are lower-case on Envoy's side; they are folded here all
-the same, because an identity header must not pass for being spelled differently.
+Envoy sends `headers`, a map with repeated headers joined by a comma and bytes that are not UTF-8 replaced, or
+with `encode_raw_headers` the list `header_map`, which keeps both as they were. Names are lower-case on
+Envoy's side; they are folded here all the same, because an identity header must not pass for being spelled
+differently.
 """
 
 import re
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import compress, repeat
@@ -15,9 +16,14 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from extauthz.check.extauthz_check_pb2 import HttpRequest
+from extauthz.check.header_entries import Entries, read_entries
+from extauthz.domain.envoy_text import is_known
 
 CREDENTIAL_HEADERS: Final = ("authorization", "x-service-api-key")
 
+_READ_ALWAYS: Final = frozenset(
+    (*CREDENTIAL_HEADERS, "x-request-id", "traceparent", "content-type", ":method", ":authority", ":path")
+)
 _NONE: Final[frozenset[str]] = frozenset()
 _new: Final = tuple.__new__  # what a named tuple's own constructor calls, at half the cost (ADR 6)
 _TOKENS: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z\n]*")  # RFC 9110 5.6.2, by line
@@ -39,15 +45,17 @@ _CACHED_LENGTH: Final = 1024
 
 
 class ClientHeaders(NamedTuple):
-    """`raw` has every header by lower-case name, repetitions joined by a comma; `kept` those that decide.
+    """`raw` has at least the headers that are read, by lower-case name; `kept` those that decide.
 
-    `repeated` names the kept headers that have more than one entry, or a value that is not UTF-8: what a
+    `pseudo` is whether `raw` has the client's own bytes, those of the pseudo-headers too. `unknown` names the
+    kept headers whose value is not certain to be the only one that the client sent, byte for byte: what a
     condition says about them is unknown. `strip` names what some upstream could read as an `x-auth-` header.
     """
 
     raw: Mapping[str, bytes]
+    pseudo: bool
     kept: Mapping[str, str]
-    repeated: frozenset[str]
+    unknown: frozenset[str]
     strip: tuple[str, ...]
 
 
@@ -60,31 +68,38 @@ class HeadersRejected:
 
 
 def client_headers(
-    http: HttpRequest, condition_headers: frozenset[str], longest_credential: int
+    http: HttpRequest,
+    condition_headers: frozenset[str],
+    longest_credential: int,
+    token_headers: frozenset[str],
+    raw_entries: bool,  # by position: this is called for every check
 ) -> ClientHeaders | HeadersRejected:
     """Read the headers of a check in whichever of the two forms they came.
 
-    A credential longer than `longest_credential` octets is cut there: no valid one is, and what is left of it
-    is too long all the same. A condition that asks for the header gets all of it.
+    `token_headers` are further headers with credentials. `raw_entries` is whether the entries of `header_map`
+    are known to be as the client sent them. A credential longer than `longest_credential` octets is cut
+    there: no valid one is, and what is left of it is too long all the same. A condition that asks for the
+    header gets all of it.
     """
     raw: Mapping[str, bytes] = http.headers
-    repeated = _NONE
-    names = "\n".join(raw)
+    is_raw, repeated, replaced, names, different = False, _NONE, _NONE, "\n".join(raw), len(raw)
     if http.HasField("header_map"):
         if raw:
             return HeadersRejected("the headers came twice, as headers and as header_map", raw)
-        entries = http.header_map.headers
-        raw, repeated = _joined((entry.key, entry.raw_value or entry.value) for entry in entries)
-        names = "\n".join(raw)
+        read = read_entries(http.header_map.headers[:], _wanted(condition_headers, token_headers))
+        if read is None:
+            return HeadersRejected("an entry of header_map is not a header", {})
+        is_raw, (names, different, raw, repeated, replaced) = raw_entries, read
+        if repeated and any(name.startswith(":") for name in repeated):
+            return HeadersRejected("a pseudo-header came twice", raw)
     lower, suspicious = _reading(names) if len(names) <= _CACHED_LENGTH else _reading.__wrapped__(names)
     if not lower:
-        raw, repeated = _joined(raw.items())
-        names = "\n".join(raw)
+        names, different, raw, repeated, _ = _folded(raw)
         _, suspicious = _reading.__wrapped__(names)
 
     if suspicious > MAX_IDENTITY_SPELLINGS:
         return HeadersRejected(f"more than {MAX_IDENTITY_SPELLINGS} header names read like x-auth-", raw)
-    strip = _identity_spellings(raw, names) if suspicious else ()
+    strip = _identity_spellings(names, different) if suspicious else ()
     if isinstance(strip, str):
         return HeadersRejected(strip, raw)
     kept: dict[str, str] = {}
@@ -95,11 +110,21 @@ def client_headers(
                 value = value[:longest_credential]
             # No valid credential contains U+FFFD: the credential is judged bad instead of being overlooked.
             kept[name] = value.decode("utf-8", "replace")
-    if condition_headers:
-        repeated |= _keep(kept, raw, condition_headers)
-    if repeated:
-        repeated = repeated.intersection(kept)
-    return _new(ClientHeaders, (raw, MappingProxyType(kept), repeated, strip))
+    unknown = repeated
+    for name in condition_headers:
+        value = raw.get(name)
+        if value is not None:
+            kept[name] = value.decode("utf-8", "replace")
+            if not is_known(value, raw=is_raw and name not in replaced):
+                unknown |= {name}
+    if unknown:
+        unknown = unknown.intersection(kept)
+    return _new(ClientHeaders, (raw, is_raw, MappingProxyType(kept), unknown, strip))
+
+
+@lru_cache(maxsize=16)
+def _wanted(condition_headers: frozenset[str], token_headers: frozenset[str]) -> frozenset[str]:
+    return _READ_ALWAYS | condition_headers | token_headers
 
 
 @lru_cache(maxsize=_CACHED_READINGS)
@@ -112,50 +137,23 @@ def _reading(names: str) -> tuple[bool, int]:
     return names == names.lower(), folded.count(_IDENTITY_PREFIX)
 
 
-def _joined(entries: Iterable[tuple[str, bytes]]) -> tuple[dict[str, bytes], frozenset[str]]:
-    """Join entries of one name as RFC 9110 5.3 does, cookies as RFC 9113 8.2.3 does.
-
-    Return them with the names that occurred repeatedly.
-    """
+def _folded(headers: Mapping[str, bytes]) -> Entries:
+    """Join the headers of a map whose names differ in nothing but case."""
     values: dict[str, list[bytes]] = {}
-    for name, value in entries:
+    for name, value in headers.items():
         values.setdefault(name.lower(), []).append(value)
-    repeated = frozenset(name for name, seen in values.items() if len(seen) > 1)
     joined = {name: b",".join(seen) for name, seen in values.items()}
-    if "cookie" in repeated:
-        joined["cookie"] = b"; ".join(values["cookie"])
-    return joined, repeated
+    repeated = frozenset(name for name, seen in values.items() if len(seen) > 1)
+    return Entries("\n".join(values), len(values), joined, repeated, _NONE)
 
 
-def _keep(
-    kept: dict[str, str], raw: Mapping[str, bytes], condition_headers: frozenset[str]
-) -> frozenset[str]:
-    """Decode the headers that conditions ask for; return the names of those that are not text."""
-    not_text: frozenset[str] = _NONE
-    for name in condition_headers:
-        if name in raw and name not in kept:
-            value = raw[name]
-            kept[name] = value.decode("utf-8", "replace")
-            if not _is_utf8(value):
-                not_text |= {name}
-    return not_text
-
-
-def _is_utf8(value: bytes) -> bool:
-    try:
-        value.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _identity_spellings(raw: Mapping[str, bytes], names: str) -> tuple[str, ...] | str:
+def _identity_spellings(names: str, different: int) -> tuple[str, ...] | str:
     """Return the sorted names that some upstream folds to `x-auth-...`, or what is wrong with them.
 
     `names` are all of them, by line.
     """
     lines = names.encode().translate(_FOLD).split(b"\n")
-    if len(lines) != len(raw):
+    if len(lines) != different:
         return "a header name contains a line break"
     # A client may send a thousand: `compress` and `map` keep the loop in C.
     found = sorted(compress(names.split("\n"), map(bytes.startswith, lines, repeat(b"x-auth-"))))

@@ -39,20 +39,33 @@ class CredentialSources:
     jwt_metadata: str | None = None
     workloads: bool = False
 
+    @property
+    def headers(self) -> frozenset[str]:
+        """The lower-case names of the headers that these credentials stand in."""
+        cookie = None if self.token_cookie is None else "cookie"
+        return frozenset(name for name in (self.token_header, cookie) if name is not None)
+
 
 class _UnreadableError(ValueError):
     """A payload that no token can have; never leaves this module."""
 
 
 def other_credentials(
-    attributes: AttributeContext, headers: Mapping[str, bytes], sources: CredentialSources
+    attributes: AttributeContext,
+    headers: Mapping[str, bytes],
+    sources: CredentialSources,
+    *,
+    joined: bool = False,
 ) -> OtherCredentials | None:
-    """Return what stands in the configured places, None for nothing; `headers` has lower-case names."""
+    """Return what stands in the configured places, None for nothing; `headers` has lower-case names.
+
+    `joined` is whether a comma may be where Envoy joined two Cookie headers.
+    """
     tokens: list[str] = []
     if sources.token_header is not None and sources.token_header in headers:
         tokens.append(_text(headers[sources.token_header]))
     if sources.token_cookie is not None and "cookie" in headers:
-        tokens += _cookies(_text(headers["cookie"]), sources.token_cookie)
+        tokens += _cookies(_text(headers["cookie"]), sources.token_cookie, joined=joined)
     payload = None
     if sources.jwt_metadata is not None and attributes.metadata_context:
         payload = _payload(attributes.metadata_context, sources.jwt_metadata)
@@ -64,8 +77,11 @@ def _text(value: bytes) -> str:
     return value.decode("utf-8", "replace")
 
 
-def _cookies(header: str, name: str) -> list[str]:
+def _cookies(header: str, name: str, *, joined: bool) -> list[str]:
     """Return the values of every cookie of the name (RFC 6265 4.2.1; names are compared with case)."""
+    if joined:
+        # A cookie that a comma hides would be a credential overlooked; no token has a comma in it.
+        header = header.replace(",", ";")
     pairs = (pair.partition("=") for pair in header.split(";"))
     return [value.strip(" \t") for found, _, value in pairs if found.strip(" \t") == name]
 

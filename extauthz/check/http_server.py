@@ -85,6 +85,7 @@ class HttpAuthzServer:
 def attributes_of(request: web.BaseRequest) -> AttributeContext:
     """Return what Envoy asks about, unchanged: the request line and the headers as they stand on the wire.
 
+    Whether Envoy joined or replaced any of it before (`encode_raw_headers`) cannot be seen here.
     There is no peer and no context: HTTP ext_authz does not send them, and nothing else is believed.
     """
     names_and_values = request.raw_headers
@@ -97,7 +98,7 @@ def attributes_of(request: web.BaseRequest) -> AttributeContext:
                 host=b",".join(hosts),
                 header_map=HeaderMap(
                     headers=[
-                        HeaderValue(key=name.decode("latin-1"), raw_value=value)
+                        HeaderValue(key=name.decode("latin-1"), raw_value=value).SerializeToString()
                         for name, value in names_and_values
                     ]
                 ),

@@ -2,7 +2,7 @@
 
 Read are the fields in extauthz_check.proto and no others. Never read, because clients write them:
 `x-forwarded-*`, `x-envoy-original-path`, `source.service`. Host, path and method come from Envoy's own
-fields, not from pseudo-headers. No input raises.
+fields; raw pseudo-headers only tell which bytes of them Envoy replaced. No input raises.
 """
 
 import re
@@ -17,27 +17,17 @@ from extauthz.check.client_headers import ClientHeaders, HeadersRejected, client
 from extauthz.check.credential_sources import CredentialSources, other_credentials
 from extauthz.check.extauthz_check_pb2 import AttributeContext, CheckRequest
 from extauthz.domain.host import HostRejected, canonical_host
-from extauthz.domain.path import PathRejected, parse_target, split_query
+from extauthz.domain.path import split_query
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import ContextTarget, Malformed, RequestFacts
+from extauthz.domain.request_line import RequestLineRejected, read_request_line
 
 MAX_REQUEST_ID_LENGTH: Final = 128
 """In characters; a longer `x-request-id` is cut."""
 
-_NOT_TEXT: Final = "replace"
-"""Bytes that are not UTF-8 become U+FFFD, which no host and no path may contain."""
-
-_NO_UTF8_IN_QUERY: Final = "%FF"
-"""An escape that is not UTF-8 either makes the query unknown; U+FFFD would pass for the client's own."""
-
 _QUOTED_LENGTH: Final = 512
 """How much of a refused method, host or path is handed on, in characters; the log cuts further."""
 
-# RFC 9110 5.6.2 `token`; methods are case-sensitive (9.1).
-_METHOD: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}")
-_COMMON_METHODS: Final = {
-    name.encode("ascii"): name for name in ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
-}
 # W3C Trace Context 3.2.2: only versions above 00 may have more behind the flags; ff is forbidden, so are
 # all-zero ids.
 _TRACEPARENT: Final = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
@@ -47,6 +37,7 @@ _LATER_TRACEPARENT: Final = re.compile(
 _NO_TRACE_ID: Final = b"0" * 32
 _NO_PARENT_ID: Final = b"0" * 16
 _new: Final = tuple.__new__  # what a named tuple's own constructor calls, at half the cost (ADR 6)
+_NO_HEADERS: Final[frozenset[str]] = frozenset()
 _NO_CONTEXT: Final = ContextTarget()
 _context_target: Final = lru_cache(maxsize=256)(ContextTarget)  # as many as the proxies have routes
 
@@ -82,29 +73,28 @@ def read_attributes(
     condition_headers: frozenset[str],
     sources: CredentialSources | None = None,
     longest_credential: int = sys.maxsize,
+    raw_entries: bool = True,
 ) -> RequestFacts | Malformed:
-    """Read the attributes of a check, however they arrived; see `read`."""
+    """Read the attributes of a check, however they arrived; see `read`.
+
+    `raw_entries` is whether `header_map` is known to have the bytes that the client sent, header by header.
+    """
     http = attributes.request.http
-    headers = client_headers(http, condition_headers, longest_credential)
+    token_headers = _NO_HEADERS if sources is None else sources.headers
+    headers = client_headers(http, condition_headers, longest_credential, token_headers, raw_entries)
     if isinstance(headers, HeadersRejected):
         return _malformed(attributes, headers, headers.detail)
-    method = _COMMON_METHODS.get(http.method)
-    if method is None:
+    raw, is_raw, kept, unknown, strip = headers
+    if is_raw:
+        pseudo = raw.get(":method"), raw.get(":authority"), raw.get(":path")
+        line = read_request_line(http.method, http.host, http.path, *pseudo)
+    else:
+        line = read_request_line(http.method, http.host, http.path)
+    if isinstance(line, RequestLineRejected):
         if not attributes.request.HasField("http"):
             return _malformed(attributes, headers, "the check carries no HTTP attributes")
-        if _METHOD.fullmatch(http.method) is None:
-            return _malformed(attributes, headers, "the method is not a token (RFC 9110 5.6.2)")
-        if http.method == b"CONNECT":
-            return _malformed(attributes, headers, "CONNECT has no path to decide about (RFC 9110 9.3.6)")
-        method = http.method.decode("ascii")
-    host = canonical_host(http.host.decode("utf-8", _NOT_TEXT))
-    if isinstance(host, HostRejected):
-        return _malformed(attributes, headers, f"host: {host.reason}")
-    target = parse_target(http.path.decode("utf-8", _NOT_TEXT))
-    if isinstance(target, PathRejected):
-        return _malformed(attributes, headers, f"path: {target.reason}", Reason.PATH_AMBIGUOUS)
-    path, query = target
-    raw_headers, kept, repeated, strip = headers
+        return _malformed(attributes, headers, line.detail, line.reason)
+    method, host, path, query = line
     peer, context = attributes.source, attributes.context_extensions
     return _new(
         RequestFacts,
@@ -112,17 +102,17 @@ def read_attributes(
             method,
             host,
             path,
-            query if query is None else query.replace("\ufffd", _NO_UTF8_IN_QUERY),
+            query,
             kept,
-            repeated,
+            unknown,
             _context(context) if context else _NO_CONTEXT,
             peer.address.socket_address.address or None,
             peer.principal or None,
-            _request_id(raw_headers.get("x-request-id")),
-            _trace_id(raw_headers.get("traceparent")),
-            _is_grpc(raw_headers.get("content-type")),
+            _request_id(raw.get("x-request-id")),
+            _trace_id(raw.get("traceparent")),
+            _is_grpc(raw.get("content-type")),
             strip,
-            None if sources is None else other_credentials(attributes, raw_headers, sources),
+            None if sources is None else other_credentials(attributes, raw, sources, joined=not is_raw),
         ),
     )
 
@@ -135,7 +125,8 @@ def _malformed(
 ) -> Malformed:
     """Refuse the request, with everything about it that the decision log can still quote."""
     http, peer = attributes.request.http, attributes.source
-    raw_path, _ = split_query(_text(http.path))
+    # What the client sent, where it is there: Envoy writes `!` for what is not UTF-8.
+    raw_path, _ = split_query(_text(headers.raw.get(":path", http.path)))
     host = canonical_host(_text(http.host))
     return Malformed(
         reason,
@@ -152,7 +143,7 @@ def _malformed(
 
 
 def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", _NOT_TEXT)
+    return raw.decode("utf-8", "replace")
 
 
 def _context(extensions: Mapping[str, str]) -> ContextTarget:

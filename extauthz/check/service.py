@@ -97,7 +97,7 @@ class CheckService:
         self._random_bytes = random_bytes
         self._sources = sources
         longest_credential = len("Bearer ") + policy.token.max_bytes + 1
-        self._read, self._read_attributes = (
+        self._read, read_attributes = (
             partial(
                 read,
                 condition_headers=condition_headers,
@@ -106,6 +106,8 @@ class CheckService:
             )
             for read in (wire.read, wire.read_attributes)
         )
+        # Over HTTP nothing tells whether Envoy joined headers or replaced bytes.
+        self._read_attributes = partial(read_attributes, raw_entries=False)
         self._identify = self._identify_usual if sources is None else self._identify_anywhere
 
     def answer(self, raw: bytes, time_left: float | None) -> bytes:

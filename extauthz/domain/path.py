@@ -52,6 +52,7 @@ class PathProblem(StrEnum):
     DOT_SEGMENT = "dot_segment"
     EDGE_WHITESPACE = "edge_whitespace"
     SLASH_LOOKALIKE = "slash_lookalike"
+    REPLACED_BYTE = "replaced_byte"
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,9 @@ class RequestFacts(NamedTuple):
     """The facts of one check request.
 
     `method` is as received (HEAD stays HEAD), `host` canonical, `query` raw without the question mark
-    (None: no question mark). `headers` has lower-case names; a header seen as several entries has its
-    name in `repeated_headers`. `source_address` is the textual peer address as Envoy verified it,
+    (None: no question mark; unreadable where its bytes are not known). `headers` has lower-case names; in
+    `repeated_headers` are those whose value is unknown: seen as several entries, not UTF-8, or possibly
+    joined or replaced by the proxy. `source_address` is the textual peer address as Envoy verified it,
     `source_principal` the verified peer identity. `strip_headers` names the `x-auth-*` headers, in any
     spelling, that the client sent and an allow must remove.
     """

@@ -38,6 +38,9 @@ _HEADER: Final = """\
 #   * The others: kubectl apply. {shape}
 #   * The namespace `default` and the label `extauthz: enforced` stand for your workloads; every workload
 #     with the label asks extauthz about every request.
+#   * A provider cannot send headers raw (Envoy: encode_raw_headers). So a comma or `!` in a header that
+#     conditions name (CONDITION_HEADERS), and `!` in a query, make the condition unknown: a deny then
+#     denies. A path with `!` is 400; escaped as %21 it is read.
 #   * Istio runs CUSTOM first, then DENY, then ALLOW: extauthz can refuse what Istio would allow, and Istio
 #     can still refuse what extauthz allows.
 """

@@ -96,9 +96,14 @@ def http1(port: int, octets: bytes) -> Reply:
 
 def http2(port: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     """Send one HTTP/2 request of exactly these header fields; return the body of the answer, if any."""
+    return http2_reply(port, headers).body
+
+
+def http2_reply(port: int, headers: Sequence[tuple[bytes, bytes]]) -> Reply:
+    """Send one HTTP/2 request of exactly these header fields on a connection of its own."""
     block = b"".join(b"\x00" + _string(name) + _string(value) for name, value in headers)
     opening = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(4, 0, 0, b"") + _frame(1, 0x5, 1, block)
-    body = b""
+    status, body = 0, b""
     with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), TIMEOUT_S) as connection:
         connection.sendall(opening)
         stream = connection.makefile("rb")
@@ -107,10 +112,35 @@ def http2(port: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
             payload = stream.read(length)
             if kind == 0:
                 body += payload
+            elif kind == 1 and not status:
+                status = _status(payload)
             ours = int.from_bytes(number) == 1
             if kind == 7 or (ours and (kind == 3 or (kind in {0, 1} and flags & 1))):
                 break
-    return body
+    return Reply(status, body)
+
+
+_STATIC_STATUS = {0x88: 200, 0x89: 204, 0x8A: 206, 0x8B: 304, 0x8C: 400, 0x8D: 404, 0x8E: 500}
+_HUFFMAN_DIGITS = {
+    "00000": "0", "00001": "1", "00010": "2", "011001": "3", "011010": "4",
+    "011011": "5", "011100": "6", "011101": "7", "011110": "8", "011111": "9",
+}  # fmt: skip
+
+
+def _status(block: bytes) -> int:
+    """Read `:status`, the first field of a connection's first answer (RFC 7541 6, appendices A and B)."""
+    if block[0] in _STATIC_STATUS:
+        return _STATIC_STATUS[block[0]]
+    assert block[0] & 0x0F == 8, "the first field is not :status"
+    value = block[2 : 2 + (block[1] & 0x7F)]
+    if not block[1] & 0x80:
+        return int(value)
+    digits, code = "", ""
+    for bit in f"{int.from_bytes(value):0{8 * len(value)}b}":
+        code += bit
+        if code in _HUFFMAN_DIGITS:
+            digits, code = digits + _HUFFMAN_DIGITS[code], ""
+    return int(digits)
 
 
 def http2_request(target: bytes, *more: tuple[bytes, bytes],

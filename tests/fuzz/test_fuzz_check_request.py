@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from extauthz.check import wire
 from extauthz.check.credential_sources import CredentialSources
-from extauthz.check.extauthz_check_pb2 import AttributeContext, CheckRequest
+from extauthz.check.extauthz_check_pb2 import AttributeContext, CheckRequest, HeaderValue
 from extauthz.domain.request import Malformed, RequestFacts
 from tests.builders import check_request, network_check
 from tests.fuzz.rounds import corpus, fuzzing, keep_fuzzing, mutated
@@ -82,7 +82,8 @@ def judge(service: RealService, message: bytes) -> None:
 NAMES = st.sampled_from(
     ["authorization", "x-service-api-key", "x-token", "cookie", "x-auth-subject", "X_Auth_Role",
      "x-request-id",
-     "traceparent", "content-type", ":path", "host", "x-region", "x-forwarded-for", ""]
+     "traceparent", "content-type", ":path", ":method", ":authority", "host", "x-region",
+     "x-forwarded-for", ""]
 )  # fmt: skip
 VALUES = st.one_of(
     st.binary(max_size=12),
@@ -105,7 +106,7 @@ def attributes(draw: st.DrawFn) -> AttributeContext:
             http.headers[name] = value
     else:
         for name, value in entries:
-            http.header_map.headers.add(key=name, raw_value=value)
+            http.header_map.headers.append(HeaderValue(key=name, raw_value=value).SerializeToString())
     context.source.principal = draw(st.sampled_from(["", "spiffe://mesh/x", "owner-6f1c2a8e", "\u200b"]))
     for name in draw(st.lists(st.sampled_from(["tenant", "resource", "action", "x"]), max_size=3)):
         context.context_extensions[name] = draw(st.sampled_from(["default", "vault:open", "open", "", "*"]))
