@@ -21,6 +21,7 @@ DEFAULT_SETTINGS: Final[Document] = {
     "unmapped": "deny",
     "tenant_binding": "host",
     "condition_headers": [],
+    "encode_raw_headers": True,
     "oidc_enabled": True,
     "excluded_roles": ["offline_access", "uma_authorization"],
 }
@@ -46,9 +47,10 @@ def reference_decide(policy_set: Document, case: Document) -> dict[str, Any]:
     """
     settings = {**DEFAULT_SETTINGS, **policy_set.get("settings", {})}
     asked = case["request"]
-    request = read_request(asked) if "path" in asked else None
-    if request is not None and request["path"] is None:
-        return refused("path_ambiguous")
+    raw_headers = settings["encode_raw_headers"]
+    request = read_request(asked, raw_headers=raw_headers) if "path" in asked else None
+    if request is not None and request["refused"] is not None:
+        return refused(request["refused"])
     principal = identify(case, settings)
     if principal is None:
         return refused("token_claims_invalid")

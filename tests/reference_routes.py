@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import unquote, unquote_to_bytes
 
-from extauthz.domain.path import CanonicalPath, PathRejected
+from extauthz.domain.path import CanonicalPath
 
 Document: TypeAlias = Mapping[str, Any]
 
@@ -25,21 +25,60 @@ AMBIGUOUS: Final = Target("", "", None, {}, optional=False)
 """Where a path leads that only another spelling of its reserved characters leads to the best template."""
 
 
-def read_request(asked: Document) -> dict[str, Any]:
-    raw_path, mark, query = asked["path"].partition("?")
-    path = CanonicalPath.parse(raw_path)
-    method = asked.get("method", "GET")
+def read_request(asked: Document, *, raw_headers: bool) -> dict[str, Any]:
+    """Return what is asked for; `refused` is the reason where that cannot be told, else None."""
+    raw_path, mark, raw_query = sent(asked["path"]).partition(b"?")
+    path = text_of(raw_path, raw=raw_headers)
+    canonical = None if path is None else CanonicalPath.parse(path)
+    query = text_of(raw_query, raw=raw_headers)
+    method, host = asked.get("method", "GET"), asked.get("host", DEFAULT_HOST)
     source = asked.get("source") or {}
+    entries: dict[str, list[Any]] = {}
+    for name, value in (asked.get("headers") or {}).items():
+        entries.setdefault(name.lower(), []).extend(value if isinstance(value, list) else [value])
     return {
-        "path": None if isinstance(path, PathRejected) else path.text,
+        "refused": refused(method, host, canonical, raw_query, raw_headers=raw_headers),
+        "path": canonical.text if isinstance(canonical, CanonicalPath) else None,
         "method": "GET" if method == "HEAD" else method,
-        "host": asked.get("host", DEFAULT_HOST).lower().partition(":")[0].removesuffix("."),
-        "query": read_query(query) if mark else {},
-        "headers": {name.lower(): value for name, value in (asked.get("headers") or {}).items()},
+        "host": host.lower().partition(":")[0].removesuffix("."),
+        "query": {} if not mark else None if query is None else read_query(query),
+        "headers": {name: header(values, raw=raw_headers) for name, values in entries.items() if values},
         "context": asked.get("context_extensions") or {},
         "address": source.get("address"),
         "principal": source.get("principal"),
     }
+
+
+def refused(method: str, host: str, path: object, raw_query: bytes, *, raw_headers: bool) -> str | None:
+    token = 0 < len(method) <= 64 and all(char.isalnum() or char in "!#$%&'*+-.^_`|~" for char in method)
+    if not (token and method.isascii()) or method == "CONNECT" or ("!" in method and not raw_headers):
+        return "request_malformed"
+    if not all(char.isalnum() or char in "-_.:[]" for char in host):
+        return "request_malformed"
+    return "path_ambiguous" if not isinstance(path, CanonicalPath) or b"#" in raw_query else None
+
+
+def sent(value: Any) -> bytes:
+    """Return the octets that a case writes as text, or as text with escaped octets."""
+    if not isinstance(value, Mapping):
+        return str(value).encode()
+    first, *rest = value["octets"].split("\\x")
+    return str(first).encode() + b"".join(bytes.fromhex(piece[:2]) + piece[2:].encode() for piece in rest)
+
+
+def text_of(octets: bytes, *, raw: bool) -> str | None:
+    """Return the text that was sent, None where Envoy's spelling of it can stand for another."""
+    try:
+        text = octets.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    return text if raw or "!" not in text else None
+
+
+def header(values: list[Any], *, raw: bool) -> list[Any]:
+    """Return the one value of a header, or two where it is not known."""
+    text = text_of(sent(values[0]), raw=raw) if len(values) == 1 else None
+    return ["unknown", "unknown"] if text is None or ("," in text and not raw) else [text]
 
 
 @lru_cache(maxsize=4096)

@@ -15,22 +15,19 @@ from extauthz.compile.snapshot import Snapshot, build, empty
 from extauthz.compile.text import read_documents
 from extauthz.compile.values import parse_time
 from extauthz.decide import authorize
+from extauthz.decide.case_requests import RequestFormatError, read_case_request
 from extauthz.decide.claims import ClaimProblem, freeze_claims, token_domain, token_roles
 from extauthz.decide.identity import NeedsKey, Rejected, TokenPolicy
 from extauthz.decide.judge import CheckPolicy, judge
 from extauthz.domain.decision import Decision, Target, denied
-from extauthz.domain.host import HostRejected, canonical_host
-from extauthz.domain.path import CanonicalPath, PathRejected, split_query
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Reason
-from extauthz.domain.request import ContextTarget, Malformed, RequestFacts
 
 Document = Mapping[str, object]
 _Word = TypeVar("_Word", bound=StrEnum)
 
 DEFAULT_NOW: Final = "2026-01-05T10:00:00Z"
-DEFAULT_HOST: Final = "app.example"
 _ROLES_CLAIM: Final = "realm_access.roles"
 _DOMAIN_CLAIM: Final = "dom"
 _EXCLUDED: Final = ("offline_access", "uma_authorization")
@@ -141,6 +138,7 @@ class CaseRunner:
         """Take what was read of the section."""
         self._settings = settings
         self._directory = directory
+        self._raw_headers = settings.get("encode_raw_headers", True) is True
         self._policy = CheckPolicy(
             token=TokenPolicy(oidc_enabled=settings.get("oidc_enabled", True) is True),
             unmapped=_choice(settings, "unmapped", UnmappedPolicy, UnmappedPolicy.DENY),
@@ -187,8 +185,12 @@ class CaseRunner:
         who = self._principal(case, where)
         if "path" not in asked:
             return self._asked_by_name(asked, who, now, where)
+        try:
+            request = read_case_request(asked, raw_headers=self._raw_headers)
+        except RequestFormatError as error:
+            raise CaseFormatError(f"{where}, request, {error}") from None
         outcome = judge(
-            _request(asked, where),
+            request,
             directory=self._directory,
             identify=lambda _directory, _request, _now: who,
             policy=self._policy,
@@ -271,42 +273,6 @@ class CaseRunner:
         return frozenset(_texts(self._settings.get("excluded_roles", list(_EXCLUDED)), "excluded_roles"))
 
 
-def _request(asked: Document, where: str) -> RequestFacts | Malformed:
-    raw_path, query = split_query(_text(asked, "path", where))
-    path = CanonicalPath.parse(raw_path)
-    host = canonical_host(str(asked.get("host", DEFAULT_HOST)))
-    if isinstance(path, PathRejected):
-        return Malformed(Reason.PATH_AMBIGUOUS, path.reason, path_raw=raw_path)
-    if isinstance(host, HostRejected):
-        return Malformed(Reason.REQUEST_MALFORMED, host.reason)
-    headers = {
-        name.lower(): value[0] if isinstance(value, list) and len(value) == 1 else value
-        for name, value in _object(asked.get("headers", {}), f"{where}, headers").items()
-    }
-    context = _object(asked.get("context_extensions", {}), f"{where}, context_extensions")
-    source = _object(asked.get("source", {}), f"{where}, source")
-    return RequestFacts(
-        method=str(asked.get("method", "GET")),
-        host=host,
-        path=path,
-        query=query,
-        headers={name: str(value) for name, value in headers.items() if not isinstance(value, list)},
-        repeated_headers=frozenset(name for name, value in headers.items() if isinstance(value, list)),
-        context=ContextTarget(
-            **{
-                name: str(value)
-                for name, value in context.items()
-                if name in {"tenant", "resource", "action"}
-            }
-        ),
-        source_address=_optional(source, "address"),
-        source_principal=_optional(source, "principal"),
-        request_id=None,
-        trace_id=None,
-        is_grpc=False,
-    )
-
-
 def _answer(decision: Decision, target: Target | None) -> dict[str, object]:
     return {
         "decision": decision.effect.value,
@@ -340,11 +306,6 @@ def _choice(document: Document, member: str, words: type[_Word], default: _Word)
         if word.value == value:
             return word
     raise CaseFormatError(f"{member}: {value!r} is not one of {', '.join(words)}")
-
-
-def _optional(document: Document, member: str) -> str | None:
-    value = document.get(member)
-    return None if value is None else str(value)
 
 
 def _text(document: Document, member: str, where: str) -> str:
