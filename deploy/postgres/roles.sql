@@ -23,7 +23,12 @@ BEGIN
 END
 $$;
 
-ALTER ROLE extauthz_reader SET default_transaction_read_only = on;
+-- A sidecar confirms policies only on a server whose sessions may write: default_transaction_read_only marks a primary
+-- that was fenced. Set on a role it would mark every server so. What keeps a reader from writing is its grants, and its
+-- own session. (Earlier versions of this file set it.)
+ALTER ROLE extauthz_owner RESET default_transaction_read_only;
+ALTER ROLE extauthz_writer RESET default_transaction_read_only;
+ALTER ROLE extauthz_reader RESET default_transaction_read_only;
 
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE, CREATE ON SCHEMA public TO extauthz_owner;

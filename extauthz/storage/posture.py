@@ -41,6 +41,81 @@ class Posture:
     """Tables of history that the role may change or empty, without owning them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """Whether the server takes writes, and what says that it does not."""
+
+    standby: bool
+    read_only_by: str | None
+    """Where `default_transaction_read_only` is on for this session: the words of PostgreSQL's `source`."""
+    read_only_roles: tuple[str, ...]
+    """Roles of deploy/postgres/roles.sql, other than this session's, for which it is on."""
+    put_back: tuple[tuple[str, int, int], ...]
+    """Tenants with change records above their revision: name, revision, newest record."""
+
+
+async def authority(connection: Connection) -> Authority:
+    """Read whether the server takes writes; changes nothing, and works on a standby.
+
+    Raises:
+        Exception: whatever asyncpg raises; `outcome.refusal_of` names it.
+    """
+    server = await connection.fetchrow(
+        """
+        SELECT pg_is_in_recovery() AS standby, setting = 'on' AS read_only, source,
+               current_user::text AS role, current_database()::text AS database
+        FROM pg_settings WHERE name = 'default_transaction_read_only'
+        """
+    )
+    assert server is not None
+    roles = await connection.fetch(
+        """
+        SELECT DISTINCT role.rolname::text AS name
+        FROM pg_db_role_setting AS given JOIN pg_roles AS role ON role.oid = given.setrole,
+             unnest(given.setconfig) AS setting
+        WHERE given.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+          AND setting LIKE 'default_transaction_read_only=%' AND split_part(setting, '=', 2)::boolean
+          AND role.rolname IN ('extauthz_owner', 'extauthz_writer', 'extauthz_reader')
+          AND role.rolname <> current_user
+        ORDER BY name
+        """
+    )
+    places = {
+        "database": f"ALTER DATABASE {server['database']}",
+        "user": f"ALTER ROLE {server['role']}",
+        "database user": f"ALTER ROLE {server['role']} IN DATABASE {server['database']}",
+        "global": "ALTER ROLE ALL",
+        "configuration file": "the server's configuration (ALTER SYSTEM or postgresql.conf)",
+    }
+    return Authority(
+        standby=server["standby"],
+        read_only_by=places.get(server["source"], server["source"]) if server["read_only"] else None,
+        read_only_roles=tuple(role["name"] for role in roles),
+        put_back=await _put_back(connection),
+    )
+
+
+async def _put_back(connection: Connection) -> tuple[tuple[str, int, int], ...]:
+    async with connection.transaction(readonly=True):
+        if not await connection.fetchval(
+            "SELECT coalesce(has_table_privilege(to_regclass('policy_changes'), 'SELECT')"
+            " AND has_table_privilege(to_regclass('tenants'), 'SELECT'), false)"
+        ):
+            return ()
+        await connection.execute("SELECT set_config('extauthz.reader', 'on', true)")
+        records = await connection.fetch(
+            """
+            SELECT t.tenant_id, t.revision, newest.revision AS newest
+            FROM tenants AS t CROSS JOIN LATERAL (
+                SELECT max(c.revision) AS revision FROM policy_changes AS c WHERE c.tenant_id = t.tenant_id
+            ) AS newest
+            WHERE t.deleted_at IS NULL AND newest.revision > t.revision
+            ORDER BY t.tenant_id LIMIT 10
+            """
+        )
+    return tuple((record["tenant_id"], record["revision"], record["newest"]) for record in records)
+
+
 async def posture(connection: Connection, tables_of: Sequence[Migration]) -> Posture:
     """Read how the database is set up, as far as the tables of these migrations go; changes nothing.
 

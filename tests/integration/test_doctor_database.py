@@ -170,3 +170,63 @@ def test_off_loopback_the_connection_is_encrypted_and_verified(
     assert isinstance(settings, Settings)
 
     assert codes(list(examine_posture(posture, settings))) == expected
+
+
+def read_only(found: "list[Finding]") -> list[str]:
+    return [one.message for one in found if one.code == "database-read-only"]
+
+
+def test_who_sets_a_server_read_only_is_named(database: "Database") -> None:
+    name = database.address.database
+    execute(database, ROLES.read_text(), f"ALTER ROLE extauthz_reader PASSWORD '{PASSWORD}'")
+    for statement, reset, named in (
+        (
+            f"ALTER DATABASE {name} SET default_transaction_read_only = on",
+            f"ALTER DATABASE {name} RESET default_transaction_read_only",
+            f"ALTER DATABASE {name}",
+        ),
+        (
+            "ALTER ROLE extauthz_reader SET default_transaction_read_only = on",
+            "ALTER ROLE extauthz_reader RESET default_transaction_read_only",
+            "ALTER ROLE extauthz_reader",
+        ),
+        (
+            f"ALTER ROLE extauthz_reader IN DATABASE {name} SET default_transaction_read_only = 'true'",
+            f"ALTER ROLE extauthz_reader IN DATABASE {name} RESET default_transaction_read_only",
+            f"ALTER ROLE extauthz_reader IN DATABASE {name}",
+        ),
+    ):
+        execute(database, statement)
+        (message,) = read_only(examine(database, user="extauthz_reader", password=PASSWORD))
+        assert f"set by {named}:" in message
+        execute(database, "SET default_transaction_read_only = off", reset)
+    assert examine(database, user="extauthz_reader", password=PASSWORD) == []
+
+
+def test_another_role_that_would_confirm_nothing_is_named_and_roles_sql_mends_it(
+    database: "Database",
+) -> None:
+    execute(database, ROLES.read_text(), f"ALTER ROLE extauthz_writer PASSWORD '{PASSWORD}'")
+    execute(database, "ALTER ROLE extauthz_reader SET default_transaction_read_only = on")
+    (message,) = read_only(examine(database, user="extauthz_writer", password=PASSWORD))
+    assert "'extauthz_reader'" in message
+    execute(database, ROLES.read_text())
+    assert examine(database, user="extauthz_writer", password=PASSWORD) == []
+
+
+def test_change_records_above_the_revision_are_named(database: "Database") -> None:
+    execute(
+        database,
+        "INSERT INTO tenants (tenant_id, name, revision) VALUES ('acme', 'a', 5), ('globex', 'g', 3)",
+        "INSERT INTO policy_changes (tenant_id, revision, predecessor)"
+        " VALUES ('acme', 5, 4), ('globex', 7, 6)",
+    )
+    (found,) = [one for one in examine(database) if one.code == "revision-put-back"]
+    assert "'globex' is at revision 3 and has change records up to 7" in found.message
+
+
+def test_a_refusal_names_its_kind(database: "Database") -> None:
+    (found,) = examine(database, password="not the password")
+    assert found.code == "database-unusable"
+    assert "database_refused" in found.message
+    assert "not the password" not in str(found)

@@ -13,9 +13,9 @@ from extauthz.runtime.policies import StartRefusedError, database
 from extauthz.settings import SslMode
 from extauthz.shipped import shipped
 from extauthz.storage.migrate import Migration, MigrationRefused, MigrationStatus, read_migrations, status
-from extauthz.storage.outcome import refusal_of
+from extauthz.storage.outcome import DatabaseUnavailable, refusal_of
 from extauthz.storage.pool import connect
-from extauthz.storage.posture import Posture, posture
+from extauthz.storage.posture import Authority, Posture, authority, posture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,8 +45,9 @@ async def examine_database(settings: Settings) -> list[Finding]:
     try:
         address = database(settings)
         where = address.place
-        connection = await connect(address, application="extauthz-doctor")
+        connection = await connect(address, application="extauthz-doctor", standby=True)
         try:
+            writes = await authority(connection)
             # Behind a pooler the server's own view is of the pooler's connection.
             found = replace(await posture(connection, migrations), encrypted=_is_encrypted(connection))
             way = list(examine_connection(connection, settings))
@@ -57,10 +58,55 @@ async def examine_database(settings: Settings) -> list[Finding]:
         return [_unusable(where, str(refused))]
     except Exception as error:
         refusal = refusal_of(error)
+        if isinstance(refusal, DatabaseUnavailable):
+            return [_unusable(where, f"{refusal.message} ({refusal.kind.value}: {refusal.kind.text})")]
         if refusal is None and type(error).__module__.partition(".")[0] != "asyncpg":
             raise
-        return [_unusable(where, getattr(refusal, "message", "") or " ".join(str(error).split()))]
-    return [*_schema(schema), *examine_posture(found, settings), *way, *await examine_listener(address)]
+        return [_unusable(where, " ".join(str(error).split()))]
+    return [
+        *examine_authority(writes, where),
+        *_schema(schema),
+        *examine_posture(found, settings),
+        *way,
+        *await examine_listener(address),
+    ]
+
+
+def examine_authority(found: Authority, where: str) -> Iterator[Finding]:
+    """Judge whether the server takes writes: only then does it confirm policies."""
+    if found.standby:
+        yield finding(
+            Severity.ERROR,
+            "database-read-only",
+            f"{where} leads to a standby (pg_is_in_recovery): it confirms no policies, so sidecars deny "
+            "after POLICY_MAX_STALENESS, and the REST API writes nothing",
+            "point POSTGRES_HOST at the primary, or name all servers in it: host-a,host-b",
+        )
+    if found.read_only_by is not None:
+        yield finding(
+            Severity.ERROR,
+            "database-read-only",
+            f"default_transaction_read_only is on, set by {found.read_only_by}: the server counts as one "
+            "that takes no writes, as a fenced primary does, and confirms no policies",
+            "RESET default_transaction_read_only there, or point POSTGRES_HOST at the primary; "
+            "deploy/postgres/roles.sql resets it for its roles",
+        )
+    for role in found.read_only_roles:
+        yield finding(
+            Severity.ERROR,
+            "database-read-only",
+            f"the role {role!r} has default_transaction_read_only set: sidecars that log in with it confirm "
+            "no policies",
+            f"run deploy/postgres/roles.sql again, or ALTER ROLE {role} RESET default_transaction_read_only",
+        )
+    for tenant, revision, newest in found.put_back:
+        yield finding(
+            Severity.WARNING,
+            "revision-put-back",
+            f"the tenant {tenant!r} is at revision {revision} and has change records up to {newest}: its "
+            "revision was put back; the records are ignored, and the next write discards them",
+            "after a restore run `extauthz migrate --new-epoch`; see that the tenant's rules are as wanted",
+        )
 
 
 def examine_posture(found: Posture, settings: Settings) -> Iterator[Finding]:
