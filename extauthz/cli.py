@@ -154,6 +154,9 @@ def _add_proxy_commands(commands: "argparse._SubParsersAction[_Parser]") -> None
     doctor = commands.add_parser("doctor", help="examine settings, database, identity provider and files")
     doctor.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     doctor.add_argument(
+        "--strict", action="store_true", help="fail also for objects and checks that cannot be examined"
+    )
+    doctor.add_argument(
         "files", nargs="*", type=Path, metavar="FILE", help="Envoy, Istio or Kubernetes files, or folders"
     )
     doctor.set_defaults(run=_doctor)
@@ -349,7 +352,7 @@ def _doctor(parsed: argparse.Namespace) -> int:
     from extauthz.proxyconfig.files import FileProblem
     from extauthz.runtime.doctor.command import diagnose
 
-    report = diagnose(os.environ, parsed.files)
+    report = diagnose(os.environ, parsed.files, strict=parsed.strict)
     if isinstance(report, FileProblem):
         return _fail(report.message, BAD_USAGE)
     sys.stdout.write(report.as_json().decode() + "\n" if parsed.json else report.as_text())

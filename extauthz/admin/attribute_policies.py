@@ -61,11 +61,7 @@ async def list_policies(call: Call) -> Reply | ProblemDetails:
             limit=position.limit,
         ),
     )
-    return (
-        page
-        if isinstance(page, ProblemDetails)
-        else changes.shown_page(call, attribute_policies.TABLE, position, page, shown)
-    )
+    return page if isinstance(page, ProblemDetails) else changes.shown_page(position, page, shown)
 
 
 async def create(call: Call) -> Reply | ProblemDetails:
@@ -108,7 +104,7 @@ async def get(call: Call) -> Reply | ProblemDetails:
         return stored
     if not _visible(stored, call) or (stored.deleted_at is not None) is not deleted:
         return nothing_at(call, _NOUN)
-    return changes.single(call, attribute_policies.TABLE, stored, shown)
+    return changes.single(stored, shown)
 
 
 async def replace(call: Call) -> Reply | ProblemDetails:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 PATH: Final = "/api/v1/resources/policies"
 _NOUN: Final = "role rule"
-_SHOWN: Final = ("created_at", "updated_at", "warnings")
+_SHOWN: Final = ("created_at", "updated_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +69,7 @@ async def list_rules(call: Call) -> Reply | ProblemDetails:
             limit=position.limit,
         ),
     )
-    return (
-        page
-        if isinstance(page, ProblemDetails)
-        else changes.shown_page(call, role_rules.TABLE, position, page)
-    )
+    return page if isinstance(page, ProblemDetails) else changes.shown_page(position, page)
 
 
 async def create(call: Call) -> Reply | ProblemDetails:
@@ -110,7 +106,7 @@ async def get(call: Call) -> Reply | ProblemDetails:
         return stored
     if stored is None or not call.caller.may(stored.document["dom"]):
         return nothing_at(call, _NOUN)
-    return changes.single(call, role_rules.TABLE, stored)
+    return changes.single(stored)
 
 
 async def replace(call: Call) -> Reply | ProblemDetails:

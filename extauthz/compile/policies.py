@@ -21,7 +21,6 @@ from extauthz.domain.policy import (
     Mode,
     Node,
     Not,
-    Unreadable,
 )
 from extauthz.domain.reasons import Effect
 
@@ -73,7 +72,7 @@ def compile_policy(policy: AttributePolicy) -> CompiledPolicy:
 def attribute_names(node: Node) -> Iterator[str]:
     """Yield every attribute that the conditions name, in reading order."""
     match node:
-        case Always() | Unreadable():
+        case Always():
             return
         case Condition(attribute, _, value):
             yield attribute

@@ -16,7 +16,6 @@ from extauthz.domain.policy import (
     Node,
     Not,
     Resource,
-    Unreadable,
 )
 from extauthz.domain.reasons import Effect
 
@@ -27,7 +26,6 @@ class WarningCode(StrEnum):
     DENY_CAN_BE_UNKNOWN = "deny_can_be_unknown"
     ALLOW_OUTBIDS_ROLE_DENIES = "allow_outbids_role_denies"
     PARAMETER_HAS_ONLY_LONG_FORM = "parameter_has_only_long_form"
-    UNREADABLE_ROW = "unreadable_row"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ def _unguarded(node: Node, pointer: str, guarded: frozenset[str]) -> Iterator[tu
     false and his OR true whatever the rest is.
     """
     match node:
-        case Always() | Unreadable():
+        case Always():
             return
         case Not(condition):
             yield from _unguarded(condition, f"{pointer}/condition", guarded)

@@ -24,6 +24,19 @@ def at(value: Value, severity: Severity, code: str, message: str, fix: str) -> F
     )
 
 
+def at_line(file: str, line: int, code: str, message: str) -> Finding:
+    """Return an error about a place that holds no value, because it cannot be read."""
+    return Finding(
+        severity=Severity.ERROR,
+        code=code,
+        subject="files",
+        message=message,
+        fix="write it as YAML or JSON that has one meaning (a template: render it first)",
+        file=file,
+        line=line,
+    )
+
+
 def error(value: Value, code: str, message: str, fix: str) -> Finding:
     """Return an error about one value of a file."""
     return at(value, Severity.ERROR, code, message, fix)

@@ -7,6 +7,7 @@ in either spelling of protobuf's JSON, `failure_mode_allow` and `failureModeAllo
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 import yaml
@@ -19,6 +20,8 @@ _CAPITAL: Final = re.compile(r"(?<=[a-z0-9])([A-Z])")
 _TABS: Final = re.compile(r"^\t+", re.MULTILINE)
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_TRUE: Final = frozenset({"true", "yes", "on", "y"})
+_FALSE: Final = frozenset({"false", "no", "off", "n"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,32 @@ class Value:
             found = found.entries.get(name) or _other_spelling(found.entries, name)
         return found
 
+    def given(self, *names: str) -> "Value | None":
+        """Return the value down there; None also for null, which protobuf reads as left out."""
+        found = self.at(*names)
+        return None if found is None or found.is_null else found
+
+    @property
+    def is_null(self) -> bool:
+        """Whether it is null."""
+        return self.entries is None and self.members is None and self.text is None
+
+    @property
+    def truth(self) -> bool | None:
+        """Return the boolean that Envoy reads here, in quotes too; None: it is not a boolean."""
+        word = (self.text or "").lower()
+        return True if word in _TRUE else False if word in _FALSE else None
+
+    def is_true(self, *names: str) -> bool:
+        """Whether the boolean down there is certainly true."""
+        found = self.at(*names)
+        return found is not None and found.truth is True
+
+    def unless_false(self, *names: str) -> "Value | None":
+        """Return the boolean down there unless it is left out or certainly false."""
+        found = self.given(*names)
+        return None if found is None or found.truth is False else found
+
     def word(self, *names: str) -> str | None:
         """Return the text of the scalar down there."""
         found = self.at(*names)
@@ -62,15 +91,16 @@ class Value:
         for below in (*(self.entries or {}).values(), *(self.members or ())):
             yield from below.walk()
 
-    @property
-    def message_type(self) -> str:
-        """Return the last part of `@type`, such as `ext_authz.v3.ExtAuthz`; empty without one."""
-        return ".".join((self.word("@type") or "").rpartition("/")[2].split(".")[-3:])
+
+@lru_cache(maxsize=16_384)
+def snake_case(name: str) -> str:
+    """Return protobuf's own spelling of a name, `http_filters` for `httpFilters`."""
+    return _CAPITAL.sub(r"_\1", name).lower()
 
 
 def _other_spelling(entries: dict[str, Value], name: str) -> Value | None:
     for key, value in entries.items():
-        if _CAPITAL.sub(r"_\1", key).lower() == name:
+        if snake_case(key) == name:
             return value
     return None
 
@@ -89,7 +119,7 @@ class Unreadable:
     """Why a text is not what it should be, and where. It quotes nothing of the text."""
 
     file: str
-    line: int | None
+    line: int
     problem: str
 
 
@@ -98,15 +128,16 @@ class _Reading:
     file: str
     first_line: int
     left: int = MAX_VALUES
-    twice: list[Unreadable] = field(default_factory=list)
+    problems: list[Unreadable] = field(default_factory=list)
 
 
 def read_text(text: bytes, file: str, *, first_line: int = 1) -> tuple[tuple[Value, ...], list[Unreadable]]:
     """Return the documents of a text, and what is wrong with it; `first_line` is the number of its first."""
     reading = _Reading(file, first_line)
+    plain = ""
     try:
         if len(text) > MAX_BYTES:
-            raise _RefusedError(None, f"it is larger than {MAX_BYTES} bytes")
+            raise _RefusedError(first_line, f"it is larger than {MAX_BYTES} bytes")
         # JSON may be indented by tabs, YAML may not; inside of strings a line cannot begin.
         plain = _TABS.sub(lambda tabs: " " * len(tabs[0]), text.decode("utf-8-sig"))
         _check_depth(plain, reading)
@@ -114,22 +145,24 @@ def read_text(text: bytes, file: str, *, first_line: int = 1) -> tuple[tuple[Val
         values = tuple(_value(node, reading, 0) for node in nodes)
     except _RefusedError as refused:
         return (), [Unreadable(file, refused.line, str(refused))]
-    except UnicodeDecodeError:
-        return (), [Unreadable(file, None, "it is not UTF-8")]
+    except UnicodeDecodeError as error:
+        line = first_line + text.count(b"\n", 0, error.start)
+        return (), [Unreadable(file, line, "it is not UTF-8")]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        line = None if mark is None else mark.line + first_line
+        line = first_line if mark is None else mark.line + first_line
         # `problem` may quote a character, never a value.
         return (), [Unreadable(file, line, f"it is not YAML: {error.problem or 'malformed'}")]
-    except yaml.YAMLError:
-        return (), [Unreadable(file, None, "it is not YAML: it holds a character that YAML refuses")]
-    return values, reading.twice
+    except yaml.YAMLError as error:
+        line = first_line + plain.count("\n", 0, getattr(error, "position", 0))
+        return (), [Unreadable(file, line, "it is not YAML: it holds a character that YAML refuses")]
+    return values, reading.problems
 
 
 class _RefusedError(Exception):
     """A text that is not read further."""
 
-    def __init__(self, line: int | None, problem: str) -> None:
+    def __init__(self, line: int, problem: str) -> None:
         super().__init__(problem)
         self.line = line
 
@@ -179,9 +212,13 @@ def _entries(node: yaml.MappingNode, reading: _Reading, depth: int) -> dict[str,
         if key.tag.endswith(":merge"):
             for source in value.members or (value,):
                 merged = dict(source.items()) | merged
+        elif not isinstance(key, yaml.ScalarNode):
+            # `name: {{ .Values.name }}` is YAML: a mapping whose name is a mapping.
+            line = _line(key, reading)
+            reading.problems.append(Unreadable(reading.file, line, "the name of a member is not a text"))
         elif name in own:
             line = _line(key, reading)
-            reading.twice.append(Unreadable(reading.file, line, f"the member {name!r} occurs twice"))
+            reading.problems.append(Unreadable(reading.file, line, f"the member {name!r} occurs twice"))
         else:
             own[name] = value
     return merged | own

@@ -1,17 +1,31 @@
-"""Examines the given files together: Envoy, Istio and Kubernetes, also what ConfigMaps carry inside."""
+"""Examines the given files together: Envoy, Istio, Envoy Gateway, Contour and Kubernetes.
 
-from collections.abc import Iterable, Iterator, Sequence
+Every object is examined, or named as one that was not. Lists are opened, and so are texts in an object that
+are YAML or JSON themselves, such as a bootstrap in a ConfigMap.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from extauthz.proxyconfig import advice
+from extauthz.proxyconfig.contour_files import examine_contour, global_servers
 from extauthz.proxyconfig.documents import Unreadable, Value, read_text
-from extauthz.proxyconfig.envoy_files import examine_envoy, is_envoy
+from extauthz.proxyconfig.envoy_files import examine_proxies, is_envoy
 from extauthz.proxyconfig.findings import Finding, Severity
-from extauthz.proxyconfig.istio_files import examine_mesh, examine_policies, mesh_config, provider_names
-from extauthz.proxyconfig.kubernetes_files import examine_kubernetes, is_kubernetes
+from extauthz.proxyconfig.gateway_files import examine_gateway
+from extauthz.proxyconfig.istio_files import examine_mesh, examine_policies, mesh_configs, provider_names
+from extauthz.proxyconfig.istio_filters import examine_envoy_filter
+from extauthz.proxyconfig.kinds import Role, is_object, is_of, is_other_file, role_of
+from extauthz.proxyconfig.kubernetes_files import condition_headers, examine_kubernetes, is_kubernetes
+from extauthz.proxyconfig.nested import mentions_authorization, unfold
 
 _SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
+_EXAMINED: Final = (
+    "give an Envoy bootstrap or config dump, objects of Istio, Envoy Gateway or Contour, "
+    "a mesh configuration or Kubernetes manifests"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +46,14 @@ def files_in(paths: Iterable[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def examine_files(paths: Sequence[Path]) -> list[Finding] | FileProblem:
-    """Examine files; names in one (a provider) are looked up in all of them.
+def examine_files(
+    paths: Sequence[Path], conditions: Set[str] | None = None, *, strict: bool = False
+) -> list[Finding] | FileProblem:
+    """Examine files; names in one (a provider, a cluster) are looked up in all of them.
 
-    A file that was named itself, not by its folder, is expected to hold something.
+    `conditions` are the CONDITION_HEADERS of the service, None when they are not known: then those that
+    manifests among the files set count. A file without any object is expected to hold something when it was
+    named itself, and with `strict` also in a folder.
     """
     named = {path for path in paths if not path.is_dir()}
     findings: list[Finding] = []
@@ -47,55 +65,78 @@ def examine_files(paths: Sequence[Path]) -> list[Finding] | FileProblem:
             return FileProblem(f"{str(path)!r} cannot be read: {error.strerror}")
         values, problems = read_text(text, str(path))
         findings += map(_unreadable, problems)
-        documents += values
-        if path in named and not problems and not any(map(_is_known, values)):
+        is_expected = path in named or strict
+        objects: list[Value] = []
+        for inside in map(unfold, values):
+            findings += inside.findings
+            findings += (
+                one for found in inside.objects for one in _unexamined(found, is_expected=is_expected)
+            )
+            findings += (one for found in inside.carried for one in _unexamined(found, is_expected=False))
+            objects += inside.objects
+            documents += (*inside.objects, *inside.carried)
+        if is_expected and not problems and not any(one.entries or one.members for one in objects):
             findings.append(_nothing(str(path)))
-    carried = [inner for document in documents for inner in _carried(document)]
-    return [*findings, *_examined(documents, carried)]
+    return [*findings, *_examined(documents, conditions)]
 
 
-def _examined(documents: Sequence[Value], carried: Sequence[Value]) -> Iterator[Finding]:
-    meshes = [mesh for one in (*documents, *carried) if (mesh := mesh_config(one)) is not None]
+def _examined(documents: Sequence[Value], conditions: Set[str] | None) -> Iterator[Finding]:
+    if conditions is None:
+        conditions = condition_headers(documents)
+    meshes = [mesh for one in documents for mesh in mesh_configs(one)]
     for mesh in meshes:
-        yield from examine_mesh(mesh)
+        yield from examine_mesh(mesh, conditions)
     providers = [name for mesh in meshes for name in provider_names(mesh)]
     # Without one provider among the files the mesh configuration is not at hand.
     yield from examine_policies(documents, providers or None)
+    yield from examine_gateway(documents, conditions)
+    yield from examine_contour(documents, conditions)
+    proxies: list[Value] = []
     for document in documents:
         if is_kubernetes(document):
             yield from examine_kubernetes(document)
+        if is_of(document, "networking.istio.io", "EnvoyFilter"):
+            yield from examine_envoy_filter(document, conditions)
         elif is_envoy(document):
-            yield from examine_envoy(document)
-    for inner in carried:
-        if is_envoy(inner):
-            yield from examine_envoy(inner)
+            proxies.append(document)
+    yield from examine_proxies(proxies, conditions)
 
 
-def _is_known(document: Value) -> bool:
-    return is_kubernetes(document) or is_envoy(document) or mesh_config(document) is not None
-
-
-def _carried(document: Value) -> Iterator[Value]:
-    """Yield the configurations that a ConfigMap holds as texts (Envoy's bootstrap, Istio's `mesh`)."""
-    if document.word("kind") != "ConfigMap" or (data := document.at("data")) is None:
+def _unexamined(document: Value, *, is_expected: bool) -> Iterator[Finding]:
+    """Name an object that no part of doctor understands."""
+    if document.entries is None and document.members is None:
         return
-    for value in (data.entries or {}).values():
-        if value.text is not None and "\n" in value.text:
-            first = value.line + 1 if value.is_block else value.line
-            inner, _problems = read_text(value.text.encode(), value.file, first_line=first)
-            yield from (one for one in inner if one.entries is not None)
+    if is_object(document):
+        if role_of(document) is not Role.UNKNOWN or is_envoy(document):
+            return
+        kind = document.word("kind")
+        version = document.word("api_version") or "no apiVersion"
+        yield _unknown(document, f"the object of kind {kind!r} ({version}) was not examined")
+        return
+    is_known = (
+        is_envoy(document)
+        or mesh_configs(document)
+        or global_servers(document)
+        or is_kubernetes(document)
+        or is_other_file(document)
+    )
+    if not is_known and (is_expected or mentions_authorization(document)):
+        yield _unknown(document, "nothing of Envoy, Istio, Envoy Gateway, Contour or Kubernetes is in it")
+
+
+def _unknown(document: Value, message: str) -> Finding:
+    if mentions_authorization(document):
+        return advice.warning(
+            document,
+            "file-unknown",
+            f"{message}, and it speaks of external authorization",
+            "give the Envoy configuration that comes of it: the answer of Envoy's /config_dump",
+        )
+    return advice.info(document, "file-unknown", message, _EXAMINED)
 
 
 def _unreadable(problem: Unreadable) -> Finding:
-    return Finding(
-        severity=Severity.ERROR,
-        code="file-unreadable",
-        subject="files",
-        message=problem.problem,
-        fix="write it as YAML or JSON that has one meaning (a template: render it first)",
-        file=problem.file,
-        line=problem.line,
-    )
+    return advice.at_line(problem.file, problem.line, "file-unreadable", problem.problem)
 
 
 def _nothing(file: str) -> Finding:
@@ -103,7 +144,8 @@ def _nothing(file: str) -> Finding:
         severity=Severity.INFO,
         code="file-unknown",
         subject="files",
-        message="nothing of Envoy, Istio or Kubernetes is in it",
-        fix="give an Envoy bootstrap, Istio objects, a mesh configuration or Kubernetes manifests",
+        message="the file is empty",
+        fix=_EXAMINED,
         file=file,
+        line=1,
     )

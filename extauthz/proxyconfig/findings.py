@@ -1,7 +1,7 @@
 """What an examination comes to: findings, each with its fix and the page to read; nothing secret in them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -15,6 +15,9 @@ class Severity(StrEnum):
     WARNING = "warning"
     INFO = "info"
 
+
+NOT_EXAMINED: Final = frozenset({"file-unknown", "check-unknown"})
+"""Codes of findings that say what could not be judged; a strict examination fails on them."""
 
 _ORDER: Final = {severity: place for place, severity in enumerate(Severity)}
 
@@ -45,9 +48,13 @@ class Report:
     findings: tuple[Finding, ...]
 
     @classmethod
-    def of(cls, examined: Iterable[str], findings: Iterable[Finding]) -> "Report":
-        """Sort by severity, then by place; the same finding twice is one."""
-        return cls(tuple(examined), tuple(sorted(dict.fromkeys(findings), key=_place)))
+    def of(cls, examined: Iterable[str], findings: Iterable[Finding], *, strict: bool = False) -> "Report":
+        """Sort by severity, then by place; the same finding twice is one.
+
+        With `strict` what could not be judged is an error.
+        """
+        found = dict.fromkeys(_stricter(one) if strict else one for one in findings)
+        return cls(tuple(examined), tuple(sorted(found, key=_place)))
 
     @property
     def failed(self) -> bool:
@@ -74,6 +81,10 @@ class Report:
         lines = [line for finding in self.findings for line in _lines(finding)]
         counts = ", ".join(_counted(self.count(severity), severity) for severity in Severity)
         return "\n".join([*lines, f"examined: {'; '.join(self.examined) or 'nothing'}", counts, ""])
+
+
+def _stricter(finding: Finding) -> Finding:
+    return replace(finding, severity=Severity.ERROR) if finding.code in NOT_EXAMINED else finding
 
 
 def _place(finding: Finding) -> tuple[int, str, str, int, str]:

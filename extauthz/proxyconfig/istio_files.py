@@ -1,37 +1,47 @@
 """What can be wrong in Istio's objects and in its mesh configuration."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import Final
 
 from extauthz.domain.spelling import nearest
 from extauthz.proxyconfig import advice
+from extauthz.proxyconfig.check_settings import joined_by
+from extauthz.proxyconfig.connection_manager import removes_identity
 from extauthz.proxyconfig.documents import Value
-from extauthz.proxyconfig.envoy_files import examine_envoy, removes_identity
 from extauthz.proxyconfig.findings import Finding
+from extauthz.proxyconfig.kinds import is_of
 
 _CHECKS: Final = ("envoy_ext_authz_grpc", "envoy_ext_authz_http")
 _MERGING: Final = frozenset({"MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"})
 
 
-def mesh_config(document: Value) -> Value | None:
-    """Return the MeshConfig in a document: IstioOperator, Helm values, or the bare configuration."""
-    for found in (document.at("spec", "mesh_config"), document.at("mesh_config"), document):
-        if found is not None and found.entries is not None and _looks_like_mesh(found):
-            return found
-    return None
+def mesh_configs(document: Value) -> list[Value]:
+    """Return every MeshConfig in a document: bare, in an operator's object, or in the values of a chart."""
+    if document.members is not None:
+        return [found for one in document.members for found in mesh_configs(one)]
+    if document.entries is None:
+        return []
+    if _looks_like_mesh(document):
+        return [document]
+    return [found for _, below in document.items() for found in mesh_configs(below)]
 
 
 def _looks_like_mesh(value: Value) -> bool:
-    return any(value.at(name) for name in ("extension_providers", "path_normalization"))
+    normalization = value.at("path_normalization")
+    return value.at("extension_providers") is not None or (
+        normalization is not None and (normalization.entries is not None or normalization.is_null)
+    )
 
 
-def examine_mesh(mesh: Value) -> Iterator[Finding]:
+def examine_mesh(mesh: Value, conditions: Set[str] | None) -> Iterator[Finding]:
     """Examine a MeshConfig: the providers of checks, and how paths are read."""
     providers = [
         found for one in mesh.list("extension_providers") for name in _CHECKS if (found := one.at(name))
     ]
     for provider in providers:
         yield from _provider(provider)
+        if conditions:
+            yield from joined_by(provider, "Istio's provider", conditions)
     for one in mesh.list("extension_providers"):
         body = one.at("envoy_ext_authz_grpc", "include_request_body_in_check", "max_request_bytes")
         if body is not None and (large := advice.body(body, "maxRequestBytes")):
@@ -56,8 +66,7 @@ def examine_mesh(mesh: Value) -> Iterator[Finding]:
 
 
 def _provider(provider: Value) -> Iterator[Finding]:
-    fails_open = provider.at("fail_open")
-    if fails_open is not None and fails_open.flag is not False:
+    if (fails_open := provider.unless_false("fail_open")) is not None:
         yield advice.error(
             fails_open,
             "fail-open",
@@ -106,14 +115,15 @@ def provider_names(mesh: Value) -> list[str]:
 
 
 def examine_policies(documents: Sequence[Value], providers: Sequence[str] | None) -> Iterator[Finding]:
-    """Examine Istio's objects together; `providers` None: no mesh configuration is at hand."""
+    """Examine Istio's policies together; `providers` None: no mesh configuration is at hand."""
     custom = [
         one
         for one in documents
-        if one.word("kind") == "AuthorizationPolicy" and one.word("spec", "action") == "CUSTOM"
+        if is_of(one, "security.istio.io", "AuthorizationPolicy") and one.word("spec", "action") == "CUSTOM"
     ]
     for policy in custom:
         yield from _custom(policy, providers)
+        yield from _selection(policy)
     if custom and not any(_filter_removes(one) for one in documents):
         yield advice.warning(
             custom[0],
@@ -122,12 +132,8 @@ def examine_policies(documents: Sequence[Value], providers: Sequence[str] | None
             "add the EnvoyFilter that `extauthz envoy-config --for istio` prints",
         )
     for document in documents:
-        if document.word("kind") == "PeerAuthentication":
+        if is_of(document, "security.istio.io", "PeerAuthentication"):
             yield from _peer_authentication(document)
-        if document.word("kind") == "EnvoyFilter":
-            for patch in document.list("spec", "config_patches"):
-                if (value := patch.at("patch", "value")) is not None:
-                    yield from examine_envoy(value, is_patch=True)
 
 
 def _custom(policy: Value, providers: Sequence[str] | None) -> Iterator[Finding]:
@@ -137,7 +143,7 @@ def _custom(policy: Value, providers: Sequence[str] | None) -> Iterator[Finding]
         yield advice.error(
             policy,
             "provider-unknown",
-            "action CUSTOM without a provider asks nobody",
+            "action CUSTOM without a provider names no authorizer",
             "set provider.name to the name of the extension provider",
         )
     elif providers is None:
@@ -157,17 +163,43 @@ def _custom(policy: Value, providers: Sequence[str] | None) -> Iterator[Finding]
             "Istio denies every request that the policy selects",
             f"set provider.name: {meant or 'the name of an extension provider'}",
         )
+
+
+def _selection(policy: Value) -> Iterator[Finding]:
+    """Judge which requests a CUSTOM policy has checked: only a rule without conditions is every request."""
+    rules = policy.at("spec", "rules")
     if not policy.list("spec", "rules"):
         yield advice.error(
-            policy.at("spec", "rules") or policy,
+            rules or policy,
             "policy-without-rules",
             "a CUSTOM policy without rules matches no request: nothing is checked",
             "write `rules: [{}]` to check every request",
         )
+    elif rules is not None and not any(map(_is_every_request, policy.list("spec", "rules"))):
+        yield advice.warning(
+            rules,
+            "check-partial",
+            "the rules select a part of the requests; the rest reach the workload without a check",
+            "write `rules: [{}]`; give public routes `authentication: optional` and a rule for `anonymous`",
+        )
+    dry = policy.at("metadata", "annotations", "istio.io/dry-run")
+    if dry is not None and dry.truth is not False:
+        yield advice.error(
+            dry,
+            "check-partial",
+            "the policy is a dry run: nothing is enforced",
+            "remove the annotation istio.io/dry-run; to try rules out, use mode: shadow on policies",
+        )
+
+
+def _is_every_request(rule: Value) -> bool:
+    return all(not rule.list(name) for name in ("from", "to", "when"))
 
 
 def _filter_removes(document: Value) -> bool:
-    return document.word("kind") == "EnvoyFilter" and any(map(removes_identity, document.walk()))
+    return is_of(document, "networking.istio.io", "EnvoyFilter") and any(
+        map(removes_identity, document.walk())
+    )
 
 
 def _peer_authentication(document: Value) -> Iterator[Finding]:
@@ -176,6 +208,6 @@ def _peer_authentication(document: Value) -> Iterator[Finding]:
         yield advice.warning(
             mode or document,
             "peers-unverified",
-            "mutual TLS is not required: source.principal can be absent, and anybody can reach the port",
+            "mutual TLS is not required: source.principal can be absent, plaintext callers reach the port",
             "set mtls.mode: STRICT",
         )

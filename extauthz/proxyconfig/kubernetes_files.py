@@ -1,7 +1,7 @@
 """What can be wrong in Kubernetes manifests: secrets in the open, variables that nobody reads."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from extauthz.proxyconfig import advice
@@ -17,6 +17,7 @@ _SECRET_VALUE: Final = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----|(?<![a-z0-9_])sak_live_|[a-z0-9_]+://[^/\s:@]*:[^/\s@]+@",
     re.IGNORECASE,
 )
+_CONDITIONS: Final = "CONDITION_HEADERS"
 _GENERATORS: Final = ("config_map_generator", "secret_generator")
 _COMMANDS: Final = frozenset({"serve", "sidecar", "control-plane"})
 
@@ -40,6 +41,19 @@ def examine_kubernetes(document: Value) -> Iterator[Finding]:
             for value in document.walk():
                 if value.at("containers") is not None:
                     yield from _pod(value)
+
+
+def condition_headers(documents: Iterable[Value]) -> frozenset[str] | None:
+    """Return what the manifests set as CONDITION_HEADERS; None: no object among them sets it."""
+    found: list[str] = []
+    for document in documents:
+        for value in document.walk():
+            named = value.word("value") if value.word("name") == _CONDITIONS else None
+            text = named if named is not None else value.word(_CONDITIONS)
+            if text is not None:
+                found.append(text)
+    names = (name.strip().lower() for text in found for name in text.split(","))
+    return frozenset(filter(None, names)) if found else None
 
 
 def _is_secret(name: str, text: str) -> bool:
@@ -82,7 +96,7 @@ def _exposed(value: Value, message: str) -> Finding:
     return advice.error(
         value,
         "secret-exposed",
-        f"{message}: whoever may list objects reads it",
+        f"{message}: every user who may list objects reads it",
         "put it into a Secret, mount it as a file and name the file in NAME_FILE",
     )
 

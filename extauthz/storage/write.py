@@ -7,7 +7,7 @@ decides (a name taken, a route claimed, a cycle of roles) cannot change until it
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Generic, Literal, TypeVar
 
@@ -20,7 +20,6 @@ from extauthz.storage.outcome import NotFound, Refusal, Stale, refusal_of
 from extauthz.storage.pool import tenant_transaction
 
 if TYPE_CHECKING:
-    from extauthz.domain.problem import Problem
     from extauthz.storage.pool import Connection, Pool
     from extauthz.storage.rows import Document
 
@@ -72,8 +71,7 @@ class Effect:
 class Change:
     """A write in progress; the functions of each kind (`role_rules.create`, ...) note their effects in it.
 
-    `previous` is the revision that the tenant had before. `unreadable` says which rows of the tenant, other
-    than those written, are not in force as they are stored.
+    `previous` is the revision that the tenant had before.
     """
 
     connection: Connection
@@ -83,7 +81,6 @@ class Change:
     previous: int
     new_id: Callable[[], str]
     effects: list[Effect] = field(default_factory=list)
-    unreadable: Sequence[Problem] = ()
 
     def note(
         self,

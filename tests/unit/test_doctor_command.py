@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import yaml
 
 from extauthz.proxyconfig.findings import Finding, Report, Severity
 from extauthz.runtime.doctor.command import diagnose
@@ -63,6 +64,85 @@ def test_good_settings_and_a_good_file_end_well() -> None:
     assert report["examined"] == ["settings", "1 file"]
     assert report["counts"] == {"error": 0, "warning": 0, "info": 1}
     assert [one["code"] for one in report["findings"]] == ["tokens-not-read"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (
+            "- name: envoy.filters.http.ext_authz",
+            "- disabled: true\n                    name: envoy.filters.http.ext_authz",
+        ),
+        (
+            "failure_mode_allow: false",
+            "filter_enabled_metadata: {filter: a, path: [{key: b}], value: {present_match: true}}",
+        ),
+        (
+            "failure_mode_allow: false",
+            (
+                "filter_enabled: {default_value: {numerator: 1}}\n"
+                "                      deny_at_disable: {default_value: false, runtime_key: a}"
+            ),
+        ),
+        (
+            "route: { cluster: upstream, timeout: 30s }",
+            (
+                "route: { cluster: upstream }\n                          typed_per_filter_config:\n"
+                "                            envoy.filters.http.ext_authz:\n"
+                '                              "@type": type.googleapis.com/envoy.config.route.v3.'
+                "FilterConfig\n"
+                "                              disabled: true"
+            ),
+        ),
+    ],
+    ids=["disabled", "metadata", "share", "FilterConfig"],
+)
+def test_a_check_that_is_not_in_force_exits_1(tmp_path: Path, old: str, new: str) -> None:
+    text = BOOTSTRAP.read_text()
+    assert text.count(old) == 1
+    (tmp_path / "envoy.yaml").write_text(text.replace(old, new))
+
+    finished = doctor({}, "--json", tmp_path / "envoy.yaml")
+
+    assert finished.returncode == 1
+    assert json.loads(finished.stdout)["counts"]["error"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("apiVersion: getambassador.io/v2\nkind: AuthService\n", "file-unknown"),
+        ("rds: {route_config_name: a}\n", "check-unknown"),
+    ],
+)
+def test_strictly_what_cannot_be_examined_fails(tmp_path: Path, text: str, code: str) -> None:
+    if code == "check-unknown":
+        document = yaml.safe_load(BOOTSTRAP.read_text())
+        manager = document["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0][
+            "typed_config"
+        ]
+        del manager["route_config"]
+        manager |= yaml.safe_load(text)
+        text = yaml.safe_dump(document)
+    (tmp_path / "a.yaml").write_text(text)
+
+    lenient, strict = doctor({}, "--json", tmp_path), doctor({}, "--json", "--strict", tmp_path)
+
+    assert (lenient.returncode, strict.returncode) == (0, 1)
+    assert [one["code"] for one in json.loads(lenient.stdout)["findings"]] == [code, "settings-absent"]
+    assert json.loads(strict.stdout)["ok"] is False
+
+
+def test_the_condition_headers_of_the_environment_count(tmp_path: Path) -> None:
+    joining = tmp_path / "envoy.yaml"
+    joining.write_text(BOOTSTRAP.read_text().replace("encode_raw_headers: true", "encode_raw_headers: false"))
+
+    assert ("error", "headers-joined") in codes(ALONE | {"CONDITION_HEADERS": "x-mode"}, joining)
+    assert ("info", "headers-joined") in codes(ALONE, joining)
+    # Another variable is invalid; this one can be read all the same.
+    broken = ALONE | {"CONDITION_HEADERS": "x-mode", "WORKERS": "many"}
+    assert ("error", "headers-joined") in codes(broken, joining)
+    assert ("error", "headers-joined") not in codes(ALONE | {"CONDITION_HEADERS": "x-mode"}, BOOTSTRAP)
 
 
 def test_an_error_says_where_what_to_do_and_what_to_read(tmp_path: Path) -> None:

@@ -14,12 +14,15 @@ from extauthz.runtime.worker import issuer_sources
 from extauthz.settings import PostgresSource, Settings
 
 
-def diagnose(environ: Mapping[str, str], paths: Sequence[Path]) -> Report | FileProblem:
+def diagnose(
+    environ: Mapping[str, str], paths: Sequence[Path], *, strict: bool = False
+) -> Report | FileProblem:
     """Examine the settings and what they lead to, and the given files.
 
-    With files and no setting of ours in the environment only the files are examined.
+    With files and no setting of ours in the environment only the files are examined. With `strict` what
+    could not be examined is an error.
     """
-    in_files = examine_files(paths)
+    in_files = examine_files(paths, _condition_headers(environ), strict=strict)
     if isinstance(in_files, FileProblem):
         return in_files
     examined: list[str] = []
@@ -38,7 +41,18 @@ def diagnose(environ: Mapping[str, str], paths: Sequence[Path]) -> Report | File
     if paths:
         number = len(files_in(paths))
         examined.append(f"{number} files" if number != 1 else "1 file")
-    return Report.of(examined, findings)
+    return Report.of(examined, findings, strict=strict)
+
+
+def _condition_headers(environ: Mapping[str, str]) -> frozenset[str] | None:
+    """Return CONDITION_HEADERS of the service; None: its environment is not here."""
+    if not are_given(environ):
+        return None
+    settings = Settings.load(environ, serving=False)
+    if isinstance(settings, Settings):
+        return frozenset(settings.condition_headers)
+    # Another variable is invalid, which is reported; these names can be read all the same.
+    return frozenset(filter(None, map(str.strip, environ.get("CONDITION_HEADERS", "").lower().split(","))))
 
 
 async def _service(environ: Mapping[str, str], examined: list[str]) -> list[Finding]:

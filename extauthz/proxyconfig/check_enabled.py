@@ -1,0 +1,133 @@
+"""Whether an ext_authz filter asks about every request that reaches it."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from extauthz.proxyconfig import advice
+from extauthz.proxyconfig.coverage import CHECKED, Coverage, Verdict
+from extauthz.proxyconfig.documents import Value
+from extauthz.proxyconfig.findings import Finding
+from extauthz.proxyconfig.messages import RBAC, Message
+from extauthz.proxyconfig.runtime_keys import Changes, Runtime
+
+_POLICY_ID: Final = "shadow_effective_policy_id"
+_TRY_OUT: Final = "to try rules out, use mode: shadow on policies"
+
+
+def enabled(check: Value, runtime: Runtime, before: Sequence[Message] = ()) -> Verdict:
+    """Judge an ExtAuthz by itself; `before` are the filters that a request passes before it."""
+    if (shadow := check.unless_false("shadow_mode")) is not None:
+        finding = advice.error(
+            shadow,
+            "check-partial",
+            "shadow_mode is on: no denial is enforced",
+            f"remove shadow_mode; {_TRY_OUT}",
+        )
+        return Verdict(Coverage.OPEN, (finding,))
+    reasons = tuple(_skipping(check, runtime, before))
+    if not reasons or _denies_the_rest(check, runtime):
+        return CHECKED
+    return Verdict(Coverage.OPEN, reasons)
+
+
+def _skipping(check: Value, runtime: Runtime, before: Sequence[Message]) -> Iterator[Finding]:
+    share = check.given("filter_enabled")
+    if share is not None and (found := _share(share, runtime)) is not None:
+        yield found
+    metadata = check.given("filter_enabled_metadata")
+    if metadata is not None and (found := _by_metadata(metadata, before)) is not None:
+        yield found
+
+
+def _denies_the_rest(check: Value, runtime: Runtime) -> bool:
+    deny = check.given("deny_at_disable")
+    if deny is None or runtime.may_change(deny) is not Changes.NOT:
+        return False
+    return runtime.switch(deny) is True
+
+
+def _share(share: Value, runtime: Runtime) -> Finding | None:
+    found, changes = runtime.share(share), runtime.may_change(share)
+    if found == 1 and changes is not Changes.LAYERS:
+        return None
+    part = "a part of the requests" if found in {None, 1} else f"{found:.4%} of the requests"
+    message = f"filter_enabled asks extauthz about {part}; the rest pass without a check"
+    if found == 1:
+        message = "a runtime layer can lower filter_enabled: the requests left out pass without a check"
+    return advice.error(share, "check-partial", message, f"remove filter_enabled; {_TRY_OUT}")
+
+
+def changeable(check: Value, runtime: Runtime) -> Iterator[Finding]:
+    """Warn of a filter that asks about everything until someone uses the admin interface."""
+    share = check.given("filter_enabled")
+    if (
+        share is not None
+        and runtime.may_change(share) is Changes.ADMIN
+        and runtime.share(share) == 1
+        and not _denies_the_rest(check, runtime)
+    ):
+        yield advice.warning(
+            share,
+            "check-partial",
+            "the admin interface can set the runtime key of filter_enabled to a part of the requests",
+            "remove filter_enabled, or its runtime_key",
+        )
+
+
+def _by_metadata(metadata: Value, before: Sequence[Message]) -> Finding | None:
+    policies = _istio_policies(metadata, before)
+    if policies is not None and any(_is_every_request(policy) for policy in policies):
+        return None
+    if policies is not None:
+        return advice.warning(
+            metadata,
+            "check-partial",
+            "the AuthorizationPolicy selects a part of the requests; the rest pass without a check",
+            "give the CUSTOM policy the rule `{}`, which matches every request",
+        )
+    return advice.error(
+        metadata,
+        "check-partial",
+        "filter_enabled_metadata asks extauthz only about requests with this metadata; the rest pass",
+        "remove filter_enabled_metadata",
+    )
+
+
+def _istio_policies(metadata: Value, before: Sequence[Message]) -> list[Value] | None:
+    """Return the policies of the RBAC filter by which Istio selects requests for a CUSTOM policy.
+
+    Istio writes them as shadow rules; the name of the one that matched becomes metadata. None: this metadata
+    comes from something else.
+    """
+    key = ".".join(one.word("key") or "" for one in metadata.list("path"))
+    prefix = metadata.word("value", "string_match", "prefix")
+    # RBAC writes its metadata under the name of the HTTP or the network filter.
+    is_rbac = (metadata.word("filter") or "").endswith(".rbac")
+    if not is_rbac or not key.endswith(_POLICY_ID) or not prefix or metadata.unless_false("invert"):
+        return None
+    for message in before:
+        rules = message.body.at("shadow_rules", "policies")
+        stat_prefix = message.body.word("shadow_rules_stat_prefix") or ""
+        if message.kind == RBAC and rules is not None and stat_prefix + _POLICY_ID == key:
+            named = dict(rules.items())
+            return list(named.values()) if all(name.startswith(prefix) for name in named) else None
+    return None
+
+
+def _is_every_request(policy: Value) -> bool:
+    if policy.given("condition") is not None or policy.given("checked_condition") is not None:
+        return False
+    permissions, principals = policy.list("permissions"), policy.list("principals")
+    return any(map(_is_any, permissions)) and any(map(_is_any, principals))
+
+
+def _is_any(rule: Value) -> bool:
+    if rule.is_true("any"):
+        return True
+    for every, members in (("and_rules", "rules"), ("and_ids", "ids")):
+        if (found := rule.at(every)) is not None:
+            return bool(found.list(members)) and all(map(_is_any, found.list(members)))
+    for some, members in (("or_rules", "rules"), ("or_ids", "ids")):
+        if (found := rule.at(some)) is not None:
+            return any(map(_is_any, found.list(members)))
+    return False

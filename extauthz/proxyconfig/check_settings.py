@@ -1,0 +1,171 @@
+"""What can be wrong with the settings of one ext_authz filter, wherever it stands."""
+
+from collections.abc import Iterator, Set
+from typing import Final
+
+from extauthz.proxyconfig import advice
+from extauthz.proxyconfig.documents import Value
+from extauthz.proxyconfig.findings import Finding
+
+_LISTS: Final = ("allowed_headers", "disallowed_headers")
+
+
+def examine_check(check: Value, conditions: Set[str] | None) -> Iterator[Finding]:
+    """Examine an ExtAuthz of the HTTP filter; `conditions` are CONDITION_HEADERS, None: not known."""
+    yield from _failing_open(check)
+    yield from _service(check, check)
+    over_http = check.given("http_service") is not None
+    body = check.at("with_request_body", "max_request_bytes")
+    if body is not None and not over_http and (large := advice.body(body, "max_request_bytes")):
+        yield large
+    if check.given("status_on_error") is None:
+        yield advice.warning(
+            check,
+            "status-on-error",
+            "without status_on_error an outage of extauthz looks like a denial (403)",
+            "set status_on_error: { code: ServiceUnavailable }",
+        )
+    if not over_http:
+        yield from _withheld(check)
+    yield from _joined(check, conditions, over_http=over_http)
+    if not over_http and check.given("include_peer_certificate") is None:
+        yield advice.info(
+            check,
+            "peer-certificate",
+            "the peer's certificate is not sent along",
+            "set include_peer_certificate: true if rules name workloads",
+        )
+
+
+def examine_network_check(check: Value) -> Iterator[Finding]:
+    """Examine an ExtAuthz of the network filter, which knows neither headers nor statuses."""
+    yield from _failing_open(check)
+    yield from _service(check, check)
+
+
+def examine_per_route(per_route: Value) -> Iterator[Finding]:
+    """Examine the settings that an ExtAuthzPerRoute gives to the check of a route."""
+    settings = per_route.given("check_settings")
+    if settings is None:
+        return
+    if settings.given("grpc_service") is not None or settings.given("http_service") is not None:
+        yield from _service(settings, settings)
+    body = settings.at("with_request_body", "max_request_bytes")
+    if body is not None and (large := advice.body(body, "max_request_bytes")):
+        yield large
+
+
+def _failing_open(check: Value) -> Iterator[Finding]:
+    if (fails_open := check.unless_false("failure_mode_allow")) is not None:
+        yield advice.error(
+            fails_open,
+            "fail-open",
+            "failure_mode_allow is on: whenever extauthz does not answer, every request passes",
+            "set failure_mode_allow: false",
+        )
+
+
+def _service(settings: Value, at: Value) -> Iterator[Finding]:
+    over_grpc, over_http = settings.given("grpc_service"), settings.given("http_service")
+    limit = settings.given("grpc_service", "timeout") or settings.given(
+        "http_service", "server_uri", "timeout"
+    )
+    if limit is None:
+        yield advice.warning(
+            over_grpc or over_http or at,
+            "timeout-missing",
+            "the check has no timeout of its own",
+            "set grpc_service.timeout to 0.2s (http_service.server_uri.timeout over HTTP)",
+        )
+    elif found := advice.timeout(limit):
+        yield found
+
+
+def _withheld(check: Value) -> Iterator[Finding]:
+    for name in _LISTS:
+        withheld = check.given(name)
+        if withheld is None:
+            continue
+        matches = any(_matches_path(one) for one in withheld.list("patterns"))
+        has_path = matches if name == "allowed_headers" else not matches
+        path = "" if has_path else (
+            "; it also hides the raw `:path`, so replaced bytes in a path (`!`) are refused with 400"
+        )  # fmt: skip
+        yield advice.warning(
+            withheld,
+            "headers-withheld",
+            f"{name} hides request headers from extauthz: what it does not see it cannot judge or remove"
+            + path,
+            f"remove {name}",
+        )
+
+
+def _matches_path(pattern: Value) -> bool:
+    """Whether a StringMatcher takes `:path`; of a regular expression only the plain forms are known."""
+    fold = pattern.is_true("ignore_case")
+    path = ":path"
+
+    def given(name: str) -> str | None:
+        text = pattern.word(name)
+        return text.lower() if text is not None and fold else text
+
+    exact, prefix, suffix, contains = map(given, ("exact", "prefix", "suffix", "contains"))
+    regex = pattern.word("safe_regex", "regex")
+    return (
+        exact == path
+        or (prefix is not None and path.startswith(prefix))
+        or (suffix is not None and path.endswith(suffix))
+        or (contains is not None and contains in path)
+        or regex in {".*", ".+", ":.*", ":.+", ":path", "^.*$", "^:path$"}
+    )
+
+
+def _joined(check: Value, conditions: Set[str] | None, *, over_http: bool) -> Iterator[Finding]:
+    fix = "set encode_raw_headers: true"
+    if check.is_true("encode_raw_headers"):
+        if over_http and conditions:
+            yield advice.info(
+                check.at("encode_raw_headers") or check,
+                "headers-joined",
+                "over HTTP extauthz cannot see that headers are raw: "
+                "a condition header with `,` or `!` is unknown",
+                "use grpc_service where such values are needed",
+            )
+        return
+    at = check.at("encode_raw_headers") or check
+    if conditions:
+        names = ", ".join(sorted(conditions))
+        yield advice.error(
+            at,
+            "headers-joined",
+            f"repeated headers are joined and bytes are replaced, while CONDITION_HEADERS is set ({names}): "
+            "a value with `,` or `!` is unknown, so an allow that needs it does not hold and a deny does",
+            fix,
+        )
+    elif conditions is None:
+        yield advice.warning(
+            at,
+            "headers-joined",
+            "repeated headers are joined and bytes that are not UTF-8 are replaced by `!`: extauthz refuses "
+            "paths with `!`, and cannot tell values of CONDITION_HEADERS that hold `,` or `!`",
+            fix,
+        )
+    else:
+        yield advice.info(
+            at,
+            "headers-joined",
+            "bytes that are not UTF-8 are replaced by `!`: extauthz refuses paths with `!`",
+            fix,
+        )
+
+
+def joined_by(at: Value, what: str, conditions: Set[str]) -> Iterator[Finding]:
+    """Warn of a proxy that joins repeated headers and has no setting against it."""
+    names = ", ".join(sorted(conditions))
+    yield advice.warning(
+        at,
+        "headers-joined",
+        f"{what} cannot send raw headers, while CONDITION_HEADERS is set ({names}): a value that holds "
+        "`,` or `!` is unknown, so an allow that needs it does not hold and a deny does",
+        "expect 403 condition_unknown for repeated headers, or check in an Envoy with encode_raw_headers",
+    )

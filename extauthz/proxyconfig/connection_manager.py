@@ -1,0 +1,121 @@
+"""What can be wrong in a connection manager that asks extauthz: reading requests, order of filters."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from extauthz.proxyconfig import advice
+from extauthz.proxyconfig.documents import Value
+from extauthz.proxyconfig.findings import Finding
+from extauthz.proxyconfig.listener import IDENTITY_PREFIX
+from extauthz.proxyconfig.messages import (
+    CACHES,
+    CHECK,
+    CORS,
+    MUTATION,
+    Message,
+    kinds_in,
+    opened,
+)
+
+_STRICT_SLASHES: Final = frozenset({"REJECT_REQUEST", "UNESCAPE_AND_REDIRECT", "2", "3"})
+_DECODED: Final = frozenset({"UNESCAPE_AND_FORWARD", "4"})
+_STRICT_UNDERSCORES: Final = frozenset({"REJECT_REQUEST", "DROP_HEADER", "1", "2"})
+
+
+def examine_manager(manager: Value, *, is_patch: bool) -> Iterator[Finding]:
+    """Examine a connection manager; a patch is not blamed for what it leaves as it is."""
+    yield from _paths(manager, is_patch=is_patch)
+    underscores = manager.given("common_http_protocol_options", "headers_with_underscores_action")
+    if (underscores is not None or not is_patch) and (
+        underscores is None or underscores.text not in _STRICT_UNDERSCORES
+    ):
+        yield advice.warning(
+            underscores or manager,
+            "underscores-allowed",
+            "header names with underscores pass: many servers read x_auth_subject as x-auth-subject",
+            "set common_http_protocol_options.headers_with_underscores_action: REJECT_REQUEST",
+        )
+    if not is_patch:
+        yield from _order(manager)
+
+
+def _paths(manager: Value, *, is_patch: bool) -> Iterator[Finding]:
+    for name in ("normalize_path", "merge_slashes"):
+        found = manager.given(name)
+        if (found is not None or not is_patch) and (found is None or found.truth is not True):
+            yield advice.error(
+                found or manager,
+                "path-normalisation",
+                f"{name} is not on: Envoy, extauthz and the upstream may read different paths",
+                f"set {name}: true",
+            )
+    slashes = manager.given("path_with_escaped_slashes_action")
+    action = slashes.text if slashes is not None else None
+    if action in _STRICT_SLASHES or (slashes is None and is_patch):
+        return
+    kept = action not in _DECODED
+    yield (advice.error if kept else advice.warning)(
+        slashes or manager,
+        "escaped-slashes",
+        "escaped slashes (%2F, %5C) are kept: one more name for a path that others read as another"
+        if kept
+        else "escaped slashes (%2F, %5C) are decoded and forwarded: paths change on their way",
+        "set path_with_escaped_slashes_action: REJECT_REQUEST",
+    )
+
+
+def _order(manager: Value) -> Iterator[Finding]:
+    filters = manager.list("http_filters")
+    kinds = [_kind(one) for one in filters]
+    checks = [place for place, kind in enumerate(kinds) if kind == CHECK]
+    if not checks:
+        return
+    first = checks[0]
+    if any(kind in CACHES for kind in kinds[:first]):
+        yield advice.error(
+            next(one for one, kind in zip(filters, kinds, strict=True) if kind in CACHES),
+            "check-after-cache",
+            "a cache stands before ext_authz: what it holds is served without a check",
+            "move the cache behind ext_authz",
+        )
+    if not any(_removes_identity(one) for one in filters[:first]):
+        yield advice.error(
+            filters[first],
+            "identity-headers",
+            f"a client's own {IDENTITY_PREFIX}* headers are not removed before ext_authz: "
+            "wherever the check is off, a client can name an identity",
+            f"put header_mutation with remove_on_match prefix {IDENTITY_PREFIX} before ext_authz",
+        )
+    if CORS in kinds[first:]:
+        yield advice.warning(
+            filters[kinds.index(CORS)],
+            "preflights-checked",
+            "cors stands after ext_authz: preflights carry no token and are refused",
+            "move cors before ext_authz",
+        )
+
+
+def _kind(http_filter: Value) -> str:
+    message = opened(http_filter.at("typed_config"))
+    if message is None:
+        return ""
+    # A check inside of a matcher, a composite or a chain stands in the place of what wraps it.
+    return CHECK if CHECK in kinds_in(http_filter) else message.kind
+
+
+def _removes_identity(http_filter: Value) -> bool:
+    message = opened(http_filter.at("typed_config"))
+    return message is not None and has_removal(message) and http_filter.unless_false("disabled") is None
+
+
+def has_removal(message: Message) -> bool:
+    """Whether a message is a header mutation that takes away every `x-auth-` header."""
+    if message.kind != MUTATION:
+        return False
+    return any(map(removes_identity, message.body.list("mutations", "request_mutations")))
+
+
+def removes_identity(mutation: Value) -> bool:
+    """Whether one mutation of header_mutation takes away every `x-auth-` header."""
+    prefix = mutation.word("remove_on_match", "key_matcher", "prefix")
+    return bool(prefix) and IDENTITY_PREFIX.startswith(str(prefix).lower())

@@ -1,0 +1,77 @@
+"""The routes of Envoy that forward requests, each with the settings that apply to filters there."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from extauthz.proxyconfig.documents import Value
+from extauthz.proxyconfig.messages import ROUTE, ROUTE_LIST, messages
+
+_FORWARDS: Final = ("route", "filter_action")
+_PER_FILTER: Final = "typed_per_filter_config"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ForwardingRoute:
+    """A route, or one weighted cluster of it. `levels` are its settings by filter, the most specific first.
+
+    `clusters` None: where it forwards to cannot be told. `is_known` False: it stands for routes elsewhere.
+    """
+
+    at: Value
+    levels: tuple[Value, ...]
+    clusters: frozenset[str] | None = None
+    path: str | None = None
+    upgrades: tuple[Value, ...] = ()
+    is_known: bool = True
+
+    def settings(self, name: str) -> Iterator[Value]:
+        """Yield what the levels say for the filter of a name, the most specific first."""
+        for level in self.levels:
+            # A map's keys are names of filters, not of protobuf: they have one spelling.
+            if level.entries is not None and (found := level.entries.get(name)) is not None:
+                yield found
+
+
+def forwarding_routes(configuration: Value) -> Iterator[ForwardingRoute]:
+    """Yield the routes of a RouteConfiguration that reach a cluster: not redirects, not direct responses."""
+    outer = _levels(configuration)
+    for host in configuration.list("virtual_hosts"):
+        levels = (*_levels(host), *outer)
+        for route in _routes_of(host):
+            yield from _forwarding(route, levels)
+    if (elsewhere := configuration.given("vhds")) is not None:
+        yield ForwardingRoute(elsewhere, outer, is_known=False)
+
+
+def _routes_of(host: Value) -> Iterator[Value]:
+    yield from host.list("routes")
+    if (matcher := host.given("matcher")) is not None:
+        for message in messages(matcher):
+            if message.kind == ROUTE:
+                yield message.body
+            elif message.kind == ROUTE_LIST:
+                yield from message.body.list("routes")
+
+
+def _forwarding(route: Value, outer: tuple[Value, ...]) -> Iterator[ForwardingRoute]:
+    if all(route.given(name) is None for name in _FORWARDS):
+        return
+    levels = (*_levels(route), *outer)
+    path = route.word("match", "path")
+    action = route.given("route")
+    upgrades = () if action is None else action.list("upgrade_configs")
+    weighted = () if action is None else action.list("weighted_clusters", "clusters")
+    for one in weighted:
+        name = one.word("name")
+        clusters = None if name is None else frozenset({name})
+        yield ForwardingRoute(one, (*_levels(one), *levels), clusters, path, upgrades)
+    if not weighted:
+        name = None if action is None else action.word("cluster")
+        clusters = None if name is None else frozenset({name})
+        yield ForwardingRoute(route, levels, clusters, path, upgrades)
+
+
+def _levels(value: Value) -> tuple[Value, ...]:
+    found = value.given(_PER_FILTER)
+    return () if found is None else (found,)

@@ -1,0 +1,262 @@
+"""What can be wrong in Envoy Gateway's objects: which routes a SecurityPolicy has checked, and how."""
+
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass, replace
+from typing import Final
+
+from extauthz.proxyconfig import advice
+from extauthz.proxyconfig.check_settings import joined_by
+from extauthz.proxyconfig.documents import Value
+from extauthz.proxyconfig.findings import Finding, Severity
+from extauthz.proxyconfig.kinds import GATEWAY, GATEWAY_API, is_of
+
+_ROUTES: Final = ("HTTPRoute", "GRPCRoute")
+_CARRIES_TOKENS: Final = "authorization"
+_FIX: Final = "ask about every route; give public ones `authentication: optional` and a rule for `anonymous`"
+
+_Name = tuple[str, str, str]
+"""Kind, namespace and name of what a policy is attached to."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Policy:
+    """A SecurityPolicy: `targets` it names, `selectors` by which it finds others."""
+
+    at: Value
+    asks: bool
+    targets: frozenset[_Name]
+    in_part: bool
+    selectors: tuple[Value, ...]
+    is_merged: bool
+
+    def has(self, kind: str, namespace: str, name: str, labels: Value | None) -> bool:
+        """Whether the policy is attached to an object."""
+        if (kind, namespace, name) in self.targets:
+            return True
+        mine = namespace == _namespace(self.at)
+        return mine and any(_selects(one, kind, labels) for one in self.selectors)
+
+
+def examine_gateway(documents: Sequence[Value], conditions: Set[str] | None) -> Iterator[Finding]:
+    """Examine Envoy Gateway's policies together with the routes that they are attached to."""
+    policies = [_policy(one) for one in documents if is_of(one, GATEWAY, "SecurityPolicy")]
+    for policy in policies:
+        if (check := policy.at.given("spec", "ext_auth")) is not None:
+            yield from _check(check, conditions)
+        yield from _attachment(policy, policies)
+    routes = [one for one in documents for kind in _ROUTES if is_of(one, GATEWAY_API, kind)]
+    if any(policy.asks for policy in policies):
+        yield from _uncovered(routes, policies)
+    for route in routes:
+        yield from _filters(route)
+    for document in documents:
+        if is_of(document, GATEWAY, "ClientTrafficPolicy"):
+            yield from _clients(document)
+
+
+def _policy(document: Value) -> _Policy:
+    spec = document.at("spec")
+    single = None if spec is None else spec.given("target_ref")
+    named = [one for one in (single, *(() if spec is None else spec.list("target_refs"))) if one is not None]
+    return _Policy(
+        at=document,
+        asks=document.given("spec", "ext_auth") is not None,
+        targets=frozenset(
+            (
+                one.word("kind") or "",
+                one.word("namespace") or _namespace(document),
+                one.word("name") or "",
+            )
+            for one in named
+        ),
+        in_part=any(one.word("section_name") for one in named),
+        selectors=document.list("spec", "target_selectors"),
+        is_merged=document.given("spec", "merge_type") is not None,
+    )
+
+
+def _check(check: Value, conditions: Set[str] | None) -> Iterator[Finding]:
+    if (fails_open := check.unless_false("fail_open")) is not None:
+        yield advice.error(
+            fails_open,
+            "fail-open",
+            "failOpen is on: whenever extauthz does not answer, every request passes",
+            "set failOpen: false",
+        )
+    limit = check.given("timeout")
+    if limit is None:
+        yield advice.warning(
+            check,
+            "timeout-missing",
+            "the check has no timeout of its own, so Envoy Gateway waits 10 s for a decision",
+            "set extAuth.timeout: 200ms, where the version of Envoy Gateway has it",
+        )
+    elif found := advice.timeout(limit):
+        yield found
+    body = check.at("body_to_ext_auth", "max_request_bytes")
+    if body is not None and (large := advice.body(body, "maxRequestBytes")):
+        yield large
+    yield from _headers(check)
+    if conditions:
+        yield from joined_by(check, "Envoy Gateway", conditions)
+
+
+def _headers(check: Value) -> Iterator[Finding]:
+    listed = check.given("headers_to_ext_auth")
+    if listed is None or not listed.members or check.given("http") is not None:
+        # Over HTTP Envoy itself adds Authorization to what is listed; an empty list is none.
+        return
+    names = {(one.text or "").lower() for one in listed.members}
+    path = "" if ":path" in names else "; nor the raw `:path`, so a path with `!` is refused with 400"
+    if _CARRIES_TOKENS not in names:
+        yield advice.error(
+            listed,
+            "headers-withheld",
+            f"headersToExtAuth does not list authorization: no token reaches extauthz{path}",
+            "remove headersToExtAuth: over gRPC every header is sent without it",
+        )
+    else:
+        yield advice.warning(
+            listed,
+            "headers-withheld",
+            "headersToExtAuth hides the other headers from extauthz, which cannot judge or remove them"
+            f"{path}",
+            "remove headersToExtAuth: over gRPC every header is sent without it",
+        )
+
+
+def _attachment(policy: _Policy, policies: Sequence[_Policy]) -> Iterator[Finding]:
+    spec = policy.at.at("spec") or policy.at
+    if policy.asks:
+        if not policy.targets and not policy.selectors:
+            yield advice.error(
+                spec,
+                "policy-without-rules",
+                "the policy is attached to nothing: nothing is checked",
+                "name the Gateway or the route in targetRefs",
+            )
+        elif policy.in_part:
+            yield advice.warning(
+                spec,
+                "check-partial",
+                "the policy is attached to sections: other listeners or rules may forward without a check",
+                "remove sectionName from targetRefs",
+            )
+        return
+    others = [one for one in policies if one.asks]
+    of_routes = {kind for kind, _, _ in policy.targets} | {one.word("kind") or "" for one in policy.selectors}
+    if others and not policy.is_merged and (of_routes & {*_ROUTES} or policy.in_part):
+        yield advice.error(
+            spec,
+            "check-off",
+            "the policy takes the place of one with extAuth that is attached to less specific objects, "
+            "and has none: requests on its routes pass without a check",
+            "repeat extAuth in this policy, or set mergeType",
+        )
+    elif not others:
+        yield advice.warning(
+            spec,
+            "check-missing",
+            "the policy has no extAuth: requests are forwarded without a check by extauthz",
+            "set extAuth.grpc.backendRefs to the Service of extauthz",
+        )
+
+
+def _uncovered(routes: Sequence[Value], policies: Sequence[_Policy]) -> Iterator[Finding]:
+    asking = [one for one in policies if one.asks]
+    covered = [route for route in routes if any(_covers(policy, route) for policy in asking)]
+    protected = {name for route in covered for name in _backends(route)}
+    for route in routes:
+        if route in covered:
+            continue
+        finding = advice.error(
+            route,
+            "check-missing",
+            "no SecurityPolicy with extAuth is attached to this route or its Gateway: "
+            "requests are forwarded without a check",
+            "name the Gateway in the targetRefs of the SecurityPolicy",
+        )
+        backends = _backends(route)
+        if backends:
+            is_shared = bool(backends & protected) or not covered
+            yield finding if is_shared else replace(finding, severity=Severity.WARNING)
+
+
+def _covers(policy: _Policy, route: Value) -> bool:
+    kind, namespace = route.word("kind") or "", _namespace(route)
+    name, labels = route.word("metadata", "name") or "", route.at("metadata", "labels")
+    if policy.has(kind, namespace, name, labels):
+        return True
+    if any(one.word("kind") == "Gateway" for one in policy.selectors):
+        # The Gateways that it selects may not be in the files.
+        return True
+    return any(
+        policy.has(
+            one.word("kind") or "Gateway", one.word("namespace") or namespace, one.word("name") or "", None
+        )
+        for one in route.list("spec", "parent_refs")
+    )
+
+
+def _backends(route: Value) -> set[tuple[str, str]]:
+    return {
+        (one.word("namespace") or _namespace(route), name)
+        for rule in route.list("spec", "rules")
+        for one in rule.list("backend_refs")
+        if (name := one.word("name")) is not None
+    }
+
+
+def _filters(route: Value) -> Iterator[Finding]:
+    for rule in route.list("spec", "rules"):
+        backends = [one for backend in rule.list("backend_refs") for one in backend.list("filters")]
+        for one in (*rule.list("filters"), *backends):
+            if one.word("type") == "ExternalAuth":
+                yield advice.warning(
+                    one,
+                    "file-unknown",
+                    "the filter ExternalAuth was not examined: what happens when its authorizer fails "
+                    "is up to the implementation of the Gateway API",
+                    "examine the answer of Envoy's /config_dump",
+                )
+
+
+def _clients(policy: Value) -> Iterator[Finding]:
+    if (merge := policy.unless_false("spec", "path", "disable_merge_slashes")) is not None:
+        yield advice.error(
+            merge,
+            "path-normalisation",
+            "slashes are not merged: Envoy, extauthz and the upstream may read different paths",
+            "remove disableMergeSlashes",
+        )
+    slashes = policy.given("spec", "path", "escaped_slashes_action")
+    if slashes is not None and slashes.text in {"KeepUnchanged", "UnescapeAndForward"}:
+        kept = slashes.text == "KeepUnchanged"
+        yield (advice.error if kept else advice.warning)(
+            slashes,
+            "escaped-slashes",
+            "escaped slashes (%2F, %5C) are kept or decoded on their way: a path has more than one reading",
+            "set escapedSlashesAction: RejectRequest",
+        )
+    underscores = policy.given("spec", "headers", "with_underscores_action")
+    if underscores is not None and underscores.text == "Allow":
+        yield advice.warning(
+            underscores,
+            "underscores-allowed",
+            "header names with underscores pass: many servers read x_auth_subject as x-auth-subject",
+            "set withUnderscoresAction: RejectRequest",
+        )
+
+
+def _selects(selector: Value, kind: str, labels: Value | None) -> bool:
+    if selector.word("kind") != kind:
+        return False
+    wanted = selector.at("match_labels")
+    return all(
+        labels is not None and labels.word(name) == value.text
+        for name, value in (wanted.items() if wanted is not None else ())
+    )
+
+
+def _namespace(document: Value) -> str:
+    return document.word("metadata", "namespace") or "default"

@@ -1,0 +1,50 @@
+"""The outcomes of Envoy's matchers: which actions a request can meet, and whether it can meet none.
+
+Predicates are not evaluated. Every action of a tree counts as reachable, and so does "no match" wherever a
+tree has no `on_no_match`.
+"""
+
+from collections.abc import Iterator
+
+from extauthz.proxyconfig.documents import Value
+from extauthz.proxyconfig.messages import Message, opened
+
+
+def outcomes(matcher: Value | None) -> Iterator[Message | None]:
+    """Yield the actions of a matcher; None stands for a request that meets no action."""
+    if matcher is None or matcher.entries is None:
+        yield None
+        return
+    for branch in _branches(matcher):
+        yield from _met(branch)
+    yield from _met(matcher.given("on_no_match"))
+
+
+def _branches(matcher: Value) -> Iterator[Value]:
+    for one in matcher.list("matcher_list", "matchers"):
+        if (met := one.at("on_match")) is not None:
+            yield met
+    for name in ("exact_match_map", "prefix_match_map"):
+        found = matcher.at("matcher_tree", name, "map")
+        for _, met in found.items() if found is not None else ():
+            yield met
+    custom = matcher.at("matcher_tree", "custom_match")
+    for value in custom.walk() if custom is not None else ():
+        if (met := value.at("on_match")) is not None:
+            yield met
+
+
+def _met(on_match: Value | None) -> Iterator[Message | None]:
+    if on_match is None:
+        yield None
+        return
+    if on_match.unless_false("keep_matching") is not None:
+        # Matching goes on after this action: a later one, or none, may count.
+        yield None
+    if (below := on_match.given("matcher")) is not None:
+        yield from outcomes(below)
+    if (action := on_match.given("action")) is not None:
+        message = opened(action.at("typed_config"))
+        yield message if message is not None else Message("", action)
+    elif on_match.given("matcher") is None:
+        yield None

@@ -1,0 +1,92 @@
+"""Settings of Envoy that its runtime can override: a share of the requests, or a switch."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from extauthz.proxyconfig.documents import Value
+
+_DENOMINATORS: Final = {
+    "HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000,
+    "0": 100, "1": 10_000, "2": 1_000_000,
+}  # fmt: skip
+_CHANGING: Final = ("rtds_layer", "disk_layer")
+
+
+class Changes(Enum):
+    """Who can override a runtime key of a running Envoy."""
+
+    NOT = "nothing"
+    ADMIN = "the admin interface"
+    LAYERS = "a runtime layer"
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What the bootstrap's layers say: keys of its static layers, and whether others can override them."""
+
+    keys: Mapping[str, Value] = field(default_factory=dict)
+    changes: Changes = Changes.NOT
+
+    @classmethod
+    def of(cls, bootstrap: Value) -> "Runtime":
+        """Read the runtime of a bootstrap; without layers Envoy has one for the admin interface."""
+        layers = bootstrap.list("layered_runtime", "layers")
+        keys: dict[str, Value] = {}
+        for layer in layers:
+            keys |= dict(_flat(layer.at("static_layer")))
+        if any(layer.given(name) is not None for layer in layers for name in _CHANGING):
+            return cls(keys, Changes.LAYERS)
+        is_admin = not layers or any(layer.given("admin_layer") is not None for layer in layers)
+        return cls(keys, Changes.ADMIN if is_admin and bootstrap.given("admin", "address") else Changes.NOT)
+
+    def share(self, setting: Value) -> float | None:
+        """Return a RuntimeFractionalPercent as a share of one; None: it cannot be told."""
+        override = self._override(setting)
+        if override is None:
+            return _fraction(setting.given("default_value"))
+        if override.entries is not None:
+            return _fraction(override)
+        number = _number(override)
+        return None if number is None else min(number / 100, 1.0)
+
+    def switch(self, setting: Value) -> bool | None:
+        """Return a RuntimeFeatureFlag; None: it cannot be told."""
+        override = self._override(setting)
+        if override is not None:
+            return override.truth
+        default = setting.given("default_value")
+        return False if default is None else default.truth
+
+    def may_change(self, setting: Value) -> Changes:
+        """Return what can override a setting while Envoy runs."""
+        return self.changes if setting.word("runtime_key") else Changes.NOT
+
+    def _override(self, setting: Value) -> Value | None:
+        return self.keys.get(setting.word("runtime_key") or "")
+
+
+def _fraction(value: Value | None) -> float | None:
+    if value is None:
+        return 0.0
+    numerator = value.given("numerator")
+    number = 0.0 if numerator is None else _number(numerator)
+    whole = _DENOMINATORS.get(value.word("denominator") or "HUNDRED")
+    return None if number is None or whole is None else min(number / whole, 1.0)
+
+
+def _number(value: Value) -> float | None:
+    try:
+        return float(value.text or "")
+    except ValueError:
+        return None
+
+
+def _flat(layer: Value | None, prefix: str = "") -> Iterator[tuple[str, Value]]:
+    if layer is None:
+        return
+    for name, value in layer.items():
+        if prefix + name:
+            yield prefix + name, value
+        yield from _flat(value, f"{prefix}{name}.")
