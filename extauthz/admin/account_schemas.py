@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from extauthz.admin.shapes import ID, TIME, Schema, page_of, shape, stored, text_name
+from extauthz.admin.shapes import ID, TIME, WARNINGS, Schema, page_of, shape, stored, text_name
 from extauthz.domain.service_key import Scope
 
 _KEY_ID: Final = {"type": "string", "description": "`sak_` and a UUIDv7"}
@@ -55,6 +55,7 @@ _TENANT: Final = {
     "createdAt": TIME,
     "updatedAt": TIME,
 }
+_COUNT: Final = {"type": "integer", "minimum": 0}
 _HOSTS: Final = {"type": "array", "items": {"type": "string"}}
 _PROVIDER: Final = {
     "issuer_url": {"type": "string", "description": "`iss` of its tokens, exactly", "maxLength": 2000},
@@ -88,13 +89,10 @@ ACCOUNT_SCHEMAS: Final[Mapping[str, Schema]] = {
     "ServiceKeyDocument": shape(_KEY_DOCUMENT, required=("name", "scopes")),
     "ServiceKey": shape(_KEY_STORED, required=tuple(_KEY_STORED)),
     "ServiceKeyPage": page_of("ServiceKey"),
-    "ServiceKeyMade": shape(_KEY_STORED | {"key": _KEY}, required=(*_KEY_STORED, "key")),
+    "ServiceKeyMade": shape({**_KEY_STORED, "key": _KEY, **WARNINGS}, required=(*_KEY_STORED, "key")),
     "CasbinPolicy": {"type": "string", "description": "CSV (RFC 4180)"},
     "CasbinImport": shape(
-        {
-            member: {"type": "integer", "minimum": 0}
-            for member in ("role_rules", "role_bindings", "unchanged")
-        },
+        {**dict.fromkeys(("role_rules", "role_bindings", "unchanged"), _COUNT), **WARNINGS},
         required=("role_rules", "role_bindings", "unchanged"),
     ),
     "AdminSession": shape(
@@ -114,15 +112,16 @@ ACCOUNT_SCHEMAS: Final[Mapping[str, Schema]] = {
         required=("name", "slug"),
     ),
     "TenantPatch": shape({"name": text_name("for people"), "status": _TENANT["status"]}),
-    "Tenant": shape(_TENANT | {"hosts": _HOSTS}, required=(*_TENANT, "hosts")),
+    "Tenant": shape({**_TENANT, "hosts": _HOSTS, **WARNINGS}, required=(*_TENANT, "hosts")),
     "TenantListed": shape(_TENANT, required=tuple(_TENANT)),
     "TenantPage": page_of("TenantListed"),
     "TenantMade": shape(
-        _TENANT | {"hosts": _HOSTS, "bootstrapKey": _KEY}, required=(*_TENANT, "hosts", "bootstrapKey")
+        {**_TENANT, "hosts": _HOSTS, "bootstrapKey": _KEY, **WARNINGS},
+        required=(*_TENANT, "hosts", "bootstrapKey"),
     ),
     "Hosts": {"oneOf": [shape({"hosts": _HOSTS}, required=("hosts",)), _HOSTS]},
-    "HostsStored": shape({"hosts": _HOSTS}, required=("hosts",)),
-    "BootstrapKey": shape({"id": _KEY_ID, "bootstrapKey": _KEY}, required=("id", "bootstrapKey")),
+    "HostsStored": shape({"hosts": _HOSTS, **WARNINGS}, required=("hosts",)),
+    "BootstrapKey": shape({"id": _KEY_ID, "bootstrapKey": _KEY, **WARNINGS}, required=("id", "bootstrapKey")),
     "IdentityProviderDocument": shape(_PROVIDER, required=("issuer_url", "audience")),
     "IdentityProvider": stored(_PROVIDER),
     "IdentityProviderPage": page_of("IdentityProvider"),

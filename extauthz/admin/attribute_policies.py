@@ -61,7 +61,11 @@ async def list_policies(call: Call) -> Reply | ProblemDetails:
             limit=position.limit,
         ),
     )
-    return page if isinstance(page, ProblemDetails) else changes.shown_page(position, page, shown)
+    return (
+        page
+        if isinstance(page, ProblemDetails)
+        else changes.shown_page(call, attribute_policies.TABLE, position, page, shown)
+    )
 
 
 async def create(call: Call) -> Reply | ProblemDetails:
@@ -104,7 +108,7 @@ async def get(call: Call) -> Reply | ProblemDetails:
         return stored
     if not _visible(stored, call) or (stored.deleted_at is not None) is not deleted:
         return nothing_at(call, _NOUN)
-    return changes.single(stored, shown)
+    return changes.single(call, attribute_policies.TABLE, stored, shown)
 
 
 async def replace(call: Call) -> Reply | ProblemDetails:

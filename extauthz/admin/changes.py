@@ -5,15 +5,18 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from extauthz.admin import limits
-from extauthz.admin.operation import Call, Reply
+from extauthz.admin.operation import Call, Reply, unreadable_warning
 from extauthz.admin.paging import Position
 from extauthz.admin.problems import ProblemDetails, forbidden, of_refusal, precondition_failed
 from extauthz.admin.reading import entity_tag
+from extauthz.compile.documents import Reading
+from extauthz.compile.stored import KINDS, StoredReader
 from extauthz.compile.warnings import DocumentWarning
+from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
 from extauthz.storage import write as storage_write
 from extauthz.storage.outcome import Invalid, Refusal
-from extauthz.storage.rows import Document, Page, Stored, rfc3339
+from extauthz.storage.rows import Document, Page, Stored, Table, rfc3339
 from extauthz.storage.service_keys import StoredKey
 from extauthz.storage.write import Change, Written
 
@@ -35,7 +38,10 @@ async def write(
     """
     found: list[ProblemDetails] = []
 
+    changes: list[Change] = []
+
     async def refusing(change: Change) -> _Value | Refusal:
+        changes.append(change)
         outcome = await work(change)
         if isinstance(outcome, ProblemDetails):
             found.append(outcome)
@@ -52,6 +58,7 @@ async def write(
         validate=services.validate,
     )
     if isinstance(written, Written):
+        call.unreadable.extend(changes[0].unreadable if written.changed else services.unreadable(call.tenant))
         return written
     return found[0] if found else of_refusal(written, entries=entries)
 
@@ -130,15 +137,33 @@ def shown_warnings(warnings: Sequence[DocumentWarning]) -> list[Document]:
     ]
 
 
-def shown_page(position: Position, page: Page, show: Callable[[Stored], Document] = shown) -> Reply:
-    """Return a part of a list."""
-    items = [show(stored) for stored in page.items]
+def shown_page(
+    call: Call, table: Table, position: Position, page: Page, show: Callable[[Stored], Document] = shown
+) -> Reply:
+    """Return a part of a list; rows that are known not to be in force as they are stored have a warning."""
+    prefix = f"/{table.kind}/"
+    known: dict[str, list[Problem]] = {}
+    for problem in call.services.unreadable(call.tenant):
+        if problem.pointer.startswith(prefix):
+            known.setdefault(problem.pointer.split("/")[2], []).append(problem)
+    items = [_warned(call, show(stored), known.get(stored.id, ())) for stored in page.items]
     return Reply(HTTPStatus.OK, {"items": items, "next_cursor": position.cursor(page.next)})
 
 
-def single(stored: Stored, show: Callable[[Stored], Document] = shown) -> Reply:
-    """Return one row with its entity tag."""
-    return Reply(HTTPStatus.OK, show(stored), {"ETag": entity_tag(stored.revision)})
+def single(call: Call, table: Table, stored: Stored, show: Callable[[Stored], Document] = shown) -> Reply:
+    """Return one row with its entity tag, and with a warning where it cannot be read."""
+    problems: list[Problem] = []
+    reading = Reading(condition_headers=call.services.condition_headers)
+    if stored.deleted_at is None and table.kind in KINDS:
+        StoredReader(reading).read(table.kind, stored.document, problems)
+    document = _warned(call, show(stored), problems[:1])
+    return Reply(HTTPStatus.OK, document, {"ETag": entity_tag(stored.revision)})
+
+
+def _warned(call: Call, document: Document, problems: Sequence[Problem]) -> Document:
+    if not problems:
+        return document
+    return document | {"warnings": [unreadable_warning(call, problem) for problem in problems]}
 
 
 def written_reply(

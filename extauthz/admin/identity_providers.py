@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PATH: Final = TENANTS + "/{id}/identity-providers"
 MAX_URL: Final = 2000
-_SHOWN: Final = ("created_at", "updated_at")
+_SHOWN: Final = ("created_at", "updated_at", "warnings")
 
 
 async def list_providers(call: Call) -> Reply | ProblemDetails:
@@ -48,7 +48,11 @@ async def list_providers(call: Call) -> Reply | ProblemDetails:
     page = await changes.read(call, work)
     if page is None:
         return no_tenant(call)
-    return page if isinstance(page, ProblemDetails) else changes.shown_page(position, page)
+    return (
+        page
+        if isinstance(page, ProblemDetails)
+        else changes.shown_page(call, identity_providers.TABLE, position, page)
+    )
 
 
 async def create(call: Call) -> Reply | ProblemDetails:

@@ -74,6 +74,13 @@ HEADERS: Final[Mapping[str, object]] = {
         "description": "the tenant's revision under which the write is in effect",
         "schema": {"type": "integer"},
     },
+    "X-Policy-Warnings": {
+        "description": (
+            "on answers to writes, when there are any: the rows of the tenant that are not in force as they "
+            'are stored, as a list of RFC 9651: `unreadable_row;kind="attribute_policy";id="0190..."`'
+        ),
+        "schema": {"type": "string"},
+    },
     "ETag": {"description": "names this state of the object, for `If-Match`", "schema": {"type": "string"}},
     "Location": {"description": "where the new object is", "schema": {"type": "string"}},
     "Link": {"description": 'RFC 8288; `rel="next"` when there are more', "schema": {"type": "string"}},
@@ -109,7 +116,10 @@ key in `X-Service-Api-Key`, or the operator's key in `X-Admin-Api-Key` (in `MODE
 admin, in `MODE=saas` for `/admin` only). Many bad credentials from one address are slowed down.
 
 Errors are RFC 9457 problem details and name every misfit at once. Writes return `X-Policy-Revision`; pass it
-as `min_revision` to a check."""
+as `min_revision` to a check.
+
+A stored row that was damaged outside this API holds up no write; the answers to writes name it in `warnings`
+and in the header `X-Policy-Warnings`."""
 
 
 def document(operations: Iterable[Operation]) -> dict[str, object]:

@@ -30,6 +30,7 @@ from extauthz.admin.reading import (
     row_id,
 )
 from extauthz.admin.services import AdminServices
+from extauthz.compile.warnings import WarningCode
 from extauthz.domain.problem import Problem
 from extauthz.domain.service_key import Scope
 from extauthz.storage.encoding import encode_json
@@ -40,6 +41,8 @@ _UUID: Final[Mapping[str, object]] = {
     "description": "the `id` of the object, in lower case",
 }
 _MAX_UNREAD: Final = 1024
+POLICY_WARNINGS: Final = "X-Policy-Warnings"
+_MAX_NAMED_ROWS: Final = 20
 _SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 _log = structlog.get_logger("extauthz.admin")
@@ -102,6 +105,8 @@ class Call:
     query: Mapping[str, str]
     body: Body | None
     if_match: IfMatch | None
+    unreadable: list[Problem] = field(default_factory=list)
+    """Rows that are not in force as they are stored: each write of the tenant names them in its answer."""
 
     @property
     def tenant(self) -> str:
@@ -210,7 +215,9 @@ class Operation:
         body = await self._body(request)
         if isinstance(body, ProblemDetails):
             return body
-        return await self.handler(Call(services, caller, request.path_params, query, body, if_match))
+        call = Call(services, caller, request.path_params, query, body, if_match)
+        outcome = await self.handler(call)
+        return outcome if isinstance(outcome, ProblemDetails) else with_unreadable(call, outcome)
 
     async def _body(self, request: Request) -> Body | ProblemDetails | None:
         if self.body is not None:
@@ -269,6 +276,49 @@ def _response(reply: Reply) -> Response:
     return Response(
         encode_json(reply.body), status_code=reply.status, headers=headers, media_type="application/json"
     )
+
+
+def with_unreadable(call: Call, reply: Reply) -> Reply:
+    """Return the answer with a warning for each unreadable row: in `warnings`, and in a header."""
+    if not call.unreadable:
+        return reply
+    shown = call.unreadable[:_MAX_NAMED_ROWS]
+    headers = dict(reply.headers) | {POLICY_WARNINGS: ", ".join(_header_item(problem) for problem in shown)}
+    body = reply.body
+    if isinstance(body, Mapping):
+        known = body.get("warnings", ())
+        assert isinstance(known, list | tuple)
+        body = {**body, "warnings": [*known, *(unreadable_warning(call, each) for each in shown)]}
+    return replace(reply, body=body, headers=headers)
+
+
+def unreadable_warning(call: Call, problem: Problem) -> dict[str, object]:
+    """Return one warning as the API shows it; only a tenant's administrators read what is in the row."""
+    kind, row_id, pointer = _place(problem)
+    what = f"{pointer or 'the row'}: {problem.message}" if call.caller.is_tenant_admin else "it is damaged"
+    return {
+        "code": WarningCode.UNREADABLE_ROW.value,
+        "pointer": f"/{kind}/{row_id}{pointer if call.caller.is_tenant_admin else ''}",
+        "message": (
+            f"the stored {kind.replace('_', ' ')} {row_id} is not in force as it is stored: {what}; "
+            "replace or delete it"
+        ),
+        "kind": kind,
+        "id": row_id,
+    }
+
+
+def _place(problem: Problem) -> tuple[str, str, str]:
+    """Return the kind and id of the row that a problem is about, and the pointer into it."""
+    kind, row_id, *rest = [*problem.pointer.split("/")[1:], "", ""]
+    return kind, row_id, "".join(f"/{token}" for token in rest if token)
+
+
+def _header_item(problem: Problem) -> str:
+    """Return one member of a list in the form of RFC 9651."""
+    kind, row_id, _ = _place(problem)
+    quoted = "".join(each for each in row_id if " " <= each <= "~" and each not in '"\\')
+    return f'unreadable_row;kind="{kind}";id="{quoted}"'
 
 
 def nothing_at(call: Call, noun: str) -> ProblemDetails:

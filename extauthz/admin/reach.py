@@ -17,6 +17,7 @@ from extauthz.domain.policy import (
     Condition,
     Node,
     Not,
+    Unreadable,
 )
 from extauthz.storage import attribute_policies, role_bindings, role_rules
 
@@ -39,7 +40,7 @@ async def denied_through(change: "Change", binding: "Document", *, condition_hea
         change.connection, change.tenant, domain, naming=_ROLES
     ):
         policy = parse_attribute_policy(document, "", [], reading)
-        # One that cannot be read here is none to be sure about.
+        # An unreadable policy is treated as depending on the role.
         if policy is None or _depends(policy.condition, roles):
             return True
     return False
@@ -64,6 +65,8 @@ def _depends(node: Node, roles: Collection[str]) -> bool:
     match node:
         case Always():
             return False
+        case Unreadable():
+            return True
         case Not(condition):
             return _depends(condition, roles)
         case All(conditions) | AnyOf(conditions):

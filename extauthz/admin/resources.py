@@ -142,7 +142,11 @@ async def list_resources(call: Call) -> Reply | ProblemDetails:
             limit=position.limit,
         ),
     )
-    return page if isinstance(page, ProblemDetails) else changes.shown_page(position, page, shown)
+    return (
+        page
+        if isinstance(page, ProblemDetails)
+        else changes.shown_page(call, resources.TABLE, position, page, shown)
+    )
 
 
 async def get(call: Call) -> Reply | ProblemDetails:
@@ -150,7 +154,11 @@ async def get(call: Call) -> Reply | ProblemDetails:
     stored = await _stored(call)
     if isinstance(stored, ProblemDetails):
         return stored
-    return changes.single(stored, shown) if registrar.sees(call, stored) else nothing_at(call, _NOUN)
+    return (
+        changes.single(call, resources.TABLE, stored, shown)
+        if registrar.sees(call, stored)
+        else nothing_at(call, _NOUN)
+    )
 
 
 async def patch(call: Call) -> Reply | ProblemDetails:

@@ -58,7 +58,11 @@ async def list_bindings(call: Call) -> Reply | ProblemDetails:
             limit=position.limit,
         ),
     )
-    return page if isinstance(page, ProblemDetails) else changes.shown_page(position, page)
+    return (
+        page
+        if isinstance(page, ProblemDetails)
+        else changes.shown_page(call, role_bindings.TABLE, position, page)
+    )
 
 
 async def create(call: Call) -> Reply | ProblemDetails:
@@ -112,7 +116,7 @@ async def get(call: Call) -> Reply | ProblemDetails:
         return stored
     if stored is None or not call.caller.may(stored.document["dom"]):
         return nothing_at(call, _NOUN)
-    return changes.single(stored)
+    return changes.single(call, role_bindings.TABLE, stored)
 
 
 async def delete(call: Call) -> Reply | ProblemDetails:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 PATH: Final = "/api/v1/resources/policies"
 _NOUN: Final = "role rule"
-_SHOWN: Final = ("created_at", "updated_at")
+_SHOWN: Final = ("created_at", "updated_at", "warnings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,11 @@ async def list_rules(call: Call) -> Reply | ProblemDetails:
             limit=position.limit,
         ),
     )
-    return page if isinstance(page, ProblemDetails) else changes.shown_page(position, page)
+    return (
+        page
+        if isinstance(page, ProblemDetails)
+        else changes.shown_page(call, role_rules.TABLE, position, page)
+    )
 
 
 async def create(call: Call) -> Reply | ProblemDetails:
@@ -106,7 +110,7 @@ async def get(call: Call) -> Reply | ProblemDetails:
         return stored
     if stored is None or not call.caller.may(stored.document["dom"]):
         return nothing_at(call, _NOUN)
-    return changes.single(stored)
+    return changes.single(call, role_rules.TABLE, stored)
 
 
 async def replace(call: Call) -> Reply | ProblemDetails:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from extauthz.admin.account_schemas import ACCOUNT_SCHEMAS
-from extauthz.admin.shapes import ID, TIME, Schema, page_of, reference, shape, stored, text_name
+from extauthz.admin.shapes import ID, TIME, WARNINGS, Schema, page_of, reference, shape, stored, text_name
 from extauthz.compile.conditions import OPERATORS
 from extauthz.compile.documents import MAX_DEFAULT_ROLES, MAX_ROUTES
+from extauthz.compile.warnings import WarningCode
 from extauthz.domain.policy import MAX_PRIORITY, MIN_PRIORITY
 
 _REVISION: Final = {"type": "integer", "minimum": 0, "description": "revision of the tenant's policies"}
@@ -99,7 +100,6 @@ _RESOURCE: Final = {
     },
     "routes": {"type": "array", "items": reference("Route"), "maxItems": MAX_ROUTES},
 }
-_WARNINGS: Final = {"warnings": {"type": "array", "items": reference("Warning")}}
 
 _CONDITION: Final = {
     "description": "A condition tree: at most 32 levels and 1,000 nodes",
@@ -201,10 +201,16 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         {
             "code": {
                 "type": "string",
-                "enum": ["deny_can_be_unknown", "allow_outbids_role_denies", "parameter_has_only_long_form"],
+                "enum": [code.value for code in WarningCode],
+                "description": (
+                    "`unreadable_row`: a stored row of the tenant, which `kind` and `id` name, is not in "
+                    "force as it is stored. Where it is shown, it is shown as it is stored"
+                ),
             },
             "pointer": {"type": "string", "description": "JSON pointer into the document"},
             "message": {"type": "string"},
+            "kind": {"type": "string", "examples": ["attribute_policy"]},
+            "id": {"type": "string"},
         },
         required=("code", "pointer", "message"),
     ),
@@ -233,7 +239,6 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         more={
             "version": {"type": "integer", "minimum": 1},
             "deleted_at": {"type": ["string", "null"], "format": "date-time"},
-            **_WARNINGS,
         },
     ),
     "AttributePolicyPage": page_of("AttributePolicy"),
@@ -260,7 +265,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         "description": "RFC 7396; the name of a resource cannot be changed",
     },
     "Resource": shape(
-        {"id": ID, **_RESOURCE, "createdAt": TIME, "updatedAt": TIME, **_WARNINGS},
+        {"id": ID, **_RESOURCE, "createdAt": TIME, "updatedAt": TIME, **WARNINGS},
         required=("id", *_RESOURCE, "createdAt", "updatedAt"),
     ),
     "ResourcePage": page_of("Resource"),

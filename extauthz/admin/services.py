@@ -1,7 +1,7 @@
 """What the REST API is built from; the runtime makes it, tests make it too."""
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,6 +14,7 @@ from extauthz.decide.identity import TokenPolicy
 from extauthz.decide.keyring import KeyRing
 from extauthz.decide.verified_tokens import VerifiedTokens
 from extauthz.decisionlog.log import DecisionLog
+from extauthz.domain.problem import Problem
 from extauthz.storage.write import Validate
 from extauthz.telemetry.counts import Counts
 
@@ -52,7 +53,8 @@ class AdminServices:
     that would not compile. `clock` gives POSIX seconds, `new_id` UUIDv7 texts. `max_staleness` (seconds
     since the policies were last confirmed; None: no bound) is for checks, as in a sidecar. Without an
     `admin_api_key` nobody is the operator. `failures` and `key_use` are what one process remembers of its
-    callers; `random_bytes` makes the secrets of keys.
+    callers; `random_bytes` makes the secrets of keys. `unreadable` names the rows of a tenant that are not in
+    force as they are stored.
     """
 
     mode: TenancyMode
@@ -72,6 +74,7 @@ class AdminServices:
     clock: Callable[[], float]
     readiness: Callable[[], Readiness]
     metrics: Callable[[], bytes]
+    unreadable: Callable[[str], Sequence[Problem]] = lambda _tenant: ()
     limits: Limits = field(default_factory=Limits)
     failures: FailedCredentials = field(default_factory=FailedCredentials)
     key_use: KeyUse = field(default_factory=KeyUse)

@@ -40,6 +40,15 @@ def reference(schema: str) -> dict[str, object]:
     return {"$ref": f"#/components/schemas/{schema}"}
 
 
+WARNINGS: Final[Mapping[str, object]] = {
+    "warnings": {
+        "type": "array",
+        "items": {"$ref": "#/components/schemas/Warning"},
+        "description": "what may surprise; in answers to writes, also rows of the tenant that cannot be read",
+    }
+}
+
+
 def page_of(schema: str) -> dict[str, object]:
     """Return the schema of a part of a list."""
     return shape(
@@ -56,6 +65,6 @@ def page_of(schema: str) -> dict[str, object]:
 
 def stored(members: Mapping[str, object], *, more: Mapping[str, object] | None = None) -> dict[str, object]:
     """Return the schema of a row: its members, and what the server says of it."""
-    properties = {"id": ID, **members, "created_at": TIME, "updated_at": TIME, **(more or {})}
+    properties = {"id": ID, **members, "created_at": TIME, "updated_at": TIME, **(more or {}), **WARNINGS}
     optional = {"expires_at", "deleted_at", "warnings"}
     return shape(properties, required=tuple(each for each in properties if each not in optional))

@@ -25,7 +25,7 @@ from extauthz.compile.values import (
     parse_time,
     some,
 )
-from extauthz.domain.policy import All, Always, AnyOf, AttributeName, Condition, Node, Not
+from extauthz.domain.policy import All, Always, AnyOf, AttributeName, Condition, Node, Not, Unreadable
 from extauthz.domain.reasons import Effect
 
 Evaluate = Callable[[Question], Kleene]
@@ -43,6 +43,8 @@ def compile_condition(node: Node, effect: Effect) -> Evaluate:
     match node:
         case Always():
             return lambda _question: True
+        case Unreadable():
+            return lambda _question: None
         case Not(condition):
             inner = compile_condition(condition, effect)
             return lambda question: negated(inner(question))

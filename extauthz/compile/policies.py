@@ -21,6 +21,7 @@ from extauthz.domain.policy import (
     Mode,
     Node,
     Not,
+    Unreadable,
 )
 from extauthz.domain.reasons import Effect
 
@@ -72,7 +73,7 @@ def compile_policy(policy: AttributePolicy) -> CompiledPolicy:
 def attribute_names(node: Node) -> Iterator[str]:
     """Yield every attribute that the conditions name, in reading order."""
     match node:
-        case Always():
+        case Always() | Unreadable():
             return
         case Condition(attribute, _, value):
             yield attribute

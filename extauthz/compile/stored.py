@@ -55,9 +55,10 @@ class StoredReader:
         if kind == "role_rule" and (plain := self._plain_role_rule(document)) is not None:
             return plain
         parse = self._parsers[kind]
+        pointer = f"/{kind}/{document.get('id', document.get('name'))}"
         if kind == "resource":
             document = {name: value for name, value in document.items() if name != "id"}
-        return parse(document, f"/{kind}/{document.get('id', document.get('name'))}", problems)
+        return parse(document, pointer, problems)
 
     def _plain_role_rule(self, document: Document) -> RoleRule | None:
         """Read a rule that is plainly in order; the full reading judges, and explains, all others."""

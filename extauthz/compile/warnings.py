@@ -16,6 +16,7 @@ from extauthz.domain.policy import (
     Node,
     Not,
     Resource,
+    Unreadable,
 )
 from extauthz.domain.reasons import Effect
 
@@ -26,6 +27,7 @@ class WarningCode(StrEnum):
     DENY_CAN_BE_UNKNOWN = "deny_can_be_unknown"
     ALLOW_OUTBIDS_ROLE_DENIES = "allow_outbids_role_denies"
     PARAMETER_HAS_ONLY_LONG_FORM = "parameter_has_only_long_form"
+    UNREADABLE_ROW = "unreadable_row"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def _unguarded(node: Node, pointer: str, guarded: frozenset[str]) -> Iterator[tu
     false and his OR true whatever the rest is.
     """
     match node:
-        case Always():
+        case Always() | Unreadable():
             return
         case Not(condition):
             yield from _unguarded(condition, f"{pointer}/condition", guarded)

@@ -108,7 +108,12 @@ class Not:
     condition: "Node"
 
 
-Node = Always | Condition | All | AnyOf | Not
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A condition that cannot be read, in a stored row that was damaged: always unknown. In no document."""
+
+
+Node = Always | Condition | All | AnyOf | Not | Unreadable
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,8 +51,8 @@ class ChangeNotifications:
 
     @contextlib.asynccontextmanager
     async def on(self, reader: Session) -> AsyncIterator[None]:
-        """Listen on the publisher's own session while inside, if that session is not shared."""
-        if not reader.listens:
+        """Listen on the publisher's own session while inside, if that is where notifications come from."""
+        if not reader.listens or (reader.pooled and self._open_listener is not None):
             self._say_polled(reader)
             yield
             return

@@ -5,7 +5,8 @@ that does not answer is given up within the bound of a statement, and another co
 
 The connection is this publisher's own and listens before the first load, so no commit falls between the two.
 Whatever cannot be a plain step forward (a gap, a revision that went back, another epoch) is a reload, never a
-merge. What does not compile keeps the last good snapshot of its tenant, raises the alarm and grows old.
+merge. A row that cannot be read, or contradicts others, keeps its last good version while other changes are
+followed; its tenant raises the alarm and grows old (`publish/salvage.py`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from extauthz.domain.registration import Registration
 from extauthz.publish.notifications import ChangeNotifications, OpenListener
 from extauthz.publish.refused import SHOWN_PROBLEMS, RefusedRevisions, log_refused
 from extauthz.publish.registrations import Registrations
-from extauthz.publish.tenant import Compiler, TenantState, collecting_later
+from extauthz.publish.tenant import Compiler, TenantState, collecting_later, unreadable_rows
 from extauthz.storage import feed, registrations
 from extauthz.storage.availability import DatabaseState
 from extauthz.storage.outcome import refusal_of
@@ -107,6 +108,8 @@ class PostgresPublisher:
         self._problems: dict[str, Sequence[Problem]] = {}
         # Of tenants none of whose policies compiled since the start.
         self._unready: dict[str, Registration] = {}
+        # What could be read of those tenants: it validates writes, and is never published.
+        self._drafts: dict[str, TenantState] = {}
         self._epoch: str | None = None
         self._unsettled = 0
         self._wake = asyncio.Event()
@@ -134,8 +137,13 @@ class PostgresPublisher:
         return ()
 
     def state(self, tenant: str) -> TenantState | None:
-        """Return the tenant's published state."""
-        return self._states.get(tenant)
+        """Return the tenant's published state, or what could be read of it (`is_complete` is false then)."""
+        return self._states.get(tenant) or self._drafts.get(tenant)
+
+    def unreadable(self, tenant: str) -> list[Problem]:
+        """Return why rows of the tenant are not in force; each pointer begins with kind and id of its row."""
+        state = self.state(tenant)
+        return [] if state is None else unreadable_rows(state)
 
     async def wait_for(self, tenant: str, revision: int, seconds: float) -> bool:
         """Wait until the tenant is published at `revision` or later; false after that many seconds."""
@@ -253,29 +261,48 @@ class PostgresPublisher:
             self._unsettled = 0
         states = {tenant: state for tenant, state in self._states.items() if tenant in wanted}
         unready = {tenant: known for tenant, known in self._unready.items() if tenant in wanted}
+        drafts = {tenant: known for tenant, known in self._drafts.items() if tenant in unready}
         failed: dict[str, Sequence[Problem]] = {}
         for tenant, revision in wanted.items():
             known = states.get(tenant)
             written_at = heads.written_at.get(tenant)
-            same = known is not None and known.snapshot.revision == revision
-            if same and not new_epoch and self._written_at.get(tenant) == written_at:
+            same = known is not None and known.snapshot.revision == revision and not new_epoch
+            same = same and self._written_at.get(tenant) == written_at
+            if known is not None and same and not known.unreadable:
                 continue
-            found: TenantState | list[Problem] | None = None
+            found: TenantState | list[Problem] | None = known if same else None
             began = self._steady()
-            if known is not None and not new_epoch:
+            if known is not None and not same and not new_epoch:
                 found = self._stepped(
                     known, revision, written_at, steps.get(tenant, []), registered.get(tenant)
                 )
-            if found is None:
+            if isinstance(found, TenantState) and found.unreadable and self._refused.is_due(tenant):
+                moved = self._refused.revision(tenant) != revision
+                if await _may_be_readable(connection, found, moved=moved):
+                    found = None
+                else:
+                    self._refused.add(tenant, revision, heads.epoch, found.problems, began=began)
+            elif found is None:
                 standing = self._refused.standing(tenant, revision, heads.epoch)
                 if standing is not None:
                     failed[tenant] = standing
                     continue
+            if found is None:
                 after_publishing.enter_context(collecting_later())
-                found = await self._reloaded(connection, tenant)
+                found = await self._reloaded(connection, tenant, None if new_epoch else known)
+                if isinstance(found, TenantState) and found.unreadable:
+                    self._refused.add(tenant, revision, heads.epoch, found.problems, began=began)
             unready.pop(tenant, None)
+            drafts.pop(tenant, None)
+            if isinstance(found, TenantState) and not found.is_complete:
+                drafts[tenant] = found
+                found = found.problems
             if isinstance(found, TenantState):
                 states[tenant] = found
+                if found.unreadable:
+                    failed[tenant] = found.problems
+                    if found.problems != self._problems.get(tenant):
+                        self._on_failure()
             elif found is None:
                 states.pop(tenant, None)
             else:
@@ -289,6 +316,7 @@ class PostgresPublisher:
                 failed[tenant] = found
                 self._refused.add(tenant, revision, heads.epoch, found, began=began)
                 self._on_failure()
+        self._drafts = drafts
         self._publish(states, unready, failed, heads.epoch, asked_at)
         self._confirmed_steady = asked_steady
         async with self._refreshed:
@@ -325,12 +353,14 @@ class PostgresPublisher:
         self._written_at[state.snapshot.tenant] = written_at
         return state if registration is None else replace(state, registration=registration)
 
-    async def _reloaded(self, connection: Connection, tenant: str) -> TenantState | list[Problem] | None:
+    async def _reloaded(
+        self, connection: Connection, tenant: str, known: TenantState | None
+    ) -> TenantState | list[Problem] | None:
         try:
             documents = await feed.load(connection, tenant)
             if documents is None:
                 return None
-            found = await asyncio.to_thread(self._compiler.load, documents)
+            found = await asyncio.to_thread(self._compiler.salvage, documents, known)
             if isinstance(found, TenantState):
                 self._written_at[tenant] = documents.written_at
             return found
@@ -400,6 +430,17 @@ class PostgresPublisher:
                 )
         if self._registrations.issuers != before.issuers:
             self._on_issuers(self._registrations.issuers)
+
+
+async def _may_be_readable(connection: Connection, state: TenantState, *, moved: bool) -> bool:
+    """Tell whether to read the tenant again: an unreadable row, or what it contradicts, has changed.
+
+    `moved`: there were other changes since the tenant was read.
+    """
+    if moved and not all(row.by_itself for row in state.unreadable.values()):
+        return True
+    documents = await feed.rows(connection, state.snapshot.tenant, state.unreadable)
+    return any(documents.get(key) != row.document for key, row in state.unreadable.items())
 
 
 async def _registration(connection: Connection, tenant: str, before: Registration | None) -> Registration:

@@ -42,6 +42,16 @@ class RefusedRevisions:
             return None
         return refused.problems if self._steady() < refused.retry_at else None
 
+    def revision(self, tenant: str) -> int | None:
+        """Return the revision that did not compile."""
+        refused = self._refused.get(tenant)
+        return None if refused is None else refused.revision
+
+    def is_due(self, tenant: str) -> bool:
+        """Tell whether what did not compile is to be looked at now, whatever its revision is."""
+        refused = self._refused.get(tenant)
+        return refused is None or self._steady() >= refused.retry_at
+
     def add(
         self, tenant: str, revision: int, epoch: str, problems: Sequence[Problem], *, began: float
     ) -> None:
@@ -65,7 +75,7 @@ def log_refused(tenant: str, problems: Sequence[Problem], *, has_policies: bool)
     _log.error(
         "policies_refused",
         message=(
-            "the last good policies of the tenant stay in force"
+            "rows that cannot be read keep their last good version; other changes are followed"
             if has_policies
             else "the tenant has no policies yet; its requests are answered 503 not_ready"
         ),

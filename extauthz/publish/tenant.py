@@ -1,7 +1,7 @@
 """One tenant's published state: its snapshot, and what is needed to take it to the next revision."""
 
 import gc
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +15,7 @@ from extauthz.compile.stored import KINDS, Document, StoredReader
 from extauthz.domain.policy import PolicySet, Resource
 from extauthz.domain.problem import Problem
 from extauthz.domain.registration import Registration
+from extauthz.publish.salvage import LastGood, RowKey, Salvage, UnreadableRow
 from extauthz.storage.feed import RowChange, TenantDocuments
 
 
@@ -39,11 +40,30 @@ def collecting_later() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class TenantState:
-    """A tenant's snapshot and registration; `resource_names` finds a resource's name by the id of its row."""
+    """A tenant's snapshot and registration; `resource_names` finds a resource's name by the id of its row.
+
+    `unreadable` are the rows that are not in force as they are stored. INVARIANT: a state is only published
+    when it `is_complete`: it was read whole once, so that each of those rows has its last good version, or is
+    newer and stands for no more than it may.
+    """
 
     snapshot: Snapshot
     resource_names: Map[str, str]
     registration: Registration = field(default_factory=Registration)
+    unreadable: Mapping[RowKey, UnreadableRow] = field(default_factory=dict)
+    is_complete: bool = True
+
+    @property
+    def problems(self) -> list[Problem]:
+        """Return why rows are not in force, in the order of their kinds and ids."""
+        return [self.unreadable[key].problem for key in sorted(self.unreadable)]
+
+    def last_good(self) -> LastGood | None:
+        """Return what later readings may fall back on; None before the rows were read whole once."""
+        if not self.is_complete:
+            return None
+        stand_ins = frozenset(key for key, row in self.unreadable.items() if not row.kept)
+        return LastGood(self.snapshot, self.resource_names, stand_ins)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +77,33 @@ class Compiler:
         """Compile everything of a tenant; the answer is every problem."""
         with collecting_later():
             return self._load(documents)
+
+    def salvage(
+        self,
+        documents: TenantDocuments,
+        before: TenantState | None = None,
+        suspects: Collection[RowKey] = frozenset(),
+    ) -> TenantState | list[Problem]:
+        """Compile what can be read of a tenant, together with what was in force before.
+
+        Where rows contradict each other the `suspects` are at fault, then those that were not in force.
+        """
+        whole = self.load(documents)
+        if isinstance(whole, TenantState):
+            return whole
+        with collecting_later():
+            last_good = None if before is None else before.last_good()
+            reading = Salvage(last_good, suspects)
+            snapshot = reading.snapshot(documents, StoredReader(self.reading), self.model)
+        if not isinstance(snapshot, Snapshot):
+            return snapshot
+        return TenantState(
+            snapshot,
+            Map(reading.resource_names),
+            documents.registration,
+            reading.unreadable,
+            is_complete=last_good is not None,
+        )
 
     def _load(self, documents: TenantDocuments) -> TenantState | list[Problem]:
         problems: list[Problem] = []
@@ -87,6 +134,7 @@ class Compiler:
 
         The registration stays as it was: changes do not hold what is new in it.
         """
+        rows = tuple(rows)
         problems: list[Problem] = []
         reader = StoredReader(self.reading)
         names = state.resource_names
@@ -112,4 +160,19 @@ class Compiler:
         snapshot = derive(state.snapshot, revision, changes)
         if not isinstance(snapshot, Snapshot):
             return snapshot
-        return TenantState(snapshot, names, state.registration)
+        touched = {(row.kind, row.id) for row in rows}
+        unreadable = {key: row for key, row in state.unreadable.items() if key not in touched}
+        return TenantState(
+            snapshot, names, state.registration, unreadable, state.is_complete or not unreadable
+        )
+
+
+def unreadable_rows(state: TenantState) -> list[Problem]:
+    """Return why rows of a tenant are not in force, those of its registration included."""
+    return [*state.problems, *state.registration.problems]
+
+
+def row_of(problem: Problem) -> RowKey:
+    """Return the kind and id of the row that a problem's pointer names."""
+    _, kind, row_id, *_ = (*problem.pointer.split("/"), "", "")
+    return kind, row_id

@@ -157,6 +157,7 @@ async def _build(settings: Settings, schema: Schema, supervisor: Supervisor, own
         policies=current,
         wait_for=publisher.wait_for,
         validate=PolicyGate(how, publisher.state).validate,
+        unreadable=publisher.unreadable,
         keys=cache,
         tokens=VerifiedTokens(),
         token_policy=policy.token,

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 from uuid import UUID
 
+import asyncpg
+
 from extauthz.storage import editing
-from extauthz.storage.encoding import decode_json, encode_json
+from extauthz.storage.encoding import decode_stored, encode_json
 from extauthz.storage.outcome import NotFound
 from extauthz.storage.rows import (
     MAX_PAGE,
@@ -166,9 +168,28 @@ async def denies_of_tenant_admins(
 
 async def delete_all(change: Change, policy_ids: Sequence[str]) -> None:
     """Delete policies softly that the change has found not to be deleted."""
-    states = await _marked(change, policy_ids, deleted=True)
+    try:
+        async with change.connection.transaction():
+            states = await _marked(change, policy_ids, deleted=True)
+    except asyncpg.CheckViolationError:
+        states = await _erased(change, policy_ids)
     for state in states:
         change.note("delete", TABLE.kind, state.id, before=state.document)
+
+
+async def _erased(change: Change, policy_ids: Sequence[str]) -> list[Stored]:
+    """Delete policies for ever, with their versions.
+
+    A row that was damaged past what the table takes cannot be marked as deleted: PostgreSQL checks the whole
+    row again. The audit trail keeps what it was.
+    """
+    records = await change.connection.fetch(
+        "DELETE FROM attribute_policies WHERE tenant_id = $1 AND id = ANY($2::uuid[])"  # noqa: S608
+        f" RETURNING {TABLE.selected_with_marks}",
+        change.tenant,
+        list(policy_ids),
+    )
+    return sorted(map(TABLE.stored, records), key=lambda stored: stored.id)
 
 
 async def restore(
@@ -232,8 +253,8 @@ async def versions(
         Version(
             record["version"],
             record["deleted"],
-            cast("Document", decode_json(record["document"])),
-            decode_json(record["actor"]),
+            cast("Document", decode_stored(record["document"])),
+            decode_stored(record["actor"]),
             record["revision"],
             record["created_at"],
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from extauthz.storage.encoding import decode_json, encode_json
+from extauthz.storage.encoding import decode_stored, encode_json
 from extauthz.storage.outcome import Refusal, refusal_of
 from extauthz.storage.pool import tenant_transaction
 from extauthz.storage.rows import MAX_PAGE, parts
@@ -158,5 +158,5 @@ def _event(record: asyncpg.Record) -> AuditEvent:
     members = dict(record)
     for name in ("actor", "before", "after"):
         if members[name] is not None:
-            members[name] = decode_json(members[name])
+            members[name] = decode_stored(members[name])
     return AuditEvent(**members)

@@ -34,6 +34,32 @@ def decode_json(text: str) -> object:
     return json.loads(text, parse_float=Decimal)
 
 
+def decode_stored(text: str) -> object:
+    """Return a stored JSON value, whatever wrote it: None where it is nested deeper than what we store.
+
+    None is no value that a required member may have, so that the row is found to be unreadable.
+    """
+    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
+        return None
+    try:
+        return decode_json(text)
+    except ValueError:
+        # More digits than Python reads into an integer (sys.set_int_max_str_digits).
+        return json.loads(text, parse_float=Decimal, parse_int=Decimal)
+
+
+def _depth(text: str) -> int:
+    """Return how deep valid JSON is nested; brackets inside strings count, which errs on the safe side."""
+    deepest = depth = 0
+    for character in text:
+        if character in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in "]}":
+            depth -= 1
+    return deepest
+
+
 def array_literal(values: Iterable[str]) -> str:
     """Return PostgreSQL's text form of an array; `unnest` cannot take arrays of arrays apart row by row."""
     quoted = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)

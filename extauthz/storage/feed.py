@@ -20,7 +20,7 @@ from extauthz.storage.pool import reader_transaction
 from extauthz.storage.write import REGISTRATION_KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     import asyncpg
@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("extauthz.storage")
 
-_KINDS: Final = frozenset({"resource", "role_rule", "role_binding", "attribute_policy"})
+_TABLES: Final[Mapping[str, Table]] = {
+    table.kind: table
+    for table in (resources.TABLE, role_rules.TABLE, role_bindings.TABLE, attribute_policies.TABLE)
+}
+_KINDS: Final = frozenset(_TABLES)
 _ROWS_A_STATEMENT: Final = 20_000
 _ROWS_WITHIN_S: Final = 15.0
 """Longer than other statements: a server that is only slow must not keep a large tenant from being read."""
@@ -157,6 +161,24 @@ async def documents(connection: Connection, tenant: str) -> TenantDocuments | No
     )
 
 
+async def rows(
+    connection: Connection, tenant: str, keys: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], Document]:
+    """Return the documents of single rows, by kind and id; what is deleted is missing."""
+    wanted: dict[str, list[str]] = {}
+    for kind, row_id in keys:
+        wanted.setdefault(kind, []).append(row_id)
+    found: dict[tuple[str, str], Document] = {}
+    for kind, ids in wanted.items():
+        table = _TABLES[kind]
+        condition = " AND t.id::text = ANY($3::text[])"
+        if table is attribute_policies.TABLE:
+            condition += " AND deleted_at IS NULL"
+        for document in await _documents(connection, table, tenant, condition, ids):
+            found[kind, str(document["id"])] = document
+    return found
+
+
 async def changes_since(connection: Connection, revisions: Mapping[str, int]) -> list[TenantChange]:
     """Return the changes after each tenant's revision and up to its present one, by tenant and in order.
 
@@ -219,13 +241,13 @@ def _parts(found: Sequence[asyncpg.Record]) -> Iterator[Sequence[asyncpg.Record]
 
 
 async def _documents(
-    connection: Connection, table: Table, tenant: str, condition: str = ""
+    connection: Connection, table: Table, tenant: str, condition: str = "", *arguments: object
 ) -> list[Document]:
-    return table.documents(await _records(connection, table, tenant, condition))
+    return table.documents(await _records(connection, table, tenant, condition, *arguments))
 
 
 async def _records(
-    connection: Connection, table: Table, tenant: str, condition: str = ""
+    connection: Connection, table: Table, tenant: str, condition: str = "", *arguments: object
 ) -> list[asyncpg.Record]:
     """Return all rows, in parts: a statement has a bound, and a tenant may have a million rows."""
     found: list[asyncpg.Record] = []
@@ -237,6 +259,7 @@ async def _records(
             f" ORDER BY t.id LIMIT {_ROWS_A_STATEMENT}",
             tenant,
             after,
+            *arguments,
             timeout=_ROWS_WITHIN_S,
         )
         found += part
@@ -247,7 +270,10 @@ async def _records(
 
 def _rows(text: str | None) -> tuple[RowChange, ...] | None:
     """Read a change record; None (reload) unless every entry is one that this version understands."""
-    entries = None if text is None else decode_json(text)
+    try:
+        entries = None if text is None else decode_json(text)
+    except (ValueError, RecursionError):
+        return None
     if not isinstance(entries, list):
         return None
     rows = tuple(_row(entry) for entry in entries)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeGuard
 
-from extauthz.domain.problem import Problem
+from extauthz.domain.host import canonical_host
+from extauthz.domain.problem import Problem, pointer_token
 from extauthz.domain.registration import IdentityProvider, Registration
 from extauthz.domain.service_key import ID_PREFIX, IdentityKey, Scope
-from extauthz.storage.encoding import decode_json
+from extauthz.storage.encoding import decode_stored
+from extauthz.storage.rows import bounded_time
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -45,7 +47,8 @@ async def read(connection: Connection, tenants: Collection[str]) -> dict[str, Re
     )
     keys = await _by_tenant(
         connection,
-        "SELECT tenant_id, id::text, secret_sha256, domain, expires_at FROM service_api_keys AS t"
+        "SELECT tenant_id, id::text, secret_sha256, domain,"  # noqa: S608 - our own column
+        f" {bounded_time('expires_at')} AS expires_at FROM service_api_keys AS t"
         " WHERE tenant_id = ANY($1::text[]) AND $2 = ANY (scopes) AND revoked_at IS NULL ORDER BY t.id",
         names,
         Scope.IDENTITY.value,
@@ -82,11 +85,19 @@ def _registration(
     read_providers = [_provider(record, problems) for record in providers]
     return Registration(
         suspended=suspended,
-        hosts=tuple(record["host"] for record in hosts),
+        hosts=tuple(record["host"] for record in hosts if _is_host(record["host"], problems)),
         providers=tuple(provider for provider in read_providers if provider is not None),
         identity_keys=tuple(_identity_key(record) for record in keys),
         problems=tuple(problems),
     )
+
+
+def _is_host(host: str, problems: list[Problem]) -> bool:
+    """Tell whether a stored host is one that a request can have; another one owns nothing."""
+    if canonical_host(host) == host:
+        return True
+    problems.append(Problem(f"/tenant_hosts/{pointer_token(host)}", "is not a host in canonical form"))
+    return False
 
 
 def _identity_key(record: asyncpg.Record) -> IdentityKey:
@@ -103,9 +114,9 @@ def _identity_key(record: asyncpg.Record) -> IdentityKey:
 def _provider(record: asyncpg.Record, problems: list[Problem]) -> IdentityProvider | None:
     """Read a row; one that was broken behind our back is left out, so its tokens are refused."""
     pointer = f"/identity_provider/{record['id']}"
-    audience = decode_json(record["audience"])
+    audience = decode_stored(record["audience"])
     audiences = (audience,) if isinstance(audience, str) else audience
-    config = decode_json(record["claim_config"])
+    config = decode_stored(record["claim_config"])
     if not _is_names(audiences) or not audiences:
         problems.append(Problem(f"{pointer}/audience", "is no text and no list of them"))
         return None

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from extauthz.compile.values import parse_time
-from extauthz.storage.encoding import array_literal, decode_json, encode_json
+from extauthz.storage.encoding import array_literal, decode_json, decode_stored, encode_json
 from extauthz.storage.outcome import Clash, Conflict
 
 if TYPE_CHECKING:
@@ -44,6 +44,14 @@ def in_domains(column: str, domains: Collection[str] | EveryDomain | None) -> di
             return {f"{column} = ANY({{}}::text[])": list(domains)}
 
 
+def bounded_time(column: str) -> str:
+    """Return SQL for a time that Python can hold: PostgreSQL's times go from 4713 BC to 294276."""
+    return (
+        f"CASE WHEN {column} > '9999-12-31 23:59:59+00' THEN '9999-12-31 23:59:59+00'"
+        f" WHEN {column} < '0001-01-02 00:00:00+00' THEN '0001-01-02 00:00:00+00' ELSE {column} END"
+    )
+
+
 def conditions_of(where: Mapping[str, object], values: list[object]) -> list[str]:
     """Return SQL conditions; the value of each that holds a `{}` becomes the next parameter, in `values`."""
     conditions = []
@@ -65,6 +73,8 @@ class Column:
     @property
     def selected(self) -> str:
         """Return the select expression, named like the member."""
+        if self.type == "timestamptz":
+            return f'{bounded_time(self.name)} AS "{self.member}"'
         cast = {"names": "::text[]", "jsonb": "::text"}.get(self.type, "")
         return f'{self.name}{cast} AS "{self.member}"'
 
@@ -201,7 +211,7 @@ class Table:
 
     def _decode(self, members: Document) -> None:
         for member in self._json:
-            members[member] = decode_json(str(members[member]))
+            members[member] = decode_stored(str(members[member]))
         for member in self._times:
             value = members[member]
             if isinstance(value, datetime):

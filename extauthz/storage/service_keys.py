@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from extauthz.domain.service_key import ID_PREFIX, PresentedKey, Scope, row_id, secret_digest
-from extauthz.storage.encoding import decode_json, encode_json
+from extauthz.storage.encoding import decode_stored, encode_json
 from extauthz.storage.outcome import Clash, Conflict, NotFound, Refusal, Stale, refusal_of
 from extauthz.storage.pool import key_transaction, tenant_transaction
-from extauthz.storage.rows import MAX_PAGE, instant, rfc3339
+from extauthz.storage.rows import MAX_PAGE, bounded_time, instant, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +31,7 @@ BOOTSTRAP_NAME: Final = "bootstrap"
 
 _DOCUMENT: Final = (
     "id::text, name, description, scopes, service_name, prefixes::text, domain"
-    ", parent_id::text, bootstrap, expires_at"
+    f", parent_id::text, bootstrap, {bounded_time('expires_at')} AS expires_at"
 )
 _SELECTED: Final = f"{_DOCUMENT}, revision, created_at, updated_at, last_used_at, revoked_at"
 
@@ -225,7 +225,8 @@ async def find(pool: Pool, presented: PresentedKey, *, now: datetime) -> KeyGran
         tenant=record["tenant_id"],
         name=record["name"],
         bootstrap=record["bootstrap"],
-        scopes=frozenset(Scope(scope) for scope in record["scopes"]),
+        # A scope of a later version allows nothing here.
+        scopes=frozenset(scope for scope in Scope if scope.value in record["scopes"]),
         service_name=record["service_name"],
         prefixes=tuple(_prefixes(record)),
         domain=record["domain"],
@@ -272,15 +273,16 @@ async def _bootstrap_id(change: Change) -> str | None:
 
 
 async def _family(change: Change, row: str) -> list[str]:
-    """Return the unrevoked ones of a key and of all that descend from it, the nearest first."""
+    """Return the unrevoked ones of a key and of all that descend from it: its own first, then by age."""
     records = await change.connection.fetch(
+        # UNION drops what was found before: parents in a circle, which no write makes, end here.
         "WITH RECURSIVE family AS ("
-        " SELECT id, 0 AS depth FROM service_api_keys WHERE tenant_id = $1 AND id = $2::uuid"
-        " UNION ALL"
-        " SELECT k.id, family.depth + 1 FROM service_api_keys AS k"
+        " SELECT id FROM service_api_keys WHERE tenant_id = $1 AND id = $2::uuid"
+        " UNION"
+        " SELECT k.id FROM service_api_keys AS k"
         " JOIN family ON k.parent_id = family.id WHERE k.tenant_id = $1)"
-        " SELECT id::text FROM family JOIN service_api_keys USING (id)"
-        " WHERE tenant_id = $1 AND revoked_at IS NULL ORDER BY depth, id",
+        " SELECT id::text FROM family JOIN service_api_keys AS k USING (id)"
+        " WHERE tenant_id = $1 AND revoked_at IS NULL ORDER BY k.id <> $2::uuid, k.id",
         change.tenant,
         row,
     )
@@ -341,6 +343,6 @@ def _stored(record: asyncpg.Record) -> StoredKey:
 
 
 def _prefixes(record: asyncpg.Record) -> list[str]:
-    prefixes = decode_json(record["prefixes"])
-    assert isinstance(prefixes, list), "service_api_keys_prefixes_shape"
-    return prefixes
+    prefixes = decode_stored(record["prefixes"])
+    # What cannot be read bounds a registrar to nothing.
+    return [prefix for prefix in prefixes if isinstance(prefix, str)] if isinstance(prefixes, list) else []

@@ -7,7 +7,7 @@ decides (a name taken, a route claimed, a cycle of roles) cannot change until it
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Generic, Literal, TypeVar
 
@@ -20,6 +20,7 @@ from extauthz.storage.outcome import NotFound, Refusal, Stale, refusal_of
 from extauthz.storage.pool import tenant_transaction
 
 if TYPE_CHECKING:
+    from extauthz.domain.problem import Problem
     from extauthz.storage.pool import Connection, Pool
     from extauthz.storage.rows import Document
 
@@ -71,7 +72,8 @@ class Effect:
 class Change:
     """A write in progress; the functions of each kind (`role_rules.create`, ...) note their effects in it.
 
-    `previous` is the revision that the tenant had before.
+    `previous` is the revision that the tenant had before. `unreadable` says which rows of the tenant, other
+    than those written, are not in force as they are stored.
     """
 
     connection: Connection
@@ -81,6 +83,7 @@ class Change:
     previous: int
     new_id: Callable[[], str]
     effects: list[Effect] = field(default_factory=list)
+    unreadable: Sequence[Problem] = ()
 
     def note(
         self,

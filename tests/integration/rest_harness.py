@@ -212,9 +212,16 @@ def _settings() -> Settings:
 
 @asynccontextmanager
 async def rest(
-    database: "Database", *, allow_hosts: frozenset[str] = frozenset(), **changes: Any
+    database: "Database",
+    *,
+    allow_hosts: frozenset[str] = frozenset(),
+    loaded: bool = True,
+    **changes: Any,
 ) -> AsyncIterator[Api]:
-    """Serve the API; `changes` are to its services, `allow_hosts` where tenants' providers may be."""
+    """Serve the API; `changes` are to its services, `allow_hosts` where tenants' providers may be.
+
+    `loaded` waits for the first policies, which never come where the stored rows do not compile.
+    """
     mode = changes.get("mode", TenancyMode.SELFHOST)
     current = CurrentPolicies()
     compiler = Compiler(READING, role_model())
@@ -251,6 +258,7 @@ async def rest(
                 policies=current,
                 wait_for=publisher.wait_for,
                 validate=PolicyGate(compiler, publisher.state).validate,
+                unreadable=publisher.unreadable,
                 keys=keys,
                 tokens=VerifiedTokens(),
                 token_policy=TokenPolicy(),
@@ -288,7 +296,8 @@ async def rest(
                 asyncio.create_task(work) for work in (keys.run(), publisher.run(), serve(app, listener))
             ]
             try:
-                assert await publisher.wait_for("default", 0, 10)
+                if loaded:
+                    assert await publisher.wait_for("default", 0, 10)
                 yield api
             finally:
                 for task in tasks:

@@ -248,6 +248,20 @@ async def test_a_session_pooler_announces_on_the_session_and_gets_it_back_clean(
             assert await left_on_session(address) == NOTHING_LEFT
 
 
+async def test_a_session_pooler_is_not_listened_to_where_postgresql_itself_is(database: "Database") -> None:
+    with pgbouncer(database.address, "session", size=2) as bouncer:
+        direct = DatabaseHost(database.address.host, database.address.port)
+        address = replace(through(bouncer, database, Pooler.SESSION), listen=(direct,))
+        async with (
+            pool_of(address, "default", max_size=1) as pool,
+            following(address, poll_interval=NEVER) as follower,
+        ):
+            assert follower.connection is not None
+            assert await follower.connection.fetch("SELECT pg_listening_channels()") == []
+            written = await succeed(pool, lambda change: role_rules.create(change, [role_rule()]))
+            await follower.reaches(written.revision)
+
+
 @pytest.mark.parametrize("declared", [Pooler.TRANSACTION, Pooler.NONE])
 async def test_polling_alone_finds_changes_and_is_said_once(
     database: "Database", declared: Pooler, capsys: pytest.CaptureFixture[str]

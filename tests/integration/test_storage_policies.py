@@ -466,7 +466,7 @@ async def test_many_rules_are_deleted_in_as_many_statements_as_one(database: "Da
             assert (await attribute_policies.page(connection, "default")).items == ()
             aside = (await attribute_policies.page(connection, "default", deleted=True)).items
             history = await attribute_policies.versions(connection, "default", uuid_of(policies[0]))
-    assert len(statements) == 3
+    assert len([each for each in statements if "SAVEPOINT" not in each]) == 3
     assert [stored.version for stored in aside] == [2] * 30
     assert [(version.version, version.deleted) for version in history.items] == [(1, False), (2, True)]
 
