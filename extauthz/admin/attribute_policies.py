@@ -15,7 +15,7 @@ from extauthz.admin.documents import (
 )
 from extauthz.admin.operation import Call, Reply, nothing_at
 from extauthz.admin.paging import Order, read_position
-from extauthz.admin.problems import ProblemDetails, forbidden, invalid
+from extauthz.admin.problems import ProblemDetails, forbidden, invalid, not_found
 from extauthz.admin.reading import flag, name_filters
 from extauthz.compile.documents import parse_attribute_policy
 from extauthz.compile.warnings import policy_warnings
@@ -94,7 +94,7 @@ async def create(call: Call) -> Reply | ProblemDetails:
 
 
 async def get(call: Call) -> Reply | ProblemDetails:
-    """Return one policy; a deleted one only when it is asked for as one."""
+    """Return one policy; with `deleted` also one that is deleted."""
     policy_id = call.id
     if policy_id is None:
         return nothing_at(call, _NOUN)
@@ -106,8 +106,13 @@ async def get(call: Call) -> Reply | ProblemDetails:
     )
     if isinstance(stored, ProblemDetails):
         return stored
-    if not _visible(stored, call) or (stored.deleted_at is not None) is not deleted:
+    if not _visible(stored, call):
         return nothing_at(call, _NOUN)
+    if stored.deleted_at is not None and not deleted:
+        return not_found(
+            f"the attribute policy {stored.id!r} was deleted at {rfc3339(stored.deleted_at)}; "
+            "'?deleted=true' shows it, and 'restore' brings it back"
+        )
     return changes.single(call, attribute_policies.TABLE, stored, shown)
 
 

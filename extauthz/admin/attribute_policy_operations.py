@@ -69,7 +69,7 @@ OPERATIONS: Final = (
         who=Who.POLICY_READER,
         handler=policies.get,
         summary="Get an attribute policy",
-        parameters=(Parameter("deleted", "find it among the deleted ones instead", _FLAG),),
+        parameters=(Parameter("deleted", "also when it is deleted; `deleted_at` says so", _FLAG),),
         answers=(Answer(HTTPStatus.OK, "The policy", _STORED, ("ETag",)),),
         problems=(HTTPStatus.NOT_FOUND,),
     ),

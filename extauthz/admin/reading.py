@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qsl
@@ -13,6 +14,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 
 from extauthz.admin.problems import ParameterProblem, ProblemDetails, invalid, malformed, unreadable
+from extauthz.compile.values import parse_time
 from extauthz.domain.names import name_problem
 from extauthz.domain.strict_json import JsonRejected, read_json
 from extauthz.storage.encoding import unstorable
@@ -30,6 +32,7 @@ _ENTITY_TAGS: Final = re.compile(
     rf"[ \t,]*+{_ENTITY_TAG.pattern}[ \t]*+(?:,[ \t]*+(?:{_ENTITY_TAG.pattern}[ \t]*+)?)*"
 )
 _REVISION: Final = re.compile("0|[1-9][0-9]{0,17}")
+_NO_TIME: Final = "must be an RFC 3339 time such as 2026-01-31T08:00:00Z (a '+' is written %2B)"
 _UUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
@@ -117,6 +120,21 @@ def name_filters(query: Mapping[str, str], *names: str) -> dict[str, str] | Prob
         for name, value in found.items()
         if (problem := name_problem(value)) is not None
     ]
+    return invalid(problems) if problems else found
+
+
+def times(query: Mapping[str, str], *names: str) -> dict[str, datetime] | ProblemDetails:
+    """Return those of the parameters that are given; each has to be an RFC 3339 time."""
+    found: dict[str, datetime] = {}
+    problems: list[ParameterProblem] = []
+    for name in names:
+        if (text := query.get(name)) is None:
+            continue
+        moment = parse_time(text)
+        if moment is None:
+            problems.append(ParameterProblem(name, _NO_TIME))
+        else:
+            found[name] = moment
     return invalid(problems) if problems else found
 
 

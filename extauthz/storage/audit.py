@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from extauthz.storage.encoding import decode_stored, encode_json
 from extauthz.storage.outcome import Refusal, refusal_of
 from extauthz.storage.pool import tenant_transaction
-from extauthz.storage.rows import MAX_PAGE, parts
+from extauthz.storage.rows import MAX_PAGE, conditions_of, parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -134,21 +134,30 @@ async def page(
     *,
     entity_id: str | None = None,
     kind: str | None = None,
+    actor: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
     after: UUID | None = None,
     limit: int = MAX_PAGE,
 ) -> AuditPage:
-    """Return events of a tenant, newest first."""
+    """Return events of a tenant, newest first: `since` is inclusive, `until` exclusive, `actor` an id."""
     limit = max(1, min(limit, MAX_PAGE))
+    given = {
+        "t.id < {}::uuid": after,
+        "entity_id = {}": entity_id,
+        "kind = {}": kind,
+        "actor ->> 'id' = {}": actor,
+        "at >= {}": since,
+        "at < {}": until,
+    }
+    values: list[object] = [tenant]
+    # Only what is asked for is in the statement, so that an index can serve it.
+    where = {condition: value for condition, value in given.items() if value is not None}
+    conditions = ["tenant_id = $1", *conditions_of(where, values)]
     records = await connection.fetch(
-        "SELECT id::text, at, revision, actor::text, action, kind, entity_id, before::text, after::text"
-        " FROM audit_events AS t WHERE tenant_id = $1 AND ($2::uuid IS NULL OR id < $2)"
-        " AND ($3::text IS NULL OR entity_id = $3) AND ($4::text IS NULL OR kind = $4)"
-        " ORDER BY t.id DESC LIMIT $5",
-        tenant,
-        after,
-        entity_id,
-        kind,
-        limit + 1,
+        "SELECT id::text, at, revision, actor::text, action, kind, entity_id, before::text, after::text"  # noqa: S608
+        f" FROM audit_events AS t WHERE {' AND '.join(conditions)} ORDER BY t.id DESC LIMIT {limit + 1}",
+        *values,
     )
     items = tuple(_event(record) for record in records[:limit])
     return AuditPage(items, items[-1].id if len(records) > limit else None)

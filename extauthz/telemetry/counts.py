@@ -31,6 +31,9 @@ class FetchOutcome(StrEnum):
     """Too large, or not a JWKS."""
 
 
+MAX_SHADOW_RULES: Final = 100
+"""The number of series is bounded, however many shadow policies a tenant writes and deletes."""
+OTHER_RULES: Final = "other"
 _FOLD_AT: Final = 50_000
 
 DecisionKey = tuple[str, str, str]
@@ -46,7 +49,9 @@ class Snapshot(TypedDict):
     """The counts of one instance, or of many merged; plain JSON values.
 
     Keys of `decisions` are decision, reason and entrance joined by commas. `duration_counts` has one number
-    per bucket, not cumulative, and one more for what is above them. Gauges are None when they do not apply.
+    per bucket, not cumulative, and one more for what is above them. `shadow_disagreements` is by rule id, of
+    `MAX_SHADOW_RULES` rules; those of all others are under `OTHER_RULES`. Gauges are None when they do not
+    apply.
     """
 
     instance: str
@@ -55,7 +60,7 @@ class Snapshot(TypedDict):
     duration_sum_us: int
     checks_in_flight: int
     deadline_exceeded: int
-    shadow_disagreements: int
+    shadow_disagreements: dict[str, int]
     token_cache_hits: int
     token_cache_misses: int
     decisions_lost: int
@@ -102,7 +107,7 @@ class Counts:
         self._decisions: dict[DecisionKey, int] = dict.fromkeys(DECISION_KEYS, 0)
         self._durations = [0] * (len(DURATION_BUCKETS_US) + 1)
         self._duration_sum_us = 0
-        self._shadow_disagreements = 0
+        self._shadow_disagreements = {OTHER_RULES: 0}
         self._lost = 0
         self._refresh_failures = 0
         self._fetches = {outcome.value: 0 for outcome in FetchOutcome}
@@ -152,7 +157,7 @@ class Counts:
                 "deadline_exceeded": sum(
                     number for (_, reason, _), number in self._decisions.items() if reason == Reason.DEADLINE
                 ),
-                "shadow_disagreements": self._shadow_disagreements,
+                "shadow_disagreements": dict(self._shadow_disagreements),
                 "token_cache_hits": self._hits.total(),
                 "token_cache_misses": self._misses.total(),
                 "decisions_lost": self._lost,
@@ -172,4 +177,12 @@ class Counts:
             self._durations[bisect_left(DURATION_BUCKETS_US, duration_us)] += 1
             self._duration_sum_us += duration_us
             if decision.shadow:
-                self._shadow_disagreements += sum(one.would != decision.effect for one in decision.shadow)
+                self._count_shadow(decision)
+
+    def _count_shadow(self, decision: Decision) -> None:
+        counted = self._shadow_disagreements
+        for one in decision.shadow:
+            if one.would != decision.effect:
+                known = one.rule_id in counted or len(counted) <= MAX_SHADOW_RULES
+                rule_id = one.rule_id if known else OTHER_RULES
+                counted[rule_id] = counted.get(rule_id, 0) + 1

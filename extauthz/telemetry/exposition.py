@@ -70,11 +70,7 @@ class SnapshotCollector(Collector):
         yield _counter(
             "decisions_lost", "Decisions without a line in the decision log.", counts["decisions_lost"]
         )
-        yield _counter(
-            "shadow_disagreements",
-            "Decisions that a shadow policy would have made otherwise, per policy.",
-            counts["shadow_disagreements"],
-        )
+        yield _shadow_disagreements(counts)
         if self._ready is not None:
             yield _gauge("ready", "1 when /healthz/ready answers 200, 0 when 503.", int(self._ready))
 
@@ -102,6 +98,17 @@ def _fetches(counts: Snapshot) -> Metric:
     family = CounterMetricFamily("extauthz_jwks_fetch", "Fetches of an issuer's keys.", labels=("outcome",))
     for outcome, count in counts["jwks_fetches"].items():
         family.add_metric([outcome], count)
+    return family
+
+
+def _shadow_disagreements(counts: Snapshot) -> Metric:
+    family = CounterMetricFamily(
+        "extauthz_shadow_disagreements",
+        "Decisions that a shadow policy would have made otherwise, of a hundred policies by their id.",
+        labels=("rule_id",),
+    )
+    for rule_id, count in counts["shadow_disagreements"].items():
+        family.add_metric([rule_id], count)
     return family
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-from extauthz.telemetry.counts import Counts, Snapshot
+from extauthz.telemetry.counts import MAX_SHADOW_RULES, OTHER_RULES, Counts, Snapshot
 
 _Number = TypeVar("_Number", int, float)
 
@@ -58,7 +58,7 @@ def _added(one: Snapshot, other: Snapshot) -> Snapshot:
         "duration_sum_us": one["duration_sum_us"] + other["duration_sum_us"],
         "checks_in_flight": one["checks_in_flight"] + other["checks_in_flight"],
         "deadline_exceeded": one["deadline_exceeded"] + other["deadline_exceeded"],
-        "shadow_disagreements": one["shadow_disagreements"] + other["shadow_disagreements"],
+        "shadow_disagreements": _of_rules(_sums(one["shadow_disagreements"], other["shadow_disagreements"])),
         "token_cache_hits": one["token_cache_hits"] + other["token_cache_hits"],
         "token_cache_misses": one["token_cache_misses"] + other["token_cache_misses"],
         "decisions_lost": one["decisions_lost"] + other["decisions_lost"],
@@ -72,6 +72,15 @@ def _added(one: Snapshot, other: Snapshot) -> Snapshot:
 
 def _sums(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
     return {key: one.get(key, 0) + other.get(key, 0) for key in one | other}
+
+
+def _of_rules(counted: dict[str, int]) -> dict[str, int]:
+    """Return the counts of as many rules as one process has, the lowest ids; the others' as one number."""
+    if len(counted) <= MAX_SHADOW_RULES + 1:
+        return counted
+    named = sorted(counted.keys() - {OTHER_RULES})[:MAX_SHADOW_RULES]
+    kept = {rule_id: counted[rule_id] for rule_id in named}
+    return {OTHER_RULES: sum(counted.values()) - sum(kept.values()), **kept}
 
 
 def _known(*values: _Number | None) -> list[_Number]:

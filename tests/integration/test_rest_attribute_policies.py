@@ -99,7 +99,9 @@ async def test_a_deleted_policy_is_kept_aside_and_restored(database: "Database")
         body = (await api.post(PATH, policy())).body
         path = f"{PATH}/{body['id']}"
         (await api.delete(path)).succeeded(204)
-        (await api.get(path)).problem(404)
+        gone = (await api.get(path)).problem(404)
+        assert "was deleted at" in gone["detail"]
+        assert "?deleted=true" in gone["detail"]
         (await api.put(path, policy())).problem(404)
         (await api.patch(path, {})).problem(404)
         (await api.delete(path)).problem(404)
@@ -109,8 +111,13 @@ async def test_a_deleted_policy_is_kept_aside_and_restored(database: "Database")
         kept = (await api.get(f"{path}?deleted=true")).succeeded(200)
         assert kept.body == aside
         (await api.post(f"{path}/restore", If_Match='"1"')).problem(412)
+        shown = (await api.get(f"{path}?deleted=true")).succeeded(200).body
+        assert (shown["id"], shown["deleted_at"]) == (body["id"], aside["deleted_at"])
+        (await api.get(f"{path}?deleted=true", caller="emea")).problem(404)
         restored = (await api.post(f"{path}/restore", If_Match=kept.headers["ETag"])).succeeded(200)
         assert (restored.body["deleted_at"], restored.body["version"]) == (None, 3)
+        present = (await api.get(f"{path}?deleted=true")).succeeded(200)
+        assert present.body["deleted_at"] is None
         again = (await api.post(f"{path}/restore")).succeeded(200)
         assert again.revision == restored.revision
         found = (await api.get(f"{path}/versions")).succeeded(200).body["items"]

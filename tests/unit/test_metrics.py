@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from extauthz.domain.decision import Decision, RuleKind, ShadowOutcome, denied
 from extauthz.domain.reasons import Effect, Reason
-from extauthz.telemetry.counts import DURATION_BUCKETS_US, Counts, FetchOutcome
+from extauthz.telemetry.counts import DURATION_BUCKETS_US, MAX_SHADOW_RULES, Counts, FetchOutcome, Snapshot
 from extauthz.telemetry.exposition import CONTENT_TYPE, render
 from extauthz.telemetry.fleet import Fleet, merge
 
@@ -115,13 +115,39 @@ def test_each_thing_that_happens_is_counted_under_its_name() -> None:
         'extauthz_decisions_total{decision="deny",entrance="http",reason="deadline"}': 1,
         "extauthz_checks_in_flight": 1,
         "extauthz_deadline_exceeded_total": 1,
-        "extauthz_shadow_disagreements_total": 2,
+        'extauthz_shadow_disagreements_total{rule_id="s"}': 1,
+        'extauthz_shadow_disagreements_total{rule_id="u"}': 1,
         "extauthz_token_cache_hits_total": 1,
         "extauthz_token_cache_misses_total": 2,
         "extauthz_decisions_lost_total": 5,
         'extauthz_jwks_fetch_total{outcome="unreachable"}': 1,
         "extauthz_policy_refresh_failures_total": 1,
     }
+
+
+def disagreements(snapshot: Snapshot) -> dict[str, float]:
+    prefix = 'extauthz_shadow_disagreements_total{rule_id="'
+    found = samples(render(snapshot)).items()
+    return {name[len(prefix) : -2]: value for name, value in found if name.startswith(prefix)}
+
+
+def test_shadow_disagreements_name_a_bounded_number_of_rules() -> None:
+    def disagreeing(counts: Counts, *rules: int) -> None:
+        for rule in rules:
+            shadow = (ShadowOutcome(f"rule-{rule:04}", Effect.DENY),)
+            decide(counts, Decision(Effect.ALLOW, Reason.RULE_MATCHED, "r", RuleKind.ROLE, shadow))
+
+    one, other = Counts("a"), Counts("b")
+    disagreeing(one, *range(150), 3, 120)
+    found = disagreements(one.snapshot())
+    assert len(found) == MAX_SHADOW_RULES + 1
+    assert (found["rule-0003"], found["rule-0099"], found["other"]) == (2, 1, 51)
+
+    disagreeing(other, *range(90, 250))
+    both = disagreements(merge([one.snapshot(), other.snapshot()]))
+    assert len(both) == MAX_SHADOW_RULES + 1
+    assert (both["rule-0003"], both["rule-0099"]) == (2, 2)
+    assert sum(both.values()) == 152 + 160
 
 
 def test_durations_fall_into_cumulative_buckets_with_inclusive_bounds() -> None:
