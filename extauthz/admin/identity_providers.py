@@ -17,6 +17,13 @@ from extauthz.admin.tenant_operations import SLUG
 from extauthz.admin.tenants import PATH as TENANTS
 from extauthz.admin.tenants import nothing as no_tenant
 from extauthz.compile.fields import Fields, shown
+from extauthz.domain.provider_settings import (
+    audience_problem,
+    claim_path_problem,
+    excluded_role_problem,
+    issuer_problem,
+    jwks_uri_problem,
+)
 from extauthz.storage import identity_providers, tenants
 from extauthz.storage.outcome import NotFound
 from extauthz.storage.registrations import CLAIM_PATHS, EVERY_AUDIENCE
@@ -166,10 +173,8 @@ def _url_problem(text: str, *, is_issuer: bool) -> str | None:
         return "an absolute https URL is needed"
     if "@" in parts.netloc or "#" in text:
         return "a URL without credentials and fragment is needed"
-    # OpenID Connect Discovery 1.0, 3: the issuer has no query or fragment.
-    if is_issuer and "?" in text:
-        return "an issuer has no query"
-    return None
+    found = issuer_problem(text) if is_issuer else jwks_uri_problem(text)
+    return None if found is None else f"it must be {found}"
 
 
 def _audience(fields: Fields) -> object:
@@ -178,9 +183,15 @@ def _audience(fields: Fields) -> object:
         audience: object = list(fields.names("audience", default=None))
         if isinstance(audience, list) and EVERY_AUDIENCE in audience and len(audience) > 1:
             fields.note("audience", f"names {EVERY_AUDIENCE!r}, which is every audience, beside others")
+        for index, name in enumerate(value):
+            if isinstance(name, str) and (problem := audience_problem(name)):
+                fields.note_item("audience", index, f"found {shown(name)}, it must be {problem}")
         return audience
     if fields.has("audience"):
-        return fields.text("audience")
+        name = fields.text("audience")
+        if name is not None and (problem := audience_problem(name)):
+            fields.note("audience", f"found {shown(name)}, it must be {problem}")
+        return name
     if fields.is_object:
         fields.note("audience", f"is missing; {EVERY_AUDIENCE!r} takes tokens for whatever audience")
     return None
@@ -191,14 +202,20 @@ def _claim_config(fields: Fields, problems: "list[Problem]") -> Document:
     if value is None:
         return {}
     config = Fields(value, fields.at("claim_config"), problems)
-    read: Document = {
-        name: path
-        for name in CLAIM_PATHS
-        if (path := config.text(name, required=False) if config.get(name) is not None else None) is not None
-    }
+    read: Document = {}
+    for name in CLAIM_PATHS:
+        path = None if config.get(name) is None else config.text(name, required=False)
+        if path is None:
+            continue
+        if problem := claim_path_problem(path):
+            config.note(name, f"found {shown(path)}, it must be {problem}")
+        read[name] = path
     if config.get("excluded_roles") is not None:
         excluded = config.items("excluded_roles", required=False)
         read["excluded_roles"] = list(config.names("excluded_roles", default=None)) if excluded else []
+        for index, role in enumerate(excluded):
+            if isinstance(role, str) and (problem := excluded_role_problem(role)):
+                config.note_item("excluded_roles", index, f"found {shown(role)}, it must be {problem}")
     config.done()
     return read
 

@@ -238,16 +238,16 @@ class CaseRunner:
         kind = _choice(described, "kind", PrincipalKind, PrincipalKind.USER)
         if kind is PrincipalKind.USER and not self._policy.token.oidc_enabled:
             return None
-        roles = _texts(described.get("roles", []), where)
+        roles = _texts(_present(described, "roles", []), where)
         domain = described.get("domain")
         return Principal(
             kind=kind,
             id=_text(described, "id", where),
-            tenant=str(described.get("tenant", DEFAULT_TENANT)),
+            tenant=str(_present(described, "tenant", DEFAULT_TENANT)),
             domain=None if domain is None else str(domain),
             roles=tuple(sorted(set(roles))),
             authentication=Authentication.JWT if kind is PrincipalKind.USER else Authentication.API_KEY,
-            claims=freeze_claims(dict(_object(described.get("claims", {}), where))),
+            claims=freeze_claims(dict(_object(_present(described, "claims", {}), where))),
         )
 
     def _token_bearer(self, case: Document, where: str) -> Principal | Rejected:
@@ -306,6 +306,12 @@ def _choice(document: Document, member: str, words: type[_Word], default: _Word)
         if word.value == value:
             return word
     raise CaseFormatError(f"{member}: {value!r} is not one of {', '.join(words)}")
+
+
+def _present(document: Document, member: str, default: object) -> object:
+    """Return a member that may be left out; null is absence."""
+    value = document.get(member)
+    return default if value is None else value
 
 
 def _text(document: Document, member: str, where: str) -> str:

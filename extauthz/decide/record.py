@@ -83,7 +83,8 @@ def decision_fields(outcome: Outcome, *, ts: float, entrance: str, duration_us: 
     fields["decision_id"] = decision_id
     fields["decision"] = effect
     fields["reason"] = reason
-    fields["detail"] = detail and detail[:UNTRUSTED_LENGTH]
+    if detail:
+        fields["detail"] = detail[:UNTRUSTED_LENGTH]
     fields["matched_rule_id"] = rule_id
     fields["matched_rule_kind"] = rule_kind
     if shadow:

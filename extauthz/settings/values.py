@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 from extauthz.domain.host import HostRejected, canonical_host
 
+_QUOTES: Final = "\"'`"
 _DECIMAL: Final = re.compile(r"[0-9]{1,12}(?:\.[0-9]{0,12})?|\.[0-9]{1,12}")
 _Word = TypeVar("_Word", bound=StrEnum)
 
@@ -117,6 +118,8 @@ def names(value: str) -> tuple[str, ...]:
 def some_names(value: str) -> tuple[str, ...]:
     """Read names as `names` does; a list that is set and yet empty is refused."""
     found = names(value)
+    if any(name.strip(_QUOTES) != name for name in found):
+        raise UnusableValueError("names separated by commas, without quotes")
     if value and not found:
         # Set, and yet empty: read as unset it would let everything in.
         raise UnusableValueError("names separated by commas, one at least; or not set")
@@ -241,17 +244,6 @@ def cookie(value: str) -> str:
     ):
         raise UnusableValueError("the name of a cookie")
     return name
-
-
-_ANY: Final = "any"
-
-
-def audiences(value: str) -> tuple[str, ...] | None:
-    """Read the audience of tokens, or several; `any` is None: every audience will do."""
-    found = names(value)
-    if not found or (_ANY in found and len(found) > 1):
-        raise UnusableValueError("the audience that tokens are issued for, or 'any' by itself")
-    return None if found == (_ANY,) else found
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 from extauthz.compile.directory import TenancyMode, TenantBinding, UnmappedPolicy
 from extauthz.settings.contradictions import contradictions
 from extauthz.settings.database_hosts import DatabaseHost, HostEntry, host_entries
+from extauthz.settings.identity_values import audiences, claim_path, excluded_roles, issuer, jwks_uri
 from extauthz.settings.secret_files import SecretFileError, read_secret_file
 from extauthz.settings.values import (
     FilesSource,
@@ -24,14 +25,12 @@ from extauthz.settings.values import (
     StaleAction,
     UnusableValueError,
     admin_key,
-    audiences,
     cookie,
     flag,
     headers,
     host_name,
     host_ports,
     integer,
-    names,
     one_of,
     path,
     policy_source,
@@ -40,7 +39,6 @@ from extauthz.settings.values import (
     some_names,
     text,
     token_header,
-    url,
 )
 
 _T = TypeVar("_T")
@@ -145,19 +143,23 @@ class Settings:
     )
     migrate_on_start: bool = _variable("MIGRATE_ON_START", flag, "false", "apply migrations before serving")
     oidc_enabled: bool = _variable("OIDC_ENABLED", flag, "true", "whether tokens are read at all")
-    auth_server_url: str | None = _variable("AUTH_SERVER_URL", url, None, "the issuer of tokens (selfhost)")
-    jwks_uri: str | None = _variable("JWKS_URI", url, None, "its keys; unset: discovered from the issuer")
+    auth_server_url: str | None = _variable(
+        "AUTH_SERVER_URL", issuer, None, "the issuer of tokens (selfhost)"
+    )
+    jwks_uri: str | None = _variable(
+        "JWKS_URI", jwks_uri, None, "its keys; unset: discovered from the issuer"
+    )
     oidc_audience: tuple[str, ...] | None = _variable(
         "OIDC_AUDIENCE", audiences, None, "the audience of tokens, or 'any'"
     )
     oidc_ca_file: Path | None = _variable("OIDC_CA_FILE", path, None, "CA of the identity provider")
-    roles_claim: str = _variable("ROLES_CLAIM", text, "realm_access.roles", "where tokens carry roles")
-    domain_claim: str = _variable("DOMAIN_CLAIM", text, "dom", "where tokens carry the domain")
+    roles_claim: str = _variable("ROLES_CLAIM", claim_path, "realm_access.roles", "where tokens carry roles")
+    domain_claim: str = _variable("DOMAIN_CLAIM", claim_path, "dom", "where tokens carry the domain")
     admin_domain_claim: str = _variable(
-        "ADMIN_DOMAIN_CLAIM", text, "adm", "domains that the bearer administers; '*': the tenant"
+        "ADMIN_DOMAIN_CLAIM", claim_path, "adm", "domains that the bearer administers; '*': the tenant"
     )
     excluded_roles: tuple[str, ...] = _variable(
-        "EXCLUDED_ROLES", names, "offline_access,uma_authorization", "token roles that do not count"
+        "EXCLUDED_ROLES", excluded_roles, "offline_access,uma_authorization", "token roles that do not count"
     )
     jwks_allow_hosts: frozenset[str] = _variable(
         "JWKS_ALLOW_HOSTS", host_ports, "", "host:port of providers that may be http or private"

@@ -405,6 +405,25 @@ def test_unknown_issuers_are_not_asked() -> None:
     asyncio.run(scenario())
 
 
+def test_the_log_names_the_reason_of_every_key_whether_one_is_usable_or_none() -> None:
+    async def scenario() -> None:
+        async with stage(OLD) as play:
+            short = SigningKey.rs256("short", bits=1024).jwk()
+            for usable in ([], [OLD, NEW]):
+                play.server.handler = answering(body=jwks(*usable, short, OLD.jwk(kid="enc", use="enc")))
+                with capture_logs() as logs:
+                    await play.ask(play.token(NEW))
+                (entry,) = logs
+                assert entry["event"] == ("keys_changed" if usable else "key_fetch_failed")
+                assert entry["ignored"] == [
+                    "short: an RSA key of fewer than 2048 bits",
+                    "enc: use is not sig",
+                ]
+                play.clock.now += 2
+
+    asyncio.run(scenario())
+
+
 def test_the_log_names_the_problem_and_never_the_answer() -> None:
     async def scenario() -> None:
         async with stage(OLD) as play:

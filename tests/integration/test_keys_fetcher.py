@@ -165,6 +165,116 @@ def test_an_answer_without_a_usable_key_is_rejected(body: bytes) -> None:
     assert failure(fetch_from(prepare)[0]) is FetchOutcome.INVALID
 
 
+def test_a_set_without_a_usable_key_says_why_of_each_key() -> None:
+    def prepare(server: KeyServer) -> IssuerSource:
+        server.handler = answering(body=jwks(RSA.jwk(use="enc"), EC.jwk(crv="P-384"), {"kty": "oct"}))
+        return source_of(server.issuer)
+
+    answer, _ = fetch_from(prepare)
+    assert isinstance(answer, FetchFailed)
+    assert answer.detail == "key set: no usable key"
+    assert [(key.kid, key.problem) for key in answer.ignored] == [
+        ("rsa", "use is not sig"),
+        ("ec", "crv is not P-256"),
+        (None, "kty is neither RSA nor EC"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("found", "shown"),
+    [
+        ("https://another.example.test", "'https://another.example.test'"),
+        (
+            "https://login.microsoftonline.com/{tenantid}/v2.0",
+            "'https://login.microsoftonline.com/{tenantid}/v2.0'",
+        ),
+        ("https://user:s3cret@another.example.test/x", "'https://[redacted]@another.example.test/x'"),
+        ("x" * 500, f"'{'x' * 200}...'"),
+        ("a\nb", "'a\\nb'"),
+        (None, "null"),
+        (["x"], "a list"),
+    ],
+)
+def test_discovery_of_another_issuer_names_both(found: object, shown: str) -> None:
+    def prepare(server: KeyServer) -> IssuerSource:
+        server.discovery = {"issuer": found}
+        return source_of(server.issuer)
+
+    answer, server = fetch_from(prepare)
+    assert isinstance(answer, FetchFailed)
+    assert answer.detail == f"discovery document: its issuer is {shown}, not {server.issuer!r}"
+
+
+def test_a_redirect_says_what_to_do() -> None:
+    def prepare(server: KeyServer) -> IssuerSource:
+        server.handler = answering(
+            status=302, headers={"Location": f"{server.issuer}/elsewhere?secret=s3cret"}
+        )
+        return source_of(server.issuer)
+
+    answer, _ = fetch_from(prepare)
+    assert isinstance(answer, FetchFailed)
+    assert "JWKS_URI" in answer.detail
+    assert "s3cret" not in answer.detail
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/jwk-set+json",
+        "application/json; charset=utf-8",
+        "text/plain",
+        "application/octet-stream",
+        "x",
+    ],
+)
+def test_the_content_type_of_an_answer_does_not_matter(content_type: str) -> None:
+    def prepare(server: KeyServer) -> IssuerSource:
+        server.handler = answering(body=jwks(RSA), headers={"Content-Type": content_type})
+        return source_of(server.issuer)
+
+    assert isinstance(fetch_from(prepare)[0], FetchedKeys)
+
+
+def test_an_answer_may_come_in_chunks() -> None:
+    async def chunked(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        body = jwks(RSA)
+        for start in range(0, len(body), 100):
+            await response.write(body[start : start + 100])
+        return response
+
+    def prepare(server: KeyServer) -> IssuerSource:
+        server.handler = chunked
+        return source_of(server.issuer)
+
+    assert isinstance(fetch_from(prepare)[0], FetchedKeys)
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b"\xef\xbb\xbf" + jwks(RSA), "byte order mark"),
+        (jwks(RSA).decode().encode("utf-16"), "not UTF-8"),
+        (b'{"keys":[' + b'"\xe9"' + b"]}", "not UTF-8"),
+        (jwks(RSA).replace(b'"kid"', b'"alg": "ES256", "kid"'), "a member name occurs twice"),
+        (b'{"keys":[],"keys":[]}', "a member name occurs twice"),
+        (b"\x1f\x8b" + bytes(20), "not UTF-8"),
+        (b"", "not JSON"),
+    ],
+)
+def test_an_answer_that_two_readers_could_read_differently_is_named(body: bytes, problem: str) -> None:
+    def prepare(server: KeyServer) -> IssuerSource:
+        server.handler = answering(body=body)
+        return source_of(server.issuer)
+
+    answer, _ = fetch_from(prepare)
+    assert isinstance(answer, FetchFailed)
+    assert problem in answer.detail
+
+
 @pytest.mark.parametrize("status", [201, 204, 304, 400, 404, 429, 500, 503])
 def test_only_status_200_brings_keys(status: int) -> None:
     def prepare(server: KeyServer) -> IssuerSource:

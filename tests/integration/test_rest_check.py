@@ -114,6 +114,22 @@ async def test_roles_that_never_count_do_not_count_when_asked_about(database: "D
         (await api.post(CHECK, asked)).succeeded(403)
 
 
+async def test_roles_that_are_null_are_none_when_asked_about(database: "Database") -> None:
+    async with rest(database) as api:
+        _, revision = await allowed_rule(api, sub="finance")
+        for roles, status in ((["finance"], 200), (None, 403), ([], 403)):
+            asked = question(
+                subject="bob",
+                domain="emea",
+                attributes={"user": {"roles": roles}},
+                min_revision=revision,
+            )
+            (await api.post(CHECK, asked)).succeeded(status)
+        answer = await api.post(CHECK, question(subject="b", attributes={"user": {"roles": ["a", None]}}))
+        answer.problem(422)
+        assert answer.pointers == ["/attributes/user/roles"]
+
+
 async def test_every_problem_of_a_question_is_named_at_once(database: "Database") -> None:
     async with rest(database) as api:
         bad = {

@@ -15,7 +15,7 @@ from extauthz.decide.identity import (
     no_service_keys,
 )
 from extauthz.decide.jwks import KeySet, parse_jwks
-from extauthz.decide.token import RegisteredClaims, Rejected, read_registered
+from extauthz.decide.token import RegisteredClaims, Rejected, judge_claims, read_registered
 from extauthz.domain.principal import Principal
 from extauthz.domain.reasons import Reason
 from tests.secret_traces import found
@@ -190,3 +190,29 @@ def test_no_detail_quotes_what_the_token_says() -> None:
             details[str(number)] = answer.detail.encode()
     assert len(details) >= 40
     assert found({"claim": secret}, details) == []
+
+
+@pytest.mark.parametrize(
+    "now", ["1800000000", "1.8e9", "1800000000.5", "1800000000.0", "18e8", "180000000000e-2"]
+)
+def test_dates_may_have_fractions_and_exponents(now: str) -> None:
+    said = json.dumps(claims(exp=None, iat=None))[:-1] + f', "nbf": {now}, "exp": {NOW + 60}, "iat": {now}}}'
+    answer = ask(KEY.sign(said.encode()))
+    assert isinstance(answer, Principal)
+
+
+def test_a_date_in_the_far_future_is_one_until_the_year_9999() -> None:
+    for exp, good in ((253402300799, True), (253402300800, False), (9223372036854775807, False)):
+        read = read_registered({**claims(), "exp": exp})
+        assert isinstance(read, RegisteredClaims) is good
+
+
+def test_our_audience_may_be_one_of_a_thousand() -> None:
+    many = [f"https://service-{number}.example.test" for number in range(999)]
+    read = read_registered({**claims(), "aud": [*many, AUDIENCE]})
+    assert isinstance(read, RegisteredClaims)
+    assert judge_claims(read, audiences=(AUDIENCE,), now=NOW, leeway=0.0, max_lifetime=None) is None
+    read = read_registered({**claims(), "aud": many})
+    assert isinstance(read, RegisteredClaims)
+    refused = judge_claims(read, audiences=(AUDIENCE,), now=NOW, leeway=0.0, max_lifetime=None)
+    assert refused == Rejected(Reason.TOKEN_WRONG_AUDIENCE, "aud does not contain the expected audience")

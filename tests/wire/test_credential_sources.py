@@ -309,6 +309,22 @@ def test_claims_from_metadata_keep_their_types(ask: Ask) -> None:
         assert ask(verified(level=level))[1]["reason"] == reason
 
 
+def test_claims_from_metadata_that_are_null_are_absent(ask: Ask) -> None:
+    def asked(**changes: object) -> tuple[Answer, dict[str, Any]]:
+        claims = payload() | {"level": 3, "realm_access": {"roles": ["finance"]}} | changes
+        return ask(with_metadata(check_request("/page"), {JWT_AUTHN: {"idp": claims}}))
+
+    for name in ("nbf", "iat", "dom", "adm"):
+        assert asked(**{name: None})[0].allowed
+    for nothing in ({"realm_access": None}, {"realm_access": {"roles": None}}):
+        assert asked(**nothing)[1]["roles"] == []
+    for name, detail in (("exp", "exp is missing"), ("sub", "sub is missing"), ("iss", "iss is missing")):
+        line = asked(**{name: None})[1]
+        assert (line["reason"], line["detail"]) == ("token_claims_invalid", detail)
+    line = asked(realm_access={"roles": ["finance", None]})[1]
+    assert line["detail"] == "claim 'realm_access.roles' holds a role that is null, not a string"
+
+
 def test_the_peer_counts_only_where_there_is_no_credential(ask: Ask) -> None:
     bearer = {"authorization": f"Bearer {token()}"}
     answer, line = ask(check_request("/page", headers=bearer, source_principal=SPIFFE))

@@ -13,6 +13,7 @@ from extauthz.settings import Settings
 # The Date header has no fractions (RFC 9110 5.6.7), and was written before it arrived.
 _GRAIN_S: Final = 1.0
 _SLIGHT_S: Final = 2.0
+_MOST_REASONS: Final = 10
 _MOST_LEEWAY_S: Final = 30.0
 
 
@@ -39,7 +40,9 @@ async def examine_identity_provider(
         fetched = await fetcher.fetch(source)
     if isinstance(fetched, FetchFailed):
         where = source.jwks_uri or source.discovery_url
-        return [*found, _no_keys(f"no keys from {where}: {fetched.outcome}, {fetched.detail}")]
+        reasons = [f"{key.kid!r}: {key.problem}" for key in fetched.ignored[:_MOST_REASONS]]
+        detail = f"{fetched.detail} ({'; '.join(reasons)})" if reasons else fetched.detail
+        return [*found, _no_keys(f"no keys from {where}: {fetched.outcome}, {detail}")]
     return [*found, *_keys(fetched), *_clocks(fetched, before, clock(), settings.token_leeway)]
 
 
