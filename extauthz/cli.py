@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> None:
     parsed = parser.parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = parsed.run
     try:
-        status = run(parsed)
+        status = _self_check(parsed) or run(parsed)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output has gone, and knows it.
@@ -71,16 +71,17 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--check", action="store_true", help="run the example calls, then end")
     demo.add_argument("--ready-file", type=Path, metavar="F", help="write F once everything answers")
     demo.add_argument("--mode", default="selfhost", help="selfhost (default) or saas")
-    demo.set_defaults(run=_demo)
+    demo.set_defaults(run=_demo, self_check="everything")
 
-    commands.add_parser("sidecar", help="answer Envoy's checks").set_defaults(run=_sidecar)
+    sidecar = commands.add_parser("sidecar", help="answer Envoy's checks")
+    sidecar.set_defaults(run=_sidecar, self_check="everything")
 
     for name, meaning in (
         ("serve", "the admin REST API and the sidecar's workers together"),
         ("control-plane", "the admin REST API alone"),
     ):
         plane = commands.add_parser(name, help=meaning)
-        plane.set_defaults(run=_control_plane, with_workers=name == "serve")
+        plane.set_defaults(run=_control_plane, self_check="everything", with_workers=name == "serve")
 
     migrate = commands.add_parser("migrate", help="bring the database schema up to date")
     migrate.add_argument("--status", action="store_true", help="only say what is applied and what is pending")
@@ -98,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument("index", type=int)
     worker.add_argument("report_fd", type=int)
     worker.add_argument("lock_fd", type=int)
-    worker.set_defaults(run=_worker)
+    worker.set_defaults(run=_worker, self_check="everything")
 
     token = commands.add_parser("token", help="judge tokens").add_subparsers(metavar="COMMAND", required=True)
     verify = token.add_parser("verify", help="one compact token per line in, one JSON verdict per line out")
@@ -106,11 +107,11 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--issuer", help="the issuer that tokens must name")
     verify.add_argument("--audience", help="the audience that tokens must name")
     verify.add_argument("--signature-only", action="store_true", help="judge header, key and signature only")
-    verify.set_defaults(run=_token_verify)
+    verify.set_defaults(run=_token_verify, self_check="tokens")
 
     path = commands.add_parser("path", help="judge paths").add_subparsers(metavar="COMMAND", required=True)
     canonical = path.add_parser("canonical", help="one raw path per line in, one JSON verdict per line out")
-    canonical.set_defaults(run=_path_canonical)
+    canonical.set_defaults(run=_path_canonical, self_check="paths")
 
     casbin = commands.add_parser("casbin", help="try Casbin policies").add_subparsers(
         metavar="COMMAND", required=True
@@ -118,14 +119,14 @@ def _parser() -> argparse.ArgumentParser:
     enforce = casbin.add_parser("enforce", help="one request, a JSON array, per line in; true or false out")
     enforce.add_argument("--model", type=Path, required=True, metavar="F", help="any Casbin model")
     enforce.add_argument("--policy", type=Path, required=True, metavar="F", help="its policy, CSV")
-    enforce.set_defaults(run=_casbin_enforce)
+    enforce.set_defaults(run=_casbin_enforce, self_check="casbin")
 
     policy = commands.add_parser("policy", help="try policies").add_subparsers(
         metavar="COMMAND", required=True
     )
     test = policy.add_parser("test", help="run decision cases")
     test.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    test.set_defaults(run=_policy_test)
+    test.set_defaults(run=_policy_test, self_check="everything")
 
     _add_proxy_commands(commands)
 
@@ -165,6 +166,17 @@ def _add_proxy_commands(commands: "argparse._SubParsersAction[_Parser]") -> None
 def _fail(message: str, status: int = FAILED) -> int:
     print(f"extauthz: {one_line(message)}", file=sys.stderr)
     return status
+
+
+def _self_check(parsed: argparse.Namespace) -> int:
+    """Judge the built-in rows that the command depends on; one that comes out wrong ends it."""
+    if "self_check" not in parsed:
+        return 0
+    from extauthz.runtime.self_check import Subject, interpreter, wrong_rows
+
+    for wrong in wrong_rows(Subject(parsed.self_check)):
+        return _fail(f"the self-check failed on {interpreter()}: {wrong}")
+    return 0
 
 
 def _demo(parsed: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 """Runs the examinations in order and puts their findings together."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from extauthz.compile.directory import TenancyMode
@@ -10,6 +10,7 @@ from extauthz.proxyconfig.findings import Finding, Report, Severity
 from extauthz.runtime.doctor.database import examine_database
 from extauthz.runtime.doctor.identity_provider import examine_identity_provider
 from extauthz.runtime.doctor.settings import are_given, examine_environment, examine_settings, finding
+from extauthz.runtime.self_check import Subject, interpreter, wrong_rows
 from extauthz.runtime.worker import issuer_sources
 from extauthz.settings import PostgresSource, Settings
 
@@ -26,7 +27,7 @@ def diagnose(
     if isinstance(in_files, FileProblem):
         return in_files
     examined: list[str] = []
-    findings = list(in_files)
+    findings = [*_interpreter(), *in_files]
     if are_given(environ) or not paths:
         findings += asyncio.run(_service(environ, examined))
     else:
@@ -53,6 +54,17 @@ def _condition_headers(environ: Mapping[str, str]) -> frozenset[str] | None:
         return frozenset(settings.condition_headers)
     # Another variable is invalid, which is reported; these names can be read all the same.
     return frozenset(filter(None, map(str.strip, environ.get("CONDITION_HEADERS", "").lower().split(","))))
+
+
+def _interpreter() -> Iterator[Finding]:
+    for wrong in wrong_rows(Subject.EVERYTHING):
+        yield Finding(
+            severity=Severity.ERROR,
+            code="self-check",
+            subject="interpreter",
+            message=f"{interpreter()}: {wrong}",
+            fix="no command that decides starts here; use another version of Python, or the locked packages",
+        )
 
 
 async def _service(environ: Mapping[str, str], examined: list[str]) -> list[Finding]:

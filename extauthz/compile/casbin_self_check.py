@@ -1,0 +1,42 @@
+"""The rows that `extauthz casbin enforce` judges before its first line, with a model that uses patterns."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Final
+
+from extauthz.compile.casbin_engine import Refused, load_engine
+from extauthz.domain.self_check import Rows, WrongRow, wrong_rows
+
+_MODEL: Final = """
+[request_definition]
+r = sub, obj, act
+[policy_definition]
+p = sub, obj, act, eft
+[policy_effect]
+e = some(where (p.eft == allow)) && !some(where (p.eft == deny))
+[matchers]
+m = r.sub == p.sub && keyMatch2(r.obj, p.obj) && regexMatch(r.act, p.act)
+"""
+_POLICY: Final = b"""
+p, alice, /invoices/:number, get|head, allow
+p, alice, /invoices/:number/*, get, allow
+p, alice, /invoices/7, .*, deny
+"""
+_REQUESTS: Rows = (
+    ('["alice", "/invoices/1", "get"]', "true"),
+    ('["alice", "/invoices/1/lines/2", "get"]', "true"),
+    ('["alice", "/invoices/1/lines/2", "head"]', "false"),
+    ('["alice", "/invoices/", "get"]', "false"),
+    ('["alice", "/invoices/7", "get"]', "false"),
+    ('["alice", "/invoices/1", "put"]', "false"),
+    ('["bob", "/invoices/1", "get"]', "false"),
+)
+
+
+def casbin_rows(now: datetime) -> Iterator[WrongRow]:
+    """Yield the rows that come out wrong."""
+    engine = load_engine(_MODEL, _POLICY)
+    if isinstance(engine, Refused):
+        yield WrongRow("Casbin model", engine.part, "usable", engine.message)
+        return
+    yield from wrong_rows("Casbin request", lambda line: engine.answer(line.encode(), now), _REQUESTS)

@@ -1,0 +1,41 @@
+"""Which built-in rows a command judges before it answers anything, and how it says that one is wrong."""
+
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from enum import StrEnum
+
+from extauthz.domain.self_check import WrongRow, path_rows
+
+
+class Subject(StrEnum):
+    """What a command's answers depend on; the commands that print verdicts load no more than they need."""
+
+    PATHS = "paths"
+    TOKENS = "tokens"
+    CASBIN = "casbin"
+    EVERYTHING = "everything"
+
+
+def wrong_rows(subject: Subject) -> Iterator[WrongRow]:
+    """Yield the rows of a subject that come out wrong on this interpreter."""
+    match subject:
+        case Subject.PATHS:
+            yield from path_rows()
+        case Subject.TOKENS:
+            from extauthz.decide.self_check import token_rows
+
+            yield from token_rows()
+        case Subject.CASBIN:
+            from extauthz.compile.casbin_self_check import casbin_rows
+
+            yield from casbin_rows(datetime.now())  # noqa: DTZ005 - Casbin's times are local, without a zone
+        case Subject.EVERYTHING:
+            from extauthz.decide.self_check import rows
+
+            yield from rows()
+
+
+def interpreter() -> str:
+    """Return the interpreter and its version, such as `cpython 3.11.2`."""
+    return f"{sys.implementation.name} {'.'.join(map(str, sys.version_info[:3]))}"
