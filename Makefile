@@ -24,22 +24,34 @@ export_constraints = { echo '\# Every pin of uv.lock, for pip; written by "make 
 export_image = { echo '\# From uv.lock, for the Dockerfile; written by "make lock".'; \
 	"$$uv" export --quiet --frozen --no-emit-project --no-annotate --no-header $(2); } > $(1)
 
-.PHONY: help install demo test check bench faults verify lock clean
+SAY_INSTALLING = echo "Installing extauthz, with what demo and tests need, into .venv; the first time takes a minute or two." >&2
+
+# Debian ships `venv` apart from Python, in python3-venv; a pip of the system can stand in for it.
+MAKE_ENVIRONMENT = { "$$python" -m venv --clear .venv >/dev/null || \
+	{ "$$python" -m venv --clear --without-pip .venv && "$$python" -m pip --python $(BIN)/python install --quiet pip; } || \
+	{ echo "$$python cannot make an environment; install uv, or on Debian: apt-get install python3-venv" >&2; exit 1; }; }
+
+# One line a package, so that a download that takes long is seen to go on.
+SHOW_PROGRESS = sed -unE 's/^Collecting ([A-Za-z0-9._-]+).*/  \1/p; s/^(Installing) collected packages.*/\1 .../p' >&2
+
+.PHONY: help install demo test test-pythons check bench faults verify lock clean
 
 help: ## show this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 install: $(STAMP) ## make .venv with the extauthz command and everything to develop it
 
 $(STAMP): pyproject.toml uv.lock constraints.txt
 ifdef UV
+	@$(SAY_INSTALLING)
 	python="$$($(FIND_PYTHON))" && UV_PROJECT_ENVIRONMENT=.venv "$(UV)" sync --locked --all-extras --python "$$python"
 else
-	$(BIN)/python -m pip --version &>/dev/null || { python="$$($(FIND_PYTHON))" && "$$python" -m venv --clear .venv; }
-	PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
-		$(BIN)/python -m pip install --quiet --editable '.[demo,dev]'
+	@$(SAY_INSTALLING)
+	@$(BIN)/python -m pip --version &>/dev/null || { python="$$($(FIND_PYTHON))" && $(MAKE_ENVIRONMENT); }
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+		$(BIN)/python -m pip install --editable '.[demo,dev]' | $(SHOW_PROGRESS)
 endif
-	touch $@
+	@touch $@
 
 demo: install ## run the whole stack on this machine until Ctrl-C
 	$(BIN)/extauthz demo
@@ -47,7 +59,10 @@ demo: install ## run the whole stack on this machine until Ctrl-C
 test: install ## run every test
 	$(BIN)/python -m pytest -n auto -m 'not installs'
 
-check: install ## lint, types, layers, generated files, lock
+test-pythons: install ## unit, property, wire and fuzz tests on every CPython 3.11 to 3.13 found; TESTED=PYTHON leaves one out
+	$(BIN)/python tools/test_pythons.py $(if $(TESTED),--tested $(TESTED))
+
+check: install ## lint, types, layers, patterns, generated files, lock
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -80,5 +95,5 @@ lock: ## resolve pyproject.toml again into uv.lock and constraints.txt
 	$(call export_image,deploy/image/build-requirements.txt,--only-group build)
 
 clean: ## remove .venv and everything tools leave behind
-	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-pythons dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
