@@ -20,8 +20,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit with its status."""
     if not _open_streams():
         sys.exit(_fail("standard output is closed"))
-    parser = _parser()
-    parsed = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    parser, given = (_worker_parser(), given[1:]) if given[:1] == ["worker"] else (_parser(), given)
+    parsed = parser.parse_args(given)
     run: Callable[[argparse.Namespace], int] = parsed.run
     try:
         status = _self_check(parsed) or run(parsed)
@@ -65,7 +66,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="extauthz", description="Envoy external authorization.")
     parser.add_argument("--version", action="version", version=f"extauthz {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = _subcommands(parser)
 
     demo = commands.add_parser("demo", help="run the whole stack on this machine")
     demo.add_argument("--check", action="store_true", help="run the example calls, then end")
@@ -95,13 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     health.add_argument("--ready", action="store_true", help="ask whether it is ready")
     health.set_defaults(run=_health)
 
-    worker = commands.add_parser("worker", help=argparse.SUPPRESS)
-    worker.add_argument("index", type=int)
-    worker.add_argument("report_fd", type=int)
-    worker.add_argument("lock_fd", type=int)
-    worker.set_defaults(run=_worker, self_check="everything")
-
-    token = commands.add_parser("token", help="judge tokens").add_subparsers(metavar="COMMAND", required=True)
+    token = _subcommands(commands.add_parser("token", help="judge tokens"))
     verify = token.add_parser("verify", help="one compact token per line in, one JSON verdict per line out")
     verify.add_argument("--jwks", type=Path, required=True, metavar="FILE", help="the keys")
     verify.add_argument("--issuer", help="the issuer that tokens must name")
@@ -109,34 +104,50 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--signature-only", action="store_true", help="judge header, key and signature only")
     verify.set_defaults(run=_token_verify, self_check="tokens")
 
-    path = commands.add_parser("path", help="judge paths").add_subparsers(metavar="COMMAND", required=True)
+    path = _subcommands(commands.add_parser("path", help="judge paths"))
     canonical = path.add_parser("canonical", help="one raw path per line in, one JSON verdict per line out")
     canonical.set_defaults(run=_path_canonical, self_check="paths")
 
-    casbin = commands.add_parser("casbin", help="try Casbin policies").add_subparsers(
-        metavar="COMMAND", required=True
-    )
+    casbin = _subcommands(commands.add_parser("casbin", help="try Casbin policies"))
     enforce = casbin.add_parser("enforce", help="one request, a JSON array, per line in; true or false out")
     enforce.add_argument("--model", type=Path, required=True, metavar="F", help="any Casbin model")
     enforce.add_argument("--policy", type=Path, required=True, metavar="F", help="its policy, CSV")
     enforce.set_defaults(run=_casbin_enforce, self_check="casbin")
 
-    policy = commands.add_parser("policy", help="try policies").add_subparsers(
-        metavar="COMMAND", required=True
-    )
+    policy = _subcommands(commands.add_parser("policy", help="try policies"))
     test = policy.add_parser("test", help="run decision cases")
     test.add_argument("files", nargs="+", type=Path, metavar="FILE")
     test.set_defaults(run=_policy_test, self_check="everything")
 
     _add_proxy_commands(commands)
 
-    logs = commands.add_parser("logs", help="read decision logs").add_subparsers(
-        metavar="COMMAND", required=True
-    )
+    logs = _subcommands(commands.add_parser("logs", help="read decision logs"))
     log_verify = logs.add_parser("verify", help="count lines, gaps and schema errors")
     log_verify.add_argument("file", type=Path, metavar="FILE")
     log_verify.set_defaults(run=_logs_verify)
     return parser
+
+
+def _worker_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command that the supervisor starts; no list of commands for people has it."""
+    worker = _Parser(prog="extauthz worker")
+    worker.add_argument("index", type=int)
+    worker.add_argument("report_fd", type=int)
+    worker.add_argument("lock_fd", type=int)
+    worker.set_defaults(run=_worker, self_check="everything")
+    return worker
+
+
+def _subcommands(parser: argparse.ArgumentParser) -> "argparse._SubParsersAction[_Parser]":
+    """Return the place for a parser's commands. Called without one, it prints its help; that is bad usage."""
+
+    def without_command(_: argparse.Namespace) -> int:
+        parser.print_help()
+        print(f"{parser.prog}: a command is missing; see '{parser.prog} --help'", file=sys.stderr)
+        return BAD_USAGE
+
+    parser.set_defaults(run=without_command)
+    return parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
 
 
 def _add_proxy_commands(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -243,15 +254,11 @@ def _answer_lines(answer: Callable[[bytes], bytes]) -> int:
     return 0
 
 
-def _judge_lines(verdict: Callable[[bytes], object]) -> int:
-    return _answer_lines(lambda line: orjson.dumps(verdict(line)))
-
-
 def _token_verify(parsed: argparse.Namespace) -> int:
     import time
 
     from extauthz.decide.jwks import JwksRejected, KeySet, parse_jwks
-    from extauthz.decide.verdict import verdict
+    from extauthz.runtime.token_lines import verdict_line
 
     try:
         document = parsed.jwks.read_bytes()
@@ -262,8 +269,8 @@ def _token_verify(parsed: argparse.Namespace) -> int:
         # Every line still gets its verdict: with no usable key no token is valid.
         print(f"extauthz: {str(parsed.jwks)!r} has no usable keys: {keys.problem}", file=sys.stderr)
         keys = KeySet()
-    return _judge_lines(
-        lambda line: verdict(
+    return _answer_lines(
+        lambda line: verdict_line(
             line,
             keys,
             issuer=parsed.issuer,
@@ -299,7 +306,7 @@ def _casbin_enforce(parsed: argparse.Namespace) -> int:
 def _path_canonical(_: argparse.Namespace) -> int:
     from extauthz.domain.path import canonical_verdict
 
-    return _judge_lines(canonical_verdict)
+    return _answer_lines(lambda line: orjson.dumps(canonical_verdict(line)))
 
 
 def _policy_test(parsed: argparse.Namespace) -> int:

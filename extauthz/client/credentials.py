@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import quote_plus, urlsplit
@@ -159,11 +160,16 @@ async def _json(
 
 
 def parsed(body: bytes) -> object:
-    """Return a JSON document; None for what is none."""
+    """Return a JSON document; None for what is none. What no `float` holds exactly is a `Decimal`."""
     try:
-        return json.loads(body)
+        return json.loads(body, parse_float=_fraction)
     except (ValueError, RecursionError):
         return None
+
+
+def _fraction(literal: str) -> float | Decimal:
+    exact, rounded = Decimal(literal), float(literal)
+    return rounded if Decimal(repr(rounded)) == exact else exact
 
 
 def credentials_from(environ: Mapping[str, str]) -> Credentials:

@@ -247,7 +247,9 @@ async def register_until_done(
         except ApiError as error:
             asked_to_wait = error.retry_after_s or 0.0
             problems = "".join(f"; {_readable(problem, resources or ())}" for problem in error.errors)
-            _log.warning("extauthz refused the registration, it is tried again: %s%s", error, problems)
+            _log.warning(
+                "extauthz refused the registration, it is tried again: %s%s", error.summary, problems
+            )
         except ClientError as error:
             _log.warning("the registration at extauthz failed, it is tried again: %s", error)
         except Exception:  # noqa: BLE001  # INVARIANT: registering never ends the host application

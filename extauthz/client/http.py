@@ -2,14 +2,17 @@
 
 import asyncio
 import email.utils
+import json
 import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final
 from urllib.parse import urlsplit
 
 import aiohttp
+import orjson
 
 from extauthz.client.credentials import Credentials, parsed
 from extauthz.client.errors import ApiError, ClientError, UnexpectedAnswer, Unreachable
@@ -52,13 +55,21 @@ class Answer:
     @property
     def problem(self) -> ApiError:
         """The refusal that this is."""
-        title, detail, errors = self.phrase, "", []
+        title, detail, errors, reason = self.phrase, "", [], None
         if isinstance(self.document, Mapping):
             title = str(self.document.get("title", title))
             detail = str(self.document.get("detail", detail))
+            reason = self.document.get("reason")
             found = self.document.get("errors")
             errors = [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []
-        return ApiError(self.status, title, detail, errors, retry_after_s=self.retry_after_s)
+        return ApiError(
+            self.status,
+            title,
+            detail,
+            errors,
+            reason=reason if isinstance(reason, str) else None,
+            retry_after_s=self.retry_after_s,
+        )
 
     @property
     def retry_after_s(self) -> float | None:
@@ -200,7 +211,12 @@ class Http:
     ) -> Answer:
         # A redirect would carry the credential elsewhere.
         async with session.request(
-            method, self._base_url + path, params=query, json=body, headers=headers, allow_redirects=False
+            method,
+            self._base_url + path,
+            params=query,
+            data=None if body is None else _encoded(body),
+            headers=headers if body is None else {**headers, "Content-Type": "application/json"},
+            allow_redirects=False,
         ) as response:
             document = parsed(await response.read())
             return Answer(response.status, response.reason or "error", response.headers, document)
@@ -210,6 +226,28 @@ def _understood(answer: Answer) -> Answer:
     if answer.document is None and answer.status != 204:
         raise UnexpectedAnswer(f"the API answered {answer.status} with nothing readable")
     return answer
+
+
+def _encoded(body: object) -> bytes:
+    """Return a document as JSON, each `Decimal` with all of its digits."""
+    try:
+        return json.dumps(body).encode()
+    except TypeError:
+        return orjson.dumps(_with_fragments(body))
+
+
+def _with_fragments(value: object) -> object:
+    match value:
+        case Decimal():
+            return orjson.Fragment(str(value))
+        case Mapping():
+            return {name: _with_fragments(member) for name, member in value.items()}
+        case list() | tuple():
+            return [_with_fragments(entry) for entry in value]
+        case int() | float() if not isinstance(value, bool):
+            return orjson.Fragment(json.dumps(value))
+        case _:
+            return value
 
 
 def _jittered(pause_s: float) -> float:

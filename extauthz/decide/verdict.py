@@ -1,6 +1,5 @@
 """The verdict of `extauthz token verify` on one compact token, by the same reader and judges as a request."""
 
-from decimal import Decimal
 from typing import Final
 
 from extauthz.decide.jwks import KeySet
@@ -30,7 +29,7 @@ def verdict(
     leeway: float = 0.0,
     max_bytes: int = MAX_TOKEN_BYTES,
 ) -> dict[str, object]:
-    """Judge one line, without its line feed; the answer is ready for any JSON writer.
+    """Judge one line, without its line feed; numbers of the claims are exact, as `int` and `Decimal`.
 
     `issuer` and `audience` None are not checked. With `signature_only` the payload may be any bytes, also
     none. `claims` is the payload when the signature is good and it is a JSON object, else None: a claim
@@ -47,7 +46,7 @@ def verdict(
     if not key.verifies(token.signing_input, token.signature):
         return _invalid(Rejected(Reason.TOKEN_BAD_SIGNATURE, "the signature does not verify"))
     claims = read_payload(token)
-    shown = None if isinstance(claims, Rejected) else _plain(claims)
+    shown = None if isinstance(claims, Rejected) else claims
     if signature_only:
         return {"valid": True, "reason": OK, "claims": shown}
     if isinstance(claims, Rejected):
@@ -71,18 +70,3 @@ def verdict(
 
 def _invalid(refused: Rejected, claims: object = None) -> dict[str, object]:
     return {"valid": False, "reason": refused.reason.value, "claims": claims}
-
-
-def _plain(value: object) -> object:
-    match value:
-        case Decimal():
-            return float(value)
-        # Beyond 64 bits JSON writers and readers differ; a double is what all of them agree on.
-        case int() if not -(2**63) <= value < 2**64:
-            return float(value)
-        case dict():
-            return {name: _plain(member) for name, member in value.items()}
-        case list():
-            return [_plain(item) for item in value]
-        case _:
-            return value

@@ -13,6 +13,8 @@ from typing import Final
 from extauthz.compile.directory import TenancyMode
 from extauthz.demo import table
 from extauthz.demo.first_policies import ROLE_RULES
+from extauthz.demo.identity_provider import AUDIENCE
+from extauthz.demo.people import ADMIN_CLIENT
 from extauthz.demo.processes import ProcessFailedError, StoppedError
 from extauthz.demo.rest import ADMIN_KEY, SERVICE_KEY
 from extauthz.demo.stack import Stack
@@ -114,13 +116,17 @@ def facts(stack: Stack) -> dict[str, object]:
     """Return what the ready file tells of a running stack; `tenants` is there with `--mode saas`."""
     told: dict[str, object] = {
         "envoy_url": stack.envoy_url,
+        "upstream": stack.upstream,
         "rest_url": stack.rest_url,
         "grpc_target": stack.grpc_target,
         "sidecar_url": stack.sidecar_url,
         "issuer": stack.issuer,
         "jwks_uri": stack.people.jwks_uri,
         "token_url": stack.token_url,
+        "audience": AUDIENCE,
         "admin_api_key": stack.admin_api_key,
+        "admin_client_id": ADMIN_CLIENT.name,
+        "admin_client_secret": ADMIN_CLIENT.secret,
         "postgres_dsn": stack.postgres_dsn,
         "decision_log": str(stack.decision_log),
         "tokens": stack.tokens(),

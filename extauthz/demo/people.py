@@ -34,6 +34,10 @@ SERVICES: Final = (
 """Clients of the client-credentials grant; `operations` administers the tenant."""
 
 
+ADMIN_CLIENT: Final = SERVICES[1]
+"""The client that scripts use: it administers the tenant."""
+
+
 def find(accounts: tuple[Account, ...], name: str, secret: str) -> Account | None:
     """Return the account with this name and secret."""
     return next((account for account in accounts if (account.name, account.secret) == (name, secret)), None)

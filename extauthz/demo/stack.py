@@ -96,6 +96,11 @@ class Stack:
         return f"http://{LOOPBACK}:{self.envoy_port}"
 
     @property
+    def upstream(self) -> str:
+        """The protected workload: host and port."""
+        return f"{LOOPBACK}:{self.upstream_port}"
+
+    @property
     def rest_url(self) -> str:
         """The admin REST API, without a path."""
         return f"http://{LOOPBACK}:{self.rest_port}"

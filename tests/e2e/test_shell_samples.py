@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from extauthz.demo.command import facts
+from extauthz.demo.processes import LOOPBACK, ReservedPorts
 from extauthz.demo.stack import Stack
 from tests.docs.samples import ROOT, agrees, samples, session
 
@@ -43,7 +45,7 @@ class Shell:
 
 
 @contextmanager
-def bash(folder: Path) -> Iterator[Shell]:
+def bash(folder: Path, **environ: str) -> Iterator[Shell]:
     process = subprocess.Popen(
         ["bash", "--norc", "--noprofile"],
         cwd=folder,
@@ -51,7 +53,9 @@ def bash(folder: Path) -> Iterator[Shell]:
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.defpath]),
             "HOME": str(folder),
             "LANG": "C.UTF-8",
-        },
+        }
+        | environ,
+        start_new_session=True,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -61,7 +65,19 @@ def bash(folder: Path) -> Iterator[Shell]:
         try:
             yield Shell(process)
         finally:
-            process.kill()
+            # With what it has started: a session that fails does not get to its own `kill`.
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextmanager
+def own_ports() -> Iterator[dict[str, str]]:
+    """Yield free ports for the commands of a session, which the pages leave at their defaults."""
+    reserved = ReservedPorts()
+    grpc, sidecar, listen = (reserved.take()[0] for _ in range(3))
+    try:
+        yield {"GRPC_PORT": str(grpc), "SIDECAR_PORT": str(sidecar), "LISTEN": f"{LOOPBACK}:{listen}"}
+    finally:
+        reserved.release()
 
 
 @pytest.mark.parametrize(
@@ -69,7 +85,10 @@ def bash(folder: Path) -> Iterator[Shell]:
 )
 def test_a_session_goes_as_the_page_shows(stack: Stack, tmp_path: Path, page: Path) -> None:
     (tmp_path / "demo.json").write_text(json.dumps(facts(stack)))
-    with bash(tmp_path) as shell:
+    for sample in samples():
+        if sample.page == page and sample.title is not None:
+            (tmp_path / sample.title).write_text(sample.text, "utf-8")
+    with own_ports() as ports, bash(tmp_path, **ports) as shell:
         for sample in samples():
             if sample.page != page or sample.language != "shell":
                 continue

@@ -1,5 +1,6 @@
 """The client against the real API, PostgreSQL behind it and a real identity provider beside it."""
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -144,6 +145,30 @@ async def test_attribute_policies(database: "Database") -> None:
         assert await client.attribute_policies() == ()
         assert await client.restore_attribute_policy(created.id) == replaced
         assert await client.attribute_policies() == (replaced,)
+
+
+async def test_numbers_keep_all_their_digits(database: "Database") -> None:
+    numbers = [
+        Decimal("0.1000000000000000000000000000000000000001"),
+        Decimal("12345678901234567890.5"),
+        10**40 + 1,
+        -(2**63) - 1,
+        9007199254740993,
+        0.1,
+        2.5,
+    ]
+    async with control_plane(database) as plane, plane.client() as client:
+        for number in numbers:
+            tree = {"type": "CONDITION", "attribute": "user.limit", "operator": "lt", "value": number}
+            created = await client.create_attribute_policy(
+                AttributePolicy(f"Below {number}", "invoice:read", "deny", tree)
+            )
+            assert created.rule_data == tree
+            assert await client.replace_attribute_policy(created) == created
+            (found,) = [each for each in await client.attribute_policies() if each.id == created.id]
+            assert found.rule_data == tree
+            assert isinstance(found.rule_data, dict)
+            assert type(found.rule_data["value"]) is type(number)
 
 
 async def test_a_caller_with_a_token_asks_about_itself(database: "Database") -> None:
@@ -315,6 +340,6 @@ async def test_the_pages_script_does_what_it_says(database: "Database", tmp_path
         assert await run_python(script, environment) == (0, "denied no_matching_rule\n")
 
         (rule,) = await client.role_rules(sub="manager")
-        assert (rule.obj, rule.act, rule.effect) == ("report:read", "read", "allow")
+        assert (rule.obj, rule.act, rule.effect) == ("statement:read", "read", "allow")
         await client.create_role_binding(RoleBinding("operations", "user", "manager", "*"))
         assert await run_python(script, environment) == (0, "allowed rule_matched\n")

@@ -56,7 +56,6 @@ def assert_one_line(finished: "subprocess.CompletedProcess[bytes]", status: int)
 @pytest.mark.parametrize(
     "command",
     [
-        [],
         ["bogus"],
         ["path", "bogus"],
         ["path", "canonical", "more"],
@@ -75,6 +74,25 @@ def test_bad_usage_is_one_line(command: list[str]) -> None:
 
     assert "--help" in assert_one_line(finished, 2)
     assert finished.stdout == b""
+
+
+@pytest.mark.parametrize("command", [[], ["path"], ["token"], ["casbin"], ["policy"], ["logs"]], ids=" ".join)
+def test_without_a_command_the_help_is_printed(command: list[str]) -> None:
+    finished = run(*command)
+
+    assert "a command is missing" in assert_one_line(finished, 2)
+    helped = run(*command, "--help")
+    assert (helped.returncode, helped.stdout) == (0, finished.stdout)
+    assert b"commands:" in finished.stdout
+
+
+def test_no_list_of_commands_has_the_one_that_the_supervisor_starts() -> None:
+    for said in (run("--help").stdout, run("bogus").stderr):
+        assert b"serve" in said
+        assert b"worker\n" not in said.replace(b" ", b"\n").replace(b"'", b"\n").replace(b",", b"\n")
+        assert b"SUPPRESS" not in said
+    assert b"report_fd" in run("worker", "--help").stdout
+    assert_one_line(run("worker", "x", "1", "2"), 2)
 
 
 @pytest.mark.parametrize("name", ["two\nlines", "\x1b[31mred", "tab\t"])
