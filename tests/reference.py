@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
+from extauthz.domain.path import CanonicalPath
 from tests.reference_conditions import Facts, Principal, evaluate, instant
 from tests.reference_routes import AMBIGUOUS, Document, Target, named_target, read_request, resolve
 
@@ -240,8 +241,10 @@ def subject_matches(rule: Document, principal: Principal, roles: frozenset[str],
 
 
 def names(written: str, target: Target, *, deny: bool) -> bool:
-    """A deny on a path that is the resource holds for every spelling of the path."""
-    if deny and target.is_path and unquote(written) == unquote(target.resource):
+    """A deny on a resource that is a path holds for every spelling of the path."""
+    path = CanonicalPath.parse(target.resource)
+    is_path = isinstance(path, CanonicalPath) and path.text == target.resource
+    if deny and is_path and unquote(written) == unquote(target.resource):
         return True
     return written in {"*", target.resource}
 

@@ -18,7 +18,6 @@ class Target(NamedTuple):
     service: str | None
     parameters: Document
     optional: bool
-    is_path: bool = False
 
 
 AMBIGUOUS: Final = Target("", "", None, {}, optional=False)
@@ -132,7 +131,7 @@ def resolve(policies: Document, request: Document, settings: Document) -> Target
         return found if found is AMBIGUOUS else found._replace(action=action)
     found = best_route(resources, request)
     if found is None and settings["unmapped"] == "path":
-        return Target(request["path"], request["method"].lower(), None, {}, optional=False, is_path=True)
+        return named_target(policies, {"resource": request["path"], "action": request["method"].lower()})
     return found
 
 

@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING, Final
 from extauthz.admin import examples
 from extauthz.admin.operation import Answer, Call, Content, Operation, Reply, Who
 from extauthz.admin.problems import ProblemDetails, invalid, unavailable
-from extauthz.admin.questions import Question, read_question
+from extauthz.admin.questions import read_question
 from extauthz.admin.services import AdminServices
-from extauthz.compile.directory import Directory
 from extauthz.compile.fields import Fields
-from extauthz.compile.snapshot import Snapshot
-from extauthz.decide import authorize
-from extauthz.domain.decision import Decision, Outcome, RuleKind, Target, denied
-from extauthz.domain.path import CanonicalPath, PathRejected
-from extauthz.domain.policy import WILDCARD, default_action
-from extauthz.domain.principal import Principal, PrincipalKind
+from extauthz.decide.by_name import NamedQuestion, judge_by_name, read_one_name
+from extauthz.domain.decision import Decision, Outcome, denied
+from extauthz.domain.policy import default_action
+from extauthz.domain.principal import Principal
 from extauthz.domain.reasons import Reason
 from extauthz.settings import OverflowAction
 
@@ -28,6 +25,7 @@ _ENTRANCE: Final = "rest"
 _MESSAGES: Final = {
     Reason.NO_MATCHING_RULE: "no rule matches",
     Reason.CONDITION_UNKNOWN: "a deny rule could not be evaluated, so it denies",
+    Reason.TENANT_SUSPENDED: "the tenant is suspended",
 }
 _UNAVAILABLE: Final = {
     Reason.NOT_READY: "no policies are loaded yet; try again",
@@ -48,7 +46,7 @@ async def check(call: Call) -> Reply | ProblemDetails:
     ):
         return unavailable(f"revision {question.min_revision} is not in effect here yet; try again")
     with _Decision(services, call.tenant) as deciding:
-        outcome = deciding.made(question, roles_only=False)
+        outcome = deciding.made(question.principal, question.named)
     if outcome.decision.reason in _UNAVAILABLE:
         return _not_now(outcome)
     decision = outcome.decision
@@ -71,16 +69,14 @@ async def check_access(call: Call) -> Reply | ProblemDetails:
     assert call.body is not None
     problems: list[Problem] = []
     fields = Fields(call.body.document, "", problems)
-    name = fields.text("name")
-    if name == WILDCARD:
-        fields.note("name", "found '*', the name of one resource is needed")
+    name = read_one_name(fields, "name")
     fields.done()
     if problems or name is None:
         return invalid(problems)
     assert call.caller.principal is not None, "Who.BEARER"
-    question = Question(call.caller.principal, name, default_action(name), {}, 0)
+    question = NamedQuestion(name, default_action(name), roles_only=True)
     with _Decision(call.services, call.tenant) as deciding:
-        outcome = deciding.made(question, roles_only=True)
+        outcome = deciding.made(call.caller.principal, question)
     if outcome.decision.reason in _UNAVAILABLE:
         return _not_now(outcome)
     return Reply(HTTPStatus.OK, {"authorized": outcome.decision.allowed})
@@ -113,79 +109,27 @@ class _Decision:
         else:
             services.decision_log.lost()
 
-    def made(self, question: Question, *, roles_only: bool) -> Outcome:
-        """Return the decision; the last line of it is a deny."""
+    def made(self, principal: Principal, question: NamedQuestion) -> Outcome:
+        """Return the decision, a denial where there is nothing to decide by."""
         directory = self._services.policies.current()
-        snapshot = None if directory is None else directory.snapshots.get(self._tenant)
         if not self._reserved and self._services.decision_log.on_overflow is OverflowAction.DENY:
-            self._outcome = self._denied(Reason.OVERLOADED, question.principal)
-        elif directory is None or snapshot is None:
-            self._outcome = self._denied(Reason.NOT_READY, question.principal)
+            self._outcome = self._denied(Reason.OVERLOADED, principal)
+        elif directory is None or self._tenant not in directory.snapshots:
+            self._outcome = self._denied(Reason.NOT_READY, principal)
         else:
-            self._outcome = self._judged(question, directory, snapshot, roles_only=roles_only)
+            self._outcome = judge_by_name(
+                directory,
+                self._tenant,
+                principal,
+                question,
+                max_staleness=self._services.max_staleness,
+                decision_id=self._id,
+                now=self._now,
+            )
         return self._outcome
 
     def _denied(self, reason: Reason, principal: Principal) -> Outcome:
         return Outcome(denied(reason), self._id, principal=principal, tenant=self._tenant)
-
-    def _judged(
-        self, question: Question, directory: Directory, snapshot: Snapshot, *, roles_only: bool
-    ) -> Outcome:
-        confirmed = directory.confirmed(self._tenant)
-        bound = self._services.max_staleness
-        resource = snapshot.resources_by_name.get(question.resource)
-        target = Target(
-            tenant=self._tenant,
-            resource=question.resource,
-            action=question.action,
-            service=None if resource is None else resource.service,
-            parameters=question.parameters,
-            authentication_optional=False,
-            denied_as=() if resource is not None else _other_spellings(snapshot, question.resource),
-        )
-        roles: tuple[str, ...] = ()
-        if bound is not None and self._now - confirmed > bound:
-            decision = denied(Reason.POLICY_STALE)
-        elif roles_only:
-            decision, roles = _by_roles(snapshot, question, self._now)
-        else:
-            decision, roles = authorize.decide(
-                snapshot, question.principal, target, request=None, method=None, now=self._now
-            )
-        return Outcome(
-            decision=decision,
-            decision_id=self._id,
-            principal=question.principal,
-            roles=roles,
-            target=target,
-            tenant=self._tenant,
-            revision=snapshot.revision,
-            epoch=directory.epoch,
-            age_ms=max(0, int((self._now - confirmed) * 1000)),
-        )
-
-
-def _other_spellings(snapshot: Snapshot, name: str) -> tuple[str, ...]:
-    """Return further names for denies where the resource is a path (`UNMAPPED=path`), as in the mesh."""
-    path = CanonicalPath.parse(name)
-    if isinstance(path, PathRejected) or path.text != name:
-        return ()
-    return snapshot.path_denies.other_spellings(name)
-
-
-def _by_roles(snapshot: Snapshot, question: Question, now: float) -> tuple[Decision, tuple[str, ...]]:
-    principal = question.principal
-    subjects = snapshot.subjects(principal, now)
-    found = snapshot.roles.decide(
-        subjects.names,
-        authenticated=principal.kind is not PrincipalKind.ANONYMOUS,
-        dom=principal.domain,
-        obj=question.resource,
-        act=question.action,
-    )
-    if found is None:
-        return denied(Reason.NO_MATCHING_RULE), subjects.roles
-    return Decision(found.effect, Reason.RULE_MATCHED, found.rule_id, RuleKind.ROLE), subjects.roles
 
 
 def _excluded_roles(call: Call) -> frozenset[str]:

@@ -8,8 +8,8 @@ from typing import Final
 from extauthz.admin.callers import Caller
 from extauthz.admin.problems import ProblemDetails, forbidden, invalid
 from extauthz.compile.fields import Fields
+from extauthz.decide.by_name import NamedQuestion, read_one_name
 from extauthz.decide.claims import ClaimProblem, freeze_claims, token_roles
-from extauthz.domain.policy import WILDCARD
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.problem import Problem
 
@@ -28,12 +28,10 @@ class SubjectKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """May `principal` do `action` on `resource`, by the policies of `min_revision` or later?"""
+    """What `principal` may do, by the policies of `min_revision` or later."""
 
     principal: Principal
-    resource: str
-    action: str
-    parameters: Mapping[str, object]
+    named: NamedQuestion
     min_revision: int
 
 
@@ -46,11 +44,8 @@ def read_question(
     about_itself = caller.principal is not None
     subject = fields.text("subject", required=not about_itself)
     kind = fields.choice("subject_kind", SubjectKind, default=SubjectKind.USER)
-    domain = fields.text("domain", required=False)
-    resource, action = fields.text("resource"), fields.text("action")
-    for name, value in (("resource", resource), ("action", action), ("domain", domain)):
-        if value == WILDCARD:
-            fields.note(name, "found '*', one name is needed")
+    domain = read_one_name(fields, "domain", required=False)
+    resource, action = read_one_name(fields, "resource"), read_one_name(fields, "action")
     min_revision = fields.integer("min_revision", default=0, lowest=0, highest=_MAX_REVISION)
     claims, parameters = _attributes(fields, problems, about_itself=about_itself)
     fields.done()
@@ -62,7 +57,7 @@ def read_question(
             return forbidden("a caller with a token may ask about itself only: leave 'subject' out")
         if domain not in (None, principal.domain):
             return forbidden("a caller with a token may ask about its own domain only: leave 'domain' out")
-        return Question(principal, resource, action, parameters, min_revision)
+        return Question(principal, NamedQuestion(resource, action, parameters), min_revision)
     roles = token_roles(claims, "roles", excluded=excluded_roles)
     if isinstance(roles, ClaimProblem):
         return invalid([Problem("/attributes/user/roles", roles.problem)])
@@ -75,7 +70,7 @@ def read_question(
         authentication=Authentication.API_KEY,
         claims=freeze_claims(claims),
     )
-    return Question(principal, resource, action, parameters, min_revision)
+    return Question(principal, NamedQuestion(resource, action, parameters), min_revision)
 
 
 def _attributes(

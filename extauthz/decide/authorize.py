@@ -54,6 +54,14 @@ def decide(
     return _of_candidates(candidates, question, roles), subjects.roles
 
 
+def decide_by_roles(
+    snapshot: Snapshot, principal: Principal, target: Target, now: float
+) -> tuple[Decision, tuple[str, ...]]:
+    """Return what role rules alone decide, and the roles that the principal had in it."""
+    subjects, _, roles = snapshot.standing(principal, target.resource, target.action, target.denied_as, now)
+    return _decision(_of_roles(roles)), subjects.roles
+
+
 def _of_candidates(candidates: Candidates, question: Question, roles: RoleOutcome | None) -> Decision:
     matches: list[Matched] = []
     decided_at = MIN_PRIORITY if roles is None else _ROLE_PRIORITY

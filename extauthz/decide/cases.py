@@ -10,11 +10,12 @@ from typing import Final, TypeVar
 
 from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode, TenantBinding, UnmappedPolicy
 from extauthz.compile.documents import Reading, parse_policy_set
+from extauthz.compile.fields import Fields
 from extauthz.compile.model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build, empty
 from extauthz.compile.text import read_documents
 from extauthz.compile.values import parse_time
-from extauthz.decide import authorize
+from extauthz.decide.by_name import NamedQuestion, judge_by_name, read_one_name
 from extauthz.decide.case_requests import RequestFormatError, read_case_request
 from extauthz.decide.claims import ClaimProblem, freeze_claims, token_domain, token_roles
 from extauthz.decide.identity import NeedsKey, Rejected, TokenPolicy
@@ -206,24 +207,25 @@ class CaseRunner:
         if not isinstance(who, Principal):
             reason = who.reason if isinstance(who, Rejected) else Reason.TOKEN_MISSING
             return _answer(denied(reason), None)
-        tenant = who.tenant or DEFAULT_TENANT
-        snapshot = self._directory.snapshots.get(tenant)
-        if snapshot is None:
-            return _answer(denied(Reason.UNMAPPED_ROUTE), None)
-        if tenant in self._directory.suspended:
-            return _answer(denied(Reason.TENANT_SUSPENDED), None)
-        name, action = _text(asked, "resource", where), _text(asked, "action", where)
-        resource = snapshot.resources_by_name.get(name)
-        target = Target(
-            tenant=tenant,
-            resource=name,
-            action=action,
-            service=None if resource is None else resource.service,
-            parameters=freeze_claims(dict(_object(asked.get("parameters", {}), where))),
-            authentication_optional=False,
+        names = {member: _text(asked, member, where) for member in ("resource", "action")}
+        problems: list[Problem] = []
+        fields = Fields(names, "", problems)
+        for member in names:
+            read_one_name(fields, member)
+        if problems:
+            raise CaseFormatError(f"{where}, request: " + "; ".join(map(str, problems)))
+        # Here a parameter may have any name: it stands for a route's, which may be called `name` too.
+        parameters = freeze_claims(dict(_object(asked.get("parameters", {}), where)))
+        outcome = judge_by_name(
+            self._directory,
+            who.tenant or DEFAULT_TENANT,
+            who,
+            NamedQuestion(names["resource"], names["action"], parameters),
+            max_staleness=self._policy.max_staleness,
+            decision_id="",
+            now=now,
         )
-        decision, _ = authorize.decide(snapshot, who, target, request=None, method=None, now=now)
-        return _answer(decision, target)
+        return _answer(outcome.decision, outcome.target)
 
     def _principal(self, case: Document, where: str) -> Principal | Rejected | None:
         if "token" in case:

@@ -7,6 +7,7 @@ from typing import Final
 from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode, TenantBinding, UnmappedPolicy
 from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.decision import Target
+from extauthz.domain.path import CanonicalPath, PathRejected
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import ContextTarget, RequestFacts
 
@@ -75,20 +76,45 @@ def resolve(
                     entry.service,
                     parameters,
                     entry.optional,
-                    (),
+                    _denied_as(snapshot, entry.resource) if entry.resource.startswith("/") else (),
                 ),
             )
     if unmapped is UnmappedPolicy.PATH:
-        return Target(
-            tenant=snapshot.tenant,
-            resource=request.path.text,
-            action=method.lower(),
-            service=None,
-            parameters=_NO_PARAMETERS,
-            authentication_optional=False,
-            denied_as=snapshot.path_denies.other_spellings(request.path.text),
-        )
+        return target_by_name(snapshot, request.path.text, method.lower())
     return Unmapped()
+
+
+def target_by_name(
+    snapshot: Snapshot,
+    resource: str,
+    action: str,
+    *,
+    parameters: Mapping[str, object] = _NO_PARAMETERS,
+    authentication_optional: bool = False,
+) -> Target:
+    """Return the target that is named: a resource, registered or not, and an action.
+
+    A name may be a path (`UNMAPPED=path`); then denies on its other spellings hold for it too.
+    """
+    registered = snapshot.resources_by_name.get(resource)
+    return Target(
+        tenant=snapshot.tenant,
+        resource=resource,
+        action=action,
+        service=None if registered is None else registered.service,
+        parameters=parameters,
+        authentication_optional=authentication_optional,
+        denied_as=_denied_as(snapshot, resource) if resource.startswith("/") else (),
+    )
+
+
+def _denied_as(snapshot: Snapshot, name: str) -> tuple[str, ...]:
+    """Return the further names on which denies count, where the name is a canonical path."""
+    names = snapshot.path_denies.other_spellings(name)
+    if not names:
+        return ()
+    path = CanonicalPath.parse(name)
+    return () if isinstance(path, PathRejected) or path.text != name else names
 
 
 def _named(snapshot: Snapshot, request: RequestFacts, method: str) -> Target | Unmapped:
@@ -104,19 +130,11 @@ def _named(snapshot: Snapshot, request: RequestFacts, method: str) -> Target | U
         return _AMBIGUOUS
     entry = found.leaf.for_method(method) if found is not None else None
     if found is None or entry is None:
-        return Target(
-            tenant=snapshot.tenant,
-            resource=resource.name,
-            action=context.action,
-            service=resource.service,
-            parameters=_NO_PARAMETERS,
-            authentication_optional=False,
-        )
-    return Target(
-        tenant=snapshot.tenant,
-        resource=resource.name,
-        action=context.action,
-        service=resource.service,
+        return target_by_name(snapshot, resource.name, context.action)
+    return target_by_name(
+        snapshot,
+        resource.name,
+        context.action,
         parameters=found.parameters(entry),
         authentication_optional=entry.optional,
     )

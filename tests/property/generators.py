@@ -27,6 +27,7 @@ from tests.property.vocabulary import (
     HOSTS,
     INSTANTS,
     METHODS,
+    OCTETS,
     PATHS,
     PRIORITIES,
     QUERIES,
@@ -53,6 +54,7 @@ def random_policy_set(rng: random.Random) -> Document:
         "unmapped": choice(["deny", "deny", "path"]),
         "tenant_binding": choice(["host", "token"]),
         "condition_headers": HEADERS,
+        "encode_raw_headers": rng.random() < 0.7,
         "oidc_enabled": rng.random() < 0.95,
     }
     if settings["mode"] == "selfhost":
@@ -61,7 +63,7 @@ def random_policy_set(rng: random.Random) -> Document:
         "settings": settings,
         "tenants": {
             "acme": {"hosts": ["h.example", "a.h.example"]},
-            "globex": {"hosts": ["c.h.example"], "suspended": rng.random() < 0.1},
+            "globex": {"hosts": ["c.h.example"], "suspended": rng.random() < 0.2},
         },
         "policies": {tenant: _policies(rng) for tenant in TENANTS},
     }
@@ -92,7 +94,7 @@ def _policies(rng: random.Random) -> Document:
 def _resources(rng: random.Random) -> list[Document]:
     taken: set[tuple[str | None, str, str]] = set()
     resources = []
-    for name in rng.sample(RESOURCES, rng.randint(2, 4)):
+    for name in rng.sample([*RESOURCES, "/a@b"], rng.randint(2, 4)):
         routes = [route for _ in range(rng.randint(1, 6)) if (route := _route(rng, taken)) is not None]
         resources.append({"name": name, "serviceName": rng.choice(["s1", "abc"]), "routes": routes})
     return resources
@@ -216,7 +218,7 @@ def _principal(rng: random.Random, *, saas: bool) -> Document:
 def _named_request(rng: random.Random) -> Document:
     names = rng.sample(["x", "y", "owner", "name"], rng.randint(0, 3))
     return {
-        "resource": rng.choice([*RESOURCES, "/a"]),
+        "resource": rng.choice([*RESOURCES, *PATHS]),
         "action": rng.choice(ACTIONS),
         "parameters": {name: rng.choice(CLAIMS) for name in names},
     }
@@ -233,6 +235,8 @@ def _path_request(rng: random.Random, policy_set: Document) -> Document:
         "host": choice(HOSTS),
         "path": _path(rng, route["path"]) + choice(QUERIES),
     }
+    if rng.random() < 0.03:
+        request["path"] = {"octets": request["path"] + choice(OCTETS)}
     if rng.random() < 0.6:
         request["headers"] = {
             choice(["x-a", "X-A", "x-c"]): choice(HEADER_VALUES),

@@ -28,7 +28,7 @@ INSTANTS: Final = [
 ADDRESSES: Final = ["10.0.0.1", "10.1.2.3", "192.0.2.7", "2001:db8::1", "2001:DB8:0::0001"]
 NETWORKS: Final = ["10.0.0.0/8", "10.1.2.3/32", "192.0.2.0/29", "2001:db8::/32", "0.0.0.0/0"]
 
-SEGMENTS: Final = ["a", "b", "1", "%61", "x%20y", "caf%c3%a9", "a@b", "a%40b"]
+SEGMENTS: Final = ["a", "b", "1", "%61", "x%20y", "caf%c3%a9", "a@b", "a%40b", "a!"]
 TEMPLATES: Final = [
     "/",
     "/**",
@@ -136,6 +136,25 @@ QUERIES: Final = [
     "?q=%zz",
     "?b=%ff",
     "?q=a&&x=%C3%A9",
+    "?q=a!",
+    "?q=a&x=!",
+    "?q=%21",
 ]
-HEADER_VALUES: Final[list[Any]] = ["a", "abc", "3", "", ["a"], ["a", "a"], ["a", "b"]]
+OCTETS: Final = ["\\xff", "\\xc3", "?q=a\\xff"]
+"""What is added to a path here and there; none of it is UTF-8."""
+HEADER_VALUES: Final[list[Any]] = [
+    "a",
+    "abc",
+    "3",
+    "",
+    ["a"],
+    ["a", "a"],
+    ["a", "b"],
+    ["a", ""],
+    "a,b",
+    "a!",
+    {"octets": "a\\xff"},
+    ["a", {"octets": "\\xff"}],
+    {"octets": "\\x61"},
+]
 SPIFFE: Final = ["spiffe://x/s1", "u1"]
