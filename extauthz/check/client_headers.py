@@ -115,7 +115,7 @@ def client_headers(
         value = raw.get(name)
         if value is not None:
             kept[name] = value.decode("utf-8", "replace")
-            if not is_known(value, raw=is_raw and name not in replaced):
+            if not is_known(name, value, raw=is_raw and name not in replaced):
                 unknown |= {name}
     if unknown:
         unknown = unknown.intersection(kept)

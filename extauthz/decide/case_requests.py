@@ -63,7 +63,7 @@ def _headers(given: Mapping[str, object], *, raw_headers: bool) -> tuple[dict[st
             continue
         value = b",".join(seen) if raw_headers else joined(seen)
         kept[name] = value.decode("utf-8", "replace")
-        if (raw_headers and len(seen) > 1) or not is_known(value, raw=raw_headers):
+        if (raw_headers and len(seen) > 1) or not is_known(name, value, raw=raw_headers):
             unknown.add(name)
     return kept, frozenset(unknown)
 

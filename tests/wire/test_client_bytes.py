@@ -305,7 +305,7 @@ def test_no_form_knows_more_than_the_client_sent(values: list[bytes], tail: byte
             value = query.value("role")
             assert value in {ABSENT, UNKNOWN} or isinstance(value, str)
     raw = read(raw_form(path, sent))
-    if isinstance(raw, RequestFacts) and text is not None:
+    if isinstance(raw, RequestFacts) and text is not None and text.strip(b" \t") == text:
         assert raw.repeated_headers == set()
 
 
