@@ -16,26 +16,26 @@ import contextlib
 import random
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 import structlog
 
 from extauthz.compile.directory import Directory, TenancyMode
-from extauthz.domain.problem import Problem
 from extauthz.domain.registration import Registration
+from extauthz.publish.loads import Connect, Loaded, TenantLoads
 from extauthz.publish.notifications import ChangeNotifications, OpenListener
 from extauthz.publish.refused import SHOWN_PROBLEMS, RefusedRevisions, log_refused
 from extauthz.publish.registrations import Registrations
 from extauthz.publish.tenant import Compiler, TenantState, collecting_later, unreadable_rows
 from extauthz.storage import feed, registrations
 from extauthz.storage.availability import DatabaseState
-from extauthz.storage.outcome import refusal_of
 from extauthz.storage.write import REGISTRATION_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
+    from extauthz.domain.problem import Problem
     from extauthz.domain.registration import IdentityProvider
     from extauthz.publish.current import CurrentPolicies
     from extauthz.storage.pool import Connection
@@ -53,13 +53,6 @@ _PUT_BACK_S: Final = 1.0
 _SUSPENDED: Final = Registration(suspended=True)
 
 _log = structlog.get_logger("extauthz.publish")
-
-
-class Connect(Protocol):
-    """Opens the publisher's own connection."""
-
-    async def __call__(self) -> Session:
-        """Return a connection that only reads."""
 
 
 class PostgresPublisher:
@@ -116,6 +109,7 @@ class PostgresPublisher:
         self._notifications = ChangeNotifications(
             self._notified, poll_interval=poll_interval, open_listener=open_listener
         )
+        self._loads = TenantLoads(connect, compiler, steady=steady, wake=self._wake.set)
         self._refreshed = asyncio.Condition()
         self._database = DatabaseState() if database is None else database
         self._available = False
@@ -162,9 +156,12 @@ class PostgresPublisher:
 
     async def run(self) -> None:
         """Follow the database until cancelled; a lost connection is opened again with back-off."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._notifications.run())
-            group.create_task(self._run())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._notifications.run())
+                group.create_task(self._run())
+        finally:
+            await self._loads.close()
 
     async def _run(self) -> None:
         delay = _FIRST_RETRY_S
@@ -207,7 +204,7 @@ class PostgresPublisher:
     async def _follow(self, connection: Connection) -> None:
         while not connection.is_closed():
             self._wake.clear()
-            await self.refresh(connection)
+            await self._refresh(connection)
             self._available = True
             self._database.followed()
             with contextlib.suppress(TimeoutError):
@@ -230,13 +227,20 @@ class PostgresPublisher:
             self._current.swap(replace(directory, confirmed_at=confirmed_at, lagging=lagging))
 
     async def refresh(self, connection: Connection) -> None:
-        """Read what changed since the last time and publish it."""
-        with contextlib.ExitStack() as after_publishing:
-            await self._refresh(connection, after_publishing)
+        """Read what changed since the last time and publish it, with what has to be read whole."""
+        await self._refresh(connection)
+        while await self._loads.finish():
+            await self._refresh(connection)
 
-    async def _refresh(self, connection: Connection, after_publishing: contextlib.ExitStack) -> None:
+    async def _refresh(self, connection: Connection) -> None:
+        """Publish what changed, and begin to read what is more than a change."""
+        with contextlib.ExitStack() as after_publishing:
+            await self._refresh_once(connection, after_publishing)
+
+    async def _refresh_once(self, connection: Connection, after_publishing: contextlib.ExitStack) -> None:
         asked_at, asked_steady = self._clock(), self._steady()
         self._asked_at = asked_steady
+        taken = self._loads.take()
         async with feed.one_moment(connection):
             heads = await feed.heads(connection)
             wanted = {
@@ -245,7 +249,8 @@ class PostgresPublisher:
                 if not self._tenants or tenant in self._tenants
             }
             new_epoch = heads.epoch != self._epoch
-            behind = {} if new_epoch else self._behind(wanted)
+            taken = {} if new_epoch else taken
+            behind = {} if new_epoch else self._behind(wanted, taken)
             changes = await feed.changes_since(connection, behind) if behind else []
             anew = _registered_anew(changes)
             registered = await registrations.read(connection, anew) if anew else {}
@@ -263,35 +268,60 @@ class PostgresPublisher:
         unready = {tenant: known for tenant, known in self._unready.items() if tenant in wanted}
         drafts = {tenant: known for tenant, known in self._drafts.items() if tenant in unready}
         failed: dict[str, Sequence[Problem]] = {}
+        loading: set[str] = set()
         for tenant, revision in wanted.items():
             known = states.get(tenant)
+            loaded = taken.get(tenant)
+            if loaded is not None and _is_complete(loaded.found):
+                known = states[tenant] = loaded.found
+                self._written_at[tenant] = loaded.written_at
+                if known.unreadable:
+                    at = known.snapshot.revision
+                    self._refused.add(tenant, at, heads.epoch, known.problems, began=loaded.began)
             written_at = heads.written_at.get(tenant)
             same = known is not None and known.snapshot.revision == revision and not new_epoch
             same = same and self._written_at.get(tenant) == written_at
-            if known is not None and same and not known.unreadable:
+            if known is not None and same and not known.unreadable and loaded is None:
                 continue
             found: TenantState | list[Problem] | None = known if same else None
-            began = self._steady()
-            if known is not None and not same and not new_epoch:
-                found = self._stepped(
-                    known, revision, written_at, steps.get(tenant, []), registered.get(tenant)
-                )
-            if isinstance(found, TenantState) and found.unreadable and self._refused.is_due(tenant):
-                moved = self._refused.revision(tenant) != revision
-                if await _may_be_readable(connection, found, moved=moved):
-                    found = None
-                else:
-                    self._refused.add(tenant, revision, heads.epoch, found.problems, began=began)
-            elif found is None:
-                standing = self._refused.standing(tenant, revision, heads.epoch)
-                if standing is not None:
-                    failed[tenant] = standing
+            began, at = self._steady(), revision
+            if loaded is not None and not _is_complete(loaded.found):
+                found, began = loaded.found, loaded.began
+                if loaded.revision not in {None, revision}:
+                    # It was written since; what is there now may be readable.
+                    at = loaded.revision or 0
+                    self._loads.begin(tenant, known)
+            else:
+                if known is not None and not same and not new_epoch:
+                    found = self._stepped(
+                        known, revision, written_at, steps.get(tenant, []), registered.get(tenant)
+                    )
+                if isinstance(found, TenantState) and found.unreadable and self._refused.is_due(tenant):
+                    moved = self._refused.revision(tenant) != revision
+                    if await _may_be_readable(connection, found, moved=moved):
+                        # What was followed is in force; what may be mended is read meanwhile.
+                        self._loads.begin(tenant, found)
+                    else:
+                        self._refused.add(tenant, revision, heads.epoch, found.problems, began=began)
+                elif found is None:
+                    standing = self._refused.standing(tenant, revision, heads.epoch)
+                    if standing is not None:
+                        failed[tenant] = standing
+                        continue
+                if found is None and not new_epoch:
+                    self._loads.begin(tenant, known)
+                    loading.add(tenant)
+                    await self._register_meanwhile(connection, tenant, states, unready)
+                    if tenant in self._problems:
+                        failed[tenant] = self._problems[tenant]
                     continue
-            if found is None:
-                after_publishing.enter_context(collecting_later())
-                found = await self._reloaded(connection, tenant, None if new_epoch else known)
-                if isinstance(found, TenantState) and found.unreadable:
-                    self._refused.add(tenant, revision, heads.epoch, found.problems, began=began)
+                if found is None:
+                    # Nothing is confirmed before all of an epoch is read, so nothing waits for this.
+                    after_publishing.enter_context(collecting_later())
+                    read = await self._loads.read(connection, tenant, None)
+                    found, self._written_at[tenant] = read.found, read.written_at
+                    if isinstance(found, TenantState) and found.unreadable:
+                        self._refused.add(tenant, revision, heads.epoch, found.problems, began=began)
             unready.pop(tenant, None)
             drafts.pop(tenant, None)
             if isinstance(found, TenantState) and not found.is_complete:
@@ -306,26 +336,40 @@ class PostgresPublisher:
             elif found is None:
                 states.pop(tenant, None)
             else:
-                # INVARIANT: policies that cannot be read hold up no revoked key and no suspension.
-                before = self._unready.get(tenant) if known is None else known.registration
-                registration = await _registration(connection, tenant, before)
-                if known is None:
-                    unready[tenant] = registration
-                elif registration is not before:
-                    states[tenant] = replace(known, registration=registration)
+                await self._register_meanwhile(connection, tenant, states, unready)
                 failed[tenant] = found
-                self._refused.add(tenant, revision, heads.epoch, found, began=began)
+                self._refused.add(tenant, at, heads.epoch, found, began=began)
                 self._on_failure()
         self._drafts = drafts
-        self._publish(states, unready, failed, heads.epoch, asked_at)
+        self._publish(states, unready, failed, loading, heads.epoch, asked_at)
         self._confirmed_steady = asked_steady
         async with self._refreshed:
             self._refreshed.notify_all()
 
-    def _behind(self, wanted: Mapping[str, int]) -> dict[str, int]:
+    async def _register_meanwhile(
+        self,
+        connection: Connection,
+        tenant: str,
+        states: dict[str, TenantState],
+        unready: dict[str, Registration],
+    ) -> None:
+        """Take over what is registered of a tenant whose newest policies are not in force.
+
+        INVARIANT: policies that cannot be read, or take long, hold up no revoked key and no suspension.
+        """
+        known = states.get(tenant)
+        before = self._unready.get(tenant) if known is None else known.registration
+        registration = await _registration(connection, tenant, before)
+        if known is None:
+            unready[tenant] = registration
+        elif registration is not before:
+            states[tenant] = replace(known, registration=registration)
+
+    def _behind(self, wanted: Mapping[str, int], taken: Mapping[str, Loaded]) -> dict[str, int]:
+        read = {tenant: loaded.found for tenant, loaded in taken.items() if _is_complete(loaded.found)}
         return {
             tenant: state.snapshot.revision
-            for tenant, state in self._states.items()
+            for tenant, state in (self._states | read).items()
             if tenant in wanted and wanted[tenant] > state.snapshot.revision
         }
 
@@ -353,35 +397,22 @@ class PostgresPublisher:
         self._written_at[state.snapshot.tenant] = written_at
         return state if registration is None else replace(state, registration=registration)
 
-    async def _reloaded(
-        self, connection: Connection, tenant: str, known: TenantState | None
-    ) -> TenantState | list[Problem] | None:
-        try:
-            documents = await feed.load(connection, tenant)
-            if documents is None:
-                return None
-            found = await asyncio.to_thread(self._compiler.salvage, documents, known)
-            if isinstance(found, TenantState):
-                self._written_at[tenant] = documents.written_at
-            return found
-        except Exception as error:
-            if connection.is_closed() or refusal_of(error) is not None:
-                raise
-            # Rows that nothing should have written: one tenant's must not hold up the others.
-            return [Problem("", f"the rows cannot be read: {type(error).__name__}: {error}")]
-
     def _publish(
         self,
         states: dict[str, TenantState],
         unready: dict[str, Registration],
         failed: dict[str, Sequence[Problem]],
+        loading: set[str],
         epoch: str,
         confirmed_at: float,
     ) -> None:
         before = self._current.current()
+        for tenant in loading | failed.keys():
+            # A tenant that is new has waited for as long as this refresh takes.
+            waits_since = confirmed_at if tenant in loading else 0.0
+            known = before is not None and tenant in states
+            self._lagging.setdefault(tenant, before.confirmed(tenant) if before and known else waits_since)
         for tenant, problems in failed.items():
-            since = before.confirmed(tenant) if before is not None and tenant in states else 0.0
-            self._lagging.setdefault(tenant, since)
             if problems != self._problems.get(tenant):
                 log_refused(tenant, problems, has_policies=tenant in states)
         for tenant in self._problems.keys() - failed.keys():
@@ -389,7 +420,7 @@ class PostgresPublisher:
                 _log.info("policies_accepted", tenant=tenant, revision=states[tenant].snapshot.revision)
         self._problems = failed
         self._refused.keep(failed)
-        self._lagging = {tenant: self._lagging[tenant] for tenant in failed}
+        self._lagging = {tenant: self._lagging[tenant] for tenant in loading | failed.keys()}
         moved = [
             tenant
             for tenant, state in states.items()
@@ -430,6 +461,10 @@ class PostgresPublisher:
                 )
         if self._registrations.issuers != before.issuers:
             self._on_issuers(self._registrations.issuers)
+
+
+def _is_complete(found: TenantState | list[Problem] | None) -> TypeGuard[TenantState]:
+    return isinstance(found, TenantState) and found.is_complete
 
 
 async def _may_be_readable(connection: Connection, state: TenantState, *, moved: bool) -> bool:

@@ -1,6 +1,7 @@
 """One tenant's published state: its snapshot, and what is needed to take it to the next revision."""
 
 import gc
+import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,24 +19,32 @@ from extauthz.domain.registration import Registration
 from extauthz.publish.salvage import LastGood, RowKey, Salvage, UnreadableRow
 from extauthz.storage.feed import RowChange, TenantDocuments
 
+_loads = 0
+_loads_change = threading.Lock()
+
 
 @contextmanager
 def collecting_later() -> Iterator[None]:
     """Pause the search for cyclic garbage: half of a load would go into walking what it has just made.
 
     In the end what was loaded is walked once, and put out of the reach of later full collections, each of
-    which stops every decision.
+    which stops every decision. Of loads that overlap the last one does that.
     """
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
+    global _loads  # noqa: PLW0603  # the collector is the process' own, too
+    with _loads_change:
+        _loads += 1
+        if _loads == 1:
+            gc.disable()
     try:
         yield
     finally:
-        gc.collect()
-        gc.freeze()
-        gc.enable()
+        with _loads_change:
+            _loads -= 1
+            last = _loads == 0
+        if last:
+            gc.collect()
+            gc.freeze()
+            gc.enable()
 
 
 @dataclass(frozen=True, slots=True)

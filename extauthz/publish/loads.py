@@ -1,0 +1,134 @@
+"""Tenants that are read whole: while others are followed, on a connection of their own, one after the other.
+
+A tenant may have a million rows. INVARIANT: reading them makes no change of another tenant wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from extauthz.domain.problem import Problem
+from extauthz.publish.tenant import Compiler, TenantState, collecting_later
+from extauthz.storage import feed
+from extauthz.storage.availability import Unavailability, cause_of, unavailability_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from extauthz.storage.pool import Connection
+    from extauthz.storage.session import Session
+
+_log = structlog.get_logger("extauthz.publish")
+
+
+class Connect(Protocol):
+    """Opens a connection of the publisher."""
+
+    async def __call__(self) -> Session:
+        """Return a connection that only reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What reading a tenant came to: its state, or all problems, or None where there is no such tenant.
+
+    `revision` and `written_at` are the tenant's at the moment that was read (None: its rows could not be
+    read), `began` is when reading began (steady clock).
+    """
+
+    found: TenantState | list[Problem] | None
+    revision: int | None
+    written_at: datetime | None
+    began: float
+
+
+class TenantLoads:
+    """Reads tenants whole; those that were begun are taken when they are done, and `wake` is called then."""
+
+    def __init__(
+        self, connect: Connect, compiler: Compiler, *, steady: Callable[[], float], wake: Callable[[], None]
+    ) -> None:
+        """Take how connections are opened and rows compiled."""
+        self._connect = connect
+        self._compiler = compiler
+        self._steady = steady
+        self._wake = wake
+        self._tasks: dict[str, asyncio.Task[Loaded]] = {}
+        self._one_at_a_time = asyncio.Lock()
+
+    async def read(self, connection: Connection, tenant: str, known: TenantState | None) -> Loaded:
+        """Read a tenant now. `known` is what rows that cannot be read fall back on.
+
+        Raises:
+            Exception: the connection is lost, or the server does not answer.
+        """
+        began = self._steady()
+        try:
+            documents = await feed.load(connection, tenant)
+            if documents is None:
+                return Loaded(None, None, None, began)
+            found = await asyncio.to_thread(self._compiler.salvage, documents, known)
+        except Exception as error:
+            kind = unavailability_of(error)
+            if connection.is_closed() or kind not in {None, Unavailability.FAILED}:
+                raise
+            # Rows that nothing should have written: one tenant's must not hold up the others.
+            problem = Problem("", f"the rows cannot be read: {type(error).__name__}: {error}")
+            return Loaded([problem], None, None, began)
+        return Loaded(found, documents.revision, documents.written_at, began)
+
+    def begin(self, tenant: str, known: TenantState | None) -> None:
+        """Read a tenant meanwhile, unless it is being read."""
+        if tenant not in self._tasks:
+            self._tasks[tenant] = asyncio.create_task(self._read_apart(tenant, known))
+
+    def take(self) -> dict[str, Loaded]:
+        """Return what was read since the last time. What could not be read is to be begun again."""
+        done = {tenant: task for tenant, task in self._tasks.items() if task.done()}
+        for tenant in done:
+            del self._tasks[tenant]
+        taken: dict[str, Loaded] = {}
+        for tenant, task in done.items():
+            error = task.exception()
+            if error is None:
+                taken[tenant] = task.result()
+            else:
+                _log.warning("tenant_not_read", tenant=tenant, cause=cause_of(error))
+        return taken
+
+    async def finish(self) -> bool:
+        """Wait until all that was begun is read; tell whether there was any.
+
+        Raises:
+            Exception: what kept one of them from being read.
+        """
+        tasks = list(self._tasks.values())
+        await asyncio.gather(*tasks)
+        return bool(tasks)
+
+    async def close(self) -> None:
+        """Read no more."""
+        tasks = list(self._tasks.values())
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _read_apart(self, tenant: str, known: TenantState | None) -> Loaded:
+        async with self._one_at_a_time:
+            connection = await self._connect()
+            try:
+                with collecting_later():
+                    loaded = await self.read(connection, tenant, known)
+            except BaseException:
+                connection.terminate()
+                raise
+            await connection.close()
+        # One that failed is begun again at the next poll, not at once.
+        self._wake()
+        return loaded
