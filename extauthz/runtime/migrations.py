@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 
 import asyncpg
@@ -84,10 +83,14 @@ class Schema:
 
     async def prepare(self) -> None:
         """Try once. Raises StartRefusedError for what waiting does not mend."""
-        # What fails is told to `database`, which logs it once.
-        with contextlib.suppress(DatabaseAwayError):
+        try:
             await self._migrate()
             await self._ensure_tenant()
+        except DatabaseAwayError as away:
+            if away.__cause__ is not None:
+                self.database.connecting_failed(away.__cause__)
+        else:
+            self.database.connected()
             self.database.answered()
             self._prepared = True
 
@@ -112,7 +115,7 @@ class Schema:
                     "run 'extauthz migrate', or set MIGRATE_ON_START=true"
                 )
 
-        await _connected(self._settings, work, self.database)
+        await _connected(self._settings, work)
 
     async def _ensure_tenant(self) -> None:
         if self._settings.mode is not TenancyMode.SELFHOST:
@@ -135,13 +138,11 @@ def _accepted(found: _T | MigrationRefused) -> _T:
     return found
 
 
-async def _connected(
-    settings: Settings, work: Callable[[Connection], Awaitable[None]], state: DatabaseState | None = None
-) -> None:
+async def _connected(settings: Settings, work: Callable[[Connection], Awaitable[None]]) -> None:
     address = database(settings)
     where = address.place
     try:
-        connection = await connect(address, state=state)
+        connection = await connect(address)
         try:
             await work(connection)
         finally:
