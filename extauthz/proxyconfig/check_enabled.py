@@ -41,7 +41,7 @@ def _skipping(check: Value, runtime: Runtime, before: Sequence[Message]) -> Iter
 
 def _denies_the_rest(check: Value, runtime: Runtime) -> bool:
     deny = check.given("deny_at_disable")
-    if deny is None or runtime.may_change(deny) is not Changes.NOT:
+    if deny is None or runtime.may_change(deny) is Changes.LAYERS:
         return False
     return runtime.switch(deny) is True
 
@@ -58,19 +58,21 @@ def _share(share: Value, runtime: Runtime) -> Finding | None:
 
 
 def changeable(check: Value, runtime: Runtime) -> Iterator[Finding]:
-    """Warn of a filter that asks about everything until someone uses the admin interface."""
-    share = check.given("filter_enabled")
-    if (
-        share is not None
-        and runtime.may_change(share) is Changes.ADMIN
-        and runtime.share(share) == 1
-        and not _denies_the_rest(check, runtime)
-    ):
+    """Warn of a filter that asks about everything until its runtime key is set by the admin interface."""
+    share, deny = check.given("filter_enabled"), check.given("deny_at_disable")
+    is_denied = deny is not None and _denies_the_rest(check, runtime)
+    is_skipping = check.given("filter_enabled_metadata") is not None or (
+        share is not None and (runtime.share(share) != 1 or runtime.may_change(share) is Changes.ADMIN)
+    )
+    found = deny if is_denied else share
+    if found is None or not is_skipping or runtime.may_change(found) is not Changes.ADMIN:
+        return
+    if is_denied or runtime.share(found) == 1:
         yield advice.warning(
-            share,
+            found,
             "check-partial",
-            "the admin interface can set the runtime key of filter_enabled to a part of the requests",
-            "remove filter_enabled, or its runtime_key",
+            "the admin interface can set this runtime key, and then requests pass without a check",
+            "remove filter_enabled and deny_at_disable",
         )
 
 

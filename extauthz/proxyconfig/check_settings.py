@@ -25,8 +25,7 @@ def examine_check(check: Value, conditions: Set[str] | None) -> Iterator[Finding
             "without status_on_error an outage of extauthz looks like a denial (403)",
             "set status_on_error: { code: ServiceUnavailable }",
         )
-    if not over_http:
-        yield from _withheld(check)
+    yield from _withheld(check, over_http=over_http)
     yield from _joined(check, conditions, over_http=over_http)
     if not over_http and check.given("include_peer_certificate") is None:
         yield advice.info(
@@ -81,12 +80,23 @@ def _service(settings: Value, at: Value) -> Iterator[Finding]:
         yield found
 
 
-def _withheld(check: Value) -> Iterator[Finding]:
+def _withheld(check: Value, *, over_http: bool) -> Iterator[Finding]:
     for name in _LISTS:
         withheld = check.given(name)
         if withheld is None:
             continue
-        matches = any(_matches_path(one) for one in withheld.list("patterns"))
+        if over_http:
+            # Envoy itself adds Authorization to what is allowed over HTTP, and takes away what is disallowed.
+            hidden = [one for one in withheld.list("patterns") if _matches(one, "authorization")]
+            if name == "disallowed_headers" and hidden:
+                yield advice.error(
+                    hidden[0],
+                    "headers-withheld",
+                    "disallowed_headers takes authorization away: no token reaches extauthz over HTTP",
+                    f"remove {name}",
+                )
+            continue
+        matches = any(_matches(one, ":path") for one in withheld.list("patterns"))
         has_path = matches if name == "allowed_headers" else not matches
         path = "" if has_path else (
             "; it also hides the raw `:path`, so replaced bytes in a path (`!`) are refused with 400"
@@ -100,10 +110,9 @@ def _withheld(check: Value) -> Iterator[Finding]:
         )
 
 
-def _matches_path(pattern: Value) -> bool:
-    """Whether a StringMatcher takes `:path`; of a regular expression only the plain forms are known."""
+def _matches(pattern: Value, header: str) -> bool:
+    """Whether a StringMatcher takes a header; of regular expressions only the plainest are known."""
     fold = pattern.is_true("ignore_case")
-    path = ":path"
 
     def given(name: str) -> str | None:
         text = pattern.word(name)
@@ -112,11 +121,11 @@ def _matches_path(pattern: Value) -> bool:
     exact, prefix, suffix, contains = map(given, ("exact", "prefix", "suffix", "contains"))
     regex = pattern.word("safe_regex", "regex")
     return (
-        exact == path
-        or (prefix is not None and path.startswith(prefix))
-        or (suffix is not None and path.endswith(suffix))
-        or (contains is not None and contains in path)
-        or regex in {".*", ".+", ":.*", ":.+", ":path", "^.*$", "^:path$"}
+        exact == header
+        or (prefix is not None and header.startswith(prefix))
+        or (suffix is not None and header.endswith(suffix))
+        or (contains is not None and contains in header)
+        or regex in {".*", ".+", "^.*$", "^.+$", header, f"^{header}$"}
     )
 
 

@@ -32,6 +32,7 @@ from extauthz.proxyconfig.messages import (
     SKIP,
     Message,
     kind_of,
+    kinds_in,
     opened,
 )
 from extauthz.proxyconfig.runtime_keys import Changes
@@ -92,6 +93,7 @@ class HttpFilters:
             possible = self._possible(entry)
             if any(message.kind == ROUTER for message in possible.messages):
                 verdicts += self._too_late(self._filters[place + 1 :], route)
+                verdicts += (_upstream(entry) for _ in possible.messages if CHECK in kinds_in(entry))
                 break
             verdicts.append(self._entry(entry, possible, route, before))
             before += possible.messages
@@ -266,6 +268,16 @@ class HttpFilters:
                 found = Verdict(Coverage.OPEN, (off,))
             verdicts.append(found)
         return in_sequence(verdicts)
+
+
+def _upstream(router: Value) -> Verdict:
+    finding = advice.warning(
+        router,
+        "check-unknown",
+        "ext_authz stands among the filters of the router's upstream, which doctor does not judge",
+        "put ext_authz into http_filters itself, before the router",
+    )
+    return Verdict(Coverage.UNKNOWN, (finding,))
 
 
 def _partly(at: Value) -> Finding:

@@ -18,6 +18,8 @@ _SECRET_VALUE: Final = re.compile(
     re.IGNORECASE,
 )
 _CONDITIONS: Final = "CONDITION_HEADERS"
+_EXCLUDED: Final = "traffic.sidecar.istio.io/excludeInboundPorts"
+_INCLUDED: Final = "traffic.sidecar.istio.io/includeInboundPorts"
 _GENERATORS: Final = ("config_map_generator", "secret_generator")
 _COMMANDS: Final = frozenset({"serve", "sidecar", "control-plane"})
 
@@ -41,6 +43,7 @@ def examine_kubernetes(document: Value) -> Iterator[Finding]:
             for value in document.walk():
                 if value.at("containers") is not None:
                     yield from _pod(value)
+                yield from _past_the_proxy(value)
 
 
 def condition_headers(documents: Iterable[Value]) -> frozenset[str] | None:
@@ -54,6 +57,20 @@ def condition_headers(documents: Iterable[Value]) -> frozenset[str] | None:
                 found.append(text)
     names = (name.strip().lower() for text in found for name in text.split(","))
     return frozenset(filter(None, names)) if found else None
+
+
+def _past_the_proxy(value: Value) -> Iterator[Finding]:
+    """Find ports whose connections Istio does not lead through its proxy."""
+    for name in (_EXCLUDED, _INCLUDED):
+        ports = value.at("annotations", name)
+        is_narrow = ports is not None and (bool(ports.text) if name == _EXCLUDED else ports.text != "*")
+        if ports is not None and is_narrow:
+            yield advice.warning(
+                ports,
+                "check-partial",
+                f"{name}: some ports are reached past the proxy, without a check",
+                "remove the annotation, or let nothing but probes and metrics listen on these ports",
+            )
 
 
 def _is_secret(name: str, text: str) -> bool:

@@ -21,9 +21,12 @@ _AUTHORIZES: Final = re.compile(
 )
 _PROXY: Final = re.compile(
     r"static_?resources|filter_?chains|http_?connection_?manager|virtual_?hosts|path_?normalization"
-    r"|typed_?per_?filter_?config|layered_?runtime|(?<![a-z])kind[\"']?\s*:",
+    r"|typed_?per_?filter_?config|layered_?runtime",
     re.IGNORECASE,
 )
+_OBJECT: Final = re.compile(r"(?:^|[\s{,\"'])kind[\"']?\s*:")
+_SCHEMAS: Final = "CustomResourceDefinition"
+"""Its texts are descriptions for people."""
 _NAMING: Final = frozenset({"@type", "type_url", "typeUrl", "type", "name", "kind", "Kind", "Name"})
 _ENCODED: Final = re.compile(r"[A-Za-z0-9+/\s]{40,}={0,2}\s*")
 _STRUCTURED: Final = re.compile(r"\s*(?:---|#[^\n]*\n|[{\[]|(?:-\s+)?[\"'A-Za-z0-9_@./-]+\s*:)")
@@ -66,7 +69,8 @@ def _unfold(document: Value, found: Unfolded, depth: int) -> None:
             _unfold(_with_kind(member, document), found, depth)
     else:
         (found.carried if depth else found.objects).append(document)
-        for inner in _in_texts(document) if depth < _DEEPEST else ():
+        is_open = depth < _DEEPEST and document.word("kind") != _SCHEMAS
+        for inner in _in_texts(document) if is_open else ():
             if isinstance(inner, Finding):
                 found.findings.append(inner)
             else:
@@ -96,7 +100,8 @@ def _in_texts(document: Value) -> Iterator[Value | Finding]:
         if _ENCODED.fullmatch(text) and (decoded := _decoded(text)) is not None:
             # All of it came from one line.
             text, first = decoded, value.line
-        if not (_AUTHORIZES.search(text) or _PROXY.search(text)) or not _is_structured(text):
+        is_wanted = any(one.search(text) for one in (_AUTHORIZES, _PROXY, _OBJECT))
+        if not is_wanted or not _is_structured(text):
             continue
         found, problems = read_text(text.encode(), value.file, first_line=first)
         inner = [one for one in found if one.entries is not None or one.members]

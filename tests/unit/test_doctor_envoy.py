@@ -19,6 +19,8 @@ from tests.proxy_changes import (
     ENABLED,
     HTTP,
     OFF,
+    ON,
+    ONE_PERCENT,
     OPENING,
     PER_ROUTE,
     TYPES,
@@ -402,9 +404,35 @@ def test_a_runtime_that_can_change_is_told(tmp_path: Path) -> None:
     document["admin"] = {"address": {"pipe": {"path": "/run/admin"}}}
     assert codes(found_in(tmp_path, envoy=document)) == [(WARNING, "check-partial")]
 
+    rest = setting(filter_enabled=ONE_PERCENT, deny_at_disable=ON)
+    denying = changed(rest) | {"admin": document["admin"]}
+    assert codes(found_in(tmp_path, envoy=denying)) == [(WARNING, "check-partial")]
+
     layer = {"name": "disk", "disk_layer": {"symlink_root": "/srv/runtime"}}
     document["layered_runtime"] = {"layers": [layer]}
     assert codes(found_in(tmp_path, envoy=document)) == [(ERROR, "check-partial")]
+
+
+def test_a_check_of_the_routers_upstream_is_not_judged(tmp_path: Path) -> None:
+    def moved(manager: Json) -> None:
+        check = check_of(manager)
+        manager["http_filters"].remove(check)
+        manager["http_filters"][-1]["typed_config"]["upstream_http_filters"] = [check]
+
+    assert codes(found_in(tmp_path, envoy=changed(moved))) == [(WARNING, "check-unknown")]
+
+
+def test_a_token_that_is_taken_away_over_http_is_an_error(tmp_path: Path) -> None:
+    def over_http(manager: Json) -> None:
+        config = check_of(manager)["typed_config"]
+        del config["grpc_service"], config["transport_api_version"]
+        uri = {"uri": "http://extauthz", "cluster": "extauthz", "timeout": "0.2s"}
+        config |= {
+            "http_service": {"server_uri": uri},
+            "disallowed_headers": {"patterns": [{"prefix": "auth"}]},
+        }
+
+    assert codes(found_in(tmp_path, envoy=changed(over_http))) == [(ERROR, "headers-withheld")]
 
 
 def test_shipped_configurations_need_no_reading_of_other_files(tmp_path: Path) -> None:

@@ -178,6 +178,8 @@ def test_a_kind_that_is_not_examined_is_named(tmp_path: Path, document: Json, se
         obj("Deployment", "apps/v1"), obj("Service"), obj("ConfigMap", data={"a": "b"}), obj("Namespace"),
         obj("NetworkPolicy", "networking.k8s.io/v1"), obj("Role", "rbac.authorization.k8s.io/v1"),
         obj("CustomResourceDefinition", "apiextensions.k8s.io/v1", spec={"names": {"extAuth": {}}}),
+        obj("CustomResourceDefinition", "apiextensions.k8s.io/v1", spec={
+            "description": "extAuth: {\n  static_resources: ["}),
         obj("ExternalSecret", "external-secrets.io/v1"), obj("ServiceMonitor", "monitoring.coreos.com/v1"),
         obj("VirtualService", "networking.istio.io/v1"), obj("Gateway", "gateway.networking.k8s.io/v1"),
         obj("HorizontalPodAutoscaler", "autoscaling/v2"), obj("Certificate", "cert-manager.io/v1"),
@@ -189,6 +191,23 @@ def test_a_kind_that_is_not_examined_is_named(tmp_path: Path, document: Json, se
 )  # fmt: skip
 def test_what_cannot_carry_a_check_is_not_named(tmp_path: Path, document: Json) -> None:
     assert examine(tmp_path, document) == []
+
+
+@pytest.mark.parametrize(
+    ("annotation", "told"),
+    [
+        ({"traffic.sidecar.istio.io/excludeInboundPorts": "8080"}, True),
+        ({"traffic.sidecar.istio.io/includeInboundPorts": "80"}, True),
+        ({"traffic.sidecar.istio.io/includeInboundPorts": "*"}, False),
+        ({"traffic.sidecar.istio.io/excludeInboundPorts": ""}, False),
+    ],
+)
+def test_ports_past_the_proxy_are_told(tmp_path: Path, annotation: Json, told: bool) -> None:
+    template = {"metadata": {"annotations": annotation}, "spec": {"containers": []}}
+
+    found = codes(examine(tmp_path, obj("Deployment", "apps/v1", spec={"template": template})))
+
+    assert found == ([(WARNING, "check-partial")] if told else [])
 
 
 def test_strictly_every_file_of_a_folder_has_to_be_known(tmp_path: Path) -> None:
