@@ -52,6 +52,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
 )
 FLUSH_EVERY_S: Final = 2.0
 
+_LAST_FLUSH_S: Final = 2.0
 _log = structlog.get_logger("extauthz.admin")
 
 
@@ -134,7 +135,10 @@ def _writing_notes(
             flushing = background.create_task(keep_flushing())
             yield
             flushing.cancel()
-        await flush()
+        # A database that does not answer must not keep the process from ending.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_FLUSH_S):
+                await flush()
 
     return lifespan
 

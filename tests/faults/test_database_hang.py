@@ -205,3 +205,18 @@ def test_a_postmaster_that_is_stopped_keeps_open_sessions_and_lets_lost_ones_wai
             what="the lost sessions reported",
         )
     recovers(stack, alice, extauthz)
+
+
+def test_a_process_ends_in_time_although_the_server_is_stopped(
+    stack: FaultyStack, postgres: EmbeddedPostgres
+) -> None:
+    """The last of these tests: it ends extauthz."""
+    key = stack.rest.create("/api/v1/service-api-keys", {"name": "used", "scopes": ["policies:read"]})
+    # Its use is to be written at the end.
+    assert stack.rest.with_service_key(key.document["key"]).ask("GET", RULES).status == 200
+    extauthz = stack.child("extauthz")
+    with stopped_processes(postgres), ThreadPoolExecutor(2) as callers:
+        waiting = callers.submit(stack.rest.ask, "GET", RULES)
+        extauthz.send(signal.SIGTERM)
+        await_true(lambda: not extauthz.running, within=10, what="the end")
+        waiting.result()
