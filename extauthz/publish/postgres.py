@@ -16,12 +16,18 @@ import contextlib
 import random
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, TypeGuard
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from extauthz.compile.directory import Directory, TenancyMode
-from extauthz.domain.registration import Registration
+from extauthz.publish.following import (
+    current_registration,
+    is_complete,
+    may_be_readable,
+    registered_anew,
+    stepped,
+)
 from extauthz.publish.loads import Connect, Loaded, TenantLoads
 from extauthz.publish.notifications import ChangeNotifications, OpenListener
 from extauthz.publish.refused import SHOWN_PROBLEMS, RefusedRevisions, log_refused
@@ -29,14 +35,13 @@ from extauthz.publish.registrations import Registrations
 from extauthz.publish.tenant import Compiler, TenantState, collecting_later, unreadable_rows
 from extauthz.storage import feed, registrations
 from extauthz.storage.availability import DatabaseState
-from extauthz.storage.write import REGISTRATION_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from extauthz.domain.problem import Problem
-    from extauthz.domain.registration import IdentityProvider
+    from extauthz.domain.registration import IdentityProvider, Registration
     from extauthz.publish.current import CurrentPolicies
     from extauthz.storage.pool import Connection
     from extauthz.storage.session import Session
@@ -49,8 +54,6 @@ SETTLED_ROWS: Final = 1_000
 """After this many changed rows, what they became is taken out of the garbage collector's sight."""
 _PUT_BACK_S: Final = 1.0
 """Clocks that drift apart by less were not put back."""
-
-_SUSPENDED: Final = Registration(suspended=True)
 
 _log = structlog.get_logger("extauthz.publish")
 
@@ -252,7 +255,7 @@ class PostgresPublisher:
             taken = {} if new_epoch else taken
             behind = {} if new_epoch else self._behind(wanted, taken)
             changes = await feed.changes_since(connection, behind) if behind else []
-            anew = _registered_anew(changes)
+            anew = registered_anew(changes)
             registered = await registrations.read(connection, anew) if anew else {}
         self._asked_at = None
         # Sorted out once: after an outage there are many changes of many tenants.
@@ -272,7 +275,7 @@ class PostgresPublisher:
         for tenant, revision in wanted.items():
             known = states.get(tenant)
             loaded = taken.get(tenant)
-            if loaded is not None and _is_complete(loaded.found):
+            if loaded is not None and is_complete(loaded.found):
                 known = states[tenant] = loaded.found
                 self._written_at[tenant] = loaded.written_at
                 if known.unreadable:
@@ -285,7 +288,7 @@ class PostgresPublisher:
                 continue
             found: TenantState | list[Problem] | None = known if same else None
             began, at = self._steady(), revision
-            if loaded is not None and not _is_complete(loaded.found):
+            if loaded is not None and not is_complete(loaded.found):
                 found, began = loaded.found, loaded.began
                 if loaded.revision not in {None, revision}:
                     # It was written since; what is there now may be readable.
@@ -293,12 +296,13 @@ class PostgresPublisher:
                     self._loads.begin(tenant, known)
             else:
                 if known is not None and not same and not new_epoch:
-                    found = self._stepped(
-                        known, revision, written_at, steps.get(tenant, []), registered.get(tenant)
-                    )
+                    head, changed = (revision, written_at), steps.get(tenant, [])
+                    found = stepped(self._compiler, known, head, changed, registered.get(tenant))
+                    if found is not None:
+                        self._written_at[tenant] = written_at
                 if isinstance(found, TenantState) and found.unreadable and self._refused.is_due(tenant):
                     moved = self._refused.revision(tenant) != revision
-                    if await _may_be_readable(connection, found, moved=moved):
+                    if await may_be_readable(connection, found, moved=moved):
                         # What was followed is in force; what may be mended is read meanwhile.
                         self._loads.begin(tenant, found)
                     else:
@@ -359,43 +363,19 @@ class PostgresPublisher:
         """
         known = states.get(tenant)
         before = self._unready.get(tenant) if known is None else known.registration
-        registration = await _registration(connection, tenant, before)
+        registration = await current_registration(connection, tenant, before)
         if known is None:
             unready[tenant] = registration
         elif registration is not before:
             states[tenant] = replace(known, registration=registration)
 
     def _behind(self, wanted: Mapping[str, int], taken: Mapping[str, Loaded]) -> dict[str, int]:
-        read = {tenant: loaded.found for tenant, loaded in taken.items() if _is_complete(loaded.found)}
+        read = {tenant: loaded.found for tenant, loaded in taken.items() if is_complete(loaded.found)}
         return {
             tenant: state.snapshot.revision
             for tenant, state in (self._states | read).items()
             if tenant in wanted and wanted[tenant] > state.snapshot.revision
         }
-
-    def _stepped(
-        self,
-        state: TenantState,
-        revision: int,
-        written_at: datetime | None,
-        steps: list[feed.TenantChange],
-        registration: Registration | None,
-    ) -> TenantState | None:
-        """Follow the changes one by one; None where only a reload will do."""
-        # INVARIANT: the last change is the one that the tenant's row was written with. A record left over
-        # from before the revision was put back is never applied to what is stored now.
-        if not steps or (steps[-1].revision, steps[-1].written_at) != (revision, written_at):
-            return None
-        for step in steps:
-            if step.predecessor != state.snapshot.revision or step.rows is None:
-                return None
-            following = self._compiler.apply(state, step.revision, step.rows)
-            if not isinstance(following, TenantState):
-                # The rows themselves say whether the change or the state is at fault.
-                return None
-            state = following
-        self._written_at[state.snapshot.tenant] = written_at
-        return state if registration is None else replace(state, registration=registration)
 
     def _publish(
         self,
@@ -461,36 +441,3 @@ class PostgresPublisher:
                 )
         if self._registrations.issuers != before.issuers:
             self._on_issuers(self._registrations.issuers)
-
-
-def _is_complete(found: TenantState | list[Problem] | None) -> TypeGuard[TenantState]:
-    return isinstance(found, TenantState) and found.is_complete
-
-
-async def _may_be_readable(connection: Connection, state: TenantState, *, moved: bool) -> bool:
-    """Tell whether to read the tenant again: an unreadable row, or what it contradicts, has changed.
-
-    `moved`: there were other changes since the tenant was read.
-    """
-    if moved and not all(row.by_itself for row in state.unreadable.values()):
-        return True
-    documents = await feed.rows(connection, state.snapshot.tenant, state.unreadable)
-    return any(documents.get(key) != row.document for key, row in state.unreadable.items())
-
-
-async def _registration(connection: Connection, tenant: str, before: Registration | None) -> Registration:
-    """Return what is registered of a tenant; the same object as before where it is equal."""
-    async with feed.one_moment(connection):
-        there = await registrations.read(connection, [tenant])
-    found = there.get(tenant, _SUSPENDED)
-    return before if before is not None and found == before else found
-
-
-def _registered_anew(changes: list[feed.TenantChange]) -> list[str]:
-    return list(
-        dict.fromkeys(
-            change.tenant
-            for change in changes
-            if any(row.kind in REGISTRATION_KINDS for row in change.rows or ())
-        )
-    )

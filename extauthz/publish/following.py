@@ -1,0 +1,84 @@
+"""How a tenant's state follows the database: step by step, or not at all, which means reading it whole."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, TypeGuard
+
+from extauthz.domain.registration import Registration
+from extauthz.publish.tenant import Compiler, TenantState
+from extauthz.storage import feed, registrations
+from extauthz.storage.write import REGISTRATION_KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from extauthz.domain.problem import Problem
+    from extauthz.storage.pool import Connection
+
+_SUSPENDED: Final = Registration(suspended=True)
+
+
+def stepped(
+    compiler: Compiler,
+    state: TenantState,
+    head: tuple[int, datetime | None],
+    steps: Sequence[feed.TenantChange],
+    registration: Registration | None,
+) -> TenantState | None:
+    """Follow the changes one by one up to `head` (revision, when it was written).
+
+    None: only a reload will do.
+
+    INVARIANT: the last change is the one that the tenant's row was written with. A record left over from
+    before the revision was put back is never applied to what is stored now.
+    """
+    if not steps or (steps[-1].revision, steps[-1].written_at) != head:
+        return None
+    for step in steps:
+        if step.predecessor != state.snapshot.revision or step.rows is None:
+            return None
+        following = compiler.apply(state, step.revision, step.rows)
+        if not isinstance(following, TenantState):
+            # The rows themselves say whether the change or the state is at fault.
+            return None
+        state = following
+    return state if registration is None else replace(state, registration=registration)
+
+
+def is_complete(found: TenantState | list[Problem] | None) -> TypeGuard[TenantState]:
+    """Tell whether a tenant was read, with everything that it takes to be in force."""
+    return isinstance(found, TenantState) and found.is_complete
+
+
+async def may_be_readable(connection: Connection, state: TenantState, *, moved: bool) -> bool:
+    """Tell whether to read the tenant again: an unreadable row, or what it contradicts, has changed.
+
+    `moved`: there were other changes since the tenant was read.
+    """
+    if moved and not all(row.by_itself for row in state.unreadable.values()):
+        return True
+    documents = await feed.rows(connection, state.snapshot.tenant, state.unreadable)
+    return any(documents.get(key) != row.document for key, row in state.unreadable.items())
+
+
+async def current_registration(
+    connection: Connection, tenant: str, before: Registration | None
+) -> Registration:
+    """Return what is registered of a tenant; the same object as before where it is equal."""
+    async with feed.one_moment(connection):
+        there = await registrations.read(connection, [tenant])
+    found = there.get(tenant, _SUSPENDED)
+    return before if before is not None and found == before else found
+
+
+def registered_anew(changes: Sequence[feed.TenantChange]) -> list[str]:
+    """Return the tenants whose registration is another one after these changes."""
+    return list(
+        dict.fromkeys(
+            change.tenant
+            for change in changes
+            if any(row.kind in REGISTRATION_KINDS for row in change.rows or ())
+        )
+    )
