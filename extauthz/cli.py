@@ -134,6 +134,7 @@ def _worker_parser() -> argparse.ArgumentParser:
     worker.add_argument("index", type=int)
     worker.add_argument("report_fd", type=int)
     worker.add_argument("lock_fd", type=int)
+    worker.add_argument("--again", action="store_true")
     worker.set_defaults(run=_worker, self_check="everything")
     return worker
 
@@ -237,7 +238,9 @@ def _http_url(text: str) -> str:
 def _worker(parsed: argparse.Namespace) -> int:
     from extauthz.runtime.processes import worker
 
-    return worker(os.environ, parsed.index, report_fd=parsed.report_fd, lock_fd=parsed.lock_fd)
+    return worker(
+        os.environ, parsed.index, report_fd=parsed.report_fd, lock_fd=parsed.lock_fd, again=parsed.again
+    )
 
 
 def _lines(stream: BinaryIO) -> Iterator[bytes]:

@@ -45,7 +45,15 @@ _KEY_STORED: Final = {
     "parent": {"type": ["string", "null"], "description": "the key that made it, and that it ends with"},
     "bootstrap": {"type": "boolean"},
     "created_at": TIME,
-    "last_used_at": {"type": ["string", "null"], "format": "date-time", "description": "to a few seconds"},
+    "last_used_at": {
+        "type": ["string", "null"],
+        "format": "date-time",
+        "description": (
+            "The last use that this control plane knows of. Uses over REST are known within a few seconds, "
+            "uses in the mesh within a minute, but only at workers of the same `extauthz serve`. A sidecar "
+            "that runs by itself only reads the database, so uses there are not known."
+        ),
+    },
 }
 _TENANT: Final = {
     "id": {"type": "string", "description": "the slug"},

@@ -1,5 +1,6 @@
 """When service keys were last used: remembered for each request, written for many at once."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -26,10 +27,18 @@ class KeyUse:
             if self._count >= MAX_PENDING:
                 return
             self._count += 1
-        used[key_id] = datetime.fromtimestamp(now, UTC)
+        at = datetime.fromtimestamp(now, UTC)
+        used[key_id] = max(used.get(key_id, at), at)
+
+    def note_all(self, uses: Iterable[tuple[str, str, float]]) -> None:
+        """Note uses that others saw: tenant, key, POSIX seconds."""
+        for tenant, key_id, at in uses:
+            self.note(tenant, key_id, at)
 
     async def flush(self, pool: "Pool") -> None:
-        """Write what was noted. What the database does not take now is forgotten."""
+        """Write what was noted. What the database does not take now is kept for the next time."""
         pending, self._pending, self._count = self._pending, {}, 0
         for tenant, used in pending.items():
-            await service_keys.note_used(pool, tenant, used)
+            refused = await service_keys.note_used(pool, tenant, used)
+            if refused is not None:
+                self.note_all((tenant, key_id, at.timestamp()) for key_id, at in used.items())

@@ -73,6 +73,7 @@ class FairThreads:
         self._idle = 0
         self._looks_at = math.inf  # when one of the idle threads looks by itself at who waits
         self._ending = False
+        self._moved_at = clock()  # when a task was last started or finished while others waited
         self._task = threading.local()
         for number in range(threads):
             threading.Thread(target=self._run, name=f"{name}_{number}", daemon=True).start()
@@ -82,6 +83,11 @@ class FairThreads:
         """How many tasks have not been started."""
         with self._changed:
             return sum(map(len, self._waiting.values()))
+
+    def stalled_s(self) -> float:
+        """Return for how many seconds tasks have waited while none was started and none finished."""
+        with self._changed:
+            return self._clock() - self._moved_at if self._waiting else 0.0
 
     def submit(
         self, fn: Callable[Arguments, Result], /, *args: Arguments.args, **kwargs: Arguments.kwargs
@@ -103,6 +109,8 @@ class FairThreads:
                 raise RuntimeError("the threads have been told to end")
             now = self._clock()
             self._use(connection, now)
+            if not self._waiting:
+                self._moved_at = now
             queue = self._waiting.get(connection)
             if queue is None:
                 queue = self._waiting[connection] = deque()
@@ -133,6 +141,7 @@ class FairThreads:
             # Whatever a call holds is let go before the next one is waited for.
             del taken, task
             with self._changed:
+                self._moved_at = self._clock()
                 running = self._started[connection]
                 running.remove(started)
                 if not running:
@@ -148,6 +157,7 @@ class FairThreads:
                 if self._starts_at(connection) > now:
                     continue
                 task = queue.popleft()
+                self._moved_at = now
                 if queue:
                     self._waiting.move_to_end(connection)
                 else:

@@ -22,7 +22,7 @@ from extauthz.check.listen_address import UNIX_PREFIX, ListenError, listen_probl
 from extauthz.check.slow_callers import SlowCallers
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 CHECK_SERVICE: Final = "envoy.service.auth.v3.Authorization"
 MAX_RECEIVE_BYTES: Final = 24 * 1024 * 1024
@@ -88,6 +88,7 @@ class GrpcioServer:
         self._last_arrival = -math.inf
         self._health = HealthService(self._slow_callers, CHECK_SERVICE)
         self._threads = FairThreads(threads, name="check")
+        self._probe: Future[None] | None = None
         # As a stream, so that a caller without a message is told apart from one that is answered.
         check = grpc.stream_unary_rpc_method_handler(self._check)
         self._server = grpc.server(
@@ -119,6 +120,12 @@ class GrpcioServer:
     def waiting(self) -> int:
         """How many calls have arrived and wait for a thread."""
         return self._threads.waiting
+
+    def stalled_s(self) -> float:
+        """Return for how many seconds no thread has made progress; asking gives them something to do."""
+        if self._probe is None or self._probe.done():
+            self._probe = self._threads.submit(_do_nothing)
+        return self._threads.stalled_s()
 
     def set_serving(self, *, serving: bool) -> None:
         """Set what the health service says, for the server and for the Check service alike."""
@@ -193,6 +200,10 @@ class GrpcioServer:
                 if now >= until:
                     return False
                 self._activity.wait(min(until, quiet_at if quiet_at > now else until) - now)
+
+
+def _do_nothing() -> None:
+    """Show that a thread takes up tasks."""
 
 
 def _time_left(context: grpc.ServicerContext) -> float | None:

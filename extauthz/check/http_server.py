@@ -6,8 +6,10 @@ Nothing else may ever be answered on this listener: Envoy takes any 200 for an a
 
 import asyncio
 import socket
+import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
 import structlog
@@ -43,6 +45,9 @@ class HttpAuthzServer:
         self._answer = answer
         self._refuse = refuse
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="check-http")
+        self._lock = threading.Lock()
+        self._unanswered = 0
+        self._moved_at = time.monotonic()
         self._runner: web.ServerRunner | None = None
 
     async def start(self, listener: socket.socket) -> None:
@@ -62,6 +67,11 @@ class HttpAuthzServer:
         await self._runner.setup()
         await web.SockSite(self._runner, listener, backlog=_LISTEN_BACKLOG).start()
 
+    def stalled_s(self) -> float:
+        """Return for how many seconds requests have waited while none was answered."""
+        with self._lock:
+            return time.monotonic() - self._moved_at if self._unanswered else 0.0
+
     async def stop(self) -> None:
         """Stop listening, give requests under way a moment, and end."""
         if self._runner is not None:
@@ -70,8 +80,7 @@ class HttpAuthzServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
-            loop = asyncio.get_running_loop()
-            answer = await loop.run_in_executor(self._threads, self._answer, attributes_of(request))
+            answer = await asyncio.wrap_future(self._answered(attributes_of(request)))
         except Exception:  # noqa: BLE001  # INVARIANT: never a 5xx
             _log.exception("check_failed")
             answer = self._refuse(_BROKEN)
@@ -80,6 +89,21 @@ class HttpAuthzServer:
         if request.body_exists:
             response.force_close()
         return response
+
+    def _answered(self, attributes: AttributeContext) -> "Future[HttpAnswer]":
+        """Answer in a thread; the call counts until it ends, also after its client has gone."""
+        with self._lock:
+            if not self._unanswered:
+                self._moved_at = time.monotonic()
+            self._unanswered += 1
+        answer = self._threads.submit(self._answer, attributes)
+        answer.add_done_callback(self._finished)
+        return answer
+
+    def _finished(self, _: "Future[HttpAnswer]") -> None:
+        with self._lock:
+            self._unanswered -= 1
+            self._moved_at = time.monotonic()
 
 
 def attributes_of(request: web.BaseRequest) -> AttributeContext:

@@ -21,6 +21,7 @@ from extauthz.check.client_headers import CREDENTIAL_HEADERS
 from extauthz.check.credential_sources import CredentialSources
 from extauthz.check.extauthz_check_pb2 import AttributeContext
 from extauthz.check.http_wire import HttpAnswer
+from extauthz.check.used_keys import UsedKeys
 from extauthz.compile.directory import Directory
 from extauthz.decide.identity import (
     NeedsKey,
@@ -37,7 +38,7 @@ from extauthz.decide.verified_tokens import VerifiedTokens
 from extauthz.decisionlog.log import DecisionLog
 from extauthz.domain.decision import Outcome, denied
 from extauthz.domain.ids import uuid7
-from extauthz.domain.principal import Principal
+from extauthz.domain.principal import Authentication, Principal
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import Malformed, RequestFacts
 from extauthz.settings import OverflowAction
@@ -46,6 +47,8 @@ from extauthz.telemetry.counts import Counts
 KEY_WAIT_S: Final = 0.150
 DEADLINE_RESERVE_S: Final = 0.020
 """What is kept of the caller's deadline for deciding and answering."""
+
+_API_KEY: Final = Authentication.API_KEY  # looked up in its class it costs a call
 
 _Answer = TypeVar("_Answer")
 
@@ -89,6 +92,7 @@ class CheckService:
         `sources` names where credentials may stand beside `Authorization` and the service key.
         """
         self.tokens = VerifiedTokens()
+        self.used_keys = UsedKeys()
         self._policies = policies
         self._keys = keys
         self._policy = policy
@@ -154,6 +158,9 @@ class CheckService:
             _log.exception("check_failed", decision_id=decision_id)
             outcome = Outcome(denied(Reason.INTERNAL_ERROR), decision_id)
             body = internal_error(decision_id)
+        principal = outcome.principal
+        if principal is not None and principal.authentication is _API_KEY:
+            self._note_key(principal, now)
         duration_us = int((time.perf_counter() - started) * 1e6)
         self._counts.decided(outcome.decision, entrance, duration_us)
         if outcome.detail is not None:
@@ -164,6 +171,10 @@ class CheckService:
         else:
             self._decision_log.lost()
         return body
+
+    def _note_key(self, principal: Principal, now: float) -> None:
+        if principal.tenant is not None and principal.id is not None:
+            self.used_keys.note(principal.tenant, principal.id, now)
 
     def _outcome(
         self,

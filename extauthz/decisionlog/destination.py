@@ -22,10 +22,14 @@ _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 class Written(NamedTuple):
-    """How many of the given lines are out, and what stopped the others."""
+    """How many of the given lines are out, what stopped the others, and whether the file had been deleted.
+
+    A deleted file is made anew before anything is written.
+    """
 
     lines: int
     error: OSError | None = None
+    made_anew: bool = False
 
 
 class Destination(Protocol):
@@ -65,11 +69,18 @@ class RegularFile:
 
     def write(self, lines: Sequence[bytes]) -> Written:
         """Append lines, all in one write when the disk takes it."""
+        made_anew = False
         try:
+            if os.fstat(self._fd).st_nlink == 0:
+                # What is written into a deleted file is nowhere.
+                error = self.reopen()
+                if error:
+                    return Written(0, error)
+                made_anew = True
             with _flocked(self._fd):
-                return self._append(lines)
+                return self._append(lines)._replace(made_anew=made_anew)
         except OSError as error:
-            return Written(0, error)
+            return Written(0, error, made_anew)
 
     def reopen(self) -> OSError | None:
         """Open the path anew, as after a rotation."""

@@ -4,6 +4,7 @@ The request path takes a slot before it decides (`reserve`) and appends one tupl
 rendering and I/O happen on the writer's thread. What cannot be written is counted, never waited for.
 """
 
+import math
 import threading
 import time
 from collections import deque
@@ -16,6 +17,7 @@ import structlog
 
 from extauthz.decisionlog.destination import Destination, open_destination
 from extauthz.decisionlog.lines import Entry, Lines, Position
+from extauthz.decisionlog.overflow import Overflow
 from extauthz.domain.decision import Outcome
 from extauthz.settings import OverflowAction
 
@@ -27,6 +29,9 @@ _WAKE_AT: Final = 16
 """So many decisions wake the writer before its tick. At 3,000 a second a tick's worth is half a millisecond
 of rendering, in which every request under way waits for the interpreter: it was the 99th percentile."""
 
+_LOOK_EVERY_S: Final = 1.0
+"""How often a log that cannot be written is tried again."""
+
 _SMALLEST_BATCH: Final = 16
 _LARGEST_BATCH: Final = 1024
 
@@ -34,8 +39,8 @@ _LARGEST_BATCH: Final = 1024
 class DecisionLog:
     """A bounded log of decisions. `reserve`, `write`, `release` and `lost` are for any thread.
 
-    `target` is `stdout` or a path; `lock_fd` see `open_destination`. `on_loss` is told the number of
-    decisions each time some are lost.
+    `target` is `stdout` or a path; `lock_fd` see `open_destination`. `heartbeat_s` is the time between
+    heartbeats, 0 for none. `on_loss` is told the number of decisions each time some are lost.
     """
 
     def __init__(
@@ -70,6 +75,8 @@ class DecisionLog:
         self._ended = False
         self._announced = False
         self._failing = False
+        self._problem: str | None = None
+        self._overflow = Overflow()
         self._thread = threading.Thread(target=self._run, name="decision-log", daemon=True)
         self._destination: Destination
 
@@ -77,6 +84,20 @@ class DecisionLog:
     def decisions_lost(self) -> int:
         """How many decisions of this instance have no line and will get none."""
         return self._lost
+
+    @property
+    def full(self) -> bool:
+        """Whether no decision can be taken now: lines are made faster than they are written."""
+        return not self._slots
+
+    @property
+    def problem(self) -> str | None:
+        """Return why lines cannot be written at the moment, None while they can."""
+        if self._problem is not None:
+            return f"{self._target} cannot be written: {self._problem}"
+        if self.full:
+            return f"{self._target} is full: lines are not written as fast as decisions are made"
+        return None
 
     def start(self) -> None:
         """Open the destination and start writing. Raises OSError when it cannot be opened."""
@@ -137,9 +158,11 @@ class DecisionLog:
 
     def _run(self) -> None:
         self._announce()
-        beat = time.monotonic() + self._heartbeat_s
+        every_s = self._heartbeat_s or math.inf
+        beat = time.monotonic() + every_s
+        look = time.monotonic() + _LOOK_EVERY_S
         while True:
-            self._wake.wait(min(_TICK_S, self._heartbeat_s))
+            self._wake.wait(min(_TICK_S, every_s))
             self._wake.clear()
             closing = self._closing
             if self._reopening:
@@ -149,7 +172,10 @@ class DecisionLog:
             if now >= beat:
                 self._heartbeat()
                 # In step with the clock, unless a slow disk has made us miss beats.
-                beat = max(beat, now - self._heartbeat_s) + self._heartbeat_s
+                beat = max(beat, now - every_s) + every_s
+            if now >= look:
+                look = now + _LOOK_EVERY_S
+                self._look()
             if closing:
                 break
         self._end()
@@ -219,6 +245,19 @@ class DecisionLog:
     def _give_back(self, slots: int) -> None:
         self._slots.extend(repeat(None, slots))
 
+    def _look(self) -> None:
+        """Try a log again that fails, and report losses that have another cause.
+
+        The heartbeat that gets through says how many decisions were lost meanwhile; without heartbeats it is
+        the only one.
+        """
+        if self._failing:
+            self._overflow.known(self._lost)
+            if not 0 < self._heartbeat_s <= _LOOK_EVERY_S:
+                self._heartbeat()
+        else:
+            self._overflow.look(self._target, self._lost, full=self.full)
+
     def _heartbeat(self) -> None:
         if (self._announced or self._announce()) and self._retry():
             self._say(lambda: self._lines.heartbeat(self._clock(), self._lost))
@@ -237,12 +276,18 @@ class DecisionLog:
     def _out(self, lines: list[bytes]) -> int:
         if not lines:
             return 0
-        written, error = self._destination.write(lines)
+        written, error, made_anew = self._destination.write(lines)
+        if made_anew:
+            _app_log().warning(
+                "decision_log_deleted", target=self._target, message="the file was deleted; it is made anew"
+            )
         if error and not self._failing:
             _app_log().error("decision_log_failing", target=self._target, error=str(error))
         if not error and self._failing:
+            self._overflow.known(self._lost)
             _app_log().warning("decision_log_recovered", target=self._target, decisions_lost=self._lost)
         self._failing = error is not None
+        self._problem = None if error is None else (error.strerror or str(error)).lower()
         return written
 
     def _reopen(self) -> None:

@@ -20,14 +20,15 @@ from extauthz.demo.rest import ADMIN_KEY, SERVICE_KEY
 from extauthz.demo.stack import Stack
 from extauthz.demo.tenants import Tenant
 
-_ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ENDINGS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(*, check: bool, ready_file: Path | None, mode: str) -> int:
     """Run the demo and return the exit status.
 
     With `check`, end after the table: 0 if every call came out as expected, else 1. Without, run until
-    SIGINT or SIGTERM and return 0. `ready_file` is written once everything answers and removed at the end.
+    SIGINT or SIGTERM and return 0; SIGHUP reopens the decision log. `ready_file` is written once everything
+    answers and removed at the end.
     """
     if mode not in list(TenancyMode):
         print(f"demo: unknown mode {mode!r}; choose {' or '.join(TenancyMode)}", file=sys.stderr)
@@ -36,6 +37,7 @@ def run(*, check: bool, ready_file: Path | None, mode: str) -> int:
         with (
             _until_asked_to_end() as stopping,
             Stack(stopping=stopping, mode=TenancyMode(mode)) as stack,
+            _reopening_on_hangup(stack, stopping),
         ):
             return _run(stack, stopping, check=check, ready_file=ready_file)
     except StoppedError:
@@ -70,6 +72,32 @@ def _until_asked_to_end() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _reopening_on_hangup(stack: Stack, stopping: threading.Event) -> Iterator[None]:
+    """Pass SIGHUP on to extauthz, which reopens its log; a terminal that has gone ends the demo."""
+    had_terminal = _has_terminal()
+
+    def hangup(*_: object) -> None:
+        if had_terminal and not _has_terminal():
+            stopping.set()
+        else:
+            stack.reopen_decision_log()
+
+    before = signal.signal(signal.SIGHUP, hangup)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _print_table(stack: Stack, stopping: threading.Event) -> bool:

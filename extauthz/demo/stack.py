@@ -7,6 +7,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import signal
 import stat
 import sys
 import tempfile
@@ -72,6 +73,7 @@ class Stack:
         self._ports = ReservedPorts()
         self._inherited = {name: environ[name] for name in _INHERITED if name in environ}
         self._children: dict[str, Child] = {}
+        self._serving = False
         (self.envoy_port,) = self._ports.take()
         (self.upstream_port,) = self._ports.take()
         self.rest_port = _number("PORT", environ) or self._ports.take()[0]
@@ -180,6 +182,12 @@ class Stack:
     def start_extauthz(self) -> None:
         """Start extauthz with the contract's environment, and wait until it is ready."""
         self._wait_for_extauthz(self._spawn_extauthz())
+
+    def reopen_decision_log(self) -> None:
+        """Have extauthz go on in the file that now has the decision log's path, once it serves."""
+        child = self._children.get("extauthz")
+        if child is not None and self._serving:
+            child.send(signal.SIGHUP)
 
     def ended(self) -> dict[str, str]:
         """Return the processes that have ended by themselves, each with its last lines."""
@@ -293,8 +301,11 @@ class Stack:
         return self._spawn("extauthz", [sys.executable, "-P", "-m", "extauthz", command])
 
     def _wait_for_extauthz(self, extauthz: Child) -> None:
+        # A process that is still starting could be ended by a signal that is sent to it.
+        self._serving = False
         port = self.sidecar_port if self.postgres is None else self.rest_port
         self._wait(extauthz, lambda: http_answers(port, "/healthz/ready"))
+        self._serving = True
 
     def _spawn(self, name: str, command: list[str | Path] | list[str], port: int | None = None) -> Child:
         arguments = [*command, *(() if port is None else ("--port", str(port)))]

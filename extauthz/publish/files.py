@@ -147,6 +147,10 @@ def _in_its_file(problem: Problem, parts: list[tuple[str, PolicySet]]) -> FilePr
     return FileProblem("all files together", problem)
 
 
+def _ignore(_busy: bool) -> None:
+    """Let nothing know that the process is busy."""
+
+
 class FilesPublisher:
     """Keeps `CurrentPolicies` at what the directory says; `on_failure` is told of every failed refresh."""
 
@@ -163,6 +167,7 @@ class FilesPublisher:
         self._current = current
         self._clock = clock
         self._on_failure = on_failure
+        self.on_busy: Callable[[bool], None] = _ignore
         self._epoch = str(uuid.uuid4())
         self._revision = 0
         self._loaded: Signature | None = None
@@ -175,7 +180,10 @@ class FilesPublisher:
         try:
             signature = self._source.signature()
         except OSError as error:
-            return [FileProblem(str(error.filename or ""), Problem("", error.strerror or str(error)))]
+            self._problems = [
+                FileProblem(str(error.filename or ""), Problem("", error.strerror or str(error)))
+            ]
+            return self._problems
         return self._take(signature)
 
     @property
@@ -206,7 +214,11 @@ class FilesPublisher:
             self._problems = ()
             self._current.confirm(self._clock())
         elif settled and signature != self._refused:
-            self._alarm(self._take(signature), signature)
+            self.on_busy(True)
+            try:
+                self._alarm(self._take(signature), signature)
+            finally:
+                self.on_busy(False)
 
     def _take(self, signature: Signature) -> list[FileProblem]:
         loaded = self._source.load(self._revision + 1)
@@ -235,7 +247,11 @@ class FilesPublisher:
         self._on_failure()
         _log.error(
             "policies_refused",
-            message="the last good policies stay in force",
+            message=(
+                "there are no policies yet; requests are answered 503 not_ready"
+                if self._loaded is None
+                else "the last good policies stay in force"
+            ),
             problems=[str(problem) for problem in problems[:20]],
             problem_count=len(problems),
         )

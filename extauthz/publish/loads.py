@@ -51,13 +51,20 @@ class TenantLoads:
     """Reads tenants whole; those that were begun are taken when they are done, and `wake` is called then."""
 
     def __init__(
-        self, connect: Connect, compiler: Compiler, *, steady: Callable[[], float], wake: Callable[[], None]
+        self,
+        connect: Connect,
+        compiler: Compiler,
+        *,
+        steady: Callable[[], float],
+        wake: Callable[[], None],
+        on_busy: Callable[[bool], None] = lambda _busy: None,
     ) -> None:
-        """Take how connections are opened and rows compiled."""
+        """Take how connections are opened and rows compiled; `on_busy` see `Publisher`."""
         self._connect = connect
         self._compiler = compiler
         self._steady = steady
         self._wake = wake
+        self._on_busy = on_busy
         self._tasks: dict[str, asyncio.Task[Loaded]] = {}
         self._one_at_a_time = asyncio.Lock()
 
@@ -122,12 +129,15 @@ class TenantLoads:
     async def _read_apart(self, tenant: str, known: TenantState | None) -> Loaded:
         async with self._one_at_a_time:
             connection = await self._connect()
+            self._on_busy(True)
             try:
                 with collecting_later():
                     loaded = await self.read(connection, tenant, known)
             except BaseException:
                 connection.terminate()
                 raise
+            finally:
+                self._on_busy(False)
             await connection.close()
         # One that failed is begun again at the next poll, not at once.
         self._wake()

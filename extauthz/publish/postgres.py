@@ -96,6 +96,7 @@ class PostgresPublisher:
         self._confirmed_steady = 0.0
         self._on_failure = on_failure
         self._on_issuers = on_issuers
+        self.on_busy: Callable[[bool], None] = lambda _busy: None
         self._registrations = Registrations()
         self._states: dict[str, TenantState] = {}
         self._written_at: dict[str, datetime | None] = {}
@@ -112,7 +113,13 @@ class PostgresPublisher:
         self._notifications = ChangeNotifications(
             self._notified, poll_interval=poll_interval, open_listener=open_listener
         )
-        self._loads = TenantLoads(connect, compiler, steady=steady, wake=self._wake.set)
+        self._loads = TenantLoads(
+            connect,
+            compiler,
+            steady=steady,
+            wake=self._wake.set,
+            on_busy=self._tell_busy,
+        )
         self._refreshed = asyncio.Condition()
         self._database = DatabaseState() if database is None else database
         self._available = False
@@ -240,6 +247,16 @@ class PostgresPublisher:
         with contextlib.ExitStack() as after_publishing:
             await self._refresh_once(connection, after_publishing)
 
+    def _tell_busy(self, busy: bool) -> None:
+        self.on_busy(busy)
+
+    async def _collect_later(self, after_publishing: contextlib.ExitStack) -> None:
+        self._tell_busy(True)
+        after_publishing.callback(self._tell_busy, False)
+        after_publishing.enter_context(collecting_later())
+        # What `on_busy` does in the event loop is done before the loop stands still.
+        await asyncio.sleep(0)
+
     async def _refresh_once(self, connection: Connection, after_publishing: contextlib.ExitStack) -> None:
         asked_at, asked_steady = self._clock(), self._steady()
         self._asked_at = asked_steady
@@ -265,7 +282,7 @@ class PostgresPublisher:
             self._unsettled += len(change.rows or ())
         if self._unsettled >= SETTLED_ROWS:
             # Else a full collection walks all that was followed since the start, and stops every decision.
-            after_publishing.enter_context(collecting_later())
+            await self._collect_later(after_publishing)
             self._unsettled = 0
         states = {tenant: state for tenant, state in self._states.items() if tenant in wanted}
         unready = {tenant: known for tenant, known in self._unready.items() if tenant in wanted}
@@ -321,7 +338,7 @@ class PostgresPublisher:
                     continue
                 if found is None:
                     # Nothing is confirmed before all of an epoch is read, so nothing waits for this.
-                    after_publishing.enter_context(collecting_later())
+                    await self._collect_later(after_publishing)
                     read = await self._loads.read(connection, tenant, None)
                     found, self._written_at[tenant] = read.found, read.written_at
                     if isinstance(found, TenantState) and found.unreadable:

@@ -1,11 +1,14 @@
 """What the two sources of policies, files and PostgreSQL, have in common."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 
 class Publisher(Protocol):
     """Feeds `CurrentPolicies` for as long as it runs."""
+
+    on_busy: Callable[[bool], None]
+    """Told, from any thread, before and after a load, in which the process may stand still for seconds."""
 
     @property
     def available(self) -> bool | None:

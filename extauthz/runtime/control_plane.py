@@ -21,11 +21,12 @@ from extauthz.keys.schedule import Schedule
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.gate import PolicyGate
 from extauthz.publish.postgres import PostgresPublisher
+from extauthz.runtime.announce import announce, where, worker_addresses
 from extauthz.runtime.issuers import follow_issuers
 from extauthz.runtime.migrations import Schema
 from extauthz.runtime.policies import StartRefusedError, compiler, database, postgres_publisher
-from extauthz.runtime.readiness import policy_problems
-from extauthz.runtime.supervisor import Supervisor, stop_on_signals
+from extauthz.runtime.readiness import log_problem, log_takes_decisions, policy_problems
+from extauthz.runtime.supervisor import Supervisor, reopen_on_hangup, stop_on_signals
 from extauthz.runtime.worker import check_policy, issuer_sources, key_fetcher
 from extauthz.settings import PostgresSource, Settings
 from extauthz.storage.pool import DatabaseAddress, open_pool
@@ -71,9 +72,14 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
     await schema.prepare()
     supervisor = Supervisor(settings, workers=settings.workers if with_workers else 0)
     stop_on_signals(supervisor)
+    addresses: dict[str, object] = {"rest": where(listener)}
+    if sidecar_listener is not None:
+        addresses |= {"health": where(sidecar_listener), **worker_addresses(settings)}
     async with AsyncExitStack() as owned:
         owned.callback(supervisor.close)
         plane = await _build(settings, schema, supervisor, owned)
+        reopen_on_hangup(plane.services.decision_log.reopen, supervisor.reopen_logs)
+        supervisor.on_key_uses = plane.services.key_use.note_all
         async with asyncio.TaskGroup() as background:
             tasks = [
                 background.create_task(work)
@@ -83,6 +89,12 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
                     watch(plane.address, plane.services.pool, schema.database),
                     plane.cache.run(),
                     serve(build_app(plane.services), listener),
+                    announce(
+                        addresses,
+                        listening=supervisor.listening,
+                        stopping=supervisor.stopping,
+                        readiness=plane.services.readiness,
+                    ),
                 )
             ]
             if sidecar_listener is not None:
@@ -135,7 +147,11 @@ async def _build(settings: Settings, schema: Schema, supervisor: Supervisor, own
     policy = check_policy(settings)
 
     def metrics(ready: Callable[[], Readiness]) -> bytes:
-        return render(merge([supervisor.counts(), counts.snapshot()]), ready=ready().ready)
+        return render(
+            merge([supervisor.counts(), counts.snapshot()]),
+            ready=ready().ready,
+            worker_restarts=supervisor.restarts if supervisor.has_workers else None,
+        )
 
     def readiness() -> Readiness:
         own = {
@@ -148,8 +164,16 @@ async def _build(settings: Settings, schema: Schema, supervisor: Supervisor, own
             for name in dict.fromkeys((*own, *(workers.checks if supervisor.has_workers else ())))
         }
         # The workers say for themselves what gates them: keys and database, for one, do not always.
-        problems = shown_problems([*policy_problems(publisher), *workers.problems])
-        return Readiness(ready=all(own.values()) and workers.ready, checks=checks, problems=problems)
+        problems = [*policy_problems(publisher), *workers.problems]
+        log = decision_log.problem
+        if log is not None:
+            checks["decision_log"] = False
+            problems.append(log_problem(log))
+        return Readiness(
+            ready=all(own.values()) and workers.ready and log_takes_decisions(decision_log),
+            checks=checks,
+            problems=shown_problems(problems),
+        )
 
     services = AdminServices(
         mode=settings.mode,
@@ -183,6 +207,7 @@ def _decision_log(
         worker=settings.workers,
         instance=instance,
         on_overflow=settings.decision_log_on_overflow,
+        heartbeat_s=settings.decision_log_heartbeat,
         lock_fd=supervisor.lock_fd,
         on_loss=counts.lost,
     )

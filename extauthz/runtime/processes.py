@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Coroutine, Mapping
 from typing import Final
@@ -22,6 +23,7 @@ _log = structlog.get_logger("extauthz.runtime")
 
 def sidecar(environ: Mapping[str, str]) -> int:
     """Run `extauthz sidecar`."""
+    _ignore_hangups()
     settings = _settings(environ)
     if settings is None:
         return BAD_SETTINGS
@@ -33,6 +35,7 @@ def sidecar(environ: Mapping[str, str]) -> int:
 
 def control_plane(environ: Mapping[str, str], *, with_workers: bool) -> int:
     """Run `extauthz control-plane`, or `extauthz serve` with the sidecar's workers."""
+    _ignore_hangups()
     settings = _settings(environ)
     if settings is None:
         return BAD_SETTINGS
@@ -52,8 +55,13 @@ def migrate(environ: Mapping[str, str], *, only_status: bool, with_new_epoch: bo
     return _run(run_migrate(settings, only_status=only_status, with_new_epoch=with_new_epoch))
 
 
-def worker(environ: Mapping[str, str], index: int, *, report_fd: int, lock_fd: int) -> int:
-    """Run one worker under its supervisor, who is told what stands against starting and says it once."""
+def worker(
+    environ: Mapping[str, str], index: int, *, report_fd: int, lock_fd: int, again: bool = False
+) -> int:
+    """Run one worker under its supervisor, which is told what stands against starting and says it once.
+
+    `again`: it takes the place of one that served.
+    """
     settings = _settings(environ)
     if settings is None:
         return BAD_SETTINGS
@@ -62,12 +70,17 @@ def worker(environ: Mapping[str, str], index: int, *, report_fd: int, lock_fd: i
 
     # The worker closes its own end when it is done.
     channel = os.dup(report_fd)
-    refused = _refusal(run_worker(settings, index, report_fd=report_fd, lock_fd=lock_fd))
+    refused = _refusal(run_worker(settings, index, report_fd=report_fd, lock_fd=lock_fd, again=again))
     if refused is None:
         return 0
     with contextlib.suppress(OSError):
         os.write(channel, StartRefused(str(refused)).encode())
     return BAD_SETTINGS
+
+
+def _ignore_hangups() -> None:
+    """Let SIGHUP end no process that is still starting; later it reopens the decision log."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def _settings(environ: Mapping[str, str], *, serving: bool = True) -> Settings | None:

@@ -9,11 +9,12 @@ import structlog
 from extauthz.admin.health import shown_problems
 from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
 from extauthz.compile.roles import RoleIndex
+from extauthz.decisionlog.log import DecisionLog
 from extauthz.domain.reasons import Effect
 from extauthz.keys.cache import JwksCache
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.source import Publisher
-from extauthz.settings import Settings, StaleAction
+from extauthz.settings import OverflowAction, Settings, StaleAction
 
 _NOBODY: Final = "\0nobody"
 """No name holds a NUL, so no rule but a `*` can mean it."""
@@ -27,13 +28,19 @@ class WorkerReadiness:
     """Whether a worker should be sent requests; `checks` by the names of the health endpoint."""
 
     def __init__(
-        self, current: CurrentPolicies, cache: JwksCache, publisher: Publisher, settings: Settings
+        self,
+        current: CurrentPolicies,
+        cache: JwksCache,
+        publisher: Publisher,
+        settings: Settings,
+        decision_log: DecisionLog,
     ) -> None:
         """Look at these parts; keys have not been had yet."""
         self._current = current
         self._cache = cache
         self._publisher = publisher
         self._settings = settings
+        self._decision_log = decision_log
         self._had_keys = False
 
     def keys_usable(self) -> bool:
@@ -48,11 +55,14 @@ class WorkerReadiness:
             checks["database"] = self._publisher.available
         if self._settings.mode is TenancyMode.SELFHOST and self._settings.oidc_enabled:
             checks["jwks"] = self.keys_usable()
+        if self._decision_log.problem is not None:
+            checks["decision_log"] = False
         return checks
 
     def problems(self) -> list[str]:
         """Return in words what is wrong with the newest policies; those of a tenant begin with its name."""
-        return policy_problems(self._publisher)
+        log = self._decision_log.problem
+        return policy_problems(self._publisher) + ([] if log is None else [log_problem(log)])
 
     def gate(self, checks: dict[str, bool]) -> bool:
         """Tell whether these checks let requests in: keys gate the first start only."""
@@ -61,7 +71,7 @@ class WorkerReadiness:
 
     def gate_but_for_keys(self, checks: dict[str, bool]) -> bool:
         """Tell the same of a worker that takes the place of one that had keys."""
-        return checks["casbin"] and checks["policies"]
+        return checks["casbin"] and checks["policies"] and log_takes_decisions(self._decision_log)
 
     def _decides(self) -> bool:
         directory = self._current.current()
@@ -88,6 +98,16 @@ class WorkerReadiness:
         # One tenant of many whose rows do not compile is denied as stale, and keeps nobody else waiting.
         confirmed_at = directory.confirmed(DEFAULT_TENANT) if selfhost else directory.confirmed_at
         return time.time() - confirmed_at <= self._settings.policy_max_staleness
+
+
+def log_takes_decisions(log: DecisionLog) -> bool:
+    """Tell whether the decision log lets decisions be made: with `deny`, not while it is full."""
+    return log.on_overflow is OverflowAction.DROP or not log.full
+
+
+def log_problem(problem: str) -> str:
+    """Return what is wrong with the decision log, as health endpoints show it."""
+    return f"decision log: {problem}"
 
 
 def policy_problems(publisher: Publisher) -> list[str]:

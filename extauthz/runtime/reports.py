@@ -1,4 +1,4 @@
-"""What a worker tells its supervisor: counts and readiness, or why it cannot start; JSON lines over a socket.
+"""What a worker tells its supervisor: its state twice a second, or why it cannot start; JSON lines.
 
 The socket is also the leash: when the supervisor is gone the worker reads its end, and drains.
 """
@@ -13,6 +13,9 @@ from extauthz.telemetry.counts import Snapshot as CountsSnapshot
 
 REPORT_EVERY_S: Final = 0.5
 MAX_REPORT_BYTES: Final = 1 << 20
+MAX_REFUSAL_LENGTH: Final = 16_384
+MAX_KEY_USES: Final = 2_000
+"""Of service keys, in one report; further ones are in the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +23,9 @@ class Report:
     """The state of one worker. `ready` says whether it may be sent requests.
 
     `ready_but_for_keys` says the same where missing keys do not count: in place of a worker that had them.
-    `problems` say in words what is wrong.
+    `problems` say in words what is wrong. `listening` is true once its listeners are open. `busy` announces
+    that it may be silent for long, because it loads policies. `stuck` says why it answers no checks although
+    it reports. `key_uses` are tenant, id and time (POSIX seconds) of the last uses of service keys.
     """
 
     ready: bool
@@ -28,17 +33,15 @@ class Report:
     checks: Mapping[str, bool]
     counts: CountsSnapshot
     problems: Sequence[str] = ()
+    listening: bool = False
+    draining: bool = False
+    busy: bool = False
+    stuck: str | None = None
+    key_uses: Sequence[tuple[str, str, float]] = ()
 
     def encode(self) -> bytes:
         """Return the report as one line."""
-        fields = {
-            "ready": self.ready,
-            "ready_but_for_keys": self.ready_but_for_keys,
-            "checks": dict(self.checks),
-            "counts": self.counts,
-            "problems": list(self.problems),
-        }
-        return orjson.dumps(fields) + b"\n"
+        return orjson.dumps({name: getattr(self, name) for name in self.__slots__}) + b"\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +52,16 @@ class StartRefused:
 
     def encode(self) -> bytes:
         """Return the refusal as one line."""
-        return orjson.dumps({"refused": self.message}) + b"\n"
+        return orjson.dumps({"refused": self.message[:MAX_REFUSAL_LENGTH]}) + b"\n"
 
 
 def decode(line: bytes) -> Report | StartRefused:
-    """Read what `encode` wrote. Both ends run the same code, so nothing is checked twice."""
+    """Read what `encode` wrote. Both ends run the same code, so nothing is checked twice.
+
+    Raises:
+        ValueError: the line is not whole; its writer was killed.
+    """
     document = orjson.loads(line)
     if "refused" in document:
         return StartRefused(document["refused"])
-    return Report(
-        document["ready"],
-        document["ready_but_for_keys"],
-        document["checks"],
-        cast("CountsSnapshot", document["counts"]),
-        document["problems"],
-    )
+    return Report(**document | {"counts": cast("CountsSnapshot", document["counts"])})

@@ -3,8 +3,9 @@
 import asyncio
 
 from extauthz.admin.health import ListenError, health_app, listen, serve
+from extauthz.runtime.announce import announce, where, worker_addresses
 from extauthz.runtime.policies import StartRefusedError
-from extauthz.runtime.supervisor import Supervisor, stop_on_signals
+from extauthz.runtime.supervisor import Supervisor, reopen_on_hangup, stop_on_signals
 from extauthz.settings import Settings
 
 
@@ -20,10 +21,23 @@ async def run_sidecar(settings: Settings) -> None:
     except ListenError as error:
         raise StartRefusedError(f"SIDECAR_PORT: {error}") from error
     stop_on_signals(supervisor)
-    health = asyncio.create_task(serve(health_app(supervisor.readiness, supervisor.metrics), listener))
+    reopen_on_hangup(supervisor.reopen_logs)
+    addresses = {"health": where(listener), **worker_addresses(settings)}
+    beside = [
+        asyncio.create_task(serve(health_app(supervisor.readiness, supervisor.metrics), listener)),
+        asyncio.create_task(
+            announce(
+                addresses,
+                listening=supervisor.listening,
+                stopping=supervisor.stopping,
+                readiness=supervisor.readiness,
+            )
+        ),
+    ]
     try:
         await supervisor.run()
     finally:
-        health.cancel()
-        await asyncio.gather(health, return_exceptions=True)
+        for each in beside:
+            each.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         supervisor.close()

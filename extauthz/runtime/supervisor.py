@@ -1,4 +1,4 @@
-"""The supervisor of the sidecar's workers: starts them, replaces dead ones, answers for all of them."""
+"""The supervisor of the workers: starts them, replaces dead and hung ones, answers for all of them."""
 
 import asyncio
 import contextlib
@@ -6,14 +6,18 @@ import os
 import signal
 import socket
 import sys
-from dataclasses import dataclass, field
+from asyncio.subprocess import Process
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import structlog
 
 from extauthz.admin.health import Readiness, shown_problems
+from extauthz.runtime.liveness import TICK_S, Liveness
 from extauthz.runtime.policies import StartRefusedError
 from extauthz.runtime.reports import MAX_REPORT_BYTES, Report, StartRefused, decode
+from extauthz.runtime.worker_process import WorkerProcess, cpu_seconds, how_it_ended
 from extauthz.settings import Settings
 from extauthz.telemetry.counts import Snapshot
 from extauthz.telemetry.exposition import render
@@ -36,28 +40,28 @@ _RESTART_S: Final = 0.05
 _LONGEST_RESTART_S: Final = 1.5
 _STEADY_S: Final = 10.0
 
+OnKeyUses = Callable[[Sequence[tuple[str, str, float]]], None]
+"""Told the last uses of service keys in the mesh: tenant, key id, POSIX seconds."""
+
 _log = structlog.get_logger("extauthz.supervisor")
-
-
-@dataclass(slots=True)
-class _Worker:
-    index: int
-    process: asyncio.subprocess.Process | None = None
-    report: Report | None = None
-    instances: set[str] = field(default_factory=set)
 
 
 class Supervisor:
     """Runs worker processes until told to stop."""
 
-    def __init__(self, settings: Settings, *, workers: int) -> None:
+    def __init__(
+        self, settings: Settings, *, workers: int, on_key_uses: OnKeyUses = lambda _uses: None
+    ) -> None:
         """Plan the workers, none for a control plane by itself; nothing is started."""
         self._settings = settings
+        self.on_key_uses = on_key_uses
         self._fleet = Fleet()
-        self._workers = [_Worker(index) for index in range(workers)]
+        self._workers = [WorkerProcess(index) for index in range(workers)]
         self._stopping = asyncio.Event()
+        self._listening = asyncio.Event()
         self._refused: str | None = None
         self._was_ready = False
+        self._restarts: Counter[str] = Counter({"died": 0, "hung": 0})
         # Lines of several workers to one pipe must not interleave; the lock is in memory, on no disk.
         self.lock_fd = os.memfd_create("decision-log-lock")
 
@@ -74,30 +78,57 @@ class Supervisor:
         """Set once draining began."""
         return self._stopping
 
+    @property
+    def listening(self) -> asyncio.Event:
+        """Set once every worker has opened its listeners."""
+        return self._listening
+
+    def reopen_logs(self) -> None:
+        """Have every worker go on in the file that now has the decision log's path."""
+        for worker in self._workers:
+            # One that has not reported yet opens the path itself, and holds the signal back until then.
+            if worker.process is not None and worker.process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    worker.process.send_signal(signal.SIGHUP)
+
     def readiness(self) -> Readiness:
         """Return the state of the sidecar: ready when every worker is; keys gate only its first start."""
-        reports = [worker.report for worker in self._workers]
+        reports = [worker.report for worker in self._workers if worker.in_order]
         known = [report for report in reports if report is not None]
+        complete = len(known) == len(self._workers)
         names = dict.fromkeys(name for report in known for name in report.checks) or {
             "casbin": None,
             "policies": None,
         }
+        # Once all were there, a worker that is missing has a check of its own; the others speak for the rest.
+        spoken_for = complete or (self._was_ready and bool(known))
         checks = {
-            name: len(known) == len(reports) and all(report.checks.get(name, True) for report in known)
-            for name in names
+            name: spoken_for and all(report.checks.get(name, True) for report in known) for name in names
         }
+        if self._was_ready and not complete:
+            checks["workers"] = False
         ready = (
             not self._stopping.is_set()
-            and len(known) == len(reports)
+            and complete
             and all(report.ready or (self._was_ready and report.ready_but_for_keys) for report in known)
         )
-        problems = [problem for report in known for problem in report.problems]
-        return Readiness(ready=ready, checks=checks, problems=shown_problems(problems))
+        problems = [worker.problem for worker in self._workers]
+        problems += [problem for report in known for problem in report.problems]
+        return Readiness(
+            ready=ready,
+            checks=checks,
+            problems=shown_problems(problem for problem in problems if problem is not None),
+        )
 
     @property
     def has_workers(self) -> bool:
         """Whether there are any workers to answer for."""
         return bool(self._workers)
+
+    @property
+    def restarts(self) -> dict[str, int]:
+        """Return how many workers were replaced, by reason: `died`, `hung`."""
+        return dict(self._restarts)
 
     def counts(self) -> Snapshot:
         """Return the counts of all workers, dead ones included."""
@@ -105,7 +136,7 @@ class Supervisor:
 
     def metrics(self) -> bytes:
         """Return the same as Prometheus text."""
-        return render(self.counts(), ready=self.readiness().ready)
+        return render(self.counts(), ready=self.readiness().ready, worker_restarts=self.restarts)
 
     async def run(self) -> None:
         """Keep every worker running until `stop`, then let them drain.
@@ -113,6 +144,8 @@ class Supervisor:
         Raises:
             StartRefusedError: a worker said that the operator has to mend something.
         """
+        if not self._workers:
+            self._listening.set()
         async with asyncio.TaskGroup() as keepers:
             for worker in self._workers:
                 keepers.create_task(self._keep(worker))
@@ -120,26 +153,63 @@ class Supervisor:
         if self._refused is not None:
             raise StartRefusedError(self._refused)
 
-    async def _keep(self, worker: _Worker) -> None:
+    async def _keep(self, worker: WorkerProcess) -> None:
         delay = _RESTART_S
         while not self._stopping.is_set():
             started = asyncio.get_running_loop().time()
             code = await self._run_once(worker)
             if self._stopping.is_set():
                 return
-            if code == START_REFUSED_EXIT:
-                self._refused = self._refused or f"worker {worker.index} cannot start"
+            if code == START_REFUSED_EXIT and not worker.served:
+                self._refused = self._refused or worker.refused or f"worker {worker.index} cannot start"
                 self.stop()
                 return
             lived = asyncio.get_running_loop().time() - started
             if lived > _STEADY_S:
                 delay = _RESTART_S
-            _log.error("worker_died", worker=worker.index, exit_code=code, restart_in_s=delay)
+            self._report_end(worker, code, delay)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay)
             delay = min(delay * 2, _LONGEST_RESTART_S)
 
-    async def _run_once(self, worker: _Worker) -> int:
+    def _report_end(self, worker: WorkerProcess, code: int, delay: float) -> None:
+        hung, worker.killed_because = worker.killed_because, None
+        self._restarts["died" if hung is None else "hung"] += 1
+        worker.ended = how_it_ended(code) if hung is None else f"was hung: {hung}"
+        if code != START_REFUSED_EXIT:
+            worker.refused = None
+        _log.error(
+            "worker_died",
+            worker=worker.index,
+            exit_code=code,
+            cause=worker.refused or worker.ended,
+            restart_in_s=delay,
+        )
+
+    async def _run_once(self, worker: WorkerProcess) -> int:
+        worker.liveness = Liveness(worker.failed_starts)
+        worker.failed_starts += 1
+        process, reader, writer = await self._spawn(worker)
+        watching = [
+            asyncio.create_task(self._stop_with_us(process)),
+            asyncio.create_task(self._replace_when_hung(worker, process)),
+        ]
+        try:
+            await self._read_reports(worker, reader)
+            worker.liveness.ending()
+            return await process.wait()
+        finally:
+            for each in watching:
+                each.cancel()
+            writer.close()
+            worker.process = worker.report = None
+            for instance in worker.instances:
+                self._fleet.retire(instance)
+            worker.instances.clear()
+
+    async def _spawn(
+        self, worker: WorkerProcess
+    ) -> tuple[Process, asyncio.StreamReader, asyncio.StreamWriter]:
         ours, theirs = socket.socketpair()
         with theirs:
             command = [
@@ -150,40 +220,58 @@ class Supervisor:
                 str(worker.index),
                 str(theirs.fileno()),
                 str(self.lock_fd),
+                *(["--again"] if worker.served else []),
             ]
-            worker.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *command,
-                pass_fds=(theirs.fileno(), self.lock_fd),
-                env={**ALLOCATOR, **os.environ},
-            )
-        process = worker.process
-        stopper = asyncio.create_task(self._stop_with_us(process))
+            with _hangups_held_back():
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    *command,
+                    pass_fds=(theirs.fileno(), self.lock_fd),
+                    env={**ALLOCATOR, **os.environ},
+                )
+        worker.process = process
         reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_REPORT_BYTES)
-        try:
-            await self._read_reports(worker, reader)
-            return await process.wait()
-        finally:
-            stopper.cancel()
-            writer.close()
-            worker.report = None
-            for instance in worker.instances:
-                self._fleet.retire(instance)
-            worker.instances.clear()
+        return process, reader, writer
 
-    async def _read_reports(self, worker: _Worker, reader: asyncio.StreamReader) -> None:
+    async def _read_reports(self, worker: WorkerProcess, reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
-                said = decode(await reader.readuntil(b"\n"))
+                try:
+                    said = decode(await reader.readuntil(b"\n"))
+                except (ValueError, asyncio.LimitOverrunError):
+                    _log.exception("worker_report_not_read", worker=worker.index)
+                    return
                 if isinstance(said, StartRefused):
-                    self._refused = self._refused or said.message
-                    continue
-                worker.report = said
-                worker.instances.add(worker.report.counts["instance"])
-                self._fleet.update(worker.report.counts)
-                self._was_ready = self._was_ready or self.readiness().ready
+                    worker.refused = said.message
+                elif worker.killed_because is None:
+                    self._take(worker, said)
 
-    async def _stop_with_us(self, process: asyncio.subprocess.Process) -> None:
+    def _take(self, worker: WorkerProcess, report: Report) -> None:
+        worker.heard(report)
+        self._fleet.update(report.counts)
+        if report.key_uses:
+            self.on_key_uses(report.key_uses)
+        self._was_ready = self._was_ready or self.readiness().ready
+        if all(each.served for each in self._workers):
+            self._listening.set()
+
+    async def _replace_when_hung(self, worker: WorkerProcess, process: Process) -> None:
+        """Kill the process when it is hung, so that it is replaced as a dead one is."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            cause = worker.liveness.tick(clock(), cpu_seconds(process.pid))
+            if cause is None and worker.report is not None:
+                cause = worker.report.stuck
+            if cause is not None:
+                break
+            await asyncio.sleep(TICK_S)
+        worker.killed_because = cause
+        _log.error("worker_hung", worker=worker.index, pid=process.pid, cause=cause)
+        # A process that is stopped takes no other signal.
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+
+    async def _stop_with_us(self, process: Process) -> None:
         await self._stopping.wait()
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
@@ -195,8 +283,29 @@ class Supervisor:
                 process.kill()
 
 
+@contextlib.contextmanager
+def _hangups_held_back() -> Iterator[None]:
+    """Start a process in which SIGHUP waits until it has a handler: before, the signal would end it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def stop_on_signals(supervisor: Supervisor) -> None:
     """Let SIGTERM and SIGINT begin the drain."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.stop)
+
+
+def reopen_on_hangup(*reopen: Callable[[], None]) -> None:
+    """Let SIGHUP call each of these, which go on in the file that now has the decision log's path."""
+
+    def reopen_all() -> None:
+        _log.info("decision_log_reopening")
+        for each in reopen:
+            each()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reopen_all)

@@ -2,13 +2,11 @@
 
 import asyncio
 import contextlib
-import gc
 import os
 import random
 import signal
 import socket
 import ssl
-import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,7 +33,7 @@ from extauthz.publish.source import Publisher
 from extauthz.runtime.issuers import follow_issuers
 from extauthz.runtime.policies import StartRefusedError, publisher
 from extauthz.runtime.readiness import WorkerReadiness
-from extauthz.runtime.reports import REPORT_EVERY_S, Report
+from extauthz.runtime.reporting import Reported, Reporting
 from extauthz.runtime.tls_files import UnusableCertificateError, grpc_tls
 from extauthz.settings import Settings, StaleAction
 from extauthz.telemetry.counts import Counts, FetchOutcome
@@ -46,8 +44,7 @@ NOTICE_S: Final = 2.0
 ORPHAN_DRAIN_S: Final = 1.0
 _LOG_CLOSE_S: Final = 1.5
 _FIRST_KEYS_S: Final = 5.0
-_YOUNG_OBJECTS: Final = 10_000
-"""How many new objects start a collection: what waits for the decision log is not garbage, and is many."""
+_LAST_REPORT_S: Final = 1.0
 
 _log = structlog.get_logger("extauthz.worker")
 
@@ -156,6 +153,7 @@ def _build(settings: Settings, index: int, lock_fd: int | None) -> _Parts:
         worker=index,
         instance=instance,
         on_overflow=settings.decision_log_on_overflow,
+        heartbeat_s=settings.decision_log_heartbeat,
         lock_fd=lock_fd,
         on_loss=counts.lost,
     )
@@ -172,7 +170,7 @@ def _build(settings: Settings, index: int, lock_fd: int | None) -> _Parts:
     )
     server = GrpcioServer(
         service.answer,
-        [_address(settings, index)],
+        [grpc_address(settings, index)],
         tls=grpc_tls(settings),
         refuse=service.refuse_stranger,
     )
@@ -184,7 +182,8 @@ def _build(settings: Settings, index: int, lock_fd: int | None) -> _Parts:
     )
 
 
-def _address(settings: Settings, index: int) -> str:
+def grpc_address(settings: Settings, index: int) -> str:
+    """Return where a worker answers gRPC, as gRPC writes it."""
     if settings.grpc_uds_dir is not None:
         return f"unix:{settings.grpc_uds_dir}/worker-{index}.sock"
     host = f"[{settings.grpc_host}]" if ":" in settings.grpc_host else settings.grpc_host
@@ -196,76 +195,116 @@ def _http_listener(settings: Settings, index: int) -> socket.socket | None:
     return None if port is None else listen(settings.grpc_host, port + index)
 
 
-async def run_worker(settings: Settings, index: int, *, report_fd: int, lock_fd: int | None) -> None:
+async def run_worker(
+    settings: Settings, index: int, *, report_fd: int, lock_fd: int | None, again: bool = False
+) -> None:
     """Run until SIGTERM or until the supervisor is gone, then drain.
+
+    `again`: another process did this worker's work before. Then policy files that cannot be used are waited
+    for, as they are when they change under a running worker; at the first start they are refused.
 
     Raises:
         StartRefusedError: something the operator has to mend stands against starting.
     """
-    stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     try:
         parts = _build(settings, index, lock_fd)
-        problems = parts.publisher.load_first()
-        if problems:
-            raise StartRefusedError("the policy files cannot be used: " + "; ".join(map(str, problems)))
-        # Before the log begins: a log that has begun is ended.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        parts.decision_log.start()
     except UnusableCertificateError as error:
         raise StartRefusedError(str(error)) from error
     except OSError as error:
-        place = error.filename or settings.decision_log
-        raise StartRefusedError(f"{place}: {error.strerror or error}") from error
+        raise StartRefusedError(f"{error.filename}: {error.strerror or error}") from error
     loop.add_signal_handler(signal.SIGHUP, parts.decision_log.reopen)
+    # The supervisor started this process with it blocked: until here it would have ended it.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     channel = socket.socket(fileno=report_fd)
-    try:
+    with contextlib.ExitStack() as owned:
+        owned.callback(channel.close)
         async with parts.fetcher:
-            await _serve(parts, settings, index, channel, stop)
-    finally:
-        channel.close()
-        parts.decision_log.close(_LOG_CLOSE_S)
+            await _work(parts, settings, index, channel, owned, again=again)
 
 
-async def _serve(
-    parts: _Parts, settings: Settings, index: int, channel: socket.socket, stop: asyncio.Event
+async def _work(
+    parts: _Parts,
+    settings: Settings,
+    index: int,
+    channel: socket.socket,
+    owned: contextlib.ExitStack,
+    *,
+    again: bool,
 ) -> None:
     reader, writer = await asyncio.open_connection(sock=channel)
-    readiness = WorkerReadiness(parts.current, parts.cache, parts.publisher, settings)
+    reporting = Reporting(
+        Reported(
+            parts.current,
+            parts.cache,
+            parts.counts,
+            parts.service,
+            WorkerReadiness(parts.current, parts.cache, parts.publisher, settings, parts.decision_log),
+        ),
+        writer,
+        on_ready=lambda ready: parts.server.set_serving(serving=ready),
+    )
+    parts.publisher.on_busy = reporting.busy
+    stop = asyncio.Event()
     async with asyncio.TaskGroup() as background:
-        tasks = [
-            background.create_task(parts.cache.run()),
-            background.create_task(parts.publisher.run()),
-            background.create_task(_leash(reader, stop)),
-        ]
-        await _first_keys(parts, stop)
+        tasks = [background.create_task(reporting.run()), background.create_task(_leash(reader, stop))]
         try:
-            http_listener = _http_listener(settings, index)
-            await asyncio.to_thread(parts.server.start)
-            if parts.http_server is not None and http_listener is not None:
-                await parts.http_server.start(http_listener)
-        except OSError as error:
+            await _prepare(parts, settings, stop, owned, again=again)
+            tasks += [background.create_task(work) for work in (parts.cache.run(), parts.publisher.run())]
+            await _first_keys(parts, stop)
+            await _listen(parts, settings, index)
+        except StartRefusedError:
             for task in tasks:
                 task.cancel()
-            raise StartRefusedError(str(error)) from error
-        tasks.append(background.create_task(_report(parts, readiness, writer, stop)))
+            raise
+        reporting.listening(parts.server, *((parts.http_server,) if parts.http_server is not None else ()))
         await stop.wait()
-        with contextlib.suppress(ConnectionError):
-            writer.write(_now(parts, readiness, draining=True).encode())
-            await writer.drain()
+        reporting.draining()
         if reader.at_eof():
+            _log.warning("supervisor_gone", worker=index, message="the worker ends too")
             await asyncio.to_thread(parts.server.drain, ORPHAN_DRAIN_S)
         else:
             await asyncio.to_thread(parts.server.drain, DRAIN_S, notice_s=NOTICE_S)
         if parts.http_server is not None:
             await parts.http_server.stop()
-        with contextlib.suppress(ConnectionError):
-            writer.write(_now(parts, readiness, draining=True).encode())
-            await writer.drain()
+        reporting.send(last=True)
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            async with asyncio.timeout(_LAST_REPORT_S):
+                await writer.drain()
         for task in tasks:
             task.cancel()
     writer.close()
+
+
+async def _prepare(
+    parts: _Parts, settings: Settings, stop: asyncio.Event, owned: contextlib.ExitStack, *, again: bool
+) -> None:
+    """Load what can be had before listening, and begin the decision log. Raises StartRefusedError."""
+    parts.publisher.on_busy(True)
+    problems = await asyncio.to_thread(parts.publisher.load_first)
+    parts.publisher.on_busy(False)
+    if problems and not again:
+        raise StartRefusedError("the policy files cannot be used: " + "; ".join(map(str, problems)))
+    # Before the log begins: a log that has begun is ended.
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        parts.decision_log.start()
+    except OSError as error:
+        place = error.filename or settings.decision_log
+        raise StartRefusedError(f"{place}: {error.strerror or error}") from error
+    owned.callback(parts.decision_log.close, _LOG_CLOSE_S)
+
+
+async def _listen(parts: _Parts, settings: Settings, index: int) -> None:
+    try:
+        http_listener = await asyncio.to_thread(_http_listener, settings, index)
+        await asyncio.to_thread(parts.server.start)
+        if parts.http_server is not None and http_listener is not None:
+            await parts.http_server.start(http_listener)
+    except OSError as error:
+        raise StartRefusedError(str(error)) from error
 
 
 async def _first_keys(parts: _Parts, stop: asyncio.Event) -> None:
@@ -283,53 +322,3 @@ async def _leash(reader: asyncio.StreamReader, stop: asyncio.Event) -> None:
     with contextlib.suppress(ConnectionError):
         await reader.read(1)
     stop.set()
-
-
-async def _report(
-    parts: _Parts, readiness: WorkerReadiness, writer: asyncio.StreamWriter, stop: asyncio.Event
-) -> None:
-    was_ready = False
-    while not stop.is_set():
-        report = _now(parts, readiness, draining=False)
-        if report.ready != was_ready:
-            if report.ready:
-                spare_collector()
-            parts.server.set_serving(serving=report.ready)
-            was_ready = report.ready
-        with contextlib.suppress(ConnectionError):
-            writer.write(report.encode())
-            await writer.drain()
-        await asyncio.sleep(REPORT_EVERY_S if report.ready else 0.05)
-
-
-def spare_collector() -> None:
-    """Take what is loaded out of the cyclic garbage collector's sight; before the first request is let in.
-
-    A full collection looks at every object there is: with 100,000 rules it stops all threads for longer than
-    Envoy waits for an answer. Policies live long and have no cycles, so looking at them finds nothing.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_YOUNG_OBJECTS)
-
-
-def _now(parts: _Parts, readiness: WorkerReadiness, *, draining: bool) -> Report:
-    checks = readiness.checks()
-    ages = [age for age in parts.cache.ages().values() if age is not None]
-    directory = parts.current.current()
-    selfhost = directory is not None and directory.mode is TenancyMode.SELFHOST
-    snapshot = directory.snapshots.get(DEFAULT_TENANT) if directory is not None and selfhost else None
-    counts = parts.counts.snapshot(
-        policy_revision=None if snapshot is None else snapshot.revision,
-        policy_age_s=None if directory is None else max(0.0, time.time() - directory.worst_confirmed()),
-        jwks_age_s=max(ages, default=None),
-    )
-    counts["token_cache_hits"] = parts.service.tokens.hits
-    counts["token_cache_misses"] = parts.service.tokens.misses
-    return Report(
-        ready=readiness.gate(checks) and not draining,
-        ready_but_for_keys=readiness.gate_but_for_keys(checks) and not draining,
-        checks=checks,
-        counts=counts,
-        problems=readiness.problems(),
-    )

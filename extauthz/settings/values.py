@@ -160,6 +160,19 @@ def seconds(lowest: float, highest: float) -> Callable[[str], float]:
     return read
 
 
+def seconds_or_none(lowest: float, highest: float) -> Callable[[str], float]:
+    """Return the reader of a time in seconds in these bounds, or 0 for none."""
+    bounded = seconds(lowest, highest)
+
+    def read(value: str) -> float:
+        try:
+            return 0.0 if seconds(0, highest)(value) == 0 else bounded(value)
+        except UnusableValueError as unusable:
+            raise UnusableValueError(f"seconds from {lowest:.12g} to {highest:.12g}, or 0") from unusable
+
+    return read
+
+
 def one_of(words: type[_Word]) -> Callable[[str], _Word]:
     """Return the reader of these words, in any case."""
 

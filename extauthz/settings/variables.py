@@ -35,6 +35,7 @@ from extauthz.settings.values import (
     path,
     policy_source,
     seconds,
+    seconds_or_none,
     secret,
     some_names,
     text,
@@ -212,6 +213,12 @@ class Settings:
     decision_log: str = _variable("DECISION_LOG", text, "stdout", "stdout or the path of a file")
     decision_log_on_overflow: OverflowAction = _variable(
         "DECISION_LOG_ON_OVERFLOW", one_of(OverflowAction), "drop", "what happens when the log is full"
+    )
+    decision_log_heartbeat: float = _variable(
+        "DECISION_LOG_HEARTBEAT",
+        seconds_or_none(0.1, 3600),
+        "1",
+        "seconds between heartbeat lines of the decision log; 0: none",
     )
     log_level: LogLevel = _variable("LOG_LEVEL", one_of(LogLevel), "info", "application logs on stderr")
     log_format: LogFormat = _variable("LOG_FORMAT", one_of(LogFormat), "json", "application logs on stderr")

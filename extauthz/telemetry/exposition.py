@@ -1,7 +1,8 @@
 """A snapshot of counts as Prometheus text, under the names of the contract."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
@@ -14,22 +15,32 @@ from extauthz.telemetry.counts import DURATION_BUCKETS_US, Snapshot
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
 
-def render(snapshot: Snapshot, *, ready: bool | None = None) -> bytes:
+def render(
+    snapshot: Snapshot, *, ready: bool | None = None, worker_restarts: Mapping[str, int] | None = None
+) -> bytes:
     """Return the whole text of `/metrics`; its media type is `CONTENT_TYPE`.
 
-    `ready` is what `/healthz/ready` says; left out, there is no `extauthz_ready`.
+    `ready` is what `/healthz/ready` says, `worker_restarts` how many workers were replaced, by reason; left
+    out, there is no `extauthz_ready` and no `extauthz_worker_restarts_total`.
     """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(SnapshotCollector(lambda: snapshot, ready=ready))
+    registry.register(SnapshotCollector(lambda: snapshot, ready=ready, worker_restarts=worker_restarts or {}))
     return generate_latest(registry)
 
 
 class SnapshotCollector(Collector):
     """Reads a snapshot each time it is scraped. A gauge that does not apply has no sample."""
 
-    def __init__(self, read: Callable[[], Snapshot], *, ready: bool | None = None) -> None:
+    def __init__(
+        self,
+        read: Callable[[], Snapshot],
+        *,
+        ready: bool | None = None,
+        worker_restarts: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         self._read = read
         self._ready = ready
+        self._worker_restarts = worker_restarts
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric of the contract."""
@@ -71,6 +82,8 @@ class SnapshotCollector(Collector):
             "decisions_lost", "Decisions without a line in the decision log.", counts["decisions_lost"]
         )
         yield _shadow_disagreements(counts)
+        if self._worker_restarts:
+            yield _restarts(self._worker_restarts)
         if self._ready is not None:
             yield _gauge("ready", "1 when /healthz/ready answers 200, 0 when 503.", int(self._ready))
 
@@ -109,6 +122,17 @@ def _shadow_disagreements(counts: Snapshot) -> Metric:
     )
     for rule_id, count in counts["shadow_disagreements"].items():
         family.add_metric([rule_id], count)
+    return family
+
+
+def _restarts(by_reason: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(
+        "extauthz_worker_restarts",
+        "Workers that were replaced because they ended or hung.",
+        labels=("reason",),
+    )
+    for reason, number in by_reason.items():
+        family.add_metric([reason], number)
     return family
 
 

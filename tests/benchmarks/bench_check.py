@@ -44,8 +44,8 @@ from extauthz.domain.decision import Outcome
 from extauthz.domain.policy import PolicySet
 from extauthz.domain.principal import Principal
 from extauthz.domain.request import RequestFacts
+from extauthz.runtime.reporting import spare_collector
 from extauthz.runtime.supervisor import ALLOCATOR
-from extauthz.runtime.worker import spare_collector
 from extauthz.telemetry.counts import Counts
 from tests.benchmarks.measuring import keep, percentile, pin, quiet_us
 from tests.tokens import SigningKey, claims, jwks

@@ -37,7 +37,7 @@ from typing import NamedTuple
 import grpc
 
 from extauthz.check.grpcio_server import GrpcioServer
-from extauthz.runtime.worker import spare_collector
+from extauthz.runtime.reporting import spare_collector
 from tests.benchmarks.measuring import percentile, pin
 from tests.builders import read_answer
 from tests.real_service import KEY_SET, real_service

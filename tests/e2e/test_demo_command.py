@@ -124,6 +124,14 @@ def test_it_runs_until_asked_to_end(scratch: Path, tmp_path: Path, number: signa
         assert send(envoy, "/demo/invoices/17", token=tokens[name]).status == status
     assert send(envoy, "/elsewhere", token=tokens["alice"]).status == 403
 
+    rotated = log.rename(tmp_path / "decisions.1.jsonl")
+    demo.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 10
+    while not log.exists() or "decision" not in log.read_text():
+        assert send(envoy, "/demo/invoices/17", token=tokens["alice"]).status == 200
+        assert time.monotonic() < deadline, "the decision log was not reopened"
+    assert demo.poll() is None
+
     demo.send_signal(number)
     started = time.monotonic()
     demo.communicate(timeout=20)
@@ -132,7 +140,8 @@ def test_it_runs_until_asked_to_end(scratch: Path, tmp_path: Path, number: signa
     assert demo.returncode == 0
     assert left_of(scratch) == set()
     assert not ready.exists()
-    events = [json.loads(line)["event"] for line in log.read_text().splitlines()]
+    lines = rotated.read_text() + log.read_text()
+    events = [json.loads(line)["event"] for line in lines.splitlines()]
     assert events[0] == "log_started"
     assert events[-1] == "log_stopped"
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
 from extauthz.demo.process_tree import descendants
+from extauthz.demo.processes import LOOPBACK
 from extauthz.demo.rest import RestApi
 
 if TYPE_CHECKING:
@@ -37,8 +40,8 @@ def readiness(port: int) -> tuple[int, Mapping[str, Any]]:
 
 
 def workers_of(found: Serving) -> list[int]:
-    """Return the process ids of the workers."""
-    return [each.pid for each in descendants(found.process.pid) if each.alive]
+    """Return the process ids of the workers, in the order of their numbers."""
+    return sorted((each.pid for each in descendants(found.process.pid) if each.alive), key=number_of)
 
 
 def log_lines(found: Serving, event: str) -> list[dict[str, Any]]:
@@ -60,3 +63,24 @@ def execute(postgres: EmbeddedPostgres, *statements: str) -> None:
             await connection.close()
 
     asyncio.run(run())
+
+
+def metric(port: int, sample: str) -> float:
+    """Return the value of one sample of `/metrics`, whose labels are in the order of their names."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
+    try:
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+    finally:
+        connection.close()
+    (value,) = (line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(f"{sample} "))
+    return float(value)
+
+
+def number_of(worker: int) -> int:
+    """Return the number of a worker, from its command line; -1 when it has ended."""
+    try:
+        words = Path(f"/proc/{worker}/cmdline").read_text().split("\0")
+        return int(words[words.index("worker") + 1])
+    except (OSError, ValueError):
+        return -1

@@ -183,6 +183,7 @@ FAULTS = {
     "ExtauthzMissesDeadlines": counter("extauthz_deadline_exceeded_total", 60),
     "ExtauthzSlow": lambda series: with_traffic(series, allows=60_000, took="0.1"),
     "ExtauthzNotReady": gauge("extauthz_ready", 0),
+    "ExtauthzWorkersRestart": counter("extauthz_worker_restarts_total", 3, reason="hung"),
     "ExtauthzDown": gauge("up", 0),
     "ExtauthzKeyFetchesFail": counter("extauthz_jwks_fetch_total", 3, outcome="refused"),
     "ExtauthzKeysOld": gauge("extauthz_jwks_age_seconds", 7201),

@@ -1,0 +1,38 @@
+"""Faults that no signal of the kernel makes: a folder for PYTHONPATH in which a worker can be told to hang.
+
+SIGUSR1 blocks the event loop of a worker while its threads go on; SIGUSR2 blocks every thread that answers
+checks while the event loop goes on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_SITE = """
+import sys
+
+if "worker" in sys.orig_argv:
+    import signal
+    import threading
+    import time
+
+
+    def block_threads(*_):
+        from extauthz.check.grpcio_server import GrpcioServer
+
+        GrpcioServer._answered = lambda *_: threading.Event().wait()
+
+
+    signal.signal(signal.SIGUSR1, lambda *_: time.sleep(3600))
+    signal.signal(signal.SIGUSR2, block_threads)
+"""
+
+
+def folder_of_faults(folder: Path) -> str:
+    """Write the faults into a folder; return the PYTHONPATH that lets workers have them."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(_SITE)
+    return str(folder)
