@@ -314,7 +314,7 @@ def _path_canonical(_: argparse.Namespace) -> int:
 
 def _policy_test(parsed: argparse.Namespace) -> int:
     from extauthz.compile.model import ModelRefused, compile_model
-    from extauthz.decide.cases import CaseFormatError, run_case_text
+    from extauthz.decide.cases import CaseFormatError, case_warnings, run_case_text
     from extauthz.shipped import shipped
 
     model = compile_model(shipped("policies/model.conf").read_text("utf-8"))
@@ -337,6 +337,8 @@ def _policy_test(parsed: argparse.Namespace) -> int:
             return _fail(f"{file}: {error}", BAD_USAGE)
         if total == before:
             return _fail(f"{str(file)!r} holds no cases", BAD_USAGE)
+        for warning in case_warnings(cases):
+            print(f"warning: {file}: {warning}", file=sys.stderr)
     print(f"{total - differing} of {total} cases as expected")
     return FAILED if differing else 0
 

@@ -1,6 +1,7 @@
 """`/api/v1/abac/policies`: condition trees on resources. Deleting is soft, every state is kept."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace as replace_members
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, TypeGuard
 from uuid import UUID
@@ -17,8 +18,8 @@ from extauthz.admin.operation import Call, Reply, nothing_at
 from extauthz.admin.paging import Order, read_position
 from extauthz.admin.problems import ProblemDetails, forbidden, invalid, not_found
 from extauthz.admin.reading import flag, name_filters
-from extauthz.compile.documents import parse_attribute_policy
-from extauthz.compile.warnings import policy_warnings
+from extauthz.compile.documents import Format, parse_attribute_policy
+from extauthz.compile.warnings import DocumentWarning, policy_warnings
 from extauthz.domain.policy import MAX_ALLOW_PRIORITY, AttributePolicy
 from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
@@ -329,6 +330,17 @@ def _reply(
     if isinstance(written, ProblemDetails):
         return written
     body = shown(written.value)
-    if warnings := changes.shown_warnings(policy_warnings(policy)):
+    if warnings := changes.shown_warnings(_in_its_notation(policy_warnings(policy), written.value)):
         body |= {"warnings": warnings}
     return changes.written_reply(written, status, body, location=location)
+
+
+def _in_its_notation(warnings: Sequence[DocumentWarning], stored: Stored) -> list[DocumentWarning]:
+    """Return warnings with the places that the author's document has: an expression is one text."""
+    if stored.document["format"] != Format.CASBIN.value:
+        return list(warnings)
+    moved = (
+        replace_members(each, pointer="/rule_data") if each.pointer.startswith("/rule_data") else each
+        for each in warnings
+    )
+    return list(dict.fromkeys(moved))

@@ -163,7 +163,9 @@ def single(call: Call, table: Table, stored: Stored, show: Callable[[Stored], Do
 def _warned(call: Call, document: Document, problems: Sequence[Problem]) -> Document:
     if not problems:
         return document
-    return document | {"warnings": [unreadable_warning(call, problem) for problem in problems]}
+    known = document.get("warnings", [])
+    assert isinstance(known, list)
+    return document | {"warnings": [*known, *(unreadable_warning(call, problem) for problem in problems)]}
 
 
 def written_reply(

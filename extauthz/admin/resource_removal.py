@@ -1,5 +1,6 @@
 """Taking a resource away: no rule is left behind that names what is not there any more."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from extauthz.admin import changes, registrar
@@ -42,7 +43,8 @@ async def _removed(call: Call, change: Change, resource_id: UUID, *, cascade: bo
     name = str(stored.document["name"])
     rules = await role_rules.on_resource(change.connection, change.tenant, name, limit=MAX_ROWS_A_WRITE + 1)
     policies = await attribute_policies.on_resource(change.connection, change.tenant, name)
-    defaults = _default_rules(stored)
+    (in_force,) = await resources.default_roles_in_force(change.connection, change.tenant, [stored])
+    defaults = _default_rules(stored, in_force)
     others = [rule.id for rule in rules if _value(rule) not in defaults]
     if (others or policies) and not cascade:
         detail = "rules name this resource; delete them first, or add ?cascade=true"
@@ -60,10 +62,12 @@ def _value(rule: Stored) -> tuple[object, ...]:
     return tuple(rule.document[member] for member in ("sub", "sub_kind", "dom", "act", "effect"))
 
 
-def _default_rules(resource: Stored) -> set[tuple[object, ...]]:
+def _default_rules(resource: Stored, in_force: Sequence[str]) -> set[tuple[object, ...]]:
     """Return what the rules say that the resource's default roles became."""
     document: Document = resource.document
     roles = document["defaultRoles"]
     assert isinstance(roles, list)
     action = default_action(str(document["name"]))
-    return {(role, SubjectKind.ROLE.value, WILDCARD, action, Effect.ALLOW.value) for role in roles}
+    return {
+        (role, SubjectKind.ROLE.value, WILDCARD, action, Effect.ALLOW.value) for role in (*roles, *in_force)
+    }

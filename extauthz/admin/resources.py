@@ -7,23 +7,27 @@ a name that is there already replaces what is stored, what it leaves out stays; 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
 from extauthz.admin import changes, limits, registrar
+from extauthz.admin.default_roles import InForce, in_force
 from extauthz.admin.documents import merged, refuse_id, refuse_unknown_removals, replacing_document
 from extauthz.admin.operation import Call, Reply, nothing_at
 from extauthz.admin.paging import read_position
 from extauthz.admin.problems import ProblemDetails, invalid
 from extauthz.admin.reading import entity_tag, name_filters
 from extauthz.compile.documents import parse_resource
-from extauthz.compile.warnings import resource_warnings
+from extauthz.compile.warnings import DocumentWarning, resource_warnings
 from extauthz.domain.policy import Resource
 from extauthz.domain.problem import Problem
 from extauthz.storage import resources, role_rules
 from extauthz.storage.outcome import Clash, Conflict, Refusal
-from extauthz.storage.rows import Document, Stored, rfc3339
+from extauthz.storage.rows import Document, Page, Stored, rfc3339
 from extauthz.storage.write import Change
+
+if TYPE_CHECKING:
+    from extauthz.storage.pool import Connection
 
 PATH: Final = "/api/v1/resources"
 _NOUN: Final = "resource"
@@ -68,7 +72,7 @@ async def register(call: Call) -> Reply | ProblemDetails:
     if refusal := registrar.foreign_services(call, [declaration.resource]):
         return refusal
 
-    async def work(change: Change) -> changes.Outcome[tuple[Stored, bool]]:
+    async def work(change: Change) -> changes.Outcome[tuple[InForce, bool]]:
         found = await resources.by_names(change.connection, change.tenant, [declaration.resource.name])
         if refusal := changes.stale(call, found.get(declaration.resource.name)):
             return refusal
@@ -78,11 +82,12 @@ async def register(call: Call) -> Reply | ProblemDetails:
     written = await changes.write(call, work)
     if isinstance(written, ProblemDetails):
         return written
-    stored, is_new = written.value
+    in_force, is_new = written.value
+    stored = in_force.stored
     headers = {changes.POLICY_REVISION: str(written.revision), "ETag": entity_tag(stored.revision)}
     if is_new:
         headers["Location"] = f"{PATH}/{stored.id}"
-    return Reply(HTTPStatus.CREATED if is_new else HTTPStatus.OK, _shown_with(stored, declaration), headers)
+    return Reply(HTTPStatus.CREATED if is_new else HTTPStatus.OK, _shown_with(in_force, declaration), headers)
 
 
 async def register_all(call: Call) -> Reply | ProblemDetails:
@@ -102,7 +107,7 @@ async def register_all(call: Call) -> Reply | ProblemDetails:
     if refusal := registrar.foreign_services(call, resources_read, bulk=True):
         return refusal
 
-    async def work(change: Change) -> changes.Outcome[tuple[tuple[Stored, bool], ...]]:
+    async def work(change: Change) -> changes.Outcome[tuple[tuple[InForce, bool], ...]]:
         refusal = changes.tenant_stale(call, change)
         return refusal or await _register(call, change, declarations, bulk=True)
 
@@ -110,8 +115,8 @@ async def register_all(call: Call) -> Reply | ProblemDetails:
     if isinstance(written, ProblemDetails):
         return written
     body = [
-        _shown_with(stored, declaration)
-        for (stored, _), declaration in zip(written.value, declarations, strict=True)
+        _shown_with(in_force, declaration)
+        for (in_force, _), declaration in zip(written.value, declarations, strict=True)
     ]
     any_new = any(is_new for _, is_new in written.value)
     return Reply(
@@ -131,34 +136,45 @@ async def list_resources(call: Call) -> Reply | ProblemDetails:
     wanted = filters.get("serviceName", service)
     if service is not None and wanted != service:
         return Reply(HTTPStatus.OK, {"items": [], "next_cursor": None})
-    page = await changes.read(
-        call,
-        lambda connection: resources.page(
+
+    async def work(connection: "Connection") -> tuple[Page, dict[str, tuple[DocumentWarning, ...]]]:
+        found = await resources.page(
             connection,
             call.tenant,
             name=filters.get("name"),
             service_name=wanted,
             after=position.after,
             limit=position.limit,
-        ),
-    )
-    return (
-        page
-        if isinstance(page, ProblemDetails)
-        else changes.shown_page(call, resources.TABLE, position, page, shown)
+        )
+        rows = await in_force(connection, call.tenant, found.items)
+        page = Page(tuple(row.stored for row in rows), found.next)
+        return page, {row.stored.id: row.warnings for row in rows}
+
+    page = await changes.read(call, work)
+    if isinstance(page, ProblemDetails):
+        return page
+    rows, warnings = page
+    return changes.shown_page(
+        call,
+        resources.TABLE,
+        position,
+        rows,
+        lambda stored: _with_warnings(shown(stored), warnings[stored.id]),
     )
 
 
 async def get(call: Call) -> Reply | ProblemDetails:
     """Return one resource."""
-    stored = await _stored(call)
-    if isinstance(stored, ProblemDetails):
-        return stored
-    return (
-        changes.single(call, resources.TABLE, stored, shown)
-        if registrar.sees(call, stored)
-        else nothing_at(call, _NOUN)
-    )
+    found = await _stored(call)
+    if isinstance(found, ProblemDetails):
+        return found
+    if not registrar.sees(call, found.stored):
+        return nothing_at(call, _NOUN)
+
+    def show(stored: Stored) -> Document:
+        return _with_warnings(shown(stored), found.warnings)
+
+    return changes.single(call, resources.TABLE, found.stored, show)
 
 
 async def patch(call: Call) -> Reply | ProblemDetails:
@@ -171,7 +187,7 @@ async def patch(call: Call) -> Reply | ProblemDetails:
     if not isinstance(patched, Mapping):
         return invalid([Problem("", "an object is needed")])
 
-    async def work(change: Change) -> changes.Outcome[tuple[Stored, _Declaration]]:
+    async def work(change: Change) -> changes.Outcome[tuple[InForce, _Declaration]]:
         stored = await resources.get(change.connection, change.tenant, resource_id)
         if stored is None or not registrar.sees(call, stored):
             return nothing_at(call, _NOUN)
@@ -192,13 +208,16 @@ async def patch(call: Call) -> Reply | ProblemDetails:
         ):
             return refusal
         replaced = await resources.replace(change, declaration.document(stored.id, {}))
-        return (replaced, declaration) if isinstance(replaced, Stored) else replaced
+        if not isinstance(replaced, Stored):
+            return replaced
+        (after,) = await in_force(change.connection, change.tenant, [replaced])
+        return after, declaration
 
     written = await changes.write(call, work)
     if isinstance(written, ProblemDetails):
         return written
     after, declaration = written.value
-    headers = {changes.POLICY_REVISION: str(written.revision), "ETag": entity_tag(after.revision)}
+    headers = {changes.POLICY_REVISION: str(written.revision), "ETag": entity_tag(after.stored.revision)}
     return Reply(HTTPStatus.OK, _shown_with(after, declaration), headers)
 
 
@@ -207,9 +226,10 @@ async def list_rules(call: Call) -> Reply | ProblemDetails:
     position = read_position(call.query, scope=f"{call.tenant} rules of {call.path['id']}")
     if isinstance(position, ProblemDetails):
         return position
-    stored = await _stored(call)
-    if isinstance(stored, ProblemDetails):
-        return stored
+    found = await _stored(call)
+    if isinstance(found, ProblemDetails):
+        return found
+    stored = found.stored
     page = await changes.read(
         call,
         lambda connection: role_rules.page(
@@ -253,7 +273,7 @@ def _repeated(declarations: Sequence[_Declaration]) -> list[Problem]:
 
 async def _register(
     call: Call, change: Change, declarations: Sequence[_Declaration], *, bulk: bool = False
-) -> tuple[tuple[Stored, bool], ...] | Refusal | ProblemDetails:
+) -> tuple[tuple[InForce, bool], ...] | Refusal | ProblemDetails:
     """Store declarations: first those of names that are there, so that routes can move to new resources."""
     names = [declaration.resource.name for declaration in declarations]
     present = await resources.by_names(change.connection, change.tenant, names)
@@ -291,7 +311,8 @@ async def _register(
     if clashes:
         return Conflict("resource", tuple(clashes))
     after = await resources.by_names(change.connection, change.tenant, names)
-    return tuple((after[name], name not in present) for name in names)
+    rows = await in_force(change.connection, change.tenant, [after[name] for name in names])
+    return tuple((row, name not in present) for row, name in zip(rows, names, strict=True))
 
 
 async def _too_many(
@@ -312,12 +333,17 @@ def _moved(refused: Conflict, positions: Sequence[int]) -> list[Clash]:
     return [Clash(positions[clash.index], clash.id, clash.message) for clash in refused.clashes]
 
 
-async def _stored(call: Call) -> Stored | ProblemDetails:
+async def _stored(call: Call) -> InForce | ProblemDetails:
     resource_id = call.id
     if resource_id is None:
         return nothing_at(call, _NOUN)
-    stored = await changes.read(call, lambda connection: resources.get(connection, call.tenant, resource_id))
-    return nothing_at(call, _NOUN) if stored is None else stored
+
+    async def work(connection: "Connection") -> InForce | None:
+        stored = await resources.get(connection, call.tenant, resource_id)
+        return None if stored is None else (await in_force(connection, call.tenant, [stored]))[0]
+
+    found = await changes.read(call, work)
+    return nothing_at(call, _NOUN) if found is None else found
 
 
 def shown(stored: Stored) -> Document:
@@ -328,6 +354,9 @@ def shown(stored: Stored) -> Document:
     }
 
 
-def _shown_with(stored: Stored, declaration: _Declaration) -> Document:
-    warnings = changes.shown_warnings(resource_warnings(declaration.resource))
-    return shown(stored) | ({"warnings": warnings} if warnings else {})
+def _shown_with(row: InForce, declaration: _Declaration) -> Document:
+    return _with_warnings(shown(row.stored), [*row.warnings, *resource_warnings(declaration.resource)])
+
+
+def _with_warnings(document: Document, warnings: Sequence[DocumentWarning]) -> Document:
+    return document | ({"warnings": changes.shown_warnings(warnings)} if warnings else {})

@@ -1,11 +1,15 @@
 """What is right in a document and still worth a word to its author (POLICY.md, Decision, Attributes)."""
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Final
 
 from extauthz.compile.attributes import RESERVED_PARAMETERS, is_definite
+from extauthz.compile.never_true import never_true
 from extauthz.compile.routes import Template
+from extauthz.domain.path import decode_segment
 from extauthz.domain.policy import (
     All,
     Always,
@@ -15,6 +19,7 @@ from extauthz.domain.policy import (
     Condition,
     Node,
     Not,
+    PolicySet,
     Resource,
     Unreadable,
 )
@@ -27,7 +32,14 @@ class WarningCode(StrEnum):
     DENY_CAN_BE_UNKNOWN = "deny_can_be_unknown"
     ALLOW_OUTBIDS_ROLE_DENIES = "allow_outbids_role_denies"
     PARAMETER_HAS_ONLY_LONG_FORM = "parameter_has_only_long_form"
+    CONDITION_NEVER_TRUE = "condition_never_true"
+    LITERAL_LOOKS_LIKE_WILDCARD = "literal_looks_like_wildcard"
+    DEFAULT_ROLES_NOT_IN_FORCE = "default_roles_not_in_force"
     UNREADABLE_ROW = "unreadable_row"
+
+
+MISTAKES: Final = frozenset({WarningCode.CONDITION_NEVER_TRUE, WarningCode.LITERAL_LOOKS_LIKE_WILDCARD})
+"""What is hardly ever meant as it is written; the others may well be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +51,30 @@ class DocumentWarning:
     message: str
 
 
+def likely_mistakes(policies: PolicySet) -> list[DocumentWarning]:
+    """Return what is hardly ever meant as it is written; pointers name the entry in the set."""
+    found = [
+        replace(warning, pointer=f"/{table}/{position}{warning.pointer}")
+        for table, warnings in (
+            ("resources", [resource_warnings(each) for each in policies.resources]),
+            ("attribute_policies", [policy_warnings(each) for each in policies.attribute_policies]),
+        )
+        for position, own in enumerate(warnings)
+        for warning in own
+    ]
+    return [warning for warning in found if warning.code in MISTAKES]
+
+
 def policy_warnings(policy: AttributePolicy) -> list[DocumentWarning]:
     """Return what may surprise the author of an attribute policy."""
+    never = [
+        DocumentWarning(WarningCode.CONDITION_NEVER_TRUE, pointer, message)
+        for pointer, message in never_true(policy.condition)
+    ]
+    return [*never, *_surprises(policy)]
+
+
+def _surprises(policy: AttributePolicy) -> list[DocumentWarning]:
     if policy.effect is Effect.DENY:
         return [
             DocumentWarning(
@@ -129,4 +163,23 @@ def resource_warnings(resource: Resource) -> list[DocumentWarning]:
             for name in template.names
             if name in RESERVED_PARAMETERS
         ]
+        found += [
+            DocumentWarning(WarningCode.LITERAL_LOOKS_LIKE_WILDCARD, f"/routes/{position}/path", message)
+            for segment in template.segments
+            if segment is not None and (message := _wildcard_problem(segment)) is not None
+        ]
     return found
+
+
+_LOOKS_LIKE_PARAMETER: Final = re.compile(r":\w.*|\$\w.*|.*\*.*|\(.*\)", re.ASCII | re.DOTALL)
+
+
+def _wildcard_problem(segment: str) -> str | None:
+    """Return what is to be said of a literal segment that looks like a wildcard of another router."""
+    text = decode_segment(segment)
+    if _LOOKS_LIKE_PARAMETER.fullmatch(text) is None:
+        return None
+    return (
+        f"the segment {text!r} is literal and matches only itself; '{{name}}' is one segment, "
+        "a final '/**' everything below"
+    )

@@ -15,12 +15,14 @@ from extauthz.compile.model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build, empty
 from extauthz.compile.text import read_documents
 from extauthz.compile.values import parse_time
+from extauthz.compile.warnings import likely_mistakes
 from extauthz.decide.by_name import NamedQuestion, judge_by_name, read_one_name
 from extauthz.decide.case_requests import RequestFormatError, read_case_request
 from extauthz.decide.claims import ClaimProblem, freeze_claims, token_domain, token_roles
 from extauthz.decide.identity import NeedsKey, Rejected, TokenPolicy
 from extauthz.decide.judge import CheckPolicy, judge
 from extauthz.domain.decision import Decision, Target, denied
+from extauthz.domain.policy import PolicySet
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Reason
@@ -57,6 +59,25 @@ def run_case_text(text: bytes, model: RoleModel) -> Iterator[CaseResult]:
         raise CaseFormatError(str(sections))
     for number, section in enumerate(sections):
         yield from _run_section(_object(section, f"section {number}"), f"section {number}", model)
+
+
+def case_warnings(text: bytes) -> Iterator[str]:
+    """Yield what the policies of a case file hardly mean as they are written."""
+    sections = read_documents(text, is_json=False, aliases=True)
+    for number, section in enumerate([] if isinstance(sections, Problem) else sections):
+        if not isinstance(section, Mapping) or "refused" in section:
+            continue
+        settings, policies = section.get("settings", {}), section.get("policies", {})
+        if not isinstance(settings, Mapping) or not isinstance(policies, Mapping):
+            continue
+        headers = settings.get("condition_headers", [])
+        named = frozenset(map(str, headers)) if isinstance(headers, list | tuple) else frozenset()
+        for tenant, document in (policies if _is_saas(settings) else {"": policies}).items():
+            parsed = parse_policy_set(document, Reading(condition_headers=named))
+            if isinstance(parsed, PolicySet):
+                for warning in likely_mistakes(parsed):
+                    place = f"/{tenant}" if tenant else ""
+                    yield f"section {number}, policies{place}{warning.pointer}: {warning.message}"
 
 
 def _run_section(section: Document, where: str, model: RoleModel) -> Iterator[CaseResult]:

@@ -21,11 +21,13 @@ from extauthz.compile.documents import Reading, parse_policy_set
 from extauthz.compile.model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build
 from extauthz.compile.text import read_document
+from extauthz.compile.warnings import likely_mistakes
 from extauthz.domain.policy import PolicySet
 from extauthz.domain.problem import Problem
 from extauthz.publish.current import CurrentPolicies
 
 LOOK_EVERY_S: Final = 0.2
+_SHOWN_WARNINGS: Final = 20
 _SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
 
 _log = structlog.get_logger("extauthz.publish")
@@ -49,6 +51,8 @@ class PolicyDirectory:
 
     def __init__(self, root: Path, reading: Reading, model: RoleModel) -> None:
         """Name the directory; nothing is read yet."""
+        self.warnings: Sequence[FileProblem] = ()
+        """What the documents loaded last hardly mean as they are written."""
         self._root = root
         self._reading = reading
         self._model = model
@@ -92,6 +96,11 @@ class PolicyDirectory:
             return problems
         snapshot = build(DEFAULT_TENANT, revision, _together(parts), self._model)
         if isinstance(snapshot, Snapshot):
+            self.warnings = [
+                FileProblem(name, Problem(warning.pointer, warning.message))
+                for name, policies in parts
+                for warning in likely_mistakes(policies)
+            ]
             return snapshot
         return [_in_its_file(problem, parts) for problem in snapshot]
 
@@ -237,6 +246,13 @@ class FilesPublisher:
             )
         )
         _log.info("policies_loaded", revision=self._revision, digest=loaded.digest())
+        for warning in self._source.warnings[:_SHOWN_WARNINGS]:
+            _log.warning(
+                "policy_likely_mistake",
+                file=warning.file,
+                pointer=warning.problem.pointer,
+                message=warning.problem.message,
+            )
         return []
 
     def _alarm(self, problems: list[FileProblem], signature: Signature) -> None:

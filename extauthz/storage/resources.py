@@ -124,6 +124,55 @@ async def page(
     return await TABLE.page(connection, tenant, where=where, after=after, limit=limit)
 
 
+async def default_roles_in_force(
+    connection: Connection, tenant: str, stored: Sequence[Stored]
+) -> list[tuple[str, ...]]:
+    """Return the default roles of each resource that are in force: for which there is a role rule now.
+
+    Looked at are the declared ones, and those that became rules when the name was registered for the first
+    time and whose rule nothing has written since; they differ where the declaration was changed later.
+    """
+    declared = [
+        (str(each.document["name"]), role)
+        for each in stored
+        for role in cast("Sequence[str]", each.document["defaultRoles"])
+    ]
+    names = [str(each.document["name"]) for each in stored]
+    found: dict[str, dict[str, None]] = {name: {} for name in names}
+    if declared:
+        records = await connection.fetch(
+            "SELECT r.obj, r.sub FROM role_rules AS r"
+            " JOIN unnest($2::text[], $3::text[], $4::text[]) AS d (obj, act, sub)"
+            " ON r.obj = d.obj AND r.act = d.act AND r.sub = d.sub"
+            " WHERE r.tenant_id = $1 AND r.dom = '*' AND r.sub_kind = 'role' AND r.effect = 'allow'",
+            tenant,
+            [name for name, _ in declared],
+            [default_action(name) for name, _ in declared],
+            [role for _, role in declared],
+        )
+        there = {(record["obj"], record["sub"]) for record in records}
+        for name, role in declared:
+            if (name, role) in there:
+                found[name][role] = None
+    records = await connection.fetch(
+        "SELECT r.obj, r.sub"
+        " FROM unnest($2::text[], $3::text[], $4::text[]::bigint[]) AS d (obj, act, revision)"
+        " JOIN default_roles_applied AS a ON a.tenant_id = $1 AND a.resource_name = d.obj"
+        # A resource that was written once is declared as it was applied.
+        " AND a.revision <> d.revision"
+        " JOIN role_rules AS r ON r.tenant_id = $1 AND r.obj = d.obj AND r.act = d.act"
+        " AND r.revision = a.revision"
+        " WHERE r.dom = '*' AND r.sub_kind = 'role' AND r.effect = 'allow' ORDER BY r.id",
+        tenant,
+        names,
+        [default_action(name) for name in names],
+        [str(each.revision) for each in stored],
+    )
+    for record in records:
+        found[record["obj"]].setdefault(record["sub"])
+    return [tuple(found[name]) for name in names]
+
+
 @dataclass(frozen=True, slots=True)
 class _Claim:
     index: int

@@ -94,6 +94,27 @@ async def test_a_patch_is_judged_as_the_whole_that_comes_out(database: "Database
         assert (await api.patch(path, {})).succeeded(200).headers.get("X-Policy-Revision") == "4"
 
 
+async def test_conditions_that_are_never_true_are_stored_with_a_warning(database: "Database") -> None:
+    until = {
+        "type": "CONDITION", "attribute": "user.until", "operator": "gt", "value": "2027-01-01T00:00:00Z",
+    }  # fmt: skip
+    async with rest(database) as api:
+        created = (await api.post(PATH, policy(effect="allow", rule_data=until))).succeeded(201).body
+        (warning,) = created["warnings"]
+        assert (warning["code"], warning["pointer"]) == ("condition_never_true", "/rule_data/value")
+        assert "a string is no time" in warning["message"]
+        right = until | {"value": 1800000000}
+        changed = await api.patch(f"{PATH}/{created['id']}", {"rule_data": right})
+        assert "warnings" not in changed.succeeded(200).body
+        expression = policy(
+            effect="allow", format="casbin", rule_data="request.method == 'get' && env.hour > 23"
+        )
+        found = (await api.post(PATH, expression)).succeeded(201).body["warnings"]
+        assert [(each["code"], each["pointer"]) for each in found] == [
+            ("condition_never_true", "/rule_data")
+        ] * 2
+
+
 async def test_a_deleted_policy_is_kept_aside_and_restored(database: "Database") -> None:
     async with rest(database) as api:
         body = (await api.post(PATH, policy())).body

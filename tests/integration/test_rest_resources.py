@@ -244,3 +244,88 @@ async def test_writes_of_resources_are_audited(database: "Database") -> None:
             ("create", "resource"), ("create", "role_rule"), ("update", "resource"), ("delete", "role_rule"),
             ("delete", "resource"),
         ]  # fmt: skip
+
+
+async def shown(api: "Api", resource_id: str) -> tuple[list[str], list[str]]:
+    """Return the default roles that a resource is shown with, and the codes of its warnings."""
+    body = (await api.get(f"{PATH}/{resource_id}")).succeeded(200).body
+    (listed,) = [each for each in (await api.get(PATH)).body["items"] if each["id"] == resource_id]
+    assert listed == body
+    return body["defaultRoles"], [each["code"] for each in body.get("warnings", [])]
+
+
+async def test_default_roles_are_shown_as_they_are_in_force(database: "Database") -> None:
+    said = ["default_roles_not_in_force"]
+    async with rest(database) as api:
+        created = (await api.post(PATH, resource(defaultRoles=["finance", "audit"]))).succeeded(201).body
+        one = created["id"]
+        assert (created["defaultRoles"], created.get("warnings")) == (["finance", "audit"], None)
+        assert await shown(api, one) == (["finance", "audit"], [])
+
+        # What is declared later does not become rules, and takes none away.
+        patched = (await api.patch(f"{PATH}/{one}", {"defaultRoles": ["clerk"]})).succeeded(200).body
+        assert patched["defaultRoles"] == ["finance", "audit"]
+        (warning,) = patched["warnings"]
+        assert (warning["code"], warning["pointer"]) == (said[0], "/defaultRoles")
+        assert "'clerk' is declared and not in force" in warning["message"]
+        assert "'finance', 'audit' are in force and no longer declared" in warning["message"]
+        assert await shown(api, one) == (["finance", "audit"], said)
+
+        # What is shown can be sent back.
+        again = (await api.patch(f"{PATH}/{one}", {"defaultRoles": patched["defaultRoles"]})).succeeded(200)
+        assert "warnings" not in again.body
+
+        rules = (await api.get(f"{PATH}/{one}/policies")).body
+        (finance,) = [each["id"] for each in rules if each["sub"] == "finance"]
+        (await api.delete(f"/api/v1/resources/policies/{finance}")).succeeded(204)
+        assert await shown(api, one) == (["audit"], said)
+        registered = (await api.post(PATH, resource(defaultRoles=["finance", "audit"]))).succeeded(200).body
+        assert (registered["defaultRoles"], len(registered["warnings"])) == (["audit"], 1)
+        (many,) = (
+            (await api.post(f"{PATH}/list", [resource(defaultRoles=["finance", "audit"])]))
+            .succeeded(200)
+            .body
+        )
+        assert (many["defaultRoles"], len(many["warnings"])) == (["audit"], 1)
+
+        # A rule that says the same is as good.
+        rule = {"sub": "finance", "dom": "*", "obj": "invoice:read", "act": "read", "effect": "allow"}
+        (await api.post("/api/v1/resources/policies", rule)).succeeded(201)
+        assert await shown(api, one) == (["finance", "audit"], [])
+
+
+async def test_rules_of_others_are_no_default_roles(database: "Database") -> None:
+    async with rest(database) as api:
+        one = (await api.post(PATH, resource(defaultRoles=["finance"]))).succeeded(201).body["id"]
+        rules = [
+            {"sub": "clerk", "dom": "*", "obj": "invoice:read", "act": "read", "effect": "allow"},
+            {"sub": "finance", "dom": "emea", "obj": "invoice:read", "act": "read", "effect": "allow"},
+            {"sub": "finance", "dom": "*", "obj": "invoice:read", "act": "write", "effect": "allow"},
+        ]
+        for rule in rules:
+            (await api.post("/api/v1/resources/policies", rule)).succeeded(201)
+        assert await shown(api, one) == (["finance"], [])
+
+
+async def test_a_name_that_is_registered_again_shows_no_role_that_has_no_rule(database: "Database") -> None:
+    async with rest(database) as api:
+        one = (await api.post(PATH, resource(defaultRoles=["finance"]))).succeeded(201).body["id"]
+        (await api.patch(f"{PATH}/{one}", {"defaultRoles": []})).succeeded(200)
+        # The rules that the default roles became go with the resource, also those that are declared no more.
+        (await api.delete(f"{PATH}/{one}")).succeeded(204)
+        assert (await api.get("/api/v1/resources/policies")).body["items"] == []
+        again = (await api.post(PATH, resource(defaultRoles=["finance"]))).succeeded(201).body
+        assert again["defaultRoles"] == []
+        assert [each["code"] for each in again["warnings"]] == ["default_roles_not_in_force"]
+
+
+async def test_a_literal_that_looks_like_a_wildcard_is_stored_with_a_warning(database: "Database") -> None:
+    async with rest(database) as api:
+        odd = resource(routes=[route("/invoices/{id}"), route("/invoices/*"), route("/invoices/:id/lines")])
+        body = (await api.post(PATH, odd)).succeeded(201).body
+        assert [(each["code"], each["pointer"]) for each in body["warnings"]] == [
+            ("literal_looks_like_wildcard", "/routes/1/path"),
+            ("literal_looks_like_wildcard", "/routes/2/path"),
+        ]
+        (many,) = (await api.post(f"{PATH}/list", [odd])).succeeded(200).body
+        assert many["warnings"] == body["warnings"]

@@ -104,6 +104,19 @@ def test_a_file_is_quoted_in_one_line(tmp_path: Path, name: str) -> None:
     assert_one_line(run("policy", "test", str(tmp_path / name)), 2)
 
 
+def test_policies_of_cases_that_hardly_mean_what_they_say_have_a_warning(tmp_path: Path) -> None:
+    odd = tmp_path / "odd.yaml"
+    odd.write_text(
+        "policies: {resources: [{name: r, serviceName: s, routes: [{methods: ['*'], path: '/a/*'}]}]}\n"
+        "cases: [{name: n, principal: {id: a}, request: {path: /a/x}, expect: {decision: deny}}]\n"
+    )
+    warned = run("policy", "test", str(odd))
+    assert (warned.returncode, warned.stdout.count(b"warning")) == (0, 0)
+    assert (
+        "section 0, policies/resources/0/routes/0/path: the segment '*' is literal" in warned.stderr.decode()
+    )
+
+
 @pytest.mark.parametrize("content", ["", "# nothing but a comment\n", "cases: []\n"])
 def test_a_file_without_cases_tests_nothing(tmp_path: Path, content: str) -> None:
     (tmp_path / "cases.yaml").write_text(content)

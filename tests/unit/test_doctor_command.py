@@ -244,6 +244,18 @@ def test_a_policy_file_that_cannot_be_used_is_found(tmp_path: Path) -> None:
     assert any("bad.yaml" in one.message for one in report.findings if one.code == "policies-unusable")
 
 
+def test_a_policy_that_hardly_means_what_it_says_is_found(tmp_path: Path) -> None:
+    (tmp_path / "odd.yaml").write_text(
+        "resources: [{name: r, serviceName: s, routes: [{methods: [GET], path: '/a/:id'}]}]"
+    )
+    report = diagnose(ALONE | {"POLICY_SOURCE": f"files:{tmp_path}"}, [])
+
+    assert isinstance(report, Report)
+    (found,) = [one for one in report.findings if one.code == "policies-likely-mistaken"]
+    assert found.severity is Severity.WARNING
+    assert "odd.yaml /resources/0/routes/0/path: the segment ':id' is literal" in found.message
+
+
 def test_the_most_severe_comes_first() -> None:
     found = [
         Finding(severity=severity, code=severity.value, subject="settings", message="m", fix="f")

@@ -44,3 +44,28 @@ def test_what_is_no_file_is_told_and_not_waited_for(tmp_path: Path) -> None:
     found = directory(tmp_path).load(1)
     assert isinstance(found, list)
     assert [str(problem) for problem in found] == [f"{tmp_path}/pipe.yaml /: is not a file that holds text"]
+
+
+ODD = """
+resources:
+  - {name: r, serviceName: s, routes: [{methods: [GET], path: '/a/*'}]}
+attribute_policies:
+  - {id: p, name: p, resource: r, effect: allow,
+     rule_data: {type: CONDITION, attribute: env.hour, operator: eq, value: 24}}
+"""
+
+
+def test_likely_mistakes_are_logged_with_their_file_when_policies_are_loaded(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "fine.yaml").write_text(DENY)
+    (tmp_path / "odd.yaml").write_text(ODD)
+    source = directory(tmp_path)
+    assert not FilesPublisher(source, CurrentPolicies()).load_first()
+    assert [(each.file, each.problem.pointer) for each in source.warnings] == [
+        ("odd.yaml", "/resources/0/routes/0/path"),
+        ("odd.yaml", "/attribute_policies/0/rule_data/value"),
+    ]
+    logged = "".join(capfd.readouterr())
+    assert logged.count("policy_likely_mistake") == 2
+    assert "env.hour is an integer from 0 to 23" in logged

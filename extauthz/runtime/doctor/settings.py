@@ -163,9 +163,9 @@ def _policies(settings: Settings) -> Iterator[Finding]:
     if not isinstance(settings.policy_source, FilesSource):
         return
     reading = Reading(condition_headers=settings.condition_headers)
-    loaded = PolicyDirectory(settings.policy_source.directory, reading, model).load
+    directory = PolicyDirectory(settings.policy_source.directory, reading, model)
     try:
-        found = loaded(1)
+        found = directory.load(1)
     except OSError as error:
         found_problems = [f"{error.filename}: {error.strerror}"]
     else:
@@ -173,4 +173,11 @@ def _policies(settings: Settings) -> Iterator[Finding]:
     for problem in found_problems[:_MOST_POLICY_PROBLEMS]:
         yield finding(
             Severity.ERROR, "policies-unusable", f"POLICY_SOURCE: {problem}", "mend the document as it says"
+        )
+    for warning in directory.warnings[:_MOST_POLICY_PROBLEMS]:
+        yield finding(
+            Severity.WARNING,
+            "policies-likely-mistaken",
+            f"POLICY_SOURCE: {warning}",
+            "write what the message names, or take the condition or the route out",
         )
