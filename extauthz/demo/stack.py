@@ -166,9 +166,7 @@ class Stack:
         self._wait_for_providers(providers)
         extauthz = self._spawn_extauthz()
         self._wait(upstream, lambda: http_answers(self.upstream_port, "/"))
-        configuration = self.folder / "envoy.yaml"
-        configuration.write_text(self.bootstrap())
-        proxy = self._spawn("envoy", envoy.command(configuration))
+        proxy = self.start_envoy()
         self._wait_for_extauthz(extauthz)
         self.tenants = tuple(self._tenants())
         self.rule_names = self._create_policies()
@@ -188,6 +186,12 @@ class Stack:
         child = self._children.get("extauthz")
         if child is not None and self._serving:
             child.send(signal.SIGHUP)
+
+    def start_envoy(self) -> Child:
+        """Start Envoy with `bootstrap`; its first answers may be 503 until it has found the workers."""
+        configuration = self.folder / "envoy.yaml"
+        configuration.write_text(self.bootstrap())
+        return self._spawn("envoy", envoy.command(configuration))
 
     def ended(self) -> dict[str, str]:
         """Return the processes that have ended by themselves, each with its last lines."""

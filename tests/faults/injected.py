@@ -11,13 +11,27 @@ from typing import TYPE_CHECKING, Final
 from extauthz.demo.processes import http_answers
 from tests.faults.postgres_faults import (
     close_sidecar_sessions,
+    corrupt_policy,
     fill_connections,
     hold_tables,
+    missing_change_records,
+    new_epoch,
     read_only_database,
+    revision_put_back,
     stopped_processes,
     stopped_sidecar_sessions,
     wrong_password,
 )
+from tests.faults.provider_faults import (
+    NOT_JSON,
+    REDIRECT,
+    SERVER_ERROR,
+    SYMMETRIC_KEYS,
+    TOO_LARGE,
+    provider_answers,
+)
+from tests.faults.resource_faults import busy_processors, no_file_descriptors, no_space_for_the_log
+from tests.faults.traffic_faults import broken_frames, noise, sends, silent_connections, writes_without_pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -147,6 +161,13 @@ def _log_removed(stack: FaultyStack) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _envoy_restarted(stack: FaultyStack) -> Iterator[None]:
+    stack.child("envoy").kill()
+    yield
+    stack.start_envoy()
+
+
+@contextlib.contextmanager
 def _keys_rotated(stack: FaultyStack) -> Iterator[None]:
     stack.people.rotate_keys()
     yield
@@ -181,5 +202,22 @@ FAULTS: Final = (
     Fault("PostgreSQL has no connection left", fill_connections, stays_up=True),
     Fault("the password is refused", wrong_password, stays_up=True),
     Fault("another session locks the tables", hold_tables, stays_up=True),
+    Fault("a revision is put back", revision_put_back, stays_up=True),
+    Fault("change records are missing", missing_change_records, stays_up=True),
+    Fault("the epoch changes", new_epoch, stays_up=True),
+    Fault("a stored policy is corrupt", corrupt_policy, stays_up=True),
+    Fault("the key set is not JSON", provider_answers(NOT_JSON), stays_up=True),
+    Fault("the key set is answered 500", provider_answers(SERVER_ERROR), stays_up=True),
+    Fault("the key set is redirected", provider_answers(REDIRECT), stays_up=True),
+    Fault("the key set is 8 MiB", provider_answers(TOO_LARGE), stays_up=True),
+    Fault("the key set holds symmetric keys", provider_answers(SYMMETRIC_KEYS), stays_up=True),
     Fault("the decision log is moved away", _log_removed, stays_up=True),
+    Fault("the decision log cannot grow", no_space_for_the_log, stays_up=True),
+    Fault("no file descriptor is left", no_file_descriptors, stays_up=False),
+    Fault("other processes take the processors", busy_processors, stays_up=True),
+    Fault("silent connections", silent_connections, stays_up=True),
+    Fault("noise on the workers' ports", sends(noise), stays_up=True),
+    Fault("broken frames on the workers' ports", sends(broken_frames), stays_up=True),
+    Fault("rules are written without pause", writes_without_pause, stays_up=True),
+    Fault("Envoy is restarted", _envoy_restarted, stays_up=False),
 )

@@ -28,7 +28,9 @@ class FaultyStack(Stack):
         assert self.postgres is not None
         self.settings = settings
         self.database_gate = TcpGate(self.postgres.port)
-        self.provider_gate = TcpGate(self.people.port)
+        self.provider_leads_to: int | None = None
+        """A port that answers in place of the identity provider behind its gate."""
+        self.provider_gate = TcpGate(lambda: self.provider_leads_to or self.people.port)
 
     def environment(self) -> dict[str, str]:
         """Return the stack's environment, with the gates in place of what lies behind them."""

@@ -158,3 +158,48 @@ def hold_tables(stack: FaultyStack) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+
+
+@contextlib.contextmanager
+def revision_put_back(stack: FaultyStack) -> Iterator[None]:
+    """Give the tenant a lower revision, as a careless repair does; newer change records stay."""
+    assert stack.postgres is not None
+    ask(stack.postgres, "UPDATE tenants SET revision = revision - 2")
+    yield
+    ask(stack.postgres, "UPDATE tenants SET revision = revision + 2")
+
+
+@contextlib.contextmanager
+def missing_change_records(stack: FaultyStack) -> Iterator[None]:
+    """Raise the revision without a record of what changed."""
+    assert stack.postgres is not None
+    ask(stack.postgres, "DELETE FROM policy_changes")
+    ask(stack.postgres, "UPDATE tenants SET revision = revision + 5")
+    yield
+
+
+@contextlib.contextmanager
+def new_epoch(stack: FaultyStack) -> Iterator[None]:
+    """Change the epoch, as `extauthz migrate --new-epoch` does after a database is restored."""
+    assert stack.postgres is not None
+    ask(stack.postgres, "UPDATE cluster_state SET epoch = gen_random_uuid()")
+    yield
+
+
+@contextlib.contextmanager
+def corrupt_policy(stack: FaultyStack) -> Iterator[None]:
+    """Store an attribute policy whose condition no version understands."""
+    assert stack.postgres is not None
+    ask(
+        stack.postgres,
+        "UPDATE attribute_policies SET rule_data = jsonb_set(rule_data, '{operator}', '\"resembles\"')"
+        " WHERE name = 'Nobody reads a sealed invoice'",
+    )
+    ask(stack.postgres, "UPDATE tenants SET revision = revision + 1")
+    yield
+    ask(
+        stack.postgres,
+        "UPDATE attribute_policies SET rule_data = jsonb_set(rule_data, '{operator}', '\"startsWith\"')"
+        " WHERE name = 'Nobody reads a sealed invoice'",
+    )
+    ask(stack.postgres, "UPDATE tenants SET revision = revision + 1")
