@@ -25,11 +25,15 @@ BROKEN = {"type": "CONDITION", "attribute": "user.id", "operator": "resembles", 
 
 
 def documents(revision: int = 1, **tables: list[Document]) -> TenantDocuments:
-    rows: dict[str, list[Document]] = {
-        name: tables.get(name, [])
-        for name in ("resources", "role_rules", "role_bindings", "attribute_policies")
-    }
-    return TenantDocuments("default", "active", revision, **rows)
+    return TenantDocuments(
+        "default",
+        "active",
+        revision,
+        tables.get("resources", []),
+        tables.get("role_rules", []),
+        tables.get("role_bindings", []),
+        tables.get("attribute_policies", []),
+    )
 
 
 def salvaged(after: TenantDocuments, before: TenantDocuments | None = None) -> TenantState:
