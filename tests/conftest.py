@@ -7,7 +7,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 TESTS = Path(__file__).parent
-EXCLUSIVE = {"e2e", "faults", "integration"}
+GROUPS = {"e2e": "meshes", "faults": "meshes", "integration": "services"}
+"""The folders that start processes, by the one worker of pytest-xdist that runs them."""
 
 # Beside Envoy and PostgreSQL a machine is slow in bursts: examples have no deadline, tests have a timeout.
 settings.register_profile("test", deadline=None, derandomize=True, database=None)
@@ -21,7 +22,8 @@ settings.load_profile("verify" if os.environ.get("EXTAUTHZ_VERIFY") == "1" else 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the folders that start processes keep to one worker, one after the other."""
+    """Let the tests that start processes of one group run one after the other."""
     for item in items:
-        if EXCLUSIVE.intersection(item.path.relative_to(TESTS).parts[:1]):
-            item.add_marker(pytest.mark.xdist_group("processes"))
+        folder = item.path.relative_to(TESTS).parts[0]
+        if folder in GROUPS:
+            item.add_marker(pytest.mark.xdist_group(GROUPS[folder]))
