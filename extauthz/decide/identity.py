@@ -223,6 +223,9 @@ def _judge_unproven(
     match key:
         case VerificationKey():
             refused = Rejected(Reason.TOKEN_BAD_SIGNATURE, "the signature does not verify")
+            if token.kid is not None and issuer_keys.were_fetched_lately(now):
+                # Else any forged token could delay the fetch that a rotated key waits for.
+                return refused
         case Rejected():
             refused = key
         case _ if isinstance(unproven, Rejected):

@@ -14,6 +14,9 @@ from extauthz.decide.jwks import KeySet
 # Nothing is ever set further ahead; what seems to be is of a clock that was put back.
 LONGEST_COOL_DOWN: Final = 30.0
 
+SAME_KEY_ID_S: Final = 30.0
+"""How old keys are, in seconds, before a bad signature under a known key id causes a fetch."""
+
 
 @dataclass(frozen=True, slots=True)
 class IssuerConfig:
@@ -58,6 +61,10 @@ class IssuerKeys:
         """Whether the cool-down is over; a clock that was put back does not prolong it."""
         wait = self.fetch_allowed_at - now
         return wait <= 0 or wait > LONGEST_COOL_DOWN
+
+    def were_fetched_lately(self, now: float) -> bool:
+        """Whether the keys are too young to suspect another key under a known key id."""
+        return self.fetched_at is not None and 0 <= now - self.fetched_at < SAME_KEY_ID_S
 
     def is_awaited(self, now: float) -> bool:
         """Whether a fetch is under way that is worth waiting for."""

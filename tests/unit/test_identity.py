@@ -353,7 +353,12 @@ class TestUnknownKey:
 
     def test_a_key_may_be_replaced_under_its_own_name(self) -> None:
         """Some providers have one key id, or none, for every key that they ever use."""
-        ring = ring_with(keys=key_set(SigningKey.es256("ec", serial=1)), fetch_allowed_at=NOW)
+        other = key_set(SigningKey.es256("ec", serial=1))
+        young = ring_with(keys=other, fetch_allowed_at=NOW, fetched_at=NOW - 29.9)
+        # A forged token does not delay the fetch that a rotated key waits for.
+        assert reason(ask(bearer(), ring=young)) is Reason.TOKEN_BAD_SIGNATURE
+        assert ask(f"Bearer {EC.sign(claims(), kid=None)}", ring=young) == NeedsKey(ISSUER, None)
+        ring = ring_with(keys=other, fetch_allowed_at=NOW, fetched_at=NOW - 30)
         answer = ask(bearer(), ring=ring)
         assert answer == NeedsKey(ISSUER, "ec")
         assert isinstance(answer, NeedsKey)
