@@ -55,11 +55,13 @@ TARGETS: Final = {
     "extauthz/decide/token.py": (
         "tests/unit/test_token_bounds.py",
         "tests/unit/test_token_reader.py",
+        "tests/unit/test_registered_claims.py",
         "tests/unit/test_identity.py",
         "tests/unit/test_token_verdict.py",
     ),
     "extauthz/decide/identity.py": (
         "tests/unit/test_token_bounds.py",
+        "tests/unit/test_registered_claims.py",
         "tests/unit/test_identity.py",
         "tests/unit/test_token_verdict.py",
         "tests/unit/test_service_key_bearer.py",
@@ -67,10 +69,12 @@ TARGETS: Final = {
     ),
     "extauthz/decide/jwks.py": (
         "tests/unit/test_jwks.py",
+        "tests/unit/test_key_set_shapes.py",
         "tests/unit/test_token_bounds.py",
         "tests/unit/test_identity.py",
         "tests/unit/test_token_verdict.py",
     ),
+    "extauthz/decide/roca.py": ("tests/unit/test_roca.py",),
     "extauthz/decide/service_keys.py": ("tests/unit/test_service_key_bearer.py",),
     "extauthz/check/response_bytes.py": (
         "tests/wire/test_write_response.py",

@@ -236,6 +236,36 @@ def test_the_content_type_of_an_answer_does_not_matter(content_type: str) -> Non
     assert isinstance(fetch_from(prepare)[0], FetchedKeys)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"keys":[' + b",".join([b"1"] * 20_000) + b"]}",
+        b'{"keys":[' + b",".join([b'{"a":' * 20 + b"1" + b"}" * 20] * 300) + b"]}",
+    ],
+    ids=["members", "objects"],
+)
+def test_an_answer_of_very_many_members_is_not_parsed(body: bytes) -> None:
+    def prepare(server: KeyServer) -> IssuerSource:
+        server.handler = answering(body=body)
+        return source_of(server.issuer)
+
+    answer, _ = fetch_from(prepare)
+    assert isinstance(answer, FetchFailed)
+    assert answer.detail == "more members than a key set has"
+
+
+def test_the_largest_key_set_is_read() -> None:
+    def prepare(server: KeyServer) -> IssuerSource:
+        server.handler = answering(
+            body=jwks(*(EC.jwk(kid=f"k{number}", x5c=["A"] * 5) for number in range(256)))
+        )
+        return source_of(server.issuer)
+
+    answer, _ = fetch_from(prepare)
+    assert isinstance(answer, FetchedKeys)
+    assert len(answer.keys.keys) == 256
+
+
 def test_an_answer_may_come_in_chunks() -> None:
     async def chunked(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()

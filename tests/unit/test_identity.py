@@ -324,7 +324,10 @@ class TestUnknownKey:
 
     def test_outside_of_the_cool_down_the_key_is_asked_for(self) -> None:
         ring = ring_with(fetch_allowed_at=NOW)
-        assert ask(self.TOKEN, ring=ring) == NeedsKey(ISSUER, "stranger")
+        answer = ask(self.TOKEN, ring=ring)
+        assert answer == NeedsKey(ISSUER, "stranger")
+        assert isinstance(answer, NeedsKey)
+        assert answer.otherwise.reason is Reason.KEYS_UNAVAILABLE
 
     def test_inside_it_a_fetch_later_than_the_token_proves_the_key_unknown(self) -> None:
         assert reason(ask(self.TOKEN, ring=ring_with(fetched_at=NOW - 10))) is Reason.TOKEN_UNKNOWN_KEY

@@ -1,6 +1,7 @@
 """Key sets: only keys that may verify are kept, and a set with two meanings is refused."""
 
 import json
+from math import prod
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -103,6 +104,13 @@ def test_a_short_rsa_key_is_ignored() -> None:
     problem = problem_of(SigningKey.rs256("short", bits=1024).jwk())
     assert problem is not None
     assert "2048" in problem
+
+
+def test_a_modulus_with_the_roca_fingerprint_is_ignored() -> None:
+    """Its structure alone; `test_roca` has whole keys."""
+    modulus = 65537 + (1 << 1900) * prod(n for n in range(2, 168) if all(n % d for d in range(2, n)))
+    problem = problem_of(RSA.jwk(n=unsigned(modulus)))
+    assert problem == "an RSA key whose private half can be computed (ROCA, CVE-2017-15361)"
 
 
 @pytest.mark.parametrize(
