@@ -19,6 +19,7 @@ from extauthz.storage.rows import (
     Page,
     Stored,
     Table,
+    bounded_times,
     conditions_of,
     in_domains,
 )
@@ -244,7 +245,7 @@ async def versions(
         *conditions_of(in_domains("(document ->> 'domain')", domains), values),
     ]
     records = await connection.fetch(
-        "SELECT version, deleted, document::text, actor::text, revision, created_at"  # noqa: S608
+        f"SELECT version, deleted, document::text, actor::text, revision, {bounded_times('created_at')}"  # noqa: S608
         f" FROM attribute_policy_versions WHERE {' AND '.join(conditions)}"
         f" ORDER BY version LIMIT {limit + 1}",
         *values,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from extauthz.storage.encoding import decode_stored, encode_json
 from extauthz.storage.outcome import Refusal, refusal_of
 from extauthz.storage.pool import tenant_transaction
-from extauthz.storage.rows import MAX_PAGE, conditions_of, parts
+from extauthz.storage.rows import MAX_PAGE, bounded_times, conditions_of, parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -155,7 +155,8 @@ async def page(
     where = {condition: value for condition, value in given.items() if value is not None}
     conditions = ["tenant_id = $1", *conditions_of(where, values)]
     records = await connection.fetch(
-        "SELECT id::text, at, revision, actor::text, action, kind, entity_id, before::text, after::text"  # noqa: S608
+        f"SELECT id::text, {bounded_times('at')}, revision, actor::text, action, kind, entity_id,"  # noqa: S608
+        " before::text, after::text"
         f" FROM audit_events AS t WHERE {' AND '.join(conditions)} ORDER BY t.id DESC LIMIT {limit + 1}",
         *values,
     )

@@ -17,6 +17,7 @@ from extauthz.domain.registration import Registration
 from extauthz.storage import attribute_policies, registrations, resources, role_bindings, role_rules
 from extauthz.storage.encoding import decode_json
 from extauthz.storage.pool import reader_transaction
+from extauthz.storage.rows import bounded_times
 from extauthz.storage.write import REGISTRATION_KINDS
 
 if TYPE_CHECKING:
@@ -112,7 +113,8 @@ async def one_moment(connection: Connection) -> AsyncIterator[None]:
 async def heads(connection: Connection) -> Heads:
     """Return where every tenant is now; cheap enough to be asked every few seconds."""
     records = await connection.fetch(
-        "SELECT c.epoch::text, t.tenant_id, t.revision, t.updated_at FROM cluster_state AS c"
+        f"SELECT c.epoch::text, t.tenant_id, t.revision, {bounded_times('t.updated_at')}"  # noqa: S608
+        " FROM cluster_state AS c"
         " LEFT JOIN tenants AS t ON t.deleted_at IS NULL"
     )
     tenants = [record for record in records if record["tenant_id"] is not None]
@@ -132,7 +134,7 @@ async def load(connection: Connection, tenant: str) -> TenantDocuments | None:
 async def documents(connection: Connection, tenant: str) -> TenantDocuments | None:
     """Return everything of one tenant inside the caller's transaction."""
     head = await connection.fetchrow(
-        "SELECT status, revision, updated_at,"
+        f"SELECT status, revision, {bounded_times('updated_at')},"  # noqa: S608
         " (SELECT max(c.revision) FROM policy_changes AS c WHERE c.tenant_id = $1) AS newest_record"
         " FROM tenants WHERE tenant_id = $1 AND deleted_at IS NULL",
         tenant,
@@ -197,7 +199,8 @@ async def changes_since(connection: Connection, revisions: Mapping[str, int]) ->
     changes: list[TenantChange] = []
     for part in _parts(_worth_following(found)):
         records = await connection.fetch(
-            "SELECT c.tenant_id, c.revision, c.predecessor, c.created_at, c.changes::text"
+            "SELECT c.tenant_id, c.revision, c.predecessor, c.changes::text,"  # noqa: S608
+            f" {bounded_times('c.created_at')}"
             " FROM policy_changes AS c"
             " JOIN unnest($1::text[], $2::text[]::bigint[]) AS wanted (tenant_id, revision)"
             " ON c.tenant_id = wanted.tenant_id AND c.revision = wanted.revision"

@@ -52,6 +52,15 @@ def bounded_time(column: str) -> str:
     )
 
 
+def bounded_times(*columns: str) -> str:
+    """Return the select list of columns that hold times, each under its own name; see `bounded_time`.
+
+    INVARIANT: every time is read in this way. asyncpg raises for a time that Python cannot hold, so that one
+    damaged row would make every statement fail that touches it, the one that deletes it included.
+    """
+    return ", ".join(f"{bounded_time(column)} AS {column.rpartition('.')[2]}" for column in columns)
+
+
 def conditions_of(where: Mapping[str, object], values: list[object]) -> list[str]:
     """Return SQL conditions; the value of each that holds a `{}` becomes the next parameter, in `values`."""
     conditions = []
@@ -173,7 +182,8 @@ class Table:
         self._times = tuple(column.member for column in columns if column.type == "timestamptz")
         self._json = tuple(column.member for column in columns if column.type == "jsonb")
         self._marks = ("revision", "created_at", "updated_at", *marks)
-        self.selected_with_marks = ", ".join((self.selected, *self._marks))
+        selected = (bounded_times(mark) if mark.endswith("_at") else mark for mark in self._marks)
+        self.selected_with_marks = ", ".join((self.selected, *selected))
 
     def documents(self, records: Sequence[asyncpg.Record]) -> list[Document]:
         """Return the documents of records that were selected with `selected`; made for a hundred thousand."""

@@ -14,7 +14,7 @@ from extauthz.domain.service_key import ID_PREFIX, PresentedKey, Scope, row_id, 
 from extauthz.storage.encoding import decode_stored, encode_json
 from extauthz.storage.outcome import Clash, Conflict, NotFound, Refusal, Stale, refusal_of
 from extauthz.storage.pool import key_transaction, tenant_transaction
-from extauthz.storage.rows import MAX_PAGE, bounded_time, instant, rfc3339
+from extauthz.storage.rows import MAX_PAGE, bounded_time, bounded_times, instant, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +33,8 @@ _DOCUMENT: Final = (
     "id::text, name, description, scopes, service_name, prefixes::text, domain"
     f", parent_id::text, bootstrap, {bounded_time('expires_at')} AS expires_at"
 )
-_SELECTED: Final = f"{_DOCUMENT}, revision, created_at, updated_at, last_used_at, revoked_at"
+_TIMES: Final = bounded_times("created_at", "updated_at", "last_used_at", "revoked_at")
+_SELECTED: Final = f"{_DOCUMENT}, revision, {_TIMES}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +208,7 @@ async def find(pool: Pool, presented: PresentedKey, *, now: datetime) -> KeyGran
     try:
         async with key_transaction(pool, row_id(presented.id)) as connection:
             record = await connection.fetchrow(
-                f"SELECT tenant_id, secret_sha256, revoked_at, {_DOCUMENT}"  # noqa: S608
+                f"SELECT tenant_id, secret_sha256, {bounded_times('revoked_at')}, {_DOCUMENT}"  # noqa: S608
                 " FROM service_api_keys WHERE id = $1::uuid",
                 row_id(presented.id),
             )

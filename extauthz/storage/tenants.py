@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 from extauthz.storage import write
 from extauthz.storage.outcome import Clash, Conflict, NotFound, Refusal, Stale, refusal_of
 from extauthz.storage.pool import tenant_transaction
-from extauthz.storage.rows import MAX_PAGE, Page, Stored
+from extauthz.storage.rows import MAX_PAGE, Page, Stored, bounded_times
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -25,7 +25,7 @@ KIND: Final = "tenant"
 Status = Literal["active", "suspended"]
 
 _Value = TypeVar("_Value")
-_SELECTED: Final = "tenant_id, name, status, revision, created_at, updated_at"
+_SELECTED: Final = f"tenant_id, name, status, revision, {bounded_times('created_at', 'updated_at')}"
 _EMPTIED: Final = (
     # In the order of their foreign keys; claims of routes and versions of policies go with what they are of.
     "resources",
