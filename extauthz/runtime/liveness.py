@@ -100,3 +100,29 @@ class Liveness:
     @staticmethod
     def _after(seconds: float, bound: float, what: str) -> str | None:
         return f"{what} for {bound:g} s" if seconds >= bound else None
+
+
+class Stall:
+    """Follows whether the threads of one process make progress, as its own reports see it.
+
+    A process that stood still itself (one garbage collection can stop all of it) knows nothing of that time,
+    so one look never adds more than `LONGEST_STEP_S`.
+    """
+
+    def __init__(self) -> None:
+        """Begin without a stall."""
+        self._looked_at: float | None = None
+        self._stalled_s = 0.0
+
+    def look(self, now: float, waited_s: float) -> float:
+        """Look at `now` (steady clock); return for how long there has been no progress.
+
+        `waited_s` is how long calls have waited without any progress by now.
+        """
+        passed_s = 0.0 if self._looked_at is None else max(now - self._looked_at, 0.0)
+        self._looked_at = now
+        if waited_s < passed_s:
+            self._stalled_s = min(waited_s, LONGEST_STEP_S)
+        else:
+            self._stalled_s += min(passed_s, LONGEST_STEP_S)
+        return self._stalled_s

@@ -12,6 +12,7 @@ from extauthz.check.service import CheckService
 from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
 from extauthz.keys.cache import JwksCache
 from extauthz.publish.current import CurrentPolicies
+from extauthz.runtime.liveness import Stall
 from extauthz.runtime.readiness import WorkerReadiness
 from extauthz.runtime.reports import MAX_KEY_USES, REPORT_EVERY_S, Report
 from extauthz.telemetry.counts import Counts, Snapshot
@@ -60,6 +61,7 @@ class Reporting:
         self._loop = asyncio.get_running_loop()
         self._was_ready = False
         self._spared = False
+        self._stall = Stall()
         self._busy = 0
         self._draining = False
         self._servers: tuple[Answering, ...] = ()
@@ -151,10 +153,11 @@ class Reporting:
         return counts
 
     def _stuck(self) -> str | None:
-        stalled_s = max(server.stalled_s() for server in self._servers)
+        waited_s = max(server.stalled_s() for server in self._servers)
+        stalled_s = self._stall.look(time.monotonic(), waited_s)
         if stalled_s < STALLED_S:
             return None
-        return f"the threads that answer checks have made no progress for {stalled_s:.1f} s"
+        return f"the threads that answer checks have made no progress for {STALLED_S:g} s"
 
 
 def spare_collector() -> None:

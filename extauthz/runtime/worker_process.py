@@ -52,8 +52,10 @@ class WorkerProcess:
                 return f"{name} cannot start: {self.refused}"
             return f"{name} is starting" + (f"; the one before {self.ended}" if self.ended else "")
         if self.liveness.late:
-            return f"{name} does not report"
-        return f"{name} is draining" if self.report.draining else None
+            return f"{name} does not report" + ("; it loads policies" if self.report.busy else "")
+        if self.report.draining:
+            return f"{name} is draining"
+        return f"{name} loads policies" if self.report.busy and not self.report.ready else None
 
     def heard(self, report: Report) -> None:
         """Take a report of the process of the moment."""

@@ -11,6 +11,7 @@ from extauthz.runtime.liveness import (
     LONGEST_START_S,
     TICK_S,
     Liveness,
+    Stall,
 )
 
 
@@ -134,3 +135,20 @@ def test_the_end_of_a_process_may_take_longer_than_a_report() -> None:
     watched.liveness.ending()
 
     assert watched.hung_after() == LONGEST_END_S
+
+
+def test_threads_that_make_no_progress_are_stalled() -> None:
+    stall = Stall()
+
+    assert [stall.look(now, now) for now in (0.0, 0.5, 1.0, 1.5, 2.0)] == [0.0, 0.5, 1.0, 1.5, 2.0]
+    assert stall.look(2.5, 0.2) == 0.2
+    assert stall.look(3.0, 0.7) == 0.7
+    assert stall.look(3.5, 0.0) == 0.0
+
+
+def test_a_process_that_stood_still_itself_has_no_stalled_threads() -> None:
+    stall = Stall()
+    stall.look(0.0, 0.0)
+
+    assert stall.look(30.0, 30.0) == 1.0
+    assert stall.look(30.5, 0.1) == 0.1
