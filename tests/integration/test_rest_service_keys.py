@@ -1,12 +1,15 @@
 """Service keys: shown once, bounded by their scopes and by who made them, ended with them."""
 
 import asyncio
+import dataclasses
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from extauthz.admin.limits import Limits
+from extauthz.demo.processes import free_port
+from extauthz.storage.pool import open_pool
 from tests.integration.rest_harness import Api, rest, rule
 
 if TYPE_CHECKING:
@@ -307,6 +310,21 @@ async def test_when_a_key_was_last_used_is_written_for_many_uses_at_once(databas
         await api.services.key_use.flush(api.services.pool)
         assert (await api.get(KEYS)).body["items"][0]["last_used_at"] is not None
         assert await api.trail() == [("create", "service_key")]
+
+
+async def test_when_a_key_was_last_used_waits_for_a_database_that_is_away(database: "Database") -> None:
+    away = dataclasses.replace(database.address, port=free_port())
+    async with rest(database) as api, open_pool(away) as no_pool:
+        key = (await made(api, scopes=["policies:read"]))["id"]
+        now = datetime.now(UTC).timestamp()
+        api.services.key_use.note_all([("default", key, now), ("default", key, now - 30)])
+
+        await api.services.key_use.flush(no_pool)
+        assert (await api.get(KEYS)).body["items"][0]["last_used_at"] is None
+        await api.services.key_use.flush(api.services.pool)
+
+        written = (await api.get(KEYS)).body["items"][0]["last_used_at"]
+        assert datetime.fromisoformat(written).timestamp() == pytest.approx(now, abs=0.001)
 
 
 async def test_no_more_keys_than_there_may_be(database: "Database") -> None:

@@ -1,8 +1,10 @@
 """Application logs: one form for everything, and no credential in it."""
 
+import contextlib
 import io
 import json
 import logging
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -137,3 +139,19 @@ def test_fields_that_only_sound_secret_are_kept(stream: io.StringIO) -> None:
         "k1",
         "https://idp/token",
     )
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_line_that_cannot_be_written_is_no_error_of_what_logs_it(
+    log_format: str, stream: io.StringIO
+) -> None:
+    del stream
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        configure("info", log_format, stream=full)
+        for _ in range(1_000):
+            structlog.get_logger().error("disk_full", detail="x" * 100)
+            logging.getLogger("library").error("disk full")
+        with contextlib.suppress(OSError):
+            full.flush()
+        # What is buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())

@@ -1,5 +1,6 @@
 """The decision log: what is decided is written whole, in order and numbered, or it is counted as lost."""
 
+import fcntl
 import json
 import os
 import stat
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -375,3 +377,90 @@ def test_a_disk_that_fills_up_and_recovers_leaves_whole_lines_and_an_honest_coun
     assert not report.unfinished_lines
     assert report.instances[0].decisions_lost == report.instances[0].missing == lost
     assert report.instances[0].stopped
+
+
+def problem_of(log: DecisionLog) -> str | None:
+    return log.problem
+
+
+def is_full(log: DecisionLog) -> bool:
+    return log.full
+
+
+def test_without_heartbeats_losses_are_in_the_stop_line(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with running(path, heartbeat_s=0.0, capacity=2) as log:
+        for number in range(2):
+            assert put(log, outcome(number))
+        log.lost(3)
+        assert log.flush(10)
+    lines = lines_of(path)
+    assert [line["event"] for line in lines] == ["log_started", "decision", "decision", "log_stopped"]
+    assert lines[-1]["decisions_lost"] == 3
+    assert_sound(path)
+
+
+def test_a_deleted_file_is_made_anew_with_the_next_line(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with running(path) as log:
+        assert put(log, outcome(1))
+        assert log.flush(10)
+        path.unlink()
+        assert put(log, outcome(2))
+        assert log.flush(10)
+        assert [line["event"] for line in lines_of(path)] == ["decision"]
+        assert problem_of(log) is None
+        assert log.decisions_lost == 0
+
+
+def test_a_deleted_folder_is_a_problem_until_it_is_back(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "log"
+    path.parent.mkdir()
+    with running(path, heartbeat_s=0.0) as log:
+        assert log.flush(10)
+        path.unlink()
+        path.parent.rmdir()
+        while problem_of(log) is None:
+            put(log, outcome(1))
+            assert log.flush(10)
+        assert problem_of(log) == f"{path} cannot be written: no such file or directory"
+        lost = log.decisions_lost
+        assert lost > 0
+
+        path.parent.mkdir()
+        # Without traffic and without heartbeats: it is tried again all the same.
+        deadline = time.monotonic() + 10
+        while problem_of(log) is not None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        (beat,) = lines_of(path)
+        assert (beat["event"], beat["decisions_lost"]) == ("log_heartbeat", lost)
+
+
+def test_a_full_log_is_a_problem_and_names_the_cause_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    reader, writer = os.pipe()
+    # Smaller than what is written, so that its reader is waited for.
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    with os.fdopen(reader, "rb") as pipe:
+        with running(f"/dev/fd/{writer}", heartbeat_s=0.0, capacity=64) as log:
+            os.close(writer)
+            while put(log, outcome(1)):
+                pass
+            assert is_full(log)
+            assert problem_of(log) is not None
+            assert "is full" in str(problem_of(log))
+            for _ in range(5):
+                assert not put(log, outcome(1))
+            reading = threading.Thread(target=lambda: [None for _ in pipe])
+            reading.start()
+            assert log.flush(10)
+            assert not is_full(log)
+            assert problem_of(log) is None
+            said = ""
+            while "decision_log_overflow_ended" not in said:
+                said += "".join(capfd.readouterr())
+                time.sleep(0.01)
+        reading.join(10)
+    assert said.count("lines are not written as fast as decisions are made") == 1

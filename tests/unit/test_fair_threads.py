@@ -237,3 +237,22 @@ def test_all_threads_end_also_those_that_were_idle_while_calls_waited() -> None:
     for thread in started:
         thread.join(WAIT)
         assert not thread.is_alive()
+
+
+def test_threads_are_stalled_while_calls_wait_and_none_starts_or_ends() -> None:
+    with calls(2) as (made, threads, clock):
+        assert threads.stalled_s() == 0.0
+        made.submit("a", "a1", "a2")
+        made.wait_for(2)
+        clock.now += 60
+        # Long calls are no stall while none waits for them.
+        assert threads.stalled_s() == 0.0
+        made.submit("a", "a3", "a4")
+        assert threads.stalled_s() == 0.0
+        clock.now += 5
+        assert threads.stalled_s() == 5.0
+        made.end("a1")
+        made.wait_for(3)
+        assert threads.stalled_s() == 0.0
+        clock.now += 2
+        assert threads.stalled_s() == 2.0

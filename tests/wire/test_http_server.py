@@ -3,7 +3,8 @@
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -270,3 +271,38 @@ def test_http_allows_exactly_what_grpc_allows(written: Outcome) -> None:
         reason = Reason(dict(over_http.headers)[REASON])
         expected = DENIED_HTTP_STATUS[reason]
         assert over_http.status == (403 if expected == 503 else expected)
+
+
+def reached(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 5
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return condition()
+
+
+@pytest.mark.anyio
+async def test_calls_that_are_not_answered_are_noticed_also_when_their_client_has_gone() -> None:
+    hangs, started = threading.Event(), threading.Event()
+
+    def hang(_: AttributeContext) -> HttpAnswer:
+        started.set()
+        hangs.wait(10)
+        return refuse(Malformed(Reason.INTERNAL_ERROR, "late"))
+
+    server = HttpAuthzServer(hang, refuse)
+    listener = socket.create_server(("127.0.0.1", 0))
+    await server.start(listener)
+    try:
+        assert server.stalled_s() == 0.0
+        _, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])
+        writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert await asyncio.to_thread(started.wait, 5)
+        writer.close()
+        await writer.wait_closed()
+        before = server.stalled_s()
+        assert await asyncio.to_thread(reached, lambda: server.stalled_s() > before + 0.1)
+        hangs.set()
+        assert await asyncio.to_thread(reached, lambda: server.stalled_s() == 0.0)
+    finally:
+        hangs.set()
+        await server.stop()
