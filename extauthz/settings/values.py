@@ -227,6 +227,9 @@ def headers(value: str) -> frozenset[str]:
     """Read the names of headers that a condition may look at: no credentials, nothing a client can forge."""
     found = frozenset(name.lower() for name in names(value))
     for name in sorted(found):
+        # Envoy passes it as :authority, so that a deny on the header would never match.
+        if name == "host":
+            raise UnusableValueError("without 'host', which no check has as a header; write request.host")
         if name in _FORBIDDEN_HEADERS or name.startswith(("x-forwarded-", "x-auth-")):
             raise UnusableValueError(
                 f"{name!r} cannot be listed: it carries a credential, or the client can forge it"

@@ -1,0 +1,15 @@
+"""Which headers `CONDITION_HEADERS` may name."""
+
+import pytest
+
+from extauthz.settings.values import UnusableValueError, headers
+
+
+@pytest.mark.parametrize("value", ["host", "Host", "x-mode,HOST"])
+def test_the_host_is_not_a_header_of_a_check(value: str) -> None:
+    with pytest.raises(UnusableValueError, match=r"write request\.host"):
+        headers(value)
+
+
+def test_names_are_read_in_lower_case() -> None:
+    assert headers("X-Mode,x-host") == {"x-mode", "x-host"}
