@@ -49,7 +49,7 @@ else
 	@$(SAY_INSTALLING)
 	@$(BIN)/python -m pip --version &>/dev/null || { python="$$($(FIND_PYTHON))" && $(MAKE_ENVIRONMENT); }
 	@PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
-		$(BIN)/python -m pip install --editable '.[demo,dev]' | $(SHOW_PROGRESS)
+		$(BIN)/python -m pip install --editable '.[demo,dev,native]' | $(SHOW_PROGRESS)
 endif
 	@touch $@
 
@@ -74,7 +74,7 @@ check: install ## lint, types, layers, patterns, generated files, lock
 	$(BIN)/uv lock --check --quiet
 	uv=$(BIN)/uv; diff constraints.txt <($(call export_constraints,/dev/stdout)) || \
 		{ echo 'constraints.txt differs from uv.lock; run: make lock' >&2; exit 1; }
-	uv=$(BIN)/uv; diff deploy/image/requirements.txt <($(call export_image,/dev/stdout,--no-default-groups)) && \
+	uv=$(BIN)/uv; diff deploy/image/requirements.txt <($(call export_image,/dev/stdout,--no-default-groups --extra native)) && \
 		diff deploy/image/build-requirements.txt <($(call export_image,/dev/stdout,--only-group build)) || \
 		{ echo 'deploy/image differs from uv.lock; run: make lock' >&2; exit 1; }
 
@@ -91,7 +91,7 @@ verify: install ## the property and fuzz tests for longer, each run with new ran
 lock: ## resolve pyproject.toml again into uv.lock and constraints.txt
 	uv="$$(command -v uv || command -v $(BIN)/uv)" || { echo 'make lock needs uv; make install brings it' >&2; exit 1; }; \
 	"$$uv" lock && $(call export_constraints,constraints.txt) && \
-	$(call export_image,deploy/image/requirements.txt,--no-default-groups) && \
+	$(call export_image,deploy/image/requirements.txt,--no-default-groups --extra native) && \
 	$(call export_image,deploy/image/build-requirements.txt,--only-group build)
 
 clean: ## remove .venv and everything tools leave behind

@@ -5,8 +5,6 @@ CheckResponse; an RPC error would hand the choice to Envoy's `failure_mode_allow
 turned away for load either: a call that waited too long finds its deadline passed and is denied cheaply.
 """
 
-import math
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, cast
@@ -15,8 +13,9 @@ import grpc
 import structlog
 
 from extauthz.check import wire
+from extauthz.check.activity import Activity
 from extauthz.check.fair_threads import FairThreads
-from extauthz.check.grpc_health import HealthService
+from extauthz.check.grpc_health import HEALTH_SERVICE, Health
 from extauthz.check.grpc_tls import GrpcTls, is_expected_peer, server_credentials
 from extauthz.check.listen_address import UNIX_PREFIX, ListenError, listen_problem
 from extauthz.check.slow_callers import SlowCallers
@@ -51,9 +50,6 @@ _NO_DEADLINE_S: Final = 365 * 24 * 3600.0
 _LAST_CALLS_S: Final = 1.0
 """For calls that crossed the GOAWAY of an idle server."""
 
-_HEARD_LATELY_S: Final = 10.0
-"""Who asks for health less often than this learns of a drain from elsewhere, or too late for any drain."""
-
 _log = structlog.get_logger("extauthz.check")
 
 Answer = Callable[[bytes, float | None], bytes]
@@ -83,19 +79,18 @@ class GrpcioServer:
         self._listen = tuple(listen)
         self._tls = tls
         self._slow_callers = SlowCallers(receive_s)
-        self._activity = threading.Condition()
-        self._in_flight = 0
-        self._last_arrival = -math.inf
-        self._health = HealthService(self._slow_callers, CHECK_SERVICE)
+        self._activity = Activity()
+        self._health = Health(CHECK_SERVICE)
         self._threads = FairThreads(threads, name="check")
         self._probe: Future[None] | None = None
         # As a stream, so that a caller without a message is told apart from one that is answered.
         check = grpc.stream_unary_rpc_method_handler(self._check)
+        health = grpc.stream_unary_rpc_method_handler(self._check_health)
         self._server = grpc.server(
             cast("ThreadPoolExecutor", self._threads),  # of which grpcio calls `submit` alone
             handlers=[
                 grpc.method_handlers_generic_handler(CHECK_SERVICE, {"Check": check}),
-                self._health.handler(),
+                grpc.method_handlers_generic_handler(HEALTH_SERVICE, {"Check": health}),
             ],
             options=_options(max_receive_bytes),
         )
@@ -141,11 +136,11 @@ class GrpcioServer:
         was idle before it stopped.
         """
         self._health.stop()
-        started = time.monotonic()
-        heard_at = max(self._last_arrival, self._health.asked_at)
-        noticed_at = started + (notice_s if started - heard_at <= _HEARD_LATELY_S else 0.0)
-        idle = self._wait_until_idle(started, until=started + grace_s, noticed_at=noticed_at, quiet_s=quiet_s)
-        left = max(started + grace_s - time.monotonic(), 0.0)
+        until = time.monotonic() + grace_s
+        idle = self._activity.wait_until_idle(
+            grace_s, asked_at=self._health.asked_at, notice_s=notice_s, quiet_s=quiet_s
+        )
+        left = max(until - time.monotonic(), 0.0)
         self._server.stop(min(left, _LAST_CALLS_S)).wait()
         self._slow_callers.stop()
         self._threads.end()
@@ -173,33 +168,18 @@ class GrpcioServer:
             raw = self._slow_callers.message(messages, context, b"")
             if len(raw) > LARGE_MESSAGE_BYTES:
                 self._threads.rest_after()
-            return self._answered(raw, context)
+            with self._activity.call():
+                return self._answer(raw, _time_left(context))
         except Exception:  # noqa: BLE001  # INVARIANT: a deny inside a CheckResponse, never an RPC error
             _log.exception("check_failed")
             return wire.internal_error()
 
-    def _answered(self, raw: bytes, context: grpc.ServicerContext) -> bytes:
-        with self._activity:
-            self._in_flight += 1
-            self._last_arrival = time.monotonic()
-        try:
-            return self._answer(raw, _time_left(context))
-        finally:
-            with self._activity:
-                self._in_flight -= 1
-                if not self._in_flight:
-                    self._activity.notify_all()
-
-    def _wait_until_idle(self, started: float, *, until: float, noticed_at: float, quiet_s: float) -> bool:
-        with self._activity:
-            while True:
-                now = time.monotonic()
-                quiet_at = max(noticed_at, max(started, self._last_arrival) + quiet_s)
-                if not self._in_flight and now >= quiet_at:
-                    return True
-                if now >= until:
-                    return False
-                self._activity.wait(min(until, quiet_at if quiet_at > now else until) - now)
+    def _check_health(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        answered = self._health.answer(self._slow_callers.message(messages, context, b""))
+        if answered is None:
+            context.set_code(grpc.StatusCode.NOT_FOUND)
+            return b""
+        return answered
 
 
 def _do_nothing() -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
@@ -72,6 +73,26 @@ class PolicySource(Protocol):
         """Return the current policies, None before the first were loaded."""
 
 
+@dataclass(slots=True)
+class _Check:
+    """One check under way; `now` is POSIX seconds, `started` is of the performance counter."""
+
+    entrance: str
+    decision_id: str
+    now: float
+    started: float
+    reserved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A request that cannot be judged before keys are fetched; `time_left` as it was when it arrived."""
+
+    request: RequestFacts | Malformed
+    needs: NeedsKey
+    time_left: float | None
+
+
 class CheckService:
     """Answers checks for every transport; one per process, shared by its threads."""
 
@@ -117,9 +138,17 @@ class CheckService:
     def answer(self, raw: bytes, time_left: float | None) -> bytes:
         """Return the CheckResponse for a CheckRequest; `time_left` is the caller's deadline in seconds.
 
-        INVARIANT: never raises, and every answer was built from a deny.
+        Waits for keys where it has to. INVARIANT: never raises, and every answer was built from a deny.
         """
         return self._answered(partial(self._read, raw), time_left, wire.write, wire.internal_error, "grpc")
+
+    def begin(self, raw: bytes, time_left: float | None) -> bytes | Callable[[], bytes]:
+        """Answer at once as `answer` does; where keys are to be waited for, return what waits and answers."""
+        check = self._began("grpc")
+        found = self._judged(check, partial(self._read, raw), time_left)
+        if isinstance(found, _Waiting):
+            return partial(self._answer_after_keys, check, found, wire.write, wire.internal_error)
+        return self._ended(check, found, wire.write, wire.internal_error)
 
     def answer_http(self, attributes: AttributeContext) -> HttpAnswer:
         """Return the answer to a check that came over HTTP, where no deadline is told; as `answer`."""
@@ -143,31 +172,54 @@ class CheckService:
         internal_error: Callable[[str], _Answer],
         entrance: str,
     ) -> _Answer:
-        started = time.perf_counter()
+        check = self._began(entrance)
+        found = self._judged(check, read, time_left)
+        if isinstance(found, _Waiting):
+            return self._answer_after_keys(check, found, write, internal_error)
+        return self._ended(check, found, write, internal_error)
+
+    def _answer_after_keys(
+        self,
+        check: _Check,
+        waiting: _Waiting,
+        write: Callable[[Outcome], _Answer],
+        internal_error: Callable[[str], _Answer],
+    ) -> _Answer:
+        return self._ended(check, self._judged_after_keys(check, waiting), write, internal_error)
+
+    def _began(self, entrance: str) -> _Check:
         now = time.time()
-        decision_id = uuid7(int(now * 1000), self._random_bytes(10))
-        reserved = self._decision_log.reserve()
         self._counts.began()
+        return _Check(
+            entrance=entrance,
+            decision_id=uuid7(int(now * 1000), self._random_bytes(10)),
+            now=now,
+            started=time.perf_counter(),
+            reserved=self._decision_log.reserve(),
+        )
+
+    def _ended(
+        self,
+        check: _Check,
+        outcome: Outcome,
+        write: Callable[[Outcome], _Answer],
+        internal_error: Callable[[str], _Answer],
+    ) -> _Answer:
         try:
-            if not reserved and self._decision_log.on_overflow is OverflowAction.DENY:
-                outcome = Outcome(denied(Reason.OVERLOADED), decision_id)
-            else:
-                outcome = self._outcome(read(), time_left, decision_id, now, started)
             body = write(outcome)
         except Exception:  # noqa: BLE001  # INVARIANT: whatever went wrong is a deny, never an RPC error
-            _log.exception("check_failed", decision_id=decision_id)
-            outcome = Outcome(denied(Reason.INTERNAL_ERROR), decision_id)
-            body = internal_error(decision_id)
+            outcome = self._failed(check)
+            body = internal_error(check.decision_id)
         principal = outcome.principal
         if principal is not None and principal.authentication is _API_KEY:
-            self._note_key(principal, now)
-        duration_us = int((time.perf_counter() - started) * 1e6)
-        self._counts.decided(outcome.decision, entrance, duration_us)
+            self._note_key(principal, check.now)
+        duration_us = int((time.perf_counter() - check.started) * 1e6)
+        self._counts.decided(outcome.decision, check.entrance, duration_us)
         if outcome.detail is not None:
             reason = outcome.decision.reason
-            _log.debug("refused", decision_id=decision_id, reason=reason.value, detail=outcome.detail)
-        if reserved:
-            self._decision_log.write(outcome, now, entrance, duration_us)
+            _log.debug("refused", decision_id=check.decision_id, reason=reason.value, detail=outcome.detail)
+        if check.reserved:
+            self._decision_log.write(outcome, check.now, check.entrance, duration_us)
         else:
             self._decision_log.lost()
         return body
@@ -176,31 +228,40 @@ class CheckService:
         if principal.tenant is not None and principal.id is not None:
             self.used_keys.note(principal.tenant, principal.id, now)
 
-    def _outcome(
-        self,
-        request: RequestFacts | Malformed,
-        time_left: float | None,
-        decision_id: str,
-        now: float,
-        started: float,
-    ) -> Outcome:
-        """Judge, after one wait for a key if need be; `time_left` counts from `started` (`perf_counter`)."""
-        if time_left is not None and time_left <= 0:
-            return Outcome(denied(Reason.DEADLINE), decision_id, request)
-        found = self._judge(request, decision_id, now)
-        if not isinstance(found, NeedsKey):
-            return found
-        wait = KEY_WAIT_S
-        if time_left is not None:
-            wait = min(wait, started + time_left - DEADLINE_RESERVE_S - time.perf_counter())
-        if wait > 0:
-            fetch = self._keys.ensure(found.issuer, found.kid)
-            with suppress(TimeoutError):
-                fetch.result(wait)
-        found = self._judge(request, decision_id, now)
+    def _failed(self, check: _Check) -> Outcome:
+        _log.exception("check_failed", decision_id=check.decision_id)
+        return Outcome(denied(Reason.INTERNAL_ERROR), check.decision_id)
+
+    def _judged(
+        self, check: _Check, read: Callable[[], RequestFacts | Malformed], time_left: float | None
+    ) -> Outcome | _Waiting:
+        if not check.reserved and self._decision_log.on_overflow is OverflowAction.DENY:
+            return Outcome(denied(Reason.OVERLOADED), check.decision_id)
+        try:
+            request = read()
+            if time_left is not None and time_left <= 0:
+                return Outcome(denied(Reason.DEADLINE), check.decision_id, request)
+            found = self._judge(request, check.decision_id, check.now)
+            return _Waiting(request, found, time_left) if isinstance(found, NeedsKey) else found
+        except Exception:  # noqa: BLE001  # INVARIANT: as above
+            return self._failed(check)
+
+    def _judged_after_keys(self, check: _Check, waiting: _Waiting) -> Outcome:
+        try:
+            wait = KEY_WAIT_S
+            if waiting.time_left is not None:
+                spent = time.perf_counter() - check.started
+                wait = min(waiting.time_left - spent - DEADLINE_RESERVE_S, KEY_WAIT_S)
+            if wait > 0:
+                fetch = self._keys.ensure(waiting.needs.issuer, waiting.needs.kid)
+                with suppress(TimeoutError):
+                    fetch.result(wait)
+            found = self._judge(waiting.request, check.decision_id, check.now)
+        except Exception:  # noqa: BLE001  # INVARIANT: as above
+            return self._failed(check)
         if isinstance(found, NeedsKey):
             refused = found.otherwise
-            return Outcome(denied(refused.reason), decision_id, request, detail=refused.detail)
+            return Outcome(denied(refused.reason), check.decision_id, waiting.request, detail=refused.detail)
         return found
 
     def _identify_anywhere(

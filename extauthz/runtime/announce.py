@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from extauthz.admin.health import Readiness
-from extauthz.runtime.worker import grpc_address
+from extauthz.runtime.grpc_transport import grpc_address
 from extauthz.settings import Settings
 
 _LOOK_EVERY_S: Final = 0.1

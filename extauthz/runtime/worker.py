@@ -16,7 +16,6 @@ import structlog
 
 from extauthz.admin.health import listen
 from extauthz.check.credential_sources import CredentialSources
-from extauthz.check.grpcio_server import GrpcioServer
 from extauthz.check.http_server import HttpAuthzServer
 from extauthz.check.service import CheckService
 from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
@@ -30,11 +29,12 @@ from extauthz.keys.schedule import Schedule
 from extauthz.keys.source import IssuerSource
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.source import Publisher
+from extauthz.runtime.grpc_transport import Transport, grpc_server
 from extauthz.runtime.issuers import follow_issuers
 from extauthz.runtime.policies import StartRefusedError, publisher
 from extauthz.runtime.readiness import WorkerReadiness
 from extauthz.runtime.reporting import Reported, Reporting
-from extauthz.runtime.tls_files import UnusableCertificateError, grpc_tls
+from extauthz.runtime.tls_files import UnusableCertificateError
 from extauthz.settings import Settings, StaleAction
 from extauthz.telemetry.counts import Counts, FetchOutcome
 
@@ -120,7 +120,7 @@ class _Parts:
     decision_log: DecisionLog
     counts: Counts
     service: CheckService
-    server: GrpcioServer
+    server: Transport
     http_server: HttpAuthzServer | None
     keys_fetched: asyncio.Event
 
@@ -168,26 +168,13 @@ def _build(settings: Settings, index: int, lock_fd: int | None) -> _Parts:
         condition_headers=settings.condition_headers,
         sources=credential_sources(settings),
     )
-    server = GrpcioServer(
-        service.answer,
-        [grpc_address(settings, index)],
-        tls=grpc_tls(settings),
-        refuse=service.refuse_stranger,
-    )
+    server = grpc_server(settings, service, index)
     http_server = None
     if settings.http_authz_port is not None:
         http_server = HttpAuthzServer(service.answer_http, service.refuse_http)
     return _Parts(
         current, source, cache, fetcher, decision_log, counts, service, server, http_server, keys_fetched
     )
-
-
-def grpc_address(settings: Settings, index: int) -> str:
-    """Return where a worker answers gRPC, as gRPC writes it."""
-    if settings.grpc_uds_dir is not None:
-        return f"unix:{settings.grpc_uds_dir}/worker-{index}.sock"
-    host = f"[{settings.grpc_host}]" if ":" in settings.grpc_host else settings.grpc_host
-    return f"{host}:{settings.grpc_port + index}"
 
 
 def _http_listener(settings: Settings, index: int) -> socket.socket | None:

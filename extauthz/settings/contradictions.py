@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from extauthz.compile.directory import TenancyMode, TenantBinding
-from extauthz.settings.values import FilesSource, Pooler, SslMode
+from extauthz.domain.loopback import is_loopback
+from extauthz.settings.values import FilesSource, GrpcServer, Pooler, SslMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -57,6 +58,8 @@ def contradictions(
         yield "GRPC_TLS_CLIENT_CA GRPC_TLS_CERT", "GRPC_TLS_CLIENT_CA needs GRPC_TLS_CERT and GRPC_TLS_KEY"
     if settings.grpc_tls_client_sans and settings.grpc_tls_client_ca is None:
         yield "GRPC_TLS_CLIENT_SANS GRPC_TLS_CLIENT_CA", "GRPC_TLS_CLIENT_SANS needs GRPC_TLS_CLIENT_CA"
+    if settings.grpc_server is GrpcServer.NATIVE:
+        yield from _native_contradictions(settings)
     if settings.grpc_port + settings.workers - 1 > 65535:
         yield (
             "GRPC_PORT WORKERS",
@@ -87,6 +90,22 @@ def _database_contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
         yield (
             "POSTGRES_SSLMODE POSTGRES_SSLROOTCERT",
             _NO_CA,
+        )
+
+
+def _native_contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
+    if settings.grpc_tls_cert is not None:
+        yield (
+            "GRPC_SERVER GRPC_TLS_CERT",
+            "GRPC_SERVER=native has no TLS and GRPC_TLS_CERT is set; use GRPC_SERVER=grpcio",
+        )
+    if settings.grpc_uds_dir is None and not is_loopback(settings.grpc_host):
+        yield (
+            "GRPC_SERVER GRPC_HOST GRPC_UDS_DIR",
+            (
+                f"GRPC_SERVER=native serves this machine only, and GRPC_HOST is {settings.grpc_host!r}; "
+                "use a loopback address, GRPC_UDS_DIR, or GRPC_SERVER=grpcio"
+            ),
         )
 
 

@@ -19,9 +19,10 @@ _Word = TypeVar("_Word", bound=StrEnum)
 
 
 class GrpcServer(StrEnum):
-    """Which server answers gRPC checks; `auto` is the best one installed."""
+    """Which server answers gRPC checks; `auto` chooses by where it listens and what is installed."""
 
     AUTO = "auto"
+    NATIVE = "native"
     GRPCIO = "grpcio"
 
 

@@ -89,7 +89,10 @@ class Settings:
     grpc_port: int = _variable("GRPC_PORT", integer(1, 65535), "9191", "worker i listens on this port + i")
     grpc_uds_dir: Path | None = _variable("GRPC_UDS_DIR", path, None, "Unix sockets here instead of ports")
     grpc_server: GrpcServer = _variable(
-        "GRPC_SERVER", one_of(GrpcServer), "auto", "which gRPC server answers"
+        "GRPC_SERVER",
+        one_of(GrpcServer),
+        "auto",
+        "which gRPC server answers; auto: native on loopback and Unix sockets, else grpcio",
     )
     grpc_tls_cert: Path | None = _variable(
         "GRPC_TLS_CERT", path, None, "certificate chain of the gRPC listener"
