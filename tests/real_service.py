@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from extauthz.check.credential_sources import CredentialSources
-from extauthz.check.service import CheckService
+from extauthz.check.service import CheckService, KeySource
 from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode
 from extauthz.compile.documents import Reading, parse_policy_set
 from extauthz.compile.model import RoleModel
@@ -97,13 +97,15 @@ def real_service(
     condition_headers: frozenset[str] = frozenset(),
     sources: CredentialSources | None = None,
     key_set: bytes = KEY_SET,
+    keys: KeySource | None = None,
 ) -> Iterator[RealService]:
     """Serve the policies in selfhost mode, to tokens that `token` signs.
 
+    `keys` replaces the source of keys.
     Each process has a key of its own: `key_set` is the KEY_SET of the one whose tokens come.
     """
-    keys = parse_jwks(key_set)
-    assert isinstance(keys, KeySet)
+    known = parse_jwks(key_set)
+    assert isinstance(known, KeySet)
     snapshots = {DEFAULT_TENANT: snapshot_of(policies)}
     directory = Directory(TenancyMode.SELFHOST, snapshots, confirmed_at=time.time() + 10**9)
     file = folder / "decisions.jsonl"
@@ -111,7 +113,7 @@ def real_service(
     log.start()
     service = CheckService(
         policies=FixedPolicies(directory),
-        keys=FixedKeys(KeyRing.of([IssuerKeys(CONFIG, keys, fetched_at=time.time())])),
+        keys=keys or FixedKeys(KeyRing.of([IssuerKeys(CONFIG, known, fetched_at=time.time())])),
         policy=policy or CheckPolicy(),
         log=log,
         counts=Counts(str(uuid.uuid4())),

@@ -8,7 +8,7 @@ import errno
 import os
 import socket
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 UNIX_PREFIX: Final = "unix:"
 
@@ -27,17 +27,34 @@ def listen_problem(address: str) -> str | None:
     return _tcp_problem(address)
 
 
+def listen_addresses(address: str) -> list[str]:
+    """Return the addresses that an address without a problem stands for: `localhost` may be two.
+
+    Raises:
+        OSError: the host cannot be resolved any more.
+    """
+    if address.startswith(UNIX_PREFIX):
+        return [address]
+    found = [where[0] for _, where in _resolved(address)]
+    port = address.rpartition(":")[2]
+    return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in dict.fromkeys(found)]
+
+
+def _resolved(address: str) -> list[tuple[int, tuple[Any, ...]]]:
+    host, _, port = address.rpartition(":")
+    found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return [(family, where) for family, _, _, _, where in found]
+
+
 def _tcp_problem(address: str) -> str | None:
     host, _, port = address.rpartition(":")
     if not host or not port.isascii() or not port.isdecimal() or int(port) > 65535:
         return "it is not host:port or unix:path"
     try:
-        found = socket.getaddrinfo(
-            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
+        found = _resolved(address)
     except (OSError, UnicodeError) as error:
         return f"the host cannot be resolved ({error})"
-    problems = [_bind_error(family, where) for family, _, _, _, where in found]
+    problems = [_bind_error(family, where) for family, where in found]
     in_use = [error for error in problems if error is not None and error.errno == errno.EADDRINUSE]
     failed = in_use or (problems if None not in problems else [])
     return _wording(failed[0]) if failed else None

@@ -9,11 +9,13 @@ Unix sockets only (docs/hardening.md). INVARIANT: a Check that reached it is ans
 RPC error would hand the choice to Envoy's `failure_mode_allow`.
 """
 
+from __future__ import annotations
+
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
@@ -22,7 +24,10 @@ from extauthz.check import wire
 from extauthz.check.activity import Activity
 from extauthz.check.grpc_health import HEALTH_SERVICE, Health
 from extauthz.check.grpcio_server import CHECK_SERVICE, MAX_METADATA_BYTES, MAX_RECEIVE_BYTES
-from extauthz.check.listen_address import UNIX_PREFIX, ListenError, listen_problem
+from extauthz.check.listen_address import UNIX_PREFIX, ListenError, listen_addresses, listen_problem
+
+if TYPE_CHECKING:
+    from pygrpc_native._native import DetailedEvent
 
 MAX_BATCH: Final = 64
 """Calls that are taken over from the front at once; a call waits for those of its batch at most."""
@@ -34,6 +39,8 @@ _IO_THREADS: Final = 1
 _CHECK, _HEALTH = range(2)
 _METHODS: Final = ((f"/{CHECK_SERVICE}/Check", False), (f"/{HEALTH_SERVICE}/Check", False))
 _NOT_FOUND: Final = 5  # google.rpc.Code
+_LAST_CHECK_S: Final = 1.0
+_LAST_WRITES_S: Final = 0.1
 _KEEPALIVE_MS: Final = 60_000
 _KEEPALIVE_TIMEOUT_MS: Final = 20_000
 
@@ -59,6 +66,8 @@ class NativeServer:
         self._health = Health(CHECK_SERVICE)
         self._waiting = ThreadPoolExecutor(WAITING_CHECKS, thread_name_prefix="check-waiting")
         self._fronts: list[NativeGrpcFront] = []
+        self._batches: dict[int, float] = {}
+        self._port = 0
         self._threads: list[threading.Thread] = []
 
     def start(self) -> int:
@@ -68,17 +77,17 @@ class NativeServer:
             ListenError: an address is in use or cannot be bound; the server cannot be used again.
         """
         try:
-            self._fronts = [self._bind(address) for address in self._listen]
+            for address in self._listen:
+                self._bind(address)
         except ListenError:
             self._close()
             raise
-        for front in self._fronts:
+        for number, front in enumerate(self._fronts):
             front.start()
-            thread = threading.Thread(target=self._serve, args=(front,), name="check", daemon=True)
+            thread = threading.Thread(target=self._serve, args=(number, front), name="check", daemon=True)
             thread.start()
             self._threads.append(thread)
-        bound = zip(self._listen, self._fronts, strict=True)
-        return next((front.bound_port for address, front in bound if not address.startswith(UNIX_PREFIX)), 0)
+        return self._port
 
     def set_serving(self, *, serving: bool) -> None:
         """Set what the health service says, for the server and for the Check service alike."""
@@ -86,7 +95,7 @@ class NativeServer:
 
     def stalled_s(self) -> float:
         """Return for how many seconds the batch that is being answered has taken; 0 when there is none."""
-        began = [each for each in self._batches if each is not None]
+        began = list(self._batches.values())
         return time.monotonic() - min(began) if began else 0.0
 
     def drain(self, grace_s: float, *, notice_s: float = 0.0, quiet_s: float = 0.25) -> bool:
@@ -99,55 +108,72 @@ class NativeServer:
         idle = self._activity.wait_until_idle(
             grace_s, asked_at=self._health.asked_at, notice_s=notice_s, quiet_s=quiet_s
         )
+        if idle:
+            # The front writes answers by itself, and closing throws away what it has not written.
+            time.sleep(_LAST_WRITES_S)
         self._close()
         return idle
 
-    def _bind(self, address: str) -> NativeGrpcFront:
+    def _bind(self, address: str) -> None:
         problem = listen_problem(address)
         if problem is not None:
             raise ListenError(address, problem)
-        try:
-            return NativeGrpcFront(
-                address,
-                _METHODS,
-                io_threads=_IO_THREADS,
-                call_details=True,
-                max_metadata_size=MAX_METADATA_BYTES,
-                keepalive_time_ms=_KEEPALIVE_MS,
-                keepalive_timeout_ms=_KEEPALIVE_TIMEOUT_MS,
-            )
-        except (OSError, ValueError) as error:
-            raise ListenError(address, "gRPC cannot use it") from error
+        port, failed = None, None
+        for each in listen_addresses(address):
+            try:
+                self._fronts.append(_front(each if port is None else f"{each.rpartition(':')[0]}:{port}"))
+            except (OSError, ValueError) as error:
+                failed = error
+            else:
+                port = self._fronts[-1].bound_port
+                if not address.startswith(UNIX_PREFIX):
+                    self._port = self._port or port
+        if port is None:
+            raise ListenError(address, "gRPC cannot use it") from failed
 
     def _close(self) -> None:
         for front in self._fronts:
             front.close()
         for thread in self._threads:
-            thread.join()
+            # A check that has not ended by now has no caller left.
+            thread.join(_LAST_CHECK_S)
         self._waiting.shutdown(wait=False, cancel_futures=True)
 
-    def _serve(self, front: NativeGrpcFront) -> None:
+    def _serve(self, number: int, front: NativeGrpcFront) -> None:
         while (events := front.recv_batch_details(MAX_BATCH)) is not None:
             received = time.monotonic()
-            self._activity.began(len(events))
-            unfinished = 0
-            for kind, call, method, message, _key, details in events:
-                if kind != EVENT_CALL or message is None:
-                    continue
-                if method == _HEALTH:
-                    self._answer_health(front, call, message)
-                    continue
-                left = None if details is None else details[2]
-                if left is not None:
-                    # The front counts until the batch is handed over.
-                    left -= time.monotonic() - received
-                answer = self._begun(message, left)
-                if isinstance(answer, bytes):
-                    front.respond(call, answer)
-                else:
-                    unfinished += 1
-                    self._waiting.submit(self._finish, front, call, answer)
-            self._activity.ended(len(events) - unfinished)
+            self._batches[number] = received
+            # Health is asked for all the time, and is no reason to go on while draining.
+            checks = sum(event[0] == EVENT_CALL and event[2] == _CHECK for event in events)
+            if checks:
+                self._activity.began(checks)
+            for event in events:
+                try:
+                    checks -= self._take(front, event, received)
+                except Exception:  # noqa: BLE001  # INVARIANT: no event ends the thread that answers all others
+                    _log.exception("call_failed")
+            if checks:
+                self._activity.ended(checks)
+            del self._batches[number]
+
+    def _take(self, front: NativeGrpcFront, event: DetailedEvent, received: float) -> bool:
+        """Answer one call; return whether another thread finishes it."""
+        kind, call, method, message, _key, details = event
+        if kind != EVENT_CALL or message is None:
+            return False
+        if method == _HEALTH:
+            self._answer_health(front, call, message)
+            return False
+        left = None if details is None else details[2]
+        if left is not None:
+            # It counts the time in the queue of the front; that in the batch is counted here.
+            left -= time.monotonic() - received
+        answer = self._begun(message, left)
+        if isinstance(answer, bytes):
+            front.respond(call, answer)
+            return False
+        self._waiting.submit(self._finish, front, call, answer)
+        return True
 
     def _begun(self, message: bytes, left: float | None) -> bytes | Finish:
         try:
@@ -174,3 +200,15 @@ class NativeServer:
             front.fail(call, _NOT_FOUND, "")
         else:
             front.respond(call, answer)
+
+
+def _front(address: str) -> NativeGrpcFront:
+    return NativeGrpcFront(
+        address,
+        _METHODS,
+        io_threads=_IO_THREADS,
+        call_details=True,
+        max_metadata_size=MAX_METADATA_BYTES,
+        keepalive_time_ms=_KEEPALIVE_MS,
+        keepalive_timeout_ms=_KEEPALIVE_TIMEOUT_MS,
+    )

@@ -46,6 +46,9 @@ from extauthz.settings import OverflowAction
 from extauthz.telemetry.counts import Counts
 
 KEY_WAIT_S: Final = 0.150
+MAX_WAITING: Final = 1024
+"""Checks that wait for keys at once; more are denied at once."""
+
 DEADLINE_RESERVE_S: Final = 0.020
 """What is kept of the caller's deadline for deciding and answering."""
 
@@ -120,6 +123,7 @@ class CheckService:
         self._decision_log = log
         self._counts = counts
         self._random_bytes = random_bytes
+        self._waiting: set[str] = set()
         self._sources = sources
         longest_credential = len("Bearer ") + policy.token.max_bytes + 1
         self._read, read_attributes = (
@@ -143,12 +147,24 @@ class CheckService:
         return self._answered(partial(self._read, raw), time_left, wire.write, wire.internal_error, "grpc")
 
     def begin(self, raw: bytes, time_left: float | None) -> bytes | Callable[[], bytes]:
-        """Answer at once as `answer` does; where keys are to be waited for, return what waits and answers."""
+        """Answer at once as `answer` does; where keys are to be waited for, return what waits and answers.
+
+        For one thread, and what it returns has to be called.
+        """
         check = self._began("grpc")
         found = self._judged(check, partial(self._read, raw), time_left)
         if isinstance(found, _Waiting):
-            return partial(self._answer_after_keys, check, found, wire.write, wire.internal_error)
+            if len(self._waiting) < MAX_WAITING:
+                self._waiting.add(check.decision_id)
+                return partial(self._finish, check, found)
+            found = Outcome(denied(Reason.OVERLOADED), check.decision_id, found.request)
         return self._ended(check, found, wire.write, wire.internal_error)
+
+    def _finish(self, check: _Check, waiting: _Waiting) -> bytes:
+        try:
+            return self._answer_after_keys(check, waiting, wire.write, wire.internal_error)
+        finally:
+            self._waiting.discard(check.decision_id)
 
     def answer_http(self, attributes: AttributeContext) -> HttpAnswer:
         """Return the answer to a check that came over HTTP, where no deadline is told; as `answer`."""
@@ -248,10 +264,13 @@ class CheckService:
 
     def _judged_after_keys(self, check: _Check, waiting: _Waiting) -> Outcome:
         try:
-            wait = KEY_WAIT_S
+            # Counted from the start of the check: it may have waited for a thread.
+            spent = time.perf_counter() - check.started
+            wait = KEY_WAIT_S - spent
             if waiting.time_left is not None:
-                spent = time.perf_counter() - check.started
-                wait = min(waiting.time_left - spent - DEADLINE_RESERVE_S, KEY_WAIT_S)
+                if spent >= waiting.time_left:
+                    return Outcome(denied(Reason.DEADLINE), check.decision_id, waiting.request)
+                wait = min(waiting.time_left - spent - DEADLINE_RESERVE_S, wait)
             if wait > 0:
                 fetch = self._keys.ensure(waiting.needs.issuer, waiting.needs.kid)
                 with suppress(TimeoutError):

@@ -32,7 +32,7 @@ PUBLIC_PATH: Final = "/demo/notices"
 """The demo's anonymous route: when it answers through Envoy, everything does."""
 
 _INHERITED: Final = (
-    "HOME", "LANG", "LC_ALL", "LOG_FORMAT", "LOG_LEVEL", "PATH", "PYTHONPATH", "TMPDIR", "TZ",
+    "GRPC_SERVER", "HOME", "LANG", "LC_ALL", "LOG_FORMAT", "LOG_LEVEL", "PATH", "PYTHONPATH", "TMPDIR", "TZ",
 )  # fmt: skip
 _MOST_WORKERS: Final = 8
 

@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 
 from extauthz.admin.health import Readiness
+from extauthz.runtime.chosen_server import chosen_server
 from extauthz.runtime.grpc_transport import grpc_address
 from extauthz.settings import Settings
 
@@ -25,9 +26,14 @@ def where(listener: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def worker_addresses(settings: Settings) -> dict[str, list[str]]:
-    """Return where the workers listen: `grpc`, and `http_authz` where it is on."""
-    found = {"grpc": [grpc_address(settings, index) for index in range(settings.workers)]}
+def worker_addresses(settings: Settings) -> dict[str, object]:
+    """Return where the workers listen (`grpc`, `http_authz` where it is on) and with which server."""
+    chosen = chosen_server(settings)
+    found: dict[str, object] = {
+        "grpc": [grpc_address(settings, index) for index in range(settings.workers)],
+        "grpc_server": chosen.server.value,
+        "grpc_server_reason": chosen.reason,
+    }
     if settings.http_authz_port is not None:
         host = f"[{settings.grpc_host}]" if ":" in settings.grpc_host else settings.grpc_host
         found["http_authz"] = [f"{host}:{settings.http_authz_port + n}" for n in range(settings.workers)]

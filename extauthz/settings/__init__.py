@@ -1,5 +1,6 @@
 """The configuration of a process: what operators set, checked as a whole before anything starts."""
 
+from extauthz.settings.contradictions import native_installed
 from extauthz.settings.database_hosts import DatabaseHost
 from extauthz.settings.secret_files import SecretFileError, current_secret
 from extauthz.settings.spelling import misspelt
@@ -34,5 +35,6 @@ __all__ = [
     "Variable",
     "current_secret",
     "misspelt",
+    "native_installed",
     "variables",
 ]

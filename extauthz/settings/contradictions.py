@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import TYPE_CHECKING, Final
 
 from extauthz.compile.directory import TenancyMode, TenantBinding
@@ -59,7 +60,7 @@ def contradictions(
     if settings.grpc_tls_client_sans and settings.grpc_tls_client_ca is None:
         yield "GRPC_TLS_CLIENT_SANS GRPC_TLS_CLIENT_CA", "GRPC_TLS_CLIENT_SANS needs GRPC_TLS_CLIENT_CA"
     if settings.grpc_server is GrpcServer.NATIVE:
-        yield from _native_contradictions(settings)
+        yield from _native_contradictions(settings, serving=serving)
     if settings.grpc_port + settings.workers - 1 > 65535:
         yield (
             "GRPC_PORT WORKERS",
@@ -93,7 +94,20 @@ def _database_contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
         )
 
 
-def _native_contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
+def native_installed() -> bool:
+    """Return whether the extra `native` is installed."""
+    return importlib.util.find_spec("pygrpc_native") is not None
+
+
+def _native_contradictions(settings: Settings, *, serving: bool) -> Iterator[tuple[str, str]]:
+    if serving and not native_installed():
+        yield (
+            "GRPC_SERVER",
+            (
+                "GRPC_SERVER=native needs the package pygrpc-native, which is not installed; "
+                "install extauthz[native], or use GRPC_SERVER=auto"
+            ),
+        )
     if settings.grpc_tls_cert is not None:
         yield (
             "GRPC_SERVER GRPC_TLS_CERT",

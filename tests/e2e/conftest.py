@@ -9,11 +9,17 @@ from tests.e2e.tenant_mesh import TenantMesh, tenant_mesh
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
+def shared_stack() -> Iterator[Stack]:
     """One stack for all tests that leave it as they found it."""
     with Stack(environ={"WORKERS": "2"}) as running:
         running.start()
         yield running
+
+
+@pytest.fixture(scope="session")
+def stack(shared_stack: Stack) -> Stack:
+    """The same; a module may run its tests with another one too."""
+    return shared_stack
 
 
 @pytest.fixture

@@ -101,8 +101,8 @@ def http2(port: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
 
 def http2_reply(port: int, headers: Sequence[tuple[bytes, bytes]]) -> Reply:
     """Send one HTTP/2 request of exactly these header fields on a connection of its own."""
-    block = b"".join(b"\x00" + _string(name) + _string(value) for name, value in headers)
-    opening = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(4, 0, 0, b"") + _frame(1, 0x5, 1, block)
+    block = http2_header_block(headers)
+    opening = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + http2_frame(4, 0, 0, b"") + http2_frame(1, 0x5, 1, block)
     status, body = 0, b""
     with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), TIMEOUT_S) as connection:
         connection.sendall(opening)
@@ -149,7 +149,13 @@ host: bytes = b"site.example") -> list[tuple[bytes, bytes]]:  # fmt: skip
     return [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", host), (b":path", target), *more]
 
 
-def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+def http2_header_block(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """Return header fields as literals that no table keeps (RFC 7541 6.2.2)."""
+    return b"".join(b"\x00" + _string(name) + _string(value) for name, value in headers)
+
+
+def http2_frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    """Return a frame (RFC 9113 4.1)."""
     return len(payload).to_bytes(3) + struct.pack(">BBI", kind, flags, stream) + payload
 
 

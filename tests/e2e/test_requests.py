@@ -14,6 +14,17 @@ from extauthz.demo.lines import Line, awaited
 from extauthz.demo.stack import PUBLIC_PATH, Stack
 
 
+@pytest.fixture(scope="module", params=["auto", "grpcio"])
+def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """The stack of all tests, which listens on loopback and is native; and one with the other gRPC server."""
+    if request.param == "auto":
+        yield request.getfixturevalue("shared_stack")
+        return
+    with Stack(environ={"WORKERS": "2", "GRPC_SERVER": request.param}) as running:
+        running.start()
+        yield running
+
+
 @pytest.fixture(scope="module")
 def tokens(stack: Stack) -> Mapping[str, str]:
     return stack.people.named()

@@ -114,7 +114,7 @@ class Mesh:
 @pytest.fixture
 def mesh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mesh]:
     """Two endpoints in the shipped configuration: two sidecars, or two workers of one."""
-    sidecars_wanted = request.param
+    sidecars_wanted, grpc_server = request.param
     ports = ReservedPorts()
     (listener, upstream, provider), endpoints = ports.take(3), ports.take(2)
     children: list[Child] = []
@@ -140,6 +140,7 @@ def mesh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mesh]:
                 "POLICY_SOURCE": f"files:{shipped('policies/demo')}",
                 "HOST": LOOPBACK,
                 "GRPC_PORT": str(endpoints[number]),
+                "GRPC_SERVER": grpc_server,
                 "SIDECAR_PORT": str(ports.take()[0]),
                 "WORKERS": str(len(endpoints) // sidecars_wanted),
             }
@@ -247,8 +248,12 @@ def every_request_was_decided_once(mesh: Mesh, load: Load) -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("mesh", [2], indirect=True, ids=["two-sidecars"])
-@pytest.mark.parametrize("load", [True, False], indirect=True, ids=["busy", "sparse"])
+@pytest.mark.parametrize(
+    ("mesh", "load"),
+    [((2, "native"), True), ((2, "native"), False), ((2, "grpcio"), True), ((2, "grpcio"), False)],
+    indirect=True,
+    ids=["native-busy", "native-sparse", "grpcio-busy", "grpcio-sparse"],
+)
 def test_sidecars_restarted_in_turn_lose_no_request(mesh: Mesh, load: Load) -> None:
     took: list[float] = []
     for _ in range(ROUNDS):
@@ -267,7 +272,7 @@ def test_sidecars_restarted_in_turn_lose_no_request(mesh: Mesh, load: Load) -> N
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("mesh", [1], indirect=True, ids=["two-workers"])
+@pytest.mark.parametrize("mesh", [(1, "native"), (1, "grpcio")], indirect=True, ids=["native", "grpcio"])
 @pytest.mark.parametrize("load", [True], indirect=True, ids=["busy"])
 def test_workers_restarted_in_turn_lose_no_request(mesh: Mesh, load: Load) -> None:
     (sidecar,) = mesh.sidecars

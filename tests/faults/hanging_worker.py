@@ -21,9 +21,9 @@ if "worker" in sys.orig_argv:
 
 
     def block_threads(*_):
-        from extauthz.check.grpcio_server import GrpcioServer
+        from extauthz.check.service import CheckService
 
-        GrpcioServer._answered = lambda *_: threading.Event().wait()
+        CheckService._began = lambda *_: threading.Event().wait()
 
 
     signal.signal(signal.SIGUSR1, lambda *_: time.sleep(3600))

@@ -110,9 +110,11 @@ def test_a_command_says_where_it_listens_and_ends_with_no_hangup(
     (line,) = log_lines(found, "listening")
     rest, health = f"{LOOPBACK}:{found.rest_port}", f"{LOOPBACK}:{found.sidecar_port}"
     grpc = [f"{LOOPBACK}:{found.grpc_port + worker}" for worker in (0, 1)]
+    reason = "it listens on a loopback address without TLS"
+    native = {"grpc_server": "native", "grpc_server_reason": reason}
     expected: dict[str, dict[str, object]] = {
-        "sidecar": {"health": health, "grpc": grpc},
-        "serve": {"rest": rest, "health": health, "grpc": grpc},
+        "sidecar": {"health": health, "grpc": grpc, **native},
+        "serve": {"rest": rest, "health": health, "grpc": grpc, **native},
         "control-plane": {"rest": rest},
     }
     assert {name: line[name] for name in line if name not in {"ts", "level", "event"}} == expected[command]

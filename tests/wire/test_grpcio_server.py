@@ -1,6 +1,5 @@
-"""The grpcio transport through real channels: bytes, health, deadlines, TLS, drain, busy addresses."""
+"""What only the grpcio server has: TLS, fair turns, bounds on a message and on how long it may take."""
 
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +15,11 @@ from extauthz.check.grpc_tls import GrpcTls, TlsIdentity
 from extauthz.check.grpcio_server import (
     CHECK_SERVICE,
     LARGE_MESSAGE_BYTES,
-    MAX_RECEIVE_BYTES,
     Answer,
     GrpcioServer,
 )
 from extauthz.check.listen_address import ListenError
-from tests.builders import check_request, read_answer
+from tests.builders import read_answer
 from tests.certificates import Authority, Certificate
 from tests.real_service import real_service
 
@@ -58,94 +56,6 @@ def health_of(address: str, service: str) -> int:
         return int(health_pb2_grpc.HealthStub(channel).Check(request, timeout=WAIT).status)
 
 
-def test_bytes_pass_unchanged_both_ways() -> None:
-    with serving(lambda raw, _left: raw[::-1]) as (_, address):
-        assert call(address, b"\x00\xffabc") == b"cba\xff\x00"
-        assert call(address, b"") == b""
-        assert call(address, b"m" * 1_000_000) == b"m" * 1_000_000
-
-
-def test_a_whole_check_through_the_wire() -> None:
-    def answer(raw: bytes, _left: float | None) -> bytes:
-        found = wire.read(raw, condition_headers=frozenset())
-        return wire.internal_error(found.request_id)
-
-    with serving(answer) as (_, address):
-        raw = check_request(headers={"x-request-id": "r-7"})
-        assert read_answer(call(address, raw)).metadata["decision_id"] == "r-7"
-
-
-def test_the_deadline_is_handed_on() -> None:
-    seen: list[float | None] = []
-
-    def answer(raw: bytes, left: float | None) -> bytes:
-        seen.append(left)
-        return raw
-
-    with serving(answer) as (_, address):
-        call(address, timeout=5.0)
-        call(address, timeout=None)
-    assert seen[0] is not None
-    # On the wire a timeout has few digits, and grpc rounds up.
-    assert 0 < seen[0] <= 5.1
-    assert seen[1] is None
-
-
-@pytest.mark.parametrize("error", [RuntimeError("x"), RecursionError(), MemoryError(), KeyError(1)])
-def test_an_exception_is_a_denial_and_no_rpc_error(error: Exception) -> None:
-    def answer(_raw: bytes, _left: float | None) -> bytes:
-        raise error
-
-    with serving(answer) as (_, address):
-        raw = call(address)
-    assert raw == wire.internal_error()
-    assert not read_answer(raw).allowed
-
-
-def test_health_says_what_it_was_told() -> None:
-    with serving() as (server, address):
-        for service in ("", CHECK_SERVICE):
-            assert health_of(address, service) == NOT_SERVING
-        server.set_serving(serving=True)
-        for service in ("", CHECK_SERVICE):
-            assert health_of(address, service) == SERVING
-        server.set_serving(serving=False)
-        assert health_of(address, "") == NOT_SERVING
-        with pytest.raises(grpc.RpcError) as unknown:
-            health_of(address, "no.such.Service")
-        assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
-
-
-def test_health_cannot_be_watched() -> None:
-    with serving() as (_, address), grpc.insecure_channel(address) as channel:
-        watcher = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=WAIT)
-        with pytest.raises(grpc.RpcError) as refused:
-            next(watcher)
-        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
-
-
-def test_nothing_makes_a_draining_server_healthy_again() -> None:
-    entered, release = threading.Event(), threading.Event()
-
-    def answer(raw: bytes, _left: float | None) -> bytes:
-        entered.set()
-        assert release.wait(WAIT)
-        return raw
-
-    with serving(answer) as (server, address), ThreadPoolExecutor(2) as caller:
-        server.set_serving(serving=True)
-        running = caller.submit(call, address)
-        assert entered.wait(WAIT)
-        drained = caller.submit(server.drain, WAIT, quiet_s=0.0)
-        while health_of(address, "") != NOT_SERVING:
-            pass
-        server.set_serving(serving=True)
-        assert health_of(address, "") == NOT_SERVING
-        release.set()
-        assert running.result(WAIT) == b"x"
-        assert drained.result(WAIT) is True
-
-
 def test_a_request_above_the_bound_reaches_the_handler_without_its_content() -> None:
     seen: list[int] = []
     answered = threading.Event()
@@ -164,15 +74,6 @@ def test_a_request_above_the_bound_reaches_the_handler_without_its_content() -> 
     assert call(address, b"x" * 1000) == b"y"
     assert seen == [0, 1000]
     server.drain(0.0)
-
-
-def test_messages_larger_than_any_honest_one_are_answered() -> None:
-    with serving(lambda raw, _left: str(len(raw)).encode()) as (_, address):
-        options = (("grpc.max_send_message_length", -1),)
-        with grpc.insecure_channel(address, options) as channel:
-            ask = channel.unary_unary(CHECK, None, None)
-            for size in (5_000_000, 20_000_000, MAX_RECEIVE_BYTES):
-                assert ask(b"m" * size, timeout=WAIT) == str(size).encode()
 
 
 def test_large_messages_from_several_connections_are_all_answered() -> None:
@@ -239,47 +140,6 @@ def test_a_busy_port_is_one_readable_error() -> None:
         assert call(address) == b"x"
 
 
-@pytest.mark.parametrize(
-    "address",
-    ["127.0.0.1", "127.0.0.1:http", "127.0.0.1:70000", "no-such-host.invalid:0", ":80", "192.0.2.1:0", ""],
-)
-def test_addresses_that_cannot_be(address: str) -> None:
-    with pytest.raises(ListenError) as refused:
-        GrpcioServer(echo, [address]).start()
-    assert repr(address) in str(refused.value)
-    assert "\n" not in str(refused.value)
-
-
-def test_unix_sockets(tmp_path: Path) -> None:
-    path = tmp_path / "check.sock"
-    # What a killed process leaves behind is no obstacle.
-    with socket.socket(socket.AF_UNIX) as stale:
-        stale.bind(str(path))
-    server = GrpcioServer(echo, [f"unix:{path}", "127.0.0.1:0"])
-    assert server.start() > 0
-    assert call(f"unix:{path}") == b"x"
-    with pytest.raises(ListenError, match="another process listens there"):
-        GrpcioServer(echo, [f"unix:{path}"]).start()
-    assert call(f"unix:{path}") == b"x"
-    assert server.drain(0.0, quiet_s=0.0)
-    assert not path.exists()
-
-    path.write_text("a file")
-    with pytest.raises(ListenError, match="no socket"):
-        GrpcioServer(echo, [f"unix:{path}"]).start()
-    assert path.read_text() == "a file"
-    with pytest.raises(ListenError, match="directory does not exist"):
-        GrpcioServer(echo, [f"unix:{tmp_path}/none/x.sock"]).start()
-    with pytest.raises(ListenError, match="too long"):
-        GrpcioServer(echo, [f"unix:{tmp_path}/{'x' * 150}"]).start()
-
-
-def test_only_unix_sockets_have_no_port(tmp_path: Path) -> None:
-    server = GrpcioServer(echo, [f"unix:{tmp_path}/check.sock"])
-    assert server.start() == 0
-    server.drain(0.0)
-
-
 def test_a_flood_on_one_connection_is_no_queue_for_another() -> None:
     entered, release = threading.Event(), threading.Event()
     answered: list[bytes] = []
@@ -309,55 +169,6 @@ def test_a_flood_on_one_connection_is_no_queue_for_another() -> None:
     server.drain(0.0)
     # Behind the call that ran and one whose turn it was, not behind ten.
     assert answered.index(b"asked") <= 2
-
-
-def test_drain_lets_running_checks_finish() -> None:
-    entered, release = threading.Event(), threading.Event()
-
-    def answer(raw: bytes, _left: float | None) -> bytes:
-        entered.set()
-        assert release.wait(WAIT)
-        return raw
-
-    with serving(answer) as (server, address), ThreadPoolExecutor(2) as caller:
-        server.set_serving(serving=True)
-        running = caller.submit(call, address, b"late")
-        assert entered.wait(WAIT)
-        drained = caller.submit(server.drain, WAIT, quiet_s=0.0)
-        while health_of(address, CHECK_SERVICE) != NOT_SERVING:
-            pass
-        assert not drained.done()
-        release.set()
-        assert running.result(WAIT) == b"late"
-        assert drained.result(WAIT) is True
-        with pytest.raises(grpc.RpcError):
-            call(address, timeout=1.0)
-
-
-def test_drain_answers_until_nothing_arrives() -> None:
-    with serving() as (server, address), ThreadPoolExecutor(1) as caller:
-        drained = caller.submit(server.drain, WAIT, quiet_s=0.5)
-        while health_of(address, "") != NOT_SERVING:
-            pass
-        assert call(address) == b"x"
-        assert drained.result(WAIT) is True
-
-
-def test_drain_ends_with_its_grace() -> None:
-    entered, release = threading.Event(), threading.Event()
-
-    def answer(raw: bytes, _left: float | None) -> bytes:
-        entered.set()
-        release.wait(WAIT)
-        return raw
-
-    with serving(answer) as (server, address), ThreadPoolExecutor(1) as caller:
-        running = caller.submit(call, address)
-        assert entered.wait(WAIT)
-        assert server.drain(0.05) is False
-        with pytest.raises(grpc.RpcError):
-            running.result(WAIT)
-        release.set()
 
 
 def identity(certificate: Certificate, client_ca: bytes | None = None) -> TlsIdentity:

@@ -1,0 +1,32 @@
+"""Which gRPC server the workers run (`GRPC_SERVER`), and why."""
+
+from dataclasses import dataclass
+
+from extauthz.domain.loopback import is_loopback
+from extauthz.settings import GrpcServer, Settings, native_installed
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenServer:
+    """`server` is `native` or `grpcio`, `reason` says why it is not the other one."""
+
+    server: GrpcServer
+    reason: str
+
+
+def chosen_server(settings: Settings) -> ChosenServer:
+    """Return the server that the settings lead to.
+
+    `auto` is native where every listener is on loopback or a Unix socket without TLS, as beside a workload:
+    the native front bounds neither messages nor connections, so only processes of the same host may reach it.
+    """
+    if settings.grpc_server is not GrpcServer.AUTO:
+        return ChosenServer(settings.grpc_server, f"GRPC_SERVER={settings.grpc_server.value}")
+    if settings.grpc_tls_cert is not None:
+        return ChosenServer(GrpcServer.GRPCIO, "GRPC_TLS_CERT is set")
+    if settings.grpc_uds_dir is None and not is_loopback(settings.grpc_host):
+        return ChosenServer(GrpcServer.GRPCIO, f"GRPC_HOST {settings.grpc_host} is not a loopback address")
+    if not native_installed():
+        return ChosenServer(GrpcServer.GRPCIO, "the package pygrpc-native is not installed")
+    listens = "Unix sockets" if settings.grpc_uds_dir is not None else "a loopback address"
+    return ChosenServer(GrpcServer.NATIVE, f"it listens on {listens} without TLS")
