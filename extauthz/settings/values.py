@@ -223,6 +223,11 @@ _FORBIDDEN_HEADERS: Final = frozenset(
     }
 )
 
+# RFC 9110 7.6.1. Of these Envoy keeps only `te: trailers` and `trailer`; a deny on another would never match.
+_OF_THE_CONNECTION: Final = frozenset(
+    {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"}
+)
+
 
 def headers(value: str) -> frozenset[str]:
     """Read the names of headers that a condition may look at: no credentials, nothing a client can forge."""
@@ -231,6 +236,8 @@ def headers(value: str) -> frozenset[str]:
         # Envoy passes it as :authority, so that a deny on the header would never match.
         if name == "host":
             raise UnusableValueError("without 'host', which no check has as a header; write request.host")
+        if name in _OF_THE_CONNECTION:
+            raise UnusableValueError(f"without {name!r}, which Envoy removes before a check")
         if name in _FORBIDDEN_HEADERS or name.startswith(("x-forwarded-", "x-auth-")):
             raise UnusableValueError(
                 f"{name!r} cannot be listed: it carries a credential, or the client can forge it"

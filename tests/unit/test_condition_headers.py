@@ -13,3 +13,11 @@ def test_the_host_is_not_a_header_of_a_check(value: str) -> None:
 
 def test_names_are_read_in_lower_case() -> None:
     assert headers("X-Mode,x-host") == {"x-mode", "x-host"}
+
+
+@pytest.mark.parametrize(
+    "name", ["connection", "Keep-Alive", "proxy-connection", "transfer-encoding", "upgrade"]
+)
+def test_headers_of_the_connection_are_refused(name: str) -> None:
+    with pytest.raises(UnusableValueError, match="Envoy removes before a check"):
+        headers(name)
