@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from extauthz.domain.claims import ABSENT, claim_at, value_kind
+from extauthz.domain.claims import ABSENT, blocked_by, claim_at, value_kind
 from extauthz.domain.names import name_problem
 from extauthz.domain.policy import WILDCARD
 
@@ -47,7 +47,8 @@ def token_roles(
     """
     claim = claim_at(claims, path)
     if claim is ABSENT:
-        return ()
+        kind = blocked_by(claims, path)
+        return () if kind is None else ClaimProblem(f"claim {path!r} leads through {kind}, not an object")
     names = [claim] if isinstance(claim, str) else claim
     if not isinstance(names, list | tuple):
         return ClaimProblem(f"claim {path!r} is {value_kind(claim)}, not a list of roles")
@@ -69,7 +70,8 @@ def token_domain(claims: Mapping[str, object], path: str) -> str | ClaimProblem 
     """
     claim = claim_at(claims, path)
     if claim is ABSENT:
-        return None
+        kind = blocked_by(claims, path)
+        return None if kind is None else ClaimProblem(f"claim {path!r} leads through {kind}, not an object")
     if not isinstance(claim, str):
         return ClaimProblem(f"claim {path!r} is {value_kind(claim)}, not one string")
     if claim == WILDCARD:

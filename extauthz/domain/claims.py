@@ -22,19 +22,42 @@ def claim_at(claims: Mapping[str, object], path: str) -> object | Literal[Absenc
     nesting. There is no going back: one path means one place in one token. What is null there is absent: many
     encoders write null for an empty list or an unset string.
     """
+    found = _followed(claims, path)
+    return ABSENT if found is None or isinstance(found, _Blocked) else found
+
+
+def blocked_by(claims: Mapping[str, object], path: str) -> str | None:
+    """Return the kind of value that stands where the path needs an object; None: nothing is in the way.
+
+    What is null is absent and not in the way.
+    """
+    found = _followed(claims, path)
+    return found.kind if isinstance(found, _Blocked) else None
+
+
+class _Blocked:
+    """The path leads through a value that is not an object."""
+
+    __slots__ = ("kind",)
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+
+def _followed(claims: Mapping[str, object], path: str) -> object:
+    """Follow the path; None: nothing is there."""
     here, rest = claims, path
     while rest not in here:
         cut = rest.rfind(".")
         while cut >= 0 and rest[:cut] not in here:
             cut = rest.rfind(".", 0, cut)
         if cut < 0:
-            return ABSENT
+            return None
         inner = here[rest[:cut]]
         if not isinstance(inner, Mapping):
-            return ABSENT
+            return None if inner is None else _Blocked(value_kind(inner))
         here, rest = inner, rest[cut + 1 :]
-    value = here[rest]
-    return ABSENT if value is None else value
+    return here[rest]
 
 
 def value_kind(value: object) -> str:

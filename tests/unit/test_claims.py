@@ -141,6 +141,16 @@ def test_an_absent_domain_is_no_domain() -> None:
     assert token_domain({"dom": "emea"}, "dom") == "emea"
 
 
+@pytest.mark.parametrize(
+    ("value", "kind"), [("x", "a string"), (["x"], "a list"), (1, "a number"), (True, "a boolean")]
+)
+def test_roles_and_domains_behind_what_is_not_an_object_are_a_problem(value: object, kind: str) -> None:
+    problem = ClaimProblem(f"claim 'a.r' leads through {kind}, not an object")
+    assert token_roles({"a": value}, "a.r", excluded=frozenset()) == problem
+    assert token_domain({"a": value}, "a.r") == problem
+    assert token_roles({"a": value}, "b.r", excluded=frozenset()) == ()
+
+
 @pytest.mark.parametrize("value", ["", "*", 1, True, [], ["emea"], {}, " emea", "em\x00ea", "e\u0301"])
 def test_a_domain_that_is_not_one_canonical_name_is_a_problem(value: object) -> None:
     assert isinstance(token_domain({"dom": value}, "dom"), ClaimProblem)
