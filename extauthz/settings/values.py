@@ -240,10 +240,10 @@ def headers(value: str) -> frozenset[str]:
             raise UnusableValueError(f"without {name!r}, which Envoy removes before a check")
         if name in _FORBIDDEN_HEADERS or name.startswith(("x-forwarded-", "x-auth-")):
             raise UnusableValueError(
-                f"{name!r} cannot be listed: it carries a credential, or the client can forge it"
+                f"without {name!r}, which carries a credential or can be forged by the client"
             )
         if not all(character.isalnum() or character == "-" for character in name) or not name.isascii():
-            raise UnusableValueError(f"{name!r} is not a header name of letters, digits and '-'")
+            raise UnusableValueError(f"without {name!r}; a header name has letters, digits and '-'")
     return found
 
 
