@@ -82,7 +82,7 @@ bench: install ## measure; prints medians as JSON
 	set -o nullglob; for script in tests/benchmarks/bench_*.py; do $(BIN)/python "$$script"; done
 
 faults: install ## inject every kind of fault under load, and print what was answered
-	FAULT_REQUESTS=4000 $(BIN)/python -m pytest tests/faults
+	FAULT_REQUESTS=2000 $(BIN)/python -m pytest tests/faults
 
 verify: install ## the property and fuzz tests for longer, each run with new random examples
 	EXTAUTHZ_VERIFY=1 $(BIN)/python -m pytest -n auto --timeout 3600 tests/property tests/fuzz tests/wire \
