@@ -11,6 +11,7 @@ RPC error would hand the choice to Envoy's `failure_mode_allow`.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -94,7 +95,12 @@ class NativeServer:
         self._health.set_serving(serving=serving)
 
     def stalled_s(self) -> float:
-        """Return for how many seconds the batch that is being answered has taken; 0 when there is none."""
+        """Return for how many seconds the batch that is being answered has taken; 0 when there is none.
+
+        Infinite when a thread that takes calls has ended although the server has not been closed.
+        """
+        if not all(thread.is_alive() for thread in self._threads):
+            return math.inf
         began = list(self._batches.values())
         return time.monotonic() - min(began) if began else 0.0
 

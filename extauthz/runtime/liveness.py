@@ -19,7 +19,7 @@ LATE_S: Final = 1.25
 """After this silence (two reports are missing) a worker does not count as ready."""
 HUNG_S: Final = 3.0
 LONGEST_START_S: Final = 60.0
-LONGEST_BUSY_S: Final = 60.0
+LONGEST_BUSY_S: Final = 300.0
 IDLE_SHARE: Final = 0.05
 """Of one CPU: less is what a process uses in which only timers run."""
 LONGEST_END_S: Final = 9.5

@@ -1,4 +1,4 @@
-"""`extauthz sidecar`: the supervisor of the workers, with the health and metrics port beside it."""
+"""`extauthz sidecar`: the supervisor of the workers, with the health and metrics port."""
 
 import asyncio
 
@@ -23,7 +23,7 @@ async def run_sidecar(settings: Settings) -> None:
     stop_on_signals(supervisor)
     reopen_on_hangup(supervisor.reopen_logs)
     addresses = {"health": where(listener), **worker_addresses(settings)}
-    beside = [
+    tasks = [
         asyncio.create_task(serve(health_app(supervisor.readiness, supervisor.metrics), listener)),
         asyncio.create_task(
             announce(
@@ -37,7 +37,7 @@ async def run_sidecar(settings: Settings) -> None:
     try:
         await supervisor.run()
     finally:
-        for each in beside:
+        for each in tasks:
             each.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         supervisor.close()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+import pytest
 
 from extauthz.demo.process_tree import descendants
 from extauthz.demo.processes import LOOPBACK
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from tests.integration.serving import Serving
 
 STARTS_WITHIN_S = 30.0
+in_make_faults = pytest.mark.skipif(
+    "FAULT_REQUESTS" not in os.environ, reason="takes long; make faults runs it (FAULT_REQUESTS)"
+)
 
 
 def await_true(condition: Callable[[], object], *, within: float, what: str) -> float:

@@ -539,7 +539,7 @@ async def test_only_the_tenant_whose_policies_never_compiled_is_not_ready(databa
                 assert answer.headers["retry-after"] == "1"
         assert await restarted.reason("acme.local", token=globex.token()) == "tenant_mismatch"
         assert await restarted.reason("acme.local", token="a.b.c") == "token_malformed"
-        assert await restarted.reason("nobody.local", token=acme.token()) == "unmapped_route"
+        assert await restarted.reason("unowned.local", token=acme.token()) == "unmapped_route"
         assert await restarted.reason("acme.local", token=acme.token(), tenant="umbrella") == "unmapped_route"
         assert await restarted.reason("globex.local", token=globex.token()) == "allowed"
         assert await restarted.reason("globex.local", token=acme.token()) == "tenant_mismatch"
