@@ -182,9 +182,7 @@ def _audience(fields: Fields) -> object:
     if isinstance(value, list):
         audience: object = list(fields.names("audience", default=None))
         if isinstance(audience, list) and EVERY_AUDIENCE in audience and len(audience) > 1:
-            fields.note(
-                "audience", f"names {EVERY_AUDIENCE!r}, every audience, together with others"
-            )
+            fields.note("audience", f"names {EVERY_AUDIENCE!r}, every audience, together with others")
         for index, name in enumerate(value):
             if isinstance(name, str) and (problem := audience_problem(name)):
                 fields.note_item("audience", index, f"found {shown(name)}, it must be {problem}")
