@@ -23,6 +23,7 @@ from extauthz.demo.processes import LOOPBACK
 from extauthz.demo.rest import RestApi
 from extauthz.shipped import shipped
 from tests.builders import Answer, check_request, read_answer
+from tests.faults.worker_processes import metric
 from tests.folder_postgres import postgres_in_folder
 from tests.integration.serving import Serving, command, finished, serving
 from tests.key_server import KeyServer, answering
@@ -156,6 +157,9 @@ def test_a_database_that_is_away_gates_the_control_plane_and_no_sidecar(
             until = time.monotonic() + 2
             await_true(lambda: time.monotonic() > until, within=3, what="time")
             assert health(found.rest_port)[1]["database"] == "unavailable"
+            # Each port says of itself what it says on /healthz/ready.
+            assert metric(found.rest_port, "extauthz_ready") == 0.0
+            assert metric(found.sidecar_port, "extauthz_ready") == 1.0
             own_postgres.start()
             await_true(lambda: health(found.rest_port)[0] == 200, within=WITHIN_S, what="the database back")
         assert len(seen) > 10
