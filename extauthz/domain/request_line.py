@@ -32,7 +32,7 @@ RequestLine = tuple[str, str, CanonicalPath, str | None]
 
 @dataclass(frozen=True, slots=True)
 class RequestLineRejected:
-    """A request line that cannot be judged: denied for `reason`, whoever asks."""
+    """A request line that cannot be judged: denied for `reason` before any credential is judged."""
 
     reason: Reason
     detail: str
