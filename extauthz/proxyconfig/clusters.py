@@ -3,8 +3,15 @@
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Final
 
-from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterDiscoveryType, ClusterLbPolicy
+from envoy_data_plane.envoy.config.cluster.v3 import (
+    CircuitBreakers,
+    CircuitBreakersThresholds,
+    Cluster,
+    ClusterDiscoveryType,
+    ClusterLbPolicy,
+)
 from envoy_data_plane.envoy.config.core.v3 import (
     DataSource,
     HealthCheck,
@@ -41,6 +48,9 @@ from extauthz.proxyconfig.listener import CHECK_CLUSTER, UPSTREAM_CLUSTER
 from extauthz.proxyconfig.tls import ProxyTls, expected_peer
 from extauthz.settings import Settings
 
+RETRIES_AT_ONCE: Final = 1024
+"""All checks of a connection may have to be asked again at once; Envoy's own bound is three."""
+
 
 def check_cluster(settings: Settings, tls: ProxyTls) -> Cluster | str:
     """Return the cluster with every worker an endpoint; a text says what stands against it."""
@@ -50,6 +60,9 @@ def check_cluster(settings: Settings, tls: ProxyTls) -> Cluster | str:
     cluster = _cluster(CHECK_CLUSTER, worker_endpoints(settings), connect_s=0.2)
     cluster.transport_socket = transport
     cluster.lb_policy = ClusterLbPolicy.LEAST_REQUEST
+    cluster.circuit_breakers = CircuitBreakers(
+        thresholds=[CircuitBreakersThresholds(max_retries=RETRIES_AT_ONCE)]
+    )
     # A hung or unplugged worker is noticed also between requests.
     keepalive = KeepaliveSettings(interval=timedelta(seconds=5), timeout=timedelta(seconds=2))
     options = HttpProtocolOptions(

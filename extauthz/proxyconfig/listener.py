@@ -8,12 +8,14 @@ from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutatio
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutationRemoveOnMatch
 from envoy_data_plane.envoy.config.core.v3 import (
     ApiVersion,
+    BackoffStrategy,
     CidrRange,
     GrpcService,
     GrpcServiceEnvoyGrpc,
     Http2ProtocolOptions,
     HttpProtocolOptions,
     HttpProtocolOptionsHeadersWithUnderscoresAction,
+    RetryPolicy,
     SubstitutionFormatString,
 )
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
@@ -44,6 +46,10 @@ from extauthz.proxyconfig.addresses import HostPort, socket_address
 CHECK_CLUSTER: Final = "extauthz"
 UPSTREAM_CLUSTER: Final = "upstream"
 CHECK_TIMEOUT_S: Final = 0.2
+CHECK_RETRIES: Final = 2
+RETRY_AFTER_S: Final = 0.001
+RETRY_WITHIN_S: Final = 10
+"""More than the timeout: Envoy also takes the longest pause for the longest time of one try."""
 IDENTITY_PREFIX: Final = "x-auth-"
 
 _METADATA: Final = ("decision", "decision_id", "reason", "matched_rule_id", "subject", "policy_revision")
@@ -86,6 +92,7 @@ def check_filter() -> ExtAuthz:
         transport_api_version=ApiVersion.V3,
         grpc_service=GrpcService(
             envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=CHECK_CLUSTER),
+            retry_policy=_retries(),
             timeout=timedelta(seconds=CHECK_TIMEOUT_S),
         ),
         failure_mode_allow=False,
@@ -94,6 +101,16 @@ def check_filter() -> ExtAuthz:
         # Without it Envoy joins repeated headers and replaces bytes that are not UTF-8 by `!`.
         encode_raw_headers=True,
         validate_mutations=True,
+    )
+
+
+def _retries() -> RetryPolicy:
+    """Ask again, within the timeout, when the connection ends under a check, or when there was none."""
+    pause = BackoffStrategy(
+        base_interval=timedelta(seconds=RETRY_AFTER_S), max_interval=timedelta(seconds=RETRY_WITHIN_S)
+    )
+    return RetryPolicy(
+        retry_on="reset,connect-failure,refused-stream", num_retries=CHECK_RETRIES, retry_back_off=pause
     )
 
 

@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import asyncpg
+import structlog
 
 from extauthz.storage.address import DatabaseAddress, SslMode
 from extauthz.storage.availability import (
     DatabaseState,
     NotWritableError,
     Unavailability,
+    cause_of,
     unavailability_of,
 )
 from extauthz.storage.connection import connect, open_reader
@@ -44,6 +46,8 @@ __all__ = [
     "reader_transaction",
     "tenant_transaction",
 ]
+
+_log = structlog.get_logger("extauthz.database")
 
 OPEN_WITHIN_S: Final = 4.0
 """How long it may take until a transaction has begun: free connection, opening, first statements."""
@@ -229,8 +233,10 @@ async def _acquired(pool: Pool, deadline: float) -> AsyncIterator[Connection]:
         yield connection
     finally:
         # INVARIANT: what was committed is reported as committed, whatever becomes of the connection after it.
-        with contextlib.suppress(Exception):
+        try:
             await pool.release(connection, timeout=RELEASE_WITHIN_S)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            _log.debug("database_connection_not_reused", cause=cause_of(error))
 
 
 async def require_writable(connection: Connection, *, within: float) -> None:

@@ -37,8 +37,8 @@ def judge(document: bytes) -> None:
         assert found.problem
         return
     assert isinstance(found, KeySet)
-    kids = [key.kid for key in found.keys if key.kid is not None]
-    assert len(set(kids)) == len(kids)
+    named = [(key.kid, key.algorithm) for key in found.keys if key.kid is not None]
+    assert len(set(named)) == len(named)
     for key in found.keys:
         match key._public_key:
             case RSAPublicKey() as public:

@@ -28,9 +28,7 @@ pytestmark = [
 ]
 SLUGS = ("acme", "globex", "initech")
 NEIGHBOURS = SLUGS[1:]
-EVERY_TENANT = (
-    "SELECT tenant_id, name, status, revision, created_at, updated_at FROM tenants WHERE deleted_at"
-)
+EVERY_TENANT = "FROM tenants WHERE deleted_at IS NULL AND ($1::text IS NULL OR tenant_id > $1) ORDER BY"
 """The one statement that is about all tenants, by whom an operator lists them."""
 
 
@@ -40,8 +38,8 @@ class Switched:
 
     pool: "Pool"
 
-    def acquire(self, *, timeout: float) -> Any:
-        return self.pool.acquire(timeout=timeout)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.pool, name)
 
 
 @dataclass
@@ -122,7 +120,7 @@ async def test_no_read_shows_a_neighbours_rows(database: "Database") -> None:
                 shown = slug in answer.raw.decode()
                 assert shown is of_all, (path, slug)
             assert bool(held.statements.rewritten) is not of_all, path
-            assert all(each.startswith(EVERY_TENANT) for each in held.statements.untouched), path
+            assert all(EVERY_TENANT in each for each in held.statements.untouched), path
         asked = await asked_about_itself(held.api)
         assert asked == [200, 200, 200]
 

@@ -152,7 +152,7 @@ async def test_a_commit_without_an_answer_is_reported_as_unknown(database: "Data
             await superuser.execute("ALTER SYSTEM SET synchronous_standby_names = 'absent'")
             await superuser.execute("SELECT pg_reload_conf()")
             try:
-                await _setting(superuser, "synchronous_standby_names", "absent")
+                await _commits_wait(database, superuser)
                 began = time.monotonic()
                 outcome = await written(pool, "unknown")
                 assert time.monotonic() - began < ANSWERED_WITHIN_S
@@ -278,11 +278,19 @@ async def test_a_lock_that_another_session_holds_is_told_from_a_server_that_does
         assert isinstance(await written(pool, "a"), Written)
 
 
-async def _setting(connection: "Connection", name: str, value: str) -> None:
-    deadline = time.monotonic() + 5
-    while await connection.fetchval(f"SHOW {name}") != value:
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
+async def _commits_wait(database: "Database", superuser: "Connection") -> None:
+    """Return when a commit waits for the standby: the checkpointer makes known that there is one."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'SyncRep'"
+    deadline = time.monotonic() + 10
+    async with connected(database.superuser) as writer:
+        pid = writer.get_server_pid()
+        while time.monotonic() < deadline:
+            commit = asyncio.create_task(writer.execute("SELECT pg_logical_emit_message(true, 'a', 'b')"))
+            while not commit.done() and time.monotonic() < deadline:
+                if await superuser.fetchval(waiting, pid):
+                    commit.cancel()
+                    return
+    raise AssertionError("no commit waits for the standby that is not there")
 
 
 def _now() -> datetime:
