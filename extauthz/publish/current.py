@@ -2,8 +2,12 @@
 
 import threading
 from dataclasses import replace
+from typing import Final
 
 from extauthz.compile.directory import Directory
+
+_PUT_BACK_S: Final = 1.0
+"""Clocks that drift apart by less were not put back."""
 
 
 class CurrentPolicies:
@@ -28,6 +32,17 @@ class CurrentPolicies:
         directory = self._directory
         if directory is not None:
             self._directory = replace(directory, confirmed_at=now)
+
+    def grow_old(self, unconfirmed_s: float, now: float) -> None:
+        """Make the policies as old as a steady clock says: the wall clock (`now`, POSIX) may be put back."""
+        directory = self._directory
+        if directory is None:
+            return
+        rejuvenated = unconfirmed_s - (now - directory.confirmed_at)
+        if rejuvenated > _PUT_BACK_S:
+            lagging = {tenant: since - rejuvenated for tenant, since in directory.lagging.items()}
+            confirmed_at = directory.confirmed_at - rejuvenated
+            self.swap(replace(directory, confirmed_at=confirmed_at, lagging=lagging))
 
     def wait_loaded(self, timeout: float) -> bool:
         """Wait until policies were loaded once; false after `timeout` seconds."""

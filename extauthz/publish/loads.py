@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -20,17 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from extauthz.publish.polling import Connect
     from extauthz.storage.pool import Connection
-    from extauthz.storage.session import Session
 
 _log = structlog.get_logger("extauthz.publish")
-
-
-class Connect(Protocol):
-    """Opens a connection of the publisher."""
-
-    async def __call__(self) -> Session:
-        """Return a connection that only reads."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,17 +3,16 @@
 INVARIANT: only a server that takes writes confirms a revision; `feed.one_moment` refuses any other. A server
 that does not answer is given up within the bound of a statement, and another connection is opened.
 
-The connection is this publisher's own and listens before the first load, so no commit falls between the two.
-Whatever cannot be a plain step forward (a gap, a revision that went back, another epoch) is a reload, never a
-merge. A row that cannot be read, or contradicts others, keeps its last good version while other changes are
-followed; its tenant raises the alarm and grows old (`publish/salvage.py`).
+The connection is the publisher's own (`publish/polling.py`). A change that is not a plain step forward (a gap,
+a revision that went back, another epoch) is a reload, never a merge. A row that cannot be read, or that
+contradicts others, keeps its last good version while other changes are followed; its tenant raises the alarm
+and grows old (`publish/salvage.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -28,10 +27,10 @@ from extauthz.publish.following import (
     registered_anew,
     stepped,
 )
-from extauthz.publish.loads import Connect, Loaded, TenantLoads
-from extauthz.publish.notifications import ChangeNotifications, OpenListener
-from extauthz.publish.refused import SHOWN_PROBLEMS, RefusedRevisions, log_refused
-from extauthz.publish.registrations import Registrations
+from extauthz.publish.loads import Loaded, TenantLoads
+from extauthz.publish.polling import Connect, DatabasePolling
+from extauthz.publish.refused import RefusedRevisions, log_refused
+from extauthz.publish.registrations import Registrations, log_damaged
 from extauthz.publish.tenant import Compiler, TenantState, collecting_later, unreadable_rows
 from extauthz.storage import feed, registrations
 from extauthz.storage.availability import DatabaseState
@@ -43,17 +42,11 @@ if TYPE_CHECKING:
     from extauthz.domain.problem import Problem
     from extauthz.domain.registration import IdentityProvider, Registration
     from extauthz.publish.current import CurrentPolicies
+    from extauthz.publish.notifications import OpenListener
     from extauthz.storage.pool import Connection
-    from extauthz.storage.session import Session
 
-_FIRST_RETRY_S: Final = 0.1
-_LONGEST_RETRY_S: Final = 5.0
-_OVERDUE_S: Final = 1.5
-"""A database that has not answered a poll for so long is reported as unavailable, before its bound passes."""
 SETTLED_ROWS: Final = 1_000
 """After this many changed rows, what they became is taken out of the garbage collector's sight."""
-_PUT_BACK_S: Final = 1.0
-"""Clocks that drift apart by less were not put back."""
 
 _log = structlog.get_logger("extauthz.publish")
 
@@ -109,27 +102,29 @@ class PostgresPublisher:
         self._drafts: dict[str, TenantState] = {}
         self._epoch: str | None = None
         self._unsettled = 0
-        self._wake = asyncio.Event()
-        self._notifications = ChangeNotifications(
-            self._notified, poll_interval=poll_interval, open_listener=open_listener
+        self._polling = DatabasePolling(
+            connect,
+            self._refresh,
+            pause=self._pause,
+            on_failure=self._not_confirmed,
+            steady=steady,
+            poll_interval=poll_interval,
+            open_listener=open_listener,
+            database=DatabaseState() if database is None else database,
         )
         self._loads = TenantLoads(
             connect,
             compiler,
             steady=steady,
-            wake=self._wake.set,
+            wake=self._polling.wake,
             on_busy=self._tell_busy,
         )
         self._refreshed = asyncio.Condition()
-        self._database = DatabaseState() if database is None else database
-        self._available = False
-        self._asked_at: float | None = None
 
     @property
     def available(self) -> bool:
         """Whether a database that takes writes answered last time, and no question is overdue."""
-        asked_at = self._asked_at
-        return self._available and (asked_at is None or self._steady() - asked_at < _OVERDUE_S)
+        return self._polling.available
 
     @property
     def problems(self) -> Mapping[str, Sequence[Problem]]:
@@ -158,83 +153,26 @@ class PostgresPublisher:
 
         if reached():
             return True
-        self._wake.set()
+        self._polling.wake()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds), self._refreshed:
                 await self._refreshed.wait_for(reached)
         return reached()
 
     async def run(self) -> None:
-        """Follow the database until cancelled; a lost connection is opened again with back-off."""
+        """Follow the database until cancelled."""
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._notifications.run())
-                group.create_task(self._run())
+            await self._polling.run()
         finally:
             await self._loads.close()
-
-    async def _run(self) -> None:
-        delay = _FIRST_RETRY_S
-        while True:
-            self._asked_at = None
-            try:
-                connection = await self._connected()
-                try:
-                    connection.add_termination_listener(self._notified)
-                    async with self._notifications.on(connection):
-                        await self._follow(connection)
-                except Exception as error:
-                    self._database.following_failed(error)
-                    raise
-                finally:
-                    connection.terminate()
-            except Exception:  # noqa: BLE001  # whatever is wrong with the database, try again
-                self._on_failure()
-                self._keep_ageing()
-            else:
-                delay = _FIRST_RETRY_S
-            if self._available:
-                delay = _FIRST_RETRY_S
-            self._available = False
-            await asyncio.sleep(delay * (0.5 + random.random() / 2))  # noqa: S311  # spreads reconnections
-            delay = min(delay * 2, _LONGEST_RETRY_S)
-
-    async def _connected(self) -> Session:
-        try:
-            connection = await self._connect()
-        except Exception as error:
-            self._database.connecting_failed(error)
-            raise
-        self._database.connected()
-        return connection
-
-    def _notified(self, *_: object) -> None:
-        self._wake.set()
-
-    async def _follow(self, connection: Connection) -> None:
-        while not connection.is_closed():
-            self._wake.clear()
-            await self._refresh(connection)
-            self._available = True
-            self._database.followed()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._pause()):
-                    await self._wake.wait()
 
     def _pause(self) -> float:
         """Return the seconds until the database is asked again unless it notifies."""
         return min(self._poll_interval, self._refused.next_retry_in())
 
-    def _keep_ageing(self) -> None:
-        """Let unconfirmed policies be as old as the steady clock says: the wall clock may be put back."""
-        directory = self._current.current()
-        if directory is None:
-            return
-        rejuvenated = self._steady() - self._confirmed_steady - (self._clock() - directory.confirmed_at)
-        if rejuvenated > _PUT_BACK_S:
-            lagging = {tenant: since - rejuvenated for tenant, since in directory.lagging.items()}
-            confirmed_at = directory.confirmed_at - rejuvenated
-            self._current.swap(replace(directory, confirmed_at=confirmed_at, lagging=lagging))
+    def _not_confirmed(self) -> None:
+        self._on_failure()
+        self._current.grow_old(self._steady() - self._confirmed_steady, self._clock())
 
     async def refresh(self, connection: Connection) -> None:
         """Read what changed since the last time and publish it, with what has to be read whole."""
@@ -259,7 +197,7 @@ class PostgresPublisher:
 
     async def _refresh_once(self, connection: Connection, after_publishing: contextlib.ExitStack) -> None:
         asked_at, asked_steady = self._clock(), self._steady()
-        self._asked_at = asked_steady
+        self._polling.asked(asked_steady)
         taken = self._loads.take()
         async with feed.one_moment(connection):
             heads = await feed.heads(connection)
@@ -274,7 +212,7 @@ class PostgresPublisher:
             changes = await feed.changes_since(connection, behind) if behind else []
             anew = registered_anew(changes)
             registered = await registrations.read(connection, anew) if anew else {}
-        self._asked_at = None
+        self._polling.answered()
         # Sorted out once: after an outage there are many changes of many tenants.
         steps: dict[str, list[feed.TenantChange]] = {}
         for change in changes:
@@ -447,14 +385,8 @@ class PostgresPublisher:
         self._registrations = before.following(registered)
         if self._registrations is before:
             return
-        for tenant, registration in self._registrations.of.items():
-            if registration.problems and before.of.get(tenant) is not registration:
-                self._on_failure()
-                _log.error(
-                    "registration_refused",
-                    message="what cannot be read of the tenant's registration is left out",
-                    tenant=tenant,
-                    problems=[str(problem) for problem in registration.problems[:SHOWN_PROBLEMS]],
-                )
+        for tenant in self._registrations.damaged_since(before):
+            self._on_failure()
+            log_damaged(tenant, self._registrations.of[tenant])
         if self._registrations.issuers != before.issuers:
             self._on_issuers(self._registrations.issuers)

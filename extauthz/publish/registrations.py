@@ -5,8 +5,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Self
 
+import structlog
+
 from extauthz.domain.registration import IdentityProvider, Registration
 from extauthz.domain.service_key import IdentityKey
+from extauthz.publish.refused import SHOWN_PROBLEMS
+
+_log = structlog.get_logger("extauthz.publish")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +50,21 @@ class Registrations:
         if of.keys() == self.of.keys() and all(of[tenant] is known for tenant, known in self.of.items()):
             return self
         return Registrations.together(of)
+
+    def damaged_since(self, before: "Registrations") -> list[str]:
+        """Return the tenants whose registration changed since `before` and has a part that cannot be read."""
+        return [
+            tenant
+            for tenant, registration in self.of.items()
+            if registration.problems and before.of.get(tenant) is not registration
+        ]
+
+
+def log_damaged(tenant: str, registration: Registration) -> None:
+    """Log which parts of a tenant's registration cannot be read."""
+    _log.error(
+        "registration_refused",
+        message="what cannot be read of the tenant's registration is left out",
+        tenant=tenant,
+        problems=[str(problem) for problem in registration.problems[:SHOWN_PROBLEMS]],
+    )
