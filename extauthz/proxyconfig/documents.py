@@ -12,6 +12,8 @@ from typing import Final
 
 import yaml
 
+from extauthz.compile.yaml_text import PARSER
+
 MAX_DEPTH: Final = 128
 MAX_VALUES: Final = 200_000
 MAX_BYTES: Final = 8 * 1024 * 1024
@@ -141,7 +143,7 @@ def read_text(text: bytes, file: str, *, first_line: int = 1) -> tuple[tuple[Val
         # JSON may be indented by tabs, YAML may not; inside of strings a line cannot begin.
         plain = _TABS.sub(lambda tabs: " " * len(tabs[0]), text.decode("utf-8-sig"))
         _check_depth(plain, reading)
-        nodes = list(yaml.compose_all(plain, Loader=yaml.CSafeLoader))
+        nodes = list(yaml.compose_all(plain, Loader=PARSER))
         values = tuple(_value(node, reading, 0) for node in nodes)
     except _RefusedError as refused:
         return (), [Unreadable(file, refused.line, str(refused))]
@@ -170,7 +172,7 @@ class _RefusedError(Exception):
 def _check_depth(text: str, reading: _Reading) -> None:
     # By events, one by one: composing recurses, and must not meet anything deep.
     depth = 0
-    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+    for event in yaml.parse(text, Loader=PARSER):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
