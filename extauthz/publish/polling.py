@@ -33,7 +33,7 @@ class Connect(Protocol):
 
 
 class DatabasePolling:
-    """Calls `refresh` with an open connection at every notification, and after `pause()` seconds without one."""
+    """Calls `refresh` with an open connection: at each notification, and `pause()` seconds after the last."""
 
     def __init__(
         self,

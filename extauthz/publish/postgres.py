@@ -3,8 +3,8 @@
 INVARIANT: only a server that takes writes confirms a revision; `feed.one_moment` refuses any other. A server
 that does not answer is given up within the bound of a statement, and another connection is opened.
 
-The connection is the publisher's own (`publish/polling.py`). A change that is not a plain step forward (a gap,
-a revision that went back, another epoch) is a reload, never a merge. A row that cannot be read, or that
+The connection is the publisher's own (`publish/polling.py`). A change that is not a plain step forward (a
+gap, a revision that went back, another epoch) is a reload, never a merge. A row that cannot be read, or that
 contradicts others, keeps its last good version while other changes are followed; its tenant raises the alarm
 and grows old (`publish/salvage.py`).
 """
