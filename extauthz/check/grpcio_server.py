@@ -19,6 +19,8 @@ from extauthz.check.grpc_health import HEALTH_SERVICE, Health
 from extauthz.check.grpc_tls import GrpcTls, is_expected_peer, server_credentials
 from extauthz.check.listen_address import UNIX_PREFIX, ListenError, listen_problem
 from extauthz.check.slow_callers import SlowCallers
+from extauthz.domain.reasons import Reason
+from extauthz.domain.request import Malformed
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -55,6 +57,15 @@ _log = structlog.get_logger("extauthz.check")
 Answer = Callable[[bytes, float | None], bytes]
 """From CheckRequest bytes and the caller's remaining seconds (None: no deadline) to CheckResponse bytes."""
 
+Refuse = Callable[[Malformed], bytes]
+"""From the reason to the CheckResponse bytes of a denial that is logged."""
+
+UNEXPECTED_PEER: Final = Malformed(Reason.INTERNAL_ERROR, "the caller is none of the expected proxies")
+
+
+def _internal_error(_refused: Malformed) -> bytes:
+    return wire.internal_error()
+
 
 class GrpcioServer:
     """The gRPC server of one worker; its health is NOT_SERVING until `set_serving` says otherwise."""
@@ -66,13 +77,14 @@ class GrpcioServer:
         *,
         threads: int = DEFAULT_THREADS,
         tls: GrpcTls | None = None,
-        refuse: Callable[[], bytes] = wire.internal_error,
+        refuse: Refuse = _internal_error,
         max_receive_bytes: int = MAX_RECEIVE_BYTES,
         receive_s: float = RECEIVE_S,
     ) -> None:
         """Prepare to listen on each of `listen`: `host:port` (port 0: any free one) or `unix:path`.
 
-        `refuse` answers callers whose certificate has none of the expected names; their messages stay unread.
+        `refuse` answers checks whose message is not read: those of callers whose certificate has none of the
+        expected names.
         """
         self._answer = answer
         self._refuse = refuse
@@ -163,7 +175,7 @@ class GrpcioServer:
     def _check(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         try:
             if self._tls is not None and not is_expected_peer(self._tls, context):
-                return self._refuse()
+                return self._refuse(UNEXPECTED_PEER)
             # A call without a message that could be taken is an empty one: denied, and logged.
             raw = self._slow_callers.message(messages, context, b"")
             if len(raw) > LARGE_MESSAGE_BYTES:

@@ -171,9 +171,8 @@ class CheckService:
         read = partial(self._read_attributes, attributes)
         return self._answered(read, None, http_wire.write, http_wire.internal_error, "http")
 
-    def refuse_stranger(self) -> bytes:
-        """Return the denial for a caller that is none of the expected proxies, whose message stays unread."""
-        refused = Malformed(Reason.INTERNAL_ERROR, "the caller is none of the expected proxies")
+    def refuse(self, refused: Malformed) -> bytes:
+        """Return the denial of a check whose message is not read; it is logged like any other denial."""
         return self._answered(lambda: refused, None, wire.write, wire.internal_error, "grpc")
 
     def refuse_http(self, refused: Malformed) -> HttpAnswer:

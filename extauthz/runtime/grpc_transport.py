@@ -37,7 +37,7 @@ def grpc_server(settings: Settings, service: CheckService, index: int) -> Transp
         from extauthz.check.native_server import NativeServer
 
         return NativeServer(service.begin, listen)
-    return GrpcioServer(service.answer, listen, tls=grpc_tls(settings), refuse=service.refuse_stranger)
+    return GrpcioServer(service.answer, listen, tls=grpc_tls(settings), refuse=service.refuse)
 
 
 def grpc_address(settings: Settings, index: int) -> str:

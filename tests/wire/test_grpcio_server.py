@@ -17,6 +17,7 @@ from extauthz.check.grpcio_server import (
     LARGE_MESSAGE_BYTES,
     Answer,
     GrpcioServer,
+    Refuse,
 )
 from extauthz.check.listen_address import ListenError
 from tests.builders import read_answer
@@ -35,7 +36,7 @@ def echo(raw: bytes, _left: float | None) -> bytes:
 
 @contextmanager
 def serving(
-    answer: Answer = echo, *, tls: GrpcTls | None = None, refuse: Callable[[], bytes] = wire.internal_error
+    answer: Answer = echo, *, tls: GrpcTls | None = None, refuse: Refuse = lambda _: wire.internal_error()
 ) -> Iterator[tuple[GrpcioServer, str]]:
     server = GrpcioServer(answer, ["127.0.0.1:0"], threads=2, tls=tls, refuse=refuse)
     address = f"127.0.0.1:{server.start()}"
@@ -238,7 +239,7 @@ def test_clients_without_an_expected_name_are_denied(tmp_path: Path) -> None:
     tls = GrpcTls(server_identity, lambda: None, frozenset({gateway, "envoy.internal"}))
     with (
         real_service(tmp_path, {}) as running,
-        serving(tls=tls, refuse=running.service.refuse_stranger) as (_, address),
+        serving(tls=tls, refuse=running.service.refuse) as (_, address),
     ):
         assert secure_call(address, authority, authority.issue("x", uris=(gateway,))) == b"x"
         assert secure_call(address, authority, authority.issue("envoy.internal")) == b"x"
