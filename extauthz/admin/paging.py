@@ -16,7 +16,7 @@ from extauthz.admin.problems import ParameterProblem, ProblemDetails, invalid
 MAX_LIMIT: Final = 1000
 DEFAULT_LIMIT: Final = 100
 _CHECK_BYTES: Final = 8
-_NUMBER_BYTES: Final = 4
+_NUMBER_BYTES: Final = 8
 
 
 class Order(Enum):
@@ -24,7 +24,7 @@ class Order(Enum):
 
     ID = re.compile(rb"(?s:.{16})")
     SLUG = re.compile(rb"[a-z0-9-]{1,63}")
-    NUMBER = re.compile(rb"(?s:.{4})")
+    NUMBER = re.compile(rb"(?s:[\x00-\x7f].{7})")
 
 
 @dataclass(frozen=True, slots=True)

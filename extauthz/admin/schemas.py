@@ -13,7 +13,13 @@ from extauthz.compile.documents import MAX_DEFAULT_ROLES, MAX_ROUTES
 from extauthz.compile.warnings import WarningCode
 from extauthz.domain.policy import MAX_PRIORITY, MIN_PRIORITY
 
-_REVISION: Final = {"type": "integer", "minimum": 0, "description": "revision of the tenant's policies"}
+_REVISION: Final = {
+    "type": "integer",
+    "format": "int64",
+    "minimum": 0,
+    "description": "revision of the tenant's policies",
+}
+_VERSION: Final = {"type": "integer", "format": "int64", "minimum": 1}
 _SUBJECT_KINDS: Final = ["role", "user", "service", "any"]
 
 
@@ -134,7 +140,7 @@ _AUDIT_EVENT: Final = shape(
     {
         "id": ID,
         "at": TIME,
-        "revision": {"type": ["integer", "null"]},
+        "revision": {"type": ["integer", "null"], "format": "int64", "minimum": 0},
         "actor": shape(
             {
                 "kind": {"type": "string", "examples": ["user", "admin_key"]},
@@ -237,14 +243,14 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
     "AttributePolicy": stored(
         _ATTRIBUTE_POLICY,
         more={
-            "version": {"type": "integer", "minimum": 1},
+            "version": _VERSION,
             "deleted_at": {"type": ["string", "null"], "format": "date-time"},
         },
     ),
     "AttributePolicyPage": page_of("AttributePolicy"),
     "AttributePolicyVersion": shape(
         {
-            "version": {"type": "integer", "minimum": 1},
+            "version": _VERSION,
             "deleted": {"type": "boolean"},
             "document": shape(
                 {"id": ID, **_ATTRIBUTE_POLICY}, required=("id", "name", "resource", "effect", "rule_data")

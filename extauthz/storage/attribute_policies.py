@@ -293,7 +293,7 @@ async def _keep(change: Change, states: Sequence[tuple[Document, int | None]], *
         "INSERT INTO attribute_policy_versions"
         " (tenant_id, policy_id, version, deleted, document, actor, revision)"
         " SELECT $1, r.id, r.version, $2, r.document::jsonb, $3::jsonb, $4"
-        " FROM unnest($5::text[]::uuid[], $6::text[]::integer[], $7::text[]) AS r (id, version, document)",
+        " FROM unnest($5::text[]::uuid[], $6::text[]::bigint[], $7::text[]) AS r (id, version, document)",
         change.tenant,
         deleted,
         encode_json(change.actor.document()),

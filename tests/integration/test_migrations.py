@@ -108,6 +108,19 @@ async def test_a_failing_migration_leaves_no_trace(
         assert await migrate(connection, mended) == mended[1:]
 
 
+async def test_no_counter_ends_at_32_bits(database: "Database") -> None:
+    async with connected(database) as connection:
+        narrow = await connection.fetch(
+            "SELECT table_name::text, column_name::text FROM information_schema.columns"
+            " WHERE table_schema = 'public' AND data_type IN ('integer', 'smallint') ORDER BY 1, 2"
+        )
+    # A priority is a number that an administrator writes; migrations are numbered by the names of files.
+    assert [tuple(row) for row in narrow] == [
+        ("attribute_policies", "priority"),
+        ("schema_migrations", "version"),
+    ]
+
+
 async def test_a_new_epoch_is_announced_and_read(database: "Database") -> None:
     reader = await open_reader(database.address)
     announced: asyncio.Queue[str] = asyncio.Queue()
