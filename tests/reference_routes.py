@@ -1,5 +1,6 @@
 """The request and where it leads, read plainly from the policy language (sections Attributes and Routes)."""
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -90,10 +91,17 @@ def read_query(raw: str) -> dict[str, list[str]] | None:
         if pair:
             name, _, value = pair.partition("=")
             decoded_name, decoded_value = decode_query(name), decode_query(value)
-            if decoded_name is None or decoded_value is None:
+            if decoded_name is None or decoded_value is None or has_control(decoded_name):
                 return None
-            values.setdefault(decoded_name, []).append(decoded_value)
+            # A value with a control character is as unknown as a repeated one.
+            values.setdefault(decoded_name, []).extend(
+                [decoded_value] * (2 if has_control(decoded_value) else 1)
+            )
     return values
+
+
+def has_control(text: str) -> bool:
+    return any(unicodedata.category(character) == "Cc" for character in text)
 
 
 def decode_query(text: str) -> str | None:

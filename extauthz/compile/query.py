@@ -20,19 +20,29 @@ _AS_QUOTED: Final = bytes.maketrans(b"+&=%", b" " + _PAIR + _EQUALS + b"=")
 _REFUSED_ESCAPE: Final = re.compile(b"=(?:[Ff][EeFf]|[\r\n])")
 _IN_REFUSED_ESCAPES: Final = (b"F", b"f", b"\r", b"\n")
 _AS_TEXT: Final = bytes.maketrans(_PAIR + _EQUALS, b"&=")
+# C0, DELETE and C1 (two octets in UTF-8). Decoders that hold text as C strings end it at U+0000.
+_CONTROL: Final = re.compile(b"[\0-\x1f\x7f]|\xc2[\x80-\x9f]")
+_CONTROL_IN_NAME: Final = re.compile(_PAIR + b"[^\xfe\xff]*?(?:" + _CONTROL.pattern + b")")
 
 
 class Query:
     """A readable query: names and values decoded once (`%XX`, `+`)."""
 
-    __slots__ = ("_octets",)
+    __slots__ = ("_has_controls", "_octets")
 
-    def __init__(self, octets: bytes) -> None:
-        """Take the decoded pairs in UTF-8, each led by `_PAIR`, the last followed by one."""
+    def __init__(self, octets: bytes, *, has_controls: bool) -> None:
+        """Take the decoded pairs in UTF-8, each led by `_PAIR`, the last followed by one.
+
+        `has_controls` tells whether a value holds a control character.
+        """
         self._octets = octets
+        self._has_controls = has_controls
 
     def value(self, name: str) -> str | Missing:
-        """Return the value of a name: `ABSENT` when it is not there, `UNKNOWN` when it is repeated."""
+        """Return the value of a name: `ABSENT` when it is not there.
+
+        `UNKNOWN`: the name is repeated, or the value holds a control character.
+        """
         pair = _PAIR + name.encode("utf-8", "surrogatepass")
         if pair not in self._octets:
             return ABSENT
@@ -46,11 +56,17 @@ class Query:
         start += len(with_value)
         if alone >= 0 or self._octets.find(with_value, start) >= 0:
             return UNKNOWN
-        return self._octets[start : self._octets.index(_PAIR, start)].replace(_EQUALS, b"=").decode("utf-8")
+        octets = self._octets[start : self._octets.index(_PAIR, start)]
+        if self._has_controls and _CONTROL.search(octets):
+            return UNKNOWN
+        return octets.replace(_EQUALS, b"=").decode("utf-8")
 
 
 def read_query(raw: str) -> Query | None:
-    """Read a raw query; None for a malformed escape, invalid UTF-8 or a raw `;`."""
+    """Read a raw query.
+
+    None for a malformed escape, invalid UTF-8, a raw `;` or a control character in a name.
+    """
     if ";" in raw:
         return None
     try:
@@ -61,7 +77,12 @@ def read_query(raw: str) -> Query | None:
         octets.translate(_AS_TEXT).decode("utf-8")
     except UnicodeError:
         return None
-    return Query(b"".join((_PAIR, octets, _PAIR)))
+    octets = b"".join((_PAIR, octets, _PAIR))
+    has_controls = _CONTROL.search(octets) is not None
+    if has_controls and _CONTROL_IN_NAME.search(octets):
+        # A reader that ends the name there, or drops the character, finds another name.
+        return None
+    return Query(octets, has_controls=has_controls)
 
 
 def _unquoted(quoted: bytes) -> bytes | None:

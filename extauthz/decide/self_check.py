@@ -102,6 +102,10 @@ _QUERIES: Rows = (
     ("role=a;x", "unreadable"),
     ("role=%ff", "unreadable"),
     ("role=%zz", "unreadable"),
+    ("role=admin%00", "unknown"),
+    ("role=%c2%85", "unknown"),
+    ("role=user&text=a%0Ab", "user"),
+    ("role%00=admin", "unreadable"),
     ("role=%", "unreadable"),
     ("role=%fe", "unreadable"),
 )

@@ -314,6 +314,32 @@ def test_replaced_bytes_in_the_query_make_it_unknown(doors: Doors, way: Way) -> 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("way", WAYS, ids=str)
+def test_an_escaped_control_character_makes_its_parameter_unknown(
+    doors: Doors, way: Way, protocol: str
+) -> None:
+    send: Send = getattr(doors, protocol)
+    for query in (
+        b"role=admin%00",
+        b"role=admin%00x",
+        b"role=%00",
+        b"role=admin%0a",
+        b"role=%0d%0aadmin",
+        b"role=%09admin",
+        b"role=admin%7F",
+        b"role=admin%C2%85",
+        b"role%00=admin",
+        b"role%0A=admin",
+        b"x%00y=1",
+    ):
+        assert decided(send(way, b"/role/x?" + query)) == UNKNOWN_DENY, query
+    # Text of several lines in another parameter says nothing about this one.
+    for query in (b"role=reader&text=a%0D%0Ab", b"text=%00", b"role=reader%20", b"role=%C2%A0"):
+        assert decided(send(way, b"/role/x?" + query)) == ALLOWED, query
+    assert decided(send(way, b"/role/x?role=admin&text=%0A")) == KNOWN_DENY
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("way", WAYS, ids=str)
 def test_a_real_exclamation_mark_in_the_query_is_known_where_the_raw_path_is(
     doors: Doors, way: Way, protocol: str
 ) -> None:
