@@ -22,6 +22,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from extauthz.admin.patience import PatientProtocol
+from extauthz.admin.problems import title_of
 from extauthz.telemetry.exposition import CONTENT_TYPE
 
 _NOT_CACHED: Final = {"cache-control": "no-store"}
@@ -178,7 +179,7 @@ async def _problem(_: Request, error: Exception) -> Response:
 def _problem_response(status: HTTPStatus) -> Response:
     """Return RFC 9457 problem details that say no more than the status."""
     return JSONResponse(
-        {"type": "about:blank", "title": status.phrase, "status": status.value},
+        {"type": "about:blank", "title": title_of(status), "status": status.value},
         status_code=status,
         headers=_NOT_CACHED,
         media_type="application/problem+json",

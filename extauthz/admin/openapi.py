@@ -55,6 +55,10 @@ _PROBLEM_HEADERS: Final = {
     HTTPStatus.TOO_MANY_REQUESTS: ("Retry-After",),
     HTTPStatus.SERVICE_UNAVAILABLE: ("Retry-After",),
 }
+_COMPONENTS: Final = {
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "REQUEST_ENTITY_TOO_LARGE",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "UNPROCESSABLE_ENTITY",
+}
 _OF_THE_BODY: Final = (HTTPStatus.BAD_REQUEST, *_WITH_BODY)
 _ERRORS: Final = {
     HTTPStatus.UNPROCESSABLE_ENTITY: (
@@ -72,7 +76,7 @@ _MEMBERS: Final[Mapping[HTTPStatus, Mapping[str, object]]] = {
 HEADERS: Final[Mapping[str, object]] = {
     "X-Policy-Revision": {
         "description": "the tenant's revision under which the write is in effect",
-        "schema": {"type": "integer"},
+        "schema": {"type": "integer", "format": "int64"},
     },
     "X-Policy-Warnings": {
         "description": (
@@ -142,7 +146,7 @@ def document(operations: Iterable[Operation]) -> dict[str, object]:
             "schemas": dict(SCHEMAS),
             "headers": dict(HEADERS),
             "securitySchemes": dict(_SECURITY),
-            "responses": {status.name: _problem(status) for status in _MEANING},
+            "responses": {_component(status): _problem(status) for status in _MEANING},
         },
     }
 
@@ -200,8 +204,13 @@ def _responses(operation: Operation) -> dict[str, object]:
     if operation.preconditions:
         statuses.add(HTTPStatus.PRECONDITION_FAILED)
     for status in sorted(statuses):
-        responses.setdefault(str(status.value), {"$ref": f"#/components/responses/{status.name}"})
+        responses.setdefault(str(status.value), {"$ref": f"#/components/responses/{_component(status)}"})
     return responses
+
+
+def _component(status: HTTPStatus) -> str:
+    """Return the name of a response, which generators of clients use: CPython 3.13 renamed two statuses."""
+    return _COMPONENTS.get(status, status.name)
 
 
 def _answer(answer: Answer) -> dict[str, object]:

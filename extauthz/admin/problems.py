@@ -15,6 +15,18 @@ from extauthz.storage.outcome import Conflict, DatabaseUnavailable, Invalid, Not
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER: Final = ("Retry-After", "1")
 _MAX_ERRORS: Final = 1000
+# RFC 9110 15.5. Before CPython 3.13 `HTTPStatus` has the phrases of RFC 7231 and 4918 here.
+_RENAMED: Final = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
+
+
+def title_of(status: HTTPStatus) -> str:
+    """Return the name that RFC 9110 gives to a status, the same on every interpreter."""
+    return _RENAMED.get(status.value, status.phrase)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +59,10 @@ class ProblemDetails:
     headers: tuple[tuple[str, str], ...] = ()
 
     def document(self) -> dict[str, object]:
-        """Return the JSON form. `type` is left at its default, so `title` is the status' own phrase."""
+        """Return the JSON form. `type` is left at its default, so `title` is the name of the status."""
         document: dict[str, object] = {
             "type": "about:blank",
-            "title": self.status.phrase,
+            "title": title_of(self.status),
             "status": self.status.value,
         }
         if self.detail:

@@ -179,7 +179,7 @@ async def test_what_is_too_long_for_an_index_is_named_by_its_place_in_the_list(d
 async def test_long_bodies_are_refused_before_they_are_read(database: "Database") -> None:
     async with rest(database) as api:
         too_long = await api.ask("POST", RULES, data=b" " * (2**20 + 1))
-        too_long.problem(413)
+        assert too_long.problem(413)["title"] == "Content Too Large"
         assert too_long.pointers == [""]
         (await api.ask("POST", RULES, data=b" " * (10 * 2**20))).problem(413)
         (await api.ask("POST", "/api/v1/resources/list", data=b" " * (8 * 2**20 + 1))).problem(413)
