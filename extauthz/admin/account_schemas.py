@@ -77,7 +77,7 @@ _PROVIDER: Final = {
             {"type": "string", "minLength": 1},
             {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
         ],
-        "description": "what tokens have to be meant for; `any` is every one",
+        "description": "what tokens have to be meant for; `any` is every one; a comma is part of it",
     },
     "claim_config": {
         "type": ["object", "null"],

@@ -22,9 +22,11 @@ from extauthz.decide.claims import ClaimProblem, freeze_claims, token_domain, to
 from extauthz.decide.identity import NeedsKey, Rejected, TokenPolicy
 from extauthz.decide.judge import CheckPolicy, judge
 from extauthz.domain.decision import Decision, Target, denied
+from extauthz.domain.names import name_problem
 from extauthz.domain.policy import PolicySet
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.problem import Problem
+from extauthz.domain.provider_settings import excluded_role_problem
 from extauthz.domain.reasons import Reason
 
 Document = Mapping[str, object]
@@ -158,8 +160,8 @@ class CaseRunner:
 
     def __init__(self, settings: Document, directory: Directory) -> None:
         """Take what was read of the section."""
-        self._settings = settings
         self._directory = directory
+        self._excluded_roles = _excluded_roles(settings)
         self._raw_headers = settings.get("encode_raw_headers", True) is True
         self._policy = CheckPolicy(
             token=TokenPolicy(oidc_enabled=settings.get("oidc_enabled", True) is True),
@@ -275,7 +277,7 @@ class CaseRunner:
 
     def _token_bearer(self, case: Document, where: str) -> Principal | Rejected:
         claims = dict(_object(case["token"], f"{where}, token"))
-        roles = token_roles(claims, _ROLES_CLAIM, excluded=self._excluded())
+        roles = token_roles(claims, _ROLES_CLAIM, excluded=self._excluded_roles)
         domain = token_domain(claims, _DOMAIN_CLAIM)
         for read in (roles, domain):
             if isinstance(read, ClaimProblem):
@@ -292,8 +294,15 @@ class CaseRunner:
             claims=freeze_claims(claims),
         )
 
-    def _excluded(self) -> frozenset[str]:
-        return frozenset(_texts(self._settings.get("excluded_roles", list(_EXCLUDED)), "excluded_roles"))
+
+def _excluded_roles(settings: Document) -> frozenset[str]:
+    roles = _texts(settings.get("excluded_roles", list(_EXCLUDED)), "excluded_roles")
+    for role in roles:
+        if problem := excluded_role_problem(role):
+            raise CaseFormatError(f"excluded_roles: found {role!r}, it must be {problem}")
+        if problem := name_problem(role):
+            raise CaseFormatError(f"excluded_roles: found {role!r}, it {problem}")
+    return frozenset(roles)
 
 
 def _answer(decision: Decision, target: Target | None) -> dict[str, object]:

@@ -9,6 +9,8 @@ Pointer, quotes, JSON lists and templates that were not filled in.
 import re
 from typing import Final
 
+from extauthz.domain.policy import WILDCARD
+
 _QUOTES: Final = "\"'`"
 _TEMPLATE: Final = re.compile(r"[{}]|<[^<>]*>|\A\$(?![.\[]|\Z)")
 _JSON_PATH: Final = re.compile(r"\A\$(?=[.\[]|\Z)")
@@ -67,11 +69,13 @@ def _plain_path(path: str) -> str:
 
 
 def audience_problem(audience: str) -> str | None:
-    """Judge one audience, which is compared exactly."""
+    """Judge one audience, which is compared exactly; a comma is part of it (RFC 7519 4.1.3: any string)."""
     if _TEMPLATE.search(audience):
         return "an audience, without a template that was not filled in"
     if audience.strip(_QUOTES) != audience:
         return f"an audience without quotes; write {audience.strip(_QUOTES)}"
+    if _is_json_list(audience):
+        return "an audience, not a list written as text"
     if audience == "*" or (audience != "any" and audience.lower() == "any"):
         return "an audience; every audience is 'any', spelt so"
     return None
@@ -81,7 +85,15 @@ def excluded_role_problem(role: str) -> str | None:
     """Judge the name of one role that does not count."""
     if role.strip(_QUOTES) != role:
         return f"the name of a role without quotes; write {role.strip(_QUOTES)}"
+    if _is_json_list(role):
+        return "the name of a role, not a list written as text"
+    if role == WILDCARD:
+        return "the name of a role; '*' is a wildcard, which excludes no role"
     return None
+
+
+def _is_json_list(text: str) -> bool:
+    return text.startswith("[") and text.endswith("]")
 
 
 def issuer_problem(issuer: str) -> str | None:

@@ -1,5 +1,6 @@
 """`MODE=saas`: what an operator administers: tenants, hosts, bootstrap keys, identity providers, sessions."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -222,6 +223,10 @@ async def test_identity_providers(database: "Database") -> None:
         ({"claim_config": {"domain_claim": "/org"}}, "/claim_config/domain_claim"),
         ({"claim_config": {"admin_domain_claim": "org."}}, "/claim_config/admin_domain_claim"),
         ({"claim_config": {"excluded_roles": ["a", '"b"']}}, "/claim_config/excluded_roles/1"),
+        ({"claim_config": {"excluded_roles": ["a", "*"]}}, "/claim_config/excluded_roles/1"),
+        ({"claim_config": {"excluded_roles": ['["a"]']}}, "/claim_config/excluded_roles/0"),
+        ({"audience": '["mesh"]'}, "/audience"),
+        ({"audience": ["mesh", '["other"]']}, "/audience/1"),
         ({"active": "yes"}, "/active"),
         ({"secret": "x"}, "/secret"),
     ],
@@ -303,6 +308,32 @@ async def test_a_suspended_tenant_is_refused_with_its_reason(database: "Database
         active = (await api.patch(f"{TENANTS}/acme", {"status": "active"}, caller="session")).succeeded(200)
         await found.published("acme", active.revision)
         (await api.get(RULES, caller="acme/admin")).succeeded(200)
+
+
+async def test_an_audience_with_a_comma_is_one_audience(database: "Database") -> None:
+    async with firms(database, "acme") as found:
+        api, acme = found.api, found.firms["acme"]
+        path = f"{TENANTS}/acme/identity-providers/{acme.idp}"
+        shown = (await api.get(f"{TENANTS}/acme/identity-providers", caller="operator")).body["items"][0]
+
+        def accepts(audiences: tuple[str, ...]) -> bool:
+            return api.services.keys.current().issuers[acme.provider.issuer].config.audiences == audiences
+
+        for audience in ("mesh,other", ["mesh,other", "third"]):
+            changed = await api.put(path, shown | {"audience": audience}, caller="operator")
+            assert changed.succeeded(200).body["audience"] == audience
+            expected = (audience,) if isinstance(audience, str) else tuple(audience)
+            await until(partial(accepts, expected), what="the audience")
+            for named, status in (
+                ("mesh,other", 200),
+                (["x", "mesh,other"], 200),
+                ("mesh", 401),
+                ("other", 401),
+                (["mesh", "other"], 401),
+                ("mesh, other", 401),
+            ):
+                api.callers["one"] = acme.bearer(adm="*", aud=named)
+                assert (await api.get(RULES, caller="one")).status == status, named
 
 
 async def test_a_provider_that_goes_takes_its_tokens_with_it(database: "Database") -> None:

@@ -60,6 +60,13 @@ CASE = "cases: [{principal: {id: a}, request: {path: /}, expect: {decision: deny
         ("settings: {mode: both}\n" + CASE, "mode: 'both' is not one of selfhost, saas"),
         ("settings: {unmapped: allow}\n" + CASE, "unmapped: 'allow' is not one of deny, path"),
         ("settings: {tenant_binding: any}\n" + CASE, "tenant_binding: 'any' is not one of host, token"),
+        (
+            "settings: {excluded_roles: ['*']}\n" + CASE,
+            "excluded_roles: found '*', it must be the name of a role",
+        ),
+        ("settings: {excluded_roles: ['']}\n" + CASE, "excluded_roles: found '', it is empty"),
+        ("settings: {excluded_roles: ['\"a\"']}\n" + CASE, "without quotes; write a"),
+        ("settings: {excluded_roles: a}\n" + CASE, "excluded_roles: a list is needed"),
         ("policies: {role_rules: [{}]}\n" + CASE, "section 0, policies: /role_rules/0/id: is missing"),
         ("cases: [{request: {path: /}, expect: {}}]", "case 0, principal: an object is needed"),
         ("cases: [{principal: {}, request: {path: /}, expect: {}}]", "id is not a string"),

@@ -124,6 +124,7 @@ def test_white_space_around_a_claim_path_is_not_part_of_it() -> None:
         ("$AUDIENCE", "template"),
         ("<client-id>", "template"),
         ("*", "'any'"),
+        ("other,[my-api]", "not a list written as text"),
         ("Any", "'any'"),
         ("ANY", "'any'"),
     ],
@@ -215,14 +216,14 @@ def test_an_address_of_keys_may_have_a_query() -> None:
 @pytest.mark.parametrize(
     "value",
     ['["offline_access","uma_authorization"]', '["offline_access"]', "[offline_access]", '"offline_access"',
-     "'a','b'", 'a,"b"', "a,b\u200b"],
+     "'a','b'", 'a,"b"', "a,b\u200b", "*", "offline_access,*", "a,[b]"],
 )  # fmt: skip
 def test_excluded_roles_that_would_count_all_the_same_are_refused(value: str) -> None:
     refused(EXCLUDED_ROLES=value)
 
 
 def test_excluded_roles_are_names() -> None:
-    roles = ("offline_access", "default-roles-my realm", "a:b/c", "it's", "[x")
+    roles = ("offline_access", "default-roles-my realm", "a:b/c", "it's", "[x", "users:*")
     assert loaded(EXCLUDED_ROLES=", ".join(roles)).excluded_roles == roles
 
 
