@@ -1,114 +1,86 @@
-"""Attribute policies as a keyed index, and the compiled form of one policy."""
+"""Attribute policies as a keyed index: what can match one (resource, action, domain)."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Final
 
 from immutables import Map
 
-from extauthz.compile.attributes import Question, Shown, shown
-from extauthz.compile.comparisons import Evaluate, compile_condition
+from extauthz.compile.attributes import Shown, shown
+from extauthz.compile.compiled_policy import CompiledPolicy, compile_policy
+from extauthz.compile.policy_groups import PolicyGroup, grouped
 from extauthz.compile.roles import Cell
-from extauthz.domain.policy import (
-    WILDCARD,
-    All,
-    Always,
-    AnyOf,
-    AttributeName,
-    AttributePolicy,
-    Condition,
-    Mode,
-    Node,
-    Not,
-    Unreadable,
-)
+from extauthz.domain.policy import WILDCARD, AttributePolicy
 from extauthz.domain.reasons import Effect
 
 CellKey = tuple[str, str, str]
-_DENY: Final = Effect.DENY  # looked up in its class it costs a call
 
 
 @dataclass(frozen=True, slots=True)
-class CompiledPolicy:
-    """An enabled attribute policy, ready to be evaluated."""
+class CellGroups:
+    """The policies of one cell, grouped. `attributes` are the names that their conditions read."""
 
-    id: str
-    effect: Effect
-    priority: int
-    shadow: bool
-    evaluate: Evaluate
-    attributes: tuple[str, ...]
+    enforced: tuple[PolicyGroup, ...]
+    shadow: tuple[PolicyGroup, ...]
+    attributes: Mapping[str, None]
 
-    def outcome(self, question: Question) -> "Matched | None":
-        """Return how the policy matches: an allow when true, a deny when true or unknown."""
-        value = self.evaluate(question)
-        if value is True:
-            return Matched(self, unknown=False)
-        if value is None and self.effect is _DENY:
-            return Matched(self, unknown=True)
-        return None
+    @classmethod
+    def of(cls, policies: Iterable[CompiledPolicy]) -> "CellGroups":
+        """Group the policies of one cell, those that decide and those that do not apart."""
+        policies = tuple(policies)
+        return cls(
+            enforced=grouped(policy for policy in policies if not policy.shadow),
+            shadow=grouped(policy for policy in policies if policy.shadow),
+            attributes=dict.fromkeys(name for policy in policies for name in policy.attributes),
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class Matched:
-    """An attribute policy that matched; `unknown` for a deny that could not be evaluated."""
+class PolicyCell:
+    """The policies on one (resource, action, domain) as written, `*` included, by id. Immutable."""
 
-    policy: CompiledPolicy
-    unknown: bool
+    __slots__ = ("_groups", "policies")
 
+    def __init__(self, policies: Map[str, CompiledPolicy]) -> None:
+        """Take the policies; they are grouped when they are first asked for."""
+        self.policies = policies
+        self._groups: CellGroups | None = None
 
-def compile_policy(policy: AttributePolicy) -> CompiledPolicy:
-    """Compile one policy's conditions."""
-    return CompiledPolicy(
-        id=policy.id,
-        effect=policy.effect,
-        priority=policy.priority,
-        shadow=policy.mode is Mode.SHADOW,
-        evaluate=compile_condition(policy.condition, policy.effect),
-        attributes=tuple(dict.fromkeys(attribute_names(policy.condition))),
-    )
+    @property
+    def groups(self) -> CellGroups:
+        """The policies, grouped once; snapshots share a cell that none of their changes concerns."""
+        if self._groups is None:
+            self._groups = CellGroups.of(self.policies.values())
+        return self._groups
 
-
-def attribute_names(node: Node) -> Iterator[str]:
-    """Yield every attribute that the conditions name, in reading order."""
-    match node:
-        case Always() | Unreadable():
-            return
-        case Condition(attribute, _, value):
-            yield attribute
-            if isinstance(value, AttributeName):
-                yield value.name
-        case Not(condition):
-            yield from attribute_names(condition)
-        case All(conditions) | AnyOf(conditions):
-            for condition in conditions:
-                yield from attribute_names(condition)
+    def denies(self) -> CellGroups:
+        """Return the denies alone."""
+        return CellGroups.of(policy for policy in self.policies.values() if policy.effect is Effect.DENY)
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
     """Everything that may match one (resource, action, domain), gathered once.
 
-    Policies come with the highest priority first. `attributes` are the names that their conditions read;
+    Enforced groups come with the highest priority first. `attributes` are the names that conditions read;
     `shown` are those whose value the decision log may show, with what reads it.
     """
 
     roles: tuple[Cell, ...] = ()
-    enforced: tuple[CompiledPolicy, ...] = ()
-    shadow: tuple[CompiledPolicy, ...] = ()
+    enforced: tuple[PolicyGroup, ...] = ()
+    shadow: tuple[PolicyGroup, ...] = ()
     attributes: Mapping[str, None] = field(default_factory=dict)
     shown: tuple[tuple[str, Shown], ...] = ()
 
 
-_NO_CELL: Final[Map[str, CompiledPolicy]] = Map()
+_EMPTY_CELL: Final = PolicyCell(Map())
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyIndex:
     """The attribute policies of one tenant. Immutable: a change returns another that shares the rest."""
 
-    cells: Map[CellKey, Map[str, CompiledPolicy]] = field(default_factory=Map)
+    cells: Map[CellKey, PolicyCell] = field(default_factory=Map)
 
     def with_policy(self, policy: AttributePolicy) -> "PolicyIndex":
         """Return the index with the policy added; a disabled one is not in the index."""
@@ -125,15 +97,19 @@ class PolicyIndex:
         self, policy: AttributePolicy, change: Callable[[Map[str, CompiledPolicy]], Map[str, CompiledPolicy]]
     ) -> "PolicyIndex":
         cells = self.cells
-        actions = (WILDCARD,) if WILDCARD in policy.actions else policy.actions
-        for action in actions:
-            key = (policy.resource, action, policy.domain)
-            cell = change(cells.get(key, _NO_CELL))
-            if cell:
-                cells = cells.set(key, cell)
-            elif key in cells:
-                cells = cells.delete(key)
+        for key in _cell_keys(policy):
+            before = cells.get(key, _EMPTY_CELL).policies
+            policies = change(before)
+            if policies is before:
+                continue
+            cells = cells.set(key, PolicyCell(policies)) if policies else cells.delete(key)
         return PolicyIndex(cells)
+
+    def group(self, policies: Iterable[AttributePolicy]) -> None:
+        """Group the cells that these policies are in or were in, so that no request has to wait for that."""
+        for key in {key for policy in policies for key in _cell_keys(policy)}:
+            if key in self.cells:
+                _ = self.cells[key].groups
 
     def candidates(
         self,
@@ -143,27 +119,34 @@ class PolicyIndex:
         roles: tuple[Cell, ...] = (),
         denied_as: tuple[str, ...] = (),
     ) -> Candidates:
-        """Return every enabled policy on these names or on `*`, in the order in which they decide.
+        """Return every enabled policy on these names or on `*`.
 
         `denied_as` are further names of the resource, on which only denies count.
         """
-        found = list(self._on((resource, WILDCARD), action, domain))
-        if denied_as:
-            found += [p for p in self._on(denied_as, action, domain) if p.effect is Effect.DENY]
+        found = [cell.groups for cell in self._on((resource, WILDCARD), action, domain)]
+        found += [cell.denies() for cell in self._on(denied_as, action, domain)]
         if not found:
             return Candidates(roles)
-        attributes = dict.fromkeys(name for policy in found for name in policy.attributes)
-        found.sort(key=lambda policy: (-policy.priority, policy.id))
+        first, *others = (each.attributes for each in found)
+        attributes = dict.fromkeys(name for each in (first, *others) for name in each) if others else first
+        enforced = sorted((group for each in found for group in each.enforced), key=lambda group: -group.top)
         return Candidates(
             roles=roles,
-            enforced=tuple(policy for policy in found if not policy.shadow),
-            shadow=tuple(policy for policy in found if policy.shadow),
+            enforced=tuple(enforced),
+            shadow=tuple(group for each in found for group in each.shadow),
             attributes=attributes,
             shown=tuple((name, read) for name in attributes if (read := shown(name)) is not None),
         )
 
-    def _on(self, resources: tuple[str, ...], action: str, domain: str | None) -> Iterator[CompiledPolicy]:
+    def _on(self, resources: tuple[str, ...], action: str, domain: str | None) -> Iterator[PolicyCell]:
         actions = dict.fromkeys((action, WILDCARD))
         domains = (WILDCARD,) if domain is None else (domain, WILDCARD)
         for key in product(dict.fromkeys(resources), actions, domains):
-            yield from self.cells.get(key, _NO_CELL).values()
+            cell = self.cells.get(key)
+            if cell is not None:
+                yield cell
+
+
+def _cell_keys(policy: AttributePolicy) -> Iterator[CellKey]:
+    actions = (WILDCARD,) if WILDCARD in policy.actions else policy.actions
+    return ((policy.resource, action, policy.domain) for action in actions)

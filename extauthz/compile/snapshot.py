@@ -182,6 +182,7 @@ def build(tenant: str, revision: int, policies: PolicySet, model: RoleModel) -> 
     index = PolicyIndex()
     for policy in policies.attribute_policies:
         index = index.with_policy(policy)
+    index.group(policies.attribute_policies)
     return Snapshot(
         tenant=tenant,
         revision=revision,
@@ -285,6 +286,7 @@ class _Draft:
         self._policies = snapshot.policies
         self._path_denies = snapshot.path_denies
         self._inheriting: set[str] = set()
+        self._regrouped: list[AttributePolicy] = []
         self._routes = snapshot.routes
         self._resources = snapshot.resources_by_name
         self._rules_by_id = snapshot.role_rules_by_id
@@ -304,9 +306,11 @@ class _Draft:
             self._bindings = self._bindings.without_binding(self._bindings_by_id[key])
             self._bindings_by_id = self._bindings_by_id.delete(key)
         elif entity is AttributePolicy and key in self._policies_by_id:
-            self._policies = self._policies.without_policy(self._policies_by_id[key])
-            self._path_denies = self._path_denies.without_rule(self._policies_by_id[key])
+            policy = self._policies_by_id[key]
+            self._policies = self._policies.without_policy(policy)
+            self._path_denies = self._path_denies.without_rule(policy)
             self._policies_by_id = self._policies_by_id.delete(key)
+            self._regrouped.append(policy)
 
     def put_in(self, entity: Entity) -> None:
         """Add an entity whose predecessor was taken out."""
@@ -334,6 +338,7 @@ class _Draft:
                 self._policies = self._policies.with_policy(entity)
                 self._path_denies = self._path_denies.with_rule(entity)
                 self._policies_by_id = self._policies_by_id.set(entity.id, entity)
+                self._regrouped.append(entity)
 
     def _taken(self, rule_id: str, others: Mapping[str, object]) -> None:
         if rule_id in others:
@@ -349,6 +354,7 @@ class _Draft:
 
     def finished(self, revision: int) -> Snapshot:
         """Return the next snapshot, with memos of its own."""
+        self._policies.group(self._regrouped)
         return Snapshot(
             tenant=self._base.tenant,
             revision=revision,

@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from extauthz.compile.attributes import Question
-from extauthz.compile.policies import Candidates, CompiledPolicy, Matched
+from extauthz.compile.compiled_policy import Matched
+from extauthz.compile.policies import Candidates
+from extauthz.compile.policy_groups import PolicyGroup
 from extauthz.compile.roles import RoleOutcome
 from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.decision import Decision, RuleKind, ShadowOutcome, Target
@@ -65,13 +67,17 @@ def decide_by_roles(
 def _of_candidates(candidates: Candidates, question: Question, roles: RoleOutcome | None) -> Decision:
     matches: list[Matched] = []
     decided_at = MIN_PRIORITY if roles is None else _ROLE_PRIORITY
-    for policy in candidates.enforced:
-        if policy.priority < decided_at:
+    for group in candidates.enforced:
+        if group.top < decided_at:
             break
-        matched = policy.outcome(question)
-        if matched is not None:
-            matches.append(matched)
-            decided_at = policy.priority
+        for policies in group.that_may_match(question):
+            for policy in policies:
+                if policy.priority < decided_at:
+                    break
+                matched = policy.outcome(question)
+                if matched is not None:
+                    matches.append(matched)
+                    decided_at = policy.priority
     shadow = _shadows(candidates.shadow, question, matches, roles) if candidates.shadow else ()
     return _decision(_strongest(matches, roles), shadow, _used(candidates, question))
 
@@ -115,19 +121,21 @@ def _of_roles(roles: RoleOutcome | None) -> _Verdict:
 
 
 def _shadows(
-    shadow: tuple[CompiledPolicy, ...],
+    shadow: tuple[PolicyGroup, ...],
     question: Question,
     matches: list[Matched],
     roles: RoleOutcome | None,
 ) -> tuple[ShadowOutcome, ...]:
     """Return what the decision would be with each shadow policy enforced, one at a time, by id."""
-    outcomes: list[ShadowOutcome] = []
-    for policy in shadow:
-        matched = policy.outcome(question)
-        would = _strongest(matches if matched is None else [*matches, matched], roles)
-        outcomes.append(ShadowOutcome(policy.id, would[0]))
-    outcomes.sort(key=lambda outcome: outcome.rule_id)
-    return tuple(outcomes)
+    without = _strongest(matches, roles)[0]
+    would = {policy.id: without for group in shadow for policy in group.all}
+    for group in shadow:
+        for policies in group.that_may_match(question):
+            for policy in policies:
+                matched = policy.outcome(question)
+                if matched is not None:
+                    would[policy.id] = _strongest([*matches, matched], roles)[0]
+    return tuple(ShadowOutcome(rule_id, would[rule_id]) for rule_id in sorted(would))
 
 
 def _used(candidates: Candidates, question: Question) -> Mapping[str, object]:

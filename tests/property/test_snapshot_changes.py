@@ -91,7 +91,11 @@ def answers(snapshot: Snapshot, requests: Iterable[Document]) -> list[Document]:
 def parts(snapshot: Snapshot) -> tuple[object, ...]:
     """Return what equal snapshots have in common, without compiled conditions and the order of routes."""
     policies = {
-        key: {name: cell[name].priority for name in cell} for key, cell in snapshot.policies.cells.items()
+        key: (
+            {name: found.priority for name, found in cell.policies.items()},
+            [found.id for group in (*cell.groups.enforced, *cell.groups.shadow) for found in group.all],
+        )
+        for key, cell in snapshot.policies.cells.items()
     }
     routes = snapshot.routes
     for resource in snapshot.resources_by_name.values():
