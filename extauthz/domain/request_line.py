@@ -17,6 +17,10 @@ from extauthz.domain.reasons import Reason
 UNREADABLE_QUERY: Final = "%FF"
 """Makes a raw query one that no reader accepts, and stands for one whose bytes are not known."""
 
+MAX_QUERY_FIELDS: Final = 1000
+"""More `name=value` fields in a query are refused. PHP (`max_input_vars`) and Tomcat (`maxParameterCount`)
+take as many unless told otherwise; a server that drops the rest reads another query than is judged here."""
+
 _NOT_TEXT: Final = "replace"
 """Bytes that are not UTF-8 become U+FFFD, which no host and no path may contain."""
 
@@ -72,6 +76,8 @@ def read_request_line(
         return RequestLineRejected(Reason.PATH_AMBIGUOUS, f"path: {target.reason}")
     canonical, query = target
     if query is not None:
+        if query.count("&") >= MAX_QUERY_FIELDS:
+            return _malformed(f"the query has more than {MAX_QUERY_FIELDS} fields")
         query = query.replace("\ufffd", UNREADABLE_QUERY)
     if raw_path is None and REPLACEMENT in path:
         if "!" in canonical.text:
