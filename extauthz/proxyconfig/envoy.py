@@ -4,12 +4,18 @@ from typing import Final
 
 import yaml
 from betterproto2 import Casing
-from envoy_data_plane.envoy.config.bootstrap.v3 import Bootstrap, BootstrapStaticResources
+from envoy_data_plane.envoy.config.bootstrap.v3 import (
+    Bootstrap,
+    BootstrapStaticResources,
+    LayeredRuntime,
+    RuntimeLayer,
+    RuntimeLayerAdminLayer,
+)
 from envoy_data_plane.envoy.config.overload.v3 import OverloadManager, ResourceMonitor
 from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.v3 import (
     DownstreamConnectionsConfig,
 )
-from envoy_data_plane.google.protobuf import Any
+from envoy_data_plane.google.protobuf import Any, Struct
 
 from extauthz.proxyconfig.addresses import HostPort
 from extauthz.proxyconfig.clusters import check_cluster, upstream_cluster
@@ -51,6 +57,16 @@ def envoy_yaml(
                     name="envoy.resource_monitors.global_downstream_max_connections",
                     typed_config=Any.pack(connections),
                 )
+            ]
+        ),
+        # One request of a connection, then the next connection: a burst of requests delays no other client's.
+        layered_runtime=LayeredRuntime(
+            layers=[
+                RuntimeLayer(
+                    name="shipped", static_layer=Struct.from_dict({"http.max_requests_per_io_cycle": 1})
+                ),
+                # Envoy's own layer where a bootstrap names none.
+                RuntimeLayer(name="admin", admin_layer=RuntimeLayerAdminLayer()),
             ]
         ),
         static_resources=BootstrapStaticResources(

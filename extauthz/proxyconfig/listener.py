@@ -50,6 +50,9 @@ CHECK_RETRIES: Final = 2
 RETRY_AFTER_S: Final = 0.001
 RETRY_WITHIN_S: Final = 10
 """More than the timeout: Envoy also takes the longest pause for the longest time of one try."""
+MAX_HEAD_KIB: Final = 60
+"""Of a request's headers, path included."""
+MAX_CLIENT_HEADERS: Final = 100
 IDENTITY_PREFIX: Final = "x-auth-"
 
 _METADATA: Final = ("decision", "decision_id", "reason", "matched_rule_id", "subject", "policy_revision")
@@ -138,9 +141,16 @@ def _connection_manager() -> HttpConnectionManager:
     )
     assert manager.common_http_protocol_options is not None
     manager.common_http_protocol_options.idle_timeout = timedelta(seconds=300)
+    # Bounds on what a client sends. All headers go along with the check.
+    manager.common_http_protocol_options.max_headers_count = MAX_CLIENT_HEADERS
+    manager.max_request_headers_kb = MAX_HEAD_KIB
     manager.request_headers_timeout = timedelta(seconds=10)
     manager.stream_idle_timeout = timedelta(seconds=300)
-    manager.http2_protocol_options = Http2ProtocolOptions(max_concurrent_streams=100)
+    manager.http2_protocol_options = Http2ProtocolOptions(
+        max_concurrent_streams=100,
+        initial_stream_window_size=64 * 1024,
+        initial_connection_window_size=1024 * 1024,
+    )
     manager.route_config = _routes()
     # INVARIANT: cors answers preflights, which carry no token, before anything asks for one; and identity
     # headers are gone before extauthz adds its own.

@@ -40,6 +40,23 @@ def test_paths_and_headers_have_one_reading() -> None:
     assert options["headers_with_underscores_action"] == "REJECT_REQUEST"
 
 
+def test_what_a_client_sends_is_bounded() -> None:
+    manager = connection_manager()
+    options, streams = manager["common_http_protocol_options"], manager["http2_protocol_options"]
+    assert isinstance(options, dict)
+    assert isinstance(streams, dict)
+
+    assert manager["max_request_headers_kb"] == 60
+    assert options["max_headers_count"] == 100
+    assert streams == {
+        "max_concurrent_streams": 100,
+        "initial_stream_window_size": 64 * 1024,
+        "initial_connection_window_size": 1024 * 1024,
+    }
+    (shipped_layer, _) = yaml.safe_load(BOOTSTRAP.read_text())["layered_runtime"]["layers"]
+    assert shipped_layer["static_layer"] == {"http.max_requests_per_io_cycle": 1}
+
+
 def test_identity_headers_go_before_the_check_and_the_check_fails_closed() -> None:
     filters = connection_manager()["http_filters"]
     assert isinstance(filters, list)

@@ -27,6 +27,7 @@ SHARED = (
     "internal_address_config",
     "common_http_protocol_options",
     "http2_protocol_options",
+    "max_request_headers_kb",
     "request_headers_timeout",
     "http_filters",
     "access_log",
@@ -78,6 +79,7 @@ def test_what_keeps_the_bootstrap_safe_keeps_it_safe_too() -> None:
         assert connection_manager(front)[setting] == connection_manager(plain)[setting], setting
     assert cluster(front, "extauthz") == cluster(plain, "extauthz")
     assert front["overload_manager"] == plain["overload_manager"]
+    assert front["layered_runtime"] == plain["layered_runtime"]
     assert "admin" not in front
 
 
