@@ -1,8 +1,8 @@
 """The grpcio transport: Envoy's Check and gRPC's health service, synchronous, bytes in and bytes out.
 
 It hosts one function and knows nothing of checks. INVARIANT: a Check that reached it is answered with a
-CheckResponse; an RPC error would hand the choice to Envoy's `failure_mode_allow`. Therefore no call is ever
-turned away for load either: a call that waited too long finds its deadline passed and is denied cheaply.
+CheckResponse; an RPC error would hand the choice to Envoy's `failure_mode_allow`. Therefore gRPC refuses no
+call for load: a call that has waited too long is denied before its message is read.
 """
 
 import time
@@ -14,39 +14,26 @@ import structlog
 
 from extauthz.check import wire
 from extauthz.check.activity import Activity
-from extauthz.check.fair_threads import FairThreads
+from extauthz.check.bounds import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, OVERLOADED, is_overloaded
+from extauthz.check.check_threads import CheckThreads
 from extauthz.check.grpc_health import HEALTH_SERVICE, Health
 from extauthz.check.grpc_tls import GrpcTls, is_expected_peer, server_credentials
 from extauthz.check.listen_address import UNIX_PREFIX, ListenError, listen_problem
-from extauthz.check.slow_callers import SlowCallers
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import Malformed
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import ThreadPoolExecutor
 
 CHECK_SERVICE: Final = "envoy.service.auth.v3.Authorization"
-MAX_RECEIVE_BYTES: Final = 24 * 1024 * 1024
-"""Of one CheckRequest; above it gRPC itself answers, with an RPC error.
-
-Room for the largest request head that Envoy can be told to take (8 MiB, of which path and host come twice)
-and for some of a body, which decides nothing here; doctor says where more is sent. The thread that answers a
-message receives it, so there are never more of them than threads.
-"""
-
-MAX_METADATA_BYTES: Final = 1024 * 1024
-"""Of a call's metadata. A tracing proxy copies `tracestate` and `baggage` into it as the client wrote them:
-gRPC's own 8 and 16 KiB would let a client turn its check into an RPC error."""
+MAX_RECEIVE_BYTES: Final = 2 * MAX_MESSAGE_BYTES
+"""Of one message; a larger one is not received, and gRPC itself answers, with an RPC error."""
 
 DEFAULT_THREADS: Final = 4
 """More wait for one interpreter lock; fewer stall together when keys have to be waited for."""
 
-LARGE_MESSAGE_BYTES: Final = 128 * 1024
-"""After a longer message its connection rests. Envoy takes request heads of up to 60 KiB unless told
-otherwise, and hands on path and host twice; what is longer has a body, or is a flood."""
-
-RECEIVE_S: Final = 2.0
-"""How long a call's message may take; then its thread is needed for others."""
+RECEIVE_S: Final = 1.0
+"""How long a call's message may take; Envoy as shipped waits 0.2 s for the answer."""
 
 _NO_DEADLINE_S: Final = 365 * 24 * 3600.0
 _LAST_CALLS_S: Final = 1.0
@@ -63,7 +50,8 @@ Refuse = Callable[[Malformed], bytes]
 UNEXPECTED_PEER: Final = Malformed(Reason.INTERNAL_ERROR, "the caller is none of the expected proxies")
 
 
-def _internal_error(_refused: Malformed) -> bytes:
+def refuse_unlogged(_refused: Malformed) -> bytes:
+    """Return a denial without a reason."""
     return wire.internal_error()
 
 
@@ -77,24 +65,22 @@ class GrpcioServer:
         *,
         threads: int = DEFAULT_THREADS,
         tls: GrpcTls | None = None,
-        refuse: Refuse = _internal_error,
+        refuse: Refuse = refuse_unlogged,
         max_receive_bytes: int = MAX_RECEIVE_BYTES,
         receive_s: float = RECEIVE_S,
     ) -> None:
         """Prepare to listen on each of `listen`: `host:port` (port 0: any free one) or `unix:path`.
 
-        `refuse` answers checks whose message is not read: those of callers whose certificate has none of the
-        expected names.
+        `refuse` answers checks whose message is not read: those that waited too long, and those of callers
+        whose certificate has none of the expected names.
         """
         self._answer = answer
         self._refuse = refuse
         self._listen = tuple(listen)
         self._tls = tls
-        self._slow_callers = SlowCallers(receive_s)
         self._activity = Activity()
         self._health = Health(CHECK_SERVICE)
-        self._threads = FairThreads(threads, name="check")
-        self._probe: Future[None] | None = None
+        self._threads = CheckThreads(threads, receive_s=receive_s)
         # As a stream, so that a caller without a message is told apart from one that is answered.
         check = grpc.stream_unary_rpc_method_handler(self._check)
         health = grpc.stream_unary_rpc_method_handler(self._check_health)
@@ -117,10 +103,9 @@ class GrpcioServer:
             bound = [(address, self._bind(address)) for address in self._listen]
         except ListenError:
             self._server.stop(None)
-            self._threads.end()
+            self._threads.shutdown()
             raise
         self._server.start()
-        self._slow_callers.start()
         return next((port for address, port in bound if not address.startswith(UNIX_PREFIX)), 0)
 
     @property
@@ -130,8 +115,6 @@ class GrpcioServer:
 
     def stalled_s(self) -> float:
         """Return for how many seconds no thread has made progress; asking gives them something to do."""
-        if self._probe is None or self._probe.done():
-            self._probe = self._threads.submit(_do_nothing)
         return self._threads.stalled_s()
 
     def set_serving(self, *, serving: bool) -> None:
@@ -154,8 +137,7 @@ class GrpcioServer:
         )
         left = max(until - time.monotonic(), 0.0)
         self._server.stop(min(left, _LAST_CALLS_S)).wait()
-        self._slow_callers.stop()
-        self._threads.end()
+        self._threads.shutdown()
         return idle
 
     def _bind(self, address: str) -> int:
@@ -173,29 +155,31 @@ class GrpcioServer:
             raise ListenError(address, problem) from error
 
     def _check(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        self._activity.began()
         try:
             if self._tls is not None and not is_expected_peer(self._tls, context):
                 return self._refuse(UNEXPECTED_PEER)
-            # A call without a message that could be taken is an empty one: denied, and logged.
-            raw = self._slow_callers.message(messages, context, b"")
-            if len(raw) > LARGE_MESSAGE_BYTES:
-                self._threads.rest_after()
-            with self._activity.call():
-                return self._answer(raw, _time_left(context))
+            if is_overloaded(self._threads.waited_s, _time_left(context)):
+                return self._refuse(OVERLOADED)
+            # A call without a message that could be taken is an empty one, and so is a too large one: denied,
+            # and logged.
+            raw = self._threads.message(messages, context, b"")
+            if len(raw) > MAX_MESSAGE_BYTES:
+                _log.debug("message_too_large", bytes=len(raw), most=MAX_MESSAGE_BYTES)
+                raw = b""
+            return self._answer(raw, _time_left(context))
         except Exception:  # noqa: BLE001  # INVARIANT: a deny inside a CheckResponse, never an RPC error
             _log.exception("check_failed")
             return wire.internal_error()
+        finally:
+            self._activity.ended()
 
     def _check_health(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-        answered = self._health.answer(self._slow_callers.message(messages, context, b""))
+        answered = self._health.answer(self._threads.message(messages, context, b""))
         if answered is None:
             context.set_code(grpc.StatusCode.NOT_FOUND)
             return b""
         return answered
-
-
-def _do_nothing() -> None:
-    """Show that a thread takes up tasks."""
 
 
 def _time_left(context: grpc.ServicerContext) -> float | None:
@@ -211,9 +195,8 @@ def _options(max_receive_bytes: int) -> list[tuple[str, int]]:
         # Between the two gRPC refuses at random.
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
-        # No larger window for who sends much: 64 KiB at a time hold any check without a body, bound what is
-        # buffered of a call that no thread has taken up yet, and keep a flood of megabytes on one connection
-        # from filling the core with receiving it.
+        # No larger window for who sends much: 64 KiB at a time hold any check without a body, and bound what
+        # is buffered of a call that no thread has taken up yet.
         ("grpc.http2.bdp_probe", 0),
         # Envoy may ping as often as every five seconds, also while no check is under way.
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),

@@ -23,15 +23,14 @@ from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
 from extauthz.check import wire
 from extauthz.check.activity import Activity
+from extauthz.check.bounds import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, OVERLOADED, is_overloaded
 from extauthz.check.grpc_health import HEALTH_SERVICE, Health
-from extauthz.check.grpcio_server import CHECK_SERVICE, MAX_METADATA_BYTES, MAX_RECEIVE_BYTES
+from extauthz.check.grpcio_server import CHECK_SERVICE, Refuse, refuse_unlogged
 from extauthz.check.listen_address import UNIX_PREFIX, ListenError, listen_addresses, listen_problem
+from extauthz.check.native_batches import Batch, Batches
 
 if TYPE_CHECKING:
     from pygrpc_native._native import DetailedEvent
-
-MAX_BATCH: Final = 64
-"""Calls that are taken over from the front at once; a call waits for those of its batch at most."""
 
 WAITING_CHECKS: Final = 8
 """Threads that finish checks which wait for keys."""
@@ -57,10 +56,19 @@ class NativeServer:
     """The gRPC server of one worker; its health is NOT_SERVING until `set_serving` says otherwise."""
 
     def __init__(
-        self, begin: Begin, listen: Sequence[str], *, max_receive_bytes: int = MAX_RECEIVE_BYTES
+        self,
+        begin: Begin,
+        listen: Sequence[str],
+        *,
+        refuse: Refuse = refuse_unlogged,
+        max_receive_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
-        """Prepare to listen on each of `listen`: `host:port` (port 0: any free one) or `unix:path`."""
+        """Prepare to listen on each of `listen`: `host:port` (port 0: any free one) or `unix:path`.
+
+        `refuse` answers checks that have waited too long; their messages are not read.
+        """
         self._begin = begin
+        self._refuse = refuse
         self._listen = tuple(listen)
         self._max_receive_bytes = max_receive_bytes
         self._activity = Activity()
@@ -146,23 +154,24 @@ class NativeServer:
         self._waiting.shutdown(wait=False, cancel_futures=True)
 
     def _serve(self, number: int, front: NativeGrpcFront) -> None:
-        while (events := front.recv_batch_details(MAX_BATCH)) is not None:
-            received = time.monotonic()
-            self._batches[number] = received
+        batches = Batches(front)
+        while (batch := batches.next()) is not None:
+            events = batch.events
+            self._batches[number] = batch.received_at
             # Health is asked for all the time, and is no reason to go on while draining.
             checks = sum(event[0] == EVENT_CALL and event[2] == _CHECK for event in events)
             if checks:
                 self._activity.began(checks)
             for event in events:
                 try:
-                    checks -= self._take(front, event, received)
+                    checks -= self._take(front, event, batch)
                 except Exception:  # noqa: BLE001  # INVARIANT: no event ends the thread that answers all others
                     _log.exception("call_failed")
             if checks:
                 self._activity.ended(checks)
             del self._batches[number]
 
-    def _take(self, front: NativeGrpcFront, event: DetailedEvent, received: float) -> bool:
+    def _take(self, front: NativeGrpcFront, event: DetailedEvent, batch: Batch) -> bool:
         """Answer one call; return whether another thread finishes it."""
         kind, call, method, message, _key, details = event
         if kind != EVENT_CALL or message is None:
@@ -171,19 +180,22 @@ class NativeServer:
             self._answer_health(front, call, message)
             return False
         left = None if details is None else details[2]
+        in_batch = time.monotonic() - batch.received_at
         if left is not None:
             # It counts the time in the queue of the front; that in the batch is counted here.
-            left -= time.monotonic() - received
-        answer = self._begun(message, left)
+            left -= in_batch
+        answer = self._begun(message, left, batch.waited_s + in_batch)
         if isinstance(answer, bytes):
             front.respond(call, answer)
             return False
         self._waiting.submit(self._finish, front, call, answer)
         return True
 
-    def _begun(self, message: bytes, left: float | None) -> bytes | Finish:
+    def _begun(self, message: bytes, left: float | None, waited_s: float) -> bytes | Finish:
         try:
-            # An over-long message is an empty one: denied, and logged.
+            if is_overloaded(waited_s, left):
+                return self._refuse(OVERLOADED)
+            # A too large message is an empty one: denied, and logged.
             return self._begin(message if len(message) <= self._max_receive_bytes else b"", left)
         except Exception:  # noqa: BLE001  # INVARIANT: a deny inside a CheckResponse, never an RPC error
             _log.exception("check_failed")

@@ -7,7 +7,7 @@ from extauthz.proxyconfig.findings import Finding, Severity
 
 LONG_S: Final = 1.0
 FAR_TOO_LONG_S: Final = 10.0
-MOST_BODY_BYTES: Final = 4 * 1024 * 1024
+MOST_BODY_BYTES: Final = 512 * 1024
 """Of a request's body in a check; with it the largest request head still fits into one message."""
 
 
@@ -76,7 +76,7 @@ def body(value: Value, name: str) -> Finding | None:
     return error(
         value,
         "body-large",
-        f"{name} sends bodies of up to {written or 'no number of'} bytes along: a check can become too large "
-        "for gRPC, which answers with an error, and the proxy applies its failure mode",
+        f"{name} sends bodies of up to {written or 'no number of'} bytes along: a check can become larger "
+        "than extauthz takes, and is denied",
         f"remove the body, which decides nothing, or set {name} to {MOST_BODY_BYTES} at most",
     )

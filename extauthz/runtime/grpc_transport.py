@@ -36,7 +36,7 @@ def grpc_server(settings: Settings, service: CheckService, index: int) -> Transp
         # Imported here: the package is an extra.
         from extauthz.check.native_server import NativeServer
 
-        return NativeServer(service.begin, listen)
+        return NativeServer(service.begin, listen, refuse=service.refuse)
     return GrpcioServer(service.answer, listen, tls=grpc_tls(settings), refuse=service.refuse)
 
 

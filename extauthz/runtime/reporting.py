@@ -18,7 +18,7 @@ from extauthz.runtime.reports import MAX_KEY_USES, REPORT_EVERY_S, Report
 from extauthz.telemetry.counts import Counts, Snapshot
 
 STALLED_S: Final = 5.0
-"""After this time without progress the threads that answer are stuck. A call may take 2 s to be received and
+"""After this time without progress the threads that answer are stuck. A call may take 1 s to be received and
 150 ms to wait for keys, and there are four threads for them."""
 
 _UNREADY_REPORT_EVERY_S: Final = 0.05

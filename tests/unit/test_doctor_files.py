@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from extauthz.check.grpcio_server import MAX_RECEIVE_BYTES
+from extauthz.check.bounds import MAX_MESSAGE_BYTES
 from extauthz.proxyconfig.advice import MOST_BODY_BYTES
 from extauthz.proxyconfig.envoy import envoy_yaml
 from extauthz.proxyconfig.files import FileProblem, examine_files
@@ -114,7 +114,7 @@ def test_what_is_shipped_and_what_is_printed_has_no_errors(tmp_path: Path) -> No
          ERROR, "timeout-long", "timeout: 0s"),
         ("timeout: 0.2s\n                      failure", "timeout: soon\n                      failure",
          ERROR, "timeout-unreadable", "timeout: soon"),
-        ("failure_mode_allow: false", "with_request_body: {max_request_bytes: 4194305}", ERROR, "body-large",
+        ("failure_mode_allow: false", "with_request_body: {max_request_bytes: 524289}", ERROR, "body-large",
          None),
         ("failure_mode_allow: false", "with_request_body: {max_request_bytes: 1e9}", ERROR, "body-large",
          None),
@@ -187,11 +187,12 @@ def test_a_listener_that_believes_every_certificate_is_found(
 
 def test_the_largest_body_and_head_that_pass_fit_into_one_message(tmp_path: Path) -> None:
     largest = f"with_request_body: {{max_request_bytes: {MOST_BODY_BYTES}}}"
-    # Envoy takes heads of up to 8,192 KiB, and sends path and host a second time; the rest is framing.
-    head, rest = 2 * 8192 * 1024, 2 * 1024 * 1024
+    # Envoy sends path and host a second time; the rest is its own headers, a certificate and framing.
+    head = 2 * 1024 * int(manager_of(yaml.safe_load(GOOD))["max_request_headers_kb"])
+    rest = 256 * 1024
 
     assert examine(tmp_path, envoy=changed(GOOD, "failure_mode_allow: false", largest)) == []
-    assert MOST_BODY_BYTES + head + rest <= MAX_RECEIVE_BYTES
+    assert MOST_BODY_BYTES + head + rest <= MAX_MESSAGE_BYTES
 
 
 def manager_of(document: Any) -> dict[str, Any]:

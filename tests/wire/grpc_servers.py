@@ -7,11 +7,19 @@ from typing import Final
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from extauthz.check.grpcio_server import CHECK_SERVICE, MAX_RECEIVE_BYTES, GrpcioServer
+from extauthz.check.bounds import MAX_MESSAGE_BYTES
+from extauthz.check.grpcio_server import (
+    CHECK_SERVICE,
+    MAX_RECEIVE_BYTES,
+    GrpcioServer,
+    Refuse,
+    refuse_unlogged,
+)
 from extauthz.check.native_server import NativeServer
 
 CHECK: Final = f"/{CHECK_SERVICE}/Check"
 WAIT: Final = 10.0
+GRPCIO_THREADS: Final = 2
 KINDS: Final = ("grpcio", "native")
 
 Answer = Callable[[bytes, float | None], bytes]
@@ -23,20 +31,32 @@ def echo(raw: bytes, _left: float | None) -> bytes:
 
 
 def server_of(
-    kind: str, answer: Answer, listen: Sequence[str], *, max_receive_bytes: int = MAX_RECEIVE_BYTES
+    kind: str,
+    answer: Answer,
+    listen: Sequence[str],
+    *,
+    refuse: Refuse = refuse_unlogged,
+    max_receive_bytes: int = MAX_RECEIVE_BYTES,
 ) -> Server:
     """Return a server that does not listen yet."""
     if kind == "native":
-        return NativeServer(answer, listen, max_receive_bytes=max_receive_bytes)
-    return GrpcioServer(answer, listen, threads=2, max_receive_bytes=max_receive_bytes)
+        bound = min(max_receive_bytes, MAX_MESSAGE_BYTES)
+        return NativeServer(answer, listen, refuse=refuse, max_receive_bytes=bound)
+    return GrpcioServer(
+        answer, listen, threads=GRPCIO_THREADS, refuse=refuse, max_receive_bytes=max_receive_bytes
+    )
 
 
 @contextmanager
 def serving(
-    kind: str, answer: Answer = echo, *, max_receive_bytes: int = MAX_RECEIVE_BYTES
+    kind: str,
+    answer: Answer = echo,
+    *,
+    refuse: Refuse = refuse_unlogged,
+    max_receive_bytes: int = MAX_RECEIVE_BYTES,
 ) -> Iterator[tuple[Server, str]]:
     """Run a server on a free port of loopback."""
-    server = server_of(kind, answer, ["127.0.0.1:0"], max_receive_bytes=max_receive_bytes)
+    server = server_of(kind, answer, ["127.0.0.1:0"], refuse=refuse, max_receive_bytes=max_receive_bytes)
     address = f"127.0.0.1:{server.start()}"
     try:
         yield server, address

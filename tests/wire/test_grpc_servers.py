@@ -17,17 +17,29 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from extauthz.check import wire
-from extauthz.check.grpcio_server import CHECK_SERVICE, MAX_METADATA_BYTES, MAX_RECEIVE_BYTES
+from extauthz.check.bounds import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, MAX_WAIT_S, is_overloaded
+from extauthz.check.grpcio_server import CHECK_SERVICE
 from extauthz.check.listen_address import ListenError
 from tests.builders import check_request, read_answer
 from tests.real_service import real_service
-from tests.wire.grpc_servers import CHECK, KINDS, WAIT, call, echo, health_of, server_of, serving
+from tests.wire.grpc_servers import (
+    GRPCIO_THREADS,
+    KINDS,
+    WAIT,
+    call,
+    echo,
+    health_of,
+    server_of,
+    serving,
+)
 from tests.wire.raw_grpc import CHECK_PATH, HEALTH_PATH, RawAnswer, RawConnection, message
 
 SERVING: Final = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
 OK, CANCELLED, DEADLINE_EXCEEDED, NOT_FOUND, EXHAUSTED, INTERNAL, UNAVAILABLE = 0, 1, 4, 5, 8, 13, 14
 ENHANCE_YOUR_CALM: Final = 11  # RFC 9113 7
+THREADS: Final = {"grpcio": GRPCIO_THREADS, "native": 1}
+"""That answer checks at once."""
 BOUND: Final = 100_000
 """Of a message, in the tests of what is larger."""
 
@@ -167,7 +179,7 @@ def test_waiting_counts_against_the_deadline(kind: str) -> None:
             seen.append(left)
         return raw
 
-    threads = {"grpcio": 2, "native": 1}[kind]
+    threads = THREADS[kind]
     with serving(kind, answer) as (_, address), RawConnection(address) as client:
         for _ in range(threads):
             client.send(client.open(), message(b"first"))
@@ -248,6 +260,80 @@ def test_a_call_cancelled_while_it_is_answered(kind: str) -> None:
             client.reset(stream)
         answer.released.set()
         assert call(address, b"z") == b"z"
+
+
+# Overload
+
+
+@pytest.mark.parametrize(
+    ("waited_s", "time_left", "overloaded"),
+    [
+        (0.0, None, False),
+        (MAX_WAIT_S, None, False),
+        (MAX_WAIT_S + 0.01, None, True),
+        (0.09, 0.11, False),
+        (0.11, 0.09, True),
+        (0.9, 30.0, False),
+        (1.1, 30.0, True),
+        # Denied for its deadline.
+        (0.2, 0.0, False),
+        (5.0, -1.0, False),
+    ],
+)
+def test_how_long_a_check_may_wait(waited_s: float, time_left: float | None, overloaded: bool) -> None:
+    assert is_overloaded(waited_s, time_left) is overloaded
+
+
+def test_overload_is_denied_early_is_logged_and_ends_by_itself(kind: str, tmp_path: Path) -> None:
+    entered, released = threading.Semaphore(0), threading.Event()
+    with real_service(tmp_path, {}) as running:
+
+        def answer(raw: bytes, left: float | None) -> bytes:
+            if raw == b"first":
+                entered.release()
+                assert released.wait(WAIT)
+            return running.service.answer(raw, left)
+
+        with (
+            serving(kind, answer, refuse=running.service.refuse) as (_, address),
+            RawConnection(address) as client,
+        ):
+            first = [client.open() for _ in range(THREADS[kind])]
+            for stream in first:
+                client.send(stream, message(b"first"))
+            assert all(entered.acquire(timeout=WAIT) for _ in first)
+            # They take all threads for longer than any check may wait.
+            late = [client.open(CHECK_PATH, ("grpc-timeout", "30S")) for _ in range(20)]
+            for stream in late:
+                client.send(stream, message(check_request()))
+            client.ping()
+            client.until(lambda: client.pings == 1)
+            with pytest.raises(TimeoutError):
+                client.until(lambda: client.answers[late[0]].over, MAX_WAIT_S + 0.1)
+            released.set()
+            for stream in late:
+                denied = read_answer(client.answer(stream).payload)
+                assert (denied.allowed, denied.metadata["reason"]) == (False, "overloaded")
+            for _ in range(3):
+                assert read_answer(call(address, check_request())).metadata["reason"] != "overloaded"
+        reasons = [line["reason"] for line in running.decisions()]
+    assert reasons.count("overloaded") == len(late)
+    assert len(reasons) == len(first) + len(late) + 3
+
+
+def test_a_check_behind_a_long_one_that_did_not_wait_is_answered(kind: str) -> None:
+    def answer(raw: bytes, _left: float | None) -> bytes:
+        if raw == b"long":
+            until = time.monotonic() + MAX_WAIT_S + 0.1
+            while time.monotonic() < until:
+                pass
+        return raw
+
+    with serving(kind, answer, refuse=lambda _: b"overloaded") as (server, address):
+        assert call(address, b"long") == b"long"
+        while server.stalled_s() > 0.1:
+            pass
+        assert call(address, b"x") == b"x"
 
 
 # Messages that are too large, compressed, unfinished or none
@@ -393,13 +479,21 @@ def test_the_first_of_two_messages_counts(kind: str) -> None:
         assert client.answer(stream).payload == b"x"
 
 
-def test_messages_larger_than_any_honest_one_are_answered(kind: str) -> None:
+def test_messages_up_to_the_bound_are_answered(kind: str) -> None:
     with serving(kind, lambda raw, _left: str(len(raw)).encode()) as (_, address):
-        options = (("grpc.max_send_message_length", -1),)
-        with grpc.insecure_channel(address, options) as channel:
-            ask = channel.unary_unary(CHECK, None, None)
-            for size in (5_000_000, 20_000_000, MAX_RECEIVE_BYTES):
-                assert ask(b"m" * size, timeout=WAIT) == str(size).encode()
+        for size in (0, 100_000, MAX_MESSAGE_BYTES):
+            assert call(address, b"m" * size) == str(size).encode()
+
+
+def test_a_message_above_the_bound_is_a_denial_and_is_logged(kind: str, tmp_path: Path) -> None:
+    """In a CheckResponse, where gRPC itself would answer an error: failure_mode_allow does not apply."""
+    padding = {"x-long": "v" * MAX_MESSAGE_BYTES}
+    with real_service(tmp_path, {}) as running:
+        with serving(kind, running.service.answer) as (_, address):
+            answer = read_answer(call(address, check_request(headers=padding)))
+        (line,) = running.decisions()
+    assert not answer.allowed
+    assert (line["decision"], line["reason"]) == ("deny", "request_malformed")
 
 
 def test_calls_that_are_never_finished_take_nothing_from_others(kind: str) -> None:

@@ -1,4 +1,4 @@
-"""What only the grpcio server has: TLS, fair turns, bounds on a message and on how long it may take."""
+"""What only the grpcio server has: TLS, and bounds on what it receives and for how long."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -11,10 +11,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from extauthz.check import wire
+from extauthz.check.bounds import MAX_MESSAGE_BYTES
 from extauthz.check.grpc_tls import GrpcTls, TlsIdentity
 from extauthz.check.grpcio_server import (
     CHECK_SERVICE,
-    LARGE_MESSAGE_BYTES,
     Answer,
     GrpcioServer,
     Refuse,
@@ -78,7 +78,7 @@ def test_a_request_above_the_bound_reaches_the_handler_without_its_content() -> 
 
 
 def test_large_messages_from_several_connections_are_all_answered() -> None:
-    large = b"m" * (LARGE_MESSAGE_BYTES + 1)
+    large = b"m" * MAX_MESSAGE_BYTES
 
     def use(address: str) -> int:
         with grpc.insecure_channel(address, (("grpc.use_local_subchannel_pool", 1),)) as channel:
@@ -139,37 +139,6 @@ def test_a_busy_port_is_one_readable_error() -> None:
         with pytest.raises(ListenError, match=f"^cannot listen on '{address}': address already in use$"):
             second.start()
         assert call(address) == b"x"
-
-
-def test_a_flood_on_one_connection_is_no_queue_for_another() -> None:
-    entered, release = threading.Event(), threading.Event()
-    answered: list[bytes] = []
-
-    def answer(raw: bytes, _left: float | None) -> bytes:
-        entered.set()
-        assert release.wait(WAIT)
-        answered.append(raw)
-        return raw
-
-    # One connection a channel: by default gRPC would give both the same.
-    own = (("grpc.use_local_subchannel_pool", 1),)
-    server = GrpcioServer(answer, ["127.0.0.1:0"], threads=1)
-    address = f"127.0.0.1:{server.start()}"
-    with grpc.insecure_channel(address, own) as flooding, grpc.insecure_channel(address, own) as asking:
-        flood, ask = flooding.unary_unary(CHECK, None, None), asking.unary_unary(CHECK, None, None)
-        calls = [flood.future(b"flood", timeout=WAIT)]
-        assert entered.wait(WAIT)
-        calls += [flood.future(b"flood", timeout=WAIT) for _ in range(9)]
-        while server.waiting < 9:
-            pass
-        calls.append(ask.future(b"asked", timeout=WAIT))
-        while server.waiting < 10:
-            pass
-        release.set()
-        assert all(each.result(WAIT) for each in calls)
-    server.drain(0.0)
-    # Behind the call that ran and one whose turn it was, not behind ten.
-    assert answered.index(b"asked") <= 2
 
 
 def identity(certificate: Certificate, client_ca: bytes | None = None) -> TlsIdentity:
