@@ -47,25 +47,8 @@ async def list_policies(call: Call) -> Reply | ProblemDetails:
     deleted = flag(call.query, "deleted")
     if isinstance(deleted, ProblemDetails):
         return deleted
-    position = read_position(call.query, scope=f"{call.tenant} attribute_policies")
-    if isinstance(position, ProblemDetails):
-        return position
-    page = await changes.read(
-        call,
-        lambda connection: attribute_policies.page(
-            connection,
-            call.tenant,
-            **filters,
-            deleted=deleted,
-            domains=call.caller.domains,
-            after=position.after,
-            limit=position.limit,
-        ),
-    )
-    return (
-        page
-        if isinstance(page, ProblemDetails)
-        else changes.shown_page(call, attribute_policies.TABLE, position, page, shown)
+    return await changes.listed(
+        call, attribute_policies.TABLE, attribute_policies.page, {**filters, "deleted": deleted}, shown
     )
 
 

@@ -1,12 +1,12 @@
 """Reads and writes of handlers: one transaction each, refusals as problems, revisions as headers."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from extauthz.admin import limits
 from extauthz.admin.operation import Call, Reply, unreadable_warning
-from extauthz.admin.paging import Position
+from extauthz.admin.paging import Position, read_position
 from extauthz.admin.problems import ProblemDetails, forbidden, of_refusal, precondition_failed
 from extauthz.admin.reading import entity_tag
 from extauthz.compile.documents import Reading
@@ -135,6 +135,31 @@ def shown_warnings(warnings: Sequence[DocumentWarning]) -> list[Document]:
         {"code": warning.code.value, "pointer": warning.pointer, "message": warning.message}
         for warning in warnings
     ]
+
+
+async def listed(
+    call: Call,
+    table: Table,
+    page: "Callable[..., Awaitable[Page]]",
+    filters: Mapping[str, object],
+    show: Callable[[Stored], Document] = shown,
+) -> Reply | ProblemDetails:
+    """Return a part of the list of the rows that the caller may see; `page` reads it from the database."""
+    position = read_position(call.query, scope=f"{call.tenant} {table.name}")
+    if isinstance(position, ProblemDetails):
+        return position
+    found = await read(
+        call,
+        lambda connection: page(
+            connection,
+            call.tenant,
+            **filters,
+            domains=call.caller.domains,
+            after=position.after,
+            limit=position.limit,
+        ),
+    )
+    return found if isinstance(found, ProblemDetails) else shown_page(call, table, position, found, show)
 
 
 def shown_page(

@@ -17,7 +17,6 @@ from extauthz.admin.operation import (
     Who,
     nothing_at,
 )
-from extauthz.admin.paging import read_position
 from extauthz.admin.problems import ProblemDetails, conflict, forbidden, invalid
 from extauthz.admin.reach import denied_through
 from extauthz.admin.reading import name_filters
@@ -44,25 +43,7 @@ async def list_bindings(call: Call) -> Reply | ProblemDetails:
     filters = name_filters(call.query, "user", "role", "dom")
     if isinstance(filters, ProblemDetails):
         return filters
-    position = read_position(call.query, scope=f"{call.tenant} role_bindings")
-    if isinstance(position, ProblemDetails):
-        return position
-    page = await changes.read(
-        call,
-        lambda connection: role_bindings.page(
-            connection,
-            call.tenant,
-            **filters,
-            domains=call.caller.domains,
-            after=position.after,
-            limit=position.limit,
-        ),
-    )
-    return (
-        page
-        if isinstance(page, ProblemDetails)
-        else changes.shown_page(call, role_bindings.TABLE, position, page)
-    )
+    return await changes.listed(call, role_bindings.TABLE, role_bindings.page, filters)
 
 
 async def create(call: Call) -> Reply | ProblemDetails:

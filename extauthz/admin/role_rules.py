@@ -13,7 +13,6 @@ from extauthz.admin.operation import (
     Reply,
     nothing_at,
 )
-from extauthz.admin.paging import read_position
 from extauthz.admin.problems import ParameterProblem, ProblemDetails, invalid
 from extauthz.admin.reading import name_filters
 from extauthz.compile.documents import parse_role_rule
@@ -55,25 +54,7 @@ async def list_rules(call: Call) -> Reply | ProblemDetails:
     filters = name_filters(call.query, "obj", "sub", "dom")
     if isinstance(filters, ProblemDetails):
         return filters
-    position = read_position(call.query, scope=f"{call.tenant} role_rules")
-    if isinstance(position, ProblemDetails):
-        return position
-    page = await changes.read(
-        call,
-        lambda connection: role_rules.page(
-            connection,
-            call.tenant,
-            **filters,
-            domains=call.caller.domains,
-            after=position.after,
-            limit=position.limit,
-        ),
-    )
-    return (
-        page
-        if isinstance(page, ProblemDetails)
-        else changes.shown_page(call, role_rules.TABLE, position, page)
-    )
+    return await changes.listed(call, role_rules.TABLE, role_rules.page, filters)
 
 
 async def create(call: Call) -> Reply | ProblemDetails:

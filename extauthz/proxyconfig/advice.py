@@ -1,5 +1,6 @@
 """How a finding in a file is made: each examination names its code, what it saw, and the fix."""
 
+from collections.abc import Iterator
 from typing import Final
 
 from extauthz.proxyconfig.documents import Value, seconds
@@ -50,6 +51,17 @@ def warning(value: Value, code: str, message: str, fix: str) -> Finding:
 def info(value: Value, code: str, message: str, fix: str) -> Finding:
     """Return a remark about one value of a file."""
     return at(value, Severity.INFO, code, message, fix)
+
+
+def failing_open(check: Value, member: str, spelling: str) -> Iterator[Finding]:
+    """Judge whether requests pass without a decision; `spelling` is how the file's format writes `member`."""
+    if (fails_open := check.unless_false(member)) is not None:
+        yield error(
+            fails_open,
+            "fail-open",
+            f"{spelling} is on: whenever extauthz does not answer, every request passes",
+            f"set {spelling}: false",
+        )
 
 
 def timeout(value: Value) -> Finding | None:

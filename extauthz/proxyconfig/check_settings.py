@@ -12,7 +12,7 @@ _LISTS: Final = ("allowed_headers", "disallowed_headers")
 
 def examine_check(check: Value, conditions: Set[str] | None) -> Iterator[Finding]:
     """Examine an ExtAuthz of the HTTP filter; `conditions` are CONDITION_HEADERS, None: not known."""
-    yield from _failing_open(check)
+    yield from advice.failing_open(check, "failure_mode_allow", "failure_mode_allow")
     yield from _service(check, check)
     over_http = check.given("http_service") is not None
     body = check.at("with_request_body", "max_request_bytes")
@@ -38,7 +38,7 @@ def examine_check(check: Value, conditions: Set[str] | None) -> Iterator[Finding
 
 def examine_network_check(check: Value) -> Iterator[Finding]:
     """Examine an ExtAuthz of the network filter, which knows neither headers nor statuses."""
-    yield from _failing_open(check)
+    yield from advice.failing_open(check, "failure_mode_allow", "failure_mode_allow")
     yield from _service(check, check)
 
 
@@ -52,16 +52,6 @@ def examine_per_route(per_route: Value) -> Iterator[Finding]:
     body = settings.at("with_request_body", "max_request_bytes")
     if body is not None and (large := advice.body(body, "max_request_bytes")):
         yield large
-
-
-def _failing_open(check: Value) -> Iterator[Finding]:
-    if (fails_open := check.unless_false("failure_mode_allow")) is not None:
-        yield advice.error(
-            fails_open,
-            "fail-open",
-            "failure_mode_allow is on: whenever extauthz does not answer, every request passes",
-            "set failure_mode_allow: false",
-        )
 
 
 def _service(settings: Value, at: Value) -> Iterator[Finding]:

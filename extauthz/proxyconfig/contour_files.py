@@ -54,13 +54,7 @@ def _server(
     if reference is None and is_global:
         # It only changes the policy of the global server.
         return
-    if (fails_open := server.unless_false("fail_open")) is not None:
-        yield advice.error(
-            fails_open,
-            "fail-open",
-            "failOpen is on: whenever extauthz does not answer, every request passes",
-            "set failOpen: false",
-        )
+    yield from advice.failing_open(server, "fail_open", "failOpen")
     limit = server.given("response_timeout")
     if limit is not None:
         yield from _limit(limit)

@@ -76,13 +76,7 @@ def _policy(document: Value) -> _Policy:
 
 
 def _check(check: Value, conditions: Set[str] | None) -> Iterator[Finding]:
-    if (fails_open := check.unless_false("fail_open")) is not None:
-        yield advice.error(
-            fails_open,
-            "fail-open",
-            "failOpen is on: whenever extauthz does not answer, every request passes",
-            "set failOpen: false",
-        )
+    yield from advice.failing_open(check, "fail_open", "failOpen")
     limit = check.given("timeout")
     if limit is None:
         yield advice.warning(

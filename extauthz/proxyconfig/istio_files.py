@@ -66,13 +66,7 @@ def examine_mesh(mesh: Value, conditions: Set[str] | None) -> Iterator[Finding]:
 
 
 def _provider(provider: Value) -> Iterator[Finding]:
-    if (fails_open := provider.unless_false("fail_open")) is not None:
-        yield advice.error(
-            fails_open,
-            "fail-open",
-            "failOpen is on: whenever extauthz does not answer, every request passes",
-            "set failOpen: false",
-        )
+    yield from advice.failing_open(provider, "fail_open", "failOpen")
     limit = provider.at("timeout")
     if limit is None:
         yield advice.error(

@@ -3,8 +3,6 @@
 import json
 import subprocess
 import sys
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from extauthz.demo.calls import send
 from extauthz.demo.processes import LOOPBACK, Child, ReservedPorts, http_answers, spawn
 from extauthz.shipped import shipped
 from tests.certificates import Authority
+from tests.e2e.demo_tokens import demo_token
 
 READY_S = 20.0
 PERMISSION_DENIED = 7
@@ -93,10 +92,7 @@ class Parts:
         return port
 
     def token(self, name: str) -> str:
-        form = {"grant_type": "password", "username": name, "password": name}
-        url = f"http://{LOOPBACK}:{self.provider_port}/token"
-        with urllib.request.urlopen(url, urllib.parse.urlencode(form).encode()) as answer:
-            return str(json.load(answer)["access_token"])
+        return demo_token(self.provider_port, name)
 
 
 @pytest.fixture

@@ -9,8 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.parse
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -24,6 +22,7 @@ from extauthz.demo.process_tree import descendants
 from extauthz.demo.processes import LOOPBACK, Child, ReservedPorts, http_answers, spawn
 from extauthz.demo.stack import PUBLIC_PATH
 from extauthz.shipped import shipped
+from tests.e2e.demo_tokens import demo_token
 
 READY_S = 30.0
 ENDS_WITHIN_S = 10.0
@@ -105,10 +104,7 @@ class Mesh:
     sidecars: list[Sidecar]
 
     def token(self, name: str) -> str:
-        form = {"grant_type": "password", "username": name, "password": name}
-        url = f"http://{LOOPBACK}:{self.provider_port}/token"
-        with urllib.request.urlopen(url, urllib.parse.urlencode(form).encode()) as answer:
-            return str(json.load(answer)["access_token"])
+        return demo_token(self.provider_port, name)
 
 
 @pytest.fixture

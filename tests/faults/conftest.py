@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.faults.mesh import FaultyStack, faulty_stack
+from tests.faults.oracle import standing_load
 from tests.faults.report import Row, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.faults.oracle import Question
 
 ROWS = pytest.StashKey[list[Row]]()
 
@@ -24,6 +28,19 @@ ROWS = pytest.StashKey[list[Row]]()
 def requests_per_phase() -> int:
     """How many answers each phase of a fault waits for."""
     return int(os.environ.get("FAULT_REQUESTS", "100"))
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[FaultyStack]:
+    """One stack for the faults of a module; each test leaves it recovered."""
+    with faulty_stack() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def questions(stack: FaultyStack) -> tuple[Question, ...]:
+    """Return what the standing load asks."""
+    return tuple(standing_load(stack.tokens()))
 
 
 @pytest.fixture

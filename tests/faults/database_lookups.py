@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
 from typing import TYPE_CHECKING, Any
 
 from extauthz.demo.calls import send
-from extauthz.demo.processes import LOOPBACK
-from tests.faults.worker_processes import await_true, readiness
+from tests.faults.worker_processes import await_true, metrics, readiness
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,12 +31,7 @@ def database_check(port: int) -> object:
 
 def metric(port: int, name: str) -> float:
     """Return the sum of a metric's samples."""
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
-    try:
-        connection.request("GET", "/metrics")
-        text = connection.getresponse().read().decode()
-    finally:
-        connection.close()
+    text = metrics(port)
     return sum(float(value) for value in re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE))
 
 

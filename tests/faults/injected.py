@@ -32,6 +32,7 @@ from tests.faults.provider_faults import (
 )
 from tests.faults.resource_faults import busy_processors, no_file_descriptors, no_space_for_the_log
 from tests.faults.traffic_faults import broken_frames, noise, sends, silent_connections, writes_without_pause
+from tests.stopped_processes import stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -58,18 +59,6 @@ def _killed(pids: Sequence[int]) -> Iterator[None]:
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     yield
-
-
-@contextlib.contextmanager
-def _stopped(pids: Sequence[int]) -> Iterator[None]:
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
 
 
 @contextlib.contextmanager
@@ -181,11 +170,11 @@ def _postgres_stopped(stack: FaultyStack) -> AbstractContextManager[None]:
 FAULTS: Final = (
     Fault("one worker is killed", lambda s: _killed(s.workers_pids()[:1]), stays_up=False),
     Fault("every worker is killed", lambda s: _killed(s.workers_pids()), stays_up=False),
-    Fault("one worker is stopped", lambda s: _stopped(s.workers_pids()[:1]), stays_up=False, lasts_s=5.0),
-    Fault("every worker is stopped", lambda s: _stopped(s.workers_pids()), stays_up=False, lasts_s=5.0),
+    Fault("one worker is stopped", lambda s: stopped(s.workers_pids()[:1]), stays_up=False, lasts_s=5.0),
+    Fault("every worker is stopped", lambda s: stopped(s.workers_pids()), stays_up=False, lasts_s=5.0),
     Fault("workers end in turn (SIGTERM)", _terminated_in_turn, stays_up=False),
     Fault("all of extauthz is killed", _extauthz_killed, stays_up=False),
-    Fault("extauthz is stopped", lambda s: _stopped(s.child("extauthz").family()), stays_up=False),
+    Fault("extauthz is stopped", lambda s: stopped(s.child("extauthz").family()), stays_up=False),
     Fault("the identity provider refuses connections", _provider_gone, stays_up=True),
     Fault("the identity provider hangs", _provider_hangs, stays_up=True),
     Fault("the identity provider rotates its keys", _keys_rotated, stays_up=True),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +11,7 @@ import asyncpg
 
 from extauthz.demo.postgres import OWNER
 from extauthz.demo.process_tree import descendants
+from tests.stopped_processes import stopped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,19 +40,6 @@ def sidecar_sessions(postgres: EmbeddedPostgres) -> list[int]:
     """Return the processes of the sessions in which sidecars follow the policies."""
     rows = ask(postgres, "SELECT pid FROM pg_stat_activity WHERE application_name = $1", SIDECAR)
     return [row["pid"] for row in rows]
-
-
-@contextlib.contextmanager
-def stopped(pids: list[int]) -> Iterator[None]:
-    """Stop processes, and continue those that are still there at the end."""
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
 
 
 def stopped_processes(postgres: EmbeddedPostgres) -> contextlib.AbstractContextManager[None]:

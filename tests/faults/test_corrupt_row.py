@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults.load import Load
-from tests.faults.mesh import FaultyStack, faulty_stack
 from tests.faults.oracle import Verdict, standing_load
 from tests.faults.postgres_faults import ask
 from tests.faults.report import Row
 from tests.faults.worker_processes import await_true, readiness
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from tests.faults.mesh import FaultyStack
     from tests.faults.oracle import Question
 
 PHASE_S = 60.0
@@ -51,17 +49,6 @@ DAMAGES = {
         "sub = U&'fin\\034Fance'",
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def stack() -> Iterator[FaultyStack]:
-    with faulty_stack() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def questions(stack: FaultyStack) -> tuple[Question, ...]:
-    return tuple(standing_load(stack.tokens()))
 
 
 @pytest.mark.timeout(600)

@@ -26,8 +26,9 @@ from tests.faults.database_lookups import (
     metric,
 )
 from tests.faults.mesh import FaultyStack, faulty_stack
-from tests.faults.postgres_faults import sidecar_sessions, stopped, stopped_processes
+from tests.faults.postgres_faults import sidecar_sessions, stopped_processes
 from tests.faults.worker_processes import await_true
+from tests.stopped_processes import stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

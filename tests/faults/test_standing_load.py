@@ -16,28 +16,16 @@ import pytest
 from extauthz.demo.processes import http_answers
 from tests.faults.injected import FAULTS, Fault
 from tests.faults.load import Load
-from tests.faults.mesh import FaultyStack, faulty_stack
-from tests.faults.oracle import Verdict, standing_load
+from tests.faults.oracle import Verdict
 from tests.faults.report import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.faults.mesh import FaultyStack
     from tests.faults.oracle import Question
 
 PHASE_S = 60.0
-
-
-@pytest.fixture(scope="module")
-def stack() -> Iterator[FaultyStack]:
-    with faulty_stack() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def questions(stack: FaultyStack) -> tuple[Question, ...]:
-    return tuple(standing_load(stack.tokens()))
 
 
 @pytest.mark.timeout(600)

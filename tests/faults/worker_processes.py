@@ -70,14 +70,19 @@ def execute(postgres: EmbeddedPostgres, *statements: str) -> None:
     asyncio.run(run())
 
 
-def metric(port: int, sample: str) -> float:
-    """Return the value of one sample of `/metrics`, whose labels are in the order of their names."""
+def metrics(port: int) -> str:
+    """Return the text of `/metrics`."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
     try:
         connection.request("GET", "/metrics")
-        text = connection.getresponse().read().decode()
+        return connection.getresponse().read().decode()
     finally:
         connection.close()
+
+
+def metric(port: int, sample: str) -> float:
+    """Return the value of one sample of `/metrics`, whose labels are in the order of their names."""
+    text = metrics(port)
     (value,) = (line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(f"{sample} "))
     return float(value)
 

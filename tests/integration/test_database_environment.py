@@ -39,7 +39,7 @@ def hostile(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(params=["files", "a file", "too long", "a loop", "unset"])
 def home(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
-    """A home whose every file is of no use, or that cannot be looked into, whatever the user is."""
+    """A home directory whose files are all invalid, or that no user (root included) can read; or none."""
     match request.param:
         case "files":
             folder = tmp_path / "home" / ".postgresql"

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import asyncpg
 import pytest
 
 from extauthz.demo.processes import LOOPBACK, free_port
-from tests.integration.publishing import until
+from tests.integration.publishing import behind_our_back, until
 from tests.integration.serving import (
     ANYBODY_READS,
     Serving,
@@ -79,21 +78,7 @@ class Rotating:
         file.write_text(f"{FIRST}\n")
 
     def _execute(self, *statements: str) -> None:
-        async def run() -> None:
-            at = self._database.superuser
-            superuser = await asyncpg.connect(
-                host=at.host,
-                port=at.port,
-                user=at.user,
-                password=at.password,
-                database=at.database,
-                ssl=False,
-            )
-            for statement in statements:
-                await superuser.execute(statement)
-            await superuser.close()
-
-        asyncio.run(run())
+        asyncio.run(behind_our_back(self._database.superuser, *statements))
 
     def disconnect(self) -> None:
         self._execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{ROLE}'")

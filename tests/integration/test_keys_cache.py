@@ -457,7 +457,7 @@ def test_a_fetch_that_hangs_does_not_delay_the_next_and_its_late_answer_changes_
             play.server.handler = play.server.serve_keys
             play.server.keys = [NEW]
             play.clock.now += 2
-            assert play.cache.ensure(play.server.issuer, "new").done(), "nobody waits for a slow provider"
+            assert play.cache.ensure(play.server.issuer, "new").done(), "a check waited for a slow provider"
             await play.server.asked(3)
             async with asyncio.timeout(5):
                 while not isinstance(play.judge(play.token(NEW)), Principal):  # noqa: ASYNC110 - no event says so

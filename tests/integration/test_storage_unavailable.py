@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import os
-import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -24,6 +22,7 @@ from extauthz.storage.rows import Page
 from extauthz.storage.write import Written, read
 from tests.faults.tcp_gate import TcpGate
 from tests.integration.storage_documents import attempt, connected, pool_of, role_rule, succeed
+from tests.stopped_processes import stopped
 
 if TYPE_CHECKING:
     from extauthz.storage.outcome import Refusal
@@ -55,18 +54,6 @@ async def listed(pool: "Pool") -> "Page | Refusal":
 
 async def written(pool: "Pool", sub: str) -> "Written[object] | Refusal":
     return await attempt(pool, lambda change: role_rules.create(change, [role_rule(sub=sub)]))
-
-
-@contextlib.contextmanager
-def stopped(pids: list[int]) -> Iterator[None]:
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
 
 
 async def sessions(database: "Database") -> list[int]:

@@ -3,7 +3,6 @@
 import itertools
 import os
 import random
-import sys
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from extauthz.compile.route_tree import MAX_WIDTH, Match
 from extauthz.compile.routes import RouteIndex, Template, index_of
 from extauthz.domain.path import CanonicalPath
 from extauthz.domain.policy import AuthenticationRequirement, Resource, Route
+from tests.call_counts import calls_of
 from tests.reference_routes import AMBIGUOUS, best_route
 
 VERIFY: Final = os.environ.get("EXTAUTHZ_VERIFY") == "1"
@@ -129,18 +129,7 @@ def operations(routes: RouteIndex, path: str) -> int:
     """Return how many functions, C functions included, one lookup calls."""
     canonical = CanonicalPath.parse(path)
     assert isinstance(canonical, CanonicalPath)
-    count = 0
-
-    def called(_frame: object, event: str, _argument: object) -> None:
-        nonlocal count
-        count += event in {"call", "c_call"}
-
-    sys.setprofile(called)
-    try:
-        routes.best("app.example", canonical)
-    finally:
-        sys.setprofile(None)
-    return count
+    return calls_of(lambda: routes.best("app.example", canonical))
 
 
 def every_combination(levels: int, last: Callable[[int], str]) -> list[str]:

@@ -61,15 +61,20 @@ def test_our_own_names_are_known_and_only_secrets_have_files() -> None:
     }
 
 
-def test_a_command_that_cannot_start_says_it_too_and_shows_no_value() -> None:
-    environ = {"PATH": os.environ["PATH"], "OIDC_AUDIENCES": "the-value", "POSTGRES_PASS": "hunter2"}
-    finished = subprocess.run(
+def started(environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Start a sidecar that ends because of its settings."""
+    return subprocess.run(
         [sys.executable, "-m", "extauthz", "sidecar"],
         env=environ,
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_a_command_that_cannot_start_says_it_too_and_shows_no_value() -> None:
+    environ = {"PATH": os.environ["PATH"], "OIDC_AUDIENCES": "the-value", "POSTGRES_PASS": "hunter2"}
+    finished = started(environ)
 
     assert finished.returncode == 2
     assert "OIDC_AUDIENCES is set: did you mean OIDC_AUDIENCE?" in finished.stderr
@@ -85,13 +90,7 @@ def test_a_command_that_starts_warns(tmp_path: os.PathLike[str]) -> None:
         "LOG_FORMATS": "console",
         "SIDECAR_PORT": "0",
     }
-    finished = subprocess.run(
-        [sys.executable, "-m", "extauthz", "sidecar"],
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    finished = started(environ)
 
     assert finished.returncode == 2
     assert "did you mean LOG_FORMAT?" in finished.stderr
