@@ -16,9 +16,9 @@ from extauthz.domain.strict_json import JsonRejected, read_json
 MAX_TEXT_BYTES: Final = 64 * 1024 * 1024
 
 
-def read_document(text: bytes, *, is_json: bool) -> object | Problem:
-    """Read a text that holds one document, None for an empty one."""
-    documents = read_documents(text, is_json=is_json)
+def read_document(text: bytes, *, is_json: bool, max_bytes: int | None = MAX_TEXT_BYTES) -> object | Problem:
+    """Read a text that holds one document, None for an empty one; `max_bytes` None for no limit."""
+    documents = read_documents(text, is_json=is_json, max_bytes=max_bytes)
     if isinstance(documents, Problem):
         return documents
     if len(documents) > 1:
@@ -27,14 +27,19 @@ def read_document(text: bytes, *, is_json: bool) -> object | Problem:
 
 
 def read_documents(
-    text: bytes, *, is_json: bool, aliases: bool = False, parser: Parser = PARSER
+    text: bytes,
+    *,
+    is_json: bool,
+    aliases: bool = False,
+    max_bytes: int | None = MAX_TEXT_BYTES,
+    parser: Parser = PARSER,
 ) -> list[object] | Problem:
     """Read every document of a text, which may use YAML aliases only when asked.
 
     A `Problem` says what is wrong, with line and column for YAML.
     """
-    if len(text) > MAX_TEXT_BYTES:
-        return Problem("", f"is larger than {MAX_TEXT_BYTES} bytes")
+    if max_bytes is not None and len(text) > max_bytes:
+        return Problem("", f"is larger than {max_bytes} bytes")
     if is_json:
         document = read_json(text, max_depth=MAX_DEPTH)
         return Problem("", document.problem) if isinstance(document, JsonRejected) else [document]

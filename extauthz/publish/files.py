@@ -25,6 +25,7 @@ from extauthz.compile.warnings import likely_mistakes
 from extauthz.domain.policy import PolicySet
 from extauthz.domain.problem import Problem
 from extauthz.publish.current import CurrentPolicies
+from extauthz.publish.policy_size import too_large
 
 LOOK_EVERY_S: Final = 0.2
 _SHOWN_WARNINGS: Final = 20
@@ -49,13 +50,16 @@ class FileProblem:
 class PolicyDirectory:
     """The documents of one directory, read and compiled as one policy set."""
 
-    def __init__(self, root: Path, reading: Reading, model: RoleModel) -> None:
-        """Name the directory; nothing is read yet."""
+    def __init__(
+        self, root: Path, reading: Reading, model: RoleModel, *, max_bytes: int | None = None
+    ) -> None:
+        """Name the directory; nothing is read yet. `max_bytes` is for all files together, None: no limit."""
         self.warnings: Sequence[FileProblem] = ()
         """What the documents loaded last hardly mean as they are written."""
         self._root = root
         self._reading = reading
         self._model = model
+        self._max_bytes = max_bytes
 
     def signature(self) -> Signature:
         """Return what changes whenever a document does. Raises OSError when the directory cannot be read."""
@@ -68,16 +72,18 @@ class PolicyDirectory:
     def load(self, revision: int) -> Snapshot | list[FileProblem]:
         """Read every document and compile them; the answer is every problem in any of them."""
         try:
-            texts = [(path, _text(path)) for path in self._files()]
+            texts = self._texts()
         except OSError as error:
             return [FileProblem(str(error.filename or self._root), Problem("", error.strerror or str(error)))]
+        if isinstance(texts, Problem):
+            return [FileProblem("all files together", texts)]
         if not texts:
             return [FileProblem(str(self._root), Problem("", "has no .yaml, .yml or .json file"))]
         problems: list[FileProblem] = []
         parts: list[tuple[str, PolicySet]] = []
         for path, text in texts:
             name = str(path.relative_to(self._root))
-            document = read_document(text, is_json=path.suffix == ".json")
+            document = read_document(text, is_json=path.suffix == ".json", max_bytes=self._max_bytes)
             if isinstance(document, Problem):
                 problems.append(FileProblem(name, document))
                 continue
@@ -104,6 +110,23 @@ class PolicyDirectory:
             return snapshot
         return [_in_its_file(problem, parts) for problem in snapshot]
 
+    def _texts(self) -> list[tuple[Path, bytes]] | Problem:
+        """Read every file, unless they are too large together. Raises OSError."""
+        paths = list(self._files())
+        octets = sum(path.stat().st_size for path in paths)
+        if self._max_bytes is not None and octets > self._max_bytes:
+            return too_large(octets, self._max_bytes)
+        texts: list[tuple[Path, bytes]] = []
+        octets = 0
+        for path in paths:
+            # One byte more than may be: a file may have grown since it was looked at.
+            text = _text(path, -1 if self._max_bytes is None else self._max_bytes - octets + 1)
+            octets += len(text)
+            if self._max_bytes is not None and octets > self._max_bytes:
+                return too_large(octets, self._max_bytes)
+            texts.append((path, text))
+        return texts
+
     def _files(self) -> Iterator[Path]:
         if not self._root.is_dir():
             raise NotADirectoryError(20, "is not a directory that can be read", str(self._root))
@@ -119,11 +142,12 @@ class PolicyDirectory:
         return iter(sorted(found))
 
 
-def _text(path: Path) -> bytes:
-    """Read a file; a FIFO or a device, which could keep us waiting for ever, is an OSError."""
+def _text(path: Path, at_most: int) -> bytes:
+    """Read a file, or so many bytes of it; a FIFO or a device, which may never end, is an OSError."""
     if not path.is_file():
         raise OSError(errno.EINVAL, "is not a file that holds text", str(path))
-    return path.read_bytes()
+    with path.open("rb") as file:
+        return file.read(at_most)
 
 
 def _raise(error: OSError) -> None:

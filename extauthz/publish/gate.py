@@ -4,9 +4,12 @@ from collections.abc import Callable
 
 from extauthz.compile.stored import KINDS
 from extauthz.domain.problem import Problem
+from extauthz.publish.policy_size import PolicySizes, too_large
 from extauthz.publish.tenant import Compiler, TenantState, row_of, unreadable_rows
 from extauthz.storage import feed
+from extauthz.storage.encoding import encode_json
 from extauthz.storage.outcome import Clash, Conflict, Invalid, Refusal
+from extauthz.storage.rows import Document
 from extauthz.storage.write import Change
 
 
@@ -16,17 +19,32 @@ class PolicyGate:
     The tenant's row is locked there, so what is compiled is what a commit would make.
     """
 
-    def __init__(self, compiler: Compiler, published: Callable[[str], TenantState | None]) -> None:
-        """Take how rows are compiled, and where the published state of a tenant is."""
+    def __init__(
+        self,
+        compiler: Compiler,
+        published: Callable[[str], TenantState | None],
+        sizes: PolicySizes | None = None,
+    ) -> None:
+        """Take how rows are compiled, and where a tenant's published state and its size are."""
         self._compiler = compiler
         self._published = published
+        self._sizes = PolicySizes() if sizes is None else sizes
 
     async def validate(self, change: Change) -> Refusal | None:
         """Return what stands against the change; the hook of `storage.write.write`.
 
         INVARIANT: a row that was damaged before holds up no change of others; it is noted in the change.
         """
-        state = await self._before(change)
+        state, followed = await self._before(change)
+        octets = await self._octets_beyond_limit(change, None if state is None else followed)
+        if octets is not None:
+            if _adds(change) or (
+                state is None and any(effect.after is not None for effect in change.effects)
+            ):
+                return Invalid((too_large(octets, self._sizes.max_bytes or 0),))
+            if state is None:
+                # Rows are deleted of a set that is too large to be read.
+                return None
         written = frozenset((effect.kind, effect.id) for effect in change.effects)
         if state is None:
             # What the change has written is part of what is read here, under the tenant's lock.
@@ -52,19 +70,51 @@ class PolicyGate:
         ]
         return None
 
-    async def _before(self, change: Change) -> TenantState | None:
-        """Return the state that the change starts from; None where it is not a few steps away."""
+    async def _octets_beyond_limit(self, change: Change, followed: int | None) -> int | None:
+        """Return the size that the tenant's policies would have, if that is more than any process reads.
+
+        `followed` are the bytes written between the published state and the change, None where that is
+        unknown.
+        """
+        limit = self._sizes.max_bytes
+        if limit is None:
+            return None
+        if followed is not None:
+            written = sum(_size(effect.after) for effect in change.effects)
+            if not self._sizes.may_exceed(change.tenant, followed + written):
+                return None
+        octets = await feed.octets(change.connection, change.tenant)
+        return octets if octets > limit else None
+
+    async def _before(self, change: Change) -> tuple[TenantState | None, int]:
+        """Return the state that the change starts from, None where it is not a few steps away.
+
+        With it come the bytes that were written since the published state.
+        """
+        octets = 0
         state = self._published(change.tenant)
         if state is not None and state.snapshot.revision < change.previous:
             behind = {change.tenant: state.snapshot.revision}
             for step in await feed.changes_since(change.connection, behind):
                 if step.predecessor != state.snapshot.revision or step.rows is None:
-                    return None
+                    return None, octets
                 following = self._compiler.apply(state, step.revision, step.rows)
                 if not isinstance(following, TenantState):
-                    return None
+                    return None, octets
                 state = following
-        return state if state is not None and state.snapshot.revision == change.previous else None
+                octets += step.octets
+        at_hand = state is not None and state.snapshot.revision == change.previous
+        return state if at_hand else None, octets
+
+
+def _size(document: Document | None) -> int:
+    return 0 if document is None else len(encode_json(document))
+
+
+def _adds(change: Change) -> bool:
+    """Tell whether the change makes the policies larger; any other is never refused for their size."""
+    effects = [effect for effect in change.effects if effect.kind in KINDS]
+    return sum(_size(effect.after) for effect in effects) > sum(_size(effect.before) for effect in effects)
 
 
 def _refusal(problems: list[Problem]) -> Refusal:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from extauthz.publish.policy_size import PolicySizes
     from extauthz.publish.polling import Connect
     from extauthz.storage.pool import Connection
 
@@ -50,13 +51,18 @@ class TenantLoads:
         *,
         steady: Callable[[], float],
         wake: Callable[[], None],
+        sizes: PolicySizes,
         on_busy: Callable[[bool], None] = lambda _busy: None,
     ) -> None:
-        """Take how connections are opened and rows compiled; `on_busy` see `Publisher`."""
+        """Take how connections are opened and rows compiled, and how large a tenant's policies may be.
+
+        `on_busy` see `Publisher`.
+        """
         self._connect = connect
         self._compiler = compiler
         self._steady = steady
         self._wake = wake
+        self._sizes = sizes
         self._on_busy = on_busy
         self._tasks: dict[str, asyncio.Task[Loaded]] = {}
         self._one_at_a_time = asyncio.Lock()
@@ -69,7 +75,11 @@ class TenantLoads:
         """
         began = self._steady()
         try:
-            documents = await feed.load(connection, tenant)
+            async with feed.one_moment(connection):
+                refusal = await self._sizes.measure(connection, tenant)
+                documents = await feed.documents(connection, tenant) if refusal is None else None
+            if refusal is not None:
+                return Loaded([refusal], None, None, began)
             if documents is None:
                 return Loaded(None, None, None, began)
             found = await asyncio.to_thread(self._compiler.salvage, documents, known)

@@ -28,6 +28,7 @@ from extauthz.publish.following import (
     stepped,
 )
 from extauthz.publish.loads import Loaded, TenantLoads
+from extauthz.publish.policy_size import PolicySizes
 from extauthz.publish.polling import Connect, DatabasePolling
 from extauthz.publish.refused import RefusedRevisions, log_refused
 from extauthz.publish.registrations import Registrations, log_damaged
@@ -72,11 +73,12 @@ class PostgresPublisher:
         on_issuers: Callable[[Sequence[IdentityProvider]], None] = lambda _issuers: None,
         open_listener: OpenListener | None = None,
         database: DatabaseState | None = None,
+        max_bytes: int | None = None,
     ) -> None:
         """Take what it reads with and feeds; `tenants` empty means all, `poll_interval` is seconds.
 
         `open_listener` is for notifications past a connection pooler. `database` is told whether the policies
-        can be confirmed.
+        can be confirmed. `max_bytes` is how large the policies of a tenant may be, None for no limit.
         """
         self._connect = connect
         self._current = current
@@ -90,6 +92,7 @@ class PostgresPublisher:
         self._on_failure = on_failure
         self._on_issuers = on_issuers
         self.on_busy: Callable[[bool], None] = lambda _busy: None
+        self.sizes = PolicySizes(max_bytes)
         self._registrations = Registrations()
         self._states: dict[str, TenantState] = {}
         self._written_at: dict[str, datetime | None] = {}
@@ -117,6 +120,7 @@ class PostgresPublisher:
             compiler,
             steady=steady,
             wake=self._polling.wake,
+            sizes=self.sizes,
             on_busy=self._tell_busy,
         )
         self._refreshed = asyncio.Condition()
@@ -254,6 +258,10 @@ class PostgresPublisher:
                     head, changed = (revision, written_at), steps.get(tenant, [])
                     found = stepped(self._compiler, known, head, changed, registered.get(tenant))
                     if found is not None:
+                        added = sum(change.octets for change in changed)
+                        refusal = await self.sizes.grow(connection, tenant, added)
+                        found = found if refusal is None else [refusal]
+                    if isinstance(found, TenantState):
                         self._written_at[tenant] = written_at
                 if isinstance(found, TenantState) and found.unreadable and self._refused.is_due(tenant):
                     moved = self._refused.revision(tenant) != revision

@@ -180,7 +180,7 @@ async def _build(settings: Settings, schema: Schema, supervisor: Supervisor, own
         pool=pool,
         policies=current,
         wait_for=publisher.wait_for,
-        validate=PolicyGate(how, publisher.state).validate,
+        validate=PolicyGate(how, publisher.state, publisher.sizes).validate,
         unreadable=publisher.unreadable,
         keys=cache,
         tokens=VerifiedTokens(),

@@ -89,7 +89,9 @@ def publisher(
     match settings.policy_source:
         case FilesSource(directory):
             reading = Reading(condition_headers=settings.condition_headers)
-            source = PolicyDirectory(directory, reading, role_model(settings))
+            source = PolicyDirectory(
+                directory, reading, role_model(settings), max_bytes=settings.policy_max_bytes
+            )
             return FilesPublisher(source, current, on_failure=on_failure)
         case PostgresSource():
             return postgres_publisher(
@@ -127,4 +129,5 @@ def postgres_publisher(
         on_issuers=on_issuers,
         open_listener=(lambda: open_listener(address)) if address.listen else None,
         database=state,
+        max_bytes=settings.policy_max_bytes,
     )

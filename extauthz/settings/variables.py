@@ -210,6 +210,12 @@ class Settings:
     policy_max_staleness: float = _variable(
         "POLICY_MAX_STALENESS", seconds(1, 86400 * 365), "900", "oldest policies that decide"
     )
+    policy_max_bytes: int = _variable(
+        "POLICY_MAX_BYTES",
+        integer(1024, 2**36),
+        "268435456",
+        "largest policy set that is read: all files together, or the text of a tenant's rows",
+    )
     policy_stale_action: StaleAction = _variable(
         "POLICY_STALE_ACTION", one_of(StaleAction), "deny", "what happens past that age"
     )

@@ -101,6 +101,8 @@ class TenantChange:
     predecessor: int
     rows: tuple[RowChange, ...] | None
     written_at: datetime | None = field(default=None, compare=False)
+    octets: int = field(default=0, compare=False)
+    """The length of the record, which holds the rows that were written."""
 
 
 @asynccontextmanager
@@ -129,6 +131,20 @@ async def load(connection: Connection, tenant: str) -> TenantDocuments | None:
     """Return everything of one tenant at one moment; None: there is no such tenant."""
     async with one_moment(connection):
         return await documents(connection, tenant)
+
+
+async def octets(connection: Connection, tenant: str) -> int:
+    """Return the bytes of text that `documents` would read, without ids and times."""
+    total = 0
+    for table in _TABLES.values():
+        condition = " AND deleted_at IS NULL" if table is attribute_policies.TABLE else ""
+        total += await connection.fetchval(
+            f"SELECT coalesce(sum({table.octets}), 0)::bigint FROM {table.name}"  # noqa: S608 - our own columns
+            f" WHERE tenant_id = $1{condition}",
+            tenant,
+            timeout=_ROWS_WITHIN_S,
+        )
+    return total
 
 
 async def documents(connection: Connection, tenant: str) -> TenantDocuments | None:
@@ -215,6 +231,7 @@ async def changes_since(connection: Connection, revisions: Mapping[str, int]) ->
                 record["predecessor"],
                 _rows(record["changes"]),
                 record["created_at"],
+                len(record["changes"] or ""),
             )
             for record in records
         ]

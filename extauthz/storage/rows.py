@@ -178,6 +178,12 @@ class Table:
         self.unique = tuple(unique)
         self.has_author = "by_domain_admin" in marks
         self.selected = ", ".join(('id::text AS "id"', *(column.selected for column in columns)))
+        # Without ids and times: every other member, as the text that it is sent as.
+        self.octets = " + ".join(
+            f"coalesce(octet_length({column.name}{'' if column.type == 'text' else '::text'}), 0)"
+            for column in columns
+            if column.type != "timestamptz"
+        )
         self._members = ("id", *(column.member for column in columns))
         self._times = tuple(column.member for column in columns if column.type == "timestamptz")
         self._json = tuple(column.member for column in columns if column.type == "jsonb")

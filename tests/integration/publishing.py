@@ -36,7 +36,12 @@ class Follower:
     """A publisher that runs; `connection` is its own, as it is now."""
 
     def __init__(
-        self, address: "DatabaseAddress", *, poll_interval: float, clock: Callable[[], float] = time.time
+        self,
+        address: "DatabaseAddress",
+        *,
+        poll_interval: float,
+        clock: Callable[[], float] = time.time,
+        max_bytes: int | None = None,
     ) -> None:
         self.current = CurrentPolicies()
         self.failures = 0
@@ -51,6 +56,7 @@ class Follower:
             clock=clock,
             on_failure=self._failed,
             open_listener=(lambda: open_listener(address)) if address.listen else None,
+            max_bytes=max_bytes,
         )
 
     async def _connect(self) -> "Session":
@@ -95,9 +101,10 @@ async def following(
     poll_interval: float = NEVER,
     loaded: bool = True,
     clock: Callable[[], float] = time.time,
+    max_bytes: int | None = None,
 ) -> AsyncIterator[Follower]:
     """Run a publisher; `loaded` waits for its first policies."""
-    follower = Follower(address, poll_interval=poll_interval, clock=clock)
+    follower = Follower(address, poll_interval=poll_interval, clock=clock, max_bytes=max_bytes)
     task = asyncio.create_task(follower.publisher.run())
     try:
         if loaded:

@@ -216,11 +216,13 @@ async def rest(
     *,
     allow_hosts: frozenset[str] = frozenset(),
     loaded: bool = True,
+    max_bytes: int | None = None,
     **changes: Any,
 ) -> AsyncIterator[Api]:
     """Serve the API; `changes` are to its services, `allow_hosts` where tenants' providers may be.
 
-    `loaded` waits for the first policies, which never come where the stored rows do not compile.
+    `loaded` waits for the first policies, which never come where the stored rows do not compile. `max_bytes`
+    is how large the policies of a tenant may be.
     """
     mode = changes.get("mode", TenancyMode.SELFHOST)
     current = CurrentPolicies()
@@ -242,7 +244,12 @@ async def rest(
                 follow(providers)
 
         publisher = PostgresPublisher(
-            partial(open_reader, database.address), current, compiler, mode=mode, on_issuers=on_issuers
+            partial(open_reader, database.address),
+            current,
+            compiler,
+            mode=mode,
+            on_issuers=on_issuers,
+            max_bytes=max_bytes,
         )
         config = IssuerConfig(
             provider.issuer, "default", (AUDIENCE,), "roles", "dom", "adm", frozenset({"offline_access"})
@@ -257,7 +264,7 @@ async def rest(
                 pool=pool,
                 policies=current,
                 wait_for=publisher.wait_for,
-                validate=PolicyGate(compiler, publisher.state).validate,
+                validate=PolicyGate(compiler, publisher.state, publisher.sizes).validate,
                 unreadable=publisher.unreadable,
                 keys=keys,
                 tokens=VerifiedTokens(),

@@ -244,6 +244,16 @@ def test_a_policy_file_that_cannot_be_used_is_found(tmp_path: Path) -> None:
     assert any("bad.yaml" in one.message for one in report.findings if one.code == "policies-unusable")
 
 
+def test_policy_files_that_a_sidecar_would_not_read_are_found(tmp_path: Path) -> None:
+    (tmp_path / "large.yaml").write_text("# " + "x" * 2_000 + "\n{}\n")
+    files = ALONE | {"POLICY_SOURCE": f"files:{tmp_path}"}
+    assert ("error", "policies-unusable") not in codes(files)
+    report = diagnose(files | {"POLICY_MAX_BYTES": "2000"}, [])
+    assert isinstance(report, Report)
+    (said,) = [one.message for one in report.findings if one.code == "policies-unusable"]
+    assert "the policies have 2006 bytes, POLICY_MAX_BYTES allows 2000" in said
+
+
 def test_a_policy_that_hardly_means_what_it_says_is_found(tmp_path: Path) -> None:
     (tmp_path / "odd.yaml").write_text(
         "resources: [{name: r, serviceName: s, routes: [{methods: [GET], path: '/a/:id'}]}]"

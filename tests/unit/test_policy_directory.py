@@ -14,8 +14,8 @@ from tests.shipped_model import MODEL
 DENY = "role_rules: [{id: shut, sub: '*', dom: '*', obj: vault, act: '*', effect: deny}]"
 
 
-def directory(root: Path) -> PolicyDirectory:
-    return PolicyDirectory(root, Reading(), MODEL)
+def directory(root: Path, *, max_bytes: int | None = None) -> PolicyDirectory:
+    return PolicyDirectory(root, Reading(), MODEL, max_bytes=max_bytes)
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# being written\n", "null", "---\n"])
@@ -69,3 +69,53 @@ def test_likely_mistakes_are_logged_with_their_file_when_policies_are_loaded(
     logged = "".join(capfd.readouterr())
     assert logged.count("policy_likely_mistake") == 2
     assert "env.hour is an integer from 0 to 23" in logged
+
+
+def test_files_that_are_too_large_together_are_refused_and_the_last_good_policies_stay(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    limit = 2 * len(DENY)
+    (tmp_path / "denies.yaml").write_text(DENY)
+    current, alarms = CurrentPolicies(), list[int]()
+    publisher = FilesPublisher(
+        directory(tmp_path, max_bytes=limit), current, on_failure=lambda: alarms.append(1)
+    )
+    assert not publisher.load_first()
+
+    def rules() -> set[str]:
+        found = current.current()
+        assert found is not None
+        return set(found.snapshots["default"].role_rules_by_id)
+
+    (tmp_path / "more.yaml").write_text(DENY.replace("shut", "open").replace("deny", "allow"))
+    publisher.look()
+    publisher.look()
+    said = f"the policies have {2 * len(DENY) + 1} bytes, POLICY_MAX_BYTES allows {limit}"
+    assert rules() == {"shut"}
+    assert alarms == [1]
+    assert [str(problem) for problem in publisher.problems["default"]] == [f"all files together /: {said}"]
+    logged = "".join(capfd.readouterr())
+    assert "policies_refused" in logged
+    assert said in logged
+
+    # As large as may be: the same rule, named with one byte less.
+    (tmp_path / "more.yaml").write_text(DENY.replace("shut", "ope").replace("deny", "allow"))
+    publisher.look()
+    publisher.look()
+    assert rules() == {"shut", "ope"}
+    assert not publisher.problems
+
+
+def test_a_file_that_grows_while_it_is_read_is_refused_too(tmp_path: Path) -> None:
+    # The size of such a file is 0, whatever it holds.
+    (tmp_path / "endless.yaml").symlink_to("/proc/self/limits")
+    found = directory(tmp_path, max_bytes=100).load(1)
+    assert isinstance(found, list)
+    assert [str(problem) for problem in found] == [
+        "all files together /: the policies have 101 bytes, POLICY_MAX_BYTES allows 100"
+    ]
+
+
+def test_a_json_file_may_be_as_large_as_all_policies(tmp_path: Path) -> None:
+    (tmp_path / "all.json").write_text("{" + " " * (64 * 1024 * 1024) + "}")
+    assert isinstance(directory(tmp_path, max_bytes=2**28).load(1), Snapshot)

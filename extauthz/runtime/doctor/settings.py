@@ -163,7 +163,9 @@ def _policies(settings: Settings) -> Iterator[Finding]:
     if not isinstance(settings.policy_source, FilesSource):
         return
     reading = Reading(condition_headers=settings.condition_headers)
-    directory = PolicyDirectory(settings.policy_source.directory, reading, model)
+    directory = PolicyDirectory(
+        settings.policy_source.directory, reading, model, max_bytes=settings.policy_max_bytes
+    )
     try:
         found = directory.load(1)
     except OSError as error:
