@@ -1,4 +1,4 @@
-"""CheckRequests as Envoy would send them, CheckResponses as Envoy would read them, and outcomes to write.
+"""CheckRequests as Envoy would send them, CheckResponses as Envoy would read them, and verdicts to write.
 
 Both directions of the wire use envoy-data-plane (betterproto2), which shares no line with our encoder, our
 generated messages or protobuf's runtime.
@@ -21,18 +21,19 @@ from envoy_data_plane.envoy.service.auth.v3 import (
 )
 from envoy_data_plane.google.protobuf import Value
 
-from extauthz.domain.decision import Decision, Outcome, RuleKind, Target
 from extauthz.domain.path import CanonicalPath
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
-from extauthz.domain.reasons import Effect, Reason
+from extauthz.domain.reasons import Reason
 from extauthz.domain.request import ContextTarget, RequestFacts
+from extauthz.domain.verdict import Allowed, Denied, PolicyVersion, Rule, RuleKind, Target
 
 DECISION_ID = "01931f3c-8d5a-7c3e-9a51-0f6f2f5b7c11"
 ALICE = Principal(
     PrincipalKind.USER, "alice@example.com", "default", "finance", ("viewer",), Authentication.JWT
 )
 READ_INVOICE = Target("default", "invoice:read", "read", "billing", MappingProxyType({"id": "42"}), False)
-ALLOWED = Decision(Effect.ALLOW, Reason.RULE_MATCHED, "rule-1", RuleKind.ROLE)
+RULE_1 = Rule("rule-1", RuleKind.ROLE)
+POLICIES = PolicyVersion(42, "epoch-1", 3)
 
 
 def check_request(
@@ -109,7 +110,7 @@ def request_facts(
         path=path,
         query=None,
         headers=MappingProxyType({}),
-        repeated_headers=frozenset(),
+        unknown_headers=frozenset(),
         context=context,
         source_address="10.1.2.3",
         source_principal=None,
@@ -120,27 +121,45 @@ def request_facts(
     )
 
 
-def outcome(
-    decision: Decision = ALLOWED,
+def allowed(
+    principal: Principal = ALICE,
     *,
-    principal: Principal | None = ALICE,
     roles: tuple[str, ...] = ("finance", "viewer"),
-    target: Target | None = READ_INVOICE,
+    target: Target = READ_INVOICE,
     is_grpc: bool = False,
     strip_headers: tuple[str, ...] = (),
-) -> Outcome:
-    """Return a complete outcome; by default an allow for ALICE."""
-    return Outcome(
-        decision=decision,
+) -> Allowed:
+    """Return an allow, by default for ALICE."""
+    return Allowed(
         decision_id=DECISION_ID,
-        request=request_facts(is_grpc=is_grpc, strip_headers=strip_headers),
+        rule=RULE_1,
         principal=principal,
         roles=roles,
         target=target,
+        policies=POLICIES,
+        request=request_facts(is_grpc=is_grpc, strip_headers=strip_headers),
+    )
+
+
+def denied(
+    reason: Reason = Reason.NO_MATCHING_RULE,
+    *,
+    rule: Rule | None = None,
+    principal: Principal | None = ALICE,
+    target: Target | None = READ_INVOICE,
+    is_grpc: bool = False,
+) -> Denied:
+    """Return a denial with everything that one can have, by default for ALICE."""
+    return Denied(
+        decision_id=DECISION_ID,
+        reason=reason,
+        request=request_facts(is_grpc=is_grpc),
+        principal=principal,
+        roles=("finance", "viewer"),
+        target=target,
         tenant="default",
-        revision=42,
-        epoch="epoch-1",
-        age_ms=3,
+        policies=POLICIES,
+        rule=rule,
     )
 
 

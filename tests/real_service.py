@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from extauthz.check.credential_sources import CredentialSources
+from extauthz.check.credentials import CredentialSources
 from extauthz.check.service import CheckService, KeySource
 from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode
 from extauthz.compile.documents import Reading, parse_policy_set
@@ -21,6 +21,7 @@ from extauthz.decide.judge import CheckPolicy
 from extauthz.decide.jwks import KeySet, parse_jwks
 from extauthz.decide.keyring import IssuerConfig, IssuerKeys, KeyRing
 from extauthz.decisionlog.log import DecisionLog
+from extauthz.decisionlog.recorder import Recorder
 from extauthz.domain.policy import PolicySet
 from extauthz.telemetry.counts import Counts
 from tests.tokens import AUDIENCE, ISSUER, SigningKey, jwks
@@ -115,9 +116,7 @@ def real_service(
         policies=FixedPolicies(directory),
         keys=keys or FixedKeys(KeyRing.of([IssuerKeys(CONFIG, known, fetched_at=time.time())])),
         policy=policy or CheckPolicy(),
-        log=log,
-        counts=Counts(str(uuid.uuid4())),
-        random_bytes=os.urandom,
+        recorder=Recorder(log, Counts(str(uuid.uuid4())), random_bytes=os.urandom),
         condition_headers=condition_headers,
         sources=sources,
     )

@@ -67,6 +67,14 @@ TARGETS: Final = {
         "tests/unit/test_service_key_bearer.py",
         "tests/wire/test_credential_sources.py",
     ),
+    "extauthz/decide/bearer_token.py": (
+        "tests/unit/test_token_bounds.py",
+        "tests/unit/test_registered_claims.py",
+        "tests/unit/test_identity.py",
+        "tests/unit/test_token_verdict.py",
+        "tests/unit/test_service_key_bearer.py",
+        "tests/wire/test_credential_sources.py",
+    ),
     "extauthz/decide/jwks.py": (
         "tests/unit/test_jwks.py",
         "tests/unit/test_key_set_shapes.py",
@@ -76,7 +84,7 @@ TARGETS: Final = {
     ),
     "extauthz/decide/roca.py": ("tests/unit/test_roca.py",),
     "extauthz/decide/service_keys.py": ("tests/unit/test_service_key_bearer.py",),
-    "extauthz/check/response_bytes.py": (
+    "extauthz/check/envoy_response.py": (
         "tests/wire/test_write_response.py",
         "tests/property/test_wire_properties.py",
     ),

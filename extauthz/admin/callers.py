@@ -22,10 +22,12 @@ from extauthz.admin.problems import RETRY_AFTER, ProblemDetails, forbidden, of_r
 from extauthz.admin.services import AdminServices
 from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
 from extauthz.decide.claims import admin_domains
-from extauthz.decide.identity import NeedsKey, Rejected, identify, no_service_keys
+from extauthz.decide.identity import Keys, Needs, Rejected, identify
+from extauthz.decide.needs import NeedsKey
+from extauthz.domain.credential import authorization_credential
 from extauthz.domain.policy import WILDCARD
 from extauthz.domain.principal import Principal
-from extauthz.domain.reasons import DENIED_HTTP_STATUS, Reason
+from extauthz.domain.reasons import Reason
 from extauthz.domain.service_key import PresentedKey, Scope
 from extauthz.storage import audit, service_keys, write
 from extauthz.storage.outcome import Refusal
@@ -40,22 +42,6 @@ _BEARER: Final = "bearer "
 _MAX_REQUEST_ID: Final = 128
 _NO_FAILURES: Final = frozenset({Reason.TOKEN_MISSING, Reason.CREDENTIALS_CONFLICT, Reason.KEYS_UNAVAILABLE})
 """Refusals that tell nothing about a credential, so nobody is slowed down for them."""
-
-# RFC 6750 3.1
-_REFUSALS: Final = {
-    Reason.TOKEN_MISSING: (None, "a credential is needed"),
-    Reason.TOKEN_MALFORMED: ("invalid_token", "the token is malformed"),
-    Reason.TOKEN_EXPIRED: ("invalid_token", "the token has expired"),
-    Reason.TOKEN_NOT_YET_VALID: ("invalid_token", "the token is not valid yet"),
-    Reason.TOKEN_BAD_SIGNATURE: ("invalid_token", "the signature does not verify"),
-    Reason.TOKEN_UNKNOWN_ISSUER: ("invalid_token", "the issuer is not known here"),
-    Reason.TOKEN_WRONG_AUDIENCE: ("invalid_token", "the token is meant for another audience"),
-    Reason.TOKEN_UNKNOWN_KEY: ("invalid_token", "the issuer has no such key"),
-    Reason.TOKEN_ALGORITHM: ("invalid_token", "the algorithm is not accepted"),
-    Reason.TOKEN_CLAIMS_INVALID: ("invalid_token", "a claim is missing or invalid"),
-    Reason.API_KEY_INVALID: ("invalid_token", "the API key is not valid"),
-    Reason.CREDENTIALS_CONFLICT: ("invalid_request", "more than one credential was sent"),
-}
 
 
 class CallerKind(Enum):
@@ -148,7 +134,7 @@ async def _recognise(headers: Headers, services: AdminServices) -> Caller | Reas
         fetch = asyncio.wrap_future(services.keys.ensure(found.issuer, found.kid))
         await asyncio.wait({fetch}, timeout=KEY_WAIT_S)
         found = _identify(headers, services, now)
-    if isinstance(found, NeedsKey):
+    if isinstance(found, Needs):
         found = found.otherwise
     match found:
         case Rejected(reason, detail):
@@ -201,20 +187,12 @@ async def _session(token: str, headers: Headers, services: AdminServices) -> Cal
     return Caller(CallerKind.SESSION, audit.INSTALLATION, actor, None, frozenset())
 
 
-def _identify(
-    headers: Headers, services: AdminServices, now: float
-) -> Principal | Rejected | NeedsKey | None:
-    return identify(
-        authorization=headers.get("authorization"),
-        authorization_repeated=False,
-        service_key=headers.get("x-service-api-key"),
-        service_key_repeated=False,
-        ring=services.keys.current(),
-        service_keys=no_service_keys,
-        cache=services.tokens,
-        now=now,
-        policy=services.token_policy,
-    )
+def _identify(headers: Headers, services: AdminServices, now: float) -> Principal | Rejected | Needs | None:
+    """Judge the `Authorization` header, None without one."""
+    value = headers.get("authorization")
+    credentials = [] if value is None else [authorization_credential(value)]
+    keys = Keys(services.keys.current(), {}, services.tokens)
+    return identify(credentials, None, keys, now, services.token_policy)
 
 
 def _bearer_credential(headers: Headers) -> str | None:
@@ -270,17 +248,10 @@ def _suspended() -> ProblemDetails:
 
 def refused(reason: Reason) -> ProblemDetails:
     """Return 401 with an RFC 6750 challenge, or 503 where nobody could tell yet."""
-    members: dict[str, object] = {"reason": reason.value}
-    if DENIED_HTTP_STATUS[reason] == HTTPStatus.SERVICE_UNAVAILABLE:
-        detail = "the issuer's keys could not be fetched; try again"
-        return ProblemDetails(HTTPStatus.SERVICE_UNAVAILABLE, detail, members=members, headers=(RETRY_AFTER,))
-    error, detail = _REFUSALS[reason]
-    challenge = 'Bearer realm="extauthz"'
-    if error is not None:
-        challenge += f', error="{error}", error_description="{detail}"'
-    return ProblemDetails(
-        HTTPStatus.UNAUTHORIZED, detail, members=members, headers=(("WWW-Authenticate", challenge),)
-    )
+    status = HTTPStatus(reason.http_status)
+    unavailable = status is HTTPStatus.SERVICE_UNAVAILABLE
+    header = RETRY_AFTER if unavailable else ("WWW-Authenticate", reason.challenge)
+    return ProblemDetails(status, reason.text, members={"reason": reason.value}, headers=(header,))
 
 
 def _request_id(headers: Headers) -> str | None:

@@ -1,8 +1,7 @@
 """`POST /api/v1/check` and the older role-only check: the same decision as in the mesh, asked over REST."""
 
-import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 
 from extauthz.admin import examples
 from extauthz.admin.operation import Answer, Call, Content, Operation, Reply, Who
@@ -11,27 +10,17 @@ from extauthz.admin.questions import read_question
 from extauthz.admin.services import AdminServices
 from extauthz.compile.fields import Fields
 from extauthz.decide.by_name import NamedQuestion, judge_by_name, read_one_name
-from extauthz.domain.decision import Decision, Outcome, denied
 from extauthz.domain.policy import default_action
 from extauthz.domain.principal import Principal
 from extauthz.domain.reasons import Reason
-from extauthz.settings import OverflowAction
+from extauthz.domain.verdict import AllowedByName, Denied, NamedVerdict
 
 if TYPE_CHECKING:
     from extauthz.domain.problem import Problem
 
 _MIN_REVISION_WAIT_S: Final = 1.0
 _ENTRANCE: Final = "rest"
-_MESSAGES: Final = {
-    Reason.NO_MATCHING_RULE: "no rule matches",
-    Reason.CONDITION_UNKNOWN: "a deny rule could not be evaluated, so it denies",
-    Reason.TENANT_SUSPENDED: "the tenant is suspended",
-}
-_UNAVAILABLE: Final = {
-    Reason.NOT_READY: "no policies are loaded yet; try again",
-    Reason.POLICY_STALE: "the policies have not been confirmed for too long; try again",
-    Reason.OVERLOADED: "the decision log is full; try again",
-}
+_NOT_NOW: Final = frozenset({Reason.NOT_READY, Reason.POLICY_STALE, Reason.OVERLOADED})
 
 
 async def check(call: Call) -> Reply | ProblemDetails:
@@ -45,21 +34,25 @@ async def check(call: Call) -> Reply | ProblemDetails:
         call.tenant, question.min_revision, _MIN_REVISION_WAIT_S
     ):
         return unavailable(f"revision {question.min_revision} is not in effect here yet; try again")
-    with _Decision(services, call.tenant) as deciding:
-        outcome = deciding.made(question.principal, question.named)
-    if outcome.decision.reason in _UNAVAILABLE:
-        return _not_now(outcome)
-    decision = outcome.decision
-    status = HTTPStatus.OK if decision.allowed else HTTPStatus.FORBIDDEN
+    verdict = _decided(services, call.tenant, question.principal, question.named)
+    if verdict.reason in _NOT_NOW:
+        return _not_now(verdict)
+    match verdict:
+        case AllowedByName():
+            status, message = HTTPStatus.OK, "a rule allows it"
+        case Denied():
+            status, message = HTTPStatus.FORBIDDEN, verdict.reason.text
+        case _:
+            assert_never(verdict)
     return Reply(
         status,
         {
-            "decision": decision.effect.value,
-            "matched_rule_id": decision.rule_id,
-            "reason": decision.reason.value,
-            "message": _message(decision),
-            "decision_id": outcome.decision_id,
-            "policy_revision": outcome.revision,
+            "decision": verdict.effect.value,
+            "matched_rule_id": None if verdict.rule is None else verdict.rule.id,
+            "reason": verdict.reason.value,
+            "message": message,
+            "decision_id": verdict.decision_id,
+            "policy_revision": verdict.policies.revision,
         },
     )
 
@@ -75,61 +68,39 @@ async def check_access(call: Call) -> Reply | ProblemDetails:
         return invalid(problems)
     assert call.caller.principal is not None, "Who.BEARER"
     question = NamedQuestion(name, default_action(name), roles_only=True)
-    with _Decision(call.services, call.tenant) as deciding:
-        outcome = deciding.made(call.caller.principal, question)
-    if outcome.decision.reason in _UNAVAILABLE:
-        return _not_now(outcome)
-    return Reply(HTTPStatus.OK, {"authorized": outcome.decision.allowed})
+    verdict = _decided(call.services, call.tenant, call.caller.principal, question)
+    if verdict.reason in _NOT_NOW:
+        return _not_now(verdict)
+    return Reply(HTTPStatus.OK, {"authorized": isinstance(verdict, AllowedByName)})
 
 
-class _Decision:
-    """One decision with its slot in the log: counted and written on the way out, whatever happened inside."""
-
-    def __init__(self, services: AdminServices, tenant: str) -> None:
-        self._services = services
-        self._tenant = tenant
-        self._now = services.clock()
-        self._id = services.new_id()
-        self._outcome = Outcome(denied(Reason.INTERNAL_ERROR), self._id, tenant=tenant)
-
-    def __enter__(self) -> "_Decision":
-        self._started = time.perf_counter()
-        self._reserved = self._services.decision_log.reserve()
-        self._services.counts.began()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        services = self._services
-        duration_us = int((time.perf_counter() - self._started) * 1e6)
-        services.counts.decided(self._outcome.decision, entrance=_ENTRANCE, duration_us=duration_us)
-        if self._reserved:
-            services.decision_log.write(
-                self._outcome, ts=self._now, entrance=_ENTRANCE, duration_us=duration_us
-            )
+def _decided(
+    services: AdminServices, tenant: str, principal: Principal, question: NamedQuestion
+) -> NamedVerdict:
+    """Return the decision, which is counted and in the log, whatever happens on the way to it."""
+    check = services.recorder.begin(_ENTRANCE)
+    verdict: NamedVerdict = Denied(
+        check.decision_id, Reason.INTERNAL_ERROR, principal=principal, tenant=tenant
+    )
+    try:
+        directory = services.policies.current()
+        if (refusal := services.recorder.refusal(check)) is not None:
+            verdict = refusal._replace(principal=principal, tenant=tenant)
+        elif directory is None or tenant not in directory.snapshots:
+            verdict = Denied(check.decision_id, Reason.NOT_READY, principal=principal, tenant=tenant)
         else:
-            services.decision_log.lost()
-
-    def made(self, principal: Principal, question: NamedQuestion) -> Outcome:
-        """Return the decision, a denial where there is nothing to decide by."""
-        directory = self._services.policies.current()
-        if not self._reserved and self._services.decision_log.on_overflow is OverflowAction.DENY:
-            self._outcome = self._denied(Reason.OVERLOADED, principal)
-        elif directory is None or self._tenant not in directory.snapshots:
-            self._outcome = self._denied(Reason.NOT_READY, principal)
-        else:
-            self._outcome = judge_by_name(
+            verdict = judge_by_name(
                 directory,
-                self._tenant,
+                tenant,
                 principal,
                 question,
-                max_staleness=self._services.max_staleness,
-                decision_id=self._id,
-                now=self._now,
+                max_staleness=services.max_staleness,
+                decision_id=check.decision_id,
+                now=check.now,
             )
-        return self._outcome
-
-    def _denied(self, reason: Reason, principal: Principal) -> Outcome:
-        return Outcome(denied(reason), self._id, principal=principal, tenant=self._tenant)
+    finally:
+        services.recorder.end(check, verdict)
+    return verdict
 
 
 def _excluded_roles(call: Call) -> frozenset[str]:
@@ -143,22 +114,16 @@ def _excluded_roles(call: Call) -> frozenset[str]:
     )
 
 
-def _not_now(outcome: Outcome) -> ProblemDetails:
-    reason = outcome.decision.reason
-    return unavailable(_UNAVAILABLE[reason], reason=reason.value, decision_id=outcome.decision_id)
-
-
-def _message(decision: Decision) -> str:
-    if decision.reason is Reason.RULE_MATCHED:
-        return "a rule allows it" if decision.allowed else "a rule denies it"
-    return _MESSAGES[decision.reason]
+def _not_now(verdict: NamedVerdict) -> ProblemDetails:
+    reason = verdict.reason
+    return unavailable(reason.text, reason=reason.value, decision_id=verdict.decision_id)
 
 
 _DENIED: Final = examples.CHECK_DECISION | {
     "decision": "deny",
     "matched_rule_id": None,
     "reason": Reason.NO_MATCHING_RULE.value,
-    "message": _MESSAGES[Reason.NO_MATCHING_RULE],
+    "message": Reason.NO_MATCHING_RULE.text,
 }
 _TAG: Final = "Check"
 

@@ -13,10 +13,9 @@ from extauthz.compile.directory import Directory, TenancyMode
 from extauthz.decide.identity import TokenPolicy
 from extauthz.decide.keyring import KeyRing
 from extauthz.decide.verified_tokens import VerifiedTokens
-from extauthz.decisionlog.log import DecisionLog
+from extauthz.decisionlog.recorder import Recorder
 from extauthz.domain.problem import Problem
 from extauthz.storage.write import Validate
-from extauthz.telemetry.counts import Counts
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -68,8 +67,7 @@ class AdminServices:
     admin_api_key: str | None
     condition_headers: frozenset[str]
     max_staleness: float | None
-    decision_log: DecisionLog
-    counts: Counts
+    recorder: Recorder
     new_id: Callable[[], str]
     clock: Callable[[], float]
     readiness: Callable[[], Readiness]

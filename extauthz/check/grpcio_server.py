@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 import grpc
 import structlog
 
-from extauthz.check import wire
+from extauthz.check import envoy_response
 from extauthz.check.activity import Activity
 from extauthz.check.bounds import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, OVERLOADED, is_overloaded
 from extauthz.check.check_threads import CheckThreads
@@ -52,7 +52,7 @@ UNEXPECTED_PEER: Final = Malformed(Reason.INTERNAL_ERROR, "the caller is none of
 
 def refuse_unlogged(_refused: Malformed) -> bytes:
     """Return a denial without a reason."""
-    return wire.internal_error()
+    return envoy_response.internal_error()
 
 
 class GrpcioServer:
@@ -170,7 +170,7 @@ class GrpcioServer:
             return self._answer(raw, _time_left(context))
         except Exception:  # noqa: BLE001  # INVARIANT: a deny inside a CheckResponse, never an RPC error
             _log.exception("check_failed")
-            return wire.internal_error()
+            return envoy_response.internal_error()
         finally:
             self._activity.ended()
 

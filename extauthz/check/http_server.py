@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from extauthz.check.extauthz_check_pb2 import AttributeContext, HeaderMap, HeaderValue, HttpRequest, Request
-from extauthz.check.http_wire import HttpAnswer
+from extauthz.check.http_response import HttpAnswer
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import Malformed
 

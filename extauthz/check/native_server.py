@@ -1,8 +1,9 @@
 """The native transport: Envoy's Check and gRPC's health service on the HTTP/2 front of `pygrpc-native`.
 
 The front frames, decodes and writes outside of the interpreter and hands over calls in batches, which one
-thread answers in order. A check that has to wait (for the keys of an issuer) is finished on a thread of its
-own, so that no other check waits for it.
+thread answers in order. A token that is seen first is verified after the other calls of its batch have been
+answered. A check that has to wait (for the keys of an issuer) is finished on a thread of its own, so that no
+other check waits for it.
 
 The front has no TLS, no bound on a message, on connections or on calls that wait, so it serves loopback and
 Unix sockets only (docs/hardening.md). INVARIANT: a Check that reached it is answered with a CheckResponse; an
@@ -14,6 +15,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
@@ -21,16 +23,20 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
-from extauthz.check import wire
+from extauthz.check import envoy_response
 from extauthz.check.activity import Activity
 from extauthz.check.bounds import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, OVERLOADED, is_overloaded
 from extauthz.check.grpc_health import HEALTH_SERVICE, Health
 from extauthz.check.grpcio_server import CHECK_SERVICE, Refuse, refuse_unlogged
 from extauthz.check.listen_address import UNIX_PREFIX, ListenError, listen_addresses, listen_problem
 from extauthz.check.native_batches import Batch, Batches
+from extauthz.check.service import Later
 
 if TYPE_CHECKING:
     from pygrpc_native._native import DetailedEvent
+
+ANSWERED_PER_VERIFICATION: Final = 4
+"""Each so many calls of a batch allow for one verification after it: it costs about as much as they do."""
 
 WAITING_CHECKS: Final = 8
 """Threads that finish checks which wait for keys."""
@@ -46,10 +52,9 @@ _KEEPALIVE_TIMEOUT_MS: Final = 20_000
 
 _log = structlog.get_logger("extauthz.check")
 
-Finish = Callable[[], bytes]
-Begin = Callable[[bytes, float | None], bytes | Finish]
+Begin = Callable[[bytes, float | None], bytes | Later]
 """From CheckRequest bytes and the caller's remaining seconds (None: no deadline) to CheckResponse bytes, or
-to the function that returns them after waiting."""
+to a check that is answered later."""
 
 
 class NativeServer:
@@ -155,7 +160,9 @@ class NativeServer:
 
     def _serve(self, number: int, front: NativeGrpcFront) -> None:
         batches = Batches(front)
-        while (batch := batches.next()) is not None:
+        unverified: deque[tuple[int, Later]] = deque()
+        # While tokens are to be verified, calls that have arrived meanwhile are answered in between.
+        while (batch := batches.next(wait=not unverified)) is not None:
             events = batch.events
             self._batches[number] = batch.received_at
             # Health is asked for all the time, and is no reason to go on while draining.
@@ -164,15 +171,27 @@ class NativeServer:
                 self._activity.began(checks)
             for event in events:
                 try:
-                    checks -= self._take(front, event, batch)
-                except Exception:  # noqa: BLE001  # INVARIANT: no event ends the thread that answers all others
-                    _log.exception("call_failed")
+                    checks -= self._take(front, event, batch, unverified)
+                except Exception:  # noqa: BLE001  # INVARIANT: a deny inside a CheckResponse, never an RPC error
+                    _log.exception("check_failed")
+                    front.respond(event[1], envoy_response.internal_error())
             if checks:
                 self._activity.ended(checks)
+            for _ in range(min(len(unverified), 1 + len(events) // ANSWERED_PER_VERIFICATION)):
+                self._finish(front, *unverified.popleft())
             del self._batches[number]
+        for call, later in unverified:
+            # No caller is left, but each check that began is logged.
+            self._finish(front, call, later)
 
-    def _take(self, front: NativeGrpcFront, event: DetailedEvent, batch: Batch) -> bool:
-        """Answer one call; return whether another thread finishes it."""
+    def _take(
+        self,
+        front: NativeGrpcFront,
+        event: DetailedEvent,
+        batch: Batch,
+        unverified: deque[tuple[int, Later]],
+    ) -> bool:
+        """Answer one call; return whether it is finished later."""
         kind, call, method, message, _key, details = event
         if kind != EVENT_CALL or message is None:
             return False
@@ -188,26 +207,29 @@ class NativeServer:
         if isinstance(answer, bytes):
             front.respond(call, answer)
             return False
-        self._waiting.submit(self._finish, front, call, answer)
+        if answer.waits:
+            self._waiting.submit(self._finish, front, call, answer)
+        else:
+            unverified.append((call, answer))
         return True
 
-    def _begun(self, message: bytes, left: float | None, waited_s: float) -> bytes | Finish:
-        try:
-            if is_overloaded(waited_s, left):
-                return self._refuse(OVERLOADED)
-            # A too large message is an empty one: denied, and logged.
-            return self._begin(message if len(message) <= self._max_receive_bytes else b"", left)
-        except Exception:  # noqa: BLE001  # INVARIANT: a deny inside a CheckResponse, never an RPC error
-            _log.exception("check_failed")
-            return wire.internal_error()
+    def _begun(self, message: bytes, left: float | None, waited_s: float) -> bytes | Later:
+        if is_overloaded(waited_s, left):
+            return self._refuse(OVERLOADED)
+        # A too large message is an empty one: denied, and logged.
+        return self._begin(message if len(message) <= self._max_receive_bytes else b"", left)
 
-    def _finish(self, front: NativeGrpcFront, call: int, finish: Finish) -> None:
+    def _finish(self, front: NativeGrpcFront, call: int, later: Later) -> None:
+        """Finish a check; one that has to wait then goes on in a thread of its own."""
         try:
-            try:
-                answer = finish()
-            except Exception:  # noqa: BLE001  # INVARIANT: as above
-                _log.exception("check_failed")
-                answer = wire.internal_error()
+            answer = later.finish()
+        except Exception:  # noqa: BLE001  # INVARIANT: as above
+            _log.exception("check_failed")
+            answer = envoy_response.internal_error()
+        if isinstance(answer, Later):
+            self._waiting.submit(self._finish, front, call, answer)
+            return
+        try:
             front.respond(call, answer)
         finally:
             self._activity.ended()

@@ -1,49 +1,39 @@
 """One check, from Envoy's bytes to Envoy's bytes. Start reading here.
 
-    bytes -> wire.read -> judge -> wire.write -> bytes, and one entry in the decision log
+    bytes -> EnvoyRequests.read -> judge -> envoy_response.write -> bytes, and one entry in the decision log
 
-`judge` is pure: request, policies, keys and the time are its arguments, and its last line is a deny.
-`CheckService.answer` is what every gRPC transport hosts, `answer_http` its twin for the HTTP variant: they
-read the shared state once, wait at most once for a key, and never raise.
+`judge` is pure: request, credentials, policies, keys and the time are its arguments, and its last line is a
+deny. `answer` is what a gRPC server with threads hosts, `begin` what one with an event loop hosts, and
+`answer_http` serves Envoy's HTTP variant. They read the shared state once, wait at most once for a key, and
+never raise.
 """
 
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 import structlog
 
-from extauthz.check import http_wire, wire
-from extauthz.check.client_headers import CREDENTIAL_HEADERS
-from extauthz.check.credential_sources import CredentialSources
+from extauthz.check import envoy_response, http_response
+from extauthz.check.credentials import CredentialSources
+from extauthz.check.envoy_request import EnvoyRequests
 from extauthz.check.extauthz_check_pb2 import AttributeContext
-from extauthz.check.http_wire import HttpAnswer
+from extauthz.check.http_response import HttpAnswer
 from extauthz.check.used_keys import UsedKeys
 from extauthz.compile.directory import Directory
-from extauthz.decide.identity import (
-    NeedsKey,
-    Rejected,
-    identify,
-    identify_by_authorization,
-    no_service_keys,
-)
+from extauthz.decide.identity import Keys, Needs
 from extauthz.decide.judge import CheckPolicy, judge
 from extauthz.decide.keyring import KeyRing
-from extauthz.decide.other_credentials import identify_with_others
-from extauthz.decide.service_keys import bearer_of
+from extauthz.decide.needs import NeedsKey, NeedsVerification
 from extauthz.decide.verified_tokens import VerifiedTokens
-from extauthz.decisionlog.log import DecisionLog
-from extauthz.domain.decision import Outcome, denied
-from extauthz.domain.ids import uuid7
+from extauthz.decisionlog.recorder import Check, Recorder
 from extauthz.domain.principal import Authentication, Principal
 from extauthz.domain.reasons import Reason
-from extauthz.domain.request import Malformed, RequestFacts
-from extauthz.settings import OverflowAction
-from extauthz.telemetry.counts import Counts
+from extauthz.domain.request import CheckedRequest, Malformed
+from extauthz.domain.verdict import Denied, Verdict
 
 KEY_WAIT_S: Final = 0.150
 MAX_WAITING: Final = 1024
@@ -52,9 +42,8 @@ MAX_WAITING: Final = 1024
 DEADLINE_RESERVE_S: Final = 0.020
 """What is kept of the caller's deadline for deciding and answering."""
 
-_API_KEY: Final = Authentication.API_KEY  # looked up in its class it costs a call
-
 _Answer = TypeVar("_Answer")
+_Read = Callable[[], CheckedRequest | Malformed]
 
 _log = structlog.get_logger("extauthz.check")
 
@@ -66,7 +55,7 @@ class KeySource(Protocol):
         """Return the keys of every issuer as they are now."""
 
     def ensure(self, issuer: str, kid: str | None) -> Future[None]:
-        """Fetch the issuer's keys, once for everybody who asks meanwhile."""
+        """Fetch the issuer's keys, once for all who ask meanwhile."""
 
 
 class PolicySource(Protocol):
@@ -76,24 +65,34 @@ class PolicySource(Protocol):
         """Return the current policies, None before the first were loaded."""
 
 
-@dataclass(slots=True)
-class _Check:
-    """One check under way; `now` is POSIX seconds, `started` is of the performance counter."""
+@dataclass(frozen=True, slots=True)
+class Later:
+    """A check that is answered later: `finish` has to be called once. `waits`: it waits for I/O of others."""
 
-    entrance: str
-    decision_id: str
-    now: float
-    started: float
-    reserved: bool
+    finish: "Callable[[], bytes | Later]"
+    waits: bool
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A request that cannot be judged before keys are fetched; `time_left` as it was when it arrived."""
+class _Pending:
+    """A request that cannot be judged before it has what it needs; `time_left` as it was when it arrived."""
 
-    request: RequestFacts | Malformed
-    needs: NeedsKey
+    request: CheckedRequest
+    needs: Needs
     time_left: float | None
+
+
+@dataclass(frozen=True)
+class _Entrance(Generic[_Answer]):
+    """How the checks of an entrance are answered: the verdict written, and the denial where that fails."""
+
+    name: str
+    write: Callable[[Verdict], _Answer]
+    internal_error: Callable[[str], _Answer]
+
+
+_GRPC: Final = _Entrance("grpc", envoy_response.write, envoy_response.internal_error)
+_HTTP: Final = _Entrance("http", http_response.write, http_response.internal_error)
 
 
 class CheckService:
@@ -105,226 +104,164 @@ class CheckService:
         policies: PolicySource,
         keys: KeySource,
         policy: CheckPolicy,
-        log: DecisionLog,
-        counts: Counts,
-        random_bytes: Callable[[int], bytes],
+        recorder: Recorder,
         condition_headers: frozenset[str] = frozenset(),
         sources: CredentialSources | None = None,
     ) -> None:
-        """Take everything that a check needs; `random_bytes` makes decision ids.
+        """Take everything that a check needs.
 
-        `sources` names where credentials may stand beside `Authorization` and the service key.
+        `sources` names where credentials may be in addition to `Authorization` and the service key.
         """
         self.tokens = VerifiedTokens()
         self.used_keys = UsedKeys()
         self._policies = policies
         self._keys = keys
         self._policy = policy
-        self._decision_log = log
-        self._counts = counts
-        self._random_bytes = random_bytes
+        self._recorder = recorder
         self._waiting: set[str] = set()
-        self._sources = sources
-        longest_credential = len("Bearer ") + policy.token.max_bytes + 1
-        self._read, read_attributes = (
-            partial(
-                read,
-                condition_headers=condition_headers,
-                sources=sources,
-                longest_credential=longest_credential,
-            )
-            for read in (wire.read, wire.read_attributes)
+        requests = EnvoyRequests(
+            condition_headers=condition_headers,
+            sources=sources,
+            longest_credential=len("Bearer ") + policy.token.max_bytes + 1,
         )
+        self._read = requests.read
         # Over HTTP nothing tells whether Envoy joined headers or replaced bytes.
-        self._read_attributes = partial(read_attributes, raw_entries=False)
-        self._identify = self._identify_usual if sources is None else self._identify_anywhere
+        self._read_http = replace(requests, raw_entries=False).read_attributes
 
     def answer(self, raw: bytes, time_left: float | None) -> bytes:
         """Return the CheckResponse for a CheckRequest; `time_left` is the caller's deadline in seconds.
 
         Waits for keys where it has to. INVARIANT: never raises, and every answer was built from a deny.
         """
-        return self._answered(partial(self._read, raw), time_left, wire.write, wire.internal_error, "grpc")
+        return self._answered(_GRPC, partial(self._read, raw), time_left)
 
-    def begin(self, raw: bytes, time_left: float | None) -> bytes | Callable[[], bytes]:
-        """Answer at once as `answer` does; where keys are to be waited for, return what waits and answers.
-
-        For one thread, and what it returns has to be called.
-        """
-        check = self._began("grpc")
-        found = self._judged(check, partial(self._read, raw), time_left)
-        if isinstance(found, _Waiting):
-            if len(self._waiting) < MAX_WAITING:
-                self._waiting.add(check.decision_id)
-                return partial(self._finish, check, found)
-            found = Outcome(denied(Reason.OVERLOADED), check.decision_id, found.request)
-        return self._ended(check, found, wire.write, wire.internal_error)
-
-    def _finish(self, check: _Check, waiting: _Waiting) -> bytes:
-        try:
-            return self._answer_after_keys(check, waiting, wire.write, wire.internal_error)
-        finally:
-            self._waiting.discard(check.decision_id)
+    def begin(self, raw: bytes, time_left: float | None) -> bytes | Later:
+        """Answer as `answer` does, but neither wait for keys nor verify a token that is seen first."""
+        check = self._recorder.begin(_GRPC.name)
+        found = self._judged(check, partial(self._read, raw), time_left, verify_first_seen=False)
+        return self._now_or_later(check, found)
 
     def answer_http(self, attributes: AttributeContext) -> HttpAnswer:
         """Return the answer to a check that came over HTTP, where no deadline is told; as `answer`."""
-        read = partial(self._read_attributes, attributes)
-        return self._answered(read, None, http_wire.write, http_wire.internal_error, "http")
+        return self._answered(_HTTP, partial(self._read_http, attributes), None)
 
     def refuse(self, refused: Malformed) -> bytes:
         """Return the denial of a check whose message is not read; it is logged like any other denial."""
-        return self._answered(lambda: refused, None, wire.write, wire.internal_error, "grpc")
+        return self._answered(_GRPC, lambda: refused, None)
 
     def refuse_http(self, refused: Malformed) -> HttpAnswer:
         """Return the answer to what the HTTP library could not read; it is logged like any other denial."""
-        return self._answered(lambda: refused, None, http_wire.write, http_wire.internal_error, "http")
+        return self._answered(_HTTP, lambda: refused, None)
 
-    def _answered(
-        self,
-        read: Callable[[], RequestFacts | Malformed],
-        time_left: float | None,
-        write: Callable[[Outcome], _Answer],
-        internal_error: Callable[[str], _Answer],
-        entrance: str,
-    ) -> _Answer:
-        check = self._began(entrance)
+    def _answered(self, entrance: _Entrance[_Answer], read: _Read, time_left: float | None) -> _Answer:
+        check = self._recorder.begin(entrance.name)
         found = self._judged(check, read, time_left)
-        if isinstance(found, _Waiting):
-            return self._answer_after_keys(check, found, write, internal_error)
-        return self._ended(check, found, write, internal_error)
+        if isinstance(found, _Pending):
+            found = self._judged_after_keys(check, found)
+        return self._ended(check, found, entrance)
 
-    def _answer_after_keys(
-        self,
-        check: _Check,
-        waiting: _Waiting,
-        write: Callable[[Outcome], _Answer],
-        internal_error: Callable[[str], _Answer],
-    ) -> _Answer:
-        return self._ended(check, self._judged_after_keys(check, waiting), write, internal_error)
+    def _now_or_later(self, check: Check, found: Verdict | _Pending) -> bytes | Later:
+        if not isinstance(found, _Pending):
+            return self._ended(check, found, _GRPC)
+        if isinstance(found.needs, NeedsVerification):
+            return Later(partial(self._verify, check, found), waits=False)
+        if len(self._waiting) < MAX_WAITING:
+            self._waiting.add(check.decision_id)
+            return Later(partial(self._wait, check, found), waits=True)
+        denied = Denied(check.decision_id, Reason.OVERLOADED, found.request.facts)
+        return self._ended(check, denied, _GRPC)
 
-    def _began(self, entrance: str) -> _Check:
-        now = time.time()
-        self._counts.began()
-        return _Check(
-            entrance=entrance,
-            decision_id=uuid7(int(now * 1000), self._random_bytes(10)),
-            now=now,
-            started=time.perf_counter(),
-            reserved=self._decision_log.reserve(),
+    def _verify(self, check: Check, pending: _Pending) -> bytes | Later:
+        found: Verdict | _Pending
+        if pending.time_left is not None and check.elapsed_s() >= pending.time_left:
+            found = Denied(check.decision_id, Reason.DEADLINE, pending.request.facts)
+        else:
+            found = self._judged(check, lambda: pending.request, pending.time_left)
+        return self._now_or_later(check, found)
+
+    def _wait(self, check: Check, pending: _Pending) -> bytes:
+        try:
+            return self._ended(check, self._judged_after_keys(check, pending), _GRPC)
+        finally:
+            self._waiting.discard(check.decision_id)
+
+    def _judged(
+        self, check: Check, read: _Read, time_left: float | None, *, verify_first_seen: bool = True
+    ) -> Verdict | _Pending:
+        if (refusal := self._recorder.refusal(check)) is not None:
+            return refusal
+        try:
+            request = read()
+            if isinstance(request, Malformed):
+                return Denied(check.decision_id, request.reason, request, detail=request.detail)
+            if time_left is not None and time_left <= 0:
+                return Denied(check.decision_id, Reason.DEADLINE, request.facts)
+            found = self._judge(check, request, verify_first_seen=verify_first_seen)
+            return _Pending(request, found, time_left) if isinstance(found, Needs) else found
+        except Exception:  # noqa: BLE001  # INVARIANT: whatever went wrong is a deny, never an RPC error
+            return self._failed(check)
+
+    def _judged_after_keys(self, check: Check, pending: _Pending) -> Verdict:
+        facts = pending.request.facts
+        try:
+            # Counted from the start of the check: it may have waited for a thread.
+            spent = check.elapsed_s()
+            wait = KEY_WAIT_S - spent
+            if pending.time_left is not None:
+                if spent >= pending.time_left:
+                    return Denied(check.decision_id, Reason.DEADLINE, facts)
+                wait = min(pending.time_left - spent - DEADLINE_RESERVE_S, wait)
+            if isinstance(pending.needs, NeedsKey) and wait > 0:
+                fetch = self._keys.ensure(pending.needs.issuer, pending.needs.kid)
+                with suppress(TimeoutError):
+                    fetch.result(wait)
+            found = self._judge(check, pending.request)
+        except Exception:  # noqa: BLE001  # INVARIANT: as above
+            return self._failed(check)
+        if isinstance(found, Needs):
+            refused = found.otherwise
+            return Denied(check.decision_id, refused.reason, facts, detail=refused.detail)
+        return found
+
+    def _judge(
+        self, check: Check, request: CheckedRequest, *, verify_first_seen: bool = True
+    ) -> Verdict | Needs:
+        # Read once: who holds a key and whose policies decide are of one moment.
+        directory = self._policies.current()
+        keys = Keys(
+            ring=self._keys.current(),
+            service_keys={} if directory is None else directory.service_keys,
+            verified=self.tokens,
+            verify_first_seen=verify_first_seen,
+        )
+        return judge(
+            request,
+            directory,
+            keys,
+            self._policy,
+            check.decision_id,
+            check.now,
         )
 
-    def _ended(
-        self,
-        check: _Check,
-        outcome: Outcome,
-        write: Callable[[Outcome], _Answer],
-        internal_error: Callable[[str], _Answer],
-    ) -> _Answer:
+    def _ended(self, check: Check, verdict: Verdict, entrance: _Entrance[_Answer]) -> _Answer:
         try:
-            body = write(outcome)
-        except Exception:  # noqa: BLE001  # INVARIANT: whatever went wrong is a deny, never an RPC error
-            outcome = self._failed(check)
-            body = internal_error(check.decision_id)
-        principal = outcome.principal
-        if principal is not None and principal.authentication is _API_KEY:
-            self._note_key(principal, check.now)
-        duration_us = int((time.perf_counter() - check.started) * 1e6)
-        self._counts.decided(outcome.decision, check.entrance, duration_us)
-        if outcome.detail is not None:
-            reason = outcome.decision.reason
-            _log.debug("refused", decision_id=check.decision_id, reason=reason.value, detail=outcome.detail)
-        if check.reserved:
-            self._decision_log.write(outcome, check.now, check.entrance, duration_us)
-        else:
-            self._decision_log.lost()
-        return body
+            answer = entrance.write(verdict)
+        except Exception:  # noqa: BLE001  # INVARIANT: as above
+            verdict = self._failed(check)
+            answer = entrance.internal_error(check.decision_id)
+        self._note_key(verdict.principal, check.now)
+        if isinstance(verdict, Denied) and verdict.detail is not None:
+            reason = verdict.reason.value
+            _log.debug("refused", decision_id=check.decision_id, reason=reason, detail=verdict.detail)
+        self._recorder.end(check, verdict)
+        return answer
 
-    def _note_key(self, principal: Principal, now: float) -> None:
+    def _note_key(self, principal: Principal | None, now: float) -> None:
+        if principal is None or principal.authentication is not Authentication.API_KEY:
+            return
         if principal.tenant is not None and principal.id is not None:
             self.used_keys.note(principal.tenant, principal.id, now)
 
-    def _failed(self, check: _Check) -> Outcome:
+    def _failed(self, check: Check) -> Denied:
         _log.exception("check_failed", decision_id=check.decision_id)
-        return Outcome(denied(Reason.INTERNAL_ERROR), check.decision_id)
-
-    def _judged(
-        self, check: _Check, read: Callable[[], RequestFacts | Malformed], time_left: float | None
-    ) -> Outcome | _Waiting:
-        if not check.reserved and self._decision_log.on_overflow is OverflowAction.DENY:
-            return Outcome(denied(Reason.OVERLOADED), check.decision_id)
-        try:
-            request = read()
-            if time_left is not None and time_left <= 0:
-                return Outcome(denied(Reason.DEADLINE), check.decision_id, request)
-            found = self._judge(request, check.decision_id, check.now)
-            return _Waiting(request, found, time_left) if isinstance(found, NeedsKey) else found
-        except Exception:  # noqa: BLE001  # INVARIANT: as above
-            return self._failed(check)
-
-    def _judged_after_keys(self, check: _Check, waiting: _Waiting) -> Outcome:
-        try:
-            # Counted from the start of the check: it may have waited for a thread.
-            spent = time.perf_counter() - check.started
-            wait = KEY_WAIT_S - spent
-            if waiting.time_left is not None:
-                if spent >= waiting.time_left:
-                    return Outcome(denied(Reason.DEADLINE), check.decision_id, waiting.request)
-                wait = min(waiting.time_left - spent - DEADLINE_RESERVE_S, wait)
-            if wait > 0:
-                fetch = self._keys.ensure(waiting.needs.issuer, waiting.needs.kid)
-                with suppress(TimeoutError):
-                    fetch.result(wait)
-            found = self._judge(waiting.request, check.decision_id, check.now)
-        except Exception:  # noqa: BLE001  # INVARIANT: as above
-            return self._failed(check)
-        if isinstance(found, NeedsKey):
-            refused = found.otherwise
-            return Outcome(denied(refused.reason), check.decision_id, waiting.request, detail=refused.detail)
-        return found
-
-    def _identify_anywhere(
-        self, directory: Directory, request: RequestFacts, now: float
-    ) -> Principal | Rejected | NeedsKey | None:
-        headers, repeated = request.headers, request.repeated_headers
-        workloads = self._sources is not None and self._sources.workloads
-        return identify_with_others(
-            request.other_credentials,
-            beside=not repeated.isdisjoint(CREDENTIAL_HEADERS)
-            or any(name in headers for name in CREDENTIAL_HEADERS),
-            usual=partial(self._identify_usual, directory, request, now),
-            workload=request.source_principal if workloads else None,
-            ring=self._keys.current(),
-            cache=self.tokens,
-            now=now,
-            policy=self._policy.token,
-        )
-
-    def _identify_usual(
-        self, directory: Directory, request: RequestFacts, now: float
-    ) -> Principal | Rejected | NeedsKey | None:
-        headers, repeated = request.headers, request.repeated_headers
-        authorization, service_key = headers.get("authorization"), headers.get("x-service-api-key")
-        if authorization is not None and service_key is None and not repeated:
-            return identify_by_authorization(
-                authorization, self._keys.current(), self.tokens, now, self._policy.token
-            )
-        return identify(
-            authorization=authorization,
-            authorization_repeated="authorization" in repeated,
-            service_key=service_key,
-            service_key_repeated="x-service-api-key" in repeated,
-            ring=self._keys.current(),
-            service_keys=(
-                no_service_keys
-                if service_key is None
-                else partial(bearer_of, keys=directory.service_keys, now=now)
-            ),
-            cache=self.tokens,
-            now=now,
-            policy=self._policy.token,
-        )
-
-    def _judge(self, request: RequestFacts | Malformed, decision_id: str, now: float) -> Outcome | NeedsKey:
-        # Read once: who holds a key and whose policies decide are of one moment.
-        directory = self._policies.current()
-        return judge(request, directory, self._identify, self._policy, decision_id, now)
+        return Denied(check.decision_id, Reason.INTERNAL_ERROR)

@@ -8,11 +8,11 @@ from typing import Final
 from extauthz.compile.query import Query, read_query
 from extauthz.compile.values import ABSENT, UNKNOWN, parse_address
 from extauthz.domain.claims import Absence, claim_at
-from extauthz.domain.decision import Target
 from extauthz.domain.names import name_problem
 from extauthz.domain.principal import Principal, PrincipalKind
 from extauthz.domain.reasons import Effect
 from extauthz.domain.request import RequestFacts
+from extauthz.domain.verdict import Target
 
 _MAX_NAME: Final = 256
 _MAX_CLAIM_PARTS: Final = 16
@@ -184,7 +184,7 @@ def _header_resolver(header: str) -> Resolver:
         request = question.request
         if request is None:
             return ABSENT
-        if header in request.repeated_headers:
+        if header in request.unknown_headers:
             return UNKNOWN
         return request.headers.get(header, ABSENT)
 
@@ -200,7 +200,7 @@ def presence(name: str) -> Callable[[Question], bool]:
     if name.startswith("request.headers."):
         header = name.removeprefix("request.headers.")
         return lambda q: (
-            q.request is not None and (header in q.request.headers or header in q.request.repeated_headers)
+            q.request is not None and (header in q.request.headers or header in q.request.unknown_headers)
         )
     if name == "request.source.address":
         # There, even when it is no IP address (the path of a Unix socket) and cannot be compared.

@@ -18,20 +18,17 @@ from extauthz.compile.policies import Candidates
 from extauthz.compile.policy_groups import PolicyGroup
 from extauthz.compile.roles import RoleOutcome
 from extauthz.compile.snapshot import Snapshot
-from extauthz.domain.decision import Decision, RuleKind, ShadowOutcome, Target
 from extauthz.domain.policy import MIN_PRIORITY
 from extauthz.domain.principal import Principal
 from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.request import RequestFacts
+from extauthz.domain.verdict import Denial, Grant, Rule, RuleKind, ShadowOutcome, Target
 
 _NO_ATTRIBUTES: Final[Mapping[str, object]] = {}
 _ROLE_PRIORITY: Final = 0
-_new: Final = tuple.__new__  # what a named tuple's own constructor calls, at half the cost (ADR 6)
-_RULE_MATCHED: Final = Reason.RULE_MATCHED  # looked up in its class it costs a call
-_ROLE: Final = RuleKind.ROLE
 
-_Verdict = tuple[Effect, Reason, str | None, RuleKind | None]
-_NOTHING_MATCHED: Final[_Verdict] = (Effect.DENY, Reason.NO_MATCHING_RULE, None, None)
+Decision = Grant | Denial
+_NOTHING_MATCHED: Final = Denial(Reason.NO_MATCHING_RULE)
 
 
 def decide(
@@ -51,7 +48,7 @@ def decide(
         principal, target.resource, target.action, target.denied_as, now
     )
     if not candidates.enforced and not candidates.shadow:
-        return _decision(_of_roles(roles)), subjects.roles
+        return _of_roles(roles), subjects.roles
     question = Question(principal, subjects.roles, target, request, method, now)
     return _of_candidates(candidates, question, roles), subjects.roles
 
@@ -61,7 +58,7 @@ def decide_by_roles(
 ) -> tuple[Decision, tuple[str, ...]]:
     """Return what role rules alone decide, and the roles that the principal had in it."""
     subjects, _, roles = snapshot.standing(principal, target.resource, target.action, target.denied_as, now)
-    return _decision(_of_roles(roles)), subjects.roles
+    return _of_roles(roles), subjects.roles
 
 
 def _of_candidates(candidates: Candidates, question: Question, roles: RoleOutcome | None) -> Decision:
@@ -79,18 +76,11 @@ def _of_candidates(candidates: Candidates, question: Question, roles: RoleOutcom
                     matches.append(matched)
                     decided_at = policy.priority
     shadow = _shadows(candidates.shadow, question, matches, roles) if candidates.shadow else ()
-    return _decision(_strongest(matches, roles), shadow, _used(candidates, question))
+    used = _used(candidates, question)
+    return _strongest(matches, roles)._replace(shadow=shadow, attributes_used=used)
 
 
-def _decision(
-    verdict: _Verdict,
-    shadow: tuple[ShadowOutcome, ...] = (),
-    attributes_used: Mapping[str, object] = _NO_ATTRIBUTES,
-) -> Decision:
-    return _new(Decision, (*verdict, shadow, attributes_used))
-
-
-def _strongest(matches: list[Matched], roles: RoleOutcome | None) -> _Verdict:
+def _strongest(matches: list[Matched], roles: RoleOutcome | None) -> Decision:
     """Decide among what matched; only the highest priority counts."""
     if not matches:
         return _of_roles(roles)
@@ -107,17 +97,19 @@ def _strongest(matches: list[Matched], roles: RoleOutcome | None) -> _Verdict:
         ]
         if denies:
             reason = Reason.CONDITION_UNKNOWN if deny_is_unknown else Reason.RULE_MATCHED
-            return Effect.DENY, reason, min(denies), RuleKind.ATTRIBUTE
+            return Denial(reason, Rule(min(denies), RuleKind.ATTRIBUTE))
         if role is not None and role.effect is Effect.DENY:
             return _of_roles(role)
     # INVARIANT: no deny is left here, and `here` is not empty, so an allow was granted by a named rule.
-    return Effect.ALLOW, Reason.RULE_MATCHED, min(matched.policy.id for matched in here), RuleKind.ATTRIBUTE
+    return Grant(Rule(min(matched.policy.id for matched in here), RuleKind.ATTRIBUTE))
 
 
-def _of_roles(roles: RoleOutcome | None) -> _Verdict:
+def _of_roles(roles: RoleOutcome | None) -> Decision:
     if roles is None:
         return _NOTHING_MATCHED
-    return roles.effect, _RULE_MATCHED, roles.rule_id, _ROLE
+    rule = Rule(roles.rule_id, RuleKind.ROLE)
+    # INVARIANT: only an explicit allow grants.
+    return Grant(rule) if roles.effect is Effect.ALLOW else Denial(Reason.RULE_MATCHED, rule)
 
 
 def _shadows(
@@ -127,15 +119,19 @@ def _shadows(
     roles: RoleOutcome | None,
 ) -> tuple[ShadowOutcome, ...]:
     """Return what the decision would be with each shadow policy enforced, one at a time, by id."""
-    without = _strongest(matches, roles)[0]
+    without = _effect(_strongest(matches, roles))
     would = {policy.id: without for group in shadow for policy in group.all}
     for group in shadow:
         for policies in group.that_may_match(question):
             for policy in policies:
                 matched = policy.outcome(question)
                 if matched is not None:
-                    would[policy.id] = _strongest([*matches, matched], roles)[0]
+                    would[policy.id] = _effect(_strongest([*matches, matched], roles))
     return tuple(ShadowOutcome(rule_id, would[rule_id]) for rule_id in sorted(would))
+
+
+def _effect(decision: Decision) -> Effect:
+    return Effect.ALLOW if isinstance(decision, Grant) else Effect.DENY
 
 
 def _used(candidates: Candidates, question: Question) -> Mapping[str, object]:

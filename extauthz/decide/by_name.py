@@ -6,14 +6,16 @@ attributes of, and no route; the caller says which parameters there are.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import assert_never
 
 from extauthz.compile.directory import Directory
 from extauthz.compile.fields import Fields
+from extauthz.compile.snapshot import Snapshot
 from extauthz.decide import authorize, routes
-from extauthz.domain.decision import Outcome, denied
 from extauthz.domain.policy import WILDCARD
 from extauthz.domain.principal import Principal
 from extauthz.domain.reasons import Reason
+from extauthz.domain.verdict import AllowedByName, Denial, Denied, Grant, NamedVerdict, PolicyVersion, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,36 +46,56 @@ def judge_by_name(
     max_staleness: float | None,
     decision_id: str,
     now: float,
-) -> Outcome:
+) -> NamedVerdict:
     """Decide as a check decides once it knows owner, principal and target; `now` is POSIX seconds."""
-    snapshot, target, roles = directory.snapshots.get(tenant), None, tuple[str, ...]()
+    snapshot = directory.snapshots.get(tenant)
     confirmed_at = directory.confirmed(tenant)
+    target = None if snapshot is None else _target(snapshot, question)
+    policies = PolicyVersion(epoch=directory.epoch)
     if snapshot is not None:
-        target = routes.target_by_name(
-            snapshot, question.resource, question.action, parameters=question.parameters
+        age_ms = max(0, int((now - confirmed_at) * 1000))
+        policies = PolicyVersion(snapshot.revision, directory.epoch, age_ms)
+
+    def deny(reason: Reason) -> Denied:
+        return Denied(
+            decision_id, reason, principal=principal, target=target, tenant=tenant, policies=policies
         )
 
-    # INVARIANT: every branch but the last two is a denial, and those are decided by rules.
+    # INVARIANT: every branch but the last is a denial, and the last is decided by rules.
     if snapshot is None and not directory.awaits_policies(tenant):
-        decision = denied(Reason.UNMAPPED_ROUTE)
-    elif tenant in directory.suspended:
-        decision = denied(Reason.TENANT_SUSPENDED)
-    elif snapshot is None or target is None:
-        decision = denied(Reason.NOT_READY)
-    elif max_staleness is not None and now - confirmed_at > max_staleness:
-        decision = denied(Reason.POLICY_STALE)
-    elif question.roles_only:
+        return deny(Reason.UNMAPPED_ROUTE)
+    if tenant in directory.suspended:
+        return deny(Reason.TENANT_SUSPENDED)
+    if snapshot is None or target is None:
+        return deny(Reason.NOT_READY)
+    if max_staleness is not None and now - confirmed_at > max_staleness:
+        return deny(Reason.POLICY_STALE)
+    if question.roles_only:
         decision, roles = authorize.decide_by_roles(snapshot, principal, target, now)
     else:
         decision, roles = authorize.decide(snapshot, principal, target, request=None, method=None, now=now)
-    return Outcome(
-        decision=decision,
-        decision_id=decision_id,
-        principal=principal,
-        roles=roles,
-        target=target,
-        tenant=tenant,
-        revision=None if snapshot is None else snapshot.revision,
-        epoch=directory.epoch,
-        age_ms=None if snapshot is None else max(0, int((now - confirmed_at) * 1000)),
-    )
+    match decision:
+        case Denial():
+            return deny(decision.reason)._replace(
+                roles=roles,
+                rule=decision.rule,
+                shadow=decision.shadow,
+                attributes_used=decision.attributes_used,
+            )
+        case Grant():
+            return AllowedByName(
+                decision_id=decision_id,
+                rule=decision.rule,
+                principal=principal,
+                roles=roles,
+                target=target,
+                policies=policies,
+                shadow=decision.shadow,
+                attributes_used=decision.attributes_used,
+            )
+        case _:
+            assert_never(decision)
+
+
+def _target(snapshot: Snapshot, question: NamedQuestion) -> Target:
+    return routes.target_by_name(snapshot, question.resource, question.action, parameters=question.parameters)

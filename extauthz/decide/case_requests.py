@@ -40,7 +40,7 @@ def read_case_request(asked: Mapping[str, object], *, raw_headers: bool) -> Requ
     return RequestFacts(
         *line,
         headers=headers,
-        repeated_headers=unknown,
+        unknown_headers=unknown,
         context=ContextTarget(**{name: str(value) for name, value in context.items() if name in _CONTEXT}),
         source_address=_optional(source, "address"),
         source_principal=_optional(source, "principal"),

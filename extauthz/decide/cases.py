@@ -19,15 +19,16 @@ from extauthz.compile.warnings import likely_mistakes
 from extauthz.decide.by_name import NamedQuestion, judge_by_name, read_one_name
 from extauthz.decide.case_requests import RequestFormatError, read_case_request
 from extauthz.decide.claims import ClaimProblem, freeze_claims, token_domain, token_roles
-from extauthz.decide.identity import NeedsKey, Rejected, TokenPolicy
-from extauthz.decide.judge import CheckPolicy, judge
-from extauthz.domain.decision import Decision, Target, denied
+from extauthz.decide.identity import Rejected, TokenPolicy
+from extauthz.decide.judge import CheckPolicy, judge_identified
 from extauthz.domain.names import name_problem
 from extauthz.domain.policy import PolicySet
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.problem import Problem
 from extauthz.domain.provider_settings import excluded_role_problem
 from extauthz.domain.reasons import Reason
+from extauthz.domain.request import Malformed
+from extauthz.domain.verdict import Denied, NamedVerdict, Verdict
 
 Document = Mapping[str, object]
 _Word = TypeVar("_Word", bound=StrEnum)
@@ -213,23 +214,16 @@ class CaseRunner:
             request = read_case_request(asked, raw_headers=self._raw_headers)
         except RequestFormatError as error:
             raise CaseFormatError(f"{where}, request, {error}") from None
-        outcome = judge(
-            request,
-            directory=self._directory,
-            identify=lambda _directory, _request, _now: who,
-            policy=self._policy,
-            decision_id="",
-            now=now,
-        )
-        assert not isinstance(outcome, NeedsKey)
-        return _answer(outcome.decision, outcome.target)
+        if isinstance(request, Malformed):
+            return _answer(Denied("", request.reason))
+        return _answer(judge_identified(request, who, self._directory, self._policy, "", now))
 
     def _asked_by_name(
         self, asked: Document, who: Principal | Rejected | None, now: float, where: str
     ) -> dict[str, object]:
         if not isinstance(who, Principal):
             reason = who.reason if isinstance(who, Rejected) else Reason.TOKEN_MISSING
-            return _answer(denied(reason), None)
+            return _answer(Denied("", reason))
         names = {member: _text(asked, member, where) for member in ("resource", "action")}
         problems: list[Problem] = []
         fields = Fields(names, "", problems)
@@ -239,7 +233,7 @@ class CaseRunner:
             raise CaseFormatError(f"{where}, request: " + "; ".join(map(str, problems)))
         # Here a parameter may have any name: it stands for a route's, which may be called `name` too.
         parameters = freeze_claims(dict(_object(asked.get("parameters", {}), where)))
-        outcome = judge_by_name(
+        verdict = judge_by_name(
             self._directory,
             who.tenant or DEFAULT_TENANT,
             who,
@@ -248,7 +242,7 @@ class CaseRunner:
             decision_id="",
             now=now,
         )
-        return _answer(outcome.decision, outcome.target)
+        return _answer(verdict)
 
     def _principal(self, case: Document, where: str) -> Principal | Rejected | None:
         if "token" in case:
@@ -305,14 +299,14 @@ def _excluded_roles(settings: Document) -> frozenset[str]:
     return frozenset(roles)
 
 
-def _answer(decision: Decision, target: Target | None) -> dict[str, object]:
+def _answer(verdict: Verdict | NamedVerdict) -> dict[str, object]:
     return {
-        "decision": decision.effect.value,
-        "reason": decision.reason.value,
-        "rule": decision.rule_id,
-        "shadow": [{"rule_id": each.rule_id, "would": each.would.value} for each in decision.shadow],
-        "resource": None if target is None else target.resource,
-        "action": None if target is None else target.action,
+        "decision": verdict.effect.value,
+        "reason": verdict.reason.value,
+        "rule": None if verdict.rule is None else verdict.rule.id,
+        "shadow": [{"rule_id": each.rule_id, "would": each.would.value} for each in verdict.shadow],
+        "resource": None if verdict.target is None else verdict.target.resource,
+        "action": None if verdict.target is None else verdict.target.action,
     }
 
 

@@ -1,318 +1,105 @@
 """Who asks: the credentials of a request, judged (DESIGN, "Who is asking").
 
-Exactly one credential: a bearer token of a registered issuer, or a service key. Two are a conflict, none is
-nobody, and one that cannot be proven good is refused whatever the rules say.
+Exactly one credential: two are a conflict, even when they are the same token in two places. Without any, the
+peer that the proxy verified is the principal, where the operator says so. One that cannot be proven good is
+refused whatever the rules say.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple, assert_never
 
-from extauthz.decide.claims import ClaimProblem, freeze_claims, token_domain, token_roles
-from extauthz.decide.jwks import VerificationKey
-from extauthz.decide.keyring import IssuerConfig, IssuerKeys, KeyRing
-from extauthz.decide.token import (
-    DEFAULT_LEEWAY,
-    MAX_LEEWAY,
-    MAX_TOKEN_BYTES,
-    NO_KEY,
-    NoKey,
-    RegisteredClaims,
-    Rejected,
-    UnverifiedToken,
-    choose_key,
-    issuer_problem,
-    judge_claims,
-    read_payload,
-    read_registered,
-    read_token,
-    valid_from,
-)
+from extauthz.decide.bearer_token import TokenPolicy, judge_claims_of, judge_token
+from extauthz.decide.keyring import KeyRing
+from extauthz.decide.needs import Needs
+from extauthz.decide.service_keys import bearer_of
+from extauthz.decide.token import Rejected
 from extauthz.decide.verified_tokens import VerifiedTokens
+from extauthz.domain.credential import (
+    BearerToken,
+    Credential,
+    OtherScheme,
+    RepeatedHeader,
+    ServiceKey,
+    VerifiedClaims,
+)
+from extauthz.domain.names import name_problem
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.reasons import Reason
+from extauthz.domain.service_key import IdentityKey
 
-__all__ = [
-    "IssuerConfig",
-    "IssuerKeys",
-    "KeyRing",
-    "NeedsKey",
-    "Rejected",
-    "ServiceKeys",
-    "TokenPolicy",
-    "VerifiedTokens",
-    "identify",
-    "identify_by_authorization",
-    "no_service_keys",
-]
+__all__ = ["Keys", "Needs", "Rejected", "TokenPolicy", "identify"]
 
-ServiceKeys = Callable[[str], Principal | None]
+MAX_WORKLOAD_LENGTH: Final = 2048
+"""SPIFFE-ID 2.3: an identity is at most 2,048 bytes."""
 
-KEY_SETTLES_S: Final = 45.0
-"""How long after its `iat` the key of a token may still be missing at the provider.
-
-Clocks may differ by `MAX_LEEWAY` (30 s), and a provider may publish a key a moment after it first signs."""
-
-_NOT_FETCHED: Final = Rejected(Reason.KEYS_UNAVAILABLE, "the issuer's keys could not be fetched in time")
+_SERVICE_KEY_HEADER: Final = "x-service-api-key"
 
 
-@dataclass(frozen=True, slots=True)
-class NeedsKey:
-    """The keys of the issuer do not verify the token; newer ones may, and they may be waited for now.
+class Keys(NamedTuple):
+    """What credentials are verified with, at one moment.
 
-    `otherwise` is the answer when there are no newer ones in time.
+    `service_keys` are the unrevoked keys with scope `identity`, by id; `verified` remembers tokens. Where
+    `verify_first_seen` is False, a token that is not remembered is answered with `NeedsVerification`.
     """
 
-    issuer: str
-    kid: str | None
-    otherwise: Rejected = field(default=_NOT_FETCHED, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class TokenPolicy:
-    """What the operator demands of every token. `leeway` and `max_lifetime` (None: unlimited) are seconds.
-
-    Raises:
-        ValueError: a leeway outside of 0 to 30 seconds.
-    """
-
-    oidc_enabled: bool = True
-    leeway: float = DEFAULT_LEEWAY
-    max_bytes: int = MAX_TOKEN_BYTES
-    max_lifetime: float | None = None
-
-    def __post_init__(self) -> None:
-        # RFC 7519 4.1.4: "some small leeway"; written so that NaN is refused too.
-        if not 0.0 <= self.leeway <= MAX_LEEWAY:
-            raise ValueError(f"leeway is {self.leeway!r}; use 0 to {MAX_LEEWAY:g} seconds")
-
-
-def no_service_keys(_presented: str) -> Principal | None:
-    """Know no service key at all."""
-    return None
+    ring: KeyRing
+    service_keys: Mapping[str, IdentityKey]
+    verified: VerifiedTokens
+    verify_first_seen: bool = True
 
 
 def identify(
-    *,
-    authorization: str | None,
-    authorization_repeated: bool,
-    service_key: str | None,
-    service_key_repeated: bool,
-    ring: KeyRing,
-    service_keys: ServiceKeys,
-    cache: VerifiedTokens,
-    now: float,
-    policy: TokenPolicy,
-) -> Principal | Rejected | NeedsKey | None:
-    """Judge the credentials of one request; None when it carries none.
+    credentials: Sequence[Credential], peer: str | None, keys: Keys, now: float, policy: TokenPolicy
+) -> Principal | Rejected | Needs | None:
+    """Judge the credentials of one request; None when it carries none, or none that is read.
 
-    `authorization` and `service_key` are raw header values, `service_keys` finds the principal of a valid
-    key, `now` is POSIX seconds.
-    """
-    if (
-        authorization is not None
-        and service_key is None
-        and not (authorization_repeated or service_key_repeated)
-    ):
-        return identify_by_authorization(authorization, ring, cache, now, policy)
-    bears_token = policy.oidc_enabled and (authorization is not None or authorization_repeated)
-    bears_key = service_key is not None or service_key_repeated
-    if bears_token and bears_key:
-        return Rejected(Reason.CREDENTIALS_CONFLICT, "both a token and a service key")
-    if bears_token:
-        # RFC 9110 5.3, 11.6.2: not a list, so it may occur only once.
-        return Rejected(Reason.TOKEN_MALFORMED, "several Authorization headers")
-    if bears_key:
-        return _judge_service_key(service_key, repeated=service_key_repeated, service_keys=service_keys)
-    return None
-
-
-def identify_by_authorization(
-    authorization: str, ring: KeyRing, cache: VerifiedTokens, now: float, policy: TokenPolicy
-) -> Principal | Rejected | NeedsKey | None:
-    """Judge a request whose one credential is one `Authorization` header, as `identify` does.
-
-    Most requests are of this kind, and most of their tokens have been seen before.
+    `peer` is the workload that the proxy verified, None where a peer is no principal. `now` is POSIX seconds.
     """
     if not policy.oidc_enabled:
-        return None
-    # RFC 6750 2.1, RFC 9110 11.1: the scheme is compared without case.
-    if authorization[:7].lower() != "bearer ":
-        return Rejected(Reason.TOKEN_MALFORMED, "the Authorization scheme is not Bearer")
-    # Before anything copies or looks at all of it, the look-up included.
-    if len(authorization) - 7 > policy.max_bytes:
-        return Rejected(Reason.TOKEN_MALFORMED, f"longer than {policy.max_bytes} bytes")
-    compact = authorization[7:]
-    principal = cache.find(compact, ring, now, policy.leeway)
-    if principal is not None:
-        return principal
-    return _judge_token(compact.lstrip(" "), ring=ring, cache=cache, now=now, policy=policy)
-
-
-def _judge_service_key(
-    service_key: str | None, *, repeated: bool, service_keys: ServiceKeys
-) -> Principal | Rejected:
-    if repeated or not service_key:
-        return Rejected(Reason.API_KEY_INVALID, "not exactly one service key")
-    principal = service_keys(service_key)
-    return principal if principal is not None else Rejected(Reason.API_KEY_INVALID, "unknown service key")
-
-
-def _judge_token(
-    compact: str, *, ring: KeyRing, cache: VerifiedTokens, now: float, policy: TokenPolicy
-) -> Principal | Rejected | NeedsKey:
-    # Compact tokens are ASCII (RFC 7515 7.1). A comma is not in the alphabet, so a joined header ends here.
-    if not compact.isascii():
-        return Rejected(Reason.TOKEN_MALFORMED, "not ASCII")
-    token = read_token(compact.encode("ascii"), max_bytes=policy.max_bytes)
-    if isinstance(token, Rejected):
-        return token
-    claims = read_payload(token)
-    if isinstance(claims, Rejected):
-        return claims
-
-    # RFC 8725 3.8: the issuer selects the keys, and only its own may verify the token.
-    issuer = claims.get("iss")
-    if not isinstance(issuer, str) or not issuer:
-        return issuer_problem(issuer)
-    issuer_keys = ring.issuers.get(issuer)
-    if issuer_keys is None:
-        return unknown_issuer(issuer, ring)
-    keys = issuer_keys.keys_at(now)
-    key = choose_key(token, keys) if keys is not None else NO_KEY
-    # RFC 7519 7.2: first the signature, then what was signed.
-    if not isinstance(key, VerificationKey) or not key.verifies(token.signing_input, token.signature):
-        return _judge_unproven(token, key, claims, issuer_keys, now=now, policy=policy)
-    registered = _judge_registered(claims, issuer_keys.config, now=now, policy=policy)
-    if isinstance(registered, Rejected):
-        return registered
-    principal = _principal(claims, registered, issuer_keys.config)
-    if isinstance(principal, ClaimProblem):
-        return Rejected(Reason.TOKEN_CLAIMS_INVALID, principal.problem)
-    _remember(cache, compact, principal, registered, key, issuer_keys)
-    return principal
-
-
-def _judge_registered(
-    claims: Mapping[str, object], config: IssuerConfig, *, now: float, policy: TokenPolicy
-) -> RegisteredClaims | Rejected:
-    registered = read_registered(claims)
-    if isinstance(registered, Rejected):
-        return registered
-    refused = judge_claims(
-        registered,
-        audiences=config.audiences,
-        now=now,
-        leeway=policy.leeway,
-        max_lifetime=policy.max_lifetime,
-    )
-    return registered if refused is None else refused
-
-
-def _judge_unproven(
-    token: UnverifiedToken,
-    key: VerificationKey | NoKey | Rejected,
-    claims: Mapping[str, object],
-    issuer_keys: IssuerKeys,
-    *,
-    now: float,
-    policy: TokenPolicy,
-) -> Rejected | NeedsKey:
-    """Judge a token that no key of its issuer verifies: a key may have been rotated in, under any key id."""
-    unproven = _judge_registered(claims, issuer_keys.config, now=now, policy=policy)
-    match key:
-        case VerificationKey():
-            refused = Rejected(Reason.TOKEN_BAD_SIGNATURE, "the signature does not verify")
-            if token.kid is not None and issuer_keys.were_fetched_lately(now):
-                # Else any forged token could delay the fetch that a rotated key waits for.
-                return refused
-        case Rejected():
-            refused = key
-        case _ if isinstance(unproven, Rejected):
-            return unproven
+        credentials = [each for each in credentials if _is_service_key(each)]
+    if len(credentials) > 1:
+        return Rejected(Reason.CREDENTIALS_CONFLICT, "more than one credential")
+    if not credentials:
+        return None if peer is None else _workload(peer)
+    credential = credentials[0]
+    match credential:
+        case BearerToken(text):
+            return judge_token(text, keys.ring, keys.verified, now, policy, verify=keys.verify_first_seen)
+        case ServiceKey(presented):
+            found = bearer_of(presented, keys.service_keys, now)
+            return Rejected(Reason.API_KEY_INVALID, "unknown service key") if found is None else found
+        case VerifiedClaims(claims):
+            return judge_claims_of(claims, keys.ring, now, policy)
+        case OtherScheme():
+            return Rejected(Reason.TOKEN_MALFORMED, "the Authorization scheme is not Bearer")
+        case RepeatedHeader(name):
+            # RFC 9110 5.3, 11.6.2: not a list, so it may occur only once.
+            reason = Reason.API_KEY_INVALID if name == _SERVICE_KEY_HEADER else Reason.TOKEN_MALFORMED
+            return Rejected(reason, f"several {name} headers")
         case _:
-            refused = _judge_missing_key(issuer_keys, unproven.issued_at, now)
-    # A token that would be refused with any key is not worth a fetch.
-    if isinstance(unproven, Rejected) or not (issuer_keys.may_fetch(now) or issuer_keys.is_awaited(now)):
-        return refused
-    return NeedsKey(issuer_keys.config.issuer, token.kid, _NOT_FETCHED if key is NO_KEY else refused)
+            assert_never(credential)
 
 
-def _judge_missing_key(issuer_keys: IssuerKeys, issued_at: float | None, now: float) -> Rejected:
-    """Tell a key that the provider does not have (401) from one that it may have published since (503).
-
-    INVARIANT: that an earlier fetch lacked the key proves nothing about a request that arrived after it,
-    unless the token was old by then and no later fetch is under way (ADR on unknown key ids). `now` is when
-    it arrived.
-    """
-    fetched_at = issuer_keys.fetched_at
-    if issuer_keys.keys_at(now) is None or fetched_at is None:
-        return Rejected(Reason.KEYS_UNAVAILABLE, "the issuer's keys could not be fetched")
-    was_old = issued_at is not None and fetched_at - issued_at >= KEY_SETTLES_S
-    if fetched_at > now or (was_old and not issuer_keys.fetching):
-        return Rejected(Reason.TOKEN_UNKNOWN_KEY, "the issuer has no such key")
-    age = max(0.0, now - fetched_at)
-    return Rejected(
-        Reason.KEYS_UNAVAILABLE, f"the issuer had no such key {age:.1f} s ago; it is asked again soon"
-    )
+def _is_service_key(credential: Credential) -> bool:
+    """Tell whether a credential is read where tokens are not."""
+    match credential:
+        case ServiceKey():
+            return True
+        case RepeatedHeader(name):
+            return name == _SERVICE_KEY_HEADER
+        case _:
+            return False
 
 
-def unknown_issuer(issuer: str, ring: KeyRing) -> Rejected:
-    """Return why a token of an issuer that is not registered is refused."""
-    detail = "iss is not registered"
-    if issuer + "/" in ring.issuers:
-        detail += "; it lacks the final slash of a registered issuer"
-    elif issuer.endswith("/") and issuer[:-1] in ring.issuers:
-        detail += "; it has a final slash that a registered issuer has not"
-    return Rejected(Reason.TOKEN_UNKNOWN_ISSUER, detail)
-
-
-def principal_of_claims(
-    claims: Mapping[str, object], config: IssuerConfig, *, now: float, policy: TokenPolicy
-) -> Principal | Rejected:
-    """Judge what a token of the issuer says, where its signature has been verified elsewhere."""
-    registered = _judge_registered(claims, config, now=now, policy=policy)
-    if isinstance(registered, Rejected):
-        return registered
-    principal = _principal(claims, registered, config)
-    if isinstance(principal, ClaimProblem):
-        return Rejected(Reason.TOKEN_CLAIMS_INVALID, principal.problem)
-    return principal
-
-
-def _principal(
-    claims: Mapping[str, object], registered: RegisteredClaims, config: IssuerConfig
-) -> Principal | ClaimProblem:
-    roles = token_roles(claims, config.roles_claim, excluded=config.excluded_roles)
-    if isinstance(roles, ClaimProblem):
-        return roles
-    domain = token_domain(claims, config.domain_claim)
-    if isinstance(domain, ClaimProblem):
-        return domain
+def _workload(name: str) -> Principal | Rejected:
+    problem = name_problem(name, max_length=MAX_WORKLOAD_LENGTH)
+    if problem is not None:
+        return Rejected(Reason.TOKEN_CLAIMS_INVALID, f"the peer's name {problem}")
     return Principal(
-        kind=PrincipalKind.USER,
-        id=registered.subject,
-        tenant=config.tenant,
-        domain=domain,
-        roles=roles,
-        authentication=Authentication.JWT,
-        claims=freeze_claims(claims),
-    )
-
-
-def _remember(
-    cache: VerifiedTokens,
-    compact: str,
-    principal: Principal,
-    registered: RegisteredClaims,
-    key: VerificationKey,
-    issuer_keys: IssuerKeys,
-) -> None:
-    cache.remember(
-        compact,
-        principal,
-        key=key,
-        issuer_keys=issuer_keys,
-        valid_from=valid_from(registered),
-        expires_at=registered.expires_at,
+        kind=PrincipalKind.WORKLOAD,
+        id=name,
+        tenant=None,
+        domain=None,
+        roles=(),
+        authentication=Authentication.MTLS,
     )

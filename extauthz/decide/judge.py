@@ -5,18 +5,18 @@ be compiled yet 503; no credential where one is required 401; unmapped 403; then
 allowed.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, assert_never
 
 from extauthz.compile.directory import Directory, TenantBinding, UnmappedPolicy
+from extauthz.compile.snapshot import Snapshot
 from extauthz.decide import authorize, routes
-from extauthz.decide.identity import NeedsKey, Rejected, TokenPolicy
+from extauthz.decide.identity import Keys, Needs, Rejected, TokenPolicy, identify
 from extauthz.decide.routes import Unmapped
-from extauthz.domain.decision import Outcome, Target, denied
 from extauthz.domain.principal import ANONYMOUS, ANONYMOUS_ROLE, Authentication, Principal, PrincipalKind
 from extauthz.domain.reasons import Reason
-from extauthz.domain.request import Malformed, RequestFacts
+from extauthz.domain.request import CheckedRequest, RequestFacts
+from extauthz.domain.verdict import Allowed, Denial, Denied, Grant, PolicyVersion, Target, Verdict
 
 _TOKENS_NOT_READ: Final = Principal(
     kind=PrincipalKind.ANONYMOUS,
@@ -26,11 +26,6 @@ _TOKENS_NOT_READ: Final = Principal(
     roles=(ANONYMOUS_ROLE,),
     authentication=Authentication.DISABLED,
 )
-
-_new: Final = tuple.__new__  # what a named tuple's own constructor calls, at half the cost (ADR 6)
-
-Identify = Callable[[Directory, RequestFacts, float], Principal | Rejected | NeedsKey | None]
-"""Judges the credentials of a request at a time: the principal, None for no credential, or why not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,76 +43,102 @@ class CheckPolicy:
 
 
 def judge(
-    request: RequestFacts | Malformed,
+    request: CheckedRequest,
     directory: Directory | None,
-    identify: Identify,
+    keys: Keys,
     policy: CheckPolicy,
     decision_id: str,
     now: float,
-) -> Outcome | NeedsKey:
+) -> Verdict | Needs:
     """Judge one request; `now` is POSIX seconds and the only clock that anything below sees."""
-    if isinstance(request, Malformed):
-        return Outcome(denied(request.reason), decision_id, request, detail=request.detail)
     if directory is None:
-        return Outcome(denied(Reason.NOT_READY), decision_id, request)
-    identity = identify(directory, request, now)
-    if isinstance(identity, NeedsKey):
+        return Denied(decision_id, Reason.NOT_READY, request.facts)
+    identity = identify(request.credentials, request.peer, keys, now, policy.token)
+    if isinstance(identity, Needs):
         return identity
-    principal = None if isinstance(identity, Rejected) else identity
+    return judge_identified(request.facts, identity, directory, policy, decision_id, now)
+
+
+def judge_identified(
+    request: RequestFacts,
+    identity: Principal | Rejected | None,
+    directory: Directory,
+    policy: CheckPolicy,
+    decision_id: str,
+    now: float,
+) -> Verdict:
+    """Judge a request whose credential has been judged; None: it carries none."""
+    principal = identity if isinstance(identity, Principal) else None
     token_tenant = None if principal is None else principal.tenant
     owner = routes.owner_of(directory, request.context, request.host, policy.binding, token_tenant)
     snapshot = None if owner is None else directory.snapshots.get(owner)
     method = routes.decided_method(request.method)
-    target = None if snapshot is None else routes.resolve(snapshot, request, method, policy.unmapped)
-    mapped = target if isinstance(target, Target) else None
-    confirmed_at = now if owner is None else directory.confirmed(owner)
-    roles: tuple[str, ...] = ()
+    found = None if snapshot is None else routes.resolve(snapshot, request, method, policy.unmapped)
+    target = found if isinstance(found, Target) else None
+    policies = _version(directory, snapshot, owner, now)
+
+    def deny(reason: Reason, detail: str | None = None) -> Denied:
+        return Denied(
+            decision_id=decision_id,
+            reason=reason,
+            request=request,
+            principal=principal,
+            target=target,
+            tenant=owner,
+            policies=policies,
+            detail=detail,
+        )
 
     # INVARIANT: every branch but the last is a denial, and the last is decided by rules.
     if isinstance(identity, Rejected):
-        decision = denied(identity.reason)
-    elif owner is None or (snapshot is None and not directory.awaits_policies(owner)):
-        decision = denied(Reason.UNMAPPED_ROUTE)
-    elif token_tenant is not None and token_tenant != owner:
-        decision = denied(Reason.TENANT_MISMATCH)
-    elif owner in directory.suspended:
-        decision = denied(Reason.TENANT_SUSPENDED)
-    elif snapshot is None:
+        return deny(identity.reason, identity.detail)
+    if owner is None or (snapshot is None and not directory.awaits_policies(owner)):
+        return deny(Reason.UNMAPPED_ROUTE)
+    if token_tenant is not None and token_tenant != owner:
+        return deny(Reason.TENANT_MISMATCH)
+    if owner in directory.suspended:
+        return deny(Reason.TENANT_SUSPENDED)
+    if snapshot is None:
         # Whether the route needs a credential is not known before its policies are.
-        decision = denied(Reason.NOT_READY)
-    elif principal is None and (mapped is None or not mapped.authentication_optional):
-        decision = denied(Reason.TOKEN_MISSING)
-    else:
-        principal = principal or _nobody(policy)
-        if mapped is None:
-            decision = denied(target.reason if isinstance(target, Unmapped) else Reason.UNMAPPED_ROUTE)
-        elif policy.max_staleness is not None and now - confirmed_at > policy.max_staleness:
-            decision = denied(Reason.POLICY_STALE)
-        else:
-            decision, roles = authorize.decide(snapshot, principal, mapped, request, method, now)
+        return deny(Reason.NOT_READY)
+    if principal is None:
+        if target is None or not target.authentication_optional:
+            return deny(Reason.TOKEN_MISSING)
+        principal = ANONYMOUS if policy.token.oidc_enabled else _TOKENS_NOT_READ
+    if target is None:
+        return deny(found.reason if isinstance(found, Unmapped) else Reason.UNMAPPED_ROUTE)
+    if policy.max_staleness is not None and now - directory.confirmed(owner) > policy.max_staleness:
+        return deny(Reason.POLICY_STALE)
+    decision, roles = authorize.decide(snapshot, principal, target, request, method, now)
+    match decision:
+        case Denial():
+            return deny(decision.reason)._replace(
+                roles=roles,
+                rule=decision.rule,
+                shadow=decision.shadow,
+                attributes_used=decision.attributes_used,
+            )
+        case Grant():
+            return Allowed(
+                decision_id=decision_id,
+                rule=decision.rule,
+                principal=principal,
+                roles=roles,
+                target=target,
+                policies=policies,
+                request=request,
+                shadow=decision.shadow,
+                attributes_used=decision.attributes_used,
+            )
+        case _:
+            assert_never(decision)
+
+
+def _version(directory: Directory, snapshot: Snapshot | None, owner: str | None, now: float) -> PolicyVersion:
     revision = None if snapshot is None else snapshot.revision
     if owner is None or (snapshot is None and owner in directory.lagging):
-        age_ms = None
-    else:
-        age_ms = int((now - confirmed_at) * 1000) if now > confirmed_at else 0
-    return _new(
-        Outcome,
-        (
-            decision,
-            decision_id,
-            request,
-            principal,
-            roles,
-            mapped,
-            owner,
-            revision,
-            directory.epoch,
-            age_ms,
-            identity.detail if isinstance(identity, Rejected) else None,
-        ),
+        return PolicyVersion(revision, directory.epoch)
+    confirmed_at = directory.confirmed(owner)
+    return PolicyVersion(
+        revision, directory.epoch, int((now - confirmed_at) * 1000) if now > confirmed_at else 0
     )
-
-
-def _nobody(policy: CheckPolicy) -> Principal:
-    """Return who asks without a credential, where the route lets rules decide about that."""
-    return ANONYMOUS if policy.token.oidc_enabled else _TOKENS_NOT_READ

@@ -6,13 +6,12 @@ from typing import Final
 
 from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode, TenantBinding, UnmappedPolicy
 from extauthz.compile.snapshot import Snapshot
-from extauthz.domain.decision import Target
 from extauthz.domain.path import CanonicalPath, PathRejected
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import ContextTarget, RequestFacts
+from extauthz.domain.verdict import Target
 
 _NO_PARAMETERS: Final[Mapping[str, object]] = {}
-_new: Final = tuple.__new__  # what a named tuple's own constructor calls, at half the cost (ADR 6)
 _SELFHOST: Final = TenancyMode.SELFHOST  # looked up in its class it costs a call
 
 
@@ -67,17 +66,14 @@ def resolve(
         entry = found.leaf.for_method(method)
         if entry is not None:
             parameters = found.parameters(entry) if entry.names else _NO_PARAMETERS
-            return _new(
-                Target,
-                (
-                    snapshot.tenant,
-                    entry.resource,
-                    entry.action,
-                    entry.service,
-                    parameters,
-                    entry.optional,
-                    _denied_as(snapshot, entry.resource) if entry.resource.startswith("/") else (),
-                ),
+            return Target(
+                tenant=snapshot.tenant,
+                resource=entry.resource,
+                action=entry.action,
+                service=entry.service,
+                parameters=parameters,
+                authentication_optional=entry.optional,
+                denied_as=_denied_as(snapshot, entry.resource) if entry.resource.startswith("/") else (),
             )
     if unmapped is UnmappedPolicy.PATH:
         return target_by_name(snapshot, request.path.text, method.lower())

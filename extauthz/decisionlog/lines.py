@@ -13,14 +13,14 @@ import orjson
 import structlog
 
 from extauthz.decide.record import decision_fields, rfc3339
-from extauthz.domain.decision import Outcome
+from extauthz.domain.verdict import NamedVerdict, Verdict
 
 _MAX_DEPTH: Final = 16
 _INT64: Final = range(-(2**63), 2**64)
 
 
-Entry = tuple[Outcome, float, str, int]
-"""One decision on its way to the log: outcome, ts (POSIX seconds), entrance, duration_us."""
+Entry = tuple[Verdict | NamedVerdict, float, str, int]
+"""One decision on its way to the log: verdict, ts (POSIX seconds), entrance, duration_us."""
 
 
 class Position(NamedTuple):
@@ -57,8 +57,8 @@ class Lines:
 
     def decision(self, entry: Entry) -> bytes:
         """Return the line of one decision."""
-        outcome, ts, entrance, duration_us = entry
-        return self._numbered(decision_fields(outcome, ts=ts, entrance=entrance, duration_us=duration_us))
+        verdict, ts, entrance, duration_us = entry
+        return self._numbered(decision_fields(verdict, ts=ts, entrance=entrance, duration_us=duration_us))
 
     def heartbeat(self, ts: float, decisions_lost: int) -> bytes:
         """Return the line of each second; `decisions_lost` is the instance's total so far."""

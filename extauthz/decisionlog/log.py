@@ -18,7 +18,7 @@ import structlog
 from extauthz.decisionlog.destination import Destination, open_destination
 from extauthz.decisionlog.lines import Entry, Lines, Position
 from extauthz.decisionlog.overflow import Overflow
-from extauthz.domain.decision import Outcome
+from extauthz.domain.verdict import NamedVerdict, Verdict
 from extauthz.settings import OverflowAction
 
 DEFAULT_CAPACITY: Final = 16_384
@@ -119,13 +119,13 @@ class DecisionLog:
         """Give a slot back: nothing was decided."""
         self._slots.append(None)
 
-    def write(self, outcome: Outcome, ts: float, entrance: str, duration_us: int) -> None:
+    def write(self, verdict: Verdict | NamedVerdict, ts: float, entrance: str, duration_us: int) -> None:
         """Hand over a decision for which a slot was reserved; its line is written within a second."""
         if self._ended:
             self.lost()
             return
         queue = self._queue
-        queue.append((outcome, ts, entrance, duration_us))
+        queue.append((verdict, ts, entrance, duration_us))
         if len(queue) % _WAKE_AT == 0:
             self._wake.set()
 

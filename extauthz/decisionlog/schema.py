@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Final
 
 from extauthz.decide.record import PATH_RAW_LENGTH, UNTRUSTED_LENGTH
-from extauthz.domain.decision import RuleKind
 from extauthz.domain.principal import Authentication, PrincipalKind
 from extauthz.domain.reasons import Effect, Reason
+from extauthz.domain.verdict import RuleKind
 
 ENTRANCES: Final = ("grpc", "http", "rest")
 

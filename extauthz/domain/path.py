@@ -23,8 +23,6 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
-_new: Final = tuple.__new__  # what a named tuple's own constructor calls, at half the cost (ADR 6)
-
 MAX_PATH_LENGTH: Final = 8192
 """In characters of the raw path: the request line that nginx and Apache httpd take by default."""
 
@@ -82,7 +80,7 @@ class CanonicalPath(NamedTuple):
             and "//" not in raw_path
             and ("/." not in raw_path or not _PLAIN_DOT_SEGMENT.search(raw_path))
         ):
-            return _new(cls, (raw_path, tuple(raw_path[1:].split("/"))))
+            return cls(raw_path, tuple(raw_path[1:].split("/")))
         text = _canonical_text(raw_path)
         if isinstance(text, PathProblem):
             return PathRejected(text)

@@ -1,9 +1,10 @@
 """What Envoy said about one request, read once and trusted in type from there on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from extauthz.domain.credential import Credential
 from extauthz.domain.path import CanonicalPath
 from extauthz.domain.reasons import Reason
 
@@ -17,27 +18,16 @@ class ContextTarget:
     action: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OtherCredentials:
-    """Credentials in places that the operator named, beside `Authorization`; nothing of them is judged yet.
-
-    `tokens` are compact tokens, from a header or cookies. `payload` holds the claims of a token whose
-    signature the proxy has verified, as the strict JSON reader would return them.
-    """
-
-    tokens: tuple[str, ...]
-    payload: Mapping[str, object] | None
-
-
 class RequestFacts(NamedTuple):
-    """The facts of one check request.
+    """The facts of one check request, without its credentials (`domain.credential`).
 
     `method` is as received (HEAD stays HEAD), `host` canonical, `query` raw without the question mark
-    (None: no question mark; unreadable where its bytes are not known). `headers` has lower-case names; in
-    `repeated_headers` are those whose value is unknown: seen as several entries, not UTF-8, or possibly
-    joined or replaced by the proxy. `source_address` is the textual peer address as Envoy verified it,
-    `source_principal` the verified peer identity. `strip_headers` names the `x-auth-*` headers, in any
-    spelling, that the client sent and an allow must remove.
+    (None: no question mark; unreadable where its bytes are not known). `headers` has those that conditions
+    may ask for, by lower-case name, and never a credential; in `unknown_headers` are those whose value is
+    not known: seen as several entries, not UTF-8, or possibly joined or replaced by the proxy.
+    `source_address` is the textual peer address as Envoy verified it, `source_principal` the verified peer
+    identity. `strip_headers` names the `x-auth-*` headers, in any spelling, that the client sent and an allow
+    must remove.
     """
 
     method: str
@@ -45,7 +35,7 @@ class RequestFacts(NamedTuple):
     path: CanonicalPath
     query: str | None
     headers: Mapping[str, str]
-    repeated_headers: frozenset[str]
+    unknown_headers: frozenset[str]
     context: ContextTarget
     source_address: str | None
     source_principal: str | None
@@ -53,7 +43,17 @@ class RequestFacts(NamedTuple):
     trace_id: str | None
     is_grpc: bool
     strip_headers: tuple[str, ...] = ()
-    other_credentials: OtherCredentials | None = None
+
+
+class CheckedRequest(NamedTuple):
+    """What a check is about, and what says who asks.
+
+    `peer` is the workload that the proxy verified, where the operator lets a peer be a principal.
+    """
+
+    facts: RequestFacts
+    credentials: Sequence[Credential]
+    peer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

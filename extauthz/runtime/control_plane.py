@@ -15,6 +15,7 @@ from extauthz.admin.health import ListenError, Readiness, health_app, listen, se
 from extauthz.admin.services import AdminServices
 from extauthz.decide.verified_tokens import VerifiedTokens
 from extauthz.decisionlog.log import DecisionLog
+from extauthz.decisionlog.recorder import Recorder
 from extauthz.domain.ids import RANDOM_BYTES, uuid7
 from extauthz.keys.cache import JwksCache
 from extauthz.keys.schedule import Schedule
@@ -78,7 +79,7 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
     async with AsyncExitStack() as owned:
         owned.callback(supervisor.close)
         plane = await _build(settings, schema, supervisor, owned)
-        reopen_on_hangup(plane.services.decision_log.reopen, supervisor.reopen_logs)
+        reopen_on_hangup(plane.services.recorder.log.reopen, supervisor.reopen_logs)
         supervisor.on_key_uses = plane.services.key_use.note_all
         async with asyncio.TaskGroup() as background:
             tasks = [
@@ -188,8 +189,7 @@ async def _build(settings: Settings, schema: Schema, supervisor: Supervisor, own
         admin_api_key=settings.admin_api_key,
         condition_headers=settings.condition_headers,
         max_staleness=policy.max_staleness,
-        decision_log=decision_log,
-        counts=counts,
+        recorder=Recorder(decision_log, counts, random_bytes=os.urandom),
         new_id=new_ids(),
         clock=time.time,
         readiness=readiness,

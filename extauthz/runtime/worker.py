@@ -15,7 +15,7 @@ from typing import Final
 import structlog
 
 from extauthz.admin.health import listen
-from extauthz.check.credential_sources import CredentialSources
+from extauthz.check.credentials import CredentialSources
 from extauthz.check.http_server import HttpAuthzServer
 from extauthz.check.service import CheckService
 from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
@@ -23,6 +23,7 @@ from extauthz.decide.identity import TokenPolicy
 from extauthz.decide.judge import CheckPolicy
 from extauthz.decide.keyring import IssuerConfig
 from extauthz.decisionlog.log import DecisionLog
+from extauthz.decisionlog.recorder import Recorder
 from extauthz.keys.cache import JwksCache
 from extauthz.keys.fetcher import KeyFetcher
 from extauthz.keys.schedule import Schedule
@@ -99,7 +100,7 @@ def check_policy(settings: Settings) -> CheckPolicy:
 
 
 def credential_sources(settings: Settings) -> CredentialSources | None:
-    """Return where credentials may stand beside the usual places, None for nowhere."""
+    """Return where credentials may be in addition to the usual places, None for nowhere."""
     sources = CredentialSources(
         token_header=settings.token_header,
         token_cookie=settings.token_cookie,
@@ -161,10 +162,8 @@ def _build(settings: Settings, index: int, lock_fd: int | None) -> _Parts:
         policies=current,
         keys=cache,
         policy=check_policy(settings),
-        log=decision_log,
-        counts=counts,
-        # Unique, not secret: seeded once, for a system call each would cost more than deciding.
-        random_bytes=random.Random(os.urandom(32)).randbytes,  # noqa: S311
+        # Decision ids are unique, not secret. A system call for each would cost more than deciding.
+        recorder=Recorder(decision_log, counts, random_bytes=random.Random(os.urandom(32)).randbytes),  # noqa: S311
         condition_headers=settings.condition_headers,
         sources=credential_sources(settings),
     )

@@ -7,8 +7,8 @@ from enum import StrEnum
 from itertools import count, product
 from typing import Final, TypedDict
 
-from extauthz.domain.decision import Decision
 from extauthz.domain.reasons import Effect, Reason
+from extauthz.domain.verdict import NamedVerdict, Verdict
 
 ENTRANCES: Final = ("grpc", "http", "rest")
 
@@ -103,7 +103,7 @@ class Counts:
         self.token_cache_hit = self._hits.add
         self.token_cache_miss = self._misses.add
         # Requests only append here; a snapshot does the arithmetic.
-        self._recent: deque[tuple[Decision, str, int]] = deque()
+        self._recent: deque[tuple[Verdict | NamedVerdict, str, int]] = deque()
         self._decisions: dict[DecisionKey, int] = dict.fromkeys(DECISION_KEYS, 0)
         self._durations = [0] * (len(DURATION_BUCKETS_US) + 1)
         self._duration_sum_us = 0
@@ -112,9 +112,9 @@ class Counts:
         self._refresh_failures = 0
         self._fetches = {outcome.value: 0 for outcome in FetchOutcome}
 
-    def decided(self, decision: Decision, entrance: str, duration_us: int) -> None:
-        """Count the decision of a check that `began`; `entrance` is one of `ENTRANCES`."""
-        self._recent.append((decision, entrance, duration_us))
+    def decided(self, verdict: Verdict | NamedVerdict, entrance: str, duration_us: int) -> None:
+        """Count the verdict of a check that `began`; `entrance` is one of `ENTRANCES`."""
+        self._recent.append((verdict, entrance, duration_us))
         if len(self._recent) >= _FOLD_AT:
             with self._lock:
                 self._fold()
@@ -171,18 +171,18 @@ class Counts:
     def _fold(self) -> None:
         recent = self._recent
         for _ in range(len(recent)):
-            decision, entrance, duration_us = recent.popleft()
-            key = (decision.effect, decision.reason, entrance)
+            verdict, entrance, duration_us = recent.popleft()
+            key = (verdict.effect, verdict.reason, entrance)
             self._decisions[key] = self._decisions.get(key, 0) + 1
             self._durations[bisect_left(DURATION_BUCKETS_US, duration_us)] += 1
             self._duration_sum_us += duration_us
-            if decision.shadow:
-                self._count_shadow(decision)
+            if verdict.shadow:
+                self._count_shadow(verdict)
 
-    def _count_shadow(self, decision: Decision) -> None:
+    def _count_shadow(self, verdict: Verdict | NamedVerdict) -> None:
         counted = self._shadow_disagreements
-        for one in decision.shadow:
-            if one.would != decision.effect:
+        for one in verdict.shadow:
+            if one.would != verdict.effect:
                 known = one.rule_id in counted or len(counted) <= MAX_SHADOW_RULES
                 rule_id = one.rule_id if known else OTHER_RULES
                 counted[rule_id] = counted.get(rule_id, 0) + 1

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 
-from extauthz.check import wire
+from extauthz.check import envoy_response
+from extauthz.check.envoy_request import EnvoyRequests
 from extauthz.check.extauthz_check_pb2 import CheckRequest, HeaderValue
 from extauthz.check.grpcio_server import GrpcioServer
 from extauthz.check.service import CheckService
@@ -33,17 +34,19 @@ from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode
 from extauthz.compile.documents import Reading, parse_policy_set
 from extauthz.compile.model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build
-from extauthz.decide.identity import TokenPolicy, identify_by_authorization
+from extauthz.decide.identity import Keys as IdentityKeys
+from extauthz.decide.identity import TokenPolicy, identify
 from extauthz.decide.judge import CheckPolicy, judge
 from extauthz.decide.jwks import KeySet, parse_jwks
 from extauthz.decide.keyring import IssuerConfig, IssuerKeys, KeyRing
 from extauthz.decide.verified_tokens import VerifiedTokens
 from extauthz.decisionlog.lines import Lines
 from extauthz.decisionlog.log import DecisionLog
-from extauthz.domain.decision import Outcome
+from extauthz.decisionlog.recorder import Recorder
 from extauthz.domain.policy import PolicySet
 from extauthz.domain.principal import Principal
-from extauthz.domain.request import RequestFacts
+from extauthz.domain.request import CheckedRequest
+from extauthz.domain.verdict import Allowed
 from extauthz.runtime.reporting import spare_collector
 from extauthz.runtime.supervisor import ALLOCATOR
 from extauthz.telemetry.counts import Counts
@@ -191,35 +194,37 @@ def stages(
     raws: list[bytes], with_raw_headers: list[bytes], where: Directory, keys: KeyRing
 ) -> dict[str, float]:
     """Measure each stage by itself, with the token already verified once."""
-    tokens, policy, now = VerifiedTokens(), TokenPolicy(), time.time()
+    now, verified, requests = time.time(), VerifiedTokens(), EnvoyRequests()
 
-    def who(_directory: Directory, request: RequestFacts, at: float) -> Principal:
-        found = identify_by_authorization(request.headers["authorization"], keys, tokens, at, policy)
+    def identified(request: CheckedRequest) -> Principal:
+        found = identify(
+            request.credentials, request.peer, IdentityKeys(keys, {}, verified), now, TokenPolicy()
+        )
         assert isinstance(found, Principal), found
         return found
 
-    def judged(request: RequestFacts) -> Outcome:
-        outcome = judge(request, where, who, CheckPolicy(), "01890a5d-ac96-774b-bcce-b302099a8057", now)
-        assert isinstance(outcome, Outcome)
-        return outcome
+    def judged(request: CheckedRequest) -> Allowed:
+        decision_id = "01890a5d-ac96-774b-bcce-b302099a8057"
+        verdict = judge(request, where, IdentityKeys(keys, {}, verified), CheckPolicy(), decision_id, now)
+        assert isinstance(verdict, Allowed)
+        return verdict
 
-    def read(raw: bytes) -> RequestFacts:
-        facts = wire.read(raw, condition_headers=frozenset())
-        assert isinstance(facts, RequestFacts)
-        return facts
+    def read(raw: bytes) -> CheckedRequest:
+        found = requests.read(raw)
+        assert isinstance(found, CheckedRequest)
+        return found
 
-    facts = [read(raw) for raw in raws]
-    outcomes = [judged(each) for each in facts]
-    assert all(outcome.decision.allowed for outcome in outcomes)
+    checked = [read(raw) for raw in raws]
+    verdicts = [judged(each) for each in checked]
     lines = Lines(uuid.uuid4(), 0)
     return {
         "decode_alone_us": each_us(CheckRequest.FromString, raws),
         "wire_read_us": each_us(read, raws),
         "wire_read_raw_headers_us": each_us(read, with_raw_headers),
-        "identify_cached_us": each_us(lambda request: who(where, request, now), facts),
-        "judge_us": each_us(judged, facts),
-        "wire_write_us": each_us(wire.write, outcomes),
-        "log_line_us": each_us(lambda outcome: lines.decision((outcome, now, "grpc", 20)), outcomes),
+        "identify_cached_us": each_us(identified, checked),
+        "judge_us": each_us(judged, checked),
+        "wire_write_us": each_us(envoy_response.write, verdicts),
+        "log_line_us": each_us(lambda verdict: lines.decision((verdict, now, "grpc", 20)), verdicts),
     }
 
 
@@ -324,9 +329,7 @@ def main() -> None:
             policies=Policies(where),
             keys=Keys(keys),
             policy=CheckPolicy(),
-            log=log,
-            counts=Counts("bench"),
-            random_bytes=random.Random(0).randbytes,
+            recorder=Recorder(log, Counts("bench"), random_bytes=random.Random(0).randbytes),
         )
         check = whole(service, log, raws)
         check_raw_headers = whole(service, log, with_raw_headers)

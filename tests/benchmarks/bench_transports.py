@@ -31,6 +31,7 @@ from extauthz.check.native_server import NativeServer
 from extauthz.check.service import CheckService
 from extauthz.decide.judge import CheckPolicy
 from extauthz.decisionlog.log import DecisionLog
+from extauthz.decisionlog.recorder import Recorder
 from extauthz.runtime.reporting import spare_collector
 from extauthz.telemetry.counts import Counts
 from tests.benchmarks.bench_check import ISSUER, Keys, Policies, as_a_worker, directory, request_bytes, ring
@@ -179,9 +180,7 @@ def main() -> None:
             policies=Policies(where),
             keys=Keys(keys),
             policy=CheckPolicy(),
-            log=log,
-            counts=Counts("bench"),
-            random_bytes=random.Random(0).randbytes,
+            recorder=Recorder(log, Counts("bench"), random_bytes=random.Random(0).randbytes),
         )
         answer = service.answer(raw, 1.0)
         any_port = ["127.0.0.1:0"]

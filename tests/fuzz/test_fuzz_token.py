@@ -5,18 +5,12 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extauthz.decide.identity import (
-    IssuerConfig,
-    IssuerKeys,
-    KeyRing,
-    TokenPolicy,
-    VerifiedTokens,
-    identify,
-    no_service_keys,
-)
+from extauthz.decide.bearer_token import TokenPolicy
 from extauthz.decide.jwks import KeySet, parse_jwks
+from extauthz.decide.keyring import IssuerConfig, IssuerKeys, KeyRing
 from extauthz.decide.token import Rejected, UnverifiedToken, read_token
 from extauthz.domain.principal import Principal
+from tests.asking import ask_with
 from tests.fuzz.rounds import corpus, fuzzing, keep_fuzzing, mutated, spliced
 from tests.tokens import AUDIENCE, ISSUER, NOW, SigningKey, b64, claims, jwks
 
@@ -57,17 +51,7 @@ FORGED = [
 
 
 def judged(compact: str) -> Principal | None:
-    found = identify(
-        authorization=f"Bearer {compact}",
-        authorization_repeated=False,
-        service_key=None,
-        service_key_repeated=False,
-        ring=RING,
-        service_keys=no_service_keys,
-        cache=VerifiedTokens(),
-        now=NOW,
-        policy=TokenPolicy(leeway=5.0),
-    )
+    found = ask_with(f"Bearer {compact}", ring=RING, now=NOW, policy=TokenPolicy(leeway=5.0))
     return found if isinstance(found, Principal) else None
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import os
 import re
 import tempfile
 import time
@@ -27,6 +28,7 @@ from extauthz.decide.identity import TokenPolicy
 from extauthz.decide.keyring import IssuerConfig
 from extauthz.decide.verified_tokens import VerifiedTokens
 from extauthz.decisionlog.log import DecisionLog
+from extauthz.decisionlog.recorder import Recorder
 from extauthz.keys.cache import JwksCache
 from extauthz.keys.fetcher import KeyFetcher
 from extauthz.keys.source import IssuerSource
@@ -272,8 +274,7 @@ async def rest(
                 admin_api_key=ADMIN_KEY,
                 condition_headers=READING.condition_headers,
                 max_staleness=900.0,
-                decision_log=log,
-                counts=counts,
+                recorder=Recorder(log, counts, random_bytes=os.urandom),
                 new_id=new_id,
                 clock=time.time,
                 readiness=lambda: Readiness(ready=True, checks={"database": True}),

@@ -1,7 +1,6 @@
 """The same question, asked at every entrance: a check, both REST checks and `extauthz policy test`."""
 
 import asyncio
-import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -110,9 +109,7 @@ def checker(api: Api) -> CheckService:
         policies=services.policies,
         keys=services.keys,
         policy=CheckPolicy(unmapped=UnmappedPolicy.PATH),
-        log=services.decision_log,
-        counts=services.counts,
-        random_bytes=os.urandom,
+        recorder=services.recorder,
     )
 
 

@@ -12,21 +12,18 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from extauthz.decide.identity import (
-    IssuerConfig,
-    NeedsKey,
-    Rejected,
-    TokenPolicy,
-    VerifiedTokens,
-    identify,
-    no_service_keys,
-)
+from extauthz.decide.bearer_token import TokenPolicy
+from extauthz.decide.keyring import IssuerConfig
+from extauthz.decide.needs import Needs, NeedsKey
+from extauthz.decide.token import Rejected
+from extauthz.decide.verified_tokens import VerifiedTokens
 from extauthz.domain.principal import Principal
 from extauthz.domain.reasons import Reason
 from extauthz.keys.cache import JwksCache
 from extauthz.keys.fetcher import FetchLimits, KeyFetcher
 from extauthz.keys.schedule import RateLimit, Schedule
 from extauthz.keys.source import IssuerSource
+from tests.asking import Answer, ask_with
 from tests.key_server import KeyServer, answering, key_server
 from tests.tokens import AUDIENCE, NOW, SigningKey, b64, claims, jwks
 
@@ -64,14 +61,10 @@ class Stage:
         said: dict[str, object] = {"iss": self.server.issuer, "iat": now - 60, "exp": now + 600} | changes
         return f"Bearer {signer.sign(claims(**said))}"
 
-    def judge(self, authorization: str) -> Principal | Rejected | NeedsKey | None:
-        return identify(
-            authorization=authorization,
-            authorization_repeated=False,
-            service_key=None,
-            service_key_repeated=False,
+    def judge(self, authorization: str) -> Answer:
+        return ask_with(
+            authorization,
             ring=self.cache.current(),
-            service_keys=no_service_keys,
             cache=self.verified,
             now=self.clock.now,
             policy=TokenPolicy(),
@@ -83,7 +76,7 @@ class Stage:
         if isinstance(answer, NeedsKey):
             await landed(self.cache.ensure(answer.issuer, answer.kid))
             answer = self.judge(authorization)
-        if isinstance(answer, NeedsKey):
+        if isinstance(answer, Needs):
             return Reason.KEYS_UNAVAILABLE
         return answer.reason if isinstance(answer, Rejected) else answer
 
@@ -162,7 +155,7 @@ def test_one_fetch_serves_a_hundred_callers() -> None:
             token = play.token(NEW)
             barrier = threading.Barrier(101)
 
-            def call() -> Principal | Rejected | NeedsKey | None:
+            def call() -> Answer:
                 first = play.judge(token)
                 assert isinstance(first, NeedsKey)
                 flight = play.cache.ensure(first.issuer, first.kid)

@@ -34,7 +34,7 @@ async def allowed_rule(api: Api, **members: object) -> tuple[str, int]:
 
 
 def logged(api: Api) -> list[dict[str, Any]]:
-    assert api.services.decision_log.flush(5)
+    assert api.services.recorder.log.flush(5)
     lines = [json.loads(line) for line in api.log.read_text().splitlines()]
     return [line for line in lines if line["event"] == "decision"]
 
@@ -190,7 +190,7 @@ async def test_decisions_are_logged(database: "Database") -> None:
         assert {name: first[name] for name in expected} == expected
         assert (second["decision"], second["subject"], second["principal_kind"]) == ("deny", "bob", "service")
         assert (second["authentication"], second["status"]) == ("api_key", 403)
-        counted = api.services.counts.snapshot()
+        counted = api.services.recorder.counts.snapshot()
         assert counted["decisions"]["allow,rule_matched,rest"] == 1
         assert counted["checks_in_flight"] == 0
 

@@ -51,7 +51,7 @@ async def test_no_secret_is_kept_or_logged(database: "Database", capfd: pytest.C
                 )
             ]
         )  # fmt: skip
-        api.services.decision_log.close(5)
+        api.services.recorder.log.close(5)
         decisions = api.log.read_bytes()
     logged = capfd.readouterr()
     everywhere = {

@@ -24,6 +24,7 @@ from extauthz.check.service import CheckService
 from extauthz.compile.directory import Directory, TenancyMode, TenantBinding
 from extauthz.decide.judge import CheckPolicy
 from extauthz.decisionlog.log import DecisionLog
+from extauthz.decisionlog.recorder import Recorder
 from extauthz.demo.processes import free_port
 from extauthz.domain.service_key import key_text
 from extauthz.keys.cache import JwksCache
@@ -249,9 +250,7 @@ async def following_mesh(
             policies=policies,
             keys=keys,
             policy=CheckPolicy(binding=binding),
-            log=log,
-            counts=Counts("test"),
-            random_bytes=os.urandom,
+            recorder=Recorder(log, Counts("test"), random_bytes=os.urandom),
         )
         tasks = [asyncio.create_task(keys.run()), asyncio.create_task(publisher.run())]
         try:

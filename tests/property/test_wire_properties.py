@@ -3,14 +3,16 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extauthz.check import wire
+from extauthz.check import envoy_response
+from extauthz.check.envoy_request import EnvoyRequests
 from extauthz.check.identity_headers import encode_role, encode_value
-from extauthz.domain.decision import Decision, Outcome, RuleKind, Target
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
-from extauthz.domain.reasons import DENIED_HTTP_STATUS, Effect, Reason
-from extauthz.domain.request import Malformed, RequestFacts
+from extauthz.domain.reasons import Reason
+from extauthz.domain.request import CheckedRequest, Malformed
+from extauthz.domain.verdict import Allowed, Denied, PolicyVersion, Rule, RuleKind, Target, Verdict
 from tests.builders import DECISION_ID, check_request, read_answer, request_facts
 
+REQUESTS = EnvoyRequests(condition_headers=frozenset({"x-region"}))
 anything = st.text(st.characters())  # lone surrogates too
 maybe = st.none() | anything
 principals = st.builds(
@@ -21,13 +23,6 @@ principals = st.builds(
     domain=maybe,
     roles=st.just(()),
     authentication=st.sampled_from(Authentication),
-)
-decisions = st.builds(
-    Decision,
-    effect=st.sampled_from(Effect),
-    reason=st.sampled_from(Reason),
-    rule_id=maybe,
-    rule_kind=st.sampled_from(RuleKind),
 )
 identity_names = st.sampled_from(
     [
@@ -51,50 +46,59 @@ targets = st.builds(
     parameters=st.just({}),
     authentication_optional=st.booleans(),
 )
-outcomes = st.builds(
-    Outcome,
-    decision=decisions,
-    decision_id=st.just(DECISION_ID) | anything.filter(bool),  # no id is empty
+rules = st.builds(Rule, id=anything, kind=st.sampled_from(RuleKind))
+ids = st.just(DECISION_ID) | anything.filter(bool)  # no id is empty
+roles = st.lists(anything, max_size=5).map(tuple)
+policies = st.builds(PolicyVersion, revision=st.none() | st.integers(0, 2**63 - 1))
+allows = st.builds(
+    Allowed,
+    decision_id=ids,
+    rule=rules,
+    principal=principals,
+    roles=roles,
+    target=targets,
+    policies=policies,
+    request=requests,
+)
+denials = st.builds(
+    Denied,
+    decision_id=ids,
+    reason=st.sampled_from(Reason),
     request=st.none()
     | requests
     | st.builds(Malformed, reason=st.sampled_from(Reason), detail=anything, is_grpc=st.booleans()),
     principal=st.none() | principals,
-    roles=st.lists(anything, max_size=5).map(tuple),
+    roles=roles,
     target=st.none() | targets,
     tenant=maybe,
-    revision=st.none() | st.integers(0, 2**63 - 1),
+    policies=policies,
+    rule=st.none() | rules,
 )
 
 
-@given(outcomes)
-def test_envoy_reads_the_decision_and_nothing_else(outcome: Outcome) -> None:
-    raw = wire.write(outcome)
-    answer = read_answer(raw)
-    complete = outcome.principal is not None and isinstance(outcome.request, RequestFacts)
-    assert answer.allowed is (outcome.decision.allowed and complete)
+@given(allows | denials)
+def test_envoy_reads_the_decision_and_nothing_else(verdict: Verdict) -> None:
+    answer = read_answer(envoy_response.write(verdict))
+    assert answer.allowed is isinstance(verdict, Allowed)
     assert answer.metadata["decision"] == ("allow" if answer.allowed else "deny")
     assert len(answer.metadata) == 9
-    if answer.allowed:
+    if isinstance(verdict, Allowed):
         assert answer.status is None
         assert set(answer.headers).isdisjoint(answer.removed)
         assert {"x-auth-kind", "x-auth-decision-id"} <= set(answer.headers) | set(answer.removed)
         assert all(value.isascii() and value.isprintable() for value in answer.headers.values())
         assert all(value == value.strip() for value in answer.headers.values())
         assert "x-service-api-key" in answer.removed
-        for name in outcome.request.strip_headers if isinstance(outcome.request, RequestFacts) else ():
+        for name in verdict.request.strip_headers:
             assert name.lower() in {*answer.headers, *answer.removed}
     else:
-        reason = outcome.decision.reason if not outcome.decision.allowed else Reason.INTERNAL_ERROR
-        assert answer.status == DENIED_HTTP_STATUS[reason]
+        assert answer.status == verdict.reason.http_status
 
 
-@given(outcomes)
-def test_no_prefix_of_a_denial_is_an_allow_but_the_empty_one(outcome: Outcome) -> None:
-    raw = wire.write(outcome)
-    assert raw
-    if not read_answer(raw).allowed:
-        # The status comes first: whatever is cut off behind it, it says denied.
-        assert raw.startswith(b"\x0a\x02\x08\x07")
+@given(denials)
+def test_no_prefix_of_a_denial_is_an_allow_but_the_empty_one(verdict: Verdict) -> None:
+    # The status comes first: whatever is cut off behind it, it says denied.
+    assert envoy_response.write(verdict).startswith(b"\x0a\x02\x08\x07")
 
 
 @given(st.text(st.characters()), st.text(st.characters()))
@@ -106,7 +110,7 @@ def test_two_names_are_never_written_alike(first: str, second: str) -> None:
 
 @given(st.binary(max_size=400))
 def test_any_bytes_are_read(raw: bytes) -> None:
-    assert isinstance(wire.read(raw, condition_headers=frozenset({"x-region"})), RequestFacts | Malformed)
+    assert isinstance(REQUESTS.read(raw), CheckedRequest | Malformed)
 
 
 header_names = st.sampled_from(
@@ -153,13 +157,12 @@ def test_mutated_requests_are_read(
         raw_headers=raw_headers,
         context_extensions=extensions,
     )
-    wanted = frozenset({"x-region"})
-    whole = wire.read(raw, condition_headers=wanted)
-    mutated = wire.read(raw[:cut] + junk + raw[cut + len(junk) :], condition_headers=wanted)
-    for found in (whole, mutated):
-        assert isinstance(found, RequestFacts | Malformed)
-        if isinstance(found, RequestFacts):
-            assert set(found.headers) <= {"authorization", "x-service-api-key", "x-region"}
-            assert found.repeated_headers <= set(found.headers)
-            assert found.method != "CONNECT"
-            assert all(name == name.lower() for name in found.strip_headers)
+    for each in (raw, raw[:cut] + junk + raw[cut + len(junk) :]):
+        found = REQUESTS.read(each)
+        assert isinstance(found, CheckedRequest | Malformed)
+        if isinstance(found, CheckedRequest):
+            facts = found.facts
+            assert set(facts.headers) <= {"x-region"}
+            assert facts.unknown_headers <= set(facts.headers)
+            assert facts.method != "CONNECT"
+            assert all(name == name.lower() for name in facts.strip_headers)

@@ -10,13 +10,13 @@ from extauthz.compile.attributes import Question
 from extauthz.compile.comparisons import compile_condition
 from extauthz.compile.conditions import parse_condition
 from extauthz.decide.claims import freeze_claims
-from extauthz.domain.decision import Target
 from extauthz.domain.path import CanonicalPath
 from extauthz.domain.policy import All, Always, Condition, Not
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
 from extauthz.domain.request import ContextTarget, RequestFacts
+from extauthz.domain.verdict import Target
 
 ALWAYS = {"type": "ALWAYS"}
 HEADERS = frozenset({"x-risk"})
@@ -54,7 +54,7 @@ def asked(
         path=path,
         query=query,
         headers=headers or {},
-        repeated_headers=frozenset(),
+        unknown_headers=frozenset(),
         context=ContextTarget(),
         source_address=address,
         source_principal=None,

@@ -20,22 +20,22 @@ import pytest
 
 from extauthz.decisionlog.log import DecisionLog
 from extauthz.decisionlog.verify import verify
-from extauthz.domain.decision import Decision, Outcome, RuleKind, denied
 from extauthz.domain.ids import uuid7
-from extauthz.domain.reasons import Effect, Reason
+from extauthz.domain.reasons import Reason
 from extauthz.domain.request import Malformed
+from extauthz.domain.verdict import Allowed, Denied, Verdict
 from extauthz.settings import OverflowAction
+from tests.builders import allowed
 
 ROOT = Path(__file__).parents[2]
 INSTANCE = uuid.UUID("019ab1a8-7afb-7cd9-9139-63808e15452c")
 
 
-def outcome(number: int = 0, attributes: Mapping[str, object] = MappingProxyType({})) -> Outcome:
-    decision = Decision(Effect.ALLOW, Reason.RULE_MATCHED, "rule", RuleKind.ROLE, (), attributes)
-    return Outcome(decision, uuid7(number, bytes(10)))
+def an_allow(number: int = 0, attributes: Mapping[str, object] = MappingProxyType({})) -> Allowed:
+    return allowed()._replace(decision_id=uuid7(number, bytes(10)), attributes_used=attributes)
 
 
-def put(log: DecisionLog, one: Outcome) -> bool:
+def put(log: DecisionLog, one: Verdict) -> bool:
     if not log.reserve():
         log.lost()
         return False
@@ -69,7 +69,7 @@ def test_a_run_is_a_start_line_its_decisions_in_order_and_a_stop_line(tmp_path: 
     path = tmp_path / "log"
     with running(path, worker=3) as log:
         for number in range(1000):
-            assert put(log, outcome(number))
+            assert put(log, an_allow(number))
     lines = lines_of(path)
     assert [line["event"] for line in lines] == ["log_started", *["decision"] * 1000, "log_stopped"]
     assert [line["decision_id"] for line in lines[1:-1]] == [
@@ -88,7 +88,7 @@ def test_a_new_file_is_not_readable_by_everybody(tmp_path: Path) -> None:
 def test_flush_returns_when_everything_before_it_is_on_file(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with running(path) as log:
-        put(log, outcome())
+        put(log, an_allow())
         assert log.flush(10)
         assert [line["event"] for line in lines_of(path)] == ["log_started", "decision"]
 
@@ -97,7 +97,7 @@ def test_a_full_log_refuses_slots_and_what_is_lost_is_counted_and_explained(tmp_
     path = tmp_path / "log"
     told: list[int] = []
     log = DecisionLog(str(path), worker=0, instance=INSTANCE, capacity=10, on_loss=told.append)
-    assert [put(log, outcome(number)) for number in range(13)] == [True] * 10 + [False] * 3
+    assert [put(log, an_allow(number)) for number in range(13)] == [True] * 10 + [False] * 3
     log.start()
     assert log.flush(10)
     assert log.reserve()
@@ -151,9 +151,9 @@ def test_whatever_a_decision_holds_becomes_one_json_line(tmp_path: Path) -> None
     ]
     with running(path) as log:
         for attributes in strange:
-            put(log, outcome(attributes=attributes))
+            put(log, an_allow(attributes=attributes))
         request = Malformed(Reason.REQUEST_MALFORMED, "why", method="\ud800", request_id="\ud800")
-        put(log, Outcome(denied(Reason.REQUEST_MALFORMED), uuid7(1, bytes(10)), request))
+        put(log, Denied(uuid7(1, bytes(10)), Reason.REQUEST_MALFORMED, request))
     lines = lines_of(path)
     assert len(lines) == len(strange) + 3
     shown = [line["attributes_used"] for line in lines[1:5]]
@@ -170,9 +170,9 @@ def test_whatever_a_decision_holds_becomes_one_json_line(tmp_path: Path) -> None
 def test_a_decision_that_cannot_be_rendered_is_lost_alone(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with running(path) as log:
-        put(log, outcome(1))
+        put(log, an_allow(1))
         put(log, None)  # type: ignore[arg-type]
-        put(log, outcome(2))
+        put(log, an_allow(2))
     assert [line["event"] for line in lines_of(path)] == [
         "log_started",
         "decision",
@@ -189,7 +189,7 @@ def test_many_threads_write_without_loss(tmp_path: Path) -> None:
 
         def work() -> None:
             for number in range(2000):
-                assert put(log, outcome(number))
+                assert put(log, an_allow(number))
 
         threads = [threading.Thread(target=work) for _ in range(4)]
         for thread in threads:
@@ -203,11 +203,11 @@ def test_many_threads_write_without_loss(tmp_path: Path) -> None:
 def test_rotation_goes_on_in_a_new_file_and_the_two_files_make_one_log(tmp_path: Path) -> None:
     path, old = tmp_path / "log", tmp_path / "log.1"
     with running(path) as log:
-        put(log, outcome(1))
+        put(log, an_allow(1))
         assert log.flush(10)
         path.rename(old)
         log.reopen()
-        put(log, outcome(2))
+        put(log, an_allow(2))
         assert log.flush(10)
     assert [line["event"] for line in lines_of(old)] == ["log_started", "decision"]
     assert [line["event"] for line in lines_of(path)] == ["decision", "log_stopped"]
@@ -219,11 +219,11 @@ def test_a_rotation_that_fails_keeps_the_old_file(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     with running(folder / "log") as log:
-        put(log, outcome(1))
+        put(log, an_allow(1))
         assert log.flush(10)
         folder.rename(tmp_path / "moved")
         log.reopen()
-        put(log, outcome(2))
+        put(log, an_allow(2))
         assert log.flush(10)
     assert_sound(tmp_path / "moved" / "log")
     assert len(lines_of(tmp_path / "moved" / "log")) == 4
@@ -233,7 +233,7 @@ def test_a_line_cut_by_a_killed_writer_does_not_swallow_ours(tmp_path: Path) -> 
     path = tmp_path / "log"
     path.write_bytes(b'{"ts":"2025-11-23T17:00:00.000000Z","event":"decis')
     with running(path) as log:
-        put(log, outcome())
+        put(log, an_allow())
     with path.open("rb") as file:
         report = verify(file)
     assert report.ok
@@ -258,10 +258,10 @@ def test_a_fifo_without_a_reader_is_an_error_and_not_a_start_that_hangs(tmp_path
 def test_a_full_device_loses_decisions_and_nothing_else() -> None:
     with running("/dev/full") as log:
         for number in range(100):
-            assert put(log, outcome(number))
+            assert put(log, an_allow(number))
         assert log.flush(10)
         assert log.decisions_lost == 100
-        assert put(log, outcome())
+        assert put(log, an_allow())
         assert log.flush(10)
         assert log.decisions_lost == 101
 
@@ -269,7 +269,7 @@ def test_a_full_device_loses_decisions_and_nothing_else() -> None:
 def test_with_deny_a_full_device_keeps_decisions_until_there_are_no_slots() -> None:
     log = DecisionLog("/dev/full", worker=0, instance=INSTANCE, capacity=5, on_overflow=OverflowAction.DENY)
     log.start()
-    assert [put(log, outcome(number)) for number in range(6)] == [True] * 5 + [False]
+    assert [put(log, an_allow(number)) for number in range(6)] == [True] * 5 + [False]
     assert not log.flush(0.2)
     assert not log.reserve()
     assert log.decisions_lost == 1
@@ -282,7 +282,7 @@ def test_a_reader_that_has_gone_away_is_a_loss_and_no_signal() -> None:
     with running(f"/dev/fd/{writer}") as log:
         os.close(writer)
         os.close(reader)
-        put(log, outcome())
+        put(log, an_allow())
         assert log.flush(10)
         assert log.decisions_lost == 1
 
@@ -290,7 +290,7 @@ def test_a_reader_that_has_gone_away_is_a_loss_and_no_signal() -> None:
 def test_a_decision_after_the_end_is_counted(tmp_path: Path) -> None:
     with running(tmp_path / "log") as log:
         pass
-    assert put(log, outcome())
+    assert put(log, an_allow())
     assert log.decisions_lost == 1
 
 
@@ -299,7 +299,7 @@ def test_close_gives_up_in_time_when_nobody_reads() -> None:
     log = DecisionLog(f"/dev/fd/{writer}", worker=0, instance=INSTANCE)
     log.start()
     for number in range(1000):
-        put(log, outcome(number))
+        put(log, an_allow(number))
     assert not log.close(0.2)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
@@ -311,8 +311,8 @@ def test_writers_of_one_file_never_interleave(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with running(path, instance=uuid.uuid4()) as one, running(path, worker=1, instance=uuid.uuid4()) as two:
         for number in range(3000):
-            put(one, outcome(number))
-            put(two, outcome(number))
+            put(one, an_allow(number))
+            put(two, an_allow(number))
     assert len(lines_of(path)) == 6004
     assert_sound(path)
 
@@ -331,7 +331,7 @@ def test_workers_sharing_a_pipe_never_interleave_long_lines(tmp_path: Path) -> N
         worker, lock_fd = map(int, sys.argv[1:])
         with running("stdout", worker=worker, instance=uuid.uuid4(), lock_fd=lock_fd) as log:
             for number in range(300):
-                assert put(log, outcome(number, {"resource.a": "x" * 6000}))
+                assert put(log, an_allow(number, {"resource.a": "x" * 6000}))
     """
     workers = [
         run_python(script, str(number), str(lock), stdout=writer, pass_fds=[lock]) for number in range(3)
@@ -358,12 +358,12 @@ def test_a_disk_that_fills_up_and_recovers_leaves_whole_lines_and_an_honest_coun
         resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
         with running(path, on_overflow=OverflowAction(on_overflow), heartbeat_s=0.01) as log:
             for number in range(20):
-                assert put(log, outcome(number))
+                assert put(log, an_allow(number))
             log.flush(10 if on_overflow == "drop" else 0.2)
             assert os.stat(path).st_size <= 5000
             resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
             while log.flush(10) and os.stat(path).st_size <= 5000:
-                assert put(log, outcome(99))
+                assert put(log, an_allow(99))
         print(log.decisions_lost)
     """
     process = run_python(script, str(path), on_overflow, stdout=subprocess.PIPE)
@@ -391,7 +391,7 @@ def test_without_heartbeats_losses_are_in_the_stop_line(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with running(path, heartbeat_s=0.0, capacity=2) as log:
         for number in range(2):
-            assert put(log, outcome(number))
+            assert put(log, an_allow(number))
         log.lost(3)
         assert log.flush(10)
     lines = lines_of(path)
@@ -403,10 +403,10 @@ def test_without_heartbeats_losses_are_in_the_stop_line(tmp_path: Path) -> None:
 def test_a_deleted_file_is_made_anew_with_the_next_line(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with running(path) as log:
-        assert put(log, outcome(1))
+        assert put(log, an_allow(1))
         assert log.flush(10)
         path.unlink()
-        assert put(log, outcome(2))
+        assert put(log, an_allow(2))
         assert log.flush(10)
         assert [line["event"] for line in lines_of(path)] == ["decision"]
         assert problem_of(log) is None
@@ -421,7 +421,7 @@ def test_a_deleted_folder_is_a_problem_until_it_is_back(tmp_path: Path) -> None:
         path.unlink()
         path.parent.rmdir()
         while problem_of(log) is None:
-            put(log, outcome(1))
+            put(log, an_allow(1))
             assert log.flush(10)
         assert problem_of(log) == f"{path} cannot be written: no such file or directory"
         lost = log.decisions_lost
@@ -446,13 +446,13 @@ def test_a_full_log_is_a_problem_and_names_the_cause_once(
     with os.fdopen(reader, "rb") as pipe:
         with running(f"/dev/fd/{writer}", heartbeat_s=0.0, capacity=64) as log:
             os.close(writer)
-            while put(log, outcome(1)):
+            while put(log, an_allow(1)):
                 pass
             assert is_full(log)
             assert problem_of(log) is not None
             assert "is full" in str(problem_of(log))
             for _ in range(5):
-                assert not put(log, outcome(1))
+                assert not put(log, an_allow(1))
             reading = threading.Thread(target=lambda: [None for _ in pipe])
             reading.start()
             assert log.flush(10)

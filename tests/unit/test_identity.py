@@ -7,21 +7,16 @@ from dataclasses import replace
 import pytest
 
 from extauthz.decide.base64url import decode_base64url
-from extauthz.decide.identity import (
-    IssuerConfig,
-    IssuerKeys,
-    KeyRing,
-    NeedsKey,
-    Rejected,
-    ServiceKeys,
-    TokenPolicy,
-    VerifiedTokens,
-    identify,
-    no_service_keys,
-)
+from extauthz.decide.bearer_token import TokenPolicy
 from extauthz.decide.jwks import KeySet, parse_jwks
+from extauthz.decide.keyring import IssuerConfig, IssuerKeys, KeyRing
+from extauthz.decide.needs import NOT_FETCHED, NeedsKey
+from extauthz.decide.token import Rejected
+from extauthz.decide.verified_tokens import VerifiedTokens
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.reasons import Reason
+from extauthz.domain.service_key import IdentityKey, key_text, secret_digest
+from tests.asking import Answer, ask_with
 from tests.tokens import AUDIENCE, ISSUER, NOW, SigningKey, b64, claims, jwks
 
 RSA = SigningKey.rs256()
@@ -38,9 +33,10 @@ CONFIG = IssuerConfig(
     excluded_roles=frozenset({"offline_access"}),
 )
 POLICY = TokenPolicy(leeway=10.0)
-ROBOT = Principal(PrincipalKind.SERVICE, "robot", "acme", None, (), Authentication.API_KEY)
-
-Answer = Principal | Rejected | NeedsKey | None
+ROBOT_ID, SECRET = "sak_01890a5d-ac96-774b-bcce-b302099a8057", bytes(range(32))
+ROBOT = Principal(PrincipalKind.SERVICE, ROBOT_ID, "acme", None, (), Authentication.API_KEY)
+ROBOTS_KEY = key_text(ROBOT_ID, SECRET)
+KNOWN = {ROBOT_ID: IdentityKey(ROBOT_ID, "acme", secret_digest(SECRET))}
 
 
 def key_set(*keys: SigningKey) -> KeySet:
@@ -60,22 +56,25 @@ def ask(
     service_key: str | None = None,
     service_key_repeated: bool = False,
     ring: KeyRing = RING,
-    service_keys: ServiceKeys = no_service_keys,
     cache: VerifiedTokens | None = None,
     now: float = NOW,
     policy: TokenPolicy = POLICY,
 ) -> Answer:
-    return identify(
-        authorization=authorization,
-        authorization_repeated=repeated,
+    return ask_with(
+        authorization,
+        repeated=repeated,
         service_key=service_key,
         service_key_repeated=service_key_repeated,
         ring=ring,
-        service_keys=service_keys,
-        cache=VerifiedTokens() if cache is None else cache,
+        service_keys=KNOWN,
+        cache=cache,
         now=now,
         policy=policy,
     )
+
+
+def needs_key(kid: str | None) -> NeedsKey:
+    return NeedsKey(issuer=ISSUER, kid=kid, otherwise=NOT_FETCHED)
 
 
 def bearer(signer: SigningKey = EC, /, **changes: object) -> str:
@@ -152,31 +151,25 @@ def test_trailing_characters_are_malformed() -> None:
 
 
 def test_two_credentials_are_a_conflict() -> None:
-    known = {"key": ROBOT}
-    assert reason(ask(bearer(), service_key="key", service_keys=known.get)) is Reason.CREDENTIALS_CONFLICT
+    assert reason(ask(bearer(), service_key=ROBOTS_KEY)) is Reason.CREDENTIALS_CONFLICT
     assert reason(ask("Basic x", service_key="key")) is Reason.CREDENTIALS_CONFLICT
     assert reason(ask(bearer(), service_key="")) is Reason.CREDENTIALS_CONFLICT
     assert reason(ask(bearer(), service_key_repeated=True)) is Reason.CREDENTIALS_CONFLICT
 
 
 def test_a_service_key_is_looked_up() -> None:
-    known = {"key": ROBOT}
-    assert ask(service_key="key", service_keys=known.get) is ROBOT
-    assert reason(ask(service_key="other", service_keys=known.get)) is Reason.API_KEY_INVALID
+    assert ask(service_key=ROBOTS_KEY) == ROBOT
+    assert reason(ask(service_key=key_text(ROBOT_ID, bytes(32)))) is Reason.API_KEY_INVALID
     assert reason(ask(service_key="key")) is Reason.API_KEY_INVALID
-    assert reason(ask(service_key="", service_keys={"": ROBOT}.get)) is Reason.API_KEY_INVALID
-    assert (
-        reason(ask(service_key="key", service_key_repeated=True, service_keys=known.get))
-        is Reason.API_KEY_INVALID
-    )
+    assert reason(ask(service_key="")) is Reason.API_KEY_INVALID
+    assert reason(ask(service_key_repeated=True)) is Reason.API_KEY_INVALID
 
 
 def test_without_oidc_tokens_are_not_read_at_all() -> None:
     policy = TokenPolicy(oidc_enabled=False)
-    known = {"key": ROBOT}
     assert ask(bearer(), policy=policy) is None
     assert ask("garbage", policy=policy, repeated=True) is None
-    assert ask(bearer(), service_key="key", service_keys=known.get, policy=policy) is ROBOT
+    assert ask(bearer(), service_key=ROBOTS_KEY, policy=policy) == ROBOT
 
 
 @pytest.mark.parametrize(
@@ -296,7 +289,7 @@ def test_a_token_without_kid_needs_exactly_one_key_that_fits() -> None:
     two = ring_with(keys=key_set(EC, STRANGER))
     assert reason(ask(compact, ring=two)) is Reason.TOKEN_UNKNOWN_KEY
     none = ring_with(keys=key_set(RSA), fetch_allowed_at=NOW)
-    assert ask(compact, ring=none) == NeedsKey(ISSUER, None)
+    assert ask(compact, ring=none) == needs_key(None)
 
 
 def test_a_kid_never_falls_back_to_another_key() -> None:
@@ -325,7 +318,7 @@ class TestUnknownKey:
     def test_outside_of_the_cool_down_the_key_is_asked_for(self) -> None:
         ring = ring_with(fetch_allowed_at=NOW)
         answer = ask(self.TOKEN, ring=ring)
-        assert answer == NeedsKey(ISSUER, "stranger")
+        assert answer == needs_key("stranger")
         assert isinstance(answer, NeedsKey)
         assert answer.otherwise.reason is Reason.KEYS_UNAVAILABLE
 
@@ -347,7 +340,7 @@ class TestUnknownKey:
 
     def test_a_fetch_under_way_is_waited_for(self) -> None:
         ring = ring_with(fetching=True, awaited_until=NOW + 0.1)
-        assert ask(self.TOKEN, ring=ring) == NeedsKey(ISSUER, "stranger")
+        assert ask(self.TOKEN, ring=ring) == needs_key("stranger")
         for until in (NOW, NOW + 3600):
             ring = ring_with(fetching=True, awaited_until=until)
             assert reason(ask(self.TOKEN, ring=ring)) is Reason.KEYS_UNAVAILABLE
@@ -360,14 +353,14 @@ class TestUnknownKey:
         young = ring_with(keys=other, fetch_allowed_at=NOW, fetched_at=NOW - 29.9)
         # A forged token does not delay the fetch that a rotated key waits for.
         assert reason(ask(bearer(), ring=young)) is Reason.TOKEN_BAD_SIGNATURE
-        assert ask(f"Bearer {EC.sign(claims(), kid=None)}", ring=young) == NeedsKey(ISSUER, None)
+        assert ask(f"Bearer {EC.sign(claims(), kid=None)}", ring=young) == needs_key(None)
         ring = ring_with(keys=other, fetch_allowed_at=NOW, fetched_at=NOW - 30)
         answer = ask(bearer(), ring=ring)
-        assert answer == NeedsKey(ISSUER, "ec")
+        assert answer == needs_key("ec")
         assert isinstance(answer, NeedsKey)
         assert answer.otherwise.reason is Reason.TOKEN_BAD_SIGNATURE
         nameless = ask(f"Bearer {EC.sign(claims(), kid=None)}", ring=ring)
-        assert nameless == NeedsKey(ISSUER, None)
+        assert nameless == needs_key(None)
         assert reason(ask(bearer(exp=1), ring=ring)) is Reason.TOKEN_BAD_SIGNATURE
         assert reason(ask(bearer(), ring=replace_window(ring))) is Reason.TOKEN_BAD_SIGNATURE
 
@@ -386,7 +379,7 @@ class TestUnknownKey:
         ring = ring_with(keys=None, fetched_at=None)
         assert reason(ask(bearer(), ring=ring)) is Reason.KEYS_UNAVAILABLE
         ring = ring_with(keys=None, fetched_at=None, fetch_allowed_at=NOW)
-        assert ask(bearer(), ring=ring) == NeedsKey(ISSUER, "ec")
+        assert ask(bearer(), ring=ring) == needs_key("ec")
 
     def test_keys_past_their_staleness_are_no_keys(self) -> None:
         ring = ring_with(usable_until=NOW, fetched_at=NOW - 1)
@@ -400,7 +393,7 @@ class TestUnknownKey:
 
     def test_a_clock_put_back_does_not_prolong_the_cool_down(self) -> None:
         ring = ring_with(fetch_allowed_at=NOW + 3600)
-        assert ask(self.TOKEN, ring=ring) == NeedsKey(ISSUER, "stranger")
+        assert ask(self.TOKEN, ring=ring) == needs_key("stranger")
 
 
 class TestVerifiedTokens:

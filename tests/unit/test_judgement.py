@@ -1,18 +1,25 @@
-"""One request judged: what the outcome says besides the decision, and what is settled before any rule."""
+"""One request judged: what a verdict has in addition to the decision, and what is settled before any rule."""
 
+import time
 from collections.abc import Mapping
 
 import pytest
 
 from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode
-from extauthz.decide.identity import NeedsKey, Rejected, TokenPolicy
-from extauthz.decide.judge import CheckPolicy, Identify, judge
-from extauthz.domain.decision import Outcome
+from extauthz.decide.bearer_token import TokenPolicy
+from extauthz.decide.identity import Keys
+from extauthz.decide.judge import CheckPolicy, judge, judge_identified
+from extauthz.decide.keyring import IssuerKeys, KeyRing
+from extauthz.decide.needs import NeedsKey, NeedsVerification
+from extauthz.decide.token import Rejected
+from extauthz.decide.verified_tokens import VerifiedTokens
+from extauthz.domain.credential import BearerToken
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.reasons import Effect, Reason
-from extauthz.domain.request import ContextTarget
+from extauthz.domain.request import CheckedRequest, ContextTarget
+from extauthz.domain.verdict import Denied, Verdict
 from tests.builders import ALICE, request_facts
-from tests.real_service import snapshot_of
+from tests.real_service import CONFIG, snapshot_of, token
 from tests.tokens import NOW
 
 POLICIES = {
@@ -49,46 +56,40 @@ def directory(*, age_s: float = 0.0, policies: Mapping[str, object] = POLICIES) 
     return Directory(TenancyMode.SELFHOST, snapshots, confirmed_at=NOW - age_s, epoch="epoch-7")
 
 
-def identified(found: Principal | Rejected | NeedsKey | None) -> Identify:
-    return lambda _directory, _request, _now: found
-
-
-def outcome(
+def verdict(
     found: Principal | Rejected | None = None,
     *,
-    where: Directory | None,
+    where: Directory,
     policy: CheckPolicy | None = None,
     now: float = NOW,
-) -> Outcome:
-    judged = judge(request_facts(), where, identified(found), policy or CheckPolicy(), "the-id", now)
-    assert isinstance(judged, Outcome)
-    return judged
+) -> Verdict:
+    return judge_identified(request_facts(), found, where, policy or CheckPolicy(), "the-id", now)
 
 
-def test_without_policies_nobody_is_judged() -> None:
-    judged = outcome(ALICE, where=None)
-
-    assert (judged.decision.effect, judged.decision.reason) == (Effect.DENY, Reason.NOT_READY)
-    assert (judged.decision_id, judged.request) == ("the-id", request_facts())
-    assert (judged.principal, judged.revision, judged.age_ms) == (None, None, None)
+ASKED = CheckedRequest(request_facts(), [BearerToken(token())])
+NO_KEYS_YET = Keys(KeyRing.of([IssuerKeys(CONFIG)]), {}, VerifiedTokens())
 
 
-def test_a_missing_key_is_asked_for_before_anything_else_is_judged() -> None:
-    wanted = NeedsKey("https://idp.example.test", "k1")
+def test_without_policies_nothing_is_judged() -> None:
+    judged = judge(ASKED, None, NO_KEYS_YET, CheckPolicy(), "the-id", NOW)
 
-    assert judge(request_facts(), directory(), identified(wanted), CheckPolicy(), "the-id", NOW) is wanted
+    assert judged == Denied("the-id", Reason.NOT_READY, request_facts())
 
 
-def test_an_outcome_names_the_policies_it_rests_on() -> None:
-    judged = outcome(where=directory(age_s=1.5))
+def test_what_a_credential_needs_is_asked_for_before_anything_else_is_judged() -> None:
+    for keys, needed in (
+        (NO_KEYS_YET, NeedsKey),
+        (NO_KEYS_YET._replace(verify_first_seen=False), NeedsVerification),
+    ):
+        now = time.time()
+        assert isinstance(judge(ASKED, directory(), keys, CheckPolicy(), "the-id", now), needed)
 
-    assert judged.decision.effect is Effect.ALLOW
-    assert (judged.tenant, judged.revision, judged.epoch, judged.age_ms) == (
-        DEFAULT_TENANT,
-        1,
-        "epoch-7",
-        1500,
-    )
+
+def test_a_verdict_names_the_policies_it_rests_on() -> None:
+    judged = verdict(where=directory(age_s=1.5))
+
+    assert judged.effect is Effect.ALLOW
+    assert (judged.tenant, *judged.policies) == (DEFAULT_TENANT, 1, "epoch-7", 1500)
     assert judged.roles == ("anonymous",)
     assert judged.target is not None
     assert judged.target.resource == "invoice:read"
@@ -100,9 +101,9 @@ def test_whose_target_it_is_must_be_known_and_published(found: Principal | None)
     unpublished = Directory(TenancyMode.SAAS, {}, confirmed_at=NOW - 5, hosts={"api.example.com": "default"})
 
     for where, owner, age_ms in ((nobodys, None, None), (unpublished, "default", 5000)):
-        judged = outcome(found, where=where)
-        assert (judged.decision.effect, judged.decision.reason) == (Effect.DENY, Reason.UNMAPPED_ROUTE)
-        assert (judged.tenant, judged.revision, judged.age_ms) == (owner, None, age_ms)
+        judged = verdict(found, where=where)
+        assert (judged.effect, judged.reason) == (Effect.DENY, Reason.UNMAPPED_ROUTE)
+        assert (judged.tenant, judged.policies.revision, judged.policies.age_ms) == (owner, None, age_ms)
 
 
 BELONGS_TO_ACME = Principal(
@@ -122,11 +123,10 @@ def test_a_tenant_whose_policies_never_compiled_is_not_ready(found: Principal | 
     )
     asked = request_facts(context=ContextTarget(tenant="acme")) if named else request_facts()
 
-    judged = judge(asked, where, identified(found), CheckPolicy(), "the-id", NOW)
+    judged = judge_identified(asked, found, where, CheckPolicy(), "the-id", NOW)
 
-    assert isinstance(judged, Outcome)
-    assert (judged.decision.effect, judged.decision.reason) == (Effect.DENY, Reason.NOT_READY)
-    assert (judged.tenant, judged.revision, judged.age_ms) == ("acme", None, None)
+    assert (judged.effect, judged.reason) == (Effect.DENY, Reason.NOT_READY)
+    assert (judged.tenant, judged.policies.revision, judged.policies.age_ms) == ("acme", None, None)
 
 
 @pytest.mark.parametrize(
@@ -149,35 +149,33 @@ def test_what_is_known_without_policies_is_judged_before_they_are_missed(
         lagging={"acme": 0.0},
     )
 
-    assert outcome(found, where=where).decision.reason is reason
+    assert verdict(found, where=where).reason is reason
 
 
 def test_the_one_tenant_of_selfhost_is_not_ready_while_it_is_not_there() -> None:
     empty = Directory(TenancyMode.SELFHOST, {}, confirmed_at=NOW)
 
-    assert outcome(ALICE, where=empty).decision.reason is Reason.NOT_READY
+    assert verdict(ALICE, where=empty).reason is Reason.NOT_READY
     other = request_facts(context=ContextTarget(tenant="acme"))
-    judged = judge(other, empty, identified(ALICE), CheckPolicy(), "the-id", NOW)
-    assert isinstance(judged, Outcome)
-    assert judged.decision.reason is Reason.UNMAPPED_ROUTE
+    judged = judge_identified(other, ALICE, empty, CheckPolicy(), "the-id", NOW)
+    assert judged.reason is Reason.UNMAPPED_ROUTE
 
 
 def test_a_tenant_that_does_not_exist_is_nobodys_name() -> None:
     asked = request_facts(context=ContextTarget(tenant="initech"))
 
-    judged = judge(asked, directory(), identified(ALICE), CheckPolicy(), "the-id", NOW)
+    judged = judge_identified(asked, ALICE, directory(), CheckPolicy(), "the-id", NOW)
 
-    assert isinstance(judged, Outcome)
-    assert (judged.decision.reason, judged.tenant, judged.age_ms) == (Reason.UNMAPPED_ROUTE, None, None)
+    assert (judged.reason, judged.tenant, judged.policies.age_ms) == (Reason.UNMAPPED_ROUTE, None, None)
 
 
 def test_a_clock_that_was_put_back_makes_no_negative_age() -> None:
-    assert outcome(where=directory(age_s=-60)).age_ms == 0
+    assert verdict(where=directory(age_s=-60)).policies.age_ms == 0
 
 
 def test_policies_may_be_a_quarter_of_an_hour_old_unless_the_operator_says_otherwise() -> None:
-    assert outcome(where=directory(age_s=900)).decision.effect is Effect.ALLOW
-    assert outcome(where=directory(age_s=900.5)).decision.reason is Reason.POLICY_STALE
+    assert verdict(where=directory(age_s=900)).effect is Effect.ALLOW
+    assert verdict(where=directory(age_s=900.5)).reason is Reason.POLICY_STALE
 
 
 @pytest.mark.parametrize(
@@ -188,23 +186,23 @@ def test_nobody_is_somebody_whose_token_was_not_read_where_tokens_are_off(
 ) -> None:
     policy = CheckPolicy(token=TokenPolicy(oidc_enabled=oidc_enabled))
 
-    judged = outcome(where=directory(), policy=policy)
+    judged = verdict(where=directory(), policy=policy)
 
-    assert judged.decision.effect is Effect.ALLOW
+    assert judged.effect is Effect.ALLOW
     assert judged.principal is not None
     assert judged.principal.authentication is authentication
     assert judged.principal.roles == ("anonymous",)
 
 
 def test_a_bad_credential_is_refused_even_where_none_is_needed() -> None:
-    judged = outcome(Rejected(Reason.TOKEN_EXPIRED, "exp has passed"), where=directory())
+    judged = verdict(Rejected(Reason.TOKEN_EXPIRED, "exp has passed"), where=directory())
 
-    assert (judged.decision.effect, judged.decision.reason) == (Effect.DENY, Reason.TOKEN_EXPIRED)
+    assert (judged.effect, judged.reason) == (Effect.DENY, Reason.TOKEN_EXPIRED)
     assert judged.principal is None
 
 
 def test_values_are_shown_of_what_the_request_names_and_of_nothing_else() -> None:
-    used = outcome(ALICE, where=directory()).decision.attributes_used
+    used = verdict(ALICE, where=directory()).attributes_used
 
     assert used == {"resource.id": "42", "user.id": None, "action": "read", "resource.service": "billing"}
 
@@ -213,7 +211,8 @@ def test_where_conditions_read_the_person_alone_only_names_are_shown() -> None:
     condition = {"type": "CONDITION", "attribute": "user.id", "operator": "eq", "value": ALICE.id}
     person = {"id": "person", "name": "p", "resource": "*", "effect": "deny", "rule_data": condition}
 
-    used = outcome(ALICE, where=directory(policies=POLICIES | {"attribute_policies": [person]}))
+    used = verdict(ALICE, where=directory(policies=POLICIES | {"attribute_policies": [person]}))
 
-    assert used.decision.rule_id == "person"
-    assert used.decision.attributes_used == {"user.id": None}
+    assert used.rule is not None
+    assert used.rule.id == "person"
+    assert used.attributes_used == {"user.id": None}

@@ -8,9 +8,10 @@ import pytest
 from extauthz.decide.record import decision_fields
 from extauthz.decisionlog.schema import line_problems
 from extauthz.decisionlog.verify import MAX_LISTED, Report, verify
-from extauthz.domain.decision import Decision, Outcome, RuleKind, denied
 from extauthz.domain.ids import uuid7
-from extauthz.domain.reasons import Effect, Reason
+from extauthz.domain.reasons import Reason
+from extauthz.domain.verdict import Denied
+from tests.builders import allowed
 
 ONE = "019ab1a8-7afb-7cd9-9139-63808e15452c"
 TWO = "019ab1a8-7afb-7cd9-9139-63808e15452d"
@@ -18,8 +19,12 @@ Line = dict[str, object]
 
 
 def decision(seq: int, instance: str = ONE, **changes: object) -> Line:
-    outcome = Outcome(Decision(Effect.ALLOW, Reason.RULE_MATCHED, "r", RuleKind.ROLE), uuid7(1, bytes(10)))
-    fields = decision_fields(outcome, ts=1_763_917_200.0, entrance="grpc", duration_us=33)
+    fields = decision_fields(
+        allowed()._replace(decision_id=uuid7(1, bytes(10))),
+        ts=1_763_917_200.0,
+        entrance="grpc",
+        duration_us=33,
+    )
     fields |= {"instance": instance, "worker": 0, "seq": seq}
     line: Line = json.loads(json.dumps(fields))
     return line | changes
@@ -245,9 +250,9 @@ def test_the_events_of_the_log_itself_may_say_more() -> None:
 
 @pytest.mark.parametrize("reason", list(Reason))
 def test_every_denial_fits_the_schema(reason: Reason) -> None:
-    outcome = Outcome(denied(reason), uuid7(1, bytes(10)))
+    denied = Denied(uuid7(1, bytes(10)), reason)
     for entrance in ("grpc", "http", "rest"):
-        fields = decision_fields(outcome, ts=1.0, entrance=entrance, duration_us=0)
+        fields = decision_fields(denied, ts=1.0, entrance=entrance, duration_us=0)
         fields |= {"instance": ONE, "worker": 0, "seq": 2}
         assert line_problems(json.loads(json.dumps(fields))) == []
 

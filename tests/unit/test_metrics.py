@@ -6,13 +6,14 @@ import threading
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from extauthz.domain.decision import Decision, RuleKind, ShadowOutcome, denied
 from extauthz.domain.reasons import Effect, Reason
+from extauthz.domain.verdict import ShadowOutcome, Verdict
 from extauthz.telemetry.counts import DURATION_BUCKETS_US, MAX_SHADOW_RULES, Counts, FetchOutcome, Snapshot
 from extauthz.telemetry.exposition import CONTENT_TYPE, render
 from extauthz.telemetry.fleet import Fleet, merge
+from tests.builders import allowed, denied
 
-ALLOW = Decision(Effect.ALLOW, Reason.RULE_MATCHED, "r", RuleKind.ROLE)
+ALLOW = allowed()
 
 CONTRACT = {
     "extauthz_decisions": "counter",
@@ -31,9 +32,9 @@ CONTRACT = {
 }
 
 
-def decide(counts: Counts, decision: Decision, *, entrance: str = "grpc", duration_us: int = 33) -> None:
+def decide(counts: Counts, verdict: Verdict, *, entrance: str = "grpc", duration_us: int = 33) -> None:
     counts.began()
-    counts.decided(decision, entrance=entrance, duration_us=duration_us)
+    counts.decided(verdict, entrance=entrance, duration_us=duration_us)
 
 
 def samples(text: bytes) -> dict[str, float]:
@@ -97,7 +98,7 @@ def test_each_thing_that_happens_is_counted_under_its_name() -> None:
         ShadowOutcome("t", Effect.ALLOW),
         ShadowOutcome("u", Effect.DENY),
     )
-    decide(counts, Decision(Effect.ALLOW, Reason.RULE_MATCHED, "r", RuleKind.ROLE, shadow), entrance="rest")
+    decide(counts, ALLOW._replace(shadow=shadow), entrance="rest")
     counts.token_cache_hit()
     counts.token_cache_miss()
     counts.token_cache_miss()
@@ -135,7 +136,7 @@ def test_shadow_disagreements_name_a_bounded_number_of_rules() -> None:
     def disagreeing(counts: Counts, *rules: int) -> None:
         for rule in rules:
             shadow = (ShadowOutcome(f"rule-{rule:04}", Effect.DENY),)
-            decide(counts, Decision(Effect.ALLOW, Reason.RULE_MATCHED, "r", RuleKind.ROLE, shadow))
+            decide(counts, ALLOW._replace(shadow=shadow))
 
     one, other = Counts("a"), Counts("b")
     disagreeing(one, *range(150), 3, 120)

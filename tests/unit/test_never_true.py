@@ -12,12 +12,12 @@ from extauthz.compile.documents import Format, Reading, parse_attribute_policy, 
 from extauthz.compile.never_true import never_true
 from extauthz.compile.warnings import WarningCode, policy_warnings, resource_warnings
 from extauthz.decide.claims import freeze_claims
-from extauthz.domain.decision import Target
 from extauthz.domain.path import CanonicalPath
 from extauthz.domain.policy import AttributePolicy, Condition
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.reasons import Effect
 from extauthz.domain.request import ContextTarget, RequestFacts
+from extauthz.domain.verdict import Target
 from tests.property.random_conditions import random_node
 from tests.property.vocabulary import ACTIONS, ADDRESSES, CLAIMS, DOMAINS, HEADERS, RESOURCES, ROLES, USERS
 
@@ -58,7 +58,7 @@ def random_question(rng: random.Random) -> Question:
         path=path,
         query=rng.choice([None, "until=2027-06-01T00:00:00Z", "level=3&q=a", "q=a&q=b"]),
         headers={name: rng.choice(["a", "10.0.0.1", "true"]) for name in ("x-channel", "x-a", "x-b")},
-        repeated_headers=frozenset(),
+        unknown_headers=frozenset(),
         context=ContextTarget(),
         source_address=rng.choice([*ADDRESSES, None]),
         source_principal=None,

@@ -7,12 +7,21 @@ import orjson
 import pytest
 
 from extauthz.decide.record import decision_fields, rfc3339
-from extauthz.domain.decision import Decision, Outcome, RuleKind, ShadowOutcome, Target, denied
 from extauthz.domain.ids import uuid7
 from extauthz.domain.path import CanonicalPath
 from extauthz.domain.principal import ANONYMOUS, Authentication, Principal, PrincipalKind
-from extauthz.domain.reasons import DENIED_HTTP_STATUS, Effect, Reason
+from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.request import ContextTarget, Malformed, RequestFacts
+from extauthz.domain.verdict import (
+    Allowed,
+    Denied,
+    PolicyVersion,
+    Rule,
+    RuleKind,
+    ShadowOutcome,
+    Target,
+    Verdict,
+)
 
 CONTRACT_FIELDS = [
     *("ts", "event", "instance", "worker", "seq", "sampled_out_since_last", "entrance", "decision_id"),
@@ -53,8 +62,8 @@ def request(*, query: str | None = None) -> RequestFacts:
         host="shop.local",
         path=path,
         query=query,
-        headers={"authorization": "Bearer top-secret", "cookie": "session=top-secret"},
-        repeated_headers=frozenset(),
+        headers={"x-api-token": "top-secret"},
+        unknown_headers=frozenset(),
         context=ContextTarget(),
         source_address="10.0.0.1",
         source_principal="spiffe://mesh/ns/shop",
@@ -64,16 +73,11 @@ def request(*, query: str | None = None) -> RequestFacts:
     )
 
 
-ALLOWED = Outcome(
-    decision=Decision(
-        Effect.ALLOW,
-        Reason.RULE_MATCHED,
-        rule_id="rule-1",
-        rule_kind=RuleKind.ATTRIBUTE,
-        shadow=(ShadowOutcome("rule-2", Effect.DENY),),
-        attributes_used={"user.department": "never shown", "resource.owner": "alice", "action": "read"},
-    ),
+ALLOWED = Allowed(
     decision_id=DECISION_ID,
+    rule=Rule("rule-1", RuleKind.ATTRIBUTE),
+    shadow=(ShadowOutcome("rule-2", Effect.DENY),),
+    attributes_used={"user.department": "never shown", "resource.owner": "alice", "action": "read"},
     request=request(query="token=top-secret"),
     principal=Principal(
         PrincipalKind.USER,
@@ -86,33 +90,30 @@ ALLOWED = Outcome(
     ),
     roles=("finance", "staff"),
     target=Target("default", "invoice:read", "read", "billing", {}, authentication_optional=False),
-    tenant="default",
-    revision=17,
-    epoch="e1",
-    age_ms=120,
+    policies=PolicyVersion(17, "e1", 120),
 )
 
 
-def record(outcome: Outcome, entrance: str = "grpc") -> dict[str, object]:
-    return decision_fields(outcome, ts=1_763_917_200.25, entrance=entrance, duration_us=33)
+def record(verdict: Verdict, entrance: str = "grpc") -> dict[str, object]:
+    return decision_fields(verdict, ts=1_763_917_200.25, entrance=entrance, duration_us=33)
 
 
-def malformed(path_raw: str | None, **more: str) -> Outcome:
+def malformed(path_raw: str | None, **more: str) -> Denied:
     request = Malformed(Reason.PATH_AMBIGUOUS, "why", path_raw=path_raw, **more)  # type: ignore[arg-type]
-    return Outcome(denied(Reason.PATH_AMBIGUOUS), DECISION_ID, request)
+    return Denied(DECISION_ID, Reason.PATH_AMBIGUOUS, request)
 
 
 @pytest.mark.parametrize(
-    "outcome",
+    "verdict",
     [
         ALLOWED,
         malformed("/a;b"),
-        Outcome(denied(Reason.TOKEN_EXPIRED), DECISION_ID, request()),
-        Outcome(denied(Reason.INTERNAL_ERROR), DECISION_ID),
+        Denied(DECISION_ID, Reason.TOKEN_EXPIRED, request()),
+        Denied(DECISION_ID, Reason.INTERNAL_ERROR),
     ],
 )
-def test_every_field_of_the_contract_is_present_in_its_order(outcome: Outcome) -> None:
-    assert list(record(outcome)) == CONTRACT_FIELDS
+def test_every_field_of_the_contract_is_present_in_its_order(verdict: Verdict) -> None:
+    assert list(record(verdict)) == CONTRACT_FIELDS
 
 
 def test_an_allow_says_who_asked_for_what_under_which_policies() -> None:
@@ -161,7 +162,7 @@ def test_no_query_header_or_claim_reaches_the_line() -> None:
 
 
 def test_a_refused_credential_leaves_the_principal_unknown() -> None:
-    fields = record(Outcome(denied(Reason.TOKEN_EXPIRED), DECISION_ID, request()))
+    fields = record(Denied(DECISION_ID, Reason.TOKEN_EXPIRED, request()))
     assert fields["status"] == 401
     assert [fields[name] for name in ("subject", "principal_kind", "authentication", "domain")] == [None] * 4
     assert fields["path"] == "/demo/invoices/17"
@@ -169,9 +170,7 @@ def test_a_refused_credential_leaves_the_principal_unknown() -> None:
 
 
 def test_nobody_is_logged_as_anonymous() -> None:
-    fields = record(
-        Outcome(denied(Reason.NO_MATCHING_RULE), DECISION_ID, request(), ANONYMOUS, ("anonymous",))
-    )
+    fields = record(Denied(DECISION_ID, Reason.NO_MATCHING_RULE, request(), ANONYMOUS, ("anonymous",)))
     assert fields["subject"] is None
     assert fields["principal_kind"] == "anonymous"
     assert fields["authentication"] == "none"
@@ -179,10 +178,10 @@ def test_nobody_is_logged_as_anonymous() -> None:
 
 @pytest.mark.parametrize("reason", list(Reason))
 def test_status_is_what_the_caller_sees(reason: Reason) -> None:
-    outcome = Outcome(denied(reason), DECISION_ID, request())
-    expected = DENIED_HTTP_STATUS[reason]
-    assert record(outcome)["status"] == expected
-    assert record(outcome, "http")["status"] == (403 if expected == 503 else expected)
+    verdict = Denied(DECISION_ID, reason, request())
+    expected = reason.http_status
+    assert record(verdict)["status"] == expected
+    assert record(verdict, "http")["status"] == (403 if expected == 503 else expected)
 
 
 @pytest.mark.parametrize(

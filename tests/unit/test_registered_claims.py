@@ -5,19 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from extauthz.decide.identity import (
-    IssuerConfig,
-    IssuerKeys,
-    KeyRing,
-    TokenPolicy,
-    VerifiedTokens,
-    identify,
-    no_service_keys,
-)
+from extauthz.decide.bearer_token import TokenPolicy
 from extauthz.decide.jwks import KeySet, parse_jwks
+from extauthz.decide.keyring import IssuerConfig, IssuerKeys, KeyRing
 from extauthz.decide.token import RegisteredClaims, Rejected, judge_claims, read_registered
 from extauthz.domain.principal import Principal
 from extauthz.domain.reasons import Reason
+from tests.asking import ask_with
 from tests.secret_traces import found
 from tests.tokens import AUDIENCE, ISSUER, NOW, SigningKey, b64, claims, jwks
 
@@ -33,17 +27,7 @@ def ring(config: IssuerConfig = CONFIG, *keys: SigningKey) -> KeyRing:
 
 
 def ask(token: str, keys: KeyRing | None = None) -> Principal | Rejected:
-    answer = identify(
-        authorization=f"Bearer {token}",
-        authorization_repeated=False,
-        service_key=None,
-        service_key_repeated=False,
-        ring=keys or ring(),
-        service_keys=no_service_keys,
-        cache=VerifiedTokens(),
-        now=NOW,
-        policy=POLICY,
-    )
+    answer = ask_with(f"Bearer {token}", ring=keys or ring(), now=NOW, policy=POLICY)
     assert isinstance(answer, Principal | Rejected)
     return answer
 
@@ -80,17 +64,7 @@ def test_a_token_with_a_null_is_judged_like_one_without_the_claim(claim: str) ->
     without = {name: value for name, value in claims().items() if name != claim}
     policy = replace(POLICY, max_lifetime=None)
     answers = [
-        identify(
-            authorization=f"Bearer {KEY.sign(json.dumps(said).encode())}",
-            authorization_repeated=False,
-            service_key=None,
-            service_key_repeated=False,
-            ring=keys,
-            service_keys=no_service_keys,
-            cache=VerifiedTokens(),
-            now=NOW,
-            policy=policy,
-        )
+        ask_with(f"Bearer {KEY.sign(json.dumps(said).encode())}", ring=keys, now=NOW, policy=policy)
         for said in (without, without | {claim: None})
     ]
     assert isinstance(answers[0], Principal)

@@ -6,8 +6,7 @@ from extauthz.compile.directory import Directory, TenancyMode
 from extauthz.compile.documents import Reading, parse_policy_set
 from extauthz.compile.model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build
-from extauthz.decide.judge import CheckPolicy, judge
-from extauthz.domain.decision import Outcome
+from extauthz.decide.judge import CheckPolicy, judge_identified
 from extauthz.domain.policy import PolicySet
 from extauthz.domain.reasons import Effect, Reason
 from tests.builders import request_facts
@@ -34,9 +33,8 @@ def decision_at_age(age_s: float, *, max_staleness: float | None) -> tuple[Effec
     assert isinstance(snapshot, Snapshot)
     directory = Directory(TenancyMode.SELFHOST, {"default": snapshot}, confirmed_at=NOW - age_s)
     policy = CheckPolicy(max_staleness=max_staleness)
-    outcome = judge(request_facts(), directory, lambda *_: None, policy, "id", NOW)
-    assert isinstance(outcome, Outcome)
-    return outcome.decision.effect, outcome.decision.reason
+    verdict = judge_identified(request_facts(), None, directory, policy, "id", NOW)
+    return verdict.effect, verdict.reason
 
 
 @pytest.mark.parametrize("age_s", [0, 900])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from extauthz.decide.identity import TokenPolicy, VerifiedTokens, identify, no_service_keys
+from extauthz.decide.bearer_token import TokenPolicy
 from extauthz.decide.jwks import KeySet, parse_jwks
 from extauthz.decide.keyring import IssuerConfig, IssuerKeys, KeyRing
 from extauthz.decide.token import (
@@ -15,6 +15,7 @@ from extauthz.decide.token import (
 )
 from extauthz.domain.principal import Principal
 from extauthz.domain.reasons import Reason
+from tests.asking import ask_with
 from tests.tokens import AUDIENCE, ISSUER, NOW, SigningKey, claims, jwks
 
 KEY = SigningKey.es256()
@@ -32,17 +33,7 @@ def reason(
     authorization: str, *, policy: TokenPolicy | None = None, now: float = NOW, keys: KeyRing | None = None
 ) -> Reason | None:
     """Why the credential is refused; None when it proves somebody."""
-    answer = identify(
-        authorization=authorization,
-        authorization_repeated=False,
-        service_key=None,
-        service_key_repeated=False,
-        ring=keys or ring(),
-        service_keys=no_service_keys,
-        cache=VerifiedTokens(),
-        now=now,
-        policy=policy or TokenPolicy(),
-    )
+    answer = ask_with(authorization, ring=keys or ring(), now=now, policy=policy or TokenPolicy())
     assert isinstance(answer, Principal | Rejected)
     return answer.reason if isinstance(answer, Rejected) else None
 

@@ -12,7 +12,7 @@ from envoy_data_plane.envoy.config.core.v3 import Metadata
 from envoy_data_plane.envoy.service.auth.v3 import CheckRequest
 from envoy_data_plane.google.protobuf import ListValue, NullValue, Struct, Value
 
-from extauthz.check.credential_sources import CredentialSources
+from extauthz.check.credentials import CredentialSources
 from extauthz.decide.identity import TokenPolicy
 from extauthz.decide.judge import CheckPolicy
 from extauthz.settings import Settings

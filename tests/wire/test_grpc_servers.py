@@ -16,10 +16,12 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from extauthz.check import wire
+from extauthz.check import envoy_response
 from extauthz.check.bounds import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, MAX_WAIT_S, is_overloaded
+from extauthz.check.envoy_request import EnvoyRequests
 from extauthz.check.grpcio_server import CHECK_SERVICE
 from extauthz.check.listen_address import ListenError
+from extauthz.domain.request import CheckedRequest
 from tests.builders import check_request, read_answer
 from tests.real_service import real_service
 from tests.wire.grpc_servers import (
@@ -76,8 +78,9 @@ def test_bytes_pass_unchanged_both_ways(kind: str) -> None:
 
 def test_a_whole_check_through_the_wire(kind: str) -> None:
     def answer(raw: bytes, _left: float | None) -> bytes:
-        found = wire.read(raw, condition_headers=frozenset())
-        return wire.internal_error(found.request_id)
+        found = EnvoyRequests().read(raw)
+        assert isinstance(found, CheckedRequest)
+        return envoy_response.internal_error(found.facts.request_id)
 
     with serving(kind, answer) as (_, address):
         raw = check_request(headers={"x-request-id": "r-7"})
@@ -101,7 +104,7 @@ def test_an_exception_is_a_denial_and_no_rpc_error(kind: str, error: Exception) 
     with serving(kind, answer) as (_, address):
         for _ in range(5):
             raw = call(address)
-            assert raw == wire.internal_error()
+            assert raw == envoy_response.internal_error()
             assert not read_answer(raw).allowed
 
 
@@ -333,6 +336,8 @@ def test_a_check_behind_a_long_one_that_did_not_wait_is_answered(kind: str) -> N
         assert call(address, b"long") == b"long"
         while server.stalled_s() > 0.1:
             pass
+        # Only what arrives after the server has looked for calls again is known not to have waited.
+        call(address, b"between")
         assert call(address, b"x") == b"x"
 
 

@@ -10,7 +10,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from extauthz.check import wire
+from extauthz.check import envoy_response
 from extauthz.check.bounds import MAX_MESSAGE_BYTES
 from extauthz.check.grpc_tls import GrpcTls, TlsIdentity
 from extauthz.check.grpcio_server import (
@@ -36,7 +36,10 @@ def echo(raw: bytes, _left: float | None) -> bytes:
 
 @contextmanager
 def serving(
-    answer: Answer = echo, *, tls: GrpcTls | None = None, refuse: Refuse = lambda _: wire.internal_error()
+    answer: Answer = echo,
+    *,
+    tls: GrpcTls | None = None,
+    refuse: Refuse = lambda _: envoy_response.internal_error(),
 ) -> Iterator[tuple[GrpcioServer, str]]:
     server = GrpcioServer(answer, ["127.0.0.1:0"], threads=2, tls=tls, refuse=refuse)
     address = f"127.0.0.1:{server.start()}"

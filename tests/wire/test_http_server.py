@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from extauthz.check import http_wire, wire
+from extauthz.check import envoy_response, http_response
 from extauthz.check.extauthz_check_pb2 import AttributeContext
+from extauthz.check.http_response import HEADERS_TO_REMOVE, REASON, HttpAnswer
 from extauthz.check.http_server import AnswerHttp, HttpAuthzServer, RefuseHttp
-from extauthz.check.http_wire import HEADERS_TO_REMOVE, REASON, HttpAnswer
-from extauthz.domain.decision import Decision, Outcome, denied
 from extauthz.domain.principal import ANONYMOUS
-from extauthz.domain.reasons import DENIED_HTTP_STATUS, Effect, Reason
+from extauthz.domain.reasons import Reason
 from extauthz.domain.request import Malformed
-from tests.builders import ALICE, ALLOWED, DECISION_ID, outcome
+from extauthz.domain.verdict import Allowed, Denied, Verdict
+from tests.builders import DECISION_ID, allowed, denied, read_answer
 from tests.real_service import RealService, real_service, token
 
 POLICIES = {
@@ -55,7 +55,7 @@ class Reply:
 
 
 def refuse(refused: Malformed) -> HttpAnswer:
-    return http_wire.write(Outcome(denied(refused.reason), DECISION_ID, refused))
+    return http_response.write(Denied(DECISION_ID, refused.reason, refused))
 
 
 @contextmanager
@@ -246,31 +246,30 @@ def test_long_credentials_are_read(port: int) -> None:
     assert ask(port, "/invoices/1", authorization=f"Bearer {padded}").status == 200
 
 
-EVERY_OUTCOME = [
-    *(outcome(denied(reason), is_grpc=is_grpc) for reason in Reason for is_grpc in (False, True)),
-    outcome(),
-    outcome(principal=None),
-    outcome(principal=ANONYMOUS, roles=("anonymous",)),
-    outcome(strip_headers=("x-auth-extra", "x_auth_subject")),
-    Outcome(ALLOWED, DECISION_ID),
-    Outcome(ALLOWED, DECISION_ID, Malformed(Reason.REQUEST_MALFORMED, "x"), ALICE),
-    Outcome(Decision("allow", Reason.RULE_MATCHED), DECISION_ID, outcome().request, ALICE),  # type: ignore[arg-type]
-    Outcome(Decision(Effect.DENY, Reason.RULE_MATCHED), DECISION_ID, outcome().request, ALICE),
+EVERY_VERDICT = [
+    *(denied(reason, is_grpc=is_grpc) for reason in Reason for is_grpc in (False, True)),
+    Denied(DECISION_ID, Reason.REQUEST_MALFORMED, Malformed(Reason.REQUEST_MALFORMED, "x")),
+    allowed(),
+    allowed(ANONYMOUS, roles=("anonymous",)),
+    allowed(strip_headers=("x-auth-extra", "x_auth_subject")),
 ]
 
 
-@pytest.mark.parametrize("written", EVERY_OUTCOME)
-def test_http_allows_exactly_what_grpc_allows(written: Outcome) -> None:
-    over_grpc, over_http = wire.write(written), http_wire.write(written)
-    assert (over_http.status == 200) is wire.says_ok(over_grpc)
-    assert wire.says_ok(over_grpc) is over_grpc.startswith(b"\x0a\x00")
-    assert over_http.status < 500
-    names = [name for name, _ in over_http.headers]
-    assert len(set(names)) == len(names)
-    if over_http.status != 200:
-        reason = Reason(dict(over_http.headers)[REASON])
-        expected = DENIED_HTTP_STATUS[reason]
-        assert over_http.status == (403 if expected == 503 else expected)
+@pytest.mark.parametrize("verdict", EVERY_VERDICT)
+def test_http_answers_as_grpc_does(verdict: Verdict) -> None:
+    over_grpc, over_http = read_answer(envoy_response.write(verdict)), http_response.write(verdict)
+    headers = dict(over_http.headers)
+    assert len(headers) == len(over_http.headers)
+    if isinstance(verdict, Allowed):
+        assert over_grpc.allowed
+        assert over_http.status == 200
+        assert set(headers.pop(HEADERS_TO_REMOVE).split(",")) == set(over_grpc.removed)
+    else:
+        assert not over_grpc.allowed
+        assert over_http.status == (403 if over_grpc.status == 503 else over_grpc.status)
+        assert headers.pop(REASON) == verdict.reason
+        assert over_http.body.decode() == over_grpc.body
+    assert headers == over_grpc.headers
 
 
 def reached(condition: Callable[[], bool]) -> bool:

@@ -10,18 +10,18 @@ from pathlib import Path
 import grpc
 import pytest
 
-from extauthz.check import wire
+from extauthz.check import envoy_response
 from extauthz.check.native_server import WAITING_CHECKS, NativeServer
-from extauthz.check.service import KEY_WAIT_S, MAX_WAITING
+from extauthz.check.service import KEY_WAIT_S, MAX_WAITING, Later
 from extauthz.decide.keyring import IssuerKeys, KeyRing
 from tests.builders import check_request, read_answer
-from tests.real_service import CONFIG, real_service, token
+from tests.real_service import CONFIG, RealService, real_service, token
 from tests.wire.grpc_servers import WAIT, call
 from tests.wire.raw_grpc import RawConnection, message
 
 pytestmark = pytest.mark.timeout(90)
 
-Begin = Callable[[bytes, float | None], bytes | Callable[[], bytes]]
+Begin = Callable[[bytes, float | None], bytes | Later]
 
 
 @contextmanager
@@ -41,8 +41,8 @@ class Waits:
         self.entered = threading.Semaphore(0)
         self.released = threading.Event()
 
-    def __call__(self, raw: bytes, _left: float | None) -> bytes | Callable[[], bytes]:
-        return (lambda: self.finish(raw)) if raw.startswith(b"w") else raw
+    def __call__(self, raw: bytes, _left: float | None) -> bytes | Later:
+        return Later(lambda: self.finish(raw), waits=True) if raw.startswith(b"w") else raw
 
     def finish(self, raw: bytes) -> bytes:
         self.entered.release()
@@ -96,9 +96,9 @@ def test_an_exception_after_waiting_is_a_denial(error: Exception) -> None:
     def fails() -> bytes:
         raise error
 
-    with serving(lambda _raw, _left: fails) as (_, address):
+    with serving(lambda _raw, _left: Later(fails, waits=True)) as (_, address):
         for _ in range(WAITING_CHECKS * 2):
-            assert call(address) == wire.internal_error()
+            assert call(address) == envoy_response.internal_error()
 
 
 @pytest.mark.parametrize("answer", [None, "text", 7])
@@ -107,7 +107,7 @@ def test_what_is_no_answer_is_a_denial_and_ends_no_other_call(answer: object) ->
         return raw if raw == b"x" else answer  # type: ignore[return-value]
 
     with serving(begin) as (_, address):
-        assert call(address, b"bad") == wire.internal_error()
+        assert call(address, b"bad") == envoy_response.internal_error()
         assert call(address) == b"x"
 
 
@@ -125,18 +125,47 @@ class UnansweredKeys:
         return Future()
 
 
+def later(answer: bytes | Later) -> Later:
+    assert isinstance(answer, Later)
+    return answer
+
+
+def answered(answer: bytes | Later) -> bytes:
+    assert isinstance(answer, bytes)
+    return answer
+
+
+def key_wait(running: RealService, raw: bytes, time_left: float | None = None) -> Later:
+    """Begin a check of a token that is seen first, and go on until it waits for keys."""
+    first_seen = later(running.service.begin(raw, time_left))
+    assert not first_seen.waits
+    waits = later(first_seen.finish())
+    assert waits.waits
+    return waits
+
+
+def test_a_first_seen_token_is_verified_after_the_calls_of_its_batch(tmp_path: Path) -> None:
+    known, first_seen = (
+        check_request(headers={"authorization": f"Bearer {token(subject)}"}) for subject in ("a", "b")
+    )
+    with real_service(tmp_path, {}) as running:
+        later(running.service.begin(known, None)).finish()
+        begun = [running.service.begin(raw, None) for raw in (first_seen, known)]
+        assert [isinstance(each, Later) for each in begun] == [True, False]
+        later(begun[0]).finish()
+        assert isinstance(running.service.begin(first_seen, None), bytes)
+        subjects = [line["subject"] for line in running.decisions()]
+    assert subjects == ["a", "a", "b", "b"]
+
+
 def test_a_flood_that_waits_for_keys_is_bounded(tmp_path: Path) -> None:
     raw = check_request(headers={"authorization": f"Bearer {token()}"})
     with real_service(tmp_path, {}, keys=UnansweredKeys()) as running:
-        waiting = [running.service.begin(raw, None) for _ in range(MAX_WAITING)]
-        assert all(callable(each) for each in waiting)
-        refused = running.service.begin(raw, None)
-        assert isinstance(refused, bytes)
-        assert not read_answer(refused).allowed
-        first = waiting[0]
-        assert callable(first)
-        assert not read_answer(first()).allowed
-        assert callable(running.service.begin(raw, None))
+        waiting = [key_wait(running, raw) for _ in range(MAX_WAITING)]
+        refused = later(running.service.begin(raw, None)).finish()
+        assert not read_answer(answered(refused)).allowed
+        assert not read_answer(answered(waiting[0].finish())).allowed
+        assert key_wait(running, raw).waits
         reasons = [line["reason"] for line in running.decisions()]
     assert reasons == ["overloaded", "keys_unavailable"]
 
@@ -145,12 +174,11 @@ def test_a_deadline_that_passes_before_a_wait_begins_is_a_denial(tmp_path: Path)
     raw = check_request(headers={"authorization": f"Bearer {token()}"})
     keys = UnansweredKeys()
     with real_service(tmp_path, {}, keys=keys) as running:
-        finish = running.service.begin(raw, 0.05)
-        assert callable(finish)
+        waits = key_wait(running, raw, 0.05)
         passed = time.perf_counter() + 0.05
         while time.perf_counter() < passed:
             pass
-        assert not read_answer(finish()).allowed
+        assert not read_answer(answered(waits.finish())).allowed
         (line,) = running.decisions()
     assert line["reason"] == "deadline"
     assert keys.asked == 0
@@ -160,12 +188,11 @@ def test_the_wait_for_keys_is_counted_from_the_start_of_the_check(tmp_path: Path
     raw = check_request(headers={"authorization": f"Bearer {token()}"})
     keys = UnansweredKeys()
     with real_service(tmp_path, {}, keys=keys) as running:
-        finish = running.service.begin(raw, None)
-        assert callable(finish)
+        waits = key_wait(running, raw)
         passed = time.perf_counter() + KEY_WAIT_S
         while time.perf_counter() < passed:
             pass
-        assert not read_answer(finish()).allowed
+        assert not read_answer(answered(waits.finish())).allowed
         (line,) = running.decisions()
     assert line["reason"] == "keys_unavailable"
     assert keys.asked == 0

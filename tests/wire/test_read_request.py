@@ -1,31 +1,40 @@
-"""CheckRequests of the second implementation, as `wire.read` understands them."""
+"""CheckRequests of the second implementation, as `EnvoyRequests` reads them."""
 
 import pytest
 
-from extauthz.check import wire
-from extauthz.check.client_headers import MAX_IDENTITY_SPELLINGS
+from extauthz.check.envoy_request import EnvoyRequests
+from extauthz.check.request_headers import MAX_IDENTITY_SPELLINGS
+from extauthz.domain.credential import BearerToken, Credential, OtherScheme, RepeatedHeader, ServiceKey
 from extauthz.domain.reasons import Reason
-from extauthz.domain.request import ContextTarget, Malformed, RequestFacts
+from extauthz.domain.request import CheckedRequest, ContextTarget, Malformed, RequestFacts
 from tests.builders import check_request, network_check
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 NONE: frozenset[str] = frozenset()
 
 
-def facts(raw: bytes, condition_headers: frozenset[str] = NONE) -> RequestFacts:
-    found = wire.read(raw, condition_headers=condition_headers)
-    assert isinstance(found, RequestFacts), found
+def checked(raw: bytes, **reading: object) -> CheckedRequest:
+    found = EnvoyRequests(**reading).read(raw)  # type: ignore[arg-type]
+    assert isinstance(found, CheckedRequest), found
     return found
 
 
+def facts(raw: bytes, condition_headers: frozenset[str] = NONE) -> RequestFacts:
+    return checked(raw, condition_headers=condition_headers).facts
+
+
+def credentials(raw: bytes) -> list[Credential]:
+    return list(checked(raw).credentials)
+
+
 def malformed(raw: bytes) -> Malformed:
-    found = wire.read(raw, condition_headers=NONE)
+    found = EnvoyRequests().read(raw)
     assert isinstance(found, Malformed), found
     return found
 
 
 def test_every_fact_of_an_ordinary_request() -> None:
-    found = facts(
+    found, given, _ = checked(
         check_request(
             "/v1/invoices/42?expand=lines&x=%2F",
             method="DELETE",
@@ -43,16 +52,13 @@ def test_every_fact_of_an_ordinary_request() -> None:
             source_principal="spiffe://cluster.local/ns/web/sa/shop",
             source_service="payments",
         ),
-        frozenset({"x-region", "x-absent"}),
+        condition_headers=frozenset({"x-region", "x-absent"}),
     )
     assert (found.method, found.host) == ("DELETE", "api.example.com")
     assert (found.path.text, found.query) == ("/v1/invoices/42", "expand=lines&x=%2F")
-    assert found.headers == {
-        "authorization": "Bearer abc.def.ghi",
-        "x-service-api-key": "sak_live_x",
-        "x-region": "eu",
-    }
-    assert found.repeated_headers == frozenset()
+    assert given == [BearerToken("abc.def.ghi"), ServiceKey("sak_live_x")]
+    assert found.headers == {"x-region": "eu"}
+    assert found.unknown_headers == frozenset()
     assert found.context == ContextTarget("acme", "invoice:read", "read")
     assert found.source_address == "10.1.2.3"
     assert found.source_principal == "spiffe://cluster.local/ns/web/sa/shop"
@@ -99,31 +105,31 @@ def test_repeated_headers_are_joined_and_named() -> None:
             ("accept", b"b"),
         ]
     )
-    found = facts(raw, frozenset({"x-region"}))
-    assert found.headers == {"authorization": "Bearer a,Bearer b", "x-region": "eu,us"}
-    assert found.repeated_headers == {"authorization", "x-region"}
+    found, given, _ = checked(raw, condition_headers=frozenset({"x-region"}))
+    assert found.headers == {"x-region": "eu,us"}
+    assert found.unknown_headers == {"x-region"}
+    assert given == [RepeatedHeader("authorization")]
 
 
 def test_names_in_another_case_are_the_same_header() -> None:
-    found = facts(check_request(headers={"Authorization": "Bearer a", "authorization": "Bearer b"}))
-    assert sorted(found.headers["authorization"].split(",")) == ["Bearer a", "Bearer b"]
-    assert found.repeated_headers == {"authorization"}
+    raw = check_request(headers={"Authorization": "Bearer a", "authorization": "Bearer b"})
+    assert credentials(raw) == [RepeatedHeader("authorization")]
 
 
 def test_a_condition_header_that_is_not_text_is_unknown() -> None:
     found = facts(check_request(raw_headers=[("x-region", b"\xff\xfe")]), frozenset({"x-region"}))
     assert "x-region" in found.headers
-    assert found.repeated_headers == {"x-region"}
+    assert found.unknown_headers == {"x-region"}
 
 
 def test_a_credential_that_is_not_text_is_bad_and_not_absent() -> None:
-    found = facts(check_request(raw_headers=[("authorization", b"Bearer \xff")]))
-    assert found.headers == {"authorization": "Bearer \ufffd"}
+    raw = check_request(raw_headers=[("authorization", b"Bearer \xff")])
+    assert credentials(raw) == [BearerToken("\ufffd")]
 
 
 def test_an_empty_credential_is_not_absent() -> None:
-    assert facts(check_request(headers={"authorization": ""})).headers == {"authorization": ""}
-    assert facts(check_request(raw_headers=[("authorization", b"")])).headers == {"authorization": ""}
+    assert credentials(check_request(headers={"authorization": ""})) == [OtherScheme()]
+    assert credentials(check_request(raw_headers=[("authorization", b"")])) == [OtherScheme()]
 
 
 @pytest.mark.parametrize(
@@ -154,16 +160,10 @@ def test_more_spellings_of_identity_than_any_proxy_sends_are_refused() -> None:
     assert "x-auth-" in (found.detail or "")
 
 
-def test_a_credential_that_is_too_long_is_cut_unless_a_condition_asks_for_it() -> None:
+def test_a_credential_that_is_too_long_is_cut() -> None:
     raw = check_request(headers={"authorization": "Bearer " + "A" * 100, "x-service-api-key": "sak_x"})
-
-    def kept(condition_headers: frozenset[str]) -> dict[str, str]:
-        found = wire.read(raw, condition_headers=condition_headers, longest_credential=10)
-        assert isinstance(found, RequestFacts)
-        return dict(found.headers)
-
-    assert kept(NONE) == {"authorization": "Bearer AAA", "x-service-api-key": "sak_x"}
-    assert kept(frozenset({"authorization"}))["authorization"] == "Bearer " + "A" * 100
+    found = checked(raw, longest_credential=10)
+    assert found.credentials == [BearerToken("AAA"), ServiceKey("sak_x")]
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_empty_truncated_and_foreign_messages_are_malformed() -> None:
     assert malformed(b"GET / HTTP/1.1\r\n\r\n").reason is Reason.REQUEST_MALFORMED
     assert malformed(b"\x0a\x04" * 200).reason is Reason.REQUEST_MALFORMED
     for length in range(1, len(whole)):
-        wire.read(whole[:length], condition_headers=NONE)
+        EnvoyRequests().read(whole[:length])
     assert malformed(whole[:-1]).reason is Reason.REQUEST_MALFORMED
 
 

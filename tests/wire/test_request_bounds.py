@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from extauthz.check.client_headers import MAX_HEADERS
+from extauthz.check.request_headers import MAX_HEADERS
 from extauthz.domain.request_line import MAX_QUERY_FIELDS
 from tests.builders import check_request, read_answer
 from tests.real_service import real_service, token

@@ -1,4 +1,4 @@
-"""The client's headers as Envoy hands them on: the few that decide, and the ones an allow must remove.
+"""The client's headers as Envoy passes them: the few that decide, and the ones that an allow must remove.
 
 Envoy sends `headers`, a map with repeated headers joined by a comma and bytes that are not UTF-8 replaced, or
 with `encode_raw_headers` the list `header_map`, which keeps both as they were. Names are lower-case on
@@ -15,17 +15,24 @@ from itertools import compress, repeat
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from extauthz.check.credentials import AUTHORIZATION, SERVICE_KEY
 from extauthz.check.extauthz_check_pb2 import HttpRequest
 from extauthz.check.header_entries import Entries, read_entries
 from extauthz.domain.envoy_text import is_known
 
-CREDENTIAL_HEADERS: Final = ("authorization", "x-service-api-key")
-
 _READ_ALWAYS: Final = frozenset(
-    (*CREDENTIAL_HEADERS, "x-request-id", "traceparent", "content-type", ":method", ":authority", ":path")
+    (
+        AUTHORIZATION,
+        SERVICE_KEY,
+        "x-request-id",
+        "traceparent",
+        "content-type",
+        ":method",
+        ":authority",
+        ":path",
+    )
 )
 _NONE: Final[frozenset[str]] = frozenset()
-_new: Final = tuple.__new__  # what a named tuple's own constructor calls, at half the cost (ADR 6)
 _TOKENS: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z\n]*")  # RFC 9110 5.6.2, by line
 
 # CGI variables (RFC 3875 4.1.18) drop the case and turn "-" into "_"; servers differ in which other
@@ -49,15 +56,17 @@ _CACHED_LENGTH: Final = 1024
 
 
 class ClientHeaders(NamedTuple):
-    """`raw` has at least the headers that are read, by lower-case name; `kept` those that decide.
+    """`raw` has at least the headers that are read, by lower-case name; `kept` those that conditions ask for.
 
-    `pseudo` is whether `raw` has the client's own bytes, those of the pseudo-headers too. `unknown` names the
-    kept headers whose value is not certain to be the only one that the client sent, byte for byte: what a
-    condition says about them is unknown. `strip` names what some upstream could read as an `x-auth-` header.
+    `is_raw` is whether `raw` has the client's own bytes, those of the pseudo-headers too. `repeated` names
+    those of them that came more than once. `unknown` names the kept headers whose value is not certain to be
+    the only one that the client sent, byte for byte: what a condition says about them is unknown. `strip`
+    names what some upstream could read as an `x-auth-` header.
     """
 
     raw: Mapping[str, bytes]
-    pseudo: bool
+    is_raw: bool
+    repeated: frozenset[str]
     kept: Mapping[str, str]
     unknown: frozenset[str]
     strip: tuple[str, ...]
@@ -74,16 +83,14 @@ class HeadersRejected:
 def client_headers(
     http: HttpRequest,
     condition_headers: frozenset[str],
-    longest_credential: int,
     token_headers: frozenset[str],
-    raw_entries: bool,  # by position: this is called for every check
+    *,
+    raw_entries: bool,
 ) -> ClientHeaders | HeadersRejected:
     """Read the headers of a check in whichever of the two forms they came.
 
     `token_headers` are further headers with credentials. `raw_entries` is whether the entries of `header_map`
-    are known to be as the client sent them. A credential longer than `longest_credential` octets is cut
-    there: no valid one is, and what is left of it is too long all the same. A condition that asks for the
-    header gets all of it.
+    are known to be as the client sent them.
     """
     raw: Mapping[str, bytes] = http.headers
     is_raw, repeated, replaced, names, different = False, _NONE, _NONE, "\n".join(raw), len(raw)
@@ -112,23 +119,14 @@ def client_headers(
     if isinstance(strip, str):
         return HeadersRejected(strip, raw)
     kept: dict[str, str] = {}
-    for name in CREDENTIAL_HEADERS:
-        value = raw.get(name)
-        if value is not None:
-            if len(value) > longest_credential and name not in condition_headers:
-                value = value[:longest_credential]
-            # No valid credential contains U+FFFD: the credential is judged bad instead of being overlooked.
-            kept[name] = value.decode("utf-8", "replace")
-    unknown = repeated
+    unknown: frozenset[str] = _NONE
     for name in condition_headers:
         value = raw.get(name)
         if value is not None:
             kept[name] = value.decode("utf-8", "replace")
-            if not is_known(name, value, raw=is_raw and name not in replaced):
+            if name in repeated or not is_known(name, value, raw=is_raw and name not in replaced):
                 unknown |= {name}
-    if unknown:
-        unknown = unknown.intersection(kept)
-    return _new(ClientHeaders, (raw, is_raw, MappingProxyType(kept), unknown, strip))
+    return ClientHeaders(raw, is_raw, repeated, MappingProxyType(kept), unknown, strip)
 
 
 @lru_cache(maxsize=16)

@@ -1,11 +1,12 @@
-"""Credentials elsewhere than in `Authorization`: only where the operator said so, nowhere by default.
+"""The credentials of a request, wherever the operator lets them be: read here, judged in `decide.identity`.
 
-A token in a header or cookie of another name is judged like one in `Authorization`. What Envoy's jwt_authn
+`Authorization` and `X-Service-Api-Key` are always read, other places only where the operator says so. A
+token in a header or cookie of another name is judged like one in `Authorization`. What Envoy's jwt_authn
 filter left in the metadata is believed to be the payload of a token that Envoy verified; only Envoy's own
 filters can write there, never a client.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -13,9 +14,19 @@ from typing import Final
 from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
 
-from extauthz.check.extauthz_check_pb2 import AttributeContext, Metadata
-from extauthz.domain.request import OtherCredentials
+from extauthz.check.extauthz_check_pb2 import Metadata
+from extauthz.domain.credential import (
+    BearerToken,
+    Credential,
+    RepeatedHeader,
+    ServiceKey,
+    VerifiedClaims,
+    authorization_credential,
+)
 from extauthz.domain.strict_json import MAX_DEPTH
+
+AUTHORIZATION: Final = "authorization"
+SERVICE_KEY: Final = "x-service-api-key"
 
 JWT_AUTHN: Final = "envoy.filters.http.jwt_authn"
 """The metadata namespace of the filter; the proxy sends it when `metadata_context_namespaces` lists it."""
@@ -27,11 +38,11 @@ _UNREADABLE: Final[Mapping[str, object]] = {}
 
 @dataclass(frozen=True, slots=True)
 class CredentialSources:
-    """Where else credentials may stand.
+    """Where else credentials may be.
 
     `token_header` is a lower-case header name, `token_cookie` a cookie's name, `jwt_metadata` the name under
     which jwt_authn stores the payload (`payload_in_metadata`). With `workloads` the peer that Envoy verified
-    is a principal when nothing else is.
+    is the principal of a request without a credential.
     """
 
     token_header: str | None = None
@@ -41,7 +52,7 @@ class CredentialSources:
 
     @property
     def headers(self) -> frozenset[str]:
-        """The lower-case names of the headers that these credentials stand in."""
+        """The lower-case names of the headers that these credentials are in."""
         cookie = None if self.token_cookie is None else "cookie"
         return frozenset(name for name in (self.token_header, cookie) if name is not None)
 
@@ -50,26 +61,47 @@ class _UnreadableError(ValueError):
     """A payload that no token can have; never leaves this module."""
 
 
-def other_credentials(
-    attributes: AttributeContext,
+def read_credentials(
     headers: Mapping[str, bytes],
-    sources: CredentialSources,
+    repeated: frozenset[str],
+    metadata: bytes,
+    sources: CredentialSources | None,
     *,
-    joined: bool = False,
-) -> OtherCredentials | None:
-    """Return what stands in the configured places, None for nothing; `headers` has lower-case names.
+    longest: int,
+    joined: bool,
+) -> list[Credential]:
+    """Return every credential of a request; `headers` and `repeated` have lower-case names.
 
-    `joined` is whether a comma may be where Envoy joined two Cookie headers.
+    `metadata` is the check's serialised `metadata_context`. What is longer than `longest` octets is cut
+    there: no valid credential is, and what is left of it is too long all the same. `joined` is whether a
+    comma may be where Envoy joined two Cookie headers.
     """
-    tokens: list[str] = []
+    found: list[Credential] = []
+    if AUTHORIZATION in repeated:
+        found.append(RepeatedHeader(AUTHORIZATION))
+    elif (authorization := headers.get(AUTHORIZATION)) is not None:
+        found.append(authorization_credential(_text(authorization[:longest])))
+    if SERVICE_KEY in repeated:
+        found.append(RepeatedHeader(SERVICE_KEY))
+    elif (service_key := headers.get(SERVICE_KEY)) is not None:
+        found.append(ServiceKey(_text(service_key[:longest])))
+    if sources is not None:
+        found += _other_credentials(headers, metadata, sources, joined=joined)
+    return found
+
+
+def _other_credentials(
+    headers: Mapping[str, bytes], metadata: bytes, sources: CredentialSources, *, joined: bool
+) -> Iterator[Credential]:
+    """Yield what is in the configured places."""
     if sources.token_header is not None and sources.token_header in headers:
-        tokens.append(_text(headers[sources.token_header]))
+        yield BearerToken(_text(headers[sources.token_header]))
     if sources.token_cookie is not None and "cookie" in headers:
-        tokens += _cookies(_text(headers["cookie"]), sources.token_cookie, joined=joined)
-    payload = None
-    if sources.jwt_metadata is not None and attributes.metadata_context:
-        payload = _payload(attributes.metadata_context, sources.jwt_metadata)
-    return OtherCredentials(tuple(tokens), payload) if tokens or payload is not None else None
+        yield from map(BearerToken, _cookies(_text(headers["cookie"]), sources.token_cookie, joined=joined))
+    if sources.jwt_metadata is not None and metadata:
+        payload = _payload(metadata, sources.jwt_metadata)
+        if payload is not None:
+            yield VerifiedClaims(payload)
 
 
 def _text(value: bytes) -> str:

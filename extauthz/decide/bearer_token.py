@@ -1,0 +1,246 @@
+"""A bearer token, from its text to the principal: what is remembered, else read, verified and judged."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from extauthz.decide.claims import ClaimProblem, freeze_claims, token_domain, token_roles
+from extauthz.decide.jwks import VerificationKey
+from extauthz.decide.keyring import IssuerConfig, IssuerKeys, KeyRing
+from extauthz.decide.needs import NOT_FETCHED, Needs, NeedsKey, NeedsVerification
+from extauthz.decide.token import (
+    DEFAULT_LEEWAY,
+    MAX_LEEWAY,
+    MAX_TOKEN_BYTES,
+    NO_KEY,
+    NoKey,
+    RegisteredClaims,
+    Rejected,
+    UnverifiedToken,
+    choose_key,
+    issuer_problem,
+    judge_claims,
+    read_payload,
+    read_registered,
+    read_token,
+    valid_from,
+)
+from extauthz.decide.verified_tokens import VerifiedTokens
+from extauthz.domain.principal import Authentication, Principal, PrincipalKind
+from extauthz.domain.reasons import Reason
+
+KEY_SETTLES_S: Final = 45.0
+"""How long after its `iat` the key of a token may still be missing at the provider.
+
+Clocks may differ by `MAX_LEEWAY` (30 s), and a provider may publish a key a moment after it first signs."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPolicy:
+    """What the operator demands of every token. `leeway` and `max_lifetime` (None: unlimited) are seconds.
+
+    Raises:
+        ValueError: a leeway outside of 0 to 30 seconds.
+    """
+
+    oidc_enabled: bool = True
+    leeway: float = DEFAULT_LEEWAY
+    max_bytes: int = MAX_TOKEN_BYTES
+    max_lifetime: float | None = None
+
+    def __post_init__(self) -> None:
+        # RFC 7519 4.1.4: "some small leeway"; written so that NaN is refused too.
+        if not 0.0 <= self.leeway <= MAX_LEEWAY:
+            raise ValueError(f"leeway is {self.leeway!r}; use 0 to {MAX_LEEWAY:g} seconds")
+
+
+def judge_token(
+    text: str,
+    ring: KeyRing,
+    verified: VerifiedTokens,
+    now: float,
+    policy: TokenPolicy,
+    *,
+    verify: bool = True,
+) -> Principal | Rejected | Needs:
+    """Judge the text behind `Bearer `, or of a header or cookie that holds a token; `now` is POSIX seconds.
+
+    With `verify` False a token that is not remembered needs its verification, and nothing else is done.
+    """
+    # Before anything copies or looks at all of it, the look-up included.
+    if len(text) > policy.max_bytes:
+        return Rejected(Reason.TOKEN_MALFORMED, f"longer than {policy.max_bytes} bytes")
+    principal = verified.find(text, ring, now, policy.leeway)
+    if principal is not None:
+        return principal
+    if not verify:
+        return NeedsVerification()
+    return _judge_first_seen(text.lstrip(" "), ring=ring, cache=verified, now=now, policy=policy)
+
+
+def _judge_first_seen(
+    compact: str, *, ring: KeyRing, cache: VerifiedTokens, now: float, policy: TokenPolicy
+) -> Principal | Rejected | NeedsKey:
+    # Compact tokens are ASCII (RFC 7515 7.1). A comma is not in the alphabet, so a joined header ends here.
+    if not compact.isascii():
+        return Rejected(Reason.TOKEN_MALFORMED, "not ASCII")
+    token = read_token(compact.encode("ascii"), max_bytes=policy.max_bytes)
+    if isinstance(token, Rejected):
+        return token
+    claims = read_payload(token)
+    if isinstance(claims, Rejected):
+        return claims
+
+    # RFC 8725 3.8: the issuer selects the keys, and only its own may verify the token.
+    issuer = claims.get("iss")
+    if not isinstance(issuer, str) or not issuer:
+        return issuer_problem(issuer)
+    issuer_keys = ring.issuers.get(issuer)
+    if issuer_keys is None:
+        return _unknown_issuer(issuer, ring)
+    keys = issuer_keys.keys_at(now)
+    key = choose_key(token, keys) if keys is not None else NO_KEY
+    # RFC 7519 7.2: first the signature, then what was signed.
+    if not isinstance(key, VerificationKey) or not key.verifies(token.signing_input, token.signature):
+        return _judge_unproven(token, key, claims, issuer_keys, now=now, policy=policy)
+    registered = _judge_registered(claims, issuer_keys.config, now=now, policy=policy)
+    if isinstance(registered, Rejected):
+        return registered
+    principal = _principal(claims, registered, issuer_keys.config)
+    if isinstance(principal, ClaimProblem):
+        return Rejected(Reason.TOKEN_CLAIMS_INVALID, principal.problem)
+    _remember(cache, compact, principal, registered, key, issuer_keys)
+    return principal
+
+
+def _judge_registered(
+    claims: Mapping[str, object], config: IssuerConfig, *, now: float, policy: TokenPolicy
+) -> RegisteredClaims | Rejected:
+    registered = read_registered(claims)
+    if isinstance(registered, Rejected):
+        return registered
+    refused = judge_claims(
+        registered,
+        audiences=config.audiences,
+        now=now,
+        leeway=policy.leeway,
+        max_lifetime=policy.max_lifetime,
+    )
+    return registered if refused is None else refused
+
+
+def _judge_unproven(
+    token: UnverifiedToken,
+    key: VerificationKey | NoKey | Rejected,
+    claims: Mapping[str, object],
+    issuer_keys: IssuerKeys,
+    *,
+    now: float,
+    policy: TokenPolicy,
+) -> Rejected | NeedsKey:
+    """Judge a token that no key of its issuer verifies: a key may have been rotated in, under any key id."""
+    unproven = _judge_registered(claims, issuer_keys.config, now=now, policy=policy)
+    match key:
+        case VerificationKey():
+            refused = Rejected(Reason.TOKEN_BAD_SIGNATURE, "the signature does not verify")
+            if token.kid is not None and issuer_keys.were_fetched_lately(now):
+                # Else any forged token could delay the fetch that a rotated key waits for.
+                return refused
+        case Rejected():
+            refused = key
+        case _ if isinstance(unproven, Rejected):
+            return unproven
+        case _:
+            refused = _judge_missing_key(issuer_keys, unproven.issued_at, now)
+    # A token that would be refused with any key is not worth a fetch.
+    if isinstance(unproven, Rejected) or not (issuer_keys.may_fetch(now) or issuer_keys.is_awaited(now)):
+        return refused
+    otherwise = NOT_FETCHED if key is NO_KEY else refused
+    return NeedsKey(issuer=issuer_keys.config.issuer, kid=token.kid, otherwise=otherwise)
+
+
+def _judge_missing_key(issuer_keys: IssuerKeys, issued_at: float | None, now: float) -> Rejected:
+    """Tell a key that the provider does not have (401) from one that it may have published since (503).
+
+    INVARIANT: that an earlier fetch lacked the key proves nothing about a request that arrived after it,
+    unless the token was old by then and no later fetch is under way (ADR on unknown key ids). `now` is when
+    it arrived.
+    """
+    fetched_at = issuer_keys.fetched_at
+    if issuer_keys.keys_at(now) is None or fetched_at is None:
+        return Rejected(Reason.KEYS_UNAVAILABLE, "the issuer's keys could not be fetched")
+    was_old = issued_at is not None and fetched_at - issued_at >= KEY_SETTLES_S
+    if fetched_at > now or (was_old and not issuer_keys.fetching):
+        return Rejected(Reason.TOKEN_UNKNOWN_KEY, "the issuer has no such key")
+    age = max(0.0, now - fetched_at)
+    return Rejected(
+        Reason.KEYS_UNAVAILABLE, f"the issuer had no such key {age:.1f} s ago; it is asked again soon"
+    )
+
+
+def _unknown_issuer(issuer: str, ring: KeyRing) -> Rejected:
+    """Return why a token of an issuer that is not registered is refused."""
+    detail = "iss is not registered"
+    if issuer + "/" in ring.issuers:
+        detail += "; it lacks the final slash of a registered issuer"
+    elif issuer.endswith("/") and issuer[:-1] in ring.issuers:
+        detail += "; it has a final slash that a registered issuer has not"
+    return Rejected(Reason.TOKEN_UNKNOWN_ISSUER, detail)
+
+
+def judge_claims_of(
+    claims: Mapping[str, object], ring: KeyRing, now: float, policy: TokenPolicy
+) -> Principal | Rejected:
+    """Judge the claims of a token whose signature the proxy verified: issuer, dates and audience too."""
+    issuer = claims.get("iss")
+    if not isinstance(issuer, str) or not issuer:
+        return issuer_problem(issuer)
+    issuer_keys = ring.issuers.get(issuer)
+    if issuer_keys is None:
+        return _unknown_issuer(issuer, ring)
+    config = issuer_keys.config
+    registered = _judge_registered(claims, config, now=now, policy=policy)
+    if isinstance(registered, Rejected):
+        return registered
+    principal = _principal(claims, registered, config)
+    if isinstance(principal, ClaimProblem):
+        return Rejected(Reason.TOKEN_CLAIMS_INVALID, principal.problem)
+    return replace(principal, authentication=Authentication.METADATA)
+
+
+def _principal(
+    claims: Mapping[str, object], registered: RegisteredClaims, config: IssuerConfig
+) -> Principal | ClaimProblem:
+    roles = token_roles(claims, config.roles_claim, excluded=config.excluded_roles)
+    if isinstance(roles, ClaimProblem):
+        return roles
+    domain = token_domain(claims, config.domain_claim)
+    if isinstance(domain, ClaimProblem):
+        return domain
+    return Principal(
+        kind=PrincipalKind.USER,
+        id=registered.subject,
+        tenant=config.tenant,
+        domain=domain,
+        roles=roles,
+        authentication=Authentication.JWT,
+        claims=freeze_claims(claims),
+    )
+
+
+def _remember(
+    cache: VerifiedTokens,
+    compact: str,
+    principal: Principal,
+    registered: RegisteredClaims,
+    key: VerificationKey,
+    issuer_keys: IssuerKeys,
+) -> None:
+    cache.remember(
+        compact,
+        principal,
+        key=key,
+        issuer_keys=issuer_keys,
+        valid_from=valid_from(registered),
+        expires_at=registered.expires_at,
+    )
