@@ -29,8 +29,10 @@ from extauthz.domain.principal import PrincipalKind
 from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.verdict import Allowed, Denied, Verdict
 
-_OK: Final = Status(code=0)  # present, and its code zero: proto3 writes no zeros
-_PERMISSION_DENIED: Final = Status(code=7)  # google.rpc.Code
+# Each is a CheckResponse that begins the answer, so that no part of an answer lacks a status.
+# OK is present, and its code zero: proto3 writes no zeros.
+_OK: Final = CheckResponse(status=Status(code=0)).SerializeToString()
+_PERMISSION_DENIED: Final = CheckResponse(status=Status(code=7)).SerializeToString()  # google.rpc.Code
 
 _CACHED_PARTS: Final = 8192
 """Of identities, and as many of targets: a thousand tenants ask for several resources each, and encoding one
@@ -66,11 +68,11 @@ def _allowed(verdict: Allowed) -> bytes:
     id_header, id_member = _decision_id(verdict.decision_id)
     if strip_headers:
         removed += _removal(spellings_to_remove(strip_headers))
-    return CheckResponse(
-        status=_OK,
+    rest = CheckResponse(
         ok_response=headers + id_header + removed,
         dynamic_metadata=_metadata(verdict) + subject + id_member,
-    ).SerializeToString()
+    )
+    return _OK + rest.SerializeToString()
 
 
 def _denied(verdict: Denied) -> bytes:
@@ -78,11 +80,11 @@ def _denied(verdict: Denied) -> bytes:
     body = denial_body(verdict.reason, verdict.decision_id, is_grpc=is_grpc)
     subject = None if verdict.principal is None else verdict.principal.id
     _, id_member = _decision_id(verdict.decision_id)
-    return CheckResponse(
-        status=_PERMISSION_DENIED,
+    rest = CheckResponse(
         denied_response=_DENIED_HEADS[verdict.reason, is_grpc] + _body(body),
         dynamic_metadata=_metadata(verdict) + _member("subject", subject) + id_member,
-    ).SerializeToString()
+    )
+    return _PERMISSION_DENIED + rest.SerializeToString()
 
 
 def _internal_error(decision_id: str | None) -> bytes:
@@ -90,11 +92,11 @@ def _internal_error(decision_id: str | None) -> bytes:
     reason = Reason.INTERNAL_ERROR
     head = _denied_head(reason, for_grpc=(False, True))
     metadata = _verdict(Effect.DENY, reason, None, None, None, None, None)
-    return CheckResponse(
-        status=_PERMISSION_DENIED,
+    rest = CheckResponse(
         denied_response=head + _body(denial_body(reason, decision_id, is_grpc=False)),
         dynamic_metadata=metadata + _member("subject", None) + _member("decision_id", decision_id),
-    ).SerializeToString()
+    )
+    return _PERMISSION_DENIED + rest.SerializeToString()
 
 
 def _body(text: str) -> bytes:

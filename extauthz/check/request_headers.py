@@ -20,7 +20,7 @@ from extauthz.check.extauthz_check_pb2 import HttpRequest
 from extauthz.check.header_entries import Entries, read_entries
 from extauthz.domain.envoy_text import is_known
 
-_READ_ALWAYS: Final = frozenset(
+READ_ALWAYS: Final = frozenset(
     (
         AUTHORIZATION,
         SERVICE_KEY,
@@ -33,6 +33,7 @@ _READ_ALWAYS: Final = frozenset(
     )
 )
 _NONE: Final[frozenset[str]] = frozenset()
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _TOKENS: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z\n]*")  # RFC 9110 5.6.2, by line
 
 # CGI variables (RFC 3875 4.1.18) drop the case and turn "-" into "_"; servers differ in which other
@@ -83,14 +84,14 @@ class HeadersRejected:
 def client_headers(
     http: HttpRequest,
     condition_headers: frozenset[str],
-    token_headers: frozenset[str],
+    read_headers: frozenset[str],
     *,
     raw_entries: bool,
 ) -> ClientHeaders | HeadersRejected:
     """Read the headers of a check in whichever of the two forms they came.
 
-    `token_headers` are further headers with credentials. `raw_entries` is whether the entries of `header_map`
-    are known to be as the client sent them.
+    `read_headers` are those whose values are looked at, `READ_ALWAYS` among them. `raw_entries` is whether
+    the entries of `header_map` are known to be as the client sent them.
     """
     raw: Mapping[str, bytes] = http.headers
     is_raw, repeated, replaced, names, different = False, _NONE, _NONE, "\n".join(raw), len(raw)
@@ -100,7 +101,7 @@ def client_headers(
         entries = http.header_map.headers[:]
         if len(entries) > MAX_HEADERS:
             return HeadersRejected(f"more than {MAX_HEADERS} headers", {})
-        read = read_entries(entries, _wanted(condition_headers, token_headers))
+        read = read_entries(entries, read_headers)
         if read is None:
             return HeadersRejected("an entry of header_map is not a header", {})
         is_raw, (names, different, raw, repeated, replaced) = raw_entries, read
@@ -118,6 +119,8 @@ def client_headers(
     strip = _identity_spellings(names, different) if suspicious else ()
     if isinstance(strip, str):
         return HeadersRejected(strip, raw)
+    if not condition_headers:
+        return ClientHeaders(raw, is_raw, repeated, _NO_HEADERS, _NONE, strip)
     kept: dict[str, str] = {}
     unknown: frozenset[str] = _NONE
     for name in condition_headers:
@@ -127,11 +130,6 @@ def client_headers(
             if name in repeated or not is_known(name, value, raw=is_raw and name not in replaced):
                 unknown |= {name}
     return ClientHeaders(raw, is_raw, repeated, MappingProxyType(kept), unknown, strip)
-
-
-@lru_cache(maxsize=16)
-def _wanted(condition_headers: frozenset[str], token_headers: frozenset[str]) -> frozenset[str]:
-    return _READ_ALWAYS | condition_headers | token_headers
 
 
 @lru_cache(maxsize=_CACHED_READINGS)

@@ -8,7 +8,7 @@ deny. `answer` is what a gRPC server with threads hosts, `begin` what one with a
 never raise.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -33,6 +33,7 @@ from extauthz.decisionlog.recorder import Check, Recorder
 from extauthz.domain.principal import Authentication, Principal
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import CheckedRequest, Malformed
+from extauthz.domain.service_key import IdentityKey
 from extauthz.domain.verdict import Denied, Verdict
 
 KEY_WAIT_S: Final = 0.150
@@ -44,6 +45,9 @@ DEADLINE_RESERVE_S: Final = 0.020
 
 _Answer = TypeVar("_Answer")
 _Read = Callable[[], CheckedRequest | Malformed]
+
+_API_KEY: Final = Authentication.API_KEY  # looked up in its class it costs a call
+_NO_SERVICE_KEYS: Final[Mapping[str, IdentityKey]] = {}
 
 _log = structlog.get_logger("extauthz.check")
 
@@ -228,20 +232,9 @@ class CheckService:
     ) -> Verdict | Needs:
         # Read once: who holds a key and whose policies decide are of one moment.
         directory = self._policies.current()
-        keys = Keys(
-            ring=self._keys.current(),
-            service_keys={} if directory is None else directory.service_keys,
-            verified=self.tokens,
-            verify_first_seen=verify_first_seen,
-        )
-        return judge(
-            request,
-            directory,
-            keys,
-            self._policy,
-            check.decision_id,
-            check.now,
-        )
+        service_keys = _NO_SERVICE_KEYS if directory is None else directory.service_keys
+        keys = Keys(self._keys.current(), service_keys, self.tokens, verify_first_seen)
+        return judge(request, directory, keys, self._policy, check.decision_id, check.now)
 
     def _ended(self, check: Check, verdict: Verdict, entrance: _Entrance[_Answer]) -> _Answer:
         try:
@@ -257,7 +250,7 @@ class CheckService:
         return answer
 
     def _note_key(self, principal: Principal | None, now: float) -> None:
-        if principal is None or principal.authentication is not Authentication.API_KEY:
+        if principal is None or principal.authentication is not _API_KEY:
             return
         if principal.tenant is not None and principal.id is not None:
             self.used_keys.note(principal.tenant, principal.id, now)

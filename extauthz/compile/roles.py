@@ -15,7 +15,8 @@ from extauthz.compile.inheritance import Inheritance
 from extauthz.compile.model import RoleModel
 from extauthz.domain.policy import WILDCARD, RoleBinding, RoleRule, SubjectKind
 from extauthz.domain.principal import Principal, PrincipalKind
-from extauthz.domain.reasons import Effect
+from extauthz.domain.reasons import Effect, Reason
+from extauthz.domain.verdict import Denial, Grant, Rule, RuleKind
 
 ANONYMOUS_SUBJECT: Final = "anonymous"
 _NEVER: Final = float("inf")
@@ -71,6 +72,13 @@ class RoleOutcome:
 
     effect: Effect
     rule_id: str
+    decision: Grant | Denial = field(init=False)
+
+    def __post_init__(self) -> None:
+        rule = Rule(self.rule_id, RuleKind.ROLE)
+        # INVARIANT: only an explicit allow grants.
+        decision = Grant(rule) if self.effect is Effect.ALLOW else Denial(Reason.RULE_MATCHED, rule)
+        object.__setattr__(self, "decision", decision)
 
 
 @dataclass(frozen=True, slots=True)

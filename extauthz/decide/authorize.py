@@ -77,7 +77,10 @@ def _of_candidates(candidates: Candidates, question: Question, roles: RoleOutcom
                     decided_at = policy.priority
     shadow = _shadows(candidates.shadow, question, matches, roles) if candidates.shadow else ()
     used = _used(candidates, question)
-    return _strongest(matches, roles)._replace(shadow=shadow, attributes_used=used)
+    strongest = _strongest(matches, roles)
+    if isinstance(strongest, Grant):
+        return Grant(strongest.rule, shadow, used)
+    return Denial(strongest.reason, strongest.rule, shadow, used)
 
 
 def _strongest(matches: list[Matched], roles: RoleOutcome | None) -> Decision:
@@ -105,11 +108,7 @@ def _strongest(matches: list[Matched], roles: RoleOutcome | None) -> Decision:
 
 
 def _of_roles(roles: RoleOutcome | None) -> Decision:
-    if roles is None:
-        return _NOTHING_MATCHED
-    rule = Rule(roles.rule_id, RuleKind.ROLE)
-    # INVARIANT: only an explicit allow grants.
-    return Grant(rule) if roles.effect is Effect.ALLOW else Denial(Reason.RULE_MATCHED, rule)
+    return _NOTHING_MATCHED if roles is None else roles.decision
 
 
 def _shadows(

@@ -60,6 +60,10 @@ class PolicyVersion(NamedTuple):
 
 
 NO_POLICIES: Final = PolicyVersion()
+# Looked up in its class, a member of an enumeration costs a call.
+_ALLOW: Final = Effect.ALLOW
+_DENY: Final = Effect.DENY
+_RULE_MATCHED: Final = Reason.RULE_MATCHED
 _NO_ATTRIBUTES: Final[Mapping[str, object]] = MappingProxyType({})
 
 
@@ -100,12 +104,12 @@ class Allowed(NamedTuple):
     @property
     def effect(self) -> Effect:
         """Allow."""
-        return Effect.ALLOW
+        return _ALLOW
 
     @property
     def reason(self) -> Reason:
         """A rule matched."""
-        return Reason.RULE_MATCHED
+        return _RULE_MATCHED
 
     @property
     def tenant(self) -> str:
@@ -128,12 +132,12 @@ class AllowedByName(NamedTuple):
     @property
     def effect(self) -> Effect:
         """Allow."""
-        return Effect.ALLOW
+        return _ALLOW
 
     @property
     def reason(self) -> Reason:
         """A rule matched."""
-        return Reason.RULE_MATCHED
+        return _RULE_MATCHED
 
     @property
     def tenant(self) -> str:
@@ -165,7 +169,7 @@ class Denied(NamedTuple):
     @property
     def effect(self) -> Effect:
         """Deny."""
-        return Effect.DENY
+        return _DENY
 
 
 Verdict = Allowed | Denied
