@@ -56,8 +56,9 @@ endif
 demo: install ## run the whole stack on this machine until Ctrl-C
 	$(BIN)/extauthz demo
 
+# One worker more than there are cores: tests that start processes wait for most of their time.
 test: install ## run every test
-	$(BIN)/python -m pytest -n auto -m 'not installs'
+	$(BIN)/python -m pytest -n "$$($(BIN)/python -c 'import os; print(os.cpu_count() + 1)')" -m 'not installs'
 
 test-pythons: install ## unit, property, wire and fuzz tests on every CPython 3.11 to 3.13 found; TESTED=PYTHON leaves one out
 	$(BIN)/python tools/test_pythons.py $(if $(TESTED),--tested $(TESTED))

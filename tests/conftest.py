@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 TESTS = Path(__file__).parent
-GROUPS = {"e2e": "meshes", "faults": "meshes", "integration": "services"}
+GROUPS = {"e2e": "meshes", "faults": "faults", "integration": "services"}
 """The folders that start processes, by the one worker of pytest-xdist that runs them."""
 
 # Beside Envoy and PostgreSQL a machine is slow in bursts: examples have no deadline, tests have a timeout.

@@ -163,9 +163,11 @@ def _prepared_by_pip(interpreter: Interpreter, place: Path) -> Path | None:
 
 def run_tests(interpreter: Interpreter, python: Path, arguments: Sequence[str]) -> bool:
     """Run the tests, with a cache of their own."""
+    # Without CI the fuzz targets run for a second each: they have run for longer on the first interpreter.
+    environ = {name: value for name, value in os.environ.items() if name != "CI"}
     cache = ENVIRONMENTS / interpreter.name / ".pytest_cache"
     command = [str(python), "-m", "pytest", "-q", "-n", "auto", "-o", f"cache_dir={cache}", *arguments]
-    return subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+    return subprocess.run(command, cwd=ROOT, env=environ, check=False).returncode == 0
 
 
 def main() -> int:
