@@ -1,8 +1,7 @@
 """Real Envoy, control plane, PostgreSQL and sidecars of both bindings, for many tenants."""
 
 import contextlib
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from tests.folder_postgres import postgres_in_folder
 from tests.integration.serving import Serving, serving
 from tests.key_server_thread import identity_provider
 from tests.tokens import AUDIENCE, SigningKey
+from tests.waiting import await_true
 
 
 @dataclass
@@ -71,7 +71,7 @@ class TenantMesh:
                 found = answer.metadata["policy_revision"]
                 return isinstance(found, float | int) and found >= revision
 
-            until(is_current, what=f"revision {revision} of {firm.slug}")
+            await_true(is_current, what=f"revision {revision} of {firm.slug}")
 
     def operate(self, method: str, path: str, document: object = None) -> Any:
         reply = self.operator.ask(method, path, document)
@@ -110,7 +110,7 @@ class TenantMesh:
                 answer = sidecar.check(context_extensions={"tenant": firm.slug}, headers=headers)
                 return answer is not None and answer.status != 503
 
-            until(is_judged, what=f"the keys of {other.slug}")
+            await_true(is_judged, what=f"the keys of {other.slug}")
 
 
 def provider_document(firm: Firm) -> dict[str, object]:
@@ -120,13 +120,6 @@ def provider_document(firm: Firm) -> dict[str, object]:
         "audience": AUDIENCE,
         "claim_config": {"roles_claim": "roles", "domain_claim": "dom", "admin_domain_claim": "adm"},
     }
-
-
-def until(condition: Callable[[], bool], *, what: str, within_s: float = 20.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
-        time.sleep(0.02)
 
 
 @contextmanager
@@ -174,6 +167,6 @@ def tenant_mesh(folder: Path, **settings: str) -> Iterator[TenantMesh]:
             mesh.settled(firm, firm.revision)
             mesh.knows_keys(firm, firm)
         for door in ports:
-            until(lambda door=door: mesh.ask("acme.local", door=door).status == 401, what="Envoy")  # type: ignore[misc]
+            await_true(lambda door=door: mesh.ask("acme.local", door=door).status == 401, what="Envoy")  # type: ignore[misc]
         mesh.suspend(mesh.firms[DORMANT], "suspended")
         yield mesh

@@ -17,6 +17,7 @@ import pytest
 from extauthz.demo.calls import send
 from extauthz.demo.process_tree import alive
 from extauthz.demo.rest import RestApi
+from tests.waiting import await_true
 
 DEMO = [sys.executable, "-m", "extauthz", "demo"]
 
@@ -51,11 +52,11 @@ def left_of(scratch: Path) -> set[str]:
 
 
 def await_file(path: Path, process: "subprocess.Popen[str]", within_s: float = 45) -> dict[str, object]:
-    deadline = time.monotonic() + within_s
-    while not path.exists():
-        assert process.poll() is None, "the demo ended"
-        assert time.monotonic() < deadline, f"no {path} after {within_s} s"
-        time.sleep(0.05)
+    def is_there() -> bool:
+        assert path.exists() or process.poll() is None, "the demo ended"
+        return path.exists()
+
+    await_true(is_there, within=within_s, what=f"{path}")
     document: dict[str, object] = json.loads(path.read_text())
     return document
 
@@ -194,10 +195,7 @@ def test_two_tenants_each_with_people_host_and_provider_of_its_own(scratch: Path
 
 def test_a_signal_while_starting_ends_it_too(scratch: Path) -> None:
     demo = subprocess.Popen(DEMO, env=environment(scratch), stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 20
-    while not list(scratch.glob("*/identity-provider.log")):
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    await_true(lambda: list(scratch.glob("*/identity-provider.log")), within=20, what="the first process")
 
     demo.send_signal(signal.SIGTERM)
     demo.communicate(timeout=10)
@@ -216,10 +214,10 @@ def test_killed_it_leaves_no_process(scratch: Path, tmp_path: Path) -> None:
     demo.kill()
     demo.wait()
 
-    deadline = time.monotonic() + 5
-    while running := {left for left in left_of(scratch) if not left.startswith("/tmp")}:
-        assert time.monotonic() < deadline, running
-        time.sleep(0.05)
+    def ended() -> bool:
+        return not any(not left.startswith("/tmp") for left in left_of(scratch))
+
+    await_true(ended, within=5, what="the end of all processes")
 
 
 def test_a_busy_port_is_one_readable_message(scratch: Path) -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 from extauthz.demo.calls import send
 from extauthz.demo.process_tree import alive, descendants
 from extauthz.demo.stack import PUBLIC_PATH, PolicyStore, Stack
+from tests.waiting import await_true
 
 
 def await_status(stack: Stack, status: int, within_s: float) -> None:
-    deadline = time.monotonic() + within_s
-    while (got := send(stack.envoy_port, PUBLIC_PATH).status) != status:
-        assert time.monotonic() < deadline, f"still {got}, not {status}, after {within_s} s"
-        time.sleep(0.02)
+    await_true(
+        lambda: send(stack.envoy_port, PUBLIC_PATH).status == status, within=within_s, what=f"{status}"
+    )
 
 
 def break_under_load(stack: Stack, token: str, breakage: Callable[[], None]) -> tuple[set[int], set[int]]:
@@ -84,10 +84,7 @@ def test_a_killed_supervisor_takes_its_workers_along(files_stack: Stack) -> None
     before, after = break_under_load(files_stack, token, lambda: sidecar.send(signal.SIGKILL))
 
     assert before | after <= {403, 503}
-    deadline = time.monotonic() + 15
-    while any(worker.alive for worker in workers):
-        assert time.monotonic() < deadline, "a worker without a supervisor goes on"
-        time.sleep(0.05)
+    await_true(lambda: not any(worker.alive for worker in workers), within=15, what="the workers end")
     assert send(files_stack.envoy_port, PUBLIC_PATH).status == 503
 
 
@@ -152,8 +149,7 @@ def test_known_keys_go_on_working_without_the_identity_provider(files_stack: Sta
 def test_a_key_that_cannot_be_fetched_is_503_and_never_401(files_stack: Stack) -> None:
     # `iat` counts whole seconds: a token of the second in which keys were fetched may be older than that.
     second = int(time.time())
-    while int(time.time()) == second:
-        time.sleep(0.01)
+    await_true(lambda: int(time.time()) > second, what="the next second")
     files_stack.people.rotate_keys()
     unseen = files_stack.people.token("alice")
     files_stack.child("identity-provider").stop()

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from extauthz.demo.processes import LOOPBACK, Child, ReservedPorts, http_answers
 from extauthz.demo.stack import PUBLIC_PATH
 from extauthz.shipped import shipped
 from tests.e2e.demo_tokens import demo_token
+from tests.waiting import await_true
 
 READY_S = 30.0
 ENDS_WITHIN_S = 10.0
@@ -71,12 +71,10 @@ class Sidecar:
 
     def end(self) -> float:
         """Ask the process to end; return the seconds it took."""
-        asked_at = time.monotonic()
         self.process.send(signal.SIGTERM)
-        while self.process.running:
-            assert time.monotonic() - asked_at < ENDS_WITHIN_S, f"{self.name} still runs"
-            time.sleep(0.01)
-        took = time.monotonic() - asked_at
+        took = await_true(
+            lambda: not self.process.running, within=ENDS_WITHIN_S, what=f"the end of {self.name}"
+        )
         self.process.kill()
         return took
 

@@ -7,7 +7,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from extauthz.demo.calls import send
-from tests.faults.worker_processes import await_true, metrics, readiness
+from tests.faults.worker_processes import metrics, readiness
+from tests.waiting import await_true
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,8 @@ from tests.faults.load import Load
 from tests.faults.oracle import Verdict, standing_load
 from tests.faults.postgres_faults import ask
 from tests.faults.report import Row
-from tests.faults.worker_processes import await_true, readiness
+from tests.faults.worker_processes import readiness
+from tests.waiting import await_true
 
 if TYPE_CHECKING:
     from tests.faults.mesh import FaultyStack

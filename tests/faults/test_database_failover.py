@@ -16,9 +16,10 @@ from tests.faults.database_lookups import database_check, events, metric
 from tests.faults.postgres_faults import ask
 from tests.faults.standby_postgres import standby_of
 from tests.faults.tcp_gate import TcpGate
-from tests.faults.worker_processes import await_true, readiness
+from tests.faults.worker_processes import readiness
 from tests.folder_postgres import postgres_in_folder
 from tests.integration.serving import ANYBODY_READS, Serving, finished, serving
+from tests.waiting import await_true
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

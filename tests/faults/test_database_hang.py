@@ -27,8 +27,8 @@ from tests.faults.database_lookups import (
 )
 from tests.faults.mesh import FaultyStack, faulty_stack
 from tests.faults.postgres_faults import sidecar_sessions, stopped_processes
-from tests.faults.worker_processes import await_true
 from tests.stopped_processes import stopped
+from tests.waiting import await_true
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,9 +8,9 @@ import pytest
 
 from tests.faults.database_lookups import RULES, database_check, events
 from tests.faults.postgres_faults import fill_connections, read_only_database, wrong_password
-from tests.faults.worker_processes import await_true
 from tests.folder_postgres import postgres_in_folder
 from tests.integration.serving import Serving, serving
+from tests.waiting import await_true
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,8 +7,9 @@ import signal
 from typing import TYPE_CHECKING
 
 from extauthz.shipped import shipped
-from tests.faults.worker_processes import STARTS_WITHIN_S, await_true, readiness, workers_of
+from tests.faults.worker_processes import STARTS_WITHIN_S, readiness, workers_of
 from tests.integration.serving import Serving, finished, serving
+from tests.waiting import await_true
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,8 +15,6 @@ from extauthz.shipped import shipped
 from tests.faults.hanging_worker import folder_of_faults
 from tests.faults.worker_processes import (
     STARTS_WITHIN_S,
-    await_true,
-    in_make_faults,
     log_lines,
     metric,
     number_of,
@@ -25,6 +23,7 @@ from tests.faults.worker_processes import (
 )
 from tests.folder_postgres import postgres_in_folder
 from tests.integration.serving import Serving, finished, serving
+from tests.waiting import await_true
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,7 +168,6 @@ def test_stuck_check_threads_are_found_although_the_worker_reports(sidecar: Serv
     assert "the threads that answer checks have made no progress" in last_cause(sidecar)
 
 
-@in_make_faults
 def test_a_worker_that_is_stuck_in_its_start_is_replaced(sidecar: Serving) -> None:
     first = workers_of(sidecar)[0]
     number = number_of(first)
@@ -208,7 +206,6 @@ def test_a_supervisor_that_was_stopped_replaces_no_worker(sidecar: Serving) -> N
     assert len(log_lines(sidecar, "worker_hung")) == before
 
 
-@in_make_faults
 def test_a_machine_that_was_suspended_goes_on_with_the_same_workers(sidecar: Serving) -> None:
     family = sidecar.process.family()
     workers = workers_of(sidecar)
@@ -223,7 +220,6 @@ def test_a_machine_that_was_suspended_goes_on_with_the_same_workers(sidecar: Ser
     assert workers_of(sidecar) == workers
 
 
-@in_make_faults
 def test_a_worker_that_drains_is_given_the_time(sidecar: Serving) -> None:
     worker = workers_of(sidecar)[0]
     number = number_of(worker)
@@ -243,7 +239,6 @@ def test_a_worker_that_drains_is_given_the_time(sidecar: Serving) -> None:
     assert stopped[-1] == number
 
 
-@in_make_faults
 def test_a_worker_that_dies_again_and_again_is_started_ever_later(sidecar: Serving) -> None:
     known = set(workers_of(sidecar))
     first = len(log_lines(sidecar, "worker_died"))

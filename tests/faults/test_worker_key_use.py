@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tests.faults.worker_processes import await_true, in_make_faults
 from tests.folder_postgres import postgres_in_folder
 from tests.integration.serving import Serving, serving
+from tests.waiting import await_true
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,6 @@ def test_serve_writes_when_a_key_was_used_in_the_mesh(tmp_path: Path) -> None:
             assert last_used(found, unused) is None
 
 
-@in_make_faults
 def test_the_end_of_a_process_loses_no_use(tmp_path: Path) -> None:
     with postgres_in_folder() as server:
         server.start()

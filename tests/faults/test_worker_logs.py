@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from extauthz.demo.processes import LOOPBACK
+from extauthz.demo.processes import LOOPBACK, ReservedPorts
 from extauthz.shipped import shipped
 from tests.faults.worker_processes import (
     STARTS_WITHIN_S,
-    await_true,
-    in_make_faults,
     log_lines,
     number_of,
     readiness,
@@ -28,6 +26,7 @@ from tests.faults.worker_processes import (
 )
 from tests.folder_postgres import postgres_in_folder
 from tests.integration.serving import Serving, finished, serving
+from tests.waiting import await_true
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,11 +124,14 @@ def test_a_command_says_where_it_listens_and_ends_with_no_hangup(
     assert not log_lines(found, "not_ready")
 
 
-@in_make_faults
-def test_unix_sockets_and_the_http_entrance_are_named_too(tmp_path: Path, postgres: EmbeddedPostgres) -> None:
+def test_unix_sockets_and_the_http_entrance_are_named_too(
+    tmp_path: Path, postgres: EmbeddedPostgres, request: pytest.FixtureRequest
+) -> None:
     sockets = tmp_path / "s"
     sockets.mkdir()
-    port = 20_000 + os.getpid() % 10_000
+    reserved = ReservedPorts()
+    request.addfinalizer(reserved.release)
+    port, _ = reserved.take(2)
     settings = {"GRPC_UDS_DIR": str(sockets), "HTTP_AUTHZ_PORT": str(port)}
     with running("sidecar", tmp_path, postgres, **settings) as found:
         await_ready(found, "sidecar")

@@ -10,13 +10,13 @@ import pytest
 from extauthz.demo.processes import LOOPBACK, ReservedPorts
 from tests.faults.worker_processes import (
     STARTS_WITHIN_S,
-    await_true,
     execute,
     log_lines,
     readiness,
 )
 from tests.folder_postgres import postgres_in_folder
 from tests.integration.serving import PUBLIC, Serving, serving
+from tests.waiting import await_true
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,37 +5,22 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
-import pytest
 
 from extauthz.demo.process_tree import descendants
 from extauthz.demo.processes import LOOPBACK
 from extauthz.demo.rest import RestApi
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from extauthz.demo.postgres import EmbeddedPostgres
     from tests.integration.serving import Serving
 
 STARTS_WITHIN_S = 30.0
-in_make_faults = pytest.mark.skipif(
-    "FAULT_REQUESTS" not in os.environ, reason="takes long; make faults runs it (FAULT_REQUESTS)"
-)
-
-
-def await_true(condition: Callable[[], object], *, within: float, what: str) -> float:
-    """Wait until a condition holds; return the seconds it took."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() < began + within, f"not within {within} s: {what}"
-        time.sleep(0.01)
-    return time.monotonic() - began
 
 
 def readiness(port: int) -> tuple[int, Mapping[str, Any]]:

@@ -84,7 +84,7 @@ def anyio_backend() -> str:
 def postgres(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
     """A running server, one a session (and xdist worker), with a migrated template database."""
     if request.param == "debian" and not DEBIAN.exists():
-        pytest.skip("Debian's PostgreSQL 15 is not installed")
+        pytest.skip("PostgreSQL 15 is not installed (Debian: apt-get install postgresql-15)")
     with postgres_in_folder(DebianPostgres if request.param == "debian" else EmbeddedPostgres) as server:
         server.start()
         asyncio.run(_execute(server.superuser_dsn, f"CREATE DATABASE {_TEMPLATE} OWNER extauthz"))

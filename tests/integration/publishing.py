@@ -17,6 +17,7 @@ from extauthz.shipped import shipped
 from extauthz.storage import feed
 from extauthz.storage.connection import open_listener, open_reader
 from tests.integration.storage_documents import connected, reader_of
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from extauthz.storage.pool import DatabaseAddress
@@ -85,13 +86,6 @@ class Follower:
 
     async def reaches(self, revision: int, *, within: float = 5.0) -> None:
         await until(lambda: self.revision == revision, within=within, what=f"revision {revision}")
-
-
-async def until(condition: Callable[[], bool], *, within: float = 5.0, what: str = "") -> None:
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {within} s: {what}"
-        await asyncio.sleep(0.005)
 
 
 @asynccontextmanager

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from extauthz.compile.directory import TenancyMode
-from tests.integration.publishing import until
 from tests.integration.rest_harness import ADMIN_KEY, Api, rest
 from tests.key_server import KeyServer, key_server
 from tests.tokens import AUDIENCE, SigningKey
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Database

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.publishing import behind_our_back, until
+from tests.integration.publishing import behind_our_back
 from tests.integration.rest_saas import firms
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Database

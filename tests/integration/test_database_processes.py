@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from extauthz.demo.processes import LOOPBACK, free_port
-from tests.integration.publishing import behind_our_back, until
+from tests.integration.publishing import behind_our_back
 from tests.integration.serving import (
     ANYBODY_READS,
     Serving,
@@ -19,6 +19,7 @@ from tests.integration.serving import (
     finished,
     serving,
 )
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Database

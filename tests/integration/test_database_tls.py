@@ -24,7 +24,8 @@ from tests.integration.conftest import DEBIAN, DebianPostgres
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.skipif(
-        not DEBIAN.exists(), reason="Debian's PostgreSQL 15 is not installed; the embedded one has no TLS"
+        not DEBIAN.exists(),
+        reason="TLS needs PostgreSQL 15, which is not installed (Debian: apt-get install postgresql-15)",
     ),
 ]
 PSQL = shutil.which("psql", path="/usr/lib/postgresql/15/bin")

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -21,18 +20,14 @@ from extauthz.demo.processes import (
     spawn,
     unprivileged_user,
 )
+from tests.waiting import await_true
 
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
 
 
-def gone(pid: int, within_s: float = 5.0) -> bool:
-    """Whether no live process has this id, waiting at most `within_s` for its end."""
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        if not alive(pid):
-            return True
-        time.sleep(0.01)
-    return False
+def await_gone(pid: int) -> None:
+    """Wait until no live process has this id."""
+    await_true(lambda: not alive(pid), within=5, what=f"the end of {pid}")
 
 
 def test_reserved_ports_are_neighbours_that_only_their_owner_can_use() -> None:
@@ -75,7 +70,7 @@ def test_a_process_that_never_answers_is_given_up(tmp_path: Path) -> None:
     with pytest.raises(ProcessFailedError, match=r"mute did not answer within 0\.1 s"):
         child.wait_ready(lambda: False, timeout_s=0.1)
     child.stop()
-    assert gone(child.pid)
+    await_gone(child.pid)
 
 
 def test_a_wait_ends_when_everything_is_to_stop(tmp_path: Path) -> None:
@@ -111,8 +106,8 @@ def test_stop_ends_a_process_that_ignores_the_request_and_its_children(
     child.stop(grace_s=0.2)
 
     assert not child.running
-    assert gone(child.pid)
-    assert gone(grandchild)
+    await_gone(child.pid)
+    await_gone(grandchild)
     child.stop()
 
 
@@ -137,7 +132,7 @@ def test_nothing_survives_a_kill_of_the_parent(tmp_path: Path) -> None:
     parent.wait()
     parent.stdout.close()
 
-    assert gone(child_pid)
+    await_gone(child_pid)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root changes the user")

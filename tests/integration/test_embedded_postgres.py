@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from extauthz.demo import postgres
 from extauthz.demo.postgres import EmbeddedPostgres
 from extauthz.demo.process_tree import alive, descendants
 from extauthz.demo.processes import ProcessFailedError
+from tests.waiting import await_true
 
 
 def ask(dsn: str, statement: str) -> object:
@@ -166,10 +166,7 @@ def test_it_dies_with_its_parent(folder: Path) -> None:
     parent.kill()
     parent.wait()
 
-    deadline = time.monotonic() + 10
-    while alive(postmaster) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not alive(postmaster)
+    await_true(lambda: not alive(postmaster), what="the end of the server")
     assert memory not in shared_memory_segments()
 
 

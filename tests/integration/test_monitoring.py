@@ -219,7 +219,7 @@ def test_alerts_tell_a_person_what_to_do() -> None:
 def test_promtool_takes_the_rules() -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
-        pytest.skip("no promtool on PATH")
+        pytest.skip("promtool is not on PATH (Debian: package prometheus)")
     done = subprocess.run(
         [promtool, "check", "rules", MONITORING / "alerts.yaml"], capture_output=True, text=True, check=False
     )

@@ -19,9 +19,10 @@ from extauthz.storage.connection import PoolerFoundError, connect, open_listener
 from extauthz.storage.migrate import Migration, MigrationRefused, migrate, new_epoch, read_migrations, status
 from extauthz.storage.pool import tenant_transaction
 from tests.integration.pgbouncer import Bouncer, Mode, needs_pgbouncer, pgbouncer
-from tests.integration.publishing import NEVER, following, until
+from tests.integration.publishing import NEVER, following
 from tests.integration.serving import PUBLIC_RESOURCE, database_environment, finished, serving
 from tests.integration.storage_documents import pool_of, role_rule, succeed
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

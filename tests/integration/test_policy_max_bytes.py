@@ -8,9 +8,10 @@ import pytest
 from extauthz.storage import feed, role_rules
 from extauthz.storage.outcome import Refusal
 from extauthz.storage.write import Change
-from tests.integration.publishing import behind_our_back, following, until
+from tests.integration.publishing import behind_our_back, following
 from tests.integration.rest_harness import rest, rule
 from tests.integration.storage_documents import pool_of, reader_of, role_rule, succeed
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from extauthz.storage.pool import Pool

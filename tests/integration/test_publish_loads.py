@@ -15,8 +15,9 @@ from extauthz.storage import feed, role_rules, tenants
 from extauthz.storage import session as session_module
 from extauthz.storage.pool import open_reader
 from tests.faults.tcp_gate import TcpGate
-from tests.integration.publishing import behind_our_back, compiler, stored, until
+from tests.integration.publishing import behind_our_back, compiler, stored
 from tests.integration.storage_documents import new_id, pool_of, role_rule, succeed
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from extauthz.compile.directory import Directory

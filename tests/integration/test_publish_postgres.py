@@ -20,7 +20,7 @@ from extauthz.publish.postgres import SETTLED_ROWS, PostgresPublisher
 from extauthz.storage import attribute_policies, resources, role_bindings, role_rules
 from extauthz.storage.pool import open_reader
 from extauthz.storage.write import Change
-from tests.integration.publishing import Follower, behind_our_back, compiler, following, stored, until
+from tests.integration.publishing import Follower, behind_our_back, compiler, following, stored
 from tests.integration.storage_documents import (
     attribute_policy,
     new_id,
@@ -32,6 +32,7 @@ from tests.integration.storage_documents import (
     route,
     succeed,
 )
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from extauthz.storage.pool import Pool

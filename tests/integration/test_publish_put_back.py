@@ -10,7 +10,7 @@ from extauthz.publish.gate import PolicyGate
 from extauthz.storage import audit, feed, role_rules
 from extauthz.storage.outcome import Stale
 from extauthz.storage.write import read
-from tests.integration.publishing import Follower, behind_our_back, compiler, following, stored, until
+from tests.integration.publishing import Follower, behind_our_back, compiler, following, stored
 from tests.integration.storage_documents import (
     attempt,
     connected,
@@ -20,6 +20,7 @@ from tests.integration.storage_documents import (
     role_rule,
     succeed,
 )
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from extauthz.storage.pool import Pool

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from extauthz.storage import role_rules
-from tests.integration.publishing import Follower, following, stored, until
+from tests.integration.publishing import Follower, following, stored
 from tests.integration.serving import database_environment, environment, finished
 from tests.integration.storage_documents import connected, pool_of, role_rule, succeed
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from extauthz.demo.postgres import EmbeddedPostgres

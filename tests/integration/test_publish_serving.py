@@ -5,9 +5,8 @@ import os
 import signal
 import socket
 import threading
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ from tests.integration.serving import (
     serving,
 )
 from tests.integration.storage_documents import connected
+from tests.waiting import await_true
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
@@ -34,13 +34,6 @@ pytestmark = pytest.mark.parametrize("postgres", ["embedded"], indirect=True)
 RESOURCES = 400
 # Two seconds on a machine of its own; beside the other tests it has less than one.
 REPLACED_WITHIN_S = 5.0 if "PYTEST_XDIST_WORKER" in os.environ else 2.0
-
-
-def await_true(condition: Callable[[], bool], *, within: float, what: str) -> None:
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {within} s: {what}"
-        time.sleep(0.01)
 
 
 @pytest.fixture

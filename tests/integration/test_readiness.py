@@ -29,6 +29,7 @@ from tests.integration.serving import Serving, command, finished, serving
 from tests.key_server import KeyServer, answering
 from tests.key_server_thread import identity_provider
 from tests.tokens import SigningKey, claims
+from tests.waiting import await_true
 
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -41,13 +42,6 @@ WITHIN_S = 20.0
 FROM_FILES = {"POLICY_SOURCE": f"files:{shipped('policies/demo')}"}
 PUBLIC = "/demo/notices"
 INVOICE = "/demo/invoices/17"
-
-
-def await_true(condition: Callable[[], bool], *, within: float, what: str) -> None:
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {within} s: {what}"
-        time.sleep(0.01)
 
 
 def health(port: int) -> tuple[int, Mapping[str, str]]:

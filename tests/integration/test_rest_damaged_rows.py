@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.damaged_rows import DAMAGES, condition, damaging
-from tests.integration.publishing import behind_our_back, until
+from tests.integration.publishing import behind_our_back
 from tests.integration.rest_harness import Answer, Api, rest, rule
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -10,9 +10,9 @@ from extauthz.admin.limits import Limits
 from extauthz.compile.directory import TenancyMode
 from extauthz.publish.gate import PolicyGate
 from extauthz.publish.tenant import Compiler
-from tests.integration.publishing import until
 from tests.integration.rest_harness import ADMIN_KEY, READING, Api, rest, role_model, rule
 from tests.integration.rest_saas import firms
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Database

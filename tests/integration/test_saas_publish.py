@@ -49,7 +49,7 @@ from extauthz.storage.service_keys import StoredKey
 from extauthz.storage.write import Change, Written
 from extauthz.telemetry.counts import Counts
 from tests.builders import Answer, check_request, read_answer
-from tests.integration.publishing import NEVER, behind_our_back, compiler, until
+from tests.integration.publishing import NEVER, behind_our_back, compiler
 from tests.integration.storage_documents import (
     ACTOR,
     attempt,
@@ -64,6 +64,7 @@ from tests.integration.storage_documents import (
 )
 from tests.key_server import KeyServer, key_server
 from tests.tokens import SigningKey, claims
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from extauthz.storage.pool import Pool

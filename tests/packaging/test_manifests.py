@@ -70,7 +70,9 @@ def test_kubernetes_takes_it(overlay: str, each: Object, version: str) -> None:
 def test_kustomize_builds_the_same(folder: str) -> None:
     kustomize = shutil.which("kustomize")
     if kustomize is None:
-        pytest.skip("no kustomize on PATH")
+        pytest.skip(
+            "kustomize is not on PATH; it is a Go program, which neither Debian nor Python packages have"
+        )
     done = subprocess.run(
         [kustomize, "build", KUBERNETES / folder], capture_output=True, text=True, check=True
     )

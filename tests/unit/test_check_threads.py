@@ -2,13 +2,14 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
 
 from extauthz.check.check_threads import MOST_THREADS, CheckThreads
+from tests.waiting import await_true
 
 WAIT = 10.0
 
@@ -53,13 +54,6 @@ def running(before: set[threading.Thread]) -> int:
     return len(set(threading.enumerate()) - before)
 
 
-def eventually(happened: Callable[[], bool]) -> None:
-    until = time.monotonic() + WAIT
-    while not happened():
-        assert time.monotonic() < until
-        time.sleep(0.005)
-
-
 @contextmanager
 def threads_of(number: int, receive_s: float = WAIT) -> Iterator[CheckThreads]:
     before = set(threading.enumerate())
@@ -68,7 +62,7 @@ def threads_of(number: int, receive_s: float = WAIT) -> Iterator[CheckThreads]:
         yield threads
     finally:
         threads.shutdown()
-    eventually(lambda: running(before) == 0)
+    await_true(lambda: running(before) == 0)
 
 
 def test_tasks_run_in_the_order_of_their_arrival() -> None:
@@ -111,7 +105,7 @@ def test_a_task_knows_how_long_it_has_waited() -> None:
         first.until_entered(1)
         began = time.monotonic()
         late = threads.submit(lambda: threads.waited_s)
-        eventually(lambda: time.monotonic() - began > 0.2)
+        await_true(lambda: time.monotonic() - began > 0.2)
         first.release()
         assert 0.2 < late.result(WAIT) <= time.monotonic() - began
 
@@ -120,7 +114,7 @@ def test_threads_without_work_are_not_stalled() -> None:
     with threads_of(2) as threads:
         for _ in range(3):
             assert threads.stalled_s() < 0.1
-            eventually(lambda: threads.waiting == 0)
+            await_true(lambda: threads.waiting == 0)
 
 
 def test_threads_are_stalled_while_all_are_stuck_and_no_longer() -> None:
@@ -128,12 +122,12 @@ def test_threads_are_stalled_while_all_are_stuck_and_no_longer() -> None:
         stuck = Blocked(threads, 1)
         stuck.until_entered(1)
         threads.stalled_s()
-        eventually(lambda: threads.stalled_s() == 0.0)
+        await_true(lambda: threads.stalled_s() == 0.0)
         more = Blocked(threads, 1)
         more.until_entered(1)
-        eventually(lambda: threads.stalled_s() > 0.3)
+        await_true(lambda: threads.stalled_s() > 0.3)
         stuck.release()
-        eventually(lambda: threads.stalled_s() < 0.1)
+        await_true(lambda: threads.stalled_s() < 0.1)
         more.release()
 
 
@@ -154,11 +148,11 @@ def test_threads_in_place_of_others_end_when_they_are_not_needed() -> None:
         usual = running(before)
         calls = [Unfinished() for _ in range(8)]
         ended = [threads.submit(threads.message, iter(each), each, b"") for each in calls]
-        eventually(lambda: running(before) >= usual + 8)
+        await_true(lambda: running(before) >= usual + 8)
         for each in calls:
             each.cancel()
         assert [each.result(WAIT) for each in ended] == [b""] * 8
-        eventually(lambda: running(before) == usual)
+        await_true(lambda: running(before) == usual)
         assert threads.submit(str.upper, "a").result(WAIT) == "A"
 
 
@@ -167,7 +161,7 @@ def test_there_are_never_more_threads_than_the_bound() -> None:
     with threads_of(2, receive_s=2.0) as threads:
         calls = [Unfinished() for _ in range(MOST_THREADS + 40)]
         ended = [threads.submit(threads.message, iter(each), each, b"") for each in calls]
-        eventually(lambda: running(before) > MOST_THREADS)
+        await_true(lambda: running(before) > MOST_THREADS)
         assert running(before) == MOST_THREADS + 1
         # Those beyond the bound have to wait until the first are cancelled.
         assert [each.result(WAIT) for each in ended] == [b""] * len(calls)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from extauthz.domain.request import Malformed
 from extauthz.domain.verdict import Allowed, Denied, Verdict
 from extauthz.settings import OverflowAction
 from tests.builders import allowed
+from tests.waiting import await_true
 
 ROOT = Path(__file__).parents[2]
 INSTANCE = uuid.UUID("019ab1a8-7afb-7cd9-9139-63808e15452c")
@@ -429,10 +429,7 @@ def test_a_deleted_folder_is_a_problem_until_it_is_back(tmp_path: Path) -> None:
 
         path.parent.mkdir()
         # Without traffic and without heartbeats: it is tried again all the same.
-        deadline = time.monotonic() + 10
-        while problem_of(log) is not None:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        await_true(lambda: problem_of(log) is None, what="the log is written again")
         (beat,) = lines_of(path)
         assert (beat["event"], beat["decisions_lost"]) == ("log_heartbeat", lost)
 
@@ -458,9 +455,12 @@ def test_a_full_log_is_a_problem_and_names_the_cause_once(
             assert log.flush(10)
             assert not is_full(log)
             assert problem_of(log) is None
-            said = ""
-            while "decision_log_overflow_ended" not in said:
-                said += "".join(capfd.readouterr())
-                time.sleep(0.01)
+            said = list[str]()
+
+            def ended() -> bool:
+                said.extend(capfd.readouterr())
+                return "decision_log_overflow_ended" in "".join(said)
+
+            await_true(ended, what="the end of the overflow in the log")
         reading.join(10)
-    assert said.count("lines are not written as fast as decisions are made") == 1
+    assert "".join(said).count("lines are not written as fast as decisions are made") == 1

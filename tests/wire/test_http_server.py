@@ -3,8 +3,7 @@
 import asyncio
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from extauthz.domain.request import Malformed
 from extauthz.domain.verdict import Allowed, Denied, Verdict
 from tests.builders import DECISION_ID, allowed, denied, read_answer
 from tests.real_service import RealService, real_service, token
+from tests.waiting import until
 
 POLICIES = {
     "resources": [
@@ -272,13 +272,6 @@ def test_http_answers_as_grpc_does(verdict: Verdict) -> None:
     assert headers == over_grpc.headers
 
 
-def reached(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 5
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return condition()
-
-
 @pytest.mark.anyio
 async def test_calls_that_are_not_answered_are_noticed_also_when_their_client_has_gone() -> None:
     hangs, started = threading.Event(), threading.Event()
@@ -299,9 +292,9 @@ async def test_calls_that_are_not_answered_are_noticed_also_when_their_client_ha
         writer.close()
         await writer.wait_closed()
         before = server.stalled_s()
-        assert await asyncio.to_thread(reached, lambda: server.stalled_s() > before + 0.1)
+        await until(lambda: server.stalled_s() > before + 0.1)
         hangs.set()
-        assert await asyncio.to_thread(reached, lambda: server.stalled_s() == 0.0)
+        await until(lambda: server.stalled_s() == 0.0)
     finally:
         hangs.set()
         await server.stop()
