@@ -192,6 +192,8 @@ def _options(max_receive_bytes: int) -> list[tuple[str, int]]:
         # A second process on the same port is an error: one of the two would starve.
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", max_receive_bytes),
+        # No compressed message is read: gRPC expands all of it before it looks at its size.
+        ("grpc.compression_enabled_algorithms_bitset", 1 << grpc.Compression.NoCompression),
         # Between the two gRPC refuses at random.
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),

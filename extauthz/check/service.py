@@ -18,6 +18,7 @@ from typing import Final, Generic, Protocol, TypeVar
 import structlog
 
 from extauthz.check import envoy_response, http_response
+from extauthz.check.bounds import is_overloaded
 from extauthz.check.credentials import CredentialSources
 from extauthz.check.envoy_request import EnvoyRequests
 from extauthz.check.extauthz_check_pb2 import AttributeContext
@@ -177,8 +178,12 @@ class CheckService:
 
     def _verify(self, check: Check, pending: _Pending) -> bytes | Later:
         found: Verdict | _Pending
-        if pending.time_left is not None and check.elapsed_s() >= pending.time_left:
+        waited_s = check.elapsed_s()
+        left = None if pending.time_left is None else pending.time_left - waited_s
+        if left is not None and left <= 0:
             found = Denied(check.decision_id, Reason.DEADLINE, pending.request.facts)
+        elif is_overloaded(waited_s, left):
+            found = Denied(check.decision_id, Reason.OVERLOADED, pending.request.facts)
         else:
             found = self._judged(check, lambda: pending.request, pending.time_left)
         return self._now_or_later(check, found)

@@ -21,6 +21,9 @@ MAX_QUERY_FIELDS: Final = 1000
 """More `name=value` fields in a query are refused. PHP (`max_input_vars`) and Tomcat (`maxParameterCount`)
 take as many unless told otherwise; a server that drops the rest reads another query than is judged here."""
 
+MAX_QUERY_LENGTH: Final = 64 * 1024
+"""In octets; a longer query is refused. Envoy takes heads of 60 KiB unless told otherwise."""
+
 _NOT_TEXT: Final = "replace"
 """Bytes that are not UTF-8 become U+FFFD, which no host and no path may contain."""
 
@@ -76,6 +79,8 @@ def read_request_line(
         return RequestLineRejected(Reason.PATH_AMBIGUOUS, f"path: {target.reason}")
     canonical, query = target
     if query is not None:
+        if len(path) - path.find(b"?") - 1 > MAX_QUERY_LENGTH:
+            return _malformed(f"the query is longer than {MAX_QUERY_LENGTH} octets")
         if query.count("&") >= MAX_QUERY_FIELDS:
             return _malformed(f"the query has more than {MAX_QUERY_FIELDS} fields")
         query = query.replace("\ufffd", UNREADABLE_QUERY)

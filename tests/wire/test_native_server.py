@@ -11,6 +11,7 @@ import grpc
 import pytest
 
 from extauthz.check import envoy_response
+from extauthz.check.bounds import MAX_WAIT_S
 from extauthz.check.native_server import WAITING_CHECKS, NativeServer
 from extauthz.check.service import KEY_WAIT_S, MAX_WAITING, Later
 from extauthz.decide.keyring import IssuerKeys, KeyRing
@@ -156,6 +157,19 @@ def test_a_first_seen_token_is_verified_after_the_calls_of_its_batch(tmp_path: P
         assert isinstance(running.service.begin(first_seen, None), bytes)
         subjects = [line["subject"] for line in running.decisions()]
     assert subjects == ["a", "a", "b", "b"]
+
+
+def test_a_verification_that_waited_too_long_is_overload(tmp_path: Path) -> None:
+    raw = check_request(headers={"authorization": f"Bearer {token()}"})
+    with real_service(tmp_path, {}) as running:
+        waits = later(running.service.begin(raw, 3.0))
+        passed = time.perf_counter() + MAX_WAIT_S
+        while time.perf_counter() < passed:
+            pass
+        assert not read_answer(answered(waits.finish())).allowed
+        assert len(running.service.tokens) == 0
+        (line,) = running.decisions()
+    assert line["reason"] == "overloaded"
 
 
 def test_a_flood_that_waits_for_keys_is_bounded(tmp_path: Path) -> None:

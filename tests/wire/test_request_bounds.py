@@ -1,11 +1,11 @@
-"""How many headers and query fields a request may have: more are 400 and logged, whatever the rules say."""
+"""How many headers and query fields a request may have, and how long its query may be: above that 400."""
 
 from pathlib import Path
 
 import pytest
 
 from extauthz.check.request_headers import MAX_HEADERS
-from extauthz.domain.request_line import MAX_QUERY_FIELDS
+from extauthz.domain.request_line import MAX_QUERY_FIELDS, MAX_QUERY_LENGTH
 from tests.builders import check_request, read_answer
 from tests.real_service import real_service, token
 
@@ -18,6 +18,10 @@ POLICIES = {
     ],
 }
 PSEUDO = 3  # that `check_request` adds to `headers`
+
+
+def asking(target: str) -> bytes:
+    return check_request(target, headers={"authorization": f"Bearer {token()}"})
 
 
 def query(fields: int) -> str:
@@ -52,6 +56,7 @@ def test_as_many_headers_and_query_fields_as_the_bound_are_judged(raw: bool, tmp
             many_headers(MAX_HEADERS if raw else MAX_HEADERS - PSEUDO, raw=raw),
             repeated_header(MAX_HEADERS),
             with_query(MAX_QUERY_FIELDS, raw=raw),
+            asking("/notes?" + "q" * MAX_QUERY_LENGTH),
         ):
             assert read_answer(running.service.answer(request, 1.0)).allowed
 
@@ -64,7 +69,11 @@ def test_more_headers_or_query_fields_than_the_bound_are_a_logged_denial(raw: bo
         repeated_header(MAX_HEADERS + 1),
         with_query(MAX_QUERY_FIELDS + 1, raw=raw),
         with_query(20 * MAX_QUERY_FIELDS, raw=raw),
-        check_request("/notes?" + "&" * MAX_QUERY_FIELDS, headers={"authorization": f"Bearer {token()}"}),
+        check_request(
+            "/notes?" + "q" * (MAX_QUERY_LENGTH + 1), headers={"authorization": f"Bearer {token()}"}
+        ),
+        asking("/notes?" + "\u20ac" * (MAX_QUERY_LENGTH // 2)),
+        asking("/notes?" + "&" * MAX_QUERY_FIELDS),
     ]
     with real_service(tmp_path, POLICIES) as running:
         for request in requests:
