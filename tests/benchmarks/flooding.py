@@ -38,6 +38,7 @@ import grpc
 
 from extauthz.check.grpcio_server import GrpcioServer
 from extauthz.runtime.reporting import spare_collector
+from extauthz.telemetry.logs import configure
 from tests.benchmarks.measuring import percentile, pin
 from tests.builders import read_answer
 from tests.real_service import KEY_SET, real_service
@@ -74,6 +75,7 @@ class Latencies(NamedTuple):
 def serve(folder: Path, *, checking: bool) -> None:
     """Be a server until standard input ends; policies, keys and the kinds of requests are in the folder."""
     pin(WORKER_CORE)
+    configure("info", "json", stream=sys.stderr)
     policies = json.loads((folder / "policies").read_text())
     with real_service(folder, policies, key_set=(folder / "keys").read_bytes()) as running:
         fixed = running.service.answer((folder / "honest").read_bytes(), 1.0)
