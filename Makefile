@@ -34,7 +34,7 @@ MAKE_ENVIRONMENT = { "$$python" -m venv --clear .venv >/dev/null || \
 # One line a package, so that a download that takes long is seen to go on.
 SHOW_PROGRESS = sed -unE 's/^Collecting ([A-Za-z0-9._-]+).*/  \1/p; s/^(Installing) collected packages.*/\1 .../p' >&2
 
-.PHONY: help install demo test test-pythons check bench faults verify lock clean
+.PHONY: help install demo test test-pythons check bench bench-all soak faults verify lock clean
 
 help: ## show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -72,6 +72,7 @@ check: install ## lint, types, layers, patterns, generated files, lock
 	$(BIN)/python tools/check_patterns.py
 	$(BIN)/python tools/generate_protos.py --check
 	$(BIN)/python tools/generate_configuration.py --check
+	$(BIN)/python tools/generate_performance.py --check
 	$(BIN)/uv lock --check --quiet
 	uv=$(BIN)/uv; diff constraints.txt <($(call export_constraints,/dev/stdout)) || \
 		{ echo 'constraints.txt differs from uv.lock; run: make lock' >&2; exit 1; }
@@ -79,8 +80,17 @@ check: install ## lint, types, layers, patterns, generated files, lock
 		diff deploy/image/build-requirements.txt <($(call export_image,/dev/stdout,--only-group build)) || \
 		{ echo 'deploy/image differs from uv.lock; run: make lock' >&2; exit 1; }
 
-bench: install ## measure; prints medians as JSON
-	set -o nullglob; for script in tests/benchmarks/bench_*.py; do $(BIN)/python "$$script"; done
+bench: install ## measure the request path, write docs/performance.md; BENCH_PYTHON=PYTHON with another interpreter
+	$(BIN)/python tools/bench.py $(if $(BENCH_PYTHON),--python $(BENCH_PYTHON))
+
+bench-all: bench ## the request path, then every other benchmark
+	for script in tests/benchmarks/bench_*.py; do case "$$script" in \
+		*/bench_check.py|*/bench_requests.py) ;; *) $(BIN)/python "$$script" ;; esac; done
+	$(BIN)/python tools/generate_performance.py
+
+soak: install ## requests through Envoy for SOAK_S seconds (1800) while policies, tokens and workers change
+	SOAK_S=$(or $(SOAK_S),1800) $(BIN)/python -m tests.faults.soak
+	$(if $(SOAK_RESULT),,$(BIN)/python tools/generate_performance.py)
 
 faults: install ## inject every kind of fault under load, and print what was answered
 	FAULT_REQUESTS=2000 $(BIN)/python -m pytest tests/faults

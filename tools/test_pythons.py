@@ -153,7 +153,7 @@ def _prepared_by_pip(interpreter: Interpreter, place: Path) -> Path | None:
             "install",
             "--quiet",
             "--editable",
-            ".[demo,dev]",
+            ".[demo,dev,native]",
         ],
     ):
         if subprocess.run(command, cwd=ROOT, env=environ, check=False).returncode != 0:

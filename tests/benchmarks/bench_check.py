@@ -1,39 +1,33 @@
-"""What one check costs: each stage, the whole check with its log line, and the gRPC server around it.
+"""What one check costs in the process: each part by itself, and the whole check with its log line.
 
-One run, one pinned core. The peer of the whole check is decoding the message alone; the peer of the server is
-the same server doing nothing, loaded by a process of its own.
+One run, one pinned core, the requests of `check_requests`.
 
-Requests differ as a client's do: its token and its header names stay, path, request id and trace id are new
-each time, so that nothing is answered from a cache that a real client would miss. Costs are CPU time of this
-process: the median of nine minima over forty windows of a few milliseconds (`measuring.quiet_us`). The stages
-are measured by themselves, one call after the other, which flatters them: between other work each costs about
-a quarter more. The whole check is measured as it runs, with the log's own thread writing to a file meanwhile.
+Costs are CPU time of this process: the median of minima over windows of a few milliseconds
+(`measuring.quiet_us`). The parts are measured by themselves, one call after the other, which flatters them:
+between other work each costs about a quarter more. The whole check is measured as it runs, with the log's own
+thread writing to a file meanwhile. `bench_requests` measures the servers around it.
 """
 
 import os
 import random
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from itertools import cycle
+from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import grpc
-
 from extauthz.check import envoy_response
 from extauthz.check.envoy_request import EnvoyRequests
-from extauthz.check.extauthz_check_pb2 import CheckRequest, HeaderValue
-from extauthz.check.grpcio_server import GrpcioServer
+from extauthz.check.extauthz_check_pb2 import CheckRequest
 from extauthz.check.service import CheckService
-from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode
+from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode, UnmappedPolicy
 from extauthz.compile.documents import Reading, parse_policy_set
 from extauthz.compile.model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build
+from extauthz.decide import authorize, routes
 from extauthz.decide.identity import Keys as IdentityKeys
 from extauthz.decide.identity import TokenPolicy, identify
 from extauthz.decide.judge import CheckPolicy, judge
@@ -46,12 +40,14 @@ from extauthz.decisionlog.recorder import Recorder
 from extauthz.domain.policy import PolicySet
 from extauthz.domain.principal import Principal
 from extauthz.domain.request import CheckedRequest
-from extauthz.domain.verdict import Allowed
+from extauthz.domain.verdict import Allowed, Target
 from extauthz.runtime.reporting import spare_collector
 from extauthz.runtime.supervisor import ALLOCATOR
 from extauthz.telemetry.counts import Counts
-from tests.benchmarks.measuring import keep, percentile, pin, quiet_us
-from tests.tokens import SigningKey, claims, jwks
+from tests.benchmarks.check_requests import POLICIES, RULE, Caller, message
+from tests.benchmarks.measuring import MachineLoad, keep, pin, quiet_us, result_name
+from tests.builders import read_answer
+from tests.tokens import AUDIENCE, SigningKey, jwks
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -59,61 +55,10 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 DIFFERENT_REQUESTS = 2000
+DIFFERENT_TOKENS = 128
 CHECKS_A_WINDOW = 256
-LOAD_FLAG = "--load"
 ISSUER = "https://idp.example"
-POLICIES = {
-    "resources": [
-        {
-            "name": "invoice:read",
-            "serviceName": "billing",
-            "routes": [{"methods": ["GET"], "path": "/invoices/{number}"}],
-        }
-    ],
-    "role_rules": [
-        {
-            "id": f"rule-{role}",
-            "sub": role,
-            "dom": "*",
-            "obj": "invoice:read",
-            "act": "read",
-            "effect": "allow",
-        }
-        for role in ("finance", "audit", "board", "support", "sales")
-    ],
-    "attribute_policies": [
-        {
-            "id": "office-hours",
-            "name": "not from outside, not by contractors",
-            "resource": "invoice:read",
-            "effect": "deny",
-            "priority": 10,
-            "rule_data": {
-                "type": "AND",
-                "conditions": [
-                    {"type": "CONDITION", "attribute": "user.kind", "operator": "eq", "value": "user"},
-                    {
-                        "type": "OR",
-                        "conditions": [
-                            {
-                                "type": "CONDITION",
-                                "attribute": "user.department",
-                                "operator": "in",
-                                "value": ["contractors", "interns"],
-                            },
-                            {
-                                "type": "CONDITION",
-                                "attribute": "resource.number",
-                                "operator": "startsWith",
-                                "value": "X",
-                            },
-                        ],
-                    },
-                ],
-            },
-        }
-    ],
-}
+_DECISION_ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 
 
 class Keys:
@@ -139,93 +84,96 @@ class Policies:
         return self._directory
 
 
-def request_bytes(token: str, number: int, *, raw: bool = False) -> bytes:
-    """Return a CheckRequest as Envoy sends it: 15 headers, peer; `raw` with `encode_raw_headers`."""
-    entropy = random.Random(number)
-    path = f"/invoices/{number + 4711}?verbose=1"
-    headers = {
-        ":authority": "shop.example",
-        ":method": "GET",
-        ":path": path,
-        ":scheme": "https",
-        "accept": "application/json",
-        "accept-encoding": "gzip, br",
-        "authorization": f"Bearer {token}",
-        "user-agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)",
-        "x-forwarded-for": "10.0.0.7",
-        "x-forwarded-proto": "https",
-        "x-envoy-internal": "true",
-        "x-request-id": str(uuid.UUID(bytes=entropy.randbytes(16), version=4)),
-        "traceparent": f"00-{entropy.randbytes(16).hex()}-{entropy.randbytes(8).hex()}-01",
-        "cookie": "session=0123456789abcdef0123456789abcdef",
-        "accept-language": "en-GB,en;q=0.9",
-    }
-    request = CheckRequest()
-    http = request.attributes.request.http
-    http.method, http.path, http.host = b"GET", path.encode(), b"shop.example"
-    for name, value in headers.items():
-        if raw:
-            entry = HeaderValue(key=name, raw_value=value.encode())
-            http.header_map.headers.append(entry.SerializeToString())
-        else:
-            http.headers[name] = value.encode()
-    request.attributes.source.address.socket_address.address = "10.0.0.7"
-    return request.SerializeToString()
-
-
-def directory() -> Directory:
+def compiled() -> Snapshot:
     """Compile the policies."""
     policies = parse_policy_set(POLICIES, Reading())
     assert isinstance(policies, PolicySet)
     snapshot = build(DEFAULT_TENANT, 1, policies, RoleModel())
     assert isinstance(snapshot, Snapshot)
-    return Directory(TenancyMode.SELFHOST, {DEFAULT_TENANT: snapshot}, confirmed_at=time.time() + 10**9)
+    return snapshot
 
 
 def ring(key: SigningKey) -> KeyRing:
     """Register the issuer with its key."""
-    config = IssuerConfig(ISSUER, DEFAULT_TENANT, None, "realm_access.roles", "dom", "adm", frozenset())
+    config = IssuerConfig(
+        ISSUER, DEFAULT_TENANT, (AUDIENCE,), "realm_access.roles", "dom", "adm", frozenset({"offline_access"})
+    )
     keys = parse_jwks(jwks(key))
     assert isinstance(keys, KeySet)
     return KeyRing.of([IssuerKeys(config, keys, fetched_at=time.time())])
 
 
-def stages(
-    raws: list[bytes], with_raw_headers: list[bytes], where: Directory, keys: KeyRing
-) -> dict[str, float]:
-    """Measure each stage by itself, with the token already verified once."""
-    now, verified, requests = time.time(), VerifiedTokens(), EnvoyRequests()
+class Parts:
+    """The parts of a check, each as a function from what the part before returned."""
 
-    def identified(request: CheckedRequest) -> Principal:
-        found = identify(
-            request.credentials, request.peer, IdentityKeys(keys, {}, verified), now, TokenPolicy()
-        )
-        assert isinstance(found, Principal), found
-        return found
+    def __init__(self, snapshot: Snapshot, where: Directory, keys: KeyRing) -> None:
+        """Take policies and keys."""
+        self._snapshot, self._where, self._ring = snapshot, where, keys
+        self._verified = VerifiedTokens()
+        self._requests = EnvoyRequests()
+        self._now = time.time()
+        self._lines = Lines(uuid.uuid4(), 0)
 
-    def judged(request: CheckedRequest) -> Allowed:
-        decision_id = "01890a5d-ac96-774b-bcce-b302099a8057"
-        verdict = judge(request, where, IdentityKeys(keys, {}, verified), CheckPolicy(), decision_id, now)
-        assert isinstance(verdict, Allowed)
-        return verdict
-
-    def read(raw: bytes) -> CheckedRequest:
-        found = requests.read(raw)
+    def read(self, raw: bytes) -> CheckedRequest:
+        found = self._requests.read(raw)
         assert isinstance(found, CheckedRequest)
         return found
 
-    checked = [read(raw) for raw in raws]
-    verdicts = [judged(each) for each in checked]
-    lines = Lines(uuid.uuid4(), 0)
-    return {
-        "decode_alone_us": each_us(CheckRequest.FromString, raws),
-        "wire_read_us": each_us(read, raws),
-        "wire_read_raw_headers_us": each_us(read, with_raw_headers),
-        "identify_cached_us": each_us(identified, checked),
-        "judge_us": each_us(judged, checked),
-        "wire_write_us": each_us(envoy_response.write, verdicts),
-        "log_line_us": each_us(lambda verdict: lines.decision((verdict, now, "grpc", 20)), verdicts),
-    }
+    def identify(self, request: CheckedRequest) -> Principal:
+        keys = IdentityKeys(self._ring, {}, self._verified)
+        found = identify(request.credentials, request.peer, keys, self._now, TokenPolicy())
+        assert isinstance(found, Principal), found
+        return found
+
+    def forget(self) -> None:
+        """Forget the tokens that were verified."""
+        self._verified = VerifiedTokens()
+
+    def route(self, request: CheckedRequest) -> Target:
+        found = routes.resolve(self._snapshot, request.facts, "GET", UnmappedPolicy.DENY)
+        assert isinstance(found, Target)
+        return found
+
+    def decide(self, given: tuple[CheckedRequest, Principal, Target]) -> object:
+        request, principal, target = given
+        return authorize.decide(self._snapshot, principal, target, request.facts, "GET", self._now)
+
+    def judge(self, request: CheckedRequest) -> Allowed:
+        keys = IdentityKeys(self._ring, {}, self._verified)
+        verdict = judge(request, self._where, keys, CheckPolicy(), _DECISION_ID, self._now)
+        assert isinstance(verdict, Allowed)
+        return verdict
+
+    def line(self, verdict: Allowed) -> object:
+        return self._lines.decision((verdict, self._now, "grpc", 20))
+
+    def measured(
+        self, raws: list[bytes], with_raw_headers: list[bytes], new: list[bytes]
+    ) -> dict[str, float]:
+        """Measure each part; `new` are requests with as many tokens."""
+        checked = [self.read(raw) for raw in raws]
+        facts = [(each, self.identify(each), self.route(each)) for each in checked]
+        verdicts = [self.judge(each) for each in checked]
+        first_seen = [self.read(raw) for raw in new]
+
+        def identify_new() -> int:
+            self.forget()
+            for request in first_seen:
+                self.identify(request)
+            return len(first_seen)
+
+        return {
+            "decode_alone_us": each_us(CheckRequest.FromString, raws),
+            "wire_read_us": each_us(self.read, raws),
+            "wire_read_raw_headers_us": each_us(self.read, with_raw_headers),
+            "identify_cached_us": each_us(self.identify, checked),
+            "route_us": each_us(self.route, checked),
+            "decide_us": each_us(self.decide, facts),
+            "judge_us": each_us(self.judge, checked),
+            "wire_write_us": each_us(envoy_response.write, verdicts),
+            "log_line_us": each_us(self.line, verdicts),
+            "identify_first_seen_us": quiet_us(identify_new, windows=20, groups=5),
+        }
 
 
 def each_us(work: Callable[[Value], object], values: list[Value]) -> float:
@@ -238,15 +186,16 @@ def over(work: Callable[[Value], object], values: list[Value]) -> Callable[[], i
     waiting: Iterator[Value] = cycle(values)
 
     def window() -> int:
-        for _, value in zip(range(CHECKS_A_WINDOW), waiting, strict=False):
+        for value in islice(waiting, CHECKS_A_WINDOW):
             work(value)
         return CHECKS_A_WINDOW
 
     return window
 
 
-def whole(service: CheckService, log: DecisionLog, raws: list[bytes]) -> float:
+def whole(serve: Callable[[], CheckService], log: DecisionLog, raws: list[bytes]) -> float:
     """Measure the whole check, the writing of its log line included: the writer's thread is on our core."""
+    service = serve()
     some = over(lambda raw: service.answer(raw, 0.2), raws)
 
     def window() -> int:
@@ -257,45 +206,17 @@ def whole(service: CheckService, log: DecisionLog, raws: list[bytes]) -> float:
     return quiet_us(window)
 
 
-def served(server: GrpcioServer, raw: bytes) -> Callable[[], float]:
-    """Start the server; the answer measures its CPU per request in microseconds, under load from outside."""
-    address = f"127.0.0.1:{server.start()}"
+def whole_first_seen(serve: Callable[[], CheckService], log: DecisionLog, raws: list[bytes]) -> float:
+    """Measure the whole check of tokens that the service has not seen."""
 
-    def measure(requests: int = 4000) -> float:
-        command = [sys.executable, "-m", "tests.benchmarks.bench_check", LOAD_FLAG, address, str(requests)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
-            assert client.stdin is not None
-            assert client.stdout is not None
-            client.stdin.write(raw)
-            client.stdin.close()
-            assert client.stdout.readline() == b"ready\n"
-            before = time.process_time_ns()
-            assert client.stdout.readline() == b"done\n"
-            return (time.process_time_ns() - before) / requests / 1000
+    def window() -> int:
+        service = serve()
+        for raw in raws:
+            service.answer(raw, 0.2)
+        assert log.flush(30)
+        return len(raws)
 
-    return measure
-
-
-def load(address: str, requests: int, *, clients: int = 4) -> None:
-    """Send the request on standard input over one connection: what stands opposite the server in `served`."""
-    raw = sys.stdin.buffer.read()
-    with grpc.insecure_channel(address) as channel:
-        call = channel.unary_unary(
-            "/envoy.service.auth.v3.Authorization/Check", request_serializer=None, response_deserializer=None
-        )
-
-        def some(number: int) -> None:
-            for _ in range(number):
-                call(raw, timeout=10)
-
-        some(200)
-        print("ready", flush=True)
-        threads = [threading.Thread(target=some, args=(requests // clients,)) for _ in range(clients)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        print("done", flush=True)
+    return quiet_us(window, windows=20, groups=5)
 
 
 def as_a_worker() -> None:
@@ -306,61 +227,39 @@ def as_a_worker() -> None:
 
 def main() -> None:
     as_a_worker()
+    machine = MachineLoad()
     pin(max(os.sched_getaffinity(0)))
-    key, began = SigningKey.rs256("bench"), int(time.time())
-    said = claims(
-        iss=ISSUER,
-        exp=began + 36000,
-        iat=began,
-        nbf=began,
-        realm_access={"roles": ["finance"]},
-        department="finance",
-    )
-    token = key.sign(said)
-    raws = [request_bytes(token, number) for number in range(DIFFERENT_REQUESTS)]
-    where, keys = directory(), ring(key)
+    caller = Caller(SigningKey.rs256("bench"), ISSUER)
+    token = caller.token()
+    raws = [message(token, number) for number in range(DIFFERENT_REQUESTS)]
+    with_raw_headers = [message(token, number, raw=True) for number in range(DIFFERENT_REQUESTS)]
+    new = [message(caller.token(number=number), number) for number in range(1, 1 + DIFFERENT_TOKENS)]
+    snapshot, keys = compiled(), ring(caller.key)
+    where = Directory(TenancyMode.SELFHOST, {DEFAULT_TENANT: snapshot}, confirmed_at=time.time() + 10**9)
     spare_collector()
-    with_raw_headers = [request_bytes(token, number, raw=True) for number in range(DIFFERENT_REQUESTS)]
-    costs = stages(raws, with_raw_headers, where, keys)
+    costs = Parts(snapshot, where, keys).measured(raws, with_raw_headers, new)
     with tempfile.TemporaryDirectory() as folder:
         log = DecisionLog(str(Path(folder) / "decisions.jsonl"), worker=0, instance=uuid.uuid4())
         log.start()
-        service = CheckService(
-            policies=Policies(where),
-            keys=Keys(keys),
-            policy=CheckPolicy(),
-            recorder=Recorder(log, Counts("bench"), random_bytes=random.Random(0).randbytes),
-        )
-        check = whole(service, log, raws)
-        check_raw_headers = whole(service, log, with_raw_headers)
-        answer = service.answer(raws[0], 0.2)
-        servers = [
-            GrpcioServer(lambda _raw, _left: answer, ["127.0.0.1:0"]),
-            GrpcioServer(service.answer, ["127.0.0.1:0"]),
-        ]
-        measures = [served(server, raws[0]) for server in servers]
-        rounds = [[measure() for measure in measures] for _ in range(7)]
-        for server in servers:
-            server.drain(1.0)
+        recorder = Recorder(log, Counts("bench"), random_bytes=random.Random(0).randbytes)
+
+        def serve() -> CheckService:
+            return CheckService(
+                policies=Policies(where), keys=Keys(keys), policy=CheckPolicy(), recorder=recorder
+            )
+
+        for raw in (*raws, *with_raw_headers, *new):
+            answer = read_answer(serve().answer(raw, 0.2))
+            assert answer.allowed, answer
+            assert answer.metadata["matched_rule_id"] == RULE, answer
+        wholes = {
+            "check_with_log_line_us": whole(serve, log, raws),
+            "check_raw_headers_with_log_line_us": whole(serve, log, with_raw_headers),
+            "check_first_seen_us": whole_first_seen(serve, log, new),
+        }
         log.close(5)
-    nothing, checking = (round(min(column), 2) for column in zip(*rounds, strict=True))
-    numbers: dict[str, object] = {
-        "request_bytes": len(raws[0]),
-        **costs,
-        "check_with_log_line_us": check,
-        # As the shipped configurations of Envoy ask.
-        "check_raw_headers_with_log_line_us": check_raw_headers,
-        "check_to_decode_ratio": round(check / costs["decode_alone_us"], 2),
-        "server_doing_nothing_us": nothing,
-        "server_checking_us": checking,
-        # Of neighbouring runs, because the machine's mood changes slowly.
-        "server_ratio": round(percentile([full / empty for empty, full in rounds], 0.5), 3),
-    }
-    keep("check", numbers)
+    keep(result_name("check"), {"request_bytes": len(raws[0]), **costs, **wholes}, machine.document())
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == [LOAD_FLAG]:
-        load(sys.argv[2], int(sys.argv[3]))
-    else:
-        main()
+    main()

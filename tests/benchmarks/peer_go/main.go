@@ -73,7 +73,7 @@ func (s *server) Check(_ context.Context, request *auth.CheckRequest) (*auth.Che
 		return s.empty, nil
 	}
 	http := request.GetAttributes().GetRequest().GetHttp()
-	headers := http.GetHeaders()
+	headers := headersOf(http)
 	who, reason := s.identify(headers["authorization"])
 	rule := ""
 	if who != nil {
@@ -106,6 +106,20 @@ func (s *server) Check(_ context.Context, request *auth.CheckRequest) (*auth.Che
 	}
 	s.lines <- append(encoded, '\n')
 	return answer, nil
+}
+
+// headersOf returns the two headers that are read; with encode_raw_headers Envoy sends a list instead of a map.
+func headersOf(http *auth.AttributeContext_HttpRequest) map[string]string {
+	if listed := http.GetHeaderMap().GetHeaders(); len(listed) > 0 {
+		found := make(map[string]string, 2)
+		for _, each := range listed {
+			if name := each.GetKey(); name == "authorization" || name == "x-request-id" {
+				found[name] = string(each.GetRawValue())
+			}
+		}
+		return found
+	}
+	return http.GetHeaders()
 }
 
 func (s *server) identify(header string) (*principal, string) {

@@ -1,0 +1,125 @@
+"""The targets of the request path, and what the results say of each."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from tools.performance.results import Results, figure
+
+Value = Callable[[Results, str], float | None]
+
+
+class Target(NamedTuple):
+    """One target: what is measured, how far it has to reach, and where the value is.
+
+    `value` gets the results and the build of the interpreter; without `per_build` it is read once.
+    """
+
+    what: str
+    limit: float | Mapping[str, float]
+    unit: str
+    value: Value
+    at_least: bool = False
+    per_build: bool = True
+
+
+def _of_requests(above: Sequence[str], below: Sequence[str]) -> Value:
+    return lambda results, build: results.ratio(f"requests-{build}", above, below)
+
+
+def _of_check(key: str) -> Value:
+    return lambda results, build: results.number(f"check-{build}", key)
+
+
+TARGETS: Final = (
+    Target(
+        "check with its log line, in the process, token known",
+        {"optimised": 18.0, "unoptimised": 22.0},
+        "us",
+        _of_check("check_with_log_line_us"),
+    ),
+    Target("first-seen RS256 token, in the process", 100.0, "us", _of_check("identify_first_seen_us")),
+    Target(
+        "first-seen RS256 token, on the wire, CPU to the Go server's",
+        1.5,
+        "times",
+        _of_requests(
+            ("4x1_first_seen_tokens", "native", "cpu_us"), ("4x1_first_seen_tokens", "go_peer", "cpu_us")
+        ),
+    ),
+    Target(
+        "native server, CPU a request to the Go server's with a token cache",
+        1.0,
+        "times",
+        _of_requests(("4x1", "native", "cpu_us"), ("4x1", "go_peer", "cpu_us")),
+    ),
+    Target(
+        "the same, the goal beyond it",
+        0.75,
+        "times",
+        _of_requests(("4x1", "native", "cpu_us"), ("4x1", "go_peer", "cpu_us")),
+    ),
+    Target(
+        "native server, requests a second to OPA-Envoy's with its decision log",
+        15.0,
+        "times",
+        _of_requests(("4x1", "native", "requests_per_s"), ("4x1", "opa", "requests_per_s")),
+        at_least=True,
+    ),
+    Target(
+        "native server, 8 connections with 16 calls each, CPU to the empty grpcio server's",
+        0.33,
+        "times",
+        _of_requests(("8x16", "native", "cpu_us"), ("8x16", "grpcio_empty", "cpu_us")),
+    ),
+    Target(
+        "grpcio server, whole, CPU to the empty grpcio server's",
+        1.5,
+        "times",
+        _of_requests(("4x1", "grpcio", "cpu_us"), ("4x1", "grpcio_empty", "cpu_us")),
+    ),
+    Target(
+        "native server, p99 of 4 connections with one call each, to the Go server's",
+        1.0,
+        "times",
+        _of_requests(("4x1", "native", "p99_us"), ("4x1", "go_peer", "p99_us")),
+    ),
+    Target(
+        "native server through Envoy, p99 to that of an empty authorizer on the same front",
+        1.5,
+        "times",
+        _of_requests(
+            ("through_envoy_4x1", "native", "p99_us"), ("through_envoy_4x1", "native_empty", "p99_us")
+        ),
+    ),
+)
+
+
+class Row(NamedTuple):
+    """A target and what was measured: the value, and whether it is enough; None: not measured."""
+
+    target: Target
+    build: str | None
+    limit: float
+    value: float | None
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the target is reached."""
+        if self.value is None:
+            return None
+        return self.value >= self.limit if self.target.at_least else self.value <= self.limit
+
+
+def rows(results: Results, builds: Sequence[str]) -> list[Row]:
+    """Compare every target with the results of each build."""
+    found = []
+    for target in TARGETS:
+        for build in builds if target.per_build else (None,):
+            limit = target.limit[build or ""] if isinstance(target.limit, Mapping) else target.limit
+            found.append(Row(target, build, limit, target.value(results, build or "")))
+    return found
+
+
+def limit_text(row: Row) -> str:
+    """Return a limit as the table shows it."""
+    return f"{'at least' if row.target.at_least else 'at most'} {figure(row.limit)} {row.target.unit}"
