@@ -40,8 +40,9 @@ class Tally:
 class Load:
     """Sends the questions in turn from `CLIENTS` connections; enter it to start, leave it to stop."""
 
-    def __init__(self, port: int, questions: Sequence[Question]) -> None:
-        """Name Envoy's port and the requests."""
+    def __init__(self, port: int, questions: Sequence[Question], *, pause_s: float = 0.0) -> None:
+        """Name Envoy's port and the requests; each client waits `pause_s` between two of them."""
+        self._pause_s = pause_s
         self._port = port
         self._questions = questions
         self._over = threading.Event()
@@ -110,6 +111,8 @@ class Load:
             if status in {UNAVAILABLE, NOT_ANSWERED}:
                 # A client that is told to try again later does not try at once.
                 self._over.wait(PAUSE_S)
+            elif self._pause_s:
+                self._over.wait(self._pause_s)
         connection.close()
 
     def _count(self, question: Question, status: int) -> None:
