@@ -75,14 +75,18 @@ def test_renewed_tokens_are_in_the_next_requests() -> None:
     assert load[len(load) - 1].token == "alice's third"
 
 
-def test_unavailable_answers_need_the_end_of_a_worker_as_their_reason() -> None:
+@pytest.mark.parametrize(
+    ("ended_s", "rotated_s", "reason"),
+    [(1.0, 60.0, "the end of a worker"), (60.0, 1.0, "new keys"), (60.0, 60.0, "nothing")],
+)
+def test_unavailable_answers_need_a_reason(ended_s: float, rotated_s: float, reason: str) -> None:
     found = Findings()
-    unavailable = Tally(Counter({Verdict.UNAVAILABLE: 3}), Counter({("x", 200, 503): 2, ("x", 200, 0): 1}))
+    tally = Tally(Counter({Verdict.UNAVAILABLE: 3}), Counter({("x", 200, 503): 2, ("x", 200, 0): 1}))
 
-    found.add(unavailable, ended_s=1.0)
-    assert (found.unexplained, found.not_answered) == (0, 1)
-    found.add(unavailable, ended_s=60.0)
-    assert (found.unexplained, found.not_answered) == (2, 2)
+    found.add(tally, ended_s=ended_s, rotated_s=rotated_s)
+
+    assert found.unavailable == {reason: 2}
+    assert (found.unexplained, found.not_answered) == (2 if reason == "nothing" else 0, 1)
 
 
 @pytest.mark.parametrize(

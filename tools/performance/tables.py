@@ -171,7 +171,10 @@ def _soak(results: Results) -> str:
         ("requests", f"{numbers['requests']:,}"),
         *((f"answers: {verdict}", f"{count:,}") for verdict, count in numbers["answers"].items()),
         ("not answered", str(numbers["not_answered"])),
-        ("unavailable although no worker had ended", str(numbers["unavailable_although_no_worker_ended"])),
+        *(
+            (f"unavailable after {what}", f"{count:,}")
+            for what, count in numbers["unavailable_after"].items()
+        ),
         *((f"changes: {what}", f"{count:,}") for what, count in numbers["changes"].items()),
         *(
             (f"memory growth of {who}", "-" if share is None else f"{share:.1%}")
