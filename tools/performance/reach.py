@@ -1,6 +1,7 @@
 """The targets of the request path, and what the results say of each."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from tools.performance.results import Results, figure
@@ -11,7 +12,7 @@ Value = Callable[[Results, str], float | None]
 class Target(NamedTuple):
     """One target: what is measured, how far it has to reach, and where the value is.
 
-    `value` gets the results and the build of the interpreter; without `per_build` it is read once.
+    `value` gets the results and the build of the interpreter.
     """
 
     what: str
@@ -19,11 +20,16 @@ class Target(NamedTuple):
     unit: str
     value: Value
     at_least: bool = False
-    per_build: bool = True
+    result: str | None = None
+    """The result that has it; None: those of the request path, one for each build of the interpreter."""
 
 
 def _of_requests(above: Sequence[str], below: Sequence[str]) -> Value:
     return lambda results, build: results.ratio(f"requests-{build}", above, below)
+
+
+def _of_reload(setting: str, path: Sequence[str], results: Results, _build: str) -> float | None:
+    return results.number("reload", setting, *path)
 
 
 def _of_check(key: str) -> Value:
@@ -91,6 +97,35 @@ TARGETS: Final = (
             ("through_envoy_4x1", "native", "p99_us"), ("through_envoy_4x1", "native_empty", "p99_us")
         ),
     ),
+    Target(
+        "memory of a role rule",
+        350.0,
+        "bytes",
+        lambda results, _: results.number("publish", "first_load", "bytes_per_rule"),
+        result="publish",
+    ),
+    Target(
+        "loading from PostgreSQL to fetching the rows",
+        1.5,
+        "times",
+        lambda results, _: results.number("publish", "first_load", "ratio"),
+        result="publish",
+    ),
+    *(
+        Target(
+            f"reload of 100,000 rules ({source}, {server}), {what}",
+            limit,
+            unit,
+            partial(_of_reload, f"{source}, {server}", path),
+            result="reload",
+        )
+        for source in ("files", "postgres")
+        for server in ("native", "grpcio")
+        for what, limit, unit, path in (
+            ("p99 to quiet", 2.0, "times", ("p99_ratio",)),
+            ("worst", 25.0, "ms", ("reload_ms", "max")),
+        )
+    ),
 )
 
 
@@ -114,7 +149,7 @@ def rows(results: Results, builds: Sequence[str]) -> list[Row]:
     """Compare every target with the results of each build."""
     found = []
     for target in TARGETS:
-        for build in builds if target.per_build else (None,):
+        for build in builds if target.result is None else (None,):
             limit = target.limit[build or ""] if isinstance(target.limit, Mapping) else target.limit
             found.append(Row(target, build, limit, target.value(results, build or "")))
     return found

@@ -1,9 +1,10 @@
 """The tables of docs/performance.md, as Markdown."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final
 
-from tools.performance import reach
+from tools.performance import other_tables, reach
+from tools.performance.markdown import table
 from tools.performance.names import PARTS, SERVERS
 from tools.performance.results import Document, Results, figure, interpreter, load
 
@@ -14,12 +15,6 @@ _SHAPES: Final = {
     "4x1_raw_headers": "4 connections with one call each, raw headers (the shipped Envoy configuration)",
 }
 _WORDS: Final = {True: "reached", False: "**not reached**", None: "not measured"}
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def _runs(results: Results) -> str:
@@ -40,14 +35,15 @@ def _runs(results: Results) -> str:
 
 def _reach(results: Results) -> str:
     builds = [build for build, _ in results.builds("requests")]
-    names = {build: interpreter(document) for build, document in results.builds("requests")}
+    names = {name: interpreter(document) for name, document in results.documents.items()}
+    names |= {build: interpreter(document) for build, document in results.builds("requests")}
     return table(
         ("what", "reach", "interpreter", "measured", ""),
         (
             (
                 row.target.what,
                 reach.limit_text(row),
-                names.get(row.build or "", "-"),
+                names.get(row.build or row.target.result or "", "-"),
                 "-" if row.value is None else f"{figure(row.value)} {row.target.unit}",
                 _WORDS[row.reached],
             )
@@ -143,48 +139,6 @@ def _figure(value: float | None) -> str:
     return "-" if value is None else figure(value)
 
 
-def _hostile(results: Results) -> str:
-    costs = results.documents["hostile"]["numbers"]["costs"]
-    return f"{interpreter(results.documents['hostile'])}:\n\n" + table(
-        ("request", "bytes", "decode us", "check after decoding us", "answer"),
-        (
-            (
-                name.replace("_", " "),
-                f"{cost['request_bytes']:,}",
-                figure(cost["decode_us"]),
-                figure(cost["check_after_decoding_us"]),
-                f"`{cost['answer']}`",
-            )
-            for name, cost in costs.items()
-        ),
-    )
-
-
-def _soak(results: Results) -> str:
-    document = results.documents.get("soak")
-    if document is None:
-        return "Not run yet.\n"
-    numbers = document["numbers"]
-    growth = numbers["memory"]["growth"]
-    rows = [
-        ("seconds", f"{numbers['seconds']:.0f}, the first {numbers['warm_up_s']:.0f} of them to warm up"),
-        ("requests", f"{numbers['requests']:,}"),
-        *((f"answers: {verdict}", f"{count:,}") for verdict, count in numbers["answers"].items()),
-        ("not answered", str(numbers["not_answered"])),
-        *(
-            (f"unavailable after {what}", f"{count:,}")
-            for what, count in numbers["unavailable_after"].items()
-        ),
-        *((f"changes: {what}", f"{count:,}") for what, count in numbers["changes"].items()),
-        *(
-            (f"memory growth of {who}", "-" if share is None else f"{share:.1%}")
-            for who, share in growth.items()
-        ),
-        ("problems", "; ".join(numbers["problems"]) or "none"),
-    ]
-    return f"{interpreter(document)}:\n\n{table(('what', 'how much'), rows)}"
-
-
 TABLES: Final[Mapping[str, Callable[[Results], str]]] = {
     "runs": _runs,
     "reach": _reach,
@@ -193,6 +147,7 @@ TABLES: Final[Mapping[str, Callable[[Results], str]]] = {
     "envoy": _envoy,
     "parts": _parts,
     "whole": _whole,
-    "hostile": _hostile,
-    "soak": _soak,
+    "hostile": other_tables.hostile,
+    "policies": other_tables.policies,
+    "soak": other_tables.soak,
 }

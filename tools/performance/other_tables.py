@@ -1,0 +1,129 @@
+"""The tables of docs/performance.md that show other benchmarks than those of the request path."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from tools.performance.markdown import table
+from tools.performance.results import Results, figure, interpreter
+
+_NOT_RUN: Final = "Not run yet.\n"
+_IN_PROCESS: Final = ("in_process", "costs")
+_PORTS: Final = {
+    "grpcio_port_directly": "To the port of the grpcio server",
+    "native_port_directly": "To the port of the native server, which only processes of the host reach",
+    "through_envoy_to_grpcio": "Through Envoy as shipped, to the grpcio server",
+    "through_envoy_to_native": "Through Envoy as shipped, to the native server",
+}
+
+
+def hostile(results: Results) -> str:
+    """Return what hostile requests cost: in the process, and on each way in."""
+    document = results.documents.get("hostile")
+    if document is None:
+        return _NOT_RUN
+    numbers = document["numbers"]
+    parts = [
+        f"{interpreter(document)}; in the process:\n\n{_costs(numbers[key])}"
+        for key in _IN_PROCESS
+        if key in numbers
+    ]
+    for key, words in _PORTS.items():
+        if key in numbers:
+            parts.append(f"{words}:\n\n{_ways_in(numbers[key])}")
+    return "\n".join(parts)
+
+
+def _costs(costs: Mapping[str, Any]) -> str:
+    return table(
+        ("request", "bytes", "decode us", "check after decoding us", "answer"),
+        (
+            (
+                name.replace("_", " "),
+                f"{cost['request_bytes']:,}",
+                figure(cost["decode_us"]),
+                figure(cost["check_after_decoding_us"]),
+                f"`{cost['answer']}`",
+            )
+            for name, cost in costs.items()
+        ),
+    )
+
+
+def _ways_in(kinds: Mapping[str, Any]) -> str:
+    return table(
+        ("kind", "CPU of extauthz us", "honest requests"),
+        (
+            (name.replace("_", " "), figure(kind["server_us"]), figure(kind["honest_ones"]))
+            for name, kind in kinds.items()
+            if isinstance(kind, Mapping) and "honest_ones" in kind
+        ),
+    )
+
+
+def policies(results: Results) -> str:
+    """Return what policies cost to publish, load, hold and reload."""
+    parts = []
+    for name, describe in (("publish", _publish), ("reload", _reload)):
+        document = results.documents.get(name)
+        if document is not None:
+            rows = describe(document["numbers"])
+            parts.append(f"{interpreter(document)}:\n\n{table(('what', 'how much'), rows)}")
+    return "\n".join(parts) or _NOT_RUN
+
+
+def _publish(numbers: Mapping[str, Any]) -> list[tuple[str, str]]:
+    arrival, load = numbers["arrival"], numbers["first_load"]
+    writing = numbers["decisions_while_writing"]
+    return [
+        (f"a change arrives, {arrival['rules_present']:,} rules, p99", f"{arrival['ms']['p99']} ms"),
+        (
+            f"p99 of checks with {writing['writes_per_s']} writes a second to quiet",
+            f"{writing['p99_ratio']} times",
+        ),
+        (f"loading {load['rules']:,} rules from PostgreSQL", f"{load['load_s']} s"),
+        ("the same to fetching their rows", f"{load['ratio']} times"),
+        ("memory of a rule", f"{load['bytes_per_rule']} bytes"),
+    ]
+
+
+def _reload(numbers: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = []
+    for name, found in numbers.items():
+        if isinstance(found, Mapping) and "p99_ratio" in found:
+            what = f"reload of {found['rules']:,} rules ({name})"
+            rows += [
+                (
+                    f"{what}: p99 during it, quiet",
+                    f"{found['reload_ms']['p99']} ms, {found['quiet_ms']['p99']} ms",
+                ),
+                (f"{what}: p99 to quiet", f"{found['p99_ratio']} times"),
+                (f"{what}: the worst", f"{found['reload_ms']['max']} ms"),
+                (f"{what}: denied", str(found["denied"])),
+            ]
+    return rows
+
+
+def soak(results: Results) -> str:
+    """Return what the soak saw."""
+    document = results.documents.get("soak")
+    if document is None:
+        return _NOT_RUN
+    numbers = document["numbers"]
+    growth = numbers["memory"]["growth"]
+    rows = [
+        ("seconds", f"{numbers['seconds']:.0f}, the first {numbers['warm_up_s']:.0f} of them to warm up"),
+        ("requests", f"{numbers['requests']:,}"),
+        *((f"answers: {verdict}", f"{count:,}") for verdict, count in numbers["answers"].items()),
+        ("not answered", str(numbers["not_answered"])),
+        *(
+            (f"unavailable after {what}", f"{count:,}")
+            for what, count in numbers["unavailable_after"].items()
+        ),
+        *((f"changes: {what}", f"{count:,}") for what, count in numbers["changes"].items()),
+        *(
+            (f"memory growth of {who}", "-" if share is None else f"{share:.1%}")
+            for who, share in growth.items()
+        ),
+        ("problems", "; ".join(numbers["problems"]) or "none"),
+    ]
+    return f"{interpreter(document)}:\n\n{table(('what', 'how much'), rows)}"
