@@ -9,6 +9,15 @@ from typing import Any, Final, Self
 BUILDS: Final = ("optimised", "unoptimised")
 """How the interpreter was built: with profile-guided optimisation or without; part of a result's name."""
 
+SHOWN: Final = (
+    *(f"{name}-{build}" for name in ("requests", "check") for build in BUILDS),
+    "hostile",
+    "publish",
+    "reload",
+    "soak",
+)
+"""The results that the page shows; other benchmarks keep theirs in the same folder."""
+
 Document = Mapping[str, Any]
 
 
@@ -20,8 +29,11 @@ class Results:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read every `*.json` of a folder."""
-        return cls({file.stem: json.loads(file.read_text("utf-8")) for file in sorted(folder.glob("*.json"))})
+        """Read the results of a folder that the page shows."""
+        files = {name: folder / f"{name}.json" for name in SHOWN}
+        return cls(
+            {name: json.loads(file.read_text("utf-8")) for name, file in files.items() if file.exists()}
+        )
 
     def builds(self, name: str) -> Sequence[tuple[str, Document]]:
         """Return the results of a benchmark that was run on interpreters of several builds."""
