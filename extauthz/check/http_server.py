@@ -16,6 +16,7 @@ import structlog
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from extauthz.check.bounds import OVERLOADED, is_overloaded
 from extauthz.check.extauthz_check_pb2 import AttributeContext, HeaderMap, HeaderValue, HttpRequest, Request
 from extauthz.check.http_response import HttpAnswer
 from extauthz.domain.reasons import Reason
@@ -25,7 +26,7 @@ MAX_HEADER_BYTES: Final = 64 * 1024
 """Of the request line and of each header; Envoy itself takes 60 KiB of headers in all by default."""
 
 _MAX_HEADERS: Final = 2000
-_THREADS: Final = 4
+THREADS: Final = 4
 _STOP_S: Final = 1.0
 _LISTEN_BACKLOG: Final = 1024
 
@@ -41,10 +42,10 @@ class HttpAuthzServer:
     """The HTTP server of one worker; it is started and stopped on an event loop, and answers in threads."""
 
     def __init__(self, answer: AnswerHttp, refuse: RefuseHttp) -> None:
-        """Host the given functions: `answer` may block, `refuse` (for what is no request) may not."""
+        """Host the given functions: `answer` may block, `refuse` may not."""
         self._answer = answer
         self._refuse = refuse
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="check-http")
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="check-http")
         self._lock = threading.Lock()
         self._unanswered = 0
         self._moved_at = time.monotonic()
@@ -96,9 +97,14 @@ class HttpAuthzServer:
             if not self._unanswered:
                 self._moved_at = time.monotonic()
             self._unanswered += 1
-        answer = self._threads.submit(self._answer, attributes)
+        answer = self._threads.submit(self._answer_in_time, time.monotonic(), attributes)
         answer.add_done_callback(self._finished)
         return answer
+
+    def _answer_in_time(self, arrived_at: float, attributes: AttributeContext) -> HttpAnswer:
+        if is_overloaded(time.monotonic() - arrived_at, None):
+            return self._refuse(OVERLOADED)
+        return self._answer(attributes)
 
     def _finished(self, _: "Future[HttpAnswer]") -> None:
         with self._lock:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from extauthz.check import envoy_response, http_response
+from extauthz.check.bounds import MAX_WAIT_S
 from extauthz.check.extauthz_check_pb2 import AttributeContext
 from extauthz.check.http_response import HEADERS_TO_REMOVE, REASON, HttpAnswer
-from extauthz.check.http_server import AnswerHttp, HttpAuthzServer, RefuseHttp
+from extauthz.check.http_server import THREADS, AnswerHttp, HttpAuthzServer, RefuseHttp
 from extauthz.domain.principal import ANONYMOUS
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import Malformed
@@ -298,3 +300,25 @@ async def test_calls_that_are_not_answered_are_noticed_also_when_their_client_ha
     finally:
         hangs.set()
         await server.stop()
+
+
+def test_overload_is_denied_early_is_logged_and_ends_by_itself(service: RealService) -> None:
+    entered, released = threading.Semaphore(0), threading.Event()
+
+    def answer(attributes: AttributeContext) -> HttpAnswer:
+        if attributes.request.http.path == b"/first":
+            entered.release()
+            assert released.wait(10)
+        return service.service.answer_http(attributes)
+
+    with serving(answer, service.service.refuse_http) as port, ThreadPoolExecutor(THREADS + 5) as clients:
+        first = [clients.submit(ask, port, "/first") for _ in range(THREADS)]
+        assert all(entered.acquire(timeout=10) for _ in first)
+        late = [clients.submit(ask, port, "/public/a") for _ in range(5)]
+        assert not wait(late, MAX_WAIT_S + 0.3).done
+        released.set()
+        assert {each.result(10).headers[REASON] for each in late} == {"overloaded"}
+        assert ask(port, "/public/a").status == 200
+    reasons = [line["reason"] for line in service.decisions()]
+    assert reasons.count("overloaded") == len(late)
+    assert len(reasons) == len(first) + len(late) + 1
