@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
 LIFETIME_S: Final = 900
 PREFIX: Final = "eas_"
 
@@ -48,7 +51,5 @@ def verify(admin_api_key: str, token: str, now: float) -> AdminSession | None:
 
 def _signature(admin_api_key: str, signed: str) -> str:
     secret = admin_api_key.encode("utf-8", "surrogateescape")
-    # RFC 5869 2.2 and 2.3, one block: what is derived is as long as the hash.
-    extracted = hmac.digest(_SALT, secret, hashlib.sha256)
-    key = hmac.digest(extracted, _INFO + b"\x01", hashlib.sha256)
+    key = HKDF(hashes.SHA256(), hashes.SHA256.digest_size, _SALT, _INFO).derive(secret)
     return hmac.new(key, signed.encode("ascii"), hashlib.sha256).hexdigest()

@@ -114,3 +114,12 @@ def test_what_counts_as_one_client() -> None:
     assert address_group("::ffff:192.0.2.1") == "192.0.2.1"
     assert address_group("2001:db8:1:2::1") == address_group("2001:db8:1:2:ffff::2") == "2001:db8:1:2::/64"
     assert address_group(None) == address_group("testclient") == "unknown"
+
+
+def test_the_derivation_is_that_of_rfc_5869() -> None:
+    """Computed once with HMAC alone: sessions survive a change of the code that derives their key."""
+    token, _ = issue("an-admin-key-of-a-test", "01890a5d-ac96-774b-bcce-b302099a8057", 1_763_917_200.0)
+    assert token == (
+        "eas_01890a5dac96774bbcceb302099a8057_1763918100_"
+        "3d55fbdc90f298d0d353549705e3316def0b8e1e06bb77d43b1e0a44f635ca89"
+    )
