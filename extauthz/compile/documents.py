@@ -15,6 +15,7 @@ from extauthz.compile.conditions import parse_condition
 from extauthz.compile.fields import Fields, shown
 from extauthz.compile.inheritance import CYCLE
 from extauthz.compile.matcher import parse_matcher
+from extauthz.compile.plain_role_rules import PlainRoleRules
 from extauthz.compile.routes import Template
 from extauthz.compile.values import parse_time
 from extauthz.domain.host import HostRejected, canonical_host
@@ -347,15 +348,21 @@ def parse_policy_set(document: object, reading: Reading) -> PolicySet | list[Pro
     fields = Fields(document, "", problems)
 
     def each(table: str, parse: Callable[[object, str, list[Problem]], _T | None]) -> tuple[_T, ...]:
+        pointer = fields.at(table)
         found = (
-            parse(entry, f"{fields.at(table)}/{position}", problems)
+            parse(entry, f"{pointer}/{position}", problems)
             for position, entry in enumerate(fields.items(table, required=False))
         )
         return tuple(entity for entity in found if entity is not None)
 
+    plain = PlainRoleRules()
+
+    def role_rule(entry: object, pointer: str, problems: list[Problem]) -> RoleRule | None:
+        return plain.read(entry) or parse_role_rule(entry, pointer, problems, reading)
+
     policies = PolicySet(
         resources=each("resources", parse_resource),
-        role_rules=each("role_rules", partial(parse_role_rule, reading=reading)),
+        role_rules=each("role_rules", role_rule),
         role_bindings=each("role_bindings", partial(parse_role_binding, reading=reading)),
         attribute_policies=each("attribute_policies", partial(parse_attribute_policy, reading=reading)),
     )

@@ -13,6 +13,7 @@ from immutables import Map
 
 from extauthz.compile.inheritance import Inheritance
 from extauthz.compile.model import RoleModel
+from extauthz.compile.persistent import map_of
 from extauthz.domain.policy import WILDCARD, RoleBinding, RoleRule, SubjectKind
 from extauthz.domain.principal import Principal, PrincipalKind
 from extauthz.domain.reasons import Effect, Reason
@@ -109,9 +110,11 @@ class RoleIndex:
                     side[subject] = [rule.id]
                 else:
                     ids.append(rule.id)
-        return cls(
-            model, Map({key: Cell(_side(allow), _side(deny)) for key, (allow, deny) in grouped.items()})
-        )
+        cells = map_of((key, Cell(_side(allow), _side(deny))) for key, (allow, deny) in grouped.items())
+        while grouped:
+            # One by one: many freed at once would keep every other thread waiting.
+            grouped.popitem()
+        return cls(model, cells)
 
     def with_rule(self, rule: RoleRule) -> "RoleIndex":
         """Return the index with the rule added."""
@@ -173,11 +176,9 @@ class RoleIndex:
 def _side(ids_by_subject: dict[str, list[str]]) -> Map[str, tuple[str, ...]]:
     if not ids_by_subject:
         return _NO_SUBJECTS
-    return Map(
-        {
-            subject: (ids[0],) if len(ids) == 1 else tuple(sorted(ids))
-            for subject, ids in ids_by_subject.items()
-        }
+    return map_of(
+        (subject, (ids[0],) if len(ids) == 1 else tuple(sorted(ids)))
+        for subject, ids in ids_by_subject.items()
     )
 
 

@@ -7,12 +7,13 @@ did not change with its predecessor.
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from immutables import Map
 
 from extauthz.compile.model import RoleModel
 from extauthz.compile.path_denies import PathDenies
+from extauthz.compile.persistent import map_of
 from extauthz.compile.policies import Candidates, PolicyIndex
 from extauthz.compile.roles import BindingIndex, RoleIndex, RoleOutcome, Subjects
 from extauthz.compile.routes import Conflict, RouteIndex, index_of
@@ -142,19 +143,37 @@ class Snapshot:
             known = self._own_routes[resource.name] = index_of([resource])
         return known
 
+    def forget(self) -> None:
+        """Empty the memos; the snapshot can still be asked."""
+        for memo in (self._standings, self._subjects, self._candidates):
+            memo.clear()
+
+    def tables(self) -> list[Map[Any, Any]]:
+        """Return the maps that hold one entry or more for each entity."""
+        return [
+            self.resources_by_name,
+            self.role_rules_by_id,
+            self.bindings_by_id,
+            self.policies_by_id,
+            self.roles.cells,
+            self.bindings.edges,
+            self.policies.cells,
+        ]
+
     def digest(self) -> str:
-        """Return a SHA-256 over everything that decides, independent of the order it was written in."""
-        lines = sorted(
-            repr(entity)
-            for table in (
-                self.resources_by_name,
-                self.role_rules_by_id,
-                self.bindings_by_id,
-                self.policies_by_id,
-            )
-            for entity in table.values()
-        )
-        return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
+        """Return a fingerprint of everything that decides, independent of the order it was written in.
+
+        It is the sum of the SHA-256 of each entity: to sort many would keep every other thread waiting.
+        """
+        tables = (self.resources_by_name, self.role_rules_by_id, self.bindings_by_id, self.policies_by_id)
+        total = 0
+        for table in tables:
+            for entity in table.values():
+                # A named tuple's repr costs as much as reading the rule; NUL is in no name.
+                text = "\0".join(entity) if isinstance(entity, RoleRule) else repr(entity)
+                octets = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+                total += int.from_bytes(octets, "big")
+        return f"{total % 2**256:064x}"
 
 
 def empty(tenant: str, model: RoleModel, revision: int = 0) -> Snapshot:
@@ -191,10 +210,10 @@ def build(tenant: str, revision: int, policies: PolicySet, model: RoleModel) -> 
         policies=index,
         path_denies=PathDenies.of(policies.rules()),
         routes=routes,
-        resources_by_name=Map({resource.name: resource for resource in policies.resources}),
-        role_rules_by_id=Map({rule.id: rule for rule in policies.role_rules}),
-        bindings_by_id=Map({binding.id: binding for binding in policies.role_bindings}),
-        policies_by_id=Map({policy.id: policy for policy in policies.attribute_policies}),
+        resources_by_name=map_of((resource.name, resource) for resource in policies.resources),
+        role_rules_by_id=map_of((rule.id, rule) for rule in policies.role_rules),
+        bindings_by_id=map_of((binding.id, binding) for binding in policies.role_bindings),
+        policies_by_id=map_of((policy.id, policy) for policy in policies.attribute_policies),
     )
 
 
@@ -229,8 +248,14 @@ def _repeated(policies: PolicySet) -> list[Problem]:
 
 def _repeats(tables: Iterable[tuple[str, list[str]]]) -> Iterator[Problem]:
     tables = tuple(tables)
-    keys = [key for _, own in tables for key in own]
-    if len(set(keys)) == len(keys):
+    seen: set[str] = set()
+    repeated = False
+    for _, own in tables:
+        # One by one: `set` of many keys would keep every other thread waiting.
+        for key in own:
+            repeated = repeated or key in seen
+            seen.add(key)
+    if not repeated:
         return
     first: dict[str, str] = {}
     for table, own in tables:

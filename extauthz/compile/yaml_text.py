@@ -23,6 +23,7 @@ PARSER: Final[Parser] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NOT_PRINTABLE: Final = re.compile(
     "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
+_PART: Final = 65_536
 _WORDS: Final[dict[str, bool | None]] = {"true": True, "false": False, "null": None, "~": None, "": None}
 _NUMBER_STARTS: Final = frozenset("-+0123456789")
 _INTEGER: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,307})")
@@ -36,9 +37,11 @@ def read_yaml(text: str, *, aliases: bool, parser: Parser = PARSER) -> list[obje
         yaml.YAMLError: the text is not YAML.
     """
     begin = 1 if text.startswith("\ufeff") else 0
-    unprintable = _NOT_PRINTABLE.search(text, begin)
-    if unprintable is not None:
-        return _unprintable(text, unprintable.start())
+    # In parts: one search through a large text would keep every other thread waiting.
+    for part in range(begin, len(text), _PART):
+        unprintable = _NOT_PRINTABLE.search(text, part, part + _PART)
+        if unprintable is not None:
+            return _unprintable(text, unprintable.start())
     reader = _Reader(aliases=aliases)
     try:
         for event in yaml.parse(text, Loader=parser):

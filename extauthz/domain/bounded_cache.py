@@ -75,6 +75,15 @@ class BoundedCache(Generic[Key, Value]):
             while self._exceeds(len(self)):
                 self._evict_one()
 
+    def clear(self) -> None:
+        """Remove every entry, one after the other: many at once would keep other threads waiting."""
+        for queue in (self._kept, self._new):
+            while queue:
+                with self._lock:
+                    if queue:
+                        _, entry = queue.popitem(last=False)
+                        self._weight -= entry.weight
+
     def discard(self, key: Key) -> None:
         """Remove an entry, if it is there."""
         with self._lock:

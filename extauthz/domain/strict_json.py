@@ -9,6 +9,7 @@ lone surrogates (RFC 8259 8.2: unpredictable receivers), and nesting deep enough
 
 import json
 import math
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ MAX_DEPTH: Final = 32
 _MAX_NUMBER_CHARACTERS: Final = 400
 _LARGEST: Final = int(sys.float_info.max)
 _SMALLEST: Final = Decimal(math.ulp(0.0))
-_BRACKETS: Final = frozenset("[]{}")
+_NO_BRACKETS: Final = re.compile(r"[^\[\]{}]+")
+_BACKSLASHES: Final = re.compile(r"\\+")
+_PART: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,8 @@ def read_json(document: bytes, *, max_depth: int = MAX_DEPTH) -> object | JsonRe
     except ValueError:
         return JsonRejected("not JSON")
     # Only an escape can bring a surrogate in: the UTF-8 decoder has refused encoded ones.
-    if "\\u" in text and any(not _is_unicode(string) for string in _strings(value)):
+    # The first search is many times faster than the second.
+    if "\\" in text and "\\u" in text and any(not _is_unicode(string) for string in _strings(value)):
         return JsonRejected("a string with a lone surrogate")
     return value
 
@@ -69,17 +73,29 @@ def read_object(document: bytes) -> dict[str, object] | JsonRejected:
 
 
 def _too_deep(text: str, max_depth: int) -> bool:
-    if text.count("[") + text.count("{") <= max_depth:
+    if len(text) <= _PART and text.count("[") + text.count("{") <= max_depth:
         return False
-    # Without its escaped quotes, every second piece between quotes is outside of strings.
-    depth = 0
-    for piece in text.replace("\\\\", "").replace('\\"', "").split('"')[::2]:
-        for character in piece:
-            if character in _BRACKETS:
-                depth += 1 if character in "[{" else -1
-                if depth > max_depth:
-                    return True
+    # In parts: one call over a large text would keep every other thread waiting.
+    depth, begin, in_string = 0, 0, False
+    while begin < len(text):
+        end = _after_escape(text, begin + _PART)
+        # Without its escaped quotes, every second piece between quotes is outside of strings.
+        pieces = text[begin:end].replace("\\\\", "").replace('\\"', "").split('"')
+        for bracket in _NO_BRACKETS.sub("", "".join(pieces[in_string::2])):
+            depth += 1 if bracket in "[{" else -1
+            if depth > max_depth:
+                return True
+        in_string ^= len(pieces) % 2 == 0
+        begin = end
     return False
+
+
+def _after_escape(text: str, end: int) -> int:
+    """Return the first place from `end` on that no backslash is before."""
+    if text[end - 1 : end] != "\\":
+        return end
+    run = _BACKSLASHES.match(text, end)
+    return end + 1 if run is None else run.end() + 1
 
 
 def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:

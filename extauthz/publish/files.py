@@ -25,10 +25,12 @@ from extauthz.compile.warnings import likely_mistakes
 from extauthz.domain.policy import PolicySet
 from extauthz.domain.problem import Problem
 from extauthz.publish.current import CurrentPolicies
+from extauthz.publish.loading import free, retire, short_steps
 from extauthz.publish.policy_size import too_large
 
 LOOK_EVERY_S: Final = 0.2
 _SHOWN_WARNINGS: Final = 20
+_PAGE: Final = 4_096
 _SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
 
 _log = structlog.get_logger("extauthz.publish")
@@ -81,7 +83,9 @@ class PolicyDirectory:
             return [FileProblem(str(self._root), Problem("", "has no .yaml, .yml or .json file"))]
         problems: list[FileProblem] = []
         parts: list[tuple[str, PolicySet]] = []
-        for path, text in texts:
+        texts.reverse()
+        while texts:
+            path, text = texts.pop()
             name = str(path.relative_to(self._root))
             document = read_document(text, is_json=path.suffix == ".json", max_bytes=self._max_bytes)
             if isinstance(document, Problem):
@@ -94,6 +98,7 @@ class PolicyDirectory:
                 )
                 continue
             policies = parse_policy_set(document, self._reading)
+            _free(document)
             if isinstance(policies, PolicySet):
                 parts.append((name, policies))
             else:
@@ -120,7 +125,7 @@ class PolicyDirectory:
         octets = 0
         for path in paths:
             # One byte more than may be: a file may have grown since it was looked at.
-            text = _text(path, -1 if self._max_bytes is None else self._max_bytes - octets + 1)
+            text = _text(path, None if self._max_bytes is None else self._max_bytes - octets + 1)
             octets += len(text)
             if self._max_bytes is not None and octets > self._max_bytes:
                 return too_large(octets, self._max_bytes)
@@ -142,12 +147,19 @@ class PolicyDirectory:
         return iter(sorted(found))
 
 
-def _text(path: Path, at_most: int) -> bytes:
+def _free(document: object) -> None:
+    for entries in document.values() if isinstance(document, dict) else ():
+        if isinstance(entries, list):
+            free(entries)
+
+
+def _text(path: Path, at_most: int | None) -> bytes:
     """Read a file, or so many bytes of it; a FIFO or a device, which may never end, is an OSError."""
     if not path.is_file():
         raise OSError(errno.EINVAL, "is not a file that holds text", str(path))
+    size = max(path.stat().st_size, _PAGE) + 1
     with path.open("rb") as file:
-        return file.read(at_most)
+        return file.read(size if at_most is None else min(size, at_most))
 
 
 def _raise(error: OSError) -> None:
@@ -249,7 +261,8 @@ class FilesPublisher:
         elif settled and signature != self._refused:
             self.on_busy(True)
             try:
-                self._alarm(self._take(signature), signature)
+                with short_steps():
+                    self._alarm(self._take(signature), signature)
             finally:
                 self.on_busy(False)
 
@@ -261,6 +274,7 @@ class FilesPublisher:
         self._problems = ()
         self._revision += 1
         self._loaded, self._refused = signature, None
+        before = self._current.current()
         self._current.swap(
             Directory(
                 mode=TenancyMode.SELFHOST,
@@ -270,6 +284,9 @@ class FilesPublisher:
             )
         )
         _log.info("policies_loaded", revision=self._revision, digest=loaded.digest())
+        if before is not None:
+            replaced, before = [before.snapshots[DEFAULT_TENANT]], None
+            retire(replaced)
         for warning in self._source.warnings[:_SHOWN_WARNINGS]:
             _log.warning(
                 "policy_likely_mistake",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from extauthz.domain.problem import Problem
-from extauthz.publish.tenant import Compiler, TenantState, collecting_later
+from extauthz.publish.loading import free, short_steps
 from extauthz.storage import feed
 from extauthz.storage.availability import Unavailability, cause_of, unavailability_of
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from extauthz.publish.policy_size import PolicySizes
     from extauthz.publish.polling import Connect
+    from extauthz.publish.tenant import Compiler, TenantState
     from extauthz.storage.pool import Connection
 
 _log = structlog.get_logger("extauthz.publish")
@@ -82,7 +83,7 @@ class TenantLoads:
                 return Loaded([refusal], None, None, began)
             if documents is None:
                 return Loaded(None, None, None, began)
-            found = await asyncio.to_thread(self._compiler.salvage, documents, known)
+            found = await asyncio.to_thread(self._compiled, documents, known)
         except Exception as error:
             kind = unavailability_of(error)
             if connection.is_closed() or kind not in {None, Unavailability.FAILED}:
@@ -91,6 +92,17 @@ class TenantLoads:
             problem = Problem("", f"the rows cannot be read: {type(error).__name__}: {error}")
             return Loaded([problem], None, None, began)
         return Loaded(found, documents.revision, documents.written_at, began)
+
+    def _compiled(
+        self, documents: feed.TenantDocuments, known: TenantState | None
+    ) -> TenantState | list[Problem]:
+        found = self._compiler.salvage(documents, known)
+        tables = (
+            documents.resources, documents.role_rules, documents.role_bindings, documents.attribute_policies
+        )  # fmt: skip
+        for table in tables:
+            free(table)
+        return found
 
     def begin(self, tenant: str, known: TenantState | None) -> None:
         """Read a tenant meanwhile, unless it is being read."""
@@ -134,7 +146,7 @@ class TenantLoads:
             connection = await self._connect()
             self._on_busy(True)
             try:
-                with collecting_later():
+                with short_steps():
                     loaded = await self.read(connection, tenant, known)
             except BaseException:
                 connection.terminate()

@@ -27,12 +27,13 @@ from extauthz.publish.following import (
     registered_anew,
     stepped,
 )
+from extauthz.publish.loading import retire, short_steps
 from extauthz.publish.loads import Loaded, TenantLoads
 from extauthz.publish.policy_size import PolicySizes
 from extauthz.publish.polling import Connect, DatabasePolling
 from extauthz.publish.refused import RefusedRevisions, log_refused
 from extauthz.publish.registrations import Registrations, log_damaged
-from extauthz.publish.tenant import Compiler, TenantState, collecting_later, unreadable_rows
+from extauthz.publish.tenant import Compiler, TenantState, unreadable_rows
 from extauthz.storage import feed, registrations
 from extauthz.storage.availability import DatabaseState
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
+    from extauthz.compile.snapshot import Snapshot
     from extauthz.domain.problem import Problem
     from extauthz.domain.registration import IdentityProvider, Registration
     from extauthz.publish.current import CurrentPolicies
@@ -192,10 +194,10 @@ class PostgresPublisher:
     def _tell_busy(self, busy: bool) -> None:
         self.on_busy(busy)
 
-    async def _collect_later(self, after_publishing: contextlib.ExitStack) -> None:
+    async def _take_short_steps(self, after_publishing: contextlib.ExitStack) -> None:
         self._tell_busy(True)
         after_publishing.callback(self._tell_busy, False)
-        after_publishing.enter_context(collecting_later())
+        after_publishing.enter_context(short_steps())
         # What `on_busy` does in the event loop is done before the loop stands still.
         await asyncio.sleep(0)
 
@@ -224,17 +226,20 @@ class PostgresPublisher:
             self._unsettled += len(change.rows or ())
         if self._unsettled >= SETTLED_ROWS:
             # Else a full collection walks all that was followed since the start, and stops every decision.
-            await self._collect_later(after_publishing)
+            await self._take_short_steps(after_publishing)
             self._unsettled = 0
         states = {tenant: state for tenant, state in self._states.items() if tenant in wanted}
         unready = {tenant: known for tenant, known in self._unready.items() if tenant in wanted}
         drafts = {tenant: known for tenant, known in self._drafts.items() if tenant in unready}
         failed: dict[str, Sequence[Problem]] = {}
         loading: set[str] = set()
+        replaced: list[Snapshot] = []
         for tenant, revision in wanted.items():
             known = states.get(tenant)
             loaded = taken.get(tenant)
             if loaded is not None and is_complete(loaded.found):
+                if known is not None:
+                    replaced.append(known.snapshot)
                 known = states[tenant] = loaded.found
                 self._written_at[tenant] = loaded.written_at
                 if known.unreadable:
@@ -284,7 +289,7 @@ class PostgresPublisher:
                     continue
                 if found is None:
                     # Nothing is confirmed before all of an epoch is read, so nothing waits for this.
-                    await self._collect_later(after_publishing)
+                    await self._take_short_steps(after_publishing)
                     read = await self._loads.read(connection, tenant, None)
                     found, self._written_at[tenant] = read.found, read.written_at
                     if isinstance(found, TenantState) and found.unreadable:
@@ -312,6 +317,8 @@ class PostgresPublisher:
         self._confirmed_steady = asked_steady
         async with self._refreshed:
             self._refreshed.notify_all()
+        if replaced:
+            await asyncio.to_thread(retire, replaced)
 
     async def _register_meanwhile(
         self,

@@ -1,9 +1,6 @@
 """One tenant's published state: its snapshot, and what is needed to take it to the next revision."""
 
-import gc
-import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,40 +8,15 @@ from immutables import Map
 
 from extauthz.compile.documents import Reading
 from extauthz.compile.model import RoleModel
+from extauthz.compile.persistent import map_of
 from extauthz.compile.snapshot import Change, Removal, Snapshot, build, derive
 from extauthz.compile.stored import KINDS, Document, StoredReader
 from extauthz.domain.policy import PolicySet, Resource
 from extauthz.domain.problem import Problem
 from extauthz.domain.registration import Registration
+from extauthz.publish.loading import short_steps
 from extauthz.publish.salvage import LastGood, RowKey, Salvage, UnreadableRow
 from extauthz.storage.feed import RowChange, TenantDocuments
-
-_loads = 0
-_loads_change = threading.Lock()
-
-
-@contextmanager
-def collecting_later() -> Iterator[None]:
-    """Pause the search for cyclic garbage: half of a load would go into walking what it has just made.
-
-    In the end what was loaded is walked once, and put out of the reach of later full collections, each of
-    which stops every decision. Of loads that overlap the last one does that.
-    """
-    global _loads  # noqa: PLW0603  # the collector is the process' own, too
-    with _loads_change:
-        _loads += 1
-        if _loads == 1:
-            gc.disable()
-    try:
-        yield
-    finally:
-        with _loads_change:
-            _loads -= 1
-            last = _loads == 0
-        if last:
-            gc.collect()
-            gc.freeze()
-            gc.enable()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +56,7 @@ class Compiler:
 
     def load(self, documents: TenantDocuments) -> TenantState | list[Problem]:
         """Compile everything of a tenant; the answer is every problem."""
-        with collecting_later():
+        with short_steps():
             return self._load(documents)
 
     def salvage(
@@ -100,7 +72,7 @@ class Compiler:
         whole = self.load(documents)
         if isinstance(whole, TenantState):
             return whole
-        with collecting_later():
+        with short_steps():
             last_good = None if before is None else before.last_good()
             reading = Salvage(last_good, suspects)
             snapshot = reading.snapshot(documents, StoredReader(self.reading), self.model)
@@ -133,7 +105,7 @@ class Compiler:
         snapshot = build(documents.tenant, documents.revision, policies, self.model)
         if not isinstance(snapshot, Snapshot):
             return snapshot
-        names = Map({str(row["id"]): str(row["name"]) for row in documents.resources})
+        names = map_of((str(row["id"]), str(row["name"])) for row in documents.resources)
         return TenantState(snapshot, names, documents.registration)
 
     def apply(

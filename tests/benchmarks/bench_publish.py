@@ -22,7 +22,8 @@ from extauthz.compile.documents import Reading
 from extauthz.compile.model import RoleModel, compile_model
 from extauthz.demo.process_tree import descendants
 from extauthz.demo.rest import RestApi
-from extauthz.publish.tenant import Compiler, TenantState, collecting_later
+from extauthz.publish.loading import short_steps
+from extauthz.publish.tenant import Compiler, TenantState
 from extauthz.shipped import shipped
 from extauthz.storage import feed
 from extauthz.storage.pool import DatabaseAddress, open_reader
@@ -183,7 +184,7 @@ def _timed_load(address: DatabaseAddress) -> tuple[float, float]:
         compiler = Compiler(Reading(), _model())
         reader = await open_reader(address)
         before = _clocks()
-        with collecting_later():
+        with short_steps():
             state = await _load(reader, compiler)
             # Published here; what follows is housekeeping.
             taken = _since(before)
@@ -199,7 +200,7 @@ def _weighed_load(address: DatabaseAddress) -> tuple[int, int]:
         compiler = Compiler(Reading(), _model())
         reader = await open_reader(address)
         tracemalloc.start()
-        with collecting_later():
+        with short_steps():
             state = await _load(reader, compiler)
         held, _ = tracemalloc.get_traced_memory()
         await reader.close()

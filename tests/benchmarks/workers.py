@@ -54,6 +54,12 @@ def pin(pid: int, core: int) -> None:
             os.sched_setaffinity(int(thread.name), {core})
 
 
+def prefer(pid: int) -> None:
+    """Let the kernel prefer a process and its session to other work of the machine, where that is allowed."""
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text("-20")
+
+
 def cpu_s(pid: int) -> float:
     """Return the CPU of a process since it began, threads that have ended too, in steps of a tick (10 ms)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
