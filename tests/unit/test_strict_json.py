@@ -1,10 +1,13 @@
-"""The range of numbers that documents may hold: a double's, exactly."""
+"""The range of numbers that documents may hold, a double's, exactly; and how deep they may be nested."""
 
+import json
+import random
 import sys
 from decimal import Decimal
 
 import pytest
 
+from extauthz.domain import strict_json
 from extauthz.domain.strict_json import JsonRejected, read_json
 
 LARGEST = int(sys.float_info.max)
@@ -34,3 +37,32 @@ def test_what_a_double_can_hold_is_read_exactly(literal: str) -> None:
 )  # fmt: skip
 def test_what_a_double_cannot_hold_is_refused(literal: str) -> None:
     assert isinstance(read_json(literal.encode()), JsonRejected)
+
+
+@pytest.mark.parametrize("part", [1, 2, 3, 7])
+def test_depth_is_counted_over_a_text_that_is_looked_at_in_parts(
+    part: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A large text is looked at in parts, which must not begin inside of an escape.
+    monkeypatch.setattr(strict_json, "_PART", part)
+    rng = random.Random(part)
+    for _ in range(3_000):
+        document = nested(rng, 4)
+        text = json.dumps(document, indent=rng.choice([None, 1])).encode()
+        assert read_json(text, max_depth=depth_of(document)) == document
+        refused = read_json(text, max_depth=depth_of(document) - 1)
+        assert isinstance(refused, JsonRejected) is (depth_of(document) > 0), text
+
+
+def nested(rng: random.Random, depth: int) -> object:
+    """Draw a document whose strings hold brackets, quotes and backslashes."""
+    if depth == 0 or rng.random() < 0.3:
+        return "".join(rng.choices('[]{}"\\a', k=rng.randint(0, 5)))
+    children = [nested(rng, depth - 1) for _ in range(rng.randint(0, 2))]
+    return children if rng.random() < 0.5 else {f"\\{number}[": each for number, each in enumerate(children)}
+
+
+def depth_of(document: object) -> int:
+    if isinstance(document, dict):
+        document = list(document.values())
+    return 1 + max(map(depth_of, document), default=0) if isinstance(document, list) else 0

@@ -1,0 +1,54 @@
+"""The short way of reading a role rule reads what the full reading reads, or leaves the rule to it."""
+
+import os
+import random
+from typing import TYPE_CHECKING, Any, Final
+
+from extauthz.compile.documents import Reading, parse_role_rule
+from extauthz.compile.plain_role_rules import PlainRoleRules
+
+if TYPE_CHECKING:
+    from extauthz.domain.problem import Problem
+
+VERIFY = os.environ.get("EXTAUTHZ_VERIFY") == "1"
+DOCUMENTS = 200_000 if VERIFY else 20_000
+
+NAMES: Final[list[Any]] = [
+    *("a", "role-1", "*", "user:x", "caf\u00e9", "x" * 150, "x" * 151, "\u20ac" * 150, "x" * 256, "x" * 257),
+    *("", " a", "a ", "a\n", "cafe\u0301", "a\u200b", "\ud800", "\u2800a", 1, None, True, ["a"], {"a": "b"}),
+]
+GOOD_NAMES: Final = NAMES[:8]
+KINDS: Final[list[Any]] = ["role", "user", "service", "any", "Role", "", 1, None, ["role"]]
+EFFECTS: Final[list[Any]] = ["allow", "deny", "Allow", "", None, 1, ["allow"]]
+IDS: Final[list[Any]] = ["r", "x" * 128, "x" * 129, "*", "", " r", "r\u00ad", 1, None]
+
+
+def drawn(rng: random.Random) -> object:
+    good = rng.random() < 0.7
+    document: dict[str, Any] = {
+        "id": rng.choice(IDS[:2] if good else IDS),
+        **{member: rng.choice(GOOD_NAMES if good else NAMES) for member in ("sub", "dom", "obj", "act")},
+        "effect": rng.choice(EFFECTS[:2] if good else EFFECTS),
+    }
+    if rng.random() < 0.5:
+        document["sub_kind"] = rng.choice(KINDS[:4] if good else KINDS)
+    if rng.random() < 0.1:
+        del document[rng.choice(sorted(document))]
+    if rng.random() < 0.05:
+        document[rng.choice(["", "extra", "Sub"])] = "a"
+    return rng.choice([[document], None, "r"]) if rng.random() < 0.01 else document
+
+
+def test_every_rule_that_is_read_in_the_short_way_is_the_one_of_the_full_reading() -> None:
+    rng = random.Random(5)
+    plain, short = PlainRoleRules(), 0
+    for _ in range(DOCUMENTS):
+        document = drawn(rng)
+        found = plain.read(document)
+        if found is None:
+            continue
+        problems: list[Problem] = []
+        assert parse_role_rule(document, "", problems, Reading()) == found, document
+        assert not problems, (document, problems)
+        short += 1
+    assert short > DOCUMENTS // 10
