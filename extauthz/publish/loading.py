@@ -2,7 +2,7 @@
 
 The interpreter runs one thread at a time. A thread that loads gives way to one that answers only between two
 steps of Python code, and only after the switch interval. So loading consists of many short steps, the
-interval is short meanwhile, and garbage is searched for in small parts (ADR 30).
+interval is short meanwhile, and garbage is searched for in small parts (ADR 29).
 """
 
 from __future__ import annotations
