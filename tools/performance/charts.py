@@ -113,7 +113,7 @@ def drawn(results: Results) -> Mapping[str, str]:
             [
                 Bar(label, document["numbers"][key], "part")
                 for key, label in PARTS
-                if key in document["numbers"]
+                if key in document["numbers"] and "first_seen" not in key
             ],
         )
         for _, document in results.builds("check")
