@@ -85,7 +85,7 @@ bench: install ## measure the request path, write docs/performance.md; BENCH_PYT
 
 bench-all: bench ## the request path, then every other benchmark
 	for script in tests/benchmarks/bench_*.py; do case "$$script" in \
-		*/bench_check.py|*/bench_requests.py) ;; *) $(BIN)/python "$$script" ;; esac; done
+		*/bench_start.py|*/bench_check.py|*/bench_requests.py) ;; *) $(BIN)/python "$$script" ;; esac; done
 	$(BIN)/python tools/generate_performance.py
 
 soak: install ## requests through Envoy for SOAK_S seconds (1800) while policies, tokens and workers change

@@ -15,7 +15,11 @@ from typing import Final
 
 from tools.test_pythons import ROOT, prepare, probed
 
-BENCHMARKS: Final = ("tests.benchmarks.bench_check", "tests.benchmarks.bench_requests")
+BENCHMARKS: Final = (
+    "tests.benchmarks.bench_start",
+    "tests.benchmarks.bench_check",
+    "tests.benchmarks.bench_requests",
+)
 
 
 def environment(wanted: str | None) -> Path | None:

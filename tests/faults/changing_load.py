@@ -26,7 +26,7 @@ class Timeline:
         self._lock = threading.Lock()
         self._spans: list[tuple[float, float, int]] = [(0.0, float("inf"), status)]
 
-    def change(self, status: int, write: Callable[[], None]) -> None:
+    def change(self, status: int, write: Callable[[], object]) -> None:
         """Write a change; from its beginning until it has to have arrived both statuses are right."""
         began = self.now()
         with self._lock:

@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from tests.faults.changing_load import Changing, ChangingLoad, Timeline
+from tests.faults.oracle import UNAVAILABLE
 from tests.faults.worker_processes import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from extauthz.demo.rest import Reply
     from tests.faults.mesh import FaultyStack
 
 KEPT_WORKER: Final = 0
@@ -32,9 +34,11 @@ RENEWALS_PER_SET: Final = 8
 
 SETS_PER_ROTATION: Final = 2
 KILL_EVERY_S: Final = 15.0
+_WRITTEN_WITHIN_S: Final = 60.0
+_RETRY_S: Final = 0.5
 _RULES: Final = "/api/v1/resources/policies"
 _POLICIES: Final = "/api/v1/abac/policies"
-_NOBODY_READS_ITEM_1: Final = {
+_ITEM_1_IS_DENIED: Final = {
     "name": "item 1 is denied",
     "resource": "soaked-policy:read",
     "effect": "deny",
@@ -104,7 +108,7 @@ class Changes:
     def _change_rule(self, number: int) -> None:
         effect, status = (("deny", 403), ("allow", 200))[number % 2]
         document = _finance_reads("soaked-rule:read") | {"effect": effect}
-        self._rule.change(status, lambda: self._put(self._rule_path, document))
+        self._rule.change(status, lambda: self._written("PUT", self._rule_path, document))
         self.made["effects of a rule"] += 1
 
     def _change_policy(self, number: int) -> None:
@@ -113,7 +117,8 @@ class Changes:
         self.made["policies created or deleted"] += 1
 
     def _change_other_rules(self, _number: int) -> None:
-        self._delete(f"{_RULES}/{self._stack.rest.create(_RULES, _finance_reads('ledger:read')).id}")
+        created = self._written("POST", _RULES, _finance_reads("ledger:read"))
+        self._written("DELETE", f"{_RULES}/{created.id}")
         self.made["other rules created or deleted"] += 2
 
     def _renew_tokens(self, number: int) -> None:
@@ -144,17 +149,20 @@ class Changes:
                 self.made[f"workers ended by {how.name}"] += 1
 
     def _create_policy(self) -> None:
-        self._policy_path = f"{_POLICIES}/{self._stack.rest.create(_POLICIES, _NOBODY_READS_ITEM_1).id}"
+        self._policy_path = f"{_POLICIES}/{self._written('POST', _POLICIES, _ITEM_1_IS_DENIED).id}"
 
     def _delete_policy(self) -> None:
-        self._delete(self._policy_path)
+        self._written("DELETE", self._policy_path)
 
-    def _put(self, path: str, document: object) -> None:
-        self._stack.rest.put(path, document)
-
-    def _delete(self, path: str) -> None:
-        reply = self._stack.rest.ask("DELETE", path)
-        assert reply.status == 204, reply
+    def _written(self, method: str, path: str, document: object = None) -> Reply:
+        """Write, again while the API answers that nothing was stored (503)."""
+        ends = time.monotonic() + _WRITTEN_WITHIN_S
+        while (reply := self._stack.rest.ask(method, path, document)).status == UNAVAILABLE:
+            assert time.monotonic() < ends, reply
+            self.made["writes answered 503 and tried again"] += 1
+            self.over.wait(_RETRY_S)
+        assert reply.status in {200, 201, 204}, reply
+        return reply
 
 
 def _finance_reads(resource: str) -> dict[str, object]:

@@ -98,6 +98,12 @@ TARGETS: Final = (
         ),
     ),
     Target(
+        "cold start to ready, 10,000 role rules",
+        1.5,
+        "s",
+        lambda results, build: results.number(f"start-{build}", "ready_s"),
+    ),
+    Target(
         "memory of a role rule",
         350.0,
         "bytes",
