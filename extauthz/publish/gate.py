@@ -55,7 +55,7 @@ class PolicyGate:
             following = self._compiler.salvage(documents, suspects=written)
         else:
             rows = [
-                feed.RowChange(effect.kind, effect.id, effect.after)  # type: ignore[arg-type]
+                feed.RowChange(effect.kind, effect.id, effect.after)  # type: ignore[arg-type]  # `in` narrows no type
                 for effect in change.effects
                 if effect.kind in KINDS
             ]

@@ -84,7 +84,7 @@ class TenantLoads:
             if documents is None:
                 return Loaded(None, None, None, began)
             found = await asyncio.to_thread(self._compiled, documents, known)
-        except Exception as error:
+        except Exception as error:  # whatever a damaged row raises, it is a problem of this tenant alone
             kind = unavailability_of(error)
             if connection.is_closed() or kind not in {None, Unavailability.FAILED}:
                 raise

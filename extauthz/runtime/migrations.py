@@ -151,7 +151,7 @@ async def _connected(settings: Settings, work: Callable[[Connection], Awaitable[
         raise
     except _MISCONFIGURED as error:
         raise StartRefusedError(f"the database at {where} cannot be used: {_first_line(error)}") from error
-    except Exception as error:
+    except Exception as error:  # what means that the database is away; all else is raised again
         refusal = refusal_of(error)
         if isinstance(refusal, DatabaseUnavailable):
             raise DatabaseAwayError(f"the database at {where} cannot be used: {refusal.message}") from error

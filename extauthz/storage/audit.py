@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from extauthz.storage.encoding import decode_stored, encode_json
-from extauthz.storage.outcome import Refusal, refusal_of
+from extauthz.storage.outcome import refusals_returned
 from extauthz.storage.pool import tenant_transaction
 from extauthz.storage.rows import MAX_PAGE, bounded_times, conditions_of, parts
 
@@ -60,17 +60,11 @@ class Occurrence:
     details: Mapping[str, object] | None = None
 
 
-async def record(pool: Pool, tenant: str, occurrences: Sequence[Occurrence]) -> Refusal | None:
+@refusals_returned
+async def record(pool: Pool, tenant: str, occurrences: Sequence[Occurrence]) -> None:
     """Append what happened to the trail of a tenant, or of the installation."""
-    try:
-        async with tenant_transaction(pool, tenant) as connection:
-            await record_in(connection, tenant, occurrences)
-    except Exception as error:
-        refusal = refusal_of(error)
-        if refusal is None:
-            raise
-        return refusal
-    return None
+    async with tenant_transaction(pool, tenant) as connection:
+        await record_in(connection, tenant, occurrences)
 
 
 async def record_in(connection: Connection, tenant: str, occurrences: Sequence[Occurrence]) -> None:

@@ -1,6 +1,9 @@
 """What a read or write can come to besides its value. Errors of the database are turned into these here."""
 
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import asyncpg
 
@@ -72,6 +75,9 @@ class DatabaseUnavailable:
     outcome_unknown: bool = field(default=False, compare=False)
 
 
+_Given = ParamSpec("_Given")
+_Value = TypeVar("_Value")
+
 Refusal = Conflict | NotFound | Stale | Invalid | DatabaseUnavailable
 
 
@@ -93,3 +99,21 @@ def refusal_of(error: Exception) -> Refusal | None:
         return None
     unknown = isinstance(error, OutcomeUnknownError)
     return DatabaseUnavailable(cause_of(error), kind, outcome_unknown=unknown)
+
+
+def refusals_returned(
+    work: Callable[_Given, Awaitable[_Value]],
+) -> Callable[_Given, Coroutine[Any, Any, _Value | Refusal]]:
+    """Let a function return what an error of the database means to its caller; other errors are raised."""
+
+    @wraps(work)
+    async def returning(*args: _Given.args, **kwargs: _Given.kwargs) -> _Value | Refusal:
+        try:
+            return await work(*args, **kwargs)
+        except Exception as error:  # drivers and sockets raise many kinds; `refusal_of` knows them
+            refusal = refusal_of(error)
+            if refusal is None:
+                raise
+            return refusal
+
+    return returning

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from extauthz.domain.service_key import ID_PREFIX, PresentedKey, Scope, row_id, secret_digest
 from extauthz.storage.encoding import decode_stored, encode_json
-from extauthz.storage.outcome import Clash, Conflict, NotFound, Refusal, Stale, refusal_of
+from extauthz.storage.outcome import Clash, Conflict, NotFound, Stale, refusals_returned
 from extauthz.storage.pool import key_transaction, tenant_transaction
 from extauthz.storage.rows import MAX_PAGE, bounded_time, bounded_times, instant, rfc3339
 
@@ -199,24 +199,19 @@ async def page(
     return KeyPage(items, items[-1].id if len(records) > limit else None)
 
 
-async def find(pool: Pool, presented: PresentedKey, *, now: datetime) -> KeyGrant | Refusal | None:
+@refusals_returned
+async def find(pool: Pool, presented: PresentedKey, *, now: datetime) -> KeyGrant | None:
     """Return what a presented key allows at `now`; None: it is unknown, revoked, expired or another secret.
 
     Nothing is cached, so a revoked key ends here with the commit that revokes it. Whether the tenant is
     suspended is the caller's to ask.
     """
-    try:
-        async with key_transaction(pool, row_id(presented.id)) as connection:
-            record = await connection.fetchrow(
-                f"SELECT tenant_id, secret_sha256, {bounded_times('revoked_at')}, {_DOCUMENT}"  # noqa: S608
-                " FROM service_api_keys WHERE id = $1::uuid",
-                row_id(presented.id),
-            )
-    except Exception as error:
-        refusal = refusal_of(error)
-        if refusal is None:
-            raise
-        return refusal
+    async with key_transaction(pool, row_id(presented.id)) as connection:
+        record = await connection.fetchrow(
+            f"SELECT tenant_id, secret_sha256, {bounded_times('revoked_at')}, {_DOCUMENT}"  # noqa: S608
+            " FROM service_api_keys WHERE id = $1::uuid",
+            row_id(presented.id),
+        )
     if record is None or not presented.opens(record["secret_sha256"]) or record["revoked_at"] is not None:
         return None
     if record["expires_at"] is not None and now >= record["expires_at"]:
@@ -235,24 +230,18 @@ async def find(pool: Pool, presented: PresentedKey, *, now: datetime) -> KeyGran
     )
 
 
-async def note_used(pool: Pool, tenant: str, used: Mapping[str, datetime]) -> Refusal | None:
+@refusals_returned
+async def note_used(pool: Pool, tenant: str, used: Mapping[str, datetime]) -> None:
     """Note when keys of a tenant (by id) were last used. Nobody's write: no revision, no event."""
-    try:
-        async with tenant_transaction(pool, tenant) as connection:
-            await connection.execute(
-                "UPDATE service_api_keys AS k SET last_used_at = GREATEST(k.last_used_at, r.at)"
-                " FROM unnest($2::text[]::uuid[], $3::text[]::timestamptz[]) AS r (id, at)"
-                " WHERE k.tenant_id = $1 AND k.id = r.id",
-                tenant,
-                [row_id(key_id) for key_id in used],
-                [at.isoformat() for at in used.values()],
-            )
-    except Exception as error:
-        refusal = refusal_of(error)
-        if refusal is None:
-            raise
-        return refusal
-    return None
+    async with tenant_transaction(pool, tenant) as connection:
+        await connection.execute(
+            "UPDATE service_api_keys AS k SET last_used_at = GREATEST(k.last_used_at, r.at)"
+            " FROM unnest($2::text[]::uuid[], $3::text[]::timestamptz[]) AS r (id, at)"
+            " WHERE k.tenant_id = $1 AND k.id = r.id",
+            tenant,
+            [row_id(key_id) for key_id in used],
+            [at.isoformat() for at in used.values()],
+        )
 
 
 async def _is_good(change: Change, key_id: str) -> bool:

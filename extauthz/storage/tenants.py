@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from extauthz.storage import write
-from extauthz.storage.outcome import Clash, Conflict, NotFound, Refusal, Stale, refusal_of
+from extauthz.storage.outcome import Clash, Conflict, NotFound, Refusal, Stale, refusals_returned
 from extauthz.storage.pool import tenant_transaction
 from extauthz.storage.rows import MAX_PAGE, Page, Stored, bounded_times
 
@@ -42,19 +42,14 @@ _EMPTIED: Final = (
 _ROWS_A_DELETE: Final = 100_000
 
 
-async def ensure_tenant(pool: Pool, slug: str, name: str) -> bool | Refusal:
+@refusals_returned
+async def ensure_tenant(pool: Pool, slug: str, name: str) -> bool:
     """Create a tenant unless it is there, at revision 0; return whether it was created.
 
     `MODE=selfhost` has one, `default`, from the first start on.
     """
-    try:
-        async with tenant_transaction(pool, slug, operator=True) as connection:
-            return await _insert(connection, slug, name)
-    except Exception as error:
-        refusal = refusal_of(error)
-        if refusal is None:
-            raise
-        return refusal
+    async with tenant_transaction(pool, slug, operator=True) as connection:
+        return await _insert(connection, slug, name)
 
 
 async def create(
@@ -170,16 +165,11 @@ async def _empty(change: Change, table: str) -> None:
         gone = int(status.rpartition(" ")[2])
 
 
-async def read_as_operator(pool: Pool, work: Callable[[Connection], Awaitable[_Value]]) -> _Value | Refusal:
+@refusals_returned
+async def read_as_operator(pool: Pool, work: Callable[[Connection], Awaitable[_Value]]) -> _Value:
     """Run `work` on a connection that sees every tenant's registration, no policies, and cannot write."""
-    try:
-        async with tenant_transaction(pool, "", read_only=True, operator=True) as connection:
-            return await work(connection)
-    except Exception as error:
-        refusal = refusal_of(error)
-        if refusal is None:
-            raise
-        return refusal
+    async with tenant_transaction(pool, "", read_only=True, operator=True) as connection:
+        return await work(connection)
 
 
 async def _insert(connection: Connection, slug: str, name: str) -> bool:

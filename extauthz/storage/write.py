@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
 import structlog
 
 from extauthz.storage import audit
 from extauthz.storage.audit import Occurrence
 from extauthz.storage.encoding import encode_json
-from extauthz.storage.outcome import NotFound, Refusal, Stale, refusal_of
+from extauthz.storage.outcome import NotFound, Refusal, Stale, refusals_returned
 from extauthz.storage.pool import tenant_transaction
 
 if TYPE_CHECKING:
@@ -121,10 +121,11 @@ Opening = Callable[["Connection"], Awaitable[Refusal | None]]
 class _AbandonedError(Exception):
     """Leaves the transaction with nothing stored and an outcome to return."""
 
-    def __init__(self, outcome: object) -> None:
+    def __init__(self, outcome: Written[Any] | Refusal) -> None:
         self.outcome = outcome
 
 
+@refusals_returned
 async def write(
     pool: Pool,
     tenant: str,
@@ -184,24 +185,14 @@ async def write(
             )
         return Written(value, revision, changed=True)
     except _AbandonedError as abandoned:
-        return abandoned.outcome  # type: ignore[return-value]  # only raised above
-    except Exception as error:
-        refusal = refusal_of(error)
-        if refusal is None:
-            raise
-        return refusal
+        return abandoned.outcome
 
 
-async def read(pool: Pool, tenant: str, work: Callable[[Connection], Awaitable[_Value]]) -> _Value | Refusal:
+@refusals_returned
+async def read(pool: Pool, tenant: str, work: Callable[[Connection], Awaitable[_Value]]) -> _Value:
     """Run `work` on a connection that sees one moment of one tenant and cannot write."""
-    try:
-        async with tenant_transaction(pool, tenant, read_only=True) as connection:
-            return await work(connection)
-    except Exception as error:
-        refusal = refusal_of(error)
-        if refusal is None:
-            raise
-        return refusal
+    async with tenant_transaction(pool, tenant, read_only=True) as connection:
+        return await work(connection)
 
 
 async def _discard_leftovers(

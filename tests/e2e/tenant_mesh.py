@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,10 @@ def provider_document(firm: Firm) -> dict[str, object]:
     }
 
 
+def is_refused(mesh: TenantMesh, door: str) -> bool:
+    return mesh.ask("acme.local", door=door).status == 401
+
+
 @contextmanager
 def tenant_mesh(folder: Path, **settings: str) -> Iterator[TenantMesh]:
     with contextlib.ExitStack() as stack:
@@ -167,6 +172,6 @@ def tenant_mesh(folder: Path, **settings: str) -> Iterator[TenantMesh]:
             mesh.settled(firm, firm.revision)
             mesh.knows_keys(firm, firm)
         for door in ports:
-            await_true(lambda door=door: mesh.ask("acme.local", door=door).status == 401, what="Envoy")  # type: ignore[misc]
+            await_true(partial(is_refused, mesh, door), what="Envoy")
         mesh.suspend(mesh.firms[DORMANT], "suspended")
         yield mesh

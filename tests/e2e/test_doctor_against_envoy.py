@@ -139,8 +139,9 @@ class Proxies:
         listeners: list[Json] = []
         ports: list[int] = []
         for place, listener in enumerate(resources["listeners"]):
-            address = {"socket_address": {"address": LOOPBACK, "port_value": self.ports.take()[0]}}
-            ports.append(address["socket_address"]["port_value"])  # type: ignore[arg-type]
+            (port,) = self.ports.take()
+            address = {"socket_address": {"address": LOOPBACK, "port_value": port}}
+            ports.append(port)
             kind = TYPES + "envoy.config.listener.v3.Listener"
             listeners.append({"@type": kind, **listener, "name": f"{name}-{place}", "address": address})
         return listeners, ports

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -107,7 +108,7 @@ def parts(tmp_path: Path) -> Iterator[Parts]:
         ):
             command: list[str | Path] = [sys.executable, "-m", f"extauthz.demo.{name}", "--port", str(port)]
             child = made.spawn(name, command)
-            child.wait_ready(lambda port=port, path=path: http_answers(port, path), timeout_s=READY_S)  # type: ignore[misc]
+            child.wait_ready(partial(http_answers, port, path), timeout_s=READY_S)
         yield made
     finally:
         for child in reversed(made.children):

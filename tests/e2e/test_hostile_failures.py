@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 
 import grpc
 import pytest
@@ -123,7 +124,7 @@ GARBAGE_ANSWERS: dict[str, Callable[[int], AbstractContextManager[None]]] = {
     "a status with an unknown code": lambda port: answering(port, lambda *_: b"\x0a\x03\x08\xe7\x07"),
     "a negative code": lambda port: answering(port, lambda *_: b"\x0a\x0b\x08" + b"\xff" * 9 + b"\x01"),
     **{
-        f"error {code.name}": lambda port, code=code: answering(port, aborting(code))  # type: ignore[misc]
+        f"error {code.name}": partial(answering, answer=aborting(code))
         for code in grpc.StatusCode
         if code is not grpc.StatusCode.OK
     },

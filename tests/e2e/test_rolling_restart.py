@@ -51,8 +51,7 @@ class Sidecar:
         assert self.child is not None
         return self.child
 
-    @property
-    def ready(self) -> bool:
+    def is_ready(self) -> bool:
         return http_answers(int(self.environ["SIDECAR_PORT"]), "/healthz/ready")
 
     def start(self) -> None:
@@ -141,7 +140,7 @@ def mesh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mesh]:
             sidecars.append(Sidecar(f"sidecar-{number}", tmp_path, environ))
             sidecars[-1].start()
         for sidecar in sidecars:
-            sidecar.process.wait_ready(lambda sidecar=sidecar: sidecar.ready, timeout_s=READY_S)  # type: ignore[misc]
+            sidecar.process.wait_ready(sidecar.is_ready, timeout_s=READY_S)
         configuration = tmp_path / "envoy.yaml"
         configuration.write_text(
             patient(envoy.bootstrap(listener=listener, extauthz=endpoints, upstream=upstream))
@@ -227,7 +226,8 @@ def verified(log: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "extauthz", "logs", "verify", str(log)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    return json.loads(finished.stdout)  # type: ignore[no-any-return]
+    verdict: dict[str, Any] = json.loads(finished.stdout)
+    return verdict
 
 
 def every_request_was_decided_once(mesh: Mesh, load: Load) -> None:

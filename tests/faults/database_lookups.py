@@ -30,6 +30,11 @@ def database_check(port: int) -> object:
     return readiness(port)[1].get("checks", {}).get("database")
 
 
+def database_is(port: int, state: str) -> bool:
+    """Tell whether `/healthz/ready` of a port says this of the database."""
+    return database_check(port) == state
+
+
 def metric(port: int, name: str) -> float:
     """Return the sum of a metric's samples."""
     text = metrics(port)

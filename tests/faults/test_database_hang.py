@@ -10,6 +10,7 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +23,7 @@ from tests.faults.database_lookups import (
     RULES,
     await_invoice,
     database_check,
+    database_is,
     events,
     metric,
 )
@@ -96,7 +98,7 @@ def recovers(stack: FaultyStack, alice: str, extauthz: list[int]) -> None:
     await_invoice(stack, alice, 200, within=RECOVERS_S)
     for port in (stack.rest_port, stack.sidecar_port):
         await_true(
-            lambda port=port: database_check(port) == "ok",  # type: ignore[misc]
+            partial(database_is, port, "ok"),
             within=RECOVERS_S,
             what=f"the database on {port}",
         )
@@ -146,7 +148,7 @@ def test_a_server_that_is_stopped_answers_rest_in_time_and_is_reported(
             answers = [callers.submit(timed, question) for question in questions * 4]
             for port in (stack.rest_port, stack.sidecar_port):
                 await_true(
-                    lambda port=port: database_check(port) == "unavailable",  # type: ignore[misc]
+                    partial(database_is, port, "unavailable"),
                     within=ANSWERED_WITHIN_S - (time.monotonic() - began),
                     what=f"the database reported on {port}",
                 )

@@ -151,7 +151,11 @@ async def answers(api: Api, check: CheckService, runner: CaseRunner, asked: Aske
         wanted.append(("case path", {"path": asked.resource, "method": asked.action.upper()}))
     for name, named in wanted:
         got = runner.answer({"principal": principal, "request": named})
-        found[name] = (got["decision"] == "allow", str(got["reason"]), got["rule"])  # type: ignore[assignment]
+        found[name] = (
+            got["decision"] == "allow",
+            str(got["reason"]),
+            None if got["rule"] is None else str(got["rule"]),
+        )
     return found
 
 

@@ -1,6 +1,7 @@
 """What sidecars read: heads, whole tenants, changes; all of one moment, and the same either way."""
 
 import random
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -45,7 +46,7 @@ async def test_heads_and_changes_are_per_tenant(database: "Database") -> None:
     async with pool_of(database.address, "acme", "globex") as pool, reader_of(database.address) as reader:
         for tenant in ("acme", "acme", "globex"):
             rule = role_rule(sub=str(random.random()))
-            await succeed(pool, lambda change, rule=rule: role_rules.create(change, [rule]), tenant=tenant)  # type: ignore[misc]
+            await succeed(pool, partial(role_rules.create, documents=[rule]), tenant=tenant)
         assert (await feed.heads(reader)).revisions == {"acme": 2, "globex": 1}
         changes = await feed.changes_since(reader, {"acme": 1, "globex": 0, "unknown": 0})
         assert [(change.tenant, change.predecessor, change.revision) for change in changes] == [

@@ -1,8 +1,9 @@
 """Resources, role rules, role bindings and attribute policies in PostgreSQL."""
 
 from decimal import Decimal
+from functools import partial
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
@@ -185,7 +186,7 @@ async def test_lists_are_stable_while_others_write(database: "Database") -> None
         rules = [role_rule(sub=f"role-{number}", dom="emea" if number % 2 else "*") for number in range(9)]
         await succeed(pool, lambda change: role_rules.create(change, rules))
 
-        async def page(after: str | None, **filters: object) -> Page:
+        async def page(after: str | None, **filters: Any) -> Page:
             outcome = await read(
                 pool,
                 "default",
@@ -194,7 +195,7 @@ async def test_lists_are_stable_while_others_write(database: "Database") -> None
                     "default",
                     after=UUID(after) if after else None,
                     limit=4,
-                    **filters,  # type: ignore[arg-type]
+                    **filters,
                 ),
             )
             assert isinstance(outcome, Page)
@@ -368,7 +369,7 @@ async def test_a_route_that_is_claimed_conflicts_and_names_its_resource(database
             route("/invoices/{number}", methods=["PUT", "POST"]),
         ):
             other = resource(name="other:read", routes=[route("/elsewhere"), taken])
-            outcome = await attempt(pool, lambda change, other=other: resources.create(change, [other]))  # type: ignore[misc]
+            outcome = await attempt(pool, partial(resources.create, documents=[other]))
             assert isinstance(outcome, Conflict)
             assert (outcome.kind, outcome.ids) == ("route", (first["id"],))
             assert "invoice:read" in outcome.clashes[0].message

@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from extauthz.storage import role_rules
+from extauthz.storage.address import SslMode
 from extauthz.storage.pool import DatabaseAddress, connect, tenant_transaction
 from tests.integration.storage_documents import pool_of, role_rule, succeed
 
@@ -101,15 +102,17 @@ async def test_a_read_only_transaction_cannot_write(database: "Database") -> Non
 
 
 async def test_tls_is_as_strict_as_asked(database: "Database") -> None:
-    def with_mode(mode: str) -> DatabaseAddress:
+    def with_mode(mode: SslMode) -> DatabaseAddress:
         plain = database.address
         return DatabaseAddress(
-            plain.host, plain.port, plain.user, plain.password, plain.database, mode  # type: ignore[arg-type]
+            plain.host, plain.port, plain.user, plain.password, plain.database, mode
         )  # fmt: skip
 
-    for mode in ("disable", "prefer"):
+    either: tuple[SslMode, ...] = ("disable", "prefer")
+    for mode in either:
         await (await connect(with_mode(mode))).close()
-    for mode in ("require", "verify-ca", "verify-full"):
+    encrypted: tuple[SslMode, ...] = ("require", "verify-ca", "verify-full")
+    for mode in encrypted:
         with pytest.raises(ConnectionError):
             await connect(with_mode(mode))
 

@@ -2,7 +2,8 @@
 
 import os
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -30,12 +31,12 @@ pytestmark = pytest.mark.anyio
 NOW = datetime.now(UTC)
 
 
-def document(**members: object) -> "Document":
+def document(**members: Any) -> "Document":
     return {"id": f"sak_{new_id()}", "name": "robot", "scopes": ["identity"]} | members
 
 
 async def made(
-    pool: "Pool", tenant: str = "acme", secret: bytes | None = None, **members: object
+    pool: "Pool", tenant: str = "acme", secret: bytes | None = None, **members: Any
 ) -> tuple[StoredKey, PresentedKey]:
     """Create a key and present it."""
     secret = os.urandom(32) if secret is None else secret
@@ -51,13 +52,13 @@ async def found(pool: "Pool", presented: PresentedKey, now: datetime = NOW) -> K
     return await service_keys.find(pool, presented, now=now)
 
 
-def changed(presented: PresentedKey, **members: object) -> PresentedKey:
-    return PresentedKey(**({"id": presented.id, "digest": presented.digest} | members))  # type: ignore[arg-type]
+def changed(presented: PresentedKey, **members: Any) -> PresentedKey:
+    return PresentedKey(**({"id": presented.id, "digest": presented.digest} | members))
 
 
-async def listed(pool: "Pool", tenant: str = "acme", **arguments: object) -> KeyPage:
+async def listed(pool: "Pool", tenant: str = "acme", **arguments: Any) -> KeyPage:
     async with tenant_transaction(pool, tenant) as connection:
-        return await service_keys.page(connection, tenant, **arguments)  # type: ignore[arg-type]
+        return await service_keys.page(connection, tenant, **arguments)
 
 
 # The spelling of keys
@@ -211,7 +212,7 @@ async def test_a_revoked_or_expired_key_makes_no_more_keys(database: "Database")
             new = document(parent=parent.id)
             refused = await attempt(
                 pool,
-                lambda c, new=new: service_keys.create(c, new, secret=bytes(32)),  # type: ignore[misc]
+                partial(service_keys.create, document=new, secret=bytes(32)),
                 tenant="acme",
             )
             assert refused == NotFound("service_key", parent.id)
@@ -227,7 +228,7 @@ async def test_revoking_honours_the_revision_and_the_tenant(database: "Database"
         for key_id, tenant in ((stored.id, "globex"), ("sak_nonsense", "acme")):
             refused = await attempt(
                 pool,
-                lambda c, key_id=key_id: service_keys.revoke(c, key_id),  # type: ignore[misc]
+                partial(service_keys.revoke, key_id=key_id),
                 tenant=tenant,
             )
             assert isinstance(refused, NotFound)

@@ -1,6 +1,7 @@
 """Tenants, their hosts and their identity providers, as the operator registers them."""
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -242,7 +243,7 @@ async def test_racing_for_hosts_one_tenant_gets_each(database: "Database") -> No
     async with pool_of(database.address, *slugs, max_size=8) as pool, reader_of(database.address) as reader:
         outcomes = await asyncio.gather(
             *(
-                attempt(pool, lambda c, own=own: hosts.replace(c, own), tenant=slug)  # type: ignore[misc]
+                attempt(pool, partial(hosts.replace, hosts=own), tenant=slug)
                 for number, slug in enumerate(slugs)
                 for own in [names[number:] + names[:number]]
             )
@@ -287,7 +288,7 @@ async def test_every_audience_has_to_be_written_out(database: "Database") -> Non
         for audience in empty:
             refused = await attempt(
                 pool,
-                lambda c, audience=audience: identity_providers.create(c, provider(audience=audience)),  # type: ignore[misc]
+                partial(identity_providers.create, document=provider(audience=audience)),
                 tenant="acme",
             )
             assert isinstance(refused, Invalid)

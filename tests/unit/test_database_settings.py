@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,10 +23,10 @@ def problems(environ: Mapping[str, str]) -> list[str]:
     return [] if isinstance(found, Settings) else found
 
 
-def address(*hosts: str, **more: object) -> DatabaseAddress:
+def address(*hosts: str, **more: Any) -> DatabaseAddress:
     first, *others = [DatabaseHost(host, 5432) for host in hosts]
     return DatabaseAddress(
-        first.host, 5432, "u", "p", "d", fallbacks=tuple(others), **more  # type: ignore[arg-type]
+        first.host, 5432, "u", "p", "d", fallbacks=tuple(others), **more
     )  # fmt: skip
 
 

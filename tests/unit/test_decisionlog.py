@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 
@@ -45,8 +46,8 @@ def put(log: DecisionLog, one: Verdict) -> bool:
 
 @contextmanager
 def running(target: Path | str, **options: object) -> Iterator[DecisionLog]:
-    defaults: dict[str, object] = {"worker": 0, "instance": INSTANCE, "heartbeat_s": 3600.0}
-    log = DecisionLog(str(target), **(defaults | options))  # type: ignore[arg-type]
+    defaults: dict[str, Any] = {"worker": 0, "instance": INSTANCE, "heartbeat_s": 3600.0}
+    log = DecisionLog(str(target), **(defaults | options))
     log.start()
     try:
         yield log
@@ -317,9 +318,9 @@ def test_writers_of_one_file_never_interleave(tmp_path: Path) -> None:
     assert_sound(path)
 
 
-def run_python(script: str, *arguments: str, **options: object) -> "subprocess.Popen[bytes]":
+def run_python(script: str, *arguments: str, **options: Any) -> "subprocess.Popen[bytes]":
     prelude = "import os, sys, uuid\nfrom tests.unit.test_decisionlog import *\n"
-    return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
+    return subprocess.Popen(
         [sys.executable, "-c", prelude + textwrap.dedent(script), *arguments], cwd=ROOT, **options
     )
 

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from extauthz.admin.health import ListenError, Readiness, health_app, health_routes, listen, serve
 from extauthz.telemetry.counts import Counts
@@ -19,10 +20,10 @@ READY = Readiness(ready=True, checks={"casbin": True, "policies": True})
 
 
 @asynccontextmanager
-async def served(app: object) -> AsyncIterator[tuple[str, "asyncio.Task[None]"]]:
+async def served(app: ASGIApp) -> AsyncIterator[tuple[str, "asyncio.Task[None]"]]:
     listener = listen("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    task = asyncio.create_task(serve(app, listener))  # type: ignore[arg-type]
+    task = asyncio.create_task(serve(app, listener))
     try:
         yield url, task
     finally:

@@ -1,5 +1,7 @@
 """Who presents a service key: judged against the published keys and the time, nothing else."""
 
+from typing import Any
+
 import pytest
 
 from extauthz.decide.service_keys import bearer_of
@@ -12,9 +14,9 @@ KEY = key_text(ID, SECRET)
 NOW = 1_800_000_000.0
 
 
-def published(**members: object) -> dict[str, IdentityKey]:
-    usual: dict[str, object] = {"id": ID, "tenant": "acme", "digest": secret_digest(SECRET)}
-    return {ID: IdentityKey(**(usual | members))}  # type: ignore[arg-type]
+def published(**members: Any) -> dict[str, IdentityKey]:
+    usual: dict[str, Any] = {"id": ID, "tenant": "acme", "digest": secret_digest(SECRET)}
+    return {ID: IdentityKey(**(usual | members))}
 
 
 def test_the_bearer_of_a_key_is_a_service_named_by_its_id() -> None:

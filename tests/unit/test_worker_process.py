@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import Any
 
 import orjson
 import pytest
@@ -13,12 +14,12 @@ from extauthz.runtime.worker_process import WorkerProcess, cpu_seconds, how_it_e
 from extauthz.telemetry.counts import Counts
 
 
-def report(**changes: object) -> Report:
-    usual = {
+def report(**changes: Any) -> Report:
+    usual: dict[str, Any] = {
         "ready": True, "ready_but_for_keys": True, "checks": {"casbin": True},
         "counts": Counts("one").snapshot(), "listening": True,
     }  # fmt: skip
-    return Report(**(usual | changes))  # type: ignore[arg-type]
+    return Report(**(usual | changes))
 
 
 def test_a_report_is_read_as_it_was_written() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -103,9 +104,9 @@ def test_an_exception_after_waiting_is_a_denial(error: Exception) -> None:
 
 
 @pytest.mark.parametrize("answer", [None, "text", 7])
-def test_what_is_no_answer_is_a_denial_and_ends_no_other_call(answer: object) -> None:
+def test_what_is_no_answer_is_a_denial_and_ends_no_other_call(answer: Any) -> None:
     def begin(raw: bytes, _left: float | None) -> bytes:
-        return raw if raw == b"x" else answer  # type: ignore[return-value]
+        return raw if raw == b"x" else answer
 
     with serving(begin) as (_, address):
         assert call(address, b"bad") == envoy_response.internal_error()

@@ -1,5 +1,7 @@
 """CheckRequests of the second implementation, as `EnvoyRequests` reads them."""
 
+from typing import Any
+
 import pytest
 
 from extauthz.check.envoy_request import EnvoyRequests
@@ -13,8 +15,8 @@ TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 NONE: frozenset[str] = frozenset()
 
 
-def checked(raw: bytes, **reading: object) -> CheckedRequest:
-    found = EnvoyRequests(**reading).read(raw)  # type: ignore[arg-type]
+def checked(raw: bytes, **reading: Any) -> CheckedRequest:
+    found = EnvoyRequests(**reading).read(raw)
     assert isinstance(found, CheckedRequest), found
     return found
 

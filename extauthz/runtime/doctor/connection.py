@@ -28,7 +28,7 @@ async def examine_listener(address: DatabaseAddress) -> list[Finding]:
         return []
     try:
         session = await open_listener(address)
-    except Exception as error:
+    except Exception as error:  # drivers and sockets raise many kinds; a bug of ours is raised again
         refusal = refusal_of(error)
         if not isinstance(refusal, DatabaseUnavailable):
             raise

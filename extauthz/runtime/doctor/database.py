@@ -56,7 +56,7 @@ async def examine_database(settings: Settings) -> list[Finding]:
             await connection.close(timeout=5)
     except StartRefusedError as refused:
         return [_unusable(where, str(refused))]
-    except Exception as error:
+    except Exception as error:  # every error of the database is a finding; a bug of ours is raised again
         refusal = refusal_of(error)
         if isinstance(refusal, DatabaseUnavailable):
             return [_unusable(where, f"{refusal.message} ({refusal.kind.value}: {refusal.kind.text})")]
