@@ -27,7 +27,6 @@ from tests.faults.database_lookups import (
     events,
     metric,
 )
-from tests.faults.mesh import FaultyStack, faulty_stack
 from tests.faults.postgres_faults import sidecar_sessions, stopped_processes
 from tests.stopped_processes import stopped
 from tests.waiting import await_true
@@ -37,18 +36,13 @@ if TYPE_CHECKING:
 
     from extauthz.demo.postgres import EmbeddedPostgres
     from extauthz.demo.rest import Reply
+    from tests.faults.mesh import FaultyStack
 
 POLL_S = 1.0
 """POLICY_POLL_INTERVAL of the stack."""
 REVOKED_WITHIN_S = 5.0 + POLL_S
 ANSWERED_WITHIN_S = 5.0
 RECOVERS_S = 12.0
-
-
-@pytest.fixture(scope="module")
-def stack() -> Iterator[FaultyStack]:
-    with faulty_stack() as running:
-        yield running
 
 
 @pytest.fixture
@@ -110,8 +104,10 @@ def test_a_revocation_is_in_effect_although_the_sidecars_sessions_are_stopped(
 ) -> None:
     assert send(stack.envoy_port, INVOICE, token=alice).status == 200
     # Of the workers, and of the control plane that follows the same changes.
+    await_true(
+        lambda: len(sidecar_sessions(postgres)) == stack.workers + 1, within=RECOVERS_S, what="every session"
+    )
     pids = sidecar_sessions(postgres)
-    assert len(pids) == stack.workers + 1
     failures = metric(stack.sidecar_port, "extauthz_policy_refresh_failures_total")
     with stopped(pids), denied(stack):
         await_invoice(stack, alice, 403, within=REVOKED_WITHIN_S)

@@ -5,7 +5,9 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
 
 from extauthz.domain.ids import RANDOM_BYTES, uuid7
 from extauthz.storage import feed
@@ -115,3 +117,11 @@ async def everything(reader: "Connection", tenant: str = "default") -> feed.Tena
     documents = await feed.load(reader, tenant)
     assert documents is not None
     return documents
+
+
+def uuid_of(document: Document) -> UUID:
+    return UUID(str(document["id"]))
+
+
+async def create_one(pool: "Pool", noun: ModuleType, document: Document, **options: bool) -> object:
+    return await attempt(pool, lambda change: noun.create(change, [document], **options))

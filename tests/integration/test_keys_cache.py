@@ -2,109 +2,25 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from extauthz.decide.bearer_token import TokenPolicy
 from extauthz.decide.keyring import IssuerConfig
-from extauthz.decide.needs import Needs, NeedsKey
-from extauthz.decide.token import Rejected
-from extauthz.decide.verified_tokens import VerifiedTokens
+from extauthz.decide.needs import NeedsKey
 from extauthz.domain.principal import Principal
 from extauthz.domain.reasons import Reason
 from extauthz.keys.cache import JwksCache
-from extauthz.keys.fetcher import FetchLimits, KeyFetcher
-from extauthz.keys.schedule import RateLimit, Schedule
+from extauthz.keys.fetcher import KeyFetcher
+from extauthz.keys.schedule import Schedule
 from extauthz.keys.source import IssuerSource
-from tests.asking import Answer, ask_with
-from tests.key_server import KeyServer, answering, key_server
-from tests.tokens import AUDIENCE, NOW, SigningKey, b64, claims, jwks
-
-OLD = SigningKey.es256("old")
-NEW = SigningKey.es256("new")
-LIMITS = FetchLimits(connect_s=1.0, total_s=2.0)
-# Nothing is refreshed by itself unless a test moves the clock.
-CALM = Schedule(shortest_lifetime=600.0, usual_lifetime=600.0, first_retry=600.0, longest_retry=600.0)
-
-
-@dataclass
-class Clock:
-    now: float = NOW
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@dataclass
-class Stage:
-    """A provider, the cache that watches it, and requests with tokens."""
-
-    server: KeyServer
-    cache: JwksCache
-    clock: Clock
-    outcomes: list[str]
-    verified: VerifiedTokens = field(default_factory=VerifiedTokens)
-
-    def source(self, jwks_uri: str | None = None) -> IssuerSource:
-        config = IssuerConfig(self.server.issuer, "default", (AUDIENCE,), "roles", "dom", "adm", frozenset())
-        return IssuerSource(config, jwks_uri, operator_configured=True)
-
-    def token(self, signer: SigningKey, **changes: object) -> str:
-        now = int(self.clock.now)
-        said: dict[str, object] = {"iss": self.server.issuer, "iat": now - 60, "exp": now + 600} | changes
-        return f"Bearer {signer.sign(claims(**said))}"
-
-    def judge(self, authorization: str) -> Answer:
-        return ask_with(
-            authorization,
-            ring=self.cache.current(),
-            cache=self.verified,
-            now=self.clock.now,
-            policy=TokenPolicy(),
-        )
-
-    async def ask(self, authorization: str) -> Principal | Reason | None:
-        """Judge as a transport does: wait for the one shared fetch when told to, and judge again."""
-        answer = self.judge(authorization)
-        if isinstance(answer, NeedsKey):
-            await landed(self.cache.ensure(answer.issuer, answer.kid))
-            answer = self.judge(authorization)
-        if isinstance(answer, Needs):
-            return Reason.KEYS_UNAVAILABLE
-        return answer.reason if isinstance(answer, Rejected) else answer
-
-
-async def landed(flight: Future[None]) -> None:
-    async with asyncio.timeout(5):
-        await asyncio.wrap_future(flight)
-
-
-@asynccontextmanager
-async def stage(*keys: SigningKey, schedule: Schedule = CALM) -> AsyncIterator[Stage]:
-    clock, outcomes, first = Clock(), list[str](), asyncio.Event()
-
-    def ended(outcome: str) -> None:
-        outcomes.append(outcome)
-        first.set()
-
-    async with key_server(*keys) as server, KeyFetcher(limits=LIMITS) as fetcher:
-        cache = JwksCache(fetcher, schedule=schedule, clock=clock, chance=lambda: 0.0, on_fetch=ended)
-        play = Stage(server, cache, clock, outcomes)
-        cache.configure([play.source()])
-        running = asyncio.create_task(cache.run())
-        try:
-            await asyncio.wait_for(first.wait(), 5)
-            yield play
-        finally:
-            running.cancel()
-            await asyncio.wait([running])
+from tests.asking import Answer
+from tests.integration.key_stage import CALM, LIMITS, NEW, OLD, landed, stage
+from tests.key_server import answering, key_server
+from tests.tokens import NOW, SigningKey, b64, claims, jwks
 
 
 def test_keys_are_fetched_before_anybody_asks() -> None:
@@ -433,82 +349,3 @@ def test_the_log_names_the_problem_and_never_the_answer() -> None:
             assert [entry["event"] for entry in logs] == ["keys_changed"]
 
     asyncio.run(scenario())
-
-
-def test_a_fetch_that_hangs_does_not_delay_the_next_and_its_late_answer_changes_nothing() -> None:
-    async def scenario() -> None:
-        async with stage(OLD) as play:
-            gate = asyncio.Event()
-
-            async def hang(_request: web.Request) -> web.StreamResponse:
-                await gate.wait()
-                return web.Response(body=jwks(OLD))
-
-            play.server.handler = hang
-            hung = play.cache.ensure(play.server.issuer, "new")
-            await play.server.asked(2)
-            play.server.handler = play.server.serve_keys
-            play.server.keys = [NEW]
-            play.clock.now += 2
-            assert play.cache.ensure(play.server.issuer, "new").done(), "a check waited for a slow provider"
-            await play.server.asked(3)
-            async with asyncio.timeout(5):
-                while not isinstance(play.judge(play.token(NEW)), Principal):  # noqa: ASYNC110 - no event says so
-                    await asyncio.sleep(0)
-            assert not hung.done()
-            gate.set()
-            await landed(hung)
-            assert isinstance(play.judge(play.token(NEW)), Principal)
-            assert isinstance(play.judge(play.token(OLD)), Rejected)
-            assert play.outcomes == ["ok", "ok", "ok"]
-
-    asyncio.run(scenario())
-
-
-def test_a_failing_fetch_on_demand_and_the_schedule_together_keep_their_distance() -> None:
-    async def scenario() -> None:
-        schedule = replace(CALM, usual_lifetime=10.0, shortest_lifetime=10.0, first_retry=1.0)
-        async with stage(OLD, schedule=schedule) as play:
-            play.server.handler = answering(status=500)
-            begun: list[float] = []
-            for _ in range(300):
-                play.clock.now += 0.1
-                before = play.server.requests["/jwks"]
-                flight = play.cache.ensure(play.server.issuer, "new")
-                await landed(flight)
-                if play.server.requests["/jwks"] > before:
-                    begun.append(play.clock.now)
-            on_demand = [later - earlier for earlier, later in pairwise(begun)]
-            assert len(begun) >= 10
-            assert min(on_demand) >= 1.99
-
-    asyncio.run(scenario())
-
-
-def test_one_provider_that_hangs_holds_up_no_other() -> None:
-    async def scenario() -> None:
-        async with stage(OLD) as play, key_server(NEW) as other:
-            gate = asyncio.Event()
-
-            async def hang(request: web.Request) -> web.StreamResponse:
-                await gate.wait()
-                return await play.server.serve_keys(request)
-
-            play.server.handler = hang
-            config = replace(play.source().config, issuer=other.issuer, tenant="globex")
-            play.cache.configure([play.source(), IssuerSource(config, None, operator_configured=True)])
-            first = play.cache.ensure(play.server.issuer, "new")
-            assert isinstance(await play.ask(play.token(NEW, iss=other.issuer)), Principal)
-            assert not first.done()
-            gate.set()
-            await landed(first)
-
-    asyncio.run(scenario())
-
-
-def test_all_issuers_together_are_asked_at_most_fifty_times_a_second_on_demand() -> None:
-    limit = RateLimit(50)
-    assert sum(limit.take(NOW + number / 1000) for number in range(999)) == 50
-    assert limit.take(NOW + 1.0)
-    assert sum(limit.take(NOW + 1.0) for _ in range(100)) == 0
-    assert limit.take(NOW - 3600), "the clock was put back"

@@ -1,8 +1,6 @@
-"""Resources, role rules, role bindings and attribute policies in PostgreSQL."""
+"""Role rules, role bindings and attribute policies in PostgreSQL."""
 
 from decimal import Decimal
-from functools import partial
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -16,10 +14,10 @@ from extauthz.compile.documents import (
     parse_role_rule,
 )
 from extauthz.storage import attribute_policies, resources, role_bindings, role_rules
-from extauthz.storage.outcome import Conflict, Invalid, NotFound, Stale
+from extauthz.storage.outcome import Conflict, NotFound, Stale
 from extauthz.storage.pool import tenant_transaction
 from extauthz.storage.rows import Document, Page, Stored
-from extauthz.storage.write import Change, Written, read
+from extauthz.storage.write import Change, read
 from tests.integration.storage_documents import (
     attempt,
     attribute_policy,
@@ -32,6 +30,7 @@ from tests.integration.storage_documents import (
     role_rule,
     route,
     succeed,
+    uuid_of,
 )
 
 if TYPE_CHECKING:
@@ -39,20 +38,13 @@ if TYPE_CHECKING:
     from extauthz.storage.pool import Pool
     from tests.integration.conftest import Database
 
+
 pytestmark = pytest.mark.anyio
-
-
-def uuid_of(document: Document) -> UUID:
-    return UUID(str(document["id"]))
 
 
 async def stored_policy(pool: "Pool", policy: Document) -> Stored | None:
     async with tenant_transaction(pool, "default", read_only=True) as connection:
         return await attribute_policies.get(connection, "default", uuid_of(policy))
-
-
-async def create_one(pool: "Pool", noun: ModuleType, document: Document, **options: bool) -> object:
-    return await attempt(pool, lambda change: noun.create(change, [document], **options))
 
 
 async def test_what_was_read_from_a_document_is_the_same_after_storing(database: "Database") -> None:
@@ -327,236 +319,3 @@ async def test_every_write_of_a_policy_leaves_a_version(database: "Database") ->
             (4, False, other),
         ]
         assert [version.revision for version in versions] == [1, 2, 3, 4]
-
-
-# Resources
-
-
-async def test_default_roles_are_applied_once_ever(database: "Database") -> None:
-    async with pool_of(database.address, "default") as pool, reader_of(database.address) as reader:
-        first = resource(defaultRoles=["finance", "audit"])
-        await succeed(pool, lambda change: resources.create(change, [first]))
-        rules = (await everything(reader)).role_rules
-        assert sorted((rule["sub"], rule["obj"], rule["act"], rule["effect"]) for rule in rules) == [
-            ("audit", "invoice:read", "read", "allow"),
-            ("finance", "invoice:read", "read", "allow"),
-        ]
-
-        async def drop(change: Change) -> None:
-            for rule in rules:
-                await role_rules.delete(change, uuid_of(rule))
-            await resources.delete(change, uuid_of(first))
-
-        await succeed(pool, drop)
-        await succeed(pool, lambda change: resources.create(change, [first | {"id": new_id()}]))
-        assert (await everything(reader)).role_rules == []
-
-
-async def test_a_default_role_that_has_its_rule_already_is_no_conflict(database: "Database") -> None:
-    async with pool_of(database.address, "default") as pool, reader_of(database.address) as reader:
-        rule = role_rule()
-        await succeed(pool, lambda change: role_rules.create(change, [rule]))
-        await succeed(pool, lambda change: resources.create(change, [resource(defaultRoles=["finance"])]))
-        assert (await everything(reader)).role_rules == [rule]
-
-
-async def test_a_route_that_is_claimed_conflicts_and_names_its_resource(database: "Database") -> None:
-    async with pool_of(database.address, "default") as pool, reader_of(database.address) as reader:
-        first = resource(routes=[route("/invoices/{id}", methods=["GET", "POST"])])
-        await succeed(pool, lambda change: resources.create(change, [first]))
-        for taken in (
-            route("/invoices/{number}"),
-            route("/invoices/{number}", methods=["PUT", "POST"]),
-        ):
-            other = resource(name="other:read", routes=[route("/elsewhere"), taken])
-            outcome = await attempt(pool, partial(resources.create, documents=[other]))
-            assert isinstance(outcome, Conflict)
-            assert (outcome.kind, outcome.ids) == ("route", (first["id"],))
-            assert "invoice:read" in outcome.clashes[0].message
-        free = resource(
-            name="other:read",
-            routes=[
-                route("/invoices/{id}", methods=["*"]),
-                route("/invoices/{id}", host="a.example"),
-                route("/invoices/{id}/**"),
-                route("/invoices/id"),
-            ],
-        )
-        await succeed(pool, lambda change: resources.create(change, [free]))
-        assert (await everything(reader)).resources == [first, free]
-
-
-async def test_a_route_claimed_twice_in_one_list_conflicts(database: "Database") -> None:
-    async with pool_of(database.address, "default") as pool:
-        both = [resource(routes=[route()]), resource(name="other:read", routes=[route()])]
-        outcome = await attempt(pool, lambda change: resources.create(change, both))
-        assert isinstance(outcome, Conflict)
-        assert [clash.index for clash in outcome.clashes] == [1]
-        twice = [resource(routes=[route(), route("/invoices/{other}")])]
-        assert isinstance(await attempt(pool, lambda change: resources.create(change, twice)), Conflict)
-
-
-async def test_replacing_and_deleting_resources_sets_their_routes_free(database: "Database") -> None:
-    async with pool_of(database.address, "default") as pool:
-        first, second = resource(routes=[route()]), resource(name="other:read", routes=[])
-        await succeed(pool, lambda change: resources.create(change, [first, second]))
-        claiming = second | {"routes": [route()]}
-        refused = await attempt(pool, lambda change: resources.replace(change, claiming))
-        assert isinstance(refused, Conflict)
-        await succeed(pool, lambda change: resources.replace(change, first | {"routes": []}))
-        await succeed(pool, lambda change: resources.replace(change, claiming))
-        assert not (await succeed(pool, lambda change: resources.replace(change, claiming))).changed
-        await succeed(pool, lambda change: resources.delete(change, uuid_of(second)))
-        await succeed(pool, lambda change: resources.replace(change, first))
-
-
-async def test_a_resource_name_that_is_taken_conflicts(database: "Database") -> None:
-    async with pool_of(database.address, "default") as pool:
-        first = resource()
-        await succeed(pool, lambda change: resources.create(change, [first]))
-        outcome = await attempt(
-            pool, lambda change: resources.create(change, [resource(name="a"), resource()])
-        )
-        assert isinstance(outcome, Conflict)
-        assert [(clash.index, clash.id) for clash in outcome.clashes] == [(1, first["id"])]
-        async with tenant_transaction(pool, "default") as connection:
-            found = await resources.by_names(connection, "default", ["invoice:read", "a"])
-        assert {name: stored.id for name, stored in found.items()} == {"invoice:read": first["id"]}
-
-
-async def test_rules_that_name_a_resource_are_found(database: "Database") -> None:
-    rule, policy, gone = role_rule(), attribute_policy(), attribute_policy()
-
-    async def work(change: Change) -> None:
-        await role_rules.create(change, [rule, role_rule(obj="other")])
-        await attribute_policies.create(change, [policy, gone, attribute_policy(resource="other")])
-        await attribute_policies.delete(change, uuid_of(gone))
-
-    async with pool_of(database.address, "default") as pool:
-        await succeed(pool, work)
-        async with tenant_transaction(pool, "default") as connection:
-            rules = await role_rules.on_resource(connection, "default", "invoice:read", limit=10)
-            none = await role_rules.on_resource(connection, "default", "invoice:read", limit=0)
-            policies = await attribute_policies.on_resource(connection, "default", "invoice:read")
-        assert [stored.document for stored in rules] == [rule]
-        assert none == ()
-        assert policies == (policy["id"],)
-
-
-async def test_many_rules_are_deleted_in_as_many_statements_as_one(database: "Database") -> None:
-    rules = [role_rule(sub=f"role {number}") for number in range(30)]
-    policies = [attribute_policy() for _ in range(30)]
-    statements: list[str] = []
-
-    async def stored(change: Change) -> None:
-        await role_rules.create(change, rules)
-        await attribute_policies.create(change, policies)
-
-    async def deleted(change: Change) -> None:
-        found = await role_rules.on_resource(change.connection, "default", "invoice:read", limit=100)
-        with change.connection.query_logger(lambda record: statements.append(record.query)):
-            await role_rules.delete_all(change, found)
-            await attribute_policies.delete_all(change, [str(policy["id"]) for policy in policies])
-        assert [effect.before for effect in change.effects] == [*rules, *policies]
-
-    async with pool_of(database.address, "default") as pool:
-        await succeed(pool, stored)
-        await succeed(pool, deleted)
-        async with tenant_transaction(pool, "default") as connection:
-            assert (await role_rules.page(connection, "default")).items == ()
-            assert (await attribute_policies.page(connection, "default")).items == ()
-            aside = (await attribute_policies.page(connection, "default", deleted=True)).items
-            history = await attribute_policies.versions(connection, "default", uuid_of(policies[0]))
-    assert len([each for each in statements if "SAVEPOINT" not in each]) == 3
-    assert [stored.version for stored in aside] == [2] * 30
-    assert [(version.version, version.deleted) for version in history.items] == [(1, False), (2, True)]
-
-
-# What the database refuses by itself
-
-
-BAD_ROLE_RULES = (
-    role_rule(effect="permit"),
-    role_rule(effect="ALLOW"),
-    role_rule(sub=""),
-    role_rule(sub=" finance"),
-    role_rule(sub="fin\u200bance"),
-    role_rule(sub="cafe\u0301"),
-    role_rule(sub="fin\nance"),
-    role_rule(sub="fin\0ance"),
-    role_rule(sub="x" * 257),
-    role_rule(sub="*"),
-    role_rule(sub="finance", sub_kind="any"),
-    role_rule(sub_kind="workload"),
-    role_rule(id="not-a-uuid"),
-    role_rule(sub=None),
-    role_rule(sub="\ud800"),
-    role_rule(sub="漢" * 256, obj="漢" * 256, act="漢" * 256, dom="漢" * 256),
-)
-
-
-async def test_a_bad_role_rule_is_refused_as_a_value(database: "Database") -> None:
-    async with pool_of(database.address, "default") as pool:
-        for document in BAD_ROLE_RULES:
-            outcome = await create_one(pool, role_rules, document)
-            assert isinstance(outcome, Invalid), document
-
-
-BAD_ATTRIBUTE_POLICIES = (
-    attribute_policy(effect="allow", priority=1001),
-    attribute_policy(effect="allow", priority=-1001),
-    attribute_policy(priority=2**31),
-    attribute_policy(actions=[]),
-    attribute_policy(actions=[""]),
-    attribute_policy(mode="audit"),
-    attribute_policy(format="rego"),
-    attribute_policy(rule_data="user.id == 1"),
-    attribute_policy(format="casbin"),
-    attribute_policy(rule_data={"type": "x" * 2**20}),
-)
-
-
-async def test_a_bad_attribute_policy_is_refused_as_a_value(database: "Database") -> None:
-    async with pool_of(database.address, "default") as pool:
-        for document in BAD_ATTRIBUTE_POLICIES:
-            outcome = await create_one(pool, attribute_policies, document)
-            assert isinstance(outcome, Invalid), document
-
-
-BY_DOMAIN_ADMINS = (
-    (attribute_policy(domain="emea", effect="allow", priority=0), True),
-    (attribute_policy(domain="emea", effect="deny", priority=1000), True),
-    (attribute_policy(domain="emea", effect="allow", priority=1), False),
-    (attribute_policy(domain="emea", effect="deny", priority=1001), False),
-    (attribute_policy(domain="*", effect="allow", priority=0), False),
-)
-
-
-async def test_a_domain_admin_stays_in_its_domain_and_band(database: "Database") -> None:
-    async with pool_of(database.address, "default") as pool:
-        for document, good in BY_DOMAIN_ADMINS:
-            outcome = await create_one(pool, attribute_policies, document, by_domain_admin=True)
-            assert isinstance(outcome, Written if good else Invalid), document
-
-
-async def test_a_domain_admin_writes_no_wildcard_rule(database: "Database") -> None:
-    async with pool_of(database.address, "default") as pool:
-        outcome = await attempt(
-            pool, lambda change: role_rules.create(change, [role_rule()], by_domain_admin=True)
-        )
-        assert isinstance(outcome, Invalid)
-
-
-BAD_ROLE_BINDINGS = (
-    role_binding(user_kind="any"),
-    role_binding(user="finance", user_kind="role"),
-    role_binding(user=""),
-    role_binding(dom=""),
-)
-
-
-async def test_a_bad_role_binding_is_refused_as_a_value(database: "Database") -> None:
-    async with pool_of(database.address, "default") as pool:
-        for document in BAD_ROLE_BINDINGS:
-            outcome = await create_one(pool, role_bindings, document)
-            assert isinstance(outcome, Invalid), document
