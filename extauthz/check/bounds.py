@@ -18,6 +18,7 @@ MAX_METADATA_BYTES: Final = 1024 * 1024
 gRPC's own 8 and 16 KiB would let a client turn its check into an RPC error."""
 
 MAX_WAIT_S: Final = 1.0
+"""How long a check may wait for its turn, whatever its caller's deadline."""
 
 OVERLOADED: Final = Malformed(Reason.OVERLOADED, "the check has waited too long for its turn")
 
@@ -25,9 +26,9 @@ OVERLOADED: Final = Malformed(Reason.OVERLOADED, "the check has waited too long 
 def is_overloaded(waited_s: float, time_left: float | None) -> bool:
     """Tell whether a check that has waited so long for its turn is denied instead of answered.
 
-    It is after a second, and when it has waited longer than the time that its caller gives it from now on:
-    the checks behind it would come too late. Without any time left it is denied for its deadline.
+    It is when two thirds of the time that its caller set have passed with waiting, and after a second in any
+    case: the checks behind it would come too late. Without any time left it is denied for its deadline.
     """
     if time_left is None:
         return waited_s > MAX_WAIT_S
-    return time_left > 0 and waited_s > min(MAX_WAIT_S, time_left)
+    return time_left > 0 and waited_s > min(MAX_WAIT_S, 2 * time_left)

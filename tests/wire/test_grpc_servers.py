@@ -275,8 +275,8 @@ def test_a_call_cancelled_while_it_is_answered(kind: str) -> None:
         (0.0, None, False),
         (MAX_WAIT_S, None, False),
         (MAX_WAIT_S + 0.01, None, True),
-        (0.09, 0.11, False),
-        (0.11, 0.09, True),
+        (0.13, 0.07, False),
+        (0.14, 0.06, True),
         (0.9, 30.0, False),
         (1.1, 30.0, True),
         # Denied for its deadline.
