@@ -20,6 +20,7 @@ gRPC's own 8 and 16 KiB would let a client turn its check into an RPC error."""
 MAX_WAIT_S: Final = 1.0
 """How long a check may wait for its turn, whatever its caller's deadline."""
 
+EXPIRED: Final = Malformed(Reason.DEADLINE, "the deadline of the check passed before its turn")
 OVERLOADED: Final = Malformed(Reason.OVERLOADED, "the check has waited too long for its turn")
 
 

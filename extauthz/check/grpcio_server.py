@@ -14,7 +14,7 @@ import structlog
 
 from extauthz.check import envoy_response
 from extauthz.check.activity import Activity
-from extauthz.check.bounds import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, OVERLOADED, is_overloaded
+from extauthz.check.bounds import EXPIRED, MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, OVERLOADED, is_overloaded
 from extauthz.check.check_threads import CheckThreads
 from extauthz.check.grpc_health import HEALTH_SERVICE, Health
 from extauthz.check.grpc_tls import GrpcTls, is_expected_peer, server_credentials
@@ -159,7 +159,11 @@ class GrpcioServer:
         try:
             if self._tls is not None and not is_expected_peer(self._tls, context):
                 return self._refuse(UNEXPECTED_PEER)
-            if is_overloaded(self._threads.waited_s, _time_left(context)):
+            left = _time_left(context)
+            if left is not None and left <= 0:
+                # gRPC has ended the call, and there is no message to be had any more.
+                return self._refuse(EXPIRED)
+            if is_overloaded(self._threads.waited_s, left):
                 return self._refuse(OVERLOADED)
             # A call without a message that could be taken is an empty one, and so is a too large one: denied,
             # and logged.

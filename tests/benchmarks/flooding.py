@@ -49,7 +49,7 @@ CONNECTIONS = 4
 REQUESTS_PER_S = 600
 UNDER_WAY = 8
 WINDOW_S = 1.5
-ROUNDS = 11
+ROUNDS = 5
 ALONE = "nobody"
 # One connection a channel: by default gRPC gives all channels of a process the same.
 OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)

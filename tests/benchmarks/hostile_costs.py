@@ -58,9 +58,9 @@ def serve(server: str, folder: Path) -> None:
         service: Any = running.service
         any_port = [f"{LOOPBACK}:0"]
         hosted = (
-            NativeServer(service.begin, any_port)
+            NativeServer(service.begin, any_port, refuse=service.refuse)
             if server == "native"
-            else GrpcioServer(service.answer, any_port)
+            else GrpcioServer(service.answer, any_port, refuse=service.refuse)
         )
         port = hosted.start()
         hosted.set_serving(serving=True)

@@ -325,6 +325,36 @@ def test_overload_is_denied_early_is_logged_and_ends_by_itself(kind: str, tmp_pa
     assert len(reasons) == len(first) + len(late) + 3
 
 
+def test_a_check_whose_deadline_passed_while_it_waited_is_logged_as_that(kind: str, tmp_path: Path) -> None:
+    entered, released = threading.Semaphore(0), threading.Event()
+    with real_service(tmp_path, {}) as running:
+
+        def answer(raw: bytes, left: float | None) -> bytes:
+            if raw == b"first":
+                entered.release()
+                assert released.wait(WAIT)
+            return running.service.answer(raw, left)
+
+        with (
+            serving(kind, answer, refuse=running.service.refuse) as (_, address),
+            RawConnection(address) as client,
+        ):
+            first = [client.open() for _ in range(THREADS[kind])]
+            for stream in first:
+                client.send(stream, message(b"first"))
+            assert all(entered.acquire(timeout=WAIT) for _ in first)
+            late = client.open(CHECK_PATH, ("grpc-timeout", "100m"))
+            client.send(late, message(check_request()))
+            with pytest.raises(TimeoutError):
+                client.until(lambda: client.answers[first[0]].over, 0.3)
+            released.set()
+            assert not read_answer(call(address, check_request())).allowed
+            assert client.answer(late).status in {OK, DEADLINE_EXCEEDED}
+        reasons = [line["reason"] for line in running.decisions()]
+    assert reasons.count("deadline") == 1
+    assert len(reasons) == len(first) + 2
+
+
 def test_a_check_behind_a_long_one_that_did_not_wait_is_answered(kind: str) -> None:
     def answer(raw: bytes, _left: float | None) -> bytes:
         if raw == b"long":
