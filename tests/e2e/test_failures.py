@@ -5,11 +5,11 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from extauthz.demo.calls import send
 from extauthz.demo.process_tree import alive, descendants
 from extauthz.demo.stack import PUBLIC_PATH, PolicyStore, Stack
+from tests.stopped_processes import stop
 from tests.waiting import await_true
 
 
@@ -88,33 +88,18 @@ def test_a_killed_supervisor_takes_its_workers_along(files_stack: Stack) -> None
     assert send(files_stack.envoy_port, PUBLIC_PATH).status == 503
 
 
-def is_stopped(process: int) -> bool:
-    """Tell whether the kernel has stopped a process (proc(5), state)."""
-    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "T"
-
-
 def test_a_stopped_sidecar_denies_until_it_continues(files_stack: Stack) -> None:
     family = files_stack.child("extauthz").family()
     token = files_stack.people.token("bob")
 
-    def send_all(number: signal.Signals) -> None:
-        for process in family:
-            os.kill(process, number)
-
-    def stop_all() -> None:
-        send_all(signal.SIGSTOP)
-        # A signal takes effect later than it is sent: a process may answer one more check until it does.
-        deadline = time.monotonic() + 5
-        while not all(map(is_stopped, family)):
-            assert time.monotonic() < deadline
-
-    before, after = break_under_load(files_stack, token, stop_all)
+    before, after = break_under_load(files_stack, token, lambda: stop(family))
 
     assert before <= {403, 503}
     assert after == {503}
     assert send(files_stack.envoy_port, PUBLIC_PATH).status == 503
 
-    send_all(signal.SIGCONT)
+    for process in family:
+        os.kill(process, signal.SIGCONT)
     await_status(files_stack, 200, within_s=10)
     assert send(files_stack.envoy_port, "/demo/invoices/17", token=token).status == 403
 

@@ -4,9 +4,7 @@ And the sidecar itself cannot be brought to say the one thing that Envoy reads a
 """
 
 import contextlib
-import os
 import random
-import signal
 import socket
 import socketserver
 import struct
@@ -35,6 +33,7 @@ from tests.e2e.gate import (
 )
 from tests.e2e.raw_http import LenientUpstream, Reply, http1, lenient_upstream, request
 from tests.real_tokens import good_claims
+from tests.stopped_processes import stopped
 
 CLOSED = [posture for posture in POSTURES if not posture.fail_open]
 OPEN = [posture for posture in POSTURES if posture.fail_open]
@@ -270,21 +269,15 @@ def test_what_the_sidecar_cannot_judge_is_denied_where_envoy_fails_open(door: Ga
     assert health in {ALLOWED, 414, 431, 400}
 
 
-def signal_all(running: Gate, number: signal.Signals) -> None:
-    for process in running.sidecar.family():
-        os.kill(process, number)
-
-
 def test_hung_and_killed_sidecars_let_nothing_pass(door: Gate) -> None:
     """The last one of this module: the sidecar does not come back."""
     admin = bearer(RSA.sign(good_claims(door.provider.issuer, "root", roles=["admin"])))
     targets = [b"/x", b"/admin/users", b"/inside", b"/a;b", b"/../admin"]
     assert [door.send(posture, b"/admin/users", admin).status for posture in POSTURES] == [ALLOWED] * 4
 
-    signal_all(door, signal.SIGSTOP)
-    door.upstream.arrivals.clear()
-    hung = {door.send(posture, target, admin).status for posture in CLOSED for target in targets[:2]}
-    signal_all(door, signal.SIGCONT)
+    with stopped(door.sidecar.family()):
+        door.upstream.arrivals.clear()
+        hung = {door.send(posture, target, admin).status for posture in CLOSED for target in targets[:2]}
     door.proxy.wait_ready(lambda: door.send(CLOSED[0], b"/x").status == ALLOWED, timeout_s=READY_S)
     assert hung == {503}
     assert {arrival.target for arrival in door.upstream.arrivals} <= {b"/x"}
