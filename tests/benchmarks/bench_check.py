@@ -46,6 +46,7 @@ from extauthz.runtime.supervisor import ALLOCATOR
 from extauthz.telemetry.counts import Counts
 from tests.benchmarks.check_requests import POLICIES, RULE, Caller, message
 from tests.benchmarks.measuring import MachineLoad, keep, pin, quiet_us, result_name
+from tests.benchmarks.workers import prefer
 from tests.builders import read_answer
 from tests.tokens import AUDIENCE, SigningKey, jwks
 
@@ -228,6 +229,7 @@ def as_a_worker() -> None:
 def main() -> None:
     as_a_worker()
     machine = MachineLoad()
+    prefer(os.getpid())
     pin(max(os.sched_getaffinity(0)))
     caller = Caller(SigningKey.rs256("bench"), ISSUER)
     token = caller.token()

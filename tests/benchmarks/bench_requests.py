@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from extauthz.demo.process_tree import descendants
 from tests.benchmarks.check_requests import POLICIES, RULE, Caller, assert_allowed, assert_denied
 from tests.benchmarks.http1_client import HttpConnection
 from tests.benchmarks.http2_client import GrpcConnection
@@ -26,6 +27,7 @@ from tests.benchmarks.measured_servers import Server, built_peer, empty, go_peer
 from tests.benchmarks.measuring import MachineLoad, keep, pin, result_name
 from tests.benchmarks.shapes import OURS, SHAPES, WHOLE, Requests
 from tests.benchmarks.through_envoy import BODY, proxy
+from tests.benchmarks.workers import prefer
 from tests.key_server_thread import identity_provider
 from tests.tokens import SigningKey
 
@@ -198,6 +200,8 @@ def main() -> None:
             proxies[kind] = running.enter_context(proxy(folder / f"envoy-{kind}", client_core, server.port))
             check_proxy(kind, proxies[kind], requests)
         print("Envoy answers rightly in front of each", file=sys.stderr)
+        for pid in (os.getpid(), *(each.pid for each in descendants(os.getpid()))):
+            prefer(pid)
         gc.freeze()
         numbers = measured(servers, proxies, requests, arguments.rounds, arguments.seconds)
         keep(

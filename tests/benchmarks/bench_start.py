@@ -18,6 +18,7 @@ from tests.benchmarks.check_requests import POLICIES, RULE, Caller, assert_allow
 from tests.benchmarks.http2_client import GrpcConnection
 from tests.benchmarks.load import answers_to
 from tests.benchmarks.measuring import MachineLoad, keep, result_name
+from tests.benchmarks.workers import prefer
 from tests.integration.serving import serving
 from tests.key_server_thread import identity_provider
 from tests.tokens import AUDIENCE, SigningKey
@@ -58,6 +59,7 @@ def start_s(folder: Path, policy_folder: Path, caller: Caller, provider_port: in
     ) as found:
         began = time.perf_counter()
         found.start("sidecar", ready=False)
+        prefer(found.process.pid)
         while not http_answers(found.sidecar_port, "/healthz/ready"):
             assert time.perf_counter() - began < READY_WITHIN_S, found.process.last_lines()
             time.sleep(0.002)
