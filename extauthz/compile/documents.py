@@ -3,7 +3,7 @@
 The documents are POLICY.md's: role rules, role bindings, attribute policies, resources with routes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -355,14 +355,19 @@ def parse_policy_set(document: object, reading: Reading) -> PolicySet | list[Pro
         )
         return tuple(entity for entity in found if entity is not None)
 
-    plain = PlainRoleRules()
-
-    def role_rule(entry: object, pointer: str, problems: list[Problem]) -> RoleRule | None:
-        return plain.read(entry) or parse_role_rule(entry, pointer, problems, reading)
+    def role_rules() -> Iterator[RoleRule]:
+        # There are many: nothing is made here that a rule in order does not need.
+        plain, pointer = PlainRoleRules(), fields.at("role_rules")
+        for position, entry in enumerate(fields.items("role_rules", required=False)):
+            rule = plain.read(entry)
+            if rule is None:
+                rule = parse_role_rule(entry, f"{pointer}/{position}", problems, reading)
+            if rule is not None:
+                yield rule
 
     policies = PolicySet(
         resources=each("resources", parse_resource),
-        role_rules=each("role_rules", role_rule),
+        role_rules=tuple(role_rules()),
         role_bindings=each("role_bindings", partial(parse_role_binding, reading=reading)),
         attribute_policies=each("attribute_policies", partial(parse_attribute_policy, reading=reading)),
     )

@@ -80,7 +80,10 @@ def _too_deep(text: str, max_depth: int) -> bool:
     while begin < len(text):
         end = _after_escape(text, begin + _PART)
         # Without its escaped quotes, every second piece between quotes is outside of strings.
-        pieces = text[begin:end].replace("\\\\", "").replace('\\"', "").split('"')
+        part = text[begin:end]
+        if "\\" in part:
+            part = part.replace("\\\\", "").replace('\\"', "")
+        pieces = part.split('"')
         for bracket in _NO_BRACKETS.sub("", "".join(pieces[in_string::2])):
             depth += 1 if bracket in "[{" else -1
             if depth > max_depth:

@@ -17,7 +17,6 @@ import http.client
 import json
 import multiprocessing
 import os
-import sys
 import tempfile
 import threading
 import time
@@ -232,7 +231,7 @@ def main() -> None:
     parser.add_argument("--source", choices=("files", "postgres"), action="append")
     parser.add_argument("--server", choices=("native", "grpcio"), action="append")
     arguments = parser.parse_args()
-    numbers: dict[str, object] = {"interpreter": sys.version.split()[0]}
+    numbers: dict[str, object] = {}
     kinds = {"files": reload_of_files, "postgres": reload_of_postgres}
     with tempfile.TemporaryDirectory() as parent:
         numbers["gil_cpu_ms"] = interpreter_kept(Path(parent))
