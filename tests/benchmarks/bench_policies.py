@@ -1,12 +1,11 @@
-"""What policies cost: to decide with, to load, to hold, and at a cold start.
+"""What policies cost: to decide with, to load and to hold.
 
 - A decision with 1,000 attribute policies on one resource, 5 of which can match, against 10 of which 5 can.
 - A decision with 1,000,000 role rules against 10: the same request again and again, and 1,000 users in turn.
 - Loading 1,000,000 role rules from a JSON text until they decide, and the memory that stays of each.
-- The start of `extauthz sidecar` with 10,000 role rules in a file until it is ready.
 
 Costs of decisions are of this process's CPU, the quietest windows of it (`measuring.quiet_us`), and both
-sides take turns. Loads and starts are processes of their own, by the clock and by their CPU.
+sides take turns. Loads are processes of their own, by the clock and by their CPU.
 """
 
 import argparse
@@ -15,14 +14,12 @@ import json
 import multiprocessing
 import random
 import statistics
-import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable
 from itertools import cycle
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from extauthz.compile.documents import Reading, parse_policy_set
 from extauthz.compile.snapshot import Snapshot, build
@@ -31,17 +28,14 @@ from extauthz.decide.authorize import decide
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.verdict import Target
 from extauthz.publish.loading import short_steps
-from tests.benchmarks.bench_reload import policy_text, put
-from tests.benchmarks.measuring import keep, pin, quiet_us
+from tests.benchmarks.bench_reload import policy_text
+from tests.benchmarks.measuring import MachineLoad, keep, pin, quiet_us
 from tests.builders import request_facts
-from tests.integration.serving import serving
 from tests.shipped_model import MODEL
 
 ROUNDS: Final = 5
 CALLS: Final = 300
 LOADS: Final = 3
-STARTS: Final = 5
-STARTED_RULES: Final = 10_000
 NOW: Final = 1_767_607_200.0
 REQUEST: Final = request_facts()
 NO_PARAMETERS: Final = MappingProxyType[str, object]({})
@@ -181,36 +175,16 @@ def load_of_json(rules: int) -> dict[str, object]:
     }
 
 
-def cold_start() -> dict[str, Any]:
-    """Start a sidecar until it is ready to answer."""
-    seconds: list[float] = []
-    for _ in range(STARTS):
-        with tempfile.TemporaryDirectory() as parent:
-            policies = Path(parent, "policies")
-            policies.mkdir()
-            put(policies, policy_text("a", STARTED_RULES))
-            with serving(Path(parent), {}, POLICY_SOURCE=f"files:{policies}") as found:
-                began = time.perf_counter()
-                found.start("sidecar")
-                seconds.append(time.perf_counter() - began)
-    return {
-        "rules": STARTED_RULES,
-        "seconds": [round(each, 2) for each in seconds],
-        "median_s": round(statistics.median(seconds), 2),
-        "goal_s": 1.5,
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rules", type=int, default=1_000_000, help="role rules that are many")
     rules: int = parser.parse_args().rules
-    numbers: dict[str, object] = {"cold_start": cold_start()}
-    numbers["load_of_json"] = load_of_json(rules)
+    machine = MachineLoad()
+    numbers: dict[str, object] = {"load_of_json": load_of_json(rules)}
     pin(0)
     numbers["attribute_policies"] = with_attribute_policies()
     numbers["role_rules"] = with_role_rules(rules)
-    keep("policies", numbers)
+    keep("policies", numbers, machine.document())
 
 
 if __name__ == "__main__":

@@ -6,9 +6,10 @@ core; the client, a process of its own with one connection and a pause of a mill
 other, with everything else. Quiet rounds and reloads take turns. A reload counts from the change to half a
 second after the new revision is in force, so that freeing the old policies is in it.
 
-Goals: the p99 during a reload is at most twice the quiet one, no check takes longer than 25 ms, none is
-denied. `gil_cpu_ms` is what of that the loading thread is to blame for: how long it kept another thread
-waiting, measured by its own CPU, which other work on the machine does not stretch.
+Goals, as medians of the rounds: the p99 during a reload is at most twice the quiet one, the slowest check of
+a reload takes at most 25 ms, none is denied. `gil_cpu_ms` is what of that the loading thread is to blame for:
+how long it kept another thread waiting, measured by its own CPU, which other work on the machine does not
+stretch.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import http.client
 import json
 import multiprocessing
 import os
+import statistics
 import tempfile
 import threading
 import time
@@ -34,7 +36,7 @@ from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.files import FilesPublisher, PolicyDirectory
 from extauthz.runtime.reporting import spare_collector
 from tests.benchmarks.database import add_rules, address_of, started_postgres
-from tests.benchmarks.measuring import keep, percentile
+from tests.benchmarks.measuring import MachineLoad, keep, percentile
 from tests.benchmarks.workers import Asker, only_worker, pin, prefer
 from tests.builders import check_request
 from tests.integration.serving import ANYBODY_READS, PUBLIC, PUBLIC_RESOURCE, Serving, serving
@@ -126,7 +128,7 @@ def measured(found: Serving, change: Callable[[], None]) -> dict[str, object]:
     pin(only_worker(found), WORKER_CORE)
     quiet: list[float] = []
     busy: list[float] = []
-    denied, reload_s = 0, []
+    denied, reload_s, ratios, worst = 0, list[float](), list[float](), list[float]()
     for _ in range(ROUNDS):
         with asking(found.grpc_port) as calm:
             time.sleep(QUIET_S)
@@ -141,18 +143,21 @@ def measured(found: Serving, change: Callable[[], None]) -> dict[str, object]:
             time.sleep(TAIL_S)
         quiet += calm["taken"]
         busy += reloading["taken"]
+        ratios.append(percentile(reloading["taken"], 0.99) / percentile(calm["taken"], 0.99))
+        worst.append(max(reloading["taken"]))
         denied += calm["denied"] + reloading["denied"]
-    ratio = percentile(busy, 0.99) / percentile(quiet, 0.99)
+    ratio, worst_ms = statistics.median(ratios), statistics.median(worst)
     return {
         "rules": RULES,
         "quiet_ms": shown(quiet),
         "reload_ms": shown(busy),
         "p99_ratio": round(ratio, 2),
+        "worst_ms": round(worst_ms, 3),
         "denied": denied,
         "seconds": [round(seconds, 2) for seconds in reload_s],
         "reached": {
             "p99": ratio <= GOAL_RATIO,
-            "worst": max(busy) <= GOAL_WORST_MS,
+            "worst": worst_ms <= GOAL_WORST_MS,
             "none_denied": denied == 0,
         },
     }
@@ -231,6 +236,7 @@ def main() -> None:
     parser.add_argument("--source", choices=("files", "postgres"), action="append")
     parser.add_argument("--server", choices=("native", "grpcio"), action="append")
     arguments = parser.parse_args()
+    machine = MachineLoad()
     numbers: dict[str, object] = {}
     kinds = {"files": reload_of_files, "postgres": reload_of_postgres}
     with tempfile.TemporaryDirectory() as parent:
@@ -240,7 +246,7 @@ def main() -> None:
                 folder = Path(parent, f"{source}-{server}")
                 folder.mkdir()
                 numbers[f"{source}, {server}"] = kinds[source](folder, server)
-    keep("reload", numbers)
+    keep("reload", numbers, machine.document())
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ BUILDS: Final = ("optimised", "unoptimised")
 SHOWN: Final = (
     *(f"{name}-{build}" for name in ("requests", "check", "start") for build in BUILDS),
     "hostile",
+    "policies",
     "publish",
     "reload",
     "soak",
