@@ -5,62 +5,20 @@ import datetime
 import ipaddress
 import json
 import ssl
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from extauthz.decide.keyring import IssuerConfig
-from extauthz.keys.fetcher import FetchedKeys, FetchFailed, FetchLimits, KeyFetcher
+from extauthz.keys.fetcher import FetchedKeys, FetchFailed, KeyFetcher
 from extauthz.keys.source import IssuerSource
 from extauthz.telemetry.counts import FetchOutcome
 from tests.certificates import Authority
-from tests.key_server import KeyServer, answering, key_server
+from tests.integration.key_fetching import EC, LIMITS, RSA, Answer, failure, fetch_from, not_asked, source_of
+from tests.key_server import KeyServer, answering
 from tests.tokens import SigningKey, jwks
-
-RSA = SigningKey.rs256()
-EC = SigningKey.es256()
-LIMITS = FetchLimits(connect_s=1.0, total_s=1.0, max_bytes=64 * 1024)
-
-Answer = FetchedKeys | FetchFailed
-
-
-def source_of(issuer: str, jwks_uri: str | None = None, *, operator_configured: bool = True) -> IssuerSource:
-    config = IssuerConfig(issuer, "default", None, "roles", "dom", "adm", frozenset())
-    return IssuerSource(config, jwks_uri, operator_configured)
-
-
-def fetch_from(
-    prepare: Callable[[KeyServer], IssuerSource],
-    *,
-    allow: Callable[[KeyServer], set[str]] = lambda _server: set(),
-    ca_file: str | None = None,
-    tls: ssl.SSLContext | None = None,
-) -> tuple[Answer, KeyServer]:
-    async def scenario() -> tuple[Answer, KeyServer]:
-        async with key_server(RSA, EC, tls=tls) as server:
-            source = prepare(server)
-            fetcher = KeyFetcher(allow_hosts=frozenset(allow(server)), ca_file=ca_file, limits=LIMITS)
-            async with fetcher:
-                return await fetcher.fetch(source), server
-
-    return asyncio.run(scenario())
-
-
-def failure(answer: Answer) -> FetchOutcome | None:
-    return answer.outcome if isinstance(answer, FetchFailed) else None
-
-
-def not_asked(answer: Answer) -> bool:
-    """Whether we did not even try, for a reason of our own."""
-    return isinstance(answer, FetchFailed) and answer.detail.startswith(
-        ("not a URL", "not an absolute", "a URL with", "http is only", "the host has a private address")
-    )
 
 
 def test_keys_are_found_by_discovery() -> None:
@@ -216,154 +174,6 @@ def test_a_redirect_says_what_to_do() -> None:
     assert isinstance(answer, FetchFailed)
     assert "JWKS_URI" in answer.detail
     assert "s3cret" not in answer.detail
-
-
-@pytest.mark.parametrize(
-    "content_type",
-    [
-        "application/jwk-set+json",
-        "application/json; charset=utf-8",
-        "text/plain",
-        "application/octet-stream",
-        "x",
-    ],
-)
-def test_the_content_type_of_an_answer_does_not_matter(content_type: str) -> None:
-    def prepare(server: KeyServer) -> IssuerSource:
-        server.handler = answering(body=jwks(RSA), headers={"Content-Type": content_type})
-        return source_of(server.issuer)
-
-    assert isinstance(fetch_from(prepare)[0], FetchedKeys)
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b'{"keys":[' + b",".join([b"1"] * 20_000) + b"]}",
-        b'{"keys":[' + b",".join([b'{"a":' * 20 + b"1" + b"}" * 20] * 300) + b"]}",
-    ],
-    ids=["members", "objects"],
-)
-def test_an_answer_of_very_many_members_is_not_parsed(body: bytes) -> None:
-    def prepare(server: KeyServer) -> IssuerSource:
-        server.handler = answering(body=body)
-        return source_of(server.issuer)
-
-    answer, _ = fetch_from(prepare)
-    assert isinstance(answer, FetchFailed)
-    assert answer.detail == "more members than a key set has"
-
-
-def test_the_largest_key_set_is_read() -> None:
-    def prepare(server: KeyServer) -> IssuerSource:
-        server.handler = answering(
-            body=jwks(*(EC.jwk(kid=f"k{number}", x5c=["A"] * 5) for number in range(256)))
-        )
-        return source_of(server.issuer)
-
-    answer, _ = fetch_from(prepare)
-    assert isinstance(answer, FetchedKeys)
-    assert len(answer.keys.keys) == 256
-
-
-def test_an_answer_may_come_in_chunks() -> None:
-    async def chunked(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse()
-        response.enable_chunked_encoding()
-        await response.prepare(request)
-        body = jwks(RSA)
-        for start in range(0, len(body), 100):
-            await response.write(body[start : start + 100])
-        return response
-
-    def prepare(server: KeyServer) -> IssuerSource:
-        server.handler = chunked
-        return source_of(server.issuer)
-
-    assert isinstance(fetch_from(prepare)[0], FetchedKeys)
-
-
-@pytest.mark.parametrize(
-    ("body", "problem"),
-    [
-        (b"\xef\xbb\xbf" + jwks(RSA), "byte order mark"),
-        (jwks(RSA).decode().encode("utf-16"), "not UTF-8"),
-        (b'{"keys":[' + b'"\xe9"' + b"]}", "not UTF-8"),
-        (jwks(RSA).replace(b'"kid"', b'"alg": "ES256", "kid"'), "a member name occurs twice"),
-        (b'{"keys":[],"keys":[]}', "a member name occurs twice"),
-        (b"\x1f\x8b" + bytes(20), "not UTF-8"),
-        (b"", "not JSON"),
-    ],
-)
-def test_an_answer_that_two_readers_could_read_differently_is_named(body: bytes, problem: str) -> None:
-    def prepare(server: KeyServer) -> IssuerSource:
-        server.handler = answering(body=body)
-        return source_of(server.issuer)
-
-    answer, _ = fetch_from(prepare)
-    assert isinstance(answer, FetchFailed)
-    assert problem in answer.detail
-
-
-@pytest.mark.parametrize("status", [201, 204, 304, 400, 404, 429, 500, 503])
-def test_only_status_200_brings_keys(status: int) -> None:
-    def prepare(server: KeyServer) -> IssuerSource:
-        server.handler = answering(body=jwks(RSA) if status not in {204, 304} else b"", status=status)
-        return source_of(server.issuer)
-
-    assert failure(fetch_from(prepare)[0]) is FetchOutcome.REFUSED
-
-
-def test_ten_megabytes_are_not_read() -> None:
-    sent = 0
-
-    async def flood(request: web.Request) -> web.StreamResponse:
-        nonlocal sent
-        response = web.StreamResponse()
-        await response.prepare(request)
-        try:
-            for _ in range(160):
-                await response.write(b" " * 65536)
-                sent += 65536
-        except (ConnectionError, asyncio.CancelledError):
-            pass
-        return response
-
-    def prepare(server: KeyServer) -> IssuerSource:
-        server.handler = flood
-        return source_of(server.issuer)
-
-    assert failure(fetch_from(prepare)[0]) is FetchOutcome.INVALID
-    assert sent < 10 * 1024 * 1024
-
-
-def test_a_compressed_answer_is_not_unpacked() -> None:
-    def prepare(server: KeyServer) -> IssuerSource:
-        server.handler = answering(body=b"\x1f\x8b" + b"\x00" * 100, headers={"Content-Encoding": "gzip"})
-        return source_of(server.issuer)
-
-    assert failure(fetch_from(prepare)[0]) is FetchOutcome.INVALID
-
-
-def test_a_provider_that_trickles_is_given_up_in_time() -> None:
-    async def trickle(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse()
-        await response.prepare(request)
-        try:
-            while True:
-                await response.write(b" ")
-                await asyncio.sleep(0.05)
-        except (ConnectionError, asyncio.CancelledError):
-            return response
-
-    def prepare(server: KeyServer) -> IssuerSource:
-        server.handler = trickle
-        return source_of(server.issuer)
-
-    begun = time.monotonic()
-    answer, _ = fetch_from(prepare)
-    assert failure(answer) is FetchOutcome.UNREACHABLE
-    assert time.monotonic() - begun < 5
 
 
 def test_a_provider_that_is_not_there_is_an_error() -> None:
