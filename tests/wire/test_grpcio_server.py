@@ -144,6 +144,25 @@ def test_a_busy_port_is_one_readable_error() -> None:
         assert call(address) == b"x"
 
 
+def test_calls_that_wait_for_a_thread_are_counted() -> None:
+    entered, released = threading.Semaphore(0), threading.Event()
+
+    def answer(raw: bytes, _left: float | None) -> bytes:
+        entered.release()
+        assert released.wait(WAIT)
+        return raw
+
+    with serving(answer) as (server, address), grpc.insecure_channel(address) as channel:
+        ask = channel.unary_unary(CHECK, None, None)
+        calls = [ask.future(b"x", timeout=WAIT) for _ in range(5)]
+        assert all(entered.acquire(timeout=WAIT) for _ in range(2))
+        while server.waiting < 3:
+            pass
+        released.set()
+        assert [each.result(WAIT) for each in calls] == [b"x"] * 5
+        assert server.waiting == 0
+
+
 def identity(certificate: Certificate, client_ca: bytes | None = None) -> TlsIdentity:
     return TlsIdentity(certificate.chain, certificate.key, client_ca)
 
