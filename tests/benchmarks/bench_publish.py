@@ -167,10 +167,11 @@ def _timed_fetch(address: DatabaseAddress) -> tuple[float, float]:
     async def timed() -> tuple[float, float]:
         reader = await open_reader(address)
         before = _clocks()
-        rows = await reader.fetch(
-            "SELECT id::text, sub, sub_kind, dom, obj, act, effect FROM role_rules"
-            " WHERE tenant_id = 'default'"
-        )
+        async with feed.one_moment(reader):
+            rows = await reader.fetch(
+                "SELECT id::text, sub, sub_kind, dom, obj, act, effect FROM role_rules"
+                " WHERE tenant_id = 'default'"
+            )
         taken = _since(before)
         assert len(rows) >= LOADED
         await reader.close()
