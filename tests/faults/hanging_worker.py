@@ -21,9 +21,10 @@ if "worker" in sys.orig_argv:
 
 
     def block_threads(*_):
-        from extauthz.check.service import CheckService
+        from extauthz.decisionlog.recorder import Recorder
 
-        CheckService._began = lambda *_: threading.Event().wait()
+        assert callable(Recorder.begin)
+        Recorder.begin = lambda *_: threading.Event().wait()
 
 
     signal.signal(signal.SIGUSR1, lambda *_: time.sleep(3600))
