@@ -76,12 +76,7 @@ def judge_by_name(
         decision, roles = authorize.decide(snapshot, principal, target, request=None, method=None, now=now)
     match decision:
         case Denial():
-            return deny(decision.reason)._replace(
-                roles=roles,
-                rule=decision.rule,
-                shadow=decision.shadow,
-                attributes_used=decision.attributes_used,
-            )
+            return deny(decision.reason).by_rules(decision, roles)
         case Grant():
             return AllowedByName(
                 decision_id=decision_id,

@@ -166,6 +166,16 @@ class Denied(NamedTuple):
     attributes_used: Mapping[str, object] = _NO_ATTRIBUTES
     detail: str | None = None
 
+    def by_rules(self, denial: Denial, roles: tuple[str, ...]) -> "Denied":
+        """Return this denial as the one that rules made; `roles` are the effective ones."""
+        return self._replace(
+            reason=denial.reason,
+            roles=roles,
+            rule=denial.rule,
+            shadow=denial.shadow,
+            attributes_used=denial.attributes_used,
+        )
+
     @property
     def effect(self) -> Effect:
         """Deny."""

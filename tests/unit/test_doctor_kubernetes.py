@@ -81,10 +81,10 @@ def test_the_mesh_may_be_istios_own_config_map(tmp_path: Path) -> None:
 
 def test_a_policy_that_asks_nobody_or_about_nothing_is_an_error(tmp_path: Path) -> None:
     nothing = changed(POLICY, "  rules: [{}]\n", "")
-    nobody = changed(POLICY, "  provider:\n    name: extauthz\n", "")
+    unnamed = changed(POLICY, "  provider:\n    name: extauthz\n", "")
 
     assert "policy-without-rules" in {one.code for one in examine(tmp_path, mesh=MESH, policy=nothing)}
-    assert "provider-unknown" in {one.code for one in examine(tmp_path, mesh=MESH, policy=nobody)}
+    assert "provider-unknown" in {one.code for one in examine(tmp_path, mesh=MESH, policy=unnamed)}
 
 
 def test_peers_have_to_be_verified(tmp_path: Path) -> None:
@@ -156,6 +156,6 @@ def test_variables_that_nobody_reads_are_named(tmp_path: Path) -> None:
         "did you mean OIDC_AUDIENCE?",
     )
     assert [one.code for one in examine(tmp_path, pod=links)] == ["service-links"]
-    # Somebody else's container may call its variables as it likes.
+    # The variables of another container may have any name.
     other = CONTAINER.replace("extauthz", "shop").replace("OIDC_AUDIENCE", "OIDC_AUDIENCES")
     assert examine(tmp_path, pod=other) == []
