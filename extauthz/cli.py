@@ -287,7 +287,7 @@ def _token_verify(parsed: argparse.Namespace) -> int:
 def _casbin_enforce(parsed: argparse.Namespace) -> int:
     from datetime import datetime
 
-    from extauthz.compile.casbin_engine import Refused, load_engine
+    from extauthz.casbin_enforce.engine import Refused, load_engine
 
     try:
         engine = load_engine(parsed.model.read_text("utf-8"), parsed.policy.read_bytes())

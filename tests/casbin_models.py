@@ -4,7 +4,7 @@ import json
 from datetime import datetime
 from typing import Any
 
-from extauthz.compile.casbin_engine import CasbinEngine, load_engine
+from extauthz.casbin_enforce.engine import CasbinEngine, load_engine
 
 NOW = datetime(2026, 1, 31, 8)  # noqa: DTZ001
 ALLOW = "some(where (p.eft == allow))"

@@ -27,7 +27,7 @@ def wrong_rows(subject: Subject) -> Iterator[WrongRow]:
 
             yield from token_rows()
         case Subject.CASBIN:
-            from extauthz.compile.casbin_self_check import casbin_rows
+            from extauthz.casbin_enforce.self_check import casbin_rows
 
             yield from casbin_rows(datetime.now())  # noqa: DTZ005 - Casbin's times are local, without a zone
         case Subject.EVERYTHING:

@@ -12,13 +12,13 @@ from casbin.model import FunctionMap
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extauthz.compile.casbin_engine import CasbinEngine, load_engine
-from extauthz.compile.casbin_guarded import GuardedEngine
-from extauthz.compile.casbin_indexed import IndexedEngine
-from extauthz.compile.casbin_model import PlainModel, read_model
-from extauthz.compile.casbin_patterns import PATTERN_FUNCTIONS, Undecided
-from extauthz.compile.casbin_roles import MAX_LINKS
-from extauthz.compile.casbin_rows import read_rows
+from extauthz.casbin_enforce.engine import CasbinEngine, load_engine
+from extauthz.casbin_enforce.functions import PATTERN_FUNCTIONS, Undecided
+from extauthz.casbin_enforce.index_enforcer import IndexedEngine
+from extauthz.casbin_enforce.model import PlainModel, read_model
+from extauthz.casbin_enforce.policy_file import read_rows
+from extauthz.casbin_enforce.roles import MAX_LINKS
+from extauthz.casbin_enforce.row_enforcer import GuardedEngine
 
 NOW = datetime(2026, 1, 31, 8)  # noqa: DTZ001
 NAMES = ["alice", "bob", "admin", "editor", "anonymous", "*"]

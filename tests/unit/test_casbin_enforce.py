@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from extauthz.compile.casbin_engine import Refused, load_engine
-from extauthz.compile.casbin_patterns import PATTERN_FUNCTIONS, Undecided
+from extauthz.casbin_enforce.engine import Refused, load_engine
+from extauthz.casbin_enforce.functions import PATTERN_FUNCTIONS, Undecided
 from extauthz.shipped import shipped
 from tests.casbin_models import NOW, PRIORITY, RBAC, SUBJECT_PRIORITY, WITH_EFFECT, ask, engine, model
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from extauthz.compile.casbin_guarded import GuardedEngine
-from extauthz.compile.casbin_indexed import IndexedEngine
+from extauthz.casbin_enforce.index_enforcer import IndexedEngine
+from extauthz.casbin_enforce.row_enforcer import GuardedEngine
 from extauthz.shipped import shipped
 from tests.casbin_models import (
     BASIC,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from extauthz.compile.casbin_self_check import casbin_rows
+from extauthz.casbin_enforce.self_check import casbin_rows
 from extauthz.decide.self_check import rows, token_rows
 from extauthz.domain.self_check import WrongRow, domain_rows, path_rows, wrong_rows
 from extauthz.shipped import shipped
@@ -47,7 +47,7 @@ from extauthz.compile import query
 query._REFUSED_ESCAPE = re.compile(b"(?!)")
 """
 CASBIN_ALLOWS = """
-from extauthz.compile.casbin_engine import CasbinEngine
+from extauthz.casbin_enforce.engine import CasbinEngine
 CasbinEngine.answer = lambda *_: "true"
 """
 

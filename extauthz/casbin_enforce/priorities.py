@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from extauthz.compile.casbin_rows import Row
+from extauthz.casbin_enforce.policy_file import Row
 
 _INTEGER: Final = re.compile("-?[0-9]{1,18}", re.ASCII)
 _ROOT: Final = ""

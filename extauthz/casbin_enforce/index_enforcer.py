@@ -5,11 +5,11 @@ from datetime import datetime
 
 from immutables import Map
 
-from extauthz.compile.casbin_guarded import evaluation_at, graphs_of
-from extauthz.compile.casbin_model import PlainModel
-from extauthz.compile.casbin_roles import Far, too_far
-from extauthz.compile.casbin_rows import Row
-from extauthz.compile.casbin_suspects import Suspects
+from extauthz.casbin_enforce.model import PlainModel
+from extauthz.casbin_enforce.policy_file import Row
+from extauthz.casbin_enforce.rejected_rows import Suspects
+from extauthz.casbin_enforce.roles import Far, too_far
+from extauthz.casbin_enforce.row_enforcer import evaluation_at, graphs_of
 from extauthz.compile.model import RoleModel
 from extauthz.compile.roles import ANONYMOUS_SUBJECT, Cell, CellKey, RoleIndex
 from extauthz.domain.reasons import Effect

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from extauthz.compile.casbin_effects import Hit
-from extauthz.compile.casbin_matcher import Evaluation, Matcher, Unreadable, parse_rule
-from extauthz.compile.casbin_model import PlainModel
-from extauthz.compile.casbin_patterns import PATTERN_FUNCTIONS, Undecided, time_match
-from extauthz.compile.casbin_ranks import hierarchy_ranks, priority_ranks
-from extauthz.compile.casbin_roles import Far, RoleGraph
-from extauthz.compile.casbin_rows import Row
-from extauthz.compile.casbin_suspects import Suspects
+from extauthz.casbin_enforce.effects import Hit
+from extauthz.casbin_enforce.functions import PATTERN_FUNCTIONS, Undecided, time_match
+from extauthz.casbin_enforce.matcher import Evaluation, Matcher, Unreadable, parse_rule
+from extauthz.casbin_enforce.model import PlainModel
+from extauthz.casbin_enforce.policy_file import Row
+from extauthz.casbin_enforce.priorities import hierarchy_ranks, priority_ranks
+from extauthz.casbin_enforce.rejected_rows import Suspects
+from extauthz.casbin_enforce.roles import Far, RoleGraph
 from extauthz.domain.reasons import Effect
 
 

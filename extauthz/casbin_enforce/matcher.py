@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import casbin.util
 
-from extauthz.compile.casbin_patterns import Undecided
+from extauthz.casbin_enforce.functions import Undecided
 
 MAX_EXPRESSION: Final = 16 * 1024
 _MAX_STEPS: Final = 100_000

@@ -14,8 +14,8 @@ from functools import lru_cache
 from itertools import islice
 from typing import Final
 
-from extauthz.compile.casbin_patterns import Undecided, time_match
-from extauthz.compile.casbin_rows import Row
+from extauthz.casbin_enforce.functions import Undecided, time_match
+from extauthz.casbin_enforce.policy_file import Row
 
 MAX_LINKS: Final = 9
 """pycasbin's `max_hierarchy_level` of 10 counts names, the subject's own included."""

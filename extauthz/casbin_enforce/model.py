@@ -7,8 +7,8 @@ from typing import Final
 import casbin
 from casbin.config import Config
 
-from extauthz.compile.casbin_effects import PolicyEffect
-from extauthz.compile.casbin_matcher import Matcher, Unreadable, parse_matcher
+from extauthz.casbin_enforce.effects import PolicyEffect
+from extauthz.casbin_enforce.matcher import Matcher, Unreadable, parse_matcher
 
 _NEEDED: Final = {
     "r": "request_definition",

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import re2
 
-from extauthz.compile.casbin_glob import GlobUnreadableError, glob_matches
+from extauthz.casbin_enforce.glob_match import GlobUnreadableError, glob_matches
 
 MAX_PATTERN: Final = 4096
 _OPTIONS: Final = re2.Options()

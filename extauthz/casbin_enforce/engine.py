@@ -16,10 +16,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final, Protocol
 
-from extauthz.compile.casbin_guarded import GuardedEngine
-from extauthz.compile.casbin_indexed import IndexedEngine
-from extauthz.compile.casbin_model import ModelUnusable, read_model
-from extauthz.compile.casbin_rows import PolicyUnreadable, Row, read_rows
+from extauthz.casbin_enforce.index_enforcer import IndexedEngine
+from extauthz.casbin_enforce.model import ModelUnusable, read_model
+from extauthz.casbin_enforce.policy_file import PolicyUnreadable, Row, read_rows
+from extauthz.casbin_enforce.row_enforcer import GuardedEngine
 from extauthz.compile.model import RoleModel, compile_model
 from extauthz.domain.one_line import one_line
 from extauthz.domain.strict_json import JsonRejected, read_json

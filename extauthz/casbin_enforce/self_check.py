@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
-from extauthz.compile.casbin_engine import Refused, load_engine
+from extauthz.casbin_enforce.engine import Refused, load_engine
 from extauthz.domain.self_check import Rows, WrongRow, wrong_rows
 
 _MODEL: Final = """

@@ -11,10 +11,10 @@ from itertools import combinations
 from math import comb
 from typing import Final
 
-from extauthz.compile.casbin_matcher import Evaluation, Matcher, Unreadable, parse_rule
-from extauthz.compile.casbin_model import PlainModel
-from extauthz.compile.casbin_patterns import Undecided
-from extauthz.compile.casbin_rows import Row
+from extauthz.casbin_enforce.functions import Undecided
+from extauthz.casbin_enforce.matcher import Evaluation, Matcher, Unreadable, parse_rule
+from extauthz.casbin_enforce.model import PlainModel
+from extauthz.casbin_enforce.policy_file import Row
 from extauthz.domain.reasons import Effect
 
 _MAX_READINGS: Final = 64

@@ -1,0 +1,1 @@
+"""Plain Casbin: the engine of `extauthz casbin enforce`, which answers one request per line."""
