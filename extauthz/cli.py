@@ -260,7 +260,7 @@ def _answer_lines(answer: Callable[[bytes], bytes]) -> int:
 def _token_verify(parsed: argparse.Namespace) -> int:
     import time
 
-    from extauthz.decide.jwks import JwksRejected, KeySet, parse_jwks
+    from extauthz.decide.tokens.jwks import JwksRejected, KeySet, parse_jwks
     from extauthz.runtime.token_lines import verdict_line
 
     try:

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from extauthz.decide.bearer_token import TokenPolicy
 from extauthz.decide.identity import Keys, identify
-from extauthz.decide.keyring import KeyRing
 from extauthz.decide.needs import Needs
-from extauthz.decide.token import Rejected
-from extauthz.decide.verified_tokens import VerifiedTokens
+from extauthz.decide.tokens.cache import VerifiedTokens
+from extauthz.decide.tokens.keyring import KeyRing
+from extauthz.decide.tokens.reader import Rejected
 from extauthz.domain.credential import Credential, RepeatedHeader, ServiceKey, authorization_credential
 from extauthz.domain.principal import Principal
 from extauthz.domain.service_key import IdentityKey

@@ -18,8 +18,8 @@ from extauthz.compile.documents import Reading, parse_policy_set
 from extauthz.compile.model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build
 from extauthz.decide.judge import CheckPolicy
-from extauthz.decide.jwks import KeySet, parse_jwks
-from extauthz.decide.keyring import IssuerConfig, IssuerKeys, KeyRing
+from extauthz.decide.tokens.jwks import KeySet, parse_jwks
+from extauthz.decide.tokens.keyring import IssuerConfig, IssuerKeys, KeyRing
 from extauthz.decisionlog.log import DecisionLog
 from extauthz.decisionlog.recorder import Recorder
 from extauthz.domain.policy import PolicySet

@@ -1,7 +1,7 @@
 """Change the code that decides, one small place at a time, and see whether the tests notice.
 
 python tools/mutate.py                                     every target, one line for each survivor, the score
-python tools/mutate.py extauthz/decide/token.py            one target
+python tools/mutate.py extauthz/decide/tokens/reader.py            one target
 python tools/mutate.py --seconds 480 --json mutation.json  stop after this long; keep the survivors
 
 A mutant is killed when a test fails or the tests do not end. One that survives is a hole in the tests unless
@@ -52,7 +52,7 @@ _DECISIONS: Final = (
     "tests/property/test_decision_against_reference.py",
 )
 TARGETS: Final = {
-    "extauthz/decide/token.py": (
+    "extauthz/decide/tokens/reader.py": (
         "tests/unit/test_token_bounds.py",
         "tests/unit/test_token_reader.py",
         "tests/unit/test_registered_claims.py",
@@ -75,14 +75,14 @@ TARGETS: Final = {
         "tests/unit/test_service_key_bearer.py",
         "tests/wire/test_credential_sources.py",
     ),
-    "extauthz/decide/jwks.py": (
+    "extauthz/decide/tokens/jwks.py": (
         "tests/unit/test_jwks.py",
         "tests/unit/test_key_set_shapes.py",
         "tests/unit/test_token_bounds.py",
         "tests/unit/test_identity.py",
         "tests/unit/test_token_verdict.py",
     ),
-    "extauthz/decide/roca.py": ("tests/unit/test_roca.py",),
+    "extauthz/decide/tokens/roca.py": ("tests/unit/test_roca.py",),
     "extauthz/decide/service_keys.py": ("tests/unit/test_service_key_bearer.py",),
     "extauthz/check/envoy_response.py": (
         "tests/wire/test_write_response.py",

@@ -21,9 +21,9 @@ from extauthz.admin import sessions
 from extauthz.admin.problems import RETRY_AFTER, ProblemDetails, forbidden, of_refusal, throttled
 from extauthz.admin.services import AdminServices
 from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
-from extauthz.decide.claims import admin_domains
 from extauthz.decide.identity import Keys, Needs, Rejected, identify
 from extauthz.decide.needs import NeedsKey
+from extauthz.decide.tokens.claims import admin_domains
 from extauthz.domain.credential import authorization_credential
 from extauthz.domain.policy import WILDCARD
 from extauthz.domain.principal import Principal

@@ -9,7 +9,7 @@ from extauthz.admin.callers import Caller
 from extauthz.admin.problems import ProblemDetails, forbidden, invalid
 from extauthz.compile.fields import Fields
 from extauthz.decide.by_name import NamedQuestion, read_one_name
-from extauthz.decide.claims import ClaimProblem, freeze_claims, token_roles
+from extauthz.decide.tokens.claims import ClaimProblem, freeze_claims, token_roles
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.problem import Problem
 

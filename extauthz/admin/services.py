@@ -11,8 +11,8 @@ from extauthz.admin.key_use import KeyUse
 from extauthz.admin.limits import Limits
 from extauthz.compile.directory import Directory, TenancyMode
 from extauthz.decide.identity import TokenPolicy
-from extauthz.decide.keyring import KeyRing
-from extauthz.decide.verified_tokens import VerifiedTokens
+from extauthz.decide.tokens.cache import VerifiedTokens
+from extauthz.decide.tokens.keyring import KeyRing
 from extauthz.decisionlog.recorder import Recorder
 from extauthz.domain.problem import Problem
 from extauthz.storage.write import Validate

@@ -27,9 +27,9 @@ from extauthz.check.used_keys import UsedKeys
 from extauthz.compile.directory import Directory
 from extauthz.decide.identity import Keys, Needs
 from extauthz.decide.judge import CheckPolicy, judge
-from extauthz.decide.keyring import KeyRing
 from extauthz.decide.needs import NeedsKey, NeedsVerification
-from extauthz.decide.verified_tokens import VerifiedTokens
+from extauthz.decide.tokens.cache import VerifiedTokens
+from extauthz.decide.tokens.keyring import KeyRing
 from extauthz.decisionlog.recorder import Check, Recorder
 from extauthz.domain.principal import Authentication, Principal
 from extauthz.domain.reasons import Reason

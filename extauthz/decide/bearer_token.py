@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from extauthz.decide.claims import ClaimProblem, freeze_claims, token_domain, token_roles
-from extauthz.decide.jwks import VerificationKey
-from extauthz.decide.keyring import IssuerConfig, IssuerKeys, KeyRing
 from extauthz.decide.needs import NOT_FETCHED, Needs, NeedsKey, NeedsVerification
-from extauthz.decide.token import (
+from extauthz.decide.tokens.cache import VerifiedTokens
+from extauthz.decide.tokens.claims import ClaimProblem, freeze_claims, token_domain, token_roles
+from extauthz.decide.tokens.jwks import VerificationKey
+from extauthz.decide.tokens.keyring import IssuerConfig, IssuerKeys, KeyRing
+from extauthz.decide.tokens.reader import (
     DEFAULT_LEEWAY,
     MAX_LEEWAY,
     MAX_TOKEN_BYTES,
@@ -25,7 +26,6 @@ from extauthz.decide.token import (
     read_token,
     valid_from,
 )
-from extauthz.decide.verified_tokens import VerifiedTokens
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.reasons import Reason
 

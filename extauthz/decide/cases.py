@@ -18,9 +18,9 @@ from extauthz.compile.values import parse_time
 from extauthz.compile.warnings import likely_mistakes
 from extauthz.decide.by_name import NamedQuestion, judge_by_name, read_one_name
 from extauthz.decide.case_requests import RequestFormatError, read_case_request
-from extauthz.decide.claims import ClaimProblem, freeze_claims, token_domain, token_roles
 from extauthz.decide.identity import Rejected, TokenPolicy
 from extauthz.decide.judge import CheckPolicy, judge_identified
+from extauthz.decide.tokens.claims import ClaimProblem, freeze_claims, token_domain, token_roles
 from extauthz.domain.names import name_problem
 from extauthz.domain.policy import PolicySet
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind

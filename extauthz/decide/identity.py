@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, assert_never
 
 from extauthz.decide.bearer_token import TokenPolicy, judge_claims_of, judge_token
-from extauthz.decide.keyring import KeyRing
 from extauthz.decide.needs import Needs
 from extauthz.decide.service_keys import bearer_of
-from extauthz.decide.token import Rejected
-from extauthz.decide.verified_tokens import VerifiedTokens
+from extauthz.decide.tokens.cache import VerifiedTokens
+from extauthz.decide.tokens.keyring import KeyRing
+from extauthz.decide.tokens.reader import Rejected
 from extauthz.domain.credential import (
     BearerToken,
     Credential,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from extauthz.decide.token import Rejected
+from extauthz.decide.tokens.reader import Rejected
 from extauthz.domain.reasons import Reason
 
 NOT_FETCHED: Final = Rejected(Reason.KEYS_UNAVAILABLE, "the issuer's keys could not be fetched in time")

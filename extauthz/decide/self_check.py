@@ -10,7 +10,7 @@ from typing import Final
 
 from extauthz.compile.query import read_query
 from extauthz.compile.values import Missing, parse_address, parse_network, parse_time
-from extauthz.decide.jwks import JwksRejected, parse_jwks
+from extauthz.decide.tokens.jwks import JwksRejected, parse_jwks
 from extauthz.decide.verdict import verdict
 from extauthz.domain.self_check import Rows, WrongRow, domain_rows, wrong_rows
 

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from extauthz.decide.jwks import KeySet
-from extauthz.decide.token import (
+from extauthz.decide.tokens.jwks import KeySet
+from extauthz.decide.tokens.reader import (
     MAX_TOKEN_BYTES,
     NO_KEY,
     Rejected,

@@ -22,7 +22,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from extauthz.decide.keyring import IssuerKeys, KeyRing
+from extauthz.decide.tokens.keyring import IssuerKeys, KeyRing
 from extauthz.keys.fetch_log import report
 from extauthz.keys.fetcher import FetchedKeys, FetchFailed
 from extauthz.keys.schedule import RateLimit, Schedule

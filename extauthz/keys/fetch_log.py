@@ -4,8 +4,8 @@ from typing import Final
 
 import structlog
 
-from extauthz.decide.jwks import IgnoredKey
-from extauthz.decide.keyring import IssuerKeys
+from extauthz.decide.tokens.jwks import IgnoredKey
+from extauthz.decide.tokens.keyring import IssuerKeys
 from extauthz.keys.fetcher import FetchedKeys, FetchFailed
 
 _log: Final = structlog.get_logger("extauthz.keys")

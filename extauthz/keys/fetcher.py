@@ -13,7 +13,7 @@ from typing import Final, Self
 import aiohttp
 
 from extauthz import __version__
-from extauthz.decide.jwks import IgnoredKey, JwksRejected, KeySet, parse_jwks
+from extauthz.decide.tokens.jwks import IgnoredKey, JwksRejected, KeySet, parse_jwks
 from extauthz.keys.addresses import PrivateAddressError, public_socket
 from extauthz.keys.source import AddressRefused, FetchUrl, IssuerSource, discovered_jwks_uri
 from extauthz.telemetry.counts import FetchOutcome

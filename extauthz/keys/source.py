@@ -5,7 +5,7 @@ from typing import Final, Self
 
 from yarl import URL
 
-from extauthz.decide.keyring import IssuerConfig
+from extauthz.decide.tokens.keyring import IssuerConfig
 from extauthz.domain.claims import value_kind
 from extauthz.domain.loopback import is_loopback
 from extauthz.domain.strict_json import JsonRejected, read_object

@@ -13,7 +13,7 @@ from extauthz.admin.app import build_app
 from extauthz.admin.callers import KEY_WAIT_S
 from extauthz.admin.health import ListenError, Readiness, health_app, listen, serve, shown_problems
 from extauthz.admin.services import AdminServices
-from extauthz.decide.verified_tokens import VerifiedTokens
+from extauthz.decide.tokens.cache import VerifiedTokens
 from extauthz.decisionlog.log import DecisionLog
 from extauthz.decisionlog.recorder import Recorder
 from extauthz.domain.ids import RANDOM_BYTES, uuid7

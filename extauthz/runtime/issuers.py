@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from extauthz.compile.directory import TenancyMode
-from extauthz.decide.keyring import IssuerConfig
+from extauthz.decide.tokens.keyring import IssuerConfig
 from extauthz.domain.registration import IdentityProvider
 from extauthz.keys.cache import JwksCache
 from extauthz.keys.source import IssuerSource

@@ -5,8 +5,8 @@ from typing import Final
 
 import orjson
 
-from extauthz.decide.jwks import KeySet
-from extauthz.decide.token import MAX_TOKEN_BYTES, Rejected, read_token
+from extauthz.decide.tokens.jwks import KeySet
+from extauthz.decide.tokens.reader import MAX_TOKEN_BYTES, Rejected, read_token
 from extauthz.decide.verdict import verdict
 
 # The strict reader has taken the payload before; these keep the digits of its numbers.

@@ -21,7 +21,7 @@ from extauthz.check.service import CheckService
 from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
 from extauthz.decide.identity import TokenPolicy
 from extauthz.decide.judge import CheckPolicy
-from extauthz.decide.keyring import IssuerConfig
+from extauthz.decide.tokens.keyring import IssuerConfig
 from extauthz.decisionlog.log import DecisionLog
 from extauthz.decisionlog.recorder import Recorder
 from extauthz.keys.cache import JwksCache

@@ -31,9 +31,9 @@ from extauthz.decide import authorize, routes
 from extauthz.decide.identity import Keys as IdentityKeys
 from extauthz.decide.identity import TokenPolicy, identify
 from extauthz.decide.judge import CheckPolicy, judge
-from extauthz.decide.jwks import KeySet, parse_jwks
-from extauthz.decide.keyring import IssuerConfig, IssuerKeys, KeyRing
-from extauthz.decide.verified_tokens import VerifiedTokens
+from extauthz.decide.tokens.cache import VerifiedTokens
+from extauthz.decide.tokens.jwks import KeySet, parse_jwks
+from extauthz.decide.tokens.keyring import IssuerConfig, IssuerKeys, KeyRing
 from extauthz.decisionlog.lines import Lines
 from extauthz.decisionlog.log import DecisionLog
 from extauthz.decisionlog.recorder import Recorder

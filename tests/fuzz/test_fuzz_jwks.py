@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extauthz.decide.jwks import JwksRejected, KeySet, parse_jwks
+from extauthz.decide.tokens.jwks import JwksRejected, KeySet, parse_jwks
 from tests.fuzz.rounds import corpus, fuzzing, keep_fuzzing, mutated
 from tests.tokens import SigningKey, jwks
 

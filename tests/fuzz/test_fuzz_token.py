@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extauthz.decide.bearer_token import TokenPolicy
-from extauthz.decide.jwks import KeySet, parse_jwks
-from extauthz.decide.keyring import IssuerConfig, IssuerKeys, KeyRing
-from extauthz.decide.token import Rejected, UnverifiedToken, read_token
+from extauthz.decide.tokens.jwks import KeySet, parse_jwks
+from extauthz.decide.tokens.keyring import IssuerConfig, IssuerKeys, KeyRing
+from extauthz.decide.tokens.reader import Rejected, UnverifiedToken, read_token
 from extauthz.domain.principal import Principal
 from tests.asking import ask_with
 from tests.fuzz.rounds import corpus, fuzzing, keep_fuzzing, mutated, spliced

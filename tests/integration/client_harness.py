@@ -11,7 +11,7 @@ import aiohttp
 from aiohttp import web
 
 from extauthz.client import ClientCredentials, ExtauthzClient, ServiceKey
-from extauthz.decide.keyring import IssuerConfig
+from extauthz.decide.tokens.keyring import IssuerConfig
 from extauthz.demo.identity_provider import AUDIENCE, IdentityProvider, application
 from extauthz.demo.processes import free_port
 from extauthz.keys.cache import JwksCache

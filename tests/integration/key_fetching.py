@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 
-from extauthz.decide.keyring import IssuerConfig
+from extauthz.decide.tokens.keyring import IssuerConfig
 from extauthz.keys.fetcher import FetchedKeys, FetchFailed, FetchLimits, KeyFetcher
 from extauthz.keys.source import IssuerSource
 from extauthz.telemetry.counts import FetchOutcome

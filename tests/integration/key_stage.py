@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from extauthz.decide.bearer_token import TokenPolicy
-from extauthz.decide.keyring import IssuerConfig
 from extauthz.decide.needs import Needs, NeedsKey
-from extauthz.decide.token import Rejected
-from extauthz.decide.verified_tokens import VerifiedTokens
+from extauthz.decide.tokens.cache import VerifiedTokens
+from extauthz.decide.tokens.keyring import IssuerConfig
+from extauthz.decide.tokens.reader import Rejected
 from extauthz.domain.principal import Principal
 from extauthz.domain.reasons import Reason
 from extauthz.keys.cache import JwksCache

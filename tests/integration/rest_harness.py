@@ -25,8 +25,8 @@ from extauthz.compile.directory import TenancyMode
 from extauthz.compile.documents import Reading
 from extauthz.compile.model import RoleModel, compile_model
 from extauthz.decide.identity import TokenPolicy
-from extauthz.decide.keyring import IssuerConfig
-from extauthz.decide.verified_tokens import VerifiedTokens
+from extauthz.decide.tokens.cache import VerifiedTokens
+from extauthz.decide.tokens.keyring import IssuerConfig
 from extauthz.decisionlog.log import DecisionLog
 from extauthz.decisionlog.recorder import Recorder
 from extauthz.keys.cache import JwksCache

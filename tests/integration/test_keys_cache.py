@@ -9,8 +9,8 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from extauthz.decide.keyring import IssuerConfig
 from extauthz.decide.needs import NeedsKey
+from extauthz.decide.tokens.keyring import IssuerConfig
 from extauthz.domain.principal import Principal
 from extauthz.domain.reasons import Reason
 from extauthz.keys.cache import JwksCache

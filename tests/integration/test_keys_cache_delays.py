@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from aiohttp import web
 
-from extauthz.decide.token import Rejected
+from extauthz.decide.tokens.reader import Rejected
 from extauthz.domain.principal import Principal
 from extauthz.keys.schedule import RateLimit
 from extauthz.keys.source import IssuerSource

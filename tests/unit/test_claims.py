@@ -7,7 +7,13 @@ from types import MappingProxyType
 
 import pytest
 
-from extauthz.decide.claims import ClaimProblem, admin_domains, freeze_claims, token_domain, token_roles
+from extauthz.decide.tokens.claims import (
+    ClaimProblem,
+    admin_domains,
+    freeze_claims,
+    token_domain,
+    token_roles,
+)
 from extauthz.domain.claims import ABSENT, claim_at
 from extauthz.domain.strict_json import MAX_DEPTH, read_object
 

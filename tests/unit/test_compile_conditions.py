@@ -9,7 +9,7 @@ import pytest
 from extauthz.compile.attributes import Question
 from extauthz.compile.comparisons import compile_condition
 from extauthz.compile.conditions import parse_condition
-from extauthz.decide.claims import freeze_claims
+from extauthz.decide.tokens.claims import freeze_claims
 from extauthz.domain.path import CanonicalPath
 from extauthz.domain.policy import All, Always, Condition, Not
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from extauthz.decide.base64url import decode_base64url
 from extauthz.decide.bearer_token import TokenPolicy
-from extauthz.decide.jwks import KeySet, parse_jwks
-from extauthz.decide.keyring import IssuerConfig, IssuerKeys, KeyRing
 from extauthz.decide.needs import NOT_FETCHED, NeedsKey
-from extauthz.decide.token import Rejected
-from extauthz.decide.verified_tokens import VerifiedTokens
+from extauthz.decide.tokens.base64url import decode_base64url
+from extauthz.decide.tokens.cache import VerifiedTokens
+from extauthz.decide.tokens.jwks import KeySet, parse_jwks
+from extauthz.decide.tokens.keyring import IssuerConfig, IssuerKeys, KeyRing
+from extauthz.decide.tokens.reader import Rejected
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.reasons import Reason
 from extauthz.domain.service_key import IdentityKey, key_text, secret_digest

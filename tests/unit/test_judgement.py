@@ -9,10 +9,10 @@ from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode
 from extauthz.decide.bearer_token import TokenPolicy
 from extauthz.decide.identity import Keys
 from extauthz.decide.judge import CheckPolicy, judge, judge_identified
-from extauthz.decide.keyring import IssuerKeys, KeyRing
 from extauthz.decide.needs import NeedsKey, NeedsVerification
-from extauthz.decide.token import Rejected
-from extauthz.decide.verified_tokens import VerifiedTokens
+from extauthz.decide.tokens.cache import VerifiedTokens
+from extauthz.decide.tokens.keyring import IssuerKeys, KeyRing
+from extauthz.decide.tokens.reader import Rejected
 from extauthz.domain.credential import BearerToken
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.reasons import Effect, Reason

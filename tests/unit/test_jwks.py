@@ -6,7 +6,7 @@ from math import prod
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from extauthz.decide.jwks import JwksRejected, KeySet, parse_jwks
+from extauthz.decide.tokens.jwks import JwksRejected, KeySet, parse_jwks
 from tests.tokens import SigningKey, b64, jwks, unsigned
 
 RSA = SigningKey.rs256()

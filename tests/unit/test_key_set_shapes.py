@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from extauthz.decide.jwks import JwksRejected, KeySet, parse_jwks
+from extauthz.decide.tokens.jwks import JwksRejected, KeySet, parse_jwks
 from extauthz.decide.verdict import verdict
 from tests.tokens import NOW, SigningKey, b64, claims, unsigned
 

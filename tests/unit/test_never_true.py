@@ -11,7 +11,7 @@ from extauthz.compile.comparisons import compile_condition
 from extauthz.compile.documents import Format, Reading, parse_attribute_policy, parse_resource
 from extauthz.compile.never_true import never_true
 from extauthz.compile.warnings import WarningCode, policy_warnings, resource_warnings
-from extauthz.decide.claims import freeze_claims
+from extauthz.decide.tokens.claims import freeze_claims
 from extauthz.domain.path import CanonicalPath
 from extauthz.domain.policy import AttributePolicy, Condition
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind

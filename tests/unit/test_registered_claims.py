@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from extauthz.decide.bearer_token import TokenPolicy
-from extauthz.decide.jwks import KeySet, parse_jwks
-from extauthz.decide.keyring import IssuerConfig, IssuerKeys, KeyRing
-from extauthz.decide.token import RegisteredClaims, Rejected, judge_claims, read_registered
+from extauthz.decide.tokens.jwks import KeySet, parse_jwks
+from extauthz.decide.tokens.keyring import IssuerConfig, IssuerKeys, KeyRing
+from extauthz.decide.tokens.reader import RegisteredClaims, Rejected, judge_claims, read_registered
 from extauthz.domain.principal import Principal
 from extauthz.domain.reasons import Reason
 from tests.asking import ask_with

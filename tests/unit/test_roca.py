@@ -6,8 +6,8 @@ from math import prod
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from extauthz.decide.jwks import KeySet, parse_jwks
-from extauthz.decide.roca import has_roca_fingerprint
+from extauthz.decide.tokens.jwks import KeySet, parse_jwks
+from extauthz.decide.tokens.roca import has_roca_fingerprint
 from tests.tokens import SigningKey, jwks, unsigned
 
 PRIMES = [n for n in range(2, 1430) if all(n % divisor for divisor in range(2, int(n**0.5) + 1))]

@@ -32,7 +32,7 @@ path._PLAIN = re.compile(rf"(?:/(?!\.{{1,2}}(?:/|\Z))[{path._PCHAR}]++)++/?|/")
 path._PLAIN_DOT_SEGMENT = re.compile("(?!)")
 """
 EVERY_SIGNATURE_GOOD = """
-from extauthz.decide.jwks import VerificationKey
+from extauthz.decide.tokens.jwks import VerificationKey
 VerificationKey.verifies = lambda *_: True
 """
 RAISING_ON_A_LABELS = """

@@ -3,9 +3,9 @@
 import pytest
 
 from extauthz.decide.bearer_token import TokenPolicy
-from extauthz.decide.jwks import KeySet, parse_jwks
-from extauthz.decide.keyring import IssuerConfig, IssuerKeys, KeyRing
-from extauthz.decide.token import (
+from extauthz.decide.tokens.jwks import KeySet, parse_jwks
+from extauthz.decide.tokens.keyring import IssuerConfig, IssuerKeys, KeyRing
+from extauthz.decide.tokens.reader import (
     MAX_TOKEN_BYTES,
     RegisteredClaims,
     Rejected,

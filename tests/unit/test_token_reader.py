@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extauthz.decide.base64url import decode_base64url
-from extauthz.decide.token import MAX_TOKEN_BYTES, Rejected, UnverifiedToken, read_token
+from extauthz.decide.tokens.base64url import decode_base64url
+from extauthz.decide.tokens.reader import MAX_TOKEN_BYTES, Rejected, UnverifiedToken, read_token
 from extauthz.domain.reasons import Reason
 from extauthz.domain.strict_json import MAX_DEPTH, JsonRejected, read_json, read_object
 from tests.tokens import SigningKey, b64, claims

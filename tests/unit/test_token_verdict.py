@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from extauthz.decide.jwks import KeySet, parse_jwks
+from extauthz.decide.tokens.jwks import KeySet, parse_jwks
 from extauthz.decide.verdict import verdict
 from extauthz.runtime.token_lines import verdict_line
 from tests.tokens import AUDIENCE, ISSUER, NOW, SigningKey, claims, jwks

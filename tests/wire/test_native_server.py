@@ -15,7 +15,7 @@ from extauthz.check import envoy_response
 from extauthz.check.bounds import MAX_WAIT_S
 from extauthz.check.native_server import WAITING_CHECKS, NativeServer
 from extauthz.check.service import KEY_WAIT_S, MAX_WAITING, Later
-from extauthz.decide.keyring import IssuerKeys, KeyRing
+from extauthz.decide.tokens.keyring import IssuerKeys, KeyRing
 from tests.builders import check_request, read_answer
 from tests.real_service import CONFIG, RealService, real_service, token
 from tests.wire.grpc_servers import WAIT, call

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Self
 
-from extauthz.decide.jwks import KeySet
+from extauthz.decide.tokens.jwks import KeySet
 
 # Nothing is ever set further ahead; what seems to be is of a clock that was put back.
 LONGEST_COOL_DOWN: Final = 30.0

@@ -11,8 +11,8 @@ from decimal import Decimal
 from enum import Enum
 from typing import Final
 
-from extauthz.decide.base64url import decode_base64url
-from extauthz.decide.jwks import ALGORITHMS, KeySet, VerificationKey
+from extauthz.decide.tokens.base64url import decode_base64url
+from extauthz.decide.tokens.jwks import ALGORITHMS, KeySet, VerificationKey
 from extauthz.domain.claims import value_kind
 from extauthz.domain.names import name_problem
 from extauthz.domain.reasons import Reason

@@ -19,8 +19,8 @@ from jwt import PyJWK
 from jwt.algorithms import Algorithm, get_default_algorithms
 from jwt.exceptions import PyJWTError
 
-from extauthz.decide.base64url import decode_base64url
-from extauthz.decide.roca import has_roca_fingerprint
+from extauthz.decide.tokens.base64url import decode_base64url
+from extauthz.decide.tokens.roca import has_roca_fingerprint
 from extauthz.domain.strict_json import JsonRejected, read_object
 
 ALGORITHMS: Final = frozenset({"RS256", "ES256"})

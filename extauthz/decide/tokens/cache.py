@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from extauthz.decide.jwks import VerificationKey
-from extauthz.decide.keyring import IssuerKeys, KeyRing
+from extauthz.decide.tokens.jwks import VerificationKey
+from extauthz.decide.tokens.keyring import IssuerKeys, KeyRing
 from extauthz.domain.bounded_cache import BoundedCache
 from extauthz.domain.principal import Principal
 
