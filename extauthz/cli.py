@@ -313,7 +313,7 @@ def _path_canonical(_: argparse.Namespace) -> int:
 
 
 def _policy_test(parsed: argparse.Namespace) -> int:
-    from extauthz.compile.model import ModelRefused, compile_model
+    from extauthz.compile.role_model import ModelRefused, compile_model
     from extauthz.decide.cases import CaseFormatError, case_warnings, run_case_text
     from extauthz.shipped import shipped
 

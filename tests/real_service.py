@@ -15,7 +15,7 @@ from extauthz.check.credentials import CredentialSources
 from extauthz.check.service import CheckService, KeySource
 from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode
 from extauthz.compile.documents import Reading, parse_policy_set
-from extauthz.compile.model import RoleModel
+from extauthz.compile.role_model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build
 from extauthz.decide.judge import CheckPolicy
 from extauthz.decide.tokens.jwks import KeySet, parse_jwks

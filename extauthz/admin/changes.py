@@ -10,7 +10,7 @@ from extauthz.admin.paging import Position, read_position
 from extauthz.admin.problems import ProblemDetails, forbidden, of_refusal, precondition_failed
 from extauthz.admin.reading import entity_tag
 from extauthz.compile.documents import Reading
-from extauthz.compile.stored import KINDS, StoredReader
+from extauthz.compile.row_reader import KINDS, StoredReader
 from extauthz.compile.warnings import DocumentWarning
 from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect

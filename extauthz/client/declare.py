@@ -24,7 +24,7 @@ from extauthz.client.api import ExtauthzClient
 from extauthz.client.errors import ApiError, ClientError
 from extauthz.client.models import Authentication, Resource, Route
 from extauthz.client.paths import AppPath
-from extauthz.client.walk import ANY_METHOD, AppRoute, walk
+from extauthz.client.route_discovery import ANY_METHOD, AppRoute, walk
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette

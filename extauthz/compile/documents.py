@@ -11,10 +11,10 @@ from functools import partial
 from sys import intern
 from typing import Final, TypeVar
 
+from extauthz.compile.casbin_conditions import parse_matcher
 from extauthz.compile.conditions import parse_condition
 from extauthz.compile.fields import Fields, shown
 from extauthz.compile.inheritance import CYCLE
-from extauthz.compile.matcher import parse_matcher
 from extauthz.compile.plain_role_rules import PlainRoleRules
 from extauthz.compile.routes import Template
 from extauthz.compile.values import parse_time

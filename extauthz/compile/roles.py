@@ -12,8 +12,8 @@ from typing import Final, TypeVar
 from immutables import Map
 
 from extauthz.compile.inheritance import Inheritance
-from extauthz.compile.model import RoleModel
-from extauthz.compile.persistent import map_of
+from extauthz.compile.persistent_maps import map_of
+from extauthz.compile.role_model import RoleModel
 from extauthz.domain.policy import WILDCARD, RoleBinding, RoleRule, SubjectKind
 from extauthz.domain.principal import Principal, PrincipalKind
 from extauthz.domain.reasons import Effect, Reason

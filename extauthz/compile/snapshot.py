@@ -11,10 +11,10 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from immutables import Map
 
-from extauthz.compile.model import RoleModel
 from extauthz.compile.path_denies import PathDenies
-from extauthz.compile.persistent import map_of
-from extauthz.compile.policies import Candidates, PolicyIndex
+from extauthz.compile.persistent_maps import map_of
+from extauthz.compile.policy_index import Candidates, PolicyIndex
+from extauthz.compile.role_model import RoleModel
 from extauthz.compile.roles import BindingIndex, RoleIndex, RoleOutcome, Subjects
 from extauthz.compile.routes import Conflict, RouteIndex, index_of
 from extauthz.domain.bounded_cache import BoundedCache

@@ -14,8 +14,8 @@ from typing import Final
 
 from extauthz.compile.attributes import Question
 from extauthz.compile.compiled_policy import Matched
-from extauthz.compile.policies import Candidates
 from extauthz.compile.policy_groups import PolicyGroup
+from extauthz.compile.policy_index import Candidates
 from extauthz.compile.roles import RoleOutcome
 from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.policy import MIN_PRIORITY

@@ -11,9 +11,9 @@ from typing import Final, TypeVar
 from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode, TenantBinding, UnmappedPolicy
 from extauthz.compile.documents import Reading, parse_policy_set
 from extauthz.compile.fields import Fields
-from extauthz.compile.model import RoleModel
+from extauthz.compile.policy_files import read_documents
+from extauthz.compile.role_model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build, empty
-from extauthz.compile.text import read_documents
 from extauthz.compile.values import parse_time
 from extauthz.compile.warnings import likely_mistakes
 from extauthz.decide.by_name import NamedQuestion, judge_by_name, read_one_name

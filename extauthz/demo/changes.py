@@ -8,8 +8,8 @@ from typing import Final
 
 from extauthz.demo.calls import send
 from extauthz.demo.first_policies import ATTRIBUTE_POLICIES, ROLE_RULES
-from extauthz.demo.lines import Line, awaited
 from extauthz.demo.postgres import EmbeddedPostgres
+from extauthz.demo.report import Line, awaited
 from extauthz.demo.rest import Reply
 from extauthz.demo.stack import Stack
 

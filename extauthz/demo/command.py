@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from extauthz.compile.directory import TenancyMode
-from extauthz.demo import table
+from extauthz.demo import example_calls
+from extauthz.demo.accounts import ADMIN_CLIENT
 from extauthz.demo.first_policies import ROLE_RULES
 from extauthz.demo.identity_provider import AUDIENCE
-from extauthz.demo.people import ADMIN_CLIENT
 from extauthz.demo.processes import ProcessFailedError, StoppedError
 from extauthz.demo.rest import ADMIN_KEY, SERVICE_KEY
 from extauthz.demo.stack import Stack
@@ -102,7 +102,7 @@ def _has_terminal() -> bool:
 
 def _print_table(stack: Stack, stopping: threading.Event) -> bool:
     agreed = total = 0
-    for line in table.outcomes(stack):
+    for line in example_calls.outcomes(stack):
         if stopping.is_set():
             raise StoppedError
         _say(str(line))

@@ -27,8 +27,8 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from extauthz.demo import people
-from extauthz.demo.people import Account
+from extauthz.demo import accounts
+from extauthz.demo.accounts import Account
 
 AUDIENCE: Final = "extauthz-demo"
 TOKEN_LIFETIME_S: Final = 3600
@@ -147,10 +147,10 @@ def _answer(provider: IdentityProvider, form: Mapping[str, str], authorization: 
         return _refused("invalid_request")
     match form.get("grant_type"):
         case "password":
-            account = people.find(people.PEOPLE, form.get("username", ""), form.get("password", ""))
+            account = accounts.find(accounts.USERS, form.get("username", ""), form.get("password", ""))
             error = "invalid_grant"
         case "client_credentials":
-            account = people.find(people.SERVICES, *_client(form, authorization))
+            account = accounts.find(accounts.SERVICES, *_client(form, authorization))
             error = "invalid_client"
         case None:
             return _refused("invalid_request")

@@ -1,8 +1,8 @@
 """Start, watch and end the real processes that a stack is made of.
 
-Each child leads a session of its own (a Ctrl-C in the terminal reaches only us, who then end the others in
-order) and is on a leash (`leash.py`): nothing survives even a `kill -9` of the parent. What it prints goes
-into one file, so that a start that fails can say why.
+Each child leads a session of its own: a Ctrl-C in the terminal reaches the demo alone, which then ends its
+children in order. A child ends with its parent (`parent_death.py`), also when the parent gets SIGKILL. Its
+output goes into one file; the error of a start that failed quotes the end of that file.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from extauthz.demo import leash
+from extauthz.demo import parent_death
 from extauthz.demo.process_tree import Descendant, descendants
 
 LOOPBACK: Final = "127.0.0.1"
@@ -233,10 +233,17 @@ def spawn(
     the *thread* that started a child ends (prctl(2), PR_SET_PDEATHSIG).
     """
     identity = ("-", "-") if user is None else (str(user.uid), str(user.gid))
-    leashed = [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), str(int(at_parents_death))]
+    executed = [
+        sys.executable,
+        "-I",
+        "-S",
+        parent_death.__file__,
+        str(os.getpid()),
+        str(int(at_parents_death)),
+    ]
     with output.open("ab") as stream:
         process = subprocess.Popen(  # noqa: S603 - the command comes from our own code, without a shell
-            [*leashed, *identity, *map(str, command)],
+            [*executed, *identity, *map(str, command)],
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,

@@ -6,7 +6,7 @@ from typing import Final
 from extauthz.demo.calls import Answer, send
 from extauthz.demo.changes import BOB_READS, INVOICE
 from extauthz.demo.first_policies import ROLE_RULES
-from extauthz.demo.lines import Line, awaited
+from extauthz.demo.report import Line, awaited
 from extauthz.demo.rest import SERVICE_KEY
 from extauthz.demo.stack import PUBLIC_PATH, Stack
 from extauthz.demo.tenants import Tenant

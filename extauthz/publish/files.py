@@ -18,9 +18,9 @@ import structlog
 
 from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode
 from extauthz.compile.documents import Reading, parse_policy_set
-from extauthz.compile.model import RoleModel
+from extauthz.compile.policy_files import read_document
+from extauthz.compile.role_model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build
-from extauthz.compile.text import read_document
 from extauthz.compile.warnings import likely_mistakes
 from extauthz.domain.policy import PolicySet
 from extauthz.domain.problem import Problem

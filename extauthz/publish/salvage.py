@@ -1,7 +1,7 @@
 """A tenant's rows of which some cannot be read: the others are in force, and no deny is dropped.
 
 For a row that cannot be read, or contradicts others, its last good version stays in force. Without one, a
-deny matches wherever it may have been meant to (`compile/cautious.py`), and everything else is left out.
+deny matches wherever it may have been meant to (`unreadable_rules.py`), and everything else is left out.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from extauthz.compile.cautious import cautious_policy, cautious_role_rule
 from extauthz.compile.roles import BindingIndex
 from extauthz.compile.routes import RouteIndex
 from extauthz.compile.snapshot import Entity, Snapshot, build, conflict_message
@@ -22,12 +21,13 @@ from extauthz.domain.policy import (
 )
 from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
+from extauthz.publish.unreadable_rules import cautious_policy, cautious_role_rule
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from extauthz.compile.model import RoleModel
-    from extauthz.compile.stored import Document, StoredReader
+    from extauthz.compile.role_model import RoleModel
+    from extauthz.compile.row_reader import Document, StoredReader
     from extauthz.storage.feed import TenantDocuments
 
 RowKey = tuple[str, str]

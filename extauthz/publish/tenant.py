@@ -7,10 +7,10 @@ from typing import Any
 from immutables import Map
 
 from extauthz.compile.documents import Reading
-from extauthz.compile.model import RoleModel
-from extauthz.compile.persistent import map_of
+from extauthz.compile.persistent_maps import map_of
+from extauthz.compile.role_model import RoleModel
+from extauthz.compile.row_reader import KINDS, Document, StoredReader
 from extauthz.compile.snapshot import Change, Removal, Snapshot, build, derive
-from extauthz.compile.stored import KINDS, Document, StoredReader
 from extauthz.domain.policy import PolicySet, Resource
 from extauthz.domain.problem import Problem
 from extauthz.domain.registration import Registration

@@ -20,8 +20,8 @@ from extauthz.domain.ids import RANDOM_BYTES, uuid7
 from extauthz.keys.cache import JwksCache
 from extauthz.keys.schedule import Schedule
 from extauthz.publish.current import CurrentPolicies
-from extauthz.publish.gate import PolicyGate
 from extauthz.publish.postgres import PostgresPublisher
+from extauthz.publish.write_validation import PolicyGate
 from extauthz.runtime.announce import announce, where, worker_addresses
 from extauthz.runtime.issuers import follow_issuers
 from extauthz.runtime.migrations import Schema

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
 from extauthz.compile.documents import Reading
-from extauthz.compile.model import ModelRefused, RoleModel, compile_model
+from extauthz.compile.role_model import ModelRefused, RoleModel, compile_model
 from extauthz.domain.registration import IdentityProvider
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.files import FilesPublisher, PolicyDirectory

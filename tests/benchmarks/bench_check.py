@@ -25,7 +25,7 @@ from extauthz.check.extauthz_check_pb2 import CheckRequest
 from extauthz.check.service import CheckService
 from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode, UnmappedPolicy
 from extauthz.compile.documents import Reading, parse_policy_set
-from extauthz.compile.model import RoleModel
+from extauthz.compile.role_model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build
 from extauthz.decide import authorize, routes
 from extauthz.decide.identity import Keys as IdentityKeys

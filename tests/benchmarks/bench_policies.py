@@ -22,8 +22,8 @@ from types import MappingProxyType
 from typing import Final
 
 from extauthz.compile.documents import Reading, parse_policy_set
+from extauthz.compile.policy_files import read_document
 from extauthz.compile.snapshot import Snapshot, build
-from extauthz.compile.text import read_document
 from extauthz.decide.authorize import decide
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.verdict import Target

@@ -12,7 +12,7 @@ import yaml
 
 from extauthz.admin.casbin_lines import read
 from extauthz.compile.documents import Reading, parse_policy_set
-from extauthz.compile.model import RoleModel
+from extauthz.compile.role_model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build
 from extauthz.domain.policy import PolicySet
 from tests.docs.samples import LANGUAGES, ROOT, Sample, agrees, commands, links, pages, samples

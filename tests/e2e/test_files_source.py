@@ -1,7 +1,7 @@
 """A sidecar alone, without database and REST API: its policies are files."""
 
 from extauthz.demo.calls import send
-from extauthz.demo.lines import awaited
+from extauthz.demo.report import awaited
 from extauthz.demo.stack import Stack
 
 NEW_RULE = """\

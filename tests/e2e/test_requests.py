@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from extauthz.demo import changes, table
+from extauthz.demo import changes, example_calls
 from extauthz.demo.calls import DecisionLogReader, send
-from extauthz.demo.lines import Line, awaited
+from extauthz.demo.report import Line, awaited
 from extauthz.demo.stack import PUBLIC_PATH, Stack
 
 
@@ -30,9 +30,9 @@ def tokens(stack: Stack) -> Mapping[str, str]:
     return stack.people.named()
 
 
-@pytest.mark.parametrize("call", table.CALLS, ids=lambda call: call.name)
-def test_example_call(stack: Stack, tokens: Mapping[str, str], call: table.Call) -> None:
-    line = table.outcome(stack, call, tokens, DecisionLogReader(stack.decision_log))
+@pytest.mark.parametrize("call", example_calls.CALLS, ids=lambda call: call.name)
+def test_example_call(stack: Stack, tokens: Mapping[str, str], call: example_calls.Call) -> None:
+    line = example_calls.outcome(stack, call, tokens, DecisionLogReader(stack.decision_log))
 
     assert line.got == line.expected
 

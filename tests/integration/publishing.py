@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from extauthz.compile.directory import Directory, TenancyMode
 from extauthz.compile.documents import Reading
-from extauthz.compile.model import RoleModel, compile_model
+from extauthz.compile.role_model import RoleModel, compile_model
 from extauthz.compile.snapshot import Snapshot
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.postgres import PostgresPublisher

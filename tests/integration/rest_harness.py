@@ -23,7 +23,7 @@ from extauthz.admin.health import Readiness, listen, serve
 from extauthz.admin.services import AdminServices
 from extauthz.compile.directory import TenancyMode
 from extauthz.compile.documents import Reading
-from extauthz.compile.model import RoleModel, compile_model
+from extauthz.compile.role_model import RoleModel, compile_model
 from extauthz.decide.identity import TokenPolicy
 from extauthz.decide.tokens.cache import VerifiedTokens
 from extauthz.decide.tokens.keyring import IssuerConfig
@@ -33,9 +33,9 @@ from extauthz.keys.cache import JwksCache
 from extauthz.keys.fetcher import KeyFetcher
 from extauthz.keys.source import IssuerSource
 from extauthz.publish.current import CurrentPolicies
-from extauthz.publish.gate import PolicyGate
 from extauthz.publish.postgres import PostgresPublisher
 from extauthz.publish.tenant import Compiler
+from extauthz.publish.write_validation import PolicyGate
 from extauthz.runtime.issuers import follow_issuers
 from extauthz.settings import Settings
 from extauthz.shipped import shipped

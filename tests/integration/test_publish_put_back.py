@@ -6,7 +6,7 @@ import pytest
 import structlog
 
 from extauthz.domain.reasons import Effect
-from extauthz.publish.gate import PolicyGate
+from extauthz.publish.write_validation import PolicyGate
 from extauthz.storage import audit, feed, role_rules
 from extauthz.storage.outcome import Stale
 from extauthz.storage.write import read

@@ -8,8 +8,8 @@ import pytest
 from extauthz.admin import sessions
 from extauthz.admin.limits import Limits
 from extauthz.compile.directory import TenancyMode
-from extauthz.publish.gate import PolicyGate
 from extauthz.publish.tenant import Compiler
+from extauthz.publish.write_validation import PolicyGate
 from tests.integration.rest_harness import ADMIN_KEY, READING, Api, rest, role_model, rule
 from tests.integration.rest_saas import firms
 from tests.waiting import until

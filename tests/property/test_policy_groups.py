@@ -17,7 +17,7 @@ from extauthz.compile.attributes import Question
 from extauthz.compile.compiled_policy import CompiledPolicy
 from extauthz.compile.directory import Directory, TenancyMode
 from extauthz.compile.documents import Reading, parse_policy_set
-from extauthz.compile.policies import PolicyCell, PolicyIndex
+from extauthz.compile.policy_index import PolicyCell, PolicyIndex
 from extauthz.compile.snapshot import Snapshot, build, derive
 from extauthz.compile.values import Kleene
 from extauthz.decide.cases import CaseRunner

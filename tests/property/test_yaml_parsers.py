@@ -16,7 +16,7 @@ from typing import Final
 import pytest
 import yaml
 
-from extauthz.compile.text import read_documents
+from extauthz.compile.policy_files import read_documents
 from extauthz.compile.yaml_text import MAX_DEPTH, Parser
 from extauthz.domain.problem import Problem
 

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from extauthz.compile.matcher import parse_matcher
+from extauthz.compile.casbin_conditions import parse_matcher
 from extauthz.domain.policy import All, Always, AnyOf, AttributeName, Condition, Node, Not
 from extauthz.domain.problem import Problem
 

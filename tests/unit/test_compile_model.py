@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extauthz.compile.model import ModelRefused, RoleModel, compile_model
+from extauthz.compile.role_model import ModelRefused, RoleModel, compile_model
 from extauthz.compile.roles import RoleIndex
 from extauthz.domain.policy import RoleRule, SubjectKind
 from extauthz.domain.reasons import Effect

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from extauthz.compile.text import read_document, read_documents
+from extauthz.compile.policy_files import read_document, read_documents
 from extauthz.compile.yaml_text import MAX_DEPTH
 from extauthz.domain.problem import Problem
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from extauthz.compile.model import RoleModel
+from extauthz.compile.role_model import RoleModel
 from extauthz.compile.roles import RoleIndex, RoleOutcome
 from extauthz.domain.policy import RoleRule, SubjectKind
 from extauthz.domain.reasons import Effect

@@ -4,7 +4,7 @@ import pytest
 
 from extauthz.compile.directory import Directory, TenancyMode
 from extauthz.compile.documents import Reading, parse_policy_set
-from extauthz.compile.model import RoleModel
+from extauthz.compile.role_model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build
 from extauthz.decide.judge import CheckPolicy, judge_identified
 from extauthz.domain.policy import PolicySet

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from extauthz.compile.stored import KINDS
+from extauthz.compile.row_reader import KINDS
 from extauthz.domain.problem import Problem
 from extauthz.publish.policy_size import PolicySizes, too_large
 from extauthz.publish.tenant import Compiler, TenantState, row_of, unreadable_rows

@@ -1,4 +1,4 @@
-"""One line of the demo's table, and how it is come by when something has to take effect first."""
+"""The lines that the demo prints: an example call, the expected answer and the answer."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ TAKES_EFFECT_WITHIN_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the table."""
+    """The result of one example call."""
 
     name: str
     expected: str
@@ -18,7 +18,7 @@ class Line:
 
     @property
     def agrees(self) -> bool:
-        """Whether the call came out as it should."""
+        """Whether the answer is the expected one."""
         return self.expected == self.got
 
     def __str__(self) -> str:
@@ -29,7 +29,7 @@ class Line:
 def awaited(
     name: str, expected: str, ask: Callable[[], str], *, within_s: float = TAKES_EFFECT_WITHIN_S
 ) -> Line:
-    """Ask until the answer is the expected one, or the time is over."""
+    """Call `ask` until it returns `expected`, at most for `within_s` seconds; return the last answer."""
     deadline = time.monotonic() + within_s
     got = ask()
     while got != expected and time.monotonic() < deadline:

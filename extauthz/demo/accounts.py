@@ -1,4 +1,4 @@
-"""Who exists in the demo's identity provider. Everybody's password is their name: this is a demo."""
+"""The accounts of the demo's identity provider. For users the password is the name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A subject of tokens: its id, its secret, its roles and whatever else its tokens claim."""
+    """An account: its name (the `sub` of its tokens), its secret, its roles and its other claims."""
 
     name: str
     secret: str
@@ -16,7 +16,7 @@ class Account:
     claims: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
 
 
-PEOPLE: Final = (
+USERS: Final = (
     Account("admin", "admin", claims={"adm": "*"}),
     Account("alice", "alice", roles=("finance",), claims={"department": "finance"}),
     Account("bob", "bob", claims={"department": "engineering"}),

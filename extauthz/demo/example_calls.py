@@ -11,7 +11,7 @@ from typing import Final
 from extauthz.compile.directory import TenancyMode
 from extauthz.demo import changes, tenant_changes
 from extauthz.demo.calls import DecisionLogReader, send
-from extauthz.demo.lines import Line
+from extauthz.demo.report import Line
 from extauthz.demo.stack import PUBLIC_PATH, Stack
 
 

@@ -1,8 +1,8 @@
-"""Become another program that cannot outlive the process which started it.
+"""Execute a command that the kernel signals when its parent ends (PR_SET_PDEATHSIG, prctl(2)).
 
-Run as a script (`python -I -S leash.py PARENT_PID SIGNAL UID GID COMMAND...`), never imported by what it
-starts: the process id stays the same through the exec. A script rather than `preexec_fn`, which may
-deadlock in a parent with threads. UID and GID are `-` to stay who we are.
+Run as a script: `python -I -S parent_death.py PARENT_PID SIGNAL UID GID COMMAND...`. The process id stays the
+same through the exec. A script, because `preexec_fn` may deadlock in a parent with threads. UID and GID are
+`-` to keep the user and group of the parent.
 """
 
 import ctypes
@@ -30,9 +30,9 @@ def main(arguments: list[str]) -> None:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
     if os.getppid() != int(parent):
-        # The parent died before the kernel knew whom to tell.
+        # The parent ended before the kernel was asked for the signal.
         sys.exit(1)
-    os.execvp(command[0], command)  # noqa: S606 - the whole point; the command comes from our own code
+    os.execvp(command[0], command)  # noqa: S606 - the command comes from the demo itself
 
 
 if __name__ == "__main__":
