@@ -63,13 +63,15 @@ test: install ## run every test
 test-pythons: install ## unit, property, wire and fuzz tests on every CPython 3.11 to 3.13 found; TESTED=PYTHON leaves one out
 	$(BIN)/python tools/test_pythons.py $(if $(TESTED),--tested $(TESTED))
 
-check: install ## lint, types, layers, patterns, generated files, lock
+check: install ## lint, types, layers, patterns, wording, generated files, lock
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/bandit_findings.py
 	$(BIN)/python tools/check_patterns.py
+	git ls-files -z | xargs -0 $(BIN)/codespell
+	$(BIN)/python tools/check_words.py
 	$(BIN)/python tools/generate_protos.py --check
 	$(BIN)/python tools/generate_configuration.py --check
 	$(BIN)/python tools/generate_performance.py --check
