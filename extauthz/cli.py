@@ -1,49 +1,46 @@
-"""The commands. Each exits 0, 1 (it failed) or 2 (bad usage or settings); errors are one line on stderr."""
+"""The arguments of `extauthz`. What a command does is in `extauthz/commands/`.
+
+A command exits with 0, 1 (it failed) or 2 (wrong arguments or settings); an error is one line on stderr.
+"""
 
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Final, NoReturn
-
-import orjson
+from typing import NoReturn
 
 from extauthz import __version__
+from extauthz.commands.status import BAD_USAGE, FAILED, fail
 from extauthz.domain.one_line import one_line
-
-FAILED: Final = 1
-BAD_USAGE: Final = 2
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit with its status."""
     if not _open_streams():
-        sys.exit(_fail("standard output is closed"))
+        sys.exit(fail("standard output is closed"))
     given = sys.argv[1:] if arguments is None else arguments
     parser, given = (_worker_parser(), given[1:]) if given[:1] == ["worker"] else (_parser(), given)
     parsed = parser.parse_args(given)
-    run: Callable[[argparse.Namespace], int] = parsed.run
     try:
-        status = _self_check(parsed) or run(parsed)
+        status: int = _self_check(parsed) or parsed.run(parsed)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has gone, and knows it.
+        # The reader of the output has closed it; a message would reach it as little.
         _drop_output()
         status = FAILED
     except OSError as error:
         _drop_output()
-        status = _fail(f"the system refuses to go on: {error.strerror or error}")
+        status = fail(f"the system refuses to go on: {error.strerror or error}")
     except KeyboardInterrupt:
         status = FAILED
     sys.exit(status)
 
 
 def _open_streams() -> bool:
-    """Give closed standard streams a place; tell whether there is an output.
+    """Open /dev/null for closed standard streams; return whether stdout is open.
 
-    Python leaves None for a closed one, prints to the output what is meant for closed errors, and the next
-    file that is opened takes its number.
+    For a closed stream Python has None: what is printed to a closed stderr goes to stdout, and the next file
+    that is opened takes its descriptor.
     """
     sys.stdin = sys.stdin or Path(os.devnull).open()  # noqa: SIM115  # they live as long as the process
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
@@ -51,15 +48,15 @@ def _open_streams() -> bool:
 
 
 def _drop_output() -> None:
-    """Let what is left in the buffer go nowhere: the flush at exit would complain a second time."""
+    """Discard what is left in the buffer of stdout: the flush at exit would fail a second time."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose complaint is one line, like every other error."""
+    """A parser whose error is one line, like every other error."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong with the arguments and exit."""
+        """Print the error and exit."""
         self.exit(BAD_USAGE, f"{self.prog}: {one_line(message)}; see '{self.prog} --help'\n")
 
 
@@ -129,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _worker_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command that the supervisor starts; no list of commands for people has it."""
+    """Return the parser of the command that the supervisor starts; the help does not list it."""
     worker = _Parser(prog="extauthz worker")
     worker.add_argument("index", type=int)
     worker.add_argument("report_fd", type=int)
@@ -140,7 +137,7 @@ def _worker_parser() -> argparse.ArgumentParser:
 
 
 def _subcommands(parser: argparse.ArgumentParser) -> "argparse._SubParsersAction[_Parser]":
-    """Return the place for a parser's commands. Called without one, it prints its help; that is bad usage."""
+    """Return where a parser's commands are added. Without a command it prints its help: BAD_USAGE."""
 
     def without_command(_: argparse.Namespace) -> int:
         parser.print_help()
@@ -175,221 +172,109 @@ def _add_proxy_commands(commands: "argparse._SubParsersAction[_Parser]") -> None
     doctor.set_defaults(run=_doctor)
 
 
-def _fail(message: str, status: int = FAILED) -> int:
-    print(f"extauthz: {one_line(message)}", file=sys.stderr)
-    return status
-
-
 def _self_check(parsed: argparse.Namespace) -> int:
-    """Judge the built-in rows that the command depends on; one that comes out wrong ends it."""
+    """Judge the known input that the command depends on; the first wrong answer ends the command."""
     if "self_check" not in parsed:
         return 0
-    from extauthz.runtime.self_check import Subject, interpreter, wrong_rows
+    from extauthz.commands.self_check.subjects import Subject, interpreter, wrong_rows
 
     for wrong in wrong_rows(Subject(parsed.self_check)):
-        return _fail(f"the self-check failed on {interpreter()}: {wrong}")
+        return fail(f"the self-check failed on {interpreter()}: {wrong}")
     return 0
+
+
+# Each command imports its own module: `extauthz health` runs every few seconds and needs little.
 
 
 def _demo(parsed: argparse.Namespace) -> int:
     try:
         from extauthz.demo import command
     except ImportError as error:
-        return _fail(f"the demo needs its extra, install 'extauthz[demo]': {error}", BAD_USAGE)
+        return fail(f"the demo needs its extra, install 'extauthz[demo]': {error}", BAD_USAGE)
     return command.run(check=parsed.check, ready_file=parsed.ready_file, mode=parsed.mode)
 
 
 def _sidecar(_: argparse.Namespace) -> int:
-    from extauthz.runtime.processes import sidecar
+    from extauthz.commands.serving import sidecar
 
     return sidecar(os.environ)
 
 
 def _control_plane(parsed: argparse.Namespace) -> int:
-    from extauthz.runtime.processes import control_plane
+    from extauthz.commands.serving import control_plane
 
     return control_plane(os.environ, with_workers=parsed.with_workers)
 
 
 def _migrate(parsed: argparse.Namespace) -> int:
-    from extauthz.runtime.processes import migrate
+    from extauthz.commands.serving import migrate
 
     return migrate(os.environ, only_status=parsed.status, with_new_epoch=parsed.new_epoch)
 
 
-def _health(parsed: argparse.Namespace) -> int:
-    from extauthz.runtime.health_probe import health_problem
-
-    problem = health_problem(os.environ, url=parsed.url, ready=parsed.ready)
-    if problem is not None:
-        return _fail(problem)
-    print("ok")
-    return 0
-
-
-def _http_url(text: str) -> str:
-    from extauthz.runtime.health_probe import is_http_url
-
-    if not is_http_url(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not an http or https URL")
-    return text
-
-
 def _worker(parsed: argparse.Namespace) -> int:
-    from extauthz.runtime.processes import worker
+    from extauthz.commands.serving import worker
 
     return worker(
         os.environ, parsed.index, report_fd=parsed.report_fd, lock_fd=parsed.lock_fd, again=parsed.again
     )
 
 
-def _lines(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield LF-separated lines without their end; an unfinished last line counts too."""
-    for line in stream:
-        yield line.removesuffix(b"\n")
+def _health(parsed: argparse.Namespace) -> int:
+    from extauthz.commands import health
+
+    return health.run(os.environ, url=parsed.url, ready=parsed.ready)
 
 
-def _answer_lines(answer: Callable[[bytes], bytes]) -> int:
-    """Answer every line at once: whoever waits for an answer before the next question gets it."""
-    for line in _lines(sys.stdin.buffer):
-        sys.stdout.buffer.write(answer(line) + b"\n")
-        sys.stdout.buffer.flush()
-    return 0
+def _http_url(text: str) -> str:
+    from extauthz.commands.health import is_http_url
+
+    if not is_http_url(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an http or https URL")
+    return text
 
 
 def _token_verify(parsed: argparse.Namespace) -> int:
-    import time
+    from extauthz.commands import token_verify
 
-    from extauthz.decide.tokens.jwks import JwksRejected, KeySet, parse_jwks
-    from extauthz.runtime.token_lines import verdict_line
-
-    try:
-        document = parsed.jwks.read_bytes()
-    except OSError as error:
-        return _fail(f"{str(parsed.jwks)!r} cannot be read: {error.strerror}", BAD_USAGE)
-    keys = parse_jwks(document, accept_private=True)
-    if isinstance(keys, JwksRejected):
-        # Every line still gets its verdict: with no usable key no token is valid.
-        print(f"extauthz: {str(parsed.jwks)!r} has no usable keys: {keys.problem}", file=sys.stderr)
-        keys = KeySet()
-    return _answer_lines(
-        lambda line: verdict_line(
-            line,
-            keys,
-            issuer=parsed.issuer,
-            audience=parsed.audience,
-            signature_only=parsed.signature_only,
-            now=time.time(),
-        )
+    return token_verify.run(
+        parsed.jwks, issuer=parsed.issuer, audience=parsed.audience, signature_only=parsed.signature_only
     )
 
 
 def _casbin_enforce(parsed: argparse.Namespace) -> int:
-    from datetime import datetime
+    from extauthz.commands import casbin_enforce
 
-    from extauthz.casbin_enforce.engine import Refused, load_engine
-
-    try:
-        engine = load_engine(parsed.model.read_text("utf-8"), parsed.policy.read_bytes())
-    except OSError as error:
-        return _fail(f"{str(error.filename)!r} cannot be read: {error.strerror}", BAD_USAGE)
-    except UnicodeDecodeError as error:
-        return _fail(f"{str(parsed.model)!r} is not UTF-8 at byte {error.start}", BAD_USAGE)
-    if isinstance(engine, Refused):
-        file = parsed.model if engine.part == "model" else parsed.policy
-        return _fail(f"{str(file)!r} cannot be used: {engine.message}", BAD_USAGE)
-    for complaint in engine.complaints[:10]:
-        print(f"extauthz: {one_line(complaint)}; it is refused", file=sys.stderr)
-    return _answer_lines(
-        # Casbin's times are local and have no zone.
-        lambda line: engine.answer(line, datetime.now()).encode("utf-8", "backslashreplace")  # noqa: DTZ005
-    )
+    return casbin_enforce.run(parsed.model, parsed.policy)
 
 
 def _path_canonical(_: argparse.Namespace) -> int:
-    from extauthz.domain.path import canonical_verdict
+    from extauthz.commands import path_canonical
 
-    return _answer_lines(lambda line: orjson.dumps(canonical_verdict(line)))
+    return path_canonical.run()
 
 
 def _policy_test(parsed: argparse.Namespace) -> int:
-    from extauthz.compile.role_model import ModelRefused, compile_model
-    from extauthz.decide.cases import CaseFormatError, case_warnings, run_case_text
-    from extauthz.shipped import shipped
+    from extauthz.commands import policy_test
 
-    model = compile_model(shipped("policies/model.conf").read_text("utf-8"))
-    if isinstance(model, ModelRefused):
-        return _fail(model.message)
-    differing = total = 0
-    for file in parsed.files:
-        try:
-            cases = file.read_bytes()
-        except OSError as error:
-            return _fail(f"{str(file)!r} cannot be read: {error.strerror}", BAD_USAGE)
-        before = total
-        try:
-            for result in run_case_text(cases, model):
-                total += 1
-                differing += bool(result.differences)
-                outcome = "; ".join(result.differences) or "ok"
-                print(f"{'FAIL' if result.differences else 'ok  '} {file}: {result.name}: {outcome}")
-        except CaseFormatError as error:
-            return _fail(f"{file}: {error}", BAD_USAGE)
-        if total == before:
-            return _fail(f"{str(file)!r} holds no cases", BAD_USAGE)
-        for warning in case_warnings(cases):
-            print(f"warning: {file}: {warning}", file=sys.stderr)
-    print(f"{total - differing} of {total} cases as expected")
-    return FAILED if differing else 0
+    return policy_test.run(parsed.files)
 
 
 def _envoy_config(parsed: argparse.Namespace) -> int:
-    from extauthz.proxyconfig.addresses import HostPort, is_address
-    from extauthz.proxyconfig.envoy import DEFAULT_LISTEN, DEFAULT_UPSTREAM, envoy_yaml
-    from extauthz.proxyconfig.istio import istio_yaml
+    from extauthz.commands import envoy_config
     from extauthz.proxyconfig.tls import ProxyTls
-    from extauthz.settings import Settings
 
-    listen = HostPort.parse(parsed.listen) if parsed.listen else DEFAULT_LISTEN
-    upstream = HostPort.parse(parsed.upstream) if parsed.upstream else DEFAULT_UPSTREAM
-    if listen is None or upstream is None:
-        return _fail("--listen and --upstream are HOST:PORT, an IPv6 address in brackets", BAD_USAGE)
-    if not is_address(listen.host):
-        return _fail(f"--listen {parsed.listen!r} is a name; Envoy listens on an IP address", BAD_USAGE)
-    if (parsed.tls_cert is None) != (parsed.tls_key is None):
-        return _fail("--tls-cert and --tls-key go together; give both or none", BAD_USAGE)
-    settings = Settings.load(os.environ, serving=False)
-    if not isinstance(settings, Settings):
-        return _fail("; ".join(settings), BAD_USAGE)
     tls = ProxyTls(parsed.tls_ca, parsed.tls_cert, parsed.tls_key)
-    if parsed.proxy == "istio":
-        text = istio_yaml(settings, tls=tls)
-    else:
-        text = envoy_yaml(settings, listen=listen, upstream=upstream, tls=tls)
-    if not isinstance(text, str):
-        return _fail("; ".join(text), BAD_USAGE)
-    sys.stdout.write(text)
-    return 0
+    return envoy_config.run(os.environ, parsed.proxy, listen=parsed.listen, upstream=parsed.upstream, tls=tls)
 
 
 def _doctor(parsed: argparse.Namespace) -> int:
-    from extauthz.proxyconfig.files import FileProblem
-    from extauthz.runtime.doctor.command import diagnose
+    from extauthz.commands.doctor import command
 
-    report = diagnose(os.environ, parsed.files, strict=parsed.strict)
-    if isinstance(report, FileProblem):
-        return _fail(report.message, BAD_USAGE)
-    sys.stdout.write(report.as_json().decode() + "\n" if parsed.json else report.as_text())
-    return FAILED if report.failed else 0
+    return command.run(os.environ, parsed.files, strict=parsed.strict, as_json=parsed.json)
 
 
 def _logs_verify(parsed: argparse.Namespace) -> int:
-    from extauthz.decisionlog.verify import verify
+    from extauthz.commands import logs_verify
 
-    try:
-        with parsed.file.open("rb") as stream:
-            report = verify(stream)
-    except OSError as error:
-        return _fail(f"{str(parsed.file)!r} cannot be read: {error.strerror}", BAD_USAGE)
-    sys.stdout.buffer.write(report.as_json() + b"\n")
-    return 0 if report.ok else FAILED
+    return logs_verify.run(parsed.file)

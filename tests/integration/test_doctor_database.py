@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from extauthz.runtime.doctor.database import examine_database, examine_posture
+from extauthz.commands.doctor.database import examine_database, examine_posture
 from extauthz.settings import Settings
 from extauthz.storage.posture import Posture
 

@@ -7,8 +7,8 @@ from email.utils import formatdate
 
 import pytest
 
+from extauthz.commands.doctor.identity_provider import examine_identity_provider
 from extauthz.proxyconfig.findings import Finding
-from extauthz.runtime.doctor.identity_provider import examine_identity_provider
 from extauthz.runtime.worker import issuer_sources
 from extauthz.settings import Settings
 from tests.key_server import KeyServer, answering, key_server

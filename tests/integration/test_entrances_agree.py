@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from extauthz.check.service import CheckService
+from extauthz.commands.decision_cases import CaseRunner
 from extauthz.compile.directory import UnmappedPolicy
-from extauthz.decide.cases import CaseRunner
 from extauthz.decide.judge import CheckPolicy
 from extauthz.domain.policy import default_action
 from tests.builders import check_request, read_answer

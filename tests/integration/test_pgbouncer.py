@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import asyncpg
 import pytest
 
-from extauthz.runtime.doctor.database import examine_database
+from extauthz.commands.doctor.database import examine_database
 from extauthz.settings import DatabaseHost, Pooler, Settings
 from extauthz.shipped import shipped
 from extauthz.storage import feed, role_rules

@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 from immutables import Map
 
+from extauthz.commands.decision_cases import CaseRunner
 from extauthz.compile.attributes import Question
 from extauthz.compile.compiled_policy import CompiledPolicy
 from extauthz.compile.directory import Directory, TenancyMode
@@ -20,7 +21,6 @@ from extauthz.compile.documents import Reading, parse_policy_set
 from extauthz.compile.policy_index import PolicyCell, PolicyIndex
 from extauthz.compile.snapshot import Snapshot, build, derive
 from extauthz.compile.values import Kleene
-from extauthz.decide.cases import CaseRunner
 from extauthz.domain.policy import PolicySet
 from tests.property.generators import random_policy_set, random_request
 from tests.property.random_conditions import random_node

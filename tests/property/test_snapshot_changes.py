@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import pytest
 
+from extauthz.commands.decision_cases import CaseRunner
 from extauthz.compile.directory import Directory, TenancyMode
 from extauthz.compile.documents import Reading, parse_policy_set
 from extauthz.compile.snapshot import Change, Entity, Removal, Snapshot, build, derive, empty
-from extauthz.decide.cases import CaseRunner
 from extauthz.domain.policy import AttributePolicy, PolicySet, Resource, RoleBinding, RoleRule
 from tests.property.generators import random_policy_set, random_request
 from tests.property.vocabulary import HEADERS

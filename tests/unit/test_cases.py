@@ -2,7 +2,7 @@
 
 import pytest
 
-from extauthz.decide.cases import CaseFormatError, CaseResult, run_case_text
+from extauthz.commands.decision_cases import CaseFormatError, CaseResult, run_case_text
 from tests.case_files import CASES
 from tests.shipped_model import MODEL
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from extauthz.commands.doctor.command import diagnose
 from extauthz.proxyconfig.findings import Finding, Report, Severity
-from extauthz.runtime.doctor.command import diagnose
 from extauthz.shipped import shipped
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -287,7 +287,7 @@ def test_every_code_has_its_section_in_the_documentation() -> None:
 def written_codes() -> set[str]:
     """Every code that the source can report: the second argument of error, warning, info and finding."""
     found: set[str] = set()
-    folders = [ROOT / "extauthz" / "proxyconfig", ROOT / "extauthz" / "runtime" / "doctor"]
+    folders = [ROOT / "extauthz" / "proxyconfig", ROOT / "extauthz" / "commands" / "doctor"]
     for file in (file for folder in folders for file in folder.glob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             if not isinstance(node, ast.Call):

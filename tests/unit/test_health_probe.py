@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from extauthz.admin.health import Readiness, health_app, listen, serve
-from extauthz.runtime.health_probe import health_problem
+from extauthz.commands.health import health_problem
 
 
 @contextmanager

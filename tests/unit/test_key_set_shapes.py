@@ -11,8 +11,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from extauthz.commands.token_verify import verdict
 from extauthz.decide.tokens.jwks import JwksRejected, KeySet, parse_jwks
-from extauthz.decide.verdict import verdict
 from tests.tokens import NOW, SigningKey, b64, claims, unsigned
 
 RSA = SigningKey.rs256("first")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from extauthz.casbin_enforce.self_check import casbin_rows
-from extauthz.decide.self_check import rows, token_rows
-from extauthz.domain.self_check import WrongRow, domain_rows, path_rows, wrong_rows
+from extauthz.commands.self_check.casbin_rows import casbin_rows
+from extauthz.commands.self_check.rows import WrongRow, domain_rows, path_rows, wrong_rows
+from extauthz.commands.self_check.token_rows import rows, token_rows
 from extauthz.shipped import shipped
 from tests.case_files import CASES
 

@@ -4,9 +4,8 @@ from decimal import Decimal
 
 import pytest
 
+from extauthz.commands.token_verify import verdict, verdict_line
 from extauthz.decide.tokens.jwks import KeySet, parse_jwks
-from extauthz.decide.verdict import verdict
-from extauthz.runtime.token_lines import verdict_line
 from tests.tokens import AUDIENCE, ISSUER, NOW, SigningKey, claims, jwks
 
 RSA = SigningKey.rs256()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
+from extauthz.commands.doctor.connection import examine_connection, examine_listener
 from extauthz.proxyconfig.findings import Finding, Severity
-from extauthz.runtime.doctor.connection import examine_connection, examine_listener
 from extauthz.runtime.policies import StartRefusedError, database
 from extauthz.settings import SslMode
 from extauthz.shipped import shipped

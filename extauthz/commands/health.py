@@ -1,7 +1,7 @@
 """`extauthz health`: ask a running process whether it lives, or is ready.
 
-A container's health check runs this every few seconds, so it is the standard library alone: no settings are
-judged, nothing of the service is imported.
+A container's health check runs this every few seconds, so it imports the standard library and nothing of the
+service, and reads no settings but the addresses.
 """
 
 import http.client
@@ -9,11 +9,22 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from extauthz.commands.status import OK, fail
+
 _TIMEOUT_S: Final = 2.0
 _PORTS: Final = (("SIDECAR_PORT", "9190"), ("PORT", "8080"))
 """A sidecar and `serve` answer on the first, a control plane on the second."""
 
 _EVERY_INTERFACE: Final = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared with, never bound
+
+
+def run(environ: Mapping[str, str], *, url: str | None, ready: bool) -> int:
+    """Print `ok` and return OK for a healthy process; else print the problem and return FAILED."""
+    problem = health_problem(environ, url=url, ready=ready)
+    if problem is not None:
+        return fail(problem)
+    print("ok")
+    return OK
 
 
 def health_problem(environ: Mapping[str, str], *, url: str | None, ready: bool) -> str | None:
@@ -56,9 +67,9 @@ def _ask(url: str) -> str | None:
             return f"{url!r} is not an http or https URL"
         connection.request("GET", address.path or "/", headers={"accept": "application/json"})
         response = connection.getresponse()
-        # What is said beside the status is for people: a prefix is enough.
-        said = response.read(500).decode("utf-8", "replace").strip()
-        return None if response.status == http.client.OK else f"{url} answered {response.status} {said}"
+        # The body explains the status to a reader: its beginning is enough.
+        body = response.read(500).decode("utf-8", "replace").strip()
+        return None if response.status == http.client.OK else f"{url} answered {response.status} {body}"
     except (OSError, http.client.HTTPException, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return f"{url} does not answer: {(why or type(error).__name__).lower()}"

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from extauthz.casbin_enforce.engine import Refused, load_engine
-from extauthz.domain.self_check import Rows, WrongRow, wrong_rows
+from extauthz.commands.self_check.rows import Rows, WrongRow, wrong_rows
 
 _MODEL: Final = """
 [request_definition]

@@ -1,4 +1,4 @@
-"""The long-running commands as functions of the environment: load settings, run, return an exit status."""
+"""The commands that serve, and `migrate`: load the settings, run, return the exit status."""
 
 import asyncio
 import contextlib
@@ -6,17 +6,14 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine, Mapping
-from typing import Final
 
 import structlog
 
+from extauthz.commands.status import BAD_USAGE, FAILED, OK
 from extauthz.domain.one_line import one_line
 from extauthz.runtime.policies import StartRefusedError
 from extauthz.settings import Settings, misspelt
 from extauthz.telemetry import logs
-
-FAILED: Final = 1
-BAD_SETTINGS: Final = 2
 
 _log = structlog.get_logger("extauthz.runtime")
 
@@ -26,7 +23,7 @@ def sidecar(environ: Mapping[str, str]) -> int:
     _ignore_hangups()
     settings = _settings(environ)
     if settings is None:
-        return BAD_SETTINGS
+        return BAD_USAGE
     _warn_of_misspelt(environ)
     from extauthz.runtime.sidecar import run_sidecar
 
@@ -38,7 +35,7 @@ def control_plane(environ: Mapping[str, str], *, with_workers: bool) -> int:
     _ignore_hangups()
     settings = _settings(environ)
     if settings is None:
-        return BAD_SETTINGS
+        return BAD_USAGE
     _warn_of_misspelt(environ)
     from extauthz.runtime.control_plane import run_control_plane
 
@@ -49,7 +46,7 @@ def migrate(environ: Mapping[str, str], *, only_status: bool, with_new_epoch: bo
     """Run `extauthz migrate`."""
     settings = _settings(environ, serving=False)
     if settings is None:
-        return BAD_SETTINGS
+        return BAD_USAGE
     from extauthz.runtime.migrations import run_migrate
 
     return _run(run_migrate(settings, only_status=only_status, with_new_epoch=with_new_epoch))
@@ -64,7 +61,7 @@ def worker(
     """
     settings = _settings(environ)
     if settings is None:
-        return BAD_SETTINGS
+        return BAD_USAGE
     from extauthz.runtime.reports import StartRefused
     from extauthz.runtime.worker import run_worker
 
@@ -72,10 +69,10 @@ def worker(
     channel = os.dup(report_fd)
     refused = _refusal(run_worker(settings, index, report_fd=report_fd, lock_fd=lock_fd, again=again))
     if refused is None:
-        return 0
+        return OK
     with contextlib.suppress(OSError):
         os.write(channel, StartRefused(str(refused)).encode())
-    return BAD_SETTINGS
+    return BAD_USAGE
 
 
 def _ignore_hangups() -> None:
@@ -101,9 +98,9 @@ def _warn_of_misspelt(environ: Mapping[str, str]) -> None:
 def _run(main: Coroutine[object, object, None]) -> int:
     refused = _refusal(main)
     if refused is None:
-        return 0
+        return OK
     print(f"extauthz: {one_line(str(refused))}", file=sys.stderr)
-    return FAILED if refused.may_pass else BAD_SETTINGS
+    return FAILED if refused.may_pass else BAD_USAGE
 
 
 def _refusal(main: Coroutine[object, object, None]) -> StartRefusedError | None:

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from extauthz.commands.self_check.rows import Rows, WrongRow, domain_rows, wrong_rows
+from extauthz.commands.token_verify import verdict
 from extauthz.compile.query import read_query
 from extauthz.compile.values import Missing, parse_address, parse_network, parse_time
 from extauthz.decide.tokens.jwks import JwksRejected, parse_jwks
-from extauthz.decide.verdict import verdict
-from extauthz.domain.self_check import Rows, WrongRow, domain_rows, wrong_rows
 
 _NOW: Final = 1_800_000_000.0
 _ISSUER: Final = "https://idp.example"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
 
-from extauthz.domain.self_check import WrongRow, path_rows
+from extauthz.commands.self_check.rows import WrongRow, path_rows
 
 
 class Subject(StrEnum):
@@ -23,15 +23,15 @@ def wrong_rows(subject: Subject) -> Iterator[WrongRow]:
         case Subject.PATHS:
             yield from path_rows()
         case Subject.TOKENS:
-            from extauthz.decide.self_check import token_rows
+            from extauthz.commands.self_check.token_rows import token_rows
 
             yield from token_rows()
         case Subject.CASBIN:
-            from extauthz.casbin_enforce.self_check import casbin_rows
+            from extauthz.commands.self_check.casbin_rows import casbin_rows
 
             yield from casbin_rows(datetime.now())  # noqa: DTZ005 - Casbin's times are local, without a zone
         case Subject.EVERYTHING:
-            from extauthz.decide.self_check import rows
+            from extauthz.commands.self_check.token_rows import rows
 
             yield from rows()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeVar
 
+from extauthz.commands.case_requests import RequestFormatError, read_case_request
 from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode, TenantBinding, UnmappedPolicy
 from extauthz.compile.documents import Reading, parse_policy_set
 from extauthz.compile.fields import Fields
@@ -17,7 +18,6 @@ from extauthz.compile.snapshot import Snapshot, build, empty
 from extauthz.compile.values import parse_time
 from extauthz.compile.warnings import likely_mistakes
 from extauthz.decide.by_name import NamedQuestion, judge_by_name, read_one_name
-from extauthz.decide.case_requests import RequestFormatError, read_case_request
 from extauthz.decide.identity import Rejected, TokenPolicy
 from extauthz.decide.judge import CheckPolicy, judge_identified
 from extauthz.decide.tokens.claims import ClaimProblem, freeze_claims, token_domain, token_roles

@@ -1,18 +1,29 @@
-"""Runs the examinations in order and puts their findings together."""
+"""Run the examinations in order; print their findings together."""
 
 import asyncio
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from extauthz.commands.doctor.database import examine_database
+from extauthz.commands.doctor.identity_provider import examine_identity_provider
+from extauthz.commands.doctor.settings import are_given, examine_environment, examine_settings, finding
+from extauthz.commands.self_check.subjects import Subject, interpreter, wrong_rows
+from extauthz.commands.status import BAD_USAGE, FAILED, OK, fail
 from extauthz.compile.directory import TenancyMode
 from extauthz.proxyconfig.files import FileProblem, examine_files, files_in
 from extauthz.proxyconfig.findings import Finding, Report, Severity
-from extauthz.runtime.doctor.database import examine_database
-from extauthz.runtime.doctor.identity_provider import examine_identity_provider
-from extauthz.runtime.doctor.settings import are_given, examine_environment, examine_settings, finding
-from extauthz.runtime.self_check import Subject, interpreter, wrong_rows
 from extauthz.runtime.worker import issuer_sources
 from extauthz.settings import PostgresSource, Settings
+
+
+def run(environ: Mapping[str, str], paths: Sequence[Path], *, strict: bool, as_json: bool) -> int:
+    """Print the report; return OK, FAILED for a report with errors, BAD_USAGE for a path that is missing."""
+    report = diagnose(environ, paths, strict=strict)
+    if isinstance(report, FileProblem):
+        return fail(report.message, BAD_USAGE)
+    sys.stdout.write(report.as_json().decode() + "\n" if as_json else report.as_text())
+    return FAILED if report.failed else OK
 
 
 def diagnose(

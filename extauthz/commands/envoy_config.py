@@ -1,0 +1,45 @@
+"""`extauthz envoy-config`: print a proxy configuration for the current settings."""
+
+import sys
+from collections.abc import Mapping
+from typing import Literal
+
+from extauthz.commands.status import BAD_USAGE, OK, fail
+from extauthz.proxyconfig.addresses import HostPort, is_address
+from extauthz.proxyconfig.envoy import DEFAULT_LISTEN, DEFAULT_UPSTREAM, envoy_yaml
+from extauthz.proxyconfig.istio import istio_yaml
+from extauthz.proxyconfig.tls import ProxyTls
+from extauthz.settings import Settings
+
+
+def run(
+    environ: Mapping[str, str],
+    proxy: Literal["envoy", "istio"],
+    *,
+    listen: str | None,
+    upstream: str | None,
+    tls: ProxyTls,
+) -> int:
+    """Print the configuration; return OK, or BAD_USAGE for options or settings that do not fit.
+
+    `listen` and `upstream` are HOST:PORT; None takes the defaults.
+    """
+    listen_at = HostPort.parse(listen) if listen else DEFAULT_LISTEN
+    upstream_at = HostPort.parse(upstream) if upstream else DEFAULT_UPSTREAM
+    if listen_at is None or upstream_at is None:
+        return fail("--listen and --upstream are HOST:PORT, an IPv6 address in brackets", BAD_USAGE)
+    if not is_address(listen_at.host):
+        return fail(f"--listen {listen!r} is a name; Envoy listens on an IP address", BAD_USAGE)
+    if (tls.certificate is None) != (tls.key is None):
+        return fail("--tls-cert and --tls-key go together; give both or none", BAD_USAGE)
+    settings = Settings.load(environ, serving=False)
+    if not isinstance(settings, Settings):
+        return fail("; ".join(settings), BAD_USAGE)
+    if proxy == "istio":
+        text = istio_yaml(settings, tls=tls)
+    else:
+        text = envoy_yaml(settings, listen=listen_at, upstream=upstream_at, tls=tls)
+    if not isinstance(text, str):
+        return fail("; ".join(text), BAD_USAGE)
+    sys.stdout.write(text)
+    return OK
