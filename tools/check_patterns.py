@@ -32,7 +32,7 @@ FUNCTIONS: Final = frozenset(
     {"compile", "match", "fullmatch", "search", "sub", "subn", "split", "findall", "finditer", "template"}
 )
 EXAMINED_BY_TESTS: Final = {
-    # Starlette's own, of which there are five; tests/unit/test_check_patterns.py examines them.
+    # Starlette's own, of which there are five; tests/unit/tools/test_check_patterns.py examines them.
     ("extauthz/client/paths.py", "CONVERTOR_TYPES[earlier.convertor].regex"),
 }
 _UNICODE_CATEGORIES: Final = {

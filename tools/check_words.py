@@ -32,7 +32,7 @@ NOT_OURS: Final = (
     "LICENSE", "constraints.txt", "uv.lock", "deploy/image/", "tests/fuzz/corpus/",
     "tests/benchmarks/results/", "tests/packaging/istio-schemas.json", "extauthz/check/protos/",
     # Both quote what is refused.
-    "tools/check_words.py", "tests/unit/test_check_words.py",
+    "tools/check_words.py", "tests/unit/tools/test_check_words.py",
 )  # fmt: skip
 """Files, and folders with a final slash: written by others or by a program, or quoting the wording."""
 

@@ -23,7 +23,7 @@ from extauthz.domain.reasons import Effect
 from extauthz.domain.strict_json import JsonRejected, read_json
 from tests.fuzz.rounds import corpus, fuzzing, keep_fuzzing, mutated
 from tests.property.random_conditions import random_node
-from tests.unit.test_compile_conditions import asked
+from tests.unit.compile.test_conditions import asked
 
 HEADERS = frozenset({"x-a", "x-b", "x-risk"})
 DOCUMENTS: list[Any] = [document for family in corpus("conditions").values() for document in family]

@@ -1,7 +1,7 @@
 """Fuzzes the path canonicaliser: random paths and mutated attacks against every model of a lenient server.
 
 Runs for a second on a workstation, ten in CI, sixty with EXTAUTHZ_VERIFY=1, with new examples each time.
-What it ever finds goes into corpus/path.json, which tests/unit/test_path.py replays.
+What it ever finds goes into corpus/path.json, which tests/unit/domain/test_path.py replays.
 """
 
 import json

@@ -16,7 +16,7 @@ from extauthz.commands.doctor.command import diagnose
 from extauthz.proxyconfig.findings import Finding, Report, Severity
 from extauthz.shipped import shipped
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 ALONE = {"OIDC_ENABLED": "false", "POLICY_SOURCE": f"files:{shipped('policies/demo')}"}
 FAIL_OPEN = "failure_mode_allow is on: whenever extauthz does not answer, every request passes"
 BOOTSTRAP = shipped("envoy/bootstrap.yaml")

@@ -108,7 +108,7 @@ def test_the_list_of_unswept_files_only_gets_shorter() -> None:
 
 
 def test_the_command_fails_on_a_file_with_refused_wording() -> None:
-    command = [sys.executable, "tools/check_words.py", "tests/unit/test_check_words.py"]
+    command = [sys.executable, "tools/check_words.py", "tests/unit/tools/test_check_words.py"]
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert answer.returncode == 1
     assert "'everybody'; write: name the caller" in answer.stderr

@@ -28,7 +28,7 @@ from extauthz.settings import OverflowAction
 from tests.builders import allowed
 from tests.waiting import await_true
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 INSTANCE = uuid.UUID("019ab1a8-7afb-7cd9-9139-63808e15452c")
 
 
@@ -319,7 +319,7 @@ def test_writers_of_one_file_never_interleave(tmp_path: Path) -> None:
 
 
 def run_python(script: str, *arguments: str, **options: Any) -> "subprocess.Popen[bytes]":
-    prelude = "import os, sys, uuid\nfrom tests.unit.test_decisionlog import *\n"
+    prelude = "import os, sys, uuid\nfrom tests.unit.decisionlog.test_log import *\n"
     return subprocess.Popen(
         [sys.executable, "-c", prelude + textwrap.dedent(script), *arguments], cwd=ROOT, **options
     )

@@ -17,7 +17,7 @@ from extauthz.domain.path import (
     split_query,
 )
 
-SECURITY = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
+SECURITY = (Path(__file__).parents[3] / "docs" / "security.md").read_text(encoding="utf-8")
 
 
 def documented_rows(heading: str) -> list[list[str]]:
@@ -141,7 +141,7 @@ def test_segments_decode_once() -> None:
 
 
 FAMILIES: dict[str, list[str]] = json.loads(
-    (Path(__file__).parents[1] / "fuzz" / "corpus" / "path.json").read_text(encoding="utf-8")
+    (Path(__file__).parents[2] / "fuzz" / "corpus" / "path.json").read_text(encoding="utf-8")
 )
 ATTACKS = [raw for family in FAMILIES.values() for raw in family]
 

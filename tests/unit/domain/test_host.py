@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from extauthz.domain.host import MAX_HOST_LENGTH, HostProblem, HostRejected, canonical_host
 
-SECURITY = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
+SECURITY = (Path(__file__).parents[3] / "docs" / "security.md").read_text(encoding="utf-8")
 TABLE = [
     line.strip("| ").split(" | ")
     for line in SECURITY.split("### Hosts that are refused\n", 1)[1].split("\n#", 1)[0].splitlines()
