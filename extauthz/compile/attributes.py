@@ -20,10 +20,10 @@ _USER_FIXED: Final = frozenset({"id", "kind", "roles", "domain", "tenant"})
 RESERVED_PARAMETERS: Final = frozenset({"name", "service", "parameters"})
 
 
-class Question:
-    """Everything that conditions may read about one request; request-local, never shared.
+class ConditionInput:
+    """Everything that conditions may read of one request; local to the request, never shared.
 
-    `request` is None where somebody asks about a subject instead of sending a request.
+    `request` is None for `POST /api/v1/check`, which asks about a subject without a request.
     """
 
     __slots__ = ("_query", "_query_read", "method", "now", "principal", "request", "roles", "target")
@@ -57,21 +57,21 @@ class Question:
         return self._query
 
 
-Resolver = Callable[[Question], object]
+Resolver = Callable[[ConditionInput], object]
 
 
 def _absent_is_unknown(value: object) -> object:
     return UNKNOWN if value is None else value
 
 
-def _source_address(question: Question) -> object:
-    if question.request is None or question.request.source_address is None:
+def _source_address(facts: ConditionInput) -> object:
+    if facts.request is None or facts.request.source_address is None:
         return UNKNOWN
-    return _absent_is_unknown(parse_address(question.request.source_address))
+    return _absent_is_unknown(parse_address(facts.request.source_address))
 
 
-def _instant(question: Question) -> datetime:
-    return datetime.fromtimestamp(question.now, UTC)
+def _instant(facts: ConditionInput) -> datetime:
+    return datetime.fromtimestamp(facts.now, UTC)
 
 
 # Conditions compare plain text, and an enumeration's `value` costs a call.
@@ -143,12 +143,12 @@ def resolver(name: str, effect: Effect) -> Resolver:
 
 def _claim_resolver(path: str) -> Resolver:
     # JSON's null is as good as no claim.
-    def read(question: Question) -> object:
-        value = claim_at(question.principal.claims, path)
+    def read(facts: ConditionInput) -> object:
+        value = claim_at(facts.principal.claims, path)
         return UNKNOWN if value is Absence.ABSENT else value
 
-    def read_member(question: Question) -> object:
-        value = question.principal.claims.get(path)
+    def read_member(facts: ConditionInput) -> object:
+        value = facts.principal.claims.get(path)
         return UNKNOWN if value is None else value
 
     return read if "." in path else read_member
@@ -159,8 +159,8 @@ def _parameter_resolver(name: str, effect: Effect) -> Resolver:
     # POLICY.md: an absent parameter is definite in a deny and unknown in an allow.
     absent = ABSENT if effect is Effect.DENY else UNKNOWN
 
-    def read(question: Question) -> object:
-        value = question.target.parameters.get(parameter)
+    def read(facts: ConditionInput) -> object:
+        value = facts.target.parameters.get(parameter)
         return absent if value is None else value
 
     return read
@@ -172,16 +172,16 @@ def parameter_name(attribute: str) -> str:
 
 
 def _query_resolver(parameter: str) -> Resolver:
-    def read(question: Question) -> object:
-        query = question.query
+    def read(facts: ConditionInput) -> object:
+        query = facts.query
         return UNKNOWN if query is None else query.value(parameter)
 
     return read
 
 
 def _header_resolver(header: str) -> Resolver:
-    def read(question: Question) -> object:
-        request = question.request
+    def read(facts: ConditionInput) -> object:
+        request = facts.request
         if request is None:
             return ABSENT
         if header in request.unknown_headers:
@@ -191,7 +191,7 @@ def _header_resolver(header: str) -> Resolver:
     return read
 
 
-def presence(name: str) -> Callable[[Question], bool]:
+def presence(name: str) -> Callable[[ConditionInput], bool]:
     """Return the function that tells whether the attribute is there; never unknown (operator `exists`)."""
     if name.startswith("request.query."):
         parameter = name.removeprefix("request.query.")

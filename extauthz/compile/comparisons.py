@@ -1,4 +1,4 @@
-"""Typed condition trees become three-valued functions of the question."""
+"""Typed condition trees become three-valued functions of a request (`ConditionInput`)."""
 
 import operator
 from bisect import bisect_right
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address, collapse_addresses
 from typing import Any, Final
 
-from extauthz.compile.attributes import Question, presence, resolver
+from extauthz.compile.attributes import ConditionInput, presence, resolver
 from extauthz.compile.conditions import compile_pattern
 from extauthz.compile.values import (
     ABSENT,
@@ -28,7 +28,7 @@ from extauthz.compile.values import (
 from extauthz.domain.policy import All, Always, AnyOf, AttributeName, Condition, Node, Not, Unreadable
 from extauthz.domain.reasons import Effect
 
-Evaluate = Callable[[Question], Kleene]
+Evaluate = Callable[[ConditionInput], Kleene]
 
 _ORDERINGS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "gt": operator.gt,
@@ -39,15 +39,15 @@ _ORDERINGS: Final[dict[str, Callable[[Any, Any], bool]]] = {
 
 
 def compile_condition(node: Node, effect: Effect) -> Evaluate:
-    """Turn a typed tree into a function of the question: true, false or unknown (None)."""
+    """Turn a typed tree into a function of the condition input: true, false or unknown (None)."""
     match node:
         case Always():
-            return lambda _question: True
+            return lambda _facts: True
         case Unreadable():
-            return lambda _question: None
+            return lambda _facts: None
         case Not(condition):
             inner = compile_condition(condition, effect)
-            return lambda question: negated(inner(question))
+            return lambda facts: negated(inner(facts))
         case All(conditions):
             if len(conditions) == 1:
                 return compile_condition(conditions[0], effect)
@@ -63,10 +63,10 @@ def compile_condition(node: Node, effect: Effect) -> Evaluate:
 def _conjunction(parts: tuple[Evaluate, ...]) -> Evaluate:
     """Kleene's AND as `values.every` has it, without a generator for each request."""
 
-    def evaluate(question: Question) -> Kleene:
+    def evaluate(facts: ConditionInput) -> Kleene:
         outcome: Kleene = True
         for part in parts:
-            value = part(question)
+            value = part(facts)
             if value is False:
                 return False
             if value is None:
@@ -79,10 +79,10 @@ def _conjunction(parts: tuple[Evaluate, ...]) -> Evaluate:
 def _disjunction(parts: tuple[Evaluate, ...]) -> Evaluate:
     """Kleene's OR as `values.some` has it, without a generator for each request."""
 
-    def evaluate(question: Question) -> Kleene:
+    def evaluate(facts: ConditionInput) -> Kleene:
         outcome: Kleene = False
         for part in parts:
-            value = part(question)
+            value = part(facts)
             if value is True:
                 return True
             if value is None:
@@ -95,7 +95,7 @@ def _disjunction(parts: tuple[Evaluate, ...]) -> Evaluate:
 def _compile_comparison(condition: Condition, effect: Effect) -> Evaluate:
     if condition.operator == "exists":
         there, wanted = presence(condition.attribute), condition.value
-        return lambda question: there(question) is wanted
+        return lambda facts: there(facts) is wanted
     left = resolver(condition.attribute, effect)
     when_absent = condition.operator in {"neq", "notIn"}
     if isinstance(condition.value, AttributeName):
@@ -136,12 +136,12 @@ def _text_test_of(condition: Condition) -> Callable[[str], bool] | None:
 
 
 def _text_test(
-    left: Callable[[Question], object], holds: Callable[[str], bool], *, when_absent: bool
+    left: Callable[[ConditionInput], object], holds: Callable[[str], bool], *, when_absent: bool
 ) -> Evaluate:
     """A comparison of text alone; any other type is unknown."""
 
-    def evaluate(question: Question) -> Kleene:
-        value = left(question)
+    def evaluate(facts: ConditionInput) -> Kleene:
+        value = left(facts)
         if type(value) is str:
             return holds(value)
         return when_absent if value is ABSENT else None
@@ -149,11 +149,11 @@ def _text_test(
     return evaluate
 
 
-def _text_equality(left: Callable[[Question], object], wanted: str) -> Evaluate:
+def _text_equality(left: Callable[[ConditionInput], object], wanted: str) -> Evaluate:
     """The commonest condition, without the general comparison's calls."""
 
-    def evaluate(question: Question) -> Kleene:
-        value = left(question)
+    def evaluate(facts: ConditionInput) -> Kleene:
+        value = left(facts)
         if type(value) is str:
             return value == wanted
         return False if value is ABSENT else None
@@ -162,10 +162,10 @@ def _text_equality(left: Callable[[Question], object], wanted: str) -> Evaluate:
 
 
 def _one_sided(
-    left: Callable[[Question], object], holds: Callable[[object], Kleene], *, when_absent: bool
+    left: Callable[[ConditionInput], object], holds: Callable[[object], Kleene], *, when_absent: bool
 ) -> Evaluate:
-    def evaluate(question: Question) -> Kleene:
-        value = left(question)
+    def evaluate(facts: ConditionInput) -> Kleene:
+        value = left(facts)
         if isinstance(value, Missing):
             return when_absent if value is ABSENT else None
         return holds(value)
@@ -174,14 +174,14 @@ def _one_sided(
 
 
 def _two_sided(
-    left: Callable[[Question], object],
-    right: Callable[[Question], object],
+    left: Callable[[ConditionInput], object],
+    right: Callable[[ConditionInput], object],
     holds: Callable[[object, object], Kleene],
     *,
     when_absent: bool,
 ) -> Evaluate:
-    def evaluate(question: Question) -> Kleene:
-        ours, theirs = left(question), right(question)
+    def evaluate(facts: ConditionInput) -> Kleene:
+        ours, theirs = left(facts), right(facts)
         if ours is UNKNOWN or theirs is UNKNOWN:
             return None
         if ours is ABSENT or theirs is ABSENT:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from extauthz.compile.attributes import Question
+from extauthz.compile.attributes import ConditionInput
 from extauthz.compile.comparisons import Evaluate, compile_condition
 from extauthz.compile.required_values import RequiredValues, required_values
 from extauthz.domain.policy import (
@@ -36,9 +36,9 @@ class CompiledPolicy:
     attributes: tuple[str, ...]
     required: tuple[RequiredValues, ...]
 
-    def outcome(self, question: Question) -> "Matched | None":
+    def outcome(self, facts: ConditionInput) -> "Matched | None":
         """Return how the policy matches: an allow when true, a deny when true or unknown."""
-        value = self.evaluate(question)
+        value = self.evaluate(facts)
         if value is True:
             return Matched(self, unknown=False)
         if value is None and self.effect is _DENY:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from extauthz.compile.attributes import Question, Resolver, resolver
+from extauthz.compile.attributes import ConditionInput, Resolver, resolver
 from extauthz.compile.compiled_policy import CompiledPolicy
 from extauthz.compile.required_values import TYPES, Lookup, RequiredValues
 from extauthz.compile.values import ABSENT
@@ -34,7 +34,7 @@ class PolicyGroup:
         """The highest priority of the group."""
         return self.all[0].priority
 
-    def that_may_match(self, _question: Question, /) -> tuple[Policies, ...]:
+    def that_may_match(self, _facts: ConditionInput, /) -> tuple[Policies, ...]:
         """Return every policy that can match, some perhaps more than once."""
         return (self.all,)
 
@@ -48,8 +48,8 @@ class _RequiringValue(PolicyGroup):
     by_value: dict[object, Policies]
     denies: Policies
 
-    def that_may_match(self, question: Question, /) -> tuple[Policies, ...]:
-        value = self.read(question)
+    def that_may_match(self, facts: ConditionInput, /) -> tuple[Policies, ...]:
+        value = self.read(facts)
         if type(value) in self.types:
             return (self.by_value[value],) if value in self.by_value else ()
         # A value of another kind, or none that is certain, makes the condition unknown: denies match then.
@@ -60,8 +60,8 @@ class _RequiringValue(PolicyGroup):
 class _RequiringEntry(_RequiringValue):
     """Policies that require a value among the entries of one attribute, which is a list."""
 
-    def that_may_match(self, question: Question, /) -> tuple[Policies, ...]:
-        entries = self.read(question)
+    def that_may_match(self, facts: ConditionInput, /) -> tuple[Policies, ...]:
+        entries = self.read(facts)
         if type(entries) is not tuple:
             return () if entries is ABSENT else (self.denies,)
         found: list[Policies] = []

@@ -197,10 +197,11 @@ def _lowest(
 
 
 @dataclass(frozen=True, slots=True)
-class Subjects:
-    """Everything a principal is, in one domain, between the expiries of bindings before and after a moment.
+class EffectiveSubjects:
+    """The subject and the roles of a principal in one domain: its own, bound and inherited ones.
 
-    Valid from `valid_from` on, and before `valid_until` (POSIX seconds); a clock may step back.
+    Valid from `valid_from` on and before `valid_until` (POSIX seconds), where a binding expires; a clock may
+    step back.
     """
 
     names: tuple[str, ...]
@@ -252,7 +253,7 @@ class BindingIndex:
         heirs = _without(heirs, name, heirs[name].delete(binding.id))
         return BindingIndex(edges, inheriting, _without(self.heirs, inherited, heirs))
 
-    def subjects(self, principal: Principal, now: float) -> Subjects:
+    def subjects(self, principal: Principal, now: float) -> EffectiveSubjects:
         """Return the principal's own subject and its roles: its own, bound and inherited ones."""
         own = request_subject(principal)
         valid_from, valid_until = -_NEVER, _NEVER
@@ -275,7 +276,7 @@ class BindingIndex:
                         found[role] = None
                         frontier.append(role)
         roles = tuple(sorted(name.removeprefix("role:") for name in found if name.startswith("role:")))
-        return Subjects(tuple(found), roles, valid_from, valid_until)
+        return EffectiveSubjects(tuple(found), roles, valid_from, valid_until)
 
     def inheritance_problems(self, domains: frozenset[str]) -> list[tuple[str, str]]:
         """Return what is wrong with role inheritance, by domain: a cycle, or too many links.

@@ -15,7 +15,7 @@ from extauthz.compile.path_denies import PathDenies
 from extauthz.compile.persistent_maps import map_of
 from extauthz.compile.policy_index import Candidates, PolicyIndex
 from extauthz.compile.role_model import RoleModel
-from extauthz.compile.roles import BindingIndex, RoleIndex, RoleOutcome, Subjects
+from extauthz.compile.roles import BindingIndex, EffectiveSubjects, RoleIndex, RoleOutcome
 from extauthz.compile.routes import Conflict, RouteIndex, index_of
 from extauthz.domain.bounded_cache import BoundedCache
 from extauthz.domain.policy import (
@@ -46,13 +46,13 @@ class Removal:
     id: str
 
 
-Change = Entity | Removal
+PolicyChange = Entity | Removal
 
 
-class Standing(NamedTuple):
-    """What follows from who asks and what for alone: who that is, what may match, what role rules say."""
+class ApplicableRules(NamedTuple):
+    """What a principal, a resource and an action determine: subjects, candidate rules, role outcome."""
 
-    subjects: Subjects
+    subjects: EffectiveSubjects
     candidates: Candidates
     roles: RoleOutcome | None
 
@@ -83,18 +83,18 @@ class Snapshot:
     role_rules_by_id: Map[str, RoleRule] = field(default_factory=Map)
     bindings_by_id: Map[str, RoleBinding] = field(default_factory=Map)
     policies_by_id: Map[str, AttributePolicy] = field(default_factory=Map)
-    _standings: _Memo[Standing] = field(default_factory=_memo, compare=False, repr=False)
-    _subjects: _Memo[Subjects] = field(default_factory=_memo, compare=False, repr=False)
+    _applicable_rules: _Memo[ApplicableRules] = field(default_factory=_memo, compare=False, repr=False)
+    _subjects: _Memo[EffectiveSubjects] = field(default_factory=_memo, compare=False, repr=False)
     _candidates: _Memo[Candidates] = field(default_factory=_memo, compare=False, repr=False)
     _own_routes: dict[str, RouteIndex] = field(default_factory=dict, compare=False, repr=False)
 
-    def standing(
+    def applicable_rules(
         self, principal: Principal, resource: str, action: str, denied_as: tuple[str, ...], now: float
-    ) -> Standing:
-        """Return where the principal stands towards the action at `now`; see `subjects` and `candidates`."""
+    ) -> ApplicableRules:
+        """Return the rules that apply to a principal, a resource and an action at `now` (POSIX seconds)."""
         kind, domain = principal.kind, principal.domain
         key = (resource, action, denied_as, kind, principal.id, domain, principal.roles)
-        known = self._standings.get(key)
+        known = self._applicable_rules.get(key)
         if known is not None:
             subjects = known[0]
             if subjects.valid_from <= now < subjects.valid_until:
@@ -104,13 +104,13 @@ class Snapshot:
         roles = self.roles.decide_in(
             candidates.roles, subjects.names, authenticated=kind is not PrincipalKind.ANONYMOUS
         )
-        found = Standing(subjects, candidates, roles)
+        found = ApplicableRules(subjects, candidates, roles)
         if len(resource) <= _MEMO_NAME:
-            self._standings.put(key, found)
+            self._applicable_rules.put(key, found)
         return found
 
-    def subjects(self, principal: Principal, now: float) -> Subjects:
-        """Return everything the principal is under these bindings at `now` (POSIX seconds)."""
+    def subjects(self, principal: Principal, now: float) -> EffectiveSubjects:
+        """Return the principal's subject and roles under these bindings at `now` (POSIX seconds)."""
         key = (principal.kind, principal.id, principal.domain, principal.roles)
         known = self._subjects.get(key)
         if known is not None and known.valid_from <= now < known.valid_until:
@@ -145,7 +145,7 @@ class Snapshot:
 
     def forget(self) -> None:
         """Empty the memos; the snapshot can still be asked."""
-        for memo in (self._standings, self._subjects, self._candidates):
+        for memo in (self._applicable_rules, self._subjects, self._candidates):
             memo.clear()
 
     def tables(self) -> list[Map[Any, Any]]:
@@ -275,13 +275,13 @@ def _inheritance_problems(policies: PolicySet) -> list[Problem]:
     return [Problem("/role_bindings", f"in domain {domain!r} {problem}") for domain, problem in found]
 
 
-def derive(snapshot: Snapshot, revision: int, changes: Iterable[Change]) -> Snapshot | list[Problem]:
+def derive(snapshot: Snapshot, revision: int, changes: Iterable[PolicyChange]) -> Snapshot | list[Problem]:
     """Return the next snapshot; the answer is what is wrong where the changes do not compile.
 
     Of several changes of one entity the last counts. Removals are applied before additions, so that one
     revision may move a route between resources.
     """
-    last: dict[tuple[type[Entity], str], Change] = {}
+    last: dict[tuple[type[Entity], str], PolicyChange] = {}
     for change in changes:
         last[_changed(change)] = change
     draft = _Draft(snapshot)
@@ -294,7 +294,7 @@ def derive(snapshot: Snapshot, revision: int, changes: Iterable[Change]) -> Snap
     return draft.problems or draft.finished(revision)
 
 
-def _changed(change: Change) -> tuple[type[Entity], str]:
+def _changed(change: PolicyChange) -> tuple[type[Entity], str]:
     if isinstance(change, Removal):
         return change.entity, change.id
     return type(change), change.name if isinstance(change, Resource) else change.id

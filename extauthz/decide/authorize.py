@@ -1,4 +1,4 @@
-"""The decision: attribute policies and role rules against one question (POLICY.md, The decision).
+"""The decision: attribute policies and role rules applied to one request (POLICY.md, The decision).
 
 The rules, in the order in which the code states them:
 
@@ -12,7 +12,7 @@ The rules, in the order in which the code states them:
 from collections.abc import Mapping
 from typing import Final
 
-from extauthz.compile.attributes import Question
+from extauthz.compile.attributes import ConditionInput
 from extauthz.compile.compiled_policy import Matched
 from extauthz.compile.policy_groups import PolicyGroup
 from extauthz.compile.policy_index import Candidates
@@ -44,39 +44,41 @@ def decide(
     `request` is None where somebody asks about a subject instead of sending a request; `now` is POSIX
     seconds and the only clock that conditions see.
     """
-    subjects, candidates, roles = snapshot.standing(
+    subjects, candidates, roles = snapshot.applicable_rules(
         principal, target.resource, target.action, target.denied_as, now
     )
     if not candidates.enforced and not candidates.shadow:
         return _of_roles(roles), subjects.roles
-    question = Question(principal, subjects.roles, target, request, method, now)
-    return _of_candidates(candidates, question, roles), subjects.roles
+    facts = ConditionInput(principal, subjects.roles, target, request, method, now)
+    return _of_candidates(candidates, facts, roles), subjects.roles
 
 
 def decide_by_roles(
     snapshot: Snapshot, principal: Principal, target: Target, now: float
 ) -> tuple[Decision, tuple[str, ...]]:
     """Return what role rules alone decide, and the roles that the principal had in it."""
-    subjects, _, roles = snapshot.standing(principal, target.resource, target.action, target.denied_as, now)
+    subjects, _, roles = snapshot.applicable_rules(
+        principal, target.resource, target.action, target.denied_as, now
+    )
     return _of_roles(roles), subjects.roles
 
 
-def _of_candidates(candidates: Candidates, question: Question, roles: RoleOutcome | None) -> Decision:
+def _of_candidates(candidates: Candidates, facts: ConditionInput, roles: RoleOutcome | None) -> Decision:
     matches: list[Matched] = []
     decided_at = MIN_PRIORITY if roles is None else _ROLE_PRIORITY
     for group in candidates.enforced:
         if group.top < decided_at:
             break
-        for policies in group.that_may_match(question):
+        for policies in group.that_may_match(facts):
             for policy in policies:
                 if policy.priority < decided_at:
                     break
-                matched = policy.outcome(question)
+                matched = policy.outcome(facts)
                 if matched is not None:
                     matches.append(matched)
                     decided_at = policy.priority
-    shadow = _shadows(candidates.shadow, question, matches, roles) if candidates.shadow else ()
-    used = _used(candidates, question)
+    shadow = _shadows(candidates.shadow, facts, matches, roles) if candidates.shadow else ()
+    used = _used(candidates, facts)
     strongest = _strongest(matches, roles)
     if isinstance(strongest, Grant):
         return Grant(strongest.rule, shadow, used)
@@ -113,7 +115,7 @@ def _of_roles(roles: RoleOutcome | None) -> Decision:
 
 def _shadows(
     shadow: tuple[PolicyGroup, ...],
-    question: Question,
+    facts: ConditionInput,
     matches: list[Matched],
     roles: RoleOutcome | None,
 ) -> tuple[ShadowOutcome, ...]:
@@ -121,9 +123,9 @@ def _shadows(
     without = _effect(_strongest(matches, roles))
     would = {policy.id: without for group in shadow for policy in group.all}
     for group in shadow:
-        for policies in group.that_may_match(question):
+        for policies in group.that_may_match(facts):
             for policy in policies:
-                matched = policy.outcome(question)
+                matched = policy.outcome(facts)
                 if matched is not None:
                     would[policy.id] = _effect(_strongest([*matches, matched], roles))
     return tuple(ShadowOutcome(rule_id, would[rule_id]) for rule_id in sorted(would))
@@ -133,11 +135,11 @@ def _effect(decision: Decision) -> Effect:
     return Effect.ALLOW if isinstance(decision, Grant) else Effect.DENY
 
 
-def _used(candidates: Candidates, question: Question) -> Mapping[str, object]:
+def _used(candidates: Candidates, facts: ConditionInput) -> Mapping[str, object]:
     """Name the attributes that conditions read; only resource attributes and the action with their value."""
     if not candidates.shown:
         return candidates.attributes
-    target = question.target
+    target = facts.target
     used: dict[str, object] = {**candidates.attributes}
     for name, read in candidates.shown:
         used[name] = read(target)

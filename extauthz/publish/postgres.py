@@ -276,9 +276,9 @@ class PostgresPublisher:
                     else:
                         self._refused.add(tenant, revision, heads.epoch, found.problems, began=began)
                 elif found is None:
-                    standing = self._refused.standing(tenant, revision, heads.epoch)
-                    if standing is not None:
-                        failed[tenant] = standing
+                    problems = self._refused.known_problems(tenant, revision, heads.epoch)
+                    if problems is not None:
+                        failed[tenant] = problems
                         continue
                 if found is None and not new_epoch:
                     self._loads.begin(tenant, known)

@@ -35,7 +35,7 @@ class RefusedRevisions:
         self._steady = steady
         self._refused: dict[str, _Refused] = {}
 
-    def standing(self, tenant: str, revision: int, epoch: str) -> Sequence[Problem] | None:
+    def known_problems(self, tenant: str, revision: int, epoch: str) -> Sequence[Problem] | None:
         """Return why this revision did not compile; None when it is to be read (again) now."""
         refused = self._refused.get(tenant)
         if refused is None or (refused.revision, refused.epoch) != (revision, epoch):

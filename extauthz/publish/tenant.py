@@ -10,7 +10,7 @@ from extauthz.compile.documents import Reading
 from extauthz.compile.persistent_maps import map_of
 from extauthz.compile.role_model import RoleModel
 from extauthz.compile.row_reader import KINDS, Document, StoredReader
-from extauthz.compile.snapshot import Change, Removal, Snapshot, build, derive
+from extauthz.compile.snapshot import PolicyChange, Removal, Snapshot, build, derive
 from extauthz.domain.policy import PolicySet, Resource
 from extauthz.domain.problem import Problem
 from extauthz.domain.registration import Registration
@@ -119,7 +119,7 @@ class Compiler:
         problems: list[Problem] = []
         reader = StoredReader(self.reading)
         names = state.resource_names
-        changes: list[Change] = []
+        changes: list[PolicyChange] = []
         for row in rows:
             if row.kind not in KINDS:
                 continue

@@ -14,7 +14,7 @@ import pytest
 from immutables import Map
 
 from extauthz.commands.decision_cases import CaseRunner
-from extauthz.compile.attributes import Question
+from extauthz.compile.attributes import ConditionInput
 from extauthz.compile.compiled_policy import CompiledPolicy
 from extauthz.compile.directory import Directory, TenancyMode
 from extauthz.compile.documents import Reading, parse_policy_set
@@ -160,9 +160,9 @@ def counted(evaluated: list[str]) -> Callable[[CompiledPolicy], CompiledPolicy]:
     """Return the change that makes a policy note its id whenever it is evaluated."""
 
     def change(policy: CompiledPolicy) -> CompiledPolicy:
-        def evaluate(question: Question) -> Kleene:
+        def evaluate(facts: ConditionInput) -> Kleene:
             evaluated.append(policy.id)
-            return policy.evaluate(question)
+            return policy.evaluate(facts)
 
         return replace(policy, evaluate=evaluate)
 

@@ -10,7 +10,7 @@ import pytest
 from extauthz.commands.decision_cases import CaseRunner
 from extauthz.compile.directory import Directory, TenancyMode
 from extauthz.compile.documents import Reading, parse_policy_set
-from extauthz.compile.snapshot import Change, Entity, Removal, Snapshot, build, derive, empty
+from extauthz.compile.snapshot import Entity, PolicyChange, Removal, Snapshot, build, derive, empty
 from extauthz.domain.policy import AttributePolicy, PolicySet, Resource, RoleBinding, RoleRule
 from tests.property.generators import random_policy_set, random_request
 from tests.property.vocabulary import HEADERS
@@ -39,10 +39,10 @@ def key_of(entity: Entity) -> tuple[type[Entity], str]:
     return type(entity), entity.name if isinstance(entity, Resource) else entity.id
 
 
-def drawn_changes(rng: random.Random, held: Held) -> list[Change]:
+def drawn_changes(rng: random.Random, held: Held) -> list[PolicyChange]:
     """Draw additions, replacements, removals and moves of routes, sometimes several of one entity."""
     others = drawn_entities(rng)
-    changes: list[Change] = [
+    changes: list[PolicyChange] = [
         other for other in rng.sample(others, min(len(others), rng.randint(0, 6))) if rng.random() < 0.8
     ]
     for kind, name in rng.sample(sorted(held, key=repr), min(len(held), rng.randint(0, 4))):
@@ -61,7 +61,7 @@ def drawn_changes(rng: random.Random, held: Held) -> list[Change]:
     return changes
 
 
-def applied(held: Held, changes: Iterable[Change]) -> Held:
+def applied(held: Held, changes: Iterable[PolicyChange]) -> Held:
     result = dict(held)
     for change in changes:
         if isinstance(change, Removal):

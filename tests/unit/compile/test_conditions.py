@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from extauthz.compile.attributes import Question
+from extauthz.compile.attributes import ConditionInput
 from extauthz.compile.comparisons import compile_condition
 from extauthz.compile.conditions import parse_condition
 from extauthz.decide.tokens.claims import freeze_claims
@@ -45,7 +45,7 @@ def asked(
     query: str | None = None,
     headers: Mapping[str, str] | None = None,
     request: bool = True,
-) -> Question:
+) -> ConditionInput:
     path = CanonicalPath.parse("/invoices/7")
     assert isinstance(path, CanonicalPath)
     facts = RequestFacts(
@@ -62,7 +62,7 @@ def asked(
         trace_id=None,
         is_grpc=False,
     )
-    return Question(
+    return ConditionInput(
         principal=Principal(
             PrincipalKind.USER,
             "alice",
@@ -80,11 +80,11 @@ def asked(
     )
 
 
-def truth(document: object, question: Question, effect: Effect = Effect.ALLOW) -> bool | None:
+def truth(document: object, facts: ConditionInput, effect: Effect = Effect.ALLOW) -> bool | None:
     problems: list[Problem] = []
     node = parse_condition(document, "", problems, condition_headers=HEADERS)
     assert node is not None, problems
-    return compile_condition(node, effect)(question)
+    return compile_condition(node, effect)(facts)
 
 
 # ---- reading
@@ -327,11 +327,11 @@ def test_operators_are_exact(operator: object) -> None:
     ],
 )
 def test_types_never_coerce(claim: object, operator: str, value: object, expected: object) -> None:
-    question = asked({"x": claim})
-    assert truth(condition("user.x", operator, value), question) is expected
+    facts = asked({"x": claim})
+    assert truth(condition("user.x", operator, value), facts) is expected
     if operator != "exists":
         negated = {"type": "NOT", "condition": condition("user.x", operator, value)}
-        assert truth(negated, question) is (None if expected is None else not expected)
+        assert truth(negated, facts) is (None if expected is None else not expected)
 
 
 @pytest.mark.parametrize(("word", "expected"), [("in", False), ("notIn", True)])
@@ -350,12 +350,12 @@ def test_lists_compare_in_linear_work_or_not_at_all() -> None:
 
 def test_claims_do_not_replace_what_identity_says() -> None:
     claims = {"id": "root", "kind": "service", "roles": ["admin"], "domain": "d1", "tenant": "other"}
-    question = asked(claims)
-    assert truth(condition("user.id", "eq", "alice"), question) is True
-    assert truth(condition("user.kind", "eq", "user"), question) is True
-    assert truth(condition("user.roles", "has", "admin"), question) is False
-    assert truth(condition("user.tenant", "eq", "default"), question) is True
-    assert truth(condition("user.domain", "eq", "d1"), question) is None
+    facts = asked(claims)
+    assert truth(condition("user.id", "eq", "alice"), facts) is True
+    assert truth(condition("user.kind", "eq", "user"), facts) is True
+    assert truth(condition("user.roles", "has", "admin"), facts) is False
+    assert truth(condition("user.tenant", "eq", "default"), facts) is True
+    assert truth(condition("user.domain", "eq", "d1"), facts) is None
 
 
 @pytest.mark.parametrize(
@@ -375,12 +375,12 @@ def test_a_claim_path_means_one_place(claims: Mapping[str, Any], expected: objec
 
 
 def test_parameters_do_not_replace_what_the_resource_is() -> None:
-    question = asked(parameters={"name": "x", "service": "x", "parameters": "p", "owner": ""})
-    assert truth(condition("resource.name", "eq", "invoice"), question) is True
-    assert truth(condition("resource.service", "eq", "billing"), question) is True
-    assert truth(condition("resource.parameters.name", "eq", "x"), question) is True
-    assert truth(condition("resource.parameters.parameters", "eq", "p"), question) is True
-    assert truth(condition("resource.owner", "eq", ""), question) is True
+    facts = asked(parameters={"name": "x", "service": "x", "parameters": "p", "owner": ""})
+    assert truth(condition("resource.name", "eq", "invoice"), facts) is True
+    assert truth(condition("resource.service", "eq", "billing"), facts) is True
+    assert truth(condition("resource.parameters.name", "eq", "x"), facts) is True
+    assert truth(condition("resource.parameters.parameters", "eq", "p"), facts) is True
+    assert truth(condition("resource.owner", "eq", ""), facts) is True
 
 
 @pytest.mark.parametrize(("effect", "expected"), [(Effect.ALLOW, None), (Effect.DENY, False)])
@@ -421,19 +421,19 @@ def test_a_peer_without_an_ip_address_is_there_all_the_same() -> None:
 
 
 def test_addresses_compare_as_addresses_and_times_as_instants() -> None:
-    question = asked(address="2001:DB8:0::1")
-    assert truth(condition("request.source.address", "eq", "2001:db8::1"), question) is True
-    assert truth(condition("request.source.address", "in", ["10.0.0.1", "2001:db8::0:1"]), question) is True
-    assert truth(condition("env.time", "eq", "2026-01-05T11:00:00+01:00"), question) is True
-    assert truth(condition("env.time", "lt", "2026-01-05T10:00:00.000001Z"), question) is True
-    assert truth(condition("env.weekday", "eq", 1), question) is True
-    assert truth(condition("env.hour", "in", [9, 10]), question) is True
+    facts = asked(address="2001:DB8:0::1")
+    assert truth(condition("request.source.address", "eq", "2001:db8::1"), facts) is True
+    assert truth(condition("request.source.address", "in", ["10.0.0.1", "2001:db8::0:1"]), facts) is True
+    assert truth(condition("env.time", "eq", "2026-01-05T11:00:00+01:00"), facts) is True
+    assert truth(condition("env.time", "lt", "2026-01-05T10:00:00.000001Z"), facts) is True
+    assert truth(condition("env.weekday", "eq", 1), facts) is True
+    assert truth(condition("env.hour", "in", [9, 10]), facts) is True
 
 
 def test_without_a_request_there_is_nothing_to_read_of_it() -> None:
-    question = asked(request=False)
+    facts = asked(request=False)
     for name in ("request.method", "request.host", "request.path", "request.source.principal"):
-        assert truth(condition(name, "eq", "x"), question) is None
-        assert truth(condition(name, "exists", False), question) is True
-    assert truth(condition("request.query.q", "eq", "x"), question) is False
-    assert truth(condition("request.headers.x-risk", "neq", "x"), question) is True
+        assert truth(condition(name, "eq", "x"), facts) is None
+        assert truth(condition(name, "exists", False), facts) is True
+    assert truth(condition("request.query.q", "eq", "x"), facts) is False
+    assert truth(condition("request.headers.x-risk", "neq", "x"), facts) is True

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from extauthz.compile.attributes import Question
+from extauthz.compile.attributes import ConditionInput
 from extauthz.compile.comparisons import compile_condition
 from extauthz.compile.documents import Format, Reading, parse_attribute_policy, parse_resource
 from extauthz.compile.never_true import never_true
@@ -46,7 +46,7 @@ def policy(rule_data: object, notation: str = "json") -> AttributePolicy:
 CLAIM_NAMES = ("until", "ip", "ips", "a", "b", "c", "l", "n", "deep", "team", "level", "clearance", "x")
 
 
-def random_question(rng: random.Random) -> Question:
+def random_question(rng: random.Random) -> ConditionInput:
     path = CanonicalPath.parse(rng.choice(["/demo/1", "/", "/caf%C3%A9", "/a/b/"]))
     assert isinstance(path, CanonicalPath)
     value = rng.choice([*CLAIMS, "2027-06-01T00:00:00Z", "10.0.0.1", 1800000000])
@@ -69,7 +69,7 @@ def random_question(rng: random.Random) -> Question:
     kind = rng.choice(list(PrincipalKind))
     roles = tuple(rng.sample([*ROLES, "admin"], 2))
     domain = rng.choice([*DOMAINS, None])
-    return Question(
+    return ConditionInput(
         Principal(
             kind, rng.choice(USERS), "default", domain, roles, Authentication.JWT,
             claims=freeze_claims(claims),

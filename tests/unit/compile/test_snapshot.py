@@ -2,7 +2,7 @@
 
 import pytest
 
-from extauthz.compile.snapshot import Change, Removal, Snapshot, build, derive, empty
+from extauthz.compile.snapshot import PolicyChange, Removal, Snapshot, build, derive, empty
 from extauthz.domain.policy import (
     All,
     Always,
@@ -58,7 +58,7 @@ def refused(policies: PolicySet) -> list[Problem]:
     return problems
 
 
-def changed(snapshot: Snapshot, *changes: Change) -> Snapshot:
+def changed(snapshot: Snapshot, *changes: PolicyChange) -> Snapshot:
     derived = derive(snapshot, snapshot.revision + 1, changes)
     assert isinstance(derived, Snapshot), derived
     return derived
