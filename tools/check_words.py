@@ -42,7 +42,7 @@ _START: Final = r"(?<![A-Za-z])"
 _END: Final = r"(?![A-Za-z])"
 # "is no longer", "is no later than", "there is no" are plain.
 _IS_NO: Final = (
-    r"(?<!there[\s_])(?:is|are|was|were) no"
+    r"(?<!there[\s_])(?:is|are|was|were) (?-i:no)"
     r"(?= (?!(?:longer|more|less|fewer|different|[a-z]{2,}er than)(?![A-Za-z]))[a-z`'\"])"
 )
 # A relative clause about people is plain; "who" for a caller or a value is not.

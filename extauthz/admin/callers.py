@@ -1,4 +1,7 @@
-"""Who calls the REST API, and what they administer (CONTRACT, "Callers"; DESIGN 1, tenant and domain admin).
+"""The callers of the REST API and what they administer.
+
+docs/reference/contract.md#rest lists the credentials; docs/reference/design.md#words defines tenant and
+domain admins.
 
 Exactly one credential: a token of a registered issuer, a service key, the operator's key, or a session of the
 operator. In selfhost the operator's key is also tenant admin of the only tenant; in saas it is nobody on

@@ -1,4 +1,4 @@
-"""Role rules and bindings as lines of Casbin's CSV, and back (POLICY.md, "Role rule").
+"""Role rules and bindings as lines of Casbin's CSV, and back (docs/reference/policy-language.md#the-model).
 
     p,role:finance,emea,invoice:read,read,allow         p, subject, domain, object, action, effect
     p,*,*,invoice:read,read,deny

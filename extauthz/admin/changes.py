@@ -96,7 +96,8 @@ async def beyond_limit(call: Call, change: Change, kind: str, added: int) -> Pro
 def outranked(call: Call, stored: Stored, *, domain: str) -> ProblemDetails | None:
     """Refuse a domain admin what only a tenant admin may touch: another's row, or a deny set above it.
 
-    POLICY.md: what a domain admin writes can never lift a tenant admin's deny at 0 or above; deleting or
+    docs/reference/policy-language.md#attribute-policies: what a domain admin writes
+    can never lift a tenant admin's deny at 0 or above; deleting or
     rewriting the deny would.
     """
     caller = call.caller

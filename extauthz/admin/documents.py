@@ -1,4 +1,4 @@
-"""Bodies as the documents of POLICY.md: what the server assigns is taken off, the rest is for the parsers."""
+"""Request bodies as documents of docs/reference/policy-language.md, without what the server assigns."""
 
 from collections.abc import Iterable, Mapping
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""The document of a new service key (CONTRACT, service-api-keys)."""
+"""The document of a new service key (docs/reference/contract.md#rest)."""
 
 from typing import TYPE_CHECKING, Final
 

@@ -1,4 +1,4 @@
-"""The body of `POST /api/v1/check`: who asks about whom, and what (CONTRACT, section REST)."""
+"""The body of `POST /api/v1/check` (docs/reference/contract.md#check-by-name)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

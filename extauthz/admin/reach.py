@@ -1,6 +1,7 @@
 """Whether a tenant admin's deny reaches somebody through a role binding.
 
-POLICY.md: nothing that a domain admin writes lifts a tenant admin's deny at 0 or above; taking away the role
+docs/reference/policy-language.md#attribute-policies: nothing that a domain admin
+writes lifts a tenant admin's deny at 0 or above; taking away the role
 that the deny is about would.
 """
 

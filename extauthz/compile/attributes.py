@@ -1,4 +1,7 @@
-"""The attributes that conditions name: where each comes from, and what its absence means (POLICY.md)."""
+"""The attributes that conditions name: where each comes from, and what its absence means.
+
+docs/reference/policy-language.md#attributes lists them.
+"""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -156,7 +159,8 @@ def _claim_resolver(path: str) -> Resolver:
 
 def _parameter_resolver(name: str, effect: Effect) -> Resolver:
     parameter = parameter_name(name)
-    # POLICY.md: an absent parameter is definite in a deny and unknown in an allow.
+    # Definite in a deny and unknown in an allow:
+    # docs/reference/policy-language.md#absent-and-unknown
     absent = ABSENT if effect is Effect.DENY else UNKNOWN
 
     def read(facts: ConditionInput) -> object:

@@ -1,4 +1,4 @@
-"""Condition trees: untrusted documents become typed nodes (POLICY.md, Attribute policy).
+"""Condition trees: untrusted documents become typed nodes (docs/reference/policy-language.md#conditions).
 
 Parsing is iterative and bounded (size, depth, nodes), so that no document can exhaust the stack; what it
 accepts is shallow enough to be evaluated by plain calls.
@@ -192,7 +192,7 @@ def _scalar(raw: object) -> str | bool | int | Decimal:
 
 
 def literal_problem(attribute: str, word: str, raw: object) -> str | None:
-    """Return why a literal does not fit the operator (POLICY.md, the operator table), None when it does."""
+    """Return why a literal does not fit the operator, None when it does."""
     entries = tuple(raw) if isinstance(raw, list | tuple) else None
     if entries is not None:
         kinds = {kind_of(entry) for entry in entries}

@@ -1,6 +1,7 @@
 """Untrusted policy documents become typed policies; every problem is reported at once, with its place.
 
-The documents are POLICY.md's: role rules, role bindings, attribute policies, resources with routes.
+docs/reference/policy-language.md defines them: role rules, role bindings, attribute policies,
+resources with routes.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -1,4 +1,6 @@
-"""Role inheritance: no cycles, and at most eight links, in every domain (POLICY.md, Role rule).
+"""Role inheritance: no cycles, and at most eight links, in every domain.
+
+docs/reference/policy-language.md#role-bindings has the rule.
 
 The lines of `*` hold in every domain. Their chains are measured once; in another domain only chains with a
 line of its own are measured, so that many domains and many lines of `*` cost their sum, not their product.

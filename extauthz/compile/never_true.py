@@ -1,7 +1,8 @@
 """Conditions that no request can make true: accepted, with a warning that says why and what to write.
 
 What is judged is one comparison by itself, and the comparisons of one AND together. A comparison of types
-that never meet is unknown for every request (POLICY.md): an allow does not match by it, a deny always does.
+that never meet is unknown for every request (docs/reference/policy-language.md#operators): an allow does
+not match by it, a deny always does.
 """
 
 from collections.abc import Iterator, Sequence

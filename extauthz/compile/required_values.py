@@ -1,4 +1,7 @@
-"""What a condition compares for equality or membership, and so cannot hold without (POLICY.md, operators)."""
+"""The values that a condition requires because it compares for equality or membership.
+
+docs/reference/policy-language.md#operators has the operators.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,6 +1,7 @@
 """The Casbin model: pycasbin reads it, this compiles it; and no other room imports casbin.
 
-What can be compiled is POLICY.md's model and its narrower relatives: the same request and policy shape, the
+What can be compiled is the model of docs/reference/policy-language.md#the-model and narrower ones: the same
+request and policy shape, the
 deny-override effect, and for every field the alternatives that the shipped model names, or fewer of them.
 Everything else is refused, naming the part, because a matcher that was understood only partly could allow.
 """

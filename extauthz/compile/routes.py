@@ -1,4 +1,6 @@
-"""Routes: path templates and the index that finds the best one for a host and a path (POLICY.md, Routes).
+"""Routes: path templates and the index that finds the best one for a host and a path.
+
+docs/reference/policy-language.md#routes has the rules.
 
 The index is a tree of segments per host. Looking up never scans: it walks the tree, literal children before
 the parameter child before a final `/**`, and where that could take a way for every combination of them, it

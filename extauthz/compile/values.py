@@ -1,6 +1,7 @@
 """Values that conditions compare: their kinds, three-valued equality and order.
 
-Types never coerce (POLICY.md, operators): a boolean is not a number, `"3"` is not 3; integers and decimals
+Types never coerce (docs/reference/policy-language.md#operators): a boolean is not a number, `"3"` is not 3;
+integers and decimals
 compare exactly. A comparison of kinds that do not go together is unknown, written None; Kleene's other two
 values are True and False.
 """
@@ -33,7 +34,7 @@ UNKNOWN: Final = Missing.UNKNOWN
 
 
 class Kind(Enum):
-    """The types that POLICY.md tells apart."""
+    """The types that conditions tell apart."""
 
     TEXT = "string"
     BOOLEAN = "boolean"

@@ -1,4 +1,7 @@
-"""What is right in a document and still worth a word to its author (POLICY.md, Decision, Attributes)."""
+"""Warnings about documents that are valid and likely to surprise their author.
+
+docs/reference/policy-language.md#warnings lists them.
+"""
 
 import re
 from collections.abc import Iterator

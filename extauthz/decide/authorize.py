@@ -1,4 +1,6 @@
-"""The decision: attribute policies and role rules applied to one request (POLICY.md, The decision).
+"""The decision: attribute policies and role rules applied to one request.
+
+docs/reference/policy-language.md#decision has the definition.
 
 The rules, in the order in which the code states them:
 

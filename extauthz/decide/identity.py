@@ -1,4 +1,4 @@
-"""Who asks: the credentials of a request, judged (DESIGN, "Who is asking").
+"""The identity of a request: its credentials, judged (docs/reference/design.md#identity).
 
 Exactly one credential: two are a conflict, even when they are the same token in two places. Without any, the
 peer that the proxy verified is the principal, where the operator says so. One that cannot be proven good is

@@ -1,8 +1,8 @@
 """One request judged, from facts to outcome: pure, synchronous, free of clocks and I/O.
 
-The order is DESIGN's: malformed is 400; a bad credential 401; owner and tenant 403; policies that could not
-be compiled yet 503; no credential where one is required 401; unmapped 403; then the rules. Nothing starts as
-allowed.
+The order (docs/reference/design.md#order-of-judgement): malformed is 400; a bad credential 401; owner and
+tenant 403; policies that could not be compiled yet 503; no credential where one is required 401; unmapped
+403; then the rules. Nothing starts as allowed.
 """
 
 from dataclasses import dataclass, field

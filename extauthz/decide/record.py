@@ -1,4 +1,4 @@
-"""What the decision log says of one verdict: every field of the contract, in its order.
+"""The line of the decision log for one verdict: every field of docs/reference/contract.md#decision-log.
 
 INVARIANT: nothing here reads a query, a header, a credential or a claim. `path` is canonical; `path_raw`
 appears on rejects only, without what follows `?` or `#`. `detail` names a claim or a bound, never a value.
@@ -21,7 +21,7 @@ UNTRUSTED_LENGTH: Final = 256
 """At most so many characters of what a client may have written without anybody checking it."""
 
 _ALLOWED_STATUS: Final = 200
-# Every field in the contract's order. Copied and filled in, it costs half of writing it out each time.
+# Every field, in its order. Copied and filled in, it costs half of writing it out each time.
 _NOTHING_KNOWN: Final[dict[str, object]] = {
     "ts": None,
     "event": "decision",

@@ -23,7 +23,8 @@ _UUID7: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]
 def line_problems(line: Mapping[str, object]) -> list[Problem]:
     """Return everything that is wrong with one parsed line, each naming its field; empty when it is right.
 
-    A decision has exactly the contract's fields; the log's own events may carry more.
+    A decision has exactly the fields of docs/reference/contract.md#decision-log; the other events may
+    carry more.
     """
     event = line.get("event")
     if not isinstance(event, str) or event not in _EVENTS:

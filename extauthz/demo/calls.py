@@ -11,7 +11,7 @@ from typing import Final
 from extauthz.demo.processes import LOOPBACK
 
 LOG_DELAY_S: Final = 2.0
-"""How long to wait for the log line of a decision; the contract promises one second."""
+"""How long to wait for the log line of a decision; a line is written within one second."""
 
 
 @dataclass(frozen=True, slots=True)

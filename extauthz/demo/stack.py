@@ -133,7 +133,7 @@ class Stack:
         return f"http://{LOOPBACK}:{self.sidecar_port}"
 
     def tokens(self) -> dict[str, str]:
-        """Return a token for each name that the contract knows (saas: `TENANT/NAME`), and a few more."""
+        """Return a token for each name of the ready file; in saas the names are `TENANT/NAME`."""
         if self.mode is TenancyMode.SELFHOST:
             return self.people.named()
         return {
@@ -178,7 +178,7 @@ class Stack:
         self._wait_for_providers(self._spawn_identity_providers())
 
     def start_extauthz(self) -> None:
-        """Start extauthz with the contract's environment, and wait until it is ready."""
+        """Start extauthz with the environment that users set, and wait until it is ready."""
         self._wait_for_extauthz(self._spawn_extauthz())
 
     def reopen_decision_log(self) -> None:

@@ -45,7 +45,7 @@ class TokenSource:
         return str(self._ask("/token", form | ({} if flaw is None else {"flaw": flaw}))["access_token"])
 
     def named(self) -> dict[str, str]:
-        """Return a token for each name that the contract knows, and a few more."""
+        """Return a token for each name (docs/reference/contract.md#ready-file-of-the-demo)."""
         return {name: self.token(person, flaw=flaw) for name, (person, flaw) in _NAMED.items()}
 
     def rotate_keys(self) -> None:

@@ -23,7 +23,7 @@ REALM: Final = "extauthz"
 
 
 class Reason(StrEnum):
-    """The public reason codes of a decision (the table in the contract's section Envoy).
+    """The public reason codes of a decision (docs/reference/contract.md#reasons).
 
     `http_status` is the status of a denial: a 401 carries an RFC 6750 challenge with `challenge_error`
     (RFC 6750 3.1; None: no error code), a 503 a `Retry-After`. `text` is for people, and quotes no input.

@@ -21,7 +21,7 @@ _KEY: Final = re.compile(r"sak_live_([0-9a-f]{32})_([0-9a-f]{64})")
 
 
 class Scope(StrEnum):
-    """What a key may be used for (CONTRACT, service-api-keys)."""
+    """What a key may be used for (docs/rest.md#scopes)."""
 
     CHECK = "check"
     IDENTITY = "identity"

@@ -61,7 +61,7 @@ class Heads:
 
 @dataclass(frozen=True, slots=True)
 class TenantDocuments:
-    """Everything a tenant has written, at one revision; documents in the form of POLICY.md with their ids.
+    """Everything a tenant has written, at one revision; documents with their ids.
 
     `registration` is what the operator registered of it, with its identity keys.
     """

@@ -1,4 +1,4 @@
-"""How the documents of POLICY.md lie in tables: one `Table` per kind, and the SQL that all kinds share."""
+"""Policy documents in tables: one `Table` per kind, and the SQL that all kinds share."""
 
 from __future__ import annotations
 

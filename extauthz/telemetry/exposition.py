@@ -1,4 +1,4 @@
-"""A snapshot of counts as Prometheus text, under the names of the contract."""
+"""A snapshot of counts as Prometheus text (docs/reference/contract.md#metrics)."""
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
@@ -43,7 +43,7 @@ class SnapshotCollector(Collector):
         self._worker_restarts = worker_restarts
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every metric of the contract."""
+        """Yield every metric."""
         counts = self._read()
         yield _decisions(counts)
         yield _durations(counts)

@@ -1,4 +1,7 @@
-"""Route lookup: the best template of POLICY.md for any templates, in a bounded number of operations."""
+"""Route lookup: the best template for any templates, in a bounded number of operations.
+
+docs/reference/policy-language.md#routes defines the best one.
+"""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""The record of a decision: every field of the contract, always, and nothing that must stay secret."""
+"""The record of a decision: every field, always, and nothing that must stay secret."""
 
 import json
 import uuid

@@ -57,6 +57,7 @@ def test_refused_wording_is_found(text: str) -> None:
         "the decision is no older than the write",
         "the reading takes no more than a second and is no more than a guess",
         "if key is None",
+        "if key is NO_KEY",
         "the caller is none of the expected proxies",
         "for good in values",
         "so many policies that reading them exhausts a worker",
