@@ -2,7 +2,7 @@
 
 python tools/check_words.py            examine every file of the checkout that holds text
 python tools/check_words.py FILE...    examine these
-python tools/check_words.py --update   remove the files that are clean by now from tools/unswept_files.txt
+python tools/check_words.py --update   remove clean files from tools/unswept_files.txt, follow renamed ones
 
 `WORDING` lists what is refused and what to write instead. Code, comments, texts, names and documents are
 examined alike; a phrase counts across a line break, and with underscores as part of a name.
@@ -131,6 +131,28 @@ def unswept_files() -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
+def renames() -> dict[str, str]:
+    """Return the new names of files that were renamed in the last commits, or are about to be."""
+    found: dict[str, str] = {}
+    for history in (["log", "-200", "--format=", "--reverse"], ["diff", "HEAD"]):
+        command = ["git", *history, "--find-renames", "--diff-filter=R", "--name-status", "-z"]
+        listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+        fields = [each.strip("\n") for each in listed.split("\0")]
+        found |= {
+            old: new for status, old, new in zip(*[iter(fields)] * 3, strict=False) if status[:1] == "R"
+        }
+    return found
+
+
+def now_called(name: str, renamed: dict[str, str]) -> str:
+    """Return the name that a file has now."""
+    seen = set[str]()
+    while not (ROOT / name).exists() and name in renamed and name not in seen:
+        seen.add(name)
+        name = renamed[name]
+    return name
+
+
 def judge(found: dict[str, list[Finding]], unswept: Iterable[str]) -> list[str]:
     """Return the problems: wording in a swept file, and entries of the list that are not needed any more."""
     listed = set(unswept)
@@ -151,7 +173,12 @@ def main(arguments: list[str]) -> int:
     texts = {name: (ROOT / name).read_text("utf-8", "replace") for name in named or examined_files()}
     found = {name: list(findings(name, text)) for name, text in texts.items()}
     if update:
-        kept = [name for name in sorted(set(unswept_files())) if found.get(name)]
+        renamed = renames()
+        kept = [
+            name
+            for name in sorted({now_called(each, renamed) for each in unswept_files()})
+            if found.get(name)
+        ]
         head = "# Files whose wording was not revised yet; see tools/check_words.py. Never add one.\n"
         UNSWEPT.write_text(head + "".join(f"{name}\n" for name in kept), "utf-8")
     problems = judge(found, [] if named else unswept_files())
