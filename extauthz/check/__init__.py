@@ -1,1 +1,1 @@
-"""Envoy's external-authorization protocol: the wire, the service behind it, one file per transport."""
+"""Envoy's external-authorization protocol: messages, the check service, and one module a transport."""

@@ -1,4 +1,4 @@
-"""Which calls a gRPC server is answering, and when the last one arrived: what a drain waits for."""
+"""Counts the calls in flight of a gRPC server and notes the last arrival, for draining."""
 
 import math
 import threading
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Final
 
 _HEARD_LATELY_S: Final = 10.0
-"""A proxy that asks for health less often than this learns of a drain from elsewhere, or too late for any."""
+"""The longest health-check interval for which a drain waits; a slower proxy does not learn of it in time."""
 
 
 class Activity:

@@ -1,4 +1,4 @@
-"""What a gRPC server takes: how large a message may be, and how long a check may wait for its turn."""
+"""Limits of the gRPC servers: the size of a message, and how long a check may wait for its turn."""
 
 from typing import Final
 
@@ -25,10 +25,10 @@ OVERLOADED: Final = Malformed(Reason.OVERLOADED, "the check has waited too long 
 
 
 def is_overloaded(waited_s: float, time_left: float | None) -> bool:
-    """Tell whether a check that has waited so long for its turn is denied instead of answered.
+    """Tell whether a check that has waited `waited_s` for its turn is denied as `overloaded`.
 
-    It is when two thirds of the time that its caller set have passed with waiting, and after a second in any
-    case: the checks behind it would come too late. Without any time left it is denied for its deadline.
+    It is after two thirds of the time that its caller set, and after a second in any case: the answers to
+    the checks behind it would come too late. Without any time left it is denied for its deadline.
     """
     if time_left is None:
         return waited_s > MAX_WAIT_S

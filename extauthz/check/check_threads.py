@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 _Message = TypeVar("_Message")
 
 MOST_THREADS: Final = 256
-"""Those that wait for messages included."""
+"""The largest number of threads, including those that wait for messages."""
 
 _LATE_S: Final = 0.1
 """A thread that has waited for a message for so long does not count as one that answers."""
@@ -32,14 +32,14 @@ _log = structlog.get_logger("extauthz.check")
 
 
 class Call(Protocol):
-    """What is needed of a `grpc.ServicerContext`."""
+    """The method of `grpc.ServicerContext` that is used here."""
 
     def cancel(self) -> object:
         """End the call with an RPC error."""
 
 
 class CheckThreads(Executor):
-    """`threads` threads that run tasks in the order of their arrival, and one that looks after them.
+    """`threads` threads that run tasks in the order of their arrival, and one that replaces late ones.
 
     They are daemon threads: one that never ends does not keep the process from ending.
     """
@@ -66,7 +66,7 @@ class CheckThreads(Executor):
 
     @property
     def waited_s(self) -> float:
-        """How long the task that asks has waited for its thread, in seconds."""
+        """How many seconds the task of the calling thread waited for that thread."""
         waited_s: float = self._task.waited_s
         return waited_s
 
@@ -144,7 +144,7 @@ class CheckThreads(Executor):
             late = [each for each in list(self._receiving.values()) if now - each[0] > _LATE_S]
             for since, call in late:
                 if now - since > self._receive_s:
-                    # An RPC error: there is no whole message to judge.
+                    # An RPC error: no complete message has arrived that could be judged.
                     call.cancel()
             # Twice as many as are late: where more such calls wait for a thread, the next look finds them.
             wanted = min(self._usual + 2 * len(late), MOST_THREADS)

@@ -1,9 +1,9 @@
 """The credentials of a request, wherever the operator lets them be: read here, judged in `decide.identity`.
 
 `Authorization` and `X-Service-Api-Key` are always read, other places only where the operator says so. A
-token in a header or cookie of another name is judged like one in `Authorization`. What Envoy's jwt_authn
-filter left in the metadata is believed to be the payload of a token that Envoy verified; only Envoy's own
-filters can write there, never a client.
+token in a header or cookie of another name is judged like one in `Authorization`. The metadata of
+Envoy's jwt_authn filter is taken for the payload of a token that Envoy verified; only Envoy's own filters can
+write it, never a client.
 """
 
 from collections.abc import Iterator, Mapping
@@ -33,7 +33,7 @@ JWT_AUTHN: Final = "envoy.filters.http.jwt_authn"
 
 _EXACT: Final = 2**53
 _UNREADABLE: Final[Mapping[str, object]] = {}
-"""Claims without a subject: refused by whoever judges them."""
+"""Claims without a subject: `decide.identity` refuses them."""
 
 
 @dataclass(frozen=True, slots=True)

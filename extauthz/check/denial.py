@@ -1,4 +1,4 @@
-"""What a denied caller is told: status, headers and body for each reason; the same at every entrance."""
+"""The answer to a denied caller: status, headers and body for each reason, the same at every entrance."""
 
 from json.encoder import encode_basestring_ascii
 from typing import Final

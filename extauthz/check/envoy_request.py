@@ -1,7 +1,7 @@
-"""CheckRequest to facts and credentials, once; whatever could mean two things, or nothing, is Malformed.
+"""Reads a CheckRequest into facts and credentials; one that is ambiguous or invalid is Malformed.
 
-Read are the fields in extauthz_check.proto and no others. Never read, because clients write them:
-`x-forwarded-*`, `x-envoy-original-path`, `source.service`. Host, path and method come from Envoy's own
+It reads the fields in extauthz_check.proto and no others. It never reads `x-forwarded-*`,
+`x-envoy-original-path` and `source.service`, because clients write them. Host, path and method come from Envoy's own
 fields; raw pseudo-headers only tell which bytes of them Envoy replaced. No input raises.
 """
 

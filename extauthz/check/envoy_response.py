@@ -1,4 +1,4 @@
-"""Verdict to CheckResponse bytes; the only place in the project that can say OK to Envoy's gRPC.
+"""Writes a verdict as CheckResponse bytes; the only module that writes status OK for Envoy's gRPC.
 
 Envoy reads `status.code` alone, and an empty message as an allow. INVARIANT: OK is written only for an
 `Allowed`. The message classes are generated; parts that repeat from answer to answer are serialised once and
@@ -88,7 +88,7 @@ def _denied(verdict: Denied) -> bytes:
 
 
 def _internal_error(decision_id: str | None) -> bytes:
-    """Build the last resort; who asks is not known, so it is JSON and names a `grpc-status` as well."""
+    """Build the denial of last resort; the caller's protocol is unknown: JSON, with a `grpc-status` header."""
     reason = Reason.INTERNAL_ERROR
     head = _denied_head(reason, for_grpc=(False, True))
     metadata = _verdict(Effect.DENY, reason, None, None, None, None, None)
@@ -176,7 +176,7 @@ def _verdict(
     action: str | None,
     revision: int | None,
 ) -> bytes:
-    """Return the metadata, a Struct, that does not depend on who asks; null where unknown."""
+    """Return the metadata, a Struct, that does not depend on the principal; null where unknown."""
     members: dict[str, str | int | None] = {
         "decision": effect.value,
         "reason": reason.value,

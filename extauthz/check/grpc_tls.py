@@ -12,7 +12,7 @@ _log = structlog.get_logger("extauthz.check")
 
 @dataclass(frozen=True, slots=True)
 class TlsIdentity:
-    """What the listener shows and whom it believes, in PEM; with a client CA, clients need a certificate."""
+    """The listener's certificate, key and client CA, in PEM; with a client CA, clients need a certificate."""
 
     certificate_chain: bytes
     private_key: bytes = field(repr=False)

@@ -97,7 +97,7 @@ class GrpcioServer:
         """Listen and answer; return the first TCP port, 0 with Unix sockets only.
 
         Raises:
-            ListenError: an address is in use or cannot be bound; the server is of no more use.
+            ListenError: an address is in use or cannot be bound; the server cannot be used again.
         """
         try:
             bound = [(address, self._bind(address)) for address in self._listen]
@@ -122,7 +122,7 @@ class GrpcioServer:
         self._health.set_serving(serving=serving)
 
     def drain(self, grace_s: float, *, notice_s: float = 0.0, quiet_s: float = 0.25) -> bool:
-        """Say NOT_SERVING for good, answer until nothing has arrived for `quiet_s`, then stop.
+        """Say NOT_SERVING from now on, answer until nothing has arrived for `quiet_s`, then stop.
 
         Callers learn of it from their next health check: within `notice_s`, in which quiet means nothing yet.
         With nobody there who asks (no health check and no call lately) that time is not spent.
@@ -161,7 +161,7 @@ class GrpcioServer:
                 return self._refuse(UNEXPECTED_PEER)
             left = _time_left(context)
             if left is not None and left <= 0:
-                # gRPC has ended the call, and there is no message to be had any more.
+                # gRPC has ended the call: no message follows.
                 return self._refuse(EXPIRED)
             if is_overloaded(self._threads.waited_s, left):
                 return self._refuse(OVERLOADED)

@@ -116,7 +116,7 @@ def attributes_of(request: web.BaseRequest) -> AttributeContext:
     """Return what Envoy asks about, unchanged: the request line and the headers as they stand on the wire.
 
     Whether Envoy joined or replaced any of it before (`encode_raw_headers`) cannot be seen here.
-    There is no peer and no context: HTTP ext_authz does not send them, and nothing else is believed.
+    The peer and the context stay empty: HTTP ext_authz does not send them, and headers cannot replace them.
     """
     names_and_values = request.raw_headers
     hosts = [value for name, value in names_and_values if name.lower() == b"host"]
@@ -159,7 +159,7 @@ class _Protocol(RequestHandler):
     ) -> web.StreamResponse:
         """Deny what cannot be answered, and close the connection as aiohttp does."""
         if status < 500:
-            refused = Malformed(Reason.REQUEST_MALFORMED, "what arrived is no HTTP request")
+            refused = Malformed(Reason.REQUEST_MALFORMED, "what arrived is not an HTTP request")
         else:
             refused = _BROKEN
             _log.error("check_failed", exc_info=exc)

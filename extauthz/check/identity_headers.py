@@ -1,4 +1,4 @@
-"""The `x-auth-` headers that tell the upstream who is asking; nobody else can set them.
+"""The `x-auth-` headers that carry the principal to the upstream; clients cannot set them.
 
 Each of them is either set, overwriting what is there, or removed; every other `x-auth-` header that the
 client sent, in any spelling, is removed. INVARIANT: no name is both set and removed (Envoy removes last).
@@ -32,7 +32,7 @@ MAX_ROLES_BYTES: Final = 4096
 _PER_IDENTITY: Final = (SUBJECT, KIND, TENANT, DOMAIN, ROLES, ROLES_TRUNCATED)
 _ALWAYS_HANDLED: Final = frozenset((*_PER_IDENTITY, DECISION_ID, API_KEY))
 
-# Beside the unreserved characters (RFC 3986 2.3) three that role names are full of.
+# The unreserved characters (RFC 3986 2.3), and three that are frequent in role names.
 _NOT_IN_ROLE: Final = re.compile(r"[^A-Za-z0-9\-._~:/@]+")
 # Outer spaces would be trimmed on the way (RFC 9110 5.5), and with them the difference between two names.
 _NOT_PLAIN: Final = re.compile(r"\A | \Z|[^ -$&-~]")

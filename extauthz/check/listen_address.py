@@ -1,4 +1,4 @@
-"""Why an address cannot be listened on, found out before a server tries and reported in one line.
+"""Tests a listen address before a server uses it, and reports a problem in one line.
 
 gRPC reports a failed bind as a log of its own and a generic error, and silently takes over the Unix socket
 of a running process; so the address is tried with the operating system's own calls first.
@@ -82,8 +82,8 @@ def _unix_problem(path: str) -> str | None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.connect(path)
     except (FileNotFoundError, ConnectionRefusedError):
-        # Nothing there, or a socket that nobody listens on any more, which gRPC replaces.
-        return None if not Path(path).exists() or Path(path).is_socket() else "it exists and is no socket"
+        # Either nothing has the name, or a socket without a listener, which gRPC replaces.
+        return None if not Path(path).exists() or Path(path).is_socket() else "it exists and is not a socket"
     except OSError as error:
         return _wording(error)
     return "another process listens there"

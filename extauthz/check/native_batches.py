@@ -1,4 +1,4 @@
-"""The calls of a native front, in batches, and at most how long those of a batch have waited."""
+"""Takes calls from a native front in batches, each with a bound on how long its calls have waited."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pygrpc_native._native import DetailedEvent
 
 ANSWERED_PER_VERIFICATION: Final = 4
-"""Each so many calls of a batch allow for one verification after it: it costs about as much as they do."""
+"""Calls of a batch for each verification after it; one verification costs about as much as they do."""
 
 WAITING_CHECKS: Final = 8
 """Threads that finish checks which wait for keys."""
@@ -165,7 +165,7 @@ class NativeServer:
         while (batch := batches.next(wait=not unverified)) is not None:
             events = batch.events
             self._batches[number] = batch.received_at
-            # Health is asked for all the time, and is no reason to go on while draining.
+            # Health checks never end, so they do not keep a drain from ending.
             checks = sum(event[0] == EVENT_CALL and event[2] == _CHECK for event in events)
             if checks:
                 self._activity.began(checks)
@@ -201,7 +201,7 @@ class NativeServer:
         left = None if details is None else details[2]
         in_batch = time.monotonic() - batch.received_at
         if left is not None:
-            # It counts the time in the queue of the front; that in the batch is counted here.
+            # The front counts the time in its queue; the time in the batch is added here.
             left -= in_batch
         answer = self._begun(message, left, batch.waited_s + in_batch)
         if isinstance(answer, bytes):

@@ -1,4 +1,4 @@
-"""The client's headers as Envoy passes them: the few that decide, and the ones that an allow must remove.
+"""Reads the client's headers from Envoy's message: those that decide, and those that an allow must remove.
 
 Envoy sends `headers`, a map with repeated headers joined by a comma and bytes that are not UTF-8 replaced, or
 with `encode_raw_headers` the list `header_map`, which keeps both as they were. Names are lower-case on
@@ -37,7 +37,7 @@ _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _TOKENS: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z\n]*")  # RFC 9110 5.6.2, by line
 
 # CGI variables (RFC 3875 4.1.18) drop the case and turn "-" into "_"; servers differ in which other
-# characters share that fate, so every one that is no letter and no digit counts as the dash.
+# characters they change, so every character except letters and digits counts as the dash.
 _FOLD: Final = bytes(
     ord(chr(octet).lower()) if chr(octet) in string.ascii_letters + string.digits + "\n" else ord("-")
     for octet in range(256)
@@ -46,7 +46,7 @@ _IDENTITY_PREFIX: Final = b"\nx-auth-"
 
 MAX_HEADERS: Final = 512
 """More headers, pseudo-headers and the proxy's own included, are refused; Envoy takes 100 of a client unless
-told otherwise. So many cost less than ten usual checks do."""
+told otherwise. 512 cost less than ten usual checks do."""
 
 MAX_IDENTITY_SPELLINGS: Final = 128
 """More headers that read like `x-auth-` are refused; Envoy takes 100 headers unless told otherwise."""
@@ -162,7 +162,7 @@ def _identity_spellings(names: str, different: int) -> tuple[str, ...] | str:
         return "a header name contains a line break"
     # A client may send a thousand: `compress` and `map` keep the loop in C.
     found = sorted(compress(names.split("\n"), map(bytes.startswith, lines, repeat(b"x-auth-"))))
-    # Envoy cannot be told to remove what is no header name, and would not have accepted it either.
+    # Envoy cannot remove what is not a header name, and would not have accepted it either.
     if _TOKENS.fullmatch("\n".join(found)) is None:
         return "a header name that reads like x-auth- is not a token (RFC 9110 5.6.2)"
     return tuple(found)

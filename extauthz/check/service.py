@@ -60,7 +60,7 @@ class KeySource(Protocol):
         """Return the keys of every issuer as they are now."""
 
     def ensure(self, issuer: str, kid: str | None) -> Future[None]:
-        """Fetch the issuer's keys, once for all who ask meanwhile."""
+        """Fetch the issuer's keys; callers that ask meanwhile share the fetch."""
 
 
 class PolicySource(Protocol):
@@ -72,7 +72,7 @@ class PolicySource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """A check that is answered later: `finish` has to be called once. `waits`: it waits for I/O of others."""
+    """A check that is answered later: `finish` has to be called once. `waits` is whether it waits for I/O."""
 
     finish: "Callable[[], bytes | Later]"
     waits: bool
@@ -113,7 +113,7 @@ class CheckService:
         condition_headers: frozenset[str] = frozenset(),
         sources: CredentialSources | None = None,
     ) -> None:
-        """Take everything that a check needs.
+        """Take the dependencies of a check.
 
         `sources` names where credentials may be in addition to `Authorization` and the service key.
         """
@@ -235,7 +235,7 @@ class CheckService:
     def _judge(
         self, check: Check, request: CheckedRequest, *, verify_first_seen: bool = True
     ) -> Verdict | Needs:
-        # Read once: who holds a key and whose policies decide are of one moment.
+        # Read once: service keys and policies must be of one moment.
         directory = self._policies.current()
         service_keys = _NO_SERVICE_KEYS if directory is None else directory.service_keys
         keys = Keys(self._keys.current(), service_keys, self.tokens, verify_first_seen)

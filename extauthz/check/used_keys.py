@@ -1,4 +1,4 @@
-"""Which service keys were used in checks, and when: noted for each check, reported seldom."""
+"""Records when service keys were last used in checks; noted for each check, reported at intervals."""
 
 import threading
 from typing import Final, NamedTuple
@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 MAX_KEYS: Final = 10_000
 """Keys followed at a time; uses of further ones are not noted until others have rested."""
 TELL_EVERY_S: Final = 20.0
-"""A key in constant use is told this often."""
+"""How often the use of a key in constant use is returned."""
 
 
 class KeyUse(NamedTuple):
@@ -51,7 +51,7 @@ class UsedKeys:
         with self._lock:
             for (tenant, key_id), key in list(self._keys.items()):
                 used_at, told_at = key.used_at, key.told_at
-                # A clock that was put back must not silence a key.
+                # After the clock was set back, uses of a key are still reported.
                 rested = told_at is None or not 0.0 <= now - told_at < TELL_EVERY_S
                 if told_at is not None and used_at == told_at:
                     if rested:
