@@ -119,7 +119,7 @@ def _cookies(header: str, name: str, *, joined: bool) -> list[str]:
 
 
 def _payload(metadata: bytes, provider: str) -> Mapping[str, object] | None:
-    """Return the claims that jwt_authn left under the provider's name, None when there are none."""
+    """Return the claims that jwt_authn left under the provider's name, None without such claims."""
     try:
         filters = Metadata.FromString(metadata).filter_metadata
         if JWT_AUTHN not in filters:

@@ -1,8 +1,8 @@
 """Reads a CheckRequest into facts and credentials; one that is ambiguous or invalid is Malformed.
 
 It reads the fields in extauthz_check.proto and no others. It never reads `x-forwarded-*`,
-`x-envoy-original-path` and `source.service`, because clients write them. Host, path and method come from Envoy's own
-fields; raw pseudo-headers only tell which bytes of them Envoy replaced. No input raises.
+`x-envoy-original-path` and `source.service`, because clients write them. Host, path and method come from
+Envoy's own fields; raw pseudo-headers only tell which bytes of them Envoy replaced. No input raises.
 """
 
 import re

@@ -88,7 +88,8 @@ def _denied(verdict: Denied) -> bytes:
 
 
 def _internal_error(decision_id: str | None) -> bytes:
-    """Build the denial of last resort; the caller's protocol is unknown: JSON, with a `grpc-status` header."""
+    """Build the denial of last resort; the caller's protocol is unknown: JSON, with a `grpc-status`
+    header."""
     reason = Reason.INTERNAL_ERROR
     head = _denied_head(reason, for_grpc=(False, True))
     metadata = _verdict(Effect.DENY, reason, None, None, None, None, None)

@@ -125,7 +125,7 @@ class GrpcioServer:
         """Say NOT_SERVING from now on, answer until nothing has arrived for `quiet_s`, then stop.
 
         Callers learn of it from their next health check: within `notice_s`, in which quiet means nothing yet.
-        With nobody there who asks (no health check and no call lately) that time is not spent.
+        Without a recent health check or call that time is not spent.
 
         Stops at the latest after `grace_s`; then calls that still run are cut off. Return whether the server
         was idle before it stopped.
@@ -201,8 +201,8 @@ def _options(max_receive_bytes: int) -> list[tuple[str, int]]:
         # Between the two gRPC refuses at random.
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
-        # No larger window for who sends much: 64 KiB at a time hold any check without a body, and bound what
-        # is buffered of a call that no thread has taken up yet.
+        # No larger window for a client that sends much: 64 KiB at a time hold any check without a body, and
+        # bound what is buffered of a call that no thread has taken up yet.
         ("grpc.http2.bdp_probe", 0),
         # Envoy may ping as often as every five seconds, also while no check is under way.
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),

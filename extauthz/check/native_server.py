@@ -108,7 +108,7 @@ class NativeServer:
         self._health.set_serving(serving=serving)
 
     def stalled_s(self) -> float:
-        """Return for how many seconds the batch that is being answered has taken; 0 when there is none.
+        """Return for how many seconds the batch that is being answered has taken; 0 without such a batch.
 
         Infinite when a thread that takes calls has ended although the server has not been closed.
         """

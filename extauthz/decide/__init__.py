@@ -1,1 +1,1 @@
-"""Request time: who asks, what for, and whether they may. Pure and synchronous: no clock, no I/O."""
+"""The decision on one request: principal, target, rules. Pure and synchronous: no clock, no I/O."""

@@ -43,7 +43,7 @@ def decide(
 ) -> tuple[Decision, tuple[str, ...]]:
     """Return the decision, and the roles that the principal had in it.
 
-    `request` is None where somebody asks about a subject instead of sending a request; `now` is POSIX
+    `request` is None for a question about a subject, which no request stands behind; `now` is POSIX
     seconds and the only clock that conditions see.
     """
     subjects, candidates, roles = snapshot.applicable_rules(

@@ -1,4 +1,4 @@
-"""A bearer token, from its text to the principal: what is remembered, else read, verified and judged."""
+"""Judges the text of a bearer token: returns its principal, from the cache or after verification."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -67,7 +67,7 @@ def judge_token(
 
     With `verify` False a token that is not remembered needs its verification, and nothing else is done.
     """
-    # Before anything copies or looks at all of it, the look-up included.
+    # Checked first: everything below, the look-up included, reads the whole text.
     if len(text) > policy.max_bytes:
         return Rejected(Reason.TOKEN_MALFORMED, f"longer than {policy.max_bytes} bytes")
     principal = verified.find(text, ring, now, policy.leeway)
@@ -138,7 +138,7 @@ def _judge_unproven(
     now: float,
     policy: TokenPolicy,
 ) -> Rejected | NeedsKey:
-    """Judge a token that no key of its issuer verifies: a key may have been rotated in, under any key id."""
+    """Judge a token that no known key of its issuer verifies; the issuer may have a new key."""
     unproven = _judge_registered(claims, issuer_keys.config, now=now, policy=policy)
     match key:
         case VerificationKey():
@@ -155,7 +155,7 @@ def _judge_unproven(
     # A token that would be refused with any key is not worth a fetch.
     if isinstance(unproven, Rejected) or not (issuer_keys.may_fetch(now) or issuer_keys.is_awaited(now)):
         return refused
-    otherwise = NOT_FETCHED if key is NO_KEY else refused
+    otherwise = NOT_FETCHED if isinstance(key, NoKey) else refused
     return NeedsKey(issuer=issuer_keys.config.issuer, kid=token.kid, otherwise=otherwise)
 
 

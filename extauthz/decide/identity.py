@@ -1,8 +1,8 @@
 """The identity of a request: its credentials, judged (docs/reference/design.md#identity).
 
-Exactly one credential: two are a conflict, even when they are the same token in two places. Without any, the
-peer that the proxy verified is the principal, where the operator says so. One that cannot be proven good is
-refused whatever the rules say.
+A request has one credential: two are a conflict, even when they are the same token in two places. Without
+any, the peer that the proxy verified is the principal, where the operator says so. A credential that cannot
+be verified is refused whatever the rules say.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,9 +51,10 @@ class Keys(NamedTuple):
 def identify(
     credentials: Sequence[Credential], peer: str | None, keys: Keys, now: float, policy: TokenPolicy
 ) -> Principal | Rejected | Needs | None:
-    """Judge the credentials of one request; None when it carries none, or none that is read.
+    """Judge the credentials of one request; None when it carries none that is read.
 
-    `peer` is the workload that the proxy verified, None where a peer is no principal. `now` is POSIX seconds.
+    `peer` is the workload that the proxy verified, None where a peer cannot be a principal. `now` is POSIX
+    seconds.
     """
     if not policy.oidc_enabled:
         credentials = [each for each in credentials if _is_service_key(each)]

@@ -1,4 +1,4 @@
-"""One request judged, from facts to outcome: pure, synchronous, free of clocks and I/O.
+"""Judges one request: from facts and credentials to the verdict, without clock and I/O.
 
 The order (docs/reference/design.md#order-of-judgement): malformed is 400; a bad credential 401; owner and
 tenant 403; policies that could not be compiled yet 503; no credential where one is required 401; unmapped
@@ -30,7 +30,7 @@ _TOKENS_NOT_READ: Final = Principal(
 
 @dataclass(frozen=True, slots=True)
 class CheckPolicy:
-    """What the operator set for every check.
+    """The settings of every check.
 
     Past `max_staleness` (seconds since the policies were last confirmed) everything is denied; None serves
     the last good policies however old they are.
@@ -67,7 +67,7 @@ def judge_identified(
     decision_id: str,
     now: float,
 ) -> Verdict:
-    """Judge a request whose credential has been judged; None: it carries none."""
+    """Judge a request whose credential has been judged; `identity` is None without a credential."""
     principal = identity if isinstance(identity, Principal) else None
     token_tenant = None if principal is None else principal.tenant
     owner = routes.owner_of(directory, request.context, request.host, policy.binding, token_tenant)

@@ -15,10 +15,10 @@ from extauthz.domain.request import Malformed, RequestFacts
 from extauthz.domain.verdict import Allowed, AllowedByName, Denied, NamedVerdict, Target, Verdict
 
 PATH_RAW_LENGTH: Final = 256
-"""At most so many characters of a rejected path, counted after escaping."""
+"""The most characters of a rejected path that are logged, counted after escaping."""
 
 UNTRUSTED_LENGTH: Final = 256
-"""At most so many characters of what a client may have written without anybody checking it."""
+"""The most characters that are logged of text that a client may have written."""
 
 _ALLOWED_STATUS: Final = 200
 # Every field, in its order. Copied and filled in, it costs half of writing it out each time.
@@ -145,7 +145,7 @@ def rfc3339(ts: float) -> str:
 
 @lru_cache(maxsize=8)
 def _second(seconds: int) -> str:
-    # Neighbouring lines share their second; formatting it is the dearest part of a record.
+    # Neighbouring lines share their second; formatting it is the most expensive part of a record.
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 

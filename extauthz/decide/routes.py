@@ -1,4 +1,4 @@
-"""What is asked for: whose workload it is, and which resource and action the request leads to."""
+"""Finds the target of a request: the tenant that owns it, and the resource and action of its route."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from extauthz.domain.request import ContextTarget, RequestFacts
 from extauthz.domain.verdict import Target
 
 _NO_PARAMETERS: Final[Mapping[str, object]] = {}
-_SELFHOST: Final = TenancyMode.SELFHOST  # looked up in its class it costs a call
+_SELFHOST: Final = TenancyMode.SELFHOST  # Looked up in its class, a member of an enumeration costs a call.
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Who presents a service key: a principal of kind service, named by the key's id (ADR 11)."""
+"""Verifies a presented service key; its principal is of kind service, named by the key's id (ADR 11)."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from extauthz.domain.service_key import IdentityKey, PresentedKey
 
 
 def bearer_of(presented: str, keys: Mapping[str, IdentityKey], now: float) -> Principal | None:
-    """Return who a presented key proves at `now` (POSIX seconds); None for whatever is not a good key.
+    """Return the principal that a presented key proves at `now` (POSIX seconds); None for an invalid key.
 
     `keys` holds the unrevoked keys with scope `identity`, by id. The bearer's roles are what is bound to it.
     """

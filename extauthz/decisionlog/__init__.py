@@ -1,1 +1,1 @@
-"""Bounded queue to JSON lines: what was decided, and how much of it could not be written."""
+"""The decision log: a bounded queue of decisions, written as JSON lines, with a count of those lost."""

@@ -1,7 +1,7 @@
-"""Where lines go: a file or a stream, possibly shared with other processes, never with torn lines.
+"""Writes whole lines to a file or stream that other processes may write to as well.
 
 INVARIANT: lines of several writers do not interleave. A file is locked (`flock`) for each write, and what
-a full disk cut off is taken back; a stream is locked through a descriptor that all its writers inherited,
+a full disk cut off is removed; a stream is locked through a descriptor that all its writers inherited,
 because a pipe splits writes above PIPE_BUF (pipe(7)).
 """
 
@@ -18,11 +18,11 @@ STDOUT: Final = "stdout"
 _STDOUT_FD: Final = 1
 _MODE: Final = 0o640
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
-"""A file system without locks: one O_APPEND write is then all the protection there is."""
+"""A file system without locks: one write with O_APPEND is then the only protection."""
 
 
 class Written(NamedTuple):
-    """How many of the given lines are out, what stopped the others, and whether the file had been deleted.
+    """The result of a write: lines written, the error that stopped the others, whether the file was deleted.
 
     A deleted file is made anew before anything is written.
     """
@@ -33,7 +33,7 @@ class Written(NamedTuple):
 
 
 class Destination(Protocol):
-    """Takes whole lines in order, says how many it took, and raises nothing once it is open."""
+    """Writes whole lines in order and returns how many it wrote; once open, it raises nothing."""
 
     def write(self, lines: Sequence[bytes]) -> Written:
         """Write lines, each with its line feed, until done or an error; may block."""
@@ -42,13 +42,13 @@ class Destination(Protocol):
         """Go on in the file that now has the path; on an error the old one is kept."""
 
     def close(self) -> None:
-        """Let go of the descriptor."""
+        """Close the descriptor."""
 
 
 def open_destination(target: str, *, lock_fd: int | None = None) -> Destination:
     """Open `stdout` or a path for appending; a new file has mode 0640, less the umask.
 
-    `lock_fd` is a descriptor shared by everybody who writes to the same stream, such as an inherited
+    `lock_fd` is a descriptor that all processes share that write to the same stream, such as an inherited
     memfd. Raises OSError, naming the path, when it cannot be opened.
     """
     if target == STDOUT:
@@ -99,7 +99,7 @@ class RegularFile:
     def _append(self, lines: Sequence[bytes]) -> Written:
         start = os.fstat(self._fd).st_size
         if start != self._end and self._torn(start):
-            # A writer was killed in the middle of a line: ours must not be glued to its rest.
+            # A writer was killed in the middle of a line: the next line must not be appended to it.
             os.write(self._fd, b"\n")
             start += 1
         sent, error = _send(self._fd, b"".join(lines))

@@ -1,8 +1,9 @@
-"""The lines of one instance: numbered, and rendered through structlog as JSON bytes.
+"""Renders the lines of one instance through structlog as JSON bytes, and numbers them.
 
 INVARIANT: `seq` counts every line and every lost decision. The numbers of lost decisions are skipped only
 directly before a line that says `decisions_lost`, so at each such line
-`seq == lines written so far + decisions_lost`, and any other gap means that somebody lost a line later.
+`seq == lines written so far + decisions_lost`, and any other gap means that a line was lost after it was
+written.
 """
 
 from collections.abc import Mapping, MutableMapping
@@ -24,7 +25,7 @@ Entry = tuple[Verdict | NamedVerdict, float, str, int]
 
 
 class Position(NamedTuple):
-    """Where the numbering stands: the last number used, and how many losses it has skipped."""
+    """The state of the numbering: the last number used, and how many losses it has skipped."""
 
     seq: int = 0
     lost: int = 0
@@ -44,7 +45,7 @@ class Lines:
 
     @property
     def position(self) -> Position:
-        """Where the numbering stands."""
+        """The state of the numbering."""
         return Position(self._seq, self._lost)
 
     @position.setter
@@ -90,7 +91,7 @@ class Lines:
 class _LineLogger(structlog.BoundLoggerBase):
     """The bound logger of an instance; made once, so that a line costs only its own fields.
 
-    It wraps no logger: what its processors render is handed back, and who wrote the lines writes them.
+    It wraps no logger: what its processors render is returned, and the destination writes it.
     """
 
     def line(self, fields: dict[str, object]) -> bytes:

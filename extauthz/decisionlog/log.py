@@ -26,8 +26,9 @@ DEFAULT_CAPACITY: Final = 16_384
 
 _TICK_S: Final = 0.05
 _WAKE_AT: Final = 16
-"""So many decisions wake the writer before its tick. At 3,000 a second a tick's worth is half a millisecond
-of rendering, in which every request under way waits for the interpreter: it was the 99th percentile."""
+"""Number of waiting decisions that wakes the writer before its tick. At 3,000 a second a tick's worth is
+half a millisecond of rendering, in which every request under way waits for the interpreter: it was the 99th
+percentile."""
 
 _LOOK_EVERY_S: Final = 1.0
 """How often a log that cannot be written is tried again."""
@@ -40,7 +41,7 @@ class DecisionLog:
     """A bounded log of decisions. `reserve`, `write`, `release` and `lost` are for any thread.
 
     `target` is `stdout` or a path; `lock_fd` see `open_destination`. `heartbeat_s` is the time between
-    heartbeats, 0 for none. `on_loss` is told the number of decisions each time some are lost.
+    heartbeats, 0 for none. `on_loss` is called with the number of decisions each time some are lost.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class DecisionLog:
     def reserve(self) -> bool:
         """Take a slot for one decision; false when the log is full.
 
-        A slot is given back by exactly one `write` or `release`. Who goes on without a slot calls `lost`.
+        Exactly one `write` or `release` gives a slot back. A caller without a slot calls `lost`.
         """
         try:
             self._slots.pop()

@@ -1,10 +1,11 @@
-"""What the application log says when decisions are lost because the decision log is full."""
+"""Reports in the application log that decisions are lost because the decision log is full."""
 
 import structlog
 
 
 class Overflow:
-    """Says once that it begins, and once that it has ended. Used by the thread that writes the log."""
+    """Reports once that the loss begins, and once that it has ended. Used by the thread that writes the
+    log."""
 
     def __init__(self) -> None:
         """Start without losses."""

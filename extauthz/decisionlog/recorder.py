@@ -1,4 +1,4 @@
-"""Every decision is counted and logged, or counted as lost: one recorder for gRPC, HTTP and REST."""
+"""Counts and logs every decision of gRPC, HTTP and REST; one that cannot be logged is counted as lost."""
 
 import time
 from collections.abc import Callable
@@ -41,7 +41,7 @@ class Recorder:
         random_bytes: Callable[[int], bytes],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Take the log, the counters, and what makes decision ids unique; they are no secrets."""
+        """Take the log, the counters, and the source of randomness of decision ids, which are not secret."""
         self.log = log
         self.counts = counts
         self._random_bytes = random_bytes

@@ -1,4 +1,4 @@
-"""What a line of the decision log must look like: presence, type, enumeration and format of each field."""
+"""The schema of a decision log's line: presence, type, enumeration and format of each field."""
 
 import re
 from collections.abc import Callable, Mapping

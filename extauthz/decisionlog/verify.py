@@ -1,4 +1,4 @@
-"""Is a decision log complete? Counts, gaps and schema errors of a file with any number of instances.
+"""Verifies that a decision log is complete: counts, gaps and schema errors, for any number of instances.
 
 Lost decisions take a number each, and the next heartbeat or stop line says how many there are in total
 (`lines.py`). So numbers missing beyond `decisions_lost` belong to lines that were written and are gone.
@@ -13,7 +13,7 @@ import orjson
 from extauthz.decisionlog.schema import line_problems
 
 MAX_LISTED: Final = 100
-"""At most so many gaps, and so many errors, are listed; all are counted."""
+"""The most gaps, and the most errors, that are listed; all are counted."""
 
 _BEGINNING: Final = b'{"ts":"'
 
@@ -39,7 +39,7 @@ class SchemaError:
 
 @dataclass(frozen=True, slots=True)
 class InstanceSummary:
-    """What the file says about one process start."""
+    """The lines of one process start."""
 
     instance: str
     worker: int
@@ -53,7 +53,7 @@ class InstanceSummary:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The verdict on a file. `unfinished_lines` are lines that a killed writer or a full disk cut off."""
+    """The result for a file. `unfinished_lines` are lines that a killed writer or a full disk cut off."""
 
     lines: int
     decisions: int

@@ -1,4 +1,4 @@
-"""A mapping bounded in entries and bytes that keeps what is asked for again.
+"""A mapping bounded in entries and bytes that keeps the entries that are used again.
 
 The policy is S3-FIFO (Yang and others, "FIFO queues are all you need for cache eviction", SOSP 2023) without
 its ghost queue. Once the cache is full, a new entry goes into a small queue, a tenth of the cache; it moves
@@ -16,7 +16,7 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 _NEW_SHARE: Final = 10
-"""One entry in so many belongs to the queue of new ones."""
+"""The queue of new entries gets one of this number of entries."""
 
 
 class _Entry(Generic[Value]):
@@ -52,7 +52,7 @@ class BoundedCache(Generic[Key, Value]):
         return self._weight
 
     def get(self, key: Key) -> Value | None:
-        """Return the value, and keep it longer; None: there is none."""
+        """Return the value, and keep it longer; None for an unknown key."""
         entry = self._kept.get(key)
         if entry is None:
             entry = self._new.get(key)

@@ -1,4 +1,4 @@
-"""Where a claim stands: one reading of claim paths, for settings and for conditions alike."""
+"""Finds a claim by its path, in the same way for settings and for conditions."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -19,7 +19,7 @@ def claim_at(claims: Mapping[str, object], path: str) -> object | Literal[Absenc
 
     At every object the longest member name that begins the rest of the path is taken, so that names which
     contain dots themselves (`https://example.com/roles`, RFC 7519 4.2) are found, literally and before any
-    nesting. There is no going back: one path means one place in one token. What is null there is absent: many
+    nesting. There is no backtracking: one path means one place in one token. A null there is absent: many
     encoders write null for an empty list or an unset string.
     """
     found = _followed(claims, path)
@@ -27,9 +27,9 @@ def claim_at(claims: Mapping[str, object], path: str) -> object | Literal[Absenc
 
 
 def blocked_by(claims: Mapping[str, object], path: str) -> str | None:
-    """Return the kind of value that stands where the path needs an object; None: nothing is in the way.
+    """Return the kind of value that stands where the path needs an object; None without such a value.
 
-    What is null is absent and not in the way.
+    A null counts as absent.
     """
     found = _followed(claims, path)
     return found.kind if isinstance(found, _Blocked) else None
@@ -45,7 +45,7 @@ class _Blocked:
 
 
 def _followed(claims: Mapping[str, object], path: str) -> object:
-    """Follow the path; None: nothing is there."""
+    """Follow the path; None when it leads to no value."""
     here, rest = claims, path
     while rest not in here:
         cut = rest.rfind(".")

@@ -12,7 +12,7 @@ BEARER_PREFIX = "bearer "
 
 @dataclass(slots=True)
 class BearerToken:
-    """A token, from `Authorization: Bearer`, a header or a cookie: text that may be no token at all."""
+    """A token, from `Authorization: Bearer`, a header or a cookie: text that may not be a token."""
 
     text: str = field(repr=False)
 

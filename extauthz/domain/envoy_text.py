@@ -1,4 +1,4 @@
-"""What Envoy makes of a client's bytes before a check, and what can still be known of them.
+"""How Envoy changes a client's bytes before a check, and which of them are certain afterwards.
 
 Without `encode_raw_headers` (and always in the HTTP variant) Envoy joins repeated headers with a comma and
 writes `!` for each byte that is not UTF-8; in `path` it always does the latter. Some headers it joins in any

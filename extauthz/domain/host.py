@@ -1,4 +1,4 @@
-"""The one reading of a `Host` or `:authority` value: lower-case, without port and without the final dot.
+"""Reads a `Host` or `:authority` value as a canonical host: lower-case, without port and final dot.
 
 Hosts decide which tenant owns a request and which routes apply, so a host that two servers could read
 differently is refused like an ambiguous path. Only ASCII is read: internationalised names arrive as A-labels
@@ -35,7 +35,7 @@ class HostProblem(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HostRejected:
-    """A host that is refused, never guessed: 400 `request_malformed`."""
+    """A host that is refused: 400 `request_malformed`."""
 
     reason: HostProblem
 

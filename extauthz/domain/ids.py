@@ -1,4 +1,4 @@
-"""Identifiers made by us: UUID version 7 (RFC 9562, 5.7), sortable by the millisecond they were made in."""
+"""Identifiers of decisions: UUID version 7 (RFC 9562, 5.7), sortable by the millisecond of their creation."""
 
 from functools import lru_cache
 from typing import Final
@@ -13,7 +13,7 @@ def uuid7(unix_ms: int, random: bytes) -> str:
     The result is the lower-case text of RFC 9562, 4.
     """
     tail = random.hex()
-    # The two random bits beside the variant are low bits of random[1], whose hex digit tail[3] is not used.
+    # The two random bits next to the variant are low bits of random[1], whose hex digit tail[3] is not used.
     return f"{_time(unix_ms)}-7{tail[:3]}-{'89ab'[random[1] & 3]}{tail[5:8]}-{tail[8:]}"
 
 

@@ -1,4 +1,4 @@
-"""Which hosts can only be this machine (in Kubernetes: this pod)."""
+"""Tells which hosts can only be this machine (in Kubernetes: this pod)."""
 
 from ipaddress import IPv4Network, IPv6Address, ip_address
 from typing import Final

@@ -1,4 +1,4 @@
-"""What a canonical name is: one that looks different from every other name that is different.
+"""Canonical names: two different canonical names look different.
 
 Names of roles, subjects, domains, resources, actions and rules are compared code point by code point, so a
 name with an invisible or a non-normalised spelling would be a second name that looks like the first.

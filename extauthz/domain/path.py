@@ -1,4 +1,4 @@
-"""The one reading of a request path: canonical, or refused because two servers could read it differently.
+"""Reads a request path as a canonical path, and refuses one that two servers could read differently.
 
 Rules, in the order they are applied (docs/security.md has the same list as a table, with the attacks):
 
@@ -55,7 +55,7 @@ class PathProblem(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PathRejected:
-    """A path that is refused, never guessed: 400 `path_ambiguous`."""
+    """A path that is refused: 400 `path_ambiguous`."""
 
     reason: PathProblem
 

@@ -1,4 +1,4 @@
-"""What teams write: resources with routes, role rules, role bindings, attribute policies."""
+"""The entities of a policy set: resources with routes, role rules, role bindings, attribute policies."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Who asks: the verified identity behind a request."""
+"""The principal of a request: its verified identity."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ class PrincipalKind(StrEnum):
 
 
 class Authentication(StrEnum):
-    """How the principal proved who it is (log field `authentication`)."""
+    """How the principal was authenticated (log field `authentication`)."""
 
     JWT = "jwt"
     API_KEY = "api_key"
@@ -35,9 +35,9 @@ class Principal:
     """A verified identity.
 
     `roles` are the roles its own credential carries, without excluded ones, sorted and unique; bound and
-    inherited roles are added by the policies of the tenant that decides. `tenant` is None for nobody and
-    for workloads. `claims` holds verified claims only, deeply immutable: objects are mapping proxies, lists
-    are tuples, fractional numbers are `Decimal`.
+    inherited roles are added by the policies of the tenant that decides. `tenant` is None for the anonymous
+    principal and for workloads. `claims` holds verified claims only, deeply immutable: objects are mapping
+    proxies, lists are tuples, fractional numbers are `Decimal`.
     """
 
     kind: PrincipalKind
@@ -58,4 +58,4 @@ ANONYMOUS: Final = Principal(
     roles=(ANONYMOUS_ROLE,),
     authentication=Authentication.NONE,
 )
-"""Nobody: no credential, on a route that lets rules decide about that."""
+"""The principal of a request without a credential, on a route whose rules decide about it."""

@@ -1,4 +1,4 @@
-"""What is wrong with an untrusted document, and where."""
+"""A problem of an untrusted document, and its place."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One misfit: an RFC 6901 JSON pointer to the place, what was found there and what would be right."""
+    """An RFC 6901 JSON pointer to the place, what was found there and what is right."""
 
     pointer: str
     message: str

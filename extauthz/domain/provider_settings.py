@@ -1,4 +1,4 @@
-"""Settings about an identity provider that could match no token: what is wrong, and what to write instead.
+"""Finds settings of an identity provider that cannot match any token, and says what to write instead.
 
 Each function takes one value and returns what it has to be, as the end of "it must be", or None when it may
 be good. Claim names are free text (RFC 7519 4.2: `https://example.com/roles`, `cognito:groups`) and audiences
@@ -82,7 +82,7 @@ def audience_problem(audience: str) -> str | None:
 
 
 def excluded_role_problem(role: str) -> str | None:
-    """Judge the name of one role that does not count."""
+    """Judge the name of one excluded role."""
     if role.strip(_QUOTES) != role:
         return f"the name of a role without quotes; write {role.strip(_QUOTES)}"
     if _is_json_list(role):

@@ -1,4 +1,4 @@
-"""Why a decision came out as it did, and what each reason means to a caller: one table.
+"""The reasons of decisions, and the answer of each to a caller: one table.
 
 A member has its code, the HTTP status of a denial with it, an RFC 6750 error for a refused credential, and a
 text. A reason that is not in the table cannot exist.
@@ -44,7 +44,7 @@ class Reason(StrEnum):
 
     @property
     def grpc_code(self) -> int:
-        """What a gRPC caller reads of a denial."""
+        """The `grpc-status` of a denial."""
         return _GRPC_CODES[self.http_status]
 
     @property

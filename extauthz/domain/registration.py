@@ -1,4 +1,4 @@
-"""What the operator registered of a tenant: its state, its hosts, who signs its tokens, its identity keys."""
+"""A tenant as the operator registered it: state, hosts, identity providers, identity keys."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ from extauthz.domain.service_key import IdentityKey
 
 @dataclass(frozen=True, slots=True)
 class IdentityProvider:
-    """A tenant's issuer of tokens.
+    """An identity provider of a tenant.
 
     `jwks_uri` None: discovered from the issuer. `audiences` None: every audience (written out as `any`).
-    What of the claims is None is as the settings say.
+    A claim that is None is as in the settings.
     """
 
     tenant: str
@@ -26,7 +26,7 @@ class IdentityProvider:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """One tenant's, at one moment. `problems` name rows that cannot be read; what they say is left out."""
+    """The registration of one tenant, at one moment. `problems` name invalid rows, which are left out."""
 
     suspended: bool = False
     hosts: tuple[str, ...] = ()

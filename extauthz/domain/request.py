@@ -1,4 +1,4 @@
-"""What Envoy said about one request, read once and trusted in type from there on."""
+"""The facts of one request, read once from Envoy's message."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class RequestFacts(NamedTuple):
 
 
 class CheckedRequest(NamedTuple):
-    """What a check is about, and what says who asks.
+    """What a check is about, and the credentials of the caller.
 
     `peer` is the workload that the proxy verified, where the operator lets a peer be a principal.
     """
@@ -58,7 +58,7 @@ class CheckedRequest(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A request that could mean two things, or nothing, or that cannot be taken: denied, whoever asks.
+    """A request that is ambiguous, invalid or too large: denied for every caller.
 
     `path_raw` is what the decision log may quote, escaped and cut by the log.
     """

@@ -1,4 +1,4 @@
-"""The one reading of method, host and path of a request, from the fields in which Envoy passes them.
+"""Reads method, host and path of a request from the fields in which Envoy passes them.
 
 Envoy's `path` has `!` where the client sent a byte that is not UTF-8. With `encode_raw_headers` the bytes
 themselves are in the pseudo-header `:path`, and are read from there; without it a `!` can be the client's own

@@ -1,4 +1,4 @@
-"""Service API keys: the one spelling of a key, and what is enough to know a presented one again.
+"""Service API keys: the spelling of a key, and the digest that a presented one is compared with.
 
     sak_live_<id, 32 hex digits>_<secret, 64 hex digits>
 
@@ -50,14 +50,14 @@ def secret_digest(secret: bytes) -> bytes:
 
 
 def row_id(key_id: str) -> str | None:
-    """Return the UUID in a key's id; None when it has not the form of one."""
+    """Return the UUID in a key's id; None for text of another form."""
     found = _ID.fullmatch(key_id)
     return None if found is None else found[1]
 
 
 @dataclass(frozen=True, slots=True)
 class PresentedKey:
-    """A key as it was presented: whose row to look at, and the digest to find there."""
+    """A presented key: the id of its row, and the digest that the row must have."""
 
     id: str
     digest: bytes = field(repr=False)
@@ -79,7 +79,7 @@ class PresentedKey:
 
 @dataclass(frozen=True, slots=True)
 class IdentityKey:
-    """A key with scope `identity`, as far as it takes to recognise its bearer.
+    """A key with scope `identity`, with what verifies it and describes its principal.
 
     `expires_at` is POSIX seconds, None for no end. `domain` is the principal's.
     """

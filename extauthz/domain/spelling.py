@@ -1,4 +1,4 @@
-"""Which known name somebody may have meant."""
+"""Suggests the known name that a misspelt one may stand for."""
 
 from collections.abc import Iterable
 from difflib import SequenceMatcher
@@ -9,9 +9,9 @@ _REST: Final = 0.6
 
 
 def nearest(name: str, known: Iterable[str], *, separator: str = "_") -> str | None:
-    """Return the known name that begins like `name` and resembles it most; None: none is near.
+    """Return the known name that begins like `name` and resembles it most; None when none is similar.
 
-    After a common first word the rest may differ more: nobody writes that word by accident.
+    After a common first word the rest may differ more: that word is not written by accident.
     """
     close = [
         (likeness, candidate) for candidate in known if (likeness := _likeness(name, candidate, separator))

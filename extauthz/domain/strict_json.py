@@ -1,6 +1,6 @@
-"""JSON as strangers send it, read so that no two readers can disagree about what it says.
+"""Reads JSON strictly: refuses what two readers could understand differently.
 
-What Python's own reader lets through and this one refuses: duplicate member names (RFC 8259 4: receivers
+It refuses what Python's own reader accepts: duplicate member names (RFC 8259 4: receivers
 differ in which one they take), `NaN` and `Infinity` (RFC 8259 6: not JSON), numbers beyond the range of a
 double (RFC 8259 6: the interoperable range), a byte order mark (RFC 8259 8.1), bytes that are not UTF-8,
 lone surrogates (RFC 8259 8.2: unpredictable receivers), and nesting deep enough to exhaust a stack

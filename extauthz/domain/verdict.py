@@ -1,4 +1,4 @@
-"""The answer to one check: allowed or denied, with all that the response and the decision log say of it.
+"""The verdict on one check: allowed or denied, with the content of the response and the decision log.
 
 There is no default: an allow has the rule that grants it, the principal, and the request that it lets pass.
 These are named tuples: as immutable as frozen dataclasses, and built in half of the time.
@@ -15,7 +15,7 @@ from extauthz.domain.request import Malformed, RequestFacts
 
 
 class RuleKind(StrEnum):
-    """Which list a `matched_rule_id` is to be looked up in."""
+    """The list that has the rule of a `matched_rule_id`."""
 
     ROLE = "role"
     ATTRIBUTE = "attribute"
@@ -36,7 +36,7 @@ class ShadowOutcome(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What is asked for: the owner's resource and action, and how the route wants to be authenticated.
+    """The target of a request: the owner's resource and action, and whether its route needs a credential.
 
     `parameters` are the route's, decoded once. `service` is None where no registered resource stands
     behind the name (`UNMAPPED=path`). `denied_as` are further names of it that count for denies only.
@@ -68,7 +68,7 @@ _NO_ATTRIBUTES: Final[Mapping[str, object]] = MappingProxyType({})
 
 
 class Grant(NamedTuple):
-    """What rules say: this one allows it.
+    """The decision of rules to allow, with the rule that grants it.
 
     `attributes_used` maps the attributes that evaluated conditions name to the value the log may show
     (`resource.*` and `action`), None for all others.
@@ -80,7 +80,7 @@ class Grant(NamedTuple):
 
 
 class Denial(NamedTuple):
-    """What rules say: `rule` denies it, or, without one, none allows it; see `Grant`."""
+    """The decision of rules to deny: `rule` denies, or, where it is None, no rule allows; see `Grant`."""
 
     reason: Reason
     rule: Rule | None = None
@@ -118,7 +118,7 @@ class Allowed(NamedTuple):
 
 
 class AllowedByName(NamedTuple):
-    """What a rule allows a principal who asked about it by name: there is no request to let pass."""
+    """An allow for a question by name (`POST /api/v1/check`): no request stands behind it."""
 
     decision_id: str
     rule: Rule
