@@ -8,8 +8,8 @@ from typing import Final
 
 from extauthz.admin.account_schemas import ACCOUNT_SCHEMAS
 from extauthz.admin.shapes import ID, TIME, WARNINGS, Schema, page_of, reference, shape, stored, text_name
-from extauthz.compile.conditions import OPERATORS
 from extauthz.compile.documents import MAX_DEFAULT_ROLES, MAX_ROUTES
+from extauthz.compile.operators import OPERATORS
 from extauthz.compile.warnings import WarningCode
 from extauthz.domain.policy import MAX_PRIORITY, MIN_PRIORITY
 

@@ -1,242 +1,348 @@
-"""The attributes that conditions name: where each comes from, and what its absence means.
+"""The attributes that conditions name, one row each: parser, evaluator, warnings, documentation read them.
 
-docs/reference/policy-language.md#attributes lists them.
+A row says where the value comes from, which kinds it can have, and what its absence means. A new attribute is
+a row here and in docs/reference/policy-language.md, and a decision case in tests/cases/.
 """
 
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Final
 
-from extauthz.compile.query import Query, read_query
-from extauthz.compile.values import ABSENT, UNKNOWN, parse_address
-from extauthz.domain.claims import Absence, claim_at
+from extauthz.compile.condition_input import (
+    KIND_NAMES,
+    ConditionInput,
+    Resolver,
+    absent_is_unknown,
+    claim,
+    has_source_address,
+    header,
+    in_headers,
+    in_query,
+    instant,
+    parameter_value,
+    query_parameter,
+    source_address,
+)
+from extauthz.compile.values import ABSENT, UNKNOWN, Kind, parse_address, parse_time
 from extauthz.domain.names import name_problem
-from extauthz.domain.principal import Principal, PrincipalKind
 from extauthz.domain.reasons import Effect
-from extauthz.domain.request import RequestFacts
 from extauthz.domain.verdict import Target
 
 _MAX_NAME: Final = 256
 _MAX_CLAIM_PARTS: Final = 16
-_USER_FIXED: Final = frozenset({"id", "kind", "roles", "domain", "tenant"})
 RESERVED_PARAMETERS: Final = frozenset({"name", "service", "parameters"})
 
 
-class ConditionInput:
-    """Everything that conditions may read of one request; local to the request, never shared.
+Shown = Callable[[Target], object]
+"""Reads what the decision log shows of an attribute."""
 
-    `request` is None for `POST /api/v1/check`, which asks about a subject without a request.
+
+class WhenAbsent(Enum):
+    """What conditions make of an attribute that is absent."""
+
+    NEVER = "it is never absent"
+    WITHOUT_REQUEST = "it is absent, and unknown, only where no request is decided about"
+    DEFINITE = "definite"
+    DEFINITE_IN_DENY = "definite in a deny, unknown in an allow"
+    UNKNOWN = "unknown"
+
+
+_TEXT: Final = frozenset({Kind.TEXT})
+_NUMBER: Final = frozenset({Kind.NUMBER})
+_JSON: Final = frozenset({Kind.TEXT, Kind.NUMBER, Kind.BOOLEAN, Kind.LIST})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attribute:
+    """One attribute, or a family of attributes whose names begin with `name`, which then ends with a dot.
+
+    The functions of a family take the rest of the name; those of one attribute get "".
     """
 
-    __slots__ = ("_query", "_query_read", "method", "now", "principal", "request", "roles", "target")
-
-    def __init__(
-        self,
-        principal: Principal,
-        roles: tuple[str, ...],
-        target: Target,
-        request: RequestFacts | None,
-        method: str | None,
-        now: float,
-    ) -> None:
-        """Gather the sources; nothing is decoded before a condition asks for it."""
-        self.principal = principal
-        self.roles = roles
-        self.target = target
-        self.request = request
-        self.method = method
-        self.now = now
-        self._query: Query | None = None
-        self._query_read = False
+    name: str
+    source: str
+    """Where the value comes from, for the documentation."""
+    read: Callable[[str, Effect], Resolver]
+    """Makes the function that reads it, for a rule of the effect."""
+    variable: str = ""
+    """What the documentation calls the rest of a family's names."""
+    kinds: frozenset[Kind] = _TEXT
+    """The kinds that a value can have."""
+    absent: WhenAbsent = WhenAbsent.UNKNOWN
+    rest_problem: Callable[[str, frozenset[str]], str | None] | None = None
+    """Why the rest of a name, with the names in CONDITION_HEADERS, is not right."""
+    is_present: Callable[[str], Callable[[ConditionInput], bool]] | None = None
+    """Makes the answer to `exists`; None: whether the value is neither `ABSENT` nor `UNKNOWN`."""
+    read_text: Callable[[str], object] | None = None
+    """Reads text of literals as the kind of the value; None: text is compared as text."""
+    text_needed: str = ""
+    """What is needed where `read_text` returns None."""
+    integers: range | None = None
+    """Every value, where they are that few."""
+    integers_described: str = ""
+    logged: Callable[[str], Shown] | None = None
+    """Makes what the decision log shows; None: the log does not show the attribute."""
 
     @property
-    def query(self) -> Query | None:
-        """The decoded query; None when it is malformed."""
-        if not self._query_read:
-            raw = self.request.query if self.request is not None else None
-            self._query = read_query(raw or "")
-            self._query_read = True
-        return self._query
+    def is_family(self) -> bool:
+        """Whether the row stands for every attribute whose name begins with its own."""
+        return self.name.endswith(".")
 
 
-Resolver = Callable[[ConditionInput], object]
+def _claim_problem(path: str, _: frozenset[str]) -> str | None:
+    if not all(path.split(".")):
+        return "has an empty part between its dots"
+    return "has too many parts" if path.count(".") >= _MAX_CLAIM_PARTS else None
 
 
-def _absent_is_unknown(value: object) -> object:
-    return UNKNOWN if value is None else value
+def _parameter_problem(parameter: str, _: frozenset[str]) -> str | None:
+    return "names no parameter" if parameter in {*RESERVED_PARAMETERS, "parameters."} else None
 
 
-def _source_address(facts: ConditionInput) -> object:
-    if facts.request is None or facts.request.source_address is None:
-        return UNKNOWN
-    return _absent_is_unknown(parse_address(facts.request.source_address))
+def _header_problem(name: str, condition_headers: frozenset[str]) -> str | None:
+    if name in condition_headers:
+        return None
+    return "names a header that is not in CONDITION_HEADERS (lower-case names only)"
 
 
-def _instant(facts: ConditionInput) -> datetime:
-    return datetime.fromtimestamp(facts.now, UTC)
+def _fixed(read: Resolver) -> Callable[[str, Effect], Resolver]:
+    return lambda _rest, _effect: read
 
 
-# Conditions compare plain text, and an enumeration's `value` costs a call.
-_KIND_NAMES: Final = {kind: kind.value for kind in PrincipalKind}
+def _shown_parameter(parameter: str) -> Shown:
+    return lambda target: target.parameters.get(parameter)
 
-_FIXED: Final[dict[str, Resolver]] = {
-    "user.id": lambda q: _absent_is_unknown(q.principal.id),
-    "user.kind": lambda q: _KIND_NAMES[q.principal.kind],
-    "user.roles": lambda q: q.roles,
-    "user.domain": lambda q: _absent_is_unknown(q.principal.domain),
-    "user.tenant": lambda q: _absent_is_unknown(q.principal.tenant),
-    "resource.name": lambda q: q.target.resource,
-    "resource.service": lambda q: _absent_is_unknown(q.target.service),
-    "action": lambda q: q.target.action,
-    "request.method": lambda q: _absent_is_unknown(q.method),
-    "request.host": lambda q: UNKNOWN if q.request is None else q.request.host,
-    "request.path": lambda q: UNKNOWN if q.request is None else q.request.path.text,
-    "request.source.address": _source_address,
-    "request.source.principal": lambda q: _absent_is_unknown(q.request and q.request.source_principal),
-    "env.time": _instant,
-    "env.hour": lambda q: _instant(q).hour,
-    "env.weekday": lambda q: _instant(q).isoweekday(),
-}
+
+_ROWS: Final = (
+    Attribute(
+        name="user.id",
+        source="the verified identity",
+        read=_fixed(lambda facts: absent_is_unknown(facts.principal.id)),
+    ),
+    Attribute(
+        name="user.kind",
+        source="the verified identity",
+        read=_fixed(lambda facts: KIND_NAMES[facts.principal.kind]),
+        absent=WhenAbsent.NEVER,
+    ),
+    Attribute(
+        name="user.roles",
+        source="the verified identity",
+        read=_fixed(lambda facts: facts.roles),
+        kinds=frozenset({Kind.LIST}),
+        absent=WhenAbsent.NEVER,
+    ),
+    Attribute(
+        name="user.domain",
+        source="the verified identity",
+        read=_fixed(lambda facts: absent_is_unknown(facts.principal.domain)),
+    ),
+    Attribute(
+        name="user.tenant",
+        source="the verified identity",
+        read=_fixed(lambda facts: absent_is_unknown(facts.principal.tenant)),
+    ),
+    Attribute(
+        name="user.",
+        variable="CLAIM.PATH",
+        source="any other verified claim of the token",
+        read=claim,
+        kinds=_JSON,
+        rest_problem=_claim_problem,
+    ),
+    Attribute(
+        name="resource.name",
+        source="the resource",
+        read=_fixed(lambda facts: facts.target.resource),
+        absent=WhenAbsent.NEVER,
+        logged=lambda _rest: attrgetter("resource"),
+    ),
+    Attribute(
+        name="resource.service",
+        source="the resource",
+        read=_fixed(lambda facts: absent_is_unknown(facts.target.service)),
+        logged=lambda _rest: attrgetter("service"),
+    ),
+    Attribute(
+        name="resource.parameters.",
+        variable="PARAMETER",
+        source="the route's parameters, decoded once",
+        read=parameter_value,
+        kinds=_JSON,  # in `POST /api/v1/check`; those of a route are text
+        absent=WhenAbsent.DEFINITE_IN_DENY,
+        logged=_shown_parameter,
+    ),
+    Attribute(
+        name="resource.",
+        variable="PARAMETER",
+        source="the same, but for parameters called `name`, `service` and `parameters`",
+        read=parameter_value,
+        kinds=_JSON,
+        absent=WhenAbsent.DEFINITE_IN_DENY,
+        rest_problem=_parameter_problem,
+        logged=_shown_parameter,
+    ),
+    Attribute(
+        name="action",
+        source="the action asked for",
+        read=_fixed(lambda facts: facts.target.action),
+        absent=WhenAbsent.NEVER,
+        logged=lambda _rest: attrgetter("action"),
+    ),
+    Attribute(
+        name="request.method",
+        source="the request, in canonical form",
+        read=_fixed(lambda facts: absent_is_unknown(facts.method)),
+        absent=WhenAbsent.WITHOUT_REQUEST,
+    ),
+    Attribute(
+        name="request.host",
+        source="the request, in canonical form",
+        read=_fixed(lambda facts: UNKNOWN if facts.request is None else facts.request.host),
+        absent=WhenAbsent.WITHOUT_REQUEST,
+    ),
+    Attribute(
+        name="request.path",
+        source="the request, in canonical form",
+        read=_fixed(lambda facts: UNKNOWN if facts.request is None else facts.request.path.text),
+        absent=WhenAbsent.WITHOUT_REQUEST,
+    ),
+    Attribute(
+        name="request.query.",
+        variable="NAME",
+        source="the query, decoded once",
+        read=query_parameter,
+        absent=WhenAbsent.DEFINITE,
+        is_present=in_query,
+    ),
+    Attribute(
+        name="request.headers.",
+        variable="NAME",
+        source="headers listed in `CONDITION_HEADERS`",
+        read=header,
+        absent=WhenAbsent.DEFINITE,
+        rest_problem=_header_problem,
+        is_present=in_headers,
+    ),
+    Attribute(
+        name="request.source.address",
+        source="the peer, as Envoy verified it",
+        read=_fixed(source_address),
+        kinds=frozenset({Kind.ADDRESS}),
+        is_present=has_source_address,
+        read_text=parse_address,
+        text_needed="an IP address is needed; networks go with the operator cidr",
+    ),
+    Attribute(
+        name="request.source.principal",
+        source="the peer, as Envoy verified it",
+        read=_fixed(lambda facts: absent_is_unknown(facts.request and facts.request.source_principal)),
+    ),
+    Attribute(
+        name="env.time",
+        source="the time of the check, UTC",
+        read=_fixed(instant),
+        kinds=frozenset({Kind.TIME}),
+        absent=WhenAbsent.NEVER,
+        read_text=parse_time,
+        text_needed="an RFC 3339 time such as '2026-01-31T08:00:00Z' is needed",
+    ),
+    Attribute(
+        name="env.hour",
+        source="the hour of the check, UTC, 0 to 23",
+        read=_fixed(lambda facts: instant(facts).hour),
+        kinds=_NUMBER,
+        absent=WhenAbsent.NEVER,
+        integers=range(24),
+        integers_described="0 to 23",
+    ),
+    Attribute(
+        name="env.weekday",
+        source="the day of the check, UTC, 1 (Monday) to 7",
+        read=_fixed(lambda facts: instant(facts).isoweekday()),
+        kinds=_NUMBER,
+        absent=WhenAbsent.NEVER,
+        integers=range(1, 8),
+        integers_described="1 (Monday) to 7",
+    ),
+)
+
+ATTRIBUTES: Final[Mapping[str, Attribute]] = MappingProxyType({row.name: row for row in _ROWS})
+"""Every attribute and family by its name, in the order of the documentation."""
+_FAMILIES: Final = tuple(row for row in _ROWS if row.is_family)
+_CLAIMS: Final = ATTRIBUTES["user."]
+
+
+def _known_names() -> str:
+    prefixes = tuple(row.name for row in _FAMILIES)
+    return ", ".join(
+        f"{row.name}*" if row.is_family else row.name
+        for row in _ROWS
+        if not any(row.name.startswith(prefix) and row.name != prefix for prefix in prefixes)
+    )
+
+
+_NOT_AN_ATTRIBUTE: Final = f"is not an attribute; known are {_known_names()}"
+
+
+def _found(name: str) -> tuple[Attribute, str] | None:
+    """Return the row of a name and the rest of the name after the row's."""
+    row = ATTRIBUTES.get(name)
+    if row is not None and not row.is_family:
+        return row, ""
+    for family in _FAMILIES:
+        if name.startswith(family.name) and len(name) > len(family.name):
+            return family, name[len(family.name) :]
+    return None
+
+
+def attribute_named(name: str) -> Attribute:
+    """Return the row of an attribute; a name that `attribute_problem` refuses has the row of claims."""
+    found = _found(name)
+    return _CLAIMS if found is None else found[0]
 
 
 def attribute_problem(name: str, condition_headers: frozenset[str]) -> str | None:
     """Return why no attribute has this name, None when one has."""
-    if name in _FIXED:
+    found = _found(name)
+    if found is not None and not found[0].is_family:
         return None
-    # Else there were two attributes that look alike, and a rule that reads the wrong one.
+    # INVARIANT: no two attributes have names that look alike.
     if name and (problem := name_problem(name, max_length=_MAX_NAME)):
         return problem
-    family, _, rest = name.partition(".")
-    if family == "user" and rest:
-        if not all(rest.split(".")):
-            return "has an empty part between its dots"
-        return "has too many parts" if rest.count(".") >= _MAX_CLAIM_PARTS else None
-    if family == "resource" and rest:
-        return "names no parameter" if rest in RESERVED_PARAMETERS or rest == "parameters." else None
-    if name.startswith("request.query.") and len(name) > len("request.query."):
-        return None
-    if name.startswith("request.headers."):
-        header = name.removeprefix("request.headers.")
-        if header in condition_headers:
-            return None
-        return "names a header that is not in CONDITION_HEADERS (lower-case names only)"
-    return (
-        "is not an attribute; known are user.*, resource.*, action, request.method, request.host, "
-        "request.path, request.query.*, request.headers.*, request.source.address, request.source.principal, "
-        "env.time, env.hour, env.weekday"
-    )
+    if found is None:
+        return _NOT_AN_ATTRIBUTE
+    row, rest = found
+    return None if row.rest_problem is None else row.rest_problem(rest, condition_headers)
 
 
 def resolver(name: str, effect: Effect) -> Resolver:
-    """Return the function that reads the attribute, for a rule of this effect.
-
-    It returns the value, `ABSENT` (definite) or `UNKNOWN`.
-    """
-    if name in _FIXED:
-        return _FIXED[name]
-    if name.startswith("user."):
-        return _claim_resolver(name.removeprefix("user."))
-    if name.startswith("resource."):
-        return _parameter_resolver(name, effect)
-    if name.startswith("request.query."):
-        return _query_resolver(name.removeprefix("request.query."))
-    return _header_resolver(name.removeprefix("request.headers."))
-
-
-def _claim_resolver(path: str) -> Resolver:
-    # JSON's null is as good as no claim.
-    def read(facts: ConditionInput) -> object:
-        value = claim_at(facts.principal.claims, path)
-        return UNKNOWN if value is Absence.ABSENT else value
-
-    def read_member(facts: ConditionInput) -> object:
-        value = facts.principal.claims.get(path)
-        return UNKNOWN if value is None else value
-
-    return read if "." in path else read_member
-
-
-def _parameter_resolver(name: str, effect: Effect) -> Resolver:
-    parameter = parameter_name(name)
-    # Definite in a deny and unknown in an allow:
-    # docs/reference/policy-language.md#absent-and-unknown
-    absent = ABSENT if effect is Effect.DENY else UNKNOWN
-
-    def read(facts: ConditionInput) -> object:
-        value = facts.target.parameters.get(parameter)
-        return absent if value is None else value
-
-    return read
-
-
-def parameter_name(attribute: str) -> str:
-    """Return the parameter that `resource.<parameter>`, short or long, names."""
-    return attribute.removeprefix("resource.").removeprefix("parameters.")
-
-
-def _query_resolver(parameter: str) -> Resolver:
-    def read(facts: ConditionInput) -> object:
-        query = facts.query
-        return UNKNOWN if query is None else query.value(parameter)
-
-    return read
-
-
-def _header_resolver(header: str) -> Resolver:
-    def read(facts: ConditionInput) -> object:
-        request = facts.request
-        if request is None:
-            return ABSENT
-        if header in request.unknown_headers:
-            return UNKNOWN
-        return request.headers.get(header, ABSENT)
-
-    return read
+    """Return the function that reads the attribute, for a rule of this effect."""
+    found = _found(name)
+    assert found is not None, name
+    row, rest = found
+    return row.read(rest, effect)
 
 
 def presence(name: str) -> Callable[[ConditionInput], bool]:
     """Return the function that tells whether the attribute is there; never unknown (operator `exists`)."""
-    if name.startswith("request.query."):
-        parameter = name.removeprefix("request.query.")
-        # A repeated name is there; in a malformed query every name counts as there.
-        return lambda q: q.query is None or q.query.value(parameter) is not ABSENT
-    if name.startswith("request.headers."):
-        header = name.removeprefix("request.headers.")
-        return lambda q: (
-            q.request is not None and (header in q.request.headers or header in q.request.unknown_headers)
-        )
-    if name == "request.source.address":
-        # There, even when it is no IP address (the path of a Unix socket) and cannot be compared.
-        return lambda q: q.request is not None and q.request.source_address is not None
-    read = resolver(name, Effect.DENY)
-    return lambda q: read(q) not in (ABSENT, UNKNOWN)
-
-
-def is_definite(name: str, effect: Effect) -> bool:
-    """Tell whether the attribute can never be unknown: always there, or absent in a definite way."""
-    if name in {"user.kind", "user.roles", "resource.name", "action", "env.time", "env.hour", "env.weekday"}:
-        return True
-    if name in {"request.method", "request.host", "request.path"}:
-        return True
-    return name.startswith("resource.") and name != "resource.service" and effect is Effect.DENY
-
-
-Shown = Callable[[Target], object]
+    found = _found(name)
+    assert found is not None, name
+    row, rest = found
+    if row.is_present is not None:
+        return row.is_present(rest)
+    read = row.read(rest, Effect.DENY)
+    return lambda facts: read(facts) not in (ABSENT, UNKNOWN)
 
 
 def shown(name: str) -> Shown | None:
-    """Return what the decision log shows of the attribute: nothing, unless it is `resource.*` or `action`."""
-    if name in _SHOWN:
-        return _SHOWN[name]
-    if not name.startswith("resource."):
+    """Return what the decision log shows of the attribute, None for nothing."""
+    found = _found(name)
+    if found is None or found[0].logged is None:
         return None
-    parameter = parameter_name(name)
-    return lambda target: target.parameters.get(parameter)
-
-
-_SHOWN: Final[dict[str, Shown]] = {
-    "action": attrgetter("action"),
-    "resource.name": attrgetter("resource"),
-    "resource.service": attrgetter("service"),
-}
+    row, rest = found
+    assert row.logged is not None
+    return row.logged(rest)

@@ -8,8 +8,8 @@ with its position.
 from collections.abc import Mapping
 from typing import Final
 
-from extauthz.compile.attributes import attribute_problem
-from extauthz.compile.conditions import MAX_DEPTH, MAX_NODES, literal_problem
+from extauthz.compile.attributes import attribute_named, attribute_problem
+from extauthz.compile.conditions import MAX_DEPTH, MAX_NODES
 from extauthz.compile.expression import (
     Binary,
     Call,
@@ -24,18 +24,12 @@ from extauthz.compile.expression import (
     unparse,
 )
 from extauthz.compile.fields import shown
+from extauthz.compile.operators import OPERATORS, literal_problem
 from extauthz.domain.policy import All, Always, AnyOf, AttributeName, Condition, Literal, Node, Not
 from extauthz.domain.problem import Problem
 
 MAX_LENGTH: Final = 256 * 1024
-_OPERATORS: Final[Mapping[str, str]] = {
-    "==": "eq",
-    "!=": "neq",
-    "<": "lt",
-    "<=": "lte",
-    ">": "gt",
-    ">=": "gte",
-}
+_BY_SIGN: Final = {row.sign: row.name for row in OPERATORS.values() if row.sign is not None}
 _SWAPPED: Final[Mapping[str, str]] = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 
 
@@ -109,7 +103,7 @@ class _Reader:
         if not isinstance(left, Name):
             self._refuse(left, f"{unparse(left)} is not an attribute, one is needed in a comparison")
             return None
-        return self._condition(comparison, left, _OPERATORS[sign], right)
+        return self._condition(comparison, left, _BY_SIGN[sign], right)
 
     def _membership(self, comparison: Binary) -> Condition | None:
         left, right = comparison.left, comparison.right
@@ -131,7 +125,7 @@ class _Reader:
             self._refuse(other, f"{unparse(other)} is neither an attribute nor a literal")
             return None
         value = _literal(other)
-        problem = literal_problem(attribute.text, operator, value)
+        problem = literal_problem(operator, attribute_named(attribute.text), value)
         if problem is not None:
             self._refuse(comparison, f"found {shown(value)}, {problem}")
             return None

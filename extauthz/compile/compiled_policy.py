@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from extauthz.compile.attributes import ConditionInput
-from extauthz.compile.comparisons import Evaluate, compile_condition
+from extauthz.compile.compiled_conditions import Evaluate, compile_condition
+from extauthz.compile.condition_input import ConditionInput
 from extauthz.compile.required_values import RequiredValues, required_values
 from extauthz.domain.policy import (
     All,

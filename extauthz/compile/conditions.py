@@ -6,31 +6,17 @@ accepts is shallow enough to be evaluated by plain calls.
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
-import re2
-
-from extauthz.compile.attributes import attribute_problem
+from extauthz.compile.attributes import attribute_named, attribute_problem
 from extauthz.compile.fields import Fields, shown
-from extauthz.compile.values import Kind, kind_of, parse_address, parse_network, parse_time
+from extauthz.compile.operators import OPERATORS, literal_problem
 from extauthz.domain.policy import All, Always, AnyOf, AttributeName, Condition, Literal, Node, Not
 from extauthz.domain.problem import Problem
 
 MAX_BYTES: Final = 256 * 1024
 MAX_DEPTH: Final = 32
 MAX_NODES: Final = 1_000
-MAX_PATTERN: Final = 512
-
-_LISTS: Final = frozenset({"in", "notIn", "hasAny", "hasAll"})
-_TEXTS: Final = frozenset({"contains", "startsWith", "endsWith", "matches"})
-_EQUALITIES: Final = frozenset({"eq", "neq", "in", "notIn"})
-_ORDERS: Final = frozenset({"gt", "gte", "lt", "lte"})
-_LITERAL_ONLY: Final = frozenset({"matches", "cidr", "exists"})
-OPERATORS: Final = _LISTS | _TEXTS | _EQUALITIES | _ORDERS | {"has", "cidr", "exists"}
-
-_PATTERN_OPTIONS: Final = re2.Options()
-_PATTERN_OPTIONS.log_errors = False
-_PATTERN_OPTIONS.max_mem = 1 << 20
 
 
 def parse_condition(
@@ -152,7 +138,7 @@ class _Reader:
             return None
         if isinstance(raw, Mapping):
             return self._comparison_of_two(fields, attribute, word, raw)
-        problem = literal_problem(attribute, word, raw)
+        problem = literal_problem(word, attribute_named(attribute), raw)
         if problem is not None:
             fields.note("value", f"found {shown(raw)}, {problem}")
             return None
@@ -164,7 +150,7 @@ class _Reader:
         inner = Fields(raw, fields.at("value"), self._problems)
         other = self._attribute(inner.get("attribute"), inner, "attribute")
         inner.done()
-        if word in _LITERAL_ONLY:
+        if OPERATORS[word].compare is None:
             fields.note("value", f"names an attribute, the operator {word} needs a literal")
             return None
         return None if other is None else Condition(attribute, word, AttributeName(other))
@@ -189,85 +175,3 @@ def _frozen(raw: object) -> Literal:
 def _scalar(raw: object) -> str | bool | int | Decimal:
     assert isinstance(raw, str | bool | int | Decimal)
     return raw
-
-
-def literal_problem(attribute: str, word: str, raw: object) -> str | None:
-    """Return why a literal does not fit the operator, None when it does."""
-    entries = tuple(raw) if isinstance(raw, list | tuple) else None
-    if entries is not None:
-        kinds = {kind_of(entry) for entry in entries}
-        if None in kinds or Kind.LIST in kinds:
-            return "a list of strings, numbers or booleans is needed"
-        if any(isinstance(entry, str) and _has_surrogate(entry) for entry in entries):
-            return "text without lone surrogates is needed"
-        if not entries:
-            return "a list of one or more entries is needed"
-    elif kind_of(raw) is None:
-        return "a string, number, boolean, list or {'attribute': name} is needed"
-    elif isinstance(raw, str) and _has_surrogate(raw):
-        return "text without lone surrogates is needed"
-    if word in _LISTS:
-        if entries is None:
-            return f"the operator {word} needs a list"
-        if len({kind_of(entry) for entry in entries}) > 1:
-            return "a list of one type is needed"
-        return _typed_problem(attribute, word, entries)
-    if word == "cidr":
-        return _networks_problem(entries if entries is not None else (raw,))
-    if entries is not None and word not in {"eq", "neq"}:
-        return f"the operator {word} needs a single value"
-    if word in _TEXTS:
-        if not isinstance(raw, str):
-            return f"the operator {word} needs a string"
-        return _pattern_problem(raw) if word == "matches" else None
-    if word == "exists":
-        return None if isinstance(raw, bool) else "the operator exists needs true or false"
-    if word in _ORDERS:
-        if isinstance(raw, str):
-            return None if parse_time(raw) else f"the operator {word} needs a number or an RFC 3339 time"
-        if kind_of(raw) is not Kind.NUMBER:
-            return f"the operator {word} needs a number or an RFC 3339 time"
-        return None
-    return _typed_problem(attribute, word, (raw,))
-
-
-def _has_surrogate(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _typed_problem(attribute: str, word: str, entries: tuple[object, ...]) -> str | None:
-    if word not in _EQUALITIES:
-        return None
-    texts = [entry for entry in entries if isinstance(entry, str)]
-    if attribute == "env.time" and any(parse_time(text) is None for text in texts):
-        return "an RFC 3339 time such as '2026-01-31T08:00:00Z' is needed"
-    if attribute == "request.source.address" and any(parse_address(text) is None for text in texts):
-        return "an IP address is needed; networks go with the operator cidr"
-    return None
-
-
-def _networks_problem(entries: tuple[object, ...]) -> str | None:
-    for entry in entries:
-        if not isinstance(entry, str) or parse_network(entry) is None:
-            return f"{shown(entry)} is not a network such as '10.0.0.0/8' (without host bits)"
-    return None
-
-
-def _pattern_problem(pattern: str) -> str | None:
-    if len(pattern) > MAX_PATTERN:
-        return f"a pattern of at most {MAX_PATTERN} characters is needed"
-    try:
-        compile_pattern(pattern)
-    except re2.error as error:
-        return f"RE2 refuses the pattern: {_detail(error)}"
-    return None
-
-
-def compile_pattern(pattern: str) -> Any:
-    """Compile a pattern with RE2: linear time whatever the pattern, within bounded memory."""
-    return re2.compile(pattern, options=_PATTERN_OPTIONS)
-
-
-def _detail(error: Exception) -> str:
-    detail = error.args[0] if error.args else "unknown error"
-    return detail.decode("utf-8", "replace") if isinstance(detail, bytes) else str(detail)

@@ -10,36 +10,15 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
+from extauthz.compile.attributes import Attribute, WhenAbsent, attribute_named
 from extauthz.compile.fields import shown
+from extauthz.compile.operators import OPERATORS, Bound, Operator
 from extauthz.compile.values import Kind, kind_of, parse_time
 from extauthz.domain.host import canonical_host
 from extauthz.domain.path import CanonicalPath
 from extauthz.domain.policy import All, AnyOf, AttributeName, Condition, Node, Not
 from extauthz.domain.principal import PrincipalKind
 
-_TEXTS: Final = frozenset({"contains", "startsWith", "endsWith", "matches"})
-_ORDERS: Final = frozenset({"gt", "gte", "lt", "lte"})
-_NEGATIVE: Final = frozenset({"neq", "notIn"})
-_CHOICES: Final = frozenset({"eq", "in"})
-_JSON: Final = frozenset({Kind.TEXT, Kind.NUMBER, Kind.BOOLEAN, Kind.LIST})
-_FIXED: Final = {
-    "user.roles": Kind.LIST,
-    "request.source.address": Kind.ADDRESS,
-    "env.time": Kind.TIME,
-    "env.hour": Kind.NUMBER,
-    "env.weekday": Kind.NUMBER,
-} | dict.fromkeys(
-    (
-        *("user.id", "user.kind", "user.domain", "user.tenant"),
-        *("resource.name", "resource.service", "action"),
-        *("request.method", "request.host", "request.path", "request.source.principal"),
-    ),
-    Kind.TEXT,
-)
-_NUMBERS: Final = {"env.hour": (range(24), "0 to 23"), "env.weekday": (range(1, 8), "1 (Monday) to 7")}
-_ALWAYS_THERE: Final = frozenset(
-    {"user.kind", "user.roles", "resource.name", "action", "env.time", "env.hour", "env.weekday"}
-)
 _OUTSIDE_PATHS: Final = frozenset("?#\\ \t\r\n")
 Found = tuple[str, str]
 """A place in the conditions, and what is wrong there."""
@@ -73,72 +52,60 @@ def _shown(condition: Condition) -> str:
 
 
 def _problem(condition: Condition) -> str | None:
-    if condition.operator == "exists":
-        if condition.value is False and condition.attribute in _ALWAYS_THERE:
-            return f"{condition.attribute} is always there"
-        return None
-    if condition.operator in _NEGATIVE and _is_definite(condition):
+    operator = OPERATORS[condition.operator]
+    if operator.reads_presence:
+        never_absent = attribute_named(condition.attribute).absent is WhenAbsent.NEVER
+        return f"{condition.attribute} is always there" if condition.value is False and never_absent else None
+    if operator.is_negative and _can_be_absent(condition):
         # Without the attribute it is true.
         return None
     return _type_problem(condition) or _value_problem(condition)
 
 
-def _is_definite(condition: Condition) -> bool:
+def _can_be_absent(condition: Condition) -> bool:
+    """Tell whether absence of an operand is definite, in a deny at least."""
     names = [condition.attribute]
     if isinstance(condition.value, AttributeName):
         names.append(condition.value.name)
-    fixed = ("resource.name", "resource.service")
-    return any(
-        name.startswith(("request.query.", "request.headers."))
-        or (name.startswith("resource.") and name not in fixed)
-        for name in names
-    )
+    definite = {WhenAbsent.DEFINITE, WhenAbsent.DEFINITE_IN_DENY}
+    return any(attribute_named(name).absent in definite for name in names)
 
 
-def _kinds(attribute: str) -> frozenset[Kind]:
-    """Return the types that an attribute can have; parameters have those of JSON in `POST /api/v1/check`."""
-    if (kind := _FIXED.get(attribute)) is not None:
-        return frozenset({kind})
-    if attribute.startswith(("request.query.", "request.headers.")):
-        return frozenset({Kind.TEXT})
-    return _JSON
-
-
-def _literal_kind(condition: Condition, entry: object) -> Kind | None:
+def _literal_kind(operator: Operator, attribute: Attribute, entry: object) -> Kind | None:
     if isinstance(entry, str):
-        if condition.operator in _ORDERS or condition.attribute == "env.time":
+        if operator.bound is not None:
             return Kind.TIME
-        if condition.operator == "cidr" or condition.attribute == "request.source.address":
-            return Kind.ADDRESS
+        if attribute.read_text is not None:
+            return next(iter(attribute.kinds))
     return kind_of(entry)
 
 
 def _type_problem(condition: Condition) -> str | None:
-    attribute, operator, value = condition.attribute, condition.operator, condition.value
-    own = _kinds(attribute)
-    if operator in {"has", "hasAny", "hasAll"}:
+    name, value = condition.attribute, condition.value
+    operator, attribute = OPERATORS[condition.operator], attribute_named(name)
+    own = attribute.kinds
+    if operator.is_of_lists:
         if Kind.LIST not in own:
-            return f"{attribute} is a {_names(own)} and no list; use 'eq', 'in' or 'contains'"
+            return f"{name} is a {_names(own)}, not a list; use 'eq', 'in' or 'contains'"
         entries = value if isinstance(value, tuple) else (value,)
-        if attribute == "user.roles" and not any(isinstance(each, str | AttributeName) for each in entries):
+        if name == "user.roles" and not any(isinstance(each, str | AttributeName) for each in entries):
             return "roles are strings"
         return None
-    if operator in _TEXTS:
-        needed = frozenset({Kind.TEXT})
-    elif operator == "cidr":
-        needed = frozenset({Kind.ADDRESS})
+    if operator.kinds is not None and operator.bound is None:
+        needed = operator.kinds
     elif isinstance(value, AttributeName):
-        other = _kinds(value.name)
-        if operator in {"in", "notIn"}:
-            return None if Kind.LIST in other else f"{value.name} is a {_names(other)} and no list"
-        needed = other & {Kind.NUMBER, Kind.TIME} if operator in _ORDERS else other
+        other = attribute_named(value.name).kinds
+        if operator.takes_list:
+            return None if Kind.LIST in other else f"{value.name} is a {_names(other)}, not a list"
+        needed = other if operator.kinds is None else other & operator.kinds
         if not own & needed:
-            return f"{attribute} is a {_names(own)}, {value.name} a {_names(other)}"
+            return f"{name} is a {_names(own)}, {value.name} a {_names(other)}"
         return None
     else:
-        listed = value if isinstance(value, tuple) and operator in {"in", "notIn"} else (value,)
-        needed = frozenset(kind for each in listed if (kind := _literal_kind(condition, each)) is not None)
-    return None if own & needed else _mismatch(attribute, own, needed)
+        listed = value if isinstance(value, tuple) and operator.takes_list else (value,)
+        kinds = (_literal_kind(operator, attribute, each) for each in listed)
+        needed = frozenset(kind for kind in kinds if kind is not None)
+    return None if own & needed else _mismatch(name, own, needed)
 
 
 def _mismatch(attribute: str, own: frozenset[Kind], needed: frozenset[Kind]) -> str:
@@ -148,8 +115,8 @@ def _mismatch(attribute: str, own: frozenset[Kind], needed: frozenset[Kind]) -> 
         return f"{attribute} is never an address; only request.source.address is one"
     if Kind.TIME in needed:
         return (
-            f"{attribute} is a {_names(own)}, and a string is no time; write the time as a number of seconds "
-            "and compare numbers, or compare env.time"
+            f"{attribute} is a {_names(own)}, and a string is not a time; write the time as a number of "
+            "seconds and compare numbers, or compare env.time"
         )
     return f"{attribute} is a {_names(own)}, and is compared with a {_names(needed)}"
 
@@ -159,42 +126,24 @@ def _names(kinds: frozenset[Kind]) -> str:
 
 
 def _value_problem(condition: Condition) -> str | None:
-    attribute, operator, value = condition.attribute, condition.operator, condition.value
+    name, value = condition.attribute, condition.value
+    operator, attribute = OPERATORS[condition.operator], attribute_named(name)
     if isinstance(value, AttributeName):
         return None
-    if attribute in _NUMBERS:
-        numbers, described = _NUMBERS[attribute]
-        if any(_holds(operator, number, value) for number in numbers):
+    if attribute.integers is not None:
+        holds = operator.test(attribute, value)
+        if any(holds(number) is not False for number in attribute.integers):
             return None
-        return f"{attribute} is an integer from {described}"
+        return f"{name} is an integer from {attribute.integers_described}"
     texts = [each for each in (value if isinstance(value, tuple) else (value,)) if isinstance(each, str)]
-    if not texts or operator in _NEGATIVE:
+    if not texts or operator.is_negative:
         return None
-    problems = [_text_problem(attribute, operator, text) for text in texts]
+    problems = [_text_problem(name, operator, text) for text in texts]
     return problems[0] if all(problems) else None
 
 
-def _holds(operator: str, number: int, value: object) -> bool:
-    entries = value if isinstance(value, tuple) else (value,)
-    match operator:
-        case "eq" | "in":
-            return number in entries
-        case "neq" | "notIn":
-            return number not in entries
-        case _ if isinstance(value, int | Decimal):
-            outcomes = {
-                "gt": number > value,
-                "gte": number >= value,
-                "lt": number < value,
-                "lte": number <= value,
-            }
-            return outcomes.get(operator, True)
-        case _:
-            return True
-
-
-def _text_problem(attribute: str, operator: str, text: str) -> str | None:
-    whole, part = operator in _CHOICES, operator in {"contains", "startsWith", "endsWith"}
+def _text_problem(attribute: str, operator: Operator, text: str) -> str | None:
+    whole, part = operator.is_choice, operator.is_part_of_text
     match attribute:
         case "user.kind" if whole and text not in list(PrincipalKind):
             return f"it is one of {', '.join(PrincipalKind)}"
@@ -210,7 +159,7 @@ def _text_problem(attribute: str, operator: str, text: str) -> str | None:
             return f"hosts are lower-case; write {shown(text.lower())}"
         case "request.path" if whole:
             return _path_problem(text)
-        case "request.path" if operator == "startsWith" and text and not text.startswith("/"):
+        case "request.path" if operator.name == "startsWith" and text and not text.startswith("/"):
             return f"paths start with '/'; write {shown('/' + text)}"
         case "request.path" if part and not _OUTSIDE_PATHS.isdisjoint(text):
             return "a path has no query, fragment, backslash or blank; use request.query.<name>"
@@ -239,16 +188,20 @@ def _contradictions(conditions: Sequence[Node], pointer: str) -> Iterator[Found]
     for position, each in enumerate(conditions):
         if not isinstance(each, Condition) or isinstance(each.value, AttributeName):
             continue
-        place, attribute = f"{pointer}/conditions/{position}/value", each.attribute
-        if each.operator in _CHOICES:
-            listed = each.value if each.operator == "in" and isinstance(each.value, tuple) else (each.value,)
+        place, attribute, operator = (
+            f"{pointer}/conditions/{position}/value",
+            each.attribute,
+            OPERATORS[each.operator],
+        )
+        if operator.is_choice:
+            listed = each.value if operator.takes_list and isinstance(each.value, tuple) else (each.value,)
             wanted: set[tuple[object, object]] = {(kind_of(entry), entry) for entry in listed}
             both = choices.get(attribute, wanted) & wanted
             if not both:
                 yield place, f"{_shown(each)} excludes another condition of this AND; use OR, or 'in'"
             choices[attribute] = both or wanted
-        elif each.operator in _ORDERS and (bound := _bound(each)) is not None:
-            is_lower = each.operator in {"gt", "gte"}
+        elif operator.bound is not None and (bound := _bound(operator.bound, each.value)) is not None:
+            is_lower = operator.bound.is_lower
             known = bounds.get((attribute, is_lower), bound)
             tighter = max if is_lower else min
             bounds[attribute, is_lower] = tighter(known, bound) if _comparable(known, bound) else bound
@@ -262,9 +215,8 @@ _Bound = tuple[Any, int]
 """A time or a number, and 0 where it is within the bound itself, else 1 (lower bound) or -1 (upper bound)."""
 
 
-def _bound(condition: Condition) -> _Bound | None:
-    value = condition.value
-    strict = {"gt": 1, "lt": -1}.get(condition.operator, 0)
+def _bound(of: Bound, value: object) -> _Bound | None:
+    strict = 0 if not of.is_strict else 1 if of.is_lower else -1
     if isinstance(value, str):
         moment = parse_time(value)
         return None if moment is None else (moment, strict)

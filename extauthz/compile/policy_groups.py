@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from extauthz.compile.attributes import ConditionInput, Resolver, resolver
+from extauthz.compile.attributes import resolver
 from extauthz.compile.compiled_policy import CompiledPolicy
+from extauthz.compile.condition_input import ConditionInput, Resolver
 from extauthz.compile.required_values import TYPES, Lookup, RequiredValues
 from extauthz.compile.values import ABSENT
 from extauthz.domain.policy import Scalar

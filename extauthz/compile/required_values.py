@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, NamedTuple
 
+from extauthz.compile.attributes import attribute_named
+from extauthz.compile.operators import OPERATORS
 from extauthz.compile.values import Kind, kind_of
 from extauthz.domain.policy import All, AnyOf, AttributeName, Condition, Node, Scalar
 
@@ -20,9 +22,6 @@ TYPES: Final[dict[Kind, frozenset[type]]] = {
 
 MAX_VALUES: Final = 1_000
 """A condition that is satisfied by more values requires none of them here: an index of them takes memory."""
-
-# Their literals are read as times and addresses, which have several spellings.
-_TYPED: Final = frozenset({"env.time", "request.source.address"})
 
 
 class Lookup(NamedTuple):
@@ -61,22 +60,13 @@ def required_values(node: Node) -> tuple[RequiredValues, ...]:
 
 
 def _of_comparison(condition: Condition) -> tuple[RequiredValues, ...]:
-    value = condition.value
-    if condition.attribute in _TYPED or isinstance(value, AttributeName):
+    operator, value = OPERATORS[condition.operator], condition.value
+    if operator.required is None or isinstance(value, AttributeName):
         return ()
-    match condition.operator:
-        case "eq" if not isinstance(value, tuple):
-            return _required(condition.attribute, (value,), lists=False)
-        case "in" if isinstance(value, tuple):
-            return _required(condition.attribute, value, lists=False)
-        case "has" if not isinstance(value, tuple):
-            return _required(condition.attribute, (value,), lists=True)
-        case "hasAny" if isinstance(value, tuple):
-            return _required(condition.attribute, value, lists=True)
-        case "hasAll" if isinstance(value, tuple):
-            return _required(condition.attribute, value[:1], lists=True)
-        case _:
-            return ()
+    if attribute_named(condition.attribute).read_text is not None:
+        # Times and addresses have several spellings.
+        return ()
+    return _required(condition.attribute, operator.required(value), lists=operator.is_of_lists)
 
 
 def _required(attribute: str, values: tuple[Scalar, ...], *, lists: bool) -> tuple[RequiredValues, ...]:

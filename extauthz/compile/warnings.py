@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from extauthz.compile.attributes import RESERVED_PARAMETERS, is_definite
+from extauthz.compile.attributes import RESERVED_PARAMETERS, WhenAbsent, attribute_named
 from extauthz.compile.never_true import never_true
 from extauthz.compile.routes import Template
 from extauthz.domain.path import decode_segment
@@ -127,9 +127,8 @@ def _unguarded(node: Node, pointer: str, guarded: frozenset[str]) -> Iterator[tu
 
 
 def _absence(name: str, pointer: str, guarded: frozenset[str]) -> Iterator[tuple[str, str]]:
-    # Absent query parameters and headers are definite; unknown are only broken ones, which nothing guards.
-    definite = is_definite(name, Effect.DENY) or name.startswith(("request.query.", "request.headers."))
-    if not definite and name not in guarded:
+    # Unknown query parameters and headers are malformed ones, which no `exists` guards.
+    if attribute_named(name).absent is WhenAbsent.UNKNOWN and name not in guarded:
         yield pointer, name
 
 

@@ -14,8 +14,8 @@ The rules, in the order in which the code states them:
 from collections.abc import Mapping
 from typing import Final
 
-from extauthz.compile.attributes import ConditionInput
 from extauthz.compile.compiled_policy import Matched
+from extauthz.compile.condition_input import ConditionInput
 from extauthz.compile.policy_groups import PolicyGroup
 from extauthz.compile.policy_index import Candidates
 from extauthz.compile.roles import RoleOutcome

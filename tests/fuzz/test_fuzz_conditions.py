@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extauthz.compile.casbin_conditions import parse_matcher
-from extauthz.compile.comparisons import compile_condition
+from extauthz.compile.compiled_conditions import compile_condition
 from extauthz.compile.conditions import parse_condition
 from extauthz.compile.documents import Reading, parse_policy_set
 from extauthz.compile.role_model import RoleModel

@@ -102,7 +102,7 @@ async def test_conditions_that_are_never_true_are_stored_with_a_warning(database
         created = (await api.post(PATH, policy(effect="allow", rule_data=until))).succeeded(201).body
         (warning,) = created["warnings"]
         assert (warning["code"], warning["pointer"]) == ("condition_never_true", "/rule_data/value")
-        assert "a string is no time" in warning["message"]
+        assert "a string is not a time" in warning["message"]
         right = until | {"value": 1800000000}
         changed = await api.patch(f"{PATH}/{created['id']}", {"rule_data": right})
         assert "warnings" not in changed.succeeded(200).body

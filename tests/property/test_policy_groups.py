@@ -14,8 +14,8 @@ import pytest
 from immutables import Map
 
 from extauthz.commands.decision_cases import CaseRunner
-from extauthz.compile.attributes import ConditionInput
 from extauthz.compile.compiled_policy import CompiledPolicy
+from extauthz.compile.condition_input import ConditionInput
 from extauthz.compile.directory import Directory, TenancyMode
 from extauthz.compile.documents import Reading, parse_policy_set
 from extauthz.compile.policy_index import PolicyCell, PolicyIndex

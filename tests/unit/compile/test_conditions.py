@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from extauthz.compile.attributes import ConditionInput
-from extauthz.compile.comparisons import compile_condition
+from extauthz.compile.compiled_conditions import compile_condition
+from extauthz.compile.condition_input import ConditionInput
 from extauthz.compile.conditions import parse_condition
 from extauthz.decide.tokens.claims import freeze_claims
 from extauthz.domain.path import CanonicalPath

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from extauthz.compile.attributes import ConditionInput
-from extauthz.compile.comparisons import compile_condition
+from extauthz.compile.compiled_conditions import compile_condition
+from extauthz.compile.condition_input import ConditionInput
 from extauthz.compile.documents import Format, Reading, parse_attribute_policy, parse_resource
 from extauthz.compile.never_true import never_true
 from extauthz.compile.warnings import WarningCode, policy_warnings, resource_warnings
@@ -85,9 +85,9 @@ def random_question(rng: random.Random) -> ConditionInput:
 
 
 NEVER = [
-    ("user.until", "gt", "2027-01-01T00:00:00Z", "a string is no time"),
-    ("resource.until", "lt", "2027-01-01T00:00:00Z", "a string is no time"),
-    ("request.query.until", "gte", "2027-01-01T00:00:00Z", "a string is no time"),
+    ("user.until", "gt", "2027-01-01T00:00:00Z", "a string is not a time"),
+    ("resource.until", "lt", "2027-01-01T00:00:00Z", "a string is not a time"),
+    ("request.query.until", "gte", "2027-01-01T00:00:00Z", "a string is not a time"),
     ("request.query.level", "gt", 3, "is compared with a number"),
     ("request.headers.x-channel", "eq", True, "is compared with a boolean"),
     ("user.ip", "cidr", "10.0.0.0/8", "only request.source.address"),
@@ -125,11 +125,11 @@ NEVER = [
     ("user.roles", "contains", "admin", "'has'"),
     ("user.roles", "has", 7, "roles are strings"),
     ("user.id", "eq", 7, "is compared with a number"),
-    ("user.id", "has", "x", "no list"),
-    ("resource.name", "hasAny", ["x"], "no list"),
+    ("user.id", "has", "x", "not a list"),
+    ("resource.name", "hasAny", ["x"], "not a list"),
     ("action", "in", [1, 2], "is compared with a number"),
-    ("action", "in", {"attribute": "resource.name"}, "no list"),
-    ("action", "gt", "2027-01-01T00:00:00Z", "a string is no time"),
+    ("action", "in", {"attribute": "resource.name"}, "not a list"),
+    ("action", "gt", "2027-01-01T00:00:00Z", "a string is not a time"),
     ("env.time", "exists", False, "always there"),
     ("user.roles", "exists", False, "always there"),
 ]
