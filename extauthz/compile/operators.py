@@ -1,7 +1,7 @@
 """The operators of conditions, one row each: parser, evaluator, warnings, documentation and REST read them.
 
-A new operator is a row here and in docs/reference/policy-language.md, and a decision case in tests/cases/. What it does
-with values is in `comparisons.py`, which literals it takes in `literals.py`.
+A new operator is a row here and in docs/reference/policy-language.md, and a decision case in tests/cases/.
+What it does with values is in `comparisons.py`, which literals it takes in `literals.py`.
 """
 
 import operator
