@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from extauthz.proxyconfig.envoy import envoy_yaml
-from extauthz.settings import Settings
+from extauthz.settings import Settings, load_settings
 
 Json = dict[str, Any]
 
@@ -40,7 +40,7 @@ ON = {"default_value": True, "runtime_key": "unset.key"}
 
 @functools.cache
 def _printed() -> str:
-    settings = Settings.load({}, serving=False)
+    settings = load_settings({}, serving=False)
     assert isinstance(settings, Settings)
     return str(envoy_yaml(settings))
 

@@ -9,7 +9,7 @@ from extauthz.proxyconfig.addresses import HostPort, is_address
 from extauthz.proxyconfig.envoy import DEFAULT_LISTEN, DEFAULT_UPSTREAM, envoy_yaml
 from extauthz.proxyconfig.istio import istio_yaml
 from extauthz.proxyconfig.tls import ProxyTls
-from extauthz.settings import Settings
+from extauthz.settings import Settings, load_settings
 
 
 def run(
@@ -32,7 +32,7 @@ def run(
         return fail(f"--listen {listen!r} is a name; Envoy listens on an IP address", BAD_USAGE)
     if (tls.certificate is None) != (tls.key is None):
         return fail("--tls-cert and --tls-key go together; give both or none", BAD_USAGE)
-    settings = Settings.load(environ, serving=False)
+    settings = load_settings(environ, serving=False)
     if not isinstance(settings, Settings):
         return fail("; ".join(settings), BAD_USAGE)
     if proxy == "istio":

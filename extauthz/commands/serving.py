@@ -12,7 +12,7 @@ import structlog
 from extauthz.commands.status import BAD_USAGE, FAILED, OK
 from extauthz.domain.one_line import one_line
 from extauthz.runtime.policies import StartRefusedError
-from extauthz.settings import Settings, misspelt
+from extauthz.settings import Settings, load_settings, misspelt
 from extauthz.telemetry import logs
 
 _log = structlog.get_logger("extauthz.runtime")
@@ -81,7 +81,7 @@ def _ignore_hangups() -> None:
 
 
 def _settings(environ: Mapping[str, str], *, serving: bool = True) -> Settings | None:
-    settings = Settings.load(environ, serving=serving)
+    settings = load_settings(environ, serving=serving)
     if isinstance(settings, Settings):
         logs.configure(settings.log_level, settings.log_format)
         return settings

@@ -38,14 +38,12 @@ class PolicyGate:
         state, followed = await self._before(change)
         octets = await self._octets_beyond_limit(change, None if state is None else followed)
         if octets is not None:
-            if _adds(change) or (
-                state is None and any(effect.after is not None for effect in change.effects)
-            ):
+            if _adds(change) or (state is None and any(row.after is not None for row in change.rows)):
                 return Invalid((too_large(octets, self._sizes.max_bytes or 0),))
             if state is None:
                 # Rows are deleted of a set that is too large to be read.
                 return None
-        written = frozenset((effect.kind, effect.id) for effect in change.effects)
+        written = frozenset((row.kind, row.id) for row in change.rows)
         if state is None:
             # What the change has written is part of what is read here, under the tenant's lock.
             documents = await feed.documents(change.connection, change.tenant)
@@ -55,9 +53,9 @@ class PolicyGate:
             following = self._compiler.salvage(documents, suspects=written)
         else:
             rows = [
-                feed.RowChange(effect.kind, effect.id, effect.after)  # type: ignore[arg-type]  # `in` narrows no type
-                for effect in change.effects
-                if effect.kind in KINDS
+                feed.RowChange(row.kind, row.id, row.after)  # type: ignore[arg-type]  # `in` narrows no type
+                for row in change.rows
+                if row.kind in KINDS
             ]
             following = self._compiler.apply(state, change.revision, rows)
         if not isinstance(following, TenantState):
@@ -80,7 +78,7 @@ class PolicyGate:
         if limit is None:
             return None
         if followed is not None:
-            written = sum(_size(effect.after) for effect in change.effects)
+            written = sum(_size(row.after) for row in change.rows)
             if not self._sizes.may_exceed(change.tenant, followed + written):
                 return None
         octets = await feed.octets(change.connection, change.tenant)
@@ -113,8 +111,8 @@ def _size(document: Document | None) -> int:
 
 def _adds(change: Change) -> bool:
     """Tell whether the change makes the policies larger; any other is never refused for their size."""
-    effects = [effect for effect in change.effects if effect.kind in KINDS]
-    return sum(_size(effect.after) for effect in effects) > sum(_size(effect.before) for effect in effects)
+    rows = [row for row in change.rows if row.kind in KINDS]
+    return sum(_size(row.after) for row in rows) > sum(_size(row.before) for row in rows)
 
 
 def _refusal(problems: list[Problem]) -> Refusal:

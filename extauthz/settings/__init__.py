@@ -2,6 +2,7 @@
 
 from extauthz.settings.contradictions import native_installed
 from extauthz.settings.database_hosts import DatabaseHost
+from extauthz.settings.loading import load_settings
 from extauthz.settings.secret_files import SecretFileError, current_secret
 from extauthz.settings.spelling import misspelt
 from extauthz.settings.values import (
@@ -34,6 +35,7 @@ __all__ = [
     "UnusableValueError",
     "Variable",
     "current_secret",
+    "load_settings",
     "misspelt",
     "native_installed",
     "variables",

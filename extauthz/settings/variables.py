@@ -1,18 +1,13 @@
-"""Every environment variable, read once; all problems are reported in one message.
+"""Every environment variable: its name, its reader, its default, its meaning. `loading.py` reads them."""
 
-Each secret also accepts `NAME_FILE`, a file whose content (without a final line end) is the value.
-"""
-
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from extauthz.compile.directory import TenancyMode, TenantBinding, UnmappedPolicy
-from extauthz.settings.contradictions import contradictions
 from extauthz.settings.database_hosts import DatabaseHost, HostEntry, host_entries
 from extauthz.settings.identity_values import audiences, claim_path, excluded_roles, issuer, jwks_uri
-from extauthz.settings.secret_files import SecretFileError, read_secret_file
 from extauthz.settings.values import (
     FilesSource,
     GrpcServer,
@@ -23,7 +18,6 @@ from extauthz.settings.values import (
     PostgresSource,
     SslMode,
     StaleAction,
-    UnusableValueError,
     admin_key,
     cookie,
     flag,
@@ -45,10 +39,6 @@ from extauthz.settings.values import (
 _T = TypeVar("_T")
 
 
-class _ProblemError(ValueError):
-    """A setting that has no value to judge; the text says why."""
-
-
 @dataclass(frozen=True, slots=True)
 class Variable:
     """One environment variable: how its text is read, what it is when unset, what it means.
@@ -66,7 +56,7 @@ class Variable:
 def _variable(
     name: str, read: Callable[[str], _T], default: str | None, meaning: str, *, secret: bool = False
 ) -> Any:
-    """Declare a variable; its value is filled in by `Settings.load`, so the declared type is a promise."""
+    """Declare a variable; `load_settings` fills its value in, of the declared type."""
     variable = Variable(name, read, default, meaning, secret)
     return field(metadata={"variable": variable})
 
@@ -232,27 +222,6 @@ class Settings:
     log_level: LogLevel = _variable("LOG_LEVEL", one_of(LogLevel), "info", "application logs on stderr")
     log_format: LogFormat = _variable("LOG_FORMAT", one_of(LogFormat), "json", "application logs on stderr")
 
-    @classmethod
-    def load(cls, environ: Mapping[str, str], *, serving: bool = True) -> "Self | list[str]":
-        """Read every variable; the answer is every problem, one sentence each.
-
-        A command that does not serve (`migrate`) needs no identity provider.
-        """
-        problems: dict[str, str] = {}
-        values = {name: _value(variable, environ, problems) for name, variable in variables().items()}
-        password_file = environ.get("POSTGRES_PASSWORD_FILE")
-        settings = cls(**values, postgres_password_file=Path(password_file) if password_file else None)
-        found = [
-            *problems.values(),
-            *(
-                problem
-                for names, problem in contradictions(settings, environ, serving=serving)
-                # What a variable stands for that is of no use, nobody knows.
-                if problems.keys().isdisjoint(names.split())
-            ),
-        ]
-        return found or settings
-
     @property
     def database_hosts(self) -> tuple[DatabaseHost, ...]:
         """The servers of POSTGRES_HOST, in their order."""
@@ -267,40 +236,3 @@ class Settings:
 def variables() -> dict[str, Variable]:
     """Return every variable by the name of its field, in the order of the reference."""
     return {each.name: each.metadata["variable"] for each in fields(Settings) if "variable" in each.metadata}
-
-
-def _value(variable: Variable, environ: Mapping[str, str], problems: dict[str, str]) -> Any:
-    """Read one variable; for one that is of no use, note the problem under its name and go on by default."""
-    text = None
-    try:
-        text = _written(variable, environ)
-        if text is not None:
-            return variable.read(_unicode(text))
-    except _ProblemError as problem:
-        problems[variable.name] = str(problem)
-    except UnusableValueError as unusable:
-        # A URL with somebody's password in it is refused, and not shown.
-        found = "a value" if variable.secret or "@" in str(text) else repr(str(text)[:80])
-        problems[variable.name] = f"{variable.name} is {found}; it must be {unusable}"
-    return None if variable.default is None else variable.read(variable.default)
-
-
-def _unicode(text: str) -> str:
-    # Python hands on bytes that are not UTF-8 as lone surrogates, which nothing else can write.
-    if not text.isascii() and text.encode("utf-8", "replace").decode() != text:
-        raise UnusableValueError("UTF-8")
-    return text
-
-
-def _written(variable: Variable, environ: Mapping[str, str]) -> str | None:
-    """Return the text that was set, from the variable or its file; None when it is not set."""
-    text = environ.get(variable.name) or None
-    file = environ.get(f"{variable.name}_FILE") if variable.secret else None
-    if not file:
-        return text
-    if text is not None:
-        raise _ProblemError(f"{variable.name} and {variable.name}_FILE are both set; keep one")
-    try:
-        return read_secret_file(variable.name, Path(file))
-    except SecretFileError as error:
-        raise _ProblemError(str(error)) from None

@@ -1,4 +1,7 @@
-"""Who changed what: events are appended with the change they tell of, and never altered."""
+"""The audit trail: who changed which row.
+
+Events are appended in the transaction of the change, and never altered.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,17 @@ from extauthz.storage.pool import tenant_transaction
 from extauthz.storage.rows import MAX_PAGE, bounded_times, conditions_of, parts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
     import asyncpg
 
     from extauthz.storage.pool import Connection, Pool
-    from extauthz.storage.write import Change
+    from extauthz.storage.written_row import WrittenRow
 
 INSTALLATION: Final = "-"
-"""Whose trail holds what is of no tenant: the operator's sessions, credentials of strangers."""
+"""The trail of events that belong to no tenant: sessions of the operator, credentials that failed."""
 ADMIN_SESSION: Final = "admin_session"
 
 
@@ -100,25 +103,33 @@ async def session_ended(connection: Connection, session_id: UUID) -> bool:
     return bool(found)
 
 
-async def append(change: Change) -> None:
-    """Append one event for every effect of a change."""
-    actor = encode_json(change.actor.document())
-    for effects in parts(change.effects):
-        await change.connection.execute(
+async def append(
+    connection: Connection,
+    tenant: str,
+    revision: int,
+    actor: Mapping[str, object],
+    rows: Sequence[WrittenRow],
+    *,
+    new_id: Callable[[], str],
+) -> None:
+    """Append one event for every row that a change wrote."""
+    written_by = encode_json(actor)
+    for some in parts(rows):
+        await connection.execute(
             "INSERT INTO audit_events"
             " (tenant_id, id, revision, actor, action, kind, entity_id, before, after)"
             " SELECT $1, r.id, $2, $3::jsonb, r.action, r.kind, r.entity_id, r.before::json, r.after::json"
             " FROM unnest($4::text[]::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[])"
             " AS r (id, action, kind, entity_id, before, after)",
-            change.tenant,
-            change.revision,
-            actor,
-            [change.new_id() for _ in effects],
-            [effect.action for effect in effects],
-            [effect.kind for effect in effects],
-            [effect.id for effect in effects],
-            [None if effect.before is None else encode_json(effect.before) for effect in effects],
-            [None if effect.after is None else encode_json(effect.after) for effect in effects],
+            tenant,
+            revision,
+            written_by,
+            [new_id() for _ in some],
+            [row.action for row in some],
+            [row.kind for row in some],
+            [row.id for row in some],
+            [None if row.before is None else encode_json(row.before) for row in some],
+            [None if row.after is None else encode_json(row.after) for row in some],
         )
 
 

@@ -28,15 +28,15 @@ from extauthz.storage.availability import (
     unavailability_of,
 )
 from extauthz.storage.connection import connect, open_reader
-from extauthz.storage.session import Session, transaction
+from extauthz.storage.session import Connection, Session, transaction
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    Connection = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
     Pool = asyncpg.Pool[asyncpg.Record]
 
 __all__ = [
+    "Connection",
     "DatabaseAddress",
     "SslMode",
     "connect",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import asyncpg
 import structlog
@@ -30,11 +30,15 @@ if TYPE_CHECKING:
     from asyncpg.transaction import Transaction
 
     from extauthz.settings import DatabaseHost
-    from extauthz.storage.pool import Connection
 
     _Base = asyncpg.Connection[asyncpg.Record]
 else:
     _Base = asyncpg.Connection
+
+Connection: TypeAlias = (
+    "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+)
+"""A connection, its own or borrowed from a pool."""
 
 ANSWER_WITHIN_S: Final = 4.0
 """How long a statement may take. A REST request that waits for a stopped server is answered within 5 s."""

@@ -18,6 +18,7 @@ from extauthz.storage.audit import Occurrence
 from extauthz.storage.encoding import encode_json
 from extauthz.storage.outcome import NotFound, Refusal, Stale, refusals_returned
 from extauthz.storage.pool import tenant_transaction
+from extauthz.storage.written_row import WrittenRow
 
 if TYPE_CHECKING:
     from extauthz.domain.problem import Problem
@@ -53,24 +54,9 @@ class Actor:
         return {"kind": self.kind, "id": self.id, "domain": self.domain, "request_id": self.request_id}
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """One row that a write changed: for the audit trail, and for sidecars (`published`).
-
-    `refresh` says that the tenant's registration is another one now.
-    """
-
-    action: str
-    kind: str
-    id: str
-    before: Document | None
-    after: Document | None
-    published: Literal["upsert", "delete", "refresh"]
-
-
 @dataclass(slots=True)
 class Change:
-    """A write in progress; the functions of each kind (`role_rules.create`, ...) note their effects in it.
+    """A write in progress; the functions of each kind (`role_rules.create`, ...) note in it what they wrote.
 
     `previous` is the revision that the tenant had before. `unreadable` says which rows of the tenant, other
     than those written, are not in force as they are stored.
@@ -82,7 +68,7 @@ class Change:
     revision: int
     previous: int
     new_id: Callable[[], str]
-    effects: list[Effect] = field(default_factory=list)
+    rows: list[WrittenRow] = field(default_factory=list)
     unreadable: Sequence[Problem] = ()
 
     def note(
@@ -98,14 +84,14 @@ class Change:
         published: Literal["upsert", "delete", "refresh"] = "delete" if after is None else "upsert"
         if kind in REGISTRATION_KINDS:
             published = "refresh"
-        self.effects.append(Effect(action, kind, row_id, before, after, published))
+        self.rows.append(WrittenRow(action, kind, row_id, before, after, published))
 
 
 @dataclass(frozen=True, slots=True)
 class Written(Generic[_Value]):
     """What the work returned, and the revision under which it is in effect.
 
-    `changed` is False when the work had no effect; the revision is then the tenant's present one.
+    `changed` is False when the work wrote no row; the revision is then the tenant's present one.
     """
 
     value: _Value
@@ -139,9 +125,10 @@ async def write(
 ) -> Written[_Value] | Refusal:
     """Run `work` as one change of the tenant.
 
-    A `Refusal` from `work` or from `validate`, which runs last and sees the effects, stores nothing; so does
-    work without effects. `new_id` makes UUIDv7 texts. `expected_revision` is the tenant's own (a row's is
-    given to the function that changes it). `opening` runs before the tenant's row is locked, and may make it.
+    A `Refusal` from `work` or from `validate`, which runs last and sees the rows written, stores nothing; so
+    does work that writes no row. `new_id` makes UUIDv7 texts. `expected_revision` is the tenant's own (a
+    row's is given to the function that changes it). `opening` runs before the tenant's row is locked, and may
+    make it.
     """
     try:
         async with tenant_transaction(pool, tenant) as connection:
@@ -167,7 +154,7 @@ async def write(
             value = await work(change)
             if isinstance(value, Refusal):
                 raise _AbandonedError(value)
-            if not change.effects:
+            if not change.rows:
                 raise _AbandonedError(Written(value, previous, changed=False))
             refusal = await validate(change) if validate is not None else None
             if refusal is not None:
@@ -218,7 +205,7 @@ async def _record(change: Change) -> None:
         change.tenant,
         change.revision,
         change.previous,
-        _published(change.effects),
+        _published(change.rows),
     )
     if change.revision % _SWEEP_EVERY == 0:
         await connection.execute(
@@ -226,18 +213,25 @@ async def _record(change: Change) -> None:
             change.tenant,
             change.revision - KEPT_REVISIONS,
         )
-    await audit.append(change)
+    await audit.append(
+        connection,
+        change.tenant,
+        change.revision,
+        change.actor.document(),
+        change.rows,
+        new_id=change.new_id,
+    )
     await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, f"{change.tenant}:{change.revision}")
 
 
-def _published(effects: list[Effect]) -> str | None:
-    if len(effects) > MAX_CHANGES:
+def _published(rows: list[WrittenRow]) -> str | None:
+    if len(rows) > MAX_CHANGES:
         return None
     text = encode_json(
         [
-            {"op": effect.published, "kind": effect.kind, "id": effect.id}
-            | ({"row": effect.after} if effect.published == "upsert" else {})
-            for effect in effects
+            {"op": row.published, "kind": row.kind, "id": row.id}
+            | ({"row": row.after} if row.published == "upsert" else {})
+            for row in rows
         ]
     )
     return text if len(text) <= MAX_CHANGES_BYTES else None

@@ -24,7 +24,7 @@ from extauthz.keys.fetcher import KeyFetcher
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.postgres import PostgresPublisher
 from extauthz.runtime.issuers import follow_issuers
-from extauthz.settings import Settings
+from extauthz.settings import Settings, load_settings
 from extauthz.storage import hosts, identity_providers, resources, role_rules, service_keys, tenants
 from extauthz.storage.outcome import Refusal
 from extauthz.storage.pool import open_reader
@@ -200,7 +200,7 @@ async def following_mesh(
 ) -> AsyncIterator[Mesh]:
     async with AsyncExitStack() as stack:
         allowed = ",".join(f"127.0.0.1:{firm.provider.port}" for firm in firms.values())
-        settings = Settings.load({"MODE": "saas", "JWKS_ALLOW_HOSTS": allowed})
+        settings = load_settings({"MODE": "saas", "JWKS_ALLOW_HOSTS": allowed})
         assert isinstance(settings, Settings), settings
         fetcher = await stack.enter_async_context(KeyFetcher(allow_hosts=settings.jwks_allow_hosts))
         keys = JwksCache(fetcher)

@@ -37,7 +37,7 @@ from extauthz.publish.postgres import PostgresPublisher
 from extauthz.publish.tenant import Compiler
 from extauthz.publish.write_validation import PolicyGate
 from extauthz.runtime.issuers import follow_issuers
-from extauthz.settings import Settings
+from extauthz.settings import Settings, load_settings
 from extauthz.shipped import shipped
 from extauthz.storage.pool import open_pool, open_reader
 from extauthz.storage.tenants import ensure_tenant
@@ -207,7 +207,7 @@ def role_model() -> RoleModel:
 
 
 def _settings() -> Settings:
-    settings = Settings.load({"MODE": "saas"})
+    settings = load_settings({"MODE": "saas"})
     assert isinstance(settings, Settings), settings
     return settings
 

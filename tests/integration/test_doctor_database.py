@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from extauthz.commands.doctor.database import examine_database, examine_posture
-from extauthz.settings import Settings
+from extauthz.settings import Settings, load_settings
 from extauthz.storage.posture import Posture
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def examine(
         "POSTGRES_DB": at.database,
         **more,
     }
-    settings = Settings.load(environ, serving=False)
+    settings = load_settings(environ, serving=False)
     assert isinstance(settings, Settings)
     return asyncio.run(examine_database(settings))
 
@@ -166,7 +166,7 @@ SAFE = Posture(
 def test_off_loopback_the_connection_is_encrypted_and_verified(
     posture: Posture, environ: dict[str, str], expected: set[tuple[str, str]]
 ) -> None:
-    settings = Settings.load({"POSTGRES_HOST": "db.example.com"} | environ, serving=False)
+    settings = load_settings({"POSTGRES_HOST": "db.example.com"} | environ, serving=False)
     assert isinstance(settings, Settings)
 
     assert codes(list(examine_posture(posture, settings))) == expected

@@ -10,7 +10,7 @@ import pytest
 from extauthz.commands.doctor.identity_provider import examine_identity_provider
 from extauthz.proxyconfig.findings import Finding
 from extauthz.runtime.worker import issuer_sources
-from extauthz.settings import Settings
+from extauthz.settings import Settings, load_settings
 from tests.key_server import KeyServer, answering, key_server
 from tests.tokens import SigningKey, jwks
 
@@ -20,7 +20,7 @@ NOW = time.time()
 
 def examine(server: KeyServer, clock: float = NOW, **more: str) -> list[tuple[str, str]]:
     environ = {"AUTH_SERVER_URL": server.issuer, "OIDC_AUDIENCE": "api", **more}
-    settings = Settings.load(environ)
+    settings = load_settings(environ)
     assert isinstance(settings, Settings)
     (source,) = issuer_sources(settings)
 

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from extauthz.commands.doctor.database import examine_database
-from extauthz.settings import DatabaseHost, Pooler, Settings
+from extauthz.settings import DatabaseHost, Pooler, Settings, load_settings
 from extauthz.shipped import shipped
 from extauthz.storage import feed, role_rules
 from extauthz.storage.connection import PoolerFoundError, connect, open_listener, open_reader
@@ -333,7 +333,7 @@ def test_doctor_names_what_does_not_fit_the_pooler(
             port = ports[environ["POSTGRES_LISTEN_HOST"]]
             environ = environ | {"POSTGRES_LISTEN_HOST": f"{server.host}:{port}"}
         address = bouncer.in_front_of(server) if through_pooler else server
-        settings = Settings.load(
+        settings = load_settings(
             database_environment(address) | {"MIGRATE_ON_START": "true"} | environ, serving=False
         )
         assert isinstance(settings, Settings)

@@ -154,7 +154,7 @@ async def test_many_rules_are_deleted_in_as_many_statements_as_one(database: "Da
         with change.connection.query_logger(lambda record: statements.append(record.query)):
             await role_rules.delete_all(change, found)
             await attribute_policies.delete_all(change, [str(policy["id"]) for policy in policies])
-        assert [effect.before for effect in change.effects] == [*rules, *policies]
+        assert [row.before for row in change.rows] == [*rules, *policies]
 
     async with pool_of(database.address, "default") as pool:
         await succeed(pool, stored)

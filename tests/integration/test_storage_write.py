@@ -103,7 +103,7 @@ async def test_validation_sees_the_effects_and_can_refuse(database: "Database") 
     seen: list[str] = []
 
     async def validate(change: Change) -> Refusal | None:
-        seen.extend(effect.id for effect in change.effects)
+        seen.extend(row.id for row in change.rows)
         return Invalid((Problem("", "would not compile"),))
 
     async with pool_of(database.address, "default") as pool, reader_of(database.address) as reader:

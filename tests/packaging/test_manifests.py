@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from extauthz.cli import main
-from extauthz.settings import Settings, variables
+from extauthz.settings import Settings, load_settings, variables
 from tests.packaging.kustomization import Object, build, containers, documents, identity, pod_of
 from tests.packaging.network import Peer, lets_in
 
@@ -140,7 +140,7 @@ def test_settings_are_known_and_go_together(overlay: str, each: Object, tmp_path
         environ = settings | {entry["name"]: entry["value"] for entry in container["env"]}
         assert environ.keys() <= KNOWN
 
-        loaded = Settings.load(
+        loaded = load_settings(
             {name: str(secret) if name.endswith("_FILE") else value for name, value in environ.items()},
             serving=container["args"] != ["migrate"],
         )

@@ -15,7 +15,7 @@ from envoy_data_plane.google.protobuf import ListValue, NullValue, Struct, Value
 from extauthz.check.credentials import CredentialSources
 from extauthz.decide.identity import TokenPolicy
 from extauthz.decide.judge import CheckPolicy
-from extauthz.settings import Settings
+from extauthz.settings import Settings, load_settings
 from tests.builders import Answer, check_request, read_answer
 from tests.real_service import TOKEN_LIFETIME_S, real_service, token
 from tests.tokens import AUDIENCE, ISSUER
@@ -348,7 +348,7 @@ def test_without_oidc_no_token_is_read_anywhere(ask: Ask) -> None:
 
 def test_the_settings_are_off_and_refuse_what_would_be_forged() -> None:
     bare = {"OIDC_ENABLED": "false"}
-    settings = Settings.load(bare)
+    settings = load_settings(bare)
     assert isinstance(settings, Settings)
     assert (settings.token_header, settings.token_cookie, settings.trust_jwt_authn_metadata) == (None,) * 3
     assert settings.mtls_principals is False
@@ -363,10 +363,10 @@ def test_the_settings_are_off_and_refuse_what_would_be_forged() -> None:
         ("TRUST_JWT_AUTHN_METADATA", " "),
         ("MTLS_PRINCIPALS", "maybe"),
     ]:
-        problems = Settings.load(bare | {name: bad})
+        problems = load_settings(bare | {name: bad})
         assert isinstance(problems, list)
         assert name in problems[0]
-    both = Settings.load(bare | {"TOKEN_HEADER": "X-Token", "CONDITION_HEADERS": "x-token"})
+    both = load_settings(bare | {"TOKEN_HEADER": "X-Token", "CONDITION_HEADERS": "x-token"})
     assert isinstance(both, list)
 
 

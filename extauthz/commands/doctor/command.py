@@ -14,7 +14,7 @@ from extauthz.compile.directory import TenancyMode
 from extauthz.proxyconfig.files import FileProblem, examine_files, files_in
 from extauthz.proxyconfig.findings import Finding, Report, Severity
 from extauthz.runtime.worker import issuer_sources
-from extauthz.settings import PostgresSource, Settings
+from extauthz.settings import PostgresSource, Settings, load_settings
 
 
 def run(environ: Mapping[str, str], paths: Sequence[Path], *, strict: bool, as_json: bool) -> int:
@@ -60,7 +60,7 @@ def _condition_headers(environ: Mapping[str, str]) -> frozenset[str] | None:
     """Return CONDITION_HEADERS of the service; None: its environment is not here."""
     if not are_given(environ):
         return None
-    settings = Settings.load(environ, serving=False)
+    settings = load_settings(environ, serving=False)
     if isinstance(settings, Settings):
         return frozenset(settings.condition_headers)
     # Another variable is invalid, which is reported; these names can be read all the same.
@@ -80,11 +80,11 @@ def _interpreter() -> Iterator[Finding]:
 
 async def _service(environ: Mapping[str, str], examined: list[str]) -> list[Finding]:
     examined.append("settings")
-    loaded = Settings.load(environ)
+    loaded = load_settings(environ)
     problems = [] if isinstance(loaded, Settings) else loaded
     findings = list(examine_environment(environ, problems))
     # What an identity provider needs may be missing; the database can be examined all the same.
-    settings = loaded if isinstance(loaded, Settings) else Settings.load(environ, serving=False)
+    settings = loaded if isinstance(loaded, Settings) else load_settings(environ, serving=False)
     if not isinstance(settings, Settings):
         return findings
     findings += examine_settings(settings)

@@ -15,7 +15,7 @@ from extauthz.proxyconfig.envoy import envoy_yaml
 from extauthz.proxyconfig.files import FileProblem, examine_files
 from extauthz.proxyconfig.findings import Severity
 from extauthz.proxyconfig.istio import istio_yaml
-from extauthz.settings import Settings
+from extauthz.settings import Settings, load_settings
 from extauthz.shipped import shipped
 from tests.doctor_files import (
     CONTAINER,
@@ -33,7 +33,7 @@ from tests.doctor_files import (
 
 
 def test_what_is_shipped_and_what_is_printed_has_no_errors(tmp_path: Path) -> None:
-    settings = Settings.load({"WORKERS": "2"}, serving=False)
+    settings = load_settings({"WORKERS": "2"}, serving=False)
     assert isinstance(settings, Settings)
     printed = {"envoy": envoy_yaml(settings), "istio": istio_yaml(settings), "bootstrap": GOOD}
     assert examine(tmp_path, **{name: str(text) for name, text in printed.items()}) == []

@@ -8,12 +8,12 @@ import yaml
 
 from extauthz.proxyconfig.istio import istio_yaml
 from extauthz.proxyconfig.tls import ProxyTls
-from extauthz.settings import Settings
+from extauthz.settings import Settings, load_settings
 from tests.certificates import Authority
 
 
 def settings(**environ: str) -> Settings:
-    found = Settings.load(environ, serving=False)
+    found = load_settings(environ, serving=False)
     assert isinstance(found, Settings)
     return found
 

@@ -11,7 +11,7 @@ import yaml
 from extauthz.proxyconfig.files import examine_files
 from extauthz.proxyconfig.findings import Finding, Severity
 from extauthz.proxyconfig.istio import istio_yaml
-from extauthz.settings import Settings
+from extauthz.settings import Settings, load_settings
 from tests.proxy_changes import CLOSED, OPENING, Json, base, manager_of
 
 ERROR, WARNING, INFO = Severity.ERROR, Severity.WARNING, Severity.INFO
@@ -291,7 +291,7 @@ def test_istios_provider_joins_headers(tmp_path: Path) -> None:
 
 
 def printed_for_istio() -> list[Any]:
-    settings = Settings.load({}, serving=False)
+    settings = load_settings({}, serving=False)
     assert isinstance(settings, Settings)
     return list(yaml.safe_load_all(str(istio_yaml(settings))))
 

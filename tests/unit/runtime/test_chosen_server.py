@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from extauthz.runtime.chosen_server import chosen_server
-from extauthz.settings import GrpcServer, Settings
+from extauthz.settings import GrpcServer, Settings, load_settings
 
 ALONE = {"OIDC_ENABLED": "false", "POLICY_SOURCE": "files:/policies"}
 TLS = {"GRPC_TLS_CERT": "/c", "GRPC_TLS_KEY": "/k"}
@@ -31,7 +31,7 @@ REACHABLE = [
 
 
 def load(environ: Mapping[str, str]) -> Settings | list[str]:
-    return Settings.load({**ALONE, **environ})
+    return load_settings({**ALONE, **environ})
 
 
 def chosen(environ: Mapping[str, str]) -> tuple[GrpcServer, str]:

@@ -6,20 +6,20 @@ from typing import Any
 
 import pytest
 
-from extauthz.settings import DatabaseHost, Pooler, SecretFileError, Settings, current_secret
+from extauthz.settings import DatabaseHost, Pooler, SecretFileError, Settings, current_secret, load_settings
 from extauthz.storage.address import DatabaseAddress, UnusableCaError
 
 ALONE = {"OIDC_ENABLED": "false", "POLICY_SOURCE": "files:/policies"}
 
 
 def load(**environ: str) -> Settings:
-    found = Settings.load({**ALONE, **environ})
+    found = load_settings({**ALONE, **environ})
     assert isinstance(found, Settings), found
     return found
 
 
 def problems(environ: Mapping[str, str]) -> list[str]:
-    found = Settings.load({**ALONE, **environ})
+    found = load_settings({**ALONE, **environ})
     return [] if isinstance(found, Settings) else found
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extauthz.domain.provider_settings import claim_path_problem
-from extauthz.settings import Settings
+from extauthz.settings import Settings, load_settings
 
 ALONE = {"OIDC_ENABLED": "false", "POLICY_SOURCE": "files:/policies"}
 CLAIMS = ("ROLES_CLAIM", "DOMAIN_CLAIM", "ADMIN_DOMAIN_CLAIM")
@@ -13,7 +13,7 @@ CLAIMS = ("ROLES_CLAIM", "DOMAIN_CLAIM", "ADMIN_DOMAIN_CLAIM")
 
 def refused(**environ: str) -> str:
     """Return the one problem with a setting."""
-    found = Settings.load(ALONE | environ)
+    found = load_settings(ALONE | environ)
     assert isinstance(found, list), found
     (problem,) = found
     assert problem.startswith(next(iter(environ)) + " is ")
@@ -21,7 +21,7 @@ def refused(**environ: str) -> str:
 
 
 def loaded(**environ: str) -> Settings:
-    found = Settings.load(ALONE | environ)
+    found = load_settings(ALONE | environ)
     assert isinstance(found, Settings), found
     return found
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from extauthz.settings import Settings, variables
+from extauthz.settings import Settings, load_settings, variables
 
 ALONE = {"OIDC_ENABLED": "false", "POLICY_SOURCE": "files:/policies"}
 SEED = {
@@ -29,12 +29,12 @@ SEED = {
 
 
 def problems(environ: Mapping[str, str]) -> list[str]:
-    found = Settings.load(environ)
+    found = load_settings(environ)
     return [] if isinstance(found, Settings) else found
 
 
 def load(environ: Mapping[str, str]) -> Settings:
-    found = Settings.load({**ALONE, **environ})
+    found = load_settings({**ALONE, **environ})
     assert isinstance(found, Settings), found
     return found
 
