@@ -148,14 +148,15 @@ class Fields:
         if default is not None and name not in self._members:
             self._asked.add(name)
             return default
-        found: list[str] = []
+        # A dictionary, because a list would be searched once for each entry: minutes for a body of one MiB.
+        found: dict[str, None] = {}
         for index, value in enumerate(self.items(name, required=True, at_least=1)):
             if not isinstance(value, str):
                 self.note_item(name, index, f"found {shown(value)}, a string is needed")
             elif problem := name_problem(value):
                 self.note_item(name, index, f"found {shown(value)}, {problem}")
-            elif value not in found:
-                found.append(value)
+            else:
+                found[value] = None
         return tuple(found)
 
     def done(self) -> None:

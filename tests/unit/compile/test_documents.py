@@ -13,6 +13,7 @@ from extauthz.compile.documents import (
     parse_role_binding,
     parse_role_rule,
 )
+from extauthz.compile.fields import Fields
 from extauthz.domain.policy import (
     AttributePolicy,
     AuthenticationRequirement,
@@ -448,3 +449,27 @@ def test_default_roles_that_are_none(roles: object) -> None:
     found = pointers(parse_policy_set({"resources": [{**RESOURCE, "defaultRoles": roles}]}, READING))
     assert all(pointer.startswith("/resources/0/defaultRoles") for pointer in found)
     assert found
+
+
+class CountingName(str):
+    """A name that counts how often one is compared with another."""
+
+    compared = 0
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        CountingName.compared += 1
+        return str.__eq__(self, other)
+
+
+def test_the_work_for_a_list_of_names_grows_with_its_length_not_with_its_square() -> None:
+    names = [CountingName(f"action-{number}") for number in range(2_000)]
+    problems: list[Problem] = []
+    CountingName.compared = 0
+
+    found = Fields({"actions": [*names, names[0]]}, "", problems).names("actions", default=None)
+
+    assert not problems
+    assert list(found) == names
+    assert CountingName.compared < 20 * len(names)
