@@ -34,10 +34,11 @@ MAKE_ENVIRONMENT = { "$$python" -m venv --clear .venv >/dev/null || \
 # One line a package, so that a download that takes long is seen to go on.
 SHOW_PROGRESS = sed -unE 's/^Collecting ([A-Za-z0-9._-]+).*/  \1/p; s/^(Installing) collected packages.*/\1 .../p' >&2
 
-.PHONY: help install demo test test-pythons check bench bench-all soak faults verify lock clean
+.PHONY: help install demo test test-unit test-property test-wire test-docs test-integration test-e2e \
+	test-faults test-pythons check bench bench-all soak faults verify lock clean
 
 help: ## show this list
-	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 install: $(STAMP) ## make .venv with the extauthz command and everything to develop it
 
@@ -57,8 +58,31 @@ demo: install ## run the whole stack on this machine until Ctrl-C
 	$(BIN)/extauthz demo
 
 # One worker more than there are cores: tests that start processes wait for most of their time.
+RUN_TESTS = $(BIN)/python -m pytest -n "$$($(BIN)/python -c 'import os; print(os.cpu_count() + 1)')" -m 'not installs'
+
 test: install ## run every test
-	$(BIN)/python -m pytest -n "$$($(BIN)/python -c 'import os; print(os.cpu_count() + 1)')" -m 'not installs'
+	$(RUN_TESTS)
+
+test-unit: install ## the unit tests
+	$(RUN_TESTS) tests/unit
+
+test-property: install ## the property and fuzz tests
+	$(RUN_TESTS) tests/property tests/fuzz
+
+test-wire: install ## the servers, and the bytes on their connections
+	$(RUN_TESTS) tests/wire
+
+test-docs: install ## the samples of README and docs, the wheel, the manifests
+	$(RUN_TESTS) tests/docs tests/packaging
+
+test-integration: install ## our commands and servers with real PostgreSQL
+	$(RUN_TESTS) tests/integration
+
+test-e2e: install ## whole stacks behind real Envoy
+	$(RUN_TESTS) tests/e2e
+
+test-faults: install ## faults under load; `make faults` injects each for longer
+	$(RUN_TESTS) tests/faults
 
 test-pythons: install ## unit, property, wire and fuzz tests on every CPython 3.11 to 3.13 found; TESTED=PYTHON leaves one out
 	$(BIN)/python tools/test_pythons.py $(if $(TESTED),--tested $(TESTED))

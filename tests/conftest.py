@@ -7,8 +7,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 TESTS = Path(__file__).parent
-GROUPS = {"e2e": "meshes", "faults": "faults", "integration": "services"}
-"""The folders that start processes, by the one worker of pytest-xdist that runs them."""
+ONE_WORKER = {"e2e", "faults"}
+"""Folders of which one worker of pytest-xdist runs all tests: a whole stack is measured or broken."""
+MODULES_APART = {"integration"}
+"""Folders of which one worker runs the tests of a module: they share its fixtures."""
 
 # Beside Envoy and PostgreSQL a machine is slow in bursts: examples have no deadline, tests have a timeout.
 settings.register_profile("test", deadline=None, derandomize=True, database=None)
@@ -22,8 +24,10 @@ settings.load_profile("verify" if os.environ.get("EXTAUTHZ_VERIFY") == "1" else 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the tests that start processes of one group run one after the other."""
+    """Let the tests that share processes run one after the other."""
     for item in items:
         folder = item.path.relative_to(TESTS).parts[0]
-        if folder in GROUPS:
-            item.add_marker(pytest.mark.xdist_group(GROUPS[folder]))
+        if folder in ONE_WORKER:
+            item.add_marker(pytest.mark.xdist_group(folder))
+        elif folder in MODULES_APART:
+            item.add_marker(pytest.mark.xdist_group(f"{folder}/{item.path.stem}"))

@@ -88,10 +88,12 @@ class Value:
         yield from (self.entries or {}).items()
 
     def walk(self) -> Iterator["Value"]:
-        """Yield this value and every one below it."""
-        yield self
-        for below in (*(self.entries or {}).values(), *(self.members or ())):
-            yield from below.walk()
+        """Yield this value and every one below it, in the order of the file."""
+        pending = [self]
+        while pending:
+            value = pending.pop()
+            yield value
+            pending += reversed((*(value.entries or {}).values(), *(value.members or ())))
 
 
 @lru_cache(maxsize=16_384)

@@ -143,7 +143,11 @@ def _without(value: Value, names: frozenset[str]) -> Value:
 
 
 def _collect(value: Value, parts: Parts) -> None:
-    message = opened(value) if value.entries is not None and "@type" in value.entries else None
+    if value.entries is None:
+        for below in value.members or ():
+            _collect(below, parts)
+        return
+    message = opened(value) if "@type" in value.entries else None
     body, kind = (value, "") if message is None else (message.body, message.kind)
     names = {snake_case(name) for name, _ in body.items()}
     if kind in LISTENERS or names & _LISTENER_KEYS:

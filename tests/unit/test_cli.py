@@ -11,6 +11,7 @@ import pytest
 
 from extauthz.shipped import shipped
 from tests.case_files import CASES
+from tests.command_line import run_extauthz
 
 EXTAUTHZ = [sys.executable, "-m", "extauthz"]
 MODEL = str(shipped("policies/model.conf"))
@@ -42,6 +43,12 @@ def run(
         capture_output=True,
         check=False,
     )
+
+
+def run_here(*command: str) -> "subprocess.CompletedProcess[bytes]":
+    """Run a command in this process."""
+    said = run_extauthz(*command)
+    return subprocess.CompletedProcess(said.args, said.returncode, said.stdout.encode(), said.stderr.encode())
 
 
 def assert_one_line(finished: "subprocess.CompletedProcess[bytes]", status: int) -> str:
@@ -78,10 +85,10 @@ def test_bad_usage_is_one_line(command: list[str]) -> None:
 
 @pytest.mark.parametrize("command", [[], ["path"], ["token"], ["casbin"], ["policy"], ["logs"]], ids=" ".join)
 def test_without_a_command_the_help_is_printed(command: list[str]) -> None:
-    finished = run(*command)
+    finished = run_here(*command)
 
     assert "a command is missing" in assert_one_line(finished, 2)
-    helped = run(*command, "--help")
+    helped = run_here(*command, "--help")
     assert (helped.returncode, helped.stdout) == (0, finished.stdout)
     assert b"commands:" in finished.stdout
 
@@ -100,8 +107,8 @@ def test_a_file_is_quoted_in_one_line(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"not a case: [")
 
     for command in (["policy", "test"], ["logs", "verify"], ["token", "verify", "--jwks"]):
-        assert_one_line(run(*command, str(tmp_path / f"{name} that is not there")), 2)
-    assert_one_line(run("policy", "test", str(tmp_path / name)), 2)
+        assert_one_line(run_here(*command, str(tmp_path / f"{name} that is not there")), 2)
+    assert_one_line(run_here("policy", "test", str(tmp_path / name)), 2)
 
 
 def test_policies_of_cases_that_hardly_mean_what_they_say_have_a_warning(tmp_path: Path) -> None:
@@ -110,7 +117,7 @@ def test_policies_of_cases_that_hardly_mean_what_they_say_have_a_warning(tmp_pat
         "policies: {resources: [{name: r, serviceName: s, routes: [{methods: ['*'], path: '/a/*'}]}]}\n"
         "cases: [{name: n, principal: {id: a}, request: {path: /a/x}, expect: {decision: deny}}]\n"
     )
-    warned = run("policy", "test", str(odd))
+    warned = run_here("policy", "test", str(odd))
     assert (warned.returncode, warned.stdout.count(b"warning")) == (0, 0)
     assert (
         "section 0, policies/resources/0/routes/0/path: the segment '*' is literal" in warned.stderr.decode()
@@ -121,7 +128,7 @@ def test_policies_of_cases_that_hardly_mean_what_they_say_have_a_warning(tmp_pat
 def test_a_file_without_cases_tests_nothing(tmp_path: Path, content: str) -> None:
     (tmp_path / "cases.yaml").write_text(content)
 
-    finished = run("policy", "test", CASE_FILE, str(tmp_path / "cases.yaml"))
+    finished = run_here("policy", "test", CASE_FILE, str(tmp_path / "cases.yaml"))
 
     assert "cases.yaml' holds no cases" in assert_one_line(finished, 2)
 
@@ -192,7 +199,7 @@ def test_a_database_that_is_away_is_a_failure_and_not_bad_usage() -> None:
 def test_a_model_without_its_parts_is_said_in_words(tmp_path: Path) -> None:
     (tmp_path / "model.conf").write_text("[request_definition]\nr = sub\n[matchers]\nm2 = r.sub == 'x'\n")
 
-    finished = run("casbin", "enforce", "--model", str(tmp_path / "model.conf"), "--policy", os.devnull)
+    finished = run_here("casbin", "enforce", "--model", str(tmp_path / "model.conf"), "--policy", os.devnull)
 
     assert assert_one_line(finished, 2).endswith(
         "cannot be used: it does not define [policy_definition], [policy_effect], [matchers]\n"

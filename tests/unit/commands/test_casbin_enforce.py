@@ -1,12 +1,12 @@
 """The command `extauthz casbin enforce`, line by line."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.casbin_models import NOW, engine, model
+from tests.command_line import run_extauthz
 
 
 @pytest.mark.parametrize(
@@ -35,16 +35,16 @@ def test_every_line_has_one_answer_of_one_line(line: bytes) -> None:
     assert verdict.isprintable()
 
 
-COMMAND = [sys.executable, "-m", "extauthz", "casbin", "enforce"]
-
-
 def run(
     folder: Path, definition: str | bytes, policy: str | bytes, lines: bytes
-) -> "subprocess.CompletedProcess[bytes]":
+) -> subprocess.CompletedProcess[str]:
     for name, content in (("model.conf", definition), ("policy.csv", policy)):
         (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    command = [*COMMAND, "--model", str(folder / "model.conf"), "--policy", str(folder / "policy.csv")]
-    return subprocess.run(command, input=lines, capture_output=True, check=False)
+    return enforce(folder / "model.conf", folder / "policy.csv", lines)
+
+
+def enforce(model: Path, policy: Path, lines: bytes) -> subprocess.CompletedProcess[str]:
+    return run_extauthz("casbin", "enforce", "--model", model, "--policy", policy, stdin=lines)
 
 
 def test_the_command_answers_every_line(tmp_path: Path) -> None:
@@ -54,11 +54,11 @@ def test_the_command_answers_every_line(tmp_path: Path) -> None:
         "p, alice, data1, read\np, bob\n",
         b'["alice","data1","read"]\n\n\xff\n["bob","data1","read"]\n["alice","data1","read"]',
     )
-    answers = finished.stdout.decode().split("\n")
+    answers = finished.stdout.split("\n")
     assert finished.returncode == 0
     assert [answers[0], *answers[3:]] == ["true", "false", "true", ""]
     assert all(answer.startswith("error: ") for answer in answers[1:3])
-    assert finished.stderr == b"extauthz: policy line 2 has 1 fields, the model has 3; it is refused\n"
+    assert finished.stderr == "extauthz: policy line 2 has 1 fields, the model has 3; it is refused\n"
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,6 @@ def test_the_command_says_in_one_line_what_cannot_be_used(
     tmp_path: Path, definition: str | bytes, policy: str | bytes
 ) -> None:
     finished = run(tmp_path, definition, policy, b"[]\n")
-    assert (finished.returncode, finished.stdout) == (2, b"")
-    assert finished.stderr.count(b"\n") == 1
-    missing = [*COMMAND, "--model", str(tmp_path / "none"), "--policy", str(tmp_path / "none")]
-    assert subprocess.run(missing, capture_output=True, check=False, input=b"").returncode == 2
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert finished.stderr.count("\n") == 1
+    assert enforce(tmp_path / "none", tmp_path / "none", b"").returncode == 2

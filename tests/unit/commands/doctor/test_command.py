@@ -15,6 +15,7 @@ import yaml
 from extauthz.commands.doctor.command import diagnose
 from extauthz.proxyconfig.findings import Finding, Report, Severity
 from extauthz.shipped import shipped
+from tests.command_line import run_extauthz
 
 ROOT = Path(__file__).resolve().parents[4]
 ALONE = {"OIDC_ENABLED": "false", "POLICY_SOURCE": f"files:{shipped('policies/demo')}"}
@@ -23,13 +24,7 @@ BOOTSTRAP = shipped("envoy/bootstrap.yaml")
 
 
 def doctor(environ: Mapping[str, str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "extauthz", "doctor", *map(str, arguments)],
-        env={"PATH": os.environ["PATH"], **environ},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_extauthz("doctor", *arguments, environ=environ)
 
 
 def codes(environ: Mapping[str, str], *paths: Path) -> set[tuple[str, str]]:
@@ -39,7 +34,14 @@ def codes(environ: Mapping[str, str], *paths: Path) -> set[tuple[str, str]]:
 
 
 def test_files_alone_need_no_settings() -> None:
-    finished = doctor({"HOST": "0.0.0.0", "PORT": "80"}, BOOTSTRAP)
+    # A real process, whose environment is exactly this.
+    finished = subprocess.run(
+        [sys.executable, "-m", "extauthz", "doctor", BOOTSTRAP],
+        env={"PATH": os.environ["PATH"], "HOST": "0.0.0.0", "PORT": "80"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
     assert finished.returncode == 0
     assert "only the files were examined" in finished.stdout
