@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from extauthz.proxyconfig.files import FileProblem, examine_files
+from extauthz.proxyconfig.files import UnreadableFile, examine_files
 from extauthz.proxyconfig.findings import Finding, Severity
 from extauthz.shipped import shipped
 
@@ -55,7 +55,7 @@ def examine(tmp_path: Path, **texts: str) -> list[Finding]:
     for name, text in texts.items():
         (tmp_path / f"{name}.yaml").write_text(text)
     found = examine_files([tmp_path / f"{name}.yaml" for name in texts])
-    assert not isinstance(found, FileProblem)
+    assert not isinstance(found, UnreadableFile)
     return found
 
 

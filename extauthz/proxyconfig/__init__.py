@@ -1,1 +1,1 @@
-"""Envoy and Istio configuration: generated from the settings, and examined."""
+"""Generates Envoy and Istio configuration from the settings, and examines proxy and Kubernetes files."""

@@ -1,4 +1,8 @@
-"""Where the workers are, as a proxy beside them reaches them."""
+"""Addresses of the gRPC listeners, as a proxy on the same host or in the same pod connects to them.
+
+Input: `Settings`, or a text such as `127.0.0.1:8000`. Output: `HostPort`, a socket path, Envoy's `Address`.
+A text that is not an address is None.
+"""
 
 import ipaddress
 from dataclasses import dataclass
@@ -12,14 +16,14 @@ from extauthz.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class HostPort:
-    """A host, as an address or a name, and a port."""
+    """A host (an IP address or a DNS name) and a TCP port (1 to 65535)."""
 
     host: str
     port: int
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """Read `host:port` or `[ipv6]:port`; None: it is neither."""
+        """Return the host and port of `host:port` or `[ipv6]:port`; None if the text is neither."""
         host, colon, port = text.rpartition(":")
         host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
         plausible = host and not any(c.isspace() or c in "/[]@," for c in host)
@@ -34,7 +38,7 @@ class HostPort:
 
 
 def is_address(host: str) -> bool:
-    """Whether a host is an IP address, not a name."""
+    """Return whether a host is an IP address rather than a DNS name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -43,7 +47,7 @@ def is_address(host: str) -> bool:
 
 
 def worker_endpoints(settings: Settings) -> list[HostPort | Path]:
-    """Return where each worker answers, in their order: a port, or a Unix socket with `GRPC_UDS_DIR`."""
+    """Return the listen address of each worker: a TCP port, or a Unix socket with `GRPC_UDS_DIR`."""
     if settings.grpc_uds_dir is not None:
         folder = settings.grpc_uds_dir.absolute()
         return [folder / f"worker-{index}.sock" for index in range(settings.workers)]
@@ -52,14 +56,14 @@ def worker_endpoints(settings: Settings) -> list[HostPort | Path]:
 
 
 def _reachable(host: str) -> str:
-    """Return how to reach a listener on `host` from beside it."""
+    """Return the address for local clients of a listener on `host`: loopback for `0.0.0.0` and `::`."""
     if is_address(host) and ipaddress.ip_address(host).is_unspecified:
         return "::1" if ":" in host else "127.0.0.1"
     return host
 
 
 def socket_address(place: HostPort | Path) -> Address:
-    """Return Envoy's form of a place."""
+    """Return Envoy's `config.core.v3.Address` for a TCP address, or for the path of a Unix socket."""
     if isinstance(place, Path):
         return Address(pipe=Pipe(path=str(place)))
     return Address(socket_address=SocketAddress(address=place.host, port_value=place.port))

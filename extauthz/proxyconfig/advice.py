@@ -1,4 +1,7 @@
-"""How a finding in a file is made: each examination names its code, what it saw, and the fix."""
+"""Constructors of findings about files, and the checks that several proxies share.
+
+Input: the `Value` at fault, a stable code, a message and a fix. Output: a `Finding` with file and line.
+"""
 
 from collections.abc import Iterator
 from typing import Final
@@ -9,11 +12,11 @@ from extauthz.proxyconfig.findings import Finding, Severity
 LONG_S: Final = 1.0
 FAR_TOO_LONG_S: Final = 10.0
 MOST_BODY_BYTES: Final = 512 * 1024
-"""Of a request's body in a check; with it the largest request head still fits into one message."""
+"""Bytes of a request body in a check request; the largest request head still fits in the same message."""
 
 
 def at(value: Value, severity: Severity, code: str, message: str, fix: str) -> Finding:
-    """Return a finding about one value of a file."""
+    """Return a finding at one value of a file."""
     return Finding(
         severity=severity,
         code=code,
@@ -26,69 +29,75 @@ def at(value: Value, severity: Severity, code: str, message: str, fix: str) -> F
 
 
 def at_line(file: str, line: int, code: str, message: str) -> Finding:
-    """Return an error about a place that holds no value, because it cannot be read."""
+    """Return an error at a line of a file that could not be parsed, so that no `Value` exists there."""
     return Finding(
         severity=Severity.ERROR,
         code=code,
         subject="files",
         message=message,
-        fix="write it as YAML or JSON that has one meaning (a template: render it first)",
+        fix="write valid YAML or JSON without duplicate members (render a template first)",
         file=file,
         line=line,
     )
 
 
 def error(value: Value, code: str, message: str, fix: str) -> Finding:
-    """Return an error about one value of a file."""
+    """Return a finding of severity `error` at one value of a file."""
     return at(value, Severity.ERROR, code, message, fix)
 
 
 def warning(value: Value, code: str, message: str, fix: str) -> Finding:
-    """Return a warning about one value of a file."""
+    """Return a finding of severity `warning` at one value of a file."""
     return at(value, Severity.WARNING, code, message, fix)
 
 
 def info(value: Value, code: str, message: str, fix: str) -> Finding:
-    """Return a remark about one value of a file."""
+    """Return a finding of severity `info` at one value of a file."""
     return at(value, Severity.INFO, code, message, fix)
 
 
 def failing_open(check: Value, member: str, spelling: str) -> Iterator[Finding]:
-    """Judge whether requests pass without a decision; `spelling` is how the file's format writes `member`."""
+    """Yield an error if requests are allowed while extauthz is unavailable.
+
+    `member` is the name in snake case; `spelling` is the name in the format of the file.
+    """
     if (fails_open := check.unless_false(member)) is not None:
         yield error(
             fails_open,
             "fail-open",
-            f"{spelling} is on: whenever extauthz does not answer, every request passes",
+            f"{spelling} is on: every request is allowed whenever extauthz does not answer",
             f"set {spelling}: false",
         )
 
 
 def timeout(value: Value) -> Finding | None:
-    """Judge how long a proxy waits for a decision."""
-    fix = "set the timeout to 0.2s; extauthz answers within it, with a denial if it must"
+    """Return a finding if the timeout of a check is invalid, zero or longer than `LONG_S` seconds."""
+    fix = "set the timeout to 0.2s; extauthz answers within it, with a denial if there is no decision yet"
     found = seconds(value)
     if found is None:
-        return error(value, "timeout-unreadable", f"the timeout {value.text!r} is no duration", fix)
+        return error(value, "timeout-unreadable", f"the timeout {value.text!r} is not a duration", fix)
     if found == 0:
-        return error(value, "timeout-long", "the timeout 0 means that a check may hang for ever", fix)
+        return error(value, "timeout-long", "the timeout 0 disables the timeout of a check", fix)
     if found <= LONG_S:
         return None
     severity = Severity.ERROR if found > FAR_TOO_LONG_S else Severity.WARNING
     return at(
-        value, severity, "timeout-long", f"a check may take {found:g} s; requests pile up meanwhile", fix
+        value, severity, "timeout-long", f"a check may take {found:g} s; requests queue up meanwhile", fix
     )
 
 
 def body(value: Value, name: str) -> Finding | None:
-    """Judge how much of a request's body a proxy sends along; `name` is the proxy's for the limit."""
+    """Return an error if a proxy sends more than `MOST_BODY_BYTES` of a request body in a check.
+
+    `name` is the name of the limit in the configuration of the proxy.
+    """
     written = value.text or ""
     if written.isascii() and written.isdigit() and len(written) < 12 and int(written) <= MOST_BODY_BYTES:
         return None
     return error(
         value,
         "body-large",
-        f"{name} sends bodies of up to {written or 'no number of'} bytes along: a check can become larger "
-        "than extauthz takes, and is denied",
-        f"remove the body, which decides nothing, or set {name} to {MOST_BODY_BYTES} at most",
+        f"{name} includes up to {written or 'an invalid number of'} bytes of the request body in a check: "
+        "the message can exceed the limit of extauthz, which then denies the request",
+        f"remove the body, which no rule uses, or set {name} to {MOST_BODY_BYTES} at most",
     )

@@ -1,4 +1,7 @@
-"""Whether an ext_authz filter asks about every request that reaches it."""
+"""Whether an ext_authz filter checks every request that reaches it.
+
+Input: an ExtAuthz, the runtime of the bootstrap, and the filters before it. Output: a `Verdict`.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -15,7 +18,7 @@ _TRY_OUT: Final = "to try rules out, use mode: shadow on policies"
 
 
 def enabled(check: Value, runtime: Runtime, before: Sequence[Message] = ()) -> Verdict:
-    """Judge an ExtAuthz by itself; `before` are the filters that a request passes before it."""
+    """Return the verdict on one ExtAuthz; `before` are the filters that process a request earlier."""
     if (shadow := check.unless_false("shadow_mode")) is not None:
         finding = advice.error(
             shadow,
@@ -51,14 +54,17 @@ def _share(share: Value, runtime: Runtime) -> Finding | None:
     if found == 1 and changes is not Changes.LAYERS:
         return None
     part = "a part of the requests" if found in {None, 1} else f"{found:.4%} of the requests"
-    message = f"filter_enabled asks extauthz about {part}; the rest pass without a check"
+    message = f"filter_enabled checks {part}; the rest are forwarded without a check"
     if found == 1:
-        message = "a runtime layer can lower filter_enabled: the requests left out pass without a check"
+        message = "a runtime layer can lower filter_enabled: the others are forwarded without a check"
     return advice.error(share, "check-partial", message, f"remove filter_enabled; {_TRY_OUT}")
 
 
 def changeable(check: Value, runtime: Runtime) -> Iterator[Finding]:
-    """Warn of a filter that asks about everything until its runtime key is set by the admin interface."""
+    """Yield a warning for a filter that checks every request only until its runtime key is overridden.
+
+    Envoy's admin interface can set the key while Envoy runs.
+    """
     share, deny = check.given("filter_enabled"), check.given("deny_at_disable")
     is_denied = deny is not None and _denies_the_rest(check, runtime)
     is_skipping = check.given("filter_enabled_metadata") is not None or (
@@ -71,7 +77,7 @@ def changeable(check: Value, runtime: Runtime) -> Iterator[Finding]:
         yield advice.warning(
             found,
             "check-partial",
-            "the admin interface can set this runtime key, and then requests pass without a check",
+            "the admin interface can set this runtime key: requests are then forwarded without a check",
             "remove filter_enabled and deny_at_disable",
         )
 
@@ -84,13 +90,13 @@ def _by_metadata(metadata: Value, before: Sequence[Message]) -> Finding | None:
         return advice.warning(
             metadata,
             "check-partial",
-            "the AuthorizationPolicy selects a part of the requests; the rest pass without a check",
+            "the AuthorizationPolicy selects a part of the requests; the rest are forwarded without a check",
             "give the CUSTOM policy the rule `{}`, which matches every request",
         )
     return advice.error(
         metadata,
         "check-partial",
-        "filter_enabled_metadata asks extauthz only about requests with this metadata; the rest pass",
+        "filter_enabled_metadata checks only requests with this metadata; the rest are forwarded",
         "remove filter_enabled_metadata",
     )
 
@@ -98,8 +104,8 @@ def _by_metadata(metadata: Value, before: Sequence[Message]) -> Finding | None:
 def _istio_policies(metadata: Value, before: Sequence[Message]) -> list[Value] | None:
     """Return the policies of the RBAC filter by which Istio selects requests for a CUSTOM policy.
 
-    Istio writes them as shadow rules; the name of the one that matched becomes metadata. None: this metadata
-    comes from something else.
+    Istio writes them as shadow rules; Envoy stores the name of the rule that matched as dynamic metadata.
+    None: the metadata is not written by such a filter.
     """
     key = ".".join(one.word("key") or "" for one in metadata.list("path"))
     prefix = metadata.word("value", "string_match", "prefix")

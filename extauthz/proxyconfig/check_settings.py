@@ -1,4 +1,7 @@
-"""What can be wrong with the settings of one ext_authz filter, wherever it stands."""
+"""Examines the settings of one ext_authz filter, independent of its place in the configuration.
+
+Input: an ExtAuthz, an ExtAuthzPerRoute, or what another proxy has in its place. Output: findings.
+"""
 
 from collections.abc import Iterator, Set
 from typing import Final
@@ -11,7 +14,7 @@ _LISTS: Final = ("allowed_headers", "disallowed_headers")
 
 
 def examine_check(check: Value, conditions: Set[str] | None) -> Iterator[Finding]:
-    """Examine an ExtAuthz of the HTTP filter; `conditions` are CONDITION_HEADERS, None: not known."""
+    """Yield the findings of an HTTP ExtAuthz; `conditions` are CONDITION_HEADERS, None if unknown."""
     yield from advice.failing_open(check, "failure_mode_allow", "failure_mode_allow")
     yield from _service(check, check)
     over_http = check.given("http_service") is not None
@@ -22,7 +25,7 @@ def examine_check(check: Value, conditions: Set[str] | None) -> Iterator[Finding
         yield advice.warning(
             check,
             "status-on-error",
-            "without status_on_error an outage of extauthz looks like a denial (403)",
+            "without status_on_error clients receive 403 while extauthz is unavailable, as for a denial",
             "set status_on_error: { code: ServiceUnavailable }",
         )
     yield from _withheld(check, over_http=over_http)
@@ -31,19 +34,19 @@ def examine_check(check: Value, conditions: Set[str] | None) -> Iterator[Finding
         yield advice.info(
             check,
             "peer-certificate",
-            "the peer's certificate is not sent along",
+            "the check request does not include the certificate of the peer",
             "set include_peer_certificate: true if rules name workloads",
         )
 
 
 def examine_network_check(check: Value) -> Iterator[Finding]:
-    """Examine an ExtAuthz of the network filter, which knows neither headers nor statuses."""
+    """Yield the findings of a network ExtAuthz, which has settings for neither headers nor statuses."""
     yield from advice.failing_open(check, "failure_mode_allow", "failure_mode_allow")
     yield from _service(check, check)
 
 
 def examine_per_route(per_route: Value) -> Iterator[Finding]:
-    """Examine the settings that an ExtAuthzPerRoute gives to the check of a route."""
+    """Yield the findings of the check settings in an ExtAuthzPerRoute."""
     settings = per_route.given("check_settings")
     if settings is None:
         return
@@ -63,7 +66,7 @@ def _service(settings: Value, at: Value) -> Iterator[Finding]:
         yield advice.warning(
             over_grpc or over_http or at,
             "timeout-missing",
-            "the check has no timeout of its own",
+            "the check has no timeout",
             "set grpc_service.timeout to 0.2s (http_service.server_uri.timeout over HTTP)",
         )
     elif found := advice.timeout(limit):
@@ -76,32 +79,34 @@ def _withheld(check: Value, *, over_http: bool) -> Iterator[Finding]:
         if withheld is None:
             continue
         if over_http:
-            # Envoy itself adds Authorization to what is allowed over HTTP, and takes away what is disallowed.
+            # Over HTTP Envoy always sends Authorization, unless disallowed_headers removes it.
             hidden = [one for one in withheld.list("patterns") if _matches(one, "authorization")]
             if name == "disallowed_headers" and hidden:
                 yield advice.error(
                     hidden[0],
                     "headers-withheld",
-                    "disallowed_headers takes authorization away: no token reaches extauthz over HTTP",
+                    "disallowed_headers removes authorization: no token reaches extauthz over HTTP",
                     f"remove {name}",
                 )
             continue
         matches = any(_matches(one, ":path") for one in withheld.list("patterns"))
         has_path = matches if name == "allowed_headers" else not matches
         path = "" if has_path else (
-            "; it also hides the raw `:path`, so replaced bytes in a path (`!`) are refused with 400"
+            "; it also withholds the raw `:path`, so a path with `!` (a replaced byte) is refused with 400"
         )  # fmt: skip
         yield advice.warning(
             withheld,
             "headers-withheld",
-            f"{name} hides request headers from extauthz: what it does not see it cannot judge or remove"
-            + path,
+            f"{name} withholds request headers from extauthz, which cannot evaluate or remove them" + path,
             f"remove {name}",
         )
 
 
 def _matches(pattern: Value, header: str) -> bool:
-    """Whether a StringMatcher takes a header; of regular expressions only the plainest are known."""
+    """Return whether a StringMatcher matches a header name.
+
+    Of regular expressions only those that match every name, or exactly this one, are recognised.
+    """
     fold = pattern.is_true("ignore_case")
 
     def given(name: str) -> str | None:
@@ -126,9 +131,9 @@ def _joined(check: Value, conditions: Set[str] | None, *, over_http: bool) -> It
             yield advice.info(
                 check.at("encode_raw_headers") or check,
                 "headers-joined",
-                "over HTTP extauthz cannot see that headers are raw: "
-                "a condition header with `,` or `!` is unknown",
-                "use grpc_service where such values are needed",
+                "over HTTP extauthz cannot tell that headers are raw: "
+                "the value of a condition header with `,` or `!` is unknown",
+                "use grpc_service where rules need such values",
             )
         return
     at = check.at("encode_raw_headers") or check
@@ -137,34 +142,37 @@ def _joined(check: Value, conditions: Set[str] | None, *, over_http: bool) -> It
         yield advice.error(
             at,
             "headers-joined",
-            f"repeated headers are joined and bytes are replaced, while CONDITION_HEADERS is set ({names}): "
-            "a value with `,` or `!` is unknown, so an allow that needs it does not hold and a deny does",
+            f"Envoy joins repeated headers and replaces bytes, while CONDITION_HEADERS is set ({names}): a "
+            "value with `,` or `!` is unknown, so an allow that depends on it does not apply and a deny does",
             fix,
         )
     elif conditions is None:
         yield advice.warning(
             at,
             "headers-joined",
-            "repeated headers are joined and bytes that are not UTF-8 are replaced by `!`: extauthz refuses "
-            "paths with `!`, and cannot tell values of CONDITION_HEADERS that hold `,` or `!`",
+            "Envoy joins repeated headers and replaces bytes that are not UTF-8 by `!`: extauthz refuses "
+            "paths with `!`, and a value of CONDITION_HEADERS with `,` or `!` is unknown",
             fix,
         )
     else:
         yield advice.info(
             at,
             "headers-joined",
-            "bytes that are not UTF-8 are replaced by `!`: extauthz refuses paths with `!`",
+            "Envoy replaces bytes that are not UTF-8 by `!`: extauthz refuses paths with `!`",
             fix,
         )
 
 
 def joined_by(at: Value, what: str, conditions: Set[str]) -> Iterator[Finding]:
-    """Warn of a proxy that joins repeated headers and has no setting against it."""
+    """Yield a warning for a proxy that joins repeated headers and has no setting to prevent it.
+
+    `what` names the proxy; `conditions` are CONDITION_HEADERS.
+    """
     names = ", ".join(sorted(conditions))
     yield advice.warning(
         at,
         "headers-joined",
-        f"{what} cannot send raw headers, while CONDITION_HEADERS is set ({names}): a value that holds "
-        "`,` or `!` is unknown, so an allow that needs it does not hold and a deny does",
+        f"{what} cannot send raw headers, while CONDITION_HEADERS is set ({names}): a value with "
+        "`,` or `!` is unknown, so an allow that depends on it does not apply and a deny does",
         "expect 403 condition_unknown for repeated headers, or check in an Envoy with encode_raw_headers",
     )

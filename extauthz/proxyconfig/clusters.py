@@ -1,4 +1,7 @@
-"""The clusters that Envoy talks to: extauthz's workers with health checks and TLS, and the upstream."""
+"""Builds the Envoy clusters of the workers (with health checks and TLS) and of the upstream.
+
+Input: `Settings` and the proxy's TLS files. Output: `config.cluster.v3.Cluster`, or the problem as a text.
+"""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -49,11 +52,11 @@ from extauthz.proxyconfig.tls import ProxyTls, expected_peer
 from extauthz.settings import Settings
 
 RETRIES_AT_ONCE: Final = 1024
-"""All checks of a connection may have to be asked again at once; Envoy's own bound is three."""
+"""Concurrent retries: all checks on a connection may need a retry at once. Envoy's default is three."""
 
 
 def check_cluster(settings: Settings, tls: ProxyTls) -> Cluster | str:
-    """Return the cluster with every worker an endpoint; a text says what stands against it."""
+    """Return the cluster with one endpoint per worker, or the problem as a text."""
     transport = _transport_socket(settings, tls)
     if isinstance(transport, str):
         return transport
@@ -63,7 +66,7 @@ def check_cluster(settings: Settings, tls: ProxyTls) -> Cluster | str:
     cluster.circuit_breakers = CircuitBreakers(
         thresholds=[CircuitBreakersThresholds(max_retries=RETRIES_AT_ONCE)]
     )
-    # A hung or unplugged worker is noticed also between requests.
+    # Keepalive closes the connection to an unresponsive or unreachable worker while no check is in flight.
     keepalive = KeepaliveSettings(interval=timedelta(seconds=5), timeout=timedelta(seconds=2))
     options = HttpProtocolOptions(
         explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(

@@ -1,4 +1,7 @@
-"""What can be wrong in a connection manager that asks extauthz: reading requests, order of filters."""
+"""Examines an HTTP connection manager with an ext_authz filter: path normalisation, order of filters.
+
+Input: an HttpConnectionManager. Output: findings.
+"""
 
 from collections.abc import Iterator
 from typing import Final
@@ -23,7 +26,7 @@ _STRICT_UNDERSCORES: Final = frozenset({"REJECT_REQUEST", "DROP_HEADER", "1", "2
 
 
 def examine_manager(manager: Value, *, is_patch: bool) -> Iterator[Finding]:
-    """Examine a connection manager; a patch is not blamed for what it leaves as it is."""
+    """Yield the findings of a connection manager; of a patch, only of the members that it sets."""
     yield from _paths(manager, is_patch=is_patch)
     underscores = manager.given("common_http_protocol_options", "headers_with_underscores_action")
     if (underscores is not None or not is_patch) and (
@@ -32,7 +35,7 @@ def examine_manager(manager: Value, *, is_patch: bool) -> Iterator[Finding]:
         yield advice.warning(
             underscores or manager,
             "underscores-allowed",
-            "header names with underscores pass: many servers read x_auth_subject as x-auth-subject",
+            "header names with underscores are accepted: many servers read x_auth_subject as x-auth-subject",
             "set common_http_protocol_options.headers_with_underscores_action: REJECT_REQUEST",
         )
     if not is_patch:
@@ -57,9 +60,9 @@ def _paths(manager: Value, *, is_patch: bool) -> Iterator[Finding]:
     yield (advice.error if kept else advice.warning)(
         slashes or manager,
         "escaped-slashes",
-        "escaped slashes (%2F, %5C) are kept: one more name for a path that others read as another"
+        "escaped slashes (%2F, %5C) are kept: the upstream may decode them and read a different path"
         if kept
-        else "escaped slashes (%2F, %5C) are decoded and forwarded: paths change on their way",
+        else "escaped slashes (%2F, %5C) are decoded and forwarded: the upstream receives another path",
         "set path_with_escaped_slashes_action: REJECT_REQUEST",
     )
 
@@ -75,22 +78,22 @@ def _order(manager: Value) -> Iterator[Finding]:
         yield advice.error(
             next(one for one, kind in zip(filters, kinds, strict=True) if kind in CACHES),
             "check-after-cache",
-            "a cache stands before ext_authz: what it holds is served without a check",
-            "move the cache behind ext_authz",
+            "a cache filter comes before ext_authz: cached responses are served without a check",
+            "move the cache filter after ext_authz",
         )
     if not any(_removes_identity(one) for one in filters[:first]):
         yield advice.error(
             filters[first],
             "identity-headers",
-            f"a client's own {IDENTITY_PREFIX}* headers are not removed before ext_authz: "
-            "wherever the check is off, a client can name an identity",
+            f"{IDENTITY_PREFIX}* headers from the client are not removed before ext_authz: "
+            "wherever the check is off, a client can forge an identity",
             f"put header_mutation with remove_on_match prefix {IDENTITY_PREFIX} before ext_authz",
         )
     if CORS in kinds[first:]:
         yield advice.warning(
             filters[kinds.index(CORS)],
             "preflights-checked",
-            "cors stands after ext_authz: preflights carry no token and are refused",
+            "cors comes after ext_authz: preflight requests carry no token and are denied",
             "move cors before ext_authz",
         )
 
@@ -99,7 +102,7 @@ def _kind(http_filter: Value) -> str:
     message = opened(http_filter.at("typed_config"))
     if message is None:
         return ""
-    # A check inside of a matcher, a composite or a chain stands in the place of what wraps it.
+    # A check inside a matcher, a composite filter or a filter chain runs in the place of the outer filter.
     return CHECK if CHECK in kinds_in(http_filter) else message.kind
 
 
@@ -109,13 +112,13 @@ def _removes_identity(http_filter: Value) -> bool:
 
 
 def has_removal(message: Message) -> bool:
-    """Whether a message is a header mutation that takes away every `x-auth-` header."""
+    """Return whether a message is a HeaderMutation that removes every `x-auth-` header."""
     if message.kind != MUTATION:
         return False
     return any(map(removes_identity, message.body.list("mutations", "request_mutations")))
 
 
 def removes_identity(mutation: Value) -> bool:
-    """Whether one mutation of header_mutation takes away every `x-auth-` header."""
+    """Return whether one mutation of a HeaderMutation removes every `x-auth-` header."""
     prefix = mutation.word("remove_on_match", "key_matcher", "prefix")
     return bool(prefix) and IDENTITY_PREFIX.startswith(str(prefix).lower())

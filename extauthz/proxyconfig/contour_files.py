@@ -1,4 +1,7 @@
-"""What can be wrong in Contour's objects: which routes of an HTTPProxy are checked, and how."""
+"""Examines Contour's objects: which routes of an HTTPProxy are checked, and with which settings.
+
+Input: documents with HTTPProxy, ExtensionService and Contour's configuration file. Output: findings.
+"""
 
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
@@ -12,11 +15,11 @@ from extauthz.proxyconfig.findings import Finding, Severity
 from extauthz.proxyconfig.kinds import CONTOUR, is_of
 
 _ENDLESS: Final = frozenset({"infinity", "infinite"})
-_FIX: Final = "ask about every route; give public ones `authentication: optional` and a rule for `anonymous`"
+_FIX: Final = "check every route; give public ones `authentication: optional` and a rule for `anonymous`"
 
 
 def examine_contour(documents: Sequence[Value], conditions: Set[str] | None) -> Iterator[Finding]:
-    """Examine Contour's objects together with its configuration file."""
+    """Yield the findings of all Contour objects and of Contour's configuration file, examined together."""
     proxies = [one for one in documents if is_of(one, CONTOUR, "HTTPProxy")]
     services = [one for one in documents if is_of(one, CONTOUR, "ExtensionService")]
     servers = [found for one in documents for found in _global_servers(one)]
@@ -32,7 +35,7 @@ def examine_contour(documents: Sequence[Value], conditions: Set[str] | None) -> 
 
 
 def global_servers(document: Value) -> bool:
-    """Whether a document configures Contour's global external authorization."""
+    """Return whether a document configures Contour's global external authorization."""
     return any(True for _ in _global_servers(document))
 
 
@@ -52,7 +55,7 @@ def _server(
 ) -> Iterator[Finding]:
     reference = server.given("extension_ref") or server.given("extension_service")
     if reference is None and is_global:
-        # It only changes the policy of the global server.
+        # Without a reference the member only changes the auth policy of the global server.
         return
     yield from advice.failing_open(server, "fail_open", "failOpen")
     limit = server.given("response_timeout")
@@ -62,7 +65,7 @@ def _server(
         yield advice.warning(
             server,
             "timeout-missing",
-            "the check has no timeout of its own",
+            "the check has no timeout",
             "set responseTimeout: 200ms",
         )
     body = server.at("with_request_body", "max_request_bytes")
@@ -81,7 +84,7 @@ def _reference(reference: Value, names: Sequence[str]) -> Iterator[Finding]:
         yield advice.info(
             at,
             "provider-unverified",
-            f"whether an ExtensionService {name!r} exists cannot be told from these files",
+            f"the files hold no ExtensionService: whether {name!r} exists is unknown",
             "give doctor the ExtensionService too",
         )
     elif name not in names:
@@ -89,7 +92,7 @@ def _reference(reference: Value, names: Sequence[str]) -> Iterator[Finding]:
         yield advice.error(
             at,
             "provider-unknown",
-            f"no ExtensionService is named {name!r} (there is: {', '.join(map(repr, names))})",
+            f"no ExtensionService is named {name!r}; the files define {', '.join(map(repr, names))}",
             f"set extensionRef.name: {meant or 'the name of an ExtensionService'}",
         )
 
@@ -99,8 +102,8 @@ def _limit(limit: Value) -> Iterator[Finding]:
         yield advice.error(
             limit,
             "timeout-long",
-            f"the timeout {limit.text} means that a check may take for ever",
-            "set the timeout to 200ms; extauthz answers within it, with a denial if it must",
+            f"the timeout {limit.text} disables the timeout of a check",
+            "set the timeout to 200ms; extauthz answers within it, with a denial if there is no decision yet",
         )
     elif found := advice.timeout(limit):
         yield found
@@ -112,7 +115,7 @@ def _service(service: Value) -> Iterator[Finding]:
         yield advice.warning(
             protocol,
             "checks-in-plaintext",
-            "checks, which carry tokens, leave the proxy without TLS",
+            "check requests carry tokens and leave the proxy without TLS",
             "set protocol: h2 with validation, and GRPC_TLS_CERT, GRPC_TLS_KEY and GRPC_TLS_CLIENT_CA",
         )
     if (limit := service.given("spec", "timeout_policy", "response")) is not None:
@@ -121,7 +124,7 @@ def _service(service: Value) -> Iterator[Finding]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Route:
-    """A route that forwards. `off` is what switches its check off; `is_checked` without it."""
+    """A route that forwards to services. `off` is the value that disables its check, if one does."""
 
     at: Value
     services: frozenset[str]
@@ -130,7 +133,7 @@ class _Route:
 
 
 class _Proxies:
-    """All HTTPProxies together: a root includes others, whose routes follow its authorization."""
+    """All HTTPProxies together: the authorization of a root applies to the routes of those it includes."""
 
     def __init__(self, proxies: Sequence[Value], server: Value | None) -> None:
         self._proxies = {_name(one): one for one in proxies}
@@ -140,7 +143,7 @@ class _Proxies:
         self._missing: list[Value] = []
 
     def findings(self) -> Iterator[Finding]:
-        """Yield a finding for each way to a service without a check."""
+        """Yield a finding for each route or TCP proxy that forwards to a service without a check."""
         by_root = [(root, list(self._routes(root, root, frozenset()))) for root in self._roots]
         protected = frozenset(
             name for _, routes in by_root for one in routes if one.is_checked for name in one.services
@@ -154,7 +157,7 @@ class _Proxies:
             yield advice.warning(
                 include,
                 "check-unknown",
-                "the included HTTPProxy is not in the files: whether its routes are checked cannot be told",
+                "the included HTTPProxy is not in the files: whether its routes are checked is unknown",
                 "give doctor all HTTPProxies at once",
             )
 
@@ -179,7 +182,7 @@ class _Proxies:
         for one in routes:
             if one.off is not None:
                 found = advice.error(
-                    one.off, "check-off", "requests on this route pass without a check", _FIX
+                    one.off, "check-off", "requests on this route are forwarded without a check", _FIX
                 )
                 is_apart = checks_others and not one.services & protected
                 yield replace(found, severity=Severity.WARNING) if is_apart else found
@@ -238,7 +241,7 @@ class _Proxies:
                 yield child
 
     def _off(self, route: Value, root: Value) -> Value | None:
-        """Return what switches the check of a route off: the most specific policy counts."""
+        """Return the value that disables the check of a route; the most specific policy applies."""
         policies = (
             route.given("auth_policy"),
             root.given("spec", "virtualhost", "authorization", "auth_policy"),
@@ -253,7 +256,7 @@ class _Proxies:
 def _orphan(proxy: Value) -> Iterator[Finding]:
     for route in proxy.list("spec", "routes"):
         if (off := route.unless_false("auth_policy", "disabled")) is not None and route.list("services"):
-            yield advice.error(off, "check-off", "requests on this route pass without a check", _FIX)
+            yield advice.error(off, "check-off", "requests on this route are forwarded without a check", _FIX)
 
 
 def _name(proxy: Value) -> tuple[str, str]:

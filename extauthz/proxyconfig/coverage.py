@@ -1,4 +1,7 @@
-"""Whether a request that is forwarded was checked: yes, no, or it cannot be told from the files."""
+"""Whether forwarded requests are checked: `Coverage`, its verdicts, and how verdicts combine.
+
+Input: verdicts of single filters. Output: the verdict of a list of filters, or of alternatives.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,17 +11,17 @@ from extauthz.proxyconfig.findings import Finding
 
 
 class Coverage(Enum):
-    """What a filter, or a list of filters, does with the requests of a route."""
+    """How far a filter, or a list of filters, checks the requests of a route."""
 
     CHECKED = "each request needs an allow"
-    OPEN = "some request passes without one"
-    UNKNOWN = "the files do not tell"
+    OPEN = "some requests are forwarded without an allow"
+    UNKNOWN = "the files do not define it"
     ABSENT = "it is not a check"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A coverage with the findings that explain it, as errors; none when it is CHECKED."""
+    """A coverage and the findings that explain it; CHECKED and ABSENT have no findings."""
 
     coverage: Coverage
     findings: tuple[Finding, ...] = ()
@@ -29,7 +32,7 @@ ABSENT = Verdict(Coverage.ABSENT)
 
 
 def in_sequence(verdicts: Iterable[Verdict]) -> Verdict:
-    """Combine filters that a request passes one after the other: one check is enough."""
+    """Return the verdict on filters that process a request one after another: one check is enough."""
     found = list(verdicts)
     for coverage in (Coverage.CHECKED, Coverage.UNKNOWN, Coverage.OPEN):
         those = [one for one in found if one.coverage is coverage]
@@ -42,7 +45,10 @@ def in_sequence(verdicts: Iterable[Verdict]) -> Verdict:
 
 
 def as_alternatives(verdicts: Iterable[Verdict], otherwise: Finding) -> Verdict:
-    """Combine what different requests meet: each one has to be a check; `otherwise` says when one is not."""
+    """Return the verdict on filters of which one runs per request: CHECKED only if every one is a check.
+
+    `otherwise` is the finding for the case that one alternative is not a check.
+    """
     found = list(verdicts)
     coverages = {one.coverage for one in found}
     if coverages <= {Coverage.ABSENT}:

@@ -1,7 +1,9 @@
-"""Configuration files as trees in which every value knows its line; nothing in them is executed.
+"""Parses configuration files into trees in which every value has its file and line.
 
-YAML (several documents a file) and JSON, with aliases and merge keys resolved within bounds. Names are found
-in either spelling of protobuf's JSON, `failure_mode_allow` and `failureModeAllow`.
+Input: the bytes of a YAML file (one or more documents) or of a JSON file. Aliases and merge keys are resolved
+up to `MAX_DEPTH` and `MAX_VALUES`; tags are not executed. Output: `Value` trees, and `InvalidDocument` for
+what cannot be parsed. A lookup finds a name in either spelling of protobuf's JSON mapping:
+`failure_mode_allow`, `failureModeAllow`.
 """
 
 import re
@@ -28,7 +30,7 @@ _FALSE: Final = frozenset({"false", "no", "off", "n"})
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A mapping, a list or a scalar of a file. `text` of a scalar is as it was written, without quotes."""
+    """A mapping, a list or a scalar of a file. `text` is the scalar as written, without quotes."""
 
     file: str
     line: int
@@ -39,7 +41,7 @@ class Value:
     is_block: bool = False
 
     def at(self, *names: str) -> "Value | None":
-        """Walk down by names, given in snake case; None: there is no such value."""
+        """Return the value at a path of member names in snake case; None if it does not exist."""
         found: Value | None = self
         for name in names:
             if found is None or found.entries is None:
@@ -48,47 +50,47 @@ class Value:
         return found
 
     def given(self, *names: str) -> "Value | None":
-        """Return the value down there; None also for null, which protobuf reads as left out."""
+        """Return the value at a path; None also for null, which protobuf's JSON mapping reads as absent."""
         found = self.at(*names)
         return None if found is None or found.is_null else found
 
     @property
     def is_null(self) -> bool:
-        """Whether it is null."""
+        """Return whether the value is null."""
         return self.entries is None and self.members is None and self.text is None
 
     @property
     def truth(self) -> bool | None:
-        """Return the boolean that Envoy reads here, in quotes too; None: it is not a boolean."""
+        """Return the boolean as Envoy reads it, also from a quoted string; None if it is not a boolean."""
         word = (self.text or "").lower()
         return True if word in _TRUE else False if word in _FALSE else None
 
     def is_true(self, *names: str) -> bool:
-        """Whether the boolean down there is certainly true."""
+        """Return whether the value at a path is the boolean true."""
         found = self.at(*names)
         return found is not None and found.truth is True
 
     def unless_false(self, *names: str) -> "Value | None":
-        """Return the boolean down there unless it is left out or certainly false."""
+        """Return the value at a path unless it is absent, null or the boolean false."""
         found = self.given(*names)
         return None if found is None or found.truth is False else found
 
     def word(self, *names: str) -> str | None:
-        """Return the text of the scalar down there."""
+        """Return the text of the scalar at a path; None if there is no scalar."""
         found = self.at(*names)
         return None if found is None else found.text
 
     def list(self, *names: str) -> tuple["Value", ...]:
-        """Return the members of the list down there; none when there is no list."""
+        """Return the members of the list at a path; empty if there is no list."""
         found = self.at(*names)
         return () if found is None or found.members is None else found.members
 
     def items(self) -> Iterator[tuple[str, "Value"]]:
-        """Yield the entries of a mapping; none for anything else."""
+        """Yield the entries of a mapping; nothing for a list or a scalar."""
         yield from (self.entries or {}).items()
 
     def walk(self) -> Iterator["Value"]:
-        """Yield this value and every one below it, in the order of the file."""
+        """Yield this value and every value below it, in the order of the file."""
         pending = [self]
         while pending:
             value = pending.pop()
@@ -98,7 +100,7 @@ class Value:
 
 @lru_cache(maxsize=16_384)
 def snake_case(name: str) -> str:
-    """Return protobuf's own spelling of a name, `http_filters` for `httpFilters`."""
+    """Return a name as its .proto file spells it: `http_filters` for `httpFilters`."""
     return _CAPITAL.sub(r"_\1", name).lower()
 
 
@@ -110,7 +112,7 @@ def _other_spelling(entries: dict[str, Value], name: str) -> Value | None:
 
 
 def seconds(value: Value) -> float | None:
-    """Read a duration such as `0.2s`, `200ms` or `10m0s`; None: it is none."""
+    """Return a duration such as `0.2s`, `200ms` or `10m0s` in seconds; None if it is not a duration."""
     text = value.text or ""
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
@@ -119,8 +121,8 @@ def seconds(value: Value) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
-    """Why a text is not what it should be, and where. It quotes nothing of the text."""
+class InvalidDocument:
+    """Why a text could not be parsed, and at which line. `problem` never quotes a value of the text."""
 
     file: str
     line: int
@@ -132,39 +134,44 @@ class _Reading:
     file: str
     first_line: int
     left: int = MAX_VALUES
-    problems: list[Unreadable] = field(default_factory=list)
+    problems: list[InvalidDocument] = field(default_factory=list)
 
 
-def read_text(text: bytes, file: str, *, first_line: int = 1) -> tuple[tuple[Value, ...], list[Unreadable]]:
-    """Return the documents of a text, and what is wrong with it; `first_line` is the number of its first."""
+def read_text(
+    text: bytes, file: str, *, first_line: int = 1
+) -> tuple[tuple[Value, ...], list[InvalidDocument]]:
+    """Return the documents of a text, and its problems; `first_line` is the number of its first line.
+
+    A text that cannot be parsed has no documents. Duplicate members are problems of a text that can.
+    """
     reading = _Reading(file, first_line)
     plain = ""
     try:
         if len(text) > MAX_BYTES:
-            raise _RefusedError(first_line, f"it is larger than {MAX_BYTES} bytes")
-        # JSON may be indented by tabs, YAML may not; inside of strings a line cannot begin.
+            raise _InvalidDocumentError(first_line, f"it is larger than {MAX_BYTES} bytes")
+        # JSON allows tabs as indentation, YAML does not. A string of JSON cannot contain a line break.
         plain = _TABS.sub(lambda tabs: " " * len(tabs[0]), text.decode("utf-8-sig"))
         _check_depth(plain, reading)
         nodes = list(yaml.compose_all(plain, Loader=PARSER))
         values = tuple(_value(node, reading, 0) for node in nodes)
-    except _RefusedError as refused:
-        return (), [Unreadable(file, refused.line, str(refused))]
+    except _InvalidDocumentError as invalid:
+        return (), [InvalidDocument(file, invalid.line, str(invalid))]
     except UnicodeDecodeError as error:
         line = first_line + text.count(b"\n", 0, error.start)
-        return (), [Unreadable(file, line, "it is not UTF-8")]
+        return (), [InvalidDocument(file, line, "it is not UTF-8")]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = first_line if mark is None else mark.line + first_line
-        # `problem` may quote a character, never a value.
-        return (), [Unreadable(file, line, f"it is not YAML: {error.problem or 'malformed'}")]
+        # PyYAML's `problem` can quote a character, never a value.
+        return (), [InvalidDocument(file, line, f"it is not YAML: {error.problem or 'malformed'}")]
     except yaml.YAMLError as error:
         line = first_line + plain.count("\n", 0, getattr(error, "position", 0))
-        return (), [Unreadable(file, line, "it is not YAML: it holds a character that YAML refuses")]
+        return (), [InvalidDocument(file, line, "it is not YAML: it holds a character that YAML forbids")]
     return values, reading.problems
 
 
-class _RefusedError(Exception):
-    """A text that is not read further."""
+class _InvalidDocumentError(Exception):
+    """Ends the parsing of a text; the message says why."""
 
     def __init__(self, line: int, problem: str) -> None:
         super().__init__(problem)
@@ -172,7 +179,7 @@ class _RefusedError(Exception):
 
 
 def _check_depth(text: str, reading: _Reading) -> None:
-    # By events, one by one: composing recurses, and must not meet anything deep.
+    # yaml.compose_all recurses, so the depth is bounded before it runs; yaml.parse does not recurse.
     depth = 0
     for event in yaml.parse(text, Loader=PARSER):
         if isinstance(event, yaml.CollectionStartEvent):
@@ -181,7 +188,7 @@ def _check_depth(text: str, reading: _Reading) -> None:
             depth -= 1
         if depth > MAX_DEPTH:
             line = _line(event, reading)
-            raise _RefusedError(line, f"it is nested deeper than {MAX_DEPTH} levels")
+            raise _InvalidDocumentError(line, f"it is nested deeper than {MAX_DEPTH} levels")
 
 
 def _line(found: yaml.Node | yaml.Event, reading: _Reading) -> int:
@@ -194,7 +201,9 @@ def _value(node: yaml.Node, reading: _Reading, depth: int) -> Value:
     line = _line(node, reading)
     reading.left -= 1
     if reading.left < 0 or depth > MAX_DEPTH:
-        raise _RefusedError(line, "its aliases expand without end, or to too much")
+        raise _InvalidDocumentError(
+            line, f"its aliases expand to more than {MAX_VALUES} values or {MAX_DEPTH} levels"
+        )
     match node:
         case yaml.MappingNode():
             return Value(reading.file, line, entries=_entries(node, reading, depth))
@@ -217,12 +226,14 @@ def _entries(node: yaml.MappingNode, reading: _Reading, depth: int) -> dict[str,
             for source in value.members or (value,):
                 merged = dict(source.items()) | merged
         elif not isinstance(key, yaml.ScalarNode):
-            # `name: {{ .Values.name }}` is YAML: a mapping whose name is a mapping.
+            # `name: {{ .Values.name }}` is valid YAML: a mapping whose key is a mapping.
             line = _line(key, reading)
-            reading.problems.append(Unreadable(reading.file, line, "the name of a member is not a text"))
+            reading.problems.append(
+                InvalidDocument(reading.file, line, "the name of a member is not a string")
+            )
         elif name in own:
             line = _line(key, reading)
-            reading.problems.append(Unreadable(reading.file, line, f"the member {name!r} occurs twice"))
+            reading.problems.append(InvalidDocument(reading.file, line, f"the member {name!r} occurs twice"))
         else:
             own[name] = value
     return merged | own

@@ -1,8 +1,9 @@
-"""Where requests and connections come in, and whether each one that is forwarded was checked.
+"""The entrances of an Envoy configuration, with a verdict for each route that forwards requests.
 
-An entrance is the HTTP filters of a connection manager (once more for each kind of upgrade with filters of
-its own), or a chain of network filters that forwards bytes. Each is judged with its routes; what an unchecked
-route means depends on the workload behind it, so all entrances of a configuration are judged together.
+An entrance is the list of HTTP filters of a connection manager (one more for each upgrade type with its own
+filters), or a chain of network filters that forwards bytes. Input: `Parts`. Output: `Entrance`s, each with
+its routes and their verdicts. Whether an unchecked route is an error depends on the other routes to the same
+workload: `unchecked` decides that for all entrances of a configuration.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,7 +31,10 @@ _PASSES_ON: Final = frozenset({
 
 @dataclass(slots=True, eq=False)
 class Entrance:
-    """One way in. `at` is where a missing check is reported, `group` the listener that it belongs to."""
+    """A list of filters that receives requests or connections.
+
+    `at` is where a missing check is reported; `group` is the listener. `results` holds a verdict per route.
+    """
 
     at: Value
     group: Value
@@ -41,19 +45,19 @@ class Entrance:
     findings: list[Finding] = field(default_factory=list)
 
     def checked(self) -> Iterator[ForwardingRoute]:
-        """Yield the routes on which each request is checked."""
+        """Yield the routes on which every request is checked."""
         yield from (route for route, verdict in self.results if verdict.coverage is Coverage.CHECKED)
 
 
 @dataclass(slots=True, eq=False)
-class Scope:
-    """The parts of one configuration, and the checks, managers and routes in it that were judged."""
+class EntranceFinder:
+    """Finds the entrances of one configuration; `seen` collects the checks, managers and routes it judged."""
 
     parts: Parts
     seen: Seen = field(default_factory=Seen)
 
     def entrances(self, documents: Iterable[Value]) -> list[Entrance]:
-        """Return every entrance of the listeners, then of connection managers that stand alone."""
+        """Return the entrances of all listeners, then of connection managers outside any listener."""
         found = [entrance for listener in self.parts.listeners for entrance in self._listener(listener)]
         for document in documents:
             for message in messages(document):
@@ -165,7 +169,7 @@ class Scope:
                 yield advice.error(
                     cluster,
                     "check-off",
-                    "the check asks the workload itself over HTTP: each 200 of its own is taken for an allow",
+                    "the HTTP check is sent to the workload itself: every 200 of it counts as an allow",
                     "name the cluster of extauthz",
                 )
                 return
@@ -175,8 +179,8 @@ def _undiscovered(one: Value, listener: Value, *, is_outbound: bool) -> Entrance
     finding = advice.warning(
         one,
         "check-unknown",
-        "the configuration of this network filter is not in the files: what it forwards cannot be told",
-        "give doctor the files with the missing part too, or the answer of Envoy's /config_dump",
+        "the configuration of this network filter is not in the files: what it forwards is unknown",
+        "give doctor the files with the missing part too, or the response of Envoy's /config_dump",
     )
     route = ForwardingRoute(one, (), is_known=False)
     verdict = Verdict(Coverage.UNKNOWN, (finding,))
@@ -194,7 +198,10 @@ def _is_upgraded(route: ForwardingRoute, upgrade: Value) -> bool:
 def _unasked_authorizers(
     filters: Sequence[Value], parts: Parts, entrance: Entrance, seen: Seen
 ) -> Iterator[Finding]:
-    """Warn of a check that asks on no route while another one does: it may be the one that is meant."""
+    """Yield a warning for each ext_authz filter that checks no route, if the list holds more than one.
+
+    It may be the one that calls extauthz.
+    """
     entries = [one for one in filters if any(message.kind == CHECK for message in messages(one))]
     if len(entries) < 2 or any(one.coverage is not Coverage.CHECKED for _, one in entrance.results):
         return
@@ -207,12 +214,12 @@ def _unasked_authorizers(
 
 
 def judged_alone(check: Value, parts: Parts) -> Verdict:
-    """Judge a check that stands in no list of filters."""
+    """Return the verdict on an ExtAuthz that belongs to no list of filters."""
     found = enabled(check, parts.runtime)
     return found if found.coverage is Coverage.OPEN else CHECKED
 
 
 def leads_to_workload(route: ForwardingRoute, parts: Parts) -> bool:
-    """Whether a route forwards to servers, or to something that cannot be told."""
+    """Return whether a route forwards to a workload, or to a cluster that the files do not define."""
     clusters = route.clusters
     return clusters is None or any(parts.reach(name) is Reach.WORKLOAD for name in clusters)

@@ -1,4 +1,8 @@
-"""A whole Envoy bootstrap for the current settings: one listener, extauthz's workers, one upstream."""
+"""Builds an Envoy bootstrap: one listener, the workers of extauthz, one upstream.
+
+Input: `Settings`, a listen address, an upstream address, the proxy's TLS files. Output: YAML, or a list of
+problems.
+"""
 
 from typing import Final
 
@@ -27,13 +31,13 @@ DEFAULT_LISTEN: Final = HostPort("127.0.0.1", 10000)
 DEFAULT_UPSTREAM: Final = HostPort("127.0.0.1", 8000)
 
 _HEADER: Final = """\
-# Envoy in front of one upstream, asking extauthz about every request. Printed by `extauthz envoy-config`
-# from the settings of extauthz: print it again when WORKERS, GRPC_HOST, GRPC_PORT, GRPC_UDS_DIR or
-# GRPC_TLS_* change. Start it with
+# Envoy in front of one upstream, with a check by extauthz for every request. Printed by
+# `extauthz envoy-config` from the settings of extauthz: print it again when WORKERS, GRPC_HOST, GRPC_PORT,
+# GRPC_UDS_DIR or GRPC_TLS_* change. Start it with
 #
 #   envoy -c FILE --disable-hot-restart
 #
-# and have `extauthz doctor FILE` look at it after every edit. There is no admin interface; add one on a
+# and examine it with `extauthz doctor FILE` after every edit. There is no admin interface; add one on a
 # loopback address only.
 """
 
@@ -45,7 +49,7 @@ def envoy_yaml(
     upstream: HostPort = DEFAULT_UPSTREAM,
     tls: ProxyTls | None = None,
 ) -> str | list[str]:
-    """Return the YAML of a bootstrap, or every problem that stands against one, as a list."""
+    """Return the YAML of a bootstrap, or the list of problems that prevent one."""
     workers = check_cluster(settings, tls or ProxyTls())
     if isinstance(workers, str):
         return [workers]
@@ -59,13 +63,14 @@ def envoy_yaml(
                 )
             ]
         ),
-        # One request of a connection, then the next connection: a burst of requests delays no other client's.
+        # Envoy reads one request per connection and loop iteration: a burst on one connection does not delay
+        # the requests of other connections.
         layered_runtime=LayeredRuntime(
             layers=[
                 RuntimeLayer(
                     name="shipped", static_layer=Struct.from_dict({"http.max_requests_per_io_cycle": 1})
                 ),
-                # Envoy's own layer where a bootstrap names none.
+                # The layer that Envoy adds itself if a bootstrap defines no layers.
                 RuntimeLayer(name="admin", admin_layer=RuntimeLayerAdminLayer()),
             ]
         ),
@@ -77,7 +82,10 @@ def envoy_yaml(
 
 
 def spelt_out(document: object) -> object:
-    """Write what keeps the check closed even where it is the default, so that a reader sees it."""
+    """Return a document with `failure_mode_allow: false` written in every ExtAuthz, though it is the default.
+
+    A reader of the file sees then that the check fails closed.
+    """
     if isinstance(document, list):
         return [spelt_out(member) for member in document]
     if not isinstance(document, dict):

@@ -1,4 +1,7 @@
-"""What can be wrong in Envoy's configuration, wherever in the files it stands."""
+"""Examines Envoy configuration: bootstraps, xDS resources, config dumps and patches.
+
+Input: documents, and CONDITION_HEADERS if they are known. Output: findings.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import Final
@@ -9,7 +12,7 @@ from extauthz.proxyconfig.check_enabled import changeable
 from extauthz.proxyconfig.check_settings import examine_check, examine_network_check, examine_per_route
 from extauthz.proxyconfig.connection_manager import examine_manager, has_removal
 from extauthz.proxyconfig.documents import Value, snake_case
-from extauthz.proxyconfig.entrances import Entrance, Scope, judged_alone
+from extauthz.proxyconfig.entrances import Entrance, EntranceFinder, judged_alone
 from extauthz.proxyconfig.envoy_parts import Parts, Seen, in_force
 from extauthz.proxyconfig.envoy_routes import forwarding_routes
 from extauthz.proxyconfig.findings import Finding
@@ -35,7 +38,7 @@ _FREE_NAMES: Final = frozenset({"metadata", "filter_metadata", "context_extensio
 
 
 def is_envoy(document: Value) -> bool:
-    """Whether a document holds Envoy configuration."""
+    """Return whether a document holds Envoy configuration."""
     parts = Parts.of([document])
     return (
         bool(parts.bootstraps or parts.listeners or parts.routes or parts.clusters or parts.extensions)
@@ -45,10 +48,10 @@ def is_envoy(document: Value) -> bool:
 
 
 def examine_proxies(documents: Sequence[Value], conditions: Set[str] | None) -> Iterator[Finding]:
-    """Examine the documents of one or several proxies together.
+    """Yield the findings of the documents of one or more proxies.
 
-    A bootstrap, or a dump of one, is a proxy of its own. What discovery services deliver (files of listeners,
-    routes, clusters) belongs together.
+    A bootstrap, or a config dump, is one proxy. All xDS resources (listeners, routes, clusters) together are
+    another.
     """
     documents = [in_force(one) for one in documents]
     everything = Parts.of(documents)
@@ -58,8 +61,7 @@ def examine_proxies(documents: Sequence[Value], conditions: Set[str] | None) -> 
     for scope_documents in (*([one] for one in apart), shared):
         parts = Parts.of(scope_documents)
         parts.others = everything
-        scope = Scope(parts, seen)
-        entrances = scope.entrances(scope_documents)
+        entrances = EntranceFinder(parts, seen).entrances(scope_documents)
         is_protecting = any(map(_shows_protection, scope_documents))
         yield from Judgement(entrances, parts, is_protecting).findings()
         yield from _managers(scope_documents, entrances)
@@ -73,7 +75,7 @@ def examine_proxies(documents: Sequence[Value], conditions: Set[str] | None) -> 
 
 
 def examine_patch(value: Value, conditions: Set[str] | None) -> Iterator[Finding]:
-    """Examine a part of a configuration that is merged into another: what it leaves as it is counts not."""
+    """Yield the findings of a patch, which Istio merges into a configuration: only of what the patch sets."""
     parts = Parts()
     yield from _settings(value, parts, conditions)
     for message in messages(value):
@@ -90,10 +92,10 @@ def _is_bootstrap(document: Value) -> bool:
 
 
 def _shows_protection(document: Value) -> bool:
-    """Whether a configuration is meant to check requests, even if the check is gone from its filters."""
+    """Return whether a configuration is intended to check requests, even if no filter checks them."""
     if kinds_in(document) & _CHECK_KINDS:
         return True
-    # In a mesh every proxy knows the clusters of every service (`outbound|...`).
+    # In a mesh every proxy has the clusters of all services (`outbound|...`); they show no intention.
     names = {name.lower() for name in Parts.of([document]).clusters if "|" not in name}
     return any("extauthz" in name or "ext_authz" in name or "ext-authz" in name for name in names) or any(
         has_removal(message) for message in messages(document)
@@ -115,7 +117,7 @@ def _settings(document: Value, parts: Parts, conditions: Set[str] | None) -> Ite
 
 
 def _managers(documents: Iterable[Value], entrances: Sequence[Entrance]) -> Iterator[Finding]:
-    """Examine the connection managers that ask: how others read paths is not extauthz's to say."""
+    """Yield the findings of the connection managers that have a check; those without one are out of scope."""
     asking = {id(entrance.at) for entrance in entrances if entrance.is_http and entrance.has_check}
     for document in documents:
         for message in messages(document):
@@ -125,7 +127,7 @@ def _managers(documents: Iterable[Value], entrances: Sequence[Entrance]) -> Iter
 
 
 def _left_over(document: Value, everything: Parts, seen: Seen) -> Iterator[Finding]:
-    """Judge what no listener led to: routes on their own, and filters on their own."""
+    """Yield the findings of routes and filters that no listener refers to."""
     found = list(Parts.of([document]).routes.values())
     for configuration in (one for named in found for one in named if one not in seen):
         yield from _routes_alone(configuration, everything, seen)
@@ -135,7 +137,10 @@ def _left_over(document: Value, everything: Parts, seen: Seen) -> Iterator[Findi
 
 
 def _routes_alone(configuration: Value, parts: Parts, seen: Seen) -> Iterator[Finding]:
-    """Judge routes as if each filter that they switch off was a check that is on."""
+    """Yield the findings of routes whose filters are not in the files.
+
+    Each filter that the routes configure as a check is assumed to exist and to be enabled.
+    """
     entrances = []
     for name in _names_of_checks(configuration):
         assumed = _AssumedCheck(name, configuration, parts, seen)
@@ -157,7 +162,7 @@ def _names_of_checks(configuration: Value) -> list[str]:
 
 
 class _AssumedCheck(HttpFilters):
-    """A check whose filter is not in the files, under the name by which routes speak of it."""
+    """One ExtAuthz under the name that routes use, for a manager that the files do not define."""
 
     def __init__(self, name: str, at: Value, parts: Parts, seen: Seen) -> None:
         check = Value(at.file, at.line, entries={"@type": Value(at.file, at.line, text=f"/{CHECK}")})
@@ -173,7 +178,7 @@ def _peers(tls: Value) -> Iterator[Finding]:
             yield advice.error(
                 trust,
                 "peers-untrusted",
-                "certificates are accepted without verification: a client names itself in source.principal",
+                "certificates are accepted without verification: a client can forge source.principal",
                 "remove trust_chain_verification, or set it to VERIFY_TRUST_CHAIN",
             )
 
@@ -187,13 +192,14 @@ def _admin(document: Value) -> Iterator[Finding]:
             yield advice.error(
                 address.at("address") or address,
                 "admin-exposed",
-                "Envoy's admin interface is reachable from outside: it shows certificates and can end Envoy",
+                "Envoy's admin interface listens on a non-loopback address: it shows certificates and can "
+                "stop Envoy",
                 "remove admin, or bind it to 127.0.0.1",
             )
 
 
 def _spelt_twice(document: Value) -> Iterator[Finding]:
-    """Find members in both spellings of protobuf's JSON: Envoy takes one of them, without an error."""
+    """Yield an error for each member in both spellings of protobuf's JSON, of which Envoy ignores one."""
     for name, value in _proto_members(document):
         yield advice.error(
             value,
@@ -225,7 +231,7 @@ def _check_clusters(documents: Iterable[Value], parts: Parts) -> Iterator[Findin
             yield advice.warning(
                 cluster,
                 "health-checks",
-                "the cluster of extauthz has no health checks: a worker that hangs is asked again and again",
+                "the cluster of extauthz has no health checks: Envoy keeps sending checks to a hung worker",
                 "add health_checks with grpc_health_check",
             )
         if cluster.given("transport_socket") is None and not cluster.list("transport_socket_matches"):
@@ -247,7 +253,7 @@ def _plaintext(cluster: Value) -> Iterator[Finding]:
             yield advice.warning(
                 value.at("socket_address") or value,
                 "checks-in-plaintext",
-                "checks, which carry tokens, leave this machine without TLS",
+                "check requests carry tokens and leave this machine without TLS",
                 "add a transport_socket with TLS and set GRPC_TLS_CERT, GRPC_TLS_KEY and GRPC_TLS_CLIENT_CA",
             )
             return

@@ -1,7 +1,7 @@
-"""What the documents of an Envoy configuration define: listeners, routes, clusters, extensions, runtime.
+"""Collects what Envoy documents define: listeners, routes, clusters, extensions and the runtime.
 
-A document is a bootstrap, a file of xDS resources, an answer of Envoy's `/config_dump`, or a list that a tool
-printed. Parts are found by their type where they name one, else by their shape.
+Input: documents, each a bootstrap, a file of xDS resources, a response of Envoy's `/config_dump`, or a list
+as `istioctl` prints it. Output: `Parts`. A part is recognised by its `@type`, otherwise by its members.
 """
 
 from collections.abc import Iterable, Iterator
@@ -30,13 +30,13 @@ _NOT_IN_FORCE: Final = frozenset({"error_state", "draining_state", "static_route
 
 
 class Seen:
-    """Values that were judged, told apart by identity: two that look alike stand in two places."""
+    """The values that were judged, compared by identity: equal values occur in several places of a file."""
 
     def __init__(self) -> None:
         self._values: dict[int, Value] = {}
 
     def add(self, value: Value) -> None:
-        """Remember a value."""
+        """Add a value."""
         self._values[id(value)] = value
 
     def __contains__(self, value: Value) -> bool:
@@ -44,7 +44,7 @@ class Seen:
 
 
 class Reach(Enum):
-    """What lies behind a cluster."""
+    """What the endpoints of a cluster are."""
 
     WORKLOAD = "servers"
     ADMIN = "Envoy's own admin interface"
@@ -54,7 +54,7 @@ class Reach(Enum):
 
 @dataclass(slots=True, eq=False)
 class Parts:
-    """The parts of one scope; what it does not define is looked up in `others`."""
+    """The parts of one proxy; a name that it does not define is looked up in `others`."""
 
     listeners: list[Value] = field(default_factory=list)
     routes: dict[str, list[Value]] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Parts:
 
     @classmethod
     def of(cls, documents: Iterable[Value]) -> "Parts":
-        """Collect the parts of documents."""
+        """Return the parts of documents."""
         parts = cls()
         for document in documents:
             _collect(document, parts)
@@ -73,26 +73,26 @@ class Parts:
 
     @property
     def runtime(self) -> Runtime:
-        """Return the runtime of the bootstrap; without one, nothing is known to override a key."""
+        """Return the runtime of the first bootstrap; an empty one if no bootstrap is known."""
         found = self.bootstraps or (self.others.bootstraps if self.others is not None else [])
         return Runtime.of(found[0]) if found else Runtime()
 
     def routes_named(self, name: str) -> list[Value]:
-        """Return every route configuration of a name."""
+        """Return every RouteConfiguration with a name."""
         return self.routes.get(name) or (self.others.routes.get(name, []) if self.others is not None else [])
 
     def extensions_named(self, name: str) -> list[Message]:
-        """Return every extension of a name that an extension config discovery service would deliver."""
+        """Return every extension with a name that an extension config discovery service would deliver."""
         found = self.extensions.get(name)
         return found or (self.others.extensions.get(name, []) if self.others is not None else [])
 
     def cluster(self, name: str) -> Value | None:
-        """Return a cluster by its name."""
+        """Return the cluster with a name; None if the files do not define it."""
         found = self.clusters.get(name)
         return found if found is not None or self.others is None else self.others.clusters.get(name)
 
     def reach(self, name: str) -> Reach:
-        """Tell what lies behind a cluster; one that is not defined here may be anything."""
+        """Return what the endpoints of a cluster are; an undefined cluster is assumed to be a workload."""
         cluster = self.cluster(name)
         if cluster is None:
             return Reach.WORKLOAD
@@ -106,7 +106,7 @@ class Parts:
         return Reach.ADMIN if places <= admins else Reach.WORKLOAD
 
     def targets(self, names: Iterable[str]) -> frozenset[tuple[str, str]]:
-        """Return what identifies the workloads behind clusters: the clusters' names and their endpoints."""
+        """Return what identifies the workloads of clusters: the clusters' names and their endpoints."""
         found: set[tuple[str, str]] = set()
         for name in names:
             if self.reach(name) is Reach.WORKLOAD:
@@ -114,15 +114,16 @@ class Parts:
         return frozenset(found)
 
     def is_passthrough(self, name: str) -> bool:
-        """Whether a cluster forwards to the address that the client meant."""
+        """Return whether a cluster forwards to the original destination address of the connection."""
         cluster = self.cluster(name)
         return cluster is not None and cluster.word("type") in {"ORIGINAL_DST", "4"}
 
 
 def in_force(document: Value) -> Value:
-    """Return a document without what does not count: what a dump tells twice, or as not in force.
+    """Return a config dump without its duplicate and inactive parts; another document unchanged.
 
-    A dump has the listeners of its bootstrap once more, as they run, and the routes of listeners once more.
+    A dump repeats the listeners of the bootstrap, and the routes of listeners; it also lists rejected and
+    draining resources.
     """
     if LISTENERS_DUMP not in kinds_in(document):
         return document
@@ -162,7 +163,7 @@ def _collect(value: Value, parts: Parts) -> None:
         parts.bootstraps.append(body)
         for cluster in body.list("static_resources", "clusters"):
             parts.clusters.setdefault(cluster.word("name") or "", cluster)
-    # The routes inside of a connection manager are its own, whatever their name.
+    # The inline routes of a connection manager are found with the manager, not by name.
     own = {"route_config"} if kind == MANAGER or "http_filters" in names else set()
     for name, below in body.items():
         if snake_case(name) not in own:

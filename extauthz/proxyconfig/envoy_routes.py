@@ -1,4 +1,7 @@
-"""The routes of Envoy that forward requests, each with the settings that apply to filters there."""
+"""The Envoy routes that forward requests, each with the per-filter settings that apply to it.
+
+Input: a RouteConfiguration. Output: `ForwardingRoute`s.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,9 +16,11 @@ _PER_FILTER: Final = "typed_per_filter_config"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ForwardingRoute:
-    """A route, or one weighted cluster of it. `levels` are its settings by filter, the most specific first.
+    """A route, or one weighted cluster of it.
 
-    `clusters` None: where it forwards to cannot be told. `is_known` False: it stands for routes elsewhere.
+    `levels` are the maps `typed_per_filter_config` that apply, the most specific first. `clusters` is None if
+    the cluster is unknown, for example taken from a header. `is_known` is False for a placeholder of routes
+    that the files do not define.
     """
 
     at: Value
@@ -26,15 +31,15 @@ class ForwardingRoute:
     is_known: bool = True
 
     def settings(self, name: str) -> Iterator[Value]:
-        """Yield what the levels say for the filter of a name, the most specific first."""
+        """Yield the settings for the filter with a name, the most specific level first."""
         for level in self.levels:
-            # A map's keys are names of filters, not of protobuf: they have one spelling.
+            # The keys of the map are names of filters, not of protobuf fields: they have one spelling.
             if level.entries is not None and (found := level.entries.get(name)) is not None:
                 yield found
 
 
 def forwarding_routes(configuration: Value) -> Iterator[ForwardingRoute]:
-    """Yield the routes of a RouteConfiguration that reach a cluster: not redirects, not direct responses."""
+    """Yield the routes of a RouteConfiguration that forward to a cluster: no redirects, no responses."""
     outer = _levels(configuration)
     for host in configuration.list("virtual_hosts"):
         levels = (*_levels(host), *outer)

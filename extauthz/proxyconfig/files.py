@@ -1,7 +1,8 @@
 """Examines the given files together: Envoy, Istio, Envoy Gateway, Contour and Kubernetes.
 
-Every object is examined, or named as one that was not. Lists are opened, and so are texts in an object that
-are YAML or JSON themselves, such as a bootstrap in a ConfigMap.
+Input: paths of files and folders. Output: findings, or `UnreadableFile`. Every object is examined, or
+reported as not examined. Objects are also found in lists, and in strings that are YAML or JSON themselves,
+such as a bootstrap in a ConfigMap.
 """
 
 from collections.abc import Iterable, Iterator, Sequence, Set
@@ -11,7 +12,7 @@ from typing import Final
 
 from extauthz.proxyconfig import advice
 from extauthz.proxyconfig.contour_files import examine_contour, global_servers
-from extauthz.proxyconfig.documents import Unreadable, Value, read_text
+from extauthz.proxyconfig.documents import InvalidDocument, Value, read_text
 from extauthz.proxyconfig.envoy_files import examine_proxies, is_envoy
 from extauthz.proxyconfig.findings import Finding, Severity
 from extauthz.proxyconfig.gateway_files import examine_gateway
@@ -29,14 +30,14 @@ _EXAMINED: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class FileProblem:
-    """A file that cannot be opened; the command is refused."""
+class UnreadableFile:
+    """The operating system could not read a file; `message` names the file and the error."""
 
     message: str
 
 
 def files_in(paths: Iterable[Path]) -> list[Path]:
-    """Return the given files, and those in given folders whose names end like YAML or JSON."""
+    """Return the given files, and the files below given folders with the suffix .yaml, .yml or .json."""
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
@@ -48,12 +49,12 @@ def files_in(paths: Iterable[Path]) -> list[Path]:
 
 def examine_files(
     paths: Sequence[Path], conditions: Set[str] | None = None, *, strict: bool = False
-) -> list[Finding] | FileProblem:
-    """Examine files; names in one (a provider, a cluster) are looked up in all of them.
+) -> list[Finding] | UnreadableFile:
+    """Return the findings of files; a name in one (a provider, a cluster) is looked up in all of them.
 
-    `conditions` are the CONDITION_HEADERS of the service, None when they are not known: then those that
-    manifests among the files set count. A file without any object is expected to hold something when it was
-    named itself, and with `strict` also in a folder.
+    `conditions` are the CONDITION_HEADERS of the service; None if they are unknown, then those that
+    Kubernetes manifests among the files set apply. A file without an object is reported if it was named
+    itself; with `strict` also if it was found in a folder.
     """
     named = {path for path in paths if not path.is_dir()}
     findings: list[Finding] = []
@@ -62,9 +63,9 @@ def examine_files(
         try:
             text = path.read_bytes()
         except OSError as error:
-            return FileProblem(f"{str(path)!r} cannot be read: {error.strerror}")
+            return UnreadableFile(f"{str(path)!r} cannot be read: {error.strerror}")
         values, problems = read_text(text, str(path))
-        findings += map(_unreadable, problems)
+        findings += map(_invalid, problems)
         is_expected = path in named or strict
         objects: list[Value] = []
         for inside in map(unfold, values):
@@ -87,7 +88,7 @@ def _examined(documents: Sequence[Value], conditions: Set[str] | None) -> Iterat
     for mesh in meshes:
         yield from examine_mesh(mesh, conditions)
     providers = [name for mesh in meshes for name in provider_names(mesh)]
-    # Without one provider among the files the mesh configuration is not at hand.
+    # No provider in the files: the mesh configuration is not among them.
     yield from examine_policies(documents, providers or None)
     yield from examine_gateway(documents, conditions)
     yield from examine_contour(documents, conditions)
@@ -103,7 +104,7 @@ def _examined(documents: Sequence[Value], conditions: Set[str] | None) -> Iterat
 
 
 def _unexamined(document: Value, *, is_expected: bool) -> Iterator[Finding]:
-    """Name an object that no part of doctor understands."""
+    """Yield a finding for an object that no examination handles."""
     if document.entries is None and document.members is None:
         return
     if is_object(document):
@@ -121,7 +122,9 @@ def _unexamined(document: Value, *, is_expected: bool) -> Iterator[Finding]:
         or is_other_file(document)
     )
     if not is_known and (is_expected or mentions_authorization(document)):
-        yield _unknown(document, "nothing of Envoy, Istio, Envoy Gateway, Contour or Kubernetes is in it")
+        yield _unknown(
+            document, "it holds no configuration of Envoy, Istio, Envoy Gateway, Contour or Kubernetes"
+        )
 
 
 def _unknown(document: Value, message: str) -> Finding:
@@ -129,13 +132,13 @@ def _unknown(document: Value, message: str) -> Finding:
         return advice.warning(
             document,
             "file-unknown",
-            f"{message}, and it speaks of external authorization",
-            "give the Envoy configuration that comes of it: the answer of Envoy's /config_dump",
+            f"{message}, and it mentions external authorization",
+            "give the resulting Envoy configuration: the response of Envoy's /config_dump",
         )
     return advice.info(document, "file-unknown", message, _EXAMINED)
 
 
-def _unreadable(problem: Unreadable) -> Finding:
+def _invalid(problem: InvalidDocument) -> Finding:
     return advice.at_line(problem.file, problem.line, "file-unreadable", problem.problem)
 
 

@@ -1,4 +1,7 @@
-"""What an examination comes to: findings, each with its fix and the page to read; nothing secret in them."""
+"""The result of `extauthz doctor`: findings, each with a fix and a documentation page, and their report.
+
+Output: JSON or text. A finding never holds a secret.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -9,7 +12,11 @@ import orjson
 
 
 class Severity(StrEnum):
-    """An error lets through what must not pass, or lets nothing pass; a warning weakens; the rest informs."""
+    """How serious a finding is.
+
+    An error: requests are allowed that must not be, or every request fails. A warning: protection or
+    availability is weaker than it should be. An info: a fact worth knowing.
+    """
 
     ERROR = "error"
     WARNING = "warning"
@@ -17,14 +24,14 @@ class Severity(StrEnum):
 
 
 NOT_EXAMINED: Final = frozenset({"file-unknown", "check-unknown"})
-"""Codes of findings that say what could not be judged; a strict examination fails on them."""
+"""Codes of findings about what could not be examined; they are errors with `--strict`."""
 
 _ORDER: Final = {severity: place for place, severity in enumerate(Severity)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing to mend. `code` is stable; `file` and `line` (from 1) say where, if it is in a file."""
+    """One problem and its fix. `code` is stable; `file` and `line` (from 1) are set for problems in files."""
 
     severity: Severity
     code: str
@@ -36,37 +43,39 @@ class Finding:
 
     @property
     def read(self) -> str:
-        """Return the document that explains it."""
+        """Return the documentation page and section that explain the code."""
         return f"docs/doctor.md#{self.code}"
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """Everything that was looked at, and what was found."""
+class DoctorReport:
+    """What was examined, and the findings."""
 
     examined: tuple[str, ...]
     findings: tuple[Finding, ...]
 
     @classmethod
-    def of(cls, examined: Iterable[str], findings: Iterable[Finding], *, strict: bool = False) -> "Report":
-        """Sort by severity, then by place; the same finding twice is one.
+    def of(
+        cls, examined: Iterable[str], findings: Iterable[Finding], *, strict: bool = False
+    ) -> "DoctorReport":
+        """Return a report with each finding once, sorted by severity, then by file and line.
 
-        With `strict` what could not be judged is an error.
+        With `strict`, findings about what could not be examined are errors.
         """
         found = dict.fromkeys(_stricter(one) if strict else one for one in findings)
         return cls(tuple(examined), tuple(sorted(found, key=_place)))
 
     @property
     def failed(self) -> bool:
-        """Whether something is an error."""
+        """Return whether a finding is an error."""
         return self.count(Severity.ERROR) > 0
 
     def count(self, severity: Severity) -> int:
-        """Return how many findings have this severity."""
+        """Return the number of findings with a severity."""
         return sum(finding.severity is severity for finding in self.findings)
 
     def as_json(self) -> bytes:
-        """Return one JSON object."""
+        """Return the report as one JSON object."""
         counts = {severity.value: self.count(severity) for severity in Severity}
         document = {
             "ok": not self.failed,
@@ -77,7 +86,7 @@ class Report:
         return orjson.dumps(document, option=orjson.OPT_INDENT_2)
 
     def as_text(self) -> str:
-        """Return lines for a person."""
+        """Return the report as text for a terminal."""
         lines = [line for finding in self.findings for line in _lines(finding)]
         counts = ", ".join(_counted(self.count(severity), severity) for severity in Severity)
         return "\n".join([*lines, f"examined: {'; '.join(self.examined) or 'nothing'}", counts, ""])

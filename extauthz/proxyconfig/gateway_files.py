@@ -1,4 +1,7 @@
-"""What can be wrong in Envoy Gateway's objects: which routes a SecurityPolicy has checked, and how."""
+"""Examines Envoy Gateway's objects: for which routes a SecurityPolicy enables checks, and its settings.
+
+Input: documents with SecurityPolicy, ClientTrafficPolicy, HTTPRoute and GRPCRoute. Output: findings.
+"""
 
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
@@ -12,15 +15,18 @@ from extauthz.proxyconfig.kinds import GATEWAY, GATEWAY_API, is_of
 
 _ROUTES: Final = ("HTTPRoute", "GRPCRoute")
 _CARRIES_TOKENS: Final = "authorization"
-_FIX: Final = "ask about every route; give public ones `authentication: optional` and a rule for `anonymous`"
+_FIX: Final = "check every route; give public ones `authentication: optional` and a rule for `anonymous`"
 
 _Name = tuple[str, str, str]
-"""Kind, namespace and name of what a policy is attached to."""
+"""Kind, namespace and name of an object that a policy is attached to."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Policy:
-    """A SecurityPolicy: `targets` it names, `selectors` by which it finds others."""
+    """A SecurityPolicy: the `targets` that it names, and the `selectors` that match more by their labels.
+
+    `asks`: it has extAuth. `in_part`: it is attached to a section of a target (a listener or a rule).
+    """
 
     at: Value
     asks: bool
@@ -30,7 +36,7 @@ class _Policy:
     is_merged: bool
 
     def has(self, kind: str, namespace: str, name: str, labels: Value | None) -> bool:
-        """Whether the policy is attached to an object."""
+        """Return whether the policy is attached to an object."""
         if (kind, namespace, name) in self.targets:
             return True
         mine = namespace == _namespace(self.at)
@@ -38,7 +44,7 @@ class _Policy:
 
 
 def examine_gateway(documents: Sequence[Value], conditions: Set[str] | None) -> Iterator[Finding]:
-    """Examine Envoy Gateway's policies together with the routes that they are attached to."""
+    """Yield the findings of Envoy Gateway's policies, and of the routes that they are attached to."""
     policies = [_policy(one) for one in documents if is_of(one, GATEWAY, "SecurityPolicy")]
     for policy in policies:
         if (check := policy.at.given("spec", "ext_auth")) is not None:
@@ -82,7 +88,7 @@ def _check(check: Value, conditions: Set[str] | None) -> Iterator[Finding]:
         yield advice.warning(
             check,
             "timeout-missing",
-            "the check has no timeout of its own, so Envoy Gateway waits 10 s for a decision",
+            "the check has no timeout, so Envoy Gateway waits 10 s for a decision",
             "set extAuth.timeout: 200ms, where the version of Envoy Gateway has it",
         )
     elif found := advice.timeout(limit):
@@ -98,7 +104,7 @@ def _check(check: Value, conditions: Set[str] | None) -> Iterator[Finding]:
 def _headers(check: Value) -> Iterator[Finding]:
     listed = check.given("headers_to_ext_auth")
     if listed is None or not listed.members or check.given("http") is not None:
-        # Over HTTP Envoy itself adds Authorization to what is listed; an empty list is none.
+        # Over HTTP Envoy sends Authorization in addition to the list; an empty list has no effect.
         return
     names = {(one.text or "").lower() for one in listed.members}
     path = "" if ":path" in names else "; nor the raw `:path`, so a path with `!` is refused with 400"
@@ -113,7 +119,7 @@ def _headers(check: Value) -> Iterator[Finding]:
         yield advice.warning(
             listed,
             "headers-withheld",
-            "headersToExtAuth hides the other headers from extauthz, which cannot judge or remove them"
+            "headersToExtAuth withholds other headers from extauthz, which cannot evaluate or remove them"
             f"{path}",
             "remove headersToExtAuth: over gRPC every header is sent without it",
         )
@@ -126,7 +132,7 @@ def _attachment(policy: _Policy, policies: Sequence[_Policy]) -> Iterator[Findin
             yield advice.error(
                 spec,
                 "policy-without-rules",
-                "the policy is attached to nothing: nothing is checked",
+                "the policy has no target: no request is checked",
                 "name the Gateway or the route in targetRefs",
             )
         elif policy.in_part:
@@ -143,15 +149,15 @@ def _attachment(policy: _Policy, policies: Sequence[_Policy]) -> Iterator[Findin
         yield advice.error(
             spec,
             "check-off",
-            "the policy takes the place of one with extAuth that is attached to less specific objects, "
-            "and has none: requests on its routes pass without a check",
+            "the policy has no extAuth and replaces a policy with extAuth on a less specific object: "
+            "requests on its routes are forwarded without a check",
             "repeat extAuth in this policy, or set mergeType",
         )
     elif not others:
         yield advice.warning(
             spec,
             "check-missing",
-            "the policy has no extAuth: requests are forwarded without a check by extauthz",
+            "the policy has no extAuth: requests are forwarded without a check",
             "set extAuth.grpc.backendRefs to the Service of extauthz",
         )
 
@@ -182,7 +188,7 @@ def _covers(policy: _Policy, route: Value) -> bool:
     if policy.has(kind, namespace, name, labels):
         return True
     if any(one.word("kind") == "Gateway" for one in policy.selectors):
-        # The Gateways that it selects may not be in the files.
+        # The selected Gateways may be missing from the files: the route is assumed to be covered.
         return True
     return any(
         policy.has(
@@ -209,9 +215,9 @@ def _filters(route: Value) -> Iterator[Finding]:
                 yield advice.warning(
                     one,
                     "file-unknown",
-                    "the filter ExternalAuth was not examined: what happens when its authorizer fails "
-                    "is up to the implementation of the Gateway API",
-                    "examine the answer of Envoy's /config_dump",
+                    "the filter ExternalAuth was not examined: the implementation of the Gateway API decides "
+                    "what happens when the authorizer fails",
+                    "examine the response of Envoy's /config_dump",
                 )
 
 
@@ -229,7 +235,7 @@ def _clients(policy: Value) -> Iterator[Finding]:
         yield (advice.error if kept else advice.warning)(
             slashes,
             "escaped-slashes",
-            "escaped slashes (%2F, %5C) are kept or decoded on their way: a path has more than one reading",
+            "escaped slashes (%2F, %5C) are kept or decoded: the upstream may read a different path",
             "set escapedSlashesAction: RejectRequest",
         )
     underscores = policy.given("spec", "headers", "with_underscores_action")
@@ -237,7 +243,7 @@ def _clients(policy: Value) -> Iterator[Finding]:
         yield advice.warning(
             underscores,
             "underscores-allowed",
-            "header names with underscores pass: many servers read x_auth_subject as x-auth-subject",
+            "header names with underscores are accepted: many servers read x_auth_subject as x-auth-subject",
             "set withUnderscoresAction: RejectRequest",
         )
 

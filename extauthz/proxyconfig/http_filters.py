@@ -1,7 +1,8 @@
-"""What a list of HTTP filters does with the requests of a route: is each one checked before the router?
+"""Whether a list of HTTP filters checks every request of a route before the router filter forwards it.
 
-Settings are resolved as Envoy resolves them: an entry of `http_filters` may be off, a more specific level of
-the routes switches a filter off or on, and a filter may stand inside of a matcher, a composite or a chain.
+Input: the entries of `http_filters` and a route. Output: a `Verdict`. Settings are resolved as Envoy does: an
+entry can be disabled, per-route settings of the most specific level override it, and a filter can be inside a
+matcher, a composite filter or a filter chain.
 """
 
 from collections.abc import Iterator, Sequence
@@ -39,14 +40,14 @@ from extauthz.proxyconfig.runtime_keys import Changes
 
 _MAY_HOLD_A_CHECK: Final = frozenset({CHECK, MATCHED, COMPOSITE, CHAIN, SEVERAL, "type.TypedStruct"})
 _ASK_ALWAYS: Final = (
-    "ask about every route; give public ones `authentication: optional` and a rule for `anonymous`"
+    "check every route; give public ones `authentication: optional` and a rule for `anonymous`"
 )
-_GIVE_ALL: Final = "give doctor the files with the missing part too, or the answer of Envoy's /config_dump"
+_GIVE_ALL: Final = "give doctor the files with the missing part too, or the response of Envoy's /config_dump"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Possible:
-    """What may run in a filter's place: its configuration, or those that a discovery service may deliver."""
+    """The configurations that a filter may run with: its own, or those that a discovery service delivers."""
 
     messages: tuple[Message, ...]
     unknown: Finding | None = None
@@ -54,14 +55,14 @@ class _Possible:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Context:
-    """The route that a request takes, the names under which its levels speak of the filter, and what ran."""
+    """The route of a request, the names of the filter in per-route settings, and the earlier filters."""
 
     route: ForwardingRoute
     names: tuple[str, ...]
     before: Sequence[Message]
 
     def per_route(self, kind: str) -> Iterator[Value]:
-        """Yield the messages of a kind at the levels of the route, the most specific first."""
+        """Yield the per-route settings of a kind, the most specific level first."""
         for name in self.names:
             for setting in self.route.settings(name):
                 message = _unwrapped(opened(setting))
@@ -73,7 +74,7 @@ class _Context:
 
 
 class HttpFilters:
-    """An ordered list of HTTP filters; `seen` collects the checks in it that were judged."""
+    """An ordered list of HTTP filters; `seen` collects the checks that were judged."""
 
     def __init__(self, filters: Sequence[Value], parts: Parts, seen: Seen) -> None:
         self._filters = filters
@@ -82,11 +83,11 @@ class HttpFilters:
         self._seen = seen
 
     def possible(self, entry: Value) -> tuple[Message, ...]:
-        """Return what may run in the place of an entry."""
+        """Return the filter configurations that may run for an entry of the list."""
         return self._possible(entry).messages
 
     def verdict(self, route: ForwardingRoute) -> Verdict:
-        """Judge the filters that a request of the route passes before the router forwards it."""
+        """Return the verdict on the filters that process a request of the route before the router."""
         verdicts: list[Verdict] = []
         before: list[Message] = []
         for place, entry in enumerate(self._filters):
@@ -106,7 +107,7 @@ class HttpFilters:
                 finding = advice.error(
                     entry,
                     "check-after-router",
-                    "ext_authz stands after the router: requests are forwarded before they are checked",
+                    "ext_authz comes after the router: requests are forwarded before they are checked",
                     "move ext_authz before the router, which is the last filter",
                 )
                 yield Verdict(Coverage.OPEN, (finding,))
@@ -147,8 +148,8 @@ class HttpFilters:
             advice.error(
                 entry,
                 "check-partial",
-                "in the place of the check another filter may run: its default, or what is discovered",
-                "let every configuration of this filter be the same ext_authz, or write it as typed_config",
+                "another filter may run in place of the check: the default, or a discovered configuration",
+                "make every configuration of this filter the same ext_authz, or write it as typed_config",
             ),
         )
         if found.coverage is Coverage.ABSENT:
@@ -180,11 +181,11 @@ class HttpFilters:
     def _check(self, check: Value, context: _Context) -> Verdict:
         self._seen.add(check)
         for name in context.names:
-            # The most specific settings count alone, without what a level above says.
+            # Only the most specific settings apply; Envoy does not merge `disabled` of the levels.
             per_route = next(_Context(context.route, (name,), ()).per_route(CHECK_PER_ROUTE), None)
             if per_route is not None and (disabled := per_route.unless_false("disabled")) is not None:
                 finding = advice.error(
-                    disabled, "check-off", "requests on this route pass without a check", _ASK_ALWAYS
+                    disabled, "check-off", "requests on this route are forwarded without a check", _ASK_ALWAYS
                 )
                 return Verdict(Coverage.OPEN, (finding,))
         return enabled(check, self._runtime, context.before)
@@ -209,7 +210,7 @@ class HttpFilters:
                 finding = advice.error(
                     action.body,
                     "check-partial",
-                    "a matcher skips ext_authz for some requests, which pass without a check",
+                    "a matcher skips ext_authz for some requests, which are forwarded without a check",
                     "remove the matcher around ext_authz",
                 )
                 return Verdict(Coverage.OPEN, (finding,))
@@ -219,7 +220,7 @@ class HttpFilters:
         otherwise = advice.error(
             matcher or composite,
             "check-partial",
-            "a composite filter runs ext_authz for some requests; the others pass without a check",
+            "a composite filter runs ext_authz for some requests; the others are forwarded without a check",
             "put ext_authz into http_filters itself",
         )
         verdicts = [self._action(action, composite, context) for action in outcomes(matcher)]
@@ -248,7 +249,7 @@ class HttpFilters:
         finding = advice.error(
             sample or body,
             "check-partial",
-            "sample_percent runs ext_authz for a part of the requests; the rest pass without a check",
+            "sample_percent runs ext_authz for some requests; the others are forwarded without a check",
             "remove sample_percent",
         )
         return Verdict(Coverage.OPEN, (finding,))
@@ -274,7 +275,7 @@ def _upstream(router: Value) -> Verdict:
     finding = advice.warning(
         router,
         "check-unknown",
-        "ext_authz stands among the filters of the router's upstream, which doctor does not judge",
+        "ext_authz is one of the router's upstream filters, which doctor does not examine",
         "put ext_authz into http_filters itself, before the router",
     )
     return Verdict(Coverage.UNKNOWN, (finding,))
@@ -293,7 +294,7 @@ def _unwrapped(message: Message | None) -> Message | None:
 
 
 def _switched_off(entry: Value, route: ForwardingRoute) -> Finding | None:
-    """Return what switches a filter off: the most specific level that speaks of it, else its entry."""
+    """Return a finding if a filter is disabled by the most specific per-route settings, or by its entry."""
     for setting in route.settings(entry.word("name") or ""):
         message = opened(setting)
         off = None
@@ -301,12 +302,15 @@ def _switched_off(entry: Value, route: ForwardingRoute) -> Finding | None:
             off = message.body.unless_false("disabled")
         if off is None:
             return None
-        return advice.error(off, "check-off", "requests on this route pass without a check", _ASK_ALWAYS)
+        return advice.error(
+            off, "check-off", "requests on this route are forwarded without a check", _ASK_ALWAYS
+        )
     if (off := entry.unless_false("disabled")) is not None:
         return advice.error(
             off,
             "check-off",
-            "the ext_authz filter is disabled, and not every route enables it: requests pass without a check",
+            "the ext_authz filter is disabled, and some routes do not enable it: their requests are not "
+            "checked",
             "remove `disabled` from the filter",
         )
     return None
@@ -316,7 +320,7 @@ def _unknown_routes(at: Value) -> Finding:
     return advice.warning(
         at,
         "check-unknown",
-        "the routes come from elsewhere: whether one of them switches the check off cannot be told",
+        "the files do not define the routes: whether one of them disables the check is unknown",
         _GIVE_ALL,
     )
 
@@ -325,15 +329,15 @@ def _unreadable_type(entry: Value) -> Finding:
     return advice.warning(
         entry,
         "check-unknown",
-        f"the filter {entry.word('name')!r} has no configuration with a type that doctor can read",
+        f"the filter {entry.word('name')!r} has no configuration with an @type",
         "write typed_config with the @type of envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
     )
 
 
 def _merged_chain(body: Value, context: _Context) -> list[Value]:
-    """Return the filters of a chain: a more specific chain's filter takes the place of its namesake."""
+    """Return the filters of a chain; a filter of a more specific chain replaces one of the same name."""
     chains = [body.list("default_filter_chain", "filters")]
-    # Least specific first, as Envoy runs them.
+    # Envoy runs the chains in this order, the least specific first.
     chains += reversed([one.list("filter_chain", "filters") for one in context.per_route(CHAIN_PER_ROUTE)])
     found: list[Value] = []
     for place, chain in enumerate(chains):

@@ -1,8 +1,9 @@
-"""Istio's objects for the current settings: how its proxies find extauthz, and which workloads ask it.
+"""Builds Istio's objects: the extension provider, its endpoints, and the policies that enable checks.
 
-Two shapes, told apart by where the workers listen. On loopback or Unix sockets extauthz is a container of
-every protected pod: one endpoint per worker. On any other address it is a service of its own: one worker a
-pod, because a Service gives every pod one port, and more pods instead of more workers.
+Input: `Settings` and the proxy's TLS files. Output: YAML, or a list of problems. The listen address selects
+the deployment. Loopback or Unix sockets: extauthz is a container of each protected pod, with one endpoint per
+worker. Another address: extauthz is a separate Service, whose pods run one worker each, because a Service
+forwards to one port of a pod.
 """
 
 import json
@@ -34,27 +35,27 @@ _HEADER: Final = """\
 # print it again when WORKERS, GRPC_HOST, GRPC_PORT, GRPC_UDS_DIR or GRPC_TLS_* change.
 #
 #   * IstioOperator: merge its meshConfig into yours (istioctl, Helm's meshConfig or the ConfigMap `istio`);
-#     Istio's own timeout for a provider is 600 s, so it is written out.
+#     The timeout is written because Istio's default for a provider is 600 s.
 #   * The others: kubectl apply. {shape}
 #   * The namespace `default` and the label `extauthz: enforced` stand for your workloads; every workload
-#     with the label asks extauthz about every request.
-#   * A provider cannot send headers raw (Envoy: encode_raw_headers). So a comma or `!` in a header that
-#     conditions name (CONDITION_HEADERS), and `!` in a query, make the condition unknown: a deny then
-#     denies. A path with `!` is 400; escaped as %21 it is read.
-#   * Istio runs CUSTOM first, then DENY, then ALLOW: extauthz can refuse what Istio would allow, and Istio
-#     can still refuse what extauthz allows.
+#     with the label has every request checked by extauthz.
+#   * A provider cannot send raw headers (Envoy: encode_raw_headers). So a comma or `!` in a header of
+#     CONDITION_HEADERS, and `!` in a query, make a condition on it unknown: a deny with an unknown
+#     condition applies. A path with `!` is refused with 400; %21 is accepted in its place.
+#   * Istio evaluates CUSTOM first, then DENY, then ALLOW: extauthz can deny what Istio would allow, and
+#     Istio can still deny what extauthz allows.
 """
 _IN_THE_POD: Final = "extauthz runs in every pod that has the label."
-_SHARED: Final = "extauthz is a Deployment of its own: one worker a pod, more pods for more load."
+_SHARED: Final = "extauthz is a separate Deployment: one worker per pod, more pods for more load."
 
 
 def istio_yaml(settings: Settings, *, tls: ProxyTls | None = None) -> str | list[str]:
-    """Return the YAML of every object, or every problem that stands against them, as a list."""
+    """Return the YAML of all objects, or the list of problems that prevent them."""
     in_the_pod = settings.grpc_uds_dir is not None or is_loopback(settings.grpc_host)
     if not in_the_pod and settings.workers > 1:
         problem = (
-            f"WORKERS={settings.workers} with GRPC_HOST={settings.grpc_host}: a shared service gives every "
-            "pod one port, so other workers would never be asked; set WORKERS=1 and run more pods"
+            f"WORKERS={settings.workers} with GRPC_HOST={settings.grpc_host}: a Service forwards to one port "
+            "of a pod, so other workers would receive no checks; set WORKERS=1 and run more pods"
         )
         return [problem]
     rule = _destination(settings, tls or ProxyTls(), LOCAL_HOST if in_the_pod else SERVICE_HOST)
@@ -81,7 +82,7 @@ def istio_yaml(settings: Settings, *, tls: ProxyTls | None = None) -> str | list
                 "selector": {"matchLabels": _WORKLOADS},
                 "action": "CUSTOM",
                 "provider": {"name": PROVIDER},
-                # One rule without conditions is every request; no rule at all would be none.
+                # A rule without conditions matches every request; an empty list of rules matches none.
                 "rules": [{}],
             },
         ),
@@ -91,7 +92,7 @@ def istio_yaml(settings: Settings, *, tls: ProxyTls | None = None) -> str | list
 
 
 class _NoAliases(yaml.SafeDumper):
-    """Writes what occurs twice twice: these files are read and edited by people."""
+    """A dumper without anchors and aliases: people read and edit these files."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
         return True
@@ -115,7 +116,7 @@ def _mesh(host: str, port: int) -> dict[str, Any]:
         "statusOnError": "503",
     }
     mesh = {
-        # What is still ambiguous after this is refused by the EnvoyFilter below, or by extauthz with 400.
+        # The EnvoyFilter below, or extauthz with 400, refuses paths that are still ambiguous after this.
         "pathNormalization": {"normalization": "MERGE_SLASHES"},
         "accessLogFile": "/dev/stdout",
         "accessLogEncoding": "JSON",
@@ -139,7 +140,7 @@ def _service_entry(settings: Settings) -> dict[str, Any]:
 
 def _endpoint(place: HostPort | Path) -> dict[str, Any]:
     if isinstance(place, Path):
-        # Istio: an endpoint that is a Unix socket has an absolute path and no ports.
+        # Istio's WorkloadEntry: the address of a Unix socket is an absolute path, without ports.
         return {"address": f"unix://{place}"}
     host = "127.0.0.1" if place.host == "localhost" else place.host
     return {"address": host, "ports": {_PORT_NAME: place.port}}
@@ -160,7 +161,7 @@ def _destination(settings: Settings, tls: ProxyTls, host: str) -> dict[str, Any]
     peer = expected_peer(settings, tls)
     if isinstance(peer, str):
         return peer
-    # Istio has no active health checks: a worker that does not answer is left out for a while.
+    # Istio has no active health checks; outlier detection ejects a worker that does not answer.
     policy: dict[str, Any] = {
         "loadBalancer": {"simple": "LEAST_REQUEST"},
         "outlierDetection": {
@@ -188,7 +189,10 @@ def _destination(settings: Settings, tls: ProxyTls, host: str) -> dict[str, Any]
 
 
 def _envoy_filter() -> dict[str, Any]:
-    """Return what Istio has no words for: identity headers go first, and paths have one reading."""
+    """Return the EnvoyFilter that removes identity headers and makes path normalisation strict.
+
+    Istio's own API has no settings for either.
+    """
     chain = {"filterChain": {"filter": {"name": _MANAGER}}}
     match = {"context": "SIDECAR_INBOUND", "listener": chain}
     removal = {

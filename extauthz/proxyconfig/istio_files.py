@@ -1,4 +1,7 @@
-"""What can be wrong in Istio's objects and in its mesh configuration."""
+"""Examines Istio's policies and its mesh configuration.
+
+Input: documents with MeshConfig, AuthorizationPolicy, PeerAuthentication and EnvoyFilter. Output: findings.
+"""
 
 from collections.abc import Iterator, Sequence, Set
 from typing import Final
@@ -16,7 +19,7 @@ _MERGING: Final = frozenset({"MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"})
 
 
 def mesh_configs(document: Value) -> list[Value]:
-    """Return every MeshConfig in a document: bare, in an operator's object, or in the values of a chart."""
+    """Return every MeshConfig in a document, also in an IstioOperator or in values of a Helm chart."""
     if document.members is not None:
         return [found for one in document.members for found in mesh_configs(one)]
     if document.entries is None:
@@ -34,7 +37,7 @@ def _looks_like_mesh(value: Value) -> bool:
 
 
 def examine_mesh(mesh: Value, conditions: Set[str] | None) -> Iterator[Finding]:
-    """Examine a MeshConfig: the providers of checks, and how paths are read."""
+    """Yield the findings of a MeshConfig: its external authorization providers, its path normalisation."""
     providers = [
         found for one in mesh.list("extension_providers") for name in _CHECKS if (found := one.at(name))
     ]
@@ -53,14 +56,14 @@ def examine_mesh(mesh: Value, conditions: Set[str] | None) -> Iterator[Finding]:
         yield advice.error(
             normalization,
             "path-normalisation",
-            "paths are not normalised: Istio, extauthz and the workload may read different paths",
+            "paths are not normalised: Istio, extauthz and the workload can read different paths",
             "set pathNormalization.normalization: MERGE_SLASHES",
         )
     elif providers and (normalization is None or normalization.text not in _MERGING):
         yield advice.warning(
             normalization or mesh,
             "path-normalisation",
-            "slashes are not merged: Istio's own rules can be dodged by `//`, extauthz refuses it with 400",
+            "slashes are not merged: a path with `//` can bypass Istio's rules; extauthz refuses it with 400",
             "set pathNormalization.normalization: MERGE_SLASHES",
         )
 
@@ -81,7 +84,7 @@ def _provider(provider: Value) -> Iterator[Finding]:
         yield advice.warning(
             provider,
             "status-on-error",
-            "without statusOnError an outage of extauthz looks like a denial (403)",
+            "without statusOnError clients receive 403 while extauthz is unavailable, as for a denial",
             'set statusOnError: "503"',
         )
 
@@ -100,7 +103,7 @@ def _over_http(provider: Value) -> Iterator[Finding]:
 
 
 def provider_names(mesh: Value) -> list[str]:
-    """Return the names of the providers that can be asked for a decision."""
+    """Return the names of the external authorization providers of a MeshConfig."""
     return [
         name
         for one in mesh.list("extension_providers")
@@ -109,7 +112,7 @@ def provider_names(mesh: Value) -> list[str]:
 
 
 def examine_policies(documents: Sequence[Value], providers: Sequence[str] | None) -> Iterator[Finding]:
-    """Examine Istio's policies together; `providers` None: no mesh configuration is at hand."""
+    """Yield the findings of Istio's policies; `providers` is None if no mesh configuration is known."""
     custom = [
         one
         for one in documents
@@ -122,7 +125,7 @@ def examine_policies(documents: Sequence[Value], providers: Sequence[str] | None
         yield advice.warning(
             custom[0],
             "identity-headers",
-            "nothing here removes a client's own x-auth-* headers before the check",
+            "no EnvoyFilter in the files removes x-auth-* headers of the client before the check",
             "add the EnvoyFilter that `extauthz envoy-config --for istio` prints",
         )
     for document in documents:
@@ -137,14 +140,14 @@ def _custom(policy: Value, providers: Sequence[str] | None) -> Iterator[Finding]
         yield advice.error(
             policy,
             "provider-unknown",
-            "action CUSTOM without a provider names no authorizer",
+            "a policy with action CUSTOM has no provider",
             "set provider.name to the name of the extension provider",
         )
     elif providers is None:
         yield advice.info(
             provider,
             "provider-unverified",
-            f"whether a provider {name!r} exists cannot be told from these files",
+            f"the files hold no mesh configuration: whether the provider {name!r} exists is unknown",
             "give doctor the mesh configuration too",
         )
     elif name not in providers:
@@ -153,20 +156,20 @@ def _custom(policy: Value, providers: Sequence[str] | None) -> Iterator[Finding]
         yield advice.error(
             provider,
             "provider-unknown",
-            f"no extension provider is named {name!r} (there is: {known}): "
+            f"no extension provider is named {name!r} (the files define {known}): "
             "Istio denies every request that the policy selects",
             f"set provider.name: {meant or 'the name of an extension provider'}",
         )
 
 
 def _selection(policy: Value) -> Iterator[Finding]:
-    """Judge which requests a CUSTOM policy has checked: only a rule without conditions is every request."""
+    """Yield findings if a CUSTOM policy does not match every request: a rule without conditions does."""
     rules = policy.at("spec", "rules")
     if not policy.list("spec", "rules"):
         yield advice.error(
             rules or policy,
             "policy-without-rules",
-            "a CUSTOM policy without rules matches no request: nothing is checked",
+            "a CUSTOM policy without rules matches no request: no request is checked",
             "write `rules: [{}]` to check every request",
         )
     elif rules is not None and not any(map(_is_every_request, policy.list("spec", "rules"))):
@@ -181,7 +184,7 @@ def _selection(policy: Value) -> Iterator[Finding]:
         yield advice.error(
             dry,
             "check-partial",
-            "the policy is a dry run: nothing is enforced",
+            "the policy is a dry run: no denial is enforced",
             "remove the annotation istio.io/dry-run; to try rules out, use mode: shadow on policies",
         )
 
@@ -202,6 +205,6 @@ def _peer_authentication(document: Value) -> Iterator[Finding]:
         yield advice.warning(
             mode or document,
             "peers-unverified",
-            "mutual TLS is not required: source.principal can be absent, plaintext callers reach the port",
+            "mutual TLS is not required: plaintext clients can connect, and source.principal can be absent",
             "set mtls.mode: STRICT",
         )

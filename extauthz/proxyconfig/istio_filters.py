@@ -1,4 +1,7 @@
-"""What Istio's EnvoyFilter patches do to the check: remove it, switch it off, or change its settings."""
+"""Examines the patches of Istio's EnvoyFilter: one can remove the check, disable it, or change its settings.
+
+Input: an EnvoyFilter. Output: findings.
+"""
 
 from collections.abc import Iterator, Set
 from typing import Final
@@ -15,7 +18,7 @@ _FIX: Final = "remove the patch; give public routes `authentication: optional` a
 
 
 def examine_envoy_filter(document: Value, conditions: Set[str] | None) -> Iterator[Finding]:
-    """Examine the patches of an EnvoyFilter."""
+    """Yield the findings of the patches of an EnvoyFilter; `conditions` are CONDITION_HEADERS."""
     for patch in document.list("spec", "config_patches"):
         yield from _removal(patch)
         value = patch.given("patch", "value")
@@ -41,14 +44,14 @@ def _removal(patch: Value) -> Iterator[Finding]:
         yield advice.error(
             operation,
             "check-off",
-            "the patch takes ext_authz out of the proxy: its requests pass without a check",
+            "the patch removes ext_authz from the proxy: its requests are forwarded without a check",
             _FIX,
         )
     elif patch.word("apply_to") == "HTTP_FILTER" and name is None and not is_check_again:
         yield advice.warning(
             operation,
             "check-unknown",
-            "the patch takes HTTP filters out without naming them: whether ext_authz is one cannot be told",
+            "the patch removes HTTP filters without naming them: whether ext_authz is one is unknown",
             "name the filter in match.listener.filterChain.filter.subFilter",
         )
 
@@ -74,7 +77,7 @@ def _switched_off(value: Value) -> Iterator[Finding]:
 
 
 def _off(at: Value) -> Finding:
-    return advice.error(at, "check-off", "the patch lets requests pass without a check", _FIX)
+    return advice.error(at, "check-off", "with the patch requests are forwarded without a check", _FIX)
 
 
 def _upgrades(value: Value) -> Iterator[Finding]:
@@ -90,6 +93,6 @@ def _upgrades(value: Value) -> Iterator[Finding]:
                 yield advice.error(
                     filters,
                     "check-missing",
-                    "upgraded requests pass other filters, without ext_authz",
+                    "upgrade requests use other filters, without ext_authz",
                     "remove `filters` from the upgrade, or put ext_authz among them",
                 )

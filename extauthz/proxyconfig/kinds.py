@@ -1,7 +1,7 @@
-"""Which kinds of the Kubernetes API are examined, and which cannot carry external authorization.
+"""Tables of the Kubernetes kinds that are examined, and of those that cannot configure authorization.
 
-Everything else is named as not examined: a kind that is not known here may well decide which requests are
-checked.
+Input: a document. Output: its `Role`. Any other kind is reported as not examined, because an unlisted kind
+may decide which requests are checked.
 """
 
 from enum import Enum
@@ -11,7 +11,7 @@ from extauthz.proxyconfig.documents import Value
 
 
 class Role(Enum):
-    """What an object is to an examination of external authorization."""
+    """How an object relates to external authorization."""
 
     EXAMINED = "examined"
     IRRELEVANT = "it cannot carry external authorization"
@@ -75,7 +75,7 @@ _FILES: Final = (
 
 
 def role_of(document: Value) -> Role:
-    """Tell what an object of the Kubernetes API is to an examination."""
+    """Return the role of an object of the Kubernetes API."""
     kind, group = document.word("kind") or "", group_of(document)
     if kind in _EXAMINED.get(group, ()):
         return Role.EXAMINED
@@ -87,21 +87,21 @@ def role_of(document: Value) -> Role:
 
 
 def is_object(document: Value) -> bool:
-    """Whether a document names a kind."""
+    """Return whether a document has a kind."""
     return bool(document.word("kind"))
 
 
 def is_of(document: Value, group: str, kind: str) -> bool:
-    """Whether a document is an object of this kind."""
+    """Return whether a document is an object of an API group and kind."""
     return document.word("kind") == kind and group_of(document) == group
 
 
 def group_of(document: Value) -> str:
-    """Return the API group of an object; empty for the core of Kubernetes."""
+    """Return the API group of an object; empty for the core group."""
     version = document.word("api_version") or ""
     return version.rpartition("/")[0]
 
 
 def is_other_file(document: Value) -> bool:
-    """Whether a document without a kind is known to have nothing to do with proxies."""
+    """Return whether a document without a kind is a known file format that configures no proxy."""
     return any(all(document.at(name) is not None for name in names) for names in _FILES)

@@ -1,4 +1,7 @@
-"""What can be wrong in Kubernetes manifests: secrets in the open, variables that nobody reads."""
+"""Examines Kubernetes manifests: secrets in plain text, environment variables that extauthz does not read.
+
+Input: objects of the Kubernetes API and kustomizations. Output: findings; none quotes a secret.
+"""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -25,13 +28,13 @@ _COMMANDS: Final = frozenset({"serve", "sidecar", "control-plane"})
 
 
 def is_kubernetes(document: Value) -> bool:
-    """Whether a document is an object of the Kubernetes API, or a kustomization."""
+    """Return whether a document is an object of the Kubernetes API, or a kustomization."""
     is_object = document.word("kind") is not None and document.word("api_version") is not None
     return is_object or any(document.at(name) for name in _GENERATORS)
 
 
 def examine_kubernetes(document: Value) -> Iterator[Finding]:
-    """Examine one object."""
+    """Yield the findings of one object."""
     match document.word("kind"):
         case "ConfigMap":
             yield from _config_map(document)
@@ -47,7 +50,7 @@ def examine_kubernetes(document: Value) -> Iterator[Finding]:
 
 
 def condition_headers(documents: Iterable[Value]) -> frozenset[str] | None:
-    """Return what the manifests set as CONDITION_HEADERS; None: no object among them sets it."""
+    """Return the header names that manifests set as CONDITION_HEADERS; None if no manifest sets it."""
     found: list[str] = []
     for document in documents:
         for value in document.walk():
@@ -60,7 +63,7 @@ def condition_headers(documents: Iterable[Value]) -> frozenset[str] | None:
 
 
 def _past_the_proxy(value: Value) -> Iterator[Finding]:
-    """Find ports whose connections Istio does not lead through its proxy."""
+    """Yield a warning for annotations that exclude ports from interception by Istio's proxy."""
     for name in (_EXCLUDED, _INCLUDED):
         ports = value.at("annotations", name)
         is_narrow = ports is not None and (bool(ports.text) if name == _EXCLUDED else ports.text != "*")
@@ -68,15 +71,15 @@ def _past_the_proxy(value: Value) -> Iterator[Finding]:
             yield advice.warning(
                 ports,
                 "check-partial",
-                f"{name}: some ports are reached past the proxy, without a check",
-                "remove the annotation, or let nothing but probes and metrics listen on these ports",
+                f"{name}: connections to some ports bypass the proxy, without a check",
+                "remove the annotation, or use these ports for probes and metrics only",
             )
 
 
 def _is_secret(name: str, text: str) -> bool:
     if _SECRET_VALUE.search(text):
         return True
-    # Of our own variables it is known which are secret: TOKEN_LEEWAY is not.
+    # For variables of extauthz the settings define which are secret: TOKEN_LEEWAY is not.
     if name in _OURS:
         return _OURS[name] and bool(text)
     return bool(_SECRET_NAME.search(name)) and bool(text)
@@ -113,7 +116,7 @@ def _exposed(value: Value, message: str) -> Finding:
     return advice.error(
         value,
         "secret-exposed",
-        f"{message}: every user who may list objects reads it",
+        f"{message}: every user with permission to list objects can read it",
         "put it into a Secret, mount it as a file and name the file in NAME_FILE",
     )
 
@@ -122,8 +125,8 @@ def _in_a_file(value: Value) -> Finding:
     return advice.warning(
         value,
         "secret-in-file",
-        "a secret's value stands in this file, which is likely to be kept and copied",
-        "create the Secret outside of version control, or with External Secrets",
+        "this file holds the value of a secret, and is likely to be copied and put under version control",
+        "create the Secret outside version control, or with External Secrets",
     )
 
 
@@ -153,10 +156,10 @@ def _is_ours(container: Value) -> bool:
 
 
 def _names(found: dict[str, Value]) -> Iterator[Finding]:
-    # Only beside variables of ours: elsewhere any name is as good as another.
+    # Names are judged only next to variables of extauthz; without one the object may be another program's.
     if not any(name in _OURS and "_" in name for name in found):
         return
     for name, meant in misspelt(found).items():
         yield advice.warning(
-            found[name], "variable-unknown", f"{name} is no variable of extauthz and is not read", meant
+            found[name], "variable-unknown", f"{name} is not a variable of extauthz and is not read", meant
         )

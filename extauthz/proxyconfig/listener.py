@@ -1,4 +1,8 @@
-"""The listener in front of a workload: strict paths, identity headers removed, every request checked."""
+"""Builds the Envoy listener in front of a workload.
+
+It normalises paths strictly, removes identity headers of the client, and checks every request. Input: a
+listen address. Output: `config.listener.v3.Listener`.
+"""
 
 from datetime import timedelta
 from typing import Final
@@ -49,9 +53,9 @@ CHECK_TIMEOUT_S: Final = 0.2
 CHECK_RETRIES: Final = 2
 RETRY_AFTER_S: Final = 0.001
 RETRY_WITHIN_S: Final = 10
-"""More than the timeout: Envoy also takes the longest pause for the longest time of one try."""
+"""Upper limit of the pause; above the timeout, because Envoy also limits a single attempt to it."""
 MAX_HEAD_KIB: Final = 60
-"""Of a request's headers, path included."""
+"""KiB of the request headers, `:path` included."""
 MAX_CLIENT_HEADERS: Final = 100
 IDENTITY_PREFIX: Final = "x-auth-"
 
@@ -71,14 +75,14 @@ ACCESS_LOG: Final = {
 
 
 def identity_removal() -> HeaderMutation:
-    """Return the filter that takes away every `x-auth-` header a client sent (Envoy: HeaderMutation)."""
+    """Return the filter that removes every `x-auth-` header of the client (Envoy: HeaderMutation)."""
     matcher = StringMatcher(prefix=IDENTITY_PREFIX, ignore_case=True)
     removal = OneMutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=matcher))
     return HeaderMutation(mutations=Mutations(request_mutations=[removal]))
 
 
 def strict_reading() -> HttpConnectionManager:
-    """Return the part of a connection manager that gives a path and a header name one reading."""
+    """Return a connection manager with only the settings that make paths and header names unambiguous."""
     return HttpConnectionManager(
         normalize_path=True,
         merge_slashes=True,
@@ -90,7 +94,7 @@ def strict_reading() -> HttpConnectionManager:
 
 
 def check_filter() -> ExtAuthz:
-    """Return the filter that asks extauthz, and refuses with 503 when it does not answer in time."""
+    """Return the ext_authz filter; it responds 503 if extauthz does not answer within `CHECK_TIMEOUT_S`."""
     return ExtAuthz(
         transport_api_version=ApiVersion.V3,
         grpc_service=GrpcService(
@@ -108,7 +112,7 @@ def check_filter() -> ExtAuthz:
 
 
 def _retries() -> RetryPolicy:
-    """Ask again, within the timeout, when the connection ends under a check, or when there was none."""
+    """Return the policy that retries a check, within its timeout, after a reset or a failed connection."""
     pause = BackoffStrategy(
         base_interval=timedelta(seconds=RETRY_AFTER_S), max_interval=timedelta(seconds=RETRY_WITHIN_S)
     )
@@ -118,7 +122,7 @@ def _retries() -> RetryPolicy:
 
 
 def listener(listen: HostPort) -> Listener:
-    """Return a plain HTTP listener that forwards to the cluster `upstream` what extauthz lets through."""
+    """Return a plaintext HTTP listener that forwards allowed requests to the cluster `upstream`."""
     manager = Filter(
         name="envoy.filters.network.http_connection_manager", typed_config=Any.pack(_connection_manager())
     )
@@ -133,15 +137,15 @@ def listener(listen: HostPort) -> Listener:
 def _connection_manager() -> HttpConnectionManager:
     manager = strict_reading()
     manager.stat_prefix = "ingress"
-    # The peer's own address counts, X-Forwarded-For of a client is never believed. Nobody has this
-    # "internal" address: left out, every private address could steer Envoy with x-envoy-* headers.
+    # Envoy uses the address of the peer and ignores X-Forwarded-For of the client. No host has the "internal"
+    # address: by default every private address counts as internal and may set x-envoy-* headers.
     manager.use_remote_address = True
     manager.internal_address_config = HttpConnectionManagerInternalAddressConfig(
         cidr_ranges=[CidrRange(address_prefix="255.255.255.255", prefix_len=32)]
     )
     assert manager.common_http_protocol_options is not None
     manager.common_http_protocol_options.idle_timeout = timedelta(seconds=300)
-    # Bounds on what a client sends. All headers go along with the check.
+    # Limits on what a client sends: a check request includes all headers.
     manager.common_http_protocol_options.max_headers_count = MAX_CLIENT_HEADERS
     manager.max_request_headers_kb = MAX_HEAD_KIB
     manager.request_headers_timeout = timedelta(seconds=10)
@@ -152,8 +156,8 @@ def _connection_manager() -> HttpConnectionManager:
         initial_connection_window_size=1024 * 1024,
     )
     manager.route_config = _routes()
-    # INVARIANT: cors answers preflights, which carry no token, before anything asks for one; and identity
-    # headers are gone before extauthz adds its own.
+    # INVARIANT: cors answers preflight requests, which carry no token, before ext_authz; and the identity
+    # headers of the client are removed before extauthz adds its own.
     manager.http_filters = [
         HttpFilter(name="envoy.filters.http.cors", typed_config=Any.pack(Cors())),
         HttpFilter(name="envoy.filters.http.header_mutation", typed_config=Any.pack(identity_removal())),

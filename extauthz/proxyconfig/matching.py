@@ -1,7 +1,7 @@
-"""The outcomes of Envoy's matchers: which actions a request can meet, and whether it can meet none.
+"""The possible results of an Envoy matcher: its actions, and "no match".
 
-Predicates are not evaluated. Every action of a tree counts as reachable, and so does "no match" wherever a
-tree has no `on_no_match`.
+Input: a Matcher. Output: messages. Predicates are not evaluated: every action counts as possible, and so does
+"no match" wherever a matcher has no `on_no_match`.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from extauthz.proxyconfig.messages import Message, opened
 
 
 def outcomes(matcher: Value | None) -> Iterator[Message | None]:
-    """Yield the actions of a matcher; None stands for a request that meets no action."""
+    """Yield the possible actions of a matcher, and None if a request can end without an action."""
     if matcher is None or matcher.entries is None:
         yield None
         return
@@ -39,7 +39,7 @@ def _met(on_match: Value | None) -> Iterator[Message | None]:
         yield None
         return
     if on_match.unless_false("keep_matching") is not None:
-        # Matching goes on after this action: a later one, or none, may count.
+        # With keep_matching the matcher continues after this action; it may end with another or with none.
         yield None
     if (below := on_match.given("matcher")) is not None:
         yield from outcomes(below)

@@ -1,8 +1,9 @@
-"""The protobuf messages of an Envoy configuration, found through whatever wraps them.
+"""Finds the protobuf messages of an Envoy configuration, also inside `Any`, `Struct` and `TypedStruct`.
 
-Envoy reads an extension's configuration from `google.protobuf.Any` (`@type`), or from a TypedStruct inside of
-one; both may stand in either spelling of protobuf's JSON. Types are compared without the version of their
-package, because a control plane may write another one than this program knows.
+Input: a `Value`. Output: `Message`s. Envoy reads the configuration of an extension from a
+`google.protobuf.Any` (`@type`), or from a TypedStruct inside it, in either spelling of protobuf's JSON
+mapping. Types are compared without the version in their package, because a control plane may use another
+version.
 """
 
 import re
@@ -46,26 +47,27 @@ _VERSION: Final = re.compile(r"\.v[0-9][a-z0-9]*(?=\.)")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Message:
-    """A message: `kind` is the end of its type's name without version, empty when no type is given."""
+    """A message. `kind` is the last two parts of its type name without the version; empty without a type."""
 
     kind: str
     body: Value
 
 
 def kind_of(type_url: str) -> str:
-    """Return `ext_authz.ExtAuthz` for `type.googleapis.com/envoy.extensions....ext_authz.v3.ExtAuthz`."""
+    """Return the kind of a type URL: `ext_authz.ExtAuthz` for `.../envoy....ext_authz.v3.ExtAuthz`."""
     full = _VERSION.sub("", type_url.rpartition("/")[2])
     kind = ".".join(full.split(".")[-2:])
     return NETWORK_CHECK if kind == CHECK and ".network." in f".{full}" else kind
 
 
 def opened(value: Value | None) -> Message | None:
-    """Return the message in an Any, whether or not a TypedStruct wraps it; None: there is no value."""
+    """Return the message in an Any, also inside a TypedStruct; None if there is no value."""
     if value is None or value.is_null:
         return None
     found = value
     kind = kind_of(found.word("@type") or "")
-    # More wrappings than Envoy itself opens: what a later version opens is not left unseen.
+    # More levels than Envoy itself unpacks, so that a later version of Envoy cannot find a check that this
+    # function does not.
     for _ in range(8):
         match kind:
             case "type.TypedStruct":
@@ -84,7 +86,7 @@ def _nothing(at: Value) -> Value:
 
 
 def messages(value: Value) -> Iterator[Message]:
-    """Yield every message in a value that names its type."""
+    """Yield every message with an `@type` in a value."""
     for one in value.walk():
         if one.entries is not None and "@type" in one.entries and (message := opened(one)) is not None:
             yield message

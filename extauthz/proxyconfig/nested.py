@@ -1,4 +1,7 @@
-"""The documents inside of documents: members of lists, and texts that are YAML or JSON themselves."""
+"""Finds documents inside documents: members of lists, and strings that are YAML or JSON themselves.
+
+Input: a document. Output: `Unfolded`, with findings about strings that could not be parsed.
+"""
 
 import base64
 import binascii
@@ -8,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from extauthz.proxyconfig import advice
-from extauthz.proxyconfig.documents import Unreadable, Value, read_text
+from extauthz.proxyconfig.documents import InvalidDocument, Value, read_text
 from extauthz.proxyconfig.findings import Finding
 
 _DEEPEST: Final = 4
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
-"""A copy of the object as it once was, which `kubectl apply` keeps in an annotation."""
+"""The annotation in which `kubectl apply` keeps an earlier copy of the object; it is not examined."""
 
 _AUTHORIZES: Final = re.compile(
     r"ext[._-]?auth|external[ ._-]?auth|failure_?mode_?allow|extension_?providers|forward_?auth|auth[_-]url",
@@ -26,14 +29,14 @@ _PROXY: Final = re.compile(
 )
 _OBJECT: Final = re.compile(r"(?:^|[\s{,\"'])kind[\"']?\s*:")
 _SCHEMAS: Final = "CustomResourceDefinition"
-"""Its texts are descriptions for people."""
+"""A kind whose strings are descriptions, not configuration."""
 _NAMING: Final = frozenset({"@type", "type_url", "typeUrl", "type", "name", "kind", "Kind", "Name"})
 _ENCODED: Final = re.compile(r"[A-Za-z0-9+/\s]{40,}={0,2}\s*")
 _STRUCTURED: Final = re.compile(r"\s*(?:---|#[^\n]*\n|[{\[]|(?:-\s+)?[\"'A-Za-z0-9_@./-]+\s*:)")
 
 
 def mentions_authorization(value: Value) -> bool:
-    """Whether the names in a value, or of its parts, speak of external authorization."""
+    """Return whether the names of members or types in a value mention external authorization."""
     for one in value.walk():
         for name, below in one.items():
             if name == _LAST_APPLIED:
@@ -46,7 +49,7 @@ def mentions_authorization(value: Value) -> bool:
 
 @dataclass(slots=True)
 class Unfolded:
-    """What a document holds: `objects` (itself, or a List's members), and those in texts inside of them."""
+    """The documents in a document: `objects` (itself, or the members of a List), `carried` (in strings)."""
 
     objects: list[Value] = field(default_factory=list)
     carried: list[Value] = field(default_factory=list)
@@ -54,7 +57,7 @@ class Unfolded:
 
 
 def unfold(document: Value) -> Unfolded:
-    """Return the documents in a document, and why a text in it cannot be read."""
+    """Return the documents in a document, and findings about strings that could not be parsed."""
     found = Unfolded()
     _unfold(document, found, 0)
     return found
@@ -78,13 +81,13 @@ def _unfold(document: Value, found: Unfolded, depth: int) -> None:
 
 
 def is_list(document: Value) -> bool:
-    """Whether a document is a List of objects, as `kubectl get -o yaml` prints it."""
+    """Return whether a document is a List of objects, as `kubectl get -o yaml` prints it."""
     kind = document.word("kind") or ""
     return kind.endswith("List") and document.at("items") is not None and document.at("spec") is None
 
 
 def _with_kind(member: Value, of: Value) -> Value:
-    """Return a member of a `ConfigMapList` with the kind and version that the list itself tells."""
+    """Return a member of a typed list, such as `ConfigMapList`, with the kind and version of the list."""
     kind = (of.word("kind") or "").removesuffix("List")
     if member.entries is None or member.at("kind") is not None or not kind:
         return member
@@ -98,7 +101,7 @@ def _in_texts(document: Value) -> Iterator[Value | Finding]:
     for name, value in _texts(document):
         text, first = value.text or "", value.line + 1 if value.is_block else value.line
         if _ENCODED.fullmatch(text) and (decoded := _decoded(text)) is not None:
-            # All of it came from one line.
+            # base64 has no lines: every finding is reported at the line of the value.
             text, first = decoded, value.line
         is_wanted = any(one.search(text) for one in (_AUTHORIZES, _PROXY, _OBJECT))
         if not is_wanted or not _is_structured(text):
@@ -131,19 +134,19 @@ def _decoded(text: str) -> str | None:
         return None
 
 
-def _problem(name: str, value: Value, problem: Unreadable, text: str) -> Iterator[Finding]:
+def _problem(name: str, value: Value, problem: InvalidDocument, text: str) -> Iterator[Finding]:
     is_configuration = name.lower().endswith((".yaml", ".yml", ".json", "mesh")) or _PROXY.search(text)
     if is_configuration:
         yield advice.at_line(
             problem.file,
             problem.line,
             "file-unreadable",
-            f"the text {name!r} in it cannot be read: {problem.problem}",
+            f"the string {name!r} could not be parsed: {problem.problem}",
         )
     elif _AUTHORIZES.search(text):
         yield advice.warning(
             value,
             "file-unknown",
-            f"the text {name!r} speaks of external authorization and was not examined: it is not YAML",
-            "give the configuration as a file of its own",
+            f"the string {name!r} mentions external authorization and was not examined: it is not YAML",
+            "give the configuration as a separate file",
         )

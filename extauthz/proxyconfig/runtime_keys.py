@@ -1,4 +1,7 @@
-"""Settings of Envoy that its runtime can override: a share of the requests, or a switch."""
+"""Envoy settings with a runtime key: RuntimeFractionalPercent and RuntimeFeatureFlag.
+
+Input: a setting, and the `layered_runtime` of the bootstrap. Output: its value, and what can override it.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +18,7 @@ _CHANGING: Final = ("rtds_layer", "disk_layer")
 
 
 class Changes(Enum):
-    """Who can override a runtime key of a running Envoy."""
+    """What can override a runtime key of a running Envoy."""
 
     NOT = "nothing"
     ADMIN = "the admin interface"
@@ -24,14 +27,14 @@ class Changes(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What the bootstrap's layers say: keys of its static layers, and whether others can override them."""
+    """The keys of the static layers of a bootstrap, and what can override them."""
 
     keys: Mapping[str, Value] = field(default_factory=dict)
     changes: Changes = Changes.NOT
 
     @classmethod
     def of(cls, bootstrap: Value) -> "Runtime":
-        """Read the runtime of a bootstrap; without layers Envoy has one for the admin interface."""
+        """Return the runtime of a bootstrap; without layers Envoy adds one for the admin interface."""
         layers = bootstrap.list("layered_runtime", "layers")
         keys: dict[str, Value] = {}
         for layer in layers:
@@ -42,7 +45,7 @@ class Runtime:
         return cls(keys, Changes.ADMIN if is_admin and bootstrap.given("admin", "address") else Changes.NOT)
 
     def share(self, setting: Value) -> float | None:
-        """Return a RuntimeFractionalPercent as a share of one; None: it cannot be told."""
+        """Return a RuntimeFractionalPercent as a number from 0 to 1; None if it is invalid."""
         override = self._override(setting)
         if override is None:
             return _fraction(setting.given("default_value"))
@@ -52,7 +55,7 @@ class Runtime:
         return None if number is None else min(number / 100, 1.0)
 
     def switch(self, setting: Value) -> bool | None:
-        """Return a RuntimeFeatureFlag; None: it cannot be told."""
+        """Return a RuntimeFeatureFlag; None if it is invalid."""
         override = self._override(setting)
         if override is not None:
             return override.truth

@@ -1,4 +1,8 @@
-"""Whom the proxy takes for extauthz, when its gRPC listener speaks TLS."""
+"""The TLS identity that a proxy expects of extauthz: the trust anchor, and the names of the certificate.
+
+Input: `Settings` and the TLS files of the proxy. Output: `ExpectedPeer`, None without TLS, or the problem as
+a text.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +14,10 @@ from extauthz.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class ProxyTls:
-    """TLS files as the proxy sees them: whom it believes, and what it shows to extauthz (both or none)."""
+    """Paths of TLS files in the proxy's file system: its trusted CA, and its client certificate with key.
+
+    `certificate` and `key` are either both set or both None.
+    """
 
     ca: Path | None = None
     certificate: Path | None = None
@@ -19,7 +26,10 @@ class ProxyTls:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedPeer:
-    """The trust anchor, and the names of which the certificate must carry one: a CA vouches for many."""
+    """The trust anchor, and the subject alternative names of which the certificate must have one.
+
+    The names are required because the CA may issue certificates for other servers too.
+    """
 
     ca: Path
     dns: tuple[str, ...]
@@ -28,19 +38,19 @@ class ExpectedPeer:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Return the names of every kind."""
+        """Return the names of all types."""
         return (*self.dns, *self.uris, *self.addresses)
 
 
 def expected_peer(settings: Settings, tls: ProxyTls) -> ExpectedPeer | str | None:
-    """Read extauthz's certificate; None: there is no TLS. A text says what stands against using it."""
+    """Return the identity in the certificate of extauthz; None without TLS; a text if it is unusable."""
     certificate = settings.grpc_tls_cert
     if certificate is None:
         return None
     if settings.grpc_tls_client_ca is not None and (tls.certificate is None or tls.key is None):
         return (
-            "GRPC_TLS_CLIENT_CA asks proxies for a certificate; "
-            "name the proxy's own with --tls-cert FILE --tls-key FILE"
+            "GRPC_TLS_CLIENT_CA requires a client certificate; "
+            "name the proxy's with --tls-cert FILE --tls-key FILE"
         )
     try:
         leaf = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
@@ -50,9 +60,12 @@ def expected_peer(settings: Settings, tls: ProxyTls) -> ExpectedPeer | str | Non
     except ValueError:
         return f"GRPC_TLS_CERT {str(certificate)!r} holds no PEM certificate"
     except x509.ExtensionNotFound:
-        return f"GRPC_TLS_CERT {str(certificate)!r} names nobody; issue it with a subject alternative name"
+        return (
+            f"GRPC_TLS_CERT {str(certificate)!r} has no subject alternative name; "
+            "issue a certificate with one"
+        )
     return ExpectedPeer(
-        # Without the CA's file the certificate itself is the anchor: nothing else is believed.
+        # Without a CA file the certificate itself is the only trust anchor.
         ca=tls.ca or certificate.absolute(),
         dns=tuple(found.get_values_for_type(x509.DNSName)),
         uris=tuple(found.get_values_for_type(x509.UniformResourceIdentifier)),

@@ -1,8 +1,9 @@
-"""What doctor says of routes and entrances whose requests are forwarded without a check.
+"""Decides how serious each route or entrance is that forwards requests without a check.
 
-A workload is protected when some route reaches it with a check. Another way to a protected workload that has
-no check is an error. A way to a workload of its own, in a configuration that checks others, is a warning: the
-control plane's REST API, for example, judges its callers itself.
+Input: the entrances of one configuration with their verdicts. Output: findings. A workload is protected if a
+route with a check forwards to it. Another route to a protected workload without a check is an error. A route
+without a check to an unprotected workload, in a configuration that checks others, is a warning: the control
+plane's REST API, for example, authorizes its callers itself.
 """
 
 import re
@@ -26,14 +27,14 @@ _Target = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judgement:
-    """All entrances of one configuration; `is_protecting`: something in it shows that extauthz is meant."""
+    """All entrances of one configuration; `is_protecting`: it mentions ext_authz or extauthz."""
 
     entrances: Sequence[Entrance]
     parts: Parts
     is_protecting: bool
 
     def findings(self) -> Iterator[Finding]:
-        """Yield a finding for each unchecked way to a workload."""
+        """Yield a finding for each route or entrance that forwards to a workload without a check."""
         protected = self._protected()
         reported: set[int] = set()
         for entrance in self.entrances:
@@ -50,7 +51,7 @@ class Judgement:
             elif id(entrance.group) not in reported:
                 found = self._missing(entrance, [route for route, _ in forwarding], protected)
                 if found is not None:
-                    # One finding for a listener, however many chains of filters it has.
+                    # One finding per listener, not one per filter chain.
                     reported.add(id(entrance.group))
                     yield found
 
@@ -83,7 +84,7 @@ class Judgement:
         names = [name for route in routes for name in route.clusters or ()]
         is_shared = bool(self.parts.targets(names) & protected)
         if not entrance.is_http:
-            # Plain connections to the address that the client meant are not those of a protected cluster.
+            # A TCP connection to its original destination does not count as one to a protected cluster.
             is_shared = is_shared and not any(map(self.parts.is_passthrough, names))
         if entrance.is_outbound and not is_shared:
             return None
@@ -100,7 +101,7 @@ def _is_probe(route: ForwardingRoute) -> bool:
 
 
 def _no_filter(entrance: Entrance) -> Finding:
-    what = "requests that come in here are" if entrance.is_http else "connections that come in here are"
+    what = "requests are" if entrance.is_http else "connections are"
     return advice.error(
         entrance.at,
         "check-missing",

@@ -11,8 +11,8 @@ from extauthz.commands.doctor.settings import are_given, examine_environment, ex
 from extauthz.commands.self_check.subjects import Subject, interpreter, wrong_rows
 from extauthz.commands.status import BAD_USAGE, FAILED, OK, fail
 from extauthz.compile.directory import TenancyMode
-from extauthz.proxyconfig.files import FileProblem, examine_files, files_in
-from extauthz.proxyconfig.findings import Finding, Report, Severity
+from extauthz.proxyconfig.files import UnreadableFile, examine_files, files_in
+from extauthz.proxyconfig.findings import DoctorReport, Finding, Severity
 from extauthz.runtime.worker import issuer_sources
 from extauthz.settings import PostgresSource, Settings, load_settings
 
@@ -20,7 +20,7 @@ from extauthz.settings import PostgresSource, Settings, load_settings
 def run(environ: Mapping[str, str], paths: Sequence[Path], *, strict: bool, as_json: bool) -> int:
     """Print the report; return OK, FAILED for a report with errors, BAD_USAGE for a path that is missing."""
     report = diagnose(environ, paths, strict=strict)
-    if isinstance(report, FileProblem):
+    if isinstance(report, UnreadableFile):
         return fail(report.message, BAD_USAGE)
     sys.stdout.write(report.as_json().decode() + "\n" if as_json else report.as_text())
     return FAILED if report.failed else OK
@@ -28,14 +28,14 @@ def run(environ: Mapping[str, str], paths: Sequence[Path], *, strict: bool, as_j
 
 def diagnose(
     environ: Mapping[str, str], paths: Sequence[Path], *, strict: bool = False
-) -> Report | FileProblem:
+) -> DoctorReport | UnreadableFile:
     """Examine the settings and what they lead to, and the given files.
 
     With files and no setting of ours in the environment only the files are examined. With `strict` what
     could not be examined is an error.
     """
     in_files = examine_files(paths, _condition_headers(environ), strict=strict)
-    if isinstance(in_files, FileProblem):
+    if isinstance(in_files, UnreadableFile):
         return in_files
     examined: list[str] = []
     findings = [*_interpreter(), *in_files]
@@ -53,7 +53,7 @@ def diagnose(
     if paths:
         number = len(files_in(paths))
         examined.append(f"{number} files" if number != 1 else "1 file")
-    return Report.of(examined, findings, strict=strict)
+    return DoctorReport.of(examined, findings, strict=strict)
 
 
 def _condition_headers(environ: Mapping[str, str]) -> frozenset[str] | None:

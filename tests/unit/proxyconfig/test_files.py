@@ -12,7 +12,7 @@ import yaml
 from extauthz.check.bounds import MAX_MESSAGE_BYTES
 from extauthz.proxyconfig.advice import MOST_BODY_BYTES
 from extauthz.proxyconfig.envoy import envoy_yaml
-from extauthz.proxyconfig.files import FileProblem, examine_files
+from extauthz.proxyconfig.files import UnreadableFile, examine_files
 from extauthz.proxyconfig.findings import Severity
 from extauthz.proxyconfig.istio import istio_yaml
 from extauthz.settings import Settings, load_settings
@@ -39,7 +39,7 @@ def test_what_is_shipped_and_what_is_printed_has_no_errors(tmp_path: Path) -> No
     assert examine(tmp_path, **{name: str(text) for name, text in printed.items()}) == []
 
     shipped_files = examine_files([shipped("envoy"), ROOT / "deploy"])
-    assert not isinstance(shipped_files, FileProblem)
+    assert not isinstance(shipped_files, UnreadableFile)
     assert [one for one in shipped_files if one.severity is ERROR] == []
 
 
@@ -273,7 +273,7 @@ def test_json_and_merge_keys_are_read(tmp_path: Path) -> None:
 def test_a_file_that_says_nothing_to_us_is_mentioned_only_when_named(tmp_path: Path) -> None:
     assert [one.code for one in examine(tmp_path, other="a: 1\n")] == ["file-unknown"]
     assert examine_files([tmp_path]) == []
-    assert isinstance(examine_files([tmp_path / "absent"]), FileProblem)
+    assert isinstance(examine_files([tmp_path / "absent"]), UnreadableFile)
 
 
 def places(document: object, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

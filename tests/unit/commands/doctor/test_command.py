@@ -13,13 +13,13 @@ import pytest
 import yaml
 
 from extauthz.commands.doctor.command import diagnose
-from extauthz.proxyconfig.findings import Finding, Report, Severity
+from extauthz.proxyconfig.findings import DoctorReport, Finding, Severity
 from extauthz.shipped import shipped
 from tests.command_line import run_extauthz
 
 ROOT = Path(__file__).resolve().parents[4]
 ALONE = {"OIDC_ENABLED": "false", "POLICY_SOURCE": f"files:{shipped('policies/demo')}"}
-FAIL_OPEN = "failure_mode_allow is on: whenever extauthz does not answer, every request passes"
+FAIL_OPEN = "failure_mode_allow is on: every request is allowed whenever extauthz does not answer"
 BOOTSTRAP = shipped("envoy/bootstrap.yaml")
 
 
@@ -29,7 +29,7 @@ def doctor(environ: Mapping[str, str], *arguments: str | Path) -> subprocess.Com
 
 def codes(environ: Mapping[str, str], *paths: Path) -> set[tuple[str, str]]:
     report = diagnose(environ, paths)
-    assert isinstance(report, Report)
+    assert isinstance(report, DoctorReport)
     return {(one.severity.value, one.code) for one in report.findings}
 
 
@@ -242,7 +242,7 @@ def test_a_policy_file_that_cannot_be_used_is_found(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("role_rules: [{id: bad, effect: perhaps}]")
     report = diagnose(ALONE | {"POLICY_SOURCE": f"files:{tmp_path}"}, [])
 
-    assert isinstance(report, Report)
+    assert isinstance(report, DoctorReport)
     assert any("bad.yaml" in one.message for one in report.findings if one.code == "policies-unusable")
 
 
@@ -251,7 +251,7 @@ def test_policy_files_that_a_sidecar_would_not_read_are_found(tmp_path: Path) ->
     files = ALONE | {"POLICY_SOURCE": f"files:{tmp_path}"}
     assert ("error", "policies-unusable") not in codes(files)
     report = diagnose(files | {"POLICY_MAX_BYTES": "2000"}, [])
-    assert isinstance(report, Report)
+    assert isinstance(report, DoctorReport)
     (said,) = [one.message for one in report.findings if one.code == "policies-unusable"]
     assert "the policies have 2006 bytes, POLICY_MAX_BYTES allows 2000" in said
 
@@ -262,7 +262,7 @@ def test_a_policy_that_hardly_means_what_it_says_is_found(tmp_path: Path) -> Non
     )
     report = diagnose(ALONE | {"POLICY_SOURCE": f"files:{tmp_path}"}, [])
 
-    assert isinstance(report, Report)
+    assert isinstance(report, DoctorReport)
     (found,) = [one for one in report.findings if one.code == "policies-likely-mistaken"]
     assert found.severity is Severity.WARNING
     assert "odd.yaml /resources/0/routes/0/path: the segment ':id' is literal" in found.message
@@ -274,7 +274,7 @@ def test_the_most_severe_comes_first() -> None:
         for severity in reversed(Severity)
     ]
 
-    report = Report.of(["settings"], found * 2)
+    report = DoctorReport.of(["settings"], found * 2)
 
     assert [one.severity for one in report.findings] == list(Severity)
 
