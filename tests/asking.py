@@ -8,7 +8,12 @@ from extauthz.decide.needs import Needs
 from extauthz.decide.tokens.cache import VerifiedTokens
 from extauthz.decide.tokens.keyring import KeyRing
 from extauthz.decide.tokens.reader import Rejected
-from extauthz.domain.credential import Credential, RepeatedHeader, ServiceKey, authorization_credential
+from extauthz.domain.credential import (
+    Credential,
+    PresentedServiceKey,
+    RepeatedHeader,
+    authorization_credential,
+)
 from extauthz.domain.principal import Principal
 from extauthz.domain.service_key import IdentityKey
 
@@ -35,6 +40,6 @@ def ask_with(
     if service_key_repeated:
         credentials.append(RepeatedHeader("x-service-api-key"))
     elif service_key is not None:
-        credentials.append(ServiceKey(service_key))
+        credentials.append(PresentedServiceKey(service_key))
     keys = Keys(ring, service_keys or {}, VerifiedTokens() if cache is None else cache)
     return identify(credentials, None, keys, now, policy)

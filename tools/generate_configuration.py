@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from extauthz.settings import UnusableValueError, Variable, variables
+from extauthz.settings import InvalidValueError, Variable, variables
 
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 
@@ -68,7 +68,7 @@ def _values(variable: Variable) -> str:
     for unusable in ("\0", ""):
         try:
             variable.read(unusable)
-        except UnusableValueError as error:
+        except InvalidValueError as error:
             said = str(error)
             return said if repr(unusable) not in said else _LISTED
     return _LISTED

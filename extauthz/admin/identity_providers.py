@@ -26,8 +26,8 @@ from extauthz.domain.provider_settings import (
 )
 from extauthz.storage import identity_providers, tenants
 from extauthz.storage.outcome import NotFound
-from extauthz.storage.registrations import CLAIM_PATHS, EVERY_AUDIENCE
 from extauthz.storage.rows import Document, Page, Stored
+from extauthz.storage.tenant_configs import CLAIM_PATHS, EVERY_AUDIENCE
 from extauthz.storage.write import Change
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from extauthz.admin.callers import Caller
 from extauthz.admin.problems import ProblemDetails, forbidden, invalid
 from extauthz.compile.fields import Fields
 from extauthz.decide.by_name import NamedQuestion, read_one_name
-from extauthz.decide.tokens.claims import ClaimProblem, freeze_claims, token_roles
+from extauthz.decide.tokens.claims import ClaimRejected, freeze_claims, token_roles
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.problem import Problem
 
@@ -59,7 +59,7 @@ def read_question(
             return forbidden("a caller with a token may ask about its own domain only: leave 'domain' out")
         return Question(principal, NamedQuestion(resource, action, parameters), min_revision)
     roles = token_roles(claims, "roles", excluded=excluded_roles)
-    if isinstance(roles, ClaimProblem):
+    if isinstance(roles, ClaimRejected):
         return invalid([Problem("/attributes/user/roles", roles.problem)])
     principal = Principal(
         kind=PrincipalKind(kind.value),

@@ -18,7 +18,7 @@ from extauthz.domain.policy import (
     Condition,
     Node,
     Not,
-    Unreadable,
+    UnreadableCondition,
 )
 from extauthz.storage import attribute_policies, role_bindings, role_rules
 
@@ -66,7 +66,7 @@ def _depends(node: Node, roles: Collection[str]) -> bool:
     match node:
         case Always():
             return False
-        case Unreadable():
+        case UnreadableCondition():
             return True
         case Not(condition):
             return _depends(condition, roles)

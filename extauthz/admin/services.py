@@ -3,41 +3,23 @@
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from extauthz.admin.failures import FailedCredentials
 from extauthz.admin.health import Readiness
 from extauthz.admin.key_use import KeyUse
 from extauthz.admin.limits import Limits
-from extauthz.compile.directory import Directory, TenancyMode
+from extauthz.compile.directory import TenancyMode
 from extauthz.decide.identity import TokenPolicy
 from extauthz.decide.tokens.cache import VerifiedTokens
-from extauthz.decide.tokens.keyring import KeyRing
 from extauthz.decisionlog.recorder import Recorder
 from extauthz.domain.problem import Problem
+from extauthz.keys.source import KeySource
+from extauthz.publish.source import PolicySource
 from extauthz.storage.write import Validate
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from extauthz.storage.pool import Pool
-
-
-class PolicySource(Protocol):
-    """Where the published policies are read, once a request."""
-
-    def current(self) -> Directory | None:
-        """Return the current policies, None before the first were loaded."""
-
-
-class KeySource(Protocol):
-    """Where verification keys come from."""
-
-    def current(self) -> KeyRing:
-        """Return the keys of every issuer as they are now."""
-
-    def ensure(self, issuer: str, kid: str | None) -> "Future[None]":
-        """Fetch the issuer's keys, once for everybody who asks meanwhile."""
 
 
 WaitFor = Callable[[str, int, float], Awaitable[bool]]

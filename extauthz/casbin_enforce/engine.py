@@ -17,8 +17,8 @@ from decimal import Decimal
 from typing import Final, Protocol
 
 from extauthz.casbin_enforce.index_enforcer import IndexedEngine
-from extauthz.casbin_enforce.model import ModelUnusable, read_model
-from extauthz.casbin_enforce.policy_file import PolicyUnreadable, Row, read_rows
+from extauthz.casbin_enforce.model import CasbinModelInvalid, read_model
+from extauthz.casbin_enforce.policy_file import PolicyFileInvalid, Row, read_rows
 from extauthz.casbin_enforce.row_enforcer import GuardedEngine
 from extauthz.compile.role_model import RoleModel, compile_model
 from extauthz.domain.one_line import one_line
@@ -34,7 +34,7 @@ class _Decides(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class FileInvalid:
     """Why the files cannot be used; `part` is `model` or `policy`."""
 
     part: str
@@ -61,14 +61,14 @@ class CasbinEngine:
         return "true" if verdict is True else "false"
 
 
-def load_engine(model: str, policy: bytes) -> CasbinEngine | Refused:
+def load_engine(model: str, policy: bytes) -> CasbinEngine | FileInvalid:
     """Read a model and a policy file."""
     plain = read_model(model)
-    if isinstance(plain, ModelUnusable):
-        return Refused("model", plain.message)
+    if isinstance(plain, CasbinModelInvalid):
+        return FileInvalid("model", plain.message)
     rows = read_rows(policy, plain.widths)
-    if isinstance(rows, PolicyUnreadable):
-        return Refused("policy", rows.message)
+    if isinstance(rows, PolicyFileInvalid):
+        return FileInvalid("policy", rows.message)
     compiled = compile_model(model)
     decider = (
         IndexedEngine(compiled, plain, rows)

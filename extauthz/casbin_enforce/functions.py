@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import re2
 
-from extauthz.casbin_enforce.glob_match import GlobUnreadableError, glob_matches
+from extauthz.casbin_enforce.glob_match import GlobInvalidError, glob_matches
 
 MAX_PATTERN: Final = 4096
 _OPTIONS: Final = re2.Options()
@@ -155,7 +155,7 @@ def glob_match(text: str, pattern: str) -> bool:
     """`globMatch`: `*` and `?` within a segment, `**` over segments, `[...]`, `{...,...}`."""
     try:
         strict, lenient = (glob_matches(text, pattern, lenient=lenient) for lenient in (False, True))
-    except GlobUnreadableError as unreadable:
+    except GlobInvalidError as unreadable:
         raise Undecided(f"globMatch: {unreadable}") from None
     return _agreed(
         "globMatch",

@@ -25,7 +25,7 @@ _SLASHES: Final = re.compile("/{2,}")
 _ANY_SEGMENTS: Final = "**"
 
 
-class GlobUnreadableError(ValueError):
+class GlobInvalidError(ValueError):
     """A pattern (or text) that is too long, or that libraries read differently as a whole."""
 
 
@@ -33,16 +33,16 @@ def glob_matches(text: str, pattern: str, *, lenient: bool) -> bool:
     """Tell whether the text matches in the given reading.
 
     Raises:
-        GlobUnreadableError: the pattern has no reading that is both agreed on and bounded.
+        GlobInvalidError: the pattern has no reading that is both agreed on and bounded.
     """
     if len(text) > MAX_TEXT:
-        raise GlobUnreadableError(f"the text is longer than {MAX_TEXT} characters")
+        raise GlobInvalidError(f"the text is longer than {MAX_TEXT} characters")
     if not text:
-        raise GlobUnreadableError("the text is empty")
+        raise GlobInvalidError("the text is empty")
     alternatives = _alternatives(pattern, lenient)
     names = _SLASHES.sub("/", text).split("/") if lenient else text.split("/")
     if len(names) * sum(map(len, alternatives)) > _MAX_STEPS:
-        raise GlobUnreadableError(f"{pattern[:64]!r} takes more than {_MAX_STEPS} steps for this text")
+        raise GlobInvalidError(f"{pattern[:64]!r} takes more than {_MAX_STEPS} steps for this text")
     if lenient and len(names) > 1 and not names[-1]:
         return any(
             _walk(names[:-1], each, lenient=True) or _walk(names, each, lenient=True) for each in alternatives
@@ -54,7 +54,7 @@ def glob_matches(text: str, pattern: str, *, lenient: bool) -> bool:
 def _alternatives(pattern: str, lenient: bool) -> tuple[tuple[str, ...], ...]:
     """Return the segments of every pattern that the braces stand for."""
     if len(pattern) > MAX_GLOB:
-        raise GlobUnreadableError(f"the pattern is longer than {MAX_GLOB} characters")
+        raise GlobInvalidError(f"the pattern is longer than {MAX_GLOB} characters")
     # Casbin: "*/x" is "/x", and of several stars that are not a segment one counts.
     rooted = pattern[1:] if pattern.startswith("*/") else pattern
     if lenient:
@@ -70,7 +70,7 @@ def _alternatives(pattern: str, lenient: bool) -> tuple[tuple[str, ...], ...]:
             before, after = candidate[: braces.start()], candidate[braces.end() :]
             waiting += [before + each + after for each in _choices(braces, before, after)]
         if len(flat) + len(waiting) > _MAX_ALTERNATIVES:
-            raise GlobUnreadableError(f"{pattern[:64]!r} stands for more than {_MAX_ALTERNATIVES} patterns")
+            raise GlobInvalidError(f"{pattern[:64]!r} stands for more than {_MAX_ALTERNATIVES} patterns")
     return tuple(tuple(each) for one in flat for each in _split(one))
 
 
@@ -79,13 +79,13 @@ def _choices(braces: "re.Match[str]", before: str, after: str) -> list[str]:
     odd = len(choices) < 2 or "\\" in braces[1] or ".." in braces[1] or before.endswith("\\")
     grown = any("**" in f"{before[-1:]}{each}{after[:1]}" for each in choices)
     if odd or grown:
-        raise GlobUnreadableError(f"the braces {braces[0][:64]!r} are not a list of alternatives")
+        raise GlobInvalidError(f"the braces {braces[0][:64]!r} are not a list of alternatives")
     return choices
 
 
 def _split(pattern: str) -> list[list[str]]:
     if "{" in pattern or "}" in pattern:
-        raise GlobUnreadableError(f"a brace in {pattern[:64]!r} has no counterpart")
+        raise GlobInvalidError(f"a brace in {pattern[:64]!r} has no counterpart")
     segments = pattern.split("/")
     for segment in segments:
         _segment(segment)
@@ -110,7 +110,7 @@ def _segment(segment: str) -> Any:
             expression += members
         elif sign == "\\":
             if at == len(segment):
-                raise GlobUnreadableError(f"a backslash ends {segment[:64]!r}")
+                raise GlobInvalidError(f"a backslash ends {segment[:64]!r}")
             expression += re2.escape(segment[at])
             at += 1
         else:
@@ -118,7 +118,7 @@ def _segment(segment: str) -> Any:
     try:
         return re2.compile(expression, options=_OPTIONS)
     except re2.error:
-        raise GlobUnreadableError(f"{segment[:64]!r} is not a pattern") from None
+        raise GlobInvalidError(f"{segment[:64]!r} is not a pattern") from None
 
 
 def _members(segment: str, at: int) -> tuple[str, int]:
@@ -128,7 +128,7 @@ def _members(segment: str, at: int) -> tuple[str, int]:
     end = segment.find("]", start + 1)
     members = segment[start:end]
     if end < 0 or not re.fullmatch(r"[\w.@~+=,: -]+", members, re.ASCII):
-        raise GlobUnreadableError(f"the brackets in {segment[:64]!r} are not a plain set of characters")
+        raise GlobInvalidError(f"the brackets in {segment[:64]!r} are not a plain set of characters")
     return f"[{'^' if negated else ''}{members}]", end + 1
 
 

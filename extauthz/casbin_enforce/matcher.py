@@ -48,7 +48,7 @@ _METHODS: Final[dict[type, frozenset[str]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class MatcherInvalid:
     """Why a text is no expression."""
 
     message: str
@@ -83,23 +83,23 @@ def _operands(tree: ast.expr) -> list[ast.expr]:
     return found
 
 
-def parse_rule(source: str) -> Matcher | Unreadable:
+def parse_rule(source: str) -> Matcher | MatcherInvalid:
     """Read the rule of a policy row, which has no comments."""
     if any(piece.lastgroup == "comment" for piece in _PIECES.finditer(source)):
-        return Unreadable("holds a '#'")
+        return MatcherInvalid("holds a '#'")
     return parse_matcher(source)
 
 
-def parse_matcher(source: str) -> Matcher | Unreadable:
+def parse_matcher(source: str) -> Matcher | MatcherInvalid:
     """Read a matcher in Casbin's notation."""
     if len(source) > MAX_EXPRESSION:
-        return Unreadable(f"is longer than {MAX_EXPRESSION} characters")
+        return MatcherInvalid(f"is longer than {MAX_EXPRESSION} characters")
     try:
         tree = ast.parse(_PIECES.sub(_as_python, source).strip(), mode="eval").body
         rules = frozenset(_rule_name(node) for node in ast.walk(tree) if _is_call(node, "eval"))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         detail = error.msg if isinstance(error, SyntaxError) else str(error) or type(error).__name__
-        return Unreadable(f"is not one expression: {detail}")
+        return MatcherInvalid(f"is not one expression: {detail}")
     return Matcher(tree, rules)
 
 
@@ -142,11 +142,14 @@ class Evaluation(casbin.util.SimpleEval):  # type: ignore[misc]  # pycasbin is u
             ast.Mult: _product,
             ast.Mod: _remainder,
         }
-        self._rules: Mapping[str, Matcher | Unreadable] = {}
+        self._rules: Mapping[str, Matcher | MatcherInvalid] = {}
         self._steps = 0
 
     def matches(
-        self, matcher: Matcher, names: Mapping[str, object], rules: Mapping[str, Matcher | Unreadable]
+        self,
+        matcher: Matcher,
+        names: Mapping[str, object],
+        rules: Mapping[str, Matcher | MatcherInvalid],
     ) -> bool:
         """Evaluate for one policy row, whose sub rules are given by the names of their fields.
 
@@ -198,8 +201,8 @@ class Evaluation(casbin.util.SimpleEval):  # type: ignore[misc]  # pycasbin is u
 
     def _eval_call(self, node: ast.Call) -> Any:
         if _is_call(node, "eval"):
-            rule = self._rules.get(_rule_name(node), Unreadable("is not a field of the policy"))
-            if isinstance(rule, Unreadable):
+            rule = self._rules.get(_rule_name(node), MatcherInvalid("is not a field of the policy"))
+            if isinstance(rule, MatcherInvalid):
                 raise Undecided(f"the rule of the policy {rule.message}")
             return _truth(self._eval(rule.tree))
         if not isinstance(node.func, ast.Attribute):

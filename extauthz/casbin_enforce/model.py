@@ -8,7 +8,7 @@ import casbin
 from casbin.config import Config
 
 from extauthz.casbin_enforce.effects import PolicyEffect
-from extauthz.casbin_enforce.matcher import Matcher, Unreadable, parse_matcher
+from extauthz.casbin_enforce.matcher import Matcher, MatcherInvalid, parse_matcher
 
 _NEEDED: Final = {
     "r": "request_definition",
@@ -48,32 +48,34 @@ class PlainModel:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelUnusable:
+class CasbinModelInvalid:
     """Why pycasbin cannot run a model."""
 
     message: str
 
 
-def read_model(text: str) -> PlainModel | ModelUnusable:
+def read_model(text: str) -> PlainModel | CasbinModelInvalid:
     """Read the text of a model file."""
     model = casbin.Model()
     try:
         model.load_model_from_text(text)
         missing = [section for key, section in _NEEDED.items() if key not in (model[key] or {})]
         if missing:
-            return ModelUnusable(f"it does not define {', '.join(f'[{section}]' for section in missing)}")
+            return CasbinModelInvalid(
+                f"it does not define {', '.join(f'[{section}]' for section in missing)}"
+            )
         # pycasbin rewrites the matcher, its string literals too; here it is read as it was written.
         written = Config.new_config_from_text(text).get("matchers::m")
         request, policy = (tuple(model[section][section].tokens) for section in ("r", "p"))
         effect = PolicyEffect(model["e"]["e"].value)
         roles = {kind: _role(kind, found) for kind, found in (model["g"] or {}).items()}
     except (KeyError, ValueError, IndexError, RuntimeError, AttributeError, TypeError) as error:
-        return ModelUnusable(f"pycasbin cannot run it: {error}")
+        return CasbinModelInvalid(f"pycasbin cannot run it: {error}")
     matcher = parse_matcher(written)
-    if isinstance(matcher, Unreadable):
-        return ModelUnusable(f"its matcher {matcher.message}")
+    if isinstance(matcher, MatcherInvalid):
+        return CasbinModelInvalid(f"its matcher {matcher.message}")
     if effect.by_subject and "g" not in roles:
-        return ModelUnusable("subjectPriority needs a role definition")
+        return CasbinModelInvalid("subjectPriority needs a role definition")
     return PlainModel(request, policy, roles, effect, matcher)
 
 

@@ -30,13 +30,13 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyUnreadable:
+class PolicyFileInvalid:
     """Why a file as a whole is no policy file."""
 
     message: str
 
 
-def read_rows(policy: bytes, widths: Mapping[str, int]) -> list[Row] | PolicyUnreadable:
+def read_rows(policy: bytes, widths: Mapping[str, int]) -> list[Row] | PolicyFileInvalid:
     """Read a policy file; `widths` are the kinds that count, each with its number of fields.
 
     Lines of any other numbered kind (`p2`, `g3`) are skipped: they belong to definitions that do not decide.
@@ -44,7 +44,7 @@ def read_rows(policy: bytes, widths: Mapping[str, int]) -> list[Row] | PolicyUnr
     try:
         text = policy.decode("utf-8")
     except UnicodeDecodeError as error:
-        return PolicyUnreadable(f"is not UTF-8 at byte {error.start}")
+        return PolicyFileInvalid(f"is not UTF-8 at byte {error.start}")
     return list(_counting(text, widths))
 
 

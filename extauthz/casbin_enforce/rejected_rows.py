@@ -12,7 +12,7 @@ from math import comb
 from typing import Final
 
 from extauthz.casbin_enforce.functions import Undecided
-from extauthz.casbin_enforce.matcher import Evaluation, Matcher, Unreadable, parse_rule
+from extauthz.casbin_enforce.matcher import Evaluation, Matcher, MatcherInvalid, parse_rule
 from extauthz.casbin_enforce.model import PlainModel
 from extauthz.casbin_enforce.policy_file import Row
 from extauthz.domain.reasons import Effect
@@ -27,7 +27,7 @@ _Reading = tuple[object, ...]
 @dataclass(frozen=True, slots=True)
 class _Suspect:
     complaint: str
-    readings: tuple[tuple[Mapping[str, object], Mapping[str, Matcher | Unreadable]], ...]
+    readings: tuple[tuple[Mapping[str, object], Mapping[str, Matcher | MatcherInvalid]], ...]
 
 
 class Suspects:
@@ -107,10 +107,12 @@ class Suspects:
     def _allows(self, reading: _Reading) -> bool:
         return self._effect_field is not None and reading[self._effect_field] == Effect.ALLOW.value
 
-    def _named(self, reading: _Reading) -> tuple[Mapping[str, object], Mapping[str, Matcher | Unreadable]]:
+    def _named(
+        self, reading: _Reading
+    ) -> tuple[Mapping[str, object], Mapping[str, Matcher | MatcherInvalid]]:
         names = dict(zip(self._model.policy, reading, strict=True))
         rules = {
-            name: parse_rule(value) if isinstance(value, str) else Unreadable("is missing")
+            name: parse_rule(value) if isinstance(value, str) else MatcherInvalid("is missing")
             for name in self._model.matcher.rules
             if (value := names.get(name)) is not None
         }

@@ -22,9 +22,9 @@ MAX_LINKS: Final = 9
 _MAX_CONDITIONAL_LINKS: Final = 10
 _ANY_PLACE: Final = ""
 
-Condition = tuple[str, ...]
-Follow = Callable[[Condition], bool]
-Links = dict[tuple[str, str], list[tuple[str, Condition]]]
+LinkCondition = tuple[str, ...]
+Follow = Callable[[LinkCondition], bool]
+Links = dict[tuple[str, str], list[tuple[str, LinkCondition]]]
 
 
 class Far(Enum):
@@ -112,11 +112,11 @@ def too_far(name: str) -> str:
     return f"{name!r} inherits over more links than Casbin follows"
 
 
-def _always(_condition: Condition) -> bool:
+def _always(_condition: LinkCondition) -> bool:
     return True
 
 
-def _holds(condition: Condition, now: datetime) -> bool | None:
+def _holds(condition: LinkCondition, now: datetime) -> bool | None:
     """Judge two times, the only condition that Casbin itself brings along; None for any other."""
     if len(condition) != 2:
         return None

@@ -12,7 +12,7 @@ from functools import partial
 
 from extauthz.casbin_enforce.effects import Hit
 from extauthz.casbin_enforce.functions import PATTERN_FUNCTIONS, Undecided, time_match
-from extauthz.casbin_enforce.matcher import Evaluation, Matcher, Unreadable, parse_rule
+from extauthz.casbin_enforce.matcher import Evaluation, Matcher, MatcherInvalid, parse_rule
 from extauthz.casbin_enforce.model import PlainModel
 from extauthz.casbin_enforce.policy_file import Row
 from extauthz.casbin_enforce.priorities import hierarchy_ranks, priority_ranks
@@ -27,7 +27,7 @@ class _Line:
 
     number: int
     names: Mapping[str, object]
-    rules: Mapping[str, Matcher | Unreadable]
+    rules: Mapping[str, Matcher | MatcherInvalid]
     hit: Hit
 
 
@@ -97,7 +97,7 @@ class GuardedEngine:
         """Let a matcher that does not ask for a row decide (`r.sub == "root"`), as Casbin does."""
         nothing = Undecided("the policy has no rows")
         names = {**request, **dict.fromkeys(self._model.policy, nothing)}
-        rules = dict.fromkeys(self._model.matcher.rules, Unreadable("is missing"))
+        rules = dict.fromkeys(self._model.matcher.rules, MatcherInvalid("is missing"))
         try:
             matches = evaluation.matches(self._model.matcher, names, rules)
         except Exception:  # noqa: BLE001  # INVARIANT: what cannot be evaluated does not allow

@@ -31,7 +31,7 @@ _Task = Callable[[], None]
 _log = structlog.get_logger("extauthz.check")
 
 
-class Call(Protocol):
+class CancellableCall(Protocol):
     """The method of `grpc.ServicerContext` that is used here."""
 
     def cancel(self) -> object:
@@ -51,7 +51,7 @@ class CheckThreads(Executor):
         self._receive_s = receive_s
         self._tasks: SimpleQueue[tuple[float, _Task] | None] = SimpleQueue()
         # By thread: since when it waits for the message of which call.
-        self._receiving: dict[int, tuple[float, Call]] = {}
+        self._receiving: dict[int, tuple[float, CancellableCall]] = {}
         self._task = threading.local()
         self._moved_at = time.monotonic()  # when a task was last started or finished
         self._probed_at: float | None = None
@@ -100,7 +100,7 @@ class CheckThreads(Executor):
         self._tasks.put((time.monotonic(), task))
         return future
 
-    def message(self, messages: Iterator[_Message], call: Call, empty: _Message) -> _Message:
+    def message(self, messages: Iterator[_Message], call: CancellableCall, empty: _Message) -> _Message:
         """Return the first message of a call; `empty` when it ended without one that could be taken."""
         thread = threading.get_ident()
         self._receiving[thread] = (time.monotonic(), call)

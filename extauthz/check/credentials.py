@@ -18,8 +18,8 @@ from extauthz.check.extauthz_check_pb2 import Metadata
 from extauthz.domain.credential import (
     BearerToken,
     Credential,
+    PresentedServiceKey,
     RepeatedHeader,
-    ServiceKey,
     VerifiedClaims,
     authorization_credential,
 )
@@ -84,7 +84,7 @@ def read_credentials(
     if SERVICE_KEY in repeated:
         found.append(RepeatedHeader(SERVICE_KEY))
     elif (service_key := headers.get(SERVICE_KEY)) is not None:
-        found.append(ServiceKey(_text(service_key[:longest])))
+        found.append(PresentedServiceKey(_text(service_key[:longest])))
     if sources is not None:
         found += _other_credentials(headers, metadata, sources, joined=joined)
     return found

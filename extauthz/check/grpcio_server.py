@@ -18,7 +18,7 @@ from extauthz.check.bounds import EXPIRED, MAX_MESSAGE_BYTES, MAX_METADATA_BYTES
 from extauthz.check.check_threads import CheckThreads
 from extauthz.check.grpc_health import HEALTH_SERVICE, Health
 from extauthz.check.grpc_tls import GrpcTls, is_expected_peer, server_credentials
-from extauthz.check.listen_address import UNIX_PREFIX, ListenError, listen_problem
+from extauthz.check.listen_address import UNIX_PREFIX, GrpcListenError, listen_problem
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import Malformed
 
@@ -41,7 +41,7 @@ _LAST_CALLS_S: Final = 1.0
 
 _log = structlog.get_logger("extauthz.check")
 
-Answer = Callable[[bytes, float | None], bytes]
+AnswerCheck = Callable[[bytes, float | None], bytes]
 """From CheckRequest bytes and the caller's remaining seconds (None: no deadline) to CheckResponse bytes."""
 
 Refuse = Callable[[Malformed], bytes]
@@ -60,7 +60,7 @@ class GrpcioServer:
 
     def __init__(
         self,
-        answer: Answer,
+        answer: AnswerCheck,
         listen: Sequence[str],
         *,
         threads: int = DEFAULT_THREADS,
@@ -97,11 +97,11 @@ class GrpcioServer:
         """Listen and answer; return the first TCP port, 0 with Unix sockets only.
 
         Raises:
-            ListenError: an address is in use or cannot be bound; the server cannot be used again.
+            GrpcListenError: an address is in use or cannot be bound; the server cannot be used again.
         """
         try:
             bound = [(address, self._bind(address)) for address in self._listen]
-        except ListenError:
+        except GrpcListenError:
             self._server.stop(None)
             self._threads.shutdown()
             raise
@@ -143,7 +143,7 @@ class GrpcioServer:
     def _bind(self, address: str) -> int:
         problem = listen_problem(address)
         if problem is not None:
-            raise ListenError(address, problem)
+            raise GrpcListenError(address, problem)
         try:
             if self._tls is None:
                 return self._server.add_insecure_port(address)
@@ -152,7 +152,7 @@ class GrpcioServer:
             problem = (
                 "gRPC cannot use it" if self._tls is None else "gRPC cannot use it with this certificate"
             )
-            raise ListenError(address, problem) from error
+            raise GrpcListenError(address, problem) from error
 
     def _check(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         self._activity.began()

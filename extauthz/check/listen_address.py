@@ -13,7 +13,7 @@ from typing import Any, Final
 UNIX_PREFIX: Final = "unix:"
 
 
-class ListenError(OSError):
+class GrpcListenError(OSError):
     """An address that cannot be listened on; the message is one line that names it."""
 
     def __init__(self, address: str, problem: str) -> None:

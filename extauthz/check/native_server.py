@@ -28,7 +28,7 @@ from extauthz.check.activity import Activity
 from extauthz.check.bounds import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, OVERLOADED, is_overloaded
 from extauthz.check.grpc_health import HEALTH_SERVICE, Health
 from extauthz.check.grpcio_server import CHECK_SERVICE, Refuse, refuse_unlogged
-from extauthz.check.listen_address import UNIX_PREFIX, ListenError, listen_addresses, listen_problem
+from extauthz.check.listen_address import UNIX_PREFIX, GrpcListenError, listen_addresses, listen_problem
 from extauthz.check.native_batches import Batch, Batches
 from extauthz.check.service import Later
 
@@ -88,12 +88,12 @@ class NativeServer:
         """Listen and answer; return the first TCP port, 0 with Unix sockets only.
 
         Raises:
-            ListenError: an address is in use or cannot be bound; the server cannot be used again.
+            GrpcListenError: an address is in use or cannot be bound; the server cannot be used again.
         """
         try:
             for address in self._listen:
                 self._bind(address)
-        except ListenError:
+        except GrpcListenError:
             self._close()
             raise
         for number, front in enumerate(self._fronts):
@@ -136,7 +136,7 @@ class NativeServer:
     def _bind(self, address: str) -> None:
         problem = listen_problem(address)
         if problem is not None:
-            raise ListenError(address, problem)
+            raise GrpcListenError(address, problem)
         port, failed = None, None
         for each in listen_addresses(address):
             try:
@@ -148,7 +148,7 @@ class NativeServer:
                 if not address.startswith(UNIX_PREFIX):
                     self._port = self._port or port
         if port is None:
-            raise ListenError(address, "gRPC cannot use it") from failed
+            raise GrpcListenError(address, "gRPC cannot use it") from failed
 
     def _close(self) -> None:
         for front in self._fronts:

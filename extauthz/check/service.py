@@ -9,11 +9,10 @@ never raise.
 """
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, TypeVar
 
 import structlog
 
@@ -24,18 +23,18 @@ from extauthz.check.envoy_request import EnvoyRequests
 from extauthz.check.extauthz_check_pb2 import AttributeContext
 from extauthz.check.http_response import HttpAnswer
 from extauthz.check.used_keys import UsedKeys
-from extauthz.compile.directory import Directory
 from extauthz.decide.identity import Keys, Needs
 from extauthz.decide.judge import CheckPolicy, judge
 from extauthz.decide.needs import NeedsKey, NeedsVerification
 from extauthz.decide.tokens.cache import VerifiedTokens
-from extauthz.decide.tokens.keyring import KeyRing
 from extauthz.decisionlog.recorder import Check, Recorder
 from extauthz.domain.principal import Authentication, Principal
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import CheckedRequest, Malformed
 from extauthz.domain.service_key import IdentityKey
 from extauthz.domain.verdict import Denied, Verdict
+from extauthz.keys.source import KeySource
+from extauthz.publish.source import PolicySource
 
 KEY_WAIT_S: Final = 0.150
 MAX_WAITING: Final = 1024
@@ -51,23 +50,6 @@ _API_KEY: Final = Authentication.API_KEY  # looked up in its class it costs a ca
 _NO_SERVICE_KEYS: Final[Mapping[str, IdentityKey]] = {}
 
 _log = structlog.get_logger("extauthz.check")
-
-
-class KeySource(Protocol):
-    """Where verification keys come from; both methods are for any thread."""
-
-    def current(self) -> KeyRing:
-        """Return the keys of every issuer as they are now."""
-
-    def ensure(self, issuer: str, kid: str | None) -> Future[None]:
-        """Fetch the issuer's keys; callers that ask meanwhile share the fetch."""
-
-
-class PolicySource(Protocol):
-    """Where the published policies are read, once a request."""
-
-    def current(self) -> Directory | None:
-        """Return the current policies, None before the first were loaded."""
 
 
 @dataclass(frozen=True, slots=True)

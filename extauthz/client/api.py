@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from extauthz.client.answers import Members, entries
 from extauthz.client.credentials import Credentials
-from extauthz.client.http import Answer, Http
+from extauthz.client.http import ClientResponse, Http
 from extauthz.client.models import AttributePolicy, CheckResult, Resource, RoleBinding, RoleRule
 
 _PAGE: Final = 500
@@ -191,7 +191,7 @@ class ExtauthzClient:
         query: Mapping[str, str] | None = None,
         body: object = None,
         repeatable: bool = False,
-    ) -> Answer:
+    ) -> ClientResponse:
         answer = await self._http.call(method, path, query=query, body=body, repeatable=repeatable)
         revision = answer.headers.get("x-policy-revision", "")
         if revision.isascii() and revision.isdigit():
@@ -199,7 +199,7 @@ class ExtauthzClient:
         return answer
 
 
-def _has_decision(answer: Answer) -> bool:
+def _has_decision(answer: ClientResponse) -> bool:
     return isinstance(answer.document, Mapping) and "decision" in answer.document
 
 

@@ -44,7 +44,7 @@ async def _asked_once(
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ClientResponse:
     """What the API answered; `document` is None where the body is empty or not JSON."""
 
     status: int
@@ -122,7 +122,7 @@ class Http:
         body: object = None,
         repeatable: bool = False,
         also: frozenset[int] = frozenset(),
-    ) -> Answer:
+    ) -> ClientResponse:
         """Return the answer, which is a success or has one of the statuses `also`.
 
         What is not `repeatable` is sent again only when it surely was not done. Deleting what an attempt
@@ -179,7 +179,7 @@ class Http:
         path: str,
         query: Mapping[str, str] | None,
         body: object,
-    ) -> Answer:
+    ) -> ClientResponse:
         """Ask once; once more when the credential was refused and there is another."""
         headers = await self._authorized(session)
         answer = await self._sent(session, method, path, query, body, headers)
@@ -208,7 +208,7 @@ class Http:
         query: Mapping[str, str] | None,
         body: object,
         headers: Mapping[str, str],
-    ) -> Answer:
+    ) -> ClientResponse:
         # A redirect would carry the credential elsewhere.
         async with session.request(
             method,
@@ -219,10 +219,10 @@ class Http:
             allow_redirects=False,
         ) as response:
             document = parsed(await response.read())
-            return Answer(response.status, response.reason or "error", response.headers, document)
+            return ClientResponse(response.status, response.reason or "error", response.headers, document)
 
 
-def _understood(answer: Answer) -> Answer:
+def _understood(answer: ClientResponse) -> ClientResponse:
     if answer.document is None and answer.status != 204:
         raise UnexpectedAnswer(f"the API answered {answer.status} with nothing readable")
     return answer

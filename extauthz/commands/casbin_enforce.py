@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from extauthz.casbin_enforce.engine import Refused, load_engine
+from extauthz.casbin_enforce.engine import FileInvalid, load_engine
 from extauthz.commands.status import BAD_USAGE, answer_lines, fail, unreadable
 from extauthz.domain.one_line import one_line
 
@@ -23,7 +23,7 @@ def run(model: Path, policy: Path) -> int:
         return unreadable(error.filename, error)
     except UnicodeDecodeError as error:
         return fail(f"{str(model)!r} is not UTF-8 at byte {error.start}", BAD_USAGE)
-    if isinstance(engine, Refused):
+    if isinstance(engine, FileInvalid):
         file = model if engine.part == "model" else policy
         return fail(f"{str(file)!r} cannot be used: {engine.message}", BAD_USAGE)
     for complaint in engine.complaints[:_SHOWN_COMPLAINTS]:

@@ -16,7 +16,7 @@ _ESCAPED_OCTET: Final = re.compile(rb"\\(?:x([0-9A-Fa-f]{2}))?")
 _CONTEXT: Final = frozenset({"tenant", "resource", "action"})
 
 
-class RequestFormatError(ValueError):
+class RequestInvalidError(ValueError):
     """A request that a case cannot have; the text names the member."""
 
 
@@ -24,7 +24,7 @@ def read_case_request(asked: Mapping[str, object], *, raw_headers: bool) -> Requ
     """Read what a client sends; `raw_headers` is whether Envoy has `encode_raw_headers`.
 
     Raises:
-        RequestFormatError: the request is not one.
+        RequestInvalidError: the request is not one.
     """
     method, host = str(asked.get("method", "GET")).encode(), str(asked.get("host", DEFAULT_HOST)).encode()
     path = _octets(asked.get("path"), "path")
@@ -72,15 +72,15 @@ def _octets(value: object, where: str) -> bytes:
     """Return what the client sends: text as UTF-8, or `{octets: ...}` with `\\xNN` for one octet."""
     if not isinstance(value, Mapping):
         if value is None or isinstance(value, list):
-            raise RequestFormatError(f"{where}: text or {{octets: ...}} is needed")
+            raise RequestInvalidError(f"{where}: text or {{octets: ...}} is needed")
         return _utf8(str(value), where)
     text = value.get(_OCTETS)
     if set(value) != {_OCTETS} or not isinstance(text, str):
-        raise RequestFormatError(f"{where}: {{octets: text}} is needed, found {sorted(map(str, value))}")
+        raise RequestInvalidError(f"{where}: {{octets: text}} is needed, found {sorted(map(str, value))}")
 
     def octet(found: re.Match[bytes]) -> bytes:
         if found[1] is None:
-            raise RequestFormatError(f"{where}: in octets a backslash begins \\xNN; write \\x5c for one")
+            raise RequestInvalidError(f"{where}: in octets a backslash begins \\xNN; write \\x5c for one")
         return bytes.fromhex(found[1].decode())
 
     return _ESCAPED_OCTET.sub(octet, _utf8(text, where))
@@ -90,13 +90,13 @@ def _utf8(text: str, where: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError:
-        raise RequestFormatError(f"{where}: a lone surrogate is not text; write {{octets: ...}}") from None
+        raise RequestInvalidError(f"{where}: a lone surrogate is not text; write {{octets: ...}}") from None
 
 
 def _object(asked: Mapping[str, object], name: str) -> Mapping[str, object]:
     value = asked.get(name, {})
     if not isinstance(value, Mapping):
-        raise RequestFormatError(f"{name}: an object is needed")
+        raise RequestInvalidError(f"{name}: an object is needed")
     return value
 
 

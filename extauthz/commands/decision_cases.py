@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeVar
 
-from extauthz.commands.case_requests import RequestFormatError, read_case_request
+from extauthz.commands.case_requests import RequestInvalidError, read_case_request
 from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode, TenantBinding, UnmappedPolicy
 from extauthz.compile.documents import Reading, parse_policy_set
 from extauthz.compile.fields import Fields
@@ -20,7 +20,7 @@ from extauthz.compile.warnings import likely_mistakes
 from extauthz.decide.by_name import NamedQuestion, judge_by_name, read_one_name
 from extauthz.decide.identity import Rejected, TokenPolicy
 from extauthz.decide.judge import CheckPolicy, judge_identified
-from extauthz.decide.tokens.claims import ClaimProblem, freeze_claims, token_domain, token_roles
+from extauthz.decide.tokens.claims import ClaimRejected, freeze_claims, token_domain, token_roles
 from extauthz.domain.names import name_problem
 from extauthz.domain.policy import PolicySet
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
@@ -47,7 +47,7 @@ class CaseResult:
     differences: tuple[str, ...]
 
 
-class CaseFormatError(ValueError):
+class CaseInvalidError(ValueError):
     """A case file that is not one; the text names the place."""
 
 
@@ -55,11 +55,11 @@ def run_case_text(text: bytes, model: RoleModel) -> Iterator[CaseResult]:
     """Run every case of a file's text.
 
     Raises:
-        CaseFormatError: the text is not a case file; cases before the place have been yielded.
+        CaseInvalidError: the text is not a case file; cases before the place have been yielded.
     """
     sections = read_documents(text, is_json=False, aliases=True)
     if isinstance(sections, Problem):
-        raise CaseFormatError(str(sections))
+        raise CaseInvalidError(str(sections))
     for number, section in enumerate(sections):
         yield from _run_section(_object(section, f"section {number}"), f"section {number}", model)
 
@@ -141,7 +141,7 @@ def _is_at(place: str, pointer: str) -> bool:
 def _directory(section: Document, where: str, model: RoleModel) -> Directory:
     compiled, problems = _compiled(section, where, model)
     if problems:
-        raise CaseFormatError(f"{where}, policies: " + "; ".join(map(str, problems)))
+        raise CaseInvalidError(f"{where}, policies: " + "; ".join(map(str, problems)))
     if not _is_saas(_object(section.get("settings", {}), f"{where}, settings")):
         return Directory(TenancyMode.SELFHOST, compiled)
     snapshots = dict(compiled)
@@ -176,13 +176,13 @@ class CaseRunner:
         """Compile a section.
 
         Raises:
-            CaseFormatError: the settings or policies are refused.
+            CaseInvalidError: the settings or policies are refused.
         """
         settings = _object(section.get("settings", {}), f"{where}, settings")
         return cls(settings, _directory(section, where, model))
 
     def run(self, case: Document, where: str) -> CaseResult:
-        """Compare the answer to a case with the expected one; raises CaseFormatError like `answer`."""
+        """Compare the answer to a case with the expected one; raises CaseInvalidError like `answer`."""
         name = str(case.get("name", where))
         expected = _object(case.get("expect"), f"{where}, expect")
         got = self.answer(case, where=where)
@@ -193,18 +193,18 @@ class CaseRunner:
         )
         unknown = sorted(set(expected) - set(got))
         if unknown:
-            raise CaseFormatError(f"{where}, expect: {unknown[0]!r} is not part of an answer")
+            raise CaseInvalidError(f"{where}, expect: {unknown[0]!r} is not part of an answer")
         return CaseResult(name, differences)
 
     def answer(self, case: Document, *, where: str = "case") -> dict[str, object]:
         """Return the members of `expect` as they come out.
 
         Raises:
-            CaseFormatError: the case is not one.
+            CaseInvalidError: the case is not one.
         """
         moment = parse_time(str(case.get("now", DEFAULT_NOW)))
         if moment is None:
-            raise CaseFormatError(f"{where}, now: an RFC 3339 time is needed")
+            raise CaseInvalidError(f"{where}, now: an RFC 3339 time is needed")
         now = moment.timestamp()
         asked = _object(case.get("request"), f"{where}, request")
         who = self._principal(case, where)
@@ -212,8 +212,8 @@ class CaseRunner:
             return self._asked_by_name(asked, who, now, where)
         try:
             request = read_case_request(asked, raw_headers=self._raw_headers)
-        except RequestFormatError as error:
-            raise CaseFormatError(f"{where}, request, {error}") from None
+        except RequestInvalidError as error:
+            raise CaseInvalidError(f"{where}, request, {error}") from None
         if isinstance(request, Malformed):
             return _answer(Denied("", request.reason))
         return _answer(judge_identified(request, who, self._directory, self._policy, "", now))
@@ -230,7 +230,7 @@ class CaseRunner:
         for member in names:
             read_one_name(fields, member)
         if problems:
-            raise CaseFormatError(f"{where}, request: " + "; ".join(map(str, problems)))
+            raise CaseInvalidError(f"{where}, request: " + "; ".join(map(str, problems)))
         # Here a parameter may have any name: it stands for a route's, which may be called `name` too.
         parameters = freeze_claims(dict(_object(asked.get("parameters", {}), where)))
         verdict = judge_by_name(
@@ -274,10 +274,10 @@ class CaseRunner:
         roles = token_roles(claims, _ROLES_CLAIM, excluded=self._excluded_roles)
         domain = token_domain(claims, _DOMAIN_CLAIM)
         for read in (roles, domain):
-            if isinstance(read, ClaimProblem):
+            if isinstance(read, ClaimRejected):
                 return Rejected(Reason.TOKEN_CLAIMS_INVALID, read.problem)
         assert isinstance(roles, tuple)
-        assert not isinstance(domain, ClaimProblem)
+        assert not isinstance(domain, ClaimRejected)
         return Principal(
             kind=PrincipalKind.USER,
             id=_text(claims, "sub", where),
@@ -293,9 +293,9 @@ def _excluded_roles(settings: Document) -> frozenset[str]:
     roles = _texts(settings.get("excluded_roles", list(_EXCLUDED)), "excluded_roles")
     for role in roles:
         if problem := excluded_role_problem(role):
-            raise CaseFormatError(f"excluded_roles: found {role!r}, it must be {problem}")
+            raise CaseInvalidError(f"excluded_roles: found {role!r}, it must be {problem}")
         if problem := name_problem(role):
-            raise CaseFormatError(f"excluded_roles: found {role!r}, it {problem}")
+            raise CaseInvalidError(f"excluded_roles: found {role!r}, it {problem}")
     return frozenset(roles)
 
 
@@ -312,13 +312,13 @@ def _answer(verdict: Verdict | NamedVerdict) -> dict[str, object]:
 
 def _object(value: object, where: str) -> Document:
     if not isinstance(value, Mapping):
-        raise CaseFormatError(f"{where}: an object is needed")
+        raise CaseInvalidError(f"{where}: an object is needed")
     return value
 
 
 def _list(value: object, where: str) -> list[object]:
     if not isinstance(value, list):
-        raise CaseFormatError(f"{where}: a list is needed")
+        raise CaseInvalidError(f"{where}: a list is needed")
     return value
 
 
@@ -331,7 +331,7 @@ def _choice(document: Document, member: str, words: type[_Word], default: _Word)
     for word in words:
         if word.value == value:
             return word
-    raise CaseFormatError(f"{member}: {value!r} is not one of {', '.join(words)}")
+    raise CaseInvalidError(f"{member}: {value!r} is not one of {', '.join(words)}")
 
 
 def _present(document: Document, member: str, default: object) -> object:
@@ -343,5 +343,5 @@ def _present(document: Document, member: str, default: object) -> object:
 def _text(document: Document, member: str, where: str) -> str:
     value = document.get(member)
     if not isinstance(value, str):
-        raise CaseFormatError(f"{where}: {member} is not a string")
+        raise CaseInvalidError(f"{where}: {member} is not a string")
     return value

@@ -4,9 +4,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from extauthz.commands.decision_cases import CaseFormatError, case_warnings, run_case_text
+from extauthz.commands.decision_cases import CaseInvalidError, case_warnings, run_case_text
 from extauthz.commands.status import BAD_USAGE, FAILED, OK, fail, unreadable
-from extauthz.compile.role_model import ModelRefused, compile_model
+from extauthz.compile.role_model import ModelInvalid, compile_model
 from extauthz.shipped import shipped
 
 
@@ -16,7 +16,7 @@ def run(files: Sequence[Path]) -> int:
     A file that cannot be read, or that holds no cases, ends the run with BAD_USAGE.
     """
     model = compile_model(shipped("policies/model.conf").read_text("utf-8"))
-    if isinstance(model, ModelRefused):
+    if isinstance(model, ModelInvalid):
         return fail(model.message)
     differing = total = 0
     for file in files:
@@ -31,7 +31,7 @@ def run(files: Sequence[Path]) -> int:
                 differing += bool(result.differences)
                 outcome = "; ".join(result.differences) or "ok"
                 print(f"{'FAIL' if result.differences else 'ok  '} {file}: {result.name}: {outcome}")
-        except CaseFormatError as error:
+        except CaseInvalidError as error:
             return fail(f"{file}: {error}", BAD_USAGE)
         if total == before:
             return fail(f"{str(file)!r} holds no cases", BAD_USAGE)

@@ -12,14 +12,14 @@ from extauthz.compile.attributes import attribute_named, attribute_problem
 from extauthz.compile.conditions import MAX_DEPTH, MAX_NODES
 from extauthz.compile.expression import (
     Binary,
-    Call,
     Conjunction,
     Constant,
     Disjunction,
     Expression,
+    ExpressionInvalid,
+    FunctionCall,
     Name,
     Negation,
-    SyntaxProblem,
     parse,
     unparse,
 )
@@ -44,7 +44,7 @@ def parse_matcher(
         problems.append(Problem(pointer, f"is longer than {MAX_LENGTH} characters"))
         return None
     expression = parse(source)
-    if isinstance(expression, SyntaxProblem):
+    if isinstance(expression, ExpressionInvalid):
         problems.append(_at(pointer, expression.position, expression.message))
         return None
     reader = _Reader(pointer, condition_headers)
@@ -88,7 +88,7 @@ class _Reader:
                 return All(found) if isinstance(expression, Conjunction) else AnyOf(found)
             case Binary():
                 return self._comparison(expression)
-            case Call(function):
+            case FunctionCall(function):
                 self._refuse(expression, f"the function {function!r} is not part of the expression language")
             case Name() | Constant():
                 self._refuse(expression, f"{unparse(expression)} stands alone, a comparison is needed")

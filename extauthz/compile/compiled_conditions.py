@@ -7,7 +7,16 @@ from extauthz.compile.comparisons import Compare, Test, TextTest
 from extauthz.compile.condition_input import ConditionInput, Resolver
 from extauthz.compile.operators import EQ, OPERATORS
 from extauthz.compile.values import ABSENT, UNKNOWN, Kleene, Missing, negated
-from extauthz.domain.policy import All, Always, AnyOf, AttributeName, Condition, Node, Not, Unreadable
+from extauthz.domain.policy import (
+    All,
+    Always,
+    AnyOf,
+    AttributeName,
+    Condition,
+    Node,
+    Not,
+    UnreadableCondition,
+)
 from extauthz.domain.reasons import Effect
 
 Evaluate = Callable[[ConditionInput], Kleene]
@@ -18,7 +27,7 @@ def compile_condition(node: Node, effect: Effect) -> Evaluate:
     match node:
         case Always():
             return lambda _facts: True
-        case Unreadable():
+        case UnreadableCondition():
             return lambda _facts: None
         case Not(condition):
             inner = compile_condition(condition, effect)

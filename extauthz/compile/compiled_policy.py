@@ -17,7 +17,7 @@ from extauthz.domain.policy import (
     Mode,
     Node,
     Not,
-    Unreadable,
+    UnreadableCondition,
 )
 from extauthz.domain.reasons import Effect
 
@@ -70,7 +70,7 @@ def compile_policy(policy: AttributePolicy) -> CompiledPolicy:
 def attribute_names(node: Node) -> Iterator[str]:
     """Yield every attribute that the conditions name, in reading order."""
     match node:
-        case Always() | Unreadable():
+        case Always() | UnreadableCondition():
             return
         case Condition(attribute, _, value):
             yield attribute

@@ -6,8 +6,8 @@ from enum import StrEnum
 from typing import Final
 
 from extauthz.compile.snapshot import Snapshot
-from extauthz.domain.registration import IdentityProvider
 from extauthz.domain.service_key import IdentityKey
+from extauthz.domain.tenant_config import TenantIdentityProvider
 
 DEFAULT_TENANT: Final = "default"
 
@@ -48,7 +48,7 @@ class Directory:
     confirmed_at: float = 0.0
     hosts: Mapping[str, str] = field(default_factory=dict)
     suspended: frozenset[str] = frozenset()
-    issuers: tuple[IdentityProvider, ...] = ()
+    issuers: tuple[TenantIdentityProvider, ...] = ()
     service_keys: Mapping[str, IdentityKey] = field(default_factory=dict)
     lagging: Mapping[str, float] = field(default_factory=dict)
 

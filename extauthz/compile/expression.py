@@ -48,7 +48,7 @@ class Constant:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class FunctionCall:
     """A function applied to arguments, such as `g(r_sub, p_sub, r_dom)`."""
 
     function: str
@@ -90,11 +90,11 @@ class Negation:
     position: int = field(default=0, compare=False, repr=False)
 
 
-Expression = Name | Constant | Call | Binary | Conjunction | Disjunction | Negation
+Expression = Name | Constant | FunctionCall | Binary | Conjunction | Disjunction | Negation
 
 
 @dataclass(frozen=True, slots=True)
-class SyntaxProblem:
+class ExpressionInvalid:
     """Where an expression leaves the grammar: a zero-based character position, and why."""
 
     position: int
@@ -111,11 +111,11 @@ class _Token:
 class _NotInGrammar(Exception):  # noqa: N818  # caught in `parse`, never leaves this module
     def __init__(self, position: int, message: str) -> None:
         super().__init__(message)
-        self.problem = SyntaxProblem(position, message)
+        self.problem = ExpressionInvalid(position, message)
 
 
-def parse(source: str) -> Expression | SyntaxProblem:
-    """Read an expression; the answer is a `SyntaxProblem` where it leaves the grammar."""
+def parse(source: str) -> Expression | ExpressionInvalid:
+    """Read an expression; the answer is a `ExpressionInvalid` where it leaves the grammar."""
     try:
         parser = _Parser(list(_tokens(source)), len(source))
         expression = parser.disjunction(0)
@@ -237,7 +237,7 @@ class _Parser:
         if not self._is_sign("("):
             return Name(token.text, token.position)
         self._at += 1
-        return Call(token.text, self._list_until(")", depth), token.position)
+        return FunctionCall(token.text, self._list_until(")", depth), token.position)
 
     def _bracketed(self, token: _Token, depth: int) -> Expression:
         self._at += 1
@@ -283,7 +283,7 @@ def unparse(expression: Expression) -> str:
             return f"({', '.join(unparse(entry) for entry in entries)},)"
         case Constant(value):
             return str(value)
-        case Call(function, arguments):
+        case FunctionCall(function, arguments):
             return f"{function}({', '.join(unparse(argument) for argument in arguments)})"
         case Binary(sign, left, right):
             return f"{unparse(left)} {sign} {unparse(right)}"

@@ -10,11 +10,9 @@ from immutables import Map
 from extauthz.compile.attributes import Shown, shown
 from extauthz.compile.compiled_policy import CompiledPolicy, compile_policy
 from extauthz.compile.policy_groups import PolicyGroup, grouped
-from extauthz.compile.roles import Cell
+from extauthz.compile.roles import Cell, CellKey
 from extauthz.domain.policy import WILDCARD, AttributePolicy
 from extauthz.domain.reasons import Effect
-
-CellKey = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)

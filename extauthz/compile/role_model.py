@@ -11,7 +11,14 @@ from typing import Final
 
 import casbin
 
-from extauthz.compile.expression import Conjunction, Disjunction, Expression, SyntaxProblem, parse, unparse
+from extauthz.compile.expression import (
+    Conjunction,
+    Disjunction,
+    Expression,
+    ExpressionInvalid,
+    parse,
+    unparse,
+)
 from extauthz.domain.policy import WILDCARD
 
 _REQUEST: Final = ["r_sub", "r_dom", "r_obj", "r_act"]
@@ -29,7 +36,7 @@ _EFFECT: Final = "some(where (p_eft == allow)) && !some(where (p_eft == deny))"
 
 def _expression(source: str) -> Expression:
     expression = parse(source)
-    assert not isinstance(expression, SyntaxProblem)
+    assert not isinstance(expression, ExpressionInvalid)
     return expression
 
 
@@ -67,56 +74,56 @@ class RoleModel:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelRefused:
+class ModelInvalid:
     """Why a model cannot be compiled, naming the part of it."""
 
     message: str
 
 
-def compile_model(text: str) -> RoleModel | ModelRefused:
+def compile_model(text: str) -> RoleModel | ModelInvalid:
     """Compile the text of a Casbin model file."""
     model = casbin.Model()
     try:
         model.load_model_from_text(text)
     except Exception as error:  # noqa: BLE001  # whatever it raises for a text that is no model
-        return ModelRefused(f"pycasbin cannot read the model: {str(error)[:_SHOWN]}")
+        return ModelInvalid(f"pycasbin cannot read the model: {str(error)[:_SHOWN]}")
     for key, section in _SECTIONS.items():
         definitions = list(model[key] or ())
         if definitions != [key]:
-            return ModelRefused(
+            return ModelInvalid(
                 f"[{section}] defines {', '.join(definitions) or 'nothing'}, one definition {key!r} is needed"
             )
     tokens = {key: model[key][key].tokens for key in ("r", "p")}
     groups = model["g"]["g"].value
     effect, matcher = model["e"]["e"].value, model["m"]["m"].value
     if tokens["r"] != _REQUEST:
-        return ModelRefused("[request_definition] is not 'r = sub, dom, obj, act'")
+        return ModelInvalid("[request_definition] is not 'r = sub, dom, obj, act'")
     if tokens["p"] != _POLICY:
-        return ModelRefused("[policy_definition] is not 'p = sub, dom, obj, act, eft'")
+        return ModelInvalid("[policy_definition] is not 'p = sub, dom, obj, act, eft'")
     if [part.strip() for part in groups.split(",")] != ["_", "_", "_"]:
-        return ModelRefused("[role_definition] is not 'g = _, _, _'")
+        return ModelInvalid("[role_definition] is not 'g = _, _, _'")
     if "".join(effect.split()) != "".join(_EFFECT.split()):
-        return ModelRefused(f"[policy_effect] {effect!r} is not deny-override ({_EFFECT.replace('_', '.')})")
+        return ModelInvalid(f"[policy_effect] {effect!r} is not deny-override ({_EFFECT.replace('_', '.')})")
     return _compile_matcher(matcher)
 
 
-def _compile_matcher(source: str) -> RoleModel | ModelRefused:
+def _compile_matcher(source: str) -> RoleModel | ModelInvalid:
     expression = parse(source)
-    if isinstance(expression, SyntaxProblem):
-        return ModelRefused(f"[matchers] at character {expression.position}: {expression.message}")
+    if isinstance(expression, ExpressionInvalid):
+        return ModelInvalid(f"[matchers] at character {expression.position}: {expression.message}")
     clauses = _conjuncts(expression)
     seen: dict[str, bool] = {}
     for clause in clauses:
         found = _classify(clause)
         if found is None:
-            return ModelRefused(f"[matchers] has a part that cannot be compiled: {unparse(clause)}")
+            return ModelInvalid(f"[matchers] has a part that cannot be compiled: {unparse(clause)}")
         field, wild = found
         if field in seen:
-            return ModelRefused(f"[matchers] has two parts about {field}")
+            return ModelInvalid(f"[matchers] has two parts about {field}")
         seen[field] = wild
     missing = [field for field in ("sub", "dom", "obj", "act") if field not in seen]
     if missing:
-        return ModelRefused(f"[matchers] has no part about {', '.join(missing)}")
+        return ModelInvalid(f"[matchers] has no part about {', '.join(missing)}")
     return RoleModel(
         everyone=seen["sub"], wild_domain=seen["dom"], wild_object=seen["obj"], wild_action=seen["act"]
     )

@@ -107,7 +107,7 @@ class Template:
 
 
 @dataclass(frozen=True, slots=True)
-class Conflict:
+class RouteConflict:
     """Two routes of one host and shape that both want a method."""
 
     host: str | None
@@ -145,9 +145,9 @@ class RouteIndex:
         match = best(tree, segments)
         return self.columns[host].best(tree, segments) if isinstance(match, Unfinished) else match
 
-    def conflicts(self, resource: Resource) -> list[tuple[int, Conflict]]:
+    def conflicts(self, resource: Resource) -> list[tuple[int, RouteConflict]]:
         """Return, by position in `resource.routes`, what stands against adding these routes."""
-        found: list[tuple[int, Conflict]] = []
+        found: list[tuple[int, RouteConflict]] = []
         own: dict[tuple[str | None, tuple[str | None, ...], bool, str], str] = {}
         for position, route in enumerate(resource.routes):
             template = _parsed(route)
@@ -156,12 +156,12 @@ class RouteIndex:
                 shape = (route.host, template.segments, template.covers_below, method)
                 entry = leaf.by_method.get(method) if leaf is not None else None
                 if entry is not None and entry.resource != resource.name:
-                    conflict = Conflict(
+                    conflict = RouteConflict(
                         route.host, route.path, method, resource.name, entry.resource, entry.route.path
                     )
                     found.append((position, conflict))
                 elif shape in own:
-                    conflict = Conflict(
+                    conflict = RouteConflict(
                         route.host, route.path, method, resource.name, resource.name, own[shape]
                     )
                     found.append((position, conflict))

@@ -16,7 +16,7 @@ from extauthz.compile.persistent_maps import map_of
 from extauthz.compile.policy_index import Candidates, PolicyIndex
 from extauthz.compile.role_model import RoleModel
 from extauthz.compile.roles import BindingIndex, EffectiveSubjects, RoleIndex, RoleOutcome
-from extauthz.compile.routes import Conflict, RouteIndex, index_of
+from extauthz.compile.routes import RouteConflict, RouteIndex, index_of
 from extauthz.domain.bounded_cache import BoundedCache
 from extauthz.domain.policy import (
     WILDCARD,
@@ -224,7 +224,7 @@ def _binding_index(bindings: Iterable[RoleBinding]) -> BindingIndex:
     return index
 
 
-def conflict_message(conflict: Conflict) -> str:
+def conflict_message(conflict: RouteConflict) -> str:
     """Say which two routes want the same requests."""
     host = conflict.host or "every host"
     return (

@@ -24,7 +24,7 @@ from extauthz.domain.policy import (
     Not,
     PolicySet,
     Resource,
-    Unreadable,
+    UnreadableCondition,
 )
 from extauthz.domain.reasons import Effect
 
@@ -106,7 +106,7 @@ def _unguarded(node: Node, pointer: str, guarded: frozenset[str]) -> Iterator[tu
     false and his OR true whatever the rest is.
     """
     match node:
-        case Always() | Unreadable():
+        case Always() | UnreadableCondition():
             return
         case Not(condition):
             yield from _unguarded(condition, f"{pointer}/condition", guarded)

@@ -46,7 +46,7 @@ def read_yaml(text: str, *, aliases: bool, parser: Parser = PARSER) -> list[obje
     try:
         for event in yaml.parse(text, Loader=parser):
             _TAKE[type(event)](reader, event)
-    except _RefusedError as refused:
+    except _InvalidError as refused:
         return Problem("", str(refused))
     return reader.documents
 
@@ -68,7 +68,7 @@ def _unprintable(text: str, at: int) -> Problem:
     return Problem("", f"line {line}, column {column}: not YAML: found the character U+{ord(text[at]):04X}")
 
 
-class _RefusedError(Exception):
+class _InvalidError(Exception):
     """Ends the reading; the text says what was found, and where."""
 
 
@@ -113,12 +113,12 @@ class _Reader:
 
     def take_alias(self, event: yaml.AliasEvent) -> None:
         if not self._aliases:
-            raise _RefusedError(f"line {_line(event)}: aliases are not part of policies")
+            raise _InvalidError(f"line {_line(event)}: aliases are not part of policies")
         if event.anchor not in self._anchors:
-            raise _RefusedError(f"{_place(event)}: the alias {event.anchor!r} names no anchor before it")
+            raise _InvalidError(f"{_place(event)}: the alias {event.anchor!r} names no anchor before it")
         value = self._anchors[event.anchor]
         if value is _NOT_READ:
-            raise _RefusedError(f"{_place(event)}: the alias {event.anchor!r} is inside of what it names")
+            raise _InvalidError(f"{_place(event)}: the alias {event.anchor!r} is inside of what it names")
         self._add(value, event)
 
     def begin_mapping(self, event: yaml.CollectionStartEvent) -> None:
@@ -139,19 +139,19 @@ class _Reader:
         if event.tag is not None or event.anchor is not None:
             self._begin_anchor(event)
         if len(self._open) == MAX_DEPTH:
-            raise _RefusedError(f"line {_line(event)}: is nested deeper than {MAX_DEPTH} levels")
+            raise _InvalidError(f"line {_line(event)}: is nested deeper than {MAX_DEPTH} levels")
         parent = self._open[-1] if self._open else None
         if isinstance(parent, _OpenMapping) and parent.name is None:
-            raise _RefusedError(f"{_place(event)}: a member name is a string")
+            raise _InvalidError(f"{_place(event)}: a member name is a string")
         self._open.append(collection)
         self._names.append(event.anchor)
 
     def _begin_anchor(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent) -> None:
         if event.tag is not None:
-            raise _RefusedError(f"line {_line(event)}: tags are not part of policies, found {event.tag!r}")
+            raise _InvalidError(f"line {_line(event)}: tags are not part of policies, found {event.tag!r}")
         if event.anchor is not None:
             if event.anchor in self._anchors:
-                raise _RefusedError(f"{_place(event)}: the anchor {event.anchor!r} occurs twice")
+                raise _InvalidError(f"{_place(event)}: the anchor {event.anchor!r} occurs twice")
             self._anchors[event.anchor] = _NOT_READ
 
     def _add(self, value: object, event: yaml.Event) -> None:
@@ -165,9 +165,9 @@ class _Reader:
             parent.members[parent.name] = value
             parent.name = None
         elif not isinstance(value, str):
-            raise _RefusedError(f"{_place(event)}: a member name is a string")
+            raise _InvalidError(f"{_place(event)}: a member name is a string")
         elif value in parent.members:
-            raise _RefusedError(f"{_place(event)}: the member {value!r} occurs twice")
+            raise _InvalidError(f"{_place(event)}: the member {value!r} occurs twice")
         else:
             parent.name = value
 

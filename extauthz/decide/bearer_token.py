@@ -6,7 +6,7 @@ from typing import Final
 
 from extauthz.decide.needs import NOT_FETCHED, Needs, NeedsKey, NeedsVerification
 from extauthz.decide.tokens.cache import VerifiedTokens
-from extauthz.decide.tokens.claims import ClaimProblem, freeze_claims, token_domain, token_roles
+from extauthz.decide.tokens.claims import ClaimRejected, freeze_claims, token_domain, token_roles
 from extauthz.decide.tokens.jwks import VerificationKey
 from extauthz.decide.tokens.keyring import IssuerConfig, IssuerKeys, KeyRing
 from extauthz.decide.tokens.reader import (
@@ -107,7 +107,7 @@ def _judge_first_seen(
     if isinstance(registered, Rejected):
         return registered
     principal = _principal(claims, registered, issuer_keys.config)
-    if isinstance(principal, ClaimProblem):
+    if isinstance(principal, ClaimRejected):
         return Rejected(Reason.TOKEN_CLAIMS_INVALID, principal.problem)
     _remember(cache, compact, principal, registered, key, issuer_keys)
     return principal
@@ -203,19 +203,19 @@ def judge_claims_of(
     if isinstance(registered, Rejected):
         return registered
     principal = _principal(claims, registered, config)
-    if isinstance(principal, ClaimProblem):
+    if isinstance(principal, ClaimRejected):
         return Rejected(Reason.TOKEN_CLAIMS_INVALID, principal.problem)
     return replace(principal, authentication=Authentication.METADATA)
 
 
 def _principal(
     claims: Mapping[str, object], registered: RegisteredClaims, config: IssuerConfig
-) -> Principal | ClaimProblem:
+) -> Principal | ClaimRejected:
     roles = token_roles(claims, config.roles_claim, excluded=config.excluded_roles)
-    if isinstance(roles, ClaimProblem):
+    if isinstance(roles, ClaimRejected):
         return roles
     domain = token_domain(claims, config.domain_claim)
-    if isinstance(domain, ClaimProblem):
+    if isinstance(domain, ClaimRejected):
         return domain
     return Principal(
         kind=PrincipalKind.USER,

@@ -18,8 +18,8 @@ from extauthz.domain.credential import (
     BearerToken,
     Credential,
     OtherScheme,
+    PresentedServiceKey,
     RepeatedHeader,
-    ServiceKey,
     VerifiedClaims,
 )
 from extauthz.domain.names import name_problem
@@ -66,7 +66,7 @@ def identify(
     match credential:
         case BearerToken(text):
             return judge_token(text, keys.ring, keys.verified, now, policy, verify=keys.verify_first_seen)
-        case ServiceKey(presented):
+        case PresentedServiceKey(presented):
             found = bearer_of(presented, keys.service_keys, now)
             return Rejected(Reason.API_KEY_INVALID, "unknown service key") if found is None else found
         case VerifiedClaims(claims):
@@ -84,7 +84,7 @@ def identify(
 def _is_service_key(credential: Credential) -> bool:
     """Tell whether a credential is read where tokens are not."""
     match credential:
-        case ServiceKey():
+        case PresentedServiceKey():
             return True
         case RepeatedHeader(name):
             return name == _SERVICE_KEY_HEADER

@@ -21,7 +21,7 @@ _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
 """A file system without locks: one write with O_APPEND is then the only protection."""
 
 
-class Written(NamedTuple):
+class WrittenLines(NamedTuple):
     """The result of a write: lines written, the error that stopped the others, whether the file was deleted.
 
     A deleted file is made anew before anything is written.
@@ -35,7 +35,7 @@ class Written(NamedTuple):
 class Destination(Protocol):
     """Writes whole lines in order and returns how many it wrote; once open, it raises nothing."""
 
-    def write(self, lines: Sequence[bytes]) -> Written:
+    def write(self, lines: Sequence[bytes]) -> WrittenLines:
         """Write lines, each with its line feed, until done or an error; may block."""
 
     def reopen(self) -> OSError | None:
@@ -67,7 +67,7 @@ class RegularFile:
         self._fd = fd
         self._end = -1
 
-    def write(self, lines: Sequence[bytes]) -> Written:
+    def write(self, lines: Sequence[bytes]) -> WrittenLines:
         """Append lines, all in one write when the disk takes it."""
         made_anew = False
         try:
@@ -75,12 +75,12 @@ class RegularFile:
                 # What is written into a deleted file is nowhere.
                 error = self.reopen()
                 if error:
-                    return Written(0, error)
+                    return WrittenLines(0, error)
                 made_anew = True
             with _flocked(self._fd):
                 return self._append(lines)._replace(made_anew=made_anew)
         except OSError as error:
-            return Written(0, error, made_anew)
+            return WrittenLines(0, error, made_anew)
 
     def reopen(self) -> OSError | None:
         """Open the path anew, as after a rotation."""
@@ -96,7 +96,7 @@ class RegularFile:
         """Close the file."""
         os.close(self._fd)
 
-    def _append(self, lines: Sequence[bytes]) -> Written:
+    def _append(self, lines: Sequence[bytes]) -> WrittenLines:
         start = os.fstat(self._fd).st_size
         if start != self._end and self._torn(start):
             # A writer was killed in the middle of a line: the next line must not be appended to it.
@@ -107,7 +107,7 @@ class RegularFile:
         if sent > size:
             os.ftruncate(self._fd, start + size)
         self._end = start + size
-        return Written(whole, error)
+        return WrittenLines(whole, error)
 
     def _torn(self, size: int) -> bool:
         if size == 0:
@@ -130,13 +130,13 @@ class Stream:
         self._lock_fd = lock_fd
         self._rest = b""
 
-    def write(self, lines: Sequence[bytes]) -> Written:
+    def write(self, lines: Sequence[bytes]) -> WrittenLines:
         """Write lines; waits while the reader is slow."""
         try:
             with _locked(self._lock_fd):
                 return self._write(lines)
         except OSError as error:
-            return Written(0, error)
+            return WrittenLines(0, error)
 
     def reopen(self) -> OSError | None:
         """Do nothing: a stream does not rotate."""
@@ -147,17 +147,17 @@ class Stream:
         if self._fd != _STDOUT_FD:
             os.close(self._fd)
 
-    def _write(self, lines: Sequence[bytes]) -> Written:
+    def _write(self, lines: Sequence[bytes]) -> WrittenLines:
         sent, error = _send(self._fd, self._rest)
         self._rest = self._rest[sent:]
         if error:
-            return Written(0, error)
+            return WrittenLines(0, error)
         sent, error = _send(self._fd, b"".join(lines))
         whole, size = _whole(lines, sent)
         if sent > size:
             self._rest = lines[whole][sent - size :]
             whole += 1
-        return Written(whole, error)
+        return WrittenLines(whole, error)
 
 
 def _open(path: str) -> int:

@@ -24,7 +24,7 @@ Entry = tuple[Verdict | NamedVerdict, float, str, int]
 """One decision on its way to the log: verdict, ts (POSIX seconds), entrance, duration_us."""
 
 
-class Position(NamedTuple):
+class LogPosition(NamedTuple):
     """The state of the numbering: the last number used, and how many losses it has skipped."""
 
     seq: int = 0
@@ -38,18 +38,18 @@ class Lines:
     """
 
     def __init__(self, instance: UUID, worker: int) -> None:
-        self._seq, self._lost = Position()
+        self._seq, self._lost = LogPosition()
         self._logger = _LineLogger(
             None, [self._complete, _render], {"instance": str(instance), "worker": worker}
         )
 
     @property
-    def position(self) -> Position:
+    def position(self) -> LogPosition:
         """The state of the numbering."""
-        return Position(self._seq, self._lost)
+        return LogPosition(self._seq, self._lost)
 
     @position.setter
-    def position(self, position: Position) -> None:
+    def position(self, position: LogPosition) -> None:
         self._seq, self._lost = position
 
     def started(self, ts: float) -> bytes:

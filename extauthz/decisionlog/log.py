@@ -16,7 +16,7 @@ from uuid import UUID
 import structlog
 
 from extauthz.decisionlog.destination import Destination, open_destination
-from extauthz.decisionlog.lines import Entry, Lines, Position
+from extauthz.decisionlog.lines import Entry, Lines, LogPosition
 from extauthz.decisionlog.overflow import Overflow
 from extauthz.domain.verdict import NamedVerdict, Verdict
 from extauthz.settings import OverflowAction
@@ -221,7 +221,7 @@ class DecisionLog:
             return
         self._give_back(len(entries))
         if written < len(lines):
-            self._lines.position = Position(before.seq + written, before.lost)
+            self._lines.position = LogPosition(before.seq + written, before.lost)
             self.lost(len(lines) - written)
 
     def _rendered(self, entry: Entry) -> bytes | None:
@@ -301,7 +301,7 @@ class DecisionLog:
         self._ended = True
         self._drain()
         seq, skipped = self._lines.position
-        self._lines.position = Position(seq - len(self._unwritten), skipped)
+        self._lines.position = LogPosition(seq - len(self._unwritten), skipped)
         queued = sum(not isinstance(item, threading.Event) for item in self._queue)
         self.lost(len(self._unwritten) + queued)
         if self._announced:

@@ -13,7 +13,7 @@ from extauthz.domain.verdict import RuleKind
 ENTRANCES: Final = ("grpc", "http", "rest")
 
 Problem = str
-Check = Callable[[object], Problem | None]
+MemberCheck = Callable[[object], Problem | None]
 
 _TS: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(?:Z|\+00:00)", re.ASCII)
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -102,7 +102,7 @@ def _uuid7(value: object) -> Problem | None:
     return None if isinstance(value, str) and _UUID7.fullmatch(value) else _expected("a UUIDv7", value)
 
 
-def _one_of(*values: str) -> Check:
+def _one_of(*values: str) -> MemberCheck:
     def check(value: object) -> Problem | None:
         if isinstance(value, str) and value in values:
             return None
@@ -111,7 +111,7 @@ def _one_of(*values: str) -> Check:
     return check
 
 
-def _or_null(check: Check) -> Check:
+def _or_null(check: MemberCheck) -> MemberCheck:
     return lambda value: None if value is None else check(value)
 
 
@@ -160,7 +160,7 @@ def _attributes_used(value: object) -> Problem | None:
     return None
 
 
-_EVERY_LINE: Final[dict[str, Check]] = {
+_EVERY_LINE: Final[dict[str, MemberCheck]] = {
     "ts": _timestamp,
     "event": _text,
     "instance": _uuid,
@@ -168,7 +168,7 @@ _EVERY_LINE: Final[dict[str, Check]] = {
     "seq": _seq,
 }
 
-_DECISION: Final[dict[str, Check]] = _EVERY_LINE | {
+_DECISION: Final[dict[str, MemberCheck]] = _EVERY_LINE | {
     "sampled_out_since_last": _count,
     "entrance": _one_of(*ENTRANCES),
     "decision_id": _uuid7,
@@ -202,7 +202,7 @@ _DECISION: Final[dict[str, Check]] = _EVERY_LINE | {
     "attributes_used": _attributes_used,
 }
 
-_EVENTS: Final[dict[str, dict[str, Check]]] = {
+_EVENTS: Final[dict[str, dict[str, MemberCheck]]] = {
     "decision": _DECISION,
     "log_started": _EVERY_LINE,
     "log_heartbeat": _EVERY_LINE | {"decisions_lost": _count},

@@ -52,7 +52,7 @@ class InstanceSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class LogReport:
     """The result for a file. `unfinished_lines` are lines that a killed writer or a full disk cut off."""
 
     lines: int
@@ -76,7 +76,7 @@ class Report:
         return orjson.dumps({"ok": self.ok} | fields, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
-def verify(lines: Iterable[bytes]) -> Report:
+def verify(lines: Iterable[bytes]) -> LogReport:
     """Judge the lines of a decision log, in the order they were written.
 
     `lines` are as a binary file yields them. A line that stops in the middle is only reported: it is the
@@ -107,13 +107,13 @@ class _Verification:
         self._error_count = 0
         self._unfinished: list[int] = []
 
-    def run(self, lines: Iterable[bytes]) -> Report:
+    def run(self, lines: Iterable[bytes]) -> LogReport:
         number = 0
         for number, raw in enumerate(lines, start=1):
             self._line(number, raw)
         for name, instance in self._instances.items():
             self._settle(name, instance)
-        return Report(
+        return LogReport(
             lines=number,
             decisions=sum(one.decisions for one in self._instances.values()),
             instances=tuple(

@@ -15,7 +15,7 @@ LOG_DELAY_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CallResult:
     """What a client sees: the status, the decision's id, and the headers that reached the upstream.
 
     `status` is 0 when the connection broke. `received` is None when the upstream was not reached.
@@ -36,7 +36,7 @@ def send(
     token: str | None = None,
     headers: Mapping[str, str] | None = None,
     timeout_s: float = 5.0,
-) -> Answer:
+) -> CallResult:
     """Send one request to Envoy; `path` goes onto the wire as it is, and so does `host` unless it is None."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=timeout_s)
     named = {} if host is None else {"host": host}
@@ -49,21 +49,21 @@ def send(
         response = connection.getresponse()
         return _answer(response.status, response.read())
     except (OSError, http.client.HTTPException):
-        return Answer(0)
+        return CallResult(0)
     finally:
         connection.close()
 
 
-def _answer(status: int, body: bytes) -> Answer:
+def _answer(status: int, body: bytes) -> CallResult:
     try:
         document = json.loads(body)
     except ValueError:
-        return Answer(status)
+        return CallResult(status)
     if not isinstance(document, dict):
-        return Answer(status)
+        return CallResult(status)
     if isinstance(received := document.get("headers"), dict):
-        return Answer(status, None, received.get("x-auth-decision-id"), received)
-    return Answer(status, document.get("reason"), document.get("decision_id"))
+        return CallResult(status, None, received.get("x-auth-decision-id"), received)
+    return CallResult(status, document.get("reason"), document.get("decision_id"))
 
 
 class DecisionLogReader:

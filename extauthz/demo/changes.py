@@ -9,8 +9,8 @@ from typing import Final
 from extauthz.demo.calls import send
 from extauthz.demo.first_policies import ATTRIBUTE_POLICIES, ROLE_RULES
 from extauthz.demo.postgres import EmbeddedPostgres
-from extauthz.demo.report import Line, awaited
-from extauthz.demo.rest import Reply
+from extauthz.demo.report import ReportLine, awaited
+from extauthz.demo.rest import RestReply
 from extauthz.demo.stack import Stack
 
 INVOICE: Final = "/demo/invoices/17"
@@ -22,7 +22,7 @@ BOB_READS: Final = {
 _RECONNECTED_WITHIN_S: Final = 10.0
 
 
-def keys_rotated(stack: Stack) -> Line:
+def keys_rotated(stack: Stack) -> ReportLine:
     """Rotate the provider's keys while requests go on: none may fail, with old tokens or new."""
     tenant = stack.tenants[0]
     old = [tenant.people.token("alice", algorithm=algorithm) for algorithm in ("RS256", "ES256")]
@@ -32,10 +32,10 @@ def keys_rotated(stack: Stack) -> Line:
     answers = [send(stack.envoy_port, INVOICE, host=tenant.host, token=token) for token in tokens]
     failed = sum(answer.status != 200 for answer in answers)
     name = "the provider rotates its keys: old tokens and new ones pass"
-    return Line(name, f"0 of {len(tokens)} failed", f"{failed} of {len(tokens)} failed")
+    return ReportLine(name, f"0 of {len(tokens)} failed", f"{failed} of {len(tokens)} failed")
 
 
-def rules_changed(stack: Stack) -> Iterator[Line]:
+def rules_changed(stack: Stack) -> Iterator[ReportLine]:
     """Create a role rule, turn it round, delete it; ask for a decision that is no older than the writes."""
     tenant = stack.tenants[0]
     bob, alice = tenant.people.token("bob"), tenant.people.token("alice")
@@ -53,15 +53,15 @@ def rules_changed(stack: Stack) -> Iterator[Line]:
     deleted = tenant.rest.ask("DELETE", path)
     # No waiting here: the answer is under that revision or a later one.
     checked = _check(stack, "bob", bob, deleted)
-    yield Line(
+    yield ReportLine(
         "the rule is deleted; a check asks for that revision", "403 deny no_matching_rule", _shown(checked)
     )
     checked = _check(stack, "alice", alice, deleted)
-    yield Line("a check by alice, at that revision", "200 allow rule_matched", _shown(checked))
+    yield ReportLine("a check by alice, at that revision", "200 allow rule_matched", _shown(checked))
     yield awaited("bob reads an invoice: no rule lets him", "403 no_matching_rule", reads)
 
 
-def deny_lifted(stack: Stack) -> Iterator[Line]:
+def deny_lifted(stack: Stack) -> Iterator[ReportLine]:
     """Delete an attribute policy, which is soft, and restore it."""
     tenant = stack.tenants[0]
     alice = tenant.people.token("alice")
@@ -78,7 +78,7 @@ def deny_lifted(stack: Stack) -> Iterator[Line]:
     yield awaited("the deny is restored: alice may not", "403", reads)
 
 
-def database_away(stack: Stack, postgres: EmbeddedPostgres) -> Iterator[Line]:
+def database_away(stack: Stack, postgres: EmbeddedPostgres) -> Iterator[ReportLine]:
     """Stop PostgreSQL and start it again: decisions never notice."""
     tenant = stack.tenants[0]
     alice, bob = tenant.people.token("alice"), tenant.people.token("bob")
@@ -94,9 +94,9 @@ def database_away(stack: Stack, postgres: EmbeddedPostgres) -> Iterator[Line]:
 
     postgres.stop()
     yield awaited("PostgreSQL is stopped: readiness says so", "503 database unavailable", readiness)
-    yield Line("alice may read and bob may not, as before", "200 and 403", decisions())
+    yield ReportLine("alice may read and bob may not, as before", "200 and 403", decisions())
     listed = tenant.rest.ask("GET", ROLE_RULES)
-    yield Line("the rules cannot be listed now", "503", str(listed.status))
+    yield ReportLine("the rules cannot be listed now", "503", str(listed.status))
     postgres.start()
     yield awaited(
         "PostgreSQL is started: readiness says so",
@@ -110,7 +110,7 @@ def database_away(stack: Stack, postgres: EmbeddedPostgres) -> Iterator[Line]:
     yield awaited("the rule is deleted: bob may not", "200 and 403", decisions)
 
 
-def outcomes(stack: Stack) -> Iterator[Line]:
+def outcomes(stack: Stack) -> Iterator[ReportLine]:
     """Make every change that this stack has the parts for."""
     yield keys_rotated(stack)
     if stack.postgres is not None:
@@ -119,7 +119,7 @@ def outcomes(stack: Stack) -> Iterator[Line]:
         yield from database_away(stack, stack.postgres)
 
 
-def _check(stack: Stack, subject: str, token: str, after: Reply) -> Reply:
+def _check(stack: Stack, subject: str, token: str, after: RestReply) -> RestReply:
     question = {
         "subject": subject,
         "resource": "invoice:read",
@@ -129,6 +129,6 @@ def _check(stack: Stack, subject: str, token: str, after: Reply) -> Reply:
     return stack.rest.ask("POST", "/api/v1/check", question, token=token)
 
 
-def _shown(reply: Reply) -> str:
+def _shown(reply: RestReply) -> str:
     found = reply.document if isinstance(reply.document, dict) else {}
     return " ".join([str(reply.status), *(str(found.get(name)) for name in ("decision", "reason"))])

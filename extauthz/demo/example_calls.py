@@ -11,12 +11,12 @@ from typing import Final
 from extauthz.compile.directory import TenancyMode
 from extauthz.demo import changes, tenant_changes
 from extauthz.demo.calls import DecisionLogReader, send
-from extauthz.demo.report import Line
+from extauthz.demo.report import ReportLine
 from extauthz.demo.stack import PUBLIC_PATH, Stack
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Example:
     """One example request, and the outcome it should have.
 
     `who` names a token, None for no credential. `rule` is the rule that decides, by the name that
@@ -38,50 +38,51 @@ class Call:
 
 CALLS: Final = (
     # Who may, by role
-    Call("alice reads an invoice: finance may", "/demo/invoices/17", 200, "rule_matched",
+    Example("alice reads an invoice: finance may", "/demo/invoices/17", 200, "rule_matched",
          "finance-reads-invoices", who="alice"),
-    Call("bob reads an invoice: no rule lets him", "/demo/invoices/17", 403, "no_matching_rule", who="bob"),
-    Call("carol approves an invoice: bound to a role in her domain", "/demo/invoices/17/approval", 200,
+    Example("bob reads an invoice: no rule lets him", "/demo/invoices/17", 403, "no_matching_rule",
+         who="bob"),
+    Example("carol approves an invoice: bound to a role in her domain", "/demo/invoices/17/approval", 200,
          "rule_matched", "auditors-approve-invoices", who="carol", method="POST"),
-    Call("alice approves an invoice: no rule lets her", "/demo/invoices/17/approval", 403,
+    Example("alice approves an invoice: no rule lets her", "/demo/invoices/17/approval", 403,
          "no_matching_rule", who="alice", method="POST"),
     # Who may, by attribute
-    Call("alice reads a sealed invoice: a higher priority denies", "/demo/invoices/sealed-4", 403,
+    Example("alice reads a sealed invoice: a higher priority denies", "/demo/invoices/sealed-4", 403,
          "rule_matched", "sealed-invoices-stay-shut", who="alice"),
-    Call("bob reads bob's records: they are his", "/demo/people/bob/records", 200, "rule_matched",
+    Example("bob reads bob's records: they are his", "/demo/people/bob/records", 200, "rule_matched",
          "people-read-their-own-records", who="bob"),
-    Call("alice reads bob's records: they are not hers", "/demo/people/bob/records", 403,
+    Example("alice reads bob's records: they are not hers", "/demo/people/bob/records", 403,
          "no_matching_rule", who="alice"),
-    Call("carol reads a report: clearance 3", "/demo/reports/9", 200, "rule_matched",
+    Example("carol reads a report: clearance 3", "/demo/reports/9", 200, "rule_matched",
          "finance-reads-reports", who="carol"),
-    Call("dave reads a report: clearance 1", "/demo/reports/9", 403, "rule_matched",
+    Example("dave reads a report: clearance 1", "/demo/reports/9", 403, "rule_matched",
          "reports-need-clearance", who="dave"),
-    Call("alice reads a report: clearance unknown, so denied", "/demo/reports/9", 403,
+    Example("alice reads a report: clearance unknown, so denied", "/demo/reports/9", 403,
          "condition_unknown", "reports-need-clearance", who="alice"),
     # Who are you?
-    Call("no token", "/demo/invoices/17", 401, "token_missing"),
-    Call("an expired token", "/demo/invoices/17", 401, "token_expired", who="expired"),
-    Call("a forged token", "/demo/invoices/17", 401, "token_bad_signature", who="forged"),
-    Call("a token for somebody else's service", "/demo/invoices/17", 401, "token_wrong_audience",
+    Example("no token", "/demo/invoices/17", 401, "token_missing"),
+    Example("an expired token", "/demo/invoices/17", 401, "token_expired", who="expired"),
+    Example("a forged token", "/demo/invoices/17", 401, "token_bad_signature", who="forged"),
+    Example("a token for somebody else's service", "/demo/invoices/17", 401, "token_wrong_audience",
          who="wrong_audience"),
-    Call("anybody reads the notices", PUBLIC_PATH, 200, "rule_matched",
+    Example("anybody reads the notices", PUBLIC_PATH, 200, "rule_matched",
          "nobody-in-particular-reads-notices", upstream={"x-auth-kind": "anonymous", "x-auth-subject": None}),
-    Call("a forged token reads the notices: refused even there", PUBLIC_PATH, 401, "token_bad_signature",
+    Example("a forged token reads the notices: refused even there", PUBLIC_PATH, 401, "token_bad_signature",
          who="forged"),
     # What is it that you want?
-    Call("an ambiguous path: ;", "/demo/invoices/17;x=1", 400, "path_ambiguous", who="alice"),
-    Call("an ambiguous path: encoded twice", "/demo/invoices/%252e%252e/reports", 400, "path_ambiguous",
+    Example("an ambiguous path: ;", "/demo/invoices/17;x=1", 400, "path_ambiguous", who="alice"),
+    Example("an ambiguous path: encoded twice", "/demo/invoices/%252e%252e/reports", 400, "path_ambiguous",
          who="alice"),
-    Call("a path that no route covers", "/demo/elsewhere", 403, "unmapped_route", who="alice"),
+    Example("a path that no route covers", "/demo/elsewhere", 403, "unmapped_route", who="alice"),
     # Who says so?
-    Call("identity headers of the client never reach the upstream", "/demo/people/bob/records", 200,
+    Example("identity headers of the client never reach the upstream", "/demo/people/bob/records", 200,
          "rule_matched", "people-read-their-own-records", who="bob",
          headers={"x-auth-subject": "admin", "X-Auth-Roles": "finance", "x-auth-anything": "1"},
          upstream={"x-auth-subject": "bob", "x-auth-roles": None, "x-auth-anything": None}),
-    Call("not even for nobody", PUBLIC_PATH, 200, "rule_matched", "nobody-in-particular-reads-notices",
+    Example("not even for nobody", PUBLIC_PATH, 200, "rule_matched", "nobody-in-particular-reads-notices",
          headers={"x-auth-subject": "admin", "x-auth-tenant": "other"},
          upstream={"x-auth-subject": None, "x-auth-tenant": "default"}),
-    Call("nor spelt with underscores: Envoy refuses", PUBLIC_PATH, 400, None,
+    Example("nor spelt with underscores: Envoy refuses", PUBLIC_PATH, 400, None,
          headers={"x_auth_subject": "admin"}),
 )  # fmt: skip
 
@@ -89,56 +90,57 @@ CALLS: Final = (
 _ACME, _GLOBEX = "acme.local", "globex.local"
 TENANTS_CALLS: Final = (
     # At home: the same names, roles and rules in both, and each its own
-    Call("acme's alice reads an invoice at acme", "/demo/invoices/17", 200, "rule_matched",
+    Example("acme's alice reads an invoice at acme", "/demo/invoices/17", 200, "rule_matched",
          "finance-reads-invoices", who="acme/alice", host=_ACME, upstream={"x-auth-tenant": "acme"}),
-    Call("globex's alice reads an invoice at globex", "/demo/invoices/17", 200, "rule_matched",
+    Example("globex's alice reads an invoice at globex", "/demo/invoices/17", 200, "rule_matched",
          "finance-reads-invoices", who="globex/alice", host=_GLOBEX, upstream={"x-auth-tenant": "globex"}),
-    Call("acme's bob reads an invoice at acme: no rule lets him", "/demo/invoices/17", 403,
+    Example("acme's bob reads an invoice at acme: no rule lets him", "/demo/invoices/17", 403,
          "no_matching_rule", who="acme/bob", host=_ACME),
-    Call("globex's alice reads a sealed invoice at globex", "/demo/invoices/sealed-4", 403, "rule_matched",
+    Example("globex's alice reads a sealed invoice at globex", "/demo/invoices/sealed-4", 403, "rule_matched",
          "sealed-invoices-stay-shut", who="globex/alice", host=_GLOBEX),
-    Call("acme's bob reads the records of acme's bob", "/demo/people/bob/records", 200, "rule_matched",
+    Example("acme's bob reads the records of acme's bob", "/demo/people/bob/records", 200, "rule_matched",
          "people-read-their-own-records", who="acme/bob", host=_ACME),
-    Call("nobody in particular reads globex's notices", PUBLIC_PATH, 200, "rule_matched",
+    Example("nobody in particular reads globex's notices", PUBLIC_PATH, 200, "rule_matched",
          "nobody-in-particular-reads-notices", host=_GLOBEX,
          upstream={"x-auth-kind": "anonymous", "x-auth-tenant": "globex"}),
     # At the other's
-    Call("acme's alice at globex", "/demo/invoices/17", 403, "tenant_mismatch", who="acme/alice",
+    Example("acme's alice at globex", "/demo/invoices/17", 403, "tenant_mismatch", who="acme/alice",
          host=_GLOBEX),
-    Call("globex's alice at acme", "/demo/invoices/17", 403, "tenant_mismatch", who="globex/alice",
+    Example("globex's alice at acme", "/demo/invoices/17", 403, "tenant_mismatch", who="globex/alice",
          host=_ACME),
-    Call("acme's administrator at globex", "/demo/invoices/17", 403, "tenant_mismatch", who="acme/admin",
+    Example("acme's administrator at globex", "/demo/invoices/17", 403, "tenant_mismatch", who="acme/admin",
          host=_GLOBEX),
-    Call("globex's bob at acme, for the records of acme's bob", "/demo/people/bob/records", 403,
+    Example("globex's bob at acme, for the records of acme's bob", "/demo/people/bob/records", 403,
          "tenant_mismatch", who="globex/bob", host=_ACME),
-    Call("acme's alice reads globex's public notices: not as alice", PUBLIC_PATH, 403, "tenant_mismatch",
+    Example("acme's alice reads globex's public notices: not as alice", PUBLIC_PATH, 403, "tenant_mismatch",
          who="acme/alice", host=_GLOBEX),
-    Call("acme's alice at a path that neither knows", "/demo/elsewhere", 403, "tenant_mismatch",
+    Example("acme's alice at a path that neither knows", "/demo/elsewhere", 403, "tenant_mismatch",
          who="acme/alice", host=_GLOBEX),
     # Whose host is it?
-    Call("a host in capitals, with port and final dot, is the same host", "/demo/invoices/17", 403,
+    Example("a host in capitals, with port and final dot, is the same host", "/demo/invoices/17", 403,
          "tenant_mismatch", who="acme/alice", host="GLOBEX.Local.:8080"),
-    Call("a host that nobody owns", "/demo/invoices/17", 403, "unmapped_route", who="acme/alice",
+    Example("a host that nobody owns", "/demo/invoices/17", 403, "unmapped_route", who="acme/alice",
          host="initech.local"),
-    Call("a host below acme's is not acme's", "/demo/invoices/17", 403, "unmapped_route",
+    Example("a host below acme's is not acme's", "/demo/invoices/17", 403, "unmapped_route",
          who="acme/alice", host="a.acme.local"),
-    Call("a client that names a tenant is not heard", "/demo/invoices/17", 200, "rule_matched",
+    Example("a client that names a tenant is not heard", "/demo/invoices/17", 200, "rule_matched",
          "finance-reads-invoices", who="acme/alice", host=_ACME,
          headers={"x-auth-tenant": "globex", "x-forwarded-host": "globex.local"},
          upstream={"x-auth-tenant": "acme", "x-auth-subject": "alice"}),
     # Who are you?
-    Call("no token", "/demo/invoices/17", 401, "token_missing", host=_ACME),
-    Call("an expired token", "/demo/invoices/17", 401, "token_expired", who="globex/expired", host=_GLOBEX),
-    Call("a forged token", "/demo/invoices/17", 401, "token_bad_signature", who="acme/forged", host=_ACME),
-    Call("a forged token at the other's: not known to be anybody's", "/demo/invoices/17", 401,
+    Example("no token", "/demo/invoices/17", 401, "token_missing", host=_ACME),
+    Example("an expired token", "/demo/invoices/17", 401, "token_expired", who="globex/expired",
+         host=_GLOBEX),
+    Example("a forged token", "/demo/invoices/17", 401, "token_bad_signature", who="acme/forged", host=_ACME),
+    Example("a forged token at the other's: not known to be anybody's", "/demo/invoices/17", 401,
          "token_bad_signature", who="acme/forged", host=_GLOBEX),
-    Call("a token for somebody else's service", "/demo/invoices/17", 401, "token_wrong_audience",
+    Example("a token for somebody else's service", "/demo/invoices/17", 401, "token_wrong_audience",
          who="globex/wrong_audience", host=_GLOBEX),
 )  # fmt: skip
 """What two tenants may do at home, and at each other's."""
 
 
-def outcomes(stack: Stack) -> Iterator[Line]:
+def outcomes(stack: Stack) -> Iterator[ReportLine]:
     """Make every call, and yield its line as soon as it is known."""
     log = DecisionLogReader(stack.decision_log)
     tokens = stack.tokens()
@@ -150,7 +152,7 @@ def outcomes(stack: Stack) -> Iterator[Line]:
     yield from changes.outcomes(stack)
 
 
-def outcome(stack: Stack, call: Call, tokens: Mapping[str, str], log: DecisionLogReader) -> Line:
+def outcome(stack: Stack, call: Example, tokens: Mapping[str, str], log: DecisionLogReader) -> ReportLine:
     """Make one call."""
     answer = send(
         stack.envoy_port,
@@ -170,7 +172,7 @@ def outcome(stack: Stack, call: Call, tokens: Mapping[str, str], log: DecisionLo
         # The REST API gave the ids.
         rule = stack.rule_names.get(rule, rule)
     received = answer.received or {}
-    return Line(
+    return ReportLine(
         call.name, expected, _text(answer.status, reason, rule, {n: received.get(n) for n in call.upstream})
     )
 

@@ -9,7 +9,7 @@ TAKES_EFFECT_WITHIN_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ReportLine:
     """The result of one example call."""
 
     name: str
@@ -28,7 +28,7 @@ class Line:
 
 def awaited(
     name: str, expected: str, ask: Callable[[], str], *, within_s: float = TAKES_EFFECT_WITHIN_S
-) -> Line:
+) -> ReportLine:
     """Call `ask` until it returns `expected`, at most for `within_s` seconds; return the last answer."""
     deadline = time.monotonic() + within_s
     got = ask()
@@ -36,4 +36,4 @@ def awaited(
         time.sleep(0.02)
         got = ask()
     within = f"within {within_s:g} s"
-    return Line(name, f"{expected} {within}", f"{got} {within}")
+    return ReportLine(name, f"{expected} {within}", f"{got} {within}")

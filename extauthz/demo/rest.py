@@ -12,7 +12,7 @@ SERVICE_KEY: Final = "X-Service-Api-Key"
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class RestReply:
     """What the API answered; `status` is 0 when the connection broke, `document` None without a JSON body."""
 
     status: int
@@ -37,7 +37,7 @@ class RestApi:
         """Return the same API for the holder of a service key."""
         return RestApi(self._port, key, key_header=SERVICE_KEY)
 
-    def ask(self, method: str, path: str, document: object = None, *, token: str | None = None) -> Reply:
+    def ask(self, method: str, path: str, document: object = None, *, token: str | None = None) -> RestReply:
         """Send one request."""
         credential = self._key if token is None else {"Authorization": f"Bearer {token}"}
         body = None if document is None else json.dumps(document)
@@ -48,7 +48,7 @@ class RestApi:
             response = connection.getresponse()
             received = response.read()
         except (OSError, http.client.HTTPException):
-            return Reply(0)
+            return RestReply(0)
         finally:
             connection.close()
         revision = response.headers.get("X-Policy-Revision")
@@ -56,9 +56,9 @@ class RestApi:
             answered = json.loads(received)
         except ValueError:
             answered = None
-        return Reply(response.status, answered, None if revision is None else int(revision))
+        return RestReply(response.status, answered, None if revision is None else int(revision))
 
-    def create(self, path: str, document: object) -> Reply:
+    def create(self, path: str, document: object) -> RestReply:
         """Create an object.
 
         Raises:
@@ -66,7 +66,7 @@ class RestApi:
         """
         return self._successful("POST", path, document)
 
-    def put(self, path: str, document: object) -> Reply:
+    def put(self, path: str, document: object) -> RestReply:
         """Replace an object.
 
         Raises:
@@ -74,7 +74,7 @@ class RestApi:
         """
         return self._successful("PUT", path, document)
 
-    def _successful(self, method: str, path: str, document: object) -> Reply:
+    def _successful(self, method: str, path: str, document: object) -> RestReply:
         reply = self.ask(method, path, document)
         if reply.status not in {200, 201}:
             raise ProcessFailedError(f"{method} {path} was answered {reply.status}: {reply.document}")

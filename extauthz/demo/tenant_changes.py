@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from extauthz.demo.calls import Answer, send
+from extauthz.demo.calls import CallResult, send
 from extauthz.demo.changes import BOB_READS, INVOICE
 from extauthz.demo.first_policies import ROLE_RULES
-from extauthz.demo.report import Line, awaited
+from extauthz.demo.report import ReportLine, awaited
 from extauthz.demo.rest import SERVICE_KEY
 from extauthz.demo.stack import PUBLIC_PATH, Stack
 from extauthz.demo.tenants import Tenant
@@ -14,7 +14,7 @@ from extauthz.demo.tenants import Tenant
 _SERVICE_KEYS: Final = "/api/v1/service-api-keys"
 
 
-def rules_kept_apart(stack: Stack) -> Iterator[Line]:
+def rules_kept_apart(stack: Stack) -> Iterator[ReportLine]:
     """Let acme's bob read invoices: globex's bob still may not, and globex does not even see the rule."""
     acme, globex = stack.tenants
     admins = {tenant.slug: tenant.people.token("admin") for tenant in stack.tenants}
@@ -25,16 +25,16 @@ def rules_kept_apart(stack: Stack) -> Iterator[Line]:
         "acme lets its bob read: he may, globex's bob may not", "200 and 403 no_matching_rule", read
     )
     seen = [stack.rest.ask("GET", path, token=admins[tenant.slug]).status for tenant in (acme, globex)]
-    yield Line("acme's administrator sees the rule, globex's does not", "200 and 404", _statuses(seen))
+    yield ReportLine("acme's administrator sees the rule, globex's does not", "200 and 404", _statuses(seen))
     gone = [stack.rest.ask("DELETE", path, token=admins[tenant.slug]).status for tenant in (globex, acme)]
-    yield Line("globex's administrator cannot delete it, acme's can", "404 and 204", _statuses(gone))
+    yield ReportLine("globex's administrator cannot delete it, acme's can", "404 and 204", _statuses(gone))
     refused = stack.rest.ask("POST", ROLE_RULES, BOB_READS)
-    yield Line("the operator's key writes no tenant's rules", "403", str(refused.status))
+    yield ReportLine("the operator's key writes no tenant's rules", "403", str(refused.status))
     nobody = "403 no_matching_rule and 403 no_matching_rule"
     yield awaited("the rule is deleted: neither bob may", nobody, read)
 
 
-def keys_kept_apart(stack: Stack) -> Iterator[Line]:
+def keys_kept_apart(stack: Stack) -> Iterator[ReportLine]:
     """Give a service of acme a key: it is good at acme, not at globex, and nowhere once it is revoked."""
     acme, globex = stack.tenants
     created = acme.rest.create(_SERVICE_KEYS, {"name": "Demo", "scopes": ["identity"]})
@@ -44,12 +44,12 @@ def keys_kept_apart(stack: Stack) -> Iterator[Line]:
         return _shown(send(stack.envoy_port, PUBLIC_PATH, host=tenant.host, headers=headers))
 
     yield awaited("a service reads acme's notices with acme's key", "200", lambda: at(acme))
-    yield Line("the same key at globex", "403 tenant_mismatch", at(globex))
+    yield ReportLine("the same key at globex", "403 tenant_mismatch", at(globex))
     acme.rest.ask("DELETE", f"{_SERVICE_KEYS}/{created.id}")
     yield awaited("the key is revoked", "401 api_key_invalid", lambda: at(acme))
 
 
-def suspended(stack: Stack) -> Iterator[Line]:
+def suspended(stack: Stack) -> Iterator[ReportLine]:
     """Suspend globex, and let it go on: acme never notices."""
     _, globex = stack.tenants
     read = _reading(stack, "alice")
@@ -60,7 +60,7 @@ def suspended(stack: Stack) -> Iterator[Line]:
     yield awaited("globex goes on: both alices read", "200 and 200", read)
 
 
-def outcomes(stack: Stack) -> Iterator[Line]:
+def outcomes(stack: Stack) -> Iterator[ReportLine]:
     """Make every change that concerns both tenants."""
     yield from rules_kept_apart(stack)
     yield from keys_kept_apart(stack)
@@ -82,5 +82,5 @@ def _statuses(found: list[int]) -> str:
     return " and ".join(map(str, found))
 
 
-def _shown(answer: Answer) -> str:
+def _shown(answer: CallResult) -> str:
     return " ".join([str(answer.status), *([answer.reason] if answer.reason else [])])

@@ -23,7 +23,7 @@ class OtherScheme:
 
 
 @dataclass(slots=True)
-class ServiceKey:
+class PresentedServiceKey:
     """The value of `X-Service-Api-Key`."""
 
     presented: str = field(repr=False)
@@ -43,7 +43,7 @@ class RepeatedHeader:
     name: str
 
 
-Credential = BearerToken | OtherScheme | ServiceKey | VerifiedClaims | RepeatedHeader
+Credential = BearerToken | OtherScheme | PresentedServiceKey | VerifiedClaims | RepeatedHeader
 
 
 def authorization_credential(value: str) -> BearerToken | OtherScheme:

@@ -109,11 +109,11 @@ class Not:
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadableCondition:
     """A condition that cannot be read, in a stored row that was damaged: always unknown. In no document."""
 
 
-Node = Always | Condition | All | AnyOf | Not | Unreadable
+Node = Always | Condition | All | AnyOf | Not | UnreadableCondition
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import aiohttp
 from extauthz import __version__
 from extauthz.decide.tokens.jwks import IgnoredKey, JwksRejected, KeySet, parse_jwks
 from extauthz.keys.addresses import PrivateAddressError, public_socket
-from extauthz.keys.source import AddressRefused, FetchUrl, IssuerSource, discovered_jwks_uri
+from extauthz.keys.source import AddressRejected, FetchUrl, IssuerSource, discovered_jwks_uri
 from extauthz.telemetry.counts import FetchOutcome
 
 _READ_CHUNK: Final = 16384
@@ -144,7 +144,7 @@ class KeyFetcher:
             if isinstance(document, FetchFailed):
                 return document
             discovered = discovered_jwks_uri(document.octets, source.config.issuer)
-            if isinstance(discovered, AddressRefused):
+            if isinstance(discovered, AddressRejected):
                 return FetchFailed(FetchOutcome.INVALID, discovered.problem)
             jwks_uri = discovered
         body = await self._get(jwks_uri, source)
@@ -162,7 +162,7 @@ class KeyFetcher:
         target = FetchUrl.parse(
             address, operator_configured=source.operator_configured, allow_hosts=self._allow_hosts
         )
-        if isinstance(target, AddressRefused):
+        if isinstance(target, AddressRejected):
             return FetchFailed(FetchOutcome.UNREACHABLE, target.problem)
         session = self._anywhere if target.private_allowed else self._public_only
         if session is None:

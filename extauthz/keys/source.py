@@ -1,11 +1,12 @@
-"""Where an issuer's keys are, and which addresses may be asked for them."""
+"""Where keys come from: what the process reads them from, and the addresses of an issuer's key set."""
 
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from yarl import URL
 
-from extauthz.decide.tokens.keyring import IssuerConfig
+from extauthz.decide.tokens.keyring import IssuerConfig, KeyRing
 from extauthz.domain.claims import value_kind
 from extauthz.domain.loopback import is_loopback
 from extauthz.domain.strict_json import JsonRejected, read_object
@@ -14,6 +15,16 @@ from extauthz.domain.strict_json import JsonRejected, read_object
 _WELL_KNOWN: Final = "/.well-known/openid-configuration"
 _MAX_SHOWN: Final = 200
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
+
+
+class KeySource(Protocol):
+    """Where verification keys come from; both methods are for any thread."""
+
+    def current(self) -> KeyRing:
+        """Return the keys of every issuer as they are now."""
+
+    def ensure(self, issuer: str, kid: str | None) -> Future[None]:
+        """Fetch the issuer's keys; concurrent callers share one fetch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +46,7 @@ class IssuerSource:
 
 
 @dataclass(frozen=True, slots=True)
-class AddressRefused:
+class AddressRejected:
     """Why an address is not asked; safe to log."""
 
     problem: str
@@ -51,7 +62,7 @@ class FetchUrl:
     @classmethod
     def parse(
         cls, text: str, *, operator_configured: bool, allow_hosts: frozenset[str]
-    ) -> Self | AddressRefused:
+    ) -> Self | AddressRejected:
         """Check an address: https, or http on this machine or where the operator allows it.
 
         `allow_hosts` holds `host:port` entries in lower case (`JWKS_ALLOW_HOSTS`); IPv6 in brackets.
@@ -60,16 +71,16 @@ class FetchUrl:
             url = URL(text)
             host, port = url.host, url.port
         except ValueError:
-            return AddressRefused("not a URL")
+            return AddressRejected("not a URL")
         if url.scheme not in _DEFAULT_PORTS or not host or port is None:
-            return AddressRefused("not an absolute https URL")
+            return AddressRejected("not an absolute https URL")
         if url.user is not None or url.password is not None or url.raw_fragment:
-            return AddressRefused("a URL with credentials or a fragment")
+            return AddressRejected("a URL with credentials or a fragment")
         shown = f"[{host}]" if ":" in host else host
         listed = f"{shown}:{port}".lower() in allow_hosts
         # OpenID Connect Discovery 4 and RFC 8725 3.10 want TLS: who can change the keys can be anybody.
         if url.scheme != "https" and not listed and not is_loopback(host):
-            return AddressRefused("http is only for loopback and hosts in JWKS_ALLOW_HOSTS")
+            return AddressRejected("http is only for loopback and hosts in JWKS_ALLOW_HOSTS")
         return cls(url, private_allowed=operator_configured or listed)
 
 
@@ -82,18 +93,18 @@ def _shown(issuer: str) -> str:
     return repr(issuer if len(issuer) <= _MAX_SHOWN else issuer[:_MAX_SHOWN] + "...")
 
 
-def discovered_jwks_uri(document: bytes, issuer: str) -> str | AddressRefused:
+def discovered_jwks_uri(document: bytes, issuer: str) -> str | AddressRejected:
     """Read `jwks_uri` from a discovery document, which must be the issuer's own."""
     members = read_object(document)
     if isinstance(members, JsonRejected):
-        return AddressRefused(f"discovery document: {members.problem}")
+        return AddressRejected(f"discovery document: {members.problem}")
     # Discovery 4.3: the issuer MUST be exactly the one that the tokens name; else one provider could speak
     # for another.
     found = members.get("issuer")
     if found != issuer:
         shown = _shown(found) if isinstance(found, str) else value_kind(found)
-        return AddressRefused(f"discovery document: its issuer is {shown}, not {_shown(issuer)}")
+        return AddressRejected(f"discovery document: its issuer is {shown}, not {_shown(issuer)}")
     jwks_uri = members.get("jwks_uri")
     if not isinstance(jwks_uri, str):
-        return AddressRefused("discovery document: no jwks_uri")
+        return AddressRejected("discovery document: no jwks_uri")
     return jwks_uri

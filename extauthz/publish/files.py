@@ -39,7 +39,7 @@ Signature = tuple[tuple[str, int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class FileProblem:
+class PolicyFileProblem:
     """What is wrong in which file; `file` is relative to the directory."""
 
     file: str
@@ -56,7 +56,7 @@ class PolicyDirectory:
         self, root: Path, reading: Reading, model: RoleModel, *, max_bytes: int | None = None
     ) -> None:
         """Name the directory; nothing is read yet. `max_bytes` is for all files together, None: no limit."""
-        self.warnings: Sequence[FileProblem] = ()
+        self.warnings: Sequence[PolicyFileProblem] = ()
         """What the documents loaded last hardly mean as they are written."""
         self._root = root
         self._reading = reading
@@ -71,17 +71,21 @@ class PolicyDirectory:
             for status in (path.stat(),)
         )
 
-    def load(self, revision: int) -> Snapshot | list[FileProblem]:
+    def load(self, revision: int) -> Snapshot | list[PolicyFileProblem]:
         """Read every document and compile them; the answer is every problem in any of them."""
         try:
             texts = self._texts()
         except OSError as error:
-            return [FileProblem(str(error.filename or self._root), Problem("", error.strerror or str(error)))]
+            return [
+                PolicyFileProblem(
+                    str(error.filename or self._root), Problem("", error.strerror or str(error))
+                )
+            ]
         if isinstance(texts, Problem):
-            return [FileProblem("all files together", texts)]
+            return [PolicyFileProblem("all files together", texts)]
         if not texts:
-            return [FileProblem(str(self._root), Problem("", "has no .yaml, .yml or .json file"))]
-        problems: list[FileProblem] = []
+            return [PolicyFileProblem(str(self._root), Problem("", "has no .yaml, .yml or .json file"))]
+        problems: list[PolicyFileProblem] = []
         parts: list[tuple[str, PolicySet]] = []
         texts.reverse()
         while texts:
@@ -89,12 +93,12 @@ class PolicyDirectory:
             name = str(path.relative_to(self._root))
             document = read_document(text, is_json=path.suffix == ".json", max_bytes=self._max_bytes)
             if isinstance(document, Problem):
-                problems.append(FileProblem(name, document))
+                problems.append(PolicyFileProblem(name, document))
                 continue
             if document is None:
                 # So looks a file that is written in place, or that a full disk cut off.
                 problems.append(
-                    FileProblem(name, Problem("", "is empty; write {} where no policies are meant"))
+                    PolicyFileProblem(name, Problem("", "is empty; write {} where no policies are meant"))
                 )
                 continue
             policies = parse_policy_set(document, self._reading)
@@ -102,13 +106,13 @@ class PolicyDirectory:
             if isinstance(policies, PolicySet):
                 parts.append((name, policies))
             else:
-                problems.extend(FileProblem(name, problem) for problem in policies)
+                problems.extend(PolicyFileProblem(name, problem) for problem in policies)
         if problems:
             return problems
         snapshot = build(DEFAULT_TENANT, revision, _together(parts), self._model)
         if isinstance(snapshot, Snapshot):
             self.warnings = [
-                FileProblem(name, Problem(warning.pointer, warning.message))
+                PolicyFileProblem(name, Problem(warning.pointer, warning.message))
                 for name, policies in parts
                 for warning in likely_mistakes(policies)
             ]
@@ -176,20 +180,20 @@ def _together(parts: list[tuple[str, PolicySet]]) -> PolicySet:
     )
 
 
-def _in_its_file(problem: Problem, parts: list[tuple[str, PolicySet]]) -> FileProblem:
+def _in_its_file(problem: Problem, parts: list[tuple[str, PolicySet]]) -> PolicyFileProblem:
     """Turn a place in all documents together into a file and a place in it."""
     _, table, position, *rest = (*problem.pointer.split("/"), "")
     if not position.isdigit():
-        return FileProblem("all files together", problem)
+        return PolicyFileProblem("all files together", problem)
     remaining = int(position)
     for name, policies in parts:
         size = len(getattr(policies, table))
         if remaining < size:
-            return FileProblem(
+            return PolicyFileProblem(
                 name, Problem("/".join(["", table, str(remaining), *rest]).rstrip("/"), problem.message)
             )
         remaining -= size
-    return FileProblem("all files together", problem)
+    return PolicyFileProblem("all files together", problem)
 
 
 def _ignore(_busy: bool) -> None:
@@ -218,7 +222,7 @@ class FilesPublisher:
         self._loaded: Signature | None = None
         self._seen: Signature | None = None
         self._refused: Signature | None = None
-        self._problems: Sequence[FileProblem] = ()
+        self._problems: Sequence[PolicyFileProblem] = ()
 
     def load_first(self) -> Sequence[object]:
         """Load before serving; the answer is what stands against it."""
@@ -226,7 +230,7 @@ class FilesPublisher:
             signature = self._source.signature()
         except OSError as error:
             self._problems = [
-                FileProblem(str(error.filename or ""), Problem("", error.strerror or str(error)))
+                PolicyFileProblem(str(error.filename or ""), Problem("", error.strerror or str(error)))
             ]
             return self._problems
         return self._take(signature)
@@ -237,7 +241,7 @@ class FilesPublisher:
         return
 
     @property
-    def problems(self) -> Mapping[str, Sequence[FileProblem]]:
+    def problems(self) -> Mapping[str, Sequence[PolicyFileProblem]]:
         """What is wrong with the files as they are now; the last good ones stay in force."""
         return {DEFAULT_TENANT: self._problems} if self._problems else {}
 
@@ -266,7 +270,7 @@ class FilesPublisher:
             finally:
                 self.on_busy(False)
 
-    def _take(self, signature: Signature) -> list[FileProblem]:
+    def _take(self, signature: Signature) -> list[PolicyFileProblem]:
         loaded = self._source.load(self._revision + 1)
         if not isinstance(loaded, Snapshot):
             self._problems = loaded
@@ -296,7 +300,7 @@ class FilesPublisher:
             )
         return []
 
-    def _alarm(self, problems: list[FileProblem], signature: Signature) -> None:
+    def _alarm(self, problems: list[PolicyFileProblem], signature: Signature) -> None:
         if not problems:
             return
         # INVARIANT: the last good snapshot stays; a broken file never drops a deny.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeGuard
 
-from extauthz.domain.registration import Registration
+from extauthz.domain.tenant_config import TenantConfig
 from extauthz.publish.tenant import Compiler, TenantState
-from extauthz.storage import feed, registrations
-from extauthz.storage.write import REGISTRATION_KINDS
+from extauthz.storage import feed, tenant_configs
+from extauthz.storage.write import CONFIG_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from extauthz.domain.problem import Problem
     from extauthz.storage.pool import Connection
 
-_SUSPENDED: Final = Registration(suspended=True)
+_SUSPENDED: Final = TenantConfig(suspended=True)
 
 
 def stepped(
@@ -25,7 +25,7 @@ def stepped(
     state: TenantState,
     head: tuple[int, datetime | None],
     steps: Sequence[feed.TenantChange],
-    registration: Registration | None,
+    config: TenantConfig | None,
 ) -> TenantState | None:
     """Follow the changes one by one up to `head` (revision, when it was written).
 
@@ -44,7 +44,7 @@ def stepped(
             # The rows themselves say whether the change or the state is at fault.
             return None
         state = following
-    return state if registration is None else replace(state, registration=registration)
+    return state if config is None else replace(state, config=config)
 
 
 def is_complete(found: TenantState | list[Problem] | None) -> TypeGuard[TenantState]:
@@ -63,22 +63,18 @@ async def may_be_readable(connection: Connection, state: TenantState, *, moved: 
     return any(documents.get(key) != row.document for key, row in state.unreadable.items())
 
 
-async def current_registration(
-    connection: Connection, tenant: str, before: Registration | None
-) -> Registration:
+async def current_config(connection: Connection, tenant: str, before: TenantConfig | None) -> TenantConfig:
     """Return what is registered of a tenant; the same object as before where it is equal."""
     async with feed.one_moment(connection):
-        there = await registrations.read(connection, [tenant])
+        there = await tenant_configs.read(connection, [tenant])
     found = there.get(tenant, _SUSPENDED)
     return before if before is not None and found == before else found
 
 
 def registered_anew(changes: Sequence[feed.TenantChange]) -> list[str]:
-    """Return the tenants whose registration is another one after these changes."""
+    """Return the tenants whose configuration is another one after these changes."""
     return list(
         dict.fromkeys(
-            change.tenant
-            for change in changes
-            if any(row.kind in REGISTRATION_KINDS for row in change.rows or ())
+            change.tenant for change in changes if any(row.kind in CONFIG_KINDS for row in change.rows or ())
         )
     )

@@ -21,7 +21,7 @@ import structlog
 
 from extauthz.compile.directory import Directory, TenancyMode
 from extauthz.publish.following import (
-    current_registration,
+    current_config,
     is_complete,
     may_be_readable,
     registered_anew,
@@ -31,10 +31,10 @@ from extauthz.publish.loading import retire, short_steps
 from extauthz.publish.loads import Loaded, TenantLoads
 from extauthz.publish.policy_size import PolicySizes
 from extauthz.publish.polling import Connect, DatabasePolling
-from extauthz.publish.refused import RefusedRevisions, log_refused
-from extauthz.publish.registrations import Registrations, log_damaged
+from extauthz.publish.rejected_revisions import RejectedRevisions, log_refused
 from extauthz.publish.tenant import Compiler, TenantState, unreadable_rows
-from extauthz.storage import feed, registrations
+from extauthz.publish.tenant_configs import TenantConfigs, log_damaged
+from extauthz.storage import feed, tenant_configs
 from extauthz.storage.availability import DatabaseState
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from extauthz.compile.snapshot import Snapshot
     from extauthz.domain.problem import Problem
-    from extauthz.domain.registration import IdentityProvider, Registration
+    from extauthz.domain.tenant_config import TenantConfig, TenantIdentityProvider
     from extauthz.publish.current import CurrentPolicies
     from extauthz.publish.notifications import OpenListener
     from extauthz.storage.pool import Connection
@@ -72,7 +72,7 @@ class PostgresPublisher:
         clock: Callable[[], float] = time.time,
         steady: Callable[[], float] = time.monotonic,
         on_failure: Callable[[], None] = lambda: None,
-        on_issuers: Callable[[Sequence[IdentityProvider]], None] = lambda _issuers: None,
+        on_issuers: Callable[[Sequence[TenantIdentityProvider]], None] = lambda _issuers: None,
         open_listener: OpenListener | None = None,
         database: DatabaseState | None = None,
         max_bytes: int | None = None,
@@ -95,14 +95,14 @@ class PostgresPublisher:
         self._on_issuers = on_issuers
         self.on_busy: Callable[[bool], None] = lambda _busy: None
         self.sizes = PolicySizes(max_bytes)
-        self._registrations = Registrations()
+        self._configs = TenantConfigs()
         self._states: dict[str, TenantState] = {}
         self._written_at: dict[str, datetime | None] = {}
         self._lagging: dict[str, float] = {}
-        self._refused = RefusedRevisions(steady)
+        self._refused = RejectedRevisions(steady)
         self._problems: dict[str, Sequence[Problem]] = {}
         # Of tenants none of whose policies compiled since the start.
-        self._unready: dict[str, Registration] = {}
+        self._unready: dict[str, TenantConfig] = {}
         # What could be read of those tenants: it validates writes, and is never published.
         self._drafts: dict[str, TenantState] = {}
         self._epoch: str | None = None
@@ -217,7 +217,7 @@ class PostgresPublisher:
             behind = {} if new_epoch else self._behind(wanted, taken)
             changes = await feed.changes_since(connection, behind) if behind else []
             anew = registered_anew(changes)
-            registered = await registrations.read(connection, anew) if anew else {}
+            registered = await tenant_configs.read(connection, anew) if anew else {}
         self._polling.answered()
         # Sorted out once: after an outage there are many changes of many tenants.
         steps: dict[str, list[feed.TenantChange]] = {}
@@ -325,19 +325,19 @@ class PostgresPublisher:
         connection: Connection,
         tenant: str,
         states: dict[str, TenantState],
-        unready: dict[str, Registration],
+        unready: dict[str, TenantConfig],
     ) -> None:
         """Take over what is registered of a tenant whose newest policies are not in force.
 
         INVARIANT: policies that cannot be read, or take long, hold up no revoked key and no suspension.
         """
         known = states.get(tenant)
-        before = self._unready.get(tenant) if known is None else known.registration
-        registration = await current_registration(connection, tenant, before)
+        before = self._unready.get(tenant) if known is None else known.config
+        config = await current_config(connection, tenant, before)
         if known is None:
-            unready[tenant] = registration
-        elif registration is not before:
-            states[tenant] = replace(known, registration=registration)
+            unready[tenant] = config
+        elif config is not before:
+            states[tenant] = replace(known, config=config)
 
     def _behind(self, wanted: Mapping[str, int], taken: Mapping[str, Loaded]) -> dict[str, int]:
         read = {tenant: loaded.found for tenant, loaded in taken.items() if is_complete(loaded.found)}
@@ -350,7 +350,7 @@ class PostgresPublisher:
     def _publish(
         self,
         states: dict[str, TenantState],
-        unready: dict[str, Registration],
+        unready: dict[str, TenantConfig],
         failed: dict[str, Sequence[Problem]],
         loading: set[str],
         epoch: str,
@@ -377,31 +377,31 @@ class PostgresPublisher:
             if tenant not in self._states or self._states[tenant] is not state
         ]
         self._states, self._unready, self._epoch = states, unready, epoch
-        self._register({tenant: state.registration for tenant, state in states.items()} | unready)
+        self._register({tenant: state.config for tenant, state in states.items()} | unready)
         self._current.swap(
             Directory(
                 mode=self._mode,
                 snapshots={tenant: state.snapshot for tenant, state in states.items()},
                 epoch=epoch,
                 confirmed_at=confirmed_at,
-                hosts=self._registrations.hosts,
-                suspended=self._registrations.suspended,
-                issuers=self._registrations.issuers,
-                service_keys=self._registrations.identity_keys,
+                hosts=self._configs.hosts,
+                suspended=self._configs.suspended,
+                issuers=self._configs.issuers,
+                service_keys=self._configs.identity_keys,
                 lagging=dict(self._lagging),
             )
         )
         for tenant in moved:
             _log.debug("policies_published", tenant=tenant, revision=states[tenant].snapshot.revision)
 
-    def _register(self, registered: Mapping[str, Registration]) -> None:
+    def _register(self, registered: Mapping[str, TenantConfig]) -> None:
         """Take over what is registered now, and tell of what of it cannot be read and of other issuers."""
-        before = self._registrations
-        self._registrations = before.following(registered)
-        if self._registrations is before:
+        before = self._configs
+        self._configs = before.following(registered)
+        if self._configs is before:
             return
-        for tenant in self._registrations.damaged_since(before):
+        for tenant in self._configs.damaged_since(before):
             self._on_failure()
-            log_damaged(tenant, self._registrations.of[tenant])
-        if self._registrations.issuers != before.issuers:
-            self._on_issuers(self._registrations.issuers)
+            log_damaged(tenant, self._configs.of[tenant])
+        if self._configs.issuers != before.issuers:
+            self._on_issuers(self._configs.issuers)

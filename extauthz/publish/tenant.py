@@ -13,7 +13,7 @@ from extauthz.compile.row_reader import KINDS, Document, StoredReader
 from extauthz.compile.snapshot import PolicyChange, Removal, Snapshot, build, derive
 from extauthz.domain.policy import PolicySet, Resource
 from extauthz.domain.problem import Problem
-from extauthz.domain.registration import Registration
+from extauthz.domain.tenant_config import TenantConfig
 from extauthz.publish.loading import short_steps
 from extauthz.publish.salvage import LastGood, RowKey, Salvage, UnreadableRow
 from extauthz.storage.feed import RowChange, TenantDocuments
@@ -21,7 +21,7 @@ from extauthz.storage.feed import RowChange, TenantDocuments
 
 @dataclass(frozen=True, slots=True)
 class TenantState:
-    """A tenant's snapshot and registration; `resource_names` finds a resource's name by the id of its row.
+    """A tenant's snapshot and configuration; `resource_names` finds a resource's name by the id of its row.
 
     `unreadable` are the rows that are not in force as they are stored. INVARIANT: a state is only published
     when it `is_complete`: it was read whole once, so that each of those rows has its last good version, or is
@@ -30,7 +30,7 @@ class TenantState:
 
     snapshot: Snapshot
     resource_names: Map[str, str]
-    registration: Registration = field(default_factory=Registration)
+    config: TenantConfig = field(default_factory=TenantConfig)
     unreadable: Mapping[RowKey, UnreadableRow] = field(default_factory=dict)
     is_complete: bool = True
 
@@ -81,7 +81,7 @@ class Compiler:
         return TenantState(
             snapshot,
             Map(reading.resource_names),
-            documents.registration,
+            documents.config,
             reading.unreadable,
             is_complete=last_good is not None,
         )
@@ -106,14 +106,14 @@ class Compiler:
         if not isinstance(snapshot, Snapshot):
             return snapshot
         names = map_of((str(row["id"]), str(row["name"])) for row in documents.resources)
-        return TenantState(snapshot, names, documents.registration)
+        return TenantState(snapshot, names, documents.config)
 
     def apply(
         self, state: TenantState, revision: int, rows: Iterable[RowChange]
     ) -> TenantState | list[Problem]:
         """Take a state to the next revision; the answer is what does not compile.
 
-        The registration stays as it was: changes do not hold what is new in it.
+        The configuration stays as it was: changes do not hold what is new in it.
         """
         rows = tuple(rows)
         problems: list[Problem] = []
@@ -143,14 +143,12 @@ class Compiler:
             return snapshot
         touched = {(row.kind, row.id) for row in rows}
         unreadable = {key: row for key, row in state.unreadable.items() if key not in touched}
-        return TenantState(
-            snapshot, names, state.registration, unreadable, state.is_complete or not unreadable
-        )
+        return TenantState(snapshot, names, state.config, unreadable, state.is_complete or not unreadable)
 
 
 def unreadable_rows(state: TenantState) -> list[Problem]:
-    """Return why rows of a tenant are not in force, those of its registration included."""
-    return [*state.problems, *state.registration.problems]
+    """Return why rows of a tenant are not in force, those of its configuration included."""
+    return [*state.problems, *state.config.problems]
 
 
 def row_of(problem: Problem) -> RowKey:

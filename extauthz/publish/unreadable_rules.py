@@ -17,7 +17,7 @@ from extauthz.domain.policy import (
     Mode,
     RoleRule,
     SubjectKind,
-    Unreadable,
+    UnreadableCondition,
 )
 from extauthz.domain.reasons import Effect
 
@@ -71,7 +71,7 @@ def cautious_policy(document: Mapping[str, object]) -> AttributePolicy | None:
         priority=priority if bounded and isinstance(priority, int) else MAX_PRIORITY,
         enabled=True,
         mode=Mode.ENFORCE,
-        condition=Unreadable(),
+        condition=UnreadableCondition(),
     )
 
 

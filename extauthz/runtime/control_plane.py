@@ -24,7 +24,7 @@ from extauthz.publish.postgres import PostgresPublisher
 from extauthz.publish.write_validation import PolicyGate
 from extauthz.runtime.announce import announce, where, worker_addresses
 from extauthz.runtime.issuers import follow_issuers
-from extauthz.runtime.migrations import Schema
+from extauthz.runtime.migrations import ServedSchema
 from extauthz.runtime.policies import StartRefusedError, compiler, database, postgres_publisher
 from extauthz.runtime.readiness import log_problem, log_takes_decisions, policy_problems
 from extauthz.runtime.supervisor import Supervisor, reopen_on_hangup, stop_on_signals
@@ -69,7 +69,7 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
         sidecar_listener = listen(settings.host, settings.sidecar_port) if with_workers else None
     except ListenError as error:
         raise StartRefusedError(str(error)) from error
-    schema = Schema(settings)
+    schema = ServedSchema(settings)
     await schema.prepare()
     supervisor = Supervisor(settings, workers=settings.workers if with_workers else 0)
     stop_on_signals(supervisor)
@@ -120,7 +120,9 @@ class _Plane:
     """The same counts as `services.metrics`, with the readiness of the sidecar's port."""
 
 
-async def _build(settings: Settings, schema: Schema, supervisor: Supervisor, owned: AsyncExitStack) -> _Plane:
+async def _build(
+    settings: Settings, schema: ServedSchema, supervisor: Supervisor, owned: AsyncExitStack
+) -> _Plane:
     """Build the parts; `owned` closes them in the end. Raises StartRefusedError."""
     instance = uuid.uuid4()
     counts = Counts(str(instance))

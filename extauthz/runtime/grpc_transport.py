@@ -29,7 +29,7 @@ def grpc_server(settings: Settings, service: CheckService, index: int) -> Transp
     """Return the gRPC server of worker `index`; nothing listens yet.
 
     Raises:
-        UnusableCertificateError: a file of the TLS settings cannot be used.
+        InvalidCertificateError: a file of the TLS settings cannot be used.
     """
     listen = [grpc_address(settings, index)]
     if chosen_server(settings).server is GrpcServer.NATIVE:

@@ -4,13 +4,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from extauthz.compile.directory import TenancyMode
 from extauthz.decide.tokens.keyring import IssuerConfig
-from extauthz.domain.registration import IdentityProvider
+from extauthz.domain.tenant_config import TenantIdentityProvider
 from extauthz.keys.cache import JwksCache
 from extauthz.keys.source import IssuerSource
 from extauthz.settings import Settings
 
 
-def registered_sources(settings: Settings, providers: Iterable[IdentityProvider]) -> Iterator[IssuerSource]:
+def registered_sources(
+    settings: Settings, providers: Iterable[TenantIdentityProvider]
+) -> Iterator[IssuerSource]:
     """Yield what tenants registered; where a registration does not say, the settings do.
 
     A tenant writes the addresses, so they are never taken for the operator's own: private ones need
@@ -32,10 +34,12 @@ def registered_sources(settings: Settings, providers: Iterable[IdentityProvider]
         )
 
 
-def follow_issuers(settings: Settings, cache: JwksCache) -> Callable[[Sequence[IdentityProvider]], None]:
+def follow_issuers(
+    settings: Settings, cache: JwksCache
+) -> Callable[[Sequence[TenantIdentityProvider]], None]:
     """Return what keeps the cache at the published issuers; in selfhost the settings alone name one."""
 
-    def configure(providers: Sequence[IdentityProvider]) -> None:
+    def configure(providers: Sequence[TenantIdentityProvider]) -> None:
         if settings.mode is TenancyMode.SAAS and settings.oidc_enabled:
             cache.configure(registered_sources(settings, providers))
 

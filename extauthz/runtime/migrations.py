@@ -63,7 +63,7 @@ async def run_migrate(settings: Settings, *, only_status: bool, with_new_epoch: 
     await _connected(settings, work)
 
 
-class Schema:
+class ServedSchema:
     """The schema behind a control plane: not behind, and with the one tenant of selfhost.
 
     A database that is away at the start is waited for; until then nothing is prepared and nothing is ready.

@@ -5,19 +5,19 @@ from typing import ClassVar
 
 from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
 from extauthz.compile.documents import Reading
-from extauthz.compile.role_model import ModelRefused, RoleModel, compile_model
-from extauthz.domain.registration import IdentityProvider
+from extauthz.compile.role_model import ModelInvalid, RoleModel, compile_model
+from extauthz.domain.tenant_config import TenantIdentityProvider
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.files import FilesPublisher, PolicyDirectory
 from extauthz.publish.postgres import PostgresPublisher
 from extauthz.publish.tenant import Compiler
 from extauthz.settings import FilesSource, PostgresSource, Settings
 from extauthz.shipped import shipped
-from extauthz.storage.address import DatabaseAddress, UnusableCaError
+from extauthz.storage.address import DatabaseAddress, InvalidCaError
 from extauthz.storage.availability import DatabaseState
 from extauthz.storage.connection import open_listener, open_reader
 
-OnIssuers = Callable[[Sequence[IdentityProvider]], None]
+OnIssuers = Callable[[Sequence[TenantIdentityProvider]], None]
 
 
 class StartRefusedError(Exception):
@@ -40,7 +40,7 @@ def role_model(settings: Settings) -> RoleModel:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise StartRefusedError(f"CASBIN_MODEL_PATH {str(path)!r} cannot be read: {reason}") from error
     model = compile_model(text)
-    if isinstance(model, ModelRefused):
+    if isinstance(model, ModelInvalid):
         raise StartRefusedError(f"the Casbin model {str(path)!r} cannot be compiled: {model.message}")
     return model
 
@@ -73,7 +73,7 @@ def database(settings: Settings) -> DatabaseAddress:
     )
     try:
         address.check_ca()
-    except UnusableCaError as error:
+    except InvalidCaError as error:
         raise StartRefusedError(str(error)) from error
     return address
 

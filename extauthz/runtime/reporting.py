@@ -14,8 +14,8 @@ from extauthz.keys.cache import JwksCache
 from extauthz.publish.current import CurrentPolicies
 from extauthz.runtime.liveness import Stall
 from extauthz.runtime.readiness import WorkerReadiness
-from extauthz.runtime.reports import MAX_KEY_USES, REPORT_EVERY_S, Report
-from extauthz.telemetry.counts import Counts, Snapshot
+from extauthz.runtime.reports import MAX_KEY_USES, REPORT_EVERY_S, WorkerReport
+from extauthz.telemetry.counts import Counts, CountTotals
 
 STALLED_S: Final = 5.0
 """After this time without progress the threads that answer are stuck. A call may take 1 s to be received and
@@ -90,7 +90,7 @@ class Reporting:
                 await self._writer.drain()
             await asyncio.sleep(REPORT_EVERY_S if report.ready else _UNREADY_REPORT_EVERY_S)
 
-    def send(self, *, last: bool = False) -> Report:
+    def send(self, *, last: bool = False) -> WorkerReport:
         """Send one report now; `last` with whatever was held back for a later one."""
         report = self._report(last=last)
         if report.ready != self._was_ready and not self._draining:
@@ -117,14 +117,14 @@ class Reporting:
         self._spared = True
         self._set_busy(False)
 
-    def _report(self, *, last: bool) -> Report:
+    def _report(self, *, last: bool) -> WorkerReport:
         parts, now = self._parts, time.time()
         checks = parts.readiness.checks()
         gate = self._gate(checks)
         # Requests are let in once the collector is spared, which waits for the keys of the first start.
         but_for_keys = self._up and parts.readiness.gate_but_for_keys(checks)
         uses = parts.service.used_keys.take(now, limit=MAX_KEY_USES, all_of_them=last)
-        return Report(
+        return WorkerReport(
             ready=gate and self._spared,
             ready_but_for_keys=but_for_keys and (self._spared or not gate),
             checks=checks,
@@ -137,7 +137,7 @@ class Reporting:
             key_uses=[(use.tenant, use.key_id, use.at) for use in uses],
         )
 
-    def _counts(self, now: float) -> Snapshot:
+    def _counts(self, now: float) -> CountTotals:
         parts = self._parts
         ages = [age for age in parts.cache.ages().values() if age is not None]
         directory = parts.current.current()

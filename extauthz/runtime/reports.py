@@ -9,7 +9,7 @@ from typing import Final, cast
 
 import orjson
 
-from extauthz.telemetry.counts import Snapshot as CountsSnapshot
+from extauthz.telemetry.counts import CountTotals as CountsSnapshot
 
 REPORT_EVERY_S: Final = 0.5
 MAX_REPORT_BYTES: Final = 1 << 20
@@ -19,7 +19,7 @@ MAX_KEY_USES: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class WorkerReport:
     """The state of one worker. `ready` says whether it may be sent requests.
 
     `ready_but_for_keys` says the same where missing keys do not count: in place of a worker that had them.
@@ -55,7 +55,7 @@ class StartRefused:
         return orjson.dumps({"refused": self.message[:MAX_REFUSAL_LENGTH]}) + b"\n"
 
 
-def decode(line: bytes) -> Report | StartRefused:
+def decode(line: bytes) -> WorkerReport | StartRefused:
     """Read what `encode` wrote. Both ends run the same code, so nothing is checked twice.
 
     Raises:
@@ -64,4 +64,4 @@ def decode(line: bytes) -> Report | StartRefused:
     document = orjson.loads(line)
     if "refused" in document:
         return StartRefused(document["refused"])
-    return Report(**document | {"counts": cast("CountsSnapshot", document["counts"])})
+    return WorkerReport(**document | {"counts": cast("CountsSnapshot", document["counts"])})

@@ -16,10 +16,10 @@ import structlog
 from extauthz.admin.health import Readiness, shown_problems
 from extauthz.runtime.liveness import TICK_S, Liveness
 from extauthz.runtime.policies import StartRefusedError
-from extauthz.runtime.reports import MAX_REPORT_BYTES, Report, StartRefused, decode
+from extauthz.runtime.reports import MAX_REPORT_BYTES, StartRefused, WorkerReport, decode
 from extauthz.runtime.worker_process import WorkerProcess, cpu_seconds, how_it_ended
 from extauthz.settings import Settings
-from extauthz.telemetry.counts import Snapshot
+from extauthz.telemetry.counts import CountTotals
 from extauthz.telemetry.exposition import render
 from extauthz.telemetry.fleet import Fleet
 
@@ -130,7 +130,7 @@ class Supervisor:
         """Return how many workers were replaced, by reason: `died`, `hung`."""
         return dict(self._restarts)
 
-    def counts(self) -> Snapshot:
+    def counts(self) -> CountTotals:
         """Return the counts of all workers, dead ones included."""
         return self._fleet.merged()
 
@@ -246,7 +246,7 @@ class Supervisor:
                 elif worker.killed_because is None:
                     self._take(worker, said)
 
-    def _take(self, worker: WorkerProcess, report: Report) -> None:
+    def _take(self, worker: WorkerProcess, report: WorkerReport) -> None:
         worker.heard(report)
         self._fleet.update(report.counts)
         if report.key_uses:

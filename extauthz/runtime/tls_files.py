@@ -16,7 +16,7 @@ _PEM: Final = serialization.Encoding.PEM
 _PUBLIC: Final = serialization.PublicFormat.SubjectPublicKeyInfo
 
 
-class UnusableCertificateError(ValueError):
+class InvalidCertificateError(ValueError):
     """Certificate files that cannot be used; the text names the file and is one line."""
 
 
@@ -33,7 +33,7 @@ class CertificateFiles:
         """Return what the files hold now.
 
         Raises:
-            UnusableCertificateError: a file cannot be read, or the key is not that of the certificate.
+            InvalidCertificateError: a file cannot be read, or the key is not that of the certificate.
         """
         # Taken first: what changes while the files are read is read again next time.
         stamp = self._stamp()
@@ -50,7 +50,7 @@ class CertificateFiles:
         """Return the new identity, None when the files are as they were when last read.
 
         Raises:
-            UnusableCertificateError: they changed, and not yet to something usable.
+            InvalidCertificateError: they changed, and not yet to something usable.
         """
         return None if self._stamp() == self._seen else self.read()
 
@@ -62,7 +62,7 @@ class CertificateFiles:
                 for found in (file.stat() for file in self._files)
             )
         except OSError as error:
-            raise UnusableCertificateError(_unreadable(error)) from error
+            raise InvalidCertificateError(_unreadable(error)) from error
 
     def _check(self, identity: TlsIdentity) -> None:
         chain = _certificates(self._chain, identity.certificate_chain)
@@ -71,14 +71,14 @@ class CertificateFiles:
         try:
             key = serialization.load_pem_private_key(identity.private_key, None)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-            raise UnusableCertificateError(
+            raise InvalidCertificateError(
                 f"{str(self._key)!r} is not a private key in PEM without a passphrase"
             ) from error
         ours, theirs = (
             each.public_bytes(_PEM, _PUBLIC) for each in (key.public_key(), chain[0].public_key())
         )
         if ours != theirs:
-            raise UnusableCertificateError(
+            raise InvalidCertificateError(
                 f"{str(self._key)!r} is not the key of the first certificate in {str(self._chain)!r}"
             )
 
@@ -87,7 +87,7 @@ def grpc_tls(settings: Settings) -> GrpcTls | None:
     """Return the TLS of the gRPC listener as set, None without.
 
     Raises:
-        UnusableCertificateError: the files cannot be used.
+        InvalidCertificateError: the files cannot be used.
     """
     if settings.grpc_tls_cert is None or settings.grpc_tls_key is None:
         return None
@@ -99,7 +99,7 @@ def _content(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise UnusableCertificateError(_unreadable(error)) from error
+        raise InvalidCertificateError(_unreadable(error)) from error
 
 
 def _unreadable(error: OSError) -> str:
@@ -110,4 +110,4 @@ def _certificates(file: Path, content: bytes) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(content)
     except ValueError as error:
-        raise UnusableCertificateError(f"{str(file)!r} holds no certificates in PEM") from error
+        raise InvalidCertificateError(f"{str(file)!r} holds no certificates in PEM") from error

@@ -35,7 +35,7 @@ from extauthz.runtime.issuers import follow_issuers
 from extauthz.runtime.policies import StartRefusedError, publisher
 from extauthz.runtime.readiness import WorkerReadiness
 from extauthz.runtime.reporting import Reported, Reporting
-from extauthz.runtime.tls_files import UnusableCertificateError
+from extauthz.runtime.tls_files import InvalidCertificateError
 from extauthz.settings import Settings, StaleAction
 from extauthz.telemetry.counts import Counts, FetchOutcome
 
@@ -195,7 +195,7 @@ async def run_worker(
     loop = asyncio.get_running_loop()
     try:
         parts = _build(settings, index, lock_fd)
-    except UnusableCertificateError as error:
+    except InvalidCertificateError as error:
         raise StartRefusedError(str(error)) from error
     except OSError as error:
         raise StartRefusedError(f"{error.filename}: {error.strerror or error}") from error

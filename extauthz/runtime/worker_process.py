@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from extauthz.runtime.liveness import Liveness
-from extauthz.runtime.reports import Report
+from extauthz.runtime.reports import WorkerReport
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -24,7 +24,7 @@ class WorkerProcess:
 
     index: int
     process: "Process | None" = None
-    report: Report | None = None
+    report: WorkerReport | None = None
     liveness: Liveness = field(default_factory=Liveness)
     instances: set[str] = field(default_factory=set)
     failed_starts: int = 0
@@ -57,7 +57,7 @@ class WorkerProcess:
             return f"{name} is draining"
         return f"{name} loads policies" if self.report.busy and not self.report.ready else None
 
-    def heard(self, report: Report) -> None:
+    def heard(self, report: WorkerReport) -> None:
         """Take a report of the process of the moment."""
         self.report = report
         self.liveness.heard(busy=report.busy)

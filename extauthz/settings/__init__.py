@@ -8,6 +8,7 @@ from extauthz.settings.spelling import misspelt
 from extauthz.settings.values import (
     FilesSource,
     GrpcServer,
+    InvalidValueError,
     LogFormat,
     LogLevel,
     OverflowAction,
@@ -15,7 +16,6 @@ from extauthz.settings.values import (
     PostgresSource,
     SslMode,
     StaleAction,
-    UnusableValueError,
 )
 from extauthz.settings.variables import Settings, Variable, variables
 
@@ -23,6 +23,7 @@ __all__ = [
     "DatabaseHost",
     "FilesSource",
     "GrpcServer",
+    "InvalidValueError",
     "LogFormat",
     "LogLevel",
     "OverflowAction",
@@ -32,7 +33,6 @@ __all__ = [
     "Settings",
     "SslMode",
     "StaleAction",
-    "UnusableValueError",
     "Variable",
     "current_secret",
     "load_settings",

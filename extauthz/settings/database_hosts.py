@@ -7,7 +7,7 @@ from typing import Final
 
 from extauthz.domain.host import HostRejected, canonical_host
 from extauthz.domain.loopback import is_loopback
-from extauthz.settings.values import UnusableValueError
+from extauthz.settings.values import InvalidValueError
 
 MOST_HOSTS: Final = 5
 """The hosts of a list share the bound on opening one connection."""
@@ -53,7 +53,7 @@ class HostEntry:
 def host_entries(value: str) -> tuple[HostEntry, ...]:
     """Read a list of `host[:port]`; the refusal names each entry that is wrong. Repeated ones count once."""
     if not value.isprintable() or not value.strip():
-        raise UnusableValueError(_FORM)
+        raise InvalidValueError(_FORM)
     found: list[HostEntry] = []
     problems: list[str] = []
     for text in value.split(","):
@@ -63,10 +63,10 @@ def host_entries(value: str) -> tuple[HostEntry, ...]:
         else:
             problems.append(entry)
     if problems:
-        raise UnusableValueError(f"{_FORM}: {'; '.join(dict.fromkeys(problems))}")
+        raise InvalidValueError(f"{_FORM}: {'; '.join(dict.fromkeys(problems))}")
     entries = tuple(dict.fromkeys(found))
     if len(entries) > MOST_HOSTS:
-        raise UnusableValueError(f"{_FORM}, at most {MOST_HOSTS} of them")
+        raise InvalidValueError(f"{_FORM}, at most {MOST_HOSTS} of them")
     return entries
 
 

@@ -11,7 +11,7 @@ from extauthz.domain.provider_settings import (
     issuer_problem,
     jwks_uri_problem,
 )
-from extauthz.settings.values import UnusableValueError, names, text, url
+from extauthz.settings.values import InvalidValueError, names, text, url
 
 _ANY: Final = "any"
 _NOT_A_LIST: Final = "names separated by commas, without brackets and quotes"
@@ -36,12 +36,12 @@ def audiences(value: str) -> tuple[str, ...] | None:
     """Read the audience of tokens, or several; `any` is None: every audience will do."""
     found = names(value)
     if not found or (_ANY in found and len(found) > 1) or not value.isprintable():
-        raise UnusableValueError("the audience that tokens are issued for, or 'any' by itself")
+        raise InvalidValueError("the audience that tokens are issued for, or 'any' by itself")
     _refuse_json(value)
     for name in found:
         _judged(name, audience_problem)
         if " " in name:
-            raise UnusableValueError("an audience without white space; several are separated by commas")
+            raise InvalidValueError("an audience without white space; several are separated by commas")
     return None if found == (_ANY,) else found
 
 
@@ -51,17 +51,17 @@ def excluded_roles(value: str) -> tuple[str, ...]:
     found = names(value)
     for name in found:
         if name_problem(_judged(name, excluded_role_problem)) is not None:
-            raise UnusableValueError("names of roles, separated by commas")
+            raise InvalidValueError("names of roles, separated by commas")
     return found
 
 
 def _refuse_json(value: str) -> None:
     if value.strip().startswith("[") and value.strip().endswith("]"):
-        raise UnusableValueError(_NOT_A_LIST)
+        raise InvalidValueError(_NOT_A_LIST)
 
 
 def _judged(value: str, problem: Callable[[str], str | None]) -> str:
     found = problem(value)
     if found is not None:
-        raise UnusableValueError(found)
+        raise InvalidValueError(found)
     return value

@@ -9,7 +9,7 @@ from typing import Any
 
 from extauthz.settings.contradictions import contradictions
 from extauthz.settings.secret_files import SecretFileError, read_secret_file
-from extauthz.settings.values import UnusableValueError
+from extauthz.settings.values import InvalidValueError
 from extauthz.settings.variables import Settings, Variable, variables
 
 
@@ -47,7 +47,7 @@ def _value(variable: Variable, environ: Mapping[str, str], problems: dict[str, s
             return variable.read(_unicode(text))
     except _ProblemError as problem:
         problems[variable.name] = str(problem)
-    except UnusableValueError as unusable:
+    except InvalidValueError as unusable:
         # A URL that holds a password is refused, and not shown.
         found = "a value" if variable.secret or "@" in str(text) else repr(str(text)[:80])
         problems[variable.name] = f"{variable.name} is {found}; it must be {unusable}"
@@ -57,7 +57,7 @@ def _value(variable: Variable, environ: Mapping[str, str], problems: dict[str, s
 def _unicode(text: str) -> str:
     # Python hands on bytes that are not UTF-8 as lone surrogates, which nothing else can write.
     if not text.isascii() and text.encode("utf-8", "replace").decode() != text:
-        raise UnusableValueError("UTF-8")
+        raise InvalidValueError("UTF-8")
     return text
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from extauthz.settings.values import UnusableValueError, secret
+from extauthz.settings.values import InvalidValueError, secret
 
 
 class SecretFileError(OSError):
@@ -31,5 +31,5 @@ def current_secret(name: str, file: Path) -> str:
     value = read_secret_file(name, file)
     try:
         return secret(value)
-    except UnusableValueError as unusable:
+    except InvalidValueError as unusable:
         raise SecretFileError(f"{name}_FILE {str(file)!r} does not hold {unusable}") from None

@@ -1,6 +1,6 @@
 """What a setting can be: its words, and how the text of a variable becomes a value.
 
-Each reader returns the value or raises `UnusableValueError`, which says what would be right.
+Each reader returns the value or raises `InvalidValueError`, which says what would be right.
 """
 
 import re
@@ -81,21 +81,21 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
-class UnusableValueError(ValueError):
+class InvalidValueError(ValueError):
     """A value that a setting cannot have; the text says what would be right."""
 
 
 def text(value: str) -> str:
     """Read any text that is printable and not blank."""
     if not value.isprintable() or not value.strip():
-        raise UnusableValueError("a text that is printable and not blank")
+        raise InvalidValueError("a text that is printable and not blank")
     return value
 
 
 def secret(value: str) -> str:
     """Read any text that is not blank."""
     if "\0" in value or not value.strip():
-        raise UnusableValueError("a text that is not blank")
+        raise InvalidValueError("a text that is not blank")
     return value
 
 
@@ -107,7 +107,7 @@ def host_name(value: str) -> str:
     except ValueError:
         # Names only: brackets and ports belong to URLs.
         if ":" in found or isinstance(canonical_host(found), HostRejected):
-            raise UnusableValueError("an IP address or the name of a host") from None
+            raise InvalidValueError("an IP address or the name of a host") from None
     return found
 
 
@@ -120,10 +120,10 @@ def some_names(value: str) -> tuple[str, ...]:
     """Read names as `names` does; a list that is set and yet empty is refused."""
     found = names(value)
     if any(name.strip(_QUOTES) != name for name in found):
-        raise UnusableValueError("names separated by commas, without quotes")
+        raise InvalidValueError("names separated by commas, without quotes")
     if value and not found:
         # Set, and yet empty: read as unset it would let everything in.
-        raise UnusableValueError("names separated by commas, one at least; or not set")
+        raise InvalidValueError("names separated by commas, one at least; or not set")
     return found
 
 
@@ -134,7 +134,7 @@ def flag(value: str) -> bool:
             return True
         case "false" | "0" | "no" | "off":
             return False
-    raise UnusableValueError("true or false")
+    raise InvalidValueError("true or false")
 
 
 def integer(lowest: int, highest: int) -> Callable[[str], int]:
@@ -143,7 +143,7 @@ def integer(lowest: int, highest: int) -> Callable[[str], int]:
     def read(value: str) -> int:
         text = value.strip()
         if not (text.isascii() and text.isdigit() and len(text) < 12) or not lowest <= int(text) <= highest:
-            raise UnusableValueError(f"an integer from {lowest} to {highest}")
+            raise InvalidValueError(f"an integer from {lowest} to {highest}")
         return int(text)
 
     return read
@@ -155,7 +155,7 @@ def seconds(lowest: float, highest: float) -> Callable[[str], float]:
     def read(value: str) -> float:
         text = value.strip()
         if _DECIMAL.fullmatch(text) is None or not lowest <= float(text) <= highest:
-            raise UnusableValueError(f"seconds from {lowest:.12g} to {highest:.12g}")
+            raise InvalidValueError(f"seconds from {lowest:.12g} to {highest:.12g}")
         return float(text)
 
     return read
@@ -168,8 +168,8 @@ def seconds_or_none(lowest: float, highest: float) -> Callable[[str], float]:
     def read(value: str) -> float:
         try:
             return 0.0 if seconds(0, highest)(value) == 0 else bounded(value)
-        except UnusableValueError as unusable:
-            raise UnusableValueError(f"seconds from {lowest:.12g} to {highest:.12g}, or 0") from unusable
+        except InvalidValueError as unusable:
+            raise InvalidValueError(f"seconds from {lowest:.12g} to {highest:.12g}, or 0") from unusable
 
     return read
 
@@ -181,7 +181,7 @@ def one_of(words: type[_Word]) -> Callable[[str], _Word]:
         for word in words:
             if word.value == value.strip().lower():
                 return word
-        raise UnusableValueError("one of " + ", ".join(word.value for word in words))
+        raise InvalidValueError("one of " + ", ".join(word.value for word in words))
 
     return read
 
@@ -196,7 +196,7 @@ def url(value: str) -> str:
         or isinstance(canonical_host(authority), HostRejected)
         or any(c.isspace() for c in value.strip())
     ):
-        raise UnusableValueError("an http or https URL without credentials in it")
+        raise InvalidValueError("an http or https URL without credentials in it")
     return value.strip()
 
 
@@ -206,7 +206,7 @@ def host_ports(value: str) -> frozenset[str]:
     for entry in found:
         _, colon, port = entry.rpartition(":")
         if not colon or not port or isinstance(canonical_host(entry), HostRejected):
-            raise UnusableValueError("host:port, several separated by commas")
+            raise InvalidValueError("host:port, several separated by commas")
     return frozenset(entry.lower() for entry in found)
 
 
@@ -235,15 +235,15 @@ def headers(value: str) -> frozenset[str]:
     for name in sorted(found):
         # Envoy passes it as :authority, so that a deny on the header would never match.
         if name == "host":
-            raise UnusableValueError("without 'host', which no check has as a header; write request.host")
+            raise InvalidValueError("without 'host', which no check has as a header; write request.host")
         if name in _OF_THE_CONNECTION:
-            raise UnusableValueError(f"without {name!r}, which Envoy removes before a check")
+            raise InvalidValueError(f"without {name!r}, which Envoy removes before a check")
         if name in _FORBIDDEN_HEADERS or name.startswith(("x-forwarded-", "x-auth-")):
-            raise UnusableValueError(
+            raise InvalidValueError(
                 f"without {name!r}, which carries a credential or can be forged by the client"
             )
         if not all(character.isalnum() or character == "-" for character in name) or not name.isascii():
-            raise UnusableValueError(f"without {name!r}; a header name has letters, digits and '-'")
+            raise InvalidValueError(f"without {name!r}; a header name has letters, digits and '-'")
     return found
 
 
@@ -251,9 +251,9 @@ def token_header(value: str) -> str:
     """Read the name of a header for a bare token: one that nobody reads for anything else."""
     name = value.strip().lower()
     if name in _FORBIDDEN_HEADERS - {"x-api-key"} or name.startswith(("x-forwarded-", "x-auth-", "x-envoy-")):
-        raise UnusableValueError("a header of its own, which no other part of extauthz or Envoy reads")
+        raise InvalidValueError("a header of its own, which no other part of extauthz or Envoy reads")
     if not name or not name.isascii() or not all(each.isalnum() or each == "-" for each in name):
-        raise UnusableValueError("a header name of letters, digits and '-'")
+        raise InvalidValueError("a header name of letters, digits and '-'")
     return name
 
 
@@ -266,7 +266,7 @@ def cookie(value: str) -> str:
         or not name.isascii()
         or not all(each.isalnum() or each in "!#$%&'*+-.^_`|~" for each in name)
     ):
-        raise UnusableValueError("the name of a cookie")
+        raise InvalidValueError("the name of a cookie")
     return name
 
 
@@ -289,18 +289,18 @@ def policy_source(value: str) -> FilesSource | PostgresSource:
     kind, colon, directory = value.partition(":")
     if kind == "files" and colon and directory:
         return FilesSource(Path(directory))
-    raise UnusableValueError("'postgres' or 'files:DIR'")
+    raise InvalidValueError("'postgres' or 'files:DIR'")
 
 
 def path(value: str) -> Path:
     """Read the path of a file or folder, which need not exist."""
     if "\0" in value or not value.strip():
-        raise UnusableValueError("the path of a file or folder")
+        raise InvalidValueError("the path of a file or folder")
     return Path(value)
 
 
 def admin_key(value: str) -> str:
     """Read a secret of 32 bytes or more."""
     if len(value.encode()) < 32:
-        raise UnusableValueError("a secret of 32 bytes or more")
+        raise InvalidValueError("a secret of 32 bytes or more")
     return value

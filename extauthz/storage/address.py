@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 SslMode = Literal["disable", "prefer", "require", "verify-ca", "verify-full"]
 
 
-class UnusableCaError(OSError):
+class InvalidCaError(OSError):
     """The file of POSTGRES_SSLROOTCERT cannot be used now; the text names it."""
 
 
@@ -71,7 +71,7 @@ class DatabaseAddress:
         """Read the CA, whether or not TLS is spoken to any of the hosts.
 
         Raises:
-            UnusableCaError: the file cannot be read, or holds no certificate.
+            InvalidCaError: the file cannot be read, or holds no certificate.
         """
         if self.sslrootcert is not None:
             _load_ca(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), self.sslrootcert)
@@ -91,7 +91,7 @@ class DatabaseAddress:
         Nothing is read from the environment or the home directory.
 
         Raises:
-            UnusableCaError: the CA file cannot be read, or holds no certificate.
+            InvalidCaError: the CA file cannot be read, or holds no certificate.
         """
         mode = self.sslmode_of(host)
         if mode == "disable":
@@ -114,8 +114,8 @@ def _load_ca(context: ssl.SSLContext, file: str) -> None:
     try:
         context.load_verify_locations(cafile=file)
     except ssl.SSLError:
-        raise UnusableCaError(f"POSTGRES_SSLROOTCERT {file!r} holds no certificate in PEM form") from None
+        raise InvalidCaError(f"POSTGRES_SSLROOTCERT {file!r} holds no certificate in PEM form") from None
     except OSError as error:
-        raise UnusableCaError(f"POSTGRES_SSLROOTCERT {file!r} cannot be read: {error.strerror}") from None
+        raise InvalidCaError(f"POSTGRES_SSLROOTCERT {file!r} cannot be read: {error.strerror}") from None
     if not context.cert_store_stats()["x509"]:
-        raise UnusableCaError(f"POSTGRES_SSLROOTCERT {file!r} holds no certificate in PEM form")
+        raise InvalidCaError(f"POSTGRES_SSLROOTCERT {file!r} holds no certificate in PEM form")

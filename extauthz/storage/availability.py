@@ -18,7 +18,7 @@ import asyncpg
 import structlog
 
 from extauthz.settings import SecretFileError
-from extauthz.storage.address import UnusableCaError
+from extauthz.storage.address import InvalidCaError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,7 +103,7 @@ _BY_CLASS: Final[tuple[tuple[type[BaseException], Unavailability], ...]] = (
     # The first class that fits decides: a subclass stands before its base.
     (NotWritableError, Unavailability.READ_ONLY),
     (SecretFileError, Unavailability.FILE),
-    (UnusableCaError, Unavailability.FILE),
+    (InvalidCaError, Unavailability.FILE),
     (asyncpg.ReadOnlySQLTransactionError, Unavailability.READ_ONLY),
     (asyncpg.TargetServerAttributeNotMatched, Unavailability.READ_ONLY),
     (asyncpg.InvalidAuthorizationSpecificationError, Unavailability.REFUSED),

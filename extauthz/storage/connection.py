@@ -76,7 +76,7 @@ async def connect(
 
     Raises:
         SecretFileError: the password's file cannot be used now.
-        UnusableCaError: the CA's file cannot be used now.
+        InvalidCaError: the CA's file cannot be used now.
         NoPrimaryError: several hosts, and none will do.
         Exception: of a single host, whatever asyncpg raises; `outcome.refusal_of` names it.
     """

@@ -13,12 +13,12 @@ from uuid import UUID
 
 import structlog
 
-from extauthz.domain.registration import Registration
-from extauthz.storage import attribute_policies, registrations, resources, role_bindings, role_rules
+from extauthz.domain.tenant_config import TenantConfig
+from extauthz.storage import attribute_policies, resources, role_bindings, role_rules, tenant_configs
 from extauthz.storage.encoding import decode_json
 from extauthz.storage.pool import reader_transaction
 from extauthz.storage.rows import bounded_times
-from extauthz.storage.write import REGISTRATION_KINDS
+from extauthz.storage.write import CONFIG_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
@@ -63,7 +63,7 @@ class Heads:
 class TenantDocuments:
     """Everything a tenant has written, at one revision; documents with their ids.
 
-    `registration` is what the operator registered of it, with its identity keys.
+    `config` is what the operator registered of it, with its identity keys.
     """
 
     tenant: str
@@ -73,7 +73,7 @@ class TenantDocuments:
     role_rules: list[Document]
     role_bindings: list[Document]
     attribute_policies: list[Document]
-    registration: Registration = field(default_factory=Registration)
+    config: TenantConfig = field(default_factory=TenantConfig)
     written_at: datetime | None = field(default=None, compare=False)
 
 
@@ -81,7 +81,7 @@ class TenantDocuments:
 class RowChange:
     """One row written (`row` is its document) or gone (`row` is None).
 
-    Kinds of `write.REGISTRATION_KINDS` come without their rows: `registrations.read` has them.
+    Kinds of `write.CONFIG_KINDS` come without their rows: `tenant_configs.read` has them.
     """
 
     kind: Literal[
@@ -174,7 +174,7 @@ async def documents(connection: Connection, tenant: str) -> TenantDocuments | No
         role_rules.documents(await _records(connection, role_rules.TABLE, tenant)),
         await _documents(connection, role_bindings.TABLE, tenant),
         await _documents(connection, attribute_policies.TABLE, tenant, " AND deleted_at IS NULL"),
-        (await registrations.read(connection, [tenant]))[tenant],
+        (await tenant_configs.read(connection, [tenant]))[tenant],
         head["updated_at"],
     )
 
@@ -307,7 +307,7 @@ def _row(entry: object) -> RowChange | None:
             return RowChange(kind, row_id, row)
         case {"op": "delete", "kind": kind, "id": str(row_id)} if kind in _KINDS:
             return RowChange(kind, row_id, None)
-        case {"op": "refresh", "kind": kind, "id": str(row_id)} if kind in REGISTRATION_KINDS:
+        case {"op": "refresh", "kind": kind, "id": str(row_id)} if kind in CONFIG_KINDS:
             return RowChange(kind, row_id, None)
         case _:
             return None

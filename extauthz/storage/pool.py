@@ -121,7 +121,7 @@ async def open_pool(
 async def tenant_transaction(
     pool: Pool, tenant: str, *, read_only: bool = False, operator: bool = False
 ) -> AsyncIterator[Connection]:
-    """Enter a transaction that sees the rows of one tenant; with `operator` also every tenant's registration.
+    """Enter a transaction that sees the rows of one tenant; with `operator` also the configuration of all.
 
     A read-only one sees a single moment however many statements it takes.
 

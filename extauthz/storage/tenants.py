@@ -167,7 +167,7 @@ async def _empty(change: Change, table: str) -> None:
 
 @refusals_returned
 async def read_as_operator(pool: Pool, work: Callable[[Connection], Awaitable[_Value]]) -> _Value:
-    """Run `work` on a connection that sees every tenant's registration, no policies, and cannot write."""
+    """Run `work` on a connection that sees every tenant's configuration, no policies, and cannot write."""
     async with tenant_transaction(pool, "", read_only=True, operator=True) as connection:
         return await work(connection)
 

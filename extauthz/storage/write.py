@@ -32,7 +32,7 @@ MAX_CHANGES_BYTES: Final = 8 * 2**20
 """A record beyond either holds no rows and tells its readers to reload the tenant."""
 KEPT_REVISIONS: Final = 10_000
 """How far back changes are kept per tenant; a sidecar that was away longer reloads."""
-REGISTRATION_KINDS: Final = frozenset({"tenant", "tenant_hosts", "identity_provider", "service_key"})
+CONFIG_KINDS: Final = frozenset({"tenant", "tenant_hosts", "identity_provider", "service_key"})
 """What sidecars read again, a tenant's all together: a change record names such rows and holds none."""
 _SWEEP_EVERY: Final = 64
 
@@ -82,7 +82,7 @@ class Change:
     ) -> None:
         """Note what was done to a row; without an `after` it is gone for sidecars."""
         published: Literal["upsert", "delete", "refresh"] = "delete" if after is None else "upsert"
-        if kind in REGISTRATION_KINDS:
+        if kind in CONFIG_KINDS:
             published = "refresh"
         self.rows.append(WrittenRow(action, kind, row_id, before, after, published))
 

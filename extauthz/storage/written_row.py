@@ -14,7 +14,7 @@ class WrittenRow:
     """What was done (`action`) to the row `id` of the kind `kind`.
 
     `before` and `after` are documents, None where the row did not or does not exist. `published` is what
-    sidecars do with it; `refresh` means that they read the tenant's registration again.
+    sidecars do with it; `refresh` means that they read the tenant's configuration again.
     """
 
     action: str

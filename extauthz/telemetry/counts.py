@@ -45,7 +45,7 @@ DECISION_KEYS: Final[tuple[DecisionKey, ...]] = tuple(
 """Every combination there is, so that each series exists from the start."""
 
 
-class Snapshot(TypedDict):
+class CountTotals(TypedDict):
     """The counts of one instance, or of many merged; plain JSON values.
 
     Keys of `decisions` are decision, reason and entrance joined by commas. `duration_counts` has one number
@@ -140,7 +140,7 @@ class Counts:
         policy_revision: int | None = None,
         policy_age_s: float | None = None,
         jwks_age_s: float | None = None,
-    ) -> Snapshot:
+    ) -> CountTotals:
         """Return the counts of this moment, together with the gauges that the caller knows.
 
         `policy_revision` is for selfhost only; ages are those of the worst tenant and issuer, in seconds.

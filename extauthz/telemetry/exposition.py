@@ -10,13 +10,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-from extauthz.telemetry.counts import DURATION_BUCKETS_US, Snapshot
+from extauthz.telemetry.counts import DURATION_BUCKETS_US, CountTotals
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
 
 def render(
-    snapshot: Snapshot, *, ready: bool | None = None, worker_restarts: Mapping[str, int] | None = None
+    snapshot: CountTotals, *, ready: bool | None = None, worker_restarts: Mapping[str, int] | None = None
 ) -> bytes:
     """Return the whole text of `/metrics`; its media type is `CONTENT_TYPE`.
 
@@ -33,7 +33,7 @@ class SnapshotCollector(Collector):
 
     def __init__(
         self,
-        read: Callable[[], Snapshot],
+        read: Callable[[], CountTotals],
         *,
         ready: bool | None = None,
         worker_restarts: Mapping[str, int] = MappingProxyType({}),
@@ -88,7 +88,7 @@ class SnapshotCollector(Collector):
             yield _gauge("ready", "1 when /healthz/ready answers 200, 0 when 503.", int(self._ready))
 
 
-def _decisions(counts: Snapshot) -> Metric:
+def _decisions(counts: CountTotals) -> Metric:
     labels = ("decision", "reason", "entrance")
     family = CounterMetricFamily("extauthz_decisions", "Decisions made.", labels=labels)
     for key, count in counts["decisions"].items():
@@ -96,7 +96,7 @@ def _decisions(counts: Snapshot) -> Metric:
     return family
 
 
-def _durations(counts: Snapshot) -> Metric:
+def _durations(counts: CountTotals) -> Metric:
     bounds = [*(str(bound / 1_000_000) for bound in DURATION_BUCKETS_US), "+Inf"]
     cumulative = accumulate(counts["duration_counts"])
     return HistogramMetricFamily(
@@ -107,14 +107,14 @@ def _durations(counts: Snapshot) -> Metric:
     )
 
 
-def _fetches(counts: Snapshot) -> Metric:
+def _fetches(counts: CountTotals) -> Metric:
     family = CounterMetricFamily("extauthz_jwks_fetch", "Fetches of an issuer's keys.", labels=("outcome",))
     for outcome, count in counts["jwks_fetches"].items():
         family.add_metric([outcome], count)
     return family
 
 
-def _shadow_disagreements(counts: Snapshot) -> Metric:
+def _shadow_disagreements(counts: CountTotals) -> Metric:
     family = CounterMetricFamily(
         "extauthz_shadow_disagreements",
         "Decisions that a shadow policy would have made otherwise, of a hundred policies by their id.",

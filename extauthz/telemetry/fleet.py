@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-from extauthz.telemetry.counts import MAX_SHADOW_RULES, OTHER_RULES, Counts, Snapshot
+from extauthz.telemetry.counts import MAX_SHADOW_RULES, OTHER_RULES, Counts, CountTotals
 
 _Number = TypeVar("_Number", int, float)
 
@@ -16,9 +16,9 @@ class Fleet:
 
     def __init__(self) -> None:
         # One reference, so that no reader sees a process in both halves, or in neither.
-        self._state: tuple[Mapping[str, Snapshot], Mapping[str, Snapshot]] = ({}, {})
+        self._state: tuple[Mapping[str, CountTotals], Mapping[str, CountTotals]] = ({}, {})
 
-    def update(self, snapshot: Snapshot) -> None:
+    def update(self, snapshot: CountTotals) -> None:
         """Take a process's latest snapshot. One that arrives after `retire` is ignored."""
         live, retired = self._state
         if snapshot["instance"] not in retired:
@@ -31,13 +31,13 @@ class Fleet:
             rest = {name: snapshot for name, snapshot in live.items() if name != instance}
             self._state = (rest, {**retired, instance: _counters_only(live[instance])})
 
-    def merged(self) -> Snapshot:
+    def merged(self) -> CountTotals:
         """Return everything as one snapshot."""
         live, retired = self._state
         return merge([*live.values(), *retired.values()])
 
 
-def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
+def merge(snapshots: Iterable[CountTotals]) -> CountTotals:
     """Return the sum of counters and checks in flight, the worst age, and the lowest revision.
 
     A gauge that no snapshot has is None. Merging nothing gives zeros.
@@ -48,7 +48,7 @@ def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
     return total
 
 
-def _added(one: Snapshot, other: Snapshot) -> Snapshot:
+def _added(one: CountTotals, other: CountTotals) -> CountTotals:
     return {
         "instance": "",
         "decisions": _sums(one["decisions"], other["decisions"]),
@@ -87,7 +87,7 @@ def _known(*values: _Number | None) -> list[_Number]:
     return [value for value in values if value is not None]
 
 
-def _counters_only(snapshot: Snapshot) -> Snapshot:
+def _counters_only(snapshot: CountTotals) -> CountTotals:
     return {
         **snapshot,
         "checks_in_flight": 0,

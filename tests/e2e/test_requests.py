@@ -10,7 +10,7 @@ import pytest
 
 from extauthz.demo import changes, example_calls
 from extauthz.demo.calls import DecisionLogReader, send
-from extauthz.demo.report import Line, awaited
+from extauthz.demo.report import ReportLine, awaited
 from extauthz.demo.stack import PUBLIC_PATH, Stack
 
 
@@ -31,14 +31,16 @@ def tokens(stack: Stack) -> Mapping[str, str]:
 
 
 @pytest.mark.parametrize("call", example_calls.CALLS, ids=lambda call: call.name)
-def test_example_call(stack: Stack, tokens: Mapping[str, str], call: example_calls.Call) -> None:
+def test_example_call(stack: Stack, tokens: Mapping[str, str], call: example_calls.Example) -> None:
     line = example_calls.outcome(stack, call, tokens, DecisionLogReader(stack.decision_log))
 
     assert line.got == line.expected
 
 
 @pytest.mark.parametrize("change", [changes.rules_changed, changes.deny_lifted])
-def test_changes_through_rest_take_effect(stack: Stack, change: Callable[[Stack], Iterator[Line]]) -> None:
+def test_changes_through_rest_take_effect(
+    stack: Stack, change: Callable[[Stack], Iterator[ReportLine]]
+) -> None:
     for line in change(stack):
         assert line.got == line.expected
 

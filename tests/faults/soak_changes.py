@@ -17,7 +17,7 @@ from tests.faults.worker_processes import number_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from extauthz.demo.rest import Reply
+    from extauthz.demo.rest import RestReply
     from tests.faults.mesh import FaultyStack
 
 KEPT_WORKER: Final = 0
@@ -154,7 +154,7 @@ class Changes:
     def _delete_policy(self) -> None:
         self._written("DELETE", self._policy_path)
 
-    def _written(self, method: str, path: str, document: object = None) -> Reply:
+    def _written(self, method: str, path: str, document: object = None) -> RestReply:
         """Write, again while the API answers that nothing was stored (503)."""
         ends = time.monotonic() + _WRITTEN_WITHIN_S
         while (reply := self._stack.rest.ask(method, path, document)).status == UNAVAILABLE:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from extauthz.demo.postgres import EmbeddedPostgres
-    from extauthz.demo.rest import Reply
+    from extauthz.demo.rest import RestReply
     from tests.faults.mesh import FaultyStack
 
 POLL_S = 1.0
@@ -71,7 +71,7 @@ def denied(stack: FaultyStack) -> Iterator[None]:
         )
 
 
-def timed(question: Callable[[], Reply]) -> tuple[float, Reply]:
+def timed(question: Callable[[], RestReply]) -> tuple[float, RestReply]:
     began = time.monotonic()
     reply = question()
     return time.monotonic() - began, reply
@@ -125,7 +125,7 @@ def test_a_server_that_is_stopped_answers_rest_in_time_and_is_reported(
 ) -> None:
     key = stack.rest.create("/api/v1/service-api-keys", {"name": "reader", "scopes": ["policies:read"]})
     with_key = stack.rest.with_service_key(key.document["key"])
-    questions: list[Callable[[], Reply]] = [
+    questions: list[Callable[[], RestReply]] = [
         lambda: stack.rest.ask("GET", RULES),
         lambda: stack.rest.ask("POST", RULES, DENY),
         lambda: with_key.ask("GET", RULES),

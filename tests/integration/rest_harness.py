@@ -49,7 +49,7 @@ from tests.tokens import AUDIENCE, SigningKey
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from extauthz.domain.registration import IdentityProvider
+    from extauthz.domain.tenant_config import TenantIdentityProvider
     from tests.integration.conftest import Database
 
 ADMIN_KEY = "an operator's key of more than 32 bytes: 0123456789"
@@ -240,7 +240,7 @@ async def rest(
         keys = JwksCache(fetcher)
         follow = follow_issuers(_settings(), keys)
 
-        def on_issuers(providers: "Sequence[IdentityProvider]") -> None:
+        def on_issuers(providers: "Sequence[TenantIdentityProvider]") -> None:
             # Before a tenant has one, the harness' own issuer stays.
             if mode is TenancyMode.SAAS and (providers or current.current() is not None):
                 follow(providers)

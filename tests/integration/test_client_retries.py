@@ -17,7 +17,7 @@ from extauthz.client import (
     UnexpectedAnswer,
     Unreachable,
 )
-from extauthz.client.http import Answer
+from extauthz.client.http import ClientResponse
 from extauthz.demo.processes import free_port
 from tests.integration.scripted_server import Handler, Scripted, hangs_up, is_silent, says, scripted
 
@@ -115,12 +115,14 @@ async def test_a_long_retry_after_is_left_to_the_caller() -> None:
     ("text", "seconds"), [("7", 7.0), ("0", 0.0), ("", None), ("-1", None), ("soon", None), ("1.5", None)]
 )
 def test_retry_after_is_a_number_of_seconds(text: str, seconds: float | None) -> None:
-    assert Answer(503, "", {"retry-after": text}, None).retry_after_s == seconds
+    assert ClientResponse(503, "", {"retry-after": text}, None).retry_after_s == seconds
 
 
 def test_retry_after_is_a_date() -> None:
     def waits(at: float) -> float | None:
-        return Answer(503, "", {"retry-after": email.utils.formatdate(at, usegmt=True)}, None).retry_after_s
+        return ClientResponse(
+            503, "", {"retry-after": email.utils.formatdate(at, usegmt=True)}, None
+        ).retry_after_s
 
     soon = waits(time.time() + 60)
     assert soon is not None

@@ -14,7 +14,7 @@ import pytest
 
 from extauthz.demo.postgres import EmbeddedPostgres
 from extauthz.demo.processes import LOOPBACK
-from extauthz.storage.address import DatabaseAddress, SslMode, UnusableCaError
+from extauthz.storage.address import DatabaseAddress, InvalidCaError, SslMode
 from extauthz.storage.connection import connect
 from extauthz.storage.outcome import DatabaseUnavailable, refusal_of
 from tests.certificates import Authority
@@ -189,6 +189,6 @@ async def test_the_ca_is_read_at_each_connect(server: Server, tmp_path: Path) ->
         shutil.copy(content, file)
         assert await outcome(address) == expected
     file.unlink()
-    with pytest.raises(UnusableCaError, match="POSTGRES_SSLROOTCERT") as refused:
+    with pytest.raises(InvalidCaError, match="POSTGRES_SSLROOTCERT") as refused:
         await connect(address)
     assert isinstance(refusal_of(refused.value), DatabaseUnavailable)

@@ -16,11 +16,11 @@ from extauthz.domain.service_key import key_text
 from extauthz.storage import (
     hosts,
     identity_providers,
-    registrations,
     resources,
     role_bindings,
     role_rules,
     service_keys,
+    tenant_configs,
     tenants,
 )
 from extauthz.storage.outcome import Refusal
@@ -378,7 +378,7 @@ async def test_registrations_in_any_order_are_published_as_they_are_stored(datab
             written = await attempt(found.pool, work, tenant=slug)
             if isinstance(written, Written):
                 assert await found.publisher.wait_for(slug, written.revision, WITHIN_S)
-            stored = await registrations.read(reader, SLUGS)
+            stored = await tenant_configs.read(reader, SLUGS)
             directory = found.directory
             assert directory.hosts == {host: each for each in SLUGS for host in stored[each].hosts}
             assert directory.suspended == {each for each in SLUGS if stored[each].suspended}

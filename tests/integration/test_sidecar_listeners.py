@@ -11,7 +11,7 @@ import pytest
 
 from extauthz.check.grpcio_server import CHECK_SERVICE
 from extauthz.demo.processes import LOOPBACK, Child, ReservedPorts, http_answers, spawn
-from extauthz.runtime.tls_files import CertificateFiles, UnusableCertificateError
+from extauthz.runtime.tls_files import CertificateFiles, InvalidCertificateError
 from tests.builders import check_request, read_answer
 from tests.certificates import Authority, Certificate
 
@@ -190,7 +190,7 @@ def test_files_are_read_again_only_when_they_change(tmp_path: Path) -> None:
     assert files.changed() is None
     replace(chain, second.chain)
     for _ in range(2):
-        with pytest.raises(UnusableCertificateError, match="is not the key of"):
+        with pytest.raises(InvalidCertificateError, match="is not the key of"):
             files.changed()
     replace(key, second.key)
     changed = files.changed()

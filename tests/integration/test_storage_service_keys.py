@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from extauthz.domain.service_key import IdentityKey, PresentedKey, Scope, key_text, secret_digest
-from extauthz.storage import audit, feed, registrations, service_keys
+from extauthz.storage import audit, feed, service_keys, tenant_configs
 from extauthz.storage.outcome import Conflict, Invalid, NotFound, Refusal, Stale
 from extauthz.storage.pool import open_pool, tenant_transaction
 from extauthz.storage.service_keys import KeyGrant, KeyPage, StoredKey
@@ -293,9 +293,9 @@ async def test_sidecars_learn_of_keys_that_identify_and_of_no_others(database: "
         expected = IdentityKey(
             stored.id, "acme", presented.digest, "finance", datetime(2099, 1, 1, tzinfo=UTC).timestamp()
         )
-        assert (await registrations.read(reader, ["acme"]))["acme"].identity_keys == (expected,)
+        assert (await tenant_configs.read(reader, ["acme"]))["acme"].identity_keys == (expected,)
         await succeed(pool, lambda c: service_keys.revoke(c, stored.id), tenant="acme")
-        assert (await registrations.read(reader, ["acme"]))["acme"].identity_keys == ()
+        assert (await tenant_configs.read(reader, ["acme"]))["acme"].identity_keys == ()
         changes = await feed.changes_since(reader, {"acme": 0})
         assert {row.kind for change in changes for row in change.rows or ()} == {"service_key"}
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from extauthz.domain.registration import IdentityProvider, Registration
+from extauthz.domain.tenant_config import TenantConfig, TenantIdentityProvider
 from extauthz.shipped import shipped
 from extauthz.storage import (
     attribute_policies,
@@ -15,11 +15,11 @@ from extauthz.storage import (
     feed,
     hosts,
     identity_providers,
-    registrations,
     resources,
     role_bindings,
     role_rules,
     service_keys,
+    tenant_configs,
     tenants,
 )
 from extauthz.storage.migrate import migrate, read_migrations
@@ -78,8 +78,8 @@ def provider(issuer: str = "https://idp.acme.example", **members: object) -> "Do
     } | members  # fmt: skip
 
 
-async def registered(reader: "Connection", tenant: str) -> Registration:
-    return (await registrations.read(reader, [tenant]))[tenant]
+async def registered(reader: "Connection", tenant: str) -> TenantConfig:
+    return (await tenant_configs.read(reader, [tenant]))[tenant]
 
 
 async def trail(pool: "Pool", tenant: str) -> list[tuple[str, str, object, object]]:
@@ -183,7 +183,7 @@ async def test_deleting_a_tenant_leaves_its_trail_and_nothing_else(database: "Da
         await succeed(pool, tenants.delete, tenant="acme")
         assert (await feed.heads(reader)).revisions == {"globex": 0}
         assert await feed.load(reader, "acme") is None
-        assert await registrations.read(reader, ["acme"]) == {}
+        assert await tenant_configs.read(reader, ["acme"]) == {}
         async with connected(database.superuser) as superuser:
             left = {
                 table: await superuser.fetchval(f"SELECT count(*) FROM {table} WHERE tenant_id = 'acme'")
@@ -249,7 +249,9 @@ async def test_racing_for_hosts_one_tenant_gets_each(database: "Database") -> No
             )
         )
         assert [isinstance(outcome, Written) for outcome in outcomes].count(True) == 1
-        owned = [host for found in (await registrations.read(reader, slugs)).values() for host in found.hosts]
+        owned = [
+            host for found in (await tenant_configs.read(reader, slugs)).values() for host in found.hosts
+        ]
         assert sorted(owned) == names
 
 
@@ -267,7 +269,7 @@ async def test_a_provider_reaches_sidecars_as_it_was_registered(database: "Datab
         assert isinstance(written.value, Stored)
         assert written.value.document == document
         assert (await registered(reader, "acme")).providers == (
-            IdentityProvider(
+            TenantIdentityProvider(
                 tenant="acme",
                 issuer="https://idp.acme.example",
                 jwks_uri="https://idp.acme.example/keys",
@@ -406,4 +408,4 @@ async def test_least_privilege_is_enough(empty_database: "Database") -> None:
         await succeed(pool, lambda c: hosts.replace(c, ["b.local"]), tenant="acme")
         await succeed(pool, service_keys.revoke_bootstrap, tenant="acme")
         await succeed(pool, tenants.delete, tenant="acme")
-        assert await registrations.read(reader, ["acme"]) == {}
+        assert await tenant_configs.read(reader, ["acme"]) == {}

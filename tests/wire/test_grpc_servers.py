@@ -20,7 +20,7 @@ from extauthz.check import envoy_response
 from extauthz.check.bounds import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, MAX_WAIT_S, is_overloaded
 from extauthz.check.envoy_request import EnvoyRequests
 from extauthz.check.grpcio_server import CHECK_SERVICE
-from extauthz.check.listen_address import ListenError
+from extauthz.check.listen_address import GrpcListenError
 from extauthz.domain.request import CheckedRequest
 from tests.builders import check_request, read_answer
 from tests.real_service import real_service
@@ -723,7 +723,7 @@ def test_clients_learn_that_a_connection_ended(kind: str) -> None:
 def test_one_error_names_the_busy_address(kind: str) -> None:
     with serving(kind) as (_, address):
         for _ in range(2):
-            with pytest.raises(ListenError) as refused:
+            with pytest.raises(GrpcListenError) as refused:
                 server_of(kind, echo, [address]).start()
             assert str(refused.value) == f"cannot listen on {address!r}: address already in use"
         assert call(address) == b"x"
@@ -735,7 +735,7 @@ def test_a_native_server_with_a_busy_address_listens_on_none() -> None:
         probe.bind(("127.0.0.1", 0))
         free = f"127.0.0.1:{probe.getsockname()[1]}"
     with serving("native") as (_, busy):
-        with pytest.raises(ListenError):
+        with pytest.raises(GrpcListenError):
             server_of("native", echo, [free, busy]).start()
         server = server_of("native", echo, [free])
         server.start()
@@ -784,7 +784,7 @@ def test_loopback_by_every_name(kind: str, host: str) -> None:
     ["127.0.0.1", "127.0.0.1:http", "127.0.0.1:70000", "no-such-host.invalid:0", ":80", "192.0.2.1:0", ""],
 )
 def test_addresses_that_cannot_be(kind: str, address: str) -> None:
-    with pytest.raises(ListenError) as refused:
+    with pytest.raises(GrpcListenError) as refused:
         server_of(kind, echo, [address]).start()
     assert repr(address) in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -800,19 +800,19 @@ def test_unix_sockets(kind: str, tmp_path: Path) -> None:
     assert call(f"unix:{path}") == b"x"
     with RawConnection(f"unix:{path}") as client:
         assert client.ask(b"y").payload == b"y"
-    with pytest.raises(ListenError, match="another process listens there"):
+    with pytest.raises(GrpcListenError, match="another process listens there"):
         server_of(kind, echo, [f"unix:{path}"]).start()
     assert call(f"unix:{path}") == b"x"
     assert server.drain(0.0, quiet_s=0.0)
     assert not path.exists()
 
     path.write_text("a file")
-    with pytest.raises(ListenError, match="no socket"):
+    with pytest.raises(GrpcListenError, match="no socket"):
         server_of(kind, echo, [f"unix:{path}"]).start()
     assert path.read_text() == "a file"
-    with pytest.raises(ListenError, match="directory does not exist"):
+    with pytest.raises(GrpcListenError, match="directory does not exist"):
         server_of(kind, echo, [f"unix:{tmp_path}/none/x.sock"]).start()
-    with pytest.raises(ListenError, match="too long"):
+    with pytest.raises(GrpcListenError, match="too long"):
         server_of(kind, echo, [f"unix:{tmp_path}/{'x' * 150}"]).start()
 
 

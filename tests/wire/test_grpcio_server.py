@@ -15,11 +15,11 @@ from extauthz.check.bounds import MAX_MESSAGE_BYTES
 from extauthz.check.grpc_tls import GrpcTls, TlsIdentity
 from extauthz.check.grpcio_server import (
     CHECK_SERVICE,
-    Answer,
+    AnswerCheck,
     GrpcioServer,
     Refuse,
 )
-from extauthz.check.listen_address import ListenError
+from extauthz.check.listen_address import GrpcListenError
 from tests.builders import read_answer
 from tests.certificates import Authority, Certificate
 from tests.real_service import real_service
@@ -36,7 +36,7 @@ def echo(raw: bytes, _left: float | None) -> bytes:
 
 @contextmanager
 def serving(
-    answer: Answer = echo,
+    answer: AnswerCheck = echo,
     *,
     tls: GrpcTls | None = None,
     refuse: Refuse = lambda _: envoy_response.internal_error(),
@@ -139,7 +139,7 @@ def test_other_methods_are_unimplemented() -> None:
 def test_a_busy_port_is_one_readable_error() -> None:
     with serving() as (_, address):
         second = GrpcioServer(echo, ["127.0.0.1:0", address])
-        with pytest.raises(ListenError, match=f"^cannot listen on '{address}': address already in use$"):
+        with pytest.raises(GrpcListenError, match=f"^cannot listen on '{address}': address already in use$"):
             second.start()
         assert call(address) == b"x"
 
@@ -242,7 +242,7 @@ def test_clients_without_an_expected_name_are_denied(tmp_path: Path) -> None:
 
 def test_an_unusable_certificate_is_one_readable_error() -> None:
     broken = TlsIdentity(b"garbage", b"garbage")
-    with pytest.raises(ListenError, match="with this certificate"):
+    with pytest.raises(GrpcListenError, match="with this certificate"):
         GrpcioServer(echo, ["127.0.0.1:0"], tls=GrpcTls(broken, lambda: None)).start()
 
 

@@ -6,7 +6,13 @@ import pytest
 
 from extauthz.check.envoy_request import EnvoyRequests
 from extauthz.check.request_headers import MAX_IDENTITY_SPELLINGS
-from extauthz.domain.credential import BearerToken, Credential, OtherScheme, RepeatedHeader, ServiceKey
+from extauthz.domain.credential import (
+    BearerToken,
+    Credential,
+    OtherScheme,
+    PresentedServiceKey,
+    RepeatedHeader,
+)
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import CheckedRequest, ContextTarget, Malformed, RequestFacts
 from tests.builders import check_request, network_check
@@ -58,7 +64,7 @@ def test_every_fact_of_an_ordinary_request() -> None:
     )
     assert (found.method, found.host) == ("DELETE", "api.example.com")
     assert (found.path.text, found.query) == ("/v1/invoices/42", "expand=lines&x=%2F")
-    assert given == [BearerToken("abc.def.ghi"), ServiceKey("sak_live_x")]
+    assert given == [BearerToken("abc.def.ghi"), PresentedServiceKey("sak_live_x")]
     assert found.headers == {"x-region": "eu"}
     assert found.unknown_headers == frozenset()
     assert found.context == ContextTarget("acme", "invoice:read", "read")
@@ -165,7 +171,7 @@ def test_more_spellings_of_identity_than_any_proxy_sends_are_refused() -> None:
 def test_a_credential_that_is_too_long_is_cut() -> None:
     raw = check_request(headers={"authorization": "Bearer " + "A" * 100, "x-service-api-key": "sak_x"})
     found = checked(raw, longest_credential=10)
-    assert found.credentials == [BearerToken("AAA"), ServiceKey("sak_x")]
+    assert found.credentials == [BearerToken("AAA"), PresentedServiceKey("sak_x")]
 
 
 @pytest.mark.parametrize(

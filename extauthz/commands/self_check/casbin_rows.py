@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
-from extauthz.casbin_enforce.engine import Refused, load_engine
+from extauthz.casbin_enforce.engine import FileInvalid, load_engine
 from extauthz.commands.self_check.rows import Rows, WrongRow, wrong_rows
 
 _MODEL: Final = """
@@ -36,7 +36,7 @@ _REQUESTS: Rows = (
 def casbin_rows(now: datetime) -> Iterator[WrongRow]:
     """Yield the rows that come out wrong."""
     engine = load_engine(_MODEL, _POLICY)
-    if isinstance(engine, Refused):
+    if isinstance(engine, FileInvalid):
         yield WrongRow("Casbin model", engine.part, "usable", engine.message)
         return
     yield from wrong_rows("Casbin request", lambda line: engine.answer(line.encode(), now), _REQUESTS)

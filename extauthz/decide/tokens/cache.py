@@ -2,7 +2,7 @@
 
 The key of an entry is the whole compact token, every byte of it: nothing that a sender can vary selects
 somebody else's entry, and whoever wants an entry needs a token that verifies. What is remembered is only
-that a signature was good and what the claims mean; dates, key and registration are judged on every hit.
+that a signature was good and what the claims mean; dates, key and issuer are judged on every hit.
 """
 
 import sys
@@ -29,8 +29,8 @@ class _Entry:
     issuer: str
     valid_from: float
     expires_at: float
-    # The registration and keys under which the entry was last found good; changed by any reader, to a value
-    # that every reader would have found.
+    # The issuer's configuration and keys under which the entry was last valid; any reader changes it
+    # to a value that every reader would have found.
     issuer_keys: IssuerKeys
 
 

@@ -13,7 +13,7 @@ from extauthz.domain.policy import WILDCARD
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimProblem:
+class ClaimRejected:
     """Why a claim cannot be used; safe to log, it names the claim and never quotes its value."""
 
     problem: str
@@ -39,7 +39,7 @@ def _frozen(value: object) -> object:
 
 def token_roles(
     claims: Mapping[str, object], path: str, *, excluded: frozenset[str]
-) -> tuple[str, ...] | ClaimProblem:
+) -> tuple[str, ...] | ClaimRejected:
     """Return the roles at `path`, sorted and unique, without the excluded ones.
 
     A list of names, or one name on its own. No such claim: no roles. Anything else is a problem, never
@@ -48,22 +48,22 @@ def token_roles(
     claim = claim_at(claims, path)
     if claim is ABSENT:
         kind = blocked_by(claims, path)
-        return () if kind is None else ClaimProblem(f"claim {path!r} leads through {kind}, not an object")
+        return () if kind is None else ClaimRejected(f"claim {path!r} leads through {kind}, not an object")
     names = [claim] if isinstance(claim, str) else claim
     if not isinstance(names, list | tuple):
-        return ClaimProblem(f"claim {path!r} is {value_kind(claim)}, not a list of roles")
+        return ClaimRejected(f"claim {path!r} is {value_kind(claim)}, not a list of roles")
     roles: set[str] = set()
     for name in names:
         if not isinstance(name, str):
-            return ClaimProblem(f"claim {path!r} holds a role that is {value_kind(name)}, not a string")
+            return ClaimRejected(f"claim {path!r} holds a role that is {value_kind(name)}, not a string")
         problem = name_problem(name)
         if problem is not None:
-            return ClaimProblem(f"claim {path!r} holds a role that {problem}")
+            return ClaimRejected(f"claim {path!r} holds a role that {problem}")
         roles.add(name)
     return tuple(sorted(roles - excluded))
 
 
-def token_domain(claims: Mapping[str, object], path: str) -> str | ClaimProblem | None:
+def token_domain(claims: Mapping[str, object], path: str) -> str | ClaimRejected | None:
     """Return the domain at `path`; None when there is no such claim.
 
     A claim that is there is one canonical name other than `*`, which would be every domain.
@@ -71,13 +71,13 @@ def token_domain(claims: Mapping[str, object], path: str) -> str | ClaimProblem 
     claim = claim_at(claims, path)
     if claim is ABSENT:
         kind = blocked_by(claims, path)
-        return None if kind is None else ClaimProblem(f"claim {path!r} leads through {kind}, not an object")
+        return None if kind is None else ClaimRejected(f"claim {path!r} leads through {kind}, not an object")
     if not isinstance(claim, str):
-        return ClaimProblem(f"claim {path!r} is {value_kind(claim)}, not one string")
+        return ClaimRejected(f"claim {path!r} is {value_kind(claim)}, not one string")
     if claim == WILDCARD:
-        return ClaimProblem(f"claim {path!r} is the wildcard")
+        return ClaimRejected(f"claim {path!r} is the wildcard")
     problem = name_problem(claim)
-    return claim if problem is None else ClaimProblem(f"claim {path!r} {problem}")
+    return claim if problem is None else ClaimRejected(f"claim {path!r} {problem}")
 
 
 def admin_domains(claims: Mapping[str, object], path: str) -> frozenset[str]:

@@ -144,7 +144,7 @@ def _judge_header(header: Mapping[str, object]) -> Rejected | None:
         shown = algorithm if isinstance(algorithm, str) and algorithm in _OTHER_ALGORITHMS else "another"
         return Rejected(Reason.TOKEN_ALGORITHM, f"alg is neither RS256 nor ES256 but {shown}")
     # RFC 8725 3.10: `jku`, `x5u`, `x5c` and `jwk` (RFC 7515 4.1.2 to 4.1.6) are what the sender says about
-    # keys. They are not read, anywhere: keys come from the issuer's registration alone.
+    # keys. They are not read, anywhere: keys come from the issuer's configuration alone.
     return None
 
 

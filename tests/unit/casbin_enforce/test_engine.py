@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from extauthz.casbin_enforce.engine import Refused, load_engine
+from extauthz.casbin_enforce.engine import FileInvalid, load_engine
 from extauthz.casbin_enforce.functions import PATTERN_FUNCTIONS, Undecided
 from extauthz.shipped import shipped
 from tests.casbin_models import NOW, PRIORITY, RBAC, SUBJECT_PRIORITY, WITH_EFFECT, ask, engine, model
@@ -262,7 +262,7 @@ def test_string_literals_stay_what_they_are() -> None:
 )
 def test_a_matcher_that_is_not_one_expression_is_refused_as_a_whole(matcher: str) -> None:
     refused = load_engine(model(matcher), b"p, alice, data1, read")
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, FileInvalid)
     assert refused.part == "model"
 
 
@@ -273,7 +273,7 @@ def test_a_matcher_that_is_not_one_expression_is_refused_as_a_whole(matcher: str
 )  # fmt: skip
 def test_what_pycasbin_cannot_run_is_refused(definition: str) -> None:
     refused = load_engine(definition, b"p, alice, data1, read")
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, FileInvalid)
     assert "\n" not in refused.message
 
 

@@ -1,11 +1,11 @@
 """What the text of an `ApiError` says: all that the problem document says."""
 
 from extauthz.client import ApiError
-from extauthz.client.http import Answer
+from extauthz.client.http import ClientResponse
 
 
 def refusal(status: int, **members: object) -> ApiError:
-    return Answer(status, "Phrase", {}, {"type": "about:blank", "status": status, **members}).problem
+    return ClientResponse(status, "Phrase", {}, {"type": "about:blank", "status": status, **members}).problem
 
 
 def test_every_problem_is_in_the_text_with_its_place() -> None:
@@ -48,5 +48,5 @@ def test_of_many_problems_the_first_ten_are_shown() -> None:
 
 
 def test_an_answer_without_a_problem_document_has_its_phrase() -> None:
-    assert str(Answer(502, "Bad Gateway", {}, None).problem) == "502 Bad Gateway"
+    assert str(ClientResponse(502, "Bad Gateway", {}, None).problem) == "502 Bad Gateway"
     assert refusal(403, title="Forbidden", errors=["odd"], reason=7).reason is None

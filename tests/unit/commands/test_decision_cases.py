@@ -2,7 +2,7 @@
 
 import pytest
 
-from extauthz.commands.decision_cases import CaseFormatError, CaseResult, run_case_text
+from extauthz.commands.decision_cases import CaseInvalidError, CaseResult, run_case_text
 from tests.case_files import CASES
 from tests.shipped_model import MODEL
 
@@ -85,6 +85,6 @@ CASE = "cases: [{principal: {id: a}, request: {path: /}, expect: {decision: deny
     ],
 )
 def test_what_is_no_case_file_is_told_where(text: str, place: str) -> None:
-    with pytest.raises(CaseFormatError) as refusal:
+    with pytest.raises(CaseInvalidError) as refusal:
         list(run_case_text(text.encode(), MODEL))
     assert place in str(refusal.value)

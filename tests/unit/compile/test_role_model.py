@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extauthz.compile.role_model import ModelRefused, RoleModel, compile_model
+from extauthz.compile.role_model import ModelInvalid, RoleModel, compile_model
 from extauthz.compile.roles import RoleIndex
 from extauthz.domain.policy import RoleRule, SubjectKind
 from extauthz.domain.reasons import Effect
@@ -16,7 +16,7 @@ EVERYONE = ' || p.sub == "*" && (r.sub != "anonymous" || p.eft == "deny")'
 WILD_OBJECT = ' || p.obj == "*"'
 
 
-def compiled(*replacements: tuple[str, str]) -> RoleModel | ModelRefused:
+def compiled(*replacements: tuple[str, str]) -> RoleModel | ModelInvalid:
     text = TEXT
     for old, new in replacements:
         assert old in text
@@ -85,7 +85,7 @@ def test_narrower_models_and_other_spellings_are_compiled(
 )
 def test_what_cannot_be_compiled_is_refused_naming_the_part(old: str, new: str, part: str) -> None:
     refused = compiled((old, new))
-    assert isinstance(refused, ModelRefused)
+    assert isinstance(refused, ModelInvalid)
     assert part in refused.message
 
 
@@ -95,7 +95,7 @@ def test_what_cannot_be_compiled_is_refused_naming_the_part(old: str, new: str, 
 )
 def test_what_is_no_model_is_refused_in_one_line(text: str) -> None:
     refused = compile_model(text)
-    assert isinstance(refused, ModelRefused)
+    assert isinstance(refused, ModelInvalid)
     assert len(refused.message) < 300
 
 
@@ -105,7 +105,7 @@ def test_what_is_no_model_is_refused_in_one_line(text: str) -> None:
     )
 )
 def test_shuffled_lines_never_raise(lines: list[str]) -> None:
-    assert isinstance(compile_model("".join(lines)), RoleModel | ModelRefused)
+    assert isinstance(compile_model("".join(lines)), RoleModel | ModelInvalid)
 
 
 def test_where_the_model_knows_no_wildcard_a_star_is_a_name() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from extauthz.decide.record import decision_fields
 from extauthz.decisionlog.schema import line_problems
-from extauthz.decisionlog.verify import MAX_LISTED, Report, verify
+from extauthz.decisionlog.verify import MAX_LISTED, LogReport, verify
 from extauthz.domain.ids import uuid7
 from extauthz.domain.reasons import Reason
 from extauthz.domain.verdict import Denied
@@ -47,7 +47,7 @@ def stopped(seq: int, lost: int = 0, instance: str = ONE) -> Line:
     return event("log_stopped", seq, instance, decisions_lost=lost)
 
 
-def judged(*lines: Line | bytes) -> Report:
+def judged(*lines: Line | bytes) -> LogReport:
     return verify(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n" for line in lines)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from extauthz.keys.addresses import PrivateAddressError, is_public, public_socket
 from extauthz.keys.schedule import Schedule, max_age
-from extauthz.keys.source import AddressRefused, FetchUrl
+from extauthz.keys.source import AddressRejected, FetchUrl
 
 
 @pytest.mark.parametrize(
@@ -126,8 +126,8 @@ def test_which_urls_are_asked(text: str, *, allowed: bool, private: bool) -> Non
     tenants = FetchUrl.parse(text, operator_configured=False, allow_hosts=allow_hosts)
     operators = FetchUrl.parse(text, operator_configured=True, allow_hosts=allow_hosts)
     if not allowed:
-        assert isinstance(tenants, AddressRefused)
-        assert isinstance(operators, AddressRefused)
+        assert isinstance(tenants, AddressRejected)
+        assert isinstance(operators, AddressRejected)
         return
     assert isinstance(tenants, FetchUrl)
     assert tenants.private_allowed is private

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from extauthz.compile.documents import Reading
-from extauthz.domain.policy import MAX_PRIORITY, AttributePolicy, RoleRule, SubjectKind, Unreadable
+from extauthz.domain.policy import MAX_PRIORITY, AttributePolicy, RoleRule, SubjectKind, UnreadableCondition
 from extauthz.domain.reasons import Effect
 from extauthz.publish.tenant import Compiler, TenantState
 from extauthz.storage.feed import RowChange, TenantDocuments
@@ -99,7 +99,7 @@ def test_any_other_new_row_is_a_deny_in_its_widest_meaning(members: Document, ex
     usual = {"resource": "invoice:read", "actions": ["read"], "domain": "emea", "priority": 5}
     found = stand_in(attribute_policy(**({"rule_data": BROKEN, **usual} | members)))
     assert found is not None
-    assert (found.effect, found.condition) == (Effect.DENY, Unreadable())
+    assert (found.effect, found.condition) == (Effect.DENY, UnreadableCondition())
     wanted = {"resource": "invoice:read", "actions": ("read",), "domain": "emea", "priority": 5} | expected
     assert {name: getattr(found, name) for name in wanted} == wanted
 

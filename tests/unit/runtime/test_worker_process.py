@@ -9,17 +9,17 @@ from typing import Any
 import orjson
 import pytest
 
-from extauthz.runtime.reports import MAX_REFUSAL_LENGTH, Report, StartRefused, decode
+from extauthz.runtime.reports import MAX_REFUSAL_LENGTH, StartRefused, WorkerReport, decode
 from extauthz.runtime.worker_process import WorkerProcess, cpu_seconds, how_it_ended
 from extauthz.telemetry.counts import Counts
 
 
-def report(**changes: Any) -> Report:
+def report(**changes: Any) -> WorkerReport:
     usual: dict[str, Any] = {
         "ready": True, "ready_but_for_keys": True, "checks": {"casbin": True},
         "counts": Counts("one").snapshot(), "listening": True,
     }  # fmt: skip
-    return Report(**(usual | changes))
+    return WorkerReport(**(usual | changes))
 
 
 def test_a_report_is_read_as_it_was_written() -> None:
@@ -27,7 +27,7 @@ def test_a_report_is_read_as_it_was_written() -> None:
 
     read = decode(sent.encode())
 
-    assert isinstance(read, Report)
+    assert isinstance(read, WorkerReport)
     assert read.encode() == sent.encode()
     assert list(map(tuple, read.key_uses)) == [("acme", "sak_1", 1.5)]
 

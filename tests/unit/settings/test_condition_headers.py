@@ -2,12 +2,12 @@
 
 import pytest
 
-from extauthz.settings.values import UnusableValueError, headers
+from extauthz.settings.values import InvalidValueError, headers
 
 
 @pytest.mark.parametrize("value", ["host", "Host", "x-mode,HOST"])
 def test_the_host_is_not_a_header_of_a_check(value: str) -> None:
-    with pytest.raises(UnusableValueError, match=r"write request\.host"):
+    with pytest.raises(InvalidValueError, match=r"write request\.host"):
         headers(value)
 
 
@@ -19,5 +19,5 @@ def test_names_are_read_in_lower_case() -> None:
     "name", ["connection", "Keep-Alive", "proxy-connection", "transfer-encoding", "upgrade"]
 )
 def test_headers_of_the_connection_are_refused(name: str) -> None:
-    with pytest.raises(UnusableValueError, match="Envoy removes before a check"):
+    with pytest.raises(InvalidValueError, match="Envoy removes before a check"):
         headers(name)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from extauthz.settings import DatabaseHost, Pooler, SecretFileError, Settings, current_secret, load_settings
-from extauthz.storage.address import DatabaseAddress, UnusableCaError
+from extauthz.storage.address import DatabaseAddress, InvalidCaError
 
 ALONE = {"OIDC_ENABLED": "false", "POLICY_SOURCE": "files:/policies"}
 
@@ -140,11 +140,11 @@ def test_a_ca_file_of_no_certificates_is_named(tmp_path: Path) -> None:
     ):
         if content is not None:
             file.write_bytes(content)
-        with pytest.raises(UnusableCaError, match=r"POSTGRES_SSLROOTCERT '.*ca\.pem'"):
+        with pytest.raises(InvalidCaError, match=r"POSTGRES_SSLROOTCERT '.*ca\.pem'"):
             found.check_ca()
-        with pytest.raises(UnusableCaError, match=r"POSTGRES_SSLROOTCERT '.*ca\.pem'"):
+        with pytest.raises(InvalidCaError, match=r"POSTGRES_SSLROOTCERT '.*ca\.pem'"):
             found.tls_of(found.hosts[0])
-    with pytest.raises(UnusableCaError, match="directory"):
+    with pytest.raises(InvalidCaError, match="directory"):
         address("db", sslrootcert=str(tmp_path)).check_ca()
 
 

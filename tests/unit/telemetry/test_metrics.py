@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.verdict import ShadowOutcome, Verdict
-from extauthz.telemetry.counts import DURATION_BUCKETS_US, MAX_SHADOW_RULES, Counts, FetchOutcome, Snapshot
+from extauthz.telemetry.counts import DURATION_BUCKETS_US, MAX_SHADOW_RULES, Counts, CountTotals, FetchOutcome
 from extauthz.telemetry.exposition import CONTENT_TYPE, render
 from extauthz.telemetry.fleet import Fleet, merge
 from tests.builders import allowed, denied
@@ -126,7 +126,7 @@ def test_each_thing_that_happens_is_counted_under_its_name() -> None:
     }
 
 
-def disagreements(snapshot: Snapshot) -> dict[str, float]:
+def disagreements(snapshot: CountTotals) -> dict[str, float]:
     prefix = 'extauthz_shadow_disagreements_total{rule_id="'
     found = samples(render(snapshot)).items()
     return {name[len(prefix) : -2]: value for name, value in found if name.startswith(prefix)}

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import pytest
 
 from extauthz.decide.tokens.claims import (
-    ClaimProblem,
+    ClaimRejected,
     admin_domains,
     freeze_claims,
     token_domain,
@@ -93,7 +93,7 @@ def test_numbers_stay_exact() -> None:
     assert isinstance(claims["exponent"], Decimal)
 
 
-def roles(value: object, excluded: frozenset[str] = frozenset()) -> tuple[str, ...] | ClaimProblem:
+def roles(value: object, excluded: frozenset[str] = frozenset()) -> tuple[str, ...] | ClaimRejected:
     return token_roles({"r": value}, "r", excluded=excluded)
 
 
@@ -133,11 +133,11 @@ def test_roles_that_are_null_anywhere_on_their_path_are_no_roles(
     ],
 )
 def test_roles_of_any_other_shape_are_a_problem_never_fewer_roles(value: object) -> None:
-    assert isinstance(roles(value), ClaimProblem)
+    assert isinstance(roles(value), ClaimRejected)
 
 
 def test_even_an_excluded_role_must_stand_in_a_well_formed_list() -> None:
-    assert isinstance(roles(["x", 1], frozenset({"x"})), ClaimProblem)
+    assert isinstance(roles(["x", 1], frozenset({"x"})), ClaimRejected)
 
 
 def test_an_absent_domain_is_no_domain() -> None:
@@ -151,7 +151,7 @@ def test_an_absent_domain_is_no_domain() -> None:
     ("value", "kind"), [("x", "a string"), (["x"], "a list"), (1, "a number"), (True, "a boolean")]
 )
 def test_roles_and_domains_behind_what_is_not_an_object_are_a_problem(value: object, kind: str) -> None:
-    problem = ClaimProblem(f"claim 'a.r' leads through {kind}, not an object")
+    problem = ClaimRejected(f"claim 'a.r' leads through {kind}, not an object")
     assert token_roles({"a": value}, "a.r", excluded=frozenset()) == problem
     assert token_domain({"a": value}, "a.r") == problem
     assert token_roles({"a": value}, "b.r", excluded=frozenset()) == ()
@@ -159,7 +159,7 @@ def test_roles_and_domains_behind_what_is_not_an_object_are_a_problem(value: obj
 
 @pytest.mark.parametrize("value", ["", "*", 1, True, [], ["emea"], {}, " emea", "em\x00ea", "e\u0301"])
 def test_a_domain_that_is_not_one_canonical_name_is_a_problem(value: object) -> None:
-    assert isinstance(token_domain({"dom": value}, "dom"), ClaimProblem)
+    assert isinstance(token_domain({"dom": value}, "dom"), ClaimRejected)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, TypeGuard
 
 from extauthz.domain.host import canonical_host
 from extauthz.domain.problem import Problem, pointer_token
-from extauthz.domain.registration import IdentityProvider, Registration
 from extauthz.domain.service_key import ID_PREFIX, IdentityKey, Scope
+from extauthz.domain.tenant_config import TenantConfig, TenantIdentityProvider
 from extauthz.storage.encoding import decode_stored
 from extauthz.storage.rows import bounded_time
 
@@ -27,8 +27,8 @@ CLAIM_PATHS: Final = ("roles_claim", "domain_claim", "admin_domain_claim")
 """Members of `claim_config` that say where a token carries something; `excluded_roles` is the other one."""
 
 
-async def read(connection: Connection, tenants: Collection[str]) -> dict[str, Registration]:
-    """Return the registration of each of the tenants that is there."""
+async def read(connection: Connection, tenants: Collection[str]) -> dict[str, TenantConfig]:
+    """Return the configuration of each of the tenants that is there."""
     names = list(tenants)
     states = await connection.fetch(
         "SELECT tenant_id, status FROM tenants WHERE tenant_id = ANY($1::text[]) AND deleted_at IS NULL",
@@ -80,10 +80,10 @@ def _registration(
     hosts: list[asyncpg.Record],
     providers: list[asyncpg.Record],
     keys: list[asyncpg.Record],
-) -> Registration:
+) -> TenantConfig:
     problems: list[Problem] = []
     read_providers = [_provider(record, problems) for record in providers]
-    return Registration(
+    return TenantConfig(
         suspended=suspended,
         hosts=tuple(record["host"] for record in hosts if _is_host(record["host"], problems)),
         providers=tuple(provider for provider in read_providers if provider is not None),
@@ -111,7 +111,7 @@ def _identity_key(record: asyncpg.Record) -> IdentityKey:
     )
 
 
-def _provider(record: asyncpg.Record, problems: list[Problem]) -> IdentityProvider | None:
+def _provider(record: asyncpg.Record, problems: list[Problem]) -> TenantIdentityProvider | None:
     """Read a row; one that was broken behind our back is left out, so its tokens are refused."""
     pointer = f"/identity_provider/{record['id']}"
     audience = decode_stored(record["audience"])
@@ -131,7 +131,7 @@ def _provider(record: asyncpg.Record, problems: list[Problem]) -> IdentityProvid
     if excluded is not None and not _is_names(excluded):
         problems.append(Problem(f"{pointer}/claim_config/excluded_roles", "is no list of texts"))
         return None
-    return IdentityProvider(
+    return TenantIdentityProvider(
         record["tenant_id"],
         record["issuer"],
         record["jwks_uri"],

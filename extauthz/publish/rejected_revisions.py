@@ -27,7 +27,7 @@ class _Refused:
     problems: Sequence[Problem]
 
 
-class RefusedRevisions:
+class RejectedRevisions:
     """The newest revision of each tenant whose rows do not compile. `steady` is a clock in seconds."""
 
     def __init__(self, steady: Callable[[], float]) -> None:

@@ -7,7 +7,7 @@ from extauthz.domain.service_key import IdentityKey
 
 
 @dataclass(frozen=True, slots=True)
-class IdentityProvider:
+class TenantIdentityProvider:
     """An identity provider of a tenant.
 
     `jwks_uri` None: discovered from the issuer. `audiences` None: every audience (written out as `any`).
@@ -25,11 +25,11 @@ class IdentityProvider:
 
 
 @dataclass(frozen=True, slots=True)
-class Registration:
+class TenantConfig:
     """The registration of one tenant, at one moment. `problems` name invalid rows, which are left out."""
 
     suspended: bool = False
     hosts: tuple[str, ...] = ()
-    providers: tuple[IdentityProvider, ...] = ()
+    providers: tuple[TenantIdentityProvider, ...] = ()
     identity_keys: tuple[IdentityKey, ...] = ()
     problems: tuple[Problem, ...] = ()
