@@ -24,6 +24,11 @@ export_constraints = { echo '\# Every pin of uv.lock, for pip; written by "make 
 export_image = { echo '\# From uv.lock, for the Dockerfile; written by "make lock".'; \
 	"$$uv" export --quiet --frozen --no-emit-project --no-annotate --no-header $(2); } > $(1)
 
+# $(call sync_group,GROUP): .venv-GROUP with a dependency group of the lock, which make install leaves out.
+sync_group = UV_PROJECT_ENVIRONMENT=.venv-$(1) $(BIN)/uv sync --quiet --locked --only-group $(1) --python $(BIN)/python
+
+COVERED_TESTS := tests/unit tests/wire tests/property tests/fuzz tests/integration tests/docs
+
 SAY_INSTALLING = echo "Installing extauthz, with what demo and tests need, into .venv; the first time takes a minute or two." >&2
 
 # Debian ships `venv` apart from Python, in python3-venv; a pip of the system can stand in for it.
@@ -35,7 +40,7 @@ MAKE_ENVIRONMENT = { "$$python" -m venv --clear .venv >/dev/null || \
 SHOW_PROGRESS = sed -unE 's/^Collecting ([A-Za-z0-9._-]+).*/  \1/p; s/^(Installing) collected packages.*/\1 .../p' >&2
 
 .PHONY: help install demo test test-unit test-property test-wire test-docs test-integration test-e2e \
-	test-faults test-pythons check bench bench-all soak faults verify lock clean
+	test-faults test-pythons coverage check docs dist workflows bench bench-all soak faults verify lock clean
 
 help: ## show this list
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -96,6 +101,7 @@ check: install ## lint, types, layers, patterns, wording, generated files, lock
 	$(BIN)/python tools/check_patterns.py
 	git ls-files -z | xargs -0 $(BIN)/codespell
 	$(BIN)/python tools/check_words.py
+	$(BIN)/python tools/release.py >/dev/null
 	$(BIN)/python tools/generate_protos.py --check
 	$(BIN)/python tools/generate_configuration.py --check
 	$(BIN)/python tools/generate_performance.py --check
@@ -105,6 +111,37 @@ check: install ## lint, types, layers, patterns, wording, generated files, lock
 	uv=$(BIN)/uv; diff deploy/image/requirements.txt <($(call export_image,/dev/stdout,--no-default-groups --extra native)) && \
 		diff deploy/image/build-requirements.txt <($(call export_image,/dev/stdout,--only-group build)) || \
 		{ echo 'deploy/image differs from uv.lock; run: make lock' >&2; exit 1; }
+
+# Processes that tests start are measured too. The floor is fail_under in pyproject.toml.
+coverage: install ## branch coverage of the tests without Envoy, with its floor
+	rm -rf build/coverage
+	$(BIN)/python -m pytest -n "$$($(BIN)/python -c 'import os; print(os.cpu_count() + 1)')" \
+		--cov --cov-report= $(COVERED_TESTS)
+	$(BIN)/coverage html --quiet
+	$(BIN)/coverage report --skip-covered --skip-empty --sort=cover
+
+docs: install ## build the documentation site into build/site
+	$(call sync_group,docs)
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	@echo 'build/site/index.html'
+
+dist: install ## build what a release publishes into dist/; TAG=v1.2.3 is checked
+	$(BIN)/python tools/release.py $(if $(TAG),--tag $(TAG))
+	rm -rf dist build/sbom
+	$(BIN)/python -m hatchling build --target sdist --target wheel
+	$(call sync_group,release)
+	$(BIN)/uv venv --quiet --no-project --python $(BIN)/python build/sbom
+	$(BIN)/uv pip install --quiet --python build/sbom/bin/python --require-hashes --requirement deploy/image/requirements.txt
+	$(BIN)/uv pip install --quiet --python build/sbom/bin/python --no-deps dist/*.whl
+	.venv-release/bin/cyclonedx-py environment --output-reproducible --of JSON \
+		--output-file dist/extauthz.cdx.json build/sbom/bin/python
+
+workflows: install ## lint .github: zizmor, and actionlint where it or Go is installed
+	$(call sync_group,workflows)
+	.venv-workflows/bin/zizmor --offline --quiet .github
+	if command -v actionlint >/dev/null; then actionlint; \
+	elif command -v go >/dev/null; then go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.7; \
+	else echo 'neither actionlint nor Go is installed: only zizmor ran' >&2; fi
 
 bench: install ## measure the request path, write docs/performance.md; BENCH_PYTHON=PYTHON with another interpreter
 	$(BIN)/python tools/bench.py $(if $(BENCH_PYTHON),--python $(BENCH_PYTHON))
@@ -132,5 +169,5 @@ lock: ## resolve pyproject.toml again into uv.lock and constraints.txt
 	$(call export_image,deploy/image/build-requirements.txt,--only-group build)
 
 clean: ## remove .venv and everything tools leave behind
-	rm -rf .venv .venv-pythons dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-* dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,3 +1,3 @@
 """Envoy external authorization: verified tokens, role rules and attribute policies."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -2,6 +2,7 @@
 
 python tools/check_words.py            examine every file of the checkout that holds text
 python tools/check_words.py FILE...    examine these
+python tools/check_words.py --changed FILE...   examine those of these that the list does not name
 python tools/check_words.py --update   remove clean files from tools/unswept_files.txt, follow renamed ones
 
 `WORDING` lists what is refused and what to write instead. Code, comments, texts, names and documents are
@@ -169,6 +170,11 @@ def judge(found: dict[str, list[Finding]], unswept: Iterable[str]) -> list[str]:
 def main(arguments: list[str]) -> int:
     """Examine the given files, or all of the checkout's."""
     update = arguments == ["--update"]
+    if arguments[:1] == ["--changed"]:
+        listed = set(unswept_files())
+        arguments = [each for each in arguments[1:] if is_examined(each) and each not in listed]
+        if not arguments:
+            return 0
     named = [] if update else [str(Path(each).resolve().relative_to(ROOT)) for each in arguments]
     texts = {name: (ROOT / name).read_text("utf-8", "replace") for name in named or examined_files()}
     found = {name: list(findings(name, text)) for name, text in texts.items()}
