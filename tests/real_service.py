@@ -29,7 +29,7 @@ from tests.tokens import AUDIENCE, ISSUER, SigningKey, jwks
 
 KEY = SigningKey.es256("service")
 KEY_SET = jwks(KEY)
-CONFIG = IssuerConfig(
+CONFIG = IssuerConfig.usual(
     ISSUER, DEFAULT_TENANT, (AUDIENCE,), "realm_access.roles", "dom", "adm", frozenset({"offline_access"})
 )
 

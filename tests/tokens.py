@@ -14,8 +14,19 @@ from decimal import Decimal
 from typing import Self
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+CURVES: dict[str, tuple[ec.EllipticCurve, int, str]] = {
+    "ES256": (ec.SECP256R1(), 32, "P-256"),
+    "ES384": (ec.SECP384R1(), 48, "P-384"),
+    "ES512": (ec.SECP521R1(), 66, "P-521"),
+}
+HASHES: dict[str, hashes.HashAlgorithm] = {
+    "256": hashes.SHA256(),
+    "384": hashes.SHA384(),
+    "512": hashes.SHA512(),
+}
 
 ISSUER = "https://idp.example.test"
 AUDIENCE = "extauthz"
@@ -46,7 +57,7 @@ def claims(**changes: object) -> dict[str, object]:
 class SigningKey:
     kid: str | None
     algorithm: str
-    private: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+    private: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
     @classmethod
     def rs256(cls, kid: str | None = "rsa", *, bits: int = 2048, serial: int = 0) -> Self:
@@ -54,7 +65,17 @@ class SigningKey:
 
     @classmethod
     def es256(cls, kid: str | None = "ec", *, serial: int = 0) -> Self:
-        return cls(kid, "ES256", _ec_key(kid, serial))
+        return cls(kid, "ES256", _ec_key(kid, "ES256", serial))
+
+    @classmethod
+    def of(cls, algorithm: str, kid: str | None = None, *, serial: int = 0) -> Self:
+        """Return a key of any algorithm; its kid is the algorithm's name unless given."""
+        kid = kid or algorithm
+        if algorithm == "EdDSA":
+            return cls(kid, algorithm, _ed25519_key(kid, serial))
+        if algorithm in CURVES:
+            return cls(kid, algorithm, _ec_key(kid, algorithm, serial))
+        return cls(kid, algorithm, _rsa_key(kid, 2048, serial))
 
     def sign(self, payload: Mapping[str, object] | bytes, **header: object) -> str:
         usual: dict[str, object] = {"alg": self.algorithm, "typ": "JWT", "kid": self.kid}
@@ -67,20 +88,31 @@ class SigningKey:
         return f"{signing_input}.{b64(self.signature(signing_input.encode()))}"
 
     def signature(self, signing_input: bytes) -> bytes:
+        if isinstance(self.private, ed25519.Ed25519PrivateKey):
+            return self.private.sign(signing_input)
+        digest = HASHES[self.algorithm[2:]]
         if isinstance(self.private, rsa.RSAPrivateKey):
-            return self.private.sign(signing_input, padding.PKCS1v15(), hashes.SHA256())
-        r, s = decode_dss_signature(self.private.sign(signing_input, ec.ECDSA(hashes.SHA256())))
-        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+            if self.algorithm.startswith("PS"):
+                salted = padding.PSS(padding.MGF1(digest), salt_length=digest.digest_size)
+                return self.private.sign(signing_input, salted, digest)
+            return self.private.sign(signing_input, padding.PKCS1v15(), digest)
+        r, s = decode_dss_signature(self.private.sign(signing_input, ec.ECDSA(digest)))
+        _, size, _ = CURVES[self.algorithm]
+        return r.to_bytes(size, "big") + s.to_bytes(size, "big")
 
     def jwk(self, **changes: object) -> dict[str, object]:
         """Return the public half; a change to None leaves a member out."""
-        numbers = self.private.public_key().public_numbers()
         members: dict[str, object] = {"kid": self.kid, "alg": self.algorithm, "use": "sig"}
-        if isinstance(numbers, rsa.RSAPublicNumbers):
-            members |= {"kty": "RSA", "n": unsigned(numbers.n), "e": unsigned(numbers.e)}
-        else:
-            members |= {"kty": "EC", "crv": "P-256"}
-            members |= {"x": unsigned(numbers.x, 32), "y": unsigned(numbers.y, 32)}
+        match self.private.public_key():
+            case rsa.RSAPublicKey() as public:
+                numbers = public.public_numbers()
+                members |= {"kty": "RSA", "n": unsigned(numbers.n), "e": unsigned(numbers.e)}
+            case ec.EllipticCurvePublicKey() as public:
+                point, (_, size, curve) = public.public_numbers(), CURVES[self.algorithm]
+                members |= {"kty": "EC", "crv": curve}
+                members |= {"x": unsigned(point.x, size), "y": unsigned(point.y, size)}
+            case public:
+                members |= {"kty": "OKP", "crv": "Ed25519", "x": b64(public.public_bytes_raw())}
         return {name: value for name, value in (members | changes).items() if value is not None}
 
 
@@ -101,5 +133,10 @@ def _rsa_key(_kid: str | None, bits: int, _serial: int) -> rsa.RSAPrivateKey:
 
 
 @functools.cache
-def _ec_key(_kid: str | None, _serial: int) -> ec.EllipticCurvePrivateKey:
-    return ec.generate_private_key(ec.SECP256R1())
+def _ec_key(_kid: str | None, algorithm: str, _serial: int) -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(CURVES[algorithm][0])
+
+
+@functools.cache
+def _ed25519_key(_kid: str | None, _serial: int) -> ed25519.Ed25519PrivateKey:
+    return ed25519.Ed25519PrivateKey.generate()

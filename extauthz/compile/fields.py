@@ -41,7 +41,7 @@ class Fields:
     def __init__(self, document: object, pointer: str, problems: list[Problem]) -> None:
         """Start reading `document`, which sits at `pointer` of what the author wrote."""
         self.pointer = pointer
-        self._problems = problems
+        self.problems = problems
         self._asked: set[str] = set()
         self._members: Mapping[str, object] = {}
         self.is_object = isinstance(document, Mapping) and all(isinstance(key, str) for key in document)
@@ -57,11 +57,11 @@ class Fields:
 
     def note(self, name: str, message: str) -> None:
         """Note a problem with the member `name`."""
-        self._problems.append(Problem(self.at(name), message))
+        self.problems.append(Problem(self.at(name), message))
 
     def note_item(self, name: str, index: int, message: str) -> None:
         """Note a problem with one entry of the list `name`."""
-        self._problems.append(Problem(f"{self.at(name)}/{index}", message))
+        self.problems.append(Problem(f"{self.at(name)}/{index}", message))
 
     def has(self, name: str) -> bool:
         """Tell whether the member is there."""

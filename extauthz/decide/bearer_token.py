@@ -6,7 +6,7 @@ from typing import Final
 
 from extauthz.decide.needs import NOT_FETCHED, Needs, NeedsKey, NeedsVerification
 from extauthz.decide.tokens.cache import VerifiedTokens
-from extauthz.decide.tokens.claims import ClaimRejected, freeze_claims, token_domain, token_roles
+from extauthz.decide.tokens.claims import ClaimRejected, all_roles, first_domain, freeze_claims, is_service
 from extauthz.decide.tokens.jwks import VerificationKey
 from extauthz.decide.tokens.keyring import IssuerConfig, IssuerKeys, KeyRing
 from extauthz.decide.tokens.reader import (
@@ -24,6 +24,7 @@ from extauthz.decide.tokens.reader import (
     read_payload,
     read_registered,
     read_token,
+    unexpected_algorithm,
     valid_from,
 )
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
@@ -84,7 +85,7 @@ def _judge_first_seen(
     # Compact tokens are ASCII (RFC 7515 7.1). A comma is not in the alphabet, so a joined header ends here.
     if not compact.isascii():
         return Rejected(Reason.TOKEN_MALFORMED, "not ASCII")
-    token = read_token(compact.encode("ascii"), max_bytes=policy.max_bytes)
+    token = read_token(compact.encode("ascii"), max_bytes=policy.max_bytes, algorithms=ring.algorithms)
     if isinstance(token, Rejected):
         return token
     claims = read_payload(token)
@@ -98,15 +99,20 @@ def _judge_first_seen(
     issuer_keys = ring.issuers.get(issuer)
     if issuer_keys is None:
         return _unknown_issuer(issuer, ring)
+    config = issuer_keys.config
+    if token.algorithm not in config.algorithms:
+        return unexpected_algorithm(token.algorithm, config.algorithms)
+    if config.required_type is not None and token.kind != config.required_type:
+        return Rejected(Reason.TOKEN_MALFORMED, f"header: typ is not {config.required_type}")
     keys = issuer_keys.keys_at(now)
     key = choose_key(token, keys) if keys is not None else NO_KEY
     # RFC 7519 7.2: first the signature, then what was signed.
     if not isinstance(key, VerificationKey) or not key.verifies(token.signing_input, token.signature):
         return _judge_unproven(token, key, claims, issuer_keys, now=now, policy=policy)
-    registered = _judge_registered(claims, issuer_keys.config, now=now, policy=policy)
+    registered = _judge_registered(claims, config, now=now, policy=policy)
     if isinstance(registered, Rejected):
         return registered
-    principal = _principal(claims, registered, issuer_keys.config)
+    principal = _principal(claims, registered, config)
     if isinstance(principal, ClaimRejected):
         return Rejected(Reason.TOKEN_CLAIMS_INVALID, principal.problem)
     _remember(cache, compact, principal, registered, key, issuer_keys)
@@ -116,15 +122,18 @@ def _judge_first_seen(
 def _judge_registered(
     claims: Mapping[str, object], config: IssuerConfig, *, now: float, policy: TokenPolicy
 ) -> RegisteredClaims | Rejected:
-    registered = read_registered(claims)
+    registered = read_registered(
+        claims, subject_claims=config.subject_claims, audience_claim=config.audience_claim
+    )
     if isinstance(registered, Rejected):
         return registered
     refused = judge_claims(
         registered,
         audiences=config.audiences,
+        audience_claim=config.audience_claim,
         now=now,
-        leeway=policy.leeway,
-        max_lifetime=policy.max_lifetime,
+        leeway=policy.leeway if config.leeway is None else config.leeway,
+        max_lifetime=policy.max_lifetime if config.max_lifetime is None else config.max_lifetime,
     )
     return registered if refused is None else refused
 
@@ -211,14 +220,14 @@ def judge_claims_of(
 def _principal(
     claims: Mapping[str, object], registered: RegisteredClaims, config: IssuerConfig
 ) -> Principal | ClaimRejected:
-    roles = token_roles(claims, config.roles_claim, excluded=config.excluded_roles)
+    roles = all_roles(claims, config.roles, excluded=config.excluded_roles)
     if isinstance(roles, ClaimRejected):
         return roles
-    domain = token_domain(claims, config.domain_claim)
+    domain = first_domain(claims, config.domain_claims)
     if isinstance(domain, ClaimRejected):
         return domain
     return Principal(
-        kind=PrincipalKind.USER,
+        kind=PrincipalKind.SERVICE if is_service(claims, config.service_claim) else PrincipalKind.USER,
         id=registered.subject,
         tenant=config.tenant,
         domain=domain,

@@ -15,6 +15,7 @@ import math
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -112,29 +113,33 @@ class JwksCache:
             for issuer, keys in self._ring.issuers.items()
         }
 
+    def all_tried(self) -> bool:
+        """Tell whether a fetch of every issuer's keys has ended, well or badly; from any thread."""
+        with self._lock:
+            return all(provider.landed or provider.failures for provider in self._providers.values())
+
     def configure(self, sources: Iterable[IssuerSource]) -> None:
         """Set which issuers are registered; from any thread.
 
-        Keys stay with an issuer whose source is the same, whatever else changed about it. An issuer that
-        occurs twice could belong to two tenants, so it belongs to none.
+        Keys stay with an issuer whose source is the same, whatever else changed about it. An issuer or alias
+        that occurs twice could belong to two tenants, so the issuers that it names belong to none.
         """
+        registered = list(sources)
+        times = Counter(name for source in registered for name in source.config.names)
         wanted: dict[str, IssuerSource] = {}
-        ambiguous: set[str] = set()
-        for source in sources:
-            issuer = source.config.issuer
-            if issuer in wanted:
-                ambiguous.add(issuer)
-            wanted[issuer] = source
-        for issuer in ambiguous:
-            del wanted[issuer]
-            _log.error("issuer_registered_twice", issuer=issuer, effect="its tokens are refused")
+        for source in registered:
+            twice = [name for name in source.config.names if times[name] > 1]
+            if twice:
+                _log.error("issuer_registered_twice", issuer=twice[0], effect="its tokens are refused")
+            else:
+                wanted[source.config.issuer] = source
         now = self._clock()
         with self._lock:
             providers: dict[str, _Provider] = {}
             rings: list[IssuerKeys] = []
             for issuer, source in wanted.items():
                 provider = self._providers.get(issuer)
-                if provider is not None and _same_place(provider.source, source):
+                if provider is not None and provider.source.is_same_place(source):
                     provider.source = source
                     rings.append(replace(self._ring.issuers[issuer], config=source.config))
                 else:
@@ -294,10 +299,6 @@ class JwksCache:
                 provider.refresh_at = now + self._schedule.retry_after(provider.failures, self._chance())
         self._ring = self._ring.having(after)
         report(before, after, answer, provider.failures)
-
-
-def _same_place(one: IssuerSource, other: IssuerSource) -> bool:
-    return one.jwks_uri == other.jwks_uri and one.operator_configured == other.operator_configured
 
 
 def _resolved() -> Future[None]:

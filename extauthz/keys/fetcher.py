@@ -5,31 +5,46 @@ is used, no cookie kept, no compressed answer unpacked. The body is parsed stric
 """
 
 import asyncio
+import errno
+import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Self
+from urllib.request import getproxies_environment, proxy_bypass
 
 import aiohttp
+from yarl import URL
 
 from extauthz import __version__
 from extauthz.decide.tokens.jwks import IgnoredKey, JwksRejected, KeySet, parse_jwks
 from extauthz.keys.addresses import PrivateAddressError, public_socket
-from extauthz.keys.source import AddressRejected, FetchUrl, IssuerSource, discovered_jwks_uri
+from extauthz.keys.source import (
+    FROM_ENVIRONMENT,
+    AddressRejected,
+    FetchUrl,
+    IssuerSource,
+    discovered_jwks_uri,
+)
 from extauthz.telemetry.counts import FetchOutcome
 
 _READ_CHUNK: Final = 16384
 _MAX_MEMBERS: Final = 16384
 _MAX_OBJECTS: Final = 4096
+_MAX_TOKEN_BYTES: Final = 16_384
+_BEARER_TOKEN: Final = re.compile(rb"[A-Za-z0-9._~+/-]+=*")
+_LOCAL: Final = "max-age=60"
+"""How long keys that are not fetched count as fresh."""
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
 @dataclass(frozen=True, slots=True)
 class FetchedKeys:
-    """A usable key set, where it was, and what the provider said about its freshness and the time."""
+    """A usable key set, its address (None: not fetched), and what the provider said of its freshness."""
 
     keys: KeySet
-    jwks_uri: str
+    jwks_uri: str | None
     cache_control: str | None
     date: str | None = None
 
@@ -82,11 +97,8 @@ class KeyFetcher:
         """
         self._allow_hosts = frozenset(entry.lower() for entry in allow_hosts)
         self._limits = limits or FetchLimits()
-        # Not ssl.create_default_context: since Python 3.13 it refuses certificates that it takes before, and
-        # its oldest protocol is the system's.
-        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
-        self._tls.load_default_certs(ssl.Purpose.SERVER_AUTH)
+        self._ca_file = ca_file
+        self._tls = _tls_context()
         if ca_file is not None:
             self._tls.load_verify_locations(ca_file)
         self._anywhere: aiohttp.ClientSession | None = None
@@ -123,6 +135,22 @@ class KeyFetcher:
             },
         )
 
+    def _tls_for(self, ca_file: Path | None) -> ssl.SSLContext:
+        """Return the context for a provider. Raises OSError: its CA file cannot be used."""
+        if ca_file is None:
+            return self._tls
+        # Read at each fetch: the file may have been replaced.
+        context = _tls_context()
+        if self._ca_file is not None:
+            context.load_verify_locations(self._ca_file)
+        try:
+            context.load_verify_locations(ca_file)
+        except ssl.SSLError:
+            raise OSError("ca_file holds no certificate") from None
+        except OSError as error:
+            raise OSError(f"ca_file: {error.strerror or error}") from None
+        return context
+
     async def fetch(
         self, source: IssuerSource, *, known_jwks_uri: str | None = None
     ) -> FetchedKeys | FetchFailed:
@@ -132,11 +160,24 @@ class KeyFetcher:
         """
         try:
             async with asyncio.timeout(self._limits.total_s):
+                if source.jwks is not None:
+                    return _found(source, source.jwks, None, _LOCAL)
+                if source.jwks_file is not None:
+                    return await self._from_file(source, source.jwks_file)
                 return await self._fetch(source, source.jwks_uri or known_jwks_uri)
         except TimeoutError:
             return FetchFailed(
                 FetchOutcome.UNREACHABLE, f"no complete answer within {self._limits.total_s:g} s"
             )
+
+    async def _from_file(self, source: IssuerSource, path: Path) -> FetchedKeys | FetchFailed:
+        try:
+            octets = await asyncio.to_thread(_read_file, path, self._limits.max_bytes)
+        except OSError as error:
+            return FetchFailed(FetchOutcome.UNREACHABLE, f"jwks_file: {error.strerror or error}")
+        if len(octets) > self._limits.max_bytes:
+            return FetchFailed(FetchOutcome.INVALID, f"larger than {self._limits.max_bytes} bytes")
+        return _found(source, octets, None, _LOCAL, accept_private=True)
 
     async def _fetch(self, source: IssuerSource, jwks_uri: str | None) -> FetchedKeys | FetchFailed:
         if jwks_uri is None:
@@ -150,13 +191,7 @@ class KeyFetcher:
         body = await self._get(jwks_uri, source)
         if isinstance(body, FetchFailed):
             return body
-        keys = parse_jwks(body.octets)
-        if isinstance(keys, JwksRejected):
-            return FetchFailed(FetchOutcome.INVALID, f"key set: {keys.problem}")
-        # INVARIANT: a set with nothing to verify with never replaces one that has something.
-        if not keys.keys:
-            return FetchFailed(FetchOutcome.INVALID, "key set: no usable key", keys.ignored)
-        return FetchedKeys(keys, jwks_uri, body.cache_control, body.date)
+        return _found(source, body.octets, jwks_uri, body.cache_control, date=body.date)
 
     async def _get(self, address: str, source: IssuerSource) -> _Body | FetchFailed:
         target = FetchUrl.parse(
@@ -169,7 +204,19 @@ class KeyFetcher:
             raise RuntimeError("the fetcher is used outside of its context")
         timeout = aiohttp.ClientTimeout(sock_connect=self._limits.connect_s)
         try:
-            async with session.get(target.url, allow_redirects=False, timeout=timeout) as response:
+            tls = self._tls_for(source.ca_file)
+            headers = await _authorization(source, target.url)
+        except (OSError, ValueError) as error:
+            return FetchFailed(FetchOutcome.UNREACHABLE, str(error))
+        try:
+            async with session.get(
+                target.url,
+                allow_redirects=False,
+                timeout=timeout,
+                ssl=tls,
+                proxy=_proxy(source.proxy, target.url),
+                headers=headers,
+            ) as response:
                 return await self._read(response)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # aiohttp raises its own error from the one that the socket factory raised.
@@ -196,6 +243,69 @@ class KeyFetcher:
             return FetchFailed(FetchOutcome.INVALID, "more members than a key set has")
         cache_control = ", ".join(response.headers.getall("Cache-Control", [])) or None
         return _Body(bytes(octets), cache_control, response.headers.get("Date"))
+
+
+def _tls_context() -> ssl.SSLContext:
+    # Not ssl.create_default_context: since Python 3.13 it refuses certificates that earlier ones take, and
+    # its oldest protocol is the system's.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    return context
+
+
+def _found(
+    source: IssuerSource,
+    octets: bytes,
+    jwks_uri: str | None,
+    cache_control: str | None,
+    *,
+    date: str | None = None,
+    accept_private: bool = False,
+) -> FetchedKeys | FetchFailed:
+    keys = parse_jwks(octets, algorithms=source.config.algorithms, accept_private=accept_private)
+    if isinstance(keys, JwksRejected):
+        return FetchFailed(FetchOutcome.INVALID, f"key set: {keys.problem}")
+    # INVARIANT: a set with nothing to verify with never replaces one that has something.
+    if not keys.keys:
+        return FetchFailed(FetchOutcome.INVALID, "key set: no usable key", keys.ignored)
+    return FetchedKeys(keys, jwks_uri, cache_control, date)
+
+
+def _read_file(path: Path, at_most: int) -> bytes:
+    # A FIFO or a device may never end.
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "is not a regular file")
+    with path.open("rb") as file:
+        return file.read(at_most + 1)
+
+
+async def _authorization(source: IssuerSource, url: URL) -> dict[str, str]:
+    """Return the header with the provider's bearer token, for the provider's own origin only.
+
+    Raises OSError or ValueError: the file has no token; the text does not quote it.
+    """
+    own = {URL(each).origin() for each in (source.jwks_uri or source.discovery_url,)}
+    if source.token_file is None or url.origin() not in own:
+        return {}
+    try:
+        octets = await asyncio.to_thread(_read_file, source.token_file, _MAX_TOKEN_BYTES)
+    except OSError as error:
+        raise OSError(f"jwks_token_file: {error.strerror or error}") from None
+    # RFC 6750 2.1
+    if len(octets) > _MAX_TOKEN_BYTES or not _BEARER_TOKEN.fullmatch(token := octets.strip()):
+        raise ValueError("jwks_token_file: holds no bearer token")
+    return {"Authorization": f"Bearer {token.decode('ascii')}"}
+
+
+def _proxy(proxy: str | None, url: URL) -> URL | None:
+    """Return the proxy for an address; None: it is asked directly."""
+    if proxy != FROM_ENVIRONMENT:
+        return None if proxy is None else URL(proxy)
+    if proxy_bypass(f"{url.host}:{url.port}"):
+        return None
+    found = getproxies_environment().get(url.scheme)
+    return None if found is None else URL(found)
 
 
 def _kind(error: Exception) -> str:

@@ -1,7 +1,8 @@
 """Where keys come from: what the process reads them from, and the addresses of an issuer's key set."""
 
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final, Protocol, Self
 
 from yarl import URL
@@ -14,6 +15,8 @@ from extauthz.domain.strict_json import JsonRejected, read_object
 # OpenID Connect Discovery 1.0, 4.
 _WELL_KNOWN: Final = "/.well-known/openid-configuration"
 _MAX_SHOWN: Final = 200
+FROM_ENVIRONMENT: Final = "environment"
+"""Stands for the proxy that the environment of the process names."""
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 
 
@@ -31,13 +34,26 @@ class KeySource(Protocol):
 class IssuerSource:
     """A registered issuer and where its keys are.
 
-    `jwks_uri` None: discovered from the issuer. `operator_configured` says that the addresses come from
-    the operator's own settings, so they may be private; a tenant's may not.
+    The keys are in the text `jwks`, in the file `jwks_file`, or at `jwks_uri`, which is discovered from the
+    issuer when all three are None. `operator_configured` says that the addresses come from the operator's
+    own settings, so they may be private; a tenant's may not. Only an operator's source has the rest: the file
+    of a bearer token for the provider, the URL of an HTTP proxy (`FROM_ENVIRONMENT`: as HTTPS_PROXY and
+    NO_PROXY say), and a file of CA certificates trusted in addition.
     """
 
     config: IssuerConfig
     jwks_uri: str | None = None
     operator_configured: bool = False
+    jwks: bytes | None = None
+    jwks_file: Path | None = None
+    token_file: Path | None = None
+    proxy: str | None = None
+    ca_file: Path | None = None
+
+    def is_same_place(self, other: "IssuerSource") -> bool:
+        """Tell whether the same keys are found in the same way, whatever else is configured."""
+        algorithms_differ = self.config.algorithms != other.config.algorithms
+        return not algorithms_differ and replace(self, config=other.config) == other
 
     @property
     def discovery_url(self) -> str:

@@ -23,12 +23,12 @@ from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.postgres import PostgresPublisher
 from extauthz.publish.write_validation import PolicyGate
 from extauthz.runtime.announce import announce, where, worker_addresses
-from extauthz.runtime.issuers import follow_issuers
+from extauthz.runtime.issuers import Issuers, key_fetcher
 from extauthz.runtime.migrations import ServedSchema
 from extauthz.runtime.policies import StartRefusedError, compiler, database, postgres_publisher
 from extauthz.runtime.readiness import log_problem, log_takes_decisions, policy_problems
 from extauthz.runtime.supervisor import Supervisor, reopen_on_hangup, stop_on_signals
-from extauthz.runtime.worker import check_policy, issuer_sources, key_fetcher
+from extauthz.runtime.worker import check_policy
 from extauthz.settings import PostgresSource, Settings
 from extauthz.storage.pool import DatabaseAddress, open_pool
 from extauthz.storage.watch import watch
@@ -89,6 +89,7 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
                     plane.publisher.run(),
                     watch(plane.address, plane.services.pool, schema.database),
                     plane.cache.run(),
+                    plane.issuers.follow(),
                     serve(build_app(plane.services), listener),
                     announce(
                         addresses,
@@ -115,6 +116,7 @@ class _Plane:
     services: AdminServices
     publisher: PostgresPublisher
     cache: JwksCache
+    issuers: Issuers
     address: DatabaseAddress
     sidecar_metrics: Callable[[], bytes]
     """The same counts as `services.metrics`, with the readiness of the sidecar's port."""
@@ -135,13 +137,13 @@ async def _build(
         schedule=Schedule(max_staleness=settings.jwks_max_staleness, worth_waiting=KEY_WAIT_S),
         on_fetch=lambda outcome: counts.jwks_fetched(FetchOutcome(outcome)),
     )
-    cache.configure(issuer_sources(settings))
+    issuers = Issuers(settings, cache)
     publisher = postgres_publisher(
         settings,
         current,
         how,
         on_failure=counts.policy_refresh_failed,
-        on_issuers=follow_issuers(settings, cache),
+        on_issuers=issuers.register,
         state=schema.database,
     )
     address = database(settings)
@@ -167,7 +169,7 @@ async def _build(
             for name in dict.fromkeys((*own, *(workers.checks if supervisor.has_workers else ())))
         }
         # The workers say for themselves what gates them: keys and database, for one, do not always.
-        problems = [*policy_problems(publisher), *workers.problems]
+        problems = [*policy_problems(publisher), *issuers.problems(), *workers.problems]
         log = decision_log.problem
         if log is not None:
             checks["decision_log"] = False
@@ -197,7 +199,7 @@ async def _build(
         readiness=readiness,
         metrics=lambda: metrics(readiness),
     )
-    return _Plane(services, publisher, cache, address, lambda: metrics(supervisor.readiness))
+    return _Plane(services, publisher, cache, issuers, address, lambda: metrics(supervisor.readiness))
 
 
 def _decision_log(

@@ -1,13 +1,130 @@
-"""Where the keys of tenants' own identity providers come from (`MODE=saas`)."""
+"""The issuers of one process: those of the settings, of the file of IDENTITY_PROVIDERS, and of tenants."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import ssl
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 
-from extauthz.compile.directory import TenancyMode
+import structlog
+
+from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
 from extauthz.decide.tokens.keyring import IssuerConfig
 from extauthz.domain.tenant_config import TenantIdentityProvider
 from extauthz.keys.cache import JwksCache
+from extauthz.keys.fetcher import KeyFetcher
+from extauthz.keys.provider_documents import ProviderDefaults
+from extauthz.keys.provider_file import ProviderFile, Sources
 from extauthz.keys.source import IssuerSource
+from extauthz.runtime.policies import StartRefusedError
 from extauthz.settings import Settings
+
+_log = structlog.get_logger("extauthz.runtime")
+
+
+class Issuers:
+    """Keeps a cache of keys at the issuers of all three places.
+
+    An issuer of the settings or of the file is the operator's: its addresses may be private. `register` is
+    for any thread.
+    """
+
+    def __init__(self, settings: Settings, cache: JwksCache, *, wait_for_file: bool = False) -> None:
+        """Read the settings and the file, and configure the cache.
+
+        With `wait_for_file` a file that has mistakes is waited for, as it is when it changes later.
+
+        Raises:
+            StartRefusedError: the file has mistakes; the text names all of them.
+        """
+        self._settings = settings
+        self._cache = cache
+        self._lock = threading.Lock()
+        self._own = tuple(settings_sources(settings))
+        self._file = provider_file(settings)
+        self._of_file = () if self._file is None else first_sources(self._file, wait=wait_for_file)
+        self._of_tenants: Sources = ()
+        if self._file is not None:
+            self._file.on_change = self._take_file
+        self._configure()
+
+    def register(self, providers: Sequence[TenantIdentityProvider]) -> None:
+        """Take what tenants have registered; with MODE=selfhost the operator's issuers are all there are."""
+        if self._settings.mode is TenancyMode.SAAS and self._settings.oidc_enabled:
+            with self._lock:
+                self._of_tenants = tuple(registered_sources(self._settings, providers))
+            self._configure()
+
+    async def follow(self) -> None:
+        """Follow the file until cancelled; return at once without a file."""
+        if self._file is not None:
+            await self._file.run()
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with the file as it is now, as health endpoints show it."""
+        problems = [] if self._file is None else self._file.problems
+        return [f"IDENTITY_PROVIDERS: {problem}" for problem in problems]
+
+    def _take_file(self, sources: Sources) -> None:
+        with self._lock:
+            self._of_file = sources
+        self._configure()
+
+    def _configure(self) -> None:
+        with self._lock:
+            self._cache.configure((*self._own, *self._of_file, *self._of_tenants))
+
+
+def settings_sources(settings: Settings) -> Iterator[IssuerSource]:
+    """Yield the issuer that the single-provider variables name."""
+    if not settings.oidc_enabled or settings.mode is not TenancyMode.SELFHOST:
+        return
+    if settings.auth_server_url is None:
+        return
+    yield IssuerSource(
+        config=IssuerConfig.usual(
+            issuer=settings.auth_server_url,
+            tenant=DEFAULT_TENANT,
+            audiences=settings.oidc_audience,
+            roles_claim=settings.roles_claim,
+            domain_claim=settings.domain_claim,
+            admin_domain_claim=settings.admin_domain_claim,
+            excluded_roles=frozenset(settings.excluded_roles),
+        ),
+        jwks_uri=settings.jwks_uri,
+        operator_configured=True,
+    )
+
+
+def configured_sources(settings: Settings) -> tuple[IssuerSource, ...]:
+    """Return the issuers of the settings and of the file. Raises StartRefusedError: it has mistakes."""
+    file = provider_file(settings)
+    return (*settings_sources(settings), *(() if file is None else first_sources(file)))
+
+
+def provider_file(settings: Settings) -> ProviderFile | None:
+    """Return the file of IDENTITY_PROVIDERS, None when the variable is not set; nothing is read yet."""
+    if settings.identity_providers is None or not settings.oidc_enabled:
+        return None
+    defaults = ProviderDefaults(
+        mode=settings.mode,
+        roles_claim=settings.roles_claim,
+        domain_claim=settings.domain_claim,
+        admin_domain_claim=settings.admin_domain_claim,
+        excluded_roles=frozenset(settings.excluded_roles),
+        allow_hosts=settings.jwks_allow_hosts,
+    )
+    return ProviderFile(settings.identity_providers, defaults)
+
+
+def first_sources(file: ProviderFile, *, wait: bool = False) -> Sources:
+    """Read the file at the start. Raises StartRefusedError: it has mistakes, and is not waited for."""
+    found = file.load()
+    if not isinstance(found, list):
+        return found
+    problem = "IDENTITY_PROVIDERS cannot be used: " + "; ".join(map(str, found))
+    if not wait:
+        raise StartRefusedError(problem)
+    _log.error("identity_providers_refused", problem=problem, effect="its providers are missing")
+    return ()
 
 
 def registered_sources(
@@ -21,7 +138,7 @@ def registered_sources(
     for provider in providers:
         excluded = provider.excluded_roles
         yield IssuerSource(
-            config=IssuerConfig(
+            config=IssuerConfig.usual(
                 issuer=provider.issuer,
                 tenant=provider.tenant,
                 audiences=provider.audiences,
@@ -34,13 +151,12 @@ def registered_sources(
         )
 
 
-def follow_issuers(
-    settings: Settings, cache: JwksCache
-) -> Callable[[Sequence[TenantIdentityProvider]], None]:
-    """Return what keeps the cache at the published issuers; in selfhost the settings alone name one."""
-
-    def configure(providers: Sequence[TenantIdentityProvider]) -> None:
-        if settings.mode is TenancyMode.SAAS and settings.oidc_enabled:
-            cache.configure(registered_sources(settings, providers))
-
-    return configure
+def key_fetcher(settings: Settings) -> KeyFetcher:
+    """Return what fetches keys. Raises StartRefusedError: OIDC_CA_FILE cannot be used."""
+    ca_file = None if settings.oidc_ca_file is None else str(settings.oidc_ca_file)
+    try:
+        return KeyFetcher(allow_hosts=settings.jwks_allow_hosts, ca_file=ca_file)
+    except ssl.SSLError as error:
+        raise StartRefusedError(f"OIDC_CA_FILE {ca_file!r} holds no certificate") from error
+    except OSError as error:
+        raise StartRefusedError(f"OIDC_CA_FILE {ca_file!r} cannot be read: {error.strerror}") from error

@@ -14,6 +14,7 @@ from extauthz.domain.reasons import Effect
 from extauthz.keys.cache import JwksCache
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.source import Publisher
+from extauthz.runtime.issuers import Issuers
 from extauthz.settings import OverflowAction, Settings, StaleAction
 
 _NOBODY: Final = "\0nobody"
@@ -34,6 +35,7 @@ class WorkerReadiness:
         publisher: Publisher,
         settings: Settings,
         decision_log: DecisionLog,
+        issuers: Issuers,
     ) -> None:
         """Look at these parts; keys have not been had yet."""
         self._current = current
@@ -41,6 +43,7 @@ class WorkerReadiness:
         self._publisher = publisher
         self._settings = settings
         self._decision_log = decision_log
+        self._issuers = issuers
         self._had_keys = False
 
     def keys_usable(self) -> bool:
@@ -62,16 +65,23 @@ class WorkerReadiness:
     def problems(self) -> list[str]:
         """Return in words what is wrong with the newest policies; those of a tenant begin with its name."""
         log = self._decision_log.problem
-        return policy_problems(self._publisher) + ([] if log is None else [log_problem(log)])
+        shown = [*policy_problems(self._publisher), *self._issuers.problems()]
+        return shown if log is None else [*shown, log_problem(log)]
 
     def gate(self, checks: dict[str, bool]) -> bool:
         """Tell whether these checks let requests in: keys gate the first start only."""
-        self._had_keys = self._had_keys or checks.get("jwks", True)
+        self._had_keys = self._had_keys or checks.get("jwks", True) or self._others_have_keys()
         return self.gate_but_for_keys(checks) and self._had_keys
 
     def gate_but_for_keys(self, checks: dict[str, bool]) -> bool:
         """Tell the same of a worker that takes the place of one that had keys."""
         return checks["casbin"] and checks["policies"] and log_takes_decisions(self._decision_log)
+
+    def _others_have_keys(self) -> bool:
+        """Tell whether only some of several providers failed: the tokens of the others are accepted then."""
+        if not self._cache.all_tried():
+            return False
+        return any(keys.keys_at(time.time()) is not None for keys in self._cache.current().issuers.values())
 
     def _decides(self) -> bool:
         directory = self._current.current()

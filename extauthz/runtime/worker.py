@@ -6,9 +6,7 @@ import os
 import random
 import signal
 import socket
-import ssl
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,20 +16,17 @@ from extauthz.admin.health import listen
 from extauthz.check.credentials import CredentialSources
 from extauthz.check.http_server import HttpAuthzServer
 from extauthz.check.service import CheckService
-from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
 from extauthz.decide.identity import TokenPolicy
 from extauthz.decide.judge import CheckPolicy
-from extauthz.decide.tokens.keyring import IssuerConfig
 from extauthz.decisionlog.log import DecisionLog
 from extauthz.decisionlog.recorder import Recorder
 from extauthz.keys.cache import JwksCache
 from extauthz.keys.fetcher import KeyFetcher
 from extauthz.keys.schedule import Schedule
-from extauthz.keys.source import IssuerSource
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.source import Publisher
 from extauthz.runtime.grpc_transport import Transport, grpc_server
-from extauthz.runtime.issuers import follow_issuers
+from extauthz.runtime.issuers import Issuers, key_fetcher
 from extauthz.runtime.policies import StartRefusedError, publisher
 from extauthz.runtime.readiness import WorkerReadiness
 from extauthz.runtime.reporting import Reported, Reporting
@@ -48,38 +43,6 @@ _FIRST_KEYS_S: Final = 5.0
 _LAST_REPORT_S: Final = 1.0
 
 _log = structlog.get_logger("extauthz.worker")
-
-
-def issuer_sources(settings: Settings) -> Iterator[IssuerSource]:
-    """Yield the issuers that the operator's own settings register."""
-    if not settings.oidc_enabled or settings.mode is not TenancyMode.SELFHOST:
-        return
-    if settings.auth_server_url is None:
-        return
-    yield IssuerSource(
-        config=IssuerConfig(
-            issuer=settings.auth_server_url,
-            tenant=DEFAULT_TENANT,
-            audiences=settings.oidc_audience,
-            roles_claim=settings.roles_claim,
-            domain_claim=settings.domain_claim,
-            admin_domain_claim=settings.admin_domain_claim,
-            excluded_roles=frozenset(settings.excluded_roles),
-        ),
-        jwks_uri=settings.jwks_uri,
-        operator_configured=True,
-    )
-
-
-def key_fetcher(settings: Settings) -> KeyFetcher:
-    """Return what fetches keys. Raises StartRefusedError: OIDC_CA_FILE is of no use."""
-    ca_file = None if settings.oidc_ca_file is None else str(settings.oidc_ca_file)
-    try:
-        return KeyFetcher(allow_hosts=settings.jwks_allow_hosts, ca_file=ca_file)
-    except ssl.SSLError as error:
-        raise StartRefusedError(f"OIDC_CA_FILE {ca_file!r} holds no certificate") from error
-    except OSError as error:
-        raise StartRefusedError(f"OIDC_CA_FILE {ca_file!r} cannot be read: {error.strerror}") from error
 
 
 def check_policy(settings: Settings) -> CheckPolicy:
@@ -117,6 +80,7 @@ class _Parts:
     current: CurrentPolicies
     publisher: Publisher
     cache: JwksCache
+    issuers: Issuers
     fetcher: KeyFetcher
     decision_log: DecisionLog
     counts: Counts
@@ -126,7 +90,7 @@ class _Parts:
     keys_fetched: asyncio.Event
 
 
-def _build(settings: Settings, index: int, lock_fd: int | None) -> _Parts:
+def _build(settings: Settings, index: int, lock_fd: int | None, *, again: bool) -> _Parts:
     instance = uuid.uuid4()
     counts = Counts(str(instance))
     current = CurrentPolicies()
@@ -142,12 +106,12 @@ def _build(settings: Settings, index: int, lock_fd: int | None) -> _Parts:
         schedule=Schedule(max_staleness=settings.jwks_max_staleness),
         on_fetch=fetched,
     )
-    cache.configure(issuer_sources(settings))
+    issuers = Issuers(settings, cache, wait_for_file=again)
     source = publisher(
         settings,
         current,
         on_failure=counts.policy_refresh_failed,
-        on_issuers=follow_issuers(settings, cache),
+        on_issuers=issuers.register,
     )
     decision_log = DecisionLog(
         settings.decision_log,
@@ -172,7 +136,17 @@ def _build(settings: Settings, index: int, lock_fd: int | None) -> _Parts:
     if settings.http_authz_port is not None:
         http_server = HttpAuthzServer(service.answer_http, service.refuse_http)
     return _Parts(
-        current, source, cache, fetcher, decision_log, counts, service, server, http_server, keys_fetched
+        current,
+        source,
+        cache,
+        issuers,
+        fetcher,
+        decision_log,
+        counts,
+        service,
+        server,
+        http_server,
+        keys_fetched,
     )
 
 
@@ -194,7 +168,7 @@ async def run_worker(
     """
     loop = asyncio.get_running_loop()
     try:
-        parts = _build(settings, index, lock_fd)
+        parts = _build(settings, index, lock_fd, again=again)
     except InvalidCertificateError as error:
         raise StartRefusedError(str(error)) from error
     except OSError as error:
@@ -225,7 +199,9 @@ async def _work(
             parts.cache,
             parts.counts,
             parts.service,
-            WorkerReadiness(parts.current, parts.cache, parts.publisher, settings, parts.decision_log),
+            WorkerReadiness(
+                parts.current, parts.cache, parts.publisher, settings, parts.decision_log, parts.issuers
+            ),
         ),
         writer,
         on_ready=lambda ready: parts.server.set_serving(serving=ready),
@@ -236,7 +212,10 @@ async def _work(
         tasks = [background.create_task(reporting.run()), background.create_task(_leash(reader, stop))]
         try:
             await _prepare(parts, settings, stop, owned, again=again)
-            tasks += [background.create_task(work) for work in (parts.cache.run(), parts.publisher.run())]
+            tasks += [
+                background.create_task(work)
+                for work in (parts.cache.run(), parts.issuers.follow(), parts.publisher.run())
+            ]
             await _first_keys(parts, stop)
             await _listen(parts, settings, index)
         except StartRefusedError:

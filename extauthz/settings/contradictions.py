@@ -35,16 +35,22 @@ def contradictions(
     """Yield what is missing or does not go together, with what to add, behind the variables it is about."""
     selfhost = settings.mode is TenancyMode.SELFHOST
     if serving and settings.oidc_enabled and selfhost:
-        if settings.auth_server_url is None:
+        has_file = settings.identity_providers is not None
+        if settings.auth_server_url is None and not has_file:
             yield (
                 "MODE OIDC_ENABLED AUTH_SERVER_URL",
                 "AUTH_SERVER_URL is not set; add the issuer of your tokens, or OIDC_ENABLED=false",
             )
-        if not environ.get("OIDC_AUDIENCE"):
+        if not environ.get("OIDC_AUDIENCE") and (settings.auth_server_url is not None or not has_file):
             yield (
                 "MODE OIDC_ENABLED OIDC_AUDIENCE",
                 _NO_AUDIENCE,
             )
+    if settings.identity_providers is not None and not settings.oidc_enabled:
+        yield (
+            "OIDC_ENABLED IDENTITY_PROVIDERS",
+            "IDENTITY_PROVIDERS is set and OIDC_ENABLED=false reads no tokens; unset one of them",
+        )
     if isinstance(settings.policy_source, FilesSource) and not selfhost:
         yield (
             "MODE POLICY_SOURCE",

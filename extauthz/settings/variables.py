@@ -146,6 +146,9 @@ class Settings:
     oidc_audience: tuple[str, ...] | None = _variable(
         "OIDC_AUDIENCE", audiences, None, "the audience of tokens, or 'any'"
     )
+    identity_providers: Path | None = _variable(
+        "IDENTITY_PROVIDERS", path, None, "a file of identity providers, followed for change (docs/providers)"
+    )
     oidc_ca_file: Path | None = _variable("OIDC_CA_FILE", path, None, "CA of the identity provider")
     roles_claim: str = _variable("ROLES_CLAIM", claim_path, "realm_access.roles", "where tokens carry roles")
     domain_claim: str = _variable("DOMAIN_CLAIM", claim_path, "dom", "where tokens carry the domain")

@@ -96,7 +96,7 @@ def compiled() -> Snapshot:
 
 def ring(key: SigningKey) -> KeyRing:
     """Register the issuer with its key."""
-    config = IssuerConfig(
+    config = IssuerConfig.usual(
         ISSUER, DEFAULT_TENANT, (AUDIENCE,), "realm_access.roles", "dom", "adm", frozenset({"offline_access"})
     )
     keys = parse_jwks(jwks(key))

@@ -34,7 +34,7 @@ FRAGMENTS = [
     b"A" * 64,
 ]
 
-CONFIG = IssuerConfig(ISSUER, "default", (AUDIENCE,), "realm_access.roles", "dom", "adm", frozenset())
+CONFIG = IssuerConfig.usual(ISSUER, "default", (AUDIENCE,), "realm_access.roles", "dom", "adm", frozenset())
 KEYS = parse_jwks(jwks(OURS, RSA))
 assert isinstance(KEYS, KeySet)
 RING = KeyRing.of([IssuerKeys(CONFIG, KEYS, fetched_at=NOW)])

@@ -92,7 +92,7 @@ class ControlPlane:
 async def control_plane(database: "Database") -> AsyncIterator[ControlPlane]:
     async with identity_provider() as provider, KeyFetcher() as fetcher:
         keys = JwksCache(fetcher)
-        config = IssuerConfig(
+        config = IssuerConfig.usual(
             provider.issuer, "default", (AUDIENCE,), "realm_access.roles", "dom", "adm", frozenset()
         )
         keys.configure([IssuerSource(config, operator_configured=True)])

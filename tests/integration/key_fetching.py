@@ -19,7 +19,7 @@ Answer = FetchedKeys | FetchFailed
 
 
 def source_of(issuer: str, jwks_uri: str | None = None, *, operator_configured: bool = True) -> IssuerSource:
-    config = IssuerConfig(issuer, "default", None, "roles", "dom", "adm", frozenset())
+    config = IssuerConfig.usual(issuer, "default", None, "roles", "dom", "adm", frozenset())
     return IssuerSource(config, jwks_uri, operator_configured)
 
 

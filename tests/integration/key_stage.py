@@ -47,7 +47,9 @@ class Stage:
     verified: VerifiedTokens = field(default_factory=VerifiedTokens)
 
     def source(self, jwks_uri: str | None = None) -> IssuerSource:
-        config = IssuerConfig(self.server.issuer, "default", (AUDIENCE,), "roles", "dom", "adm", frozenset())
+        config = IssuerConfig.usual(
+            self.server.issuer, "default", (AUDIENCE,), "roles", "dom", "adm", frozenset()
+        )
         return IssuerSource(config, jwks_uri, operator_configured=True)
 
     def token(self, signer: SigningKey, **changes: object) -> str:

@@ -23,7 +23,7 @@ from extauthz.keys.cache import JwksCache
 from extauthz.keys.fetcher import KeyFetcher
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.postgres import PostgresPublisher
-from extauthz.runtime.issuers import follow_issuers
+from extauthz.runtime.issuers import Issuers
 from extauthz.settings import Settings, load_settings
 from extauthz.storage import hosts, identity_providers, resources, role_rules, service_keys, tenants
 from extauthz.storage.outcome import Refusal
@@ -212,7 +212,7 @@ async def following_mesh(
             mode=TenancyMode.SAAS,
             tenants=frozenset(serves),
             poll_interval=NEVER,
-            on_issuers=follow_issuers(settings, keys),
+            on_issuers=Issuers(settings, keys).register,
         )
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         log = DecisionLog(str(Path(folder) / "decisions.log"), worker=0, instance=uuid.uuid4())

@@ -36,7 +36,7 @@ from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.postgres import PostgresPublisher
 from extauthz.publish.tenant import Compiler
 from extauthz.publish.write_validation import PolicyGate
-from extauthz.runtime.issuers import follow_issuers
+from extauthz.runtime.issuers import Issuers
 from extauthz.settings import Settings, load_settings
 from extauthz.shipped import shipped
 from extauthz.storage.pool import open_pool, open_reader
@@ -238,7 +238,7 @@ async def rest(
     ):
         assert not isinstance(await ensure_tenant(pool, "default", "default"), Exception)
         keys = JwksCache(fetcher)
-        follow = follow_issuers(_settings(), keys)
+        follow = Issuers(_settings(), keys).register
 
         def on_issuers(providers: "Sequence[TenantIdentityProvider]") -> None:
             # Before a tenant has one, the harness' own issuer stays.
@@ -253,7 +253,7 @@ async def rest(
             on_issuers=on_issuers,
             max_bytes=max_bytes,
         )
-        config = IssuerConfig(
+        config = IssuerConfig.usual(
             provider.issuer, "default", (AUDIENCE,), "roles", "dom", "adm", frozenset({"offline_access"})
         )
         keys.configure([IssuerSource(config, provider.jwks_uri, operator_configured=True)])

@@ -9,7 +9,7 @@ import pytest
 
 from extauthz.commands.doctor.identity_provider import examine_identity_provider
 from extauthz.proxyconfig.findings import Finding
-from extauthz.runtime.worker import issuer_sources
+from extauthz.runtime.issuers import configured_sources
 from extauthz.settings import Settings, load_settings
 from tests.key_server import KeyServer, answering, key_server
 from tests.tokens import SigningKey, jwks
@@ -22,7 +22,7 @@ def examine(server: KeyServer, clock: float = NOW, **more: str) -> list[tuple[st
     environ = {"AUTH_SERVER_URL": server.issuer, "OIDC_AUDIENCE": "api", **more}
     settings = load_settings(environ)
     assert isinstance(settings, Settings)
-    (source,) = issuer_sources(settings)
+    (source,) = configured_sources(settings)
 
     async def run() -> list[Finding]:
         return await examine_identity_provider(settings, source, lambda: clock)

@@ -174,7 +174,7 @@ def test_keys_are_refreshed_in_the_background_as_often_as_the_provider_says() ->
         async with key_server(OLD) as server, KeyFetcher(limits=LIMITS) as fetcher:
             server.headers = {"Cache-Control": "max-age=0"}
             cache = JwksCache(fetcher, schedule=Schedule(shortest_lifetime=0.05), chance=lambda: 0.0)
-            config = IssuerConfig(server.issuer, "default", None, "roles", "dom", "adm", frozenset())
+            config = IssuerConfig.usual(server.issuer, "default", None, "roles", "dom", "adm", frozenset())
             cache.configure([IssuerSource(config, None, operator_configured=True)])
             running = asyncio.create_task(cache.run())
             await server.asked(3)
@@ -191,7 +191,7 @@ def test_a_provider_that_comes_back_is_found_again_without_a_request() -> None:
             server.handler = answering(status=500)
             outcomes: list[str] = []
             cache = JwksCache(fetcher, schedule=schedule, on_fetch=outcomes.append)
-            config = IssuerConfig(server.issuer, "default", None, "roles", "dom", "adm", frozenset())
+            config = IssuerConfig.usual(server.issuer, "default", None, "roles", "dom", "adm", frozenset())
             cache.configure([IssuerSource(config, None, operator_configured=True)])
             running = asyncio.create_task(cache.run())
             await server.asked(3)
@@ -287,7 +287,7 @@ def test_waiters_are_let_go_when_the_cache_stops_and_nobody_waits_for_a_stopped_
 
             server.handler = hang
             cache = JwksCache(fetcher)
-            config = IssuerConfig(server.issuer, "default", None, "roles", "dom", "adm", frozenset())
+            config = IssuerConfig.usual(server.issuer, "default", None, "roles", "dom", "adm", frozenset())
             cache.configure([IssuerSource(config, None, operator_configured=True)])
             assert cache.ensure(server.issuer, "x").done()
             running = asyncio.create_task(cache.run())

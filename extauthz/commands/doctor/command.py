@@ -10,10 +10,10 @@ from extauthz.commands.doctor.identity_provider import examine_identity_provider
 from extauthz.commands.doctor.settings import are_given, examine_environment, examine_settings, finding
 from extauthz.commands.self_check.subjects import Subject, interpreter, wrong_rows
 from extauthz.commands.status import BAD_USAGE, FAILED, OK, fail
-from extauthz.compile.directory import TenancyMode
 from extauthz.proxyconfig.files import UnreadableFile, examine_files, files_in
 from extauthz.proxyconfig.findings import DoctorReport, Finding, Severity
-from extauthz.runtime.worker import issuer_sources
+from extauthz.runtime.issuers import configured_sources
+from extauthz.runtime.policies import StartRefusedError
 from extauthz.settings import PostgresSource, Settings, load_settings
 
 
@@ -91,7 +91,11 @@ async def _service(environ: Mapping[str, str], examined: list[str]) -> list[Find
     if isinstance(settings.policy_source, PostgresSource):
         examined.append("database")
         findings += await examine_database(settings)
-    for source in issuer_sources(settings) if settings.mode is TenancyMode.SELFHOST else ():
+    try:
+        sources = configured_sources(settings)
+    except StartRefusedError as refused:
+        return [*findings, *examine_environment({}, [str(refused)])]
+    for source in sources:
         examined.append("identity provider")
         findings += await examine_identity_provider(settings, source)
     return findings

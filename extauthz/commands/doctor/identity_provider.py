@@ -67,7 +67,7 @@ def _addresses(source: IssuerSource) -> Iterator[Finding]:
 
 
 def _keys(fetched: FetchedKeys) -> Iterator[Finding]:
-    if fetched.jwks_uri.startswith("http://"):
+    if fetched.jwks_uri is not None and fetched.jwks_uri.startswith("http://"):
         yield finding(
             Severity.WARNING,
             "issuer-plaintext",

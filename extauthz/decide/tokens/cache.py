@@ -29,6 +29,7 @@ class _Entry:
     issuer: str
     valid_from: float
     expires_at: float
+    leeway: float | None
     # The issuer's configuration and keys under which the entry was last valid; any reader changes it
     # to a value that every reader would have found.
     issuer_keys: IssuerKeys
@@ -71,6 +72,8 @@ class VerifiedTokens:
                 self.misses += 1
                 return None
             entry.issuer_keys = issuer_keys
+        if entry.leeway is not None:
+            leeway = entry.leeway
         # RFC 7519 4.1.4 and 4.1.5, as in `judge_claims`.
         if (
             now - leeway >= entry.expires_at
@@ -100,6 +103,7 @@ class VerifiedTokens:
             issuer=issuer_keys.config.issuer,
             valid_from=valid_from,
             expires_at=expires_at,
+            leeway=issuer_keys.config.leeway,
             issuer_keys=issuer_keys,
         )
         weight = _ENTRY_BYTES + sys.getsizeof(compact) + _weight(principal.claims)

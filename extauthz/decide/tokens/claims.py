@@ -1,12 +1,14 @@
-"""What a verified token says about its bearer: freezing claims, and the ones we understand.
+"""Reads the claims of a verified token: subject, kind, roles, domain, and the domains that it administers.
 
-Nothing here trusts a claim to have the type that its name suggests. A claim that is null is absent.
+No claim is trusted to have the type that its name suggests; a claim that is null is absent. A claim that
+cannot be read is a `ClaimRejected`, never fewer roles and never no domain.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from extauthz.domain.claim_readings import AdminRole, DomainClaim, RoleClaim, RoleShape, ServiceClaim
 from extauthz.domain.claims import ABSENT, blocked_by, claim_at, value_kind
 from extauthz.domain.names import name_problem
 from extauthz.domain.policy import WILDCARD
@@ -37,41 +39,121 @@ def _frozen(value: object) -> object:
             return value
 
 
+def token_subject(claims: Mapping[str, object], paths: tuple[str, ...]) -> str | ClaimRejected:
+    """Return the first subject that one of the claims has: a canonical name."""
+    for path in paths:
+        claim = claim_at(claims, path)
+        if claim is not ABSENT:
+            if not isinstance(claim, str):
+                return ClaimRejected(f"{path} is {value_kind(claim)}, not a string")
+            problem = name_problem(claim)
+            return claim if problem is None else ClaimRejected(f"{path} {problem}")
+    return ClaimRejected(f"{' and '.join(paths)} {'is' if len(paths) == 1 else 'are'} missing")
+
+
+def is_service(claims: Mapping[str, object], service: ServiceClaim | None) -> bool:
+    """Tell whether the token's principal is a service."""
+    if service is None:
+        return False
+    claim = claim_at(claims, service.claim)
+    return claim is not ABSENT if service.value is None else claim == service.value
+
+
+def all_roles(
+    claims: Mapping[str, object], readings: Iterable[RoleClaim], *, excluded: frozenset[str]
+) -> tuple[str, ...] | ClaimRejected:
+    """Return the roles of every claim, sorted and unique, without the excluded ones.
+
+    An absent claim has no roles. One that is not as its shape says is a problem, never fewer roles: a deny
+    may be written for a role. Exclusion compares names after their prefix was put before them.
+    """
+    roles: set[str] = set()
+    for reading in readings:
+        names = _names_in(claims, reading)
+        if isinstance(names, ClaimRejected):
+            return names
+        for name in names:
+            if not isinstance(name, str):
+                kind = value_kind(name)
+                return ClaimRejected(f"claim {reading.claim!r} holds a role that is {kind}, not a string")
+            role = reading.prefix + name
+            problem = name_problem(role) if name else "is empty"
+            if problem is not None:
+                return ClaimRejected(f"claim {reading.claim!r} holds a role that {problem}")
+            roles.add(role)
+    return tuple(sorted(roles - excluded))
+
+
 def token_roles(
     claims: Mapping[str, object], path: str, *, excluded: frozenset[str]
 ) -> tuple[str, ...] | ClaimRejected:
-    """Return the roles at `path`, sorted and unique, without the excluded ones.
+    """Return the roles at `path`, a list of names or one name on its own; see `all_roles`."""
+    return all_roles(claims, (RoleClaim(path),), excluded=excluded)
 
-    A list of names, or one name on its own. No such claim: no roles. Anything else is a problem, never
-    fewer roles: a role may be what a deny is written for.
-    """
+
+def _names_in(claims: Mapping[str, object], reading: RoleClaim) -> Iterable[object] | ClaimRejected:
+    """Take a claim apart by its shape."""
+    path = reading.claim
     claim = claim_at(claims, path)
     if claim is ABSENT:
         kind = blocked_by(claims, path)
         return () if kind is None else ClaimRejected(f"claim {path!r} leads through {kind}, not an object")
-    names = [claim] if isinstance(claim, str) else claim
-    if not isinstance(names, list | tuple):
-        return ClaimRejected(f"claim {path!r} is {value_kind(claim)}, not a list of roles")
-    roles: set[str] = set()
-    for name in names:
-        if not isinstance(name, str):
-            return ClaimRejected(f"claim {path!r} holds a role that is {value_kind(name)}, not a string")
-        problem = name_problem(name)
-        if problem is not None:
-            return ClaimRejected(f"claim {path!r} holds a role that {problem}")
-        roles.add(name)
-    return tuple(sorted(roles - excluded))
+    match reading.shape, claim:
+        case (RoleShape.LIST | RoleShape.STRING, str()):
+            return (claim,)
+        case (RoleShape.LIST, list() | tuple()):
+            return claim
+        case (RoleShape.SPACE, str()):
+            return claim.split(" ") if claim else ()
+        case (RoleShape.COMMA, str()):
+            return [name.strip(" ") for name in claim.split(",")] if claim else ()
+        case (RoleShape.OBJECT_KEYS, Mapping()):
+            # `{"admin": false}` does not say that the bearer has the role, and does not say nothing.
+            for value in claim.values():
+                if value is None or isinstance(value, bool):
+                    return ClaimRejected(f"claim {path!r} holds a role whose value is {value_kind(value)}")
+            return claim
+        case _:
+            return ClaimRejected(f"claim {path!r} is {value_kind(claim)}, not {_WANTED[reading.shape]}")
 
 
-def token_domain(claims: Mapping[str, object], path: str) -> str | ClaimRejected | None:
+_WANTED = {
+    RoleShape.LIST: "a list of roles",
+    RoleShape.STRING: "one string",
+    RoleShape.SPACE: "a string of roles separated by spaces",
+    RoleShape.COMMA: "a string of roles separated by commas",
+    RoleShape.OBJECT_KEYS: "an object whose member names are roles",
+}
+
+
+def first_domain(claims: Mapping[str, object], readings: Iterable[DomainClaim]) -> str | ClaimRejected | None:
+    """Return the domain that the first of the claims has, None when a token has none of them."""
+    for reading in readings:
+        domain = token_domain(claims, reading.claim, in_collection=reading.in_collection)
+        if domain is not None:
+            return domain
+    return None
+
+
+def token_domain(
+    claims: Mapping[str, object], path: str, *, in_collection: bool = False
+) -> str | ClaimRejected | None:
     """Return the domain at `path`; None when there is no such claim.
 
-    A claim that is there is one canonical name other than `*`, which would be every domain.
+    A claim is one canonical name other than `*`, which would be every domain. With `in_collection` it may
+    be a list or object with that name as its only entry or member; an empty one is no domain.
     """
     claim = claim_at(claims, path)
     if claim is ABSENT:
         kind = blocked_by(claims, path)
         return None if kind is None else ClaimRejected(f"claim {path!r} leads through {kind}, not an object")
+    if in_collection and isinstance(claim, Mapping | list | tuple):
+        entries = list(claim)
+        if len(entries) > 1:
+            return ClaimRejected(f"claim {path!r} holds {len(entries)} domains, not one")
+        if not entries:
+            return None
+        claim = entries[0]
     if not isinstance(claim, str):
         return ClaimRejected(f"claim {path!r} is {value_kind(claim)}, not one string")
     if claim == WILDCARD:
@@ -91,3 +173,9 @@ def admin_domains(claims: Mapping[str, object], path: str) -> frozenset[str]:
         return frozenset()
     canonical = [name for name in names if isinstance(name, str) and name_problem(name) is None]
     return frozenset(canonical) if len(canonical) == len(names) else frozenset()
+
+
+def administered(roles: Iterable[str], admin_roles: Iterable[AdminRole]) -> frozenset[str]:
+    """Return the domains that the bearer of these roles administers; `*` is the whole tenant."""
+    held = frozenset(roles)
+    return frozenset(each.domain for each in admin_roles if each.role in held)

@@ -6,13 +6,14 @@ A key that cannot be used is ignored and named in `KeySet.ignored`, never a reas
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt import PyJWK
@@ -23,15 +24,24 @@ from extauthz.decide.tokens.base64url import decode_base64url
 from extauthz.decide.tokens.roca import has_roca_fingerprint
 from extauthz.domain.strict_json import JsonRejected, read_object
 
-ALGORITHMS: Final = frozenset({"RS256", "ES256"})
+DEFAULT_ALGORITHMS: Final = frozenset({"RS256", "ES256"})
+ALGORITHMS: Final = DEFAULT_ALGORITHMS | {
+    *("RS384", "RS512", "PS256", "PS384", "PS512", "ES384", "ES512", "EdDSA")
+}
+"""Every algorithm that a provider may be configured with (RFC 7518 3.1, RFC 8037 3.1); none is symmetric."""
 MAX_KEYS: Final = 256
 
 # RFC 7518 3.3: a key of 2048 bits or larger MUST be used. The upper bounds limit what one check can cost.
 _MIN_RSA_BITS: Final = 2048
 _MAX_RSA_BITS: Final = 16384
 _MAX_RSA_EXPONENT_BITS: Final = 64
-# RFC 7518 6.2.1.2, 6.2.1.3: the full size of a coordinate, 32 octets for P-256.
-_P256_COORDINATE_BYTES: Final = 32
+# RFC 7518 3.4: each curve has its algorithm. 6.2.1.2, 6.2.1.3: the full size of a coordinate in octets.
+_CURVES: Final = {"P-256": ("ES256", 32), "P-384": ("ES384", 48), "P-521": ("ES512", 66)}
+_ED25519: Final = "Ed25519"
+_ED25519_BYTES: Final = 32  # RFC 8032 5.1.5
+_EDDSA: Final = "EdDSA"
+_RS256: Final = "RS256"
+_RSA_ALGORITHMS: Final = (_RS256, "RS384", "RS512", "PS256", "PS384", "PS512")
 
 _VERIFIERS: Final[Mapping[str, Algorithm]] = {
     name: algorithm for name, algorithm in get_default_algorithms().items() if name in ALGORITHMS
@@ -48,14 +58,13 @@ class VerificationKey:
     kid: str | None
     algorithm: str
     material: bytes
-    _public_key: RSAPublicKey | EllipticCurvePublicKey = field(repr=False, compare=False)
+    _public_key: RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey = field(repr=False, compare=False)
 
     def verifies(self, signing_input: bytes, signature: bytes) -> bool:
         """Whether `signature` is this key's over `signing_input` (RFC 7515 5.2, step 8).
 
-        RSASSA-PKCS1-v1_5 with SHA-256 (RFC 7518 3.3) or ECDSA P-256 with SHA-256, as the 64 octets R || S
-        (RFC 7518 3.4). Of an ECDSA signature (R, S) its twin (R, -S) is as good: never take a signature
-        for the identity of a token.
+        ECDSA signatures are the octets R || S (RFC 7518 3.4). Of one, (R, S), its twin (R, -S) is as good:
+        never take a signature for the identity of a token.
         """
         return _VERIFIERS[self.algorithm].verify(signing_input, self._public_key, signature)
 
@@ -104,8 +113,10 @@ class JwksRejected:
     problem: str
 
 
-def parse_jwks(document: bytes, *, accept_private: bool = False) -> KeySet | JwksRejected:
-    """Read a JWK Set.
+def parse_jwks(
+    document: bytes, *, algorithms: Set[str] = DEFAULT_ALGORITHMS, accept_private: bool = False
+) -> KeySet | JwksRejected:
+    """Read a JWK Set; keys of other algorithms than `algorithms` are ignored.
 
     A key whose private half stands beside it is ignored: what is published, anyone can sign with. A local
     file is not published; there `accept_private` takes the public half.
@@ -123,7 +134,7 @@ def parse_jwks(document: bytes, *, accept_private: bool = False) -> KeySet | Jwk
     found: list[VerificationKey] = []
     ignored: list[IgnoredKey] = []
     for entry in entries:
-        key = _read_key(entry, accept_private=accept_private)
+        key = _read_key(entry, algorithms, accept_private=accept_private)
         if isinstance(key, IgnoredKey):
             ignored.append(key)
         else:
@@ -153,7 +164,7 @@ def _different(keys: Iterable[VerificationKey]) -> tuple[VerificationKey, ...]:
     return tuple({key.material: key for key in keys}.values())
 
 
-def _read_key(entry: object, *, accept_private: bool) -> VerificationKey | IgnoredKey:
+def _read_key(entry: object, algorithms: Set[str], *, accept_private: bool) -> VerificationKey | IgnoredKey:
     if not isinstance(entry, dict):
         return IgnoredKey(None, "not an object")
     members = {name: value for name, value in entry.items() if value is not None}
@@ -167,23 +178,43 @@ def _read_key(entry: object, *, accept_private: bool) -> VerificationKey | Ignor
     problem = _purpose_problem(members)
     if problem is not None:
         return IgnoredKey(kid, problem)
+    candidates: tuple[str, ...]
     match members.get("kty"):
         case "RSA":
-            algorithm = "RS256"
-            material = _rsa_members(members)
+            candidates, material = _RSA_ALGORITHMS, _rsa_members(members)
         case "EC":
-            algorithm = "ES256"
-            material = _p256_members(members)
+            candidates, material = _ec_algorithms(members), _ec_members(members, algorithms)
+        case "OKP" if _EDDSA in algorithms:
+            candidates, material = (_EDDSA,), _ed25519_members(members)
         case _:
             # RFC 7517 4.1; symmetric (`oct`) keys end here, so no public value is ever an HMAC secret.
             return IgnoredKey(kid, "kty is neither RSA nor EC")
     if isinstance(material, str):
         return IgnoredKey(kid, material)
-    # RFC 7517 4.4, RFC 8725 3.1: a key is used with one algorithm, the one it names. Without `alg` (optional;
-    # Entra has none) it is the one of its kind.
-    if members.get("alg", algorithm) != algorithm:
-        return IgnoredKey(kid, f"alg is not {algorithm}")
-    return _build(kid, algorithm, material)
+    fitting = [name for name in candidates if name in algorithms]
+    algorithm, problem = _algorithm(members.get("alg"), fitting)
+    return IgnoredKey(kid, problem) if algorithm is None else _build(kid, algorithm, material)
+
+
+def _algorithm(named: object, fitting: list[str]) -> tuple[str | None, str]:
+    """Return the one algorithm of a key, or None and why it has none; `fitting` are those that it could have.
+
+    RFC 7517 4.4, RFC 8725 3.1: a key is used with one algorithm, the one it names. Without `alg` (optional;
+    Entra has none) it is the only one of its kind that the provider may use, or RS256 among several.
+    """
+    if not fitting:
+        return None, "no algorithm of the provider is for a key of this kind"
+    if named is not None:
+        # RFC 9864 2.2 names EdDSA by its curve.
+        name = _EDDSA if named == _ED25519 else named
+        if isinstance(name, str) and name in fitting:
+            return name, ""
+        return None, f"alg is not {fitting[0]}" if len(
+            fitting
+        ) == 1 else f"alg is none of {', '.join(fitting)}"
+    if len(fitting) > 1 and _RS256 not in fitting:
+        return None, f"alg is missing, and {', '.join(fitting)} fit"
+    return _RS256 if _RS256 in fitting else fitting[0], ""
 
 
 def _purpose_problem(entry: Mapping[str, object]) -> str | None:
@@ -221,17 +252,38 @@ def _rsa_members(entry: Mapping[str, object]) -> dict[str, str] | str:
     return {"kty": "RSA", "n": n, "e": e}
 
 
-def _p256_members(entry: Mapping[str, object]) -> dict[str, str] | str:
-    # RFC 7518 6.2.1: `crv`, `x`, `y`; ES256 is P-256 only (RFC 7518 3.4).
-    if entry.get("crv") != "P-256":
-        return "crv is not P-256"
+def _ec_algorithms(entry: Mapping[str, object]) -> tuple[str, ...]:
+    curve = entry.get("crv")
+    return (_CURVES[curve][0],) if isinstance(curve, str) and curve in _CURVES else ()
+
+
+def _ec_members(entry: Mapping[str, object], algorithms: Set[str]) -> dict[str, str] | str:
+    # RFC 7518 6.2.1: `crv`, `x`, `y`.
+    curves = [curve for curve, (algorithm, _) in _CURVES.items() if algorithm in algorithms]
+    curve = entry.get("crv")
+    if not isinstance(curve, str) or curve not in curves:
+        return f"crv is not {' or '.join(curves) or 'that of an algorithm of the provider'}"
     x, y = entry.get("x"), entry.get("y")
     if not isinstance(x, str) or not isinstance(y, str):
         return "x or y is missing"
+    _, size = _CURVES[curve]
     for coordinate in (decode_base64url(x.encode()), decode_base64url(y.encode())):
-        if coordinate is None or len(coordinate) != _P256_COORDINATE_BYTES:
-            return "x or y is not 32 octets in base64url"
-    return {"kty": "EC", "crv": "P-256", "x": x, "y": y}
+        if coordinate is None or len(coordinate) != size:
+            return f"x or y is not {size} octets in base64url"
+    return {"kty": "EC", "crv": curve, "x": x, "y": y}
+
+
+def _ed25519_members(entry: Mapping[str, object]) -> dict[str, str] | str:
+    # RFC 8037 2: `crv`, `x`.
+    if entry.get("crv") != _ED25519:
+        return "crv is not Ed25519"
+    x = entry.get("x")
+    if not isinstance(x, str):
+        return "x is missing"
+    point = decode_base64url(x.encode())
+    if point is None or len(point) != _ED25519_BYTES:
+        return f"x is not {_ED25519_BYTES} octets in base64url"
+    return {"kty": "OKP", "crv": _ED25519, "x": x}
 
 
 def _unsigned(text: str) -> int | None:
@@ -245,7 +297,7 @@ def _build(kid: str | None, algorithm: str, members: dict[str, str]) -> Verifica
         public_key = PyJWK(members, algorithm).key
     except (PyJWTError, ValueError, UnsupportedAlgorithm):
         return IgnoredKey(kid, "not a valid public key")
-    if not isinstance(public_key, RSAPublicKey | EllipticCurvePublicKey):
+    if not isinstance(public_key, RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey):
         return IgnoredKey(kid, "not a public key")
     material = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return VerificationKey(kid, algorithm, material, public_key)

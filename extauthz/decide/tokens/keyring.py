@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Self
 
-from extauthz.decide.tokens.jwks import KeySet
+from extauthz.decide.tokens.jwks import DEFAULT_ALGORITHMS, KeySet
+from extauthz.domain.claim_readings import AdminRole, DomainClaim, RoleClaim, ServiceClaim
 
 # Nothing is ever set further ahead; what seems to be is of a clock that was put back.
 LONGEST_COOL_DOWN: Final = 30.0
@@ -20,19 +21,50 @@ SAME_KEY_ID_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class IssuerConfig:
-    """How an issuer was registered: whose tokens it signs and where they say what.
+    """How an issuer was registered: its tenant, what its tokens must say, and how their claims are read.
 
-    `audiences` None accepts every audience (written out by the operator as `any`). The claims are paths in
-    dot notation.
+    `audiences` None accepts every audience (written out by the operator as `any`). Claims are paths in dot
+    notation; of `subject_claims` and `domain_claims` the first that a token has counts. `aliases` are further
+    values of `iss`. `required_type` is a `typ` (RFC 7515 4.1.9) in lower case without `application/`.
+    `leeway` and `max_lifetime` are seconds, None: as for every token.
     """
 
     issuer: str
     tenant: str
     audiences: tuple[str, ...] | None
-    roles_claim: str
-    domain_claim: str
+    roles: tuple[RoleClaim, ...]
+    domain_claims: tuple[DomainClaim, ...]
     admin_domain_claim: str
     excluded_roles: frozenset[str]
+    aliases: tuple[str, ...] = ()
+    audience_claim: str = "aud"
+    subject_claims: tuple[str, ...] = ("sub",)
+    service_claim: ServiceClaim | None = None
+    admin_roles: tuple[AdminRole, ...] = ()
+    algorithms: frozenset[str] = DEFAULT_ALGORITHMS
+    required_type: str | None = None
+    leeway: float | None = None
+    max_lifetime: float | None = None
+
+    @classmethod
+    def usual(
+        cls,
+        issuer: str,
+        tenant: str,
+        audiences: tuple[str, ...] | None,
+        roles_claim: str,
+        domain_claim: str,
+        admin_domain_claim: str,
+        excluded_roles: frozenset[str],
+    ) -> "IssuerConfig":
+        """Return the configuration of an issuer whose tokens have one claim for each purpose."""
+        roles, domains = (RoleClaim(roles_claim),), (DomainClaim(domain_claim),)
+        return cls(issuer, tenant, audiences, roles, domains, admin_domain_claim, excluded_roles)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every value of `iss` that this issuer's tokens may have."""
+        return (self.issuer, *self.aliases)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +105,19 @@ class IssuerKeys:
 
 @dataclass(frozen=True, slots=True)
 class KeyRing:
-    """All issuers whose tokens are accepted, by their exact `iss`."""
+    """All issuers whose tokens are accepted, by each exact `iss`; `algorithms` are those of any of them."""
 
     issuers: Mapping[str, IssuerKeys] = field(default_factory=lambda: MappingProxyType({}))
+    algorithms: frozenset[str] = DEFAULT_ALGORITHMS
 
     @classmethod
     def of(cls, issuers: Iterable[IssuerKeys]) -> Self:
         """Build a ring; of several with one issuer the last counts."""
-        return cls(MappingProxyType({keys.config.issuer: keys for keys in issuers}))
+        by_name = {name: keys for keys in issuers for name in keys.config.names}
+        algorithms = (keys.config.algorithms for keys in by_name.values())
+        return cls(MappingProxyType(by_name), DEFAULT_ALGORITHMS.union(*algorithms))
 
     def having(self, keys: IssuerKeys) -> "KeyRing":
-        """Return this ring with what is now known of one issuer."""
-        return KeyRing(MappingProxyType({**self.issuers, keys.config.issuer: keys}))
+        """Return this ring with what is now known of one issuer, which it has already."""
+        renewed = dict.fromkeys(keys.config.names, keys)
+        return KeyRing(MappingProxyType({**self.issuers, **renewed}), self.algorithms)

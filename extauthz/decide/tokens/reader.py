@@ -5,16 +5,16 @@
 `judge_claims` whether what it says holds now and for us. Refusals are values; no input raises.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
 from typing import Final
 
 from extauthz.decide.tokens.base64url import decode_base64url
-from extauthz.decide.tokens.jwks import ALGORITHMS, KeySet, VerificationKey
-from extauthz.domain.claims import value_kind
-from extauthz.domain.names import name_problem
+from extauthz.decide.tokens.claims import ClaimRejected, token_subject
+from extauthz.decide.tokens.jwks import ALGORITHMS, DEFAULT_ALGORITHMS, KeySet, VerificationKey
+from extauthz.domain.claims import ABSENT, claim_at, value_kind
 from extauthz.domain.reasons import Reason
 from extauthz.domain.strict_json import JsonRejected, read_object
 
@@ -27,23 +27,7 @@ _TYPES: Final = frozenset({"jwt", "at+jwt"})
 _MEDIA_TYPE: Final = "application/"
 # 9999-12-31T23:59:59Z; most often what lies outside is in milliseconds.
 _LATEST_DATE: Final = 253402300799
-# RFC 7518 3.1: names that a detail may show; any other value of `alg` is the sender's own text.
-_OTHER_ALGORITHMS: Final = frozenset(
-    {
-        "none",
-        "HS256",
-        "HS384",
-        "HS512",
-        "RS384",
-        "RS512",
-        "ES384",
-        "ES512",
-        "PS256",
-        "PS384",
-        "PS512",
-        "EdDSA",
-    }
-)
+_KNOWN_ALGORITHMS: Final = ALGORITHMS | {"none", "HS256", "HS384", "HS512"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +40,12 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class UnverifiedToken:
-    """A well-formed token. Nothing in it may be believed before its signature was verified."""
+    """A well-formed token. Nothing in it may be believed before its signature was verified.
 
+    `kind` is `typ`, in lower case without `application/`; None where the header has none.
+    """
+
+    kind: str | None
     algorithm: str
     kid: str | None
     payload: bytes
@@ -89,8 +77,13 @@ class NoKey(Enum):
 NO_KEY: Final = NoKey.NO_KEY
 
 
-def read_token(compact: bytes, *, max_bytes: int) -> UnverifiedToken | Rejected:
-    """Read the compact serialization of a signed token (RFC 7515 7.1). The payload may be any bytes."""
+def read_token(
+    compact: bytes, *, max_bytes: int, algorithms: Set[str] = DEFAULT_ALGORITHMS
+) -> UnverifiedToken | Rejected:
+    """Read the compact serialization of a signed token (RFC 7515 7.1). The payload may be any bytes.
+
+    `algorithms` are those of all issuers together; whether its own has that of the token is judged later.
+    """
     if len(compact) > max_bytes:
         return _malformed(f"longer than {max_bytes} bytes")
     # RFC 7515 7.1: BASE64URL(header) '.' BASE64URL(payload) '.' BASE64URL(signature), nothing else.
@@ -109,11 +102,12 @@ def read_token(compact: bytes, *, max_bytes: int) -> UnverifiedToken | Rejected:
     header = read_object(header_octets)
     if isinstance(header, JsonRejected):
         return _malformed(f"header: {header.problem}")
-    refused = _judge_header(header)
+    refused = _judge_header(header, algorithms)
     if refused is not None:
         return refused
-    kid = header.get("kid")
+    kid, kind = header.get("kid"), header.get("typ")
     return UnverifiedToken(
+        kind=_media_type(kind) if isinstance(kind, str) else None,
         algorithm=str(header["alg"]),
         kid=kid if isinstance(kid, str) else None,
         payload=payload,
@@ -122,7 +116,11 @@ def read_token(compact: bytes, *, max_bytes: int) -> UnverifiedToken | Rejected:
     )
 
 
-def _judge_header(header: Mapping[str, object]) -> Rejected | None:
+def _media_type(kind: str) -> str:
+    return kind.lower().removeprefix(_MEDIA_TYPE)
+
+
+def _judge_header(header: Mapping[str, object], algorithms: Set[str]) -> Rejected | None:
     # RFC 7515 4.1.11: `crit` names extensions that MUST be understood, and we understand none; `b64`
     # (RFC 7797) is one, and must come with `crit`. `zip` (RFC 7516 4.1.3) has no meaning in a JWS.
     for name in ("crit", "b64", "zip"):
@@ -132,20 +130,29 @@ def _judge_header(header: Mapping[str, object]) -> Rejected | None:
     # RFC 7515 4.1.9: a media type, hence compared without case; `application/` may be left out where no other
     # slash follows, and none of the accepted types has one.
     kind = header.get("typ", "JWT")
-    if not isinstance(kind, str) or kind.lower().removeprefix(_MEDIA_TYPE) not in _TYPES:
+    if not isinstance(kind, str) or _media_type(kind) not in _TYPES:
         return _malformed("header: typ is neither JWT nor at+jwt")
     # RFC 7515 4.1.4: a case-sensitive string.
     kid = header.get("kid", "")
     if not isinstance(kid, str):
         return _malformed(f"header: kid is {value_kind(kid)}, not a string")
-    # RFC 7515 4.1.1, RFC 8725 3.1 and 3.2: two algorithms, spelt exactly; `none` and HMAC are not among them.
+    # RFC 7515 4.1.1, RFC 8725 3.1 and 3.2: configured algorithms, spelt exactly; `none` and HMAC cannot be.
     algorithm = header.get("alg")
-    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
-        shown = algorithm if isinstance(algorithm, str) and algorithm in _OTHER_ALGORITHMS else "another"
-        return Rejected(Reason.TOKEN_ALGORITHM, f"alg is neither RS256 nor ES256 but {shown}")
+    if not isinstance(algorithm, str) or algorithm not in algorithms:
+        return unexpected_algorithm(algorithm, algorithms)
     # RFC 8725 3.10: `jku`, `x5u`, `x5c` and `jwk` (RFC 7515 4.1.2 to 4.1.6) are what the sender says about
     # keys. They are not read, anywhere: keys come from the issuer's configuration alone.
     return None
+
+
+def unexpected_algorithm(algorithm: object, expected: Set[str]) -> Rejected:
+    """Return why a token of this algorithm is refused where others are expected."""
+    # RFC 7518 3.1: names that a detail may show; any other value of `alg` is the sender's own text.
+    known = isinstance(algorithm, str) and algorithm in _KNOWN_ALGORITHMS
+    shown = algorithm if known else "another"
+    if expected == DEFAULT_ALGORITHMS:
+        return Rejected(Reason.TOKEN_ALGORITHM, f"alg is neither RS256 nor ES256 but {shown}")
+    return Rejected(Reason.TOKEN_ALGORITHM, f"alg is {shown}, not one of {', '.join(sorted(expected))}")
 
 
 def choose_key(token: UnverifiedToken, keys: KeySet) -> VerificationKey | NoKey | Rejected:
@@ -177,29 +184,28 @@ def read_payload(token: UnverifiedToken) -> dict[str, object] | Rejected:
     return _malformed(f"payload: {claims.problem}") if isinstance(claims, JsonRejected) else claims
 
 
-def read_registered(claims: Mapping[str, object]) -> RegisteredClaims | Rejected:
-    """Read the registered claims. `iss`, `sub` and `exp` are required: no token lives for ever.
+def read_registered(
+    claims: Mapping[str, object], *, subject_claims: tuple[str, ...] = ("sub",), audience_claim: str = "aud"
+) -> RegisteredClaims | Rejected:
+    """Read the registered claims. `iss`, a subject and `exp` are required: no token lives for ever.
 
     A claim that is null is one that is absent.
     """
     # RFC 7519 4.1.1 and 4.1.2: StringOrURI. The subject becomes a name, so it must be a canonical one.
-    issuer, subject = claims.get("iss"), claims.get("sub")
+    issuer, subject = claims.get("iss"), token_subject(claims, subject_claims)
     if not isinstance(issuer, str) or not issuer:
         return issuer_problem(issuer)
-    if not isinstance(subject, str):
-        return _wrong("sub", subject, "a string")
-    problem = name_problem(subject)
-    if problem is not None:
-        return _invalid(f"sub {problem}")
+    if isinstance(subject, ClaimRejected):
+        return _invalid(subject.problem)
     # RFC 7519 4.1.3: an array of strings, or one string.
-    audience = claims.get("aud")
+    audience = claim_at(claims, audience_claim)
     audiences = [audience] if isinstance(audience, str) else audience
-    if audiences is not None:
-        if not isinstance(audiences, list):
-            return _wrong("aud", audience, "a string or a list of strings")
+    if audiences is not ABSENT:
+        if not isinstance(audiences, list | tuple):
+            return _wrong(audience_claim, audience, "a string or a list of strings")
         for name in audiences:
             if not isinstance(name, str):
-                return _invalid(f"aud holds an entry that is {value_kind(name)}, not a string")
+                return _invalid(f"{audience_claim} holds an entry that is {value_kind(name)}, not a string")
     # RFC 7519 4.1.4 to 4.1.6: NumericDate.
     for name in ("exp", "nbf", "iat"):
         if claims.get(name) is not None and numeric_date(claims[name]) is None:
@@ -210,7 +216,7 @@ def read_registered(claims: Mapping[str, object]) -> RegisteredClaims | Rejected
     return RegisteredClaims(
         issuer=issuer,
         subject=subject,
-        audiences=None if audiences is None else tuple(audiences),
+        audiences=None if audiences is ABSENT else tuple(audiences),
         expires_at=expires_at,
         not_before=numeric_date(claims.get("nbf")),
         issued_at=numeric_date(claims.get("iat")),
@@ -246,6 +252,7 @@ def judge_claims(
     claims: RegisteredClaims,
     *,
     audiences: tuple[str, ...] | None,
+    audience_claim: str = "aud",
     now: float,
     leeway: float,
     max_lifetime: float | None,
@@ -257,7 +264,9 @@ def judge_claims(
     # RFC 7519 4.1.3, RFC 8725 3.9: the token must name an expected audience; one without `aud` names none.
     if audiences is not None and not set(audiences).intersection(claims.audiences or ()):
         detail = (
-            "aud is missing" if claims.audiences is None else "aud does not contain the expected audience"
+            f"{audience_claim} is missing"
+            if claims.audiences is None
+            else f"{audience_claim} does not contain the expected audience"
         )
         return Rejected(Reason.TOKEN_WRONG_AUDIENCE, detail)
     # RFC 7519 4.1.4: not accepted on or after exp.

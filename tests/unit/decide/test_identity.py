@@ -13,6 +13,7 @@ from extauthz.decide.tokens.cache import VerifiedTokens
 from extauthz.decide.tokens.jwks import KeySet, parse_jwks
 from extauthz.decide.tokens.keyring import IssuerConfig, IssuerKeys, KeyRing
 from extauthz.decide.tokens.reader import Rejected
+from extauthz.domain.claim_readings import DomainClaim
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.reasons import Reason
 from extauthz.domain.service_key import IdentityKey, key_text, secret_digest
@@ -23,7 +24,7 @@ RSA = SigningKey.rs256()
 EC = SigningKey.es256()
 STRANGER = SigningKey.es256("stranger")
 
-CONFIG = IssuerConfig(
+CONFIG = IssuerConfig.usual(
     issuer=ISSUER,
     tenant="acme",
     audiences=(AUDIENCE,),
@@ -467,7 +468,7 @@ class TestVerifiedTokens:
     def test_a_changed_tenant_or_claim_path_gives_another_principal(self) -> None:
         cache, token = VerifiedTokens(), bearer(dom="emea", region="apac")
         ask(token, cache=cache)
-        moved = ring_with(config=replace(CONFIG, tenant="globex", domain_claim="region"))
+        moved = ring_with(config=replace(CONFIG, tenant="globex", domain_claims=(DomainClaim("region"),)))
         answer = ask(token, cache=cache, ring=moved)
         assert isinstance(answer, Principal)
         assert (answer.tenant, answer.domain) == ("globex", "apac")

@@ -16,7 +16,7 @@ from tests.secret_traces import found
 from tests.tokens import AUDIENCE, ISSUER, NOW, SigningKey, b64, claims, jwks
 
 KEY = SigningKey.es256()
-CONFIG = IssuerConfig(ISSUER, "acme", (AUDIENCE,), "realm_access.roles", "dom", "adm", frozenset())
+CONFIG = IssuerConfig.usual(ISSUER, "acme", (AUDIENCE,), "realm_access.roles", "dom", "adm", frozenset())
 POLICY = TokenPolicy(leeway=5.0, max_lifetime=3600.0)
 
 

@@ -19,7 +19,7 @@ from tests.asking import ask_with
 from tests.tokens import AUDIENCE, ISSUER, NOW, SigningKey, claims, jwks
 
 KEY = SigningKey.es256()
-CONFIG = IssuerConfig(ISSUER, "acme", (AUDIENCE,), "realm_access.roles", "dom", "adm", frozenset())
+CONFIG = IssuerConfig.usual(ISSUER, "acme", (AUDIENCE,), "realm_access.roles", "dom", "adm", frozenset())
 YEAR_9999 = 253402300799
 
 
