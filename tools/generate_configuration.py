@@ -19,14 +19,15 @@ _TOP: Final = """\
 
 Generated from `extauthz/settings/variables.py` by `tools/generate_configuration.py`: edit that, not this.
 
-Everything is set by environment variables, for every command alike. There is no configuration file.
+Everything is set by environment variables, for every command alike. There is no configuration file;
+`IDENTITY_PROVIDERS` and `POLICY_SOURCE=files:DIR` name files of providers and policies.
 
 - An empty variable is an unset one.
 - All problems are reported in one message, with exit code 2, before anything starts.
 - A **secret** is better given as a file: `NAME_FILE` names one whose content, without a final line end, is
   the value. Setting both `NAME` and `NAME_FILE` is an error.
-- With `MODE=selfhost` a service that reads tokens has two settings without a default: `AUTH_SERVER_URL` and
-  `OIDC_AUDIENCE`.
+- With `MODE=selfhost` a service that reads tokens needs `AUTH_SERVER_URL` and `OIDC_AUDIENCE`, or
+  `IDENTITY_PROVIDERS` ([providers](providers/README.md)).
 """
 
 _SECTIONS: Final = {

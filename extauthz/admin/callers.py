@@ -26,7 +26,7 @@ from extauthz.admin.services import AdminServices
 from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
 from extauthz.decide.identity import Keys, Needs, Rejected, identify
 from extauthz.decide.needs import NeedsKey
-from extauthz.decide.tokens.claims import admin_domains
+from extauthz.decide.tokens.claims import administered_domains
 from extauthz.domain.credential import authorization_credential
 from extauthz.domain.policy import WILDCARD
 from extauthz.domain.principal import Principal
@@ -234,7 +234,12 @@ def _token(principal: Principal, headers: Headers, services: AdminServices) -> C
     administers = (
         frozenset[str]()
         if issuer is None
-        else admin_domains(principal.claims, issuer.config.admin_domain_claim)
+        else administered_domains(
+            principal.claims,
+            principal.roles,
+            issuer.config.admin_domain_claim,
+            issuer.config.admin_roles,
+        )
     )
     actor = Actor(principal.kind.value, principal.id, principal.domain, _request_id(headers))
     return Caller(CallerKind.TOKEN, principal.tenant, actor, principal, administers)

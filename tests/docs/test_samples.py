@@ -11,10 +11,12 @@ import pytest
 import yaml
 
 from extauthz.admin.casbin_lines import read
+from extauthz.compile.directory import TenancyMode
 from extauthz.compile.documents import Reading, parse_policy_set
 from extauthz.compile.role_model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build
 from extauthz.domain.policy import PolicySet
+from extauthz.keys.provider_documents import ProviderDefaults, read_providers
 from tests.docs.samples import LANGUAGES, ROOT, Sample, agrees, commands, links, pages, samples
 
 SAMPLES = list(samples())
@@ -23,6 +25,12 @@ NODE_TYPES = {"AND", "OR", "NOT", "ALWAYS", "CONDITION"}
 
 def of_language(*languages: str) -> list[Any]:
     return [pytest.param(sample, id=str(sample)) for sample in SAMPLES if sample.language in languages]
+
+
+def is_of_providers(parameter: Any) -> bool:
+    """Tell whether a sample is a file of IDENTITY_PROVIDERS."""
+    (sample,) = parameter.values
+    return str(sample.text).startswith("providers:")
 
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=str(page.relative_to(ROOT))) for page in pages()])
@@ -43,7 +51,9 @@ def test_casbin_samples_are_lines_of_its_csv(sample: Sample) -> None:
     assert problems == []
 
 
-@pytest.mark.parametrize("sample", of_language("yaml", "json"))
+@pytest.mark.parametrize(
+    "sample", [each for each in of_language("yaml", "json") if not is_of_providers(each)]
+)
 def test_policy_samples_compile(sample: Sample) -> None:
     document = json.loads(sample.text) if sample.language == "json" else yaml.safe_load(sample.text)
     for policies in policy_documents(document):
@@ -51,6 +61,14 @@ def test_policy_samples_compile(sample: Sample) -> None:
         assert isinstance(parsed, PolicySet), parsed
         compiled = build("default", 1, parsed, RoleModel())
         assert isinstance(compiled, Snapshot), compiled
+
+
+@pytest.mark.parametrize("sample", [each for each in of_language("yaml") if is_of_providers(each)])
+def test_provider_samples_are_read(sample: Sample, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("the sidecar's own")
+    defaults = ProviderDefaults(TenancyMode.SELFHOST, "roles", "dom", "adm", frozenset(), frozenset())
+    found = read_providers(sample.text.encode(), defaults, tmp_path)
+    assert isinstance(found, tuple), found
 
 
 @pytest.mark.parametrize("sample", of_language("python"))

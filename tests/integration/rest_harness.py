@@ -29,6 +29,7 @@ from extauthz.decide.tokens.cache import VerifiedTokens
 from extauthz.decide.tokens.keyring import IssuerConfig
 from extauthz.decisionlog.log import DecisionLog
 from extauthz.decisionlog.recorder import Recorder
+from extauthz.domain.claim_readings import AdminRole
 from extauthz.keys.cache import JwksCache
 from extauthz.keys.fetcher import KeyFetcher
 from extauthz.keys.source import IssuerSource
@@ -256,6 +257,8 @@ async def rest(
         config = IssuerConfig.usual(
             provider.issuer, "default", (AUDIENCE,), "roles", "dom", "adm", frozenset({"offline_access"})
         )
+        admins = (AdminRole("tenant-admin", "*"), AdminRole("emea-admin", "emea"))
+        config = replace(config, admin_roles=admins)
         keys.configure([IssuerSource(config, provider.jwks_uri, operator_configured=True)])
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "decisions.log"

@@ -107,6 +107,20 @@ async def test_what_a_token_administers_is_read_strictly(database: "Database") -
             assert answer.status == status, (adm, answer)
 
 
+async def test_a_role_may_make_its_bearers_administrators(database: "Database") -> None:
+    rule = {"sub": "clerk", "dom": "emea", "obj": "order:read", "act": "read", "effect": "allow"}
+    async with rest(database) as api:
+        for roles, audit, write in (
+            (["tenant-admin"], 200, 201), (["emea-admin"], 403, 201), (["clerk"], 403, 403), ([], 403, 403),
+        ):  # fmt: skip
+            token = api.bearer(roles=roles)
+            assert (await api.get("/api/v1/audit", caller="nobody", **token)).status == audit, roles
+            own = rule | {"sub": f"clerk-{roles}"}
+            assert (await api.post(RULES, own, caller="nobody", **token)).status == write, roles
+        elsewhere = rule | {"dom": "apac"}
+        (await api.post(RULES, elsewhere, caller="nobody", **api.bearer(roles=["emea-admin"]))).problem(403)
+
+
 async def test_where_tokens_are_not_read_they_are_no_credential(database: "Database") -> None:
     async with rest(database, token_policy=TokenPolicy(oidc_enabled=False)) as api:
         assert (await api.get(RULES, caller="tenant")).problem(401)["reason"] == "token_missing"

@@ -141,7 +141,7 @@ def token_domain(
     """Return the domain at `path`; None when there is no such claim.
 
     A claim is one canonical name other than `*`, which would be every domain. With `in_collection` it may
-    be a list or object with that name as its only entry or member; an empty one is no domain.
+    be a list or object with that name as its only entry or member; an empty one is not a domain.
     """
     claim = claim_at(claims, path)
     if claim is ABSENT:
@@ -175,7 +175,9 @@ def admin_domains(claims: Mapping[str, object], path: str) -> frozenset[str]:
     return frozenset(canonical) if len(canonical) == len(names) else frozenset()
 
 
-def administered(roles: Iterable[str], admin_roles: Iterable[AdminRole]) -> frozenset[str]:
-    """Return the domains that the bearer of these roles administers; `*` is the whole tenant."""
+def administered_domains(
+    claims: Mapping[str, object], roles: Iterable[str], path: str, admin_roles: Iterable[AdminRole]
+) -> frozenset[str]:
+    """Return the domains that the bearer administers, by its claim or by its own roles; `*` is the tenant."""
     held = frozenset(roles)
-    return frozenset(each.domain for each in admin_roles if each.role in held)
+    return admin_domains(claims, path) | {each.domain for each in admin_roles if each.role in held}

@@ -104,7 +104,7 @@ def test_a_template_is_one_issuer_for_each_value() -> None:
     ]
 
 
-def test_keys_may_be_in_the_file_or_beside_it(tmp_path: Path) -> None:
+def test_keys_may_be_in_the_file_or_next_to_it(tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_bytes(jwks(KEY))
     inline = json.loads(jwks(KEY))
     one, two = sources(
