@@ -12,7 +12,7 @@ ONE_WORKER = {"e2e", "faults"}
 MODULES_APART = {"integration"}
 """Folders of which one worker runs the tests of a module: they share its fixtures."""
 
-# Beside Envoy and PostgreSQL a machine is slow in bursts: examples have no deadline, tests have a timeout.
+# With Envoy and PostgreSQL running, a machine is slow in bursts: examples have no deadline, tests a timeout.
 settings.register_profile("test", deadline=None, derandomize=True, database=None)
 settings.register_profile(
     "verify",

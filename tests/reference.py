@@ -92,15 +92,15 @@ def refused(reason: str) -> dict[str, Any]:
 # ---- the request, the caller, the owner
 
 
-NOBODY: Final = Principal("anonymous", None, None, None, frozenset({"anonymous"}), {})
+ANONYMOUS: Final = Principal("anonymous", None, None, None, frozenset({"anonymous"}), {})
 
 
 def identify(case: Document, settings: Document) -> Principal | None:
-    """Return who asks; None for a token whose claims cannot be accepted."""
+    """Return the principal; None for a token whose claims cannot be accepted."""
     home = "default" if settings["mode"] == "selfhost" else None
     if (token := case.get("token")) is not None:
         if not settings["oidc_enabled"]:
-            return NOBODY
+            return ANONYMOUS
         domain = token.get("dom")
         if domain is not None and not is_domain(domain):
             return None
@@ -111,12 +111,12 @@ def identify(case: Document, settings: Document) -> Principal | None:
         return Principal("user", token["sub"], case.get("token_tenant", home), domain, roles, token)
     principal = case["principal"]
     if principal == "anonymous":
-        return NOBODY
+        return ANONYMOUS
     if "workload" in principal:
         return Principal("workload", principal["workload"], None, None, frozenset(), {})
     kind = principal.get("kind", "user")
     if kind == "user" and not settings["oidc_enabled"]:
-        return NOBODY
+        return ANONYMOUS
     return Principal(
         kind,
         principal["id"],

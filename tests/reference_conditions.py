@@ -155,7 +155,7 @@ def single(value: Any) -> Any:
 
 
 def literal(name: str, operator: str, value: Any) -> Any:
-    """Read what is written in the policy: text beside a time is a time, beside an address an address."""
+    """Read a literal of a policy: text compared with a time is a time, with an address an address."""
     convert: Callable[[str], Any] | None = None
     if name == "env.time" and operator in {"eq", "neq", "in", "notIn", "gt", "gte", "lt", "lte"}:
         convert = instant

@@ -12,7 +12,7 @@ def await_true(condition: Callable[[], object], *, within: float = 10.0, what: s
     """Wait until a condition holds; return the seconds it took.
 
     Raises:
-        AssertionError: it did not hold within so many seconds.
+        AssertionError: it did not hold in time.
     """
     began = time.monotonic()
     while not condition():

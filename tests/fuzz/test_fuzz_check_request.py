@@ -1,7 +1,7 @@
 """Fuzzes CheckRequest bytes through the whole service: no message raises, and none of them is allowed.
 
-The policies let in one person, on one route, with a token that nobody here can sign; everybody else who might
-be invented on the way is denied.
+The policies allow one user, on one route, with a token of a key that the fuzzer does not have; every other
+principal that a message can make up is denied.
 """
 
 import base64
@@ -22,8 +22,8 @@ from tests.real_service import RealService, real_service, token
 from tests.tokens import SigningKey, claims
 
 SOURCES = CredentialSources("x-token", "session", "idp", workloads=True)
-STRANGER = SigningKey.es256("service", serial=5)
-FORGED = STRANGER.sign(claims())
+OTHER_KEY = SigningKey.es256("service", serial=5)
+FORGED = OTHER_KEY.sign(claims())
 POLICIES = {
     "resources": [
         {

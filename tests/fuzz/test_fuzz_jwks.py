@@ -12,8 +12,8 @@ from tests.fuzz.rounds import corpus, fuzzing, keep_fuzzing, mutated
 from tests.tokens import SigningKey, jwks
 
 EC, RSA = SigningKey.es256("ec"), SigningKey.rs256("rsa")
-STRANGER = SigningKey.es256("stranger", serial=7)
-STRANGER_RSA = SigningKey.rs256("stranger", serial=7)
+OTHER = SigningKey.es256("other", serial=7)
+OTHER_RSA = SigningKey.rs256("other", serial=7)
 DOCUMENTS = [
     *(text.encode() for family in corpus("jwks").values() for text in family),
     jwks(EC),
@@ -28,7 +28,7 @@ FRAGMENTS = [
     b'"key_ops":["sign"]', b'"e":"AQ"', b'"e":"AAAA"', b'"kid":1', b"A", b"_", b"=", b"[" * 40, b"\xff",
 ]  # fmt: skip
 SIGNED = b"signing.input"
-FOREIGN = {"ES256": STRANGER.signature(SIGNED), "RS256": STRANGER_RSA.signature(SIGNED)}
+FOREIGN = {"ES256": OTHER.signature(SIGNED), "RS256": OTHER_RSA.signature(SIGNED)}
 
 
 def judge(document: bytes) -> None:

@@ -14,7 +14,7 @@ from tests.asking import ask_with
 from tests.fuzz.rounds import corpus, fuzzing, keep_fuzzing, mutated, spliced
 from tests.tokens import AUDIENCE, ISSUER, NOW, SigningKey, b64, claims, jwks
 
-OURS, STRANGER = SigningKey.es256("ec"), SigningKey.es256("ec", serial=1)
+OURS, OTHER = SigningKey.es256("ec"), SigningKey.es256("ec", serial=1)
 RSA = SigningKey.rs256("rsa")
 PAIRS: list[list[str]] = [pair for family in corpus("token").values() for pair in family]
 FRAGMENTS = [
@@ -45,7 +45,7 @@ GENUINE = [
     OURS.sign(claims(dom="emea", realm_access={"roles": ["a"]})),
 ]
 FORGED = [
-    *(STRANGER.sign_bytes(header.encode(), payload.encode()) for header, payload in PAIRS),
+    *(OTHER.sign_bytes(header.encode(), payload.encode()) for header, payload in PAIRS),
     *(f"{b64(header.encode())}.{b64(payload.encode())}." for header, payload in PAIRS),
 ]
 
@@ -102,7 +102,7 @@ def anything(compact: str) -> None:
     assert judged(spliced(compact.encode("utf-8", "replace"), 1, 0, b".").decode("utf-8", "replace")) is None
 
 
-def test_nobody_passes_but_the_signers_word() -> None:
+def test_only_payloads_signed_by_a_published_key_prove_a_principal() -> None:
     keep_fuzzing(forged_tokens, genuine_tokens_changed, well_signed_nonsense, anything)
 
 

@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.installs, pytest.mark.timeout(600), pytest.mark.xdist_
 
 
 def index_variables() -> dict[str, str]:
-    """Where packages come from is this machine's business, as it is that of whoever builds the image."""
+    """Return the settings of this machine for package indexes, as a build of the image would have them."""
     return {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_CERT_"))}
 
 
@@ -174,7 +174,7 @@ def test_without_settings_it_says_what_is_missing(started: Image) -> None:
     assert len(output.splitlines()) == 1
 
 
-def test_it_decides_requests_as_nobody_on_a_tree_that_it_cannot_change(started: Image) -> None:
+def test_it_decides_requests_as_an_unprivileged_user_on_a_read_only_tree(started: Image) -> None:
     key = SigningKey.rs256()
     grpc_port, sidecar_port, unused = free_ports(3)
     policies = started.folder / "policies"

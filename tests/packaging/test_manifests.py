@@ -270,7 +270,7 @@ PROMETHEUS = Peer({"kubernetes.io/metadata.name": "monitoring"}, {"app.kubernete
 OTHER_IN_MONITORING = Peer({"kubernetes.io/metadata.name": "monitoring"})
 ASKING = Peer({"kubernetes.io/metadata.name": "shop", "extauthz-asks": "true"})
 ADMINISTRATION = Peer({"kubernetes.io/metadata.name": "platform", "extauthz-administers": "true"})
-ANYBODY = Peer({"kubernetes.io/metadata.name": "shop"})
+NEITHER = Peer({"kubernetes.io/metadata.name": "shop"})
 NEIGHBOUR = Peer({"kubernetes.io/metadata.name": "extauthz"})
 
 
@@ -287,7 +287,7 @@ NEIGHBOUR = Peer({"kubernetes.io/metadata.name": "extauthz"})
             id="administration",
         ),
         pytest.param("control-plane", "extauthz-migrate", 8080, set(), id="migration"),
-        pytest.param("sidecar", "orders", 10000, {"ANYBODY", "ASKING"}, id="requests"),
+        pytest.param("sidecar", "orders", 10000, {"NEITHER", "ASKING"}, id="requests"),
         pytest.param("sidecar", "orders", 9190, {"PROMETHEUS"}, id="sidecar-metrics"),
         pytest.param("sidecar", "orders", 9191, set(), id="sidecar-checks"),
         pytest.param("sidecar", "orders", 8000, set(), id="past-envoy"),
@@ -306,12 +306,12 @@ def test_ports_are_open_to_whom_they_are_for(overlay: str, name: str, port: int,
         "OTHER_IN_MONITORING": OTHER_IN_MONITORING,
         "ASKING": ASKING,
         "ADMINISTRATION": ADMINISTRATION,
-        "ANYBODY": ANYBODY,
+        "NEITHER": NEITHER,
         "NEIGHBOUR": NEIGHBOUR,
     }
     let_in = {
-        who
-        for who, peer in peers.items()
+        name_of_peer
+        for name_of_peer, peer in peers.items()
         if lets_in(
             of_kind(overlay, "NetworkPolicy"),
             target=pod["metadata"]["labels"],

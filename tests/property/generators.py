@@ -70,7 +70,7 @@ def random_policy_set(rng: random.Random) -> Document:
 
 
 def random_request(rng: random.Random, policy_set: Document) -> Document:
-    """Draw one case for the set: who asks, what for and when."""
+    """Draw one case for the set: principal, request and time."""
     saas = policy_set["settings"]["mode"] == "saas"
     case: Document = {"now": rng.choice(INSTANTS)}
     case.update(_principal(rng, saas=saas))

@@ -1,7 +1,7 @@
 """The implementation decides as the plain reading of the policy language does: effect, reason, rule, shadow.
 
 Sets of a hundred requests each: 300 by default, 2,000 where `CI` is set, 10,000 under `EXTAUTHZ_VERIFY=1`,
-there with seeds that nobody has seen.
+there with new seeds in each run.
 """
 
 import os
@@ -27,7 +27,7 @@ Document = dict[str, Any]
 
 def decided_by(runner: CaseRunner, request: Document) -> Document:
     answer = runner.answer(request)
-    # Whoever is refused before the rules is not told where the request would have led.
+    # A refusal before the rules does not tell the target of the request.
     return {**answer, "resource": None, "action": None} if refused(answer) else answer
 
 

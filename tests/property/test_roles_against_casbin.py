@@ -109,8 +109,8 @@ def enforced(
             enforcer.add_grouping_policy(
                 f"{binding.user_kind}:{binding.user}", f"role:{binding.role}", binding.dom
             )
-    nobody = principal.kind is PrincipalKind.ANONYMOUS
-    subject = "anonymous" if nobody else f"{principal.kind}:{principal.id}"
+    anonymous = principal.kind is PrincipalKind.ANONYMOUS
+    subject = "anonymous" if anonymous else f"{principal.kind}:{principal.id}"
     domain = principal.domain or ""
     for role in principal.roles:
         enforcer.add_grouping_policy(subject, f"role:{role}", domain)

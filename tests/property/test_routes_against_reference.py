@@ -136,7 +136,7 @@ def operations(routes: RouteIndex, path: str) -> int:
 
 
 def every_combination(levels: int, last: Callable[[int], str]) -> list[str]:
-    """Return a template for each way to write literals and parameters on so many levels."""
+    """Return a template for each way to write literals and parameters on `levels` levels."""
     found = []
     for number, choice in enumerate(itertools.product((True, False), repeat=levels)):
         segments = "".join("/a" if literal else f"/{{p{at}}}" for at, literal in enumerate(choice))

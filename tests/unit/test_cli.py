@@ -148,7 +148,7 @@ def test_a_closed_output_is_said(command: list[str]) -> None:
 
 
 @pytest.mark.parametrize("command", PRINTING, ids=" ".join)
-def test_whoever_stops_reading_hears_no_complaint(command: list[str]) -> None:
+def test_a_closed_pipe_ends_the_command_without_an_error_text(command: list[str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     try:

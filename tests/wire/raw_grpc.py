@@ -42,7 +42,7 @@ class RawAnswer:
 
     @property
     def status(self) -> int | None:
-        """The status of gRPC, None while there is none."""
+        """The status of gRPC, None before it has arrived."""
         said = self.headers.get("grpc-status")
         return None if said is None else int(said)
 

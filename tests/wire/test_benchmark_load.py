@@ -96,11 +96,11 @@ def test_a_wrong_message_ends_the_measurement() -> None:
 def test_a_server_that_ends_the_connection_ends_the_measurement() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
-        def hang_up() -> None:
+        def end_connection() -> None:
             for _ in range(3):
                 listening.accept()[0].close()
 
-        closing = threading.Thread(target=hang_up)
+        closing = threading.Thread(target=end_connection)
         closing.start()
         with pytest.raises((LoadError, OSError)):
             measure(listening.getsockname()[1], [b"x"], lambda _answer: True)

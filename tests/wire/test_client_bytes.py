@@ -107,7 +107,7 @@ def test_one_raw_entry_of_text_is_known(value: bytes) -> None:
 @pytest.mark.parametrize(
     "values", [(b"x", b"admin"), (b"admin", b""), (b"", b""), (b"admin\xff",), (b"\xc3",), (LONG + b"\xff",)]
 )
-def test_several_raw_entries_and_bytes_that_are_no_text_are_unknown(values: tuple[bytes, ...]) -> None:
+def test_several_raw_entries_and_octets_that_are_not_utf8_are_unknown(values: tuple[bytes, ...]) -> None:
     assert facts(raw_form(headers=mode(*values))).unknown_headers == {"x-mode"}
 
 
@@ -249,7 +249,7 @@ def test_a_comma_in_a_raw_cookie_separates_nothing() -> None:
         b"\x0a\x06x-mode\x1a",
     ],
 )
-def test_an_entry_that_is_no_header_hides_no_other(entry: bytes) -> None:
+def test_an_invalid_header_entry_hides_no_other_entry(entry: bytes) -> None:
     request = CheckRequest.FromString(raw_form(headers=mode(b"admin")))
     request.attributes.request.http.header_map.headers.append(entry)
     found = read(request.SerializeToString())

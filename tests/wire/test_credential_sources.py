@@ -1,4 +1,4 @@
-"""Credentials beside Authorization: off unless configured, one at a time, judged like any other."""
+"""Credentials in other places than `Authorization`: off unless configured, one at a time, judged alike."""
 
 import math
 import time
@@ -170,7 +170,7 @@ def test_each_place_counts_only_when_it_is_configured(ask: Ask, where: str) -> N
         ("peer", "workload", SPIFFE, "mtls"),
     ],
 )
-def test_who_is_found_there_is_logged_and_told_upstream(
+def test_a_principal_of_another_source_is_logged_and_sent_upstream(
     ask: Ask, where: str, kind: str, subject: str, authentication: str
 ) -> None:
     answer, line = ask(credential(where))
@@ -231,7 +231,7 @@ def test_two_credentials_are_a_conflict_even_if_they_are_the_same(ask: Ask, raw:
         (verified("/open", sub=7), "token_claims_invalid"),
         (verified("/open", iss=None), "token_claims_invalid"),
         (verified("/open", iss=["x"]), "token_claims_invalid"),
-        (verified("/open", iss="https://stranger"), "token_unknown_issuer"),
+        (verified("/open", iss="https://unknown"), "token_unknown_issuer"),
         (verified("/open", aud="other"), "token_wrong_audience"),
         (verified("/open", aud=None), "token_wrong_audience"),
         (verified("/open", exp=None), "token_claims_invalid"),

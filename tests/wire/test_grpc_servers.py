@@ -213,7 +213,7 @@ def test_a_deadline_that_has_passed_never_becomes_an_allow(kind: str, timeout: s
 
 
 @pytest.mark.parametrize("timeout", ["", "abc", "1", "m", "-1S", "1.5S", "123456789S", "1s", "NaN"])
-def test_timeouts_that_are_none_stop_no_other_call(kind: str, timeout: str) -> None:
+def test_invalid_timeouts_end_no_other_call(kind: str, timeout: str) -> None:
     with serving(kind) as (_, address):
         with RawConnection(address) as client:
             assert client.ask(b"x", CHECK_PATH, ("grpc-timeout", timeout)).status is not None
@@ -547,7 +547,7 @@ def test_calls_that_are_never_finished_take_nothing_from_others(kind: str) -> No
 
 
 def answer_with_metadata(address: str, size: int) -> RawAnswer:
-    """Make a call with so many bytes of metadata as a proxy's tracing adds them."""
+    """Make a call with `size` bytes of metadata, as a tracing proxy adds them."""
     with RawConnection(address) as client:
         fields = [(f"x-baggage-{number}", "v" * 8000) for number in range(size // 8000)]
         return client.ask(b"x", CHECK_PATH, *fields)
@@ -622,7 +622,7 @@ def test_a_flood_of_connections_takes_nothing_from_others(kind: str) -> None:
     ],
     ids=["http1", "tls", "frame too long", "header block broken", "zeros"],
 )
-def test_a_connection_that_is_no_http2_ends_alone(kind: str, octets: bytes) -> None:
+def test_a_connection_without_http2_ends_and_others_go_on(kind: str, octets: bytes) -> None:
     with serving(kind) as (_, address):
         host, _, port = address.rpartition(":")
         with socket.create_connection((host, int(port)), WAIT) as connection:
@@ -792,7 +792,7 @@ def test_addresses_that_cannot_be(kind: str, address: str) -> None:
 
 def test_unix_sockets(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "check.sock"
-    # What a killed process leaves behind is no obstacle.
+    # A killed process leaves its socket file behind.
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(path))
     server = server_of(kind, echo, [f"unix:{path}", "127.0.0.1:0"])

@@ -122,7 +122,7 @@ def test_callers_that_never_send_their_message_do_not_keep_others_waiting(method
         server.drain(0.0)
 
 
-def test_what_a_tracing_proxy_copies_from_the_client_is_no_rpc_error() -> None:
+def test_client_headers_copied_by_a_tracing_proxy_cause_no_rpc_error() -> None:
     with serving() as (_, address), grpc.insecure_channel(address) as channel:
         ask = channel.unary_unary(CHECK, None, None)
         metadata = (("tracestate", "a=b," * 15_000), ("baggage", "c=d," * 15_000))
@@ -234,8 +234,8 @@ def test_clients_without_an_expected_name_are_denied(tmp_path: Path) -> None:
     ):
         assert secure_call(address, authority, authority.issue("x", uris=(gateway,))) == b"x"
         assert secure_call(address, authority, authority.issue("envoy.internal")) == b"x"
-        stranger = secure_call(address, authority, authority.issue("x", uris=(gateway + "2",)))
-        assert not read_answer(stranger).allowed
+        unknown = secure_call(address, authority, authority.issue("x", uris=(gateway + "2",)))
+        assert not read_answer(unknown).allowed
         (line,) = running.decisions()
     assert (line["decision"], line["reason"], line["entrance"]) == ("deny", "internal_error", "grpc")
 

@@ -201,7 +201,7 @@ def test_connect_and_upgrades_are_checks_too(port: int) -> None:
         b"GET / HTTP/1.1\r\nHost: a\r\nx: a\x00b\r\n\r\n",
     ],
 )
-def test_what_is_no_request_is_never_200_nor_5xx(port: int, raw: bytes) -> None:
+def test_a_malformed_request_is_never_answered_with_200_or_5xx(port: int, raw: bytes) -> None:
     try:
         reply = exchange(port, raw)
     except (ConnectionError, IndexError):
@@ -218,7 +218,7 @@ def test_what_is_no_request_is_never_200_nor_5xx(port: int, raw: bytes) -> None:
         b"GET / HTTP/1.1\r\nHost: a\r\nBad Header: x\r\n\r\n",
     ],
 )
-def test_what_is_no_request_is_logged_like_every_denial(port: int, service: RealService, raw: bytes) -> None:
+def test_a_malformed_request_is_logged_as_a_denial(port: int, service: RealService, raw: bytes) -> None:
     reply = exchange(port, raw)
     (line,) = service.decisions()
     assert reply.headers[REASON] == "request_malformed"

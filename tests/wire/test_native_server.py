@@ -104,7 +104,7 @@ def test_an_exception_after_waiting_is_a_denial(error: Exception) -> None:
 
 
 @pytest.mark.parametrize("answer", [None, "text", 7])
-def test_what_is_no_answer_is_a_denial_and_ends_no_other_call(answer: Any) -> None:
+def test_an_invalid_answer_becomes_a_denial_and_ends_no_other_call(answer: Any) -> None:
     def begin(raw: bytes, _left: float | None) -> bytes:
         return raw if raw == b"x" else answer
 

@@ -33,7 +33,7 @@ def allowed_for(principal: Principal, roles: tuple[str, ...] = ()) -> Answer:
     return answer
 
 
-def test_an_allow_names_who_asks() -> None:
+def test_an_allow_names_the_principal() -> None:
     answer = written(allowed())
     assert answer.allowed
     assert answer.headers == {
@@ -233,7 +233,7 @@ def test_identities_that_differ_never_share_an_answer() -> None:
 
 
 def test_the_tenant_is_the_owner_of_the_target() -> None:
-    # It comes from trusted configuration, and is set for those, too, who have no tenant of their own.
+    # It comes from trusted configuration, so it is set for principals without a tenant, too.
     workload = Principal(PrincipalKind.WORKLOAD, "spiffe://a/b", None, None, (), Authentication.MTLS)
     for principal in (ALICE, ANONYMOUS, workload):
         answer = written(allowed(principal, target=READ_INVOICE._replace(tenant="acme")))

@@ -1,4 +1,4 @@
-"""Connections that ask nothing: they are closed, and hold up nobody else."""
+"""Connections without a complete request are closed in time and do not delay others."""
 
 import asyncio
 import json
@@ -64,7 +64,7 @@ class Served:
 
 
 async def closed(stream: Stream) -> bytes:
-    """Return what still came before the other side hung up."""
+    """Return the octets that arrive before the server closes the connection."""
     try:
         return await stream[0].read()
     except ConnectionResetError:
@@ -77,7 +77,7 @@ def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("said", [b"", b"GET", PART])
-def test_who_never_ends_a_head_is_hung_up_on(said: bytes) -> None:
+def test_connection_is_closed_when_request_headers_time_out(said: bytes) -> None:
     async def run() -> bytes:
         async with Served().running() as served:
             return await closed(await served.connect(said))
@@ -85,7 +85,7 @@ def test_who_never_ends_a_head_is_hung_up_on(said: bytes) -> None:
     assert asyncio.run(run()) == b""
 
 
-def test_a_head_that_is_not_ended_after_an_answer_is_hung_up_on_too() -> None:
+def test_connection_is_closed_when_the_next_request_headers_time_out() -> None:
     async def run() -> bytes:
         async with Served().running() as served:
             served.go.set()
@@ -110,7 +110,7 @@ def test_a_head_that_is_not_ended_after_an_answer_is_hung_up_on_too() -> None:
         WHOLE[:-2] + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + WHOLE,
     ],
 )
-def test_what_is_no_http_is_a_problem_like_any_other(said: bytes) -> None:
+def test_malformed_http_is_answered_with_a_400_problem(said: bytes) -> None:
     async def run() -> bytes:
         async with Served().running() as served:
             return await closed(await served.connect(said))

@@ -76,7 +76,7 @@ def test_prefixes_are_compared_as_whole_literal_segments(
     "text",
     ["", "a.example", "a b/x", "/a//b", "/a/./b", "/a;b", "/a/*", "/**", "/{id}", "*./x", "a/b?c", "/%2f"],
 )
-def test_what_is_no_prefix(text: str) -> None:
+def test_malformed_prefixes_are_refused(text: str) -> None:
     assert isinstance(RoutePrefix.parse(text), str)
 
 

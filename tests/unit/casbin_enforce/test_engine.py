@@ -21,7 +21,7 @@ def test_an_unknown_effect_counts_as_a_deny_of_what_it_matches_only() -> None:
     assert ask(shape, policy, "bob", "d", "data2", "read") == "true"
 
 
-def test_an_empty_policy_allows_nobody_and_no_empty_request() -> None:
+def test_an_empty_policy_allows_no_request_and_an_empty_request_is_an_error() -> None:
     assert ask(model(), "", "", "", "").startswith("error: ")
     assert ask(model(), "# nothing\n", "alice", "data1", "read") == "false"
     assert ask(model("r.sub != p.sub"), "", "alice", "data1", "read") == "false"
@@ -198,7 +198,7 @@ def test_of_roles_at_one_height_the_deny_wins() -> None:
         ("regexMatch", "a", "("),
         ("globMatch", "/foo/.hidden", "/foo/*"),
         ("globMatch", "/foo/bar/", "/foo/*"),
-        ("ipMatch", "10.0.0.1", "everybody"),
+        ("ipMatch", "10.0.0.1", "not an address"),
     ],
 )
 def test_where_readers_differ_an_allow_does_not_match_and_a_deny_does(

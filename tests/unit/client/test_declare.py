@@ -77,7 +77,7 @@ def test_a_second_declaration_is_an_error() -> None:
         resource("invoice:list")(endpoint("invoice:read"))
 
 
-def test_one_string_is_no_list_of_roles() -> None:
+def test_a_string_in_place_of_a_list_of_roles_is_refused() -> None:
     with pytest.raises(TypeError, match=r"\['finance'\]"):
         resource("invoice:read", default_roles="finance")
 

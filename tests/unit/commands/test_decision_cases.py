@@ -1,4 +1,4 @@
-"""The decision cases, answered by the implementation; and what a case file that is none is told."""
+"""The implementation answers the decision cases, and an invalid case file is refused."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def test_a_wrong_expectation_is_a_difference_that_says_both() -> None:
     ]
 
 
-def test_a_refusal_that_does_not_come_and_one_that_nobody_expects_are_differences() -> None:
+def test_a_missing_refusal_and_an_unexpected_refusal_are_differences() -> None:
     text = """
         description: two rules
         policies:
@@ -84,7 +84,7 @@ CASE = "cases: [{principal: {id: a}, request: {path: /}, expect: {decision: deny
         ("cases: [{now: noon, principal: {id: a}, request: {path: /}, expect: {}}]", "RFC 3339"),
     ],
 )
-def test_what_is_no_case_file_is_told_where(text: str, place: str) -> None:
+def test_an_invalid_case_file_is_refused_with_the_place(text: str, place: str) -> None:
     with pytest.raises(CaseInvalidError) as refusal:
         list(run_case_text(text.encode(), MODEL))
     assert place in str(refusal.value)

@@ -69,7 +69,7 @@ def test_an_unready_process_lives_and_is_not_ready(nowhere: int) -> None:
         assert health_problem(environ, url=None, ready=True) is not None
 
 
-def test_nobody_there_names_every_address(nowhere: int) -> None:
+def test_a_refused_connection_names_every_address(nowhere: int) -> None:
     environ = {"SIDECAR_PORT": str(nowhere), "PORT": str(nowhere)}
     problem = health_problem(environ, url=None, ready=False)
     assert problem is not None
@@ -78,5 +78,5 @@ def test_nobody_there_names_every_address(nowhere: int) -> None:
 
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1/", "127.0.0.1:80", "http://127.0.0.1:port/", "http://[::1"])
-def test_what_is_no_url_is_a_sentence(url: str) -> None:
+def test_an_invalid_url_is_reported_in_a_sentence(url: str) -> None:
     assert health_problem({}, url=url, ready=False) is not None

@@ -113,7 +113,7 @@ def test_dates_and_names_are_always_judged(changes: dict[str, object], reason: s
     assert judge(EC.sign(said)) == {"valid": False, "reason": reason, "claims": said}
 
 
-def test_claims_that_nobody_signed_are_not_shown() -> None:
+def test_claims_without_a_valid_signature_are_not_shown() -> None:
     forger = SigningKey.es256("ec", serial=1)
     for signature_only in (True, False):
         answer = judge(forger.sign(claims()), signature_only=signature_only)

@@ -217,7 +217,7 @@ def test_names_of_attributes(name: str) -> None:
         ["user.id"],
     ],
 )
-def test_what_is_no_attribute(name: object) -> None:
+def test_unknown_attributes_are_refused(name: object) -> None:
     assert pointers({**condition("", "exists", True), "attribute": name}) == ["/attribute"]
     right = {**condition("user.id", "eq", {"attribute": name})}
     assert pointers(right) == ["/value/attribute"]

@@ -117,7 +117,7 @@ def test_a_problem_says_what_was_found_and_what_would_be_right() -> None:
 
 
 @pytest.mark.parametrize("document", [None, [], "text", 7, {1: "a"}])
-def test_a_set_that_is_no_object_is_refused(document: object) -> None:
+def test_a_policy_set_that_is_not_an_object_is_refused(document: object) -> None:
     assert pointers(parse_policy_set(document, READING)) == [""]
 
 
@@ -166,7 +166,7 @@ def test_a_name_that_could_pass_for_another_is_refused(member: str, name: object
     assert pointers(read_rule(**{member: name})) == [f"/{member}"]
 
 
-def test_ids_have_a_bound_of_their_own_and_are_no_wildcard() -> None:
+def test_an_id_has_a_length_limit_and_is_not_a_wildcard() -> None:
     assert isinstance(read_rule(id="x" * 128), RoleRule)
     assert pointers(read_rule(id="x" * 129)) == ["/id"]
     assert pointers(read_rule(id="*")) == ["/id"]
@@ -209,7 +209,7 @@ def test_when_a_binding_expires(written: str | None, seconds: float | None) -> N
 @pytest.mark.parametrize(
     "written", ["2026-01-31", "2026-01-31T08:00:00", "2026-02-30T08:00:00Z", 0, "", True]
 )
-def test_what_is_no_instant_never_becomes_a_binding_without_end(written: object) -> None:
+def test_an_invalid_expiry_never_becomes_a_binding_without_expiry(written: object) -> None:
     assert pointers(read_binding(expires_at=written)) == ["/expires_at"]
 
 
@@ -421,7 +421,7 @@ def test_a_resource_is_one_name_with_bounded_routes() -> None:
 
 
 @pytest.mark.parametrize("name", ["invoice:*", "invoice: read", "invoice:\u2003read"])
-def test_a_name_whose_default_action_is_none_is_refused(name: str) -> None:
+def test_a_name_with_an_invalid_default_action_is_refused(name: str) -> None:
     problems: list[Problem] = []
     document = {**RESOURCE, "name": name, "routes": [], "defaultRoles": ["viewer"]}
     assert parse_resource(document, "", problems) is None
@@ -445,7 +445,7 @@ def test_default_roles_become_rules_on_the_default_action() -> None:
 
 
 @pytest.mark.parametrize("roles", ["viewer", ["*"], [""], [7]])
-def test_default_roles_that_are_none(roles: object) -> None:
+def test_invalid_default_roles_are_refused(roles: object) -> None:
     found = pointers(parse_policy_set({"resources": [{**RESOURCE, "defaultRoles": roles}]}, READING))
     assert all(pointer.startswith("/resources/0/defaultRoles") for pointer in found)
     assert found

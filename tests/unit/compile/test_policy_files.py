@@ -139,7 +139,7 @@ def test_text_that_is_not_utf8_is_told_where() -> None:
     assert found.message == "is not UTF-8 at byte 3"
 
 
-def test_an_empty_file_is_no_document() -> None:
+def test_an_empty_file_is_refused() -> None:
     assert yaml("") is None
     assert yaml("# nothing yet\n") is None
     assert read_documents(b"a: 1\n---\nb: 2", is_json=False) == [{"a": 1}, {"b": 2}]

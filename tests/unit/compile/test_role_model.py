@@ -93,7 +93,7 @@ def test_what_cannot_be_compiled_is_refused_naming_the_part(old: str, new: str, 
     "text",
     ["", "\0", "no model", "[matchers]", "[request_definition]\nr = sub, dom, obj, act\n", "x" * 100_000],
 )
-def test_what_is_no_model_is_refused_in_one_line(text: str) -> None:
+def test_an_invalid_model_is_refused_in_one_line(text: str) -> None:
     refused = compile_model(text)
     assert isinstance(refused, ModelInvalid)
     assert len(refused.message) < 300

@@ -98,12 +98,12 @@ def test_kinds_are_never_read_out_of_names() -> None:
     assert roles_at(bound, 0, odd) == ()
 
 
-def test_a_workload_and_nobody_have_no_bindings() -> None:
+def test_workloads_and_the_anonymous_principal_have_no_bindings() -> None:
     bound = index(binding("a", "alice", "x", kind="user"), binding("b", "anonymous", "y", kind="user"))
     workload = Principal(PrincipalKind.WORKLOAD, "alice", None, None, (), Authentication.MTLS)
-    nobody = Principal(PrincipalKind.ANONYMOUS, None, None, None, ("anonymous",), Authentication.NONE)
+    anonymous = Principal(PrincipalKind.ANONYMOUS, None, None, None, ("anonymous",), Authentication.NONE)
     assert bound.subjects(workload, 0).names == ("workload:alice",)
-    assert bound.subjects(nobody, 0).names == ("anonymous", "role:anonymous")
+    assert bound.subjects(anonymous, 0).names == ("anonymous", "role:anonymous")
 
 
 def test_eight_links_are_the_most() -> None:
@@ -132,7 +132,7 @@ def test_a_cycle_is_named(dom: str) -> None:
     assert problem == "the roles inherit in a cycle: a -> b -> c -> a"
 
 
-def test_a_cycle_that_no_domain_sees_whole_is_none() -> None:
+def test_roles_that_no_single_domain_joins_to_a_cycle_are_accepted() -> None:
     bound = index(*links("a", "b", dom="d1"), *links("b", "a", dom="d2"))
     assert bound.inheritance_problems(EVERY_DOMAIN) == []
     closed = bound.with_binding(binding("closing", "b", "a"))

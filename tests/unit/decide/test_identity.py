@@ -1,4 +1,4 @@
-"""Who asks: credentials in, a principal, a refusal or the wish for a key out."""
+"""Identity: from credentials to a principal, a rejection or the need for a key."""
 
 import math
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +22,7 @@ from tests.tokens import AUDIENCE, ISSUER, NOW, SigningKey, b64, claims, jwks
 
 RSA = SigningKey.rs256()
 EC = SigningKey.es256()
-STRANGER = SigningKey.es256("stranger")
+OTHER = SigningKey.es256("other")
 
 CONFIG = IssuerConfig.usual(
     issuer=ISSUER,
@@ -111,7 +111,7 @@ def test_a_good_token_proves_its_bearer(signer: SigningKey) -> None:
     assert isinstance(answer.claims["n"], tuple)
 
 
-def test_no_credential_is_nobody() -> None:
+def test_a_request_without_credential_has_no_principal() -> None:
     assert ask() is None
 
 
@@ -135,7 +135,7 @@ def test_the_scheme_is_compared_without_case(scheme: str) -> None:
         "Bearer \u00e9.\u00e9.\u00e9",
     ],
 )
-def test_an_authorization_that_is_no_bearer_token_is_malformed(authorization: str) -> None:
+def test_authorization_without_a_bearer_token_is_malformed(authorization: str) -> None:
     assert reason(ask(authorization)) is Reason.TOKEN_MALFORMED
 
 
@@ -278,16 +278,16 @@ def test_the_algorithm_must_be_the_keys() -> None:
 
 
 def test_what_a_token_says_about_keys_is_ignored() -> None:
-    embedded = STRANGER.jwk()
+    embedded = OTHER.jwk()
     header = {"jwk": embedded, "jku": "https://evil.test/jwks", "x5u": "https://evil.test/x", "x5c": ["AA"]}
-    assert reason(ask(f"Bearer {STRANGER.sign(claims(), kid='ec', **header)}")) is Reason.TOKEN_BAD_SIGNATURE
+    assert reason(ask(f"Bearer {OTHER.sign(claims(), kid='ec', **header)}")) is Reason.TOKEN_BAD_SIGNATURE
     assert isinstance(ask(f"Bearer {EC.sign(claims(), **header)}"), Principal)
 
 
 def test_a_token_without_kid_needs_exactly_one_key_that_fits() -> None:
     compact = f"Bearer {EC.sign(claims(), kid=None)}"
     assert isinstance(ask(compact), Principal)
-    two = ring_with(keys=key_set(EC, STRANGER))
+    two = ring_with(keys=key_set(EC, OTHER))
     assert reason(ask(compact, ring=two)) is Reason.TOKEN_UNKNOWN_KEY
     none = ring_with(keys=key_set(RSA), fetch_allowed_at=NOW)
     assert ask(compact, ring=none) == needs_key(None)
@@ -301,12 +301,12 @@ def test_a_kid_never_falls_back_to_another_key() -> None:
 
 def test_keys_of_one_issuer_never_verify_for_another() -> None:
     other = replace(CONFIG, issuer="https://other.example.test", tenant="globex")
-    ring = KeyRing.of([KEYS, replace(KEYS, config=other, keys=key_set(STRANGER))])
+    ring = KeyRing.of([KEYS, replace(KEYS, config=other, keys=key_set(OTHER))])
     crossed = bearer(EC, iss=other.issuer)
     assert reason(ask(crossed, ring=ring)) is Reason.TOKEN_UNKNOWN_KEY
-    same_kid = SigningKey("stranger", "ES256", EC.private)
+    same_kid = SigningKey("other", "ES256", EC.private)
     assert reason(ask(bearer(same_kid, iss=other.issuer), ring=ring)) is Reason.TOKEN_BAD_SIGNATURE
-    answer = ask(bearer(STRANGER, iss=other.issuer), ring=ring)
+    answer = ask(bearer(OTHER, iss=other.issuer), ring=ring)
     assert isinstance(answer, Principal)
     assert answer.tenant == "globex"
 
@@ -314,12 +314,12 @@ def test_keys_of_one_issuer_never_verify_for_another() -> None:
 class TestUnknownKey:
     """What happens to a token whose key is not in the ring."""
 
-    TOKEN = bearer(STRANGER, iat=NOW - 60)
+    TOKEN = bearer(OTHER, iat=NOW - 60)
 
     def test_outside_of_the_cool_down_the_key_is_asked_for(self) -> None:
         ring = ring_with(fetch_allowed_at=NOW)
         answer = ask(self.TOKEN, ring=ring)
-        assert answer == needs_key("stranger")
+        assert answer == needs_key("other")
         assert isinstance(answer, NeedsKey)
         assert answer.otherwise.reason is Reason.KEYS_UNAVAILABLE
 
@@ -336,12 +336,12 @@ class TestUnknownKey:
 
     def test_a_fetch_that_began_after_the_request_proves_the_key_unknown(self) -> None:
         for issued_at in (NOW, NOW - 3600, None):
-            token = bearer(STRANGER, iat=issued_at)
+            token = bearer(OTHER, iat=issued_at)
             assert reason(ask(token, ring=ring_with(fetched_at=NOW + 0.001))) is Reason.TOKEN_UNKNOWN_KEY
 
     def test_a_fetch_under_way_is_waited_for(self) -> None:
         ring = ring_with(fetching=True, awaited_until=NOW + 0.1)
-        assert ask(self.TOKEN, ring=ring) == needs_key("stranger")
+        assert ask(self.TOKEN, ring=ring) == needs_key("other")
         for until in (NOW, NOW + 3600):
             ring = ring_with(fetching=True, awaited_until=until)
             assert reason(ask(self.TOKEN, ring=ring)) is Reason.KEYS_UNAVAILABLE
@@ -374,7 +374,7 @@ class TestUnknownKey:
 
     def test_without_iat_no_earlier_fetch_proves_anything(self) -> None:
         ring = ring_with(fetched_at=NOW - 1)
-        assert reason(ask(bearer(STRANGER, iat=None), ring=ring)) is Reason.KEYS_UNAVAILABLE
+        assert reason(ask(bearer(OTHER, iat=None), ring=ring)) is Reason.KEYS_UNAVAILABLE
 
     def test_before_any_fetch_keys_are_unavailable(self) -> None:
         ring = ring_with(keys=None, fetched_at=None)
@@ -382,19 +382,19 @@ class TestUnknownKey:
         ring = ring_with(keys=None, fetched_at=None, fetch_allowed_at=NOW)
         assert ask(bearer(), ring=ring) == needs_key("ec")
 
-    def test_keys_past_their_staleness_are_no_keys(self) -> None:
+    def test_keys_past_their_staleness_are_not_used(self) -> None:
         ring = ring_with(usable_until=NOW, fetched_at=NOW - 1)
         assert reason(ask(bearer(), ring=ring)) is Reason.KEYS_UNAVAILABLE
         assert isinstance(ask(bearer(), ring=ring_with(usable_until=NOW + 0.001)), Principal)
 
     def test_a_token_that_no_key_could_save_is_not_worth_a_fetch(self) -> None:
         ring = ring_with(fetch_allowed_at=NOW)
-        assert reason(ask(bearer(STRANGER, exp=1), ring=ring)) is Reason.TOKEN_EXPIRED
-        assert reason(ask(bearer(STRANGER, aud="x"), ring=ring)) is Reason.TOKEN_WRONG_AUDIENCE
+        assert reason(ask(bearer(OTHER, exp=1), ring=ring)) is Reason.TOKEN_EXPIRED
+        assert reason(ask(bearer(OTHER, aud="x"), ring=ring)) is Reason.TOKEN_WRONG_AUDIENCE
 
     def test_a_clock_put_back_does_not_prolong_the_cool_down(self) -> None:
         ring = ring_with(fetch_allowed_at=NOW + 3600)
-        assert ask(self.TOKEN, ring=ring) == needs_key("stranger")
+        assert ask(self.TOKEN, ring=ring) == needs_key("other")
 
 
 class TestVerifiedTokens:
@@ -410,7 +410,7 @@ class TestVerifiedTokens:
 
     def test_refused_tokens_are_not_remembered(self) -> None:
         cache = VerifiedTokens()
-        for token in (bearer(exp=1), bearer(aud="x"), bearer(STRANGER), "Bearer a.b.c", bearer(dom="*")):
+        for token in (bearer(exp=1), bearer(aud="x"), bearer(OTHER), "Bearer a.b.c", bearer(dom="*")):
             assert isinstance(ask(token, cache=cache), Rejected)
         assert len(cache) == 0
 
@@ -490,7 +490,7 @@ class TestVerifiedTokens:
         assert 2 <= len(cache) <= 12
         ask(bearer(filler="x" * 10_000, more=["y"] * 500), cache=VerifiedTokens(max_bytes=10_000))
 
-    def test_the_twin_of_a_signature_selects_nobody_elses_entry(self) -> None:
+    def test_the_twin_of_a_signature_selects_no_entry_of_another_token(self) -> None:
         order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
         cache, compact = VerifiedTokens(), EC.sign(claims())
         signed, _, tail = compact.rpartition(".")
@@ -512,21 +512,23 @@ def test_random_kids_evict_nothing_good() -> None:
     cache, token = VerifiedTokens(max_entries=4), bearer()
     ask(token, cache=cache)
     for number in range(100):
-        stranger = f"Bearer {EC.sign(claims(), kid=f'random-{number}')}"
-        assert reason(ask(stranger, cache=cache)) is Reason.TOKEN_UNKNOWN_KEY
+        unknown = f"Bearer {EC.sign(claims(), kid=f'random-{number}')}"
+        assert reason(ask(unknown, cache=cache)) is Reason.TOKEN_UNKNOWN_KEY
     assert isinstance(ask(token, cache=cache), Principal)
     assert cache.hits == 1
 
 
-def test_threads_share_the_cache_without_ever_getting_somebody_else() -> None:
+def test_threads_share_the_cache_and_each_token_gets_its_own_principal() -> None:
     cache = VerifiedTokens(max_entries=8)
     tokens = {f"user-{number}": bearer(sub=f"user-{number}") for number in range(12)}
 
-    def everybody(_: int) -> bool:
+    def every_token(_: int) -> bool:
         answers = {subject: ask(token, cache=cache) for subject, token in tokens.items()}
-        return all(isinstance(who, Principal) and who.id == subject for subject, who in answers.items())
+        return all(
+            isinstance(answer, Principal) and answer.id == subject for subject, answer in answers.items()
+        )
 
     with ThreadPoolExecutor(4) as threads:
-        assert all(threads.map(everybody, range(20)))
+        assert all(threads.map(every_token, range(20)))
     assert len(cache) <= 8
     assert cache.hits + cache.misses == 240

@@ -181,7 +181,7 @@ def test_policies_may_be_a_quarter_of_an_hour_old_unless_the_operator_says_other
 @pytest.mark.parametrize(
     ("oidc_enabled", "authentication"), [(True, Authentication.NONE), (False, Authentication.DISABLED)]
 )
-def test_nobody_is_somebody_whose_token_was_not_read_where_tokens_are_off(
+def test_the_anonymous_principal_says_whether_tokens_are_switched_off(
     *, oidc_enabled: bool, authentication: Authentication
 ) -> None:
     policy = CheckPolicy(token=TokenPolicy(oidc_enabled=oidc_enabled))

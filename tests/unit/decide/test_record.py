@@ -116,7 +116,7 @@ def test_every_field_of_the_contract_is_present_in_its_order(verdict: Verdict) -
     assert list(record(verdict)) == CONTRACT_FIELDS
 
 
-def test_an_allow_says_who_asked_for_what_under_which_policies() -> None:
+def test_the_record_of_an_allow_names_principal_target_and_policy_version() -> None:
     assert json.loads(orjson.dumps(record(ALLOWED))) == {
         "ts": "2025-11-23T17:00:00.250000Z",
         "event": "decision",
@@ -169,7 +169,7 @@ def test_a_refused_credential_leaves_the_principal_unknown() -> None:
     assert fields["path_raw"] is None
 
 
-def test_nobody_is_logged_as_anonymous() -> None:
+def test_a_request_without_credential_is_logged_as_anonymous() -> None:
     fields = record(Denied(DECISION_ID, Reason.NO_MATCHING_RULE, request(), ANONYMOUS, ("anonymous",)))
     assert fields["subject"] is None
     assert fields["principal_kind"] == "anonymous"

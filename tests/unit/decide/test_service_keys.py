@@ -1,4 +1,4 @@
-"""Who presents a service key: judged against the published keys and the time, nothing else."""
+"""A service key is judged against the published keys and the time, nothing else."""
 
 from typing import Any
 
@@ -49,9 +49,9 @@ def test_a_key_ends_at_its_time_with_no_change_published(now: float, good: bool)
         "sak_live_" + "0" * 97,
     ],
 )
-def test_whatever_is_not_the_key_is_nobody(presented: str) -> None:
+def test_any_other_text_than_the_key_proves_no_principal(presented: str) -> None:
     assert bearer_of(presented, published(), NOW) is None
 
 
-def test_a_key_that_is_not_published_is_nobody() -> None:
+def test_an_unpublished_key_proves_no_principal() -> None:
     assert bearer_of(KEY, {}, NOW) is None

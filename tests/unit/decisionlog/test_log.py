@@ -81,7 +81,7 @@ def test_a_run_is_a_start_line_its_decisions_in_order_and_a_stop_line(tmp_path: 
     assert_sound(path)
 
 
-def test_a_new_file_is_not_readable_by_everybody(tmp_path: Path) -> None:
+def test_other_users_cannot_read_a_new_file(tmp_path: Path) -> None:
     with running(tmp_path / "log"):
         assert stat.S_IMODE((tmp_path / "log").stat().st_mode) & ~0o640 == 0
 
@@ -295,7 +295,7 @@ def test_a_decision_after_the_end_is_counted(tmp_path: Path) -> None:
     assert log.decisions_lost == 1
 
 
-def test_close_gives_up_in_time_when_nobody_reads() -> None:
+def test_close_gives_up_in_time_without_a_reader() -> None:
     reader, writer = os.pipe()
     log = DecisionLog(f"/dev/fd/{writer}", worker=0, instance=INSTANCE)
     log.start()

@@ -145,7 +145,7 @@ def test_a_complete_last_line_needs_no_line_feed() -> None:
     "line",
     [b"hello\n", b"\n", b"[]\n", b"{}\n", b"\xff\xfe\n", b'{"ts":"x"}{"ts":"y"}\n', b"null\n", b'"text"\n'],
 )
-def test_what_is_no_line_of_ours_is_a_schema_error(line: bytes) -> None:
+def test_a_line_that_violates_the_schema_is_a_schema_error(line: bytes) -> None:
     report = judged(started(), line, stopped(2))
     assert not report.ok
     assert report.schema_errors[0].line == 2

@@ -274,7 +274,7 @@ def test_characters_that_fold_into_digits_cannot_hide_a_second_escape() -> None:
     assert {rejection(f"/%25{escaped(char)}e") for char in digits} == {"double_encoding"}
     assert {rejection(f"/%25{escaped(char)}") for char in pairs} == {"double_encoding"}
     assert {rejection(f"/{escaped(char)}%C2%B2e") for char in percents} == {"double_encoding"}
-    # What folding joins to a digit does not take it away from those who decode first.
+    # A mark that folding joins to a digit does not hide the digit from a server that decodes first.
     assert rejection("/%252e%CC%81") == "double_encoding"
     assert rejection("/%254%EF%BD%83%CC%A7") == "double_encoding"
     assert rejection("/100%25%C3%A9") is None

@@ -108,7 +108,9 @@ def second_upstream(document: Json) -> Json:
 
 
 @pytest.mark.parametrize("off", [OFF, UNASKED], ids=["FilterConfig", "ExtAuthzPerRoute"])
-def test_a_workload_that_is_never_checked_is_a_warning_beside_one_that_is(tmp_path: Path, off: Json) -> None:
+def test_a_workload_that_is_never_checked_is_a_warning_where_another_is_checked(
+    tmp_path: Path, off: Json
+) -> None:
     document = base()
     host = second_upstream(document)
     host["typed_per_filter_config"] = {CHECK: off}

@@ -52,7 +52,7 @@ def test_one_change_to_the_mesh_is_found_where_it_stands(
     assert found == ([] if severity is None else [(severity, code, line_of(text, at or new))])
 
 
-def test_a_provider_that_nobody_defines_is_named_with_the_one_meant(tmp_path: Path) -> None:
+def test_an_undefined_provider_is_named_with_the_similar_defined_one(tmp_path: Path) -> None:
     policy = changed(POLICY, "name: extauthz\n  rules", "name: ext-authz\n  rules")
 
     (found,) = [one for one in examine(tmp_path, mesh=MESH, policy=policy) if one.severity is ERROR]
@@ -79,7 +79,7 @@ def test_the_mesh_may_be_istios_own_config_map(tmp_path: Path) -> None:
     ]
 
 
-def test_a_policy_that_asks_nobody_or_about_nothing_is_an_error(tmp_path: Path) -> None:
+def test_a_policy_without_provider_or_without_rules_is_an_error(tmp_path: Path) -> None:
     nothing = changed(POLICY, "  rules: [{}]\n", "")
     unnamed = changed(POLICY, "  provider:\n    name: extauthz\n", "")
 
@@ -145,7 +145,7 @@ def test_secrets_in_manifests_and_generators_are_found(tmp_path: Path) -> None:
     }
 
 
-def test_variables_that_nobody_reads_are_named(tmp_path: Path) -> None:
+def test_unknown_variables_are_named(tmp_path: Path) -> None:
     text = CONTAINER + "            - name: OIDC_AUDIENCES\n              value: x\n"
     links = changed(CONTAINER, "      enableServiceLinks: false\n", "")
 

@@ -39,7 +39,7 @@ def test_no_policies_are_written_as_an_empty_mapping(tmp_path: Path) -> None:
     assert isinstance(directory(tmp_path).load(1), Snapshot)
 
 
-def test_what_is_no_file_is_told_and_not_waited_for(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_file_is_reported_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.yaml")
     found = directory(tmp_path).load(1)
     assert isinstance(found, list)

@@ -172,7 +172,7 @@ def test_changes_are_followed_and_repair_or_remove_the_row() -> None:
     assert (dict(removed.unreadable), len(removed.snapshot.policies_by_id)) == ({}, 0)
 
 
-def test_a_stand_in_is_no_last_good_version() -> None:
+def test_a_stand_in_does_not_count_as_the_last_good_version() -> None:
     first = attribute_policy(rule_data=BROKEN, resource="a")
     once = salvaged(documents(2, attribute_policies=[first]), documents())
     moved = first | {"resource": "b"}

@@ -79,7 +79,7 @@ def test_a_start_may_take_long_while_it_computes_and_not_for_ever() -> None:
 
 
 @pytest.mark.parametrize("reported", [False, True])
-def test_timers_that_go_on_are_no_work(*, reported: bool) -> None:
+def test_pending_timers_do_not_count_as_work(*, reported: bool) -> None:
     watched = Watched()
     if reported:
         watched.reported(busy=True)

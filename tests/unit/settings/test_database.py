@@ -58,7 +58,7 @@ def test_hosts_are_read_with_the_port_as_default(written: str, meant: str) -> No
         "db..x", "a" * 64, "db;x", "db\\x", "[]:1", "db:1:2",
     ],
 )  # fmt: skip
-def test_an_entry_that_is_no_host_is_named(entry: str) -> None:
+def test_an_invalid_host_is_named(entry: str) -> None:
     (problem,) = problems({"POSTGRES_HOST": f"good,{entry}"})
     assert problem.startswith("POSTGRES_HOST is ")
     assert problem.count(repr(entry)) >= 1

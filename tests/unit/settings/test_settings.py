@@ -46,7 +46,7 @@ def test_a_seed_environment_lacks_the_audience_only_and_is_told_what_to_add() ->
     assert problems(SEED | {"OIDC_AUDIENCE": "my-api"}) == []
 
 
-def test_values_of_no_use_and_what_is_missing_come_in_one_message() -> None:
+def test_invalid_values_and_missing_variables_are_reported_in_one_message() -> None:
     found = problems({"PORT": "x", "WORKERS": "0", "GRPC_TLS_CERT": "/c", "GRPC_TLS_CLIENT_SANS": "envoy"})
 
     assert [problem.split()[0] for problem in found] == [
@@ -69,13 +69,13 @@ def test_values_of_no_use_and_what_is_missing_come_in_one_message() -> None:
     ],
     ids=lambda environ: next(iter(environ)),
 )
-def test_nothing_is_concluded_from_a_value_of_no_use(environ: dict[str, str]) -> None:
+def test_an_invalid_value_causes_no_further_problem(environ: dict[str, str]) -> None:
     assert len(problems(environ)) == 1
 
 
 @pytest.mark.parametrize("name", ["TENANTS", "GRPC_TLS_CLIENT_SANS"])
 @pytest.mark.parametrize("value", [" ", ",", " , "])
-def test_a_list_that_is_set_and_empty_is_not_everybody(name: str, value: str) -> None:
+def test_an_empty_list_does_not_stand_for_every_entry(name: str, value: str) -> None:
     (problem,) = problems(ALONE | {"GRPC_TLS_CERT": "/c", "GRPC_TLS_KEY": "/k", name: value})
     assert problem.startswith(f"{name} is ")
 
@@ -112,7 +112,7 @@ def test_an_address_to_listen_on_is_one(name: str, value: str) -> None:
         assert getattr(load({name: good}), name.lower()) == good
 
 
-def test_bytes_that_are_no_text_are_refused_in_every_variable() -> None:
+def test_values_that_are_not_utf8_are_refused_in_every_variable() -> None:
     undecodable = (b"\xff" * 40).decode("utf-8", "surrogateescape")
     for variable in variables().values():
         (problem,) = problems({"OIDC_ENABLED": "false", variable.name: undecodable})

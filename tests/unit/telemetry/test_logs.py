@@ -142,7 +142,7 @@ def test_fields_that_only_sound_secret_are_kept(stream: io.StringIO) -> None:
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
-def test_a_line_that_cannot_be_written_is_no_error_of_what_logs_it(
+def test_a_line_that_cannot_be_written_raises_no_error_in_the_code_that_logs(
     log_format: str, stream: io.StringIO
 ) -> None:
     del stream

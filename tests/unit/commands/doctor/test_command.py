@@ -48,7 +48,7 @@ def test_files_alone_need_no_settings() -> None:
     assert finished.stdout.endswith("examined: 1 file\n0 errors, 0 warnings, 1 info\n")
 
 
-def test_without_files_the_settings_are_examined_even_if_there_are_none() -> None:
+def test_without_files_the_settings_are_examined_even_if_no_variable_is_set() -> None:
     finished = doctor({"POSTGRES_PORT": "1"})
 
     assert finished.returncode == 1
@@ -220,14 +220,14 @@ def test_a_setting_that_weakens_or_breaks_is_found(
     assert expected in codes(ALONE | environ)
 
 
-def test_tls_that_asks_nobody_for_a_certificate_is_found() -> None:
+def test_tls_without_client_certificates_is_found() -> None:
     files = {"GRPC_TLS_CERT": str(BOOTSTRAP), "GRPC_TLS_KEY": str(BOOTSTRAP)}
 
     assert ("warning", "checks-from-anybody") in codes(ALONE | files | {"GRPC_HOST": "10.0.0.1"})
     assert ("warning", "checks-from-anybody") not in codes(ALONE | files)
 
 
-def test_a_secret_file_that_everybody_reads_is_found(tmp_path: Path) -> None:
+def test_a_secret_file_that_other_users_can_read_is_found(tmp_path: Path) -> None:
     secret = tmp_path / "key"
     secret.write_text("k" * 32)
     environ = ALONE | {"ADMIN_API_KEY_FILE": str(secret)}

@@ -1,4 +1,4 @@
-"""Variables that look like one of ours and are none are named, with the one that may be meant."""
+"""A misspelt variable is named, with the variable that may be meant."""
 
 import os
 import subprocess

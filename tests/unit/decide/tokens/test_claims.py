@@ -1,4 +1,4 @@
-"""Claims: where they are found, that nobody can change them, and which shapes count."""
+"""Claims: where they are found, that they cannot be changed, and which shapes are valid."""
 
 import json
 from collections.abc import Mapping
@@ -107,7 +107,7 @@ def test_roles_are_sorted_unique_and_without_the_excluded() -> None:
 
 @pytest.mark.parametrize("claims", [{"r": None}, {"a": None}, {"a": {"r": None}}, {"a": {}}, {"a": {"b": 1}}])
 @pytest.mark.parametrize("path", ["r", "a.r"])
-def test_roles_that_are_null_anywhere_on_their_path_are_no_roles(
+def test_a_null_on_the_path_of_the_roles_claim_gives_no_roles(
     claims: Mapping[str, object], path: str
 ) -> None:
     assert token_roles(claims, path, excluded=frozenset()) == ()
@@ -140,7 +140,7 @@ def test_even_an_excluded_role_must_stand_in_a_well_formed_list() -> None:
     assert isinstance(roles(["x", 1], frozenset({"x"})), ClaimRejected)
 
 
-def test_an_absent_domain_is_no_domain() -> None:
+def test_an_absent_domain_claim_gives_no_domain() -> None:
     assert token_domain({}, "dom") is None
     assert token_domain({"dom": None}, "dom") is None
     assert token_domain({"org": None}, "org.dom") is None

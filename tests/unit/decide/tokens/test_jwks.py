@@ -20,7 +20,7 @@ def usable(document: bytes) -> KeySet:
 
 
 def problem_of(entry: dict[str, object]) -> str | None:
-    """Return why the entry is ignored beside a good key, None when it is used."""
+    """Return why the entry is ignored in a key set with a valid key, None when it is used."""
     keys = usable(jwks(SigningKey.es256("good"), entry))
     assert keys.named("good", "ES256") is not None
     return keys.ignored[0].problem if keys.ignored else None
@@ -223,7 +223,7 @@ def test_keys_without_kid_do_not_clash() -> None:
     assert len(usable(jwks(RSA.jwk(kid=None), SigningKey.rs256("b").jwk(kid=None))).keys) == 2
 
 
-def test_entries_that_are_no_objects_are_ignored() -> None:
+def test_entries_that_are_not_objects_are_ignored() -> None:
     document = json.dumps({"keys": [None, 1, "x", [], EC.jwk()]}).encode()
     keys = usable(document)
     assert len(keys.keys) == 1
@@ -248,7 +248,7 @@ def test_entries_that_are_no_objects_are_ignored() -> None:
         b'{"keys":[' + b",".join([b"{}"] * 257) + b"]}",
     ],
 )
-def test_a_document_that_is_no_key_set_is_refused(document: bytes) -> None:
+def test_a_document_that_is_not_a_key_set_is_refused(document: bytes) -> None:
     assert isinstance(parse_jwks(document), JwksRejected)
 
 

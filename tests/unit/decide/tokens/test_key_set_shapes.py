@@ -144,13 +144,13 @@ def test_tokens_of_the_provider_verify(shape: str) -> None:
     assert {(key.kid, key.algorithm) for key in keys.keys} == {(each.kid, each.algorithm) for each in signers}
     for signer in signers:
         assert said(signer.sign(claims()), keys) == "ok"
-        forged = SigningKey(signer.kid, signer.algorithm, stranger(signer).private)
+        forged = SigningKey(signer.kid, signer.algorithm, other_key(signer).private)
         assert said(forged.sign(claims()), keys) == "token_bad_signature"
 
 
-def stranger(signer: SigningKey) -> SigningKey:
+def other_key(signer: SigningKey) -> SigningKey:
     make = SigningKey.rs256 if signer.algorithm == "RS256" else SigningKey.es256
-    return make("stranger")
+    return make("other")
 
 
 def said(token: str, keys: KeySet) -> object:

@@ -203,7 +203,7 @@ def test_a_token_without_algorithm_is_refused() -> None:
     assert reason(KEY.sign(claims(), alg=None)) is Reason.TOKEN_ALGORITHM
 
 
-def test_the_payload_may_be_any_bytes_until_somebody_reads_it() -> None:
+def test_the_payload_may_be_any_bytes_until_it_is_read() -> None:
     for payload in (b"", b"\xff\x00", b"text"):
         token = read(KEY.sign(payload))
         assert isinstance(token, UnverifiedToken)

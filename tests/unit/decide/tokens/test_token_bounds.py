@@ -32,7 +32,7 @@ def ring(*, fetched_at: float | None = NOW) -> KeyRing:
 def reason(
     authorization: str, *, policy: TokenPolicy | None = None, now: float = NOW, keys: KeyRing | None = None
 ) -> Reason | None:
-    """Why the credential is refused; None when it proves somebody."""
+    """Return why the credential is refused; None when it proves a principal."""
     answer = ask_with(authorization, ring=keys or ring(), now=now, policy=policy or TokenPolicy())
     assert isinstance(answer, Principal | Rejected)
     return answer.reason if isinstance(answer, Rejected) else None
@@ -98,8 +98,8 @@ def test_dates_end_with_the_year_9999() -> None:
 
 
 def test_keys_that_were_never_fetched_prove_no_key_missing() -> None:
-    stranger = SigningKey.es256("stranger")
+    other = SigningKey.es256("other")
 
-    assert reason(f"Bearer {stranger.sign(claims())}") is Reason.TOKEN_UNKNOWN_KEY
+    assert reason(f"Bearer {other.sign(claims())}") is Reason.TOKEN_UNKNOWN_KEY
     never = ring(fetched_at=None)
-    assert reason(f"Bearer {stranger.sign(claims())}", keys=never) is Reason.KEYS_UNAVAILABLE
+    assert reason(f"Bearer {other.sign(claims())}", keys=never) is Reason.KEYS_UNAVAILABLE
