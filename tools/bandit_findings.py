@@ -1,4 +1,4 @@
-"""Run bandit, and print what it finds that nobody has answered for; exit 1 if there is anything.
+"""Run bandit, and print its findings that have no answer in the source; exit 1 if there are any.
 
 python tools/bandit_findings.py
 

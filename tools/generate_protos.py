@@ -1,6 +1,6 @@
 """Generate the protobuf modules of extauthz/check, or check that the committed ones are current.
 
-    python tools/generate_protos.py            write *_pb2.py and *_pb2.pyi beside the .proto
+    python tools/generate_protos.py            write *_pb2.py and *_pb2.pyi next to the .proto
     python tools/generate_protos.py --check    exit 1 and name every file that differs
 
 Needs grpcio-tools (extra `dev`); its version decides the generated text and the oldest protobuf runtime.

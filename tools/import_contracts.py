@@ -1,7 +1,7 @@
 """A contract type for import-linter: which third-party packages a room may import.
 
-import-linter's own `forbidden` names what is not allowed and lets a package nobody thought of pass. This
-one names what is allowed; anything else that is neither ours nor the standard library breaks it.
+import-linter's own `forbidden` names what is not allowed and lets every other package pass. This one names
+what is allowed; any other package outside of the project and the standard library breaks it.
 """
 
 import sys

@@ -369,7 +369,7 @@ def main(arguments: list[str] | None = None) -> int:
     score = round(100 * killed / (killed + survived), 1) if killed + survived else 0.0
     print(f"{score} %: {killed} killed, {survived} survived")
     unjudged, stale = _against_judgements(examined)
-    for label, changes in (("survives, and nobody says why", unjudged), ("excused, but killed", stale)):
+    for label, changes in (("survives, and no reason is given", unjudged), ("excused, but killed", stale)):
         for change in changes:
             print(f"{label}: {change}")
     if options.json:

@@ -66,7 +66,7 @@ CALLS: Final = (
     Example("a token for somebody else's service", "/demo/invoices/17", 401, "token_wrong_audience",
          who="wrong_audience"),
     Example("anybody reads the notices", PUBLIC_PATH, 200, "rule_matched",
-         "nobody-in-particular-reads-notices", upstream={"x-auth-kind": "anonymous", "x-auth-subject": None}),
+         "anonymous-read-notices", upstream={"x-auth-kind": "anonymous", "x-auth-subject": None}),
     Example("a forged token reads the notices: refused even there", PUBLIC_PATH, 401, "token_bad_signature",
          who="forged"),
     # What is it that you want?
@@ -79,7 +79,7 @@ CALLS: Final = (
          "rule_matched", "people-read-their-own-records", who="bob",
          headers={"x-auth-subject": "admin", "X-Auth-Roles": "finance", "x-auth-anything": "1"},
          upstream={"x-auth-subject": "bob", "x-auth-roles": None, "x-auth-anything": None}),
-    Example("not even for nobody", PUBLIC_PATH, 200, "rule_matched", "nobody-in-particular-reads-notices",
+    Example("not even for nobody", PUBLIC_PATH, 200, "rule_matched", "anonymous-read-notices",
          headers={"x-auth-subject": "admin", "x-auth-tenant": "other"},
          upstream={"x-auth-subject": None, "x-auth-tenant": "default"}),
     Example("nor spelt with underscores: Envoy refuses", PUBLIC_PATH, 400, None,
@@ -101,7 +101,7 @@ TENANTS_CALLS: Final = (
     Example("acme's bob reads the records of acme's bob", "/demo/people/bob/records", 200, "rule_matched",
          "people-read-their-own-records", who="acme/bob", host=_ACME),
     Example("nobody in particular reads globex's notices", PUBLIC_PATH, 200, "rule_matched",
-         "nobody-in-particular-reads-notices", host=_GLOBEX,
+         "anonymous-read-notices", host=_GLOBEX,
          upstream={"x-auth-kind": "anonymous", "x-auth-tenant": "globex"}),
     # At the other's
     Example("acme's alice at globex", "/demo/invoices/17", 403, "tenant_mismatch", who="acme/alice",

@@ -68,7 +68,7 @@ class Settings:
     mode: TenancyMode = _variable("MODE", one_of(TenancyMode), "selfhost", "one tenant, or many")
     tenants: tuple[str, ...] = _variable("TENANTS", some_names, "", "tenants this sidecar serves; empty: all")
     tenant_binding: TenantBinding = _variable(
-        "TENANT_BINDING", one_of(TenantBinding), "host", "who owns a target that no host names (saas)"
+        "TENANT_BINDING", one_of(TenantBinding), "host", "the owner of a target that no host names (saas)"
     )
     host: str = _variable("HOST", host_name, "127.0.0.1", "address of the REST API, health and metrics")
     port: int = _variable("PORT", integer(0, 65535), "8080", "port of the REST API")

@@ -144,8 +144,8 @@ def soak(results: Results) -> str:
         ),
         *((f"changes: {what}", f"{count:,}") for what, count in numbers["changes"].items()),
         *(
-            (f"memory growth of {who}", "-" if share is None else f"{share:.1%}")
-            for who, share in growth.items()
+            (f"memory growth of {process}", "-" if share is None else f"{share:.1%}")
+            for process, share in growth.items()
         ),
         ("problems", "; ".join(numbers["problems"]) or "none"),
     ]
