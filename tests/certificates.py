@@ -1,6 +1,8 @@
 """A certificate authority for tests, and certificates from it: P-256, valid for an hour around now."""
 
+import base64
 import datetime
+import hashlib
 import ipaddress
 from dataclasses import dataclass
 
@@ -68,3 +70,10 @@ def _builder(
         .not_valid_before(now - HALF_AN_HOUR)
         .not_valid_after(now + HALF_AN_HOUR)
     )
+
+
+def thumbprint(certificate: Certificate) -> str:
+    """Return `x5t#S256` (RFC 8705 3.1) of the first certificate of the chain."""
+    (found, *_) = x509.load_pem_x509_certificates(certificate.chain)
+    digest = hashlib.sha256(found.public_bytes(serialization.Encoding.DER)).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -119,7 +119,8 @@ class EnvoyRequests:
             joined=not headers.is_raw,
         )
         takes_peers = self.sources is not None and self.sources.workloads
-        return CheckedRequest(facts, credentials, facts.source_principal if takes_peers else None)
+        workload = facts.source_principal if takes_peers else None
+        return CheckedRequest(facts, credentials, workload, peer.certificate)
 
 
 def _malformed(

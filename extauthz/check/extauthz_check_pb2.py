@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#extauthz/check/extauthz_check.proto\x12\x0e\x65xtauthz.check\"D\n\x0c\x43heckRequest\x12\x34\n\nattributes\x18\x01 \x01(\x0b\x32 .extauthz.check.AttributeContext\"\x8b\x02\n\x10\x41ttributeContext\x12$\n\x06source\x18\x01 \x01(\x0b\x32\x14.extauthz.check.Peer\x12(\n\x07request\x18\x04 \x01(\x0b\x32\x17.extauthz.check.Request\x12S\n\x12\x63ontext_extensions\x18\n \x03(\x0b\x32\x37.extauthz.check.AttributeContext.ContextExtensionsEntry\x12\x18\n\x10metadata_context\x18\x0b \x01(\x0c\x1a\x38\n\x16\x43ontextExtensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x88\x01\n\x08Metadata\x12\x45\n\x0f\x66ilter_metadata\x18\x01 \x03(\x0b\x32,.extauthz.check.Metadata.FilterMetadataEntry\x1a\x35\n\x13\x46ilterMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"C\n\x04Peer\x12(\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x17.extauthz.check.Address\x12\x11\n\tprincipal\x18\x04 \x01(\t\"@\n\x07\x41\x64\x64ress\x12\x35\n\x0esocket_address\x18\x01 \x01(\x0b\x32\x1d.extauthz.check.SocketAddress\" \n\rSocketAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"4\n\x07Request\x12)\n\x04http\x18\x02 \x01(\x0b\x32\x1b.extauthz.check.HttpRequest\"\xd3\x01\n\x0bHttpRequest\x12\x0e\n\x06method\x18\x02 \x01(\x0c\x12\x39\n\x07headers\x18\x03 \x03(\x0b\x32(.extauthz.check.HttpRequest.HeadersEntry\x12\x0c\n\x04path\x18\x04 \x01(\x0c\x12\x0c\n\x04host\x18\x05 \x01(\x0c\x12-\n\nheader_map\x18\r \x01(\x0b\x32\x19.extauthz.check.HeaderMap\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"\x1c\n\tHeaderMap\x12\x0f\n\x07headers\x18\x01 \x03(\x0c\"<\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x11\n\traw_value\x18\x03 \x01(\x0c\"\x94\x01\n\rCheckResponse\x12&\n\x06status\x18\x01 \x01(\x0b\x32\x16.extauthz.check.Status\x12\x19\n\x0f\x64\x65nied_response\x18\x02 \x01(\x0cH\x00\x12\x15\n\x0bok_response\x18\x03 \x01(\x0cH\x00\x12\x18\n\x10\x64ynamic_metadata\x18\x04 \x01(\x0c\x42\x0f\n\rhttp_response\"\x16\n\x06Status\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\"\x82\x01\n\x12\x44\x65niedHttpResponse\x12*\n\x06status\x18\x01 \x01(\x0b\x32\x1a.extauthz.check.HttpStatus\x12\x32\n\x07headers\x18\x02 \x03(\x0b\x32!.extauthz.check.HeaderValueOption\x12\x0c\n\x04\x62ody\x18\x03 \x01(\t\"\x1a\n\nHttpStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\"_\n\x0eOkHttpResponse\x12\x32\n\x07headers\x18\x02 \x03(\x0b\x32!.extauthz.check.HeaderValueOption\x12\x19\n\x11headers_to_remove\x18\x05 \x03(\t\"\x9f\x01\n\x11HeaderValueOption\x12*\n\x06header\x18\x01 \x01(\x0b\x32\x1a.extauthz.check.TextHeader\x12)\n\x06\x61ppend\x18\x02 \x01(\x0b\x32\x19.extauthz.check.BoolValue\x12\x33\n\rappend_action\x18\x03 \x01(\x0e\x32\x1c.extauthz.check.AppendAction\"(\n\nTextHeader\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\x1a\n\tBoolValue\x12\r\n\x05value\x18\x01 \x01(\x08*^\n\x0c\x41ppendAction\x12\x1b\n\x17\x41PPEND_IF_EXISTS_OR_ADD\x10\x00\x12\x11\n\rADD_IF_ABSENT\x10\x01\x12\x1e\n\x1aOVERWRITE_IF_EXISTS_OR_ADD\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#extauthz/check/extauthz_check.proto\x12\x0e\x65xtauthz.check\"D\n\x0c\x43heckRequest\x12\x34\n\nattributes\x18\x01 \x01(\x0b\x32 .extauthz.check.AttributeContext\"\x8b\x02\n\x10\x41ttributeContext\x12$\n\x06source\x18\x01 \x01(\x0b\x32\x14.extauthz.check.Peer\x12(\n\x07request\x18\x04 \x01(\x0b\x32\x17.extauthz.check.Request\x12S\n\x12\x63ontext_extensions\x18\n \x03(\x0b\x32\x37.extauthz.check.AttributeContext.ContextExtensionsEntry\x12\x18\n\x10metadata_context\x18\x0b \x01(\x0c\x1a\x38\n\x16\x43ontextExtensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x88\x01\n\x08Metadata\x12\x45\n\x0f\x66ilter_metadata\x18\x01 \x03(\x0b\x32,.extauthz.check.Metadata.FilterMetadataEntry\x1a\x35\n\x13\x46ilterMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"X\n\x04Peer\x12(\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x17.extauthz.check.Address\x12\x11\n\tprincipal\x18\x04 \x01(\t\x12\x13\n\x0b\x63\x65rtificate\x18\x05 \x01(\x0c\"@\n\x07\x41\x64\x64ress\x12\x35\n\x0esocket_address\x18\x01 \x01(\x0b\x32\x1d.extauthz.check.SocketAddress\" \n\rSocketAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"4\n\x07Request\x12)\n\x04http\x18\x02 \x01(\x0b\x32\x1b.extauthz.check.HttpRequest\"\xd3\x01\n\x0bHttpRequest\x12\x0e\n\x06method\x18\x02 \x01(\x0c\x12\x39\n\x07headers\x18\x03 \x03(\x0b\x32(.extauthz.check.HttpRequest.HeadersEntry\x12\x0c\n\x04path\x18\x04 \x01(\x0c\x12\x0c\n\x04host\x18\x05 \x01(\x0c\x12-\n\nheader_map\x18\r \x01(\x0b\x32\x19.extauthz.check.HeaderMap\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"\x1c\n\tHeaderMap\x12\x0f\n\x07headers\x18\x01 \x03(\x0c\"<\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x11\n\traw_value\x18\x03 \x01(\x0c\"\x94\x01\n\rCheckResponse\x12&\n\x06status\x18\x01 \x01(\x0b\x32\x16.extauthz.check.Status\x12\x19\n\x0f\x64\x65nied_response\x18\x02 \x01(\x0cH\x00\x12\x15\n\x0bok_response\x18\x03 \x01(\x0cH\x00\x12\x18\n\x10\x64ynamic_metadata\x18\x04 \x01(\x0c\x42\x0f\n\rhttp_response\"\x16\n\x06Status\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\"\x82\x01\n\x12\x44\x65niedHttpResponse\x12*\n\x06status\x18\x01 \x01(\x0b\x32\x1a.extauthz.check.HttpStatus\x12\x32\n\x07headers\x18\x02 \x03(\x0b\x32!.extauthz.check.HeaderValueOption\x12\x0c\n\x04\x62ody\x18\x03 \x01(\t\"\x1a\n\nHttpStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\"_\n\x0eOkHttpResponse\x12\x32\n\x07headers\x18\x02 \x03(\x0b\x32!.extauthz.check.HeaderValueOption\x12\x19\n\x11headers_to_remove\x18\x05 \x03(\t\"\x9f\x01\n\x11HeaderValueOption\x12*\n\x06header\x18\x01 \x01(\x0b\x32\x1a.extauthz.check.TextHeader\x12)\n\x06\x61ppend\x18\x02 \x01(\x0b\x32\x19.extauthz.check.BoolValue\x12\x33\n\rappend_action\x18\x03 \x01(\x0e\x32\x1c.extauthz.check.AppendAction\"(\n\nTextHeader\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\x1a\n\tBoolValue\x12\r\n\x05value\x18\x01 \x01(\x08*^\n\x0c\x41ppendAction\x12\x1b\n\x17\x41PPEND_IF_EXISTS_OR_ADD\x10\x00\x12\x11\n\rADD_IF_ABSENT\x10\x01\x12\x1e\n\x1aOVERWRITE_IF_EXISTS_OR_ADD\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,8 +37,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_METADATA_FILTERMETADATAENTRY']._serialized_options = b'8\001'
   _globals['_HTTPREQUEST_HEADERSENTRY']._loaded_options = None
   _globals['_HTTPREQUEST_HEADERSENTRY']._serialized_options = b'8\001'
-  _globals['_APPENDACTION']._serialized_start=1728
-  _globals['_APPENDACTION']._serialized_end=1822
+  _globals['_APPENDACTION']._serialized_start=1749
+  _globals['_APPENDACTION']._serialized_end=1843
   _globals['_CHECKREQUEST']._serialized_start=55
   _globals['_CHECKREQUEST']._serialized_end=123
   _globals['_ATTRIBUTECONTEXT']._serialized_start=126
@@ -50,35 +50,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_METADATA_FILTERMETADATAENTRY']._serialized_start=479
   _globals['_METADATA_FILTERMETADATAENTRY']._serialized_end=532
   _globals['_PEER']._serialized_start=534
-  _globals['_PEER']._serialized_end=601
-  _globals['_ADDRESS']._serialized_start=603
-  _globals['_ADDRESS']._serialized_end=667
-  _globals['_SOCKETADDRESS']._serialized_start=669
-  _globals['_SOCKETADDRESS']._serialized_end=701
-  _globals['_REQUEST']._serialized_start=703
-  _globals['_REQUEST']._serialized_end=755
-  _globals['_HTTPREQUEST']._serialized_start=758
-  _globals['_HTTPREQUEST']._serialized_end=969
-  _globals['_HTTPREQUEST_HEADERSENTRY']._serialized_start=923
-  _globals['_HTTPREQUEST_HEADERSENTRY']._serialized_end=969
-  _globals['_HEADERMAP']._serialized_start=971
-  _globals['_HEADERMAP']._serialized_end=999
-  _globals['_HEADERVALUE']._serialized_start=1001
-  _globals['_HEADERVALUE']._serialized_end=1061
-  _globals['_CHECKRESPONSE']._serialized_start=1064
-  _globals['_CHECKRESPONSE']._serialized_end=1212
-  _globals['_STATUS']._serialized_start=1214
-  _globals['_STATUS']._serialized_end=1236
-  _globals['_DENIEDHTTPRESPONSE']._serialized_start=1239
-  _globals['_DENIEDHTTPRESPONSE']._serialized_end=1369
-  _globals['_HTTPSTATUS']._serialized_start=1371
-  _globals['_HTTPSTATUS']._serialized_end=1397
-  _globals['_OKHTTPRESPONSE']._serialized_start=1399
-  _globals['_OKHTTPRESPONSE']._serialized_end=1494
-  _globals['_HEADERVALUEOPTION']._serialized_start=1497
-  _globals['_HEADERVALUEOPTION']._serialized_end=1656
-  _globals['_TEXTHEADER']._serialized_start=1658
-  _globals['_TEXTHEADER']._serialized_end=1698
-  _globals['_BOOLVALUE']._serialized_start=1700
-  _globals['_BOOLVALUE']._serialized_end=1726
+  _globals['_PEER']._serialized_end=622
+  _globals['_ADDRESS']._serialized_start=624
+  _globals['_ADDRESS']._serialized_end=688
+  _globals['_SOCKETADDRESS']._serialized_start=690
+  _globals['_SOCKETADDRESS']._serialized_end=722
+  _globals['_REQUEST']._serialized_start=724
+  _globals['_REQUEST']._serialized_end=776
+  _globals['_HTTPREQUEST']._serialized_start=779
+  _globals['_HTTPREQUEST']._serialized_end=990
+  _globals['_HTTPREQUEST_HEADERSENTRY']._serialized_start=944
+  _globals['_HTTPREQUEST_HEADERSENTRY']._serialized_end=990
+  _globals['_HEADERMAP']._serialized_start=992
+  _globals['_HEADERMAP']._serialized_end=1020
+  _globals['_HEADERVALUE']._serialized_start=1022
+  _globals['_HEADERVALUE']._serialized_end=1082
+  _globals['_CHECKRESPONSE']._serialized_start=1085
+  _globals['_CHECKRESPONSE']._serialized_end=1233
+  _globals['_STATUS']._serialized_start=1235
+  _globals['_STATUS']._serialized_end=1257
+  _globals['_DENIEDHTTPRESPONSE']._serialized_start=1260
+  _globals['_DENIEDHTTPRESPONSE']._serialized_end=1390
+  _globals['_HTTPSTATUS']._serialized_start=1392
+  _globals['_HTTPSTATUS']._serialized_end=1418
+  _globals['_OKHTTPRESPONSE']._serialized_start=1420
+  _globals['_OKHTTPRESPONSE']._serialized_end=1515
+  _globals['_HEADERVALUEOPTION']._serialized_start=1518
+  _globals['_HEADERVALUEOPTION']._serialized_end=1677
+  _globals['_TEXTHEADER']._serialized_start=1679
+  _globals['_TEXTHEADER']._serialized_end=1719
+  _globals['_BOOLVALUE']._serialized_start=1721
+  _globals['_BOOLVALUE']._serialized_end=1747
 # @@protoc_insertion_point(module_scope)

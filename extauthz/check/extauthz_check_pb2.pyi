@@ -55,12 +55,14 @@ class Metadata(_message.Message):
     def __init__(self, filter_metadata: _Optional[_Mapping[str, bytes]] = ...) -> None: ...
 
 class Peer(_message.Message):
-    __slots__ = ("address", "principal")
+    __slots__ = ("address", "principal", "certificate")
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
     address: Address
     principal: str
-    def __init__(self, address: _Optional[_Union[Address, _Mapping]] = ..., principal: _Optional[str] = ...) -> None: ...
+    certificate: bytes
+    def __init__(self, address: _Optional[_Union[Address, _Mapping]] = ..., principal: _Optional[str] = ..., certificate: _Optional[bytes] = ...) -> None: ...
 
 class Address(_message.Message):
     __slots__ = ("socket_address",)

@@ -6,6 +6,7 @@ from typing import Final
 
 from extauthz.decide.needs import NOT_FETCHED, Needs, NeedsKey, NeedsVerification
 from extauthz.decide.tokens.cache import VerifiedTokens
+from extauthz.decide.tokens.certificate_binding import confirmation
 from extauthz.decide.tokens.claims import ClaimRejected, all_roles, first_domain, freeze_claims, is_service
 from extauthz.decide.tokens.jwks import VerificationKey
 from extauthz.decide.tokens.keyring import IssuerConfig, IssuerKeys, KeyRing
@@ -226,6 +227,9 @@ def _principal(
     domain = first_domain(claims, config.domain_claims)
     if isinstance(domain, ClaimRejected):
         return domain
+    bound_to = confirmation(claims, required=config.require_bound)
+    if isinstance(bound_to, ClaimRejected):
+        return bound_to
     return Principal(
         kind=PrincipalKind.SERVICE if is_service(claims, config.service_claim) else PrincipalKind.USER,
         id=registered.subject,
@@ -234,6 +238,7 @@ def _principal(
         roles=roles,
         authentication=Authentication.JWT,
         claims=freeze_claims(claims),
+        confirmation=bound_to,
     )
 
 

@@ -12,6 +12,7 @@ from extauthz.decide.bearer_token import TokenPolicy, judge_claims_of, judge_tok
 from extauthz.decide.needs import Needs
 from extauthz.decide.service_keys import bearer_of
 from extauthz.decide.tokens.cache import VerifiedTokens
+from extauthz.decide.tokens.certificate_binding import binding_problem
 from extauthz.decide.tokens.keyring import KeyRing
 from extauthz.decide.tokens.reader import Rejected
 from extauthz.domain.credential import (
@@ -49,12 +50,17 @@ class Keys(NamedTuple):
 
 
 def identify(
-    credentials: Sequence[Credential], peer: str | None, keys: Keys, now: float, policy: TokenPolicy
+    credentials: Sequence[Credential],
+    peer: str | None,
+    keys: Keys,
+    now: float,
+    policy: TokenPolicy,
+    certificate: bytes = b"",
 ) -> Principal | Rejected | Needs | None:
     """Judge the credentials of one request; None when it carries none that is read.
 
     `peer` is the workload that the proxy verified, None where a peer cannot be a principal. `now` is POSIX
-    seconds.
+    seconds. `certificate` is the peer's as Envoy passes it, PEM in URL encoding; empty without one.
     """
     if not policy.oidc_enabled:
         credentials = [each for each in credentials if _is_service_key(each)]
@@ -65,12 +71,18 @@ def identify(
     credential = credentials[0]
     match credential:
         case BearerToken(text):
-            return judge_token(text, keys.ring, keys.verified, now, policy, verify=keys.verify_first_seen)
+            bearer = judge_token(text, keys.ring, keys.verified, now, policy, verify=keys.verify_first_seen)
+            if isinstance(bearer, Principal) and bearer.confirmation is not None:
+                return _bound(bearer, bearer.confirmation, certificate)
+            return bearer
         case PresentedServiceKey(presented):
             found = bearer_of(presented, keys.service_keys, now)
             return Rejected(Reason.API_KEY_INVALID, "unknown service key") if found is None else found
         case VerifiedClaims(claims):
-            return judge_claims_of(claims, keys.ring, now, policy)
+            verified = judge_claims_of(claims, keys.ring, now, policy)
+            if isinstance(verified, Principal) and verified.confirmation is not None:
+                return _bound(verified, verified.confirmation, certificate)
+            return verified
         case OtherScheme():
             return Rejected(Reason.TOKEN_MALFORMED, "the Authorization scheme is not Bearer")
         case RepeatedHeader(name):
@@ -79,6 +91,12 @@ def identify(
             return Rejected(reason, f"several {name} headers")
         case _:
             assert_never(credential)
+
+
+def _bound(principal: Principal, thumbprint: str, certificate: bytes) -> Principal | Rejected:
+    """Return the principal where the peer has the certificate that the token is bound to (RFC 8705 3)."""
+    problem = binding_problem(thumbprint, certificate)
+    return principal if problem is None else Rejected(Reason.TOKEN_CLAIMS_INVALID, problem)
 
 
 def _is_service_key(credential: Credential) -> bool:

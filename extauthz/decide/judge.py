@@ -53,7 +53,7 @@ def judge(
     """Judge one request; `now` is POSIX seconds and the only clock that anything below sees."""
     if directory is None:
         return Denied(decision_id, Reason.NOT_READY, request.facts)
-    identity = identify(request.credentials, request.peer, keys, now, policy.token)
+    identity = identify(request.credentials, request.peer, keys, now, policy.token, request.certificate)
     if isinstance(identity, Needs):
         return identity
     return judge_identified(request.facts, identity, directory, policy, decision_id, now)

@@ -47,6 +47,8 @@ class Principal:
     roles: tuple[str, ...]
     authentication: Authentication
     claims: Mapping[str, object] = field(default_factory=lambda: _NO_CLAIMS, compare=False)
+    confirmation: str | None = None
+    """The thumbprint of the client certificate that the token is bound to, None for a bearer token."""
 
 
 ANONYMOUS_ROLE: Final = "anonymous"

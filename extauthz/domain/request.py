@@ -49,11 +49,13 @@ class CheckedRequest(NamedTuple):
     """What a check is about, and the credentials of the caller.
 
     `peer` is the workload that the proxy verified, where the operator lets a peer be a principal.
+    `certificate` is the peer's as Envoy passes it, PEM in URL encoding; empty without one.
     """
 
     facts: RequestFacts
     credentials: Sequence[Credential]
     peer: str | None = None
+    certificate: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,6 +157,7 @@ class _Provider:
             admin_roles=tuple(self._admin_roles()),
             algorithms=algorithms,
             required_type=self._required_type(),
+            require_bound=fields.flag("require_bound", default=False),
             leeway=self._seconds("leeway", MAX_LEEWAY),
             max_lifetime=self._seconds("max_lifetime", _LONGEST_LIFETIME_S),
         )

@@ -139,24 +139,27 @@ def test_a_peer_that_envoy_verified_is_a_workload_where_that_is_enabled(parts: P
         more = {"POLICY_SOURCE": f"files:{policies}", "MTLS_PRINCIPALS": str(enabled).lower()}
         authz, (listener,) = sidecar(parts, **more), parts.ports.take()
         configured, _ = bootstrap(parts, listener, authz)
-        _require_certificates(configured, ours, authority)
+        require_certificates(configured, ours, authority)
         start(parts, configured, f"envoy-{enabled}")
-        asking = partial(_get, parts.folder, listener, authority, cart)
+        asking = partial(get_with_certificate, parts.folder, listener, authority, cart)
         parts.children[-1].wait_ready(
             partial(_has_status, asking, 200 if enabled else 401), timeout_s=READY_S
         )
         ports[enabled] = listener
 
-    status, received = _get(parts.folder, ports[True], authority, cart)
+    status, received = get_with_certificate(parts.folder, ports[True], authority, cart)
     assert (status, received["x-auth-subject"], received["x-auth-kind"]) == (200, SPIFFE, "workload")
     alice = {"authorization": f"Bearer {parts.token('alice')}"}
     # The token counts, and alice is no workload.
-    assert _get(parts.folder, ports[True], authority, cart, alice)[0] == 403
-    assert _get(parts.folder, ports[True], authority, cart, {"authorization": "Bearer x"})[0] == 401
-    assert _get(parts.folder, ports[False], authority, cart)[0] == 401
+    assert get_with_certificate(parts.folder, ports[True], authority, cart, alice)[0] == 403
+    assert (
+        get_with_certificate(parts.folder, ports[True], authority, cart, {"authorization": "Bearer x"})[0]
+        == 401
+    )
+    assert get_with_certificate(parts.folder, ports[False], authority, cart)[0] == 401
 
 
-def _require_certificates(document: dict[str, Any], ours: Certificate, clients: Authority) -> None:
+def require_certificates(document: dict[str, Any], ours: Certificate, clients: Authority) -> None:
     chain = document["static_resources"]["listeners"][0]["filter_chains"][0]
     common = {
         "tls_certificates": [
@@ -176,7 +179,7 @@ def _has_status(asking: Callable[[], tuple[int, dict[str, str]]], status: int) -
     return asking()[0] == status
 
 
-def _get(
+def get_with_certificate(
     folder: Path, port: int, trusted: Authority, shown: Certificate, headers: Mapping[str, str] | None = None
 ) -> tuple[int, dict[str, str]]:
     context = ssl.create_default_context(cadata=trusted.pem.decode())

@@ -42,7 +42,7 @@ def malformed(raw: bytes) -> Malformed:
 
 
 def test_every_fact_of_an_ordinary_request() -> None:
-    found, given, _ = checked(
+    found, given, *_ = checked(
         check_request(
             "/v1/invoices/42?expand=lines&x=%2F",
             method="DELETE",
@@ -113,7 +113,7 @@ def test_repeated_headers_are_joined_and_named() -> None:
             ("accept", b"b"),
         ]
     )
-    found, given, _ = checked(raw, condition_headers=frozenset({"x-region"}))
+    found, given, *_ = checked(raw, condition_headers=frozenset({"x-region"}))
     assert found.headers == {"x-region": "eu,us"}
     assert found.unknown_headers == {"x-region"}
     assert given == [RepeatedHeader("authorization")]

@@ -25,8 +25,9 @@ class IssuerConfig:
 
     `audiences` None accepts every audience (written out by the operator as `any`). Claims are paths in dot
     notation; of `subject_claims` and `domain_claims` the first that a token has counts. `aliases` are further
-    values of `iss`. `required_type` is a `typ` (RFC 7515 4.1.9) in lower case without `application/`.
-    `leeway` and `max_lifetime` are seconds, None: as for every token.
+    values of `iss`. With `require_bound` a token has to be bound to a certificate. `required_type` is a
+    `typ` (RFC 7515 4.1.9) in lower case without `application/`. `leeway` and `max_lifetime` are seconds,
+    None: as for every token.
     """
 
     issuer: str
@@ -43,6 +44,7 @@ class IssuerConfig:
     admin_roles: tuple[AdminRole, ...] = ()
     algorithms: frozenset[str] = DEFAULT_ALGORITHMS
     required_type: str | None = None
+    require_bound: bool = False
     leeway: float | None = None
     max_lifetime: float | None = None
 

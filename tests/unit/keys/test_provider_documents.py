@@ -71,6 +71,7 @@ def test_every_member_is_read() -> None:
             "admin_roles": [{"role": "admin", "domain": "*"}],
             "excluded_roles": [],
             "required_type": "application/AT+JWT",
+            "require_bound": True,
             "leeway": 0,
             "max_lifetime": 3600,
         }
@@ -86,6 +87,7 @@ def test_every_member_is_read() -> None:
     assert config.domain_claims == (DomainClaim("organization", True), DomainClaim("org", True))
     assert config.admin_roles == (AdminRole("admin", "*"),)
     assert config.excluded_roles == frozenset()
+    assert config.require_bound
     assert (config.required_type, config.leeway, config.max_lifetime) == ("at+jwt", 0.0, 3600.0)
     assert (source.jwks_uri, source.proxy) == ("https://keys.example/jwks", "http://proxy.example:3128")
 
@@ -153,6 +155,7 @@ def test_in_saas_each_provider_names_its_tenant() -> None:
         ({"leeway": 31}, "whole seconds from 0 to 30 are needed"),
         ({"leeway": True}, "whole seconds from 0 to 30 are needed"),
         ({"max_lifetime": 0}, "whole seconds from 1 to 315360000 are needed"),
+        ({"require_bound": "yes"}, "/providers/0/require_bound: found 'yes', true or false is needed"),
         ({"tenant": "acme"}, "with MODE=selfhost it is left out"),
         ({"client_secret": "s"}, "/providers/0/client_secret: is not a member here"),
     ],

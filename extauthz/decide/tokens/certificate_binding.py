@@ -1,0 +1,67 @@
+"""Tokens that are bound to a client certificate (RFC 8705 3.1): reads the binding, and verifies it.
+
+A token with `cnf` (RFC 7800) proves nothing by itself: its bearer has to have the key that `cnf` names. The
+one method that can be verified here is `x5t#S256`, by the certificate that the proxy verified of its client.
+A token with another method, or with several, is refused.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from extauthz.decide.tokens.claims import ClaimRejected
+from extauthz.domain.claims import value_kind
+
+_METHOD: Final = "x5t#S256"
+_THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{43}")  # base64url of 32 octets
+# RFC 7468 2 and 5: one certificate, the peer's own.
+_PEM: Final = re.compile(
+    rb"\s*-----BEGIN CERTIFICATE-----\s*([A-Za-z0-9+/=\s]{1,65536}?)-----END CERTIFICATE-----\s*"
+)
+
+
+def confirmation(claims: Mapping[str, object], *, required: bool) -> str | ClaimRejected | None:
+    """Return the thumbprint that the token is bound to; None for a token without `cnf`."""
+    found = claims.get("cnf")
+    if found is None:
+        return (
+            ClaimRejected("cnf is missing, and tokens of the issuer have to be bound") if required else None
+        )
+    if not isinstance(found, Mapping):
+        return ClaimRejected(f"cnf is {value_kind(found)}, not an object")
+    if set(found) != {_METHOD}:
+        return ClaimRejected(f"cnf has another method than {_METHOD}, which alone can be verified")
+    thumbprint = found[_METHOD]
+    if not isinstance(thumbprint, str) or _THUMBPRINT.fullmatch(thumbprint) is None:
+        return ClaimRejected(f"cnf: {_METHOD} is not the base64url of a SHA-256 value")
+    return thumbprint
+
+
+def binding_problem(thumbprint: str, certificate: bytes) -> str | None:
+    """Tell why a token with this thumbprint may not be used by the peer; None when it may.
+
+    `certificate` is the peer's as Envoy passes it, PEM in URL encoding; empty without one.
+    """
+    if not certificate:
+        return "the token is bound to a certificate, and the proxy passed none of its client"
+    found = _thumbprint(certificate)
+    if found is None:
+        return "the token is bound to a certificate, and the one of the proxy's client cannot be read"
+    return None if found == thumbprint else "the token is bound to another certificate"
+
+
+@lru_cache(maxsize=256)
+def _thumbprint(certificate: bytes) -> str | None:
+    """Return `x5t#S256` of a certificate (RFC 8705 3.1): of its DER octets."""
+    pem = _PEM.fullmatch(unquote_to_bytes(certificate))
+    if pem is None:
+        return None
+    try:
+        der = base64.b64decode(b"".join(pem[1].split()), validate=True)
+    except ValueError:
+        return None
+    return base64.urlsafe_b64encode(hashlib.sha256(der).digest()).rstrip(b"=").decode("ascii")
