@@ -27,7 +27,7 @@ export_image = { echo '\# From uv.lock, for the Dockerfile; written by "make loc
 # $(call sync_group,GROUP): .venv-GROUP with a dependency group of the lock, which make install leaves out.
 sync_group = UV_PROJECT_ENVIRONMENT=.venv-$(1) $(BIN)/uv sync --quiet --locked --only-group $(1) --python $(BIN)/python
 
-COVERED_TESTS := tests/unit tests/wire tests/property tests/fuzz tests/integration tests/docs
+COVERED_TESTS := tests/unit tests/wire tests/integration
 
 SAY_INSTALLING = echo "Installing extauthz, with what demo and tests need, into .venv; the first time takes a minute or two." >&2
 
