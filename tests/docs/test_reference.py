@@ -227,3 +227,10 @@ def test_the_design_describes_every_package() -> None:
     described = set(re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE))
     kept = {each.stem for each in (ROOT / "extauthz").iterdir() if each.is_dir() or each.suffix == ".py"}
     assert described == kept - {"__init__", "__main__", "__pycache__"}
+
+
+def test_the_site_has_every_page_in_its_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text("utf-8").split("\nnav:\n", 1)[1]
+    listed = re.findall(r"([A-Za-z0-9_./-]+\.md)$", navigation, re.MULTILINE)
+    kept = [str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")]
+    assert sorted(listed) == sorted(kept)
