@@ -1,1 +1,1 @@
-"""Where verification keys come from: bounded fetches, last known good, one fetch for all who wait."""
+"""Fetches and caches the verification keys of issuers, with limits on each fetch."""

@@ -1,13 +1,16 @@
-"""The keys of every issuer, kept fresh: one ring for all readers, one fetch for all who wait.
+"""A cache of the keys of every issuer, refreshed in the background; requests that wait share one fetch.
 
-- Readers take `current()`, an immutable ring; it is replaced as a whole.
-- Keys are refreshed in the background before their lifetime ends; while the provider is away the last good
-  ones stay, up to `Schedule.max_staleness`, which every reader checks against its own clock.
-- A key that left the provider's set stops working with the next successful fetch.
-- A token with an unknown key may cause a fetch (`ensure`), at most one per issuer and cool-down, counted from
-  the begin of the fetch before. A fetch that has not ended by then does not delay the next one. A scheduled
-  fetch that succeeds starts no cool-down: else a key rotated in just after one would wait for its end.
-- Nothing is kept on disk.
+Input: `IssuerSource`s. Output: `KeyRing`. A failed fetch is logged and retried.
+
+- Readers call `current()`, which returns an immutable ring; a change replaces the whole ring.
+- Keys are refreshed before their lifetime ends. While the provider is unavailable the last good keys stay,
+  for up to `Schedule.max_staleness`, which every reader checks against its own clock.
+- A key that the provider removed is invalid after the next successful fetch.
+- A token with an unknown key id may cause a fetch (`ensure`), at most one per issuer and cool-down, counted
+  from the start of the previous fetch. A fetch that takes longer than the cool-down does not delay the next
+  one. A successful scheduled fetch starts no cool-down, so that a key that the provider adds just after it is
+  fetched at once.
+- Keys are not written to disk.
 """
 
 import asyncio
@@ -30,30 +33,31 @@ from extauthz.keys.schedule import RateLimit, Schedule
 from extauthz.keys.source import IssuerSource
 from extauthz.telemetry.counts import FetchOutcome
 
-# A request waits for a fetch that began at most this long ago, and only for a provider whose last fetch
-# ended within this time: a provider that hangs holds request threads once and for a moment.
+# A request waits for a fetch that began at most this long ago, and only if the provider's last fetch ended
+# within this time: a provider that does not respond holds request threads once, and for this time only.
 _JOIN_WITHIN_S: Final = 0.15
-# The clock may be put back or forward while nothing wakes us.
+# The system clock may be set while the task sleeps, so it wakes at least this often.
 _LONGEST_SLEEP_S: Final = 30.0
 
 _log = structlog.get_logger("extauthz.keys")
 
 
 class Fetcher(Protocol):
-    """What the cache needs of `KeyFetcher`."""
+    """The interface of `KeyFetcher`."""
 
     async def fetch(
         self, source: IssuerSource, *, known_jwks_uri: str | None = None
     ) -> FetchedKeys | FetchFailed:
-        """Fetch once; expected failures are values."""
+        """Return the fetched keys, or the cause of the failure; expected failures are not raised."""
 
 
 @dataclass(slots=True, eq=False)
 class _Provider:
-    """What the cache knows of one provider.
+    """The state of one provider.
 
-    `flight` is the fetch begun last, `landed` the number of the youngest one that succeeded, `asked_at` when
-    the last one on demand began. `prompt` tells whether that one ended while it was worth waiting for.
+    `flight` is the fetch that began last, `flights` the number of fetches begun, `under_way` of running ones,
+    `landed` the number of the latest fetch that succeeded. `asked_at` is when the last fetch on demand began;
+    `prompt`: it ended within `Schedule.worth_waiting`.
     """
 
     source: IssuerSource
@@ -77,7 +81,10 @@ class _Flight:
 
 
 class JwksCache:
-    """See the module. `clock` gives POSIX seconds, `chance` numbers in [0, 1)."""
+    """The cache; see the module. `clock` returns POSIX seconds, `chance` random numbers in [0, 1).
+
+    `on_fetch` is called with the outcome of each fetch.
+    """
 
     def __init__(
         self,
@@ -102,11 +109,11 @@ class JwksCache:
         self._work: asyncio.Event | None = None
 
     def current(self) -> KeyRing:
-        """Return the ring of this moment; from any thread."""
+        """Return the current ring; thread-safe."""
         return self._ring
 
     def ages(self) -> dict[str, float | None]:
-        """Return for every issuer the seconds since its last successful fetch, None before the first."""
+        """Return the seconds since the last successful fetch of each issuer, None before the first."""
         now = self._clock()
         return {
             issuer: None if keys.fetched_at is None else max(0.0, now - keys.fetched_at)
@@ -114,15 +121,15 @@ class JwksCache:
         }
 
     def all_tried(self) -> bool:
-        """Tell whether a fetch of every issuer's keys has ended, well or badly; from any thread."""
+        """Return whether a fetch of every issuer's keys has ended, successful or not; thread-safe."""
         with self._lock:
             return all(provider.landed or provider.failures for provider in self._providers.values())
 
     def configure(self, sources: Iterable[IssuerSource]) -> None:
-        """Set which issuers are registered; from any thread.
+        """Set the registered issuers; thread-safe.
 
-        Keys stay with an issuer whose source is the same, whatever else changed about it. An issuer or alias
-        that occurs twice could belong to two tenants, so the issuers that it names belong to none.
+        An issuer whose keys come from the same place keeps them. An issuer or alias that occurs twice is
+        ambiguous (it may belong to two tenants), so its issuers are ignored and their tokens are refused.
         """
         registered = list(sources)
         times = Counter(name for source in registered for name in source.config.names)
@@ -151,11 +158,11 @@ class JwksCache:
         self._wake()
 
     def ensure(self, issuer: str, _kid: str | None = None) -> Future[None]:
-        """Have the issuer's keys fetched because a token needs one; from any thread.
+        """Return a future that is done when the token may be verified again with `current()`; thread-safe.
 
-        The future is shared and says only that it is time to judge again with `current()`: at once when no
-        fetch may be made now, when the provider is too slow to wait for, when the issuer is unknown, or when
-        the cache is not running. It cannot be cancelled.
+        Start a fetch of the issuer's keys if one may start now. The future is shared and cannot be cancelled.
+        It is done at once if no fetch may start, if the provider is too slow to wait for, if the issuer is
+        unknown, or if the cache is not running.
         """
         now = self._clock()
         with self._lock:
@@ -171,7 +178,7 @@ class JwksCache:
         return _resolved() if flight is None else flight.done
 
     async def run(self) -> None:
-        """Fetch whatever is due, until cancelled. Whoever waits is let go in the end."""
+        """Run the fetches that are due, until cancelled; then complete the futures of `ensure`."""
         work = asyncio.Event()
         with self._lock:
             self._loop, self._work = asyncio.get_running_loop(), work
@@ -232,12 +239,12 @@ class JwksCache:
         return min([_LONGEST_SLEEP_S, *waits])
 
     def _wait_of(self, provider: _Provider, now: float) -> float:
-        # What a token asked for counts: the provider is not asked twice within a cool-down.
+        # A fetch on demand also delays a scheduled one: two fetches never start within one cool-down.
         waits = (
             (provider.refresh_at - now, self._schedule.longest_wait),
             (provider.asked_at + self._schedule.cool_down - now, self._schedule.cool_down),
         )
-        # Longer than anything that is ever planned: the clock was put back.
+        # A wait longer than any planned one means that the clock was set back; it is ignored.
         return max(0.0, *(wait for wait, longest in waits if wait <= longest))
 
     async def _fly(self, provider: _Provider, flight: _Flight) -> None:
@@ -247,7 +254,7 @@ class JwksCache:
                 answer = await self._fetcher.fetch(
                     source, known_jwks_uri=provider.jwks_uri if flight.on_demand else None
                 )
-            except Exception as bug:  # noqa: BLE001 - a fetch that fails in a new way must not end the others
+            except Exception as bug:  # noqa: BLE001 - an unexpected error must not end the other fetches
                 _log.exception("key_fetch_failed_unexpectedly", issuer=source.config.issuer)
                 answer = FetchFailed(FetchOutcome.UNREACHABLE, type(bug).__name__)
             self._on_fetch(FetchOutcome.OK if isinstance(answer, FetchedKeys) else answer.outcome)
@@ -273,10 +280,10 @@ class JwksCache:
         now = self._clock()
         if flight is provider.flight:
             after = replace(after, fetching=False)
-            # A scheduled fetch asks for the discovery document too, and takes longer.
+            # Only fetches on demand count: a scheduled one also fetches the discovery document.
             if flight.on_demand:
                 provider.prompt = abs(now - flight.begun_at) <= self._schedule.worth_waiting
-        # INVARIANT: of two fetches that overlap, the one begun first never replaces what the other brought.
+        # INVARIANT: of two overlapping fetches, the one that began first never replaces the other's result.
         if isinstance(answer, FetchedKeys) and flight.number > provider.landed:
             provider.landed = flight.number
             provider.failures = 0
@@ -293,7 +300,7 @@ class JwksCache:
                 after = replace(after, fetch_allowed_at=provider.asked_at + self._schedule.cool_down)
         elif isinstance(answer, FetchFailed):
             provider.jwks_uri = None
-            # A failure that only a token asked for leaves the schedule as it is.
+            # A failed fetch on demand does not change the schedule.
             if not flight.on_demand or provider.refresh_at <= now:
                 provider.failures += 1
                 provider.refresh_at = now + self._schedule.retry_after(provider.failures, self._chance())

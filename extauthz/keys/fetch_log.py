@@ -1,4 +1,4 @@
-"""What the application log says about one fetch of an issuer's keys: what failed and why, or what changed."""
+"""Logs the result of a fetch of an issuer's keys: the cause of a failure, or the changed keys."""
 
 from typing import Final
 
@@ -12,7 +12,7 @@ _log: Final = structlog.get_logger("extauthz.keys")
 
 
 def report(before: IssuerKeys, after: IssuerKeys, answer: FetchedKeys | FetchFailed, failures: int) -> None:
-    """Log a failed fetch, or one that changed the usable keys; a fetch that changed nothing is not logged."""
+    """Log a failed fetch, or one that changed the usable keys; an unchanged key set is not logged."""
     issuer = after.config.issuer
     if isinstance(answer, FetchFailed):
         _log.warning(

@@ -1,7 +1,8 @@
-"""One bounded fetch of an issuer's keys over HTTP, its outcome as a value.
+"""Reads an issuer's keys over HTTP or from a file, with limits.
 
-Bounded in connecting, in total time, in size, in hops: no redirect is followed, no proxy of the environment
-is used, no cookie kept, no compressed answer unpacked. The body is parsed strictly and never logged.
+Input: an `IssuerSource`. Output: `FetchedKeys`, or `FetchFailed` with the cause. Connect time, total time and
+size are limited. Redirects, cookies and compressed responses are not used; a proxy only if the source names
+one. The body is parsed strictly and never logged.
 """
 
 import asyncio
@@ -35,13 +36,13 @@ _MAX_OBJECTS: Final = 4096
 _MAX_TOKEN_BYTES: Final = 16_384
 _BEARER_TOKEN: Final = re.compile(rb"[A-Za-z0-9._~+/-]+=*")
 _LOCAL: Final = "max-age=60"
-"""How long keys that are not fetched count as fresh."""
+"""`Cache-Control` of keys that are not fetched over HTTP."""
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
 @dataclass(frozen=True, slots=True)
 class FetchedKeys:
-    """A usable key set, its address (None: not fetched), and what the provider said of its freshness."""
+    """A usable key set, its URL (None: not over HTTP), and the response's `Cache-Control` and `Date`."""
 
     keys: KeySet
     jwks_uri: str | None
@@ -51,9 +52,9 @@ class FetchedKeys:
 
 @dataclass(frozen=True, slots=True)
 class FetchFailed:
-    """Why there is no key set; `detail` is safe to log.
+    """Why a fetch returned no usable key set; `detail` is safe to log.
 
-    `ignored` are the keys of a set of which none can be used.
+    `ignored` are the keys of a set that has no usable key.
     """
 
     outcome: FetchOutcome
@@ -63,7 +64,7 @@ class FetchFailed:
 
 @dataclass(frozen=True, slots=True)
 class FetchLimits:
-    """Seconds and bytes that one fetch may take; discovery and keys together in time, each in size."""
+    """Limits of one fetch: seconds for discovery and keys together, bytes for each response."""
 
     connect_s: float = 2.0
     total_s: float = 5.0
@@ -80,7 +81,7 @@ class _Body:
 class KeyFetcher:
     """Fetches key sets; an async context manager that owns its connections.
 
-    `allow_hosts` is `JWKS_ALLOW_HOSTS`, `ca_file` is `OIDC_CA_FILE`: trusted in addition to the system's.
+    `allow_hosts` is `JWKS_ALLOW_HOSTS`; `ca_file` is `OIDC_CA_FILE`, trusted in addition to the system's CAs.
     """
 
     def __init__(
@@ -90,10 +91,10 @@ class KeyFetcher:
         ca_file: str | None = None,
         limits: FetchLimits | None = None,
     ) -> None:
-        """Build the TLS context.
+        """Create the TLS context.
 
         Raises:
-            OSError: `ca_file` cannot be read, or (ssl.SSLError) holds no certificate.
+            OSError: `ca_file` cannot be read, or (ssl.SSLError) contains no certificate.
         """
         self._allow_hosts = frozenset(entry.lower() for entry in allow_hosts)
         self._limits = limits or FetchLimits()
@@ -136,10 +137,10 @@ class KeyFetcher:
         )
 
     def _tls_for(self, ca_file: Path | None) -> ssl.SSLContext:
-        """Return the context for a provider. Raises OSError: its CA file cannot be used."""
+        """Return the TLS context for a provider. Raises OSError: its CA file is unreadable or invalid."""
         if ca_file is None:
             return self._tls
-        # Read at each fetch: the file may have been replaced.
+        # Read at each fetch, because the file may have been replaced.
         context = _tls_context()
         if self._ca_file is not None:
             context.load_verify_locations(self._ca_file)
@@ -154,9 +155,9 @@ class KeyFetcher:
     async def fetch(
         self, source: IssuerSource, *, known_jwks_uri: str | None = None
     ) -> FetchedKeys | FetchFailed:
-        """Fetch the keys of one issuer.
+        """Return the keys of an issuer, or the cause of the failure.
 
-        Where they are is discovered unless it is configured, or known from a fetch before.
+        The URL of the key set is the configured one, else `known_jwks_uri`, else the discovered one.
         """
         try:
             async with asyncio.timeout(self._limits.total_s):
@@ -201,7 +202,7 @@ class KeyFetcher:
             return FetchFailed(FetchOutcome.UNREACHABLE, target.problem)
         session = self._anywhere if target.private_allowed else self._public_only
         if session is None:
-            raise RuntimeError("the fetcher is used outside of its context")
+            raise RuntimeError("the fetcher is used outside its async context")
         timeout = aiohttp.ClientTimeout(sock_connect=self._limits.connect_s)
         try:
             tls = self._tls_for(source.ca_file)
@@ -219,7 +220,7 @@ class KeyFetcher:
             ) as response:
                 return await self._read(response)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            # aiohttp raises its own error from the one that the socket factory raised.
+            # aiohttp chains the error of the socket factory as the cause of its own.
             cause = error.__cause__
             if isinstance(cause, PrivateAddressError):
                 return FetchFailed(FetchOutcome.UNREACHABLE, str(cause))
@@ -227,18 +228,18 @@ class KeyFetcher:
 
     async def _read(self, response: aiohttp.ClientResponse) -> _Body | FetchFailed:
         if response.status in _REDIRECTS:
-            detail = f"status {response.status}: no redirect is followed; name the final address as JWKS_URI"
+            detail = f"status {response.status}: redirects are not followed; set JWKS_URI to the final URL"
             return FetchFailed(FetchOutcome.REFUSED, detail)
         if response.status != 200:
             return FetchFailed(FetchOutcome.REFUSED, f"status {response.status}")
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            return FetchFailed(FetchOutcome.INVALID, "a compressed answer that was not asked for")
+            return FetchFailed(FetchOutcome.INVALID, "the response is compressed, which was not requested")
         octets = bytearray()
         async for chunk in response.content.iter_chunked(_READ_CHUNK):
             octets += chunk
             if len(octets) > self._limits.max_bytes:
                 return FetchFailed(FetchOutcome.INVALID, f"larger than {self._limits.max_bytes} bytes")
-        # Reading half a megabyte of tiny members takes a hundred times longer than reading any real key set.
+        # Parsing half a megabyte of tiny members takes a hundred times longer than parsing a real key set.
         if octets.count(b",") > _MAX_MEMBERS or octets.count(b"{") > _MAX_OBJECTS:
             return FetchFailed(FetchOutcome.INVALID, "more members than a key set has")
         cache_control = ", ".join(response.headers.getall("Cache-Control", [])) or None
@@ -246,8 +247,8 @@ class KeyFetcher:
 
 
 def _tls_context() -> ssl.SSLContext:
-    # Not ssl.create_default_context: since Python 3.13 it refuses certificates that earlier ones take, and
-    # its oldest protocol is the system's.
+    # Not ssl.create_default_context: from Python 3.13 it sets VERIFY_X509_STRICT and refuses certificates
+    # that earlier versions accept, and its minimum protocol version is the system's.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_default_certs(ssl.Purpose.SERVER_AUTH)
@@ -266,14 +267,14 @@ def _found(
     keys = parse_jwks(octets, algorithms=source.config.algorithms, accept_private=accept_private)
     if isinstance(keys, JwksRejected):
         return FetchFailed(FetchOutcome.INVALID, f"key set: {keys.problem}")
-    # INVARIANT: a set with nothing to verify with never replaces one that has something.
+    # INVARIANT: a key set without a usable key never replaces one that has usable keys.
     if not keys.keys:
         return FetchFailed(FetchOutcome.INVALID, "key set: no usable key", keys.ignored)
     return FetchedKeys(keys, jwks_uri, cache_control, date)
 
 
 def _read_file(path: Path, at_most: int) -> bytes:
-    # A FIFO or a device may never end.
+    # Reading a FIFO or a device may block.
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "is not a regular file")
     with path.open("rb") as file:
@@ -281,9 +282,9 @@ def _read_file(path: Path, at_most: int) -> bytes:
 
 
 async def _authorization(source: IssuerSource, url: URL) -> dict[str, str]:
-    """Return the header with the provider's bearer token, for the provider's own origin only.
+    """Return the Authorization header with the provider's bearer token, only for the provider's own origin.
 
-    Raises OSError or ValueError: the file has no token; the text does not quote it.
+    Raises OSError or ValueError: the file is unreadable or holds no token; the text does not quote it.
     """
     own = {URL(each).origin() for each in (source.jwks_uri or source.discovery_url,)}
     if source.token_file is None or url.origin() not in own:
@@ -299,7 +300,7 @@ async def _authorization(source: IssuerSource, url: URL) -> dict[str, str]:
 
 
 def _proxy(proxy: str | None, url: URL) -> URL | None:
-    """Return the proxy for an address; None: it is asked directly."""
+    """Return the HTTP proxy for a URL; None: the connection is direct."""
     if proxy != FROM_ENVIRONMENT:
         return None if proxy is None else URL(proxy)
     if proxy_bypass(f"{url.host}:{url.port}"):
@@ -309,7 +310,7 @@ def _proxy(proxy: str | None, url: URL) -> URL | None:
 
 
 def _kind(error: Exception) -> str:
-    # The text of an error may quote what the other side sent; its type and the system's words do not.
+    # The text of an error may quote the response; its type and the system's error text do not.
     cause = error.__cause__ or error
     words = cause.strerror if isinstance(cause, OSError) else None
     return f"{type(cause).__name__}: {words}" if words else type(cause).__name__

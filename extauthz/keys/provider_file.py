@@ -1,4 +1,7 @@
-"""Follows the file of `IDENTITY_PROVIDERS`: the last good providers stay while the file has a mistake."""
+"""Reads the file of `IDENTITY_PROVIDERS` when it changes; the last good providers stay while it is invalid.
+
+Input: a path. Output: `Sources`, or problems.
+"""
 
 import asyncio
 import os
@@ -22,14 +25,14 @@ _Signature = tuple[int, int, int] | str
 
 
 class ProviderFile:
-    """The providers of one file; `on_change` is called with each set of them that differs from the last."""
+    """The providers of one file; `on_change` is called with each set that differs from the previous one."""
 
     def __init__(
         self, path: Path, defaults: ProviderDefaults, on_change: Callable[[Sources], None] = lambda _: None
     ) -> None:
-        """Name the file; nothing is read yet."""
+        """Store the path; the file is not read yet."""
         self.problems: list[Problem] = []
-        """What is wrong with the file as it is now; empty when its providers are in use."""
+        """The problems of the current content of the file; empty if its providers are in use."""
         self.on_change = on_change
         self._path = path
         self._defaults = defaults
@@ -37,7 +40,7 @@ class ProviderFile:
         self._seen: _Signature | None = None
 
     def load(self) -> Sources | list[Problem]:
-        """Read the file; the answer is every problem in it."""
+        """Return the sources in the file, or the list of all its problems."""
         self._loaded = self._seen = self._signature()
         try:
             text = self._text()
@@ -49,13 +52,13 @@ class ProviderFile:
         return found
 
     async def run(self) -> None:
-        """Look at the file until cancelled; a change counts once two looks agree."""
+        """Poll the file until cancelled; a change is read when two consecutive polls see the same state."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             await asyncio.to_thread(self.look)
 
     def look(self) -> None:
-        """Load the file if it changed before the last look and has not changed since."""
+        """Load the file if it changed before the previous poll and not since."""
         seen, self._seen = self._seen, self._signature()
         if self._seen == self._loaded or self._seen != seen:
             return
@@ -73,7 +76,7 @@ class ProviderFile:
         self.on_change(found)
 
     def _text(self) -> bytes:
-        # A FIFO or a device may never end.
+        # Reading a FIFO or a device may block.
         if self._path.exists() and not self._path.is_file():
             raise OSError(0, "is not a regular file")
         with self._path.open("rb") as file:

@@ -1,4 +1,7 @@
-"""When to fetch again: what the provider asks for within our bounds, and less often while it is away."""
+"""The times of fetches: the provider's `max-age` within limits, and increasing delays after failures.
+
+Pure: times and random numbers are arguments. Input: `Cache-Control`, the number of failures. Output: seconds.
+"""
 
 from collections import deque
 from dataclasses import dataclass
@@ -6,15 +9,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Bounds in seconds.
+    """Limits, in seconds.
 
-    `cool_down` lies between two fetches of one issuer that tokens with unknown keys cause; `most_on_demand`
-    of them, of all issuers together, may begin in a second. A good answer is refreshed
-    before its lifetime ends: the provider's `max-age` within `shortest_lifetime` and `longest_lifetime`,
-    `usual_lifetime` when it says nothing. While fetches fail they are repeated after `first_retry`, then
-    twice that, up to `longest_retry`. Keys are used for `max_staleness` after the last success. A request may
-    wait for a fetch that began at most `worth_waiting` ago, of a provider whose fetches end within that time:
-    one that hangs holds request threads once, and for a moment.
+    `cool_down` is the minimum between two fetches of one issuer for tokens with unknown key ids;
+    `most_on_demand` is the number of such fetches per second, of all issuers together. Keys are refreshed
+    before their lifetime ends: the provider's `max-age`, at least `shortest_lifetime` and at most
+    `longest_lifetime`, or `usual_lifetime` without one. A failed fetch is retried after `first_retry`, then
+    after twice that, up to `longest_retry`. Keys are used for `max_staleness` after the last success. A
+    request may wait for a fetch that began at most `worth_waiting` ago, if the provider's last fetch ended
+    within that time.
     """
 
     cool_down: float = 2.0
@@ -29,11 +32,11 @@ class Schedule:
 
     @property
     def longest_wait(self) -> float:
-        """The longest time between two scheduled fetches."""
+        """The longest time in seconds between two scheduled fetches."""
         return max(self.longest_lifetime, self.longest_retry)
 
     def refresh_after(self, cache_control: str | None, chance: float) -> float:
-        """Return after how many seconds to refresh. `chance` in [0, 1) keeps many processes apart."""
+        """Return the seconds until a refresh. `chance` in [0, 1) spreads the fetches of many processes."""
         lifetime = max_age(cache_control)
         if lifetime is None:
             lifetime = self.usual_lifetime
@@ -41,13 +44,13 @@ class Schedule:
         return bounded * (0.9 - 0.2 * chance)
 
     def retry_after(self, failures: int, chance: float) -> float:
-        """Return after how many seconds to try again after this many failures in a row."""
+        """Return the seconds until a retry after a number of consecutive failures (1 or more)."""
         doubled = self.first_retry * 2.0 ** min(failures - 1, 30)
         return min(doubled, self.longest_retry) * (1.0 - 0.5 * chance)
 
 
 class RateLimit:
-    """At most `most` events in any second; not safe to share between threads."""
+    """A limit of `most` events in any second; not thread-safe."""
 
     __slots__ = ("_most", "_recent")
 
@@ -56,9 +59,9 @@ class RateLimit:
         self._recent: deque[float] = deque(maxlen=most)
 
     def take(self, now: float) -> bool:
-        """Note an event at `now` (seconds) and return true, or false when there were too many."""
+        """Return whether an event at `now` (seconds) is within the limit; if so, count it."""
         recent = self._recent
-        # A time that lies ahead is one of a clock that was put back: it does not count.
+        # A recorded time in the future means that the clock was set back; it does not count.
         if len(recent) == self._most and 0.0 <= now - recent[0] < 1.0:
             return False
         recent.append(now)
@@ -66,10 +69,10 @@ class RateLimit:
 
 
 def max_age(cache_control: str | None) -> float | None:
-    """Return the freshness lifetime in seconds that `Cache-Control` asks for, None if it does not say.
+    """Return the freshness lifetime of a `Cache-Control` value in seconds; None if it states none.
 
-    `no-store` and `no-cache` ask for none at all (RFC 9111 5.2.2); of several `max-age` the smallest counts
-    (RFC 9111 4.2.1 prefers the restrictive reading of a conflict).
+    `no-store` and `no-cache` mean 0 (RFC 9111 5.2.2); of several `max-age` the smallest applies
+    (RFC 9111 4.2.1 prefers the most restrictive of conflicting directives).
     """
     ages: list[float] = []
     for directive in (cache_control or "").split(","):

@@ -1,4 +1,8 @@
-"""Where keys come from: what the process reads them from, and the addresses of an issuer's key set."""
+"""Sources of verification keys: the interface `KeySource`, and the URLs of an issuer's keys.
+
+Input: a registered issuer, a URL, a discovery document. Output: a `FetchUrl`, the `jwks_uri`, or
+`AddressRejected`.
+"""
 
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -16,29 +20,29 @@ from extauthz.domain.strict_json import JsonRejected, read_object
 _WELL_KNOWN: Final = "/.well-known/openid-configuration"
 _MAX_SHOWN: Final = 200
 FROM_ENVIRONMENT: Final = "environment"
-"""Stands for the proxy that the environment of the process names."""
+"""The value of `proxy` that selects the proxy variables of the process environment."""
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 
 
 class KeySource(Protocol):
-    """Where verification keys come from; both methods are for any thread."""
+    """The interface of a source of verification keys; both methods are thread-safe."""
 
     def current(self) -> KeyRing:
-        """Return the keys of every issuer as they are now."""
+        """Return the current keys of every issuer."""
 
     def ensure(self, issuer: str, kid: str | None) -> Future[None]:
-        """Fetch the issuer's keys; concurrent callers share one fetch."""
+        """Return a future that is done when the issuer's keys were fetched; concurrent callers share one."""
 
 
 @dataclass(frozen=True, slots=True)
 class IssuerSource:
-    """A registered issuer and where its keys are.
+    """A registered issuer and the URL of its keys.
 
-    The keys are in the text `jwks`, in the file `jwks_file`, or at `jwks_uri`, which is discovered from the
-    issuer when all three are None. `operator_configured` says that the addresses come from the operator's
-    own settings, so they may be private; a tenant's may not. Only an operator's source has the rest: the file
-    of a bearer token for the provider, the URL of an HTTP proxy (`FROM_ENVIRONMENT`: as HTTPS_PROXY and
-    NO_PROXY say), and a file of CA certificates trusted in addition.
+    The keys are in the text `jwks`, in the file `jwks_file`, or at `jwks_uri`; if all three are None, the URL
+    is discovered from the issuer. `operator_configured`: the URLs come from the operator's settings, and
+    may have private addresses; those of a tenant may not. Only the operator's sources have the other members:
+    the file of a bearer token for the provider, the URL of an HTTP proxy (`FROM_ENVIRONMENT`: HTTPS_PROXY and
+    NO_PROXY apply), and a file of additional CA certificates.
     """
 
     config: IssuerConfig
@@ -51,26 +55,26 @@ class IssuerSource:
     ca_file: Path | None = None
 
     def is_same_place(self, other: "IssuerSource") -> bool:
-        """Tell whether the same keys are found in the same way, whatever else is configured."""
+        """Return whether another source reads its keys from the same place in the same way."""
         algorithms_differ = self.config.algorithms != other.config.algorithms
         return not algorithms_differ and replace(self, config=other.config) == other
 
     @property
     def discovery_url(self) -> str:
-        """The address of the discovery document; a final slash of the issuer is left out (Discovery 4.1)."""
+        """The URL of the discovery document; a final slash of the issuer is removed (Discovery 1.0, 4.1)."""
         return self.config.issuer.removesuffix("/") + _WELL_KNOWN
 
 
 @dataclass(frozen=True, slots=True)
 class AddressRejected:
-    """Why an address is not asked; safe to log."""
+    """Why a URL, or a discovery document, is rejected; `problem` is safe to log."""
 
     problem: str
 
 
 @dataclass(frozen=True, slots=True)
 class FetchUrl:
-    """An address that may be asked. `private_allowed`: whether it may resolve to one of our own networks."""
+    """A URL that may be fetched. `private_allowed`: its host may have a private address."""
 
     url: URL
     private_allowed: bool
@@ -79,9 +83,9 @@ class FetchUrl:
     def parse(
         cls, text: str, *, operator_configured: bool, allow_hosts: frozenset[str]
     ) -> Self | AddressRejected:
-        """Check an address: https, or http on this machine or where the operator allows it.
+        """Return the URL if its scheme is https, or http for loopback and for hosts in `allow_hosts`.
 
-        `allow_hosts` holds `host:port` entries in lower case (`JWKS_ALLOW_HOSTS`); IPv6 in brackets.
+        `allow_hosts` are `host:port` in lower case (`JWKS_ALLOW_HOSTS`), with IPv6 addresses in brackets.
         """
         try:
             url = URL(text)
@@ -94,14 +98,15 @@ class FetchUrl:
             return AddressRejected("a URL with credentials or a fragment")
         shown = f"[{host}]" if ":" in host else host
         listed = f"{shown}:{port}".lower() in allow_hosts
-        # OpenID Connect Discovery 4 and RFC 8725 3.10 want TLS: who can change the keys can be anybody.
+        # OpenID Connect Discovery 1.0, 4 and RFC 8725 3.10 require TLS: an attacker that can replace the keys
+        # can sign a token for any subject.
         if url.scheme != "https" and not listed and not is_loopback(host):
             return AddressRejected("http is only for loopback and hosts in JWKS_ALLOW_HOSTS")
         return cls(url, private_allowed=operator_configured or listed)
 
 
 def _shown(issuer: str) -> str:
-    """Quote an issuer for the log, cut, and without the credentials that a URL could hold."""
+    """Return an issuer for the log: quoted, truncated, with credentials of a URL replaced."""
     scheme, separator, rest = issuer.partition("://")
     authority, slash, path = rest.partition("/")
     if "@" in authority:
@@ -110,12 +115,12 @@ def _shown(issuer: str) -> str:
 
 
 def discovered_jwks_uri(document: bytes, issuer: str) -> str | AddressRejected:
-    """Read `jwks_uri` from a discovery document, which must be the issuer's own."""
+    """Return the `jwks_uri` of a discovery document, whose issuer must be `issuer`."""
     members = read_object(document)
     if isinstance(members, JsonRejected):
         return AddressRejected(f"discovery document: {members.problem}")
-    # Discovery 4.3: the issuer MUST be exactly the one that the tokens name; else one provider could speak
-    # for another.
+    # Discovery 1.0, 4.3: the issuer MUST be identical to the one in tokens; otherwise a provider could supply
+    # keys for the issuer of another.
     found = members.get("issuer")
     if found != issuer:
         shown = _shown(found) if isinstance(found, str) else value_kind(found)

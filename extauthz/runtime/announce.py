@@ -1,4 +1,7 @@
-"""What a serving command logs of itself: where it listens, whether it is ready, and why it is not."""
+"""The log events of a serving command: its listen addresses, and each change of its readiness with the cause.
+
+Input: addresses, and a function that returns the readiness. Output: log events.
+"""
 
 import asyncio
 import socket
@@ -15,7 +18,7 @@ from extauthz.settings import Settings
 _LOOK_EVERY_S: Final = 0.1
 _FIRST_READY_S: Final = 2.0
 _SETTLES_S: Final = 1.0
-"""Problems that come and go are logged at most this often."""
+"""Seconds between two events about changed problems, so that a flapping problem does not fill the log."""
 
 _log = structlog.get_logger("extauthz.runtime")
 
@@ -27,7 +30,7 @@ def where(listener: socket.socket) -> str:
 
 
 def worker_addresses(settings: Settings) -> dict[str, object]:
-    """Return where the workers listen (`grpc`, `http_authz` where it is on) and with which server."""
+    """Return the listen addresses of the workers (`grpc`, `http_authz` if enabled) and their gRPC server."""
     chosen = chosen_server(settings)
     found: dict[str, object] = {
         "grpc": [grpc_address(settings, index) for index in range(settings.workers)],
@@ -47,14 +50,14 @@ async def announce(
     stopping: asyncio.Event,
     readiness: Callable[[], Readiness],
 ) -> None:
-    """Log `listening` once all addresses are open and `ready` once, then each change; until cancelled.
+    """Log `listening` when all addresses are open, `ready` once, then each change; until cancelled.
 
-    A loss of readiness is `not_ready`, its end `ready_again`; problems of a process that is ready are
-    `degraded`. Each names what is wrong.
+    `not_ready`: the process lost readiness. `ready_again`: it is ready again. `degraded`: it is ready and has
+    problems. Each event lists the failed checks and the problems.
     """
     await listening.wait()
     _log.info("listening", **addresses)
-    # A worker that has just opened its listeners may need a moment for what it has loaded.
+    # A worker becomes ready shortly after its listeners open; that delay is not logged as `not_ready`.
     patient_until = asyncio.get_running_loop().time() + _FIRST_READY_S
     ready = was_ready = False
     problems: list[str] = []
@@ -73,7 +76,7 @@ async def announce(
         elif found.ready and problems != said["problems"]:
             _log.warning("degraded" if said["problems"] else "no_longer_degraded", **said)
             problems = said["problems"]
-        # What comes and goes is logged once a second at most; the first readiness delays nothing.
+        # At most one change per second is logged; the first `ready` is logged at once.
         changed = before[0] and before != (was_ready, ready, problems)
         await asyncio.sleep(_SETTLES_S if changed else _LOOK_EVERY_S)
 

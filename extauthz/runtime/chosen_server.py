@@ -1,4 +1,4 @@
-"""Which gRPC server the workers run (`GRPC_SERVER`), and why."""
+"""Which gRPC server the workers run (`GRPC_SERVER`), and the reason for the choice."""
 
 from dataclasses import dataclass
 
@@ -8,17 +8,18 @@ from extauthz.settings import GrpcServer, Settings, native_installed
 
 @dataclass(frozen=True, slots=True)
 class ChosenServer:
-    """`server` is `native` or `grpcio`, `reason` says why it is not the other one."""
+    """The chosen gRPC server: `server` is `native` or `grpcio`, `reason` the setting or fact that decided."""
 
     server: GrpcServer
     reason: str
 
 
 def chosen_server(settings: Settings) -> ChosenServer:
-    """Return the server that the settings lead to.
+    """Return the gRPC server for the settings.
 
-    `auto` is native where every listener is on loopback or a Unix socket without TLS, as beside a workload:
-    the native front bounds neither messages nor connections, so only processes of the same host may reach it.
+    `auto` selects `native` if it is installed and every listener is on loopback or a Unix socket, without
+    TLS: the native server limits neither messages nor connections, so only processes of the same host may
+    connect.
     """
     if settings.grpc_server is not GrpcServer.AUTO:
         return ChosenServer(settings.grpc_server, f"GRPC_SERVER={settings.grpc_server.value}")

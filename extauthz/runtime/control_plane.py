@@ -1,4 +1,7 @@
-"""`extauthz control-plane` and `extauthz serve`: the admin REST API, alone or with the sidecar's workers."""
+"""`extauthz control-plane` and `extauthz serve`: the admin REST API, without or with the sidecar's workers.
+
+Input: `Settings`. Output: a running process until SIGTERM. Errors: `StartRefusedError`.
+"""
 
 import asyncio
 import os
@@ -41,12 +44,12 @@ _LOG_CLOSE_S: Final = 1.5
 
 
 def new_ids(clock: Callable[[], float] = time.time) -> Callable[[], str]:
-    """Return a maker of UUIDv7 texts that never goes back within this process."""
+    """Return a function that returns UUIDv7 texts, strictly increasing within this process."""
     last = 0
 
     def new_id() -> str:
         nonlocal last
-        # Ids order lists and audit: two of one millisecond must not come out of order.
+        # Lists and the audit log are ordered by id, so ids of one millisecond must increase too.
         last = max(int(clock() * 1000), last + 1)
         return uuid7(last, os.urandom(RANDOM_BYTES))
 
@@ -57,7 +60,7 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
     """Run until SIGTERM or SIGINT, then drain.
 
     Raises:
-        StartRefusedError: something the operator has to mend stands against starting.
+        StartRefusedError: the operator has to correct the settings or the environment.
     """
     if not isinstance(settings.policy_source, PostgresSource):
         raise StartRefusedError(
@@ -111,7 +114,7 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
 
 @dataclass(slots=True)
 class _Plane:
-    """The parts behind the REST API of one process."""
+    """The parts of a process that serves the REST API."""
 
     services: AdminServices
     publisher: PostgresPublisher
@@ -119,13 +122,13 @@ class _Plane:
     issuers: Issuers
     address: DatabaseAddress
     sidecar_metrics: Callable[[], bytes]
-    """The same counts as `services.metrics`, with the readiness of the sidecar's port."""
+    """The same metrics as `services.metrics`, but `extauthz_ready` is the readiness of the sidecar's port."""
 
 
 async def _build(
     settings: Settings, schema: ServedSchema, supervisor: Supervisor, owned: AsyncExitStack
 ) -> _Plane:
-    """Build the parts; `owned` closes them in the end. Raises StartRefusedError."""
+    """Return the parts; `owned` closes them at the end. Raises StartRefusedError."""
     instance = uuid.uuid4()
     counts = Counts(str(instance))
     current = CurrentPolicies()
@@ -133,7 +136,7 @@ async def _build(
     fetcher = await owned.enter_async_context(key_fetcher(settings))
     cache = JwksCache(
         fetcher,
-        # Coroutines wait here, not threads: a slow provider is worth more time than in a worker.
+        # A waiting request holds a coroutine here, and a thread in a worker, so it may wait longer here.
         schedule=Schedule(max_staleness=settings.jwks_max_staleness, worth_waiting=KEY_WAIT_S),
         on_fetch=lambda outcome: counts.jwks_fetched(FetchOutcome(outcome)),
     )
@@ -168,7 +171,7 @@ async def _build(
             name: own.get(name, True) and workers.checks.get(name, True)
             for name in dict.fromkeys((*own, *(workers.checks if supervisor.has_workers else ())))
         }
-        # The workers say for themselves what gates them: keys and database, for one, do not always.
+        # `workers.ready` already reflects which checks gate a worker: keys and database do not always.
         problems = [*policy_problems(publisher), *issuers.problems(), *workers.problems]
         log = decision_log.problem
         if log is not None:
@@ -205,7 +208,7 @@ async def _build(
 def _decision_log(
     settings: Settings, supervisor: Supervisor, instance: uuid.UUID, counts: Counts, owned: AsyncExitStack
 ) -> DecisionLog:
-    """Open the log for decisions asked over REST, numbered after the workers' own."""
+    """Return the started decision log for `/check`; its worker number follows those of the workers."""
     decision_log = DecisionLog(
         settings.decision_log,
         worker=settings.workers,

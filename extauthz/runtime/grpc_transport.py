@@ -1,4 +1,8 @@
-"""The gRPC server of a worker."""
+"""Builds the gRPC server of a worker.
+
+Input: `Settings`, the check service, the index of the worker. Output: a `Transport`. Errors:
+`InvalidCertificateError`; `ListenError` when it starts.
+"""
 
 from typing import Protocol
 
@@ -10,30 +14,34 @@ from extauthz.settings import GrpcServer, Settings
 
 
 class Transport(Protocol):
-    """What a worker needs of its gRPC server."""
+    """The interface of a gRPC server."""
 
     def start(self) -> int:
-        """Listen and answer; return the first TCP port, 0 with Unix sockets only. Raises ListenError."""
+        """Listen and serve; return the first TCP port, 0 with Unix sockets only. Raises ListenError."""
 
     def set_serving(self, *, serving: bool) -> None:
-        """Set what the health service says."""
+        """Set the status of the gRPC health service: SERVING or NOT_SERVING."""
 
     def stalled_s(self) -> float:
-        """Return for how many seconds calls have waited while none made progress."""
+        """Return the seconds for which calls have waited while no call made progress."""
 
     def drain(self, grace_s: float, *, notice_s: float = 0.0, quiet_s: float = 0.25) -> bool:
-        """Say NOT_SERVING from now on, answer until idle, then stop; return whether the server was idle."""
+        """Report NOT_SERVING, serve until idle or for `grace_s` seconds, stop; return whether it was idle.
+
+        Clients notice NOT_SERVING within `notice_s` seconds. The server is idle after `quiet_s` seconds
+        without a call.
+        """
 
 
 def grpc_server(settings: Settings, service: CheckService, index: int) -> Transport:
-    """Return the gRPC server of worker `index`; nothing listens yet.
+    """Return the gRPC server of worker `index`; it does not listen yet.
 
     Raises:
-        InvalidCertificateError: a file of the TLS settings cannot be used.
+        InvalidCertificateError: a file of the TLS settings cannot be read or is invalid.
     """
     listen = [grpc_address(settings, index)]
     if chosen_server(settings).server is GrpcServer.NATIVE:
-        # Imported here: the package is an extra.
+        # Imported here because the package is optional (extra `native`).
         from extauthz.check.native_server import NativeServer
 
         return NativeServer(service.begin, listen, refuse=service.refuse)
@@ -41,7 +49,7 @@ def grpc_server(settings: Settings, service: CheckService, index: int) -> Transp
 
 
 def grpc_address(settings: Settings, index: int) -> str:
-    """Return where a worker answers gRPC, as gRPC writes it."""
+    """Return the listen address of a worker in gRPC's syntax: `host:port` or `unix:PATH`."""
     if settings.grpc_uds_dir is not None:
         return f"unix:{settings.grpc_uds_dir}/worker-{index}.sock"
     host = f"[{settings.grpc_host}]" if ":" in settings.grpc_host else settings.grpc_host

@@ -1,4 +1,7 @@
-"""The issuers of one process: those of the settings, of the file of IDENTITY_PROVIDERS, and of tenants."""
+"""Configures the key cache with the issuers of the settings, of the file IDENTITY_PROVIDERS, and of tenants.
+
+Input: `Settings`, registrations. Output: `IssuerSource`s. Errors: `StartRefusedError`.
+"""
 
 import ssl
 import threading
@@ -21,19 +24,19 @@ _log = structlog.get_logger("extauthz.runtime")
 
 
 class Issuers:
-    """Keeps a cache of keys at the issuers of all three places.
+    """Keeps a key cache configured with the issuers of the settings, of the file and of tenants.
 
-    An issuer of the settings or of the file is the operator's: its addresses may be private. `register` is
-    for any thread.
+    An issuer of the settings or of the file is configured by the operator: its addresses may be private.
+    `register` is thread-safe.
     """
 
     def __init__(self, settings: Settings, cache: JwksCache, *, wait_for_file: bool = False) -> None:
         """Read the settings and the file, and configure the cache.
 
-        With `wait_for_file` a file that has mistakes is waited for, as it is when it changes later.
+        With `wait_for_file` an invalid file is not an error: its providers are missing until it is corrected.
 
         Raises:
-            StartRefusedError: the file has mistakes; the text names all of them.
+            StartRefusedError: the file is invalid; the text names all its problems.
         """
         self._settings = settings
         self._cache = cache
@@ -47,19 +50,19 @@ class Issuers:
         self._configure()
 
     def register(self, providers: Sequence[TenantIdentityProvider]) -> None:
-        """Take what tenants have registered; with MODE=selfhost the operator's issuers are all there are."""
+        """Set the identity providers that tenants registered; ignored with MODE=selfhost."""
         if self._settings.mode is TenancyMode.SAAS and self._settings.oidc_enabled:
             with self._lock:
                 self._of_tenants = tuple(registered_sources(self._settings, providers))
             self._configure()
 
     async def follow(self) -> None:
-        """Follow the file until cancelled; return at once without a file."""
+        """Read the file again when it changes, until cancelled; return at once without a file."""
         if self._file is not None:
             await self._file.run()
 
     def problems(self) -> list[str]:
-        """Return what is wrong with the file as it is now, as health endpoints show it."""
+        """Return the problems of the current content of the file, for the health endpoint."""
         problems = [] if self._file is None else self._file.problems
         return [f"IDENTITY_PROVIDERS: {problem}" for problem in problems]
 
@@ -74,7 +77,7 @@ class Issuers:
 
 
 def settings_sources(settings: Settings) -> Iterator[IssuerSource]:
-    """Yield the issuer that the single-provider variables name."""
+    """Yield the issuer that the single-provider variables configure (`MODE=selfhost`)."""
     if not settings.oidc_enabled or settings.mode is not TenancyMode.SELFHOST:
         return
     if settings.auth_server_url is None:
@@ -95,13 +98,13 @@ def settings_sources(settings: Settings) -> Iterator[IssuerSource]:
 
 
 def configured_sources(settings: Settings) -> tuple[IssuerSource, ...]:
-    """Return the issuers of the settings and of the file. Raises StartRefusedError: it has mistakes."""
+    """Return the issuers of the settings and of the file. Raises StartRefusedError: the file is invalid."""
     file = provider_file(settings)
     return (*settings_sources(settings), *(() if file is None else first_sources(file)))
 
 
 def provider_file(settings: Settings) -> ProviderFile | None:
-    """Return the file of IDENTITY_PROVIDERS, None when the variable is not set; nothing is read yet."""
+    """Return the file of IDENTITY_PROVIDERS, which is not read yet; None if the variable is not set."""
     if settings.identity_providers is None or not settings.oidc_enabled:
         return None
     defaults = ProviderDefaults(
@@ -116,7 +119,11 @@ def provider_file(settings: Settings) -> ProviderFile | None:
 
 
 def first_sources(file: ProviderFile, *, wait: bool = False) -> Sources:
-    """Read the file at the start. Raises StartRefusedError: it has mistakes, and is not waited for."""
+    """Return the sources of the file at the start, with `wait` none for an invalid file.
+
+    Raises:
+        StartRefusedError: the file is invalid, and `wait` is false.
+    """
     found = file.load()
     if not isinstance(found, list):
         return found
@@ -130,10 +137,10 @@ def first_sources(file: ProviderFile, *, wait: bool = False) -> Sources:
 def registered_sources(
     settings: Settings, providers: Iterable[TenantIdentityProvider]
 ) -> Iterator[IssuerSource]:
-    """Yield what tenants registered; where a registration does not say, the settings do.
+    """Yield the source of each registered identity provider; the settings supply what it leaves out.
 
-    A tenant writes the addresses, so they are never taken for the operator's own: private ones need
-    `JWKS_ALLOW_HOSTS`.
+    A tenant chose the addresses, so they do not count as configured by the operator: a private address
+    needs `JWKS_ALLOW_HOSTS`.
     """
     for provider in providers:
         excluded = provider.excluded_roles
@@ -152,7 +159,7 @@ def registered_sources(
 
 
 def key_fetcher(settings: Settings) -> KeyFetcher:
-    """Return what fetches keys. Raises StartRefusedError: OIDC_CA_FILE cannot be used."""
+    """Return the fetcher of keys. Raises StartRefusedError: OIDC_CA_FILE is unreadable or invalid."""
     ca_file = None if settings.oidc_ca_file is None else str(settings.oidc_ca_file)
     try:
         return KeyFetcher(allow_hosts=settings.jwks_allow_hosts, ca_file=ca_file)

@@ -1,40 +1,42 @@
-"""Whether a worker still does its work, by what its supervisor sees of it. Pure: time and CPU are arguments.
+"""Decides whether a worker is hung. Pure: times and CPU times are arguments.
 
-A worker reports twice a second. Silence of 3 s means that its event loop does not run: the process is
-stopped, or something blocks it. Two things may keep a good worker silent for longer, and both use CPU time:
-starting, and loading many policies (one garbage collection over a million rules takes 3 s and stops every
-thread). So a worker that is starting, or has said that it is busy, is hung only when it uses no CPU time
-either, or after a bound that no start and no load needs.
+Input: the reports of the worker, the clock and the CPU time of its process. Output: None, or why it is hung.
 
-The supervisor may be late itself: stopped and continued, or short of CPU. Then it cannot know what the worker
-did meanwhile, so a tick never adds more than `LONGEST_STEP_S` to a silence.
+A worker reports twice a second. Without a report for 3 s its event loop does not run: the process is stopped,
+or a call blocks the loop. A healthy worker is silent for longer in two cases, and uses CPU time in both: it
+is starting, or it loads many policies (one garbage collection over a million rules takes 3 s and stops every
+thread). So a worker that is starting, or has reported that it is busy, is hung only if it uses no CPU time
+either, or after a limit that no start and no load reaches.
+
+The supervisor itself may be delayed: stopped and continued, or without CPU. It does not know what the worker
+did in that time, so a tick never adds more than `LONGEST_STEP_S` to a silence.
 """
 
 from typing import Final
 
 TICK_S: Final = 0.25
-"""How often the supervisor looks."""
+"""Seconds between two ticks of the supervisor."""
 LONGEST_STEP_S: Final = 1.0
 LATE_S: Final = 1.25
-"""After this silence (two reports are missing) a worker does not count as ready."""
+"""Seconds without a report (two are missing) after which a worker does not count as ready."""
 HUNG_S: Final = 3.0
 LONGEST_START_S: Final = 60.0
 LONGEST_BUSY_S: Final = 300.0
 IDLE_SHARE: Final = 0.05
-"""Of one CPU: less is what a process uses in which only timers run."""
+"""Share of one CPU below which a process counts as idle; a process in which only timers run uses less."""
 LONGEST_END_S: Final = 9.5
-"""From the end of a worker's reports to the end of its process: it writes the rest of its decision log."""
+"""Seconds from the last report of a worker to the end of its process, which writes its decision log first."""
 
 
 class Liveness:
-    """Follows one process of a worker from its start to its end.
+    """The liveness of one process of a worker, from its start to its end.
 
-    `attempts` is how many starts in a row have come to nothing: each doubles the time without CPU that a
-    start may take, up to 24 s, for a machine on which starting is slow.
+    `attempts` is the number of consecutive failed starts. Each doubles the time without CPU use that a start
+    may take, up to 24 s, for machines on which a start is slow.
     """
 
     def __init__(self, attempts: int = 0) -> None:
-        """Begin with a process that was just started."""
+        """Begin for a process that has just been started."""
         self._start_idle_s = HUNG_S * 2.0 ** min(attempts, 3)
         self._silent_s = 0.0
         self._idle_s = 0.0
@@ -46,40 +48,40 @@ class Liveness:
 
     @property
     def silent_s(self) -> float:
-        """How long nothing has been heard, in seconds in which the supervisor itself was awake."""
+        """Seconds since the last report in which the supervisor itself was running."""
         return self._silent_s
 
     @property
     def late(self) -> bool:
-        """Whether reports are missing, so that the last one says nothing about the present."""
+        """Whether reports are missing, so that the last one is outdated."""
         return self._silent_s > LATE_S
 
     @property
     def started(self) -> bool:
-        """Whether the worker has reported at all."""
+        """Whether the worker has sent a report."""
         return self._started
 
     def heard(self, *, busy: bool) -> None:
-        """Note a report; `busy` is what the worker says of the time after it."""
+        """Record a report; `busy`: the worker announced that it may be silent for long."""
         self._started = True
         self._busy = busy
         self._silent_s = self._idle_s = 0.0
 
     def ending(self) -> None:
-        """Note that the worker has closed its reports: what is left is the end of its process."""
+        """Record that the worker sent its last report; its process is ending."""
         self._ending = True
         self._silent_s = self._idle_s = 0.0
 
     def tick(self, now: float, cpu_s: float | None) -> str | None:
-        """Look once at `now` (a steady clock); return why the worker is hung, None while it is not.
+        """Return why the worker is hung at `now` (monotonic seconds); None if it is not.
 
-        `cpu_s` is the CPU time that the process has used in seconds, None where it is not known.
+        `cpu_s` is the CPU time of the process so far in seconds, None if it is unknown.
         """
         step = 0.0 if self._ticked_at is None else min(max(now - self._ticked_at, 0.0), LONGEST_STEP_S)
         self._ticked_at = now
         self._silent_s += step
         used_s = 0.0 if cpu_s is None or self._cpu_s is None else cpu_s - self._cpu_s
-        # A worker that computes makes good for the moments in which it waited.
+        # CPU time reduces the idle time: a worker that computes on average is not idle.
         self._idle_s = max(0.0, self._idle_s + step - used_s / IDLE_SHARE)
         self._cpu_s = cpu_s
         return self._cause()
@@ -103,10 +105,10 @@ class Liveness:
 
 
 class Stall:
-    """Follows whether the threads of one process make progress, as its own reports see it.
+    """How long the threads of the current process have made no progress.
 
-    A process that stood still itself (one garbage collection can stop all of it) knows nothing of that time,
-    so one look never adds more than `LONGEST_STEP_S`.
+    A process that was stopped as a whole (a garbage collection stops all threads) has no knowledge of that
+    time, so one call never adds more than `LONGEST_STEP_S`.
     """
 
     def __init__(self) -> None:
@@ -115,9 +117,9 @@ class Stall:
         self._stalled_s = 0.0
 
     def look(self, now: float, waited_s: float) -> float:
-        """Look at `now` (steady clock); return for how long there has been no progress.
+        """Return the seconds without progress at `now` (monotonic seconds).
 
-        `waited_s` is how long calls have waited without any progress by now.
+        `waited_s` is the time in seconds for which calls have waited without progress.
         """
         passed_s = 0.0 if self._looked_at is None else max(now - self._looked_at, 0.0)
         self._looked_at = now

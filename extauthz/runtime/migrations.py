@@ -1,4 +1,8 @@
-"""`extauthz migrate`, and the schema as serving needs it."""
+"""`extauthz migrate`, and the check of the database schema at the start of a control plane.
+
+Input: `Settings`. Output: applied migrations. Errors: `StartRefusedError`; `DatabaseAwayError` if waiting may
+help.
+"""
 
 from __future__ import annotations
 
@@ -35,13 +39,13 @@ _MISCONFIGURED: Final = (
     asyncpg.InvalidCatalogNameError,
     asyncpg.InsufficientPrivilegeError,
 )
-"""What waiting does not mend."""
+"""Errors that do not disappear by waiting."""
 _FIRST_RETRY_S: Final = 0.2
 _LONGEST_RETRY_S: Final = 5.0
 
 
 class DatabaseAwayError(StartRefusedError):
-    """The database does not answer now; it may later."""
+    """The database does not answer; a later attempt may succeed."""
 
     may_pass: ClassVar[bool] = True
 
@@ -64,25 +68,25 @@ async def run_migrate(settings: Settings, *, only_status: bool, with_new_epoch: 
 
 
 class ServedSchema:
-    """The schema behind a control plane: not behind, and with the one tenant of selfhost.
+    """Prepares the database for a control plane: all migrations applied, the tenant of selfhost created.
 
-    A database that is away at the start is waited for; until then nothing is prepared and nothing is ready.
+    While the database is unavailable at the start, the process is not ready and retries.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Take where the database is, and whether to migrate it; nothing is asked yet."""
+        """Store the settings; no connection is opened yet."""
         self._settings = settings
         self._prepared = False
         self.database = DatabaseState()
-        """What this process knows of its database; all parts of it share this."""
+        """The state of the database as this process knows it, shared by all its parts."""
 
     @property
     def prepared(self) -> bool:
-        """Whether the database was there once and is as it should be."""
+        """Whether the schema has been found complete once."""
         return self._prepared
 
     async def prepare(self) -> None:
-        """Try once. Raises StartRefusedError for what waiting does not mend."""
+        """Try once. Raises StartRefusedError for errors that do not disappear by waiting."""
         try:
             await self._migrate()
             await self._ensure_tenant()
@@ -95,7 +99,7 @@ class ServedSchema:
             self._prepared = True
 
     async def keep_preparing(self) -> None:
-        """Try until it is prepared. Raises StartRefusedError for what waiting does not mend."""
+        """Retry until prepared. Raises StartRefusedError for errors that do not disappear by waiting."""
         delay = _FIRST_RETRY_S
         while not self._prepared:
             await asyncio.sleep(delay)
@@ -151,7 +155,7 @@ async def _connected(settings: Settings, work: Callable[[Connection], Awaitable[
         raise
     except _MISCONFIGURED as error:
         raise StartRefusedError(f"the database at {where} cannot be used: {_first_line(error)}") from error
-    except Exception as error:  # what means that the database is away; all else is raised again
+    except Exception as error:  # only errors that mean an unavailable database are translated
         refusal = refusal_of(error)
         if isinstance(refusal, DatabaseUnavailable):
             raise DatabaseAwayError(f"the database at {where} cannot be used: {refusal.message}") from error

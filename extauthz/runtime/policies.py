@@ -1,4 +1,7 @@
-"""Where policies come from, built from the settings."""
+"""Builds the source of policies and the database address from the settings.
+
+Input: `Settings`. Output: a publisher, a compiler, a `DatabaseAddress`. Errors: `StartRefusedError`.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar
@@ -21,17 +24,17 @@ OnIssuers = Callable[[Sequence[TenantIdentityProvider]], None]
 
 
 class StartRefusedError(Exception):
-    """Something that the operator has to mend stands against starting; the text says what and where."""
+    """The process cannot start until the operator corrects something; the text says what and where."""
 
     may_pass: ClassVar[bool] = False
-    """Whether the same start may succeed later, with nothing mended."""
+    """Whether a later start may succeed without a correction."""
 
 
 def role_model(settings: Settings) -> RoleModel:
-    """Compile the Casbin model that the settings name, or the shipped one.
+    """Return the compiled Casbin model of `CASBIN_MODEL_PATH`, or the shipped one.
 
     Raises:
-        StartRefusedError: the model cannot be read or compiled.
+        StartRefusedError: the file cannot be read or compiled.
     """
     path = settings.casbin_model_path or shipped("policies/model.conf")
     try:
@@ -46,15 +49,15 @@ def role_model(settings: Settings) -> RoleModel:
 
 
 def compiler(settings: Settings) -> Compiler:
-    """Return how stored rows become snapshots. Raises StartRefusedError."""
+    """Return the compiler of database rows into snapshots. Raises StartRefusedError."""
     return Compiler(Reading(condition_headers=settings.condition_headers), role_model(settings))
 
 
 def database(settings: Settings) -> DatabaseAddress:
-    """Return where the database is.
+    """Return the address of the database.
 
     Raises:
-        StartRefusedError: the CA cannot be used.
+        StartRefusedError: `POSTGRES_SSLROOTCERT` cannot be read or holds no CA certificate.
     """
     first, *fallbacks = settings.database_hosts
     sslmode, ca = settings.postgres_sslmode, settings.postgres_sslrootcert
@@ -85,7 +88,7 @@ def publisher(
     on_failure: Callable[[], None] = lambda: None,
     on_issuers: OnIssuers = lambda _issuers: None,
 ) -> FilesPublisher | PostgresPublisher:
-    """Build what keeps the current policies up to date. Raises StartRefusedError."""
+    """Return the publisher that keeps `current` up to date, for `POLICY_SOURCE`. Raises StartRefusedError."""
     match settings.policy_source:
         case FilesSource(directory):
             reading = Reading(condition_headers=settings.condition_headers)
@@ -114,7 +117,7 @@ def postgres_publisher(
     on_issuers: OnIssuers = lambda _issuers: None,
     state: DatabaseState | None = None,
 ) -> PostgresPublisher:
-    """Build the publisher that follows the database; without `tenants` it follows all of them."""
+    """Return the publisher that reads policies from PostgreSQL; without `tenants`, those of all tenants."""
     address = database(settings)
     selfhost = settings.mode is TenancyMode.SELFHOST
     return PostgresPublisher(
@@ -122,7 +125,7 @@ def postgres_publisher(
         current,
         how,
         mode=settings.mode,
-        # There may be more in a database that served many once; they are nobody's now.
+        # A database that was used with MODE=saas may hold more tenants; selfhost ignores them.
         tenants=frozenset({DEFAULT_TENANT} if selfhost else tenants),
         poll_interval=settings.policy_poll_interval,
         on_failure=on_failure,

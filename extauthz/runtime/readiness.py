@@ -1,4 +1,7 @@
-"""Whether a worker should be sent requests: what the health endpoint shows of it, and what of that gates."""
+"""Readiness of a worker: the checks and problems of the health endpoint, and which of them gate readiness.
+
+Input: the policies, keys, publisher and decision log of a worker. Output: named checks, problems as texts.
+"""
 
 import time
 from itertools import islice
@@ -17,8 +20,8 @@ from extauthz.publish.source import Publisher
 from extauthz.runtime.issuers import Issuers
 from extauthz.settings import OverflowAction, Settings, StaleAction
 
-_NOBODY: Final = "\0nobody"
-"""No name holds a NUL, so no rule but a `*` can mean it."""
+_UNMATCHED: Final = "\0unmatched"
+"""A name that only the wildcard `*` matches, because no valid name contains NUL."""
 _PROBED_TENANTS: Final = 16
 _PROBLEMS_OF_A_TENANT: Final = 5
 
@@ -26,7 +29,7 @@ _log = structlog.get_logger("extauthz.readiness")
 
 
 class WorkerReadiness:
-    """Whether a worker should be sent requests; `checks` by the names of the health endpoint."""
+    """The readiness of one worker; the keys of `checks` are the names in the health endpoint."""
 
     def __init__(
         self,
@@ -37,7 +40,7 @@ class WorkerReadiness:
         decision_log: DecisionLog,
         issuers: Issuers,
     ) -> None:
-        """Look at these parts; keys have not been had yet."""
+        """Store the parts to examine; keys have not been available yet."""
         self._current = current
         self._cache = cache
         self._publisher = publisher
@@ -47,12 +50,12 @@ class WorkerReadiness:
         self._had_keys = False
 
     def keys_usable(self) -> bool:
-        """Tell whether tokens can be verified, or need not be."""
+        """Return whether every issuer has keys that are not stale; true without issuers."""
         issuers = self._cache.current().issuers.values()
         return all(keys.keys_at(time.time()) is not None for keys in issuers)
 
     def checks(self) -> dict[str, bool]:
-        """Return each check's outcome; one that does not apply is left out."""
+        """Return the result of each check; a check that does not apply is left out."""
         checks = {"casbin": self._decides(), "policies": self._fresh()}
         if self._publisher.available is not None:
             checks["database"] = self._publisher.available
@@ -63,22 +66,22 @@ class WorkerReadiness:
         return checks
 
     def problems(self) -> list[str]:
-        """Return in words what is wrong with the newest policies; those of a tenant begin with its name."""
+        """Return the problems of the newest policies (each names its tenant) and of the decision log."""
         log = self._decision_log.problem
         shown = [*policy_problems(self._publisher), *self._issuers.problems()]
         return shown if log is None else [*shown, log_problem(log)]
 
     def gate(self, checks: dict[str, bool]) -> bool:
-        """Tell whether these checks let requests in: keys gate the first start only."""
+        """Return whether the worker may be ready with these checks; keys gate the first start only."""
         self._had_keys = self._had_keys or checks.get("jwks", True) or self._others_have_keys()
         return self.gate_but_for_keys(checks) and self._had_keys
 
     def gate_but_for_keys(self, checks: dict[str, bool]) -> bool:
-        """Tell the same of a worker that takes the place of one that had keys."""
+        """Return the same for a worker that replaces one that had keys, so that keys do not gate."""
         return checks["casbin"] and checks["policies"] and log_takes_decisions(self._decision_log)
 
     def _others_have_keys(self) -> bool:
-        """Tell whether only some of several providers failed: the tokens of the others are accepted then."""
+        """Return whether only some of several providers failed; tokens of the others are accepted then."""
         if not self._cache.all_tried():
             return False
         return any(keys.keys_at(time.time()) is not None for keys in self._cache.current().issuers.values())
@@ -92,7 +95,7 @@ class WorkerReadiness:
                 decides_as_known(snapshot.roles)
                 for snapshot in islice(directory.snapshots.values(), _PROBED_TENANTS)
             )
-        except Exception:  # noqa: BLE001  # who cannot decide is not ready, and goes on reporting that
+        except Exception:  # noqa: BLE001  # a worker that cannot decide is not ready and still reports
             _log.exception("known_request_not_decided")
             return False
 
@@ -105,23 +108,23 @@ class WorkerReadiness:
             return False
         if self._settings.policy_stale_action is StaleAction.SERVE:
             return True
-        # One tenant of many whose rows do not compile is denied as stale, and keeps nobody else waiting.
+        # In saas a tenant whose rows do not compile is denied as stale; it does not affect readiness.
         confirmed_at = directory.confirmed(DEFAULT_TENANT) if selfhost else directory.confirmed_at
         return time.time() - confirmed_at <= self._settings.policy_max_staleness
 
 
 def log_takes_decisions(log: DecisionLog) -> bool:
-    """Tell whether the decision log lets decisions be made: with `deny`, not while it is full."""
+    """Return whether the decision log permits decisions: with `deny`, only while it is not full."""
     return log.on_overflow is OverflowAction.DROP or not log.full
 
 
 def log_problem(problem: str) -> str:
-    """Return what is wrong with the decision log, as health endpoints show it."""
+    """Return the text of a problem of the decision log for the health endpoint."""
     return f"decision log: {problem}"
 
 
 def policy_problems(publisher: Publisher) -> list[str]:
-    """Return what is wrong with the newest policies of each tenant, as health endpoints show it."""
+    """Return the problems of the newest policies of each tenant for the health endpoint."""
     return shown_problems(
         f"policies of tenant {tenant!r}: {problem}"
         for tenant, problems in publisher.problems.items()
@@ -130,13 +133,16 @@ def policy_problems(publisher: Publisher) -> list[str]:
 
 
 def decides_as_known(roles: RoleIndex) -> bool:
-    """Let the role rules decide two requests whose outcome is known; tell whether it comes to that.
+    """Return whether the role rules decide two requests as expected.
 
-    One is what some rule names, which comes to a deny if one names it, else to an allow or another rule's
-    deny; the other is one that nobody can send, which may come to anything but an allow.
+    The first cannot be sent by any client (its names contain NUL): it must not be allowed. The second is
+    taken from a rule: it must be denied if a deny rule names it, and otherwise allowed, or denied by another
+    rule.
     """
-    nobody = roles.decide((_NOBODY,), authenticated=False, dom=_NOBODY, obj=_NOBODY, act=_NOBODY)
-    if nobody is not None and nobody.effect is not Effect.DENY:
+    unmatched = roles.decide(
+        (_UNMATCHED,), authenticated=False, dom=_UNMATCHED, obj=_UNMATCHED, act=_UNMATCHED
+    )
+    if unmatched is not None and unmatched.effect is not Effect.DENY:
         return False
     for (obj, act, dom), cell in islice(roles.cells.items(), 1):
         denied = bool(cell.deny)

@@ -1,4 +1,7 @@
-"""What a worker reports of itself, and when: twice a second, and at once before it is busy."""
+"""Sends the reports of a worker to its supervisor: twice a second, and at once when it becomes busy.
+
+Input: the parts of the worker. Output: `WorkerReport`s on a stream.
+"""
 
 import asyncio
 import contextlib
@@ -18,24 +21,24 @@ from extauthz.runtime.reports import MAX_KEY_USES, REPORT_EVERY_S, WorkerReport
 from extauthz.telemetry.counts import Counts, CountTotals
 
 STALLED_S: Final = 5.0
-"""After this time without progress the threads that answer are stuck. A call may take 1 s to be received and
-150 ms to wait for keys, and there are four threads for them."""
+"""Seconds without progress after which the threads that answer checks count as stuck. A call may take 1 s to
+be received and 150 ms to wait for keys, and four threads serve the calls."""
 
 _UNREADY_REPORT_EVERY_S: Final = 0.05
 _YOUNG_OBJECTS: Final = 10_000
-"""How many new objects start a collection: what waits for the decision log is not garbage, and is many."""
+"""New objects that trigger a collection; many, because decisions that wait for the log are not garbage."""
 
 
 class Answering(Protocol):
     """A server whose threads answer checks."""
 
     def stalled_s(self) -> float:
-        """Return for how many seconds none of them has made progress though calls wait."""
+        """Return the seconds for which calls have waited while no thread made progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """The parts of a worker that its reports look at."""
+    """The parts of a worker that its reports describe."""
 
     current: CurrentPolicies
     cache: JwksCache
@@ -45,7 +48,7 @@ class Reported:
 
 
 class Reporting:
-    """Sends the reports of one worker. `busy` is for any thread, everything else for the event loop."""
+    """Sends the reports of one worker. `busy` is thread-safe; the other methods run on the event loop."""
 
     def __init__(
         self,
@@ -54,7 +57,7 @@ class Reporting:
         *,
         on_ready: Callable[[bool], None],
     ) -> None:
-        """Report to `writer`; `on_ready` is told each time the worker becomes ready or unready."""
+        """Report to `writer`; `on_ready` is called when the worker becomes ready or unready."""
         self._parts = parts
         self._writer = writer
         self._on_ready = on_ready
@@ -67,16 +70,16 @@ class Reporting:
         self._servers: tuple[Answering, ...] = ()
 
     def listening(self, *servers: Answering) -> None:
-        """Report from now on that the listeners are open, and watch the threads behind them."""
+        """Report from now on that the listeners are open, and whether threads of the servers are stuck."""
         self._servers = servers
 
     def draining(self) -> None:
-        """Report from now on that the worker is on its way out."""
+        """Report from now on that the worker drains."""
         self._draining = True
         self.send()
 
     def busy(self, busy: bool) -> None:
-        """Announce that the worker may be silent for long, or that this is over."""
+        """Report that the worker may be silent for long, or that it no longer is busy."""
         self._loop.call_soon_threadsafe(self._set_busy, busy)
 
     async def run(self) -> None:
@@ -85,13 +88,13 @@ class Reporting:
             if not self._spared and self._gate(self._parts.readiness.checks()):
                 self._spare_collector()
             report = self.send()
-            # INVARIANT: a supervisor that does not read (it is stopped) holds up reports and nothing else.
+            # INVARIANT: a supervisor that does not read (it is stopped) delays reports only, never checks.
             with contextlib.suppress(ConnectionError):
                 await self._writer.drain()
             await asyncio.sleep(REPORT_EVERY_S if report.ready else _UNREADY_REPORT_EVERY_S)
 
     def send(self, *, last: bool = False) -> WorkerReport:
-        """Send one report now; `last` with whatever was held back for a later one."""
+        """Send one report now; the `last` one includes every remaining use of service keys."""
         report = self._report(last=last)
         if report.ready != self._was_ready and not self._draining:
             self._was_ready = self._spared = report.ready
@@ -121,7 +124,7 @@ class Reporting:
         parts, now = self._parts, time.time()
         checks = parts.readiness.checks()
         gate = self._gate(checks)
-        # Requests are let in once the collector is spared, which waits for the keys of the first start.
+        # The worker is ready only after spare_collector has run, which waits for the keys of the first start.
         but_for_keys = self._up and parts.readiness.gate_but_for_keys(checks)
         uses = parts.service.used_keys.take(now, limit=MAX_KEY_USES, all_of_them=last)
         return WorkerReport(
@@ -161,10 +164,10 @@ class Reporting:
 
 
 def spare_collector() -> None:
-    """Take what is loaded out of the cyclic garbage collector's sight; before the first request is let in.
+    """Exclude all existing objects from cyclic garbage collection (`gc.freeze`), before the first request.
 
-    A full collection looks at every object there is: with 100,000 rules it stops all threads for longer than
-    Envoy waits for an answer. Policies live long and have no cycles, so looking at them finds nothing.
+    A full collection traverses every object: with 100,000 rules it stops all threads for longer than Envoy's
+    timeout of a check. Policies are long-lived and have no cycles, so a collection of them frees nothing.
     """
     gc.collect()
     gc.freeze()

@@ -1,6 +1,7 @@
-"""What a worker tells its supervisor: its state twice a second, or why it cannot start; JSON lines.
+"""The messages of a worker to its supervisor: a `WorkerReport` twice a second, or a `StartRefused`.
 
-The socket is also the leash: when the supervisor is gone the worker reads its end, and drains.
+Each is one line of JSON on a socket. The supervisor never writes to it; when the supervisor ends, the worker
+reads the end of the stream and drains.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,29 +10,29 @@ from typing import Final, cast
 
 import orjson
 
-from extauthz.telemetry.counts import CountTotals as CountsSnapshot
+from extauthz.telemetry.counts import CountTotals
 
 REPORT_EVERY_S: Final = 0.5
 MAX_REPORT_BYTES: Final = 1 << 20
 MAX_REFUSAL_LENGTH: Final = 16_384
 MAX_KEY_USES: Final = 2_000
-"""Of service keys, in one report; further ones are in the next."""
+"""Uses of service keys in one report; further ones are in the next report."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerReport:
-    """The state of one worker. `ready` says whether it may be sent requests.
+    """The state of one worker.
 
-    `ready_but_for_keys` says the same where missing keys do not count: in place of a worker that had them.
-    `problems` say in words what is wrong. `listening` is true once its listeners are open. `busy` announces
-    that it may be silent for long, because it loads policies. `stuck` says why it answers no checks although
-    it reports. `key_uses` are tenant, id and time (POSIX seconds) of the last uses of service keys.
+    `ready`: it may receive requests. `ready_but_for_keys`: the same without the check of keys, for a worker
+    that replaces one that had keys. `problems` are texts for the health endpoint. `listening`: its listeners
+    are open. `busy`: it loads policies and may be silent for long. `stuck`: why it answers no checks although
+    it reports, or None. `key_uses`: tenant, id and time (POSIX seconds) of the last uses of service keys.
     """
 
     ready: bool
     ready_but_for_keys: bool
     checks: Mapping[str, bool]
-    counts: CountsSnapshot
+    counts: CountTotals
     problems: Sequence[str] = ()
     listening: bool = False
     draining: bool = False
@@ -46,7 +47,7 @@ class WorkerReport:
 
 @dataclass(frozen=True, slots=True)
 class StartRefused:
-    """The worker will not start; the text is for the operator."""
+    """The worker cannot start; `message` tells the operator why."""
 
     message: str
 
@@ -56,12 +57,12 @@ class StartRefused:
 
 
 def decode(line: bytes) -> WorkerReport | StartRefused:
-    """Read what `encode` wrote. Both ends run the same code, so nothing is checked twice.
+    """Return the message in a line that `encode` wrote; both processes run the same code.
 
     Raises:
-        ValueError: the line is not whole; its writer was killed.
+        ValueError: the line is incomplete, because its writer was killed.
     """
     document = orjson.loads(line)
     if "refused" in document:
         return StartRefused(document["refused"])
-    return WorkerReport(**document | {"counts": cast("CountsSnapshot", document["counts"])})
+    return WorkerReport(**document | {"counts": cast("CountTotals", document["counts"])})

@@ -1,4 +1,7 @@
-"""`extauthz sidecar`: the supervisor of the workers, with the health and metrics port."""
+"""`extauthz sidecar`: the supervisor of the workers, and the port for health and metrics.
+
+Input: `Settings`. Output: a running process until SIGTERM. Errors: `StartRefusedError`.
+"""
 
 import asyncio
 
@@ -13,7 +16,7 @@ async def run_sidecar(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT, then drain.
 
     Raises:
-        StartRefusedError: something the operator has to mend stands against starting.
+        StartRefusedError: the operator has to correct the settings or the environment.
     """
     supervisor = Supervisor(settings, workers=settings.workers)
     try:

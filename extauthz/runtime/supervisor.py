@@ -1,4 +1,8 @@
-"""The supervisor of the workers: starts them, replaces dead and hung ones, answers for all of them."""
+"""The supervisor of the workers: starts them, replaces ended and hung ones, merges readiness and counts.
+
+Input: `Settings`, the number of workers. Output: readiness, metrics, uses of service keys. Errors:
+`StartRefusedError` if a worker cannot start.
+"""
 
 import asyncio
 import contextlib
@@ -28,12 +32,12 @@ ALLOCATOR: Final = {
     "MALLOC_TRIM_THRESHOLD_": str(64 * 1024 * 1024),
     "MALLOC_MMAP_THRESHOLD_": str(16 * 1024 * 1024),
 }
-"""What glibc is told in a worker's environment, where the operator's own word counts more.
+"""glibc's malloc settings in a worker's environment; variables that the operator set take precedence.
 
-Left to itself it returns the decisions that were just logged to the kernel, up to twenty times a second, and
-page faults bring them back: 2 us of each check. Naming one threshold stops glibc from adapting the other;
-each buffer above 128 KiB would come from the kernel and go back to it, and a check with a token of a megabyte
-cost 1.6 ms instead of 0.4 ms.
+By default glibc returns the memory of logged decisions to the kernel, up to twenty times a second, and page
+faults get it back: 2 us per check. Setting one threshold disables glibc's adaptation of the other, so that
+each buffer above 128 KiB would be mapped and unmapped, and a check with a token of a megabyte cost 1.6 ms
+instead of 0.4 ms.
 """
 _STOP_S: Final = 9.5
 _RESTART_S: Final = 0.05
@@ -41,18 +45,18 @@ _LONGEST_RESTART_S: Final = 1.5
 _STEADY_S: Final = 10.0
 
 OnKeyUses = Callable[[Sequence[tuple[str, str, float]]], None]
-"""Told the last uses of service keys in the mesh: tenant, key id, POSIX seconds."""
+"""Receives the last uses of service keys at Envoy: tenant, key id, POSIX seconds."""
 
 _log = structlog.get_logger("extauthz.supervisor")
 
 
 class Supervisor:
-    """Runs worker processes until told to stop."""
+    """Runs worker processes until `stop` is called."""
 
     def __init__(
         self, settings: Settings, *, workers: int, on_key_uses: OnKeyUses = lambda _uses: None
     ) -> None:
-        """Plan the workers, none for a control plane by itself; nothing is started."""
+        """Create the workers without starting them; `workers` is 0 for a control plane without a sidecar."""
         self._settings = settings
         self.on_key_uses = on_key_uses
         self._fleet = Fleet()
@@ -62,7 +66,7 @@ class Supervisor:
         self._refused: str | None = None
         self._was_ready = False
         self._restarts: Counter[str] = Counter({"died": 0, "hung": 0})
-        # Lines of several workers to one pipe must not interleave; the lock is in memory, on no disk.
+        # A lock file in memory: lines that several workers write to one pipe must not interleave.
         self.lock_fd = os.memfd_create("decision-log-lock")
 
     def stop(self) -> None:
@@ -70,37 +74,38 @@ class Supervisor:
         self._stopping.set()
 
     def close(self) -> None:
-        """Let go of the lock, when nobody writes to the decision log any more."""
+        """Close the lock, when no process writes to the decision log any more."""
         os.close(self.lock_fd)
 
     @property
     def stopping(self) -> asyncio.Event:
-        """Set once draining began."""
+        """Set when draining begins."""
         return self._stopping
 
     @property
     def listening(self) -> asyncio.Event:
-        """Set once every worker has opened its listeners."""
+        """Set when every worker has opened its listeners."""
         return self._listening
 
     def reopen_logs(self) -> None:
-        """Have every worker go on in the file that now has the decision log's path."""
+        """Have every worker reopen the decision log by its path (after log rotation)."""
         for worker in self._workers:
-            # One that has not reported yet opens the path itself, and holds the signal back until then.
+            # A worker that is starting has SIGHUP blocked until it has a handler, and opens the path itself.
             if worker.process is not None and worker.process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     worker.process.send_signal(signal.SIGHUP)
 
     def readiness(self) -> Readiness:
         """Return the state of the sidecar: ready when every worker is; keys gate only its first start."""
-        reports = [worker.report for worker in self._workers if worker.in_order]
+        reports = [worker.report for worker in self._workers if worker.is_reporting]
         known = [report for report in reports if report is not None]
         complete = len(known) == len(self._workers)
         names = dict.fromkeys(name for report in known for name in report.checks) or {
             "casbin": None,
             "policies": None,
         }
-        # Once all were there, a worker that is missing has a check of its own; the others speak for the rest.
+        # After the first readiness a missing worker fails the check `workers`; the other checks are those of
+        # the workers that report.
         spoken_for = complete or (self._was_ready and bool(known))
         checks = {
             name: spoken_for and all(report.checks.get(name, True) for report in known) for name in names
@@ -122,27 +127,27 @@ class Supervisor:
 
     @property
     def has_workers(self) -> bool:
-        """Whether there are any workers to answer for."""
+        """Whether there are workers."""
         return bool(self._workers)
 
     @property
     def restarts(self) -> dict[str, int]:
-        """Return how many workers were replaced, by reason: `died`, `hung`."""
+        """Return the number of replaced workers by reason: `died`, `hung`."""
         return dict(self._restarts)
 
     def counts(self) -> CountTotals:
-        """Return the counts of all workers, dead ones included."""
+        """Return the counts of all workers, ended ones included."""
         return self._fleet.merged()
 
     def metrics(self) -> bytes:
-        """Return the same as Prometheus text."""
+        """Return the counts of all workers as Prometheus text."""
         return render(self.counts(), ready=self.readiness().ready, worker_restarts=self.restarts)
 
     async def run(self) -> None:
         """Keep every worker running until `stop`, then let them drain.
 
         Raises:
-            StartRefusedError: a worker said that the operator has to mend something.
+            StartRefusedError: a worker cannot start; the text is the worker's.
         """
         if not self._workers:
             self._listening.set()
@@ -213,7 +218,7 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         with theirs:
             command = [
-                "-P",  # or the folder we were started in would come before the installed modules
+                "-P",  # without it the current folder would precede the installed modules in sys.path
                 "-m",
                 "extauthz",
                 "worker",
@@ -222,7 +227,7 @@ class Supervisor:
                 str(self.lock_fd),
                 *(["--again"] if worker.served else []),
             ]
-            with _hangups_held_back():
+            with _sighup_blocked():
                 process = await asyncio.create_subprocess_exec(
                     sys.executable,
                     *command,
@@ -256,7 +261,7 @@ class Supervisor:
             self._listening.set()
 
     async def _replace_when_hung(self, worker: WorkerProcess, process: Process) -> None:
-        """Kill the process when it is hung, so that it is replaced as a dead one is."""
+        """Kill the process when it is hung, so that it is replaced as an ended one."""
         clock = asyncio.get_running_loop().time
         while True:
             cause = worker.liveness.tick(clock(), cpu_seconds(process.pid))
@@ -267,7 +272,7 @@ class Supervisor:
             await asyncio.sleep(TICK_S)
         worker.killed_because = cause
         _log.error("worker_hung", worker=worker.index, pid=process.pid, cause=cause)
-        # A process that is stopped takes no other signal.
+        # A stopped process (SIGSTOP) acts on no other signal than SIGKILL.
         with contextlib.suppress(ProcessLookupError):
             process.kill()
 
@@ -284,8 +289,8 @@ class Supervisor:
 
 
 @contextlib.contextmanager
-def _hangups_held_back() -> Iterator[None]:
-    """Start a process in which SIGHUP waits until it has a handler: before, the signal would end it."""
+def _sighup_blocked() -> Iterator[None]:
+    """Block SIGHUP for a process that is started meanwhile: without a handler the signal would end it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
         yield
@@ -294,14 +299,14 @@ def _hangups_held_back() -> Iterator[None]:
 
 
 def stop_on_signals(supervisor: Supervisor) -> None:
-    """Let SIGTERM and SIGINT begin the drain."""
+    """Have SIGTERM and SIGINT stop the supervisor, which drains."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.stop)
 
 
 def reopen_on_hangup(*reopen: Callable[[], None]) -> None:
-    """Let SIGHUP call each of these, which go on in the file that now has the decision log's path."""
+    """Have SIGHUP call each function; they reopen the decision log by its path."""
 
     def reopen_all() -> None:
         _log.info("decision_log_reopening")

@@ -1,4 +1,7 @@
-"""The certificate files of the gRPC listener, read again when they change."""
+"""The certificate files of the gRPC listener, read again when they change.
+
+Input: paths of PEM files. Output: `TlsIdentity`. Errors: `InvalidCertificateError`.
+"""
 
 from pathlib import Path
 from typing import Final
@@ -17,25 +20,25 @@ _PUBLIC: Final = serialization.PublicFormat.SubjectPublicKeyInfo
 
 
 class InvalidCertificateError(ValueError):
-    """Certificate files that cannot be used; the text names the file and is one line."""
+    """A certificate file cannot be read or is invalid; the text names the file and is one line."""
 
 
 class CertificateFiles:
-    """Chain, key and client CA on disk. A rotation takes effect once all of them fit together."""
+    """Certificate chain, key and client CA on disk. A rotation takes effect when all files match."""
 
     def __init__(self, chain: Path, key: Path, client_ca: Path | None) -> None:
-        """Name the files; nothing is read yet."""
+        """Store the paths; no file is read yet."""
         self._chain, self._key, self._client_ca = chain, key, client_ca
         self._files = [chain, key, *([] if client_ca is None else [client_ca])]
         self._seen: _Stamp | None = None
 
     def read(self) -> TlsIdentity:
-        """Return what the files hold now.
+        """Return the current content of the files.
 
         Raises:
-            InvalidCertificateError: a file cannot be read, or the key is not that of the certificate.
+            InvalidCertificateError: a file cannot be read, or the key does not belong to the certificate.
         """
-        # Taken first: what changes while the files are read is read again next time.
+        # The stamp is taken first: a change while the files are read is noticed by the next call.
         stamp = self._stamp()
         identity = TlsIdentity(
             _content(self._chain),
@@ -47,16 +50,16 @@ class CertificateFiles:
         return identity
 
     def changed(self) -> TlsIdentity | None:
-        """Return the new identity, None when the files are as they were when last read.
+        """Return the new identity; None if the files have not changed since they were last read.
 
         Raises:
-            InvalidCertificateError: they changed, and not yet to something usable.
+            InvalidCertificateError: the files changed and are not valid yet.
         """
         return None if self._stamp() == self._seen else self.read()
 
     def _stamp(self) -> _Stamp:
         try:
-            # Followed through links: a mounted secret is replaced by pointing its link elsewhere.
+            # stat follows symbolic links: Kubernetes replaces a mounted Secret by changing a link.
             return tuple(
                 (found.st_ino, found.st_mtime_ns, found.st_size)
                 for found in (file.stat() for file in self._files)
@@ -84,10 +87,10 @@ class CertificateFiles:
 
 
 def grpc_tls(settings: Settings) -> GrpcTls | None:
-    """Return the TLS of the gRPC listener as set, None without.
+    """Return the TLS configuration of the gRPC listener; None without TLS.
 
     Raises:
-        InvalidCertificateError: the files cannot be used.
+        InvalidCertificateError: a file cannot be read or is invalid.
     """
     if settings.grpc_tls_cert is None or settings.grpc_tls_key is None:
         return None

@@ -1,4 +1,8 @@
-"""One sidecar worker: a process with its own listener, its own keys, policies and decision log."""
+"""One worker of the sidecar: a process with its own listener, keys, policies and decision log.
+
+Input: `Settings`, the index, the socket to the supervisor. Output: answered checks until SIGTERM. Errors:
+`StartRefusedError`.
+"""
 
 import asyncio
 import contextlib
@@ -36,7 +40,7 @@ from extauthz.telemetry.counts import Counts, FetchOutcome
 
 DRAIN_S: Final = 5.0
 NOTICE_S: Final = 2.0
-"""In which proxies notice that a worker drains: the shipped configurations ask for health every second."""
+"""Seconds in which proxies notice that a worker drains; shipped Envoy configurations check every second."""
 ORPHAN_DRAIN_S: Final = 1.0
 _LOG_CLOSE_S: Final = 1.5
 _FIRST_KEYS_S: Final = 5.0
@@ -46,7 +50,7 @@ _log = structlog.get_logger("extauthz.worker")
 
 
 def check_policy(settings: Settings) -> CheckPolicy:
-    """Return what the settings demand of every check."""
+    """Return the requirements of the settings that apply to every check."""
     return CheckPolicy(
         token=TokenPolicy(
             oidc_enabled=settings.oidc_enabled,
@@ -63,7 +67,7 @@ def check_policy(settings: Settings) -> CheckPolicy:
 
 
 def credential_sources(settings: Settings) -> CredentialSources | None:
-    """Return where credentials may be in addition to the usual places, None for nowhere."""
+    """Return the additional places of credentials in a request; None if there are no additional ones."""
     sources = CredentialSources(
         token_header=settings.token_header,
         token_cookie=settings.token_cookie,
@@ -75,7 +79,7 @@ def credential_sources(settings: Settings) -> CredentialSources | None:
 
 @dataclass(slots=True)
 class _Parts:
-    """Everything that a worker is made of, built before anything starts."""
+    """The parts of a worker, all built before one is started."""
 
     current: CurrentPolicies
     publisher: Publisher
@@ -126,7 +130,7 @@ def _build(settings: Settings, index: int, lock_fd: int | None, *, again: bool) 
         policies=current,
         keys=cache,
         policy=check_policy(settings),
-        # Decision ids are unique, not secret. A system call for each would cost more than deciding.
+        # Decision ids are unique, not secret; a system call per id would cost more than the decision.
         recorder=Recorder(decision_log, counts, random_bytes=random.Random(os.urandom(32)).randbytes),  # noqa: S311
         condition_headers=settings.condition_headers,
         sources=credential_sources(settings),
@@ -158,13 +162,13 @@ def _http_listener(settings: Settings, index: int) -> socket.socket | None:
 async def run_worker(
     settings: Settings, index: int, *, report_fd: int, lock_fd: int | None, again: bool = False
 ) -> None:
-    """Run until SIGTERM or until the supervisor is gone, then drain.
+    """Run until SIGTERM or until the supervisor ends, then drain.
 
-    `again`: another process did this worker's work before. Then policy files that cannot be used are waited
-    for, as they are when they change under a running worker; at the first start they are refused.
+    `again`: this process replaces an earlier one. Then the worker waits for invalid policy files to be
+    corrected, as a running worker does; at the first start it refuses to start with them.
 
     Raises:
-        StartRefusedError: something the operator has to mend stands against starting.
+        StartRefusedError: the operator has to correct the settings or the environment.
     """
     loop = asyncio.get_running_loop()
     try:
@@ -174,7 +178,7 @@ async def run_worker(
     except OSError as error:
         raise StartRefusedError(f"{error.filename}: {error.strerror or error}") from error
     loop.add_signal_handler(signal.SIGHUP, parts.decision_log.reopen)
-    # The supervisor started this process with it blocked: until here it would have ended it.
+    # The supervisor started this process with SIGHUP blocked, because without a handler it ends the process.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     channel = socket.socket(fileno=report_fd)
     with contextlib.ExitStack() as owned:
@@ -209,7 +213,10 @@ async def _work(
     parts.publisher.on_busy = reporting.busy
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as background:
-        tasks = [background.create_task(reporting.run()), background.create_task(_leash(reader, stop))]
+        tasks = [
+            background.create_task(reporting.run()),
+            background.create_task(_stop_without_supervisor(reader, stop)),
+        ]
         try:
             await _prepare(parts, settings, stop, owned, again=again)
             tasks += [
@@ -244,13 +251,13 @@ async def _work(
 async def _prepare(
     parts: _Parts, settings: Settings, stop: asyncio.Event, owned: contextlib.ExitStack, *, again: bool
 ) -> None:
-    """Load what can be had before listening, and begin the decision log. Raises StartRefusedError."""
+    """Load policy files before listening, and start the decision log. Raises StartRefusedError."""
     parts.publisher.on_busy(True)
     problems = await asyncio.to_thread(parts.publisher.load_first)
     parts.publisher.on_busy(False)
     if problems and not again:
         raise StartRefusedError("the policy files cannot be used: " + "; ".join(map(str, problems)))
-    # Before the log begins: a log that has begun is ended.
+    # The handlers are set before the log starts, so that SIGTERM always writes the end of a started log.
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -273,7 +280,7 @@ async def _listen(parts: _Parts, settings: Settings, index: int) -> None:
 
 
 async def _first_keys(parts: _Parts, stop: asyncio.Event) -> None:
-    """Give the identity provider a moment before the listener opens; without keys it opens all the same."""
+    """Wait up to `_FIRST_KEYS_S` for the first fetch of keys; the listener opens also without keys."""
     if not parts.cache.current().issuers:
         return
     waiting = [asyncio.create_task(event.wait()) for event in (parts.keys_fetched, stop)]
@@ -282,8 +289,8 @@ async def _first_keys(parts: _Parts, stop: asyncio.Event) -> None:
         each.cancel()
 
 
-async def _leash(reader: asyncio.StreamReader, stop: asyncio.Event) -> None:
-    """Drain when the supervisor is gone: it never writes, so whatever is read is the end."""
+async def _stop_without_supervisor(reader: asyncio.StreamReader, stop: asyncio.Event) -> None:
+    """Set `stop` when the supervisor ends: it never writes, so the first read returns the end of stream."""
     with contextlib.suppress(ConnectionError):
         await reader.read(1)
     stop.set()

@@ -1,4 +1,4 @@
-"""One worker as its supervisor sees it: the process of the moment, its last report, and what became of it."""
+"""The supervisor's record of one worker: its current process, the last report, and how it ended."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ _SYSTEM_TIME: Final = 12
 
 @dataclass(slots=True)
 class WorkerProcess:
-    """Worker `index`. `failed_starts` counts processes in a row that ended before their first report."""
+    """Worker `index`. `failed_starts` counts consecutive processes that ended before they listened."""
 
     index: int
     process: "Process | None" = None
@@ -29,28 +29,28 @@ class WorkerProcess:
     instances: set[str] = field(default_factory=set)
     failed_starts: int = 0
     served: bool = False
-    """Whether any process of it has opened its listeners."""
+    """Whether a process of this worker has opened its listeners."""
     refused: str | None = None
-    """Why the process of the moment, or the last one, does not start."""
+    """Why the current or the last process could not start."""
     killed_because: str | None = None
     ended: str | None = None
-    """How the last process ended, while there is no other one that reports."""
+    """How the last process ended; None when the current one listens."""
 
     @property
-    def in_order(self) -> bool:
-        """Whether its last report is of the present."""
+    def is_reporting(self) -> bool:
+        """Whether the last report is current."""
         return self.report is not None and not self.liveness.late
 
     @property
     def problem(self) -> str | None:
-        """Return what is wrong with the process itself, None while it does its work."""
+        """Return the problem of the process as a text; None if it serves."""
         name = f"worker {self.index}"
         if self.killed_because is not None:
             return f"{name} is replaced: {self.killed_because}"
         if self.report is None or not self.report.listening:
             if self.refused is not None:
                 return f"{name} cannot start: {self.refused}"
-            return f"{name} is starting" + (f"; the one before {self.ended}" if self.ended else "")
+            return f"{name} is starting" + (f"; the previous process {self.ended}" if self.ended else "")
         if self.liveness.late:
             return f"{name} does not report" + ("; it loads policies" if self.report.busy else "")
         if self.report.draining:
@@ -58,7 +58,7 @@ class WorkerProcess:
         return f"{name} loads policies" if self.report.busy and not self.report.ready else None
 
     def heard(self, report: WorkerReport) -> None:
-        """Take a report of the process of the moment."""
+        """Record a report of the current process."""
         self.report = report
         self.liveness.heard(busy=report.busy)
         self.instances.add(report.counts["instance"])
@@ -68,19 +68,19 @@ class WorkerProcess:
 
 
 def how_it_ended(code: int) -> str:
-    """Return in words how a process ended, from its exit status as `subprocess` gives it."""
+    """Return a text for an exit status of `subprocess`, where a negative number is a signal."""
     if code >= 0:
         return f"ended with exit status {code}"
     try:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    hint = " (by hand, or because memory is short: see the kernel's log)" if name == "SIGKILL" else ""
+    hint = " (sent manually, or by the kernel's out-of-memory killer)" if name == "SIGKILL" else ""
     return f"was ended by {name}{hint}"
 
 
 def cpu_seconds(pid: int) -> float | None:
-    """Return the CPU time that a process has used so far; None where it is unknown."""
+    """Return the CPU time of a process so far in seconds; None if it is unknown."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
         return (int(fields[_USER_TIME]) + int(fields[_SYSTEM_TIME])) / _TICKS_PER_S

@@ -1,4 +1,4 @@
-"""The configuration of a process: what operators set, checked as a whole before anything starts."""
+"""The configuration of a process, read from environment variables and validated before the process starts."""
 
 from extauthz.settings.contradictions import native_installed
 from extauthz.settings.database_hosts import DatabaseHost

@@ -1,4 +1,7 @@
-"""What is missing among settings, or does not go together."""
+"""Checks across settings: variables that require or exclude each other.
+
+Input: `Settings` and the environment. Output: problems, each with the variables that it is about.
+"""
 
 from __future__ import annotations
 
@@ -21,18 +24,21 @@ _NO_AUDIENCE: Final = (
 
 _NO_POOLER: Final = (
     "POSTGRES_LISTEN_HOST is for POSTGRES_POOLER=session or transaction; "
-    "without a pooler the connection to POSTGRES_HOST has the notifications"
+    "without a pooler the connection to POSTGRES_HOST receives the notifications"
 )
 _NO_CA: Final = (
     "POSTGRES_SSLMODE=verify-ca needs POSTGRES_SSLROOTCERT; "
-    "with the system's CAs, which certify every server, use verify-full"
+    "the system's CAs issue certificates for any server: with them use verify-full"
 )
 
 
 def contradictions(
     settings: Settings, environ: Mapping[str, str], *, serving: bool
 ) -> Iterator[tuple[str, str]]:
-    """Yield what is missing or does not go together, with what to add, behind the variables it is about."""
+    """Yield the names of variables (separated by spaces) and the problem between them, with its fix.
+
+    `serving` is false for commands that need no identity provider.
+    """
     selfhost = settings.mode is TenancyMode.SELFHOST
     if serving and settings.oidc_enabled and selfhost:
         has_file = settings.identity_providers is not None
@@ -70,7 +76,7 @@ def contradictions(
     if settings.grpc_port + settings.workers - 1 > 65535:
         yield (
             "GRPC_PORT WORKERS",
-            f"GRPC_PORT {settings.grpc_port} has no room for {settings.workers} workers",
+            f"GRPC_PORT {settings.grpc_port} plus {settings.workers} workers exceeds port 65535",
         )
     if settings.token_header is not None and settings.token_header in settings.condition_headers:
         yield (
@@ -91,7 +97,7 @@ def _database_contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
         if host in settings.database_hosts:
             yield (
                 "POSTGRES_LISTEN_HOST POSTGRES_HOST POSTGRES_PORT",
-                f"POSTGRES_LISTEN_HOST lists {host}, the pooler of POSTGRES_HOST; name PostgreSQL itself",
+                f"POSTGRES_LISTEN_HOST lists {host}, the pooler in POSTGRES_HOST; list PostgreSQL itself",
             )
     if settings.postgres_sslmode is SslMode.VERIFY_CA and settings.postgres_sslrootcert is None:
         yield (
@@ -101,7 +107,7 @@ def _database_contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def native_installed() -> bool:
-    """Return whether the extra `native` is installed."""
+    """Return whether the package of the extra `native` is installed."""
     return importlib.util.find_spec("pygrpc_native") is not None
 
 
@@ -123,7 +129,7 @@ def _native_contradictions(settings: Settings, *, serving: bool) -> Iterator[tup
         yield (
             "GRPC_SERVER GRPC_HOST GRPC_UDS_DIR",
             (
-                f"GRPC_SERVER=native serves this machine only, and GRPC_HOST is {settings.grpc_host!r}; "
+                f"GRPC_SERVER=native serves local clients only, and GRPC_HOST is {settings.grpc_host!r}; "
                 "use a loopback address, GRPC_UDS_DIR, or GRPC_SERVER=grpcio"
             ),
         )
@@ -131,14 +137,20 @@ def _native_contradictions(settings: Settings, *, serving: bool) -> Iterator[tup
 
 def _http_authz_contradictions(settings: Settings, port: int) -> Iterator[tuple[str, str]]:
     if port + settings.workers - 1 > 65535:
-        yield "HTTP_AUTHZ_PORT WORKERS", f"HTTP_AUTHZ_PORT {port} has no room for {settings.workers} workers"
+        yield (
+            "HTTP_AUTHZ_PORT WORKERS",
+            f"HTTP_AUTHZ_PORT {port} plus {settings.workers} workers exceeds port 65535",
+        )
     if settings.grpc_uds_dir is None and abs(port - settings.grpc_port) < settings.workers:
         yield (
             "HTTP_AUTHZ_PORT GRPC_PORT GRPC_UDS_DIR WORKERS",
-            f"HTTP_AUTHZ_PORT {port} and GRPC_PORT {settings.grpc_port} overlap: a worker takes one of each",
+            (
+                f"HTTP_AUTHZ_PORT {port} and GRPC_PORT {settings.grpc_port} overlap: "
+                f"each needs {settings.workers} ports, one per worker"
+            ),
         )
     if settings.grpc_tls_cert is not None:
         yield (
             "HTTP_AUTHZ_PORT GRPC_TLS_CERT",
-            "HTTP_AUTHZ_PORT listens without TLS and would go around GRPC_TLS_CERT; unset one of them",
+            "HTTP_AUTHZ_PORT listens without TLS and would bypass GRPC_TLS_CERT; unset one of them",
         )

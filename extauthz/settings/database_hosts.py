@@ -1,4 +1,7 @@
-"""`POSTGRES_HOST` and `POSTGRES_LISTEN_HOST`: database servers as `host[:port]`, in their order."""
+"""`POSTGRES_HOST` and `POSTGRES_LISTEN_HOST`: lists of database servers, `host[:port]` separated by commas.
+
+Input: the text of the variable. Output: `HostEntry`s in order. Errors: `InvalidValueError`.
+"""
 
 import re
 from dataclasses import dataclass
@@ -10,7 +13,7 @@ from extauthz.domain.loopback import is_loopback
 from extauthz.settings.values import InvalidValueError
 
 MOST_HOSTS: Final = 5
-"""The hosts of a list share the bound on opening one connection."""
+"""Limit of a list: its hosts share the timeout for opening one connection."""
 
 _FORM: Final = "host or host:port, several separated by commas, IPv6 addresses in brackets"
 _PORT: Final = re.compile("[0-9]{1,5}")
@@ -18,7 +21,7 @@ _PORT: Final = re.compile("[0-9]{1,5}")
 
 @dataclass(frozen=True, slots=True)
 class DatabaseHost:
-    """One server: a name, an IP address or the folder of a Unix socket, and its port."""
+    """A database server: a DNS name, an IP address or the folder of a Unix socket, and the port."""
 
     host: str
     port: int
@@ -30,28 +33,32 @@ class DatabaseHost:
 
     @property
     def is_local(self) -> bool:
-        """Whether connections to it cannot leave this machine (in Kubernetes: this pod)."""
+        """Whether connections to it stay on this machine (in Kubernetes: in this pod)."""
         return self.is_unix_socket or is_loopback(self.host.removesuffix("."))
 
     def __str__(self) -> str:
-        """Return `host:port`, an IPv6 address in brackets."""
+        """Return `host:port`, with an IPv6 address in brackets."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
 class HostEntry:
-    """One entry of a list of servers, as it is written; without a port POSTGRES_PORT holds."""
+    """One entry of a list of servers, as written; without a port POSTGRES_PORT applies."""
 
     host: str
     port: int | None = None
 
     def at(self, default_port: int) -> DatabaseHost:
-        """Return the server that is meant."""
+        """Return the server, with `default_port` if the entry has no port."""
         return DatabaseHost(self.host, default_port if self.port is None else self.port)
 
 
 def host_entries(value: str) -> tuple[HostEntry, ...]:
-    """Read a list of `host[:port]`; the refusal names each entry that is wrong. Repeated ones count once."""
+    """Return the entries of a list of `host[:port]` without repetitions.
+
+    Raises:
+        InvalidValueError: the list is empty or too long, or an entry is invalid; the text names each of them.
+    """
     if not value.isprintable() or not value.strip():
         raise InvalidValueError(_FORM)
     found: list[HostEntry] = []
@@ -71,12 +78,12 @@ def host_entries(value: str) -> tuple[HostEntry, ...]:
 
 
 def _entry(text: str) -> HostEntry | str:
-    """Return the entry, or what is wrong with it."""
+    """Return the entry, or the problem with it as a text."""
     if not text:
         return "an entry is empty"
     if "@" in text or "://" in text:
-        # INVARIANT: not quoted, a password may stand in it.
-        return "an entry is a URL or holds a user; write host:port"
+        # INVARIANT: the entry is not quoted, because it may contain a password.
+        return "an entry is a URL or contains a user; write host:port"
     if text.startswith("/"):
         return HostEntry(text)
     if text.startswith("["):
@@ -85,7 +92,7 @@ def _entry(text: str) -> HostEntry | str:
             return f"{text[:80]!r} is not [IPv6 address]:port"
         return _with_port(text, host, rest[1:] if rest else None)
     if text.count(":") > 1:
-        # `::1:5432` is an address as it stands, and an address with a port.
+        # `::1:5432` is ambiguous: an address, or the address `::1` with a port.
         if not _is_ipv6(text) or _is_ipv6(text.rpartition(":")[0]):
             return f"{text[:80]!r} has an IPv6 address without brackets"
         return HostEntry(text)

@@ -1,4 +1,7 @@
-"""What settings about the identity provider can be; see `extauthz.domain.provider_settings`."""
+"""Readers of the variables about the identity provider; `extauthz.domain.provider_settings` has the rules.
+
+Input: the text of a variable. Output: its value. Errors: `InvalidValueError`.
+"""
 
 from collections.abc import Callable
 from typing import Final
@@ -18,22 +21,22 @@ _NOT_A_LIST: Final = "names separated by commas, without brackets and quotes"
 
 
 def claim_path(value: str) -> str:
-    """Read where tokens carry something."""
+    """Return the path of a claim, member names separated by dots."""
     return _judged(text(value).strip(), claim_path_problem)
 
 
 def issuer(value: str) -> str:
-    """Read the issuer of tokens."""
+    """Return the issuer of tokens: an http or https URL (OpenID Connect Discovery 1.0, 2)."""
     return _judged(url(value), issuer_problem)
 
 
 def jwks_uri(value: str) -> str:
-    """Read the address of a key set."""
+    """Return the URL of a JWK Set (RFC 7517)."""
     return _judged(url(value), jwks_uri_problem)
 
 
 def audiences(value: str) -> tuple[str, ...] | None:
-    """Read the audience of tokens, or several; `any` is None: every audience will do."""
+    """Return the accepted audiences; None for `any`, which accepts every audience."""
     found = names(value)
     if not found or (_ANY in found and len(found) > 1) or not value.isprintable():
         raise InvalidValueError("the audience that tokens are issued for, or 'any' by itself")
@@ -46,7 +49,7 @@ def audiences(value: str) -> tuple[str, ...] | None:
 
 
 def excluded_roles(value: str) -> tuple[str, ...]:
-    """Read the names of roles that do not count."""
+    """Return the names of roles that are ignored in tokens."""
     _refuse_json(value)
     found = names(value)
     for name in found:

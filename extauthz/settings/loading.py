@@ -1,6 +1,7 @@
-"""Reading every environment variable at once; all problems are reported in one message.
+"""Reads all environment variables.
 
-Each secret also accepts `NAME_FILE`, a file whose content (without a final line end) is the value.
+Input: the environment. Output: `Settings`, or every problem, one sentence each. For each secret `NAME` the
+variable `NAME_FILE` may name a file whose content, without a final line end, is the value.
 """
 
 from collections.abc import Mapping
@@ -18,9 +19,9 @@ class _ProblemError(ValueError):
 
 
 def load_settings(environ: Mapping[str, str], *, serving: bool = True) -> Settings | list[str]:
-    """Read every variable; return every problem, one sentence each, if there is one.
+    """Return the settings, or the list of all problems, one sentence each.
 
-    A command that does not serve (`migrate`) needs no identity provider.
+    `serving` is false for commands such as `migrate`, which need no identity provider.
     """
     problems: dict[str, str] = {}
     values = {name: _value(variable, environ, problems) for name, variable in variables().items()}
@@ -39,7 +40,7 @@ def load_settings(environ: Mapping[str, str], *, serving: bool = True) -> Settin
 
 
 def _value(variable: Variable, environ: Mapping[str, str], problems: dict[str, str]) -> Any:
-    """Read one variable; for an invalid one note the problem under its name and return the default."""
+    """Return the value of a variable; for an invalid one add a problem under its name, return the default."""
     text = None
     try:
         text = _written(variable, environ)
@@ -48,21 +49,21 @@ def _value(variable: Variable, environ: Mapping[str, str], problems: dict[str, s
     except _ProblemError as problem:
         problems[variable.name] = str(problem)
     except InvalidValueError as unusable:
-        # A URL that holds a password is refused, and not shown.
+        # INVARIANT: a URL that contains a password is not quoted.
         found = "a value" if variable.secret or "@" in str(text) else repr(str(text)[:80])
         problems[variable.name] = f"{variable.name} is {found}; it must be {unusable}"
     return None if variable.default is None else variable.read(variable.default)
 
 
 def _unicode(text: str) -> str:
-    # Python hands on bytes that are not UTF-8 as lone surrogates, which nothing else can write.
+    # os.environ decodes bytes that are not UTF-8 to lone surrogates, which cannot be encoded again.
     if not text.isascii() and text.encode("utf-8", "replace").decode() != text:
         raise InvalidValueError("UTF-8")
     return text
 
 
 def _written(variable: Variable, environ: Mapping[str, str]) -> str | None:
-    """Return the text that was set, from the variable or its file; None when it is not set."""
+    """Return the text of a variable, or of its file; None if neither is set."""
     text = environ.get(variable.name) or None
     file = environ.get(f"{variable.name}_FILE") if variable.secret else None
     if not file:

@@ -1,4 +1,7 @@
-"""Secrets in files: `NAME_FILE` beside `NAME`."""
+"""Reads secrets from files: the variable `NAME_FILE` names a file with the value of `NAME`.
+
+Errors: `SecretFileError`.
+"""
 
 from pathlib import Path
 
@@ -6,14 +9,14 @@ from extauthz.settings.values import InvalidValueError, secret
 
 
 class SecretFileError(OSError):
-    """A file of a secret that cannot be used now; the text names the variable and the file, never a value."""
+    """A secret file is unreadable or invalid; the text names the variable and the file, never the value."""
 
 
 def read_secret_file(name: str, file: Path) -> str:
-    """Return the content without a final line end.
+    """Return the content of a file without its final line end.
 
     Raises:
-        SecretFileError: it cannot be read, or is not UTF-8.
+        SecretFileError: the file cannot be read, or is not UTF-8.
     """
     try:
         return file.read_text("utf-8").removesuffix("\n").removesuffix("\r")
@@ -23,13 +26,13 @@ def read_secret_file(name: str, file: Path) -> str:
 
 
 def current_secret(name: str, file: Path) -> str:
-    """Return what `read_secret_file` does, if it can be a secret at all.
+    """Return the content of a file without its final line end, if it is a valid secret.
 
     Raises:
-        SecretFileError: it cannot be read, is not UTF-8, or is blank.
+        SecretFileError: the file cannot be read, is not UTF-8, or is blank.
     """
     value = read_secret_file(name, file)
     try:
         return secret(value)
     except InvalidValueError as unusable:
-        raise SecretFileError(f"{name}_FILE {str(file)!r} does not hold {unusable}") from None
+        raise SecretFileError(f"{name}_FILE {str(file)!r} must contain {unusable}") from None

@@ -1,4 +1,7 @@
-"""Variables that were meant to be ours."""
+"""Finds environment variables whose names resemble those of extauthz.
+
+Input: names of variables. Output: the misspelt ones, each with its fix.
+"""
 
 import re
 from collections.abc import Iterable
@@ -7,9 +10,9 @@ from typing import Final
 from extauthz.domain.spelling import nearest
 from extauthz.settings.variables import variables
 
-# Read by callers of the REST API and by the SDK, not by us.
+# Clients of the REST API and the SDK read these; the service does not.
 _READ_ELSEWHERE: Final = ("ADMIN_CLIENT_ID", "ADMIN_CLIENT_SECRET", "ADMIN_CLIENT_SECRET_FILE")
-# Kubernetes puts these into every container for every Service (docker links).
+# Kubernetes sets these in every container for every Service (Docker links).
 _SERVICE_LINK: Final = re.compile(
     r".*_(?:SERVICE_(?:HOST|PORT(?:_\w+)?)|PORT_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)", re.ASCII
 )
@@ -17,14 +20,14 @@ _TOO_COMMON: Final = 5
 
 
 def misspelt(names: Iterable[str]) -> dict[str, str]:
-    """Return the environment variables that look like one of ours and are none, with what to do instead.
+    """Return the names that resemble a variable of extauthz but are not one, each with its fix.
 
-    Only names are judged: the values are never looked at.
+    The values of the variables are not read.
     """
     ours = {variable.name: variable for variable in variables().values()}
     files = {f"{name}_FILE" for name, variable in ours.items() if variable.secret}
     known = {*ours, *files, *_READ_ELSEWHERE}
-    # HOST, PORT and MODE resemble too much that belongs to others.
+    # Short names (HOST, PORT, MODE) resemble variables of other programs.
     targets = sorted(name for name in known if len(name) > _TOO_COMMON)
     found: dict[str, str] = {}
     for name in sorted(names):

@@ -1,6 +1,6 @@
-"""What a setting can be: its words, and how the text of a variable becomes a value.
+"""Types of settings, and readers that convert the text of a variable into a value.
 
-Each reader returns the value or raises `InvalidValueError`, which says what would be right.
+Input: text. Output: the value. Errors: `InvalidValueError`, whose text states the valid form.
 """
 
 import re
@@ -19,7 +19,7 @@ _Word = TypeVar("_Word", bound=StrEnum)
 
 
 class GrpcServer(StrEnum):
-    """Which server answers gRPC checks; `auto` chooses by where it listens and what is installed."""
+    """The server for gRPC checks; `auto` selects it by the listen address and the installed packages."""
 
     AUTO = "auto"
     NATIVE = "native"
@@ -27,18 +27,18 @@ class GrpcServer(StrEnum):
 
 
 class StaleAction(StrEnum):
-    """What happens past `POLICY_MAX_STALENESS`: deny, or go on with the last good policies."""
+    """How requests are decided after `POLICY_MAX_STALENESS`: denied, or by the last good policies."""
 
     DENY = "deny"
     SERVE = "serve"
 
 
 class OverflowAction(StrEnum):
-    """What happens to decisions that the log cannot take (`DECISION_LOG_ON_OVERFLOW`).
+    """How requests are decided while the decision log is full (`DECISION_LOG_ON_OVERFLOW`).
 
-    `drop`: they are made all the same and counted; lines that meet a write error are lost and counted.
-    `deny`: the service denies them; lines that meet a write error are kept and tried again, so that
-    their slots run out while the disk is full.
+    `drop`: as usual; decisions that cannot be logged are counted, as are lines lost by a write error.
+    `deny`: requests are denied; after a write error the lines are kept and written again, so that the log
+    becomes full while the disk is full.
     """
 
     DROP = "drop"
@@ -46,7 +46,7 @@ class OverflowAction(StrEnum):
 
 
 class SslMode(StrEnum):
-    """libpq's `sslmode`, without the two that silently fall back."""
+    """libpq's `sslmode`, without `allow` and `prefer`, which fall back to plaintext."""
 
     DISABLE = "disable"
     REQUIRE = "require"
@@ -55,9 +55,9 @@ class SslMode(StrEnum):
 
 
 class Pooler(StrEnum):
-    """How a connection pooler between extauthz and PostgreSQL shares sessions (PgBouncer's `pool_mode`).
+    """How a connection pooler between extauthz and PostgreSQL assigns sessions (PgBouncer's `pool_mode`).
 
-    `session`: a client keeps one session until it disconnects. `transaction`: until its transaction ends.
+    `session`: to a client until it disconnects. `transaction`: to a client until its transaction ends.
     """
 
     NONE = "none"
@@ -66,14 +66,14 @@ class Pooler(StrEnum):
 
 
 class LogFormat(StrEnum):
-    """How application logs look on stderr."""
+    """The format of application logs on standard error."""
 
     JSON = "json"
     CONSOLE = "console"
 
 
 class LogLevel(StrEnum):
-    """The least severe application log that is written."""
+    """The lowest severity of application logs that are written."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -82,53 +82,53 @@ class LogLevel(StrEnum):
 
 
 class InvalidValueError(ValueError):
-    """A value that a setting cannot have; the text says what would be right."""
+    """The text of a variable is invalid; the message states the valid form."""
 
 
 def text(value: str) -> str:
-    """Read any text that is printable and not blank."""
+    """Return the text; it must be printable and not blank."""
     if not value.isprintable() or not value.strip():
         raise InvalidValueError("a text that is printable and not blank")
     return value
 
 
 def secret(value: str) -> str:
-    """Read any text that is not blank."""
+    """Return the text of a secret; it must not be blank or contain NUL."""
     if "\0" in value or not value.strip():
         raise InvalidValueError("a text that is not blank")
     return value
 
 
 def host_name(value: str) -> str:
-    """Read an IP address or the name of a host."""
+    """Return an IP address or a host name."""
     found = value.strip()
     try:
         ip_address(found)
     except ValueError:
-        # Names only: brackets and ports belong to URLs.
+        # Brackets and ports are not part of a host name.
         if ":" in found or isinstance(canonical_host(found), HostRejected):
             raise InvalidValueError("an IP address or the name of a host") from None
     return found
 
 
 def names(value: str) -> tuple[str, ...]:
-    """Read names, separated by commas; repeated ones count once."""
+    """Return names separated by commas, without repetitions."""
     return tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
 
 
 def some_names(value: str) -> tuple[str, ...]:
-    """Read names as `names` does; a list that is set and yet empty is refused."""
+    """Return names as `names` does; a list with separators only is invalid."""
     found = names(value)
     if any(name.strip(_QUOTES) != name for name in found):
         raise InvalidValueError("names separated by commas, without quotes")
     if value and not found:
-        # Set, and yet empty: read as unset it would let everything in.
-        raise InvalidValueError("names separated by commas, one at least; or not set")
+        # INVARIANT: a list without names is not read as unset, because unset permits every name.
+        raise InvalidValueError("names separated by commas, at least one; or unset")
     return found
 
 
 def flag(value: str) -> bool:
-    """Read yes or no."""
+    """Return a boolean."""
     match value.strip().lower():
         case "true" | "1" | "yes" | "on":
             return True
@@ -138,7 +138,7 @@ def flag(value: str) -> bool:
 
 
 def integer(lowest: int, highest: int) -> Callable[[str], int]:
-    """Return the reader of whole numbers in these bounds."""
+    """Return the reader of integers from `lowest` to `highest`."""
 
     def read(value: str) -> int:
         text = value.strip()
@@ -150,7 +150,7 @@ def integer(lowest: int, highest: int) -> Callable[[str], int]:
 
 
 def seconds(lowest: float, highest: float) -> Callable[[str], float]:
-    """Return the reader of a time in seconds in these bounds."""
+    """Return the reader of a time in seconds from `lowest` to `highest`."""
 
     def read(value: str) -> float:
         text = value.strip()
@@ -162,7 +162,7 @@ def seconds(lowest: float, highest: float) -> Callable[[str], float]:
 
 
 def seconds_or_none(lowest: float, highest: float) -> Callable[[str], float]:
-    """Return the reader of a time in seconds in these bounds, or 0 for none."""
+    """Return the reader of a time in seconds from `lowest` to `highest`, or 0."""
     bounded = seconds(lowest, highest)
 
     def read(value: str) -> float:
@@ -175,7 +175,7 @@ def seconds_or_none(lowest: float, highest: float) -> Callable[[str], float]:
 
 
 def one_of(words: type[_Word]) -> Callable[[str], _Word]:
-    """Return the reader of these words, in any case."""
+    """Return the reader of the values of an enumeration, in any case."""
 
     def read(value: str) -> _Word:
         for word in words:
@@ -187,7 +187,7 @@ def one_of(words: type[_Word]) -> Callable[[str], _Word]:
 
 
 def url(value: str) -> str:
-    """Read an http or https URL without credentials in it."""
+    """Return an http or https URL; it must not contain credentials."""
     scheme, separator, rest = value.strip().partition("://")
     authority = rest.split("/", 1)[0]
     usable = scheme in {"http", "https"} and separator and "@" not in authority
@@ -201,7 +201,7 @@ def url(value: str) -> str:
 
 
 def host_ports(value: str) -> frozenset[str]:
-    """Read `host:port`, several separated by commas."""
+    """Return entries `host:port`, separated by commas, in lower case."""
     found = names(value)
     for entry in found:
         _, colon, port = entry.rpartition(":")
@@ -223,19 +223,19 @@ _FORBIDDEN_HEADERS: Final = frozenset(
     }
 )
 
-# RFC 9110 7.6.1. Of these Envoy keeps only `te: trailers` and `trailer`; a deny on another would never match.
+# RFC 9110 7.6.1. Envoy forwards only `te: trailers` and `trailer`; a deny on another would never match.
 _OF_THE_CONNECTION: Final = frozenset(
     {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"}
 )
 
 
 def headers(value: str) -> frozenset[str]:
-    """Read the names of headers that a condition may look at: no credentials, nothing a client can forge."""
+    """Return the names of headers that conditions may use; credentials and forgeable headers are invalid."""
     found = frozenset(name.lower() for name in names(value))
     for name in sorted(found):
-        # Envoy passes it as :authority, so that a deny on the header would never match.
+        # Envoy sends it as :authority, so that a deny on the header would never match.
         if name == "host":
-            raise InvalidValueError("without 'host', which no check has as a header; write request.host")
+            raise InvalidValueError("without 'host', which no check has as a header; use request.host")
         if name in _OF_THE_CONNECTION:
             raise InvalidValueError(f"without {name!r}, which Envoy removes before a check")
         if name in _FORBIDDEN_HEADERS or name.startswith(("x-forwarded-", "x-auth-")):
@@ -248,17 +248,17 @@ def headers(value: str) -> frozenset[str]:
 
 
 def token_header(value: str) -> str:
-    """Read the name of a header for a bare token: one that nobody reads for anything else."""
+    """Return the name of a header for a bare token; extauthz and Envoy must not use it otherwise."""
     name = value.strip().lower()
     if name in _FORBIDDEN_HEADERS - {"x-api-key"} or name.startswith(("x-forwarded-", "x-auth-", "x-envoy-")):
-        raise InvalidValueError("a header of its own, which no other part of extauthz or Envoy reads")
+        raise InvalidValueError("a header that no other part of extauthz or Envoy reads")
     if not name or not name.isascii() or not all(each.isalnum() or each == "-" for each in name):
         raise InvalidValueError("a header name of letters, digits and '-'")
     return name
 
 
 def cookie(value: str) -> str:
-    """Read the name of a cookie."""
+    """Return the name of a cookie."""
     # RFC 6265 4.1.1: a token (RFC 9110 5.6.2).
     name = value.strip()
     if (
@@ -272,18 +272,18 @@ def cookie(value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class FilesSource:
-    """`POLICY_SOURCE=files:DIR`."""
+    """`POLICY_SOURCE=files:DIR`: policies are files in a folder."""
 
     directory: Path
 
 
 @dataclass(frozen=True, slots=True)
 class PostgresSource:
-    """`POLICY_SOURCE=postgres`."""
+    """`POLICY_SOURCE=postgres`: policies are rows in PostgreSQL."""
 
 
 def policy_source(value: str) -> FilesSource | PostgresSource:
-    """Read where policies come from."""
+    """Return the source of policies."""
     if value.strip() == "postgres":
         return PostgresSource()
     kind, colon, directory = value.partition(":")
@@ -293,14 +293,14 @@ def policy_source(value: str) -> FilesSource | PostgresSource:
 
 
 def path(value: str) -> Path:
-    """Read the path of a file or folder, which need not exist."""
+    """Return the path of a file or folder, which need not exist."""
     if "\0" in value or not value.strip():
         raise InvalidValueError("the path of a file or folder")
     return Path(value)
 
 
 def admin_key(value: str) -> str:
-    """Read a secret of 32 bytes or more."""
+    """Return a secret of 32 bytes or more."""
     if len(value.encode()) < 32:
         raise InvalidValueError("a secret of 32 bytes or more")
     return value

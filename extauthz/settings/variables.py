@@ -1,4 +1,4 @@
-"""Every environment variable: its name, its reader, its default, its meaning. `loading.py` reads them."""
+"""Every environment variable: its name, its reader, its default, its meaning; `loading` reads them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -41,9 +41,10 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """One environment variable: how its text is read, what it is when unset, what it means.
+    """One environment variable.
 
-    `default` is the text that unset means; without one an unset variable is None.
+    `read` converts its text or raises InvalidValueError. `default` is the text that an unset variable stands
+    for; None: an unset variable has the value None.
     """
 
     name: str
@@ -56,69 +57,76 @@ class Variable:
 def _variable(
     name: str, read: Callable[[str], _T], default: str | None, meaning: str, *, secret: bool = False
 ) -> Any:
-    """Declare a variable; `load_settings` fills its value in, of the declared type."""
+    """Return the dataclass field of a variable; `load_settings` sets its value, of the declared type."""
     variable = Variable(name, read, default, meaning, secret)
     return field(metadata={"variable": variable})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The whole configuration of one process, checked."""
+    """The validated configuration of one process."""
 
-    mode: TenancyMode = _variable("MODE", one_of(TenancyMode), "selfhost", "one tenant, or many")
+    mode: TenancyMode = _variable(
+        "MODE", one_of(TenancyMode), "selfhost", "selfhost: one tenant; saas: many tenants"
+    )
     tenants: tuple[str, ...] = _variable("TENANTS", some_names, "", "tenants this sidecar serves; empty: all")
     tenant_binding: TenantBinding = _variable(
-        "TENANT_BINDING", one_of(TenantBinding), "host", "the owner of a target that no host names (saas)"
+        "TENANT_BINDING",
+        one_of(TenantBinding),
+        "host",
+        "tenant of a target whose host belongs to no tenant (saas); host: unknown, token: the token's tenant",
     )
     host: str = _variable("HOST", host_name, "127.0.0.1", "address of the REST API, health and metrics")
     port: int = _variable("PORT", integer(0, 65535), "8080", "port of the REST API")
     sidecar_port: int = _variable(
-        "SIDECAR_PORT", integer(0, 65535), "9190", "the sidecar's health and metrics"
+        "SIDECAR_PORT", integer(0, 65535), "9190", "port of the sidecar's health and metrics"
     )
     grpc_host: str = _variable("GRPC_HOST", host_name, "127.0.0.1", "address of the gRPC listeners")
     grpc_port: int = _variable("GRPC_PORT", integer(1, 65535), "9191", "worker i listens on this port + i")
-    grpc_uds_dir: Path | None = _variable("GRPC_UDS_DIR", path, None, "Unix sockets here instead of ports")
+    grpc_uds_dir: Path | None = _variable(
+        "GRPC_UDS_DIR", path, None, "folder of Unix sockets that replace the gRPC ports"
+    )
     grpc_server: GrpcServer = _variable(
         "GRPC_SERVER",
         one_of(GrpcServer),
         "auto",
-        "which gRPC server answers; auto: native on loopback and Unix sockets, else grpcio",
+        "gRPC server; auto: native on loopback and Unix sockets, else grpcio",
     )
     grpc_tls_cert: Path | None = _variable(
         "GRPC_TLS_CERT", path, None, "certificate chain of the gRPC listener"
     )
     grpc_tls_key: Path | None = _variable("GRPC_TLS_KEY", path, None, "private key of the gRPC listener")
     grpc_tls_client_ca: Path | None = _variable(
-        "GRPC_TLS_CLIENT_CA", path, None, "proxies must present its certificates"
+        "GRPC_TLS_CLIENT_CA", path, None, "CA of the client certificates that proxies must present"
     )
     grpc_tls_client_sans: tuple[str, ...] = _variable(
-        "GRPC_TLS_CLIENT_SANS", some_names, "", "only proxies with one of these names"
+        "GRPC_TLS_CLIENT_SANS", some_names, "", "subject alternative names of the proxies that are accepted"
     )
     http_authz_port: int | None = _variable(
         "HTTP_AUTHZ_PORT", integer(1, 65535), None, "worker i answers HTTP ext_authz on this port + i"
     )
     workers: int = _variable("WORKERS", integer(1, 64), "1", "sidecar worker processes")
     postgres_host: tuple[HostEntry, ...] = _variable(
-        "POSTGRES_HOST", host_entries, "127.0.0.1", "database servers; the one that is the primary is used"
+        "POSTGRES_HOST", host_entries, "127.0.0.1", "database servers; the primary of them is used"
     )
     postgres_port: int = _variable(
-        "POSTGRES_PORT", integer(1, 65535), "5432", "port of the servers that are listed without one"
+        "POSTGRES_PORT", integer(1, 65535), "5432", "port of the servers that are listed without a port"
     )
     postgres_pooler: Pooler = _variable(
-        "POSTGRES_POOLER", one_of(Pooler), "none", "how a connection pooler at POSTGRES_HOST shares sessions"
+        "POSTGRES_POOLER", one_of(Pooler), "none", "pool mode of the connection pooler at POSTGRES_HOST"
     )
     postgres_listen_host: tuple[HostEntry, ...] | None = _variable(
         "POSTGRES_LISTEN_HOST",
         host_entries,
         None,
-        "PostgreSQL itself behind a pooler, for change notifications; unset: polling alone",
+        "PostgreSQL servers behind a pooler, for change notifications; unset: only polling",
     )
     postgres_user: str = _variable("POSTGRES_USER", text, "extauthz", "database user")
     postgres_password: str | None = _variable(
         "POSTGRES_PASSWORD",
         secret,
         None,
-        "its password; POSTGRES_PASSWORD_FILE is read at each connect",
+        "password of the database user; POSTGRES_PASSWORD_FILE is read at each connect",
         secret=True,
     )
     postgres_password_file: Path | None = field(default=None)
@@ -127,47 +135,65 @@ class Settings:
         "POSTGRES_SSLMODE",
         one_of(SslMode),
         None,
-        "libpq's sslmode; unset: require off loopback and with a CA",
+        "libpq's sslmode; unset: require for hosts other than loopback, and with a CA",
     )
     postgres_sslrootcert: Path | None = _variable(
         "POSTGRES_SSLROOTCERT",
         path,
         None,
-        "CA of the database, which `require` verifies too; unset with `verify-full`: the system's",
+        "CA of the database, which `require` verifies too; unset with `verify-full`: the system's CAs",
     )
     migrate_on_start: bool = _variable("MIGRATE_ON_START", flag, "false", "apply migrations before serving")
-    oidc_enabled: bool = _variable("OIDC_ENABLED", flag, "true", "whether tokens are read at all")
+    oidc_enabled: bool = _variable("OIDC_ENABLED", flag, "true", "whether tokens are accepted")
     auth_server_url: str | None = _variable(
         "AUTH_SERVER_URL", issuer, None, "the issuer of tokens (selfhost)"
     )
     jwks_uri: str | None = _variable(
-        "JWKS_URI", jwks_uri, None, "its keys; unset: discovered from the issuer"
+        "JWKS_URI", jwks_uri, None, "URL of the issuer's JWK Set; unset: discovered from the issuer"
     )
     oidc_audience: tuple[str, ...] | None = _variable(
-        "OIDC_AUDIENCE", audiences, None, "the audience of tokens, or 'any'"
+        "OIDC_AUDIENCE", audiences, None, "accepted audiences of tokens; 'any': every audience"
     )
     identity_providers: Path | None = _variable(
         "IDENTITY_PROVIDERS", path, None, "a file of identity providers, followed for change (docs/providers)"
     )
     oidc_ca_file: Path | None = _variable("OIDC_CA_FILE", path, None, "CA of the identity provider")
-    roles_claim: str = _variable("ROLES_CLAIM", claim_path, "realm_access.roles", "where tokens carry roles")
-    domain_claim: str = _variable("DOMAIN_CLAIM", claim_path, "dom", "where tokens carry the domain")
+    roles_claim: str = _variable(
+        "ROLES_CLAIM", claim_path, "realm_access.roles", "path of the claim with the roles"
+    )
+    domain_claim: str = _variable("DOMAIN_CLAIM", claim_path, "dom", "path of the claim with the domain")
     admin_domain_claim: str = _variable(
-        "ADMIN_DOMAIN_CLAIM", claim_path, "adm", "domains that the bearer administers; '*': the tenant"
+        "ADMIN_DOMAIN_CLAIM",
+        claim_path,
+        "adm",
+        "path of the claim with the domains that the subject administers; '*': the whole tenant",
     )
     excluded_roles: tuple[str, ...] = _variable(
-        "EXCLUDED_ROLES", excluded_roles, "offline_access,uma_authorization", "token roles that do not count"
+        "EXCLUDED_ROLES",
+        excluded_roles,
+        "offline_access,uma_authorization",
+        "roles that are ignored in tokens",
     )
     jwks_allow_hosts: frozenset[str] = _variable(
-        "JWKS_ALLOW_HOSTS", host_ports, "", "host:port of providers that may be http or private"
+        "JWKS_ALLOW_HOSTS",
+        host_ports,
+        "",
+        "host:port of identity providers that may use http or a private address",
     )
     jwks_max_staleness: float = _variable(
-        "JWKS_MAX_STALENESS", seconds(60, 30 * 86400), "86400", "how long keys are trusted without a fetch"
+        "JWKS_MAX_STALENESS",
+        seconds(60, 30 * 86400),
+        "86400",
+        "seconds for which keys are used after their last successful fetch",
     )
-    token_max_bytes: int = _variable("TOKEN_MAX_BYTES", integer(256, 1048576), "16384", "longest token read")
-    token_leeway: float = _variable("TOKEN_LEEWAY", seconds(0, 30), "5", "clock difference tolerated")
+    token_max_bytes: int = _variable(
+        "TOKEN_MAX_BYTES", integer(256, 1048576), "16384", "largest accepted token in bytes"
+    )
+    token_leeway: float = _variable(
+        "TOKEN_LEEWAY", seconds(0, 30), "5", "tolerated clock difference in seconds (exp, nbf, iat)"
+    )
     token_max_lifetime: float | None = _variable(
-        "TOKEN_MAX_LIFETIME", seconds(1, 10 * 365 * 86400), None, "longest time from iat to exp"
+        "TOKEN_MAX_LIFETIME", seconds(1, 10 * 365 * 86400), None, "longest time from iat to exp in seconds"
     )
     token_header: str | None = _variable(
         "TOKEN_HEADER", token_header, None, "a header that may carry a bare token instead of Authorization"
@@ -179,42 +205,59 @@ class Settings:
         "TRUST_JWT_AUTHN_METADATA",
         text,
         None,
-        "payload_in_metadata of Envoy's jwt_authn, believed as verified",
+        "payload_in_metadata of Envoy's jwt_authn, whose claims are trusted as verified",
     )
     mtls_principals: bool = _variable(
-        "MTLS_PRINCIPALS", flag, "false", "a verified peer is a principal when there is no other credential"
+        "MTLS_PRINCIPALS",
+        flag,
+        "false",
+        "whether a peer with a verified certificate is the principal of a request without a credential",
     )
     admin_api_key: str | None = _variable(
         "ADMIN_API_KEY", admin_key, None, "the operator's key, 32 bytes or more", secret=True
     )
     unmapped: UnmappedPolicy = _variable(
-        "UNMAPPED", one_of(UnmappedPolicy), "deny", "what a request without a route is"
+        "UNMAPPED",
+        one_of(UnmappedPolicy),
+        "deny",
+        "a request without a route; deny: denied, path: its path is the resource",
     )
     condition_headers: frozenset[str] = _variable(
-        "CONDITION_HEADERS", headers, "", "request headers that conditions may name"
+        "CONDITION_HEADERS", headers, "", "request headers that conditions may use"
     )
-    casbin_model_path: Path | None = _variable("CASBIN_MODEL_PATH", path, None, "another Casbin model")
+    casbin_model_path: Path | None = _variable(
+        "CASBIN_MODEL_PATH", path, None, "Casbin model file; unset: the shipped model"
+    )
     policy_source: FilesSource | PostgresSource = _variable(
-        "POLICY_SOURCE", policy_source, "postgres", "where policies come from: postgres or files:DIR"
+        "POLICY_SOURCE", policy_source, "postgres", "source of policies: postgres or files:DIR"
     )
     policy_poll_interval: float = _variable(
         "POLICY_POLL_INTERVAL", seconds(0.1, 300), "5", "seconds between polls of the database"
     )
     policy_max_staleness: float = _variable(
-        "POLICY_MAX_STALENESS", seconds(1, 86400 * 365), "900", "oldest policies that decide"
+        "POLICY_MAX_STALENESS",
+        seconds(1, 86400 * 365),
+        "900",
+        "seconds for which policies are used after they were last confirmed to be current",
     )
     policy_max_bytes: int = _variable(
         "POLICY_MAX_BYTES",
         integer(1024, 2**36),
         "268435456",
-        "largest policy set that is read: all files together, or the text of a tenant's rows",
+        "largest accepted policy set in bytes: all files together, or the text of a tenant's rows",
     )
     policy_stale_action: StaleAction = _variable(
-        "POLICY_STALE_ACTION", one_of(StaleAction), "deny", "what happens past that age"
+        "POLICY_STALE_ACTION",
+        one_of(StaleAction),
+        "deny",
+        "after POLICY_MAX_STALENESS; deny: requests are denied, serve: the last good policies decide",
     )
     decision_log: str = _variable("DECISION_LOG", text, "stdout", "stdout or the path of a file")
     decision_log_on_overflow: OverflowAction = _variable(
-        "DECISION_LOG_ON_OVERFLOW", one_of(OverflowAction), "drop", "what happens when the log is full"
+        "DECISION_LOG_ON_OVERFLOW",
+        one_of(OverflowAction),
+        "drop",
+        "while the log is full; drop: decisions are not logged, deny: requests are denied",
     )
     decision_log_heartbeat: float = _variable(
         "DECISION_LOG_HEARTBEAT",
@@ -222,20 +265,24 @@ class Settings:
         "1",
         "seconds between heartbeat lines of the decision log; 0: none",
     )
-    log_level: LogLevel = _variable("LOG_LEVEL", one_of(LogLevel), "info", "application logs on stderr")
-    log_format: LogFormat = _variable("LOG_FORMAT", one_of(LogFormat), "json", "application logs on stderr")
+    log_level: LogLevel = _variable(
+        "LOG_LEVEL", one_of(LogLevel), "info", "lowest severity of application logs on stderr"
+    )
+    log_format: LogFormat = _variable(
+        "LOG_FORMAT", one_of(LogFormat), "json", "format of application logs on stderr"
+    )
 
     @property
     def database_hosts(self) -> tuple[DatabaseHost, ...]:
-        """The servers of POSTGRES_HOST, in their order."""
+        """The servers of POSTGRES_HOST in order, without repetitions."""
         return tuple(dict.fromkeys(entry.at(self.postgres_port) for entry in self.postgres_host))
 
     @property
     def listen_hosts(self) -> tuple[DatabaseHost, ...]:
-        """The servers of POSTGRES_LISTEN_HOST, in their order; empty when it is unset."""
+        """The servers of POSTGRES_LISTEN_HOST in order, without repetitions; empty if it is unset."""
         return tuple(dict.fromkeys(entry.at(self.postgres_port) for entry in self.postgres_listen_host or ()))
 
 
 def variables() -> dict[str, Variable]:
-    """Return every variable by the name of its field, in the order of the reference."""
+    """Return all variables by the name of their field, in the order of docs/configuration.md."""
     return {each.name: each.metadata["variable"] for each in fields(Settings) if "variable" in each.metadata}

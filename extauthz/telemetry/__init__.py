@@ -1,1 +1,1 @@
-"""What the running service says about itself: application logs and metrics."""
+"""Application logs and metrics of a running process."""

@@ -1,4 +1,7 @@
-"""What one process counts, and the plain snapshot of it that travels to whoever answers `/metrics`."""
+"""The counters of one process, and their snapshot for the process that answers `/metrics`.
+
+Input: decisions, cache look-ups, fetches, losses. Output: `CountTotals`, plain JSON values.
+"""
 
 import threading
 from bisect import bisect_left
@@ -24,15 +27,15 @@ class FetchOutcome(StrEnum):
 
     OK = "ok"
     UNREACHABLE = "unreachable"
-    """No answer: name, address, connection, TLS or time."""
+    """No response: the name, the address, the connection, TLS or the timeout failed."""
     REFUSED = "refused"
-    """An answer other than 200."""
+    """A response with a status other than 200."""
     INVALID = "invalid"
     """Too large, or not a JWKS."""
 
 
 MAX_SHADOW_RULES: Final = 100
-"""The number of series is bounded, however many shadow policies a tenant writes and deletes."""
+"""Limit of the series by rule id, independent of how many shadow policies tenants write and delete."""
 OTHER_RULES: Final = "other"
 _FOLD_AT: Final = 50_000
 
@@ -42,16 +45,16 @@ DecisionKey = tuple[str, str, str]
 DECISION_KEYS: Final[tuple[DecisionKey, ...]] = tuple(
     product([Effect.ALLOW.value], [Reason.RULE_MATCHED.value], ENTRANCES)
 ) + tuple(product([Effect.DENY.value], [reason.value for reason in Reason], ENTRANCES))
-"""Every combination there is, so that each series exists from the start."""
+"""Every combination of label values, so that each series exists from the start."""
 
 
 class CountTotals(TypedDict):
-    """The counts of one instance, or of many merged; plain JSON values.
+    """The counts of one process, or the sum of several; plain JSON values.
 
-    Keys of `decisions` are decision, reason and entrance joined by commas. `duration_counts` has one number
-    per bucket, not cumulative, and one more for what is above them. `shadow_disagreements` is by rule id, of
-    `MAX_SHADOW_RULES` rules; those of all others are under `OTHER_RULES`. Gauges are None when they do not
-    apply.
+    Keys of `decisions` are decision, reason and entrance, joined by commas. `duration_counts` has one number
+    per bucket, not cumulative, and one for longer durations. `shadow_disagreements` has up to
+    `MAX_SHADOW_RULES` rule ids; the sum of all others is under `OTHER_RULES`. A gauge that does not apply is
+    None.
     """
 
     instance: str
@@ -72,7 +75,7 @@ class CountTotals(TypedDict):
 
 
 class _Tally:
-    """A counter that threads advance without a lock: `add` is one atomic call in C."""
+    """A counter that threads increment without a lock: `add` is one atomic call in C."""
 
     __slots__ = ("_read", "add")
 
@@ -81,18 +84,18 @@ class _Tally:
         self._read = 0
 
     def total(self) -> int:
-        """Return how often `add` was called; one reader at a time."""
-        # Reading advances the counter too, so what was read is taken off again.
+        """Return how often `add` was called; only one thread may call this at a time."""
+        # Reading increments the counter too, so the number of reads is subtracted.
         total = self.add() - self._read
         self._read += 1
         return total
 
 
 class Counts:
-    """Thread-safe counters of one process. `instance` tells its snapshots from those of other processes.
+    """Thread-safe counters of one process. `instance` identifies its snapshots among those of all processes.
 
-    `began` counts a check that has arrived (exactly one `decided` follows), `token_cache_hit` and
-    `token_cache_miss` a look-up in the cache of verified tokens; their results mean nothing.
+    `began` counts a check that has arrived (exactly one `decided` follows); `token_cache_hit` and
+    `token_cache_miss` count a look-up in the cache of verified tokens. Ignore their return values.
     """
 
     def __init__(self, instance: str) -> None:
@@ -120,17 +123,17 @@ class Counts:
                 self._fold()
 
     def lost(self, decisions: int) -> None:
-        """Count decisions without a line in the decision log."""
+        """Count decisions that are missing from the decision log."""
         with self._lock:
             self._lost += decisions
 
     def jwks_fetched(self, outcome: FetchOutcome) -> None:
-        """Count one attempt to fetch an issuer's keys."""
+        """Count one fetch of an issuer's keys."""
         with self._lock:
             self._fetches[outcome] += 1
 
     def policy_refresh_failed(self) -> None:
-        """Count one attempt to read or compile policies that left the last good ones in place."""
+        """Count one failed attempt to read or compile policies; the last good ones stay in use."""
         with self._lock:
             self._refresh_failures += 1
 
@@ -141,9 +144,9 @@ class Counts:
         policy_age_s: float | None = None,
         jwks_age_s: float | None = None,
     ) -> CountTotals:
-        """Return the counts of this moment, together with the gauges that the caller knows.
+        """Return the current counts, with the gauges that the caller passes.
 
-        `policy_revision` is for selfhost only; ages are those of the worst tenant and issuer, in seconds.
+        `policy_revision` is for selfhost only; ages are in seconds, of the oldest tenant and issuer.
         """
         with self._lock:
             self._fold()

@@ -1,4 +1,7 @@
-"""A snapshot of counts as Prometheus text (docs/reference/contract.md#metrics)."""
+"""Metrics in Prometheus' text format (docs/reference/contract.md#metrics).
+
+Input: a `CountTotals`. Output: the body of `/metrics`.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
@@ -18,10 +21,10 @@ CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 def render(
     snapshot: CountTotals, *, ready: bool | None = None, worker_restarts: Mapping[str, int] | None = None
 ) -> bytes:
-    """Return the whole text of `/metrics`; its media type is `CONTENT_TYPE`.
+    """Return the body of `/metrics`; its media type is `CONTENT_TYPE`.
 
-    `ready` is what `/healthz/ready` says, `worker_restarts` how many workers were replaced, by reason; left
-    out, there is no `extauthz_ready` and no `extauthz_worker_restarts_total`.
+    `ready` is the result of `/healthz/ready`; without it there is no `extauthz_ready`. `worker_restarts` is
+    the number of replaced workers by reason; without it there is no `extauthz_worker_restarts_total`.
     """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(SnapshotCollector(lambda: snapshot, ready=ready, worker_restarts=worker_restarts or {}))
@@ -29,7 +32,7 @@ def render(
 
 
 class SnapshotCollector(Collector):
-    """Reads a snapshot each time it is scraped. A gauge that does not apply has no sample."""
+    """A Prometheus collector that reads a snapshot at each scrape. A gauge of None has no sample."""
 
     def __init__(
         self,

@@ -1,4 +1,7 @@
-"""The counts of several processes as one: counters add up, and never go backwards when a process dies."""
+"""The merged counts of several processes: counters are summed, and do not decrease when a process ends.
+
+Input: `CountTotals`s of processes. Output: one `CountTotals`.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
@@ -9,38 +12,38 @@ _Number = TypeVar("_Number", int, float)
 
 
 class Fleet:
-    """The last known snapshot of every process, and what dead ones had counted.
+    """The last snapshot of every running process, and the counters of ended ones.
 
-    Readable from any thread; written by one.
+    Any thread may read; only one thread may write.
     """
 
     def __init__(self) -> None:
-        # One reference, so that no reader sees a process in both halves, or in neither.
+        # One reference to both, so that no reader sees a process in both maps or in none.
         self._state: tuple[Mapping[str, CountTotals], Mapping[str, CountTotals]] = ({}, {})
 
     def update(self, snapshot: CountTotals) -> None:
-        """Take a process's latest snapshot. One that arrives after `retire` is ignored."""
+        """Store the latest snapshot of a process. One that arrives after `retire` is ignored."""
         live, retired = self._state
         if snapshot["instance"] not in retired:
             self._state = ({**live, snapshot["instance"]: snapshot}, retired)
 
     def retire(self, instance: str) -> None:
-        """Keep what a dead process had counted, and forget its gauges."""
+        """Keep the counters of an ended process, and drop its gauges."""
         live, retired = self._state
         if instance in live:
             rest = {name: snapshot for name, snapshot in live.items() if name != instance}
             self._state = (rest, {**retired, instance: _counters_only(live[instance])})
 
     def merged(self) -> CountTotals:
-        """Return everything as one snapshot."""
+        """Return the counts of all processes as one snapshot."""
         live, retired = self._state
         return merge([*live.values(), *retired.values()])
 
 
 def merge(snapshots: Iterable[CountTotals]) -> CountTotals:
-    """Return the sum of counters and checks in flight, the worst age, and the lowest revision.
+    """Return the sums of counters and of checks in flight, the highest ages, and the lowest revision.
 
-    A gauge that no snapshot has is None. Merging nothing gives zeros.
+    A gauge that no snapshot has is None. Without snapshots all counters are 0.
     """
     total = Counts("").snapshot()
     for one in snapshots:
@@ -75,7 +78,7 @@ def _sums(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
 
 
 def _of_rules(counted: dict[str, int]) -> dict[str, int]:
-    """Return the counts of as many rules as one process has, the lowest ids; the others' as one number."""
+    """Return the counts of the lowest `MAX_SHADOW_RULES` rule ids, and the sum of all others."""
     if len(counted) <= MAX_SHADOW_RULES + 1:
         return counted
     named = sorted(counted.keys() - {OTHER_RULES})[:MAX_SHADOW_RULES]

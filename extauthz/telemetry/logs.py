@@ -1,4 +1,7 @@
-"""Application logs: to standard error, in one form for us and for the libraries, without credentials."""
+"""Configures application logs: on standard error, one format for extauthz and its libraries, no credentials.
+
+Input: a level and a format (`LOG_LEVEL`, `LOG_FORMAT`). Output: configured structlog and `logging`.
+"""
 
 import contextlib
 import io
@@ -18,37 +21,37 @@ _NOISY: Final = ("uvicorn.access", "asyncio")
 
 
 class LogStream(io.TextIOBase):
-    """A stream for log lines. INVARIANT: a line that cannot be written is no error of what logs it.
+    """A stream for log lines. INVARIANT: writing never raises.
 
-    Else a disk that standard error is full of would end the thread that writes the decision log, and turn a
-    denial that is logged into an RPC error.
+    If standard error is a file on a full disk, an exception would end the thread that writes the decision
+    log, and turn a logged denial into an RPC error.
     """
 
     def __init__(self, stream: TextIO) -> None:
-        """Take the stream that the lines go to."""
+        """Wrap the stream that receives the lines."""
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write text, as far as that is possible."""
+        """Write text; ignore errors of the stream."""
         with contextlib.suppress(OSError, ValueError):
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Flush what was written, as far as that is possible."""
+        """Flush the stream; ignore its errors."""
         with contextlib.suppress(OSError, ValueError):
             self._stream.flush()
 
     def isatty(self) -> bool:
-        """Tell whether the lines go to a terminal."""
+        """Return whether the stream is a terminal."""
         return self._stream.isatty()
 
 
 def configure(level: str, log_format: str, *, stream: TextIO | None = None) -> None:
-    """Set up structlog and the standard library's logging for this process.
+    """Configure structlog and the standard library's logging for this process.
 
-    `level` is a name of the standard library (`INFO`; any case), `log_format` one of `FORMATS`. `stream` is
-    standard error unless given.
+    `level` is a level name of the standard library (`INFO`, in any case), `log_format` one of `FORMATS`;
+    `stream` is standard error by default.
     """
     out = LogStream(stream or sys.stderr)
     threshold = logging.getLevelNamesMapping()[level.upper()]

@@ -1,4 +1,8 @@
-"""Nothing that looks like a credential leaves through an application log."""
+"""Replaces credentials in application logs.
+
+Input: a log event. Output: the event with `REDACTED` in place of values under names of secrets, and of texts
+that look like tokens, keys or passwords.
+"""
 
 import re
 from collections.abc import Mapping, MutableMapping
@@ -31,14 +35,14 @@ _PATTERNS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
 
 
 def redact(_: object, __: str, event_dict: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Replace credentials in every value of a log event; a structlog processor, last before the renderer."""
+    """Return a log event without credentials; a structlog processor, the last before the renderer."""
     for name, value in event_dict.items():
         event_dict[name] = _redacted(name, value, _MAX_DEPTH)
     return event_dict
 
 
 def redact_text(text: str) -> str:
-    """Return `text` without tokens, service keys, sessions, PEM blocks and written-out passwords."""
+    """Return `text` with tokens, service keys, session ids, PEM blocks and passwords replaced."""
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text

@@ -53,7 +53,7 @@ def test_the_problem_of_a_worker_follows_its_life() -> None:
     assert problem() == "worker 3 cannot start: port 9194 is taken"
     worker.heard(report())
     assert problem() is None
-    orders = [worker.in_order]
+    orders = [worker.is_reporting]
     worker.heard(report(busy=True, ready=False))
     assert problem() == "worker 3 loads policies"
     worker.heard(report(busy=True))
@@ -64,7 +64,7 @@ def test_the_problem_of_a_worker_follows_its_life() -> None:
     for now in (0.0, 1.0, 2.0):
         worker.liveness.tick(now, None)
     assert problem() == "worker 3 does not report"
-    orders.append(worker.in_order)
+    orders.append(worker.is_reporting)
     assert orders == [True, False]
     worker.killed_because = "no report for 3 s"
     assert problem() == "worker 3 is replaced: no report for 3 s"
@@ -85,7 +85,7 @@ def test_an_end_is_said_in_words(code: int, words: str) -> None:
 
 
 def test_a_kill_names_memory_as_a_cause() -> None:
-    assert "memory is short" in how_it_ended(-signal.SIGKILL)
+    assert "out-of-memory" in how_it_ended(-signal.SIGKILL)
 
 
 def test_cpu_time_is_that_of_the_process() -> None:

@@ -7,7 +7,7 @@ from extauthz.settings.values import InvalidValueError, headers
 
 @pytest.mark.parametrize("value", ["host", "Host", "x-mode,HOST"])
 def test_the_host_is_not_a_header_of_a_check(value: str) -> None:
-    with pytest.raises(InvalidValueError, match=r"write request\.host"):
+    with pytest.raises(InvalidValueError, match=r"use request\.host"):
         headers(value)
 
 

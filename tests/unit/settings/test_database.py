@@ -94,7 +94,7 @@ def test_what_is_set_of_a_pooler_goes_together() -> None:
     (problem,) = problems(
         {"POSTGRES_HOST": "b:6432,c", "POSTGRES_LISTEN_HOST": "c:5432", "POSTGRES_POOLER": "session"}
     )
-    assert "lists c:5432, the pooler of POSTGRES_HOST" in problem
+    assert "lists c:5432, the pooler in POSTGRES_HOST" in problem
     found = load(POSTGRES_HOST="b:6432", POSTGRES_LISTEN_HOST="c,[::1]:7", POSTGRES_POOLER=" Transaction ")
     assert found.postgres_pooler is Pooler.TRANSACTION
     assert [str(host) for host in found.listen_hosts] == ["c:5432", "[::1]:7"]

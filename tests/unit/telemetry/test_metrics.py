@@ -8,7 +8,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.verdict import ShadowOutcome, Verdict
-from extauthz.telemetry.counts import DURATION_BUCKETS_US, MAX_SHADOW_RULES, Counts, CountTotals, FetchOutcome
+from extauthz.telemetry.counts import (
+    DURATION_BUCKETS_US,
+    MAX_SHADOW_RULES,
+    Counts,
+    CountTotals,
+    FetchOutcome,
+)
 from extauthz.telemetry.exposition import CONTENT_TYPE, render
 from extauthz.telemetry.fleet import Fleet, merge
 from tests.builders import allowed, denied
