@@ -13,6 +13,8 @@ from extauthz import __version__
 from extauthz.commands.status import BAD_USAGE, FAILED, fail
 from extauthz.domain.one_line import one_line
 
+_SETTINGS = "a file of the service's settings, lines of NAME=VALUE (default: the environment)"
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit with its status."""
@@ -95,11 +97,21 @@ def _parser() -> argparse.ArgumentParser:
 
     token = _subcommands(commands.add_parser("token", help="judge tokens"))
     verify = token.add_parser("verify", help="one compact token per line in, one JSON verdict per line out")
-    verify.add_argument("--jwks", type=Path, required=True, metavar="FILE", help="the keys")
+    keys = verify.add_mutually_exclusive_group(required=True)
+    keys.add_argument("--jwks", type=Path, metavar="FILE", help="the keys")
+    keys.add_argument("--settings", type=Path, metavar="FILE", help=_SETTINGS)
     verify.add_argument("--issuer", help="the issuer that tokens must name")
     verify.add_argument("--audience", help="the audience that tokens must name")
     verify.add_argument("--signature-only", action="store_true", help="judge header, key and signature only")
     verify.set_defaults(run=_token_verify, self_check="tokens")
+    explain = token.add_parser(
+        "explain", help="judge the token on stdin check by check, by a service's settings"
+    )
+    given = explain.add_mutually_exclusive_group()
+    given.add_argument("--settings", type=Path, metavar="FILE", help=_SETTINGS)
+    given.add_argument("--providers", type=Path, metavar="FILE", help="a file of IDENTITY_PROVIDERS alone")
+    explain.add_argument("--json", action="store_true", help="print JSON")
+    explain.set_defaults(run=_token_explain, self_check="tokens")
 
     path = _subcommands(commands.add_parser("path", help="judge paths"))
     canonical = path.add_parser("canonical", help="one raw path per line in, one JSON verdict per line out")
@@ -237,9 +249,19 @@ def _http_url(text: str) -> str:
 def _token_verify(parsed: argparse.Namespace) -> int:
     from extauthz.commands import token_verify
 
+    if parsed.settings is not None:
+        if parsed.issuer is not None or parsed.audience is not None or parsed.signature_only:
+            return fail("--settings goes with no other option: the settings have them", BAD_USAGE)
+        return token_verify.run_with_settings(parsed.settings)
     return token_verify.run(
         parsed.jwks, issuer=parsed.issuer, audience=parsed.audience, signature_only=parsed.signature_only
     )
+
+
+def _token_explain(parsed: argparse.Namespace) -> int:
+    from extauthz.commands import token_explain
+
+    return token_explain.run(parsed.settings, parsed.providers, as_json=parsed.json)
 
 
 def _casbin_enforce(parsed: argparse.Namespace) -> int:

@@ -12,7 +12,12 @@ from typing import Final
 import orjson
 
 from extauthz.commands.status import answer_lines, unreadable
+from extauthz.commands.token_issuers import Service, fetched, ring_of, with_service
+from extauthz.decide.bearer_token import TokenPolicy, judge_token
+from extauthz.decide.needs import Needs
+from extauthz.decide.tokens.cache import VerifiedTokens
 from extauthz.decide.tokens.jwks import JwksRejected, KeySet, parse_jwks
+from extauthz.decide.tokens.keyring import KeyRing
 from extauthz.decide.tokens.reader import (
     MAX_TOKEN_BYTES,
     NO_KEY,
@@ -47,6 +52,29 @@ def run(jwks: Path, *, issuer: str | None, audience: str | None, signature_only:
             line, keys, issuer=issuer, audience=audience, signature_only=signature_only, now=time.time()
         )
     )
+
+
+def run_with_settings(settings: Path) -> int:
+    """Answer the lines of stdin by the settings of a service, with the keys of its issuers now."""
+
+    def judge(service: Service) -> int:
+        ring = ring_of(service.sources, fetched(service, service.sources))
+        return answer_lines(lambda line: service_verdict_line(line, ring, service.policy, now=time.time()))
+
+    return with_service(settings, None, judge)
+
+
+def service_verdict_line(line: bytes, ring: KeyRing, policy: TokenPolicy, *, now: float) -> bytes:
+    """Judge one line as a request with this token; `claims` is None for a token that is not accepted."""
+    found = judge_token(line.decode("ascii", "replace"), ring, VerifiedTokens(), now, policy)
+    if isinstance(found, Needs):
+        found = found.otherwise
+    if isinstance(found, Rejected):
+        return orjson.dumps(_invalid(found))
+    token = read_token(line.lstrip(b" "), max_bytes=policy.max_bytes, algorithms=ring.algorithms)
+    assert not isinstance(token, Rejected)  # it was accepted
+    claims = _AS_WRITTEN.decode(token.payload.decode("utf-8"))
+    return orjson.dumps({"valid": True, "reason": VALID, "claims": claims})
 
 
 def verdict_line(

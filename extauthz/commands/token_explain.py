@@ -1,0 +1,263 @@
+"""`extauthz token explain`: what the settings of a service make of one token, check by check.
+
+The token is on stdin and is never printed; claims are named, and shown only as far as a rule sees them. Each
+check is judged by itself, so that several faults show at once. The verdict is that of a request
+(`decide.bearer_token.judge_token`).
+"""
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import orjson
+
+from extauthz.commands.status import FAILED, OK
+from extauthz.commands.token_issuers import Service, fetched, ring_of, with_service
+from extauthz.decide.bearer_token import judge_token
+from extauthz.decide.needs import Needs
+from extauthz.decide.tokens.cache import VerifiedTokens
+from extauthz.decide.tokens.certificate_binding import confirmation
+from extauthz.decide.tokens.claims import (
+    ClaimRejected,
+    administered_domains,
+    all_roles,
+    first_domain,
+    is_service,
+    token_subject,
+)
+from extauthz.decide.tokens.jwks import VerificationKey
+from extauthz.decide.tokens.keyring import IssuerConfig
+from extauthz.decide.tokens.reader import (
+    NO_KEY,
+    Rejected,
+    UnverifiedToken,
+    choose_key,
+    judge_claims,
+    read_payload,
+    read_registered,
+    read_token,
+    unexpected_algorithm,
+)
+from extauthz.domain.one_line import one_line
+from extauthz.domain.principal import Principal
+from extauthz.keys.fetcher import FetchedKeys, FetchFailed
+
+_PREFIX: Final = "bearer "
+_MAX_READ: Final = 2 * 1024 * 1024
+_PASSED, _REFUSED, _SKIPPED = "ok", "refused", "not judged"
+
+
+class Step(NamedTuple):
+    """One check: its name, how it came out, and in words what was found."""
+
+    check: str
+    verdict: str
+    detail: str
+
+
+class Explanation(NamedTuple):
+    """Every check in order, and the verdict of a request; `principal` is None for a refused token."""
+
+    steps: list[Step]
+    accepted: bool
+    reason: str
+    principal: Mapping[str, object] | None
+
+
+def run(settings: Path | None, providers: Path | None, *, as_json: bool) -> int:
+    """Explain the token on stdin; return OK for one that is accepted, else FAILED.
+
+    `settings` and `providers` see `with_service`.
+    """
+    return with_service(settings, providers, lambda service: _run(service, as_json=as_json))
+
+
+def _run(service: Service, *, as_json: bool) -> int:
+    text = sys.stdin.buffer.read(_MAX_READ).decode("utf-8", "replace").strip()
+    if text[: len(_PREFIX)].lower() == _PREFIX:
+        text = text[len(_PREFIX) :].lstrip(" ")
+    explained = explain(text, service)
+    if as_json:
+        document = {**explained._asdict(), "steps": [step._asdict() for step in explained.steps]}
+        sys.stdout.buffer.write(
+            orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_INDENT_2)
+        )
+    else:
+        sys.stdout.write(_as_text(explained))
+    return OK if explained.accepted else FAILED
+
+
+def explain(text: str, service: Service, *, now: float | None = None) -> Explanation:
+    """Judge a token by each check of the service; keys are fetched of its own issuer alone.
+
+    `now` is POSIX seconds, None for the present.
+    """
+    now = time.time() if now is None else now
+    issuer = _issuer(text, service)
+    source = None if issuer is None else service.source_of(issuer)
+    answers = {} if source is None else fetched(service, (source,))
+    steps = list(_Explained(text, service, answers, now).steps())
+    ring = ring_of(service.sources, answers, now)
+    found = judge_token(text, ring, VerifiedTokens(), now, service.policy)
+    if isinstance(found, Needs):
+        found = found.otherwise
+    if isinstance(found, Rejected):
+        return Explanation(steps, False, f"{found.reason.value}: {found.detail}", None)
+    assert source is not None
+    return Explanation(steps, True, "accepted", _principal(found, source.config))
+
+
+def _issuer(text: str, service: Service) -> str | None:
+    token = _read_token(text, service)
+    claims = token if isinstance(token, Rejected) else read_payload(token)
+    issuer = None if isinstance(claims, Rejected) else claims.get("iss")
+    return issuer if isinstance(issuer, str) else None
+
+
+def _read_token(text: str, service: Service) -> UnverifiedToken | Rejected:
+    return read_token(
+        text.encode("ascii", "replace"),
+        max_bytes=service.policy.max_bytes,
+        algorithms=ring_of(service.sources, {}).algorithms,
+    )
+
+
+class _Explained:
+    """The checks of one token, in the order of a request."""
+
+    def __init__(
+        self, text: str, service: Service, answers: Mapping[str, FetchedKeys | FetchFailed], now: float
+    ) -> None:
+        self._text = text
+        self._service = service
+        self._answers = answers
+        self._now = now
+
+    def steps(self) -> Iterator[Step]:
+        """Yield each check; behind one without which the others mean nothing they end."""
+        token = _read_token(self._text, self._service)
+        if isinstance(token, Rejected):
+            yield Step("form", _REFUSED, token.detail)
+            return
+        kid = "no kid" if token.kid is None else f"kid {token.kid[:80]!r}"
+        yield Step("form", _PASSED, f"{token.algorithm}, {kid}, typ {token.kind or 'is missing'}")
+        claims = read_payload(token)
+        if isinstance(claims, Rejected):
+            yield Step("claims", _REFUSED, claims.detail)
+            return
+        yield Step("claims", _PASSED, f"named: {', '.join(sorted(claims))}")
+        issuer = claims.get("iss")
+        source = self._service.source_of(issuer) if isinstance(issuer, str) else None
+        if source is None:
+            known = ", ".join(name for each in self._service.sources for name in each.config.names)
+            shown = repr(issuer[:200]) if isinstance(issuer, str) else "missing, or not a string"
+            yield Step("provider", _REFUSED, f"iss is {shown}; known are {known or 'none'}")
+            return
+        config = source.config
+        alias = "" if issuer == config.issuer else f", by its alias {issuer!r}"
+        yield Step("provider", _PASSED, f"{config.issuer} of tenant {config.tenant!r}{alias}")
+        yield from self._of_header(token, config)
+        yield from self._of_key(token, self._answers[config.issuer])
+        yield from self._of_claims(claims, config)
+
+    def _of_header(self, token: UnverifiedToken, config: IssuerConfig) -> Iterator[Step]:
+        if token.algorithm in config.algorithms:
+            yield Step("algorithm", _PASSED, f"{token.algorithm} is configured")
+        else:
+            yield Step("algorithm", _REFUSED, unexpected_algorithm(token.algorithm, config.algorithms).detail)
+        if config.required_type is not None:
+            fits = token.kind == config.required_type
+            yield Step("type", _PASSED if fits else _REFUSED, f"typ has to be {config.required_type}")
+
+    def _of_key(self, token: UnverifiedToken, answer: FetchedKeys | FetchFailed) -> Iterator[Step]:
+        if isinstance(answer, FetchFailed):
+            yield Step("keys", _REFUSED, f"{answer.outcome.value}: {answer.detail}")
+            yield Step("signature", _SKIPPED, "without keys")
+            return
+        place = answer.jwks_uri or "the configuration"
+        ignored = "".join(f"; {key.kid!r} is ignored: {key.problem}" for key in answer.keys.ignored)
+        yield Step("keys", _PASSED, f"{len(answer.keys.keys)} of {place}{ignored}")
+        key = choose_key(token, answer.keys)
+        if not isinstance(key, VerificationKey):
+            detail = "the issuer has no such key" if key is NO_KEY else str(getattr(key, "detail", ""))
+            yield Step("key", _REFUSED, detail)
+            yield Step("signature", _SKIPPED, "without a key")
+            return
+        yield Step("key", _PASSED, f"{key.kid!r}, {key.algorithm}")
+        good = key.verifies(token.signing_input, token.signature)
+        yield Step(
+            "signature", *((_PASSED, "it verifies") if good else (_REFUSED, "the signature does not verify"))
+        )
+
+    def _of_claims(self, claims: Mapping[str, object], config: IssuerConfig) -> Iterator[Step]:
+        subject = token_subject(claims, config.subject_claims)
+        yield _read("subject", subject, f"from {' or '.join(config.subject_claims)}")
+        registered = read_registered(
+            claims, subject_claims=config.subject_claims, audience_claim=config.audience_claim
+        )
+        policy = self._service.policy
+        if isinstance(registered, Rejected):
+            if not isinstance(subject, ClaimRejected):
+                yield Step("registered claims", _REFUSED, registered.detail)
+        else:
+            named = registered.audiences or ()
+            accepted = config.audiences is None or not set(config.audiences).isdisjoint(named)
+            wanted = "any" if config.audiences is None else ", ".join(config.audiences)
+            detail = f"{config.audience_claim} names {', '.join(named) or 'none'}; accepted: {wanted}"
+            yield Step("audience", _PASSED if accepted else _REFUSED, detail)
+            # The audience is judged above: the first of several faults would hide the others.
+            dates = judge_claims(
+                registered,
+                audiences=None,
+                now=self._now,
+                leeway=policy.leeway if config.leeway is None else config.leeway,
+                max_lifetime=policy.max_lifetime if config.max_lifetime is None else config.max_lifetime,
+            )
+            yield Step("dates", *((_PASSED, "valid now") if dates is None else (_REFUSED, dates.detail)))
+        roles = all_roles(claims, config.roles, excluded=config.excluded_roles)
+        places = ", ".join(f"{each.claim} ({each.shape.value})" for each in config.roles) or "no claim"
+        yield _read("roles", roles, f"from {places}")
+        domain = first_domain(claims, config.domain_claims)
+        yield _read("domain", domain, f"from {' or '.join(each.claim for each in config.domain_claims)}")
+        bound = confirmation(claims, required=config.require_bound)
+        if isinstance(bound, ClaimRejected):
+            yield Step("binding", _REFUSED, bound.problem)
+        elif bound is not None:
+            yield Step("binding", _PASSED, "accepted only from the holder of its certificate")
+
+
+def _read(check: str, value: object, place: str) -> Step:
+    if isinstance(value, ClaimRejected):
+        return Step(check, _REFUSED, value.problem)
+    shown = ", ".join(map(str, value)) if isinstance(value, tuple) else value
+    return Step(check, _PASSED, f"{shown or 'none'} {place}")
+
+
+def _principal(principal: Principal, config: IssuerConfig) -> dict[str, object]:
+    """Return what rules and conditions see of the principal."""
+    administers = administered_domains(
+        principal.claims, principal.roles, config.admin_domain_claim, config.admin_roles
+    )
+    return {
+        "user.kind": principal.kind.value,
+        "user.id": principal.id,
+        "user.tenant": principal.tenant,
+        "user.domain": principal.domain,
+        "user.roles": list(principal.roles),
+        "administers": sorted(administers),
+        "is_service": is_service(principal.claims, config.service_claim),
+        "needs_certificate": principal.confirmation is not None,
+    }
+
+
+def _as_text(explained: Explanation) -> str:
+    width = max(len(step.check) for step in explained.steps)
+    lines = [f"{step.check:{width}}  {step.verdict:10}  {one_line(step.detail)}" for step in explained.steps]
+    if explained.principal is None:
+        lines.append(f"\nrefused: {one_line(explained.reason)}")
+    else:
+        lines.append("\naccepted; a rule sees:")
+        lines += [f"  {name} = {orjson.dumps(value).decode()}" for name, value in explained.principal.items()]
+    return "\n".join(lines) + "\n"
