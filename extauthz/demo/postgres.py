@@ -20,7 +20,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from extauthz.demo.process_tree import Descendant, descendants
+import psutil
+
+from extauthz.demo.process_tree import descendants, is_alive
 from extauthz.demo.processes import (
     LOOPBACK,
     Child,
@@ -261,14 +263,14 @@ class EmbeddedPostgres:
         if finished.returncode != 0:
             raise ProcessFailedError(f"{program} failed:\n{finished.stdout.decode('utf-8', 'replace')}")
 
-    def _clear_up(self, backends: Sequence[Descendant]) -> None:
+    def _clear_up(self, backends: Sequence[psutil.Process]) -> None:
         """Remove what a killed server cannot remove itself.
 
         Its backends lead sessions of their own and end when they notice that the server is gone; until then
         they hold the data folder's shared memory.
         """
         deadline = time.monotonic() + 5.0
-        while any(backend.alive for backend in backends) and time.monotonic() < deadline:
+        while any(map(is_alive, backends)) and time.monotonic() < deadline:
             time.sleep(0.01)
         lock = self.folder / "data" / "postmaster.pid"
         with contextlib.suppress(FileNotFoundError):

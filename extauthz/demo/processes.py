@@ -21,8 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 from extauthz.demo import parent_death
-from extauthz.demo.process_tree import Descendant, descendants
+from extauthz.demo.process_tree import descendants
 
 LOOPBACK: Final = "127.0.0.1"
 _POLL_S: Final = 0.02
@@ -211,11 +213,10 @@ class Child:
         self._process.wait()
 
 
-def _signal_all(processes: list[Descendant], number: signal.Signals) -> None:
+def _signal_all(processes: list[psutil.Process], number: signal.Signals) -> None:
     for process in processes:
-        if process.alive:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, number)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
 
 
 def spawn(

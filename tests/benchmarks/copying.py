@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from extauthz.demo.postgres import EmbeddedPostgres
-from extauthz.demo.process_tree import descendants
+from extauthz.demo.process_tree import descendants, is_alive
 from tests.benchmarks.workers import running_ns
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Sessions:
     def begin(self) -> None:
         """Leave out what happened until now."""
         self._read = self._log.stat().st_size
-        self._cpu_ns = {one.pid: running_ns(one.pid) for one in descendants(os.getpid()) if one.alive}
+        self._cpu_ns = {one.pid: running_ns(one.pid) for one in descendants(os.getpid()) if is_alive(one)}
 
     def cost_of(self, statement: str) -> Cost:
         """Return what the one session that made this statement spent since `begin`, on all that it did."""

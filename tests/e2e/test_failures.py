@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from extauthz.demo.calls import send
-from extauthz.demo.process_tree import alive, descendants
+from extauthz.demo.process_tree import alive, descendants, is_alive
 from extauthz.demo.stack import PUBLIC_PATH, PolicyStore, Stack
 from tests.stopped_processes import stop
 from tests.waiting import await_true
@@ -84,7 +84,7 @@ def test_a_killed_supervisor_takes_its_workers_along(files_stack: Stack) -> None
     before, after = break_under_load(files_stack, token, lambda: sidecar.send(signal.SIGKILL))
 
     assert before | after <= {403, 503}
-    await_true(lambda: not any(worker.alive for worker in workers), within=15, what="the workers end")
+    await_true(lambda: not any(map(is_alive, workers)), within=15, what="the workers end")
     assert send(files_stack.envoy_port, PUBLIC_PATH).status == 503
 
 

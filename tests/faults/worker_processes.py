@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from extauthz.demo.process_tree import descendants
+from extauthz.demo.process_tree import descendants, is_alive
 from extauthz.demo.processes import LOOPBACK
 from extauthz.demo.rest import RestApi
 
@@ -31,7 +31,7 @@ def readiness(port: int) -> tuple[int, Mapping[str, Any]]:
 
 def workers_of(found: Serving) -> list[int]:
     """Return the process ids of the workers, in the order of their numbers."""
-    return sorted((each.pid for each in descendants(found.process.pid) if each.alive), key=number_of)
+    return sorted((each.pid for each in descendants(found.process.pid) if is_alive(each)), key=number_of)
 
 
 def log_lines(found: Serving, event: str) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ import pytest
 
 from extauthz.demo import postgres
 from extauthz.demo.postgres import EmbeddedPostgres
-from extauthz.demo.process_tree import alive, descendants
+from extauthz.demo.process_tree import alive, descendants, is_alive
 from extauthz.demo.processes import ProcessFailedError
 from tests.waiting import await_true
 
@@ -111,7 +111,7 @@ def test_nothing_is_left_behind(folder: Path, end: object) -> None:
 
     end(server)
 
-    assert not any(process.alive for process in family)
+    assert not any(map(is_alive, family))
     assert memory not in shared_memory_segments()
     server.stop()
 
