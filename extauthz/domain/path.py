@@ -21,7 +21,7 @@ import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_to_bytes
 
 MAX_PATH_LENGTH: Final = 8192
 """In characters of the raw path: the request line that nginx and Apache httpd take by default."""
@@ -136,12 +136,13 @@ _RAW_PROBLEMS: Final = {
 }
 
 _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-# An escaped octet is read as the character 256 above it, so that it stays apart from the raw character of the
-# same code; this table, indexed by code, turns both into canonical text at C speed.
-_CANONICAL: Final = (
-    *map(chr, range(256)),
-    *(char if (char := chr(octet)) in _UNRESERVED else f"%{octet:02X}" for octet in range(256)),
-)
+_HEX_DIGITS: Final = "0123456789ABCDEFabcdef"
+# RFC 3986 6.2.2: what stands for an escape in canonical text, by its two digits.
+_CANONICAL: Final = {
+    high + low: char if (char := chr(int(high + low, 16))) in _UNRESERVED else f"%{high}{low}".upper()
+    for high in _HEX_DIGITS
+    for low in _HEX_DIGITS
+}
 _REFUSED_ESCAPE: Final = re.compile("%(2F|5C|3B|[01][0-9A-F]|7F)")
 _ESCAPE_PROBLEMS: Final = {
     "2F": PathProblem.ENCODED_SLASH,
@@ -180,19 +181,17 @@ def _canonical_text(raw: str) -> str | PathProblem:
     # A table is read four times as fast as a character class; the search finds which character it was.
     if (not raw.isascii() or raw.encode().translate(None, _RAW_OCTETS)) and (illegal := _NOT_RAW.search(raw)):
         return _raw_problem(illegal[0])
-    # No backslash is left, so that Python's own escapes, \u and \x, decode at C speed.
+    first, *escaped = raw.split("%")
     try:
-        spelt = raw.replace("%", "\\u01").encode("ascii").decode("unicode_escape")
-    except UnicodeDecodeError:
+        text = "".join([first, *[_CANONICAL[piece[:2]] + piece[2:] for piece in escaped]])
+    except KeyError:
         return PathProblem.MALFORMED_ESCAPE
     if "//" in raw:
         return PathProblem.EMPTY_SEGMENT
-    text = spelt.translate(_CANONICAL)
     if refused := _REFUSED_ESCAPE.search(text):
         return _ESCAPE_PROBLEMS.get(refused[1], PathProblem.CONTROL_CHARACTER)
-    octets = text.replace("%", "\\x").encode("ascii").decode("unicode_escape").encode("latin-1")
     try:
-        decoded = octets.decode("utf-8")
+        decoded = unquote_to_bytes(text).decode("utf-8")
     except UnicodeDecodeError:
         return PathProblem.INVALID_UTF8
     return _decoded_problem(decoded) or text

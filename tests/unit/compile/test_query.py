@@ -1,4 +1,4 @@
-"""Queries: decoded once as a whole, and searched for names."""
+"""Queries: names and values, decoded once."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extauthz.compile.query import read_query
+from extauthz.compile.query import MAX_ESCAPES, MAX_FIELDS, read_query
 from extauthz.compile.values import ABSENT, UNKNOWN
 from tests.reference_routes import read_query as read_plainly
 
@@ -66,6 +66,20 @@ def test_a_query_that_servers_read_differently_is_unreadable(raw: str) -> None:
     assert read_query(raw) is None
 
 
+@pytest.mark.parametrize(
+    ("raw", "is_readable"),
+    [
+        ("&".join(["a"] * MAX_FIELDS), True),
+        ("&".join(["a"] * (MAX_FIELDS + 1)), False),
+        ("q=" + "%41" * MAX_ESCAPES, True),
+        ("q=" + "%41" * (MAX_ESCAPES + 1), False),
+        ("%71=a&" * (MAX_ESCAPES // 2) + "%41" * (MAX_ESCAPES // 2 + 1), False),
+    ],
+)
+def test_a_query_beyond_a_bound_is_unreadable(raw: str, is_readable: bool) -> None:
+    assert (read_query(raw) is not None) is is_readable
+
+
 PIECES = [
     "q",
     "a",
@@ -93,7 +107,7 @@ PIECES = [
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join))
-def test_searching_finds_what_parsing_finds(raw: str) -> None:
+def test_names_and_values_are_those_of_a_plain_reader(raw: str) -> None:
     query, parsed = read_query(raw), read_plainly(raw)
     assert (query is None) is (parsed is None)
     if query is not None and parsed is not None:
