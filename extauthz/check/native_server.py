@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 ANSWERED_PER_VERIFICATION: Final = 4
 """Calls of a batch for each verification after it; one verification costs about as much as they do."""
 
+ANSWERED_TOGETHER: Final = 16
+"""Answers of a batch that are handed over at once: each hand-over wakes the front's thread, which would then
+run between two checks and find the caches of the processor filled by the other."""
+
 WAITING_CHECKS: Final = 8
 """Threads that finish checks which wait for keys."""
 
@@ -169,12 +173,16 @@ class NativeServer:
             checks = sum(event[0] == EVENT_CALL and event[2] == _CHECK for event in events)
             if checks:
                 self._activity.began(checks)
+            answers: list[tuple[int, bytes]] = []
             for event in events:
                 try:
-                    checks -= self._take(front, event, batch, unverified)
+                    checks -= self._take(front, event, batch, unverified, answers)
                 except Exception:  # noqa: BLE001  # INVARIANT: a deny inside a CheckResponse, never an RPC error
                     _log.exception("check_failed")
-                    front.respond(event[1], envoy_response.internal_error())
+                    answers.append((event[1], envoy_response.internal_error()))
+                if len(answers) == ANSWERED_TOGETHER:
+                    _send(front, answers)
+            _send(front, answers)
             if checks:
                 self._activity.ended(checks)
             for _ in range(min(len(unverified), 1 + len(events) // ANSWERED_PER_VERIFICATION)):
@@ -190,8 +198,9 @@ class NativeServer:
         event: DetailedEvent,
         batch: Batch,
         unverified: deque[tuple[int, Later]],
+        answers: list[tuple[int, bytes]],
     ) -> bool:
-        """Answer one call; return whether it is finished later."""
+        """Answer one call, by adding to `answers`; return whether it is finished later."""
         kind, call, method, message, _key, details = event
         if kind != EVENT_CALL or message is None:
             return False
@@ -205,7 +214,7 @@ class NativeServer:
             left -= in_batch
         answer = self._begun(message, left, batch.waited_s + in_batch)
         if isinstance(answer, bytes):
-            front.respond(call, answer)
+            answers.append((call, answer))
             return False
         if answer.waits:
             self._waiting.submit(self._finish, front, call, answer)
@@ -240,6 +249,13 @@ class NativeServer:
             front.fail(call, _NOT_FOUND, "")
         else:
             front.respond(call, answer)
+
+
+def _send(front: NativeGrpcFront, answers: list[tuple[int, bytes]]) -> None:
+    """Hand answers over to the front, and empty the list."""
+    for call, answer in answers:
+        front.respond(call, answer)
+    answers.clear()
 
 
 def _front(address: str) -> NativeGrpcFront:

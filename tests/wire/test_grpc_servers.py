@@ -807,7 +807,7 @@ def test_unix_sockets(kind: str, tmp_path: Path) -> None:
     assert not path.exists()
 
     path.write_text("a file")
-    with pytest.raises(GrpcListenError, match="no socket"):
+    with pytest.raises(GrpcListenError, match="not a socket"):
         server_of(kind, echo, [f"unix:{path}"]).start()
     assert path.read_text() == "a file"
     with pytest.raises(GrpcListenError, match="directory does not exist"):
