@@ -31,7 +31,7 @@ CLIENTS = 4
 WRITE_ROUNDS = 5
 WALKS = 9
 PAGES = (100, 1_000)
-"""The page that a caller gets who does not say, and the largest there is."""
+"""The default size of a page, and the largest."""
 REGISTERED = 1_000
 ROUNDS = 10
 GOAL: Final = 3.0
@@ -65,7 +65,7 @@ def without_id(document: Mapping[str, object]) -> dict[str, object]:
 
 
 def writes(found: Serving) -> dict[str, object]:
-    """Create role rules and attribute policies among those present, alone and beside other clients."""
+    """Create role rules and attribute policies among those present, alone and with other clients."""
     make: dict[str, tuple[str, Callable[[str], dict[str, object]]]] = {
         "role_rules": (_RULES, lambda name: without_id(role_rule(sub=name))),
         "attribute_policies": (_POLICIES, lambda name: without_id(attribute_policy(name=name))),
@@ -94,14 +94,14 @@ def _written(
 ) -> tuple[list[float], float]:
     taken: list[float] = []
 
-    def write_on(who: int) -> None:
+    def write_on(writer: int) -> None:
         client = Client(port)
         for number in range(WRITES // clients):
             before = time.perf_counter()
-            client.ask("POST", path, document(f"writer-{round_number}-{clients}-{who}-{number}"))
+            client.ask("POST", path, document(f"writer-{round_number}-{clients}-{writer}-{number}"))
             taken.append((time.perf_counter() - before) * 1000)
 
-    writers = [threading.Thread(target=write_on, args=(who,)) for who in range(clients)]
+    writers = [threading.Thread(target=write_on, args=(writer,)) for writer in range(clients)]
     began = time.perf_counter()
     for writer in writers:
         writer.start()
@@ -232,7 +232,7 @@ def _times(api: list[Cost], copy: list[Cost]) -> dict[str, object]:
 def main() -> None:
     """Measure, and keep the numbers."""
     with started_postgres() as server, tempfile.TemporaryDirectory() as name:
-        # Both the server, as whoever it runs as, and we write here.
+        # The server, under its own user, and this process write here.
         folder = Path(name)
         folder.chmod(0o777)
         with serving(folder, server.environment, MIGRATE_ON_START="true") as found:

@@ -67,7 +67,7 @@ POLICIES = {
 
 
 def honest() -> bytes:
-    """What everybody sends."""
+    """The headers of a usual request."""
     headers = {
         "authorization": f"Bearer {token()}",
         "accept": "application/json",
@@ -78,7 +78,7 @@ def honest() -> bytes:
 
 
 def requests() -> dict[str, bytes]:
-    """What everybody sends, and what somebody sends who wants us busy.
+    """A usual request, and requests that cost the server the most.
 
     With a good token where that makes us work longer.
     """
@@ -221,7 +221,7 @@ def main() -> None:
             numbers[f"through_envoy_to_{server}"] = found
     if "latencies" in parts:
         latencies = measured_latencies(everything, POLICIES)
-        numbers["honest_requests_beside_a_flood_of"] = latencies.checking
+        numbers["honest_requests_during_a_flood_of"] = latencies.checking
         numbers["the_same_with_a_server_doing_nothing"] = latencies.doing_nothing
         numbers["cores_that_others_took"] = latencies.others_busy
     numbers["load_average"] = round(os.getloadavg()[0], 2)

@@ -1,4 +1,4 @@
-"""How fast a policy change arrives, what it costs those who decide, and what policies cost to load and hold.
+"""How fast a policy change arrives, what it costs decisions, and what policies cost to load and hold.
 
 Real parts throughout: the embedded PostgreSQL, `extauthz serve` as processes, REST for writes, gRPC for
 decisions. The latency includes the client's own gRPC calls: the first decision under a change cannot be seen
@@ -31,7 +31,7 @@ from tests.benchmarks.database import add_rules, address_of, started_postgres
 from tests.benchmarks.measuring import keep, percentile, spread
 from tests.benchmarks.workers import Asker, pin
 from tests.builders import check_request
-from tests.integration.serving import ADMIN_KEY, ANYBODY_READS, PUBLIC, PUBLIC_RESOURCE, Serving, serving
+from tests.integration.serving import ADMIN_KEY, ANONYMOUS_READS, PUBLIC, PUBLIC_RESOURCE, Serving, serving
 
 if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
@@ -47,22 +47,22 @@ DECIDING_CORE, WRITING_CORE = 0, 1
 LOADED = 100_000
 LOADS = 5
 _RULES = "/api/v1/resources/policies"
-ANYBODY_ASKS = check_request(PUBLIC)
+ANONYMOUS_CHECK = check_request(PUBLIC)
 
 
 def arrival_ms(found: Serving) -> list[float]:
     """Turn one rule on and off; return for each write the time from its response to a decision under it."""
     asker = Asker(found.grpc_port)
-    path = f"{_RULES}/{found.rest.create(_RULES, ANYBODY_READS | {'effect': 'deny'}).id}"
-    while asker.allowed(ANYBODY_ASKS):
+    path = f"{_RULES}/{found.rest.create(_RULES, ANONYMOUS_READS | {'effect': 'deny'}).id}"
+    while asker.allowed(ANONYMOUS_CHECK):
         time.sleep(0.01)
     delays: list[float] = []
     for number in range(WRITES):
         effect = ("allow", "deny")[number % 2]
-        reply = found.rest.ask("PUT", path, ANYBODY_READS | {"effect": effect})
+        reply = found.rest.ask("PUT", path, ANONYMOUS_READS | {"effect": effect})
         answered = time.perf_counter()
         assert reply.status == 200, reply
-        while asker.allowed(ANYBODY_ASKS) is not (effect == "allow"):
+        while asker.allowed(ANONYMOUS_CHECK) is not (effect == "allow"):
             pass
         delays.append((time.perf_counter() - answered) * 1000)
     asker.close()
@@ -73,7 +73,7 @@ def decisions_us(asker: Asker, seconds: float) -> list[float]:
     taken: list[float] = []
     until = time.perf_counter() + seconds
     while (before := time.perf_counter()) < until:
-        asker.allowed(ANYBODY_ASKS)
+        asker.allowed(ANONYMOUS_CHECK)
         taken.append((time.perf_counter() - before) * 1e6)
         # A proxy with something to do between two checks: the machine is not saturated by the client.
         time.sleep(0.001)
@@ -86,7 +86,7 @@ def write_on(rest_port: int, over: Event, written: "Synchronized[int]") -> None:
     rest = RestApi(rest_port, ADMIN_KEY)
     began = time.perf_counter()
     while not over.wait(max(0.0, began + written.value / WRITES_PER_S - time.perf_counter())):
-        rule = ANYBODY_READS | {"sub": f"role-{time.perf_counter_ns()}", "obj": "elsewhere:read"}
+        rule = ANONYMOUS_READS | {"sub": f"role-{time.perf_counter_ns()}", "obj": "elsewhere:read"}
         assert rest.ask("POST", _RULES, rule).status == 201
         written.value += 1
 
@@ -110,7 +110,7 @@ def writing(found: Serving, ask: Callable[[], list[float]]) -> tuple[list[float]
 def under_writes(found: Serving) -> dict[str, object]:
     """Compare decisions while writes flow with quiet ones, in turns, so that both see the same machine.
 
-    The worker and its client have one core; who writes (REST client, control plane, PostgreSQL) the other,
+    The worker and its client have one core; the writers (REST client, control plane, PostgreSQL) the other,
     as they would have another machine.
     """
     supervisor = found.process.pid

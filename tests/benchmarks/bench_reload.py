@@ -39,7 +39,7 @@ from tests.benchmarks.database import add_rules, address_of, started_postgres
 from tests.benchmarks.measuring import MachineLoad, keep, percentile
 from tests.benchmarks.workers import Asker, only_worker, pin, prefer
 from tests.builders import check_request
-from tests.integration.serving import ANYBODY_READS, PUBLIC, PUBLIC_RESOURCE, Serving, serving
+from tests.integration.serving import ANONYMOUS_READS, PUBLIC, PUBLIC_RESOURCE, Serving, serving
 from tests.shipped_model import MODEL
 
 RULES: Final = 100_000
@@ -67,7 +67,7 @@ def policy_text(version: str, rules: int = RULES) -> str:
     ]
     resource = {name: value for name, value in PUBLIC_RESOURCE.items() if name != "displayName"}
     return json.dumps(
-        {"resources": [resource], "role_rules": [ANYBODY_READS | {"id": "public"}, *role_rules]}
+        {"resources": [resource], "role_rules": [ANONYMOUS_READS | {"id": "public"}, *role_rules]}
     )
 
 
@@ -187,7 +187,7 @@ def reload_of_postgres(folder: Path, server: str) -> dict[str, object]:
         environ = database.environment | {"GRPC_SERVER": server}
         with serving(folder, environ, MIGRATE_ON_START="true", POLICY_POLL_INTERVAL="5") as found:
             found.start()
-            found.let_anybody_read()
+            found.allow_anonymous_reads()
             asyncio.run(add_rules(address_of(database), 0, RULES))
             return measured(found, lambda: asyncio.run(_gap(database.superuser_dsn)))
 

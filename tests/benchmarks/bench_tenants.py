@@ -50,7 +50,7 @@ GOAL: Final = 1.2
 
 _ALONE: Final = ("one_caller", "many_callers")
 _KINDS: Final = (*_ALONE, "many_tenants")
-"""Who is asked about what: one tenant's sidecar about its callers, that of all about all."""
+"""The checks: of one tenant at its own sidecar, of all tenants at the shared one."""
 _NOUNS: Final = ("invoice", "order", "parcel", "refund")
 _RESOURCES: Final = [
     {
@@ -73,7 +73,7 @@ class Firm:
 
 
 def found_firms(rest: RestApi, provider: KeyServer, key: SigningKey, count: int) -> list[Firm]:
-    """Make tenants over REST. One server is everybody's provider, under an issuer for each."""
+    """Make tenants over REST. One server is the provider of all, under an issuer for each."""
     return [_founded(rest, provider, key, f"firm-{number}") for number in range(count)]
 
 
@@ -93,13 +93,13 @@ def _host(slug: str) -> str:
     return f"{slug}.example"
 
 
-def requests_of(provider: KeyServer, key: SigningKey, slug: str, who: str) -> list[bytes]:
+def requests_of(provider: KeyServer, key: SigningKey, slug: str, subject: str) -> list[bytes]:
     """Return what a tenant's proxy asks when this person reads one of each thing that there is."""
     now = int(time.time())
     token = key.sign(
         {
             "iss": f"{provider.issuer}/{slug}",
-            "sub": who,
+            "sub": subject,
             "aud": AUDIENCE,
             "iat": now - 5,
             "exp": now + 3600,

@@ -7,7 +7,7 @@ indexes, and plain types where the table has domains with checks: rows and nothi
 file on the server; what a client sends has travelled.
 
 PostgreSQL itself says what both took: the durations that it logs for every statement of the session, COMMIT
-included. They have the disk in them and whatever else runs on the machine; so beside them stands the CPU that
+included. They have the disk in them and whatever else runs on the machine; so they stand with the CPU that
 the session's own process spent, by the kernel's account.
 """
 

@@ -152,7 +152,7 @@ def honest_latencies(port: int, raw: bytes) -> list[float]:
 
 
 class Side:
-    """A server, whoever floods it, and whoever asks it honestly."""
+    """A server, a client that floods it, and honest clients."""
 
     def __init__(self, folder: Path, server: "subprocess.Popen[str]", stack: ExitStack) -> None:
         self._server = server
@@ -181,7 +181,7 @@ class Side:
 
 
 def measured_latencies(requests: Mapping[str, bytes], policies: Mapping[str, object]) -> Latencies:
-    """Measure honest requests alone and beside a flood of each kind; one of the kinds is `honest`."""
+    """Measure honest requests alone and during a flood of each kind; one of the kinds is `honest`."""
     pin(CLIENT_CORE)
     gc.collect()
     gc.freeze()

@@ -102,7 +102,7 @@ def load(
     warm: Sequence[bytes],
     once: bool = False,
 ) -> Measured:
-    """Keep so many calls on each connection for so many seconds; `once`: until each message was sent once.
+    """Keep a number of calls open on each connection for a time; `once`: until each message was sent once.
 
     The answers to `warm` are judged and not counted.
 

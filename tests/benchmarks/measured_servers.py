@@ -38,7 +38,7 @@ class Server:
     """Whether the answer itself names the rule."""
 
     def decisions(self, after: int, wanted: int) -> list[dict[str, object]]:
-        """Return the decisions logged from this byte on, once there are so many."""
+        """Return the decisions logged from this byte on, once there are `count`."""
         assert self.log is not None
         ends = time.monotonic() + _LOGGED_WITHIN_S
         while True:

@@ -36,8 +36,8 @@ resources:
   - {name: "admin:use", serviceName: site, routes: [{methods: ["*"], path: "/admin/**"}]}
   - {name: "inside:use", serviceName: site, routes: [{methods: ["*"], path: "/inside"}]}
 role_rules:
-  - {id: everybody, sub: "*", dom: "*", obj: "site:use", act: "*", effect: allow}
-  - {id: nobody-in-particular, sub: anonymous, dom: "*", obj: "site:use", act: "*", effect: allow}
+  - {id: allow-all, sub: "*", dom: "*", obj: "site:use", act: "*", effect: allow}
+  - {id: allow-anonymous, sub: anonymous, dom: "*", obj: "site:use", act: "*", effect: allow}
   - {id: admins, sub: admin, dom: "*", obj: "admin:use", act: "*", effect: allow}
 attribute_policies:
   - id: from-inside
@@ -75,7 +75,7 @@ class Gate:
     decision_log: Path
 
     def send(self, posture: Posture, target: bytes, *lines: bytes, method: bytes = b"GET") -> Reply:
-        """Send a request whose header lines, beside Host, are these."""
+        """Send a request with `Host` and these header lines."""
         return http1(self.ports[posture], request(target, *lines, method=method))
 
 

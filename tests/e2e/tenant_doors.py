@@ -11,7 +11,7 @@ import yaml
 
 from extauthz.demo import envoy
 from tests.e2e.gate import ask_over_http
-from tests.e2e.tenant_firms import EVERYBODY
+from tests.e2e.tenant_firms import ALL_TENANTS
 
 HOST, TOKEN, OVER_HTTP = "host", "token", "http"
 """The doors into the mesh: TENANT_BINDING=host, =token, and =host once more, asked over HTTP."""
@@ -21,15 +21,15 @@ DOORS = (*GRPC_DOORS, OVER_HTTP)
 UNOWNED = "nobody.local"
 
 CONTEXTS: dict[str, Mapping[str, str]] = {
-    **{f"tenant {slug}": {"tenant": slug} for slug in EVERYBODY},
+    **{f"tenant {slug}": {"tenant": slug} for slug in ALL_TENANTS},
     **{
         f"orders of {slug}": {"tenant": slug, "resource": "order:read", "action": "read"}
-        for slug in EVERYBODY
+        for slug in ALL_TENANTS
     },
     "tenant unknown": {"tenant": "umbrella"},
     "tenant empty": {"tenant": ""},
     "tenant in capitals": {"tenant": "ACME"},
-    "tenant of everybody": {"tenant": "*"},
+    "every tenant": {"tenant": "*"},
     "orders": {"resource": "order:read", "action": "read"},
     "orders of unknown": {"tenant": "umbrella", "resource": "order:read", "action": "read"},
     "resource alone": {"resource": "order:read"},

@@ -1,9 +1,8 @@
-"""Tenants with names that are the same in all of them, and who may what in each.
+"""Tenants that use the same names, and the decisions that each of them wants.
 
-Everybody's key has the same id; everybody's people, roles, resources, rules and robots are called the same
-and are asked for at the same paths, for the same audience. What differs is who may: whoever takes a rule, a
-binding, a key or a route from the wrong tenant gives an answer that is not in `ORDERS`.
-`mallory` opens all that a tenant can open; `dormant` would let everybody in, and is suspended.
+All tenants have the same key id, users, roles, resources, rules, robots, paths and audience. Only the
+decisions differ: a rule, a binding, a key or a route of the wrong tenant gives an answer not in `ORDERS`.
+`mallory` allows all that a tenant can allow; `dormant` would allow every request, and is suspended.
 """
 
 import time
@@ -17,7 +16,7 @@ from tests.tokens import AUDIENCE, SigningKey
 
 FIRMS = ("acme", "globex", "initech")
 OPEN, DORMANT = "mallory", "dormant"
-EVERYBODY = (*FIRMS, OPEN, DORMANT)
+ALL_TENANTS = (*FIRMS, OPEN, DORMANT)
 KID = "key"
 ALLOW, DENY, NOTHING = "allow", "rule_matched", "no_matching_rule"
 
@@ -25,7 +24,7 @@ PEOPLE: Mapping[str, Mapping[str, object]] = {
     "alice": {}, "bob": {}, "carol": {}, "erin": {}, "dave": {"roles": ["manager"]},
     "fran": {"roles": ["auditor"]},
 }  # fmt: skip
-WHO = (*PEOPLE, "robot")
+MEMBERS = (*PEOPLE, "robot")
 ORDERS: Mapping[str, Mapping[str, str]] = {
     "acme": {
         "alice": ALLOW, "bob": DENY, "carol": NOTHING,  # by rules on users
@@ -42,8 +41,8 @@ ORDERS: Mapping[str, Mapping[str, str]] = {
         "erin": NOTHING, "dave": NOTHING, "fran": ALLOW,
         "robot": ALLOW,
     },
-    OPEN: dict.fromkeys(WHO, ALLOW),
-    DORMANT: dict.fromkeys(WHO, "tenant_suspended"),
+    OPEN: dict.fromkeys(MEMBERS, ALLOW),
+    DORMANT: dict.fromkeys(MEMBERS, "tenant_suspended"),
 }  # fmt: skip
 NOTICES = {
     "acme": ALLOW, "globex": DENY, "initech": NOTHING, OPEN: ALLOW, DORMANT: "tenant_suspended",
@@ -56,7 +55,7 @@ NAMING = (
     "tenant", "tenant_id", "tenantId", "tid", "org", "org_id", "organization", "azp", "client_id", "realm",
     "owner", "x-auth-tenant", "dom",
 )  # fmt: skip
-"""Claims that somebody might think name a tenant."""
+"""Claims that may be mistaken for the name of a tenant."""
 
 BOUND = {
     "acme": [("user", "erin", "clerk")],
@@ -128,16 +127,16 @@ class Firm:
         } | dict(PEOPLE.get(person, {}))  # fmt: skip
         return (signing or self.signing).sign(claims | changes, **header)
 
-    def credential(self, who: str, **changes: Any) -> bytes:
+    def credential(self, member: str, **changes: Any) -> bytes:
         """Return the header line of a person's token, or of the robot's key."""
-        if who == "robot":
+        if member == "robot":
             return b"x-service-api-key: " + self.robot.encode()
-        return b"authorization: Bearer " + self.token(who, **changes).encode()
+        return b"authorization: Bearer " + self.token(member, **changes).encode()
 
-    def orders(self, who: str) -> Seen:
-        """Return what is to come of one of its own at its orders."""
-        verdict = ORDERS[self.slug][who]
-        subject = self.robot_id if who == "robot" else who
+    def orders(self, member: str) -> Seen:
+        """Return the expected answer to a member of the tenant at its own orders."""
+        verdict = ORDERS[self.slug][member]
+        subject = self.robot_id if member == "robot" else member
         return granted(self.slug, subject) if verdict == ALLOW else refused(verdict)
 
     def create(self, path: str, document: object) -> str:
@@ -150,7 +149,7 @@ class Firm:
         self.rules.add(self.create("resources/policies", document))
 
     def open_shop(self) -> None:
-        """Write what is the same everywhere, and who may."""
+        """Write what all tenants have, and the rules of this one."""
         for name, authentication in (("order", "required"), ("notice", "optional"), ("report", "required")):
             path = f"/{name}s/{{id}}"
             route = {"methods": ["GET"], "path": path, "action": "read", "authentication": authentication}
@@ -178,13 +177,13 @@ class Firm:
             self.rule("only-acme:read", "*", "any", "allow")
 
     def open_everything(self, hosts: list[str]) -> None:
-        """Claim the hosts of everybody, every path, without a credential, for everybody."""
+        """Claim the hosts of all tenants and every path, without a credential, for every principal."""
         for number, host in enumerate([*hosts, "*.local", "*.globex.local", None]):
             at: dict[str, Any] = {} if host is None else {"host": host}
             routes = [
                 {"methods": ["*"], "path": path, "authentication": "optional"} | at
                 for path in ("/**", "/orders/{id}", "/notices/{id}", "/reports/{id}", "/claimed")
-                # Its own, as everybody has them, are routes already.
+                # The routes that all tenants have exist already.
                 if host is not None or path in {"/**", "/claimed"}
             ]
             self.create("resources", {"name": f"all-{number}:read", "serviceName": "shop", "routes": routes})
@@ -192,6 +191,6 @@ class Firm:
         self.rule("*", "anonymous", "role", "allow")
 
 
-def at_orders(caller: Firm, owner: str, who: str) -> Seen:
-    """Return what is to come of one of the caller's at the orders of a tenant."""
-    return caller.orders(who) if caller.slug == owner else refused("tenant_mismatch")
+def at_orders(caller: Firm, owner: str, member: str) -> Seen:
+    """Return the expected answer to a member of one tenant at the orders of another."""
+    return caller.orders(member) if caller.slug == owner else refused("tenant_mismatch")

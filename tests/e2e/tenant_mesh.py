@@ -14,7 +14,7 @@ from extauthz.demo.rest import RestApi
 from tests.e2e.gate import start_envoy
 from tests.e2e.raw_http import LenientUpstream, Reply, http1, lenient_upstream, request
 from tests.e2e.tenant_doors import DOORS, HOST, OVER_HTTP, TOKEN, UNOWNED, configuration
-from tests.e2e.tenant_firms import DORMANT, EVERYBODY, KID, OPEN, Firm, Seen, granted
+from tests.e2e.tenant_firms import ALL_TENANTS, DORMANT, KID, OPEN, Firm, Seen, granted
 from tests.folder_postgres import postgres_in_folder
 from tests.integration.serving import Serving, serving
 from tests.key_server_thread import identity_provider
@@ -133,7 +133,7 @@ def tenant_mesh(folder: Path, **settings: str) -> Iterator[TenantMesh]:
         postgres = stack.enter_context(postgres_in_folder())
         postgres.start()
         upstream = stack.enter_context(lenient_upstream())
-        keys = {slug: SigningKey.es256(KID, serial=number) for number, slug in enumerate(EVERYBODY)}
+        keys = {slug: SigningKey.es256(KID, serial=number) for number, slug in enumerate(ALL_TENANTS)}
         providers = {slug: stack.enter_context(identity_provider(key)) for slug, key in keys.items()}
         environment: dict[str, Any] = settings | {
             "MODE": "saas",
@@ -158,7 +158,7 @@ def tenant_mesh(folder: Path, **settings: str) -> Iterator[TenantMesh]:
         proxy = start_envoy(folder, configuration(ports, asked, upstream.port))
         stack.callback(proxy.kill)
         mesh = TenantMesh(ports, upstream, sidecars, sidecars[HOST].rest, postgres)
-        for slug in EVERYBODY:
+        for slug in ALL_TENANTS:
             made = mesh.operate("POST", "/admin/tenants", {"name": "The firm", "slug": slug})
             key = made.document["bootstrapKey"]
             firm = Firm(slug, keys[slug], providers[slug], mesh.operator.with_service_key(key), key)

@@ -81,7 +81,7 @@ def billing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Applicat
 
 
 @pytest.mark.parametrize(
-    ("who", "method", "path", "status", "reason"),
+    ("person", "method", "path", "status", "reason"),
     [
         ("alice", "GET", "/bills/7", 200, None),
         ("alice", "HEAD", "/bills/7", 405, None),
@@ -99,14 +99,14 @@ def billing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Applicat
 )
 def test_the_mesh_enforces_what_the_code_declares(
     billing: tuple[Application, Stack],
-    who: str | None,
+    person: str | None,
     method: str,
     path: str,
     status: int,
     reason: str | None,
 ) -> None:
     application, stack = billing
-    token = None if who is None else stack.people.token(who)
+    token = None if person is None else stack.people.token(person)
 
     answer = send(application.envoy_port, path, method=method, token=token)
 

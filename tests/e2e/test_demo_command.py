@@ -1,4 +1,4 @@
-"""`extauthz demo` as a stranger runs it: as a process, and gone without a trace."""
+"""`extauthz demo` as a process, which leaves nothing behind."""
 
 import json
 import os
@@ -168,8 +168,8 @@ def test_two_tenants_each_with_people_host_and_provider_of_its_own(scratch: Path
     assert len({tenant["issuer"] for tenant in tenants.values()}) == 2
     envoy = port_of(facts["envoy_url"])
 
-    def got(who: str, host: str) -> tuple[int, str | None, str | None]:
-        answer = send(envoy, "/demo/invoices/17", host=host, token=tokens[who])
+    def got(person: str, host: str) -> tuple[int, str | None, str | None]:
+        answer = send(envoy, "/demo/invoices/17", host=host, token=tokens[person])
         return answer.status, answer.reason, (answer.received or {}).get("x-auth-tenant")
 
     assert got("acme/alice", "acme.local") == (200, None, "acme")

@@ -169,7 +169,7 @@ def workers_in(log: Path) -> set[int]:
 
 
 def test_with_tls_envoy_believes_only_this_certificate(parts: Parts) -> None:
-    authority, stranger = Authority("ours"), Authority("stranger")
+    authority, other = Authority("ours"), Authority("other")
     ours, client = authority.issue("extauthz.internal"), authority.issue("proxy.internal")
     files = {"ca": authority.pem, "cert": ours.chain, "client": client.chain, "client-key": client.key}
     for name, content in files.items():
@@ -190,9 +190,9 @@ def test_with_tls_envoy_believes_only_this_certificate(parts: Parts) -> None:
         port = parts.envoy(environ, *proxy)
         assert send(port, "/").status == 402
 
-        (parts.folder / "cert").write_bytes(stranger.issue("extauthz.internal").chain)
+        (parts.folder / "cert").write_bytes(other.issue("extauthz.internal").chain)
         (port,) = parts.ports.take()
-        configuration = parts.folder / "stranger.yaml"
+        configuration = parts.folder / "other.yaml"
         configuration.write_text(printed(environ, "--listen", f"{LOOPBACK}:{port}", *proxy))
         parts.spawn("envoy", envoy.command(configuration)).wait_ready(
             lambda: send(port, "/").status == 503, timeout_s=READY_S
@@ -202,7 +202,7 @@ def test_with_tls_envoy_believes_only_this_certificate(parts: Parts) -> None:
 
 
 def denying(chain: bytes, key: bytes, client_ca: bytes) -> GrpcioServer:
-    """A server that denies with a status of its own: whoever sees it has reached this server."""
+    """A server that denies with a status of its own, which shows that a request has reached it."""
     response = DeniedHttpResponse(status=HttpStatus(code=StatusCode.PaymentRequired))
     denial = bytes(CheckResponse(status=Status(code=PERMISSION_DENIED), denied_response=response))
     identity = TlsIdentity(chain, key, client_ca)

@@ -104,7 +104,7 @@ def test_a_stopped_sidecar_denies_until_it_continues(files_stack: Stack) -> None
     assert send(files_stack.envoy_port, "/demo/invoices/17", token=token).status == 403
 
 
-def test_a_sidecar_that_is_stopped_for_good_is_ended_with_its_stack() -> None:
+def test_a_permanently_stopped_sidecar_is_ended_with_its_stack() -> None:
     with Stack(environ={}, store=PolicyStore.FILES) as stack:
         stack.start()
         family = stack.child("extauthz").family()

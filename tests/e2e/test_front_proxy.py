@@ -85,17 +85,17 @@ def test_what_keeps_the_bootstrap_safe_keeps_it_safe_too() -> None:
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """Envoy with the shipped file, two echoing upstreams behind it, and nobody at extauthz's port."""
+    """Envoy with the shipped file, two echoing upstreams behind it, and no server at the port of extauthz."""
     folder = tmp_path_factory.mktemp("front-proxy")
     ports = ReservedPorts()
-    listener, upstream, nobody = ports.take(3)
+    listener, upstream, unused = ports.take(3)
     document = yaml.safe_load(with_certificates(shipped("envoy/front-proxy.yaml").read_text(), folder))
     (ingress,) = document["static_resources"]["listeners"]
     ingress["address"]["socket_address"] = {"address": "127.0.0.1", "port_value": listener}
     for each in document["static_resources"]["clusters"]:
         each["type"] = "STATIC"
         (endpoint,) = each["load_assignment"]["endpoints"][0]["lb_endpoints"]
-        to = nobody if each["name"] == "extauthz" else upstream
+        to = unused if each["name"] == "extauthz" else upstream
         endpoint["endpoint"]["address"]["socket_address"] = {"address": "127.0.0.1", "port_value": to}
     file = folder / "envoy.yaml"
     file.write_text(yaml.safe_dump(document))

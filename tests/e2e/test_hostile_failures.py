@@ -66,7 +66,7 @@ def answering(port: int, answer: Callable[[bytes, grpc.ServicerContext], bytes])
 
 @contextmanager
 def speaking(port: int, octets: bytes) -> Iterator[None]:
-    """A server that says these bytes to whoever connects, whatever is asked, and hangs up."""
+    """A server that sends these octets on each connection and closes it."""
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -144,7 +144,7 @@ GARBAGE_ANSWERS: dict[str, Callable[[int], AbstractContextManager[None]]] = {
 def proxied(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[dict[Posture, int], int, LenientUpstream]]:
-    """Envoy, an upstream, and nobody at the port where the sidecar should be."""
+    """Envoy, an upstream, and no server at the port of the sidecar."""
     folder = tmp_path_factory.mktemp("impostors")
     reserved = ReservedPorts()
     ports = {posture: reserved.take()[0] for posture in POSTURES}
@@ -174,9 +174,9 @@ def test_an_impostor_lets_nothing_pass_that_fails_closed(
 
 
 def test_the_facts_that_this_rests_on(proxied: tuple[dict[Posture, int], int, LenientUpstream]) -> None:
-    """Envoy reads an answer without a status as yes, and an error as whatever `failure_mode_allow` says.
+    """Envoy reads an answer without a status as an allow, and an error as `failure_mode_allow` says.
 
-    So whoever can take the sidecar's place decides: it listens on loopback, a Unix socket, or mutual TLS.
+    A server in place of the sidecar decides: the sidecar listens on loopback, a Unix socket, or mutual TLS.
     """
     ports, sidecar_port, _ = proxied
 
@@ -193,7 +193,7 @@ def test_the_facts_that_this_rests_on(proxied: tuple[dict[Posture, int], int, Le
 
 
 def hostile_messages(good: bytes) -> Iterator[bytes]:
-    """Bytes that are no CheckRequest, hardly one, or one of nothing."""
+    """Octets that are not a CheckRequest, and nearly empty ones."""
     chance = random.Random(44)
     yield from (
         b"",
@@ -234,7 +234,7 @@ def test_no_bytes_make_the_sidecar_say_yes_or_nothing(door: Gate) -> None:
         for raw in hostile_messages(good):
             answer = check(raw, timeout=5)
             assert answer, raw[:100]
-            # A changed byte may turn the target into another one, which is for everybody: then it says so.
+            # A changed octet may name another target, which is allowed for all: then the answer names it.
             read = read_answer(answer)
             assert not read.allowed or read.metadata["resource"] == "site:use", raw[:300]
             answers += not read.allowed
@@ -252,12 +252,12 @@ def test_no_bytes_make_the_sidecar_say_yes_or_nothing(door: Gate) -> None:
 
 def test_what_the_sidecar_cannot_judge_is_denied_where_envoy_fails_open(door: Gate) -> None:
     """Its own troubles are denials inside an answer: they never become Envoy's choice."""
-    stranger = RSA.sign(good_claims(door.provider.issuer, "alice"), kid="not-yet-known")
+    unknown = RSA.sign(good_claims(door.provider.issuer, "alice"), kid="not-yet-known")
     replies: list[Reply] = [
         door.send(posture, b"/x", *lines)
         for posture in OPEN
         for lines in (
-            [bearer(stranger)],
+            [bearer(unknown)],
             [bearer("A" * 50_000)],
             [b"Authorization: Bearer \xff"],
             [b"x-%d: %s" % (number, b"y" * 300) for number in range(99)] + [b"Authorization: x"],

@@ -60,7 +60,7 @@ def identity(arrival: Arrival | None) -> dict[bytes, bytes]:
 
 
 def is_bobs(reply: Reply) -> bool:
-    """Whether the upstream was told about bob, and about nobody else."""
+    """Return whether the upstream was told about bob alone."""
     told = identity(reply.arrival)
     decision_id = told.pop(b"x-auth-decision-id", None)
     return bool(decision_id) and told == {
@@ -109,7 +109,7 @@ def test_all_of_them_at_once_are_removed_too(door: Gate, posture: Posture, bob: 
 
 
 @pytest.mark.parametrize("posture", POSTURES, ids=str)
-def test_nobody_stays_nobody(door: Gate, posture: Posture) -> None:
+def test_spoofed_headers_do_not_identify_an_anonymous_client(door: Gate, posture: Posture) -> None:
     for line in SPOOFS[1::3]:
         reply = door.send(posture, b"/x", line)
         assert reply.status in {ALLOWED, 400}
@@ -124,7 +124,7 @@ def test_nobody_stays_nobody(door: Gate, posture: Posture) -> None:
 
 
 @pytest.mark.parametrize("posture", POSTURES, ids=str)
-def test_http2_spoofs_nobody_either(door: Gate, posture: Posture, bob: bytes) -> None:
+def test_http2_header_spellings_do_not_spoof_an_identity(door: Gate, posture: Posture, bob: bytes) -> None:
     authorization = (b"authorization", bob.partition(b": ")[2])
     passed = 0
     for line in SPOOFS[::2]:
@@ -153,9 +153,7 @@ def test_naming_our_headers_as_hop_by_hop_removes_none(
 
 
 @pytest.mark.parametrize("posture", POSTURES, ids=str)
-def test_whoever_names_the_credential_as_hop_by_hop_is_nobody(
-    door: Gate, posture: Posture, bob: bytes
-) -> None:
+def test_a_credential_named_as_hop_by_hop_is_absent(door: Gate, posture: Posture, bob: bytes) -> None:
     """Envoy takes it away before the check (RFC 9110 7.6.1): for us, and for the upstream, it never came."""
     line = b"Connection: authorization"
 
@@ -208,7 +206,7 @@ def test_methods_are_not_overridden(door: Gate, posture: Posture, bob: bytes, na
 
 @pytest.mark.parametrize("posture", POSTURES, ids=str)
 def test_addresses_are_not_believed(door: Gate, posture: Posture, bob: bytes) -> None:
-    """`/inside` is for 10.0.0.0/8, and everybody here comes from 127.0.0.1."""
+    """`/inside` is for 10.0.0.0/8, and every request here comes from 127.0.0.1."""
     names = [
         *(b"x-forwarded-for", b"x-real-ip", b"x-client-ip", b"true-client-ip", b"cf-connecting-ip"),
         *(

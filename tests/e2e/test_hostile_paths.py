@@ -105,7 +105,7 @@ def test_http2_carries_no_path_to_what_is_protected_either(door: Gate, posture: 
 
 
 @pytest.mark.parametrize("posture", POSTURES, ids=str)
-def test_whoever_may_enter_does(door: Gate, posture: Posture) -> None:
+def test_an_administrator_is_allowed(door: Gate, posture: Posture) -> None:
     admin = bearer(RSA.sign(good_claims(door.provider.issuer, "root", roles=["admin"])))
 
     assert door.send(posture, b"/admin/users", admin).status == ALLOWED

@@ -1,4 +1,4 @@
-"""No token that is not exactly what the issuer signed, for us, for now, is anybody's."""
+"""Only a token exactly as the issuer signed it, for this audience and time, proves a principal."""
 
 import base64
 import hashlib
@@ -42,7 +42,7 @@ def hmac_signed(
 
 
 def public_forms(key: SigningKey) -> list[bytes]:
-    """Everything about a public key that somebody might have used as an HMAC secret."""
+    """Every form of a public key that may be mistaken for an HMAC secret."""
     public = key.private.public_key()
     pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -130,7 +130,7 @@ def keys(good: Mapping[str, object], provider: str) -> Iterator[tuple[str, str]]
     for odd in (None, 0, 1.5, True, ["rsa"], {"kid": "rsa"}):
         header = json.dumps({"alg": "RS256", "kid": odd}).encode()
         yield f"kid {odd!r}", RSA.sign_bytes(header, json.dumps(good).encode())
-    yield "no kid, signed by a stranger", FORGER.sign(good, kid=None)
+    yield "no kid, signed with another key", FORGER.sign(good, kid=None)
 
 
 def headers(good: Mapping[str, object]) -> Iterator[tuple[str, str]]:
@@ -370,7 +370,7 @@ def test_exactly_one_credential_is_read(door: Gate, posture: Posture) -> None:
         [b"Authorization:"],
     ):
         assert door.send(posture, b"/admin/x", *lines).status == 401, lines
-    # An empty line beside the credential: Envoy hands on one value, and it is alice's or nobody's.
+    # An empty line in addition to the credential: Envoy forwards one value, that of alice or the empty one.
     for lines in ([alice, b"authorization:"], [b"Authorization:", alice]):
         assert door.send(posture, b"/admin/x", *lines).status in {401, DENIED}
     elsewhere = alice.partition(b"Bearer ")[2]

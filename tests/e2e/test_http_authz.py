@@ -117,8 +117,8 @@ def test_without_envoys_own_care_paths_and_headers_have_one_reading(parts: Parts
 def test_what_is_503_over_grpc_is_denied_whatever_the_failure_mode(parts: Parts, *, fail_open: bool) -> None:
     """No keys: a 5xx here would let every token pass where Envoy fails open."""
     token = parts.token("alice")
-    (nobody,) = parts.ports.take()
-    jwks_uri = f"http://{LOOPBACK}:{nobody}/"
+    (unused,) = parts.ports.take()
+    jwks_uri = f"http://{LOOPBACK}:{unused}/"
     (authz,) = parts.ports.take()
     environ = parts.settings(
         GRPC_PORT=str(parts.ports.take()[0]), HTTP_AUTHZ_PORT=str(authz), JWKS_URI=jwks_uri

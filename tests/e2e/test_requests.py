@@ -68,7 +68,7 @@ def test_what_the_upstream_receives_is_what_was_judged(stack: Stack, tokens: Map
     assert line["path"] == "/demo/people/bob/records"
 
 
-def test_the_decision_log_says_who_what_and_why(stack: Stack, tokens: Mapping[str, str]) -> None:
+def test_the_decision_log_has_subject_target_and_reason(stack: Stack, tokens: Mapping[str, str]) -> None:
     log = DecisionLogReader(stack.decision_log)
     answer = send(stack.envoy_port, "/demo/invoices/17?secret=1", token=tokens["alice"])
 

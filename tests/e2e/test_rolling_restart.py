@@ -33,7 +33,7 @@ BUSY_S, SPARSE_S = 0.005, 0.4
 INVOICE = "/demo/invoices/17"
 
 CHECK_TIMEOUT_S = 2
-"""Instead of 0.2: a machine that starts processes beside many tests is late, which is not lost."""
+"""Instead of 0.2: with many tests running, a machine that starts processes answers late."""
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Sidecar:
         )
 
     def await_requests(self, *, worker: int = 0, starts: int = 1) -> None:
-        """Wait until Envoy has sent requests to so many starts of a worker."""
+        """Wait until Envoy has sent requests to `starts` starts of a worker."""
         self.process.wait_ready(lambda: len(decided(self.logs[-1], worker)) == starts, timeout_s=READY_S)
 
     def end(self) -> float:

@@ -1,4 +1,4 @@
-"""Every kind of secret is made, used, mistaken and ended, and is afterwards nowhere that anybody keeps.
+"""Every kind of secret is made, used, mistaken and ended, and is stored nowhere afterwards.
 
 PostgreSQL logs every statement with its parameters meanwhile: not even there.
 """
@@ -57,14 +57,14 @@ class Caller:
         path: str,
         document: object = None,
         *,
-        who: Mapping[str, str] = MappingProxyType({}),
+        credential: Mapping[str, str] = MappingProxyType({}),
         kept: bool = True,
     ) -> Any:
         connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=10)
         body = None if document is None else json.dumps(document)
         content = {} if body is None else {"content-type": "application/json"}
         with contextlib.closing(connection):
-            connection.request(method, path, body, dict(who) | content)
+            connection.request(method, path, body, dict(credential) | content)
             response = connection.getresponse()
             raw = response.read()
         if kept:
@@ -92,29 +92,31 @@ def secrets_of(mesh: TenantMesh, caller: Caller) -> Made:
     made = Made({"admin key": ADMIN_KEY}, {"admin key": ADMIN_KEY})
     operator = {"X-Admin-Api-Key": ADMIN_KEY}
     for name in ("session", "ended session"):
-        made.key(name, caller.ask("POST", "/admin/session", kept=False, who=operator)["token"])
+        made.key(name, caller.ask("POST", "/admin/session", kept=False, credential=operator)["token"])
     ended = {"Authorization": f"Bearer {made.presented['ended session']}"}
-    caller.ask("DELETE", "/admin/session", who=ended)
+    caller.ask("DELETE", "/admin/session", credential=ended)
     for firm in mesh.firms.values():
         made.key(f"bootstrap key of {firm.slug}", firm.bootstrap)
         made.key(f"robot of {firm.slug}", firm.robot)
     acme, globex = mesh.firms["acme"], mesh.firms["globex"]
-    rotated = caller.ask("POST", "/admin/tenants/globex/bootstrap-key", kept=False, who=operator)
+    rotated = caller.ask("POST", "/admin/tenants/globex/bootstrap-key", kept=False, credential=operator)
     made.key("rotated bootstrap key", rotated["bootstrapKey"])
-    caller.ask("DELETE", "/admin/tenants/initech/bootstrap-key", who=operator)
+    caller.ask("DELETE", "/admin/tenants/initech/bootstrap-key", credential=operator)
     by_bootstrap = {"X-Service-Api-Key": acme.bootstrap}
     for scopes in SCOPES:
         document = {"name": "robot", "description": "makes no secrets", "scopes": scopes}
-        key = caller.ask("POST", KEYS, document, kept=False, who=by_bootstrap)
+        key = caller.ask("POST", KEYS, document, kept=False, credential=by_bootstrap)
         made.key(f"key for {scopes}", key["key"])
     registrar = {"name": "r", "scopes": ["resources:write"], "service_name": "shop", "prefixes": ["/shop"]}
-    made.key("registrar", caller.ask("POST", KEYS, registrar, kept=False, who=by_bootstrap)["key"])
+    made.key("registrar", caller.ask("POST", KEYS, registrar, kept=False, credential=by_bootstrap)["key"])
     parent = {"X-Service-Api-Key": made.presented[f"key for {SCOPES[-1]}"]}
-    child = caller.ask("POST", KEYS, {"name": "child", "scopes": ["check"]}, kept=False, who=parent)
+    child = caller.ask("POST", KEYS, {"name": "child", "scopes": ["check"]}, kept=False, credential=parent)
     made.key("key of a key", child["key"])
-    revoked = caller.ask("POST", KEYS, {"name": "gone", "scopes": ["identity"]}, kept=False, who=by_bootstrap)
+    revoked = caller.ask(
+        "POST", KEYS, {"name": "gone", "scopes": ["identity"]}, kept=False, credential=by_bootstrap
+    )
     made.key("revoked key", revoked["key"])
-    caller.ask("DELETE", f"{KEYS}/{revoked['id']}", who=by_bootstrap)
+    caller.ask("DELETE", f"{KEYS}/{revoked['id']}", credential=by_bootstrap)
     now = int(time.time())
     for firm in (acme, globex):
         made.token(f"token of {firm.slug}", firm.token("alice"))
@@ -125,7 +127,7 @@ def secrets_of(mesh: TenantMesh, caller: Caller) -> Made:
 
 
 def present(mesh: TenantMesh, caller: Caller, made: Made) -> None:
-    """Present each of them wherever somebody might, well and badly, and altered by one character."""
+    """Present each of them in every place for credentials, as it is and altered by one character."""
     for text in list(made.presented.values()):
         basic = base64.b64encode(f"alice:{text}".encode()).decode()
         for credential in (
@@ -134,12 +136,14 @@ def present(mesh: TenantMesh, caller: Caller, made: Made) -> None:
             {"X-Service-Api-Key": text[:-1] + "0"}, {"Authorization": f"Bearer {text[:-1]}0"},
             {"X-Service-Api-Key": text, "X-Admin-Api-Key": text},
         ):  # fmt: skip
-            caller.ask("GET", KEYS, who=credential)
+            caller.ask("GET", KEYS, credential=credential)
             # Where no secret belongs, it is not understood.
-            caller.ask("POST", KEYS, {"name": "x", "scopes": ["check"], "key": text}, who=credential)
+            caller.ask("POST", KEYS, {"name": "x", "scopes": ["check"], "key": text}, credential=credential)
         for credential in ({"X-Service-Api-Key": text}, {"Authorization": f"Bearer {text}"}):
-            caller.ask("GET", "/admin/tenants", who=credential)
-            caller.ask("POST", "/api/v1/check", {"resource": "order:read", "action": "read"}, who=credential)
+            caller.ask("GET", "/admin/tenants", credential=credential)
+            caller.ask(
+                "POST", "/api/v1/check", {"resource": "order:read", "action": "read"}, credential=credential
+            )
         for slug, door in zip(("acme", "globex", "acme"), DOORS, strict=True):
             through_envoy(mesh, mesh.firms[slug], door, text, basic)
 
@@ -210,12 +214,12 @@ def test_no_secret_is_kept_anywhere(tmp_path: Path) -> None:
         present(mesh, caller, made)
         operator = {"X-Admin-Api-Key": ADMIN_KEY}
         admin = {"Authorization": f"Bearer {made.presented['admin of acme']}"}
-        for path, who in (
+        for path, credential in (
             (KEYS, admin), ("/api/v1/audit?limit=1000", admin), ("/api/v1/role-bindings", admin),
             ("/admin/tenants", operator), ("/admin/tenants/acme", operator),
             ("/admin/tenants/acme/identity-providers", operator), ("/openapi.json", {}), ("/docs", {}),
         ):  # fmt: skip
-            caller.ask("GET", path, who=who)
+            caller.ask("GET", path, credential=credential)
         places = places_of(mesh, caller, tmp_path)
     # What they said until their end, and what is left of them.
     files = [file for file in tmp_path.rglob("*") if file.is_file()]

@@ -1,4 +1,4 @@
-"""The shell sessions that the pages show, typed into a bash beside a running demo."""
+"""The shell sessions that the pages show, typed into a bash next to a running demo."""
 
 import json
 import os

@@ -24,9 +24,13 @@ def test_claims_choose_no_tenant(tenants: TenantMesh, door: str) -> None:
             {"tenant": [caller, other]}, {"tenant": {"id": other}}, {"aud": ["extauthz", other, named.host]},
             {"realm_access": {"roles": [other]}}, {"adm": "*", "tenant": other},
         ]  # fmt: skip
-        for changes, who in product(claims, ("alice", "bob", "carol")):
-            credential = firm.credential(who, **changes)
-            assert tenants.ask(firm.host, credential, door=door) == firm.orders(who), (caller, other, changes)
+        for changes, member in product(claims, ("alice", "bob", "carol")):
+            credential = firm.credential(member, **changes)
+            assert tenants.ask(firm.host, credential, door=door) == firm.orders(member), (
+                caller,
+                other,
+                changes,
+            )
             assert tenants.ask(named.host, credential, door=door) == refused("tenant_mismatch"), changes
 
 
@@ -50,7 +54,7 @@ def test_headers_choose_no_tenant(tenants: TenantMesh, door: str) -> None:
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_nobody_signs_for_another_tenants_issuer(tenants: TenantMesh, door: str) -> None:
+def test_a_tenant_cannot_sign_tokens_of_the_issuer_of_another(tenants: TenantMesh, door: str) -> None:
     for signer, named in permutations(FIRMS, 2):
         firm, other = tenants.firms[signer], tenants.firms[named]
         issuer = other.provider.issuer

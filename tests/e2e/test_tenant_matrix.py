@@ -1,4 +1,4 @@
-"""Every credential of every tenant at everything of every other, through real Envoy: nobody opens anything.
+"""Every credential of every tenant at everything of every other, through real Envoy: none is allowed.
 
 Each cell says what is to come of it. That only what was granted reached the upstream, once and as the right
 tenant's, is asserted for every request (`TenantMesh.judged`).
@@ -12,17 +12,17 @@ from extauthz.demo.calls import DecisionLogReader
 from tests.e2e.raw_http import Reply, http2, http2_request, request
 from tests.e2e.tenant_doors import DOORS, GRPC_DOORS, HOST, TOKEN, UNOWNED
 from tests.e2e.tenant_firms import (
+    ALL_TENANTS,
     ALLOW,
     DEPARTMENTS,
     DORMANT,
-    EVERYBODY,
     FIRMS,
+    MEMBERS,
     NAMING,
     NOTICES,
     OPEN,
     ORDERS,
     PEOPLE,
-    WHO,
     Seen,
     at_orders,
     granted,
@@ -38,19 +38,19 @@ def notices(slug: str) -> Seen:
 
 def test_the_tables_tell_any_two_tenants_apart() -> None:
     for one, other in permutations(FIRMS, 2):
-        assert sum(ORDERS[one][who] != ORDERS[other][who] for who in PEOPLE) >= 4
-        assert any(ORDERS[one][who] == ALLOW != ORDERS[other][who] for who in PEOPLE)
+        assert sum(ORDERS[one][member] != ORDERS[other][member] for member in PEOPLE) >= 4
+        assert any(ORDERS[one][member] == ALLOW != ORDERS[other][member] for member in PEOPLE)
 
 
 @pytest.mark.parametrize("door", DOORS)
 def test_every_credential_at_every_host(tenants: TenantMesh, door: str) -> None:
-    for caller, owner, who in product(tenants.firms.values(), tenants.firms.values(), WHO):
-        seen = tenants.ask(owner.host, caller.credential(who), door=door)
-        assert seen == at_orders(caller, owner.slug, who), (caller.slug, owner.slug, who)
+    for caller, owner, member in product(tenants.firms.values(), tenants.firms.values(), MEMBERS):
+        seen = tenants.ask(owner.host, caller.credential(member), door=door)
+        assert seen == at_orders(caller, owner.slug, member), (caller.slug, owner.slug, member)
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_nobody_is_judged_by_the_hosts_owner(tenants: TenantMesh, door: str) -> None:
+def test_an_anonymous_request_is_judged_by_the_owner_of_the_host(tenants: TenantMesh, door: str) -> None:
     for slug, firm in tenants.firms.items():
         assert tenants.ask(firm.host, path="/notices/7", door=door) == notices(slug), slug
         expected = {OPEN: granted(OPEN, None), DORMANT: refused("tenant_suspended")}
@@ -82,10 +82,10 @@ def test_routes_for_the_hosts_of_others_and_wildcards_open_nothing(tenants: Tena
         assert tenants.ask(owner.host, owner.credential("alice"), path=path, door=door) == refused(
             "unmapped_route"
         )
-        for who in ("alice", "robot"):
-            seen = tenants.ask(owner.host, claimer.credential(who), path=path, door=door)
+        for member in ("alice", "robot"):
+            seen = tenants.ask(owner.host, claimer.credential(member), path=path, door=door)
             assert seen == refused("tenant_mismatch"), slug
-    # Covered by its '*.local', '*.globex.local' and routes without a host, and owned by nobody.
+    # Covered by its '*.local', '*.globex.local' and routes without a host, and without an owner.
     for host in (UNOWNED, "x.local", "x.globex.local", "local"):
         assert tenants.ask(host, claimer.credential("alice"), path=path) == refused("unmapped_route"), host
         assert tenants.ask(host, path=path) == refused("unmapped_route"), host
@@ -109,26 +109,26 @@ def test_the_control_plane_gives_no_host_and_no_issuer_to_two(tenants: TenantMes
 
 def test_the_proxy_names_the_tenant_and_the_host_is_not_asked(tenants: TenantMesh) -> None:
     hosts = [*(firm.host for firm in tenants.firms.values()), UNOWNED]
-    for caller, named, host in product(tenants.firms.values(), EVERYBODY, hosts):
+    for caller, named, host in product(tenants.firms.values(), ALL_TENANTS, hosts):
         seen = tenants.ask(host, caller.credential("alice"), route=f"tenant {named}")
         assert seen == at_orders(caller, named, "alice"), (caller.slug, named, host)
-    for named, host in product(EVERYBODY, hosts):
+    for named, host in product(ALL_TENANTS, hosts):
         assert tenants.ask(host, path="/notices/7", route=f"tenant {named}") == notices(named), (named, host)
 
 
 @pytest.mark.parametrize("door", GRPC_DOORS)
 def test_the_proxy_names_tenant_resource_and_action(tenants: TenantMesh, door: str) -> None:
-    for caller, named, who in product(tenants.firms.values(), EVERYBODY, WHO):
+    for caller, named, member in product(tenants.firms.values(), ALL_TENANTS, MEMBERS):
         seen = tenants.ask(
-            caller.host, caller.credential(who), route=f"orders of {named}", path="/any/where", door=door
+            caller.host, caller.credential(member), route=f"orders of {named}", path="/any/where", door=door
         )
-        assert seen == at_orders(caller, named, who), (caller.slug, named, who)
+        assert seen == at_orders(caller, named, member), (caller.slug, named, member)
 
 
 def test_the_proxy_names_resource_and_action_of_the_hosts_owner(tenants: TenantMesh) -> None:
-    for caller, owner, who in product(tenants.firms.values(), tenants.firms.values(), WHO):
-        seen = tenants.ask(owner.host, caller.credential(who), route="orders", path="/any/where")
-        assert seen == at_orders(caller, owner.slug, who), (caller.slug, owner.slug, who)
+    for caller, owner, member in product(tenants.firms.values(), tenants.firms.values(), MEMBERS):
+        seen = tenants.ask(owner.host, caller.credential(member), route="orders", path="/any/where")
+        assert seen == at_orders(caller, owner.slug, member), (caller.slug, owner.slug, member)
     assert tenants.ask("acme.local", route="orders", path="/any/where") == refused("token_missing")
 
 
@@ -138,12 +138,12 @@ def test_an_unknown_tenant_of_the_proxy_is_nobodys(tenants: TenantMesh, door: st
         "tenant unknown",
         "tenant empty",
         "tenant in capitals",
-        "tenant of everybody",
+        "every tenant",
         "orders of unknown",
     )
-    for route, host, who in product(routes, ("acme.local", UNOWNED), ("alice", "robot")):
+    for route, host, member in product(routes, ("acme.local", UNOWNED), ("alice", "robot")):
         for firm in tenants.firms.values():
-            seen = tenants.ask(host, firm.credential(who), route=route, door=door)
+            seen = tenants.ask(host, firm.credential(member), route=route, door=door)
             assert seen == refused("unmapped_route"), (route, host, firm.slug)
         assert tenants.ask(host, path="/notices/7", route=route, door=door) == refused("unmapped_route")
 
@@ -179,11 +179,11 @@ def test_other_words_of_the_proxy_name_no_tenant(tenants: TenantMesh) -> None:
 
 
 def test_however_a_host_is_spelt_it_is_its_owners(tenants: TenantMesh) -> None:
-    for slug, (caller, who) in product(FIRMS, product(tenants.firms.values(), ("alice", "bob", "robot"))):
+    for slug, (caller, member) in product(FIRMS, product(tenants.firms.values(), ("alice", "bob", "robot"))):
         host = f"{slug}.local"
         for spelling in (host, host.upper(), host.title(), f"{host}:8443", f"{host}.", f"{host}.:80"):
-            seen = tenants.ask(spelling, caller.credential(who))
-            assert seen == at_orders(caller, slug, who), (spelling, caller.slug, who)
+            seen = tenants.ask(spelling, caller.credential(member))
+            assert seen == at_orders(caller, slug, member), (spelling, caller.slug, member)
 
 
 def test_a_target_in_absolute_form_is_the_host_that_counts(tenants: TenantMesh) -> None:
@@ -223,11 +223,15 @@ def test_http2_names_the_host_in_its_authority(tenants: TenantMesh) -> None:
 
 
 def test_by_the_operators_word_the_token_owns_what_no_host_does(tenants: TenantMesh) -> None:
-    for (slug, firm), who in product(tenants.firms.items(), WHO):
+    for (slug, firm), member in product(tenants.firms.items(), MEMBERS):
         for host in (UNOWNED, "x.acme.local", "acme.local.evil.example", "acme", "127.0.0.1"):
-            seen = tenants.ask(host, firm.credential(who), door=TOKEN)
-            assert seen == firm.orders(who), (slug, who, host)
-            assert tenants.ask(host, firm.credential(who)) == refused("unmapped_route"), (slug, who, host)
+            seen = tenants.ask(host, firm.credential(member), door=TOKEN)
+            assert seen == firm.orders(member), (slug, member, host)
+            assert tenants.ask(host, firm.credential(member)) == refused("unmapped_route"), (
+                slug,
+                member,
+                host,
+            )
     for path in ("/notices/7", "/orders/7", "/claimed"):
         assert tenants.ask(UNOWNED, path=path, door=TOKEN) == refused("unmapped_route")
     for slug in FIRMS:
@@ -257,9 +261,9 @@ def test_a_suspended_tenant_goes_on_and_stops_again(tenants: TenantMesh) -> None
             )
     finally:
         tenants.suspend(firm, "suspended")
-    for door, who in product(DOORS, WHO):
-        assert tenants.ask(firm.host, firm.credential(who), door=door) == refused("tenant_suspended")
-        assert tenants.ask("acme.local", firm.credential(who), door=door) == refused("tenant_mismatch")
+    for door, member in product(DOORS, MEMBERS):
+        assert tenants.ask(firm.host, firm.credential(member), door=door) == refused("tenant_suspended")
+        assert tenants.ask("acme.local", firm.credential(member), door=door) == refused("tenant_mismatch")
     assert firm.rest.ask("GET", "/api/v1/resources").status == 403
 
 
@@ -297,16 +301,16 @@ def test_hosts_and_issuers_that_change_hands_take_nothing_along(tenants: TenantM
 def test_the_decision_log_names_the_owner_and_a_rule_of_the_owner(tenants: TenantMesh) -> None:
     since = {door: DecisionLogReader(tenants.log(door)) for door in DOORS}
     asked: list[tuple[str, str, str, str, str]] = []
-    for door, caller, owner, who in product(DOORS, EVERYBODY, EVERYBODY, WHO):
-        tenants.ask(tenants.firms[owner].host, tenants.firms[caller].credential(who), door=door)
+    for door, caller, owner, member in product(DOORS, ALL_TENANTS, ALL_TENANTS, MEMBERS):
+        tenants.ask(tenants.firms[owner].host, tenants.firms[caller].credential(member), door=door)
         assert tenants.decision_id is not None
-        asked.append((door, tenants.decision_id, caller, owner, who))
-    for door, decision_id, caller, owner, who in asked:
+        asked.append((door, tenants.decision_id, caller, owner, member))
+    for door, decision_id, caller, owner, member in asked:
         line = since[door].line(decision_id)
         assert line is not None
-        expected = at_orders(tenants.firms[caller], owner, who)
+        expected = at_orders(tenants.firms[caller], owner, member)
         assert (line["tenant"], line["host"], line["status"]) == (owner, f"{owner}.local", expected.status)
         assert line["decision"] == ("allow" if expected.status == 200 else "deny")
         by_rule = expected.reason in {None, "rule_matched"}
         rule = line["matched_rule_id"]
-        assert rule in tenants.firms[owner].rules if by_rule else rule is None, (caller, owner, who)
+        assert rule in tenants.firms[owner].rules if by_rule else rule is None, (caller, owner, member)

@@ -62,7 +62,7 @@ class Load:
             thread.join()
 
     def phase(self, requests: int, *, within_s: float, at_least_s: float = 0.0) -> Tally:
-        """Count anew, wait for so many answers and at least that many seconds, and return the answers.
+        """Count anew, wait for the given number of answers and of seconds, and return the answers.
 
         A phase in which requests time out ends after three times `at_least_s`, with at least one answer.
         Answers to requests that were on their way when the phase began count in it.

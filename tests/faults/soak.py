@@ -75,7 +75,7 @@ class Findings:
         return self.unavailable[_NOTHING]
 
     def add(self, tally: Tally, *, ended_s: float, rotated_s: float) -> None:
-        """Count answers; a worker ended and keys rotated so many seconds before."""
+        """Count answers; a worker ended and keys rotated the given seconds before."""
         before = (
             "the end of a worker"
             if ended_s <= RECOVERS_S
@@ -204,8 +204,8 @@ def problems(found: Findings, growths: dict[str, float | None], changes: Changes
     if found.unexplained:
         said.append(f"{found.unexplained} requests were unavailable for no known reason")
     said += [
-        f"the memory of {who} grew by {growth:.1%}"
-        for who, growth in growths.items()
+        f"the memory of {process} grew by {growth:.1%}"
+        for process, growth in growths.items()
         if growth is not None and growth > MOST_GROWTH
     ]
     return said

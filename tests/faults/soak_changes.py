@@ -26,7 +26,7 @@ KEPT_WORKER: Final = 0
 POLICY_EVERY_S: Final = 4.0
 OTHER_RULES_EVERY_S: Final = 0.2
 TOKENS_EVERY_S: Final = 4.0
-"""A worker remembers verified tokens up to a bound of 128 MB; so few are new that their growth is no part of
+"""A worker remembers verified tokens up to a bound of 128 MB; so few are new that their growth is not part of
 the result."""
 
 RENEWALS_PER_SET: Final = 8

@@ -18,7 +18,7 @@ from tests.faults.standby_postgres import standby_of
 from tests.faults.tcp_gate import TcpGate
 from tests.faults.worker_processes import readiness
 from tests.folder_postgres import postgres_in_folder
-from tests.integration.serving import ANYBODY_READS, Serving, finished, serving
+from tests.integration.serving import ANONYMOUS_READS, Serving, finished, serving
 from tests.waiting import await_true
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ POLL_S = 0.5
 MAX_STALENESS_S = 4
 ENFORCED_WITHIN_S = 5.0 + POLL_S
 RULES = "/api/v1/resources/policies"
-DENY = {**ANYBODY_READS, "sub": "*", "effect": "deny"}
+DENY = {**ANONYMOUS_READS, "sub": "*", "effect": "deny"}
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_an_old_primary_that_is_left_up_confirms_nothing(
         serving(folders[2], standby.environment | settings) as early,
     ):
         everything.start()
-        everything.let_anybody_read()
+        everything.allow_anonymous_reads()
         pinned.start("sidecar")
         for each in (everything, pinned):
             await_true(each.allowed, within=ENFORCED_WITHIN_S, what="the allow")
@@ -121,10 +121,10 @@ def test_an_old_primary_that_is_left_up_confirms_nothing(
         denied_s = time.monotonic() - began
         assert reason(everything) == (False, "rule_matched")
         for index in range(12):
-            rule = {**ANYBODY_READS, "sub": f"role-{index}", "sub_kind": "role"}
+            rule = {**ANONYMOUS_READS, "sub": f"role-{index}", "sub_kind": "role"}
             assert everything.rest.ask("POST", RULES, rule).status == 201
 
-        # Who can reach only the old primary denies when the policies are too old, and reports it meanwhile.
+        # A worker that reaches only the old primary denies once its policies are too old, and reports it.
         await_true(lambda: not pinned.allowed(), within=MAX_STALENESS_S + 2, what="the old policies refused")
         stale_s = time.monotonic() - began
         assert reason(pinned) == (False, "policy_stale")

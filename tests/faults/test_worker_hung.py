@@ -80,7 +80,7 @@ def test_a_stopped_worker_is_replaced_and_serve_is_not_ready_meanwhile(tmp_path:
         server.start()
         with serving(tmp_path, server.environment | {"MIGRATE_ON_START": "true"}) as found:
             found.start()
-            found.let_anybody_read()
+            found.allow_anonymous_reads()
             await_true(found.allowed, within=5, what="the first allow")
             (worker,) = workers_of(found)
 

@@ -33,7 +33,7 @@ def test_serve_writes_when_a_key_was_used_in_the_mesh(tmp_path: Path) -> None:
         server.start()
         with serving(tmp_path, server.environment | {"MIGRATE_ON_START": "true"}) as found:
             found.start()
-            found.let_anybody_read()
+            found.allow_anonymous_reads()
             created = [
                 found.rest.create(KEYS, {"name": name, "scopes": ["identity"]}).document
                 for name in ("used", "never used")
@@ -62,7 +62,7 @@ def test_the_end_of_a_process_loses_no_use(tmp_path: Path) -> None:
         server.start()
         with serving(tmp_path, server.environment | {"MIGRATE_ON_START": "true"}) as found:
             found.start()
-            found.let_anybody_read()
+            found.allow_anonymous_reads()
             key = found.rest.create(KEYS, {"name": "used", "scopes": ["identity"]}).document
             headers = {"x-service-api-key": str(key["key"])}
             await_true(lambda: is_accepted(found, headers), within=5, what="the key at the sidecar")

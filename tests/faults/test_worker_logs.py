@@ -73,7 +73,7 @@ def ignores_hangups(pid: int) -> bool:
     return False
 
 
-def hang_up(found: Serving) -> None:
+def send_sighup(found: Serving) -> None:
     """Send SIGHUP to every process of the command, as a service manager does."""
     for pid in found.process.family():
         with contextlib.suppress(ProcessLookupError):
@@ -96,7 +96,7 @@ def test_a_command_says_where_it_listens_and_ends_with_no_hangup(
         while readiness(port)[0] != 200:
             assert time.monotonic() < began + STARTS_WITHIN_S
             assert found.process.running
-            hang_up(found)
+            send_sighup(found)
         workers = workers_of(found)
         writers = {0, 1, 2} if command == "serve" else {0, 1} if command == "sidecar" else {2}
         await_true(lambda: workers_that_wrote(found.log) == writers, within=SEEN_WITHIN_S, what="all writers")

@@ -68,7 +68,7 @@ def test_stored_policies_that_do_not_compile_are_not_ready_until_they_do(
     }
     with serving(tmp_path, settings) as found:
         found.start()
-        found.let_anybody_read()
+        found.allow_anonymous_reads()
         await_true(found.allowed, within=5, what="the first allow")
         found.process.stop()
         execute(postgres, *BROKEN)

@@ -53,7 +53,7 @@ def sends(octets: Callable[[random.Random], bytes]) -> Callable[[FaultyStack], A
 
 
 def noise(chance: random.Random) -> bytes:
-    """Return octets that are no protocol."""
+    """Return octets of no protocol."""
     return chance.randbytes(chance.randrange(1, 4096))
 
 

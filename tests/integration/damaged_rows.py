@@ -52,13 +52,13 @@ _POLICY_DAMAGES: Final = {
         f"UPDATE {_POLICIES} SET mode = 'audit' WHERE id = ':row'",
         f"ALTER TABLE {_POLICIES} ADD CONSTRAINT modes CHECK (mode IN ('enforce', 'shadow')) NOT VALID",
     ],
-    "an effect that is none": [
+    "an invalid effect": [
         _drop(_POLICIES, "attribute_policies_effect_check", "attribute_policies_allow_band"),
         f"UPDATE {_POLICIES} SET effect = 'perhaps' WHERE id = ':row'",
     ],
 }
 _RULE_DAMAGES: Final = {
-    "a rule with an effect that is none": [
+    "a rule with an invalid effect": [
         _drop("role_rules", "role_rules_effect_check", "role_rules_named_any_denies"),
         "UPDATE role_rules SET effect = 'perhaps' WHERE id = ':row'",
     ],
@@ -68,7 +68,7 @@ _RULE_DAMAGES: Final = {
 }
 _RESOURCE_DAMAGES: Final = {
     "a broken template": [_routes([{"path": "no-slash", "methods": ["*"]}])],
-    "routes that are no objects": [_routes([7])],
+    "routes that are not objects": [_routes([7])],
     "the route of another resource": [_routes([{"path": "/invoices/{n}", "methods": ["*"]}])],
 }
 _BINDING_DAMAGES: Final = {

@@ -79,7 +79,7 @@ class Follower:
 
     @property
     def revision(self) -> int | None:
-        """The published revision; looking at it wakes nobody."""
+        """The published revision; reading it wakes no waiting caller."""
         directory = self.current.current()
         snapshot = None if directory is None else directory.snapshots.get("default")
         return None if snapshot is None else snapshot.revision

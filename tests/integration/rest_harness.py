@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 ADMIN_KEY = "an operator's key of more than 32 bytes: 0123456789"
 READING = Reading(condition_headers=frozenset({"x-channel"}))
 KEY = SigningKey.es256("rest")
-STRANGER = SigningKey.es256("stranger")
+OTHER_KEY = SigningKey.es256("other")
 
 
 @dataclass(frozen=True)

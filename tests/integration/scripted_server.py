@@ -58,7 +58,7 @@ def says(status: int, document: object = None, **headers: str) -> Handler:
     return handler
 
 
-async def hangs_up(request: web.Request) -> web.StreamResponse:
+async def disconnects(request: web.Request) -> web.StreamResponse:
     """Drop the connection without an answer."""
     assert request.transport is not None
     request.transport.abort()

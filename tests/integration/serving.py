@@ -24,7 +24,7 @@ PUBLIC_RESOURCE = {
     "serviceName": "demo",
     "routes": [{"methods": ["GET"], "path": "/public/{it}", "authentication": "optional"}],
 }
-ANYBODY_READS = {"sub": "anonymous", "dom": "*", "obj": "public:read", "act": "read", "effect": "allow"}
+ANONYMOUS_READS = {"sub": "anonymous", "dom": "*", "obj": "public:read", "act": "read", "effect": "allow"}
 
 
 def database_environment(address: DatabaseAddress) -> dict[str, str]:
@@ -104,7 +104,7 @@ class Serving:
             self.child.wait_ready(lambda: http_answers(port, "/healthz/ready"), timeout_s=30)
 
     def check(self, *, worker: int = 0, path: str = PUBLIC, timeout: float = 5, **more: Any) -> Answer | None:
-        """Ask a worker as Envoy does; None: nobody answers."""
+        """Ask a worker as Envoy does; None: no answer."""
         with grpc.insecure_channel(f"{LOOPBACK}:{self.grpc_port + worker}") as channel:
             call = channel.unary_unary(
                 "/envoy.service.auth.v3.Authorization/Check",
@@ -120,17 +120,17 @@ class Serving:
         answer = self.check(worker=worker)
         return answer is not None and answer.allowed
 
-    def let_anybody_read(self) -> int | None:
+    def allow_anonymous_reads(self) -> int | None:
         """Create the public resource and its rule; return the revision they are in effect at."""
         self.rest.create("/api/v1/resources", PUBLIC_RESOURCE)
-        return self.rest.create("/api/v1/resources/policies", ANYBODY_READS).revision
+        return self.rest.create("/api/v1/resources/policies", ANONYMOUS_READS).revision
 
 
 @contextlib.contextmanager
 def serving(
     folder: Path, database: Mapping[str, str], *, workers: int = 1, **extra: str
 ) -> Iterator[Serving]:
-    """Choose ports; whoever was started is ended."""
+    """Choose ports; every started process is ended."""
     ports = ReservedPorts()
     rest_port, sidecar_port = ports.take(2)
     grpc_port = ports.take(workers)[0]

@@ -1,4 +1,4 @@
-"""The client against the real API, PostgreSQL behind it and a real identity provider beside it."""
+"""The client against the real API, with PostgreSQL and a real identity provider."""
 
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -226,7 +226,7 @@ async def test_a_service_key_registers_what_it_may(database: "Database") -> None
             assert rules.value.status == 403
 
 
-async def test_a_service_key_asks_about_anybody(database: "Database") -> None:
+async def test_a_service_key_asks_about_any_subject(database: "Database") -> None:
     async with control_plane(database) as plane, plane.client() as admin:
         await admin.create_role_rule(RULE)
         key = await plane.service_key(name="asker", scopes=["check"])

@@ -1,4 +1,4 @@
-"""Client credentials: what the provider is sent, what is taken for a token; who the environment names."""
+"""Client credentials: the request to the provider, its answers, and the variables that name a client."""
 
 import asyncio
 import base64
@@ -17,7 +17,7 @@ from extauthz.client import (
     Unreachable,
     credentials_from,
 )
-from tests.integration.scripted_server import Handler, Scripted, hangs_up, is_silent, says, scripted
+from tests.integration.scripted_server import Handler, Scripted, disconnects, is_silent, says, scripted
 from tests.secret_traces import found
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ async def test_the_client_names_itself_as_the_specification_says() -> None:
 
 
 async def test_a_provider_that_cannot_now_is_asked_again() -> None:
-    found, idp, _ = await with_token(says(503), hangs_up, grants())
+    found, idp, _ = await with_token(says(503), disconnects, grants())
 
     assert found == ()
     assert [request.path for request in idp.requests].count("/token") == 3
@@ -93,7 +93,7 @@ async def test_a_provider_that_cannot_now_is_asked_again() -> None:
         says(302, location="http://127.0.0.1:9/"),
     ],
 )
-async def test_what_is_no_token_is_not_sent(answer: Handler) -> None:
+async def test_an_invalid_token_answer_is_not_sent_as_a_token(answer: Handler) -> None:
     found, idp, api = await with_token(answer)
 
     assert isinstance(found, ClientError)
@@ -169,7 +169,7 @@ async def test_calls_at_once_share_one_failure() -> None:
         ({"EXTAUTHZ_SERVICE_API_KEY_FILE": "/nowhere/key"}, "'/nowhere/key' cannot be read"),
     ],
 )
-def test_an_environment_that_names_nobody_is_told(environ: dict[str, str], problem: str) -> None:
+def test_an_environment_without_usable_credential_is_refused(environ: dict[str, str], problem: str) -> None:
     with pytest.raises(ClientError, match=problem):
         credentials_from(environ)
 
@@ -187,8 +187,8 @@ def test_an_environment_names_one_caller(tmp_path: "Path") -> None:
 @pytest.mark.parametrize(
     ("token", "answer"),
     [
-        (None, EMPTY), (None, says(401, {"title": "Unauthorized"})), (None, says(500)), (None, hangs_up),
-        (says(401, {"error": "invalid_client"}), EMPTY), (says(503), EMPTY), (hangs_up, EMPTY),
+        (None, EMPTY), (None, says(401, {"title": "Unauthorized"})), (None, says(500)), (None, disconnects),
+        (says(401, {"error": "invalid_client"}), EMPTY), (says(503), EMPTY), (disconnects, EMPTY),
         (says(200, {"access_token": "with space", "token_type": "Bearer"}), EMPTY),
         (says(302, location="http://elsewhere.test"), EMPTY),
     ],

@@ -1,4 +1,4 @@
-"""Registering runs beside the application: it neither delays nor ends it, and goes on until it worked."""
+"""Registration runs in the background: it neither delays nor ends the application, and retries until done."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Route
 from extauthz.client import ExtauthzClient, ServiceKey, protect, resource
 from extauthz.demo.processes import free_port
 from tests.integration.lifespans import ClientLog, client_log, started
-from tests.integration.scripted_server import Scripted, hangs_up, is_silent, says, scripted
+from tests.integration.scripted_server import Scripted, disconnects, is_silent, says, scripted
 
 pytestmark = pytest.mark.anyio
 
@@ -88,7 +88,7 @@ async def test_routes_are_registered_at_each_start(log: ClientLog) -> None:
         )
 
 
-async def test_an_application_that_declares_nothing_asks_nobody(log: ClientLog) -> None:
+async def test_an_application_without_declarations_sends_no_request(log: ClientLog) -> None:
     app = Starlette()
     async with scripted(TAKEN) as server:
         protected(app, server.url)
@@ -160,7 +160,7 @@ async def test_registering_goes_on_until_it_worked(log: ClientLog) -> None:
     async with started(app):
         warning = await log.saw("WARNING the registration at extauthz failed, it is tried again")
         assert f"POST http://127.0.0.1:{port}/api/v1/resources/list" in warning
-        async with scripted(hangs_up, TAKEN, port=port) as server:
+        async with scripted(disconnects, TAKEN, port=port) as server:
             await log.saw(REGISTERED)
             assert len(server.requests) == 2
 

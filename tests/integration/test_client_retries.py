@@ -1,4 +1,4 @@
-"""Servers that refuse for now, hang up, are silent or away; and answers that are not the API's."""
+"""Servers that refuse temporarily, close connections, are silent or absent; and answers of other servers."""
 
 import asyncio
 import email.utils
@@ -19,7 +19,7 @@ from extauthz.client import (
 )
 from extauthz.client.http import ClientResponse
 from extauthz.demo.processes import free_port
-from tests.integration.scripted_server import Handler, Scripted, hangs_up, is_silent, says, scripted
+from tests.integration.scripted_server import Handler, Scripted, disconnects, is_silent, says, scripted
 
 pytestmark = pytest.mark.anyio
 
@@ -135,7 +135,7 @@ async def test_what_could_be_done_twice_is_not_sent_twice() -> None:
     assert isinstance(found, ApiError)
     assert len(server.requests) == 1
 
-    found, server = await called(creating, hangs_up, CREATED)
+    found, server = await called(creating, disconnects, CREATED)
     assert isinstance(found, Unreachable)
     assert "POST http://127.0.0.1" in str(found)
     assert len(server.requests) == 1
@@ -149,7 +149,7 @@ async def test_what_was_surely_not_done_is_sent_again() -> None:
     port = free_port()
     async with client(f"http://127.0.0.1:{port}") as opened:
         creation = asyncio.create_task(opened.create_role_rule(RULE))
-        # One turn of the loop is enough for nobody to be there at the first attempt.
+        # One turn of the loop: no server listens at the first attempt.
         await asyncio.sleep(0)
         async with scripted(CREATED, port=port) as server:
             assert await creation == RoleRule.read(STORED)
@@ -158,14 +158,14 @@ async def test_what_was_surely_not_done_is_sent_again() -> None:
 
 
 async def test_a_lost_connection_is_made_again() -> None:
-    found, server = await called(listing, hangs_up, hangs_up, EMPTY)
+    found, server = await called(listing, disconnects, disconnects, EMPTY)
 
     assert found == ()
     assert len(server.requests) == 3
 
 
 async def test_what_a_lost_attempt_has_deleted_is_deleted() -> None:
-    assert (await called(deleting, hangs_up, says(404)))[0] is None
+    assert (await called(deleting, disconnects, says(404)))[0] is None
     assert (await called(deleting, says(502), says(404)))[0] is None
 
     found, _ = await called(deleting, says(429), says(404))
@@ -180,7 +180,7 @@ async def test_a_silent_server_is_given_up_on() -> None:
     assert len(server.requests) == 2
 
 
-async def test_nobody_there_is_told_with_the_address() -> None:
+async def test_a_refused_connection_is_reported_with_the_address() -> None:
     port = free_port()
     async with client(f"http://127.0.0.1:{port}", attempts=2) as opened:
         with pytest.raises(Unreachable, match=f"GET http://127.0.0.1:{port}/api/v1/resources/policies"):
@@ -249,7 +249,7 @@ def test_a_key_that_no_header_carries_is_refused(key: str) -> None:
 @pytest.mark.parametrize(
     "url", ["", "localhost:8080", "ftp://x", "http://", "https://u:p@host", "http://h?x"]
 )
-def test_what_is_no_address_is_refused(url: str) -> None:
+def test_an_invalid_address_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="the API is at an address"):
         client(url)
 

@@ -22,7 +22,7 @@ COUNT_UP = f"UPDATE tenants SET revision = revision + 1 WHERE {ACME}"
 ANNOUNCE = "SELECT pg_notify('extauthz_policy', 'acme:0')"
 DAMAGES = {
     # what is damaged, and the kind of row that is named; None: it can be read as what it is
-    "claims that are no texts": (
+    "claims that are not texts": (
         [f"UPDATE identity_providers SET claim_config = '{{\"roles_claim\": 7}}' WHERE {ACME}"],
         "identity_provider",
     ),

@@ -87,7 +87,7 @@ def test_a_service_runs_as_it_is_told(database: "Database", tmp_path: Path) -> N
     with serving(tmp_path, told) as service:
         service.environ.update(against)
         service.start("serve")
-        revision = service.let_anybody_read()
+        revision = service.allow_anonymous_reads()
         assert revision == 2
         service.process.stop(grace_s=8)
 

@@ -12,7 +12,7 @@ import pytest
 from extauthz.demo.processes import LOOPBACK, free_port
 from tests.integration.publishing import behind_our_back
 from tests.integration.serving import (
-    ANYBODY_READS,
+    ANONYMOUS_READS,
     Serving,
     database_environment,
     environment,
@@ -53,7 +53,7 @@ def test_every_command_finds_the_primary_behind_a_dead_and_a_silent_host(
     assert [each for each in findings if each["subject"] == "database"] == []
     with serving(tmp_path, told) as service:
         service.start("serve")
-        service.let_anybody_read()
+        service.allow_anonymous_reads()
         soon(service.allowed, what="the rule in force")
 
 
@@ -113,7 +113,7 @@ def test_a_rotated_password_takes_effect_without_a_restart(
 
     with serving(tmp_path, told) as service:
         service.start("serve")
-        service.let_anybody_read()
+        service.allow_anonymous_reads()
         soon(service.allowed, what="the rule in force")
 
         rotating.rotate()
@@ -134,7 +134,7 @@ def test_a_rotated_password_takes_effect_without_a_restart(
         rotating.file.write_text(f"{SECOND}\n")
         soon(lambda: lists(service) == 200, what="the file read again")
         # The worker, too, has a connection again: what is written now reaches it.
-        denied = ANYBODY_READS | {"effect": "deny"}
+        denied = ANONYMOUS_READS | {"effect": "deny"}
         assert service.rest.ask("POST", RULES, denied).status == 201
         soon(lambda: not service.allowed(), what="the deny in force")
         for password in (FIRST, SECOND):

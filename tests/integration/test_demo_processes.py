@@ -35,15 +35,15 @@ def test_reserved_ports_are_neighbours_that_only_their_owner_can_use() -> None:
     first, second = ports.take(2)
     assert second == first + 1
 
-    with socket.socket() as stranger, pytest.raises(OSError, match="Address already in use"):
-        stranger.bind((LOOPBACK, first))
+    with socket.socket() as other, pytest.raises(OSError, match="Address already in use"):
+        other.bind((LOOPBACK, first))
     for _ in range(2):
         with socket.create_server((LOOPBACK, first)):  # create_server sets SO_REUSEADDR, as servers do
             pass
 
     ports.release()
-    with socket.socket() as stranger:
-        stranger.bind((LOOPBACK, second))
+    with socket.socket() as other:
+        other.bind((LOOPBACK, second))
 
 
 def test_a_start_that_fails_quotes_the_last_lines(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_the_owner_is_mentioned_unless_it_migrates(database: "Database") -> None
     assert examine(database, MIGRATE_ON_START="true") == []
 
 
-def test_a_superuser_and_who_may_become_one_are_errors(database: "Database") -> None:
+def test_a_superuser_and_a_role_that_may_become_one_are_errors(database: "Database") -> None:
     superuser = database.superuser
     found = examine(database, user=superuser.user, password=superuser.password)
     assert ("error", "role-superuser") in codes(found)
@@ -176,7 +176,7 @@ def read_only(found: "list[Finding]") -> list[str]:
     return [one.message for one in found if one.code == "database-read-only"]
 
 
-def test_who_sets_a_server_read_only_is_named(database: "Database") -> None:
+def test_the_setting_that_makes_a_server_read_only_is_named(database: "Database") -> None:
     name = database.address.database
     execute(database, ROLES.read_text(), f"ALTER ROLE extauthz_reader PASSWORD '{PASSWORD}'")
     for statement, reset, named in (

@@ -80,7 +80,7 @@ async def test_no_usable_keys_and_no_answer_are_errors() -> None:
         for body in (b"{}", b"<html>", b'{"keys": []}'):
             server.handler = answering(body=body)
             assert ("error", "keys-unavailable") in await examined(server)
-        server.discovery = {"issuer": "https://somebody.example"}
+        server.discovery = {"issuer": "https://other.example"}
         assert ("error", "keys-unavailable") in await examined(server)
         assert ("error", "keys-unavailable") in await examined(server, OIDC_CA_FILE="/nowhere")
     assert ("error", "keys-unavailable") in await examined(server)

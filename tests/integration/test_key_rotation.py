@@ -28,7 +28,7 @@ POLICIES = """
 resources:
   - {name: "site:use", serviceName: site, routes: [{methods: ["*"], path: "/**"}]}
 role_rules:
-  - {id: everybody, sub: "*", dom: "*", obj: "site:use", act: "*", effect: allow}
+  - {id: allow-all, sub: "*", dom: "*", obj: "site:use", act: "*", effect: allow}
 """
 FLOOD_PER_S = 1000
 BURST = 20

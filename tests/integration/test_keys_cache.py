@@ -23,7 +23,7 @@ from tests.key_server import answering, key_server
 from tests.tokens import NOW, SigningKey, b64, claims, jwks
 
 
-def test_keys_are_fetched_before_anybody_asks() -> None:
+def test_keys_are_fetched_before_the_first_request() -> None:
     async def scenario() -> None:
         async with stage(OLD) as play:
             assert isinstance(play.judge(play.token(OLD)), Principal)
@@ -205,7 +205,7 @@ def test_a_provider_that_comes_back_is_found_again_without_a_request() -> None:
     asyncio.run(scenario())
 
 
-def test_who_comes_late_to_a_fetch_that_hangs_does_not_wait() -> None:
+def test_a_late_caller_does_not_wait_for_a_fetch_that_hangs() -> None:
     async def scenario() -> None:
         async with stage(OLD) as play:
             gate = asyncio.Event()
@@ -276,7 +276,7 @@ def test_an_issuer_that_is_removed_while_it_is_asked_lets_its_waiters_go() -> No
     asyncio.run(scenario())
 
 
-def test_waiters_are_let_go_when_the_cache_stops_and_nobody_waits_for_a_stopped_one() -> None:
+def test_waiting_callers_are_released_when_the_cache_stops_and_later_callers_do_not_wait() -> None:
     async def scenario() -> None:
         async with key_server(OLD) as server, KeyFetcher(limits=LIMITS) as fetcher:
             gate = asyncio.Event()

@@ -183,12 +183,12 @@ def test_a_provider_that_is_not_there_is_an_error() -> None:
 
 def test_a_server_that_speaks_something_else_is_an_error() -> None:
     async def scenario() -> Answer:
-        async def gibberish(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def malformed(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b"\x00\xff SSH-2.0 hello\r\n\r\n")
             await writer.drain()
             writer.close()
 
-        server = await asyncio.start_server(gibberish, "127.0.0.1", 0)
+        server = await asyncio.start_server(malformed, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         async with server, KeyFetcher(limits=LIMITS) as fetcher:
             return await fetcher.fetch(source_of(f"http://127.0.0.1:{port}"))

@@ -85,7 +85,7 @@ def advanced(
     """Return the series with some counters advanced; there must be such counters."""
     wanted = labels.items()
     chosen = {key for key in series[name] if wanted <= dict(key).items()}
-    assert chosen, f"{name}{labels} is no series of the endpoint"
+    assert chosen, f"{name}{labels} is not a series of the endpoint"
     moved = {key: value + (by if key in chosen else 0) for key, value in series[name].items()}
     return series | {name: moved}
 

@@ -358,7 +358,7 @@ def test_the_service_runs_behind_the_pooler(
     with serving(tmp_path, environ, workers=2, POLICY_POLL_INTERVAL="300") as service:
         service.start("serve")
         assert not service.allowed()
-        service.let_anybody_read()
+        service.allow_anonymous_reads()
         asyncio.run(until(lambda: service.allowed() and service.allowed(worker=1), what="both workers allow"))
         rules = service.rest.ask("GET", "/api/v1/resources/policies").document
         (rule,) = [each for each in rules["items"] if each["obj"] == PUBLIC_RESOURCE["name"]]

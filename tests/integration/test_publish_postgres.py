@@ -247,11 +247,11 @@ async def test_a_gap_is_a_reload(database: "Database") -> None:
         kept = follower.snapshot.role_rules_by_id
 
         await behind_our_back(
-            database.superuser, "UPDATE role_rules SET sub = 'somebody'", COUNT_UP, COUNT_UP, ANNOUNCE
+            database.superuser, "UPDATE role_rules SET sub = 'changed'", COUNT_UP, COUNT_UP, ANNOUNCE
         )
 
         await is_what_is_stored(follower, database)
-        assert [rule.sub for rule in follower.snapshot.role_rules_by_id.values()] == ["somebody"]
+        assert [rule.sub for rule in follower.snapshot.role_rules_by_id.values()] == ["changed"]
         assert kept != follower.snapshot.role_rules_by_id
         await follower.reaches(await add(pool, sub="next"))
 
@@ -363,7 +363,7 @@ async def test_a_change_record_that_makes_no_sense_is_a_reload(database: "Databa
 
         await behind_our_back(
             database.superuser,
-            "UPDATE role_rules SET sub = 'somebody'",
+            "UPDATE role_rules SET sub = 'changed'",
             COUNT_UP,
             "INSERT INTO policy_changes (tenant_id, revision, predecessor, changes)"
             f" VALUES ('default', 2, 1, '{json.dumps(changes)}')",

@@ -1,4 +1,4 @@
-"""A database restored to an earlier moment: a new epoch, and everybody has what it says again."""
+"""A database restored to an earlier moment starts a new epoch, and every reader follows it."""
 
 import asyncio
 import subprocess
@@ -48,7 +48,7 @@ def run(server: "EmbeddedPostgres", program: str, database: "Database", *argumen
     assert finished.returncode == 0, finished.stderr
 
 
-async def test_everybody_converges_on_the_restored_policies_and_on_what_follows(
+async def test_every_reader_converges_on_the_restored_policies_and_on_later_changes(
     database: "Database", tmp_path: Path
 ) -> None:
     server, name, dump = database.server, database.address.database, tmp_path / "dump"

@@ -45,13 +45,13 @@ INVOICE = "/demo/invoices/17"
 
 
 def health(port: int) -> tuple[int, Mapping[str, str]]:
-    """Return what a port says of its readiness: the status and the checks; 0 when nobody answers."""
+    """Return what a port says of its readiness: the status and the checks; 0 without an answer."""
     reply = RestApi(port, "").ask("GET", "/healthz/ready")
     return reply.status, {} if reply.document is None else reply.document["checks"]
 
 
 def grpc_health(found: Serving, worker: int = 0) -> int | None:
-    """Return what a worker tells Envoy; None when nobody answers."""
+    """Return what a worker tells Envoy; None without an answer."""
     with grpc.insecure_channel(f"{LOOPBACK}:{found.grpc_port + worker}") as channel:
         request = health_pb2.HealthCheckRequest()
         try:
@@ -133,7 +133,7 @@ def test_a_database_that_is_away_gates_the_control_plane_and_no_sidecar(
     own_postgres.start()
     with serving(tmp_path, own_postgres.environment, MIGRATE_ON_START="true") as found:
         found.start()
-        found.let_anybody_read()
+        found.allow_anonymous_reads()
         await_true(found.allowed, within=1, what="the first allow")
 
         def observed() -> tuple[int, int | None, bool]:
@@ -171,7 +171,7 @@ def test_policies_too_old_to_decide_make_a_sidecar_unready_unless_they_are_serve
         serving(tmp_path / "b", database, POLICY_STALE_ACTION="serve") as lenient,
     ):
         denying.start()
-        denying.let_anybody_read()
+        denying.allow_anonymous_reads()
         lenient.start("sidecar")
         await_true(lambda: denying.allowed() and lenient.allowed(), within=2, what="the first allows")
 
@@ -375,7 +375,7 @@ def test_a_caller_that_never_stops_does_not_hold_up_the_end(tmp_path: Path) -> N
     assert verified(found, tmp_path / "decisions.jsonl")["decisions"] >= sum(map(bool, answers))
 
 
-def test_a_log_that_nobody_reads_does_not_hold_up_the_end(tmp_path: Path) -> None:
+def test_a_log_without_reader_does_not_delay_the_end_of_the_process(tmp_path: Path) -> None:
     with serving(tmp_path, FROM_FILES) as found:
         found.environ["DECISION_LOG"] = "stdout"
         with (

@@ -218,7 +218,7 @@ async def test_a_version_of_another_domain_is_not_shown(database: "Database") ->
         assert len((await api.get(f"{path}/versions")).body["items"]) == 2
 
 
-async def test_a_rule_and_a_policy_are_audited_with_who_did_it(database: "Database") -> None:
+async def test_writes_of_a_rule_and_of_a_policy_are_audited_with_their_actor(database: "Database") -> None:
     async with rest(database) as api:
         created = (await api.post(PATH, policy(), caller="emea", X_Request_Id="r-1")).body
         await api.post("/api/v1/resources/policies", rule(), caller="tenant")

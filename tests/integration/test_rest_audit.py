@@ -86,7 +86,7 @@ async def test_events_are_found_by_their_time(database: "Database") -> None:
         ("actor_id=eve", ["actor_id"]),
     ],
 )
-async def test_what_is_no_actor_or_no_time_is_refused(
+async def test_an_invalid_actor_or_time_is_refused(
     database: "Database", query: str, parameters: list[str]
 ) -> None:
     async with rest(database) as api:

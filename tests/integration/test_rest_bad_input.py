@@ -58,7 +58,7 @@ def path_of(operation: Operation) -> str:
     return operation.path.replace("{id}", NO_ID)
 
 
-async def test_a_body_that_is_no_json_is_400(database: "Database") -> None:
+async def test_a_body_that_is_not_json_is_400(database: "Database") -> None:
     async with rest(database) as api:
         for operation, data in product(WITH_BODY, NOT_JSON):
             answer = await api.ask(operation.method, path_of(operation), data=data, caller="tenant")
@@ -67,7 +67,7 @@ async def test_a_body_that_is_no_json_is_400(database: "Database") -> None:
             assert answer.pointers == [""]
 
 
-async def test_a_body_that_is_no_document_is_a_problem(database: "Database") -> None:
+async def test_a_body_that_is_not_a_document_is_a_problem(database: "Database") -> None:
     async with rest(database) as api:
         for operation, data in product(WITH_BODY, NOT_A_DOCUMENT):
             answer = await api.ask(operation.method, path_of(operation), data=data, caller="tenant")
@@ -220,7 +220,7 @@ async def test_a_missing_body_is_400(database: "Database") -> None:
                 assert answer.pointers == [""]
 
 
-async def test_paths_and_methods_that_are_none(database: "Database") -> None:
+async def test_unknown_paths_and_methods_are_refused(database: "Database") -> None:
     async with rest(database) as api:
         for path in (
             "/",

@@ -7,7 +7,7 @@ import pytest
 
 from extauthz.compile.directory import TenancyMode
 from extauthz.decide.identity import TokenPolicy
-from tests.integration.rest_harness import ADMIN_KEY, STRANGER, rest, rule
+from tests.integration.rest_harness import ADMIN_KEY, OTHER_KEY, rest, rule
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
@@ -20,7 +20,7 @@ RULES = "/api/v1/resources/policies"
 POLICIES = "/api/v1/abac/policies"
 
 
-async def test_who_may_not_learns_nothing_from_a_body(database: "Database") -> None:
+async def test_a_caller_without_permission_learns_nothing_from_a_body(database: "Database") -> None:
     async with rest(database) as api:
         (await api.ask("POST", RULES, data=b"{", caller="alice")).problem(403)
         (await api.ask("POST", RULES, data=b"{", caller="nobody")).problem(401)
@@ -45,14 +45,14 @@ async def test_the_admin_key_is_taken_in_both_headers(database: "Database") -> N
             assert answer.problem(401)["reason"] == "api_key_invalid"
 
 
-async def test_without_an_admin_key_nobody_has_it(database: "Database") -> None:
+async def test_without_a_configured_admin_key_no_admin_key_is_accepted(database: "Database") -> None:
     async with rest(database, admin_api_key=None) as api:
         for value in ("", "None", ADMIN_KEY):
             (await api.get(RULES, caller="nobody", **{"X-Admin-Api-Key": value})).problem(401)
         (await api.get(RULES, caller="tenant")).succeeded(200)
 
 
-async def test_in_saas_the_admin_key_is_no_tenants_administrator(database: "Database") -> None:
+async def test_in_saas_the_admin_key_administers_no_tenant(database: "Database") -> None:
     async with rest(database, mode=TenancyMode.SAAS) as api:
         (await api.get(RULES)).problem(403)
         (await api.get(RULES, caller="nobody", **{"X-Admin-Api-Key": "wrong"})).problem(401)
@@ -64,7 +64,7 @@ async def test_a_bad_token_is_401_with_its_reason(database: "Database") -> None:
         now = int(time.time())
         for token, reason in (
             (api.token(exp=now - 6, iat=now - 60), "token_expired"),
-            (api.token(key=STRANGER, adm="*"), "token_unknown_key"),
+            (api.token(key=OTHER_KEY, adm="*"), "token_unknown_key"),
             (api.token(aud="other"), "token_wrong_audience"),
             (api.token(iss="https://other.test"), "token_unknown_issuer"),
             (api.token(nbf=now + 60), "token_not_yet_valid"),
@@ -83,7 +83,7 @@ async def test_a_bad_token_is_401_with_its_reason(database: "Database") -> None:
             assert answer.problem(401)["reason"] == "token_malformed"
 
 
-async def test_two_credentials_are_one_too_many(database: "Database") -> None:
+async def test_two_credentials_are_refused(database: "Database") -> None:
     async with rest(database) as api:
         token = api.callers["tenant"]["Authorization"]
         for headers in (
@@ -121,7 +121,7 @@ async def test_a_role_may_make_its_bearers_administrators(database: "Database") 
         (await api.post(RULES, elsewhere, caller="nobody", **api.bearer(roles=["emea-admin"]))).problem(403)
 
 
-async def test_where_tokens_are_not_read_they_are_no_credential(database: "Database") -> None:
+async def test_tokens_are_not_credentials_where_they_are_switched_off(database: "Database") -> None:
     async with rest(database, token_policy=TokenPolicy(oidc_enabled=False)) as api:
         assert (await api.get(RULES, caller="tenant")).problem(401)["reason"] == "token_missing"
         (await api.get(RULES)).succeeded(200)

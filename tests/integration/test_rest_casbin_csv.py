@@ -1,4 +1,4 @@
-"""Casbin's CSV over REST: what goes out comes in as the same, and every line that is none is named."""
+"""Casbin's CSV over REST: an export imports as the same rules, and every invalid line is named."""
 
 import csv
 import io
@@ -91,7 +91,7 @@ async def test_what_is_exported_is_imported_as_the_same(database: "Database") ->
 
 async def test_it_is_read_as_casbin_writes_it(database: "Database") -> None:
     lines = [
-        "\ufeff# everybody of finance",
+        "\ufeff# all of finance",
         "p, role:finance, emea, invoice:read, read, allow",
         "",
         '  p, "role:finance",emea , "invoice:pay",pay,allow',

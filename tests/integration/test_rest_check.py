@@ -1,4 +1,4 @@
-"""Decisions over HTTP: who may ask about whom, what is answered, and that it is logged."""
+"""Decisions over HTTP: which caller may ask about which subject, the answers, and their log lines."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -58,7 +58,7 @@ async def test_a_caller_asks_about_itself(database: "Database") -> None:
         }  # fmt: skip
 
 
-async def test_a_caller_with_a_token_asks_about_nobody_else(database: "Database") -> None:
+async def test_a_caller_with_a_token_asks_only_about_itself(database: "Database") -> None:
     async with rest(database) as api:
         for caller in ("alice", "tenant"):
             for other in ({"subject": "bob"}, {"domain": "apac"}, {"subject_kind": "service"}):
@@ -114,7 +114,7 @@ async def test_roles_that_never_count_do_not_count_when_asked_about(database: "D
         (await api.post(CHECK, asked)).succeeded(403)
 
 
-async def test_roles_that_are_null_are_none_when_asked_about(database: "Database") -> None:
+async def test_null_roles_of_a_check_are_treated_as_absent(database: "Database") -> None:
     async with rest(database) as api:
         _, revision = await allowed_rule(api, sub="finance")
         for roles, status in ((["finance"], 200), (None, 403), ([], 403)):

@@ -54,7 +54,7 @@ async def scattered(database: "Database", *slugs: str) -> AsyncIterator[Api]:
 
 @dataclass
 class Listing:
-    """One list: where it is, who asks, and how rows come into it and go. `go` None: they stay for ever."""
+    """One list: its path, its caller, and how rows are added and removed. `go` None: they stay for ever."""
 
     path: str
     new: Callable[[], dict[str, object]]
@@ -182,7 +182,7 @@ class Others:
                 self.moved.notify_all()
 
     async def have_written(self, times: int) -> None:
-        """Wait until so many more writes were made."""
+        """Wait for `number` more writes."""
         until = len(self.inserted) + len(self.deleted) + times
         async with asyncio.timeout(30), self.moved:
             await self.moved.wait_for(lambda: len(self.inserted) + len(self.deleted) >= until)

@@ -77,7 +77,7 @@ async def test_a_tenant_from_its_creation_to_its_end(database: "Database") -> No
         (await api.post(TENANTS, {"name": "Acme", "slug": "acme"})).problem(409)
 
 
-async def test_a_tenant_can_be_deleted_before_anybody_has_read_its_policies(database: "Database") -> None:
+async def test_a_tenant_can_be_deleted_before_its_policies_are_read(database: "Database") -> None:
     unread = PolicyGate(Compiler(READING, role_model()), lambda _: None)
     async with rest(database, mode=TenancyMode.SAAS, validate=unread.validate) as api:
         bootstrap = (await tenant(api))["bootstrapKey"]
@@ -87,7 +87,7 @@ async def test_a_tenant_can_be_deleted_before_anybody_has_read_its_policies(data
 
 
 @pytest.mark.parametrize("slug", ["", "A", "a_b", "-a", "a-", "a" * 64, "a.b", "\u00e4", 1, None])
-async def test_a_slug_that_is_none(database: "Database", slug: object) -> None:
+async def test_an_invalid_slug_is_refused(database: "Database", slug: object) -> None:
     async with rest(database, mode=TenancyMode.SAAS) as api:
         answer = await api.post(TENANTS, {"name": "x", "slug": slug})
         answer.problem(422)

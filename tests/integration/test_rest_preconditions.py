@@ -76,7 +76,7 @@ async def made(api: Api, path: str, document: Mapping[str, object]) -> tuple[str
 
 def of_row(method: str, path: str, new: Callable[[], dict[str, object]], *, changed: object = None,
 below: str = "") -> Prepare:  # fmt: skip
-    """Return a write to one row; `changed` are the members that differ, for PUT beside those it has."""
+    """Return a write to one row; `changed` are the members that differ, for PUT with the members it has."""
 
     async def prepare(api: Api) -> Write:
         document = new()

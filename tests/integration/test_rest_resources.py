@@ -294,7 +294,7 @@ async def test_default_roles_are_shown_as_they_are_in_force(database: "Database"
         assert await shown(api, one) == (["finance", "audit"], [])
 
 
-async def test_rules_of_others_are_no_default_roles(database: "Database") -> None:
+async def test_rules_of_other_origin_are_not_default_roles(database: "Database") -> None:
     async with rest(database) as api:
         one = (await api.post(PATH, resource(defaultRoles=["finance"]))).succeeded(201).body["id"]
         rules = [

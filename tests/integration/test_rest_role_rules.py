@@ -1,4 +1,4 @@
-"""Role rules over HTTP: by id, by value, in pages, and within the domains of who writes them."""
+"""Role rules over HTTP: by id, by value, in pages, and within the domains of the caller."""
 
 import asyncio
 from typing import TYPE_CHECKING
@@ -187,7 +187,7 @@ async def test_a_domain_admin_cannot_lift_a_deny_that_a_tenant_admin_wrote(datab
         (await api.delete(f"{PATH}/{own}", caller="emea")).succeeded(204)
 
 
-async def test_ids_that_are_none_are_not_found(database: "Database") -> None:
+async def test_invalid_ids_are_not_found(database: "Database") -> None:
     async with rest(database) as api:
         for bad in (NO_ID, "x", "%00", NO_ID.upper(), f"%7B{NO_ID}%7D", NO_ID.replace("-", ""), "%ff"):
             (await api.get(f"{PATH}/{bad}")).problem(404)

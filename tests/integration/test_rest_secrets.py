@@ -33,7 +33,7 @@ async def test_no_secret_is_kept_or_logged(database: "Database", capfd: pytest.C
             made = await api.post(KEYS, {"name": "robot", "scopes": scopes}, caller="acme/key")
             secrets[str(scopes)] = made.succeeded(201).body["key"]
         for name, key in list(secrets.items()):
-            # Good or bad, used or mistaken for another kind: nobody writes down what was presented.
+            # Valid or not, used or mistaken for another kind: a presented credential is stored nowhere.
             for header in ("X-Service-Api-Key", "X-Admin-Api-Key"):
                 await api.get(KEYS, caller="nobody", **{header: key})
                 await api.get(KEYS, caller="nobody", **{header: key + "x", "X-Request-Id": name.split()[0]})

@@ -1,4 +1,4 @@
-"""Service keys: shown once, bounded by their scopes and by who made them, ended with them."""
+"""Service keys: shown once, bounded by their scopes and by the key that made them, revoked with it."""
 
 import asyncio
 import dataclasses
@@ -70,8 +70,8 @@ async def test_a_key_is_revoked_at_once_and_with_it_all_it_made(database: "Datab
         (await api.get(RULES, caller=grandchild)).succeeded(200)
         seen = (await api.get(KEYS, caller=maker)).body["items"]
         assert [each["id"] for each in seen] == [child]
-        for stranger in (other, maker, grandchild):
-            (await api.delete(f"{KEYS}/{stranger}", caller=maker)).problem(404)
+        for unrelated in (other, maker, grandchild):
+            (await api.delete(f"{KEYS}/{unrelated}", caller=maker)).problem(404)
         (await api.delete(f"{KEYS}/{maker}", If_Match='"99"')).problem(412)
         (await api.delete(f"{KEYS}/{maker}")).succeeded(204)
         (await api.delete(f"{KEYS}/{maker}")).problem(404)
@@ -272,7 +272,7 @@ async def test_policy_keys_are_domain_admins_by_name(database: "Database") -> No
         (await api.post(ABAC, policy | {"domain": "*"}, caller=every)).problem(403)
 
 
-async def test_a_key_with_check_asks_about_anybody(database: "Database") -> None:
+async def test_a_key_with_the_scope_check_asks_about_any_subject(database: "Database") -> None:
     async with rest(database) as api:
         checker = (await made(api, scopes=["check"]))["id"]
         identity = (await made(api, scopes=["identity"]))["id"]

@@ -131,7 +131,7 @@ def leaks(answer: Answer, held: Holdings) -> list[str]:
 
 
 @BOTH
-async def test_every_route_with_everybodys_ids_as_everybody(
+async def test_every_route_with_the_ids_of_every_tenant_by_every_tenant(
     database: "Database", *, conditions: bool
 ) -> None:
     async with neighbours(database, conditions=conditions) as found:

@@ -145,7 +145,7 @@ async def test_without_row_level_security_everything_crosses(database: "Database
 
 
 def reads(api: Api, own: Holdings) -> list[tuple[str, str]]:
-    """Return every path that is read, with the ids of acme, and who reads it."""
+    """Return every path that is read, with the ids of acme, and its caller."""
     found = []
     for path, operations in api.described.document["paths"].items():
         if "get" not in operations or not path.startswith(("/api", "/admin")):

@@ -93,7 +93,7 @@ async def test_a_route_for_the_host_of_another_leads_nowhere(database: "Database
         assert await found.reason("globex.local", "/claimed", token=globex.token()) == "allowed"
 
 
-async def test_a_host_that_nobody_owns_is_unmapped(database: "Database") -> None:
+async def test_a_host_without_owner_is_unmapped(database: "Database") -> None:
     async with mesh(database) as found:
         acme = found.firms["acme"]
         for host in ("elsewhere.local", "x.acme.local", "local", "127.0.0.1"):
@@ -318,10 +318,10 @@ async def test_only_the_tenant_whose_policies_never_compiled_is_not_ready(databa
         await until(lambda: restarted.policies.current() is not None, what="the other tenants")
         await restarted.keys_are_known()
 
-        for who in ({"token": acme.token()}, {"key": acme.service_key}, {}):
+        for credential in ({"token": acme.token()}, {"key": acme.service_key}, {}):
             for how in ({}, {"tenant": "acme"}, {"resource": "order:read", "action": "read"}):
-                answer = await restarted.ask("acme.local", **who, **how)
-                assert (answer.allowed, answer.status) == (False, 503), (who, how)
+                answer = await restarted.ask("acme.local", **credential, **how)
+                assert (answer.allowed, answer.status) == (False, 503), (credential, how)
                 assert answer.metadata["reason"] == "not_ready"
                 assert answer.headers["retry-after"] == "1"
         assert await restarted.reason("acme.local", token=globex.token()) == "tenant_mismatch"

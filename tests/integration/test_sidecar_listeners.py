@@ -53,10 +53,10 @@ def sidecar(
 
 
 def replace(file: Path, content: bytes) -> None:
-    """Write as everything that rotates certificates does: beside it, then over it."""
-    beside = file.with_suffix(".new")
-    beside.write_bytes(content)
-    beside.rename(file)
+    """Replace a file as tools that rotate certificates do: write another, then rename it."""
+    written = file.with_suffix(".new")
+    written.write_bytes(content)
+    written.rename(file)
 
 
 def asked(address: str, trusted: Authority | None, client: Certificate | None = None) -> bytes:
@@ -104,7 +104,7 @@ def test_certificates_are_replaced_while_the_sidecar_runs(tmp_path: Path, ports:
         assert refused(address, new, proxy)
 
         replace(chain, second.chain)
-        # Half a rotation is none.
+        # One of the two files is not a rotation.
         assert read_answer(asked(address, old, proxy)).status == 401
         replace(key, second.key)
         assert read_answer(asked(address, new, proxy)).status == 401
@@ -210,8 +210,8 @@ def test_a_mounted_secret_is_followed_through_its_link(tmp_path: Path) -> None:
     link.symlink_to("v1")
     files = CertificateFiles(link / "tls.crt", link / "tls.key", None)
     files.read()
-    (tmp_path / "beside").symlink_to("v2")
-    (tmp_path / "beside").rename(link)
+    (tmp_path / "next").symlink_to("v2")
+    (tmp_path / "next").rename(link)
     changed = files.changed()
     assert changed is not None
     assert changed.certificate_chain == (tmp_path / "v2" / "tls.crt").read_bytes()

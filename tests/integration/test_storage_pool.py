@@ -25,7 +25,9 @@ class PlannedError(Exception):
     pass
 
 
-async def test_ten_thousand_check_outs_never_show_a_row_of_nobody_or_of_another(database: "Database") -> None:
+async def test_ten_thousand_checkouts_never_show_a_row_of_another_tenant_or_without_tenant(
+    database: "Database",
+) -> None:
     dice = random.Random(11)
     tenants = ("acme", "globex")
     remaining = iter(range(CHECK_OUTS))

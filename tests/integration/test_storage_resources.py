@@ -49,7 +49,7 @@ async def test_default_roles_are_applied_once_ever(database: "Database") -> None
         assert (await everything(reader)).role_rules == []
 
 
-async def test_a_default_role_that_has_its_rule_already_is_no_conflict(database: "Database") -> None:
+async def test_a_default_role_whose_rule_exists_does_not_conflict(database: "Database") -> None:
     async with pool_of(database.address, "default") as pool, reader_of(database.address) as reader:
         rule = role_rule()
         await succeed(pool, lambda change: role_rules.create(change, [rule]))

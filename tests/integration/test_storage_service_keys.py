@@ -97,7 +97,7 @@ def test_a_key_is_made_of_an_id_and_32_bytes(key_id: str, secret: bytes) -> None
 # Made, found, listed
 
 
-async def test_a_key_is_found_by_whoever_holds_it(database: "Database") -> None:
+async def test_a_key_is_found_by_its_secret(database: "Database") -> None:
     expires_at = "2099-01-02T03:04:05Z"
     async with pool_of(database.address, "acme", "globex") as pool:
         stored, presented = await made(
@@ -148,7 +148,7 @@ async def test_a_key_ends_at_its_time(database: "Database") -> None:
         {"description": "x" * 1025},
     ],
 )
-async def test_what_is_no_key_is_refused(database: "Database", members: "Document") -> None:
+async def test_an_invalid_key_is_refused(database: "Database", members: "Document") -> None:
     new = document(**members)
     async with pool_of(database.address, "acme") as pool:
         refused = await attempt(pool, lambda c: service_keys.create(c, new, secret=bytes(32)), tenant="acme")

@@ -121,7 +121,7 @@ async def test_a_tenant_whose_key_is_refused_is_not_made(database: "Database") -
 
 
 @pytest.mark.parametrize("slug", ["", "Acme", "-", "a b", "a" * 64, "../x", "acme\n"])
-async def test_a_slug_that_is_none_is_refused(database: "Database", slug: str) -> None:
+async def test_a_malformed_slug_is_refused(database: "Database", slug: str) -> None:
     async with pool_of(database.address) as pool:
         assert isinstance(await made(pool, slug), Invalid)
 
@@ -231,7 +231,7 @@ async def test_a_host_of_another_is_taken_whosever_it_is(database: "Database") -
 
 
 @pytest.mark.parametrize("host", ["A.local", "*.local", "a.local/x", "", "a b"])
-async def test_what_is_no_host_is_not_stored(database: "Database", host: str) -> None:
+async def test_an_invalid_host_is_not_stored(database: "Database", host: str) -> None:
     async with pool_of(database.address, "acme") as pool:
         refused = await attempt(pool, lambda c: hosts.replace(c, [host]), tenant="acme")
         assert isinstance(refused, Invalid)

@@ -224,7 +224,7 @@ async def test_each_cause_has_its_kind(database: "Database") -> None:
         (replace(database.address, port=free_port()), Unavailability.UNREACHABLE),
         (replace(database.address, host="host.invalid"), Unavailability.UNREACHABLE),
         (replace(database.address, password="wrong"), Unavailability.REFUSED),
-        (replace(database.address, user="stranger"), Unavailability.REFUSED),
+        (replace(database.address, user="unknown"), Unavailability.REFUSED),
         (replace(database.address, database="missing"), Unavailability.MISSING),
         (replace(database.address, sslmode="require"), Unavailability.REFUSED),
     ):

@@ -74,13 +74,13 @@ func (s *server) Check(_ context.Context, request *auth.CheckRequest) (*auth.Che
 	}
 	http := request.GetAttributes().GetRequest().GetHttp()
 	headers := headersOf(http)
-	who, reason := s.identify(headers["authorization"])
+	caller, reason := s.identify(headers["authorization"])
 	rule := ""
-	if who != nil {
+	if caller != nil {
 		reason = "no_matching_rule"
 		path := http.GetPath()
 		if http.GetMethod() == "GET" && strings.HasPrefix(path, "/invoices/") && strings.Count(path, "/") == 2 {
-			for _, role := range who.roles {
+			for _, role := range caller.roles {
 				if found, ok := s.rules[role]; ok {
 					rule, reason = found, "rule_matched"
 					break
@@ -92,13 +92,13 @@ func (s *server) Check(_ context.Context, request *auth.CheckRequest) (*auth.Che
 		Time: time.Now().UTC().Format(time.RFC3339Nano), Decision: "deny", Reason: reason, Rule: rule,
 		Method: http.GetMethod(), Path: http.GetPath(), Request: headers["x-request-id"],
 	}
-	if who != nil {
-		line.Subject = who.subject
+	if caller != nil {
+		line.Subject = caller.subject
 	}
 	answer := denied(reason)
 	if rule != "" {
 		line.Decision = "allow"
-		answer = allowed(who)
+		answer = allowed(caller)
 	}
 	encoded, err := json.Marshal(line)
 	if err != nil {
@@ -142,11 +142,11 @@ func (s *server) identify(header string) (*principal, string) {
 	if err != nil {
 		return nil, "token_bad_signature"
 	}
-	who := &principal{said.Subject, said.RealmAccess.Roles, said.ExpiresAt.Time}
+	caller := &principal{said.Subject, said.RealmAccess.Roles, said.ExpiresAt.Time}
 	if s.cached {
-		s.tokens.Store(token, who)
+		s.tokens.Store(token, caller)
 	}
-	return who, ""
+	return caller, ""
 }
 
 func header(name, value string) *core.HeaderValueOption {
@@ -156,12 +156,12 @@ func header(name, value string) *core.HeaderValueOption {
 	}
 }
 
-func allowed(who *principal) *auth.CheckResponse {
+func allowed(caller *principal) *auth.CheckResponse {
 	return &auth.CheckResponse{
 		Status: &status.Status{Code: int32(codes.OK)},
 		HttpResponse: &auth.CheckResponse_OkResponse{OkResponse: &auth.OkHttpResponse{
 			Headers: []*core.HeaderValueOption{
-				header("x-auth-subject", who.subject), header("x-auth-roles", strings.Join(who.roles, ",")),
+				header("x-auth-subject", caller.subject), header("x-auth-roles", strings.Join(caller.roles, ",")),
 			},
 			HeadersToRemove: []string{"x-auth-tenant", "x-auth-domain", "x-service-api-key"},
 		}},
