@@ -32,7 +32,7 @@ def test_there_are_lines() -> None:
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_it_is_done_by_something_that_exists(line: Line) -> None:
+def test_the_file_of_each_hardening_row_exists(line: Line) -> None:
     linked = re.findall(r"\]\(\.\./([^)]+)\)", line.where)
     named = set(re.findall(r"`([A-Z][A-Z_]+)`", line.where))
 
@@ -42,7 +42,7 @@ def test_it_is_done_by_something_that_exists(line: Line) -> None:
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_it_is_proved_by_a_test_that_exists(line: Line) -> None:
+def test_the_test_of_each_hardening_row_exists(line: Line) -> None:
     file, _, name = line.proof.strip("`").partition("::")
 
     assert re.search(rf"^(async )?def {name}\(", (ROOT / file).read_text(), re.MULTILINE), line.proof

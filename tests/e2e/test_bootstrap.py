@@ -40,7 +40,7 @@ def test_paths_and_headers_have_one_reading() -> None:
     assert options["headers_with_underscores_action"] == "REJECT_REQUEST"
 
 
-def test_what_a_client_sends_is_bounded() -> None:
+def test_client_input_is_bounded() -> None:
     manager = connection_manager()
     options, streams = manager["common_http_protocol_options"], manager["http2_protocol_options"]
     assert isinstance(options, dict)

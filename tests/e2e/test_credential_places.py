@@ -78,7 +78,7 @@ def jwt_authn(parts: Parts) -> dict[str, Any]:
     return {"name": "envoy.filters.http.jwt_authn", "typed_config": config}
 
 
-def test_what_jwt_authn_verified_is_believed_only_where_it_is_trusted(parts: Parts) -> None:
+def test_claims_verified_by_jwt_authn_count_only_where_configured(parts: Parts) -> None:
     ports = {}
     for trusted in (True, False):
         more = {"TRUST_JWT_AUTHN_METADATA": PROVIDER} if trusted else {}
@@ -150,7 +150,7 @@ def test_a_peer_that_envoy_verified_is_a_workload_where_that_is_enabled(parts: P
     status, received = get_with_certificate(parts.folder, ports[True], authority, cart)
     assert (status, received["x-auth-subject"], received["x-auth-kind"]) == (200, SPIFFE, "workload")
     alice = {"authorization": f"Bearer {parts.token('alice')}"}
-    # The token counts, and alice is no workload.
+    # The token counts, and alice is not a workload.
     assert get_with_certificate(parts.folder, ports[True], authority, cart, alice)[0] == 403
     assert (
         get_with_certificate(parts.folder, ports[True], authority, cart, {"authorization": "Bearer x"})[0]

@@ -95,7 +95,9 @@ def test_two_at_once_do_not_meet(scratch: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_runs_until_asked_to_end(scratch: Path, tmp_path: Path, number: signal.Signals) -> None:
+def test_the_demo_runs_until_it_is_asked_to_end(
+    scratch: Path, tmp_path: Path, number: signal.Signals
+) -> None:
     ready, log = tmp_path / "ready.json", tmp_path / "decisions.jsonl"
     demo = subprocess.Popen(
         [*DEMO, "--ready-file", str(ready)],

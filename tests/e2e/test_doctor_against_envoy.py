@@ -237,20 +237,22 @@ def test_envoy_takes_every_mutant_and_does_what_the_table_says(ran: tuple[list[R
     assert [str(one) for one in results if one.opened != one.mutant.opens] == []
 
 
-def test_whatever_lets_a_request_pass_is_an_error(ran: tuple[list[Result], list[str]]) -> None:
+def test_every_configuration_that_lets_a_request_pass_is_an_error(
+    ran: tuple[list[Result], list[str]],
+) -> None:
     results, _ = ran
 
     assert [str(one) for one in results if one.opened and not one.errors] == []
     assert sum(one.opened for one in results) > 100
 
 
-def test_what_checks_every_request_has_no_error(ran: tuple[list[Result], list[str]]) -> None:
+def test_a_configuration_that_checks_every_request_has_no_error(ran: tuple[list[Result], list[str]]) -> None:
     results, _ = ran
 
     assert [str(one) for one in results if not one.opened and one.errors] == []
 
 
-def test_what_envoys_runtime_overrides_counts(proxies: Proxies) -> None:
+def test_overrides_by_the_runtime_of_envoy_count(proxies: Proxies) -> None:
     results, refused = results_of(proxies, "runtime", list(overridden()), layered_runtime=RUNTIME)
 
     assert refused == []

@@ -209,7 +209,7 @@ def denying(chain: bytes, key: bytes, client_ca: bytes) -> GrpcioServer:
     return GrpcioServer(lambda *_: denial, [f"{LOOPBACK}:0"], tls=GrpcTls(identity, lambda: None))
 
 
-def test_it_agrees_with_the_shipped_bootstrap_in_everything_but_comments() -> None:
+def test_the_printed_configuration_equals_the_shipped_bootstrap_without_comments() -> None:
     # Order, the spelling of durations and 64-bit numbers, and defaults are all that may differ.
     assert plain(yaml.safe_load(printed({}))) == plain(
         yaml.safe_load(shipped("envoy/bootstrap.yaml").read_text())
@@ -242,7 +242,7 @@ def plain(document: object) -> object:
         ({"GRPC_TLS_CERT": "/nowhere", "GRPC_TLS_KEY": "/nowhere"}, [], "GRPC_TLS_CERT '/nowhere'"),
     ],
 )
-def test_what_cannot_work_is_refused(environ: dict[str, str], arguments: list[str], problem: str) -> None:
+def test_unusable_arguments_are_refused(environ: dict[str, str], arguments: list[str], problem: str) -> None:
     command = [sys.executable, "-m", "extauthz", "envoy-config", *arguments]
     finished = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
 

@@ -72,7 +72,7 @@ def test_envoy_accepts_it_as_it_is(tmp_path: Path) -> None:
     assert "warning" not in finished.stderr
 
 
-def test_what_keeps_the_bootstrap_safe_keeps_it_safe_too() -> None:
+def test_the_front_proxy_has_the_safe_settings_of_the_bootstrap() -> None:
     front, plain = configuration("front-proxy"), configuration("bootstrap")
 
     for setting in SHARED:
@@ -179,7 +179,7 @@ def test_policy_routes_pass(port: int, path: str) -> None:
         "/api/v1x/../admin",
     ],
 )
-def test_what_belongs_inside_stays_inside(port: int, path: str) -> None:
+def test_internal_paths_are_not_reachable_from_outside(port: int, path: str) -> None:
     assert send(port, "policies.example.com", path, "POST").status in {400, 404}
 
 

@@ -250,7 +250,7 @@ def test_no_bytes_make_the_sidecar_say_yes_or_nothing(door: Gate) -> None:
             assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_what_the_sidecar_cannot_judge_is_denied_where_envoy_fails_open(door: Gate) -> None:
+def test_checks_that_the_sidecar_cannot_judge_are_denied_where_envoy_fails_open(door: Gate) -> None:
     """Its own troubles are denials inside an answer: they never become Envoy's choice."""
     unknown = RSA.sign(good_claims(door.provider.issuer, "alice"), kid="not-yet-known")
     replies: list[Reply] = [

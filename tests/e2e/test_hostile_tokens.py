@@ -309,7 +309,7 @@ def test_no_token_of_the_family_is_accepted(door: Gate, posture: Posture, family
 
 
 @pytest.mark.parametrize("posture", POSTURES, ids=str)
-def test_what_the_issuer_signed_is_accepted(door: Gate, posture: Posture) -> None:
+def test_tokens_signed_by_the_issuer_are_accepted(door: Gate, posture: Posture) -> None:
     good = good_claims(door.provider.issuer, "alice")
     tokens = [
         RSA.sign(good),

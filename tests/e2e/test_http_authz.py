@@ -114,7 +114,7 @@ def test_without_envoys_own_care_paths_and_headers_have_one_reading(parts: Parts
 
 
 @pytest.mark.parametrize("fail_open", [False, True])
-def test_what_is_503_over_grpc_is_denied_whatever_the_failure_mode(parts: Parts, *, fail_open: bool) -> None:
+def test_a_503_of_the_check_is_denied_in_every_failure_mode(parts: Parts, *, fail_open: bool) -> None:
     """No keys: a 5xx here would let every token pass where Envoy fails open."""
     token = parts.token("alice")
     (unused,) = parts.ports.take()

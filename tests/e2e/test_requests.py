@@ -57,7 +57,7 @@ def test_decisions_never_notice_that_the_database_is_away(stack: Stack) -> None:
         assert line.got == line.expected
 
 
-def test_what_the_upstream_receives_is_what_was_judged(stack: Stack, tokens: Mapping[str, str]) -> None:
+def test_the_upstream_receives_the_judged_request(stack: Stack, tokens: Mapping[str, str]) -> None:
     log = DecisionLogReader(stack.decision_log)
     answer = send(stack.envoy_port, "//demo/./people//bob/records?x=%2e", token=tokens["bob"])
 

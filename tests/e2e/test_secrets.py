@@ -191,7 +191,7 @@ async def _execute(dsn: str, statements: tuple[str, ...]) -> None:
         await connection.close()
 
 
-def test_what_looks_for_secrets_finds_them() -> None:
+def test_the_search_for_secrets_finds_planted_ones() -> None:
     secret = "00ff10a4c5" * 6 + "abcd"
     octets = bytes.fromhex(secret)
     for hidden in (secret.encode(), octets, secret.encode().hex().encode(), octets.hex().upper().encode()):

@@ -148,7 +148,7 @@ def test_an_unknown_tenant_of_the_proxy_is_nobodys(tenants: TenantMesh, door: st
         assert tenants.ask(host, path="/notices/7", route=route, door=door) == refused("unmapped_route")
 
 
-def test_what_the_proxy_names_half_or_what_is_anothers_is_unmapped(tenants: TenantMesh) -> None:
+def test_partial_targets_and_targets_of_another_tenant_are_unmapped(tenants: TenantMesh) -> None:
     for caller, owner in product(tenants.firms.values(), FIRMS):
         host = tenants.firms[owner].host
         for route in ("resource alone", "action alone", "resource unknown"):
@@ -169,7 +169,7 @@ def test_what_the_proxy_names_half_or_what_is_anothers_is_unmapped(tenants: Tena
     assert tenants.ask(acme.host, acme.credential("bob"), route=of_globex) == refused("tenant_mismatch")
 
 
-def test_other_words_of_the_proxy_name_no_tenant(tenants: TenantMesh) -> None:
+def test_other_context_extensions_name_no_tenant(tenants: TenantMesh) -> None:
     acme, globex = tenants.firms["acme"], tenants.firms["globex"]
     assert tenants.ask(acme.host, acme.credential("alice"), route="others") == granted("acme", "alice")
     assert tenants.ask(acme.host, globex.credential("bob"), route="others") == refused("tenant_mismatch")

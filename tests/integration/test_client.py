@@ -301,7 +301,7 @@ async def test_an_unreachable_provider_is_tried_again(database: "Database") -> N
                 await client.resources()
 
 
-async def test_what_an_application_declares_is_registered(database: "Database") -> None:
+async def test_declarations_of_an_application_are_registered(database: "Database") -> None:
     app, invoices = FastAPI(), APIRouter(prefix="/invoices")
 
     @invoices.get("/{number}")

@@ -182,7 +182,7 @@ async def test_a_refusal_is_told_with_the_name_and_tried_again(log: ClientLog) -
             await log.saw(REGISTERED)
 
 
-async def test_what_is_not_the_api_is_told_and_tried_again(log: ClientLog) -> None:
+async def test_a_server_that_is_not_the_api_is_reported_and_asked_again(log: ClientLog) -> None:
     app = application()
     async with scripted(says(200, {"hello": "world"}), TAKEN) as server:
         protected(app, server.url)

@@ -130,7 +130,7 @@ def test_retry_after_is_a_date() -> None:
     assert waits(time.time() - 60) == 0
 
 
-async def test_what_could_be_done_twice_is_not_sent_twice() -> None:
+async def test_a_request_that_is_not_idempotent_is_not_sent_again() -> None:
     found, server = await called(creating, says(503), CREATED)
     assert isinstance(found, ApiError)
     assert len(server.requests) == 1
@@ -141,7 +141,7 @@ async def test_what_could_be_done_twice_is_not_sent_twice() -> None:
     assert len(server.requests) == 1
 
 
-async def test_what_was_surely_not_done_is_sent_again() -> None:
+async def test_a_request_that_was_certainly_not_processed_is_sent_again() -> None:
     found, server = await called(creating, says(429), CREATED)
     assert isinstance(found, RoleRule)
     assert len(server.requests) == 2
@@ -164,7 +164,7 @@ async def test_a_lost_connection_is_made_again() -> None:
     assert len(server.requests) == 3
 
 
-async def test_what_a_lost_attempt_has_deleted_is_deleted() -> None:
+async def test_a_404_after_a_lost_delete_counts_as_deleted() -> None:
     assert (await called(deleting, disconnects, says(404)))[0] is None
     assert (await called(deleting, says(502), says(404)))[0] is None
 
@@ -214,7 +214,7 @@ async def test_a_credential_never_follows_a_redirect() -> None:
         (checking, says(403, ALLOW)),
     ],
 )
-async def test_what_the_api_never_says_is_nothing_else(call: Call, answer: Handler) -> None:
+async def test_an_answer_that_the_api_never_gives_is_an_error(call: Call, answer: Handler) -> None:
     found, server = await called(call, answer)
 
     assert isinstance(found, UnexpectedAnswer)

@@ -155,7 +155,7 @@ async def test_a_primary_without_writes_is_better_than_none(
         await session.close()
 
 
-async def test_what_every_host_refuses_keeps_its_kind(primary: EmbeddedPostgres) -> None:
+async def test_a_refusal_by_every_host_keeps_its_exception_type(primary: EmbeddedPostgres) -> None:
     address = replace(address_of(primary), password="wrong")
     with pytest.raises(asyncpg.InvalidPasswordError):
         await connect(among(address, of(address), of(address)))

@@ -78,14 +78,16 @@ def test_the_owner_is_bound_by_row_level_security_and_needs_its_password(cluster
         ask(f"postgresql://extauthz:wrong@127.0.0.1:{cluster.port}/extauthz", "SELECT 1")
 
 
-def test_it_listens_on_loopback_alone(cluster: EmbeddedPostgres) -> None:
+def test_the_embedded_server_listens_on_loopback_only(cluster: EmbeddedPostgres) -> None:
     assert ask(cluster.superuser_dsn, "SHOW listen_addresses") == "127.0.0.1"
     assert ask(cluster.superuser_dsn, "SHOW unix_socket_directories") == ""
     assert not list(cluster.folder.glob("initial-password"))
 
 
 @pytest.mark.parametrize("end", [EmbeddedPostgres.stop, EmbeddedPostgres.kill], ids=["stop", "kill"])
-def test_it_starts_again_on_the_same_port_and_data(cluster: EmbeddedPostgres, end: object) -> None:
+def test_the_embedded_server_restarts_with_the_same_port_and_data(
+    cluster: EmbeddedPostgres, end: object
+) -> None:
     assert callable(end)
     tell(cluster.dsn, "CREATE TABLE kept (n int); INSERT INTO kept VALUES (42)")
 
@@ -146,7 +148,7 @@ def test_a_folder_that_the_database_user_cannot_reach_is_named(tmp_path: Path) -
         EmbeddedPostgres(closed / "cluster").start()
 
 
-def test_it_dies_with_its_parent(folder: Path) -> None:
+def test_the_embedded_server_ends_with_its_parent(folder: Path) -> None:
     code = textwrap.dedent(
         """
         import sys, time

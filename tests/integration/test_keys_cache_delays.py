@@ -65,7 +65,7 @@ def test_a_failing_fetch_on_demand_and_the_schedule_together_keep_their_distance
     asyncio.run(scenario())
 
 
-def test_one_provider_that_hangs_holds_up_no_other() -> None:
+def test_a_provider_that_hangs_delays_no_other() -> None:
     async def scenario() -> None:
         async with stage(OLD) as play, key_server(NEW) as other:
             gate = asyncio.Event()

@@ -35,7 +35,7 @@ def test_a_configured_address_needs_no_discovery() -> None:
     assert server.requests == {"/jwks": 1}
 
 
-def test_what_the_provider_says_about_freshness_is_passed_on() -> None:
+def test_the_freshness_headers_of_the_provider_are_returned() -> None:
     def prepare(server: KeyServer) -> IssuerSource:
         server.headers = {"Cache-Control": "public, max-age=120"}
         return source_of(server.issuer)

@@ -179,7 +179,7 @@ async def test_tenants_stay_apart_while_all_share_two_sessions(database: "Databa
                 await reader.close()
 
 
-async def test_what_another_client_left_is_not_believed(database: "Database") -> None:
+async def test_settings_left_by_another_client_of_the_pooler_have_no_effect(database: "Database") -> None:
     """A program that sets our settings on the shared session, as an older version did."""
     with pgbouncer(database.address, "transaction", size=1) as bouncer:
         address = through(bouncer, database, Pooler.TRANSACTION)

@@ -48,7 +48,7 @@ def many(letter: str, count: int) -> list[str]:
     return [f"{letter}{number}".ljust(200, letter) for number in range(count)]
 
 
-async def test_what_is_counted_is_the_text_of_the_rows(database: "Database") -> None:
+async def test_the_size_limit_counts_the_text_of_the_rows(database: "Database") -> None:
     async with pool_of(database.address, "default") as pool, reader_of(database.address) as reader:
         async with feed.one_moment(reader):
             empty = await feed.octets(reader, "default")

@@ -164,7 +164,7 @@ async def test_changes_of_many_tenants_between_two_looks_are_applied_each_to_its
         assert snapshot_of(current, "initech") is before["initech"]
 
 
-async def test_what_was_followed_is_no_longer_searched_for_garbage(database: "Database") -> None:
+async def test_followed_changes_are_frozen_for_the_garbage_collector(database: "Database") -> None:
     async with pool_of(database.address, "default") as pool, reader_of(database.address) as reader:
         current = CurrentPolicies()
         publisher = PostgresPublisher(

@@ -130,7 +130,7 @@ def test_a_schema_that_is_behind_is_refused_until_it_is_migrated(
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )
-def test_what_waiting_does_not_mend_is_one_line_and_exit_2(
+def test_a_permanent_error_is_one_line_and_exit_2(
     database: "Database", changes: dict[str, str], said: str
 ) -> None:
     ended = finished("serve", environ=environment(database_environment(database.address), **changes))

@@ -150,7 +150,9 @@ async def test_an_end_after_the_last_second_there_is_is_refused(database: "Datab
         assert stored.succeeded(201).body["expires_at"] == last
 
 
-async def test_what_is_too_long_for_an_index_is_named_by_its_place_in_the_list(database: "Database") -> None:
+async def test_a_name_too_long_for_an_index_is_reported_with_its_place_in_the_list(
+    database: "Database",
+) -> None:
     def resource(name: str, **members: object) -> dict[str, object]:
         return {"name": name, "serviceName": "billing"} | members
 

@@ -97,7 +97,7 @@ async def test_two_credentials_are_refused(database: "Database") -> None:
         assert answer.problem(401)["reason"] == "api_key_invalid"
 
 
-async def test_what_a_token_administers_is_read_strictly(database: "Database") -> None:
+async def test_the_admin_domain_claim_is_read_strictly(database: "Database") -> None:
     async with rest(database) as api:
         for adm, status in (
             ("*", 200), (["*"], 200), (["*", "emea"], 200), ("emea", 403), (["emea"], 403), ([], 403),

@@ -39,7 +39,7 @@ async def every_rule(api: Api) -> list[dict[str, Any]]:
     ]
 
 
-async def test_what_is_exported_is_imported_as_the_same(database: "Database") -> None:
+async def test_an_export_is_imported_unchanged(database: "Database") -> None:
     async with rest(database) as api:
         for each in (
             rule(),
@@ -89,7 +89,7 @@ async def test_what_is_exported_is_imported_as_the_same(database: "Database") ->
         assert await exported(api) == text
 
 
-async def test_it_is_read_as_casbin_writes_it(database: "Database") -> None:
+async def test_the_csv_that_casbin_writes_is_read(database: "Database") -> None:
     lines = [
         "\ufeff# all of finance",
         "p, role:finance, emea, invoice:read, read, allow",

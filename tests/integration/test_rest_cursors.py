@@ -224,7 +224,9 @@ async def walked_while_others_write(api: Api, listing: Listing) -> None:
 
 
 @pytest.mark.parametrize("which", LISTS)
-async def test_what_stays_is_seen_once_while_others_write(database: "Database", which: str) -> None:
+async def test_paging_shows_each_remaining_row_once_while_others_write(
+    database: "Database", which: str
+) -> None:
     async with scattered(database, "acme") as api:
         await walked_while_others_write(api, LISTS[which])
 

@@ -110,7 +110,7 @@ def test_the_reference_loads_and_runs_nothing() -> None:
 
 
 @embedded
-async def test_what_is_described_is_what_is_served(database: "Database") -> None:
+async def test_the_openapi_document_describes_the_served_routes(database: "Database") -> None:
     async with rest(database) as api:
         served = (await api.get("/openapi.json", caller="nobody")).succeeded(200).body
         assert served == json.loads(json.dumps(document(operations_of(TenancyMode.SELFHOST))))

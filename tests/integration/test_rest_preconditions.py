@@ -273,7 +273,7 @@ async def test_any_state_will_do_for_what_is_there(database: "Database") -> None
                     assert answer.status in {200, 201, 204}, (write, answer)
 
 
-async def test_of_writers_that_saw_the_same_state_one_writes(database: "Database") -> None:
+async def test_one_of_several_writers_with_the_same_etag_succeeds(database: "Database") -> None:
     async with rest(database) as api:
         path = f"{V1}/resources/list"
         tag = (await api.post(path, [new_resource()])).succeeded(201).headers["ETag"]

@@ -71,7 +71,7 @@ async def test_no_secret_is_kept_or_logged(database: "Database", capfd: pytest.C
     assert found(hidden, everywhere) == []
 
 
-async def test_bad_credentials_are_slowed_down_and_in_the_trail_and_a_good_one_is_taken(
+async def test_invalid_credentials_are_throttled_and_audited_and_valid_ones_accepted(
     database: "Database",
 ) -> None:
     async with rest(database) as api:
@@ -111,7 +111,7 @@ async def test_a_forwarded_address_is_nobodys_way_around_the_limit(database: "Da
     assert {event["actor"]["id"] for event in events} == {"127.0.0.1"}
 
 
-async def test_what_was_noted_is_written_when_the_process_ends(database: "Database") -> None:
+async def test_notes_are_written_when_the_process_ends(database: "Database") -> None:
     async with rest(database) as api:
         made = await api.post(KEYS, {"name": "robot", "scopes": ["audit:read"]})
         key = {"X-Service-Api-Key": made.succeeded(201).body["key"]}

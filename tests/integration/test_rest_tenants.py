@@ -187,7 +187,9 @@ async def test_no_list_shows_what_is_another_tenants(database: "Database", *, co
 
 
 @BOTH
-async def test_what_is_found_by_name_or_value_is_ones_own(database: "Database", *, conditions: bool) -> None:
+async def test_lookups_by_name_or_value_find_only_the_own_tenant(
+    database: "Database", *, conditions: bool
+) -> None:
     async with neighbours(database, conditions=conditions) as found:
         api = found.api
         holdings = await settled(found)

@@ -247,7 +247,7 @@ async def test_a_revoked_key_ends_everywhere_with_what_it_made(database: "Databa
             assert await found.reason("acme.local", key=key) == "api_key_invalid"
 
 
-async def test_only_a_good_key_for_identity_identifies(database: "Database") -> None:
+async def test_only_a_valid_key_with_the_scope_identity_identifies(database: "Database") -> None:
     async with mesh(database, slugs=["acme"]) as found:
         acme = found.firms["acme"]
         secret = os.urandom(32)

@@ -162,7 +162,7 @@ def test_no_module_is_taken_from_the_folder_it_is_started_in(
         ({"GRPC_TLS_CERT": "ours.crt", "GRPC_TLS_KEY": "ours.key", "HTTP_AUTHZ_PORT": "1"}, "without TLS"),
     ],
 )
-def test_what_cannot_be_listened_with_is_one_line(
+def test_an_unusable_listener_setting_is_one_line(
     tmp_path: Path, ports: ReservedPorts, more: Mapping[str, str], problem: str
 ) -> None:
     authority = Authority("ca")

@@ -89,7 +89,7 @@ async def test_the_database_takes_every_name_that_the_parser_takes(database: "Da
         await connection.execute("INSERT INTO taken SELECT unnest($1::text[])", names)
 
 
-def test_what_cannot_be_stored_is_found_with_its_place() -> None:
+def test_unstorable_text_is_reported_with_its_pointer() -> None:
     document = {
         "nul": "a\0b",
         "list": ["fine", "\ud800", {"deep/er": Decimal("1E+1000")}],

@@ -47,7 +47,7 @@ async def stored_policy(pool: "Pool", policy: Document) -> Stored | None:
         return await attribute_policies.get(connection, "default", uuid_of(policy))
 
 
-async def test_what_was_read_from_a_document_is_the_same_after_storing(database: "Database") -> None:
+async def test_a_parsed_document_is_equal_after_storing(database: "Database") -> None:
     problems: list[Problem] = []
     reading = Reading()
     rule = parse_role_rule(
@@ -140,7 +140,7 @@ async def test_a_replacement_that_equals_another_rule_conflicts(database: "Datab
         assert outcome.ids == (one["id"],)
 
 
-async def test_what_is_not_there_is_not_found(database: "Database") -> None:
+async def test_an_absent_row_is_not_found(database: "Database") -> None:
     async with pool_of(database.address, "default", "other") as pool:
         rule = role_rule()
         await succeed(pool, lambda change: role_rules.create(change, [rule]), tenant="other")

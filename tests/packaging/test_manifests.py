@@ -154,7 +154,7 @@ def test_settings_are_known_and_go_together(overlay: str, each: Object, tmp_path
 
 
 @pytest.mark.parametrize(("overlay", "each"), cases(PODS))
-def test_what_containers_run_are_commands(
+def test_containers_run_known_commands(
     overlay: str, each: Object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ours(each)
@@ -325,7 +325,7 @@ def test_ports_are_open_to_whom_they_are_for(overlay: str, name: str, port: int,
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_what_goes_out_is_listed(overlay: str) -> None:
+def test_network_policies_list_every_outgoing_port(overlay: str) -> None:
     closed = named(overlay, "NetworkPolicy", "extauthz-closed")["spec"]
     assert closed["policyTypes"] == ["Ingress", "Egress"]
     assert closed.keys().isdisjoint({"ingress", "egress"})

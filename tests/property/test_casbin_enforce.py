@@ -176,7 +176,7 @@ def test_implicit_priorities_are_the_order_of_the_rows(folder: Path, rng: random
 
 
 @given(st.randoms(use_true_random=False))
-def test_of_equal_explicit_priorities_the_deny_wins_wherever_it_stands(
+def test_a_deny_wins_over_an_allow_of_equal_explicit_priority_in_any_order(
     folder: Path, rng: random.Random
 ) -> None:
     model = model_text(rng.choice(MATCHERS), "priority(p.eft) || deny", "priority, sub, dom, obj, act, eft")

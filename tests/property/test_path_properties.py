@@ -35,7 +35,7 @@ def test_reading_a_canonical_path_again_changes_nothing(raw: str) -> None:
 
 
 @given(HOSTILE)
-def test_everything_gets_a_path_or_a_known_reason(raw: str) -> None:
+def test_every_input_gives_a_path_or_a_known_reason(raw: str) -> None:
     parsed = CanonicalPath.parse(raw)
     if isinstance(parsed, PathRejected):
         assert parsed.reason in PathProblem
@@ -86,7 +86,7 @@ def test_segments_decode_to_printable_structure_free_text(raw: str) -> None:
 
 
 @given(CLEAN)
-def test_what_rfc_3986_allows_plainly_passes_as_it_is(raw: str) -> None:
+def test_characters_that_rfc_3986_allows_unencoded_pass_unchanged(raw: str) -> None:
     path = readings(raw)
     assert path is not None
     assert path.text == raw

@@ -284,7 +284,9 @@ def test_a_call_cancelled_while_it_is_answered(kind: str) -> None:
         (5.0, -1.0, False),
     ],
 )
-def test_how_long_a_check_may_wait(waited_s: float, time_left: float | None, overloaded: bool) -> None:
+def test_a_check_that_waited_too_long_is_overloaded(
+    waited_s: float, time_left: float | None, overloaded: bool
+) -> None:
     assert is_overloaded(waited_s, time_left) is overloaded
 
 

@@ -143,7 +143,7 @@ def test_a_denial_has_the_status_of_its_reason(port: int) -> None:
 
 @pytest.mark.parametrize("coding", ["br", "zstd", "deflate", "gzip", "x-unheard-of"])
 @pytest.mark.parametrize("body", ["", "not that coding"])
-def test_how_a_body_is_encoded_decides_nothing(port: int, coding: str, body: str) -> None:
+def test_the_encoding_of_a_body_does_not_change_the_decision(port: int, coding: str, body: str) -> None:
     head = (
         "POST /public/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
         f"Content-Encoding: {coding}\r\nContent-Length: {len(body)}\r\n\r\n"

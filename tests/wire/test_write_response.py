@@ -58,7 +58,7 @@ def test_an_allow_names_the_principal() -> None:
     }
 
 
-def test_what_an_identity_lacks_is_removed() -> None:
+def test_headers_for_absent_parts_of_an_identity_are_removed() -> None:
     answer = allowed_for(ANONYMOUS, ("anonymous",))
     assert answer.headers == {
         "x-auth-kind": "anonymous",
@@ -70,7 +70,7 @@ def test_what_an_identity_lacks_is_removed() -> None:
     assert answer.metadata["subject"] is None
 
 
-def test_what_the_client_spelled_is_removed_and_never_what_is_set() -> None:
+def test_client_spellings_of_identity_headers_are_removed_and_set_headers_are_not() -> None:
     sent = ("X-Auth-Roles", "x-auth-admin", "x-auth-subject", "x_auth_subject", "x-auth-decision-id")
     answer = written(allowed(strip_headers=sent))
     assert {"x-auth-admin", "x_auth_subject"} <= set(answer.removed)
@@ -189,7 +189,7 @@ def test_a_denied_rule_is_named_for_access_logs() -> None:
     )
 
 
-def test_what_is_unknown_is_null() -> None:
+def test_unknown_metadata_is_null() -> None:
     metadata = written(Denied(DECISION_ID, Reason.NOT_READY, policies=NO_POLICIES)).metadata
     nulls = {name for name, value in metadata.items() if value is None}
     assert nulls == {"matched_rule_id", "tenant", "subject", "resource", "action", "policy_revision"}

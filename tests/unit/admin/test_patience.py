@@ -144,7 +144,7 @@ def test_an_answer_may_take_longer_than_a_head() -> None:
     assert asyncio.run(run()) == b"HTTP/1.1 200 OK\r\n"
 
 
-def test_one_connection_too_many_is_closed_and_the_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_above_the_limit_is_closed_and_the_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PatientProtocol, "max_connections", 1)
     monkeypatch.setattr(PatientProtocol, "head_wait_s", 60.0)
 

@@ -109,7 +109,7 @@ def test_memory_is_bounded() -> None:
     assert len(failures._noted) <= 101
 
 
-def test_what_counts_as_one_client() -> None:
+def test_addresses_are_grouped_to_clients() -> None:
     assert address_group("192.0.2.1") == "192.0.2.1"
     assert address_group("::ffff:192.0.2.1") == "192.0.2.1"
     assert address_group("2001:db8:1:2::1") == address_group("2001:db8:1:2:ffff::2") == "2001:db8:1:2::/64"

@@ -155,14 +155,14 @@ def test_no_method_passes_for_an_attribute(attribute: str) -> None:
         assert ask(definition, "p, x, d, r", subject, "d", "r").startswith("error: ")
 
 
-def test_what_is_null_or_missing_on_both_sides_is_not_equal() -> None:
+def test_nulls_and_missing_values_are_not_equal() -> None:
     definition = model("r.sub.Owner == r.obj.Owner")
     assert ask(definition, "", {"Owner": None}, {"Owner": None}, "r") == "false"
     assert ask(definition, "", {}, {}, "r") == "false"
     assert ask(definition, "", {"Owner": "a"}, {"Owner": "a"}, "r") == "true"
 
 
-def test_of_equal_priorities_the_deny_wins() -> None:
+def test_a_deny_wins_over_an_allow_of_equal_priority() -> None:
     definition = model(effect=PRIORITY, policy="priority, sub, obj, act, eft")
     rows = ["p, 1, alice, d, r, allow", "p, 1, alice, d, r, deny"]
     for order in (rows, rows[::-1]):
@@ -173,7 +173,7 @@ def test_of_equal_priorities_the_deny_wins() -> None:
     )
 
 
-def test_of_roles_at_one_height_the_deny_wins() -> None:
+def test_a_deny_wins_among_roles_of_equal_height() -> None:
     definition = model(RBAC, roles="g = _, _", effect=SUBJECT_PRIORITY, policy="sub, obj, act, eft")
     rows = "p, editor, d, r, allow\np, banned, d, r, deny\ng, alice, editor\ng, alice, banned\n"
     assert ask(definition, rows, "alice", "d", "r") == "false"
@@ -242,7 +242,7 @@ def test_where_readers_differ_an_allow_does_not_match_and_a_deny_does(
         ("globMatch", "/foo/b", "/foo/[!a-c]", False),
     ],
 )
-def test_what_all_readers_agree_on_is_decided(
+def test_calls_that_all_readers_agree_on_are_decided(
     function: str, text: str, pattern: str, *, expected: bool
 ) -> None:
     assert PATTERN_FUNCTIONS[function](text, pattern) is expected
@@ -271,7 +271,7 @@ def test_a_matcher_that_is_not_one_expression_is_refused_as_a_whole(matcher: str
     ["", "[matchers]\nm = r.sub == p.sub", "no model", model(effect="some(where (p.eft == maybe))"),
      model(RBAC, roles="g = _, _, _, _"), model(RBAC, roles="g = _"), "[request_definition\nr = sub"],
 )  # fmt: skip
-def test_what_pycasbin_cannot_run_is_refused(definition: str) -> None:
+def test_matchers_that_pycasbin_cannot_run_are_refused(definition: str) -> None:
     refused = load_engine(definition, b"p, alice, data1, read")
     assert isinstance(refused, FileInvalid)
     assert "\n" not in refused.message

@@ -173,7 +173,7 @@ def test_a_call_whose_message_takes_too_long_is_cancelled() -> None:
         assert threads.submit(threads.message, iter(call), call, b"none").result(WAIT) == b"none"
 
 
-def test_what_was_submitted_before_the_end_is_done_and_nothing_after_it() -> None:
+def test_checks_submitted_before_the_end_are_done_and_later_ones_are_not() -> None:
     with threads_of(1) as threads:
         first = Blocked(threads, 1)
         first.until_entered(1)

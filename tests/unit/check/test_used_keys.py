@@ -45,7 +45,7 @@ def test_at_the_end_everything_is_told() -> None:
     assert used.take(101.0, limit=10, all_of_them=True) == []
 
 
-def test_what_does_not_fit_is_told_the_next_time() -> None:
+def test_uses_above_the_limit_are_reported_the_next_time() -> None:
     used = UsedKeys()
     for number in range(5):
         used.note("acme", f"sak_{number}", 100.0)

@@ -205,7 +205,7 @@ def test_a_partial_of_a_declared_endpoint_is_declared() -> None:
     assert mesh_routes(StarletteRoute("/a", partial)) == {("invoice:read", "GET", "/a")}
 
 
-def test_what_is_not_declared_is_not_registered() -> None:
+def test_undeclared_routes_are_not_registered() -> None:
     assert declared(StarletteRoute("/a", endpoint(None)), Mount("/static", StaticFiles(directory="."))) == []
 
 
@@ -268,7 +268,7 @@ def test_paths_without_a_template_are_left_out_with_a_warning(
 # What the application dispatches is what the mesh decides on
 
 
-def test_what_an_earlier_route_takes_is_left_out(warnings: Callable[[], str]) -> None:
+def test_paths_taken_by_an_earlier_route_are_left_out(warnings: Callable[[], str]) -> None:
     found = mesh_routes(
         StarletteRoute("/users/{name}", endpoint("user:read")),
         StarletteRoute("/users/me", endpoint("self:read")),
@@ -279,7 +279,7 @@ def test_what_an_earlier_route_takes_is_left_out(warnings: Callable[[], str]) ->
     assert "/users/me is not registered for 'self:read': an earlier route takes its requests" in warnings()
 
 
-def test_what_an_earlier_route_without_a_declaration_takes_is_left_out() -> None:
+def test_paths_taken_by_an_earlier_undeclared_route_are_left_out() -> None:
     found = mesh_routes(
         StarletteRoute("/users/{name}", endpoint(None)),
         Mount("/static", StaticFiles(directory=".")),

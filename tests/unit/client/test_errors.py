@@ -34,7 +34,7 @@ def test_the_reason_is_in_the_text() -> None:
     assert error.reason == "database_lost"
 
 
-def test_what_the_detail_says_is_not_said_twice() -> None:
+def test_the_text_of_an_error_does_not_repeat_the_detail() -> None:
     detail = "the body cannot be read as JSON: not JSON"
     error = refusal(400, title="Bad Request", detail=detail, errors=[{"pointer": "", "message": detail}])
     assert str(error) == f"400 Bad Request: {detail}"

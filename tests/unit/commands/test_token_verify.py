@@ -35,7 +35,7 @@ def judge(
 
 
 @pytest.mark.parametrize("signer", [RSA, EC])
-def test_a_good_token_is_valid_with_its_claims(signer: SigningKey) -> None:
+def test_a_valid_token_is_shown_with_its_claims(signer: SigningKey) -> None:
     said = claims(price=1.5, nested={"list": [0.25, 1]})
     compact = signer.sign(said)
     assert judge(compact, issuer=ISSUER, audience=AUDIENCE) == {"valid": True, "reason": "ok", "claims": said}

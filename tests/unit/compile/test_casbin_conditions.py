@@ -105,7 +105,7 @@ def test_anything_else_is_refused_with_its_position(source: str, position: int) 
     assert problems[0].message.startswith(f"at character {position}:")
 
 
-def test_all_misfits_of_an_expression_are_reported_together() -> None:
+def test_all_problems_of_an_expression_are_reported_together() -> None:
     problems = read("nothing.a == 1 && nothing.b == 2")
 
     assert isinstance(problems, list)

@@ -409,7 +409,7 @@ def test_an_absent_parameter_is_definite_in_a_deny_only(effect: Effect, expected
         (None, "0.0.0.0/0", None),
     ],
 )
-def test_where_an_address_is(address: str | None, network: object, expected: object) -> None:
+def test_addresses_are_compared_with_networks(address: str | None, network: object, expected: object) -> None:
     assert truth(condition("request.source.address", "cidr", network), asked(address=address)) is expected
 
 

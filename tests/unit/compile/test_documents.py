@@ -78,7 +78,7 @@ def pointers(found: object) -> list[str]:
     return [problem.pointer for problem in found]
 
 
-def test_everything_that_is_wrong_with_a_set_is_told_at_once() -> None:
+def test_all_problems_of_a_policy_set_are_reported_at_once() -> None:
     found = parse_policy_set(
         {
             "role_rules": [{**RULE, "effect": "permit", "colour": "red"}, "a rule", {}],
@@ -213,7 +213,7 @@ def test_an_invalid_expiry_never_becomes_a_binding_without_expiry(written: objec
     assert pointers(read_binding(expires_at=written)) == ["/expires_at"]
 
 
-def test_what_a_policy_leaves_out() -> None:
+def test_omitted_members_of_a_policy_have_defaults() -> None:
     policy = read_policy()
     assert isinstance(policy, AttributePolicy)
     assert (policy.actions, policy.domain, policy.priority, policy.enabled, policy.mode) == (
@@ -285,7 +285,7 @@ def test_a_domain_admin_lifts_no_deny_and_writes_no_guardrail() -> None:
         ("Priority", 1),
     ],
 )
-def test_what_no_policy_may_say(member: str, value: object) -> None:
+def test_invalid_members_of_a_policy_are_refused_with_their_pointer(member: str, value: object) -> None:
     found = pointers(read_policy(READING, **{member: value}))
     assert found
     assert all(pointer.startswith(f"/{member}") for pointer in found)
@@ -312,7 +312,7 @@ def test_the_names_of_a_rule_fit_into_an_index_together() -> None:
     assert pointers(problems) == ["/defaultRoles/1"]
 
 
-def test_what_an_enumeration_holds_is_shown_as_it_was_written() -> None:
+def test_members_of_an_enumeration_are_shown_as_written() -> None:
     message = "found 'role', the subject '*' is always of kind 'any'"
     assert read_rule(sub="*", sub_kind="role") == [Problem("/sub_kind", message)]
 

@@ -42,7 +42,7 @@ def yaml(text: str) -> object:
         ("a: '*'", "*"),
     ],
 )
-def test_what_a_scalar_means(text: str, value: object) -> None:
+def test_a_scalar_has_its_json_type(text: str, value: object) -> None:
     document = yaml(text)
     assert isinstance(document, dict)
     assert document["a"] == value

@@ -47,7 +47,7 @@ from tests.reference_routes import read_query as read_plainly
         ("q=a?b/c", {"q": "a?b/c"}),
     ],
 )
-def test_what_a_name_is(raw: str, values: Mapping[str, object]) -> None:
+def test_a_query_name_is_decoded(raw: str, values: Mapping[str, object]) -> None:
     query = read_query(raw)
     assert query is not None
     for name, value in values.items():

@@ -83,7 +83,7 @@ def test_narrower_models_and_other_spellings_are_compiled(
         ("[matchers]\nm =", "[matchers]\nm2 =", "[matchers]"),
     ],
 )
-def test_what_cannot_be_compiled_is_refused_naming_the_part(old: str, new: str, part: str) -> None:
+def test_a_model_that_cannot_be_compiled_is_refused_with_the_part(old: str, new: str, part: str) -> None:
     refused = compiled((old, new))
     assert isinstance(refused, ModelInvalid)
     assert part in refused.message

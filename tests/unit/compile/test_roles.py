@@ -47,7 +47,7 @@ def test_a_binding_ends_at_its_expiry_exactly() -> None:
     assert roles_at(bound, 1e12) == ()
 
 
-def test_what_is_known_of_a_principal_holds_from_expiry_to_expiry() -> None:
+def test_the_subjects_of_a_principal_are_valid_from_one_expiry_to_the_next() -> None:
     bound = index(
         binding("a", "alice", "past", kind="user", expires_at=50.0),
         binding("b", "alice", "soon", kind="user", expires_at=100.0),

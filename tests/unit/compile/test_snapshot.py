@@ -78,7 +78,7 @@ def matching(snapshot: Snapshot, name: str = "doc") -> list[str]:
 # ---- between documents
 
 
-def test_everything_that_shows_between_documents_is_told_at_once() -> None:
+def test_all_problems_across_documents_are_reported_at_once() -> None:
     problems = refused(
         PolicySet(
             resources=(resource("a", "/x"), resource("a"), resource("b", "/y", "/x")),
@@ -219,7 +219,7 @@ def test_a_digest_does_not_depend_on_the_order_of_writing() -> None:
 # ---- what is remembered
 
 
-def test_what_is_remembered_of_a_principal_ends_with_its_bindings() -> None:
+def test_the_remembered_rules_of_a_principal_end_with_its_bindings() -> None:
     bound = RoleBinding("g", "alice", SubjectKind.USER, "reader", "*", expires_at=100.0)
     snapshot = built(PolicySet(role_bindings=(bound,)))
 
@@ -231,7 +231,7 @@ def test_what_is_remembered_of_a_principal_ends_with_its_bindings() -> None:
     assert roles(99.0) == ("reader",)
 
 
-def test_what_is_remembered_is_never_another_principals() -> None:
+def test_remembered_rules_are_never_those_of_another_principal() -> None:
     bound = RoleBinding("g", "alice", SubjectKind.USER, "reader", "d1")
     snapshot = built(PolicySet(role_bindings=(bound,)))
 

@@ -96,7 +96,7 @@ def replace_window(ring: KeyRing) -> KeyRing:
 
 
 @pytest.mark.parametrize("signer", [RSA, EC])
-def test_a_good_token_proves_its_bearer(signer: SigningKey) -> None:
+def test_a_valid_token_proves_its_subject(signer: SigningKey) -> None:
     answer = ask(bearer(signer, dom="emea", realm_access={"roles": ["b", "offline_access", "a"]}, n=[1.5]))
     assert answer == Principal(
         kind=PrincipalKind.USER,
@@ -277,7 +277,7 @@ def test_the_algorithm_must_be_the_keys() -> None:
     assert reason(ask(f"Bearer {EC.sign(claims(), alg='RS256')}")) is Reason.TOKEN_ALGORITHM
 
 
-def test_what_a_token_says_about_keys_is_ignored() -> None:
+def test_key_headers_of_a_token_are_ignored() -> None:
     embedded = OTHER.jwk()
     header = {"jwk": embedded, "jku": "https://evil.test/jwks", "x5u": "https://evil.test/x", "x5c": ["AA"]}
     assert reason(ask(f"Bearer {OTHER.sign(claims(), kid='ec', **header)}")) is Reason.TOKEN_BAD_SIGNATURE

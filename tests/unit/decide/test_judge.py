@@ -76,7 +76,7 @@ def test_without_policies_nothing_is_judged() -> None:
     assert judged == Denied("the-id", Reason.NOT_READY, request_facts())
 
 
-def test_what_a_credential_needs_is_asked_for_before_anything_else_is_judged() -> None:
+def test_the_need_of_a_credential_is_returned_before_any_judgement() -> None:
     for keys, needed in (
         (NO_KEYS_YET, NeedsKey),
         (NO_KEYS_YET._replace(verify_first_seen=False), NeedsVerification),
@@ -137,7 +137,7 @@ def test_a_tenant_whose_policies_never_compiled_is_not_ready(found: Principal | 
         (BELONGS_TO_ACME, ("acme",), Reason.TENANT_SUSPENDED),
     ],
 )
-def test_what_is_known_without_policies_is_judged_before_they_are_missed(
+def test_reasons_that_need_no_policies_come_before_not_ready(
     found: Principal | Rejected, suspended: tuple[str, ...], reason: Reason
 ) -> None:
     where = Directory(
@@ -207,7 +207,7 @@ def test_values_are_shown_of_what_the_request_names_and_of_nothing_else() -> Non
     assert used == {"resource.id": "42", "user.id": None, "action": "read", "resource.service": "billing"}
 
 
-def test_where_conditions_read_the_person_alone_only_names_are_shown() -> None:
+def test_only_names_are_logged_where_conditions_read_only_the_principal() -> None:
     condition = {"type": "CONDITION", "attribute": "user.id", "operator": "eq", "value": ALICE.id}
     person = {"id": "person", "name": "p", "resource": "*", "effect": "deny", "rule_data": condition}
 

@@ -135,7 +135,7 @@ def test_heartbeats_come_by_themselves_and_carry_the_losses() -> None:
     assert json.loads(rest[-1])["event"] == "log_stopped"
 
 
-def test_whatever_a_decision_holds_becomes_one_json_line(tmp_path: Path) -> None:
+def test_every_decision_becomes_one_json_line(tmp_path: Path) -> None:
     path = tmp_path / "log"
     nested: object = "deep"
     for _ in range(500):

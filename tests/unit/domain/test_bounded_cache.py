@@ -18,7 +18,7 @@ def hits(cache: BoundedCache[int, int], keys: range) -> int:
     return found
 
 
-def test_it_holds_as_many_entries_as_it_says() -> None:
+def test_a_bounded_cache_holds_at_most_its_entries() -> None:
     cache = BoundedCache[int, int](1000)
     assert hits(cache, range(1000)) == 0
     assert hits(cache, range(1000)) == 1000

@@ -98,7 +98,7 @@ def test_documented_examples_pass_in_the_documented_form(raw: str, text: str) ->
         ("/" + "a" * (MAX_PATH_LENGTH - 1), "/" + "a" * (MAX_PATH_LENGTH - 1)),
     ],
 )
-def test_what_every_server_reads_alike_passes(raw: str, text: str) -> None:
+def test_paths_that_every_server_reads_alike_pass(raw: str, text: str) -> None:
     assert canonical(raw).text == text
     assert canonical(text).text == text
 

@@ -20,7 +20,7 @@ LARGEST = int(sys.float_info.max)
         "1e-323", "0", "-0", "0.0", "0e9", "0e99999", "0." + "1" * 300, "1" * 308, "1.5E+3",
     ],
 )  # fmt: skip
-def test_what_a_double_can_hold_is_read_exactly(literal: str) -> None:
+def test_numbers_in_the_range_of_a_double_are_read_exactly(literal: str) -> None:
     value = read_json(literal.encode())
 
     assert isinstance(value, int | Decimal)
@@ -35,7 +35,7 @@ def test_what_a_double_can_hold_is_read_exactly(literal: str) -> None:
         "9" * 5000, "1e99999", "1e999999999999", "0." + "0" * 400 + "1", "NaN", "Infinity", "-Infinity",
     ],
 )  # fmt: skip
-def test_what_a_double_cannot_hold_is_refused(literal: str) -> None:
+def test_numbers_beyond_the_range_of_a_double_are_refused(literal: str) -> None:
     assert isinstance(read_json(literal.encode()), JsonRejected)
 
 

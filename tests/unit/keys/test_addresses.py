@@ -154,7 +154,7 @@ def test_which_urls_are_asked(text: str, *, allowed: bool, private: bool) -> Non
         ("s-maxage=60", None),
     ],
 )
-def test_what_cache_control_asks_for(header: str | None, age: float | None) -> None:
+def test_cache_control_gives_the_max_age(header: str | None, age: float | None) -> None:
     assert max_age(header) == age
 
 

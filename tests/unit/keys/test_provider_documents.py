@@ -40,7 +40,7 @@ def problems(*providers: object, defaults: ProviderDefaults = DEFAULTS) -> list[
     return [str(problem) for problem in found]
 
 
-def test_what_a_provider_leaves_out_is_as_the_variables_say() -> None:
+def test_members_that_a_provider_leaves_out_have_the_values_of_the_variables() -> None:
     (source,) = sources(LEAST)
     config = source.config
     assert (config.issuer, config.tenant, config.audiences) == ("https://a.example", "default", ("api",))

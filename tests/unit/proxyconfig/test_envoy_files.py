@@ -62,7 +62,7 @@ def changed(change: Callable[[Json], None]) -> Json:
 
 
 @pytest.mark.parametrize("mutant", list(mutants()), ids=lambda one: one.name)
-def test_what_envoy_lets_pass_is_an_error_and_nothing_else_is(tmp_path: Path, mutant: Any) -> None:
+def test_a_mutant_is_an_error_exactly_if_envoy_lets_requests_pass(tmp_path: Path, mutant: Any) -> None:
     # tests/e2e/test_doctor_against_envoy.py holds `opens` against real Envoy.
     found = found_in(tmp_path, envoy=mutant.document, **{
         name.removesuffix(".yaml"): document for name, document in mutant.files.items()
@@ -196,7 +196,7 @@ def test_a_dump_of_an_istio_sidecar_has_no_false_errors(tmp_path: Path) -> None:
     assert codes(unchecked) == [(WARNING, "check-missing")]
 
 
-def test_what_istio_selects_for_a_check_is_told_apart(tmp_path: Path) -> None:
+def test_selected_and_unselected_istio_workloads_are_distinguished(tmp_path: Path) -> None:
     one_path = {"url_path": {"path": {"exact": "/a"}}}
 
     found = found_in(tmp_path, dump=sidecar(checked=True, rule=one_path))
@@ -238,7 +238,7 @@ def test_the_same_configuration_is_found_in_every_envelope(tmp_path: Path, shape
     assert "file-unknown" not in {one.code for one in found}
 
 
-def test_what_stands_in_other_files_is_looked_up_and_what_is_missing_is_told(tmp_path: Path) -> None:
+def test_references_to_other_files_are_followed_and_missing_ones_reported(tmp_path: Path) -> None:
     document, files = base(), dict[str, Json]()
     CONTAINERS["routes from a file"](document, files)
     CONTAINERS["check from a file"](document, files)

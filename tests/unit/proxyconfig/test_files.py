@@ -32,7 +32,7 @@ from tests.doctor_files import (
 )
 
 
-def test_what_is_shipped_and_what_is_printed_has_no_errors(tmp_path: Path) -> None:
+def test_shipped_and_printed_configurations_have_no_errors(tmp_path: Path) -> None:
     settings = load_settings({"WORKERS": "2"}, serving=False)
     assert isinstance(settings, Settings)
     printed = {"envoy": envoy_yaml(settings), "istio": istio_yaml(settings), "bootstrap": GOOD}
@@ -173,7 +173,7 @@ def test_the_order_of_filters_matters(tmp_path: Path, order: list[str], codes: s
     assert {one.code for one in examine(tmp_path, envoy=yaml.safe_dump(document))} == codes
 
 
-def test_what_is_left_out_counts_as_envoys_default(tmp_path: Path) -> None:
+def test_omitted_fields_have_the_defaults_of_envoy(tmp_path: Path) -> None:
     document = yaml.safe_load(GOOD)
     manager = manager_of(document)
     for name in (
@@ -243,9 +243,7 @@ def test_a_bootstrap_inside_of_a_config_map_keeps_its_lines(tmp_path: Path) -> N
         ("a: \x01", None, "not YAML"),
     ],
 )
-def test_what_cannot_be_read_in_one_way_is_an_error(
-    tmp_path: Path, text: str, line: int | None, problem: str
-) -> None:
+def test_an_ambiguous_document_is_an_error(tmp_path: Path, text: str, line: int | None, problem: str) -> None:
     found = [one for one in examine(tmp_path, bad=text) if one.code == "file-unreadable"]
 
     assert [one.severity for one in found] == [ERROR]

@@ -141,7 +141,7 @@ def test_a_policy_may_select_by_labels(tmp_path: Path) -> None:
         ({"path": {"escapedSlashesAction": "RejectRequest"}}, []),
     ],
 )
-def test_how_a_gateway_reads_requests_is_judged(
+def test_the_request_settings_of_a_gateway_are_examined(
     tmp_path: Path, spec: Json, expected: list[tuple[Severity, str]]
 ) -> None:
     assert codes(examine(tmp_path, obj(GATEWAY, "ClientTrafficPolicy", "x", spec))) == expected

@@ -63,7 +63,7 @@ def test_a_shared_service_scales_by_pods() -> None:
     assert "WORKERS=1" in problems[0]
 
 
-def test_it_fails_closed_and_soon() -> None:
+def test_the_istio_provider_fails_closed_within_a_short_timeout() -> None:
     found = objects(settings())
 
     assert provider(found) | {"service": "", "port": 0} == {

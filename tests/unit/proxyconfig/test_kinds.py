@@ -189,7 +189,7 @@ def test_a_kind_that_is_not_examined_is_named(tmp_path: Path, document: Json, se
     ],
     ids=lambda one: str(one.get("kind", "file")),
 )  # fmt: skip
-def test_what_cannot_carry_a_check_is_not_named(tmp_path: Path, document: Json) -> None:
+def test_kinds_that_cannot_hold_a_check_are_not_reported(tmp_path: Path, document: Json) -> None:
     assert examine(tmp_path, document) == []
 
 

@@ -78,7 +78,7 @@ def test_loads_in_many_threads_leave_the_settings_as_before() -> None:
     assert settings() == before
 
 
-def test_what_was_loaded_is_never_searched_again_and_its_garbage_is_gone() -> None:
+def test_loaded_objects_are_frozen_and_their_garbage_is_collected() -> None:
     with short_steps():
         kept = [Node() for _ in range(YOUNG_OBJECTS * 4)]
         gone = []

@@ -50,7 +50,7 @@ def stand_in(policy: Document) -> AttributePolicy | None:
     return state.snapshot.policies_by_id.get(id_of(policy))
 
 
-def test_what_can_be_read_whole_is_complete() -> None:
+def test_rows_without_problems_are_complete() -> None:
     state = salvaged(documents(role_rules=[role_rule()]))
     assert (state.is_complete, dict(state.unreadable)) == (True, {})
 
@@ -122,7 +122,7 @@ def test_a_new_role_rule_is_a_deny_or_nothing(members: Document, expected: tuple
     assert found is None or found.effect is Effect.DENY
 
 
-def test_of_two_routes_of_one_shape_the_one_that_was_in_force_stays() -> None:
+def test_the_published_one_of_two_equal_routes_stays() -> None:
     first = resource(name="first", routes=[route("/a/{x}")])
     second = resource(name="second", routes=[route("/b")])
     before = documents(resources=[first, second])
@@ -134,7 +134,7 @@ def test_of_two_routes_of_one_shape_the_one_that_was_in_force_stays() -> None:
         assert [kept[name].routes[0].path for name in ("first", "second")] == ["/a/{x}", "/b"]
 
 
-def test_of_a_cycle_of_roles_the_line_that_closed_it_is_left_out() -> None:
+def test_the_binding_that_closes_a_cycle_of_roles_is_left_out() -> None:
     lines = [
         role_binding(user=lower, user_kind="role", role=upper)
         for lower, upper in (("a", "b"), ("b", "c"), ("x", "y"))

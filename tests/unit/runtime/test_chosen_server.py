@@ -52,7 +52,7 @@ def test_this_machine_alone_is_served_natively(environ: Mapping[str, str], serve
 
 
 @pytest.mark.parametrize("environ", REACHABLE)
-def test_whatever_others_can_reach_is_grpcio(environ: Mapping[str, str]) -> None:
+def test_an_address_that_others_can_reach_is_served_by_grpcio(environ: Mapping[str, str]) -> None:
     server, reason = chosen(environ)
     assert server is GrpcServer.GRPCIO
     assert environ["GRPC_HOST"] in reason

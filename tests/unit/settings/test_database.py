@@ -88,7 +88,7 @@ def test_blank_lists_and_too_many_hosts_are_refused() -> None:
     assert [str(host) for host in load(POSTGRES_HOST="").database_hosts] == ["127.0.0.1:5432"]
 
 
-def test_what_is_set_of_a_pooler_goes_together() -> None:
+def test_the_pooler_variables_are_checked_together() -> None:
     (problem,) = problems({"POSTGRES_LISTEN_HOST": "db"})
     assert problem.startswith("POSTGRES_LISTEN_HOST is for POSTGRES_POOLER=session or transaction")
     (problem,) = problems(

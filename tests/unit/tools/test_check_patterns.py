@@ -34,7 +34,7 @@ from tools.check_patterns import ROOT, pattern_problems, sources
         b"(?:ab)++",
     ],
 )
-def test_what_interpreters_read_differently_is_refused(pattern: str | bytes) -> None:
+def test_patterns_that_interpreters_read_differently_are_refused(pattern: str | bytes) -> None:
     assert len(pattern_problems(pattern)) == 1
 
 
@@ -54,7 +54,7 @@ def test_what_interpreters_read_differently_is_refused(pattern: str | bytes) -> 
         "[+]+",
     ],
 )
-def test_what_every_interpreter_reads_alike_is_not(pattern: str | bytes) -> None:
+def test_patterns_that_every_interpreter_reads_alike_are_accepted(pattern: str | bytes) -> None:
     assert pattern_problems(pattern) == []
 
 

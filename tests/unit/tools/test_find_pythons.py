@@ -83,6 +83,6 @@ def test_one_interpreter_for_each_full_version_in_order(machine: Path) -> None:
         "exit 1",
     ],
 )
-def test_what_is_not_a_supported_cpython_is_left_out(machine: Path, said: str) -> None:
+def test_unsupported_interpreters_are_left_out(machine: Path, said: str) -> None:
     script(machine / "bin" / "python3.12", said)
     assert found() == []

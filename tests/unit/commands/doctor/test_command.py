@@ -57,7 +57,7 @@ def test_without_files_the_settings_are_examined_even_if_no_variable_is_set() ->
     assert finished.stderr == ""
 
 
-def test_good_settings_and_a_good_file_end_well() -> None:
+def test_valid_settings_and_a_valid_file_exit_0() -> None:
     finished = doctor(ALONE, "--json", BOOTSTRAP)
 
     assert finished.returncode == 0
@@ -172,7 +172,7 @@ def test_an_error_says_where_what_to_do_and_what_to_read(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("arguments", [["/nowhere.yaml"], ["--yaml"]])
-def test_bad_usage_is_2(arguments: list[str]) -> None:
+def test_wrong_usage_exits_2(arguments: list[str]) -> None:
     finished = doctor(ALONE, *arguments)
 
     assert finished.returncode == 2

@@ -48,7 +48,7 @@ def test_a_near_miss_names_what_may_be_meant(name: str, meant: str) -> None:
         "PYTHONPATH",
     ],
 )
-def test_what_belongs_to_others_is_left_alone(name: str) -> None:
+def test_variables_of_other_programs_are_ignored(name: str) -> None:
     assert misspelt([name]) == {}
 
 

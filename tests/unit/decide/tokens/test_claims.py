@@ -178,7 +178,7 @@ def test_a_domain_that_is_not_one_canonical_name_is_a_problem(value: object) -> 
         ({"adm": ["emea", "emea"]}, {"emea"}),
     ],
 )
-def test_whatever_is_not_a_list_of_names_administers_nothing(
+def test_an_admin_claim_that_is_not_a_list_of_names_administers_nothing(
     claims: Mapping[str, object], domains: set[str]
 ) -> None:
     assert admin_domains(claims, "adm") == domains

@@ -259,7 +259,7 @@ def test_a_set_holds_256_keys_and_no_more() -> None:
     assert isinstance(parse_jwks(jwks(*entries)), JwksRejected)
 
 
-def test_what_is_ignored_makes_no_difference_between_sets() -> None:
+def test_ignored_entries_do_not_make_key_sets_unequal() -> None:
     assert usable(jwks(EC)) == usable(jwks(EC, RSA.jwk(use="enc")))
 
 

@@ -29,7 +29,7 @@ def with_header(header: bytes) -> str:
     return KEY.sign_bytes(header, json.dumps(claims()).encode())
 
 
-def test_a_good_token_is_read() -> None:
+def test_a_valid_token_is_read() -> None:
     token = read(KEY.sign(claims()))
     assert isinstance(token, UnverifiedToken)
     assert token.algorithm == "ES256"

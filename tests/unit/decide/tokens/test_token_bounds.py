@@ -39,7 +39,7 @@ def reason(
 
 
 @pytest.mark.parametrize("scheme", ["Digest", "Basic+", "Bearex", "bearer\t", "Bearer,", "BearerX"])
-def test_a_good_token_under_another_scheme_proves_nothing(scheme: str) -> None:
+def test_a_valid_token_with_another_scheme_proves_nothing(scheme: str) -> None:
     assert reason(f"{scheme} {KEY.sign(claims())}") is Reason.TOKEN_MALFORMED
     assert reason(f"{scheme}{KEY.sign(claims())}") is Reason.TOKEN_MALFORMED
 
