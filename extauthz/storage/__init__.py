@@ -1,7 +1,7 @@
-"""Every SQL statement: migrations, the write path, reading, and the feed that sidecars follow.
+"""Access to PostgreSQL, with every SQL statement: migrations, writes, reads, and the feed of the sidecars.
 
 Documents go in and come out as docs/reference/policy-language.md defines them, numbers exact (`Decimal`),
 ids as lower-case UUID text.
-Callers hand over documents that the parser has accepted and `encoding.unstorable` found nothing in, every
-default filled in; the database checks again, and its refusals come back as values, never as exceptions.
+Callers pass documents that the parser has accepted and for which `encoding.unstorable` found no problem, with
+every default filled in. The database checks its constraints; a violation is returned as a value, not raised.
 """

@@ -1,4 +1,7 @@
-"""Where the database is, who asks, and how the server is verified."""
+"""The address of the database: servers, user, password, and the TLS mode of each server.
+
+Output: `DatabaseAddress`, an `ssl.SSLContext` per server. Errors: `InvalidCaError`, `SecretFileError`.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,16 @@ SslMode = Literal["disable", "prefer", "require", "verify-ca", "verify-full"]
 
 
 class InvalidCaError(OSError):
-    """The file of POSTGRES_SSLROOTCERT cannot be used now; the text names it."""
+    """The file of POSTGRES_SSLROOTCERT is unreadable or invalid; the text names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseAddress:
-    """Where the database is and who asks.
+    """The servers of the database, the user, and the password.
 
-    `sslmode` None is `require` off loopback or with a CA, else `prefer`. `fallbacks` are tried in their order
-    where `host` has no primary. `listen` is PostgreSQL itself behind a pooler. With `password_file` the
-    password is what that file holds when a connection is opened.
+    `sslmode` None means `require` for a host that is not loopback, or with a CA; else `prefer`. `fallbacks`
+    are tried in order if `host` is not a primary. `listen` are the PostgreSQL servers behind a pooler. With
+    `password_file` the password is the content of that file when a connection is opened.
     """
 
     host: str
@@ -41,43 +44,43 @@ class DatabaseAddress:
 
     @property
     def hosts(self) -> tuple[DatabaseHost, ...]:
-        """Return the servers in the order in which they are tried."""
+        """The servers in the order in which they are tried."""
         return (DatabaseHost(self.host, self.port), *self.fallbacks)
 
     @property
     def place(self) -> str:
-        """Return servers and database for messages."""
+        """The servers and the database, for messages."""
         return f"{','.join(map(str, self.hosts))}/{self.database}"
 
     @property
     def for_notifications(self) -> DatabaseAddress:
-        """Return the address of PostgreSQL itself, where notifications are to be had behind a pooler."""
+        """The address of the PostgreSQL servers behind a pooler, which alone deliver notifications."""
         first, *others = self.listen
         return replace(
             self, host=first.host, port=first.port, fallbacks=tuple(others), pooler=Pooler.NONE, listen=()
         )
 
     def current_password(self) -> str:
-        """Return the password as it is now.
+        """Return the password; read from `password_file` at each call.
 
         Raises:
-            SecretFileError: the file cannot be read, or holds no password.
+            SecretFileError: the file cannot be read, or is blank.
         """
         if self.password_file is None:
             return self.password
         return current_secret("POSTGRES_PASSWORD", self.password_file)
 
     def check_ca(self) -> None:
-        """Read the CA, whether or not TLS is spoken to any of the hosts.
+        """Check the CA file, also if no host uses TLS.
 
         Raises:
-            InvalidCaError: the file cannot be read, or holds no certificate.
+            InvalidCaError: the file cannot be read, or contains no certificate.
         """
         if self.sslrootcert is not None:
             _load_ca(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), self.sslrootcert)
 
     def sslmode_of(self, host: DatabaseHost) -> SslMode:
-        """Return the mode that holds for one server. As in libpq, TLS is never spoken on a Unix socket."""
+        """Return the TLS mode of one server. As in libpq, a Unix socket never uses TLS."""
         if host.is_unix_socket:
             return "disable"
         if self.sslmode is not None:
@@ -85,19 +88,19 @@ class DatabaseAddress:
         return "prefer" if host.is_local and self.sslrootcert is None else "require"
 
     def tls_of(self, host: DatabaseHost) -> ssl.SSLContext | None:
-        """Return how TLS is spoken to one server; None: it is not.
+        """Return the TLS context for one server; None without TLS.
 
         With a CA, `require` verifies the chain as `verify-ca` does (libpq, "SSL Certificate Verification").
-        Nothing is read from the environment or the home directory.
+        The environment and the home directory are not used.
 
         Raises:
-            InvalidCaError: the CA file cannot be read, or holds no certificate.
+            InvalidCaError: the CA file cannot be read, or contains no certificate.
         """
         mode = self.sslmode_of(host)
         if mode == "disable":
             return None
-        # Not ssl.create_default_context: since Python 3.13 it refuses certificates that it takes before, and
-        # it writes session keys to the file that SSLKEYLOGFILE names.
+        # Not ssl.create_default_context: from Python 3.13 it sets VERIFY_X509_STRICT and refuses certificates
+        # that earlier versions accept, and it writes session keys to the file that SSLKEYLOGFILE names.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.check_hostname = mode == "verify-full"

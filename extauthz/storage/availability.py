@@ -1,7 +1,8 @@
-"""Why the database cannot be used now: one kind for each cause, told from the error.
+"""Classifies errors that mean an unavailable database, and records the state of the database of one process.
 
-`DatabaseState` is what one process knows of it. It logs one line when the database is lost and one when it is
-back, however often a connection is tried in between.
+Input: an exception. Output: an `Unavailability`, or None for an error of another kind. `DatabaseState` logs
+one event when the database is lost and one when it is back, independent of the number of attempts between
+them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _log = structlog.get_logger("extauthz.database")
 
 
 class Unavailability(StrEnum):
-    """A kind of cause. The values are public: the REST API, the log and `doctor` show them."""
+    """Why the database is unavailable. The values are public: REST API, logs and `doctor` show them."""
 
     LOST = "database_lost"
     UNREACHABLE = "database_unreachable"
@@ -48,12 +49,12 @@ class Unavailability(StrEnum):
 
     @property
     def text(self) -> str:
-        """Return a sentence for a caller; it names no host, no user and no value."""
+        """The text for clients; it names no host, no user and no value."""
         return _TEXTS[self]
 
     @property
     def of_server(self) -> bool:
-        """Whether the database as a whole cannot be used; else the cause is one statement's."""
+        """Whether the database as a whole is unavailable; otherwise one statement failed."""
         return self not in _OF_STATEMENT
 
 
@@ -64,10 +65,10 @@ _TEXTS: Final = {
     Unavailability.REFUSED: "the database refuses the login of this service",
     Unavailability.FILE: "the file of the database's password or CA cannot be used",
     Unavailability.MISSING: "the database server has no database of the configured name",
-    Unavailability.READ_ONLY: "the database server takes no writes: it is a standby or was set read-only",
+    Unavailability.READ_ONLY: "the database server accepts no writes: it is a standby or was set read-only",
     Unavailability.FULL: "the database server has no connection left for this service",
     Unavailability.SHUTTING_DOWN: "the database server is starting up or shutting down",
-    Unavailability.BUSY: "the database is busy: another transaction is in the way",
+    Unavailability.BUSY: "the database is busy: a lock or another transaction prevented the statement",
     Unavailability.FORBIDDEN: "the database role of this service lacks a privilege",
     Unavailability.SCHEMA: "the database schema does not fit this version",
     Unavailability.EXHAUSTED: "the database server has no disk space or memory left",
@@ -79,18 +80,18 @@ _OF_STATEMENT: Final = frozenset(
 
 
 class NoAnswerError(TimeoutError):
-    """The server did not answer a statement within its bound; the connection was closed."""
+    """The server did not answer a statement within its timeout; the connection was closed."""
 
 
 class NotWritableError(Exception):
-    """The server that answers cannot take a write, so it is not the one that decides what is stored."""
+    """The connected server accepts no writes, so its data may be outdated."""
 
 
 class NoPrimaryError(ConnectionError):
-    """None of several hosts is a primary that takes a session; `failures` has the error of each."""
+    """No host of several is a primary that accepts a session; `failures` has the error of each."""
 
     def __init__(self, failures: tuple[tuple[DatabaseHost, Exception], ...]) -> None:
-        """Take what came of each host, in the order in which they were tried."""
+        """Store the error of each host, in the order in which they were tried."""
         super().__init__("; ".join(f"{host}: {cause_of(error)}" for host, error in failures))
         self.failures = failures
 
@@ -100,7 +101,7 @@ class OutcomeUnknownError(Exception):
 
 
 _BY_CLASS: Final[tuple[tuple[type[BaseException], Unavailability], ...]] = (
-    # The first class that fits decides: a subclass stands before its base.
+    # The first matching class decides, so a subclass precedes its base class.
     (NotWritableError, Unavailability.READ_ONLY),
     (SecretFileError, Unavailability.FILE),
     (InvalidCaError, Unavailability.FILE),
@@ -115,7 +116,7 @@ _BY_CLASS: Final[tuple[tuple[type[BaseException], Unavailability], ...]] = (
     (asyncpg.QueryCanceledError, Unavailability.BUSY),
     (asyncpg.OperatorInterventionError, Unavailability.SHUTTING_DOWN),
     (asyncpg.TransactionRollbackError, Unavailability.BUSY),
-    # A migration ran meanwhile.
+    # A migration changed the schema while the connection was open.
     (asyncpg.InvalidCachedStatementError, Unavailability.BUSY),
     (asyncpg.OutdatedSchemaCacheError, Unavailability.BUSY),
     (asyncpg.InsufficientPrivilegeError, Unavailability.FORBIDDEN),
@@ -135,7 +136,7 @@ _BY_CLASS: Final[tuple[tuple[type[BaseException], Unavailability], ...]] = (
     (ConnectionResetError, Unavailability.LOST),
     (BrokenPipeError, Unavailability.LOST),
 )
-# PgBouncer reports most refusals under one code (08P01), so the text has to tell them apart.
+# PgBouncer reports most refusals with one SQLSTATE (08P01), so only the text distinguishes them.
 _BY_TEXT: Final = (
     (re.compile(r"no more connections allowed|too many connections"), Unavailability.FULL),
     (re.compile(r"no such database|database .* does not exist"), Unavailability.MISSING),
@@ -148,13 +149,13 @@ _LEVELS_THAT_END_A_SESSION: Final = frozenset({"FATAL", "PANIC"})
 _SPACE: Final = re.compile(r"\s+")
 _LONGEST_CAUSE: Final = 300
 _NAMED: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, NotWritableError)
-"""Errors whose text says enough without the name of their class."""
+"""Errors that are logged without the name of their class."""
 
 
 def unavailability_of(error: BaseException) -> Unavailability | None:
-    """Return the kind that an error stands for; None: it is about the statement's values, or ours.
+    """Return why the database is unavailable; None if the error is about a value, or a bug of extauthz.
 
-    asyncpg reports its own misuse and a closed connection alike as `InterfaceError`; both are `LOST`.
+    asyncpg raises `InterfaceError` both for its misuse and for a closed connection; both are `LOST`.
     """
     if isinstance(error, OutcomeUnknownError) and error.__cause__ is not None:
         return unavailability_of(error.__cause__)
@@ -162,14 +163,14 @@ def unavailability_of(error: BaseException) -> Unavailability | None:
         kinds = [unavailability_of(failure) for _, failure in error.failures]
         return Unavailability.READ_ONLY if Unavailability.READ_ONLY in kinds else kinds[0]
     if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
-        # asyncpg's own DataError: an argument that does not fit its type.
+        # asyncpg's own DataError: an argument does not match its type.
         return None
     if isinstance(error, asyncpg.LockNotAvailableError):
         return Unavailability.BUSY
     if isinstance(error, asyncpg.ConnectionDoesNotExistError) and isinstance(
         error.__cause__, asyncpg.PostgresError
     ):
-        # The server said why it closed the connection.
+        # The cause is the server's reason for closing the connection.
         return unavailability_of(error.__cause__) or Unavailability.LOST
     if isinstance(error, asyncpg.ProtocolViolationError):
         text = str(error)
@@ -190,20 +191,20 @@ def _of_os_error(error: OSError) -> Unavailability:
     if error.errno in _TIMED_OUT:
         return Unavailability.TIMEOUT
     if isinstance(error, ConnectionError) and error.errno is None:
-        # asyncpg, where the server has no TLS and TLS is required.
+        # asyncpg raises it if TLS is required and the server has none.
         return Unavailability.REFUSED
     return Unavailability.UNREACHABLE
 
 
 def cause_of(error: BaseException) -> str:
-    """Return an error's text as one line. PostgreSQL's texts name user and database, never a password."""
+    """Return the text of an error in one line. PostgreSQL's texts name user and database, not a password."""
     text = _SPACE.sub(" ", str(error)).strip() or type(error).__name__
     return text[:_LONGEST_CAUSE]
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Since when the database cannot be used (steady clock), and why."""
+    """Why the database is unavailable, and since when (monotonic seconds)."""
 
     kind: Unavailability
     cause: str
@@ -211,14 +212,14 @@ class Loss:
 
 
 class DatabaseState:
-    """Whether this process can use its database: open connections, have statements answered, follow changes.
+    """Whether this process can use its database: open connections, run statements, follow policy changes.
 
-    They are apart because each can fail alone: a server that is full refuses new connections and goes on
-    answering those that are open.
+    The three are separate because each can fail alone: a server at its connection limit refuses new
+    connections and still answers on open ones.
     """
 
     def __init__(self, steady: Callable[[], float] = time.monotonic) -> None:
-        """Know of no failure yet."""
+        """Begin without a failure; `steady` returns monotonic seconds."""
         self._steady = steady
         self._connecting: Loss | None = None
         self._answering: Loss | None = None
@@ -228,7 +229,7 @@ class DatabaseState:
 
     @property
     def loss(self) -> Loss | None:
-        """What is wrong now; None: nothing."""
+        """The current failure; None if there is none."""
         return self._connecting or self._answering or self._following
 
     @property
@@ -237,30 +238,30 @@ class DatabaseState:
         return self._connecting is not None
 
     def connected(self) -> None:
-        """Note that a connection was opened."""
+        """Record that a connection was opened."""
         self._connecting = None
         self._tell_back()
 
     def connecting_failed(self, error: BaseException) -> None:
-        """Note that no connection could be opened."""
+        """Record that no connection could be opened."""
         self._connecting = self._lost(error)
 
     def answered(self) -> None:
-        """Note that a server that takes writes answered."""
+        """Record that a server that accepts writes answered."""
         self._answering = None
         self._tell_back()
 
     def answering_failed(self, error: BaseException) -> None:
-        """Note that an open connection was lost, or that the server takes no writes."""
+        """Record that an open connection was lost, or that the server accepts no writes."""
         self._answering = self._lost(error)
 
     def followed(self) -> None:
-        """Note that the policies were confirmed."""
+        """Record that the policies were confirmed to be current."""
         self._following = None
         self._tell_back()
 
     def following_failed(self, error: BaseException) -> None:
-        """Note that the policies could not be confirmed."""
+        """Record that the policies could not be confirmed to be current."""
         self._following = self._lost(error)
 
     def _lost(self, error: BaseException) -> Loss:
@@ -270,7 +271,7 @@ class DatabaseState:
         if not self._told:
             self._lost_at = loss.since
         if kind not in self._told:
-            # A server that restarts is refused, lost and starting up in turn: each is said once.
+            # A restarting server causes several kinds in turn; each is logged once until it is back.
             self._told.add(kind)
             _log.error("database_lost", kind=kind.value, message=kind.text, cause=cause)
         return loss

@@ -1,11 +1,14 @@
-"""How one connection is opened: to the primary among the hosts, within a bound, from the settings alone.
+"""Opens one connection to the primary among several hosts, within a timeout, from the settings alone.
 
-INVARIANT: whatever asyncpg would take from `PG*` variables or the home directory is given explicitly.
+Input: a `DatabaseAddress`. Output: a `Session`. Errors: `NoPrimaryError`, `StandbyError`, `PoolerFoundError`,
+and those of asyncpg.
 
-Behind a connection pooler a session is shared with other clients. Therefore nothing is set that outlives a
-transaction, startup has no parameter that PgBouncer refuses, and no statement has a name. A pooler that is
-not declared (POSTGRES_POOLER) is noticed, because the session that answers is not the one that greeted, and
-is treated as one that pools transactions.
+INVARIANT: every parameter that asyncpg would read from `PG*` variables or the home directory is passed.
+
+A connection pooler shares a session between clients. Therefore no setting outlives a transaction, the startup
+message has no parameter that PgBouncer refuses, and no statement has a name. A pooler that is not declared in
+POSTGRES_POOLER is detected, because the backend process id of the session differs from the one in the startup
+response, and is treated as one that pools transactions.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from extauthz.storage.address import DatabaseAddress
 
 CONNECT_TIMEOUT_S: Final = 3.0
-"""The bound on opening one connection. Hosts that do not answer share it, so that the last is tried too."""
+"""Timeout for opening one connection. The hosts share it, so that the last one is tried too."""
 _STATEMENT_CACHE_SIZE: Final = 100
 
 _SERVER: Final = (
@@ -38,16 +41,16 @@ _FAILURES: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyn
 
 
 class StandbyError(NotWritableError, ConnectionError):
-    """The server is a standby: it takes no writes and confirms nothing."""
+    """The server is a standby: it accepts no writes, and its data may be outdated."""
 
 
 class PoolerFoundError(ConnectionError):
-    """A connection pooler answers where PostgreSQL itself is needed."""
+    """POSTGRES_LISTEN_HOST leads to a connection pooler instead of PostgreSQL."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Arguments:
-    """What is the same for every host."""
+    """The arguments that are the same for every host."""
 
     address: DatabaseAddress
     application: str
@@ -68,17 +71,16 @@ async def connect(
     standby: bool = False,
     state: DatabaseState | None = None,
 ) -> Session:
-    """Return a connection to the first host that is a primary and takes writes.
+    """Return a connection to the first host that is a primary and accepts writes.
 
-    Where no host takes writes, a primary that is read-only by default is returned; with `standby` also a
-    standby. It is ready within `CONNECT_TIMEOUT_S` or refused. `state` is told what comes of it, and of the
-    statements later.
+    If no host accepts writes, return a primary that is read-only by default; with `standby` also a standby.
+    The timeout is `CONNECT_TIMEOUT_S`. `state` records the result, and later those of statements.
 
     Raises:
-        SecretFileError: the password's file cannot be used now.
-        InvalidCaError: the CA's file cannot be used now.
-        NoPrimaryError: several hosts, and none will do.
-        Exception: of a single host, whatever asyncpg raises; `outcome.refusal_of` names it.
+        SecretFileError: the password file is unreadable or invalid.
+        InvalidCaError: the CA file is unreadable or invalid.
+        NoPrimaryError: there are several hosts, and no host is suitable.
+        Exception: there is a single host, and asyncpg raised it; `outcome.refusal_of` classifies it.
     """
     try:
         session = await _connected(address, application, standby=standby)
@@ -107,7 +109,7 @@ async def _connected(address: DatabaseAddress, application: str, *, standby: boo
                 continue
             if not server.standby and not server.read_only:
                 return session
-            # A primary before a standby, else the earlier one.
+            # A primary is preferred to a standby, and an earlier host to a later one.
             if second_best is None or (second_best[0].standby and not server.standby):
                 second_best, rejected = (server, session), second_best
             else:
@@ -124,10 +126,10 @@ async def _connected(address: DatabaseAddress, application: str, *, standby: boo
 
 
 async def open_reader(address: DatabaseAddress) -> Session:
-    """Return a sidecar's connection: it reads, in transactions of `pool.reader_transaction`.
+    """Return the read-only connection of a sidecar, for `pool.reader_transaction`.
 
     Raises:
-        Exception: what `connect` raises.
+        Exception: as `connect`.
     """
     session = await connect(address, application="extauthz-sidecar")
     if not session.pooled:
@@ -140,17 +142,17 @@ async def open_reader(address: DatabaseAddress) -> Session:
 
 
 async def open_listener(address: DatabaseAddress) -> Session:
-    """Return a connection for notifications to PostgreSQL itself, past the pooler.
+    """Return a connection for notifications, directly to PostgreSQL (POSTGRES_LISTEN_HOST).
 
     Raises:
         PoolerFoundError: POSTGRES_LISTEN_HOST leads to a pooler.
-        Exception: what `connect` raises.
+        Exception: as `connect`.
     """
     session = await connect(address.for_notifications, application="extauthz-listener")
     if session.pooled:
         session.terminate()
         raise PoolerFoundError(
-            f"POSTGRES_LISTEN_HOST {session.host} is a connection pooler: name PostgreSQL itself"
+            f"POSTGRES_LISTEN_HOST {session.host} is a connection pooler: list PostgreSQL itself"
         )
     return session
 
@@ -164,13 +166,13 @@ async def _within(seconds: float, host: DatabaseHost, arguments: _Arguments) -> 
 
 
 async def _opened(host: DatabaseHost, arguments: _Arguments) -> tuple[_Server, Session]:
-    """Open a session of one host and look at the server behind it."""
+    """Open a session to one host, and examine its server."""
     pooler = arguments.address.pooler
     server, session = await _looked_at(host, arguments, named_statements=pooler is Pooler.NONE)
-    # PostgreSQL greets with the process id of the backend; a pooler makes one up.
+    # PostgreSQL's BackendKeyData holds the process id of the backend; a pooler sends an invented one.
     direct = server.pid == session.get_server_pid()
     if pooler is Pooler.NONE and not direct:
-        # Once more: statements with names collide on a shared session.
+        # Connect again without named statements, which collide on a shared session.
         session.terminate()
         server, session = await _looked_at(host, arguments, named_statements=False)
         pooler, session.undeclared_pooler = Pooler.TRANSACTION, True
@@ -178,7 +180,7 @@ async def _opened(host: DatabaseHost, arguments: _Arguments) -> tuple[_Server, S
     session.pooler = pooler
     if server.standby and not arguments.standby:
         session.terminate()
-        raise StandbyError("it is a standby (pg_is_in_recovery), which takes no writes")
+        raise StandbyError("it is a standby (pg_is_in_recovery), which accepts no writes")
     return server, session
 
 
@@ -187,7 +189,7 @@ async def _looked_at(
 ) -> tuple[_Server, Session]:
     session = await _session(host, arguments, named_statements=named_statements)
     try:
-        # One transaction and a statement without a name: whether the session is shared is not known yet.
+        # One transaction and an unnamed statement, because the session may be shared.
         async with transaction(session, readonly=True):
             row = await (await session.prepare(_SERVER, name="")).fetchrow()
         assert row is not None
@@ -210,7 +212,7 @@ async def _session(host: DatabaseHost, arguments: _Arguments, *, named_statement
             password=arguments.password,
             database=address.database,
             ssl=False if context is None else context,
-            # Unset, each of these is read from a variable PG*.
+            # asyncpg reads each of these from a PG* variable if it is not passed.
             direct_tls=False,
             target_session_attrs=SessionAttribute.any,
             krbsrvname="postgres",
@@ -233,10 +235,10 @@ async def _session(host: DatabaseHost, arguments: _Arguments, *, named_statement
 
 
 def _may_take_plaintext(error: Exception) -> bool:
-    """Tell whether it was TLS that the server refused (libpq's `prefer`), not the network or the password."""
+    """Return whether the server refused TLS, so that `prefer` falls back; not the network or the password."""
     if isinstance(error, asyncpg.InvalidPasswordError):
         return False
-    # asyncpg says by a bare ConnectionError that the server has no TLS.
+    # asyncpg raises ConnectionError itself, not a subclass, if the server has no TLS.
     return not isinstance(error, ConnectionError) or type(error) is ConnectionError
 
 

@@ -1,7 +1,8 @@
-"""Between Python values and PostgreSQL's text forms; numbers stay exact both ways.
+"""Converts Python values to PostgreSQL's text formats and back, with exact numbers.
 
-`encode_json` writes numbers exactly as `jsonb` prints them, so a document that went through a change record
-equals the same document read from its table.
+Input and output: JSON values, arrays. `unstorable` returns the problems of a value that PostgreSQL cannot
+store. `encode_json` formats numbers as `jsonb` prints them, so that a document from a change record equals
+the same document from its table.
 """
 
 import json
@@ -14,42 +15,43 @@ import orjson
 from extauthz.domain.problem import Problem, pointer_token
 
 MAX_DIGITS: Final = 1000
-"""Digits a number may have before, or after, its decimal point."""
+"""Most digits of a number before, and after, its decimal point."""
 MAX_DEPTH: Final = 64
 _INT64: Final = range(-(2**63), 2**63)
 
 
 def encode_json(value: object) -> str:
-    """Return a storable value as JSON text with sorted members."""
+    """Return a value that `unstorable` accepts as JSON text with sorted members."""
     try:
         encoded = orjson.dumps(value, default=_number, option=orjson.OPT_SORT_KEYS)
     except TypeError:
-        # orjson has no integers beyond 64 bits; they are rare enough to be looked for only now.
+        # orjson does not encode integers beyond 64 bits; they are rare, so only a failure converts them.
         encoded = orjson.dumps(_wrapped(value), default=_number, option=orjson.OPT_SORT_KEYS)
     return encoded.decode()
 
 
 def decode_json(text: str) -> object:
-    """Return a stored JSON value; fractions are `Decimal`."""
+    """Return the value of a stored JSON text; fractions are `Decimal`."""
     return json.loads(text, parse_float=Decimal)
 
 
 def decode_stored(text: str) -> object:
-    """Return a stored JSON value, whatever wrote it: None where it is nested deeper than what we store.
+    """Return the value of a stored JSON text that another program may have written.
 
-    None is no value that a required member may have, so that the row is found to be unreadable.
+    None: it is nested deeper than `MAX_DEPTH`. No required member may be null, so the row counts as
+    unreadable.
     """
     if text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
         return None
     try:
         return decode_json(text)
     except ValueError:
-        # More digits than Python reads into an integer (sys.set_int_max_str_digits).
+        # An integer has more digits than Python converts (sys.set_int_max_str_digits).
         return json.loads(text, parse_float=Decimal, parse_int=Decimal)
 
 
 def _depth(text: str) -> int:
-    """Return how deep valid JSON is nested; brackets inside strings count, which errs on the safe side."""
+    """Return an upper limit of the nesting depth of valid JSON; brackets inside strings count too."""
     deepest = depth = 0
     for character in text:
         if character in "[{":
@@ -61,13 +63,16 @@ def _depth(text: str) -> int:
 
 
 def array_literal(values: Iterable[str]) -> str:
-    """Return PostgreSQL's text form of an array; `unnest` cannot take arrays of arrays apart row by row."""
+    """Return PostgreSQL's text format of an array; `unnest` flattens arrays of arrays, so texts are sent."""
     quoted = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
     return "{" + ",".join(f'"{value}"' for value in quoted) + "}"
 
 
 def unstorable(value: object, pointer: str = "") -> list[Problem]:
-    """Return what PostgreSQL cannot hold: NUL, lone surrogates, numbers without end, nesting beyond 64."""
+    """Return the problems of a value that PostgreSQL cannot store.
+
+    They are U+0000, lone surrogates, numbers that are too long or not finite, and nesting beyond `MAX_DEPTH`.
+    """
     problems: list[Problem] = []
     _examine(value, pointer, 0, problems)
     return problems
@@ -98,11 +103,11 @@ def _examine(value: object, pointer: str, depth: int, problems: list[Problem]) -
 
 def _text_problem(text: str) -> str | None:
     if "\0" in text:
-        return "holds U+0000, which cannot be stored"
+        return "contains U+0000, which PostgreSQL cannot store"
     try:
         text.encode()
     except UnicodeEncodeError:
-        return "holds half of a surrogate pair, which is no character"
+        return "contains a lone surrogate, which is not a character"
     return None
 
 

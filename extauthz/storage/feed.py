@@ -1,7 +1,7 @@
-"""What sidecars follow: heads, whole tenants, and the changes since a revision. Reads only.
+"""The queries of sidecars: revisions, all documents of a tenant, the changes since a revision. Reads only.
 
-All functions take a connection of `pool.open_reader` inside of `one_moment`, without which row-level security
-shows no row; `load` enters it itself.
+Input: a connection of `pool.open_reader`, inside `one_moment`, without which row-level security shows no row
+(`load` enters it itself). Output: `Heads`, `TenantDocuments`, `TenantChange`s.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ _TABLES: Final[Mapping[str, Table]] = {
 _KINDS: Final = frozenset(_TABLES)
 _ROWS_A_STATEMENT: Final = 20_000
 _ROWS_WITHIN_S: Final = 15.0
-"""Longer than other statements: a server that is only slow must not keep a large tenant from being read."""
+"""Timeout of these statements, longer than that of others: a slow server must not fail a large tenant."""
 _LEAST_ID: Final = UUID(int=0)
 _RECORDS_A_STATEMENT: Final = 2_000
 _OCTETS_A_STATEMENT: Final = 4 * 2**20
 _MOST_OCTETS_FOLLOWED: Final = 32 * 2**20
-"""Sizes are as stored, so compressed."""
+"""Limits of one statement, and of all changes of a tenant. Sizes are as stored, so compressed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heads:
     """The epoch, and the revision of every tenant.
 
-    `written_at` is when each was written under its revision. A revision that was put back by hand and counted
-    up again is the same number with another time.
+    `written_at` is the time of the write with that revision. A restore can give the same revision again; then
+    the time differs.
     """
 
     epoch: str
@@ -61,10 +61,7 @@ class Heads:
 
 @dataclass(frozen=True, slots=True)
 class TenantDocuments:
-    """Everything a tenant has written, at one revision; documents with their ids.
-
-    `config` is what the operator registered of it, with its identity keys.
-    """
+    """All policy documents of a tenant at one revision, with their ids, and its configuration."""
 
     tenant: str
     status: Literal["active", "suspended"]
@@ -79,9 +76,9 @@ class TenantDocuments:
 
 @dataclass(frozen=True, slots=True)
 class RowChange:
-    """One row written (`row` is its document) or gone (`row` is None).
+    """One row that was written (`row` is its document) or deleted (`row` is None).
 
-    Kinds of `write.CONFIG_KINDS` come without their rows: `tenant_configs.read` has them.
+    Kinds of `write.CONFIG_KINDS` have no row; `tenant_configs.read` returns their content.
     """
 
     kind: Literal[
@@ -94,7 +91,7 @@ class RowChange:
 
 @dataclass(frozen=True, slots=True)
 class TenantChange:
-    """What took a tenant from `predecessor` to `revision`. `rows` None: too much, reload the tenant."""
+    """The rows that changed from `predecessor` to `revision`; None: too many, the tenant must be reloaded."""
 
     tenant: str
     revision: int
@@ -102,18 +99,18 @@ class TenantChange:
     rows: tuple[RowChange, ...] | None
     written_at: datetime | None = field(default=None, compare=False)
     octets: int = field(default=0, compare=False)
-    """The length of the record, which holds the rows that were written."""
+    """The length of the change record in characters."""
 
 
 @asynccontextmanager
 async def one_moment(connection: Connection) -> AsyncIterator[None]:
-    """Let all statements inside see the rows of every tenant, at the same moment."""
+    """Enter a transaction whose statements see one snapshot of the rows of every tenant."""
     async with reader_transaction(connection):
         yield
 
 
 async def heads(connection: Connection) -> Heads:
-    """Return where every tenant is now; cheap enough to be asked every few seconds."""
+    """Return the current revision of every tenant; cheap enough to poll every few seconds."""
     records = await connection.fetch(
         f"SELECT c.epoch::text, t.tenant_id, t.revision, {bounded_times('t.updated_at')}"  # noqa: S608
         " FROM cluster_state AS c"
@@ -128,7 +125,7 @@ async def heads(connection: Connection) -> Heads:
 
 
 async def load(connection: Connection, tenant: str) -> TenantDocuments | None:
-    """Return everything of one tenant at one moment; None: there is no such tenant."""
+    """Return all documents of one tenant from one snapshot; None if the tenant does not exist."""
     async with one_moment(connection):
         return await documents(connection, tenant)
 
@@ -148,7 +145,7 @@ async def octets(connection: Connection, tenant: str) -> int:
 
 
 async def documents(connection: Connection, tenant: str) -> TenantDocuments | None:
-    """Return everything of one tenant inside the caller's transaction."""
+    """Return all documents of one tenant, in the caller's transaction; None if it does not exist."""
     head = await connection.fetchrow(
         f"SELECT status, revision, {bounded_times('updated_at')},"  # noqa: S608
         " (SELECT max(c.revision) FROM policy_changes AS c WHERE c.tenant_id = $1) AS newest_record"
@@ -182,7 +179,7 @@ async def documents(connection: Connection, tenant: str) -> TenantDocuments | No
 async def rows(
     connection: Connection, tenant: str, keys: Iterable[tuple[str, str]]
 ) -> dict[tuple[str, str], Document]:
-    """Return the documents of single rows, by kind and id; what is deleted is missing."""
+    """Return the documents of rows by kind and id; deleted rows are missing."""
     wanted: dict[str, list[str]] = {}
     for kind, row_id in keys:
         wanted.setdefault(kind, []).append(row_id)
@@ -198,10 +195,11 @@ async def rows(
 
 
 async def changes_since(connection: Connection, revisions: Mapping[str, int]) -> list[TenantChange]:
-    """Return the changes after each tenant's revision and up to its present one, by tenant and in order.
+    """Return the changes after the given revision of each tenant, up to the current one, in order by tenant.
 
-    What is older than the kept history, or more than a reload would read, is missing: the first change then
-    names another predecessor. Records above the tenant's revision are leftovers, and none of these.
+    Changes older than the kept history, or larger than a reload, are missing: the first change then has
+    another predecessor. Records above the tenant's revision are left over from before a restore, and are
+    ignored.
     """
     found = await connection.fetch(
         "SELECT c.tenant_id, c.revision, pg_column_size(c.changes) AS octets FROM policy_changes AS c"
@@ -239,7 +237,7 @@ async def changes_since(connection: Connection, revisions: Mapping[str, int]) ->
 
 
 def _worth_following(found: Sequence[asyncpg.Record]) -> list[asyncpg.Record]:
-    """Leave out the tenants whose changes are more to read than a reload."""
+    """Return the records without those of tenants whose changes are larger than a reload."""
     octets: dict[str, int] = {}
     for record in found:
         octets[record["tenant_id"]] = octets.get(record["tenant_id"], 0) + (record["octets"] or 0)
@@ -247,7 +245,7 @@ def _worth_following(found: Sequence[asyncpg.Record]) -> list[asyncpg.Record]:
 
 
 def _parts(found: Sequence[asyncpg.Record]) -> Iterator[Sequence[asyncpg.Record]]:
-    """Yield records in parts that one statement reads well within its bound."""
+    """Yield records in parts that one statement reads well within its timeout."""
     part: list[asyncpg.Record] = []
     octets = 0
     for record in found:
@@ -269,13 +267,13 @@ async def _documents(
 async def _records(
     connection: Connection, table: Table, tenant: str, condition: str = "", *arguments: object
 ) -> list[asyncpg.Record]:
-    """Return all rows, in parts: a statement has a bound, and a tenant may have a million rows."""
+    """Return all rows, read in parts: a statement has a timeout, and a tenant may have a million rows."""
     found: list[asyncpg.Record] = []
     after = _LEAST_ID
     while True:
         part = await connection.fetch(
             f"SELECT {table.selected} FROM {table.name} AS t WHERE tenant_id = $1 AND t.id > $2{condition}"  # noqa: S608
-            # t.id, because a bare id would be the selected text, which no index is ordered by
+            # t.id, because a bare id would be the selected text, for which there is no index
             f" ORDER BY t.id LIMIT {_ROWS_A_STATEMENT}",
             tenant,
             after,
@@ -289,7 +287,7 @@ async def _records(
 
 
 def _rows(text: str | None) -> tuple[RowChange, ...] | None:
-    """Read a change record; None (reload) unless every entry is one that this version understands."""
+    """Return the rows of a change record; None (reload) if an entry is invalid or of a later version."""
     try:
         entries = None if text is None else decode_json(text)
     except (ValueError, RecursionError):
@@ -301,7 +299,7 @@ def _rows(text: str | None) -> tuple[RowChange, ...] | None:
 
 
 def _row(entry: object) -> RowChange | None:
-    # INVARIANT: only the word `delete` deletes; a row that is missing or no object must never drop a deny.
+    # INVARIANT: only `delete` deletes a row; a record with a missing or invalid row must never drop a deny.
     match entry:
         case {"op": "upsert", "kind": kind, "id": str(row_id), "row": dict(row)} if kind in _KINDS:
             return RowChange(kind, row_id, row)

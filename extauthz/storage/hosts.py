@@ -1,4 +1,7 @@
-"""The hosts that a tenant owns. A host belongs to one tenant: who owns it decides whose policies apply."""
+"""The hosts of a tenant. A host belongs to one tenant, whose policies apply to requests for it.
+
+Input: canonical host names. Output: the stored hosts, or `Conflict`.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,10 @@ async def read(connection: Connection, tenant: str) -> tuple[str, ...]:
 
 
 async def replace(change: Change, hosts: Sequence[str]) -> tuple[str, ...] | Conflict:
-    """Make these the tenant's hosts: canonical names without port (`domain.host`), no wildcards.
+    """Replace the hosts of the tenant: canonical names (`domain.host`) without ports and wildcards.
 
-    A host of another tenant is a conflict, which does not say whose it is; a clash has the host's position.
+    A host of another tenant is a conflict that does not name the tenant; each clash has the index of its
+    host.
     """
     wanted = list(dict.fromkeys(hosts))
     before = await read(change.connection, change.tenant)
@@ -37,7 +41,7 @@ async def replace(change: Change, hosts: Sequence[str]) -> tuple[str, ...] | Con
         "DELETE FROM tenant_hosts WHERE tenant_id = $1 AND NOT host = ANY($2::text[])", change.tenant, wanted
     )
     missing = sorted(set(wanted).difference(before))
-    # One order for all writers, who else could wait for each other in a circle.
+    # All writers insert hosts in the same order, which prevents deadlocks.
     records = await change.connection.fetch(
         "INSERT INTO tenant_hosts (tenant_id, host) SELECT $1, r.host FROM unnest($2::text[]) AS r (host)"
         " ON CONFLICT DO NOTHING RETURNING host",
@@ -49,7 +53,7 @@ async def replace(change: Change, hosts: Sequence[str]) -> tuple[str, ...] | Con
         return Conflict(
             KIND,
             tuple(
-                Clash(hosts.index(host), host, "the host is another tenant's")
+                Clash(hosts.index(host), host, "the host belongs to another tenant")
                 for host in wanted
                 if host in taken
             ),

@@ -1,9 +1,9 @@
 """Applies `migrations/*.sql`: plain SQL, forward only, in order, each file in one transaction.
 
-Runners exclude each other by an advisory lock, so several may start at once. The lock, like every setting,
-ends with the transaction that took it: through a connection pooler the next one may be on another session.
-A file that was edited after it was applied, and a migration that this version does not know, are refused
-before anything is changed.
+Input: a connection, the migrations. Output: the applied ones, or `MigrationRefused`. Concurrent runs exclude
+each other by an advisory lock of the transaction, because a connection pooler may give the next transaction
+another session. A file that was edited after it was applied, and a migration that this version does not have,
+are refused before the schema is changed.
 """
 
 from __future__ import annotations
@@ -38,37 +38,37 @@ class Migration:
 
     @property
     def checksum(self) -> str:
-        """Return the SHA-256 of the text, in hex."""
+        """The SHA-256 of the text in hexadecimal."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class MigrationRefused:
-    """Nothing was changed, and why."""
+    """Why no migration was applied; `message` is for the operator."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class MigrationStatus:
-    """One migration and when it was applied; None: not yet."""
+    """One migration and the time when it was applied; None if it is pending."""
 
     name: str
     applied_at: datetime | None
 
 
 def read_migrations(folder: Path) -> tuple[Migration, ...] | MigrationRefused:
-    """Return the migrations of a folder in order."""
+    """Return the migrations in a folder in order, or why their names are invalid."""
     found: list[Migration] = []
     for file in sorted(folder.glob("*.sql")):
         named = _FILE_NAME.fullmatch(file.name)
         if named is None:
-            return MigrationRefused(f"{file.name!r} is not named like 0001_what_it_does.sql")
+            return MigrationRefused(f"{file.name!r} must be named like 0001_what_it_does.sql")
         found.append(Migration(int(named[1]), file.name, file.read_text(encoding="utf-8")))
     for expected, migration in enumerate(found, start=1):
         if migration.version != expected:
             return MigrationRefused(
-                f"migration {expected:04} is missing or there twice before {migration.name!r}"
+                f"migration {expected:04} is missing or duplicate before {migration.name!r}"
             )
     return tuple(found)
 
@@ -76,17 +76,17 @@ def read_migrations(folder: Path) -> tuple[Migration, ...] | MigrationRefused:
 async def migrate(
     connection: Connection, migrations: Sequence[Migration]
 ) -> tuple[Migration, ...] | MigrationRefused:
-    """Bring the schema up to date; return what was applied now.
+    """Apply all pending migrations and return them.
 
-    `connection` is not shared and not in a transaction.
+    `connection` must not be shared or in a transaction.
 
     Raises:
-        asyncpg.PostgresError: a migration failed; it left no trace, those before it stay.
+        asyncpg.PostgresError: a migration failed and was rolled back; those before it stay applied.
     """
     applied: list[Migration] = []
     while True:
         async with _locked(connection):
-            # Read again under the lock: another runner may have been first.
+            # Read under the lock, because another run may have applied migrations.
             pending = await _pending(connection, migrations)
             if isinstance(pending, MigrationRefused):
                 return pending
@@ -105,7 +105,7 @@ async def migrate(
 async def status(
     connection: Connection, migrations: Sequence[Migration]
 ) -> tuple[MigrationStatus, ...] | MigrationRefused:
-    """Return every migration with the time it was applied; changes nothing, not even in an empty database."""
+    """Return every migration with the time it was applied. Reads only, also in an empty database."""
     if await connection.fetchval("SELECT to_regclass('schema_migrations') IS NULL"):
         return tuple(MigrationStatus(migration.name, None) for migration in migrations)
     pending = await _pending(connection, migrations)
@@ -117,9 +117,10 @@ async def status(
 
 
 async def new_epoch(connection: Connection) -> str:
-    """Begin an epoch and return its UUID: after a restore revisions start to mean something else.
+    """Set a new epoch and return its UUID; every sidecar reloads all policies.
 
-    Every sidecar reloads everything. Needs the owner of the schema.
+    Needed after a restore, because revisions may then be given again with other content. Requires the owner
+    of the schema.
     """
     async with connection.transaction():
         epoch = await connection.fetchval(
@@ -131,9 +132,9 @@ async def new_epoch(connection: Connection) -> str:
 
 @asynccontextmanager
 async def _locked(connection: Connection) -> AsyncIterator[None]:
-    """Enter a transaction that excludes other runners and has the table of what was applied."""
+    """Enter a transaction that excludes other runs, with the table `schema_migrations` created."""
     async with connection.transaction():
-        # However long it takes: another runner is waited for, and a migration may rewrite a table.
+        # No timeouts: another run may hold the lock for long, and a migration may rewrite a table.
         await connection.execute(
             "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0;"
             " SET LOCAL idle_in_transaction_session_timeout = 0;"
@@ -156,12 +157,12 @@ async def _pending(
         migration = known.get(row["version"])
         if migration is None:
             return MigrationRefused(
-                f"the database has migration {row['name']!r}, which this version of extauthz does not know;"
+                f"the database has migration {row['name']!r}, which this version of extauthz does not have;"
                 " run the newer version that applied it"
             )
         if migration.checksum != row["sha256"]:
             return MigrationRefused(
-                f"{migration.name!r} differs from what was applied to the database;"
+                f"{migration.name!r} differs from the migration that was applied to the database;"
                 " restore the file and put the change into a new migration"
             )
     last = applied[-1]["version"] if applied else 0

@@ -1,11 +1,14 @@
-"""Pooled connections, and the only ways to a tenant's rows.
+"""A connection pool, and the transactions that make rows of tenants visible.
 
-A connection sees no row of any tenant: outside of these transactions row-level security has nothing to
-compare with. All settings are local to one transaction, so neither an error nor a cancellation can leave them
-behind, and a session that a connection pooler shares stays as it was.
+Input: a `DatabaseAddress`, a tenant or a key id. Output: a connection inside a transaction. Errors:
+`NotWritableError`, `OutcomeUnknownError`, and those of asyncpg.
 
-INVARIANT: every transaction asks first whether its server takes writes. After a failover an old primary can
-still answer on connections that are open; what it says is not what is stored.
+A connection sees no row of any tenant outside these transactions, because row-level security compares with
+settings that are local to the transaction. An error or a cancellation therefore leaves no setting in a
+session that a connection pooler shares.
+
+INVARIANT: every transaction first asks whether its server accepts writes. After a failover the old primary
+can still answer on open connections, with outdated rows.
 """
 
 from __future__ import annotations
@@ -50,28 +53,28 @@ __all__ = [
 _log = structlog.get_logger("extauthz.database")
 
 OPEN_WITHIN_S: Final = 4.0
-"""How long it may take until a transaction has begun: free connection, opening, first statements."""
+"""Timeout in seconds until a transaction has begun: free connection, connect, first statements."""
 RELEASE_WITHIN_S: Final = 1.0
 STATEMENT_TIMEOUT_MS: Final = 30_000
 LOCK_TIMEOUT_MS: Final = 3_000
-"""Less than a statement's bound here, so that a lock is told from a server that does not answer."""
+"""Less than `session.ANSWER_WITHIN_S`, to distinguish a lock from a server that does not answer."""
 
-# Local: PgBouncer refuses most of them at startup, and a session that is shared must not keep them.
-# INVARIANT: all that row-level security compares with is set each time. Another client may have left a value.
+# Local to the transaction: PgBouncer refuses most at startup, and a shared session must not keep them.
+# INVARIANT: every setting of row-level security is set in each transaction; another client may have left one.
 _ENTER: Final = (
     "set_config('extauthz.tenant', $1, true), set_config('extauthz.operator', $2, true),"
     " set_config('extauthz.reader', $3, true), set_config('extauthz.key_id', $4, true),"
     " set_config('statement_timeout', $5, true), set_config('lock_timeout', $6, true),"
     " set_config('idle_in_transaction_session_timeout', $5, true), set_config('timezone', 'UTC', true),"
-    # What asyncpg asks of types that are new to it takes 2 ms, and a second when it is compiled first.
+    # asyncpg's query about unknown types takes 2 ms, and a second with JIT compilation.
     " set_config('jit', 'off', true)"
 )
 _WRITABLE: Final = (
     "NOT pg_catalog.pg_is_in_recovery()"
     " AND pg_catalog.current_setting('default_transaction_read_only') = 'off' AS writable"
 )
-# A sidecar's session has set itself read-only, so its own setting tells nothing: asked is what the server has
-# set, and what a session that is opened now would be given (the most specific of ALTER ROLE and DATABASE).
+# A sidecar sets its session read-only, so the setting of the session is not the server's. Compared are the
+# setting of the server, and the one of a new session (the most specific of ALTER ROLE and ALTER DATABASE).
 _WRITABLE_TO_OTHERS: Final = """
     NOT pg_catalog.pg_is_in_recovery()
     AND (SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'default_transaction_read_only') = 'off'
@@ -96,13 +99,13 @@ _LEFT_OVER: Final = frozenset({Unavailability.READ_ONLY, Unavailability.LOST, Un
 async def open_pool(
     address: DatabaseAddress, *, max_size: int = 10, state: DatabaseState | None = None
 ) -> AsyncIterator[Pool]:
-    """Enter a pool. It connects only when a connection is asked for, and tells `state` what comes of it.
+    """Enter a pool, which connects when a connection is requested; `state` records the result.
 
-    At its end it waits a moment for the server, and no longer.
+    At its end the pool waits at most `RELEASE_WITHIN_S` seconds for the server.
     """
 
     async def opened(*_: object, **_arguments: object) -> Session:
-        # asyncpg hands over its own arguments, which say nothing that `connect` does not.
+        # asyncpg passes its own arguments, which `connect` does not need.
         return await connect(address, state=state)
 
     pool: Pool = await asyncpg.create_pool(
@@ -111,7 +114,7 @@ async def open_pool(
     try:
         yield pool
     finally:
-        # A server that does not answer must not keep the process from ending.
+        # A server that does not answer must not prevent the process from ending.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(RELEASE_WITHIN_S):
                 await pool.close()
@@ -123,10 +126,10 @@ async def tenant_transaction(
 ) -> AsyncIterator[Connection]:
     """Enter a transaction that sees the rows of one tenant; with `operator` also the configuration of all.
 
-    A read-only one sees a single moment however many statements it takes.
+    A read-only transaction has isolation level REPEATABLE READ: all its statements see the same snapshot.
 
     Raises:
-        NotWritableError: the server that answers takes no writes.
+        NotWritableError: the connected server accepts no writes.
         OutcomeUnknownError: the connection was lost while the transaction was committed.
     """
     seen = _Seen(tenant=tenant, operator=operator)
@@ -136,9 +139,9 @@ async def tenant_transaction(
 
 @asynccontextmanager
 async def key_transaction(pool: Pool, key_id: str | None) -> AsyncIterator[Connection]:
-    """Enter a read-only transaction that sees one service key, of whatever tenant, and nothing else.
+    """Enter a read-only transaction that sees one service key of any tenant, and no other row.
 
-    Raises NotWritableError: the server that answers takes no writes.
+    Raises NotWritableError: the connected server accepts no writes.
     """
     async with _pooled_transaction(pool, _Seen(key_id=key_id or ""), read_only=True) as connection:
         yield connection
@@ -146,9 +149,9 @@ async def key_transaction(pool: Pool, key_id: str | None) -> AsyncIterator[Conne
 
 @asynccontextmanager
 async def reader_transaction(connection: Connection) -> AsyncIterator[None]:
-    """Enter a transaction that sees one moment of the snapshot tables of every tenant, and cannot write.
+    """Enter a read-only transaction that sees one snapshot of the policy tables of every tenant.
 
-    Raises NotWritableError: no session that is opened now could write on the server that answers.
+    Raises NotWritableError: a new session could not write on the connected server.
     """
     async with transaction(connection, isolation="repeatable_read", readonly=True):
         await _enter(connection, _Seen(reader=True))
@@ -157,7 +160,7 @@ async def reader_transaction(connection: Connection) -> AsyncIterator[None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Seen:
-    """What row-level security shows in a transaction."""
+    """The settings that row-level security compares with in a transaction."""
 
     tenant: str = ""
     operator: bool = False
@@ -174,8 +177,8 @@ async def _pooled_transaction(pool: Pool, seen: _Seen, *, read_only: bool) -> As
         except Exception as error:
             if not _another_may_do(error):
                 raise
-            # Nothing was asked yet, so nothing is asked twice: the connection was left over from a server
-            # that has gone or is not the primary any more.
+            # The connection led to a server that ended or is no longer the primary. The caller has run no
+            # statement, so a second attempt repeats none.
             connection = await _begun(pool, held, seen, read_only=read_only, deadline=deadline)
         try:
             yield connection
@@ -196,7 +199,7 @@ def _another_may_do(error: Exception) -> bool:
 async def _begun(
     pool: Pool, held: contextlib.AsyncExitStack, seen: _Seen, *, read_only: bool, deadline: float
 ) -> Connection:
-    """Return a connection with a transaction that `held` ends, on a server that takes writes."""
+    """Return a connection in a transaction that `held` ends, on a server that accepts writes."""
     async with contextlib.AsyncExitStack() as stack:
         connection = await stack.enter_async_context(_acquired(pool, deadline))
         session = cast("Session", connection)
@@ -218,7 +221,7 @@ async def _begun(
 
 
 async def _leave_server(pool: Pool, connection: Connection, error: Exception) -> None:
-    """Close the connection, and before they are used the others to its server: new ones find the primary."""
+    """Close the connection, and have the pool replace all others before their next use."""
     state = cast("Session", connection).state
     if state is not None:
         state.answering_failed(error)
@@ -232,7 +235,7 @@ async def _acquired(pool: Pool, deadline: float) -> AsyncIterator[Connection]:
     try:
         yield connection
     finally:
-        # INVARIANT: what was committed is reported as committed, whatever becomes of the connection after it.
+        # INVARIANT: a committed transaction is reported as committed, also if the connection fails after it.
         try:
             await pool.release(connection, timeout=RELEASE_WITHIN_S)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
@@ -240,11 +243,11 @@ async def _acquired(pool: Pool, deadline: float) -> AsyncIterator[Connection]:
 
 
 async def require_writable(connection: Connection, *, within: float) -> None:
-    """Ask the server whether it takes writes.
+    """Check that the server accepts writes.
 
     Raises:
         NotWritableError: it does not.
-        Exception: it did not answer within so many seconds, or the connection is lost.
+        Exception: it did not answer `within` this number of seconds, or the connection is lost.
     """
     _judge(await connection.fetchrow(f"SELECT {_WRITABLE}", timeout=within))
 

@@ -1,4 +1,7 @@
-"""How the database is set up, as the connected role sees it: what it may do, what protects tenants."""
+"""Reads facts about the database for `extauthz doctor`: privileges, row-level security, writability.
+
+Input: a connection. Output: `Posture`, `Authority`. Errors: those of asyncpg.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,13 @@ if TYPE_CHECKING:
 
 _CREATED: Final = re.compile(r"^CREATE TABLE ([a-z0-9_]+)", re.MULTILINE)
 
-# What must never be changed once it is written, by whomever serves.
+# Tables whose rows must never be changed by a role that serves.
 _HISTORY: Final = ("audit_events", "attribute_policy_versions")
 
 
 @dataclass(frozen=True, slots=True)
 class Posture:
-    """Facts about server, role and tables. Names of tables are sorted."""
+    """Facts about the server, the role and the tables. Names of tables are sorted."""
 
     server_version: int
     encrypted: bool
@@ -28,37 +31,37 @@ class Posture:
     superuser: bool
     bypasses_row_security: bool
     may_become: tuple[str, ...]
-    """Superusers and roles above row-level security that the role is a member of."""
+    """Superusers and roles with BYPASSRLS that the role is a member of."""
     creates: tuple[str, ...]
-    """`CREATEDB`, `CREATEROLE`, `REPLICATION`: those that the role has."""
+    """Those of `CREATEDB`, `CREATEROLE`, `REPLICATION` that the role has."""
     owned: tuple[str, ...]
     unprotected: tuple[str, ...]
-    """Tables with a tenant whose row-level security is off."""
+    """Tables of tenants without row-level security."""
     unforced: tuple[str, ...]
-    """Tables with a tenant whose owner is above row-level security."""
+    """Tables of tenants without FORCE ROW LEVEL SECURITY, so that it does not apply to their owner."""
     without_policy: tuple[str, ...]
     rewritable: tuple[str, ...]
-    """Tables of history that the role may change or empty, without owning them."""
+    """History tables that the role may UPDATE, DELETE or TRUNCATE without owning them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """Whether the server takes writes, and what says that it does not."""
+    """Whether the server accepts writes, and which setting prevents them."""
 
     standby: bool
     read_only_by: str | None
-    """Where `default_transaction_read_only` is on for this session: the words of PostgreSQL's `source`."""
+    """What sets `default_transaction_read_only` for this session, from `pg_settings.source`; None: off."""
     read_only_roles: tuple[str, ...]
-    """Roles of deploy/postgres/roles.sql, other than this session's, for which it is on."""
+    """Roles of deploy/postgres/roles.sql, except this session's, for which it is on."""
     put_back: tuple[tuple[str, int, int], ...]
-    """Tenants with change records above their revision: name, revision, newest record."""
+    """Tenants with change records above their revision: name, revision, newest record (at most 10)."""
 
 
 async def authority(connection: Connection) -> Authority:
-    """Read whether the server takes writes; changes nothing, and works on a standby.
+    """Return whether the server accepts writes. Reads only, also on a standby.
 
     Raises:
-        Exception: whatever asyncpg raises; `outcome.refusal_of` names it.
+        Exception: raised by asyncpg; `outcome.refusal_of` classifies it.
     """
     server = await connection.fetchrow(
         """
@@ -117,10 +120,10 @@ async def _put_back(connection: Connection) -> tuple[tuple[str, int, int], ...]:
 
 
 async def posture(connection: Connection, tables_of: Sequence[Migration]) -> Posture:
-    """Read how the database is set up, as far as the tables of these migrations go; changes nothing.
+    """Return facts about the server, the role and the tables that the migrations create. Reads only.
 
     Raises:
-        Exception: whatever asyncpg raises; `outcome.refusal_of` names it.
+        Exception: raised by asyncpg; `outcome.refusal_of` classifies it.
     """
     role = await connection.fetchrow(
         """

@@ -1,8 +1,10 @@
-"""A session of PostgreSQL: asyncpg's connection that never waits without a bound.
+"""A PostgreSQL session: asyncpg's connection with a timeout for every statement.
 
-A server that is stopped, or behind a network that drops packets, answers nothing and closes nothing. Each
-statement therefore has a bound; a session that exceeds it is closed at once and never used again. The kernel
-ends the socket, too, when the peer is gone.
+Input: SQL. Output: rows. Errors: `NoAnswerError`, `OutcomeUnknownError`, and those of asyncpg.
+
+A server that is stopped, or behind a network that drops packets, neither answers nor closes the connection.
+Each statement therefore has a timeout; a session that exceeds it is closed at once. TCP keepalive closes the
+socket of an unreachable peer too.
 """
 
 from __future__ import annotations
@@ -38,17 +40,17 @@ else:
 Connection: TypeAlias = (
     "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 )
-"""A connection, its own or borrowed from a pool."""
+"""A connection, opened alone or acquired from a pool."""
 
 ANSWER_WITHIN_S: Final = 4.0
-"""How long a statement may take. A REST request that waits for a stopped server is answered within 5 s."""
+"""Timeout of a statement. A REST request that waits for a stopped server is answered within 5 s."""
 UNBOUNDED: Final = float("inf")
 CLOSE_WITHIN_S: Final = 1.0
 KEEPALIVE_IDLE_S: Final = 5
 KEEPALIVE_INTERVAL_S: Final = 2
 KEEPALIVE_PROBES: Final = 3
 USER_TIMEOUT_MS: Final = 5_000
-"""How long sent data may go without the peer's acknowledgement before the kernel ends the connection."""
+"""TCP_USER_TIMEOUT: how long sent data may stay unacknowledged before the kernel closes the connection."""
 _OPTIONS: Final = (
     ("TCP_KEEPIDLE", KEEPALIVE_IDLE_S),
     ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL_S),
@@ -61,41 +63,42 @@ _log = structlog.get_logger("extauthz.database")
 
 
 class Session(_Base):
-    """A connection that leaves no state; its statements have a bound: `timeout`, else `ANSWER_WITHIN_S`.
+    """A connection that leaves no state in its session.
 
-    A statement that exceeds its bound raises `NoAnswerError`. `state`, when set, is told what fails.
+    The timeout of a statement is `timeout` in seconds, else `ANSWER_WITHIN_S`; a statement that exceeds it
+    raises `NoAnswerError`. `state`, if set, records failures.
     """
 
     __slots__ = ("direct", "encrypted", "host", "pooler", "state", "undeclared_pooler")
 
     def __init__(self, protocol: Any, transport: Any, *rest: Any) -> None:
-        """Take what asyncpg made."""
+        """Wrap the protocol and the transport that asyncpg created."""
         super().__init__(protocol, transport, *rest)
         self.encrypted = transport.get_extra_info("ssl_object") is not None
         self.host: DatabaseHost | None = None
         self.direct = True
         """Whether PostgreSQL itself is the peer."""
         self.pooler = Pooler.NONE
-        """How the session behind the connection is shared with other clients."""
+        """How a connection pooler shares the session with other clients."""
         self.undeclared_pooler = False
         self.state: DatabaseState | None = None
-        # asyncpg would switch `jit` on the session, and leave it set, to ask about types.
+        # asyncpg would change `jit` of the session to query types, and not restore it in a pooled session.
         capabilities: Any = self._server_caps  # type: ignore[has-type]
         self._server_caps = capabilities._replace(jit=False)
         _end_when_the_peer_is_gone(transport.get_extra_info("socket"))
 
     @property
     def pooled(self) -> bool:
-        """Whether a connection pooler hands the session to other clients."""
+        """Whether a connection pooler gives the session to other clients."""
         return self.pooler is not Pooler.NONE
 
     @property
     def listens(self) -> bool:
-        """Whether the connection keeps its session, which LISTEN needs."""
+        """Whether the connection keeps its session, which LISTEN requires."""
         return self.pooler is not Pooler.TRANSACTION
 
     def get_reset_query(self) -> str:
-        """Return none: all settings are local to transactions. RESET ALL would also undo another client's."""
+        """Return no query: settings are local to transactions, and RESET ALL would reset another client's."""
         return ""
 
     async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:  # noqa: ASYNC109
@@ -103,7 +106,7 @@ class Session(_Base):
         async with self._answer(timeout):
             status = await super().execute(query, *args)
         if query == "COMMIT;" and status != "COMMIT":
-            # PostgreSQL answers ROLLBACK where a statement before it failed and its error was passed over.
+            # PostgreSQL answers ROLLBACK if an earlier statement failed and its error was ignored.
             raise asyncpg.InFailedSQLTransactionError("the transaction was rolled back at its end")
         return status
 
@@ -130,17 +133,17 @@ class Session(_Base):
             return await super().fetchrow(query, *args, **options)
 
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """Close, and after `CLOSE_WITHIN_S` seconds without waiting for the server."""
+        """Close the connection; wait at most `CLOSE_WITHIN_S` seconds for the server."""
         within = CLOSE_WITHIN_S if timeout is None else min(timeout, CLOSE_WITHIN_S)
         try:
             async with asyncio.timeout(within):
                 await super().close()
-        except Exception:  # noqa: BLE001  # a connection that cannot say goodbye is closed all the same
+        except Exception:  # noqa: BLE001  # a connection that cannot send Terminate is closed too
             self.terminate()
 
     @contextlib.asynccontextmanager
     async def answers_by(self, deadline: float) -> AsyncIterator[None]:
-        """Close the connection unless the statements inside are answered at `deadline` (the loop's clock)."""
+        """Close the connection unless the statements inside are answered by `deadline` (the loop's clock)."""
         bound = asyncio.timeout_at(deadline)
         try:
             async with bound:
@@ -148,7 +151,7 @@ class Session(_Base):
         except TimeoutError as error:
             if not bound.expired():
                 raise
-            raise self._given_up("no transaction could be begun in time") from error
+            raise self._given_up("no transaction could be started in time") from error
 
     @contextlib.asynccontextmanager
     async def _answer(self, within: float | None) -> AsyncIterator[None]:
@@ -185,9 +188,9 @@ class Session(_Base):
 async def transaction(
     connection: Connection, *, isolation: str | None = None, readonly: bool, deadline: float | None = None
 ) -> AsyncIterator[None]:
-    """Run what is inside as one transaction; an error in it is raised as it is, whatever the rollback does.
+    """Run the body as one transaction. Its error is raised unchanged, also if the rollback fails.
 
-    `deadline` is when it has to have begun (the loop's clock).
+    The transaction must have begun by `deadline` (the loop's clock).
 
     Raises:
         OutcomeUnknownError: the connection was lost while the transaction was committed.
@@ -204,7 +207,7 @@ async def transaction(
         await _rolled_back(connection, begun.rollback)
         raise
     except BaseException:
-        # Cancelled: the statement that was waited for is not waited for any longer.
+        # Cancelled: the running statement is not awaited.
         connection.terminate()
         raise
     try:
@@ -225,9 +228,9 @@ async def _rolled_back(connection: Connection, rollback: Callable[[], Any]) -> N
         if not connection.is_closed():
             await rollback()
     except asyncpg.InterfaceError:
-        # The pool has taken a connection back that was closed in use.
+        # The pool already released the connection, which was closed while in use.
         return
-    except Exception:  # noqa: BLE001  # the error that led here is the one to tell
+    except Exception:  # noqa: BLE001  # the error of the body is the one to raise
         connection.terminate()
     except BaseException:
         connection.terminate()
@@ -239,6 +242,6 @@ def _end_when_the_peer_is_gone(opened: socket.socket | None) -> None:
         return
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _OPTIONS:
-        # Linux has all of them; elsewhere some go by other names.
+        # Linux has all of these options; other systems lack some.
         if (option := getattr(socket, name, None)) is not None:
             opened.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -1,6 +1,7 @@
-"""What sidecars must know of a tenant besides its policies: state, hosts, issuers, keys that identify.
+"""The configuration of a tenant for the sidecars: status, hosts, identity providers, identity keys.
 
-It is small and changes seldom, so it is always read whole.
+Input: names of tenants. Output: `TenantConfig`s, with the problems of damaged rows. A configuration is small
+and changes rarely, so it is always read completely.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
     from extauthz.storage.pool import Connection
 
 EVERY_AUDIENCE: Final = "any"
-"""What an audience has to be written as to accept every one."""
+"""The stored audience that accepts every audience."""
 CLAIM_PATHS: Final = ("roles_claim", "domain_claim", "admin_domain_claim")
-"""Members of `claim_config` that say where a token carries something; `excluded_roles` is the other one."""
+"""Members of `claim_config` that are paths of claims; its other member is `excluded_roles`."""
 
 
 async def read(connection: Connection, tenants: Collection[str]) -> dict[str, TenantConfig]:
-    """Return the configuration of each of the tenants that is there."""
+    """Return the configuration of each tenant that exists."""
     names = list(tenants)
     states = await connection.fetch(
         "SELECT tenant_id, status FROM tenants WHERE tenant_id = ANY($1::text[]) AND deleted_at IS NULL",
@@ -55,7 +56,7 @@ async def read(connection: Connection, tenants: Collection[str]) -> dict[str, Te
     )
     return {
         state["tenant_id"]: _registration(
-            # Whatever the state is that is not this one, nobody passes.
+            # Fail closed: any status other than "active" suspends the tenant.
             suspended=state["status"] != "active",
             hosts=hosts.get(state["tenant_id"], []),
             providers=providers.get(state["tenant_id"], []),
@@ -93,7 +94,7 @@ def _registration(
 
 
 def _is_host(host: str, problems: list[Problem]) -> bool:
-    """Tell whether a stored host is one that a request can have; another one owns nothing."""
+    """Return whether a stored host is canonical; no request has another one, so it is ignored."""
     if canonical_host(host) == host:
         return True
     problems.append(Problem(f"/tenant_hosts/{pointer_token(host)}", "is not a host in canonical form"))
@@ -112,24 +113,24 @@ def _identity_key(record: asyncpg.Record) -> IdentityKey:
 
 
 def _provider(record: asyncpg.Record, problems: list[Problem]) -> TenantIdentityProvider | None:
-    """Read a row; one that was broken behind our back is left out, so its tokens are refused."""
+    """Return the identity provider of a row; None for a damaged row, whose tokens are then refused."""
     pointer = f"/identity_provider/{record['id']}"
     audience = decode_stored(record["audience"])
     audiences = (audience,) if isinstance(audience, str) else audience
     config = decode_stored(record["claim_config"])
     if not _is_names(audiences) or not audiences:
-        problems.append(Problem(f"{pointer}/audience", "is no text and no list of them"))
+        problems.append(Problem(f"{pointer}/audience", "is not a string or a list of strings"))
         return None
     if not isinstance(config, dict):
-        problems.append(Problem(f"{pointer}/claim_config", "is no object"))
+        problems.append(Problem(f"{pointer}/claim_config", "is not an object"))
         return None
     roles, domain, administered = (config.get(name) for name in CLAIM_PATHS)
     if not all(path is None or (isinstance(path, str) and path) for path in (roles, domain, administered)):
-        problems.append(Problem(f"{pointer}/claim_config", "names a claim that is no text"))
+        problems.append(Problem(f"{pointer}/claim_config", "has a claim path that is not a string"))
         return None
     excluded = config.get("excluded_roles")
     if excluded is not None and not _is_names(excluded):
-        problems.append(Problem(f"{pointer}/claim_config/excluded_roles", "is no list of texts"))
+        problems.append(Problem(f"{pointer}/claim_config/excluded_roles", "is not a list of strings"))
         return None
     return TenantIdentityProvider(
         record["tenant_id"],

@@ -1,4 +1,7 @@
-"""Looks at the database each second, so that a process says within seconds that it is lost, or back."""
+"""Checks the database every second, so that a process reports its loss and its return within seconds.
+
+Input: an address, a pool. Output: calls of `DatabaseState`.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,9 @@ ANSWER_WITHIN_S: Final = 2.0
 
 
 async def watch(address: DatabaseAddress, pool: Pool, state: DatabaseState) -> None:
-    """Tell `state`, until cancelled, what becomes of a connection of its own.
+    """Report the state of a separate connection to `state`, until cancelled.
 
-    When the server takes no writes any more, the connections of `pool` are left: they lead to it, too.
+    When the server no longer accepts writes, the connections of `pool`, which lead to it too, are replaced.
     """
     session: Session | None = None
     try:
@@ -39,7 +42,7 @@ async def _looked(
     address: DatabaseAddress, pool: Pool, state: DatabaseState, session: Session | None
 ) -> Session:
     if session is None or session.is_closed() or state.refuses_connections:
-        # Of a server that refuses connections only another attempt tells that it takes them again.
+        # Only another attempt shows that a server which refused connections accepts them again.
         opened = await connect(address, application="extauthz-watch", state=state)
         if session is not None:
             session.terminate()

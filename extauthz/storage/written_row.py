@@ -1,4 +1,4 @@
-"""One row that a write changed, for the audit trail and for sidecars."""
+"""A row that a write changed, as the audit trail and the change records for sidecars hold it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WrittenRow:
-    """What was done (`action`) to the row `id` of the kind `kind`.
+    """The `action` on the row `id` of the kind `kind`.
 
-    `before` and `after` are documents, None where the row did not or does not exist. `published` is what
-    sidecars do with it; `refresh` means that they read the tenant's configuration again.
+    `before` and `after` are documents; None if the row did not, or does not, exist. `published` is the
+    operation of sidecars; `refresh` means that they read the tenant's configuration again.
     """
 
     action: str
