@@ -24,7 +24,7 @@ def test_the_index_lists_every_record_under_its_title() -> None:
     assert listed == found
 
 
-def test_no_number_is_given_out_twice_or_left_out_without_a_word() -> None:
+def test_no_number_is_assigned_twice_or_skipped_without_a_report() -> None:
     numbers = [int(record.name[:4]) for record in RECORDS]
     assert len(set(numbers)) == len(numbers)
     assert set(range(1, max(numbers) + 1)) - set(numbers) == UNUSED

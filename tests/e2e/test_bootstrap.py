@@ -57,7 +57,7 @@ def test_client_input_is_bounded() -> None:
     assert shipped_layer["static_layer"] == {"http.max_requests_per_io_cycle": 1}
 
 
-def test_identity_headers_go_before_the_check_and_the_check_fails_closed() -> None:
+def test_identity_headers_are_removed_before_the_check_and_the_check_fails_closed() -> None:
     filters = connection_manager()["http_filters"]
     assert isinstance(filters, list)
 
@@ -73,7 +73,7 @@ def test_identity_headers_go_before_the_check_and_the_check_fails_closed() -> No
     assert check["status_on_error"] == {"code": "ServiceUnavailable"}
 
 
-def test_nothing_listens_beyond_this_machine() -> None:
+def test_every_listener_is_on_loopback() -> None:
     document = yaml.safe_load(BOOTSTRAP.read_text())
 
     assert "admin" not in document

@@ -66,7 +66,7 @@ def port_of(url: object) -> int:
 
 
 @pytest.mark.parametrize("mode", [[], ["--mode", "saas"]], ids=["selfhost", "saas"])
-def test_check_passes_and_leaves_nothing(scratch: Path, mode: list[str]) -> None:
+def test_the_self_check_passes_and_leaves_no_files(scratch: Path, mode: list[str]) -> None:
     finished = subprocess.run(
         [*DEMO, "--check", *mode],
         env=environment(scratch),
@@ -83,7 +83,7 @@ def test_check_passes_and_leaves_nothing(scratch: Path, mode: list[str]) -> None
     assert left_of(scratch) == set()
 
 
-def test_two_at_once_do_not_meet(scratch: Path) -> None:
+def test_two_demos_at_once_do_not_interfere(scratch: Path) -> None:
     both = [
         subprocess.Popen([*DEMO, "--check"], env=environment(scratch), stdout=subprocess.PIPE, text=True)
         for _ in range(2)

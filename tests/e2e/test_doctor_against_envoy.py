@@ -228,7 +228,9 @@ def ran(proxies: Proxies) -> tuple[list[Result], list[str]]:
     return results_of(proxies, "mutants", [*mutants(), *combinations(COMBINATIONS, SEED)])
 
 
-def test_envoy_takes_every_mutant_and_does_what_the_table_says(ran: tuple[list[Result], list[str]]) -> None:
+def test_envoy_accepts_every_mutant_and_behaves_as_the_table_states(
+    ran: tuple[list[Result], list[str]],
+) -> None:
     results, refused = ran
 
     # Of the random pairs a few are refused, such as a filter chain inside of another one.

@@ -168,7 +168,7 @@ def workers_in(log: Path) -> set[int]:
     return {line["worker"] for line in lines if line["event"] == "decision"}
 
 
-def test_with_tls_envoy_believes_only_this_certificate(parts: Parts) -> None:
+def test_with_tls_envoy_trusts_only_this_certificate(parts: Parts) -> None:
     authority, other = Authority("ours"), Authority("other")
     ours, client = authority.issue("extauthz.internal"), authority.issue("proxy.internal")
     files = {"ca": authority.pem, "cert": ours.chain, "client": client.chain, "client-key": client.key}

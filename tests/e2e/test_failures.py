@@ -76,7 +76,7 @@ def test_a_killed_worker_denies_until_it_is_replaced(files_stack: Stack) -> None
     assert files_stack.child("extauthz").family()[0] == supervisor
 
 
-def test_a_killed_supervisor_takes_its_workers_along(files_stack: Stack) -> None:
+def test_the_workers_end_with_a_killed_supervisor(files_stack: Stack) -> None:
     sidecar = files_stack.child("extauthz")
     workers = descendants(sidecar.pid)
     token = files_stack.people.token("bob")
@@ -144,7 +144,7 @@ def test_a_key_that_cannot_be_fetched_is_503_and_never_401(files_stack: Stack) -
     assert (answer.status, answer.reason) == (503, "keys_unavailable")
 
 
-def test_an_upstream_that_is_gone_changes_no_decision(files_stack: Stack) -> None:
+def test_an_unreachable_upstream_changes_no_decision(files_stack: Stack) -> None:
     alice, bob = files_stack.people.token("alice"), files_stack.people.token("bob")
     files_stack.child("upstream").kill()
 

@@ -17,7 +17,9 @@ def put(stack: Stack, name: str, text: str) -> None:
     draft.rename(stack.policies / name)
 
 
-def test_changed_files_take_effect_and_a_bad_one_keeps_the_last_good_policies(files_stack: Stack) -> None:
+def test_changed_files_take_effect_and_an_invalid_one_keeps_the_last_good_policies(
+    files_stack: Stack,
+) -> None:
     stack = files_stack
     alice, bob = stack.people.token("alice"), stack.people.token("bob")
 

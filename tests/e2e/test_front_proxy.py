@@ -183,5 +183,5 @@ def test_internal_paths_are_not_reachable_from_outside(port: int, path: str) -> 
     assert send(port, "policies.example.com", path, "POST").status in {400, 404}
 
 
-def test_hosts_that_are_not_ours_reach_nothing(port: int) -> None:
+def test_unknown_hosts_reach_no_upstream(port: int) -> None:
     assert send(port, "elsewhere.example.com", "/").status == 404

@@ -161,7 +161,7 @@ def proxied(
 
 
 @pytest.mark.parametrize("impostor", GARBAGE_ANSWERS)
-def test_an_impostor_lets_nothing_pass_that_fails_closed(
+def test_an_impostor_lets_no_request_pass_where_envoy_fails_closed(
     proxied: tuple[dict[Posture, int], int, LenientUpstream], impostor: str
 ) -> None:
     ports, sidecar_port, upstream = proxied
@@ -226,7 +226,7 @@ def hostile_messages(good: bytes) -> Iterator[bytes]:
     yield check_request("/admin/users", raw_headers=[("authorization", b"\xff"), ("authorization", b"")])
 
 
-def test_no_bytes_make_the_sidecar_say_yes_or_nothing(door: Gate) -> None:
+def test_no_octets_make_the_sidecar_allow_or_leave_a_check_unanswered(door: Gate) -> None:
     good = check_request("/admin/users", host="site.example", headers={"authorization": "Bearer a.b.c"})
     answers = 0
     with grpc.insecure_channel(f"{LOOPBACK}:{door.grpc_port}") as channel:
@@ -269,7 +269,7 @@ def test_checks_that_the_sidecar_cannot_judge_are_denied_where_envoy_fails_open(
     assert health in {ALLOWED, 414, 431, 400}
 
 
-def test_hung_and_killed_sidecars_let_nothing_pass(door: Gate) -> None:
+def test_stopped_and_killed_sidecars_let_no_request_pass(door: Gate) -> None:
     """The last one of this module: the sidecar does not come back."""
     admin = bearer(RSA.sign(good_claims(door.provider.issuer, "root", roles=["admin"])))
     targets = [b"/x", b"/admin/users", b"/inside", b"/a;b", b"/../admin"]

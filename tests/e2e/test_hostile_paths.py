@@ -87,7 +87,7 @@ def test_no_path_reaches_what_is_protected(door: Gate, posture: Posture) -> None
 
 
 @pytest.mark.parametrize("posture", POSTURES, ids=str)
-def test_http2_carries_no_path_to_what_is_protected_either(door: Gate, posture: Posture) -> None:
+def test_no_http2_path_reaches_a_protected_resource(door: Gate, posture: Posture) -> None:
     bob = (b"authorization", bearer(RSA.sign(good_claims(door.provider.issuer, "bob"))).partition(b": ")[2])
     port = door.ports[posture]
     with ThreadPoolExecutor(8) as pool:

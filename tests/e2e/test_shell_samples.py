@@ -83,7 +83,7 @@ def own_ports() -> Iterator[dict[str, str]]:
 @pytest.mark.parametrize(
     "page", [pytest.param(page, id=str(page.relative_to(ROOT))) for page in sorted(PAGES)]
 )
-def test_a_session_goes_as_the_page_shows(stack: Stack, tmp_path: Path, page: Path) -> None:
+def test_a_console_session_runs_as_the_page_shows(stack: Stack, tmp_path: Path, page: Path) -> None:
     (tmp_path / "demo.json").write_text(json.dumps(facts(stack)))
     for sample in samples():
         if sample.page == page and sample.title is not None:

@@ -36,7 +36,7 @@ def notices(slug: str) -> Seen:
     return granted(slug, None) if verdict == ALLOW else refused(verdict)
 
 
-def test_the_tables_tell_any_two_tenants_apart() -> None:
+def test_the_tables_distinguish_any_two_tenants() -> None:
     for one, other in permutations(FIRMS, 2):
         assert sum(ORDERS[one][member] != ORDERS[other][member] for member in PEOPLE) >= 4
         assert any(ORDERS[one][member] == ALLOW != ORDERS[other][member] for member in PEOPLE)
@@ -71,7 +71,9 @@ def test_conditions_are_those_of_the_hosts_owner(tenants: TenantMesh) -> None:
 
 
 @pytest.mark.parametrize("path", ["/claimed", "/some/thing", "/", "/orders/7/items"])
-def test_routes_for_the_hosts_of_others_and_wildcards_open_nothing(tenants: TenantMesh, path: str) -> None:
+def test_routes_for_hosts_of_other_tenants_and_wildcards_allow_nothing(
+    tenants: TenantMesh, path: str
+) -> None:
     claimer = tenants.firms[OPEN]
     # What it claims works where it may.
     assert tenants.ask(claimer.host, claimer.credential("alice"), path=path) == granted(OPEN, "alice")
@@ -178,7 +180,7 @@ def test_other_context_extensions_name_no_tenant(tenants: TenantMesh) -> None:
 # Hosts
 
 
-def test_however_a_host_is_spelt_it_is_its_owners(tenants: TenantMesh) -> None:
+def test_every_spelling_of_a_host_belongs_to_its_owner(tenants: TenantMesh) -> None:
     for slug, (caller, member) in product(FIRMS, product(tenants.firms.values(), ("alice", "bob", "robot"))):
         host = f"{slug}.local"
         for spelling in (host, host.upper(), host.title(), f"{host}:8443", f"{host}.", f"{host}.:80"):
@@ -222,7 +224,9 @@ def test_http2_names_the_host_in_its_authority(tenants: TenantMesh) -> None:
 # The binding by tokens
 
 
-def test_by_the_operators_word_the_token_owns_what_no_host_does(tenants: TenantMesh) -> None:
+def test_with_the_setting_of_the_operator_the_tenant_of_the_token_owns_unowned_hosts(
+    tenants: TenantMesh,
+) -> None:
     for (slug, firm), member in product(tenants.firms.items(), MEMBERS):
         for host in (UNOWNED, "x.acme.local", "acme.local.evil.example", "acme", "127.0.0.1"):
             seen = tenants.ask(host, firm.credential(member), door=TOKEN)
@@ -246,7 +250,7 @@ def test_by_the_operators_word_the_token_owns_what_no_host_does(tenants: TenantM
 # Changes
 
 
-def test_a_suspended_tenant_goes_on_and_stops_again(tenants: TenantMesh) -> None:
+def test_a_suspended_tenant_can_be_resumed_and_suspended_again(tenants: TenantMesh) -> None:
     firm = tenants.firms[DORMANT]
     try:
         tenants.suspend(firm, "active")
@@ -267,7 +271,7 @@ def test_a_suspended_tenant_goes_on_and_stops_again(tenants: TenantMesh) -> None
     assert firm.rest.ask("GET", "/api/v1/resources").status == 403
 
 
-def test_hosts_and_issuers_that_change_hands_take_nothing_along(tenants: TenantMesh) -> None:
+def test_hosts_and_issuers_that_move_to_another_tenant_carry_no_access(tenants: TenantMesh) -> None:
     giver, taker = tenants.firms[OPEN], tenants.firms["acme"]
     theirs, ours = giver.credential("alice"), taker.credential("alice")
     assert tenants.ask(giver.host, theirs) == granted(OPEN, "alice")

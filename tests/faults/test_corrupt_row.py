@@ -54,7 +54,7 @@ DAMAGES = {
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_row_changes_no_answer_and_holds_up_no_revocation(
+def test_a_damaged_row_changes_no_answer_and_delays_no_revocation(
     damage: str,
     stack: FaultyStack,
     questions: tuple[Question, ...],

@@ -127,7 +127,7 @@ def test_the_other_workers_go_on_and_what_the_killed_one_counted_stays(sidecar: 
     )
 
 
-def test_a_worker_that_continues_in_time_is_left_alone(sidecar: Serving) -> None:
+def test_a_worker_that_continues_in_time_is_not_ended(sidecar: Serving) -> None:
     workers = workers_of(sidecar)
     before = metric(sidecar.sidecar_port, HUNG)
 
@@ -239,7 +239,7 @@ def test_a_worker_that_drains_is_given_the_time(sidecar: Serving) -> None:
     assert stopped[-1] == number
 
 
-def test_a_worker_that_dies_again_and_again_is_started_ever_later(sidecar: Serving) -> None:
+def test_a_worker_that_dies_repeatedly_is_started_with_growing_delay(sidecar: Serving) -> None:
     known = set(workers_of(sidecar))
     first = len(log_lines(sidecar, "worker_died"))
     victim = min(known)

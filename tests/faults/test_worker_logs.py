@@ -85,7 +85,7 @@ def workers_that_wrote(path: Path) -> set[int]:
 
 
 @pytest.mark.parametrize("command", ["sidecar", "serve", "control-plane"])
-def test_a_command_says_where_it_listens_and_ends_with_no_hangup(
+def test_a_command_reports_its_addresses_and_survives_sighup(
     command: str, postgres: EmbeddedPostgres, tmp_path: Path
 ) -> None:
     with running(command, tmp_path, postgres) as found:

@@ -332,7 +332,7 @@ async def test_declarations_of_an_application_are_registered(database: "Database
         assert decision.allowed
 
 
-async def test_the_pages_script_does_what_it_says(database: "Database", tmp_path: "Path") -> None:
+async def test_the_script_of_the_page_works_as_documented(database: "Database", tmp_path: "Path") -> None:
     (script,) = [sample.text for sample in samples() if sample.title == "manage.py"]
     async with control_plane(database) as plane, plane.client() as client:
         environment = plane.environment | {"HOME": str(tmp_path)}

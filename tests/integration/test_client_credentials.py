@@ -62,7 +62,7 @@ async def with_token(
                 return error, idp, api
 
 
-async def test_the_client_names_itself_as_the_specification_says() -> None:
+async def test_the_client_authenticates_as_the_specification_requires() -> None:
     found, idp, api = await with_token(grants())
 
     assert found == ()
@@ -193,7 +193,7 @@ def test_an_environment_names_one_caller(tmp_path: "Path") -> None:
         (says(302, location="http://elsewhere.test"), EMPTY),
     ],
 )  # fmt: skip
-async def test_no_log_and_no_error_says_what_is_secret(
+async def test_no_log_and_no_error_contains_a_secret(
     token: Handler | None, answer: Handler, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)

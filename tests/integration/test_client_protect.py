@@ -154,7 +154,7 @@ async def test_a_start_never_waits(log: ClientLog) -> None:
         assert log.lines == []
 
 
-async def test_registering_goes_on_until_it_worked(log: ClientLog) -> None:
+async def test_registration_is_retried_until_it_succeeds(log: ClientLog) -> None:
     app, port = application(), free_port()
     protected(app, f"http://127.0.0.1:{port}")
     async with started(app):
@@ -165,7 +165,7 @@ async def test_registering_goes_on_until_it_worked(log: ClientLog) -> None:
             assert len(server.requests) == 2
 
 
-async def test_a_refusal_is_told_with_the_name_and_tried_again(log: ClientLog) -> None:
+async def test_a_refusal_is_reported_with_the_name_and_tried_again(log: ClientLog) -> None:
     app = application()
     problem = {
         "title": "Unprocessable Content",

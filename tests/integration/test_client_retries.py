@@ -88,7 +88,7 @@ async def test_a_refusal_is_not_asked_again(status: int) -> None:
     assert len(server.requests) == 1
 
 
-async def test_the_last_refusal_is_told() -> None:
+async def test_the_last_refusal_is_reported() -> None:
     problem = {"title": "Service Unavailable", "detail": "no policies are loaded yet"}
     found, server = await called(listing, says(503, problem), attempts=2)
 
@@ -232,7 +232,7 @@ async def test_a_denial_is_a_result_and_a_refused_question_is_not() -> None:
     assert refused.detail == "not yours"
 
 
-async def test_the_key_is_in_its_header_alone() -> None:
+async def test_a_key_is_accepted_in_its_header_only() -> None:
     _, server = await called(listing, EMPTY)
 
     assert server.requests[0].headers["x-service-api-key"] == KEY

@@ -49,7 +49,9 @@ async def reads(api: Api, *paths: str) -> None:
 
 
 @pytest.mark.parametrize("moment", ["20000-01-01Z", "4000-01-01Z BC", "infinity", "-infinity"])
-async def test_access_is_removed_whatever_times_the_rows_have(database: "Database", moment: str) -> None:
+async def test_access_is_removed_whatever_the_times_of_the_rows_are(
+    database: "Database", moment: str
+) -> None:
     async with rest(database) as api:
         stored = await store(api)
         changes = [f"UPDATE {table} SET {column} = '{moment}'" for table, column in COLUMNS]

@@ -65,7 +65,7 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("sslmode", [None, "disable"])
-def test_a_command_connects_as_it_is_told(
+def test_a_command_connects_with_its_settings(
     database: "Database", tmp_path: Path, home: dict[str, str], sslmode: str | None
 ) -> None:
     told = database_environment(database.address)
@@ -80,7 +80,7 @@ def test_a_command_connects_as_it_is_told(
     assert not keys.exists()
 
 
-def test_a_service_runs_as_it_is_told(database: "Database", tmp_path: Path) -> None:
+def test_a_service_runs_with_its_settings(database: "Database", tmp_path: Path) -> None:
     told = database_environment(database.address)
     told.pop("POSTGRES_SSLMODE")
     against = hostile(tmp_path) | {"HOME": "/" + "x" * 300}

@@ -123,7 +123,7 @@ def test_services_get_tokens_by_body_and_by_basic(provider: int) -> None:
         ),
     ],
 )
-def test_bad_requests_get_the_errors_of_the_standard(
+def test_invalid_requests_get_the_errors_of_the_standard(
     provider: int, form: dict[str, str], status: int, error: str
 ) -> None:
     assert call(provider, "POST", "/token", form=form) == (status, {"error": error})
@@ -169,7 +169,7 @@ def test_the_upstream_shows_the_target_as_it_was_on_the_wire(upstream: int, targ
     assert document["headers"]["x-twice"] == "1, 2"
 
 
-def test_the_upstream_takes_tokens_as_large_as_we_do(upstream: int) -> None:
+def test_the_upstream_accepts_tokens_as_large_as_the_limit(upstream: int) -> None:
     connection = http.client.HTTPConnection(LOOPBACK, upstream, timeout=5)
     connection.request(
         "POST", "/big", body=b"x" * 3_000_000, headers={"Authorization": "Bearer " + "a" * 16_384}

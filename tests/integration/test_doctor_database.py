@@ -56,7 +56,7 @@ def codes(found: "list[Finding]") -> set[tuple[str, str]]:
     return {(one.severity.value, one.code) for one in found}
 
 
-def test_the_roles_we_ship_are_not_too_powerful(database: "Database") -> None:
+def test_the_shipped_database_roles_cause_no_finding(database: "Database") -> None:
     execute(database, ROLES.read_text())
     for role in ("extauthz_writer", "extauthz_reader"):
         execute(database, f"ALTER ROLE {role} PASSWORD '{PASSWORD}'")
@@ -203,7 +203,7 @@ def test_the_setting_that_makes_a_server_read_only_is_named(database: "Database"
     assert examine(database, user="extauthz_reader", password=PASSWORD) == []
 
 
-def test_another_role_that_would_confirm_nothing_is_named_and_roles_sql_mends_it(
+def test_a_role_set_read_only_is_named_and_roles_sql_corrects_it(
     database: "Database",
 ) -> None:
     execute(database, ROLES.read_text(), f"ALTER ROLE extauthz_writer PASSWORD '{PASSWORD}'")

@@ -221,7 +221,7 @@ Trouble = Callable[[asyncio.Event, KeyServer], Handler]
         pytest.param(lambda _gate, server: slow(0.4, server), id="is slow"),
     ],
 )
-def test_a_provider_in_trouble_holds_up_neither_known_tokens_nor_the_rotation(
+def test_a_failing_provider_delays_neither_known_tokens_nor_the_rotation(
     tmp_path: Path, trouble: Trouble
 ) -> None:
     async def scenario() -> None:
@@ -267,7 +267,7 @@ def test_a_short_deadline_is_kept_while_the_provider_hangs(tmp_path: Path) -> No
     asyncio.run(scenario())
 
 
-def test_the_decision_log_says_why_a_key_is_missing(tmp_path: Path) -> None:
+def test_the_decision_log_has_the_reason_for_a_missing_key(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stage(tmp_path) as play:
             unknown = SigningKey.es256("unknown")

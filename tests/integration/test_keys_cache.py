@@ -265,7 +265,7 @@ def test_registrations_change_while_running() -> None:
     asyncio.run(scenario())
 
 
-def test_an_issuer_that_is_removed_while_it_is_asked_lets_its_waiters_go() -> None:
+def test_removing_an_issuer_during_a_fetch_releases_the_waiting_callers() -> None:
     async def scenario() -> None:
         async with stage(OLD) as play:
             flight = play.cache.ensure(play.server.issuer, "new")

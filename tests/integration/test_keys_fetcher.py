@@ -123,7 +123,7 @@ def test_an_answer_without_a_usable_key_is_rejected(body: bytes) -> None:
     assert failure(fetch_from(prepare)[0]) is FetchOutcome.INVALID
 
 
-def test_a_set_without_a_usable_key_says_why_of_each_key() -> None:
+def test_a_key_set_without_usable_keys_has_a_reason_for_each_key() -> None:
     def prepare(server: KeyServer) -> IssuerSource:
         server.handler = answering(body=jwks(RSA.jwk(use="enc"), EC.jwk(crv="P-384"), {"kty": "oct"}))
         return source_of(server.issuer)
@@ -163,7 +163,7 @@ def test_discovery_of_another_issuer_names_both(found: object, shown: str) -> No
     assert answer.detail == f"discovery document: its issuer is {shown}, not {server.issuer!r}"
 
 
-def test_a_redirect_says_what_to_do() -> None:
+def test_a_redirect_is_refused_with_advice() -> None:
     def prepare(server: KeyServer) -> IssuerSource:
         server.handler = answering(
             status=302, headers={"Location": f"{server.issuer}/elsewhere?secret=s3cret"}
@@ -181,7 +181,7 @@ def test_a_provider_that_is_not_there_is_an_error() -> None:
     assert failure(fetch_from(lambda _: source_of("https://nowhere.invalid"))[0]) is FetchOutcome.UNREACHABLE
 
 
-def test_a_server_that_speaks_something_else_is_an_error() -> None:
+def test_a_server_of_another_protocol_is_an_error() -> None:
     async def scenario() -> Answer:
         async def malformed(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b"\x00\xff SSH-2.0 hello\r\n\r\n")
@@ -197,7 +197,7 @@ def test_a_server_that_speaks_something_else_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_a_tenant_cannot_make_us_connect_to_ourselves(host: str) -> None:
+def test_a_tenant_cannot_make_the_service_connect_to_itself(host: str) -> None:
     def prepare(server: KeyServer) -> IssuerSource:
         address = f"http://{host}:{server.port}/jwks"
         return source_of("https://idp.example.test", address, operator_configured=False)
@@ -228,7 +228,7 @@ def test_tls_needs_a_certificate_that_the_operator_trusts(tmp_path: Path) -> Non
     assert isinstance(answer, FetchedKeys)
 
 
-def test_a_private_ca_without_key_usage_is_taken_on_every_version_of_python(tmp_path: Path) -> None:
+def test_a_private_ca_without_key_usage_is_accepted_on_every_version_of_python(tmp_path: Path) -> None:
     """`openssl req -x509` makes such a CA; `ssl.create_default_context` refuses it since Python 3.13."""
     authority = Authority("private")
     issued = authority.issue("localhost")

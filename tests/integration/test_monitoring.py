@@ -154,7 +154,7 @@ def firing(before: dict[str, Vector], after: dict[str, Vector]) -> set[str]:
     return {name for name, rule in ALERTS.items() if evaluation.of(rule["expr"])}
 
 
-def test_nothing_fires_when_all_is_well(series: dict[str, Vector]) -> None:
+def test_no_alert_fires_in_normal_operation(series: dict[str, Vector]) -> None:
     assert firing(series, series) == set()
     assert firing(series, with_traffic(series)) == set()
 
@@ -210,13 +210,13 @@ def test_its_fault_and_no_other_fires_an_alert(name: str, series: dict[str, Vect
     assert firing(series, FAULTS[name](with_traffic(series))) == {name} | ALSO.get(name, set())
 
 
-def test_alerts_tell_a_person_what_to_do() -> None:
+def test_alerts_have_instructions_for_the_operator() -> None:
     for rule in RULES:
         assert rule["labels"]["severity"] in {"critical", "warning"}
         assert rule["annotations"].keys() == {"summary", "description"}
 
 
-def test_promtool_takes_the_rules() -> None:
+def test_promtool_accepts_the_rules() -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not on PATH (Debian: package prometheus)")

@@ -274,7 +274,7 @@ async def test_a_session_pooler_is_not_listened_to_where_postgresql_itself_is(da
 
 
 @pytest.mark.parametrize("declared", [Pooler.TRANSACTION, Pooler.NONE])
-async def test_polling_alone_finds_changes_and_is_said_once(
+async def test_polling_without_notifications_finds_changes_and_is_reported_once(
     database: "Database", declared: Pooler, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pgbouncer(database.address, "transaction", size=1) as bouncer:

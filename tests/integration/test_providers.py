@@ -113,7 +113,9 @@ def providers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Providers]:
 
 
 @pytest.mark.parametrize(("name", "case_name"), CASES)
-def test_a_token_is_read_as_its_provider_page_says(providers: Providers, name: str, case_name: str) -> None:
+def test_a_token_is_read_as_the_page_of_its_provider_documents(
+    providers: Providers, name: str, case_name: str
+) -> None:
     (case,) = [each for each in DOCUMENTS[name]["cases"] if each["name"] == case_name]
     answer = providers.ask(name, case)
     if "reason" in case:

@@ -141,7 +141,7 @@ def test_a_permanent_error_is_one_line_and_exit_2(
     assert "short" not in ended.stderr
 
 
-def test_without_a_database_nothing_is_ready_and_everything_denied_until_it_comes(
+def test_without_a_database_no_worker_is_ready_and_every_check_is_denied(
     postgres: EmbeddedPostgres, tmp_path: Path
 ) -> None:
     late = EmbeddedPostgres(postgres.folder.with_name("late"))

@@ -287,7 +287,7 @@ def verified(found: Serving, log: Path) -> Mapping[str, Any]:
     return report
 
 
-def test_a_sidecar_that_is_asked_to_end_says_so_at_once_and_answers_until_it_does(tmp_path: Path) -> None:
+def test_a_sidecar_asked_to_end_reports_it_at_once_and_answers_until_the_end(tmp_path: Path) -> None:
     with serving(tmp_path, FROM_FILES, workers=2) as found, running(found) as process:
         for worker in (0, 1):
             assert grpc_health(found, worker) == SERVING
@@ -309,7 +309,9 @@ def test_a_sidecar_that_is_asked_to_end_says_so_at_once_and_answers_until_it_doe
     assert report["decisions"] == answered
 
 
-def test_serve_says_so_on_every_port(own_postgres: EmbeddedPostgres, tmp_path: Path) -> None:
+def test_serve_becomes_unready_on_every_port_before_it_ends(
+    own_postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
     own_postgres.start()
     with (
         serving(tmp_path, own_postgres.environment, MIGRATE_ON_START="true") as found,
@@ -362,7 +364,7 @@ def test_a_check_that_runs_is_finished(tmp_path: Path) -> None:
     assert verified(found, tmp_path / "decisions.jsonl")["decisions"] == 1
 
 
-def test_a_caller_that_never_stops_does_not_hold_up_the_end(tmp_path: Path) -> None:
+def test_a_caller_that_never_stops_does_not_delay_the_shutdown(tmp_path: Path) -> None:
     with (
         serving(tmp_path, FROM_FILES) as found,
         running(found) as process,

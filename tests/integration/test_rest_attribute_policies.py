@@ -188,7 +188,7 @@ async def test_a_domain_admin_writes_for_its_domain_and_below_the_tenant(databas
         assert len((await api.get(PATH)).body["items"]) == 3
 
 
-async def test_a_domain_admin_cannot_touch_what_stands_above_it(database: "Database") -> None:
+async def test_a_domain_admin_cannot_change_rows_of_tenant_admins(database: "Database") -> None:
     async with rest(database) as api:
         deny = (await api.post(PATH, policy(domain="emea"))).body["id"]
         low = (await api.post(PATH, policy(domain="emea", priority=-1))).body["id"]

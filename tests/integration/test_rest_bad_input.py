@@ -253,7 +253,7 @@ async def test_unknown_paths_and_methods_are_refused(database: "Database") -> No
         (await api.ask("TRACE", RULES)).problem(405)
 
 
-async def test_a_bug_of_ours_says_nothing(database: "Database") -> None:
+async def test_an_internal_error_discloses_nothing(database: "Database") -> None:
     def broken() -> str:
         raise RuntimeError("the secret of the house")
 

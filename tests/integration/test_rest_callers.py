@@ -245,7 +245,7 @@ async def test_roles_that_would_inherit_in_a_cycle_are_a_conflict_naming_it(data
         assert len((await api.get(path)).body["items"]) == 2
 
 
-async def test_a_binding_ends_when_it_says(database: "Database") -> None:
+async def test_a_binding_ends_at_its_expiry(database: "Database") -> None:
     path = "/api/v1/role-bindings"
     binding = {"user": "alice", "user_kind": "user", "role": "finance", "dom": "emea"}
     async with rest(database) as api:

@@ -73,7 +73,7 @@ async def test_a_caller_with_a_token_asks_only_about_itself(database: "Database"
                 assert answer.pointers == [pointer]
 
 
-async def test_route_parameters_are_what_the_caller_says(database: "Database") -> None:
+async def test_route_parameters_are_those_of_the_request(database: "Database") -> None:
     async with rest(database) as api:
         policy = {"name": "own", "resource": "invoice:read", "effect": "allow", "rule_data": OWNER}
         revision = (await api.post(POLICIES, policy)).succeeded(201).revision
@@ -195,7 +195,7 @@ async def test_decisions_are_logged(database: "Database") -> None:
         assert counted["checks_in_flight"] == 0
 
 
-async def test_the_older_check_asks_by_roles_alone(database: "Database") -> None:
+async def test_the_older_check_decides_by_role_rules_only(database: "Database") -> None:
     async with rest(database) as api:
         _, revision = await allowed_rule(api)
         await api.post(CHECK, question(min_revision=revision), caller="alice")
@@ -209,7 +209,7 @@ async def test_the_older_check_asks_by_roles_alone(database: "Database") -> None
             (await api.post(path, {"name": "invoice:read"}, caller="nobody")).problem(401)
 
 
-async def test_checks_go_on_while_the_database_is_away(database: "Database") -> None:
+async def test_checks_are_answered_while_the_database_is_unreachable(database: "Database") -> None:
     async with rest(database) as api:
         _, revision = await allowed_rule(api)
         asked = question(min_revision=revision)

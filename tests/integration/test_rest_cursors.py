@@ -231,7 +231,7 @@ async def test_paging_shows_each_remaining_row_once_while_others_write(
         await walked_while_others_write(api, LISTS[which])
 
 
-async def test_the_rules_on_a_resource_too(database: "Database") -> None:
+async def test_the_rules_of_a_resource_are_paged_too(database: "Database") -> None:
     async with scattered(database, "acme") as api:
         made = await api.post(
             f"{V1}/resources", {"name": "invoice:read", "serviceName": "billing"}, caller="acme/admin"
@@ -366,7 +366,7 @@ def means(text: str, octets: bytes) -> bool:
         return False
 
 
-async def test_a_cursor_is_good_only_in_its_list_of_its_tenant_as_it_was_given(database: "Database") -> None:
+async def test_a_cursor_is_valid_only_unchanged_and_in_its_list_of_its_tenant(database: "Database") -> None:
     async with scattered(database, "acme", "globex") as api:
         lists = {slug: await first_pages(api, slug) for slug in ("acme", "globex")}
         described = api.described.document
@@ -393,7 +393,7 @@ async def test_a_cursor_is_good_only_in_its_list_of_its_tenant_as_it_was_given(d
             await refuses(api, path, f"cursor={quote(cursor)}&cursor={quote(cursor)}", "acme", "cursor")
 
 
-async def test_a_cursor_is_good_only_with_the_filters_it_was_made_for(database: "Database") -> None:
+async def test_a_cursor_is_valid_only_with_its_filters(database: "Database") -> None:
     async with scattered(database, "acme") as api:
         await first_pages(api, "acme")
         for path, filters in (

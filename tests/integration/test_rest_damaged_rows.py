@@ -123,7 +123,7 @@ def names(answer: Answer, kind: str, row_id: str) -> Answer:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-async def test_access_is_removed_whatever_another_row_is(database: "Database", damage: str) -> None:
+async def test_access_is_removed_even_if_another_row_is_damaged(database: "Database", damage: str) -> None:
     kind = DAMAGES[damage][0]
     async with damaged(database, damage, announced=False) as stored:
         api, row = stored.api, stored.damaged[kind]
@@ -206,7 +206,7 @@ async def test_a_repair_by_hand_is_seen_without_any_change_of_the_revision(datab
         assert directory.confirmed("default") == directory.confirmed_at
 
 
-async def test_a_row_that_gives_way_comes_into_force_when_what_it_contradicts_is_gone(
+async def test_a_row_left_out_for_a_conflict_is_in_force_after_the_conflict_ends(
     database: "Database",
 ) -> None:
     damage = "the route of another resource"
@@ -254,7 +254,7 @@ async def test_a_domain_admin_learns_of_the_row_and_not_what_is_in_it(database: 
         assert "resembles" not in answer.raw.decode()
 
 
-async def test_a_list_of_resources_is_written_all_the_same(database: "Database") -> None:
+async def test_a_list_of_resources_is_written_despite_a_damaged_row(database: "Database") -> None:
     damage = "an unknown operator"
     kind = DAMAGES[damage][0]
     async with damaged(database, damage) as stored:

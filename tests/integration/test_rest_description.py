@@ -65,7 +65,7 @@ def test_every_body_has_an_example_and_every_operation_its_problems() -> None:
                     assert "example" in body, path
 
 
-def test_every_reference_leads_somewhere_and_every_schema_is_used() -> None:
+def test_every_reference_resolves_and_every_schema_is_used() -> None:
     text = json.dumps(DOCUMENT)
     references = set(re.findall(r'"#/components/([^"]+)"', text))
     for reference in references:
@@ -100,7 +100,7 @@ class Loads(HTMLParser):
                 self.found.append(value)
 
 
-def test_the_reference_loads_and_runs_nothing() -> None:
+def test_the_reference_page_loads_no_resources_and_runs_no_scripts() -> None:
     parser = Loads()
     page = render_reference(DOCUMENT)
     parser.feed(page)
@@ -129,7 +129,7 @@ async def test_the_openapi_document_describes_the_served_routes(database: "Datab
 
 
 @embedded
-async def test_health_is_for_anyone(database: "Database") -> None:
+async def test_health_endpoints_need_no_credential(database: "Database") -> None:
     async with rest(database, metrics=lambda: b"up 1\n") as api:
         assert (await api.get("/healthz/live", caller="nobody")).succeeded(200).body == {"status": "ok"}
         ready = (await api.get("/healthz/ready", caller="nobody")).succeeded(200)

@@ -239,7 +239,7 @@ async def test_a_provider_that_is_described_wrongly(database: "Database", change
         assert answer.pointers == [pointer]
 
 
-async def test_a_session_stands_for_the_admin_key_until_it_ends(database: "Database") -> None:
+async def test_a_session_has_the_rights_of_the_admin_key_until_it_ends(database: "Database") -> None:
     now = 1_790_000_000.0
     async with rest(database, mode=TenancyMode.SAAS, clock=lambda: now) as api:
 
@@ -336,7 +336,7 @@ async def test_an_audience_with_a_comma_is_one_audience(database: "Database") ->
                 assert (await api.get(RULES, caller="one")).status == status, named
 
 
-async def test_a_provider_that_goes_takes_its_tokens_with_it(database: "Database") -> None:
+async def test_tokens_of_a_removed_provider_are_refused(database: "Database") -> None:
     async with firms(database, "acme") as found:
         api, acme = found.api, found.firms["acme"]
         (await api.get(RULES, caller="acme/admin")).succeeded(200)

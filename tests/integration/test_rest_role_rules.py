@@ -50,7 +50,7 @@ async def test_the_kind_of_a_subject_that_names_none_follows_the_effect(database
         assert (await api.post(PATH, rule(sub="*"))).body["sub_kind"] == "any"
 
 
-async def test_a_rule_that_says_the_same_is_a_conflict_naming_the_other(database: "Database") -> None:
+async def test_an_equal_rule_is_a_conflict_naming_the_other(database: "Database") -> None:
     async with rest(database) as api:
         first = (await api.post(PATH, rule())).body["id"]
         problem = (await api.post(PATH, rule())).problem(409)

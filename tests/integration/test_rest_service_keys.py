@@ -61,7 +61,7 @@ async def test_a_key_is_shown_once(database: "Database") -> None:
         assert await api.trail() == [("create", "service_key")]
 
 
-async def test_a_key_is_revoked_at_once_and_with_it_all_it_made(database: "Database") -> None:
+async def test_revoking_a_key_revokes_at_once_the_keys_it_made(database: "Database") -> None:
     async with rest(database) as api:
         maker = (await made(api, scopes=["keys:write", "policies:read"]))["id"]
         child = (await made(api, caller=maker, scopes=["keys:write", "policies:read"]))["id"]
@@ -191,7 +191,7 @@ async def test_a_registrar_claims_only_what_is_its_own(database: "Database") -> 
         (await api.delete(f"{RESOURCES}/{created['id']}", caller=registrar)).succeeded(204)
 
 
-async def test_a_registrar_leaves_alone_what_a_tenant_admin_added(database: "Database") -> None:
+async def test_a_registrar_keeps_the_rules_that_a_tenant_admin_added(database: "Database") -> None:
     async with rest(database) as api:
         registrar = (await made(api, **REGISTRAR))["id"]
         open_route = {"methods": ["GET"], "path": "/v1/invoices/terms", "authentication": "optional"}
@@ -292,7 +292,7 @@ async def test_a_key_with_the_scope_check_asks_about_any_subject(database: "Data
         )
 
 
-async def test_a_key_ends_when_it_says(database: "Database") -> None:
+async def test_a_key_ends_at_its_expiry(database: "Database") -> None:
     now = datetime.now(UTC).timestamp()
     async with rest(database, clock=lambda: now) as api:
         end = datetime.fromtimestamp(now + 60, UTC).isoformat()

@@ -178,7 +178,7 @@ async def test_an_operator_sees_registrations_of_all_and_policies_of_none(databa
         assert await visible(connection) == expected
 
 
-async def test_a_sidecar_sees_what_a_snapshot_is_made_of(database: "Database") -> None:
+async def test_the_database_role_of_a_sidecar_reads_every_table_of_a_snapshot(database: "Database") -> None:
     async with filled(database), reader_of(database.address) as reader:
         expected = {table: list(TENANTS) if table in SNAPSHOT else [] for table in await tables(reader)}
         assert await visible(reader) == expected

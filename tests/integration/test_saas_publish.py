@@ -66,7 +66,7 @@ async def test_every_credential_at_every_host(database: "Database") -> None:
             assert await found.reason(owner.host, **both) == "credentials_conflict"
 
 
-async def test_the_upstream_is_told_whose_the_request_is(database: "Database") -> None:
+async def test_the_upstream_receives_the_tenant_and_the_principal(database: "Database") -> None:
     async with mesh(database, slugs=["acme"]) as found:
         acme = found.firms["acme"]
         answer = await found.ask("acme.local", token=acme.token(sub="alice", groups=["clerk"]))
@@ -84,7 +84,7 @@ async def test_claims_and_headers_choose_no_tenant(database: "Database") -> None
         assert await found.reason("acme.local", token=token) == "allowed"
 
 
-async def test_a_route_for_the_host_of_another_leads_nowhere(database: "Database") -> None:
+async def test_a_route_for_the_host_of_another_tenant_is_unmapped(database: "Database") -> None:
     async with mesh(database) as found:
         acme, globex = found.firms["acme"], found.firms["globex"]
         # acme has written a route /claimed for globex.local; the owner of the host has its own
@@ -116,7 +116,7 @@ async def test_the_proxy_may_name_the_owner(database: "Database") -> None:
         assert await found.reason("x", "/nowhere", token=globex.token(), **named) == "tenant_mismatch"
 
 
-async def test_by_the_word_of_the_operator_the_token_names_the_owner(database: "Database") -> None:
+async def test_with_the_setting_of_the_operator_the_token_names_the_owner(database: "Database") -> None:
     async with mesh(database, binding=TenantBinding.TOKEN) as found:
         acme, globex = found.firms["acme"], found.firms["globex"]
         assert await found.reason("shared.local", token=acme.token()) == "allowed"
@@ -126,7 +126,7 @@ async def test_by_the_word_of_the_operator_the_token_names_the_owner(database: "
         assert await found.reason("globex.local", token=acme.token()) == "tenant_mismatch"
 
 
-async def test_a_suspended_tenant_is_denied_with_its_reason_until_it_goes_on(database: "Database") -> None:
+async def test_a_suspended_tenant_is_denied_with_its_reason_until_it_is_resumed(database: "Database") -> None:
     async with mesh(database) as found:
         acme, globex = found.firms["acme"], found.firms["globex"]
         await found.write("acme", partial(tenants.replace, status="suspended"))
@@ -270,7 +270,7 @@ async def test_only_a_valid_key_with_the_scope_identity_identifies(database: "Da
 # The publisher
 
 
-async def test_a_sidecar_serves_the_tenants_it_is_told_to(database: "Database") -> None:
+async def test_a_sidecar_serves_its_configured_tenants(database: "Database") -> None:
     async with mesh(database, serves=["acme"]) as found:
         acme = found.firms["acme"]
         async with pool_of(database.address, "globex") as pool:
@@ -282,7 +282,9 @@ async def test_a_sidecar_serves_the_tenants_it_is_told_to(database: "Database") 
         assert await found.reason("acme.local", token=acme.token(), tenant="globex") == "unmapped_route"
 
 
-async def test_broken_policies_hold_up_no_suspension_and_no_revoked_key(database: "Database") -> None:
+async def test_unreadable_policies_delay_no_suspension_and_no_revocation_of_a_key(
+    database: "Database",
+) -> None:
     async with mesh(database) as found:
         acme, globex = found.firms["acme"], found.firms["globex"]
         await behind_our_back(

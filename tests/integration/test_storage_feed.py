@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_tenant_is_there_once(database: "Database") -> None:
+async def test_a_tenant_is_created_once(database: "Database") -> None:
     async with pool_of(database.address) as pool, reader_of(database.address) as reader:
         assert (await feed.heads(reader)).revisions == {}
         assert await feed.load(reader, "default") is None
@@ -55,7 +55,7 @@ async def test_heads_and_changes_are_per_tenant(database: "Database") -> None:
         ]
 
 
-async def test_a_load_sees_one_moment(database: "Database") -> None:
+async def test_a_load_reads_one_snapshot_of_the_database(database: "Database") -> None:
     async with pool_of(database.address, "default") as pool, reader_of(database.address) as reader:
         async with feed.one_moment(reader):
             before = await feed.heads(reader)

@@ -257,7 +257,7 @@ async def test_numbers_come_back_exactly(database: "Database") -> None:
         assert not same.changed
 
 
-async def test_true_is_not_taken_for_one(database: "Database") -> None:
+async def test_true_is_not_equal_to_1(database: "Database") -> None:
     def valued(value: object) -> Document:
         return {"type": "CONDITION", "attribute": "user.level", "operator": "eq", "value": value}
 

@@ -147,7 +147,7 @@ async def test_tenants_are_listed_by_slug_in_pages(database: "Database") -> None
         assert ([item.id for item in second.items], second.next) == (["echo"], None)
 
 
-async def test_a_tenant_is_renamed_suspended_and_let_go_on(database: "Database") -> None:
+async def test_a_tenant_is_renamed_suspended_and_resumed(database: "Database") -> None:
     async with pool_of(database.address, "acme") as pool, reader_of(database.address) as reader:
         renamed = await succeed(pool, lambda change: tenants.replace(change, name="New"), tenant="acme")
         assert isinstance(renamed.value, Stored)
@@ -219,7 +219,7 @@ async def test_hosts_are_replaced_as_a_list(database: "Database") -> None:
         )  # fmt: skip
 
 
-async def test_a_host_of_another_is_taken_whosever_it_is(database: "Database") -> None:
+async def test_a_host_of_another_tenant_is_a_conflict(database: "Database") -> None:
     async with pool_of(database.address, "acme", "globex") as pool, reader_of(database.address) as reader:
         await succeed(pool, lambda c: hosts.replace(c, ["shop.local"]), tenant="globex")
         refused = await attempt(pool, lambda c: hosts.replace(c, ["a.local", "shop.local"]), tenant="acme")
@@ -370,7 +370,7 @@ async def test_a_provider_is_replaced_and_forgotten(database: "Database") -> Non
         ("claim_config", '{"excluded_roles": "x"}'),
     ],
 )
-async def test_a_provider_broken_behind_our_back_is_left_out(
+async def test_a_provider_row_damaged_in_the_database_is_left_out(
     database: "Database", column: str, value: str
 ) -> None:
     async with pool_of(database.address, "acme") as pool, reader_of(database.address) as reader:

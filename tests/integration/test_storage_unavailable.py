@@ -173,7 +173,7 @@ async def test_a_write_that_is_lost_before_its_commit_is_reported_as_not_stored(
             assert page.items == ()
 
 
-async def test_a_server_that_was_set_read_only_is_left_as_soon_as_it_says_so(database: "Database") -> None:
+async def test_a_server_that_becomes_read_only_is_left_at_its_first_refusal(database: "Database") -> None:
     state = DatabaseState()
     async with (
         pool_of(database.address, "default"),
@@ -251,7 +251,7 @@ async def test_a_table_that_is_missing_and_a_grant_that_is_missing_have_their_ki
 
 
 @pytest.mark.usefixtures("short_bounds")
-async def test_a_lock_that_another_session_holds_is_told_from_a_server_that_does_not_answer(
+async def test_a_lock_of_another_session_is_distinguished_from_an_unresponsive_server(
     database: "Database",
 ) -> None:
     async with pool_of(database.address, "default") as pool, connected(database.superuser) as superuser:

@@ -88,7 +88,7 @@ async def test_a_refusal_after_a_row_was_written_stores_nothing(database: "Datab
         assert (documents.revision, documents.role_rules) == (0, [])
 
 
-async def test_an_exception_stores_nothing_and_comes_through(database: "Database") -> None:
+async def test_an_exception_stores_nothing_and_is_raised_to_the_caller(database: "Database") -> None:
     async def work(change: Change) -> None:
         await role_rules.create(change, [role_rule()])
         raise ZeroDivisionError
@@ -151,7 +151,7 @@ async def test_racing_writers_number_their_commits_without_gaps(database: "Datab
         assert followed == {str(rule["id"]): rule for rule in (await everything(reader)).role_rules}
 
 
-async def test_a_huge_change_tells_readers_to_reload(database: "Database") -> None:
+async def test_a_huge_change_makes_readers_reload(database: "Database") -> None:
     async with pool_of(database.address, "default") as pool, reader_of(database.address) as reader:
         rules = [role_rule(sub=f"role-{number}") for number in range(MAX_CHANGES + 1)]
         await succeed(pool, lambda change: role_rules.create(change, rules))

@@ -65,7 +65,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield found
 
 
-def test_an_accepted_token_is_shown_as_a_rule_sees_it(service: Service) -> None:
+def test_an_accepted_token_is_shown_with_the_attributes_of_rules(service: Service) -> None:
     text = service.token(roles=["clerk", "hidden"], dom="emea")
     answer = service.run("explain", "--settings", str(service.settings), text=f"Bearer {text}\n")
     assert answer.returncode == 0, answer
@@ -112,7 +112,7 @@ def test_audience_and_dates_are_judged_apart(service: Service) -> None:
         (KEY.sign(claims(), alg="HS256"), "form", "alg is neither RS256 nor ES256 but HS256"),
     ],
 )
-def test_a_text_that_cannot_be_judged_further_says_why(
+def test_a_text_that_is_not_examined_further_is_reported_with_the_reason(
     service: Service, text: str, check: str, detail: str
 ) -> None:
     answer = service.run("explain", "--json", "--settings", str(service.settings), text=text)
@@ -132,7 +132,7 @@ def test_a_provider_file_is_enough(service: Service, tmp_path: Path) -> None:
     assert 'user.kind = "service"' in answer.stdout
 
 
-def test_a_provider_that_does_not_answer_is_said(service: Service, tmp_path: Path) -> None:
+def test_a_provider_without_answer_is_reported(service: Service, tmp_path: Path) -> None:
     file = tmp_path / "service.env"
     file.write_text(
         f"AUTH_SERVER_URL={service.issuer}\nOIDC_AUDIENCE=any\nJWKS_URI=http://127.0.0.1:1/jwks\n"

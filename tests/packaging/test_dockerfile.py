@@ -64,7 +64,7 @@ def base_tags(machine: str) -> set[Tag]:
     return {*cpython_tags(version, platforms=platforms), *compatible_tags(version, interpreter, platforms)}
 
 
-def test_hadolint_finds_nothing() -> None:
+def test_hadolint_reports_no_finding() -> None:
     hadolint = Path(sys.executable).parent / "hadolint"
     done = subprocess.run(
         [hadolint, "--no-color", ROOT / "Dockerfile"], capture_output=True, text=True, check=False

@@ -166,7 +166,7 @@ def test_one_image_has_every_command(started: Image, command: str) -> None:
     assert (status, f"extauthz {command}" in output) == (0, True), output
 
 
-def test_without_settings_it_says_what_is_missing(started: Image) -> None:
+def test_without_settings_the_missing_ones_are_reported(started: Image) -> None:
     status, output = started.run(*FINAL.command("CMD"))
 
     assert status == 2

@@ -55,7 +55,7 @@ def provider(name: str) -> Object:
 
 
 @pytest.mark.parametrize("each", OBJECTS, ids=names(OBJECTS))
-def test_istio_takes_it(each: Object) -> None:
+def test_istio_accepts_the_configuration(each: Object) -> None:
     schema = SCHEMAS[f"{each['apiVersion']} {each['kind']}"]
 
     jsonschema.validate(each["spec"], closed(schema["properties"]["spec"]))
@@ -107,7 +107,7 @@ def test_custom_policies_name_a_provider_there_is() -> None:
     assert {spec["provider"]["name"] for spec in custom} <= offered
 
 
-def test_only_exact_probe_paths_go_unasked_and_only_by_get() -> None:
+def test_only_get_requests_to_exact_probe_paths_are_unchecked() -> None:
     (custom,) = (each["spec"] for each in OBJECTS if each["spec"].get("action") == "CUSTOM")
     (rule,) = custom["rules"]
 
@@ -161,7 +161,7 @@ def test_proxies_are_as_strict_as_the_shipped_envoy(context: str) -> None:
     assert patches["HTTP_FILTER"] == {"operation": "INSERT_FIRST", "value": identity_removal}
 
 
-def test_access_logs_say_what_the_shipped_envoy_says() -> None:
+def test_access_logs_have_the_fields_of_the_shipped_envoy_configuration() -> None:
     shipped = yaml.safe_load((ROOT / "envoy" / "bootstrap.yaml").read_text())
     manager = shipped["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
 

@@ -62,7 +62,7 @@ def volume(each: Object, name: str) -> Object:
 
 @pytest.mark.parametrize("version", [OLDEST, kubernetes_validate.latest_version()])
 @pytest.mark.parametrize(("overlay", "each"), cases(EVERYTHING))
-def test_kubernetes_takes_it(overlay: str, each: Object, version: str) -> None:
+def test_kubernetes_accepts_the_manifests(overlay: str, each: Object, version: str) -> None:
     kubernetes_validate.validate(each, version, strict=True)
 
 

@@ -149,7 +149,7 @@ def test_only_the_jobs_of_a_release_that_sign_or_publish_may_write() -> None:
 @pytest.mark.parametrize(
     "command", [["zizmor", "--offline", "--quiet", ".github"], ["actionlint"]], ids=["zizmor", "actionlint"]
 )
-def test_linters_find_nothing_in_the_workflows(command: list[str]) -> None:
+def test_linters_report_no_finding_in_the_workflows(command: list[str]) -> None:
     found = shutil.which(command[0])
     if found is None:
         pytest.skip(f"{command[0]} is not on PATH; the workflows run it")

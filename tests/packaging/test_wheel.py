@@ -41,7 +41,7 @@ def test_the_wheel_holds_the_code_and_the_shipped_folders_and_nothing_else(wheel
     assert inside == committed("extauthz") | shipped
 
 
-def test_the_wheel_says_that_it_is_typed_and_how_it_is_licensed(wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_is_marked_as_typed_and_has_a_license(wheel: zipfile.ZipFile) -> None:
     assert "extauthz/py.typed" in wheel.namelist()
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in wheel.namelist())
 

@@ -177,7 +177,7 @@ def test_the_index_allows_what_casbin_allows(shard: int) -> None:
                 assert any(rule.id == outcome.rule_id and rule.effect is outcome.effect for rule in rules)
 
 
-def test_the_comparison_meets_allows_denies_and_nothing_by_every_sort_of_subject() -> None:
+def test_the_comparison_covers_every_outcome_for_every_kind_of_subject() -> None:
     met: Counter[str] = Counter()
     for seed in range(800):
         rng = random.Random(seed)

@@ -159,7 +159,7 @@ def mismatched(number: int) -> str:
         pytest.param(lambda number: f"/{number}/**", id="with-all-below"),
     ],
 )
-def test_a_lookup_costs_its_segments_however_many_ways_lead_on(last: Callable[[int], str]) -> None:
+def test_the_cost_of_a_lookup_does_not_depend_on_the_number_of_branches(last: Callable[[int], str]) -> None:
     routes = index(every_combination(LEVELS, last))
     asked = [
         "/a" * LEVELS + "/no",
@@ -184,7 +184,7 @@ def test_the_cost_of_a_lookup_grows_with_the_segments_alone() -> None:
         assert longer - shorter < 40, costs
 
 
-def test_a_literal_in_many_spellings_costs_no_walk_of_them_all() -> None:
+def test_a_literal_in_many_spellings_is_looked_up_in_one_step() -> None:
     reserved = ":@!$&'()*+"
     spellings = [
         "".join(

@@ -77,7 +77,7 @@ denials = st.builds(
 
 
 @given(allows | denials)
-def test_envoy_reads_the_decision_and_nothing_else(verdict: Verdict) -> None:
+def test_envoy_reads_only_the_decision(verdict: Verdict) -> None:
     answer = read_answer(envoy_response.write(verdict))
     assert answer.allowed is isinstance(verdict, Allowed)
     assert answer.metadata["decision"] == ("allow" if answer.allowed else "deny")

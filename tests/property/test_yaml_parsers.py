@@ -150,7 +150,7 @@ def test_both_parsers_refuse_the_same_aliases_where_aliases_are_read(text: str, 
     assert both(text, aliases=True) == (Problem("", said), Problem("", said))
 
 
-def test_an_alias_stands_for_what_its_anchor_holds() -> None:
+def test_an_alias_has_the_value_of_its_anchor() -> None:
     fast, plain = both("a: &x {b: [1, 2]}\nc: *x\nd: &y word\n*y : 1", aliases=True)
     assert fast == plain == [{"a": {"b": [1, 2]}, "c": {"b": [1, 2]}, "d": "word", "word": 1}]
 

@@ -111,7 +111,7 @@ def test_a_file_is_quoted_in_one_line(tmp_path: Path, name: str) -> None:
     assert_one_line(run_here("policy", "test", str(tmp_path / name)), 2)
 
 
-def test_policies_of_cases_that_hardly_mean_what_they_say_have_a_warning(tmp_path: Path) -> None:
+def test_policies_of_cases_with_a_probable_mistake_have_a_warning(tmp_path: Path) -> None:
     odd = tmp_path / "odd.yaml"
     odd.write_text(
         "policies: {resources: [{name: r, serviceName: s, routes: [{methods: ['*'], path: '/a/*'}]}]}\n"
@@ -134,14 +134,14 @@ def test_a_file_without_cases_tests_nothing(tmp_path: Path, content: str) -> Non
 
 
 @pytest.mark.parametrize("command", PRINTING, ids=" ".join)
-def test_a_full_device_is_said_and_not_blamed_on_the_input(command: list[str]) -> None:
+def test_a_full_device_is_reported_and_not_as_an_input_error(command: list[str]) -> None:
     finished = run(*command, shell="> /dev/full")
 
     assert "No space left on device" in assert_one_line(finished, 1)
 
 
 @pytest.mark.parametrize("command", [*PRINTING, ["migrate"], ["health"]], ids=" ".join)
-def test_a_closed_output_is_said(command: list[str]) -> None:
+def test_a_closed_output_is_reported(command: list[str]) -> None:
     finished = run(*command, shell=">&-")
 
     assert assert_one_line(finished, 1) == "extauthz: standard output is closed\n"
@@ -169,7 +169,7 @@ def test_a_closed_input_has_no_lines(command: list[str]) -> None:
     assert b"Traceback" not in finished.stderr
 
 
-def test_errors_do_not_go_to_the_output_when_they_have_nowhere_to_go() -> None:
+def test_errors_are_not_written_to_the_output_when_stderr_is_closed() -> None:
     finished = run("token", "verify", "--jwks", os.devnull, shell="2>&-", line=b"a\nb\n")
 
     assert [json.loads(line)["valid"] for line in finished.stdout.splitlines()] == [False, False]
@@ -190,13 +190,13 @@ def test_a_line_is_answered_before_the_next_one_is_asked(command: list[str]) -> 
         assert asked.wait() == 0
 
 
-def test_a_database_that_is_away_is_a_failure_and_not_bad_usage() -> None:
+def test_an_unreachable_database_is_a_failure_and_not_wrong_usage() -> None:
     finished = run("migrate", environ={"POSTGRES_PORT": "1"})
 
     assert "127.0.0.1:1/extauthz cannot be used" in assert_one_line(finished, 1)
 
 
-def test_a_model_without_its_parts_is_said_in_words(tmp_path: Path) -> None:
+def test_a_model_with_missing_parts_is_refused_in_plain_words(tmp_path: Path) -> None:
     (tmp_path / "model.conf").write_text("[request_definition]\nr = sub\n[matchers]\nm2 = r.sub == 'x'\n")
 
     finished = run_here("casbin", "enforce", "--model", str(tmp_path / "model.conf"), "--policy", os.devnull)

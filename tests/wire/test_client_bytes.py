@@ -120,7 +120,7 @@ def test_a_joined_value_that_may_hide_something_is_unknown(value: bytes) -> None
 
 
 @pytest.mark.parametrize("value", [b"admin", b"", "café".encode(), b"a;b", b"a b"])
-def test_a_joined_value_that_can_hide_nothing_is_known(value: bytes) -> None:
+def test_a_joined_value_without_ambiguity_is_known(value: bytes) -> None:
     for found in (facts(joined_form(headers=mode(value))), http_form(b"/x", mode(value))):
         assert isinstance(found, RequestFacts)
         assert (found.headers["x-mode"], found.unknown_headers) == (value.decode(), NONE)
@@ -293,7 +293,7 @@ target_octets = st.lists(
 @given(values=st.lists(octets, max_size=3), tail=target_octets)
 @example(values=[b"x", b"admin"], tail=b"")
 @example(values=[b"admin\xff"], tail=b"?role=admin\xff")
-def test_no_form_knows_more_than_the_client_sent(values: list[bytes], tail: bytes) -> None:
+def test_no_form_of_the_attributes_has_more_than_the_client_sent(values: list[bytes], tail: bytes) -> None:
     path = b"/" + tail
     sent = mode(*values)
     text = values[0] if len(values) == 1 and _is_text(values[0]) else None

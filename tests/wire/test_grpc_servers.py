@@ -109,7 +109,7 @@ def test_an_exception_is_a_denial_and_no_rpc_error(kind: str, error: Exception) 
             assert not read_answer(raw).allowed
 
 
-def test_health_says_what_it_was_told(kind: str) -> None:
+def test_the_health_status_is_the_one_that_was_set(kind: str) -> None:
     with serving(kind) as (server, address):
         for service in ("", CHECK_SERVICE):
             assert health_of(address, service) == NOT_SERVING
@@ -537,7 +537,7 @@ def test_a_message_above_the_bound_is_a_denial_and_is_logged(kind: str, tmp_path
     assert (line["decision"], line["reason"]) == ("deny", "request_malformed")
 
 
-def test_calls_that_are_never_finished_take_nothing_from_others(kind: str) -> None:
+def test_unfinished_calls_do_not_slow_others(kind: str) -> None:
     with serving(kind) as (_, address), RawConnection(address) as slow:
         for _ in range(60):
             stream = slow.open()
@@ -576,7 +576,7 @@ def test_pings_are_answered(kind: str) -> None:
         assert client.ask(b"x").payload == b"x"
 
 
-def test_a_flood_of_pings_takes_nothing_from_others(kind: str) -> None:
+def test_a_flood_of_pings_does_not_slow_others(kind: str) -> None:
     """grpcio ends such a connection; the front answers them all: a process of this host may send them."""
     with serving(kind) as (_, address), RawConnection(address) as client:
         for _ in range(2000):
@@ -596,7 +596,7 @@ def test_thousands_of_streams_on_one_connection(kind: str) -> None:
             client.answers.clear()
 
 
-def test_a_flood_of_connections_takes_nothing_from_others(kind: str) -> None:
+def test_a_flood_of_connections_does_not_slow_others(kind: str) -> None:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     count = min(1000, (soft - len(list(Path("/proc/self/fd").iterdir()))) // 3)
     with serving(kind) as (_, address):
@@ -647,7 +647,7 @@ def test_a_connection_closed_by_half(kind: str) -> None:
         assert call(address) == b"x"
 
 
-def test_a_client_that_stops_reading_takes_nothing_from_others(kind: str) -> None:
+def test_a_client_that_stops_reading_does_not_slow_others(kind: str) -> None:
     with serving(kind, lambda _raw, _left: b"a" * 60_000) as (_, address), RawConnection(address) as client:
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         for _ in range(90):

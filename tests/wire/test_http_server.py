@@ -174,7 +174,7 @@ def test_every_method_and_path_is_a_check(port: int, method: str, target: str) -
         assert ask(port, other, method=method).status == 401
 
 
-def test_connect_and_upgrades_are_checks_too(port: int) -> None:
+def test_connect_and_upgrade_requests_are_checked(port: int) -> None:
     assert ask(port, "shop.example:443", method="CONNECT").status == 400
     upgrade = {"connection": "upgrade", "upgrade": "websocket", "sec_websocket_key": "eA=="}
     assert ask(port, "/public/x", **upgrade).status == 200
@@ -275,7 +275,7 @@ def test_http_answers_as_grpc_does(verdict: Verdict) -> None:
 
 
 @pytest.mark.anyio
-async def test_calls_that_are_not_answered_are_noticed_also_when_their_client_has_gone() -> None:
+async def test_unanswered_calls_are_noticed_after_their_client_has_left() -> None:
     hangs, started = threading.Event(), threading.Event()
 
     def hang(_: AttributeContext) -> HttpAnswer:

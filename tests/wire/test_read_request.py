@@ -75,7 +75,7 @@ def test_every_fact_of_an_ordinary_request() -> None:
     assert found.strip_headers == ()
 
 
-def test_a_request_with_next_to_nothing() -> None:
+def test_a_request_with_hardly_any_fields_is_read() -> None:
     found = facts(check_request("/", source_address=None))
     assert (found.path.text, found.path.segments, found.query) == ("/", ("",), None)
     assert found.headers == {}
@@ -130,7 +130,7 @@ def test_a_condition_header_that_is_not_text_is_unknown() -> None:
     assert found.unknown_headers == {"x-region"}
 
 
-def test_a_credential_that_is_not_text_is_bad_and_not_absent() -> None:
+def test_a_credential_that_is_not_text_is_malformed_and_not_absent() -> None:
     raw = check_request(raw_headers=[("authorization", b"Bearer \xff")])
     assert credentials(raw) == [BearerToken("\ufffd")]
 

@@ -128,7 +128,7 @@ def test_roles_are_percent_encoded_and_comma_joined() -> None:
     assert tuple(map(unquote, header.split(","))) == roles
 
 
-def test_roles_over_four_kibibytes_are_left_out_and_said_to_be() -> None:
+def test_roles_over_four_kibibytes_are_left_out_with_a_mark() -> None:
     at_the_bound = ("r" * 2048, "s" * 2047)
     assert len(allowed_for(ALICE, at_the_bound).headers["x-auth-roles"]) == 4096
     answer = allowed_for(ALICE, ("r" * 2048, "s" * 2048))

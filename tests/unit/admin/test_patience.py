@@ -121,7 +121,7 @@ def test_malformed_http_is_answered_with_a_400_problem(said: bytes) -> None:
     assert json.loads(body)["status"] == 400
 
 
-def test_nothing_is_said_into_an_answer_that_is_on_its_way() -> None:
+def test_a_started_answer_is_not_interrupted_by_an_error_answer() -> None:
     async def run() -> bytes:
         async with Served().running() as served:
             reader, writer = await served.connect(STREAMED)

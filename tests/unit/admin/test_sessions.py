@@ -13,7 +13,7 @@ ID = "01900000-0000-7000-8000-000000000000"
 NOW = 1_790_000_000.0
 
 
-def test_a_session_is_good_for_its_time_and_its_key() -> None:
+def test_a_session_is_valid_for_its_lifetime_and_its_admin_key() -> None:
     token, session = issue(KEY, ID, NOW)
     assert str(session.id) == ID
     assert verify(KEY, token, NOW) == session
@@ -87,7 +87,7 @@ def test_a_prefix_has_one_spelling() -> None:
         assert found.text == "api.example/A"
 
 
-def test_too_many_bad_credentials_have_to_wait() -> None:
+def test_an_address_with_too_many_invalid_credentials_has_to_wait() -> None:
     failures = FailedCredentials(burst=3, per_second=0.5)
 
     def count(address: str, now: float) -> int | None:

@@ -44,7 +44,7 @@ def test_an_empty_value_is_refused(value: object) -> None:
         "p, bob), data1, write, allow",
     ],
 )
-def test_a_bad_row_concerns_only_whom_it_may_have_meant(row: str) -> None:
+def test_a_damaged_row_denies_only_the_principals_it_may_apply_to(row: str) -> None:
     policy = f"p, alice, data1, read, allow\n{row}\n"
     loaded = engine(model(**WITH_EFFECT), policy)
     assert loaded.complaints[0].startswith("policy line 2 ")
@@ -80,7 +80,7 @@ def test_a_row_that_may_have_been_a_deny_is_not_lost(row: str) -> None:
 @pytest.mark.parametrize(
     "row", ["p, bob, data1", "p, bob, , read", "p, bob, data1, read, x", "p, b)ob, d, r"]
 )
-def test_without_effects_a_bad_row_is_an_allow_less(row: str) -> None:
+def test_a_damaged_row_without_effect_only_removes_an_allow(row: str) -> None:
     policy = f"{row}\np, alice, data1, read\n"
     assert ask(model(), policy, "alice", "data1", "read") == "true"
     assert ask(model(), policy, "bob", "data1", "read") == "false"

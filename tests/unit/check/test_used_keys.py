@@ -8,7 +8,7 @@ from extauthz.check import used_keys
 from extauthz.check.used_keys import MAX_KEYS, TELL_EVERY_S, UsedKey, UsedKeys
 
 
-def test_a_first_use_is_told_at_once_and_later_ones_seldom() -> None:
+def test_a_first_use_is_reported_at_once_and_later_uses_seldom() -> None:
     used = UsedKeys()
     told = []
     for second in range(100):
@@ -18,7 +18,7 @@ def test_a_first_use_is_told_at_once_and_later_ones_seldom() -> None:
     assert told == [0.0, 20.0, 40.0, 60.0, 80.0]
 
 
-def test_the_last_use_is_told_although_no_other_follows() -> None:
+def test_the_last_use_is_reported_without_a_later_one() -> None:
     used = UsedKeys()
     used.note("acme", "sak_1", 100.0)
     assert used.take(100.0, limit=10) == [UsedKey("acme", "sak_1", 100.0)]
@@ -31,7 +31,7 @@ def test_the_last_use_is_told_although_no_other_follows() -> None:
     assert used.take(500.0, limit=10) == []
 
 
-def test_at_the_end_everything_is_told() -> None:
+def test_all_uses_are_reported_at_the_end() -> None:
     used = UsedKeys()
     used.note("acme", "sak_1", 100.0)
     used.take(100.0, limit=10)
@@ -78,7 +78,7 @@ def test_a_clock_that_was_put_back_silences_no_key() -> None:
     assert used.take(10.0, limit=10) == [UsedKey("acme", "sak_1", 10.0)]
 
 
-def test_uses_of_many_threads_are_all_told() -> None:
+def test_uses_of_many_threads_are_all_reported() -> None:
     used = UsedKeys()
 
     def note_many(tenant: str) -> None:

@@ -179,7 +179,7 @@ def test_head_is_get() -> None:
     assert mesh_routes(head, both) == {("a", "GET", "/a"), ("b", "GET", "/b")}
 
 
-def test_a_class_of_handlers_takes_the_methods_it_has() -> None:
+def test_a_class_of_handlers_serves_its_methods() -> None:
     @resource("invoice")
     class Invoices(HTTPEndpoint):
         async def head(self, _: Request) -> Response:
@@ -191,7 +191,7 @@ def test_a_class_of_handlers_takes_the_methods_it_has() -> None:
     assert mesh_routes(StarletteRoute("/a", Invoices)) == {("invoice", "GET POST", "/a")}
 
 
-def test_an_application_as_an_endpoint_takes_every_method() -> None:
+def test_an_application_as_an_endpoint_serves_every_method() -> None:
     @resource("legacy")
     class Application:
         async def __call__(self, *_: Any) -> None: ...

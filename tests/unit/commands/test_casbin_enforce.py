@@ -64,7 +64,7 @@ def test_the_command_answers_every_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("definition", "policy"), [("nothing", ""), (b"\xff", ""), (model(), b"p, \xff, x, y"), (model("("), "")]
 )
-def test_the_command_says_in_one_line_what_cannot_be_used(
+def test_the_command_reports_an_unusable_setting_in_one_line(
     tmp_path: Path, definition: str | bytes, policy: str | bytes
 ) -> None:
     finished = run(tmp_path, definition, policy, b"[]\n")

@@ -18,7 +18,7 @@ def test_the_case_is_decided_as_it_expects(result: CaseResult) -> None:
     assert result.differences == ()
 
 
-def test_a_wrong_expectation_is_a_difference_that_says_both() -> None:
+def test_a_wrong_expectation_is_a_difference_that_shows_both_values() -> None:
     text = """
         policies: {role_rules: [{id: r, sub: "*", dom: "*", obj: doc, act: read, effect: allow}]}
         cases:

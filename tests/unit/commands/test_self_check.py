@@ -150,5 +150,5 @@ def test_doctor_reports_every_wrong_row(tmp_path: Path) -> None:
     assert b"the path '/a/./b' is read as '/a/./b'" in finished.stdout
 
 
-def test_commands_that_decide_nothing_still_run() -> None:
+def test_commands_without_decisions_still_run() -> None:
     assert run_broken(BLIND_TO_DOTS, "envoy-config").returncode == 0

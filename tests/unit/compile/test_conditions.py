@@ -101,7 +101,7 @@ def test_a_tree_becomes_typed_nodes() -> None:
     )
 
 
-def test_every_problem_of_a_tree_is_told_at_its_node() -> None:
+def test_every_problem_of_a_tree_is_reported_at_its_node() -> None:
     document = {
         "type": "OR",
         "conditions": [
@@ -348,7 +348,7 @@ def test_lists_compare_in_linear_work_or_not_at_all() -> None:
     assert truth(condition("user.a", "in", {"attribute": "user.b"}), asked({"a": [], "b": long[:64]})) is True
 
 
-def test_claims_do_not_replace_what_identity_says() -> None:
+def test_claims_do_not_replace_the_fixed_user_attributes() -> None:
     claims = {"id": "root", "kind": "service", "roles": ["admin"], "domain": "d1", "tenant": "other"}
     facts = asked(claims)
     assert truth(condition("user.id", "eq", "alice"), facts) is True
@@ -413,7 +413,7 @@ def test_addresses_are_compared_with_networks(address: str | None, network: obje
     assert truth(condition("request.source.address", "cidr", network), asked(address=address)) is expected
 
 
-def test_a_peer_without_an_ip_address_is_there_all_the_same() -> None:
+def test_a_peer_without_an_ip_address_exists() -> None:
     there = condition("request.source.address", "exists", True)
     assert truth(there, asked(address="/run/app.sock")) is True
     assert truth(there, asked(address=None)) is False
@@ -430,7 +430,7 @@ def test_addresses_compare_as_addresses_and_times_as_instants() -> None:
     assert truth(condition("env.hour", "in", [9, 10]), facts) is True
 
 
-def test_without_a_request_there_is_nothing_to_read_of_it() -> None:
+def test_without_a_request_its_attributes_are_unknown() -> None:
     facts = asked(request=False)
     for name in ("request.method", "request.host", "request.path", "request.source.principal"):
         assert truth(condition(name, "eq", "x"), facts) is None

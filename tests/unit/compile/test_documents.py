@@ -111,7 +111,7 @@ def test_all_problems_of_a_policy_set_are_reported_at_once() -> None:
     ]
 
 
-def test_a_problem_says_what_was_found_and_what_would_be_right() -> None:
+def test_a_problem_names_the_found_and_the_required_value() -> None:
     (problem,) = read_rule(effect="permit")  # type: ignore[misc]
     assert problem == Problem("/effect", "found 'permit', one of 'allow', 'deny' is needed")
 
@@ -121,7 +121,7 @@ def test_a_policy_set_that_is_not_an_object_is_refused(document: object) -> None
     assert pointers(parse_policy_set(document, READING)) == [""]
 
 
-def test_an_empty_set_is_one_that_says_nothing() -> None:
+def test_an_empty_policy_set_has_no_rules() -> None:
     assert parse_policy_set({}, READING) == PolicySet()
 
 

@@ -136,7 +136,7 @@ NEVER = [
 
 
 @pytest.mark.parametrize(("attribute", "operator", "value", "said"), NEVER)
-def test_a_comparison_that_is_never_true_is_said_to_be(
+def test_a_comparison_that_is_never_true_is_reported(
     attribute: str, operator: str, value: object, said: str
 ) -> None:
     read = policy(condition(attribute, operator, value))
@@ -226,7 +226,7 @@ def test_both_notations_are_judged() -> None:
     assert [warning.code for warning in policy_warnings(tree)] == [WarningCode.CONDITION_NEVER_TRUE]
 
 
-def test_random_conditions_are_never_true_where_it_is_said() -> None:
+def test_random_conditions_reported_as_never_true_are_never_true() -> None:
     said = 0
     for seed in range(3_000):
         rng = random.Random(seed)

@@ -95,7 +95,7 @@ def test_yaml_with_two_meanings_or_none_is_refused(text: str, said: str) -> None
         "!!str 1: a",
     ],
 )
-def test_tags_make_nothing_out_of_a_policy(text: str) -> None:
+def test_yaml_tags_are_refused(text: str) -> None:
     found = yaml(text)
     assert isinstance(found, Problem)
     assert "tags are not part of policies" in found.message
@@ -133,7 +133,7 @@ def test_numbers_of_json_are_exact() -> None:
     assert read_document(b"[0.1, 9007199254740993]", is_json=True) == [Decimal("0.1"), 9007199254740993]
 
 
-def test_text_that_is_not_utf8_is_told_where() -> None:
+def test_text_that_is_not_utf8_is_reported_with_its_place() -> None:
     found = read_document(b"a: \xff", is_json=False)
     assert isinstance(found, Problem)
     assert found.message == "is not UTF-8 at byte 3"

@@ -24,7 +24,7 @@ def compiled(*replacements: tuple[str, str]) -> RoleModel | ModelInvalid:
     return compile_model(text)
 
 
-def test_the_shipped_model_knows_every_wildcard() -> None:
+def test_the_shipped_model_supports_every_wildcard() -> None:
     assert RoleModel(everyone=True, wild_domain=True, wild_object=True, wild_action=True) == MODEL
 
 

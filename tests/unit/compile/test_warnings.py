@@ -85,7 +85,7 @@ def test_a_deny_that_absence_makes_unknown_is_pointed_at(rule_data: Document, po
         condition("env.hour", "gt", 18),
     ],
 )
-def test_a_deny_that_says_what_absence_means_is_fine(rule_data: Document) -> None:
+def test_a_deny_that_handles_absence_has_no_warning(rule_data: Document) -> None:
     assert warned(rule_data) == []
 
 

@@ -267,7 +267,7 @@ def test_a_changed_token_has_a_bad_signature() -> None:
     assert reason(ask(f"Bearer {header}.{payload}.AAAA")) is Reason.TOKEN_BAD_SIGNATURE
 
 
-def test_a_forged_token_is_not_judged_by_what_it_says() -> None:
+def test_the_claims_of_a_forged_token_are_not_judged() -> None:
     forger = SigningKey.es256("ec", serial=1)
     assert reason(ask(bearer(forger, exp=1, aud="other", sub=""))) is Reason.TOKEN_BAD_SIGNATURE
 
@@ -431,7 +431,7 @@ class TestVerifiedTokens:
         assert isinstance(ask(token, cache=cache), Principal)
         assert reason(ask(token, cache=cache, now=now)) is expected
 
-    def test_a_key_that_left_the_ring_takes_its_tokens_along(self) -> None:
+    def test_removing_a_key_from_the_ring_ends_its_remembered_tokens(self) -> None:
         cache, token = VerifiedTokens(), bearer()
         ask(token, cache=cache)
         rotated = ring_with(keys=key_set(RSA), fetched_at=NOW)
@@ -502,13 +502,13 @@ class TestVerifiedTokens:
         assert (cache.hits, len(cache)) == (0, 2)
 
 
-def test_an_overlong_token_is_refused_before_it_is_looked_at() -> None:
+def test_an_overlong_token_is_refused_before_it_is_read() -> None:
     policy = replace(POLICY, max_bytes=100)
     assert reason(ask("Bearer " + "a" * 101, policy=policy)) is Reason.TOKEN_MALFORMED
     assert reason(ask(bearer(), policy=policy)) is Reason.TOKEN_MALFORMED
 
 
-def test_random_kids_evict_nothing_good() -> None:
+def test_tokens_with_random_key_ids_evict_no_valid_entry() -> None:
     cache, token = VerifiedTokens(max_entries=4), bearer()
     ask(token, cache=cache)
     for number in range(100):

@@ -173,7 +173,7 @@ def test_a_clock_that_was_put_back_makes_no_negative_age() -> None:
     assert verdict(where=directory(age_s=-60)).policies.age_ms == 0
 
 
-def test_policies_may_be_a_quarter_of_an_hour_old_unless_the_operator_says_otherwise() -> None:
+def test_policies_may_be_fifteen_minutes_old_unless_configured() -> None:
     assert verdict(where=directory(age_s=900)).effect is Effect.ALLOW
     assert verdict(where=directory(age_s=900.5)).reason is Reason.POLICY_STALE
 

@@ -177,7 +177,7 @@ def test_a_request_without_credential_is_logged_as_anonymous() -> None:
 
 
 @pytest.mark.parametrize("reason", list(Reason))
-def test_status_is_what_the_caller_sees(reason: Reason) -> None:
+def test_the_status_is_the_one_sent_to_the_caller(reason: Reason) -> None:
     verdict = Denied(DECISION_ID, reason, request())
     expected = reason.http_status
     assert record(verdict)["status"] == expected

@@ -168,7 +168,7 @@ def test_every_decision_becomes_one_json_line(tmp_path: Path) -> None:
     assert_sound(path)
 
 
-def test_a_decision_that_cannot_be_rendered_is_lost_alone(tmp_path: Path) -> None:
+def test_only_the_decision_that_cannot_be_rendered_is_lost(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with running(path) as log:
         put(log, an_allow(1))
@@ -230,7 +230,7 @@ def test_a_rotation_that_fails_keeps_the_old_file(tmp_path: Path) -> None:
     assert len(lines_of(tmp_path / "moved" / "log")) == 4
 
 
-def test_a_line_cut_by_a_killed_writer_does_not_swallow_ours(tmp_path: Path) -> None:
+def test_a_line_cut_by_a_killed_writer_does_not_join_the_next_line(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes(b'{"ts":"2025-11-23T17:00:00.000000Z","event":"decis')
     with running(path) as log:

@@ -40,9 +40,7 @@ def test_numbers_beyond_the_range_of_a_double_are_refused(literal: str) -> None:
 
 
 @pytest.mark.parametrize("part", [1, 2, 3, 7])
-def test_depth_is_counted_over_a_text_that_is_looked_at_in_parts(
-    part: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_depth_is_counted_across_the_parts_of_a_long_text(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # A large text is looked at in parts, which must not begin inside of an escape.
     monkeypatch.setattr(strict_json, "_PART", part)
     rng = random.Random(part)

@@ -77,7 +77,7 @@ from extauthz.keys.source import AddressRejected, FetchUrl
         "",
     ],
 )
-def test_addresses_that_a_tenant_may_not_lead_us_to(address: str) -> None:
+def test_addresses_that_a_tenant_must_not_make_the_service_fetch_are_refused(address: str) -> None:
     assert not is_public(address)
 
 

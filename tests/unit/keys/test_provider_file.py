@@ -35,7 +35,7 @@ class Followed:
         self.handed_on.append([source.config.issuer for source in sources])
 
 
-def test_a_change_is_handed_on_once_two_looks_agree(tmp_path: Path) -> None:
+def test_a_change_is_published_after_two_equal_readings(tmp_path: Path) -> None:
     followed = Followed(tmp_path, "https://a.example")
     assert isinstance(followed.file.load(), tuple)
     followed.file.look()
@@ -63,7 +63,7 @@ def test_a_mistake_keeps_the_last_good_providers_and_is_named(tmp_path: Path) ->
     assert followed.file.problems == []
 
 
-def test_a_file_that_is_gone_keeps_the_last_good_providers(tmp_path: Path) -> None:
+def test_a_deleted_file_keeps_the_last_good_providers(tmp_path: Path) -> None:
     followed = Followed(tmp_path, "https://a.example")
     followed.file.load()
     followed.path.unlink()

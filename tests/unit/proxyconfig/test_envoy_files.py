@@ -177,7 +177,7 @@ def test_a_listener_for_probes_needs_no_check(tmp_path: Path) -> None:
     assert codes(found_in(tmp_path, envoy=document)) == [(ERROR, "check-missing")]
 
 
-def test_a_proxy_in_which_nothing_speaks_of_checks_is_a_warning(tmp_path: Path) -> None:
+def test_a_proxy_configuration_without_any_check_is_a_warning(tmp_path: Path) -> None:
     document = base()
     document["static_resources"]["listeners"] = [listener_without_check(10000)]
     clusters = document["static_resources"]["clusters"]
@@ -260,7 +260,7 @@ def test_routes_alone_are_judged_as_if_the_check_was_on(tmp_path: Path) -> None:
     ]
 
 
-def test_a_filter_alone_is_judged(tmp_path: Path) -> None:
+def test_a_single_filter_is_examined(tmp_path: Path) -> None:
     check = check_of(manager_of(changed(OPENING["metadata"])))
 
     assert codes(found_in(tmp_path, check={"resources": [check["typed_config"]]})) == [
@@ -363,7 +363,7 @@ def test_a_cache_before_the_check_is_an_error(tmp_path: Path) -> None:
     assert codes(found_in(tmp_path, envoy=changed(cached))) == [(ERROR, "check-after-cache")]
 
 
-def test_two_authorizers_of_which_one_is_never_asked_are_told(tmp_path: Path) -> None:
+def test_two_authorizers_of_which_one_is_never_used_are_reported(tmp_path: Path) -> None:
     def two(manager: Json) -> None:
         other = copy.deepcopy(check_of(manager)) | {"name": "other", "disabled": True}
         other["typed_config"]["grpc_service"]["envoy_grpc"]["cluster_name"] = "opa"
@@ -398,7 +398,7 @@ def test_the_timeout_of_a_route_is_judged_too(tmp_path: Path) -> None:
     assert codes(found_in(tmp_path, envoy=document)) == [(ERROR, "timeout-long")]
 
 
-def test_a_runtime_that_can_change_is_told(tmp_path: Path) -> None:
+def test_a_changeable_runtime_is_reported(tmp_path: Path) -> None:
     share = {"default_value": {"numerator": 100}, "runtime_key": "check.share"}
     document = changed(setting(filter_enabled=share))
     assert found_in(tmp_path, envoy=document) == []
@@ -446,7 +446,7 @@ def test_shipped_configurations_need_no_reading_of_other_files(tmp_path: Path) -
 
 @pytest.mark.parametrize("change", sorted(OPENING)[::10])
 @pytest.mark.parametrize("junk", [None, {"x": "y"}, ["x"], -1.5], ids=str)
-def test_no_odd_value_in_an_unusual_form_is_too_much(tmp_path: Path, change: str, junk: object) -> None:
+def test_unusual_values_in_every_form_raise_no_error(tmp_path: Path, change: str, junk: object) -> None:
     document = changed(OPENING[change])
     for place, name in _places(manager_of(document)):
         kept = place[name]

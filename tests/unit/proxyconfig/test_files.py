@@ -88,7 +88,7 @@ def test_shipped_and_printed_configurations_have_no_errors(tmp_path: Path) -> No
          "admin-exposed", "admin:"),
     ],
 )  # fmt: skip
-def test_one_change_for_the_worse_is_found_where_it_stands(
+def test_a_single_harmful_change_is_found_at_its_place(
     tmp_path: Path, old: str, new: str, severity: Severity, code: str, at: str | None
 ) -> None:
     text = changed(GOOD, old, new)
@@ -112,7 +112,7 @@ def test_one_change_for_the_worse_is_found_where_it_stands(
         ("only_verify_leaf_cert_crl: true", []),
     ],
 )
-def test_a_listener_that_believes_every_certificate_is_found(
+def test_a_listener_that_trusts_every_certificate_is_found(
     tmp_path: Path, trust: str, codes: list[str]
 ) -> None:
     tls = f"""
@@ -268,7 +268,7 @@ def test_json_and_merge_keys_are_read(tmp_path: Path) -> None:
         assert (found.code, found.line) == ("path-normalisation", line)
 
 
-def test_a_file_that_says_nothing_to_us_is_mentioned_only_when_named(tmp_path: Path) -> None:
+def test_an_unrelated_file_is_reported_only_when_named(tmp_path: Path) -> None:
     assert [one.code for one in examine(tmp_path, other="a: 1\n")] == ["file-unknown"]
     assert examine_files([tmp_path]) == []
     assert isinstance(examine_files([tmp_path / "absent"]), UnreadableFile)
@@ -287,7 +287,7 @@ def places(document: object, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any,
 
 @pytest.mark.parametrize("text", [GOOD, MESH, POLICY, CONTAINER], ids=["envoy", "mesh", "policy", "pod"])
 @pytest.mark.parametrize("junk", [None, {"x": "y"}, ["x"], -1.5], ids=str)
-def test_no_shape_of_a_document_is_too_much(tmp_path: Path, text: str, junk: object) -> None:
+def test_no_shape_of_a_document_raises_an_error(tmp_path: Path, text: str, junk: object) -> None:
     whole = yaml.safe_load(text)
     for place in places(whole):
         document = above = copy.deepcopy(whole)

@@ -79,7 +79,7 @@ def test_the_check_of_a_security_policy_is_judged(
     assert codes(examine(tmp_path, listed)) == expected
 
 
-def test_a_policy_of_a_route_takes_the_place_of_the_gateways(tmp_path: Path) -> None:
+def test_a_policy_of_a_route_replaces_that_of_the_gateway(tmp_path: Path) -> None:
     own = security("own", target("HTTPRoute", "a"), cors={})
     found = examine(tmp_path, security(check=asking()), own, route("a"))
     assert (ERROR, "check-off") in codes(found)
@@ -241,7 +241,9 @@ def test_each_route_of_an_http_proxy_is_judged(
     ],
     ids=["ContourConfiguration", "ContourDeployment", "ConfigMap", "file"],
 )  # fmt: skip
-def test_contours_global_authorization_covers_what_has_none_of_its_own(tmp_path: Path, carrier: Any) -> None:
+def test_the_global_authorization_of_contour_covers_proxies_without_their_own(
+    tmp_path: Path, carrier: Any
+) -> None:
     server = {"extensionService": "projectcontour/extauthz", "responseTimeout": "200ms"}
     unchecked = proxy(check=None, routes=[ORDERS])
 
@@ -261,7 +263,7 @@ def test_the_service_of_checks_needs_tls_and_a_short_timeout(tmp_path: Path) -> 
     assert codes(examine(tmp_path, plain)) == [(WARNING, "checks-in-plaintext"), (ERROR, "timeout-long")]
 
 
-def test_an_extension_service_that_is_not_given_is_told(tmp_path: Path) -> None:
+def test_a_missing_extension_service_is_reported(tmp_path: Path) -> None:
     assert codes(examine(tmp_path, proxy(routes=[ORDERS]))) == [(INFO, "provider-unverified")]
 
 

@@ -78,7 +78,7 @@ def test_the_istio_provider_fails_closed_within_a_short_timeout() -> None:
     assert found["PeerAuthentication"]["mtls"] == {"mode": "STRICT"}
 
 
-def test_identity_headers_go_first_and_paths_have_one_reading() -> None:
+def test_identity_headers_are_removed_first_and_paths_have_one_reading() -> None:
     found = objects(settings())
 
     removal, strict = (patch["patch"] for patch in found["EnvoyFilter"]["configPatches"])
@@ -95,7 +95,7 @@ def test_identity_headers_go_first_and_paths_have_one_reading() -> None:
 
 
 @pytest.mark.parametrize("mutual", [False, True])
-def test_tls_names_whom_to_believe(tmp_path: Path, mutual: bool) -> None:
+def test_tls_names_the_trusted_peers(tmp_path: Path, mutual: bool) -> None:
     chain = tmp_path / "cert.pem"
     chain.write_bytes(Authority("ours").issue("extauthz.internal", uris=("spiffe://a/b",)).chain)
     environ = {"GRPC_TLS_CERT": str(chain), "GRPC_TLS_KEY": "key.pem"}

@@ -202,7 +202,7 @@ def test_kinds_that_cannot_hold_a_check_are_not_reported(tmp_path: Path, documen
         ({"traffic.sidecar.istio.io/excludeInboundPorts": ""}, False),
     ],
 )
-def test_ports_past_the_proxy_are_told(tmp_path: Path, annotation: Json, told: bool) -> None:
+def test_ports_that_bypass_the_proxy_are_reported(tmp_path: Path, annotation: Json, told: bool) -> None:
     template = {"metadata": {"annotations": annotation}, "spec": {"containers": []}}
 
     found = codes(examine(tmp_path, obj("Deployment", "apps/v1", spec={"template": template})))
@@ -268,7 +268,7 @@ def policy(**spec: Any) -> Json:
         ([{"to": [{"operation": {"paths": ["/a"]}}]}, {}], False),
     ],
 )
-def test_rules_that_select_a_part_of_the_requests_are_told(
+def test_rules_that_select_a_part_of_the_requests_are_reported(
     tmp_path: Path, rules: list[Json], is_partial: bool
 ) -> None:
     found = codes(examine(tmp_path, MESH, policy(rules=rules)))

@@ -42,7 +42,7 @@ def test_good_istio_objects_need_only_the_removal_of_identity_headers(tmp_path: 
         ("envoyExtAuthzGrpc", "envoyExtAuthzHttp", ERROR, "headers-withheld", "service: extauthz.local"),
     ],
 )
-def test_one_change_to_the_mesh_is_found_where_it_stands(
+def test_a_single_change_to_the_mesh_is_found_at_its_place(
     tmp_path: Path, old: str, new: str, severity: Severity | None, code: str, at: str | None
 ) -> None:
     text = changed(MESH, old, new)

@@ -55,7 +55,7 @@ def test_rows_without_problems_are_complete() -> None:
     assert (state.is_complete, dict(state.unreadable)) == (True, {})
 
 
-def test_without_anything_before_a_state_with_an_unreadable_row_is_not_complete() -> None:
+def test_a_first_state_with_an_unreadable_row_is_not_complete() -> None:
     state = salvaged(documents(attribute_policies=[attribute_policy(rule_data=BROKEN)]))
     assert not state.is_complete
 

@@ -47,7 +47,9 @@ def without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("environ", LOCAL)
 @pytest.mark.parametrize("server", [{}, {"GRPC_SERVER": "auto"}, {"GRPC_SERVER": "native"}])
-def test_this_machine_alone_is_served_natively(environ: Mapping[str, str], server: Mapping[str, str]) -> None:
+def test_only_loopback_addresses_are_served_natively(
+    environ: Mapping[str, str], server: Mapping[str, str]
+) -> None:
     assert chosen({**environ, **server})[0] is GrpcServer.NATIVE
 
 

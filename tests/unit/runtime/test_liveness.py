@@ -73,7 +73,7 @@ def test_a_worker_that_loads_and_does_not_compute_is_hung() -> None:
     assert Watched().reported(busy=True).hung_after(cpu_share=1.0) == LONGEST_BUSY_S
 
 
-def test_a_start_may_take_long_while_it_computes_and_not_for_ever() -> None:
+def test_a_start_may_compute_for_a_long_but_bounded_time() -> None:
     assert Watched().hung_after(cpu_share=0.1) == LONGEST_START_S
     assert Watched().hung_after() == HUNG_S
 
@@ -87,7 +87,7 @@ def test_pending_timers_do_not_count_as_work(*, reported: bool) -> None:
     assert watched.hung_after(cpu_share=0.005) <= HUNG_S * 1.2
 
 
-def test_a_start_that_gets_little_cpu_now_and_then_is_left_alone() -> None:
+def test_a_start_with_little_cpu_time_is_not_ended() -> None:
     watched = Watched()
     for _ in range(10):
         watched.passes(2.5)
@@ -96,7 +96,7 @@ def test_a_start_that_gets_little_cpu_now_and_then_is_left_alone() -> None:
     assert watched.cause is None
 
 
-def test_a_start_that_came_to_nothing_gets_more_time_the_next_time() -> None:
+def test_a_failed_start_gets_more_time_the_next_time() -> None:
     assert [Watched(attempts).hung_after() for attempts in (0, 1, 2, 3, 9)] == [3.0, 6.0, 12.0, 24.0, 24.0]
 
 

@@ -80,7 +80,7 @@ def test_the_problem_of_a_worker_follows_its_life() -> None:
         (-250, "was ended by signal 250"),
     ],
 )
-def test_an_end_is_said_in_words(code: int, words: str) -> None:
+def test_an_exit_status_is_reported_in_words(code: int, words: str) -> None:
     assert how_it_ended(code) == words
 
 

@@ -100,7 +100,7 @@ def test_the_pooler_variables_are_checked_together() -> None:
     assert [str(host) for host in found.listen_hosts] == ["c:5432", "[::1]:7"]
 
 
-def test_a_ca_is_needed_where_only_it_tells_the_server_from_others() -> None:
+def test_a_ca_is_needed_where_only_it_authenticates_the_server() -> None:
     (problem,) = problems({"POSTGRES_SSLMODE": "verify-ca"})
     assert problem.startswith("POSTGRES_SSLMODE=verify-ca needs POSTGRES_SSLROOTCERT")
     assert problems({"POSTGRES_SSLMODE": "verify-full"}) == []
@@ -123,7 +123,7 @@ def test_tls_is_required_off_loopback_whatever_stands_before_it(host: str) -> No
     assert [found.sslmode_of(each) for each in found.hosts] == ["prefer", "prefer", "require"]
 
 
-def test_tls_is_never_spoken_on_a_unix_socket() -> None:
+def test_tls_is_never_used_on_a_unix_socket() -> None:
     found = address("/run/postgresql", sslmode="verify-full", sslrootcert="/ca")
     assert found.tls_of(found.hosts[0]) is None
 

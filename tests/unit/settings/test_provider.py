@@ -218,7 +218,7 @@ def test_an_address_of_keys_may_have_a_query() -> None:
     ['["offline_access","uma_authorization"]', '["offline_access"]', "[offline_access]", '"offline_access"',
      "'a','b'", 'a,"b"', "a,b\u200b", "*", "offline_access,*", "a,[b]"],
 )  # fmt: skip
-def test_excluded_roles_that_would_count_all_the_same_are_refused(value: str) -> None:
+def test_excluded_roles_that_cannot_match_are_refused(value: str) -> None:
     refused(EXCLUDED_ROLES=value)
 
 
@@ -235,7 +235,7 @@ def test_quoted_names_in_other_lists_are_refused(name: str) -> None:
 
 
 @given(st.lists(st.sampled_from(["$", ".", "[", "]", "*", "'", '"', "/", "~1", "a", "roles", "{", "#", "@"])))
-def test_every_claim_path_is_judged_and_what_is_suggested_is_good(parts: list[str]) -> None:
+def test_every_claim_path_is_examined_and_suggestions_are_valid(parts: list[str]) -> None:
     problem = claim_path_problem("".join(parts))
     if problem is not None and "; write " in problem:
         assert claim_path_problem(problem.partition("; write ")[2]) is None

@@ -39,7 +39,7 @@ def load(environ: Mapping[str, str]) -> Settings:
     return found
 
 
-def test_a_seed_environment_lacks_the_audience_only_and_is_told_what_to_add() -> None:
+def test_a_seed_environment_without_audience_is_refused_with_advice() -> None:
     (problem,) = problems(SEED)
     assert problem.startswith("OIDC_AUDIENCE is not set")
     assert "OIDC_AUDIENCE=any" in problem
@@ -85,7 +85,7 @@ def test_roles_may_be_excluded_by_none() -> None:
 
 
 @pytest.mark.parametrize("value", ["any,my-api", "my-api, any", ",", " "])
-def test_any_audience_stands_by_itself(value: str) -> None:
+def test_the_audience_any_cannot_be_combined(value: str) -> None:
     (problem,) = problems({"AUTH_SERVER_URL": "https://idp.example", "OIDC_AUDIENCE": value})
     assert problem.startswith("OIDC_AUDIENCE is ")
 
@@ -105,7 +105,7 @@ def test_seconds_are_plain_decimals(value: str) -> None:
 
 @pytest.mark.parametrize("name", ["HOST", "GRPC_HOST"])
 @pytest.mark.parametrize("value", ["*", "a b", "a\nb", "[::1]", "localhost:80", "127.1", "http://a", "-1/2"])
-def test_an_address_to_listen_on_is_one(name: str, value: str) -> None:
+def test_a_listen_setting_is_an_ip_address_or_a_host_name(name: str, value: str) -> None:
     (problem,) = problems(ALONE | {name: value})
     assert problem.endswith("it must be an IP address or the name of a host")
     for good in ("0.0.0.0", "::", "::1", "localhost", "sidecar.internal"):

@@ -30,7 +30,7 @@ def events(stream: io.StringIO) -> list[dict[str, object]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def test_ours_and_the_libraries_lines_have_the_same_form(stream: io.StringIO) -> None:
+def test_log_lines_of_libraries_have_the_same_form(stream: io.StringIO) -> None:
     configure("info", "json", stream=stream)
     structlog.get_logger().bind(logger="extauthz.keys").warning("keys_not_fetched", issuer="https://idp")
     structlog.get_logger().debug("not shown")
@@ -105,7 +105,7 @@ def test_credentials_are_taken_out_of_text(text: str) -> None:
         "password file not readable: /run/secrets/db",
     ],
 )
-def test_ordinary_text_is_left_alone(text: str) -> None:
+def test_ordinary_text_is_not_changed(text: str) -> None:
     assert redact_text(text) == text
 
 

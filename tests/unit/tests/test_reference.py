@@ -25,7 +25,7 @@ def test_the_reference_decides_as_the_case_expects(section: CaseFileSection, cas
     assert {"decision", "reason", "rule"} <= expected.keys()
 
 
-def test_every_section_says_what_it_is_about_and_expects_something() -> None:
+def test_every_section_has_a_description_and_an_expectation() -> None:
     for file, content in sections():
         assert content["description"], file
         assert bool(content.get("cases")) != bool(content.get("refused")), file

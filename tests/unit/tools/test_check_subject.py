@@ -43,7 +43,7 @@ def test_other_subjects_are_refused(message: str, expected: str) -> None:
     assert expected in (problem(message) or "")
 
 
-def test_the_hook_fails_and_says_why(tmp_path: Path) -> None:
+def test_the_hook_fails_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "message").write_text("Added a check\n")
     done = subprocess.run(
         [sys.executable, "tools/check_subject.py", str(tmp_path / "message")],

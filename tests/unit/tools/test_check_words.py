@@ -69,7 +69,7 @@ def test_refused_wording_is_found(text: str) -> None:
         "the answer is not a host",
     ],
 )
-def test_plain_wording_is_left_alone(text: str) -> None:
+def test_plain_wording_is_accepted(text: str) -> None:
     assert list(findings("docs/page.md", text)) == []
 
 

@@ -40,7 +40,7 @@ def found() -> list[tuple[str, str]]:
     return [(each.name, each.executable) for each in test_pythons.interpreters()]
 
 
-def test_this_interpreter_is_one_and_an_environment_stands_for_its_base(machine: Path) -> None:
+def test_this_interpreter_is_found_and_an_environment_counts_as_its_base(machine: Path) -> None:
     (machine / "bin").mkdir()
     (machine / "bin" / "python3").symlink_to(sys.executable)
     [(name, executable)] = found()

@@ -147,7 +147,7 @@ def test_the_condition_headers_of_the_environment_count(tmp_path: Path) -> None:
     assert ("error", "headers-joined") not in codes(ALONE | {"CONDITION_HEADERS": "x-mode"}, BOOTSTRAP)
 
 
-def test_an_error_says_where_what_to_do_and_what_to_read(tmp_path: Path) -> None:
+def test_an_error_names_the_place_the_remedy_and_the_documentation(tmp_path: Path) -> None:
     bad = tmp_path / "envoy.yaml"
     bad.write_text(BOOTSTRAP.read_text().replace("failure_mode_allow: false", "failure_mode_allow: true"))
     line = next(n for n, text in enumerate(bad.read_text().splitlines(), 1) if "allow: true" in text)
@@ -256,7 +256,7 @@ def test_policy_files_that_a_sidecar_would_not_read_are_found(tmp_path: Path) ->
     assert "the policies have 2006 bytes, POLICY_MAX_BYTES allows 2000" in said
 
 
-def test_a_policy_that_hardly_means_what_it_says_is_found(tmp_path: Path) -> None:
+def test_a_policy_with_a_probable_mistake_has_a_warning(tmp_path: Path) -> None:
     (tmp_path / "odd.yaml").write_text(
         "resources: [{name: r, serviceName: s, routes: [{methods: [GET], path: '/a/:id'}]}]"
     )

@@ -24,7 +24,7 @@ from extauthz.settings import misspelt, variables
         ("ADMIN_API_KEYFILE", "ADMIN_API_KEY_FILE"),
     ],
 )
-def test_a_near_miss_names_what_may_be_meant(name: str, meant: str) -> None:
+def test_a_misspelt_name_is_reported_with_a_suggestion(name: str, meant: str) -> None:
     assert misspelt([name]) == {name: f"did you mean {meant}?"}
 
 
@@ -72,7 +72,7 @@ def started(environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_command_that_cannot_start_says_it_too_and_shows_no_value() -> None:
+def test_a_command_that_cannot_start_reports_it_without_values() -> None:
     environ = {"PATH": os.environ["PATH"], "OIDC_AUDIENCES": "the-value", "POSTGRES_PASS": "hunter2"}
     finished = started(environ)
 

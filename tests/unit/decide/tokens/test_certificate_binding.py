@@ -108,7 +108,7 @@ def test_an_issuer_may_require_bound_tokens() -> None:
         b"-----BEGIN CERTIFICATE-----" + b"A" * 200_000 + b"-----END CERTIFICATE-----",
     ],
 )
-def test_a_certificate_that_cannot_be_read_opens_nothing(certificate: bytes) -> None:
+def test_an_unreadable_certificate_proves_no_binding(certificate: bytes) -> None:
     assert binding_problem(BOUND["x5t#S256"], certificate) is not None
 
 

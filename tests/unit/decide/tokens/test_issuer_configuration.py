@@ -130,7 +130,7 @@ def test_an_alias_is_the_same_issuer() -> None:
     assert answer.reason is Reason.TOKEN_UNKNOWN_ISSUER
 
 
-def test_a_remembered_token_of_an_alias_is_refused_when_the_alias_is_gone() -> None:
+def test_a_remembered_token_of_an_alias_is_refused_after_the_alias_is_removed() -> None:
     cache = VerifiedTokens()
     said = claims(iss="idp.example")
     assert isinstance(judged(replace(USUAL, aliases=("idp.example",)), said, cache=cache), Principal)

@@ -184,7 +184,7 @@ def test_the_same_key_twice_is_one_key() -> None:
     assert usable(jwks(RSA, RSA)).ignored == ()
 
 
-def test_two_kinds_under_one_kid_are_told_apart_by_algorithm() -> None:
+def test_two_keys_of_one_kid_are_distinguished_by_algorithm() -> None:
     """RFC 7517 4.5 has this very example."""
     keys = usable(jwks(RSA, EC.jwk(kid=RSA.kid)))
     assert RSA.kid is not None

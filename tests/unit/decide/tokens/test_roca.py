@@ -72,7 +72,7 @@ def test_ordinary_keys_have_no_fingerprint() -> None:
         assert not has_roca_fingerprint(public.public_numbers().n)
 
 
-def test_one_ordinary_prime_takes_the_fingerprint_away() -> None:
+def test_one_ordinary_prime_removes_the_fingerprint() -> None:
     chance = random.Random(1)
     ordinary = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_numbers().p
     assert not has_roca_fingerprint(roca_prime(1024, 126, chance) * ordinary)

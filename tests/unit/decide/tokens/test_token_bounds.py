@@ -57,7 +57,7 @@ def test_a_token_of_just_the_size_is_read_and_one_byte_more_is_not() -> None:
     assert MAX_TOKEN_BYTES == TokenPolicy().max_bytes == 16_384
 
 
-def test_five_seconds_are_forgiven_unless_the_operator_says_otherwise() -> None:
+def test_the_leeway_is_five_seconds_unless_configured() -> None:
     token = KEY.sign(claims(exp=int(NOW)))
 
     assert reason(f"Bearer {token}", now=NOW + 4.999) is None
