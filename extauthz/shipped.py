@@ -1,4 +1,4 @@
-"""Where the files that travel with the code are: beside a checkout, or inside the installed wheel."""
+"""Finds the files that ship with the code: in a checkout, or inside the installed wheel."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Who calls: a service key, or client credentials (RFC 6749 4.4) whose token is fetched and kept."""
+"""The credentials of the client: a service key, or client credentials (RFC 6749 4.4) and their token."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""The configurations of all tenants as one: who owns a host, who signs for whom, which keys identify."""
+"""The configurations of all tenants together: owners of hosts, issuers, service keys that identify."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

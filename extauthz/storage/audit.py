@@ -1,4 +1,4 @@
-"""The audit trail: who changed which row.
+"""The audit trail: changes of rows with their authors.
 
 Events are appended in the transaction of the change, and never altered.
 """
