@@ -6,7 +6,6 @@ Input: `Settings`. Output: a running process until SIGTERM. Errors: `StartRefuse
 import asyncio
 import os
 import time
-import uuid
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -22,20 +21,18 @@ from extauthz.decisionlog.recorder import Recorder
 from extauthz.domain.ids import RANDOM_BYTES, uuid7
 from extauthz.keys.cache import JwksCache
 from extauthz.keys.schedule import Schedule
-from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.postgres import PostgresPublisher
 from extauthz.publish.write_validation import PolicyGate
 from extauthz.runtime.announce import announce, where, worker_addresses
-from extauthz.runtime.issuers import Issuers, key_fetcher
+from extauthz.runtime.composition import shared_parts
+from extauthz.runtime.issuers import Issuers
 from extauthz.runtime.migrations import ServedSchema
 from extauthz.runtime.policies import StartRefusedError, compiler, database, postgres_publisher
 from extauthz.runtime.readiness import log_problem, log_takes_decisions, policy_problems
 from extauthz.runtime.supervisor import Supervisor, reopen_on_hangup, stop_on_signals
-from extauthz.runtime.worker import check_policy
 from extauthz.settings import PostgresSource, Settings
 from extauthz.storage.pool import DatabaseAddress, open_pool
 from extauthz.storage.watch import watch
-from extauthz.telemetry.counts import Counts, FetchOutcome
 from extauthz.telemetry.exposition import render
 from extauthz.telemetry.fleet import merge
 
@@ -129,30 +126,28 @@ async def _build(
     settings: Settings, schema: ServedSchema, supervisor: Supervisor, owned: AsyncExitStack
 ) -> _Plane:
     """Return the parts; `owned` closes them at the end. Raises StartRefusedError."""
-    instance = uuid.uuid4()
-    counts = Counts(str(instance))
-    current = CurrentPolicies()
     how = compiler(settings)
-    fetcher = await owned.enter_async_context(key_fetcher(settings))
-    cache = JwksCache(
-        fetcher,
+    shared = shared_parts(
+        settings,
+        # After the numbers of the workers.
+        worker=settings.workers,
+        lock_fd=supervisor.lock_fd,
         # A waiting request holds a coroutine here, and a thread in a worker, so it may wait longer here.
         schedule=Schedule(max_staleness=settings.jwks_max_staleness, worth_waiting=KEY_WAIT_S),
-        on_fetch=lambda outcome: counts.jwks_fetched(FetchOutcome(outcome)),
     )
-    issuers = Issuers(settings, cache)
+    await owned.enter_async_context(shared.fetcher)
+    current, counts, decision_log = shared.current, shared.counts, shared.decision_log
     publisher = postgres_publisher(
         settings,
         current,
         how,
         on_failure=counts.policy_refresh_failed,
-        on_issuers=issuers.register,
+        on_issuers=shared.issuers.register,
         state=schema.database,
     )
     address = database(settings)
     pool = await owned.enter_async_context(open_pool(address, max_size=POOL_SIZE, state=schema.database))
-    decision_log = _decision_log(settings, supervisor, instance, counts, owned)
-    policy = check_policy(settings)
+    _start_log(settings, decision_log, owned)
 
     def metrics(ready: Callable[[], Readiness]) -> bytes:
         return render(
@@ -172,7 +167,7 @@ async def _build(
             for name in dict.fromkeys((*own, *(workers.checks if supervisor.has_workers else ())))
         }
         # `workers.ready` already reflects which checks gate a worker: keys and database do not always.
-        problems = [*policy_problems(publisher), *issuers.problems(), *workers.problems]
+        problems = [*policy_problems(publisher), *shared.issuers.problems(), *workers.problems]
         log = decision_log.problem
         if log is not None:
             checks["decision_log"] = False
@@ -190,34 +185,25 @@ async def _build(
         wait_for=publisher.wait_for,
         validate=PolicyGate(how, publisher.state, publisher.sizes).validate,
         unreadable=publisher.unreadable,
-        keys=cache,
+        keys=shared.cache,
         tokens=VerifiedTokens(),
-        token_policy=policy.token,
+        token_policy=shared.policy.token,
         admin_api_key=settings.admin_api_key,
         condition_headers=settings.condition_headers,
-        max_staleness=policy.max_staleness,
+        max_staleness=shared.policy.max_staleness,
         recorder=Recorder(decision_log, counts, random_bytes=os.urandom),
         new_id=new_ids(),
         clock=time.time,
         readiness=readiness,
         metrics=lambda: metrics(readiness),
     )
-    return _Plane(services, publisher, cache, issuers, address, lambda: metrics(supervisor.readiness))
-
-
-def _decision_log(
-    settings: Settings, supervisor: Supervisor, instance: uuid.UUID, counts: Counts, owned: AsyncExitStack
-) -> DecisionLog:
-    """Return the started decision log for `/check`; its worker number follows those of the workers."""
-    decision_log = DecisionLog(
-        settings.decision_log,
-        worker=settings.workers,
-        instance=instance,
-        on_overflow=settings.decision_log_on_overflow,
-        heartbeat_s=settings.decision_log_heartbeat,
-        lock_fd=supervisor.lock_fd,
-        on_loss=counts.lost,
+    return _Plane(
+        services, publisher, shared.cache, shared.issuers, address, lambda: metrics(supervisor.readiness)
     )
+
+
+def _start_log(settings: Settings, decision_log: DecisionLog, owned: AsyncExitStack) -> None:
+    """Start the decision log of `/check`. Raises StartRefusedError."""
     try:
         decision_log.start()
     except OSError as error:
@@ -225,4 +211,3 @@ def _decision_log(
             f"DECISION_LOG {settings.decision_log!r}: {error.strerror or error}"
         ) from error
     owned.callback(decision_log.close, _LOG_CLOSE_S)
-    return decision_log

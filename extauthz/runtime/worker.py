@@ -10,7 +10,6 @@ import os
 import random
 import signal
 import socket
-import uuid
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,23 +19,16 @@ from extauthz.admin.health import listen
 from extauthz.check.credentials import CredentialSources
 from extauthz.check.http_server import HttpAuthzServer
 from extauthz.check.service import CheckService
-from extauthz.decide.identity import TokenPolicy
-from extauthz.decide.judge import CheckPolicy
-from extauthz.decisionlog.log import DecisionLog
 from extauthz.decisionlog.recorder import Recorder
-from extauthz.keys.cache import JwksCache
-from extauthz.keys.fetcher import KeyFetcher
 from extauthz.keys.schedule import Schedule
-from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.source import Publisher
+from extauthz.runtime.composition import SharedParts, shared_parts
 from extauthz.runtime.grpc_transport import Transport, grpc_server
-from extauthz.runtime.issuers import Issuers, key_fetcher
 from extauthz.runtime.policies import StartRefusedError, publisher
 from extauthz.runtime.readiness import WorkerReadiness
 from extauthz.runtime.reporting import Reported, Reporting
 from extauthz.runtime.tls_files import InvalidCertificateError
-from extauthz.settings import Settings, StaleAction
-from extauthz.telemetry.counts import Counts, FetchOutcome
+from extauthz.settings import Settings
 
 DRAIN_S: Final = 5.0
 NOTICE_S: Final = 2.0
@@ -47,23 +39,6 @@ _FIRST_KEYS_S: Final = 5.0
 _LAST_REPORT_S: Final = 1.0
 
 _log = structlog.get_logger("extauthz.worker")
-
-
-def check_policy(settings: Settings) -> CheckPolicy:
-    """Return the requirements of the settings that apply to every check."""
-    return CheckPolicy(
-        token=TokenPolicy(
-            oidc_enabled=settings.oidc_enabled,
-            leeway=settings.token_leeway,
-            max_bytes=settings.token_max_bytes,
-            max_lifetime=settings.token_max_lifetime,
-        ),
-        unmapped=settings.unmapped,
-        binding=settings.tenant_binding,
-        max_staleness=(
-            None if settings.policy_stale_action is StaleAction.SERVE else settings.policy_max_staleness
-        ),
-    )
 
 
 def credential_sources(settings: Settings) -> CredentialSources | None:
@@ -81,13 +56,8 @@ def credential_sources(settings: Settings) -> CredentialSources | None:
 class _Parts:
     """The parts of a worker, all built before one is started."""
 
-    current: CurrentPolicies
+    shared: SharedParts
     publisher: Publisher
-    cache: JwksCache
-    issuers: Issuers
-    fetcher: KeyFetcher
-    decision_log: DecisionLog
-    counts: Counts
     service: CheckService
     server: Transport
     http_server: HttpAuthzServer | None
@@ -95,43 +65,28 @@ class _Parts:
 
 
 def _build(settings: Settings, index: int, lock_fd: int | None, *, again: bool) -> _Parts:
-    instance = uuid.uuid4()
-    counts = Counts(str(instance))
-    current = CurrentPolicies()
     keys_fetched = asyncio.Event()
-
-    def fetched(outcome: str) -> None:
-        counts.jwks_fetched(FetchOutcome(outcome))
-        keys_fetched.set()
-
-    fetcher = key_fetcher(settings)
-    cache = JwksCache(
-        fetcher,
+    shared = shared_parts(
+        settings,
+        worker=index,
+        lock_fd=lock_fd,
         schedule=Schedule(max_staleness=settings.jwks_max_staleness),
-        on_fetch=fetched,
+        wait_for_file=again,
+        on_fetch=keys_fetched.set,
     )
-    issuers = Issuers(settings, cache, wait_for_file=again)
     source = publisher(
         settings,
-        current,
-        on_failure=counts.policy_refresh_failed,
-        on_issuers=issuers.register,
+        shared.current,
+        on_failure=shared.counts.policy_refresh_failed,
+        on_issuers=shared.issuers.register,
     )
-    decision_log = DecisionLog(
-        settings.decision_log,
-        worker=index,
-        instance=instance,
-        on_overflow=settings.decision_log_on_overflow,
-        heartbeat_s=settings.decision_log_heartbeat,
-        lock_fd=lock_fd,
-        on_loss=counts.lost,
-    )
+    # Decision ids are unique, not secret; a system call per id would cost more than the decision.
+    random_bytes = random.Random(os.urandom(32)).randbytes  # noqa: S311
     service = CheckService(
-        policies=current,
-        keys=cache,
-        policy=check_policy(settings),
-        # Decision ids are unique, not secret; a system call per id would cost more than the decision.
-        recorder=Recorder(decision_log, counts, random_bytes=random.Random(os.urandom(32)).randbytes),  # noqa: S311
+        policies=shared.current,
+        keys=shared.cache,
+        policy=shared.policy,
+        recorder=Recorder(shared.decision_log, shared.counts, random_bytes=random_bytes),
         condition_headers=settings.condition_headers,
         sources=credential_sources(settings),
     )
@@ -139,19 +94,7 @@ def _build(settings: Settings, index: int, lock_fd: int | None, *, again: bool) 
     http_server = None
     if settings.http_authz_port is not None:
         http_server = HttpAuthzServer(service.answer_http, service.refuse_http)
-    return _Parts(
-        current,
-        source,
-        cache,
-        issuers,
-        fetcher,
-        decision_log,
-        counts,
-        service,
-        server,
-        http_server,
-        keys_fetched,
-    )
+    return _Parts(shared, source, service, server, http_server, keys_fetched)
 
 
 def _http_listener(settings: Settings, index: int) -> socket.socket | None:
@@ -177,13 +120,13 @@ async def run_worker(
         raise StartRefusedError(str(error)) from error
     except OSError as error:
         raise StartRefusedError(f"{error.filename}: {error.strerror or error}") from error
-    loop.add_signal_handler(signal.SIGHUP, parts.decision_log.reopen)
+    loop.add_signal_handler(signal.SIGHUP, parts.shared.decision_log.reopen)
     # The supervisor started this process with SIGHUP blocked, because without a handler it ends the process.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     channel = socket.socket(fileno=report_fd)
     with contextlib.ExitStack() as owned:
         owned.callback(channel.close)
-        async with parts.fetcher:
+        async with parts.shared.fetcher:
             await _work(parts, settings, index, channel, owned, again=again)
 
 
@@ -199,12 +142,17 @@ async def _work(
     reader, writer = await asyncio.open_connection(sock=channel)
     reporting = Reporting(
         Reported(
-            parts.current,
-            parts.cache,
-            parts.counts,
+            parts.shared.current,
+            parts.shared.cache,
+            parts.shared.counts,
             parts.service,
             WorkerReadiness(
-                parts.current, parts.cache, parts.publisher, settings, parts.decision_log, parts.issuers
+                parts.shared.current,
+                parts.shared.cache,
+                parts.publisher,
+                settings,
+                parts.shared.decision_log,
+                parts.shared.issuers,
             ),
         ),
         writer,
@@ -221,7 +169,7 @@ async def _work(
             await _prepare(parts, settings, stop, owned, again=again)
             tasks += [
                 background.create_task(work)
-                for work in (parts.cache.run(), parts.issuers.follow(), parts.publisher.run())
+                for work in (parts.shared.cache.run(), parts.shared.issuers.follow(), parts.publisher.run())
             ]
             await _first_keys(parts, stop)
             await _listen(parts, settings, index)
@@ -262,11 +210,11 @@ async def _prepare(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
-        parts.decision_log.start()
+        parts.shared.decision_log.start()
     except OSError as error:
         place = error.filename or settings.decision_log
         raise StartRefusedError(f"{place}: {error.strerror or error}") from error
-    owned.callback(parts.decision_log.close, _LOG_CLOSE_S)
+    owned.callback(parts.shared.decision_log.close, _LOG_CLOSE_S)
 
 
 async def _listen(parts: _Parts, settings: Settings, index: int) -> None:
@@ -281,7 +229,7 @@ async def _listen(parts: _Parts, settings: Settings, index: int) -> None:
 
 async def _first_keys(parts: _Parts, stop: asyncio.Event) -> None:
     """Wait up to `_FIRST_KEYS_S` for the first fetch of keys; the listener opens also without keys."""
-    if not parts.cache.current().issuers:
+    if not parts.shared.cache.current().issuers:
         return
     waiting = [asyncio.create_task(event.wait()) for event in (parts.keys_fetched, stop)]
     await asyncio.wait(waiting, timeout=_FIRST_KEYS_S, return_when=asyncio.FIRST_COMPLETED)

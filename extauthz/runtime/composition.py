@@ -1,0 +1,94 @@
+"""The parts that a worker and the control plane both have, built in this one place.
+
+Input: `Settings`. Output: `SharedParts`, nothing of which runs yet. Errors: `StartRefusedError`.
+"""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from extauthz.decide.identity import TokenPolicy
+from extauthz.decide.judge import CheckPolicy
+from extauthz.decisionlog.log import DecisionLog
+from extauthz.keys.cache import JwksCache
+from extauthz.keys.fetcher import KeyFetcher
+from extauthz.keys.schedule import Schedule
+from extauthz.publish.current import CurrentPolicies
+from extauthz.runtime.issuers import Issuers, key_fetcher
+from extauthz.settings import Settings, StaleAction
+from extauthz.telemetry.counts import Counts, FetchOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class SharedParts:
+    """Policies, keys, counts and decision log of one process, and what its settings demand of checks."""
+
+    current: CurrentPolicies
+    fetcher: KeyFetcher
+    cache: JwksCache
+    issuers: Issuers
+    counts: Counts
+    decision_log: DecisionLog
+    policy: CheckPolicy
+
+
+def shared_parts(
+    settings: Settings,
+    *,
+    worker: int,
+    lock_fd: int | None,
+    schedule: Schedule,
+    wait_for_file: bool = False,
+    on_fetch: Callable[[], None] = lambda: None,
+) -> SharedParts:
+    """Build the parts of one process.
+
+    `worker` is its number in the decision log, and `lock_fd` a descriptor that the processes share which
+    write to the same log. `wait_for_file`: see `Issuers`. `on_fetch` is called after each fetch of keys.
+
+    Raises:
+        StartRefusedError: OIDC_CA_FILE or IDENTITY_PROVIDERS cannot be used.
+    """
+    instance = uuid.uuid4()
+    counts = Counts(str(instance))
+
+    def fetched(outcome: str) -> None:
+        counts.jwks_fetched(FetchOutcome(outcome))
+        on_fetch()
+
+    fetcher = key_fetcher(settings)
+    cache = JwksCache(fetcher, schedule=schedule, on_fetch=fetched)
+    return SharedParts(
+        current=CurrentPolicies(),
+        fetcher=fetcher,
+        cache=cache,
+        issuers=Issuers(settings, cache, wait_for_file=wait_for_file),
+        counts=counts,
+        decision_log=DecisionLog(
+            settings.decision_log,
+            worker=worker,
+            instance=instance,
+            on_overflow=settings.decision_log_on_overflow,
+            heartbeat_s=settings.decision_log_heartbeat,
+            lock_fd=lock_fd,
+            on_loss=counts.lost,
+        ),
+        policy=check_policy(settings),
+    )
+
+
+def check_policy(settings: Settings) -> CheckPolicy:
+    """Return the requirements of the settings that apply to every check."""
+    return CheckPolicy(
+        token=TokenPolicy(
+            oidc_enabled=settings.oidc_enabled,
+            leeway=settings.token_leeway,
+            max_bytes=settings.token_max_bytes,
+            max_lifetime=settings.token_max_lifetime,
+        ),
+        unmapped=settings.unmapped,
+        binding=settings.tenant_binding,
+        max_staleness=(
+            None if settings.policy_stale_action is StaleAction.SERVE else settings.policy_max_staleness
+        ),
+    )
