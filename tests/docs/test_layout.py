@@ -8,7 +8,8 @@ _LINE = re.compile(r"( *)([a-z0-9_]+(?:\.py|/)) +(\S.*)")
 
 
 def test_every_file_of_the_package_has_its_line() -> None:
-    drawn, folders = [], []
+    drawn: list[str] = []
+    folders: list[str] = []
     block = PAGE.read_text().partition("```text\n")[2].partition("```")[0]
     for line in block.splitlines():
         found = _LINE.fullmatch(line)
