@@ -1,4 +1,4 @@
-"""Credentials judged as a check judges them, from the values of its headers."""
+"""Judges credentials as a check does, from the values of its headers."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""How the tests run: which of them share the machine, and how hard the property tests look."""
+"""The groups of tests that run one after the other, and the number of examples of the property tests."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A PostgreSQL in a folder that goes with it."""
+"""A PostgreSQL server in a folder that is removed at its end."""
 
 import shutil
 import tempfile

@@ -1,4 +1,4 @@
-"""What attacks on paths are made of: random raw paths close to the edges of the rules."""
+"""Random raw paths close to the limits of the rules, as attacks on paths use them."""
 
 from hypothesis import strategies as st
 

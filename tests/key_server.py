@@ -1,4 +1,4 @@
-"""A real HTTP identity provider on loopback, as well or as badly behaved as a test wants it."""
+"""A real HTTP identity provider on loopback, with correct or faulty answers."""
 
 import asyncio
 import ssl

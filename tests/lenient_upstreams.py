@@ -1,4 +1,4 @@
-"""Models of servers that read paths generously: none of them may see another path than we do."""
+"""Models of servers that read paths leniently: none may read another path than extauthz does."""
 
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -67,6 +67,6 @@ def names_seen_by_each(path: str) -> Iterator[list[str]]:
 
 
 def names_seen_after_folding(path: str) -> list[str]:
-    """What a server reads that applies Unicode's compatibility folding, then decodes whatever is left."""
+    """Return the path of a server that applies Unicode compatibility folding, then percent-decodes."""
     seen = decoded_to_a_fixpoint(unicodedata.normalize("NFKC", decoded_once(path)))
     return resolved(with_slashes(seen))

@@ -144,7 +144,7 @@ def in_sequence(*changes: Change) -> Change:
 
 
 def per_route(place: str, config: Json, name: str = CHECK) -> Change:
-    """Set what one level of the routes says for the filter of a name."""
+    """Set the configuration of a named filter at one level of the routes."""
 
     def change(manager: Json) -> None:
         host = host_of(manager)

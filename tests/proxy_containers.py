@@ -1,4 +1,4 @@
-"""Places where a connection manager can stand, and other ways into the same Envoy.
+"""Places of a connection manager in a configuration, and other listeners of the same Envoy.
 
 A container moves the connection manager of a document elsewhere; `files` receives what the document then
 names as `FOLDER/name`.

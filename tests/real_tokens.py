@@ -1,4 +1,4 @@
-"""Claims that are good now, for services that read the clock."""
+"""Claims that are valid now, for services that read the clock."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""A plain reading of the policy language: no index, nothing compiled, every rule looked at every time.
+"""A plain implementation of the policy language: no index, nothing compiled, every rule read every time.
 
 It is written from the policy language alone and shares nothing with `extauthz.compile` and
 `extauthz.decide`; property tests compare the two, and the decision cases in `tests/cases/` are checked

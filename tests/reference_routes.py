@@ -1,4 +1,4 @@
-"""The request and where it leads, read plainly from the policy language (sections Attributes and Routes)."""
+"""A plain implementation of requests and routes (policy language, sections Attributes and Routes)."""
 
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -26,7 +26,7 @@ AMBIGUOUS: Final = Target("", "", None, {}, optional=False)
 
 
 def read_request(asked: Document, *, raw_headers: bool) -> dict[str, Any]:
-    """Return what is asked for; `refused` is the reason where that cannot be told, else None."""
+    """Return the target; `refused` is the reason where there is none, else None."""
     raw_path, mark, raw_query = sent(asked["path"]).partition(b"?")
     path = text_of(raw_path, raw=raw_headers)
     canonical = None if path is None else CanonicalPath.parse(path)

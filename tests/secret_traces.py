@@ -1,4 +1,4 @@
-"""Looking for secrets in what was written: as they are, in hexadecimal digits, and in base64."""
+"""Searches written data for secrets: as they are, in hexadecimal digits, and in base64."""
 
 import base64
 from collections.abc import Iterator, Mapping

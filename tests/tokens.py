@@ -1,4 +1,4 @@
-"""Keys, key sets and tokens for tests: well-formed by default, and as malformed as a test wants them.
+"""Keys, key sets and tokens for tests: well-formed by default, malformed on request.
 
 `key.sign(claims, typ="JWT")` takes claims as an object or as the very bytes of the payload; header members
 set to None are left out. `key.sign_bytes(header, payload)` signs any two byte strings. Keys are made once

@@ -1,4 +1,4 @@
-"""What one check costs in the process: each part by itself, and the whole check with its log line.
+"""The time of one check in the process: each part by itself, and the whole check with its log line.
 
 One run, one pinned core, the requests of `check_requests`.
 

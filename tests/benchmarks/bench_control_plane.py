@@ -1,4 +1,4 @@
-"""What the admin REST API does in a second, and what registering in bulk costs the database.
+"""The requests a second of the admin REST API, and the cost of a bulk registration for the database.
 
 Real parts: the embedded PostgreSQL, durable; `extauthz control-plane` as a process; HTTP connections that are
 kept. Kinds of writes, and one client or several, take turns in each round. Goal: a bulk registration costs

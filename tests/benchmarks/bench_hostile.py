@@ -1,4 +1,4 @@
-"""What hostile requests cost, in honest ones: in-process, sent to the gRPC port directly, and through Envoy.
+"""The cost of hostile requests, in honest ones: in-process, at the gRPC port, and through Envoy.
 
 No kind through Envoy as shipped, and none sent to the grpcio port directly, costs more than ten honest ones.
 What a process of the same host sends to the native port is measured as well (docs/hardening.md: accepted).

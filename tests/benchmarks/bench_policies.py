@@ -1,4 +1,4 @@
-"""What policies cost: to decide with, to load and to hold.
+"""The cost of policies: of decisions, of loading, and of memory.
 
 - A decision with 1,000 attribute policies on one resource, 5 of which can match, against 10 of which 5 can.
 - A decision with 1,000,000 role rules against 10: the same request again and again, and 1,000 users in turn.

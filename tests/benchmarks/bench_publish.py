@@ -1,4 +1,4 @@
-"""How fast a policy change arrives, what it costs decisions, and what policies cost to load and hold.
+"""The delay of a policy change, its cost for decisions, and the cost of loading and holding policies.
 
 Real parts throughout: the embedded PostgreSQL, `extauthz serve` as processes, REST for writes, gRPC for
 decisions. The latency includes the client's own gRPC calls: the first decision under a change cannot be seen

@@ -1,4 +1,4 @@
-"""What a reload of 100,000 role rules does to the checks that are answered meanwhile.
+"""The latency of checks during a reload of 100,000 role rules.
 
 Real parts: `extauthz sidecar` on a policy file that is replaced, and `extauthz serve` on the embedded
 PostgreSQL with a gap in its change records, which makes the worker read the tenant anew. The worker has one
@@ -112,7 +112,7 @@ def asking(port: int) -> Iterator[dict[str, Any]]:
 
 
 def revision(found: Serving) -> int:
-    """Return the revision of the policies that decide, as the metrics say."""
+    """Return the revision of the policies in effect, from the metrics."""
     connection = http.client.HTTPConnection(LOOPBACK, found.sidecar_port, timeout=5)
     connection.request("GET", "/metrics")
     text = connection.getresponse().read().decode()

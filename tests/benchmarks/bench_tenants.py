@@ -1,4 +1,4 @@
-"""What a thousand tenants of a thousand rules each cost a sidecar: its start, its memory, its decisions.
+"""A sidecar with a thousand tenants of a thousand rules each: its start, its memory, its decisions.
 
 Real parts: the embedded PostgreSQL; tenants with hosts, identity providers and resources made over REST by
 `extauthz control-plane`, their rules through the storage layer; then `extauthz sidecar` on that database, for
@@ -207,7 +207,7 @@ def _in_round(number: int, kinds: Sequence[str]) -> Sequence[str]:
 
 
 def logged_us(every: Path, single: Path) -> dict[str, list[list[float]]]:
-    """Return what the workers' logs say of the same turns."""
+    """Return the same turns from the logs of the workers."""
     turns: dict[str, list[list[float]]] = {kind: [] for kind in _KINDS}
     for log, kinds in ((single, _ALONE), (every, ("many_tenants",))):
         durations = _last_durations(log, len(kinds) * ROUNDS)
@@ -243,7 +243,7 @@ def compared(turns: dict[str, list[list[float]]]) -> dict[str, object]:
 
 
 def measured(folder: Path, count: int, rules: int) -> dict[str, object]:
-    """Make the tenants, start sidecars for some and all of them, compare what these say and take."""
+    """Make the tenants, start sidecars for some and all of them, compare their answers and costs."""
     key = SigningKey.es256()
     with started_postgres() as server, identity_provider(key) as provider:
 

@@ -1,4 +1,4 @@
-"""The requests of the benchmarks as Envoy sends them, and what each has to be answered.
+"""The requests of the benchmarks as Envoy sends them, each with its right answer.
 
 21 headers and a token of a usual identity provider make 2.4 kB. Path, request id and trace differ from
 request to request, as a client's do, so that nothing is answered from a cache that a real client would miss.

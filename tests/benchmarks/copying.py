@@ -1,4 +1,4 @@
-"""What a write costs the database, against COPY of the very rows that it wrote.
+"""The cost of a write for the database, compared with COPY of the same rows.
 
 COPY refuses tables with row-level security, so it goes into copies of the tables written, in one transaction
 too. There are two kinds. A `like` copy is `LIKE ... INCLUDING ALL`: the same columns, constraints and
@@ -48,7 +48,7 @@ class Cost:
 
 
 class Sessions:
-    """Every session's statements and CPU, as the server and the kernel tell them."""
+    """The statements and CPU time of every session, as reported by the server and the kernel."""
 
     def __init__(self, server: EmbeddedPostgres) -> None:
         self._log = server.log

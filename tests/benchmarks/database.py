@@ -1,4 +1,4 @@
-"""A database that keeps what it is told, as in production, and many rules in it."""
+"""A database with durable commits, as in production, that holds many rules."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

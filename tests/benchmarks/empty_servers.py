@@ -1,4 +1,4 @@
-"""Servers that answer every check with the same bytes: what a transport costs by itself.
+"""Servers that answer every check with the same octets, to measure a transport alone.
 
 A process of its own: `python -m tests.benchmarks.empty_servers grpcio|native ANSWER_FILE`. It prints its
 port, and ends with its standard input.

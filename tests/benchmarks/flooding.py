@@ -1,4 +1,4 @@
-"""What honest requests take while another connection floods: the latency half of `bench_hostile`.
+"""The latency of honest requests during a flood on another connection: one half of `bench_hostile`.
 
 The choices, and why:
 

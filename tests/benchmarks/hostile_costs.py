@@ -1,4 +1,4 @@
-"""What each kind of hostile request costs the processes that serve it: the CPU half of `bench_hostile`.
+"""The CPU time of the serving processes for each kind of hostile request: one half of `bench_hostile`.
 
 A server of the sidecar, with real policies, tokens and decision log, is a process of its own on one core; for
 requests through Envoy so is Envoy, with the shipped bootstrap. Clients send one kind at a time from the other
@@ -46,7 +46,7 @@ BURST: Final = 50
 RESET: Final = struct.pack(">I", 8)  # RFC 9113 7
 
 Kind = Callable[[int, Callable[[], bool]], int]
-"""Sends requests to a port until it is told to stop; returns how many."""
+"""Sends requests to a port until it is stopped; returns their number."""
 
 
 def serve(server: str, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the benchmarks share: pinning, timing, and one JSON file of numbers each."""
+"""Shared code of the benchmarks: pinning, timing, and one JSON file of numbers each."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""A worker as its client and as the kernel see it."""
+"""A worker, measured by its client and by the kernel."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""docs/performance.md and its charts are what the committed results say."""
+"""docs/performance.md and its charts agree with the committed results."""
 
 import re
 

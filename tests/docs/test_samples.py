@@ -1,4 +1,4 @@
-"""Every sample that README and docs show does what the page says."""
+"""Every sample in README and docs works as its page states."""
 
 import json
 import os

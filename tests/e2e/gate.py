@@ -1,4 +1,4 @@
-"""One sidecar with an identity provider of the test's own, behind Envoy in every posture it may be given.
+"""One sidecar with an identity provider of the test, behind Envoy in every posture.
 
 One Envoy process has a listener for each posture: the shipped bootstrap, the same without its care for paths
 and headers, and both of them failing open.
@@ -26,7 +26,7 @@ from tests.tokens import AUDIENCE, SigningKey
 READY_S = 20.0
 ALLOWED, DENIED = 200, 403
 FORWARDED = ("authorization", "x-service-api-key", "x-request-id", "traceparent", "content-type")
-"""What Envoy must be told to forward to a check over HTTP."""
+"""The headers that Envoy must forward to a check over HTTP."""
 RSA = SigningKey.rs256("rsa")
 EC = SigningKey.es256("ec")
 

@@ -1,4 +1,4 @@
-"""HTTP as attackers write it: exact bytes in both directions, over HTTP/1.1 and HTTP/2.
+"""HTTP with exact octets in both directions, over HTTP/1.1 and HTTP/2, as an attacker writes it.
 
 `LenientUpstream` is a server that refuses nothing and says what reached it, byte for byte.
 """

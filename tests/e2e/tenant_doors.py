@@ -1,4 +1,4 @@
-"""Envoy in front of many tenants: a listener for each way to ask, and routes that say more than the request.
+"""Envoy in front of many tenants: a listener for each kind of check, and routes with context extensions.
 
 The client chooses a route of the proxy by its header `x-route`: each names something else to extauthz.
 """

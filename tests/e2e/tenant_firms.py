@@ -47,7 +47,7 @@ ORDERS: Mapping[str, Mapping[str, str]] = {
 NOTICES = {
     "acme": ALLOW, "globex": DENY, "initech": NOTHING, OPEN: ALLOW, DORMANT: "tenant_suspended",
 }  # fmt: skip
-"""What comes of a request without a credential, where the route takes one."""
+"""The expected answer to a request without a credential at an optional route."""
 DEPARTMENTS = {"acme": "finance", "globex": "sales", "initech": "legal"}
 """Whose `department` each firm's attribute policy lets at reports."""
 
@@ -82,7 +82,7 @@ STATUS = {
 
 
 class Seen(NamedTuple):
-    """What a client saw, and whose the upstream was told the request is."""
+    """The answer to a client, and the tenant and subject that the upstream received."""
 
     status: int
     reason: str | None

@@ -1,4 +1,4 @@
-"""What a condition knows of a client's bytes, through real Envoy over HTTP/1.1 and HTTP/2.
+"""The attributes of a client's octets in conditions, through real Envoy over HTTP/1.1 and HTTP/2.
 
 Envoy joins repeated headers with a comma and writes `!` for a byte that is not UTF-8, unless it is told to
 send headers raw. What it joined or replaced is never decided as if the client had sent it.

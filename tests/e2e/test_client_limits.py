@@ -1,4 +1,4 @@
-"""What one client may send: the bounds of the shipped Envoy configuration, within which all is decided."""
+"""The bounds of the shipped Envoy configuration on client input; every request within them is decided."""
 
 import socket
 import struct

@@ -1,4 +1,4 @@
-"""Credentials that real Envoy hands on from elsewhere: jwt_authn's payload, a verified peer, a cookie."""
+"""Credentials that real Envoy forwards: the payload of jwt_authn, a verified peer, a cookie."""
 
 import http.client
 import json

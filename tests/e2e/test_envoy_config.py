@@ -1,4 +1,4 @@
-"""`extauthz envoy-config`: real Envoy takes what it prints, and decides with it as with the shipped file."""
+"""`extauthz envoy-config`: real Envoy accepts its output, and decides with it as with the shipped file."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Whatever breaks, Envoy denies: nothing passes without a decision."""
+"""Envoy denies during every failure: no request passes without a decision."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ def await_status(stack: Stack, status: int, within_s: float) -> None:
 
 
 def break_under_load(stack: Stack, token: str, breakage: Callable[[], None]) -> tuple[set[int], set[int]]:
-    """Return the statuses that one client saw for bob, whom no rule lets in, before and after `breakage`."""
+    """Return the statuses of requests of bob, whom no rule allows, before and after `breakage`."""
     broken, enough = threading.Event(), threading.Event()
     before: set[int] = set()
     after: set[int] = set()

@@ -1,4 +1,4 @@
-"""Whatever stands where the sidecar should be, nothing passes an Envoy that fails closed.
+"""No request passes an Envoy that fails closed, whatever server is in place of the sidecar.
 
 And the sidecar itself cannot be brought to say the one thing that Envoy reads as yes: nothing.
 """

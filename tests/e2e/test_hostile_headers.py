@@ -1,4 +1,4 @@
-"""No header of a client becomes an identity, moves a target, or opens a rule."""
+"""No header of a client becomes an identity, changes the target, or makes a rule match."""
 
 from collections.abc import Iterator
 
@@ -60,7 +60,7 @@ def identity(arrival: Arrival | None) -> dict[bytes, bytes]:
 
 
 def is_bobs(reply: Reply) -> bool:
-    """Return whether the upstream was told about bob alone."""
+    """Return whether the identity headers at the upstream are those of bob."""
     told = identity(reply.arrival)
     decision_id = told.pop(b"x-auth-decision-id", None)
     return bool(decision_id) and told == {

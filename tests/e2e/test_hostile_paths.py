@@ -1,4 +1,4 @@
-"""No spelling of a path leads past the rules of a prefix, whatever Envoy and the upstream make of it."""
+"""No spelling of a path avoids the rules of a prefix, however Envoy and the upstream read it."""
 
 import json
 import random
@@ -115,7 +115,7 @@ def test_an_administrator_is_allowed(door: Gate, posture: Posture) -> None:
 
 @pytest.mark.parametrize("posture", POSTURES, ids=str)
 def test_a_second_request_inside_the_first_is_judged_too(door: Gate, posture: Posture) -> None:
-    """Request smuggling: whatever Envoy takes for a request of its own is asked about, the rest is body."""
+    """Request smuggling: everything that Envoy reads as a request is checked, the rest is body."""
     inner = request(b"/admin/users")
     framings = [
         [b"Content-Length: 0", b"Transfer-Encoding: chunked"],

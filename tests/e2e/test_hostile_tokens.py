@@ -21,7 +21,7 @@ FORGER = SigningKey.rs256("rsa", serial=1)
 EC_FORGER = SigningKey.es256("ec", serial=1)
 HUGE = "9" * 400
 CREDENTIAL_REFUSED = {400, 401, 431}
-"""400 and 431 are Envoy's own, for what it takes for no HTTP at all or for too much of it."""
+"""400 and 431 are answers of Envoy itself, to malformed HTTP and to too large headers."""
 
 
 def tampered(

@@ -1,4 +1,4 @@
-"""Requests through real Envoy come out as the policies say, and the log names the rule."""
+"""Requests through real Envoy are decided by the policies, and the log names the rule."""
 
 import json
 import subprocess

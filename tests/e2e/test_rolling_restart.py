@@ -165,7 +165,7 @@ def patient(bootstrap: str) -> str:
 
 @dataclass
 class Load:
-    """Clients that send until told to stop; every answer is counted by what was expected and what came."""
+    """Clients that send until stopped; every answer is counted by the expected and the received one."""
 
     port: int
     over: threading.Event = field(default_factory=threading.Event)
@@ -222,7 +222,7 @@ def load(mesh: Mesh, request: pytest.FixtureRequest) -> Iterator[Load]:
 
 
 def verified(log: Path) -> dict[str, Any]:
-    """Return what `extauthz logs verify` says; the log has neither gap nor error."""
+    """Return the report of `extauthz logs verify`; the log has neither gap nor error."""
     command = [sys.executable, "-m", "extauthz", "logs", "verify", str(log)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stdout + finished.stderr

@@ -1,4 +1,4 @@
-"""Credentials that name, imitate or mix other tenants, through real Envoy: each is its own tenant's, or none.
+"""Credentials that name, imitate or mix other tenants, through real Envoy, identify their own tenant or none.
 
 As in the matrix, that only what was granted reached the upstream is asserted for every request.
 """

@@ -1,4 +1,4 @@
-"""The standing load with tokens that are renewed, and with questions whose right answer changes."""
+"""The standing load with renewed tokens, and with requests whose right answer changes."""
 
 from __future__ import annotations
 

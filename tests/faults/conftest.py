@@ -1,4 +1,4 @@
-"""Fault tests: how many requests each fault gets, and the table that `make faults` prints.
+"""Fault tests: the number of requests for each fault, and the table that `make faults` prints.
 
 `FAULT_REQUESTS` is the number of requests for each phase of a fault; `make faults` sets a large one.
 """

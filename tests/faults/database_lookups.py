@@ -1,4 +1,4 @@
-"""What the tests of database faults ask a running stack."""
+"""Look-ups of the tests of database faults in a running stack."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ ANSWERS_IN_A_ROW = 10
 
 
 def database_check(port: int) -> object:
-    """Return what `/healthz/ready` of a port says of the database."""
+    """Return the database part of `/healthz/ready` of a port."""
     return readiness(port)[1].get("checks", {}).get("database")
 
 
 def database_is(port: int, state: str) -> bool:
-    """Tell whether `/healthz/ready` of a port says this of the database."""
+    """Return whether `/healthz/ready` of a port has this database part."""
     return database_check(port) == state
 
 

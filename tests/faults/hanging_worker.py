@@ -1,4 +1,4 @@
-"""Faults that no signal of the kernel makes: a folder for PYTHONPATH in which a worker can be told to hang.
+"""Faults that no signal causes: a folder for PYTHONPATH that makes a worker hang on request.
 
 SIGUSR1 blocks the event loop of a worker while its threads go on; SIGUSR2 blocks every thread that answers
 checks while the event loop goes on.

@@ -1,4 +1,4 @@
-"""What changes during a soak, each in a thread of its own: rules, policies, tokens, keys and workers."""
+"""The changes during a soak, each in its own thread: rules, policies, tokens, keys and workers."""
 
 from __future__ import annotations
 

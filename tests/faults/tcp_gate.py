@@ -60,7 +60,7 @@ class TcpGate:
         self.drop_connections()
 
     def drop_connections(self) -> None:
-        """Close the connections of the moment; new ones are treated as the state says."""
+        """Close the present connections; the state of the gate applies to new ones."""
         with self._lock:
             pairs = list(self._pairs)
         for pair in pairs:

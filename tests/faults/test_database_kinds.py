@@ -1,4 +1,4 @@
-"""Why the database cannot be used is told apart: in the REST answer, in the log, once, and in readiness."""
+"""The kind of a database failure is distinguished in the REST answer, in the log (once), and in readiness."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SEEN_WITHIN_S = 6.0
 RECOVERS_S = 12.0
 PROCESSES = 2
-"""One worker and the control plane: each says for itself that it lost its database."""
+"""One worker and the control plane: each reports that it lost its database."""
 RULE = {"sub": "finance", "dom": "*", "obj": "invoice:read", "act": "read", "effect": "allow"}
 
 

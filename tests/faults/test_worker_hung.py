@@ -1,4 +1,4 @@
-"""A worker that hangs is replaced within seconds, and readiness says so meanwhile."""
+"""A worker that hangs is replaced within seconds, and readiness reports it meanwhile."""
 
 from __future__ import annotations
 

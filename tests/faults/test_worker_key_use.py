@@ -1,4 +1,4 @@
-"""When a service key was last used in the mesh is known to the control plane of `extauthz serve`."""
+"""The control plane of `extauthz serve` knows the last use of a service key in the mesh."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What serving commands log of themselves, SIGHUP, and a decision log that cannot be written."""
+"""Log lines of the serving commands, SIGHUP, and a decision log that cannot be written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker that starts on policies that it cannot compile is not ready, says why, and recovers by itself."""
+"""A worker that cannot compile its first policies is not ready, reports why, and recovers by itself."""
 
 from __future__ import annotations
 

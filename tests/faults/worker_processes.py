@@ -1,4 +1,4 @@
-"""What the tests of worker faults ask running processes, and how they break what those depend on."""
+"""Look-ups in running processes for the tests of worker faults, and faults of their dependencies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long the fuzz targets run, and what they mutate.
+"""The duration of the fuzz targets, and the inputs that they mutate.
 
 Each target runs for a second on a workstation, ten in CI, sixty with EXTAUTHZ_VERIFY=1, with new examples
 each time. What one ever finds goes into its file in corpus/, from which all mutations begin.

@@ -1,4 +1,4 @@
-"""Fuzzes the token reader and what stands behind it: nothing raises, nothing forged passes."""
+"""Fuzzes the token reader and the identity: nothing raises, and no forged token proves a principal."""
 
 from decimal import Decimal
 

@@ -1,4 +1,4 @@
-"""What the client talks to: the served REST API, and the demo's identity provider that it knows."""
+"""The servers of the client: the REST API, and the identity provider of the demo."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""What lies in the tables of a database, byte for byte."""
+"""The content of all tables of a database, octet for octet."""
 
 import io
 from typing import TYPE_CHECKING

@@ -67,7 +67,7 @@ class Stage:
         )
 
     async def ask(self, authorization: str) -> Principal | Reason | None:
-        """Judge as a transport does: wait for the one shared fetch when told to, and judge again."""
+        """Judge as a transport does: wait for the shared fetch if needed, and judge again."""
         answer = self.judge(authorization)
         if isinstance(answer, NeedsKey):
             await landed(self.cache.ensure(answer.issuer, answer.kid))

@@ -1,4 +1,4 @@
-"""Publishers that follow a real database, and what is asked of them."""
+"""Publishers that follow a real database, and requests under their policies."""
 
 import asyncio
 import time
@@ -110,7 +110,7 @@ async def following(
 
 
 async def stored(address: "DatabaseAddress") -> Snapshot:
-    """Return what the database says, loaded whole."""
+    """Return the policies of the database, loaded whole."""
     async with reader_of(address) as reader:
         documents = await feed.load(reader, "default")
     assert documents is not None

@@ -109,7 +109,7 @@ class Described:
         ]
 
     def check(self, method: str, path: str, answer: Answer) -> None:
-        """Fail unless the answer is one that the document says there can be; bugs of ours are not in it."""
+        """Fail unless the document describes the answer; it does not describe internal errors."""
         plain = path.partition("?")[0]
         operations = next((found for shape, found in self._paths if shape.fullmatch(plain)), None)
         if operations is None or method.lower() not in operations or answer.status == 500:
@@ -196,7 +196,7 @@ class Api:
         return await self.ask("DELETE", path, document, caller=caller, **headers)
 
     async def trail(self) -> list[tuple[str, str]]:
-        """Return what the audit trail says was done, oldest first."""
+        """Return the actions and kinds of the audit trail, oldest first."""
         events = (await self.get("/api/v1/audit?limit=1000")).succeeded(200).body["items"]
         return [(event["action"], event["kind"]) for event in reversed(events)]
 

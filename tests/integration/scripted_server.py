@@ -1,4 +1,4 @@
-"""A real HTTP server that behaves as a test tells it, request by request."""
+"""A real HTTP server with one scripted answer for each request."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence

@@ -1,4 +1,4 @@
-"""Times that PostgreSQL can hold and Python cannot, written by hand: access is removed all the same."""
+"""Times that PostgreSQL can hold and Python cannot: access is removed although a row has one."""
 
 from typing import TYPE_CHECKING, Final
 

@@ -32,7 +32,7 @@ PASSWORD = "the-same-on-every-server"
 
 @contextlib.contextmanager
 def silent_host() -> Iterator[DatabaseHost]:
-    """A host that takes connections and never says a word, as one that is stopped does."""
+    """A host that accepts connections and never answers, as a stopped process does."""
     with socket.create_server((LOOPBACK, 0)) as listener:
         yield DatabaseHost(LOOPBACK, listener.getsockname()[1])
 

@@ -70,7 +70,7 @@ def test_hosts_of_which_none_will_do_are_each_named(
 
 
 class Rotating:
-    """A role whose password changes, and the file that tells it."""
+    """A role whose password changes, and the file that holds it."""
 
     def __init__(self, database: "Database", file: Path) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""What doctor finds in a real database, as the roles of deploy/postgres and as less careful ones."""
+"""The findings of doctor in a real database, with the roles of deploy/postgres and with others."""
 
 import asyncio
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What doctor finds at a real identity provider."""
+"""The findings of doctor at a real identity provider."""
 
 import asyncio
 import json

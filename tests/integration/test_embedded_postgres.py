@@ -1,4 +1,4 @@
-"""The database of demo and tests: ours alone, restartable, gone without a trace."""
+"""The database of demo and tests: on loopback, restartable, and removed at the end."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The same question, asked at every entrance: a check, both REST checks and `extauthz policy test`."""
+"""Every entrance decides alike: a check, both REST checks and `extauthz policy test`."""
 
 import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple

@@ -137,7 +137,7 @@ async def stage(folder: Path, *, workers: int = 1) -> AsyncIterator[Stage]:
 
 
 async def until_served(play: Stage, token: str, *, worker: int = 0) -> tuple[float, Counter[int]]:
-    """Ask as a client that retries; return after how long it was served, and what it was told until then."""
+    """Ask as a client that retries; return the time until the first allow, and the answers before it."""
     begun, told, call = time.monotonic(), Counter[int](), request(token)
     while time.monotonic() - begun < SERVED_WITHIN_S + 5:
         answer = read_answer(await play.ask(call, worker=worker))

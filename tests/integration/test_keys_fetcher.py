@@ -1,4 +1,4 @@
-"""One fetch from a real HTTP server, whatever that server does."""
+"""One fetch from a real HTTP server that works, fails, hangs or sends malformed answers."""
 
 import asyncio
 import datetime

@@ -1,4 +1,4 @@
-"""Alert rules and dashboard, evaluated over the series of a real sidecar: quiet when well, loud when not."""
+"""Alert rules and dashboard over the series of a real sidecar: alerts fire exactly during failures."""
 
 import json
 import math
@@ -49,7 +49,7 @@ def queries() -> list[Any]:
 
 @pytest.fixture(scope="module")
 def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """What a running sidecar says on /metrics."""
+    """The metrics of a running sidecar."""
     folder = tmp_path_factory.mktemp("monitoring")
     ports = ReservedPorts()
     grpc, health = ports.take(2)

@@ -1,4 +1,4 @@
-"""Real PgBouncer in both modes: several clients share a session, and none finds there what another left."""
+"""Real PgBouncer in both modes: clients that share a session do not see the settings of each other."""
 
 import asyncio
 import contextlib

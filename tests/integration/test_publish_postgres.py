@@ -1,4 +1,4 @@
-"""What a publisher has published is what the database says, whatever happens to the way between them."""
+"""A publisher publishes the policies of the database, whatever happens to its connection."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""When a running process says that it is ready, when it stops saying so, and how it ends."""
+"""When a running process is ready, when it becomes unready, and how it ends."""
 
 import asyncio
 import json
@@ -45,13 +45,13 @@ INVOICE = "/demo/invoices/17"
 
 
 def health(port: int) -> tuple[int, Mapping[str, str]]:
-    """Return what a port says of its readiness: the status and the checks; 0 without an answer."""
+    """Return the readiness of a port: the status and the checks; 0 without an answer."""
     reply = RestApi(port, "").ask("GET", "/healthz/ready")
     return reply.status, {} if reply.document is None else reply.document["checks"]
 
 
 def grpc_health(found: Serving, worker: int = 0) -> int | None:
-    """Return what a worker tells Envoy; None without an answer."""
+    """Return the gRPC health status of a worker; None without an answer."""
     with grpc.insecure_channel(f"{LOOPBACK}:{found.grpc_port + worker}") as channel:
         request = health_pb2.HealthCheckRequest()
         try:

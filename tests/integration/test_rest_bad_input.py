@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is a 4xx problem that says what is wrong: never a 500, never half a write."""
+"""Invalid input is answered with a 4xx problem that names the error: never a 500, never a partial write."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Every way a credential is not good, and what its bearer may write."""
+"""Invalid credentials of every kind, and the writes that a valid one permits."""
 
 import time
 from typing import TYPE_CHECKING, Any

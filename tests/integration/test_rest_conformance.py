@@ -40,7 +40,7 @@ def unlimited() -> FailedCredentials:
 
 
 async def conforms(api: Api, folder: Path, caller: str, *options: str) -> None:
-    """Run schemathesis as a caller, and show what it says when it finds something."""
+    """Run schemathesis as a caller, and show its output when it finds something."""
     sent = [f"{name}: {value}" for name, value in api.callers[caller].items()]
     headers = [part for header in sent for part in ("--header", header)]
     command = [

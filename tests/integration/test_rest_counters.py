@@ -1,4 +1,4 @@
-"""Counters of writes beyond the range of 32 bits: nothing that counts ever stops a write."""
+"""Counters of writes beyond the range of 32 bits: no counter ever stops a write."""
 
 from typing import TYPE_CHECKING, Final
 

@@ -1,4 +1,4 @@
-"""Lists in pages while others write: what was there all the time is seen once, and nothing is seen twice.
+"""Lists in pages while others write: each row that stays is listed once, and no row twice.
 
 Ids are drawn from the past and the future here, so that rows come and go before the cursor and behind it.
 """

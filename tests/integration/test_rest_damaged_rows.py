@@ -1,4 +1,4 @@
-"""A stored row was damaged outside the API: access is removed all the same, and answers name the row."""
+"""A stored row is damaged outside the API: access can still be removed, and answers name the row."""
 
 import json
 from contextlib import asynccontextmanager

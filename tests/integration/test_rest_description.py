@@ -85,7 +85,7 @@ def test_operations_have_names_of_their_own() -> None:
 
 
 class Loads(HTMLParser):
-    """Collects whatever a browser would load or run."""
+    """Collects the resources and scripts that a browser would load or run."""
 
     def __init__(self) -> None:
         super().__init__()

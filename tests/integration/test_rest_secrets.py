@@ -1,4 +1,4 @@
-"""What was secret once is nowhere afterwards: not in the database, not in a log, not in an answer."""
+"""A secret is stored nowhere: not in the database, not in a log, not in a later answer."""
 
 from typing import TYPE_CHECKING
 

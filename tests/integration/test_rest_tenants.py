@@ -1,4 +1,4 @@
-"""No route shows, changes or finds what is another tenant's; nor does the database without conditions."""
+"""No route shows, changes or finds rows of another tenant; nor does the database without conditions."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""Every REST route with the application's own conditions on tenants taken out of its SQL: nothing crosses.
+"""Every REST route with the tenant conditions removed from its SQL: no row of another tenant is reached.
 
 What another tenant's ids, names, values and cursors come to without them is in `test_rest_tenants.py`.
 """
@@ -126,7 +126,7 @@ async def test_no_read_shows_a_neighbours_rows(database: "Database") -> None:
 
 
 async def test_without_row_level_security_everything_crosses(database: "Database") -> None:
-    """What the tests above look at has to be seen there when it happens."""
+    """The views of the tests above show a violation when one happens."""
     async with alone(database) as held, unconditional_pool(database.superuser) as (above, _):
         before = await held.neighbours()
         paths = reads(held.api, held.holdings["acme"])
@@ -163,7 +163,7 @@ def reads(api: Api, own: Holdings) -> list[tuple[str, str]]:
 
 
 async def asked_about_itself(api: Api) -> list[int]:
-    """Ask what reads no rows at all, but the compiled policies of the caller's tenant."""
+    """Make requests that read only the compiled policies of the caller's tenant."""
     asked = []
     for method, path in sorted(READING):
         if path.startswith("/admin"):

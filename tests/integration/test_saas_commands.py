@@ -55,7 +55,7 @@ async def serving(database: "Database", firms: Iterable[Firm]) -> AsyncIterator[
 
 
 async def ready(port: int) -> "Document":
-    """Wait until the health port says that it is ready, and return what it says."""
+    """Wait until the health port reports readiness, and return the document."""
     async with aiohttp.ClientSession() as session, asyncio.timeout(60):
         while True:
             with contextlib.suppress(aiohttp.ClientConnectionError):

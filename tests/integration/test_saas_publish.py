@@ -1,4 +1,4 @@
-"""Many tenants from the database to decisions: a credential of one tenant opens nothing of another."""
+"""Many tenants from the database to decisions: a credential of one tenant allows nothing of another."""
 
 import itertools
 import os

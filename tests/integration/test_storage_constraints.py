@@ -1,4 +1,4 @@
-"""What the database refuses by itself, whatever the API let through."""
+"""Constraints of the database, which hold without the checks of the API."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What sidecars read: heads, whole tenants, changes; all of one moment, and the same either way."""
+"""The queries of sidecars: heads, whole tenants, changes; each of one moment, and equal to each other."""
 
 import random
 from functools import partial

@@ -1,4 +1,4 @@
-"""A database that cannot be used is a value within seconds, and says of which kind it is."""
+"""A database failure is returned as a value, with its kind, within seconds."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The write path: all of a change or none of it, numbered without gaps, recorded and announced."""
+"""The write path: atomic changes, numbered without gaps, recorded and announced."""
 
 import asyncio
 from typing import TYPE_CHECKING

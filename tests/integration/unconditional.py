@@ -1,4 +1,4 @@
-"""A pool whose statements have lost what the application says about tenants: row-level security is alone.
+"""A pool that removes the tenant conditions from its statements, so that only row-level security remains.
 
 Each `tenant_id = $n` is made true before a statement is sent, in whatever form the storage writes it, and so
 is the id by which a presented key is looked up.

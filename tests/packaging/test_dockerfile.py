@@ -1,4 +1,4 @@
-"""What the Dockerfile promises, read from the file and from the lock."""
+"""Properties of the Dockerfile, read from the file and from the lock."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The Istio manifests: valid by Istio's own schemas, and as strict as the Envoy that we ship."""
+"""The Istio manifests: valid by the schemas of Istio, and as strict as the shipped Envoy configuration."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ HTTP_FIELDS = GRPC_FIELDS | {
 
 
 def closed(schema: Any) -> Any:
-    """Return the schema with every object closed that says what it has, as the API server prunes the rest."""
+    """Return the schema with every described object closed, as the API server prunes unknown members."""
     if isinstance(schema, list):
         return [closed(each) for each in schema]
     if not isinstance(schema, dict):

@@ -1,4 +1,4 @@
-"""What is inside the wheel."""
+"""The content of the wheel."""
 
 import email
 import subprocess

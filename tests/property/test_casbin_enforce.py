@@ -1,4 +1,4 @@
-"""Our answers to plain Casbin against pycasbin's own, on policies in which no trap is set."""
+"""`extauthz casbin enforce` answers as pycasbin does, on policies without its known pitfalls."""
 
 import json
 import random
@@ -116,7 +116,7 @@ def has_far_roles(policy: str, values: list[str]) -> bool:
 
 
 def agrees(engine: CasbinEngine, policy: str, values: list[str], *, expected: bool) -> bool:
-    """Tell whether we say what pycasbin does, or where it allows, that it has not looked at all roles."""
+    """Return whether the answer is that of pycasbin, or an error where pycasbin did not read all roles."""
     said = answer(engine, values)
     if expected and said.startswith("error: ") and has_far_roles(policy, values):
         return said.endswith("inherits over more links than Casbin follows")

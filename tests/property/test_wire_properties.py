@@ -1,4 +1,4 @@
-"""What holds for every decision that can be written and for every byte string that can arrive."""
+"""Properties of every decision that can be written and of every octet string that can arrive."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""What every command keeps to, whatever it is asked and wherever its output goes."""
+"""Properties of every command, for all arguments and outputs."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The gRPC servers of the sidecar, by name, each behind one function that answers."""
+"""The gRPC servers of the sidecar, by name, each with one function that answers."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

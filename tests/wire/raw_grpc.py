@@ -1,4 +1,4 @@
-"""A gRPC client that sends what it is told, frame by frame, and shows what came back.
+"""A gRPC client that sends the given frames and returns the received ones.
 
 It keeps HTTP/2 flow control for messages that have to arrive; `raw` sends bytes as they are.
 """
@@ -63,7 +63,7 @@ class RawConnection:
     """One connection; streams are known by their number."""
 
     def __init__(self, address: str) -> None:
-        """Connect to `host:port` or `unix:path` and say hello."""
+        """Connect to `host:port` or `unix:path` and send the preface."""
         if address.startswith(_UNIX):
             self.socket = socket.socket(socket.AF_UNIX)
             self.socket.connect(address.removeprefix(_UNIX))

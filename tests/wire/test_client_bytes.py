@@ -1,4 +1,4 @@
-"""What is known of a client's bytes in each form in which Envoy passes them to a check."""
+"""The attributes of a client's octets in each form in which Envoy sends them to a check."""
 
 from collections.abc import Sequence
 
@@ -55,7 +55,7 @@ def joined_form(path: bytes = b"/x", headers: Sequence[tuple[bytes, bytes]] = ()
 
 
 def http_form(path: bytes, headers: Sequence[tuple[bytes, bytes]]) -> RequestFacts | Malformed:
-    """Read what Envoy sends over HTTP, where the same two forms cannot be told apart."""
+    """Read a check over HTTP, where the two forms are the same."""
     request = CheckRequest.FromString(joined_form(path, headers))
     http = request.attributes.request.http
     for name, value in http.headers.items():

@@ -1,4 +1,4 @@
-"""The generated protobuf module is what the .proto says, and the .proto is what Envoy says."""
+"""The generated protobuf module agrees with the .proto, and the .proto with that of Envoy."""
 
 import importlib.util
 from dataclasses import fields

@@ -1,4 +1,4 @@
-"""What Envoy needs of a gRPC server, of both servers: the same tests, and a table of where they differ.
+"""The requirements of Envoy on a gRPC server: the same tests for both, and a table of their differences.
 
 Most go through a client that writes its own HTTP/2, so that what is broken arrives as it was sent.
 """
@@ -384,7 +384,7 @@ class Accepted(NamedTuple):
     native: int | None
     why: str
     reaches: tuple[str, ...] = ("grpcio",)
-    """The servers whose service hears of the call: as an empty message, denied and logged."""
+    """The servers that pass the call to the service: as an empty message, denied and logged."""
 
 
 NO_SUCH_MESSAGE: Final = (

@@ -1,4 +1,4 @@
-"""What only the grpcio server has: TLS, and bounds on what it receives and for how long."""
+"""Properties of the grpcio server alone: TLS, and bounds on received octets and times."""
 
 import threading
 from collections.abc import Callable, Iterator

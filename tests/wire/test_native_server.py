@@ -1,4 +1,4 @@
-"""What only the native server has: one thread a front, and threads of their own for checks that wait."""
+"""Properties of the native server alone: one thread for each listener, and threads for checks that wait."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""How many headers and query fields a request may have, and how long its query may be: above that 400."""
+"""The limits of headers, query fields and query length of a request: above them, 400."""
 
 from pathlib import Path
 

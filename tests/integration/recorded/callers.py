@@ -146,7 +146,7 @@ def callers() -> Iterator[Sent]:
 
 
 def _slowed() -> Iterator[Sent]:
-    """Yield 61 bad credentials of one address, a 62nd, and what comes of the address then."""
+    """Yield 61 invalid credentials of one address, another, and other requests of that address."""
     address = "127.200.0.1"
 
     def of(name: str, caller: str, times: int = 1) -> Sent:

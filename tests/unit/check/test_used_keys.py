@@ -1,4 +1,4 @@
-"""Uses of service keys in the mesh: each is told in time, none twice, and their number is bounded."""
+"""Uses of service keys in the mesh: each is reported in time, none twice, and their number is bounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What applications declare comes out as the routes that the mesh needs, or as a warning."""
+"""Declarations of applications become the routes that the mesh needs, or a warning."""
 
 import functools
 import logging

@@ -1,4 +1,4 @@
-"""What the text of an `ApiError` says: all that the problem document says."""
+"""The text of an `ApiError` has every member of the problem document."""
 
 from extauthz.client import ApiError
 from extauthz.client.http import ClientResponse

@@ -1,4 +1,4 @@
-"""`extauthz health`, against a real server that is well, unwell, or not there."""
+"""`extauthz health`, against a real server that is healthy, unhealthy, or absent."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""The self-check at the start: good here, and it ends every command that decides when a reader is broken."""
+"""The self-check at the start passes here, and ends every deciding command when a reader is broken."""
 
 import os
 import re

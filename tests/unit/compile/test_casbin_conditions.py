@@ -1,4 +1,4 @@
-"""`format: casbin`: what a matcher expression means, and where it is refused."""
+"""`format: casbin`: the meaning of matcher expressions, and the place of each refusal."""
 
 from decimal import Decimal
 

@@ -1,4 +1,4 @@
-"""Conditions: which documents are one, how they are bounded, and what they mean where types get thin."""
+"""Conditions: valid documents, their bounds, and their meaning for values of unexpected types."""
 
 from collections.abc import Mapping
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Policy documents: what is read, and that everything wrong with one is told at once, each at its place."""
+"""Policy documents: valid ones are read, and all problems of one are reported at once with pointers."""
 
 from collections.abc import Mapping
 from typing import Any

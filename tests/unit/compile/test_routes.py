@@ -1,4 +1,4 @@
-"""The route index: which template is best, what conflicts, and that a path costs its length."""
+"""The route index: the best template, conflicts, and look-ups in time that grows with the path."""
 
 import json
 from typing import TYPE_CHECKING

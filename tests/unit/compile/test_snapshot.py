@@ -1,4 +1,4 @@
-"""Snapshots: what only shows between documents, changes, and what is remembered between requests."""
+"""Snapshots: problems across documents, changes, and rules remembered between requests."""
 
 import pytest
 

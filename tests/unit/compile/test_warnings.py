@@ -1,4 +1,4 @@
-"""Warnings: what a write stores, and still says a word about."""
+"""Warnings: writes that are stored, with a warning in the answer."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""One request judged: what a verdict has in addition to the decision, and what is settled before any rule."""
+"""One request judged: the members of a verdict, and the reasons that come before any rule."""
 
 import time
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Policies past `POLICY_MAX_STALENESS` decide nothing any more, unless the operator says otherwise."""
+"""Policies past `POLICY_MAX_STALENESS` decide nothing, unless the operator configures it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The decision log: what is decided is written whole, in order and numbered, or it is counted as lost."""
+"""The decision log: each decision is written whole, in order and numbered, or counted as lost."""
 
 import fcntl
 import json

@@ -1,4 +1,4 @@
-"""`extauthz logs verify`: what counts as complete, what is only reported, what fails."""
+"""`extauthz logs verify`: complete logs, findings that are only reported, and errors."""
 
 import json
 from collections.abc import Callable

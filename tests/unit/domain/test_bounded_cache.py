@@ -1,4 +1,4 @@
-"""The bounded cache: its bounds hold, what is asked for again stays, floods replace only each other."""
+"""The bounded cache: its bounds hold, entries used twice stay, floods replace only each other."""
 
 from concurrent.futures import ThreadPoolExecutor
 

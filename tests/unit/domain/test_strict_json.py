@@ -1,4 +1,4 @@
-"""The range of numbers that documents may hold, a double's, exactly; and how deep they may be nested."""
+"""Strict JSON: numbers in the range of a double are exact, others are refused; nesting is bounded."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""Where keys may be fetched from, and when: the parts that need no network."""
+"""The permitted addresses and times of key fetches: the parts that need no network."""
 
 import socket
 

@@ -1,4 +1,4 @@
-"""The file of IDENTITY_PROVIDERS: what is read from it, and every mistake named with its place."""
+"""The file of IDENTITY_PROVIDERS is read, and every mistake is reported with its place."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What doctor finds in Envoy's configuration, told apart by what a setting means where it stands."""
+"""The findings of doctor in Envoy configurations, by the meaning of a setting in its place."""
 
 import copy
 import json

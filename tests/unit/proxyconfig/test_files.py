@@ -1,4 +1,4 @@
-"""What doctor finds in Envoy files: file, line, code; and files that cannot be read in one way."""
+"""The findings of doctor in Envoy files (file, line, code), and ambiguous files."""
 
 import copy
 import json

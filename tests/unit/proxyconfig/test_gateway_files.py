@@ -1,4 +1,4 @@
-"""What doctor finds in the objects of Envoy Gateway and of Contour."""
+"""The findings of doctor in the objects of Envoy Gateway and of Contour."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What doctor finds in Istio objects and Kubernetes manifests: file, line, code; and what it leaves alone."""
+"""The findings of doctor in Istio objects and Kubernetes manifests: file, line and code."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Policies from files: what keeps the last good ones in force."""
+"""Policies from files: invalid files keep the last good policies in force."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What loading changes of the process, and that it is undone."""
+"""Loading changes settings of the process, and restores them."""
 
 import gc
 import sys

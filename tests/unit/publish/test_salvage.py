@@ -1,4 +1,4 @@
-"""Rows of a tenant that cannot be read: what stands for them, with a last good version and without one."""
+"""Unreadable rows of a tenant are replaced by their last good version, or by a deny."""
 
 from dataclasses import replace
 from typing import Any

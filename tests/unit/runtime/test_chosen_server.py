@@ -1,4 +1,4 @@
-"""`GRPC_SERVER`: which server the workers run, why, and what is refused."""
+"""`GRPC_SERVER`: the server that the workers run, the reason, and refused values."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""When a supervisor takes a worker for hung, and when it must not."""
+"""When a supervisor considers a worker hung, and when it does not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a supervisor says of a worker's process."""
+"""The log lines of a supervisor about a worker process."""
 
 from __future__ import annotations
 

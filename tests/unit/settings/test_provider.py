@@ -1,4 +1,4 @@
-"""Settings that could match no token are refused with what to write; what a token may hold stays legal."""
+"""Settings that match no token are refused with advice; every value that a token may hold is accepted."""
 
 import pytest
 from hypothesis import given

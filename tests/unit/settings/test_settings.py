@@ -1,4 +1,4 @@
-"""Settings from the environment: every problem at once, and nothing that is set is read as nothing."""
+"""Settings from the environment: all problems are reported at once, and no set value is ignored."""
 
 from collections.abc import Mapping
 from pathlib import Path

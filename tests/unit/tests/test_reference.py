@@ -1,4 +1,4 @@
-"""The decision cases and the plain reading of the policy language say the same."""
+"""The decision cases and the plain implementation of the policy language agree."""
 
 import random
 from typing import Any

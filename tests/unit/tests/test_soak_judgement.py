@@ -1,4 +1,4 @@
-"""What the soak takes for a right answer while rules change, and when it fails."""
+"""The answers that the soak accepts while rules change, and the ones on which it fails."""
 
 from collections import Counter
 

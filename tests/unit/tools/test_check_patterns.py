@@ -1,4 +1,4 @@
-"""The check that no regular expression of ours is read differently by supported interpreters."""
+"""The check that supported interpreters read every regular expression of the project alike."""
 
 import re
 import subprocess

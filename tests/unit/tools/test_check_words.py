@@ -1,4 +1,4 @@
-"""The check of wording: what is refused, what is left alone, and the list of files that only gets shorter."""
+"""The check of wording: refused and accepted phrases, and the list of files that only gets shorter."""
 
 import subprocess
 import sys

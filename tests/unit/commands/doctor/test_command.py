@@ -1,4 +1,4 @@
-"""`extauthz doctor`: what it looks at, how it says it, and how it ends."""
+"""`extauthz doctor`: the files it examines, its output, and its exit status."""
 
 import ast
 import json

@@ -1,4 +1,4 @@
-"""What the configuration of an issuer changes about the judgement of its tokens."""
+"""The effect of the configuration of an issuer on the judgement of its tokens."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Every flaw that a token library accepts is refused; the first row of the table is a good token."""
+"""Every flaw that a token library accepts is refused; the first row of the table is a valid token."""
 
 import pytest
 

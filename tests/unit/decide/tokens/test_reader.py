@@ -1,4 +1,4 @@
-"""The strict reader: one meaning or none, whatever the bytes."""
+"""The strict token reader: any octets have one meaning or are refused."""
 
 import json
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Tokens at the very edge of a rule: the last value that is good, and the first that is not."""
+"""Tokens at the limits of the rules: the last valid value, and the first invalid one."""
 
 import pytest
 
