@@ -1,4 +1,7 @@
-"""Attribute policies: every write leaves a version, deleting is soft, a deleted one can be restored."""
+"""Attribute policies: a write adds a version, a delete marks the row, a deleted policy can be restored.
+
+Input: a `Change` or a connection, documents. Output: `Stored`, `Page`, `VersionPage`, or a refusal.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ TABLE: Final = Table(
 
 @dataclass(frozen=True, slots=True)
 class VersionPage:
-    """Part of a policy's versions; `next` is the one to go on after, None at the end."""
+    """A page of a policy's versions; `next` is the version to continue after, None at the end."""
 
     items: tuple[Version, ...]
     next: int | None
@@ -62,7 +65,7 @@ class VersionPage:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One state a policy has been in. `deleted`: it took no part in decisions from here on."""
+    """One version of a policy. `deleted`: from this version on it was not evaluated."""
 
     version: int
     deleted: bool
@@ -73,9 +76,9 @@ class Version:
 
 
 def document_of(policy: AttributePolicy, *, notation: str, rule_data: object) -> Document:
-    """Return the document of a policy that was read from one, with its defaults written out.
+    """Return the document of a policy, with its defaults written out.
 
-    `rule_data` stays as its author wrote it, in the `notation` (`format`) it was written in.
+    `rule_data` is kept as the author wrote it, in the `notation` (`format`).
     """
     return {
         "id": policy.id,
@@ -138,7 +141,7 @@ async def delete(
 
 
 async def on_resource(connection: Connection, tenant: str, resource: str) -> tuple[str, ...]:
-    """Return the ids of the policies that name a resource, deleted ones aside."""
+    """Return the ids of the policies for a resource that are not deleted."""
     records = await connection.fetch(
         "SELECT id::text FROM attribute_policies AS t"
         " WHERE tenant_id = $1 AND resource = $2 AND deleted_at IS NULL ORDER BY t.id",
@@ -151,9 +154,9 @@ async def on_resource(connection: Connection, tenant: str, resource: str) -> tup
 async def denies_of_tenant_admins(
     connection: Connection, tenant: str, domain: str, *, naming: str
 ) -> list[Document]:
-    """Return the denies at 0 or above that tenant admins wrote and that decide in a domain.
+    """Return the deny policies of tenant admins with a priority of 0 or above that apply in a domain.
 
-    Only those whose conditions contain the text `naming`, such as an attribute's name.
+    Only policies whose conditions contain the text `naming`, such as the name of an attribute.
     """
     records = await connection.fetch(
         f"SELECT {TABLE.selected} FROM attribute_policies AS t"  # noqa: S608 - our own columns
@@ -168,7 +171,7 @@ async def denies_of_tenant_admins(
 
 
 async def delete_all(change: Change, policy_ids: Sequence[str]) -> None:
-    """Delete policies softly that the change has found not to be deleted."""
+    """Mark policies as deleted; the change has found that they are not deleted yet."""
     try:
         async with change.connection.transaction():
             states = await _marked(change, policy_ids, deleted=True)
@@ -179,10 +182,10 @@ async def delete_all(change: Change, policy_ids: Sequence[str]) -> None:
 
 
 async def _erased(change: Change, policy_ids: Sequence[str]) -> list[Stored]:
-    """Delete policies for ever, with their versions.
+    """Delete policies permanently, with their versions.
 
-    A row that was damaged past what the table takes cannot be marked as deleted: PostgreSQL checks the whole
-    row again. The audit trail keeps what it was.
+    A damaged row that violates a constraint cannot be marked as deleted, because PostgreSQL checks the whole
+    row on UPDATE. The audit trail keeps its document.
     """
     records = await change.connection.fetch(
         "DELETE FROM attribute_policies WHERE tenant_id = $1 AND id = ANY($2::uuid[])"  # noqa: S608
@@ -206,7 +209,7 @@ async def restore(
 
 
 async def get(connection: Connection, tenant: str, policy_id: UUID) -> Stored | None:
-    """Return one policy, a deleted one too (`deleted_at`)."""
+    """Return one policy, also a deleted one (`deleted_at`); None if it does not exist."""
     return await TABLE.fetch(connection, tenant, policy_id)
 
 
@@ -220,7 +223,7 @@ async def page(
     after: UUID | None = None,
     limit: int = MAX_PAGE,
 ) -> Page:
-    """Return the present or the deleted policies in the order of their ids."""
+    """Return a page of the policies that are not deleted, or of the deleted ones, in the order of ids."""
     where: dict[str, object] = {f"deleted_at IS {'NOT ' if deleted else ''}NULL": None}
     if resource is not None:
         where["resource = {}"] = resource
@@ -237,7 +240,7 @@ async def versions(
     after: int = 0,
     limit: int = MAX_PAGE,
 ) -> VersionPage:
-    """Return what the policy has been, oldest first; `domains` are those a domain admin may see."""
+    """Return a page of a policy's versions, oldest first; `domains`: those of a domain admin (None: all)."""
     limit = max(1, min(limit, MAX_PAGE))
     values: list[object] = [tenant, policy_id, after]
     conditions = [
@@ -274,7 +277,7 @@ async def _present(
 
 
 async def _marked(change: Change, policy_ids: Sequence[str], *, deleted: bool) -> list[Stored]:
-    """Delete or restore policies that were read under the tenant's lock; their documents stay."""
+    """Mark policies, which were read under the tenant's lock, as deleted or as restored."""
     records = await change.connection.fetch(
         f"UPDATE attribute_policies SET deleted_at = {'now()' if deleted else 'NULL'},"  # noqa: S608
         " version = version + 1, revision = $3, updated_at = now()"

@@ -1,6 +1,7 @@
-"""The audit trail: changes of rows with their authors.
+"""The audit trail: an event for each changed row, with the actor.
 
-Events are appended in the transaction of the change, and never altered.
+Events are appended in the transaction of the change, and never updated. Input: rows and occurrences. Output:
+`AuditPage`.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
     from extauthz.storage.written_row import WrittenRow
 
 INSTALLATION: Final = "-"
-"""The trail of events that belong to no tenant: sessions of the operator, credentials that failed."""
+"""The trail of events without a tenant: sessions of the operator, failed credentials."""
 ADMIN_SESSION: Final = "admin_session"
 
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """One change of one row. `before` and `after` are documents, None where the row was not there."""
+    """One change of one row. `before` and `after` are documents, None if the row did not exist."""
 
     id: str
     at: datetime
@@ -45,7 +46,7 @@ class AuditEvent:
 
 @dataclass(frozen=True, slots=True)
 class AuditPage:
-    """Part of the trail, newest first; `next` is the id to go on after, None at the end."""
+    """A page of the trail, newest first; `next` is the id to continue after, None at the end."""
 
     items: tuple[AuditEvent, ...]
     next: str | None
@@ -53,7 +54,7 @@ class AuditPage:
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """Something that changed no row. `id` is a UUIDv7 text."""
+    """An event that changed no row. `id` is a UUIDv7 text."""
 
     id: str
     actor: Mapping[str, object]
@@ -71,7 +72,7 @@ async def record(pool: Pool, tenant: str, occurrences: Sequence[Occurrence]) -> 
 
 
 async def record_in(connection: Connection, tenant: str, occurrences: Sequence[Occurrence]) -> None:
-    """Append what happened, as part of the caller's transaction."""
+    """Append events in the caller's transaction."""
     await connection.executemany(
         "INSERT INTO audit_events (tenant_id, id, actor, action, kind, entity_id, after)"
         " VALUES ($1, $2::uuid, $3::jsonb, $4, $5, $6, $7::json)",
@@ -91,7 +92,7 @@ async def record_in(connection: Connection, tenant: str, occurrences: Sequence[O
 
 
 async def session_ended(connection: Connection, session_id: UUID) -> bool:
-    """Tell whether the trail says that a session, or every one begun before now, was ended."""
+    """Return whether the trail has an event that ended a session, or all sessions begun before it."""
     found = await connection.fetchval(
         "SELECT true FROM audit_events WHERE tenant_id = $1 AND id > $2 AND kind = $3 AND action = 'delete'"
         " AND (entity_id IS NULL OR entity_id = $4) LIMIT 1",
@@ -112,7 +113,7 @@ async def append(
     *,
     new_id: Callable[[], str],
 ) -> None:
-    """Append one event for every row that a change wrote."""
+    """Append one event for each row that a change wrote."""
     written_by = encode_json(actor)
     for some in parts(rows):
         await connection.execute(
@@ -145,7 +146,7 @@ async def page(
     after: UUID | None = None,
     limit: int = MAX_PAGE,
 ) -> AuditPage:
-    """Return events of a tenant, newest first: `since` is inclusive, `until` exclusive, `actor` an id."""
+    """Return a page of a tenant's events, newest first; `since` is inclusive, `until` exclusive."""
     limit = max(1, min(limit, MAX_PAGE))
     given = {
         "t.id < {}::uuid": after,
@@ -156,7 +157,7 @@ async def page(
         "at < {}": until,
     }
     values: list[object] = [tenant]
-    # Only what is asked for is in the statement, so that an index can serve it.
+    # The statement has only the given conditions, so that an index can be used.
     where = {condition: value for condition, value in given.items() if value is not None}
     conditions = ["tenant_id = $1", *conditions_of(where, values)]
     records = await connection.fetch(

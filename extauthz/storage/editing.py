@@ -1,4 +1,7 @@
-"""Creating, replacing and deleting rows inside a change, the same for every kind; effects are noted here."""
+"""Creates, replaces and deletes rows of any kind in a `Change`, and records each of them there.
+
+Input: documents. Output: `Stored`, or `Conflict`, `NotFound`.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +92,7 @@ async def remove_all(change: Change, table: Table, rows: Sequence[Stored]) -> No
 
 
 def same(stored: Stored, row: Document, *, by_domain_admin: bool) -> bool:
-    """Tell whether writing `row` would change nothing. Compared as JSON text: in Python True equals 1."""
+    """Return whether `row` equals the stored row. Compared as JSON text, because in Python True equals 1."""
     return stored.by_domain_admin == by_domain_admin and encode_json(stored.document) == encode_json(row)
 
 

@@ -1,8 +1,8 @@
-"""The identity providers of a tenant: whose tokens are taken, and where they say what.
+"""The identity providers of a tenant: the issuers whose tokens are accepted, and the paths of their claims.
 
-A document is `{id, issuer_url, jwks_uri, audience, claim_config, active}`; `audience` is a text or a list of
-them, `claim_config` has any of `roles_claim`, `domain_claim`, `admin_domain_claim`, `excluded_roles`. Nothing
-here contacts a provider.
+A document is `{id, issuer_url, jwks_uri, audience, claim_config, active}`; `audience` is a string or a list
+of strings, `claim_config` has any of `roles_claim`, `domain_claim`, `admin_domain_claim`, `excluded_roles`.
+This module sends no request to a provider.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TABLE: Final = Table(
 
 
 async def create(change: Change, document: Mapping[str, object]) -> Stored | Conflict:
-    """Register a provider. A second active one, and an issuer that is registered anywhere, is a conflict."""
+    """Insert a provider. A second active one, or an issuer registered by any tenant, is a conflict."""
     row = TABLE.normalised(document)
     if clash := await _second_active(change, row):
         return clash
@@ -61,7 +61,7 @@ async def replace(
         async with change.connection.transaction():
             return await editing.replace(change, TABLE, document, expected_revision=expected_revision)
     except asyncpg.UniqueViolationError:
-        # Another tenant's row, which row-level security hides from everything but the index.
+        # The row of another tenant, which row-level security hides; the unique index still applies.
         return _issuer_taken(row)
 
 
@@ -73,14 +73,14 @@ async def delete(
 
 
 async def get(connection: Connection, tenant: str, provider_id: UUID) -> Stored | None:
-    """Return one provider."""
+    """Return one provider; None if it does not exist."""
     return await TABLE.fetch(connection, tenant, provider_id)
 
 
 async def page(
     connection: Connection, tenant: str, *, after: UUID | None = None, limit: int = MAX_PAGE
 ) -> Page:
-    """Return a tenant's providers by id."""
+    """Return a page of a tenant's providers in the order of ids."""
     return await TABLE.page(connection, tenant, where={}, after=after, limit=limit)
 
 
@@ -94,8 +94,8 @@ async def _second_active(change: Change, row: Mapping[str, object]) -> Conflict 
     )
     if other is None:
         return None
-    return Conflict(TABLE.kind, (Clash(0, other, "the tenant has an active identity provider"),))
+    return Conflict(TABLE.kind, (Clash(0, other, "the tenant already has an active identity provider"),))
 
 
 def _issuer_taken(row: Mapping[str, object]) -> Conflict:
-    return Conflict(TABLE.kind, (Clash(0, str(row["issuer_url"]), "the issuer is registered already"),))
+    return Conflict(TABLE.kind, (Clash(0, str(row["issuer_url"]), "the issuer is already registered"),))

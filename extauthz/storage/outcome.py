@@ -1,4 +1,7 @@
-"""What a read or write can come to besides its value. Errors of the database are turned into these here."""
+"""The results of a read or write other than its value, and their translation from errors of the database.
+
+Input: an exception. Output: a `Refusal`; None for a bug.
+"""
 
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
@@ -13,33 +16,33 @@ from extauthz.storage.availability import OutcomeUnknownError, Unavailability, c
 
 @dataclass(frozen=True, slots=True)
 class Clash:
-    """One of the written documents (by its position) against a row; `id` None: against another of them."""
+    """A conflict of a written document (`index`) with a stored row (`id`; None: with another document)."""
 
     index: int
     id: str | None
     message: str
 
     def __str__(self) -> str:
-        """Return the message with the row that it is about."""
+        """Return the message with the id of the row."""
         return self.message if self.id is None else f"{self.message}: {self.id}"
 
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """The write contradicts what is stored (409)."""
+    """The write conflicts with stored rows (409)."""
 
     kind: str
     clashes: tuple[Clash, ...]
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Return the rows in the way, each once."""
+        """The ids of the conflicting rows, without repetitions."""
         return tuple(dict.fromkeys(clash.id for clash in self.clashes if clash.id is not None))
 
 
 @dataclass(frozen=True, slots=True)
 class NotFound:
-    """No such row in this tenant (404)."""
+    """The row does not exist in this tenant (404)."""
 
     kind: str
     id: str
@@ -57,17 +60,17 @@ class Stale:
 
 @dataclass(frozen=True, slots=True)
 class Invalid:
-    """The database, or the caller's own check, refuses a value (422)."""
+    """A value violates a constraint of the database, or a check of the caller (422)."""
 
     problems: tuple[Problem, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseUnavailable:
-    """The database cannot be used now; asking again later can succeed (503).
+    """The database is unavailable; a later attempt may succeed (503).
 
-    Nothing was stored, except where `outcome_unknown`: the connection was lost while the transaction was
-    committed, which stored it entirely or not at all.
+    Nothing was stored, unless `outcome_unknown`: then the connection was lost during COMMIT, and the
+    transaction was stored completely or not at all.
     """
 
     message: str = field(compare=False)
@@ -82,7 +85,7 @@ Refusal = Conflict | NotFound | Stale | Invalid | DatabaseUnavailable
 
 
 def refusal_of(error: Exception) -> Refusal | None:
-    """Return what an error of the database means to the caller; None: it is a bug of ours."""
+    """Return the refusal for an error of the database; None if the error is a bug of extauthz."""
     match error:
         case asyncpg.CheckViolationError() | asyncpg.NotNullViolationError():
             rule = error.constraint_name or error.column_name or "a constraint"
@@ -92,7 +95,7 @@ def refusal_of(error: Exception) -> Refusal | None:
         case asyncpg.DataError() | asyncpg.ProgramLimitExceededError():
             return Invalid((Problem("", f"the database cannot store the value: {cause_of(error)}"),))
         case asyncpg.InterfaceError() if isinstance(error, ValueError):
-            # asyncpg's own DataError, hidden by PostgreSQL's of that name: an argument does not fit its type
+            # asyncpg's own DataError (the name is PostgreSQL's): an argument does not match its type.
             return Invalid((Problem("", f"the database cannot store the value: {cause_of(error)}"),))
     kind = unavailability_of(error)
     if kind is None:
@@ -104,13 +107,13 @@ def refusal_of(error: Exception) -> Refusal | None:
 def refusals_returned(
     work: Callable[_Given, Awaitable[_Value]],
 ) -> Callable[_Given, Coroutine[Any, Any, _Value | Refusal]]:
-    """Let a function return what an error of the database means to its caller; other errors are raised."""
+    """Return a function that returns the refusal for an error of the database; other errors are raised."""
 
     @wraps(work)
     async def returning(*args: _Given.args, **kwargs: _Given.kwargs) -> _Value | Refusal:
         try:
             return await work(*args, **kwargs)
-        except Exception as error:  # drivers and sockets raise many kinds; `refusal_of` knows them
+        except Exception as error:  # drivers and sockets raise many types; `refusal_of` classifies them
             refusal = refusal_of(error)
             if refusal is None:
                 raise

@@ -1,4 +1,7 @@
-"""Resources, the routes that lead to them, and their default roles."""
+"""Resources, their routes, and their default roles.
+
+Input: documents. Output: `Stored`, `Page`, or `Conflict`, `NotFound`.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ TABLE: Final = Table(
 def document_of(
     resource: Resource, resource_id: str, *, display_name: str | None, default_roles: Sequence[str]
 ) -> Document:
-    """Return the document of a resource that was read from one: routes canonical, defaults written out."""
+    """Return the document of a resource, with canonical routes and its defaults written out."""
     return {
         "id": resource_id,
         "name": resource.name,
@@ -62,7 +65,7 @@ async def create(
 ) -> tuple[Document, ...] | Conflict:
     """Insert resources with their routes; default roles of a name seen the first time ever become role rules.
 
-    A name that is taken is a conflict of kind `resource`, a route that is claimed one of kind `route`.
+    An existing name is a conflict of kind `resource`, an existing route one of kind `route`.
     """
     created = await editing.create(change, TABLE, documents)
     if isinstance(created, Conflict):
@@ -94,12 +97,12 @@ async def delete(
 
 
 async def get(connection: Connection, tenant: str, resource_id: UUID) -> Stored | None:
-    """Return one resource."""
+    """Return one resource; None if it does not exist."""
     return await TABLE.fetch(connection, tenant, resource_id)
 
 
 async def by_names(connection: Connection, tenant: str, names: Collection[str]) -> dict[str, Stored]:
-    """Return the resources that are registered under these names."""
+    """Return the resources with these names, by name."""
     records = await connection.fetch(
         f"SELECT {TABLE.selected_with_marks} FROM resources"  # noqa: S608 - our own columns
         " WHERE tenant_id = $1 AND name = ANY($2::text[])",
@@ -118,7 +121,7 @@ async def page(
     after: UUID | None = None,
     limit: int = MAX_PAGE,
 ) -> Page:
-    """Return resources in the order of their ids."""
+    """Return a page of resources in the order of ids."""
     given = {"service_name = {}": service_name, "name = {}": name}
     where: dict[str, object] = {condition: value for condition, value in given.items() if value is not None}
     return await TABLE.page(connection, tenant, where=where, after=after, limit=limit)
@@ -127,10 +130,10 @@ async def page(
 async def default_roles_in_force(
     connection: Connection, tenant: str, stored: Sequence[Stored]
 ) -> list[tuple[str, ...]]:
-    """Return the default roles of each resource that are in force: for which there is a role rule now.
+    """Return the default roles of each resource for which a role rule exists now.
 
-    Looked at are the declared ones, and those that became rules when the name was registered for the first
-    time and whose rule nothing has written since; they differ where the declaration was changed later.
+    These are declared roles, and roles that became rules when the name was first registered and whose rule
+    was not written since; they differ if the declaration was changed later.
     """
     declared = [
         (str(each.document["name"]), role)
@@ -158,7 +161,7 @@ async def default_roles_in_force(
         "SELECT r.obj, r.sub"
         " FROM unnest($2::text[], $3::text[], $4::text[]::bigint[]) AS d (obj, act, revision)"
         " JOIN default_roles_applied AS a ON a.tenant_id = $1 AND a.resource_name = d.obj"
-        # A resource that was written once is declared as it was applied.
+        # A resource that was written once has the declaration that was applied.
         " AND a.revision <> d.revision"
         " JOIN role_rules AS r ON r.tenant_id = $1 AND r.obj = d.obj AND r.act = d.act"
         " AND r.revision = a.revision"
@@ -208,7 +211,7 @@ def _claims(documents: Sequence[Document]) -> list[_Claim]:
 async def _claim_routes(
     change: Change, documents: Sequence[Document], *, unstored: Collection[str] = ()
 ) -> Conflict | None:
-    """Claim routes; `unstored` are ids that a refused write leaves nothing of."""
+    """Insert the claims of routes; `unstored` are ids of resources that exist only if this write succeeds."""
     claims = _claims(documents)
     if not claims:
         return None
@@ -277,7 +280,7 @@ async def _apply_default_roles(change: Change, documents: Sequence[Document]) ->
         for row in first_time
         for role in dict.fromkeys(cast("Sequence[str]", wanted[row["resource_name"]]["defaultRoles"]))
     ]
-    # A rule that somebody wrote before the resource came is as good.
+    # An equal rule that exists already is kept.
     stored = await role_rules.TABLE.insert(change.connection, change.tenant, rules, revision=change.revision)
     for rule in rules:
         if rule["id"] in stored:

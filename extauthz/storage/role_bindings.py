@@ -1,4 +1,7 @@
-"""Role bindings: Casbin's `g` lines, inheritance between roles among them."""
+"""Role bindings: Casbin's grouping policies (`g`), including inheritance between roles.
+
+Input: documents. Output: `Stored`, `Page`, or `Conflict`, `NotFound`.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ TABLE: Final = Table(
 
 
 def document_of(binding: RoleBinding) -> Document:
-    """Return the document of a binding that was read from one."""
+    """Return the document of a binding."""
     document: Document = {
         "id": binding.id,
         "user": binding.user,
@@ -69,7 +72,7 @@ async def delete(
 
 
 async def get(connection: Connection, tenant: str, binding_id: UUID) -> Stored | None:
-    """Return one role binding."""
+    """Return one role binding; None if it does not exist."""
     return await TABLE.fetch(connection, tenant, binding_id)
 
 
@@ -84,7 +87,7 @@ async def page(
     after: UUID | None = None,
     limit: int = MAX_PAGE,
 ) -> Page:
-    """Return role bindings by id; `domains` are those a domain admin may see (None: all)."""
+    """Return a page of role bindings in the order of ids; `domains`: those of a domain admin (None: all)."""
     given = {"member = {}": user, "role = {}": role, "dom = {}": dom}
     where: dict[str, object] = {condition: value for condition, value in given.items() if value is not None}
     where |= in_domains("dom", domains)
@@ -92,7 +95,7 @@ async def page(
 
 
 async def inheritance(change: Change) -> tuple[Document, ...]:
-    """Return every role-to-role binding as it will be after the change: what a check for cycles needs."""
+    """Return every role-to-role binding as of the end of the change, for the check for cycles."""
     records = await change.connection.fetch(
         f"SELECT {TABLE.selected} FROM role_bindings AS t"  # noqa: S608 - our own columns
         " WHERE tenant_id = $1 AND member_kind = 'role' ORDER BY t.id",

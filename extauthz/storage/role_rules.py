@@ -1,4 +1,7 @@
-"""Role rules: Casbin's `p` lines, by id and by value."""
+"""Role rules: Casbin's policies (`p`), found by id and by value.
+
+Input: documents. Output: `Stored`, `Page`, or `Conflict`, `NotFound`.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +94,7 @@ async def delete_all(change: Change, rules: Sequence[Stored]) -> None:
 
 
 async def on_resource(connection: Connection, tenant: str, obj: str, *, limit: int) -> tuple[Stored, ...]:
-    """Return the rules that name a resource, at most so many."""
+    """Return at most `limit` rules with a resource, in the order of ids."""
     records = await connection.fetch(
         f"SELECT {TABLE.selected_with_marks} FROM role_rules AS t"  # noqa: S608 - our own columns
         " WHERE tenant_id = $1 AND obj = $2 ORDER BY t.id LIMIT $3",
@@ -105,7 +108,7 @@ async def on_resource(connection: Connection, tenant: str, obj: str, *, limit: i
 async def denied_by_tenant_admins(
     connection: Connection, tenant: str, roles: Collection[str], dom: str
 ) -> bool:
-    """Tell whether a deny that a tenant admin wrote for one of the roles counts in a domain."""
+    """Return whether a deny rule of a tenant admin for one of the roles applies in a domain."""
     found = await connection.fetchval(
         "SELECT true FROM role_rules WHERE tenant_id = $1 AND effect = 'deny' AND NOT by_domain_admin"
         " AND sub_kind IN ('role', 'any') AND sub = ANY($2::text[]) AND dom IN ($3, '*') LIMIT 1",
@@ -117,7 +120,7 @@ async def denied_by_tenant_admins(
 
 
 async def get(connection: Connection, tenant: str, rule_id: UUID) -> Stored | None:
-    """Return one role rule."""
+    """Return one role rule; None if it does not exist."""
     return await TABLE.fetch(connection, tenant, rule_id)
 
 
@@ -132,9 +135,9 @@ async def by_value(
     sub_kind: str | None = None,
     effect: str | None = None,
 ) -> Stored | NotFound | Conflict:
-    """Return the rule with exactly (sub, dom, obj, act), else the only one with (sub, dom, obj).
+    """Return the rule with (sub, dom, obj, act), else the only rule with (sub, dom, obj).
 
-    `sub_kind` and `effect` narrow down what is looked at. Several are a conflict that names them all.
+    `sub_kind` and `effect`, if given, must match too. Several rules are a conflict that names all of them.
     """
     where: dict[str, object] = {"sub = {}": sub, "dom = {}": dom, "obj = {}": obj}
     narrowing = {"sub_kind = {}": sub_kind, "effect = {}": effect}
@@ -160,7 +163,7 @@ async def page(
     after: UUID | None = None,
     limit: int = MAX_PAGE,
 ) -> Page:
-    """Return role rules by id; `domains` are those a domain admin may see (None: all)."""
+    """Return a page of role rules in the order of ids; `domains`: those of a domain admin (None: all)."""
     given = {"obj = {}": obj, "sub = {}": sub, "dom = {}": dom}
     where: dict[str, object] = {condition: value for condition, value in given.items() if value is not None}
     where |= in_domains("dom", domains)

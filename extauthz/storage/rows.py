@@ -1,4 +1,7 @@
-"""Policy documents in tables: one `Table` per kind, and the SQL that all kinds share."""
+"""Policy documents in tables: one `Table` per kind, and the SQL statements that all kinds share.
+
+Input: documents. Output: `Stored`, `Page`, `Conflict`.
+"""
 
 from __future__ import annotations
 
@@ -24,17 +27,17 @@ _T = TypeVar("_T")
 ColumnType = Literal["text", "integer", "boolean", "timestamptz", "names", "jsonb"]
 MAX_PAGE: Final = 1000
 ROWS_A_STATEMENT: Final = 5_000
-"""How many rows one statement writes, so that each is answered well within `session.ANSWER_WITHIN_S`."""
+"""Most rows that one statement writes, so that it ends well within `session.ANSWER_WITHIN_S`."""
 
 
 class EveryDomain(Enum):
-    """Stands for domains that cannot be listed."""
+    """A set of domains that cannot be listed."""
 
     NAMED = "every domain by name, so not the wildcard"
 
 
 def in_domains(column: str, domains: Collection[str] | EveryDomain | None) -> dict[str, object]:
-    """Return the condition for `Table.page` that a row is of one of the domains; None: of any."""
+    """Return the condition of `Table.page` that selects rows of the domains; None: of every domain."""
     match domains:
         case None:
             return {}
@@ -45,7 +48,7 @@ def in_domains(column: str, domains: Collection[str] | EveryDomain | None) -> di
 
 
 def bounded_time(column: str) -> str:
-    """Return SQL for a time that Python can hold: PostgreSQL's times go from 4713 BC to 294276."""
+    """Return SQL for a time within Python's range; PostgreSQL's times range from 4713 BC to 294276."""
     return (
         f"CASE WHEN {column} > '9999-12-31 23:59:59+00' THEN '9999-12-31 23:59:59+00'"
         f" WHEN {column} < '0001-01-02 00:00:00+00' THEN '0001-01-02 00:00:00+00' ELSE {column} END"
@@ -53,16 +56,16 @@ def bounded_time(column: str) -> str:
 
 
 def bounded_times(*columns: str) -> str:
-    """Return the select list of columns that hold times, each under its own name; see `bounded_time`.
+    """Return the select list of time columns, each under its own name; see `bounded_time`.
 
-    INVARIANT: every time is read in this way. asyncpg raises for a time that Python cannot hold, so that one
-    damaged row would make every statement fail that touches it, the one that deletes it included.
+    INVARIANT: every time is read in this way. asyncpg raises for a time outside Python's range, so that one
+    damaged row would fail every statement that reads it, including the one that deletes it.
     """
     return ", ".join(f"{bounded_time(column)} AS {column.rpartition('.')[2]}" for column in columns)
 
 
 def conditions_of(where: Mapping[str, object], values: list[object]) -> list[str]:
-    """Return SQL conditions; the value of each that holds a `{}` becomes the next parameter, in `values`."""
+    """Return SQL conditions; the value of each with a `{}` is appended to `values` as the next parameter."""
     conditions = []
     for condition, value in where.items():
         if "{}" in condition:
@@ -73,7 +76,7 @@ def conditions_of(where: Mapping[str, object], values: list[object]) -> list[str
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One member of a document and the column that holds it."""
+    """A member of a document, and its column."""
 
     member: str
     name: str
@@ -81,7 +84,7 @@ class Column:
 
     @property
     def selected(self) -> str:
-        """Return the select expression, named like the member."""
+        """The select expression, named like the member."""
         if self.type == "timestamptz":
             return f'{bounded_time(self.name)} AS "{self.member}"'
         cast = {"names": "::text[]", "jsonb": "::text"}.get(self.type, "")
@@ -89,12 +92,12 @@ class Column:
 
     @property
     def parameter(self) -> str:
-        """Return the SQL type the value is sent as."""
+        """The SQL type of the parameter."""
         return "text" if self.type in {"names", "jsonb"} else self.type
 
     @property
     def cast(self) -> str:
-        """Return what turns the parameter into the column's type."""
+        """The cast from the parameter to the column's type."""
         return {"names": "::canonical_name[]", "jsonb": "::jsonb"}.get(self.type, "")
 
     def sent(self, value: object) -> object:
@@ -112,14 +115,14 @@ class Column:
 
     @property
     def array(self) -> str:
-        """Return the SQL type that many values are sent as.
+        """The SQL type of a parameter with many values.
 
-        text[] first: of other arrays asyncpg asks the server what they are, on every new connection.
+        A cast from text[], because asyncpg queries other array types on every new connection.
         """
         return "text[]" if self.parameter == "text" else f"text[]::{self.parameter}[]"
 
     def listed(self, value: object) -> str | None:
-        """Return a document's value as one of many."""
+        """Return a document's value as an element of such a parameter."""
         match self.sent(value):
             case None:
                 return None
@@ -131,7 +134,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A document with what is known of its row.
+    """A document with the metadata of its row.
 
     `revision` is the tenant's revision at the row's last write. `version` and `deleted_at` are of attribute
     policies only.
@@ -147,20 +150,20 @@ class Stored:
 
     @property
     def id(self) -> str:
-        """Return the document's id."""
+        """The id of the document."""
         return str(self.document["id"])
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Part of a list; `next` is the id to go on after, None at the end."""
+    """A page of a list; `next` is the id to continue after, None at the end."""
 
     items: tuple[Stored, ...]
     next: str | None
 
 
 class Table:
-    """A kind of document, its table, and the columns that make two of its documents the same."""
+    """A kind of document, its table, and the columns that must be unique together."""
 
     def __init__(
         self,
@@ -171,14 +174,14 @@ class Table:
         unique: Sequence[str] = (),
         marks: Sequence[str] = (),
     ) -> None:
-        """Describe a table. `marks` are the columns of `Stored` that it has beyond the common ones."""
+        """Describe a table. `marks` are its columns for optional members of `Stored`."""
         self.kind = kind
         self.name = name
         self.columns = tuple(columns)
         self.unique = tuple(unique)
         self.has_author = "by_domain_admin" in marks
         self.selected = ", ".join(('id::text AS "id"', *(column.selected for column in columns)))
-        # Without ids and times: every other member, as the text that it is sent as.
+        # The length in bytes of all members except ids and times, as text.
         self.octets = " + ".join(
             f"coalesce(octet_length({column.name}{'' if column.type == 'text' else '::text'}), 0)"
             for column in columns
@@ -192,7 +195,7 @@ class Table:
         self.selected_with_marks = ", ".join((self.selected, *selected))
 
     def documents(self, records: Sequence[asyncpg.Record]) -> list[Document]:
-        """Return the documents of records that were selected with `selected`; made for a hundred thousand."""
+        """Return the documents of records that were selected with `selected`; fast for 100,000 records."""
         members = self._members
         documents = [dict(zip(members, record, strict=False)) for record in records]
         if self._json or self._times:
@@ -201,13 +204,13 @@ class Table:
         return documents
 
     def stored(self, record: asyncpg.Record) -> Stored:
-        """Return the document and its marks from a record selected with `selected_with_marks`."""
+        """Return the row of a record that was selected with `selected_with_marks`."""
         document: Document = dict(zip(self._members, record, strict=False))
         self._decode(document)
         return Stored(document, **dict(zip(self._marks, record[len(self._members) :], strict=True)))
 
     def normalised(self, document: Mapping[str, object]) -> Document:
-        """Return the document as it will read when it comes back from the table."""
+        """Return the document as a SELECT from the table would return it."""
         members: Document = {"id": document["id"]}
         for column in self.columns:
             value = document.get(column.member)
@@ -236,7 +239,7 @@ class Table:
                 del members[member]
 
     async def fetch(self, connection: Connection, tenant: str, row_id: UUID) -> Stored | None:
-        """Return one row of the tenant."""
+        """Return one row of the tenant; None if it does not exist."""
         record = await connection.fetchrow(
             f"SELECT {self.selected_with_marks} FROM {self.name} WHERE tenant_id = $1 AND id = $2",  # noqa: S608
             tenant,
@@ -253,17 +256,17 @@ class Table:
         after: UUID | None = None,
         limit: int = MAX_PAGE,
     ) -> Page:
-        """Return rows in the order of their ids, which is the order of creation.
+        """Return a page of rows in the order of ids, which is the order of creation.
 
-        `where` maps SQL conditions holding one `{}` to its value; conditions without it ignore the value.
-        Rows written between two pages repeat none and skip none.
+        `where` maps SQL conditions with one `{}` to its value; the value of conditions without it is ignored.
+        Writes between two pages cause no row to be repeated or skipped.
         """
         values: list[object] = [tenant]
         conditions = ["tenant_id = $1", *conditions_of(where | ({"id > {}": after} if after else {}), values)]
         limit = max(1, min(limit, MAX_PAGE))
         records = await connection.fetch(
             f"SELECT {self.selected_with_marks} FROM {self.name} AS t"  # noqa: S608
-            # t.id, because a bare id would be the selected text, which no index is ordered by
+            # t.id, because a bare id would be the selected text, for which there is no index
             f" WHERE {' AND '.join(conditions)} ORDER BY t.id LIMIT {limit + 1}",
             *values,
         )
@@ -271,7 +274,7 @@ class Table:
         return Page(items, items[-1].id if len(records) > limit else None)
 
     async def count(self, connection: Connection, tenant: str) -> int:
-        """Return how many rows the tenant has."""
+        """Return the number of rows of the tenant."""
         found = await connection.fetchval(f"SELECT count(*) FROM {self.name} WHERE tenant_id = $1", tenant)  # noqa: S608
         return int(found)
 
@@ -320,7 +323,7 @@ class Table:
         by_domain_admin: bool = False,
         also: str = "",
     ) -> Stored:
-        """Replace a row that the caller has seen under the tenant's lock; `also` is further SQL to set."""
+        """Replace a row that was read under the tenant's lock; `also` is SQL for the SET clause."""
         author = f", by_domain_admin = {str(by_domain_admin).lower()}" if self.has_author else ""
         columns = ", ".join(
             f"{column.name} = ${index}::{column.parameter}{column.cast}"
@@ -349,7 +352,7 @@ class Table:
     async def clashes(
         self, connection: Connection, tenant: str, documents: Sequence[Document]
     ) -> Conflict | None:
-        """Return the stored rows that are the same as, but not, the given documents (`unique` columns)."""
+        """Return the stored rows with other ids that equal the documents in the `unique` columns."""
         if not self.unique:
             return None
         columns = [column for column in self.columns if column.name in self.unique]
@@ -375,18 +378,18 @@ class Table:
 
 
 def parts(rows: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    """Yield rows in parts of what one statement writes."""
+    """Yield rows in parts of at most `ROWS_A_STATEMENT`."""
     for start in range(0, len(rows), ROWS_A_STATEMENT):
         yield rows[start : start + ROWS_A_STATEMENT]
 
 
 def instant(text: str) -> datetime:
-    """Return the instant of an RFC 3339 text, cut to microseconds."""
+    """Return the time of an RFC 3339 text, truncated to microseconds."""
     moment = parse_time(text)
     assert moment is not None, "times are checked when their document is read"
     return moment
 
 
 def rfc3339(moment: datetime) -> str:
-    """Return the one text we write for an instant."""
+    """Return a time as RFC 3339 text in UTC with `Z`."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

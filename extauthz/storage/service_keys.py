@@ -1,4 +1,4 @@
-"""Service API keys: made, listed, revoked with all that they made, and found again when they are presented.
+"""Service API keys: creation, lists, revocation with all descendants, and verification of a presented key.
 
 A document is `{id, name, description, scopes, service_name, prefixes, domain, parent, bootstrap,
 expires_at?}` with ids `sak_<uuid>`.
@@ -64,9 +64,9 @@ class KeyPage:
 
 @dataclass(frozen=True, slots=True)
 class KeyGrant:
-    """What a good key allows its bearer. A `bootstrap` key is tenant admin, whatever its scopes are.
+    """The permissions of a valid key. A `bootstrap` key has those of a tenant admin, without scopes.
 
-    `prefixes` and `domain` bound what the scopes say; `expires_at` bounds what keys it may make.
+    `prefixes` and `domain` limit the scopes; `expires_at` limits the expiry of keys that it creates.
     """
 
     id: str
@@ -93,7 +93,7 @@ async def create(
     if row["parent"] is not None and not await _is_good(change, str(row["parent"])):
         return NotFound(KIND, str(row["parent"]))
     if row["bootstrap"] and (present := await _bootstrap_id(change)) is not None:
-        return Conflict(KIND, (Clash(0, ID_PREFIX + present, "the tenant has a bootstrap key"),))
+        return Conflict(KIND, (Clash(0, ID_PREFIX + present, "the tenant already has a bootstrap key"),))
     record = await connection.fetchrow(
         "INSERT INTO service_api_keys (tenant_id, id, name, description, secret_sha256, bootstrap, scopes,"  # noqa: S608
         " service_name, prefixes, domain, parent_id, expires_at, revision)"
@@ -141,7 +141,7 @@ async def rotate_bootstrap(change: Change, key_id: str, *, secret: bytes) -> Sto
 
 
 async def revoke_bootstrap(change: Change) -> tuple[str, ...] | NotFound:
-    """End the tenant's bootstrap key and every key that it made; return their ids."""
+    """Revoke the tenant's bootstrap key and all its descendants; return their ids."""
     present = await _bootstrap_id(change)
     if present is None:
         return NotFound(KIND, BOOTSTRAP_NAME)
@@ -201,10 +201,10 @@ async def page(
 
 @refusals_returned
 async def find(pool: Pool, presented: PresentedKey, *, now: datetime) -> KeyGrant | None:
-    """Return what a presented key allows at `now`; None: it is unknown, revoked, expired or another secret.
+    """Return the permissions of a presented key at `now`; None if it is unknown, revoked, expired or wrong.
 
-    Nothing is cached, so a revoked key ends here with the commit that revokes it. Whether the tenant is
-    suspended is the caller's to ask.
+    The result is not cached, so a revocation takes effect with its commit. The caller checks whether the
+    tenant is suspended.
     """
     async with key_transaction(pool, row_id(presented.id)) as connection:
         record = await connection.fetchrow(
@@ -221,7 +221,7 @@ async def find(pool: Pool, presented: PresentedKey, *, now: datetime) -> KeyGran
         tenant=record["tenant_id"],
         name=record["name"],
         bootstrap=record["bootstrap"],
-        # A scope of a later version allows nothing here.
+        # A scope of a later version permits nothing in this version.
         scopes=frozenset(scope for scope in Scope if scope.value in record["scopes"]),
         service_name=record["service_name"],
         prefixes=tuple(_prefixes(record)),
@@ -232,7 +232,7 @@ async def find(pool: Pool, presented: PresentedKey, *, now: datetime) -> KeyGran
 
 @refusals_returned
 async def note_used(pool: Pool, tenant: str, used: Mapping[str, datetime]) -> None:
-    """Note when keys of a tenant (by id) were last used. Nobody's write: no revision, no event."""
+    """Store when keys of a tenant (by id) were last used, without a revision and an audit event."""
     async with tenant_transaction(pool, tenant) as connection:
         await connection.execute(
             "UPDATE service_api_keys AS k SET last_used_at = GREATEST(k.last_used_at, r.at)"
@@ -263,9 +263,9 @@ async def _bootstrap_id(change: Change) -> str | None:
 
 
 async def _family(change: Change, row: str) -> list[str]:
-    """Return the unrevoked ones of a key and of all that descend from it: its own first, then by age."""
+    """Return the ids of a key and its descendants that are not revoked: the key's own first, then by age."""
     records = await change.connection.fetch(
-        # UNION drops what was found before: parents in a circle, which no write makes, end here.
+        # UNION drops rows that were found before, so that a cycle of parents (a damaged row) ends.
         "WITH RECURSIVE family AS ("
         " SELECT id FROM service_api_keys WHERE tenant_id = $1 AND id = $2::uuid"
         " UNION"
@@ -334,5 +334,5 @@ def _stored(record: asyncpg.Record) -> StoredKey:
 
 def _prefixes(record: asyncpg.Record) -> list[str]:
     prefixes = decode_stored(record["prefixes"])
-    # What cannot be read bounds a registrar to nothing.
+    # Fail closed: with unreadable prefixes a registrar may register nothing.
     return [prefix for prefix in prefixes if isinstance(prefix, str)] if isinstance(prefixes, list) else []

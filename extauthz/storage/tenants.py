@@ -1,6 +1,6 @@
-"""Tenants as the installation's operator sees them.
+"""Tenants, as the operator of the installation manages them.
 
-Functions that take a `Change` are the work of `write.write` for that tenant. A tenant's document is
+Functions with a `Change` are the work of `write.write` for that tenant. A tenant's document is
 `{id, slug, name, status}`; id and slug are the same text, which never changes.
 """
 
@@ -27,7 +27,7 @@ Status = Literal["active", "suspended"]
 _Value = TypeVar("_Value")
 _SELECTED: Final = f"tenant_id, name, status, revision, {bounded_times('created_at', 'updated_at')}"
 _EMPTIED: Final = (
-    # In the order of their foreign keys; claims of routes and versions of policies go with what they are of.
+    # In the order of their foreign keys; route claims and policy versions are deleted by cascade.
     "resources",
     "default_roles_applied",
     "role_rules",
@@ -44,9 +44,9 @@ _ROWS_A_DELETE: Final = 100_000
 
 @refusals_returned
 async def ensure_tenant(pool: Pool, slug: str, name: str) -> bool:
-    """Create a tenant unless it is there, at revision 0; return whether it was created.
+    """Create a tenant at revision 0 unless it exists; return whether it was created.
 
-    `MODE=selfhost` has one, `default`, from the first start on.
+    `MODE=selfhost` has the tenant `default` from its first start on.
     """
     async with tenant_transaction(pool, slug, operator=True) as connection:
         return await _insert(connection, slug, name)
@@ -69,7 +69,7 @@ async def create(
     async def opening(connection: Connection) -> Refusal | None:
         if await _insert(connection, slug, name):
             return None
-        return Conflict(KIND, (Clash(0, slug, "the slug is, or was, a tenant's"),))
+        return Conflict(KIND, (Clash(0, slug, "the slug belongs to a tenant, or to a deleted one"),))
 
     async def work(change: Change) -> _Value | Refusal:
         change.note("create", KIND, slug, after=_document(slug, name, "active"))
@@ -79,7 +79,7 @@ async def create(
 
 
 async def page(pool: Pool, *, after: str | None = None, limit: int = MAX_PAGE) -> Page | Refusal:
-    """Return the tenants in the order of their slugs; `after` is the last one of the page before."""
+    """Return a page of tenants in the order of slugs; `after` is the last slug of the previous page."""
     limit = max(1, min(limit, MAX_PAGE))
 
     async def work(connection: Connection) -> Page:
@@ -96,7 +96,7 @@ async def page(pool: Pool, *, after: str | None = None, limit: int = MAX_PAGE) -
 
 
 async def get(connection: Connection, slug: str) -> Stored | None:
-    """Return one tenant; None for one that is not there, or no more."""
+    """Return one tenant; None if it does not exist or is deleted."""
     record = await connection.fetchrow(
         f"SELECT {_SELECTED} FROM tenants WHERE tenant_id = $1 AND deleted_at IS NULL",  # noqa: S608
         slug,
@@ -154,7 +154,7 @@ async def delete(change: Change, *, expected_revision: int | None = None) -> Sto
 
 
 async def _empty(change: Change, table: str) -> None:
-    """Delete the tenant's rows in parts, because each statement has a bound."""
+    """Delete the tenant's rows in parts, because each statement has a timeout."""
     gone = _ROWS_A_DELETE
     while gone == _ROWS_A_DELETE:
         status = await change.connection.execute(
@@ -167,7 +167,7 @@ async def _empty(change: Change, table: str) -> None:
 
 @refusals_returned
 async def read_as_operator(pool: Pool, work: Callable[[Connection], Awaitable[_Value]]) -> _Value:
-    """Run `work` on a connection that sees every tenant's configuration, no policies, and cannot write."""
+    """Run `work` in a read-only transaction that sees the configuration of every tenant, and no policies."""
     async with tenant_transaction(pool, "", read_only=True, operator=True) as connection:
         return await work(connection)
 

@@ -1,8 +1,10 @@
-"""The write path: one transaction that changes a tenant's policies entirely or not at all.
+"""The write path: a transaction that changes a tenant's policies completely or not at all.
 
-INVARIANT: the first statement takes the lock on the tenant's row by counting its revision up. Writers of a
-tenant therefore follow each other, commit order is revision order, and whatever a write reads before it
-decides (a name taken, a route claimed, a cycle of roles) cannot change until it has committed.
+Input: a tenant, an actor, the work. Output: `Written`, or a `Refusal`, with which nothing is stored.
+
+INVARIANT: the first statement locks the tenant's row by incrementing its revision. Writes to a tenant are
+therefore serialized, commit order is revision order, and what a write reads (an existing name or route, a
+cycle of roles) cannot change until it has committed.
 """
 
 from __future__ import annotations
@@ -26,14 +28,14 @@ if TYPE_CHECKING:
     from extauthz.storage.rows import Document
 
 CHANNEL: Final = "extauthz_policy"
-"""Where a commit is announced: `<tenant>:<revision>`, or `epoch` for a new one."""
+"""The NOTIFY channel of commits: `<tenant>:<revision>`, or `epoch` for a new epoch."""
 MAX_CHANGES: Final = 5_000
 MAX_CHANGES_BYTES: Final = 8 * 2**20
-"""A record beyond either holds no rows and tells its readers to reload the tenant."""
+"""A change record that exceeds either limit has no rows; sidecars then reload the tenant."""
 KEPT_REVISIONS: Final = 10_000
-"""How far back changes are kept per tenant; a sidecar that was away longer reloads."""
+"""Revisions whose change records are kept per tenant; a sidecar at an older revision reloads."""
 CONFIG_KINDS: Final = frozenset({"tenant", "tenant_hosts", "identity_provider", "service_key"})
-"""What sidecars read again, a tenant's all together: a change record names such rows and holds none."""
+"""Kinds of the tenant's configuration: a change record only names them, and sidecars read all again."""
 _SWEEP_EVERY: Final = 64
 
 _Value = TypeVar("_Value")
@@ -42,7 +44,7 @@ _log = structlog.get_logger("extauthz.storage")
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who writes, for the audit trail. `kind` is such as `user`, `service_key`, `admin_key`."""
+    """The author of a write, for the audit trail. `kind` is `user`, `service_key`, `admin_key` or similar."""
 
     kind: str
     id: str
@@ -50,16 +52,16 @@ class Actor:
     request_id: str | None = None
 
     def document(self) -> dict[str, object]:
-        """Return the form stored in audit events and versions."""
+        """Return the document that is stored in audit events and versions."""
         return {"kind": self.kind, "id": self.id, "domain": self.domain, "request_id": self.request_id}
 
 
 @dataclass(slots=True)
 class Change:
-    """A write in progress; the functions of each kind (`role_rules.create`, ...) note in it what they wrote.
+    """A write in progress; the functions of each kind (`role_rules.create`, ...) record their rows in it.
 
-    `previous` is the revision that the tenant had before. `unreadable` says which rows of the tenant, other
-    than those written, are not in force as they are stored.
+    `previous` is the revision of the tenant before the write. `unreadable` are the problems of other rows of
+    the tenant that are damaged and therefore not in force.
     """
 
     connection: Connection
@@ -80,7 +82,7 @@ class Change:
         before: Document | None = None,
         after: Document | None = None,
     ) -> None:
-        """Note what was done to a row; without an `after` it is gone for sidecars."""
+        """Record a written row; without `after` sidecars delete it."""
         published: Literal["upsert", "delete", "refresh"] = "delete" if after is None else "upsert"
         if kind in CONFIG_KINDS:
             published = "refresh"
@@ -89,9 +91,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Written(Generic[_Value]):
-    """What the work returned, and the revision under which it is in effect.
+    """The result of the work, and the revision with which it is in force.
 
-    `changed` is False when the work wrote no row; the revision is then the tenant's present one.
+    `changed` is false if the work wrote no row; the revision is then the tenant's current one.
     """
 
     value: _Value
@@ -105,7 +107,7 @@ Opening = Callable[["Connection"], Awaitable[Refusal | None]]
 
 
 class _AbandonedError(Exception):
-    """Leaves the transaction with nothing stored and an outcome to return."""
+    """Rolls the transaction back, with a result to return."""
 
     def __init__(self, outcome: Written[Any] | Refusal) -> None:
         self.outcome = outcome
@@ -177,7 +179,7 @@ async def write(
 
 @refusals_returned
 async def read(pool: Pool, tenant: str, work: Callable[[Connection], Awaitable[_Value]]) -> _Value:
-    """Run `work` on a connection that sees one moment of one tenant and cannot write."""
+    """Run `work` in a read-only transaction that sees one snapshot of one tenant."""
     async with tenant_transaction(pool, tenant, read_only=True) as connection:
         return await work(connection)
 
@@ -185,9 +187,10 @@ async def read(pool: Pool, tenant: str, work: Callable[[Connection], Awaitable[_
 async def _discard_leftovers(
     connection: Connection, tenant: str, previous: int, revision: int
 ) -> dict[str, int]:
-    """Remove the change records above the tenant's revision, which was put back, and go on above them.
+    """Delete the change records above the tenant's revision, and continue with a revision above them.
 
-    INVARIANT: no revision is given twice. A sidecar may still be at any revision that had a record.
+    They are left over from before a restore. INVARIANT: no revision is given twice, because a sidecar may
+    still be at any revision that had a record.
     """
     await connection.execute("UPDATE tenants SET revision = $2 WHERE tenant_id = $1", tenant, revision)
     status = await connection.execute(
