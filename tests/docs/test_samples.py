@@ -40,7 +40,7 @@ def test_links_lead_to_files(page: Path) -> None:
     assert missing == []
 
 
-def test_every_block_says_how_it_is_to_be_tested() -> None:
+def test_every_block_has_a_language_that_the_tests_know() -> None:
     assert [str(sample) for sample in SAMPLES if sample.language not in LANGUAGES] == []
 
 

@@ -38,7 +38,7 @@ def cancel_many(port: int, token: str) -> None:
     octets = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + http2_frame(4, 0, 0, b"")
     for stream in range(1, 2 * CANCELLED, 2):
         octets += http2_frame(1, 5, stream, block) + http2_frame(3, 0, stream, CANCEL)
-    # A ping after them: its answer says that they have been read.
+    # A ping after them: its answer proves that they were read.
     octets += http2_frame(6, 0, 0, b"all-read")
     with socket.create_connection((LOOPBACK, port), 10) as connection:
         connection.sendall(octets)

@@ -266,7 +266,7 @@ def test_a_repeated_header_that_envoy_itself_joins_is_unknown(doors: Doors, prot
     assert decided(send(PRINTED, b"/agent/x", (b"user-agent", BROWSER))) == ALLOWED
 
 
-def test_the_headers_that_envoy_keeps_in_one_entry_are_known_to_us(doors: Doors) -> None:
+def test_the_list_of_headers_that_envoy_keeps_in_one_entry_is_complete(doors: Doors) -> None:
     for name in (
         "accept", "accept-charset", "accept-encoding", "accept-language", "access-control-request-headers",
         "access-control-request-method", "cache-control", "content-encoding", "content-language",
@@ -332,7 +332,7 @@ def test_an_escaped_control_character_makes_its_parameter_unknown(
         b"x%00y=1",
     ):
         assert decided(send(way, b"/role/x?" + query)) == UNKNOWN_DENY, query
-    # Text of several lines in another parameter says nothing about this one.
+    # Text of several lines in another parameter does not affect this one.
     for query in (b"role=reader&text=a%0D%0Ab", b"text=%00", b"role=reader%20", b"role=%C2%A0"):
         assert decided(send(way, b"/role/x?" + query)) == ALLOWED, query
     assert decided(send(way, b"/role/x?role=admin&text=%0A")) == KNOWN_DENY

@@ -28,7 +28,7 @@ def scratch() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="extauthz-e2e-"))
     path.chmod(0o777)
     yield path
-    # A server that was just told to end may still be removing files of its own.
+    # A server that is ending may still remove files.
     shutil.rmtree(path, ignore_errors=True)
 
 
@@ -239,7 +239,7 @@ def test_a_busy_port_is_one_readable_message(scratch: Path) -> None:
     assert left_of(scratch) == set()
 
 
-def test_an_unknown_mode_is_bad_usage(scratch: Path) -> None:
+def test_an_unknown_mode_is_wrong_usage(scratch: Path) -> None:
     finished = subprocess.run(
         [*DEMO, "--mode", "magic"],
         env=environment(scratch),
@@ -259,7 +259,7 @@ def test_an_ordinary_user_needs_nothing_more(scratch: Path) -> None:
         setpriv = shutil.which("setpriv")
         if setpriv is None:
             pytest.skip("root needs setpriv(1) to become an ordinary user here")
-        # The capability reads our interpreter and checkout, wherever they are, and nothing else.
+        # The capability reads the interpreter and the checkout, and nothing else.
         command = [
             setpriv, "--reuid=65534", "--regid=65534", "--clear-groups",
             "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", *command,

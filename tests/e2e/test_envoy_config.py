@@ -116,7 +116,7 @@ def parts(tmp_path: Path) -> Iterator[Parts]:
         ports.release()
 
 
-def test_requests_pass_and_stop_as_the_policies_say(parts: Parts) -> None:
+def test_requests_pass_or_are_denied_as_the_policies_decide(parts: Parts) -> None:
     first = str(parts.ports.take(2)[0])
     environ = parts.settings(GRPC_PORT=first, WORKERS="2")
     parts.sidecar(environ)

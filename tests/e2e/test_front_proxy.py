@@ -120,7 +120,7 @@ class Answer(NamedTuple):
 
 
 def send(port: int, host: str, path: str, method: str = "GET", **headers: str) -> Answer:
-    # The certificate is ours and for another name; what is tested is what comes behind it.
+    # The certificate is of the test and for another name; the routes behind it are tested.
     context = ssl._create_unverified_context()
     connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=context)
     with contextlib.closing(connection):

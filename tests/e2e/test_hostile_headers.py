@@ -143,7 +143,7 @@ def test_http2_header_spellings_do_not_spoof_an_identity(door: Gate, posture: Po
 
 @pytest.mark.parametrize("posture", POSTURES, ids=str)
 @pytest.mark.parametrize("name", [b"x-auth-subject", b"x-auth-roles", b"x-auth-kind, x-auth-tenant"])
-def test_naming_our_headers_as_hop_by_hop_removes_none(
+def test_naming_identity_headers_as_hop_by_hop_removes_none(
     door: Gate, posture: Posture, bob: bytes, name: bytes
 ) -> None:
     for line in (b"Connection: " + name, b"Connection: close, " + name, b"Proxy-Connection: " + name):

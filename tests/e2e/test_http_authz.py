@@ -64,7 +64,7 @@ def sidecar(parts: Parts, **more: str) -> tuple[Child, int, Path]:
 
 
 @pytest.mark.parametrize("fail_open", [False, True])
-def test_requests_pass_and_stop_as_the_policies_say(parts: Parts, *, fail_open: bool) -> None:
+def test_requests_pass_or_are_denied_as_the_policies_decide(parts: Parts, *, fail_open: bool) -> None:
     _, authz, log = sidecar(parts)
     port = proxy(parts, authz, fail_open=fail_open)
     second_worker = proxy(parts, authz + 1, fail_open=fail_open)

@@ -221,7 +221,7 @@ def test_no_secret_is_kept_anywhere(tmp_path: Path) -> None:
         ):  # fmt: skip
             caller.ask("GET", path, credential=credential)
         places = places_of(mesh, caller, tmp_path)
-    # What they said until their end, and what is left of them.
+    # Their output until the end, and the files that remain.
     files = [file for file in tmp_path.rglob("*") if file.is_file()]
     places |= {str(file.relative_to(tmp_path)): file.read_bytes() for file in files}
 

@@ -192,7 +192,7 @@ def test_a_target_in_absolute_form_is_the_host_that_counts(tenants: TenantMesh) 
     for caller, owner in product(FIRMS, FIRMS):
         firm, target = tenants.firms[caller], f"http://{owner}.local/orders/7".encode()
         for host in (b"acme.local", b"globex.local", b"initech.local", UNOWNED.encode()):
-            # RFC 9112 3.2.2: the host of the target replaces what Host says.
+            # RFC 9112 3.2.2: the host of the target replaces that of `Host`.
             seen = tenants.send(request(target, firm.credential("alice"), host=host))
             assert seen == at_orders(firm, owner, "alice"), (caller, owner, host)
 

@@ -109,7 +109,7 @@ class Load:
             status = _status(connection, question)
             self._count(question, status)
             if status in {UNAVAILABLE, NOT_ANSWERED}:
-                # A client that is told to try again later does not try at once.
+                # A client obeys `Retry-After`.
                 self._over.wait(PAUSE_S)
             elif self._pause_s:
                 self._over.wait(self._pause_s)

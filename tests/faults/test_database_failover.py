@@ -88,7 +88,7 @@ def test_an_old_primary_that_is_left_up_confirms_nothing(
         for each in (everything, pinned):
             await_true(each.allowed, within=ENFORCED_WITHIN_S, what="the allow")
 
-        # A sidecar that only reaches a standby confirms nothing, and says so.
+        # A sidecar that only reaches a standby confirms nothing, and reports it.
         early.start("sidecar", ready=False)
         await_true(
             lambda: events(folders[2] / "extauthz.log", "database_lost"),

@@ -154,7 +154,7 @@ def test_a_server_that_is_stopped_answers_rest_in_time_and_is_reported(
                 assert took_s < ANSWERED_WITHIN_S
                 assert reply.status == 503, reply
                 assert reply.document["reason"] == "database_timeout"
-            # Connections are new now, and the server accepts them and says nothing.
+            # Connections are new now, and the server accepts them without an answer.
             for question in questions[:2]:
                 took_s, reply = timed(question)
                 assert took_s < ANSWERED_WITHIN_S

@@ -93,7 +93,7 @@ def test_the_cause_is_named(
         within=SEEN_WITHIN_S,
         what="the recovery in the log",
     )
-    # A session that was ended is one cause, the login that is refused after it another; each is told once.
+    # A session that was ended is one cause, the login that is refused after it another; each is logged once.
     lost = [told_kind for event, told_kind in told() if event == "database_lost"]
     assert set(lost) <= {kind, "database_shutting_down", "database_lost"}
     assert all(lost.count(each) <= PROCESSES for each in lost), told()

@@ -27,7 +27,7 @@ def first_problem(found: Serving) -> str:
     return str(next(iter(readiness(found.sidecar_port)[1].get("problems", ())), ""))
 
 
-def test_a_start_with_a_bad_file_is_refused_and_a_replaced_worker_waits_for_the_repair(
+def test_a_start_with_an_invalid_file_is_refused_and_a_replaced_worker_waits_for_the_repair(
     tmp_path: Path,
 ) -> None:
     policies = tmp_path / "policies"

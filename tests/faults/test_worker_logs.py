@@ -146,7 +146,7 @@ def test_unix_sockets_and_the_http_entrance_are_named_too(
         await_ready(found, "sidecar")
 
 
-def test_a_bad_heartbeat_is_refused_together_with_everything_else(tmp_path: Path) -> None:
+def test_an_invalid_heartbeat_is_refused_together_with_all_other_problems(tmp_path: Path) -> None:
     with serving(tmp_path, FROM_FILES) as found:
         for value in ("-1", "0.01"):
             ended = finished(
@@ -203,7 +203,7 @@ def test_a_log_that_cannot_be_written_is_named_and_recovers(quiet: Serving) -> N
     assert degraded["unavailable"] == ["decision_log"]
     assert len(log_lines(quiet, "decision_log_failing")) == 1
     assert len(log_lines(quiet, "decision_log_recovered")) == 1
-    # The only heartbeat says how much was lost.
+    # The only heartbeat has the number of lost decisions.
     (beat,) = (line for line in events(quiet.log) if line["event"] == "log_heartbeat")
     assert beat["decisions_lost"] > 0
 

@@ -63,7 +63,7 @@ def test_stored_policies_that_do_not_compile_are_not_ready_until_they_do(
     settings = postgres.environment | {
         "MIGRATE_ON_START": "true",
         "HTTP_AUTHZ_PORT": str(http_port),
-        # Neither a poll nor a notification tells of a repair by hand.
+        # Neither a poll nor a notification reports a repair by hand.
         "POLICY_POLL_INTERVAL": "300",
     }
     with serving(tmp_path, settings) as found:
@@ -108,7 +108,7 @@ def test_stored_policies_that_do_not_compile_are_not_ready_until_they_do(
             what="no problem",
         )
         assert "problems" not in readiness(found.rest_port)[1]
-    # Tried again each second, and said once.
+    # Tried again each second, and logged once.
     refused = [line for line in log_lines(found, "policies_refused") if "not_ready" in line["message"]]
     assert len(refused) == 2  # the worker and the control plane
     assert log_lines(found, "policies_accepted")

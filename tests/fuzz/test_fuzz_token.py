@@ -106,6 +106,6 @@ def test_only_payloads_signed_by_a_published_key_prove_a_principal() -> None:
     keep_fuzzing(forged_tokens, genuine_tokens_changed, well_signed_nonsense, anything)
 
 
-def test_the_corpus_is_refused_and_the_originals_are_good() -> None:
+def test_the_corpus_is_refused_and_the_originals_are_valid() -> None:
     assert all(judged(token) is None for token in FORGED)
     assert all(judged(token) is not None for token in GENUINE)

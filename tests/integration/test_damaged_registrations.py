@@ -82,6 +82,6 @@ async def test_a_damaged_registration_delays_nothing_else(database: "Database", 
         directory = api.services.policies.current()
         assert directory is not None
         assert "acme" in directory.suspended
-        # The neighbour is not concerned, and not told.
+        # The other tenant is not affected, and gets no warning.
         written = await api.post(RULES, rule, caller="globex/admin")
         assert "X-Policy-Warnings" not in written.succeeded(201).headers

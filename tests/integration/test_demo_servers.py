@@ -140,7 +140,7 @@ def test_flawed_tokens_have_exactly_their_flaw(provider: int) -> None:
         verified(provider, forged)
 
 
-def test_a_rotation_keeps_old_tokens_good_until_the_next_one(provider: int) -> None:
+def test_a_rotation_keeps_old_tokens_valid_until_the_next_one(provider: int) -> None:
     before = token(provider, "alice")
     assert call(provider, "POST", "/rotate")[0] == 200
     after = token(provider, "alice")

@@ -140,7 +140,7 @@ def test_inside_the_cool_down_a_young_token_gets_503_and_an_old_one_401() -> Non
         (b"", 500, "refused"),
     ],
 )
-def test_a_bad_answer_never_replaces_a_good_one(body: bytes, status: int, outcome: str) -> None:
+def test_an_invalid_answer_never_replaces_a_valid_one(body: bytes, status: int, outcome: str) -> None:
     async def scenario() -> None:
         async with stage(OLD) as play:
             token = play.token(OLD)
@@ -169,7 +169,7 @@ def test_without_its_provider_known_keys_work_until_they_are_too_old() -> None:
     asyncio.run(scenario())
 
 
-def test_keys_are_refreshed_in_the_background_as_often_as_the_provider_says() -> None:
+def test_keys_are_refreshed_in_the_background_at_the_interval_of_the_provider() -> None:
     async def scenario() -> None:
         async with key_server(OLD) as server, KeyFetcher(limits=LIMITS) as fetcher:
             server.headers = {"Cache-Control": "max-age=0"}

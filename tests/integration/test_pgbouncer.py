@@ -134,7 +134,7 @@ async def test_nothing_is_left_on_the_one_session_that_all_share(
         assert "unsupported startup parameter" not in bouncer.log
 
 
-async def test_tenants_stay_apart_while_all_share_two_sessions(database: "Database") -> None:
+async def test_tenants_see_only_their_rows_while_all_share_two_sessions(database: "Database") -> None:
     dice = random.Random(7)
     remaining = iter(range(300))
     with pgbouncer(database.address, "transaction", size=2) as bouncer:

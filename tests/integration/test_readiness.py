@@ -151,7 +151,7 @@ def test_a_database_that_is_away_gates_the_control_plane_and_no_sidecar(
             until = time.monotonic() + 2
             await_true(lambda: time.monotonic() > until, within=3, what="time")
             assert health(found.rest_port)[1]["database"] == "unavailable"
-            # Each port says of itself what it says on /healthz/ready.
+            # Each port reports its own readiness on /healthz/ready.
             assert metric(found.rest_port, "extauthz_ready") == 0.0
             assert metric(found.sidecar_port, "extauthz_ready") == 1.0
             own_postgres.start()

@@ -59,7 +59,7 @@ async def test_in_saas_the_admin_key_administers_no_tenant(database: "Database")
         (await api.get(RULES, caller="tenant")).succeeded(200)
 
 
-async def test_a_bad_token_is_401_with_its_reason(database: "Database") -> None:
+async def test_an_invalid_token_is_401_with_its_reason(database: "Database") -> None:
     async with rest(database) as api:
         now = int(time.time())
         for token, reason in (

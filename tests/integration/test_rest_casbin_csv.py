@@ -107,7 +107,7 @@ async def test_the_csv_that_casbin_writes_is_read(database: "Database") -> None:
         assert (await sent(api, "\n")).succeeded(200).body["unchanged"] == 0
 
 
-async def test_every_bad_line_is_named_with_its_number(database: "Database") -> None:
+async def test_every_invalid_line_is_named_with_its_number(database: "Database") -> None:
     lines = [
         "p, role:finance, emea, invoice:read, read, allow",
         "p, finance, emea, invoice:read, read, allow",

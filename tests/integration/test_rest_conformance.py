@@ -28,9 +28,9 @@ LONG: Final = os.environ.get("EXTAUTHZ_VERIFY") == "1"
 SECONDS: Final = 150 if LONG else 20
 # A change is judged by the same questions as the one before it; `make verify` asks others each time.
 SEED: Final = "1"
-# How far it gets in that time is the machine's affair; that it asked at all is not.
+# The number of requests depends on the machine; that there was one does not.
 AT_LEAST: Final = 5000 if LONG else 10
-# The parsers say more than schemas can: names in NFC, domains of the caller, rules that contradict others.
+# The parsers refuse more than schemas can: names in NFC, domains of the caller, rules that contradict others.
 EXCLUDED: Final = "positive_data_acceptance"
 
 

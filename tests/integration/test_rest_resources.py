@@ -288,7 +288,7 @@ async def test_default_roles_are_shown_as_they_are_in_force(database: "Database"
         )
         assert (many["defaultRoles"], len(many["warnings"])) == (["audit"], 1)
 
-        # A rule that says the same is as good.
+        # An equal rule suffices.
         rule = {"sub": "finance", "dom": "*", "obj": "invoice:read", "act": "read", "effect": "allow"}
         (await api.post("/api/v1/resources/policies", rule)).succeeded(201)
         assert await shown(api, one) == (["finance", "audit"], [])

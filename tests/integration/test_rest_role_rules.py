@@ -85,7 +85,7 @@ async def test_rules_are_listed_in_pages_by_filter(database: "Database") -> None
         assert only["obj"] == "other"
 
 
-async def test_bad_queries_are_named(database: "Database") -> None:
+async def test_invalid_queries_are_named(database: "Database") -> None:
     async with rest(database) as api:
         for query in (
             "limit=0", "limit=1001", "limit=-1", "limit=x", "limit=99999999999999999999", "limit=",

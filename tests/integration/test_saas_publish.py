@@ -224,7 +224,7 @@ async def test_rules_and_bindings_mean_a_key_by_its_id(database: "Database") -> 
         assert await found.reason("acme.local", "/ledger", key=acme.service_key) == "unmapped_route"
         await found.write("acme", work)
         assert await found.reason("acme.local", "/ledger", key=acme.service_key) == "allowed"
-        # a person may call itself what it likes
+        # a user may have any name
         pretender = acme.token(sub=acme.key_id)
         assert await found.reason("acme.local", "/ledger", token=pretender) == "no_matching_rule"
 

@@ -42,7 +42,7 @@ BAD_ROLE_RULES = (
 )
 
 
-async def test_a_bad_role_rule_is_refused_as_a_value(database: "Database") -> None:
+async def test_an_invalid_role_rule_is_refused_as_a_value(database: "Database") -> None:
     async with pool_of(database.address, "default") as pool:
         for document in BAD_ROLE_RULES:
             outcome = await create_one(pool, role_rules, document)
@@ -63,7 +63,7 @@ BAD_ATTRIBUTE_POLICIES = (
 )
 
 
-async def test_a_bad_attribute_policy_is_refused_as_a_value(database: "Database") -> None:
+async def test_an_invalid_attribute_policy_is_refused_as_a_value(database: "Database") -> None:
     async with pool_of(database.address, "default") as pool:
         for document in BAD_ATTRIBUTE_POLICIES:
             outcome = await create_one(pool, attribute_policies, document)
@@ -102,7 +102,7 @@ BAD_ROLE_BINDINGS = (
 )
 
 
-async def test_a_bad_role_binding_is_refused_as_a_value(database: "Database") -> None:
+async def test_an_invalid_role_binding_is_refused_as_a_value(database: "Database") -> None:
     async with pool_of(database.address, "default") as pool:
         for document in BAD_ROLE_BINDINGS:
             outcome = await create_one(pool, role_bindings, document)

@@ -35,7 +35,7 @@ def drawn_value(dice: random.Random, depth: int = 0) -> object:
 
 
 @pytest.mark.anyio
-async def test_jsonb_gives_back_what_encoding_says(database: "Database") -> None:
+async def test_jsonb_returns_the_values_that_the_encoding_predicts(database: "Database") -> None:
     dice = random.Random(3)
     values = [drawn_value(dice) for _ in range(2000)]
     assert all(unstorable(value) == [] for value in values)
@@ -46,7 +46,7 @@ async def test_jsonb_gives_back_what_encoding_says(database: "Database") -> None
             texts,
         )
     for value, text, row in zip(values, texts, rows, strict=True):
-        # repr tells 1 from 1.0 and from True, and Decimals of another scale; members come in another order.
+        # repr distinguishes 1, 1.0, True, and Decimals of another scale; the order of members differs.
         assert sorted_repr(decode_json(row["v"])) == sorted_repr(decode_json(text))
         assert decode_json(text) == value
 

@@ -88,7 +88,7 @@ def test_every_fault_of_a_token_is_shown_at_once(service: Service) -> None:
     assert found[""][0] == "refused"
 
 
-def test_audience_and_dates_are_judged_apart(service: Service) -> None:
+def test_audience_and_dates_are_judged_separately(service: Service) -> None:
     found = service.explain(service.token(aud=["a", "b"], exp=int(time.time()) - 60))
     assert found["audience"] == ("refused", "aud names a, b; accepted: extauthz")
     assert found["dates"][0] == "refused"

@@ -46,7 +46,7 @@ def test_the_wheel_is_marked_as_typed_and_has_a_license(wheel: zipfile.ZipFile) 
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in wheel.namelist())
 
 
-def test_no_top_level_package_of_ours_shadows_the_envoy_distribution(wheel: zipfile.ZipFile) -> None:
+def test_no_top_level_package_shadows_the_envoy_distribution(wheel: zipfile.ZipFile) -> None:
     assert {name.partition("/")[0] for name in wheel.namelist() if ".dist-info/" not in name} == {"extauthz"}
 
 

@@ -219,7 +219,7 @@ FIXED = sorted(set(PATTERN_FUNCTIONS) - {"ipMatch"})
     st.lists(st.sampled_from(TEXTS), max_size=6).map("".join),
     st.lists(st.sampled_from(PIECES), max_size=5).map("".join),
 )
-def test_a_pattern_function_says_nothing_that_pycasbin_does_not(name: str, text: str, pattern: str) -> None:
+def test_a_pattern_function_never_matches_where_pycasbin_does_not(name: str, text: str, pattern: str) -> None:
     """What it decides is what pycasbin decides; what pycasbin cannot read, or reads alone, stays open."""
     theirs = FunctionMap.load_function_map().get_functions()[name]
     try:

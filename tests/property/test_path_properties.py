@@ -18,7 +18,7 @@ CLEAN = st.builds(
 )
 
 
-# Most random paths are refused for their first fault, so these look at more of them.
+# Most random paths are refused for their first fault, so the tests use more examples.
 MANY = settings(max_examples=max(1_500, settings().max_examples))
 
 

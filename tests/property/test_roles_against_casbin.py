@@ -124,7 +124,7 @@ def prefixed(rule: RoleRule) -> list[str]:
     return [f"{kind}:{rule.sub}" for kind in kinds]
 
 
-# ---- ours
+# ---- the implementation
 
 
 class Index:

@@ -97,7 +97,7 @@ def test_envoy_reads_only_the_decision(verdict: Verdict) -> None:
 
 @given(denials)
 def test_no_prefix_of_a_denial_is_an_allow_but_the_empty_one(verdict: Verdict) -> None:
-    # The status comes first: whatever is cut off behind it, it says denied.
+    # The status comes first: a truncated message is a denial.
     assert envoy_response.write(verdict).startswith(b"\x0a\x02\x08\x07")
 
 

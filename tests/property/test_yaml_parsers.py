@@ -156,7 +156,7 @@ def test_an_alias_has_the_value_of_its_anchor() -> None:
 
 
 @pytest.mark.parametrize(("text", "place"), NOT_YAML.items())
-def test_both_parsers_say_where_a_text_stops_being_yaml(text: str, place: str) -> None:
+def test_both_parsers_report_the_place_of_a_syntax_error(text: str, place: str) -> None:
     for found in both(text):
         assert isinstance(found, Problem)
         assert found.message.startswith(place)

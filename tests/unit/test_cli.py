@@ -76,7 +76,7 @@ def assert_one_line(finished: "subprocess.CompletedProcess[bytes]", status: int)
     ],
     ids=" ".join,
 )
-def test_bad_usage_is_one_line(command: list[str]) -> None:
+def test_wrong_usage_is_one_line(command: list[str]) -> None:
     finished = run(*command)
 
     assert "--help" in assert_one_line(finished, 2)

@@ -249,7 +249,7 @@ def test_two_credentials_are_a_conflict_even_if_they_are_the_same(ask: Ask, raw:
         (check_request("/open", source_principal="x" * 2049), "token_claims_invalid"),
     ],
 )
-def test_a_bad_credential_is_401_even_where_none_is_needed(ask: Ask, raw: bytes, reason: str) -> None:
+def test_an_invalid_credential_is_401_even_where_none_is_needed(ask: Ask, raw: bytes, reason: str) -> None:
     answer, line = ask(raw)
     assert (answer.status, line["reason"]) == (401, reason)
 

@@ -151,7 +151,7 @@ def test_an_answer_in_two_writes_does_not_wait_for_an_acknowledgement() -> None:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-def test_a_host_that_is_not_ours_is_one_readable_error() -> None:
+def test_an_address_of_another_host_is_one_readable_error() -> None:
     with pytest.raises(ListenError, match=r"^cannot listen on 192\.0\.2\.1:0: "):
         listen("192.0.2.1", 0)
     with pytest.raises(ListenError, match=r"^cannot listen on not a host:0: "):

@@ -181,7 +181,7 @@ def test_policies_may_be_fifteen_minutes_old_unless_configured() -> None:
 @pytest.mark.parametrize(
     ("oidc_enabled", "authentication"), [(True, Authentication.NONE), (False, Authentication.DISABLED)]
 )
-def test_the_anonymous_principal_says_whether_tokens_are_switched_off(
+def test_the_anonymous_principal_has_the_state_of_token_authentication(
     *, oidc_enabled: bool, authentication: Authentication
 ) -> None:
     policy = CheckPolicy(token=TokenPolicy(oidc_enabled=oidc_enabled))
@@ -194,7 +194,7 @@ def test_the_anonymous_principal_says_whether_tokens_are_switched_off(
     assert judged.principal.roles == ("anonymous",)
 
 
-def test_a_bad_credential_is_refused_even_where_none_is_needed() -> None:
+def test_an_invalid_credential_is_refused_even_where_none_is_needed() -> None:
     judged = verdict(Rejected(Reason.TOKEN_EXPIRED, "exp has passed"), where=directory())
 
     assert (judged.effect, judged.reason) == (Effect.DENY, Reason.TOKEN_EXPIRED)

@@ -243,7 +243,7 @@ def test_the_events_of_the_log_itself_have_a_schema_too(line: Line, name: str) -
     assert [problem.split(":")[0] for problem in line_problems(line)] == [name]
 
 
-def test_the_events_of_the_log_itself_may_say_more() -> None:
+def test_the_events_of_the_log_itself_may_have_more_members() -> None:
     assert line_problems(started() | {"version": "1.0"}) == []
     assert line_problems(event("log_stopped", 9)) == []
 
@@ -263,7 +263,7 @@ def test_all_errors_are_counted_and_the_first_ones_listed() -> None:
     assert len(report.schema_errors) == MAX_LISTED
 
 
-def test_the_report_is_json_that_says_first_whether_it_is_ok() -> None:
+def test_the_report_is_json_with_the_result_first() -> None:
     as_json = json.loads(judged(started(), decision(4), b"x\n").as_json())
     assert next(iter(as_json)) == "ok"
     assert as_json["ok"] is False

@@ -159,7 +159,7 @@ def test_known_attacks_are_refused_below_any_prefix(prefix: str, raw: str) -> No
 
 
 @pytest.mark.parametrize("raw", ["/" + "a" * MAX_PATH_LENGTH, "/a" * 40_000, "/a?" * 40_000, "/%61" * 20_000])
-def test_paths_beyond_the_limit_are_refused_whatever_they_hold(raw: str) -> None:
+def test_paths_beyond_the_limit_are_refused_for_any_content(raw: str) -> None:
     assert rejection(raw) == "too_long"
 
 
@@ -192,7 +192,7 @@ def test_hostile_paths_are_cheap(prefix: str, unit: str, suffix: str) -> None:
         parse_target(raw)
         return time.process_time() - began
 
-    # Under 1 ms on an idle machine; the bound only has to tell linear from quadratic.
+    # Under 1 ms on an idle machine; the bound distinguishes linear from quadratic time.
     assert min(seconds() for _ in range(3)) < 0.01
 
 

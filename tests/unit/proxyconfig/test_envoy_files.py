@@ -189,7 +189,7 @@ def test_a_proxy_configuration_without_any_check_is_a_warning(tmp_path: Path) ->
 def test_a_dump_of_an_istio_sidecar_has_no_false_errors(tmp_path: Path) -> None:
     checked = found_in(tmp_path, dump=sidecar(checked=True))
     assert [one for one in checked if one.severity is ERROR] == []
-    # Plain TCP to the address that a client meant is told, once.
+    # Plain TCP to the original destination is reported once.
     assert codes(checked).count((WARNING, "check-missing")) == 1
 
     unchecked = found_in(tmp_path, dump=sidecar(checked=False, services=20))

@@ -18,7 +18,7 @@ from tests.doctor_files import (
 )
 
 
-def test_good_istio_objects_need_only_the_removal_of_identity_headers(tmp_path: Path) -> None:
+def test_valid_istio_objects_need_only_the_removal_of_identity_headers(tmp_path: Path) -> None:
     assert [one.code for one in examine(tmp_path, mesh=MESH, policy=POLICY)] == ["identity-headers"]
 
 
@@ -60,7 +60,7 @@ def test_an_undefined_provider_is_named_with_the_similar_defined_one(tmp_path: P
     assert (found.code, found.file) == ("provider-unknown", str(tmp_path / "policy.yaml"))
     assert found.line == line_of(policy, "name: ext-authz")
     assert found.fix == "set provider.name: extauthz"
-    # Without the mesh configuration it cannot be told.
+    # Without the mesh configuration it is unknown.
     alone = examine(tmp_path, policy=policy)
     assert [one.code for one in alone] == ["provider-unverified", "identity-headers"]
 

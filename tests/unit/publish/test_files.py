@@ -107,7 +107,7 @@ def test_files_that_are_too_large_together_are_refused_and_the_last_good_policie
 
 
 def test_a_file_that_grows_while_it_is_read_is_refused_too(tmp_path: Path) -> None:
-    # The size of such a file is 0, whatever it holds.
+    # The size of such a file is 0 for any content.
     (tmp_path / "endless.yaml").symlink_to("/proc/self/limits")
     found = directory(tmp_path, max_bytes=100).load(1)
     assert isinstance(found, list)

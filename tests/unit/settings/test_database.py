@@ -66,7 +66,7 @@ def test_an_invalid_host_is_named(entry: str) -> None:
     assert problem.startswith("POSTGRES_LISTEN_HOST is ")
 
 
-def test_every_bad_entry_is_named_at_once_with_the_other_problems() -> None:
+def test_every_invalid_entry_is_named_with_all_other_problems() -> None:
     found = problems({"POSTGRES_HOST": "a:0,,good,[::1,b:x", "POSTGRES_PORT": "0", "POSTGRES_POOLER": "no"})
     assert [problem.split()[0] for problem in found] == ["POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_POOLER"]
     for said in ("'a:0'", "an entry is empty", "'[::1'", "'b:x'"):
@@ -118,7 +118,7 @@ def test_tls_is_left_to_the_server_on_loopback(host: str) -> None:
 @pytest.mark.parametrize(
     "host", ["db", "127.example.com", "127.0.0.1.example.com", "10.0.0.1", "::", "::2", "localhost.x"]
 )
-def test_tls_is_required_off_loopback_whatever_stands_before_it(host: str) -> None:
+def test_tls_is_required_off_loopback_in_a_list_of_hosts(host: str) -> None:
     found = address("127.0.0.1", "localhost", host)
     assert [found.sslmode_of(each) for each in found.hosts] == ["prefer", "prefer", "require"]
 

@@ -48,7 +48,7 @@ def test_case_names_are_unique_within_a_file() -> None:
 
 
 @given(policy_sets_with_requests())
-def test_the_reference_answers_whatever_is_drawn(
+def test_the_reference_answers_every_drawn_request(
     drawn: tuple[dict[str, Any], list[dict[str, Any]]],
 ) -> None:
     policy_set, requests = drawn

@@ -93,7 +93,7 @@ def test_the_whole_source_passes() -> None:
         ("import re\n_D = re.split(r'\\d', 'a')\n", 2),
     ],
 )
-def test_a_pattern_is_found_however_it_is_written(tmp_path: Path, source: str, line: int) -> None:
+def test_a_pattern_is_found_in_every_notation(tmp_path: Path, source: str, line: int) -> None:
     file = tmp_path / "written.py"
     file.write_text(source, "utf-8")
     finished = checked(file)

@@ -52,7 +52,7 @@ def test_variables_of_other_programs_are_ignored(name: str) -> None:
     assert misspelt([name]) == {}
 
 
-def test_our_own_names_are_known_and_only_secrets_have_files() -> None:
+def test_all_settings_are_known_and_only_secrets_have_files() -> None:
     ours = {variable.name: variable for variable in variables().values()}
     assert misspelt(ours) == {}
     assert misspelt(f"{name}_FILE" for name, variable in ours.items() if variable.secret) == {}

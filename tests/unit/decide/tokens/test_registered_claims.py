@@ -123,7 +123,7 @@ def test_a_null_audience_is_not_accepted() -> None:
         ),
     ],
 )
-def test_a_refusal_says_which_claim_and_which_bound(changes: dict[str, object], detail: str) -> None:
+def test_a_refusal_names_the_claim_and_its_bound(changes: dict[str, object], detail: str) -> None:
     assert refusal(signed(**changes)).detail == detail
 
 
@@ -157,7 +157,7 @@ def test_a_refusal_names_an_algorithm_that_is_one(algorithm: str) -> None:
     assert refused == Rejected(Reason.TOKEN_ALGORITHM, f"alg is neither RS256 nor ES256 but {algorithm}")
 
 
-def test_a_refusal_says_which_header_or_key() -> None:
+def test_a_refusal_names_the_header_or_key() -> None:
     assert refusal(KEY.sign(claims(), alg="sEcReT")).detail == "alg is neither RS256 nor ES256 but another"
     assert refusal(KEY.sign(claims(), alg=["RS256"])).detail == "alg is neither RS256 nor ES256 but another"
     assert refusal(KEY.sign(claims(), kid=7)).detail == "header: kid is a number, not a string"
