@@ -55,7 +55,8 @@ BEGIN
             ('service_api_keys', 'SELECT, INSERT, UPDATE, DELETE',
              'SELECT (tenant_id, id, name, secret_sha256, scopes, domain, expires_at, revoked_at)'),
             ('policy_changes', 'SELECT, INSERT, DELETE', 'SELECT'),
-            ('audit_events', 'SELECT, INSERT', NULL)
+            ('audit_events', 'SELECT, INSERT', NULL),
+            ('idempotency_keys', 'SELECT, INSERT, UPDATE, DELETE', NULL)
         ) AS listed (relation, writer, reader)
         WHERE to_regclass('public.' || relation) IS NOT NULL
     LOOP

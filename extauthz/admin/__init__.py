@@ -1,1 +1,1 @@
-"""What people and machines beside Envoy talk to: the REST API, one file per noun; health and metrics."""
+"""The admin REST API, one file per noun; health and metrics."""

@@ -1,102 +1,101 @@
-"""The admin REST API: every operation on its route, problems for everything else, and its description."""
+"""The admin REST API as an application: its routers, problems for other paths, its description."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
-from typing import Final
+from typing import Final, cast
 
 import structlog
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Match, Route
+from starlette.routing import Match
+from starlette.routing import Route as PlainRoute
 
 from extauthz import __version__
 from extauthz.admin import (
-    attribute_policy_operations,
+    attribute_policies,
     audit,
     casbin_csv,
     checks,
     identity_providers,
     openapi,
-    resource_operations,
+    registration,
+    resources,
     role_bindings,
-    role_rule_operations,
+    role_rules,
     service_keys,
-    session_operations,
-    tenant_operations,
+    sessions,
+    tenants,
 )
+from extauthz.admin.context import Route
 from extauthz.admin.health import health_routes
-from extauthz.admin.operation import Operation
-from extauthz.admin.problems import INTERNAL_ERROR, ProblemDetails
+from extauthz.admin.problems import ProblemError, internal_error
 from extauthz.admin.reference import render_reference
 from extauthz.admin.services import AdminServices
 from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
+from extauthz.storage import idempotency
 from extauthz.storage.audit import INSTALLATION
 
-# In this order: the paths under /resources that are words stand before those that are ids.
-OPERATIONS: Final[tuple[Operation, ...]] = (
-    *checks.OPERATIONS,
-    *role_rule_operations.OPERATIONS,
-    *resource_operations.OPERATIONS,
-    *role_bindings.OPERATIONS,
-    *attribute_policy_operations.OPERATIONS,
-    *service_keys.OPERATIONS,
-    *casbin_csv.OPERATIONS,
-    *audit.OPERATIONS,
-    *session_operations.OPERATIONS,
-    *tenant_operations.OPERATIONS,
-    *identity_providers.OPERATIONS,
+# In this order: paths under /resources that end in a word stand before those that end in an id.
+_ROUTERS: Final = (
+    checks.router,
+    role_rules.router,
+    registration.router,
+    resources.router,
+    role_bindings.router,
+    attribute_policies.router,
+    service_keys.router,
+    casbin_csv.router,
+    audit.router,
+    sessions.router,
 )
+_SAAS_ROUTERS: Final = (tenants.router, identity_providers.router)
 FLUSH_EVERY_S: Final = 2.0
+SWEEP_EVERY_S: Final = 3600.0
 
 _LAST_FLUSH_S: Final = 2.0
 _log = structlog.get_logger("extauthz.admin")
 
 
 def build_app(services: AdminServices) -> FastAPI:
-    """Return the application. It holds no state of its own: all of it is in `services`."""
-    operations = served(services.mode)
+    """Return the application. All of its state is in `services`."""
     app = FastAPI(
         title="extauthz",
         version=__version__,
-        # Ours: described from the same operations, and rendered without anybody else's servers.
+        # The page of `reference` instead, which loads nothing from other servers.
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=_writing_notes(services),
+        lifespan=_lifespan(services),
         exception_handlers={HTTPException: _http_problem, Exception: _last_resort},
     )
-    document = openapi.document(operations)
+    app.state.services = services
+    routes = served(services.mode)
+    document = openapi.document(routes)
     app.openapi = lambda: document  # type: ignore[method-assign]  # FastAPI's own way to replace it
     app.router.routes.extend(health_routes(services.readiness, services.metrics))
-    app.router.routes.append(Route("/docs", _reference(document), include_in_schema=False))
-    app.router.routes.extend(_words_are_no_ids(operations))
-    for operation in operations:
-        app.add_api_route(
-            operation.path,
-            _endpoint(operation, services),
-            methods=[operation.method],
-            response_model=None,
-            name=operation.name,
-        )
+    app.router.routes.append(PlainRoute("/docs", _reference(document), include_in_schema=False))
+    app.router.routes.extend(_words_before_ids(routes))
+    app.router.routes.extend(routes)
     return app
 
 
-def served(mode: TenancyMode) -> tuple[Operation, ...]:
-    """Return what is served: in selfhost there are no tenants to administer, so those paths lead nowhere."""
-    return tuple(operation for operation in OPERATIONS if mode is TenancyMode.SAAS or not operation.saas_only)
+def served(mode: TenancyMode) -> list[Route]:
+    """Return the routes of a mode: in selfhost the paths to administer tenants are 404."""
+    routers = _ROUTERS + (_SAAS_ROUTERS if mode is TenancyMode.SAAS else ())
+    return [cast("Route", route) for router in routers for route in router.routes]
 
 
-def _words_are_no_ids(operations: tuple[Operation, ...]) -> list[Route]:
+def _words_before_ids(routes: list[Route]) -> list[PlainRoute]:
     """Return routes that keep, say, PATCH of `/resources/policies` from meaning the resource of that id."""
     methods: dict[str, set[str]] = {}
-    for operation in operations:
-        methods.setdefault(operation.path, set()).add(operation.method)
+    for route in routes:
+        methods.setdefault(route.path, set()).update(route.methods or ())
     return [
-        Route(word, _not_for_this_path, methods=sorted(methods[shape] - methods[word]))
+        PlainRoute(word, _not_for_this_path, methods=sorted(methods[shape] - methods[word]))
         for shape in methods
         for word in methods
         if "{" not in word
@@ -111,17 +110,15 @@ async def _not_for_this_path(_: Request) -> Response:
     raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
 
 
-def _writing_notes(
-    services: AdminServices,
-) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
-    """Return the lifespan of the application: what it notes of callers is written every few seconds."""
+def _lifespan(services: AdminServices) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
+    """Return the lifespan: notes about callers are written, expired answers are deleted."""
     tenant = DEFAULT_TENANT if services.mode is TenancyMode.SELFHOST else INSTALLATION
 
     async def flush() -> None:
         try:
             await services.key_use.flush(services.pool)
             await services.failures.flush(services.pool, tenant, services.new_id)
-        except Exception:  # noqa: BLE001  # a bug of ours must not end what notes the next ones
+        except Exception:  # noqa: BLE001  # one failure must not end the task
             _log.exception("notes_not_written")
 
     async def keep_flushing() -> None:
@@ -129,12 +126,23 @@ def _writing_notes(
             await asyncio.sleep(FLUSH_EVERY_S)
             await flush()
 
+    async def keep_sweeping() -> None:
+        while True:
+            directory = services.policies.current()
+            for each in (INSTALLATION, *(directory.snapshots if directory else ())):
+                try:
+                    await idempotency.sweep(services.pool, each)
+                except Exception:  # noqa: BLE001  # one failure must not end the task
+                    _log.exception("idempotency_keys_not_swept")
+            await asyncio.sleep(SWEEP_EVERY_S)
+
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as background:
-            flushing = background.create_task(keep_flushing())
+            tasks = [background.create_task(work()) for work in (keep_flushing, keep_sweeping)]
             yield
-            flushing.cancel()
+            for task in tasks:
+                task.cancel()
         # A database that does not answer must not keep the process from ending.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_FLUSH_S):
@@ -143,18 +151,11 @@ def _writing_notes(
     return lifespan
 
 
-def _endpoint(operation: Operation, services: AdminServices) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        return await operation.answer(request, services)
-
-    return endpoint
-
-
 def _reference(document: dict[str, object]) -> Callable[[Request], Awaitable[Response]]:
     page = render_reference(document)
 
     async def endpoint(_: Request) -> Response:
-        # Nothing in the page may load or run anything: it is text and its own style.
+        # The page loads and runs nothing: it is text and its own style.
         policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
         return HTMLResponse(page, headers={"Content-Security-Policy": policy})
 
@@ -171,15 +172,15 @@ async def _http_problem(request: Request, error: Exception) -> Response:
         HTTPStatus.METHOD_NOT_ALLOWED: f"{request.method[:20]} is not for this path",
     }.get(HTTPStatus(error.status_code), "")
     status = HTTPStatus(error.status_code)
-    return ProblemDetails(status, detail, headers=tuple(headers.items())).response()
+    return ProblemError(status, detail, headers=headers.items()).response()
 
 
 def _allowed(request: Request) -> list[str]:
-    """Return every method of the path (RFC 9110 15.5.6); its operations are routes of their own."""
+    """Return every method of the path (RFC 9110 15.5.6); each is a route of its own."""
     found = [
         route
         for route in request.app.router.routes
-        if isinstance(route, Route)
+        if isinstance(route, PlainRoute)
         and route.endpoint is not _not_for_this_path
         and route.matches(request.scope)[0] is not Match.NONE
     ]
@@ -189,4 +190,4 @@ def _allowed(request: Request) -> list[str]:
 
 async def _last_resort(_: Request, error: Exception) -> Response:
     _log.error("request_failed", exc_info=error)
-    return INTERNAL_ERROR.response()
+    return internal_error().response()

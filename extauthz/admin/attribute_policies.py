@@ -1,329 +1,415 @@
-"""`/api/v1/abac/policies`: condition trees on resources. Deleting is soft, every state is kept."""
+"""`/api/v1/abac/policies`: condition trees on resources. Deletion is soft, every version is kept."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace as replace_members
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, TypeGuard
-from uuid import UUID
+from dataclasses import asdict, fields, replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, NamedTuple, cast
 
-from extauthz.admin import changes
-from extauthz.admin.documents import (
-    merged,
-    new_document,
-    reading,
-    refuse_unknown_removals,
-    replacing_document,
+from fastapi import APIRouter, Depends, Query
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    TypeAdapter,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
 )
-from extauthz.admin.operation import Call, Reply, nothing_at
-from extauthz.admin.paging import Order, read_position
-from extauthz.admin.problems import ProblemDetails, forbidden, invalid, not_found
-from extauthz.admin.reading import flag, name_filters
-from extauthz.compile.documents import Format, parse_attribute_policy
+from starlette.responses import Response
+
+from extauthz.admin import context
+from extauthz.admin import documents as doc
+from extauthz.admin.authorization import require_tenant_admin
+from extauthz.admin.openapi import created, deleted, found, listed, op, written
+from extauthz.admin.pagination import Order, PageQuery
+from extauthz.admin.problems import forbidden, invalid, not_found
+from extauthz.admin.request_body import JsonBody, PatchBody, ReplacingBody
+from extauthz.admin.row_warnings import with_document_warnings
+from extauthz.compile.casbin_conditions import parse_matcher
+from extauthz.compile.conditions import parse_condition
+from extauthz.compile.documents import Format, parse_attribute_policy, priority_problem
 from extauthz.compile.warnings import DocumentWarning, policy_warnings
-from extauthz.domain.policy import MAX_ALLOW_PRIORITY, AttributePolicy
-from extauthz.domain.problem import Problem
+from extauthz.domain.policy import (
+    MAX_ALLOW_PRIORITY,
+    MAX_PRIORITY,
+    MIN_PRIORITY,
+    WILDCARD,
+    AttributePolicy,
+    Mode,
+    Node,
+)
 from extauthz.domain.reasons import Effect
 from extauthz.storage import attribute_policies
-from extauthz.storage.attribute_policies import Version, VersionPage
 from extauthz.storage.encoding import encode_json
-from extauthz.storage.outcome import Conflict
-from extauthz.storage.rows import Document, Stored, rfc3339
-from extauthz.storage.write import Change, Written
+from extauthz.storage.outcome import Conflict, NotFound
+from extauthz.storage.rows import Document as JsonDocument
+from extauthz.storage.rows import Stored, rfc3339
+from extauthz.storage.write import Change
 
 if TYPE_CHECKING:
-    from extauthz.storage.pool import Connection
+    from extauthz.domain.problem import Problem
 
 PATH: Final = "/api/v1/abac/policies"
 MAX_DOCUMENT_BYTES: Final = 256 * 1024
 _NOUN: Final = "attribute policy"
-_SHOWN: Final = ("version", "deleted_at", "created_at", "updated_at", "warnings")
+_MEMBERS: Final = [each.name for each in fields(AttributePolicy) if each.name not in {"id", "condition"}]
 
 
-async def list_policies(call: Call) -> Reply | ProblemDetails:
-    """List the present or the deleted policies that the caller may see."""
-    filters = name_filters(call.query, "resource")
-    if isinstance(filters, ProblemDetails):
-        return filters
-    deleted = flag(call.query, "deleted")
-    if isinstance(deleted, ProblemDetails):
-        return deleted
-    return await changes.listed(
-        call, attribute_policies.TABLE, attribute_policies.page, {**filters, "deleted": deleted}, shown
-    )
+class RuleData(NamedTuple):
+    """A condition as its author wrote it, and as a tree."""
+
+    written: object
+    condition: Node
 
 
-async def create(call: Call) -> Reply | ProblemDetails:
-    """Store a new policy."""
+def _domain(value: object, info: ValidationInfo) -> object:
+    if value is not doc.LEFT_OUT:
+        return value
+    if doc.context_of(info).reading.default_domain is None:
+        raise doc.refused("is missing, the domain of the policy is needed")
+    return doc.context_of(info).reading.default_domain
+
+
+def _condition(value: object, info: ValidationInfo) -> RuleData:
+    """Read a condition with the iterative reader, which takes trees of any depth."""
     problems: list[Problem] = []
-    document = new_document(call, problems)
-    policy = _read(call, document, call.services.new_id(), problems)
-    if problems or policy is None:
-        return invalid(problems)
-    if refusal := changes.foreign_domain(call, policy.domain) or changes.stale(call, None):
-        return refusal
-
-    async def work(change: Change) -> changes.Outcome[Stored]:
-        if refusal := await changes.beyond_limit(call, change, "attribute_policies", 1):
-            return refusal
-        created = await attribute_policies.create(
-            change, [_document(policy, document)], by_domain_admin=not call.caller.is_tenant_admin
-        )
-        if isinstance(created, Conflict):
-            return created
-        stored = await attribute_policies.get(change.connection, change.tenant, UUID(policy.id))
-        assert stored is not None, "it was written in this transaction"
-        return stored
-
-    return _reply(await changes.write(call, work), policy, HTTPStatus.CREATED, location=PATH)
+    read = parse_matcher if info.data.get("format") is Format.CASBIN else parse_condition
+    condition = read(value, "", problems, condition_headers=doc.context_of(info).reading.condition_headers)
+    if problems or condition is None:
+        raise doc.refused_at(problems)
+    return RuleData(value, condition)
 
 
-async def get(call: Call) -> Reply | ProblemDetails:
-    """Return one policy; with `deleted` also one that is deleted."""
-    policy_id = call.id
-    if policy_id is None:
-        return nothing_at(call, _NOUN)
-    deleted = flag(call.query, "deleted")
-    if isinstance(deleted, ProblemDetails):
-        return deleted
-    stored = await changes.read(
-        call, lambda connection: attribute_policies.get(connection, call.tenant, policy_id)
+class AttributePolicyDocument(doc.Document):
+    """An attribute policy."""
+
+    patch_example: ClassVar = {"enabled": False}
+    shown: ClassVar = ("version", "deleted_at", "created_at", "updated_at", "warnings")
+    example: ClassVar = {
+        "name": "owners read their own invoices",
+        "resource": "invoice:read",
+        "effect": "allow",
+        "rule_data": {
+            "type": "CONDITION",
+            "attribute": "resource.owner",
+            "operator": "eq",
+            "value": {"attribute": "user.id"},
+        },
+    }
+    name: Annotated[doc.Name, doc.about("a name for people")]
+    resource: Annotated[doc.Name, doc.about("the name of a resource, or `*`")]
+    actions: Annotated[
+        list[Annotated[doc.Name, doc.about("an action, or `*`")]],
+        Field(min_length=1),
+        AfterValidator(doc.without_repeats),
+    ] = [WILDCARD]  # noqa: RUF012  # Pydantic copies it
+    domain: Annotated[doc.Name, BeforeValidator(_domain)] = doc.computed(
+        description="applies to principals of this domain only; `*`: to every principal. Left out: `*`, or "
+        "the only domain of a domain admin"
     )
-    if isinstance(stored, ProblemDetails):
-        return stored
-    if not _visible(stored, call):
-        return nothing_at(call, _NOUN)
-    if stored.deleted_at is not None and not deleted:
-        return not_found(
+    effect: Effect
+    priority: Annotated[
+        doc.Integer,
+        Field(
+            ge=MIN_PRIORITY,
+            le=MAX_PRIORITY,
+            description="an allow: -1000 to 1000 (domain admins: at most 0); above: tenant admins' denies",
+        ),
+    ] = 0
+    enabled: doc.Flag = True
+    mode: Mode = Mode.ENFORCE
+    format: Format = Format.JSON
+    rule_data: Annotated[
+        Any,
+        AfterValidator(_condition),
+        WithJsonSchema({"anyOf": [{"x-schema": "Condition"}, {"type": "string"}]}),
+        doc.about("a condition tree; with `format` `casbin` an expression"),
+    ]
+
+    @field_validator("priority")
+    @classmethod
+    def _fits_effect(cls, priority: int, info: ValidationInfo) -> int:
+        if problem := priority_problem(info.data.get("effect"), priority, doc.context_of(info).reading):
+            raise doc.refused(f"found {priority}, {problem}")
+        return priority
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _fits_size(cls, document: object, handler: ModelWrapValidatorHandler[Any]) -> Any:
+        policy = handler(document)
+        if len(encode_json(document)) > MAX_DOCUMENT_BYTES:
+            raise doc.refused(f"is longer than {MAX_DOCUMENT_BYTES} bytes")
+        return policy
+
+    def to_document(self, policy_id: str) -> JsonDocument:
+        """Return the document to store: the condition as its author wrote it, defaults written out."""
+        members = self.model_dump(mode="json", exclude={"rule_data"})
+        return {"id": policy_id, **members, "rule_data": self.rule_data.written}
+
+    def warnings_of(self) -> list[DocumentWarning]:
+        """Return what may surprise the author, with pointers into the author's document."""
+        members = {name: getattr(self, name) for name in _MEMBERS}
+        policy = AttributePolicy(id="-", **members, condition=self.rule_data.condition)
+        return _warnings(policy, self.format)
+
+
+def _warnings(policy: AttributePolicy, notation: Format) -> list[DocumentWarning]:
+    found = list(policy_warnings(policy))
+    if notation is not Format.CASBIN:
+        return found
+    # An expression is one text, which a pointer cannot point into.
+    moved = (
+        replace(each, pointer="/rule_data") if each.pointer.startswith("/rule_data") else each
+        for each in found
+    )
+    return list(dict.fromkeys(moved))
+
+
+class AttributePolicyOut(AttributePolicyDocument, doc.StoredRow):
+    """A stored attribute policy."""
+
+    example: ClassVar = {
+        "actions": ["*"],
+        "domain": "*",
+        "priority": 0,
+        "enabled": True,
+        "mode": "enforce",
+        "format": "json",
+        "version": 1,
+        "deleted_at": None,
+    }
+    version: Annotated[doc.Integer, Field(ge=1)]
+    deleted_at: doc.Time | None
+
+
+class AttributePolicyVersion(doc.Model):
+    """One version of a policy."""
+
+    example: ClassVar = {
+        "version": 1,
+        "deleted": False,
+        "document": {"id": doc.EXAMPLE_ID, **AttributePolicyDocument.example},
+        "actor": {"kind": "user", "id": "alice", "domain": None, "request_id": None},
+        "revision": 7,
+        "created_at": doc.EXAMPLE_TIME,
+    }
+    version: Annotated[doc.Integer, Field(ge=1)]
+    deleted: doc.Flag
+    document: Annotated[dict[str, Any], doc.about("the document of the policy in this version")]
+    actor: dict[str, Any]
+    revision: Annotated[doc.Integer, Field(ge=0)]
+    created_at: doc.Time
+
+
+class DeletedQuery(doc.Query):
+    """Whether to show a deleted policy."""
+
+    deleted: Annotated[doc.QueryFlag, doc.about("also when it is deleted (`deleted_at`)")] = False
+
+
+class AttributePolicyFilter(PageQuery):
+    """Which policies to list."""
+
+    resource: Annotated[doc.Name | None, doc.about("only policies on this resource")] = None
+    deleted: Annotated[doc.QueryFlag, doc.about("the deleted ones instead of the present ones")] = False
+
+
+_ADAPTER: Final = TypeAdapter(AttributePolicyDocument)
+router: Final = APIRouter(prefix=PATH, tags=["Attribute policies"], route_class=context.Route)
+_WRITTEN: Final = (written(200, AttributePolicyOut), 404)
+
+
+@router.get("", **op(listed(AttributePolicyOut)))
+async def list_attribute_policies(
+    ctx: context.Reads, query: Annotated[AttributePolicyFilter, Query()]
+) -> Response:
+    """List attribute policies. Only policies that the caller may see."""
+    return await ctx.list(attribute_policies.TABLE, attribute_policies.page, query, to_shown)
+
+
+@router.post("", **op(created(AttributePolicyOut)))
+async def create_attribute_policy(
+    ctx: context.Creates, body: Annotated[AttributePolicyDocument, Depends(JsonBody(AttributePolicyDocument))]
+) -> Response:
+    """Create an attribute policy.
+
+    Domain admins write for their own domains, and below the priority of tenant admins' denies.
+    """
+    ctx.require_domain(body.domain)
+    ctx.check_precondition(None)
+
+    async def work(change: Change) -> Stored | Conflict:
+        await ctx.check_quota(change, "attribute_policies", 1)
+        document = body.to_document(change.new_id())
+        created = await attribute_policies.create(change, [document], by_domain_admin=ctx.by_domain_admin)
+        return created if isinstance(created, Conflict) else created[0]
+
+    return await ctx.write(work, context.row_reply(201, _with_warnings(body.warnings_of()), location=PATH))
+
+
+@router.get("/{id}", **op(found(AttributePolicyOut), 404))
+async def get_attribute_policy(ctx: context.Reads, query: Annotated[DeletedQuery, Query()]) -> Response:
+    """Get an attribute policy. A deleted policy is 404 unless `deleted` is true."""
+    policy_id = ctx.row_id(_NOUN)
+    stored = _seen(
+        ctx, await ctx.read(lambda connection: attribute_policies.get(connection, ctx.tenant, policy_id))
+    )
+    if stored.deleted_at is not None and not query.deleted:
+        raise not_found(
             f"the attribute policy {stored.id!r} was deleted at {rfc3339(stored.deleted_at)}; "
             "'?deleted=true' shows it, and 'restore' brings it back"
         )
-    return changes.single(call, attribute_policies.TABLE, stored, shown)
+    return ctx.single(attribute_policies.TABLE, stored, to_shown)
 
 
-async def replace(call: Call) -> Reply | ProblemDetails:
-    """Replace a policy by its id."""
-    policy_id = call.id
-    if policy_id is None:
-        return nothing_at(call, _NOUN)
-    assert call.body is not None
-    problems: list[Problem] = []
-    document = replacing_document(call.body.document, policy_id, problems, shown=_SHOWN)
-    policy = _read(call, document, str(policy_id), problems)
-    if problems or policy is None:
-        return invalid(problems)
-    if refusal := changes.foreign_domain(call, policy.domain):
-        return refusal
+@router.put("/{id}", **op(*_WRITTEN))
+async def replace_attribute_policy(
+    ctx: context.Writes,
+    body: Annotated[AttributePolicyDocument, Depends(ReplacingBody(AttributePolicyDocument, _NOUN))],
+) -> Response:
+    """Replace an attribute policy. An object as it was read may be changed and sent back."""
+    ctx.require_domain(body.domain)
 
-    async def work(change: Change) -> changes.Outcome[tuple[Stored, AttributePolicy]]:
-        stored = await _present(call, change, policy_id)
-        if isinstance(stored, ProblemDetails):
-            return stored
-        return changes.stale(call, stored) or await _replaced(call, change, policy, document)
+    async def work(change: Change) -> Stored | NotFound:
+        stored = await _present(ctx, change)
+        ctx.check_precondition(stored)
+        return await _replace(ctx, change, stored, body)
 
-    return _reply_of_both(await changes.write(call, work))
+    return await ctx.write(work, context.row_reply(200, _with_warnings(body.warnings_of())))
 
 
-async def patch(call: Call) -> Reply | ProblemDetails:
-    """Change some members of a policy (RFC 7396), judged as the whole that comes out."""
-    policy_id = call.id
-    if policy_id is None:
-        return nothing_at(call, _NOUN)
-    assert call.body is not None
-    patched = call.body.document
-    if not isinstance(patched, Mapping):
-        return invalid([Problem("", "an object is needed")])
+@router.patch("/{id}", **op(*_WRITTEN))
+async def patch_attribute_policy(
+    ctx: context.Writes, patch: Annotated[doc.Patch, Depends(PatchBody(AttributePolicyDocument, _NOUN))]
+) -> Response:
+    """Change some members of an attribute policy.
 
-    async def work(change: Change) -> changes.Outcome[tuple[Stored, AttributePolicy]]:
-        stored = await _present(call, change, policy_id)
-        if isinstance(stored, ProblemDetails):
-            return stored
+    A JSON merge patch (RFC 7396); a `rule_data` with a `type` replaces the whole tree.
+    """
+
+    async def work(change: Change) -> tuple[Stored, AttributePolicyDocument] | NotFound:
+        stored = await _present(ctx, change)
+        rule_data = patch.members.get("rule_data")
+        # A whole tree: members of the old root that it lacks would make another tree of it.
+        is_tree = isinstance(rule_data, Mapping) and "type" in rule_data
+        document, problems = patch.apply(stored.document, whole={"rule_data": rule_data} if is_tree else None)
+        body = doc.validate(_ADAPTER, document, ctx, problems)
+        # RFC 9110 13.2.1: preconditions are evaluated after the checks of the request itself.
+        ctx.check_precondition(stored)
+        ctx.require_domain(body.domain)
+        replaced = await _replace(ctx, change, stored, body)
+        return replaced if isinstance(replaced, NotFound) else (replaced, body)
+
+    def reply(written: tuple[Stored, AttributePolicyDocument], revision: int) -> context.Reply:
+        stored, body = written
+        return context.row_reply(200, _with_warnings(body.warnings_of()))(stored, revision)
+
+    return await ctx.write(work, reply)
+
+
+@router.delete("/{id}", **op(deleted(), 404))
+async def delete_attribute_policy(ctx: context.Writes) -> Response:
+    """Delete an attribute policy softly. It takes no part in decisions any more; it can be restored."""
+    policy_id = ctx.row_id(_NOUN)
+
+    async def work(change: Change) -> Stored | NotFound:
+        ctx.check_precondition(await _present(ctx, change))
+        return await attribute_policies.delete(change, policy_id)
+
+    return await ctx.write(work, context.no_content)
+
+
+@router.post("/{id}/restore", **op(*_WRITTEN))
+async def restore_attribute_policy(ctx: context.Writes) -> Response:
+    """Restore a deleted attribute policy. A policy that is not deleted stays as it is."""
+    policy_id = ctx.row_id(_NOUN)
+
+    async def work(change: Change) -> tuple[Stored, AttributePolicy] | NotFound:
+        stored = _seen(ctx, await attribute_policies.get(change.connection, change.tenant, policy_id))
+        _require_priority(ctx, stored)
+        ctx.check_precondition(stored)
         problems: list[Problem] = []
-        refuse_unknown_removals(patched, "AttributePolicyPatch", problems, shown=_SHOWN)
-        before = {name: value for name, value in stored.document.items() if name != "id"}
-        document = replacing_document(_patched(before, patched), policy_id, problems, shown=_SHOWN)
-        policy = _read(call, document, str(policy_id), problems)
-        if problems or policy is None:
-            return invalid(problems)
-        # RFC 9110 13.2.1: preconditions count where the answer would be another without them.
-        if refusal := changes.stale(call, stored) or changes.foreign_domain(call, policy.domain):
-            return refusal
-        return await _replaced(call, change, policy, document)
-
-    return _reply_of_both(await changes.write(call, work))
-
-
-def _patched(before: Document, patch_document: Mapping[str, object]) -> object:
-    rule_data = patch_document.get("rule_data")
-    if isinstance(rule_data, Mapping) and "type" in rule_data:
-        # A tree of its own: members of the old root that it lacks would make another one of it.
-        before = before | {"rule_data": {}}
-        rest = {name: value for name, value in patch_document.items() if name != "rule_data"}
-        return merged(before, rest) | {"rule_data": rule_data}
-    return merged(before, patch_document)
-
-
-async def delete(call: Call) -> Reply | ProblemDetails:
-    """Delete a policy softly."""
-    policy_id = call.id
-    if policy_id is None:
-        return nothing_at(call, _NOUN)
-
-    async def work(change: Change) -> changes.Outcome[Stored]:
-        stored = await _present(call, change, policy_id)
-        if isinstance(stored, ProblemDetails):
-            return stored
-        return changes.stale(call, stored) or await attribute_policies.delete(change, policy_id)
-
-    written = await changes.write(call, work)
-    return written if isinstance(written, ProblemDetails) else changes.gone_reply(written)
-
-
-async def restore(call: Call) -> Reply | ProblemDetails:
-    """Bring a deleted policy back; one that is there stays as it is."""
-    policy_id = call.id
-    if policy_id is None:
-        return nothing_at(call, _NOUN)
-
-    async def work(change: Change) -> changes.Outcome[tuple[Stored, AttributePolicy]]:
-        stored = await attribute_policies.get(change.connection, change.tenant, policy_id)
-        if not _visible(stored, call):
-            return nothing_at(call, _NOUN)
-        if refusal := _above_domain_admins(call, stored) or changes.stale(call, stored):
-            return refusal
-        problems: list[Problem] = []
-        policy = parse_attribute_policy(stored.document, "", problems, reading(call, stored.id))
+        policy = parse_attribute_policy(stored.document, "", problems, ctx.reading)
         if policy is None:
-            return invalid(problems)
+            raise invalid(problems)
         restored = await attribute_policies.restore(change, policy_id)
         return (restored, policy) if isinstance(restored, Stored) else restored
 
-    return _reply_of_both(await changes.write(call, work))
+    def reply(written: tuple[Stored, AttributePolicy], revision: int) -> context.Reply:
+        stored, policy = written
+        warnings = _warnings(policy, Format(str(stored.document["format"])))
+        return context.row_reply(200, _with_warnings(warnings))(stored, revision)
+
+    return await ctx.write(work, reply)
 
 
-async def versions(call: Call) -> Reply | ProblemDetails:
-    """List every state that a policy, deleted or not, has been in, oldest first."""
-    policy_id = call.id
-    if policy_id is None:
-        return nothing_at(call, _NOUN)
-    position = read_position(call.query, scope=f"{call.tenant} versions of {policy_id}", order=Order.NUMBER)
-    if isinstance(position, ProblemDetails):
-        return position
+@router.get("/{id}/versions", **op(listed(AttributePolicyVersion), 404))
+async def list_attribute_policy_versions(
+    ctx: context.Reads, query: Annotated[PageQuery, Query()]
+) -> Response:
+    """List every version of an attribute policy, oldest first.
 
-    async def work(connection: "Connection") -> VersionPage | None:
-        stored = await attribute_policies.get(connection, call.tenant, policy_id)
-        if not _visible(stored, call):
-            return None
+    Only versions in domains that the caller administers.
+    """
+    policy_id = ctx.row_id(_NOUN)
+    position = query.position(f"{ctx.tenant} versions of {policy_id}", order=Order.NUMBER)
+
+    async def work(connection: Any) -> attribute_policies.VersionPage:
+        _seen(ctx, await attribute_policies.get(connection, ctx.tenant, policy_id))
         return await attribute_policies.versions(
             connection,
-            call.tenant,
+            ctx.tenant,
             policy_id,
-            # A version of another domain is no row of the caller's.
-            domains=call.caller.domains,
+            domains=ctx.caller.domains,
             after=position.after_number,
             limit=position.limit,
         )
 
-    found = await changes.read(call, work)
-    if found is None:
-        return nothing_at(call, _NOUN)
-    if isinstance(found, ProblemDetails):
-        return found
-    items = [_shown_version(each) for each in found.items]
-    return Reply(HTTPStatus.OK, {"items": items, "next_cursor": position.cursor_by_number(found.next)})
-
-
-def _read(call: Call, document: object, policy_id: str, problems: list[Problem]) -> AttributePolicy | None:
-    policy = parse_attribute_policy(document, "", problems, reading(call, policy_id))
-    if policy is not None and len(encode_json(document)) > MAX_DOCUMENT_BYTES:
-        problems.append(Problem("", f"is longer than {MAX_DOCUMENT_BYTES} bytes"))
-    return policy
-
-
-def _document(policy: AttributePolicy, document: object) -> Document:
-    assert isinstance(document, Mapping)
-    return attribute_policies.document_of(
-        policy, notation=str(document.get("format", "json")), rule_data=document["rule_data"]
+    found = await ctx.read(work)
+    return context.list_of(
+        [asdict(each) | {"created_at": rfc3339(each.created_at)} for each in found.items],
+        position.cursor(found.next),
     )
 
 
-def _visible(stored: Stored | None, call: Call) -> TypeGuard[Stored]:
-    return stored is not None and call.caller.may(stored.document["domain"])
+def _seen(ctx: context.RequestContext, stored: Stored | None) -> Stored:
+    """Return a policy that the caller may see; any other is 404."""
+    if stored is None or not ctx.caller.administers_domain(stored.document["domain"]):
+        raise ctx.missing(_NOUN)
+    return stored
 
 
-async def _present(call: Call, change: Change, policy_id: UUID) -> Stored | ProblemDetails:
-    """Return the policy that is about to be written, if the caller may."""
-    stored = await attribute_policies.get(change.connection, change.tenant, policy_id)
-    if not _visible(stored, call) or stored.deleted_at is not None:
-        return nothing_at(call, _NOUN)
-    return changes.outranked(call, stored, domain="domain") or stored
+async def _present(ctx: context.RequestContext, change: Change) -> Stored:
+    """Return the policy that is about to be written, if the caller may write it."""
+    found = await attribute_policies.get(change.connection, change.tenant, ctx.row_id(_NOUN))
+    stored = _seen(ctx, found)
+    if stored.deleted_at is not None:
+        raise ctx.missing(_NOUN)
+    require_tenant_admin(ctx.caller, stored, domain="domain")
+    return stored
 
 
-async def _replaced(
-    call: Call, change: Change, policy: AttributePolicy, document: object
-) -> changes.Outcome[tuple[Stored, AttributePolicy]]:
-    replaced = await attribute_policies.replace(
-        change, _document(policy, document), by_domain_admin=not call.caller.is_tenant_admin
-    )
-    return (replaced, policy) if isinstance(replaced, Stored) else replaced
+async def _replace(
+    ctx: context.RequestContext, change: Change, stored: Stored, body: AttributePolicyDocument
+) -> Stored | NotFound:
+    document = body.to_document(stored.id)
+    return await attribute_policies.replace(change, document, by_domain_admin=ctx.by_domain_admin)
 
 
-def _above_domain_admins(call: Call, stored: Stored) -> ProblemDetails | None:
-    """Refuse to bring back what a domain admin could not write."""
-    priority = stored.document["priority"]
-    assert isinstance(priority, int)
+def _require_priority(ctx: context.RequestContext, stored: Stored) -> None:
+    """Refuse to restore a policy that a domain admin could not write."""
+    priority = cast("int", stored.document["priority"])
     allowed = 0 if stored.document["effect"] == Effect.ALLOW.value else MAX_ALLOW_PRIORITY
-    if call.caller.is_tenant_admin or priority <= allowed:
-        return None
-    return forbidden("the priority of this policy is above what a domain admin may write")
+    if not ctx.caller.is_tenant_admin and priority > allowed:
+        raise forbidden("the priority of this policy is above what a domain admin may write")
 
 
-def shown(stored: Stored) -> Document:
+def to_shown(stored: Stored) -> JsonDocument:
     """Return a policy as the API shows it."""
     deleted_at = None if stored.deleted_at is None else rfc3339(stored.deleted_at)
-    return changes.shown(stored) | {"version": stored.version, "deleted_at": deleted_at}
+    return context.to_json(stored) | {"version": stored.version, "deleted_at": deleted_at}
 
 
-def _shown_version(version: Version) -> Document:
-    return {
-        "version": version.version,
-        "deleted": version.deleted,
-        "document": version.document,
-        "actor": version.actor,
-        "revision": version.revision,
-        "created_at": rfc3339(version.created_at),
-    }
-
-
-def _reply_of_both(
-    written: Written[tuple[Stored, AttributePolicy]] | ProblemDetails,
-) -> Reply | ProblemDetails:
-    if isinstance(written, ProblemDetails):
-        return written
-    stored, policy = written.value
-    return _reply(Written(stored, written.revision, written.changed), policy, HTTPStatus.OK)
-
-
-def _reply(
-    written: Written[Stored] | ProblemDetails,
-    policy: AttributePolicy,
-    status: HTTPStatus,
-    *,
-    location: str | None = None,
-) -> Reply | ProblemDetails:
-    if isinstance(written, ProblemDetails):
-        return written
-    body = shown(written.value)
-    if warnings := changes.shown_warnings(_in_its_notation(policy_warnings(policy), written.value)):
-        body |= {"warnings": warnings}
-    return changes.written_reply(written, status, body, location=location)
-
-
-def _in_its_notation(warnings: Sequence[DocumentWarning], stored: Stored) -> list[DocumentWarning]:
-    """Return warnings with the places that the author's document has: an expression is one text."""
-    if stored.document["format"] != Format.CASBIN.value:
-        return list(warnings)
-    moved = (
-        replace_members(each, pointer="/rule_data") if each.pointer.startswith("/rule_data") else each
-        for each in warnings
-    )
-    return list(dict.fromkeys(moved))
+def _with_warnings(warnings: Sequence[DocumentWarning]) -> Any:
+    return lambda stored: with_document_warnings(to_shown(stored), warnings)

@@ -1,87 +1,112 @@
-"""`/api/v1/audit`: who changed what, before and after, at which revision; newest first."""
+"""`/api/v1/audit`: the audit trail: actor, change, before and after, revision; newest first."""
 
-from http import HTTPStatus
-from typing import Final
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Final
 
-from extauthz.admin import changes, examples
-from extauthz.admin.operation import PAGING, Answer, Call, Content, Operation, Parameter, Reply, Who
-from extauthz.admin.paging import read_position
-from extauthz.admin.problems import ParameterProblem, ProblemDetails, invalid
-from extauthz.admin.reading import name_filters, times
-from extauthz.storage import audit
-from extauthz.storage.audit import AuditEvent
-from extauthz.storage.rows import Document, rfc3339
+from fastapi import APIRouter, Query
+from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
+from starlette.responses import Response
 
-
-async def list_events(call: Call) -> Reply | ProblemDetails:
-    """List the tenant's trail."""
-    filters = name_filters(call.query, "entity_id", "kind", "actor")
-    bounds = times(call.query, "since", "until")
-    if isinstance(filters, ProblemDetails) or isinstance(bounds, ProblemDetails):
-        refused = [each for each in (filters, bounds) if isinstance(each, ProblemDetails)]
-        return invalid([error for each in refused for error in each.errors])
-    if "since" in bounds and "until" in bounds and bounds["until"] <= bounds["since"]:
-        return invalid([ParameterProblem("until", "must be after 'since'; it is exclusive")])
-    position = read_position(call.query, scope=f"{call.tenant} audit")
-    if isinstance(position, ProblemDetails):
-        return position
-    page = await changes.read(
-        call,
-        lambda connection: audit.page(
-            connection,
-            call.tenant,
-            **filters,
-            since=bounds.get("since"),
-            until=bounds.get("until"),
-            after=position.after,
-            limit=position.limit,
-        ),
-    )
-    if isinstance(page, ProblemDetails):
-        return page
-    items = [_shown(event) for event in page.items]
-    return Reply(HTTPStatus.OK, {"items": items, "next_cursor": position.cursor(page.next)})
-
-
-def _shown(event: AuditEvent) -> Document:
-    return {
-        "id": event.id,
-        "at": rfc3339(event.at),
-        "revision": event.revision,
-        "actor": event.actor,
-        "action": event.action,
-        "kind": event.kind,
-        "entity_id": event.entity_id,
-        "before": event.before,
-        "after": event.after,
-    }
-
-
-_TIME: Final = {"type": "string", "format": "date-time"}
-
-OPERATIONS: Final = (
-    Operation(
-        method="GET",
-        path="/api/v1/audit",
-        name="listAuditEvents",
-        tag="Audit",
-        who=Who.AUDITOR,
-        handler=list_events,
-        summary="List the audit trail, newest first",
-        parameters=(
-            Parameter("entity_id", "only events of this object"),
-            Parameter("kind", "only events of this kind of object, such as `role_rule`"),
-            Parameter("actor", "only what this actor did: the `id` of `actor`"),
-            Parameter("since", "only events at this time or later (RFC 3339)", _TIME),
-            Parameter("until", "only events before this time (RFC 3339)", _TIME),
-            *PAGING,
-        ),
-        answers=(
-            Answer(
-                HTTPStatus.OK,
-                "A page of events",
-                Content("AuditPage", examples.page_of(examples.AUDIT_EVENT)),
-            ),
-        ),
-    ),
+from extauthz.admin.authorization import Permission
+from extauthz.admin.context import RequestContext, Route, list_of, requires
+from extauthz.admin.documents import (
+    EXAMPLE_ID,
+    EXAMPLE_TIME,
+    Integer,
+    Model,
+    Name,
+    RowId,
+    Time,
+    about,
+    refused,
 )
+from extauthz.admin.openapi import listed, op
+from extauthz.admin.pagination import PageQuery
+from extauthz.compile.values import parse_time
+from extauthz.storage import audit
+from extauthz.storage.rows import rfc3339
+
+
+class Actor(Model):
+    """The caller that made a change."""
+
+    kind: Annotated[str, Field(examples=["user", "admin_key"])]
+    id: str
+    domain: str | None
+    request_id: str | None
+
+
+class AuditEventOut(Model):
+    """One change of one row."""
+
+    example: ClassVar = {
+        "id": EXAMPLE_ID,
+        "at": EXAMPLE_TIME,
+        "revision": 7,
+        "actor": {"kind": "user", "id": "alice", "domain": None, "request_id": None},
+        "action": "create",
+        "kind": "role_rule",
+        "entity_id": EXAMPLE_ID,
+        "before": None,
+        "after": {"id": EXAMPLE_ID, "sub": "finance"},
+    }
+    id: RowId
+    at: Time
+    revision: Annotated[Integer, Field(ge=0)] | None
+    actor: Actor
+    action: Annotated[str, Field(examples=["create", "update", "delete", "restore"])]
+    kind: Annotated[str, Field(examples=["role_rule", "attribute_policy"])]
+    entity_id: str | None
+    before: Annotated[Any, about("the document before the change; null: there was none")]
+    after: Annotated[Any, about("the document after the change; null: there is none")]
+
+
+def _time(text: object) -> object:
+    moment = parse_time(text) if isinstance(text, str) else None
+    if moment is None:
+        raise refused("must be an RFC 3339 time such as 2026-01-31T08:00:00Z (a '+' is written %2B)")
+    return moment
+
+
+_QueryTime = Annotated[
+    datetime, BeforeValidator(_time), WithJsonSchema({"type": "string", "format": "date-time"})
+]
+
+
+class AuditFilter(PageQuery):
+    """Which events to list."""
+
+    entity_id: Annotated[Name | None, about("only events of this object")] = None
+    kind: Annotated[Name | None, about("only events of this kind of object, such as `role_rule`")] = None
+    actor: Annotated[Name | None, about("only changes by this actor: the `id` of `actor`")] = None
+    since: Annotated[_QueryTime | None, about("only events at this time or later (RFC 3339)")] = None
+    until: Annotated[_QueryTime | None, about("only events before this time (RFC 3339)")] = None
+
+    @field_validator("until")
+    @classmethod
+    def _after_since(cls, until: datetime | None, info: ValidationInfo) -> datetime | None:
+        since = info.data.get("since")
+        if until is not None and since is not None and until <= since:
+            raise refused("must be after 'since'; it is exclusive")
+        return until
+
+
+router: Final = APIRouter(tags=["Audit"], route_class=Route)
+
+
+@router.get("/api/v1/audit", **op(listed(AuditEventOut)))
+async def list_audit_events(
+    ctx: Annotated[RequestContext, requires(Permission.AUDIT_READ)], query: Annotated[AuditFilter, Query()]
+) -> Response:
+    """List the audit trail, newest first. All filters can be combined."""
+    position = query.position(f"{ctx.tenant} audit")
+    filters: dict[str, Any] = query.filters()
+    page = await ctx.read(
+        lambda connection: audit.page(
+            connection, ctx.tenant, **filters, after=position.after, limit=position.limit
+        )
+    )
+    return list_of(
+        [asdict(event) | {"at": rfc3339(event.at)} for event in page.items], position.cursor(page.next)
+    )

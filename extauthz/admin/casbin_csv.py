@@ -1,94 +1,140 @@
-"""`/api/v1/casbin/policy`: all role rules and bindings of the tenant as Casbin's CSV, out and in."""
+"""`/api/v1/casbin/policy`: the tenant's role rules and bindings as lines of Casbin's CSV, out and in.
 
-from collections.abc import Awaitable, Callable, Sequence
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+    p,role:finance,emea,invoice:read,read,allow         p, subject, domain, object, action, effect
+    p,*,*,invoice:read,read,deny
+    g,user:alice,role:finance,emea                      g, member, role, domain
+    g,user:bob,role:finance,emea,2027-01-31T00:00:00Z   the same with an expiry, which Casbin itself ignores
+
+Kinds are prefixes: a role with the name `user:x` is `role:user:x`. A deny on a name of kind `any` is three
+lines, `role:`, `user:` and `service:`. Lines end in CRLF and are quoted as in RFC 4180; LF, white space after
+a comma, blank lines and comments (`#`) are read, too, as Casbin's own adapters do.
+"""
+
+import csv
+import io
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 from uuid import UUID
 
-from extauthz.admin import changes
-from extauthz.admin.casbin_lines import (
-    MEDIA_TYPE,
-    Line,
-    ReadLine,
-    binding_line,
-    read,
-    rule_lines,
-    written,
-)
-from extauthz.admin.limits import too_many_written
-from extauthz.admin.operation import OF_TENANT, Answer, Call, Content, Operation, Reply, Text, Who
-from extauthz.admin.problems import LineProblem, ProblemDetails, conflict, invalid, not_found
-from extauthz.admin.reading import entity_tag
+from fastapi import APIRouter, Depends
+from pydantic import Field
+from starlette.responses import Response
+
+from extauthz.admin.authorization import Permission
+from extauthz.admin.context import Reply, RequestContext, Route, requires, tenant_headers
+from extauthz.admin.documents import Integer, Warned
+from extauthz.admin.openapi import op, text_answer, written
+from extauthz.admin.preconditions import entity_tag
+from extauthz.admin.problems import LineProblem, ProblemError, conflict, invalid, not_found
+from extauthz.admin.quotas import check_rows_of_write
+from extauthz.admin.request_body import CSV, TextBody
 from extauthz.compile.documents import Reading, parse_role_binding, parse_role_rule
+from extauthz.compile.roles import rule_subjects
+from extauthz.domain.policy import WILDCARD, RoleBinding, RoleRule, SubjectKind
+from extauthz.domain.problem import Problem
 from extauthz.storage import role_bindings, role_rules, tenants
-from extauthz.storage.outcome import Conflict
-from extauthz.storage.rows import Document, Page, Stored
+from extauthz.storage.outcome import Conflict, Refusal
+from extauthz.storage.rows import Document, Page, Stored, rfc3339
 from extauthz.storage.write import Change
 
 if TYPE_CHECKING:
-    from extauthz.domain.problem import Problem
     from extauthz.storage.pool import Connection
 
 PATH: Final = "/api/v1/casbin/policy"
-_READING: Final = Reading()
+EXAMPLE: Final = "p,role:finance,emea,invoice:read,read,allow\r\ng,user:alice,role:finance,emea\r\n"
+_COUNT: Final = Field(ge=0)
 
 
-async def export(call: Call) -> Reply | ProblemDetails:
-    """Return every role rule and binding of one moment, in the order of their creation."""
+Line = tuple[str, ...]
+
+_RULE_MEMBERS: Final = ("sub", "dom", "obj", "act", "effect")
+_BINDING_MEMBERS: Final = ("user", "role", "dom", "expires_at")
+_RULE_KINDS: Final = (SubjectKind.ROLE, SubjectKind.USER, SubjectKind.SERVICE)
+_READING: Final = Reading(assigned_id="-")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLine:
+    """A line: its number from 1, its fields in canonical spelling, and its rule or binding."""
+
+    number: int
+    fields: Line
+    document: Document
+
+
+class CasbinImport(Warned):
+    """How many lines were added, and how many were there already."""
+
+    example: ClassVar = {"role_rules": 1, "role_bindings": 1, "unchanged": 0}
+    role_rules: Annotated[Integer, _COUNT]
+    role_bindings: Annotated[Integer, _COUNT]
+    unchanged: Annotated[Integer, _COUNT]
+
+
+router: Final = APIRouter(prefix=PATH, tags=["Casbin"], route_class=Route)
+
+
+@router.get("", **op(text_answer(CSV, EXAMPLE, "The lines, in the order of their creation", "ETag"), 404))
+async def export_casbin_policy(ctx: Annotated[RequestContext, requires(Permission.TENANT)]) -> Response:
+    """Export role rules and bindings as Casbin's CSV.
+
+    Kinds are prefixes: `role:`, `user:`, `service:`; a deny on a name of any kind is three lines. A
+    binding that expires has its expiry as a fifth field. Attribute policies are not in it.
+    """
 
     async def work(connection: "Connection") -> tuple[list[Line], Stored | None]:
-        return await _lines(connection, call.tenant), await tenants.get(connection, call.tenant)
+        return await _lines(connection, ctx.tenant), await tenants.get(connection, ctx.tenant)
 
-    found = await changes.read(call, work)
-    if isinstance(found, ProblemDetails):
-        return found
-    lines, tenant = found
+    lines, tenant = await ctx.read(work)
     if tenant is None:
-        # Deleted since its administrator was recognised.
-        return not_found(f"there is no tenant {call.tenant!r}")
-    return Reply(HTTPStatus.OK, Text(written(lines), MEDIA_TYPE), {"ETag": entity_tag(tenant.revision)})
+        raise not_found(f"there is no tenant {ctx.tenant!r}")
+    return Reply(200, to_csv(lines), {"ETag": entity_tag(tenant.revision)}, CSV).response()
 
 
-async def add(call: Call) -> Reply | ProblemDetails:
-    """Add the lines that are not there yet, all of them or none."""
-    assert call.body is not None
-    assert isinstance(call.body.document, str)
-    lines, problems = read(call.body.document)
+@router.post("", **op(written(200, CasbinImport), 409))
+async def import_casbin_policy(
+    ctx: Annotated[RequestContext, requires(Permission.TENANT, creating=True)],
+    body: Annotated[str, Depends(TextBody(CSV, EXAMPLE))],
+) -> Response:
+    """Add lines of Casbin's CSV, all or none.
+
+    Lines that are there already stay as they are. Every invalid line is named by its number. `ETag` and
+    `If-Match` are of the tenant: every write in it changes them.
+    """
+    lines, problems = read_csv(body)
     if problems:
-        return invalid(problems)
-    if refusal := too_many_written(len(lines)):
-        return refusal
+        raise invalid(problems)
+    check_rows_of_write(len(lines))
 
-    async def work(change: Change) -> changes.Outcome[dict[str, int]]:
-        if stale := changes.tenant_stale(call, change):
-            return stale
+    async def work(change: Change) -> dict[str, int] | Refusal:
+        ctx.check_tenant_precondition(change)
         present = set(await _lines(change.connection, change.tenant))
         new = list({line.fields: line for line in lines if line.fields not in present}.values())
         rules = [line for line in new if line.fields[0] == "p"]
         bindings = [line for line in new if line.fields[0] == "g"]
-        refusal = await changes.beyond_limit(
-            call, change, "role_rules", len(rules)
-        ) or await changes.beyond_limit(call, change, "role_bindings", len(bindings))
-        if refusal:
-            return refusal
+        await ctx.check_quota(change, "role_rules", len(rules))
+        await ctx.check_quota(change, "role_bindings", len(bindings))
         if rules:
-            rules_made = await role_rules.create(change, [_rule(change, line) for line in rules])
-            if isinstance(rules_made, Conflict):
-                return _clashing(rules_made, rules, "says the same as a rule that is stored")
+            created = await role_rules.create(
+                change, [line.document | {"id": change.new_id()} for line in rules]
+            )
+            if isinstance(created, Conflict):
+                raise _conflict(created, rules, "has the value of a rule that is stored")
         if bindings:
-            bindings_made = await role_bindings.create(change, [_binding(change, line) for line in bindings])
-            if isinstance(bindings_made, Conflict):
-                return _clashing(bindings_made, bindings, "is bound with another end")
+            bound = await role_bindings.create(
+                change, [line.document | {"id": change.new_id()} for line in bindings]
+            )
+            if isinstance(bound, Conflict):
+                raise _conflict(bound, bindings, "is bound with another expiry")
         return {"role_rules": len(rules), "role_bindings": len(bindings), "unchanged": len(lines) - len(new)}
 
-    outcome = await changes.write(call, work)
-    if isinstance(outcome, ProblemDetails):
-        return outcome
-    return Reply(HTTPStatus.OK, outcome.value, changes.tenant_headers(outcome.revision))
+    return await ctx.write(work, lambda counts, revision: Reply(200, counts, tenant_headers(revision)))
 
 
 async def _lines(connection: "Connection", tenant: str) -> list[Line]:
-    """Return what the tenant has; rows are written through parsers, so each of them can be read."""
+    """Return the tenant's lines; damaged rows are left out."""
     found: list[Line] = []
     problems: list[Problem] = []
     for stored in await _all(lambda after: role_rules.page(connection, tenant, after=after)):
@@ -111,66 +157,98 @@ async def _all(page: Callable[[UUID | None], Awaitable[Page]]) -> list[Stored]:
         after = UUID(part.next)
 
 
-def _rule(change: Change, line: ReadLine) -> Document:
-    rule = parse_role_rule(line.document | {"id": change.new_id()}, "", [], _READING)
-    assert rule is not None, "the line was read"
-    return role_rules.document_of(rule)
-
-
-def _binding(change: Change, line: ReadLine) -> Document:
-    binding = parse_role_binding(line.document | {"id": change.new_id()}, "", [], _READING)
-    assert binding is not None, "the line was read"
-    return role_bindings.document_of(binding)
-
-
-def _clashing(refused: Conflict, lines: Sequence[ReadLine], message: str) -> ProblemDetails:
+def _conflict(refused: Conflict, lines: Sequence[ReadLine], message: str) -> ProblemError:
     problems = [LineProblem(lines[clash.index].number, f"{message}: {clash.id}") for clash in refused.clashes]
     return conflict("lines contradict what is stored", refused.ids, problems)
 
 
-_EXAMPLE: Final = "p,role:finance,emea,invoice:read,read,allow\r\ng,user:alice,role:finance,emea\r\n"
-_CSV: Final = Content("CasbinPolicy", _EXAMPLE, media_types=(MEDIA_TYPE,))
+def rule_lines(rule: RoleRule) -> Iterator[Line]:
+    """Yield the lines of a role rule: one, or three for a name of kind `any`."""
+    for subject in rule_subjects(rule):
+        yield ("p", subject, rule.dom, rule.obj, rule.act, rule.effect.value)
 
-OPERATIONS: Final = (
-    Operation(
-        method="GET",
-        path=PATH,
-        name="exportCasbinPolicy",
-        tag="Casbin",
-        who=Who.TENANT_ADMIN,
-        handler=export,
-        summary="Export role rules and bindings as Casbin's CSV",
-        description=(
-            "Kinds are prefixes: `role:`, `user:`, `service:`; a deny on a name of any kind is three lines. "
-            "A binding that expires has its end as a fifth field. Attribute policies are not in it."
-        ),
-        answers=(Answer(HTTPStatus.OK, "The lines, in the order of their creation", _CSV, ("ETag",)),),
-        # Its administrator can be deleted with it while it asks.
-        problems=(HTTPStatus.NOT_FOUND,),
-    ),
-    Operation(
-        method="POST",
-        path=PATH,
-        name="importCasbinPolicy",
-        tag="Casbin",
-        who=Who.TENANT_ADMIN,
-        handler=add,
-        summary="Add lines of Casbin's CSV, all or none",
-        description=(
-            "Lines that are there already stay as they are. Every bad line is named with its number. "
-            + OF_TENANT
-        ),
-        body=_CSV,
-        bulk=True,
-        preconditions=True,
-        answers=(
-            Answer(
-                HTTPStatus.OK,
-                "How many were added, and how many were there",
-                Content("CasbinImport", {"role_rules": 1, "role_bindings": 1, "unchanged": 0}),
-                ("X-Policy-Revision", "ETag"),
-            ),
-        ),
-        problems=(HTTPStatus.CONFLICT,),
-    ),
-)
+
+def binding_line(binding: RoleBinding) -> Line:
+    """Return the line of a binding."""
+    line = ("g", f"{binding.user_kind.value}:{binding.user}", f"role:{binding.role}", binding.dom)
+    if binding.expires_at is None:
+        return line
+    return (*line, rfc3339(datetime.fromtimestamp(binding.expires_at, UTC)))
+
+
+def to_csv(lines: Iterable[Line]) -> str:
+    """Return lines as CSV, each once."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\r\n").writerows(dict.fromkeys(lines))
+    return text.getvalue()
+
+
+def read_csv(text: str) -> tuple[list[ReadLine], list[LineProblem]]:
+    """Read CSV; an invalid line is a problem. Names have no line ends, so no record spans two lines."""
+    found: list[ReadLine] = []
+    problems: list[LineProblem] = []
+    for number, raw in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
+        line = raw.removesuffix("\r")
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        outcome = _read_line(line)
+        if isinstance(outcome, str):
+            problems.append(LineProblem(number, outcome))
+        else:
+            found.append(ReadLine(number, *outcome))
+    return found, problems
+
+
+def _read_line(line: str) -> tuple[Line, Document] | str:
+    if "\r" in line:
+        return "has a carriage return in it"
+    try:
+        [fields] = csv.reader([line.lstrip(" \t")], strict=True, skipinitialspace=True)
+    except (csv.Error, ValueError):
+        return "is not CSV: a quote is not closed, or stands inside a field"
+    problems: list[Problem] = []
+    kind, *values = (field.strip(" \t") for field in fields)
+    match kind:
+        case "p" if len(values) == len(_RULE_MEMBERS):
+            document = _rule(values, problems)
+            rule = None if problems else parse_role_rule(document, "", problems, _READING)
+            if rule is not None:
+                return next(iter(rule_lines(rule))), role_rules.document_of(rule)
+        case "g" if len(values) in {len(_BINDING_MEMBERS) - 1, len(_BINDING_MEMBERS)}:
+            document = _binding(values, problems)
+            binding = None if problems else parse_role_binding(document, "", problems, _READING)
+            if binding is not None:
+                return binding_line(binding), role_bindings.document_of(binding)
+        case "p" | "g":
+            members = "subject, domain, object, action, effect" if kind == "p" else "member, role, domain"
+            return f"has {len(values)} fields after {kind!r}; needed are {members}"
+        case _:
+            return f"begins with {kind[:20]!a}; lines begin with 'p' or 'g'"
+    return "; ".join(f"{problem.pointer.removeprefix('/')} {problem.message}".strip() for problem in problems)
+
+
+def _rule(values: list[str], problems: list[Problem]) -> Document:
+    document: Document = dict(zip(_RULE_MEMBERS, values, strict=True))
+    if values[0] != WILDCARD:
+        kind, document["sub"] = _parted(values[0], _RULE_KINDS, "sub", problems)
+        document["sub_kind"] = kind
+    return document
+
+
+def _binding(values: list[str], problems: list[Problem]) -> Document:
+    document: Document = dict(zip(_BINDING_MEMBERS, values, strict=False))
+    document["user_kind"], document["user"] = _parted(values[0], _RULE_KINDS, "member", problems)
+    _, document["role"] = _parted(values[1], (SubjectKind.ROLE,), "role", problems)
+    return document
+
+
+def _parted(
+    value: str, kinds: tuple[SubjectKind, ...], member: str, problems: list[Problem]
+) -> tuple[str, str]:
+    kind, colon, name = value.partition(":")
+    if not colon or kind not in kinds:
+        wanted = " or ".join(f"'{each.value}:'" for each in kinds)
+        problems.append(
+            Problem(f"/{member}", f"found {value[:60]!a}, a name that begins with {wanted} is needed")
+        )
+    return kind, name

@@ -1,93 +1,250 @@
-"""`POST /api/v1/check` and the older role-only check: the same decision as in the mesh, asked over REST."""
+"""`POST /api/v1/check` and the older role-only check: the decision of the mesh, asked over REST."""
 
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, assert_never
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Final, assert_never
 
-from extauthz.admin import examples
-from extauthz.admin.operation import Answer, Call, Content, Operation, Reply, Who
-from extauthz.admin.problems import ProblemDetails, invalid, unavailable
-from extauthz.admin.questions import read_question
+from fastapi import APIRouter, Depends
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from starlette.responses import Response
+
+from extauthz.admin import documents as doc
+from extauthz.admin.authorization import Permission
+from extauthz.admin.context import Reply, RequestContext, Route, requires
+from extauthz.admin.openapi import answer, op
+from extauthz.admin.problems import ProblemError, forbidden, invalid, unavailable
+from extauthz.admin.request_body import JsonBody
 from extauthz.admin.services import AdminServices
-from extauthz.compile.fields import Fields
-from extauthz.decide.by_name import NamedQuestion, judge_by_name, read_one_name
+from extauthz.decide.by_name import NamedQuestion, judge_by_name
+from extauthz.decide.tokens.claims import ClaimRejected, freeze_claims, token_roles
 from extauthz.domain.policy import default_action
-from extauthz.domain.principal import Principal
+from extauthz.domain.principal import Authentication, Principal, PrincipalKind
+from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Reason
 from extauthz.domain.verdict import AllowedByName, Denied, NamedVerdict
 
-if TYPE_CHECKING:
-    from extauthz.domain.problem import Problem
-
 _MIN_REVISION_WAIT_S: Final = 1.0
+_MAX_REVISION: Final = 2**63 - 1
 _ENTRANCE: Final = "rest"
 _NOT_NOW: Final = frozenset({Reason.NOT_READY, Reason.POLICY_STALE, Reason.OVERLOADED})
 
 
-async def check(call: Call) -> Reply | ProblemDetails:
-    """Decide what the caller asks: 200 for allow, 403 for deny, both with the decision."""
-    assert call.body is not None
-    services = call.services
-    question = read_question(call.body.document, call.caller, excluded_roles=_excluded_roles(call))
-    if isinstance(question, ProblemDetails):
-        return question
-    if question.min_revision > 0 and not await services.wait_for(
-        call.tenant, question.min_revision, _MIN_REVISION_WAIT_S
+class SubjectKind(StrEnum):
+    """The kind of a subject that another caller asks about."""
+
+    USER = "user"
+    SERVICE = "service"
+    WORKLOAD = "workload"
+
+
+def _without(members: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Return an object of attributes that has none of the members that the server sets."""
+    if problems := [Problem(f"/{name}", "is set by the server") for name in names if name in members]:
+        raise doc.refused_at(problems)
+    return members
+
+
+class Attributes(doc.Model):
+    """Attributes that conditions may compare."""
+
+    resource: Annotated[
+        dict[str, Any], doc.about("route parameters; `name` and `service` are the resource's own")
+    ] = {}  # noqa: RUF012  # Pydantic copies it
+    user: Annotated[
+        dict[str, Any], doc.about("claims of the subject, with `roles`; not for callers with a token")
+    ] = {}  # noqa: RUF012
+
+    @field_validator("resource")
+    @classmethod
+    def _of_route(cls, members: dict[str, Any]) -> dict[str, Any]:
+        return _without(members, "name", "service")
+
+    @field_validator("user", mode="before")
+    @classmethod
+    def _of_subject(cls, members: object, info: ValidationInfo) -> object:
+        if doc.context_of(info).caller.principal is not None:
+            raise doc.refused("a caller with a token has the claims of its token; leave it out")
+        return members
+
+    @field_validator("user")
+    @classmethod
+    def _claims(cls, members: dict[str, Any]) -> dict[str, Any]:
+        return _without(members, "id", "kind", "tenant", "domain")
+
+
+def _subject(value: object, info: ValidationInfo) -> object:
+    if value is not doc.LEFT_OUT:
+        return value
+    if doc.context_of(info).caller.principal is None:
+        raise doc.refused("is missing, the subject to ask about is needed")
+    return doc.context_of(info).caller.principal.id
+
+
+class CheckRequest(doc.Document):
+    """A question: may the subject do the action on the resource?"""
+
+    example: ClassVar = {
+        "subject": "alice",
+        "resource": "invoice:read",
+        "action": "read",
+        "attributes": {"resource": {"id": "4711"}},
+    }
+    subject: Annotated[doc.Name, BeforeValidator(_subject)] = doc.computed(
+        description="a caller with a token may leave it out, or name itself"
+    )
+    subject_kind: SubjectKind = SubjectKind.USER
+    domain: Annotated[doc.OneName | None, doc.NOT_NULL, doc.about("the domain of the subject; never `*`")] = (
+        None
+    )
+    resource: Annotated[doc.OneName, doc.about("the name of a resource")]
+    action: Annotated[doc.OneName, doc.about("the action")]
+    min_revision: Annotated[
+        doc.Integer,
+        Field(
+            ge=0,
+            le=_MAX_REVISION,
+            description="decide under this revision or a later one; waits at most 1 s, then 503",
+        ),
+    ] = 0
+    attributes: Attributes = Attributes.model_construct(resource={}, user={})
+
+
+class CheckDecision(doc.Model):
+    """A decision."""
+
+    example: ClassVar = {
+        "decision": "allow",
+        "matched_rule_id": doc.EXAMPLE_ID,
+        "reason": "rule_matched",
+        "message": "a rule allows it",
+        "decision_id": doc.EXAMPLE_ID,
+        "policy_revision": 7,
+    }
+    refused_example: ClassVar = {
+        "decision": "deny",
+        "matched_rule_id": None,
+        "reason": "no_matching_rule",
+        "message": "no rule allows it",
+    }
+    decision: Annotated[str, Field(json_schema_extra={"enum": ["allow", "deny"]})]
+    matched_rule_id: str | None
+    reason: Annotated[str, Field(examples=["rule_matched", "no_matching_rule"])]
+    message: str
+    decision_id: doc.RowId
+    policy_revision: Annotated[doc.Integer, Field(ge=0, description="revision of the tenant's policies")]
+
+
+class AccessRequest(doc.Document):
+    """A question about the default action of a resource."""
+
+    example: ClassVar = {"name": "invoice:read"}
+    name: Annotated[doc.OneName, doc.about("the name of a resource")]
+
+
+class AccessAnswer(doc.Model):
+    """Whether role rules allow it."""
+
+    example: ClassVar = {"authorized": True}
+    authorized: doc.Flag
+
+
+_CHECK: Final = JsonBody[CheckRequest](CheckRequest)
+_ACCESS: Final = JsonBody[AccessRequest](AccessRequest)
+router: Final = APIRouter(tags=["Check"], route_class=Route)
+
+
+@router.post("/api/v1/check", **op(answer(200, CheckDecision), answer(403, CheckDecision)))
+async def check(
+    ctx: Annotated[RequestContext, requires(Permission.CHECK)], body: Annotated[CheckRequest, Depends(_CHECK)]
+) -> Response:
+    """Ask for a decision.
+
+    Decided as in the mesh, and logged with entrance `rest`. A caller with a token asks about itself:
+    `subject` and `domain`, when given, must be its own, and `attributes` may have only `resource`. The
+    admin key (selfhost), which has no subject of its own, may ask about any subject of the tenant, as
+    service keys with the scope `check` may: then `subject` is required, and `attributes.user` has its
+    claims, with `roles`.
+    """
+    services = ctx.services
+    principal = _principal(ctx, body)
+    if body.min_revision > 0 and not await services.wait_for(
+        ctx.tenant, body.min_revision, _MIN_REVISION_WAIT_S
     ):
-        return unavailable(f"revision {question.min_revision} is not in effect here yet; try again")
-    verdict = _decided(services, call.tenant, question.principal, question.named)
-    if verdict.reason in _NOT_NOW:
-        return _not_now(verdict)
+        raise unavailable(f"revision {body.min_revision} is not in effect here yet; try again")
+    question = NamedQuestion(body.resource, body.action, freeze_claims(body.attributes.resource))
+    verdict = _decided(services, ctx.tenant, principal, question)
     match verdict:
         case AllowedByName():
-            status, message = HTTPStatus.OK, "a rule allows it"
+            status, message = 200, "a rule allows it"
         case Denied():
-            status, message = HTTPStatus.FORBIDDEN, verdict.reason.text
+            status, message = 403, verdict.reason.text
         case _:
             assert_never(verdict)
-    return Reply(
-        status,
-        {
-            "decision": verdict.effect.value,
-            "matched_rule_id": None if verdict.rule is None else verdict.rule.id,
-            "reason": verdict.reason.value,
-            "message": message,
-            "decision_id": verdict.decision_id,
-            "policy_revision": verdict.policies.revision,
-        },
+    shown = {
+        "decision": verdict.effect.value,
+        "matched_rule_id": None if verdict.rule is None else verdict.rule.id,
+        "reason": verdict.reason.value,
+        "message": message,
+        "decision_id": verdict.decision_id,
+        "policy_revision": verdict.policies.revision,
+    }
+    return Reply(status, shown).response()
+
+
+def _principal(ctx: RequestContext, body: CheckRequest) -> Principal:
+    """Return the principal that the question is about: a caller with a token asks about itself only."""
+    own = ctx.caller.principal
+    if own is not None:
+        if body.subject != own.id or body.subject_kind.value != own.kind.value:
+            raise forbidden("a caller with a token may ask about itself only: leave 'subject' out")
+        if body.domain not in {None, own.domain}:
+            raise forbidden("a caller with a token may ask about its own domain only: leave 'domain' out")
+        return own
+    claims = body.attributes.user
+    roles = token_roles(claims, "roles", excluded=_excluded_roles(ctx))
+    if isinstance(roles, ClaimRejected):
+        raise invalid([Problem("/attributes/user/roles", roles.problem)])
+    return Principal(
+        kind=PrincipalKind(body.subject_kind.value),
+        id=body.subject,
+        tenant=ctx.tenant,
+        domain=body.domain,
+        roles=roles,
+        authentication=Authentication.API_KEY,
+        claims=freeze_claims(claims),
     )
 
 
-async def check_access(call: Call) -> Reply | ProblemDetails:
-    """Tell whether role rules alone let the caller do a resource's default action."""
-    assert call.body is not None
-    problems: list[Problem] = []
-    fields = Fields(call.body.document, "", problems)
-    name = read_one_name(fields, "name")
-    fields.done()
-    if problems or name is None:
-        return invalid(problems)
-    assert call.caller.principal is not None, "Who.BEARER"
-    question = NamedQuestion(name, default_action(name), roles_only=True)
-    verdict = _decided(call.services, call.tenant, call.caller.principal, question)
-    if verdict.reason in _NOT_NOW:
-        return _not_now(verdict)
-    return Reply(HTTPStatus.OK, {"authorized": isinstance(verdict, AllowedByName)})
+_Own = Annotated[RequestContext, requires(Permission.OWN_ACCESS)]
+
+
+@router.post("/api/v1/resources/access/check", **op(answer(200, AccessAnswer)))
+@router.post("/resources/access/check", **op(answer(200, AccessAnswer)))
+async def check_access(ctx: _Own, body: Annotated[AccessRequest, Depends(_ACCESS)]) -> Response:
+    """Ask by roles alone, in the older way.
+
+    Whether role rules let the caller with the token do the default action of a resource. Attribute policies
+    are left out: `POST /api/v1/check` decides as the mesh does.
+    """
+    assert ctx.caller.principal is not None, "Permission.OWN_ACCESS"
+    question = NamedQuestion(body.name, default_action(body.name), roles_only=True)
+    verdict = _decided(ctx.services, ctx.tenant, ctx.caller.principal, question)
+    return Reply(200, {"authorized": isinstance(verdict, AllowedByName)}).response()
 
 
 def _decided(
     services: AdminServices, tenant: str, principal: Principal, question: NamedQuestion
 ) -> NamedVerdict:
-    """Return the decision, which is counted and in the log, whatever happens on the way to it."""
-    check = services.recorder.begin(_ENTRANCE)
+    """Return the decision, which is counted and logged in every case. Raises `ProblemError` 503."""
+    started = services.recorder.begin(_ENTRANCE)
     verdict: NamedVerdict = Denied(
-        check.decision_id, Reason.INTERNAL_ERROR, principal=principal, tenant=tenant
+        started.decision_id, Reason.INTERNAL_ERROR, principal=principal, tenant=tenant
     )
     try:
         directory = services.policies.current()
-        if (refusal := services.recorder.refusal(check)) is not None:
+        if (refusal := services.recorder.refusal(started)) is not None:
             verdict = refusal._replace(principal=principal, tenant=tenant)
         elif directory is None or tenant not in directory.snapshots:
-            verdict = Denied(check.decision_id, Reason.NOT_READY, principal=principal, tenant=tenant)
+            verdict = Denied(started.decision_id, Reason.NOT_READY, principal=principal, tenant=tenant)
         else:
             verdict = judge_by_name(
                 directory,
@@ -95,80 +252,27 @@ def _decided(
                 principal,
                 question,
                 max_staleness=services.max_staleness,
-                decision_id=check.decision_id,
-                now=check.now,
+                decision_id=started.decision_id,
+                now=started.now,
             )
     finally:
-        services.recorder.end(check, verdict)
+        services.recorder.end(started, verdict)
+    if verdict.reason in _NOT_NOW:
+        raise _not_now(verdict)
     return verdict
 
 
-def _excluded_roles(call: Call) -> frozenset[str]:
-    """Return the roles that would not count in a token of the tenant either."""
-    issuers = call.services.keys.current().issuers.values()
+def _excluded_roles(ctx: RequestContext) -> frozenset[str]:
+    """Return the roles that do not count in tokens of the tenant."""
+    issuers = ctx.services.keys.current().issuers.values()
     return frozenset(
         role
         for issuer in issuers
-        if issuer.config.tenant == call.tenant
+        if issuer.config.tenant == ctx.tenant
         for role in issuer.config.excluded_roles
     )
 
 
-def _not_now(verdict: NamedVerdict) -> ProblemDetails:
+def _not_now(verdict: NamedVerdict) -> ProblemError:
     reason = verdict.reason
     return unavailable(reason.text, reason=reason.value, decision_id=verdict.decision_id)
-
-
-_DENIED: Final = examples.CHECK_DECISION | {
-    "decision": "deny",
-    "matched_rule_id": None,
-    "reason": Reason.NO_MATCHING_RULE.value,
-    "message": Reason.NO_MATCHING_RULE.text,
-}
-_TAG: Final = "Check"
-
-OPERATIONS: Final = (
-    Operation(
-        method="POST",
-        path="/api/v1/check",
-        name="check",
-        tag=_TAG,
-        who=Who.ASKER,
-        handler=check,
-        summary="Ask for a decision",
-        description=(
-            "Decided as in the mesh, and logged with entrance `rest`. A caller with a token asks about "
-            "itself: `subject` and `domain`, when given, must be its own, and `attributes` may hold only "
-            "`resource`. The admin key (selfhost), which has no subject of its own, may ask about any "
-            "subject of the tenant, as service keys with the scope `check` do: then `subject` is required, "
-            "and `attributes.user` holds its claims, with `roles`."
-        ),
-        body=Content("CheckRequest", examples.CHECK),
-        answers=(
-            Answer(HTTPStatus.OK, "Allowed", Content("CheckDecision", examples.CHECK_DECISION)),
-            Answer(
-                HTTPStatus.FORBIDDEN,
-                "Denied, with the decision; or the caller may not ask this, as problem details",
-                Content("CheckDecision", _DENIED),
-            ),
-        ),
-    ),
-    *(
-        Operation(
-            method="POST",
-            path=f"{prefix}/resources/access/check",
-            name=name,
-            tag=_TAG,
-            who=Who.BEARER,
-            handler=check_access,
-            summary="Ask by roles alone, in the older way",
-            description=(
-                "Whether role rules let the bearer of the token do the default action of a resource. "
-                "Attribute policies are not looked at: `POST /api/v1/check` decides as the mesh does."
-            ),
-            body=Content("AccessRequest", {"name": "invoice:read"}),
-            answers=(Answer(HTTPStatus.OK, "The answer", Content("AccessAnswer", {"authorized": True})),),
-        )
-        for prefix, name in (("/api/v1", "checkAccess"), ("", "checkAccessAlias"))
-    ),
-)

@@ -1,22 +1,24 @@
-"""`/admin/tenants/{id}/identity-providers`: whose tokens a tenant takes. Nothing here contacts one."""
+"""`/admin/tenants/{id}/identity-providers`: the issuers of a tenant's tokens. Nothing here contacts one."""
 
-from collections.abc import Mapping
-from dataclasses import replace as with_changes
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import Annotated, Any, ClassVar, Final
 from urllib.parse import urlsplit
-from uuid import UUID
 
-from extauthz.admin import changes, examples
-from extauthz.admin.documents import new_document, replacing_document
-from extauthz.admin.operation import PAGING, Answer, Call, Content, Operation, Reply, Who
-from extauthz.admin.paging import read_position
-from extauthz.admin.problems import ProblemDetails, invalid, not_found
-from extauthz.admin.reading import row_id
-from extauthz.admin.tenant_operations import SLUG
+from fastapi import APIRouter, Depends, Query
+from pydantic import AfterValidator, WithJsonSchema
+from starlette.responses import Response
+
+from extauthz.admin import documents
+from extauthz.admin.authorization import Permission
+from extauthz.admin.context import RequestContext, Route, no_content, requires, row_reply
+from extauthz.admin.documents import Document, Flag, Name, StoredRow, about, refused, refused_at
+from extauthz.admin.openapi import created, deleted, listed, op, written
+from extauthz.admin.pagination import PageQuery
+from extauthz.admin.request_body import JsonBody, ReplacingBody
 from extauthz.admin.tenants import PATH as TENANTS
-from extauthz.admin.tenants import nothing as no_tenant
-from extauthz.compile.fields import Fields, shown
+from extauthz.admin.tenants import no_tenant
+from extauthz.compile.fields import Fields
+from extauthz.compile.fields import shown as quoted
+from extauthz.domain.problem import Problem
 from extauthz.domain.provider_settings import (
     audience_problem,
     claim_path_problem,
@@ -25,146 +27,27 @@ from extauthz.domain.provider_settings import (
     jwks_uri_problem,
 )
 from extauthz.storage import identity_providers, tenants
-from extauthz.storage.outcome import NotFound
-from extauthz.storage.rows import Document, Page, Stored
+from extauthz.storage.outcome import Conflict, NotFound
+from extauthz.storage.rows import Document as JsonDocument
+from extauthz.storage.rows import Page, Stored
 from extauthz.storage.tenant_configs import CLAIM_PATHS, EVERY_AUDIENCE
 from extauthz.storage.write import Change
 
-if TYPE_CHECKING:
-    from extauthz.domain.problem import Problem
-    from extauthz.storage.pool import Connection
-
 PATH: Final = TENANTS + "/{id}/identity-providers"
 MAX_URL: Final = 2000
-_SHOWN: Final = ("created_at", "updated_at", "warnings")
+_NOUN: Final = "identity provider"
 
 
-async def list_providers(call: Call) -> Reply | ProblemDetails:
-    """List a tenant's providers."""
-    position = read_position(call.query, scope=f"{call.tenant} identity_providers")
-    if isinstance(position, ProblemDetails):
-        return position
-
-    async def work(connection: "Connection") -> Page | None:
-        if await tenants.get(connection, call.tenant) is None:
-            return None
-        return await identity_providers.page(
-            connection, call.tenant, after=position.after, limit=position.limit
-        )
-
-    page = await changes.read(call, work)
-    if page is None:
-        return no_tenant(call)
-    return (
-        page
-        if isinstance(page, ProblemDetails)
-        else changes.shown_page(call, identity_providers.TABLE, position, page)
-    )
-
-
-async def create(call: Call) -> Reply | ProblemDetails:
-    """Register a provider."""
-    problems: list[Problem] = []
-    document = _read(new_document(call, problems), problems)
-    if problems:
-        return invalid(problems)
-    if refusal := changes.stale(call, None):
-        return refusal
-    provider = document | {"id": call.services.new_id()}
-
-    async def work(change: Change) -> changes.Outcome[Stored]:
-        if refusal := await changes.beyond_limit(call, change, "identity_providers", 1):
-            return refusal
-        return await identity_providers.create(change, provider)
-
-    written = await changes.write(call, work)
-    if isinstance(written, ProblemDetails):
-        return written
-    location = PATH.replace("{id}", call.tenant)
-    return changes.written_reply(written, HTTPStatus.CREATED, changes.shown(written.value), location=location)
-
-
-async def replace(call: Call) -> Reply | ProblemDetails:
-    """Replace a provider in one step."""
-    provider_id = row_id(call.path["idp_id"])
-    if provider_id is None:
-        return _nothing(call)
-    assert call.body is not None
-    problems: list[Problem] = []
-    body = replacing_document(call.body.document, provider_id, problems, shown=_SHOWN)
-    document = _read(body, problems)
-    if problems:
-        return invalid(problems)
-
-    async def work(change: Change) -> changes.Outcome[Stored]:
-        if refusal := await _stale(call, change, provider_id):
-            return refusal
-        return await identity_providers.replace(change, document | {"id": str(provider_id)})
-
-    written = await changes.write(call, work)
-    if isinstance(written, ProblemDetails):
-        return written
-    return changes.written_reply(written, HTTPStatus.OK, changes.shown(written.value))
-
-
-async def delete(call: Call) -> Reply | ProblemDetails:
-    """Forget a provider: its tokens are refused from then on."""
-    provider_id = row_id(call.path["idp_id"])
-    if provider_id is None:
-        return _nothing(call)
-
-    async def work(change: Change) -> changes.Outcome[Stored]:
-        return await _stale(call, change, provider_id) or await identity_providers.delete(change, provider_id)
-
-    written = await changes.write(call, work)
-    return written if isinstance(written, ProblemDetails) else changes.gone_reply(written)
-
-
-async def _stale(call: Call, change: Change, provider_id: UUID) -> ProblemDetails | NotFound | None:
-    stored = await identity_providers.get(change.connection, change.tenant, provider_id)
-    return _nothing(call) if stored is None else changes.stale(call, stored)
-
-
-def _nothing(call: Call) -> ProblemDetails:
-    return not_found(f"there is no identity provider {call.path['idp_id'][:80]!r}")
-
-
-def _read(document: object, problems: "list[Problem]") -> Document:
-    without_id = document
-    if isinstance(document, Mapping):
-        without_id = {name: value for name, value in document.items() if name != "id"}
-    fields = Fields(without_id, "", problems)
-    read: Document = {
-        "issuer_url": _url(fields, "issuer_url", is_issuer=True),
-        "jwks_uri": _url(fields, "jwks_uri", is_issuer=False),
-        "audience": _audience(fields),
-        "claim_config": _claim_config(fields, problems),
-        "active": fields.flag("active", default=True),
-    }
-    fields.done()
-    return read
-
-
-def _url(fields: Fields, name: str, *, is_issuer: bool) -> str | None:
-    value = fields.get(name)
-    if value is None and not is_issuer:
-        return None
-    if not isinstance(value, str):
-        fields.note(name, f"found {shown(value)}, a URL is needed" if fields.has(name) else "is missing")
-        return None
-    if problem := _url_problem(value, is_issuer=is_issuer):
-        fields.note(name, f"found {shown(value)}, {problem}")
-    return value
-
-
-def _url_problem(text: str, *, is_issuer: bool) -> str | None:
+def _url_problem(text: object, *, is_issuer: bool) -> str | None:
+    if not isinstance(text, str):
+        return "a URL is needed"
     if not text.isascii() or not text.isprintable() or " " in text or len(text) > MAX_URL:
         return f"a URL of at most {MAX_URL} printable ASCII characters is needed"
     try:
         parts = urlsplit(text)
         _ = parts.port
     except ValueError:
-        return "it is no URL"
+        return "the URL is invalid"
     if (
         parts.scheme not in {"http", "https"}
         or not parts.hostname
@@ -177,123 +60,186 @@ def _url_problem(text: str, *, is_issuer: bool) -> str | None:
     return None if found is None else f"it must be {found}"
 
 
-def _audience(fields: Fields) -> object:
-    value = fields.get("audience")
+def _issuer(text: object) -> object:
+    if problem := _url_problem(text, is_issuer=True):
+        raise refused(f"found {quoted(text)}, {problem}")
+    return text
+
+
+def _jwks_uri(text: object) -> object:
+    if text is not None and (problem := _url_problem(text, is_issuer=False)):
+        raise refused(f"found {quoted(text)}, {problem}")
+    return text
+
+
+def _audience(value: object) -> object:
+    """Read a text or a list of them; a union would put its branches into the pointers."""
+    problems: list[Problem] = []
+    fields = Fields({"audience": value}, "", problems)
     if isinstance(value, list):
         audience: object = list(fields.names("audience", default=None))
         if isinstance(audience, list) and EVERY_AUDIENCE in audience and len(audience) > 1:
             fields.note("audience", f"names {EVERY_AUDIENCE!r}, every audience, together with others")
         for index, name in enumerate(value):
             if isinstance(name, str) and (problem := audience_problem(name)):
-                fields.note_item("audience", index, f"found {shown(name)}, it must be {problem}")
-        return audience
-    if fields.has("audience"):
-        name = fields.text("audience")
+                fields.note_item("audience", index, f"found {quoted(name)}, it must be {problem}")
+    else:
+        audience = name = fields.text("audience")
         if name is not None and (problem := audience_problem(name)):
-            fields.note("audience", f"found {shown(name)}, it must be {problem}")
-        return name
-    if fields.is_object:
-        fields.note("audience", f"is missing; {EVERY_AUDIENCE!r} takes tokens for whatever audience")
-    return None
+            fields.note("audience", f"found {quoted(name)}, it must be {problem}")
+    if problems:
+        raise refused_at([Problem(each.pointer.removeprefix("/audience"), each.message) for each in problems])
+    return audience
 
 
-def _claim_config(fields: Fields, problems: "list[Problem]") -> Document:
-    value = fields.get("claim_config")
-    if value is None:
-        return {}
-    config = Fields(value, fields.at("claim_config"), problems)
-    read: Document = {}
-    for name in CLAIM_PATHS:
-        path = None if config.get(name) is None else config.text(name, required=False)
-        if path is None:
-            continue
-        if problem := claim_path_problem(path):
-            config.note(name, f"found {shown(path)}, it must be {problem}")
-        read[name] = path
-    if config.get("excluded_roles") is not None:
-        excluded = config.items("excluded_roles", required=False)
-        read["excluded_roles"] = list(config.names("excluded_roles", default=None)) if excluded else []
-        for index, role in enumerate(excluded):
-            if isinstance(role, str) and (problem := excluded_role_problem(role)):
-                config.note_item("excluded_roles", index, f"found {shown(role)}, it must be {problem}")
-    config.done()
-    return read
+def _claim_path(path: str) -> str:
+    if problem := claim_path_problem(path):
+        raise refused(f"found {quoted(path)}, it must be {problem}")
+    return path
 
 
-_TAG: Final = "Identity providers"
-_STORED: Final = Content("IdentityProvider", examples.IDENTITY_PROVIDER_STORED)
-_DOCUMENT: Final = Content("IdentityProviderDocument", examples.IDENTITY_PROVIDER)
-_ONE: Final = PATH + "/{idp_id}"
-_PLAIN: Final = (
-    Operation(
-        method="GET",
-        path=PATH,
-        name="listIdentityProviders",
-        tag=_TAG,
-        who=Who.ADMIN_KEY,
-        handler=list_providers,
-        summary="List a tenant's identity providers",
-        parameters=PAGING,
-        answers=(
-            Answer(
-                HTTPStatus.OK,
-                "A page of providers",
-                Content("IdentityProviderPage", examples.page_of(examples.IDENTITY_PROVIDER_STORED)),
-            ),
+def _excluded_role(role: str) -> str:
+    if problem := excluded_role_problem(role):
+        raise refused(f"found {quoted(role)}, it must be {problem}")
+    return role
+
+
+_Url = Annotated[Any, WithJsonSchema({"type": "string", "maxLength": MAX_URL})]
+_ClaimPath = Annotated[Name, AfterValidator(_claim_path)]
+
+
+class ClaimConfig(documents.Model):
+    """Where tokens have what; the rest is as in the settings."""
+
+    roles_claim: _ClaimPath | None = None
+    domain_claim: _ClaimPath | None = None
+    admin_domain_claim: _ClaimPath | None = None
+    excluded_roles: Annotated[
+        list[Annotated[Name, AfterValidator(_excluded_role)]] | None,
+        AfterValidator(lambda roles: roles and documents.without_repeats(roles)),
+    ] = None
+
+
+class IdentityProviderDocument(Document):
+    """An identity provider."""
+
+    example: ClassVar = {
+        "issuer_url": "https://login.example.com/realms/acme",
+        "jwks_uri": None,
+        "audience": "mesh",
+        "claim_config": {"roles_claim": "realm_access.roles", "excluded_roles": ["offline_access"]},
+    }
+    issuer_url: Annotated[_Url, AfterValidator(_issuer), about("`iss` of its tokens, exactly")]
+    jwks_uri: Annotated[
+        Any,
+        AfterValidator(_jwks_uri),
+        WithJsonSchema({"type": ["string", "null"], "maxLength": MAX_URL}),
+        about("left out or null: discovered from the issuer"),
+    ] = None
+    audience: Annotated[
+        Any,
+        AfterValidator(_audience),
+        WithJsonSchema(
+            {
+                "oneOf": [
+                    {"type": "string", "minLength": 1},
+                    {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
+                ]
+            }
         ),
-        problems=(HTTPStatus.NOT_FOUND,),
-    ),
-    Operation(
-        method="POST",
-        path=PATH,
-        name="createIdentityProvider",
-        tag=_TAG,
-        who=Who.ADMIN_KEY,
-        handler=create,
-        summary="Register an identity provider",
-        description=(
-            "Stored without contacting it. A second active one of the tenant, and an issuer that any tenant "
-            "has, is 409. `jwks_uri` left out is discovered from the issuer; `audience` `any` is every one."
-        ),
-        body=_DOCUMENT,
-        preconditions=True,
-        answers=(
-            Answer(HTTPStatus.CREATED, "The provider", _STORED, ("X-Policy-Revision", "ETag", "Location")),
-        ),
-        problems=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
-    ),
-    Operation(
-        method="PUT",
-        path=_ONE,
-        name="replaceIdentityProvider",
-        tag=_TAG,
-        who=Who.ADMIN_KEY,
-        handler=replace,
-        summary="Replace an identity provider without a gap",
-        body=_DOCUMENT,
-        preconditions=True,
-        answers=(Answer(HTTPStatus.OK, "The provider", _STORED, ("X-Policy-Revision", "ETag")),),
-        problems=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
-    ),
-    Operation(
-        method="DELETE",
-        path=_ONE,
-        name="deleteIdentityProvider",
-        tag=_TAG,
-        who=Who.ADMIN_KEY,
-        handler=delete,
-        summary="Forget an identity provider",
-        preconditions=True,
-        answers=(Answer(HTTPStatus.NO_CONTENT, "It is gone", headers=("X-Policy-Revision",)),),
-        problems=(HTTPStatus.NOT_FOUND,),
-    ),
-)
-_PROVIDER_ID: Final = {"type": "string", "format": "uuid", "description": "the `id` of the provider"}
-OPERATIONS: Final = tuple(
-    with_changes(
-        operation,
-        saas_only=True,
-        path_schemas={"id": SLUG, "idp_id": _PROVIDER_ID},
-    )
-    for operation in _PLAIN
-)
+        about("the audiences that tokens must have; `any` is every one; a comma is part of it"),
+    ]
+    claim_config: Annotated[
+        ClaimConfig | None, about("claims of roles and domains, as paths in dot notation")
+    ] = None
+    active: Flag = True
+
+    def to_document(self, provider_id: str) -> JsonDocument:
+        """Return the document to store."""
+        members = self.model_dump(mode="json", exclude={"claim_config"})
+        config = {} if self.claim_config is None else self.claim_config.model_dump(exclude_none=True)
+        return {"id": provider_id, **members, "claim_config": config}
+
+
+class IdentityProviderOut(IdentityProviderDocument, StoredRow):
+    """A stored identity provider."""
+
+    example: ClassVar = {"active": True}
+
+
+assert set(ClaimConfig.model_fields) == {*CLAIM_PATHS, "excluded_roles"}
+router: Final = APIRouter(prefix=PATH, tags=["Identity providers"], route_class=Route)
+_Reads = Annotated[RequestContext, requires(Permission.ADMIN_KEY)]
+_Writes = Annotated[RequestContext, requires(Permission.ADMIN_KEY, conditional=True)]
+_Creates = Annotated[RequestContext, requires(Permission.ADMIN_KEY, creating=True)]
+
+
+@router.get("", **op(listed(IdentityProviderOut), 404))
+async def list_identity_providers(ctx: _Reads, query: Annotated[PageQuery, Query()]) -> Response:
+    """List a tenant's identity providers. In the order of their creation."""
+    position = query.position(f"{ctx.tenant} identity_providers")
+
+    async def work(connection: Any) -> Page:
+        if await tenants.get(connection, ctx.tenant) is None:
+            raise no_tenant(ctx)
+        return await identity_providers.page(
+            connection, ctx.tenant, after=position.after, limit=position.limit
+        )
+
+    return ctx.page(identity_providers.TABLE, position, await ctx.read(work))
+
+
+@router.post("", **op(created(IdentityProviderOut), 404, 409))
+async def create_identity_provider(
+    ctx: _Creates, body: Annotated[IdentityProviderDocument, Depends(JsonBody(IdentityProviderDocument))]
+) -> Response:
+    """Register an identity provider.
+
+    Stored without contacting it. A second active one of the tenant, and an issuer that any tenant has, is
+    409. `jwks_uri` left out is discovered from the issuer; `audience` `any` is every one.
+    """
+    ctx.check_precondition(None)
+
+    async def work(change: Change) -> Stored | Conflict:
+        await ctx.check_quota(change, "identity_providers", 1)
+        return await identity_providers.create(change, body.to_document(change.new_id()))
+
+    return await ctx.write(work, row_reply(201, location=PATH.replace("{id}", ctx.tenant)))
+
+
+@router.put("/{idp_id}", **op(written(200, IdentityProviderOut), 404, 409))
+async def replace_identity_provider(
+    ctx: _Writes,
+    body: Annotated[
+        IdentityProviderDocument, Depends(ReplacingBody(IdentityProviderDocument, _NOUN, id_of="idp_id"))
+    ],
+) -> Response:
+    """Replace an identity provider without a gap. An object as it was read may be changed and sent back."""
+
+    async def work(change: Change) -> Stored | NotFound | Conflict:
+        stored = await _present(ctx, change)
+        return await identity_providers.replace(change, body.to_document(stored.id))
+
+    return await ctx.write(work, row_reply(200))
+
+
+@router.delete("/{idp_id}", **op(deleted(), 404))
+async def delete_identity_provider(ctx: _Writes) -> Response:
+    """Delete an identity provider. Its tokens are rejected from then on."""
+    provider_id = ctx.row_id(_NOUN, "idp_id")
+
+    async def work(change: Change) -> Stored | NotFound:
+        await _present(ctx, change)
+        return await identity_providers.delete(change, provider_id)
+
+    return await ctx.write(work, no_content)
+
+
+async def _present(ctx: RequestContext, change: Change) -> Stored:
+    """Return the provider that is about to be written."""
+    provider_id = ctx.row_id(_NOUN, "idp_id")
+    stored = await identity_providers.get(change.connection, change.tenant, provider_id)
+    if stored is None:
+        raise ctx.missing(_NOUN, "idp_id")
+    ctx.check_precondition(stored)
+    return stored

@@ -1,7 +1,10 @@
-"""Everything that is not a success: RFC 9457 problem details, all misfits of a request at once."""
+"""RFC 9457 problem details: one error that ends a request, with every problem of the request in it.
+
+A handler raises `ProblemError`; the route turns it into `application/problem+json`.
+"""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import islice
 from typing import Final
@@ -10,7 +13,7 @@ from starlette.responses import Response
 
 from extauthz.domain.problem import Problem
 from extauthz.storage.encoding import encode_json
-from extauthz.storage.outcome import Conflict, DatabaseUnavailable, Invalid, NotFound, Refusal, Stale
+from extauthz.storage.outcome import Conflict, DatabaseUnavailable, Invalid, NotFound, Refusal
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER: Final = ("Retry-After", "1")
@@ -31,7 +34,7 @@ def title_of(status: HTTPStatus) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ParameterProblem:
-    """One misfit in the query string or in a header, named by `parameter`."""
+    """A problem in the query string or in a header, named by `parameter`."""
 
     parameter: str
     message: str
@@ -39,24 +42,35 @@ class ParameterProblem:
 
 @dataclass(frozen=True, slots=True)
 class LineProblem:
-    """One misfit in a body of lines, the first being 1."""
+    """A problem in a body of lines, the first being 1."""
 
     line: int
     message: str
 
 
-Misfit = Problem | ParameterProblem | LineProblem
+AnyProblem = Problem | ParameterProblem | LineProblem
 
 
-@dataclass(frozen=True, slots=True)
-class ProblemDetails:
-    """An answer that refuses. `members` are RFC 9457 extension members, such as `reason` and `ids`."""
+class ProblemError(Exception):
+    """Ends a request with a problem document.
 
-    status: HTTPStatus
-    detail: str
-    errors: tuple[Misfit, ...] = ()
-    members: Mapping[str, object] = field(default_factory=dict)
-    headers: tuple[tuple[str, str], ...] = ()
+    `members` are RFC 9457 extension members, such as `reason` and `ids`.
+    """
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        detail: str,
+        errors: Iterable[AnyProblem] = (),
+        members: Mapping[str, object] | None = None,
+        headers: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.members = dict(members or {})
+        self.headers = dict(headers)
 
     def document(self) -> dict[str, object]:
         """Return the JSON form. `type` is left at its default, so `title` is the name of the status."""
@@ -69,19 +83,19 @@ class ProblemDetails:
             document["detail"] = self.detail
         if self.errors:
             document["errors"] = [_error(each) for each in self.errors[:_MAX_ERRORS]]
-        return document | dict(self.members)
+        return document | self.members
 
     def response(self) -> Response:
         """Return the HTTP response."""
         return Response(
             encode_json(self.document()),
             status_code=self.status,
-            headers={"Cache-Control": "no-store"} | dict(self.headers),
+            headers={"Cache-Control": "no-store"} | self.headers,
             media_type=MEDIA_TYPE,
         )
 
 
-def _error(each: Misfit) -> dict[str, object]:
+def _error(each: AnyProblem) -> dict[str, object]:
     if isinstance(each, ParameterProblem):
         return {"parameter": each.parameter, "message": each.message}
     if isinstance(each, LineProblem):
@@ -89,97 +103,95 @@ def _error(each: Misfit) -> dict[str, object]:
     return {"pointer": each.pointer, "message": each.message}
 
 
-def invalid(problems: Iterable[Misfit]) -> ProblemDetails:
-    """Return 422: understood, and wrong."""
+def invalid(problems: Iterable[AnyProblem]) -> ProblemError:
+    """Return 422: the request is well-formed and violates the schema or a rule."""
     errors = tuple(problems)
     count = "one problem" if len(errors) == 1 else f"{len(errors)} problems"
-    return ProblemDetails(HTTPStatus.UNPROCESSABLE_ENTITY, f"the request has {count}", errors)
+    return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, f"the request has {count}", errors)
 
 
-def malformed(detail: str, *errors: Misfit) -> ProblemDetails:
-    """Return 400: not understood."""
-    return ProblemDetails(HTTPStatus.BAD_REQUEST, detail, errors)
+def malformed(detail: str, *errors: AnyProblem) -> ProblemError:
+    """Return 400: the request cannot be parsed."""
+    return ProblemError(HTTPStatus.BAD_REQUEST, detail, errors)
 
 
-def unreadable(detail: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> ProblemDetails:
-    """Return that the body as a whole is not to be read."""
-    return ProblemDetails(status, detail, (Problem("", detail),))
+def body_rejected(detail: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> ProblemError:
+    """Return that the body as a whole cannot be read."""
+    return ProblemError(status, detail, (Problem("", detail),))
 
 
-def forbidden(detail: str, *, errors: Iterable[Misfit] = (), **members: object) -> ProblemDetails:
-    """Return 403: the caller is known, and may not."""
-    return ProblemDetails(HTTPStatus.FORBIDDEN, detail, tuple(errors), members)
+def forbidden(detail: str, *, errors: Iterable[AnyProblem] = (), **members: object) -> ProblemError:
+    """Return 403: the caller is authenticated and lacks a permission."""
+    return ProblemError(HTTPStatus.FORBIDDEN, detail, errors, members)
 
 
-def not_found(detail: str) -> ProblemDetails:
-    """Return 404; what belongs to another tenant or domain is not found either."""
-    return ProblemDetails(HTTPStatus.NOT_FOUND, detail)
+def not_found(detail: str) -> ProblemError:
+    """Return 404; rows of another tenant or domain are not found either."""
+    return ProblemError(HTTPStatus.NOT_FOUND, detail)
 
 
-def conflict(detail: str, ids: Iterable[str], errors: Iterable[Misfit] = ()) -> ProblemDetails:
-    """Return 409 naming the rows in the way, the first thousand of them."""
-    return ProblemDetails(HTTPStatus.CONFLICT, detail, tuple(errors), {"ids": list(islice(ids, _MAX_ERRORS))})
+def conflict(detail: str, ids: Iterable[str], errors: Iterable[AnyProblem] = ()) -> ProblemError:
+    """Return 409 with the ids of the conflicting rows, the first thousand of them."""
+    return ProblemError(HTTPStatus.CONFLICT, detail, errors, {"ids": list(islice(ids, _MAX_ERRORS))})
 
 
-def precondition_failed(detail: str) -> ProblemDetails:
+def precondition_failed(detail: str) -> ProblemError:
     """Return 412: `If-Match` names another state."""
-    return ProblemDetails(HTTPStatus.PRECONDITION_FAILED, detail)
+    return ProblemError(HTTPStatus.PRECONDITION_FAILED, detail)
 
 
-def unavailable(detail: str, **members: object) -> ProblemDetails:
+def unavailable(detail: str, **members: object) -> ProblemError:
     """Return 503 with `Retry-After`."""
-    return ProblemDetails(HTTPStatus.SERVICE_UNAVAILABLE, detail, members=members, headers=(RETRY_AFTER,))
+    return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, members=members, headers=(RETRY_AFTER,))
 
 
-def throttled(wait: int, **members: object) -> ProblemDetails:
-    """Return 429: `wait` seconds to go before another bad credential is looked at as one."""
-    detail = "too many credentials that are no good came from this address; a good one is still taken"
-    return ProblemDetails(
-        HTTPStatus.TOO_MANY_REQUESTS, detail, members=members, headers=(("Retry-After", str(wait)),)
-    )
+def throttled(wait: int, **members: object) -> ProblemError:
+    """Return 429: after `wait` seconds the next invalid credential is answered 401 again."""
+    detail = "too many invalid credentials from this address; valid credentials are still accepted"
+    headers = (("Retry-After", str(wait)),)
+    return ProblemError(HTTPStatus.TOO_MANY_REQUESTS, detail, members=members, headers=headers)
 
 
-INTERNAL_ERROR: Final = ProblemDetails(HTTPStatus.INTERNAL_SERVER_ERROR, "")
-"""The last resort: it says nothing, the application log says what happened."""
+def internal_error() -> ProblemError:
+    """Return 500 without detail: the application log has the cause."""
+    return ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, "")
 
 
-def of_refusal(refusal: Refusal, *, entries: str | None = None) -> ProblemDetails:
-    """Return what a refusal of the storage means to the caller.
+def of_refusal(refusal: Refusal, *, entries: str | None = None) -> ProblemError:
+    """Return what a refusal by the storage means to the caller.
 
-    `entries` points to the list whose entries were written: clashes point at them then.
+    `entries` is the pointer of the list whose entries were written; conflicts then point to the entries.
     """
     match refusal:
         case Invalid(problems):
             return invalid(problems)
         case Conflict():
-            return _clashing(refusal, entries)
+            return _conflicting(refusal, entries)
         case NotFound(kind, row_id):
             return not_found(f"there is no {_noun(kind)} {row_id!r}")
-        case Stale():
-            return precondition_failed(f"the {_noun(refusal.kind)} was written since it was read")
         case DatabaseUnavailable():
             return _without_database(refusal)
 
 
-def _without_database(refusal: DatabaseUnavailable) -> ProblemDetails:
-    """Return 503 with the kind of the cause. What PostgreSQL says about it is for the log."""
+def _without_database(refusal: DatabaseUnavailable) -> ProblemError:
+    """Return 503 with the kind of the cause. The text of PostgreSQL is in the log only."""
     if refusal.outcome_unknown:
         return unavailable(
-            f"{refusal.kind.text} while the change was committed: it is stored entirely or not at all, and "
-            "which of the two is not known; read it before you send it again",
+            f"{refusal.kind.text} while the change was committed: it is stored entirely or not at all; "
+            "read the object before you send the request again",
             reason=refusal.kind.value,
             outcome="unknown",
         )
     return unavailable(f"{refusal.kind.text}; nothing was stored; try again", reason=refusal.kind.value)
 
 
-def _clashing(refusal: Conflict, entries: str | None) -> ProblemDetails:
+def _conflicting(refusal: Conflict, entries: str | None) -> ProblemError:
     errors = tuple(
         Problem("" if entries is None else f"{entries}/{clash.index}", str(clash))
         for clash in refusal.clashes
     )
     if not errors:
-        return conflict(f"another {_noun(refusal.kind)} like this is stored already", refusal.ids)
+        return conflict(f"another {_noun(refusal.kind)} with this value is stored already", refusal.ids)
     return conflict("the write contradicts what is stored", refusal.ids, errors)
 
 

@@ -1,362 +1,355 @@
-"""`/api/v1/resources`: what there is to protect, the routes that lead to it, and its default roles.
+"""`/api/v1/resources`: what is protected, the routes that lead to it, and its default roles.
 
-Registering is idempotent: a service declares the same resources at each start. What a declaration says about
-a name that is there already replaces what is stored, what it leaves out stays; another service's name is 409.
+`registration` has the requests that create them, `default_roles` what became of their default roles.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final
 from urllib.parse import urlencode
 
-from extauthz.admin import changes, limits, registrar
-from extauthz.admin.default_roles import InForce, in_force
-from extauthz.admin.documents import merged, refuse_id, refuse_unknown_removals, replacing_document
-from extauthz.admin.operation import Call, Reply, nothing_at
-from extauthz.admin.paging import read_position
-from extauthz.admin.problems import ProblemDetails, invalid
-from extauthz.admin.reading import entity_tag, name_filters
-from extauthz.compile.documents import parse_resource
-from extauthz.compile.warnings import DocumentWarning, resource_warnings
-from extauthz.domain.policy import Resource
-from extauthz.domain.problem import Problem
-from extauthz.storage import resources, role_rules
-from extauthz.storage.outcome import Clash, Conflict, Refusal
-from extauthz.storage.rows import Document, Page, Stored, rfc3339
-from extauthz.storage.write import Change
+from fastapi import APIRouter, Depends, Query
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationInfo, WithJsonSchema, field_validator
+from starlette.responses import Response
 
-if TYPE_CHECKING:
-    from extauthz.storage.pool import Connection
+from extauthz.admin import authorization, context
+from extauthz.admin import documents as doc
+from extauthz.admin.default_roles import InForce, in_force
+from extauthz.admin.openapi import answer, deleted, found, listed, op, written
+from extauthz.admin.pagination import PageQuery
+from extauthz.admin.problems import conflict, forbidden, invalid
+from extauthz.admin.quotas import MAX_ROWS_A_WRITE
+from extauthz.admin.request_body import PatchBody
+from extauthz.admin.role_rules import RoleRuleOut
+from extauthz.compile import documents as rules
+from extauthz.compile.fields import shown as quoted
+from extauthz.compile.routes import Template
+from extauthz.compile.warnings import resource_warnings
+from extauthz.domain import policy
+from extauthz.domain.policy import WILDCARD, AuthenticationRequirement, Resource, SubjectKind, default_action
+from extauthz.domain.problem import Problem
+from extauthz.domain.reasons import Effect
+from extauthz.storage import attribute_policies, resources, role_rules
+from extauthz.storage.outcome import NotFound, Refusal
+from extauthz.storage.rows import Document as JsonDocument
+from extauthz.storage.rows import Page, Stored
+from extauthz.storage.write import Change
 
 PATH: Final = "/api/v1/resources"
 _NOUN: Final = "resource"
-_SHOWN: Final = ("createdAt", "updatedAt", "warnings")
 
 
-@dataclass(frozen=True, slots=True)
-class _Declaration:
-    """One registration, read: the resource, and which members its author wrote."""
-
-    resource: Resource
-    written: Mapping[str, object]
-
-    def document(self, resource_id: str, stored: Mapping[str, object]) -> Document:
-        """Return what is to be stored: what was written, and the rest as it is `stored`."""
-        complete = resources.document_of(
-            self.resource,
-            resource_id,
-            display_name=_text(self.written.get("displayName")),
-            default_roles=_names(self.written.get("defaultRoles")),
-        )
-        kept = {name: value for name, value in stored.items() if name not in self.written}
-        return complete | kept
+def _host(value: object) -> str | None:
+    if value is None:
+        return None
+    host, problem = rules.route_host(value)
+    if problem:
+        raise doc.refused(problem)
+    return host
 
 
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
-
-
-def _names(value: object) -> list[str]:
-    return list(dict.fromkeys(value)) if isinstance(value, list | tuple) else []
-
-
-async def register(call: Call) -> Reply | ProblemDetails:
-    """Register one resource."""
-    assert call.body is not None
-    problems: list[Problem] = []
-    declaration = _declared(call.body.document, "", problems)
-    if problems or declaration is None:
-        return invalid(problems)
-
-    if refusal := registrar.foreign_services(call, [declaration.resource]):
-        return refusal
-
-    async def work(change: Change) -> changes.Outcome[tuple[InForce, bool]]:
-        found = await resources.by_names(change.connection, change.tenant, [declaration.resource.name])
-        if refusal := changes.stale(call, found.get(declaration.resource.name)):
-            return refusal
-        registered = await _register(call, change, [declaration])
-        return registered[0] if isinstance(registered, tuple) else registered
-
-    written = await changes.write(call, work)
-    if isinstance(written, ProblemDetails):
-        return written
-    in_force, is_new = written.value
-    stored = in_force.stored
-    headers = {changes.POLICY_REVISION: str(written.revision), "ETag": entity_tag(stored.revision)}
-    if is_new:
-        headers["Location"] = f"{PATH}/{stored.id}"
-    return Reply(HTTPStatus.CREATED if is_new else HTTPStatus.OK, _shown_with(in_force, declaration), headers)
-
-
-async def register_all(call: Call) -> Reply | ProblemDetails:
-    """Register many resources, all of them or none; pointers begin with the position in the list."""
-    assert call.body is not None
-    problems: list[Problem] = []
-    if not isinstance(call.body.document, list):
-        return invalid([Problem("", "a list of resources is needed")])
-    read = [
-        _declared(document, f"/{position}", problems) for position, document in enumerate(call.body.document)
+def _methods(entries: list[Any]) -> list[str]:
+    if entries == [WILDCARD]:
+        return entries
+    problems = [
+        Problem(f"/{index}", problem)
+        for index, entry in enumerate(entries)
+        if (problem := rules.method_problem(entry))
     ]
-    declarations = [declaration for declaration in read if declaration is not None]
-    problems += _repeated(declarations) if not problems else []
     if problems:
-        return invalid(problems)
-    resources_read = [declaration.resource for declaration in declarations]
-    if refusal := registrar.foreign_services(call, resources_read, bulk=True):
-        return refusal
+        raise doc.refused_at(problems)
+    return doc.without_repeats(entries)
 
-    async def work(change: Change) -> changes.Outcome[tuple[tuple[InForce, bool], ...]]:
-        refusal = changes.tenant_stale(call, change)
-        return refusal or await _register(call, change, declarations, bulk=True)
 
-    written = await changes.write(call, work, entries="")
-    if isinstance(written, ProblemDetails):
-        return written
-    body = [
-        _shown_with(in_force, declaration)
-        for (in_force, _), declaration in zip(written.value, declarations, strict=True)
+def _template(path: str) -> str:
+    template = Template.parse(path)
+    if isinstance(template, str):
+        raise doc.refused(f"found {quoted(path)}, {template}")
+    return template.text
+
+
+class RouteDocument(doc.Model):
+    """A route that leads to a resource."""
+
+    host: Annotated[
+        Any,
+        AfterValidator(_host),
+        WithJsonSchema({"type": ["string", "null"]}),
+        doc.about("an exact host, or `*.suffix`; left out: every host"),
+    ] = None
+    methods: Annotated[
+        list[Any],
+        Field(
+            min_length=1,
+            max_length=rules.MAX_METHODS,
+            description='upper-case, never HEAD, which is decided as GET; or `["*"]`',
+        ),
+        AfterValidator(_methods),
+        WithJsonSchema({"type": "array", "items": {"type": "string"}, "minItems": 1}),
     ]
-    any_new = any(is_new for _, is_new in written.value)
-    return Reply(
-        HTTPStatus.CREATED if any_new else HTTPStatus.OK, body, changes.tenant_headers(written.revision)
-    )
+    path: Annotated[
+        doc.Text,
+        AfterValidator(_template),
+        doc.about("a template: `{name}` is one segment, a final `/**` the rest"),
+    ]
+    action: Annotated[
+        doc.OneName | None,
+        doc.NOT_NULL,
+        doc.about("left out: the text after the last `:` of the resource's name, else `access`"),
+    ] = None
+    authentication: AuthenticationRequirement = AuthenticationRequirement.REQUIRED
+
+    def to_route(self, action: str) -> policy.Route:
+        """Return the entity; `action` is the default."""
+        return policy.Route(
+            self.host, tuple(self.methods), self.path, self.action or action, self.authentication
+        )
 
 
-async def list_resources(call: Call) -> Reply | ProblemDetails:
-    """List the tenant's resources."""
-    filters = name_filters(call.query, "name", "serviceName")
-    if isinstance(filters, ProblemDetails):
-        return filters
-    service = registrar.service_of(call)
-    position = read_position(call.query, scope=f"{call.tenant} resources {service}")
-    if isinstance(position, ProblemDetails):
-        return position
-    wanted = filters.get("serviceName", service)
+def _resource_name(name: str) -> str:
+    if problem := rules.resource_name_problem(name):
+        raise doc.refused(problem)
+    return name
+
+
+class ResourceDocument(doc.Document):
+    """A resource, as a service declares it."""
+
+    shown: ClassVar = ("createdAt", "updatedAt", "warnings")
+    patch_example: ClassVar = {"displayName": "Invoices"}
+    example: ClassVar = {
+        "name": "invoice:read",
+        "displayName": "Read invoices",
+        "serviceName": "billing",
+        "defaultRoles": ["finance"],
+        "routes": [{"methods": ["GET"], "path": "/invoices/{id}"}],
+    }
+    name: Annotated[doc.OneName, AfterValidator(_resource_name), doc.about("stable and unique in the tenant")]
+    serviceName: Annotated[doc.OneName, doc.about("the service it belongs to")]  # noqa: N815
+    displayName: Annotated[  # noqa: N815
+        doc.Name | None, doc.NOT_NULL, doc.about("a name for people; left out: the name")
+    ] = None
+    defaultRoles: Annotated[  # noqa: N815
+        list[doc.OneName],
+        Field(
+            max_length=rules.MAX_DEFAULT_ROLES,
+            description="become role rules when the name is registered for the first time",
+        ),
+        AfterValidator(doc.without_repeats),
+    ] = []  # noqa: RUF012  # Pydantic copies it
+    routes: Annotated[list[RouteDocument], Field(max_length=rules.MAX_ROUTES)] = []  # noqa: RUF012
+
+    @field_validator("defaultRoles")
+    @classmethod
+    def _fit_rules(cls, roles: list[str], info: ValidationInfo) -> list[str]:
+        problems = [
+            Problem(f"/{index}", problem)
+            for index, role in enumerate(roles)
+            if (problem := rules.default_role_problem(role, info.data.get("name")))
+        ]
+        if problems:
+            raise doc.refused_at(problems)
+        return roles
+
+    def to_resource(self) -> Resource:
+        """Return the entity."""
+        action = default_action(self.name)
+        return Resource(self.name, self.serviceName, tuple(route.to_route(action) for route in self.routes))
+
+    def to_document(self, resource_id: str, stored: Mapping[str, object]) -> JsonDocument:
+        """Return the document to store: the members that were written, and the others as `stored`."""
+        complete = resources.document_of(
+            self.to_resource(), resource_id, display_name=self.displayName, default_roles=self.defaultRoles
+        )
+        return complete | {name: value for name, value in stored.items() if name not in self.model_fields_set}
+
+
+class ResourceOut(ResourceDocument, doc.Warned):
+    """A stored resource."""
+
+    example: ClassVar = {
+        "id": doc.EXAMPLE_ID,
+        "routes": [
+            {"methods": ["GET"], "path": "/invoices/{id}", "action": "read", "authentication": "required"}
+        ],
+        "createdAt": doc.EXAMPLE_TIME,
+        "updatedAt": doc.EXAMPLE_TIME,
+    }
+    id: Annotated[doc.RowId, doc.about("UUIDv7, assigned by the server")]
+    createdAt: doc.Time  # noqa: N815
+    updatedAt: doc.Time  # noqa: N815
+
+
+class ResourceFilter(PageQuery):
+    """Which resources to list."""
+
+    name: Annotated[doc.Name | None, doc.about("only the resource of this name")] = None
+    serviceName: Annotated[  # noqa: N815
+        doc.Name | None, doc.about("only resources of this service")
+    ] = None
+
+
+class RemovalQuery(doc.Query):
+    """What to delete together with a resource."""
+
+    cascade: Annotated[doc.QueryFlag, doc.about("delete the rules that name it, too")] = False
+
+
+_ADAPTER: Final = TypeAdapter(ResourceDocument)
+_Reads = Annotated[context.RequestContext, context.requires(authorization.Permission.RESOURCES_WRITE)]
+_Writes = Annotated[
+    context.RequestContext, context.requires(authorization.Permission.RESOURCES_WRITE, conditional=True)
+]
+_ONE: Final = PATH + "/{id}"
+router: Final = APIRouter(tags=["Resources"], route_class=context.Route)
+
+
+@router.get(PATH, **op(listed(ResourceOut)))
+async def list_resources(ctx: _Reads, query: Annotated[ResourceFilter, Query()]) -> Response:
+    """List resources. A registrar sees the resources of its service."""
+    service = authorization.service_of(ctx.caller)
+    position = query.position(f"{ctx.tenant} resources {service}")
+    wanted = query.serviceName or service
     if service is not None and wanted != service:
-        return Reply(HTTPStatus.OK, {"items": [], "next_cursor": None})
+        return context.list_of([], None)
 
-    async def work(connection: "Connection") -> tuple[Page, dict[str, tuple[DocumentWarning, ...]]]:
+    async def work(connection: Any) -> tuple[Page, dict[str, InForce]]:
         found = await resources.page(
             connection,
-            call.tenant,
-            name=filters.get("name"),
+            ctx.tenant,
+            name=query.name,
             service_name=wanted,
             after=position.after,
             limit=position.limit,
         )
-        rows = await in_force(connection, call.tenant, found.items)
-        page = Page(tuple(row.stored for row in rows), found.next)
-        return page, {row.stored.id: row.warnings for row in rows}
+        rows = await in_force(connection, ctx.tenant, found.items)
+        return found, {row.stored.id: row for row in rows}
 
-    page = await changes.read(call, work)
-    if isinstance(page, ProblemDetails):
-        return page
-    rows, warnings = page
-    return changes.shown_page(
-        call,
-        resources.TABLE,
-        position,
-        rows,
-        lambda stored: _with_warnings(shown(stored), warnings[stored.id]),
-    )
+    page, rows = await ctx.read(work)
+    return ctx.page(resources.TABLE, position, page, lambda stored: rows[stored.id].to_json())
 
 
-async def get(call: Call) -> Reply | ProblemDetails:
-    """Return one resource."""
-    found = await _stored(call)
-    if isinstance(found, ProblemDetails):
-        return found
-    if not registrar.sees(call, found.stored):
-        return nothing_at(call, _NOUN)
-
-    def show(stored: Stored) -> Document:
-        return _with_warnings(shown(stored), found.warnings)
-
-    return changes.single(call, resources.TABLE, found.stored, show)
+@router.get(_ONE, **op(found(ResourceOut), 404))
+async def get_resource(ctx: _Reads) -> Response:
+    """Get a resource. A registrar sees the resources of its service."""
+    found = await _stored(ctx)
+    if not authorization.sees_resource(ctx.caller, found.stored):
+        raise ctx.missing(_NOUN)
+    return ctx.single(resources.TABLE, found.stored, lambda _: found.to_json())
 
 
-async def patch(call: Call) -> Reply | ProblemDetails:
-    """Change some members of a resource (RFC 7396), judged as the whole that comes out."""
-    resource_id = call.id
-    if resource_id is None:
-        return nothing_at(call, _NOUN)
-    assert call.body is not None
-    patched = call.body.document
-    if not isinstance(patched, Mapping):
-        return invalid([Problem("", "an object is needed")])
+@router.patch(_ONE, **op(written(200, ResourceOut), 404, 409))
+async def patch_resource(
+    ctx: _Writes, patch: Annotated[doc.Patch, Depends(PatchBody(ResourceDocument, _NOUN))]
+) -> Response:
+    """Change some members of a resource.
 
-    async def work(change: Change) -> changes.Outcome[tuple[InForce, _Declaration]]:
-        stored = await resources.get(change.connection, change.tenant, resource_id)
-        if stored is None or not registrar.sees(call, stored):
-            return nothing_at(call, _NOUN)
-        problems: list[Problem] = []
-        refuse_unknown_removals(patched, "ResourcePatch", problems, shown=_SHOWN)
-        before = {name: value for name, value in stored.document.items() if name != "id"}
-        document = replacing_document(merged(before, patched), resource_id, problems, shown=_SHOWN)
-        declaration = _declared(document, "", problems)
-        if declaration is not None and declaration.resource.name != stored.document["name"]:
-            problems.append(Problem("/name", "cannot be changed: rules go by it"))
-        if problems or declaration is None:
-            return invalid(problems)
-        resource = declaration.resource
-        if refusal := changes.stale(call, stored):
-            return refusal
-        if refusal := registrar.foreign_services(call, [resource]) or registrar.foreign_routes(
-            call, [(resource, stored)]
-        ):
-            return refusal
-        replaced = await resources.replace(change, declaration.document(stored.id, {}))
+    A JSON merge patch (RFC 7396); a list replaces the old one. A resource keeps its name.
+    """
+
+    async def work(change: Change) -> tuple[InForce, ResourceDocument] | Refusal:
+        stored = await resources.get(change.connection, change.tenant, ctx.row_id(_NOUN))
+        if stored is None or not authorization.sees_resource(ctx.caller, stored):
+            raise ctx.missing(_NOUN)
+        document, problems = patch.apply(stored.document)
+        if isinstance(document, dict) and document.get("name") != stored.document["name"]:
+            problems.append(Problem("/name", "cannot be changed: rules name it"))
+        body = doc.validate(_ADAPTER, document, ctx, problems)
+        ctx.check_precondition(stored)
+        authorization.require_service(ctx.caller, [(body.serviceName, "/serviceName")])
+        authorization.require_routes(ctx.caller, [(body.to_resource(), stored, "")])
+        replaced = await resources.replace(change, body.to_document(stored.id, {}))
         if not isinstance(replaced, Stored):
             return replaced
         (after,) = await in_force(change.connection, change.tenant, [replaced])
-        return after, declaration
+        return after, body
 
-    written = await changes.write(call, work)
-    if isinstance(written, ProblemDetails):
-        return written
-    after, declaration = written.value
-    headers = {changes.POLICY_REVISION: str(written.revision), "ETag": entity_tag(after.stored.revision)}
-    return Reply(HTTPStatus.OK, _shown_with(after, declaration), headers)
+    def reply(written: tuple[InForce, ResourceDocument], revision: int) -> context.Reply:
+        after, body = written
+        warnings = resource_warnings(body.to_resource())
+        return context.row_reply(200, lambda _: after.to_json(*warnings))(after.stored, revision)
+
+    return await ctx.write(work, reply)
 
 
-async def list_rules(call: Call) -> Reply | ProblemDetails:
-    """List the role rules on one resource, a bare array; `Link` leads to more."""
-    position = read_position(call.query, scope=f"{call.tenant} rules of {call.path['id']}")
-    if isinstance(position, ProblemDetails):
-        return position
-    found = await _stored(call)
-    if isinstance(found, ProblemDetails):
-        return found
-    stored = found.stored
-    page = await changes.read(
-        call,
+@router.delete(_ONE, **op(deleted(), 404, 409))
+async def delete_resource(ctx: _Writes, query: Annotated[RemovalQuery, Query()]) -> Response:
+    """Delete a resource and its routes.
+
+    The rules that its default roles became are deleted, too. Other rules that name it are 409, unless
+    `cascade` is true: then role rules are deleted and attribute policies are deleted softly.
+    """
+    resource_id = ctx.row_id(_NOUN)
+    if query.cascade and authorization.service_of(ctx.caller) is not None:
+        raise forbidden("'cascade' deletes rules, which is for tenant admins")
+
+    async def work(change: Change) -> Stored | NotFound:
+        stored = await resources.get(change.connection, change.tenant, resource_id)
+        if stored is None or not authorization.sees_resource(ctx.caller, stored):
+            raise ctx.missing(_NOUN)
+        ctx.check_precondition(stored)
+        authorization.require_removal(ctx.caller, stored)
+        await _remove_rules(change, stored, cascade=query.cascade)
+        return await resources.delete(change, resource_id)
+
+    return await ctx.write(work, context.no_content)
+
+
+async def _remove_rules(change: Change, stored: Stored, *, cascade: bool) -> None:
+    """Delete the rules that name a resource; without `cascade` only those of its default roles."""
+    name = str(stored.document["name"])
+    rules = await role_rules.on_resource(change.connection, change.tenant, name, limit=MAX_ROWS_A_WRITE + 1)
+    policies = await attribute_policies.on_resource(change.connection, change.tenant, name)
+    (roles,) = await resources.default_roles_in_force(change.connection, change.tenant, [stored])
+    declared = stored.document["defaultRoles"]
+    assert isinstance(declared, list)
+    action = default_action(name)
+    defaults = {
+        (role, SubjectKind.ROLE.value, WILDCARD, action, Effect.ALLOW.value) for role in (*declared, *roles)
+    }
+    others = [
+        rule.id
+        for rule in rules
+        if tuple(rule.document[each] for each in ("sub", "sub_kind", "dom", "act", "effect")) not in defaults
+    ]
+    if (others or policies) and not cascade:
+        detail = "rules name this resource; delete them first, or add ?cascade=true"
+        raise conflict(detail, [*others, *policies])
+    if len(rules) > MAX_ROWS_A_WRITE:
+        message = f"more than {MAX_ROWS_A_WRITE} rules name it, which is more than one write deletes"
+        raise invalid([Problem("", message)])
+    await role_rules.delete_all(change, rules)
+    await attribute_policies.delete_all(change, policies)
+
+
+@router.get(_ONE + "/policies", **op(answer(200, list[RoleRuleOut], "Link"), 404))
+async def list_role_rules_of_resource(ctx: context.Reads, query: Annotated[PageQuery, Query()]) -> Response:
+    """List the role rules on a resource. A bare array; `Link` leads to the next page."""
+    position = query.position(f"{ctx.tenant} rules of {ctx.path_params['id']}")
+    stored = (await _stored(ctx)).stored
+    page = await ctx.read(
         lambda connection: role_rules.page(
             connection,
-            call.tenant,
+            ctx.tenant,
             obj=str(stored.document["name"]),
-            domains=call.caller.domains,
+            domains=ctx.caller.domains,
             after=position.after,
             limit=position.limit,
-        ),
+        )
     )
-    if isinstance(page, ProblemDetails):
-        return page
     headers = {}
     if (following := position.cursor(page.next)) is not None:
-        query = urlencode({"limit": position.limit, "cursor": following})
-        headers["Link"] = f'<{PATH}/{stored.id}/policies?{query}>; rel="next"'
-    return Reply(HTTPStatus.OK, [changes.shown(rule) for rule in page.items], headers)
+        parameters = urlencode({"limit": position.limit, "cursor": following})
+        headers["Link"] = f'<{PATH}/{stored.id}/policies?{parameters}>; rel="next"'
+    return context.Reply(200, [context.to_json(rule) for rule in page.items], headers).response()
 
 
-def _declared(document: object, pointer: str, problems: list[Problem]) -> _Declaration | None:
-    refuse_id(document, problems, pointer=pointer)
-    without_id = document
-    if isinstance(document, Mapping):
-        without_id = {name: value for name, value in document.items() if name != "id"}
-    resource = parse_resource(without_id, pointer, problems)
-    if resource is None:
-        return None
-    assert isinstance(document, Mapping)
-    return _Declaration(resource, document)
+async def _stored(ctx: context.RequestContext) -> InForce:
+    resource_id = ctx.row_id(_NOUN)
 
-
-def _repeated(declarations: Sequence[_Declaration]) -> list[Problem]:
-    first: dict[str, int] = {}
-    return [
-        Problem(f"/{position}/name", f"is the name of /{first[declaration.resource.name]} too")
-        for position, declaration in enumerate(declarations)
-        if first.setdefault(declaration.resource.name, position) != position
-    ]
-
-
-async def _register(
-    call: Call, change: Change, declarations: Sequence[_Declaration], *, bulk: bool = False
-) -> tuple[tuple[InForce, bool], ...] | Refusal | ProblemDetails:
-    """Store declarations: first those of names that are there, so that routes can move to new resources."""
-    names = [declaration.resource.name for declaration in declarations]
-    present = await resources.by_names(change.connection, change.tenant, names)
-    written = [
-        (declaration.resource, present.get(declaration.resource.name))
-        for declaration in declarations
-        if "routes" in declaration.written
-    ]
-    if refusal := registrar.foreign_routes(call, written, names if bulk else None):
-        return refusal
-    if refusal := await _too_many(call, change, declarations, present):
-        return refusal
-    clashes: list[Clash] = []
-    new: list[int] = []
-    for position, declaration in enumerate(declarations):
-        stored = present.get(declaration.resource.name)
+    async def work(connection: Any) -> InForce:
+        stored = await resources.get(connection, ctx.tenant, resource_id)
         if stored is None:
-            new.append(position)
-            continue
-        if stored.document["serviceName"] != declaration.resource.service:
-            owner = stored.document["serviceName"]
-            clashes.append(Clash(position, stored.id, f"the name belongs to the service {owner!r}"))
-            continue
-        replaced = await resources.replace(change, declaration.document(stored.id, stored.document))
-        if isinstance(replaced, Conflict):
-            clashes += _moved(replaced, [position])
-        elif not isinstance(replaced, Stored):
-            return replaced
-    if not clashes and new:
-        created = await resources.create(
-            change, [declarations[position].document(change.new_id(), {}) for position in new]
-        )
-        if isinstance(created, Conflict):
-            clashes += _moved(created, new)
-    if clashes:
-        return Conflict("resource", tuple(clashes))
-    after = await resources.by_names(change.connection, change.tenant, names)
-    rows = await in_force(change.connection, change.tenant, [after[name] for name in names])
-    return tuple((row, name not in present) for row, name in zip(rows, names, strict=True))
+            raise ctx.missing(_NOUN)
+        return (await in_force(connection, ctx.tenant, [stored]))[0]
 
-
-async def _too_many(
-    call: Call, change: Change, declarations: Sequence[_Declaration], present: Mapping[str, Stored]
-) -> ProblemDetails | None:
-    new = [declaration for declaration in declarations if declaration.resource.name not in present]
-    rules = sum(len(_names(declaration.written.get("defaultRoles"))) for declaration in new)
-    refusal = limits.too_many_written(len(new)) or limits.too_many_written(rules)
-    if refusal is None and new:
-        refusal = await changes.beyond_limit(call, change, "resources", len(new))
-    if refusal is None and rules:
-        refusal = await changes.beyond_limit(call, change, "role_rules", rules)
-    return refusal
-
-
-def _moved(refused: Conflict, positions: Sequence[int]) -> list[Clash]:
-    """Return clashes with the positions that the documents have in the body."""
-    return [Clash(positions[clash.index], clash.id, clash.message) for clash in refused.clashes]
-
-
-async def _stored(call: Call) -> InForce | ProblemDetails:
-    resource_id = call.id
-    if resource_id is None:
-        return nothing_at(call, _NOUN)
-
-    async def work(connection: "Connection") -> InForce | None:
-        stored = await resources.get(connection, call.tenant, resource_id)
-        return None if stored is None else (await in_force(connection, call.tenant, [stored]))[0]
-
-    found = await changes.read(call, work)
-    return nothing_at(call, _NOUN) if found is None else found
-
-
-def shown(stored: Stored) -> Document:
-    """Return a resource as the API shows it."""
-    return stored.document | {
-        "createdAt": rfc3339(stored.created_at),
-        "updatedAt": rfc3339(stored.updated_at),
-    }
-
-
-def _shown_with(row: InForce, declaration: _Declaration) -> Document:
-    return _with_warnings(shown(row.stored), [*row.warnings, *resource_warnings(declaration.resource)])
-
-
-def _with_warnings(document: Document, warnings: Sequence[DocumentWarning]) -> Document:
-    return document | ({"warnings": changes.shown_warnings(warnings)} if warnings else {})
+    return await ctx.read(work)

@@ -1,206 +1,169 @@
-"""`/api/v1/role-bindings`: Casbin's `g` lines: who has which role, and which roles inherit."""
+"""`/api/v1/role-bindings`: Casbin's `g` lines: the roles of users and services, and inheritance of roles."""
 
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
-from uuid import UUID
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar, Final
 
-from extauthz.admin import changes, examples
-from extauthz.admin.documents import new_document, reading
-from extauthz.admin.operation import (
-    PAGING,
-    Answer,
-    Call,
-    Content,
-    Operation,
-    Parameter,
-    Reply,
-    Who,
-    nothing_at,
-)
-from extauthz.admin.problems import ProblemDetails, conflict, forbidden, invalid
-from extauthz.admin.reach import denied_through
-from extauthz.admin.reading import name_filters
-from extauthz.compile.documents import parse_role_binding
+from fastapi import APIRouter, Depends, Query
+from pydantic import AfterValidator, ValidationInfo, WithJsonSchema, field_validator
+from starlette.requests import Request
+from starlette.responses import Response
+
+from extauthz.admin import context
+from extauthz.admin.authorization import require_removable_binding
+from extauthz.admin.documents import Document, Name, OneName, StoredRow, about, refused, refused_at
+from extauthz.admin.openapi import created, deleted, found, listed, op
+from extauthz.admin.pagination import PageQuery
+from extauthz.admin.problems import ProblemError, conflict, forbidden
+from extauthz.admin.request_body import JsonBody
+from extauthz.compile.documents import BoundKind, expiry, octets_problem
 from extauthz.compile.inheritance import CYCLE
 from extauthz.domain.policy import SubjectKind
+from extauthz.domain.problem import Problem
 from extauthz.storage import role_bindings
-from extauthz.storage.outcome import Conflict
-from extauthz.storage.rows import Stored
+from extauthz.storage.outcome import Conflict, NotFound
+from extauthz.storage.rows import Stored, rfc3339
 from extauthz.storage.write import Change
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from extauthz.domain.problem import Problem
 
 PATH: Final = "/api/v1/role-bindings"
 _NOUN: Final = "role binding"
 _INHERITANCE: Final = "only tenant admins write inheritance between roles"
 
 
-async def list_bindings(call: Call) -> Reply | ProblemDetails:
-    """List the bindings that the caller may see."""
-    filters = name_filters(call.query, "user", "role", "dom")
-    if isinstance(filters, ProblemDetails):
-        return filters
-    return await changes.listed(call, role_bindings.TABLE, role_bindings.page, filters)
-
-
-async def create(call: Call) -> Reply | ProblemDetails:
-    """Store a new binding."""
-    problems: list[Problem] = []
-    document = new_document(call, problems)
-    binding = parse_role_binding(document, "", problems, reading(call, call.services.new_id()))
-    if problems or binding is None:
-        return _own_heir(problems) or invalid(problems)
-    if refusal := changes.foreign_domain(call, binding.dom) or changes.stale(call, None):
-        return refusal
-    if binding.user_kind is SubjectKind.ROLE and not call.caller.is_tenant_admin:
-        return forbidden(_INHERITANCE)
-
-    async def work(change: Change) -> changes.Outcome[Stored]:
-        if refusal := await changes.beyond_limit(call, change, "role_bindings", 1):
-            return refusal
-        created = await role_bindings.create(
-            change,
-            [role_bindings.document_of(binding)],
-            by_domain_admin=not call.caller.is_tenant_admin,
-        )
-        if isinstance(created, Conflict):
-            return created
-        stored = await role_bindings.get(change.connection, change.tenant, UUID(binding.id))
-        assert stored is not None, "it was written in this transaction"
-        return stored
-
-    written = await changes.write(call, work)
-    if isinstance(written, ProblemDetails):
-        return written
-    return changes.written_reply(written, HTTPStatus.CREATED, changes.shown(written.value), location=PATH)
-
-
-def _own_heir(problems: "Sequence[Problem]") -> ProblemDetails | None:
-    """Return the conflict that the shortest cycle is, too: a role that inherits from itself."""
-    if len(problems) != 1 or not problems[0].message.startswith(CYCLE):
+def _expiry(value: object) -> str | None:
+    if value is None:
         return None
-    return conflict("the write contradicts itself", (), problems)
+    found = expiry(value)
+    if isinstance(found, str):
+        raise refused(found)
+    return rfc3339(datetime.fromtimestamp(found, UTC))
 
 
-async def get(call: Call) -> Reply | ProblemDetails:
-    """Return one binding."""
-    binding_id = call.id
-    if binding_id is None:
-        return nothing_at(call, _NOUN)
-    stored = await changes.read(
-        call, lambda connection: role_bindings.get(connection, call.tenant, binding_id)
-    )
-    if isinstance(stored, ProblemDetails):
-        return stored
-    if stored is None or not call.caller.may(stored.document["dom"]):
-        return nothing_at(call, _NOUN)
-    return changes.single(call, role_bindings.TABLE, stored)
+class RoleBindingDocument(Document):
+    """A role binding."""
+
+    example: ClassVar = {
+        "user": "alice",
+        "user_kind": "user",
+        "role": "finance",
+        "dom": "emea",
+        "expires_at": "2026-12-31T00:00:00Z",
+    }
+    user: Annotated[OneName, about("the user, service or role that gets the role")]
+    user_kind: Annotated[
+        BoundKind, about("`role`: the role `user` inherits the role `role` (tenant admins only)")
+    ]
+    role: Annotated[OneName, about("the role")]
+    dom: Annotated[Name, about("the domain of the binding, or `*`")]
+    expires_at: Annotated[
+        Any,
+        AfterValidator(_expiry),
+        WithJsonSchema({"type": ["string", "null"], "format": "date-time"}),
+        about("exclusive; left out or null: never"),
+    ] = None
+
+    @field_validator("role")
+    @classmethod
+    def _inherits_from_another(cls, role: str, info: ValidationInfo) -> str:
+        if info.data.get("user_kind") is BoundKind.ROLE and info.data.get("user") == role:
+            raise refused(f"{CYCLE}: {role} -> {role}")
+        return role
+
+    @field_validator("dom")
+    @classmethod
+    def _fits_together(cls, dom: str, info: ValidationInfo) -> str:
+        names = {name: value for name in ("user", "role") if (value := info.data.get(name))}
+        if problem := octets_problem(names | {"dom": dom}):
+            raise refused_at([Problem("", problem)], up=1)
+        return dom
 
 
-async def delete(call: Call) -> Reply | ProblemDetails:
-    """Delete a binding by its id."""
-    binding_id = call.id
-    if binding_id is None:
-        return nothing_at(call, _NOUN)
+class RoleBindingOut(RoleBindingDocument, StoredRow):
+    """A stored role binding."""
 
-    async def work(change: Change) -> changes.Outcome[Stored]:
-        stored = await role_bindings.get(change.connection, change.tenant, binding_id)
-        if stored is None or not call.caller.may(stored.document["dom"]):
-            return nothing_at(call, _NOUN)
-        if stored.document["user_kind"] == SubjectKind.ROLE and not call.caller.is_tenant_admin:
-            return forbidden(_INHERITANCE)
-        if refusal := await _lifting(call, change, stored) or changes.stale(call, stored):
-            return refusal
+
+class RoleBindingFilter(PageQuery):
+    """Which bindings to list."""
+
+    user: Annotated[Name | None, about("only bindings of this user, service or role")] = None
+    role: Annotated[Name | None, about("only bindings to this role")] = None
+    dom: Annotated[Name | None, about("only bindings in this domain")] = None
+
+
+class _BindingBody(JsonBody[RoleBindingDocument]):
+    """Reads a binding. A role that inherits from itself is the shortest cycle, and 409 as any cycle."""
+
+    def _read(self, document: object, request: Request) -> RoleBindingDocument:
+        try:
+            return super()._read(document, request)
+        except ProblemError as error:
+            if len(error.errors) == 1 and error.errors[0].message.startswith(CYCLE):
+                raise conflict("the write contradicts itself", (), error.errors) from None
+            raise
+
+
+router: Final = APIRouter(prefix=PATH, tags=["Role bindings"], route_class=context.Route)
+
+
+@router.get("", **op(listed(RoleBindingOut)))
+async def list_role_bindings(ctx: context.Reads, query: Annotated[RoleBindingFilter, Query()]) -> Response:
+    """List role bindings. Only bindings that the caller may see."""
+    return await ctx.list(role_bindings.TABLE, role_bindings.page, query)
+
+
+@router.post("", **op(created(RoleBindingOut), 409))
+async def create_role_binding(
+    ctx: context.Creates, body: Annotated[RoleBindingDocument, Depends(_BindingBody(RoleBindingDocument))]
+) -> Response:
+    """Create a role binding.
+
+    A Casbin `g` line. Inheritance (`user_kind` `role`) is for tenant admins; a cycle of roles is 409 and
+    is named.
+    """
+    ctx.require_domain(body.dom)
+    ctx.check_precondition(None)
+    if body.user_kind is BoundKind.ROLE and not ctx.caller.is_tenant_admin:
+        raise forbidden(_INHERITANCE)
+
+    async def work(change: Change) -> Stored | Conflict:
+        await ctx.check_quota(change, "role_bindings", 1)
+        document = {"id": change.new_id(), **body.model_dump(mode="json", exclude_none=True)}
+        created = await role_bindings.create(change, [document], by_domain_admin=ctx.by_domain_admin)
+        return created if isinstance(created, Conflict) else created[0]
+
+    return await ctx.write(work, context.row_reply(201, location=PATH))
+
+
+@router.get("/{id}", **op(found(RoleBindingOut), 404))
+async def get_role_binding(ctx: context.Reads) -> Response:
+    """Get a role binding. A binding in a domain that the caller does not administer is 404."""
+    binding_id = ctx.row_id(_NOUN)
+    stored = await ctx.read(lambda connection: role_bindings.get(connection, ctx.tenant, binding_id))
+    return ctx.single(role_bindings.TABLE, _seen(ctx, stored))
+
+
+@router.delete("/{id}", **op(deleted(), 404))
+async def delete_role_binding(ctx: context.Writes) -> Response:
+    """Delete a role binding.
+
+    Only tenant admins delete a tenant admin's binding on which a tenant admin's deny depends.
+    """
+    binding_id = ctx.row_id(_NOUN)
+
+    async def work(change: Change) -> Stored | NotFound:
+        stored = _seen(ctx, await role_bindings.get(change.connection, change.tenant, binding_id))
+        if stored.document["user_kind"] == SubjectKind.ROLE and not ctx.caller.is_tenant_admin:
+            raise forbidden(_INHERITANCE)
+        await require_removable_binding(
+            ctx.caller, change, stored, condition_headers=ctx.services.condition_headers
+        )
+        ctx.check_precondition(stored)
         return await role_bindings.delete(change, binding_id)
 
-    written = await changes.write(call, work)
-    return written if isinstance(written, ProblemDetails) else changes.gone_reply(written)
+    return await ctx.write(work, context.no_content)
 
 
-async def _lifting(call: Call, change: Change, stored: Stored) -> ProblemDetails | None:
-    """Refuse a domain admin to lift a tenant admin's deny by taking away a role that they gave."""
-    if call.caller.is_tenant_admin or stored.by_domain_admin:
-        return None
-    headers = call.services.condition_headers
-    if not await denied_through(change, stored.document, condition_headers=headers):
-        return None
-    return forbidden(
-        "a tenant admin wrote this binding and a deny that depends on it: only a tenant admin deletes it"
-    )
-
-
-_STORED: Final = Content("RoleBinding", examples.ROLE_BINDING_STORED)
-
-OPERATIONS: Final = (
-    Operation(
-        method="GET",
-        path=PATH,
-        name="listRoleBindings",
-        tag="Role bindings",
-        who=Who.POLICY_READER,
-        handler=list_bindings,
-        summary="List role bindings",
-        parameters=(
-            Parameter("user", "only bindings of this user, service or role"),
-            Parameter("role", "only bindings to this role"),
-            Parameter("dom", "only bindings in this domain"),
-            *PAGING,
-        ),
-        answers=(
-            Answer(
-                HTTPStatus.OK,
-                "A page of bindings",
-                Content("RoleBindingPage", examples.page_of(examples.ROLE_BINDING_STORED)),
-            ),
-        ),
-    ),
-    Operation(
-        method="POST",
-        path=PATH,
-        name="createRoleBinding",
-        tag="Role bindings",
-        who=Who.POLICY_WRITER,
-        handler=create,
-        summary="Create a role binding",
-        description=(
-            "A Casbin `g` line. Inheritance (`user_kind` `role`) is for tenant admins; a cycle of roles is "
-            "409 and is named."
-        ),
-        body=Content("RoleBindingDocument", examples.ROLE_BINDING),
-        preconditions=True,
-        answers=(
-            Answer(HTTPStatus.CREATED, "The binding", _STORED, ("X-Policy-Revision", "ETag", "Location")),
-        ),
-        problems=(HTTPStatus.CONFLICT,),
-    ),
-    Operation(
-        method="GET",
-        path=PATH + "/{id}",
-        name="getRoleBinding",
-        tag="Role bindings",
-        who=Who.POLICY_READER,
-        handler=get,
-        summary="Get a role binding",
-        answers=(Answer(HTTPStatus.OK, "The binding", _STORED, ("ETag",)),),
-        problems=(HTTPStatus.NOT_FOUND,),
-    ),
-    Operation(
-        method="DELETE",
-        path=PATH + "/{id}",
-        name="deleteRoleBinding",
-        tag="Role bindings",
-        who=Who.POLICY_WRITER,
-        handler=delete,
-        summary="Delete a role binding",
-        description=(
-            "A binding that a tenant admin wrote, and on which a tenant admin's deny depends, is for tenant "
-            "admins only."
-        ),
-        preconditions=True,
-        answers=(Answer(HTTPStatus.NO_CONTENT, "The binding is gone", headers=("X-Policy-Revision",)),),
-        problems=(HTTPStatus.NOT_FOUND,),
-    ),
-)
+def _seen(ctx: context.RequestContext, stored: Stored | None) -> Stored:
+    """Return a row that the caller may see; any other is 404."""
+    if stored is None or not ctx.caller.administers_domain(stored.document["dom"]):
+        raise ctx.missing(_NOUN)
+    return stored

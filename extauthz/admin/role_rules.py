@@ -1,243 +1,254 @@
 """`/api/v1/resources/policies`: role rules, Casbin's `p` lines, by id and by value."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import Annotated, ClassVar, Final
 from uuid import UUID
 
-from extauthz.admin import changes
-from extauthz.admin.documents import new_document, reading, replacing_document
-from extauthz.admin.operation import (
-    Call,
-    Reply,
-    nothing_at,
-)
-from extauthz.admin.problems import ParameterProblem, ProblemDetails, invalid
-from extauthz.admin.reading import name_filters
-from extauthz.compile.documents import parse_role_rule
-from extauthz.compile.fields import Fields
-from extauthz.domain.policy import SubjectKind
+from fastapi import APIRouter, Depends, Query
+from pydantic import BeforeValidator, ValidationInfo, field_validator
+from starlette.requests import Request
+from starlette.responses import Response
+
+from extauthz.admin import context
+from extauthz.admin import documents as doc
+from extauthz.admin.authorization import require_tenant_admin
+from extauthz.admin.openapi import created, deleted, found, listed, op, written
+from extauthz.admin.pagination import PageQuery
+from extauthz.admin.problems import ParameterProblem, invalid
+from extauthz.admin.request_body import JsonBody, ReplacingBody
+from extauthz.compile.documents import octets_problem, subject_kind
+from extauthz.domain.policy import RoleRule, SubjectKind
+from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
 from extauthz.storage import role_rules
 from extauthz.storage.outcome import Conflict, NotFound
-from extauthz.storage.rows import Document, Stored
-from extauthz.storage.write import Change, Written
-
-if TYPE_CHECKING:
-    from extauthz.domain.problem import Problem
+from extauthz.storage.rows import Stored
+from extauthz.storage.write import Change
 
 PATH: Final = "/api/v1/resources/policies"
 _NOUN: Final = "role rule"
-_SHOWN: Final = ("created_at", "updated_at", "warnings")
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What a rule is found by; None is anything."""
+def _kind(kind: object, info: ValidationInfo) -> object:
+    if kind is not doc.LEFT_OUT:
+        return kind
+    return subject_kind(info.data.get("sub"), None, info.data.get("effect"))
 
-    sub: str
-    dom: str
-    obj: str
-    act: str | None
-    sub_kind: str | None
-    effect: str | None
 
+class RoleRuleDocument(doc.Document):
+    """A role rule. Its members are the fields of the entity `RoleRule` and the columns of the table."""
+
+    example: ClassVar = {
+        "sub": "finance",
+        "sub_kind": "role",
+        "dom": "*",
+        "obj": "invoice:read",
+        "act": "read",
+        "effect": "allow",
+    }
+    sub: Annotated[doc.Name, doc.about("the subject: a role, user or service, or `*`")]
+    dom: Annotated[doc.Name, doc.about("the domain, or `*` for every domain and for none")]
+    obj: Annotated[doc.Name, doc.about("the resource, or `*`")]
+    act: Annotated[doc.Name, doc.about("the action, or `*`")]
+    effect: Effect
+    sub_kind: Annotated[SubjectKind, BeforeValidator(_kind)] = doc.computed(
+        description="the kind of `sub`; left out, `role` in an allow and `any` in a deny"
+    )
+
+    @field_validator("act")
     @classmethod
-    def of(cls, given: Mapping[str, str | None]) -> "_Wanted":
-        names = {name: given.get(name) for name in ("act", "sub_kind", "effect")}
-        return cls(str(given["sub"]), str(given["dom"]), str(given["obj"]), **names)
+    def _fits_together(cls, act: str, info: ValidationInfo) -> str:
+        names = {name: value for name in ("sub", "dom", "obj") if (value := info.data.get(name))}
+        if problem := octets_problem(names | {"act": act}):
+            raise doc.refused_at([Problem("", problem)], up=1)
+        return act
+
+    @field_validator("sub_kind")
+    @classmethod
+    def _fits_subject(cls, kind: SubjectKind, info: ValidationInfo) -> SubjectKind:
+        found = subject_kind(info.data.get("sub"), kind, info.data.get("effect"))
+        if not isinstance(found, SubjectKind):
+            raise doc.refused(found)
+        return found
+
+    def to_rule(self, rule_id: str) -> RoleRule:
+        """Return the entity."""
+        return RoleRule(rule_id, **{name: getattr(self, name) for name in type(self).model_fields})
 
 
-async def list_rules(call: Call) -> Reply | ProblemDetails:
-    """List the rules that the caller may see."""
-    filters = name_filters(call.query, "obj", "sub", "dom")
-    if isinstance(filters, ProblemDetails):
-        return filters
-    return await changes.listed(call, role_rules.TABLE, role_rules.page, filters)
+class RoleRuleOut(RoleRuleDocument, doc.StoredRow):
+    """A stored role rule."""
 
 
-async def create(call: Call) -> Reply | ProblemDetails:
-    """Store a new rule."""
-    problems: list[Problem] = []
-    document = new_document(call, problems)
-    rule = parse_role_rule(document, "", problems, reading(call, call.services.new_id()))
-    if problems or rule is None:
-        return invalid(problems)
-    if refusal := changes.foreign_domain(call, rule.dom) or changes.stale(call, None):
-        return refusal
+class RoleRuleValue(doc.Document):
+    """The value of a rule; `act`, `sub_kind` and `effect` narrow it down."""
 
-    async def work(change: Change) -> changes.Outcome[Stored]:
-        if refusal := await changes.beyond_limit(call, change, "role_rules", 1):
-            return refusal
-        created = await role_rules.create(
-            change, [role_rules.document_of(rule)], by_domain_admin=not call.caller.is_tenant_admin
-        )
-        if isinstance(created, Conflict):
-            return created
-        return await _present(change, str(created[0]["id"]))
-
-    written = await changes.write(call, work)
-    return _reply(written, HTTPStatus.CREATED, location=PATH)
+    example: ClassVar = {"sub": "finance", "dom": "*", "obj": "invoice:read"}
+    sub: doc.Name
+    dom: doc.Name
+    obj: doc.Name
+    act: Annotated[doc.Name | None, doc.NOT_NULL] = None
+    sub_kind: Annotated[SubjectKind | None, doc.NOT_NULL] = None
+    effect: Annotated[Effect | None, doc.NOT_NULL] = None
 
 
-async def get(call: Call) -> Reply | ProblemDetails:
-    """Return one rule."""
-    rule_id = call.id
-    if rule_id is None:
-        return nothing_at(call, _NOUN)
-    stored = await changes.read(call, lambda connection: role_rules.get(connection, call.tenant, rule_id))
-    if isinstance(stored, ProblemDetails):
-        return stored
-    if stored is None or not call.caller.may(stored.document["dom"]):
-        return nothing_at(call, _NOUN)
-    return changes.single(call, role_rules.TABLE, stored)
+class RoleRuleFilter(PageQuery):
+    """Which rules to list."""
+
+    obj: Annotated[doc.Name | None, doc.about("only rules on this resource")] = None
+    sub: Annotated[doc.Name | None, doc.about("only rules for this subject")] = None
+    dom: Annotated[doc.Name | None, doc.about("only rules of this domain")] = None
 
 
-async def replace(call: Call) -> Reply | ProblemDetails:
-    """Replace a rule by its id."""
-    rule_id = call.id
-    if rule_id is None:
-        return nothing_at(call, _NOUN)
-    assert call.body is not None
-    problems: list[Problem] = []
-    document = replacing_document(call.body.document, rule_id, problems, shown=_SHOWN)
-    rule = parse_role_rule(document, "", problems, reading(call, str(rule_id)))
-    if problems or rule is None:
-        return invalid(problems)
-    if refusal := changes.foreign_domain(call, rule.dom):
-        return refusal
+class RoleRuleValueQuery(doc.Query):
+    """The value of a rule in the query string."""
 
-    async def work(change: Change) -> changes.Outcome[Stored]:
-        stored = await role_rules.get(change.connection, change.tenant, rule_id)
-        if stored is None or not call.caller.may(stored.document["dom"]):
-            return nothing_at(call, _NOUN)
-        return await _replaced(call, change, stored, role_rules.document_of(rule))
-
-    return _reply(await changes.write(call, work), HTTPStatus.OK)
+    sub: Annotated[doc.Name | None, doc.about("the subject")] = None
+    dom: Annotated[doc.Name | None, doc.about("the domain")] = None
+    obj: Annotated[doc.Name | None, doc.about("the resource")] = None
+    act: Annotated[doc.Name | None, doc.about("the action")] = None
+    sub_kind: Annotated[SubjectKind | None, doc.about("narrows it down")] = None
+    effect: Annotated[Effect | None, doc.about("narrows it down")] = None
 
 
-async def delete(call: Call) -> Reply | ProblemDetails:
-    """Delete a rule by its id."""
-    rule_id = call.id
-    if rule_id is None:
-        return nothing_at(call, _NOUN)
+class _ValueBody(JsonBody[RoleRuleValue]):
+    """Reads the value of a rule; the query string then has none."""
 
-    async def work(change: Change) -> changes.Outcome[Stored]:
-        stored = await role_rules.get(change.connection, change.tenant, rule_id)
-        if stored is None or not call.caller.may(stored.document["dom"]):
-            return nothing_at(call, _NOUN)
-        return await _deleted(call, change, stored)
-
-    written = await changes.write(call, work)
-    return written if isinstance(written, ProblemDetails) else changes.gone_reply(written)
+    def _read(self, document: object, request: Request) -> RoleRuleValue:
+        if request.query_params:
+            raise invalid(
+                [ParameterProblem(name, "is for calls without a body") for name in request.query_params]
+            )
+        return super()._read(document, request)
 
 
-async def replace_by_value(call: Call) -> Reply | ProblemDetails:
-    """Replace the rule that the body's own value finds: its action and effect may change."""
-    assert call.body is not None
-    problems: list[Problem] = []
-    document = new_document(call, problems)
-    rule = parse_role_rule(document, "", problems, reading(call, call.services.new_id()))
-    if problems or rule is None:
-        return invalid(problems)
-    if refusal := changes.foreign_domain(call, rule.dom):
-        return refusal
+_RULE: Final = JsonBody[RoleRuleDocument](RoleRuleDocument)
+router: Final = APIRouter(prefix=PATH, tags=["Role rules"], route_class=context.Route)
 
-    async def work(change: Change) -> changes.Outcome[Stored]:
+
+@router.get("", **op(listed(RoleRuleOut)))
+async def list_role_rules(ctx: context.Reads, query: Annotated[RoleRuleFilter, Query()]) -> Response:
+    """List role rules. Only rules that the caller may see."""
+    return await ctx.list(role_rules.TABLE, role_rules.page, query)
+
+
+@router.post("", **op(created(RoleRuleOut), 409))
+async def create_role_rule(
+    ctx: context.Creates, body: Annotated[RoleRuleDocument, Depends(_RULE)]
+) -> Response:
+    """Create a role rule. A Casbin `p` line. A rule with the same value as another is 409."""
+    ctx.require_domain(body.dom)
+    ctx.check_precondition(None)
+
+    async def work(change: Change) -> Stored | Conflict:
+        await ctx.check_quota(change, "role_rules", 1)
+        document = role_rules.document_of(body.to_rule(change.new_id()))
+        created = await role_rules.create(change, [document], by_domain_admin=ctx.by_domain_admin)
+        return created if isinstance(created, Conflict) else created[0]
+
+    return await ctx.write(work, context.row_reply(201, location=PATH))
+
+
+@router.put("", **op(written(200, RoleRuleOut), 404, 409))
+async def replace_role_rule_by_value(
+    ctx: context.Writes, body: Annotated[RoleRuleDocument, Depends(_RULE)]
+) -> Response:
+    """Replace a role rule found by its value.
+
+    Found by exactly (sub, dom, obj, act), else as the only rule with (sub, dom, obj). Several are 409
+    with their ids. The action and the effect may change.
+    """
+    ctx.require_domain(body.dom)
+
+    async def work(change: Change) -> Stored | NotFound | Conflict:
         found = await role_rules.by_value(
-            change.connection, change.tenant, sub=rule.sub, dom=rule.dom, obj=rule.obj, act=rule.act
+            change.connection, change.tenant, sub=body.sub, dom=body.dom, obj=body.obj, act=body.act
         )
-        if isinstance(found, NotFound | Conflict):
-            return found
-        return await _replaced(call, change, found, role_rules.document_of(rule) | {"id": found.id})
+        return found if isinstance(found, NotFound | Conflict) else await _replace(ctx, change, found, body)
 
-    return _reply(await changes.write(call, work), HTTPStatus.OK)
+    return await ctx.write(work, context.row_reply(200))
 
 
-async def delete_by_value(call: Call) -> Reply | ProblemDetails:
-    """Delete the rule that a value finds, given in the body or in the query."""
-    wanted = _wanted_by_query(call) if call.body is None else _wanted_by_body(call)
-    if isinstance(wanted, ProblemDetails):
-        return wanted
-    if refusal := changes.foreign_domain(call, wanted.dom):
-        return refusal
+@router.delete("", **op(deleted(), 404, 409))
+async def delete_role_rule_by_value(
+    ctx: context.Writes,
+    query: Annotated[RoleRuleValueQuery, Query()],
+    body: Annotated[RoleRuleValue | None, Depends(_ValueBody(RoleRuleValue, required=False))],
+) -> Response:
+    """Delete a role rule found by its value.
 
-    async def work(change: Change) -> changes.Outcome[Stored]:
-        found = await role_rules.by_value(
-            change.connection,
-            change.tenant,
-            sub=wanted.sub,
-            dom=wanted.dom,
-            obj=wanted.obj,
-            act=wanted.act,
-            sub_kind=wanted.sub_kind,
-            effect=wanted.effect,
+    Found by exactly (sub, dom, obj, act), else as the only rule with (sub, dom, obj). Several are 409
+    with their ids. The value is in the body or in the query.
+    """
+    wanted = _in_query(query) if body is None else body
+    ctx.require_domain(wanted.dom)
+
+    async def work(change: Change) -> Stored | NotFound | Conflict:
+        found = await role_rules.by_value(change.connection, change.tenant, **wanted.model_dump())
+        return found if isinstance(found, NotFound | Conflict) else await _delete(ctx, change, found)
+
+    return await ctx.write(work, context.no_content)
+
+
+def _in_query(query: RoleRuleValueQuery) -> RoleRuleValue:
+    missing = [name for name in ("sub", "dom", "obj") if getattr(query, name) is None]
+    if missing:
+        raise invalid([ParameterProblem(name, "is missing, here or in the body") for name in missing])
+    return RoleRuleValue.model_validate(query.model_dump(exclude_none=True))
+
+
+@router.get("/{id}", **op(found(RoleRuleOut), 404))
+async def get_role_rule(ctx: context.Reads) -> Response:
+    """Get a role rule. A rule of a domain that the caller does not administer is 404."""
+    rule_id = ctx.row_id(_NOUN)
+    stored = await ctx.read(lambda connection: role_rules.get(connection, ctx.tenant, rule_id))
+    return ctx.single(role_rules.TABLE, _seen(ctx, stored))
+
+
+@router.put("/{id}", **op(written(200, RoleRuleOut), 404, 409))
+async def replace_role_rule(
+    ctx: context.Writes, body: Annotated[RoleRuleDocument, Depends(ReplacingBody(RoleRuleDocument, _NOUN))]
+) -> Response:
+    """Replace a role rule. An object as it was read may be changed and sent back."""
+    rule_id = ctx.row_id(_NOUN)
+    ctx.require_domain(body.dom)
+
+    async def work(change: Change) -> Stored | NotFound | Conflict:
+        stored = _seen(ctx, await role_rules.get(change.connection, change.tenant, rule_id))
+        return await _replace(ctx, change, stored, body)
+
+    return await ctx.write(work, context.row_reply(200))
+
+
+@router.delete("/{id}", **op(deleted(), 404))
+async def delete_role_rule(ctx: context.Writes) -> Response:
+    """Delete a role rule. Only tenant admins delete a deny that a tenant admin wrote."""
+    rule_id = ctx.row_id(_NOUN)
+
+    async def work(change: Change) -> Stored | NotFound:
+        return await _delete(
+            ctx, change, _seen(ctx, await role_rules.get(change.connection, change.tenant, rule_id))
         )
-        if isinstance(found, NotFound | Conflict):
-            return found
-        return await _deleted(call, change, found)
 
-    written = await changes.write(call, work)
-    return written if isinstance(written, ProblemDetails) else changes.gone_reply(written)
+    return await ctx.write(work, context.no_content)
 
 
-def _wanted_by_query(call: Call) -> _Wanted | ProblemDetails:
-    given = name_filters(call.query, "sub", "dom", "obj", "act", "sub_kind", "effect")
-    if isinstance(given, ProblemDetails):
-        return given
-    problems = [
-        ParameterProblem(name, "is missing, here or in the body")
-        for name in ("sub", "dom", "obj")
-        if name not in given
-    ]
-    problems += [
-        ParameterProblem(name, f"must be one of {', '.join(choices)}")
-        for name, choices in (("sub_kind", list(SubjectKind)), ("effect", list(Effect)))
-        if name in given and given[name] not in choices
-    ]
-    return invalid(problems) if problems else _Wanted.of(given)
-
-
-def _wanted_by_body(call: Call) -> _Wanted | ProblemDetails:
-    assert call.body is not None
-    if call.query:
-        return invalid([ParameterProblem(name, "is for calls without a body") for name in call.query])
-    problems: list[Problem] = []
-    fields = Fields(call.body.document, "", problems)
-    value: dict[str, str | None] = {name: fields.text(name) for name in ("sub", "dom", "obj")}
-    value["act"] = fields.text("act", required=False)
-    for name, choices in (("sub_kind", SubjectKind), ("effect", Effect)):
-        if fields.has(name):
-            value[name] = fields.choice(name, choices)
-        fields.get(name)
-    fields.done()
-    return invalid(problems) if problems else _Wanted.of(value)
-
-
-async def _replaced(
-    call: Call, change: Change, stored: Stored, document: Document
-) -> changes.Outcome[Stored]:
-    if refusal := changes.outranked(call, stored, domain="dom") or changes.stale(call, stored):
-        return refusal
-    return await role_rules.replace(change, document, by_domain_admin=not call.caller.is_tenant_admin)
-
-
-async def _deleted(call: Call, change: Change, stored: Stored) -> changes.Outcome[Stored]:
-    if refusal := changes.outranked(call, stored, domain="dom") or changes.stale(call, stored):
-        return refusal
-    return await role_rules.delete(change, UUID(stored.id))
-
-
-async def _present(change: Change, rule_id: str) -> Stored:
-    stored = await role_rules.get(change.connection, change.tenant, UUID(rule_id))
-    assert stored is not None, "it was written in this transaction"
+def _seen(ctx: context.RequestContext, stored: Stored | None) -> Stored:
+    """Return a row that the caller may see; any other is 404."""
+    if stored is None or not ctx.caller.administers_domain(stored.document["dom"]):
+        raise ctx.missing(_NOUN)
     return stored
 
 
-def _reply(
-    written: Written[Stored] | ProblemDetails, status: HTTPStatus, *, location: str | None = None
-) -> Reply | ProblemDetails:
-    if isinstance(written, ProblemDetails):
-        return written
-    return changes.written_reply(written, status, changes.shown(written.value), location=location)
+async def _replace(
+    ctx: context.RequestContext, change: Change, stored: Stored, body: RoleRuleDocument
+) -> Stored | NotFound | Conflict:
+    require_tenant_admin(ctx.caller, stored, domain="dom")
+    ctx.check_precondition(stored)
+    document = role_rules.document_of(body.to_rule(stored.id))
+    return await role_rules.replace(change, document, by_domain_admin=ctx.by_domain_admin)
+
+
+async def _delete(ctx: context.RequestContext, change: Change, stored: Stored) -> Stored | NotFound:
+    require_tenant_admin(ctx.caller, stored, domain="dom")
+    ctx.check_precondition(stored)
+    return await role_rules.delete(change, UUID(stored.id))

@@ -1,14 +1,13 @@
-"""What the REST API is built from; the runtime makes it, tests make it too."""
+"""What the REST API is built from: one value that the runtime and the tests construct."""
 
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from extauthz.admin.failures import FailedCredentials
+from extauthz.admin.caller_notes import FailedCredentials, KeyUse
 from extauthz.admin.health import Readiness
-from extauthz.admin.key_use import KeyUse
-from extauthz.admin.limits import Limits
+from extauthz.admin.quotas import Quotas
 from extauthz.compile.directory import TenancyMode
 from extauthz.decide.identity import TokenPolicy
 from extauthz.decide.tokens.cache import VerifiedTokens
@@ -33,7 +32,7 @@ class AdminServices:
     `pool` holds connections that see no tenant until a transaction names one. `validate` refuses a change
     that would not compile. `clock` gives POSIX seconds, `new_id` UUIDv7 texts. `max_staleness` (seconds
     since the policies were last confirmed; None: no bound) is for checks, as in a sidecar. Without an
-    `admin_api_key` nobody is the operator. `failures` and `key_use` are what one process remembers of its
+    `admin_api_key` no caller is the operator. `failures` and `key_use` are notes of one process about its
     callers; `random_bytes` makes the secrets of keys. `unreadable` names the rows of a tenant that are not in
     force as they are stored.
     """
@@ -55,7 +54,7 @@ class AdminServices:
     readiness: Callable[[], Readiness]
     metrics: Callable[[], bytes]
     unreadable: Callable[[str], Sequence[Problem]] = lambda _tenant: ()
-    limits: Limits = field(default_factory=Limits)
+    quotas: Quotas = field(default_factory=Quotas)
     failures: FailedCredentials = field(default_factory=FailedCredentials)
     key_use: KeyUse = field(default_factory=KeyUse)
     random_bytes: Callable[[int], bytes] = os.urandom

@@ -1,55 +1,89 @@
-"""Sessions of the operator: short-lived tokens that stand for the admin key on `/admin`, and die with it.
+"""`/admin/session`: sessions of the operator, short-lived tokens in place of the admin key on `/admin`.
 
-    eas_<id, 32 hex digits>_<expiry, POSIX seconds>_<HMAC-SHA-256 of what stands before, 64 hex digits>
-
-The signing key is derived from `ADMIN_API_KEY` (HKDF, RFC 5869), so another admin key ends every session. The
-id is a UUIDv7: a session is ended by an event in the installation's audit trail that names it, or that names
-none and is later than it.
+A session is ended by an event in the installation's audit trail that names it, or by a later event that names
+no session.
 """
 
-import hashlib
-import hmac
-import re
-from dataclasses import dataclass
-from typing import Final
-from uuid import UUID
+from datetime import UTC, datetime
+from typing import Annotated, ClassVar, Final
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from fastapi import APIRouter
+from pydantic import Field
+from starlette.responses import Response
 
-LIFETIME_S: Final = 900
-PREFIX: Final = "eas_"
-
-_SALT: Final = b"extauthz"
-_INFO: Final = b"admin session 1"
-_TOKEN: Final = re.compile(r"(eas_([0-9a-f]{32})_([0-9]{1,12}))_([0-9a-f]{64})")
-
-
-@dataclass(frozen=True, slots=True)
-class AdminSession:
-    """A session that its signature proves; `expires_at` is POSIX seconds, exclusive."""
-
-    id: UUID
-    expires_at: int
+from extauthz.admin import idempotency
+from extauthz.admin.authentication import CallerKind
+from extauthz.admin.authorization import Permission
+from extauthz.admin.context import Reply, RequestContext, Route, requires
+from extauthz.admin.documents import EXAMPLE_ID, EXAMPLE_TIME, Model, RowId, Time, about
+from extauthz.admin.openapi import answer, deleted, op
+from extauthz.admin.problems import of_refusal
+from extauthz.admin.session_tokens import issue
+from extauthz.storage import audit
+from extauthz.storage.audit import ADMIN_SESSION, INSTALLATION, Occurrence
+from extauthz.storage.rows import rfc3339
 
 
-def issue(admin_api_key: str, session_id: str, now: float) -> tuple[str, AdminSession]:
-    """Return the token of a new session."""
-    session = AdminSession(UUID(session_id), int(now) + LIFETIME_S)
-    signed = f"{PREFIX}{session.id.hex}_{session.expires_at}"
-    return f"{signed}_{_signature(admin_api_key, signed)}", session
+class AdminSession(Model):
+    """A session with its token."""
+
+    example: ClassVar = {
+        "id": EXAMPLE_ID,
+        "token": f"eas_{EXAMPLE_ID.replace('-', '')}_1790000000_{'0' * 64}",
+        "token_type": "Bearer",
+        "expires_at": EXAMPLE_TIME,
+    }
+    id: RowId
+    token: Annotated[str, about("in this answer only")]
+    token_type: Annotated[str, Field(examples=["Bearer"])]
+    expires_at: Time
 
 
-def verify(admin_api_key: str, token: str, now: float) -> AdminSession | None:
-    """Return the session of a token; None when it is none of this admin key's, or over."""
-    found = _TOKEN.fullmatch(token)
-    if found is None or not hmac.compare_digest(_signature(admin_api_key, found[1]), found[4]):
-        return None
-    session = AdminSession(UUID(found[2]), int(found[3]))
-    return session if now < session.expires_at else None
+router: Final = APIRouter(prefix="/admin/session", tags=["Operator"], route_class=Route)
 
 
-def _signature(admin_api_key: str, signed: str) -> str:
-    secret = admin_api_key.encode("utf-8", "surrogateescape")
-    key = HKDF(hashes.SHA256(), hashes.SHA256.digest_size, _SALT, _INFO).derive(secret)
-    return hmac.new(key, signed.encode("ascii"), hashlib.sha256).hexdigest()
+@router.post("", **op(answer(201, AdminSession), 409))
+async def begin_admin_session(
+    ctx: Annotated[RequestContext, requires(Permission.ADMIN_KEY, conditional=False, creating=True)],
+) -> Response:
+    """Begin a session of the operator.
+
+    A token for `Authorization: Bearer` on `/admin`, valid for 15 minutes. It is signed with a key derived
+    from `ADMIN_API_KEY`: another admin key ends every session.
+    """
+    services = ctx.services
+    assert services.admin_api_key is not None, "the caller presented it"
+    token, session = issue(services.admin_api_key, services.new_id(), services.clock())
+    try:
+        await _record(ctx, "create", str(session.id))
+    except idempotency.ReplayedError as replayed:
+        return replayed.response
+    return Reply(
+        201,
+        {
+            "id": str(session.id),
+            "token": token,
+            "token_type": "Bearer",
+            "expires_at": rfc3339(datetime.fromtimestamp(session.expires_at, UTC)),
+        },
+    ).response()
+
+
+@router.delete("", **op(deleted(revisioned=False)))
+async def end_admin_session(ctx: Annotated[RequestContext, requires(Permission.OPERATOR)]) -> Response:
+    """End the calling session; with the admin key, every session.
+
+    A session that has ended is an invalid credential.
+    """
+    session_id = ctx.caller.actor.id if ctx.caller.kind is CallerKind.SESSION else None
+    await _record(ctx, "delete", session_id)
+    return Reply(204).response()
+
+
+async def _record(ctx: RequestContext, action: str, session_id: str | None) -> None:
+    event = Occurrence(ctx.services.new_id(), ctx.caller.actor.document(), action, ADMIN_SESSION, session_id)
+    refusal = await audit.record(
+        ctx.services.pool, INSTALLATION, [event], once=ctx.once(None, tenant=INSTALLATION)
+    )
+    if refusal is not None:
+        raise of_refusal(refusal)

@@ -1,235 +1,322 @@
 """`/admin/tenants`: the operator's tenants, their hosts and their bootstrap keys (`MODE=saas`)."""
 
-import re
 from collections.abc import Mapping
 from enum import StrEnum
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
-from extauthz.admin import changes
-from extauthz.admin.limits import too_many
-from extauthz.admin.operation import Call, Reply
-from extauthz.admin.paging import Order, read_position
-from extauthz.admin.problems import ProblemDetails, invalid, not_found, of_refusal
-from extauthz.admin.reading import entity_tag
-from extauthz.compile.fields import Fields
+from fastapi import APIRouter, Depends, Query
+from pydantic import AfterValidator, Field, TypeAdapter, WithJsonSchema
+from starlette.requests import Request
+from starlette.responses import Response
+
+from extauthz.admin import context, idempotency
+from extauthz.admin import documents as doc
+from extauthz.admin.authorization import Permission
+from extauthz.admin.openapi import created, deleted, found, listed, op, written
+from extauthz.admin.pagination import Order, PageQuery
+from extauthz.admin.preconditions import entity_tag
+from extauthz.admin.problems import not_found, of_refusal
+from extauthz.admin.quotas import too_many
+from extauthz.admin.request_body import JsonBody
+from extauthz.admin.service_keys import EXAMPLE_KEY, EXAMPLE_KEY_ID, KEY_DESCRIPTION, new_key
 from extauthz.compile.fields import shown as quoted
 from extauthz.domain.host import HostRejected, canonical_host
-from extauthz.domain.problem import Problem
-from extauthz.domain.service_key import ID_PREFIX, SECRET_BYTES, key_text
+from extauthz.domain.service_key import key_text
 from extauthz.storage import hosts, service_keys, tenants
-from extauthz.storage.outcome import NotFound, Refusal
-from extauthz.storage.rows import Document, Stored, rfc3339
-from extauthz.storage.service_keys import StoredKey
+from extauthz.storage.outcome import Conflict, NotFound, Refusal
+from extauthz.storage.rows import Document as JsonDocument
+from extauthz.storage.rows import Stored, rfc3339
 from extauthz.storage.write import Change, Written
 
-if TYPE_CHECKING:
-    from extauthz.storage.pool import Connection
-
 PATH: Final = "/admin/tenants"
-_SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+SLUG_PATTERN: Final = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 
 
 class Status(StrEnum):
-    """Whether a tenant's workloads are served."""
+    """Whether requests to a tenant's workloads are decided by its policies, or denied."""
 
     ACTIVE = "active"
     SUSPENDED = "suspended"
 
 
-async def list_tenants(call: Call) -> Reply | ProblemDetails:
-    """List the tenants in the order of their slugs."""
-    position = read_position(call.query, scope="tenants", order=Order.SLUG)
-    if isinstance(position, ProblemDetails):
-        return position
-    page = await tenants.page(call.services.pool, after=position.after_name, limit=position.limit)
-    if isinstance(page, Refusal):
-        return of_refusal(page)
-    items = [shown(stored) for stored in page.items]
-    return Reply(HTTPStatus.OK, {"items": items, "next_cursor": position.cursor_by_name(page.next)})
-
-
-async def create(call: Call) -> Reply | ProblemDetails:
-    """Create a tenant with its bootstrap key."""
-    assert call.body is not None
-    problems: list[Problem] = []
-    fields = Fields(call.body.document, "", problems)
-    name, slug = fields.text("name"), fields.text("slug")
-    if slug is not None and not _SLUG.fullmatch(slug):
+def _slug(text: str) -> str:
+    if not tenants.SLUG.fullmatch(text):
         wanted = "1 to 63 lower-case letters, digits and inner hyphens are needed"
-        fields.note("slug", f"found {quoted(slug)}, {wanted}")
-    fields.done()
-    if problems or name is None or slug is None:
-        return invalid(problems)
-    if refusal := changes.stale(call, None):
-        return refusal
-    key_id, secret = _new_key(call)
+        raise doc.refused(f"found {quoted(text)}, {wanted}")
+    return text
 
-    async def also(change: Change) -> Stored | Refusal:
-        made = await service_keys.rotate_bootstrap(change, key_id, secret=secret)
-        if not isinstance(made, StoredKey):
-            return made
-        return await _tenant(change)
 
-    services = call.services
-    written = await tenants.create(
-        services.pool, call.caller.actor, slug=slug, name=name, also=also, new_id=services.new_id
+def _host(value: object) -> str:
+    host = canonical_host(value) if isinstance(value, str) else None
+    if host is None or isinstance(host, HostRejected):
+        why = "" if host is None else f": {host.reason}"
+        raise doc.refused(f"found {quoted(value)}, a host is needed{why}")
+    return host
+
+
+Host = Annotated[Any, AfterValidator(_host), WithJsonSchema({"type": "string"})]
+
+
+class TenantDocument(doc.Document):
+    """A new tenant."""
+
+    example: ClassVar = {"name": "Acme", "slug": "acme"}
+    name: Annotated[doc.Name, doc.about("a name for people")]
+    slug: Annotated[
+        doc.Name, AfterValidator(_slug), WithJsonSchema({"type": "string", "pattern": SLUG_PATTERN})
+    ]
+
+
+class TenantPatch(doc.Document):
+    """What to change of a tenant."""
+
+    example: ClassVar = {"status": "suspended"}
+    name: Annotated[doc.Name | None, doc.NOT_NULL, doc.about("a name for people")] = None
+    status: Annotated[Status | None, doc.NOT_NULL] = None
+
+
+class TenantListedOut(doc.Model):
+    """A tenant, without its hosts."""
+
+    example: ClassVar = {
+        "id": "acme",
+        "slug": "acme",
+        "name": "Acme",
+        "status": "active",
+        "createdAt": doc.EXAMPLE_TIME,
+        "updatedAt": doc.EXAMPLE_TIME,
+    }
+    id: Annotated[doc.Text, doc.about("the slug")]
+    slug: doc.Text
+    name: doc.Name
+    status: Status
+    createdAt: doc.Time  # noqa: N815
+    updatedAt: doc.Time  # noqa: N815
+
+
+class TenantOut(TenantListedOut, doc.Warned):
+    """A tenant."""
+
+    example: ClassVar = {"hosts": ["acme.example"]}
+    hosts: list[str]
+
+
+class TenantMade(TenantListedOut, doc.Warned):
+    """A new tenant with its bootstrap key."""
+
+    example: ClassVar = {"hosts": [], "bootstrapKey": EXAMPLE_KEY}
+    hosts: list[str]
+    bootstrapKey: Annotated[str, Field(description=KEY_DESCRIPTION)]  # noqa: N815
+
+
+class Hosts(doc.Document):
+    """The hosts that a tenant owns."""
+
+    example: ClassVar = {"hosts": ["acme.example"]}
+    hosts: list[Host]
+
+
+class HostsStored(doc.Warned):
+    """The hosts that a tenant owns now."""
+
+    example: ClassVar = {"hosts": ["acme.example"]}
+    hosts: list[str]
+
+
+class BootstrapKey(doc.Warned):
+    """A new bootstrap key."""
+
+    example: ClassVar = {"id": EXAMPLE_KEY_ID, "bootstrapKey": EXAMPLE_KEY}
+    id: Annotated[str, doc.about("`sak_` and a UUIDv7")]
+    bootstrapKey: Annotated[str, Field(description=KEY_DESCRIPTION)]  # noqa: N815
+
+
+class _HostsBody(JsonBody[Hosts]):
+    """Reads hosts as an object, or as a bare list, into which the pointers then point."""
+
+    bare: TypeAdapter[list[str]] = TypeAdapter(list[Host])
+
+    def described_as(self, schema: dict[str, Any]) -> dict[str, Any]:
+        return {"anyOf": [schema, {"type": "array", "items": {"type": "string"}}]}
+
+    def _read(self, document: object, request: Request) -> Hosts:
+        if isinstance(document, Mapping):
+            return super()._read(document, request)
+        return Hosts.model_construct(hosts=doc.validate(self.bare, document))
+
+
+router: Final = APIRouter(prefix=PATH, tags=["Tenants"], route_class=context.Route)
+_Reads = Annotated[context.RequestContext, context.requires(Permission.OPERATOR)]
+_Writes = Annotated[context.RequestContext, context.requires(Permission.OPERATOR, conditional=True)]
+_Creates = Annotated[context.RequestContext, context.requires(Permission.OPERATOR, creating=True)]
+
+
+@router.get("", **op(listed(TenantListedOut)))
+async def list_tenants(ctx: _Reads, query: Annotated[PageQuery, Query()]) -> Response:
+    """List tenants. In the order of their slugs."""
+    position = query.position("tenants", order=Order.SLUG)
+    page = await tenants.page(ctx.services.pool, after=position.after_name, limit=position.limit)
+    if isinstance(page, Refusal):
+        raise of_refusal(page)
+    return context.list_of(
+        [to_json(stored) for stored in page.items], position.cursor(page.next, by_name=True)
     )
+
+
+@router.post("", **op(created(TenantMade), 409))
+async def create_tenant(
+    ctx: _Creates, body: Annotated[TenantDocument, Depends(JsonBody(TenantDocument))]
+) -> Response:
+    """Create a tenant.
+
+    `bootstrapKey` is in this answer only; as `X-Service-Api-Key` it has the rights of a tenant admin. The
+    slug is the tenant's id, never changes, and is assigned only once, also after the tenant is deleted.
+    """
+    ctx.check_precondition(None)
+    key_id, secret = new_key(ctx)
+
+    async def also(change: Change, stored: Stored) -> Stored | Refusal:
+        key = await service_keys.rotate_bootstrap(change, key_id, secret=secret)
+        return stored if isinstance(key, Stored) else key
+
+    services = ctx.services
+    try:
+        written = await tenants.create(
+            services.pool,
+            ctx.caller.actor,
+            slug=body.slug,
+            name=body.name,
+            also=also,
+            new_id=services.new_id,
+            once=ctx.once(None, tenant=body.slug),
+        )
+    except idempotency.ReplayedError as replayed:
+        return replayed.response
     if not isinstance(written, Written):
-        return of_refusal(written)
-    body = shown(written.value) | {"hosts": [], "bootstrapKey": key_text(key_id, secret)}
-    return _reply(written, body, HTTPStatus.CREATED, location=f"{PATH}/{slug}")
+        raise of_refusal(written)
+    shown = to_json(written.value) | {"hosts": [], "bootstrapKey": key_text(key_id, secret)}
+    headers = context.tenant_headers(written.revision) | {"Location": f"{PATH}/{body.slug}"}
+    return context.Reply(201, shown, headers).response()
 
 
-async def get(call: Call) -> Reply | ProblemDetails:
-    """Return one tenant with its hosts."""
+@router.get("/{id}", **op(found(TenantOut), 404))
+async def get_tenant(ctx: _Reads) -> Response:
+    """Get a tenant with its hosts.
 
-    async def work(connection: "Connection") -> tuple[Stored | None, tuple[str, ...]]:
-        return await tenants.get(connection, call.tenant), await hosts.read(connection, call.tenant)
+    The entity tag is the tenant's revision, which every write in it changes.
+    """
 
-    found = await changes.read(call, work)
-    if isinstance(found, ProblemDetails):
-        return found
-    stored, names = found
+    async def work(connection: Any) -> tuple[Stored | None, tuple[str, ...]]:
+        return await tenants.get(connection, ctx.tenant), await hosts.read(connection, ctx.tenant)
+
+    stored, names = await ctx.read(work)
     if stored is None:
-        return nothing(call)
-    return Reply(HTTPStatus.OK, shown(stored) | {"hosts": list(names)}, {"ETag": entity_tag(stored.revision)})
+        raise no_tenant(ctx)
+    body = to_json(stored) | {"hosts": list(names)}
+    return context.Reply(200, body, {"ETag": entity_tag(stored.revision)}).response()
 
 
-async def patch(call: Call) -> Reply | ProblemDetails:
-    """Rename a tenant, suspend it, or let it go on."""
-    assert call.body is not None
-    problems: list[Problem] = []
-    fields = Fields(call.body.document, "", problems)
-    name = fields.text("name", required=False)
-    status = fields.choice("status", Status) if fields.has("status") else None
-    fields.get("status")
-    fields.done()
-    if problems:
-        return invalid(problems)
+@router.patch("/{id}", **op(written(200, TenantOut), 404))
+async def patch_tenant(
+    ctx: _Writes, body: Annotated[TenantPatch, Depends(JsonBody(TenantPatch))]
+) -> Response:
+    """Rename or suspend a tenant.
 
-    async def work(change: Change) -> changes.Outcome[tuple[Stored, tuple[str, ...]]]:
-        if refusal := changes.tenant_stale(call, change):
-            return refusal
-        replaced = await tenants.replace(change, name=name, status=None if status is None else status.value)
-        if not isinstance(replaced, Stored):
+    Every request to a suspended tenant's workloads, and every call of its own, is denied.
+    """
+
+    async def work(change: Change) -> tuple[Stored, tuple[str, ...]] | NotFound:
+        ctx.check_tenant_precondition(change)
+        status: Any = body.status and body.status.value
+        replaced = await tenants.replace(change, name=body.name, status=status)
+        if isinstance(replaced, NotFound):
             return replaced
         return replaced, await hosts.read(change.connection, change.tenant)
 
-    written = await changes.write(call, work)
-    if isinstance(written, ProblemDetails):
-        return written
-    stored, names = written.value
-    return _reply(written, shown(stored) | {"hosts": list(names)}, HTTPStatus.OK)
+    def reply(written: tuple[Stored, tuple[str, ...]], revision: int) -> context.Reply:
+        stored, names = written
+        return context.Reply(200, to_json(stored) | {"hosts": list(names)}, context.tenant_headers(revision))
+
+    return await ctx.write(work, reply)
 
 
-async def delete(call: Call) -> Reply | ProblemDetails:
-    """Delete a tenant and all it has."""
+@router.delete("/{id}", **op(deleted(), 404))
+async def delete_tenant(ctx: _Writes) -> Response:
+    """Delete a tenant and all its rows. Its slug is not assigned again, and its audit trail stays."""
 
-    async def work(change: Change) -> changes.Outcome[Stored]:
-        return changes.tenant_stale(call, change) or await tenants.delete(change)
+    async def work(change: Change) -> Stored | NotFound:
+        ctx.check_tenant_precondition(change)
+        return await tenants.delete(change)
 
-    written = await changes.write(call, work)
-    return written if isinstance(written, ProblemDetails) else changes.gone_reply(written)
-
-
-async def replace_hosts(call: Call) -> Reply | ProblemDetails:
-    """Make these the hosts of the tenant."""
-    assert call.body is not None
-    problems: list[Problem] = []
-    entries = "/hosts" if isinstance(call.body.document, Mapping) else ""
-    names = _read_hosts(call.body.document, entries, problems)
-    if problems:
-        return invalid(problems)
-    limit = call.services.limits.hosts
-    if len(set(names)) > limit:
-        return too_many("hosts", limit, pointer=entries)
-
-    async def work(change: Change) -> changes.Outcome[tuple[str, ...]]:
-        return changes.tenant_stale(call, change) or await hosts.replace(change, names)
-
-    written = await changes.write(call, work, entries=entries)
-    if isinstance(written, ProblemDetails):
-        return written
-    return _reply(written, {"hosts": list(written.value)}, HTTPStatus.OK)
+    return await ctx.write(work, context.no_content)
 
 
-def _read_hosts(document: object, pointer: str, problems: list[Problem]) -> list[str]:
-    if isinstance(document, Mapping):
-        fields = Fields(document, "", problems)
-        entries: object = fields.items("hosts", required=True)
-        fields.done()
-    else:
-        entries = document
-    if not isinstance(entries, list | tuple):
-        problems.append(Problem(pointer, f"found {quoted(entries)}, a list of hosts is needed"))
-        return []
-    found: list[str] = []
-    for index, entry in enumerate(entries):
-        host = canonical_host(entry) if isinstance(entry, str) else None
-        if host is None or isinstance(host, HostRejected):
-            why = "" if host is None else f": {host.reason}"
-            problems.append(Problem(f"{pointer}/{index}", f"found {quoted(entry)}, a host is needed{why}"))
-        else:
-            found.append(host)
-    return found
+@router.put("/{id}/hosts", **op(written(200, HostsStored), 404, 409))
+async def replace_hosts(ctx: _Writes, body: Annotated[Hosts, Depends(_HostsBody(Hosts))]) -> Response:
+    """Replace the hosts that a tenant owns.
+
+    Names or addresses, without wildcards; a port is dropped. A host belongs to one tenant. A bare list is
+    accepted, too.
+    """
+    entries = "/hosts" if isinstance(ctx.content, dict) else ""
+    limit = ctx.services.quotas.hosts
+    if len(set(body.hosts)) > limit:
+        raise too_many("hosts", limit, pointer=entries)
+
+    async def work(change: Change) -> tuple[str, ...] | Conflict:
+        ctx.check_tenant_precondition(change)
+        return await hosts.replace(change, body.hosts)
+
+    def reply(names: tuple[str, ...], revision: int) -> context.Reply:
+        return context.Reply(200, {"hosts": list(names)}, context.tenant_headers(revision))
+
+    return await ctx.write(work, reply, entries=entries)
 
 
-async def rotate_bootstrap_key(call: Call) -> Reply | ProblemDetails:
-    """Give the tenant a new bootstrap key; the one it had ends."""
-    key_id, secret = _new_key(call)
+@router.post("/{id}/bootstrap-key", **op(written(201, BootstrapKey), 404, 409))
+async def rotate_bootstrap_key(ctx: _Creates) -> Response:
+    """Give a tenant a new bootstrap key.
 
-    async def work(change: Change) -> changes.Outcome[StoredKey]:
-        return changes.tenant_stale(call, change) or await service_keys.rotate_bootstrap(
-            change, key_id, secret=secret
-        )
+    The old one is revoked; the keys that it created stay valid and belong to the new one.
+    """
+    key_id, secret = new_key(ctx)
 
-    written = await changes.write(call, work)
-    if isinstance(written, ProblemDetails):
-        return written
-    body = {"id": key_id, "bootstrapKey": key_text(key_id, secret)}
-    return _reply(written, body, HTTPStatus.CREATED)
+    async def work(change: Change) -> Stored | NotFound | Conflict:
+        ctx.check_tenant_precondition(change)
+        return await service_keys.rotate_bootstrap(change, key_id, secret=secret)
 
+    def reply(_: Stored, revision: int) -> context.Reply:
+        shown = {"id": key_id, "bootstrapKey": key_text(key_id, secret)}
+        return context.Reply(201, shown, context.tenant_headers(revision))
 
-async def revoke_bootstrap_key(call: Call) -> Reply | ProblemDetails:
-    """End the tenant's bootstrap key and every key that it made."""
-
-    async def work(change: Change) -> changes.Outcome[tuple[str, ...]]:
-        if refusal := changes.tenant_stale(call, change):
-            return refusal
-        ended = await service_keys.revoke_bootstrap(change)
-        return not_found("the tenant has no bootstrap key") if isinstance(ended, NotFound) else ended
-
-    written = await changes.write(call, work)
-    return written if isinstance(written, ProblemDetails) else changes.gone_reply(written)
+    return await ctx.write(work, reply, secret=True)
 
 
-def nothing(call: Call) -> ProblemDetails:
+@router.delete("/{id}/bootstrap-key", **op(deleted(), 404))
+async def revoke_bootstrap_key(ctx: _Writes) -> Response:
+    """Revoke a tenant's bootstrap key and every key it created.
+
+    The tenant then has no bootstrap key until a new one is made.
+    """
+
+    async def work(change: Change) -> tuple[str, ...]:
+        ctx.check_tenant_precondition(change)
+        revoked = await service_keys.revoke_bootstrap(change)
+        if isinstance(revoked, NotFound):
+            raise not_found("the tenant has no bootstrap key")
+        return revoked
+
+    return await ctx.write(work, context.no_content)
+
+
+def no_tenant(ctx: context.RequestContext) -> Exception:
     """Return 404 for the tenant in the path."""
-    return not_found(f"there is no tenant {call.tenant!r}")
+    return not_found(f"there is no tenant {ctx.tenant!r}")
 
 
-async def _tenant(change: Change) -> Stored:
-    stored = await tenants.get(change.connection, change.tenant)
-    assert stored is not None, "it was written in this transaction"
-    return stored
-
-
-def _new_key(call: Call) -> tuple[str, bytes]:
-    return f"{ID_PREFIX}{call.services.new_id()}", call.services.random_bytes(SECRET_BYTES)
-
-
-def shown(stored: Stored) -> Document:
+def to_json(stored: Stored) -> JsonDocument:
     """Return a tenant as the API shows it."""
     return stored.document | {
         "createdAt": rfc3339(stored.created_at),
         "updatedAt": rfc3339(stored.updated_at),
     }
-
-
-def _reply(
-    written: Written[Any], body: Mapping[str, object], status: HTTPStatus, *, location: str | None = None
-) -> Reply:
-    """Return what is of the tenant itself: its entity tag is its revision."""
-    located = {} if location is None else {"Location": location}
-    return Reply(status, body, changes.tenant_headers(written.revision) | located)

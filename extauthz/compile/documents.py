@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from sys import intern
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from extauthz.compile.casbin_conditions import parse_matcher
 from extauthz.compile.conditions import parse_condition
@@ -78,7 +78,9 @@ class Format(StrEnum):
     CASBIN = "casbin"
 
 
-class _BoundKind(StrEnum):
+class BoundKind(StrEnum):
+    """What a role binding gives a role to."""
+
     USER = "user"
     SERVICE = "service"
     ROLE = "role"
@@ -87,27 +89,51 @@ class _BoundKind(StrEnum):
 def parse_role_rule(
     document: object, pointer: str, problems: list[Problem], reading: Reading
 ) -> RoleRule | None:
-    """Read a Casbin `p` line; None when any problem was noted."""
+    """Read a Casbin `p` line; None when any problem was noted. Its members are the fields of `RoleRule`."""
     before = len(problems)
     fields = Fields(document, pointer, problems)
     rule_id = _identifier(fields, reading)
-    sub, dom, obj, act = (fields.text(name) for name in ("sub", "dom", "obj", "act"))
-    effect = fields.choice("effect", Effect)
-    sub_kind = fields.choice("sub_kind", SubjectKind) if fields.has("sub_kind") else None
-    fields.get("sub_kind")
+    values: dict[str, Any] = {
+        name: _member(fields, name, kind, required=name not in _OPTIONAL) for name, kind in _ROLE_RULE.items()
+    }
     fields.done()
-    if sub == WILDCARD:
-        if sub_kind is not None and sub_kind is not SubjectKind.ANY:
-            fields.note("sub_kind", f"found {shown(sub_kind.value)}, the subject '*' is always of kind 'any'")
-        sub_kind = SubjectKind.ANY
-    elif sub_kind is SubjectKind.ANY and effect is Effect.ALLOW:
-        fields.note("sub_kind", "found 'any', a named subject of kind 'any' is for denies only")
-    if sub_kind is None:
-        sub_kind = SubjectKind.ANY if effect is Effect.DENY else SubjectKind.ROLE
-    _note_length(fields, problems, sub=sub, dom=dom, obj=obj, act=act)
-    if len(problems) > before or not (rule_id and sub and dom and obj and act and effect):
+    kind = subject_kind(values["sub"], values["sub_kind"], values["effect"])
+    if not isinstance(kind, SubjectKind):
+        fields.note("sub_kind", kind)
+    names = {name: value for name in ("sub", "dom", "obj", "act") if (value := values[name]) is not None}
+    if problem := octets_problem(names):
+        problems.append(Problem(fields.pointer, problem))
+    if len(problems) > before or rule_id is None:
         return None
-    return RoleRule(rule_id, sub, sub_kind, dom, obj, act, effect)
+    return RoleRule(rule_id, **values | {"sub_kind": kind})
+
+
+_ROLE_RULE: Final[Mapping[str, object]] = {
+    name: kind for name, kind in RoleRule.__annotations__.items() if name != "id"
+}
+_OPTIONAL: Final = frozenset({"sub_kind", *RoleRule._field_defaults})
+
+
+def _member(fields: Fields, name: str, kind: object, *, required: bool) -> object:
+    """Read one member by the type of the entity's field: a name, or one of an enumeration's words."""
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        if required or fields.has(name):
+            return fields.choice(name, kind)
+        return fields.get(name)
+    return fields.text(name, required=required)
+
+
+def subject_kind(sub: str | None, given: SubjectKind | None, effect: Effect | None) -> SubjectKind | str:
+    """Return the kind of a rule's subject where `given` was or was not written, or what is wrong with it."""
+    if sub == WILDCARD:
+        if given not in {None, SubjectKind.ANY}:
+            return f"found {shown(given)}, the subject '*' is always of kind 'any'"
+        return SubjectKind.ANY
+    if given is SubjectKind.ANY and effect is Effect.ALLOW:
+        return "found 'any', a named subject of kind 'any' is for denies only"
+    if given is not None:
+        return given
+    return SubjectKind.ANY if effect is Effect.DENY else SubjectKind.ROLE
 
 
 def parse_role_binding(
@@ -121,21 +147,26 @@ def parse_role_binding(
     for name, value in (("user", user), ("role", role)):
         if value == WILDCARD:
             fields.note(name, "found '*', only a domain may be a wildcard in a binding")
-    kind = fields.choice("user_kind", _BoundKind)
+    kind = fields.choice("user_kind", BoundKind)
     expires_at = _instant(fields, "expires_at")
     fields.done()
-    if kind is _BoundKind.ROLE and user is not None and user == role:
+    if kind is BoundKind.ROLE and user is not None and user == role:
         fields.note("role", f"{CYCLE}: {user} -> {user}")
-    _note_length(fields, problems, user=user, role=role, dom=dom)
+    names = {
+        name: value for name, value in (("user", user), ("role", role), ("dom", dom)) if value is not None
+    }
+    if problem := octets_problem(names):
+        problems.append(Problem(fields.pointer, problem))
     if len(problems) > before or not (binding_id and user and role and dom and kind):
         return None
     return RoleBinding(binding_id, user, SubjectKind(kind.value), role, dom, expires_at)
 
 
-def _note_length(fields: Fields, problems: list[Problem], **names: str | None) -> None:
-    if _too_long(*(name for name in names.values() if name is not None)):
-        message = f"{', '.join(names)} have more than {MAX_OCTETS_OF_NAMES} bytes of UTF-8 together"
-        problems.append(Problem(fields.pointer, message))
+def octets_problem(names: Mapping[str, str]) -> str | None:
+    """Tell whether the names of a rule or a binding are too long together."""
+    if not _too_long(*names.values()):
+        return None
+    return f"{', '.join(names)} have more than {MAX_OCTETS_OF_NAMES} bytes of UTF-8 together"
 
 
 def _too_long(*names: str) -> bool:
@@ -150,15 +181,20 @@ def _instant(fields: Fields, name: str) -> float | None:
     value = fields.get(name)
     if value is None:
         return None
+    found = expiry(value)
+    if isinstance(found, str):
+        fields.note(name, found)
+        return None
+    return found
+
+
+def expiry(value: object) -> float | str:
+    """Return the POSIX seconds of a time, or what is wrong with it."""
     moment = parse_time(value) if isinstance(value, str) else value
     if not isinstance(moment, datetime) or moment.tzinfo is None:
-        fields.note(name, f"found {shown(value)}, an RFC 3339 time such as '2026-01-31T08:00:00Z' is needed")
-        return None
+        return f"found {shown(value)}, an RFC 3339 time such as '2026-01-31T08:00:00Z' is needed"
     if moment > LAST_INSTANT:
-        fields.note(
-            name, f"found {shown(value)}, which is after {LAST_INSTANT:%Y-%m-%dT%H:%M:%SZ}; leave it out"
-        )
-        return None
+        return f"found {shown(value)}, which is after {LAST_INSTANT:%Y-%m-%dT%H:%M:%SZ}; leave it out"
     return moment.timestamp()
 
 
@@ -178,7 +214,7 @@ def parse_attribute_policy(
         fields.get("domain")
     effect = fields.choice("effect", Effect)
     priority = fields.integer("priority", default=0, lowest=MIN_PRIORITY, highest=MAX_PRIORITY)
-    if problem := _priority_problem(effect, priority, reading):
+    if problem := priority_problem(effect, priority, reading):
         fields.note("priority", f"found {priority}, {problem}")
     enabled = fields.flag("enabled", default=True)
     mode = fields.choice("mode", Mode, default=Mode.ENFORCE)
@@ -204,7 +240,8 @@ def parse_attribute_policy(
     )
 
 
-def _priority_problem(effect: Effect | None, priority: int, reading: Reading) -> str | None:
+def priority_problem(effect: Effect | None, priority: int, reading: Reading) -> str | None:
+    """Tell what is wrong with the priority of a policy with this effect."""
     if effect is Effect.ALLOW and not MIN_ALLOW_PRIORITY <= priority <= reading.highest_allow:
         return f"an allow has a priority from {MIN_ALLOW_PRIORITY} to {reading.highest_allow}"
     if effect is Effect.DENY and priority > MAX_ALLOW_PRIORITY and not reading.guardrails:
@@ -224,8 +261,8 @@ def parse_resource(document: object, pointer: str, problems: list[Problem]) -> R
         if value == WILDCARD:
             fields.note(member, "found '*', a name is needed")
     action = default_action(name) if name else "access"
-    if problem := "is '*'" if action == WILDCARD else name_problem(action):
-        fields.note("name", f"found {shown(name)}, the action after its last ':' {problem}")
+    if name and (problem := resource_name_problem(name)):
+        fields.note("name", problem)
     if fields.has("displayName"):
         fields.text("displayName", required=False)
     else:
@@ -251,18 +288,27 @@ def parse_resource(document: object, pointer: str, problems: list[Problem]) -> R
     return Resource(intern(name), intern(service), tuple(routes))
 
 
+def resource_name_problem(name: str) -> str | None:
+    """Tell what is wrong with the action that the name of a resource ends with."""
+    action = default_action(name)
+    problem = "is '*'" if action == WILDCARD else name_problem(action)
+    return problem and f"found {shown(name)}, the action after its last ':' {problem}"
+
+
 def _default_roles(fields: Fields, name: str | None) -> None:
     canonical = frozenset(fields.names("defaultRoles", default=None))
     for index, role in enumerate(fields.items("defaultRoles", required=False)):
         if role == WILDCARD:
             fields.note_item("defaultRoles", index, "found '*', a role is needed")
-        elif (
-            name
-            and isinstance(role, str)
-            and role in canonical
-            and _too_long(role, WILDCARD, name, default_action(name))
-        ):
-            fields.note_item("defaultRoles", index, "is too long for a rule on a resource of this name")
+        elif isinstance(role, str) and role in canonical and (problem := default_role_problem(role, name)):
+            fields.note_item("defaultRoles", index, problem)
+
+
+def default_role_problem(role: str, name: str | None) -> str | None:
+    """Tell whether a default role makes the rule on a resource of this name too long."""
+    if not name or not _too_long(role, WILDCARD, name, default_action(name)):
+        return None
+    return "is too long for a rule on a resource of this name"
 
 
 def _parse_route(entry: object, pointer: str, problems: list[Problem], action: str) -> Route | None:
@@ -294,43 +340,50 @@ def _parse_route(entry: object, pointer: str, problems: list[Problem], action: s
 
 
 def _route_host(fields: Fields) -> str | None:
-    value = fields.get("host")
+    host, problem = route_host(fields.get("host"))
+    if problem:
+        fields.note("host", problem)
+    return host
+
+
+def route_host(value: object) -> tuple[str | None, str | None]:
+    """Return the canonical host pattern of a route, or what is wrong with it."""
     if not isinstance(value, str):
-        fields.note("host", f"found {shown(value)}, a host or '*.suffix' is needed")
-        return None
+        return None, f"found {shown(value)}, a host or '*.suffix' is needed"
     wild = value.startswith("*.")
     host = canonical_host(value.removeprefix("*.") if wild else value)
     if isinstance(host, HostRejected):
-        fields.note("host", f"found {shown(value)}, a host or '*.suffix' is needed: {host.reason}")
-        return None
+        return None, f"found {shown(value)}, a host or '*.suffix' is needed: {host.reason}"
     if wild and host.startswith("["):
-        fields.note("host", f"found {shown(value)}, an address has no subdomains")
-        return None
-    return f"*.{host}" if wild else host
+        return None, f"found {shown(value)}, an address has no subdomains"
+    return f"*.{host}" if wild else host, None
 
 
 def _methods(fields: Fields) -> tuple[str, ...]:
-    found: list[str] = []
     entries = fields.items("methods", required=True, at_least=1)
     if len(entries) > MAX_METHODS:
         fields.note("methods", f"has {len(entries)} entries, at most {MAX_METHODS} fit")
         return ()
+    if len(entries) == 1 and entries[0] == WILDCARD:
+        return (WILDCARD,)
+    found: list[str] = []
     for index, entry in enumerate(entries):
-        if entry == WILDCARD and len(entries) == 1:
-            return (WILDCARD,)
-        if entry == "HEAD":
-            fields.note_item("methods", index, "found 'HEAD', which is decided as GET; list 'GET'")
-        elif (
-            not isinstance(entry, str) or not entry or not _TOKEN_CHARACTERS.issuperset(entry) or "*" in entry
-        ):
-            fields.note_item(
-                "methods", index, f"found {shown(entry)}, an upper-case method or only '*' is needed"
-            )
-        elif len(entry) > MAX_METHOD_LENGTH:
-            fields.note_item("methods", index, f"is longer than {MAX_METHOD_LENGTH} characters")
+        if problem := method_problem(entry):
+            fields.note_item("methods", index, problem)
         elif entry not in found:
-            found.append(intern(entry))
+            found.append(intern(str(entry)))
     return tuple(found)
+
+
+def method_problem(entry: object) -> str | None:
+    """Tell what is wrong with one of several methods of a route."""
+    if entry == "HEAD":
+        return "found 'HEAD', which is decided as GET; list 'GET'"
+    if not isinstance(entry, str) or not entry or not _TOKEN_CHARACTERS.issuperset(entry) or "*" in entry:
+        return f"found {shown(entry)}, an upper-case method or only '*' is needed"
+    if len(entry) > MAX_METHOD_LENGTH:
+        return f"is longer than {MAX_METHOD_LENGTH} characters"
+    return None
 
 
 def _identifier(fields: Fields, reading: Reading) -> str | None:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from extauthz.admin.app import build_app
-from extauthz.admin.callers import KEY_WAIT_S
-from extauthz.admin.health import ListenError, Readiness, health_app, listen, serve, shown_problems
+from extauthz.admin.authentication import KEY_WAIT_S
+from extauthz.admin.health import Readiness, health_app, shown_problems
+from extauthz.admin.server import ListenError, listen, serve
 from extauthz.admin.services import AdminServices
 from extauthz.decide.tokens.cache import VerifiedTokens
 from extauthz.decisionlog.log import DecisionLog

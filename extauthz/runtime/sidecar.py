@@ -5,7 +5,8 @@ Input: `Settings`. Output: a running process until SIGTERM. Errors: `StartRefuse
 
 import asyncio
 
-from extauthz.admin.health import ListenError, health_app, listen, serve
+from extauthz.admin.health import health_app
+from extauthz.admin.server import ListenError, listen, serve
 from extauthz.runtime.announce import announce, where, worker_addresses
 from extauthz.runtime.policies import StartRefusedError
 from extauthz.runtime.supervisor import Supervisor, reopen_on_hangup, stop_on_signals

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from extauthz.domain.policy import AttributePolicy
-    from extauthz.storage.outcome import Conflict, Stale
+    from extauthz.storage.outcome import Conflict
     from extauthz.storage.pool import Connection
     from extauthz.storage.write import Change
 
@@ -97,24 +97,20 @@ def document_of(policy: AttributePolicy, *, notation: str, rule_data: object) ->
 
 async def create(
     change: Change, documents: Sequence[Mapping[str, object]], *, by_domain_admin: bool = False
-) -> tuple[Document, ...] | Conflict:
+) -> tuple[Stored, ...] | Conflict:
     """Insert attribute policies as version 1."""
     created = await editing.create(change, TABLE, documents, by_domain_admin=by_domain_admin)
     if isinstance(created, tuple):
-        await _keep(change, [(document, 1) for document in created], deleted=False)
+        await _keep(change, [(stored.document, 1) for stored in created], deleted=False)
     return created
 
 
 async def replace(
-    change: Change,
-    document: Mapping[str, object],
-    *,
-    expected_revision: int | None = None,
-    by_domain_admin: bool = False,
-) -> Stored | NotFound | Stale:
-    """Replace a policy that is not deleted; the same document again is no effect."""
+    change: Change, document: Mapping[str, object], *, by_domain_admin: bool = False
+) -> Stored | NotFound:
+    """Replace a policy that is not deleted; the same document again has no effect."""
     row = TABLE.normalised(document)
-    before = await _present(change, UUID(str(row["id"])), expected_revision)
+    before = await _present(change, UUID(str(row["id"])))
     if not isinstance(before, Stored) or editing.same(before, row, by_domain_admin=by_domain_admin):
         return before
     after = await TABLE.update(
@@ -130,11 +126,9 @@ async def replace(
     return after
 
 
-async def delete(
-    change: Change, policy_id: UUID, *, expected_revision: int | None = None
-) -> Stored | NotFound | Stale:
+async def delete(change: Change, policy_id: UUID) -> Stored | NotFound:
     """Delete a policy softly: no decision sees it, `restore` brings it back."""
-    before = await _present(change, policy_id, expected_revision)
+    before = await _present(change, policy_id)
     if isinstance(before, Stored):
         await delete_all(change, [before.id])
     return before
@@ -196,11 +190,9 @@ async def _erased(change: Change, policy_ids: Sequence[str]) -> list[Stored]:
     return sorted(map(TABLE.stored, records), key=lambda stored: stored.id)
 
 
-async def restore(
-    change: Change, policy_id: UUID, *, expected_revision: int | None = None
-) -> Stored | NotFound | Stale:
+async def restore(change: Change, policy_id: UUID) -> Stored | NotFound:
     """Bring a deleted policy back as it was; one that is not deleted stays as it is."""
-    before = await editing.current(change, TABLE, policy_id, expected_revision)
+    before = await editing.current(change, TABLE, policy_id)
     if not isinstance(before, Stored) or before.deleted_at is None:
         return before
     (after,) = await _marked(change, [before.id], deleted=False)
@@ -267,10 +259,8 @@ async def versions(
     return VersionPage(items, items[-1].version if len(records) > limit else None)
 
 
-async def _present(
-    change: Change, policy_id: UUID, expected_revision: int | None
-) -> Stored | NotFound | Stale:
-    stored = await editing.current(change, TABLE, policy_id, expected_revision)
+async def _present(change: Change, policy_id: UUID) -> Stored | NotFound:
+    stored = await editing.current(change, TABLE, policy_id)
     if isinstance(stored, Stored) and stored.deleted_at is not None:
         return NotFound(TABLE.kind, str(policy_id))
     return stored

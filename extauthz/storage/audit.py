@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from extauthz.storage.idempotency import Once
     from extauthz.storage.pool import Connection, Pool
     from extauthz.storage.written_row import WrittenRow
 
@@ -65,9 +66,13 @@ class Occurrence:
 
 
 @refusals_returned
-async def record(pool: Pool, tenant: str, occurrences: Sequence[Occurrence]) -> None:
-    """Append what happened to the trail of a tenant, or of the installation."""
+async def record(
+    pool: Pool, tenant: str, occurrences: Sequence[Occurrence], *, once: Once[None] | None = None
+) -> None:
+    """Append events to the trail of a tenant, or of the installation. `once` is as for `write.write`."""
     async with tenant_transaction(pool, tenant) as connection:
+        if once is not None:
+            await once.begin(connection)
         await record_in(connection, tenant, occurrences)
 
 

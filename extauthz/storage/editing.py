@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from extauthz.storage.encoding import encode_json
-from extauthz.storage.outcome import Clash, Conflict, NotFound, Stale
+from extauthz.storage.outcome import Clash, Conflict, NotFound
 from extauthz.storage.rows import Stored
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from extauthz.storage.rows import Document, Table
     from extauthz.storage.write import Change
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 async def create(
     change: Change, table: Table, documents: Sequence[Mapping[str, object]], *, by_domain_admin: bool = False
-) -> tuple[Document, ...] | Conflict:
-    """Insert complete documents, ids included, and return them as they are stored."""
+) -> tuple[Stored, ...] | Conflict:
+    """Insert complete documents, ids included, and return their rows in the same order."""
     rows = tuple(table.normalised(document) for document in documents)
     stored = await table.insert(
         change.connection, change.tenant, rows, revision=change.revision, by_domain_admin=by_domain_admin
@@ -32,35 +32,24 @@ async def create(
         return clashes or _same_ids(table, rows, stored)
     for row in rows:
         change.note("create", table.kind, str(row["id"]), after=row)
-    return rows
+    return tuple(stored[str(row["id"])] for row in rows)
 
 
-async def current(
-    change: Change, table: Table, row_id: UUID, expected_revision: int | None
-) -> Stored | NotFound | Stale:
+async def current(change: Change, table: Table, row_id: UUID) -> Stored | NotFound:
     """Return the row that is about to be changed."""
     stored = await table.fetch(change.connection, change.tenant, row_id)
-    if stored is None:
-        return NotFound(table.kind, str(row_id))
-    if expected_revision is not None and expected_revision != stored.revision:
-        return Stale(table.kind, str(row_id), expected_revision, stored.revision)
-    return stored
+    return NotFound(table.kind, str(row_id)) if stored is None else stored
 
 
 async def replace(
-    change: Change,
-    table: Table,
-    document: Mapping[str, object],
-    *,
-    expected_revision: int | None = None,
-    by_domain_admin: bool = False,
-) -> Stored | NotFound | Stale | Conflict:
+    change: Change, table: Table, document: Mapping[str, object], *, by_domain_admin: bool = False
+) -> Stored | NotFound | Conflict:
     """Store another complete document under the id of an existing one.
 
-    The same document again is no effect.
+    The same document again has no effect.
     """
     row = table.normalised(document)
-    before = await current(change, table, UUID(str(row["id"])), expected_revision)
+    before = await current(change, table, UUID(str(row["id"])))
     if not isinstance(before, Stored):
         return before
     if same(before, row, by_domain_admin=by_domain_admin):
@@ -74,11 +63,9 @@ async def replace(
     return after
 
 
-async def remove(
-    change: Change, table: Table, row_id: UUID, *, expected_revision: int | None = None
-) -> Stored | NotFound | Stale:
+async def remove(change: Change, table: Table, row_id: UUID) -> Stored | NotFound:
     """Delete a row and return what it was."""
-    before = await current(change, table, row_id, expected_revision)
+    before = await current(change, table, row_id)
     if isinstance(before, Stored):
         await remove_all(change, table, [before])
     return before
@@ -96,6 +83,6 @@ def same(stored: Stored, row: Document, *, by_domain_admin: bool) -> bool:
     return stored.by_domain_admin == by_domain_admin and encode_json(stored.document) == encode_json(row)
 
 
-def _same_ids(table: Table, rows: Sequence[Document], stored: set[str]) -> Conflict:
+def _same_ids(table: Table, rows: Sequence[Document], stored: Collection[str]) -> Conflict:
     taken = [(index, str(row["id"])) for index, row in enumerate(rows) if row["id"] not in stored]
     return Conflict(table.kind, tuple(Clash(index, row_id, "has the same id") for index, row_id in taken))

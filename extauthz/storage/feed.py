@@ -168,7 +168,7 @@ async def documents(connection: Connection, tenant: str) -> TenantDocuments | No
         head["status"],
         head["revision"],
         await _documents(connection, resources.TABLE, tenant),
-        role_rules.documents(await _records(connection, role_rules.TABLE, tenant)),
+        await _documents(connection, role_rules.TABLE, tenant),
         await _documents(connection, role_bindings.TABLE, tenant),
         await _documents(connection, attribute_policies.TABLE, tenant, " AND deleted_at IS NULL"),
         (await tenant_configs.read(connection, [tenant]))[tenant],

@@ -8,7 +8,6 @@ This module sends no request to a provider.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
-from uuid import UUID
 
 import asyncpg
 
@@ -18,8 +17,9 @@ from extauthz.storage.rows import MAX_PAGE, Column, Page, Stored, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from uuid import UUID
 
-    from extauthz.storage.outcome import NotFound, Stale
+    from extauthz.storage.outcome import NotFound
     from extauthz.storage.pool import Connection
     from extauthz.storage.write import Change
 
@@ -41,35 +41,30 @@ async def create(change: Change, document: Mapping[str, object]) -> Stored | Con
     row = TABLE.normalised(document)
     if clash := await _second_active(change, row):
         return clash
-    stored = await TABLE.insert(change.connection, change.tenant, [row], revision=change.revision)
-    if not stored:
+    inserted = await TABLE.insert(change.connection, change.tenant, [row], revision=change.revision)
+    if not inserted:
         return _issuer_taken(row)
-    change.note("create", TABLE.kind, str(row["id"]), after=row)
-    after = await TABLE.fetch(change.connection, change.tenant, UUID(str(row["id"])))
-    assert after is not None, "it was inserted just now"
-    return after
+    (stored,) = inserted.values()
+    change.note("create", TABLE.kind, stored.id, after=row)
+    return stored
 
 
-async def replace(
-    change: Change, document: Mapping[str, object], *, expected_revision: int | None = None
-) -> Stored | NotFound | Stale | Conflict:
+async def replace(change: Change, document: Mapping[str, object]) -> Stored | NotFound | Conflict:
     """Replace a provider by id, in one step: there is no moment without one."""
     row = TABLE.normalised(document)
     if clash := await _second_active(change, row):
         return clash
     try:
         async with change.connection.transaction():
-            return await editing.replace(change, TABLE, document, expected_revision=expected_revision)
+            return await editing.replace(change, TABLE, document)
     except asyncpg.UniqueViolationError:
         # The row of another tenant, which row-level security hides; the unique index still applies.
         return _issuer_taken(row)
 
 
-async def delete(
-    change: Change, provider_id: UUID, *, expected_revision: int | None = None
-) -> Stored | NotFound | Stale:
+async def delete(change: Change, provider_id: UUID) -> Stored | NotFound:
     """Forget a provider; tokens it signed are refused from then on."""
-    return await editing.remove(change, TABLE, provider_id, expected_revision=expected_revision)
+    return await editing.remove(change, TABLE, provider_id)
 
 
 async def get(connection: Connection, tenant: str, provider_id: UUID) -> Stored | None:

@@ -49,16 +49,6 @@ class NotFound:
 
 
 @dataclass(frozen=True, slots=True)
-class Stale:
-    """The row has been written since the caller read it (412)."""
-
-    kind: str
-    id: str
-    expected: int
-    current: int
-
-
-@dataclass(frozen=True, slots=True)
 class Invalid:
     """A value violates a constraint of the database, or a check of the caller (422)."""
 
@@ -81,7 +71,7 @@ class DatabaseUnavailable:
 _Given = ParamSpec("_Given")
 _Value = TypeVar("_Value")
 
-Refusal = Conflict | NotFound | Stale | Invalid | DatabaseUnavailable
+Refusal = Conflict | NotFound | Invalid | DatabaseUnavailable
 
 
 def refusal_of(error: Exception) -> Refusal | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, cast
 from extauthz.compile.routes import Template
 from extauthz.domain.policy import default_action
 from extauthz.storage import editing, role_rules
-from extauthz.storage.outcome import Clash, Conflict, NotFound, Stale
+from extauthz.storage.outcome import Clash, Conflict, NotFound
 from extauthz.storage.rows import MAX_PAGE, Column, Document, Page, Stored, Table
 
 if TYPE_CHECKING:
@@ -60,9 +60,7 @@ def _route_document(route: Route) -> Document:
     }
 
 
-async def create(
-    change: Change, documents: Sequence[Mapping[str, object]]
-) -> tuple[Document, ...] | Conflict:
+async def create(change: Change, documents: Sequence[Mapping[str, object]]) -> tuple[Stored, ...] | Conflict:
     """Insert resources with their routes; default roles of a name seen the first time ever become role rules.
 
     An existing name is a conflict of kind `resource`, an existing route one of kind `route`.
@@ -70,17 +68,16 @@ async def create(
     created = await editing.create(change, TABLE, documents)
     if isinstance(created, Conflict):
         return created
-    if conflict := await _claim_routes(change, created, unstored={str(row["id"]) for row in created}):
+    rows = [stored.document for stored in created]
+    if conflict := await _claim_routes(change, rows, unstored={stored.id for stored in created}):
         return conflict
-    await _apply_default_roles(change, created)
+    await _apply_default_roles(change, rows)
     return created
 
 
-async def replace(
-    change: Change, document: Mapping[str, object], *, expected_revision: int | None = None
-) -> Stored | NotFound | Stale | Conflict:
+async def replace(change: Change, document: Mapping[str, object]) -> Stored | NotFound | Conflict:
     """Replace a resource by id, its routes too; its default roles were applied when it was created."""
-    replaced = await editing.replace(change, TABLE, document, expected_revision=expected_revision)
+    replaced = await editing.replace(change, TABLE, document)
     if not isinstance(replaced, Stored) or replaced.revision != change.revision:
         return replaced
     await change.connection.execute(
@@ -89,11 +86,9 @@ async def replace(
     return await _claim_routes(change, [replaced.document]) or replaced
 
 
-async def delete(
-    change: Change, resource_id: UUID, *, expected_revision: int | None = None
-) -> Stored | NotFound | Stale:
+async def delete(change: Change, resource_id: UUID) -> Stored | NotFound:
     """Delete a resource and its routes; rules that name it stay."""
-    return await editing.remove(change, TABLE, resource_id, expected_revision=expected_revision)
+    return await editing.remove(change, TABLE, resource_id)
 
 
 async def get(connection: Connection, tenant: str, resource_id: UUID) -> Stored | None:

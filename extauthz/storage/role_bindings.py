@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from extauthz.domain.policy import RoleBinding
-    from extauthz.storage.outcome import Conflict, NotFound, Stale
+    from extauthz.storage.outcome import Conflict, NotFound
     from extauthz.storage.pool import Connection
     from extauthz.storage.rows import Document
     from extauthz.storage.write import Change
@@ -52,23 +52,19 @@ def document_of(binding: RoleBinding) -> Document:
 
 async def create(
     change: Change, documents: Sequence[Mapping[str, object]], *, by_domain_admin: bool = False
-) -> tuple[Document, ...] | Conflict:
+) -> tuple[Stored, ...] | Conflict:
     """Insert role bindings; the same binding twice is a conflict, whenever it expires."""
     return await editing.create(change, TABLE, documents, by_domain_admin=by_domain_admin)
 
 
-async def replace(
-    change: Change, document: Mapping[str, object], *, expected_revision: int | None = None
-) -> Stored | NotFound | Stale | Conflict:
+async def replace(change: Change, document: Mapping[str, object]) -> Stored | NotFound | Conflict:
     """Replace a role binding by id."""
-    return await editing.replace(change, TABLE, document, expected_revision=expected_revision)
+    return await editing.replace(change, TABLE, document)
 
 
-async def delete(
-    change: Change, binding_id: UUID, *, expected_revision: int | None = None
-) -> Stored | NotFound | Stale:
+async def delete(change: Change, binding_id: UUID) -> Stored | NotFound:
     """Delete a role binding by id."""
-    return await editing.remove(change, TABLE, binding_id, expected_revision=expected_revision)
+    return await editing.remove(change, TABLE, binding_id)
 
 
 async def get(connection: Connection, tenant: str, binding_id: UUID) -> Stored | None:

@@ -15,10 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from uuid import UUID
 
-    import asyncpg
-
     from extauthz.domain.policy import RoleRule
-    from extauthz.storage.outcome import Stale
     from extauthz.storage.pool import Connection
     from extauthz.storage.rows import Document
     from extauthz.storage.write import Change
@@ -33,59 +30,27 @@ TABLE: Final = Table(
 
 
 def document_of(rule: RoleRule) -> Document:
-    """Return the document of a rule that was read from one, with its defaults written out."""
-    return {
-        "id": rule.id,
-        "sub": rule.sub,
-        "sub_kind": rule.sub_kind.value,
-        "dom": rule.dom,
-        "obj": rule.obj,
-        "act": rule.act,
-        "effect": rule.effect.value,
-    }
-
-
-def documents(records: Sequence[asyncpg.Record]) -> list[Document]:
-    """Return what `TABLE.documents` does, in half the time: of role rules there are a hundred thousand."""
-    return [
-        {
-            "id": rule_id,
-            "sub": sub,
-            "sub_kind": sub_kind,
-            "dom": dom,
-            "obj": obj,
-            "act": act,
-            "effect": effect,
-        }
-        for rule_id, sub, sub_kind, dom, obj, act, effect in records
-    ]
+    """Return the document of a rule, with its defaults written out."""
+    return TABLE.document_of(rule)
 
 
 async def create(
     change: Change, documents: Sequence[Mapping[str, object]], *, by_domain_admin: bool = False
-) -> tuple[Document, ...] | Conflict:
+) -> tuple[Stored, ...] | Conflict:
     """Insert role rules; one that says the same as another is a conflict."""
     return await editing.create(change, TABLE, documents, by_domain_admin=by_domain_admin)
 
 
 async def replace(
-    change: Change,
-    document: Mapping[str, object],
-    *,
-    expected_revision: int | None = None,
-    by_domain_admin: bool = False,
-) -> Stored | NotFound | Stale | Conflict:
+    change: Change, document: Mapping[str, object], *, by_domain_admin: bool = False
+) -> Stored | NotFound | Conflict:
     """Replace a role rule by id."""
-    return await editing.replace(
-        change, TABLE, document, expected_revision=expected_revision, by_domain_admin=by_domain_admin
-    )
+    return await editing.replace(change, TABLE, document, by_domain_admin=by_domain_admin)
 
 
-async def delete(
-    change: Change, rule_id: UUID, *, expected_revision: int | None = None
-) -> Stored | NotFound | Stale:
+async def delete(change: Change, rule_id: UUID) -> Stored | NotFound:
     """Delete a role rule by id."""
-    return await editing.remove(change, TABLE, rule_id, expected_revision=expected_revision)
+    return await editing.remove(change, TABLE, rule_id)
 
 
 async def delete_all(change: Change, rules: Sequence[Stored]) -> None:

@@ -81,6 +81,8 @@ class Column:
     member: str
     name: str
     type: ColumnType = "text"
+    optional: bool = False
+    """Whether a document leaves the member out where the column is NULL; times always do."""
 
     @property
     def selected(self) -> str:
@@ -136,8 +138,8 @@ class Column:
 class Stored:
     """A document with the metadata of its row.
 
-    `revision` is the tenant's revision at the row's last write. `version` and `deleted_at` are of attribute
-    policies only.
+    `revision` is the tenant's revision at the row's last write. `version` and `deleted_at` are set for
+    attribute policies only, `last_used_at` and `revoked_at` for service keys only.
     """
 
     document: Document
@@ -147,6 +149,8 @@ class Stored:
     by_domain_admin: bool = False
     version: int | None = None
     deleted_at: datetime | None = None
+    last_used_at: datetime | None = None
+    revoked_at: datetime | None = None
 
     @property
     def id(self) -> str:
@@ -189,16 +193,26 @@ class Table:
         )
         self._members = ("id", *(column.member for column in columns))
         self._times = tuple(column.member for column in columns if column.type == "timestamptz")
+        self._optional = tuple(column.member for column in columns if column.optional)
         self._json = tuple(column.member for column in columns if column.type == "jsonb")
         self._marks = ("revision", "created_at", "updated_at", *marks)
         selected = (bounded_times(mark) if mark.endswith("_at") else mark for mark in self._marks)
         self.selected_with_marks = ", ".join((self.selected, *selected))
 
+    def document_of(self, entity: object) -> Document:
+        """Return the document of an entity whose attributes have the names of the members."""
+        document: Document = {"id": getattr(entity, "id")}  # noqa: B009  # every kind of entity has one
+        for column in self.columns:
+            value = getattr(entity, column.member)
+            if value is not None or not column.optional:
+                document[column.member] = value.value if isinstance(value, Enum) else value
+        return document
+
     def documents(self, records: Sequence[asyncpg.Record]) -> list[Document]:
         """Return the documents of records that were selected with `selected`; fast for 100,000 records."""
         members = self._members
         documents = [dict(zip(members, record, strict=False)) for record in records]
-        if self._json or self._times:
+        if self._json or self._times or self._optional:
             for document in documents:
                 self._decode(document)
         return documents
@@ -224,7 +238,7 @@ class Table:
                     value = rfc3339(instant(str(value)))
                 case _:
                     pass
-            if value is not None or column.type != "timestamptz":
+            if value is not None or not (column.optional or column.type == "timestamptz"):
                 members[column.member] = value
         return members
 
@@ -236,6 +250,9 @@ class Table:
             if isinstance(value, datetime):
                 members[member] = rfc3339(value)
             else:
+                del members[member]
+        for member in self._optional:
+            if members[member] is None:
                 del members[member]
 
     async def fetch(self, connection: Connection, tenant: str, row_id: UUID) -> Stored | None:
@@ -286,8 +303,8 @@ class Table:
         *,
         revision: int,
         by_domain_admin: bool = False,
-    ) -> set[str]:
-        """Insert normalised documents and return the ids stored; what is missing clashed."""
+    ) -> dict[str, Stored]:
+        """Insert normalised documents and return the new rows by id; a document that is missing clashed."""
         author = (", by_domain_admin", f", {str(by_domain_admin).lower()}") if self.has_author else ("", "")
         names = [column.name for column in self.columns]
         arrays = ", ".join(f"${index}::{column.array}" for index, column in enumerate(self.columns, start=4))
@@ -296,9 +313,10 @@ class Table:
             f"INSERT INTO {self.name} (tenant_id, id, revision, {', '.join(names)}{author[0]})"  # noqa: S608
             f" SELECT $1, r.id, $2, {values}{author[1]}"
             f" FROM unnest($3::text[]::uuid[], {arrays}) AS r (id, {', '.join(names)})"
-            " ON CONFLICT DO NOTHING RETURNING id::text"
+            " ON CONFLICT DO NOTHING RETURNING id::text, created_at, updated_at"
         )
-        stored: set[str] = set()
+        version = 1 if "version" in self._marks else None
+        stored: dict[str, Stored] = {}
         for part in parts(documents):
             records = await connection.fetch(
                 statement,
@@ -310,7 +328,16 @@ class Table:
                     for column in self.columns
                 ),
             )
-            stored.update(record["id"] for record in records)
+            by_id = {str(document["id"]): document for document in part}
+            for record in records:
+                stored[record["id"]] = Stored(
+                    by_id[record["id"]],
+                    revision,
+                    record["created_at"],
+                    record["updated_at"],
+                    by_domain_admin,
+                    version,
+                )
         return stored
 
     async def update(

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from extauthz.domain.service_key import ID_PREFIX, PresentedKey, Scope, row_id, secret_digest
 from extauthz.storage.encoding import decode_stored, encode_json
-from extauthz.storage.outcome import Clash, Conflict, NotFound, Stale, refusals_returned
+from extauthz.storage.outcome import Clash, Conflict, NotFound, refusals_returned
 from extauthz.storage.pool import key_transaction, tenant_transaction
-from extauthz.storage.rows import MAX_PAGE, bounded_time, bounded_times, instant, rfc3339
+from extauthz.storage.rows import MAX_PAGE, Page, Stored, bounded_time, bounded_times, instant, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,31 +38,6 @@ _SELECTED: Final = f"{_DOCUMENT}, revision, {_TIMES}"
 
 
 @dataclass(frozen=True, slots=True)
-class StoredKey:
-    """A key's document with what is known of its row. `revision` is the tenant's at the row's last write."""
-
-    document: Document
-    revision: int
-    created_at: datetime
-    updated_at: datetime
-    last_used_at: datetime | None
-    revoked_at: datetime | None
-
-    @property
-    def id(self) -> str:
-        """Return the key's id, `sak_<uuid>`."""
-        return str(self.document["id"])
-
-
-@dataclass(frozen=True, slots=True)
-class KeyPage:
-    """Part of a list; `next` is the id to go on after, None at the end."""
-
-    items: tuple[StoredKey, ...]
-    next: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class KeyGrant:
     """The permissions of a valid key. A `bootstrap` key has those of a tenant admin, without scopes.
 
@@ -82,7 +57,7 @@ class KeyGrant:
 
 async def create(
     change: Change, document: Mapping[str, object], *, secret: bytes
-) -> StoredKey | NotFound | Conflict:
+) -> Stored | NotFound | Conflict:
     """Store a key from its complete document and its secret of 32 random bytes.
 
     `domain.service_key.key_text` makes of id and secret what is handed out, once. A `parent` must be a good
@@ -119,7 +94,7 @@ async def create(
     return stored
 
 
-async def rotate_bootstrap(change: Change, key_id: str, *, secret: bytes) -> StoredKey | NotFound | Conflict:
+async def rotate_bootstrap(change: Change, key_id: str, *, secret: bytes) -> Stored | NotFound | Conflict:
     """Give the tenant a new bootstrap key, its first or instead of the one it has, which ends now.
 
     What the old one made becomes the new one's: it goes on, and goes when the new one is revoked.
@@ -130,7 +105,7 @@ async def rotate_bootstrap(change: Change, key_id: str, *, secret: bytes) -> Sto
         return await create(change, document, secret=secret)
     await _revoke(change, [before])
     stored = await create(change, document, secret=secret)
-    if isinstance(stored, StoredKey):
+    if isinstance(stored, Stored):
         await change.connection.execute(
             "UPDATE service_api_keys SET parent_id = $3::uuid WHERE tenant_id = $1 AND parent_id = $2::uuid",
             change.tenant,
@@ -148,9 +123,7 @@ async def revoke_bootstrap(change: Change) -> tuple[str, ...] | NotFound:
     return await _revoke(change, await _family(change, present))
 
 
-async def revoke(
-    change: Change, key_id: str, *, expected_revision: int | None = None
-) -> tuple[str, ...] | NotFound | Stale:
+async def revoke(change: Change, key_id: str) -> tuple[str, ...] | NotFound:
     """End a key and every key that it, or one of those, made; return their ids, its own first.
 
     The row stays for the audit trail. A key that is revoked already is not found.
@@ -158,12 +131,10 @@ async def revoke(
     before = await get(change.connection, change.tenant, key_id)
     if before is None or before.revoked_at is not None:
         return NotFound(KIND, key_id)
-    if expected_revision is not None and expected_revision != before.revision:
-        return Stale(KIND, key_id, expected_revision, before.revision)
     return await _revoke(change, await _family(change, str(row_id(key_id))))
 
 
-async def get(connection: Connection, tenant: str, key_id: str) -> StoredKey | None:
+async def get(connection: Connection, tenant: str, key_id: str) -> Stored | None:
     """Return one key, revoked or not."""
     record = await connection.fetchrow(
         f"SELECT {_SELECTED} FROM service_api_keys WHERE tenant_id = $1 AND id = $2::uuid",  # noqa: S608
@@ -180,7 +151,7 @@ async def page(
     parent: str | None = None,
     after: str | None = None,
     limit: int = MAX_PAGE,
-) -> KeyPage:
+) -> Page:
     """Return the tenant's unrevoked keys, expired ones too, in the order of their creation.
 
     `parent` names the key whose own ones are wanted. Ids are `sak_<uuid>`; what is no id is after nothing.
@@ -196,7 +167,7 @@ async def page(
         limit + 1,
     )
     items = tuple(_stored(record) for record in records[:limit])
-    return KeyPage(items, items[-1].id if len(records) > limit else None)
+    return Page(items, items[-1].id if len(records) > limit else None)
 
 
 @refusals_returned
@@ -308,7 +279,7 @@ def _normalised(document: Mapping[str, object]) -> Document:
     return members
 
 
-def _stored(record: asyncpg.Record) -> StoredKey:
+def _stored(record: asyncpg.Record) -> Stored:
     document: Document = {
         "id": ID_PREFIX + record["id"],
         "name": record["name"],
@@ -322,13 +293,13 @@ def _stored(record: asyncpg.Record) -> StoredKey:
     }
     if record["expires_at"] is not None:
         document["expires_at"] = rfc3339(record["expires_at"])
-    return StoredKey(
+    return Stored(
         document,
         record["revision"],
         record["created_at"],
         record["updated_at"],
-        record["last_used_at"],
-        record["revoked_at"],
+        last_used_at=record["last_used_at"],
+        revoked_at=record["revoked_at"],
     )
 
 

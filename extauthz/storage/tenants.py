@@ -6,22 +6,26 @@ Functions with a `Change` are the work of `write.write` for that tenant. A tenan
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from extauthz.storage import write
-from extauthz.storage.outcome import Clash, Conflict, NotFound, Refusal, Stale, refusals_returned
+from extauthz.storage.outcome import Clash, Conflict, NotFound, Refusal, refusals_returned
 from extauthz.storage.pool import tenant_transaction
 from extauthz.storage.rows import MAX_PAGE, Page, Stored, bounded_times
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from datetime import datetime
 
     import asyncpg
 
+    from extauthz.storage.idempotency import Once
     from extauthz.storage.pool import Connection, Pool
-    from extauthz.storage.write import Actor, Change, Work, Written
+    from extauthz.storage.write import Actor, Change, Written
 
 KIND: Final = "tenant"
+SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 Status = Literal["active", "suspended"]
 
 _Value = TypeVar("_Value")
@@ -37,6 +41,7 @@ _EMPTIED: Final = (
     "identity_providers",
     "service_api_keys",
     "policy_changes",
+    "idempotency_keys",
 )
 
 _ROWS_A_DELETE: Final = 100_000
@@ -49,7 +54,7 @@ async def ensure_tenant(pool: Pool, slug: str, name: str) -> bool:
     `MODE=selfhost` has the tenant `default` from its first start on.
     """
     async with tenant_transaction(pool, slug, operator=True) as connection:
-        return await _insert(connection, slug, name)
+        return await _insert(connection, slug, name) is not None
 
 
 async def create(
@@ -58,24 +63,30 @@ async def create(
     *,
     slug: str,
     name: str,
-    also: Work[_Value],
+    also: Callable[[Change, Stored], Awaitable[_Value | Refusal]],
     new_id: Callable[[], str],
+    once: Once[Written[_Value]] | None = None,
 ) -> Written[_Value] | Refusal:
     """Create a tenant, and do `also` in it (its bootstrap key), entirely or not at all.
 
-    A slug is given out once ever: also a deleted tenant's is a conflict.
+    A slug is assigned once: the slug of a deleted tenant is a conflict, too. `once` is as for `write.write`.
     """
 
+    created_at: list[datetime] = []
+
     async def opening(connection: Connection) -> Refusal | None:
-        if await _insert(connection, slug, name):
+        if (moment := await _insert(connection, slug, name)) is not None:
+            created_at.append(moment)
             return None
         return Conflict(KIND, (Clash(0, slug, "the slug belongs to a tenant, or to a deleted one"),))
 
     async def work(change: Change) -> _Value | Refusal:
-        change.note("create", KIND, slug, after=_document(slug, name, "active"))
-        return await also(change)
+        document = _document(slug, name, "active")
+        change.note("create", KIND, slug, after=document)
+        # The row was inserted and counted up in this transaction, which has one time.
+        return await also(change, Stored(document, change.revision, created_at[0], created_at[0]))
 
-    return await write.write(pool, slug, actor, work, new_id=new_id, opening=opening)
+    return await write.write(pool, slug, actor, work, new_id=new_id, opening=opening, once=once)
 
 
 async def page(pool: Pool, *, after: str | None = None, limit: int = MAX_PAGE) -> Page | Refusal:
@@ -109,14 +120,12 @@ async def replace(
     *,
     name: str | None = None,
     status: Status | None = None,
-    expected_revision: int | None = None,
-) -> Stored | NotFound | Stale:
-    """Rename a tenant, suspend it or let it go on; None leaves as it is.
+) -> Stored | NotFound:
+    """Rename a tenant, or change its status; None leaves the member as it is.
 
-    `expected_revision` is the tenant's, which every write in it counts up. A suspended tenant keeps all it
-    has, and every request to its workloads is denied.
+    A suspended tenant keeps all its rows, and every request to its workloads is denied.
     """
-    before = await _current(change, expected_revision)
+    before = await _current(change)
     if not isinstance(before, Stored):
         return before
     members = before.document | {
@@ -136,12 +145,12 @@ async def replace(
     return after
 
 
-async def delete(change: Change, *, expected_revision: int | None = None) -> Stored | NotFound | Stale:
+async def delete(change: Change) -> Stored | NotFound:
     """Delete a tenant with everything it has: policies, hosts, identity providers, keys.
 
     What stays is its slug, which is never given out again, and its audit trail.
     """
-    before = await _current(change, expected_revision)
+    before = await _current(change)
     if not isinstance(before, Stored):
         return before
     for table in _EMPTIED:
@@ -172,23 +181,18 @@ async def read_as_operator(pool: Pool, work: Callable[[Connection], Awaitable[_V
         return await work(connection)
 
 
-async def _insert(connection: Connection, slug: str, name: str) -> bool:
-    created = await connection.fetchval(
-        "INSERT INTO tenants (tenant_id, name) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING true",
+async def _insert(connection: Connection, slug: str, name: str) -> datetime | None:
+    created_at: datetime | None = await connection.fetchval(
+        "INSERT INTO tenants (tenant_id, name) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING created_at",
         slug,
         name,
     )
-    return bool(created)
+    return created_at
 
 
-async def _current(change: Change, expected_revision: int | None) -> Stored | NotFound | Stale:
+async def _current(change: Change) -> Stored | NotFound:
     stored = await get(change.connection, change.tenant)
-    if stored is None:
-        return NotFound(KIND, change.tenant)
-    # The change itself has counted the revision up already.
-    if expected_revision is not None and expected_revision != change.previous:
-        return Stale(KIND, change.tenant, expected_revision, change.previous)
-    return stored
+    return NotFound(KIND, change.tenant) if stored is None else stored
 
 
 def _stored(record: asyncpg.Record) -> Stored:

@@ -18,12 +18,13 @@ import structlog
 from extauthz.storage import audit
 from extauthz.storage.audit import Occurrence
 from extauthz.storage.encoding import encode_json
-from extauthz.storage.outcome import NotFound, Refusal, Stale, refusals_returned
+from extauthz.storage.outcome import NotFound, Refusal, refusals_returned
 from extauthz.storage.pool import tenant_transaction
 from extauthz.storage.written_row import WrittenRow
 
 if TYPE_CHECKING:
     from extauthz.domain.problem import Problem
+    from extauthz.storage.idempotency import Once
     from extauthz.storage.pool import Connection, Pool
     from extauthz.storage.rows import Document
 
@@ -122,59 +123,81 @@ async def write(
     *,
     new_id: Callable[[], str],
     validate: Validate | None = None,
-    expected_revision: int | None = None,
     opening: Opening | None = None,
+    once: Once[Written[_Value]] | None = None,
 ) -> Written[_Value] | Refusal:
     """Run `work` as one change of the tenant.
 
     A `Refusal` from `work` or from `validate`, which runs last and sees the rows written, stores nothing; so
-    does work that writes no row. `new_id` makes UUIDv7 texts. `expected_revision` is the tenant's own (a
-    row's is given to the function that changes it). `opening` runs before the tenant's row is locked, and may
-    make it.
+    does work that writes no row. `new_id` makes UUIDv7 texts. `opening` runs before the tenant's row is
+    locked, and may make it. `once` surrounds all of it: what it stores is committed with the change, and also
+    where work wrote no row.
     """
+    arguments = (tenant, actor, work, new_id, validate, opening)
     try:
         async with tenant_transaction(pool, tenant) as connection:
-            refused = await opening(connection) if opening is not None else None
-            if refused is not None:
-                raise _AbandonedError(refused)
-            head = await connection.fetchrow(
-                "UPDATE tenants SET revision = revision + 1, updated_at = now()"
-                " WHERE tenant_id = $1 AND deleted_at IS NULL RETURNING revision,"
-                " (SELECT max(c.revision) FROM policy_changes AS c WHERE c.tenant_id = $1) AS newest_record",
-                tenant,
-            )
-            if head is None:
-                return NotFound("tenant", tenant)
-            revision, previous = head["revision"], head["revision"] - 1
-            if expected_revision is not None and expected_revision != previous:
-                raise _AbandonedError(Stale("tenant", tenant, expected_revision, previous))
-            leftover: dict[str, int] | None = None
-            if (head["newest_record"] or 0) > previous:
-                revision = head["newest_record"] + 1
-                leftover = await _discard_leftovers(connection, tenant, previous, revision)
-            change = Change(connection, tenant, actor, revision, previous, new_id)
-            value = await work(change)
-            if isinstance(value, Refusal):
-                raise _AbandonedError(value)
-            if not change.rows:
-                raise _AbandonedError(Written(value, previous, changed=False))
-            refusal = await validate(change) if validate is not None else None
-            if refusal is not None:
-                raise _AbandonedError(refusal)
-            await _record(change)
-            if leftover is not None:
-                details = Occurrence(new_id(), actor.document(), "discard", "change_records", None, leftover)
-                await audit.record_in(connection, tenant, [details])
-        if leftover is not None:
-            _log.warning(
-                "change_records_discarded",
-                message="records above the tenant's revision are of a state that is not stored any more",
-                tenant=tenant,
-                **leftover,
-            )
-        return Written(value, revision, changed=True)
+            if once is None:
+                return await _change(connection, *arguments)
+            await once.begin(connection)
+            try:
+                async with connection.transaction():
+                    written = await _change(connection, *arguments)
+            except _AbandonedError as abandoned:
+                if not isinstance(abandoned.outcome, Written):
+                    raise
+                written = abandoned.outcome
+            await once.end(connection, written)
+            return written
     except _AbandonedError as abandoned:
         return abandoned.outcome
+
+
+async def _change(
+    connection: Connection,
+    tenant: str,
+    actor: Actor,
+    work: Work[_Value],
+    new_id: Callable[[], str],
+    validate: Validate | None,
+    opening: Opening | None,
+) -> Written[_Value]:
+    """Do the work of `write`. Raises _AbandonedError with an outcome for which nothing is stored."""
+    refused = await opening(connection) if opening is not None else None
+    if refused is not None:
+        raise _AbandonedError(refused)
+    head = await connection.fetchrow(
+        "UPDATE tenants SET revision = revision + 1, updated_at = now()"
+        " WHERE tenant_id = $1 AND deleted_at IS NULL RETURNING revision,"
+        " (SELECT max(c.revision) FROM policy_changes AS c WHERE c.tenant_id = $1) AS newest_record",
+        tenant,
+    )
+    if head is None:
+        raise _AbandonedError(NotFound("tenant", tenant))
+    revision, previous = head["revision"], head["revision"] - 1
+    leftover: dict[str, int] | None = None
+    if (head["newest_record"] or 0) > previous:
+        revision = head["newest_record"] + 1
+        leftover = await _discard_leftovers(connection, tenant, previous, revision)
+    change = Change(connection, tenant, actor, revision, previous, new_id)
+    value = await work(change)
+    if isinstance(value, Refusal):
+        raise _AbandonedError(value)
+    if not change.rows:
+        raise _AbandonedError(Written(value, previous, changed=False))
+    refusal = await validate(change) if validate is not None else None
+    if refusal is not None:
+        raise _AbandonedError(refusal)
+    await _record(change)
+    if leftover is not None:
+        details = Occurrence(new_id(), actor.document(), "discard", "change_records", None, leftover)
+        await audit.record_in(connection, tenant, [details])
+        _log.warning(
+            "change_records_discarded",
+            message="records above the tenant's revision are of a state that is not stored any more",
+            tenant=tenant,
+            **leftover,
+        )
+    return Written(value, revision, changed=True)
 
 
 @refusals_returned

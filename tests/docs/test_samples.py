@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from extauthz.admin.casbin_lines import read
+from extauthz.admin.casbin_csv import read_csv
 from extauthz.compile.directory import TenancyMode
 from extauthz.compile.documents import Reading, parse_policy_set
 from extauthz.compile.role_model import RoleModel
@@ -46,7 +46,7 @@ def test_every_block_has_a_language_that_the_tests_know() -> None:
 
 @pytest.mark.parametrize("sample", of_language("csv"))
 def test_casbin_samples_are_lines_of_its_csv(sample: Sample) -> None:
-    lines, problems = read(sample.text)
+    lines, problems = read_csv(sample.text)
     assert lines
     assert problems == []
 

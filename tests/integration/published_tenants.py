@@ -28,7 +28,7 @@ from extauthz.settings import Settings, load_settings
 from extauthz.storage import hosts, identity_providers, resources, role_rules, service_keys, tenants
 from extauthz.storage.outcome import Refusal
 from extauthz.storage.pool import open_reader
-from extauthz.storage.service_keys import StoredKey
+from extauthz.storage.rows import Stored
 from extauthz.storage.write import Change, Written
 from extauthz.telemetry.counts import Counts
 from tests.builders import Answer, check_request, read_answer
@@ -127,7 +127,7 @@ class Mesh:
         return "allowed" if answer.allowed else answer.metadata["reason"]
 
     async def make(self, firm: Firm) -> None:
-        async def also(change: Change) -> StoredKey | Refusal:
+        async def also(change: Change, _: Stored) -> Stored | Refusal:
             return await service_keys.rotate_bootstrap(change, f"sak_{new_id()}", secret=os.urandom(32))
 
         made = await tenants.create(

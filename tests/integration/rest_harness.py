@@ -19,7 +19,8 @@ import aiohttp
 from jsonschema import Draft202012Validator
 
 from extauthz.admin.app import build_app
-from extauthz.admin.health import Readiness, listen, serve
+from extauthz.admin.health import Readiness
+from extauthz.admin.server import listen, serve
 from extauthz.admin.services import AdminServices
 from extauthz.compile.directory import TenancyMode
 from extauthz.compile.documents import Reading

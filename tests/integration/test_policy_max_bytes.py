@@ -29,7 +29,7 @@ async def add(pool: "Pool", *subs: str) -> list[str]:
     """Create role rules in one change and return their ids."""
     rules = [role_rule(sub=sub) for sub in subs]
     written = await succeed(pool, lambda change: role_rules.create(change, rules))
-    return [str(document["id"]) for document in written.value]
+    return [stored.id for stored in written.value]
 
 
 async def remove(pool: "Pool", ids: list[str]) -> None:

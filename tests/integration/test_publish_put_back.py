@@ -8,11 +8,9 @@ import structlog
 from extauthz.domain.reasons import Effect
 from extauthz.publish.write_validation import PolicyGate
 from extauthz.storage import audit, feed, role_rules
-from extauthz.storage.outcome import Stale
 from extauthz.storage.write import read
 from tests.integration.publishing import Follower, behind_our_back, compiler, following, stored
 from tests.integration.storage_documents import (
-    attempt,
     connected,
     everything,
     pool_of,
@@ -147,24 +145,16 @@ async def test_records_above_the_revision_are_reported_when_a_tenant_is_read(dat
             assert await feed.changes_since(reader, {"default": 1}) == []
 
 
-async def test_preconditions_and_validation_know_the_revision_before(database: "Database") -> None:
+async def test_validation_knows_the_revision_before(database: "Database") -> None:
     async with pool_of(database.address, "default") as pool, following(database.address) as follower:
         await written(pool)
         await follower.reaches(4)
         await behind_our_back(database.superuser, *put_back("first", revision=1), ANNOUNCE)
         await follower.reaches(1)
         gate = PolicyGate(compiler(), follower.publisher.state)
-        stale = await attempt(
-            pool,
-            lambda change: role_rules.create(change, [role_rule(sub="x")]),
-            expected_revision=4,
-            validate=gate.validate,
-        )
-        assert stale == Stale("tenant", "default", 4, 1)
         outcome = await succeed(
             pool,
             lambda change: role_rules.create(change, [role_rule(sub="x")]),
-            expected_revision=1,
             validate=gate.validate,
         )
         assert outcome.revision == 5

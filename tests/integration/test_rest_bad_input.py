@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from extauthz.admin.app import served
-from extauthz.admin.operation import Operation
-from extauthz.admin.reading import JSON
+from extauthz.admin.context import Route
+from extauthz.admin.request_body import JSON, JsonBody
 from extauthz.compile.directory import TenancyMode
 from tests.integration.database_dump import dump
 from tests.integration.rest_harness import ADMIN_KEY, Api, rest, rule
@@ -26,14 +26,12 @@ pytestmark = [
 RULES = "/api/v1/resources/policies"
 NO_ID = "01900000-0000-7000-8000-000000000000"
 WITH_BODY = [
-    operation
-    for operation in served(TenancyMode.SELFHOST)
-    if operation.body is not None and operation.body.media_types[0] == JSON
+    route
+    for route in served(TenancyMode.SELFHOST)
+    if route.reads_body is not None and route.reads_body.media_types[0] == JSON
 ]
 WITHOUT_BODY = [
-    operation
-    for operation in served(TenancyMode.SAAS)
-    if operation.body is None and operation.method != "GET"
+    route for route in served(TenancyMode.SAAS) if route.reads_body is None and route.methods != {"GET"}
 ]
 
 NOT_JSON = (
@@ -54,27 +52,32 @@ NOT_A_DOCUMENT = (
 )  # fmt: skip
 
 
-def path_of(operation: Operation) -> str:
-    return operation.path.replace("{id}", NO_ID)
+def method_of(route: Route) -> str:
+    assert route.methods is not None
+    return next(iter(route.methods))
+
+
+def path_of(route: Route) -> str:
+    return route.path.replace("{id}", NO_ID)
 
 
 async def test_a_body_that_is_not_json_is_400(database: "Database") -> None:
     async with rest(database) as api:
-        for operation, data in product(WITH_BODY, NOT_JSON):
-            answer = await api.ask(operation.method, path_of(operation), data=data, caller="tenant")
-            assert answer.status == 400, (operation.name, data[:60], answer)
+        for route, data in product(WITH_BODY, NOT_JSON):
+            answer = await api.ask(method_of(route), path_of(route), data=data, caller="tenant")
+            assert answer.status == 400, (route.operation_id, data[:60], answer)
             answer.problem(400)
             assert answer.pointers == [""]
 
 
 async def test_a_body_that_is_not_a_document_is_a_problem(database: "Database") -> None:
     async with rest(database) as api:
-        for operation, data in product(WITH_BODY, NOT_A_DOCUMENT):
-            answer = await api.ask(operation.method, path_of(operation), data=data, caller="tenant")
-            if operation.bulk and data == b"[]":
+        for route, data in product(WITH_BODY, NOT_A_DOCUMENT):
+            answer = await api.ask(method_of(route), path_of(route), data=data, caller="tenant")
+            if isinstance(route.reads_body, JsonBody) and route.reads_body.bulk and data == b"[]":
                 answer.succeeded(200)
                 continue
-            assert answer.status in {404, 422}, (operation.name, data[:60], answer)
+            assert answer.status in {404, 422}, (route.operation_id, data[:60], answer)
             answer.problem(answer.status)
 
 
@@ -87,13 +90,13 @@ async def test_a_write_that_reads_no_body_does_nothing_when_one_is_sent(database
         (await api.ask("DELETE", path, caller=admin)).succeeded(204)
         before = await dump(database, catalogs=False)
 
-        for operation, data in product(WITHOUT_BODY, (b'{"version": 1}', b"null", b"x", b" " * 2000)):
-            url = operation.path.replace("{idp_id}", NO_ID)
+        for route, data in product(WITHOUT_BODY, (b'{"version": 1}', b"null", b"x", b" " * 2000)):
+            url = route.path.replace("{idp_id}", NO_ID)
             caller = "operator" if url.startswith("/admin") else admin
             url = url.replace("{id}", "acme" if caller == "operator" else created.body["id"])
-            answer = await api.ask(operation.method, url, data=data, caller=caller)
+            answer = await api.ask(method_of(route), url, data=data, caller=caller)
             answer.problem(422)
-            assert answer.pointers == [""], (operation.name, data[:60])
+            assert answer.pointers == [""], (route.operation_id, data[:60])
 
         assert await dump(database, catalogs=False) == before
         restored = await api.ask("POST", f"{path}/restore", data=b"{}", caller=admin)
@@ -215,9 +218,9 @@ async def test_a_body_of_another_type_is_415(database: "Database") -> None:
 
 async def test_a_missing_body_is_400(database: "Database") -> None:
     async with rest(database) as api:
-        for operation in WITH_BODY:
-            if operation.body is not None and operation.body.required:
-                answer = await api.ask(operation.method, path_of(operation), caller="tenant")
+        for route in WITH_BODY:
+            if route.reads_body is not None and route.reads_body.required:
+                answer = await api.ask(method_of(route), path_of(route), caller="tenant")
                 answer.problem(400)
                 assert answer.pointers == [""]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from extauthz.admin.limits import Limits
+from extauthz.admin.quotas import Quotas
 from tests.integration.rest_harness import Answer, Api, rest, rule
 
 if TYPE_CHECKING:
@@ -154,9 +154,9 @@ async def test_a_cycle_or_a_clash_stores_nothing(database: "Database") -> None:
 
 
 async def test_a_tenant_has_no_more_than_it_may(database: "Database") -> None:
-    limits = Limits(role_rules=3, role_bindings=1, resources=2, attribute_policies=1)
+    quotas = Quotas(role_rules=3, role_bindings=1, resources=2, attribute_policies=1)
     policy = {"name": "p", "resource": "*", "effect": "deny", "rule_data": {"type": "ALWAYS"}}
-    async with rest(database, limits=limits) as api:
+    async with rest(database, quotas=quotas) as api:
         (await api.post(RULES, rule())).succeeded(201)
         three = "".join(f"p,role:{name},*,x:read,read,allow\n" for name in "abc")
         assert "limit" in (await sent(api, three)).problem(422)["errors"][0]["message"]

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import pytest
 
-from extauthz.admin.limits import Limits
+from extauthz.admin.quotas import Quotas
 from extauthz.domain.ids import RANDOM_BYTES, uuid7
 from tests.integration.rest_harness import Api, rule
 from tests.integration.rest_saas import firms
@@ -47,8 +47,8 @@ def scattered_ids(seed: int) -> Callable[[], str]:
 
 @asynccontextmanager
 async def scattered(database: "Database", *slugs: str) -> AsyncIterator[Api]:
-    limits = Limits(identity_providers=10_000)
-    async with firms(database, *slugs, new_id=scattered_ids(1), limits=limits) as found:
+    quotas = Quotas(identity_providers=10_000)
+    async with firms(database, *slugs, new_id=scattered_ids(1), quotas=quotas) as found:
         yield found.api
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from starlette.routing import Route
 
-from extauthz.admin.app import OPERATIONS, build_app
-from extauthz.admin.app import served as operations_of
+from extauthz.admin.app import build_app
+from extauthz.admin.app import served as routes_of
 from extauthz.admin.openapi import document
 from extauthz.admin.reference import render_reference
 from extauthz.compile.directory import TenancyMode
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 embedded = pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session")
 
-DOCUMENT: dict[str, Any] = json.loads(json.dumps(document(OPERATIONS)))
+DOCUMENT: dict[str, Any] = json.loads(json.dumps(document(routes_of(TenancyMode.SAAS))))
 METHODS = ("get", "post", "put", "patch", "delete")
 
 
@@ -113,7 +113,7 @@ def test_the_reference_page_loads_no_resources_and_runs_no_scripts() -> None:
 async def test_the_openapi_document_describes_the_served_routes(database: "Database") -> None:
     async with rest(database) as api:
         served = (await api.get("/openapi.json", caller="nobody")).succeeded(200).body
-        assert served == json.loads(json.dumps(document(operations_of(TenancyMode.SELFHOST))))
+        assert served == json.loads(json.dumps(document(routes_of(TenancyMode.SELFHOST))))
         assert served["openapi"].startswith("3.1")
         page = (await api.get("/docs", caller="nobody")).succeeded(200)
         assert page.headers["Content-Type"] == "text/html; charset=utf-8"
@@ -135,3 +135,21 @@ async def test_health_endpoints_need_no_credential(database: "Database") -> None
         ready = (await api.get("/healthz/ready", caller="nobody")).succeeded(200)
         assert ready.body == {"status": "ok", "checks": {"database": "ok"}}
         assert (await api.get("/metrics", caller="nobody")).succeeded(200).raw == b"up 1\n"
+
+
+def test_creating_operations_take_an_idempotency_key() -> None:
+    creating = {
+        route.path for route in routes_of(TenancyMode.SAAS) if route.requires and route.requires.creating
+    }
+    described = {
+        path
+        for path, operations in DOCUMENT["paths"].items()
+        for operation in operations.values()
+        if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", ()))
+    }
+    v1 = "/api/v1"
+    assert creating == described == {
+        f"{v1}/resources/policies", f"{v1}/service-api-keys", f"{v1}/role-bindings", f"{v1}/abac/policies",
+        f"{v1}/resources", f"{v1}/resources/list", "/resources/list", f"{v1}/casbin/policy", "/admin/session",
+        "/admin/tenants", "/admin/tenants/{id}/bootstrap-key", "/admin/tenants/{id}/identity-providers",
+    }  # fmt: skip

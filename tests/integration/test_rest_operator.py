@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from extauthz.admin import sessions
-from extauthz.admin.limits import Limits
+from extauthz.admin import session_tokens
+from extauthz.admin.quotas import Quotas
 from extauthz.compile.directory import TenancyMode
 from extauthz.publish.tenant import Compiler
 from extauthz.publish.write_validation import PolicyGate
@@ -109,7 +109,7 @@ async def test_tenants_are_listed_in_pages(database: "Database") -> None:
 
 
 async def test_a_host_belongs_to_one_tenant(database: "Database") -> None:
-    async with rest(database, mode=TenancyMode.SAAS, limits=Limits(hosts=3)) as api:
+    async with rest(database, mode=TenancyMode.SAAS, quotas=Quotas(hosts=3)) as api:
         await tenant(api, "acme")
         await tenant(api, "globex")
         spelled = {"hosts": ["ACME.example:8443", "api.acme.example.", "acme.example"]}
@@ -262,7 +262,7 @@ async def test_a_session_has_the_rights_of_the_admin_key_until_it_ends(database:
         token = fourth["Authorization"]
         for altered in (token[:-1] + ("0" if token[-1] != "0" else "1"), token + "0", token.upper()):
             (await api.get(TENANTS, caller="nobody", Authorization=altered)).problem(401)
-        now += sessions.LIFETIME_S - 1
+        now += session_tokens.LIFETIME_S - 1
         (await api.get(TENANTS, caller="nobody", **fourth)).succeeded(200)
         now += 1
         (await api.get(TENANTS, caller="nobody", **fourth)).problem(401)

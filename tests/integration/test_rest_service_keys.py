@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from extauthz.admin.limits import Limits
+from extauthz.admin.quotas import Quotas
 from extauthz.demo.processes import free_port
 from extauthz.storage.pool import open_pool
 from tests.integration.rest_harness import Api, rest, rule
@@ -328,7 +328,7 @@ async def test_when_a_key_was_last_used_waits_for_a_database_that_is_away(databa
 
 
 async def test_no_more_keys_than_there_may_be(database: "Database") -> None:
-    async with rest(database, limits=Limits(service_keys=2)) as api:
+    async with rest(database, quotas=Quotas(service_keys=2)) as api:
         first = (await made(api, scopes=["check"]))["id"]
         await made(api, scopes=["check"])
         problem = (await api.post(KEYS, {"name": "x", "scopes": ["check"]})).problem(422)

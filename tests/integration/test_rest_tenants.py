@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from extauthz.admin.app import served
-from extauthz.admin.operation import Operation, Who
+from extauthz.admin.authorization import Permission
+from extauthz.admin.context import Route
 from extauthz.compile.directory import TenancyMode
 from extauthz.storage.pool import tenant_transaction
 from tests.integration.rest_harness import Answer, Api
@@ -27,15 +28,26 @@ pytestmark = [
 ]
 SLUGS = ("acme", "globex", "initech")
 V1 = "/api/v1"
-OPERATED = {Who.OPERATOR, Who.ADMIN_KEY}
+OPERATED = {Permission.OPERATOR, Permission.ADMIN_KEY}
 TENANT_TABLES = (
     "attribute_policies", "attribute_policy_versions", "audit_events", "default_roles_applied",
-    "identity_providers", "policy_changes", "resources", "role_bindings", "role_rules", "route_claims",
+    "idempotency_keys", "identity_providers", "policy_changes",
+    "resources", "role_bindings", "role_rules", "route_claims",
     "service_api_keys", "tenant_hosts", "tenants",
 )  # fmt: skip
 
 BOTH = pytest.mark.parametrize("conditions", [True, False], ids=["with-conditions", "without-conditions"])
 """As the statements are written, and with row-level security alone."""
+
+
+def method_of(route: Route) -> str:
+    assert route.methods is not None
+    return next(iter(route.methods))
+
+
+def permission_of(route: Route) -> Permission:
+    assert route.requires is not None
+    return route.requires.permission
 
 
 @asynccontextmanager
@@ -58,20 +70,20 @@ class Holdings:
     ids: dict[str, str] = field(default_factory=dict)
     documents: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def document(self, operation: Operation) -> object:
+    def document(self, route: Route) -> object:
         """Return a body that would do something."""
-        if operation.body is None:
+        if route.reads_body is None:
             return None
-        if operation.path.endswith("/resources/list"):
+        if route.path.endswith("/resources/list"):
             return [self.documents[f"{V1}/resources"]]
-        base = operation.path.removesuffix("/{id}")
-        if operation.method == "PATCH":
+        base = route.path.removesuffix("/{id}")
+        if method_of(route) == "PATCH":
             return {"displayName": "taken over"} if base.endswith("resources") else {"enabled": False}
-        if operation.name == "check":
+        if route.operation_id == "check":
             return {"resource": f"{self.mark}:read", "action": "read"}
-        if "access/check" in operation.path:
+        if "access/check" in route.path:
             return {"name": f"{self.mark}:read"}
-        if operation.name == "deleteRoleRuleByValue":
+        if route.operation_id == "deleteRoleRuleByValue":
             value = self.documents[base]
             return {name: value[name] for name in ("sub", "dom", "obj")}
         return self.documents.get(base)
@@ -105,7 +117,8 @@ async def settled(found: Firms) -> dict[str, Holdings]:
     for slug in SLUGS:
         held = Holdings(f"{slug}-mark", documents=documents(f"{slug}-mark"))
         for path, document in held.documents.items():
-            answer = await found.api.post(path, document, caller=f"{slug}/admin")
+            key = {"Idempotency-Key": '"one of each"'} if path.endswith("role-bindings") else {}
+            answer = await found.api.post(path, document, caller=f"{slug}/admin", **key)
             held.ids[path] = answer.succeeded(201).body["id"]
         holdings[slug] = held
     return holdings
@@ -138,26 +151,26 @@ async def test_every_route_with_the_ids_of_every_tenant_by_every_tenant(
         api = found.api
         holdings = await settled(found)
         operations = [
-            operation
-            for operation in served(TenancyMode.SAAS)
-            if operation.who not in OPERATED and "{id}" in operation.path
+            route
+            for route in served(TenancyMode.SAAS)
+            if permission_of(route) not in OPERATED and "{id}" in route.path
         ]
         assert len(operations) > 15
         before = {slug: await everything(api, slug) for slug in SLUGS}
         for caller, owner in itertools.permutations(SLUGS, 2):
-            for operation, who in itertools.product(operations, ("admin", "key")):
-                base = operation.path.partition("/{id}")[0]
-                path = operation.path.replace("{id}", holdings[owner].ids[base])
-                document = holdings[caller].document(operation)
-                answer = await api.ask(operation.method, path, document, caller=f"{caller}/{who}")
+            for route, who in itertools.product(operations, ("admin", "key")):
+                base = route.path.partition("/{id}")[0]
+                path = route.path.replace("{id}", holdings[owner].ids[base])
+                document = holdings[caller].document(route)
+                answer = await api.ask(method_of(route), path, document, caller=f"{caller}/{who}")
                 answer.problem(404)
                 # The id in the question may be in the answer, nothing else.
                 assert holdings[owner].mark not in answer.raw.decode()
         assert {slug: await everything(api, slug) for slug in SLUGS} == before
-        for operation, slug in itertools.product(operations, SLUGS):
-            if operation.method == "GET":
-                base = operation.path.partition("/{id}")[0]
-                path = operation.path.replace("{id}", holdings[slug].ids[base])
+        for route, slug in itertools.product(operations, SLUGS):
+            if method_of(route) == "GET":
+                base = route.path.partition("/{id}")[0]
+                path = route.path.replace("{id}", holdings[slug].ids[base])
                 (await api.get(path, caller=f"{slug}/admin")).succeeded(200)
 
 
@@ -167,9 +180,9 @@ async def test_no_list_shows_what_is_another_tenants(database: "Database", *, co
         api = found.api
         holdings = await settled(found)
         lists = [
-            operation.path
-            for operation in served(TenancyMode.SAAS)
-            if operation.method == "GET" and operation.who not in OPERATED and "{" not in operation.path
+            route.path
+            for route in served(TenancyMode.SAAS)
+            if method_of(route) == "GET" and permission_of(route) not in OPERATED and "{" not in route.path
         ]
         assert len(lists) == 7
         for slug, path, who in itertools.product(SLUGS, lists, ("admin", "key")):

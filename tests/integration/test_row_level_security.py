@@ -83,6 +83,12 @@ async def fill(pool: "Pool") -> None:
                     scopes,
                     revoked,
                 )
+            await change.connection.execute(
+                "INSERT INTO idempotency_keys (tenant_id, caller, key, request_sha256)"
+                " VALUES ($1, 'alice', 'a key', $2)",
+                tenant,
+                bytes(32),
+            )
 
         await succeed(pool, work, tenant=tenant)
         async with tenant_transaction(pool, tenant, operator=True) as connection:
@@ -107,7 +113,7 @@ async def filled(database: "Database") -> "AsyncIterator[Pool]":
 
 async def test_every_table_of_tenants_forces_row_level_security(database: "Database") -> None:
     async with connected(database.address) as connection:
-        assert len(await tables(connection)) == 13
+        assert len(await tables(connection)) == 14
         loose = await connection.fetch(
             "SELECT relname FROM pg_class WHERE relname = ANY($1)"
             " AND NOT (relrowsecurity AND relforcerowsecurity)",

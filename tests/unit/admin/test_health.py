@@ -12,7 +12,8 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from extauthz.admin.health import ListenError, Readiness, health_app, health_routes, listen, serve
+from extauthz.admin.health import Readiness, health_app, health_routes
+from extauthz.admin.server import ListenError, listen, serve
 from extauthz.telemetry.counts import Counts
 from extauthz.telemetry.exposition import render
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from extauthz.admin.app import OPERATIONS
+from extauthz.admin.app import served
 from extauthz.admin.openapi import document
-from extauthz.admin.problems import ProblemDetails
+from extauthz.admin.problems import ProblemError
+from extauthz.compile.directory import TenancyMode
 
 TITLES = {
     400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
@@ -24,11 +25,11 @@ TITLES = {
 
 @pytest.mark.parametrize("status", TITLES)
 def test_a_title_is_the_name_in_the_rfc(status: int) -> None:
-    assert ProblemDetails(HTTPStatus(status), "").document()["title"] == TITLES[status]
+    assert ProblemError(HTTPStatus(status), "").document()["title"] == TITLES[status]
 
 
 def test_responses_keep_their_names_for_generated_clients() -> None:
-    components: Any = document(OPERATIONS)["components"]
+    components: Any = document(served(TenancyMode.SAAS))["components"]
     assert sorted(components["responses"]) == [
         "BAD_REQUEST", "CONFLICT", "FORBIDDEN", "NOT_FOUND", "PRECONDITION_FAILED",
         "REQUEST_ENTITY_TOO_LARGE", "REQUEST_TIMEOUT", "SERVICE_UNAVAILABLE", "TOO_MANY_REQUESTS",

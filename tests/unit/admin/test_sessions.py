@@ -2,9 +2,9 @@
 
 import pytest
 
-from extauthz.admin.failures import FailedCredentials, address_group
-from extauthz.admin.prefixes import RoutePrefix
-from extauthz.admin.sessions import LIFETIME_S, issue, verify
+from extauthz.admin.caller_notes import FailedCredentials, address_group
+from extauthz.admin.route_prefixes import RoutePrefix
+from extauthz.admin.session_tokens import LIFETIME_S, issue, verify
 from extauthz.domain.policy import AuthenticationRequirement, Route
 from extauthz.domain.reasons import Reason
 

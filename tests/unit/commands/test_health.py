@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from extauthz.admin.health import Readiness, health_app, listen, serve
+from extauthz.admin.health import Readiness, health_app
+from extauthz.admin.server import listen, serve
 from extauthz.commands.health import health_problem
 
 

@@ -1,9 +1,9 @@
-"""How much one tenant may have of each kind: what would make the installation slow for its neighbours."""
+"""How many rows of each kind one tenant may have, so that it cannot slow down the other tenants."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from extauthz.admin.problems import ProblemDetails, invalid
+from extauthz.admin.problems import ProblemError, invalid
 from extauthz.domain.problem import Problem
 from extauthz.storage import attribute_policies, identity_providers, resources, role_bindings, role_rules
 
@@ -15,7 +15,7 @@ MAX_ROWS_A_WRITE: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Quotas:
     """The most rows of a kind in one tenant; expired bindings and deleted policies count too."""
 
     resources: int = 50_000
@@ -36,34 +36,34 @@ _TABLES: Final = {
 }
 
 
-def too_many(kind: str, limit: int, *, pointer: str = "") -> ProblemDetails:
-    """Return the refusal of one more than there may be."""
+def too_many(kind: str, limit: int, *, pointer: str = "") -> ProblemError:
+    """Return the error for a write beyond a quota."""
     noun = kind.replace("_", " ")
     return invalid([Problem(pointer, f"the tenant would have more than {limit} {noun}, which is the limit")])
 
 
-def too_many_written(added: int) -> ProblemDetails | None:
+def check_rows_of_write(added: int) -> None:
     """Refuse a single write of too many rows."""
-    if added <= MAX_ROWS_A_WRITE:
-        return None
-    message = f"makes {added} rows, at most {MAX_ROWS_A_WRITE} fit into one write; send several"
-    return invalid([Problem("", message)])
+    if added > MAX_ROWS_A_WRITE:
+        message = f"makes {added} rows, at most {MAX_ROWS_A_WRITE} fit into one write; send several"
+        raise invalid([Problem("", message)])
 
 
-async def beyond(
-    limits: Limits, change: "Change", directory: "Directory | None", kind: str, added: int
-) -> ProblemDetails | None:
-    """Refuse a change of the tenant that would add more rows than may be."""
-    limit: int = getattr(limits, kind)
+async def check_quota(
+    quotas: Quotas, change: "Change", directory: "Directory | None", kind: str, added: int
+) -> None:
+    """Refuse a change that would give the tenant more rows of a kind than its quota."""
+    limit: int = getattr(quotas, kind)
     most = _at_most(change, directory, kind)
     if most is not None and most + added <= limit:
-        return None
+        return
     present = await _TABLES[kind].count(change.connection, change.tenant)
-    return too_many(kind, limit) if present + added > limit else None
+    if present + added > limit:
+        raise too_many(kind, limit)
 
 
 def _at_most(change: "Change", directory: "Directory | None", kind: str) -> int | None:
-    """Return a bound without counting: what is published, and all that writes since then can have added."""
+    """Return an upper bound without counting: the published rows and all that later writes can have added."""
     snapshot = None if directory is None else directory.snapshots.get(change.tenant)
     if snapshot is None:
         return None

@@ -1,11 +1,8 @@
-"""The callers of the REST API and what they administer.
-
-docs/reference/contract.md#rest lists the credentials; docs/reference/design.md#words defines tenant and
-domain admins.
+"""Authentication of REST callers: headers in, a `Caller` out; errors are `ProblemError` 401, 403, 429 or 503.
 
 Exactly one credential: a token of a registered issuer, a service key, the operator's key, or a session of the
-operator. In selfhost the operator's key is also tenant admin of the only tenant; in saas it is nobody on
-`/api/v1`, and a session is nobody there in either mode.
+operator. In selfhost the operator's key is also tenant admin of the only tenant; in saas it has no permission
+on `/api/v1`, and a session has none there in either mode.
 """
 
 import asyncio
@@ -20,8 +17,8 @@ from typing import Final
 import structlog
 from starlette.datastructures import Headers
 
-from extauthz.admin import sessions
-from extauthz.admin.problems import RETRY_AFTER, ProblemDetails, forbidden, of_refusal, throttled
+from extauthz.admin import session_tokens
+from extauthz.admin.problems import RETRY_AFTER, ProblemError, forbidden, of_refusal, throttled
 from extauthz.admin.services import AdminServices
 from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
 from extauthz.decide.identity import Keys, Needs, Rejected, identify
@@ -44,11 +41,11 @@ _CREDENTIALS: Final = ("authorization", "x-admin-api-key", "x-service-api-key")
 _BEARER: Final = "bearer "
 _MAX_REQUEST_ID: Final = 128
 _NO_FAILURES: Final = frozenset({Reason.TOKEN_MISSING, Reason.CREDENTIALS_CONFLICT, Reason.KEYS_UNAVAILABLE})
-"""Refusals that tell nothing about a credential, so nobody is slowed down for them."""
+"""Refusals that say nothing about a credential, and do not count as failures."""
 
 
 class CallerKind(Enum):
-    """What a caller proved itself with."""
+    """The kind of credential that a caller presented."""
 
     OPERATOR = "the admin key"
     SESSION = "a session of the operator"
@@ -58,10 +55,10 @@ class CallerKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A proven caller in its tenant.
+    """An authenticated caller in its tenant.
 
-    `principal` is the bearer of a token, `grant` what a service key allows. `administers` holds domain names,
-    `*` among them for a tenant admin, and is empty for an ordinary caller; a key's can be every named one.
+    `principal` is that of a token, `grant` what a service key allows. `administers` holds domain names, among
+    them `*` for a tenant admin; it is empty for an ordinary caller, and can be every named domain for a key.
     """
 
     kind: CallerKind
@@ -88,14 +85,14 @@ class Caller:
 
     @property
     def only_domain(self) -> str | None:
-        """The domain that is meant where a domain admin names none; None: it has to name one."""
+        """The domain of a policy that names none; None: the caller has to name one."""
         if self.is_tenant_admin:
             return WILDCARD
         if isinstance(self.administers, frozenset) and len(self.administers) == 1:
             return next(iter(self.administers))
         return None
 
-    def may(self, domain: object) -> bool:
+    def administers_domain(self, domain: object) -> bool:
         """Tell whether the caller may see and write rows of a domain (`*`: tenant admins only)."""
         if isinstance(self.administers, EveryDomain):
             return domain != WILDCARD
@@ -106,18 +103,18 @@ class Caller:
         return self.grant is not None and scope in self.grant.scopes
 
 
-async def admit(headers: Headers, address: str | None, services: AdminServices) -> Caller | ProblemDetails:
-    """Judge the credentials of a request from a client address, which too many bad ones slow down."""
-    found = await _recognise(headers, services)
-    if not isinstance(found, Reason):
+async def authenticate(headers: Headers, address: str | None, services: AdminServices) -> Caller:
+    """Return the caller of a request from a client address, whose failures are counted."""
+    found = await _identified(headers, services)
+    if isinstance(found, Caller):
         return found
     if found in _NO_FAILURES:
-        return refused(found)
+        raise _unauthenticated(found)
     wait = services.failures.count(address, found, services.clock())
-    return refused(found) if wait is None else throttled(wait, reason=found.value)
+    raise _unauthenticated(found) if wait is None else throttled(wait, reason=found.value)
 
 
-async def _recognise(headers: Headers, services: AdminServices) -> Caller | Reason | ProblemDetails:
+async def _identified(headers: Headers, services: AdminServices) -> Caller | Reason:
     given = [name for name in _CREDENTIALS for _ in headers.getlist(name)]
     if len(given) > 1:
         return Reason.CREDENTIALS_CONFLICT
@@ -128,9 +125,9 @@ async def _recognise(headers: Headers, services: AdminServices) -> Caller | Reas
     if "x-service-api-key" in given:
         return await _service_key(headers, services)
     bearer = _bearer_credential(headers)
-    if bearer is not None and bearer.startswith(sessions.PREFIX):
+    if bearer is not None and bearer.startswith(session_tokens.PREFIX):
         return await _session(bearer, headers, services)
-    # One moment for both judgements: a fetch that begins after it knows every key published before.
+    # One time for both verifications: a fetch that begins after it knows every key published before.
     now = services.clock()
     found = _identify(headers, services, now)
     if isinstance(found, NeedsKey):
@@ -149,18 +146,17 @@ async def _recognise(headers: Headers, services: AdminServices) -> Caller | Reas
             return _token(found, headers, services)
 
 
-async def _service_key(headers: Headers, services: AdminServices) -> Caller | Reason | ProblemDetails:
+async def _service_key(headers: Headers, services: AdminServices) -> Caller | Reason:
     presented = PresentedKey.parse(headers["x-service-api-key"])
     if presented is None:
         return Reason.API_KEY_INVALID
     now = services.clock()
     grant = await service_keys.find(services.pool, presented, now=datetime.fromtimestamp(now, UTC))
     if isinstance(grant, Refusal):
-        return of_refusal(grant)
+        raise of_refusal(grant)
     if grant is None or (services.mode is TenancyMode.SELFHOST and grant.tenant != DEFAULT_TENANT):
         return Reason.API_KEY_INVALID
-    if _is_suspended(grant.tenant, services):
-        return _suspended()
+    _require_active(grant.tenant, services)
     services.key_use.note(grant.tenant, grant.id, now)
     actor = Actor("service_key", grant.id, grant.domain, _request_id(headers))
     return Caller(CallerKind.SERVICE_KEY, grant.tenant, actor, None, _administered(grant), grant)
@@ -174,16 +170,16 @@ def _administered(grant: KeyGrant) -> frozenset[str] | EveryDomain:
     return EveryDomain.NAMED if grant.domain is None else frozenset({grant.domain})
 
 
-async def _session(token: str, headers: Headers, services: AdminServices) -> Caller | Reason | ProblemDetails:
+async def _session(token: str, headers: Headers, services: AdminServices) -> Caller | Reason:
     key = services.admin_api_key
-    session = None if key is None else sessions.verify(key, token, services.clock())
+    session = None if key is None else session_tokens.verify(key, token, services.clock())
     if session is None:
         return Reason.API_KEY_INVALID
     ended = await write.read(
         services.pool, audit.INSTALLATION, lambda connection: audit.session_ended(connection, session.id)
     )
     if isinstance(ended, Refusal):
-        return of_refusal(ended)
+        raise of_refusal(ended)
     if ended:
         return Reason.API_KEY_INVALID
     actor = Actor(audit.ADMIN_SESSION, str(session.id), None, _request_id(headers))
@@ -211,7 +207,7 @@ def _presents_admin_key(headers: Headers, admin_api_key: str | None) -> bool:
         presented = _bearer_credential(headers)
     if presented is None or admin_api_key is None:
         return False
-    # Digests have one length, so comparing them tells nothing about the key, not even how long it is.
+    # Digests have one length, so that the time of the comparison does not depend on the key.
     return hmac.compare_digest(
         hashlib.sha256(presented.encode("latin-1")).digest(),
         hashlib.sha256(admin_api_key.encode("utf-8", "surrogateescape")).digest(),
@@ -225,11 +221,10 @@ def _operator(headers: Headers, services: AdminServices) -> Caller:
     return Caller(CallerKind.OPERATOR, audit.INSTALLATION, actor, None, frozenset())
 
 
-def _token(principal: Principal, headers: Headers, services: AdminServices) -> Caller | ProblemDetails:
+def _token(principal: Principal, headers: Headers, services: AdminServices) -> Caller:
     assert principal.tenant is not None, "an issuer belongs to a tenant"
     assert principal.id is not None, "a token has a subject"
-    if _is_suspended(principal.tenant, services):
-        return _suspended()
+    _require_active(principal.tenant, services)
     issuer = services.keys.current().issuers.get(str(principal.claims.get("iss")))
     administers = (
         frozenset[str]()
@@ -245,25 +240,22 @@ def _token(principal: Principal, headers: Headers, services: AdminServices) -> C
     return Caller(CallerKind.TOKEN, principal.tenant, actor, principal, administers)
 
 
-def _is_suspended(tenant: str, services: AdminServices) -> bool:
+def _require_active(tenant: str, services: AdminServices) -> None:
     directory = services.policies.current()
-    return directory is not None and tenant in directory.suspended
+    if directory is not None and tenant in directory.suspended:
+        raise forbidden("the tenant is suspended", reason=Reason.TENANT_SUSPENDED.value)
 
 
-def _suspended() -> ProblemDetails:
-    return forbidden("the tenant is suspended", reason=Reason.TENANT_SUSPENDED.value)
-
-
-def refused(reason: Reason) -> ProblemDetails:
-    """Return 401 with an RFC 6750 challenge, or 503 where nobody could tell yet."""
+def _unauthenticated(reason: Reason) -> ProblemError:
+    """Return 401 with an RFC 6750 challenge, or 503 while the keys are unavailable."""
     status = HTTPStatus(reason.http_status)
     unavailable = status is HTTPStatus.SERVICE_UNAVAILABLE
     header = RETRY_AFTER if unavailable else ("WWW-Authenticate", reason.challenge)
-    return ProblemDetails(status, reason.text, members={"reason": reason.value}, headers=(header,))
+    return ProblemError(status, reason.text, members={"reason": reason.value}, headers=(header,))
 
 
 def _request_id(headers: Headers) -> str | None:
-    """Return the caller's name for its request, for the audit trail, when it is fit to be stored."""
+    """Return `X-Request-Id`, for the audit trail, when it can be stored."""
     found = headers.get("x-request-id", "")
     usable = 0 < len(found) <= _MAX_REQUEST_ID and found.isascii() and found.isprintable()
     return found if usable else None

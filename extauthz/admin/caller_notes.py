@@ -1,29 +1,32 @@
-"""Credentials that were no good: how many an address may show in a while, and what the trail says of them.
+"""What one process notes of its callers until it is written: failed credentials, and uses of service keys.
 
-INVARIANT: a credential is judged before anybody looks here, so a good one is never refused; and memory and
-audit events are bounded whatever strangers send.
+INVARIANT: a credential is judged before its address is looked up here, so a valid one is never refused for
+the failures of others. Memory and audit events are bounded for any input.
 """
 
 import ipaddress
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from extauthz.domain.reasons import Reason
-from extauthz.storage import audit
+from extauthz.storage import audit, service_keys
 from extauthz.storage.audit import Occurrence
 
 if TYPE_CHECKING:
     from extauthz.storage.pool import Pool
 
 BURST: Final = 60
-"""Failed credentials of one address before it has to wait."""
+"""Failed credentials of one address that are answered 401; the next ones are answered 429."""
 PER_SECOND: Final = 1.0
 MAX_ADDRESSES: Final = 10_000
 MAX_NOTED: Final = 100
-"""Different (address, reason) that one flush writes events about; the rest is one event with their number."""
+"""Pairs of address and reason that one flush writes events for; one more event counts the other failures."""
+MAX_PENDING: Final = 10_000
+"""Service keys whose uses are kept until they are written."""
 _OTHERS: Final = "others"
 _IPV6_NETWORK: Final = 64
 
@@ -35,12 +38,12 @@ class _Budget:
 
 
 class FailedCredentials:
-    """Counts failed credentials per client address and keeps, until they are written, what to audit."""
+    """Counts failed credentials per client address, and keeps them until audit events are written."""
 
     def __init__(
         self, *, burst: int = BURST, per_second: float = PER_SECOND, max_addresses: int = MAX_ADDRESSES
     ) -> None:
-        """Allow `burst` failures at once, and `per_second` in the long run."""
+        """Start with a budget of `burst` failures an address, refilled by `per_second`."""
         self._burst = burst
         self._per_second = per_second
         self._max_addresses = max_addresses
@@ -48,13 +51,13 @@ class FailedCredentials:
         self._noted: dict[tuple[str, str], int] = {}
 
     def count(self, address: str | None, reason: Reason, now: float) -> int | None:
-        """Count one failure at `now` (POSIX seconds); return the seconds to wait, None: not yet too many."""
+        """Count one failure at `now` (POSIX seconds); return the seconds to wait, None within the budget."""
         group = address_group(address)
         self._note(group, reason.value)
         budget = self._budgets.pop(group, None)
         if budget is None:
             budget = _Budget(float(self._burst), now)
-        # A clock may step back; it must not take away what time has given.
+        # A clock may step back; the budget must not shrink by it.
         gained = max(0.0, now - budget.at) * self._per_second
         budget.left = min(float(self._burst), budget.left + gained)
         budget.at = now
@@ -73,7 +76,7 @@ class FailedCredentials:
         self._noted[key] = self._noted.get(key, 0) + 1
 
     async def flush(self, pool: "Pool", tenant: str, new_id: Callable[[], str]) -> None:
-        """Write what was noted to a trail: one event for each address and reason, with how often."""
+        """Write the failures to the audit trail of a tenant: one event for each address and reason."""
         if not self._noted:
             return
         noted, self._noted = self._noted, {}
@@ -93,8 +96,40 @@ class FailedCredentials:
         )
 
 
+class KeyUse:
+    """When service keys were last used, by tenant and key; for at most `MAX_PENDING` keys."""
+
+    def __init__(self) -> None:
+        """Start without uses."""
+        self._pending: dict[str, dict[str, datetime]] = {}
+        self._count = 0
+
+    def note(self, tenant: str, key_id: str, now: float) -> None:
+        """Note a use at `now` (POSIX seconds)."""
+        used = self._pending.setdefault(tenant, {})
+        if key_id not in used:
+            if self._count >= MAX_PENDING:
+                return
+            self._count += 1
+        at = datetime.fromtimestamp(now, UTC)
+        used[key_id] = max(used.get(key_id, at), at)
+
+    def note_all(self, uses: Iterable[tuple[str, str, float]]) -> None:
+        """Note uses that workers report: tenant, key, POSIX seconds."""
+        for tenant, key_id, at in uses:
+            self.note(tenant, key_id, at)
+
+    async def flush(self, pool: "Pool") -> None:
+        """Write the uses; keep them for the next time where the database cannot be used."""
+        pending, self._pending, self._count = self._pending, {}, 0
+        for tenant, used in pending.items():
+            refused = await service_keys.note_used(pool, tenant, used)
+            if refused is not None:
+                self.note_all((tenant, key_id, at.timestamp()) for key_id, at in used.items())
+
+
 def address_group(address: str | None) -> str:
-    """Return what counts as one client: an IPv4 address, or the /64 network of an IPv6 one."""
+    """Return the group whose failures are counted together: an IPv4 address, or the /64 of IPv6."""
     try:
         parsed = ipaddress.ip_address(address or "")
     except ValueError:

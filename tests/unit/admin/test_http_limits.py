@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from extauthz.admin.health import listen, serve
-from extauthz.admin.patience import PatientProtocol
+from extauthz.admin.http_limits import LimitedProtocol
+from extauthz.admin.server import listen, serve
 
 WHOLE = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 PART = WHOLE[:-2]
@@ -73,7 +73,7 @@ async def closed(stream: Stream) -> bytes:
 
 @pytest.fixture(autouse=True)
 def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PatientProtocol, "head_wait_s", 0.1)
+    monkeypatch.setattr(LimitedProtocol, "header_timeout_s", 0.1)
 
 
 @pytest.mark.parametrize("said", [b"", b"GET", PART])
@@ -145,8 +145,8 @@ def test_an_answer_may_take_longer_than_a_head() -> None:
 
 
 def test_a_connection_above_the_limit_is_closed_and_the_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PatientProtocol, "max_connections", 1)
-    monkeypatch.setattr(PatientProtocol, "head_wait_s", 60.0)
+    monkeypatch.setattr(LimitedProtocol, "max_connections", 1)
+    monkeypatch.setattr(LimitedProtocol, "header_timeout_s", 60.0)
 
     async def run() -> tuple[bytes, bytes]:
         async with Served().running() as served:

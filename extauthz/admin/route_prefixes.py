@@ -1,7 +1,7 @@
 """Prefixes of host and path that a registrar may claim routes under.
 
     api.acme.example/invoices    below one host            *.acme.example/invoices    below its subdomains
-    /invoices                    on whatever host
+    /invoices                    on every host
 
 Compared as whole literal segments: `/invoices` holds `/invoices`, `/invoices/{id}` and `/invoices/**`, never
 `/invoices-old`, `/{any}` or `/**`.
@@ -19,39 +19,39 @@ from extauthz.domain.policy import Route
 
 @dataclass(frozen=True, slots=True)
 class RoutePrefix:
-    """A prefix, read. `host` None: every host; `*.suffix` its subdomains. `segments` are literal."""
+    """A parsed prefix. `host` is None for every host, `*.suffix` for subdomains."""
 
     host: str | None
     segments: tuple[str, ...]
 
     @classmethod
     def parse(cls, text: str) -> Self | str:
-        """Read a prefix; the answer is a message where it is not one."""
+        """Return the prefix of a text, or what is wrong with the text."""
         raw_host, slash, raw_path = text.partition("/")
         host: str | None = None
         if raw_host:
             found = canonical_host(raw_host.removeprefix("*."))
             if isinstance(found, HostRejected):
-                return f"the host is no host: {found.reason}"
+                return f"the host is invalid: {found.reason}"
             host = f"*.{found}" if raw_host.startswith("*.") else found
         if not slash:
-            return "a path is needed after the host; '/' is all of it"
+            return "a path is needed after the host; '/' is every path"
         path = CanonicalPath.parse("/" + raw_path)
         if isinstance(path, PathRejected):
             return f"the path is not literal and canonical: {path.reason}"
-        # A final slash says the same: what is below.
+        # With or without a final slash, a prefix means the paths below it.
         segments = path.segments[:-1] if path.segments[-1] == "" else path.segments
         if any("*" in segment for segment in segments):
-            return "the path has a wildcard; a prefix covers what is below anyway"
+            return "the path has a wildcard; a prefix covers every path below it"
         return cls(host, segments)
 
     @property
     def text(self) -> str:
-        """Return the one spelling."""
+        """Return the canonical spelling."""
         return f"{self.host or ''}/{'/'.join(self.segments)}"
 
     def covers_host(self, host: str | None) -> bool:
-        """Tell whether everything that a route or prefix says of hosts is within this one's."""
+        """Tell whether every host of a route or prefix is a host of this prefix."""
         if self.host is None or host == self.host:
             return True
         if host is None or not self.host.startswith("*."):

@@ -1,0 +1,318 @@
+"""What a caller may do: permissions of operations, domains of rows, bounds of registrars and new keys.
+
+`is_permitted` judges the kind of operation before anything of the request is read. The `require_*` functions
+judge rows and documents, and raise `ProblemError` 403. Tenant admins pass all of them.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Final, assert_never, cast
+
+from extauthz.admin.authentication import Caller, CallerKind
+from extauthz.admin.problems import ProblemError, forbidden
+from extauthz.admin.route_prefixes import RoutePrefix, read_prefixes
+from extauthz.compile.documents import Reading, parse_attribute_policy, parse_resource
+from extauthz.domain.policy import (
+    WILDCARD,
+    All,
+    Always,
+    AnyOf,
+    AttributeName,
+    AuthenticationRequirement,
+    Condition,
+    Node,
+    Not,
+    Resource,
+    Route,
+    UnreadableCondition,
+)
+from extauthz.domain.problem import Problem
+from extauthz.domain.reasons import Effect
+from extauthz.domain.service_key import Scope
+from extauthz.storage import attribute_policies, role_bindings, role_rules
+from extauthz.storage.rows import Document, Stored, instant, rfc3339
+
+if TYPE_CHECKING:
+    from extauthz.storage.service_keys import KeyGrant
+    from extauthz.storage.write import Change
+
+
+class Permission(Enum):
+    """What an operation needs; the value names the callers that have it. docs/rest.md has the table."""
+
+    CHECK = "callers with a token, tenant admins, and service keys with the scope `check`"
+    OWN_ACCESS = "callers with a token"
+    POLICIES_READ = (
+        "domain admins, for rows of their domains, tenant admins, service keys with `policies:read`"
+    )
+    POLICIES_WRITE = (
+        "domain admins, for rows of their domains, tenant admins, service keys with `policies:write`"
+    )
+    RESOURCES_WRITE = "tenant admins, and registrars: service keys with `resources:write`, for their service"
+    KEYS_WRITE = "tenant admins, and service keys with `keys:write`, for keys of their own"
+    AUDIT_READ = "tenant admins, and service keys with `audit:read`"
+    TENANT = "tenant admins"
+    OPERATOR = "the operator: the admin key or a session"
+    ADMIN_KEY = "the operator's admin key"
+
+    @property
+    def of_operator(self) -> bool:
+        """Whether only the operator has it. The operator acts in the tenant that the path names."""
+        return self in {Permission.OPERATOR, Permission.ADMIN_KEY}
+
+
+_SCOPES: Final[Mapping[Permission, Scope]] = {
+    Permission.CHECK: Scope.CHECK,
+    Permission.POLICIES_READ: Scope.POLICIES_READ,
+    Permission.POLICIES_WRITE: Scope.POLICIES_WRITE,
+    Permission.RESOURCES_WRITE: Scope.RESOURCES_WRITE,
+    Permission.KEYS_WRITE: Scope.KEYS_WRITE,
+    Permission.AUDIT_READ: Scope.AUDIT_READ,
+}
+"""The scope by which a service key has a permission; the bootstrap key is a tenant admin."""
+_SERVICE_SCOPES: Final = frozenset({Scope.RESOURCES_WRITE})
+_DOMAIN_SCOPES: Final = frozenset({Scope.IDENTITY, Scope.POLICIES_READ, Scope.POLICIES_WRITE})
+_ROLES: Final = "user.roles"
+_MEMBER_OPERATORS: Final = frozenset({"has", "hasAny", "hasAll"})
+
+
+def is_permitted(caller: Caller, permission: Permission) -> bool:
+    """Tell whether a caller has a permission."""
+    match permission:
+        case Permission.OWN_ACCESS:
+            return caller.principal is not None
+        case Permission.OPERATOR:
+            return caller.kind in {CallerKind.OPERATOR, CallerKind.SESSION}
+        case Permission.ADMIN_KEY:
+            return caller.kind is CallerKind.OPERATOR
+        case _ if caller.is_tenant_admin:
+            return True
+        case Permission.CHECK if caller.principal is not None:
+            return True
+        case Permission.POLICIES_READ | Permission.POLICIES_WRITE if caller.is_domain_admin:
+            return True
+        case _:
+            return permission in _SCOPES and caller.has(_SCOPES[permission])
+
+
+def not_permitted(caller: Caller, permission: Permission) -> ProblemError:
+    """Return 403 for a caller without a permission."""
+    if caller.kind is CallerKind.SESSION:
+        return forbidden(f"a session of the operator is for '/admin' only; this is for {permission.value}")
+    if caller.kind is CallerKind.OPERATOR and not caller.is_tenant_admin:
+        return forbidden(
+            f"in MODE=saas the admin key does not administer a tenant; this is for {permission.value}"
+        )
+    return forbidden(f"this is for {permission.value} only")
+
+
+def require_domain(caller: Caller, domain: str) -> None:
+    """Refuse to write into a domain that the caller does not administer."""
+    if caller.administers_domain(domain):
+        return
+    if domain == WILDCARD:
+        raise forbidden("only tenant admins write for the domain '*'")
+    raise forbidden(f"you do not administer the domain {domain!r}")
+
+
+def require_tenant_admin(caller: Caller, stored: Stored, *, domain: str) -> None:
+    """Refuse a domain admin to change a row of another domain, or a deny that a tenant admin wrote.
+
+    A domain admin can never lift a tenant admin's deny at priority 0 or above; deleting or rewriting the deny
+    would lift it.
+    """
+    if caller.is_tenant_admin:
+        return
+    document = stored.document
+    require_domain(caller, str(document[domain]))
+    priority = document.get("priority", 0)
+    assert isinstance(priority, int)
+    if not stored.by_domain_admin and document["effect"] == Effect.DENY.value and priority >= 0:
+        raise forbidden("a tenant admin wrote this deny, and only a tenant admin may change it")
+
+
+# Registrars: service keys with `resources:write` register resources of their service, and on them routes
+# under their prefixes. Routes that a resource has already are left alone: a service declares all of its
+# routes at each start, also those that a tenant admin added.
+
+
+def service_of(caller: Caller) -> str | None:
+    """Return the only service whose resources the caller may see and write; None: every service."""
+    grant = _registrar(caller)
+    return None if grant is None else grant.service_name
+
+
+def sees_resource(caller: Caller, stored: Stored) -> bool:
+    """Tell whether the caller may see a resource."""
+    return service_of(caller) in {None, stored.document["serviceName"]}
+
+
+def require_service(caller: Caller, services: Sequence[tuple[str, str]]) -> None:
+    """Refuse to write resources of another service; `services` are names with the pointers to them."""
+    own = service_of(caller)
+    problems = [
+        Problem(pointer, f"must be {own!r}, the service of the key")
+        for service, pointer in services
+        if own not in {None, service}
+    ]
+    if problems:
+        raise forbidden("the key registers resources of its own service only", errors=problems)
+
+
+def require_routes(caller: Caller, written: Sequence[tuple[Resource, Stored | None, str]]) -> None:
+    """Refuse routes that the caller may not add, and to remove those that it could not have added.
+
+    `written` are resources with the rows that they replace and the pointers to their documents.
+    """
+    grant = _registrar(caller)
+    if grant is None:
+        return
+    prefixes = read_prefixes(grant.prefixes)
+    problems: list[Problem] = []
+    for resource, stored, pointer in written:
+        present = _routes(stored)
+        for index, route in enumerate(resource.routes):
+            if route not in present and (problem := _route_problem(route, prefixes)):
+                problems.append(Problem(f"{pointer}/routes/{index}", problem))
+        problems += [
+            Problem(f"{pointer}/routes", f"lacks {route.path!r}, which is not under a prefix of the key")
+            for route in present
+            if route not in resource.routes and not _covered(route, prefixes)
+        ]
+    if problems:
+        raise forbidden("the key registers routes under its own prefixes only", errors=problems)
+
+
+def require_removal(caller: Caller, stored: Stored) -> None:
+    """Refuse to delete a resource together with routes that the caller could not have added."""
+    grant = _registrar(caller)
+    if grant is None:
+        return
+    prefixes = read_prefixes(grant.prefixes)
+    foreign = [route.path for route in _routes(stored) if not _covered(route, prefixes)]
+    if foreign:
+        raise forbidden(f"the resource has routes under no prefix of the key: {', '.join(foreign[:5])}")
+
+
+def _registrar(caller: Caller) -> "KeyGrant | None":
+    return None if caller.is_tenant_admin else caller.grant
+
+
+def _routes(stored: Stored | None) -> tuple[Route, ...]:
+    if stored is None:
+        return ()
+    document = {name: value for name, value in stored.document.items() if name != "id"}
+    resource = parse_resource(document, "", [])
+    return () if resource is None else resource.routes
+
+
+def _route_problem(route: Route, prefixes: Sequence[RoutePrefix]) -> str | None:
+    if route.authentication is AuthenticationRequirement.OPTIONAL:
+        return "opens to requests without a credential, which only a tenant admin may do"
+    if not _covered(route, prefixes):
+        where = f"{route.host or 'every host'}{route.path}"
+        return f"is under no prefix of the key ({', '.join(prefix.text for prefix in prefixes)}): {where}"
+    return None
+
+
+def _covered(route: Route, prefixes: Sequence[RoutePrefix]) -> bool:
+    return any(prefix.covers_route(route) for prefix in prefixes)
+
+
+def require_delegable(grant: "KeyGrant", document: Document) -> None:
+    """Refuse a new key that may do more than the key that creates it; a left out member means everything.
+
+    Service and domain may be left out where no scope of the new key is bounded by them. A principal without a
+    domain is of no domain, not of every one: rules of a domain do not apply to it, nor to keys it creates.
+    """
+    problems: list[Problem] = []
+    scopes = cast("Sequence[str]", document["scopes"])
+    for index, scope in enumerate(scopes):
+        if scope not in grant.scopes:
+            problems.append(Problem(f"/scopes/{index}", "is not a scope of the calling key"))
+    bounds = (("service_name", grant.service_name, _SERVICE_SCOPES), ("domain", grant.domain, _DOMAIN_SCOPES))
+    for member, own, bounded in bounds:
+        concerned = document[member] is not None or bounded.intersection(map(Scope, scopes))
+        if own is not None and concerned and document[member] != own:
+            problems.append(Problem(f"/{member}", f"must be {own!r}, as for the calling key"))
+    if grant.domain is None and document["domain"] is not None and Scope.IDENTITY in scopes:
+        problems.append(Problem("/domain", "must be left out: the calling key is a principal without domain"))
+    own_prefixes = read_prefixes(grant.prefixes)
+    for index, prefix in enumerate(read_prefixes(cast("Sequence[str]", document["prefixes"]))):
+        if not any(own_prefix.covers(prefix) for own_prefix in own_prefixes):
+            problems.append(Problem(f"/prefixes/{index}", "is not under a prefix of the calling key"))
+    expires_at = document["expires_at"]
+    if grant.expires_at is not None and (expires_at is None or instant(str(expires_at)) > grant.expires_at):
+        latest = rfc3339(grant.expires_at)
+        problems.append(Problem("/expires_at", f"must be at most {latest}, when the calling key expires"))
+    if problems:
+        raise forbidden("a key creates keys only within its own permissions", errors=problems)
+
+
+async def require_removable_binding(
+    caller: Caller, change: "Change", stored: Stored, *, condition_headers: frozenset[str]
+) -> None:
+    """Refuse a domain admin to lift a tenant admin's deny by deleting the binding on which it depends."""
+    if caller.is_tenant_admin or stored.by_domain_admin:
+        return
+    if await _deny_depends_on(change, stored.document, condition_headers):
+        raise forbidden(
+            "a tenant admin wrote this binding and a deny that depends on it: only a tenant admin deletes it"
+        )
+
+
+async def _deny_depends_on(change: "Change", binding: Document, condition_headers: frozenset[str]) -> bool:
+    """Tell whether a deny that a tenant admin wrote depends on a role that the binding gives."""
+    domain = str(binding["dom"])
+    roles = await _with_inherited(change, str(binding["role"]), domain)
+    if await role_rules.denied_by_tenant_admins(change.connection, change.tenant, roles, domain):
+        return True
+    reading = Reading(condition_headers=condition_headers)
+    for document in await attribute_policies.denies_of_tenant_admins(
+        change.connection, change.tenant, domain, naming=_ROLES
+    ):
+        policy = parse_attribute_policy(document, "", [], reading)
+        # An unreadable policy is treated as depending on the role.
+        if policy is None or _depends(policy.condition, roles):
+            return True
+    return False
+
+
+async def _with_inherited(change: "Change", role: str, domain: str) -> set[str]:
+    """Return the role and all that it inherits; expired links count."""
+    inherited: dict[str, list[str]] = {}
+    for link in await role_bindings.inheritance(change):
+        if link["dom"] in {domain, WILDCARD}:
+            inherited.setdefault(str(link["user"]), []).append(str(link["role"]))
+    found, waiting = {role}, [role]
+    while waiting:
+        new = set(inherited.get(waiting.pop(), ())) - found
+        found |= new
+        waiting += new
+    return found
+
+
+def _depends(node: Node, roles: Collection[str]) -> bool:
+    """Tell whether a condition can have another result for a principal that loses the roles."""
+    match node:
+        case Always():
+            return False
+        case UnreadableCondition():
+            return True
+        case Not(condition):
+            return _depends(condition, roles)
+        case All(conditions) | AnyOf(conditions):
+            return any(_depends(condition, roles) for condition in conditions)
+        case Condition(attribute, operator, value):
+            return _compares(attribute, operator, value, roles)
+    assert_never(node)
+
+
+def _compares(attribute: str, operator: str, value: object, roles: Collection[str]) -> bool:
+    if isinstance(value, AttributeName):
+        return _ROLES in {attribute, value.name}
+    if attribute != _ROLES or operator == "exists":
+        return False
+    if operator not in _MEMBER_OPERATORS:
+        return True
+    return not set(value if isinstance(value, tuple) else (value,)).isdisjoint(roles)

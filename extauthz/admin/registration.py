@@ -1,0 +1,165 @@
+"""Registration of resources: `POST /api/v1/resources` for one, `/resources/list` for many, all or none.
+
+Registering is idempotent: a service declares the same resources at each start. A declaration of a name that
+is there replaces the members that it has and keeps the others; the name of another service is 409.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends
+from starlette.responses import Response
+
+from extauthz.admin import authorization, context
+from extauthz.admin.default_roles import InForce, in_force
+from extauthz.admin.openapi import created, op, written
+from extauthz.admin.problems import invalid
+from extauthz.admin.quotas import check_rows_of_write
+from extauthz.admin.request_body import JsonBody
+from extauthz.admin.resources import PATH, ResourceDocument, ResourceOut
+from extauthz.compile.warnings import resource_warnings
+from extauthz.domain.problem import Problem
+from extauthz.storage import resources
+from extauthz.storage.outcome import Clash, Conflict, Refusal
+from extauthz.storage.rows import Document as JsonDocument
+from extauthz.storage.rows import Stored
+from extauthz.storage.write import Change
+
+Registered = tuple[InForce, bool]
+"""A registered resource, and whether it is new."""
+_Creates = Annotated[
+    context.RequestContext, context.requires(authorization.Permission.RESOURCES_WRITE, creating=True)
+]
+_MANY: Final = JsonBody[list[ResourceDocument]](list[ResourceDocument], bulk=True)
+_MANY_ANSWERS: Final = (written(201, list[ResourceOut]), written(200, list[ResourceOut]), 409)
+router: Final = APIRouter(tags=["Resources"], route_class=context.Route)
+
+
+@router.post(PATH, **op(created(ResourceOut), written(200, ResourceOut), 409))
+async def register_resource(
+    ctx: _Creates, body: Annotated[ResourceDocument, Depends(JsonBody(ResourceDocument))]
+) -> Response:
+    """Register a resource.
+
+    Idempotent: the body replaces the members that it has of a name that is there, and keeps the others.
+    The name of another service is 409, and so is a route that is taken. Default roles become role rules
+    when a name is registered for the first time.
+    """
+    authorization.require_service(ctx.caller, [(body.serviceName, "/serviceName")])
+
+    async def work(change: Change) -> Registered | Refusal:
+        found = await resources.by_names(change.connection, change.tenant, [body.name])
+        ctx.check_precondition(found.get(body.name))
+        registered = await _register(ctx, change, [body], found)
+        return registered[0] if isinstance(registered, list) else registered
+
+    def reply(registered: Registered, revision: int) -> context.Reply:
+        in_force, is_new = registered
+
+        def show(_: Stored) -> JsonDocument:
+            return in_force.to_json(*resource_warnings(body.to_resource()))
+
+        location = PATH if is_new else None
+        return context.row_reply(201 if is_new else 200, show, location)(in_force.stored, revision)
+
+    return await ctx.write(work, reply)
+
+
+@router.post(f"{PATH}/list", **op(*_MANY_ANSWERS))
+@router.post("/resources/list", **op(*_MANY_ANSWERS))
+async def register_resources(
+    ctx: _Creates, bodies: Annotated[list[ResourceDocument], Depends(_MANY)]
+) -> Response:
+    """Register many resources, all or none.
+
+    As `registerResource`; problems point into the list. `ETag` and `If-Match` are of the tenant: every write
+    in it changes them.
+    """
+    first: dict[str, int] = {}
+    problems = [
+        Problem(f"/{position}/name", f"is the name of /{first[body.name]}, too")
+        for position, body in enumerate(bodies)
+        if first.setdefault(body.name, position) != position
+    ]
+    if problems:
+        raise invalid(problems)
+    services = [(body.serviceName, f"/{position}/serviceName") for position, body in enumerate(bodies)]
+    authorization.require_service(ctx.caller, services)
+
+    async def work(change: Change) -> list[Registered] | Refusal:
+        ctx.check_tenant_precondition(change)
+        found = await resources.by_names(change.connection, change.tenant, list(first))
+        return await _register(ctx, change, bodies, found, in_list=True)
+
+    def reply(registered: list[Registered], revision: int) -> context.Reply:
+        shown = [
+            in_force.to_json(*resource_warnings(body.to_resource()))
+            for (in_force, _), body in zip(registered, bodies, strict=True)
+        ]
+        any_new = any(is_new for _, is_new in registered)
+        return context.Reply(201 if any_new else 200, shown, context.tenant_headers(revision))
+
+    return await ctx.write(work, reply, entries="")
+
+
+async def _register(
+    ctx: context.RequestContext,
+    change: Change,
+    bodies: Sequence[ResourceDocument],
+    present: Mapping[str, Stored],
+    *,
+    in_list: bool = False,
+) -> list[Registered] | Refusal:
+    """Store declarations: first those of names that are there, so that routes can move to new resources."""
+    authorization.require_routes(
+        ctx.caller,
+        [
+            (body.to_resource(), present.get(body.name), f"/{position}" if in_list else "")
+            for position, body in enumerate(bodies)
+            if "routes" in body.model_fields_set
+        ],
+    )
+    new = [position for position, body in enumerate(bodies) if body.name not in present]
+    await _check_quotas(ctx, change, [bodies[position] for position in new])
+    clashes: list[Clash] = []
+    after: dict[str, Stored] = {}
+    for position, body in enumerate(bodies):
+        stored = present.get(body.name)
+        if stored is None:
+            continue
+        if (owner := stored.document["serviceName"]) != body.serviceName:
+            clashes.append(Clash(position, stored.id, f"the name belongs to the service {owner!r}"))
+            continue
+        replaced = await resources.replace(change, body.to_document(stored.id, stored.document))
+        if isinstance(replaced, Stored):
+            after[body.name] = replaced
+        elif isinstance(replaced, Conflict):
+            clashes += _at_positions(replaced, [position])
+        else:
+            return replaced
+    if new and not clashes:
+        rows = [bodies[position].to_document(change.new_id(), {}) for position in new]
+        created = await resources.create(change, rows)
+        if isinstance(created, Conflict):
+            clashes += _at_positions(created, new)
+        else:
+            after |= {str(stored.document["name"]): stored for stored in created}
+    if clashes:
+        return Conflict("resource", tuple(clashes))
+    found = await in_force(change.connection, change.tenant, [after[body.name] for body in bodies])
+    return [(row, body.name not in present) for row, body in zip(found, bodies, strict=True)]
+
+
+async def _check_quotas(ctx: context.RequestContext, change: Change, new: Sequence[ResourceDocument]) -> None:
+    rules = sum(len(body.defaultRoles) for body in new)
+    check_rows_of_write(len(new))
+    check_rows_of_write(rules)
+    if new:
+        await ctx.check_quota(change, "resources", len(new))
+    if rules:
+        await ctx.check_quota(change, "role_rules", rules)
+
+
+def _at_positions(conflict: Conflict, positions: Sequence[int]) -> list[Clash]:
+    """Return clashes with the positions that the documents have in the body."""
+    return [Clash(positions[clash.index], clash.id, clash.message) for clash in conflict.clashes]

@@ -1,0 +1,42 @@
+"""The routes of the REST API: the caller is judged first, and models take no unknown members."""
+
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel
+
+from extauthz.admin.app import served
+from extauthz.admin.context import Route
+from extauthz.admin.request_body import JsonBody
+from extauthz.compile.directory import TenancyMode
+
+ROUTES = served(TenancyMode.SAAS)
+BY_NAME = pytest.mark.parametrize("route", ROUTES, ids=[str(route.operation_id) for route in ROUTES])
+
+
+@BY_NAME
+def test_the_caller_is_judged_first(route: Route) -> None:
+    assert route.requires is not None
+    assert route.dependant.dependencies[0].call is route.requires
+    # FastAPI itself would read a body before any dependency.
+    assert route.body_field is None
+
+
+@BY_NAME
+def test_bodies_and_queries_take_no_unknown_members(route: Route) -> None:
+    body = route.reads_body
+    models: list[Any] = [each.field_info.annotation for each in route.dependant.query_params]
+    if isinstance(body, JsonBody):
+        models.append((get_args(body.model) or (body.model,))[0])
+    for model in models:
+        assert issubclass(model, BaseModel)
+        assert model.model_config["extra"] == "forbid"
+
+
+def test_writes_are_conditional_and_reads_are_not() -> None:
+    conditional = {route.operation_id for route in ROUTES if route.requires and route.requires.conditional}
+    writing = {route.operation_id for route in ROUTES if route.methods != {"GET"}}
+    assert writing - conditional == {
+        "check", "checkAccess", "checkAccessAlias", "beginAdminSession", "endAdminSession",
+    }  # fmt: skip
+    assert conditional <= writing
