@@ -1,11 +1,11 @@
 """Reads the file of `IDENTITY_PROVIDERS`: one member `providers`, a list of identity providers.
 
-Input is the text of the file, YAML or JSON; output are the key sources, or every problem with its JSON
-pointer. Nothing is fetched. Files that a provider names must be readable.
+Input: the text of the file, YAML or JSON. Output: the `IssuerSource`s, or each problem with its JSON pointer.
+No key is fetched. Files that a provider names must be readable.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -19,35 +19,30 @@ from extauthz.decide.tokens.jwks import ALGORITHMS, DEFAULT_ALGORITHMS, JwksReje
 from extauthz.decide.tokens.keyring import IssuerConfig
 from extauthz.decide.tokens.reader import MAX_LEEWAY
 from extauthz.domain.claim_readings import AdminRole, DomainClaim, RoleClaim, RoleShape, ServiceClaim
-from extauthz.domain.names import name_problem
 from extauthz.domain.problem import Problem
 from extauthz.domain.provider_settings import (
     audience_problem,
-    claim_path_problem,
     excluded_role_problem,
     jwks_uri_problem,
 )
+from extauthz.keys.provider_fields import Judge, ProviderFields
 from extauthz.keys.source import FROM_ENVIRONMENT, AddressRejected, FetchUrl, IssuerSource
 
 MAX_FILE_BYTES: Final = 4 * 1024 * 1024
 MAX_PROVIDERS: Final = 1000
 MAX_ISSUERS: Final = 1000
-"""Aliases and values of a template of one provider."""
+"""Most aliases, and most values of a template, of one provider."""
 
-_MAX_TEXT: Final = 2000
 _LONGEST_LIFETIME_S: Final = 10 * 365 * 86400
 _ANY: Final = "any"
 _PLACEHOLDER: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}", re.ASCII)
 _TYPES: Final = ("jwt", "at+jwt")
 _WEB: Final = ("https://", "http://")
 
-Judge = Callable[[str], str | None]
-"""Returns what a value has to be, None when it is good."""
-
 
 @dataclass(frozen=True, slots=True)
 class ProviderDefaults:
-    """What holds where a provider does not say: the values of the single-provider variables."""
+    """The values of members that a provider leaves out, from the single-provider variables."""
 
     mode: TenancyMode
     roles_claim: str
@@ -60,7 +55,7 @@ class ProviderDefaults:
 def read_providers(
     text: bytes, defaults: ProviderDefaults, folder: Path
 ) -> tuple[IssuerSource, ...] | list[Problem]:
-    """Read the text of the file; relative paths in it start at `folder`."""
+    """Return the sources in the text of the file, or its problems; relative paths in it start at `folder`."""
     document = read_document(text, is_json=False, max_bytes=MAX_FILE_BYTES)
     if isinstance(document, Problem):
         return [document]
@@ -88,7 +83,7 @@ def read_providers(
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where the keys of a provider are; see `IssuerSource`."""
+    """The place of a provider's keys; see `IssuerSource`."""
 
     jwks_uri: str | None
     jwks: bytes | None
@@ -111,36 +106,24 @@ class _Place:
         )
 
 
-def _text_problem(value: object) -> str | None:
-    """Tell why a value is not a text that a setting can be; None when it is one."""
-    if not isinstance(value, str):
-        return "a string is needed"
-    if not value:
-        return "a string that is not empty is needed"
-    if len(value) > _MAX_TEXT:
-        return f"at most {_MAX_TEXT} characters are allowed"
-    if not value.isprintable() or value.strip() != value:
-        return "a string without control characters and outer spaces is needed"
-    return None
-
-
 class _Provider:
-    """Reads one entry of the list; what it yields counts only where no problem was noted."""
+    """Reads one entry of the list; its sources are valid only if it added no problem."""
 
     def __init__(self, fields: Fields, defaults: ProviderDefaults, folder: Path) -> None:
         self._fields = fields
+        self._values = ProviderFields(fields)
         self._defaults = defaults
         self._folder = folder
 
     def read(self) -> Iterator[IssuerSource]:
-        """Yield one source for each issuer: one, or as many as the template has values."""
+        """Yield one source for each issuer: `issuer`, or each value of the template."""
         fields, defaults = self._fields, self._defaults
         issuers = self._issuers()
-        aliases = self._texts("aliases", limit=MAX_ISSUERS)
+        aliases = self._values.texts("aliases", limit=MAX_ISSUERS)
         if aliases and fields.has("issuer_template"):
             fields.note("aliases", "is only used with issuer; list every value in issuer_values")
         algorithms = self._algorithms()
-        excluded = self._texts("excluded_roles", judge=excluded_role_problem, canonical=True)
+        excluded = self._values.texts("excluded_roles", judge=excluded_role_problem, canonical=True)
         place = self._place(issuers, algorithms)
         config = IssuerConfig(
             issuer="",
@@ -151,15 +134,15 @@ class _Provider:
             admin_domain_claim=defaults.admin_domain_claim,
             excluded_roles=(frozenset(excluded) if fields.has("excluded_roles") else defaults.excluded_roles),
             aliases=aliases,
-            audience_claim=self._claim("audience_claim") or "aud",
-            subject_claims=self._claims("subject_claims") or ("sub",),
+            audience_claim=self._values.claim("audience_claim") or "aud",
+            subject_claims=self._values.claims("subject_claims") or ("sub",),
             service_claim=self._service_claim(),
             admin_roles=tuple(self._admin_roles()),
             algorithms=algorithms,
             required_type=self._required_type(),
             require_bound=fields.flag("require_bound", default=False),
-            leeway=self._seconds("leeway", MAX_LEEWAY),
-            max_lifetime=self._seconds("max_lifetime", _LONGEST_LIFETIME_S),
+            leeway=self._values.seconds("leeway", MAX_LEEWAY),
+            max_lifetime=self._values.seconds("max_lifetime", _LONGEST_LIFETIME_S),
         )
         fields.done()
         if not fields.is_object:
@@ -178,9 +161,9 @@ class _Provider:
 
     def _issuers(self) -> tuple[str, ...]:
         fields = self._fields
-        issuer = self._text("issuer")
-        template = self._text("issuer_template")
-        values = self._texts("issuer_values", limit=MAX_ISSUERS)
+        issuer = self._values.text("issuer")
+        template = self._values.text("issuer_template")
+        values = self._values.texts("issuer_values", limit=MAX_ISSUERS)
         if not fields.is_object:
             return ()
         if fields.has("issuer") == fields.has("issuer_template"):
@@ -230,7 +213,7 @@ class _Provider:
         )
 
     def _address(self, name: str, judge: Judge | None) -> str | None:
-        address = self._text(name)
+        address = self._values.text(name)
         if address is None:
             return None
         parsed = FetchUrl.parse(address, operator_configured=True, allow_hosts=self._defaults.allow_hosts)
@@ -243,7 +226,7 @@ class _Provider:
         return address
 
     def _proxy(self) -> str | None:
-        proxy = self._text("jwks_proxy")
+        proxy = self._values.text("jwks_proxy")
         if proxy is None or proxy == FROM_ENVIRONMENT:
             return proxy
         if not proxy.startswith(_WEB):
@@ -253,12 +236,12 @@ class _Provider:
         return proxy
 
     def _path(self, name: str) -> Path | None:
-        text = self._text(name)
+        text = self._values.text(name)
         if text is None:
             return None
         path = self._folder / text
         try:
-            # A FIFO or a device may never end; opening one may never return.
+            # Opening a FIFO may block, and reading a device may not end.
             if path.exists() and not path.is_file():
                 self._fields.note(name, f"{shown(text)} is not a regular file")
             else:
@@ -296,14 +279,14 @@ class _Provider:
         if fields.is_object and not fields.has("audiences"):
             fields.note("audiences", "is missing; the audiences of the tokens are needed, or 'any'")
             return ()
-        return self._texts("audiences", judge=audience_problem, at_least=1)
+        return self._values.texts("audiences", judge=audience_problem, at_least=1)
 
     def _algorithms(self) -> frozenset[str]:
         fields = self._fields
         if not fields.has("algorithms"):
             fields.get("algorithms")
             return DEFAULT_ALGORITHMS
-        found = self._texts("algorithms", at_least=1)
+        found = self._values.texts("algorithms", at_least=1)
         for index, name in enumerate(found):
             if name not in ALGORITHMS:
                 allowed = ", ".join(sorted(ALGORITHMS))
@@ -317,15 +300,15 @@ class _Provider:
             return (RoleClaim(self._defaults.roles_claim),)
         return tuple(
             RoleClaim(
-                self._claim("claim", entry, required=True) or "",
+                self._values.claim("claim", entry, required=True) or "",
                 entry.choice("shape", RoleShape, default=RoleShape.LIST) or RoleShape.LIST,
-                self._text("prefix", entry) or "",
+                self._values.text("prefix", entry) or "",
             )
-            for entry in self._entries("roles")
+            for entry in self._values.entries("roles")
         )
 
     def _domain_claims(self) -> tuple[DomainClaim, ...]:
-        found = self._claims("domain_claims")
+        found = self._values.claims("domain_claims")
         if not self._fields.has("domain_claims"):
             return (DomainClaim(self._defaults.domain_claim),)
         return tuple(DomainClaim(claim, in_collection=True) for claim in found)
@@ -336,97 +319,24 @@ class _Provider:
         if not fields.has("service_claim"):
             return None
         if isinstance(value, str):
-            return ServiceClaim(self._claim("service_claim") or "")
+            return ServiceClaim(self._values.claim("service_claim") or "")
         entry = Fields(value, fields.at("service_claim"), fields.problems)
-        found = ServiceClaim(self._claim("claim", entry, required=True) or "", self._text("value", entry))
+        found = ServiceClaim(
+            self._values.claim("claim", entry, required=True) or "", self._values.text("value", entry)
+        )
         entry.done()
         return found
 
     def _admin_roles(self) -> Iterator[AdminRole]:
-        for entry in self._entries("admin_roles"):
+        for entry in self._values.entries("admin_roles"):
             role, domain = entry.text("role"), entry.text("domain")
             yield AdminRole(role or "", domain or "")
 
     def _required_type(self) -> str | None:
-        kind = self._text("required_type")
+        kind = self._values.text("required_type")
         if kind is None:
             return None
         plain = kind.lower().removeprefix("application/")
         if plain not in _TYPES:
             self._fields.note("required_type", f"found {shown(kind)}, one of {', '.join(_TYPES)} is needed")
         return plain
-
-    def _seconds(self, name: str, highest: float) -> float | None:
-        fields = self._fields
-        value = fields.get(name)
-        if not fields.has(name):
-            return None
-        lowest = 0 if name == "leeway" else 1
-        if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
-            fields.note(
-                name, f"found {shown(value)}, whole seconds from {lowest} to {highest:.0f} are needed"
-            )
-            return None
-        return float(value)
-
-    def _entries(self, name: str) -> Iterator[Fields]:
-        for index, value in enumerate(self._fields.items(name, required=False)):
-            entry = Fields(value, f"{self._fields.at(name)}/{index}", self._fields.problems)
-            yield entry
-            entry.done()
-
-    def _claims(self, name: str) -> tuple[str, ...]:
-        return self._texts(name, judge=claim_path_problem, at_least=1)
-
-    def _claim(self, name: str, fields: Fields | None = None, *, required: bool = False) -> str | None:
-        fields = fields or self._fields
-        claim = self._text(name, fields, required=required)
-        problem = None if claim is None else claim_path_problem(claim)
-        if problem is not None:
-            fields.note(name, f"found {shown(claim)}, it must be {problem}")
-        return claim
-
-    def _text(self, name: str, fields: Fields | None = None, *, required: bool = False) -> str | None:
-        """Return a text that is printable, not empty and not too long."""
-        fields = fields or self._fields
-        value = fields.get(name)
-        if not fields.has(name):
-            if required and fields.is_object:
-                fields.note(name, "is missing, a string is needed")
-            return None
-        problem = _text_problem(value)
-        if problem is not None:
-            fields.note(name, f"found {shown(value)}, {problem}")
-            return None
-        return str(value)
-
-    def _texts(
-        self,
-        name: str,
-        *,
-        judge: Judge | None = None,
-        at_least: int = 0,
-        limit: int = 100,
-        canonical: bool = False,
-    ) -> tuple[str, ...]:
-        fields = self._fields
-        found: list[str] = []
-        entries = fields.items(name, required=False, at_least=at_least)
-        if len(entries) > limit:
-            fields.note(name, f"has {len(entries)} entries, more than {limit}")
-            return ()
-        for index, value in enumerate(entries):
-            problem = _text_problem(value)
-            if problem is None:
-                text = str(value)
-                wrong = None if judge is None else judge(text)
-                problem = None if wrong is None else f"it must be {wrong}"
-                if problem is None and canonical:
-                    problem = name_problem(text)
-            if problem is not None:
-                fields.note_item(name, index, f"found {shown(value)}, {problem}")
-            elif value in found:
-                fields.note_item(name, index, f"found {shown(value)} twice")
-            else:
-                found.append(str(value))
-        return tuple(found)

@@ -1,6 +1,6 @@
-"""The parts that a worker and the control plane both have, built in this one place.
+"""Builds the parts that a worker and the control plane share.
 
-Input: `Settings`. Output: `SharedParts`, nothing of which runs yet. Errors: `StartRefusedError`.
+Input: `Settings`. Output: `SharedParts`, not started. Errors: `StartRefusedError`.
 """
 
 import uuid
@@ -21,7 +21,7 @@ from extauthz.telemetry.counts import Counts, FetchOutcome
 
 @dataclass(frozen=True, slots=True)
 class SharedParts:
-    """Policies, keys, counts and decision log of one process, and what its settings demand of checks."""
+    """Policies, keys, counts and decision log of one process, and the requirements of its settings."""
 
     current: CurrentPolicies
     fetcher: KeyFetcher

@@ -157,7 +157,7 @@ async def documents(connection: Connection, tenant: str) -> TenantDocuments | No
     if (head["newest_record"] or 0) > head["revision"]:
         _log.warning(
             "change_records_ignored",
-            message="records above the tenant's revision, which was put back, are not followed; "
+            message="records above the tenant's revision, left over from before a restore, are ignored; "
             "the next write discards them",
             tenant=tenant,
             revision=head["revision"],
