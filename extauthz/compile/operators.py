@@ -196,7 +196,7 @@ _ROWS: Final = (
     Operator(
         name="contains",
         meaning="the value is a substring",
-        types="strings",
+        types="strings, by code point",
         literal_problem=literals.one_text,
         compare=comparisons.text(lambda left, right: right in left),
         prepare_text=comparisons.contains_text,
@@ -206,7 +206,7 @@ _ROWS: Final = (
     Operator(
         name="startsWith",
         meaning="the value is a prefix",
-        types="strings",
+        types="strings, by code point",
         literal_problem=literals.one_text,
         compare=comparisons.text(str.startswith),
         prepare_text=comparisons.starts_with_text,
@@ -216,7 +216,7 @@ _ROWS: Final = (
     Operator(
         name="endsWith",
         meaning="the value is a suffix",
-        types="strings",
+        types="strings, by code point",
         literal_problem=literals.one_text,
         compare=comparisons.text(str.endswith),
         prepare_text=comparisons.ends_with_text,
@@ -262,16 +262,16 @@ _ROWS: Final = (
     ),
     Operator(
         name="cidr",
-        meaning="the address is in the network, or in one of the list",
-        types="address; the value is a literal",
+        meaning="the address is in one of the networks",
+        types="address; the value is a network without host bits, or a list of such",
         literal_problem=literals.networks,
         prepare=comparisons.in_networks,
         kinds=_ADDRESS,
     ),
     Operator(
         name="exists",
-        meaning="the attribute is there (value `true`), it is absent (value `false`)",
-        types="any; the value is a literal",
+        meaning="present (value `true`), absent (value `false`)",
+        types="any; never unknown; JSON null is absent, empty is present",
         literal_problem=literals.one_flag,
         reads_presence=True,
     ),
