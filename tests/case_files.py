@@ -10,7 +10,7 @@ import yaml
 CASES = Path(__file__).parent / "cases"
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """YAML in which a number stays exact and a time stays the text that was written."""
 
 
@@ -20,7 +20,7 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-def _exact(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Decimal:
+def _exact(loader: _Loader, node: yaml.ScalarNode) -> Decimal:
     return Decimal(str(loader.construct_scalar(node)))
 
 

@@ -4,13 +4,14 @@ import os
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 TESTS = Path(__file__).parent
-ONE_WORKER = {"e2e", "faults"}
-"""Folders of which one worker of pytest-xdist runs all tests: a whole stack is measured or broken."""
-MODULES_APART = {"integration"}
-"""Folders of which one worker runs the tests of a module: they share its fixtures."""
+APART = {"e2e", "faults", "integration", "packaging"}
+"""Folders of which one worker of pytest-xdist runs the tests of a module: they share its fixtures."""
+SHARED = {"shared_stack", "tenants"}
+"""Fixtures too dear for every worker: one runs all the tests that use them."""
 
 # With Envoy and PostgreSQL running, a machine is slow in bursts: examples have no deadline, tests a timeout.
 settings.register_profile("test", deadline=None, derandomize=True, database=None)
@@ -22,12 +23,19 @@ settings.register_profile(
 )
 settings.load_profile("verify" if os.environ.get("EXTAUTHZ_VERIFY") == "1" else "test")
 
+# structlog's own default has rich format tracebacks with all variables: a fifth of a second each.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the tests that share processes run one after the other."""
     for item in items:
         folder = item.path.relative_to(TESTS).parts[0]
-        if folder in ONE_WORKER:
-            item.add_marker(pytest.mark.xdist_group(folder))
-        elif folder in MODULES_APART:
-            item.add_marker(pytest.mark.xdist_group(f"{folder}/{item.path.stem}"))
+        shared = SHARED.intersection(getattr(item, "fixturenames", ()))
+        if folder in APART:
+            item.add_marker(pytest.mark.xdist_group(f"{folder}/{next(iter(shared), item.path.stem)}"))

@@ -5,6 +5,7 @@ Each starts from what `extauthz envoy-config` prints.
 
 import copy
 import functools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ ON = {"default_value": True, "runtime_key": "unset.key"}
 def _printed() -> str:
     settings = load_settings({}, serving=False)
     assert isinstance(settings, Settings)
-    return str(envoy_yaml(settings))
+    # As JSON, which is read a hundred times as fast.
+    return json.dumps(yaml.load(str(envoy_yaml(settings)), Loader=yaml.CSafeLoader))
 
 
 def written(document: Json, folder: Path) -> str:
@@ -53,7 +55,7 @@ def written(document: Json, folder: Path) -> str:
 
 def base() -> Json:
     """Return what `extauthz envoy-config` prints, and the upstream under a second name."""
-    document: Json = yaml.load(_printed(), Loader=yaml.CSafeLoader)
+    document: Json = json.loads(_printed())
     clusters = document["static_resources"]["clusters"]
     (upstream,) = [one for one in clusters if one["name"] == "upstream"]
     # The same servers under another name.

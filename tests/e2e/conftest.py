@@ -38,7 +38,7 @@ def files_stack() -> Iterator[Stack]:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tenants(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TenantMesh]:
     """Five tenants in one mesh, which each test leaves as it found it."""
     with tenant_mesh(tmp_path_factory.mktemp("tenants")) as running:

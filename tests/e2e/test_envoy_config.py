@@ -21,6 +21,7 @@ from extauthz.demo.calls import send
 from extauthz.demo.processes import LOOPBACK, Child, ReservedPorts, http_answers, spawn
 from extauthz.shipped import shipped
 from tests.certificates import Authority
+from tests.command_line import run_extauthz
 from tests.e2e.demo_tokens import demo_token
 
 READY_S = 20.0
@@ -29,8 +30,7 @@ DEFAULTS = [("codec_type", "AUTO")]
 
 
 def printed(environ: Mapping[str, str], *arguments: str) -> str:
-    command = [sys.executable, "-m", "extauthz", "envoy-config", *arguments]
-    finished = subprocess.run(command, env=dict(environ), capture_output=True, text=True, check=False)
+    finished = run_extauthz("envoy-config", *arguments, environ=environ)
     assert finished.returncode == 0, finished.stderr
     return finished.stdout
 
@@ -243,8 +243,7 @@ def plain(document: object) -> object:
     ],
 )
 def test_unusable_arguments_are_refused(environ: dict[str, str], arguments: list[str], problem: str) -> None:
-    command = [sys.executable, "-m", "extauthz", "envoy-config", *arguments]
-    finished = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    finished = run_extauthz("envoy-config", *arguments, environ=environ)
 
     assert finished.returncode == 2
     assert finished.stdout == ""

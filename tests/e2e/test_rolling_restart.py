@@ -22,12 +22,13 @@ from extauthz.demo.processes import LOOPBACK, Child, ReservedPorts, http_answers
 from extauthz.demo.stack import PUBLIC_PATH
 from extauthz.shipped import shipped
 from tests.e2e.demo_tokens import demo_token
+from tests.volume import volume
 from tests.waiting import await_true
 
 READY_S = 30.0
 ENDS_WITHIN_S = 10.0
-ROUNDS = 2
-BUSY_S, SPARSE_S = 0.005, 0.4
+ROUNDS = volume(1, verify=3)
+BUSY_S, SPARSE_S = 0.02, 0.4
 """Between two requests of one client. The sparse one leaves an endpoint idle between two health checks."""
 
 INVOICE = "/demo/invoices/17"

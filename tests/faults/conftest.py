@@ -1,6 +1,7 @@
 """Fault tests: the number of requests for each fault, and the table that `make faults` prints.
 
-`FAULT_REQUESTS` is the number of requests for each phase of a fault; `make faults` sets a large one.
+`FAULT_REQUESTS` is the number of requests for each phase of a fault; `make faults` sets a large one, and the
+load then has no pauses.
 """
 
 from __future__ import annotations
@@ -28,6 +29,12 @@ ROWS = pytest.StashKey[list[Row]]()
 def requests_per_phase() -> int:
     """How many answers each phase of a fault waits for."""
     return int(os.environ.get("FAULT_REQUESTS", "100"))
+
+
+@pytest.fixture(scope="session")
+def pause_s() -> float:
+    """The pause of each client of the load between requests: tests on other workers need the CPUs too."""
+    return 0.0 if "FAULT_REQUESTS" in os.environ else 0.02
 
 
 @pytest.fixture(scope="module")

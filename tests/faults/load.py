@@ -1,4 +1,4 @@
-"""Clients that send the standing load through Envoy without pause, and the answers they got."""
+"""Clients that send the standing load through Envoy, and the answers they got."""
 
 from __future__ import annotations
 

@@ -59,11 +59,12 @@ def test_a_damaged_row_changes_no_answer_and_delays_no_revocation(
     stack: FaultyStack,
     questions: tuple[Question, ...],
     requests_per_phase: int,
+    pause_s: float,
     fault_rows: list[Row],
 ) -> None:
     kind, table, chosen, damaged = DAMAGES[damage]
     assert stack.postgres is not None
-    with Load(stack.envoy_port, questions) as load:
+    with Load(stack.envoy_port, questions, pause_s=pause_s) as load:
         load.await_right_answers(within_s=20)
         ((row, before),) = ask(
             stack.postgres, f"SELECT id::text, to_jsonb(t) FROM {table} AS t WHERE {chosen} LIMIT 1"
@@ -124,7 +125,9 @@ def _revoked_in(stack: FaultyStack, kind: str, row: str) -> float:
 
 
 @pytest.mark.timeout(300)
-def test_a_revocation_takes_effect_at_the_proxy_while_a_row_is_damaged(stack: FaultyStack) -> None:
+def test_a_revocation_takes_effect_at_the_proxy_while_a_row_is_damaged(
+    stack: FaultyStack, pause_s: float
+) -> None:
     assert stack.postgres is not None
     tokens = stack.tokens()
     questions = standing_load(tokens)
@@ -135,7 +138,7 @@ def test_a_revocation_takes_effect_at_the_proxy_while_a_row_is_damaged(stack: Fa
         if each["sub"] == "finance"
     ]
     ((row,),) = ask(stack.postgres, "SELECT id::text FROM attribute_policies WHERE priority = 50 LIMIT 1")
-    with Load(stack.envoy_port, [reads]) as load:
+    with Load(stack.envoy_port, [reads], pause_s=pause_s) as load:
         load.await_right_answers(within_s=20)
         ask(stack.postgres, f"UPDATE attribute_policies SET rule_data = '{{}}' WHERE id = '{row}'")
         ask(stack.postgres, COUNT_UP)

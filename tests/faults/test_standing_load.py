@@ -35,9 +35,10 @@ def test_no_fault_changes_what_is_granted(
     stack: FaultyStack,
     questions: tuple[Question, ...],
     requests_per_phase: int,
+    pause_s: float,
     fault_rows: list[Row],
 ) -> None:
-    with Load(stack.envoy_port, questions) as load:
+    with Load(stack.envoy_port, questions, pause_s=pause_s) as load:
         load.await_right_answers(within_s=fault.recovers_s)
         load.take()
         with fault.injected(stack):

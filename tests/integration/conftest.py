@@ -1,5 +1,6 @@
 """Real PostgreSQL: one server a worker process of pytest-xdist, a fresh database each test."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,14 @@ __all__ = ["DEBIAN", "Database", "DebianPostgres"]
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_authorities_of_the_system() -> Iterator[None]:
+    """Load no certificates of public authorities: a fifth of the time that a server takes to start here."""
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setenv("SSL_CERT_FILE", os.devnull)
+        yield
 
 
 @pytest.fixture(scope="session", params=["embedded", "debian"])

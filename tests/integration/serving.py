@@ -43,7 +43,7 @@ def command(name: str, *arguments: str) -> list[str]:
 
 
 def environment(database: Mapping[str, str], **extra: str) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "SSL_CERT_FILE") if name in os.environ}
     return {
         **kept,
         **database,

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.serving import database_environment, environment, finished, serving
+from tests.command_line import run_extauthz
+from tests.integration.serving import database_environment, environment, serving
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
 NOWHERE = "192.0.2.1"
+
+pytestmark = pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session")
 
 
 def hostile(folder: Path) -> dict[str, str]:
@@ -74,7 +77,7 @@ def test_a_command_connects_with_its_settings(
         told["POSTGRES_SSLMODE"] = sslmode
     keys = tmp_path / "keys.log"
     environ = environment(told) | hostile(tmp_path) | home | {"SSLKEYLOGFILE": str(keys)}
-    done = finished("migrate", "--status", environ=environ, timeout=60)
+    done = run_extauthz("migrate", "--status", environ=environ)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(": applied ") >= 5
     assert not keys.exists()

@@ -30,7 +30,11 @@ if TYPE_CHECKING:
     from extauthz.storage.pool import Connection, DatabaseAddress
     from tests.integration.conftest import Database
 
-pytestmark = [pytest.mark.anyio, needs_pgbouncer]
+pytestmark = [
+    pytest.mark.anyio,
+    needs_pgbouncer,
+    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
+]
 
 KEPT_BY_PGBOUNCER = {
     "application_name", "client_encoding", "DateStyle", "TimeZone", "standard_conforming_strings",

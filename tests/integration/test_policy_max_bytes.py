@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from extauthz.storage.pool import Pool
     from tests.integration.conftest import Database
 
-pytestmark = pytest.mark.anyio
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
+]
 
 LIMIT = 4_096
 ROLE_RULES = "/api/v1/resources/policies"

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from extauthz.storage.pool import Pool
     from tests.integration.conftest import Database
 
-pytestmark = pytest.mark.anyio
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
+]
 
 
 async def add(pool: "Pool", sub: str) -> int:

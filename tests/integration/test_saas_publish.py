@@ -47,7 +47,10 @@ if TYPE_CHECKING:
 
     from tests.integration.conftest import Database
 
-pytestmark = pytest.mark.anyio
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
+]
 
 
 async def test_every_credential_at_every_host(database: "Database") -> None:

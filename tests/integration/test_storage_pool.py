@@ -11,6 +11,7 @@ from extauthz.storage import role_rules
 from extauthz.storage.address import SslMode
 from extauthz.storage.pool import DatabaseAddress, connect, tenant_transaction
 from tests.integration.storage_documents import pool_of, role_rule, succeed
+from tests.volume import volume
 
 if TYPE_CHECKING:
     from extauthz.storage.pool import Connection
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-CHECK_OUTS = 10_000
+CHECK_OUTS = volume(2_000, verify=10_000)
 
 
 class PlannedError(Exception):
     pass
 
 
-async def test_ten_thousand_checkouts_never_show_a_row_of_another_tenant_or_without_tenant(
+async def test_checkouts_never_show_a_row_of_another_tenant_or_without_tenant(
     database: "Database",
 ) -> None:
     dice = random.Random(11)
@@ -93,7 +94,7 @@ async def test_ten_thousand_checkouts_never_show_a_row_of_another_tenant_or_with
             for _ in range(8):
                 group.create_task(worker())
     assert sum(counted.values()) == CHECK_OUTS
-    assert min(counted.values()) > 100
+    assert min(counted.values()) > CHECK_OUTS // 100
 
 
 async def test_a_read_only_transaction_cannot_write(database: "Database") -> None:

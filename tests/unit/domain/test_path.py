@@ -234,38 +234,41 @@ def test_every_line_of_bytes_gets_a_verdict(line: bytes, verdict: dict[str, str]
     assert canonical_verdict(line) == verdict
 
 
-SCALARS = [chr(code) for code in range(0x80, 0x110000) if not 0xD800 <= code <= 0xDFFF]
+@pytest.fixture(scope="module")
+def scalars() -> list[str]:
+    """Every character that is not ASCII."""
+    return [chr(code) for code in range(0x80, 0x110000) if not 0xD800 <= code <= 0xDFFF]
 
 
 def escaped(text: str) -> str:
     return "".join(f"%{octet:02X}" for octet in text.encode())
 
 
-def test_characters_that_fold_into_separators_are_those_of_the_unicode_database() -> None:
-    folding = [char for char in SCALARS if re.search(r"[/\\]", unicodedata.normalize("NFKC", char))]
+def test_characters_that_fold_into_separators_are_those_of_the_unicode_database(scalars: list[str]) -> None:
+    folding = [char for char in scalars if re.search(r"[/\\]", unicodedata.normalize("NFKC", char))]
     assert folding
     assert {rejection("/a" + escaped(char)) for char in folding} == {"slash_lookalike"}
 
 
-def test_characters_that_fold_into_dot_segments_are_those_of_the_unicode_database() -> None:
-    folding = [char for char in SCALARS if unicodedata.normalize("NFKC", char) in {".", ".."}]
+def test_characters_that_fold_into_dot_segments_are_those_of_the_unicode_database(scalars: list[str]) -> None:
+    folding = [char for char in scalars if unicodedata.normalize("NFKC", char) in {".", ".."}]
     assert folding
     assert {rejection(f"/{escaped(char)}/x") for char in folding} == {"dot_segment"}
     single = [char for char in folding if unicodedata.normalize("NFKC", char) == "."]
     assert {rejection(f"/{escaped(a)}{escaped(b)}/x") for a in single for b in single} == {"dot_segment"}
 
 
-def test_characters_that_fold_into_semicolons_cannot_hide_dot_segments() -> None:
-    folding = [char for char in SCALARS if unicodedata.normalize("NFKC", char) == ";"]
+def test_characters_that_fold_into_semicolons_cannot_hide_dot_segments(scalars: list[str]) -> None:
+    folding = [char for char in scalars if unicodedata.normalize("NFKC", char) == ";"]
     assert folding
     assert {rejection(f"/..{escaped(char)}x") for char in folding} == {"dot_segment"}
-    normalising = [char for char in SCALARS if unicodedata.normalize("NFC", char) in set("/\\.;%")]
+    normalising = [char for char in scalars if unicodedata.normalize("NFC", char) in set("/\\.;%")]
     assert {rejection("/a" + escaped(char)) for char in normalising} == {"path_parameter"}
 
 
-def test_characters_that_fold_into_digits_cannot_hide_a_second_escape() -> None:
+def test_characters_that_fold_into_digits_cannot_hide_a_second_escape(scalars: list[str]) -> None:
     def folding(into: str) -> list[str]:
-        return [char for char in SCALARS if re.fullmatch(into, unicodedata.normalize("NFKC", char))]
+        return [char for char in scalars if re.fullmatch(into, unicodedata.normalize("NFKC", char))]
 
     hexadecimal = "[0-9A-Fa-f]"
     digits, percents, pairs = folding(hexadecimal), folding("%"), folding(hexadecimal + "{2}")
@@ -289,8 +292,8 @@ def test_digits_that_fold_since_unicode_16_are_found_by_every_interpreter() -> N
     assert rejection(f"/%25{escaped(chr(0x1CCDC))}e") is None
 
 
-def test_white_space_of_the_unicode_database_is_refused_at_the_edges_only() -> None:
-    blanks = [char for char in SCALARS if char.isspace() and unicodedata.category(char) != "Cc"]
+def test_white_space_of_the_unicode_database_is_refused_at_the_edges_only(scalars: list[str]) -> None:
+    blanks = [char for char in scalars if char.isspace() and unicodedata.category(char) != "Cc"]
     assert len(blanks) > 10
     assert {rejection(f"/{escaped(char)}a") for char in blanks} == {"edge_whitespace"}
     assert {rejection(f"/a{escaped(char)}/b") for char in blanks} == {"edge_whitespace"}
