@@ -127,7 +127,7 @@ async def replace(
 
 
 async def delete(change: Change, policy_id: UUID) -> Stored | NotFound:
-    """Delete a policy softly: no decision sees it, `restore` brings it back."""
+    """Mark a policy as deleted: it is not evaluated any more; `restore` undoes it."""
     before = await _present(change, policy_id)
     if isinstance(before, Stored):
         await delete_all(change, [before.id])
@@ -191,7 +191,7 @@ async def _erased(change: Change, policy_ids: Sequence[str]) -> list[Stored]:
 
 
 async def restore(change: Change, policy_id: UUID) -> Stored | NotFound:
-    """Bring a deleted policy back as it was; one that is not deleted stays as it is."""
+    """Restore a deleted policy unchanged; a policy that is not deleted stays unchanged."""
     before = await editing.current(change, TABLE, policy_id)
     if not isinstance(before, Stored) or before.deleted_at is None:
         return before

@@ -64,7 +64,7 @@ async def replace(
 
 
 async def remove(change: Change, table: Table, row_id: UUID) -> Stored | NotFound:
-    """Delete a row and return what it was."""
+    """Delete a row and return it."""
     before = await current(change, table, row_id)
     if isinstance(before, Stored):
         await remove_all(change, table, [before])

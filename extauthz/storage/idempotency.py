@@ -1,4 +1,4 @@
-"""Answers to requests that named an `Idempotency-Key`, kept for a day.
+"""The stored answers of requests with an `Idempotency-Key`, kept for `KEPT_FOR`.
 
 A claim is a row that is inserted before the change and completed after it, in the transaction of the change.
 INVARIANT: of two requests with one key, the second waits in `claim` until the transaction of the first has
@@ -27,7 +27,7 @@ _ROWS_A_SWEEP: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A key of one caller in a tenant (`-`: the installation), and the SHA-256 of the request it names."""
+    """An idempotency key of one caller in a tenant (`-`: the installation), and the request's SHA-256."""
 
     tenant: str
     caller: str
@@ -37,24 +37,24 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What an earlier request with the key came to; `answer` is None where the answer held a secret."""
+    """The stored answer of an earlier request with the key; `answer` is None if it held a secret."""
 
     same_request: bool
     answer: Mapping[str, object] | None
 
 
 class Once(Protocol[_Outcome_contra]):
-    """Surrounds a write in its transaction, so that it is not done a second time."""
+    """Runs before and after a write, in its transaction, so that a repeated request does not write again."""
 
     async def begin(self, connection: Connection) -> None:
-        """Run before the write; an error that is raised ends the transaction with nothing stored."""
+        """Run before the write; an error rolls the transaction back."""
 
     async def end(self, connection: Connection, outcome: _Outcome_contra) -> None:
         """Run after the write."""
 
 
 async def claim(connection: Connection, tenant: str, claimed: Claim) -> Answered | None:
-    """Claim a key in a transaction of `tenant`; return what is there already, None when it is claimed now."""
+    """Claim a key in a transaction of `tenant`; return the earlier answer, None if the key is claimed now."""
     async with _rows_of(connection, tenant, claimed.tenant):
         await _sweep(connection, claimed.tenant)
         await connection.execute(
@@ -82,7 +82,7 @@ async def claim(connection: Connection, tenant: str, claimed: Claim) -> Answered
             claimed.key,
         )
     if record is None:
-        # Swept between the two statements.
+        # Another transaction deleted the expired row between the two statements.
         return Answered(same_request=False, answer=None)
     answer = None if record["answer"] is None else decode_stored(record["answer"])
     return Answered(
@@ -120,7 +120,7 @@ async def _sweep(connection: Connection, tenant: str) -> None:
 
 @asynccontextmanager
 async def _rows_of(connection: Connection, tenant: str, owner: str) -> AsyncIterator[None]:
-    """Let a transaction of `tenant` see the rows of `owner`: row-level security compares one setting."""
+    """Make the rows of `owner` visible to row-level security in a transaction of `tenant`."""
     if owner == tenant:
         yield
         return

@@ -50,7 +50,7 @@ async def create(change: Change, document: Mapping[str, object]) -> Stored | Con
 
 
 async def replace(change: Change, document: Mapping[str, object]) -> Stored | NotFound | Conflict:
-    """Replace a provider by id, in one step: there is no moment without one."""
+    """Replace a provider by id, atomically."""
     row = TABLE.normalised(document)
     if clash := await _second_active(change, row):
         return clash
@@ -63,7 +63,7 @@ async def replace(change: Change, document: Mapping[str, object]) -> Stored | No
 
 
 async def delete(change: Change, provider_id: UUID) -> Stored | NotFound:
-    """Forget a provider; tokens it signed are refused from then on."""
+    """Delete a provider; its tokens are refused from then on."""
     return await editing.remove(change, TABLE, provider_id)
 
 

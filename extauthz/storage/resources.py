@@ -76,7 +76,7 @@ async def create(change: Change, documents: Sequence[Mapping[str, object]]) -> t
 
 
 async def replace(change: Change, document: Mapping[str, object]) -> Stored | NotFound | Conflict:
-    """Replace a resource by id, its routes too; its default roles were applied when it was created."""
+    """Replace a resource and its routes by id; default roles apply only when it is created."""
     replaced = await editing.replace(change, TABLE, document)
     if not isinstance(replaced, Stored) or replaced.revision != change.revision:
         return replaced
@@ -87,7 +87,7 @@ async def replace(change: Change, document: Mapping[str, object]) -> Stored | No
 
 
 async def delete(change: Change, resource_id: UUID) -> Stored | NotFound:
-    """Delete a resource and its routes; rules that name it stay."""
+    """Delete a resource and its routes; rules with its name stay."""
     return await editing.remove(change, TABLE, resource_id)
 
 

@@ -53,7 +53,7 @@ def document_of(binding: RoleBinding) -> Document:
 async def create(
     change: Change, documents: Sequence[Mapping[str, object]], *, by_domain_admin: bool = False
 ) -> tuple[Stored, ...] | Conflict:
-    """Insert role bindings; the same binding twice is a conflict, whenever it expires."""
+    """Insert role bindings; an equal binding is a conflict, also with another expiry."""
     return await editing.create(change, TABLE, documents, by_domain_admin=by_domain_admin)
 
 

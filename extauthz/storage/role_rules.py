@@ -37,7 +37,7 @@ def document_of(rule: RoleRule) -> Document:
 async def create(
     change: Change, documents: Sequence[Mapping[str, object]], *, by_domain_admin: bool = False
 ) -> tuple[Stored, ...] | Conflict:
-    """Insert role rules; one that says the same as another is a conflict."""
+    """Insert role rules; an equal rule is a conflict."""
     return await editing.create(change, TABLE, documents, by_domain_admin=by_domain_admin)
 
 

@@ -82,7 +82,7 @@ class Column:
     name: str
     type: ColumnType = "text"
     optional: bool = False
-    """Whether a document leaves the member out where the column is NULL; times always do."""
+    """Whether the member is absent from a document if the column is NULL; a time always is."""
 
     @property
     def selected(self) -> str:
@@ -200,7 +200,7 @@ class Table:
         self.selected_with_marks = ", ".join((self.selected, *selected))
 
     def document_of(self, entity: object) -> Document:
-        """Return the document of an entity whose attributes have the names of the members."""
+        """Return the document of an entity, whose attributes are named like the members."""
         document: Document = {"id": getattr(entity, "id")}  # noqa: B009  # every kind of entity has one
         for column in self.columns:
             value = getattr(entity, column.member)

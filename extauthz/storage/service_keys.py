@@ -58,10 +58,10 @@ class KeyGrant:
 async def create(
     change: Change, document: Mapping[str, object], *, secret: bytes
 ) -> Stored | NotFound | Conflict:
-    """Store a key from its complete document and its secret of 32 random bytes.
+    """Insert a key from its complete document and its secret of 32 random bytes.
 
-    `domain.service_key.key_text` makes of id and secret what is handed out, once. A `parent` must be a good
-    key of the tenant now: one that was revoked meanwhile is not found.
+    `domain.service_key.key_text` returns the key text of an id and a secret, which is shown once. A `parent`
+    must be a valid key of the tenant; a revoked one is not found.
     """
     row = _normalised(document)
     connection = change.connection
@@ -95,9 +95,9 @@ async def create(
 
 
 async def rotate_bootstrap(change: Change, key_id: str, *, secret: bytes) -> Stored | NotFound | Conflict:
-    """Give the tenant a new bootstrap key, its first or instead of the one it has, which ends now.
+    """Create a bootstrap key for the tenant; an existing one is revoked.
 
-    What the old one made becomes the new one's: it goes on, and goes when the new one is revoked.
+    The keys that the old one created become children of the new one and stay valid.
     """
     document: Document = {"id": key_id, "name": BOOTSTRAP_NAME, "bootstrap": True}
     before = await _bootstrap_id(change)
@@ -124,9 +124,9 @@ async def revoke_bootstrap(change: Change) -> tuple[str, ...] | NotFound:
 
 
 async def revoke(change: Change, key_id: str) -> tuple[str, ...] | NotFound:
-    """End a key and every key that it, or one of those, made; return their ids, its own first.
+    """Revoke a key and all its descendants; return their ids, the key's own first.
 
-    The row stays for the audit trail. A key that is revoked already is not found.
+    The rows stay for the audit trail. A key that is already revoked is not found.
     """
     before = await get(change.connection, change.tenant, key_id)
     if before is None or before.revoked_at is not None:
@@ -135,7 +135,7 @@ async def revoke(change: Change, key_id: str) -> tuple[str, ...] | NotFound:
 
 
 async def get(connection: Connection, tenant: str, key_id: str) -> Stored | None:
-    """Return one key, revoked or not."""
+    """Return one key, also a revoked one; None if it does not exist."""
     record = await connection.fetchrow(
         f"SELECT {_SELECTED} FROM service_api_keys WHERE tenant_id = $1 AND id = $2::uuid",  # noqa: S608
         tenant,
@@ -152,9 +152,9 @@ async def page(
     after: str | None = None,
     limit: int = MAX_PAGE,
 ) -> Page:
-    """Return the tenant's unrevoked keys, expired ones too, in the order of their creation.
+    """Return a page of the tenant's keys that are not revoked, expired ones too, in the order of creation.
 
-    `parent` names the key whose own ones are wanted. Ids are `sak_<uuid>`; what is no id is after nothing.
+    `parent` selects the children of a key. Ids are `sak_<uuid>`; another text in `after` has no effect.
     """
     limit = max(1, min(limit, MAX_PAGE))
     records = await connection.fetch(

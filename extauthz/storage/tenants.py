@@ -67,7 +67,7 @@ async def create(
     new_id: Callable[[], str],
     once: Once[Written[_Value]] | None = None,
 ) -> Written[_Value] | Refusal:
-    """Create a tenant, and do `also` in it (its bootstrap key), entirely or not at all.
+    """Create a tenant, and run `also` in the same transaction (it creates the bootstrap key).
 
     A slug is assigned once: the slug of a deleted tenant is a conflict, too. `once` is as for `write.write`.
     """
@@ -146,9 +146,9 @@ async def replace(
 
 
 async def delete(change: Change) -> Stored | NotFound:
-    """Delete a tenant with everything it has: policies, hosts, identity providers, keys.
+    """Delete a tenant with all its policies, hosts, identity providers and keys.
 
-    What stays is its slug, which is never given out again, and its audit trail.
+    Its slug, which is never used again, and its audit trail stay.
     """
     before = await _current(change)
     if not isinstance(before, Stored):

@@ -126,12 +126,12 @@ async def write(
     opening: Opening | None = None,
     once: Once[Written[_Value]] | None = None,
 ) -> Written[_Value] | Refusal:
-    """Run `work` as one change of the tenant.
+    """Run `work` in one transaction of the tenant and return its result.
 
-    A `Refusal` from `work` or from `validate`, which runs last and sees the rows written, stores nothing; so
-    does work that writes no row. `new_id` makes UUIDv7 texts. `opening` runs before the tenant's row is
-    locked, and may make it. `once` surrounds all of it: what it stores is committed with the change, and also
-    where work wrote no row.
+    Nothing is stored if `work` returns a `Refusal` or writes no row, or if `validate`, which runs last and
+    reads the written rows, returns a `Refusal`. `new_id` returns UUIDv7 texts. `opening` runs before the
+    tenant's row is locked, and may create it. `once` runs before and after: its rows are committed with the
+    change, also if `work` wrote no row.
     """
     arguments = (tenant, actor, work, new_id, validate, opening)
     try:
@@ -161,7 +161,7 @@ async def _change(
     validate: Validate | None,
     opening: Opening | None,
 ) -> Written[_Value]:
-    """Do the work of `write`. Raises _AbandonedError with an outcome for which nothing is stored."""
+    """Run the transaction of `write`. Raises _AbandonedError with the result if nothing is to be stored."""
     refused = await opening(connection) if opening is not None else None
     if refused is not None:
         raise _AbandonedError(refused)
