@@ -118,7 +118,8 @@ def uv() -> str:
 def prepare(interpreter: Interpreter) -> Path | None:
     """Make the environment of an interpreter, or bring it up to date; None when that is not possible."""
     place = ENVIRONMENTS / interpreter.name
-    environ = os.environ | {"UV_PROJECT_ENVIRONMENT": str(place)}
+    # Without compiled modules each process of a run would compile all of them again.
+    environ = os.environ | {"UV_PROJECT_ENVIRONMENT": str(place), "UV_COMPILE_BYTECODE": "1"}
     sync = [uv(), "sync", "--quiet", "--locked", "--all-extras", "--python", interpreter.executable]
     if interpreter.version[:2] in WITH_WHEELS:
         sync += ["--no-build", "--no-install-project"]
@@ -164,7 +165,9 @@ def _prepared_by_pip(interpreter: Interpreter, place: Path) -> Path | None:
 def run_tests(interpreter: Interpreter, python: Path, arguments: Sequence[str]) -> bool:
     """Run the tests, with a cache of their own."""
     # Without CI the fuzz targets run for a second each: they have run for longer on the first interpreter.
-    environ = {name: value for name, value in os.environ.items() if name != "CI"}
+    environ = {
+        name: value for name, value in os.environ.items() if name not in {"CI", "PYTHONDONTWRITEBYTECODE"}
+    }
     cache = ENVIRONMENTS / interpreter.name / ".pytest_cache"
     command = [str(python), "-m", "pytest", "-q", "-n", "auto", "-o", f"cache_dir={cache}", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environ, check=False).returncode == 0
