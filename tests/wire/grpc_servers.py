@@ -1,5 +1,6 @@
 """The gRPC servers of the sidecar, by name, each with one function that answers."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
@@ -17,9 +18,18 @@ from extauthz.check.grpcio_server import (
 )
 from extauthz.check.native_server import NativeServer
 
+SERVING: Final = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
+OK, CANCELLED, DEADLINE_EXCEEDED, NOT_FOUND, EXHAUSTED, INTERNAL, UNAVAILABLE = 0, 1, 4, 5, 8, 13, 14
+UNIMPLEMENTED: Final = 12
+ENHANCE_YOUR_CALM: Final = 11  # RFC 9113 7
+BOUND: Final = 100_000
+"""Of a message, in the tests of what is larger."""
 CHECK: Final = f"/{CHECK_SERVICE}/Check"
 WAIT: Final = 10.0
 GRPCIO_THREADS: Final = 2
+THREADS: Final = {"grpcio": GRPCIO_THREADS, "native": 1}
+"""That answer checks at once."""
 KINDS: Final = ("grpcio", "native")
 
 Answer = Callable[[bytes, float | None], bytes]
@@ -75,3 +85,16 @@ def health_of(address: str, service: str = "") -> int:
     with grpc.insecure_channel(address) as channel:
         request = health_pb2.HealthCheckRequest(service=service)
         return int(health_pb2_grpc.HealthStub(channel).Check(request, timeout=WAIT).status)
+
+
+class Blocking:
+    """An answer that comes when it is let."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.released = threading.Event()
+
+    def __call__(self, raw: bytes, _left: float | None) -> bytes:
+        self.entered.set()
+        assert self.released.wait(WAIT)
+        return raw
