@@ -5,7 +5,7 @@ through pycasbin's parts, guarded. Strings are plain here: no kinds, no prefixes
 model says.
 
 What a guard refuses is an input or a row, never a model. A refused row that says that it allows is left out;
-any other may be a deny, so whoever would pass but for it is told about it instead.
+any other may be a deny, so a request that only it could deny is answered with an error.
 
 INVARIANT: an answer is `true`, `false` or `error: ...`, and only `true` lets pass.
 """

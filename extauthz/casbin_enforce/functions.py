@@ -30,7 +30,7 @@ _ALWAYS: Final = "_"
 
 
 class Undecided(Exception):  # noqa: N818  # caught by the matcher, which takes the safe side
-    """A function whose answer depends on who reads the pattern; the text says how to be clear."""
+    """A function whose answer differs between libraries; the text says how to write it unambiguously."""
 
 
 @lru_cache(maxsize=1024)
@@ -142,7 +142,7 @@ def ip_match(address: str, network: str) -> bool:
     """`ipMatch`: the address is in the network, or is the address.
 
     Raises:
-        ValueError: the first argument is no address.
+        ValueError: the first argument is not an address.
     """
     ours = ip_address(address)
     try:

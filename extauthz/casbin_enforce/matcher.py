@@ -49,7 +49,7 @@ _METHODS: Final[dict[type, frozenset[str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class MatcherInvalid:
-    """Why a text is no expression."""
+    """Why a text is not an expression."""
 
     message: str
 
@@ -173,7 +173,7 @@ class Evaluation(casbin.util.SimpleEval):  # type: ignore[misc]  # pycasbin is u
     def _eval_boolop(self, node: ast.BoolOp) -> Any:
         """Decide where one operand decides, whatever the unknown ones would say (Kleene).
 
-        An operand that cannot be evaluated at all, beside one that is true, is no match for pycasbin either.
+        An operand that cannot be evaluated, next to one that is true, does not match in pycasbin either.
         """
         decides = isinstance(node.op, ast.Or)
         open_operands = Undecided if decides else Exception

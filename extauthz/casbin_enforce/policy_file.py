@@ -31,7 +31,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class PolicyFileInvalid:
-    """Why a file as a whole is no policy file."""
+    """Why a file as a whole is not a policy file."""
 
     message: str
 

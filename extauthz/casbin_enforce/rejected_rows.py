@@ -1,8 +1,8 @@
 """Rows that are refused: which requests they might have been a deny for.
 
-A row with a field too few, too many or empty, or with an effect that is none, is read in every way that its
-author can have meant. What may stand in a field that nobody knows is left open, so that the row concerns the
-requests that it could have matched, and nobody else.
+A row with a field too few, too many or empty, or with an unknown effect, is read in every way that its author
+can have meant. An unknown field is left open, so that the row concerns the requests that it could have
+matched, and no others.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -3,8 +3,8 @@
 pycasbin remembers every name that it was ever asked about, and builds the graph of a domain by comparing
 every name with every other. Here nothing grows with requests, and a question costs the links it follows.
 
-pycasbin follows so many links and no more, and loses the denies of the roles behind them. So whoever allows
-what pycasbin does asks a second time, and the roles behind them are open then.
+pycasbin follows a limited number of links, and loses the denies of the roles behind them. A caller that would
+allow what pycasbin allows therefore asks a second time, with the roles behind them left open.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -35,7 +35,7 @@ class Far(Enum):
 
 
 class RoleGraph:
-    """Who has which role, directly or by inheritance, in which domain."""
+    """The roles of names by domain, direct and inherited."""
 
     def __init__(self, rows: Iterable[Row], *, with_domain: bool, parameters: int = 0) -> None:
         """Take the `g` rows; the last `parameters` fields of each are those of its condition function."""

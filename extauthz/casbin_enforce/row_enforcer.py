@@ -2,7 +2,7 @@
 
 What pycasbin does otherwise: an effect that it does not know counts as nothing; without any row a request of
 empty strings equals the empty row; rows of equal priority decide by their order; one row that cannot be
-evaluated raises for everybody.
+evaluated raises for every request.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

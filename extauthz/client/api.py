@@ -28,8 +28,8 @@ class ExtauthzClient:
     time; a `Retry-After` of more than 10 seconds is not waited for. What could do a thing twice is sent again
     only when it surely was not done.
 
-    Every call raises `ClientError`: `ApiError` when the API refuses, `Unreachable` when nobody answers in the
-    end, `UnexpectedAnswer` when the answer is not the API's.
+    Every call raises `ClientError`: `ApiError` when the API refuses, `Unreachable` when no answer arrives,
+    `UnexpectedAnswer` when the answer is not the API's.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class ExtauthzClient:
     ) -> None:
         """Name the API (without `/api/v1`) and the caller; `timeout_s` is for one attempt.
 
-        Nothing is opened before `async with`. Raises ValueError for what is no HTTP address.
+        Nothing is opened before `async with`. Raises ValueError for a text that is not an HTTP address.
         """
         self._http = Http(base_url, credentials, attempts=attempts, timeout_s=timeout_s)
         self._revision: int | None = None

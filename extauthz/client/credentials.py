@@ -24,7 +24,7 @@ _B64_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 2.1
 
 
 class Credentials(Protocol):
-    """Something that says who calls. The client that holds it never calls `headers` twice at once."""
+    """A credential. The client that holds it never calls `headers` twice at once."""
 
     async def headers(self, session: aiohttp.ClientSession) -> Mapping[str, str]:
         """Return the headers that carry the credential.
@@ -160,7 +160,7 @@ async def _json(
 
 
 def parsed(body: bytes) -> object:
-    """Return a JSON document; None for what is none. What no `float` holds exactly is a `Decimal`."""
+    """Return a JSON document; None for invalid JSON. Numbers that no `float` holds are `Decimal`."""
     try:
         return json.loads(body, parse_float=_fraction)
     except (ValueError, RecursionError):

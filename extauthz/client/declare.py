@@ -7,8 +7,8 @@
     protect(app, client, service_name="billing")
 
 At start-up every declared route becomes a route of its resource, so that the mesh enforces what the code
-says. Registering runs beside the application: when it fails it warns and tries again, and the application
-serves on.
+says. Registering runs concurrently with the application: when it fails it warns and tries again, and the
+application serves on.
 """
 
 import asyncio

@@ -36,7 +36,7 @@ class _ConnectionError(aiohttp.ClientError):
 async def _asked_once(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Keep aiohttp from repeating requests by itself (it does PUT and DELETE): who repeats has to know."""
+    """Keep aiohttp from repeating requests by itself (it does PUT and DELETE): the client counts retries."""
     try:
         return await handler(request)
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
@@ -191,7 +191,7 @@ class Http:
     async def _authorized(self, session: aiohttp.ClientSession) -> Mapping[str, str]:
         asked_at = time.monotonic()
         async with self._authorizing:
-            # Who waited while somebody else was refused is not made to wait as long once more.
+            # A call that waited while another one was refused does not wait as long once more.
             if self._no_credential is not None and self._no_credential[0] >= asked_at:
                 raise type(self._no_credential[1])(str(self._no_credential[1]))
             try:

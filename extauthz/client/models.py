@@ -256,7 +256,7 @@ class CheckResult:
         """Read the JSON form; `status` 200 belongs to an allow, 403 to a deny.
 
         Raises:
-            UnexpectedAnswer: the two contradict each other, or it is no decision.
+            UnexpectedAnswer: the two contradict each other, or it is not a decision.
         """
         members = Members(document)
         wanted: tuple[Effect, ...] = ("allow",) if status == 200 else ("deny",)

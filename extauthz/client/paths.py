@@ -1,7 +1,7 @@
 """Starlette's paths as the mesh's path templates, and which of two the application takes.
 
 Starlette takes the first route whose pattern matches; the mesh takes the most specific template. What an
-earlier route covers completely is therefore not registered: nobody gets there.
+earlier route covers completely is therefore not registered: no request reaches it.
 """
 
 import re

@@ -47,7 +47,9 @@ def _walk(
     for original, route in _effective(routes):
         if isinstance(original, Host):
             name = host_pattern(original.host)
-            unknown = None if name is not None else f"its host {original.host!r} is no name and no '*.suffix'"
+            unknown = (
+                None if name is not None else f"its host {original.host!r} is neither a name nor '*.suffix'"
+            )
             yield from _walk(route.routes, name, prefix, problem or unknown)
         elif isinstance(original, Mount):
             path = prefix + route.path

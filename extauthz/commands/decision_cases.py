@@ -95,7 +95,7 @@ def _run_section(section: Document, where: str, model: RoleModel) -> Iterator[Ca
 def _compiled(
     section: Document, where: str, model: RoleModel
 ) -> tuple[Mapping[str, Snapshot], list[Problem]]:
-    """Compile the policies of every tenant of a section; beside them stands what is wrong with the others."""
+    """Compile the policies of every tenant of a section; return the snapshots, and the problems of others."""
     settings = _object(section.get("settings", {}), f"{where}, settings")
     policies = _object(section.get("policies", {}), f"{where}, policies")
     saas = _is_saas(settings)
@@ -207,22 +207,22 @@ class CaseRunner:
             raise CaseInvalidError(f"{where}, now: an RFC 3339 time is needed")
         now = moment.timestamp()
         asked = _object(case.get("request"), f"{where}, request")
-        who = self._principal(case, where)
+        caller = self._principal(case, where)
         if "path" not in asked:
-            return self._asked_by_name(asked, who, now, where)
+            return self._asked_by_name(asked, caller, now, where)
         try:
             request = read_case_request(asked, raw_headers=self._raw_headers)
         except RequestInvalidError as error:
             raise CaseInvalidError(f"{where}, request, {error}") from None
         if isinstance(request, Malformed):
             return _answer(Denied("", request.reason))
-        return _answer(judge_identified(request, who, self._directory, self._policy, "", now))
+        return _answer(judge_identified(request, caller, self._directory, self._policy, "", now))
 
     def _asked_by_name(
-        self, asked: Document, who: Principal | Rejected | None, now: float, where: str
+        self, asked: Document, caller: Principal | Rejected | None, now: float, where: str
     ) -> dict[str, object]:
-        if not isinstance(who, Principal):
-            reason = who.reason if isinstance(who, Rejected) else Reason.TOKEN_MISSING
+        if not isinstance(caller, Principal):
+            reason = caller.reason if isinstance(caller, Rejected) else Reason.TOKEN_MISSING
             return _answer(Denied("", reason))
         names = {member: _text(asked, member, where) for member in ("resource", "action")}
         problems: list[Problem] = []
@@ -235,8 +235,8 @@ class CaseRunner:
         parameters = freeze_claims(dict(_object(asked.get("parameters", {}), where)))
         verdict = judge_by_name(
             self._directory,
-            who.tenant or DEFAULT_TENANT,
-            who,
+            caller.tenant or DEFAULT_TENANT,
+            caller,
             NamedQuestion(names["resource"], names["action"], parameters),
             max_staleness=self._policy.max_staleness,
             decision_id="",

@@ -70,7 +70,7 @@ class _Reader:
         self.problems.append(_at(self._pointer, expression.position, message))
 
     def read(self, expression: Expression, depth: int) -> Node | None:
-        """Return the node of an expression that is true or false; None after noting why it is none."""
+        """Return the node of an expression that is true or false; None after noting why it is neither."""
         self._nodes += 1
         if self._nodes > MAX_NODES or depth > MAX_DEPTH:
             if not self.problems:

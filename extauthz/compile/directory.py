@@ -20,7 +20,7 @@ class TenancyMode(StrEnum):
 
 
 class TenantBinding(StrEnum):
-    """Who owns a target that no host names: nobody, or (by the operator's word) the token's tenant."""
+    """The owner of a target that no host names: none, or (if the operator says so) the token's tenant."""
 
     HOST = "host"
     TOKEN = "token"  # noqa: S105

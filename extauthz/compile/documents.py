@@ -252,7 +252,7 @@ def priority_problem(effect: Effect | None, priority: int, reading: Reading) -> 
 def parse_resource(document: object, pointer: str, problems: list[Problem]) -> Resource | None:
     """Read a resource with its routes; None when any problem was noted.
 
-    `displayName` and `defaultRoles` are checked here and kept by whoever registers the resource.
+    `displayName` and `defaultRoles` are checked here and stored by the caller that registers the resource.
     """
     before = len(problems)
     fields = Fields(document, pointer, problems)

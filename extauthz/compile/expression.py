@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Final
 
 MAX_NESTING: Final = 64
-# ASCII's blanks and digits only: others look like them, and for Casbin they are no part of an expression.
+# ASCII's blanks and digits only: others look like them, and for Casbin they are not part of an expression.
 _BLANKS: Final = " \t\r\n"
 # Outside ASCII all belongs to a name but white space and signs: Pattern_Syntax and Pattern_White_Space of
 # UAX 31, which are the same in every version of Unicode (`\w` is not), and the full-width forms of ASCII's.

@@ -35,7 +35,7 @@ class Fields:
     """The members of one untrusted JSON object.
 
     Methods return None (or the given default) where a member does not fit and note a `Problem`; `done`
-    notes the members nobody asked for.
+    notes the members that were not read.
     """
 
     def __init__(self, document: object, pointer: str, problems: list[Problem]) -> None:
@@ -160,7 +160,7 @@ class Fields:
         return tuple(found)
 
     def done(self) -> None:
-        """Note every member that nobody asked for."""
+        """Note every member that was not read."""
         for name in self._members:
             if name not in self._asked:
                 known = ", ".join(sorted(self._asked))

@@ -85,7 +85,7 @@ def compile_model(text: str) -> RoleModel | ModelInvalid:
     model = casbin.Model()
     try:
         model.load_model_from_text(text)
-    except Exception as error:  # noqa: BLE001  # whatever it raises for a text that is no model
+    except Exception as error:  # noqa: BLE001  # anything it raises for a text that is not a model
         return ModelInvalid(f"pycasbin cannot read the model: {str(error)[:_SHOWN]}")
     for key, section in _SECTIONS.items():
         definitions = list(model[key] or ())

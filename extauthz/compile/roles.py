@@ -37,7 +37,7 @@ def rule_subjects(rule: RoleRule) -> tuple[str, ...]:
 
 
 def request_subject(principal: Principal) -> str:
-    """Return `r.sub`: always prefixed, `anonymous` for nobody."""
+    """Return `r.sub`: always prefixed; `anonymous` without a credential."""
     if principal.kind is PrincipalKind.ANONYMOUS:
         return ANONYMOUS_SUBJECT
     return f"{principal.kind.value}:{principal.id}"

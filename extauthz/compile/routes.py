@@ -7,7 +7,7 @@ the parameter child before a final `/**`, and where that could take a way for ev
 asks the columns of `compile/route_columns.py` instead.
 
 `/a@b` and `/a%40b` are different paths (RFC 3986 2.2) which most upstreams read as one. Routes may name both;
-a path that only another spelling of a literal leads to the best template is marked, and nobody may guess.
+a path that only another spelling of a literal leads to the best template is marked, and refused.
 
 Tenants of one service have the same words in their routes. These are one object for all of them (`intern`):
 of a thousand tenants' words a processor's cache would hold few, and a request would wait for each.

@@ -31,7 +31,7 @@ from extauthz.domain.principal import Principal, PrincipalKind
 from extauthz.domain.problem import Problem
 
 _MEMO_ENTRIES: Final = 20_000
-# A path can be a resource (`UNMAPPED=path`): what strangers choose is kept while it is as short as a name.
+# A path can be a resource (`UNMAPPED=path`): what any client chooses is kept while it is as short as a name.
 _MEMO_NAME: Final = 256
 
 Value = TypeVar("Value")
@@ -68,7 +68,7 @@ def _memo() -> BoundedCache[tuple[object, ...], Value]:
 class Snapshot:
     """The compiled policies of one tenant at one revision.
 
-    The memos hold answers that follow from the rest; they are no part of the value. INVARIANT: an entry
+    The memos hold answers that follow from the rest; they are not part of the value. INVARIANT: an entry
     is only ever computed from this snapshot, and outlives no binding it was computed from.
     """
 

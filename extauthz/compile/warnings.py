@@ -84,7 +84,7 @@ def _surprises(policy: AttributePolicy) -> list[DocumentWarning]:
                 WarningCode.DENY_CAN_BE_UNKNOWN,
                 pointer,
                 f"without {name!r} this is unknown, and an unknown deny matches; "
-                f"say what absence means with an exists condition beside it",
+                f"say what absence means with an exists condition in the same AND or OR",
             )
             for pointer, name in _unguarded(policy.condition, "/rule_data", frozenset())
         ]
@@ -102,7 +102,7 @@ def _surprises(policy: AttributePolicy) -> list[DocumentWarning]:
 def _unguarded(node: Node, pointer: str, guarded: frozenset[str]) -> Iterator[tuple[str, str]]:
     """Yield the place and the attribute of everything that absence makes unknown.
 
-    Beside `exists` true in an AND, or `exists` false in an OR, absence has decided already: Kleene's AND is
+    Next to `exists` true in an AND, or `exists` false in an OR, absence has decided already: Kleene's AND is
     false and his OR true whatever the rest is.
     """
     match node:

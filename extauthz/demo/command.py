@@ -54,7 +54,7 @@ def _run(stack: Stack, stopping: threading.Event, *, check: bool, ready_file: Pa
             _announce(stack, ready_file, leftovers)
             return 0 if _print_table(stack, stopping) else 1
         _describe(stack)
-        # Nobody is told to begin before the table, which rotates keys and changes policies, has ended.
+        # The ready file is written after the table, which rotates keys and changes policies, has ended.
         _print_table(stack, stopping)
         _announce(stack, ready_file, leftovers)
         _say(f"\nReady: {stack.envoy_url}. Ctrl-C ends everything and removes its files.")
@@ -175,7 +175,7 @@ def _facts_of(tenant: Tenant) -> dict[str, object]:
 
 
 def _announce(stack: Stack, ready_file: Path | None, leftovers: contextlib.ExitStack) -> None:
-    """Write the ready file: whoever sees it sees all of it."""
+    """Write the ready file atomically: a reader sees all of it or none."""
     if ready_file is None:
         return
     draft = ready_file.with_name(f".{ready_file.name}.{os.getpid()}")

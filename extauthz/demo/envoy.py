@@ -54,7 +54,7 @@ def _endpoints(ports: list[int]) -> Iterator[Mapping[str, object]]:
 
 
 def command(configuration: Path) -> list[str | Path]:
-    """Return how to start Envoy so that it leaves nothing in shared memory and finds nobody else's."""
+    """Return the command that starts Envoy without shared memory of its own or of another Envoy."""
     options = {"--concurrency": "2", "--log-level": "warning", "--file-flush-interval-msec": "200"}
     flags = (part for option in options.items() for part in option)
     return [binary(), "-c", configuration, "--disable-hot-restart", *flags]

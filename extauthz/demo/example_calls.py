@@ -19,7 +19,7 @@ from extauthz.demo.stack import PUBLIC_PATH, Stack
 class Example:
     """One example request, and the outcome it should have.
 
-    `who` names a token, None for no credential. `rule` is the rule that decides, by the name that
+    `caller` names a token, None for no credential. `rule` is the rule that decides, by the name that
     `policies/demo/` gives it, None for no rule.
     `upstream` names headers as the upstream should receive them, None for not at all.
     """
@@ -29,7 +29,7 @@ class Example:
     status: int
     reason: str | None
     rule: str | None = None
-    who: str | None = None
+    caller: str | None = None
     method: str = "GET"
     host: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -37,46 +37,46 @@ class Example:
 
 
 CALLS: Final = (
-    # Who may, by role
+    # Allowed by role
     Example("alice reads an invoice: finance may", "/demo/invoices/17", 200, "rule_matched",
-         "finance-reads-invoices", who="alice"),
+         "finance-reads-invoices", caller="alice"),
     Example("bob reads an invoice: no rule lets him", "/demo/invoices/17", 403, "no_matching_rule",
-         who="bob"),
+         caller="bob"),
     Example("carol approves an invoice: bound to a role in her domain", "/demo/invoices/17/approval", 200,
-         "rule_matched", "auditors-approve-invoices", who="carol", method="POST"),
+         "rule_matched", "auditors-approve-invoices", caller="carol", method="POST"),
     Example("alice approves an invoice: no rule lets her", "/demo/invoices/17/approval", 403,
-         "no_matching_rule", who="alice", method="POST"),
-    # Who may, by attribute
+         "no_matching_rule", caller="alice", method="POST"),
+    # Allowed by attribute
     Example("alice reads a sealed invoice: a higher priority denies", "/demo/invoices/sealed-4", 403,
-         "rule_matched", "sealed-invoices-stay-shut", who="alice"),
+         "rule_matched", "sealed-invoices-stay-shut", caller="alice"),
     Example("bob reads bob's records: they are his", "/demo/people/bob/records", 200, "rule_matched",
-         "people-read-their-own-records", who="bob"),
+         "people-read-their-own-records", caller="bob"),
     Example("alice reads bob's records: they are not hers", "/demo/people/bob/records", 403,
-         "no_matching_rule", who="alice"),
+         "no_matching_rule", caller="alice"),
     Example("carol reads a report: clearance 3", "/demo/reports/9", 200, "rule_matched",
-         "finance-reads-reports", who="carol"),
+         "finance-reads-reports", caller="carol"),
     Example("dave reads a report: clearance 1", "/demo/reports/9", 403, "rule_matched",
-         "reports-need-clearance", who="dave"),
+         "reports-need-clearance", caller="dave"),
     Example("alice reads a report: clearance unknown, so denied", "/demo/reports/9", 403,
-         "condition_unknown", "reports-need-clearance", who="alice"),
-    # Who are you?
+         "condition_unknown", "reports-need-clearance", caller="alice"),
+    # Authentication
     Example("no token", "/demo/invoices/17", 401, "token_missing"),
-    Example("an expired token", "/demo/invoices/17", 401, "token_expired", who="expired"),
-    Example("a forged token", "/demo/invoices/17", 401, "token_bad_signature", who="forged"),
-    Example("a token for somebody else's service", "/demo/invoices/17", 401, "token_wrong_audience",
-         who="wrong_audience"),
-    Example("anybody reads the notices", PUBLIC_PATH, 200, "rule_matched",
+    Example("an expired token", "/demo/invoices/17", 401, "token_expired", caller="expired"),
+    Example("a forged token", "/demo/invoices/17", 401, "token_bad_signature", caller="forged"),
+    Example("a token for another service", "/demo/invoices/17", 401, "token_wrong_audience",
+         caller="wrong_audience"),
+    Example("notices are read without a token", PUBLIC_PATH, 200, "rule_matched",
          "anonymous-read-notices", upstream={"x-auth-kind": "anonymous", "x-auth-subject": None}),
     Example("a forged token reads the notices: refused even there", PUBLIC_PATH, 401, "token_bad_signature",
-         who="forged"),
-    # What is it that you want?
-    Example("an ambiguous path: ;", "/demo/invoices/17;x=1", 400, "path_ambiguous", who="alice"),
+         caller="forged"),
+    # Targets
+    Example("an ambiguous path: ;", "/demo/invoices/17;x=1", 400, "path_ambiguous", caller="alice"),
     Example("an ambiguous path: encoded twice", "/demo/invoices/%252e%252e/reports", 400, "path_ambiguous",
-         who="alice"),
-    Example("a path that no route covers", "/demo/elsewhere", 403, "unmapped_route", who="alice"),
-    # Who says so?
+         caller="alice"),
+    Example("a path that no route covers", "/demo/elsewhere", 403, "unmapped_route", caller="alice"),
+    # Identity headers
     Example("identity headers of the client never reach the upstream", "/demo/people/bob/records", 200,
-         "rule_matched", "people-read-their-own-records", who="bob",
+         "rule_matched", "people-read-their-own-records", caller="bob",
          headers={"x-auth-subject": "admin", "X-Auth-Roles": "finance", "x-auth-anything": "1"},
          upstream={"x-auth-subject": "bob", "x-auth-roles": None, "x-auth-anything": None}),
     Example("not even for nobody", PUBLIC_PATH, 200, "rule_matched", "anonymous-read-notices",
@@ -91,51 +91,52 @@ _ACME, _GLOBEX = "acme.local", "globex.local"
 TENANTS_CALLS: Final = (
     # At home: the same names, roles and rules in both, and each its own
     Example("acme's alice reads an invoice at acme", "/demo/invoices/17", 200, "rule_matched",
-         "finance-reads-invoices", who="acme/alice", host=_ACME, upstream={"x-auth-tenant": "acme"}),
+         "finance-reads-invoices", caller="acme/alice", host=_ACME, upstream={"x-auth-tenant": "acme"}),
     Example("globex's alice reads an invoice at globex", "/demo/invoices/17", 200, "rule_matched",
-         "finance-reads-invoices", who="globex/alice", host=_GLOBEX, upstream={"x-auth-tenant": "globex"}),
+         "finance-reads-invoices", caller="globex/alice", host=_GLOBEX, upstream={"x-auth-tenant": "globex"}),
     Example("acme's bob reads an invoice at acme: no rule lets him", "/demo/invoices/17", 403,
-         "no_matching_rule", who="acme/bob", host=_ACME),
+         "no_matching_rule", caller="acme/bob", host=_ACME),
     Example("globex's alice reads a sealed invoice at globex", "/demo/invoices/sealed-4", 403, "rule_matched",
-         "sealed-invoices-stay-shut", who="globex/alice", host=_GLOBEX),
+         "sealed-invoices-stay-shut", caller="globex/alice", host=_GLOBEX),
     Example("acme's bob reads the records of acme's bob", "/demo/people/bob/records", 200, "rule_matched",
-         "people-read-their-own-records", who="acme/bob", host=_ACME),
+         "people-read-their-own-records", caller="acme/bob", host=_ACME),
     Example("nobody in particular reads globex's notices", PUBLIC_PATH, 200, "rule_matched",
          "anonymous-read-notices", host=_GLOBEX,
          upstream={"x-auth-kind": "anonymous", "x-auth-tenant": "globex"}),
     # At the other's
-    Example("acme's alice at globex", "/demo/invoices/17", 403, "tenant_mismatch", who="acme/alice",
+    Example("acme's alice at globex", "/demo/invoices/17", 403, "tenant_mismatch", caller="acme/alice",
          host=_GLOBEX),
-    Example("globex's alice at acme", "/demo/invoices/17", 403, "tenant_mismatch", who="globex/alice",
+    Example("globex's alice at acme", "/demo/invoices/17", 403, "tenant_mismatch", caller="globex/alice",
          host=_ACME),
-    Example("acme's administrator at globex", "/demo/invoices/17", 403, "tenant_mismatch", who="acme/admin",
-         host=_GLOBEX),
+    Example("acme's administrator at globex", "/demo/invoices/17", 403, "tenant_mismatch",
+         caller="acme/admin", host=_GLOBEX),
     Example("globex's bob at acme, for the records of acme's bob", "/demo/people/bob/records", 403,
-         "tenant_mismatch", who="globex/bob", host=_ACME),
+         "tenant_mismatch", caller="globex/bob", host=_ACME),
     Example("acme's alice reads globex's public notices: not as alice", PUBLIC_PATH, 403, "tenant_mismatch",
-         who="acme/alice", host=_GLOBEX),
+         caller="acme/alice", host=_GLOBEX),
     Example("acme's alice at a path that neither knows", "/demo/elsewhere", 403, "tenant_mismatch",
-         who="acme/alice", host=_GLOBEX),
+         caller="acme/alice", host=_GLOBEX),
     # Whose host is it?
     Example("a host in capitals, with port and final dot, is the same host", "/demo/invoices/17", 403,
-         "tenant_mismatch", who="acme/alice", host="GLOBEX.Local.:8080"),
-    Example("a host that nobody owns", "/demo/invoices/17", 403, "unmapped_route", who="acme/alice",
+         "tenant_mismatch", caller="acme/alice", host="GLOBEX.Local.:8080"),
+    Example("a host without an owner", "/demo/invoices/17", 403, "unmapped_route", caller="acme/alice",
          host="initech.local"),
     Example("a host below acme's is not acme's", "/demo/invoices/17", 403, "unmapped_route",
-         who="acme/alice", host="a.acme.local"),
+         caller="acme/alice", host="a.acme.local"),
     Example("a client that names a tenant is not heard", "/demo/invoices/17", 200, "rule_matched",
-         "finance-reads-invoices", who="acme/alice", host=_ACME,
+         "finance-reads-invoices", caller="acme/alice", host=_ACME,
          headers={"x-auth-tenant": "globex", "x-forwarded-host": "globex.local"},
          upstream={"x-auth-tenant": "acme", "x-auth-subject": "alice"}),
-    # Who are you?
+    # Authentication
     Example("no token", "/demo/invoices/17", 401, "token_missing", host=_ACME),
-    Example("an expired token", "/demo/invoices/17", 401, "token_expired", who="globex/expired",
+    Example("an expired token", "/demo/invoices/17", 401, "token_expired", caller="globex/expired",
          host=_GLOBEX),
-    Example("a forged token", "/demo/invoices/17", 401, "token_bad_signature", who="acme/forged", host=_ACME),
-    Example("a forged token at the other's: not known to be anybody's", "/demo/invoices/17", 401,
-         "token_bad_signature", who="acme/forged", host=_GLOBEX),
-    Example("a token for somebody else's service", "/demo/invoices/17", 401, "token_wrong_audience",
-         who="globex/wrong_audience", host=_GLOBEX),
+    Example("a forged token", "/demo/invoices/17", 401, "token_bad_signature",
+         caller="acme/forged", host=_ACME),
+    Example("a forged token at the other's: of an unknown tenant", "/demo/invoices/17", 401,
+         "token_bad_signature", caller="acme/forged", host=_GLOBEX),
+    Example("a token for another service", "/demo/invoices/17", 401, "token_wrong_audience",
+         caller="globex/wrong_audience", host=_GLOBEX),
 )  # fmt: skip
 """What two tenants may do at home, and at each other's."""
 
@@ -159,7 +160,7 @@ def outcome(stack: Stack, call: Example, tokens: Mapping[str, str], log: Decisio
         call.path,
         method=call.method,
         host=call.host,
-        token=None if call.who is None else tokens[call.who],
+        token=None if call.caller is None else tokens[call.caller],
         headers=call.headers,
     )
     expected = _text(call.status, call.reason, call.rule, call.upstream)

@@ -8,7 +8,7 @@
 | `POST /rotate` | new keys, published before the first token is signed with them; the keys before the current ones stay published until the next call |
 
 For the demo alone, `POST /token` also takes `alg` (`RS256`, the default, or `ES256`) and `flaw`
-(`expired`, `wrong_audience`, `forged`: signed by a key nobody published, under the name of one that is).
+(`expired`, `wrong_audience`, `forged`: signed by an unpublished key under the id of a published one).
 
 Run as `python -m extauthz.demo.identity_provider --port PORT`.
 """  # noqa: E501 - a table row

@@ -57,7 +57,7 @@ class EmbeddedPostgres:
     """One database cluster in `folder`; it can be stopped and started again, on the same port and data.
 
     `durable=False` trades safety against a crash of the machine (not of the process) for speed.
-    The role `extauthz` owns the database `extauthz` and is no superuser, so row-level security binds it.
+    The role `extauthz` owns the database `extauthz` and is not a superuser, so row-level security binds it.
     """
 
     def __init__(self, folder: Path, *, durable: bool = False, port: int | None = None) -> None:
@@ -187,7 +187,7 @@ class EmbeddedPostgres:
         return self._copy_binaries(binaries)
 
     def _copy_binaries(self, binaries: Path) -> Path:
-        """Copy the installation to where the ordinary user can read it, libraries beside it (RPATH)."""
+        """Copy the installation to where the ordinary user can read it, with its libraries (RPATH)."""
         installation = binaries.parent
         package = installation.parent
         copy = self.folder / "binaries"

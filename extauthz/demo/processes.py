@@ -67,8 +67,8 @@ class ReservedPorts:
     """TCP ports on loopback that stay ours while their processes come, go and come again.
 
     Each is held by a bound socket that never listens: with SO_REUSEADDR (which every server here sets) a
-    child may listen beside it, while another search for a free port finds it taken. They lie below Linux's
-    ephemeral range, so no outgoing connection takes one either.
+    child may listen on the same port, while another search for a free port finds it taken. They lie below
+    Linux's ephemeral range, so no outgoing connection takes one either.
     """
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ class ReservedPorts:
 def _held(port: int) -> socket.socket | None:
     holder = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        # Bound first, as somebody who shares with nobody: that fails when anyone else holds the port.
+        # Bound first without SO_REUSEADDR: that fails when another process holds the port.
         holder.bind((LOOPBACK, port))
     except OSError:
         holder.close()
@@ -111,7 +111,7 @@ def _held(port: int) -> socket.socket | None:
 
 
 def free_port() -> int:
-    """Return one TCP port that nobody holds at the moment."""
+    """Return one TCP port that is free at the moment."""
     ports = ReservedPorts()
     port = ports.take()[0]
     ports.release()

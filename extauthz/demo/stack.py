@@ -333,7 +333,7 @@ def _postgres_folder() -> Path:
     """Make a folder for the database, where the user that it runs as can reach it."""
     usual = Path(tempfile.gettempdir())
     if os.geteuid() == 0 and not all(_open(folder) for folder in (usual.resolve(), *usual.resolve().parents)):
-        # Root's own temporary folder can be closed to everybody else; the system's never is.
+        # Root's own temporary folder can be closed to other users; the system's never is.
         usual = Path("/tmp")  # noqa: S108 - mkdtemp makes a folder of our own in it
     folder = Path(tempfile.mkdtemp(prefix="extauthz-demo-postgres-", dir=usual))
     with contextlib.suppress(OSError):

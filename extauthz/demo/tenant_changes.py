@@ -30,8 +30,8 @@ def rules_kept_apart(stack: Stack) -> Iterator[ReportLine]:
     yield ReportLine("globex's administrator cannot delete it, acme's can", "404 and 204", _statuses(gone))
     refused = stack.rest.ask("POST", ROLE_RULES, BOB_READS)
     yield ReportLine("the operator's key writes no tenant's rules", "403", str(refused.status))
-    nobody = "403 no_matching_rule and 403 no_matching_rule"
-    yield awaited("the rule is deleted: neither bob may", nobody, read)
+    denied = "403 no_matching_rule and 403 no_matching_rule"
+    yield awaited("the rule is deleted: neither bob may", denied, read)
 
 
 def keys_kept_apart(stack: Stack) -> Iterator[ReportLine]:
@@ -67,9 +67,9 @@ def outcomes(stack: Stack) -> Iterator[ReportLine]:
     yield from suspended(stack)
 
 
-def _reading(stack: Stack, who: str) -> Callable[[], str]:
+def _reading(stack: Stack, name: str) -> Callable[[], str]:
     """Return how to ask what each tenant's person of that name gets for an invoice of its own tenant."""
-    named = [(tenant.host, tenant.people.token(who)) for tenant in stack.tenants]
+    named = [(tenant.host, tenant.people.token(name)) for tenant in stack.tenants]
 
     def read() -> str:
         answers = [send(stack.envoy_port, INVOICE, host=host, token=token) for host, token in named]

@@ -14,7 +14,7 @@ _NAMED: Final = {name: (name, None) for name in ("admin", "alice", "bob", "carol
 
 
 class TokenSource:
-    """The identity provider on one loopback port, seen by those who need its tokens."""
+    """The identity provider on one loopback port, for processes that need its tokens."""
 
     def __init__(self, port: int) -> None:
         """Name the port; nothing is asked yet."""
@@ -49,7 +49,7 @@ class TokenSource:
         return {name: self.token(person, flaw=flaw) for name, (person, flaw) in _NAMED.items()}
 
     def rotate_keys(self) -> None:
-        """Have the provider publish and use new keys, beside the present ones."""
+        """Have the provider publish and use new keys in addition to the present ones."""
         self._ask("/rotate", {})
 
     def _ask(self, path: str, form: Mapping[str, str]) -> dict[str, object]:

@@ -158,7 +158,7 @@ def _free(document: object) -> None:
 
 
 def _text(path: Path, at_most: int | None) -> bytes:
-    """Read a file, or so many bytes of it; a FIFO or a device, which may never end, is an OSError."""
+    """Read a file, or at most the given bytes of it; a FIFO or a device, which may not end, is an OSError."""
     if not path.is_file():
         raise OSError(errno.EINVAL, "is not a file that holds text", str(path))
     size = max(path.stat().st_size, _PAGE) + 1

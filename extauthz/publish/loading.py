@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SWITCH_INTERVAL_S: Final = 0.0002
 """After this time a thread that loads gives way. Shorter, switching would cost more than it gives."""
 YOUNG_OBJECTS: Final = 500
-"""So many new objects, and at times some more, are searched for cyclic garbage at once."""
+"""Objects that are searched for cyclic garbage at once, approximately."""
 FREED_AT_ONCE: Final = 100
 
 _loads = 0

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def too_large(octets: int, max_bytes: int) -> Problem:
-    """Return the refusal of a policy set of so many bytes."""
+    """Return the refusal of a policy set of this size in bytes."""
     return Problem("", f"the policies have {octets} bytes, POLICY_MAX_BYTES allows {max_bytes}")
 
 

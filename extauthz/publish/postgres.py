@@ -57,7 +57,7 @@ _log = structlog.get_logger("extauthz.publish")
 class PostgresPublisher:
     """Keeps `CurrentPolicies` at what the database says; `on_failure` is told of every failed refresh.
 
-    `on_issuers` is told who signs tokens for whom, whenever that changed and before it is published.
+    `on_issuers` gets the issuers of all tenants whenever they changed, before they are published.
     """
 
     def __init__(

@@ -13,7 +13,7 @@ RETRY_S: Final = 1.0
 """How long a revision that did not compile is left alone before it is read again, at least."""
 LONGEST_RETRY_S: Final = 30.0
 _PAUSE_SHARE: Final = 4.0
-"""The pause is so many times what reading the revision took: a large tenant does not fill the process."""
+"""The pause as a multiple of the time of reading the revision: a large tenant leaves time for others."""
 SHOWN_PROBLEMS: Final = 20
 
 _log = structlog.get_logger("extauthz.publish")

@@ -59,7 +59,7 @@ class UnreadableRow:
 class LastGood:
     """What was in force before: a snapshot, and the names of its resources by the ids of their rows.
 
-    `stand_ins` are rows whose entity in the snapshot is no version of theirs.
+    `stand_ins` are rows whose entity in the snapshot is not a version of theirs.
     """
 
     snapshot: Snapshot

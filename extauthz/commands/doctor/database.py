@@ -215,7 +215,7 @@ def _protection(found: Posture) -> Iterator[Finding]:
                 Severity.ERROR,
                 "row-security",
                 f"{problem} {', '.join(tables)}",
-                f"{fix} (the migrations did; somebody took it back)",
+                f"{fix} (the migrations did; it was revoked since)",
             )
 
 

@@ -61,7 +61,7 @@ def _addresses(source: IssuerSource) -> Iterator[Finding]:
             yield finding(
                 Severity.WARNING,
                 "issuer-plaintext",
-                f"{name} is http: who can change the keys on their way can be anybody",
+                f"{name} is http: an attacker on the network can replace the keys, and so sign tokens",
                 "use https, with OIDC_CA_FILE for a CA of your own",
             )
 
@@ -71,7 +71,7 @@ def _keys(fetched: FetchedKeys) -> Iterator[Finding]:
         yield finding(
             Severity.WARNING,
             "issuer-plaintext",
-            "the keys come over http: who can change them on their way can be anybody",
+            "the keys come over http: an attacker on the network can replace them, and so sign tokens",
             "have the provider publish a jwks_uri with https",
         )
     for ignored in fetched.keys.ignored:

@@ -30,13 +30,13 @@ def finding(severity: Severity, code: str, message: str, fix: str) -> Finding:
 
 
 def are_given(environ: Mapping[str, str]) -> bool:
-    """Whether the environment holds anything of ours; names that everybody uses do not count."""
+    """Whether the environment holds anything of ours; names that other programs use too do not count."""
     names = {variable.name for variable in variables().values()} - _COMMON
     return any(environ.get(name) or environ.get(f"{name}_FILE") for name in names)
 
 
 def examine_environment(environ: Mapping[str, str], problems: list[str]) -> Iterator[Finding]:
-    """Name every problem that loading found, and every variable that nobody reads."""
+    """Name every problem that loading found, and every variable that is not read."""
     for problem in problems:
         yield finding(
             Severity.ERROR,
@@ -48,7 +48,7 @@ def examine_environment(environ: Mapping[str, str], problems: list[str]) -> Iter
         yield finding(Severity.WARNING, "variable-unknown", f"{name} is not read by extauthz", meant)
     for variable in variables().values():
         named = environ.get(f"{variable.name}_FILE") if variable.secret else None
-        if named and _everybody_reads(Path(named)):
+        if named and _is_world_readable(Path(named)):
             yield finding(
                 Severity.WARNING,
                 "secret-file-open",
@@ -57,7 +57,7 @@ def examine_environment(environ: Mapping[str, str], problems: list[str]) -> Iter
             )
 
 
-def _everybody_reads(path: Path) -> bool:
+def _is_world_readable(path: Path) -> bool:
     try:
         return bool(path.stat().st_mode & 0o004)
     except OSError:
@@ -91,7 +91,7 @@ def _identity(settings: Settings) -> Iterator[Finding]:
         yield finding(
             Severity.WARNING,
             "tenant-from-token",
-            "TENANT_BINDING=token: a target that no host names belongs to whoever asks",
+            "TENANT_BINDING=token: a target that no host names belongs to the tenant of the caller",
             "keep it only if every upstream isolates by x-auth-tenant; else give tenants their hosts",
         )
 
@@ -110,7 +110,7 @@ def _listener(settings: Settings) -> Iterator[Finding]:
         yield finding(
             Severity.WARNING,
             "checks-from-anybody",
-            f"GRPC_HOST={settings.grpc_host} without GRPC_TLS_CLIENT_CA: whoever reaches the port may ask",
+            f"GRPC_HOST={settings.grpc_host} without GRPC_TLS_CLIENT_CA: every client of the port may ask",
             "set GRPC_TLS_CLIENT_CA, and GRPC_TLS_CLIENT_SANS to the names of your proxies",
         )
 
@@ -122,7 +122,7 @@ def _files(settings: Settings) -> Iterator[Finding]:
             yield finding(
                 Severity.ERROR, "file-missing", f"{name} {str(path)!r} cannot be read", "mount the file there"
             )
-    if settings.grpc_tls_key is not None and _everybody_reads(settings.grpc_tls_key):
+    if settings.grpc_tls_key is not None and _is_world_readable(settings.grpc_tls_key):
         yield finding(
             Severity.WARNING,
             "secret-file-open",

@@ -1,7 +1,7 @@
 """Tokens that have been verified, so that the signature of one that is used a thousand times is checked once.
 
 The key of an entry is the whole compact token, every byte of it: nothing that a sender can vary selects
-somebody else's entry, and whoever wants an entry needs a token that verifies. What is remembered is only
+the entry of another token, and only a token that verifies makes an entry. What is remembered is only
 that a signature was good and what the claims mean; dates, key and issuer are judged on every hit.
 """
 
@@ -53,7 +53,7 @@ class VerifiedTokens:
         return len(self._entries)
 
     def find(self, compact: str, ring: KeyRing, now: float, leeway: float) -> Principal | None:
-        """Return who the token proves at `now`, or None: then it is to be judged from the start."""
+        """Return the principal of a token at `now`; None: the token has to be verified."""
         entry = self._entries.get(compact)
         if entry is None:
             self.misses += 1

@@ -108,7 +108,7 @@ class KeySet:
 
 @dataclass(frozen=True, slots=True)
 class JwksRejected:
-    """Why a document is no key set to rely on; safe to log, it never quotes the document."""
+    """Why a document is not a usable key set; safe to log, it never quotes the document."""
 
     problem: str
 
@@ -118,7 +118,7 @@ def parse_jwks(
 ) -> KeySet | JwksRejected:
     """Read a JWK Set; keys of other algorithms than `algorithms` are ignored.
 
-    A key whose private half stands beside it is ignored: what is published, anyone can sign with. A local
+    A key that is published with its private half is ignored: anyone can sign with it. A local
     file is not published; there `accept_private` takes the public half.
     """
     members = read_object(document)

@@ -234,7 +234,7 @@ def _wrong(name: str, value: object, wanted: str) -> Rejected:
 
 def _no_date(name: str, value: object) -> Rejected:
     if isinstance(value, int | Decimal) and not isinstance(value, bool):
-        return _invalid(f"{name} is no date from 1970 to 9999; it counts seconds, not milliseconds")
+        return _invalid(f"{name} is not a date from 1970 to 9999; it counts seconds, not milliseconds")
     return _wrong(name, value, "a number of seconds")
 
 
