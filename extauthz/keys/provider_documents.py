@@ -69,7 +69,7 @@ def read_providers(
     sources: list[IssuerSource] = []
     first: dict[str, str] = {}
     for index, entry in enumerate(entries):
-        provider = _Provider(Fields(entry, f"/providers/{index}", problems), defaults, folder)
+        provider = _ProviderEntry(Fields(entry, f"/providers/{index}", problems), defaults, folder)
         for source in provider.read():
             for name in source.config.names:
                 if name in first:
@@ -106,7 +106,7 @@ class _Place:
         )
 
 
-class _Provider:
+class _ProviderEntry:
     """Reads one entry of the list; its sources are valid only if it added no problem."""
 
     def __init__(self, fields: Fields, defaults: ProviderDefaults, folder: Path) -> None:

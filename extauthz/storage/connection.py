@@ -58,7 +58,7 @@ class _Arguments:
     standby: bool
 
 
-class _Server(NamedTuple):
+class _ServerState(NamedTuple):
     standby: bool
     pid: int
     read_only: bool
@@ -99,7 +99,7 @@ async def _connected(address: DatabaseAddress, application: str, *, standby: boo
     loop = asyncio.get_running_loop()
     deadline = loop.time() + CONNECT_TIMEOUT_S
     failures: list[tuple[DatabaseHost, Exception]] = []
-    second_best: tuple[_Server, Session] | None = None
+    second_best: tuple[_ServerState, Session] | None = None
     try:
         for left, host in zip(range(len(address.hosts) - 1, -1, -1), address.hosts, strict=True):
             try:
@@ -157,7 +157,7 @@ async def open_listener(address: DatabaseAddress) -> Session:
     return session
 
 
-async def _within(seconds: float, host: DatabaseHost, arguments: _Arguments) -> tuple[_Server, Session]:
+async def _within(seconds: float, host: DatabaseHost, arguments: _Arguments) -> tuple[_ServerState, Session]:
     try:
         async with asyncio.timeout(seconds):
             return await _opened(host, arguments)
@@ -165,7 +165,7 @@ async def _within(seconds: float, host: DatabaseHost, arguments: _Arguments) -> 
         raise TimeoutError(f"no answer within {seconds:.1f} s") from None
 
 
-async def _opened(host: DatabaseHost, arguments: _Arguments) -> tuple[_Server, Session]:
+async def _opened(host: DatabaseHost, arguments: _Arguments) -> tuple[_ServerState, Session]:
     """Open a session to one host, and examine its server."""
     pooler = arguments.address.pooler
     server, session = await _looked_at(host, arguments, named_statements=pooler is Pooler.NONE)
@@ -186,7 +186,7 @@ async def _opened(host: DatabaseHost, arguments: _Arguments) -> tuple[_Server, S
 
 async def _looked_at(
     host: DatabaseHost, arguments: _Arguments, *, named_statements: bool
-) -> tuple[_Server, Session]:
+) -> tuple[_ServerState, Session]:
     session = await _session(host, arguments, named_statements=named_statements)
     try:
         # One transaction and an unnamed statement, because the session may be shared.
@@ -194,7 +194,7 @@ async def _looked_at(
             row = await (await session.prepare(_SERVER, name="")).fetchrow()
         assert row is not None
         session.host = host
-        return _Server(row["standby"], row["pid"], row["read_only"]), session
+        return _ServerState(row["standby"], row["pid"], row["read_only"]), session
     except BaseException:
         session.terminate()
         raise
