@@ -1,4 +1,4 @@
-"""From the rows that matched to one answer: pycasbin's effects, with the unknown on the safe side.
+"""Casbin's policy effects over the rows that matched; a row that cannot be evaluated never allows.
 
 A row can match, not match, or leave it open. What is open in an allow row does not match, what is open in a
 deny row does; if the other way round would have allowed, the answer says what was open.

@@ -1,4 +1,4 @@
-"""Plain Casbin, answered line by line: `extauthz casbin enforce`.
+"""The engine of `extauthz casbin enforce`: one request per line in, one answer per line out.
 
 A model of the shape of `policies/model.conf` runs on our index, every other model that pycasbin can run
 through pycasbin's parts, guarded. Strings are plain here: no kinds, no prefixes, and `*` means what the

@@ -1,4 +1,4 @@
-"""Casbin's matching functions, with one reading or none.
+"""Casbin's matching functions, undecided where Casbin's libraries disagree.
 
 The same pattern means different things to Casbin's libraries: pycasbin's `regexMatch` is a prefix match and
 Go's a search, both read `.` in a `keyMatch2` path as any character, and Python's `$` passes a trailing

@@ -1,4 +1,4 @@
-"""Plain Casbin on our index: models of the shape of `policies/model.conf`, whatever the number of rows."""
+"""Enforces models of the shape of `policies/model.conf` with the index of serving, for any number of rows."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Casbin policy files, read line by line: every line is a row, a row that is refused, or nothing.
+"""Reads Casbin policy files line by line: a line is a row, a rejected row, or empty.
 
 pycasbin drops the lines of a section that it does not know, cuts `g` lines that are too long, and raises for
 the whole file where one line is short. Here a line keeps its number and its own fault, so that what it could

@@ -1,4 +1,4 @@
-"""Rows that are refused: which requests they might have been a deny for.
+"""Rejected rows: the requests that they might deny.
 
 A row with a field too few, too many or empty, or with an unknown effect, is read in every way that its author
 can have meant. An unknown field is left open, so that the row concerns the requests that it could have

@@ -1,4 +1,4 @@
-"""The `g` lines of a plain Casbin policy as a graph: pycasbin's answers, bounded by the size of the file.
+"""The `g` lines of a Casbin policy as a graph: pycasbin's answers in memory bounded by the file.
 
 pycasbin remembers every name that it was ever asked about, and builds the graph of a domain by comparing
 every name with every other. Here nothing grows with requests, and a question costs the links it follows.

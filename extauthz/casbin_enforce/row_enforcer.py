@@ -1,4 +1,4 @@
-"""Any model that pycasbin can run, row by row, with every trap on the safe side.
+"""Enforces any model that pycasbin can run, row by row; what pycasbin leaves open never allows.
 
 What pycasbin does otherwise: an effect that it does not know counts as nothing; without any row a request of
 empty strings equals the empty row; rows of equal priority decide by their order; one row that cannot be

@@ -1,4 +1,4 @@
-"""What a call can fail with."""
+"""The exceptions that calls raise."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final

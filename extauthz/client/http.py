@@ -1,4 +1,4 @@
-"""One request to the API until it is answered: credentials, retries, problems as exceptions."""
+"""Sends one request to the API: credentials, retries, problem details as exceptions."""
 
 import asyncio
 import email.utils

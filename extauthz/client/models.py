@@ -1,4 +1,4 @@
-"""What the API takes and gives, as values."""
+"""The documents of the API as dataclasses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

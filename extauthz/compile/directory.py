@@ -1,4 +1,4 @@
-"""All tenants' snapshots together, and whose workload stands behind a host: what one request reads once."""
+"""The snapshots of all tenants and the owners of hosts; a request reads one directory, once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Typed reading of one JSON object; every misfit is noted with its JSON pointer, none stops the reading."""
+"""Typed reading of one JSON object; every problem is noted with its JSON pointer, none ends the reading."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""Persistent maps of many entries."""
+"""Builds persistent maps (`immutables.Map`) entry by entry, so that other threads run meanwhile."""
 
 from collections.abc import Iterable
 from typing import TypeVar

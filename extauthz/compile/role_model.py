@@ -1,4 +1,4 @@
-"""The Casbin model: pycasbin reads it, this compiles it; and no other room imports casbin.
+"""Compiles the Casbin model that pycasbin has read, such as `policies/model.conf`.
 
 What can be compiled is the model of docs/reference/policy-language.md#the-model and narrower ones: the same
 request and policy shape, the

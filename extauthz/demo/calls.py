@@ -1,4 +1,4 @@
-"""One request through Envoy, sent exactly as written, and what came back of it."""
+"""Sends one request through Envoy, byte for byte, and returns the response."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""The demo's example calls: what each should get, and what it got through real Envoy.
+"""The example calls of the demo, with the expected and the actual answers through Envoy.
 
 The rule that decided is read from the decision log, under the id that the answer carries. What changes while
 the demo runs is in `changes.py`.

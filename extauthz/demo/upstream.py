@@ -1,4 +1,4 @@
-"""The demo's upstream: says what reached it.
+"""The demo's upstream: answers with the request that it received.
 
 Every method on every path is answered with 200 and `{"method", "path", "headers"}`. `path` is the request
 target as it was on the wire, with its query, never normalised or decoded. `headers` has lower-case names;

@@ -1,4 +1,4 @@
-"""The one reference that readers follow to the current policies, and what may replace it."""
+"""Holds the current policies: one reference that requests read and publishers replace."""
 
 import threading
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""How a tenant's state follows the database: step by step, or not at all, which means reading it whole."""
+"""Applies the changes of a tenant to its state; a gap means that the tenant is read anew."""
 
 from __future__ import annotations
 

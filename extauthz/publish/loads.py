@@ -1,4 +1,4 @@
-"""Tenants that are read whole: while others are followed, on a connection of their own, one after the other.
+"""Full loads of tenants: one after the other, on a connection of their own, while others are followed.
 
 A tenant may have a million rows. INVARIANT: reading them makes no change of another tenant wait.
 """

@@ -1,4 +1,4 @@
-"""Announced changes: on the publisher's own session, or past a connection pooler, or none.
+"""Change notifications (LISTEN): on the publisher's session, past a connection pooler, or none.
 
 LISTEN belongs to a session. A pooler that shares sessions by transactions leaves it on one that others use,
 and delivers nothing. Then the database is polled, and a connection to PostgreSQL itself

@@ -1,4 +1,4 @@
-"""How large the policies of each tenant are, and whether that is more than POLICY_MAX_BYTES.
+"""The size of each tenant's policies, compared with POLICY_MAX_BYTES.
 
 A policy set takes about ten times its size in memory while it is read. INVARIANT: one that is larger than the
 limit is refused before it is read; the last good one stays in force.

@@ -1,4 +1,4 @@
-"""Revisions that did not compile: why, when each is read again, and what the log says of them."""
+"""Revisions that did not compile: their problems, when each is read again, and their log line."""
 
 import math
 from collections.abc import Callable, Collection, Sequence

@@ -1,4 +1,4 @@
-"""A tenant's rows of which some cannot be read: the others are in force, and no deny is dropped.
+"""Compiles a tenant of which some rows cannot be read: the others are in force, no deny is dropped.
 
 For a row that cannot be read, or contradicts others, its last good version stays in force. Without one, a
 deny matches wherever it may have been meant to (`unreadable_rules.py`), and everything else is left out.

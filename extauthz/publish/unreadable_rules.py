@@ -1,4 +1,4 @@
-"""What a stored rule stands for that cannot be read: nothing where it is an allow, else a deny.
+"""What an unreadable stored rule counts as: an allow is dropped, any other rule is a deny.
 
 Unknown never allows: an allow that cannot be evaluated does not match, a deny that cannot be evaluated does.
 The same holds for a whole row. A member that cannot be read is taken in its widest meaning, so that the deny

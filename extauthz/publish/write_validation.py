@@ -1,4 +1,4 @@
-"""The gate in front of storage: a change that would not compile is refused before it is committed."""
+"""Validates a change before it is committed: one that would not compile is refused."""
 
 from collections.abc import Callable
 

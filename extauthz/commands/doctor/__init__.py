@@ -1,1 +1,1 @@
-"""`extauthz doctor`: what stands against a safe service, found by asking the same parts that serve."""
+"""`extauthz doctor`: examines settings, database, identity providers and files with the code that serves."""

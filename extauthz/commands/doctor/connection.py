@@ -1,4 +1,4 @@
-"""What can be wrong with the way to the database: a pooler, notifications, a CA that is not used."""
+"""Examines the connection to the database: pooler, notifications, TLS."""
 
 from __future__ import annotations
 

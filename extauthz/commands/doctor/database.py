@@ -1,4 +1,4 @@
-"""What can be wrong with the database: away, behind, too trusting, too powerful a role."""
+"""Examines the database: availability, schema, authentication, privileges of the role."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be wrong with the settings themselves, and with the files that they name."""
+"""Examines the settings, and the files that they name."""
 
 import os
 from collections.abc import Iterator, Mapping

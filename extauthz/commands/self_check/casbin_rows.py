@@ -1,4 +1,4 @@
-"""The rows that `extauthz casbin enforce` judges before its first line, with a model that uses patterns."""
+"""Known requests with their right answers for `extauthz casbin enforce`, under a model with patterns."""
 
 from collections.abc import Iterator
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""The rows that every start judges: what paths, hosts and names have to be for this interpreter.
+"""Known paths, hosts, names and JSON texts with their right answers, judged at every start.
 
 A security check that an interpreter or a library reads differently answers as if nothing were wrong. So each
 process judges known input with the very functions that requests meet, before it answers anything. A row is

@@ -1,4 +1,4 @@
-"""Which built-in rows a command judges before it answers anything, and how it says that one is wrong."""
+"""The parts of the self-check, and which part a command runs before it answers."""
 
 import sys
 from collections.abc import Iterator

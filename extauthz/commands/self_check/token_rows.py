@@ -1,4 +1,4 @@
-"""The rows that every serving start judges: those of the domain, then queries, values and tokens.
+"""Known queries, values and tokens with their right answers; `rows` is the self-check of serving.
 
 Keys, tokens and the time are constants: the private keys are gone, and the tokens are good at `_NOW` only.
 """

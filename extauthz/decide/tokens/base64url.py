@@ -1,4 +1,4 @@
-"""base64url as JOSE means it: without padding, one spelling for one value."""
+"""base64url (RFC 7515 2): no padding, and only the canonical encoding of a value."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""Tokens that have been verified, so that the signature of one that is used a thousand times is checked once.
+"""A cache of verified tokens: the signature of a token that is used often is verified once.
 
 The key of an entry is the whole compact token, every byte of it: nothing that a sender can vary selects
 the entry of another token, and only a token that verifies makes an entry. What is remembered is only
