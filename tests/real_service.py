@@ -13,7 +13,7 @@ from typing import Any
 
 from extauthz.check.credentials import CredentialSources
 from extauthz.check.service import CheckService
-from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode
+from extauthz.compile.directory import Directory
 from extauthz.compile.documents import Reading, parse_policy_set
 from extauthz.compile.role_model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build
@@ -23,6 +23,7 @@ from extauthz.decide.tokens.keyring import IssuerConfig, IssuerKeys, KeyRing
 from extauthz.decisionlog.log import DecisionLog
 from extauthz.decisionlog.recorder import Recorder
 from extauthz.domain.policy import PolicySet
+from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.keys.source import KeySource
 from extauthz.telemetry.counts import Counts
 from tests.tokens import AUDIENCE, ISSUER, SigningKey, jwks

@@ -35,7 +35,7 @@ from extauthz.admin.health import health_routes
 from extauthz.admin.problems import ProblemError, internal_error
 from extauthz.admin.reference import render_reference
 from extauthz.admin.services import AdminServices
-from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
+from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.storage import idempotency
 from extauthz.storage.audit import INSTALLATION
 

@@ -20,7 +20,6 @@ from starlette.datastructures import Headers
 from extauthz.admin import session_tokens
 from extauthz.admin.problems import RETRY_AFTER, ProblemError, forbidden, of_refusal, throttled
 from extauthz.admin.services import AdminServices
-from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
 from extauthz.decide.identity import Keys, Needs, Rejected, identify
 from extauthz.decide.needs import NeedsKey
 from extauthz.decide.tokens.claims import administered_domains
@@ -29,6 +28,7 @@ from extauthz.domain.policy import WILDCARD
 from extauthz.domain.principal import Principal
 from extauthz.domain.reasons import Reason
 from extauthz.domain.service_key import PresentedKey, Scope
+from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.storage import audit, service_keys, write
 from extauthz.storage.outcome import Refusal
 from extauthz.storage.rows import EveryDomain

@@ -11,6 +11,7 @@ from typing import Final
 
 from starlette.responses import Response
 
+from extauthz.admin.titles import title_of
 from extauthz.domain.problem import Problem
 from extauthz.storage.encoding import encode_json
 from extauthz.storage.outcome import Conflict, DatabaseUnavailable, Invalid, NotFound, Refusal
@@ -18,18 +19,6 @@ from extauthz.storage.outcome import Conflict, DatabaseUnavailable, Invalid, Not
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER: Final = ("Retry-After", "1")
 _MAX_ERRORS: Final = 1000
-# RFC 9110 15.5. Before CPython 3.13 `HTTPStatus` has the phrases of RFC 7231 and 4918 here.
-_RENAMED: Final = {
-    413: "Content Too Large",
-    414: "URI Too Long",
-    416: "Range Not Satisfiable",
-    422: "Unprocessable Content",
-}
-
-
-def title_of(status: HTTPStatus) -> str:
-    """Return the name that RFC 9110 gives to a status, the same on every interpreter."""
-    return _RENAMED.get(status.value, status.phrase)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from extauthz.admin.caller_notes import FailedCredentials, KeyUse
-from extauthz.admin.health import Readiness
 from extauthz.admin.quotas import Quotas
-from extauthz.compile.directory import TenancyMode
 from extauthz.decide.identity import TokenPolicy
 from extauthz.decide.tokens.cache import VerifiedTokens
 from extauthz.decisionlog.recorder import Recorder
 from extauthz.domain.problem import Problem
+from extauthz.domain.tenancy import TenancyMode
 from extauthz.keys.source import KeySource
 from extauthz.publish.source import PolicySource
 from extauthz.storage.write import Validate
+from extauthz.telemetry.readiness import Readiness
 
 if TYPE_CHECKING:
     from extauthz.storage.pool import Pool

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final, TypeVar
 
 from extauthz.commands.case_requests import RequestInvalidError, read_case_request
-from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode, TenantBinding, UnmappedPolicy
+from extauthz.compile.directory import Directory
 from extauthz.compile.documents import Reading, parse_policy_set
 from extauthz.compile.fields import Fields
 from extauthz.compile.policy_files import read_documents
@@ -28,6 +28,7 @@ from extauthz.domain.problem import Problem
 from extauthz.domain.provider_settings import excluded_role_problem
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import Malformed
+from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode, TenantBinding, UnmappedPolicy
 from extauthz.domain.verdict import Denied, NamedVerdict, Verdict
 
 Document = Mapping[str, object]

@@ -11,7 +11,7 @@ import structlog
 
 from extauthz.commands.status import BAD_USAGE, FAILED, OK
 from extauthz.domain.one_line import one_line
-from extauthz.runtime.policies import StartRefusedError
+from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.settings import Settings, load_settings, misspelt
 from extauthz.telemetry import logs
 

@@ -14,7 +14,7 @@ from extauthz.decide.tokens.keyring import IssuerKeys, KeyRing
 from extauthz.keys.fetcher import FetchedKeys, FetchFailed
 from extauthz.keys.source import IssuerSource
 from extauthz.runtime.issuers import configured_sources, key_fetcher
-from extauthz.runtime.policies import StartRefusedError
+from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.settings import Settings, load_settings
 
 

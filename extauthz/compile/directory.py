@@ -2,35 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Final
 
 from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.service_key import IdentityKey
+from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.domain.tenant_config import TenantIdentityProvider
-
-DEFAULT_TENANT: Final = "default"
-
-
-class TenancyMode(StrEnum):
-    """`selfhost` has one tenant, `default`; `saas` has many."""
-
-    SELFHOST = "selfhost"
-    SAAS = "saas"
-
-
-class TenantBinding(StrEnum):
-    """The owner of a target that no host names: none, or (if the operator says so) the token's tenant."""
-
-    HOST = "host"
-    TOKEN = "token"  # noqa: S105
-
-
-class UnmappedPolicy(StrEnum):
-    """What a request without a route is: denied, or a resource named by its path."""
-
-    DENY = "deny"
-    PATH = "path"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ tenant 403; policies that could not be compiled yet 503; no credential where one
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
-from extauthz.compile.directory import Directory, TenantBinding, UnmappedPolicy
+from extauthz.compile.directory import Directory
 from extauthz.compile.snapshot import Snapshot
 from extauthz.decide import authorize, routes
 from extauthz.decide.identity import Keys, Needs, Rejected, TokenPolicy, identify
@@ -16,6 +16,7 @@ from extauthz.decide.routes import Unmapped
 from extauthz.domain.principal import ANONYMOUS, ANONYMOUS_ROLE, Authentication, Principal, PrincipalKind
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import CheckedRequest, RequestFacts
+from extauthz.domain.tenancy import TenantBinding, UnmappedPolicy
 from extauthz.domain.verdict import Allowed, Denial, Denied, Grant, PolicyVersion, Target, Verdict
 
 _TOKENS_NOT_READ: Final = Principal(

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode, TenantBinding, UnmappedPolicy
+from extauthz.compile.directory import Directory
 from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.path import CanonicalPath, PathRejected
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import ContextTarget, RequestFacts
+from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode, TenantBinding, UnmappedPolicy
 from extauthz.domain.verdict import Target
 
 _NO_PARAMETERS: Final[Mapping[str, object]] = {}

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from extauthz.compile.directory import TenancyMode
 from extauthz.demo import example_calls
 from extauthz.demo.accounts import ADMIN_CLIENT
 from extauthz.demo.first_policies import ROLE_RULES
@@ -19,6 +18,7 @@ from extauthz.demo.processes import ProcessFailedError, StoppedError
 from extauthz.demo.rest import ADMIN_KEY, SERVICE_KEY
 from extauthz.demo.stack import Stack
 from extauthz.demo.tenants import Tenant
+from extauthz.domain.tenancy import TenancyMode
 
 _ENDINGS: Final = (signal.SIGINT, signal.SIGTERM)
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from extauthz.compile.directory import TenancyMode
 from extauthz.demo import changes, tenant_changes
 from extauthz.demo.calls import DecisionLogReader, send
 from extauthz.demo.report import ReportLine
 from extauthz.demo.stack import PUBLIC_PATH, Stack
+from extauthz.domain.tenancy import TenancyMode
 
 
 @dataclass(frozen=True, slots=True)

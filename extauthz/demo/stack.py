@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
-from extauthz.compile.directory import TenancyMode
 from extauthz.demo import envoy, first_policies, identity_provider, tenants
 from extauthz.demo.calls import send
 from extauthz.demo.postgres import EmbeddedPostgres
@@ -26,6 +25,7 @@ from extauthz.demo.processes import LOOPBACK, Child, ReservedPorts, http_answers
 from extauthz.demo.rest import RestApi
 from extauthz.demo.tenants import Tenant
 from extauthz.demo.tokens import TokenSource
+from extauthz.domain.tenancy import TenancyMode
 from extauthz.shipped import shipped
 
 PUBLIC_PATH: Final = "/demo/notices"

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
 from extauthz.demo import identity_provider
 from extauthz.demo.rest import RestApi
 from extauthz.demo.tokens import TokenSource
+from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 
 SLUGS: Final = {TenancyMode.SELFHOST: (DEFAULT_TENANT,), TenancyMode.SAAS: ("acme", "globex")}
 """The tenants of each mode."""

@@ -12,7 +12,6 @@ from typing import Final
 
 import orjson
 
-from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
 from extauthz.compile.fields import Fields, shown
 from extauthz.compile.policy_files import read_document
 from extauthz.decide.tokens.jwks import ALGORITHMS, DEFAULT_ALGORITHMS, JwksRejected, parse_jwks
@@ -25,6 +24,7 @@ from extauthz.domain.provider_settings import (
     excluded_role_problem,
     jwks_uri_problem,
 )
+from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.keys.provider_fields import Judge, ProviderFields
 from extauthz.keys.source import FROM_ENVIRONMENT, AddressRejected, FetchUrl, IssuerSource
 

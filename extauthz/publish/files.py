@@ -16,7 +16,7 @@ from typing import Final
 
 import structlog
 
-from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode
+from extauthz.compile.directory import Directory
 from extauthz.compile.documents import Reading, parse_policy_set
 from extauthz.compile.policy_files import read_document
 from extauthz.compile.role_model import RoleModel
@@ -24,6 +24,7 @@ from extauthz.compile.snapshot import Snapshot, build
 from extauthz.compile.warnings import likely_mistakes
 from extauthz.domain.policy import PolicySet
 from extauthz.domain.problem import Problem
+from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.loading import free, retire, short_steps
 from extauthz.publish.policy_size import too_large

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from extauthz.compile.directory import Directory, TenancyMode
+from extauthz.compile.directory import Directory
 from extauthz.publish.following import (
     current_config,
     is_complete,
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from extauthz.compile.snapshot import Snapshot
     from extauthz.domain.problem import Problem
+    from extauthz.domain.tenancy import TenancyMode
     from extauthz.domain.tenant_config import TenantConfig, TenantIdentityProvider
     from extauthz.publish.current import CurrentPolicies
     from extauthz.publish.notifications import OpenListener

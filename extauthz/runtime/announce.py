@@ -10,10 +10,9 @@ from typing import Final
 
 import structlog
 
-from extauthz.admin.health import Readiness
-from extauthz.runtime.chosen_server import chosen_server
-from extauthz.runtime.grpc_transport import grpc_address
+from extauthz.runtime.chosen_server import chosen_server, grpc_address
 from extauthz.settings import Settings
+from extauthz.telemetry.readiness import Readiness
 
 _LOOK_EVERY_S: Final = 0.1
 _FIRST_READY_S: Final = 2.0

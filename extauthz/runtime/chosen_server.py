@@ -1,4 +1,4 @@
-"""Which gRPC server the workers run (`GRPC_SERVER`), and the reason for the choice."""
+"""Which gRPC server the workers run (`GRPC_SERVER`), the reason for the choice, and where it listens."""
 
 from dataclasses import dataclass
 
@@ -31,3 +31,11 @@ def chosen_server(settings: Settings) -> ChosenServer:
         return ChosenServer(GrpcServer.GRPCIO, "the package pygrpc-native is not installed")
     listens = "Unix sockets" if settings.grpc_uds_dir is not None else "a loopback address"
     return ChosenServer(GrpcServer.NATIVE, f"it listens on {listens} without TLS")
+
+
+def grpc_address(settings: Settings, index: int) -> str:
+    """Return the listen address of a worker in gRPC's syntax: `host:port` or `unix:PATH`."""
+    if settings.grpc_uds_dir is not None:
+        return f"unix:{settings.grpc_uds_dir}/worker-{index}.sock"
+    host = f"[{settings.grpc_host}]" if ":" in settings.grpc_host else settings.grpc_host
+    return f"{host}:{settings.grpc_port + index}"

@@ -13,8 +13,9 @@ from typing import Final
 
 from extauthz.admin.app import build_app
 from extauthz.admin.authentication import KEY_WAIT_S
-from extauthz.admin.health import Readiness, health_app, shown_problems
-from extauthz.admin.server import ListenError, listen, serve
+from extauthz.admin.health import health_app
+from extauthz.admin.listener import ListenError, listen
+from extauthz.admin.server import serve
 from extauthz.admin.services import AdminServices
 from extauthz.decide.tokens.cache import VerifiedTokens
 from extauthz.decisionlog.log import DecisionLog
@@ -28,14 +29,16 @@ from extauthz.runtime.announce import announce, where, worker_addresses
 from extauthz.runtime.composition import shared_parts
 from extauthz.runtime.issuers import Issuers
 from extauthz.runtime.migrations import ServedSchema
-from extauthz.runtime.policies import StartRefusedError, compiler, database, postgres_publisher
+from extauthz.runtime.policies import compiler, database, postgres_publisher
 from extauthz.runtime.readiness import log_problem, log_takes_decisions, policy_problems
+from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.runtime.supervisor import Supervisor, reopen_on_hangup, stop_on_signals
 from extauthz.settings import PostgresSource, Settings
 from extauthz.storage.pool import DatabaseAddress, open_pool
 from extauthz.storage.watch import watch
 from extauthz.telemetry.exposition import render
 from extauthz.telemetry.fleet import merge
+from extauthz.telemetry.readiness import Readiness, shown_problems
 
 POOL_SIZE: Final = 16
 _LOG_CLOSE_S: Final = 1.5

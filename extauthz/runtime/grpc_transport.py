@@ -8,7 +8,7 @@ from typing import Protocol
 
 from extauthz.check.grpcio_server import GrpcioServer
 from extauthz.check.service import CheckService
-from extauthz.runtime.chosen_server import chosen_server
+from extauthz.runtime.chosen_server import chosen_server, grpc_address
 from extauthz.runtime.tls_files import grpc_tls
 from extauthz.settings import GrpcServer, Settings
 
@@ -46,11 +46,3 @@ def grpc_server(settings: Settings, service: CheckService, index: int) -> Transp
 
         return NativeServer(service.begin, listen, refuse=service.refuse)
     return GrpcioServer(service.answer, listen, tls=grpc_tls(settings), refuse=service.refuse)
-
-
-def grpc_address(settings: Settings, index: int) -> str:
-    """Return the listen address of a worker in gRPC's syntax: `host:port` or `unix:PATH`."""
-    if settings.grpc_uds_dir is not None:
-        return f"unix:{settings.grpc_uds_dir}/worker-{index}.sock"
-    host = f"[{settings.grpc_host}]" if ":" in settings.grpc_host else settings.grpc_host
-    return f"{host}:{settings.grpc_port + index}"

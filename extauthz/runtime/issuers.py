@@ -9,15 +9,15 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import structlog
 
-from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
 from extauthz.decide.tokens.keyring import IssuerConfig
+from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.domain.tenant_config import TenantIdentityProvider
 from extauthz.keys.cache import JwksCache
 from extauthz.keys.fetcher import KeyFetcher
 from extauthz.keys.provider_documents import ProviderDefaults
 from extauthz.keys.provider_file import ProviderFile, Sources
 from extauthz.keys.source import IssuerSource
-from extauthz.runtime.policies import StartRefusedError
+from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.settings import Settings
 
 _log = structlog.get_logger("extauthz.runtime")

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 
 import asyncpg
 
-from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
-from extauthz.runtime.policies import StartRefusedError, database
+from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
+from extauthz.runtime.policies import database
+from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.shipped import shipped
 from extauthz.storage.availability import DatabaseState
 from extauthz.storage.migrate import (

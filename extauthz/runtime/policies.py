@@ -4,16 +4,16 @@ Input: `Settings`. Output: a publisher, a compiler, a `DatabaseAddress`. Errors:
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import ClassVar
 
-from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
 from extauthz.compile.documents import Reading
 from extauthz.compile.role_model import ModelInvalid, RoleModel, compile_model
+from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.domain.tenant_config import TenantIdentityProvider
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.files import FilesPublisher, PolicyDirectory
 from extauthz.publish.postgres import PostgresPublisher
 from extauthz.publish.tenant import Compiler
+from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.settings import FilesSource, PostgresSource, Settings
 from extauthz.shipped import shipped
 from extauthz.storage.address import DatabaseAddress, InvalidCaError
@@ -21,13 +21,6 @@ from extauthz.storage.availability import DatabaseState
 from extauthz.storage.connection import open_listener, open_reader
 
 OnIssuers = Callable[[Sequence[TenantIdentityProvider]], None]
-
-
-class StartRefusedError(Exception):
-    """The process cannot start until the operator corrects something; the text says what and where."""
-
-    may_pass: ClassVar[bool] = False
-    """Whether a later start may succeed without a correction."""
 
 
 def role_model(settings: Settings) -> RoleModel:

@@ -9,16 +9,16 @@ from typing import Final
 
 import structlog
 
-from extauthz.admin.health import shown_problems
-from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
 from extauthz.compile.roles import RoleIndex
 from extauthz.decisionlog.log import DecisionLog
 from extauthz.domain.reasons import Effect
+from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.keys.cache import JwksCache
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.source import Publisher
 from extauthz.runtime.issuers import Issuers
 from extauthz.settings import OverflowAction, Settings, StaleAction
+from extauthz.telemetry.readiness import shown_problems
 
 _UNMATCHED: Final = "\0unmatched"
 """A name that only the wildcard `*` matches, because no valid name contains NUL."""

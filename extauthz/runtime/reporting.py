@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from extauthz.check.service import CheckService
-from extauthz.compile.directory import DEFAULT_TENANT, TenancyMode
+from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.keys.cache import JwksCache
 from extauthz.publish.current import CurrentPolicies
 from extauthz.runtime.liveness import Stall

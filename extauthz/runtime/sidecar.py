@@ -4,11 +4,12 @@ Input: `Settings`. Output: a running process until SIGTERM. Errors: `StartRefuse
 """
 
 import asyncio
+import importlib
+import socket
 
-from extauthz.admin.health import health_app
-from extauthz.admin.server import ListenError, listen, serve
+from extauthz.admin.listener import ListenError, listen
 from extauthz.runtime.announce import announce, where, worker_addresses
-from extauthz.runtime.policies import StartRefusedError
+from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.runtime.supervisor import Supervisor, reopen_on_hangup, stop_on_signals
 from extauthz.settings import Settings
 
@@ -27,8 +28,9 @@ async def run_sidecar(settings: Settings) -> None:
     stop_on_signals(supervisor)
     reopen_on_hangup(supervisor.reopen_logs)
     addresses = {"health": where(listener), **worker_addresses(settings)}
+    running = asyncio.create_task(supervisor.run())
     tasks = [
-        asyncio.create_task(serve(health_app(supervisor.readiness, supervisor.metrics), listener)),
+        asyncio.create_task(_serve_health(supervisor, listener)),
         asyncio.create_task(
             announce(
                 addresses,
@@ -39,9 +41,19 @@ async def run_sidecar(settings: Settings) -> None:
         ),
     ]
     try:
-        await supervisor.run()
+        await running
     finally:
         for each in tasks:
             each.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         supervisor.close()
+
+
+async def _serve_health(supervisor: Supervisor, listener: socket.socket) -> None:
+    # Importing the HTTP server takes a tenth of a start; in a thread it delays no worker.
+    for module in ("extauthz.admin.health", "extauthz.admin.server"):
+        await asyncio.to_thread(importlib.import_module, module)
+    from extauthz.admin.health import health_app
+    from extauthz.admin.server import serve
+
+    await serve(health_app(supervisor.readiness, supervisor.metrics), listener)

@@ -17,15 +17,15 @@ from typing import Final
 
 import structlog
 
-from extauthz.admin.health import Readiness, shown_problems
 from extauthz.runtime.liveness import TICK_S, Liveness
-from extauthz.runtime.policies import StartRefusedError
 from extauthz.runtime.reports import MAX_REPORT_BYTES, StartRefused, WorkerReport, decode
+from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.runtime.worker_process import WorkerProcess, cpu_seconds, how_it_ended
 from extauthz.settings import Settings
 from extauthz.telemetry.counts import CountTotals
 from extauthz.telemetry.exposition import render
 from extauthz.telemetry.fleet import Fleet
+from extauthz.telemetry.readiness import Readiness, shown_problems
 
 START_REFUSED_EXIT: Final = 2
 ALLOCATOR: Final = {

@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from extauthz.admin.server import listen
+from extauthz.admin.listener import listen
 from extauthz.check.credentials import CredentialSources
 from extauthz.check.http_server import HttpAuthzServer
 from extauthz.check.service import CheckService
@@ -24,9 +24,10 @@ from extauthz.keys.schedule import Schedule
 from extauthz.publish.source import Publisher
 from extauthz.runtime.composition import SharedParts, shared_parts
 from extauthz.runtime.grpc_transport import Transport, grpc_server
-from extauthz.runtime.policies import StartRefusedError, publisher
+from extauthz.runtime.policies import publisher
 from extauthz.runtime.readiness import WorkerReadiness
 from extauthz.runtime.reporting import Reported, Reporting
+from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.runtime.tls_files import InvalidCertificateError
 from extauthz.settings import Settings
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING, Final
 
-from extauthz.compile.directory import TenancyMode, TenantBinding
 from extauthz.domain.loopback import is_loopback
+from extauthz.domain.tenancy import TenancyMode, TenantBinding
 from extauthz.settings.values import FilesSource, GrpcServer, Pooler, SslMode
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from extauthz.check import envoy_response
 from extauthz.check.envoy_request import EnvoyRequests
 from extauthz.check.extauthz_check_pb2 import CheckRequest
 from extauthz.check.service import CheckService
-from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode, UnmappedPolicy
+from extauthz.compile.directory import Directory
 from extauthz.compile.documents import Reading, parse_policy_set
 from extauthz.compile.role_model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build
@@ -40,6 +40,7 @@ from extauthz.decisionlog.recorder import Recorder
 from extauthz.domain.policy import PolicySet
 from extauthz.domain.principal import Principal
 from extauthz.domain.request import CheckedRequest
+from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode, UnmappedPolicy
 from extauthz.domain.verdict import Allowed, Target
 from extauthz.runtime.reporting import spare_collector
 from extauthz.runtime.supervisor import ALLOCATOR

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from extauthz.compile.directory import DEFAULT_TENANT
 from extauthz.demo.postgres import EmbeddedPostgres
+from extauthz.domain.tenancy import DEFAULT_TENANT
 from extauthz.storage import attribute_policies, role_rules
 from extauthz.storage.pool import DatabaseAddress, open_pool
 from extauthz.storage.write import Actor, Change, Written, write

@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from extauthz.admin.casbin_csv import read_csv
-from extauthz.compile.directory import TenancyMode
 from extauthz.compile.documents import Reading, parse_policy_set
 from extauthz.compile.role_model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build
 from extauthz.domain.policy import PolicySet
+from extauthz.domain.tenancy import TenancyMode
 from extauthz.keys.provider_documents import ProviderDefaults, read_providers
 from tests.docs.samples import LANGUAGES, ROOT, Sample, agrees, commands, links, pages, samples
 

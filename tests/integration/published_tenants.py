@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from extauthz.check.service import CheckService
-from extauthz.compile.directory import Directory, TenancyMode, TenantBinding
+from extauthz.compile.directory import Directory
 from extauthz.decide.judge import CheckPolicy
 from extauthz.decisionlog.log import DecisionLog
 from extauthz.decisionlog.recorder import Recorder
 from extauthz.domain.service_key import key_text
+from extauthz.domain.tenancy import TenancyMode, TenantBinding
 from extauthz.keys.cache import JwksCache
 from extauthz.keys.fetcher import KeyFetcher
 from extauthz.publish.current import CurrentPolicies

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from extauthz.compile.directory import Directory, TenancyMode
+from extauthz.compile.directory import Directory
 from extauthz.compile.documents import Reading
 from extauthz.compile.role_model import RoleModel, compile_model
 from extauthz.compile.snapshot import Snapshot
+from extauthz.domain.tenancy import TenancyMode
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.postgres import PostgresPublisher
 from extauthz.publish.tenant import Compiler, TenantState

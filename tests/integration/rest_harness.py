@@ -19,10 +19,9 @@ import aiohttp
 from jsonschema import Draft202012Validator
 
 from extauthz.admin.app import build_app
-from extauthz.admin.health import Readiness
-from extauthz.admin.server import listen, serve
+from extauthz.admin.listener import listen
+from extauthz.admin.server import serve
 from extauthz.admin.services import AdminServices
-from extauthz.compile.directory import TenancyMode
 from extauthz.compile.documents import Reading
 from extauthz.compile.role_model import RoleModel, compile_model
 from extauthz.decide.identity import TokenPolicy
@@ -31,6 +30,7 @@ from extauthz.decide.tokens.keyring import IssuerConfig
 from extauthz.decisionlog.log import DecisionLog
 from extauthz.decisionlog.recorder import Recorder
 from extauthz.domain.claim_readings import AdminRole
+from extauthz.domain.tenancy import TenancyMode
 from extauthz.keys.cache import JwksCache
 from extauthz.keys.fetcher import KeyFetcher
 from extauthz.keys.source import IssuerSource
@@ -44,6 +44,7 @@ from extauthz.shipped import shipped
 from extauthz.storage.pool import open_pool, open_reader
 from extauthz.storage.tenants import ensure_tenant
 from extauthz.telemetry.counts import Counts
+from extauthz.telemetry.readiness import Readiness
 from tests.integration.storage_documents import new_id
 from tests.key_server import key_server
 from tests.tokens import AUDIENCE, SigningKey

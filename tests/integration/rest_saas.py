@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from extauthz.compile.directory import TenancyMode
+from extauthz.domain.tenancy import TenancyMode
 from tests.integration.rest_harness import ADMIN_KEY, Api, rest
 from tests.key_server import KeyServer, key_server
 from tests.tokens import AUDIENCE, SigningKey

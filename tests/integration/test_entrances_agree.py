@@ -7,9 +7,9 @@ import pytest
 
 from extauthz.check.service import CheckService
 from extauthz.commands.decision_cases import CaseRunner
-from extauthz.compile.directory import UnmappedPolicy
 from extauthz.decide.judge import CheckPolicy
 from extauthz.domain.policy import default_action
+from extauthz.domain.tenancy import UnmappedPolicy
 from tests.builders import check_request, read_answer
 from tests.integration.rest_harness import Api, rest
 from tests.shipped_model import MODEL

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from extauthz.compile.directory import TenancyMode
+from extauthz.domain.tenancy import TenancyMode
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.postgres import PostgresPublisher
 from extauthz.storage import feed, role_rules, tenants

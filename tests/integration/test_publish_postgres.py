@@ -11,10 +11,10 @@ from uuid import UUID
 
 import pytest
 
-from extauthz.compile.directory import TenancyMode
 from extauthz.compile.snapshot import Snapshot
 from extauthz.demo.processes import free_port
 from extauthz.domain.reasons import Effect
+from extauthz.domain.tenancy import TenancyMode
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.postgres import SETTLED_ROWS, PostgresPublisher
 from extauthz.storage import attribute_policies, resources, role_bindings, role_rules

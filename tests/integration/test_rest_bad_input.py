@@ -11,7 +11,7 @@ import pytest
 from extauthz.admin.app import served
 from extauthz.admin.context import Route
 from extauthz.admin.request_body import JSON, JsonBody
-from extauthz.compile.directory import TenancyMode
+from extauthz.domain.tenancy import TenancyMode
 from tests.integration.database_dump import dump
 from tests.integration.rest_harness import ADMIN_KEY, Api, rest, rule
 from tests.integration.rest_saas import firms

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from extauthz.compile.directory import TenancyMode
 from extauthz.decide.identity import TokenPolicy
+from extauthz.domain.tenancy import TenancyMode
 from tests.integration.rest_harness import ADMIN_KEY, OTHER_KEY, rest, rule
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from extauthz.admin.caller_notes import FailedCredentials
-from extauthz.compile.directory import TenancyMode
+from extauthz.domain.tenancy import TenancyMode
 from tests.integration.rest_harness import Api, rest
 from tests.integration.rest_saas import firms
 

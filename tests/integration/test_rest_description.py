@@ -12,7 +12,7 @@ from extauthz.admin.app import build_app
 from extauthz.admin.app import served as routes_of
 from extauthz.admin.openapi import document
 from extauthz.admin.reference import render_reference
-from extauthz.compile.directory import TenancyMode
+from extauthz.domain.tenancy import TenancyMode
 from tests.integration.rest_harness import rest, validator
 
 if TYPE_CHECKING:

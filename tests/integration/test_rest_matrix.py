@@ -7,7 +7,7 @@ import pytest
 from starlette.routing import Route
 
 from extauthz.admin.app import build_app
-from extauthz.compile.directory import TenancyMode
+from extauthz.domain.tenancy import TenancyMode
 from tests.integration.rest_harness import ADMIN_KEY, Api, rest
 from tests.integration.rest_saas import firms
 

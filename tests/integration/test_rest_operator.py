@@ -7,7 +7,7 @@ import pytest
 
 from extauthz.admin import session_tokens
 from extauthz.admin.quotas import Quotas
-from extauthz.compile.directory import TenancyMode
+from extauthz.domain.tenancy import TenancyMode
 from extauthz.publish.tenant import Compiler
 from extauthz.publish.write_validation import PolicyGate
 from tests.integration.rest_harness import ADMIN_KEY, READING, Api, rest, role_model, rule

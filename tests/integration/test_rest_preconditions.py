@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from extauthz.compile.directory import TenancyMode
+from extauthz.domain.tenancy import TenancyMode
 from tests.integration.database_dump import dump
 from tests.integration.rest_harness import Answer, Api, rest, rule
 from tests.integration.rest_saas import firms

@@ -13,7 +13,7 @@ import pytest
 from extauthz.admin.app import served
 from extauthz.admin.authorization import Permission
 from extauthz.admin.context import Route
-from extauthz.compile.directory import TenancyMode
+from extauthz.domain.tenancy import TenancyMode
 from extauthz.storage.pool import tenant_transaction
 from tests.integration.rest_harness import Answer, Api
 from tests.integration.rest_saas import Firms, firms

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from extauthz.compile.directory import TenantBinding
 from extauthz.domain.service_key import key_text
+from extauthz.domain.tenancy import TenantBinding
 from extauthz.storage import (
     hosts,
     identity_providers,

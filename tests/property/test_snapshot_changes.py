@@ -8,10 +8,11 @@ from typing import Any, Final
 import pytest
 
 from extauthz.commands.decision_cases import CaseRunner
-from extauthz.compile.directory import Directory, TenancyMode
+from extauthz.compile.directory import Directory
 from extauthz.compile.documents import Reading, parse_policy_set
 from extauthz.compile.snapshot import Entity, PolicyChange, Removal, Snapshot, build, derive, empty
 from extauthz.domain.policy import AttributePolicy, PolicySet, Resource, RoleBinding, RoleRule
+from extauthz.domain.tenancy import TenancyMode
 from tests.property.generators import random_policy_set, random_request
 from tests.property.vocabulary import HEADERS
 from tests.shipped_model import MODEL

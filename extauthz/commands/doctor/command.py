@@ -13,7 +13,7 @@ from extauthz.commands.status import BAD_USAGE, FAILED, OK, fail
 from extauthz.proxyconfig.files import UnreadableFile, examine_files, files_in
 from extauthz.proxyconfig.findings import DoctorReport, Finding, Severity
 from extauthz.runtime.issuers import configured_sources
-from extauthz.runtime.policies import StartRefusedError
+from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.settings import PostgresSource, Settings, load_settings
 
 

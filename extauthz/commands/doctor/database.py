@@ -9,7 +9,8 @@ import asyncpg
 
 from extauthz.commands.doctor.connection import examine_connection, examine_listener
 from extauthz.proxyconfig.findings import Finding, Severity
-from extauthz.runtime.policies import StartRefusedError, database
+from extauthz.runtime.policies import database
+from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.settings import SslMode
 from extauthz.shipped import shipped
 from extauthz.storage.migrate import Migration, MigrationRefused, MigrationStatus, read_migrations, status

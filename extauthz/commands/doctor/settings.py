@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from extauthz.compile.directory import TenantBinding
 from extauthz.compile.documents import Reading
 from extauthz.domain.loopback import is_loopback
+from extauthz.domain.tenancy import TenantBinding
 from extauthz.proxyconfig.findings import Finding, Severity
 from extauthz.publish.files import PolicyDirectory
-from extauthz.runtime.policies import StartRefusedError, role_model
+from extauthz.runtime.policies import role_model
+from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.settings import FilesSource, Settings, StaleAction, misspelt, variables
 
 _PLACES: Final = {

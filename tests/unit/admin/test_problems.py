@@ -8,7 +8,7 @@ import pytest
 from extauthz.admin.app import served
 from extauthz.admin.openapi import document
 from extauthz.admin.problems import ProblemError
-from extauthz.compile.directory import TenancyMode
+from extauthz.domain.tenancy import TenancyMode
 
 TITLES = {
     400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",

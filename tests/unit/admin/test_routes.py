@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from extauthz.admin.app import served
 from extauthz.admin.context import Route
 from extauthz.admin.request_body import JsonBody
-from extauthz.compile.directory import TenancyMode
+from extauthz.domain.tenancy import TenancyMode
 
 ROUTES = served(TenancyMode.SAAS)
 BY_NAME = pytest.mark.parametrize("route", ROUTES, ids=[str(route.operation_id) for route in ROUTES])

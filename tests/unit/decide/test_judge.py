@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from extauthz.compile.directory import DEFAULT_TENANT, Directory, TenancyMode
+from extauthz.compile.directory import Directory
 from extauthz.decide.bearer_token import TokenPolicy
 from extauthz.decide.identity import Keys
 from extauthz.decide.judge import CheckPolicy, judge, judge_identified
@@ -17,6 +17,7 @@ from extauthz.domain.credential import BearerToken
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.request import CheckedRequest, ContextTarget
+from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.domain.verdict import Denied, Verdict
 from tests.builders import ALICE, request_facts
 from tests.real_service import CONFIG, snapshot_of, token

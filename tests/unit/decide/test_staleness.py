@@ -2,13 +2,14 @@
 
 import pytest
 
-from extauthz.compile.directory import Directory, TenancyMode
+from extauthz.compile.directory import Directory
 from extauthz.compile.documents import Reading, parse_policy_set
 from extauthz.compile.role_model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build
 from extauthz.decide.judge import CheckPolicy, judge_identified
 from extauthz.domain.policy import PolicySet
 from extauthz.domain.reasons import Effect, Reason
+from extauthz.domain.tenancy import TenancyMode
 from tests.builders import request_facts
 from tests.tokens import NOW
 

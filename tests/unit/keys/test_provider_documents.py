@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from extauthz.compile.directory import TenancyMode
 from extauthz.domain.claim_readings import AdminRole, DomainClaim, RoleClaim, RoleShape, ServiceClaim
 from extauthz.domain.problem import Problem
+from extauthz.domain.tenancy import TenancyMode
 from extauthz.keys.provider_documents import ProviderDefaults, read_providers
 from extauthz.keys.source import IssuerSource
 from tests.tokens import SigningKey, jwks

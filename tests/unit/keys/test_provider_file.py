@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from extauthz.compile.directory import TenancyMode
+from extauthz.domain.tenancy import TenancyMode
 from extauthz.keys.provider_documents import ProviderDefaults
 from extauthz.keys.provider_file import ProviderFile, Sources
 
