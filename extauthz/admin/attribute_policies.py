@@ -169,16 +169,9 @@ def _warnings(policy: AttributePolicy, notation: Format) -> list[DocumentWarning
 class AttributePolicyOut(AttributePolicyDocument, doc.StoredRow):
     """A stored attribute policy."""
 
-    example: ClassVar = {
-        "actions": ["*"],
-        "domain": "*",
-        "priority": 0,
-        "enabled": True,
-        "mode": "enforce",
-        "format": "json",
-        "version": 1,
-        "deleted_at": None,
-    }
+    example: ClassVar = {"actions": ["*"], "domain": "*", "priority": 0, "enabled": True} | {
+        "mode": "enforce", "format": "json", "version": 1, "deleted_at": None,
+    }  # fmt: skip
     version: Annotated[doc.Integer, Field(ge=1)]
     deleted_at: doc.Time | None
 
@@ -252,9 +245,8 @@ async def create_attribute_policy(
 async def get_attribute_policy(ctx: context.Reads, query: Annotated[DeletedQuery, Query()]) -> Response:
     """Get an attribute policy. A deleted policy is 404 unless `deleted` is true."""
     policy_id = ctx.row_id(_NOUN)
-    stored = _seen(
-        ctx, await ctx.read(lambda connection: attribute_policies.get(connection, ctx.tenant, policy_id))
-    )
+    found = await ctx.read(lambda connection: attribute_policies.get(connection, ctx.tenant, policy_id))
+    stored = ctx.visible(_NOUN, found)
     if stored.deleted_at is not None and not query.deleted:
         raise not_found(
             f"the attribute policy {stored.id!r} was deleted at {rfc3339(stored.deleted_at)}; "
@@ -326,7 +318,7 @@ async def restore_attribute_policy(ctx: context.Writes) -> Response:
     policy_id = ctx.row_id(_NOUN)
 
     async def work(change: Change) -> tuple[Stored, AttributePolicy] | NotFound:
-        stored = _seen(ctx, await attribute_policies.get(change.connection, change.tenant, policy_id))
+        stored = ctx.visible(_NOUN, await attribute_policies.get(change.connection, change.tenant, policy_id))
         _require_priority(ctx, stored)
         ctx.check_precondition(stored)
         problems: list[Problem] = []
@@ -356,7 +348,7 @@ async def list_attribute_policy_versions(
     position = query.position(f"{ctx.tenant} versions of {policy_id}", order=Order.NUMBER)
 
     async def work(connection: Any) -> attribute_policies.VersionPage:
-        _seen(ctx, await attribute_policies.get(connection, ctx.tenant, policy_id))
+        ctx.visible(_NOUN, await attribute_policies.get(connection, ctx.tenant, policy_id))
         return await attribute_policies.versions(
             connection,
             ctx.tenant,
@@ -373,17 +365,10 @@ async def list_attribute_policy_versions(
     )
 
 
-def _seen(ctx: context.RequestContext, stored: Stored | None) -> Stored:
-    """Return a policy that the caller may see; any other is 404."""
-    if stored is None or not ctx.caller.administers_domain(stored.document["domain"]):
-        raise ctx.missing(_NOUN)
-    return stored
-
-
 async def _present(ctx: context.RequestContext, change: Change) -> Stored:
     """Return the policy that is about to be written, if the caller may write it."""
-    found = await attribute_policies.get(change.connection, change.tenant, ctx.row_id(_NOUN))
-    stored = _seen(ctx, found)
+    policy_id = ctx.row_id(_NOUN)
+    stored = ctx.visible(_NOUN, await attribute_policies.get(change.connection, change.tenant, policy_id))
     if stored.deleted_at is not None:
         raise ctx.missing(_NOUN)
     require_tenant_admin(ctx.caller, stored, domain="domain")

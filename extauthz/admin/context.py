@@ -122,6 +122,14 @@ class RequestContext:
         """Return 404 for the id in the path."""
         return not_found(f"there is no {noun} {self.path_params[parameter][:80]!r}")
 
+    def visible(self, noun: str, stored: Stored | None) -> Stored:
+        """Return a row of a domain that the caller administers; any other is 404."""
+        if stored is not None:
+            document = stored.document
+            if self.caller.administers_domain(document["dom"] if "dom" in document else document["domain"]):
+                return stored
+        raise self.missing(noun)
+
     def require_domain(self, domain: str) -> None:
         """Refuse to write into a domain that the caller does not administer."""
         require_domain(self.caller, domain)

@@ -138,7 +138,7 @@ async def get_role_binding(ctx: context.Reads) -> Response:
     """Get a role binding. A binding in a domain that the caller does not administer is 404."""
     binding_id = ctx.row_id(_NOUN)
     stored = await ctx.read(lambda connection: role_bindings.get(connection, ctx.tenant, binding_id))
-    return ctx.single(role_bindings.TABLE, _seen(ctx, stored))
+    return ctx.single(role_bindings.TABLE, ctx.visible(_NOUN, stored))
 
 
 @router.delete("/{id}", **op(deleted(), 404))
@@ -150,7 +150,7 @@ async def delete_role_binding(ctx: context.Writes) -> Response:
     binding_id = ctx.row_id(_NOUN)
 
     async def work(change: Change) -> Stored | NotFound:
-        stored = _seen(ctx, await role_bindings.get(change.connection, change.tenant, binding_id))
+        stored = ctx.visible(_NOUN, await role_bindings.get(change.connection, change.tenant, binding_id))
         if stored.document["user_kind"] == SubjectKind.ROLE and not ctx.caller.is_tenant_admin:
             raise forbidden(_INHERITANCE)
         await require_removable_binding(
@@ -160,10 +160,3 @@ async def delete_role_binding(ctx: context.Writes) -> Response:
         return await role_bindings.delete(change, binding_id)
 
     return await ctx.write(work, context.no_content)
-
-
-def _seen(ctx: context.RequestContext, stored: Stored | None) -> Stored:
-    """Return a row that the caller may see; any other is 404."""
-    if stored is None or not ctx.caller.administers_domain(stored.document["dom"]):
-        raise ctx.missing(_NOUN)
-    return stored

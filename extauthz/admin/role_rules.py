@@ -201,7 +201,7 @@ async def get_role_rule(ctx: context.Reads) -> Response:
     """Get a role rule. A rule of a domain that the caller does not administer is 404."""
     rule_id = ctx.row_id(_NOUN)
     stored = await ctx.read(lambda connection: role_rules.get(connection, ctx.tenant, rule_id))
-    return ctx.single(role_rules.TABLE, _seen(ctx, stored))
+    return ctx.single(role_rules.TABLE, ctx.visible(_NOUN, stored))
 
 
 @router.put("/{id}", **op(written(200, RoleRuleOut), 404, 409))
@@ -213,7 +213,7 @@ async def replace_role_rule(
     ctx.require_domain(body.dom)
 
     async def work(change: Change) -> Stored | NotFound | Conflict:
-        stored = _seen(ctx, await role_rules.get(change.connection, change.tenant, rule_id))
+        stored = ctx.visible(_NOUN, await role_rules.get(change.connection, change.tenant, rule_id))
         return await _replace(ctx, change, stored, body)
 
     return await ctx.write(work, context.row_reply(200))
@@ -226,17 +226,10 @@ async def delete_role_rule(ctx: context.Writes) -> Response:
 
     async def work(change: Change) -> Stored | NotFound:
         return await _delete(
-            ctx, change, _seen(ctx, await role_rules.get(change.connection, change.tenant, rule_id))
+            ctx, change, ctx.visible(_NOUN, await role_rules.get(change.connection, change.tenant, rule_id))
         )
 
     return await ctx.write(work, context.no_content)
-
-
-def _seen(ctx: context.RequestContext, stored: Stored | None) -> Stored:
-    """Return a row that the caller may see; any other is 404."""
-    if stored is None or not ctx.caller.administers_domain(stored.document["dom"]):
-        raise ctx.missing(_NOUN)
-    return stored
 
 
 async def _replace(
