@@ -158,11 +158,11 @@ async def test_every_route_with_the_ids_of_every_tenant_by_every_tenant(
         assert len(operations) > 15
         before = {slug: await everything(api, slug) for slug in SLUGS}
         for caller, owner in itertools.permutations(SLUGS, 2):
-            for route, who in itertools.product(operations, ("admin", "key")):
+            for route, holder in itertools.product(operations, ("admin", "key")):
                 base = route.path.partition("/{id}")[0]
                 path = route.path.replace("{id}", holdings[owner].ids[base])
                 document = holdings[caller].document(route)
-                answer = await api.ask(method_of(route), path, document, caller=f"{caller}/{who}")
+                answer = await api.ask(method_of(route), path, document, caller=f"{caller}/{holder}")
                 answer.problem(404)
                 # The id in the question may be in the answer, nothing else.
                 assert holdings[owner].mark not in answer.raw.decode()
@@ -185,8 +185,8 @@ async def test_no_list_shows_what_is_another_tenants(database: "Database", *, co
             if method_of(route) == "GET" and permission_of(route) not in OPERATED and "{" not in route.path
         ]
         assert len(lists) == 7
-        for slug, path, who in itertools.product(SLUGS, lists, ("admin", "key")):
-            answer = (await api.get(path, caller=f"{slug}/{who}")).succeeded(200)
+        for slug, path, holder in itertools.product(SLUGS, lists, ("admin", "key")):
+            answer = (await api.get(path, caller=f"{slug}/{holder}")).succeeded(200)
             assert leaks(answer, holdings[slug])
             for other in set(SLUGS) - {slug}:
                 assert leaks(answer, holdings[other]) == [], (slug, path)
@@ -209,16 +209,16 @@ async def test_lookups_by_name_or_value_find_only_the_own_tenant(
         before = {slug: await everything(api, slug) for slug in SLUGS}
         rules = f"{V1}/resources/policies"
         for caller, owner in itertools.permutations(SLUGS, 2):
-            who = f"{caller}/admin"
+            holder = f"{caller}/admin"
             value = holdings[owner].documents[rules]
-            (await api.put(rules, value, caller=who)).problem(404)
+            (await api.put(rules, value, caller=holder)).problem(404)
             named = {name: value[name] for name in ("sub", "dom", "obj")}
-            (await api.delete(rules, named, caller=who)).problem(404)
+            (await api.delete(rules, named, caller=holder)).problem(404)
             query = "&".join(f"{name}={text}" for name, text in named.items())
-            (await api.delete(f"{rules}?{query}", caller=who)).problem(404)
+            (await api.delete(f"{rules}?{query}", caller=holder)).problem(404)
             mark = holdings[owner].mark
             for path in (f"{rules}?obj={mark}:read", f"{V1}/resources?name={mark}:read"):
-                assert (await api.get(path, caller=who)).body["items"] == []
+                assert (await api.get(path, caller=holder)).body["items"] == []
             asked = {
                 "subject": mark, "domain": "emea", "resource": f"{mark}:read", "action": "read",
                 "attributes": {"user": {"roles": [mark]}},
