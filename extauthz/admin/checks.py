@@ -51,7 +51,7 @@ class Attributes(doc.Model):
     ] = {}  # noqa: RUF012  # Pydantic copies it
     user: Annotated[
         dict[str, Any], doc.about("claims of the subject, with `roles`; not for callers with a token")
-    ] = {}  # noqa: RUF012
+    ] = {}  # noqa: RUF012  # Pydantic copies it
 
     @field_validator("resource")
     @classmethod

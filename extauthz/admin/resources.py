@@ -136,7 +136,7 @@ class ResourceDocument(doc.Document):
         ),
         AfterValidator(doc.without_repeats),
     ] = []  # noqa: RUF012  # Pydantic copies it
-    routes: Annotated[list[RouteDocument], Field(max_length=rules.MAX_ROUTES)] = []  # noqa: RUF012
+    routes: Annotated[list[RouteDocument], Field(max_length=rules.MAX_ROUTES)] = []  # noqa: RUF012  # Pydantic copies it
 
     @field_validator("defaultRoles")
     @classmethod
