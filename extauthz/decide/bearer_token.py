@@ -209,6 +209,9 @@ def judge_claims_of(
     if issuer_keys is None:
         return _unknown_issuer(issuer, ring)
     config = issuer_keys.config
+    if config.required_type is not None:
+        # The proxy passes the claims and no header, so the type is unknown, and unknown never allows.
+        return Rejected(Reason.TOKEN_MALFORMED, f"typ has to be {config.required_type}, and is unknown here")
     registered = _judge_registered(claims, config, now=now, policy=policy)
     if isinstance(registered, Rejected):
         return registered

@@ -6,11 +6,13 @@ from dataclasses import replace
 import pytest
 
 from extauthz.decide.bearer_token import TokenPolicy
+from extauthz.decide.identity import Keys, identify
 from extauthz.decide.tokens.cache import VerifiedTokens
 from extauthz.decide.tokens.jwks import ALGORITHMS, KeySet, parse_jwks
 from extauthz.decide.tokens.keyring import IssuerConfig, IssuerKeys, KeyRing
 from extauthz.decide.tokens.reader import Rejected
 from extauthz.domain.claim_readings import DomainClaim, RoleClaim, RoleShape, ServiceClaim
+from extauthz.domain.credential import VerifiedClaims
 from extauthz.domain.principal import Principal, PrincipalKind
 from extauthz.domain.reasons import Reason
 from tests.asking import Answer, ask_with
@@ -246,6 +248,15 @@ def test_a_required_type_is_compared_as_a_media_type() -> None:
         answer = judged(config, claims(), typ=typ)
         assert isinstance(answer, Rejected)
         assert answer.detail == "header: typ is not at+jwt"
+
+
+def test_the_proxy_s_metadata_is_refused_where_a_type_is_required() -> None:
+    """The metadata has the claims alone: whether the token was an access token is not known."""
+    said = VerifiedClaims(claims())
+    for config, accepted in ((USUAL, True), (replace(USUAL, required_type="at+jwt"), False)):
+        keys = Keys(ring_of(config), {}, VerifiedTokens())
+        answer = identify([said], None, keys, NOW, TokenPolicy())
+        assert isinstance(answer, Principal) is accepted, answer
 
 
 def test_leeway_and_lifetime_of_an_issuer_win_over_the_settings() -> None:
