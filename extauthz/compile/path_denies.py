@@ -7,10 +7,10 @@ name that it was written on; a deny that another spelling could dodge would be n
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import reduce
+from urllib.parse import unquote
 
 from immutables import Map
 
-from extauthz.domain.path import decode_segment
 from extauthz.domain.policy import AttributePolicy, RoleRule
 from extauthz.domain.reasons import Effect
 
@@ -31,7 +31,7 @@ class PathDenies:
         name = _denied_name(rule)
         if name is None:
             return self
-        decoded = decode_segment(name)
+        decoded = unquote(name)
         return PathDenies(self.escaped.set(decoded, self.escaped.get(decoded, Map()).set(rule.id, name)))
 
     def without_rule(self, rule: RoleRule | AttributePolicy) -> "PathDenies":
@@ -39,7 +39,7 @@ class PathDenies:
         name = _denied_name(rule)
         if name is None:
             return self
-        decoded = decode_segment(name)
+        decoded = unquote(name)
         known = self.escaped.get(decoded, Map())
         if rule.id not in known:
             return self
@@ -50,7 +50,7 @@ class PathDenies:
         """Return the names, other than `path` itself, that a deny on this canonical path may have."""
         if "%" not in path and not self.escaped:
             return ()
-        decoded = decode_segment(path)
+        decoded = unquote(path)
         names = dict.fromkeys((decoded, *self.escaped.get(decoded, Map()).values()))
         return tuple(name for name in names if name != path)
 

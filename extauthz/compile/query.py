@@ -2,9 +2,9 @@
 
 import re
 from typing import Final
-from urllib.parse import unquote_to_bytes
 
 from extauthz.compile.values import ABSENT, UNKNOWN, Missing
+from extauthz.domain.percent import decode_escapes
 
 MAX_FIELDS: Final = 1_000
 MAX_ESCAPES: Final = 1_000
@@ -57,7 +57,7 @@ def read_query(raw: str) -> Query | None:
         return None
     try:
         # Separators are ASCII, so that no character spans two fields: the whole is valid where each field is.
-        text = unquote_to_bytes(raw).decode("utf-8")
+        text = decode_escapes(raw).decode("utf-8")
     except UnicodeError:
         return None
     values: dict[str, str | None] = {}
@@ -75,4 +75,4 @@ def read_query(raw: str) -> Query | None:
 
 
 def _decoded(text: str) -> str:
-    return unquote_to_bytes(text.replace("+", " ")).decode("utf-8")
+    return decode_escapes(text.replace("+", " ")).decode("utf-8")

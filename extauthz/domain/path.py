@@ -21,7 +21,8 @@ import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
-from urllib.parse import unquote, unquote_to_bytes
+
+from extauthz.domain.percent import decode_escapes
 
 MAX_PATH_LENGTH: Final = 8192
 """In characters of the raw path: the request line that nginx and Apache httpd take by default."""
@@ -109,8 +110,8 @@ def parse_target(raw: str) -> tuple[CanonicalPath, str | None] | PathRejected:
 
 
 def decode_segment(segment: str) -> str:
-    """Percent-decode one canonical segment, once."""
-    return unquote(segment) if "%" in segment else segment
+    """Percent-decode a canonical path or one of its segments, once."""
+    return decode_escapes(segment).decode() if "%" in segment else segment
 
 
 def canonical_verdict(line: bytes) -> dict[str, str]:
@@ -191,7 +192,7 @@ def _canonical_text(raw: str) -> str | PathProblem:
     if refused := _REFUSED_ESCAPE.search(text):
         return _ESCAPE_PROBLEMS.get(refused[1], PathProblem.CONTROL_CHARACTER)
     try:
-        decoded = unquote_to_bytes(text).decode("utf-8")
+        decoded = decode_escapes(text).decode("utf-8")
     except UnicodeDecodeError:
         return PathProblem.INVALID_UTF8
     return _decoded_problem(decoded) or text
