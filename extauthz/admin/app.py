@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import cache, partial
 from http import HTTPStatus
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import structlog
 from fastapi import FastAPI
@@ -74,10 +75,10 @@ def build_app(services: AdminServices) -> FastAPI:
     )
     app.state.services = services
     routes = served(services.mode)
-    document = openapi.document(routes)
-    app.openapi = lambda: document  # type: ignore[method-assign]  # FastAPI's own way to replace it
+    # FastAPI's own way to replace it.
+    app.openapi = partial(openapi_document, services.mode)  # type: ignore[method-assign]
     app.router.routes.extend(health_routes(services.readiness, services.metrics))
-    app.router.routes.append(PlainRoute("/docs", _reference(document), include_in_schema=False))
+    app.router.routes.append(PlainRoute("/docs", _reference(services.mode), include_in_schema=False))
     app.router.routes.extend(_words_before_ids(routes))
     app.router.routes.extend(routes)
     return app
@@ -87,6 +88,12 @@ def served(mode: TenancyMode) -> list[Route]:
     """Return the routes of a mode: in selfhost the paths to administer tenants are 404."""
     routers = _ROUTERS + (_SAAS_ROUTERS if mode is TenancyMode.SAAS else ())
     return [cast("Route", route) for router in routers for route in router.routes]
+
+
+@cache
+def openapi_document(mode: TenancyMode) -> dict[str, Any]:
+    """Return the OpenAPI document of a mode, built when it is first asked for: it takes most of the time in which an app is built."""
+    return openapi.document(served(mode))
 
 
 def _words_before_ids(routes: list[Route]) -> list[PlainRoute]:
@@ -151,13 +158,15 @@ def _lifespan(services: AdminServices) -> Callable[[FastAPI], contextlib.Abstrac
     return lifespan
 
 
-def _reference(document: dict[str, object]) -> Callable[[Request], Awaitable[Response]]:
-    page = render_reference(document)
+def _reference(mode: TenancyMode) -> Callable[[Request], Awaitable[Response]]:
+    @cache
+    def page() -> str:
+        return render_reference(openapi_document(mode))
 
     async def endpoint(_: Request) -> Response:
         # The page loads and runs nothing: it is text and its own style.
         policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
-        return HTMLResponse(page, headers={"Content-Security-Policy": policy})
+        return HTMLResponse(page(), headers={"Content-Security-Policy": policy})
 
     return endpoint
 

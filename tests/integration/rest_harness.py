@@ -11,14 +11,14 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from jsonschema import Draft202012Validator
 
-from extauthz.admin.app import build_app
+from extauthz.admin.app import build_app, openapi_document
 from extauthz.admin.listener import listen
 from extauthz.admin.server import serve
 from extauthz.admin.services import AdminServices
@@ -104,7 +104,7 @@ class Described:
 
     def __init__(self, document: dict[str, Any]) -> None:
         self.document = document
-        self._validators: dict[str, Any] = {}
+        self._validators: dict[tuple[str, str, str], Any] = {}
         self._paths = [
             (re.compile(re.sub(r"\{[^}]*\}", "[^/]*", path)), operations)
             for path, operations in sorted(document["paths"].items(), key=lambda entry: "{" in entry[0])
@@ -129,10 +129,16 @@ class Described:
         schema = content[media_type]["schema"]
         if not media_type.endswith("json"):
             return
-        key = json.dumps(schema)
+        key = (operations[method.lower()]["operationId"], str(answer.status), media_type)
         if key not in self._validators:
             self._validators[key] = validator(schema, self.document["components"])
         self._validators[key].validate(answer.body)
+
+
+@cache
+def described_in(mode: TenancyMode) -> Described:
+    """Return the judge of a mode's answers; one a process, because its document and validators are dear."""
+    return Described(openapi_document(mode))
 
 
 @dataclass
@@ -288,14 +294,13 @@ async def rest(
             services = replace(services, **changes)
             listener = listen("127.0.0.1", 0)
             app = build_app(services)
-            described = Described(app.openapi())
             api = Api(
                 f"http://127.0.0.1:{listener.getsockname()[1]}",
                 session,
                 services,
                 provider.issuer,
                 path,
-                described,
+                described_in(services.mode),
             )
             api.callers = {
                 "nobody": {},
