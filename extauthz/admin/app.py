@@ -92,7 +92,7 @@ def served(mode: TenancyMode) -> list[Route]:
 
 @cache
 def openapi_document(mode: TenancyMode) -> dict[str, Any]:
-    """Return the OpenAPI document of a mode, built when it is first asked for: it takes most of the time in which an app is built."""
+    """Return the OpenAPI document of a mode, built when it is first asked for, because that takes long."""
     return openapi.document(served(mode))
 
 
