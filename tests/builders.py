@@ -22,6 +22,7 @@ from envoy_data_plane.envoy.service.auth.v3 import (
 from envoy_data_plane.google.protobuf import Value
 
 from extauthz.domain.path import CanonicalPath
+from extauthz.domain.policy import AuthenticationRequirement
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import ContextTarget, RequestFacts
@@ -31,7 +32,14 @@ DECISION_ID = "01931f3c-8d5a-7c3e-9a51-0f6f2f5b7c11"
 ALICE = Principal(
     PrincipalKind.USER, "alice@example.com", "default", "finance", ("viewer",), Authentication.JWT
 )
-READ_INVOICE = Target("default", "invoice:read", "read", "billing", MappingProxyType({"id": "42"}), False)
+READ_INVOICE = Target(
+    "default",
+    "invoice:read",
+    "read",
+    "billing",
+    MappingProxyType({"id": "42"}),
+    AuthenticationRequirement.REQUIRED,
+)
 RULE_1 = Rule("rule-1", RuleKind.ROLE)
 POLICIES = PolicyVersion(42, "epoch-1", 3)
 

@@ -53,9 +53,11 @@ def reference_decide(policy_set: Document, case: Document) -> dict[str, Any]:
     if request is not None and request["refused"] is not None:
         return refused(request["refused"])
     principal = identify(case, settings)
+    tenants = {"default": {}} if settings["mode"] == "selfhost" else policy_set.get("tenants", {})
+    if request is not None and reads_no_credential(policy_set, request, tenants, settings):
+        principal = ANONYMOUS
     if principal is None:
         return refused("token_claims_invalid")
-    tenants = {"default": {}} if settings["mode"] == "selfhost" else policy_set.get("tenants", {})
     if request is None and principal.kind == "anonymous":
         return refused("token_missing")
     owner = owner_of(request, principal, tenants, settings)
@@ -65,11 +67,9 @@ def reference_decide(policy_set: Document, case: Document) -> dict[str, Any]:
         return refused("tenant_mismatch")
     if tenants[owner].get("suspended", False):
         return refused("tenant_suspended")
-    policies = policy_set.get("policies", {})
-    if settings["mode"] == "saas":
-        policies = policies.get(owner, {})
+    policies = policies_of(policy_set, owner, settings)
     target = named_target(policies, asked) if request is None else resolve(policies, request, settings)
-    if principal.kind == "anonymous" and not (target and target.optional):
+    if principal.kind == "anonymous" and not (target and target.authentication != "required"):
         return refused("token_missing")
     if target is None:
         return refused("unmapped_route")
@@ -153,6 +153,22 @@ def owner_of(
         if request["host"] in about.get("hosts", []):
             return str(tenant)
     return principal.tenant if settings["tenant_binding"] == "token" else None
+
+
+def policies_of(policy_set: Document, owner: str, settings: Document) -> Document:
+    policies: Document = policy_set.get("policies", {})
+    return policies.get(owner, {}) if settings["mode"] == "saas" else policies
+
+
+def reads_no_credential(
+    policy_set: Document, request: Document, tenants: Document, settings: Document
+) -> bool:
+    """Tell whether configuration alone leads to a route with `authentication: none`."""
+    owner = owner_of(request, ANONYMOUS, tenants, settings)
+    if owner is None:
+        return False
+    target = resolve(policies_of(policy_set, owner, settings), request, settings)
+    return target is not None and target.authentication == "none"
 
 
 # ---- the rules

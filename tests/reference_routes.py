@@ -18,10 +18,10 @@ class Target(NamedTuple):
     action: str
     service: str | None
     parameters: Document
-    optional: bool
+    authentication: str
 
 
-AMBIGUOUS: Final = Target("", "", None, {}, optional=False)
+AMBIGUOUS: Final = Target("", "", None, {}, authentication="required")
 """Where a path leads that only another spelling of its reserved characters leads to the best template."""
 
 
@@ -122,7 +122,7 @@ def named_target(policies: Document, asked: Document) -> Target:
     """Return the target of a check that names its resource instead of a path."""
     name = asked["resource"]
     service = next((r["serviceName"] for r in policies.get("resources", []) if r["name"] == name), None)
-    return Target(name, asked["action"], service, asked.get("parameters") or {}, optional=False)
+    return Target(name, asked["action"], service, asked.get("parameters") or {}, authentication="required")
 
 
 def resolve(policies: Document, request: Document, settings: Document) -> Target | None:
@@ -135,7 +135,7 @@ def resolve(policies: Document, request: Document, settings: Document) -> Target
             return None
         found = best_route(own, request)
         if found is None:
-            return Target(name, action, own[0]["serviceName"], {}, optional=False)
+            return Target(name, action, own[0]["serviceName"], {}, authentication="required")
         return found if found is AMBIGUOUS else found._replace(action=action)
     found = best_route(resources, request)
     if found is None and settings["unmapped"] == "path":
@@ -171,7 +171,7 @@ def best_route(resources: Iterable[Document], request: Document) -> Target | Non
                 for part, segment in zip(parts, segments, strict=False)
                 if part.startswith("{")
             },
-            route.get("authentication", "required") == "optional",
+            route.get("authentication", "required"),
         )
     return None
 

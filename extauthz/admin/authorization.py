@@ -207,7 +207,7 @@ def _routes(stored: Stored | None) -> tuple[Route, ...]:
 
 
 def _route_problem(route: Route, prefixes: Sequence[RoutePrefix]) -> str | None:
-    if route.authentication is AuthenticationRequirement.OPTIONAL:
+    if route.authentication is not AuthenticationRequirement.REQUIRED:
         return "opens to requests without a credential, which only a tenant admin may do"
     if not _covered(route, prefixes):
         where = f"{route.host or 'every host'}{route.path}"

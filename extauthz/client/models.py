@@ -6,14 +6,14 @@ from typing import Final, Literal, Self
 
 from extauthz.client.answers import Members
 
-Authentication = Literal["required", "optional"]
+Authentication = Literal["required", "optional", "none"]
 Effect = Literal["allow", "deny"]
 Mode = Literal["enforce", "shadow"]
 Notation = Literal["json", "casbin"]
 RuleSubject = Literal["role", "user", "service", "any"]
 BoundSubject = Literal["user", "service", "role"]
 
-_AUTHENTICATION: Final[tuple[Authentication, ...]] = ("required", "optional")
+_AUTHENTICATION: Final[tuple[Authentication, ...]] = ("required", "optional", "none")
 _EFFECTS: Final[tuple[Effect, ...]] = ("allow", "deny")
 _MODES: Final[tuple[Mode, ...]] = ("enforce", "shadow")
 _NOTATIONS: Final[tuple[Notation, ...]] = ("json", "casbin")

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from immutables import Map
 
 from extauthz.domain.path import decode_segment
-from extauthz.domain.policy import Route
+from extauthz.domain.policy import AuthenticationRequirement, Route
 
 ANY_METHOD: Final = "*"
 MAX_WIDTH: Final = 100
@@ -35,8 +35,7 @@ class RouteEntry:
     route: Route
     action: str
     names: tuple[str, ...]
-    optional: bool
-    """Whether no credential is needed; rules decide either way."""
+    authentication: AuthenticationRequirement
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from extauthz.compile.route_tree import (
     planted,
 )
 from extauthz.domain.path import CanonicalPath, PathRejected
-from extauthz.domain.policy import AuthenticationRequirement, Resource, Route
+from extauthz.domain.policy import Resource, Route
 
 MAX_SEGMENTS: Final = 64
 MAX_SHAPE: Final = 2000
@@ -174,8 +174,9 @@ class RouteIndex:
         changed: list[tuple[str | None, Template]] = []
         for route in resource.routes:
             template = _parsed(route)
-            optional = route.authentication is AuthenticationRequirement.OPTIONAL
-            entry = RouteEntry(resource.name, resource.service, route, route.action, template.names, optional)
+            entry = RouteEntry(
+                resource.name, resource.service, route, route.action, template.names, route.authentication
+            )
             leaf = _leaf_in(trees, route.host, template) or Leaf()
             trees = _planted_in(trees, route.host, template, leaf.replaced((*leaf.entries, entry)))
             changed.append((route.host, template))

@@ -3,6 +3,8 @@
 The order (docs/reference/design.md#order-of-judgement): malformed is 400; a bad credential 401; owner and
 tenant 403; policies that could not be compiled yet 503; no credential where one is required 401; unmapped
 403; then the rules. Nothing starts as allowed.
+
+Owner and route are found first, because a route may say that no credential is read (`authentication: none`).
 """
 
 from dataclasses import dataclass, field
@@ -12,12 +14,17 @@ from extauthz.compile.directory import Directory
 from extauthz.compile.snapshot import Snapshot
 from extauthz.decide import authorize, routes
 from extauthz.decide.identity import Keys, Needs, Rejected, TokenPolicy, identify
-from extauthz.decide.routes import Unmapped
+from extauthz.decide.routes import Place, Unmapped
+from extauthz.domain.policy import AuthenticationRequirement
 from extauthz.domain.principal import ANONYMOUS, ANONYMOUS_ROLE, Authentication, Principal, PrincipalKind
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import CheckedRequest, RequestFacts
 from extauthz.domain.tenancy import TenantBinding, UnmappedPolicy
 from extauthz.domain.verdict import Allowed, Denial, Denied, Grant, PolicyVersion, Target, Verdict
+
+# Looked up in its class, a member of an enumeration costs a call.
+_REQUIRED: Final = AuthenticationRequirement.REQUIRED
+_NONE: Final = AuthenticationRequirement.NONE
 
 _TOKENS_NOT_READ: Final = Principal(
     kind=PrincipalKind.ANONYMOUS,
@@ -54,10 +61,13 @@ def judge(
     """Judge one request; `now` is POSIX seconds and the only clock that anything below sees."""
     if directory is None:
         return Denied(decision_id, Reason.NOT_READY, request.facts)
+    place = routes.locate(directory, request.facts, policy.binding, policy.unmapped)
+    if place.is_unauthenticated:
+        return _judge_at(place, request.facts, None, directory, policy, decision_id, now)
     identity = identify(request.credentials, request.peer, keys, now, policy.token, request.certificate)
     if isinstance(identity, Needs):
         return identity
-    return judge_identified(request.facts, identity, directory, policy, decision_id, now)
+    return _judge_at(place, request.facts, identity, directory, policy, decision_id, now)
 
 
 def judge_identified(
@@ -69,12 +79,26 @@ def judge_identified(
     now: float,
 ) -> Verdict:
     """Judge a request whose credential has been judged; `identity` is None without a credential."""
+    place = routes.locate(directory, request, policy.binding, policy.unmapped)
+    read = None if place.is_unauthenticated else identity
+    return _judge_at(place, request, read, directory, policy, decision_id, now)
+
+
+def _judge_at(
+    place: Place,
+    request: RequestFacts,
+    identity: Principal | Rejected | None,
+    directory: Directory,
+    policy: CheckPolicy,
+    decision_id: str,
+    now: float,
+) -> Verdict:
+    """Judge a request at the place that configuration names, or, where it names none, its token."""
     principal = identity if isinstance(identity, Principal) else None
     token_tenant = None if principal is None else principal.tenant
-    owner = routes.owner_of(directory, request.context, request.host, policy.binding, token_tenant)
-    snapshot = None if owner is None else directory.snapshots.get(owner)
-    method = routes.decided_method(request.method)
-    found = None if snapshot is None else routes.resolve(snapshot, request, method, policy.unmapped)
+    if place.owner is None and token_tenant is not None:
+        place = routes.locate(directory, request, policy.binding, policy.unmapped, token_tenant)
+    owner, snapshot, method, found = place
     target = found if isinstance(found, Target) else None
     policies = _version(directory, snapshot, owner, now)
 
@@ -103,9 +127,10 @@ def judge_identified(
         # Whether the route needs a credential is not known before its policies are.
         return deny(Reason.NOT_READY)
     if principal is None:
-        if target is None or not target.authentication_optional:
+        if target is None or target.authentication is _REQUIRED:
             return deny(Reason.TOKEN_MISSING)
-        principal = ANONYMOUS if policy.token.oidc_enabled else _TOKENS_NOT_READ
+        reads_tokens = policy.token.oidc_enabled or target.authentication is _NONE
+        principal = ANONYMOUS if reads_tokens else _TOKENS_NOT_READ
     if target is None:
         return deny(found.reason if isinstance(found, Unmapped) else Reason.UNMAPPED_ROUTE)
     if policy.max_staleness is not None and now - directory.confirmed(owner) > policy.max_staleness:

@@ -2,18 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from extauthz.compile.directory import Directory
 from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.path import CanonicalPath, PathRejected
+from extauthz.domain.policy import AuthenticationRequirement
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import ContextTarget, RequestFacts
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode, TenantBinding, UnmappedPolicy
 from extauthz.domain.verdict import Target
 
 _NO_PARAMETERS: Final[Mapping[str, object]] = {}
-_SELFHOST: Final = TenancyMode.SELFHOST  # Looked up in its class, a member of an enumeration costs a call.
+# Looked up in its class, a member of an enumeration costs a call.
+_SELFHOST: Final = TenancyMode.SELFHOST
+_REQUIRED: Final = AuthenticationRequirement.REQUIRED
+_NONE: Final = AuthenticationRequirement.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,41 @@ class Unmapped:
 
 
 _AMBIGUOUS: Final = Unmapped(Reason.PATH_AMBIGUOUS)
+
+
+class Place(NamedTuple):
+    """Where a request leads: the owner, its policies, the method that decides, and the target there.
+
+    `owner` is None where trusted configuration names none; `snapshot` and `found` are None where the owner
+    has no policies.
+    """
+
+    owner: str | None
+    snapshot: Snapshot | None
+    method: str
+    found: Target | Unmapped | None
+
+    @property
+    def is_unauthenticated(self) -> bool:
+        """Whether no credential is read here (`authentication: none`)."""
+        found = self.found
+        return isinstance(found, Target) and found.authentication is _NONE
+
+
+def locate(
+    directory: Directory,
+    request: RequestFacts,
+    binding: TenantBinding,
+    unmapped: UnmappedPolicy,
+    token_tenant: str | None = None,
+) -> Place:
+    """Return where a request leads; `token_tenant` is None before its credential is judged."""
+    owner = owner_of(directory, request.context, request.host, binding, token_tenant)
+    snapshot = None if owner is None else directory.snapshots.get(owner)
+    method = decided_method(request.method)
+    found = None if snapshot is None else resolve(snapshot, request, method, unmapped)
+    # By position: with names it takes twice the time.
+    return Place(owner, snapshot, method, found)
 
 
 def decided_method(method: str) -> str:
@@ -75,7 +114,7 @@ def resolve(
                 entry.action,
                 entry.service,
                 parameters,
-                entry.optional,
+                entry.authentication,
                 denied_as,
             )
     if unmapped is UnmappedPolicy.PATH:
@@ -89,7 +128,7 @@ def target_by_name(
     action: str,
     *,
     parameters: Mapping[str, object] = _NO_PARAMETERS,
-    authentication_optional: bool = False,
+    authentication: AuthenticationRequirement = _REQUIRED,
 ) -> Target:
     """Return the target that is named: a resource, registered or not, and an action.
 
@@ -102,7 +141,7 @@ def target_by_name(
         action=action,
         service=None if registered is None else registered.service,
         parameters=parameters,
-        authentication_optional=authentication_optional,
+        authentication=authentication,
         denied_as=_denied_as(snapshot, resource) if resource.startswith("/") else (),
     )
 
@@ -135,5 +174,5 @@ def _named(snapshot: Snapshot, request: RequestFacts, method: str) -> Target | U
         resource.name,
         context.action,
         parameters=found.parameters(entry),
-        authentication_optional=entry.optional,
+        authentication=entry.authentication,
     )

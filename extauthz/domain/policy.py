@@ -32,10 +32,15 @@ class Mode(StrEnum):
 
 
 class AuthenticationRequirement(StrEnum):
-    """Whether a route may be used without a credential; rules decide either way."""
+    """Whether a route needs a credential; rules decide in each case.
+
+    `optional`: a request without a credential is anonymous. `none`: no credential is read, so that the
+    `Authorization` header belongs to the application, and every request is anonymous.
+    """
 
     REQUIRED = "required"
     OPTIONAL = "optional"
+    NONE = "none"
 
 
 class RoleRule(NamedTuple):

@@ -9,6 +9,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from extauthz.domain.policy import AuthenticationRequirement
 from extauthz.domain.principal import Principal
 from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.request import Malformed, RequestFacts
@@ -36,7 +37,7 @@ class ShadowOutcome(NamedTuple):
 
 
 class Target(NamedTuple):
-    """The target of a request: the owner's resource and action, and whether its route needs a credential.
+    """The target of a request: the owner's resource and action, and the authentication that it needs.
 
     `parameters` are the route's, decoded once. `service` is None where no registered resource stands
     behind the name (`UNMAPPED=path`). `denied_as` are further names of it that count for denies only.
@@ -47,7 +48,7 @@ class Target(NamedTuple):
     action: str
     service: str | None
     parameters: Mapping[str, object]
-    authentication_optional: bool
+    authentication: AuthenticationRequirement
     denied_as: tuple[str, ...] = ()
 
 

@@ -25,6 +25,7 @@ from extauthz.compile.documents import Reading, parse_policy_set
 from extauthz.compile.policy_files import read_document
 from extauthz.compile.snapshot import Snapshot, build
 from extauthz.decide.authorize import decide
+from extauthz.domain.policy import AuthenticationRequirement
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.verdict import Target
 from extauthz.publish.loading import short_steps
@@ -105,7 +106,7 @@ def compared(many: Callable[[], int], few: Callable[[], int]) -> dict[str, float
 
 
 def with_attribute_policies() -> dict[str, float]:
-    target = Target("default", "doc", "read", "svc", NO_PARAMETERS, False)
+    target = Target("default", "doc", "read", "svc", NO_PARAMETERS, AuthenticationRequirement.REQUIRED)
     principal = user(1, department="d1", clearance=2)
     many, few = (
         deciding(snapshot_of(attribute_policies(count)), [principal], target) for count in (1_000, 10)
@@ -118,7 +119,7 @@ def with_role_rules(rules: int) -> dict[str, object]:
     many, few = (snapshot_of(json.loads(policy_text("a", count))) for count in (rules, 10))
     gc.collect()
     gc.freeze()
-    target = Target("default", "thing-4:a", "read", "svc", NO_PARAMETERS, False)
+    target = Target("default", "thing-4:a", "read", "svc", NO_PARAMETERS, AuthenticationRequirement.REQUIRED)
     # Of the ten rules role-4 has one, too.
     users = [user(number, "role-4", f"role-{rng.randrange(5_000)}") for number in range(1_000)]
     repeated = compared(*(deciding(each, users[:1], target) for each in (many, few)))

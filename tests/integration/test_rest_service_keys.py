@@ -166,6 +166,7 @@ async def test_a_registrar_claims_only_what_is_its_own(database: "Database") -> 
             (with_route(path="/invoices/1", host="acme.example"), "/routes/0"),
             (with_route(path="/invoices/1", host="*.acme.example"), "/routes/0"),
             (with_route(authentication="optional"), "/routes/0"),
+            (with_route(authentication="none"), "/routes/0"),
         ):
             answer = await api.post(RESOURCES, refused | {"name": "other:read"}, caller=registrar)
             assert answer.problem(403)
@@ -191,10 +192,13 @@ async def test_a_registrar_claims_only_what_is_its_own(database: "Database") -> 
         (await api.delete(f"{RESOURCES}/{created['id']}", caller=registrar)).succeeded(204)
 
 
-async def test_a_registrar_keeps_the_rules_that_a_tenant_admin_added(database: "Database") -> None:
+@pytest.mark.parametrize("authentication", ["optional", "none"])
+async def test_a_registrar_keeps_the_rules_that_a_tenant_admin_added(
+    database: "Database", authentication: str
+) -> None:
     async with rest(database) as api:
         registrar = (await made(api, **REGISTRAR))["id"]
-        open_route = {"methods": ["GET"], "path": "/v1/invoices/terms", "authentication": "optional"}
+        open_route = {"methods": ["GET"], "path": "/v1/invoices/terms", "authentication": authentication}
         foreign = {"methods": ["GET"], "path": "/reports"}
         own = {"methods": ["GET"], "path": "/v1/invoices/{id}"}
         created = (await api.post(RESOURCES, resource(routes=[own, open_route, foreign]))).succeeded(201).body

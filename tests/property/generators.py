@@ -115,7 +115,7 @@ def _route(rng: random.Random, taken: set[tuple[str | None, str, str]]) -> Docum
     if rng.random() < 0.4:
         route["action"] = choice(ACTIONS)
     if rng.random() < 0.5:
-        route["authentication"] = choice(["optional", "optional", "required"])
+        route["authentication"] = choice(["optional", "optional", "required", "none"])
     return route
 
 

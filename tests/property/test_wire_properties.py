@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from extauthz.check import envoy_response
 from extauthz.check.envoy_request import EnvoyRequests
 from extauthz.check.identity_headers import encode_role, encode_value
+from extauthz.domain.policy import AuthenticationRequirement
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import CheckedRequest, Malformed
@@ -44,7 +45,7 @@ targets = st.builds(
     action=anything,
     service=maybe,
     parameters=st.just({}),
-    authentication_optional=st.booleans(),
+    authentication=st.sampled_from(AuthenticationRequirement),
 )
 rules = st.builds(Rule, id=anything, kind=st.sampled_from(RuleKind))
 ids = st.just(DECISION_ID) | anything.filter(bool)  # no id is empty

@@ -65,7 +65,7 @@ _ROUTES: Mapping[str, object] = {
     "host 254": {"host": ".".join(["a" * 49] * 6)},
     "host octal": {"host": "010.0.0.1"},
     "action asterisk": {"action": "*"},
-    "authentication unknown": {"authentication": "none"},
+    "authentication unknown": {"authentication": "never"},
     "authentication optional": {"authentication": "optional"},
     "unknown member": {"timeout": 1},
     "four problems": {"path": "x", "methods": ["get"], "host": "", "authentication": "no"},

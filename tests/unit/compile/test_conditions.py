@@ -11,7 +11,7 @@ from extauthz.compile.condition_input import ConditionInput
 from extauthz.compile.conditions import parse_condition
 from extauthz.decide.tokens.claims import freeze_claims
 from extauthz.domain.path import CanonicalPath
-from extauthz.domain.policy import All, Always, Condition, Not
+from extauthz.domain.policy import All, Always, AuthenticationRequirement, Condition, Not
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
@@ -73,7 +73,9 @@ def asked(
             claims=freeze_claims(dict(claims or {})),
         ),
         roles=("finance", "staff"),
-        target=Target("default", "invoice", "read", "billing", parameters or {}, False),
+        target=Target(
+            "default", "invoice", "read", "billing", parameters or {}, AuthenticationRequirement.REQUIRED
+        ),
         request=facts if request else None,
         method="GET" if request else None,
         now=NOW,

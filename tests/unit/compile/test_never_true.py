@@ -13,7 +13,7 @@ from extauthz.compile.never_true import never_true
 from extauthz.compile.warnings import WarningCode, policy_warnings, resource_warnings
 from extauthz.decide.tokens.claims import freeze_claims
 from extauthz.domain.path import CanonicalPath
-from extauthz.domain.policy import AttributePolicy, Condition
+from extauthz.domain.policy import AttributePolicy, AuthenticationRequirement, Condition
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.reasons import Effect
 from extauthz.domain.request import ContextTarget, RequestFacts
@@ -76,7 +76,12 @@ def random_question(rng: random.Random) -> ConditionInput:
         ),
         roles=roles,
         target=Target(
-            "default", rng.choice(RESOURCES), rng.choice(ACTIONS), "s", freeze_claims(claims), False
+            "default",
+            rng.choice(RESOURCES),
+            rng.choice(ACTIONS),
+            "s",
+            freeze_claims(claims),
+            AuthenticationRequirement.REQUIRED,
         ),
         request=facts,
         method=method,

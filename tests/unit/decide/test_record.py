@@ -9,6 +9,7 @@ import pytest
 from extauthz.decide.record import decision_fields, rfc3339
 from extauthz.domain.ids import uuid7
 from extauthz.domain.path import CanonicalPath
+from extauthz.domain.policy import AuthenticationRequirement
 from extauthz.domain.principal import ANONYMOUS, Authentication, Principal, PrincipalKind
 from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.request import ContextTarget, Malformed, RequestFacts
@@ -89,7 +90,7 @@ ALLOWED = Allowed(
         {"claim": "top-secret"},
     ),
     roles=("finance", "staff"),
-    target=Target("default", "invoice:read", "read", "billing", {}, authentication_optional=False),
+    target=Target("default", "invoice:read", "read", "billing", {}, AuthenticationRequirement.REQUIRED),
     policies=PolicyVersion(17, "e1", 120),
 )
 
