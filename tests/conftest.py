@@ -1,17 +1,16 @@
-"""The groups of tests that run one after the other, and the number of examples of the property tests."""
+"""The order in which workers get tests, and the number of examples of the property tests."""
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
-TESTS = Path(__file__).parent
-APART = {"e2e", "faults", "integration", "packaging"}
-"""Folders of which one worker of pytest-xdist runs the tests of a module: they share its fixtures."""
-SHARED = {"shared_stack", "tenants"}
-"""Fixtures too dear for every worker: one runs all the tests that use them."""
+from tests.scheduling import ByModule, long_first
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
 
 # With Envoy and PostgreSQL running, a machine is slow in bursts: examples have no deadline, tests a timeout.
 settings.register_profile("test", deadline=None, derandomize=True, database=None)
@@ -32,10 +31,14 @@ structlog.configure(
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the tests that share processes run one after the other."""
-    for item in items:
-        folder = item.path.relative_to(TESTS).parts[0]
-        shared = SHARED.intersection(getattr(item, "fixturenames", ()))
-        if folder in APART:
-            item.add_marker(pytest.mark.xdist_group(f"{folder}/{next(iter(shared), item.path.stem)}"))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> ByModule | None:
+    """Give each worker of pytest-xdist a module at a time, unless the command line says otherwise."""
+    return ByModule(config, log) if config.getvalue("dist") == "loadscope" else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Start with the long modules where several workers share the tests."""
+    if hasattr(config, "workerinput"):
+        items[:] = long_first(items)

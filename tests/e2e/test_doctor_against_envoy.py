@@ -22,7 +22,7 @@ from extauthz.proxyconfig.findings import Severity
 from tests.proxy_changes import TYPES, Json, base, written
 from tests.proxy_mutants import RUNTIME, Mutant, combinations, mutants, overridden
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("doctor-against-envoy")]
+pytestmark = pytest.mark.timeout(300)
 
 READY_S = 60.0
 SEED = 10

@@ -45,7 +45,6 @@ def failed(checkov: Path, file: Path, folder: Path) -> tuple[int, list[str]]:
 
 @pytest.mark.installs
 @pytest.mark.timeout(600)
-@pytest.mark.xdist_group("installs")
 def test_checkov_reports_no_other_finding(checkov: Path, tmp_path: Path) -> None:
     files = [ROOT / "Dockerfile"]
     for name in OVERLAYS:

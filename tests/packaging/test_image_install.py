@@ -25,7 +25,7 @@ BUILD, FINAL = stages((ROOT / "Dockerfile").read_text())
 IMAGE_USER = int(FINAL.only("USER").partition(":")[0])
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
 
-pytestmark = [pytest.mark.installs, pytest.mark.timeout(600), pytest.mark.xdist_group("installs")]
+pytestmark = [pytest.mark.installs, pytest.mark.timeout(600)]
 
 
 def index_variables() -> dict[str, str]:

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-pytestmark = [pytest.mark.installs, pytest.mark.timeout(300), pytest.mark.xdist_group("installs")]
+pytestmark = [pytest.mark.installs, pytest.mark.timeout(300)]
 
 CASES = """\
 description: Finance reads invoices.
