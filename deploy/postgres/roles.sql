@@ -45,6 +45,7 @@ BEGIN
             ('tenants', 'SELECT, INSERT, UPDATE', 'SELECT'),
             ('tenant_hosts', 'SELECT, INSERT, DELETE', 'SELECT'),
             ('identity_providers', 'SELECT, INSERT, UPDATE, DELETE', 'SELECT'),
+            ('identity_provider_issuers', 'SELECT, INSERT, DELETE', NULL),
             ('resources', 'SELECT, INSERT, UPDATE, DELETE', 'SELECT'),
             ('route_claims', 'SELECT, INSERT, DELETE', NULL),
             ('default_roles_applied', 'SELECT, INSERT, DELETE', NULL),

@@ -1,127 +1,79 @@
-"""`/admin/tenants/{id}/identity-providers`: the issuers of a tenant's tokens. Nothing here contacts one."""
+"""`/admin/tenants/{id}/identity-providers`: the issuers of a tenant's tokens. Nothing here contacts one.
 
-from typing import Annotated, Any, ClassVar, Final
-from urllib.parse import urlsplit
+A document has the form of the file of IDENTITY_PROVIDERS and is read by the same code; see
+`decide.tokens.registered_provider` for the members that REST refuses, and for its earlier spellings.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final, Self
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import AfterValidator, WithJsonSchema
+from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 from starlette.responses import Response
 
-from extauthz.admin import documents
 from extauthz.admin.authorization import Permission
 from extauthz.admin.context import RequestContext, Route, no_content, requires, row_reply
-from extauthz.admin.documents import Document, Flag, Name, StoredRow, about, refused, refused_at
+from extauthz.admin.documents import Document, Flag, StoredRow, refused_at, without_repeats
 from extauthz.admin.openapi import created, deleted, listed, op, written
 from extauthz.admin.pagination import PageQuery
 from extauthz.admin.request_body import JsonBody, ReplacingBody
 from extauthz.admin.tenants import PATH as TENANTS
 from extauthz.admin.tenants import no_tenant
-from extauthz.compile.fields import Fields
-from extauthz.compile.fields import shown as quoted
-from extauthz.domain.problem import Problem
-from extauthz.domain.provider_settings import (
-    audience_problem,
-    claim_path_problem,
-    excluded_role_problem,
-    issuer_problem,
-    jwks_uri_problem,
-)
+from extauthz.decide.tokens.jwks import ALGORITHMS
+from extauthz.decide.tokens.provider_form import ANY_AUDIENCE, MAX_ISSUERS
+from extauthz.decide.tokens.registered_provider import MAX_URL, issuers_of, read_registered
+from extauthz.domain.claim_readings import RoleShape
 from extauthz.storage import identity_providers, tenants
-from extauthz.storage.outcome import Conflict, NotFound
+from extauthz.storage.outcome import Conflict, Invalid, NotFound
 from extauthz.storage.rows import Document as JsonDocument
 from extauthz.storage.rows import Page, Stored
-from extauthz.storage.tenant_configs import CLAIM_PATHS, EVERY_AUDIENCE
 from extauthz.storage.write import Change
 
 PATH: Final = TENANTS + "/{id}/identity-providers"
-MAX_URL: Final = 2000
 _NOUN: Final = "identity provider"
 
-
-def _url_problem(text: object, *, is_issuer: bool) -> str | None:
-    if not isinstance(text, str):
-        return "a URL is needed"
-    if not text.isascii() or not text.isprintable() or " " in text or len(text) > MAX_URL:
-        return f"a URL of at most {MAX_URL} printable ASCII characters is needed"
-    try:
-        parts = urlsplit(text)
-        _ = parts.port
-    except ValueError:
-        return "the URL is invalid"
-    if (
-        parts.scheme not in {"http", "https"}
-        or not parts.hostname
-        or not text.startswith(("http://", "https://"))
-    ):
-        return "an absolute https URL is needed"
-    if "@" in parts.netloc or "#" in text:
-        return "a URL without credentials and fragment is needed"
-    found = issuer_problem(text) if is_issuer else jwks_uri_problem(text)
-    return None if found is None else f"it must be {found}"
+_TEXT: Final = {"type": "string", "minLength": 1}
+_URL: Final = {"type": "string", "maxLength": MAX_URL}
+_TEXTS: Final = {"type": "array", "items": _TEXT}
+_SOME: Final = _TEXTS | {"minItems": 1}
+_SECONDS: Final = {"type": "integer", "minimum": 0}
 
 
-def _issuer(text: object) -> object:
-    if problem := _url_problem(text, is_issuer=True):
-        raise refused(f"found {quoted(text)}, {problem}")
-    return text
+def _object(*required: str, **members: object) -> dict[str, object]:
+    return {
+        "type": "object",
+        "properties": members,
+        "required": list(required),
+        "additionalProperties": False,
+    }
 
 
-def _jwks_uri(text: object) -> object:
-    if text is not None and (problem := _url_problem(text, is_issuer=False)):
-        raise refused(f"found {quoted(text)}, {problem}")
-    return text
+def _member(schema: Mapping[str, object], description: str) -> Any:
+    """Return the field of a member that may be left out; `read_registered` checks it."""
+
+    def describe(described: dict[str, Any]) -> None:
+        described.pop("default", None)
+        described.update(schema)
+
+    return Field(description=description, json_schema_extra=describe)
 
 
-def _audience(value: object) -> object:
-    """Read a text or a list of them; a union would put its branches into the pointers."""
-    problems: list[Problem] = []
-    fields = Fields({"audience": value}, "", problems)
-    if isinstance(value, list):
-        audience: object = list(fields.names("audience", default=None))
-        if isinstance(audience, list) and EVERY_AUDIENCE in audience and len(audience) > 1:
-            fields.note("audience", f"names {EVERY_AUDIENCE!r}, every audience, together with others")
-        for index, name in enumerate(value):
-            if isinstance(name, str) and (problem := audience_problem(name)):
-                fields.note_item("audience", index, f"found {quoted(name)}, it must be {problem}")
-    else:
-        audience = name = fields.text("audience")
-        if name is not None and (problem := audience_problem(name)):
-            fields.note("audience", f"found {quoted(name)}, it must be {problem}")
-    if problems:
-        raise refused_at([Problem(each.pointer.removeprefix("/audience"), each.message) for each in problems])
-    return audience
-
-
-def _claim_path(path: str) -> str:
-    if problem := claim_path_problem(path):
-        raise refused(f"found {quoted(path)}, it must be {problem}")
-    return path
-
-
-def _excluded_role(role: str) -> str:
-    if problem := excluded_role_problem(role):
-        raise refused(f"found {quoted(role)}, it must be {problem}")
-    return role
-
-
-_Url = Annotated[Any, WithJsonSchema({"type": "string", "maxLength": MAX_URL})]
-_ClaimPath = Annotated[Name, AfterValidator(_claim_path)]
-
-
-class ClaimConfig(documents.Model):
-    """Where tokens have what; the rest is as in the settings."""
-
-    roles_claim: _ClaimPath | None = None
-    domain_claim: _ClaimPath | None = None
-    admin_domain_claim: _ClaimPath | None = None
-    excluded_roles: Annotated[
-        list[Annotated[Name, AfterValidator(_excluded_role)]] | None,
-        AfterValidator(lambda roles: roles and documents.without_repeats(roles)),
-    ] = None
+_CLAIM_CONFIG: Final = _object(
+    roles_claim=_TEXT, domain_claim=_TEXT, admin_domain_claim=_TEXT, excluded_roles=_TEXTS
+) | {"type": ["object", "null"]}
+_SHAPE: Final = {"enum": [shape.value for shape in RoleShape]}
+_ROLE: Final = _object("claim", claim=_TEXT, shape=_SHAPE, prefix=_TEXT)
+_ADMIN_ROLE: Final = _object("role", "domain", role=_TEXT, domain=_TEXT)
+_SERVICE_CLAIM: Final = {"oneOf": [_TEXT, _object("claim", claim=_TEXT, value=_TEXT)]}
+_AUDIENCES: Final = {"oneOf": [{"const": ANY_AUDIENCE}, _SOME]}
 
 
 class IdentityProviderDocument(Document):
-    """An identity provider."""
+    """An identity provider.
+
+    It has one of `issuer_url`, `issuer` and `issuer_template`, and one of `audience` and `audiences`. What
+    names a file or a proxy of the server, or is a secret, is only possible in the file of IDENTITY_PROVIDERS.
+    """
 
     example: ClassVar = {
         "issuer_url": "https://login.example.com/realms/acme",
@@ -129,36 +81,97 @@ class IdentityProviderDocument(Document):
         "audience": "mesh",
         "claim_config": {"roles_claim": "realm_access.roles", "excluded_roles": ["offline_access"]},
     }
-    issuer_url: Annotated[_Url, AfterValidator(_issuer), about("`iss` of its tokens, exactly")]
-    jwks_uri: Annotated[
-        Any,
-        AfterValidator(_jwks_uri),
-        WithJsonSchema({"type": ["string", "null"], "maxLength": MAX_URL}),
-        about("left out or null: discovered from the issuer"),
+    issuer_url: Annotated[Any, _member(_URL, "`iss` of its tokens, exactly: a URL")] = None
+    issuer: Annotated[Any, _member(_TEXT, "`iss` of its tokens, exactly, which need not be a URL")] = None
+    issuer_template: Annotated[Any, _member(_TEXT, "an issuer with one placeholder such as `{id}`")] = None
+    issuer_values: Annotated[
+        Any, _member(_SOME | {"maxItems": MAX_ISSUERS}, "every value that the placeholder may have")
     ] = None
+    aliases: Annotated[
+        Any, _member(_TEXTS | {"maxItems": MAX_ISSUERS}, "further values of `iss` for the same keys")
+    ] = None
+    jwks_uri: Annotated[
+        Any, _member(_URL | {"type": ["string", "null"]}, "left out or null: discovered from the issuer")
+    ] = None
+    jwks: Annotated[Any, _member({"type": "object"}, "the JWK Set itself, of public keys")] = None
     audience: Annotated[
         Any,
-        AfterValidator(_audience),
-        WithJsonSchema(
-            {
-                "oneOf": [
-                    {"type": "string", "minLength": 1},
-                    {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
-                ]
-            }
+        _member(
+            {"oneOf": [_TEXT, _SOME]},
+            "the audiences that tokens must have; `any` is every one; a comma is part of it",
         ),
-        about("the audiences that tokens must have; `any` is every one; a comma is part of it"),
-    ]
+    ] = None
+    audiences: Annotated[Any, _member(_AUDIENCES, "a list, of which a token has to name one, or `any`")] = (
+        None
+    )
+    audience_claim: Annotated[Any, _member(_TEXT, "the claim that names the audience, else `aud`")] = None
+    algorithms: Annotated[
+        Any, _member(_SOME | {"items": {"enum": sorted(ALGORITHMS)}}, "left out: RS256 and ES256")
+    ] = None
+    subject_claims: Annotated[
+        Any, _member(_SOME, "claims in order; the first that a token has is the subject; left out: `sub`")
+    ] = None
+    service_claim: Annotated[
+        Any, _member(_SERVICE_CLAIM, "a claim that makes the principal a service, by presence or by value")
+    ] = None
+    roles: Annotated[
+        Any, _member({"type": "array", "items": _ROLE}, "claims of roles; left out: as in the settings")
+    ] = None
+    domain_claims: Annotated[
+        Any, _member(_SOME, "claims in order: a name, or a list or object with one entry")
+    ] = None
+    admin_roles: Annotated[
+        Any,
+        _member(
+            {"type": "array", "items": _ADMIN_ROLE},
+            "roles whose bearers administer a domain through REST; `*` is the tenant",
+        ),
+    ] = None
+    excluded_roles: Annotated[
+        Any, _member(_TEXTS, "roles that do not count; left out: as in the settings")
+    ] = None
+    required_type: Annotated[Any, _member({"enum": ["at+jwt", "jwt"]}, "what `typ` has to be")] = None
+    require_bound: Annotated[
+        Any, _member({"type": "boolean"}, "only tokens bound to a client certificate (RFC 8705)")
+    ] = None
+    leeway: Annotated[Any, _member(_SECONDS, "seconds; left out: as in the settings")] = None
+    max_lifetime: Annotated[Any, _member(_SECONDS, "seconds; left out: as in the settings")] = None
     claim_config: Annotated[
-        ClaimConfig | None, about("claims of roles and domains, as paths in dot notation")
+        Any, _member(_CLAIM_CONFIG, "claims of roles and domains, as paths in dot notation")
     ] = None
     active: Flag = True
+    _issuers: tuple[str, ...] = PrivateAttr(())
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _read(cls, document: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(document, Mapping):
+            return handler(document)
+        reading = read_registered(document, "")
+        if isinstance(reading, list):
+            raise refused_at(reading)
+        body = handler(document)
+        body._issuers = issuers_of(reading.configs)
+        return body
+
+    @property
+    def issuers(self) -> tuple[str, ...]:
+        """Every value of `iss` of its tokens."""
+        return self._issuers
 
     def to_document(self, provider_id: str) -> JsonDocument:
-        """Return the document to store."""
-        members = self.model_dump(mode="json", exclude={"claim_config"})
-        config = {} if self.claim_config is None else self.claim_config.model_dump(exclude_none=True)
-        return {"id": provider_id, **members, "claim_config": config}
+        """Return the document to store: the members that were given, in their shortest form."""
+        given = self.model_dump(exclude_unset=True)
+        if isinstance(given.get("audience"), list):
+            given["audience"] = without_repeats(given["audience"])
+        if "claim_config" in given:
+            config = {
+                name: value for name, value in (given["claim_config"] or {}).items() if value is not None
+            }
+            if "excluded_roles" in config:
+                config["excluded_roles"] = without_repeats(config["excluded_roles"])
+            given["claim_config"] = config
+        return {**given, "id": provider_id, "active": self.active}
 
 
 class IdentityProviderOut(IdentityProviderDocument, StoredRow):
@@ -167,7 +180,6 @@ class IdentityProviderOut(IdentityProviderDocument, StoredRow):
     example: ClassVar = {"active": True}
 
 
-assert set(ClaimConfig.model_fields) == {*CLAIM_PATHS, "excluded_roles"}
 router: Final = APIRouter(prefix=PATH, tags=["Identity providers"], route_class=Route)
 _Reads = Annotated[RequestContext, requires(Permission.ADMIN_KEY)]
 _Writes = Annotated[RequestContext, requires(Permission.ADMIN_KEY, conditional=True)]
@@ -195,14 +207,17 @@ async def create_identity_provider(
 ) -> Response:
     """Register an identity provider.
 
-    Stored without contacting it. A second active one of the tenant, and an issuer that any tenant has, is
-    409. `jwks_uri` left out is discovered from the issuer; `audience` `any` is every one.
+    Stored without contacting it; a tenant may have several. An issuer, an alias or a value of a template
+    that another provider of any tenant has is 409: two tenants cannot share a public issuer.
     """
     ctx.check_precondition(None)
 
-    async def work(change: Change) -> Stored | Conflict:
+    async def work(change: Change) -> Stored | Conflict | Invalid:
         await ctx.check_quota(change, "identity_providers", 1)
-        return await identity_providers.create(change, body.to_document(change.new_id()))
+        if clash := _of_file(ctx, body):
+            return clash
+        document = body.to_document(change.new_id())
+        return await identity_providers.create(change, document)
 
     return await ctx.write(work, row_reply(201, location=PATH.replace("{id}", ctx.tenant)))
 
@@ -216,8 +231,10 @@ async def replace_identity_provider(
 ) -> Response:
     """Replace an identity provider without a gap. An object as it was read may be changed and sent back."""
 
-    async def work(change: Change) -> Stored | NotFound | Conflict:
+    async def work(change: Change) -> Stored | NotFound | Conflict | Invalid:
         stored = await _present(ctx, change)
+        if clash := _of_file(ctx, body):
+            return clash
         return await identity_providers.replace(change, body.to_document(stored.id))
 
     return await ctx.write(work, row_reply(200))
@@ -233,6 +250,13 @@ async def delete_identity_provider(ctx: _Writes) -> Response:
         return await identity_providers.delete(change, provider_id)
 
     return await ctx.write(work, no_content)
+
+
+def _of_file(ctx: RequestContext, body: IdentityProviderDocument) -> Conflict | None:
+    """Return the conflict with issuers in the file of IDENTITY_PROVIDERS, as far as this process reads it."""
+    taken = sorted(ctx.services.file_issuers().intersection(body.issuers))
+    message = "the issuer is configured in the file of IDENTITY_PROVIDERS"
+    return identity_providers.conflict(taken, message) if taken else None
 
 
 async def _present(ctx: RequestContext, change: Change) -> Stored:

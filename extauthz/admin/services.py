@@ -34,7 +34,7 @@ class AdminServices:
     since the policies were last confirmed; None: no bound) is for checks, as in a sidecar. Without an
     `admin_api_key` no caller is the operator. `failures` and `key_use` are notes of one process about its
     callers; `random_bytes` makes the secrets of keys. `unreadable` names the rows of a tenant that are not in
-    force as they are stored.
+    force as they are stored. `file_issuers` is every `iss` of the file of IDENTITY_PROVIDERS.
     """
 
     mode: TenancyMode
@@ -54,6 +54,7 @@ class AdminServices:
     readiness: Callable[[], Readiness]
     metrics: Callable[[], bytes]
     unreadable: Callable[[str], Sequence[Problem]] = lambda _tenant: ()
+    file_issuers: Callable[[], frozenset[str]] = frozenset
     quotas: Quotas = field(default_factory=Quotas)
     failures: FailedCredentials = field(default_factory=FailedCredentials)
     key_use: KeyUse = field(default_factory=KeyUse)

@@ -1,6 +1,7 @@
 """A tenant as the operator registered it: state, hosts, identity providers, identity keys."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from extauthz.domain.problem import Problem
 from extauthz.domain.service_key import IdentityKey
@@ -8,20 +9,15 @@ from extauthz.domain.service_key import IdentityKey
 
 @dataclass(frozen=True, slots=True)
 class TenantIdentityProvider:
-    """An identity provider of a tenant.
+    """An active identity provider of a tenant: the document that REST stored, without `id` and `active`.
 
-    `jwks_uri` None: discovered from the issuer. `audiences` None: every audience (written out as `any`).
-    A claim that is None is as in the settings.
+    `decide.tokens.registered_provider` reads it; a document here has no problem. What it leaves out is as in
+    the settings.
     """
 
     tenant: str
-    issuer: str
-    jwks_uri: str | None
-    audiences: tuple[str, ...] | None
-    roles_claim: str | None = None
-    domain_claim: str | None = None
-    admin_domain_claim: str | None = None
-    excluded_roles: frozenset[str] | None = None
+    id: str
+    document: Mapping[str, object] = field(hash=False)
 
 
 @dataclass(frozen=True, slots=True)

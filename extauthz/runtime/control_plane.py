@@ -189,6 +189,7 @@ async def _build(
         wait_for=publisher.wait_for,
         validate=PolicyGate(how, publisher.state, publisher.sizes).validate,
         unreadable=publisher.unreadable,
+        file_issuers=shared.issuers.of_file,
         keys=shared.cache,
         tokens=VerifiedTokens(),
         token_policy=shared.policy.token,

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import structlog
 
 from extauthz.decide.tokens.keyring import IssuerConfig
+from extauthz.decide.tokens.provider_form import ProviderReading
+from extauthz.decide.tokens.registered_provider import read_registered
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.domain.tenant_config import TenantIdentityProvider
 from extauthz.keys.cache import JwksCache
@@ -66,6 +68,10 @@ class Issuers:
         problems = [] if self._file is None else self._file.problems
         return [f"IDENTITY_PROVIDERS: {problem}" for problem in problems]
 
+    def of_file(self) -> frozenset[str]:
+        """Return every value of `iss` that the file's providers accept."""
+        return frozenset(name for source in self._of_file for name in source.config.names)
+
     def _take_file(self, sources: Sources) -> None:
         with self._lock:
             self._of_file = sources
@@ -107,7 +113,12 @@ def provider_file(settings: Settings) -> ProviderFile | None:
     """Return the file of IDENTITY_PROVIDERS, which is not read yet; None if the variable is not set."""
     if settings.identity_providers is None or not settings.oidc_enabled:
         return None
-    defaults = ProviderDefaults(
+    return ProviderFile(settings.identity_providers, provider_defaults(settings))
+
+
+def provider_defaults(settings: Settings) -> ProviderDefaults:
+    """Return what providers leave to the single-provider variables."""
+    return ProviderDefaults(
         mode=settings.mode,
         roles_claim=settings.roles_claim,
         domain_claim=settings.domain_claim,
@@ -115,7 +126,6 @@ def provider_file(settings: Settings) -> ProviderFile | None:
         excluded_roles=frozenset(settings.excluded_roles),
         allow_hosts=settings.jwks_allow_hosts,
     )
-    return ProviderFile(settings.identity_providers, defaults)
 
 
 def first_sources(file: ProviderFile, *, wait: bool = False) -> Sources:
@@ -137,25 +147,18 @@ def first_sources(file: ProviderFile, *, wait: bool = False) -> Sources:
 def registered_sources(
     settings: Settings, providers: Iterable[TenantIdentityProvider]
 ) -> Iterator[IssuerSource]:
-    """Yield the source of each registered identity provider; the settings supply what it leaves out.
+    """Yield the sources of registered identity providers; the settings supply what they leave out.
 
     A tenant chose the addresses, so they do not count as configured by the operator: a private address
     needs `JWKS_ALLOW_HOSTS`.
     """
+    defaults = provider_defaults(settings).claims
     for provider in providers:
-        excluded = provider.excluded_roles
-        yield IssuerSource(
-            config=IssuerConfig.usual(
-                issuer=provider.issuer,
-                tenant=provider.tenant,
-                audiences=provider.audiences,
-                roles_claim=provider.roles_claim or settings.roles_claim,
-                domain_claim=provider.domain_claim or settings.domain_claim,
-                admin_domain_claim=provider.admin_domain_claim or settings.admin_domain_claim,
-                excluded_roles=frozenset(settings.excluded_roles) if excluded is None else excluded,
-            ),
-            jwks_uri=provider.jwks_uri,
-        )
+        reading = read_registered(provider.document, provider.tenant, defaults)
+        # A provider that cannot be read is reported where its row is read, and has no source.
+        if isinstance(reading, ProviderReading):
+            for config in reading.configs:
+                yield IssuerSource(config, jwks_uri=reading.jwks_uri, jwks=reading.jwks)
 
 
 def key_fetcher(settings: Settings) -> KeyFetcher:

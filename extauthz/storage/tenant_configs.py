@@ -6,26 +6,22 @@ and changes rarely, so it is always read completely.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeGuard
+from typing import TYPE_CHECKING
 
+from extauthz.decide.tokens.registered_provider import read_registered
 from extauthz.domain.host import canonical_host
 from extauthz.domain.problem import Problem, pointer_token
 from extauthz.domain.service_key import ID_PREFIX, IdentityKey, Scope
 from extauthz.domain.tenant_config import TenantConfig, TenantIdentityProvider
-from extauthz.storage.encoding import decode_stored
+from extauthz.storage import identity_providers
 from extauthz.storage.rows import bounded_time
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
 
     import asyncpg
 
     from extauthz.storage.pool import Connection
-
-EVERY_AUDIENCE: Final = "any"
-"""The stored audience that accepts every audience."""
-CLAIM_PATHS: Final = ("roles_claim", "domain_claim", "admin_domain_claim")
-"""Members of `claim_config` that are paths of claims; its other member is `excluded_roles`."""
 
 
 async def read(connection: Connection, tenants: Collection[str]) -> dict[str, TenantConfig]:
@@ -42,8 +38,7 @@ async def read(connection: Connection, tenants: Collection[str]) -> dict[str, Te
     )
     providers = await _by_tenant(
         connection,
-        "SELECT tenant_id, id::text, issuer, jwks_uri, audience::text, claim_config::text"
-        " FROM identity_providers AS t WHERE tenant_id = ANY($1::text[]) AND active ORDER BY t.id",
+        identity_providers.ACTIVE,
         names,
     )
     keys = await _by_tenant(
@@ -114,35 +109,11 @@ def _identity_key(record: asyncpg.Record) -> IdentityKey:
 
 def _provider(record: asyncpg.Record, problems: list[Problem]) -> TenantIdentityProvider | None:
     """Return the identity provider of a row; None for a damaged row, whose tokens are then refused."""
-    pointer = f"/identity_provider/{record['id']}"
-    audience = decode_stored(record["audience"])
-    audiences = (audience,) if isinstance(audience, str) else audience
-    config = decode_stored(record["claim_config"])
-    if not _is_names(audiences) or not audiences:
-        problems.append(Problem(f"{pointer}/audience", "is not a string or a list of strings"))
+    tenant, row_id = record["tenant_id"], record["id"]
+    document = identity_providers.active_document(record)
+    reading = read_registered(document, tenant)
+    if isinstance(reading, list):
+        place = f"/identity_provider/{row_id}"
+        problems += [problem.under(place) for problem in reading]
         return None
-    if not isinstance(config, dict):
-        problems.append(Problem(f"{pointer}/claim_config", "is not an object"))
-        return None
-    roles, domain, administered = (config.get(name) for name in CLAIM_PATHS)
-    if not all(path is None or (isinstance(path, str) and path) for path in (roles, domain, administered)):
-        problems.append(Problem(f"{pointer}/claim_config", "has a claim path that is not a string"))
-        return None
-    excluded = config.get("excluded_roles")
-    if excluded is not None and not _is_names(excluded):
-        problems.append(Problem(f"{pointer}/claim_config/excluded_roles", "is not a list of strings"))
-        return None
-    return TenantIdentityProvider(
-        record["tenant_id"],
-        record["issuer"],
-        record["jwks_uri"],
-        None if tuple(audiences) == (EVERY_AUDIENCE,) else tuple(audiences),
-        roles,
-        domain,
-        administered,
-        excluded_roles=None if excluded is None else frozenset(excluded),
-    )
-
-
-def _is_names(value: object) -> TypeGuard[Sequence[str]]:
-    return isinstance(value, list | tuple) and all(isinstance(name, str) and name for name in value)
+    return TenantIdentityProvider(tenant, row_id, document)

@@ -4,7 +4,10 @@ Each cell says what is to come of it. That only what was granted reached the ups
 tenant's, is asserted for every request (`TenantMesh.judged`).
 """
 
+import json
+import time
 from itertools import permutations, product
+from typing import Any
 
 import pytest
 
@@ -23,12 +26,14 @@ from tests.e2e.tenant_firms import (
     OPEN,
     ORDERS,
     PEOPLE,
+    Firm,
     Seen,
     at_orders,
     granted,
     refused,
 )
 from tests.e2e.tenant_mesh import TenantMesh
+from tests.tokens import AUDIENCE, SigningKey, jwks
 
 
 def notices(slug: str) -> Seen:
@@ -297,6 +302,44 @@ def test_hosts_and_issuers_that_move_to_another_tenant_carry_no_access(tenants: 
         tenants.give(giver, giver.host)
     assert tenants.ask(giver.host, theirs) == granted(OPEN, "alice")
     assert tenants.ask(taker.host, ours) == granted("acme", "alice")
+
+
+def test_two_registered_issuers_of_one_tenant_are_each_read_by_their_own_form(tenants: TenantMesh) -> None:
+    acme, globex = tenants.firms["acme"], tenants.firms["globex"]
+    path = f"/admin/tenants/{acme.slug}/identity-providers"
+    own = SigningKey.es256("second", serial=77)
+    second = {
+        "issuer_template": "spiffe://{domain}", "issuer_values": ["acme.example", "acme.test"],
+        "jwks": json.loads(jwks(own)), "audiences": [AUDIENCE], "subject_claims": ["oid", "sub"],
+        "roles": [{"claim": "scope", "shape": "space"}], "max_lifetime": 3600,
+    }  # fmt: skip
+    made = tenants.operate("POST", path, second)
+
+    def ask(firm: Firm, **claims: Any) -> Seen:
+        token = acme.credential("sam", signing=own, iss="spiffe://acme.example", **claims)
+        return tenants.ask(firm.host, token)
+
+    try:
+        tenants.settled(acme, made.revision)
+        assert tenants.ask(acme.host, acme.credential("alice")) == granted("acme", "alice")
+        assert ask(acme, oid="o-1", scope="openid clerk") == granted("acme", "o-1")
+        assert ask(acme, scope="openid") == refused("no_matching_rule")
+        assert ask(acme, roles=["clerk"]) == refused("no_matching_rule")
+        assert ask(acme, scope="clerk", exp=int(time.time()) + 9000) == refused("token_claims_invalid")
+        assert ask(globex, scope="clerk") == refused("tenant_mismatch")
+        # Neither issuer's key verifies for the other.
+        forged = acme.credential("alice", signing=own)
+        assert tenants.ask(acme.host, forged).reason in {"token_bad_signature", "token_unknown_key"}
+        forged = acme.credential("alice", iss="spiffe://acme.test")
+        assert tenants.ask(acme.host, forged).reason in {"token_bad_signature", "token_unknown_key"}
+        rival = {"issuer": "spiffe://acme.test", "jwks": second["jwks"], "audiences": "any"}
+        there = tenants.operator.ask("POST", path.replace(acme.slug, globex.slug), rival)
+        assert there.status == 409
+    finally:
+        gone = tenants.operate("DELETE", f"{path}/{made.document['id']}")
+        tenants.settled(acme, gone.revision)
+    assert ask(acme, scope="clerk") == refused("token_unknown_issuer")
+    assert tenants.ask(acme.host, acme.credential("alice")) == granted("acme", "alice")
 
 
 # What is written down

@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 TENANTS: Final = ("acme", "globex")
-OPERATED: Final = {"tenants", "tenant_hosts", "identity_providers"}
-SNAPSHOT: Final = OPERATED | {
+CONFIGURED: Final = {"tenants", "tenant_hosts", "identity_providers"}
+OPERATED: Final = CONFIGURED | {"identity_provider_issuers"}
+SNAPSHOT: Final = CONFIGURED | {
     "resources", "role_rules", "role_bindings", "attribute_policies", "policy_changes", "service_api_keys",
 }  # fmt: skip
 ROLES = Path(__file__).resolve().parents[2] / "deploy" / "postgres" / "roles.sql"
@@ -96,8 +97,10 @@ async def fill(pool: "Pool") -> None:
                 "INSERT INTO tenant_hosts (tenant_id, host) VALUES ($1, $2)", tenant, f"{tenant}.local"
             )
             await connection.execute(
-                "INSERT INTO identity_providers (tenant_id, id, issuer, audience, revision)"
-                " VALUES ($1, $2, $3, '\"mesh\"', 1)",
+                "WITH provider AS (INSERT INTO identity_providers (tenant_id, id, issuer, audience, revision)"
+                " VALUES ($1, $2, $3, '\"mesh\"', 1) RETURNING tenant_id, id)"
+                " INSERT INTO identity_provider_issuers (tenant_id, provider_id, issuer)"
+                " SELECT tenant_id, id, $3 || '/alias' FROM provider",
                 tenant,
                 new_id(),
                 f"https://{tenant}",
@@ -113,7 +116,7 @@ async def filled(database: "Database") -> "AsyncIterator[Pool]":
 
 async def test_every_table_of_tenants_forces_row_level_security(database: "Database") -> None:
     async with connected(database.address) as connection:
-        assert len(await tables(connection)) == 14
+        assert len(await tables(connection)) == 15
         loose = await connection.fetch(
             "SELECT relname FROM pg_class WHERE relname = ANY($1)"
             " AND NOT (relrowsecurity AND relforcerowsecurity)",
@@ -213,8 +216,8 @@ async def test_hosts_and_issuers_belong_to_one_tenant_even_unseen(database: "Dat
                 " VALUES ('acme', gen_random_uuid(), 'https://globex', '\"mesh\"', 1, false)"
             ),
             (
-                "INSERT INTO identity_providers (tenant_id, id, issuer, audience, revision)"
-                " VALUES ('acme', gen_random_uuid(), 'https://second', '\"mesh\"', 1)"
+                "INSERT INTO identity_provider_issuers (tenant_id, provider_id, issuer)"
+                " SELECT tenant_id, id, 'https://globex/alias' FROM identity_providers"
             ),
         ):
             with pytest.raises(asyncpg.UniqueViolationError):

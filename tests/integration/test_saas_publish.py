@@ -390,5 +390,5 @@ async def test_registrations_in_any_order_are_published_as_they_are_stored(datab
             assert set(directory.issuers) == {p for each in SLUGS for p in stored[each].providers}
             assert set(directory.service_keys) == {k.id for each in SLUGS for k in stored[each].identity_keys}
             assert {(i.config.issuer, i.config.tenant) for i in found.keys.current().issuers.values()} == {
-                (p.issuer, p.tenant) for p in directory.issuers
+                (p.document["issuer_url"], p.tenant) for p in directory.issuers
             }

@@ -1,6 +1,6 @@
-"""Reads members of one entry in the file of `IDENTITY_PROVIDERS`: strings, lists of strings, claims, seconds.
+"""Reads members of an identity provider's document: strings, lists of strings, claims, seconds.
 
-Input: the `Fields` of an entry. Output: values; each problem is added to the fields with its JSON pointer.
+Input: the `Fields` of a document. Output: values; each problem is added to the fields with its JSON pointer.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,13 +11,14 @@ from extauthz.domain.names import name_problem
 from extauthz.domain.provider_settings import claim_path_problem
 
 _MAX_TEXT: Final = 2000
+_MAX_ENTRIES: Final = 100
 
 Judge = Callable[[str], str | None]
 """A check of a string: returns the required form, or None if the string has it."""
 
 
 class ProviderFields:
-    """The members of one entry, converted to values. An absent member is None or empty."""
+    """The members of one document, converted to values. An absent member is None or empty."""
 
     def __init__(self, fields: Fields) -> None:
         """Read from `fields`, and add problems to it."""
@@ -38,8 +39,12 @@ class ProviderFields:
         return float(value)
 
     def entries(self, name: str) -> Iterator[Fields]:
-        """Yield the fields of each object in a list."""
-        for index, value in enumerate(self._fields.items(name, required=False)):
+        """Yield the fields of each object in a list of at most 100."""
+        entries = self._fields.items(name, required=False)
+        if len(entries) > _MAX_ENTRIES:
+            self._fields.note(name, f"has {len(entries)} entries, more than {_MAX_ENTRIES}")
+            entries = ()
+        for index, value in enumerate(entries):
             entry = Fields(value, f"{self._fields.at(name)}/{index}", self._fields.problems)
             yield entry
             entry.done()
@@ -77,7 +82,7 @@ class ProviderFields:
         *,
         judge: Judge | None = None,
         at_least: int = 0,
-        limit: int = 100,
+        limit: int = _MAX_ENTRIES,
         canonical: bool = False,
     ) -> tuple[str, ...]:
         """Return the strings in a list of at most `limit`; `canonical`: they must be valid names."""
