@@ -14,7 +14,15 @@ from urllib.parse import unquote
 
 from extauthz.domain.path import CanonicalPath
 from tests.reference_conditions import Facts, Principal, evaluate, instant
-from tests.reference_routes import AMBIGUOUS, Document, Target, named_target, read_request, resolve
+from tests.reference_routes import (
+    AMBIGUOUS,
+    Document,
+    Target,
+    default_action,
+    named_target,
+    read_request,
+    resolve,
+)
 
 DEFAULT_NOW: Final = "2026-01-05T10:00:00Z"
 DEFAULT_SETTINGS: Final[Document] = {
@@ -157,7 +165,27 @@ def owner_of(
 
 def policies_of(policy_set: Document, owner: str, settings: Document) -> Document:
     policies: Document = policy_set.get("policies", {})
-    return policies.get(owner, {}) if settings["mode"] == "saas" else policies
+    return with_public_written_out(policies.get(owner, {}) if settings["mode"] == "saas" else policies)
+
+
+def with_public_written_out(policies: Document) -> Document:
+    """Return the policies with what `public: true` of a resource stands for."""
+    resources = policies.get("resources", [])
+    if not any(resource.get("public") for resource in resources):
+        return policies
+    rules = [
+        {"id": f"public:{resource['name']}:{sub}", "sub": sub, "dom": "*", "obj": resource["name"],
+         "act": default_action(resource["name"]), "effect": "allow"}
+        for resource in resources if resource.get("public") for sub in ("*", "anonymous")
+    ]  # fmt: skip
+    optional = {"authentication": "optional"}
+    opened = [
+        {**resource, "routes": [optional | route for route in resource.get("routes", [])]}
+        if resource.get("public")
+        else resource
+        for resource in resources
+    ]
+    return {**policies, "resources": opened, "role_rules": [*policies.get("role_rules", []), *rules]}
 
 
 def reads_no_credential(

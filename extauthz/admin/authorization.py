@@ -30,6 +30,7 @@ from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
 from extauthz.domain.service_key import Scope
 from extauthz.storage import attribute_policies, role_bindings, role_rules
+from extauthz.storage.public_resources import is_public
 from extauthz.storage.rows import Document, Stored, instant, rfc3339
 
 if TYPE_CHECKING:
@@ -157,6 +158,22 @@ def require_service(caller: Caller, services: Sequence[tuple[str, str]]) -> None
     ]
     if problems:
         raise forbidden("the key registers resources of its own service only", errors=problems)
+
+
+def require_public(caller: Caller, written: Sequence[tuple[bool, Stored | None, str]]) -> None:
+    """Refuse a registrar to make a resource public, or to close one that is.
+
+    `written` are declarations of `public`, the rows that they replace, and the pointers to their documents.
+    """
+    if _registrar(caller) is None:
+        return
+    problems = [
+        Problem(f"{pointer}/public", "only a tenant admin makes a resource public, or no longer public")
+        for public, stored, pointer in written
+        if public is not (stored is not None and is_public(stored.document))
+    ]
+    if problems:
+        raise forbidden("a service key does not change whether a resource is public", errors=problems)
 
 
 def require_routes(caller: Caller, written: Sequence[tuple[Resource, Stored | None, str]]) -> None:

@@ -1,10 +1,11 @@
-"""Default roles of resources as they are in force, which may differ from those that were declared.
+"""Default roles and `public` of resources as they are in force, which may differ from what was declared.
 
 Default roles become role rules when a name is registered for the first time. A later declaration, or a change
-of those rules, does not change that; a resource is shown with the roles that have a rule now.
+of those rules, does not change that; a resource is shown with the roles that have a rule now. Likewise a
+resource is shown as public while both rules that this stands for exist.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as with_changes
 from typing import Any, Final
@@ -13,7 +14,7 @@ from extauthz.admin.row_warnings import with_document_warnings
 from extauthz.compile.fields import shown as quoted
 from extauthz.compile.warnings import DocumentWarning, WarningCode
 from extauthz.domain.policy import default_action
-from extauthz.storage import resources
+from extauthz.storage import public_resources, resources
 from extauthz.storage.rows import Document as JsonDocument
 from extauthz.storage.rows import Stored, rfc3339
 
@@ -42,7 +43,25 @@ def _to_json(stored: Stored) -> JsonDocument:
 async def in_force(connection: Any, tenant: str, rows: Sequence[Stored]) -> list[InForce]:
     """Return resources with the default roles that have a role rule now."""
     found = await resources.default_roles_in_force(connection, tenant, rows)
-    return [_in_force(stored, roles) for stored, roles in zip(rows, found, strict=True)]
+    public = await public_resources.in_force(connection, tenant, rows)
+    return [
+        _public_in_force(_in_force(stored, roles), public) for stored, roles in zip(rows, found, strict=True)
+    ]
+
+
+def _public_in_force(resource: InForce, public: Container[str]) -> InForce:
+    document = resource.stored.document
+    name = str(document["name"])
+    if not public_resources.is_public(document) or name in public:
+        return resource
+    warning = DocumentWarning(
+        WarningCode.PUBLIC_NOT_IN_FORCE,
+        "/public",
+        f"declared and not in force: an allow rule for '*' or 'anonymous' on {quoted(name)} (dom '*', act "
+        f"{quoted(default_action(name))}) was deleted; write it again, or declare false and then true",
+    )
+    shown = {member: value for member, value in document.items() if member != "public"}
+    return InForce(with_changes(resource.stored, document=shown), (*resource.warnings, warning))
 
 
 def _in_force(stored: Stored, roles: Sequence[str]) -> InForce:

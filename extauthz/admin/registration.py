@@ -18,8 +18,9 @@ from extauthz.admin.quotas import check_rows_of_write
 from extauthz.admin.request_body import JsonBody
 from extauthz.admin.resources import PATH, ResourceDocument, ResourceOut
 from extauthz.compile.warnings import resource_warnings
+from extauthz.domain.policy import PUBLIC_SUBJECTS
 from extauthz.domain.problem import Problem
-from extauthz.storage import resources
+from extauthz.storage import public_resources, resources
 from extauthz.storage.outcome import Clash, Conflict, Refusal
 from extauthz.storage.rows import Document as JsonDocument
 from extauthz.storage.rows import Stored
@@ -111,6 +112,14 @@ async def _register(
     in_list: bool = False,
 ) -> list[Registered] | Refusal:
     """Store declarations: first those of names that are there, so that routes can move to new resources."""
+    bodies = [body.declared_over(present.get(body.name)) for body in bodies]
+    authorization.require_public(
+        ctx.caller,
+        [
+            (body.public, present.get(body.name), f"/{position}" if in_list else "")
+            for position, body in enumerate(bodies)
+        ],
+    )
     authorization.require_routes(
         ctx.caller,
         [
@@ -120,7 +129,8 @@ async def _register(
         ],
     )
     new = [position for position, body in enumerate(bodies) if body.name not in present]
-    await _check_quotas(ctx, change, [bodies[position] for position in new])
+    opened = [body for body in bodies if body.public and not _is_public(present.get(body.name))]
+    await _check_quotas(ctx, change, [bodies[position] for position in new], len(opened))
     clashes: list[Clash] = []
     after: dict[str, Stored] = {}
     for position, body in enumerate(bodies):
@@ -150,8 +160,14 @@ async def _register(
     return [(row, body.name not in present) for row, body in zip(found, bodies, strict=True)]
 
 
-async def _check_quotas(ctx: context.RequestContext, change: Change, new: Sequence[ResourceDocument]) -> None:
-    rules = sum(len(body.defaultRoles) for body in new)
+def _is_public(stored: Stored | None) -> bool:
+    return stored is not None and public_resources.is_public(stored.document)
+
+
+async def _check_quotas(
+    ctx: context.RequestContext, change: Change, new: Sequence[ResourceDocument], opened: int
+) -> None:
+    rules = sum(len(body.defaultRoles) for body in new) + opened * len(PUBLIC_SUBJECTS)
     check_rows_of_write(len(new))
     check_rows_of_write(rules)
     if new:

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final, Self
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query
@@ -25,10 +25,18 @@ from extauthz.compile.fields import shown as quoted
 from extauthz.compile.routes import Template
 from extauthz.compile.warnings import resource_warnings
 from extauthz.domain import policy
-from extauthz.domain.policy import WILDCARD, AuthenticationRequirement, Resource, SubjectKind, default_action
+from extauthz.domain.policy import (
+    PUBLIC_SUBJECTS,
+    WILDCARD,
+    AuthenticationRequirement,
+    Resource,
+    SubjectKind,
+    default_action,
+    default_authentication,
+)
 from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
-from extauthz.storage import attribute_policies, resources, role_rules
+from extauthz.storage import attribute_policies, public_resources, resources, role_rules
 from extauthz.storage.outcome import NotFound, Refusal
 from extauthz.storage.rows import Document as JsonDocument
 from extauthz.storage.rows import Page, Stored
@@ -96,12 +104,20 @@ class RouteDocument(doc.Model):
         doc.NOT_NULL,
         doc.about("left out: the text after the last `:` of the resource's name, else `access`"),
     ] = None
-    authentication: AuthenticationRequirement = AuthenticationRequirement.REQUIRED
+    authentication: Annotated[
+        AuthenticationRequirement | None,
+        doc.NOT_NULL,
+        doc.about("left out: `optional` on a public resource, else `required`"),
+    ] = None
 
-    def to_route(self, action: str) -> policy.Route:
-        """Return the entity; `action` is the default."""
+    def to_route(self, action: str, authentication: AuthenticationRequirement) -> policy.Route:
+        """Return the entity; `action` and `authentication` are the defaults."""
         return policy.Route(
-            self.host, tuple(self.methods), self.path, self.action or action, self.authentication
+            self.host,
+            tuple(self.methods),
+            self.path,
+            self.action or action,
+            self.authentication or authentication,
         )
 
 
@@ -137,6 +153,9 @@ class ResourceDocument(doc.Document):
         AfterValidator(doc.without_repeats),
     ] = []  # noqa: RUF012  # Pydantic copies it
     routes: Annotated[list[RouteDocument], Field(max_length=rules.MAX_ROUTES)] = []  # noqa: RUF012  # Pydantic copies it
+    public: Annotated[
+        doc.Flag, doc.about("true: allow rules for everyone; shown only where both rules are in force")
+    ] = False
 
     @field_validator("defaultRoles")
     @classmethod
@@ -150,15 +169,35 @@ class ResourceDocument(doc.Document):
             raise doc.refused_at(problems)
         return roles
 
+    @field_validator("public")
+    @classmethod
+    def _fits_rules(cls, public: bool, info: ValidationInfo) -> bool:
+        problem = rules.public_problem(info.data.get("name")) if public else None
+        if problem:
+            raise doc.refused(problem)
+        return public
+
     def to_resource(self) -> Resource:
         """Return the entity."""
         action = default_action(self.name)
-        return Resource(self.name, self.serviceName, tuple(route.to_route(action) for route in self.routes))
+        authentication = default_authentication(public=self.public)
+        routes = tuple(route.to_route(action, authentication) for route in self.routes)
+        return Resource(self.name, self.serviceName, routes)
+
+    def declared_over(self, stored: Stored | None) -> Self:
+        """Return the declaration with `public` as it is stored, where it was left out."""
+        if stored is None or "public" in self.model_fields_set:
+            return self
+        return self.model_copy(update={"public": public_resources.is_public(stored.document)})
 
     def to_document(self, resource_id: str, stored: Mapping[str, object]) -> JsonDocument:
         """Return the document to store: the members that were written, and the others as `stored`."""
         complete = resources.document_of(
-            self.to_resource(), resource_id, display_name=self.displayName, default_roles=self.defaultRoles
+            self.to_resource(),
+            resource_id,
+            display_name=self.displayName,
+            default_roles=self.defaultRoles,
+            public=self.public,
         )
         return complete | {name: value for name, value in stored.items() if name not in self.model_fields_set}
 
@@ -256,6 +295,7 @@ async def patch_resource(
         body = doc.validate(_ADAPTER, document, ctx, problems)
         ctx.check_precondition(stored)
         authorization.require_service(ctx.caller, [(body.serviceName, "/serviceName")])
+        authorization.require_public(ctx.caller, [(body.public, stored, "")])
         authorization.require_routes(ctx.caller, [(body.to_resource(), stored, "")])
         replaced = await resources.replace(change, body.to_document(stored.id, {}))
         if not isinstance(replaced, Stored):
@@ -275,8 +315,8 @@ async def patch_resource(
 async def delete_resource(ctx: _Writes, query: Annotated[RemovalQuery, Query()]) -> Response:
     """Delete a resource and its routes.
 
-    The rules that its default roles became are deleted, too. Other rules that name it are 409, unless
-    `cascade` is true: then role rules are deleted and attribute policies are deleted softly.
+    The rules that its default roles or `public` became are deleted, too. Other rules that name it are 409,
+    unless `cascade` is true: then role rules are deleted and attribute policies are deleted softly.
     """
     resource_id = ctx.row_id(_NOUN)
     if query.cascade and authorization.service_of(ctx.caller) is not None:
@@ -306,6 +346,8 @@ async def _remove_rules(change: Change, stored: Stored, *, cascade: bool) -> Non
     defaults = {
         (role, SubjectKind.ROLE.value, WILDCARD, action, Effect.ALLOW.value) for role in (*declared, *roles)
     }
+    if public_resources.is_public(stored.document):
+        defaults |= {(sub, kind.value, WILDCARD, action, Effect.ALLOW.value) for sub, kind in PUBLIC_SUBJECTS}
     others = [
         rule.id
         for rule in rules

@@ -49,6 +49,7 @@ class _Declared:
     default_roles: tuple[str, ...]
     action: str | None
     authentication: Authentication | None
+    public: bool | None
 
 
 def resource(
@@ -58,6 +59,7 @@ def resource(
     display_name: str | None = None,
     action: str | None = None,
     authentication: Authentication | None = None,
+    public: bool | None = None,
 ) -> Callable[[_Endpoint], _Endpoint]:
     """Declare the resource that an endpoint's route leads to; the endpoint itself is unchanged.
 
@@ -65,6 +67,9 @@ def resource(
 
     `default_roles` are allowed the resource's default action the first time it is ever registered.
     `action` None is that default action: the text after the last `:` of the name, else `access`.
+    `public` is of the resource, so of every route that leads to it: True allows it to everyone, False no
+    longer does, None leaves it as it is. Making a resource public, and `authentication` other than
+    `required`, need a tenant admin.
 
     Raises:
         ValueError: the endpoint has a resource already.
@@ -72,7 +77,7 @@ def resource(
     """
     if isinstance(default_roles, str):
         raise TypeError(f"default_roles is a list of roles: [{default_roles!r}]")
-    declared = _Declared(name, display_name, tuple(default_roles), action, authentication)
+    declared = _Declared(name, display_name, tuple(default_roles), action, authentication, public)
 
     def declare(endpoint: _Endpoint) -> _Endpoint:
         if _DECLARED in getattr(endpoint, "__dict__", {}):
@@ -101,12 +106,19 @@ def declared_resources(
             service_name=service_name,
             display_name=declared.display_name or known.display_name,
             default_roles=tuple(dict.fromkeys((*known.default_roles, *declared.default_roles))),
+            public=_narrower(known.public, declared.public),
             routes=(
                 *known.routes,
                 Route(methods, route.path.template, route.host, declared.action, declared.authentication),
             ),
         )
     return list(found.values())
+
+
+def _narrower(first: bool | None, second: bool | None) -> bool | None:
+    """Return what holds of a resource that two endpoints declare: closed, before public, before nothing."""
+    said = [each for each in (first, second) if each is not None]
+    return all(said) if said else None
 
 
 @dataclass(frozen=True, slots=True)

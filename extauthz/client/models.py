@@ -26,7 +26,7 @@ class Route:
     """Methods and a path template that lead to a resource.
 
     `host` None is every host. `action` and `authentication` None are the API's defaults: the text after the
-    last `:` of the resource's name, and `required`.
+    last `:` of the resource's name, and `required` (`optional` on a public resource).
     """
 
     methods: tuple[str, ...]
@@ -62,7 +62,11 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """The unit of permission; `id` is None before it is registered."""
+    """The unit of permission; `id` is None before it is registered.
+
+    `public` None leaves it as it is. A public resource is allowed to everyone, and `authentication` of its
+    routes is `optional` unless they say otherwise.
+    """
 
     name: str
     service_name: str
@@ -70,6 +74,7 @@ class Resource:
     default_roles: tuple[str, ...] = ()
     routes: tuple[Route, ...] = ()
     id: str | None = None
+    public: bool | None = None
 
     def document(self) -> dict[str, object]:
         """Return the JSON form of a registration."""
@@ -80,6 +85,7 @@ class Resource:
                 "displayName": self.display_name,
                 "defaultRoles": list(self.default_roles),
                 "routes": [route.document() for route in self.routes],
+                "public": self.public,
             }
         )
 
@@ -94,6 +100,7 @@ class Resource:
             default_roles=members.texts("defaultRoles"),
             routes=tuple(Route.read(route) for route in members.entries("routes")),
             id=members.text("id"),
+            public=isinstance(document, Mapping) and document.get("public") is True,
         )
 
 

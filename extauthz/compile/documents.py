@@ -4,13 +4,13 @@ docs/reference/policy-language.md defines them: role rules, role bindings, attri
 resources with routes.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from sys import intern
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from extauthz.compile.casbin_conditions import parse_matcher
 from extauthz.compile.conditions import parse_condition
@@ -26,6 +26,7 @@ from extauthz.domain.policy import (
     MAX_PRIORITY,
     MIN_ALLOW_PRIORITY,
     MIN_PRIORITY,
+    PUBLIC_SUBJECTS,
     WILDCARD,
     AttributePolicy,
     AuthenticationRequirement,
@@ -37,7 +38,9 @@ from extauthz.domain.policy import (
     Route,
     SubjectKind,
     default_action,
+    default_authentication,
 )
+from extauthz.domain.principal import ANONYMOUS_ROLE
 from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
 
@@ -252,7 +255,8 @@ def priority_problem(effect: Effect | None, priority: int, reading: Reading) -> 
 def parse_resource(document: object, pointer: str, problems: list[Problem]) -> Resource | None:
     """Read a resource with its routes; None when any problem was noted.
 
-    `displayName` and `defaultRoles` are checked here and stored by the caller that registers the resource.
+    `displayName`, `defaultRoles` and `public` are checked here and stored by the caller that registers the
+    resource.
     """
     before = len(problems)
     fields = Fields(document, pointer, problems)
@@ -270,6 +274,10 @@ def parse_resource(document: object, pointer: str, problems: list[Problem]) -> R
     default_roles = fields.items("defaultRoles", required=False)
     if default_roles:
         _default_roles(fields, name)
+    public = fields.flag("public", default=False)
+    if public and (problem := public_problem(name)):
+        fields.note("public", problem)
+    authentication = default_authentication(public=public)
     entries = fields.items("routes", required=False)
     fields.done()
     if len(entries) > MAX_ROUTES:
@@ -281,7 +289,11 @@ def parse_resource(document: object, pointer: str, problems: list[Problem]) -> R
     routes = [
         route
         for position, entry in enumerate(entries)
-        if (route := _parse_route(entry, f"{fields.at('routes')}/{position}", problems, action))
+        if (
+            route := _parse_route(
+                entry, f"{fields.at('routes')}/{position}", problems, action, authentication
+            )
+        )
     ]
     if len(problems) > before or not (name and service):
         return None
@@ -311,7 +323,18 @@ def default_role_problem(role: str, name: str | None) -> str | None:
     return "is too long for a rule on a resource of this name"
 
 
-def _parse_route(entry: object, pointer: str, problems: list[Problem], action: str) -> Route | None:
+def public_problem(name: str | None) -> str | None:
+    """Tell whether the rules of a public resource of this name are too long."""
+    return default_role_problem(ANONYMOUS_ROLE, name)
+
+
+def _parse_route(
+    entry: object,
+    pointer: str,
+    problems: list[Problem],
+    action: str,
+    default: AuthenticationRequirement,
+) -> Route | None:
     before = len(problems)
     fields = Fields(entry, pointer, problems)
     host = None
@@ -330,9 +353,7 @@ def _parse_route(entry: object, pointer: str, problems: list[Problem], action: s
             fields.note("action", "found '*', one action is needed")
     else:
         fields.get("action")
-    authentication = fields.choice(
-        "authentication", AuthenticationRequirement, default=AuthenticationRequirement.REQUIRED
-    )
+    authentication = fields.choice("authentication", AuthenticationRequirement, default=default)
     fields.done()
     if len(problems) > before or isinstance(template, str) or authentication is None:
         return None
@@ -426,24 +447,24 @@ def parse_policy_set(document: object, reading: Reading) -> PolicySet | list[Pro
         attribute_policies=each("attribute_policies", partial(parse_attribute_policy, reading=reading)),
     )
     fields.done()
-    return problems or with_default_roles(policies, document)
+    return problems or with_declared_rules(policies, document)
 
 
-def with_default_roles(policies: PolicySet, document: object) -> PolicySet:
-    """Add the role rules that resources' `defaultRoles` stand for; their ids name where they come from."""
+def with_declared_rules(policies: PolicySet, document: object) -> PolicySet:
+    """Add the role rules that `defaultRoles` and `public` stand for; their ids name where they come from."""
     resources = document.get("resources") or () if isinstance(document, Mapping) else ()
     added = tuple(
         RoleRule(
-            id=f"default:{resource.name}:{role}",
-            sub=role,
-            sub_kind=SubjectKind.ROLE,
+            id=rule_id,
+            sub=sub,
+            sub_kind=kind,
             dom=WILDCARD,
             obj=resource.name,
             act=resource.default_action,
             effect=Effect.ALLOW,
         )
         for resource, entry in zip(policies.resources, resources, strict=True)
-        for role in dict.fromkeys(entry.get("defaultRoles") or ())
+        for rule_id, sub, kind in _declared(resource.name, entry)
     )
     if not added:
         return policies
@@ -453,3 +474,12 @@ def with_default_roles(policies: PolicySet, document: object) -> PolicySet:
         policies.role_bindings,
         policies.attribute_policies,
     )
+
+
+def _declared(name: str, entry: Mapping[str, object]) -> Iterator[tuple[str, str, SubjectKind]]:
+    """Yield id, subject and kind of the allow rules that a resource declares."""
+    for role in dict.fromkeys(cast("Sequence[str]", entry.get("defaultRoles") or ())):
+        yield f"default:{name}:{role}", role, SubjectKind.ROLE
+    if entry.get("public") is True:
+        for sub, kind in PUBLIC_SUBJECTS:
+            yield f"public:{name}:{sub}", sub, kind

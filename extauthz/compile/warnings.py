@@ -38,6 +38,7 @@ class WarningCode(StrEnum):
     CONDITION_NEVER_TRUE = "condition_never_true"
     LITERAL_LOOKS_LIKE_WILDCARD = "literal_looks_like_wildcard"
     DEFAULT_ROLES_NOT_IN_FORCE = "default_roles_not_in_force"
+    PUBLIC_NOT_IN_FORCE = "public_not_in_force"
     UNREADABLE_ROW = "unreadable_row"
 
 

@@ -6,6 +6,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from extauthz.domain.principal import ANONYMOUS_ROLE
 from extauthz.domain.reasons import Effect
 
 WILDCARD: Final = "*"
@@ -22,6 +23,10 @@ class SubjectKind(StrEnum):
     USER = "user"
     SERVICE = "service"
     ANY = "any"
+
+
+PUBLIC_SUBJECTS: Final = ((WILDCARD, SubjectKind.ANY), (ANONYMOUS_ROLE, SubjectKind.ROLE))
+"""The subjects of the two allow rules that `public: true` of a resource stands for."""
 
 
 class Mode(StrEnum):
@@ -164,6 +169,11 @@ class Resource:
     def default_action(self) -> str:
         """The text after the last `:` of the name, else `access`."""
         return default_action(self.name)
+
+
+def default_authentication(*, public: bool) -> AuthenticationRequirement:
+    """Return the authentication of a route that names none."""
+    return AuthenticationRequirement.OPTIONAL if public else AuthenticationRequirement.REQUIRED
 
 
 def default_action(resource_name: str) -> str:

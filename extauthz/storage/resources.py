@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from extauthz.compile.routes import Template
 from extauthz.domain.policy import default_action
-from extauthz.storage import editing, role_rules
+from extauthz.storage import editing, public_resources, role_rules
 from extauthz.storage.outcome import Clash, Conflict, NotFound
 from extauthz.storage.rows import MAX_PAGE, Column, Document, Page, Stored, Table
 
@@ -31,16 +31,25 @@ TABLE: Final = Table(
         Column("serviceName", "service_name"),
         Column("defaultRoles", "default_roles", "names"),
         Column("routes", "routes", "jsonb"),
+        Column("public", "public", "boolean", optional=True),
     ],
     unique=("name",),
 )
 
 
 def document_of(
-    resource: Resource, resource_id: str, *, display_name: str | None, default_roles: Sequence[str]
+    resource: Resource,
+    resource_id: str,
+    *,
+    display_name: str | None,
+    default_roles: Sequence[str],
+    public: bool = False,
 ) -> Document:
-    """Return the document of a resource, with canonical routes and its defaults written out."""
-    return {
+    """Return the document of a resource, with canonical routes and its defaults written out.
+
+    `public` is there only where it is true.
+    """
+    return ({"public": True} if public else {}) | {
         "id": resource_id,
         "name": resource.name,
         "displayName": resource.name if display_name is None else display_name,
@@ -63,6 +72,8 @@ def _route_document(route: Route) -> Document:
 async def create(change: Change, documents: Sequence[Mapping[str, object]]) -> tuple[Stored, ...] | Conflict:
     """Insert resources with their routes; default roles of a name seen the first time ever become role rules.
 
+    Of a public resource, two allow rules are written.
+
     An existing name is a conflict of kind `resource`, an existing route one of kind `route`.
     """
     created = await editing.create(change, TABLE, documents)
@@ -72,18 +83,32 @@ async def create(change: Change, documents: Sequence[Mapping[str, object]]) -> t
     if conflict := await _claim_routes(change, rows, unstored={stored.id for stored in created}):
         return conflict
     await _apply_default_roles(change, rows)
+    await public_resources.open_all(change, rows)
     return created
 
 
 async def replace(change: Change, document: Mapping[str, object]) -> Stored | NotFound | Conflict:
-    """Replace a resource and its routes by id; default roles apply only when it is created."""
+    """Replace a resource and its routes by id; default roles apply only when it is created.
+
+    The rules of a public resource are written when it becomes public, and deleted when it no longer is.
+    """
+    was_public = await change.connection.fetchval(
+        "SELECT public FROM resources WHERE tenant_id = $1 AND id = $2::uuid", change.tenant, document["id"]
+    )
     replaced = await editing.replace(change, TABLE, document)
     if not isinstance(replaced, Stored) or replaced.revision != change.revision:
         return replaced
     await change.connection.execute(
         "DELETE FROM route_claims WHERE tenant_id = $1 AND resource_id = $2::uuid", change.tenant, replaced.id
     )
-    return await _claim_routes(change, [replaced.document]) or replaced
+    if conflict := await _claim_routes(change, [replaced.document]):
+        return conflict
+    is_public = public_resources.is_public(replaced.document)
+    if is_public and not was_public:
+        await public_resources.open_all(change, [replaced.document])
+    elif was_public and not is_public:
+        await public_resources.close(change, str(replaced.document["name"]))
+    return replaced
 
 
 async def delete(change: Change, resource_id: UUID) -> Stored | NotFound:

@@ -141,6 +141,7 @@ def test_everything_declared_is_in_the_registration() -> None:
         display_name="Read",
         action="view",
         authentication="optional",
+        public=True,
     )
 
     (found,) = declared(StarletteRoute("/invoices/{number:int}", read, methods=["GET", "POST"]))
@@ -158,7 +159,33 @@ def test_everything_declared_is_in_the_registration() -> None:
                 "authentication": "optional",
             }
         ],
+        "public": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "together"),
+    [
+        (None, None, None),
+        (True, None, True),
+        (None, True, True),
+        (False, True, False),
+        (True, False, False),
+        (None, False, False),
+    ],
+)
+def test_a_resource_is_public_where_an_endpoint_says_so_and_none_denies_it(
+    first: bool | None,
+    second: bool | None,
+    together: bool | None,
+) -> None:
+    (found,) = declared(
+        StarletteRoute("/a", endpoint("invoice:read", public=first)),
+        StarletteRoute("/b", endpoint("invoice:read", public=second)),
+    )
+
+    assert found.public is together
+    assert ("public" in found.document()) is (together is not None)
 
 
 def test_endpoints_of_one_resource_add_up() -> None:
