@@ -6,8 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from extauthz.demo.postgres import EmbeddedPostgres
-from tests.folder_postgres import postgres_in_folder
-from tests.integration.databases import DEBIAN, Database, Databases, DebianPostgres
+from tests.integration.databases import DEBIAN, Database, Databases, DebianPostgres, Servers
 
 __all__ = ["DEBIAN", "Database", "DebianPostgres"]
 
@@ -25,20 +24,25 @@ def no_authorities_of_the_system() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """The servers of this worker: each starts when it is first needed and runs until the end."""
+    with Servers() as started:
+        yield started
+
+
 @pytest.fixture(scope="session", params=["embedded", "debian"])
-def postgres(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
+def postgres(request: pytest.FixtureRequest, servers: Servers) -> EmbeddedPostgres:
     """A running server: the embedded one and, where it is installed, Debian's."""
     if request.param == "debian" and not DEBIAN.exists():
         pytest.skip("PostgreSQL 15 is not installed (Debian: apt-get install postgresql-15)")
-    with postgres_in_folder(DebianPostgres if request.param == "debian" else EmbeddedPostgres) as server:
-        server.start()
-        yield server
+    return servers.running(DebianPostgres if request.param == "debian" else EmbeddedPostgres)
 
 
 @pytest.fixture(scope="session")
-def databases(postgres: EmbeddedPostgres) -> Databases:
+def databases(postgres: EmbeddedPostgres, servers: Servers) -> Databases:
     """The databases of the running server."""
-    return Databases(postgres)
+    return servers.databases(postgres)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,7 @@ from extauthz.demo.postgres import EmbeddedPostgres
 from extauthz.shipped import shipped
 from extauthz.storage.migrate import migrate, read_migrations
 from extauthz.storage.pool import DatabaseAddress
+from tests.folder_postgres import postgres_in_folder
 
 DEBIAN: Final = Path("/usr/lib/postgresql/15/bin")
 
@@ -158,6 +159,32 @@ class Databases:
         return Database(
             _address(self._server.dsn, name), _address(self._server.superuser_dsn, name), self._server
         )
+
+
+class Servers(ExitStack):
+    """Servers with their databases, started when they are first asked for; all stop at the end.
+
+    A parametrized fixture would stop one kind to start the other, several times a module.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._servers: dict[type[EmbeddedPostgres], EmbeddedPostgres] = {}
+        self._databases: dict[EmbeddedPostgres, Databases] = {}
+
+    def running(self, kind: type[EmbeddedPostgres]) -> EmbeddedPostgres:
+        """Return the server of a kind."""
+        if kind not in self._servers:
+            server = self.enter_context(postgres_in_folder(kind))
+            server.start()
+            self._servers[kind] = server
+        return self._servers[kind]
+
+    def databases(self, server: EmbeddedPostgres) -> Databases:
+        """Return the databases of a server that runs."""
+        if server not in self._databases:
+            self._databases[server] = Databases(server)
+        return self._databases[server]
 
 
 def _address(dsn: str, database: str) -> DatabaseAddress:
