@@ -218,7 +218,8 @@ def _registrar(caller: Caller) -> "KeyGrant | None":
 def _routes(stored: Stored | None) -> tuple[Route, ...]:
     if stored is None:
         return ()
-    document = {name: value for name, value in stored.document.items() if name != "id"}
+    # CLAIM_HEADERS may have changed since; it says nothing about routes.
+    document = {name: value for name, value in stored.document.items() if name not in {"id", "headers"}}
     resource = parse_resource(document, "", [])
     return () if resource is None else resource.routes
 

@@ -109,6 +109,7 @@ class RequestContext:
             default_domain=self.caller.only_domain,
             highest_allow=MAX_ALLOW_PRIORITY if is_tenant_admin else 0,
             guardrails=is_tenant_admin,
+            claim_headers=self.services.claim_headers,
         )
 
     def row_id(self, noun: str, parameter: str = "id") -> "UUID":
@@ -255,7 +256,9 @@ class RequestContext:
         """Return one row with its entity tag, and with a warning where it cannot be read."""
         problems: list[Problem] = []
         if stored.deleted_at is None and table.kind in KINDS:
-            reading = Reading(condition_headers=self.services.condition_headers)
+            reading = Reading(
+                condition_headers=self.services.condition_headers, claim_headers=self.services.claim_headers
+            )
             StoredReader(reading).read(table.kind, stored.document, problems)
         document = self._warned((show or to_json)(stored), problems[:1])
         return Reply(HTTPStatus.OK, document, {"ETag": entity_tag(stored.revision)}).response()

@@ -5,15 +5,16 @@ A document has the form of the file of IDENTITY_PROVIDERS and is read by the sam
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Final, Self
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, ValidationInfo, model_validator
 from starlette.responses import Response
 
 from extauthz.admin.authorization import Permission
 from extauthz.admin.context import RequestContext, Route, no_content, requires, row_reply
-from extauthz.admin.documents import Document, Flag, StoredRow, refused_at, without_repeats
+from extauthz.admin.documents import Document, Flag, StoredRow, context_of, refused_at, without_repeats
 from extauthz.admin.openapi import created, deleted, listed, op, written
 from extauthz.admin.pagination import PageQuery
 from extauthz.admin.request_body import JsonBody, ReplacingBody
@@ -21,8 +22,9 @@ from extauthz.admin.tenants import PATH as TENANTS
 from extauthz.admin.tenants import no_tenant
 from extauthz.decide.tokens.jwks import ALGORITHMS
 from extauthz.decide.tokens.provider_form import ANY_AUDIENCE, MAX_ISSUERS
-from extauthz.decide.tokens.registered_provider import MAX_URL, issuers_of, read_registered
+from extauthz.decide.tokens.registered_provider import MAX_URL, NO_DEFAULTS, issuers_of, read_registered
 from extauthz.domain.claim_readings import RoleShape
+from extauthz.domain.forwarding import MAX_CLAIM_HEADERS, AuthorizationHeader
 from extauthz.storage import identity_providers, tenants
 from extauthz.storage.outcome import Conflict, Invalid, NotFound
 from extauthz.storage.rows import Document as JsonDocument
@@ -65,6 +67,8 @@ _SHAPE: Final = {"enum": [shape.value for shape in RoleShape]}
 _ROLE: Final = _object("claim", claim=_TEXT, shape=_SHAPE, prefix=_TEXT)
 _ADMIN_ROLE: Final = _object("role", "domain", role=_TEXT, domain=_TEXT)
 _SERVICE_CLAIM: Final = {"oneOf": [_TEXT, _object("claim", claim=_TEXT, value=_TEXT)]}
+_HEADERS: Final = {"type": "object", "additionalProperties": _TEXT, "maxProperties": MAX_CLAIM_HEADERS}
+_AUTHORIZATION: Final = {"enum": [each.value for each in AuthorizationHeader]}
 _AUDIENCES: Final = {"oneOf": [{"const": ANY_AUDIENCE}, _SOME]}
 
 
@@ -134,6 +138,18 @@ class IdentityProviderDocument(Document):
     require_bound: Annotated[
         Any, _member({"type": "boolean"}, "only tokens bound to a client certificate (RFC 8705)")
     ] = None
+    headers: Annotated[
+        Any, _member(_HEADERS, "headers that workloads get, each with the attribute `user.*` of its value")
+    ] = None
+    authorization: Annotated[
+        Any,
+        _member(
+            _AUTHORIZATION, "`remove`: workloads do not get the `Authorization` header; left out: `keep`"
+        ),
+    ] = None
+    assertion: Annotated[
+        Any, _member({"type": "boolean"}, "`false`: workloads get no `x-auth-assertion`; left out: `true`")
+    ] = None
     leeway: Annotated[Any, _member(_SECONDS, "seconds; left out: as in the settings")] = None
     max_lifetime: Annotated[Any, _member(_SECONDS, "seconds; left out: as in the settings")] = None
     claim_config: Annotated[
@@ -144,10 +160,12 @@ class IdentityProviderDocument(Document):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _read(cls, document: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+    def _read(cls, document: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
         if not isinstance(document, Mapping):
             return handler(document)
-        reading = read_registered(document, "")
+        context = context_of(info)
+        known = None if context is None else context.services.claim_headers
+        reading = read_registered(document, "", replace(NO_DEFAULTS, claim_headers=known))
         if isinstance(reading, list):
             raise refused_at(reading)
         body = handler(document)

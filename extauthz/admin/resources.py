@@ -21,10 +21,12 @@ from extauthz.admin.quotas import MAX_ROWS_A_WRITE
 from extauthz.admin.request_body import PatchBody
 from extauthz.admin.role_rules import RoleRuleOut
 from extauthz.compile import documents as rules
+from extauthz.compile.claim_headers import read_claim_headers
 from extauthz.compile.fields import shown as quoted
 from extauthz.compile.routes import Template
 from extauthz.compile.warnings import resource_warnings
-from extauthz.domain import policy
+from extauthz.domain import forwarding, policy
+from extauthz.domain.forwarding import AuthorizationHeader
 from extauthz.domain.policy import (
     PUBLIC_SUBJECTS,
     WILDCARD,
@@ -127,6 +129,13 @@ def _resource_name(name: str) -> str:
     return name
 
 
+def _headers(value: object, info: ValidationInfo) -> object:
+    found, problems = read_claim_headers(value, doc.context_of(info).reading.claim_headers)
+    if problems:
+        raise doc.refused_at(problems)
+    return dict(found)
+
+
 class ResourceDocument(doc.Document):
     """A resource, as a service declares it."""
 
@@ -156,6 +165,35 @@ class ResourceDocument(doc.Document):
     public: Annotated[
         doc.Flag, doc.about("true: allow rules for everyone; shown only where both rules are in force")
     ] = False
+    headers: Annotated[
+        Any,
+        AfterValidator(_headers),
+        WithJsonSchema(
+            {
+                "type": "object",
+                "additionalProperties": {"type": "string"},
+                "maxProperties": forwarding.MAX_CLAIM_HEADERS,
+                "examples": [{"x-user-email": "user.email"}],
+            }
+        ),
+        doc.NOT_NULL,
+        doc.about("headers that the workload gets, each with the attribute `user.*` of its value"),
+    ] = None
+    authorization: Annotated[
+        AuthorizationHeader | None,
+        doc.NOT_NULL,
+        doc.about("`remove`: the workload does not get the `Authorization` header; left out: `keep`"),
+    ] = None
+    assertion: Annotated[
+        doc.Flag | None,
+        doc.NOT_NULL,
+        doc.about("`false`: the workload gets no `x-auth-assertion`; left out: `true`"),
+    ] = None
+    require_bound: Annotated[
+        doc.Flag | None,
+        doc.NOT_NULL,
+        doc.about("`true`: a bearer token has to be bound to a certificate (RFC 8705); left out: `false`"),
+    ] = None
 
     @field_validator("defaultRoles")
     @classmethod
@@ -182,7 +220,15 @@ class ResourceDocument(doc.Document):
         action = default_action(self.name)
         authentication = default_authentication(public=self.public)
         routes = tuple(route.to_route(action, authentication) for route in self.routes)
-        return Resource(self.name, self.serviceName, routes)
+        return Resource(
+            self.name,
+            self.serviceName,
+            routes,
+            forwarding.forwarding_of(
+                tuple(sorted((self.headers or {}).items())), self.authorization, assertion=self.assertion
+            ),
+            self.require_bound is True,
+        )
 
     def declared_over(self, stored: Stored | None) -> Self:
         """Return the declaration with `public` as it is stored, where it was left out."""
@@ -199,6 +245,10 @@ class ResourceDocument(doc.Document):
             default_roles=self.defaultRoles,
             public=self.public,
         )
+        given = {name: getattr(self, name) for name in resources.WORKLOAD_MEMBERS}
+        if self.authorization is not None:
+            given["authorization"] = self.authorization.value
+        complete |= {name: value for name, value in given.items() if value is not None}
         return complete | {name: value for name, value in stored.items() if name not in self.model_fields_set}
 
 

@@ -59,3 +59,4 @@ class AdminServices:
     failures: FailedCredentials = field(default_factory=FailedCredentials)
     key_use: KeyUse = field(default_factory=KeyUse)
     random_bytes: Callable[[int], bytes] = os.urandom
+    claim_headers: frozenset[str] = frozenset()

@@ -49,13 +49,15 @@ class EnvoyRequests:
     `condition_headers` are the lower-case names that conditions may ask for; no others are kept. `sources`
     are further places of credentials; of `Authorization` and the service key no more than
     `longest_credential` octets are read. `raw_entries` is whether `header_map` is known to have the bytes
-    that the client sent, header by header.
+    that the client sent, header by header. Other spellings of `claim_headers` are removed by an allow, as
+    those of `x-auth-*` are.
     """
 
     condition_headers: frozenset[str] = frozenset()
     sources: CredentialSources | None = None
     longest_credential: int = sys.maxsize
     raw_entries: bool = True
+    claim_headers: frozenset[str] = frozenset()
     read_headers: frozenset[str] = field(init=False)
     """The lower-case names of the headers whose values are looked at."""
 
@@ -78,7 +80,11 @@ class EnvoyRequests:
         """Read the attributes of a check, however they arrived."""
         http = attributes.request.http
         headers = client_headers(
-            http, self.condition_headers, self.read_headers, raw_entries=self.raw_entries
+            http,
+            self.condition_headers,
+            self.read_headers,
+            raw_entries=self.raw_entries,
+            claim_headers=self.claim_headers,
         )
         if isinstance(headers, HeadersRejected):
             return _malformed(attributes, headers, headers.detail)

@@ -24,6 +24,7 @@ from extauthz.check.extauthz_check_pb2 import (
     Status,
     TextHeader,
 )
+from extauthz.check.forwarded_headers import ForwardedHeaders, Forwarder
 from extauthz.check.identity_headers import DECISION_ID, encode_value, identity_headers, spellings_to_remove
 from extauthz.domain.principal import PrincipalKind
 from extauthz.domain.reasons import Effect, Reason
@@ -41,11 +42,11 @@ _CACHED_LENGTH: Final = 512
 """Longer texts are encoded afresh each time, so that what clients ask for fills a dozen megabytes."""
 
 
-def write(verdict: Verdict) -> bytes:
-    """Return the answer to Envoy."""
+def write(verdict: Verdict, forwarder: Forwarder | None = None, now: float = 0.0) -> bytes:
+    """Return the answer to Envoy; `forwarder` has further headers of an allow at `now` (POSIX seconds)."""
     match verdict:
         case Allowed():
-            return _allowed(verdict)
+            return _allowed(verdict, forwarder, now)
         case Denied():
             return _denied(verdict)
         case _:
@@ -60,7 +61,7 @@ def internal_error(decision_id: str | None = None) -> bytes:
     return _INTERNAL_ERROR if decision_id is None else _internal_error(decision_id)
 
 
-def _allowed(verdict: Allowed) -> bytes:
+def _allowed(verdict: Allowed, forwarder: Forwarder | None, now: float) -> bytes:
     principal, strip_headers = verdict.principal, verdict.request.strip_headers
     headers, removed, subject = _identity(
         principal.kind, principal.id, verdict.tenant, principal.domain, verdict.roles
@@ -68,6 +69,12 @@ def _allowed(verdict: Allowed) -> bytes:
     id_header, id_member = _decision_id(verdict.decision_id)
     if strip_headers:
         removed += _removal(spellings_to_remove(strip_headers))
+    if forwarder is not None:
+        forwarded = forwarder.usual
+        # Asked here, too: a call costs more than the answer in the usual case.
+        if principal.forwarding is not None or verdict.target.forwarding is not None:
+            forwarded = forwarder.headers_of(verdict, now)
+        removed += forwarded.part or _forwarded(forwarded)
     rest = CheckResponse(
         ok_response=headers + id_header + removed,
         dynamic_metadata=_metadata(verdict) + subject + id_member,
@@ -152,6 +159,13 @@ def _identity(
     headers = identity_headers(kind, subject, tenant, domain, roles)
     values = OkHttpResponse(headers=[_header(name, value) for name, value in headers.values])
     return values.SerializeToString(), _removal(headers.removed), _member("subject", subject)
+
+
+def _forwarded(forwarded: ForwardedHeaders) -> bytes:
+    """Return the further headers as a part of an OkHttpResponse, which is kept."""
+    values = OkHttpResponse(headers=[_header(name, value) for name, value in forwarded.values])
+    forwarded.part = values.SerializeToString() + _removal(forwarded.removed)
+    return forwarded.part
 
 
 def _removal(names: Iterable[str]) -> bytes:

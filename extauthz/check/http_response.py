@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, assert_never
 
 from extauthz.check.denial import denial_body, denial_headers
+from extauthz.check.forwarded_headers import ForwardedHeaders, Forwarder
 from extauthz.check.identity_headers import DECISION_ID, encode_value, identity_headers, spellings_to_remove
 from extauthz.domain.reasons import Reason
 from extauthz.domain.verdict import Allowed, Denied, Verdict
@@ -28,11 +29,14 @@ class HttpAnswer:
     body: bytes = b""
 
 
-def write(verdict: Verdict) -> HttpAnswer:
-    """Return the answer to Envoy. INVARIANT: 200 is written only for an `Allowed`."""
+def write(verdict: Verdict, forwarder: Forwarder | None = None, now: float = 0.0) -> HttpAnswer:
+    """Return the answer to Envoy; `forwarder` has further headers of an allow at `now` (POSIX seconds).
+
+    INVARIANT: 200 is written only for an `Allowed`.
+    """
     match verdict:
         case Allowed():
-            return _allowed(verdict)
+            return _allowed(verdict, None if forwarder is None else forwarder.headers_of(verdict, now))
         case Denied():
             is_grpc = verdict.request is not None and verdict.request.is_grpc
             return _denied(verdict.reason, verdict.decision_id, is_grpc=is_grpc)
@@ -45,14 +49,20 @@ def internal_error(decision_id: str) -> HttpAnswer:
     return _denied(Reason.INTERNAL_ERROR, decision_id, is_grpc=False)
 
 
-def _allowed(verdict: Allowed) -> HttpAnswer:
+def _allowed(verdict: Allowed, forwarded: ForwardedHeaders | None) -> HttpAnswer:
     principal = verdict.principal
     identity = identity_headers(principal.kind, principal.id, verdict.tenant, principal.domain, verdict.roles)
-    removed = (*identity.removed, *spellings_to_remove(verdict.request.strip_headers))
+    values = () if forwarded is None else forwarded.values
+    removed = (
+        *identity.removed,
+        *spellings_to_remove(verdict.request.strip_headers),
+        *(() if forwarded is None else forwarded.removed),
+    )
     return HttpAnswer(
         _ALLOWED,
         (
             *identity.values,
+            *values,
             (DECISION_ID, encode_value(verdict.decision_id)),
             (HEADERS_TO_REMOVE, ",".join(removed)),
         ),

@@ -25,12 +25,13 @@ ROLES: Final = "x-auth-roles"
 ROLES_TRUNCATED: Final = "x-auth-roles-truncated"
 DECISION_ID: Final = "x-auth-decision-id"
 API_KEY: Final = "x-service-api-key"
+ASSERTION: Final = "x-auth-assertion"
 
 MAX_ROLES_BYTES: Final = 4096
 """Of the encoded value; a longer one is left out and `x-auth-roles-truncated: true` set instead."""
 
 _PER_IDENTITY: Final = (SUBJECT, KIND, TENANT, DOMAIN, ROLES, ROLES_TRUNCATED)
-_ALWAYS_HANDLED: Final = frozenset((*_PER_IDENTITY, DECISION_ID, API_KEY))
+_ALWAYS_HANDLED: Final = frozenset((*_PER_IDENTITY, DECISION_ID, API_KEY, ASSERTION))
 
 # The unreserved characters (RFC 3986 2.3), and three that are frequent in role names.
 _NOT_IN_ROLE: Final = re.compile(r"[^A-Za-z0-9\-._~:/@]+")

@@ -87,11 +87,13 @@ def client_headers(
     read_headers: frozenset[str],
     *,
     raw_entries: bool,
+    claim_headers: frozenset[str] = _NONE,
 ) -> ClientHeaders | HeadersRejected:
     """Read the headers of a check in whichever of the two forms they came.
 
     `read_headers` are those whose values are looked at, `READ_ALWAYS` among them. `raw_entries` is whether
-    the entries of `header_map` are known to be as the client sent them.
+    the entries of `header_map` are known to be as the client sent them. Other spellings of `claim_headers`
+    are treated like those of `x-auth-*`.
     """
     raw: Mapping[str, bytes] = http.headers
     is_raw, repeated, replaced, names, different = False, _NONE, _NONE, "\n".join(raw), len(raw)
@@ -109,14 +111,15 @@ def client_headers(
             return HeadersRejected("a pseudo-header came twice", raw)
     elif different > MAX_HEADERS:
         return HeadersRejected(f"more than {MAX_HEADERS} headers", raw)
-    lower, suspicious = _reading(names) if len(names) <= _CACHED_LENGTH else _reading.__wrapped__(names)
+    read_names = _reading if len(names) <= _CACHED_LENGTH else _reading.__wrapped__
+    lower, suspicious = read_names(names, claim_headers)
     if not lower:
         names, different, raw, repeated, _ = _folded(raw)
-        _, suspicious = _reading.__wrapped__(names)
+        _, suspicious = _reading.__wrapped__(names, claim_headers)
 
     if suspicious > MAX_IDENTITY_SPELLINGS:
         return HeadersRejected(f"more than {MAX_IDENTITY_SPELLINGS} header names read like x-auth-", raw)
-    strip = _identity_spellings(names, different) if suspicious else ()
+    strip = _identity_spellings(names, different, claim_headers) if suspicious else ()
     if isinstance(strip, str):
         return HeadersRejected(strip, raw)
     if not condition_headers:
@@ -133,13 +136,21 @@ def client_headers(
 
 
 @lru_cache(maxsize=_CACHED_READINGS)
-def _reading(names: str) -> tuple[bool, int]:
-    """Tell of header names, by line: whether all are lower-case, and how many may fold to `x-auth-`.
+def _reading(names: str, claim_headers: frozenset[str]) -> tuple[bool, int]:
+    """Tell of header names, by line: whether all are lower-case, and how many an allow may have to remove.
 
     Clients send few different sets of names, but each with every request.
     """
     folded = b"\n" + names.encode().translate(_FOLD)
-    return names == names.lower(), folded.count(_IDENTITY_PREFIX)
+    suspicious = folded.count(_IDENTITY_PREFIX)
+    if claim_headers:
+        suspicious += sum(map(_folded_claims(claim_headers).__contains__, folded.split(b"\n")))
+    return names == names.lower(), suspicious
+
+
+@lru_cache(maxsize=16)
+def _folded_claims(claim_headers: frozenset[str]) -> frozenset[bytes]:
+    return frozenset(name.encode("ascii").translate(_FOLD) for name in claim_headers)
 
 
 def _folded(headers: Mapping[str, bytes]) -> Entries:
@@ -152,16 +163,21 @@ def _folded(headers: Mapping[str, bytes]) -> Entries:
     return Entries("\n".join(values), len(values), joined, repeated, _NONE)
 
 
-def _identity_spellings(names: str, different: int) -> tuple[str, ...] | str:
+def _identity_spellings(names: str, different: int, claim_headers: frozenset[str]) -> tuple[str, ...] | str:
     """Return the sorted names that some upstream folds to `x-auth-...`, or what is wrong with them.
 
-    `names` are all of them, by line.
+    `names` are all of them, by line. Those that fold to one of `claim_headers` are among them, but not these
+    names themselves, which every allow sets or removes.
     """
     lines = names.encode().translate(_FOLD).split(b"\n")
     if len(lines) != different:
         return "a header name contains a line break"
     # A client may send a thousand: `compress` and `map` keep the loop in C.
-    found = sorted(compress(names.split("\n"), map(bytes.startswith, lines, repeat(b"x-auth-"))))
+    own = names.split("\n")
+    found = sorted(compress(own, map(bytes.startswith, lines, repeat(b"x-auth-"))))
+    if claim_headers:
+        spelt = compress(own, map(_folded_claims(claim_headers).__contains__, lines))
+        found += sorted(set(spelt) - claim_headers)
     # Envoy cannot remove what is not a header name, and would not have accepted it either.
     if _TOKENS.fullmatch("\n".join(found)) is None:
         return "a header name that reads like x-auth- is not a token (RFC 9110 5.6.2)"

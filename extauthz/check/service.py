@@ -21,6 +21,7 @@ from extauthz.check.bounds import is_overloaded
 from extauthz.check.credentials import CredentialSources
 from extauthz.check.envoy_request import EnvoyRequests
 from extauthz.check.extauthz_check_pb2 import AttributeContext
+from extauthz.check.forwarded_headers import Forwarder
 from extauthz.check.http_response import HttpAnswer
 from extauthz.check.used_keys import UsedKeys
 from extauthz.decide.identity import Keys, Needs
@@ -74,7 +75,7 @@ class _Entrance(Generic[_Answer]):
     """How the checks of an entrance are answered: the verdict written, and the denial where that fails."""
 
     name: str
-    write: Callable[[Verdict], _Answer]
+    write: Callable[[Verdict, Forwarder, float], _Answer]
     internal_error: Callable[[str], _Answer]
 
 
@@ -94,10 +95,12 @@ class CheckService:
         recorder: Recorder,
         condition_headers: frozenset[str] = frozenset(),
         sources: CredentialSources | None = None,
+        claim_headers: frozenset[str] = frozenset(),
     ) -> None:
         """Take the dependencies of a check.
 
-        `sources` names where credentials may be in addition to `Authorization` and the service key.
+        `sources` names where credentials may be in addition to `Authorization` and the service key;
+        `claim_headers` are the headers that may be set from claims.
         """
         self.tokens = VerifiedTokens()
         self.used_keys = UsedKeys()
@@ -106,9 +109,11 @@ class CheckService:
         self._policy = policy
         self._recorder = recorder
         self._waiting: set[str] = set()
+        self._forwarder = Forwarder(claim_headers, None if sources is None else sources.token_header)
         requests = EnvoyRequests(
             condition_headers=condition_headers,
             sources=sources,
+            claim_headers=claim_headers,
             longest_credential=len("Bearer ") + policy.token.max_bytes + 1,
         )
         self._read = requests.read
@@ -225,7 +230,7 @@ class CheckService:
 
     def _ended(self, check: Check, verdict: Verdict, entrance: _Entrance[_Answer]) -> _Answer:
         try:
-            answer = entrance.write(verdict)
+            answer = entrance.write(verdict, self._forwarder, check.now)
         except Exception:  # noqa: BLE001  # INVARIANT: as above
             verdict = self._failed(check)
             answer = entrance.internal_error(check.decision_id)

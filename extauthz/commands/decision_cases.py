@@ -74,14 +74,21 @@ def case_warnings(text: bytes) -> Iterator[str]:
         settings, policies = section.get("settings", {}), section.get("policies", {})
         if not isinstance(settings, Mapping) or not isinstance(policies, Mapping):
             continue
-        headers = settings.get("condition_headers", [])
-        named = frozenset(map(str, headers)) if isinstance(headers, list | tuple) else frozenset()
+        reading = Reading(
+            condition_headers=_listed(settings, "condition_headers"),
+            claim_headers=_listed(settings, "claim_headers"),
+        )
         for tenant, document in (policies if _is_saas(settings) else {"": policies}).items():
-            parsed = parse_policy_set(document, Reading(condition_headers=named))
+            parsed = parse_policy_set(document, reading)
             if isinstance(parsed, PolicySet):
                 for warning in likely_mistakes(parsed):
                     place = f"/{tenant}" if tenant else ""
                     yield f"section {number}, policies{place}{warning.pointer}: {warning.message}"
+
+
+def _listed(settings: Document, name: str) -> frozenset[str]:
+    values = settings.get(name, [])
+    return frozenset(map(str, values)) if isinstance(values, list | tuple) else frozenset()
 
 
 def _run_section(section: Document, where: str, model: RoleModel) -> Iterator[CaseResult]:
@@ -100,7 +107,10 @@ def _compiled(
     settings = _object(section.get("settings", {}), f"{where}, settings")
     policies = _object(section.get("policies", {}), f"{where}, policies")
     saas = _is_saas(settings)
-    reading = Reading(condition_headers=frozenset(_texts(settings.get("condition_headers", []), where)))
+    reading = Reading(
+        condition_headers=frozenset(_texts(settings.get("condition_headers", []), where)),
+        claim_headers=frozenset(_texts(settings.get("claim_headers", []), where)),
+    )
     snapshots: dict[str, Snapshot] = {}
     problems: list[Problem] = []
     for tenant, document in (policies if saas else {DEFAULT_TENANT: policies}).items():

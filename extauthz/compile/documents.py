@@ -13,6 +13,7 @@ from sys import intern
 from typing import Any, Final, TypeVar, cast
 
 from extauthz.compile.casbin_conditions import parse_matcher
+from extauthz.compile.claim_headers import parse_forwarding
 from extauthz.compile.conditions import parse_condition
 from extauthz.compile.fields import Fields, shown
 from extauthz.compile.inheritance import CYCLE
@@ -61,7 +62,8 @@ _T = TypeVar("_T")
 class Reading:
     """What documents are read under.
 
-    `condition_headers` are the headers that conditions may name. `default_domain` is the domain of a policy
+    `condition_headers` are the headers that conditions may name, `claim_headers` those that resources may set
+    from claims. `default_domain` is the domain of a policy
     that names none (None: it must name one). A document without an id gets `assigned_id`, or is refused when
     that is None. `highest_allow` bounds the priority of an allow, `guardrails` says whether a deny may stand
     above every allow.
@@ -72,6 +74,10 @@ class Reading:
     assigned_id: str | None = None
     highest_allow: int = MAX_ALLOW_PRIORITY
     guardrails: bool = True
+    claim_headers: frozenset[str] = frozenset()
+
+
+_DEFAULT_READING: Final = Reading()
 
 
 class Format(StrEnum):
@@ -252,7 +258,9 @@ def priority_problem(effect: Effect | None, priority: int, reading: Reading) -> 
     return None
 
 
-def parse_resource(document: object, pointer: str, problems: list[Problem]) -> Resource | None:
+def parse_resource(
+    document: object, pointer: str, problems: list[Problem], reading: Reading = _DEFAULT_READING
+) -> Resource | None:
     """Read a resource with its routes; None when any problem was noted.
 
     `displayName`, `defaultRoles` and `public` are checked here and stored by the caller that registers the
@@ -279,6 +287,8 @@ def parse_resource(document: object, pointer: str, problems: list[Problem]) -> R
         fields.note("public", problem)
     authentication = default_authentication(public=public)
     entries = fields.items("routes", required=False)
+    forwarding = parse_forwarding(fields, reading.claim_headers)
+    require_bound = fields.flag("require_bound", default=False)
     fields.done()
     if len(entries) > MAX_ROUTES:
         fields.note("routes", f"has {len(entries)} entries, at most {MAX_ROUTES} fit")
@@ -297,7 +307,7 @@ def parse_resource(document: object, pointer: str, problems: list[Problem]) -> R
     ]
     if len(problems) > before or not (name and service):
         return None
-    return Resource(intern(name), intern(service), tuple(routes))
+    return Resource(intern(name), intern(service), tuple(routes), forwarding, require_bound)
 
 
 def resource_name_problem(name: str) -> str | None:
@@ -441,7 +451,7 @@ def parse_policy_set(document: object, reading: Reading) -> PolicySet | list[Pro
                 yield rule
 
     policies = PolicySet(
-        resources=each("resources", parse_resource),
+        resources=each("resources", partial(parse_resource, reading=reading)),
         role_rules=tuple(role_rules()),
         role_bindings=each("role_bindings", partial(parse_role_binding, reading=reading)),
         attribute_policies=each("attribute_policies", partial(parse_attribute_policy, reading=reading)),

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from immutables import Map
 
+from extauthz.domain.forwarding import Forwarding
 from extauthz.domain.path import decode_segment
 from extauthz.domain.policy import AuthenticationRequirement, Route
 
@@ -36,6 +37,8 @@ class RouteEntry:
     action: str
     names: tuple[str, ...]
     authentication: AuthenticationRequirement
+    forwarding: Forwarding | None = None
+    require_bound: bool = False
 
 
 @dataclass(frozen=True, slots=True)

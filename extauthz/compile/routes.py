@@ -175,7 +175,14 @@ class RouteIndex:
         for route in resource.routes:
             template = _parsed(route)
             entry = RouteEntry(
-                resource.name, resource.service, route, route.action, template.names, route.authentication
+                resource.name,
+                resource.service,
+                route,
+                route.action,
+                template.names,
+                route.authentication,
+                resource.forwarding,
+                resource.require_bound,
             )
             leaf = _leaf_in(trees, route.host, template) or Leaf()
             trees = _planted_in(trees, route.host, template, leaf.replaced((*leaf.entries, entry)))

@@ -37,7 +37,7 @@ class StoredReader:
         """Take what documents are read under."""
         self._role_rules = PlainRoleRules()
         self._parsers: Mapping[str, Callable[[object, str, list[Problem]], Entity | None]] = {
-            "resource": parse_resource,
+            "resource": partial(parse_resource, reading=reading),
             "role_rule": partial(parse_role_rule, reading=reading),
             "role_binding": partial(parse_role_binding, reading=reading),
             "attribute_policy": partial(parse_attribute_policy, reading=reading),

@@ -242,6 +242,7 @@ def _principal(
         authentication=Authentication.JWT,
         claims=freeze_claims(claims),
         confirmation=bound_to,
+        forwarding=config.forwarding,
     )
 
 

@@ -36,6 +36,12 @@ _TOKENS_NOT_READ: Final = Principal(
 )
 
 
+_WITHOUT_TOKEN: Final = frozenset(
+    (Authentication.API_KEY, Authentication.MTLS, Authentication.NONE, Authentication.DISABLED)
+)
+"""How principals are authenticated without a token. Every other way is a bearer token unless it is bound."""
+
+
 @dataclass(frozen=True, slots=True)
 class CheckPolicy:
     """The settings of every check.
@@ -133,6 +139,12 @@ def _judge_at(
         principal = ANONYMOUS if reads_tokens else _TOKENS_NOT_READ
     if target is None:
         return deny(found.reason if isinstance(found, Unmapped) else Reason.UNMAPPED_ROUTE)
+    if (
+        target.require_bound
+        and principal.confirmation is None
+        and (principal.authentication not in _WITHOUT_TOKEN)
+    ):
+        return deny(Reason.TOKEN_CLAIMS_INVALID, "cnf is missing, and the resource needs bound tokens")
     if policy.max_staleness is not None and now - directory.confirmed(owner) > policy.max_staleness:
         return deny(Reason.POLICY_STALE)
     decision, roles = authorize.decide(snapshot, principal, target, request, method, now)

@@ -116,6 +116,8 @@ def resolve(
                 parameters,
                 entry.authentication,
                 denied_as,
+                entry.forwarding,
+                entry.require_bound,
             )
     if unmapped is UnmappedPolicy.PATH:
         return target_by_name(snapshot, request.path.text, method.lower())
@@ -143,6 +145,8 @@ def target_by_name(
         parameters=parameters,
         authentication=authentication,
         denied_as=_denied_as(snapshot, resource) if resource.startswith("/") else (),
+        forwarding=None if registered is None else registered.forwarding,
+        require_bound=registered is not None and registered.require_bound,
     )
 
 

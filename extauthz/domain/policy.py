@@ -6,6 +6,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from extauthz.domain.forwarding import Forwarding
 from extauthz.domain.principal import ANONYMOUS_ROLE
 from extauthz.domain.reasons import Effect
 
@@ -159,11 +160,17 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """The unit of permission: a stable name, the service it belongs to, the routes that lead to it."""
+    """The unit of permission: a stable name, the service it belongs to, the routes that lead to it.
+
+    `forwarding` None: the workload gets what the identity provider says. With `require_bound` a bearer token
+    has to be bound to a certificate (RFC 8705).
+    """
 
     name: str
     service: str
     routes: tuple[Route, ...] = ()
+    forwarding: Forwarding | None = None
+    require_bound: bool = False
 
     @property
     def default_action(self) -> str:

@@ -6,6 +6,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from extauthz.domain.forwarding import Forwarding
+
 
 class PrincipalKind(StrEnum):
     """What sort of identity a principal is; decides the prefix of its Casbin subject."""
@@ -49,6 +51,8 @@ class Principal:
     claims: Mapping[str, object] = field(default_factory=lambda: _NO_CLAIMS, compare=False)
     confirmation: str | None = None
     """The thumbprint of the client certificate that the token is bound to, None for a bearer token."""
+    forwarding: Forwarding | None = None
+    """What the identity provider says that workloads get; None where it says nothing."""
 
 
 ANONYMOUS_ROLE: Final = "anonymous"

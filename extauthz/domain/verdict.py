@@ -9,6 +9,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from extauthz.domain.forwarding import Forwarding
 from extauthz.domain.policy import AuthenticationRequirement
 from extauthz.domain.principal import Principal
 from extauthz.domain.reasons import Effect, Reason
@@ -41,6 +42,7 @@ class Target(NamedTuple):
 
     `parameters` are the route's, decoded once. `service` is None where no registered resource stands
     behind the name (`UNMAPPED=path`). `denied_as` are further names of it that count for denies only.
+    `forwarding` and `require_bound` are the resource's (`domain.policy.Resource`).
     """
 
     tenant: str
@@ -50,6 +52,8 @@ class Target(NamedTuple):
     parameters: Mapping[str, object]
     authentication: AuthenticationRequirement
     denied_as: tuple[str, ...] = ()
+    forwarding: Forwarding | None = None
+    require_bound: bool = False
 
 
 class PolicyVersion(NamedTuple):

@@ -26,7 +26,7 @@ _WEB: Final = ("https://", "http://")
 
 @dataclass(frozen=True, slots=True)
 class ProviderDefaults:
-    """What the single-provider variables say of members that a provider leaves out."""
+    """What the settings say about every provider: values of members that it leaves out, and CLAIM_HEADERS."""
 
     mode: TenancyMode
     roles_claim: str
@@ -34,12 +34,17 @@ class ProviderDefaults:
     admin_domain_claim: str
     excluded_roles: frozenset[str]
     allow_hosts: frozenset[str]
+    claim_headers: frozenset[str] = frozenset()
 
     @property
     def claims(self) -> ClaimDefaults:
-        """The claims among them."""
+        """Those that the members which REST has, too, are read under."""
         return ClaimDefaults(
-            self.roles_claim, self.domain_claim, self.admin_domain_claim, self.excluded_roles
+            self.roles_claim,
+            self.domain_claim,
+            self.admin_domain_claim,
+            self.excluded_roles,
+            self.claim_headers,
         )
 
 

@@ -80,7 +80,7 @@ def _withheld(check: Value, *, over_http: bool) -> Iterator[Finding]:
             continue
         if over_http:
             # Over HTTP Envoy always sends Authorization, unless disallowed_headers removes it.
-            hidden = [one for one in withheld.list("patterns") if _matches(one, "authorization")]
+            hidden = [one for one in withheld.list("patterns") if matches(one, "authorization")]
             if name == "disallowed_headers" and hidden:
                 yield advice.error(
                     hidden[0],
@@ -89,8 +89,8 @@ def _withheld(check: Value, *, over_http: bool) -> Iterator[Finding]:
                     f"remove {name}",
                 )
             continue
-        matches = any(_matches(one, ":path") for one in withheld.list("patterns"))
-        has_path = matches if name == "allowed_headers" else not matches
+        matching = any(matches(one, ":path") for one in withheld.list("patterns"))
+        has_path = matching if name == "allowed_headers" else not matching
         path = "" if has_path else (
             "; it also withholds the raw `:path`, so a path with `!` (a replaced byte) is refused with 400"
         )  # fmt: skip
@@ -102,7 +102,7 @@ def _withheld(check: Value, *, over_http: bool) -> Iterator[Finding]:
         )
 
 
-def _matches(pattern: Value, header: str) -> bool:
+def matches(pattern: Value, header: str) -> bool:
     """Return whether a StringMatcher matches a header name.
 
     Of regular expressions only those that match every name, or exactly this one, are recognised.

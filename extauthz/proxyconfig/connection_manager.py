@@ -3,10 +3,11 @@
 Input: an HttpConnectionManager. Output: findings.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
 from typing import Final
 
 from extauthz.proxyconfig import advice
+from extauthz.proxyconfig.check_settings import matches
 from extauthz.proxyconfig.documents import Value
 from extauthz.proxyconfig.findings import Finding
 from extauthz.proxyconfig.listener import IDENTITY_PREFIX
@@ -25,8 +26,11 @@ _DECODED: Final = frozenset({"UNESCAPE_AND_FORWARD", "4"})
 _STRICT_UNDERSCORES: Final = frozenset({"REJECT_REQUEST", "DROP_HEADER", "1", "2"})
 
 
-def examine_manager(manager: Value, *, is_patch: bool) -> Iterator[Finding]:
-    """Yield the findings of a connection manager; of a patch, only of the members that it sets."""
+def examine_manager(manager: Value, *, is_patch: bool, claims: Set[str] = frozenset()) -> Iterator[Finding]:
+    """Yield the findings of a connection manager; of a patch, only of the members that it sets.
+
+    `claims` are CLAIM_HEADERS.
+    """
     yield from _paths(manager, is_patch=is_patch)
     underscores = manager.given("common_http_protocol_options", "headers_with_underscores_action")
     if (underscores is not None or not is_patch) and (
@@ -39,7 +43,7 @@ def examine_manager(manager: Value, *, is_patch: bool) -> Iterator[Finding]:
             "set common_http_protocol_options.headers_with_underscores_action: REJECT_REQUEST",
         )
     if not is_patch:
-        yield from _order(manager)
+        yield from _order(manager, claims)
 
 
 def _paths(manager: Value, *, is_patch: bool) -> Iterator[Finding]:
@@ -67,7 +71,7 @@ def _paths(manager: Value, *, is_patch: bool) -> Iterator[Finding]:
     )
 
 
-def _order(manager: Value) -> Iterator[Finding]:
+def _order(manager: Value, claims: Set[str]) -> Iterator[Finding]:
     filters = manager.list("http_filters")
     kinds = [_kind(one) for one in filters]
     checks = [place for place, kind in enumerate(kinds) if kind == CHECK]
@@ -89,6 +93,15 @@ def _order(manager: Value) -> Iterator[Finding]:
             "wherever the check is off, a client can forge an identity",
             f"put header_mutation with remove_on_match prefix {IDENTITY_PREFIX} before ext_authz",
         )
+    removals = [mutation for one in filters[:first] for mutation in _mutations(one)]
+    if left := sorted(name for name in claims if not any(removes(one, name) for one in removals)):
+        yield advice.error(
+            filters[first],
+            "claim-headers",
+            "headers of CLAIM_HEADERS from the client are not removed before ext_authz: "
+            f"{', '.join(left)}; wherever the check is off, a client can forge them",
+            "put header_mutation with `remove` of each before ext_authz, as `extauthz envoy-config` does",
+        )
     if CORS in kinds[first:]:
         yield advice.warning(
             filters[kinds.index(CORS)],
@@ -107,15 +120,32 @@ def _kind(http_filter: Value) -> str:
 
 
 def _removes_identity(http_filter: Value) -> bool:
+    return any(map(removes_identity, _mutations(http_filter)))
+
+
+def _mutations(http_filter: Value) -> Sequence[Value]:
+    """Return the mutations of requests by a filter; none if it is disabled."""
     message = opened(http_filter.at("typed_config"))
-    return message is not None and has_removal(message) and http_filter.unless_false("disabled") is None
+    if message is None or http_filter.unless_false("disabled") is not None:
+        return ()
+    return _of_requests(message)
 
 
 def has_removal(message: Message) -> bool:
     """Return whether a message is a HeaderMutation that removes every `x-auth-` header."""
-    if message.kind != MUTATION:
-        return False
-    return any(map(removes_identity, message.body.list("mutations", "request_mutations")))
+    return any(map(removes_identity, _of_requests(message)))
+
+
+def _of_requests(message: Message) -> Sequence[Value]:
+    return message.body.list("mutations", "request_mutations") if message.kind == MUTATION else ()
+
+
+def removes(mutation: Value, header: str) -> bool:
+    """Return whether one mutation of a HeaderMutation removes a header; its name is lower-case."""
+    if (mutation.word("remove") or "").lower() == header:
+        return True
+    matcher = mutation.at("remove_on_match", "key_matcher")
+    return matcher is not None and matches(matcher, header)
 
 
 def removes_identity(mutation: Value) -> bool:

@@ -33,7 +33,7 @@ DEFAULT_UPSTREAM: Final = HostPort("127.0.0.1", 8000)
 _HEADER: Final = """\
 # Envoy in front of one upstream, with a check by extauthz for every request. Printed by
 # `extauthz envoy-config` from the settings of extauthz: print it again when WORKERS, GRPC_HOST, GRPC_PORT,
-# GRPC_UDS_DIR or GRPC_TLS_* change. Start it with
+# GRPC_UDS_DIR, GRPC_TLS_* or CLAIM_HEADERS change. Start it with
 #
 #   envoy -c FILE --disable-hot-restart
 #
@@ -75,7 +75,8 @@ def envoy_yaml(
             ]
         ),
         static_resources=BootstrapStaticResources(
-            listeners=[listener(listen)], clusters=[workers, upstream_cluster(upstream)]
+            listeners=[listener(listen, settings.claim_headers)],
+            clusters=[workers, upstream_cluster(upstream)],
         ),
     )
     return _HEADER + yaml.safe_dump(spelt_out(bootstrap.to_dict(casing=Casing.SNAKE)), sort_keys=False)

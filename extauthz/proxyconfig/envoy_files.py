@@ -47,8 +47,10 @@ def is_envoy(document: Value) -> bool:
     )
 
 
-def examine_proxies(documents: Sequence[Value], conditions: Set[str] | None) -> Iterator[Finding]:
-    """Yield the findings of the documents of one or more proxies.
+def examine_proxies(
+    documents: Sequence[Value], conditions: Set[str] | None, claims: Set[str] = frozenset()
+) -> Iterator[Finding]:
+    """Yield the findings of the documents of one or more proxies; `claims` are CLAIM_HEADERS.
 
     A bootstrap, or a config dump, is one proxy. All xDS resources (listeners, routes, clusters) together are
     another.
@@ -64,7 +66,7 @@ def examine_proxies(documents: Sequence[Value], conditions: Set[str] | None) -> 
         entrances = EntranceFinder(parts, seen).entrances(scope_documents)
         is_protecting = any(map(_shows_protection, scope_documents))
         yield from Judgement(entrances, parts, is_protecting).findings()
-        yield from _managers(scope_documents, entrances)
+        yield from _managers(scope_documents, entrances, claims)
         for document in scope_documents:
             yield from _settings(document, parts, conditions)
             yield from _admin(document)
@@ -116,14 +118,16 @@ def _settings(document: Value, parts: Parts, conditions: Set[str] | None) -> Ite
                 yield from _peers(message.body)
 
 
-def _managers(documents: Iterable[Value], entrances: Sequence[Entrance]) -> Iterator[Finding]:
+def _managers(
+    documents: Iterable[Value], entrances: Sequence[Entrance], claims: Set[str]
+) -> Iterator[Finding]:
     """Yield the findings of the connection managers that have a check; those without one are out of scope."""
     asking = {id(entrance.at) for entrance in entrances if entrance.is_http and entrance.has_check}
     for document in documents:
         for message in messages(document):
             manager = message.body
             if message.kind == MANAGER and id(manager.at("http_filters") or manager) in asking:
-                yield from examine_manager(manager, is_patch=False)
+                yield from examine_manager(manager, is_patch=False, claims=claims)
 
 
 def _left_over(document: Value, everything: Parts, seen: Seen) -> Iterator[Finding]:

@@ -19,7 +19,12 @@ from extauthz.proxyconfig.gateway_files import examine_gateway
 from extauthz.proxyconfig.istio_files import examine_mesh, examine_policies, mesh_configs, provider_names
 from extauthz.proxyconfig.istio_filters import examine_envoy_filter
 from extauthz.proxyconfig.kinds import Role, is_object, is_of, is_other_file, role_of
-from extauthz.proxyconfig.kubernetes_files import condition_headers, examine_kubernetes, is_kubernetes
+from extauthz.proxyconfig.kubernetes_files import (
+    claim_headers,
+    condition_headers,
+    examine_kubernetes,
+    is_kubernetes,
+)
 from extauthz.proxyconfig.nested import mentions_authorization, unfold
 
 _SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
@@ -48,13 +53,17 @@ def files_in(paths: Iterable[Path]) -> list[Path]:
 
 
 def examine_files(
-    paths: Sequence[Path], conditions: Set[str] | None = None, *, strict: bool = False
+    paths: Sequence[Path],
+    conditions: Set[str] | None = None,
+    *,
+    claims: Set[str] | None = None,
+    strict: bool = False,
 ) -> list[Finding] | UnreadableFile:
     """Return the findings of files; a name in one (a provider, a cluster) is looked up in all of them.
 
-    `conditions` are the CONDITION_HEADERS of the service; None if they are unknown, then those that
-    Kubernetes manifests among the files set apply. A file without an object is reported if it was named
-    itself; with `strict` also if it was found in a folder.
+    `conditions` are the CONDITION_HEADERS of the service, and `claims` its CLAIM_HEADERS; None if they are
+    unknown, then those that Kubernetes manifests among the files set apply. A file without an object is
+    reported if it was named itself; with `strict` also if it was found in a folder.
     """
     named = {path for path in paths if not path.is_dir()}
     findings: list[Finding] = []
@@ -78,18 +87,22 @@ def examine_files(
             documents += (*inside.objects, *inside.carried)
         if is_expected and not problems and not any(one.entries or one.members for one in objects):
             findings.append(_nothing(str(path)))
-    return [*findings, *_examined(documents, conditions)]
+    return [*findings, *_examined(documents, conditions, claims)]
 
 
-def _examined(documents: Sequence[Value], conditions: Set[str] | None) -> Iterator[Finding]:
+def _examined(
+    documents: Sequence[Value], conditions: Set[str] | None, claims: Set[str] | None
+) -> Iterator[Finding]:
     if conditions is None:
         conditions = condition_headers(documents)
+    if claims is None:
+        claims = claim_headers(documents)
     meshes = [mesh for one in documents for mesh in mesh_configs(one)]
     for mesh in meshes:
         yield from examine_mesh(mesh, conditions)
     providers = [name for mesh in meshes for name in provider_names(mesh)]
     # No provider in the files: the mesh configuration is not among them.
-    yield from examine_policies(documents, providers or None)
+    yield from examine_policies(documents, providers or None, claims)
     yield from examine_gateway(documents, conditions)
     yield from examine_contour(documents, conditions)
     proxies: list[Value] = []
@@ -100,7 +113,7 @@ def _examined(documents: Sequence[Value], conditions: Set[str] | None) -> Iterat
             yield from examine_envoy_filter(document, conditions)
         elif is_envoy(document):
             proxies.append(document)
-    yield from examine_proxies(proxies, conditions)
+    yield from examine_proxies(proxies, conditions, claims)
 
 
 def _unexamined(document: Value, *, is_expected: bool) -> Iterator[Finding]:

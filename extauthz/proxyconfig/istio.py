@@ -7,6 +7,7 @@ forwards to one port of a pod.
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +33,7 @@ _MANAGER: Final = "envoy.filters.network.http_connection_manager"
 
 _HEADER: Final = """\
 # extauthz under Istio, printed by `extauthz envoy-config --for istio` from the settings of extauthz:
-# print it again when WORKERS, GRPC_HOST, GRPC_PORT, GRPC_UDS_DIR or GRPC_TLS_* change.
+# print it again when WORKERS, GRPC_HOST, GRPC_PORT, GRPC_UDS_DIR, GRPC_TLS_* or CLAIM_HEADERS change.
 #
 #   * IstioOperator: merge its meshConfig into yours (istioctl, Helm's meshConfig or the ConfigMap `istio`);
 #     The timeout is written because Istio's default for a provider is 600 s.
@@ -65,7 +66,7 @@ def istio_yaml(settings: Settings, *, tls: ProxyTls | None = None) -> str | list
         _mesh(LOCAL_HOST if in_the_pod else SERVICE_HOST, settings.grpc_port),
         _service_entry(settings) if in_the_pod else _service(settings),
         rule,
-        _envoy_filter(),
+        _envoy_filter(settings.claim_headers),
         _object(
             "security.istio.io/v1",
             "PeerAuthentication",
@@ -188,7 +189,7 @@ def _destination(settings: Settings, tls: ProxyTls, host: str) -> dict[str, Any]
     return _object("networking.istio.io/v1", "DestinationRule", "extauthz", namespace, spec)
 
 
-def _envoy_filter() -> dict[str, Any]:
+def _envoy_filter(claim_headers: Iterable[str]) -> dict[str, Any]:
     """Return the EnvoyFilter that removes identity headers and makes path normalisation strict.
 
     Istio's own API has no settings for either.
@@ -197,7 +198,7 @@ def _envoy_filter() -> dict[str, Any]:
     match = {"context": "SIDECAR_INBOUND", "listener": chain}
     removal = {
         "name": "envoy.filters.http.header_mutation",
-        "typed_config": AnyMessage.pack(identity_removal()).to_dict(casing=Casing.SNAKE),
+        "typed_config": AnyMessage.pack(identity_removal(claim_headers)).to_dict(casing=Casing.SNAKE),
     }
     strict = {
         "name": _MANAGER,

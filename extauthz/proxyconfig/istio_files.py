@@ -9,7 +9,7 @@ from typing import Final
 from extauthz.domain.spelling import nearest
 from extauthz.proxyconfig import advice
 from extauthz.proxyconfig.check_settings import joined_by
-from extauthz.proxyconfig.connection_manager import removes_identity
+from extauthz.proxyconfig.connection_manager import removes, removes_identity
 from extauthz.proxyconfig.documents import Value
 from extauthz.proxyconfig.findings import Finding
 from extauthz.proxyconfig.kinds import is_of
@@ -111,8 +111,13 @@ def provider_names(mesh: Value) -> list[str]:
     ]
 
 
-def examine_policies(documents: Sequence[Value], providers: Sequence[str] | None) -> Iterator[Finding]:
-    """Yield the findings of Istio's policies; `providers` is None if no mesh configuration is known."""
+def examine_policies(
+    documents: Sequence[Value], providers: Sequence[str] | None, claims: Set[str] = frozenset()
+) -> Iterator[Finding]:
+    """Yield the findings of Istio's policies; `providers` is None if no mesh configuration is known.
+
+    `claims` are CLAIM_HEADERS.
+    """
     custom = [
         one
         for one in documents
@@ -126,6 +131,15 @@ def examine_policies(documents: Sequence[Value], providers: Sequence[str] | None
             custom[0],
             "identity-headers",
             "no EnvoyFilter in the files removes x-auth-* headers of the client before the check",
+            "add the EnvoyFilter that `extauthz envoy-config --for istio` prints",
+        )
+    left = [name for name in sorted(claims) if not any(_filter_removes(one, name) for one in documents)]
+    if custom and left:
+        yield advice.warning(
+            custom[0],
+            "claim-headers",
+            "no EnvoyFilter in the files removes headers of CLAIM_HEADERS of the client before the check: "
+            + ", ".join(left),
             "add the EnvoyFilter that `extauthz envoy-config --for istio` prints",
         )
     for document in documents:
@@ -193,9 +207,10 @@ def _is_every_request(rule: Value) -> bool:
     return all(not rule.list(name) for name in ("from", "to", "when"))
 
 
-def _filter_removes(document: Value) -> bool:
+def _filter_removes(document: Value, header: str | None = None) -> bool:
+    """Return whether an EnvoyFilter removes a header of clients; None: the identity headers."""
     return is_of(document, "networking.istio.io", "EnvoyFilter") and any(
-        map(removes_identity, document.walk())
+        removes_identity(one) if header is None else removes(one, header) for one in document.walk()
     )
 
 

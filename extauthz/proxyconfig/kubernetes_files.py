@@ -21,6 +21,7 @@ _SECRET_VALUE: Final = re.compile(
     re.IGNORECASE,
 )
 _CONDITIONS: Final = "CONDITION_HEADERS"
+_CLAIMS: Final = "CLAIM_HEADERS"
 _EXCLUDED: Final = "traffic.sidecar.istio.io/excludeInboundPorts"
 _INCLUDED: Final = "traffic.sidecar.istio.io/includeInboundPorts"
 _GENERATORS: Final = ("config_map_generator", "secret_generator")
@@ -51,11 +52,20 @@ def examine_kubernetes(document: Value) -> Iterator[Finding]:
 
 def condition_headers(documents: Iterable[Value]) -> frozenset[str] | None:
     """Return the header names that manifests set as CONDITION_HEADERS; None if no manifest sets it."""
+    return _header_names(documents, _CONDITIONS)
+
+
+def claim_headers(documents: Iterable[Value]) -> frozenset[str]:
+    """Return the header names that manifests set as CLAIM_HEADERS."""
+    return _header_names(documents, _CLAIMS) or frozenset()
+
+
+def _header_names(documents: Iterable[Value], variable: str) -> frozenset[str] | None:
     found: list[str] = []
     for document in documents:
         for value in document.walk():
-            named = value.word("value") if value.word("name") == _CONDITIONS else None
-            text = named if named is not None else value.word(_CONDITIONS)
+            named = value.word("value") if value.word("name") == variable else None
+            text = named if named is not None else value.word(variable)
             if text is not None:
                 found.append(text)
     names = (name.strip().lower() for text in found for name in text.split(","))

@@ -4,6 +4,7 @@ It normalises paths strictly, removes identity headers of the client, and checks
 listen address. Output: `config.listener.v3.Listener`.
 """
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
 
@@ -74,11 +75,15 @@ ACCESS_LOG: Final = {
 } | {name: f"%DYNAMIC_METADATA(envoy.filters.http.ext_authz:{name})%" for name in _METADATA}
 
 
-def identity_removal() -> HeaderMutation:
-    """Return the filter that removes every `x-auth-` header of the client (Envoy: HeaderMutation)."""
+def identity_removal(claim_headers: Iterable[str] = ()) -> HeaderMutation:
+    """Return the filter that removes every `x-auth-` header of the client (Envoy: HeaderMutation).
+
+    It removes the headers of CLAIM_HEADERS, too.
+    """
     matcher = StringMatcher(prefix=IDENTITY_PREFIX, ignore_case=True)
     removal = OneMutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=matcher))
-    return HeaderMutation(mutations=Mutations(request_mutations=[removal]))
+    removals = [removal, *(OneMutation(remove=name) for name in sorted(claim_headers))]
+    return HeaderMutation(mutations=Mutations(request_mutations=removals))
 
 
 def strict_reading() -> HttpConnectionManager:
@@ -121,10 +126,11 @@ def _retries() -> RetryPolicy:
     )
 
 
-def listener(listen: HostPort) -> Listener:
+def listener(listen: HostPort, claim_headers: Iterable[str] = ()) -> Listener:
     """Return a plaintext HTTP listener that forwards allowed requests to the cluster `upstream`."""
     manager = Filter(
-        name="envoy.filters.network.http_connection_manager", typed_config=Any.pack(_connection_manager())
+        name="envoy.filters.network.http_connection_manager",
+        typed_config=Any.pack(_connection_manager(claim_headers)),
     )
     return Listener(
         name="ingress",
@@ -134,7 +140,7 @@ def listener(listen: HostPort) -> Listener:
     )
 
 
-def _connection_manager() -> HttpConnectionManager:
+def _connection_manager(claim_headers: Iterable[str]) -> HttpConnectionManager:
     manager = strict_reading()
     manager.stat_prefix = "ingress"
     # Envoy uses the address of the peer and ignores X-Forwarded-For of the client. No host has the "internal"
@@ -160,7 +166,9 @@ def _connection_manager() -> HttpConnectionManager:
     # headers of the client are removed before extauthz adds its own.
     manager.http_filters = [
         HttpFilter(name="envoy.filters.http.cors", typed_config=Any.pack(Cors())),
-        HttpFilter(name="envoy.filters.http.header_mutation", typed_config=Any.pack(identity_removal())),
+        HttpFilter(
+            name="envoy.filters.http.header_mutation", typed_config=Any.pack(identity_removal(claim_headers))
+        ),
         HttpFilter(name="envoy.filters.http.ext_authz", typed_config=Any.pack(check_filter())),
         HttpFilter(name="envoy.filters.http.router", typed_config=Any.pack(Router())),
     ]

@@ -195,6 +195,7 @@ async def _build(
         token_policy=shared.policy.token,
         admin_api_key=settings.admin_api_key,
         condition_headers=settings.condition_headers,
+        claim_headers=settings.claim_headers,
         max_staleness=shared.policy.max_staleness,
         recorder=Recorder(decision_log, counts, random_bytes=os.urandom),
         new_id=new_ids(),

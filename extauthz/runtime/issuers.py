@@ -125,6 +125,7 @@ def provider_defaults(settings: Settings) -> ProviderDefaults:
         admin_domain_claim=settings.admin_domain_claim,
         excluded_roles=frozenset(settings.excluded_roles),
         allow_hosts=settings.jwks_allow_hosts,
+        claim_headers=settings.claim_headers,
     )
 
 

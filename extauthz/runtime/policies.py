@@ -23,6 +23,11 @@ from extauthz.storage.connection import open_listener, open_reader
 OnIssuers = Callable[[Sequence[TenantIdentityProvider]], None]
 
 
+def policy_reading(settings: Settings) -> Reading:
+    """Return what documents of policies are read under."""
+    return Reading(condition_headers=settings.condition_headers, claim_headers=settings.claim_headers)
+
+
 def role_model(settings: Settings) -> RoleModel:
     """Return the compiled Casbin model of `CASBIN_MODEL_PATH`, or the shipped one.
 
@@ -43,7 +48,7 @@ def role_model(settings: Settings) -> RoleModel:
 
 def compiler(settings: Settings) -> Compiler:
     """Return the compiler of database rows into snapshots. Raises StartRefusedError."""
-    return Compiler(Reading(condition_headers=settings.condition_headers), role_model(settings))
+    return Compiler(policy_reading(settings), role_model(settings))
 
 
 def database(settings: Settings) -> DatabaseAddress:
@@ -84,7 +89,7 @@ def publisher(
     """Return the publisher that keeps `current` up to date, for `POLICY_SOURCE`. Raises StartRefusedError."""
     match settings.policy_source:
         case FilesSource(directory):
-            reading = Reading(condition_headers=settings.condition_headers)
+            reading = policy_reading(settings)
             source = PolicyDirectory(
                 directory, reading, role_model(settings), max_bytes=settings.policy_max_bytes
             )

@@ -90,6 +90,7 @@ def _build(settings: Settings, index: int, lock_fd: int | None, *, again: bool) 
         recorder=Recorder(shared.decision_log, shared.counts, random_bytes=random_bytes),
         condition_headers=settings.condition_headers,
         sources=credential_sources(settings),
+        claim_headers=settings.claim_headers,
     )
     server = grpc_server(settings, service, index)
     http_server = None

@@ -83,6 +83,22 @@ def contradictions(
             "TOKEN_HEADER CONDITION_HEADERS",
             "CONDITION_HEADERS lists TOKEN_HEADER; a credential can never be listed",
         )
+    if both := sorted(settings.claim_headers & settings.condition_headers):
+        yield (
+            "CLAIM_HEADERS CONDITION_HEADERS",
+            (
+                f"CLAIM_HEADERS and CONDITION_HEADERS both list {', '.join(both)}; the proxy removes the "
+                "headers of CLAIM_HEADERS before the check, so no condition could read them"
+            ),
+        )
+    if settings.token_header is not None and settings.token_header in settings.claim_headers:
+        yield (
+            "TOKEN_HEADER CLAIM_HEADERS",
+            (
+                "CLAIM_HEADERS lists TOKEN_HEADER; the proxy removes the headers of CLAIM_HEADERS before the "
+                "check, so no token would arrive"
+            ),
+        )
     if settings.http_authz_port is not None:
         yield from _http_authz_contradictions(settings, settings.http_authz_port)
 

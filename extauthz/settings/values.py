@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, TypeVar
 
+from extauthz.domain.forwarding import MAX_CLAIM_HEADERS, claim_header_problem
 from extauthz.domain.host import HostRejected, canonical_host
 
 _QUOTES: Final = "\"'`"
@@ -244,6 +245,17 @@ def headers(value: str) -> frozenset[str]:
             )
         if not all(character.isalnum() or character == "-" for character in name) or not name.isascii():
             raise InvalidValueError(f"without {name!r}; a header name has letters, digits and '-'")
+    return found
+
+
+def claim_headers(value: str) -> frozenset[str]:
+    """Return the names of headers that may be set from claims; those with another meaning are invalid."""
+    found = frozenset(name.lower() for name in names(value))
+    for name in sorted(found):
+        if problem := claim_header_problem(name):
+            raise InvalidValueError(f"without {name!r}: {problem}")
+    if len(found) > MAX_CLAIM_HEADERS:
+        raise InvalidValueError(f"at most {MAX_CLAIM_HEADERS} header names")
     return found
 
 

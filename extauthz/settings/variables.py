@@ -19,6 +19,7 @@ from extauthz.settings.values import (
     SslMode,
     StaleAction,
     admin_key,
+    claim_headers,
     cookie,
     flag,
     headers,
@@ -224,6 +225,12 @@ class Settings:
     )
     condition_headers: frozenset[str] = _variable(
         "CONDITION_HEADERS", headers, "", "request headers that conditions may use"
+    )
+    claim_headers: frozenset[str] = _variable(
+        "CLAIM_HEADERS",
+        claim_headers,
+        "",
+        "request headers that resources and identity providers may set from claims, for the workload",
     )
     casbin_model_path: Path | None = _variable(
         "CASBIN_MODEL_PATH", path, None, "Casbin model file; unset: the shipped model"

@@ -32,9 +32,15 @@ TABLE: Final = Table(
         Column("defaultRoles", "default_roles", "names"),
         Column("routes", "routes", "jsonb"),
         Column("public", "public", "boolean", optional=True),
+        Column("headers", "headers", "jsonb", optional=True),
+        Column("authorization", "authorization_header", optional=True),
+        Column("assertion", "assertion", "boolean", optional=True),
+        Column("require_bound", "require_bound", "boolean", optional=True),
     ],
     unique=("name",),
 )
+WORKLOAD_MEMBERS: Final = ("headers", "authorization", "assertion", "require_bound")
+"""Members that are stored only where they were written."""
 
 
 def document_of(

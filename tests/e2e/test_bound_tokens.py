@@ -23,10 +23,17 @@ KEY = SigningKey.es256("bound")
 ISSUER = "https://bound.example"
 POLICIES = {
     "resources": [
-        {"name": "cart:read", "serviceName": "shop", "routes": [{"methods": ["GET"], "path": "/cart"}]}
+        {"name": "cart:read", "serviceName": "shop", "routes": [{"methods": ["GET"], "path": "/cart"}]},
+        {
+            "name": "order:read",
+            "serviceName": "shop",
+            "routes": [{"methods": ["GET"], "path": "/orders"}],
+            "require_bound": True,
+        },
     ],
     "role_rules": [
-        {"id": "all", "sub": "*", "dom": "*", "obj": "cart:read", "act": "read", "effect": "allow"}
+        {"id": "all", "sub": "*", "dom": "*", "obj": "cart:read", "act": "read", "effect": "allow"},
+        {"id": "orders", "sub": "*", "dom": "*", "obj": "order:read", "act": "read", "effect": "allow"},
     ],
 }
 
@@ -59,6 +66,11 @@ def test_a_bound_token_is_accepted_from_the_holder_of_its_certificate_alone(part
         assert get(cart, bearer(cnf=bound))[0] == 200
         assert get(other, bearer(cnf=bound))[0] == 401
     assert get(other, bearer())[0] == 200
+    # A resource that requires bound tokens.
+    for _ in range(2):
+        assert get(cart, bearer(cnf=bound), path="/orders")[0] == 200
+        assert get(other, bearer(cnf=bound), path="/orders")[0] == 401
+        assert get(cart, bearer(), path="/orders")[0] == 401
     for refused in (
         {"jkt": thumbprint(cart)},
         {**bound, "jkt": "x"},

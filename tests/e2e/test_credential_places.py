@@ -180,7 +180,13 @@ def _has_status(asking: Callable[[], tuple[int, dict[str, str]]], status: int) -
 
 
 def get_with_certificate(
-    folder: Path, port: int, trusted: Authority, shown: Certificate, headers: Mapping[str, str] | None = None
+    folder: Path,
+    port: int,
+    trusted: Authority,
+    shown: Certificate,
+    headers: Mapping[str, str] | None = None,
+    *,
+    path: str = "/cart",
 ) -> tuple[int, dict[str, str]]:
     context = ssl.create_default_context(cadata=trusted.pem.decode())
     pair = folder / "client.pem"
@@ -188,7 +194,7 @@ def get_with_certificate(
     context.load_cert_chain(pair)
     connection = http.client.HTTPSConnection(LOOPBACK, port, timeout=5, context=context)
     try:
-        connection.request("GET", "/cart", headers=dict(headers or {}))
+        connection.request("GET", path, headers=dict(headers or {}))
         response = connection.getresponse()
         body = json.loads(response.read() or b"{}")
         return response.status, body.get("headers", {})

@@ -56,7 +56,10 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
 ADMIN_KEY = "an operator's key of more than 32 bytes: 0123456789"
-READING = Reading(condition_headers=frozenset({"x-channel"}))
+READING = Reading(
+    condition_headers=frozenset({"x-channel"}),
+    claim_headers=frozenset({"x-user-email", "x-user-groups"}),
+)
 KEY = SigningKey.es256("rest")
 OTHER_KEY = SigningKey.es256("other")
 
@@ -284,6 +287,7 @@ async def rest(
                 token_policy=TokenPolicy(),
                 admin_api_key=ADMIN_KEY,
                 condition_headers=READING.condition_headers,
+                claim_headers=READING.claim_headers,
                 max_staleness=900.0,
                 recorder=Recorder(log, counts, random_bytes=os.urandom),
                 new_id=new_id,

@@ -40,6 +40,9 @@ EVERY: Final[dict[str, Any]] = {
     "excluded_roles": [],
     "required_type": "at+jwt",
     "require_bound": True,
+    "headers": {"x-user-email": "user.email"},
+    "authorization": "remove",
+    "assertion": False,
     "leeway": 0,
     "max_lifetime": 3600,
     "active": False,
@@ -107,6 +110,10 @@ async def test_every_member_of_the_form_is_stored_and_shown_as_it_was_written(da
             {"/claim_config/roles_claim": "roles is set as well", "/claim_config/x": "not a member"},
         ),
         ({"jwks_uri": "file:///etc/passwd"}, {"/jwks_uri": "an absolute https URL"}),
+        (
+            {"headers": {"x-other": "user.email"}, "authorization": "drop", "assertion": 1},
+            {"/headers/x-other": "CLAIM_HEADERS", "/authorization": "'remove'", "/assertion": "true or false"},
+        ),
     ],
 )  # fmt: skip
 async def test_a_refusal_names_every_member_and_its_reason(

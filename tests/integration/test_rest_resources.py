@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from extauthz.domain.forwarding import Forwarding
 from tests.integration.rest_harness import Api, rest, rule
 
 if TYPE_CHECKING:
@@ -329,3 +330,61 @@ async def test_a_literal_that_looks_like_a_wildcard_is_stored_with_a_warning(dat
         ]
         (many,) = (await api.post(f"{PATH}/list", [odd])).succeeded(200).body
         assert many["warnings"] == body["warnings"]
+
+
+async def test_what_the_workload_gets_is_stored_shown_and_put_into_force(database: "Database") -> None:
+    members = {
+        "headers": {"x-user-email": "user.email"},
+        "authorization": "remove",
+        "assertion": False,
+        "require_bound": True,
+    }
+    async with rest(database) as api:
+        created = (await api.post(PATH, resource(routes=[route()], **members))).succeeded(201)
+        assert {name: created.body[name] for name in members} == members
+        one = f"{PATH}/{created.body['id']}"
+        assert (await api.get(one)).succeeded(200).body == created.body
+        assert (await api.get(PATH)).body["items"] == [created.body]
+
+        assert await api.services.wait_for("default", created.revision, 5.0)
+        directory = api.services.policies.current()
+        assert directory is not None
+        in_force = directory.snapshots["default"].resources_by_name["invoice:read"]
+        assert in_force.require_bound
+        assert in_force.forwarding == Forwarding((("x-user-email", "user.email"),), True, False)
+
+        # A registration without the members keeps them, a patch with null removes them.
+        again = (await api.post(PATH, resource(displayName="Invoices"))).succeeded(200).body
+        assert {name: again[name] for name in members} == members
+        added = {"headers": {"x-user-groups": "user.groups"}, "authorization": "keep"}
+        patched = (await api.patch(one, added)).succeeded(200).body
+        assert patched["headers"] == {"x-user-email": "user.email", "x-user-groups": "user.groups"}
+        cleared = (await api.patch(one, dict.fromkeys(members))).succeeded(200)
+        assert not members.keys() & cleared.body.keys()
+        assert await api.services.wait_for("default", cleared.revision, 5.0)
+        directory = api.services.policies.current()
+        assert directory is not None
+        in_force = directory.snapshots["default"].resources_by_name["invoice:read"]
+        assert (in_force.forwarding, in_force.require_bound) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("members", "pointer"),
+    [
+        ({"headers": {"x-other": "user.email"}}, "/headers/x-other"),
+        ({"headers": {"x-auth-subject": "user.email"}}, "/headers/x-auth-subject"),
+        ({"headers": {"x-user-email": "request.host"}}, "/headers/x-user-email"),
+        ({"headers": "x-user-email"}, "/headers"),
+        ({"headers": None}, "/headers"),
+        ({"authorization": "drop"}, "/authorization"),
+        ({"authorization": None}, "/authorization"),
+        ({"assertion": "true"}, "/assertion"),
+        ({"require_bound": "true"}, "/require_bound"),
+    ],
+)
+async def test_a_wrong_member_about_the_workload_is_422(
+    database: "Database", members: dict[str, Any], pointer: str
+) -> None:
+    async with rest(database) as api:
+        problem = (await api.post(PATH, resource(**members))).problem(422)
+        assert [error["pointer"] for error in problem["errors"]] == [pointer]

@@ -158,6 +158,28 @@ def test_identity_headers_of_the_client_are_to_be_stripped(name: str) -> None:
     assert facts(check_request(raw_headers=[(name.title(), b"root"), (name, b"x")])).strip_headers == (name,)
 
 
+@pytest.mark.parametrize("name", ["x_user_email", "x.user-email", "x-user_email"])
+def test_other_spellings_of_claim_headers_are_to_be_stripped(name: str) -> None:
+    claims = frozenset({"x-user-email", "x-user-groups"})
+    known = {"x-user-email": "v", "x-auth-a": "v", "x-user-emails": "v", "user-email": "v"}
+    for raw in (
+        check_request(headers={name: "root"} | known),
+        check_request(headers={name.upper(): "root"} | known),
+        check_request(raw_headers=[(each, b"v") for each in (name.title(), *known)]),
+    ):
+        # The names themselves are set or removed by every allow.
+        assert checked(raw, claim_headers=claims).facts.strip_headers == ("x-auth-a", name)
+        assert checked(raw).facts.strip_headers == ("x-auth-a",)
+
+
+def test_more_spellings_of_claim_headers_than_any_proxy_sends_are_refused() -> None:
+    names = [f"x{a}user{b}email" for a in "!#$%&'*+.^_`|~" for b in "!#$%&'*+.^_`|~"]
+    raw = check_request(headers=dict.fromkeys(names, "v"))
+    found = EnvoyRequests(claim_headers=frozenset({"x-user-email"})).read(raw)
+    assert isinstance(found, Malformed)
+    assert found.reason is Reason.REQUEST_MALFORMED
+
+
 def test_more_spellings_of_identity_than_any_proxy_sends_are_refused() -> None:
     spoofed = {f"X_Auth-{number}": "value" for number in range(MAX_IDENTITY_SPELLINGS)}
     assert len(facts(check_request(headers=spoofed)).strip_headers) == MAX_IDENTITY_SPELLINGS

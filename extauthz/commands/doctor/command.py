@@ -34,7 +34,12 @@ def diagnose(
     With files and no setting of ours in the environment only the files are examined. With `strict` what
     could not be examined is an error.
     """
-    in_files = examine_files(paths, _condition_headers(environ), strict=strict)
+    in_files = examine_files(
+        paths,
+        _header_names(environ, "CONDITION_HEADERS"),
+        claims=_header_names(environ, "CLAIM_HEADERS"),
+        strict=strict,
+    )
     if isinstance(in_files, UnreadableFile):
         return in_files
     examined: list[str] = []
@@ -56,15 +61,12 @@ def diagnose(
     return DoctorReport.of(examined, findings, strict=strict)
 
 
-def _condition_headers(environ: Mapping[str, str]) -> frozenset[str] | None:
-    """Return CONDITION_HEADERS of the service; None: its environment is not here."""
+def _header_names(environ: Mapping[str, str], variable: str) -> frozenset[str] | None:
+    """Return the names that a variable of the service lists; None: its environment is not here."""
     if not are_given(environ):
         return None
-    settings = load_settings(environ, serving=False)
-    if isinstance(settings, Settings):
-        return frozenset(settings.condition_headers)
-    # Another variable is invalid, which is reported; these names can be read all the same.
-    return frozenset(filter(None, map(str.strip, environ.get("CONDITION_HEADERS", "").lower().split(","))))
+    # Invalid names are reported with the other settings.
+    return frozenset(filter(None, map(str.strip, environ.get(variable, "").lower().split(","))))
 
 
 def _interpreter() -> Iterator[Finding]:

@@ -5,12 +5,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from extauthz.compile.documents import Reading
 from extauthz.domain.loopback import is_loopback
 from extauthz.domain.tenancy import TenantBinding
 from extauthz.proxyconfig.findings import Finding, Severity
 from extauthz.publish.files import PolicyDirectory
-from extauthz.runtime.policies import role_model
+from extauthz.runtime.policies import policy_reading, role_model
 from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.settings import FilesSource, Settings, StaleAction, misspelt, variables
 
@@ -163,7 +162,7 @@ def _policies(settings: Settings) -> Iterator[Finding]:
         return
     if not isinstance(settings.policy_source, FilesSource):
         return
-    reading = Reading(condition_headers=settings.condition_headers)
+    reading = policy_reading(settings)
     directory = PolicyDirectory(
         settings.policy_source.directory, reading, model, max_bytes=settings.policy_max_bytes
     )

@@ -11,6 +11,7 @@ from typing import Final, Self
 
 from extauthz.decide.tokens.jwks import DEFAULT_ALGORITHMS, KeySet
 from extauthz.domain.claim_readings import AdminRole, DomainClaim, RoleClaim, ServiceClaim
+from extauthz.domain.forwarding import Forwarding
 
 # Nothing is ever set further ahead; what seems to be is of a clock that was put back.
 LONGEST_COOL_DOWN: Final = 30.0
@@ -27,7 +28,7 @@ class IssuerConfig:
     notation; of `subject_claims` and `domain_claims` the first that a token has counts. `aliases` are further
     values of `iss`. With `require_bound` a token has to be bound to a certificate. `required_type` is a
     `typ` (RFC 7515 4.1.9) in lower case without `application/`. `leeway` and `max_lifetime` are seconds,
-    None: as for every token.
+    None: as for every token. `forwarding` is what workloads get with the requests of its principals.
     """
 
     issuer: str
@@ -47,6 +48,7 @@ class IssuerConfig:
     require_bound: bool = False
     leeway: float | None = None
     max_lifetime: float | None = None
+    forwarding: Forwarding | None = None
 
     @classmethod
     def usual(

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from extauthz.compile.claim_headers import parse_forwarding
 from extauthz.compile.fields import Fields, shown
 from extauthz.decide.tokens.jwks import ALGORITHMS, DEFAULT_ALGORITHMS, JwksRejected, parse_jwks
 from extauthz.decide.tokens.keyring import IssuerConfig
@@ -36,12 +37,16 @@ _SECRET_MEMBERS: Final = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
 
 @dataclass(frozen=True, slots=True)
 class ClaimDefaults:
-    """The claims of a provider that does not name its own, from the single-provider variables."""
+    """The claims of a provider that does not name its own, from the single-provider variables.
+
+    `claim_headers` are CLAIM_HEADERS; None: unknown, and every name that they may have is accepted.
+    """
 
     roles_claim: str
     domain_claim: str
     admin_domain_claim: str
     excluded_roles: frozenset[str]
+    claim_headers: frozenset[str] | None = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,7 @@ class ProviderForm:
             require_bound=fields.flag("require_bound", default=False),
             leeway=values.seconds("leeway", MAX_LEEWAY),
             max_lifetime=values.seconds("max_lifetime", _LONGEST_LIFETIME_S),
+            forwarding=parse_forwarding(fields, defaults.claim_headers),
         )
         self._check_keys(issuers)
         return ProviderReading(

@@ -24,8 +24,8 @@ from extauthz.domain.provider_settings import (
 )
 
 MAX_URL: Final = 2000
-NO_DEFAULTS: Final = ClaimDefaults("roles", "dom", "adm", frozenset())
-"""Defaults for readings of which only the problems and the issuers are used."""
+NO_DEFAULTS: Final = ClaimDefaults("roles", "dom", "adm", frozenset(), claim_headers=None)
+"""Defaults for readings of which only the problems and the issuers are used; CLAIM_HEADERS is unknown."""
 
 _FILE: Final = "it names a file of the server, which REST must not choose"
 _FILE_ONLY: Final = {
@@ -148,6 +148,7 @@ class _RegisteredForm(ProviderForm):
             paths[1] or defaults.domain_claim,
             paths[2] or defaults.admin_domain_claim,
             defaults.excluded_roles if excluded is None else frozenset(excluded),
+            defaults.claim_headers,
         )
 
     def _claim_path(self, fields: Fields, name: str) -> str | None:

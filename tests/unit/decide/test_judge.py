@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -217,3 +218,28 @@ def test_only_names_are_logged_where_conditions_read_only_the_principal() -> Non
     assert used.rule is not None
     assert used.rule.id == "person"
     assert used.attributes_used == {"user.id": None}
+
+
+@pytest.mark.parametrize(
+    ("authentication", "confirmation", "reason"),
+    [
+        (Authentication.JWT, None, Reason.TOKEN_CLAIMS_INVALID),
+        (Authentication.METADATA, None, Reason.TOKEN_CLAIMS_INVALID),
+        (Authentication.JWT, "thumbprint", Reason.NO_MATCHING_RULE),
+        (Authentication.METADATA, "thumbprint", Reason.NO_MATCHING_RULE),
+        (Authentication.API_KEY, None, Reason.NO_MATCHING_RULE),
+        (Authentication.MTLS, None, Reason.NO_MATCHING_RULE),
+    ],
+)
+def test_a_resource_may_require_bound_tokens(
+    authentication: Authentication, confirmation: str | None, reason: Reason
+) -> None:
+    routes = [{"methods": ["GET"], "path": "/v1/invoices/{id}"}]
+    invoices = {"name": "invoice:read", "serviceName": "billing", "routes": routes, "require_bound": True}
+    policies = {"resources": [invoices]}
+    principal = replace(ALICE, authentication=authentication, confirmation=confirmation)
+    named = ContextTarget(resource="invoice:read", action="read")
+    for facts in (request_facts(), request_facts(context=named)):
+        found = judge_identified(facts, principal, directory(policies=policies), CheckPolicy(), "", NOW)
+        assert isinstance(found, Denied)
+        assert found.reason is reason

@@ -444,6 +444,49 @@ def test_shipped_configurations_need_no_reading_of_other_files(tmp_path: Path) -
     assert codes(found) == [(WARNING, "check-off")]
 
 
+@pytest.mark.parametrize(
+    ("mutation", "is_removed"),
+    [
+        (None, False),
+        ({"remove": "x-user-email"}, True),
+        ({"remove": "X-User-Email"}, True),
+        ({"remove": "x-user-mail"}, False),
+        ({"remove_on_match": {"key_matcher": {"prefix": "x-user-"}}}, True),
+        ({"remove_on_match": {"key_matcher": {"exact": "X-USER-EMAIL", "ignore_case": True}}}, True),
+        ({"remove_on_match": {"key_matcher": {"suffix": "-groups"}}}, False),
+        ({"append": {"header": {"key": "x-user-email", "value": ""}}}, False),
+    ],
+)
+def test_headers_of_claims_have_to_be_removed_before_the_check(
+    tmp_path: Path, mutation: Json | None, is_removed: bool
+) -> None:
+    def add(manager: Json) -> None:
+        (removal,) = [one for one in manager["http_filters"] if "mutation" in one["name"]]
+        if mutation is not None:
+            removal["typed_config"]["mutations"]["request_mutations"].append(mutation)
+
+    (tmp_path / "envoy.yaml").write_text(yaml.safe_dump(changed(add)))
+    found = examine_files([tmp_path], frozenset(), claims=frozenset({"x-user-email"}))
+
+    assert isinstance(found, list)
+    left = [one for one in found if one.code == "claim-headers"]
+    assert [(one.severity, "x-user-email" in one.message) for one in left] == (
+        [] if is_removed else [(ERROR, True)]
+    )
+    without = examine_files([tmp_path], frozenset(), claims=frozenset())
+    assert isinstance(without, list)
+    assert "claim-headers" not in {one.code for one in without}
+
+
+def test_headers_of_claims_are_also_those_that_a_manifest_sets(tmp_path: Path) -> None:
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}
+    (tmp_path / "map.yaml").write_text(yaml.safe_dump(config | {"data": {"CLAIM_HEADERS": "X-User-Email"}}))
+
+    found = found_in(tmp_path, envoy=base())
+
+    assert (ERROR, "claim-headers") in codes(found)
+
+
 JUNK: list[Any] = [None, {"x": "y"}, ["x"], -1.5]
 
 

@@ -94,6 +94,16 @@ def test_identity_headers_are_removed_first_and_paths_have_one_reading() -> None
     assert found["IstioOperator"]["meshConfig"]["pathNormalization"] == {"normalization": "MERGE_SLASHES"}
 
 
+def test_headers_of_claims_are_removed_together_with_identity_headers() -> None:
+    found = objects(settings(CLAIM_HEADERS="x-user-email,x-a"))
+
+    removal, _ = (patch["patch"] for patch in found["EnvoyFilter"]["configPatches"])
+    assert removal["value"]["typed_config"]["mutations"]["request_mutations"][1:] == [
+        {"remove": "x-a"},
+        {"remove": "x-user-email"},
+    ]
+
+
 @pytest.mark.parametrize("mutual", [False, True])
 def test_tls_names_the_trusted_peers(tmp_path: Path, mutual: bool) -> None:
     chain = tmp_path / "cert.pem"
