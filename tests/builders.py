@@ -56,6 +56,7 @@ def check_request(
     source_pipe: str | None = None,
     source_principal: str = "",
     source_service: str = "",
+    certificate: str = "",
     body: str = "",
 ) -> bytes:
     """Return a serialised CheckRequest; `raw_headers` is the form of `encode_raw_headers`, without more."""
@@ -78,7 +79,7 @@ def check_request(
     return bytes(
         CheckRequest(
             attributes=AttributeContext(
-                source=_peer(source_address, source_pipe, source_principal, source_service),
+                source=_peer(source_address, source_pipe, source_principal, source_service, certificate),
                 destination=_peer("10.1.2.4", None, "", ""),
                 request=AttributeContextRequest(http=http),
                 context_extensions=dict(context_extensions),
@@ -94,13 +95,15 @@ def network_check(*, source_principal: str = "") -> bytes:
     )
 
 
-def _peer(address: str | None, pipe: str | None, principal: str, service: str) -> AttributeContextPeer:
+def _peer(
+    address: str | None, pipe: str | None, principal: str, service: str, certificate: str = ""
+) -> AttributeContextPeer:
     where = None
     if pipe is not None:
         where = Address(pipe=Pipe(path=pipe))
     elif address is not None:
         where = Address(socket_address=SocketAddress(address=address, port_value=41234))
-    return AttributeContextPeer(address=where, principal=principal, service=service)
+    return AttributeContextPeer(address=where, principal=principal, service=service, certificate=certificate)
 
 
 def request_facts(

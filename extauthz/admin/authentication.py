@@ -21,8 +21,9 @@ from extauthz.admin import session_tokens
 from extauthz.admin.problems import RETRY_AFTER, ProblemError, forbidden, of_refusal, throttled
 from extauthz.admin.services import AdminServices
 from extauthz.decide.identity import Keys, Needs, Rejected, identify
-from extauthz.decide.needs import NeedsKey
+from extauthz.decide.needs import NeedsIntrospection, NeedsKey
 from extauthz.decide.tokens.claims import administered_domains
+from extauthz.decide.tokens.introspection import Introspected
 from extauthz.domain.credential import authorization_credential
 from extauthz.domain.policy import WILDCARD
 from extauthz.domain.principal import Principal
@@ -37,10 +38,16 @@ from extauthz.storage.write import Actor
 
 _log: Final = structlog.get_logger("extauthz.admin")
 KEY_WAIT_S: Final = 2.0
+INTROSPECTION_WAIT_S: Final = 3.0
 _CREDENTIALS: Final = ("authorization", "x-admin-api-key", "x-service-api-key")
 _BEARER: Final = "bearer "
 _MAX_REQUEST_ID: Final = 128
-_NO_FAILURES: Final = frozenset({Reason.TOKEN_MISSING, Reason.CREDENTIALS_CONFLICT, Reason.KEYS_UNAVAILABLE})
+_NO_FAILURES: Final = frozenset(
+    {
+        *(Reason.TOKEN_MISSING, Reason.CREDENTIALS_CONFLICT, Reason.KEYS_UNAVAILABLE),
+        *(Reason.INTROSPECTION_UNAVAILABLE, Reason.OVERLOADED),
+    }
+)
 """Refusals that say nothing about a credential, and do not count as failures."""
 
 
@@ -134,6 +141,9 @@ async def _identified(headers: Headers, services: AdminServices) -> Caller | Rea
         fetch = asyncio.wrap_future(services.keys.ensure(found.issuer, found.kid))
         await asyncio.wait({fetch}, timeout=KEY_WAIT_S)
         found = _identify(headers, services, now)
+    if isinstance(found, NeedsIntrospection) and services.introspector is not None:
+        answer = await asyncio.wrap_future(services.introspector.ask(found, INTROSPECTION_WAIT_S))
+        found = _identify(headers, services, now, answer)
     if isinstance(found, Needs):
         found = found.otherwise
     match found:
@@ -186,12 +196,17 @@ async def _session(token: str, headers: Headers, services: AdminServices) -> Cal
     return Caller(CallerKind.SESSION, audit.INSTALLATION, actor, None, frozenset())
 
 
-def _identify(headers: Headers, services: AdminServices, now: float) -> Principal | Rejected | Needs | None:
-    """Judge the `Authorization` header, None without one."""
+def _identify(
+    headers: Headers, services: AdminServices, now: float, answer: Introspected | None = None
+) -> Principal | Rejected | Needs | None:
+    """Judge the `Authorization` header, None without one; `answer` is of an introspection of its token."""
     value = headers.get("authorization")
     credentials = [] if value is None else [authorization_credential(value)]
-    keys = Keys(services.keys.current(), {}, services.tokens)
-    return identify(credentials, None, keys, now, services.token_policy)
+    introspected = None if services.introspector is None else services.introspector.remembered
+    keys = Keys(services.keys.current(), {}, services.tokens, introspected=introspected, answer=answer)
+    # In saas nothing but its token says of which tenant a REST caller is, and an opaque one does not.
+    owner = DEFAULT_TENANT if services.mode is TenancyMode.SELFHOST else None
+    return identify(credentials, None, keys, now, services.token_policy, owner=owner)
 
 
 def _bearer_credential(headers: Headers) -> str | None:

@@ -12,6 +12,7 @@ from extauthz.decide.tokens.cache import VerifiedTokens
 from extauthz.decisionlog.recorder import Recorder
 from extauthz.domain.problem import Problem
 from extauthz.domain.tenancy import TenancyMode
+from extauthz.keys.introspector import Introspector
 from extauthz.keys.source import KeySource
 from extauthz.publish.source import PolicySource
 from extauthz.storage.write import Validate
@@ -58,5 +59,6 @@ class AdminServices:
     quotas: Quotas = field(default_factory=Quotas)
     failures: FailedCredentials = field(default_factory=FailedCredentials)
     key_use: KeyUse = field(default_factory=KeyUse)
+    introspector: Introspector | None = None
     random_bytes: Callable[[int], bytes] = os.urandom
     claim_headers: frozenset[str] = frozenset()

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Final, ParamSpec, Protocol, TypeVar
 
@@ -52,6 +53,7 @@ class CheckThreads(Executor):
         self._tasks: SimpleQueue[tuple[float, _Task] | None] = SimpleQueue()
         # By thread: since when it waits for the message of which call.
         self._receiving: dict[int, tuple[float, CancellableCall]] = {}
+        self._elsewhere: dict[int, float] = {}
         self._task = threading.local()
         self._moved_at = time.monotonic()  # when a task was last started or finished
         self._probed_at: float | None = None
@@ -111,6 +113,16 @@ class CheckThreads(Executor):
         finally:
             del self._receiving[thread]
 
+    @contextmanager
+    def waiting_elsewhere(self) -> Iterator[None]:
+        """Have other threads take the place of this one while it waits for something else than a message."""
+        thread = threading.get_ident()
+        self._elsewhere[thread] = time.monotonic()
+        try:
+            yield
+        finally:
+            self._elsewhere.pop(thread, None)
+
     def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:  # noqa: ARG002
         """Let the threads end after what was submitted; nothing waits for them."""
         self._ended.set()
@@ -147,7 +159,8 @@ class CheckThreads(Executor):
                     # An RPC error: no complete message has arrived that could be judged.
                     call.cancel()
             # Twice as many as are late: where more such calls wait for a thread, the next look finds them.
-            wanted = min(self._usual + 2 * len(late), MOST_THREADS)
+            elsewhere = [since for since in list(self._elsewhere.values()) if now - since > _LATE_S / 2]
+            wanted = min(self._usual + 2 * (len(late) + len(elsewhere)), MOST_THREADS)
             try:
                 self._start(wanted - self._running)
             except RuntimeError:

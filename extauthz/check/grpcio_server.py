@@ -7,6 +7,7 @@ call for load: a call that has waited too long is denied before its message is r
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Final, cast
 
 import grpc
@@ -116,6 +117,10 @@ class GrpcioServer:
     def stalled_s(self) -> float:
         """Return for how many seconds no thread has made progress; asking gives them something to do."""
         return self._threads.stalled_s()
+
+    def while_waiting(self) -> AbstractContextManager[None]:
+        """Return what a call enters while it waits for another server: other threads then take its place."""
+        return self._threads.waiting_elsewhere()
 
     def set_serving(self, *, serving: bool) -> None:
         """Set what the health service says, for the server and for the Check service alike."""

@@ -17,7 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -34,6 +34,8 @@ from extauthz.check.service import Later
 
 if TYPE_CHECKING:
     from pygrpc_native._native import DetailedEvent
+
+    from extauthz.decide.tokens.introspection import Introspected
 
 ANSWERED_PER_VERIFICATION: Final = 4
 """Calls of a batch for each verification after it; one verification costs about as much as they do."""
@@ -217,7 +219,7 @@ class NativeServer:
             answers.append((call, answer))
             return False
         if answer.waits:
-            self._waiting.submit(self._finish, front, call, answer)
+            self._finish_after(front, call, answer)
         else:
             unverified.append((call, answer))
         return True
@@ -236,12 +238,27 @@ class NativeServer:
             _log.exception("check_failed")
             answer = envoy_response.internal_error()
         if isinstance(answer, Later):
-            self._waiting.submit(self._finish, front, call, answer)
+            self._finish_after(front, call, answer)
             return
         try:
             front.respond(call, answer)
         finally:
             self._activity.ended()
+
+    def _finish_after(self, front: NativeGrpcFront, call: int, later: Later) -> None:
+        """Finish a check in a thread of its own, once what it waits for is there; no thread waits."""
+        if later.after is None:
+            self._waiting.submit(self._finish, front, call, later)
+            return
+
+        def answered(_: Future[Introspected | None]) -> None:
+            try:
+                self._waiting.submit(self._finish, front, call, later)
+            except RuntimeError:
+                # The server has closed: no caller is left, but each check that began is logged.
+                self._finish(front, call, later)
+
+        later.after.add_done_callback(answered)
 
     def _answer_health(self, front: NativeGrpcFront, call: int, message: bytes) -> None:
         answer = self._health.answer(message)

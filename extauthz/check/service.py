@@ -9,7 +9,8 @@ never raise.
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Generic, TypeVar
@@ -26,18 +27,23 @@ from extauthz.check.http_response import HttpAnswer
 from extauthz.check.used_keys import UsedKeys
 from extauthz.decide.identity import Keys, Needs
 from extauthz.decide.judge import CheckPolicy, judge
-from extauthz.decide.needs import NeedsKey, NeedsVerification
+from extauthz.decide.needs import NeedsIntrospection, NeedsKey, NeedsVerification
 from extauthz.decide.tokens.cache import VerifiedTokens
+from extauthz.decide.tokens.introspection import Introspected
 from extauthz.decisionlog.recorder import Check, Recorder
 from extauthz.domain.principal import Authentication, Principal
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import CheckedRequest, Malformed
 from extauthz.domain.service_key import IdentityKey
 from extauthz.domain.verdict import Denied, Verdict
+from extauthz.keys.introspector import Introspector
 from extauthz.keys.source import KeySource
 from extauthz.publish.source import PolicySource
 
 KEY_WAIT_S: Final = 0.150
+INTROSPECTION_WAIT_S: Final = 3.0
+"""Where the caller tells no deadline, an introspection is waited for as long as a key is."""
+
 MAX_WAITING: Final = 1024
 """Checks that wait for keys at once; more are denied at once."""
 
@@ -45,6 +51,7 @@ DEADLINE_RESERVE_S: Final = 0.020
 """What is kept of the caller's deadline for deciding and answering."""
 
 _Answer = TypeVar("_Answer")
+_Asked = Future[Introspected | None] | None
 _Read = Callable[[], CheckedRequest | Malformed]
 
 _API_KEY: Final = Authentication.API_KEY  # looked up in its class it costs a call
@@ -55,10 +62,14 @@ _log = structlog.get_logger("extauthz.check")
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """A check that is answered later: `finish` has to be called once. `waits` is whether it waits for I/O."""
+    """A check that is answered later: `finish` has to be called once. `waits` is whether it waits for I/O.
+
+    With `after` it does not wait if it is called when that future is done, which takes seconds at most.
+    """
 
     finish: "Callable[[], bytes | Later]"
     waits: bool
+    after: _Asked = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +107,22 @@ class CheckService:
         condition_headers: frozenset[str] = frozenset(),
         sources: CredentialSources | None = None,
         claim_headers: frozenset[str] = frozenset(),
+        introspector: Introspector | None = None,
     ) -> None:
         """Take the dependencies of a check.
 
         `sources` names where credentials may be in addition to `Authorization` and the service key;
-        `claim_headers` are the headers that may be set from claims.
+        `claim_headers` are the headers that may be set from claims. Without an `introspector` no issuer is
+        asked about tokens.
         """
         self.tokens = VerifiedTokens()
         self.used_keys = UsedKeys()
         self._policies = policies
         self._keys = keys
+        self._introspector = introspector
+        self._introspected = None if introspector is None else introspector.remembered
+        self.while_waiting: Callable[[], AbstractContextManager[object]] = nullcontext
+        """Entered by a thread of `answer` while it waits for an introspection."""
         self._policy = policy
         self._recorder = recorder
         self._waiting: set[str] = set()
@@ -149,7 +166,7 @@ class CheckService:
         check = self._recorder.begin(entrance.name)
         found = self._judged(check, read, time_left)
         if isinstance(found, _Pending):
-            found = self._judged_after_keys(check, found)
+            found = self._judged_after_wait(check, found)
         return self._ended(check, found, entrance)
 
     def _now_or_later(self, check: Check, found: Verdict | _Pending) -> bytes | Later:
@@ -159,7 +176,8 @@ class CheckService:
             return Later(partial(self._verify, check, found), waits=False)
         if len(self._waiting) < MAX_WAITING:
             self._waiting.add(check.decision_id)
-            return Later(partial(self._wait, check, found), waits=True)
+            asked = self._ask(check, found)
+            return Later(partial(self._wait, check, found, asked), waits=True, after=asked)
         denied = Denied(check.decision_id, Reason.OVERLOADED, found.request.facts)
         return self._ended(check, denied, _GRPC)
 
@@ -175,9 +193,9 @@ class CheckService:
             found = self._judged(check, lambda: pending.request, pending.time_left)
         return self._now_or_later(check, found)
 
-    def _wait(self, check: Check, pending: _Pending) -> bytes:
+    def _wait(self, check: Check, pending: _Pending, asked: _Asked) -> bytes:
         try:
-            return self._ended(check, self._judged_after_keys(check, pending), _GRPC)
+            return self._ended(check, self._judged_after_wait(check, pending, asked), _GRPC)
         finally:
             self._waiting.discard(check.decision_id)
 
@@ -197,8 +215,22 @@ class CheckService:
         except Exception:  # noqa: BLE001  # INVARIANT: whatever went wrong is a deny, never an RPC error
             return self._failed(check)
 
-    def _judged_after_keys(self, check: Check, pending: _Pending) -> Verdict:
+    def _ask(self, check: Check, pending: _Pending) -> _Asked:
+        """Ask the issuer about the token, where that is needed; the future ends before the deadline."""
+        needs = pending.needs
+        if not isinstance(needs, NeedsIntrospection) or self._introspector is None:
+            return None
+        limit = KEY_WAIT_S if pending.time_left is None else pending.time_left - DEADLINE_RESERVE_S
+        return self._introspector.ask(needs, min(limit - check.elapsed_s(), INTROSPECTION_WAIT_S))
+
+    def _judged_after_wait(
+        self,
+        check: Check,
+        pending: _Pending,
+        asked: _Asked = None,
+    ) -> Verdict:
         facts = pending.request.facts
+        answer: Introspected | None = None
         try:
             # Counted from the start of the check: it may have waited for a thread.
             spent = check.elapsed_s()
@@ -211,7 +243,12 @@ class CheckService:
                 fetch = self._keys.ensure(pending.needs.issuer, pending.needs.kid)
                 with suppress(TimeoutError):
                     fetch.result(wait)
-            found = self._judge(check, pending.request)
+            if asked is None:
+                asked = self._ask(check, pending)
+            if asked is not None:
+                with suppress(TimeoutError), self.while_waiting():
+                    answer = asked.result(INTROSPECTION_WAIT_S + DEADLINE_RESERVE_S)
+            found = self._judge(check, pending.request, answer=answer)
         except Exception:  # noqa: BLE001  # INVARIANT: as above
             return self._failed(check)
         if isinstance(found, Needs):
@@ -220,12 +257,19 @@ class CheckService:
         return found
 
     def _judge(
-        self, check: Check, request: CheckedRequest, *, verify_first_seen: bool = True
+        self,
+        check: Check,
+        request: CheckedRequest,
+        *,
+        verify_first_seen: bool = True,
+        answer: Introspected | None = None,
     ) -> Verdict | Needs:
         # Read once: service keys and policies must be of one moment.
         directory = self._policies.current()
         service_keys = _NO_SERVICE_KEYS if directory is None else directory.service_keys
-        keys = Keys(self._keys.current(), service_keys, self.tokens, verify_first_seen)
+        keys = Keys(
+            self._keys.current(), service_keys, self.tokens, verify_first_seen, self._introspected, answer
+        )
         return judge(request, directory, keys, self._policy, check.decision_id, check.now)
 
     def _ended(self, check: Check, verdict: Verdict, entrance: _Entrance[_Answer]) -> _Answer:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from extauthz.decide.needs import NOT_FETCHED, Needs, NeedsKey, NeedsVerification
+from extauthz.decide.needs import NOT_FETCHED, Needs, NeedsIntrospection, NeedsKey, NeedsVerification
 from extauthz.decide.tokens.cache import VerifiedTokens
 from extauthz.decide.tokens.certificate_binding import confirmation
 from extauthz.decide.tokens.claims import ClaimRejected, all_roles, first_domain, freeze_claims, is_service
@@ -82,7 +82,7 @@ def judge_token(
 
 def _judge_first_seen(
     compact: str, *, ring: KeyRing, cache: VerifiedTokens, now: float, policy: TokenPolicy
-) -> Principal | Rejected | NeedsKey:
+) -> Principal | Rejected | Needs:
     # Compact tokens are ASCII (RFC 7515 7.1). A comma is not in the alphabet, so a joined header ends here.
     if not compact.isascii():
         return Rejected(Reason.TOKEN_MALFORMED, "not ASCII")
@@ -105,38 +105,53 @@ def _judge_first_seen(
         return unexpected_algorithm(token.algorithm, config.algorithms)
     if config.required_type is not None and token.kind != config.required_type:
         return Rejected(Reason.TOKEN_MALFORMED, f"header: typ is not {config.required_type}")
+    if not config.has_keys:
+        return NeedsIntrospection(config=config, token=compact)
     keys = issuer_keys.keys_at(now)
     key = choose_key(token, keys) if keys is not None else NO_KEY
     # RFC 7519 7.2: first the signature, then what was signed.
     if not isinstance(key, VerificationKey) or not key.verifies(token.signing_input, token.signature):
         return _judge_unproven(token, key, claims, issuer_keys, now=now, policy=policy)
-    registered = _judge_registered(claims, config, now=now, policy=policy)
+    registered = judge_registered(claims, config, now=now, policy=policy)
     if isinstance(registered, Rejected):
         return registered
-    principal = _principal(claims, registered, config)
+    principal = principal_of(claims, registered, config)
     if isinstance(principal, ClaimRejected):
         return Rejected(Reason.TOKEN_CLAIMS_INVALID, principal.problem)
     _remember(cache, compact, principal, registered, key, issuer_keys)
     return principal
 
 
-def _judge_registered(
+def judge_registered(
     claims: Mapping[str, object], config: IssuerConfig, *, now: float, policy: TokenPolicy
 ) -> RegisteredClaims | Rejected:
+    """Read and judge the registered claims of an issuer's token, as `judge_as_registered` does."""
     registered = read_registered(
         claims, subject_claims=config.subject_claims, audience_claim=config.audience_claim
     )
     if isinstance(registered, Rejected):
         return registered
-    refused = judge_claims(
+    refused = judge_as_registered(registered, config, now=now, policy=policy)
+    return registered if refused is None else refused
+
+
+def judge_as_registered(
+    registered: RegisteredClaims, config: IssuerConfig, *, now: float, policy: TokenPolicy
+) -> Rejected | None:
+    """Say why dates or audience are not as the issuer is registered, or None."""
+    return judge_claims(
         registered,
         audiences=config.audiences,
         audience_claim=config.audience_claim,
         now=now,
         leeway=policy.leeway if config.leeway is None else config.leeway,
-        max_lifetime=policy.max_lifetime if config.max_lifetime is None else config.max_lifetime,
+        max_lifetime=longest_lifetime(config, policy),
     )
-    return registered if refused is None else refused
+
+
+def longest_lifetime(config: IssuerConfig, policy: TokenPolicy) -> float | None:
+    """Return how many seconds a token of the issuer may live; None: unlimited."""
+    return policy.max_lifetime if config.max_lifetime is None else config.max_lifetime
 
 
 def _judge_unproven(
@@ -149,7 +164,7 @@ def _judge_unproven(
     policy: TokenPolicy,
 ) -> Rejected | NeedsKey:
     """Judge a token that no known key of its issuer verifies; the issuer may have a new key."""
-    unproven = _judge_registered(claims, issuer_keys.config, now=now, policy=policy)
+    unproven = judge_registered(claims, issuer_keys.config, now=now, policy=policy)
     match key:
         case VerificationKey():
             refused = Rejected(Reason.TOKEN_BAD_SIGNATURE, "the signature does not verify")
@@ -209,21 +224,25 @@ def judge_claims_of(
     if issuer_keys is None:
         return _unknown_issuer(issuer, ring)
     config = issuer_keys.config
+    if not config.has_keys:
+        # The proxy passes the claims and no token, so the issuer cannot be asked.
+        return Rejected(Reason.TOKEN_MALFORMED, "tokens of the issuer are introspected, and none is here")
     if config.required_type is not None:
         # The proxy passes the claims and no header, so the type is unknown, and unknown never allows.
         return Rejected(Reason.TOKEN_MALFORMED, f"typ has to be {config.required_type}, and is unknown here")
-    registered = _judge_registered(claims, config, now=now, policy=policy)
+    registered = judge_registered(claims, config, now=now, policy=policy)
     if isinstance(registered, Rejected):
         return registered
-    principal = _principal(claims, registered, config)
+    principal = principal_of(claims, registered, config)
     if isinstance(principal, ClaimRejected):
         return Rejected(Reason.TOKEN_CLAIMS_INVALID, principal.problem)
     return replace(principal, authentication=Authentication.METADATA)
 
 
-def _principal(
+def principal_of(
     claims: Mapping[str, object], registered: RegisteredClaims, config: IssuerConfig
 ) -> Principal | ClaimRejected:
+    """Return whom the claims of an issuer's token name."""
     roles = all_roles(claims, config.roles, excluded=config.excluded_roles)
     if isinstance(roles, ClaimRejected):
         return roles

@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, assert_never
 
 from extauthz.decide.bearer_token import TokenPolicy, judge_claims_of, judge_token
+from extauthz.decide.introspected_token import judge_bearer
 from extauthz.decide.needs import Needs
 from extauthz.decide.service_keys import bearer_of
 from extauthz.decide.tokens.cache import VerifiedTokens
 from extauthz.decide.tokens.certificate_binding import binding_problem
+from extauthz.decide.tokens.introspection import Introspected, IntrospectedTokens
 from extauthz.decide.tokens.keyring import KeyRing
 from extauthz.decide.tokens.reader import Rejected
 from extauthz.domain.credential import (
@@ -41,12 +43,15 @@ class Keys(NamedTuple):
 
     `service_keys` are the unrevoked keys with scope `identity`, by id; `verified` remembers tokens. Where
     `verify_first_seen` is False, a token that is not remembered is answered with `NeedsVerification`.
+    `introspected` remembers answers of introspection; `answer` is the one that the request waited for.
     """
 
     ring: KeyRing
     service_keys: Mapping[str, IdentityKey]
     verified: VerifiedTokens
     verify_first_seen: bool = True
+    introspected: IntrospectedTokens | None = None
+    answer: Introspected | None = None
 
 
 def identify(
@@ -56,11 +61,13 @@ def identify(
     now: float,
     policy: TokenPolicy,
     certificate: bytes = b"",
+    owner: str | None = None,
 ) -> Principal | Rejected | Needs | None:
     """Judge the credentials of one request; None when it carries none that is read.
 
     `peer` is the workload that the proxy verified, None where a peer cannot be a principal. `now` is POSIX
-    seconds. `certificate` is the peer's as Envoy passes it, PEM in URL encoding; empty without one.
+    seconds. `certificate` is the peer's as Envoy passes it, PEM in URL encoding; empty without one. `owner`
+    is the tenant that owns the target, whose issuer is asked about an opaque token; None: no issuer is.
     """
     if not policy.oidc_enabled:
         credentials = [each for each in credentials if _is_service_key(each)]
@@ -71,7 +78,11 @@ def identify(
     credential = credentials[0]
     match credential:
         case BearerToken(text):
-            bearer = judge_token(text, keys.ring, keys.verified, now, policy, verify=keys.verify_first_seen)
+            bearer = (
+                _judge_bearer(text, keys, now, policy, owner)
+                if keys.ring.introspecting
+                else judge_token(text, keys.ring, keys.verified, now, policy, verify=keys.verify_first_seen)
+            )
             if isinstance(bearer, Principal) and bearer.confirmation is not None:
                 return _bound(bearer, bearer.confirmation, certificate)
             return bearer
@@ -91,6 +102,23 @@ def identify(
             return Rejected(reason, f"several {name} headers")
         case _:
             assert_never(credential)
+
+
+def _judge_bearer(
+    text: str, keys: Keys, now: float, policy: TokenPolicy, owner: str | None
+) -> Principal | Rejected | Needs:
+    """Judge a token where issuers of this service introspect."""
+    return judge_bearer(
+        text,
+        keys.ring,
+        keys.verified,
+        now,
+        policy,
+        owner=owner,
+        introspected=keys.introspected,
+        answer=keys.answer,
+        verify=keys.verify_first_seen,
+    )
 
 
 def _bound(principal: Principal, thumbprint: str, certificate: bytes) -> Principal | Rejected:

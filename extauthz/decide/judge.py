@@ -70,7 +70,10 @@ def judge(
     place = routes.locate(directory, request.facts, policy.binding, policy.unmapped)
     if place.is_unauthenticated:
         return _judge_at(place, request.facts, None, directory, policy, decision_id, now)
-    identity = identify(request.credentials, request.peer, keys, now, policy.token, request.certificate)
+    # An opaque token does not say whose it is, so the target does.
+    identity = identify(
+        request.credentials, request.peer, keys, now, policy.token, request.certificate, place.owner
+    )
     if isinstance(identity, Needs):
         return identity
     return _judge_at(place, request.facts, identity, directory, policy, decision_id, now)

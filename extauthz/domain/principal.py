@@ -22,6 +22,7 @@ class Authentication(StrEnum):
     """How the principal was authenticated (log field `authentication`)."""
 
     JWT = "jwt"
+    INTROSPECTION = "introspection"
     API_KEY = "api_key"
     MTLS = "mtls"
     METADATA = "metadata"

@@ -74,6 +74,7 @@ class Reason(StrEnum):
     TOKEN_UNKNOWN_KEY = "token_unknown_key", 401, "invalid_token", "the issuer has no such key"
     TOKEN_ALGORITHM = "token_algorithm", 401, "invalid_token", "the algorithm is not accepted"
     TOKEN_CLAIMS_INVALID = "token_claims_invalid", 401, "invalid_token", "a claim is missing or invalid"
+    TOKEN_INACTIVE = "token_inactive", 401, "invalid_token", "the token is not active"
     API_KEY_INVALID = "api_key_invalid", 401, "invalid_token", "the API key is not valid"
     CREDENTIALS_CONFLICT = (
         "credentials_conflict", 401, "invalid_request", "more than one credential was sent"
@@ -85,6 +86,9 @@ class Reason(StrEnum):
     POLICY_STALE = "policy_stale", 503, None, "the policies have not been confirmed for too long; try again"
     NOT_READY = "not_ready", 503, None, "no policies are loaded yet; try again"
     KEYS_UNAVAILABLE = "keys_unavailable", 503, None, "the issuer's keys could not be fetched; try again"
+    INTROSPECTION_UNAVAILABLE = (
+        "introspection_unavailable", 503, None, "the issuer could not be asked about the token; try again"
+    )
     OVERLOADED = (
         "overloaded", 503, None, "the decision log is full, or too many checks wait; try again"
     )

@@ -145,6 +145,9 @@ class JwksCache:
             providers: dict[str, _Provider] = {}
             rings: list[IssuerKeys] = []
             for issuer, source in wanted.items():
+                if not source.config.has_keys:
+                    rings.append(IssuerKeys(source.config))
+                    continue
                 provider = self._providers.get(issuer)
                 if provider is not None and provider.source.is_same_place(source):
                     provider.source = source

@@ -5,17 +5,20 @@ No key is fetched. Files that a provider names must be readable.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from extauthz.compile.fields import Fields, shown
 from extauthz.compile.policy_files import read_document
 from extauthz.decide.tokens.keyring import IssuerConfig
+from extauthz.decide.tokens.provider_fields import Judge
 from extauthz.decide.tokens.provider_form import ClaimDefaults, ProviderForm
 from extauthz.domain.problem import Problem
 from extauthz.domain.provider_settings import jwks_uri_problem
-from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
+from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode, TenantBinding
+from extauthz.keys.introspection_client import IntrospectionClient
+from extauthz.keys.provider_introspection import IntrospectionFields
 from extauthz.keys.source import FROM_ENVIRONMENT, AddressRejected, FetchUrl, IssuerSource
 
 MAX_FILE_BYTES: Final = 4 * 1024 * 1024
@@ -35,6 +38,7 @@ class ProviderDefaults:
     excluded_roles: frozenset[str]
     allow_hosts: frozenset[str]
     claim_headers: frozenset[str] = frozenset()
+    binding: TenantBinding = TenantBinding.HOST
 
     @property
     def claims(self) -> ClaimDefaults:
@@ -64,6 +68,7 @@ def read_providers(
         entries = ()
     sources: list[IssuerSource] = []
     first: dict[str, str] = {}
+    introspecting: dict[str, str] = {}
     for index, entry in enumerate(entries):
         form = _FileForm(Fields(entry, f"/providers/{index}", problems), defaults, folder)
         for source in form.sources():
@@ -74,6 +79,15 @@ def read_providers(
                 else:
                     first[name] = f"/providers/{index}"
             sources.append(source)
+            if source.introspection is None:
+                continue
+            at = f"/providers/{index}"
+            asked = introspecting.setdefault(source.config.tenant, at)
+            if asked != at:
+                message = (
+                    f"the tenant introspects with {asked} already; an opaque token does not name its issuer"
+                )
+                problems.append(Problem(f"{at}/introspection", message))
     return problems or tuple(sources)
 
 
@@ -87,6 +101,7 @@ class _Place:
     token_file: Path | None
     proxy: str | None
     ca_file: Path | None
+    introspection: IntrospectionClient | None
 
     def of(self, config: IssuerConfig) -> IssuerSource:
         """Return the source of one issuer's keys."""
@@ -99,6 +114,7 @@ class _Place:
             token_file=self.token_file,
             proxy=self.proxy,
             ca_file=self.ca_file,
+            introspection=self.introspection,
         )
 
 
@@ -111,10 +127,16 @@ class _FileForm(ProviderForm):
         super().__init__(fields, defaults.claims)
         self._file_defaults = defaults
         self._folder = folder
+        self._keyless = False
 
     def sources(self) -> Iterator[IssuerSource]:
         """Yield one source for each issuer: `issuer`, or each value of the template."""
         fields = self.fields
+        introspection = IntrospectionFields(
+            fields, self._file_defaults.binding, self._address, self._path
+        ).read()
+        rule, client = introspection or (None, None)
+        self._keyless = rule is not None and rule.every_token
         reading = self.read(self._tenant())
         given = self.given(self.key_members)
         is_local = "jwks_file" in given or "jwks" in given
@@ -128,21 +150,34 @@ class _FileForm(ProviderForm):
             token_file=self._path("jwks_token_file"),
             proxy=self._proxy(),
             ca_file=self._path("ca_file"),
+            introspection=client,
         )
         fields.done()
-        yield from map(place.of, reading.configs)
+        for config in reading.configs:
+            yield place.of(replace(config, introspection=rule))
 
     def jwks_uri(self) -> str | None:
         """Return the URL of the keys, which may be private: the operator configured it."""
-        address = self.values.text("jwks_uri")
+        return self._address("jwks_uri", self.fields, jwks_uri_problem)
+
+    def _check_keys(self, issuers: tuple[str, ...]) -> None:
+        given = self.given(self.key_members)
+        if not self._keyless:
+            super()._check_keys(issuers)
+        elif given:
+            detail = "is not used: with tokens: all the issuer is asked about every token"
+            self.fields.note(given[0], detail)
+
+    def _address(self, name: str, fields: Fields, judge: Judge | None = None) -> str | None:
+        address = self.values.text(name, fields)
         if address is None:
             return None
         allow_hosts = self._file_defaults.allow_hosts
         parsed = FetchUrl.parse(address, operator_configured=True, allow_hosts=allow_hosts)
         if isinstance(parsed, AddressRejected):
-            self.fields.note("jwks_uri", f"found {shown(address)}: {parsed.problem}")
-        elif problem := jwks_uri_problem(address):
-            self.fields.note("jwks_uri", f"found {shown(address)}, it must be {problem}")
+            fields.note(name, f"found {shown(address)}: {parsed.problem}")
+        elif judge is not None and (problem := judge(address)):
+            fields.note(name, f"found {shown(address)}, it must be {problem}")
         return address
 
     def _tenant(self) -> str:
@@ -164,18 +199,19 @@ class _FileForm(ProviderForm):
             )
         return proxy
 
-    def _path(self, name: str) -> Path | None:
-        text = self.values.text(name)
+    def _path(self, name: str, fields: Fields | None = None) -> Path | None:
+        fields = fields or self.fields
+        text = self.values.text(name, fields)
         if text is None:
             return None
         path = self._folder / text
         try:
             # Opening a FIFO may block, and reading a device may not end.
             if path.exists() and not path.is_file():
-                self.fields.note(name, f"{shown(text)} is not a regular file")
+                fields.note(name, f"{shown(text)} is not a regular file")
             else:
                 path.open("rb").close()
         except (OSError, ValueError) as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or error
-            self.fields.note(name, f"{shown(text)} cannot be read: {reason}")
+            fields.note(name, f"{shown(text)} cannot be read: {reason}")
         return path

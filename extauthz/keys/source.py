@@ -15,6 +15,7 @@ from extauthz.decide.tokens.keyring import IssuerConfig, KeyRing
 from extauthz.domain.claims import value_kind
 from extauthz.domain.loopback import is_loopback
 from extauthz.domain.strict_json import JsonRejected, read_object
+from extauthz.keys.introspection_client import IntrospectionClient
 
 # OpenID Connect Discovery 1.0, 4.
 _WELL_KNOWN: Final = "/.well-known/openid-configuration"
@@ -42,7 +43,7 @@ class IssuerSource:
     is discovered from the issuer. `operator_configured`: the URLs come from the operator's settings, and
     may have private addresses; those of a tenant may not. Only the operator's sources have the other members:
     the file of a bearer token for the provider, the URL of an HTTP proxy (`FROM_ENVIRONMENT`: HTTPS_PROXY and
-    NO_PROXY apply), and a file of additional CA certificates.
+    NO_PROXY apply), a file of additional CA certificates, and how the issuer is asked about tokens.
     """
 
     config: IssuerConfig
@@ -53,11 +54,15 @@ class IssuerSource:
     token_file: Path | None = None
     proxy: str | None = None
     ca_file: Path | None = None
+    introspection: IntrospectionClient | None = None
 
     def is_same_place(self, other: "IssuerSource") -> bool:
         """Return whether another source reads its keys from the same place in the same way."""
         algorithms_differ = self.config.algorithms != other.config.algorithms
-        return not algorithms_differ and replace(self, config=other.config) == other
+        return (
+            not algorithms_differ
+            and replace(self, config=other.config, introspection=other.introspection) == other
+        )
 
     @property
     def discovery_url(self) -> str:
@@ -116,6 +121,11 @@ def _shown(issuer: str) -> str:
 
 def discovered_jwks_uri(document: bytes, issuer: str) -> str | AddressRejected:
     """Return the `jwks_uri` of a discovery document, whose issuer must be `issuer`."""
+    return discovered_endpoint(document, issuer, "jwks_uri")
+
+
+def discovered_endpoint(document: bytes, issuer: str, name: str) -> str | AddressRejected:
+    """Return the URL in a member of a discovery document, whose issuer must be `issuer`."""
     members = read_object(document)
     if isinstance(members, JsonRejected):
         return AddressRejected(f"discovery document: {members.problem}")
@@ -125,7 +135,7 @@ def discovered_jwks_uri(document: bytes, issuer: str) -> str | AddressRejected:
     if found != issuer:
         shown = _shown(found) if isinstance(found, str) else value_kind(found)
         return AddressRejected(f"discovery document: its issuer is {shown}, not {_shown(issuer)}")
-    jwks_uri = members.get("jwks_uri")
-    if not isinstance(jwks_uri, str):
-        return AddressRejected("discovery document: no jwks_uri")
-    return jwks_uri
+    address = members.get(name)
+    if not isinstance(address, str):
+        return AddressRejected(f"discovery document: no {name}")
+    return address

@@ -3,6 +3,7 @@
 Input: `Settings`. Output: `SharedParts`, not started. Errors: `StartRefusedError`.
 """
 
+import os
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from extauthz.decide.judge import CheckPolicy
 from extauthz.decisionlog.log import DecisionLog
 from extauthz.keys.cache import JwksCache
 from extauthz.keys.fetcher import KeyFetcher
+from extauthz.keys.introspector import Introspector
 from extauthz.keys.schedule import Schedule
 from extauthz.publish.current import CurrentPolicies
 from extauthz.runtime.issuers import Issuers, key_fetcher
@@ -26,6 +28,7 @@ class SharedParts:
     current: CurrentPolicies
     fetcher: KeyFetcher
     cache: JwksCache
+    introspector: Introspector
     issuers: Issuers
     counts: Counts
     decision_log: DecisionLog
@@ -58,11 +61,13 @@ def shared_parts(
 
     fetcher = key_fetcher(settings)
     cache = JwksCache(fetcher, schedule=schedule, on_fetch=fetched)
+    introspector = Introspector(fetcher.http, os.urandom(32), on_outcome=counts.introspected)
     return SharedParts(
         current=CurrentPolicies(),
         fetcher=fetcher,
         cache=cache,
-        issuers=Issuers(settings, cache, wait_for_file=wait_for_file),
+        introspector=introspector,
+        issuers=Issuers(settings, cache, introspector, wait_for_file=wait_for_file),
         counts=counts,
         decision_log=DecisionLog(
             settings.decision_log,

@@ -22,6 +22,7 @@ from extauthz.decisionlog.log import DecisionLog
 from extauthz.decisionlog.recorder import Recorder
 from extauthz.domain.ids import RANDOM_BYTES, uuid7
 from extauthz.keys.cache import JwksCache
+from extauthz.keys.introspector import Introspector
 from extauthz.keys.schedule import Schedule
 from extauthz.publish.postgres import PostgresPublisher
 from extauthz.publish.write_validation import PolicyGate
@@ -93,6 +94,7 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
                     plane.publisher.run(),
                     watch(plane.address, plane.services.pool, schema.database),
                     plane.cache.run(),
+                    plane.introspector.run(),
                     plane.issuers.follow(),
                     serve(build_app(plane.services), listener),
                     announce(
@@ -120,6 +122,7 @@ class _Plane:
     services: AdminServices
     publisher: PostgresPublisher
     cache: JwksCache
+    introspector: Introspector
     issuers: Issuers
     address: DatabaseAddress
     sidecar_metrics: Callable[[], bytes]
@@ -191,6 +194,7 @@ async def _build(
         unreadable=publisher.unreadable,
         file_issuers=shared.issuers.of_file,
         keys=shared.cache,
+        introspector=shared.introspector,
         tokens=VerifiedTokens(),
         token_policy=shared.policy.token,
         admin_api_key=settings.admin_api_key,
@@ -204,7 +208,13 @@ async def _build(
         metrics=lambda: metrics(readiness),
     )
     return _Plane(
-        services, publisher, shared.cache, shared.issuers, address, lambda: metrics(supervisor.readiness)
+        services,
+        publisher,
+        shared.cache,
+        shared.introspector,
+        shared.issuers,
+        address,
+        lambda: metrics(supervisor.readiness),
     )
 
 

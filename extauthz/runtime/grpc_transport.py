@@ -45,4 +45,6 @@ def grpc_server(settings: Settings, service: CheckService, index: int) -> Transp
         from extauthz.check.native_server import NativeServer
 
         return NativeServer(service.begin, listen, refuse=service.refuse)
-    return GrpcioServer(service.answer, listen, tls=grpc_tls(settings), refuse=service.refuse)
+    server = GrpcioServer(service.answer, listen, tls=grpc_tls(settings), refuse=service.refuse)
+    service.while_waiting = server.while_waiting
+    return server

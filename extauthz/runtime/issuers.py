@@ -16,6 +16,7 @@ from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.domain.tenant_config import TenantIdentityProvider
 from extauthz.keys.cache import JwksCache
 from extauthz.keys.fetcher import KeyFetcher
+from extauthz.keys.introspector import Introspector
 from extauthz.keys.provider_documents import ProviderDefaults
 from extauthz.keys.provider_file import ProviderFile, Sources
 from extauthz.keys.source import IssuerSource
@@ -32,7 +33,14 @@ class Issuers:
     `register` is thread-safe.
     """
 
-    def __init__(self, settings: Settings, cache: JwksCache, *, wait_for_file: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        cache: JwksCache,
+        introspector: Introspector | None = None,
+        *,
+        wait_for_file: bool = False,
+    ) -> None:
         """Read the settings and the file, and configure the cache.
 
         With `wait_for_file` an invalid file is not an error: its providers are missing until it is corrected.
@@ -42,6 +50,7 @@ class Issuers:
         """
         self._settings = settings
         self._cache = cache
+        self._introspector = introspector
         self._lock = threading.Lock()
         self._own = tuple(settings_sources(settings))
         self._file = provider_file(settings)
@@ -79,6 +88,9 @@ class Issuers:
 
     def _configure(self) -> None:
         with self._lock:
+            # First, so that an issuer which the cache has can be asked.
+            if self._introspector is not None:
+                self._introspector.configure(self._of_file)
             self._cache.configure((*self._own, *self._of_file, *self._of_tenants))
 
 
@@ -126,6 +138,7 @@ def provider_defaults(settings: Settings) -> ProviderDefaults:
         excluded_roles=frozenset(settings.excluded_roles),
         allow_hosts=settings.jwks_allow_hosts,
         claim_headers=settings.claim_headers,
+        binding=settings.tenant_binding,
     )
 
 

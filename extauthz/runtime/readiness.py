@@ -50,9 +50,9 @@ class WorkerReadiness:
         self._had_keys = False
 
     def keys_usable(self) -> bool:
-        """Return whether every issuer has keys that are not stale; true without issuers."""
+        """Return whether every issuer that has keys has some that are not stale; true without issuers."""
         issuers = self._cache.current().issuers.values()
-        return all(keys.keys_at(time.time()) is not None for keys in issuers)
+        return all(keys.keys_at(time.time()) is not None for keys in issuers if keys.config.has_keys)
 
     def checks(self) -> dict[str, bool]:
         """Return the result of each check; a check that does not apply is left out."""

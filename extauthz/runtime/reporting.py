@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from extauthz.check.service import CheckService
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.keys.cache import JwksCache
+from extauthz.keys.introspector import Introspector
 from extauthz.publish.current import CurrentPolicies
 from extauthz.runtime.liveness import Stall
 from extauthz.runtime.readiness import WorkerReadiness
@@ -42,6 +43,7 @@ class Reported:
 
     current: CurrentPolicies
     cache: JwksCache
+    introspector: Introspector
     counts: Counts
     service: CheckService
     readiness: WorkerReadiness
@@ -153,6 +155,7 @@ class Reporting:
         )
         counts["token_cache_hits"] = parts.service.tokens.hits
         counts["token_cache_misses"] = parts.service.tokens.misses
+        counts["introspection_cache_hits"] = parts.introspector.remembered.hits
         return counts
 
     def _stuck(self) -> str | None:

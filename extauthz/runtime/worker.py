@@ -91,6 +91,7 @@ def _build(settings: Settings, index: int, lock_fd: int | None, *, again: bool) 
         condition_headers=settings.condition_headers,
         sources=credential_sources(settings),
         claim_headers=settings.claim_headers,
+        introspector=shared.introspector,
     )
     server = grpc_server(settings, service, index)
     http_server = None
@@ -146,6 +147,7 @@ async def _work(
         Reported(
             parts.shared.current,
             parts.shared.cache,
+            parts.shared.introspector,
             parts.shared.counts,
             parts.service,
             WorkerReadiness(
@@ -171,7 +173,12 @@ async def _work(
             await _prepare(parts, settings, stop, owned, again=again)
             tasks += [
                 background.create_task(work)
-                for work in (parts.shared.cache.run(), parts.shared.issuers.follow(), parts.publisher.run())
+                for work in (
+                    parts.shared.cache.run(),
+                    parts.shared.introspector.run(),
+                    parts.shared.issuers.follow(),
+                    parts.publisher.run(),
+                )
             ]
             await _first_keys(parts, stop)
             await _listen(parts, settings, index)
@@ -231,7 +238,7 @@ async def _listen(parts: _Parts, settings: Settings, index: int) -> None:
 
 async def _first_keys(parts: _Parts, stop: asyncio.Event) -> None:
     """Wait up to `_FIRST_KEYS_S` for the first fetch of keys; the listener opens also without keys."""
-    if not parts.shared.cache.current().issuers:
+    if not any(keys.config.has_keys for keys in parts.shared.cache.current().issuers.values()):
         return
     waiting = [asyncio.create_task(event.wait()) for event in (parts.keys_fetched, stop)]
     await asyncio.wait(waiting, timeout=_FIRST_KEYS_S, return_when=asyncio.FIRST_COMPLETED)

@@ -34,6 +34,24 @@ class FetchOutcome(StrEnum):
     """Too large, or not a JWKS."""
 
 
+class IntrospectionOutcome(StrEnum):
+    """How asking an issuer about a token ended (label `outcome`)."""
+
+    ACTIVE = "active"
+    INACTIVE = "inactive"
+    """The token is not active, or the answer says something that refuses it."""
+    UNREACHABLE = "unreachable"
+    """No response: the name, the address, the connection, TLS or the timeout failed."""
+    REFUSED = "refused"
+    """A response with a status other than 200."""
+    CLIENT_REFUSED = "client_refused"
+    """The issuer refused this service as a client (401, 403), or its secret or key cannot be used."""
+    INVALID = "invalid"
+    """Too large, or not a JSON object."""
+    OVERLOADED = "overloaded"
+    """Not asked: too many questions were open."""
+
+
 MAX_SHADOW_RULES: Final = 100
 """Limit of the series by rule id, independent of how many shadow policies tenants write and delete."""
 OTHER_RULES: Final = "other"
@@ -69,6 +87,8 @@ class CountTotals(TypedDict):
     decisions_lost: int
     policy_refresh_failures: int
     jwks_fetches: dict[str, int]
+    introspections: dict[str, int]
+    introspection_cache_hits: int
     policy_revision: int | None
     policy_age_s: float | None
     jwks_age_s: float | None
@@ -114,6 +134,7 @@ class Counts:
         self._lost = 0
         self._refresh_failures = 0
         self._fetches = {outcome.value: 0 for outcome in FetchOutcome}
+        self._introspections = {outcome.value: 0 for outcome in IntrospectionOutcome}
 
     def decided(self, verdict: Verdict | NamedVerdict, entrance: str, duration_us: int) -> None:
         """Count the verdict of a check that `began`; `entrance` is one of `ENTRANCES`."""
@@ -131,6 +152,11 @@ class Counts:
         """Count one fetch of an issuer's keys."""
         with self._lock:
             self._fetches[outcome] += 1
+
+    def introspected(self, outcome: IntrospectionOutcome) -> None:
+        """Count one question to an issuer about a token."""
+        with self._lock:
+            self._introspections[outcome] += 1
 
     def policy_refresh_failed(self) -> None:
         """Count one failed attempt to read or compile policies; the last good ones stay in use."""
@@ -166,6 +192,8 @@ class Counts:
                 "decisions_lost": self._lost,
                 "policy_refresh_failures": self._refresh_failures,
                 "jwks_fetches": dict(self._fetches),
+                "introspections": dict(self._introspections),
+                "introspection_cache_hits": 0,
                 "policy_revision": policy_revision,
                 "policy_age_s": policy_age_s,
                 "jwks_age_s": jwks_age_s,

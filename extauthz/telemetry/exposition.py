@@ -81,6 +81,12 @@ class SnapshotCollector(Collector):
         )
         yield _counter("token_cache_hits", "Tokens found verified in the cache.", counts["token_cache_hits"])
         yield _counter("token_cache_misses", "Tokens that had to be verified.", counts["token_cache_misses"])
+        yield _introspections(counts)
+        yield _counter(
+            "introspection_cache_hits",
+            "Tokens found in the cache of introspections.",
+            counts["introspection_cache_hits"],
+        )
         yield _counter(
             "decisions_lost", "Decisions without a line in the decision log.", counts["decisions_lost"]
         )
@@ -113,6 +119,15 @@ def _durations(counts: CountTotals) -> Metric:
 def _fetches(counts: CountTotals) -> Metric:
     family = CounterMetricFamily("extauthz_jwks_fetch", "Fetches of an issuer's keys.", labels=("outcome",))
     for outcome, count in counts["jwks_fetches"].items():
+        family.add_metric([outcome], count)
+    return family
+
+
+def _introspections(counts: CountTotals) -> Metric:
+    family = CounterMetricFamily(
+        "extauthz_introspections", "Questions to issuers about tokens.", labels=("outcome",)
+    )
+    for outcome, count in counts["introspections"].items():
         family.add_metric([outcome], count)
     return family
 

@@ -67,6 +67,8 @@ def _added(one: CountTotals, other: CountTotals) -> CountTotals:
         "decisions_lost": one["decisions_lost"] + other["decisions_lost"],
         "policy_refresh_failures": one["policy_refresh_failures"] + other["policy_refresh_failures"],
         "jwks_fetches": _sums(one["jwks_fetches"], other["jwks_fetches"]),
+        "introspections": _sums(one["introspections"], other["introspections"]),
+        "introspection_cache_hits": one["introspection_cache_hits"] + other["introspection_cache_hits"],
         "policy_revision": min(_known(one["policy_revision"], other["policy_revision"]), default=None),
         "policy_age_s": max(_known(one["policy_age_s"], other["policy_age_s"]), default=None),
         "jwks_age_s": max(_known(one["jwks_age_s"], other["jwks_age_s"]), default=None),

@@ -106,17 +106,20 @@ class VerifiedTokens:
             leeway=issuer_keys.config.leeway,
             issuer_keys=issuer_keys,
         )
-        weight = _ENTRY_BYTES + sys.getsizeof(compact) + _weight(principal.claims)
+        weight = _ENTRY_BYTES + sys.getsizeof(compact) + weight_of(principal.claims)
         self._entries.put(compact, entry, weight)
 
 
-def _weight(value: object) -> int:
+def weight_of(value: object) -> int:
+    """Return how many bytes claims occupy, about."""
     size = sys.getsizeof(value)
     match value:
         case Mapping():
             # sys.getsizeof(MappingProxyType) excludes the wrapped dict.
-            return size + sys.getsizeof(dict(value)) + sum(_weight(k) + _weight(v) for k, v in value.items())
+            return (
+                size + sys.getsizeof(dict(value)) + sum(weight_of(k) + weight_of(v) for k, v in value.items())
+            )
         case tuple():
-            return size + sum(_weight(item) for item in value)
+            return size + sum(weight_of(item) for item in value)
         case _:
             return size

@@ -21,6 +21,18 @@ SAME_KEY_ID_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
+class IntrospectionRule:
+    """Which tokens of an issuer are judged by its answer (RFC 7662), and for how long that counts.
+
+    Those that are not JWTs; with `every_token` also JWTs with its `iss`, whose signature is then not
+    verified: its keys are never needed. `max_age` is seconds.
+    """
+
+    max_age: float
+    every_token: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class IssuerConfig:
     """How an issuer was registered: its tenant, what its tokens must say, and how their claims are read.
 
@@ -49,6 +61,7 @@ class IssuerConfig:
     leeway: float | None = None
     max_lifetime: float | None = None
     forwarding: Forwarding | None = None
+    introspection: IntrospectionRule | None = None
 
     @classmethod
     def usual(
@@ -69,6 +82,11 @@ class IssuerConfig:
     def names(self) -> tuple[str, ...]:
         """Every value of `iss` that this issuer's tokens may have."""
         return (self.issuer, *self.aliases)
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether keys verify tokens of this issuer."""
+        return self.introspection is None or not self.introspection.every_token
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +127,35 @@ class IssuerKeys:
 
 @dataclass(frozen=True, slots=True)
 class KeyRing:
-    """All issuers whose tokens are accepted, by each exact `iss`; `algorithms` are those of any of them."""
+    """All issuers whose tokens are accepted, by each exact `iss`; `algorithms` are those of any of them.
+
+    `introspecting` is by tenant: the one issuer that is asked about its opaque tokens.
+    """
 
     issuers: Mapping[str, IssuerKeys] = field(default_factory=lambda: MappingProxyType({}))
     algorithms: frozenset[str] = DEFAULT_ALGORITHMS
+    introspecting: Mapping[str, IssuerConfig] = field(default_factory=lambda: MappingProxyType({}))
 
     @classmethod
     def of(cls, issuers: Iterable[IssuerKeys]) -> Self:
         """Build a ring; of several with one issuer the last counts."""
         by_name = {name: keys for keys in issuers for name in keys.config.names}
         algorithms = (keys.config.algorithms for keys in by_name.values())
-        return cls(MappingProxyType(by_name), DEFAULT_ALGORITHMS.union(*algorithms))
+        return cls(MappingProxyType(by_name), DEFAULT_ALGORITHMS.union(*algorithms), _introspecting(by_name))
 
     def having(self, keys: IssuerKeys) -> "KeyRing":
         """Return this ring with what is now known of one issuer, which it has already."""
         renewed = dict.fromkeys(keys.config.names, keys)
-        return KeyRing(MappingProxyType({**self.issuers, **renewed}), self.algorithms)
+        return KeyRing(MappingProxyType({**self.issuers, **renewed}), self.algorithms, self.introspecting)
+
+
+def _introspecting(issuers: Mapping[str, IssuerKeys]) -> Mapping[str, IssuerConfig]:
+    """Return the introspecting issuer of each tenant; a tenant with several has none."""
+    of_tenant: dict[str, dict[str, IssuerConfig]] = {}
+    for keys in issuers.values():
+        if keys.config.introspection is not None:
+            of_tenant.setdefault(keys.config.tenant, {})[keys.config.issuer] = keys.config
+    # INVARIANT: an opaque token does not name its issuer, so a choice between two would be a guess.
+    return MappingProxyType(
+        {tenant: next(iter(found.values())) for tenant, found in of_tenant.items() if len(found) == 1}
+    )

@@ -185,11 +185,15 @@ def read_payload(token: UnverifiedToken) -> dict[str, object] | Rejected:
 
 
 def read_registered(
-    claims: Mapping[str, object], *, subject_claims: tuple[str, ...] = ("sub",), audience_claim: str = "aud"
+    claims: Mapping[str, object],
+    *,
+    subject_claims: tuple[str, ...] = ("sub",),
+    audience_claim: str = "aud",
+    usual_expiry: float | None = None,
 ) -> RegisteredClaims | Rejected:
     """Read the registered claims. `iss`, a subject and `exp` are required: no token lives for ever.
 
-    A claim that is null is one that is absent.
+    A claim that is null is one that is absent. `usual_expiry` is POSIX seconds, for claims without `exp`.
     """
     # RFC 7519 4.1.1 and 4.1.2: StringOrURI. The subject becomes a name, so it must be a canonical one.
     issuer, subject = claims.get("iss"), token_subject(claims, subject_claims)
@@ -211,6 +215,8 @@ def read_registered(
         if claims.get(name) is not None and numeric_date(claims[name]) is None:
             return _no_date(name, claims[name])
     expires_at = numeric_date(claims.get("exp"))
+    if expires_at is None:
+        expires_at = usual_expiry
     if expires_at is None:
         return _invalid("exp is missing")
     return RegisteredClaims(

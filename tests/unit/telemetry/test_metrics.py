@@ -14,6 +14,7 @@ from extauthz.telemetry.counts import (
     Counts,
     CountTotals,
     FetchOutcome,
+    IntrospectionOutcome,
 )
 from extauthz.telemetry.exposition import CONTENT_TYPE, render
 from extauthz.telemetry.fleet import Fleet, merge
@@ -30,6 +31,8 @@ CONTRACT = {
     "extauthz_policy_age_seconds": "gauge",
     "extauthz_policy_refresh_failures": "counter",
     "extauthz_jwks_fetch": "counter",
+    "extauthz_introspections": "counter",
+    "extauthz_introspection_cache_hits": "counter",
     "extauthz_jwks_age_seconds": "gauge",
     "extauthz_token_cache_hits": "counter",
     "extauthz_token_cache_misses": "counter",
@@ -110,6 +113,7 @@ def test_each_thing_that_happens_is_counted_under_its_name() -> None:
     counts.token_cache_miss()
     counts.lost(5)
     counts.jwks_fetched(FetchOutcome.UNREACHABLE)
+    counts.introspected(IntrospectionOutcome.CLIENT_REFUSED)
     counts.policy_refresh_failed()
     found = {
         key: value
@@ -128,6 +132,7 @@ def test_each_thing_that_happens_is_counted_under_its_name() -> None:
         "extauthz_token_cache_misses_total": 2,
         "extauthz_decisions_lost_total": 5,
         'extauthz_jwks_fetch_total{outcome="unreachable"}': 1,
+        'extauthz_introspections_total{outcome="client_refused"}': 1,
         "extauthz_policy_refresh_failures_total": 1,
     }
 
@@ -214,6 +219,8 @@ def test_merging_adds_counters_and_takes_the_worst_of_gauges() -> None:
     decide(two, ALLOW)
     decide(two, denied(Reason.TOKEN_EXPIRED))
     two.jwks_fetched(FetchOutcome.OK)
+    one.introspected(IntrospectionOutcome.ACTIVE)
+    two.introspected(IntrospectionOutcome.ACTIVE)
     merged = merge(
         [
             one.snapshot(policy_revision=7, policy_age_s=1.0, jwks_age_s=3.0),
@@ -224,6 +231,7 @@ def test_merging_adds_counters_and_takes_the_worst_of_gauges() -> None:
     assert merged["decisions"]["deny,token_expired,grpc"] == 1
     assert merged["checks_in_flight"] == 2
     assert merged["jwks_fetches"]["ok"] == 1
+    assert merged["introspections"]["active"] == 2
     assert sum(merged["duration_counts"]) == 3
     assert (merged["policy_revision"], merged["policy_age_s"], merged["jwks_age_s"]) == (6, 2.0, 3.0)
 

@@ -1,0 +1,427 @@
+"""Introspection of opaque tokens (RFC 7662) against a real HTTP server that says what a test wants."""
+
+import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from extauthz.decide.needs import NeedsIntrospection
+from extauthz.decide.tokens.keyring import IntrospectionRule, IssuerKeys, KeyRing
+from extauthz.decide.tokens.reader import Rejected
+from extauthz.domain.principal import Authentication, Principal
+from extauthz.domain.reasons import Reason
+from extauthz.keys.introspection_request import MAX_ANSWER_BYTES
+from extauthz.keys.introspector import CONCURRENT, MOST_OPEN
+from tests.integration.introspecting import (
+    AUDIENCE,
+    NOW,
+    TOKEN,
+    answer,
+    config,
+    says,
+    says_bytes,
+    stage,
+)
+from tests.integration.scripted_server import Handler, scripted
+from tests.tokens import SigningKey, claims
+
+pytestmark = pytest.mark.anyio
+
+
+def reason(found: Principal | Rejected) -> Reason | None:
+    return found.reason if isinstance(found, Rejected) else None
+
+
+async def test_the_claims_of_an_answer_are_read_as_those_of_a_jwt(tmp_path: Path) -> None:
+    async with stage(tmp_path, says(scope="read write", dom="emea", extra={"a": [1]})) as play:
+        found = await play.ask()
+        assert isinstance(found, Principal)
+        assert (found.id, found.roles, found.domain) == ("alice", ("read", "write"), "emea")
+        assert found.authentication is Authentication.INTROSPECTION
+        assert found.claims["iss"] == play.server.url
+        assert found.claims["extra"] == {"a": (1,)}
+        (request,) = play.server.requests
+        form = await request.post()
+        assert dict(form) == {"token": TOKEN, "token_type_hint": "access_token"}
+        assert request.headers["Authorization"].startswith("Basic ")
+        assert request.headers["Accept"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"active": False}, Reason.TOKEN_INACTIVE),
+        ({"active": None}, Reason.TOKEN_INACTIVE),
+        ({"active": "true"}, Reason.TOKEN_INACTIVE),
+        ({"active": 1}, Reason.TOKEN_INACTIVE),
+        ({"active": [True]}, Reason.TOKEN_INACTIVE),
+        ({"active": {"active": True}}, Reason.TOKEN_INACTIVE),
+        ({"iss": "https://another.example"}, Reason.TOKEN_UNKNOWN_ISSUER),
+        ({"iss": 1}, Reason.TOKEN_UNKNOWN_ISSUER),
+        ({"iss": []}, Reason.TOKEN_UNKNOWN_ISSUER),
+        ({"iss": ""}, Reason.TOKEN_UNKNOWN_ISSUER),
+        ({"exp": int(NOW) - 60}, Reason.TOKEN_EXPIRED),
+        ({"exp": "later"}, Reason.TOKEN_CLAIMS_INVALID),
+        ({"exp": True}, Reason.TOKEN_CLAIMS_INVALID),
+        ({"exp": int(NOW) * 1000}, Reason.TOKEN_CLAIMS_INVALID),
+        ({"nbf": int(NOW) + 60}, Reason.TOKEN_NOT_YET_VALID),
+        ({"iat": int(NOW) + 60}, Reason.TOKEN_NOT_YET_VALID),
+        ({"aud": "another"}, Reason.TOKEN_WRONG_AUDIENCE),
+        ({"aud": None}, Reason.TOKEN_WRONG_AUDIENCE),
+        ({"aud": [AUDIENCE, 1]}, Reason.TOKEN_CLAIMS_INVALID),
+        ({"sub": None}, Reason.TOKEN_CLAIMS_INVALID),
+        ({"sub": ["alice"]}, Reason.TOKEN_CLAIMS_INVALID),
+        ({"sub": "al\nice"}, Reason.TOKEN_CLAIMS_INVALID),
+        ({"scope": ["read"]}, Reason.TOKEN_CLAIMS_INVALID),
+        ({"scope": {"read": True}}, Reason.TOKEN_CLAIMS_INVALID),
+        ({"token_type": "DPoP"}, Reason.TOKEN_CLAIMS_INVALID),
+        ({"token_type": "refresh_token"}, Reason.TOKEN_CLAIMS_INVALID),
+        ({"token_type": ["Bearer"]}, Reason.TOKEN_CLAIMS_INVALID),
+        ({"token_use": "refresh_token"}, Reason.TOKEN_CLAIMS_INVALID),
+        ({"typ": "Refresh"}, Reason.TOKEN_CLAIMS_INVALID),
+        ({"typ": "ID"}, Reason.TOKEN_CLAIMS_INVALID),
+        ({"cnf": {}}, Reason.TOKEN_CLAIMS_INVALID),
+        ({"cnf": {"jkt": "x"}}, Reason.TOKEN_CLAIMS_INVALID),
+        ({"cnf": "x"}, Reason.TOKEN_CLAIMS_INVALID),
+        # Bound: it is never accepted as a plain bearer token.
+        ({"cnf": {"x5t#S256": "A" * 43}}, Reason.TOKEN_CLAIMS_INVALID),
+    ],
+    ids=str,
+)
+async def test_an_answer_that_does_not_hold_refuses_the_token(
+    tmp_path: Path, changes: dict[str, Any], expected: Reason
+) -> None:
+    async with stage(tmp_path, says(**changes)) as play:
+        assert reason(await play.ask()) is expected
+        assert reason(await play.ask()) is expected
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"iss": "own"}, {"token_type": "bearer"}, {"token_type": None}, {"exp": None}]
+)
+async def test_what_an_answer_may_leave_out(tmp_path: Path, changes: dict[str, object]) -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        own = {"iss": str(request.url.origin())} if "iss" in changes else changes
+        return web.json_response(answer(**own))
+
+    async with stage(tmp_path, handler) as play:
+        assert isinstance(await play.ask(), Principal)
+
+
+async def test_without_an_audience_the_kind_of_token_has_to_be_said(tmp_path: Path) -> None:
+    async with stage(tmp_path, says(token_type=None, aud=None)) as play:
+        play.configure(audiences=None)
+        assert reason(await play.ask()) is Reason.TOKEN_CLAIMS_INVALID
+    async with stage(tmp_path, says(token_type="Bearer", aud=None)) as play:
+        play.configure(audiences=None)
+        assert isinstance(await play.ask(), Principal)
+    async with stage(tmp_path, says(token_type=None)) as play:
+        play.configure(required_type="at+jwt")
+        assert reason(await play.ask()) is Reason.TOKEN_CLAIMS_INVALID
+
+
+async def test_a_longest_lifetime_needs_exp(tmp_path: Path) -> None:
+    async with stage(tmp_path, says(exp=None)) as play:
+        play.configure(max_lifetime=3600.0)
+        assert reason(await play.ask()) is Reason.TOKEN_CLAIMS_INVALID
+    async with stage(tmp_path, says()) as play:
+        play.configure(max_lifetime=100.0)
+        assert reason(await play.ask()) is Reason.TOKEN_CLAIMS_INVALID
+
+
+DEEP = b'{"active": true, "a": ' + b"[" * 100 + b"]" * 100 + b"}"
+HOSTILE: dict[str, Handler] = {
+    "empty": says_bytes(b""),
+    "no object": says_bytes(b"[true]"),
+    "true alone": says_bytes(b"true"),
+    "twice active": says_bytes(b'{"active": false, "active": true}'),
+    "twice by escape": says_bytes(b'{"active": false, "\\u0061ctive": true}'),
+    "NaN": says_bytes(b'{"active": true, "exp": NaN}'),
+    "infinite": says_bytes(b'{"active": true, "exp": 1e999}'),
+    "deep": says_bytes(DEEP),
+    "not UTF-8": says_bytes(b'{"active": true, "sub": "\xff"}'),
+    "byte order mark": says_bytes(b"\xef\xbb\xbf" + json.dumps(answer()).encode()),
+    "surrogate": says_bytes(b'{"active": true, "sub": "\\ud800"}'),
+    "huge": says_bytes(json.dumps(answer(pad="x" * MAX_ANSWER_BYTES)).encode()),
+    "many members": says_bytes(json.dumps(answer(pad=[0] * 2000)).encode()),
+    "HTML": says_bytes(json.dumps(answer()).encode(), content_type="text/html"),
+    "no type": says_bytes(json.dumps(answer()).encode(), content_type="application/octet-stream"),
+    "JWT": says_bytes(b"e30.e30.e30", content_type="application/token-introspection+jwt"),
+    "compressed": says_bytes(b"\x1f\x8b"),
+    "201": says(201),
+    "204": says_bytes(b"", status=204),
+    "400": says(400),
+    "404": says(404),
+    "429": says(429),
+    "500": says(500),
+    "503": says(503),
+    "401": says(401),
+    "403": says(403),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_a_hostile_answer_neither_allows_nor_is_remembered(tmp_path: Path, name: str) -> None:
+    async with stage(tmp_path, HOSTILE[name], says()) as play:
+        assert reason(await play.ask()) is Reason.INTROSPECTION_UNAVAILABLE
+        assert len(play.introspector.remembered) == 0
+        assert isinstance(await play.ask(), Principal)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_redirects_are_not_followed(tmp_path: Path, status: int) -> None:
+    async with scripted(says()) as elsewhere:
+
+        async def redirect(_: web.Request) -> web.StreamResponse:
+            return web.Response(status=status, headers={"Location": f"{elsewhere.url}/introspect"})
+
+        async with stage(tmp_path, redirect) as play:
+            assert reason(await play.ask()) is Reason.INTROSPECTION_UNAVAILABLE
+            assert elsewhere.requests == []
+
+
+async def test_a_slow_answer_is_unavailable_in_time_and_known_afterwards(tmp_path: Path) -> None:
+    go = asyncio.Event()
+
+    async def slow(_: web.Request) -> web.StreamResponse:
+        await go.wait()
+        return web.json_response(answer())
+
+    async with stage(tmp_path, slow) as play:
+        assert reason(await play.ask(wait_s=0.02)) is Reason.INTROSPECTION_UNAVAILABLE
+        waiting = asyncio.create_task(play.ask())
+        go.set()
+        assert isinstance(await waiting, Principal)
+        assert isinstance(play.judge(), Principal)
+        assert len(play.server.requests) == 1
+
+
+async def test_all_who_ask_about_one_token_share_one_question(tmp_path: Path) -> None:
+    arrived, go = asyncio.Event(), asyncio.Event()
+
+    async def held(_: web.Request) -> web.StreamResponse:
+        arrived.set()
+        await go.wait()
+        return web.json_response(answer())
+
+    async with stage(tmp_path, held) as play:
+        asking = [asyncio.create_task(play.ask()) for _ in range(200)]
+        await arrived.wait()
+        go.set()
+        assert all(isinstance(found, Principal) for found in await asyncio.gather(*asking))
+        assert len(play.server.requests) == 1
+
+
+async def test_an_answer_counts_at_most_until_exp_and_for_its_bound(tmp_path: Path) -> None:
+    async with stage(tmp_path, says(), says(active=False)) as play:
+        assert isinstance(await play.ask(), Principal)
+        play.now += 59.9
+        assert isinstance(play.judge(), Principal)
+        play.now += 0.2
+        assert isinstance(play.judge(), NeedsIntrospection)
+        assert reason(await play.ask()) is Reason.TOKEN_INACTIVE
+    async with stage(tmp_path, says(exp=int(NOW) + 10)) as play:
+        assert isinstance(await play.ask(), Principal)
+        play.now += 9.9
+        assert isinstance(play.judge(), Principal)
+        play.now += 0.2
+        assert isinstance(play.judge(), NeedsIntrospection)
+
+
+async def test_a_refusal_counts_briefly(tmp_path: Path) -> None:
+    async with stage(tmp_path, says(active=False), says()) as play:
+        assert reason(await play.ask()) is Reason.TOKEN_INACTIVE
+        play.now += 4.9
+        assert reason(await play.ask()) is Reason.TOKEN_INACTIVE
+        assert len(play.server.requests) == 1
+        play.now += 0.2
+        assert isinstance(await play.ask(), Principal)
+
+
+async def test_with_a_bound_of_zero_every_request_asks(tmp_path: Path) -> None:
+    async with stage(tmp_path, says()) as play:
+        play.configure(introspection=IntrospectionRule(0.0))
+        for number in range(1, 4):
+            assert isinstance(await play.ask(), Principal)
+            assert len(play.server.requests) == number
+
+
+async def test_a_changed_configuration_forgets_answers(tmp_path: Path) -> None:
+    async with stage(tmp_path, says()) as play:
+        assert isinstance(await play.ask(), Principal)
+        play.configure(audiences=("another",))
+        assert isinstance(play.judge(), NeedsIntrospection)
+        assert reason(await play.ask()) is Reason.TOKEN_WRONG_AUDIENCE
+
+
+async def test_a_flood_of_invented_tokens_is_bounded_at_the_issuer(tmp_path: Path) -> None:
+    at_once = [0, 0]
+    go = asyncio.Event()
+
+    async def held(_: web.Request) -> web.StreamResponse:
+        at_once[0] += 1
+        at_once[1] = max(at_once)
+        await go.wait()
+        at_once[0] -= 1
+        return web.json_response({"active": False})
+
+    async with stage(tmp_path, held, timeout=3.0) as play:
+        asking = [asyncio.create_task(play.ask(f"invented-{number}")) for number in range(MOST_OPEN + 500)]
+        refused = 0
+        for each in asyncio.as_completed(asking[MOST_OPEN:]):
+            assert reason(await each) is Reason.OVERLOADED
+            refused += 1
+        assert refused == 500
+        go.set()
+        found = await asyncio.gather(*asking[:MOST_OPEN])
+        assert {reason(each) for each in found} == {Reason.TOKEN_INACTIVE}
+        assert at_once[1] <= CONCURRENT
+        assert len(play.server.requests) == MOST_OPEN
+        assert play.outcomes.count("overloaded") == 500
+        # A token that is known is answered from memory meanwhile and afterwards.
+        assert reason(await play.ask("invented-1")) is Reason.TOKEN_INACTIVE
+
+
+async def test_an_issuer_that_hangs_holds_one_request_at_a_time(tmp_path: Path) -> None:
+    go, second = asyncio.Event(), asyncio.Event()
+
+    async def hang(_: web.Request) -> web.StreamResponse:
+        if len(play.server.requests) == 2:
+            second.set()
+        await go.wait()
+        return web.json_response(answer())
+
+    async with stage(tmp_path, hang, timeout=0.2) as play:
+        assert reason(await play.ask("first")) is Reason.INTROSPECTION_UNAVAILABLE
+        one = asyncio.create_task(play.ask("second"))
+        await second.wait()
+        for number in range(50):
+            assert reason(await play.ask(f"more-{number}", wait_s=60.0)) is Reason.INTROSPECTION_UNAVAILABLE
+        assert reason(await one) is Reason.INTROSPECTION_UNAVAILABLE
+        assert len(play.server.requests) == 2
+        go.set()
+        assert isinstance(await play.ask("third"), Principal)
+        many = await asyncio.gather(*(play.ask(f"after-{number}") for number in range(20)))
+        assert all(isinstance(found, Principal) for found in many)
+
+
+async def test_an_issuer_that_is_down_is_unavailable_and_asked_again(tmp_path: Path) -> None:
+    async with stage(tmp_path, says()) as play:
+        port = int(play.server.url.rpartition(":")[2])
+    async with stage(tmp_path, says(), endpoint=f"http://127.0.0.1:{port}/introspect") as play:
+        assert reason(await play.ask()) is Reason.INTROSPECTION_UNAVAILABLE
+        assert play.outcomes == ["unreachable"]
+        async with scripted(says(), port=port):
+            assert isinstance(await play.ask(), Principal)
+
+
+async def test_the_connection_is_kept_and_a_closed_one_is_replaced(tmp_path: Path) -> None:
+    peers: list[object] = []
+
+    async def noted(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        peers.append(request.transport.get_extra_info("peername"))
+        response = web.json_response(answer())
+        if len(peers) == 2:
+            # Closed behind the answer, without saying so in it.
+            asyncio.get_running_loop().call_later(0.01, request.transport.close)
+        return response
+
+    async with stage(tmp_path, noted) as play:
+        for number in range(4):
+            assert isinstance(await play.ask(f"token-{number}"), Principal)
+            await asyncio.sleep(0.03 if number == 1 else 0)
+    assert peers[0] == peers[1]
+    assert peers[1] != peers[2]
+    assert peers[2] == peers[3]
+
+
+async def test_the_endpoint_is_discovered_from_the_issuer_alone(tmp_path: Path) -> None:
+    documents: list[dict[str, object]] = []
+
+    async def both(request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("/.well-known/openid-configuration"):
+            origin = str(request.url.origin())
+            usual: dict[str, object] = {"issuer": origin, "introspection_endpoint": f"{origin}/found"}
+            return web.json_response(usual | documents[-1])
+        assert request.path == "/found"
+        return web.json_response(answer())
+
+    async with scripted(says()) as elsewhere, stage(tmp_path, both, discovered=True) as play:
+        wrongs: tuple[dict[str, object], ...] = (
+            {"issuer": "https://another.example"},
+            {"introspection_endpoint": None},
+            {"introspection_endpoint": 7},
+            {"introspection_endpoint": f"{elsewhere.url}/introspect"},
+            {"introspection_endpoint": "ftp://127.0.0.1/x"},
+            {"introspection_endpoint": "http://[::1"},
+            {"introspection_endpoint": ""},
+        )
+        for wrong in wrongs:
+            documents.append(wrong)
+            assert reason(await play.ask()) is Reason.INTROSPECTION_UNAVAILABLE, wrong
+        assert elsewhere.requests == []
+        documents.append({})
+        assert isinstance(await play.ask(), Principal)
+        assert isinstance(await play.ask("another-token"), Principal)
+        asked = [request.path for request in play.server.requests]
+        assert asked[-3:] == ["/.well-known/openid-configuration", "/found", "/found"]
+
+
+async def test_only_bearer_tokens_are_sent_to_the_issuer(tmp_path: Path) -> None:
+    async with stage(tmp_path, says()) as play:
+        for text in ("", " ", "a b", "ä", "a\r\nb", "a,b", "a=b", "{}", "a;b", "\x00", "�", "a" * 20_000):
+            found = play.judge(text)
+            assert isinstance(found, Rejected), text
+            assert found.reason is Reason.TOKEN_MALFORMED
+        assert isinstance(await play.ask("  ya29.a0-b_c~d+e/f=="), Principal)
+        assert len(play.server.requests) == 1
+
+
+async def test_a_jwt_is_not_sent_to_the_issuer_unless_it_says_so(tmp_path: Path) -> None:
+    signer = SigningKey.es256("jwt")
+    async with stage(tmp_path, says(), says(active=False)) as play:
+        own = signer.sign(claims(iss=play.server.url, aud=AUDIENCE))
+        other = signer.sign(claims(aud=AUDIENCE))
+        for text in (own, other, "a.b.c", ".."):
+            assert not isinstance(play.judge(text), NeedsIntrospection)
+        play.configure(introspection=IntrospectionRule(60.0, every_token=True))
+        assert isinstance(await play.ask(own), Principal)
+        # A token of another issuer is not shown to this one.
+        assert reason(await play.ask(other)) is Reason.TOKEN_UNKNOWN_ISSUER
+        assert reason(await play.ask(own + "A")) is Reason.TOKEN_INACTIVE
+        assert len(play.server.requests) == 2
+
+
+async def test_an_opaque_token_is_of_the_owner_of_the_target_alone(tmp_path: Path) -> None:
+    async with stage(tmp_path, says()) as play:
+        for owner in (None, "another"):
+            found = play.judge(owner=owner)
+            assert isinstance(found, Rejected)
+            assert found.reason is Reason.TOKEN_MALFORMED
+        assert isinstance(await play.ask(), Principal)
+
+
+def test_a_tenant_with_two_introspecting_issuers_has_none() -> None:
+    one, two = config("https://one.example"), config("https://two.example")
+    other = replace(config("https://three.example"), tenant="other")
+    ring = KeyRing.of([IssuerKeys(each) for each in (one, two, other)])
+    assert dict(ring.introspecting) == {"other": other}
+    assert ring.having(IssuerKeys(one)).introspecting == ring.introspecting
+
+
+async def test_no_token_is_kept(tmp_path: Path) -> None:
+    async with stage(tmp_path, says()) as play:
+        needs: Any = play.judge()
+        assert TOKEN not in repr(needs)
+        assert TOKEN not in str(needs.otherwise)
+        await play.ask()
+        remembered = play.introspector.remembered
+        entry = remembered.find(needs.key, play.source.config, play.now)
+        assert TOKEN not in repr(entry)
+        assert TOKEN.encode() not in needs.key
+        assert remembered.key_of("a", "bc") != remembered.key_of("ab", "c")
