@@ -21,9 +21,9 @@ from extauthz.domain.policy import Node, PolicySet
 from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
 from extauthz.domain.strict_json import JsonRejected, read_json
+from tests.condition_documents import asked
 from tests.fuzz.rounds import corpus, fuzzing, keep_fuzzing, mutated
 from tests.property.random_conditions import random_node
-from tests.unit.compile.test_conditions import asked
 
 HEADERS = frozenset({"x-a", "x-b", "x-risk"})
 DOCUMENTS: list[Any] = [document for family in corpus("conditions").values() for document in family]
