@@ -20,6 +20,7 @@ from tests.reference_routes import (
     Target,
     default_action,
     named_target,
+    preflight_target,
     read_request,
     resolve,
 )
@@ -30,6 +31,7 @@ DEFAULT_SETTINGS: Final[Document] = {
     "unmapped": "deny",
     "tenant_binding": "host",
     "condition_headers": [],
+    "cors_preflight": "off",
     "encode_raw_headers": True,
     "oidc_enabled": True,
     "excluded_roles": ["offline_access", "uma_authorization"],
@@ -76,6 +78,11 @@ def reference_decide(policy_set: Document, case: Document) -> dict[str, Any]:
     if tenants[owner].get("suspended", False):
         return refused("tenant_suspended")
     policies = policies_of(policy_set, owner, settings)
+    preflight = None
+    if request is not None and case.get("principal") == "anonymous":
+        preflight = preflight_target(policies, request, asked, settings)
+    if preflight is not None:
+        return passed(preflight)
     target = named_target(policies, asked) if request is None else resolve(policies, request, settings)
     if principal.kind == "anonymous" and not (target and target.authentication != "required"):
         return refused("token_missing")
@@ -84,6 +91,17 @@ def reference_decide(policy_set: Document, case: Document) -> dict[str, Any]:
     if target is AMBIGUOUS:
         return refused("path_ambiguous")
     return judge(policies, principal, target, request, instant(case.get("now", DEFAULT_NOW)))
+
+
+def passed(target: Target) -> dict[str, Any]:
+    return {
+        "decision": "allow",
+        "reason": "preflight",
+        "rule": None,
+        "shadow": [],
+        "resource": target.resource,
+        "action": target.action,
+    }
 
 
 def refused(reason: str) -> dict[str, Any]:

@@ -143,6 +143,50 @@ def resolve(policies: Document, request: Document, settings: Document) -> Target
     return found
 
 
+def preflight_target(
+    policies: Document, request: Document, asked: Document, settings: Document
+) -> Target | None:
+    """Return where the method that a CORS preflight asks about leads, None for another request."""
+    if settings["cors_preflight"] != "policy" or asked.get("method") != "OPTIONS":
+        return None
+    headers: dict[str, list[str]] = {}
+    for name, value in (asked.get("headers") or {}).items():
+        listed = value if isinstance(value, list) else [value]
+        headers.setdefault(name.lower(), []).extend(sent(one).decode("latin-1") for one in listed)
+    origin, method = headers.get("origin", []), headers.get("access-control-request-method", [])
+    credentials = {"authorization", "proxy-authorization", "cookie", "x-service-api-key"}
+    if credentials & set(headers) or "transfer-encoding" in headers:
+        return None
+    if headers.get("content-length", ["0"]) != ["0"] or len(origin) != 1 or len(method) != 1:
+        return None
+    if origin != ["null"] and not is_origin(origin[0]):
+        return None
+    context = request["context"]
+    if "resource" in context or "action" in context:
+        return None
+    resources = policies.get("resources", [])
+    if best_route(resources, {**request, "method": "OPTIONS"}) is not None:
+        return None
+    found = best_route(resources, {**request, "method": "GET" if method == ["HEAD"] else method[0]})
+    return None if found is AMBIGUOUS else found
+
+
+def is_origin(text: str) -> bool:
+    scheme, separator, rest = text.partition("://")
+    host, _, port = rest.rpartition(":") if not rest.endswith("]") and ":" in rest else (rest, "", "1")
+    bracketed = host.startswith("[") and host.endswith("]") and set(host[1:-1]) <= set("0123456789abcdef:.")
+    named = bool(host) and all(char.isalnum() or char in "._~-" for char in host)
+    return (
+        bool(separator)
+        and text.isascii()
+        and scheme.replace("+", "").replace("-", "").replace(".", "").isalnum()
+        and scheme[0].isalpha()
+        and (bracketed or named)
+        and port.isdigit()
+        and len(port) <= 5
+    )
+
+
 def best_route(resources: Iterable[Document], request: Document) -> Target | None:
     """Return where the best template leads; None when none matches or it lacks the method."""
     segments = request["path"].split("/")[1:]

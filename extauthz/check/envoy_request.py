@@ -19,6 +19,7 @@ from extauthz.check.extauthz_check_pb2 import AttributeContext, CheckRequest
 from extauthz.check.request_headers import READ_ALWAYS, ClientHeaders, HeadersRejected, client_headers
 from extauthz.domain.host import HostRejected, canonical_host
 from extauthz.domain.path import split_query
+from extauthz.domain.preflight import OPTIONS, PREFLIGHT_HEADERS, asked_method
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import CheckedRequest, ContextTarget, Malformed, RequestFacts
 from extauthz.domain.request_line import RequestLineRejected, read_request_line
@@ -39,6 +40,7 @@ _NO_TRACE_ID: Final = b"0" * 32
 _NO_PARENT_ID: Final = b"0" * 16
 _NO_HEADERS: Final[frozenset[str]] = frozenset()
 _NO_CONTEXT: Final = ContextTarget()
+_OPTIONS: Final = OPTIONS.encode()
 _context_target: Final = lru_cache(maxsize=256)(ContextTarget)  # as many as the proxies have routes
 
 
@@ -50,7 +52,8 @@ class EnvoyRequests:
     are further places of credentials; of `Authorization` and the service key no more than
     `longest_credential` octets are read. `raw_entries` is whether `header_map` is known to have the bytes
     that the client sent, header by header. Other spellings of `claim_headers` are removed by an allow, as
-    those of `x-auth-*` are.
+    those of `x-auth-*` are. `preflights` is whether CORS preflights are told from other requests
+    (`CORS_PREFLIGHT=policy`).
     """
 
     condition_headers: frozenset[str] = frozenset()
@@ -58,6 +61,7 @@ class EnvoyRequests:
     longest_credential: int = sys.maxsize
     raw_entries: bool = True
     claim_headers: frozenset[str] = frozenset()
+    preflights: bool = False
     read_headers: frozenset[str] = field(init=False)
     """The lower-case names of the headers whose values are looked at."""
 
@@ -79,10 +83,13 @@ class EnvoyRequests:
     def read_attributes(self, attributes: AttributeContext) -> CheckedRequest | Malformed:
         """Read the attributes of a check, however they arrived."""
         http = attributes.request.http
+        read_headers = self.read_headers
+        if self.preflights and http.method == _OPTIONS:
+            read_headers |= PREFLIGHT_HEADERS
         headers = client_headers(
             http,
             self.condition_headers,
-            self.read_headers,
+            read_headers,
             raw_entries=self.raw_entries,
             claim_headers=self.claim_headers,
         )
@@ -126,7 +133,11 @@ class EnvoyRequests:
         )
         takes_peers = self.sources is not None and self.sources.workloads
         workload = facts.source_principal if takes_peers else None
-        return CheckedRequest(facts, credentials, workload, peer.certificate)
+        preflight = None
+        if self.preflights and http.method == _OPTIONS and not credentials and workload is None:
+            has_body = http.size > 0 or bool(http.body) or bool(http.raw_body)
+            preflight = asked_method(raw, headers.repeated, has_body=has_body)
+        return CheckedRequest(facts, credentials, workload, peer.certificate, preflight)
 
 
 def _malformed(

@@ -1,8 +1,9 @@
 """Writes a verdict as CheckResponse bytes; the only module that writes status OK for Envoy's gRPC.
 
 Envoy reads `status.code` alone, and an empty message as an allow. INVARIANT: OK is written only for an
-`Allowed`. The message classes are generated; parts that repeat from answer to answer are serialised once and
-joined, which protobuf's wire format allows for the fields of one message (protobuf.dev, "Encoding").
+`Allowed` and a `Preflight`. The message classes are generated; parts that repeat from answer to answer are
+serialised once and joined, which protobuf's wire format allows for the fields of one message (protobuf.dev,
+"Encoding").
 """
 
 import re
@@ -28,7 +29,7 @@ from extauthz.check.forwarded_headers import ForwardedHeaders, Forwarder
 from extauthz.check.identity_headers import DECISION_ID, encode_value, identity_headers, spellings_to_remove
 from extauthz.domain.principal import PrincipalKind
 from extauthz.domain.reasons import Effect, Reason
-from extauthz.domain.verdict import Allowed, Denied, Verdict
+from extauthz.domain.verdict import Allowed, Denied, Preflight, Verdict
 
 # Each is a CheckResponse that begins the answer, so that no part of an answer lacks a status.
 # OK is present, and its code zero: proto3 writes no zeros.
@@ -45,7 +46,7 @@ _CACHED_LENGTH: Final = 512
 def write(verdict: Verdict, forwarder: Forwarder | None = None, now: float = 0.0) -> bytes:
     """Return the answer to Envoy; `forwarder` has further headers of an allow at `now` (POSIX seconds)."""
     match verdict:
-        case Allowed():
+        case Allowed() | Preflight():
             return _allowed(verdict, forwarder, now)
         case Denied():
             return _denied(verdict)
@@ -61,7 +62,7 @@ def internal_error(decision_id: str | None = None) -> bytes:
     return _INTERNAL_ERROR if decision_id is None else _internal_error(decision_id)
 
 
-def _allowed(verdict: Allowed, forwarder: Forwarder | None, now: float) -> bytes:
+def _allowed(verdict: Allowed | Preflight, forwarder: Forwarder | None, now: float) -> bytes:
     principal, strip_headers = verdict.principal, verdict.request.strip_headers
     headers, removed, subject = _identity(
         principal.kind, principal.id, verdict.tenant, principal.domain, verdict.roles

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#extauthz/check/extauthz_check.proto\x12\x0e\x65xtauthz.check\"D\n\x0c\x43heckRequest\x12\x34\n\nattributes\x18\x01 \x01(\x0b\x32 .extauthz.check.AttributeContext\"\x8b\x02\n\x10\x41ttributeContext\x12$\n\x06source\x18\x01 \x01(\x0b\x32\x14.extauthz.check.Peer\x12(\n\x07request\x18\x04 \x01(\x0b\x32\x17.extauthz.check.Request\x12S\n\x12\x63ontext_extensions\x18\n \x03(\x0b\x32\x37.extauthz.check.AttributeContext.ContextExtensionsEntry\x12\x18\n\x10metadata_context\x18\x0b \x01(\x0c\x1a\x38\n\x16\x43ontextExtensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x88\x01\n\x08Metadata\x12\x45\n\x0f\x66ilter_metadata\x18\x01 \x03(\x0b\x32,.extauthz.check.Metadata.FilterMetadataEntry\x1a\x35\n\x13\x46ilterMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"X\n\x04Peer\x12(\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x17.extauthz.check.Address\x12\x11\n\tprincipal\x18\x04 \x01(\t\x12\x13\n\x0b\x63\x65rtificate\x18\x05 \x01(\x0c\"@\n\x07\x41\x64\x64ress\x12\x35\n\x0esocket_address\x18\x01 \x01(\x0b\x32\x1d.extauthz.check.SocketAddress\" \n\rSocketAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"4\n\x07Request\x12)\n\x04http\x18\x02 \x01(\x0b\x32\x1b.extauthz.check.HttpRequest\"\xd3\x01\n\x0bHttpRequest\x12\x0e\n\x06method\x18\x02 \x01(\x0c\x12\x39\n\x07headers\x18\x03 \x03(\x0b\x32(.extauthz.check.HttpRequest.HeadersEntry\x12\x0c\n\x04path\x18\x04 \x01(\x0c\x12\x0c\n\x04host\x18\x05 \x01(\x0c\x12-\n\nheader_map\x18\r \x01(\x0b\x32\x19.extauthz.check.HeaderMap\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"\x1c\n\tHeaderMap\x12\x0f\n\x07headers\x18\x01 \x03(\x0c\"<\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x11\n\traw_value\x18\x03 \x01(\x0c\"\x94\x01\n\rCheckResponse\x12&\n\x06status\x18\x01 \x01(\x0b\x32\x16.extauthz.check.Status\x12\x19\n\x0f\x64\x65nied_response\x18\x02 \x01(\x0cH\x00\x12\x15\n\x0bok_response\x18\x03 \x01(\x0cH\x00\x12\x18\n\x10\x64ynamic_metadata\x18\x04 \x01(\x0c\x42\x0f\n\rhttp_response\"\x16\n\x06Status\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\"\x82\x01\n\x12\x44\x65niedHttpResponse\x12*\n\x06status\x18\x01 \x01(\x0b\x32\x1a.extauthz.check.HttpStatus\x12\x32\n\x07headers\x18\x02 \x03(\x0b\x32!.extauthz.check.HeaderValueOption\x12\x0c\n\x04\x62ody\x18\x03 \x01(\t\"\x1a\n\nHttpStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\"_\n\x0eOkHttpResponse\x12\x32\n\x07headers\x18\x02 \x03(\x0b\x32!.extauthz.check.HeaderValueOption\x12\x19\n\x11headers_to_remove\x18\x05 \x03(\t\"\x9f\x01\n\x11HeaderValueOption\x12*\n\x06header\x18\x01 \x01(\x0b\x32\x1a.extauthz.check.TextHeader\x12)\n\x06\x61ppend\x18\x02 \x01(\x0b\x32\x19.extauthz.check.BoolValue\x12\x33\n\rappend_action\x18\x03 \x01(\x0e\x32\x1c.extauthz.check.AppendAction\"(\n\nTextHeader\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\x1a\n\tBoolValue\x12\r\n\x05value\x18\x01 \x01(\x08*^\n\x0c\x41ppendAction\x12\x1b\n\x17\x41PPEND_IF_EXISTS_OR_ADD\x10\x00\x12\x11\n\rADD_IF_ABSENT\x10\x01\x12\x1e\n\x1aOVERWRITE_IF_EXISTS_OR_ADD\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#extauthz/check/extauthz_check.proto\x12\x0e\x65xtauthz.check\"D\n\x0c\x43heckRequest\x12\x34\n\nattributes\x18\x01 \x01(\x0b\x32 .extauthz.check.AttributeContext\"\x8b\x02\n\x10\x41ttributeContext\x12$\n\x06source\x18\x01 \x01(\x0b\x32\x14.extauthz.check.Peer\x12(\n\x07request\x18\x04 \x01(\x0b\x32\x17.extauthz.check.Request\x12S\n\x12\x63ontext_extensions\x18\n \x03(\x0b\x32\x37.extauthz.check.AttributeContext.ContextExtensionsEntry\x12\x18\n\x10metadata_context\x18\x0b \x01(\x0c\x1a\x38\n\x16\x43ontextExtensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x88\x01\n\x08Metadata\x12\x45\n\x0f\x66ilter_metadata\x18\x01 \x03(\x0b\x32,.extauthz.check.Metadata.FilterMetadataEntry\x1a\x35\n\x13\x46ilterMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"X\n\x04Peer\x12(\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x17.extauthz.check.Address\x12\x11\n\tprincipal\x18\x04 \x01(\t\x12\x13\n\x0b\x63\x65rtificate\x18\x05 \x01(\x0c\"@\n\x07\x41\x64\x64ress\x12\x35\n\x0esocket_address\x18\x01 \x01(\x0b\x32\x1d.extauthz.check.SocketAddress\" \n\rSocketAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"4\n\x07Request\x12)\n\x04http\x18\x02 \x01(\x0b\x32\x1b.extauthz.check.HttpRequest\"\x81\x02\n\x0bHttpRequest\x12\x0e\n\x06method\x18\x02 \x01(\x0c\x12\x39\n\x07headers\x18\x03 \x03(\x0b\x32(.extauthz.check.HttpRequest.HeadersEntry\x12\x0c\n\x04path\x18\x04 \x01(\x0c\x12\x0c\n\x04host\x18\x05 \x01(\x0c\x12\x0c\n\x04size\x18\t \x01(\x03\x12\x0c\n\x04\x62ody\x18\x0b \x01(\x0c\x12\x10\n\x08raw_body\x18\x0c \x01(\x0c\x12-\n\nheader_map\x18\r \x01(\x0b\x32\x19.extauthz.check.HeaderMap\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"\x1c\n\tHeaderMap\x12\x0f\n\x07headers\x18\x01 \x03(\x0c\"<\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x11\n\traw_value\x18\x03 \x01(\x0c\"\x94\x01\n\rCheckResponse\x12&\n\x06status\x18\x01 \x01(\x0b\x32\x16.extauthz.check.Status\x12\x19\n\x0f\x64\x65nied_response\x18\x02 \x01(\x0cH\x00\x12\x15\n\x0bok_response\x18\x03 \x01(\x0cH\x00\x12\x18\n\x10\x64ynamic_metadata\x18\x04 \x01(\x0c\x42\x0f\n\rhttp_response\"\x16\n\x06Status\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\"\x82\x01\n\x12\x44\x65niedHttpResponse\x12*\n\x06status\x18\x01 \x01(\x0b\x32\x1a.extauthz.check.HttpStatus\x12\x32\n\x07headers\x18\x02 \x03(\x0b\x32!.extauthz.check.HeaderValueOption\x12\x0c\n\x04\x62ody\x18\x03 \x01(\t\"\x1a\n\nHttpStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\"_\n\x0eOkHttpResponse\x12\x32\n\x07headers\x18\x02 \x03(\x0b\x32!.extauthz.check.HeaderValueOption\x12\x19\n\x11headers_to_remove\x18\x05 \x03(\t\"\x9f\x01\n\x11HeaderValueOption\x12*\n\x06header\x18\x01 \x01(\x0b\x32\x1a.extauthz.check.TextHeader\x12)\n\x06\x61ppend\x18\x02 \x01(\x0b\x32\x19.extauthz.check.BoolValue\x12\x33\n\rappend_action\x18\x03 \x01(\x0e\x32\x1c.extauthz.check.AppendAction\"(\n\nTextHeader\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\x1a\n\tBoolValue\x12\r\n\x05value\x18\x01 \x01(\x08*^\n\x0c\x41ppendAction\x12\x1b\n\x17\x41PPEND_IF_EXISTS_OR_ADD\x10\x00\x12\x11\n\rADD_IF_ABSENT\x10\x01\x12\x1e\n\x1aOVERWRITE_IF_EXISTS_OR_ADD\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,8 +37,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_METADATA_FILTERMETADATAENTRY']._serialized_options = b'8\001'
   _globals['_HTTPREQUEST_HEADERSENTRY']._loaded_options = None
   _globals['_HTTPREQUEST_HEADERSENTRY']._serialized_options = b'8\001'
-  _globals['_APPENDACTION']._serialized_start=1749
-  _globals['_APPENDACTION']._serialized_end=1843
+  _globals['_APPENDACTION']._serialized_start=1795
+  _globals['_APPENDACTION']._serialized_end=1889
   _globals['_CHECKREQUEST']._serialized_start=55
   _globals['_CHECKREQUEST']._serialized_end=123
   _globals['_ATTRIBUTECONTEXT']._serialized_start=126
@@ -58,27 +58,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REQUEST']._serialized_start=724
   _globals['_REQUEST']._serialized_end=776
   _globals['_HTTPREQUEST']._serialized_start=779
-  _globals['_HTTPREQUEST']._serialized_end=990
-  _globals['_HTTPREQUEST_HEADERSENTRY']._serialized_start=944
-  _globals['_HTTPREQUEST_HEADERSENTRY']._serialized_end=990
-  _globals['_HEADERMAP']._serialized_start=992
-  _globals['_HEADERMAP']._serialized_end=1020
-  _globals['_HEADERVALUE']._serialized_start=1022
-  _globals['_HEADERVALUE']._serialized_end=1082
-  _globals['_CHECKRESPONSE']._serialized_start=1085
-  _globals['_CHECKRESPONSE']._serialized_end=1233
-  _globals['_STATUS']._serialized_start=1235
-  _globals['_STATUS']._serialized_end=1257
-  _globals['_DENIEDHTTPRESPONSE']._serialized_start=1260
-  _globals['_DENIEDHTTPRESPONSE']._serialized_end=1390
-  _globals['_HTTPSTATUS']._serialized_start=1392
-  _globals['_HTTPSTATUS']._serialized_end=1418
-  _globals['_OKHTTPRESPONSE']._serialized_start=1420
-  _globals['_OKHTTPRESPONSE']._serialized_end=1515
-  _globals['_HEADERVALUEOPTION']._serialized_start=1518
-  _globals['_HEADERVALUEOPTION']._serialized_end=1677
-  _globals['_TEXTHEADER']._serialized_start=1679
-  _globals['_TEXTHEADER']._serialized_end=1719
-  _globals['_BOOLVALUE']._serialized_start=1721
-  _globals['_BOOLVALUE']._serialized_end=1747
+  _globals['_HTTPREQUEST']._serialized_end=1036
+  _globals['_HTTPREQUEST_HEADERSENTRY']._serialized_start=990
+  _globals['_HTTPREQUEST_HEADERSENTRY']._serialized_end=1036
+  _globals['_HEADERMAP']._serialized_start=1038
+  _globals['_HEADERMAP']._serialized_end=1066
+  _globals['_HEADERVALUE']._serialized_start=1068
+  _globals['_HEADERVALUE']._serialized_end=1128
+  _globals['_CHECKRESPONSE']._serialized_start=1131
+  _globals['_CHECKRESPONSE']._serialized_end=1279
+  _globals['_STATUS']._serialized_start=1281
+  _globals['_STATUS']._serialized_end=1303
+  _globals['_DENIEDHTTPRESPONSE']._serialized_start=1306
+  _globals['_DENIEDHTTPRESPONSE']._serialized_end=1436
+  _globals['_HTTPSTATUS']._serialized_start=1438
+  _globals['_HTTPSTATUS']._serialized_end=1464
+  _globals['_OKHTTPRESPONSE']._serialized_start=1466
+  _globals['_OKHTTPRESPONSE']._serialized_end=1561
+  _globals['_HEADERVALUEOPTION']._serialized_start=1564
+  _globals['_HEADERVALUEOPTION']._serialized_end=1723
+  _globals['_TEXTHEADER']._serialized_start=1725
+  _globals['_TEXTHEADER']._serialized_end=1765
+  _globals['_BOOLVALUE']._serialized_start=1767
+  _globals['_BOOLVALUE']._serialized_end=1793
 # @@protoc_insertion_point(module_scope)

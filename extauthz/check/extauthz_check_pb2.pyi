@@ -83,7 +83,7 @@ class Request(_message.Message):
     def __init__(self, http: _Optional[_Union[HttpRequest, _Mapping]] = ...) -> None: ...
 
 class HttpRequest(_message.Message):
-    __slots__ = ("method", "headers", "path", "host", "header_map")
+    __slots__ = ("method", "headers", "path", "host", "size", "body", "raw_body", "header_map")
     class HeadersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -95,13 +95,19 @@ class HttpRequest(_message.Message):
     HEADERS_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    RAW_BODY_FIELD_NUMBER: _ClassVar[int]
     HEADER_MAP_FIELD_NUMBER: _ClassVar[int]
     method: bytes
     headers: _containers.ScalarMap[str, bytes]
     path: bytes
     host: bytes
+    size: int
+    body: bytes
+    raw_body: bytes
     header_map: HeaderMap
-    def __init__(self, method: _Optional[bytes] = ..., headers: _Optional[_Mapping[str, bytes]] = ..., path: _Optional[bytes] = ..., host: _Optional[bytes] = ..., header_map: _Optional[_Union[HeaderMap, _Mapping]] = ...) -> None: ...
+    def __init__(self, method: _Optional[bytes] = ..., headers: _Optional[_Mapping[str, bytes]] = ..., path: _Optional[bytes] = ..., host: _Optional[bytes] = ..., size: _Optional[int] = ..., body: _Optional[bytes] = ..., raw_body: _Optional[bytes] = ..., header_map: _Optional[_Union[HeaderMap, _Mapping]] = ...) -> None: ...
 
 class HeaderMap(_message.Message):
     __slots__ = ("headers",)

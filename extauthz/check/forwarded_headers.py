@@ -20,7 +20,7 @@ from extauthz.compile.condition_input import ConditionInput, Resolver
 from extauthz.domain.bounded_cache import BoundedCache
 from extauthz.domain.forwarding import combined
 from extauthz.domain.reasons import Effect
-from extauthz.domain.verdict import Allowed
+from extauthz.domain.verdict import Allowed, Preflight
 
 AUTHORIZATION: Final = "authorization"
 MAX_VALUE_BYTES: Final = 2048
@@ -58,7 +58,7 @@ class Forwarder:
         """The headers where neither the provider nor the resource says anything."""
         self._known = BoundedCache[tuple[object, ...], ForwardedHeaders](_CACHED, max_bytes=_CACHED_BYTES)
 
-    def headers_of(self, verdict: Allowed, now: float) -> ForwardedHeaders:
+    def headers_of(self, verdict: Allowed | Preflight, now: float) -> ForwardedHeaders:
         """Return the headers of an allow at `now` (POSIX seconds)."""
         of_provider, of_resource = verdict.principal.forwarding, verdict.target.forwarding
         if of_provider is None and of_resource is None:

@@ -11,7 +11,7 @@ from extauthz.check.denial import denial_body, denial_headers
 from extauthz.check.forwarded_headers import ForwardedHeaders, Forwarder
 from extauthz.check.identity_headers import DECISION_ID, encode_value, identity_headers, spellings_to_remove
 from extauthz.domain.reasons import Reason
-from extauthz.domain.verdict import Allowed, Denied, Verdict
+from extauthz.domain.verdict import Allowed, Denied, Preflight, Verdict
 
 HEADERS_TO_REMOVE: Final = "x-envoy-auth-headers-to-remove"
 REASON: Final = "x-extauthz-reason"
@@ -32,10 +32,10 @@ class HttpAnswer:
 def write(verdict: Verdict, forwarder: Forwarder | None = None, now: float = 0.0) -> HttpAnswer:
     """Return the answer to Envoy; `forwarder` has further headers of an allow at `now` (POSIX seconds).
 
-    INVARIANT: 200 is written only for an `Allowed`.
+    INVARIANT: 200 is written only for an `Allowed` and a `Preflight`.
     """
     match verdict:
-        case Allowed():
+        case Allowed() | Preflight():
             return _allowed(verdict, None if forwarder is None else forwarder.headers_of(verdict, now))
         case Denied():
             is_grpc = verdict.request is not None and verdict.request.is_grpc
@@ -49,7 +49,7 @@ def internal_error(decision_id: str) -> HttpAnswer:
     return _denied(Reason.INTERNAL_ERROR, decision_id, is_grpc=False)
 
 
-def _allowed(verdict: Allowed, forwarded: ForwardedHeaders | None) -> HttpAnswer:
+def _allowed(verdict: Allowed | Preflight, forwarded: ForwardedHeaders | None) -> HttpAnswer:
     principal = verdict.principal
     identity = identity_headers(principal.kind, principal.id, verdict.tenant, principal.domain, verdict.roles)
     values = () if forwarded is None else forwarded.values

@@ -108,12 +108,13 @@ class CheckService:
         sources: CredentialSources | None = None,
         claim_headers: frozenset[str] = frozenset(),
         introspector: Introspector | None = None,
+        preflights: bool = False,
     ) -> None:
         """Take the dependencies of a check.
 
         `sources` names where credentials may be in addition to `Authorization` and the service key;
         `claim_headers` are the headers that may be set from claims. Without an `introspector` no issuer is
-        asked about tokens.
+        asked about tokens. `preflights` is whether CORS preflights may pass without a credential, over gRPC.
         """
         self.tokens = VerifiedTokens()
         self.used_keys = UsedKeys()
@@ -132,10 +133,12 @@ class CheckService:
             sources=sources,
             claim_headers=claim_headers,
             longest_credential=len("Bearer ") + policy.token.max_bytes + 1,
+            preflights=preflights,
         )
         self._read = requests.read
-        # Over HTTP nothing tells whether Envoy joined headers or replaced bytes.
-        self._read_http = replace(requests, raw_entries=False).read_attributes
+        # Over HTTP nothing tells whether Envoy joined headers or replaced bytes, nor whether there is a body:
+        # it withholds Content-Length, and a preflight has none.
+        self._read_http = replace(requests, raw_entries=False, preflights=False).read_attributes
 
     def answer(self, raw: bytes, time_left: float | None) -> bytes:
         """Return the CheckResponse for a CheckRequest; `time_left` is the caller's deadline in seconds.

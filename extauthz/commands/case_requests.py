@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from extauthz.domain.envoy_text import is_known, joined, replaced
+from extauthz.domain.preflight import OPTIONS, asked_method
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import ContextTarget, Malformed, RequestFacts
 from extauthz.domain.request_line import RequestLineRejected, read_request_line
@@ -50,22 +51,39 @@ def read_case_request(asked: Mapping[str, object], *, raw_headers: bool) -> Requ
     )
 
 
+def asked_by_preflight(asked: Mapping[str, object], *, raw_headers: bool) -> str | None:
+    """Return the method that the request of a case asks about as a CORS preflight, None for another request.
+
+    Raises:
+        RequestInvalidError: the request is not one.
+    """
+    if asked.get("method") != OPTIONS:
+        return None
+    entries = _entries(_object(asked, "headers"))
+    repeated = frozenset(name for name, seen in entries.items() if len(seen) > 1)
+    values = {name: b",".join(seen) if raw_headers else joined(seen) for name, seen in entries.items()}
+    return asked_method(values, repeated, has_body=False)
+
+
 def _headers(given: Mapping[str, object], *, raw_headers: bool) -> tuple[dict[str, str], frozenset[str]]:
     """Return the headers as a check keeps them, and the names of those whose value is unknown."""
-    entries: dict[str, list[bytes]] = {}
-    for name, value in given.items():
-        listed = value if isinstance(value, list) else [value]
-        entries.setdefault(name.lower(), []).extend(_octets(one, f"headers, {name}") for one in listed)
     kept: dict[str, str] = {}
     unknown: set[str] = set()
-    for name, seen in entries.items():
-        if not seen:
-            continue
+    for name, seen in _entries(given).items():
         value = b",".join(seen) if raw_headers else joined(seen)
         kept[name] = value.decode("utf-8", "replace")
         if (raw_headers and len(seen) > 1) or not is_known(name, value, raw=raw_headers):
             unknown.add(name)
     return kept, frozenset(unknown)
+
+
+def _entries(given: Mapping[str, object]) -> dict[str, list[bytes]]:
+    """Return what the client sends of each header, by lower-case name."""
+    entries: dict[str, list[bytes]] = {}
+    for name, value in given.items():
+        listed = value if isinstance(value, list) else [value]
+        entries.setdefault(name.lower(), []).extend(_octets(one, f"headers, {name}") for one in listed)
+    return {name: seen for name, seen in entries.items() if seen}
 
 
 def _octets(value: object, where: str) -> bytes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeVar
 
-from extauthz.commands.case_requests import RequestInvalidError, read_case_request
+from extauthz.commands.case_requests import RequestInvalidError, asked_by_preflight, read_case_request
 from extauthz.compile.directory import Directory
 from extauthz.compile.documents import Reading, parse_policy_set
 from extauthz.compile.fields import Fields
@@ -174,6 +174,7 @@ class CaseRunner:
         """Take what was read of the section."""
         self._directory = directory
         self._excluded_roles = _excluded_roles(settings)
+        self._preflights = settings.get("cors_preflight", "off") == "policy"
         self._raw_headers = settings.get("encode_raw_headers", True) is True
         self._policy = CheckPolicy(
             token=TokenPolicy(oidc_enabled=settings.get("oidc_enabled", True) is True),
@@ -227,7 +228,10 @@ class CaseRunner:
             raise CaseInvalidError(f"{where}, request, {error}") from None
         if isinstance(request, Malformed):
             return _answer(Denied("", request.reason))
-        return _answer(judge_identified(request, caller, self._directory, self._policy, "", now))
+        preflight = None
+        if self._preflights and case.get("principal") == "anonymous":
+            preflight = asked_by_preflight(asked, raw_headers=self._raw_headers)
+        return _answer(judge_identified(request, caller, self._directory, self._policy, "", now, preflight))
 
     def _asked_by_name(
         self, asked: Document, caller: Principal | Rejected | None, now: float, where: str

@@ -20,7 +20,7 @@ from extauthz.domain.principal import ANONYMOUS, ANONYMOUS_ROLE, Authentication,
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import CheckedRequest, RequestFacts
 from extauthz.domain.tenancy import TenantBinding, UnmappedPolicy
-from extauthz.domain.verdict import Allowed, Denial, Denied, Grant, PolicyVersion, Target, Verdict
+from extauthz.domain.verdict import Allowed, Denial, Denied, Grant, PolicyVersion, Preflight, Target, Verdict
 
 # Looked up in its class, a member of an enumeration costs a call.
 _REQUIRED: Final = AuthenticationRequirement.REQUIRED
@@ -76,7 +76,7 @@ def judge(
     )
     if isinstance(identity, Needs):
         return identity
-    return _judge_at(place, request.facts, identity, directory, policy, decision_id, now)
+    return _judge_at(place, request.facts, identity, directory, policy, decision_id, now, request.preflight)
 
 
 def judge_identified(
@@ -86,11 +86,15 @@ def judge_identified(
     policy: CheckPolicy,
     decision_id: str,
     now: float,
+    preflight: str | None = None,
 ) -> Verdict:
-    """Judge a request whose credential has been judged; `identity` is None without a credential."""
+    """Judge a request whose credential has been judged; `identity` is None without a credential.
+
+    `preflight` is the method that a CORS preflight asks about.
+    """
     place = routes.locate(directory, request, policy.binding, policy.unmapped)
     read = None if place.is_unauthenticated else identity
-    return _judge_at(place, request, read, directory, policy, decision_id, now)
+    return _judge_at(place, request, read, directory, policy, decision_id, now, preflight)
 
 
 def _judge_at(
@@ -101,6 +105,7 @@ def _judge_at(
     policy: CheckPolicy,
     decision_id: str,
     now: float,
+    preflight: str | None = None,
 ) -> Verdict:
     """Judge a request at the place that configuration names, or, where it names none, its token."""
     principal = identity if isinstance(identity, Principal) else None
@@ -123,7 +128,8 @@ def _judge_at(
             detail=detail,
         )
 
-    # INVARIANT: every branch but the last is a denial, and the last is decided by rules.
+    # INVARIANT: every branch but two is a denial. The last is decided by rules; a preflight passes only where
+    # it has no credential, and configuration has a route for what it asks about.
     if isinstance(identity, Rejected):
         return deny(identity.reason, identity.detail)
     if owner is None or (snapshot is None and not directory.awaits_policies(owner)):
@@ -135,6 +141,12 @@ def _judge_at(
     if snapshot is None:
         # Whether the route needs a credential is not known before its policies are.
         return deny(Reason.NOT_READY)
+    is_stale = policy.max_staleness is not None and now - directory.confirmed(owner) > policy.max_staleness
+    if preflight is not None and identity is None:
+        asked = routes.preflight_target(snapshot, request, preflight)
+        if asked is not None:
+            passed = Preflight(decision_id, asked, policies, request)
+            return deny(Reason.POLICY_STALE) if is_stale else passed
     if principal is None:
         if target is None or target.authentication is _REQUIRED:
             return deny(Reason.TOKEN_MISSING)
@@ -148,7 +160,7 @@ def _judge_at(
         and (principal.authentication not in _WITHOUT_TOKEN)
     ):
         return deny(Reason.TOKEN_CLAIMS_INVALID, "cnf is missing, and the resource needs bound tokens")
-    if policy.max_staleness is not None and now - directory.confirmed(owner) > policy.max_staleness:
+    if is_stale:
         return deny(Reason.POLICY_STALE)
     decision, roles = authorize.decide(snapshot, principal, target, request, method, now)
     match decision:

@@ -12,7 +12,7 @@ from typing import Final, assert_never
 
 from extauthz.domain.principal import Principal
 from extauthz.domain.request import Malformed, RequestFacts
-from extauthz.domain.verdict import Allowed, AllowedByName, Denied, NamedVerdict, Target, Verdict
+from extauthz.domain.verdict import Allowed, AllowedByName, Denied, NamedVerdict, Preflight, Target, Verdict
 
 PATH_RAW_LENGTH: Final = 256
 """The most characters of a rejected path that are logged, counted after escaping."""
@@ -92,7 +92,7 @@ def decision_fields(
     if verdict.target is not None:
         _add_target(fields, verdict.target)
     match verdict:
-        case Allowed():
+        case Allowed() | Preflight():
             fields["status"] = _ALLOWED_STATUS
             _add_request(fields, verdict.request)
         case AllowedByName():

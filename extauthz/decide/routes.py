@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from extauthz.compile.directory import Directory
+from extauthz.compile.route_tree import Match, RouteEntry
 from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.path import CanonicalPath, PathRejected
 from extauthz.domain.policy import AuthenticationRequirement
+from extauthz.domain.preflight import OPTIONS
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import ContextTarget, RequestFacts
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode, TenantBinding, UnmappedPolicy
@@ -105,23 +107,43 @@ def resolve(
             return _AMBIGUOUS
         entry = found.leaf.for_method(method)
         if entry is not None:
-            parameters = found.parameters(entry) if entry.names else _NO_PARAMETERS
-            denied_as = _denied_as(snapshot, entry.resource) if entry.resource.startswith("/") else ()
-            # By position: with names it takes twice the time.
-            return Target(
-                snapshot.tenant,
-                entry.resource,
-                entry.action,
-                entry.service,
-                parameters,
-                entry.authentication,
-                denied_as,
-                entry.forwarding,
-                entry.require_bound,
-            )
+            return _target(snapshot, found, entry)
     if unmapped is UnmappedPolicy.PATH:
         return target_by_name(snapshot, request.path.text, method.lower())
     return Unmapped()
+
+
+def preflight_target(snapshot: Snapshot, request: RequestFacts, asked: str) -> Target | None:
+    """Return the target of the method that a CORS preflight asks about.
+
+    None where that method has no route at this path, where a route there covers OPTIONS, so that it decides,
+    and where the proxy's configuration names the target.
+    """
+    context = request.context
+    if context.resource is not None or context.action is not None:
+        return None
+    found = snapshot.routes.best(request.host, request.path)
+    if found is None or found.respelt or found.leaf.for_method(OPTIONS) is not None:
+        return None
+    entry = found.leaf.for_method(decided_method(asked))
+    return None if entry is None else _target(snapshot, found, entry)
+
+
+def _target(snapshot: Snapshot, found: Match, entry: RouteEntry) -> Target:
+    parameters = found.parameters(entry) if entry.names else _NO_PARAMETERS
+    denied_as = _denied_as(snapshot, entry.resource) if entry.resource.startswith("/") else ()
+    # By position: with names it takes twice the time.
+    return Target(
+        snapshot.tenant,
+        entry.resource,
+        entry.action,
+        entry.service,
+        parameters,
+        entry.authentication,
+        denied_as,
+        entry.forwarding,
+        entry.require_bound,
+    )
 
 
 def target_by_name(

@@ -56,6 +56,7 @@ class Reason(StrEnum):
 
     # fmt: off
     RULE_MATCHED = "rule_matched", 403, None, "a rule denies it"
+    PREFLIGHT = "preflight", 403, None, "it asks, as a CORS preflight, about a route"  # only of allows
     NO_MATCHING_RULE = "no_matching_rule", 403, None, "no rule matches"
     CONDITION_UNKNOWN = "condition_unknown", 403, None, "a deny rule could not be evaluated, so it denies"
     UNMAPPED_ROUTE = "unmapped_route", 403, None, "no resource has this route"

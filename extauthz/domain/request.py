@@ -49,13 +49,15 @@ class CheckedRequest(NamedTuple):
     """What a check is about, and the credentials of the caller.
 
     `peer` is the workload that the proxy verified, where the operator lets a peer be a principal.
-    `certificate` is the peer's as Envoy passes it, PEM in URL encoding; empty without one.
+    `certificate` is the peer's as Envoy passes it, PEM in URL encoding; empty without one. `preflight` is the
+    method that a CORS preflight asks about, None for every other request.
     """
 
     facts: RequestFacts
     credentials: Sequence[Credential]
     peer: str | None = None
     certificate: bytes = b""
+    preflight: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

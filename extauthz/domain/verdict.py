@@ -1,6 +1,7 @@
 """The verdict on one check: allowed or denied, with the content of the response and the decision log.
 
 There is no default: an allow has the rule that grants it, the principal, and the request that it lets pass.
+A preflight, which no rule is about, is an outcome of its own.
 These are named tuples: as immutable as frozen dataclasses, and built in half of the time.
 """
 
@@ -11,7 +12,7 @@ from typing import Final, NamedTuple
 
 from extauthz.domain.forwarding import Forwarding
 from extauthz.domain.policy import AuthenticationRequirement
-from extauthz.domain.principal import Principal
+from extauthz.domain.principal import ANONYMOUS, Principal
 from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.request import Malformed, RequestFacts
 
@@ -69,6 +70,7 @@ NO_POLICIES: Final = PolicyVersion()
 _ALLOW: Final = Effect.ALLOW
 _DENY: Final = Effect.DENY
 _RULE_MATCHED: Final = Reason.RULE_MATCHED
+_PREFLIGHT: Final = Reason.PREFLIGHT
 _NO_ATTRIBUTES: Final[Mapping[str, object]] = MappingProxyType({})
 
 
@@ -120,6 +122,58 @@ class Allowed(NamedTuple):
     def tenant(self) -> str:
         """The owner of the target."""
         return self.target.tenant
+
+
+class Preflight(NamedTuple):
+    """A CORS preflight that passes because the method that it asks about has a route; no rule is involved.
+
+    `target` is that of the request that it asks about.
+    """
+
+    decision_id: str
+    target: Target
+    policies: PolicyVersion
+    request: RequestFacts
+
+    @property
+    def effect(self) -> Effect:
+        """Allow."""
+        return _ALLOW
+
+    @property
+    def reason(self) -> Reason:
+        """It is a preflight."""
+        return _PREFLIGHT
+
+    @property
+    def rule(self) -> None:
+        """No rule decides about a preflight."""
+        return None
+
+    @property
+    def principal(self) -> Principal:
+        """The anonymous principal: a preflight has no credential."""
+        return ANONYMOUS
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The role of the anonymous principal."""
+        return ANONYMOUS.roles
+
+    @property
+    def tenant(self) -> str:
+        """The owner of the target."""
+        return self.target.tenant
+
+    @property
+    def shadow(self) -> tuple[ShadowOutcome, ...]:
+        """No shadow policy is evaluated."""
+        return ()
+
+    @property
+    def attributes_used(self) -> Mapping[str, object]:
+        """No condition is evaluated."""
+        return _NO_ATTRIBUTES
 
 
 class AllowedByName(NamedTuple):
@@ -187,7 +241,7 @@ class Denied(NamedTuple):
         return _DENY
 
 
-Verdict = Allowed | Denied
+Verdict = Allowed | Preflight | Denied
 """The answer to a request."""
 
 NamedVerdict = AllowedByName | Denied

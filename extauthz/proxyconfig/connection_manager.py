@@ -106,7 +106,7 @@ def _order(manager: Value, claims: Set[str]) -> Iterator[Finding]:
         yield advice.warning(
             filters[kinds.index(CORS)],
             "preflights-checked",
-            "cors comes after ext_authz: preflight requests carry no token and are denied",
+            "cors comes after ext_authz: preflights carry no token and are denied without CORS_PREFLIGHT",
             "move cors before ext_authz",
         )
 

@@ -25,7 +25,7 @@ from extauthz.proxyconfig.addresses import HostPort
 from extauthz.proxyconfig.clusters import check_cluster, upstream_cluster
 from extauthz.proxyconfig.listener import listener
 from extauthz.proxyconfig.tls import ProxyTls
-from extauthz.settings import Settings
+from extauthz.settings import CorsPreflight, Settings
 
 DEFAULT_LISTEN: Final = HostPort("127.0.0.1", 10000)
 DEFAULT_UPSTREAM: Final = HostPort("127.0.0.1", 8000)
@@ -75,7 +75,13 @@ def envoy_yaml(
             ]
         ),
         static_resources=BootstrapStaticResources(
-            listeners=[listener(listen, settings.claim_headers)],
+            listeners=[
+                listener(
+                    listen,
+                    settings.claim_headers,
+                    preflights=settings.cors_preflight is CorsPreflight.POLICY,
+                )
+            ],
             clusters=[workers, upstream_cluster(upstream)],
         ),
     )

@@ -25,6 +25,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
 )
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
 from envoy_data_plane.envoy.config.route.v3 import (
+    HeaderMatcher,
     Route,
     RouteAction,
     RouteConfiguration,
@@ -33,7 +34,12 @@ from envoy_data_plane.envoy.config.route.v3 import (
 )
 from envoy_data_plane.envoy.extensions.access_loggers.stream.v3 import StdoutAccessLog
 from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors
-from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import ExtAuthz
+from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import (
+    BufferSettings,
+    CheckSettings,
+    ExtAuthz,
+    ExtAuthzPerRoute,
+)
 from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import HeaderMutation, Mutations
 from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
@@ -46,9 +52,11 @@ from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 from envoy_data_plane.google.protobuf import Any, Struct
 
+from extauthz.domain.preflight import OPTIONS
 from extauthz.proxyconfig.addresses import HostPort, socket_address
 
 CHECK_CLUSTER: Final = "extauthz"
+CHECK_FILTER: Final = "envoy.filters.http.ext_authz"
 UPSTREAM_CLUSTER: Final = "upstream"
 CHECK_TIMEOUT_S: Final = 0.2
 CHECK_RETRIES: Final = 2
@@ -116,6 +124,12 @@ def check_filter() -> ExtAuthz:
     )
 
 
+def body_in_check() -> ExtAuthzPerRoute:
+    """Return the settings of a route whose checks show whether the request has a body."""
+    first_octet = BufferSettings(max_request_bytes=1, allow_partial_message=True, pack_as_bytes=True)
+    return ExtAuthzPerRoute(check_settings=CheckSettings(with_request_body=first_octet))
+
+
 def _retries() -> RetryPolicy:
     """Return the policy that retries a check, within its timeout, after a reset or a failed connection."""
     pause = BackoffStrategy(
@@ -126,11 +140,15 @@ def _retries() -> RetryPolicy:
     )
 
 
-def listener(listen: HostPort, claim_headers: Iterable[str] = ()) -> Listener:
-    """Return a plaintext HTTP listener that forwards allowed requests to the cluster `upstream`."""
+def listener(listen: HostPort, claim_headers: Iterable[str] = (), *, preflights: bool = False) -> Listener:
+    """Return a plaintext HTTP listener that forwards allowed requests to the cluster `upstream`.
+
+    With `preflights` checks of OPTIONS include the beginning of the body: a preflight has none, and nothing
+    else tells a body without a length.
+    """
     manager = Filter(
         name="envoy.filters.network.http_connection_manager",
-        typed_config=Any.pack(_connection_manager(claim_headers)),
+        typed_config=Any.pack(_connection_manager(claim_headers, preflights=preflights)),
     )
     return Listener(
         name="ingress",
@@ -140,7 +158,7 @@ def listener(listen: HostPort, claim_headers: Iterable[str] = ()) -> Listener:
     )
 
 
-def _connection_manager(claim_headers: Iterable[str]) -> HttpConnectionManager:
+def _connection_manager(claim_headers: Iterable[str], *, preflights: bool) -> HttpConnectionManager:
     manager = strict_reading()
     manager.stat_prefix = "ingress"
     # Envoy uses the address of the peer and ignores X-Forwarded-For of the client. No host has the "internal"
@@ -161,7 +179,7 @@ def _connection_manager(claim_headers: Iterable[str]) -> HttpConnectionManager:
         initial_stream_window_size=64 * 1024,
         initial_connection_window_size=1024 * 1024,
     )
-    manager.route_config = _routes()
+    manager.route_config = _routes(preflights=preflights)
     # INVARIANT: cors answers preflight requests, which carry no token, before ext_authz; and the identity
     # headers of the client are removed before extauthz adds its own.
     manager.http_filters = [
@@ -169,7 +187,7 @@ def _connection_manager(claim_headers: Iterable[str]) -> HttpConnectionManager:
         HttpFilter(
             name="envoy.filters.http.header_mutation", typed_config=Any.pack(identity_removal(claim_headers))
         ),
-        HttpFilter(name="envoy.filters.http.ext_authz", typed_config=Any.pack(check_filter())),
+        HttpFilter(name=CHECK_FILTER, typed_config=Any.pack(check_filter())),
         HttpFilter(name="envoy.filters.http.router", typed_config=Any.pack(Router())),
     ]
     log_format = SubstitutionFormatString(json_format=Struct.from_dict(ACCESS_LOG))
@@ -182,10 +200,13 @@ def _connection_manager(claim_headers: Iterable[str]) -> HttpConnectionManager:
     return manager
 
 
-def _routes() -> RouteConfiguration:
-    everything = Route(
-        match=RouteMatch(prefix="/"),
-        route=RouteAction(cluster=UPSTREAM_CLUSTER, timeout=timedelta(seconds=30)),
-    )
-    host = VirtualHost(name="everything", domains=["*"], routes=[everything])
+def _routes(*, preflights: bool) -> RouteConfiguration:
+    action = RouteAction(cluster=UPSTREAM_CLUSTER, timeout=timedelta(seconds=30))
+    routes = [Route(match=RouteMatch(prefix="/"), route=action)]
+    if preflights:
+        method = HeaderMatcher(name=":method", string_match=StringMatcher(exact=OPTIONS))
+        options = RouteMatch(prefix="/", headers=[method])
+        settings = {CHECK_FILTER: Any.pack(body_in_check())}
+        routes.insert(0, Route(match=options, route=action, typed_per_filter_config=settings))
+    host = VirtualHost(name="everything", domains=["*"], routes=routes)
     return RouteConfiguration(name="ingress", virtual_hosts=[host])

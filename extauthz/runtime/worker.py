@@ -29,7 +29,7 @@ from extauthz.runtime.readiness import WorkerReadiness
 from extauthz.runtime.reporting import Reported, Reporting
 from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.runtime.tls_files import InvalidCertificateError
-from extauthz.settings import Settings
+from extauthz.settings import CorsPreflight, Settings
 
 DRAIN_S: Final = 5.0
 NOTICE_S: Final = 2.0
@@ -92,6 +92,7 @@ def _build(settings: Settings, index: int, lock_fd: int | None, *, again: bool) 
         sources=credential_sources(settings),
         claim_headers=settings.claim_headers,
         introspector=shared.introspector,
+        preflights=settings.cors_preflight is CorsPreflight.POLICY,
     )
     server = grpc_server(settings, service, index)
     http_server = None

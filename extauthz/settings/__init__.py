@@ -6,6 +6,7 @@ from extauthz.settings.loading import load_settings
 from extauthz.settings.secret_files import SecretFileError, current_secret
 from extauthz.settings.spelling import misspelt
 from extauthz.settings.values import (
+    CorsPreflight,
     FilesSource,
     GrpcServer,
     InvalidValueError,
@@ -20,6 +21,7 @@ from extauthz.settings.values import (
 from extauthz.settings.variables import Settings, Variable, variables
 
 __all__ = [
+    "CorsPreflight",
     "DatabaseHost",
     "FilesSource",
     "GrpcServer",

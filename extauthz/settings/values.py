@@ -46,6 +46,13 @@ class OverflowAction(StrEnum):
     DENY = "deny"
 
 
+class CorsPreflight(StrEnum):
+    """How CORS preflights are decided: `off` as all requests are, `policy` by the route they ask about."""
+
+    OFF = "off"
+    POLICY = "policy"
+
+
 class SslMode(StrEnum):
     """libpq's `sslmode`, without `allow` and `prefer`, which fall back to plaintext."""
 

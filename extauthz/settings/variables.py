@@ -9,6 +9,7 @@ from extauthz.domain.tenancy import TenancyMode, TenantBinding, UnmappedPolicy
 from extauthz.settings.database_hosts import DatabaseHost, HostEntry, host_entries
 from extauthz.settings.identity_values import audiences, claim_path, excluded_roles, issuer, jwks_uri
 from extauthz.settings.values import (
+    CorsPreflight,
     FilesSource,
     GrpcServer,
     LogFormat,
@@ -222,6 +223,12 @@ class Settings:
         one_of(UnmappedPolicy),
         "deny",
         "a request without a route; deny: denied, path: its path is the resource",
+    )
+    cors_preflight: CorsPreflight = _variable(
+        "CORS_PREFLIGHT",
+        one_of(CorsPreflight),
+        "off",
+        "CORS preflights; off: as every request, policy: allowed where the asked method has a route",
     )
     condition_headers: frozenset[str] = _variable(
         "CONDITION_HEADERS", headers, "", "request headers that conditions may use"

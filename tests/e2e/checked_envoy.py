@@ -8,6 +8,7 @@ import yaml
 from extauthz.demo import envoy
 from extauthz.demo.calls import send
 from extauthz.demo.processes import LOOPBACK
+from extauthz.domain.preflight import PREFLIGHT_HEADERS
 from tests.e2e.gate import ask_over_http
 from tests.e2e.test_envoy_config import READY_S, Parts, validated
 
@@ -47,6 +48,7 @@ def over_http(document: dict[str, Any], port: int) -> dict[str, Any]:
     (cluster,) = [each for each in resources["clusters"] if each["name"] == "extauthz"]
     found: dict[str, Any] = check["typed_config"]
     ask_over_http(found, cluster, port, timeout="0.5s")
+    found["allowed_headers"]["patterns"] += [{"exact": name} for name in sorted(PREFLIGHT_HEADERS)]
     return found
 
 

@@ -99,11 +99,15 @@ def http2(port: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     return http2_reply(port, headers).body
 
 
-def http2_reply(port: int, headers: Sequence[tuple[bytes, bytes]]) -> Reply:
-    """Send one HTTP/2 request of exactly these header fields on a connection of its own."""
+def http2_reply(port: int, headers: Sequence[tuple[bytes, bytes]], body: bytes | None = None) -> Reply:
+    """Send one HTTP/2 request of exactly these header fields, and this body, on a connection of its own."""
     block = http2_header_block(headers)
-    opening = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + http2_frame(4, 0, 0, b"") + http2_frame(1, 0x5, 1, block)
-    status, body = 0, b""
+    opening = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + http2_frame(4, 0, 0, b"")
+    if body is None:
+        opening += http2_frame(1, 0x5, 1, block)
+    else:
+        opening += http2_frame(1, 0x4, 1, block) + http2_frame(0, 0x1, 1, body)
+    status, received = 0, b""
     with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), TIMEOUT_S) as connection:
         connection.sendall(opening)
         stream = connection.makefile("rb")
@@ -111,13 +115,13 @@ def http2_reply(port: int, headers: Sequence[tuple[bytes, bytes]]) -> Reply:
             length, kind, flags, number = int.from_bytes(head[:3]), head[3], head[4], head[5:9]
             payload = stream.read(length)
             if kind == 0:
-                body += payload
+                received += payload
             elif kind == 1 and not status:
                 status = _status(payload)
             ours = int.from_bytes(number) == 1
             if kind == 7 or (ours and (kind == 3 or (kind in {0, 1} and flags & 1))):
                 break
-    return Reply(status, body)
+    return Reply(status, received)
 
 
 _STATIC_STATUS = {0x88: 200, 0x89: 204, 0x8A: 206, 0x8B: 304, 0x8C: 400, 0x8D: 404, 0x8E: 500}

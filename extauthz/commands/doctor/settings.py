@@ -11,7 +11,7 @@ from extauthz.proxyconfig.findings import Finding, Severity
 from extauthz.publish.files import PolicyDirectory
 from extauthz.runtime.policies import policy_reading, role_model
 from extauthz.runtime.start_refused import StartRefusedError
-from extauthz.settings import FilesSource, Settings, StaleAction, misspelt, variables
+from extauthz.settings import CorsPreflight, FilesSource, Settings, StaleAction, misspelt, variables
 
 _PLACES: Final = {
     "GRPC_TLS_CERT": "grpc_tls_cert",
@@ -86,6 +86,13 @@ def _identity(settings: Settings) -> Iterator[Finding]:
             "audience-any",
             "OIDC_AUDIENCE=any: a token that the issuer made for any other service is good here too",
             "set OIDC_AUDIENCE to the audience of your own services",
+        )
+    if settings.cors_preflight is CorsPreflight.POLICY:
+        yield finding(
+            Severity.INFO,
+            "preflights-allowed",
+            "CORS_PREFLIGHT=policy: a body without Content-Length is seen only where the check includes it",
+            "take the route for OPTIONS over that extauthz envoy-config prints",
         )
     if settings.tenant_binding is TenantBinding.TOKEN:
         yield finding(
