@@ -110,6 +110,9 @@ def _parser() -> argparse.ArgumentParser:
     given = explain.add_mutually_exclusive_group()
     given.add_argument("--settings", type=Path, metavar="FILE", help=_SETTINGS)
     given.add_argument("--providers", type=Path, metavar="FILE", help="a file of IDENTITY_PROVIDERS alone")
+    explain.add_argument(
+        "--tenant", metavar="T", help="the tenant of the target, whose provider introspects opaque tokens"
+    )
     explain.add_argument("--json", action="store_true", help="print JSON")
     explain.set_defaults(run=_token_explain, self_check="tokens")
 
@@ -261,7 +264,7 @@ def _token_verify(parsed: argparse.Namespace) -> int:
 def _token_explain(parsed: argparse.Namespace) -> int:
     from extauthz.commands import token_explain
 
-    return token_explain.run(parsed.settings, parsed.providers, as_json=parsed.json)
+    return token_explain.run(parsed.settings, parsed.providers, tenant=parsed.tenant, as_json=parsed.json)
 
 
 def _casbin_enforce(parsed: argparse.Namespace) -> int:

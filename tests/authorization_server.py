@@ -22,7 +22,7 @@ SECRET = "s3cr%t + /:secret"
 """With characters that RFC 6749 2.3.1 wants encoded before HTTP Basic."""
 AUDIENCE = "orders-api"
 OPAQUE, JWT = "urn:orders:opaque", "urn:orders:jwt"
-START_S = 60
+OLDEST_NODE = 20
 INSTALL_S = 300
 
 
@@ -36,6 +36,10 @@ def install() -> str | None:
     """Install the server; return why that is not possible, or None."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         return "Node or npm is missing"
+    version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False).stdout
+    major = version.strip().removeprefix("v").partition(".")[0]
+    if not major.isdigit() or int(major) < OLDEST_NODE:
+        return f"Node {version.strip()!r} is older than {OLDEST_NODE}"
     folder = cache_folder()
     if (folder / "installed").exists():
         return None
@@ -118,3 +122,7 @@ def authorization_server(client_key: dict[str, object], *, port: int = 0) -> Ite
         process.wait(10)
         if process.stdout is not None:
             process.stdout.close()
+
+
+if __name__ == "__main__":
+    print(install() or "oidc-provider is installed")

@@ -2,22 +2,21 @@
 
 The token is on stdin and is never printed; claims are named, and shown only as far as a rule sees them. Each
 check is judged by itself, so that several faults show at once. The verdict is that of a request
-(`decide.bearer_token.judge_token`).
+(`decide.introspected_token.judge_bearer`).
 """
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import orjson
 
 from extauthz.commands.status import FAILED, OK
+from extauthz.commands.token_introspection import AskedIssuer, introspecting_tenants, judged
 from extauthz.commands.token_issuers import Service, fetched, ring_of, with_service
-from extauthz.decide.bearer_token import judge_token
-from extauthz.decide.needs import Needs
-from extauthz.decide.tokens.cache import VerifiedTokens
+from extauthz.decide.introspected_token import answer_problem
 from extauthz.decide.tokens.certificate_binding import confirmation
 from extauthz.decide.tokens.claims import (
     ClaimRejected,
@@ -27,6 +26,7 @@ from extauthz.decide.tokens.claims import (
     is_service,
     token_subject,
 )
+from extauthz.decide.tokens.introspection import is_opaque
 from extauthz.decide.tokens.jwks import VerificationKey
 from extauthz.decide.tokens.keyring import IssuerConfig
 from extauthz.decide.tokens.reader import (
@@ -43,8 +43,11 @@ from extauthz.decide.tokens.reader import (
 from extauthz.domain.one_line import one_line
 from extauthz.domain.principal import Principal
 from extauthz.keys.fetcher import FetchedKeys, FetchFailed
+from extauthz.keys.introspection_request import IntrospectionFailed
 
 _PREFIX: Final = "bearer "
+NO_EXPIRY: Final = 253402300799
+"""`exp` of an answer without one, the last second that a date may name."""
 _MAX_READ: Final = 2 * 1024 * 1024
 _PASSED, _REFUSED, _SKIPPED = "ok", "refused", "not judged"
 
@@ -66,19 +69,19 @@ class Explanation(NamedTuple):
     principal: Mapping[str, object] | None
 
 
-def run(settings: Path | None, providers: Path | None, *, as_json: bool) -> int:
+def run(settings: Path | None, providers: Path | None, *, tenant: str | None = None, as_json: bool) -> int:
     """Explain the token on stdin; return OK for one that is accepted, else FAILED.
 
-    `settings` and `providers` see `with_service`.
+    `settings` and `providers` see `with_service`. `tenant` owns the target: its provider introspects.
     """
-    return with_service(settings, providers, lambda service: _run(service, as_json=as_json))
+    return with_service(settings, providers, lambda service: _run(service, tenant, as_json=as_json))
 
 
-def _run(service: Service, *, as_json: bool) -> int:
+def _run(service: Service, tenant: str | None, *, as_json: bool) -> int:
     text = sys.stdin.buffer.read(_MAX_READ).decode("utf-8", "replace").strip()
     if text[: len(_PREFIX)].lower() == _PREFIX:
         text = text[len(_PREFIX) :].lstrip(" ")
-    explained = explain(text, service)
+    explained = explain(text, service, tenant=tenant)
     if as_json:
         document = {**explained._asdict(), "steps": [step._asdict() for step in explained.steps]}
         sys.stdout.buffer.write(
@@ -89,20 +92,29 @@ def _run(service: Service, *, as_json: bool) -> int:
     return OK if explained.accepted else FAILED
 
 
-def explain(text: str, service: Service, *, now: float | None = None) -> Explanation:
-    """Judge a token by each check of the service; keys are fetched of its own issuer alone.
+def explain(
+    text: str, service: Service, *, tenant: str | None = None, now: float | None = None
+) -> Explanation:
+    """Judge a token by each check of the service; its own issuer alone is asked, for keys or about the token.
 
-    `now` is POSIX seconds, None for the present.
+    `now` is POSIX seconds, None for the present. `tenant` None: the only one that introspects.
     """
     now = time.time() if now is None else now
+    tenants = introspecting_tenants(service)
+    if tenant is None and len(tenants) == 1:
+        tenant = tenants[0]
     issuer = _issuer(text, service)
     source = None if issuer is None else service.source_of(issuer)
-    answers = {} if source is None else fetched(service, (source,))
-    steps = list(_Explained(text, service, answers, now).steps())
+    answers = {} if source is None or not source.config.has_keys else fetched(service, (source,))
     ring = ring_of(service.sources, answers, now)
-    found = judge_token(text, ring, VerifiedTokens(), now, service.policy)
-    if isinstance(found, Needs):
-        found = found.otherwise
+    judgement = judged(text, service, ring, tenant=tenant, now=now)
+    found = judgement.verdict
+    explained = _Explained(text, service, answers, now, judgement.asked)
+    if tenants and is_opaque(text):
+        steps = list(explained.of_opaque(tenant, tenants))
+        source = None if judgement.asked is None else judgement.asked.source
+    else:
+        steps = list(explained.steps())
     if isinstance(found, Rejected):
         return Explanation(steps, False, f"{found.reason.value}: {found.detail}", None)
     assert source is not None
@@ -128,12 +140,59 @@ class _Explained:
     """The checks of one token, in the order of a request."""
 
     def __init__(
-        self, text: str, service: Service, answers: Mapping[str, FetchedKeys | FetchFailed], now: float
+        self,
+        text: str,
+        service: Service,
+        answers: Mapping[str, FetchedKeys | FetchFailed],
+        now: float,
+        asked: AskedIssuer | None,
     ) -> None:
         self._text = text
         self._service = service
         self._answers = answers
         self._now = now
+        self._asked = asked
+
+    def of_opaque(self, tenant: str | None, tenants: Sequence[str]) -> Iterator[Step]:
+        """Yield each check of a token that is not a JWT, where the tenants introspect."""
+        if self._asked is None and tenant in tenants:
+            yield Step(
+                "form", _REFUSED, "an opaque token that no issuer has written (RFC 6750 2.1), or too long"
+            )
+            return
+        yield Step("form", _PASSED, f"opaque, {len(self._text)} characters")
+        if self._asked is None:
+            shown = ", ".join(tenants)
+            detail = f"the tenant of the target is not known: say --tenant, one of {shown}"
+            if tenant is not None:
+                detail = f"no provider of tenant {tenant!r} introspects; one of {shown} does"
+            yield Step("provider", _REFUSED, detail)
+            return
+        config = self._asked.source.config
+        yield Step("provider", _PASSED, f"{config.issuer} of tenant {config.tenant!r}, which introspects")
+        yield from self._of_answer(self._asked)
+
+    def _of_answer(self, asked: AskedIssuer) -> Iterator[Step]:
+        client = asked.source.introspection
+        assert client is not None
+        place = f"{asked.endpoint} as client {client.client_id!r} by {client.method.value}"
+        if isinstance(asked.answer, IntrospectionFailed):
+            detail = f"{asked.answer.outcome.value}: {asked.answer.detail}; asked {place}"
+            yield Step("introspection", _REFUSED, detail)
+            return
+        active = asked.answer.get("active")
+        if active is not True:
+            shown = "not active" if active is False else "neither active nor not active"
+            yield Step("introspection", _REFUSED, f"{shown}; asked {place}")
+            return
+        yield Step("introspection", _PASSED, f"active; asked {place}")
+        yield Step("claims", _PASSED, f"named: {', '.join(sorted(asked.answer))}")
+        problem = answer_problem(asked.answer, asked.source.config)
+        kind = "its issuer and an access token" if problem is None else problem.detail
+        yield Step("answer", _PASSED if problem is None else _REFUSED, kind)
+        said = {name: value for name, value in asked.answer.items() if value is not None}
+        claims: dict[str, object] = {"iss": asked.source.config.issuer, "exp": NO_EXPIRY, **said}
+        yield from self._of_claims(claims, asked.source.config)
 
     def steps(self) -> Iterator[Step]:
         """Yield each check; behind one without which the others mean nothing they end."""
@@ -159,6 +218,11 @@ class _Explained:
         alias = "" if issuer == config.issuer else f", by its alias {issuer!r}"
         yield Step("provider", _PASSED, f"{config.issuer} of tenant {config.tenant!r}{alias}")
         yield from self._of_header(token, config)
+        if not config.has_keys:
+            yield Step("signature", _SKIPPED, "the issuer is asked about every token")
+            if self._asked is not None:
+                yield from self._of_answer(self._asked)
+            return
         yield from self._of_key(token, self._answers[config.issuer])
         yield from self._of_claims(claims, config)
 

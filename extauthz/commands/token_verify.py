@@ -6,16 +6,15 @@ Tokens go through the reader and the checks of a request (`decide/tokens/reader.
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import orjson
 
 from extauthz.commands.status import answer_lines, unreadable
+from extauthz.commands.token_introspection import introspecting_tenants, judged
 from extauthz.commands.token_issuers import Service, fetched, ring_of, with_service
-from extauthz.decide.bearer_token import TokenPolicy, judge_token
-from extauthz.decide.needs import Needs
-from extauthz.decide.tokens.cache import VerifiedTokens
 from extauthz.decide.tokens.jwks import JwksRejected, KeySet, parse_jwks
 from extauthz.decide.tokens.keyring import KeyRing
 from extauthz.decide.tokens.reader import (
@@ -59,22 +58,42 @@ def run_with_settings(settings: Path) -> int:
 
     def judge(service: Service) -> int:
         ring = ring_of(service.sources, fetched(service, service.sources))
-        return answer_lines(lambda line: service_verdict_line(line, ring, service.policy, now=time.time()))
+        return answer_lines(lambda line: service_verdict_line(line, ring, service, now=time.time()))
 
     return with_service(settings, None, judge)
 
 
-def service_verdict_line(line: bytes, ring: KeyRing, policy: TokenPolicy, *, now: float) -> bytes:
-    """Judge one line as a request with this token; `claims` is None for a token that is not accepted."""
-    found = judge_token(line.decode("ascii", "replace"), ring, VerifiedTokens(), now, policy)
-    if isinstance(found, Needs):
-        found = found.otherwise
+def service_verdict_line(line: bytes, ring: KeyRing, service: Service, *, now: float) -> bytes:
+    """Judge one line as a request with this token; `claims` is None for a token that is not accepted.
+
+    An opaque token is introspected where one tenant does so; of several none is known to own the target.
+    """
+    tenants = introspecting_tenants(service)
+    tenant = tenants[0] if len(tenants) == 1 else None
+    judgement = judged(line.decode("ascii", "replace"), service, ring, tenant=tenant, now=now)
+    found = judgement.verdict
     if isinstance(found, Rejected):
         return orjson.dumps(_invalid(found))
+    if judgement.asked is not None:
+        return orjson.dumps({"valid": True, "reason": VALID, "claims": thawed(found.claims)})
+    policy = service.policy
     token = read_token(line.lstrip(b" "), max_bytes=policy.max_bytes, algorithms=ring.algorithms)
     assert not isinstance(token, Rejected)  # it was accepted
     claims = _AS_WRITTEN.decode(token.payload.decode("utf-8"))
     return orjson.dumps({"valid": True, "reason": VALID, "claims": claims})
+
+
+def thawed(value: object) -> object:
+    """Return a claim as orjson writes it; numbers keep their digits."""
+    match value:
+        case Mapping():
+            return {name: thawed(member) for name, member in value.items()}
+        case tuple():
+            return [thawed(item) for item in value]
+        case bool() | str() | None:
+            return value
+        case _:
+            return orjson.Fragment(str(value))
 
 
 def verdict_line(

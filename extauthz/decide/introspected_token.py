@@ -111,13 +111,10 @@ def _read_active(members: Mapping[str, object], config: IssuerConfig) -> ActiveT
             return Rejected(Reason.TOKEN_INACTIVE, "the issuer says that the token is not active")
         shown = "is missing" if "active" not in members else f"is {value_kind(active)}, not a boolean"
         return Rejected(Reason.TOKEN_INACTIVE, f"answer: active {shown}")
-    issuer = members.get("iss")
-    if issuer is not None and issuer not in config.names:
-        return Rejected(Reason.TOKEN_UNKNOWN_ISSUER, "answer: iss is not the issuer that was asked")
-    problem = _kind_problem(members, config)
-    if problem is not None:
-        return Rejected(Reason.TOKEN_CLAIMS_INVALID, f"answer: {problem}")
-    claims = dict(members) if issuer is not None else {**members, "iss": config.issuer}
+    refused = answer_problem(members, config)
+    if refused is not None:
+        return refused
+    claims = dict(members) if members.get("iss") is not None else {**members, "iss": config.issuer}
     registered = read_registered(
         claims,
         subject_claims=config.subject_claims,
@@ -134,6 +131,15 @@ def _read_active(members: Mapping[str, object], config: IssuerConfig) -> ActiveT
         registered,
         states_expiry=claims.get("exp") is not None,
     )
+
+
+def answer_problem(members: Mapping[str, object], config: IssuerConfig) -> Rejected | None:
+    """Say why an answer about an active token is not of this issuer about an access token, or None."""
+    issuer = members.get("iss")
+    if issuer is not None and issuer not in config.names:
+        return Rejected(Reason.TOKEN_UNKNOWN_ISSUER, "answer: iss is not the issuer that was asked")
+    problem = _kind_problem(members, config)
+    return None if problem is None else Rejected(Reason.TOKEN_CLAIMS_INVALID, f"answer: {problem}")
 
 
 def _kind_problem(members: Mapping[str, object], config: IssuerConfig) -> str | None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+from extauthz.commands.doctor.introspection import examine_introspection
 from extauthz.keys.fetcher import FetchedKeys, FetchFailed, KeyFetcher
 from extauthz.keys.source import IssuerSource
 from extauthz.proxyconfig.findings import Finding, Severity
@@ -25,7 +26,7 @@ def finding(severity: Severity, code: str, message: str, fix: str) -> Finding:
 async def examine_identity_provider(
     settings: Settings, source: IssuerSource, clock: Callable[[], float] = time.time
 ) -> list[Finding]:
-    """Fetch the keys once."""
+    """Fetch the keys once, and ask about a random token where the provider introspects."""
     found = list(_addresses(source))
     try:
         fetcher = KeyFetcher(
@@ -37,6 +38,9 @@ async def examine_identity_provider(
         return [*found, _no_keys(f"OIDC_CA_FILE {str(settings.oidc_ca_file)!r} cannot be used: {reason}")]
     before = clock()
     async with fetcher:
+        found += await examine_introspection(fetcher, source)
+        if not source.config.has_keys:
+            return found
         fetched = await fetcher.fetch(source)
     if isinstance(fetched, FetchFailed):
         where = source.jwks_uri or source.discovery_url
