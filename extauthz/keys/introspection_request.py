@@ -86,7 +86,7 @@ class IntrospectionRequests:
             answer.media_type.startswith("application/") and answer.media_type.endswith("+json")
         ):
             return _failed(IntrospectionOutcome.INVALID, "the answer is not of the type application/json")
-        members = _members(answer.octets)
+        members = read_members(answer.octets)
         if isinstance(members, JsonRejected):
             return _failed(IntrospectionOutcome.INVALID, f"answer: {members.problem}")
         return members
@@ -119,7 +119,8 @@ def _origin(address: str) -> URL | None:
         return None
 
 
-def _members(octets: bytes) -> Mapping[str, object] | JsonRejected:
+def read_members(octets: bytes) -> Mapping[str, object] | JsonRejected:
+    """Read the members of an answer, strictly."""
     if octets.count(b",") > _MAX_MEMBERS:
         return JsonRejected("more members than an answer has")
     return read_object(octets)
@@ -139,7 +140,7 @@ def _of_request(failed: RequestFailed) -> IntrospectionFailed:
 
 
 def _of_status(status: int, octets: bytes) -> IntrospectionFailed:
-    members = _members(octets)
+    members = read_members(octets)
     error = None if isinstance(members, JsonRejected) else members.get("error")
     if isinstance(error, str):
         shown = f", error {error}" if error in _ERRORS else ", another error"
