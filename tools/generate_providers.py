@@ -56,6 +56,7 @@ def _page(name: str, shape: dict[str, Any]) -> str:
             "",
             f"```text\n{json.dumps(token, indent=2)}\n```",
             "",
+            *_answer(shape),
             "What comes of its tokens:",
             "",
             "| token | principal or reason |",
@@ -71,6 +72,16 @@ def _page(name: str, shape: dict[str, Any]) -> str:
         )
     )
     return text.replace("{server}", _SERVER)
+
+
+def _answer(shape: dict[str, Any]) -> tuple[str, ...]:
+    """Return the answer to the introspection of the first opaque token."""
+    for case in shape["cases"]:
+        if "opaque" in case:
+            answer = {**case["claims"], "iss": shape["provider"]["issuer"], "exp": 1900000600}
+            block = f"```text\n{json.dumps(answer, indent=2)}\n```"
+            return (f"The answer to an introspection of {case['name']}:", "", block, "")
+    return ()
 
 
 def _outcome(case: dict[str, Any]) -> str:

@@ -66,6 +66,10 @@ def test_policy_samples_compile(sample: Sample) -> None:
 @pytest.mark.parametrize("sample", [each for each in of_language("yaml") if is_of_providers(each)])
 def test_provider_samples_are_read(sample: Sample, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("the sidecar's own")
+    for provider in yaml.safe_load(sample.text)["providers"]:
+        secret = provider.get("introspection", {}).get("client_secret_file")
+        if secret is not None:
+            (tmp_path / secret).write_text("secret")
     defaults = ProviderDefaults(TenancyMode.SELFHOST, "roles", "dom", "adm", frozenset(), frozenset())
     found = read_providers(sample.text.encode(), defaults, tmp_path)
     assert isinstance(found, tuple), found

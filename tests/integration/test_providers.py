@@ -5,11 +5,12 @@ All providers are in one file of IDENTITY_PROVIDERS, so that none is accepted by
 
 import json
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote_plus, unquote
 
 import pytest
 import yaml
@@ -47,15 +48,46 @@ class KeyPlaces:
         path = unquote(request.path)
         name = path.split("/")[1]
         key = DOCUMENTS[name]["key"]
+        if path.endswith("/introspect"):
+            return await self._introspect(request, name)
         if "bearer_token" in key and request.headers.get("Authorization") != f"Bearer {key['bearer_token']}":
             return web.Response(status=401)
         if path.endswith("/.well-known/openid-configuration"):
             issuer = issuer_of(name, self._origin)
-            return web.json_response({"issuer": issuer, "jwks_uri": f"{self._origin}/{name}/keys"})
+            place = f"{self._origin}/{name}"
+            return web.json_response(
+                {
+                    "issuer": issuer,
+                    "jwks_uri": f"{place}/keys",
+                    "introspection_endpoint": f"{place}/introspect",
+                }
+            )
         entry = key_of(name).jwk(
             alg=None if key.get("without_alg") else key["algorithm"], use=key.get("use", "sig")
         )
         return web.Response(body=jwks(entry), content_type="application/json")
+
+    async def _introspect(self, request: web.Request, name: str) -> web.StreamResponse:
+        introspection = DOCUMENTS[name]["provider"]["introspection"]
+        secret = quote_plus(DOCUMENTS[name]["key"]["client_secret"])
+        client = f"{quote_plus(introspection['client_id'])}:{secret}".encode()
+        if request.headers.get("Authorization") != f"Basic {b64encode(client).decode()}":
+            return web.json_response({"error": "invalid_client"}, status=401)
+        token = (await request.post())["token"]
+        for case in DOCUMENTS[name]["cases"]:
+            if case.get("opaque") == token:
+                usual = said_of(name, case, self._origin) if case["claims"]["active"] else {}
+                return web.json_response(usual | case["claims"])
+        return web.json_response({"active": False})
+
+
+def said_of(name: str, case: dict[str, Any], origin: str) -> dict[str, Any]:
+    """Return what every token of the provider says; a member of None is left out."""
+    now = int(time.time())
+    issuer = case.get("issuer", DOCUMENTS[name].get("issuer_of_tokens", ""))
+    if issuer is not None:
+        issuer = (issuer or DOCUMENTS[name]["provider"]["issuer"]).replace("{server}", f"{origin}/{name}")
+    return {"iss": issuer, "iat": now - 5, "exp": now + case.get("lifetime_s", USUAL_LIFETIME_S)}
 
 
 def issuer_of(name: str, origin: str) -> str:
@@ -72,15 +104,9 @@ class Providers:
     sidecar: Serving
 
     def ask(self, name: str, case: dict[str, Any]) -> Answer:
-        now = int(time.time())
-        issuer = case.get("issuer", DOCUMENTS[name].get("issuer_of_tokens", ""))
-        if issuer is not None:
-            issuer = (issuer or DOCUMENTS[name]["provider"]["issuer"]).replace(
-                "{server}", f"{self.origin}/{name}"
-            )
-        expires = now + case.get("lifetime_s", USUAL_LIFETIME_S)
-        usual = {"sub": None, "aud": None, "iss": issuer, "iat": now - 5, "exp": expires}
-        token = key_of(name).sign(claims(**(usual | case["claims"])))
+        usual = {"sub": None, "aud": None} | said_of(name, case, self.origin)
+        header = {"typ": case["type"]} if "type" in case else {}
+        token = case.get("opaque") or key_of(name).sign(claims(**(usual | case["claims"])), **header)
         answer = self.sidecar.check(path="/x", headers={"authorization": f"Bearer {token}"})
         assert answer is not None
         return answer
@@ -102,6 +128,9 @@ def providers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Providers]:
             token_file = document["provider"].get("jwks_token_file")
             if token_file is not None:
                 (folder / token_file).write_text(document["key"]["bearer_token"])
+            introspection = document["provider"].get("introspection")
+            if introspection is not None:
+                (folder / introspection["client_secret_file"]).write_text(document["key"]["client_secret"])
         with serving(
             folder,
             {"POLICY_SOURCE": f"files:{folder / 'policies'}"},
