@@ -77,7 +77,7 @@ def build_app(services: AdminServices) -> FastAPI:
     routes = served(services.mode)
     # FastAPI's own way to replace it.
     app.openapi = partial(openapi_document, services.mode)  # type: ignore[method-assign]
-    app.router.routes.extend(health_routes(services.readiness, services.metrics))
+    app.router.routes.extend(health_routes(services.readiness, services.metrics, services.key_set))
     app.router.routes.append(PlainRoute("/docs", _reference(services.mode), include_in_schema=False))
     app.router.routes.extend(_words_before_ids(routes))
     app.router.routes.extend(routes)

@@ -1,4 +1,6 @@
-"""`/healthz/live`, `/healthz/ready` and `/metrics`: on the sidecar's own port, and as part of the REST API.
+"""`/healthz/live`, `/healthz/ready`, `/metrics`: on the sidecar's own port, and as part of the REST API.
+
+So is `/.well-known/jwks.json`, the public keys of assertions, where there are any.
 
 Liveness says only that this process answers: it must never fail because another service is unavailable.
 """
@@ -21,15 +23,26 @@ from extauthz.telemetry.readiness import Readiness
 _NOT_CACHED: Final = {"cache-control": "no-store"}
 
 
-def health_app(readiness: Callable[[], Readiness], metrics: Callable[[], bytes]) -> Starlette:
+def health_app(
+    readiness: Callable[[], Readiness],
+    metrics: Callable[[], bytes],
+    key_set: Callable[[], bytes] | None = None,
+) -> Starlette:
     """Return the application of the health port. Anything else there is 404 problem+json."""
-    return Starlette(routes=health_routes(readiness, metrics), exception_handlers={HTTPException: _problem})
+    return Starlette(
+        routes=health_routes(readiness, metrics, key_set), exception_handlers={HTTPException: _problem}
+    )
 
 
-def health_routes(readiness: Callable[[], Readiness], metrics: Callable[[], bytes]) -> list[Route]:
-    """Return the three routes, to be part of another application.
+def health_routes(
+    readiness: Callable[[], Readiness],
+    metrics: Callable[[], bytes],
+    key_set: Callable[[], bytes] | None = None,
+) -> list[Route]:
+    """Return the routes, to be part of another application.
 
-    Both callables are quick, look at what is already known, and are called for each request.
+    The callables are quick, look at what is already known, and are called for each request. `key_set` returns
+    the JWK Set of assertions; None: there are none.
     """
 
     async def live(_: Request) -> Response:
@@ -55,7 +68,14 @@ def health_routes(readiness: Callable[[], Readiness], metrics: Callable[[], byte
             return _problem_response(HTTPStatus.INTERNAL_SERVER_ERROR)
         return Response(text, headers={"content-type": CONTENT_TYPE} | _NOT_CACHED)
 
+    async def keys(_: Request) -> Response:
+        assert key_set is not None
+        # RFC 7517 8.5.1.
+        return Response(key_set(), media_type="application/jwk-set+json", headers=_NOT_CACHED)
+
+    published = [] if key_set is None else [Route("/.well-known/jwks.json", keys, include_in_schema=False)]
     return [
+        *published,
         Route("/healthz/live", live, include_in_schema=False),
         Route("/healthz/ready", ready, include_in_schema=False),
         Route("/metrics", scrape, include_in_schema=False),

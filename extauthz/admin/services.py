@@ -62,3 +62,4 @@ class AdminServices:
     introspector: Introspector | None = None
     random_bytes: Callable[[int], bytes] = os.urandom
     claim_headers: frozenset[str] = frozenset()
+    key_set: Callable[[], bytes] | None = None

@@ -73,9 +73,11 @@ def _allowed(verdict: Allowed | Preflight, forwarder: Forwarder | None, now: flo
     if forwarder is not None:
         forwarded = forwarder.usual
         # Asked here, too: a call costs more than the answer in the usual case.
-        if principal.forwarding is not None or verdict.target.forwarding is not None:
+        if forwarded is None or principal.forwarding is not None or verdict.target.forwarding is not None:
             forwarded = forwarder.headers_of(verdict, now)
-        removed += forwarded.part or _forwarded(forwarded)
+        values, removal = forwarded.parts or _forwarded(forwarded)
+        id_header += values
+        removed += removal
     rest = CheckResponse(
         ok_response=headers + id_header + removed,
         dynamic_metadata=_metadata(verdict) + subject + id_member,
@@ -162,11 +164,11 @@ def _identity(
     return values.SerializeToString(), _removal(headers.removed), _member("subject", subject)
 
 
-def _forwarded(forwarded: ForwardedHeaders) -> bytes:
-    """Return the further headers as a part of an OkHttpResponse, which is kept."""
+def _forwarded(forwarded: ForwardedHeaders) -> tuple[bytes, bytes]:
+    """Return two parts of an OkHttpResponse, which are kept: the headers to set, and those to remove."""
     values = OkHttpResponse(headers=[_header(name, value) for name, value in forwarded.values])
-    forwarded.part = values.SerializeToString() + _removal(forwarded.removed)
-    return forwarded.part
+    forwarded.parts = values.SerializeToString(), _removal(forwarded.removed)
+    return forwarded.parts
 
 
 def _removal(names: Iterable[str]) -> bytes:

@@ -8,17 +8,20 @@ A value is a claim as text: a string as it is, a number and a boolean as in JSON
 entries of a list. An absent, unknown, empty, structured or too long value removes the header.
 """
 
+import math
 import sys
 from collections.abc import Iterable
 from decimal import Decimal
 from functools import lru_cache
 from typing import Final
 
+from extauthz.check.assertions import Assertions
 from extauthz.check.identity_headers import ASSERTION, encode_role, encode_value
 from extauthz.compile.attributes import resolver
 from extauthz.compile.condition_input import ConditionInput, Resolver
 from extauthz.domain.bounded_cache import BoundedCache
-from extauthz.domain.forwarding import combined
+from extauthz.domain.forwarding import Forwarding, combined
+from extauthz.domain.principal import PrincipalKind
 from extauthz.domain.reasons import Effect
 from extauthz.domain.verdict import Allowed, Preflight
 
@@ -30,60 +33,111 @@ _LONGEST_INTEGER: Final = 4096
 """In bits; Python does not convert integers with more than 4300 digits."""
 _CACHED: Final = 8192
 _CACHED_BYTES: Final = 32 * 1024 * 1024
-_ENTRY_BYTES: Final = 512
+_ENTRY_BYTES: Final = 768
+_USER: Final = PrincipalKind.USER
 
 
 class ForwardedHeaders:
-    """The headers that one allow sets and removes. Immutable but for `part`.
+    """The headers that one allow sets and removes, and when they are used (POSIX seconds).
 
-    `part` is for `envoy_response`, which keeps its bytes here: any thread sets it to the same value.
+    Immutable but for `parts`: `envoy_response` keeps its bytes there, any thread sets it to the same value.
     """
 
-    __slots__ = ("part", "removed", "values")
+    __slots__ = ("parts", "removed", "used_from", "used_until", "values")
 
-    def __init__(self, values: tuple[tuple[str, str], ...], removed: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        values: tuple[tuple[str, str], ...],
+        removed: tuple[str, ...],
+        used_from: float = -math.inf,
+        used_until: float = math.inf,
+    ) -> None:
         self.values = values
         self.removed = removed
-        self.part = b""
+        self.used_from = used_from
+        self.used_until = used_until
+        self.parts: tuple[bytes, bytes] | None = None
 
 
 class Forwarder:
     """Determines the `ForwardedHeaders` of allows; shared by the threads of a process."""
 
-    def __init__(self, claim_headers: Iterable[str] = (), token_header: str | None = None) -> None:
-        """Take CLAIM_HEADERS, and the header that may carry the client's token in place of Authorization."""
+    def __init__(
+        self,
+        claim_headers: Iterable[str] = (),
+        token_header: str | None = None,
+        assertions: Assertions | None = None,
+    ) -> None:
+        """Take CLAIM_HEADERS, and what signs assertions.
+
+        `token_header` may carry the client's token in place of Authorization.
+        """
         self._claim_headers = tuple(sorted(claim_headers))
         self._credentials = (AUTHORIZATION,) if token_header is None else (AUTHORIZATION, token_header)
-        self.usual = ForwardedHeaders((), (*self._claim_headers, ASSERTION))
-        """The headers where neither the provider nor the resource says anything."""
+        self._assertions = assertions
+        self._nothing = ForwardedHeaders((), (*self._claim_headers, ASSERTION))
+        self.usual = None if assertions is not None else self._nothing
+        """The headers where neither the provider nor the resource says anything; None: they differ."""
         self._known = BoundedCache[tuple[object, ...], ForwardedHeaders](_CACHED, max_bytes=_CACHED_BYTES)
 
     def headers_of(self, verdict: Allowed | Preflight, now: float) -> ForwardedHeaders:
         """Return the headers of an allow at `now` (POSIX seconds)."""
-        of_provider, of_resource = verdict.principal.forwarding, verdict.target.forwarding
-        if of_provider is None and of_resource is None:
-            return self.usual
-        forwarding = combined(of_provider, of_resource)
+        principal, target = verdict.principal, verdict.target
+        forwarding: Forwarding | None = None
         values: tuple[str, ...] = ()
-        if forwarding.headers:
-            facts = ConditionInput(verdict.principal, verdict.roles, verdict.target, None, None, now)
-            values = tuple([as_text(read(facts)) for read in _readers(forwarding.headers)])
-        key = (forwarding, values)
-        known = self._known.get(key)
-        if known is None:
-            given = zip(forwarding.headers, values, strict=True)
-            known = self._made(
-                {name: value for (name, _), value in given if value}, forwarding.removes_authorization
+        if principal.forwarding is not None or target.forwarding is not None:
+            forwarding = combined(principal.forwarding, target.forwarding)
+            if forwarding.headers:
+                facts = ConditionInput(principal, verdict.roles, target, None, None, now)
+                values = tuple([as_text(read(facts)) for read in _readers(forwarding.headers)])
+        service = target.service
+        if self._assertions is None or (forwarding is not None and not forwarding.assertion):
+            service = None
+        if service is None:
+            if forwarding is None:
+                return self._nothing
+            key: tuple[object, ...] = (forwarding, values)
+        else:
+            # INVARIANT: everything that the assertion says, and nothing else, distinguishes it from others.
+            key = (
+                service,
+                principal.id,
+                verdict.roles,
+                target.tenant,
+                principal.domain,
+                # An enumeration's hash costs a call.
+                principal.kind is _USER or principal.kind.value,
+                forwarding,
+                values,
             )
-            self._known.put(key, known, _weight(values))
-        return known
+        known = self._known.get(key)
+        if known is not None and known.used_from <= now < known.used_until:
+            return known
+        made = self._made(forwarding or Forwarding(), values, verdict, service, now)
+        self._known.put(key, made, _weight(made))
+        return made
 
-    def _made(self, values: dict[str, str], removes_authorization: bool) -> ForwardedHeaders:
+    def _made(
+        self,
+        forwarding: Forwarding,
+        texts: tuple[str, ...],
+        verdict: Allowed | Preflight,
+        service: str | None,
+        now: float,
+    ) -> ForwardedHeaders:
+        given = {name: text for (name, _), text in zip(forwarding.headers, texts, strict=True) if text}
         # CLAIM_HEADERS may have become shorter since the policies were compiled: what it lacks is not set.
-        values = {name: values[name] for name in self._claim_headers if name in values}
+        values = {name: given[name] for name in self._claim_headers if name in given}
+        used_from, used_until = -math.inf, math.inf
+        if service is not None and self._assertions is not None:
+            assertion = self._assertions.sign(verdict, service, now)
+            if assertion is None:
+                used_until = now
+            else:
+                values[ASSERTION], used_from, used_until = assertion
         absent = (name for name in (*self._claim_headers, ASSERTION) if name not in values)
-        removed = (*absent, *(self._credentials if removes_authorization else ()))
-        return ForwardedHeaders(tuple(values.items()), removed)
+        removed = (*absent, *(self._credentials if forwarding.removes_authorization else ()))
+        return ForwardedHeaders(tuple(values.items()), removed, used_from, used_until)
 
 
 @lru_cache(maxsize=1024)
@@ -128,6 +182,6 @@ def _scalar(value: object) -> str | None:
             return None
 
 
-def _weight(values: tuple[str, ...]) -> int:
-    # The key and the headers share the texts; the encoded part has them once more.
-    return _ENTRY_BYTES + 2 * sum(map(sys.getsizeof, values))
+def _weight(headers: ForwardedHeaders) -> int:
+    # The encoded part has the texts once more.
+    return _ENTRY_BYTES + 2 * sum(sys.getsizeof(text) for _, text in headers.values)

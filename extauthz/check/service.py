@@ -18,6 +18,7 @@ from typing import Final, Generic, TypeVar
 import structlog
 
 from extauthz.check import envoy_response, http_response
+from extauthz.check.assertions import Assertions
 from extauthz.check.bounds import is_overloaded
 from extauthz.check.credentials import CredentialSources
 from extauthz.check.envoy_request import EnvoyRequests
@@ -109,12 +110,14 @@ class CheckService:
         claim_headers: frozenset[str] = frozenset(),
         introspector: Introspector | None = None,
         preflights: bool = False,
+        assertions: Assertions | None = None,
     ) -> None:
         """Take the dependencies of a check.
 
         `sources` names where credentials may be in addition to `Authorization` and the service key;
-        `claim_headers` are the headers that may be set from claims. Without an `introspector` no issuer is
-        asked about tokens. `preflights` is whether CORS preflights may pass without a credential, over gRPC.
+        `claim_headers` are the headers that may be set from claims, `assertions` signs `x-auth-assertion`.
+        Without an `introspector` no issuer is asked about tokens. `preflights` is whether CORS preflights may
+        pass without a credential, over gRPC.
         """
         self.tokens = VerifiedTokens()
         self.used_keys = UsedKeys()
@@ -127,7 +130,9 @@ class CheckService:
         self._policy = policy
         self._recorder = recorder
         self._waiting: set[str] = set()
-        self._forwarder = Forwarder(claim_headers, None if sources is None else sources.token_header)
+        self._forwarder = Forwarder(
+            claim_headers, None if sources is None else sources.token_header, assertions
+        )
         requests = EnvoyRequests(
             condition_headers=condition_headers,
             sources=sources,

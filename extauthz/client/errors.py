@@ -21,6 +21,10 @@ class UnexpectedAnswer(ClientError):  # noqa: N818  # like Unreachable
     """An answer that the API never gives: something else is at this address, or another version of it."""
 
 
+class AssertionRejected(ClientError):  # noqa: N818  # like Unreachable
+    """A request without a valid `x-auth-assertion`; the text says why, and never quotes the assertion."""
+
+
 class ApiError(ClientError):
     """The API refused: an RFC 9457 problem.
 

@@ -21,12 +21,14 @@ from extauthz.decide.tokens.cache import VerifiedTokens
 from extauthz.decisionlog.log import DecisionLog
 from extauthz.decisionlog.recorder import Recorder
 from extauthz.domain.ids import RANDOM_BYTES, uuid7
+from extauthz.keys.assertion_file import AssertionFile
 from extauthz.keys.cache import JwksCache
 from extauthz.keys.introspector import Introspector
 from extauthz.keys.schedule import Schedule
 from extauthz.publish.postgres import PostgresPublisher
 from extauthz.publish.write_validation import PolicyGate
 from extauthz.runtime.announce import announce, where, worker_addresses
+from extauthz.runtime.assertion_keys import assertion_file
 from extauthz.runtime.composition import shared_parts
 from extauthz.runtime.issuers import Issuers
 from extauthz.runtime.migrations import ServedSchema
@@ -105,8 +107,11 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
                     ),
                 )
             ]
+            if plane.assertion_keys is not None:
+                tasks.append(background.create_task(plane.assertion_keys.follow()))
             if sidecar_listener is not None:
-                health = health_app(supervisor.readiness, plane.sidecar_metrics)
+                key_set = plane.services.key_set
+                health = health_app(supervisor.readiness, plane.sidecar_metrics, key_set)
                 tasks.append(background.create_task(serve(health, sidecar_listener)))
             try:
                 await supervisor.run()
@@ -127,6 +132,7 @@ class _Plane:
     address: DatabaseAddress
     sidecar_metrics: Callable[[], bytes]
     """The same metrics as `services.metrics`, but `extauthz_ready` is the readiness of the sidecar's port."""
+    assertion_keys: AssertionFile | None
 
 
 async def _build(
@@ -134,6 +140,7 @@ async def _build(
 ) -> _Plane:
     """Return the parts; `owned` closes them at the end. Raises StartRefusedError."""
     how = compiler(settings)
+    keys = assertion_file(settings)
     shared = shared_parts(
         settings,
         # After the numbers of the workers.
@@ -200,6 +207,7 @@ async def _build(
         admin_api_key=settings.admin_api_key,
         condition_headers=settings.condition_headers,
         claim_headers=settings.claim_headers,
+        key_set=None if keys is None else keys.key_set,
         max_staleness=shared.policy.max_staleness,
         recorder=Recorder(decision_log, counts, random_bytes=os.urandom),
         new_id=new_ids(),
@@ -215,6 +223,7 @@ async def _build(
         shared.issuers,
         address,
         lambda: metrics(supervisor.readiness),
+        keys,
     )
 
 

@@ -16,12 +16,15 @@ from typing import Final
 import structlog
 
 from extauthz.admin.listener import listen
+from extauthz.check.assertions import Assertions
 from extauthz.check.credentials import CredentialSources
 from extauthz.check.http_server import HttpAuthzServer
 from extauthz.check.service import CheckService
 from extauthz.decisionlog.recorder import Recorder
+from extauthz.keys.assertion_file import AssertionFile
 from extauthz.keys.schedule import Schedule
 from extauthz.publish.source import Publisher
+from extauthz.runtime.assertion_keys import assertion_file
 from extauthz.runtime.composition import SharedParts, shared_parts
 from extauthz.runtime.grpc_transport import Transport, grpc_server
 from extauthz.runtime.policies import publisher
@@ -63,6 +66,7 @@ class _Parts:
     server: Transport
     http_server: HttpAuthzServer | None
     keys_fetched: asyncio.Event
+    assertion_keys: AssertionFile | None
 
 
 def _build(settings: Settings, index: int, lock_fd: int | None, *, again: bool) -> _Parts:
@@ -83,6 +87,10 @@ def _build(settings: Settings, index: int, lock_fd: int | None, *, again: bool) 
     )
     # Decision ids are unique, not secret; a system call per id would cost more than the decision.
     random_bytes = random.Random(os.urandom(32)).randbytes  # noqa: S311
+    assertion_keys = assertion_file(settings, wait=again)
+    assertions = None
+    if assertion_keys is not None and settings.assertion_issuer is not None:
+        assertions = Assertions(settings.assertion_issuer, assertion_keys)
     service = CheckService(
         policies=shared.current,
         keys=shared.cache,
@@ -93,12 +101,13 @@ def _build(settings: Settings, index: int, lock_fd: int | None, *, again: bool) 
         claim_headers=settings.claim_headers,
         introspector=shared.introspector,
         preflights=settings.cors_preflight is CorsPreflight.POLICY,
+        assertions=assertions,
     )
     server = grpc_server(settings, service, index)
     http_server = None
     if settings.http_authz_port is not None:
         http_server = HttpAuthzServer(service.answer_http, service.refuse_http)
-    return _Parts(shared, source, service, server, http_server, keys_fetched)
+    return _Parts(shared, source, service, server, http_server, keys_fetched, assertion_keys)
 
 
 def _http_listener(settings: Settings, index: int) -> socket.socket | None:
@@ -181,6 +190,8 @@ async def _work(
                     parts.publisher.run(),
                 )
             ]
+            if parts.assertion_keys is not None:
+                tasks.append(background.create_task(parts.assertion_keys.follow()))
             await _first_keys(parts, stop)
             await _listen(parts, settings, index)
         except StartRefusedError:

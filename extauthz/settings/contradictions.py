@@ -83,6 +83,11 @@ def contradictions(
             "TOKEN_HEADER CONDITION_HEADERS",
             "CONDITION_HEADERS lists TOKEN_HEADER; a credential can never be listed",
         )
+    if (settings.assertion_issuer is None) != (settings.assertion_key_file is None):
+        yield (
+            "ASSERTION_ISSUER ASSERTION_KEY_FILE",
+            "ASSERTION_ISSUER and ASSERTION_KEY_FILE go together; set both or none",
+        )
     if both := sorted(settings.claim_headers & settings.condition_headers):
         yield (
             "CLAIM_HEADERS CONDITION_HEADERS",

@@ -239,6 +239,15 @@ class Settings:
         "",
         "request headers that resources and identity providers may set from claims, for the workload",
     )
+    assertion_issuer: str | None = _variable(
+        "ASSERTION_ISSUER", text, None, "`iss` of the assertions that workloads get as x-auth-assertion"
+    )
+    assertion_key_file: Path | None = _variable(
+        "ASSERTION_KEY_FILE",
+        path,
+        None,
+        "private key of assertions, P-256 or Ed25519 in PEM, followed for change; unset: no assertions",
+    )
     casbin_model_path: Path | None = _variable(
         "CASBIN_MODEL_PATH", path, None, "Casbin model file; unset: the shipped model"
     )

@@ -7,6 +7,7 @@ from typing import Final
 
 from extauthz.domain.loopback import is_loopback
 from extauthz.domain.tenancy import TenantBinding
+from extauthz.keys.assertion_file import AssertionFile
 from extauthz.proxyconfig.findings import Finding, Severity
 from extauthz.publish.files import PolicyDirectory
 from extauthz.runtime.policies import policy_reading, role_model
@@ -19,6 +20,7 @@ _PLACES: Final = {
     "GRPC_TLS_CLIENT_CA": "grpc_tls_client_ca",
     "POSTGRES_SSLROOTCERT": "postgres_sslrootcert",
     "OIDC_CA_FILE": "oidc_ca_file",
+    "ASSERTION_KEY_FILE": "assertion_key_file",
 }
 _MOST_POLICY_PROBLEMS: Final = 20
 _COMMON: Final = frozenset({"HOST", "PORT", "MODE", "WORKERS", "LOG_LEVEL", "LOG_FORMAT"})
@@ -129,13 +131,16 @@ def _files(settings: Settings) -> Iterator[Finding]:
             yield finding(
                 Severity.ERROR, "file-missing", f"{name} {str(path)!r} cannot be read", "mount the file there"
             )
-    if settings.grpc_tls_key is not None and _is_world_readable(settings.grpc_tls_key):
-        yield finding(
-            Severity.WARNING,
-            "secret-file-open",
-            f"GRPC_TLS_KEY {str(settings.grpc_tls_key)!r} can be read by every user of this machine",
-            "chmod 0400 it, for the user that runs extauthz (Kubernetes: defaultMode 0400)",
-        )
+    for name in ("GRPC_TLS_KEY", "ASSERTION_KEY_FILE"):
+        key: Path | None = getattr(settings, _PLACES[name])
+        if key is not None and _is_world_readable(key):
+            yield finding(
+                Severity.WARNING,
+                "secret-file-open",
+                f"{name} {str(key)!r} can be read by every user of this machine",
+                "chmod 0400 it, for the user that runs extauthz (Kubernetes: defaultMode 0400)",
+            )
+    yield from _assertion_keys(settings)
     folders = {"GRPC_UDS_DIR": settings.grpc_uds_dir}
     if settings.decision_log != "stdout":
         folders["DECISION_LOG"] = Path(settings.decision_log).absolute().parent
@@ -147,6 +152,19 @@ def _files(settings: Settings) -> Iterator[Finding]:
                 f"{name} needs the folder {str(folder)!r}, which is not there or not writable",
                 "create it, writable for the user that runs extauthz",
             )
+
+
+def _assertion_keys(settings: Settings) -> Iterator[Finding]:
+    if settings.assertion_key_file is None or not os.access(settings.assertion_key_file, os.R_OK):
+        return
+    if problem := AssertionFile(settings.assertion_key_file).load():
+        yield finding(
+            Severity.ERROR,
+            "assertion-key",
+            problem,
+            "make one with `openssl genpkey -algorithm ed25519`, or with "
+            "`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`",
+        )
 
 
 def _policies(settings: Settings) -> Iterator[Finding]:

@@ -181,3 +181,18 @@ def test_cancelling_ends_the_server_and_frees_the_port_without_touching_signals(
         pass
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_public_keys_are_served_where_there_are_any() -> None:
+    async def ask(key_set: Callable[[], bytes] | None) -> tuple[int, str, str, bytes]:
+        async with (
+            served(health_app(lambda: READY, lambda: b"", key_set)) as (url, _),
+            aiohttp.ClientSession() as session,
+            session.get(f"{url}/.well-known/jwks.json") as response,
+        ):
+            kind, cached = response.content_type, response.headers["cache-control"]
+            return response.status, kind, cached, await response.read()
+
+    found = asyncio.run(ask(lambda: b'{"keys": []}'))
+    assert found == (200, "application/jwk-set+json", "no-store", b'{"keys": []}')
+    assert asyncio.run(ask(None))[0] == 404

@@ -61,3 +61,9 @@ def test_a_header_that_the_check_reads_cannot_be_removed_before_it(other: str, v
     found = load_settings({"CLAIM_HEADERS": "x-user-email", other: value}, serving=False)
     assert not isinstance(found, Settings)
     assert [problem for problem in found if "CLAIM_HEADERS" in problem and other in problem]
+
+
+@pytest.mark.parametrize("alone", ["ASSERTION_ISSUER", "ASSERTION_KEY_FILE"])
+def test_an_assertion_needs_an_issuer_and_a_key(alone: str) -> None:
+    found = load_settings({alone: "https://mesh.example"}, serving=False)
+    assert found == ["ASSERTION_ISSUER and ASSERTION_KEY_FILE go together; set both or none"]

@@ -211,6 +211,8 @@ def test_no_secret_is_shown(tmp_path: Path) -> None:
         ({"DECISION_LOG": "/nowhere/log"}, ("error", "file-missing")),
         ({"GRPC_TLS_CERT": "/nowhere", "GRPC_TLS_KEY": "/nowhere"}, ("error", "file-missing")),
         ({"OIDC_CA_FILE": "/nowhere"}, ("error", "file-missing")),
+        ({"ASSERTION_ISSUER": "m", "ASSERTION_KEY_FILE": "/nowhere"}, ("error", "file-missing")),
+        ({"ASSERTION_ISSUER": "m", "ASSERTION_KEY_FILE": str(BOOTSTRAP)}, ("error", "assertion-key")),
         ({"GRPC_UDS_DIR": "/nowhere"}, ("error", "file-missing")),
     ],
 )
@@ -227,10 +229,13 @@ def test_tls_without_client_certificates_is_found() -> None:
     assert ("warning", "checks-from-anybody") not in codes(ALONE | files)
 
 
-def test_a_secret_file_that_other_users_can_read_is_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize("variable", ["ADMIN_API_KEY_FILE", "ASSERTION_KEY_FILE"])
+def test_a_secret_file_that_other_users_can_read_is_found(tmp_path: Path, variable: str) -> None:
     secret = tmp_path / "key"
     secret.write_text("k" * 32)
     environ = ALONE | {"ADMIN_API_KEY_FILE": str(secret)}
+    if variable == "ASSERTION_KEY_FILE":
+        environ = ALONE | {"ASSERTION_ISSUER": "m", variable: str(secret)}
 
     secret.chmod(0o644)
     assert ("warning", "secret-file-open") in codes(environ)
