@@ -6,6 +6,7 @@ against both. Documents and cases are taken as `tests/cases/README.md` describes
 be valid: refusing a bad document is not the reference's job.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterator
 from datetime import datetime
@@ -139,6 +140,8 @@ def identify(case: Document, settings: Document) -> Principal | None:
     if principal == "anonymous":
         return ANONYMOUS
     if "workload" in principal:
+        if not is_workload(principal["workload"]):
+            return None
         return Principal("workload", principal["workload"], None, None, frozenset(), {})
     kind = principal.get("kind", "user")
     if kind == "user" and not settings["oidc_enabled"]:
@@ -226,6 +229,11 @@ def judge(
     roles = effective_roles(policies, principal, now)
     facts = Facts(principal, roles, target, request, now)
     matches = list(role_matches(policies, principal, roles, target))
+    peer = None if request is None else request["principal"]
+    if peer is not None and principal.kind != "workload":
+        denies = list(peer_denies(policies, principal, peer, target, now))
+        # One outcome of all role rules: a deny takes the place of an allow.
+        matches = [each for each in matches if each.strength == DENIES or not denies] + denies
     shadows = []
     for policy in policies.get("attribute_policies", []):
         if policy.get("enabled", True) and applies(policy, principal, target):
@@ -265,7 +273,10 @@ def effective_roles(policies: Document, principal: Principal, now: datetime) -> 
     for binding in policies.get("role_bindings", []):
         expires = binding.get("expires_at")
         if binding["dom"] in {"*", principal.domain} and (expires is None or now < instant(expires)):
-            links.setdefault((binding["user_kind"], binding["user"]), set()).add(binding["role"])
+            member = binding["user"]
+            if binding["user_kind"] == "workload" and means_workload(member, principal.id or ""):
+                member = principal.id
+            links.setdefault((binding["user_kind"], member), set()).add(binding["role"])
     roles: set[str] = set()
     reached = set(principal.roles) | links.get((principal.kind, principal.id or ""), set())
     while reached:
@@ -298,8 +309,44 @@ def subject_matches(rule: Document, principal: Principal, roles: frozenset[str],
         return deny or principal.kind != "anonymous"
     kind = rule.get("sub_kind") or ("any" if deny else "role")
     as_role = kind in {"role", "any"} and name in roles
+    if principal.kind == "workload" and kind in {"workload", "any"}:
+        return as_role or means_workload(name, principal.id or "")
     itself = principal.kind in {"user", "service"} and kind in {principal.kind, "any"}
     return as_role or (itself and name == principal.id)
+
+
+def means_workload(written: str, workload: str) -> bool:
+    """A SPIFFE ID, or the whole segments that it begins with and `/**`; another name exactly."""
+    if workload.startswith("spiffe://") and written.endswith("/**"):
+        return f"{workload}/".startswith(written.removesuffix("**"))
+    return written == workload
+
+
+def is_workload(name: str) -> bool:
+    if not name.lower().startswith("spiffe:"):
+        return True
+    return re.fullmatch(r"spiffe://[a-z0-9._-]+(/[A-Za-z0-9._-]+)*", name) is not None
+
+
+def peer_denies(
+    policies: Document, principal: Principal, peer: str, target: Target, now: datetime
+) -> Iterator[Match]:
+    """Denies on the workload that another principal's request comes from, and on its roles."""
+    bound = [
+        binding["role"]
+        for binding in policies.get("role_bindings", [])
+        if binding["user_kind"] == "workload"
+        and binding["dom"] in {"*", principal.domain}
+        and (binding.get("expires_at") is None or now < instant(binding["expires_at"]))
+        and (means_workload(binding["user"], peer) or not is_workload(peer))
+    ]
+    through = Principal("workload", peer, None, principal.domain, frozenset(bound), {})
+    roles = effective_roles(policies, through, now)
+    for rule in policies.get("role_rules", []):
+        if rule["effect"] == "deny" and rule["sub"] != "*":
+            unread = not is_workload(peer) and rule.get("sub_kind", "any") in {"workload", "any"}
+            changed = {**rule, "sub": peer} if unread else rule
+            yield from role_matches({"role_rules": [changed]}, through, roles, target)
 
 
 def names(written: str, target: Target, *, deny: bool) -> bool:

@@ -51,7 +51,7 @@ Line = tuple[str, ...]
 
 _RULE_MEMBERS: Final = ("sub", "dom", "obj", "act", "effect")
 _BINDING_MEMBERS: Final = ("user", "role", "dom", "expires_at")
-_RULE_KINDS: Final = (SubjectKind.ROLE, SubjectKind.USER, SubjectKind.SERVICE)
+_RULE_KINDS: Final = (SubjectKind.ROLE, SubjectKind.USER, SubjectKind.SERVICE, SubjectKind.WORKLOAD)
 _READING: Final = Reading(assigned_id="-")
 
 
@@ -80,8 +80,8 @@ router: Final = APIRouter(prefix=PATH, tags=["Casbin"], route_class=Route)
 async def export_casbin_policy(ctx: Annotated[RequestContext, requires(Permission.TENANT)]) -> Response:
     """Export role rules and bindings as Casbin's CSV.
 
-    Kinds are prefixes: `role:`, `user:`, `service:`; a deny on a name of any kind is three lines. A
-    binding that expires has its expiry as a fifth field. Attribute policies are not in it.
+    Kinds are prefixes: `role:`, `user:`, `service:`, `workload:`; a deny on a name of any kind is four lines.
+    A binding that expires has its expiry as a fifth field. Attribute policies are not in it.
     """
 
     async def work(connection: "Connection") -> tuple[list[Line], Stored | None]:
@@ -163,7 +163,7 @@ def _conflict(refused: Conflict, lines: Sequence[ReadLine], message: str) -> Pro
 
 
 def rule_lines(rule: RoleRule) -> Iterator[Line]:
-    """Yield the lines of a role rule: one, or three for a name of kind `any`."""
+    """Yield the lines of a role rule: one, or four for a name of kind `any`."""
     for subject in rule_subjects(rule):
         yield ("p", subject, rule.dom, rule.obj, rule.act, rule.effect.value)
 

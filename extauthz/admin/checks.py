@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final, assert_never
 
 from fastapi import APIRouter, Depends
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 from starlette.responses import Response
 
 from extauthz.admin import documents as doc
@@ -14,6 +14,7 @@ from extauthz.admin.openapi import answer, op
 from extauthz.admin.problems import ProblemError, forbidden, invalid, unavailable
 from extauthz.admin.request_body import JsonBody
 from extauthz.admin.services import AdminServices
+from extauthz.compile.fields import shown
 from extauthz.decide.by_name import NamedQuestion, judge_by_name
 from extauthz.decide.tokens.claims import ClaimRejected, freeze_claims, token_roles
 from extauthz.domain.policy import default_action
@@ -21,6 +22,7 @@ from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Reason
 from extauthz.domain.verdict import AllowedByName, Denied, NamedVerdict
+from extauthz.domain.workload import peer_problem
 
 _MIN_REVISION_WAIT_S: Final = 1.0
 _MAX_REVISION: Final = 2**63 - 1
@@ -79,6 +81,13 @@ def _subject(value: object, info: ValidationInfo) -> object:
     return doc.context_of(info).caller.principal.id
 
 
+def _named(kind: SubjectKind, info: ValidationInfo) -> SubjectKind:
+    subject = info.data.get("subject")
+    if kind is SubjectKind.WORKLOAD and subject is not None and (problem := peer_problem(subject)):
+        raise doc.refused_at([Problem("/subject", f"found {shown(subject)}, which {problem}")], up=1)
+    return kind
+
+
 class CheckRequest(doc.Document):
     """A question: may the subject do the action on the resource?"""
 
@@ -91,7 +100,7 @@ class CheckRequest(doc.Document):
     subject: Annotated[doc.Name, BeforeValidator(_subject)] = doc.computed(
         description="a caller with a token may leave it out, or name itself"
     )
-    subject_kind: SubjectKind = SubjectKind.USER
+    subject_kind: Annotated[SubjectKind, AfterValidator(_named)] = SubjectKind.USER
     domain: Annotated[doc.OneName | None, doc.NOT_NULL, doc.about("the domain of the subject; never `*`")] = (
         None
     )

@@ -1,4 +1,4 @@
-"""`/api/v1/role-bindings`: Casbin's `g` lines: the roles of users and services, and inheritance of roles."""
+"""`/api/v1/role-bindings`: Casbin's `g` lines: roles of users, services and workloads, and inheritance."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Final
@@ -15,7 +15,7 @@ from extauthz.admin.openapi import created, deleted, found, listed, op
 from extauthz.admin.pagination import PageQuery
 from extauthz.admin.problems import ProblemError, conflict, forbidden
 from extauthz.admin.request_body import JsonBody
-from extauthz.compile.documents import BoundKind, expiry, octets_problem
+from extauthz.compile.documents import BoundKind, expiry, octets_problem, workload_problem
 from extauthz.compile.inheritance import CYCLE
 from extauthz.domain.policy import SubjectKind
 from extauthz.domain.problem import Problem
@@ -48,7 +48,7 @@ class RoleBindingDocument(Document):
         "dom": "emea",
         "expires_at": "2026-12-31T00:00:00Z",
     }
-    user: Annotated[OneName, about("the user, service or role that gets the role")]
+    user: Annotated[OneName, about("the user, service, workload or role that gets the role")]
     user_kind: Annotated[
         BoundKind, about("`role`: the role `user` inherits the role `role` (tenant admins only)")
     ]
@@ -60,6 +60,13 @@ class RoleBindingDocument(Document):
         WithJsonSchema({"type": ["string", "null"], "format": "date-time"}),
         about("exclusive; left out or null: never"),
     ] = None
+
+    @field_validator("user_kind")
+    @classmethod
+    def _names_workload(cls, kind: BoundKind, info: ValidationInfo) -> BoundKind:
+        if problem := workload_problem(kind, info.data.get("user")):
+            raise refused_at([Problem("/user", problem)], up=1)
+        return kind
 
     @field_validator("role")
     @classmethod
@@ -84,7 +91,7 @@ class RoleBindingOut(RoleBindingDocument, StoredRow):
 class RoleBindingFilter(PageQuery):
     """Which bindings to list."""
 
-    user: Annotated[Name | None, about("only bindings of this user, service or role")] = None
+    user: Annotated[Name | None, about("only bindings of this user, service, workload or role")] = None
     role: Annotated[Name | None, about("only bindings to this role")] = None
     dom: Annotated[Name | None, about("only bindings in this domain")] = None
 

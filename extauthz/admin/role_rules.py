@@ -15,7 +15,7 @@ from extauthz.admin.openapi import created, deleted, found, listed, op, written
 from extauthz.admin.pagination import PageQuery
 from extauthz.admin.problems import ParameterProblem, invalid
 from extauthz.admin.request_body import JsonBody, ReplacingBody
-from extauthz.compile.documents import octets_problem, subject_kind
+from extauthz.compile.documents import octets_problem, subject_kind, workload_problem
 from extauthz.domain.policy import RoleRule, SubjectKind
 from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
@@ -45,7 +45,7 @@ class RoleRuleDocument(doc.Document):
         "act": "read",
         "effect": "allow",
     }
-    sub: Annotated[doc.Name, doc.about("the subject: a role, user or service, or `*`")]
+    sub: Annotated[doc.Name, doc.about("the subject: a role, user, service or workload, or `*`")]
     dom: Annotated[doc.Name, doc.about("the domain, or `*` for every domain and for none")]
     obj: Annotated[doc.Name, doc.about("the resource, or `*`")]
     act: Annotated[doc.Name, doc.about("the action, or `*`")]
@@ -68,6 +68,8 @@ class RoleRuleDocument(doc.Document):
         found = subject_kind(info.data.get("sub"), kind, info.data.get("effect"))
         if not isinstance(found, SubjectKind):
             raise doc.refused(found)
+        if problem := workload_problem(found, info.data.get("sub")):
+            raise doc.refused_at([Problem("/sub", problem)], up=1)
         return found
 
     def to_rule(self, rule_id: str) -> RoleRule:

@@ -10,15 +10,15 @@ Authentication = Literal["required", "optional", "none"]
 Effect = Literal["allow", "deny"]
 Mode = Literal["enforce", "shadow"]
 Notation = Literal["json", "casbin"]
-RuleSubject = Literal["role", "user", "service", "any"]
-BoundSubject = Literal["user", "service", "role"]
+RuleSubject = Literal["role", "user", "service", "workload", "any"]
+BoundSubject = Literal["user", "service", "workload", "role"]
 
 _AUTHENTICATION: Final[tuple[Authentication, ...]] = ("required", "optional", "none")
 _EFFECTS: Final[tuple[Effect, ...]] = ("allow", "deny")
 _MODES: Final[tuple[Mode, ...]] = ("enforce", "shadow")
 _NOTATIONS: Final[tuple[Notation, ...]] = ("json", "casbin")
-_RULE_SUBJECTS: Final[tuple[RuleSubject, ...]] = ("role", "user", "service", "any")
-_BOUND_SUBJECTS: Final[tuple[BoundSubject, ...]] = ("user", "service", "role")
+_RULE_SUBJECTS: Final[tuple[RuleSubject, ...]] = ("role", "user", "service", "workload", "any")
+_BOUND_SUBJECTS: Final[tuple[BoundSubject, ...]] = ("user", "service", "workload", "role")
 
 
 @dataclass(frozen=True, slots=True)

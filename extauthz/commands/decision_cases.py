@@ -30,6 +30,7 @@ from extauthz.domain.reasons import Reason
 from extauthz.domain.request import Malformed
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode, TenantBinding, UnmappedPolicy
 from extauthz.domain.verdict import Denied, NamedVerdict, Verdict
+from extauthz.domain.workload import peer_problem
 
 Document = Mapping[str, object]
 _Word = TypeVar("_Word", bound=StrEnum)
@@ -268,6 +269,8 @@ class CaseRunner:
         described = _object(given, f"{where}, principal")
         if "workload" in described:
             workload = _text(described, "workload", where)
+            if problem := peer_problem(workload):
+                return Rejected(Reason.TOKEN_CLAIMS_INVALID, f"the peer's name {problem}")
             return Principal(PrincipalKind.WORKLOAD, workload, None, None, (), Authentication.MTLS)
         kind = _choice(described, "kind", PrincipalKind, PrincipalKind.USER)
         if kind is PrincipalKind.USER and not self._policy.token.oidc_enabled:

@@ -44,6 +44,7 @@ from extauthz.domain.policy import (
 from extauthz.domain.principal import ANONYMOUS_ROLE
 from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
+from extauthz.domain.workload import written_problem
 
 MAX_ROUTES: Final = 200
 MAX_METHODS: Final = 40
@@ -92,6 +93,7 @@ class BoundKind(StrEnum):
 
     USER = "user"
     SERVICE = "service"
+    WORKLOAD = "workload"
     ROLE = "role"
 
 
@@ -109,6 +111,8 @@ def parse_role_rule(
     kind = subject_kind(values["sub"], values["sub_kind"], values["effect"])
     if not isinstance(kind, SubjectKind):
         fields.note("sub_kind", kind)
+    elif problem := workload_problem(kind, values["sub"]):
+        fields.note("sub", problem)
     names = {name: value for name in ("sub", "dom", "obj", "act") if (value := values[name]) is not None}
     if problem := octets_problem(names):
         problems.append(Problem(fields.pointer, problem))
@@ -145,6 +149,14 @@ def subject_kind(sub: str | None, given: SubjectKind | None, effect: Effect | No
     return SubjectKind.ANY if effect is Effect.DENY else SubjectKind.ROLE
 
 
+def workload_problem(kind: SubjectKind | BoundKind | None, name: str | None) -> str | None:
+    """Tell what is wrong with the name of a subject of kind `workload`."""
+    if name is None or kind is None or kind.value != SubjectKind.WORKLOAD.value:
+        return None
+    problem = written_problem(name)
+    return None if problem is None else f"found {shown(name)}, it must be {problem}"
+
+
 def parse_role_binding(
     document: object, pointer: str, problems: list[Problem], reading: Reading
 ) -> RoleBinding | None:
@@ -157,6 +169,8 @@ def parse_role_binding(
         if value == WILDCARD:
             fields.note(name, "found '*', only a domain may be a wildcard in a binding")
     kind = fields.choice("user_kind", BoundKind)
+    if wrong := workload_problem(kind, user):
+        fields.note("user", wrong)
     expires_at = _instant(fields, "expires_at")
     fields.done()
     if kind is BoundKind.ROLE and user is not None and user == role:

@@ -8,7 +8,11 @@ from extauthz.domain.policy import WILDCARD, RoleRule, SubjectKind
 from extauthz.domain.reasons import Effect
 
 _EFFECTS: Final = {effect.value: effect for effect in Effect}
-_NAMED_KINDS: Final = {kind.value: kind for kind in SubjectKind if kind is not SubjectKind.ANY}
+_NAMED_KINDS: Final = {
+    # What a name of kind `any` or `workload` may be is for the full reading.
+    kind.value: kind
+    for kind in (SubjectKind.ROLE, SubjectKind.USER, SubjectKind.SERVICE)
+}
 _KNOWN_NAMES: Final = 200_000
 _MAX_ID: Final = 128
 _MAX_CHARACTERS: Final = 600

@@ -5,7 +5,7 @@ Casbin's prefixed form. A request looks at the at most eight cells that its name
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Final, TypeVar
 
@@ -18,6 +18,7 @@ from extauthz.domain.policy import WILDCARD, RoleBinding, RoleRule, SubjectKind
 from extauthz.domain.principal import Principal, PrincipalKind
 from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.verdict import Denial, Grant, Rule, RuleKind
+from extauthz.domain.workload import names_of, peer_problem
 
 ANONYMOUS_SUBJECT: Final = "anonymous"
 _NEVER: Final = float("inf")
@@ -27,13 +28,24 @@ _NO_SUBJECTS: Final[Map[str, tuple[str, ...]]] = Map()
 CellKey = tuple[str, str, str]
 
 
+ANY_WORKLOAD: Final = "workload:"
+"""In the denies of a cell: every deny on a workload. The name of a workload is not empty."""
+
+
 def rule_subjects(rule: RoleRule) -> tuple[str, ...]:
-    """Return the rule's subjects as Casbin sees them: one, or three for kind `any` with a name."""
+    """Return the rule's subjects as Casbin sees them: one, or four for kind `any` with a name."""
     if rule.sub == WILDCARD:
         return (WILDCARD,)
     if rule.sub_kind is SubjectKind.ANY:
-        return (f"role:{rule.sub}", f"user:{rule.sub}", f"service:{rule.sub}")
+        return (f"role:{rule.sub}", f"user:{rule.sub}", f"service:{rule.sub}", f"workload:{rule.sub}")
     return (f"{rule.sub_kind.value}:{rule.sub}",)
+
+
+def _indexed_subjects(rule: RoleRule) -> tuple[str, ...]:
+    """Return the names under which a cell has the rule."""
+    subjects = rule_subjects(rule)
+    names_workload = rule.effect is Effect.DENY and subjects[-1].startswith(ANY_WORKLOAD)
+    return (*subjects, ANY_WORKLOAD) if names_workload else subjects
 
 
 def request_subject(principal: Principal) -> str:
@@ -41,6 +53,18 @@ def request_subject(principal: Principal) -> str:
     if principal.kind is PrincipalKind.ANONYMOUS:
         return ANONYMOUS_SUBJECT
     return f"{principal.kind.value}:{principal.id}"
+
+
+def request_subjects(principal: Principal) -> tuple[str, ...]:
+    """Return `r.sub`, and for a workload the prefixes of its name: a temporary `g` line for each."""
+    if principal.kind is PrincipalKind.WORKLOAD and principal.id is not None:
+        return workload_subjects(principal.id)
+    return (request_subject(principal),)
+
+
+def workload_subjects(peer: str) -> tuple[str, ...]:
+    """Return the subjects of rules and bindings that mean a workload."""
+    return tuple(f"workload:{name}" for name in names_of(peer))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +77,7 @@ class Cell:
     def changed(self, rule: RoleRule, *, present: bool) -> "Cell":
         """Return the cell with the rule added or taken out."""
         side = self.allow if rule.effect is Effect.ALLOW else self.deny
-        for subject in rule_subjects(rule):
+        for subject in _indexed_subjects(rule):
             ids = tuple(known for known in side.get(subject, ()) if known != rule.id)
             if present:
                 ids = tuple(sorted((*ids, rule.id)))
@@ -93,17 +117,17 @@ class RoleIndex:
     def of(cls, rules: Iterable[RoleRule], model: RoleModel) -> "RoleIndex":
         """Index many rules at once; the same as adding them one by one, in a fraction of the time."""
         grouped: dict[CellKey, tuple[dict[str, list[str]], dict[str, list[str]]]] = {}
-        subjects: dict[tuple[str, SubjectKind], tuple[str, ...]] = {}
+        subjects: dict[tuple[str, SubjectKind, Effect], tuple[str, ...]] = {}
         for rule in rules:
             key = (rule.obj, rule.act, rule.dom)
             sides = grouped.get(key)
             if sides is None:
                 sides = grouped[key] = ({}, {})
             side = sides[0 if rule.effect is Effect.ALLOW else 1]
-            written = (rule.sub, rule.sub_kind)
+            written = (rule.sub, rule.sub_kind, rule.effect)
             names = subjects.get(written)
             if names is None:
-                names = subjects[written] = rule_subjects(rule)
+                names = subjects[written] = _indexed_subjects(rule)
             for subject in names:
                 ids = side.get(subject)
                 if ids is None:
@@ -153,12 +177,18 @@ class RoleIndex:
         return (*found, *(Cell(deny=cell.deny) for cell in denying if cell.deny))
 
     def decide_in(
-        self, matching: tuple[Cell, ...], subjects: Iterable[str], *, authenticated: bool
+        self,
+        matching: tuple[Cell, ...],
+        subjects: Iterable[str],
+        *,
+        authenticated: bool,
+        peer: Iterable[str] = (),
     ) -> RoleOutcome | None:
         """Return deny if any deny matches, else allow if any allow matches, else nothing.
 
         `subjects` are the request's own subject and its roles, prefixed; `*` is added here: in an allow it
-        means every authenticated principal, in a deny everyone.
+        means every authenticated principal, in a deny everyone. `peer` are the names of the workload that
+        the request of another principal comes from: only denies count for it.
         """
         allowed: str | None = None
         denied: str | None = None
@@ -166,6 +196,8 @@ class RoleIndex:
         for cell in matching:
             if cell.deny:
                 denied = _lowest(cell.deny, subjects, denied, everyone=everyone)
+                if peer:
+                    denied = _lowest(cell.deny, peer, denied, everyone=False)
             if denied is None and cell.allow:
                 allowed = _lowest(cell.allow, subjects, allowed, everyone=everyone and authenticated)
         if denied is not None:
@@ -219,13 +251,17 @@ class BindingIndex:
     """The roles that inherit, by the domain of the line."""
     heirs: Map[tuple[str, str], Map[str, Map[str, None]]] = field(default_factory=Map)
     """The roles that inherit a role, by domain and that role, with the ids of the lines that say so."""
+    of_workloads: Map[str, RoleBinding] = field(default_factory=Map)
+    """The bindings of workloads, by id."""
 
     def with_binding(self, binding: RoleBinding) -> "BindingIndex":
         """Return the index with the binding added."""
         key = _edge_key(binding)
         edges = self.edges.set(key, self.edges.get(key, _NO_EDGES).set(binding.id, binding))
+        if binding.user_kind is SubjectKind.WORKLOAD:
+            return replace(self, edges=edges, of_workloads=self.of_workloads.set(binding.id, binding))
         if binding.user_kind is not SubjectKind.ROLE:
-            return BindingIndex(edges, self.inheriting, self.heirs)
+            return replace(self, edges=edges)
         domain, name = key
         inherited = (domain, f"role:{binding.role}")
         heirs = self.heirs.get(inherited, _NO_NAMES)
@@ -233,6 +269,7 @@ class BindingIndex:
             edges,
             self.inheriting.set(domain, self.inheriting.get(domain, _NO_IDS).set(name, None)),
             self.heirs.set(inherited, heirs.set(name, heirs.get(name, _NO_IDS).set(binding.id, None))),
+            self.of_workloads,
         )
 
     def without_binding(self, binding: RoleBinding) -> "BindingIndex":
@@ -242,8 +279,10 @@ class BindingIndex:
         if binding.id not in known:
             return self
         edges = _without(self.edges, key, known.delete(binding.id))
+        if binding.user_kind is SubjectKind.WORKLOAD:
+            return replace(self, edges=edges, of_workloads=self.of_workloads.delete(binding.id))
         if binding.user_kind is not SubjectKind.ROLE:
-            return BindingIndex(edges, self.inheriting, self.heirs)
+            return replace(self, edges=edges)
         domain, name = key
         inheriting = self.inheriting
         if key not in edges:
@@ -251,20 +290,33 @@ class BindingIndex:
         inherited = (domain, f"role:{binding.role}")
         heirs = self.heirs[inherited]
         heirs = _without(heirs, name, heirs[name].delete(binding.id))
-        return BindingIndex(edges, inheriting, _without(self.heirs, inherited, heirs))
+        return BindingIndex(edges, inheriting, _without(self.heirs, inherited, heirs), self.of_workloads)
 
     def subjects(self, principal: Principal, now: float) -> EffectiveSubjects:
         """Return the principal's own subject and its roles: its own, bound and inherited ones."""
-        own = request_subject(principal)
+        own = request_subjects(principal)
+        return self._closure([*own, *(f"role:{role}" for role in principal.roles)], principal.domain, now)
+
+    def peer_subjects(self, peer: str, domain: str | None, now: float) -> EffectiveSubjects:
+        """Return the names of the workload that a request in `domain` comes from, and its roles.
+
+        A peer whose name is malformed may be any workload: every deny on one means it, and it has the roles
+        of all.
+        """
+        if peer_problem(peer) is None:
+            return self._closure(list(workload_subjects(peer)), domain, now)
+        bound = (binding for binding in self.of_workloads.values() if binding.dom in (domain, WILDCARD))
+        return self._closure([ANY_WORKLOAD, *(f"role:{binding.role}" for binding in bound)], domain, now)
+
+    def _closure(self, frontier: list[str], domain: str | None, now: float) -> EffectiveSubjects:
+        """Return these names, and the roles that they have in a domain."""
         valid_from, valid_until = -_NEVER, _NEVER
-        found = {own: None}
-        frontier = [own, *(f"role:{role}" for role in principal.roles)]
-        found.update(dict.fromkeys(frontier))
-        domains = (WILDCARD,) if principal.domain is None else (principal.domain, WILDCARD)
+        found = dict.fromkeys(frontier)
+        domains = (WILDCARD,) if domain is None else (domain, WILDCARD)
         while frontier:
             name = frontier.pop()
-            for domain in domains:
-                for binding in self.edges.get((domain, name), _NO_BINDINGS).values():
+            for each in domains:
+                for binding in self.edges.get((each, name), _NO_BINDINGS).values():
                     expires_at = binding.expires_at
                     if expires_at is not None:
                         if expires_at <= now:

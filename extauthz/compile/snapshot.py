@@ -15,7 +15,7 @@ from extauthz.compile.path_denies import PathDenies
 from extauthz.compile.persistent_maps import map_of
 from extauthz.compile.policy_index import Candidates, PolicyIndex
 from extauthz.compile.role_model import RoleModel
-from extauthz.compile.roles import BindingIndex, EffectiveSubjects, RoleIndex, RoleOutcome
+from extauthz.compile.roles import ANY_WORKLOAD, BindingIndex, EffectiveSubjects, RoleIndex, RoleOutcome
 from extauthz.compile.routes import RouteConflict, RouteIndex, index_of
 from extauthz.domain.bounded_cache import BoundedCache
 from extauthz.domain.policy import (
@@ -29,6 +29,8 @@ from extauthz.domain.policy import (
 )
 from extauthz.domain.principal import Principal, PrincipalKind
 from extauthz.domain.problem import Problem
+from extauthz.domain.verdict import Target
+from extauthz.domain.workload import MAX_LENGTH
 
 _MEMO_ENTRIES: Final = 20_000
 # A path can be a resource (`UNMAPPED=path`): what any client chooses is kept while it is as short as a name.
@@ -50,11 +52,15 @@ PolicyChange = Entity | Removal
 
 
 class ApplicableRules(NamedTuple):
-    """What a principal, a resource and an action determine: subjects, candidate rules, role outcome."""
+    """What a principal, a resource and an action determine: subjects, candidate rules, role outcome.
+
+    `ask_peer`: the outcome may be another one for a request that comes from a workload.
+    """
 
     subjects: EffectiveSubjects
     candidates: Candidates
     roles: RoleOutcome | None
+    ask_peer: bool
 
 
 _Memo = BoundedCache[tuple[object, ...], Value]
@@ -84,6 +90,7 @@ class Snapshot:
     bindings_by_id: Map[str, RoleBinding] = field(default_factory=Map)
     policies_by_id: Map[str, AttributePolicy] = field(default_factory=Map)
     _applicable_rules: _Memo[ApplicableRules] = field(default_factory=_memo, compare=False, repr=False)
+    _through_peers: _Memo[ApplicableRules] = field(default_factory=_memo, compare=False, repr=False)
     _subjects: _Memo[EffectiveSubjects] = field(default_factory=_memo, compare=False, repr=False)
     _candidates: _Memo[Candidates] = field(default_factory=_memo, compare=False, repr=False)
     _own_routes: dict[str, RouteIndex] = field(default_factory=dict, compare=False, repr=False)
@@ -104,9 +111,45 @@ class Snapshot:
         roles = self.roles.decide_in(
             candidates.roles, subjects.names, authenticated=kind is not PrincipalKind.ANONYMOUS
         )
-        found = ApplicableRules(subjects, candidates, roles)
+        # A workload that is the principal has its names among the subjects.
+        ask_peer = kind is not PrincipalKind.WORKLOAD and (
+            bool(self.bindings.of_workloads) or any(ANY_WORKLOAD in cell.deny for cell in candidates.roles)
+        )
+        found = ApplicableRules(subjects, candidates, roles, ask_peer)
         if len(resource) <= _MEMO_NAME:
             self._applicable_rules.put(key, found)
+        return found
+
+    def through_peer(
+        self, rules: ApplicableRules, principal: Principal, peer: str, target: Target, now: float
+    ) -> ApplicableRules:
+        """Return the rules for a request of `principal` that comes from the workload `peer`.
+
+        Denies on the workload and on its roles hold for the request; allows do not.
+        """
+        names = (target.resource, target.action, target.denied_as)
+        key = (*names, principal.kind, principal.id, principal.domain, principal.roles, peer)
+        known = self._through_peers.get(key)
+        if known is not None:
+            subjects = known.subjects
+            if subjects.valid_from <= now < subjects.valid_until:
+                return known
+        own, other = rules.subjects, self.bindings.peer_subjects(peer, principal.domain, now)
+        roles = self.roles.decide_in(
+            rules.candidates.roles,
+            own.names,
+            authenticated=principal.kind is not PrincipalKind.ANONYMOUS,
+            peer=other.names,
+        )
+        subjects = EffectiveSubjects(
+            own.names,
+            own.roles,
+            max(own.valid_from, other.valid_from),
+            min(own.valid_until, other.valid_until),
+        )
+        found = ApplicableRules(subjects, rules.candidates, roles, ask_peer=True)
+        if len(target.resource) <= _MEMO_NAME and len(peer) <= MAX_LENGTH:
+            self._through_peers.put(key, found)
         return found
 
     def subjects(self, principal: Principal, now: float) -> EffectiveSubjects:
@@ -145,7 +188,7 @@ class Snapshot:
 
     def forget(self) -> None:
         """Empty the memos; the snapshot can still be asked."""
-        for memo in (self._applicable_rules, self._subjects, self._candidates):
+        for memo in (self._applicable_rules, self._through_peers, self._subjects, self._candidates):
             memo.clear()
 
     def tables(self) -> list[Map[Any, Any]]:

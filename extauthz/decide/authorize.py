@@ -5,7 +5,8 @@ docs/reference/policy-language.md#decision has the definition.
 The rules, in the order in which the code states them:
 
 1. an allow matches when true; a deny matches when true or unknown;
-2. role rules give one outcome, at priority 0;
+2. role rules give one outcome, at priority 0; of those that mean the workload that a request of another
+   principal comes from, only denies count;
 3. the highest priority at which something matched decides; there deny beats unknown deny beats allow;
 4. among those that decide, attribute policies come before role rules, then the lowest id;
 5. nothing matched is deny; a shadow policy never decides.
@@ -46,9 +47,10 @@ def decide(
     `request` is None for a question about a subject, which no request stands behind; `now` is POSIX
     seconds and the only clock that conditions see.
     """
-    subjects, candidates, roles = snapshot.applicable_rules(
-        principal, target.resource, target.action, target.denied_as, now
-    )
+    rules = snapshot.applicable_rules(principal, target.resource, target.action, target.denied_as, now)
+    if rules.ask_peer and request is not None and request.source_principal is not None:
+        rules = snapshot.through_peer(rules, principal, request.source_principal, target, now)
+    subjects, candidates, roles, _ = rules
     if not candidates.enforced and not candidates.shadow:
         return _of_roles(roles), subjects.roles
     facts = ConditionInput(principal, subjects.roles, target, request, method, now)
@@ -59,7 +61,7 @@ def decide_by_roles(
     snapshot: Snapshot, principal: Principal, target: Target, now: float
 ) -> tuple[Decision, tuple[str, ...]]:
     """Return what role rules alone decide, and the roles that the principal had in it."""
-    subjects, _, roles = snapshot.applicable_rules(
+    subjects, _, roles, _ = snapshot.applicable_rules(
         principal, target.resource, target.action, target.denied_as, now
     )
     return _of_roles(roles), subjects.roles

@@ -13,7 +13,7 @@ from extauthz.decide.introspected_token import judge_bearer
 from extauthz.decide.needs import Needs
 from extauthz.decide.service_keys import bearer_of
 from extauthz.decide.tokens.cache import VerifiedTokens
-from extauthz.decide.tokens.certificate_binding import binding_problem
+from extauthz.decide.tokens.certificate_binding import binding_problem, uri_problem
 from extauthz.decide.tokens.introspection import Introspected, IntrospectedTokens
 from extauthz.decide.tokens.keyring import KeyRing
 from extauthz.decide.tokens.reader import Rejected
@@ -25,15 +25,12 @@ from extauthz.domain.credential import (
     RepeatedHeader,
     VerifiedClaims,
 )
-from extauthz.domain.names import name_problem
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.reasons import Reason
 from extauthz.domain.service_key import IdentityKey
+from extauthz.domain.workload import peer_problem
 
 __all__ = ["Keys", "Needs", "Rejected", "TokenPolicy", "identify"]
-
-MAX_WORKLOAD_LENGTH: Final = 2048
-"""SPIFFE-ID 2.3: an identity is at most 2,048 bytes."""
 
 _SERVICE_KEY_HEADER: Final = "x-service-api-key"
 
@@ -74,7 +71,7 @@ def identify(
     if len(credentials) > 1:
         return Rejected(Reason.CREDENTIALS_CONFLICT, "more than one credential")
     if not credentials:
-        return None if peer is None else _workload(peer)
+        return None if peer is None else _workload(peer, certificate)
     credential = credentials[0]
     match credential:
         case BearerToken(text):
@@ -138,8 +135,8 @@ def _is_service_key(credential: Credential) -> bool:
             return False
 
 
-def _workload(name: str) -> Principal | Rejected:
-    problem = name_problem(name, max_length=MAX_WORKLOAD_LENGTH)
+def _workload(name: str, certificate: bytes) -> Principal | Rejected:
+    problem = peer_problem(name) or uri_problem(name, certificate)
     if problem is not None:
         return Rejected(Reason.TOKEN_CLAIMS_INVALID, f"the peer's name {problem}")
     return Principal(

@@ -18,11 +18,12 @@ MAX_PRIORITY: Final = 2**31 - 1
 
 
 class SubjectKind(StrEnum):
-    """How the subject of a role rule is meant; `any` stands for role, user and service of that name."""
+    """How the subject of a role rule is meant; `any` stands for each other kind with that name."""
 
     ROLE = "role"
     USER = "user"
     SERVICE = "service"
+    WORKLOAD = "workload"
     ANY = "any"
 
 

@@ -159,6 +159,58 @@ def test_a_peer_that_envoy_verified_is_a_workload_where_that_is_enabled(parts: P
     assert get_with_certificate(parts.folder, ports[False], authority, cart)[0] == 401
 
 
+def test_rules_mean_the_workload_that_envoy_verified(parts: Parts) -> None:
+    below, dev = "spiffe://cluster.local/ns/shop/**", "spiffe://cluster.local/ns/dev/**"
+    reader = {"dom": "*", "obj": "cart:read", "act": "read", "sub_kind": "role"}
+    document = {
+        "resources": [
+            {"name": "cart:read", "serviceName": "shop", "routes": [{"methods": ["GET"], "path": "/cart"}]}
+        ],
+        "role_rules": [
+            reader | {"id": "carts", "sub": "reader", "effect": "allow"},
+            reader | {"id": "alice", "sub": "alice", "sub_kind": "user", "effect": "allow"},
+            reader | {"id": "not-dev", "sub": dev, "sub_kind": "workload", "effect": "deny"},
+        ],
+        "role_bindings": [
+            {"id": "shop", "user": below, "user_kind": "workload", "role": "reader", "dom": "*"}
+        ],
+    }
+    policies = parts.folder / "workload-policies"
+    policies.mkdir()
+    (policies / "all.yaml").write_text(yaml.safe_dump(document))
+    authority = Authority("workload-mesh")
+    names = {
+        "cart": (SPIFFE,), "other": ("spiffe://cluster.local/ns/shopping/sa/cart",),
+        "cased": ("spiffe://cluster.local/ns/Shop/sa/cart",), "several": (SPIFFE, "spiffe://cluster.local/x"),
+        "malformed": ("spiffe://cluster.local/ns/shop//cart",), "dev": ("spiffe://cluster.local/ns/dev/sa/me",),
+        "nameless": (),
+    }  # fmt: skip
+    shown = {name: authority.issue(name, uris=uris) for name, uris in names.items()}
+    authz = sidecar(parts, POLICY_SOURCE=f"files:{policies}", MTLS_PRINCIPALS="true")
+    (listener,) = parts.ports.take()
+    configured, _ = bootstrap(parts, listener, authz)
+    require_certificates(configured, authority.issue("envoy"), authority)
+    start(parts, configured, "workload-envoy")
+
+    def asked(name: str, **headers: str) -> int:
+        return get_with_certificate(parts.folder, listener, authority, shown[name], headers)[0]
+
+    parts.children[-1].wait_ready(lambda: asked("cart") == 200, timeout_s=READY_S)
+    alice, bob = (f"Bearer {parts.token(name)}" for name in ("alice", "bob"))
+    found = {name: asked(name) for name in names}
+    assert found == {
+        "cart": 200, "other": 403, "cased": 403, "several": 401, "malformed": 401, "dev": 403, "nameless": 403
+    }  # fmt: skip
+    # No header names a workload.
+    forged = {"x-forwarded-client-cert": f"URI={SPIFFE}", "x-auth-subject": SPIFFE, "x-auth-kind": "workload"}
+    assert asked("other", **forged) == 403
+    # A token is the principal: it brings its own allows alone, and denies on the workload stay.
+    assert asked("other", authorization=alice) == 200
+    assert asked("cart", authorization=bob) == 403
+    assert asked("dev", authorization=alice) == 403
+    assert asked("malformed", authorization=alice) == 403
+
+
 def require_certificates(document: dict[str, Any], ours: Certificate, clients: Authority) -> None:
     chain = document["static_resources"]["listeners"][0]["filter_chains"][0]
     common = {

@@ -49,12 +49,14 @@ async def test_an_export_is_imported_unchanged(database: "Database") -> None:
             rule(sub='a "quoted", name', obj="#1, \u00e9"),
             rule(sub="svc", sub_kind="service", effect="deny"),
             rule(sub="any:one", effect="deny"),
+            rule(sub="spiffe://mesh/**", sub_kind="workload"),
         ):
             (await api.post(RULES, each)).succeeded(201)
         for user, kind, extra in (
             ("alice", "user", {}),
             ("role:odd", "role", {}),
             ("svc", "service", {"expires_at": "2099-01-31T08:00:00.5Z"}),
+            ("spiffe://mesh/a", "workload", {}),
         ):
             binding = {"user": user, "user_kind": kind, "role": "finance", "dom": "emea"} | extra
             (await api.post(BINDINGS, binding)).succeeded(201)
@@ -69,14 +71,17 @@ async def test_an_export_is_imported_unchanged(database: "Database") -> None:
             "p,role:any:one,emea,invoice:read,read,deny",
             "p,user:any:one,emea,invoice:read,read,deny",
             "p,service:any:one,emea,invoice:read,read,deny",
+            "p,workload:any:one,emea,invoice:read,read,deny",
+            "p,workload:spiffe://mesh/**,emea,invoice:read,read,allow",
             "g,user:alice,role:finance,emea",
             "g,role:role:odd,role:finance,emea",
             "g,service:svc,role:finance,emea,2099-01-31T08:00:00.500000Z",
+            "g,workload:spiffe://mesh/a,role:finance,emea",
         ]
         assert text.endswith("\r\n")
-        assert [len(row) for row in csv.reader(io.StringIO(text))] == [6] * 9 + [4, 4, 5]
+        assert [len(row) for row in csv.reader(io.StringIO(text))] == [6] * 11 + [4, 4, 5, 4]
         again = (await sent(api, text)).succeeded(200)
-        assert again.body == {"role_rules": 0, "role_bindings": 0, "unchanged": 12}
+        assert again.body == {"role_rules": 0, "role_bindings": 0, "unchanged": 15}
         before = await api.get("/api/v1/audit?limit=1")
         assert before.body["items"][0]["kind"] == "role_binding"
 
@@ -85,7 +90,7 @@ async def test_an_export_is_imported_unchanged(database: "Database") -> None:
                 (await api.delete(f"{path}/{each['id']}")).succeeded(204)
         assert await exported(api) == ""
         written = (await sent(api, text)).succeeded(200)
-        assert written.body == {"role_rules": 9, "role_bindings": 3, "unchanged": 0}
+        assert written.body == {"role_rules": 11, "role_bindings": 4, "unchanged": 0}
         assert await exported(api) == text
 
 
@@ -126,7 +131,7 @@ async def test_every_invalid_line_is_named_with_its_number(database: "Database")
         "p, any:x, emea, invoice:read, read, deny",
         "p, role:a\u0000b, emea, invoice:read, read, allow",
         "p, role:a, emea, \u202einvoice, read, allow",
-        "g, workload:x, role:a, emea",
+        "g, workload:spiffe://X, role:a, emea",
         "p, role:a\rb, emea, invoice:read, read, allow",
     ]
     async with rest(database) as api:

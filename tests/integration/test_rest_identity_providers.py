@@ -85,6 +85,7 @@ async def test_every_member_of_the_form_is_stored_and_shown_as_it_was_written(da
         ({"jwks_token_file": "t"}, {"/jwks_token_file": "it names a file of the server"}),
         ({"ca_file": None}, {"/ca_file": "it names a file of the server"}),
         ({"jwks_proxy": "environment"}, {"/jwks_proxy": "it names a proxy"}),
+        ({"introspection": {"client_secret": "c2VjcmV0"}}, {"/introspection": "it has a secret"}),
         ({"tenant": "globex"}, {"/tenant": "the tenant of the path"}),
         ({"id": "x"}, {"/id": "assigned by the server"}),
         (

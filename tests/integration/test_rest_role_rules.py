@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.integration.rest_harness import rest, rule
+from tests.integration.rest_harness import Api, rest, rule
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
@@ -41,6 +41,45 @@ async def test_a_rule_is_created_read_replaced_and_deleted(database: "Database")
         assert await api.trail() == [
             ("create", "role_rule"), ("update", "role_rule"), ("delete", "role_rule"),
         ]  # fmt: skip
+
+
+async def test_workloads_are_subjects_of_rules_and_members_of_bindings(database: "Database") -> None:
+    bindings = "/api/v1/role-bindings"
+    async with rest(database) as api:
+        for name in ("spiffe://mesh/ns/a/sa/b", "spiffe://mesh/**", "web.internal"):
+            made = (await api.post(PATH, rule(sub=name, sub_kind="workload"))).succeeded(201).body
+            assert (made["sub"], made["sub_kind"]) == (name, "workload")
+            bound = {"user": name, "user_kind": "workload", "role": "r", "dom": "*"}
+            assert (await api.post(bindings, bound)).succeeded(201).body["user_kind"] == "workload"
+        for name in ("spiffe://Mesh/a", "SPIFFE://mesh/a", "spiffe://mesh/*", "spiffe://**", "web/**"):
+            refused = await api.post(PATH, rule(sub=name, sub_kind="workload"))
+            refused.problem(422)
+            assert refused.pointers == ["/sub"]
+            bound = {"user": name, "user_kind": "workload", "role": "r", "dom": "*"}
+            refused = await api.post(bindings, bound)
+            refused.problem(422)
+            assert refused.pointers == ["/user"]
+        refused = await api.post(PATH, rule(sub="*", sub_kind="workload", effect="x", obj=7))
+        refused.problem(422)
+        assert set(refused.pointers) == {"/sub_kind", "/effect", "/obj"}
+        asked = {"subject": "spiffe://mesh/x", "subject_kind": "workload", "resource": "invoice:read"}
+        await created_key(api)
+        for subject, status in (("spiffe://mesh/x", 403), ("spiffe://MESH/x", 422)):
+            answer = await api.post(
+                "/api/v1/check", asked | {"subject": subject, "action": "read"}, caller="checker"
+            )
+            assert answer.status == status, answer.raw
+        everywhere = rule(sub="spiffe://mesh/**", sub_kind="workload", dom="*")
+        written = (await api.post(PATH, everywhere)).succeeded(201)
+        question = asked | {"action": "read", "min_revision": written.revision}
+        allowed = (await api.post("/api/v1/check", question, caller="checker")).succeeded(200).body
+        assert allowed["matched_rule_id"] == written.body["id"]
+
+
+async def created_key(api: Api) -> None:
+    key = {"name": "checker", "scopes": ["check"]}
+    made = (await api.post("/api/v1/service-api-keys", key)).succeeded(201).body
+    api.callers["checker"] = {"X-Service-Api-Key": made["key"]}
 
 
 async def test_the_kind_of_a_subject_that_names_none_follows_the_effect(database: "Database") -> None:

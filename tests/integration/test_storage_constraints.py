@@ -34,7 +34,7 @@ BAD_ROLE_RULES = (
     role_rule(sub="x" * 257),
     role_rule(sub="*"),
     role_rule(sub="finance", sub_kind="any"),
-    role_rule(sub_kind="workload"),
+    role_rule(sub_kind="Workload"),
     role_rule(id="not-a-uuid"),
     role_rule(sub=None),
     role_rule(sub="\ud800"),

@@ -41,6 +41,7 @@ from tests.property.vocabulary import (
     TEMPLATES,
     TENANTS,
     USERS,
+    WRITTEN_WORKLOADS,
 )
 
 Document = dict[str, Any]
@@ -133,18 +134,23 @@ def _role_rule(rng: random.Random, number: int) -> Document:
     if rng.random() < 0.6:
         kinds = ["role", "role", "user", "service", *(["any"] if effect == "deny" else [])]
         rule["sub_kind"] = "any" if rule["sub"] == "*" else choice(kinds)
+    if rng.random() < 0.15:
+        rule["sub"], rule["sub_kind"] = choice(WRITTEN_WORKLOADS), "workload"
+        if effect == "deny" and rng.random() < 0.3:
+            rule["sub_kind"] = "any"
     return rule
 
 
 def _role_binding(rng: random.Random, number: int) -> Document:
     choice = rng.choice
-    kind = choice(["user", "role", "role", "service"])
+    kind = choice(["user", "user", "role", "role", "role", "service", "workload"])
     if kind == "role":
         # A role inherits only from one with a greater number: no cycle, and never more than eight links.
         lower = rng.randrange(len(ROLES) - 1)
         user, role = ROLES[lower], ROLES[rng.randrange(lower + 1, min(lower + 3, len(ROLES)))]
     else:
-        user = choice(USERS if kind == "user" else SERVICES)
+        names = {"user": USERS, "service": SERVICES, "workload": WRITTEN_WORKLOADS}
+        user = choice(names[kind])
         role = choice([*ROLES, "user:u1"])
     binding = {
         "id": f"g{number}",

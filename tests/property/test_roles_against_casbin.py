@@ -32,14 +32,21 @@ ROLES: Final = [*CHAIN, "alice", "user:alice", "role:r1", "anonymous"]
 PEOPLE: Final = ["alice", "bob", "r1", "role:r1", "user:alice", "anonymous"]
 SERVICES: Final = ["alice", "builder", "r2"]
 DOMAINS: Final = ["d1", "d2"]
+WORKLOADS: Final = ["alice", "spiffe://td", "spiffe://td/a", "spiffe://td/a/b", "spiffe://tdx/a"]
+WRITTEN_WORKLOADS: Final = [*WORKLOADS, "spiffe://td/**", "spiffe://td/a/**"]
 OBJECTS: Final = ["doc", "file"]
 ACTIONS: Final = ["read", "write"]
+MEMBERS: Final = {
+    SubjectKind.USER: PEOPLE, SubjectKind.SERVICE: SERVICES, SubjectKind.WORKLOAD: WRITTEN_WORKLOADS
+}  # fmt: skip
 
 
 def drawn_rule(rng: random.Random, number: int) -> RoleRule:
     effect = rng.choice([Effect.ALLOW, Effect.ALLOW, Effect.DENY])
     sub = rng.choice(["*", "*", *ROLES, *PEOPLE, *SERVICES])
     kinds = [SubjectKind.ROLE, SubjectKind.ROLE, SubjectKind.USER, SubjectKind.SERVICE]
+    if rng.random() < 0.2:
+        sub, kinds = rng.choice(WRITTEN_WORKLOADS), [SubjectKind.WORKLOAD]
     if effect is Effect.DENY:
         kinds.append(SubjectKind.ANY)
     return RoleRule(
@@ -54,13 +61,14 @@ def drawn_rule(rng: random.Random, number: int) -> RoleRule:
 
 
 def drawn_binding(rng: random.Random, number: int) -> RoleBinding:
-    kind = rng.choice([SubjectKind.USER, SubjectKind.SERVICE, SubjectKind.ROLE, SubjectKind.ROLE])
+    kinds = [SubjectKind.USER, SubjectKind.SERVICE, SubjectKind.WORKLOAD, SubjectKind.ROLE, SubjectKind.ROLE]
+    kind = rng.choice(kinds)
     if kind is SubjectKind.ROLE:
         # A role inherits from one that comes later, so there is no cycle and never a ninth link.
         lower = rng.randrange(len(CHAIN) - 1)
         user, role = CHAIN[lower], CHAIN[min(lower + rng.randint(1, 2), 8)]
     else:
-        user, role = rng.choice(PEOPLE if kind is SubjectKind.USER else SERVICES), rng.choice(ROLES)
+        user, role = rng.choice(MEMBERS[kind]), rng.choice(ROLES)
     return RoleBinding(
         id=f"g{number}",
         user=user,
@@ -84,7 +92,7 @@ def drawn_principal(rng: random.Random) -> Principal:
     if drawn < 0.12:
         return ANONYMOUS
     if drawn < 0.2:
-        return Principal(PrincipalKind.WORKLOAD, "alice", None, None, (), Authentication.MTLS)
+        return Principal(PrincipalKind.WORKLOAD, rng.choice(WORKLOADS), None, None, (), Authentication.MTLS)
     kind, names = (PrincipalKind.USER, PEOPLE) if rng.random() < 0.7 else (PrincipalKind.SERVICE, SERVICES)
     roles = tuple(sorted(rng.sample(ROLES, rng.choice([0, 1, 1, 2, 3]))))
     domain = rng.choice([None, "d1", "d1", "d2"])
@@ -114,13 +122,29 @@ def enforced(
     domain = principal.domain or ""
     for role in principal.roles:
         enforcer.add_grouping_policy(subject, f"role:{role}", domain)
+    if principal.kind is PrincipalKind.WORKLOAD:
+        # One line for each prefix, and one for each role that is bound to it.
+        for prefix in prefixes(str(principal.id)):
+            enforcer.add_grouping_policy(subject, f"workload:{prefix}", domain)
+            for binding in bindings:
+                in_force = binding.expires_at is None or binding.expires_at > NOW
+                if in_force and (binding.user_kind, binding.user) == (SubjectKind.WORKLOAD, prefix):
+                    enforcer.add_grouping_policy(subject, f"role:{binding.role}", binding.dom)
     return bool(enforcer.enforce(subject, domain, obj, act))
+
+
+def prefixes(workload: str) -> list[str]:
+    if not workload.startswith("spiffe://"):
+        return []
+    domain, *segments = workload.removeprefix("spiffe://").split("/")
+    return ["/".join([f"spiffe://{domain}", *segments[:n], "**"]) for n in range(len(segments) + 1)]
 
 
 def prefixed(rule: RoleRule) -> list[str]:
     if rule.sub == "*":
         return ["*"]
-    kinds = ["role", "user", "service"] if rule.sub_kind is SubjectKind.ANY else [rule.sub_kind.value]
+    every = ["role", "user", "service", "workload"]
+    kinds = every if rule.sub_kind is SubjectKind.ANY else [rule.sub_kind.value]
     return [f"{kind}:{rule.sub}" for kind in kinds]
 
 

@@ -157,4 +157,5 @@ HEADER_VALUES: Final[list[Any]] = [
     ["a", {"octets": "\\xff"}],
     {"octets": "\\x61"},
 ]
-SPIFFE: Final = ["spiffe://x/s1", "u1"]
+SPIFFE: Final = ["spiffe://x/s1", "u1", "spiffe://x/s1/a", "spiffe://x", "spiffe://xy/s1", "spiffe://X/s1"]
+WRITTEN_WORKLOADS: Final = ["spiffe://x/s1", "spiffe://x/**", "spiffe://x/s1/**", "u1", "spiffe://x/s"]

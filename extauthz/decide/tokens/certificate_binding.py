@@ -1,5 +1,7 @@
 """Tokens that are bound to a client certificate (RFC 8705 3.1): reads the binding, and verifies it.
 
+Also the URIs of the certificate of a workload.
+
 A token with `cnf` (RFC 7800) proves nothing by itself: its bearer has to have the key that `cnf` names. The
 one method that can be verified here is `x5t#S256`, by the certificate that the proxy verified of its client.
 A token with another method, or with several, is refused.
@@ -12,6 +14,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from extauthz.decide.tokens.claims import ClaimRejected
 from extauthz.domain.claims import value_kind
@@ -54,14 +59,50 @@ def binding_problem(thumbprint: str, certificate: bytes) -> str | None:
     return None if found == thumbprint else "the token is bound to another certificate"
 
 
+def uri_problem(name: str, certificate: bytes) -> str | None:
+    """Tell why a certificate does not name one workload; None when it does, or the proxy passed none.
+
+    Envoy's name of a peer is the first of the URIs. X509-SVID 2: exactly one URI is allowed, and a
+    certificate with several must be rejected.
+    """
+    if not certificate:
+        return None
+    uris = _uris(certificate)
+    if uris is None:
+        return "is of a certificate that cannot be read"
+    return None if uris in ((), (name,)) else "is not the only URI of the certificate"
+
+
 @lru_cache(maxsize=256)
-def _thumbprint(certificate: bytes) -> str | None:
-    """Return `x5t#S256` of a certificate (RFC 8705 3.1): of its DER octets."""
+def _uris(certificate: bytes) -> tuple[str, ...] | None:
+    """Return the URIs among the subject alternative names of a certificate."""
+    der = _der(certificate)
+    if der is None:
+        return None
+    try:
+        extensions = x509.load_der_x509_certificate(der).extensions
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    except (ValueError, x509.DuplicateExtension, UnsupportedAlgorithm):
+        return None
+    return tuple(names.get_values_for_type(x509.UniformResourceIdentifier))
+
+
+def _der(certificate: bytes) -> bytes | None:
     pem = _PEM.fullmatch(unquote_to_bytes(certificate))
     if pem is None:
         return None
     try:
-        der = base64.b64decode(b"".join(pem[1].split()), validate=True)
+        return base64.b64decode(b"".join(pem[1].split()), validate=True)
     except ValueError:
+        return None
+
+
+@lru_cache(maxsize=256)
+def _thumbprint(certificate: bytes) -> str | None:
+    """Return `x5t#S256` of a certificate (RFC 8705 3.1): of its DER octets."""
+    der = _der(certificate)
+    if der is None:
         return None
     return base64.urlsafe_b64encode(hashlib.sha256(der).digest()).rstrip(b"=").decode("ascii")

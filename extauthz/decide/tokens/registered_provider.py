@@ -30,6 +30,7 @@ NO_DEFAULTS: Final = ClaimDefaults("roles", "dom", "adm", frozenset(), claim_hea
 _FILE: Final = "it names a file of the server, which REST must not choose"
 _FILE_ONLY: Final = {
     "ca_file": _FILE,
+    "introspection": "it has a secret, which REST does not store",
     "jwks_file": _FILE,
     "jwks_token_file": _FILE,
     "jwks_proxy": "it names a proxy that the server connects to, which REST must not choose",

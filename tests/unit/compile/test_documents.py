@@ -103,7 +103,7 @@ def test_the_kind_of_a_subject(members: Mapping[str, str], kind: SubjectKind) ->
         {"sub": "*", "sub_kind": "role"},
         {"sub": "*", "sub_kind": "user", "effect": "deny"},
         {"sub_kind": "any"},
-        {"sub_kind": "workload"},
+        {"sub_kind": "Workload"},
         {"sub_kind": None},
     ],
 )
