@@ -166,6 +166,9 @@ def _subcommands(parser: argparse.ArgumentParser) -> "argparse._SubParsersAction
 def _add_proxy_commands(commands: "argparse._SubParsersAction[_Parser]") -> None:
     config = commands.add_parser("envoy-config", help="print a proxy configuration for the current settings")
     config.add_argument("--for", dest="proxy", choices=("envoy", "istio"), default="envoy")
+    config.add_argument(
+        "--transport", choices=("grpc", "http"), default="grpc", help="how Envoy asks; http: HTTP_AUTHZ_PORT"
+    )
     config.add_argument("--listen", metavar="HOST:PORT", help="where Envoy listens (127.0.0.1:10000)")
     config.add_argument("--upstream", metavar="HOST:PORT", help="the protected workload (127.0.0.1:8000)")
     for option, meaning in (
@@ -290,7 +293,14 @@ def _envoy_config(parsed: argparse.Namespace) -> int:
     from extauthz.proxyconfig.tls import ProxyTls
 
     tls = ProxyTls(parsed.tls_ca, parsed.tls_cert, parsed.tls_key)
-    return envoy_config.run(os.environ, parsed.proxy, listen=parsed.listen, upstream=parsed.upstream, tls=tls)
+    return envoy_config.run(
+        os.environ,
+        parsed.proxy,
+        listen=parsed.listen,
+        upstream=parsed.upstream,
+        tls=tls,
+        transport=parsed.transport,
+    )
 
 
 def _doctor(parsed: argparse.Namespace) -> int:

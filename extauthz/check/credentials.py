@@ -1,9 +1,9 @@
 """The credentials of a request, wherever the operator lets them be: read here, judged in `decide.identity`.
 
-`Authorization` and `X-Service-Api-Key` are always read, other places only where the operator says so. A
-token in a header or cookie of another name is judged like one in `Authorization`. The metadata of
-Envoy's jwt_authn filter is taken for the payload of a token that Envoy verified; only Envoy's own filters can
-write it, never a client.
+`X-Service-Api-Key` is always read, `Authorization` unless another header has the token in its place
+(`TOKEN_HEADER`), other places only where the operator says so. A token in a header or cookie of another name
+is judged like one in `Authorization`. The metadata of Envoy's jwt_authn filter is taken for the payload of a
+token that Envoy verified; only Envoy's own filters can write it, never a client.
 """
 
 from collections.abc import Iterator, Mapping
@@ -40,9 +40,9 @@ _UNREADABLE: Final[Mapping[str, object]] = {}
 class CredentialSources:
     """Where else credentials may be.
 
-    `token_header` is a lower-case header name, `token_cookie` a cookie's name, `jwt_metadata` the name under
-    which jwt_authn stores the payload (`payload_in_metadata`). With `workloads` the peer that Envoy verified
-    is the principal of a request without a credential.
+    `token_header` is a lower-case header name, read in place of `Authorization`; `token_cookie` a cookie's
+    name, `jwt_metadata` the name under which jwt_authn stores the payload (`payload_in_metadata`). With
+    `workloads` the peer that Envoy verified is the principal of a request without a credential.
     """
 
     token_header: str | None = None
@@ -77,7 +77,10 @@ def read_credentials(
     comma may be where Envoy joined two Cookie headers.
     """
     found: list[Credential] = []
-    if AUTHORIZATION in repeated:
+    if sources is not None and sources.token_header is not None:
+        # `Authorization` is the application's own: nothing in it counts, and nothing in it is refused.
+        found += _in_header(sources.token_header, headers, repeated, longest)
+    elif AUTHORIZATION in repeated:
         found.append(RepeatedHeader(AUTHORIZATION))
     elif (authorization := headers.get(AUTHORIZATION)) is not None:
         found.append(authorization_credential(_text(authorization[:longest])))
@@ -90,12 +93,20 @@ def read_credentials(
     return found
 
 
+def _in_header(
+    name: str, headers: Mapping[str, bytes], repeated: frozenset[str], longest: int
+) -> Iterator[Credential]:
+    """Yield the bare token in the header of that name."""
+    if name in repeated:
+        yield RepeatedHeader(name)
+    elif (token := headers.get(name)) is not None:
+        yield BearerToken(_text(token[:longest]))
+
+
 def _other_credentials(
     headers: Mapping[str, bytes], metadata: bytes, sources: CredentialSources, *, joined: bool
 ) -> Iterator[Credential]:
-    """Yield what is in the configured places."""
-    if sources.token_header is not None and sources.token_header in headers:
-        yield BearerToken(_text(headers[sources.token_header]))
+    """Yield what is in the other configured places."""
     if sources.token_cookie is not None and "cookie" in headers:
         yield from map(BearerToken, _cookies(_text(headers["cookie"]), sources.token_cookie, joined=joined))
     if sources.jwt_metadata is not None and metadata:

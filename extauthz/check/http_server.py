@@ -32,6 +32,9 @@ _LISTEN_BACKLOG: Final = 1024
 
 _log = structlog.get_logger("extauthz.check")
 
+_WITHOUT_PREFIX: Final = Malformed(
+    Reason.REQUEST_MALFORMED, "the path of the check does not begin with HTTP_AUTHZ_PATH_PREFIX"
+)
 _BROKEN: Final = Malformed(Reason.INTERNAL_ERROR, "something broke on the way to an answer")
 
 AnswerHttp = Callable[[AttributeContext], HttpAnswer]
@@ -41,8 +44,12 @@ RefuseHttp = Callable[[Malformed], HttpAnswer]
 class HttpAuthzServer:
     """The HTTP server of one worker; it is started and stopped on an event loop, and answers in threads."""
 
-    def __init__(self, answer: AnswerHttp, refuse: RefuseHttp) -> None:
-        """Host the given functions: `answer` may block, `refuse` may not."""
+    def __init__(self, answer: AnswerHttp, refuse: RefuseHttp, *, path_prefix: str = "") -> None:
+        """Host the given functions: `answer` may block, `refuse` may not.
+
+        `path_prefix` precedes the path of each request that a check is about (Envoy's `path_prefix`).
+        """
+        self._prefix = path_prefix.encode("ascii")
         self._answer = answer
         self._refuse = refuse
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="check-http")
@@ -81,7 +88,11 @@ class HttpAuthzServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
-            answer = await asyncio.wrap_future(self._answered(attributes_of(request)))
+            attributes = attributes_of(request, self._prefix)
+            if isinstance(attributes, Malformed):
+                answer = self._refuse(attributes)
+            else:
+                answer = await asyncio.wrap_future(self._answered(attributes))
         except Exception:  # noqa: BLE001  # INVARIANT: never a 5xx
             _log.exception("check_failed")
             answer = self._refuse(_BROKEN)
@@ -112,19 +123,26 @@ class HttpAuthzServer:
             self._moved_at = time.monotonic()
 
 
-def attributes_of(request: web.BaseRequest) -> AttributeContext:
+def attributes_of(request: web.BaseRequest, prefix: bytes = b"") -> AttributeContext | Malformed:
     """Return what Envoy asks about, unchanged: the request line and the headers as they stand on the wire.
 
+    Envoy puts its `path_prefix` before the path, octet by octet. What follows `prefix` here is the path; a
+    check without it, or with a rest that is not a path, comes from another configuration and is refused.
     Whether Envoy joined or replaced any of it before (`encode_raw_headers`) cannot be seen here.
     The peer and the context stay empty: HTTP ext_authz does not send them, and headers cannot replace them.
     """
+    path = request.raw_path.encode("utf-8", "surrogateescape")
+    if prefix:
+        if not path.startswith(prefix + b"/"):
+            return _WITHOUT_PREFIX
+        path = path[len(prefix) :]
     names_and_values = request.raw_headers
     hosts = [value for name, value in names_and_values if name.lower() == b"host"]
     return AttributeContext(
         request=Request(
             http=HttpRequest(
                 method=request.method.encode("utf-8", "surrogateescape"),
-                path=request.raw_path.encode("utf-8", "surrogateescape"),
+                path=path,
                 host=b",".join(hosts),
                 header_map=HeaderMap(
                     headers=[

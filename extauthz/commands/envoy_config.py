@@ -19,10 +19,11 @@ def run(
     listen: str | None,
     upstream: str | None,
     tls: ProxyTls,
+    transport: Literal["grpc", "http"] = "grpc",
 ) -> int:
     """Print the configuration; return OK, or BAD_USAGE for options or settings that do not fit.
 
-    `listen` and `upstream` are HOST:PORT; None takes the defaults.
+    `listen` and `upstream` are HOST:PORT; None takes the defaults. `transport` is that of the checks.
     """
     listen_at = HostPort.parse(listen) if listen else DEFAULT_LISTEN
     upstream_at = HostPort.parse(upstream) if upstream else DEFAULT_UPSTREAM
@@ -35,10 +36,13 @@ def run(
     settings = load_settings(environ, serving=False)
     if not isinstance(settings, Settings):
         return fail("; ".join(settings), BAD_USAGE)
+    if proxy == "istio" and transport == "http":
+        return fail("--transport http is for --for envoy; deploy/istio/mesh.yaml has Istio's form", BAD_USAGE)
     if proxy == "istio":
         text = istio_yaml(settings, tls=tls)
     else:
-        text = envoy_yaml(settings, listen=listen_at, upstream=upstream_at, tls=tls)
+        over_http = transport == "http"
+        text = envoy_yaml(settings, listen=listen_at, upstream=upstream_at, tls=tls, over_http=over_http)
     if not isinstance(text, str):
         return fail("; ".join(text), BAD_USAGE)
     sys.stdout.write(text)

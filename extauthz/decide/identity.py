@@ -1,6 +1,7 @@
 """The identity of a request: its credentials, judged (docs/reference/design.md#identity).
 
-A request has one credential: two are a conflict, even when they are the same token in two places. Without
+A request has one credential: two are a conflict, even when they are the same token in two headers; a token
+and the claims that the proxy verified of the same token are one. Without
 any, the peer that the proxy verified is the principal, where the operator says so. A credential that cannot
 be verified is refused whatever the rules say.
 """
@@ -14,6 +15,7 @@ from extauthz.decide.needs import Needs
 from extauthz.decide.service_keys import bearer_of
 from extauthz.decide.tokens.cache import VerifiedTokens
 from extauthz.decide.tokens.certificate_binding import binding_problem, uri_problem
+from extauthz.decide.tokens.claims import same_claims
 from extauthz.decide.tokens.introspection import Introspected, IntrospectedTokens
 from extauthz.decide.tokens.keyring import KeyRing
 from extauthz.decide.tokens.reader import Rejected
@@ -69,6 +71,8 @@ def identify(
     if not policy.oidc_enabled:
         credentials = [each for each in credentials if _is_service_key(each)]
     if len(credentials) > 1:
+        if (pair := _token_and_claims(credentials)) is not None:
+            return _judge_pair(*pair, peer, keys, now, policy, certificate, owner)
         return Rejected(Reason.CREDENTIALS_CONFLICT, "more than one credential")
     if not credentials:
         return None if peer is None else _workload(peer, certificate)
@@ -99,6 +103,37 @@ def identify(
             return Rejected(reason, f"several {name} headers")
         case _:
             assert_never(credential)
+
+
+def _token_and_claims(credentials: Sequence[Credential]) -> tuple[BearerToken, VerifiedClaims] | None:
+    """Return the two credentials of a request that are a token and claims of the proxy, else None."""
+    match list(credentials):
+        case [BearerToken() as token, VerifiedClaims() as claims]:
+            return token, claims
+        case _:
+            return None
+
+
+def _judge_pair(
+    token: BearerToken,
+    verified: VerifiedClaims,
+    peer: str | None,
+    keys: Keys,
+    now: float,
+    policy: TokenPolicy,
+    certificate: bytes,
+    owner: str | None,
+) -> Principal | Rejected | Needs | None:
+    """Judge a token that the proxy forwards in addition to its verified claims.
+
+    The token is judged as if it were alone, its type and its binding included, and is the one that counts.
+    The claims are those of this token exactly when they are equal to all of its own; others are of another
+    token, which is a second credential.
+    """
+    judged = identify([token], peer, keys, now, policy, certificate, owner)
+    if isinstance(judged, Principal) and not same_claims(judged.claims, verified.claims):
+        return Rejected(Reason.CREDENTIALS_CONFLICT, "the proxy's metadata is of another token")
+    return judged
 
 
 def _judge_bearer(

@@ -55,6 +55,13 @@ def worker_endpoints(settings: Settings) -> list[HostPort | Path]:
     return [HostPort(host, settings.grpc_port + index) for index in range(settings.workers)]
 
 
+def http_endpoints(settings: Settings) -> list[HostPort]:
+    """Return the address at which each worker answers checks over HTTP; empty without HTTP_AUTHZ_PORT."""
+    port = settings.http_authz_port
+    host = _reachable(settings.grpc_host)
+    return [] if port is None else [HostPort(host, port + index) for index in range(settings.workers)]
+
+
 def _reachable(host: str) -> str:
     """Return the address for local clients of a listener on `host`: loopback for `0.0.0.0` and `::`."""
     if is_address(host) and ipaddress.ip_address(host).is_unspecified:

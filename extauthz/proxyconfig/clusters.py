@@ -60,7 +60,7 @@ def check_cluster(settings: Settings, tls: ProxyTls) -> Cluster | str:
     transport = _transport_socket(settings, tls)
     if isinstance(transport, str):
         return transport
-    cluster = _cluster(CHECK_CLUSTER, worker_endpoints(settings), connect_s=0.2)
+    cluster = plain_cluster(CHECK_CLUSTER, worker_endpoints(settings), connect_s=0.2)
     cluster.transport_socket = transport
     cluster.lb_policy = ClusterLbPolicy.LEAST_REQUEST
     cluster.circuit_breakers = CircuitBreakers(
@@ -91,10 +91,11 @@ def check_cluster(settings: Settings, tls: ProxyTls) -> Cluster | str:
 
 def upstream_cluster(upstream: HostPort) -> Cluster:
     """Return the cluster of the protected workload."""
-    return _cluster(UPSTREAM_CLUSTER, [upstream], connect_s=1.0)
+    return plain_cluster(UPSTREAM_CLUSTER, [upstream], connect_s=1.0)
 
 
-def _cluster(name: str, places: Sequence[HostPort | Path], *, connect_s: float) -> Cluster:
+def plain_cluster(name: str, places: Sequence[HostPort | Path], *, connect_s: float) -> Cluster:
+    """Return a cluster of these endpoints without more settings."""
     named = any(isinstance(place, HostPort) and not is_address(place.host) for place in places)
     endpoints = [LbEndpoint(endpoint=Endpoint(address=socket_address(place))) for place in places]
     return Cluster(

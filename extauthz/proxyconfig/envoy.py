@@ -23,7 +23,8 @@ from envoy_data_plane.google.protobuf import Any, Struct
 
 from extauthz.proxyconfig.addresses import HostPort
 from extauthz.proxyconfig.clusters import check_cluster, upstream_cluster
-from extauthz.proxyconfig.listener import listener
+from extauthz.proxyconfig.http_check import http_check
+from extauthz.proxyconfig.listener import check_filter, listener
 from extauthz.proxyconfig.tls import ProxyTls
 from extauthz.settings import CorsPreflight, Settings
 
@@ -48,11 +49,22 @@ def envoy_yaml(
     listen: HostPort = DEFAULT_LISTEN,
     upstream: HostPort = DEFAULT_UPSTREAM,
     tls: ProxyTls | None = None,
+    over_http: bool = False,
 ) -> str | list[str]:
-    """Return the YAML of a bootstrap, or the list of problems that prevent one."""
-    workers = check_cluster(settings, tls or ProxyTls())
-    if isinstance(workers, str):
-        return [workers]
+    """Return the YAML of a bootstrap, or the list of problems that prevent one.
+
+    With `over_http` Envoy asks over HTTP in place of gRPC.
+    """
+    if over_http:
+        asked = http_check(settings)
+        if isinstance(asked, str):
+            return [asked]
+        check, workers = asked
+    else:
+        found = check_cluster(settings, tls or ProxyTls())
+        if isinstance(found, str):
+            return [found]
+        check, workers = check_filter(), found
     connections = DownstreamConnectionsConfig(max_active_downstream_connections=50_000)
     bootstrap = Bootstrap(
         overload_manager=OverloadManager(
@@ -79,6 +91,7 @@ def envoy_yaml(
                 listener(
                     listen,
                     settings.claim_headers,
+                    check=check,
                     preflights=settings.cors_preflight is CorsPreflight.POLICY,
                 )
             ],

@@ -16,6 +16,7 @@ from extauthz.proxyconfig.documents import InvalidDocument, Value, read_text
 from extauthz.proxyconfig.envoy_files import examine_proxies, is_envoy
 from extauthz.proxyconfig.findings import Finding, Severity
 from extauthz.proxyconfig.gateway_files import examine_gateway
+from extauthz.proxyconfig.http_services import HttpSettings, examine_http_services
 from extauthz.proxyconfig.istio_files import examine_mesh, examine_policies, mesh_configs, provider_names
 from extauthz.proxyconfig.istio_filters import examine_envoy_filter
 from extauthz.proxyconfig.kinds import Role, is_object, is_of, is_other_file, role_of
@@ -57,12 +58,14 @@ def examine_files(
     conditions: Set[str] | None = None,
     *,
     claims: Set[str] | None = None,
+    http: HttpSettings | None = None,
     strict: bool = False,
 ) -> list[Finding] | UnreadableFile:
     """Return the findings of files; a name in one (a provider, a cluster) is looked up in all of them.
 
     `conditions` are the CONDITION_HEADERS of the service, and `claims` its CLAIM_HEADERS; None if they are
-    unknown, then those that Kubernetes manifests among the files set apply. A file without an object is
+    unknown, then those that Kubernetes manifests among the files set apply. `http` is what concerns checks
+    over HTTP, None if it is unknown. A file without an object is
     reported if it was named itself; with `strict` also if it was found in a folder.
     """
     named = {path for path in paths if not path.is_dir()}
@@ -87,6 +90,7 @@ def examine_files(
             documents += (*inside.objects, *inside.carried)
         if is_expected and not problems and not any(one.entries or one.members for one in objects):
             findings.append(_nothing(str(path)))
+    findings += examine_http_services(documents, http)
     return [*findings, *_examined(documents, conditions, claims)]
 
 

@@ -140,15 +140,25 @@ def _retries() -> RetryPolicy:
     )
 
 
-def listener(listen: HostPort, claim_headers: Iterable[str] = (), *, preflights: bool = False) -> Listener:
+def listener(
+    listen: HostPort,
+    claim_headers: Iterable[str] = (),
+    *,
+    check: ExtAuthz | None = None,
+    preflights: bool = False,
+) -> Listener:
     """Return a plaintext HTTP listener that forwards allowed requests to the cluster `upstream`.
+
+    `check` is the filter that checks them; None: over gRPC.
 
     With `preflights` checks of OPTIONS include the beginning of the body: a preflight has none, and nothing
     else tells a body without a length.
     """
     manager = Filter(
         name="envoy.filters.network.http_connection_manager",
-        typed_config=Any.pack(_connection_manager(claim_headers, preflights=preflights)),
+        typed_config=Any.pack(
+            _connection_manager(claim_headers, check or check_filter(), preflights=preflights)
+        ),
     )
     return Listener(
         name="ingress",
@@ -158,7 +168,9 @@ def listener(listen: HostPort, claim_headers: Iterable[str] = (), *, preflights:
     )
 
 
-def _connection_manager(claim_headers: Iterable[str], *, preflights: bool) -> HttpConnectionManager:
+def _connection_manager(
+    claim_headers: Iterable[str], check: ExtAuthz, *, preflights: bool
+) -> HttpConnectionManager:
     manager = strict_reading()
     manager.stat_prefix = "ingress"
     # Envoy uses the address of the peer and ignores X-Forwarded-For of the client. No host has the "internal"
@@ -187,7 +199,7 @@ def _connection_manager(claim_headers: Iterable[str], *, preflights: bool) -> Ht
         HttpFilter(
             name="envoy.filters.http.header_mutation", typed_config=Any.pack(identity_removal(claim_headers))
         ),
-        HttpFilter(name=CHECK_FILTER, typed_config=Any.pack(check_filter())),
+        HttpFilter(name=CHECK_FILTER, typed_config=Any.pack(check)),
         HttpFilter(name="envoy.filters.http.router", typed_config=Any.pack(Router())),
     ]
     log_format = SubstitutionFormatString(json_format=Struct.from_dict(ACCESS_LOG))

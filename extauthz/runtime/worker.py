@@ -106,7 +106,9 @@ def _build(settings: Settings, index: int, lock_fd: int | None, *, again: bool) 
     server = grpc_server(settings, service, index)
     http_server = None
     if settings.http_authz_port is not None:
-        http_server = HttpAuthzServer(service.answer_http, service.refuse_http)
+        http_server = HttpAuthzServer(
+            service.answer_http, service.refuse_http, path_prefix=settings.http_authz_path_prefix or ""
+        )
     return _Parts(shared, source, service, server, http_server, keys_fetched, assertion_keys)
 
 

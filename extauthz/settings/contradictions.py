@@ -104,6 +104,11 @@ def contradictions(
                 "check, so no token would arrive"
             ),
         )
+    if settings.http_authz_path_prefix is not None and settings.http_authz_port is None:
+        yield (
+            "HTTP_AUTHZ_PATH_PREFIX HTTP_AUTHZ_PORT",
+            "HTTP_AUTHZ_PATH_PREFIX is for checks over HTTP and HTTP_AUTHZ_PORT is not set; set both or none",
+        )
     if settings.http_authz_port is not None:
         yield from _http_authz_contradictions(settings, settings.http_authz_port)
 

@@ -4,6 +4,7 @@ Input: text. Output: the value. Errors: `InvalidValueError`, whose text states t
 """
 
 import re
+import string
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -266,14 +267,49 @@ def claim_headers(value: str) -> frozenset[str]:
     return found
 
 
+# RFC 9110 5.6.2
+_TOKEN_CHARACTERS: Final = frozenset(string.ascii_lowercase + string.digits + "!#$%&'*+-.^_`|~")
+_READ_OTHERWISE: Final = _OF_THE_CONNECTION | {
+    "authorization", "cookie", "set-cookie", "host", "te", "trailer", "expect", "content-length",
+    "content-type", "origin", "access-control-request-method", "x-service-api-key", "x-admin-api-key",
+    "x-request-id", "traceparent", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host",
+    "x-forwarded-port", "x-forwarded-client-cert",
+}  # fmt: skip
+
+
 def token_header(value: str) -> str:
-    """Return the name of a header for a bare token; extauthz and Envoy must not use it otherwise."""
+    """Return the name of a header for a bare token; extauthz, HTTP and Envoy must not use it otherwise."""
     name = value.strip().lower()
-    if name in _FORBIDDEN_HEADERS - {"x-api-key"} or name.startswith(("x-forwarded-", "x-auth-", "x-envoy-")):
-        raise InvalidValueError("a header that no other part of extauthz or Envoy reads")
-    if not name or not name.isascii() or not all(each.isalnum() or each == "-" for each in name):
-        raise InvalidValueError("a header name of letters, digits and '-'")
+    if name == "authorization":
+        raise InvalidValueError("a header other than Authorization, which is read where it is unset")
+    if name == "cookie":
+        raise InvalidValueError("a header other than Cookie; TOKEN_COOKIE names a cookie")
+    if (
+        not name
+        or not name.isascii()
+        or not all(each.isalnum() or each in "!#$%&'*+-.^_`|~" for each in name)
+    ):
+        raise InvalidValueError("the name of a header (RFC 9110 5.6.2)")
+    read_like = "".join(each if each.isalnum() else "-" for each in name)
+    if read_like.startswith("x-auth-"):
+        raise InvalidValueError(
+            "a header without the prefix x-auth-, which proxies remove from what clients send"
+        )
+    if name in _READ_OTHERWISE or name.startswith("x-envoy-"):
+        raise InvalidValueError("a header that no other part of extauthz, HTTP or Envoy reads")
     return name
+
+
+# RFC 3986 2.3, unreserved; segments that no server or proxy reads in two ways.
+_PREFIX: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~\-]+)+")
+
+
+def path_prefix(value: str) -> str:
+    """Return a path prefix without a final slash, of segments that have one reading."""
+    found = value.strip()
+    if len(found) > 256 or _PREFIX.fullmatch(found) is None:
+        raise InvalidValueError("a path such as /check, of letters, digits and '-._~', without a final slash")
+    return found
 
 
 def cookie(value: str) -> str:

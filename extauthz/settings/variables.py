@@ -29,6 +29,7 @@ from extauthz.settings.values import (
     integer,
     one_of,
     path,
+    path_prefix,
     policy_source,
     seconds,
     seconds_or_none,
@@ -106,6 +107,12 @@ class Settings:
     )
     http_authz_port: int | None = _variable(
         "HTTP_AUTHZ_PORT", integer(1, 65535), None, "worker i answers HTTP ext_authz on this port + i"
+    )
+    http_authz_path_prefix: str | None = _variable(
+        "HTTP_AUTHZ_PATH_PREFIX",
+        path_prefix,
+        None,
+        "path_prefix of Envoy's http_service: what precedes the path in each check over HTTP",
     )
     workers: int = _variable("WORKERS", integer(1, 64), "1", "sidecar worker processes")
     postgres_host: tuple[HostEntry, ...] = _variable(
@@ -198,7 +205,10 @@ class Settings:
         "TOKEN_MAX_LIFETIME", seconds(1, 10 * 365 * 86400), None, "longest time from iat to exp in seconds"
     )
     token_header: str | None = _variable(
-        "TOKEN_HEADER", token_header, None, "a header that may carry a bare token instead of Authorization"
+        "TOKEN_HEADER",
+        token_header,
+        None,
+        "a header with a bare token in place of Authorization, which is the application's own then",
     )
     token_cookie: str | None = _variable(
         "TOKEN_COOKIE", cookie, None, "a cookie that may carry a token instead of Authorization"

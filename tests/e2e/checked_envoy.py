@@ -13,6 +13,7 @@ from tests.e2e.gate import ask_over_http
 from tests.e2e.test_envoy_config import READY_S, Parts, validated
 
 TRANSPORTS = ("native", "grpcio", "http")
+DENIED = frozenset({401, 403})
 
 
 def policy_folder(parts: Parts, policies: Mapping[str, Any]) -> str:
@@ -52,13 +53,24 @@ def over_http(document: dict[str, Any], port: int) -> dict[str, Any]:
     return found
 
 
-def start_envoy(parts: Parts, document: Mapping[str, Any], listener: int) -> int:
+def printed_over_http(parts: Parts, policies: Mapping[str, Any], **settings: str) -> int:
+    """Start a sidecar, and Envoy with what `envoy-config --transport http` prints; return Envoy's port."""
+    grpc, http = parts.ports.take(2)[0], parts.ports.take()[0]
+    source = policy_folder(parts, policies)
+    environ = parts.settings(GRPC_PORT=str(grpc), HTTP_AUTHZ_PORT=str(http), POLICY_SOURCE=source, **settings)
+    parts.sidecar(environ)
+    return parts.envoy(environ, "--transport", "http")
+
+
+def start_envoy(
+    parts: Parts, document: Mapping[str, Any], listener: int, denied: frozenset[int] | set[int] = DENIED
+) -> int:
     file = parts.folder / f"envoy-{listener}.yaml"
     file.write_text(yaml.safe_dump(dict(document)))
     validated(file)
     proxy = parts.spawn(f"envoy-{listener}", envoy.command(file))
     # No route leads there, and no Envoy answers 401 or 403 by itself: the check has been asked.
-    proxy.wait_ready(lambda: send(listener, "/nowhere").status in {401, 403}, timeout_s=READY_S)
+    proxy.wait_ready(lambda: send(listener, "/nowhere").status in denied, timeout_s=READY_S)
     return listener
 
 

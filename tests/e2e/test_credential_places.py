@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from extauthz.demo import envoy, identity_provider
-from extauthz.demo.calls import send
+from extauthz.demo.calls import CallResult, send
 from extauthz.demo.processes import LOOPBACK
 from tests.certificates import Authority, Certificate
 from tests.e2e.test_envoy_config import READY_S, Parts, parts, validated
@@ -120,7 +121,75 @@ def test_a_token_in_the_named_cookie_or_header(parts: Parts) -> None:
     assert status(x_token=alice) == 200
     assert status(cookie=f"other={alice}") == 401
     assert status(cookie=f"session={alice}", x_token=alice) == 401
-    assert status(cookie=f"session={alice}", authorization=f"Bearer {alice}") == 401
+    # With TOKEN_HEADER the header Authorization is the application's own.
+    for own in (f"Bearer {alice}", "Basic eDp5", "Bearer opaque"):
+        found = send(listener, "/demo/invoices/17", headers={"authorization": own, "x-token": alice})
+        assert found.status == 200
+        assert found.received is not None
+        assert (found.received["authorization"], found.received["x-token"]) == (own, alice)
+    assert status(authorization=f"Bearer {alice}") == 401
+
+
+@pytest.mark.parametrize("name", ["x-my-token", "x-forwarded-access-token", "proxy-authorization"])
+def test_a_token_header_of_any_name_with_basic_in_authorization(parts: Parts, name: str) -> None:
+    authz, (listener,) = sidecar(parts, TOKEN_HEADER=name), parts.ports.take()
+    document, _ = bootstrap(parts, listener, authz)
+    start(parts, document, "envoy")
+    parts.children[-1].wait_ready(notices(listener), timeout_s=READY_S)
+    alice, bob = parts.token("alice"), parts.token("bob")
+
+    def asked(token: str) -> CallResult:
+        return send(listener, "/demo/invoices/17", headers={name: token, "authorization": "Basic eDp5"})
+
+    allowed = asked(alice)
+    assert allowed.status == 200
+    assert allowed.received is not None
+    assert (allowed.received["x-auth-subject"], allowed.received["authorization"]) == ("alice", "Basic eDp5")
+    assert [asked(token).status for token in (bob, "a.b.c", "")] == [403, 401, 401]
+
+
+@pytest.mark.parametrize("required_type", [None, "at+jwt"])
+def test_a_forwarded_token_and_its_verified_metadata_are_one_credential(
+    parts: Parts, required_type: str | None
+) -> None:
+    providers = parts.folder / "providers.yaml"
+    provider: dict[str, object] = {
+        "issuer": f"http://{LOOPBACK}:{parts.provider_port}",
+        "audiences": [identity_provider.AUDIENCE],
+        "roles": [{"claim": "realm_access.roles", "shape": "list"}],
+    }
+    if required_type is not None:
+        provider["required_type"] = required_type
+    providers.write_text(yaml.safe_dump({"providers": [provider]}))
+    settings = {"IDENTITY_PROVIDERS": str(providers), "AUTH_SERVER_URL": "", "OIDC_AUDIENCE": ""}
+    authz = sidecar(parts, TRUST_JWT_AUTHN_METADATA=PROVIDER, TOKEN_HEADER="x-other", **settings)
+    (listener,) = parts.ports.take()
+    document, manager = bootstrap(parts, listener, authz)
+    before = [part["name"].endswith("ext_authz") for part in manager["http_filters"]].index(True)
+    verifying = jwt_authn(parts)
+    # Two headers, so that the proxy may have verified another token than the one that is judged here.
+    verifying["typed_config"]["providers"]["p"] |= {
+        "forward": True, "from_headers": [{"name": "x-verified"}],
+    }  # fmt: skip
+    manager["http_filters"].insert(before, verifying)
+    check_of(manager)["metadata_context_namespaces"] = ["envoy.filters.http.jwt_authn"]
+    start(parts, document, "envoy")
+    parts.children[-1].wait_ready(notices(listener), timeout_s=READY_S)
+    alice, bob = parts.token("alice"), parts.token("bob")
+
+    def reason(**headers: str) -> str | int | None:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        found = send(listener, "/demo/invoices/17", headers=named)
+        return found.reason or found.status
+
+    alone = "token_malformed" if required_type else 200
+    assert reason(x_verified=alice, x_other=alice) == alone
+    assert reason(x_verified=alice) == alone
+    assert reason(x_other=alice) == alone
+    if required_type is None:
+        assert reason(x_verified=bob, x_other=alice) == "credentials_conflict"
+        assert reason(x_verified=alice, x_other=bob) == "credentials_conflict"
+        assert reason(x_verified=bob, x_other=bob) == "no_matching_rule"
 
 
 def test_a_peer_that_envoy_verified_is_a_workload_where_that_is_enabled(parts: Parts) -> None:

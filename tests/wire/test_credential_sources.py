@@ -1,7 +1,9 @@
 """Credentials in other places than `Authorization`: off unless configured, one at a time, judged alike."""
 
+import json
 import math
 import time
+from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -189,18 +191,14 @@ def headers_of(**headers: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     "raw",
     [
-        check_request("/open", headers=headers_of(x_token=token(), authorization=f"Bearer {token()}")),
         check_request("/open", headers=headers_of(x_token=token(), cookie=f"session={token()}")),
         check_request("/open", headers=headers_of(cookie=f"session={token()}; session={token()}")),
-        check_request("/open", headers=headers_of(cookie=f"session={token()}", authorization="Basic eDp5")),
         check_request(
             "/open", headers=headers_of(cookie=f"session={token()}", x_service_api_key="sak_live_x")
         ),
         check_request("/open", headers=headers_of(x_token="", x_service_api_key="")),
-        verified("/open", headers=headers_of(authorization=f"Bearer {token()}")),
         verified("/open", headers=headers_of(x_service_api_key="sak_live_x")),
-        verified("/open", headers=headers_of(x_token=token())),
-        verified("/open", headers=headers_of(cookie=f"session={token()}")),
+        verified("/open", headers=headers_of(x_token=token(), cookie=f"session={token()}")),
         check_request(
             "/open",
             raw_headers=[
@@ -213,6 +211,77 @@ def headers_of(**headers: str) -> dict[str, str]:
 def test_two_credentials_are_a_conflict_even_if_they_are_the_same(ask: Ask, raw: bytes) -> None:
     answer, line = ask(raw)
     assert (answer.status, line["reason"], line["authentication"]) == (401, "credentials_conflict", None)
+
+
+@pytest.mark.parametrize(
+    "other", ["Basic eDp5", "Bearer opaque", "Negotiate YII=", "Bearer a.b.c", "", f"Bearer {token()}"]
+)
+def test_with_another_token_header_authorization_is_the_applications_own(ask: Ask, other: str) -> None:
+    headers = headers_of(x_token=token(), authorization=other)
+    for raw in (
+        check_request("/page", headers=headers),
+        check_request("/page", headers=headers_of(cookie=f"session={token()}", authorization=other)),
+        check_request(
+            "/page",
+            raw_headers=[
+                ("authorization", other.encode()),
+                ("x-token", token().encode()),
+                ("authorization", b"Basic x"),
+            ],
+        ),
+    ):
+        answer, line = ask(raw)
+        assert (answer.allowed, line["subject"], line["authentication"]) == (True, "alice", "jwt")
+    answer, line = ask(check_request("/page", headers={"authorization": other}))
+    assert (answer.status, line["reason"]) == (401, "token_missing")
+    answer, line = ask(check_request("/open", headers={"authorization": other}))
+    assert (answer.allowed, line["authentication"]) == (True, "none")
+
+
+def test_a_token_header_that_is_repeated_is_refused(ask: Ask) -> None:
+    repeated = [("x-token", token().encode()), ("x-token", token().encode())]
+    answer, line = ask(check_request("/open", raw_headers=repeated))
+    assert (answer.status, line["reason"]) == (401, "token_malformed")
+
+
+PLACES: dict[str, Callable[[str], dict[str, str]]] = {
+    "header": lambda signed: {"x-token": signed},
+    "cookie": lambda signed: {"cookie": f"session={signed}"},
+    "authorization": lambda signed: {"authorization": f"Bearer {signed}"},
+}
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_a_token_and_the_proxys_claims_of_the_same_token_are_one_credential(ask: Ask, where: str) -> None:
+    sources = EVERYTHING if where != "authorization" else replace(EVERYTHING, token_header=None)
+    signed = token(level=7, score=1.5, nested={"a": [1, None, True, "x"]})
+    headers = PLACES[where](signed)
+    same = json.loads(urlsafe_b64decode(signed.split(".")[1] + "=="))
+
+    def with_claims(path: str, headers: Mapping[str, str], claims: Mapping[str, object]) -> bytes:
+        return with_metadata(check_request(path, headers=headers), {JWT_AUTHN: {"idp": claims}})
+
+    answer, line = ask(with_claims("/page", headers, same), sources)
+    assert (answer.allowed, line["subject"], line["authentication"]) == (True, "alice", "jwt")
+
+    for different in (
+        same | {"sub": "bob"},
+        same | {"iat": same["iat"] + 1},
+        same | {"level": True},
+        same | {"level": "7"},
+        same | {"level": 7.25},
+        same | {"more": None},
+        same | {"nested": {"a": [1, None, 1, "x"]}},
+        same | {"nested": {"a": [1, None, True]}},
+        {member: value for member, value in same.items() if member != "score"},
+        {},
+    ):
+        answer, line = ask(with_claims("/page", headers, different), sources)
+        assert (answer.status, line["reason"]) == (401, "credentials_conflict"), different
+    # The token is judged in full: what is wrong with it is the answer, whatever the claims say.
+    for bad, reason in ((token(exp=1), "token_expired"), (signed[:-4] + "AAAA", "token_bad_signature")):
+        answer, line = ask(with_claims("/page", PLACES[where](bad), same), sources)
+        assert (answer.status, line["reason"]) == (401, reason)
 
 
 @pytest.mark.parametrize(
@@ -326,11 +395,11 @@ def test_claims_from_metadata_that_are_null_are_absent(ask: Ask) -> None:
 
 
 def test_the_peer_counts_only_where_there_is_no_credential(ask: Ask) -> None:
-    bearer = {"authorization": f"Bearer {token()}"}
-    answer, line = ask(check_request("/page", headers=bearer, source_principal=SPIFFE))
+    bearer, sources = {"authorization": f"Bearer {token()}"}, replace(EVERYTHING, token_header=None)
+    answer, line = ask(check_request("/page", headers=bearer, source_principal=SPIFFE), sources)
     assert (line["principal_kind"], line["source_principal"]) == ("user", SPIFFE)
     bad = {"authorization": "Bearer x.y.z"}
-    answer, line = ask(check_request("/page", headers=bad, source_principal=SPIFFE))
+    answer, line = ask(check_request("/page", headers=bad, source_principal=SPIFFE), sources)
     assert (answer.status, line["reason"]) == (401, "token_malformed")
     answer, line = ask(check_request("/page", headers={"x-token": "x"}, source_principal=SPIFFE))
     assert answer.status == 401
@@ -355,7 +424,15 @@ def test_the_settings_are_off_and_refuse_what_would_be_forged() -> None:
     for name, bad in [
         ("TOKEN_HEADER", "authorization"),
         ("TOKEN_HEADER", "x-auth-token"),
-        ("TOKEN_HEADER", "x-forwarded-access-token"),
+        ("TOKEN_HEADER", "x_auth_token"),
+        ("TOKEN_HEADER", "x-forwarded-for"),
+        ("TOKEN_HEADER", "x-envoy-original-path"),
+        ("TOKEN_HEADER", "x-service-api-key"),
+        ("TOKEN_HEADER", "x-request-id"),
+        ("TOKEN_HEADER", "content-type"),
+        ("TOKEN_HEADER", "Host"),
+        ("TOKEN_HEADER", ":path"),
+        ("TOKEN_HEADER", "x-tökén"),
         ("TOKEN_HEADER", "cookie"),
         ("TOKEN_HEADER", "x token"),
         ("TOKEN_COOKIE", "a b"),
@@ -366,6 +443,16 @@ def test_the_settings_are_off_and_refuse_what_would_be_forged() -> None:
         problems = load_settings(bare | {name: bad})
         assert isinstance(problems, list)
         assert name in problems[0]
+    for good in (
+        "X-My-Token",
+        "x-forwarded-access-token",
+        "Proxy-Authorization",
+        "cf-access-jwt-assertion",
+        "t",
+    ):
+        found = load_settings(bare | {"TOKEN_HEADER": good})
+        assert isinstance(found, Settings), found
+        assert found.token_header == good.lower()
     both = load_settings(bare | {"TOKEN_HEADER": "X-Token", "CONDITION_HEADERS": "x-token"})
     assert isinstance(both, list)
 

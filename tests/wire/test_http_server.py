@@ -61,14 +61,15 @@ def refuse(refused: Malformed) -> HttpAnswer:
 
 
 @contextmanager
-def serving(answer: AnswerHttp, refuse: RefuseHttp = refuse) -> Iterator[int]:
+def serving(answer: AnswerHttp, refuse: RefuseHttp = refuse, *, prefix: str = "") -> Iterator[int]:
     """Serve on a loop of its own thread; yield the port."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
 
     async def start() -> tuple[HttpAuthzServer, int]:
-        server, listener = HttpAuthzServer(answer, refuse), socket.create_server(("127.0.0.1", 0))
+        server = HttpAuthzServer(answer, refuse, path_prefix=prefix)
+        listener = socket.create_server(("127.0.0.1", 0))
         await server.start(listener)
         return server, int(listener.getsockname()[1])
 
@@ -322,3 +323,41 @@ def test_overload_is_denied_early_is_logged_and_ends_by_itself(service: RealServ
     reasons = [line["reason"] for line in service.decisions()]
     assert reasons.count("overloaded") == len(late)
     assert len(reasons) == len(first) + len(late) + 1
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        (b"/check/orders/7", b"/orders/7"),
+        (b"/check/orders?a=/check/b", b"/orders?a=/check/b"),
+        (b"/check/", b"/"),
+        (b"/check/check/x", b"/check/x"),
+        (b"/check//x", b"//x"),
+        (b"/check", None),
+        (b"/check?x", None),
+        (b"/checkout", None),
+        (b"/orders", None),
+        (b"/", None),
+        (b"*", None),
+        (b"/CHECK/x", None),
+        (b"/%63heck/x", None),
+        (b"//check/x", None),
+        (b"/a/check/x", None),
+        (b"http://shop.example/check/x", None),
+    ],
+)
+def test_the_prefix_is_taken_off_and_a_check_without_it_is_refused(target: bytes, path: bytes | None) -> None:
+    asked: list[bytes] = []
+
+    def answer(attributes: AttributeContext) -> HttpAnswer:
+        asked.append(attributes.request.http.path)
+        return HttpAnswer(200, ())
+
+    with serving(answer, prefix="/check") as at:
+        reply = exchange(at, b"GET " + target + b" HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n")
+
+    if path is None:
+        assert (reply.status, asked) == (400, [])
+        assert "request_malformed" in reply.body
+    else:
+        assert (reply.status, asked) == (200, [path])

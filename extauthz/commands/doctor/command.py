@@ -12,6 +12,7 @@ from extauthz.commands.self_check.subjects import Subject, interpreter, wrong_ro
 from extauthz.commands.status import BAD_USAGE, FAILED, OK, fail
 from extauthz.proxyconfig.files import UnreadableFile, examine_files, files_in
 from extauthz.proxyconfig.findings import DoctorReport, Finding, Severity
+from extauthz.proxyconfig.http_services import HttpSettings
 from extauthz.runtime.issuers import configured_sources
 from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.settings import PostgresSource, Settings, load_settings
@@ -38,6 +39,7 @@ def diagnose(
         paths,
         _header_names(environ, "CONDITION_HEADERS"),
         claims=_header_names(environ, "CLAIM_HEADERS"),
+        http=_http_settings(environ),
         strict=strict,
     )
     if isinstance(in_files, UnreadableFile):
@@ -67,6 +69,14 @@ def _header_names(environ: Mapping[str, str], variable: str) -> frozenset[str] |
         return None
     # Invalid names are reported with the other settings.
     return frozenset(filter(None, map(str.strip, environ.get(variable, "").lower().split(","))))
+
+
+def _http_settings(environ: Mapping[str, str]) -> HttpSettings | None:
+    """Return what concerns checks over HTTP; None: the environment of the service is not here."""
+    if not are_given(environ):
+        return None
+    token_header = environ.get("TOKEN_HEADER", "").strip().lower() or None
+    return HttpSettings(environ.get("HTTP_AUTHZ_PATH_PREFIX", "").strip(), token_header)
 
 
 def _interpreter() -> Iterator[Finding]:

@@ -6,6 +6,7 @@ cannot be read is a `ClaimRejected`, never fewer roles and never no domain.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from types import MappingProxyType
 
 from extauthz.domain.claim_readings import AdminRole, DomainClaim, RoleClaim, RoleShape, ServiceClaim
@@ -37,6 +38,26 @@ def _frozen(value: object) -> object:
             return tuple(_frozen(item) for item in value)
         case _:
             return value
+
+
+def same_claims(first: object, second: object) -> bool:
+    """Tell whether two values of claims are the same JSON value, frozen or not.
+
+    Types count: `true` is not 1, and text is not a number. Numbers compare exactly.
+    """
+    match first, second:
+        case Mapping(), Mapping():
+            return first.keys() == second.keys() and all(
+                same_claims(first[key], second[key]) for key in first
+            )
+        case ((list() | tuple()), (list() | tuple())):
+            return len(first) == len(second) and all(map(same_claims, first, second))
+        case (bool(), _) | (_, bool()):
+            return first is second
+        case ((int() | Decimal()), (int() | Decimal())):
+            return first == second
+        case _:
+            return type(first) is type(second) and first == second
 
 
 def token_subject(claims: Mapping[str, object], paths: tuple[str, ...]) -> str | ClaimRejected:

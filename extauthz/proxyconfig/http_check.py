@@ -1,0 +1,79 @@
+"""Builds the ext_authz filter and its cluster for checks over HTTP (`http_service`).
+
+Input: `Settings` with HTTP_AUTHZ_PORT. Output: Envoy messages. Only listed headers arrive in such a check, so
+the lists here name each header that extauthz reads or removes.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterLbPolicy
+from envoy_data_plane.envoy.config.core.v3 import ApiVersion, HealthCheck, HealthCheckTcpHealthCheck, HttpUri
+from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import (
+    AuthorizationResponse,
+    ExtAuthz,
+    HttpService,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, StringMatcher
+from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
+
+from extauthz.proxyconfig.addresses import HostPort, http_endpoints
+from extauthz.proxyconfig.clusters import plain_cluster
+from extauthz.proxyconfig.listener import CHECK_CLUSTER, CHECK_TIMEOUT_S, IDENTITY_PREFIX
+from extauthz.settings import Settings
+
+_READ: Final = ("authorization", "x-service-api-key", "x-request-id", "traceparent", "content-type")
+
+
+def http_check(settings: Settings) -> tuple[ExtAuthz, Cluster] | str:
+    """Return the filter and the cluster that it asks, or the problem as a text."""
+    places = http_endpoints(settings)
+    if not places:
+        return "--transport http needs HTTP_AUTHZ_PORT, which is not set"
+    return _filter(settings, places[0]), _cluster(places)
+
+
+def _filter(settings: Settings, first: HostPort) -> ExtAuthz:
+    service = HttpService(
+        server_uri=HttpUri(
+            uri=f"http://{first}", cluster=CHECK_CLUSTER, timeout=timedelta(seconds=CHECK_TIMEOUT_S)
+        ),
+        path_prefix=settings.http_authz_path_prefix or "",
+        authorization_response=AuthorizationResponse(
+            allowed_upstream_headers=_listed(settings.claim_headers, prefix=IDENTITY_PREFIX)
+        ),
+    )
+    cookie = () if settings.token_cookie is None else ("cookie",)
+    token = () if settings.token_header is None else (settings.token_header,)
+    read = {*_READ, *token, *cookie, *settings.condition_headers, *settings.claim_headers}
+    return ExtAuthz(
+        transport_api_version=ApiVersion.V3,
+        http_service=service,
+        failure_mode_allow=False,
+        status_on_error=HttpStatus(code=StatusCode.ServiceUnavailable),
+        encode_raw_headers=True,
+        validate_mutations=True,
+        allowed_headers=_listed(read, prefix=IDENTITY_PREFIX),
+    )
+
+
+def _listed(names: "frozenset[str] | set[str]", *, prefix: str) -> ListStringMatcher:
+    exact = [StringMatcher(exact=name) for name in sorted(names)]
+    return ListStringMatcher(patterns=[*exact, StringMatcher(prefix=prefix)])
+
+
+def _cluster(places: list[HostPort]) -> Cluster:
+    cluster = plain_cluster(CHECK_CLUSTER, places, connect_s=0.2)
+    cluster.lb_policy = ClusterLbPolicy.LEAST_REQUEST
+    # Each request to the listener is a check, so a health check is a connection.
+    cluster.health_checks = [
+        HealthCheck(
+            tcp_health_check=HealthCheckTcpHealthCheck(),
+            timeout=timedelta(seconds=1),
+            interval=timedelta(seconds=1),
+            no_traffic_interval=timedelta(seconds=1),
+            unhealthy_threshold=2,
+            healthy_threshold=1,
+        )
+    ]
+    return cluster
