@@ -76,14 +76,17 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
         sidecar_listener = listen(settings.host, settings.sidecar_port) if with_workers else None
     except ListenError as error:
         raise StartRefusedError(str(error)) from error
-    schema = ServedSchema(settings)
-    await schema.prepare()
-    supervisor = Supervisor(settings, workers=settings.workers if with_workers else 0)
-    stop_on_signals(supervisor)
-    addresses: dict[str, object] = {"rest": where(listener)}
-    if sidecar_listener is not None:
-        addresses |= {"health": where(sidecar_listener), **worker_addresses(settings)}
     async with AsyncExitStack() as owned:
+        owned.callback(listener.close)
+        if sidecar_listener is not None:
+            owned.callback(sidecar_listener.close)
+        schema = ServedSchema(settings)
+        await schema.prepare()
+        supervisor = Supervisor(settings, workers=settings.workers if with_workers else 0)
+        stop_on_signals(supervisor)
+        addresses: dict[str, object] = {"rest": where(listener)}
+        if sidecar_listener is not None:
+            addresses |= {"health": where(sidecar_listener), **worker_addresses(settings)}
         owned.callback(supervisor.close)
         plane = await _build(settings, schema, supervisor, owned)
         reopen_on_hangup(plane.services.recorder.log.reopen, supervisor.reopen_logs)

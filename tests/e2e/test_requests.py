@@ -1,8 +1,6 @@
 """Requests through real Envoy are decided by the policies, and the log names the rule."""
 
 import json
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 
@@ -12,6 +10,7 @@ from extauthz.demo import changes, example_calls
 from extauthz.demo.calls import DecisionLogReader, send
 from extauthz.demo.report import ReportLine, awaited
 from extauthz.demo.stack import PUBLIC_PATH, Stack
+from tests.command_line import run_extauthz
 
 
 @pytest.fixture(scope="module", params=["auto", "grpcio"])
@@ -116,12 +115,7 @@ def test_envoys_access_log_names_the_rule_too(stack: Stack, tokens: Mapping[str,
 
 def test_the_decision_log_has_no_gap(stack: Stack) -> None:
     send(stack.envoy_port, "/demo/notices")
-    finished = subprocess.run(
-        [sys.executable, "-m", "extauthz", "logs", "verify", str(stack.decision_log)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    finished = run_extauthz("logs", "verify", stack.decision_log)
 
     assert finished.returncode == 0, finished.stdout + finished.stderr
 

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 from collections import Counter
@@ -21,6 +20,7 @@ from extauthz.demo.process_tree import descendants
 from extauthz.demo.processes import LOOPBACK, Child, ReservedPorts, http_answers, spawn
 from extauthz.demo.stack import PUBLIC_PATH
 from extauthz.shipped import shipped
+from tests.command_line import run_extauthz
 from tests.e2e.demo_tokens import demo_token
 from tests.volume import volume
 from tests.waiting import await_true
@@ -224,8 +224,7 @@ def load(mesh: Mesh, request: pytest.FixtureRequest) -> Iterator[Load]:
 
 def verified(log: Path) -> dict[str, Any]:
     """Return the report of `extauthz logs verify`; the log has neither gap nor error."""
-    command = [sys.executable, "-m", "extauthz", "logs", "verify", str(log)]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    finished = run_extauthz("logs", "verify", log)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     verdict: dict[str, Any] = json.loads(finished.stdout)
     return verdict

@@ -8,8 +8,6 @@ import base64
 import contextlib
 import http.client
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +20,7 @@ import asyncpg
 import pytest
 
 from extauthz.demo.processes import LOOPBACK
+from tests.command_line import run_extauthz
 from tests.e2e.tenant_doors import DOORS, HOST, TOKEN
 from tests.e2e.tenant_firms import Firm
 from tests.e2e.tenant_mesh import TenantMesh, tenant_mesh
@@ -176,9 +175,8 @@ def places_of(mesh: TenantMesh, caller: Caller, folder: Path) -> dict[str, bytes
     shown["database"] = asyncio.run(dump_of(mesh.postgres.superuser_dsn))
     shown["database log"] = mesh.postgres.log.read_bytes()
     shown["answers"] = caller.answers
-    command = [sys.executable, "-m", "extauthz", "doctor", "--json"]
-    doctor = subprocess.run(command, env=serve.environ, capture_output=True, check=False)
-    shown["doctor"] = doctor.stdout + doctor.stderr
+    doctor = run_extauthz("doctor", "--json", environ=serve.environ)
+    shown["doctor"] = (doctor.stdout + doctor.stderr).encode()
     return shown
 
 

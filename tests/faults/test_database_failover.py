@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.command_line import run_extauthz
 from tests.faults.database_lookups import database_check, events, metric
 from tests.faults.postgres_faults import ask
 from tests.faults.standby_postgres import standby_of
 from tests.faults.tcp_gate import TcpGate
 from tests.faults.worker_processes import readiness
 from tests.folder_postgres import postgres_in_folder
-from tests.integration.serving import ANONYMOUS_READS, Serving, finished, serving
+from tests.integration.serving import ANONYMOUS_READS, Serving, serving
 from tests.waiting import await_true
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def reason(found: Serving) -> tuple[bool, object]:
 
 def doctor(server: EmbeddedPostgres) -> tuple[int, list[str]]:
     environ = {**server.environment, "POSTGRES_SSLMODE": "disable", "OIDC_ENABLED": "false"}
-    done = finished("doctor", "--json", environ=environ)
+    done = run_extauthz("doctor", "--json", environ=environ)
     return done.returncode, [found["code"] for found in json.loads(done.stdout)["findings"]]
 
 

@@ -6,14 +6,13 @@ One stack takes all faults in turn; each test leaves it recovered.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from extauthz.demo.processes import http_answers
+from tests.command_line import run_extauthz
 from tests.faults.injected import FAULTS, Fault
 from tests.faults.load import Load
 from tests.faults.oracle import Verdict
@@ -68,8 +67,7 @@ def test_the_log_of_all_faults_has_no_unexplained_gap(stack: FaultyStack, tmp_pa
     parts = [stack.decision_log.with_suffix(".1"), stack.decision_log]
     whole.write_bytes(b"".join(part.read_bytes() for part in parts if part.exists()))
 
-    command = [sys.executable, "-m", "extauthz", "logs", "verify", str(whole)]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    finished = run_extauthz("logs", "verify", whole)
 
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert json.loads(finished.stdout)["decisions"] > 0

@@ -7,8 +7,9 @@ import signal
 from typing import TYPE_CHECKING
 
 from extauthz.shipped import shipped
+from tests.command_line import run_extauthz
 from tests.faults.worker_processes import STARTS_WITHIN_S, readiness, workers_of
-from tests.integration.serving import Serving, finished, serving
+from tests.integration.serving import Serving, serving
 from tests.waiting import await_true
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def test_a_start_with_an_invalid_file_is_refused_and_a_replaced_worker_waits_for
     file = policies / "all.yaml"
     file.write_text("resources: 7\n")
     with serving(tmp_path, {"POLICY_SOURCE": f"files:{policies}"}) as found:
-        refused = finished("sidecar", environ=found.environ)
+        refused = run_extauthz("sidecar", environ=found.environ)
         assert refused.returncode == 2
         assert "all.yaml" in refused.stderr
 

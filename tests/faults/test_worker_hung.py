@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from extauthz.shipped import shipped
+from tests.command_line import run_extauthz
 from tests.faults.hanging_worker import folder_of_faults
 from tests.faults.worker_processes import (
     STARTS_WITHIN_S,
@@ -22,7 +23,7 @@ from tests.faults.worker_processes import (
     workers_of,
 )
 from tests.folder_postgres import postgres_in_folder
-from tests.integration.serving import Serving, finished, serving
+from tests.integration.serving import Serving, serving
 from tests.waiting import await_true
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def test_a_stopped_worker_is_replaced_and_serve_is_not_ready_meanwhile(tmp_path:
         assert (hung["worker"], hung["pid"], hung["cause"]) == (0, worker, "no report for 3 s")
         assert log_lines(found, "not_ready")[0]["problems"][0].startswith("worker 0 ")
         # The killed one has no stop line, and nothing else is amiss.
-        report = json.loads(finished("logs", "verify", str(found.log), environ=found.environ).stdout)
+        report = json.loads(run_extauthz("logs", "verify", str(found.log), environ=found.environ).stdout)
         assert report["ok"]
         assert len(report["without_stop_line"]) == 1
 

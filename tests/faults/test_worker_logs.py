@@ -17,6 +17,7 @@ import pytest
 
 from extauthz.demo.processes import LOOPBACK, ReservedPorts
 from extauthz.shipped import shipped
+from tests.command_line import run_extauthz
 from tests.faults.worker_processes import (
     STARTS_WITHIN_S,
     log_lines,
@@ -25,7 +26,7 @@ from tests.faults.worker_processes import (
     workers_of,
 )
 from tests.folder_postgres import postgres_in_folder
-from tests.integration.serving import Serving, finished, serving
+from tests.integration.serving import Serving, serving
 from tests.waiting import await_true
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def test_unix_sockets_and_the_http_entrance_are_named_too(
 def test_an_invalid_heartbeat_is_refused_together_with_all_other_problems(tmp_path: Path) -> None:
     with serving(tmp_path, FROM_FILES) as found:
         for value in ("-1", "0.01"):
-            ended = finished(
+            ended = run_extauthz(
                 "sidecar", environ=found.environ | {"DECISION_LOG_HEARTBEAT": value, "WORKERS": "none"}
             )
             assert ended.returncode == 2
@@ -167,7 +168,7 @@ def quiet(tmp_path_factory: pytest.TempPathFactory, postgres: EmbeddedPostgres) 
     with running("sidecar", folder, postgres, DECISION_LOG_HEARTBEAT="0") as found:
         await_ready(found, "sidecar")
         yield found
-    report = finished("logs", "verify", str(found.log), environ=found.environ)
+    report = run_extauthz("logs", "verify", str(found.log), environ=found.environ)
     assert report.returncode == 0, report.stdout
 
 

@@ -60,6 +60,7 @@ def environment(database: Mapping[str, str], **extra: str) -> dict[str, str]:
 def finished(
     name: str, *arguments: str, environ: Mapping[str, str], timeout: float = 30
 ) -> "subprocess.CompletedProcess[str]":
+    """Run a command as a process of its own: for tests of the process; others have `run_extauthz`."""
     return subprocess.run(
         command(name, *arguments),
         env=dict(environ),

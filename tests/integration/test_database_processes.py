@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from extauthz.demo.processes import LOOPBACK, free_port
+from tests.command_line import run_extauthz
 from tests.integration.publishing import behind_our_back
 from tests.integration.serving import (
     ANONYMOUS_READS,
     Serving,
     database_environment,
     environment,
-    finished,
     serving,
 )
 from tests.waiting import until
@@ -48,9 +48,9 @@ def test_every_command_finds_the_primary_behind_a_dead_and_a_silent_host(
 ) -> None:
     hosts = f"{LOOPBACK}:{free_port()}, [::1]:{free_port()}, {LOOPBACK}:{silent_port}, {LOOPBACK}"
     told = database_environment(database.address) | {"POSTGRES_HOST": hosts}
-    done = finished("migrate", "--status", environ=environment(told))
+    done = run_extauthz("migrate", "--status", environ=environment(told))
     assert done.stdout.count(": applied ") >= 5, done.stderr
-    examined = finished("doctor", "--json", environ=environment(told, MIGRATE_ON_START="true"))
+    examined = run_extauthz("doctor", "--json", environ=environment(told, MIGRATE_ON_START="true"))
     findings = json.loads(examined.stdout)["findings"]
     assert [each for each in findings if each["subject"] == "database"] == []
     with serving(tmp_path, told) as service:
@@ -65,7 +65,7 @@ def test_hosts_of_which_none_will_do_are_each_named(
     dead = free_port()
     hosts = f"{LOOPBACK}:{dead},{LOOPBACK}:{silent_port}"
     told = database_environment(database.address) | {"POSTGRES_HOST": hosts}
-    done = finished("migrate", "--status", environ=environment(told))
+    done = run_extauthz("migrate", "--status", environ=environment(told))
     assert done.returncode == 1
     for said in (f"{LOOPBACK}:{dead}: ", f"{LOOPBACK}:{silent_port}: no answer within"):
         assert said in done.stderr
@@ -120,17 +120,17 @@ def test_a_rotated_password_takes_effect_without_a_restart(
 
         rotating.rotate()
         soon(lambda: lists(service) == 503, what="the old password refused")
-        assert finished("migrate", "--status", environ=service.environ).returncode == 2
+        assert run_extauthz("migrate", "--status", environ=service.environ).returncode == 2
         rotating.file.write_text(SECOND)
         soon(lambda: lists(service) == 200, what="the new password in use")
-        assert finished("migrate", "--status", environ=service.environ).returncode == 0
+        assert run_extauthz("migrate", "--status", environ=service.environ).returncode == 0
 
         rotating.file.unlink()
         rotating.disconnect()
         answer = service.rest.ask("GET", RULES)
         assert (answer.status, answer.document["reason"]) == (503, "database_file")
         named = f"POSTGRES_PASSWORD_FILE '{rotating.file}' cannot be read: No such file or directory"
-        assert named in finished("migrate", environ=service.environ).stderr
+        assert named in run_extauthz("migrate", environ=service.environ).stderr
         log = tmp_path / "extauthz.log"
         soon(lambda: named in log.read_text(), what="the file in the log")
         rotating.file.write_text(f"{SECOND}\n")

@@ -18,9 +18,10 @@ from extauthz.storage import feed, role_rules
 from extauthz.storage.connection import PoolerFoundError, connect, open_listener, open_reader
 from extauthz.storage.migrate import Migration, MigrationRefused, migrate, new_epoch, read_migrations, status
 from extauthz.storage.pool import tenant_transaction
+from tests.command_line import run_extauthz
 from tests.integration.pgbouncer import Bouncer, Mode, needs_pgbouncer, pgbouncer
 from tests.integration.publishing import NEVER, following
-from tests.integration.serving import PUBLIC_RESOURCE, database_environment, finished, serving
+from tests.integration.serving import PUBLIC_RESOURCE, database_environment, serving
 from tests.integration.storage_documents import pool_of, role_rule, succeed
 from tests.waiting import until
 
@@ -372,8 +373,8 @@ def test_the_service_runs_behind_the_pooler(
         )
         direct = through(bouncer, database, Pooler(mode))
         assert asyncio.run(left_on_session(direct)) == NOTHING_LEFT
-    shown = finished("migrate", "--status", environ=service.environ)
+    shown = run_extauthz("migrate", "--status", environ=service.environ)
     assert shown.stdout.count(": applied ") >= 5, shown.stderr
-    examined = finished("doctor", "--json", environ=service.environ | {"MIGRATE_ON_START": "true"})
+    examined = run_extauthz("doctor", "--json", environ=service.environ | {"MIGRATE_ON_START": "true"})
     findings = json.loads(examined.stdout)["findings"]
     assert [each for each in findings if each["subject"] == "database"] == []

@@ -15,6 +15,7 @@ import pytest
 from extauthz.demo.postgres import EmbeddedPostgres
 from extauthz.demo.process_tree import descendants
 from extauthz.demo.processes import http_answers
+from tests.command_line import run_extauthz
 from tests.integration.serving import (
     PUBLIC_RESOURCE,
     Serving,
@@ -108,11 +109,11 @@ def test_a_schema_that_is_behind_is_refused_until_it_is_migrated(
     empty_database: "Database", tmp_path: Path, name: str
 ) -> None:
     with serving(tmp_path, database_environment(empty_database.address)) as found:
-        ended = finished(name, environ=found.environ)
+        ended = run_extauthz(name, environ=found.environ)
         assert (ended.returncode, len(ended.stderr.splitlines())) == (2, 1), ended.stderr
         assert "extauthz migrate" in ended.stderr
 
-        migrated = finished("migrate", environ=found.environ)
+        migrated = run_extauthz("migrate", environ=found.environ)
         assert migrated.returncode == 0, migrated.stderr
         found.start(name)
 
@@ -133,7 +134,7 @@ def test_a_schema_that_is_behind_is_refused_until_it_is_migrated(
 def test_a_permanent_error_is_one_line_and_exit_2(
     database: "Database", changes: dict[str, str], said: str
 ) -> None:
-    ended = finished("serve", environ=environment(database_environment(database.address), **changes))
+    ended = run_extauthz("serve", environ=environment(database_environment(database.address), **changes))
 
     assert ended.returncode == 2
     assert len(ended.stderr.splitlines()) == 1, ended.stderr

@@ -23,9 +23,10 @@ from extauthz.demo.processes import LOOPBACK
 from extauthz.demo.rest import RestApi
 from extauthz.shipped import shipped
 from tests.builders import Answer, check_request, read_answer
+from tests.command_line import run_extauthz
 from tests.faults.worker_processes import metric
 from tests.folder_postgres import postgres_in_folder
-from tests.integration.serving import Serving, command, finished, serving
+from tests.integration.serving import Serving, command, serving
 from tests.key_server import KeyServer, answering
 from tests.key_server_thread import identity_provider
 from tests.tokens import SigningKey, claims
@@ -279,7 +280,7 @@ def ended(process: "subprocess.Popen[bytes]", asked_at: float) -> int:
 
 def verified(found: Serving, log: Path) -> Mapping[str, Any]:
     """Return the verdict of `extauthz logs verify` on a log that is complete."""
-    verdict = finished("logs", "verify", str(log), environ=found.environ)
+    verdict = run_extauthz("logs", "verify", str(log), environ=found.environ)
     assert verdict.returncode == 0, verdict.stdout
     report: Mapping[str, Any] = json.loads(verdict.stdout)
     assert report["unexplained_gaps"] == 0

@@ -1,17 +1,20 @@
 """`extauthz token explain` and `token verify --settings`, as commands, with keys from a real HTTP server."""
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.command_line import run_extauthz
 from tests.key_server_thread import identity_provider
 from tests.tokens import SigningKey, claims
+
+if TYPE_CHECKING:
+    import subprocess
 
 KEY = SigningKey.rs256("explained")
 FORGER = SigningKey.rs256("explained", serial=1)
@@ -33,15 +36,7 @@ class Service:
         return key.sign(claims(**({"iss": self.issuer, "iat": now - 5, "exp": now + 600} | changes)))
 
     def run(self, *arguments: str, text: str, **environ: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-m", "extauthz", "token", *arguments],
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-            env=environ,
-        )
+        return run_extauthz("token", *arguments, environ=environ, stdin=text.encode())
 
     def explain(self, text: str) -> dict[str, tuple[str, str]]:
         """Return verdict and detail of each check, and the outcome under `""`."""
