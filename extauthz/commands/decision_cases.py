@@ -20,6 +20,7 @@ from extauthz.compile.warnings import likely_mistakes
 from extauthz.decide.by_name import NamedQuestion, judge_by_name, read_one_name
 from extauthz.decide.identity import Rejected, TokenPolicy
 from extauthz.decide.judge import CheckPolicy, judge_identified
+from extauthz.decide.tokens.certificate_binding import confirmation
 from extauthz.decide.tokens.claims import ClaimRejected, freeze_claims, token_domain, token_roles
 from extauthz.domain.names import name_problem
 from extauthz.domain.policy import PolicySet
@@ -277,6 +278,10 @@ class CaseRunner:
             return None
         roles = _texts(_present(described, "roles", []), where)
         domain = described.get("domain")
+        claims = dict(_object(_present(described, "claims", {}), where))
+        bound_to = confirmation(claims, required=False)
+        if isinstance(bound_to, ClaimRejected):
+            return Rejected(Reason.TOKEN_CLAIMS_INVALID, bound_to.problem)
         return Principal(
             kind=kind,
             id=_text(described, "id", where),
@@ -284,18 +289,22 @@ class CaseRunner:
             domain=None if domain is None else str(domain),
             roles=tuple(sorted(set(roles))),
             authentication=Authentication.JWT if kind is PrincipalKind.USER else Authentication.API_KEY,
-            claims=freeze_claims(dict(_object(_present(described, "claims", {}), where))),
+            claims=freeze_claims(claims),
+            # A case asks about rules: the caller has the certificate that its token is bound to.
+            confirmation=bound_to,
         )
 
     def _token_bearer(self, case: Document, where: str) -> Principal | Rejected:
         claims = dict(_object(case["token"], f"{where}, token"))
         roles = token_roles(claims, _ROLES_CLAIM, excluded=self._excluded_roles)
         domain = token_domain(claims, _DOMAIN_CLAIM)
-        for read in (roles, domain):
+        bound_to = confirmation(claims, required=False)
+        for read in (roles, domain, bound_to):
             if isinstance(read, ClaimRejected):
                 return Rejected(Reason.TOKEN_CLAIMS_INVALID, read.problem)
         assert isinstance(roles, tuple)
         assert not isinstance(domain, ClaimRejected)
+        assert not isinstance(bound_to, ClaimRejected)
         return Principal(
             kind=PrincipalKind.USER,
             id=_text(claims, "sub", where),
@@ -304,6 +313,7 @@ class CaseRunner:
             roles=roles,
             authentication=Authentication.JWT,
             claims=freeze_claims(claims),
+            confirmation=bound_to,
         )
 
 

@@ -185,6 +185,8 @@ async def _build(
         }
         # `workers.ready` already reflects which checks gate a worker: keys and database do not always.
         problems = [*policy_problems(publisher), *shared.issuers.problems(), *workers.problems]
+        if keys is not None and keys.problem is not None:
+            problems.append(keys.problem)
         log = decision_log.problem
         if log is not None:
             checks["decision_log"] = False

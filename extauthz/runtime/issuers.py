@@ -169,10 +169,17 @@ def registered_sources(
     defaults = provider_defaults(settings).claims
     for provider in providers:
         reading = read_registered(provider.document, provider.tenant, defaults)
-        # A provider that cannot be read is reported where its row is read, and has no source.
-        if isinstance(reading, ProviderReading):
-            for config in reading.configs:
-                yield IssuerSource(config, jwks_uri=reading.jwks_uri, jwks=reading.jwks)
+        # A provider that cannot be read has no source. A row is read before under no settings; these differ.
+        if not isinstance(reading, ProviderReading):
+            _log.error(
+                "identity_provider_refused",
+                tenant=provider.tenant,
+                problems=[str(problem) for problem in reading],
+                effect="its tokens are refused",
+            )
+            continue
+        for config in reading.configs:
+            yield IssuerSource(config, jwks_uri=reading.jwks_uri, jwks=reading.jwks)
 
 
 def key_fetcher(settings: Settings) -> KeyFetcher:

@@ -13,6 +13,7 @@ from extauthz.compile.roles import RoleIndex
 from extauthz.decisionlog.log import DecisionLog
 from extauthz.domain.reasons import Effect
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
+from extauthz.keys.assertion_file import AssertionFile
 from extauthz.keys.cache import JwksCache
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.source import Publisher
@@ -39,6 +40,7 @@ class WorkerReadiness:
         settings: Settings,
         decision_log: DecisionLog,
         issuers: Issuers,
+        assertion_keys: AssertionFile | None = None,
     ) -> None:
         """Store the parts to examine; keys have not been available yet."""
         self._current = current
@@ -47,6 +49,7 @@ class WorkerReadiness:
         self._settings = settings
         self._decision_log = decision_log
         self._issuers = issuers
+        self._assertion_keys = assertion_keys
         self._had_keys = False
 
     def keys_usable(self) -> bool:
@@ -66,9 +69,11 @@ class WorkerReadiness:
         return checks
 
     def problems(self) -> list[str]:
-        """Return the problems of the newest policies (each names its tenant) and of the decision log."""
+        """Return the problems of the newest policies (each names its tenant), of files and of the log."""
         log = self._decision_log.problem
         shown = [*policy_problems(self._publisher), *self._issuers.problems()]
+        if self._assertion_keys is not None and self._assertion_keys.problem is not None:
+            shown.append(self._assertion_keys.problem)
         return shown if log is None else [*shown, log_problem(log)]
 
     def gate(self, checks: dict[str, bool]) -> bool:

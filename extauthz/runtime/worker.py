@@ -169,6 +169,7 @@ async def _work(
                 settings,
                 parts.shared.decision_log,
                 parts.shared.issuers,
+                parts.assertion_keys,
             ),
         ),
         writer,

@@ -88,3 +88,49 @@ def test_an_invalid_case_file_is_refused_with_the_place(text: str, place: str) -
     with pytest.raises(CaseInvalidError) as refusal:
         list(run_case_text(text.encode(), MODEL))
     assert place in str(refusal.value)
+
+
+BOUND = b"""
+policies:
+  resources:
+    - name: order:read
+      serviceName: shop
+      require_bound: true
+      headers: {x-user-email: user.email}
+      routes: [{methods: [GET], path: /orders}]
+  role_rules:
+    - {id: all, sub: "*", dom: "*", obj: "order:read", act: read, effect: allow}
+settings: {claim_headers: [x-user-email]}
+cases:
+  - name: a bearer token
+    principal: {id: alice}
+    request: {method: GET, path: /orders}
+    expect: {decision: deny, reason: token_claims_invalid}
+  - name: a bound principal
+    principal: {id: alice, claims: {cnf: {"x5t#S256": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}}}
+    request: {method: GET, path: /orders}
+    expect: {decision: allow}
+  - name: a bound token
+    token: {sub: alice, cnf: {"x5t#S256": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}}
+    request: {method: GET, path: /orders}
+    expect: {decision: allow}
+  - name: another method
+    token: {sub: alice, cnf: {jkt: x}}
+    request: {method: GET, path: /orders}
+    expect: {decision: deny, reason: token_claims_invalid}
+  - name: a key
+    principal: {id: k, kind: service}
+    request: {method: GET, path: /orders}
+    expect: {decision: allow}
+"""
+
+
+def test_a_claim_that_binds_a_token_counts_as_proven() -> None:
+    results = list(run_case_text(BOUND, MODEL))
+    assert [(result.name, result.differences) for result in results] == [
+        ("a bearer token", ()),
+        ("a bound principal", ()),
+        ("a bound token", ()),
+        ("another method", ()),
+        ("a key", ()),
+    ]
