@@ -34,6 +34,19 @@ class Members:
         """Return a string; None when it is null or left out."""
         return None if self._members.get(name) is None else self.text(name)
 
+    def has(self, name: str) -> bool:
+        """Tell whether the member is there."""
+        return name in self._members
+
+    def optional_texts(self, name: str) -> dict[str, str] | None:
+        """Return an object of strings; None when it is left out."""
+        value = self._members.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, Mapping) or not all(isinstance(each, str) for each in value.values()):
+            raise self._misfit(name, "an object of strings")
+        return dict(value)
+
     def choice(self, name: str, choices: tuple[_Choice, ...]) -> _Choice:
         """Return a string that is one of the choices."""
         for choice in choices:

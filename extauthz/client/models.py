@@ -7,6 +7,7 @@ from typing import Final, Literal, Self
 from extauthz.client.answers import Members
 
 Authentication = Literal["required", "optional", "none"]
+Authorization = Literal["keep", "remove"]
 Effect = Literal["allow", "deny"]
 Mode = Literal["enforce", "shadow"]
 Notation = Literal["json", "casbin"]
@@ -14,6 +15,7 @@ RuleSubject = Literal["role", "user", "service", "workload", "any"]
 BoundSubject = Literal["user", "service", "workload", "role"]
 
 _AUTHENTICATION: Final[tuple[Authentication, ...]] = ("required", "optional", "none")
+_AUTHORIZATION: Final[tuple[Authorization, ...]] = ("keep", "remove")
 _EFFECTS: Final[tuple[Effect, ...]] = ("allow", "deny")
 _MODES: Final[tuple[Mode, ...]] = ("enforce", "shadow")
 _NOTATIONS: Final[tuple[Notation, ...]] = ("json", "casbin")
@@ -65,7 +67,8 @@ class Resource:
     """The unit of permission; `id` is None before it is registered.
 
     `public` None leaves it as it is. A public resource is allowed to everyone, and `authentication` of its
-    routes is `optional` unless they say otherwise.
+    routes is `optional` unless they say otherwise. `headers` maps headers that the workload gets to
+    attributes `user.*`. This member and those after it stay as they are where they are None.
     """
 
     name: str
@@ -75,6 +78,10 @@ class Resource:
     routes: tuple[Route, ...] = ()
     id: str | None = None
     public: bool | None = None
+    headers: Mapping[str, str] | None = field(default=None, hash=False)
+    authorization: Authorization | None = None
+    assertion: bool | None = None
+    require_bound: bool | None = None
 
     def document(self) -> dict[str, object]:
         """Return the JSON form of a registration."""
@@ -86,6 +93,10 @@ class Resource:
                 "defaultRoles": list(self.default_roles),
                 "routes": [route.document() for route in self.routes],
                 "public": self.public,
+                "headers": None if self.headers is None else dict(self.headers),
+                "authorization": self.authorization,
+                "assertion": self.assertion,
+                "require_bound": self.require_bound,
             }
         )
 
@@ -100,7 +111,13 @@ class Resource:
             default_roles=members.texts("defaultRoles"),
             routes=tuple(Route.read(route) for route in members.entries("routes")),
             id=members.text("id"),
-            public=isinstance(document, Mapping) and document.get("public") is True,
+            public=True if members.has("public") and members.flag("public") else None,
+            headers=members.optional_texts("headers"),
+            authorization=members.choice("authorization", _AUTHORIZATION)
+            if members.has("authorization")
+            else None,
+            assertion=members.flag("assertion") if members.has("assertion") else None,
+            require_bound=members.flag("require_bound") if members.has("require_bound") else None,
         )
 
 

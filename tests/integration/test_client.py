@@ -76,6 +76,18 @@ async def test_resources(database: "Database") -> None:
         assert await client.role_rules() == ()
 
 
+async def test_what_the_workload_gets_is_registered_and_read(database: "Database") -> None:
+    wanted = Resource(
+        "order:read", "shop", authorization="remove", assertion=False, require_bound=True, headers={}
+    )
+    async with control_plane(database) as plane, plane.client() as client:
+        (registered,) = await client.register([wanted])
+        told = (registered.headers, registered.authorization, registered.assertion, registered.require_bound)
+        assert told == ({}, "remove", False, True)
+        (again,) = await client.register([Resource("order:read", "shop", display_name="Orders")])
+        assert (again.headers, again.authorization, again.require_bound) == ({}, "remove", True)
+
+
 async def test_lists_go_over_every_page(database: "Database") -> None:
     wanted = [Resource(f"thing-{number}:read", "things") for number in range(1001)]
     async with control_plane(database) as plane, plane.client() as client:
