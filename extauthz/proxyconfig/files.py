@@ -27,6 +27,7 @@ from extauthz.proxyconfig.kubernetes_files import (
     is_kubernetes,
 )
 from extauthz.proxyconfig.nested import mentions_authorization, unfold
+from extauthz.proxyconfig.preflight_bodies import examine_preflight_bodies
 
 _SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
 _EXAMINED: Final = (
@@ -59,14 +60,15 @@ def examine_files(
     *,
     claims: Set[str] | None = None,
     http: HttpSettings | None = None,
+    preflights: bool = False,
     strict: bool = False,
 ) -> list[Finding] | UnreadableFile:
     """Return the findings of files; a name in one (a provider, a cluster) is looked up in all of them.
 
     `conditions` are the CONDITION_HEADERS of the service, and `claims` its CLAIM_HEADERS; None if they are
     unknown, then those that Kubernetes manifests among the files set apply. `http` is what concerns checks
-    over HTTP, None if it is unknown. A file without an object is
-    reported if it was named itself; with `strict` also if it was found in a folder.
+    over HTTP, None if it is unknown; `preflights` is whether CORS_PREFLIGHT is `policy`. A file without an
+    object is reported if it was named itself; with `strict` also if it was found in a folder.
     """
     named = {path for path in paths if not path.is_dir()}
     findings: list[Finding] = []
@@ -91,6 +93,8 @@ def examine_files(
         if is_expected and not problems and not any(one.entries or one.members for one in objects):
             findings.append(_nothing(str(path)))
     findings += examine_http_services(documents, http)
+    if preflights:
+        findings += examine_preflight_bodies(documents)
     return [*findings, *_examined(documents, conditions, claims)]
 
 

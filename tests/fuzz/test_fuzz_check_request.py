@@ -44,7 +44,7 @@ POLICIES = {
         }
     ],
 }
-REQUESTS = EnvoyRequests(condition_headers=frozenset({"x-region"}), sources=SOURCES)
+REQUESTS = EnvoyRequests(condition_headers=frozenset({"x-region"}), sources=SOURCES, preflights=True)
 MESSAGES = [
     *(base64.b64decode(message) for family in corpus("check_request").values() for message in family),
     network_check(),

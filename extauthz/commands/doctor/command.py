@@ -15,7 +15,7 @@ from extauthz.proxyconfig.findings import DoctorReport, Finding, Severity
 from extauthz.proxyconfig.http_services import HttpSettings
 from extauthz.runtime.issuers import configured_sources
 from extauthz.runtime.start_refused import StartRefusedError
-from extauthz.settings import PostgresSource, Settings, load_settings
+from extauthz.settings import CorsPreflight, PostgresSource, Settings, load_settings
 
 
 def run(environ: Mapping[str, str], paths: Sequence[Path], *, strict: bool, as_json: bool) -> int:
@@ -40,6 +40,7 @@ def diagnose(
         _header_names(environ, "CONDITION_HEADERS"),
         claims=_header_names(environ, "CLAIM_HEADERS"),
         http=_http_settings(environ),
+        preflights=environ.get("CORS_PREFLIGHT", "").strip() == CorsPreflight.POLICY,
         strict=strict,
     )
     if isinstance(in_files, UnreadableFile):
