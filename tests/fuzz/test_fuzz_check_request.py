@@ -139,5 +139,5 @@ def test_the_corpus_is_denied(service: RealService) -> None:
 
 
 def test_the_owner_is_allowed(service: RealService) -> None:
-    headers = {"authorization": f"Bearer {token('owner-6f1c2a8e')}"}
+    headers = {"x-token": token("owner-6f1c2a8e")}
     assert read_answer(service.service.answer(check_request("/vault/1", headers=headers), None)).allowed

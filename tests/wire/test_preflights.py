@@ -63,7 +63,7 @@ def test_a_preflight_is_read_in_both_forms_and_only_where_it_is_on(*, raw: bool)
         {"access-control-request-method": "P" * 65},
     ],
 )
-def test_what_a_browser_would_not_send_is_no_preflight(*, raw: bool, more: dict[str, str]) -> None:
+def test_what_a_browser_would_not_send_is_not_a_preflight(*, raw: bool, more: dict[str, str]) -> None:
     assert asked(message(raw=raw, headers=PREFLIGHT | more)) is None
 
 
