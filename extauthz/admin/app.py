@@ -31,8 +31,8 @@ from extauthz.admin import (
     sessions,
     tenants,
 )
-from extauthz.admin.context import Route
 from extauthz.admin.health import health_routes
+from extauthz.admin.operation import Operation
 from extauthz.admin.problems import ProblemError, internal_error
 from extauthz.admin.reference import render_reference
 from extauthz.admin.services import AdminServices
@@ -84,10 +84,10 @@ def build_app(services: AdminServices) -> FastAPI:
     return app
 
 
-def served(mode: TenancyMode) -> list[Route]:
+def served(mode: TenancyMode) -> list[Operation]:
     """Return the routes of a mode: in selfhost the paths to administer tenants are 404."""
     routers = _ROUTERS + (_SAAS_ROUTERS if mode is TenancyMode.SAAS else ())
-    return [cast("Route", route) for router in routers for route in router.routes]
+    return [cast("Operation", route) for router in routers for route in router.routes]
 
 
 @cache
@@ -96,7 +96,7 @@ def openapi_document(mode: TenancyMode) -> dict[str, Any]:
     return openapi.document(served(mode))
 
 
-def _words_before_ids(routes: list[Route]) -> list[PlainRoute]:
+def _words_before_ids(routes: list[Operation]) -> list[PlainRoute]:
     """Return routes that keep, say, PATCH of `/resources/policies` from meaning the resource of that id."""
     methods: dict[str, set[str]] = {}
     for route in routes:

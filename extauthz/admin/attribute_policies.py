@@ -1,16 +1,15 @@
 """`/api/v1/abac/policies`: condition trees on resources. Deletion is soft, every version is kept."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, NamedTuple, cast
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
     ModelWrapValidatorHandler,
-    TypeAdapter,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
@@ -18,14 +17,15 @@ from pydantic import (
 )
 from starlette.responses import Response
 
-from extauthz.admin import context
 from extauthz.admin import documents as doc
-from extauthz.admin.authorization import require_tenant_admin
-from extauthz.admin.openapi import created, deleted, found, listed, op, written
-from extauthz.admin.pagination import Order, PageQuery
+from extauthz.admin.answers import list_of, row_reply, to_json, with_warnings
+from extauthz.admin.authorization import require_domain, require_tenant_admin
+from extauthz.admin.collection import Collection
+from extauthz.admin.openapi import created, deleted, found, listed, written
+from extauthz.admin.operation import Creates, Operation, Reads, Writes
+from extauthz.admin.pagination import BY_NUMBER, PageQuery
 from extauthz.admin.problems import forbidden, invalid, not_found
-from extauthz.admin.request_body import JsonBody, PatchBody, ReplacingBody
-from extauthz.admin.row_warnings import with_document_warnings
+from extauthz.admin.request_body import merge_patch
 from extauthz.compile.casbin_conditions import parse_matcher
 from extauthz.compile.conditions import parse_condition
 from extauthz.compile.documents import Format, parse_attribute_policy, priority_problem
@@ -42,9 +42,8 @@ from extauthz.domain.policy import (
 from extauthz.domain.reasons import Effect
 from extauthz.storage import attribute_policies
 from extauthz.storage.encoding import encode_json
-from extauthz.storage.outcome import Conflict, NotFound
-from extauthz.storage.rows import Document as JsonDocument
-from extauthz.storage.rows import Stored, rfc3339
+from extauthz.storage.outcome import NotFound, Refusal
+from extauthz.storage.rows import Document, Page, Stored, rfc3339
 from extauthz.storage.write import Change
 
 if TYPE_CHECKING:
@@ -52,8 +51,12 @@ if TYPE_CHECKING:
 
 PATH: Final = "/api/v1/abac/policies"
 MAX_DOCUMENT_BYTES: Final = 256 * 1024
-_NOUN: Final = "attribute policy"
-_MEMBERS: Final = [each.name for each in fields(AttributePolicy) if each.name not in {"id", "condition"}]
+EXAMPLE: Final = {
+    "type": "CONDITION",
+    "attribute": "resource.owner",
+    "operator": "eq",
+    "value": {"attribute": "user.id"},
+}
 
 
 class RuleData(NamedTuple):
@@ -81,34 +84,24 @@ def _condition(value: object, info: ValidationInfo) -> RuleData:
     return RuleData(value, condition)
 
 
-class AttributePolicyDocument(doc.Document):
+class AttributePolicyDocument(doc.BodyModel):
     """An attribute policy."""
 
     patch_example: ClassVar = {"enabled": False}
     shown: ClassVar = ("version", "deleted_at", "created_at", "updated_at", "warnings")
-    example: ClassVar = {
-        "name": "owners read their own invoices",
-        "resource": "invoice:read",
-        "effect": "allow",
-        "rule_data": {
-            "type": "CONDITION",
-            "attribute": "resource.owner",
-            "operator": "eq",
-            "value": {"attribute": "user.id"},
-        },
-    }
-    name: Annotated[doc.Name, doc.about("a name for people")]
-    resource: Annotated[doc.Name, doc.about("the name of a resource, or `*`")]
+    name: Annotated[doc.Name, doc.about("a name for people", "owners read their own invoices")]
+    resource: Annotated[doc.Name, doc.about("the name of a resource, or `*`", "invoice:read")]
     actions: Annotated[
         list[Annotated[doc.Name, doc.about("an action, or `*`")]],
         Field(min_length=1),
         AfterValidator(doc.without_repeats),
-    ] = [WILDCARD]  # noqa: RUF012  # Pydantic copies it
+    ] = [WILDCARD]
     domain: Annotated[doc.Name, BeforeValidator(_domain)] = doc.computed(
         description="applies to principals of this domain only; `*`: to every principal. Left out: `*`, or "
-        "the only domain of a domain admin"
+        "the only domain of a domain admin",
+        examples=["*"],
     )
-    effect: Effect
+    effect: Annotated[Effect, doc.example("allow")]
     priority: Annotated[
         doc.Integer,
         Field(
@@ -124,7 +117,7 @@ class AttributePolicyDocument(doc.Document):
         Any,
         AfterValidator(_condition),
         WithJsonSchema({"anyOf": [{"x-schema": "Condition"}, {"type": "string"}]}),
-        doc.about("a condition tree; with `format` `casbin` an expression"),
+        doc.about("a condition tree; with `format` `casbin` an expression", EXAMPLE),
     ]
 
     @field_validator("priority")
@@ -142,16 +135,15 @@ class AttributePolicyDocument(doc.Document):
             raise doc.refused(f"is longer than {MAX_DOCUMENT_BYTES} bytes")
         return policy
 
-    def to_document(self, policy_id: str) -> JsonDocument:
+    def to_document(self, policy_id: str) -> Document:
         """Return the document to store: the condition as its author wrote it, defaults written out."""
         members = self.model_dump(mode="json", exclude={"rule_data"})
         return {"id": policy_id, **members, "rule_data": self.rule_data.written}
 
-    def warnings_of(self) -> list[DocumentWarning]:
+    def document_warnings(self) -> list[DocumentWarning]:
         """Return what may surprise the author, with pointers into the author's document."""
-        members = {name: getattr(self, name) for name in _MEMBERS}
-        policy = AttributePolicy(id="-", **members, condition=self.rule_data.condition)
-        return _warnings(policy, self.format)
+        members = {name: value for name, value in self if name not in {"format", "rule_data"}}
+        return _warnings(AttributePolicy(id="-", **members, condition=self.rule_data.condition), self.format)
 
 
 def _warnings(policy: AttributePolicy, notation: Format) -> list[DocumentWarning]:
@@ -169,33 +161,24 @@ def _warnings(policy: AttributePolicy, notation: Format) -> list[DocumentWarning
 class AttributePolicyOut(AttributePolicyDocument, doc.StoredRow):
     """A stored attribute policy."""
 
-    example: ClassVar = {"actions": ["*"], "domain": "*", "priority": 0, "enabled": True} | {
-        "mode": "enforce", "format": "json", "version": 1, "deleted_at": None,
-    }  # fmt: skip
-    version: Annotated[doc.Integer, Field(ge=1)]
-    deleted_at: doc.Time | None
+    version: Annotated[doc.Integer, Field(ge=1), doc.example(1)]
+    deleted_at: Annotated[doc.Time | None, doc.example(None)]
 
 
 class AttributePolicyVersion(doc.Model):
     """One version of a policy."""
 
-    example: ClassVar = {
-        "version": 1,
-        "deleted": False,
-        "document": {"id": doc.EXAMPLE_ID, **AttributePolicyDocument.example},
-        "actor": {"kind": "user", "id": "alice", "domain": None, "request_id": None},
-        "revision": 7,
-        "created_at": doc.EXAMPLE_TIME,
-    }
-    version: Annotated[doc.Integer, Field(ge=1)]
-    deleted: doc.Flag
-    document: Annotated[dict[str, Any], doc.about("the document of the policy in this version")]
-    actor: dict[str, Any]
-    revision: Annotated[doc.Integer, Field(ge=0)]
+    version: Annotated[doc.Integer, Field(ge=1), doc.example(1)]
+    deleted: Annotated[doc.Flag, doc.example(False)]
+    document: Annotated[
+        dict[str, Any], doc.about("the document of the policy in this version", {"id": doc.EXAMPLE_ID})
+    ]
+    actor: Annotated[dict[str, Any], doc.about("as in the audit trail", {"kind": "user", "id": "alice"})]
+    revision: Annotated[doc.Integer, Field(ge=0), doc.example(7)]
     created_at: doc.Time
 
 
-class DeletedQuery(doc.Query):
+class DeletedQuery(doc.QueryModel):
     """Whether to show a deleted policy."""
 
     deleted: Annotated[doc.QueryFlag, doc.about("also when it is deleted (`deleted_at`)")] = False
@@ -208,45 +191,45 @@ class AttributePolicyFilter(PageQuery):
     deleted: Annotated[doc.QueryFlag, doc.about("the deleted ones instead of the present ones")] = False
 
 
-_ADAPTER: Final = TypeAdapter(AttributePolicyDocument)
-router: Final = APIRouter(prefix=PATH, tags=["Attribute policies"], route_class=context.Route)
-_WRITTEN: Final = (written(200, AttributePolicyOut), 404)
+def to_shown(stored: Stored) -> Document:
+    """Return a policy as the API shows it."""
+    deleted_at = None if stored.deleted_at is None else rfc3339(stored.deleted_at)
+    return to_json(stored) | {"version": stored.version, "deleted_at": deleted_at}
 
 
-@router.get("", **op(listed(AttributePolicyOut)))
-async def list_attribute_policies(
-    ctx: context.Reads, query: Annotated[AttributePolicyFilter, Query()]
-) -> Response:
+POLICIES: Final = Collection(
+    noun="attribute policy",
+    path=PATH,
+    rows=attribute_policies,
+    to_document=AttributePolicyDocument.to_document,
+    domain="domain",
+    require_writable=require_tenant_admin,
+    warnings_of=AttributePolicyDocument.document_warnings,
+    show=to_shown,
+)
+router: Final = APIRouter(prefix=PATH, tags=["Attribute policies"], route_class=Operation)
+
+
+@router.get("", **listed(AttributePolicyOut))
+async def list_attribute_policies(ctx: Reads, query: Annotated[AttributePolicyFilter, Query()]) -> Response:
     """List attribute policies. Only policies that the caller may see."""
-    return await ctx.list(attribute_policies.TABLE, attribute_policies.page, query, to_shown)
+    return await POLICIES.list(ctx, query)
 
 
-@router.post("", **op(created(AttributePolicyOut)))
-async def create_attribute_policy(
-    ctx: context.Creates, body: Annotated[AttributePolicyDocument, Depends(JsonBody(AttributePolicyDocument))]
-) -> Response:
+@router.post("", **created(AttributePolicyOut))
+async def create_attribute_policy(ctx: Creates, body: AttributePolicyDocument) -> Response:
     """Create an attribute policy.
 
     Domain admins write for their own domains, and below the priority of tenant admins' denies.
     """
-    ctx.require_domain(body.domain)
-    ctx.check_precondition(None)
-
-    async def work(change: Change) -> Stored | Conflict:
-        await ctx.check_quota(change, "attribute_policies", 1)
-        document = body.to_document(change.new_id())
-        created = await attribute_policies.create(change, [document], by_domain_admin=ctx.by_domain_admin)
-        return created if isinstance(created, Conflict) else created[0]
-
-    return await ctx.write(work, context.row_reply(201, _with_warnings(body.warnings_of()), location=PATH))
+    require_domain(ctx, body.domain)
+    return await POLICIES.create(ctx, body)
 
 
-@router.get("/{id}", **op(found(AttributePolicyOut), 404))
-async def get_attribute_policy(ctx: context.Reads, query: Annotated[DeletedQuery, Query()]) -> Response:
+@router.get("/{id}", **found(AttributePolicyOut))
+async def get_attribute_policy(ctx: Reads, query: Annotated[DeletedQuery, Query()]) -> Response:
     """Get an attribute policy. A deleted policy is 404 unless `deleted` is true."""
-    policy_id = ctx.row_id(_NOUN)
-    found = await ctx.read(lambda connection: attribute_policies.get(connection, ctx.tenant, policy_id))
-    stored = ctx.visible(_NOUN, found)
+    stored = await POLICIES.found(ctx)
     if stored.deleted_at is not None and not query.deleted:
         raise not_found(
             f"the attribute policy {stored.id!r} was deleted at {rfc3339(stored.deleted_at)}; "
@@ -255,146 +238,88 @@ async def get_attribute_policy(ctx: context.Reads, query: Annotated[DeletedQuery
     return ctx.single(attribute_policies.TABLE, stored, to_shown)
 
 
-@router.put("/{id}", **op(*_WRITTEN))
-async def replace_attribute_policy(
-    ctx: context.Writes,
-    body: Annotated[AttributePolicyDocument, Depends(ReplacingBody(AttributePolicyDocument, _NOUN))],
-) -> Response:
+@router.put("/{id}", **written(AttributePolicyOut))
+async def replace_attribute_policy(ctx: Writes, body: AttributePolicyDocument) -> Response:
     """Replace an attribute policy. An object as it was read may be changed and sent back."""
-    ctx.require_domain(body.domain)
-
-    async def work(change: Change) -> Stored | NotFound:
-        stored = await _present(ctx, change)
-        ctx.check_precondition(stored)
-        return await _replace(ctx, change, stored, body)
-
-    return await ctx.write(work, context.row_reply(200, _with_warnings(body.warnings_of())))
+    require_domain(ctx, body.domain)
+    return await POLICIES.replace(ctx, body)
 
 
-@router.patch("/{id}", **op(*_WRITTEN))
+@router.patch("/{id}", **written(AttributePolicyOut))
 async def patch_attribute_policy(
-    ctx: context.Writes, patch: Annotated[doc.Patch, Depends(PatchBody(AttributePolicyDocument, _NOUN))]
+    ctx: Writes, body: Annotated[doc.Patch, merge_patch(AttributePolicyDocument)]
 ) -> Response:
     """Change some members of an attribute policy.
 
     A JSON merge patch (RFC 7396); a `rule_data` with a `type` replaces the whole tree.
     """
+    rule_data = body.members.get("rule_data")
+    # A whole tree: members of the old root that it lacks would make another tree of it.
+    is_tree = isinstance(rule_data, Mapping) and "type" in rule_data
 
-    async def work(change: Change) -> tuple[Stored, AttributePolicyDocument] | NotFound:
-        stored = await _present(ctx, change)
-        rule_data = patch.members.get("rule_data")
-        # A whole tree: members of the old root that it lacks would make another tree of it.
-        is_tree = isinstance(rule_data, Mapping) and "type" in rule_data
-        document, problems = patch.apply(stored.document, whole={"rule_data": rule_data} if is_tree else None)
-        body = doc.validate(_ADAPTER, document, ctx, problems)
+    async def work(change: Change) -> tuple[Stored, AttributePolicyDocument] | Refusal:
+        stored = await POLICIES.writable(ctx, change)
+        if not isinstance(stored, Stored):
+            return stored
+        document, problems = body.apply(stored.document, whole=frozenset({"rule_data"} if is_tree else ()))
+        policy = doc.validate(AttributePolicyDocument.model_validate, document, ctx, problems)
         # RFC 9110 13.2.1: preconditions are evaluated after the checks of the request itself.
         ctx.check_precondition(stored)
-        ctx.require_domain(body.domain)
-        replaced = await _replace(ctx, change, stored, body)
-        return replaced if isinstance(replaced, NotFound) else (replaced, body)
+        require_domain(ctx, policy.domain)
+        replaced = await POLICIES.store(ctx, change, stored, policy)
+        return (replaced, policy) if isinstance(replaced, Stored) else replaced
 
-    def reply(written: tuple[Stored, AttributePolicyDocument], revision: int) -> context.Reply:
-        stored, body = written
-        return context.row_reply(200, _with_warnings(body.warnings_of()))(stored, revision)
-
-    return await ctx.write(work, reply)
+    return await ctx.write(
+        work, lambda made, revision: row_reply(200, POLICIES.shown_with(made[1]))(made[0], revision)
+    )
 
 
-@router.delete("/{id}", **op(deleted(), 404))
-async def delete_attribute_policy(ctx: context.Writes) -> Response:
+@router.delete("/{id}", **deleted())
+async def delete_attribute_policy(ctx: Writes) -> Response:
     """Delete an attribute policy softly. It takes no part in decisions any more; it can be restored."""
-    policy_id = ctx.row_id(_NOUN)
-
-    async def work(change: Change) -> Stored | NotFound:
-        ctx.check_precondition(await _present(ctx, change))
-        return await attribute_policies.delete(change, policy_id)
-
-    return await ctx.write(work, context.no_content)
+    return await POLICIES.delete(ctx)
 
 
-@router.post("/{id}/restore", **op(*_WRITTEN))
-async def restore_attribute_policy(ctx: context.Writes) -> Response:
+@router.post("/{id}/restore", **written(AttributePolicyOut))
+async def restore_attribute_policy(ctx: Writes) -> Response:
     """Restore a deleted attribute policy. A policy that is not deleted stays as it is."""
-    policy_id = ctx.row_id(_NOUN)
 
     async def work(change: Change) -> tuple[Stored, AttributePolicy] | NotFound:
-        stored = ctx.visible(_NOUN, await attribute_policies.get(change.connection, change.tenant, policy_id))
-        _require_priority(ctx, stored)
+        stored = await POLICIES.found(ctx, change)
+        priority = cast("int", stored.document["priority"])
+        allowed = 0 if stored.document["effect"] == Effect.ALLOW.value else MAX_ALLOW_PRIORITY
+        if not ctx.caller.is_tenant_admin and priority > allowed:
+            raise forbidden("the priority of this policy is above what a domain admin may write")
         ctx.check_precondition(stored)
         problems: list[Problem] = []
         policy = parse_attribute_policy(stored.document, "", problems, ctx.reading)
         if policy is None:
             raise invalid(problems)
-        restored = await attribute_policies.restore(change, policy_id)
+        restored = await attribute_policies.restore(change, stored.uuid)
         return (restored, policy) if isinstance(restored, Stored) else restored
 
-    def reply(written: tuple[Stored, AttributePolicy], revision: int) -> context.Reply:
-        stored, policy = written
-        warnings = _warnings(policy, Format(str(stored.document["format"])))
-        return context.row_reply(200, _with_warnings(warnings))(stored, revision)
+    def show(stored: Stored, policy: AttributePolicy) -> Document:
+        return with_warnings(to_shown(stored), _warnings(policy, Format(str(stored.document["format"]))))
 
-    return await ctx.write(work, reply)
+    return await ctx.write(
+        work, lambda made, revision: row_reply(200, lambda row: show(row, made[1]))(made[0], revision)
+    )
 
 
-@router.get("/{id}/versions", **op(listed(AttributePolicyVersion), 404))
-async def list_attribute_policy_versions(
-    ctx: context.Reads, query: Annotated[PageQuery, Query()]
-) -> Response:
+@router.get("/{id}/versions", **listed(AttributePolicyVersion))
+async def list_attribute_policy_versions(ctx: Reads, query: Annotated[PageQuery, Query()]) -> Response:
     """List every version of an attribute policy, oldest first.
 
     Only versions in domains that the caller administers.
     """
-    policy_id = ctx.row_id(_NOUN)
-    position = query.position(f"{ctx.tenant} versions of {policy_id}", order=Order.NUMBER)
+    policy_id = ctx.row_id(POLICIES.noun)
+    position = query.position(f"{ctx.tenant} versions of {policy_id}", order=BY_NUMBER)
+    bounds = position.bounds | {"domains": ctx.caller.domains, "after": position.after or 0}
 
-    async def work(connection: Any) -> attribute_policies.VersionPage:
-        ctx.visible(_NOUN, await attribute_policies.get(connection, ctx.tenant, policy_id))
-        return await attribute_policies.versions(
-            connection,
-            ctx.tenant,
-            policy_id,
-            domains=ctx.caller.domains,
-            after=position.after_number,
-            limit=position.limit,
-        )
+    async def work(connection: Any) -> Page[attribute_policies.Version]:
+        POLICIES.visible(ctx, await attribute_policies.get(connection, ctx.tenant, policy_id))
+        return await attribute_policies.versions(connection, ctx.tenant, policy_id, **bounds)
 
-    found = await ctx.read(work)
-    return context.list_of(
-        [asdict(each) | {"created_at": rfc3339(each.created_at)} for each in found.items],
-        position.cursor(found.next),
-    )
-
-
-async def _present(ctx: context.RequestContext, change: Change) -> Stored:
-    """Return the policy that is about to be written, if the caller may write it."""
-    policy_id = ctx.row_id(_NOUN)
-    stored = ctx.visible(_NOUN, await attribute_policies.get(change.connection, change.tenant, policy_id))
-    if stored.deleted_at is not None:
-        raise ctx.missing(_NOUN)
-    require_tenant_admin(ctx.caller, stored, domain="domain")
-    return stored
-
-
-async def _replace(
-    ctx: context.RequestContext, change: Change, stored: Stored, body: AttributePolicyDocument
-) -> Stored | NotFound:
-    document = body.to_document(stored.id)
-    return await attribute_policies.replace(change, document, by_domain_admin=ctx.by_domain_admin)
-
-
-def _require_priority(ctx: context.RequestContext, stored: Stored) -> None:
-    """Refuse to restore a policy that a domain admin could not write."""
-    priority = cast("int", stored.document["priority"])
-    allowed = 0 if stored.document["effect"] == Effect.ALLOW.value else MAX_ALLOW_PRIORITY
-    if not ctx.caller.is_tenant_admin and priority > allowed:
-        raise forbidden("the priority of this policy is above what a domain admin may write")
-
-
-def to_shown(stored: Stored) -> JsonDocument:
-    """Return a policy as the API shows it."""
-    deleted_at = None if stored.deleted_at is None else rfc3339(stored.deleted_at)
-    return context.to_json(stored) | {"version": stored.version, "deleted_at": deleted_at}
-
-
-def _with_warnings(warnings: Sequence[DocumentWarning]) -> Any:
-    return lambda stored: with_document_warnings(to_shown(stored), warnings)
+    page = await ctx.read(work)
+    items = [asdict(each) | {"created_at": rfc3339(each.created_at)} for each in page.items]
+    return list_of(items, position.cursor(page.next))

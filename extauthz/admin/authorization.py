@@ -4,28 +4,17 @@
 judge rows and documents, and raise `ProblemError` 403. Tenant admins pass all of them.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Final, assert_never, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from extauthz.admin.authentication import Caller, CallerKind
+from extauthz.admin.context import RequestContext
 from extauthz.admin.problems import ProblemError, forbidden
-from extauthz.admin.route_prefixes import RoutePrefix, read_prefixes
 from extauthz.compile.documents import Reading, parse_attribute_policy, parse_resource
-from extauthz.domain.policy import (
-    WILDCARD,
-    All,
-    Always,
-    AnyOf,
-    AttributeName,
-    AuthenticationRequirement,
-    Condition,
-    Node,
-    Not,
-    Resource,
-    Route,
-    UnreadableCondition,
-)
+from extauthz.compile.role_dependence import ROLES, depends_on_roles, with_inherited
+from extauthz.compile.route_prefixes import RoutePrefix, read_prefixes
+from extauthz.domain.policy import WILDCARD, AuthenticationRequirement, Resource, Route
 from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
 from extauthz.domain.service_key import Scope
@@ -73,8 +62,6 @@ _SCOPES: Final[Mapping[Permission, Scope]] = {
 """The scope by which a service key has a permission; the bootstrap key is a tenant admin."""
 _SERVICE_SCOPES: Final = frozenset({Scope.RESOURCES_WRITE})
 _DOMAIN_SCOPES: Final = frozenset({Scope.IDENTITY, Scope.POLICIES_READ, Scope.POLICIES_WRITE})
-_ROLES: Final = "user.roles"
-_MEMBER_OPERATORS: Final = frozenset({"has", "hasAny", "hasAll"})
 
 
 def is_permitted(caller: Caller, permission: Permission) -> bool:
@@ -107,25 +94,25 @@ def not_permitted(caller: Caller, permission: Permission) -> ProblemError:
     return forbidden(f"this is for {permission.value} only")
 
 
-def require_domain(caller: Caller, domain: str) -> None:
+def require_domain(ctx: RequestContext, domain: str) -> None:
     """Refuse to write into a domain that the caller does not administer."""
-    if caller.administers_domain(domain):
+    if ctx.caller.administers_domain(domain):
         return
     if domain == WILDCARD:
         raise forbidden("only tenant admins write for the domain '*'")
     raise forbidden(f"you do not administer the domain {domain!r}")
 
 
-def require_tenant_admin(caller: Caller, stored: Stored, *, domain: str) -> None:
+async def require_tenant_admin(ctx: RequestContext, _: "Change", stored: Stored) -> None:
     """Refuse a domain admin to change a row of another domain, or a deny that a tenant admin wrote.
 
     A domain admin can never lift a tenant admin's deny at priority 0 or above; deleting or rewriting the deny
     would lift it.
     """
-    if caller.is_tenant_admin:
+    if ctx.caller.is_tenant_admin:
         return
     document = stored.document
-    require_domain(caller, str(document[domain]))
+    require_domain(ctx, str(document["dom"] if "dom" in document else document["domain"]))
     priority = document.get("priority", 0)
     assert isinstance(priority, int)
     if not stored.by_domain_admin and document["effect"] == Effect.DENY.value and priority >= 0:
@@ -267,70 +254,26 @@ def require_delegable(grant: "KeyGrant", document: Document) -> None:
         raise forbidden("a key creates keys only within its own permissions", errors=problems)
 
 
-async def require_removable_binding(
-    caller: Caller, change: "Change", stored: Stored, *, condition_headers: frozenset[str]
-) -> None:
+async def require_removable_binding(ctx: RequestContext, change: "Change", stored: Stored) -> None:
     """Refuse a domain admin to lift a tenant admin's deny by deleting the binding on which it depends."""
-    if caller.is_tenant_admin or stored.by_domain_admin:
+    if ctx.caller.is_tenant_admin or stored.by_domain_admin:
         return
-    if await _deny_depends_on(change, stored.document, condition_headers):
+    domain = str(stored.document["dom"])
+    links = [
+        (str(link["user"]), str(link["role"]), str(link["dom"]))
+        for link in await role_bindings.inheritance(change)
+    ]
+    roles = with_inherited(str(stored.document["role"]), domain, links)
+    denied = await role_rules.denied_by_tenant_admins(change.connection, change.tenant, roles, domain)
+    if not denied:
+        policies = await attribute_policies.denies_of_tenant_admins(
+            change.connection, change.tenant, domain, naming=ROLES
+        )
+        # An unreadable policy is treated as depending on the role.
+        reading = Reading(condition_headers=ctx.services.condition_headers)
+        read = (parse_attribute_policy(document, "", [], reading) for document in policies)
+        denied = any(policy is None or depends_on_roles(policy.condition, roles) for policy in read)
+    if denied:
         raise forbidden(
             "a tenant admin wrote this binding and a deny that depends on it: only a tenant admin deletes it"
         )
-
-
-async def _deny_depends_on(change: "Change", binding: Document, condition_headers: frozenset[str]) -> bool:
-    """Tell whether a deny that a tenant admin wrote depends on a role that the binding gives."""
-    domain = str(binding["dom"])
-    roles = await _with_inherited(change, str(binding["role"]), domain)
-    if await role_rules.denied_by_tenant_admins(change.connection, change.tenant, roles, domain):
-        return True
-    reading = Reading(condition_headers=condition_headers)
-    for document in await attribute_policies.denies_of_tenant_admins(
-        change.connection, change.tenant, domain, naming=_ROLES
-    ):
-        policy = parse_attribute_policy(document, "", [], reading)
-        # An unreadable policy is treated as depending on the role.
-        if policy is None or _depends(policy.condition, roles):
-            return True
-    return False
-
-
-async def _with_inherited(change: "Change", role: str, domain: str) -> set[str]:
-    """Return the role and all that it inherits; expired links count."""
-    inherited: dict[str, list[str]] = {}
-    for link in await role_bindings.inheritance(change):
-        if link["dom"] in {domain, WILDCARD}:
-            inherited.setdefault(str(link["user"]), []).append(str(link["role"]))
-    found, waiting = {role}, [role]
-    while waiting:
-        new = set(inherited.get(waiting.pop(), ())) - found
-        found |= new
-        waiting += new
-    return found
-
-
-def _depends(node: Node, roles: Collection[str]) -> bool:
-    """Tell whether a condition can have another result for a principal that loses the roles."""
-    match node:
-        case Always():
-            return False
-        case UnreadableCondition():
-            return True
-        case Not(condition):
-            return _depends(condition, roles)
-        case All(conditions) | AnyOf(conditions):
-            return any(_depends(condition, roles) for condition in conditions)
-        case Condition(attribute, operator, value):
-            return _compares(attribute, operator, value, roles)
-    assert_never(node)
-
-
-def _compares(attribute: str, operator: str, value: object, roles: Collection[str]) -> bool:
-    if isinstance(value, AttributeName):
-        return _ROLES in {attribute, value.name}
-    if attribute != _ROLES or operator == "exists":
-        return False
-    if operator not in _MEMBER_OPERATORS:
-        return True
-    return not set(value if isinstance(value, tuple) else (value,)).isdisjoint(roles)

@@ -15,21 +15,22 @@ import io
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, ClassVar, Final
+from typing import TYPE_CHECKING, Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Body
 from pydantic import Field
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
+from extauthz.admin.answers import Reply, tenant_headers
 from extauthz.admin.authorization import Permission
-from extauthz.admin.context import Reply, RequestContext, Route, requires, tenant_headers
-from extauthz.admin.documents import Integer, Warned
-from extauthz.admin.openapi import op, text_answer, written
+from extauthz.admin.context import RequestContext
+from extauthz.admin.documents import Integer, Warned, example
+from extauthz.admin.openapi import answer, written
+from extauthz.admin.operation import Operation, requires
 from extauthz.admin.preconditions import entity_tag
 from extauthz.admin.problems import LineProblem, ProblemError, conflict, invalid, not_found
 from extauthz.admin.quotas import check_rows_of_write
-from extauthz.admin.request_body import CSV, TextBody
 from extauthz.compile.documents import Reading, parse_role_binding, parse_role_rule
 from extauthz.compile.roles import rule_subjects
 from extauthz.domain.policy import WILDCARD, RoleBinding, RoleRule, SubjectKind
@@ -43,8 +44,9 @@ if TYPE_CHECKING:
     from extauthz.storage.pool import Connection
 
 PATH: Final = "/api/v1/casbin/policy"
+CSV: Final = "text/csv"
 EXAMPLE: Final = "p,role:finance,emea,invoice:read,read,allow\r\ng,user:alice,role:finance,emea\r\n"
-_COUNT: Final = Field(ge=0)
+_Count = Annotated[Integer, Field(ge=0), example(1)]
 
 
 Line = tuple[str, ...]
@@ -67,16 +69,26 @@ class ReadLine:
 class CasbinImport(Warned):
     """How many lines were added, and how many were there already."""
 
-    example: ClassVar = {"role_rules": 1, "role_bindings": 1, "unchanged": 0}
-    role_rules: Annotated[Integer, _COUNT]
-    role_bindings: Annotated[Integer, _COUNT]
-    unchanged: Annotated[Integer, _COUNT]
+    role_rules: _Count
+    role_bindings: _Count
+    unchanged: _Count
 
 
-router: Final = APIRouter(prefix=PATH, tags=["Casbin"], route_class=Route)
+class CasbinLines(PlainTextResponse):
+    """The lines, in the order of their creation."""
+
+    media_type = CSV
 
 
-@router.get("", **op(text_answer(CSV, EXAMPLE, "The lines, in the order of their creation", "ETag"), 404))
+_LINES: Final = {CSV: {"example": EXAMPLE}}
+_EXPORT: Final = {
+    200: {"description": "The lines, in the order of their creation", "content": _LINES},
+    404: {},
+}
+router: Final = APIRouter(prefix=PATH, tags=["Casbin"], route_class=Operation)
+
+
+@router.get("", **answer(None, "ETag", response_class=CasbinLines, responses=_EXPORT))
 async def export_casbin_policy(ctx: Annotated[RequestContext, requires(Permission.TENANT)]) -> Response:
     """Export role rules and bindings as Casbin's CSV.
 
@@ -93,10 +105,10 @@ async def export_casbin_policy(ctx: Annotated[RequestContext, requires(Permissio
     return Reply(200, to_csv(lines), {"ETag": entity_tag(tenant.revision)}, CSV).response()
 
 
-@router.post("", **op(written(200, CasbinImport), 409))
+@router.post("", **written(CasbinImport, openapi_extra={"requestBody": {"content": _LINES}}))
 async def import_casbin_policy(
     ctx: Annotated[RequestContext, requires(Permission.TENANT, creating=True)],
-    body: Annotated[str, Depends(TextBody(CSV, EXAMPLE))],
+    body: Annotated[str, Body(media_type=CSV)],
 ) -> Response:
     """Add lines of Casbin's CSV, all or none.
 
@@ -114,8 +126,8 @@ async def import_casbin_policy(
         new = list({line.fields: line for line in lines if line.fields not in present}.values())
         rules = [line for line in new if line.fields[0] == "p"]
         bindings = [line for line in new if line.fields[0] == "g"]
-        await ctx.check_quota(change, "role_rules", len(rules))
-        await ctx.check_quota(change, "role_bindings", len(bindings))
+        await ctx.check_quota(change, role_rules.TABLE, len(rules))
+        await ctx.check_quota(change, role_bindings.TABLE, len(bindings))
         if rules:
             created = await role_rules.create(
                 change, [line.document | {"id": change.new_id()} for line in rules]
@@ -146,7 +158,7 @@ async def _lines(connection: "Connection", tenant: str) -> list[Line]:
     return found
 
 
-async def _all(page: Callable[[UUID | None], Awaitable[Page]]) -> list[Stored]:
+async def _all(page: Callable[[UUID | None], Awaitable[Page[Stored]]]) -> list[Stored]:
     found: list[Stored] = []
     after: UUID | None = None
     while True:

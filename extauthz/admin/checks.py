@@ -1,18 +1,18 @@
 """`POST /api/v1/check` and the older role-only check: the decision of the mesh, asked over REST."""
 
-from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Final, assert_never
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 from starlette.responses import Response
 
 from extauthz.admin import documents as doc
+from extauthz.admin.answers import Reply
 from extauthz.admin.authorization import Permission
-from extauthz.admin.context import Reply, RequestContext, Route, requires
-from extauthz.admin.openapi import answer, op
-from extauthz.admin.problems import ProblemError, forbidden, invalid, unavailable
-from extauthz.admin.request_body import JsonBody
+from extauthz.admin.context import RequestContext
+from extauthz.admin.openapi import also, answer
+from extauthz.admin.operation import Operation, requires
+from extauthz.admin.problems import forbidden, invalid, unavailable
 from extauthz.admin.services import AdminServices
 from extauthz.compile.fields import shown
 from extauthz.decide.by_name import NamedQuestion, judge_by_name
@@ -30,14 +30,6 @@ _ENTRANCE: Final = "rest"
 _NOT_NOW: Final = frozenset({Reason.NOT_READY, Reason.POLICY_STALE, Reason.OVERLOADED})
 
 
-class SubjectKind(StrEnum):
-    """The kind of a subject that another caller asks about."""
-
-    USER = "user"
-    SERVICE = "service"
-    WORKLOAD = "workload"
-
-
 def _without(members: dict[str, Any], *names: str) -> dict[str, Any]:
     """Return an object of attributes that has none of the members that the server sets."""
     if problems := [Problem(f"/{name}", "is set by the server") for name in names if name in members]:
@@ -50,10 +42,10 @@ class Attributes(doc.Model):
 
     resource: Annotated[
         dict[str, Any], doc.about("route parameters; `name` and `service` are the resource's own")
-    ] = {}  # noqa: RUF012  # Pydantic copies it
+    ] = {}
     user: Annotated[
         dict[str, Any], doc.about("claims of the subject, with `roles`; not for callers with a token")
-    ] = {}  # noqa: RUF012  # Pydantic copies it
+    ] = {}
 
     @field_validator("resource")
     @classmethod
@@ -81,31 +73,25 @@ def _subject(value: object, info: ValidationInfo) -> object:
     return doc.context_of(info).caller.principal.id
 
 
-def _named(kind: SubjectKind, info: ValidationInfo) -> SubjectKind:
+def _named(kind: str, info: ValidationInfo) -> str:
     subject = info.data.get("subject")
-    if kind is SubjectKind.WORKLOAD and subject is not None and (problem := peer_problem(subject)):
+    if kind == PrincipalKind.WORKLOAD and subject is not None and (problem := peer_problem(subject)):
         raise doc.refused_at([Problem("/subject", f"found {shown(subject)}, which {problem}")], up=1)
     return kind
 
 
-class CheckRequest(doc.Document):
+class CheckRequest(doc.BodyModel):
     """A question: may the subject do the action on the resource?"""
 
-    example: ClassVar = {
-        "subject": "alice",
-        "resource": "invoice:read",
-        "action": "read",
-        "attributes": {"resource": {"id": "4711"}},
-    }
     subject: Annotated[doc.Name, BeforeValidator(_subject)] = doc.computed(
-        description="a caller with a token may leave it out, or name itself"
+        description="a caller with a token may leave it out, or name itself", examples=["alice"]
     )
-    subject_kind: Annotated[SubjectKind, AfterValidator(_named)] = SubjectKind.USER
+    subject_kind: Annotated[Literal["user", "service", "workload"], AfterValidator(_named)] = "user"
     domain: Annotated[doc.OneName | None, doc.NOT_NULL, doc.about("the domain of the subject; never `*`")] = (
         None
     )
-    resource: Annotated[doc.OneName, doc.about("the name of a resource")]
-    action: Annotated[doc.OneName, doc.about("the action")]
+    resource: Annotated[doc.OneName, doc.about("the name of a resource", "invoice:read")]
+    action: Annotated[doc.OneName, doc.about("the action", "read")]
     min_revision: Annotated[
         doc.Integer,
         Field(
@@ -114,57 +100,45 @@ class CheckRequest(doc.Document):
             description="decide under this revision or a later one; waits at most 1 s, then 503",
         ),
     ] = 0
-    attributes: Attributes = Attributes.model_construct(resource={}, user={})
+    attributes: Annotated[Attributes, doc.example({"resource": {"id": "4711"}})] = Attributes.model_construct(
+        resource={}, user={}
+    )
 
 
 class CheckDecision(doc.Model):
     """A decision."""
 
-    example: ClassVar = {
-        "decision": "allow",
-        "matched_rule_id": doc.EXAMPLE_ID,
-        "reason": "rule_matched",
-        "message": "a rule allows it",
-        "decision_id": doc.EXAMPLE_ID,
-        "policy_revision": 7,
-    }
     refused_example: ClassVar = {
         "decision": "deny",
         "matched_rule_id": None,
         "reason": "no_matching_rule",
         "message": "no rule allows it",
     }
-    decision: Annotated[str, Field(json_schema_extra={"enum": ["allow", "deny"]})]
-    matched_rule_id: str | None
-    reason: Annotated[str, Field(examples=["rule_matched", "no_matching_rule"])]
-    message: str
+    decision: Annotated[Literal["allow", "deny"], doc.example("allow")]
+    matched_rule_id: Annotated[str | None, doc.example(doc.EXAMPLE_ID)]
+    reason: Annotated[str, doc.example("rule_matched", "no_matching_rule")]
+    message: Annotated[str, doc.example("a rule allows it")]
     decision_id: doc.RowId
-    policy_revision: Annotated[doc.Integer, Field(ge=0, description="revision of the tenant's policies")]
+    policy_revision: Annotated[doc.Integer, Field(ge=0), doc.about("revision of the tenant's policies", 7)]
 
 
-class AccessRequest(doc.Document):
+class AccessRequest(doc.BodyModel):
     """A question about the default action of a resource."""
 
-    example: ClassVar = {"name": "invoice:read"}
-    name: Annotated[doc.OneName, doc.about("the name of a resource")]
+    name: Annotated[doc.OneName, doc.about("the name of a resource", "invoice:read")]
 
 
 class AccessAnswer(doc.Model):
     """Whether role rules allow it."""
 
-    example: ClassVar = {"authorized": True}
-    authorized: doc.Flag
+    authorized: Annotated[doc.Flag, doc.example(True)]
 
 
-_CHECK: Final = JsonBody[CheckRequest](CheckRequest)
-_ACCESS: Final = JsonBody[AccessRequest](AccessRequest)
-router: Final = APIRouter(tags=["Check"], route_class=Route)
+router: Final = APIRouter(tags=["Check"], route_class=Operation)
 
 
-@router.post("/api/v1/check", **op(answer(200, CheckDecision), answer(403, CheckDecision)))
-async def check(
-    ctx: Annotated[RequestContext, requires(Permission.CHECK)], body: Annotated[CheckRequest, Depends(_CHECK)]
-) -> Response:
+@router.post("/api/v1/check", **answer(CheckDecision, responses=also(403, CheckDecision)))
+async def check(ctx: Annotated[RequestContext, requires(Permission.CHECK)], body: CheckRequest) -> Response:
     """Ask for a decision.
 
     Decided as in the mesh, and logged with entrance `rest`. A caller with a token asks about itself:
@@ -181,29 +155,23 @@ async def check(
         raise unavailable(f"revision {body.min_revision} is not in effect here yet; try again")
     question = NamedQuestion(body.resource, body.action, freeze_claims(body.attributes.resource))
     verdict = _decided(services, ctx.tenant, principal, question)
-    match verdict:
-        case AllowedByName():
-            status, message = 200, "a rule allows it"
-        case Denied():
-            status, message = 403, verdict.reason.text
-        case _:
-            assert_never(verdict)
+    allowed = isinstance(verdict, AllowedByName)
     shown = {
         "decision": verdict.effect.value,
         "matched_rule_id": None if verdict.rule is None else verdict.rule.id,
         "reason": verdict.reason.value,
-        "message": message,
+        "message": "a rule allows it" if allowed else verdict.reason.text,
         "decision_id": verdict.decision_id,
         "policy_revision": verdict.policies.revision,
     }
-    return Reply(status, shown).response()
+    return Reply(200 if allowed else 403, shown).response()
 
 
 def _principal(ctx: RequestContext, body: CheckRequest) -> Principal:
     """Return the principal that the question is about: a caller with a token asks about itself only."""
     own = ctx.caller.principal
     if own is not None:
-        if body.subject != own.id or body.subject_kind.value != own.kind.value:
+        if body.subject != own.id or body.subject_kind != own.kind.value:
             raise forbidden("a caller with a token may ask about itself only: leave 'subject' out")
         if body.domain not in {None, own.domain}:
             raise forbidden("a caller with a token may ask about its own domain only: leave 'domain' out")
@@ -213,7 +181,7 @@ def _principal(ctx: RequestContext, body: CheckRequest) -> Principal:
     if isinstance(roles, ClaimRejected):
         raise invalid([Problem("/attributes/user/roles", roles.problem)])
     return Principal(
-        kind=PrincipalKind(body.subject_kind.value),
+        kind=PrincipalKind(body.subject_kind),
         id=body.subject,
         tenant=ctx.tenant,
         domain=body.domain,
@@ -226,9 +194,9 @@ def _principal(ctx: RequestContext, body: CheckRequest) -> Principal:
 _Own = Annotated[RequestContext, requires(Permission.OWN_ACCESS)]
 
 
-@router.post("/api/v1/resources/access/check", **op(answer(200, AccessAnswer)))
-@router.post("/resources/access/check", **op(answer(200, AccessAnswer)))
-async def check_access(ctx: _Own, body: Annotated[AccessRequest, Depends(_ACCESS)]) -> Response:
+@router.post("/api/v1/resources/access/check", **answer(AccessAnswer))
+@router.post("/resources/access/check", **answer(AccessAnswer))
+async def check_access(ctx: _Own, body: AccessRequest) -> Response:
     """Ask by roles alone, in the older way.
 
     Whether role rules let the caller with the token do the default action of a resource. Attribute policies
@@ -267,7 +235,8 @@ def _decided(
     finally:
         services.recorder.end(started, verdict)
     if verdict.reason in _NOT_NOW:
-        raise _not_now(verdict)
+        reason = verdict.reason
+        raise unavailable(reason.text, reason=reason.value, decision_id=verdict.decision_id)
     return verdict
 
 
@@ -280,8 +249,3 @@ def _excluded_roles(ctx: RequestContext) -> frozenset[str]:
         if issuer.config.tenant == ctx.tenant
         for role in issuer.config.excluded_roles
     )
-
-
-def _not_now(verdict: NamedVerdict) -> ProblemError:
-    reason = verdict.reason
-    return unavailable(reason.text, reason=reason.value, decision_id=verdict.decision_id)

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from dataclasses import replace as with_changes
 from typing import Any, Final
 
-from extauthz.admin.row_warnings import with_document_warnings
+from extauthz.admin.answers import with_warnings
 from extauthz.compile.fields import shown as quoted
 from extauthz.compile.warnings import DocumentWarning, WarningCode
 from extauthz.domain.policy import default_action
 from extauthz.storage import public_resources, resources
-from extauthz.storage.rows import Document as JsonDocument
-from extauthz.storage.rows import Stored, rfc3339
+from extauthz.storage.rows import Document, Stored, rfc3339
 
 _NAMED: Final = 5
 
@@ -28,12 +27,12 @@ class InForce:
     stored: Stored
     warnings: tuple[DocumentWarning, ...] = ()
 
-    def to_json(self, *warnings: DocumentWarning) -> JsonDocument:
+    def to_json(self, *warnings: DocumentWarning) -> Document:
         """Return the resource as the API shows it."""
-        return with_document_warnings(_to_json(self.stored), [*self.warnings, *warnings])
+        return with_warnings(_to_json(self.stored), [*self.warnings, *warnings])
 
 
-def _to_json(stored: Stored) -> JsonDocument:
+def _to_json(stored: Stored) -> Document:
     return stored.document | {
         "createdAt": rfc3339(stored.created_at),
         "updatedAt": rfc3339(stored.updated_at),

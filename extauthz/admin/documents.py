@@ -6,7 +6,7 @@ model would refuse enumerations and lists. A check across members is a validator
 needs, so that it runs although another member has an error. Errors: `ProblemError` 422 with every problem.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar
 
 from pydantic import (
@@ -18,7 +18,6 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     Strict,
-    TypeAdapter,
     ValidationError,
     ValidationInfo,
     WithJsonSchema,
@@ -26,7 +25,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
 
-from extauthz.admin.problems import ParameterProblem, invalid
+from extauthz.admin.problems import conflict, invalid
 from extauthz.compile.fields import shown
 from extauthz.compile.warnings import WarningCode
 from extauthz.domain.names import name_problem
@@ -39,9 +38,10 @@ EXAMPLE_ID: Final = "01900000-0000-7000-8000-000000000001"
 EXAMPLE_TIME: Final = "2026-01-31T08:00:00Z"
 
 
-def refused(message: str) -> PydanticCustomError:
-    """Return the error for the value that a validator looks at."""
-    return PydanticCustomError("problems", "problems", {"problems": [Problem("", message)]})
+def refused(message: str, *, contradiction: bool = False) -> PydanticCustomError:
+    """Return the error for the value that a validator looks at; a contradiction is 409 where it is alone."""
+    problems = [Problem("", message)]
+    return PydanticCustomError("problems", "problems", {"problems": problems, "contradiction": contradiction})
 
 
 def refused_at(problems: Sequence[Problem], *, up: int = 0) -> PydanticCustomError:
@@ -89,9 +89,14 @@ def context_of(info: ValidationInfo) -> Any:
     return info.context
 
 
-def about(description: str) -> Any:
-    """Return the description of a member or a parameter."""
-    return Field(description=description)
+def about(description: str, *example: object) -> Any:
+    """Return the description of a member or a parameter, and what the OpenAPI document shows of it."""
+    return Field(description=description, examples=list(example) or None)
+
+
+def example(*values: object) -> Any:
+    """Return the values of a member that the OpenAPI document shows, the first one in examples."""
+    return Field(examples=list(values))
 
 
 def computed(**options: Any) -> Any:
@@ -108,8 +113,12 @@ Name = Annotated[
 """A canonical name: in NFC, without control or invisible characters or outer white space."""
 OneName = Annotated[Name, AfterValidator(_one)]
 """A name that is not the wildcard."""
-RowId = Annotated[str, WithJsonSchema({"type": "string", "format": "uuid"})]
-Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+RowId = Annotated[
+    str,
+    WithJsonSchema({"type": "string", "format": "uuid"}),
+    about("UUIDv7, assigned by the server", EXAMPLE_ID),
+]
+Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"}), example(EXAMPLE_TIME)]
 
 
 def _flag(text: object) -> object:
@@ -127,20 +136,24 @@ def without_repeats(values: list[str]) -> list[str]:
 
 
 class Model(BaseModel):
-    """A shape of the API; `example` is what the OpenAPI document shows of it."""
+    """A shape of the API. Its example in the OpenAPI document is made of those of its members (`about`)."""
 
     model_config = ConfigDict(extra="forbid")
-    example: ClassVar[Mapping[str, object]] = {}
 
 
-class Document(Model):
+class BodyModel(Model):
     """A body. `shown` are the members that the API adds when it shows a row, and ignores in a PUT."""
 
     shown: ClassVar[tuple[str, ...]] = ("created_at", "updated_at", "warnings")
 
+    @classmethod
+    def problems_in(cls, _: Mapping[str, object]) -> list[Problem]:
+        """Return problems of the whole document that are reported whatever else is wrong with it."""
+        return []
 
-class Query(Model):
-    """Query parameters. Each may be given once; `request_body.check_query` refuses any other."""
+
+class QueryModel(Model):
+    """Query parameters. Each may be given once; `request_body.read_query` refuses any other."""
 
 
 class DocumentWarningOut(Model):
@@ -172,13 +185,12 @@ class Warned(Model):
 class StoredRow(Warned):
     """What the server adds to a stored document."""
 
-    example: ClassVar = {"id": EXAMPLE_ID, "created_at": EXAMPLE_TIME, "updated_at": EXAMPLE_TIME}
-    id: Annotated[RowId, Field(description="UUIDv7, assigned by the server")]
+    id: RowId
     created_at: Time
     updated_at: Time
 
 
-class Page(Model, Generic[_Item]):
+class PageOut(Model, Generic[_Item]):
     """A part of a list."""
 
     items: list[_Item]
@@ -186,25 +198,35 @@ class Page(Model, Generic[_Item]):
 
 
 def validate(
-    adapter: TypeAdapter[_Body], document: object, context: object = None, problems: Sequence[Problem] = ()
+    check: Callable[..., _Body],
+    document: object,
+    context: object = None,
+    problems: Sequence[Problem] = (),
 ) -> _Body:
-    """Return the model of a document. `problems` were found before and are reported with those found here."""
+    """Return the model of a document. `problems` were found before and are reported with those found here.
+
+    `check` is `validate_python` of an adapter, or `model_validate` of a model.
+    Errors: 422 with every problem; 409 where the only problem is a contradiction of the document in itself.
+    """
     found = list(problems)
     try:
-        body = adapter.validate_python(document, context=context)
+        body = check(document, context=context)
     except ValidationError as error:
+        errors = error.errors(include_url=False)
         known = {each.pointer for each in found}
-        found += [each for each in problems_of(error) if each.pointer not in known]
+        found += [each for each in problems_of(errors) if each.pointer not in known]
+        if len(found) == 1 and errors[0].get("ctx", {}).get("contradiction"):
+            raise conflict("the write contradicts itself", (), found) from None
     else:
         if not found:
             return body
     raise invalid(found)
 
 
-def problems_of(error: ValidationError) -> list[Problem]:
+def problems_of(errors: Sequence[ErrorDetails]) -> list[Problem]:
     """Return the problems of a validation, each with its JSON pointer."""
     found: list[Problem] = []
-    for each in error.errors(include_url=False):
+    for each in errors:
         location = each["loc"]
         context = each.get("ctx", {})
         if each["type"] == "problems":
@@ -213,19 +235,6 @@ def problems_of(error: ValidationError) -> list[Problem]:
         else:
             found.append(Problem(_pointer(location), _message(each)))
     return found
-
-
-def parameter_problems(errors: Sequence[Any]) -> list[ParameterProblem]:
-    """Return the problems of query parameters that FastAPI found."""
-    return [
-        ParameterProblem(str(each["loc"][-1]), message)
-        for each in errors
-        for message in (
-            [problem.message for problem in each["ctx"]["problems"]]
-            if each["type"] == "problems"
-            else [each["msg"] if each["type"] == "problem" else _message(each)]
-        )
-    ]
 
 
 def _pointer(location: Sequence[int | str]) -> str:
@@ -285,30 +294,24 @@ def replacing(document: object, row_id: object, shown: Sequence[str]) -> tuple[o
 class Patch:
     """A JSON merge patch (RFC 7396) of documents of one model."""
 
-    def __init__(self, model: type[Document], members: Mapping[str, object]) -> None:
+    def __init__(self, model: type[BodyModel], members: Mapping[str, object]) -> None:
         self.members = members
-        known = {"id", *model.shown, *model.model_fields}
-        # The merge ignores them, and its result shows nothing of a misspelt name.
-        self.problems = [
-            Problem(f"/{pointer_token(name)}", "is not a member here")
-            for name, value in members.items()
-            if value is None and name not in known
-        ]
         self._model = model
 
     def apply(
-        self, before: Mapping[str, object], *, whole: Mapping[str, object] | None = None
+        self, before: Mapping[str, object], *, whole: frozenset[str] = frozenset()
     ) -> tuple[object, list[Problem]]:
         """Return the document that the patch makes of a stored one, and what is wrong with the patch.
 
         `whole` are members of the patch that replace the old ones instead of being merged.
         """
-        whole = whole or {}
-        document = {name: value for name, value in before.items() if name != "id"}
-        patch = {name: value for name, value in self.members.items() if name not in whole}
-        changed = merged(document, patch) | dict(whole)
-        patched, problems = replacing(changed, before["id"], self._model.shown)
-        return patched, [*self.problems, *problems]
+        document = {name: value for name, value in before.items() if name != "id" and name not in whole}
+        changed, problems = replacing(merged(document, self.members), before["id"], self._model.shown)
+        known = {"id", *self._model.shown, *self._model.model_fields}
+        # The merge ignores them, and its result shows nothing of a misspelt name.
+        unknown = [name for name, value in self.members.items() if value is None and name not in known]
+        problems += [Problem(f"/{pointer_token(name)}", "is not a member here") for name in unknown]
+        return changed, problems
 
 
 def merged(target: Mapping[str, object], patch: Mapping[str, object]) -> dict[str, object]:

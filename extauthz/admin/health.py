@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from extauthz.admin.titles import title_of
+from extauthz.admin.problems import ProblemError, internal_error
 from extauthz.telemetry.exposition import CONTENT_TYPE
 from extauthz.telemetry.readiness import Readiness
 
@@ -65,7 +65,7 @@ def health_routes(
             text = metrics()
         except Exception:  # noqa: BLE001  # a scrape that fails is not worth a traceback to its caller
             structlog.get_logger().exception("metrics_not_rendered")
-            return _problem_response(HTTPStatus.INTERNAL_SERVER_ERROR)
+            return internal_error().response()
         return Response(text, headers={"content-type": CONTENT_TYPE} | _NOT_CACHED)
 
     async def keys(_: Request) -> Response:
@@ -83,18 +83,5 @@ def health_routes(
 
 
 async def _problem(_: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        return _problem_response(HTTPStatus.INTERNAL_SERVER_ERROR)
-    response = _problem_response(HTTPStatus(error.status_code))
-    response.headers.update(error.headers or {})
-    return response
-
-
-def _problem_response(status: HTTPStatus) -> Response:
-    """Return RFC 9457 problem details that say no more than the status."""
-    return JSONResponse(
-        {"type": "about:blank", "title": title_of(status), "status": status.value},
-        status_code=status,
-        headers=_NOT_CACHED,
-        media_type="application/problem+json",
-    )
+    assert isinstance(error, HTTPException)
+    return ProblemError(HTTPStatus(error.status_code), "", headers=(error.headers or {}).items()).response()

@@ -39,7 +39,7 @@ def claim_of(tenant: str, actor: "Actor", key: str, path: str, content: object) 
     return Claim(tenant, encode_json([actor.kind, actor.id]), key, digest)
 
 
-class Once(Generic[_Outcome]):
+class KeptAnswer(Generic[_Outcome]):
     """Surrounds a write (`storage.idempotency.Once`): claims the key, and keeps the answer."""
 
     def __init__(self, claim: Claim, tenant: str, answer: "Callable[[_Outcome], Response] | None") -> None:

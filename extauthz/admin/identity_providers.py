@@ -6,18 +6,19 @@ A document has the form of the file of IDENTITY_PROVIDERS and is read by the sam
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Final, Self
+from typing import Annotated, Any, Final, Self
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, ValidationInfo, model_validator
 from starlette.responses import Response
 
 from extauthz.admin.authorization import Permission
-from extauthz.admin.context import RequestContext, Route, no_content, requires, row_reply
-from extauthz.admin.documents import Document, Flag, StoredRow, context_of, refused_at, without_repeats
-from extauthz.admin.openapi import created, deleted, listed, op, written
+from extauthz.admin.collection import Collection
+from extauthz.admin.context import RequestContext
+from extauthz.admin.documents import BodyModel, Flag, StoredRow, context_of, refused_at, without_repeats
+from extauthz.admin.openapi import created, deleted, listed, written
+from extauthz.admin.operation import Operation, requires
 from extauthz.admin.pagination import PageQuery
-from extauthz.admin.request_body import JsonBody, ReplacingBody
 from extauthz.admin.tenants import PATH as TENANTS
 from extauthz.admin.tenants import no_tenant
 from extauthz.decide.tokens.jwks import ALGORITHMS
@@ -26,13 +27,11 @@ from extauthz.decide.tokens.registered_provider import MAX_URL, NO_DEFAULTS, iss
 from extauthz.domain.claim_readings import RoleShape
 from extauthz.domain.forwarding import MAX_CLAIM_HEADERS, AuthorizationHeader
 from extauthz.storage import identity_providers, tenants
-from extauthz.storage.outcome import Conflict, Invalid, NotFound
-from extauthz.storage.rows import Document as JsonDocument
-from extauthz.storage.rows import Page, Stored
+from extauthz.storage.outcome import Conflict, Refusal
+from extauthz.storage.rows import Document, Stored
 from extauthz.storage.write import Change
 
 PATH: Final = TENANTS + "/{id}/identity-providers"
-_NOUN: Final = "identity provider"
 
 _TEXT: Final = {"type": "string", "minLength": 1}
 _URL: Final = {"type": "string", "maxLength": MAX_URL}
@@ -50,14 +49,14 @@ def _object(*required: str, **members: object) -> dict[str, object]:
     }
 
 
-def _member(schema: Mapping[str, object], description: str) -> Any:
+def _member(schema: Mapping[str, object], description: str, *example: object) -> Any:
     """Return the field of a member that may be left out; `read_registered` checks it."""
 
     def describe(described: dict[str, Any]) -> None:
         described.pop("default", None)
         described.update(schema)
 
-    return Field(description=description, json_schema_extra=describe)
+    return Field(description=description, examples=list(example) or None, json_schema_extra=describe)
 
 
 _CLAIM_CONFIG: Final = _object(
@@ -72,20 +71,16 @@ _AUTHORIZATION: Final = {"enum": [each.value for each in AuthorizationHeader]}
 _AUDIENCES: Final = {"oneOf": [{"const": ANY_AUDIENCE}, _SOME]}
 
 
-class IdentityProviderDocument(Document):
+class IdentityProviderDocument(BodyModel):
     """An identity provider.
 
     It has one of `issuer_url`, `issuer` and `issuer_template`, and one of `audience` and `audiences`. What
     names a file or a proxy of the server, or is a secret, is only possible in the file of IDENTITY_PROVIDERS.
     """
 
-    example: ClassVar = {
-        "issuer_url": "https://login.example.com/realms/acme",
-        "jwks_uri": None,
-        "audience": "mesh",
-        "claim_config": {"roles_claim": "realm_access.roles", "excluded_roles": ["offline_access"]},
-    }
-    issuer_url: Annotated[Any, _member(_URL, "`iss` of its tokens, exactly: a URL")] = None
+    issuer_url: Annotated[
+        Any, _member(_URL, "`iss` of its tokens, exactly: a URL", "https://login.example.com/realms/acme")
+    ] = None
     issuer: Annotated[Any, _member(_TEXT, "`iss` of its tokens, exactly, which need not be a URL")] = None
     issuer_template: Annotated[Any, _member(_TEXT, "an issuer with one placeholder such as `{id}`")] = None
     issuer_values: Annotated[
@@ -103,6 +98,7 @@ class IdentityProviderDocument(Document):
         _member(
             {"oneOf": [_TEXT, _SOME]},
             "the audiences that tokens must have; `any` is every one; a comma is part of it",
+            "mesh",
         ),
     ] = None
     audiences: Annotated[Any, _member(_AUDIENCES, "a list, of which a token has to name one, or `any`")] = (
@@ -177,7 +173,7 @@ class IdentityProviderDocument(Document):
         """Every value of `iss` of its tokens."""
         return self._issuers
 
-    def to_document(self, provider_id: str) -> JsonDocument:
+    def to_document(self, provider_id: str) -> Document:
         """Return the document to store: the members that were given, in their shortest form."""
         given = self.model_dump(exclude_unset=True)
         if isinstance(given.get("audience"), list):
@@ -195,79 +191,66 @@ class IdentityProviderDocument(Document):
 class IdentityProviderOut(IdentityProviderDocument, StoredRow):
     """A stored identity provider."""
 
-    example: ClassVar = {"active": True}
+
+class Providers(Collection[IdentityProviderDocument]):
+    """The providers of a tenant. An issuer belongs to one provider of all tenants and of the file."""
+
+    async def insert(
+        self, ctx: RequestContext, change: Change, body: IdentityProviderDocument
+    ) -> Stored | Refusal:
+        """Store a new provider."""
+        document = self.to_document(body, change.new_id())
+        return _of_file(ctx, body) or await identity_providers.create(change, document)
+
+    async def store(
+        self, ctx: RequestContext, change: Change, stored: Stored, body: IdentityProviderDocument
+    ) -> Stored | Refusal:
+        """Store a provider in the place of another one."""
+        document = self.to_document(body, stored.id)
+        return _of_file(ctx, body) or await identity_providers.replace(change, document)
 
 
-router: Final = APIRouter(prefix=PATH, tags=["Identity providers"], route_class=Route)
+PROVIDERS: Final = Providers(
+    noun="identity provider",
+    path=PATH,
+    rows=identity_providers,
+    to_document=IdentityProviderDocument.to_document,
+    domain=None,
+)
+router: Final = APIRouter(prefix=PATH, tags=["Identity providers"], route_class=Operation)
 _Reads = Annotated[RequestContext, requires(Permission.ADMIN_KEY)]
 _Writes = Annotated[RequestContext, requires(Permission.ADMIN_KEY, conditional=True)]
 _Creates = Annotated[RequestContext, requires(Permission.ADMIN_KEY, creating=True)]
 
 
-@router.get("", **op(listed(IdentityProviderOut), 404))
+@router.get("", **listed(IdentityProviderOut))
 async def list_identity_providers(ctx: _Reads, query: Annotated[PageQuery, Query()]) -> Response:
     """List a tenant's identity providers. In the order of their creation."""
-    position = query.position(f"{ctx.tenant} identity_providers")
-
-    async def work(connection: Any) -> Page:
-        if await tenants.get(connection, ctx.tenant) is None:
-            raise no_tenant(ctx)
-        return await identity_providers.page(
-            connection, ctx.tenant, after=position.after, limit=position.limit
-        )
-
-    return ctx.page(identity_providers.TABLE, position, await ctx.read(work))
+    if await ctx.read(lambda connection: tenants.get(connection, ctx.tenant)) is None:
+        raise no_tenant(ctx)
+    return await PROVIDERS.list(ctx, query)
 
 
-@router.post("", **op(created(IdentityProviderOut), 404, 409))
-async def create_identity_provider(
-    ctx: _Creates, body: Annotated[IdentityProviderDocument, Depends(JsonBody(IdentityProviderDocument))]
-) -> Response:
+@router.post("", **created(IdentityProviderOut))
+async def create_identity_provider(ctx: _Creates, body: IdentityProviderDocument) -> Response:
     """Register an identity provider.
 
     Stored without contacting it; a tenant may have several. An issuer, an alias or a value of a template
     that another provider of any tenant has is 409: two tenants cannot share a public issuer.
     """
-    ctx.check_precondition(None)
-
-    async def work(change: Change) -> Stored | Conflict | Invalid:
-        await ctx.check_quota(change, "identity_providers", 1)
-        if clash := _of_file(ctx, body):
-            return clash
-        document = body.to_document(change.new_id())
-        return await identity_providers.create(change, document)
-
-    return await ctx.write(work, row_reply(201, location=PATH.replace("{id}", ctx.tenant)))
+    return await PROVIDERS.create(ctx, body)
 
 
-@router.put("/{idp_id}", **op(written(200, IdentityProviderOut), 404, 409))
-async def replace_identity_provider(
-    ctx: _Writes,
-    body: Annotated[
-        IdentityProviderDocument, Depends(ReplacingBody(IdentityProviderDocument, _NOUN, id_of="idp_id"))
-    ],
-) -> Response:
+@router.put("/{idp_id}", **written(IdentityProviderOut, 409))
+async def replace_identity_provider(ctx: _Writes, body: IdentityProviderDocument) -> Response:
     """Replace an identity provider without a gap. An object as it was read may be changed and sent back."""
-
-    async def work(change: Change) -> Stored | NotFound | Conflict | Invalid:
-        stored = await _present(ctx, change)
-        if clash := _of_file(ctx, body):
-            return clash
-        return await identity_providers.replace(change, body.to_document(stored.id))
-
-    return await ctx.write(work, row_reply(200))
+    return await PROVIDERS.replace(ctx, body)
 
 
-@router.delete("/{idp_id}", **op(deleted(), 404))
+@router.delete("/{idp_id}", **deleted())
 async def delete_identity_provider(ctx: _Writes) -> Response:
     """Delete an identity provider. Its tokens are rejected from then on."""
-    provider_id = ctx.row_id(_NOUN, "idp_id")
-
-    async def work(change: Change) -> Stored | NotFound:
-        await _present(ctx, change)
-        return await identity_providers.delete(change, provider_id)
-
-    return await ctx.write(work, no_content)
+    return await PROVIDERS.delete(ctx)
 
 
 def _of_file(ctx: RequestContext, body: IdentityProviderDocument) -> Conflict | None:
@@ -275,13 +258,3 @@ def _of_file(ctx: RequestContext, body: IdentityProviderDocument) -> Conflict | 
     taken = sorted(ctx.services.file_issuers().intersection(body.issuers))
     message = "the issuer is configured in the file of IDENTITY_PROVIDERS"
     return identity_providers.conflict(taken, message) if taken else None
-
-
-async def _present(ctx: RequestContext, change: Change) -> Stored:
-    """Return the provider that is about to be written."""
-    provider_id = ctx.row_id(_NOUN, "idp_id")
-    stored = await identity_providers.get(change.connection, change.tenant, provider_id)
-    if stored is None:
-        raise ctx.missing(_NOUN, "idp_id")
-    ctx.check_precondition(stored)
-    return stored

@@ -5,29 +5,39 @@ import binascii
 import hashlib
 import hmac
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError
 
-from extauthz.admin.documents import Query
+from extauthz.admin.documents import QueryModel, refused
 from extauthz.admin.problems import ParameterProblem, invalid
 
 MAX_LIMIT: Final = 1000
 DEFAULT_LIMIT: Final = 100
 _CHECK_BYTES: Final = 8
-_NUMBER_BYTES: Final = 8
 
 
-class Order(Enum):
-    """What a list is ordered by, and how a place in it is written into a cursor."""
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a list is ordered by: the octets of a place in a cursor, and how they are written and read."""
 
-    ID = re.compile(rb"(?s:.{16})")
-    SLUG = re.compile(rb"[a-z0-9-]{1,63}")
-    NUMBER = re.compile(rb"(?s:[\x00-\x7f].{7})")
+    octets: re.Pattern[bytes]
+    write: Callable[[str], bytes]
+    read: Callable[[bytes], Any]
+
+
+BY_ID: Final = Order(
+    re.compile(rb"(?s:.{16})"), lambda text: UUID(text).bytes, lambda octets: UUID(bytes=octets)
+)
+BY_NAME: Final = Order(re.compile(rb"[a-z0-9-]{1,63}"), str.encode, bytes.decode)
+BY_NUMBER: Final = Order(
+    re.compile(rb"(?s:[\x00-\x7f].{7})"),
+    lambda text: int(text).to_bytes(8, "big"),
+    lambda octets: int.from_bytes(octets, "big"),
+)
 
 
 def _limit(text: object) -> int:
@@ -37,16 +47,16 @@ def _limit(text: object) -> int:
         limit = int(text)
         if 1 <= limit <= MAX_LIMIT:
             return limit
-    raise PydanticCustomError("problem", "must be an integer from 1 to {most}", {"most": MAX_LIMIT})
+    raise refused(f"must be an integer from 1 to {MAX_LIMIT}")
 
 
 def _issued(text: str) -> str:
     if _octets(text) is None:
-        raise PydanticCustomError("problem", "the cursor is not one that a list has issued")
+        raise refused("the cursor is not one that a list has issued")
     return text
 
 
-class PageQuery(Query):
+class PageQuery(QueryModel):
     """The parameters that every list has."""
 
     limit: Annotated[
@@ -59,56 +69,40 @@ class PageQuery(Query):
         Annotated[str, AfterValidator(_issued)] | None, Field(description="`next_cursor` of the page before")
     ] = None
 
-    def filters(self) -> dict[str, object]:
+    def filters(self) -> dict[str, Any]:
         """Return the parameters that were given and choose rows."""
         return self.model_dump(exclude={"limit", "cursor"}, exclude_unset=True)
 
-    def position(self, scope: str, *, order: Order = Order.ID) -> "Position":
+    def position(self, scope: str, *, order: Order = BY_ID) -> "Position":
         """Return where the page begins. A cursor is bound to the list (`scope`) and its filters.
 
         Errors: `ProblemError` 422 for a cursor of another list.
         """
         filters = self.model_dump(exclude={"limit", "cursor"}, exclude_unset=True, mode="json")
         scope = repr((scope, sorted(filters.items())))
-        after = None
-        if self.cursor is not None:
-            after = _decoded(self.cursor, scope, order)
-            if after is None:
-                message = "the cursor does not belong to this list and filters"
-                raise invalid([ParameterProblem("cursor", message)])
-        return Position(scope, after, self.limit)
+        after = None if self.cursor is None else _decoded(self.cursor, scope, order)
+        if self.cursor is not None and after is None:
+            raise invalid([ParameterProblem("cursor", "the cursor does not belong to this list and filters")])
+        return Position(scope, order, None if after is None else order.read(after), self.limit)
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The place in a list after which a page begins, and the most items of it."""
+    """The place in a list `after` which a page begins (None: its start), and the most items of the page."""
 
     scope: str
-    octets: bytes | None
+    order: Order
+    after: Any
     limit: int
 
     @property
-    def after(self) -> UUID | None:
-        """The id after which the page begins."""
-        return None if self.octets is None else UUID(bytes=self.octets)
+    def bounds(self) -> dict[str, Any]:
+        """The arguments of a function of `storage` that returns a page."""
+        return {"after": self.after, "limit": self.limit}
 
-    @property
-    def after_name(self) -> str | None:
-        """The name after which the page begins, in a list ordered by name."""
-        return None if self.octets is None else self.octets.decode("utf-8")
-
-    @property
-    def after_number(self) -> int:
-        """The number after which the page begins, in a list ordered by numbers from 1; 0 at the start."""
-        return 0 if self.octets is None else int.from_bytes(self.octets, "big")
-
-    def cursor(self, following: str | int | None, *, by_name: bool = False) -> str | None:
-        """Return the cursor after a row with this id, name or number; None at the end of the list."""
-        if following is None:
-            return None
-        if isinstance(following, int):
-            return _encoded(following.to_bytes(_NUMBER_BYTES, "big"), self.scope)
-        return _encoded(following.encode("utf-8") if by_name else UUID(following).bytes, self.scope)
+    def cursor(self, following: str | None) -> str | None:
+        """Return the cursor after a row; None at the end of the list."""
+        return None if following is None else _encoded(self.order.write(following), self.scope)
 
 
 def _encoded(after: bytes, scope: str) -> str:
@@ -124,7 +118,7 @@ def _octets(text: str) -> bytes | None:
 
 def _decoded(text: str, scope: str, order: Order) -> bytes | None:
     after = (_octets(text) or b"")[:-_CHECK_BYTES]
-    if order.value.fullmatch(after) is None:
+    if order.octets.fullmatch(after) is None:
         return None
     # base64 has several spellings of the same bytes; only the one that was issued is accepted.
     return after if hmac.compare_digest(text, _encoded(after, scope)) else None

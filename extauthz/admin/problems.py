@@ -4,14 +4,13 @@ A handler raises `ProblemError`; the route turns it into `application/problem+js
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
 
 from starlette.responses import Response
 
-from extauthz.admin.titles import title_of
 from extauthz.domain.problem import Problem
 from extauthz.storage.encoding import encode_json
 from extauthz.storage.outcome import Conflict, DatabaseUnavailable, Invalid, NotFound, Refusal
@@ -19,6 +18,19 @@ from extauthz.storage.outcome import Conflict, DatabaseUnavailable, Invalid, Not
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER: Final = ("Retry-After", "1")
 _MAX_ERRORS: Final = 1000
+_Value = TypeVar("_Value")
+# RFC 9110 15.5. Before CPython 3.13 `HTTPStatus` has the phrases of RFC 7231 and 4918 here.
+_TITLES: Final = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
+
+
+def title_of(status: HTTPStatus) -> str:
+    """Return the name that RFC 9110 gives to a status, the same on every interpreter."""
+    return _TITLES.get(status.value, status.phrase)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +83,7 @@ class ProblemError(Exception):
         if self.detail:
             document["detail"] = self.detail
         if self.errors:
-            document["errors"] = [_error(each) for each in self.errors[:_MAX_ERRORS]]
+            document["errors"] = [asdict(each) for each in self.errors[:_MAX_ERRORS]]
         return document | self.members
 
     def response(self) -> Response:
@@ -82,14 +94,6 @@ class ProblemError(Exception):
             headers={"Cache-Control": "no-store"} | self.headers,
             media_type=MEDIA_TYPE,
         )
-
-
-def _error(each: AnyProblem) -> dict[str, object]:
-    if isinstance(each, ParameterProblem):
-        return {"parameter": each.parameter, "message": each.message}
-    if isinstance(each, LineProblem):
-        return {"line": each.line, "message": each.message}
-    return {"pointer": each.pointer, "message": each.message}
 
 
 def invalid(problems: Iterable[AnyProblem]) -> ProblemError:
@@ -144,6 +148,13 @@ def throttled(wait: int, **members: object) -> ProblemError:
 def internal_error() -> ProblemError:
     """Return 500 without detail: the application log has the cause."""
     return ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, "")
+
+
+def accepted(found: _Value | Refusal, *, entries: str | None = None) -> _Value:
+    """Return what the storage returned, and raise its refusal as `of_refusal` does."""
+    if isinstance(found, Refusal):
+        raise of_refusal(found, entries=entries)
+    return found
 
 
 def of_refusal(refusal: Refusal, *, entries: str | None = None) -> ProblemError:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from extauthz.admin.problems import ProblemError, invalid
 from extauthz.domain.problem import Problem
-from extauthz.storage import attribute_policies, identity_providers, resources, role_bindings, role_rules
+from extauthz.storage.rows import Table
 
 if TYPE_CHECKING:
     from extauthz.compile.directory import Directory
@@ -27,15 +27,6 @@ class Quotas:
     hosts: int = 1_000
 
 
-_TABLES: Final = {
-    "resources": resources.TABLE,
-    "role_rules": role_rules.TABLE,
-    "role_bindings": role_bindings.TABLE,
-    "attribute_policies": attribute_policies.TABLE,
-    "identity_providers": identity_providers.TABLE,
-}
-
-
 def too_many(kind: str, limit: int, *, pointer: str = "") -> ProblemError:
     """Return the error for a write beyond a quota."""
     noun = kind.replace("_", " ")
@@ -50,16 +41,15 @@ def check_rows_of_write(added: int) -> None:
 
 
 async def check_quota(
-    quotas: Quotas, change: "Change", directory: "Directory | None", kind: str, added: int
+    quotas: Quotas, change: "Change", directory: "Directory | None", table: Table, added: int
 ) -> None:
-    """Refuse a change that would give the tenant more rows of a kind than its quota."""
-    limit: int = getattr(quotas, kind)
-    most = _at_most(change, directory, kind)
+    """Refuse a change that would give the tenant more rows of a table than its quota."""
+    limit: int = getattr(quotas, table.name)
+    most = _at_most(change, directory, table.name)
     if most is not None and most + added <= limit:
         return
-    present = await _TABLES[kind].count(change.connection, change.tenant)
-    if present + added > limit:
-        raise too_many(kind, limit)
+    if await table.count(change.connection, change.tenant) + added > limit:
+        raise too_many(table.name, limit)
 
 
 def _at_most(change: "Change", directory: "Directory | None", kind: str) -> int | None:

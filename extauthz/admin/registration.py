@@ -7,39 +7,35 @@ is there replaces the members that it has and keeps the others; the name of anot
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from starlette.responses import Response
 
-from extauthz.admin import authorization, context
+from extauthz.admin import authorization
+from extauthz.admin.answers import Reply, row_reply, tenant_headers
+from extauthz.admin.context import RequestContext
 from extauthz.admin.default_roles import InForce, in_force
-from extauthz.admin.openapi import created, op, written
+from extauthz.admin.openapi import REVISIONED, also, created, written
+from extauthz.admin.operation import Operation, requires
 from extauthz.admin.problems import invalid
 from extauthz.admin.quotas import check_rows_of_write
-from extauthz.admin.request_body import JsonBody
 from extauthz.admin.resources import PATH, ResourceDocument, ResourceOut
 from extauthz.compile.warnings import resource_warnings
 from extauthz.domain.policy import PUBLIC_SUBJECTS
 from extauthz.domain.problem import Problem
-from extauthz.storage import public_resources, resources
+from extauthz.storage import public_resources, resources, role_rules
 from extauthz.storage.outcome import Clash, Conflict, Refusal
-from extauthz.storage.rows import Document as JsonDocument
-from extauthz.storage.rows import Stored
+from extauthz.storage.rows import Document, Stored
 from extauthz.storage.write import Change
 
 Registered = tuple[InForce, bool]
 """A registered resource, and whether it is new."""
-_Creates = Annotated[
-    context.RequestContext, context.requires(authorization.Permission.RESOURCES_WRITE, creating=True)
-]
-_MANY: Final = JsonBody[list[ResourceDocument]](list[ResourceDocument], bulk=True)
-_MANY_ANSWERS: Final = (written(201, list[ResourceOut]), written(200, list[ResourceOut]), 409)
-router: Final = APIRouter(tags=["Resources"], route_class=context.Route)
+_Creates = Annotated[RequestContext, requires(authorization.Permission.RESOURCES_WRITE, creating=True)]
+_MANY: Final = written(list[ResourceOut], status=201, responses=also(200, list[ResourceOut], *REVISIONED))
+router: Final = APIRouter(tags=["Resources"], route_class=Operation)
 
 
-@router.post(PATH, **op(created(ResourceOut), written(200, ResourceOut), 409))
-async def register_resource(
-    ctx: _Creates, body: Annotated[ResourceDocument, Depends(JsonBody(ResourceDocument))]
-) -> Response:
+@router.post(PATH, **created(ResourceOut, responses=also(200, ResourceOut, *REVISIONED)))
+async def register_resource(ctx: _Creates, body: ResourceDocument) -> Response:
     """Register a resource.
 
     Idempotent: the body replaces the members that it has of a name that is there, and keeps the others.
@@ -54,23 +50,21 @@ async def register_resource(
         registered = await _register(ctx, change, [body], found)
         return registered[0] if isinstance(registered, list) else registered
 
-    def reply(registered: Registered, revision: int) -> context.Reply:
+    def reply(registered: Registered, revision: int) -> Reply:
         in_force, is_new = registered
 
-        def show(_: Stored) -> JsonDocument:
+        def show(_: Stored) -> Document:
             return in_force.to_json(*resource_warnings(body.to_resource()))
 
         location = PATH if is_new else None
-        return context.row_reply(201 if is_new else 200, show, location)(in_force.stored, revision)
+        return row_reply(201 if is_new else 200, show, location)(in_force.stored, revision)
 
     return await ctx.write(work, reply)
 
 
-@router.post(f"{PATH}/list", **op(*_MANY_ANSWERS))
-@router.post("/resources/list", **op(*_MANY_ANSWERS))
-async def register_resources(
-    ctx: _Creates, bodies: Annotated[list[ResourceDocument], Depends(_MANY)]
-) -> Response:
+@router.post(f"{PATH}/list", **_MANY)
+@router.post("/resources/list", **_MANY)
+async def register_resources(ctx: _Creates, body: list[ResourceDocument]) -> Response:
     """Register many resources, all or none.
 
     As `registerResource`; problems point into the list. `ETag` and `If-Match` are of the tenant: every write
@@ -78,33 +72,33 @@ async def register_resources(
     """
     first: dict[str, int] = {}
     problems = [
-        Problem(f"/{position}/name", f"is the name of /{first[body.name]}, too")
-        for position, body in enumerate(bodies)
-        if first.setdefault(body.name, position) != position
+        Problem(f"/{position}/name", f"is the name of /{first[each.name]}, too")
+        for position, each in enumerate(body)
+        if first.setdefault(each.name, position) != position
     ]
     if problems:
         raise invalid(problems)
-    services = [(body.serviceName, f"/{position}/serviceName") for position, body in enumerate(bodies)]
+    services = [(each.serviceName, f"/{position}/serviceName") for position, each in enumerate(body)]
     authorization.require_service(ctx.caller, services)
 
     async def work(change: Change) -> list[Registered] | Refusal:
         ctx.check_tenant_precondition(change)
         found = await resources.by_names(change.connection, change.tenant, list(first))
-        return await _register(ctx, change, bodies, found, in_list=True)
+        return await _register(ctx, change, body, found, in_list=True)
 
-    def reply(registered: list[Registered], revision: int) -> context.Reply:
+    def reply(registered: list[Registered], revision: int) -> Reply:
         shown = [
-            in_force.to_json(*resource_warnings(body.to_resource()))
-            for (in_force, _), body in zip(registered, bodies, strict=True)
+            in_force.to_json(*resource_warnings(each.to_resource()))
+            for (in_force, _), each in zip(registered, body, strict=True)
         ]
         any_new = any(is_new for _, is_new in registered)
-        return context.Reply(201 if any_new else 200, shown, context.tenant_headers(revision))
+        return Reply(201 if any_new else 200, shown, tenant_headers(revision))
 
     return await ctx.write(work, reply, entries="")
 
 
 async def _register(
-    ctx: context.RequestContext,
+    ctx: RequestContext,
     change: Change,
     bodies: Sequence[ResourceDocument],
     present: Mapping[str, Stored],
@@ -165,15 +159,15 @@ def _is_public(stored: Stored | None) -> bool:
 
 
 async def _check_quotas(
-    ctx: context.RequestContext, change: Change, new: Sequence[ResourceDocument], opened: int
+    ctx: RequestContext, change: Change, new: Sequence[ResourceDocument], opened: int
 ) -> None:
     rules = sum(len(body.defaultRoles) for body in new) + opened * len(PUBLIC_SUBJECTS)
     check_rows_of_write(len(new))
     check_rows_of_write(rules)
     if new:
-        await ctx.check_quota(change, "resources", len(new))
+        await ctx.check_quota(change, resources.TABLE, len(new))
     if rules:
-        await ctx.check_quota(change, "role_rules", rules)
+        await ctx.check_quota(change, role_rules.TABLE, rules)
 
 
 def _at_positions(conflict: Conflict, positions: Sequence[int]) -> list[Clash]:

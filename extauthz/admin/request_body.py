@@ -1,28 +1,37 @@
 """Reading requests: bodies of bounded size and strict JSON, query parameters each given once.
 
-FastAPI dependencies that a route declares after `requires(...)`, so that the caller is authenticated and
-permitted before its body is read. Errors: `ProblemError` 400, 408, 413, 415 or 422.
+A handler's parameter `body` says what is read: a model, a list of models, `Patch`, or lines of text. Errors:
+`ProblemError` 400, 408, 413, 415 or 422.
 """
 
 import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, Final, Generic, TypeVar
+from inspect import Parameter
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, get_args, get_origin
 from urllib.parse import parse_qsl
 from uuid import UUID
 
+from fastapi import Depends
 from pydantic import TypeAdapter
 from starlette.requests import ClientDisconnect, Request
 
-from extauthz.admin.documents import Document, Patch, replacing, validate
-from extauthz.admin.problems import ParameterProblem, ProblemError, body_rejected, invalid, malformed
+from extauthz.admin.documents import BodyModel, Patch, replacing, validate
+from extauthz.admin.problems import (
+    ParameterProblem,
+    ProblemError,
+    body_rejected,
+    invalid,
+    malformed,
+    not_found,
+)
 from extauthz.domain.problem import Problem
 from extauthz.domain.strict_json import JsonRejected, read_json
 from extauthz.storage.encoding import unstorable
 
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
-CSV: Final = "text/csv"
 MAX_BODY: Final = 2**20
 MAX_BULK_BODY: Final = 8 * 2**20
 _MAX_UNREAD: Final = 1024
@@ -31,87 +40,85 @@ _MAX_DEPTH: Final = 80
 _BODY_WAIT_S: Final = 30.0
 _MAX_PARAMETERS: Final = 20
 
-_Model = TypeVar("_Model")
 
+class MergePatch:
+    """Marks the parameter `body` of a handler as a JSON merge patch (RFC 7396) of documents of a model."""
 
-class JsonBody(Generic[_Model]):
-    """Reads a JSON body as a model, in the context of the request. `bulk` allows 8 MiB instead of 1 MiB."""
-
-    media_types: tuple[str, ...] = (JSON,)
-
-    def __init__(self, model: Any, *, bulk: bool = False, required: bool = True) -> None:
+    def __init__(self, model: type[BodyModel]) -> None:
         self.model = model
-        self.bulk = bulk
-        self.required = required
-        self.adapter: TypeAdapter[_Model] = TypeAdapter(model)
 
-    def described_as(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """Return the schema of the body in the OpenAPI document."""
-        return schema
+    def __call__(self) -> None:
+        """Be a dependency for FastAPI, which describes none of it."""
 
-    async def __call__(self, request: Request) -> _Model | None:
-        """Return the body, None when it is missing and not required."""
-        raw = await read_bytes(request, MAX_BULK_BODY if self.bulk else MAX_BODY)
+
+def merge_patch(model: type[BodyModel]) -> Any:
+    """Return the annotation of a merge patch."""
+    return Depends(MergePatch(model))
+
+
+class RequestBody:
+    """What a handler reads as its body: `model`, and the media types of it.
+
+    Lists and lines may have 8 MiB, other bodies 1 MiB. `replaces` says that a row is replaced by the body:
+    then the members that the API itself adds to a row are ignored, so that a row may be sent back.
+    """
+
+    def __init__(self, parameter: Parameter, *, replaces: bool) -> None:
+        """Read the parameter of a handler's signature."""
+        annotation: Any = parameter.annotation
+        marks: list[Any] = []
+        if get_origin(annotation) is Annotated:
+            annotation, *marks = get_args(annotation)
+        dependencies = [getattr(mark, "dependency", None) for mark in marks]
+        patches = [each.model for each in dependencies if isinstance(each, MergePatch)]
+        choices = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+        self.required = NoneType not in choices
+        self.model: Any
+        self.model, *lists = patches or [each for each in choices if each is not NoneType]
+        self.is_patch = bool(patches)
+        self.is_text = self.model is str
+        self.is_bulk = self.is_text or get_origin(self.model) is list
+        self.media_types: tuple[str, ...] = (JSON, MERGE_PATCH) if patches else (JSON,)
+        if self.is_text:
+            self.media_types = (marks[0].media_type,)
+        self._replaces = replaces
+        self._adapter: TypeAdapter[Any] = TypeAdapter(self.model)
+        self._list: TypeAdapter[Any] | None = TypeAdapter(lists[0]) if lists else None
+
+    async def read(self, request: Request, ctx: Any) -> object:
+        """Return the body, None when it is missing and not required; `ctx` is the `RequestContext`."""
+        raw = await read_bytes(request, MAX_BULK_BODY if self.is_bulk else MAX_BODY)
         if not raw:
             if self.required:
                 raise body_rejected("a body is needed")
             return None
-        document = parse_json(raw, request)
-        request.state.context.content = document
-        return self._read(document, request)
-
-    def _read(self, document: object, request: Request) -> _Model:
-        return validate(self.adapter, document, request.state.context)
-
-
-class ReplacingBody(JsonBody[_Model]):
-    """Reads the body of a PUT to one row: the API's own members of a row that was read are ignored."""
-
-    def __init__(self, model: Any, noun: str, *, id_of: str = "id") -> None:
-        super().__init__(model)
-        self.noun = noun
-        self.id_of = id_of
-
-    def _read(self, document: object, request: Request) -> _Model:
-        row_id = request.state.context.row_id(self.noun, self.id_of)
-        document, problems = replacing(document, row_id, self.model.shown)
-        return validate(self.adapter, document, request.state.context, problems)
-
-
-class PatchBody(ReplacingBody[Patch]):
-    """Reads a JSON merge patch (RFC 7396) of a document."""
-
-    media_types = (JSON, MERGE_PATCH)
-
-    def _read(self, document: object, request: Request) -> Patch:
-        request.state.context.row_id(self.noun)
-        if not isinstance(document, Mapping):
-            raise invalid([Problem("", "an object is needed")])
-        assert issubclass(self.model, Document)
-        return Patch(self.model, document)
+        if self.is_text:
+            ctx.content = _text(raw, request, self.media_types[0])
+            return ctx.content
+        document = ctx.content = parse_json(raw, request)
+        if self.is_patch or self._replaces:
+            row_id = list(request.path_params.values())[-1]
+            if row_id_of(row_id) is None:
+                raise not_found(f"there is no object with the id {row_id[:80]!r}")
+            if self.is_patch:
+                if not isinstance(document, Mapping):
+                    raise invalid([Problem("", "an object is needed")])
+                return Patch(self.model, document)
+            document, problems = replacing(document, row_id, self.model.shown)
+            return validate(self._adapter.validate_python, document, ctx, problems)
+        if self._list is not None and not isinstance(document, Mapping):
+            return validate(self._list.validate_python, document, ctx)
+        own = not self.is_bulk and isinstance(document, Mapping)
+        problems = self.model.problems_in(document) if own else []
+        return validate(self._adapter.validate_python, document, ctx, problems)
 
 
-class TextBody:
-    """Reads a body of lines in UTF-8."""
-
-    required = True
-
-    def __init__(self, media_type: str, example: str) -> None:
-        self.media_types = (media_type,)
-        self.example = example
-
-    async def __call__(self, request: Request) -> str:
-        """Return the text."""
-        raw = await read_bytes(request, MAX_BULK_BODY)
-        if not raw:
-            raise body_rejected("a body is needed")
-        _check_media_type(request, self.media_types[0])
-        try:
-            text = raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise body_rejected(f"the body is not UTF-8 from byte {error.start} on") from None
-        request.state.context.content = text
-        return text
+def _text(raw: bytes, request: Request, media_type: str) -> str:
+    _check_media_type(request, media_type)
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise body_rejected(f"the body is not UTF-8 from byte {error.start} on") from None
 
 
 async def refuse_body(request: Request) -> None:
@@ -167,25 +174,26 @@ async def read_bytes(request: Request, max_bytes: int) -> bytes:
     return b"".join(parts)
 
 
-def check_query(raw: bytes, known: frozenset[str]) -> None:
-    """Refuse a query string that cannot be decoded, and parameters that are unknown or given twice."""
+def read_query(raw: bytes, known: frozenset[str]) -> dict[str, str]:
+    """Return the parameters. Refuse an undecodable query, and a parameter that is unknown or given twice."""
     try:
         pairs = parse_qsl(
             raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_MAX_PARAMETERS
         )
     except ValueError:
         raise malformed("the query is not UTF-8 in percent-encoding, or has too many parameters") from None
-    found: set[str] = set()
+    found: dict[str, str] = {}
     problems: list[ParameterProblem] = []
-    for name, _ in pairs:
+    for name, value in pairs:
         if name not in known:
             wanted = f"known are {', '.join(sorted(known))}" if known else "it takes no parameters"
             problems.append(ParameterProblem(name[:80], f"is not a parameter here; {wanted}"))
         elif name in found:
             problems.append(ParameterProblem(name, "is given twice"))
-        found.add(name)
+        found[name] = value
     if problems:
         raise invalid(problems)
+    return found
 
 
 def row_id_of(text: str) -> UUID | None:

@@ -7,18 +7,22 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Final, Self
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Query
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationInfo, WithJsonSchema, field_validator
+from fastapi import APIRouter, Query
+from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 from starlette.responses import Response
 
-from extauthz.admin import authorization, context
+from extauthz.admin import authorization
 from extauthz.admin import documents as doc
+from extauthz.admin.answers import Reply, list_of, no_content, row_reply, to_json
+from extauthz.admin.authorization import Permission
+from extauthz.admin.context import RequestContext
 from extauthz.admin.default_roles import InForce, in_force
-from extauthz.admin.openapi import answer, deleted, found, listed, op, written
+from extauthz.admin.openapi import answer, deleted, found, listed, written
+from extauthz.admin.operation import Operation, Reads, requires
 from extauthz.admin.pagination import PageQuery
 from extauthz.admin.problems import conflict, forbidden, invalid
 from extauthz.admin.quotas import MAX_ROWS_A_WRITE
-from extauthz.admin.request_body import PatchBody
+from extauthz.admin.request_body import merge_patch
 from extauthz.admin.role_rules import RoleRuleOut
 from extauthz.compile import documents as rules
 from extauthz.compile.claim_headers import read_claim_headers
@@ -40,8 +44,7 @@ from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
 from extauthz.storage import attribute_policies, public_resources, resources, role_rules
 from extauthz.storage.outcome import NotFound, Refusal
-from extauthz.storage.rows import Document as JsonDocument
-from extauthz.storage.rows import Page, Stored
+from extauthz.storage.rows import Document, Page, Stored
 from extauthz.storage.write import Change
 
 PATH: Final = "/api/v1/resources"
@@ -136,32 +139,30 @@ def _headers(value: object, info: ValidationInfo) -> object:
     return dict(found)
 
 
-class ResourceDocument(doc.Document):
+_ROUTES: Final = [{"methods": ["GET"], "path": "/invoices/{id}"}]
+
+
+class ResourceDocument(doc.BodyModel):
     """A resource, as a service declares it."""
 
     shown: ClassVar = ("createdAt", "updatedAt", "warnings")
     patch_example: ClassVar = {"displayName": "Invoices"}
-    example: ClassVar = {
-        "name": "invoice:read",
-        "displayName": "Read invoices",
-        "serviceName": "billing",
-        "defaultRoles": ["finance"],
-        "routes": [{"methods": ["GET"], "path": "/invoices/{id}"}],
-    }
-    name: Annotated[doc.OneName, AfterValidator(_resource_name), doc.about("stable and unique in the tenant")]
-    serviceName: Annotated[doc.OneName, doc.about("the service it belongs to")]  # noqa: N815
-    displayName: Annotated[  # noqa: N815
-        doc.Name | None, doc.NOT_NULL, doc.about("a name for people; left out: the name")
+    name: Annotated[
+        doc.OneName,
+        AfterValidator(_resource_name),
+        doc.about("stable and unique in the tenant", "invoice:read"),
+    ]
+    serviceName: Annotated[doc.OneName, doc.about("the service it belongs to", "billing")]
+    displayName: Annotated[
+        doc.Name | None, doc.NOT_NULL, doc.about("a name for people; left out: the name", "Read invoices")
     ] = None
-    defaultRoles: Annotated[  # noqa: N815
+    defaultRoles: Annotated[
         list[doc.OneName],
-        Field(
-            max_length=rules.MAX_DEFAULT_ROLES,
-            description="become role rules when the name is registered for the first time",
-        ),
+        Field(max_length=rules.MAX_DEFAULT_ROLES),
         AfterValidator(doc.without_repeats),
-    ] = []  # noqa: RUF012  # Pydantic copies it
-    routes: Annotated[list[RouteDocument], Field(max_length=rules.MAX_ROUTES)] = []  # noqa: RUF012  # Pydantic copies it
+        doc.about("become role rules when the name is registered for the first time", ["finance"]),
+    ] = []
+    routes: Annotated[list[RouteDocument], Field(max_length=rules.MAX_ROUTES), doc.example(_ROUTES)] = []
     public: Annotated[
         doc.Flag, doc.about("true: allow rules for everyone; shown only where both rules are in force")
     ] = False
@@ -236,7 +237,7 @@ class ResourceDocument(doc.Document):
             return self
         return self.model_copy(update={"public": public_resources.is_public(stored.document)})
 
-    def to_document(self, resource_id: str, stored: Mapping[str, object]) -> JsonDocument:
+    def to_document(self, resource_id: str, stored: Mapping[str, object]) -> Document:
         """Return the document to store: the members that were written, and the others as `stored`."""
         complete = resources.document_of(
             self.to_resource(),
@@ -255,60 +256,46 @@ class ResourceDocument(doc.Document):
 class ResourceOut(ResourceDocument, doc.Warned):
     """A stored resource."""
 
-    example: ClassVar = {
-        "id": doc.EXAMPLE_ID,
-        "routes": [
-            {"methods": ["GET"], "path": "/invoices/{id}", "action": "read", "authentication": "required"}
-        ],
-        "createdAt": doc.EXAMPLE_TIME,
-        "updatedAt": doc.EXAMPLE_TIME,
-    }
-    id: Annotated[doc.RowId, doc.about("UUIDv7, assigned by the server")]
-    createdAt: doc.Time  # noqa: N815
-    updatedAt: doc.Time  # noqa: N815
+    id: doc.RowId
+    createdAt: doc.Time
+    updatedAt: doc.Time
 
 
 class ResourceFilter(PageQuery):
     """Which resources to list."""
 
     name: Annotated[doc.Name | None, doc.about("only the resource of this name")] = None
-    serviceName: Annotated[  # noqa: N815
-        doc.Name | None, doc.about("only resources of this service")
-    ] = None
+    serviceName: Annotated[doc.Name | None, doc.about("only resources of this service")] = None
 
 
-class RemovalQuery(doc.Query):
+class RemovalQuery(doc.QueryModel):
     """What to delete together with a resource."""
 
     cascade: Annotated[doc.QueryFlag, doc.about("delete the rules that name it, too")] = False
 
 
-_ADAPTER: Final = TypeAdapter(ResourceDocument)
-_Reads = Annotated[context.RequestContext, context.requires(authorization.Permission.RESOURCES_WRITE)]
-_Writes = Annotated[
-    context.RequestContext, context.requires(authorization.Permission.RESOURCES_WRITE, conditional=True)
-]
+_Reads = Annotated[RequestContext, requires(Permission.RESOURCES_WRITE)]
+_Writes = Annotated[RequestContext, requires(Permission.RESOURCES_WRITE, conditional=True)]
 _ONE: Final = PATH + "/{id}"
-router: Final = APIRouter(tags=["Resources"], route_class=context.Route)
+router: Final = APIRouter(tags=["Resources"], route_class=Operation)
 
 
-@router.get(PATH, **op(listed(ResourceOut)))
+@router.get(PATH, **listed(ResourceOut))
 async def list_resources(ctx: _Reads, query: Annotated[ResourceFilter, Query()]) -> Response:
     """List resources. A registrar sees the resources of its service."""
     service = authorization.service_of(ctx.caller)
     position = query.position(f"{ctx.tenant} resources {service}")
     wanted = query.serviceName or service
     if service is not None and wanted != service:
-        return context.list_of([], None)
+        return list_of([], None)
 
-    async def work(connection: Any) -> tuple[Page, dict[str, InForce]]:
+    async def work(connection: Any) -> tuple[Page[Stored], dict[str, InForce]]:
         found = await resources.page(
             connection,
             ctx.tenant,
             name=query.name,
             service_name=wanted,
-            after=position.after,
-            limit=position.limit,
+            **position.bounds,
         )
         rows = await in_force(connection, ctx.tenant, found.items)
         return found, {row.stored.id: row for row in rows}
@@ -317,7 +304,7 @@ async def list_resources(ctx: _Reads, query: Annotated[ResourceFilter, Query()])
     return ctx.page(resources.TABLE, position, page, lambda stored: rows[stored.id].to_json())
 
 
-@router.get(_ONE, **op(found(ResourceOut), 404))
+@router.get(_ONE, **found(ResourceOut))
 async def get_resource(ctx: _Reads) -> Response:
     """Get a resource. A registrar sees the resources of its service."""
     found = await _stored(ctx)
@@ -326,10 +313,8 @@ async def get_resource(ctx: _Reads) -> Response:
     return ctx.single(resources.TABLE, found.stored, lambda _: found.to_json())
 
 
-@router.patch(_ONE, **op(written(200, ResourceOut), 404, 409))
-async def patch_resource(
-    ctx: _Writes, patch: Annotated[doc.Patch, Depends(PatchBody(ResourceDocument, _NOUN))]
-) -> Response:
+@router.patch(_ONE, **written(ResourceOut, 409))
+async def patch_resource(ctx: _Writes, body: Annotated[doc.Patch, merge_patch(ResourceDocument)]) -> Response:
     """Change some members of a resource.
 
     A JSON merge patch (RFC 7396); a list replaces the old one. A resource keeps its name.
@@ -339,29 +324,29 @@ async def patch_resource(
         stored = await resources.get(change.connection, change.tenant, ctx.row_id(_NOUN))
         if stored is None or not authorization.sees_resource(ctx.caller, stored):
             raise ctx.missing(_NOUN)
-        document, problems = patch.apply(stored.document)
+        document, problems = body.apply(stored.document)
         if isinstance(document, dict) and document.get("name") != stored.document["name"]:
             problems.append(Problem("/name", "cannot be changed: rules name it"))
-        body = doc.validate(_ADAPTER, document, ctx, problems)
+        patched = doc.validate(ResourceDocument.model_validate, document, ctx, problems)
         ctx.check_precondition(stored)
-        authorization.require_service(ctx.caller, [(body.serviceName, "/serviceName")])
-        authorization.require_public(ctx.caller, [(body.public, stored, "")])
-        authorization.require_routes(ctx.caller, [(body.to_resource(), stored, "")])
-        replaced = await resources.replace(change, body.to_document(stored.id, {}))
+        authorization.require_service(ctx.caller, [(patched.serviceName, "/serviceName")])
+        authorization.require_public(ctx.caller, [(patched.public, stored, "")])
+        authorization.require_routes(ctx.caller, [(patched.to_resource(), stored, "")])
+        replaced = await resources.replace(change, patched.to_document(stored.id, {}))
         if not isinstance(replaced, Stored):
             return replaced
         (after,) = await in_force(change.connection, change.tenant, [replaced])
-        return after, body
+        return after, patched
 
-    def reply(written: tuple[InForce, ResourceDocument], revision: int) -> context.Reply:
-        after, body = written
-        warnings = resource_warnings(body.to_resource())
-        return context.row_reply(200, lambda _: after.to_json(*warnings))(after.stored, revision)
+    def reply(made: tuple[InForce, ResourceDocument], revision: int) -> Reply:
+        after, patched = made
+        warnings = resource_warnings(patched.to_resource())
+        return row_reply(200, lambda _: after.to_json(*warnings))(after.stored, revision)
 
     return await ctx.write(work, reply)
 
 
-@router.delete(_ONE, **op(deleted(), 404, 409))
+@router.delete(_ONE, **deleted(409))
 async def delete_resource(ctx: _Writes, query: Annotated[RemovalQuery, Query()]) -> Response:
     """Delete a resource and its routes.
 
@@ -381,7 +366,7 @@ async def delete_resource(ctx: _Writes, query: Annotated[RemovalQuery, Query()])
         await _remove_rules(change, stored, cascade=query.cascade)
         return await resources.delete(change, resource_id)
 
-    return await ctx.write(work, context.no_content)
+    return await ctx.write(work, no_content)
 
 
 async def _remove_rules(change: Change, stored: Stored, *, cascade: bool) -> None:
@@ -413,8 +398,8 @@ async def _remove_rules(change: Change, stored: Stored, *, cascade: bool) -> Non
     await attribute_policies.delete_all(change, policies)
 
 
-@router.get(_ONE + "/policies", **op(answer(200, list[RoleRuleOut], "Link"), 404))
-async def list_role_rules_of_resource(ctx: context.Reads, query: Annotated[PageQuery, Query()]) -> Response:
+@router.get(_ONE + "/policies", **answer(list[RoleRuleOut], "Link"))
+async def list_role_rules_of_resource(ctx: Reads, query: Annotated[PageQuery, Query()]) -> Response:
     """List the role rules on a resource. A bare array; `Link` leads to the next page."""
     position = query.position(f"{ctx.tenant} rules of {ctx.path_params['id']}")
     stored = (await _stored(ctx)).stored
@@ -424,18 +409,17 @@ async def list_role_rules_of_resource(ctx: context.Reads, query: Annotated[PageQ
             ctx.tenant,
             obj=str(stored.document["name"]),
             domains=ctx.caller.domains,
-            after=position.after,
-            limit=position.limit,
+            **position.bounds,
         )
     )
     headers = {}
     if (following := position.cursor(page.next)) is not None:
         parameters = urlencode({"limit": position.limit, "cursor": following})
         headers["Link"] = f'<{PATH}/{stored.id}/policies?{parameters}>; rel="next"'
-    return context.Reply(200, [context.to_json(rule) for rule in page.items], headers).response()
+    return Reply(200, [to_json(rule) for rule in page.items], headers).response()
 
 
-async def _stored(ctx: context.RequestContext) -> InForce:
+async def _stored(ctx: RequestContext) -> InForce:
     resource_id = ctx.row_id(_NOUN)
 
     async def work(connection: Any) -> InForce:

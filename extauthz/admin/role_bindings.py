@@ -1,31 +1,29 @@
 """`/api/v1/role-bindings`: Casbin's `g` lines: roles of users, services and workloads, and inheritance."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from pydantic import AfterValidator, ValidationInfo, WithJsonSchema, field_validator
-from starlette.requests import Request
 from starlette.responses import Response
 
-from extauthz.admin import context
-from extauthz.admin.authorization import require_removable_binding
-from extauthz.admin.documents import Document, Name, OneName, StoredRow, about, refused, refused_at
-from extauthz.admin.openapi import created, deleted, found, listed, op
+from extauthz.admin.authorization import require_domain, require_removable_binding
+from extauthz.admin.collection import Collection
+from extauthz.admin.context import RequestContext
+from extauthz.admin.documents import BodyModel, Name, OneName, StoredRow, about, refused, refused_at
+from extauthz.admin.openapi import created, deleted, found, listed
+from extauthz.admin.operation import Creates, Operation, Reads, Writes
 from extauthz.admin.pagination import PageQuery
-from extauthz.admin.problems import ProblemError, conflict, forbidden
-from extauthz.admin.request_body import JsonBody
+from extauthz.admin.problems import forbidden
 from extauthz.compile.documents import BoundKind, expiry, octets_problem, workload_problem
 from extauthz.compile.inheritance import CYCLE
 from extauthz.domain.policy import SubjectKind
 from extauthz.domain.problem import Problem
 from extauthz.storage import role_bindings
-from extauthz.storage.outcome import Conflict, NotFound
-from extauthz.storage.rows import Stored, rfc3339
+from extauthz.storage.rows import Document, Stored, rfc3339
 from extauthz.storage.write import Change
 
 PATH: Final = "/api/v1/role-bindings"
-_NOUN: Final = "role binding"
 _INHERITANCE: Final = "only tenant admins write inheritance between roles"
 
 
@@ -38,27 +36,20 @@ def _expiry(value: object) -> str | None:
     return rfc3339(datetime.fromtimestamp(found, UTC))
 
 
-class RoleBindingDocument(Document):
+class RoleBindingDocument(BodyModel):
     """A role binding."""
 
-    example: ClassVar = {
-        "user": "alice",
-        "user_kind": "user",
-        "role": "finance",
-        "dom": "emea",
-        "expires_at": "2026-12-31T00:00:00Z",
-    }
-    user: Annotated[OneName, about("the user, service, workload or role that gets the role")]
+    user: Annotated[OneName, about("the user, service, workload or role that gets the role", "alice")]
     user_kind: Annotated[
-        BoundKind, about("`role`: the role `user` inherits the role `role` (tenant admins only)")
+        BoundKind, about("`role`: the role `user` inherits the role `role` (tenant admins only)", "user")
     ]
-    role: Annotated[OneName, about("the role")]
-    dom: Annotated[Name, about("the domain of the binding, or `*`")]
+    role: Annotated[OneName, about("the role", "finance")]
+    dom: Annotated[Name, about("the domain of the binding, or `*`", "emea")]
     expires_at: Annotated[
         Any,
         AfterValidator(_expiry),
         WithJsonSchema({"type": ["string", "null"], "format": "date-time"}),
-        about("exclusive; left out or null: never"),
+        about("exclusive; left out or null: never", "2026-12-31T00:00:00Z"),
     ] = None
 
     @field_validator("user_kind")
@@ -72,7 +63,7 @@ class RoleBindingDocument(Document):
     @classmethod
     def _inherits_from_another(cls, role: str, info: ValidationInfo) -> str:
         if info.data.get("user_kind") is BoundKind.ROLE and info.data.get("user") == role:
-            raise refused(f"{CYCLE}: {role} -> {role}")
+            raise refused(f"{CYCLE}: {role} -> {role}", contradiction=True)
         return role
 
     @field_validator("dom")
@@ -82,6 +73,10 @@ class RoleBindingDocument(Document):
         if problem := octets_problem(names | {"dom": dom}):
             raise refused_at([Problem("", problem)], up=1)
         return dom
+
+    def to_document(self, binding_id: str) -> Document:
+        """Return the document to store."""
+        return {"id": binding_id, **self.model_dump(mode="json", exclude_none=True)}
 
 
 class RoleBindingOut(RoleBindingDocument, StoredRow):
@@ -96,74 +91,52 @@ class RoleBindingFilter(PageQuery):
     dom: Annotated[Name | None, about("only bindings in this domain")] = None
 
 
-class _BindingBody(JsonBody[RoleBindingDocument]):
-    """Reads a binding. A role that inherits from itself is the shortest cycle, and 409 as any cycle."""
-
-    def _read(self, document: object, request: Request) -> RoleBindingDocument:
-        try:
-            return super()._read(document, request)
-        except ProblemError as error:
-            if len(error.errors) == 1 and error.errors[0].message.startswith(CYCLE):
-                raise conflict("the write contradicts itself", (), error.errors) from None
-            raise
+async def _require_removable(ctx: RequestContext, change: Change, stored: Stored) -> None:
+    if stored.document["user_kind"] == SubjectKind.ROLE and not ctx.caller.is_tenant_admin:
+        raise forbidden(_INHERITANCE)
+    await require_removable_binding(ctx, change, stored)
 
 
-router: Final = APIRouter(prefix=PATH, tags=["Role bindings"], route_class=context.Route)
+BINDINGS: Final = Collection(
+    noun="role binding",
+    path=PATH,
+    rows=role_bindings,
+    to_document=RoleBindingDocument.to_document,
+    require_writable=_require_removable,
+)
+router: Final = APIRouter(prefix=PATH, tags=["Role bindings"], route_class=Operation)
 
 
-@router.get("", **op(listed(RoleBindingOut)))
-async def list_role_bindings(ctx: context.Reads, query: Annotated[RoleBindingFilter, Query()]) -> Response:
+@router.get("", **listed(RoleBindingOut))
+async def list_role_bindings(ctx: Reads, query: Annotated[RoleBindingFilter, Query()]) -> Response:
     """List role bindings. Only bindings that the caller may see."""
-    return await ctx.list(role_bindings.TABLE, role_bindings.page, query)
+    return await BINDINGS.list(ctx, query)
 
 
-@router.post("", **op(created(RoleBindingOut), 409))
-async def create_role_binding(
-    ctx: context.Creates, body: Annotated[RoleBindingDocument, Depends(_BindingBody(RoleBindingDocument))]
-) -> Response:
+@router.post("", **created(RoleBindingOut))
+async def create_role_binding(ctx: Creates, body: RoleBindingDocument) -> Response:
     """Create a role binding.
 
     A Casbin `g` line. Inheritance (`user_kind` `role`) is for tenant admins; a cycle of roles is 409 and
     is named.
     """
-    ctx.require_domain(body.dom)
-    ctx.check_precondition(None)
+    require_domain(ctx, body.dom)
     if body.user_kind is BoundKind.ROLE and not ctx.caller.is_tenant_admin:
+        ctx.check_precondition(None)
         raise forbidden(_INHERITANCE)
-
-    async def work(change: Change) -> Stored | Conflict:
-        await ctx.check_quota(change, "role_bindings", 1)
-        document = {"id": change.new_id(), **body.model_dump(mode="json", exclude_none=True)}
-        created = await role_bindings.create(change, [document], by_domain_admin=ctx.by_domain_admin)
-        return created if isinstance(created, Conflict) else created[0]
-
-    return await ctx.write(work, context.row_reply(201, location=PATH))
+    return await BINDINGS.create(ctx, body)
 
 
-@router.get("/{id}", **op(found(RoleBindingOut), 404))
-async def get_role_binding(ctx: context.Reads) -> Response:
+@router.get("/{id}", **found(RoleBindingOut))
+async def get_role_binding(ctx: Reads) -> Response:
     """Get a role binding. A binding in a domain that the caller does not administer is 404."""
-    binding_id = ctx.row_id(_NOUN)
-    stored = await ctx.read(lambda connection: role_bindings.get(connection, ctx.tenant, binding_id))
-    return ctx.single(role_bindings.TABLE, ctx.visible(_NOUN, stored))
+    return await BINDINGS.get(ctx)
 
 
-@router.delete("/{id}", **op(deleted(), 404))
-async def delete_role_binding(ctx: context.Writes) -> Response:
+@router.delete("/{id}", **deleted())
+async def delete_role_binding(ctx: Writes) -> Response:
     """Delete a role binding.
 
     Only tenant admins delete a tenant admin's binding on which a tenant admin's deny depends.
     """
-    binding_id = ctx.row_id(_NOUN)
-
-    async def work(change: Change) -> Stored | NotFound:
-        stored = ctx.visible(_NOUN, await role_bindings.get(change.connection, change.tenant, binding_id))
-        if stored.document["user_kind"] == SubjectKind.ROLE and not ctx.caller.is_tenant_admin:
-            raise forbidden(_INHERITANCE)
-        await require_removable_binding(
-            ctx.caller, change, stored, condition_headers=ctx.services.condition_headers
-        )
-        ctx.check_precondition(stored)
-        return await role_bindings.delete(change, binding_id)
-
-    return await ctx.write(work, context.no_content)
+    return await BINDINGS.delete(ctx)

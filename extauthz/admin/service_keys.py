@@ -3,39 +3,47 @@
 A key creates keys only within its own permissions, and they are revoked with it.
 """
 
-from datetime import datetime
-from typing import Annotated, Any, ClassVar, Final
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any, Final
+from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema
-from starlette.requests import Request
 from starlette.responses import Response
 
-from extauthz.admin import context
 from extauthz.admin import documents as doc
+from extauthz.admin.answers import list_of, no_content, row_reply
 from extauthz.admin.authorization import Permission, require_delegable
-from extauthz.admin.openapi import created, deleted, listed, op
-from extauthz.admin.pagination import PageQuery
+from extauthz.admin.context import RequestContext
+from extauthz.admin.openapi import created, deleted, listed
+from extauthz.admin.operation import Operation, requires
+from extauthz.admin.pagination import BY_ID, PageQuery
 from extauthz.admin.problems import forbidden
 from extauthz.admin.quotas import too_many
-from extauthz.admin.request_body import JsonBody
-from extauthz.admin.route_prefixes import RoutePrefix
 from extauthz.compile.fields import shown as quoted
+from extauthz.compile.route_prefixes import RoutePrefix
 from extauthz.compile.values import parse_time
 from extauthz.domain.problem import Problem
 from extauthz.domain.service_key import ID_PREFIX, SECRET_BYTES, Scope, key_text, row_id
 from extauthz.storage import service_keys
 from extauthz.storage.outcome import Conflict, NotFound
-from extauthz.storage.rows import MAX_PAGE, Stored, rfc3339
-from extauthz.storage.rows import Document as JsonDocument
+from extauthz.storage.rows import MAX_PAGE, Document, Stored, rfc3339
 from extauthz.storage.write import Change
 
 PATH: Final = "/api/v1/service-api-keys"
 MAX_PREFIXES: Final = 100
 EXAMPLE_KEY_ID: Final = f"sak_{doc.EXAMPLE_ID}"
 EXAMPLE_KEY: Final = f"sak_live_{doc.EXAMPLE_ID.replace('-', '')}_{'0' * 64}"
-KEY_DESCRIPTION: Final = "the key itself, in this answer only; sent as `X-Service-Api-Key`"
+NewKey = Annotated[
+    str, doc.about("the key itself, in this answer only; sent as `X-Service-Api-Key`", EXAMPLE_KEY)
+]
 _NOUN: Final = "service key"
+_BY_KEY: Final = replace(
+    BY_ID,
+    write=lambda key_id: UUID(key_id.removeprefix(ID_PREFIX)).bytes,
+    read=lambda octets: f"{ID_PREFIX}{UUID(bytes=octets)}",
+)
 
 
 def _prefixes(texts: list[Any] | None) -> list[str]:
@@ -64,26 +72,31 @@ def _expiry(value: object, info: ValidationInfo) -> str | None:
     return rfc3339(moment)
 
 
-class ServiceKeyDocument(doc.Document):
+_PREFIXES: Final = ["api.example.com/invoices"]
+
+
+class ServiceKeyDocument(doc.BodyModel):
     """A new service key."""
 
-    example: ClassVar = {
-        "name": "billing at start",
-        "scopes": ["resources:write"],
-        "service_name": "billing",
-        "prefixes": ["api.example.com/invoices"],
-    }
-    name: Annotated[doc.Name, doc.about("a name for people")]
+    name: Annotated[doc.Name, doc.about("a name for people", "billing at start")]
     description: Annotated[doc.Text, Field(max_length=1024)] | None = None
-    scopes: Annotated[list[Scope], Field(min_length=1), AfterValidator(doc.without_repeats)]
+    scopes: Annotated[
+        list[Scope],
+        Field(min_length=1),
+        AfterValidator(doc.without_repeats),
+        doc.example(["resources:write"]),
+    ]
     service_name: Annotated[
-        doc.OneName | None, doc.about("the only service whose resources `resources:write` may register")
+        doc.OneName | None,
+        doc.about("the only service whose resources `resources:write` may register", "billing"),
     ] = None
     prefixes: Annotated[
         Annotated[list[Any], Field(max_length=MAX_PREFIXES)] | None,
         AfterValidator(_prefixes),
         WithJsonSchema({"type": ["array", "null"], "items": {"type": "string"}}),
-        doc.about("`host/path`, `*.suffix/path` or `/path`: where `resources:write` may claim routes"),
+        doc.about(
+            "`host/path`, `*.suffix/path` or `/path`: where `resources:write` may claim routes", _PREFIXES
+        ),
     ] = None
     domain: Annotated[
         doc.OneName | None,
@@ -96,7 +109,17 @@ class ServiceKeyDocument(doc.Document):
         doc.about("exclusive"),
     ] = None
 
-    def to_document(self) -> JsonDocument:
+    @classmethod
+    def problems_in(cls, document: Mapping[str, object]) -> list[Problem]:
+        """Return which bounds a registrar lacks."""
+        scopes = document.get("scopes")
+        if not isinstance(scopes, list) or Scope.RESOURCES_WRITE not in scopes:
+            return []
+        missing = [name for name in ("service_name", "prefixes") if not document.get(name)]
+        message = f"is needed by the scope {Scope.RESOURCES_WRITE.value!r}"
+        return [Problem(f"/{name}", message) for name in missing]
+
+    def to_document(self) -> Document:
         """Return the members to store, without id and parent."""
         members = self.model_dump(mode="json")
         return members | {"description": self.description or "", "prefixes": self.prefixes or []}
@@ -105,26 +128,16 @@ class ServiceKeyDocument(doc.Document):
 class ServiceKeyOut(doc.Model):
     """A stored service key, without its secret."""
 
-    example: ClassVar = ServiceKeyDocument.example | {
-        "id": EXAMPLE_KEY_ID,
-        "description": "",
-        "domain": None,
-        "parent": None,
-        "bootstrap": False,
-        "expires_at": None,
-        "created_at": doc.EXAMPLE_TIME,
-        "last_used_at": None,
-    }
-    id: Annotated[str, doc.about("`sak_` and a UUIDv7")]
-    name: doc.Name
-    description: doc.Text
-    scopes: list[str]
-    service_name: doc.Name | None
-    prefixes: list[str]
+    id: Annotated[str, doc.about("`sak_` and a UUIDv7", EXAMPLE_KEY_ID)]
+    name: Annotated[doc.Name, doc.example("billing at start")]
+    description: Annotated[doc.Text, doc.example("")]
+    scopes: Annotated[list[str], doc.example(["resources:write"])]
+    service_name: Annotated[doc.Name | None, doc.example("billing")]
+    prefixes: Annotated[list[str], doc.example(_PREFIXES)]
     domain: doc.Name | None
     expires_at: doc.Time | None
     parent: Annotated[str | None, doc.about("the key that created it, and with which it is revoked")]
-    bootstrap: doc.Flag
+    bootstrap: Annotated[doc.Flag, doc.example(False)]
     created_at: doc.Time
     last_used_at: Annotated[
         doc.Time | None,
@@ -139,54 +152,31 @@ class ServiceKeyOut(doc.Model):
 class ServiceKeyMade(ServiceKeyOut, doc.Warned):
     """A new service key with the key itself."""
 
-    example: ClassVar = {"key": EXAMPLE_KEY}
-    key: Annotated[str, Field(description=KEY_DESCRIPTION)]
+    key: NewKey
 
 
-class _KeyBody(JsonBody[ServiceKeyDocument]):
-    """Reads a new key: a registrar is bounded to a service and prefixes, whatever else is wrong with it."""
-
-    def _read(self, document: object, request: Request) -> ServiceKeyDocument:
-        problems: list[Problem] = []
-        scopes = document.get("scopes") if isinstance(document, dict) else None
-        if isinstance(document, dict) and isinstance(scopes, list) and Scope.RESOURCES_WRITE in scopes:
-            problems = [
-                Problem(f"/{name}", f"is needed by the scope {Scope.RESOURCES_WRITE.value!r}")
-                for name in ("service_name", "prefixes")
-                if not document.get(name)
-            ]
-        return doc.validate(self.adapter, document, request.state.context, problems)
+_Reads = Annotated[RequestContext, requires(Permission.KEYS_WRITE)]
+_Writes = Annotated[RequestContext, requires(Permission.KEYS_WRITE, conditional=True)]
+_Creates = Annotated[RequestContext, requires(Permission.KEYS_WRITE, creating=True)]
+router: Final = APIRouter(prefix=PATH, tags=["Service keys"], route_class=Operation)
 
 
-router: Final = APIRouter(prefix=PATH, tags=["Service keys"], route_class=context.Route)
-
-
-@router.get("", **op(listed(ServiceKeyOut)))
-async def list_service_keys(
-    ctx: Annotated[context.RequestContext, context.requires(Permission.KEYS_WRITE)],
-    query: Annotated[PageQuery, Query()],
-) -> Response:
+@router.get("", **listed(ServiceKeyOut))
+async def list_service_keys(ctx: _Reads, query: Annotated[PageQuery, Query()]) -> Response:
     """List service keys.
 
     Without the keys themselves, and without revoked ones. A key sees those that it created.
     """
     parent = _creator(ctx)
-    position = query.position(f"{ctx.tenant} service_api_keys {parent}")
-    after = None if position.after is None else f"{ID_PREFIX}{position.after}"
+    position = query.position(f"{ctx.tenant} service_api_keys {parent}", order=_BY_KEY)
     page = await ctx.read(
-        lambda connection: service_keys.page(
-            connection, ctx.tenant, parent=parent, after=after, limit=position.limit
-        )
+        lambda connection: service_keys.page(connection, ctx.tenant, parent=parent, **position.bounds)
     )
-    following = None if page.next is None else row_id(page.next)
-    return context.list_of([to_json(stored) for stored in page.items], position.cursor(following))
+    return list_of([to_json(stored) for stored in page.items], position.cursor(page.next))
 
 
-@router.post("", **op(created(ServiceKeyMade), 404))
-async def create_service_key(
-    ctx: Annotated[context.RequestContext, context.requires(Permission.KEYS_WRITE, creating=True)],
-    body: Annotated[ServiceKeyDocument, Depends(_KeyBody(ServiceKeyDocument))],
-) -> Response:
+@router.post("", **created(ServiceKeyMade, 404))
+async def create_service_key(ctx: _Creates, body: ServiceKeyDocument) -> Response:
     """Create a service key.
 
     The key is in this answer only. `resources:write` makes a registrar: it needs `service_name` and
@@ -211,55 +201,46 @@ async def create_service_key(
         parent = None if grant is None else grant.id
         return await service_keys.create(change, document | {"id": key_id, "parent": parent}, secret=secret)
 
-    def reply(stored: Stored, revision: int) -> context.Reply:
-        key = key_text(key_id, secret)
-        return context.row_reply(201, lambda stored: to_json(stored) | {"key": key}, PATH)(stored, revision)
-
+    key = key_text(key_id, secret)
+    reply = row_reply(201, lambda stored: to_json(stored) | {"key": key}, PATH)
     return await ctx.write(work, reply, secret=True)
 
 
-@router.delete("/{id}", **op(deleted(), 404))
-async def revoke_service_key(
-    ctx: Annotated[context.RequestContext, context.requires(Permission.KEYS_WRITE, conditional=True)],
-) -> Response:
+@router.delete("/{id}", **deleted())
+async def revoke_service_key(ctx: _Writes) -> Response:
     """Revoke a service key and every key it created. A key revokes keys that it created."""
-    key_id = ctx.path_params["id"]
+    key_id = ctx.path_id
     if row_id(key_id) is None:
         raise ctx.missing(_NOUN)
 
     async def work(change: Change) -> tuple[str, ...] | NotFound:
         stored = await service_keys.get(change.connection, change.tenant, key_id)
-        if stored is None or stored.revoked_at is not None:
-            raise ctx.missing(_NOUN)
-        if _creator(ctx) not in {None, stored.document["parent"]}:
+        if (
+            stored is None
+            or stored.revoked_at is not None
+            or _creator(ctx) not in {None, stored.document["parent"]}
+        ):
             raise ctx.missing(_NOUN)
         ctx.check_precondition(stored)
         if stored.document["bootstrap"]:
             raise forbidden("the operator rotates and revokes the bootstrap key")
         return await service_keys.revoke(change, key_id)
 
-    return await ctx.write(work, context.no_content)
+    return await ctx.write(work, no_content)
 
 
-def new_key(ctx: context.RequestContext) -> tuple[str, bytes]:
+def new_key(ctx: RequestContext) -> tuple[str, bytes]:
     """Return the id and the secret of a new key."""
     return f"{ID_PREFIX}{ctx.services.new_id()}", ctx.services.random_bytes(SECRET_BYTES)
 
 
-def _creator(ctx: context.RequestContext) -> str | None:
+def _creator(ctx: RequestContext) -> str | None:
     """Return the key whose created keys are all that the caller may see; None for tenant admins."""
     return None if ctx.caller.is_tenant_admin or ctx.caller.grant is None else ctx.caller.grant.id
 
 
-def to_json(stored: Stored) -> JsonDocument:
+def to_json(stored: Stored) -> Document:
     """Return a key as the API shows it, without anything of its secret."""
-
-    def moment(value: datetime | None) -> str | None:
-        return None if value is None else rfc3339(value)
-
-    return {
-        **stored.document,
-        "expires_at": stored.document.get("expires_at"),
-        "created_at": moment(stored.created_at),
-        "last_used_at": moment(stored.last_used_at),
-    }
+    last_used_at = None if stored.last_used_at is None else rfc3339(stored.last_used_at)
+    times = {"created_at": rfc3339(stored.created_at), "last_used_at": last_used_at}
+    return {"expires_at": None, **stored.document, **times}

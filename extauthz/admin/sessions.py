@@ -5,44 +5,40 @@ no session.
 """
 
 from datetime import UTC, datetime
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter
-from pydantic import Field
 from starlette.responses import Response
 
-from extauthz.admin import idempotency
+from extauthz.admin.answers import Reply
 from extauthz.admin.authentication import CallerKind
 from extauthz.admin.authorization import Permission
-from extauthz.admin.context import Reply, RequestContext, Route, requires
-from extauthz.admin.documents import EXAMPLE_ID, EXAMPLE_TIME, Model, RowId, Time, about
-from extauthz.admin.openapi import answer, deleted, op
-from extauthz.admin.problems import of_refusal
+from extauthz.admin.context import RequestContext
+from extauthz.admin.documents import EXAMPLE_ID, Model, RowId, Time, about, example
+from extauthz.admin.openapi import answer, deleted
+from extauthz.admin.operation import Operation, requires
+from extauthz.admin.problems import accepted
 from extauthz.admin.session_tokens import issue
 from extauthz.storage import audit
 from extauthz.storage.audit import ADMIN_SESSION, INSTALLATION, Occurrence
 from extauthz.storage.rows import rfc3339
 
 
-class AdminSession(Model):
+class AdminSessionOut(Model):
     """A session with its token."""
 
-    example: ClassVar = {
-        "id": EXAMPLE_ID,
-        "token": f"eas_{EXAMPLE_ID.replace('-', '')}_1790000000_{'0' * 64}",
-        "token_type": "Bearer",
-        "expires_at": EXAMPLE_TIME,
-    }
     id: RowId
-    token: Annotated[str, about("in this answer only")]
-    token_type: Annotated[str, Field(examples=["Bearer"])]
+    token: Annotated[
+        str, about("in this answer only", f"eas_{EXAMPLE_ID.replace('-', '')}_1790000000_{'0' * 64}")
+    ]
+    token_type: Annotated[str, example("Bearer")]
     expires_at: Time
 
 
-router: Final = APIRouter(prefix="/admin/session", tags=["Operator"], route_class=Route)
+router: Final = APIRouter(prefix="/admin/session", tags=["Operator"], route_class=Operation)
 
 
-@router.post("", **op(answer(201, AdminSession), 409))
+@router.post("", **answer(AdminSessionOut, status=201))
 async def begin_admin_session(
     ctx: Annotated[RequestContext, requires(Permission.ADMIN_KEY, conditional=False, creating=True)],
 ) -> Response:
@@ -54,10 +50,7 @@ async def begin_admin_session(
     services = ctx.services
     assert services.admin_api_key is not None, "the caller presented it"
     token, session = issue(services.admin_api_key, services.new_id(), services.clock())
-    try:
-        await _record(ctx, "create", str(session.id))
-    except idempotency.ReplayedError as replayed:
-        return replayed.response
+    await _record(ctx, "create", str(session.id))
     return Reply(
         201,
         {
@@ -69,7 +62,7 @@ async def begin_admin_session(
     ).response()
 
 
-@router.delete("", **op(deleted(revisioned=False)))
+@router.delete("", **deleted(revisioned=False))
 async def end_admin_session(ctx: Annotated[RequestContext, requires(Permission.OPERATOR)]) -> Response:
     """End the calling session; with the admin key, every session.
 
@@ -82,8 +75,5 @@ async def end_admin_session(ctx: Annotated[RequestContext, requires(Permission.O
 
 async def _record(ctx: RequestContext, action: str, session_id: str | None) -> None:
     event = Occurrence(ctx.services.new_id(), ctx.caller.actor.document(), action, ADMIN_SESSION, session_id)
-    refusal = await audit.record(
-        ctx.services.pool, INSTALLATION, [event], once=ctx.once(None, tenant=INSTALLATION)
-    )
-    if refusal is not None:
-        raise of_refusal(refusal)
+    once = ctx.once(None, tenant=INSTALLATION)
+    accepted(await audit.record(ctx.services.pool, INSTALLATION, [event], once=once))

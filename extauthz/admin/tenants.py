@@ -1,32 +1,30 @@
 """`/admin/tenants`: the operator's tenants, their hosts and their bootstrap keys (`MODE=saas`)."""
 
-from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Query
-from pydantic import AfterValidator, Field, TypeAdapter, WithJsonSchema
-from starlette.requests import Request
+from fastapi import APIRouter, Query
+from pydantic import AfterValidator, WithJsonSchema
 from starlette.responses import Response
 
-from extauthz.admin import context, idempotency
 from extauthz.admin import documents as doc
+from extauthz.admin.answers import Reply, list_of, no_content, tenant_headers
 from extauthz.admin.authorization import Permission
-from extauthz.admin.openapi import created, deleted, found, listed, op, written
-from extauthz.admin.pagination import Order, PageQuery
+from extauthz.admin.context import RequestContext
+from extauthz.admin.openapi import created, deleted, found, listed, written
+from extauthz.admin.operation import Operation, requires
+from extauthz.admin.pagination import BY_NAME, PageQuery
 from extauthz.admin.preconditions import entity_tag
-from extauthz.admin.problems import not_found, of_refusal
+from extauthz.admin.problems import accepted, not_found
 from extauthz.admin.quotas import too_many
-from extauthz.admin.request_body import JsonBody
-from extauthz.admin.service_keys import EXAMPLE_KEY, EXAMPLE_KEY_ID, KEY_DESCRIPTION, new_key
+from extauthz.admin.service_keys import EXAMPLE_KEY_ID, NewKey, new_key
 from extauthz.compile.fields import shown as quoted
 from extauthz.domain.host import HostRejected, canonical_host
 from extauthz.domain.service_key import key_text
 from extauthz.storage import hosts, service_keys, tenants
 from extauthz.storage.outcome import Conflict, NotFound, Refusal
-from extauthz.storage.rows import Document as JsonDocument
-from extauthz.storage.rows import Stored, rfc3339
-from extauthz.storage.write import Change, Written
+from extauthz.storage.rows import Document, Stored, rfc3339
+from extauthz.storage.write import Change
 
 PATH: Final = "/admin/tenants"
 SLUG_PATTERN: Final = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
@@ -57,116 +55,84 @@ def _host(value: object) -> str:
 Host = Annotated[Any, AfterValidator(_host), WithJsonSchema({"type": "string"})]
 
 
-class TenantDocument(doc.Document):
+class TenantDocument(doc.BodyModel):
     """A new tenant."""
 
-    example: ClassVar = {"name": "Acme", "slug": "acme"}
-    name: Annotated[doc.Name, doc.about("a name for people")]
+    name: Annotated[doc.Name, doc.about("a name for people", "Acme")]
     slug: Annotated[
-        doc.Name, AfterValidator(_slug), WithJsonSchema({"type": "string", "pattern": SLUG_PATTERN})
+        doc.Name,
+        AfterValidator(_slug),
+        WithJsonSchema({"type": "string", "pattern": SLUG_PATTERN}),
+        doc.example("acme"),
     ]
 
 
-class TenantPatch(doc.Document):
+class TenantPatch(doc.BodyModel):
     """What to change of a tenant."""
 
-    example: ClassVar = {"status": "suspended"}
     name: Annotated[doc.Name | None, doc.NOT_NULL, doc.about("a name for people")] = None
-    status: Annotated[Status | None, doc.NOT_NULL] = None
+    status: Annotated[Status | None, doc.NOT_NULL, doc.example("suspended")] = None
 
 
 class TenantListedOut(doc.Model):
     """A tenant, without its hosts."""
 
-    example: ClassVar = {
-        "id": "acme",
-        "slug": "acme",
-        "name": "Acme",
-        "status": "active",
-        "createdAt": doc.EXAMPLE_TIME,
-        "updatedAt": doc.EXAMPLE_TIME,
-    }
-    id: Annotated[doc.Text, doc.about("the slug")]
-    slug: doc.Text
-    name: doc.Name
-    status: Status
-    createdAt: doc.Time  # noqa: N815
-    updatedAt: doc.Time  # noqa: N815
+    id: Annotated[doc.Text, doc.about("the slug", "acme")]
+    slug: Annotated[doc.Text, doc.example("acme")]
+    name: Annotated[doc.Name, doc.example("Acme")]
+    status: Annotated[Status, doc.example("active")]
+    createdAt: doc.Time
+    updatedAt: doc.Time
 
 
 class TenantOut(TenantListedOut, doc.Warned):
     """A tenant."""
 
-    example: ClassVar = {"hosts": ["acme.example"]}
-    hosts: list[str]
+    hosts: Annotated[list[str], doc.example(["acme.example"])]
 
 
 class TenantMade(TenantListedOut, doc.Warned):
     """A new tenant with its bootstrap key."""
 
-    example: ClassVar = {"hosts": [], "bootstrapKey": EXAMPLE_KEY}
-    hosts: list[str]
-    bootstrapKey: Annotated[str, Field(description=KEY_DESCRIPTION)]  # noqa: N815
+    hosts: Annotated[list[str], doc.example(["acme.example"])]
+    bootstrapKey: NewKey
 
 
-class Hosts(doc.Document):
+class Hosts(doc.BodyModel):
     """The hosts that a tenant owns."""
 
-    example: ClassVar = {"hosts": ["acme.example"]}
-    hosts: list[Host]
+    hosts: Annotated[list[Host], doc.example(["acme.example"])]
 
 
 class HostsStored(doc.Warned):
     """The hosts that a tenant owns now."""
 
-    example: ClassVar = {"hosts": ["acme.example"]}
-    hosts: list[str]
+    hosts: Annotated[list[str], doc.example(["acme.example"])]
 
 
 class BootstrapKey(doc.Warned):
     """A new bootstrap key."""
 
-    example: ClassVar = {"id": EXAMPLE_KEY_ID, "bootstrapKey": EXAMPLE_KEY}
-    id: Annotated[str, doc.about("`sak_` and a UUIDv7")]
-    bootstrapKey: Annotated[str, Field(description=KEY_DESCRIPTION)]  # noqa: N815
+    id: Annotated[str, doc.about("`sak_` and a UUIDv7", EXAMPLE_KEY_ID)]
+    bootstrapKey: NewKey
 
 
-class _HostsBody(JsonBody[Hosts]):
-    """Reads hosts as an object, or as a bare list, into which the pointers then point."""
-
-    bare: TypeAdapter[list[str]] = TypeAdapter(list[Host])
-
-    def described_as(self, schema: dict[str, Any]) -> dict[str, Any]:
-        return {"anyOf": [schema, {"type": "array", "items": {"type": "string"}}]}
-
-    def _read(self, document: object, request: Request) -> Hosts:
-        if isinstance(document, Mapping):
-            return super()._read(document, request)
-        return Hosts.model_construct(hosts=doc.validate(self.bare, document))
+router: Final = APIRouter(prefix=PATH, tags=["Tenants"], route_class=Operation)
+_Reads = Annotated[RequestContext, requires(Permission.OPERATOR)]
+_Writes = Annotated[RequestContext, requires(Permission.OPERATOR, conditional=True)]
+_Creates = Annotated[RequestContext, requires(Permission.OPERATOR, creating=True)]
 
 
-router: Final = APIRouter(prefix=PATH, tags=["Tenants"], route_class=context.Route)
-_Reads = Annotated[context.RequestContext, context.requires(Permission.OPERATOR)]
-_Writes = Annotated[context.RequestContext, context.requires(Permission.OPERATOR, conditional=True)]
-_Creates = Annotated[context.RequestContext, context.requires(Permission.OPERATOR, creating=True)]
-
-
-@router.get("", **op(listed(TenantListedOut)))
+@router.get("", **listed(TenantListedOut))
 async def list_tenants(ctx: _Reads, query: Annotated[PageQuery, Query()]) -> Response:
     """List tenants. In the order of their slugs."""
-    position = query.position("tenants", order=Order.SLUG)
-    page = await tenants.page(ctx.services.pool, after=position.after_name, limit=position.limit)
-    if isinstance(page, Refusal):
-        raise of_refusal(page)
-    return context.list_of(
-        [to_json(stored) for stored in page.items], position.cursor(page.next, by_name=True)
-    )
+    position = query.position("tenants", order=BY_NAME)
+    page = accepted(await tenants.page(ctx.services.pool, **position.bounds))
+    return list_of([to_json(stored) for stored in page.items], position.cursor(page.next))
 
 
-@router.post("", **op(created(TenantMade), 409))
-async def create_tenant(
-    ctx: _Creates, body: Annotated[TenantDocument, Depends(JsonBody(TenantDocument))]
-) -> Response:
+@router.post("", **created(TenantMade))
+async def create_tenant(ctx: _Creates, body: TenantDocument) -> Response:
     """Create a tenant.
 
     `bootstrapKey` is in this answer only; as `X-Service-Api-Key` it has the rights of a tenant admin. The
@@ -179,27 +145,22 @@ async def create_tenant(
         key = await service_keys.rotate_bootstrap(change, key_id, secret=secret)
         return stored if isinstance(key, Stored) else key
 
-    services = ctx.services
-    try:
-        written = await tenants.create(
-            services.pool,
-            ctx.caller.actor,
-            slug=body.slug,
-            name=body.name,
-            also=also,
-            new_id=services.new_id,
-            once=ctx.once(None, tenant=body.slug),
-        )
-    except idempotency.ReplayedError as replayed:
-        return replayed.response
-    if not isinstance(written, Written):
-        raise of_refusal(written)
-    shown = to_json(written.value) | {"hosts": [], "bootstrapKey": key_text(key_id, secret)}
-    headers = context.tenant_headers(written.revision) | {"Location": f"{PATH}/{body.slug}"}
-    return context.Reply(201, shown, headers).response()
+    made = await tenants.create(
+        ctx.services.pool,
+        ctx.caller.actor,
+        slug=body.slug,
+        name=body.name,
+        also=also,
+        new_id=ctx.services.new_id,
+        once=ctx.once(None, tenant=body.slug),
+    )
+    made = accepted(made)
+    shown = to_json(made.value) | {"hosts": [], "bootstrapKey": key_text(key_id, secret)}
+    headers = tenant_headers(made.revision) | {"Location": f"{PATH}/{body.slug}"}
+    return Reply(201, shown, headers).response()
 
 
-@router.get("/{id}", **op(found(TenantOut), 404))
+@router.get("/{id}", **found(TenantOut))
 async def get_tenant(ctx: _Reads) -> Response:
     """Get a tenant with its hosts.
 
@@ -212,14 +173,11 @@ async def get_tenant(ctx: _Reads) -> Response:
     stored, names = await ctx.read(work)
     if stored is None:
         raise no_tenant(ctx)
-    body = to_json(stored) | {"hosts": list(names)}
-    return context.Reply(200, body, {"ETag": entity_tag(stored.revision)}).response()
+    return Reply(200, _with_hosts(stored, names), {"ETag": entity_tag(stored.revision)}).response()
 
 
-@router.patch("/{id}", **op(written(200, TenantOut), 404))
-async def patch_tenant(
-    ctx: _Writes, body: Annotated[TenantPatch, Depends(JsonBody(TenantPatch))]
-) -> Response:
+@router.patch("/{id}", **written(TenantOut))
+async def patch_tenant(ctx: _Writes, body: TenantPatch) -> Response:
     """Rename or suspend a tenant.
 
     Every request to a suspended tenant's workloads, and every call of its own, is denied.
@@ -233,14 +191,13 @@ async def patch_tenant(
             return replaced
         return replaced, await hosts.read(change.connection, change.tenant)
 
-    def reply(written: tuple[Stored, tuple[str, ...]], revision: int) -> context.Reply:
-        stored, names = written
-        return context.Reply(200, to_json(stored) | {"hosts": list(names)}, context.tenant_headers(revision))
+    def reply(patched: tuple[Stored, tuple[str, ...]], revision: int) -> Reply:
+        return Reply(200, _with_hosts(*patched), tenant_headers(revision))
 
     return await ctx.write(work, reply)
 
 
-@router.delete("/{id}", **op(deleted(), 404))
+@router.delete("/{id}", **deleted())
 async def delete_tenant(ctx: _Writes) -> Response:
     """Delete a tenant and all its rows. Its slug is not assigned again, and its audit trail stays."""
 
@@ -248,32 +205,32 @@ async def delete_tenant(ctx: _Writes) -> Response:
         ctx.check_tenant_precondition(change)
         return await tenants.delete(change)
 
-    return await ctx.write(work, context.no_content)
+    return await ctx.write(work, no_content)
 
 
-@router.put("/{id}/hosts", **op(written(200, HostsStored), 404, 409))
-async def replace_hosts(ctx: _Writes, body: Annotated[Hosts, Depends(_HostsBody(Hosts))]) -> Response:
+@router.put("/{id}/hosts", **written(HostsStored, 409))
+async def replace_hosts(ctx: _Writes, body: Hosts | list[Host]) -> Response:
     """Replace the hosts that a tenant owns.
 
     Names or addresses, without wildcards; a port is dropped. A host belongs to one tenant. A bare list is
     accepted, too.
     """
-    entries = "/hosts" if isinstance(ctx.content, dict) else ""
+    wanted, entries = (body.hosts, "/hosts") if isinstance(body, Hosts) else (body, "")
     limit = ctx.services.quotas.hosts
-    if len(set(body.hosts)) > limit:
+    if len(set(wanted)) > limit:
         raise too_many("hosts", limit, pointer=entries)
 
     async def work(change: Change) -> tuple[str, ...] | Conflict:
         ctx.check_tenant_precondition(change)
-        return await hosts.replace(change, body.hosts)
+        return await hosts.replace(change, wanted)
 
-    def reply(names: tuple[str, ...], revision: int) -> context.Reply:
-        return context.Reply(200, {"hosts": list(names)}, context.tenant_headers(revision))
+    def reply(names: tuple[str, ...], revision: int) -> Reply:
+        return Reply(200, {"hosts": list(names)}, tenant_headers(revision))
 
     return await ctx.write(work, reply, entries=entries)
 
 
-@router.post("/{id}/bootstrap-key", **op(written(201, BootstrapKey), 404, 409))
+@router.post("/{id}/bootstrap-key", **written(BootstrapKey, status=201))
 async def rotate_bootstrap_key(ctx: _Creates) -> Response:
     """Give a tenant a new bootstrap key.
 
@@ -285,14 +242,12 @@ async def rotate_bootstrap_key(ctx: _Creates) -> Response:
         ctx.check_tenant_precondition(change)
         return await service_keys.rotate_bootstrap(change, key_id, secret=secret)
 
-    def reply(_: Stored, revision: int) -> context.Reply:
-        shown = {"id": key_id, "bootstrapKey": key_text(key_id, secret)}
-        return context.Reply(201, shown, context.tenant_headers(revision))
-
+    shown = {"id": key_id, "bootstrapKey": key_text(key_id, secret)}
+    reply = lambda _, revision: Reply(201, shown, tenant_headers(revision))  # noqa: E731
     return await ctx.write(work, reply, secret=True)
 
 
-@router.delete("/{id}/bootstrap-key", **op(deleted(), 404))
+@router.delete("/{id}/bootstrap-key", **deleted())
 async def revoke_bootstrap_key(ctx: _Writes) -> Response:
     """Revoke a tenant's bootstrap key and every key it created.
 
@@ -306,17 +261,21 @@ async def revoke_bootstrap_key(ctx: _Writes) -> Response:
             raise not_found("the tenant has no bootstrap key")
         return revoked
 
-    return await ctx.write(work, context.no_content)
+    return await ctx.write(work, no_content)
 
 
-def no_tenant(ctx: context.RequestContext) -> Exception:
+def no_tenant(ctx: RequestContext) -> Exception:
     """Return 404 for the tenant in the path."""
     return not_found(f"there is no tenant {ctx.tenant!r}")
 
 
-def to_json(stored: Stored) -> JsonDocument:
+def to_json(stored: Stored) -> Document:
     """Return a tenant as the API shows it."""
     return stored.document | {
         "createdAt": rfc3339(stored.created_at),
         "updatedAt": rfc3339(stored.updated_at),
     }
+
+
+def _with_hosts(stored: Stored, names: tuple[str, ...]) -> Document:
+    return to_json(stored) | {"hosts": list(names)}

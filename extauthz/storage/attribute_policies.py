@@ -1,6 +1,6 @@
 """Attribute policies: a write adds a version, a delete marks the row, a deleted policy can be restored.
 
-Input: a `Change` or a connection, documents. Output: `Stored`, `Page`, `VersionPage`, or a refusal.
+Input: a `Change` or a connection, documents. Output: `Stored`, `Page`, or a refusal.
 """
 
 from __future__ import annotations
@@ -53,14 +53,6 @@ TABLE: Final = Table(
     ],
     marks=("by_domain_admin", "version", "deleted_at"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class VersionPage:
-    """A page of a policy's versions; `next` is the version to continue after, None at the end."""
-
-    items: tuple[Version, ...]
-    next: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +206,7 @@ async def page(
     domains: Collection[str] | EveryDomain | None = None,
     after: UUID | None = None,
     limit: int = MAX_PAGE,
-) -> Page:
+) -> Page[Stored]:
     """Return a page of the policies that are not deleted, or of the deleted ones, in the order of ids."""
     where: dict[str, object] = {f"deleted_at IS {'NOT ' if deleted else ''}NULL": None}
     if resource is not None:
@@ -231,7 +223,7 @@ async def versions(
     domains: Collection[str] | EveryDomain | None = None,
     after: int = 0,
     limit: int = MAX_PAGE,
-) -> VersionPage:
+) -> Page[Version]:
     """Return a page of a policy's versions, oldest first; `domains`: those of a domain admin (None: all)."""
     limit = max(1, min(limit, MAX_PAGE))
     values: list[object] = [tenant, policy_id, after]
@@ -256,7 +248,7 @@ async def versions(
         )
         for record in records[:limit]
     )
-    return VersionPage(items, items[-1].version if len(records) > limit else None)
+    return Page(items, str(items[-1].version) if len(records) > limit else None)
 
 
 async def _present(change: Change, policy_id: UUID) -> Stored | NotFound:

@@ -1,7 +1,7 @@
 """The audit trail: an event for each changed row, with the actor.
 
 Events are appended in the transaction of the change, and never updated. Input: rows and occurrences. Output:
-`AuditPage`.
+pages.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from extauthz.storage.encoding import decode_stored, encode_json
 from extauthz.storage.outcome import refusals_returned
 from extauthz.storage.pool import tenant_transaction
-from extauthz.storage.rows import MAX_PAGE, bounded_times, conditions_of, parts
+from extauthz.storage.rows import MAX_PAGE, Page, bounded_times, conditions_of, parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,14 +43,6 @@ class AuditEvent:
     entity_id: str | None
     before: object
     after: object
-
-
-@dataclass(frozen=True, slots=True)
-class AuditPage:
-    """A page of the trail, newest first; `next` is the id to continue after, None at the end."""
-
-    items: tuple[AuditEvent, ...]
-    next: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +142,7 @@ async def page(
     until: datetime | None = None,
     after: UUID | None = None,
     limit: int = MAX_PAGE,
-) -> AuditPage:
+) -> Page[AuditEvent]:
     """Return a page of a tenant's events, newest first; `since` is inclusive, `until` exclusive."""
     limit = max(1, min(limit, MAX_PAGE))
     given = {
@@ -172,7 +164,7 @@ async def page(
         *values,
     )
     items = tuple(_event(record) for record in records[:limit])
-    return AuditPage(items, items[-1].id if len(records) > limit else None)
+    return Page(items, items[-1].id if len(records) > limit else None)
 
 
 def _event(record: asyncpg.Record) -> AuditEvent:

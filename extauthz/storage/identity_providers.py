@@ -118,7 +118,7 @@ async def get(connection: Connection, tenant: str, provider_id: UUID) -> Stored 
 
 async def page(
     connection: Connection, tenant: str, *, after: UUID | None = None, limit: int = MAX_PAGE
-) -> Page:
+) -> Page[Stored]:
     """Return a page of a tenant's providers in the order of ids."""
     found = await TABLE.page(connection, tenant, where={}, after=after, limit=limit)
     return Page(tuple(map(_shown, found.items)), found.next)

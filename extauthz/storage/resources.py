@@ -146,7 +146,7 @@ async def page(
     name: str | None = None,
     after: UUID | None = None,
     limit: int = MAX_PAGE,
-) -> Page:
+) -> Page[Stored]:
     """Return a page of resources in the order of ids."""
     given = {"service_name = {}": service_name, "name = {}": name}
     where: dict[str, object] = {condition: value for condition, value in given.items() if value is not None}

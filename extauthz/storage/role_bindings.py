@@ -57,9 +57,11 @@ async def create(
     return await editing.create(change, TABLE, documents, by_domain_admin=by_domain_admin)
 
 
-async def replace(change: Change, document: Mapping[str, object]) -> Stored | NotFound | Conflict:
+async def replace(
+    change: Change, document: Mapping[str, object], *, by_domain_admin: bool = False
+) -> Stored | NotFound | Conflict:
     """Replace a role binding by id."""
-    return await editing.replace(change, TABLE, document)
+    return await editing.replace(change, TABLE, document, by_domain_admin=by_domain_admin)
 
 
 async def delete(change: Change, binding_id: UUID) -> Stored | NotFound:
@@ -82,7 +84,7 @@ async def page(
     domains: Collection[str] | EveryDomain | None = None,
     after: UUID | None = None,
     limit: int = MAX_PAGE,
-) -> Page:
+) -> Page[Stored]:
     """Return a page of role bindings in the order of ids; `domains`: those of a domain admin (None: all)."""
     given = {"member = {}": user, "role = {}": role, "dom = {}": dom}
     where: dict[str, object] = {condition: value for condition, value in given.items() if value is not None}

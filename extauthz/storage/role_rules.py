@@ -127,7 +127,7 @@ async def page(
     domains: Collection[str] | EveryDomain | None = None,
     after: UUID | None = None,
     limit: int = MAX_PAGE,
-) -> Page:
+) -> Page[Stored]:
     """Return a page of role rules in the order of ids; `domains`: those of a domain admin (None: all)."""
     given = {"obj = {}": obj, "sub = {}": sub, "dom = {}": dom}
     where: dict[str, object] = {condition: value for condition, value in given.items() if value is not None}

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Literal, TypeVar
+from uuid import UUID
 
 from extauthz.compile.values import parse_time
 from extauthz.storage.encoding import array_literal, decode_json, decode_stored, encode_json
@@ -16,7 +17,6 @@ from extauthz.storage.outcome import Clash, Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-    from uuid import UUID
 
     import asyncpg
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Document = dict[str, object]
 _T = TypeVar("_T")
+_Item = TypeVar("_Item")
 ColumnType = Literal["text", "integer", "boolean", "timestamptz", "names", "jsonb"]
 MAX_PAGE: Final = 1000
 ROWS_A_STATEMENT: Final = 5_000
@@ -157,12 +158,17 @@ class Stored:
         """The id of the document."""
         return str(self.document["id"])
 
+    @property
+    def uuid(self) -> UUID:
+        """The id of the document, where it is a UUID."""
+        return UUID(self.id)
+
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """A page of a list; `next` is the id to continue after, None at the end."""
+class Page(Generic[_Item]):
+    """A page of a list; `next` names the row to continue after, None at the end."""
 
-    items: tuple[Stored, ...]
+    items: tuple[_Item, ...]
     next: str | None
 
 
@@ -272,7 +278,7 @@ class Table:
         where: dict[str, object],
         after: UUID | None = None,
         limit: int = MAX_PAGE,
-    ) -> Page:
+    ) -> Page[Stored]:
         """Return a page of rows in the order of ids, which is the order of creation.
 
         `where` maps SQL conditions with one `{}` to its value; the value of conditions without it is ignored.

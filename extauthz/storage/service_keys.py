@@ -151,7 +151,7 @@ async def page(
     parent: str | None = None,
     after: str | None = None,
     limit: int = MAX_PAGE,
-) -> Page:
+) -> Page[Stored]:
     """Return a page of the tenant's keys that are not revoked, expired ones too, in the order of creation.
 
     `parent` selects the children of a key. Ids are `sak_<uuid>`; another text in `after` has no effect.

@@ -89,11 +89,11 @@ async def create(
     return await write.write(pool, slug, actor, work, new_id=new_id, opening=opening, once=once)
 
 
-async def page(pool: Pool, *, after: str | None = None, limit: int = MAX_PAGE) -> Page | Refusal:
+async def page(pool: Pool, *, after: str | None = None, limit: int = MAX_PAGE) -> Page[Stored] | Refusal:
     """Return a page of tenants in the order of slugs; `after` is the last slug of the previous page."""
     limit = max(1, min(limit, MAX_PAGE))
 
-    async def work(connection: Connection) -> Page:
+    async def work(connection: Connection) -> Page[Stored]:
         records = await connection.fetch(
             f"SELECT {_SELECTED} FROM tenants WHERE deleted_at IS NULL"  # noqa: S608
             " AND ($1::text IS NULL OR tenant_id > $1) ORDER BY tenant_id LIMIT $2",

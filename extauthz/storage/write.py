@@ -94,12 +94,14 @@ class Change:
 class Written(Generic[_Value]):
     """The result of the work, and the revision with which it is in force.
 
-    `changed` is false if the work wrote no row; the revision is then the tenant's current one.
+    `changed` is false if the work wrote no row; the revision is then the tenant's current one. `unreadable`
+    is that of the change.
     """
 
     value: _Value
     revision: int
     changed: bool
+    unreadable: Sequence[Problem] = ()
 
 
 Work = Callable[[Change], Awaitable[_Value | Refusal]]
@@ -197,7 +199,7 @@ async def _change(
             tenant=tenant,
             **leftover,
         )
-    return Written(value, revision, changed=True)
+    return Written(value, revision, changed=True, unreadable=change.unreadable)
 
 
 @refusals_returned

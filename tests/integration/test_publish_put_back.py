@@ -8,6 +8,7 @@ import structlog
 from extauthz.domain.reasons import Effect
 from extauthz.publish.write_validation import PolicyGate
 from extauthz.storage import audit, feed, role_rules
+from extauthz.storage.rows import Page
 from extauthz.storage.write import read
 from tests.integration.publishing import Follower, behind_our_back, compiler, following, stored
 from tests.integration.storage_documents import (
@@ -80,7 +81,7 @@ async def test_writes_go_on_above_the_records_that_were_left_and_discard_them(da
             changes = await feed.changes_since(reader, {"default": 0})
         assert [(change.revision, change.predecessor) for change in changes] == [(1, 0), (5, 1), (6, 5)]
         page = await read(pool, "default", lambda connection: audit.page(connection, "default"))
-        assert isinstance(page, audit.AuditPage)
+        assert isinstance(page, Page)
         (event,) = [event for event in page.items if event.kind == "change_records"]
         assert event.action == "discard"
         assert event.after == {"after_revision": 1, "up_to_revision": 4, "records": 3}

@@ -138,9 +138,7 @@ async def test_health_endpoints_need_no_credential(database: "Database") -> None
 
 
 def test_creating_operations_take_an_idempotency_key() -> None:
-    creating = {
-        route.path for route in routes_of(TenancyMode.SAAS) if route.requires and route.requires.creating
-    }
+    creating = {route.path for route in routes_of(TenancyMode.SAAS) if route.requires.creating}
     described = {
         path
         for path, operations in DOCUMENT["paths"].items()

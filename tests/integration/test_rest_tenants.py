@@ -12,7 +12,7 @@ import pytest
 
 from extauthz.admin.app import served
 from extauthz.admin.authorization import Permission
-from extauthz.admin.context import Route
+from extauthz.admin.operation import Operation
 from extauthz.domain.tenancy import TenancyMode
 from extauthz.storage.pool import tenant_transaction
 from tests.integration.rest_harness import Answer, Api
@@ -40,13 +40,12 @@ BOTH = pytest.mark.parametrize("conditions", [True, False], ids=["with-condition
 """As the statements are written, and with row-level security alone."""
 
 
-def method_of(route: Route) -> str:
+def method_of(route: Operation) -> str:
     assert route.methods is not None
     return next(iter(route.methods))
 
 
-def permission_of(route: Route) -> Permission:
-    assert route.requires is not None
+def permission_of(route: Operation) -> Permission:
     return route.requires.permission
 
 
@@ -70,7 +69,7 @@ class Holdings:
     ids: dict[str, str] = field(default_factory=dict)
     documents: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def document(self, route: Route) -> object:
+    def document(self, route: Operation) -> object:
         """Return a body that would do something."""
         if route.reads_body is None:
             return None

@@ -159,7 +159,7 @@ async def test_lists_are_stable_while_others_write(database: "Database") -> None
         rules = [role_rule(sub=f"role-{number}", dom="emea" if number % 2 else "*") for number in range(9)]
         await succeed(pool, lambda change: role_rules.create(change, rules))
 
-        async def page(after: str | None, **filters: Any) -> Page:
+        async def page(after: str | None, **filters: Any) -> Page[Stored]:
             outcome = await read(
                 pool,
                 "default",

@@ -57,7 +57,7 @@ def changed(presented: PresentedKey, **members: Any) -> PresentedKey:
     return PresentedKey(**({"id": presented.id, "digest": presented.digest} | members))
 
 
-async def listed(pool: "Pool", tenant: str = "acme", **arguments: Any) -> Page:
+async def listed(pool: "Pool", tenant: str = "acme", **arguments: Any) -> Page[Stored]:
     async with tenant_transaction(pool, tenant) as connection:
         return await service_keys.page(connection, tenant, **arguments)
 

@@ -18,7 +18,7 @@ from extauthz.storage import session as session_module
 from extauthz.storage.availability import DatabaseState, Unavailability
 from extauthz.storage.outcome import DatabaseUnavailable
 from extauthz.storage.pool import open_pool
-from extauthz.storage.rows import Page
+from extauthz.storage.rows import Page, Stored
 from extauthz.storage.write import Written, read
 from tests.faults.tcp_gate import TcpGate
 from tests.integration.storage_documents import attempt, connected, pool_of, role_rule, succeed
@@ -44,11 +44,11 @@ def short_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_module, "ANSWER_WITHIN_S", SHORT_S)
 
 
-async def rules_of(connection: "Connection") -> Page:
+async def rules_of(connection: "Connection") -> Page[Stored]:
     return await role_rules.page(connection, "default")
 
 
-async def listed(pool: "Pool") -> "Page | Refusal":
+async def listed(pool: "Pool") -> "Page[Stored] | Refusal":
     return await read(pool, "default", rules_of)
 
 

@@ -11,6 +11,7 @@ from extauthz.domain.problem import Problem
 from extauthz.storage import audit, feed, role_rules
 from extauthz.storage.outcome import Conflict, DatabaseUnavailable, Invalid, NotFound, Refusal
 from extauthz.storage.pool import open_pool
+from extauthz.storage.rows import Page
 from extauthz.storage.tenants import ensure_tenant
 from extauthz.storage.write import CHANNEL, KEPT_REVISIONS, MAX_CHANGES, Change, Written, read
 from tests.integration.storage_documents import (
@@ -44,7 +45,7 @@ async def test_a_change_is_recorded_audited_and_announced(database: "Database") 
         ]
         assert (await feed.heads(reader)).revisions == {"default": 1}
         trail = await read(pool, "default", lambda connection: audit.page(connection, "default"))
-        assert isinstance(trail, audit.AuditPage)
+        assert isinstance(trail, Page)
         (event,) = trail.items
         assert (event.action, event.kind, event.entity_id) == ("create", "role_rule", rule["id"])
         assert (event.before, event.after, event.revision) == (None, rule, 1)
@@ -59,7 +60,7 @@ async def test_an_update_is_audited_with_before_and_after(database: "Database") 
         await succeed(pool, lambda change: role_rules.replace(change, other))
         await succeed(pool, lambda change: role_rules.delete(change, UUID(str(rule["id"]))))
         trail = await read(pool, "default", lambda connection: audit.page(connection, "default"))
-        assert isinstance(trail, audit.AuditPage)
+        assert isinstance(trail, Page)
         assert [(event.action, event.before, event.after) for event in trail.items] == [
             ("delete", other, None),
             ("update", rule, other),
@@ -221,11 +222,11 @@ async def test_the_audit_trail_is_read_in_pages(database: "Database") -> None:
         rules = [role_rule(sub=f"role-{number}") for number in range(5)]
         await succeed(pool, lambda change: role_rules.create(change, rules))
 
-        async def page(after: UUID | None) -> audit.AuditPage:
+        async def page(after: UUID | None) -> Page[audit.AuditEvent]:
             outcome = await read(
                 pool, "default", lambda connection: audit.page(connection, "default", after=after, limit=2)
             )
-            assert isinstance(outcome, audit.AuditPage)
+            assert isinstance(outcome, Page)
             return outcome
 
         first = await page(None)

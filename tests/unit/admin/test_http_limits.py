@@ -12,8 +12,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from extauthz.admin.http_limits import LimitedProtocol
-from extauthz.admin.listener import listen
-from extauthz.admin.server import serve
+from extauthz.admin.server import listen, serve
 
 WHOLE = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 PART = WHOLE[:-2]

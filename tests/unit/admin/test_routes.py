@@ -6,8 +6,7 @@ import pytest
 from pydantic import BaseModel
 
 from extauthz.admin.app import served
-from extauthz.admin.context import Route
-from extauthz.admin.request_body import JsonBody
+from extauthz.admin.operation import Operation
 from extauthz.domain.tenancy import TenancyMode
 
 ROUTES = served(TenancyMode.SAAS)
@@ -15,18 +14,17 @@ BY_NAME = pytest.mark.parametrize("route", ROUTES, ids=[str(route.operation_id) 
 
 
 @BY_NAME
-def test_the_caller_is_judged_first(route: Route) -> None:
-    assert route.requires is not None
-    assert route.dependant.dependencies[0].call is route.requires
+def test_the_caller_is_judged_first(route: Operation) -> None:
     # FastAPI itself would read a body before any dependency.
-    assert route.body_field is None
+    assert route.get_route_handler() == route.answer
+    assert route.dependant.dependencies[0].call is route.requires
 
 
 @BY_NAME
-def test_bodies_and_queries_take_no_unknown_members(route: Route) -> None:
+def test_bodies_and_queries_take_no_unknown_members(route: Operation) -> None:
     body = route.reads_body
-    models: list[Any] = [each.field_info.annotation for each in route.dependant.query_params]
-    if isinstance(body, JsonBody):
+    models: list[Any] = [] if route.query_model is None else [route.query_model]
+    if body is not None and not body.is_text:
         models.append((get_args(body.model) or (body.model,))[0])
     for model in models:
         assert issubclass(model, BaseModel)
@@ -34,7 +32,7 @@ def test_bodies_and_queries_take_no_unknown_members(route: Route) -> None:
 
 
 def test_writes_are_conditional_and_reads_are_not() -> None:
-    conditional = {route.operation_id for route in ROUTES if route.requires and route.requires.conditional}
+    conditional = {route.operation_id for route in ROUTES if route.requires.conditional}
     writing = {route.operation_id for route in ROUTES if route.methods != {"GET"}}
     assert writing - conditional == {
         "check", "checkAccess", "checkAccessAlias", "beginAdminSession", "endAdminSession",

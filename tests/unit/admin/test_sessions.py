@@ -3,8 +3,8 @@
 import pytest
 
 from extauthz.admin.caller_notes import FailedCredentials, address_group
-from extauthz.admin.route_prefixes import RoutePrefix
 from extauthz.admin.session_tokens import LIFETIME_S, issue, verify
+from extauthz.compile.route_prefixes import RoutePrefix
 from extauthz.domain.policy import AuthenticationRequirement, Route
 from extauthz.domain.reasons import Reason
 

@@ -1,0 +1,114 @@
+"""Answers: a success with its headers, rows as JSON, and warnings about documents and stored rows."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from http import HTTPStatus
+from typing import Final
+
+from starlette.responses import Response
+
+from extauthz.admin.preconditions import entity_tag
+from extauthz.compile.warnings import DocumentWarning, WarningCode
+from extauthz.domain.problem import Problem
+from extauthz.storage.encoding import encode_json
+from extauthz.storage.rows import Document, Stored, rfc3339
+
+POLICY_REVISION: Final = "X-Policy-Revision"
+POLICY_WARNINGS: Final = "X-Policy-Warnings"
+MAX_NAMED_ROWS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A success. `body` None is an empty one; `media_type` other than JSON makes it a text."""
+
+    status: int
+    body: object = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    media_type: str = "application/json"
+
+    def response(self) -> Response:
+        """Return the HTTP response."""
+        headers = {"Cache-Control": "no-store"} | dict(self.headers)
+        if self.body is None:
+            return Response(status_code=self.status, headers=headers)
+        content = encode_json(self.body) if self.media_type == "application/json" else str(self.body)
+        return Response(content, status_code=self.status, headers=headers, media_type=self.media_type)
+
+
+def to_json(stored: Stored) -> Document:
+    """Return a row as the API shows it."""
+    return stored.document | {
+        "created_at": rfc3339(stored.created_at),
+        "updated_at": rfc3339(stored.updated_at),
+    }
+
+
+def list_of(items: Sequence[object], next_cursor: str | None) -> Response:
+    """Return a page of a list."""
+    return Reply(HTTPStatus.OK, {"items": list(items), "next_cursor": next_cursor}).response()
+
+
+def row_reply(
+    status: int, show: Callable[[Stored], Document] = to_json, location: str | None = None
+) -> Callable[[Stored, int], Reply]:
+    """Return what makes the answer of a row that a write left behind."""
+
+    def reply(stored: Stored, revision: int) -> Reply:
+        headers = {POLICY_REVISION: str(revision), "ETag": entity_tag(stored.revision)}
+        if location is not None:
+            headers["Location"] = f"{location}/{stored.id}"
+        return Reply(status, show(stored), headers)
+
+    return reply
+
+
+def tenant_headers(revision: int) -> dict[str, str]:
+    """Return the headers of an answer that is not about a single row: the entity tag is the tenant's."""
+    return {POLICY_REVISION: str(revision), "ETag": entity_tag(revision)}
+
+
+def no_content(_: object, revision: int) -> Reply:
+    """Return the answer of a deletion."""
+    return Reply(HTTPStatus.NO_CONTENT, headers={POLICY_REVISION: str(revision)})
+
+
+def with_warnings(document: Document, warnings: Sequence[DocumentWarning | Document]) -> Document:
+    """Return a document with further warnings: about itself, or (as JSON) about stored rows."""
+    if not warnings:
+        return document
+    known = document.get("warnings", [])
+    assert isinstance(known, list)
+    shown = [asdict(each) if isinstance(each, DocumentWarning) else each for each in warnings]
+    return document | {"warnings": [*known, *shown]}
+
+
+def unreadable_row(problem: Problem, *, in_detail: bool) -> Document:
+    """Return the warning about a row that is not in force; only administrators see its content."""
+    kind, row_id, pointer = _place(problem)
+    what = f"{pointer or 'the row'}: {problem.message}" if in_detail else "it is damaged"
+    row = f"the stored {kind.replace('_', ' ')} {row_id}"
+    return {
+        "code": WarningCode.UNREADABLE_ROW.value,
+        "pointer": f"/{kind}/{row_id}{pointer if in_detail else ''}",
+        "message": f"{row} is not in force as it is stored: {what}; replace or delete it",
+        "kind": kind,
+        "id": row_id,
+    }
+
+
+def warnings_header(problems: Sequence[Problem]) -> str:
+    """Return rows that are not in force as a list of RFC 9651."""
+    return ", ".join(
+        f'unreadable_row;kind="{kind}";id="{_quotable(row_id)}"' for kind, row_id, _ in map(_place, problems)
+    )
+
+
+def _quotable(text: str) -> str:
+    return "".join(each for each in text if " " <= each <= "~" and each not in '"\\')
+
+
+def _place(problem: Problem) -> tuple[str, str, str]:
+    """Return the kind and id of the row that a problem is about, and the pointer into it."""
+    kind, row_id, *rest = [*problem.pointer.split("/")[1:], "", ""]
+    return kind, row_id, "".join(f"/{token}" for token in rest if token)

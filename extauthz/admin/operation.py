@@ -1,0 +1,141 @@
+"""One operation of the API: judges the caller, reads the request, runs the handler.
+
+    credentials -> permission -> query names -> conditional headers -> body -> query -> handler -> answer
+
+A handler takes `ctx` (annotated with `requires`), and maybe `body` and `query`. FastAPI routes requests to an
+operation and describes it by its signature. It does not run it: it would read the body first.
+"""
+
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from inspect import signature
+from types import UnionType
+from typing import Annotated, Any, Final, get_args
+
+import structlog
+from fastapi import Depends
+from fastapi.routing import APIRoute
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from extauthz.admin.authentication import authenticate
+from extauthz.admin.authorization import Permission, is_permitted, not_permitted
+from extauthz.admin.context import RequestContext
+from extauthz.admin.documents import problems_of
+from extauthz.admin.idempotency import ReplayedError
+from extauthz.admin.preconditions import read_idempotency_key, read_if_match
+from extauthz.admin.problems import ParameterProblem, ProblemError, internal_error, invalid, not_found
+from extauthz.admin.request_body import RequestBody, read_query, refuse_body
+from extauthz.storage import tenants
+
+_log = structlog.get_logger("extauthz.admin")
+_NO_QUERY: Final = frozenset[str]()
+
+
+class Requires:
+    """What an operation needs of its caller, and the headers that it reads.
+
+    `conditional` operations read `If-Match`, `creating` ones `Idempotency-Key`.
+    """
+
+    def __init__(self, permission: Permission, *, conditional: bool, creating: bool) -> None:
+        self.permission = permission
+        self.conditional = conditional
+        self.creating = creating
+
+    async def __call__(self, request: Request) -> RequestContext:
+        """Return the context of a request whose caller is authenticated and has the permission."""
+        services = request.app.state.services
+        address = None if request.client is None else request.client.host
+        caller = await authenticate(request.headers, address, services)
+        if not is_permitted(caller, self.permission):
+            raise not_permitted(caller, self.permission)
+        if self.permission.of_operator and "id" in request.path_params:
+            # The operator has no tenant of its own: it acts in the one that the path names.
+            caller = replace(caller, tenant=request.path_params["id"])
+            if not tenants.SLUG.fullmatch(caller.tenant):
+                raise not_found(f"there is no tenant {caller.tenant[:80]!r}")
+        return RequestContext(services, caller, request.scope["path"], request.path_params)
+
+    def read_headers(self, request: Request, ctx: RequestContext) -> None:
+        """Read the headers of a conditional or creating request into its context."""
+        ctx.if_match = read_if_match(request.headers) if self.conditional else None
+        ctx.idempotency_key = read_idempotency_key(request.headers) if self.creating else None
+
+
+def requires(permission: Permission, *, conditional: bool | None = None, creating: bool = False) -> Any:
+    """Return the annotation of `ctx` for an operation that needs a permission.
+
+    `creating` reads `Idempotency-Key`; `conditional`, by default the same, reads `If-Match`.
+    """
+    conditional = creating if conditional is None else conditional
+    return Depends(Requires(permission, conditional=conditional, creating=creating))
+
+
+Reads = Annotated[RequestContext, requires(Permission.POLICIES_READ)]
+Writes = Annotated[RequestContext, requires(Permission.POLICIES_WRITE, conditional=True)]
+Creates = Annotated[RequestContext, requires(Permission.POLICIES_WRITE, creating=True)]
+
+
+class Operation(APIRoute):
+    """An operation, named and described by its handler. Every error is a problem document."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        summary, _, description = " ".join((endpoint.__doc__ or "").split()).partition(". ")
+        first, *words = endpoint.__name__.split("_")
+        # Three operations have an older path, too.
+        alias = "" if path.startswith(("/api/", "/admin/")) else "Alias"
+        options["operation_id"] = first + "".join(map(str.capitalize, words)) + alias
+        options["summary"] = summary.rstrip(".")
+        options["description"] = options.get("description") or description or summary
+        super().__init__(path, endpoint, **options)
+        parameters = signature(endpoint).parameters
+        unknown = parameters.keys() - {"ctx", "body", "query"}
+        assert not unknown, f"{endpoint.__name__} takes {unknown}, which no request is read into"
+        self.requires: Requires = get_args(parameters["ctx"].annotation)[1].dependency
+        replaces = "PUT" in (self.methods or ()) and path.endswith("id}")
+        self.reads_body = RequestBody(parameters["body"], replaces=replaces) if "body" in parameters else None
+        query = get_args(parameters["query"].annotation)[0] if "query" in parameters else None
+        self.query_model = get_args(query)[0] if isinstance(query, UnionType) else query
+        self._query_names = frozenset(self.query_model.model_fields) if self.query_model else _NO_QUERY
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers requests, instead of FastAPI's own."""
+        return self.answer
+
+    async def answer(self, request: Request) -> Response:
+        """Answer a request; an error is a problem document."""
+        try:
+            return await self._run(request)
+        except ProblemError as problem:
+            return problem.response()
+        except ReplayedError as replayed:
+            return replayed.response
+        except HTTPException:
+            raise
+        except Exception:  # noqa: BLE001  # the cause is for the log, not for the caller
+            _log.exception("request_failed", operation=self.operation_id)
+            return internal_error().response()
+
+    async def _run(self, request: Request) -> Response:
+        ctx = await self.requires(request)
+        given = read_query(request.scope["query_string"], self._query_names)
+        self.requires.read_headers(request, ctx)
+        arguments: dict[str, Any] = {"ctx": ctx}
+        if self.reads_body is not None:
+            body = arguments["body"] = await self.reads_body.read(request, ctx)
+            if given and body is not None:
+                # A value is in the body or in the query.
+                raise invalid(ParameterProblem(name, "is for calls without a body") for name in given)
+        elif request.method != "GET":
+            await refuse_body(request)
+        if self.query_model is not None and arguments.get("body") is None:
+            try:
+                arguments["query"] = self.query_model.model_validate(given)
+            except ValidationError as error:
+                problems = problems_of(error.errors(include_url=False))
+                raise invalid(ParameterProblem(each.pointer[1:], each.message) for each in problems) from None
+        response: Response = await self.endpoint(**arguments)
+        return response
