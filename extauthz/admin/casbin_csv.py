@@ -1,20 +1,9 @@
 """`/api/v1/casbin/policy`: the tenant's role rules and bindings as lines of Casbin's CSV, out and in.
 
-    p,role:finance,emea,invoice:read,read,allow         p, subject, domain, object, action, effect
-    p,*,*,invoice:read,read,deny
-    g,user:alice,role:finance,emea                      g, member, role, domain
-    g,user:bob,role:finance,emea,2027-01-31T00:00:00Z   the same with an expiry, which Casbin itself ignores
-
-Kinds are prefixes: a role with the name `user:x` is `role:user:x`. A deny on a name of kind `any` is three
-lines, `role:`, `user:` and `service:`. Lines end in CRLF and are quoted as in RFC 4180; LF, white space after
-a comma, blank lines and comments (`#`) are read, too, as Casbin's own adapters do.
+`compile.casbin_lines` has the format.
 """
 
-import csv
-import io
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Final
 from uuid import UUID
 
@@ -29,41 +18,33 @@ from extauthz.admin.documents import Integer, Warned, example
 from extauthz.admin.openapi import answer, written
 from extauthz.admin.operation import Operation, requires
 from extauthz.admin.preconditions import entity_tag
-from extauthz.admin.problems import LineProblem, ProblemError, conflict, invalid, not_found
+from extauthz.admin.problems import ProblemError, conflict, invalid, not_found
 from extauthz.admin.quotas import check_rows_of_write
-from extauthz.compile.documents import Reading, parse_role_binding, parse_role_rule
-from extauthz.compile.roles import rule_subjects
-from extauthz.domain.policy import WILDCARD, RoleBinding, RoleRule, SubjectKind
-from extauthz.domain.problem import Problem
+from extauthz.compile.casbin_lines import (
+    READING,
+    Line,
+    LineProblem,
+    ReadLine,
+    binding_line,
+    read_csv,
+    rule_lines,
+    to_csv,
+)
+from extauthz.compile.documents import parse_role_binding, parse_role_rule
+from extauthz.domain.policy import RoleBinding, RoleRule
 from extauthz.storage import role_bindings, role_rules, tenants
 from extauthz.storage.outcome import Conflict, Refusal
-from extauthz.storage.rows import Document, Page, Stored, rfc3339
+from extauthz.storage.rows import Document, Page, Stored
 from extauthz.storage.write import Change
 
 if TYPE_CHECKING:
+    from extauthz.domain.problem import Problem
     from extauthz.storage.pool import Connection
 
 PATH: Final = "/api/v1/casbin/policy"
 CSV: Final = "text/csv"
 EXAMPLE: Final = "p,role:finance,emea,invoice:read,read,allow\r\ng,user:alice,role:finance,emea\r\n"
 _Count = Annotated[Integer, Field(ge=0), example(1)]
-
-
-Line = tuple[str, ...]
-
-_RULE_MEMBERS: Final = ("sub", "dom", "obj", "act", "effect")
-_BINDING_MEMBERS: Final = ("user", "role", "dom", "expires_at")
-_RULE_KINDS: Final = (SubjectKind.ROLE, SubjectKind.USER, SubjectKind.SERVICE, SubjectKind.WORKLOAD)
-_READING: Final = Reading(assigned_id="-")
-
-
-@dataclass(frozen=True, slots=True)
-class ReadLine:
-    """A line: its number from 1, its fields in canonical spelling, and its rule or binding."""
-
-    number: int
-    fields: Line
-    document: Document
 
 
 class CasbinImport(Warned):
@@ -124,25 +105,29 @@ async def import_casbin_policy(
         ctx.check_tenant_precondition(change)
         present = set(await _lines(change.connection, change.tenant))
         new = list({line.fields: line for line in lines if line.fields not in present}.values())
-        rules = [line for line in new if line.fields[0] == "p"]
-        bindings = [line for line in new if line.fields[0] == "g"]
+        rules = [line for line in new if isinstance(line.entity, RoleRule)]
+        bindings = [line for line in new if isinstance(line.entity, RoleBinding)]
         await ctx.check_quota(change, role_rules.TABLE, len(rules))
         await ctx.check_quota(change, role_bindings.TABLE, len(bindings))
-        if rules:
-            created = await role_rules.create(
-                change, [line.document | {"id": change.new_id()} for line in rules]
-            )
-            if isinstance(created, Conflict):
-                raise _conflict(created, rules, "has the value of a rule that is stored")
-        if bindings:
-            bound = await role_bindings.create(
-                change, [line.document | {"id": change.new_id()} for line in bindings]
-            )
-            if isinstance(bound, Conflict):
-                raise _conflict(bound, bindings, "is bound with another expiry")
+        documents = [_document(line, change) for line in rules]
+        created = await role_rules.create(change, documents) if rules else ()
+        if isinstance(created, Conflict):
+            raise _conflict(created, rules, "has the value of a rule that is stored")
+        documents = [_document(line, change) for line in bindings]
+        bound = await role_bindings.create(change, documents) if bindings else ()
+        if isinstance(bound, Conflict):
+            raise _conflict(bound, bindings, "is bound with another expiry")
         return {"role_rules": len(rules), "role_bindings": len(bindings), "unchanged": len(lines) - len(new)}
 
     return await ctx.write(work, lambda counts, revision: Reply(200, counts, tenant_headers(revision)))
+
+
+def _document(line: ReadLine, change: Change) -> Document:
+    entity = line.entity
+    document = (
+        role_rules.document_of(entity) if isinstance(entity, RoleRule) else role_bindings.document_of(entity)
+    )
+    return document | {"id": change.new_id()}
 
 
 async def _lines(connection: "Connection", tenant: str) -> list[Line]:
@@ -150,10 +135,10 @@ async def _lines(connection: "Connection", tenant: str) -> list[Line]:
     found: list[Line] = []
     problems: list[Problem] = []
     for stored in await _all(lambda after: role_rules.page(connection, tenant, after=after)):
-        if rule := parse_role_rule(stored.document, "", problems, _READING):
+        if rule := parse_role_rule(stored.document, "", problems, READING):
             found += rule_lines(rule)
     for stored in await _all(lambda after: role_bindings.page(connection, tenant, after=after)):
-        if binding := parse_role_binding(stored.document, "", problems, _READING):
+        if binding := parse_role_binding(stored.document, "", problems, READING):
             found.append(binding_line(binding))
     return found
 
@@ -172,95 +157,3 @@ async def _all(page: Callable[[UUID | None], Awaitable[Page[Stored]]]) -> list[S
 def _conflict(refused: Conflict, lines: Sequence[ReadLine], message: str) -> ProblemError:
     problems = [LineProblem(lines[clash.index].number, f"{message}: {clash.id}") for clash in refused.clashes]
     return conflict("lines contradict what is stored", refused.ids, problems)
-
-
-def rule_lines(rule: RoleRule) -> Iterator[Line]:
-    """Yield the lines of a role rule: one, or four for a name of kind `any`."""
-    for subject in rule_subjects(rule):
-        yield ("p", subject, rule.dom, rule.obj, rule.act, rule.effect.value)
-
-
-def binding_line(binding: RoleBinding) -> Line:
-    """Return the line of a binding."""
-    line = ("g", f"{binding.user_kind.value}:{binding.user}", f"role:{binding.role}", binding.dom)
-    if binding.expires_at is None:
-        return line
-    return (*line, rfc3339(datetime.fromtimestamp(binding.expires_at, UTC)))
-
-
-def to_csv(lines: Iterable[Line]) -> str:
-    """Return lines as CSV, each once."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerows(dict.fromkeys(lines))
-    return text.getvalue()
-
-
-def read_csv(text: str) -> tuple[list[ReadLine], list[LineProblem]]:
-    """Read CSV; an invalid line is a problem. Names have no line ends, so no record spans two lines."""
-    found: list[ReadLine] = []
-    problems: list[LineProblem] = []
-    for number, raw in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
-        line = raw.removesuffix("\r")
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        outcome = _read_line(line)
-        if isinstance(outcome, str):
-            problems.append(LineProblem(number, outcome))
-        else:
-            found.append(ReadLine(number, *outcome))
-    return found, problems
-
-
-def _read_line(line: str) -> tuple[Line, Document] | str:
-    if "\r" in line:
-        return "has a carriage return in it"
-    try:
-        [fields] = csv.reader([line.lstrip(" \t")], strict=True, skipinitialspace=True)
-    except (csv.Error, ValueError):
-        return "is not CSV: a quote is not closed, or stands inside a field"
-    problems: list[Problem] = []
-    kind, *values = (field.strip(" \t") for field in fields)
-    match kind:
-        case "p" if len(values) == len(_RULE_MEMBERS):
-            document = _rule(values, problems)
-            rule = None if problems else parse_role_rule(document, "", problems, _READING)
-            if rule is not None:
-                return next(iter(rule_lines(rule))), role_rules.document_of(rule)
-        case "g" if len(values) in {len(_BINDING_MEMBERS) - 1, len(_BINDING_MEMBERS)}:
-            document = _binding(values, problems)
-            binding = None if problems else parse_role_binding(document, "", problems, _READING)
-            if binding is not None:
-                return binding_line(binding), role_bindings.document_of(binding)
-        case "p" | "g":
-            members = "subject, domain, object, action, effect" if kind == "p" else "member, role, domain"
-            return f"has {len(values)} fields after {kind!r}; needed are {members}"
-        case _:
-            return f"begins with {kind[:20]!a}; lines begin with 'p' or 'g'"
-    return "; ".join(f"{problem.pointer.removeprefix('/')} {problem.message}".strip() for problem in problems)
-
-
-def _rule(values: list[str], problems: list[Problem]) -> Document:
-    document: Document = dict(zip(_RULE_MEMBERS, values, strict=True))
-    if values[0] != WILDCARD:
-        kind, document["sub"] = _parted(values[0], _RULE_KINDS, "sub", problems)
-        document["sub_kind"] = kind
-    return document
-
-
-def _binding(values: list[str], problems: list[Problem]) -> Document:
-    document: Document = dict(zip(_BINDING_MEMBERS, values, strict=False))
-    document["user_kind"], document["user"] = _parted(values[0], _RULE_KINDS, "member", problems)
-    _, document["role"] = _parted(values[1], (SubjectKind.ROLE,), "role", problems)
-    return document
-
-
-def _parted(
-    value: str, kinds: tuple[SubjectKind, ...], member: str, problems: list[Problem]
-) -> tuple[str, str]:
-    kind, colon, name = value.partition(":")
-    if not colon or kind not in kinds:
-        wanted = " or ".join(f"'{each.value}:'" for each in kinds)
-        problems.append(
-            Problem(f"/{member}", f"found {value[:60]!a}, a name that begins with {wanted} is needed")
-        )
-    return kind, name

@@ -27,7 +27,7 @@ _Body = TypeVar("_Body")
 Find = Callable[[Change], Awaitable[Stored | Refusal]]
 
 
-class Rows(Protocol):
+class RowStore(Protocol):
     """The module of `storage` that has the rows of a noun."""
 
     @property
@@ -68,7 +68,7 @@ class Collection(Generic[_Body]):
 
     noun: str
     path: str
-    rows: Rows
+    rows: RowStore
     to_document: Callable[[_Body, str], Document]
     domain: str | None = "dom"
     require_writable: Callable[[RequestContext, Change, Stored], Awaitable[None]] = _writable

@@ -23,9 +23,8 @@ from extauthz.admin.answers import (
     with_warnings,
 )
 from extauthz.admin.authentication import Caller
-from extauthz.admin.idempotency import KeptAnswer, claim_of
 from extauthz.admin.pagination import Position
-from extauthz.admin.preconditions import IfMatch, entity_tag
+from extauthz.admin.preconditions import IfMatch, KeptAnswer, claim_of, entity_tag
 from extauthz.admin.problems import ProblemError, accepted, not_found, precondition_failed
 from extauthz.admin.request_body import row_id_of
 from extauthz.admin.services import AdminServices
@@ -34,9 +33,8 @@ from extauthz.compile.row_reader import KINDS, StoredReader
 from extauthz.domain.policy import MAX_ALLOW_PRIORITY
 from extauthz.domain.problem import Problem
 from extauthz.storage import write as storage_write
-from extauthz.storage.outcome import Refusal
 from extauthz.storage.rows import Document, Page, Stored, Table
-from extauthz.storage.write import Change, Written
+from extauthz.storage.write import Change, Work, Written
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -45,7 +43,6 @@ if TYPE_CHECKING:
 
 _Value = TypeVar("_Value")
 Show = Callable[[Stored], Document]
-Work = Callable[[Change], Awaitable[_Value | Refusal]]
 
 
 @dataclass(slots=True)

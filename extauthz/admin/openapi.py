@@ -29,6 +29,7 @@ _OLDER_NAMES: Final[Mapping[str, str]] = {
     "DocumentWarning": "Warning",
     "RouteDocument": "Route",
     "TenantListedPage": "TenantPage",
+    "TenantStatus": "Status",
 }
 """Public names of components that are older than the names of their models."""
 REVISIONED: Final = ("X-Policy-Revision", "ETag")

@@ -24,8 +24,7 @@ from extauthz.admin.authentication import authenticate
 from extauthz.admin.authorization import Permission, is_permitted, not_permitted
 from extauthz.admin.context import RequestContext
 from extauthz.admin.documents import problems_of
-from extauthz.admin.idempotency import ReplayedError
-from extauthz.admin.preconditions import read_idempotency_key, read_if_match
+from extauthz.admin.preconditions import ReplayedError, read_idempotency_key, read_if_match
 from extauthz.admin.problems import ParameterProblem, ProblemError, internal_error, invalid, not_found
 from extauthz.admin.request_body import RequestBody, read_query, refuse_body
 from extauthz.storage import tenants

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 from starlette.responses import Response
 
+from extauthz.compile.casbin_lines import LineProblem
 from extauthz.domain.problem import Problem
 from extauthz.storage.encoding import encode_json
 from extauthz.storage.outcome import Conflict, DatabaseUnavailable, Invalid, NotFound, Refusal
@@ -38,14 +39,6 @@ class ParameterProblem:
     """A problem in the query string or in a header, named by `parameter`."""
 
     parameter: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class LineProblem:
-    """A problem in a body of lines, the first being 1."""
-
-    line: int
     message: str
 
 

@@ -1,41 +1,38 @@
-"""The HTTP server of one application: a listening socket, and uvicorn with the limits of `http_limits`."""
+"""The HTTP server of one application: uvicorn with limits of connections, and a 400 for malformed HTTP.
+
+uvicorn closes connections that are idle after an answer, but waits without limit for the first request and
+for the end of request headers: idle connections could use every descriptor of the process, and its liveness
+probes would fail.
+"""
 
 import asyncio
 import contextlib
-import os
 import socket
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from extauthz.admin.http_limits import LimitedProtocol
+from extauthz.admin.problems import MEDIA_TYPE, malformed
+from extauthz.storage.encoding import encode_json
 
+HEADER_TIMEOUT_S: Final = 10.0
+"""Header timeout: from the connection, or the previous answer, to the end of the request headers."""
+
+MAX_CONNECTIONS: Final = 512
+"""Of one listener; half of the 1,024 descriptors that a process has by default."""
+
+_MALFORMED: Final = encode_json(malformed("this is not HTTP/1.1").document()).encode()
+_MALFORMED_ANSWER: Final = (
+    b"HTTP/1.1 400 Bad Request\r\n"
+    b"content-type: %b\r\ncontent-length: %d\r\ncache-control: no-store\r\nconnection: close\r\n\r\n%b"
+) % (MEDIA_TYPE.encode(), len(_MALFORMED), _MALFORMED)
 _DRAIN_S: Final = 3
 _BACKLOG: Final = 128
 """Listen backlog: connections that the kernel accepts before the process does."""
-
-
-class ListenError(OSError):
-    """An address that cannot be bound; the message has the address and the reason."""
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Bind and listen on one address; port 0 takes a free one. Raises `ListenError`."""
-    try:
-        [(family, _, _, _, address), *_] = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        listener = socket.create_server((str(address[0]), int(address[1])), family=family)
-        # Accepted connections inherit it; asyncio sets it only for sockets that name their protocol. Without
-        # it the body, a second small write, waits 40 ms for the delayed acknowledgement of the head.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return listener
-    except OSError as error:
-        known = error.errno is not None and error.errno > 0
-        why = os.strerror(error.errno) if known and error.errno else error.strerror or str(error)
-        raise ListenError(f"cannot listen on {host}:{port}: {why.lower()}") from error
 
 
 async def serve(app: ASGIApp, listener: socket.socket) -> None:
@@ -75,3 +72,77 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to the runtime."""
         yield
+
+
+class LimitedProtocol(H11Protocol):
+    """Closes connections that exceed the header timeout or the connection limit."""
+
+    header_timeout_s = HEADER_TIMEOUT_S
+    max_connections = MAX_CONNECTIONS
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Take the arguments of uvicorn's protocol."""
+        super().__init__(*args, **options)
+        self.app = _with_one_length(self.app)
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        """Start the header timeout, or close a connection beyond the limit."""
+        super().connection_made(transport)
+        if len(self.connections) > self.max_connections:
+            transport.abort()
+            return
+        self._start_header_timeout()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the header timeout."""
+        self._cancel()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """Start the header timeout of the next request."""
+        self._start_header_timeout()
+        super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's text adds nothing
+        """Answer malformed HTTP with a problem document, unless another answer is being written."""
+        if not self._is_answering():
+            self.transport.write(_MALFORMED_ANSWER)
+        self.transport.close()
+
+    def _is_answering(self) -> bool:
+        requested = self.cycle is not None  # uvicorn's annotation leaves out that it is None at first
+        return requested and self.cycle.response_started and not self.cycle.response_complete
+
+    def _start_header_timeout(self) -> None:
+        self._cancel()
+        self._timer = self.loop.call_later(self.header_timeout_s, self._close_unless_answering)
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _close_unless_answering(self) -> None:
+        self._timer = None
+        # A request that is being answered has limits of its own; the timer starts again after its answer.
+        requested = self.cycle is not None  # uvicorn's annotation leaves out that it is None at first
+        if not requested or self.cycle.response_complete:
+            self.transport.abort()
+
+
+def _with_one_length(app: ASGIApp) -> ASGIApp:
+    """Refuse requests with both Content-Length and Transfer-Encoding (RFC 9112 6.1).
+
+    A proxy may have used the other header: it would take a part of the body for the next request.
+    """
+    refusal = Response(
+        _MALFORMED, 400, {"content-type": MEDIA_TYPE, "cache-control": "no-store", "connection": "close"}
+    )
+
+    async def judged(scope: Scope, receive: Receive, send: Send) -> None:
+        names = {name for name, _ in scope["headers"]} if scope["type"] == "http" else set()
+        ambiguous = {b"content-length", b"transfer-encoding"} <= names
+        await (refusal if ambiguous else app)(scope, receive, send)
+
+    return judged

@@ -1,6 +1,5 @@
 """`/admin/tenants`: the operator's tenants, their hosts and their bootstrap keys (`MODE=saas`)."""
 
-from enum import StrEnum
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
@@ -24,17 +23,11 @@ from extauthz.domain.service_key import key_text
 from extauthz.storage import hosts, service_keys, tenants
 from extauthz.storage.outcome import Conflict, NotFound, Refusal
 from extauthz.storage.rows import Document, Stored, rfc3339
+from extauthz.storage.tenants import TenantStatus
 from extauthz.storage.write import Change
 
 PATH: Final = "/admin/tenants"
 SLUG_PATTERN: Final = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
-
-
-class Status(StrEnum):
-    """Whether requests to a tenant's workloads are decided by its policies, or denied."""
-
-    ACTIVE = "active"
-    SUSPENDED = "suspended"
 
 
 def _slug(text: str) -> str:
@@ -71,7 +64,7 @@ class TenantPatch(doc.BodyModel):
     """What to change of a tenant."""
 
     name: Annotated[doc.Name | None, doc.NOT_NULL, doc.about("a name for people")] = None
-    status: Annotated[Status | None, doc.NOT_NULL, doc.example("suspended")] = None
+    status: Annotated[TenantStatus | None, doc.NOT_NULL, doc.example("suspended")] = None
 
 
 class TenantListedOut(doc.Model):
@@ -80,7 +73,7 @@ class TenantListedOut(doc.Model):
     id: Annotated[doc.Text, doc.about("the slug", "acme")]
     slug: Annotated[doc.Text, doc.example("acme")]
     name: Annotated[doc.Name, doc.example("Acme")]
-    status: Annotated[Status, doc.example("active")]
+    status: Annotated[TenantStatus, doc.example("active")]
     createdAt: doc.Time
     updatedAt: doc.Time
 
@@ -185,8 +178,7 @@ async def patch_tenant(ctx: _Writes, body: TenantPatch) -> Response:
 
     async def work(change: Change) -> tuple[Stored, tuple[str, ...]] | NotFound:
         ctx.check_tenant_precondition(change)
-        status: Any = body.status and body.status.value
-        replaced = await tenants.replace(change, name=body.name, status=status)
+        replaced = await tenants.replace(change, name=body.name, status=body.status)
         if isinstance(replaced, NotFound):
             return replaced
         return replaced, await hosts.read(change.connection, change.tenant)

@@ -14,7 +14,8 @@ from typing import Final
 from extauthz.admin.app import build_app
 from extauthz.admin.authentication import KEY_WAIT_S
 from extauthz.admin.health import health_app
-from extauthz.admin.server import ListenError, listen, serve
+from extauthz.admin.listener import ListenError, listen
+from extauthz.admin.server import serve
 from extauthz.admin.services import AdminServices
 from extauthz.decide.tokens.cache import VerifiedTokens
 from extauthz.decisionlog.log import DecisionLog

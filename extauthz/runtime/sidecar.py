@@ -8,7 +8,7 @@ import importlib
 import socket
 from typing import TYPE_CHECKING
 
-from extauthz.admin.server import ListenError, listen
+from extauthz.admin.listener import ListenError, listen
 from extauthz.runtime.announce import announce, where, worker_addresses
 from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.runtime.supervisor import Supervisor, reopen_on_hangup, stop_on_signals

@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from extauthz.admin.server import listen
+from extauthz.admin.listener import listen
 from extauthz.check.assertions import Assertions
 from extauthz.check.credentials import CredentialSources
 from extauthz.check.http_server import HttpAuthzServer

@@ -7,7 +7,8 @@ Functions with a `Change` are the work of `write.write` for that tenant. A tenan
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, Literal, TypeVar
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from extauthz.storage import write
 from extauthz.storage.outcome import Clash, Conflict, NotFound, Refusal, refusals_returned
@@ -26,7 +27,14 @@ if TYPE_CHECKING:
 
 KIND: Final = "tenant"
 SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-Status = Literal["active", "suspended"]
+
+
+class TenantStatus(StrEnum):
+    """Whether requests to a tenant's workloads are decided by its policies, or denied."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+
 
 _Value = TypeVar("_Value")
 _SELECTED: Final = f"tenant_id, name, status, revision, {bounded_times('created_at', 'updated_at')}"
@@ -119,7 +127,7 @@ async def replace(
     change: Change,
     *,
     name: str | None = None,
-    status: Status | None = None,
+    status: TenantStatus | None = None,
 ) -> Stored | NotFound:
     """Rename a tenant, or change its status; None leaves the member as it is.
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from extauthz.admin.casbin_csv import read_csv
+from extauthz.compile.casbin_lines import read_csv
 from extauthz.compile.documents import Reading, parse_policy_set
 from extauthz.compile.role_model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build

@@ -19,7 +19,8 @@ import aiohttp
 from jsonschema import Draft202012Validator
 
 from extauthz.admin.app import build_app, openapi_document
-from extauthz.admin.server import listen, serve
+from extauthz.admin.listener import listen
+from extauthz.admin.server import serve
 from extauthz.admin.services import AdminServices
 from extauthz.compile.documents import Reading
 from extauthz.compile.role_model import RoleModel, compile_model

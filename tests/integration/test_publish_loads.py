@@ -14,6 +14,7 @@ from extauthz.publish.postgres import PostgresPublisher
 from extauthz.storage import feed, role_rules, tenants
 from extauthz.storage import session as session_module
 from extauthz.storage.pool import open_reader
+from extauthz.storage.tenants import TenantStatus
 from tests.faults.tcp_gate import TcpGate
 from tests.integration.publishing import behind_our_back, compiler, stored
 from tests.integration.storage_documents import new_id, pool_of, role_rule, succeed
@@ -120,7 +121,9 @@ async def test_a_suspension_waits_for_no_load(database: "Database") -> None:
         found.gate.cut()
         await leave_a_gap(database)
         await until(lambda: "acme" in found.directory.lagging, what="the load begun")
-        await succeed(pool, lambda change: tenants.replace(change, status="suspended"), tenant="acme")
+        await succeed(
+            pool, lambda change: tenants.replace(change, status=TenantStatus.SUSPENDED), tenant="acme"
+        )
         await until(lambda: "acme" in found.directory.suspended, within=1, what="the suspension")
         found.gate.open()
         await until(lambda: not found.directory.lagging, within=10, what="the load done")

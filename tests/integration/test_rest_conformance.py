@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from extauthz.admin.caller_notes import FailedCredentials
+from extauthz.admin.failed_credentials import FailedCredentials
 from extauthz.domain.tenancy import TenancyMode
 from tests.integration.rest_harness import Api, rest
 from tests.integration.rest_saas import firms

@@ -15,6 +15,7 @@ import pytest
 
 from extauthz.demo.processes import free_port
 from extauthz.storage import tenants
+from extauthz.storage.tenants import TenantStatus
 from tests.builders import check_request, read_answer
 from tests.integration.published_tenants import Firm, mesh
 from tests.integration.storage_documents import succeed
@@ -89,7 +90,7 @@ async def test_the_commands_serve_many_tenants(database: "Database") -> None:
         acme, globex = found.firms["acme"], found.firms["globex"]
         assert await reason("acme.local", acme.token()) == "allowed"
         assert await reason("acme.local", globex.token()) == "tenant_mismatch"
-        await succeed(found.pool, partial(tenants.replace, status="suspended"), tenant="acme")
+        await succeed(found.pool, partial(tenants.replace, status=TenantStatus.SUSPENDED), tenant="acme")
         async with asyncio.timeout(1):
             while True:
                 if await reason("acme.local", acme.token()) == "tenant_suspended":

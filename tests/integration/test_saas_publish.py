@@ -24,6 +24,7 @@ from extauthz.storage import (
     tenants,
 )
 from extauthz.storage.outcome import Refusal
+from extauthz.storage.tenants import TenantStatus
 from extauthz.storage.write import Change, Written
 from tests.integration.published_tenants import SLUGS, WITHIN_S, another_worker, mesh
 from tests.integration.publishing import behind_our_back
@@ -132,12 +133,12 @@ async def test_with_the_setting_of_the_operator_the_token_names_the_owner(databa
 async def test_a_suspended_tenant_is_denied_with_its_reason_until_it_is_resumed(database: "Database") -> None:
     async with mesh(database) as found:
         acme, globex = found.firms["acme"], found.firms["globex"]
-        await found.write("acme", partial(tenants.replace, status="suspended"))
+        await found.write("acme", partial(tenants.replace, status=TenantStatus.SUSPENDED))
         assert await found.reason("acme.local", token=acme.token()) == "tenant_suspended"
         assert await found.reason("acme.local", key=acme.service_key) == "tenant_suspended"
         assert await found.reason("acme.local", token=globex.token()) == "tenant_mismatch"
         assert await found.reason("globex.local", token=globex.token()) == "allowed"
-        await found.write("acme", partial(tenants.replace, status="active"))
+        await found.write("acme", partial(tenants.replace, status=TenantStatus.ACTIVE))
         assert await found.reason("acme.local", token=acme.token()) == "allowed"
 
 
@@ -302,7 +303,7 @@ async def test_unreadable_policies_delay_no_suspension_and_no_revocation_of_a_ke
         await succeed(found.pool, partial(service_keys.revoke, key_id=acme.key_id), tenant="acme")
         await until(lambda: acme.key_id not in found.directory.service_keys, what="the key to end")
         assert await found.reason("acme.local", token=acme.token()) == "allowed"
-        await succeed(found.pool, partial(tenants.replace, status="suspended"), tenant="acme")
+        await succeed(found.pool, partial(tenants.replace, status=TenantStatus.SUSPENDED), tenant="acme")
         await until(lambda: "acme" in found.directory.suspended, what="the suspension")
         assert await found.reason("acme.local", token=acme.token()) == "tenant_suspended"
         # the age is the worst tenant's; the others do not wait for it
@@ -338,10 +339,10 @@ async def test_only_the_tenant_whose_policies_never_compiled_is_not_ready(databa
         (problem,) = restarted.publisher.problems["acme"]
         assert "'maybe'" in str(problem)
         # What else the operator registers of it holds.
-        await succeed(found.pool, partial(tenants.replace, status="suspended"), tenant="acme")
+        await succeed(found.pool, partial(tenants.replace, status=TenantStatus.SUSPENDED), tenant="acme")
         await until(lambda: "acme" in restarted.directory.suspended, what="the suspension")
         assert await restarted.reason("acme.local", token=acme.token()) == "tenant_suspended"
-        await succeed(found.pool, partial(tenants.replace, status="active"), tenant="acme")
+        await succeed(found.pool, partial(tenants.replace, status=TenantStatus.ACTIVE), tenant="acme")
 
         # By hand: no revision, no notification, and no poll in the next minutes.
         await behind_our_back(

@@ -26,6 +26,7 @@ from extauthz.storage.migrate import migrate, read_migrations
 from extauthz.storage.outcome import Conflict, Invalid, NotFound, Refusal
 from extauthz.storage.pool import tenant_transaction
 from extauthz.storage.rows import Page, Stored
+from extauthz.storage.tenants import TenantStatus
 from extauthz.storage.write import Change, Written
 from tests.integration.storage_documents import (
     ACTOR,
@@ -153,9 +154,11 @@ async def test_a_tenant_is_renamed_suspended_and_resumed(database: "Database") -
         assert (renamed.value.document["name"], renamed.value.document["status"]) == ("New", "active")
         again = await succeed(pool, lambda change: tenants.replace(change, name="New"), tenant="acme")
         assert again.changed is False
-        await succeed(pool, lambda change: tenants.replace(change, status="suspended"), tenant="acme")
+        await succeed(
+            pool, lambda change: tenants.replace(change, status=TenantStatus.SUSPENDED), tenant="acme"
+        )
         assert (await registered(reader, "acme")).suspended is True
-        await succeed(pool, lambda change: tenants.replace(change, status="active"), tenant="acme")
+        await succeed(pool, lambda change: tenants.replace(change, status=TenantStatus.ACTIVE), tenant="acme")
         assert (await registered(reader, "acme")).suspended is False
         bad = await attempt(pool, lambda change: tenants.replace(change, name="x\u200by"), tenant="acme")
         assert isinstance(bad, Invalid)

@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from extauthz.admin.http_limits import LimitedProtocol
-from extauthz.admin.server import listen, serve
+from extauthz.admin.listener import listen
+from extauthz.admin.server import LimitedProtocol, serve
 
 WHOLE = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 PART = WHOLE[:-2]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from extauthz.admin.caller_notes import FailedCredentials, address_group
+from extauthz.admin.failed_credentials import FailedCredentials, address_group
 from extauthz.admin.session_tokens import LIFETIME_S, issue, verify
 from extauthz.compile.route_prefixes import RoutePrefix
 from extauthz.domain.policy import AuthenticationRequirement, Route

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 import pytest
 
 from extauthz.admin.health import health_app
-from extauthz.admin.server import listen, serve
+from extauthz.admin.listener import listen
+from extauthz.admin.server import serve
 from extauthz.commands.health import health_problem
 from extauthz.telemetry.readiness import Readiness
 

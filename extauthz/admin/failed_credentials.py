@@ -1,4 +1,4 @@
-"""What one process notes of its callers until it is written: failed credentials, and uses of service keys.
+"""The failed credentials of callers, which one process counts and notes until they are written.
 
 INVARIANT: a credential is judged before its address is looked up here, so a valid one is never refused for
 the failures of others. Memory and audit events are bounded for any input.
@@ -7,13 +7,12 @@ the failures of others. Memory and audit events are bounded for any input.
 import ipaddress
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from extauthz.domain.reasons import Reason
-from extauthz.storage import audit, service_keys
+from extauthz.storage import audit
 from extauthz.storage.audit import Occurrence
 
 if TYPE_CHECKING:
@@ -25,8 +24,6 @@ PER_SECOND: Final = 1.0
 MAX_ADDRESSES: Final = 10_000
 MAX_NOTED: Final = 100
 """Pairs of address and reason that one flush writes events for; one more event counts the other failures."""
-MAX_PENDING: Final = 10_000
-"""Service keys whose uses are kept until they are written."""
 _OTHERS: Final = "others"
 _IPV6_NETWORK: Final = 64
 
@@ -94,38 +91,6 @@ class FailedCredentials:
                 for (group, reason), times in noted.items()
             ],
         )
-
-
-class KeyUse:
-    """When service keys were last used, by tenant and key; for at most `MAX_PENDING` keys."""
-
-    def __init__(self) -> None:
-        """Start without uses."""
-        self._pending: dict[str, dict[str, datetime]] = {}
-        self._count = 0
-
-    def note(self, tenant: str, key_id: str, now: float) -> None:
-        """Note a use at `now` (POSIX seconds)."""
-        used = self._pending.setdefault(tenant, {})
-        if key_id not in used:
-            if self._count >= MAX_PENDING:
-                return
-            self._count += 1
-        at = datetime.fromtimestamp(now, UTC)
-        used[key_id] = max(used.get(key_id, at), at)
-
-    def note_all(self, uses: Iterable[tuple[str, str, float]]) -> None:
-        """Note uses that workers report: tenant, key, POSIX seconds."""
-        for tenant, key_id, at in uses:
-            self.note(tenant, key_id, at)
-
-    async def flush(self, pool: "Pool") -> None:
-        """Write the uses; keep them for the next time where the database cannot be used."""
-        pending, self._pending, self._count = self._pending, {}, 0
-        for tenant, used in pending.items():
-            refused = await service_keys.note_used(pool, tenant, used)
-            if refused is not None:
-                self.note_all((tenant, key_id, at.timestamp()) for key_id, at in used.items())
 
 
 def address_group(address: str | None) -> str:
