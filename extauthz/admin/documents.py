@@ -6,7 +6,7 @@ model would refuse enumerations and lists. A check across members is a validator
 needs, so that it runs although another member has an error. Errors: `ProblemError` 422 with every problem.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar
 
 from pydantic import (
@@ -49,16 +49,31 @@ def refused_at(problems: Sequence[Problem], *, up: int = 0) -> PydanticCustomErr
     return PydanticCustomError("problems", "problems", {"problems": list(problems), "up": up})
 
 
-def _canonical(name: str) -> str:
-    if problem := name_problem(name):
-        raise refused(f"found {shown(name)}, {problem}")
-    return name
+def refuse_items(problems: Iterable[str | None]) -> None:
+    """Refuse a list whose entries have problems; None: the entry has none."""
+    found = [Problem(f"/{index}", problem) for index, problem in enumerate(problems) if problem]
+    if found:
+        raise refused_at(found)
 
 
-def _one(name: str) -> str:
-    if name == WILDCARD:
-        raise refused("found '*', one name is needed")
-    return name
+def checked(problem_of: Callable[[Any], str | None]) -> AfterValidator:
+    """Return the validator that refuses a value with a problem."""
+
+    def check(value: Any) -> Any:
+        if problem := problem_of(value):
+            raise refused(problem)
+        return value
+
+    return AfterValidator(check)
+
+
+def _not_canonical(name: str) -> str | None:
+    problem = name_problem(name)
+    return problem and f"found {shown(name)}, {problem}"
+
+
+def _wildcard(name: str) -> str | None:
+    return "found '*', one name is needed" if name == WILDCARD else None
 
 
 class _NotNull:
@@ -108,10 +123,10 @@ Text = Annotated[str, Strict()]
 Flag = Annotated[bool, Strict()]
 Integer = Annotated[int, Strict()]
 Name = Annotated[
-    Text, AfterValidator(_canonical), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 256})
+    Text, checked(_not_canonical), WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 256})
 ]
 """A canonical name: in NFC, without control or invisible characters or outer white space."""
-OneName = Annotated[Name, AfterValidator(_one)]
+OneName = Annotated[Name, checked(_wildcard)]
 """A name that is not the wildcard."""
 RowId = Annotated[
     str,

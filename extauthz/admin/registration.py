@@ -13,21 +13,19 @@ from starlette.responses import Response
 from extauthz.admin import authorization
 from extauthz.admin.answers import Reply, row_reply, tenant_headers
 from extauthz.admin.context import RequestContext
-from extauthz.admin.default_roles import InForce, in_force
 from extauthz.admin.openapi import REVISIONED, also, created, written
 from extauthz.admin.operation import Operation, requires
 from extauthz.admin.problems import invalid
 from extauthz.admin.quotas import check_rows_of_write
 from extauthz.admin.resources import PATH, ResourceDocument, ResourceOut
-from extauthz.compile.warnings import resource_warnings
 from extauthz.domain.policy import PUBLIC_SUBJECTS
 from extauthz.domain.problem import Problem
 from extauthz.storage import public_resources, resources, role_rules
 from extauthz.storage.outcome import Clash, Conflict, Refusal
-from extauthz.storage.rows import Document, Stored
+from extauthz.storage.rows import Stored
 from extauthz.storage.write import Change
 
-Registered = tuple[InForce, bool]
+Registered = tuple[Stored, bool]
 """A registered resource, and whether it is new."""
 _Creates = Annotated[RequestContext, requires(authorization.Permission.RESOURCES_WRITE, creating=True)]
 _MANY: Final = written(list[ResourceOut], status=201, responses=also(200, list[ResourceOut], *REVISIONED))
@@ -51,13 +49,9 @@ async def register_resource(ctx: _Creates, body: ResourceDocument) -> Response:
         return registered[0] if isinstance(registered, list) else registered
 
     def reply(registered: Registered, revision: int) -> Reply:
-        in_force, is_new = registered
-
-        def show(_: Stored) -> Document:
-            return in_force.to_json(*resource_warnings(body.to_resource()))
-
-        location = PATH if is_new else None
-        return row_reply(201 if is_new else 200, show, location)(in_force.stored, revision)
+        stored, is_new = registered
+        made = row_reply(201, body.shown_as, PATH) if is_new else row_reply(200, body.shown_as)
+        return made(stored, revision)
 
     return await ctx.write(work, reply)
 
@@ -87,10 +81,7 @@ async def register_resources(ctx: _Creates, body: list[ResourceDocument]) -> Res
         return await _register(ctx, change, body, found, in_list=True)
 
     def reply(registered: list[Registered], revision: int) -> Reply:
-        shown = [
-            in_force.to_json(*resource_warnings(each.to_resource()))
-            for (in_force, _), each in zip(registered, body, strict=True)
-        ]
+        shown = [each.shown_as(stored) for (stored, _), each in zip(registered, body, strict=True)]
         any_new = any(is_new for _, is_new in registered)
         return Reply(201 if any_new else 200, shown, tenant_headers(revision))
 
@@ -150,7 +141,7 @@ async def _register(
             after |= {str(stored.document["name"]): stored for stored in created}
     if clashes:
         return Conflict("resource", tuple(clashes))
-    found = await in_force(change.connection, change.tenant, [after[body.name] for body in bodies])
+    found = await resources.in_force(change.connection, change.tenant, [after[body.name] for body in bodies])
     return [(row, body.name not in present) for row, body in zip(found, bodies, strict=True)]
 
 

@@ -1,6 +1,6 @@
 """`/api/v1/resources`: what is protected, the routes that lead to it, and its default roles.
 
-`registration` has the requests that create them, `default_roles` what became of their default roles.
+`registration` has the requests that create them.
 """
 
 from collections.abc import Mapping
@@ -13,10 +13,9 @@ from starlette.responses import Response
 
 from extauthz.admin import authorization
 from extauthz.admin import documents as doc
-from extauthz.admin.answers import Reply, list_of, no_content, row_reply, to_json
+from extauthz.admin.answers import Reply, list_of, no_content, row_reply, to_json, with_warnings
 from extauthz.admin.authorization import Permission
 from extauthz.admin.context import RequestContext
-from extauthz.admin.default_roles import InForce, in_force
 from extauthz.admin.openapi import answer, deleted, found, listed, written
 from extauthz.admin.operation import Operation, Reads, requires
 from extauthz.admin.pagination import PageQuery
@@ -32,19 +31,16 @@ from extauthz.compile.warnings import resource_warnings
 from extauthz.domain import forwarding, policy
 from extauthz.domain.forwarding import AuthorizationHeader
 from extauthz.domain.policy import (
-    PUBLIC_SUBJECTS,
     WILDCARD,
     AuthenticationRequirement,
     Resource,
-    SubjectKind,
     default_action,
     default_authentication,
 )
 from extauthz.domain.problem import Problem
-from extauthz.domain.reasons import Effect
 from extauthz.storage import attribute_policies, public_resources, resources, role_rules
 from extauthz.storage.outcome import NotFound, Refusal
-from extauthz.storage.rows import Document, Page, Stored
+from extauthz.storage.rows import Document, Page, Stored, rfc3339
 from extauthz.storage.write import Change
 
 PATH: Final = "/api/v1/resources"
@@ -61,15 +57,8 @@ def _host(value: object) -> str | None:
 
 
 def _methods(entries: list[Any]) -> list[str]:
-    if entries == [WILDCARD]:
-        return entries
-    problems = [
-        Problem(f"/{index}", problem)
-        for index, entry in enumerate(entries)
-        if (problem := rules.method_problem(entry))
-    ]
-    if problems:
-        raise doc.refused_at(problems)
+    if entries != [WILDCARD]:
+        doc.refuse_items(map(rules.method_problem, entries))
     return doc.without_repeats(entries)
 
 
@@ -126,12 +115,6 @@ class RouteDocument(doc.Model):
         )
 
 
-def _resource_name(name: str) -> str:
-    if problem := rules.resource_name_problem(name):
-        raise doc.refused(problem)
-    return name
-
-
 def _headers(value: object, info: ValidationInfo) -> object:
     found, problems = read_claim_headers(value, doc.context_of(info).reading.claim_headers)
     if problems:
@@ -149,7 +132,7 @@ class ResourceDocument(doc.BodyModel):
     patch_example: ClassVar = {"displayName": "Invoices"}
     name: Annotated[
         doc.OneName,
-        AfterValidator(_resource_name),
+        doc.checked(rules.resource_name_problem),
         doc.about("stable and unique in the tenant", "invoice:read"),
     ]
     serviceName: Annotated[doc.OneName, doc.about("the service it belongs to", "billing")]
@@ -199,13 +182,7 @@ class ResourceDocument(doc.BodyModel):
     @field_validator("defaultRoles")
     @classmethod
     def _fit_rules(cls, roles: list[str], info: ValidationInfo) -> list[str]:
-        problems = [
-            Problem(f"/{index}", problem)
-            for index, role in enumerate(roles)
-            if (problem := rules.default_role_problem(role, info.data.get("name")))
-        ]
-        if problems:
-            raise doc.refused_at(problems)
+        doc.refuse_items(rules.default_role_problem(role, info.data.get("name")) for role in roles)
         return roles
 
     @field_validator("public")
@@ -252,6 +229,16 @@ class ResourceDocument(doc.BodyModel):
         complete |= {name: value for name, value in given.items() if value is not None}
         return complete | {name: value for name, value in stored.items() if name not in self.model_fields_set}
 
+    def shown_as(self, stored: Stored) -> Document:
+        """Return the resource that was stored of this declaration, with what may surprise its author."""
+        return with_warnings(to_shown(stored), resource_warnings(self.to_resource()))
+
+
+def to_shown(stored: Stored) -> Document:
+    """Return a resource as the API shows it."""
+    times = {"createdAt": rfc3339(stored.created_at), "updatedAt": rfc3339(stored.updated_at)}
+    return with_warnings(stored.document | times, stored.warnings)
+
 
 class ResourceOut(ResourceDocument, doc.Warned):
     """A stored resource."""
@@ -289,28 +276,22 @@ async def list_resources(ctx: _Reads, query: Annotated[ResourceFilter, Query()])
     if service is not None and wanted != service:
         return list_of([], None)
 
-    async def work(connection: Any) -> tuple[Page[Stored], dict[str, InForce]]:
-        found = await resources.page(
-            connection,
-            ctx.tenant,
-            name=query.name,
-            service_name=wanted,
-            **position.bounds,
+    async def work(connection: Any) -> Page[Stored]:
+        page = await resources.page(
+            connection, ctx.tenant, name=query.name, service_name=wanted, **position.bounds
         )
-        rows = await in_force(connection, ctx.tenant, found.items)
-        return found, {row.stored.id: row for row in rows}
+        return Page(tuple(await resources.in_force(connection, ctx.tenant, page.items)), page.next)
 
-    page, rows = await ctx.read(work)
-    return ctx.page(resources.TABLE, position, page, lambda stored: rows[stored.id].to_json())
+    return ctx.page(resources.TABLE, position, await ctx.read(work), to_shown)
 
 
 @router.get(_ONE, **found(ResourceOut))
 async def get_resource(ctx: _Reads) -> Response:
     """Get a resource. A registrar sees the resources of its service."""
-    found = await _stored(ctx)
-    if not authorization.sees_resource(ctx.caller, found.stored):
+    stored = await _stored(ctx)
+    if not authorization.sees_resource(ctx.caller, stored):
         raise ctx.missing(_NOUN)
-    return ctx.single(resources.TABLE, found.stored, lambda _: found.to_json())
+    return ctx.single(resources.TABLE, stored, to_shown)
 
 
 @router.patch(_ONE, **written(ResourceOut, 409))
@@ -320,7 +301,7 @@ async def patch_resource(ctx: _Writes, body: Annotated[doc.Patch, merge_patch(Re
     A JSON merge patch (RFC 7396); a list replaces the old one. A resource keeps its name.
     """
 
-    async def work(change: Change) -> tuple[InForce, ResourceDocument] | Refusal:
+    async def work(change: Change) -> tuple[Stored, ResourceDocument] | Refusal:
         stored = await resources.get(change.connection, change.tenant, ctx.row_id(_NOUN))
         if stored is None or not authorization.sees_resource(ctx.caller, stored):
             raise ctx.missing(_NOUN)
@@ -335,15 +316,10 @@ async def patch_resource(ctx: _Writes, body: Annotated[doc.Patch, merge_patch(Re
         replaced = await resources.replace(change, patched.to_document(stored.id, {}))
         if not isinstance(replaced, Stored):
             return replaced
-        (after,) = await in_force(change.connection, change.tenant, [replaced])
+        (after,) = await resources.in_force(change.connection, change.tenant, [replaced])
         return after, patched
 
-    def reply(made: tuple[InForce, ResourceDocument], revision: int) -> Reply:
-        after, patched = made
-        warnings = resource_warnings(patched.to_resource())
-        return row_reply(200, lambda _: after.to_json(*warnings))(after.stored, revision)
-
-    return await ctx.write(work, reply)
+    return await ctx.write(work, lambda made, revision: row_reply(200, made[1].shown_as)(made[0], revision))
 
 
 @router.delete(_ONE, **deleted(409))
@@ -371,23 +347,10 @@ async def delete_resource(ctx: _Writes, query: Annotated[RemovalQuery, Query()])
 
 async def _remove_rules(change: Change, stored: Stored, *, cascade: bool) -> None:
     """Delete the rules that name a resource; without `cascade` only those of its default roles."""
-    name = str(stored.document["name"])
-    rules = await role_rules.on_resource(change.connection, change.tenant, name, limit=MAX_ROWS_A_WRITE + 1)
-    policies = await attribute_policies.on_resource(change.connection, change.tenant, name)
-    (roles,) = await resources.default_roles_in_force(change.connection, change.tenant, [stored])
-    declared = stored.document["defaultRoles"]
-    assert isinstance(declared, list)
-    action = default_action(name)
-    defaults = {
-        (role, SubjectKind.ROLE.value, WILDCARD, action, Effect.ALLOW.value) for role in (*declared, *roles)
-    }
-    if public_resources.is_public(stored.document):
-        defaults |= {(sub, kind.value, WILDCARD, action, Effect.ALLOW.value) for sub, kind in PUBLIC_SUBJECTS}
-    others = [
-        rule.id
-        for rule in rules
-        if tuple(rule.document[each] for each in ("sub", "sub_kind", "dom", "act", "effect")) not in defaults
-    ]
+    rules, others = await resources.rules_on(change, stored, limit=MAX_ROWS_A_WRITE + 1)
+    policies = await attribute_policies.on_resource(
+        change.connection, change.tenant, str(stored.document["name"])
+    )
     if (others or policies) and not cascade:
         detail = "rules name this resource; delete them first, or add ?cascade=true"
         raise conflict(detail, [*others, *policies])
@@ -402,7 +365,7 @@ async def _remove_rules(change: Change, stored: Stored, *, cascade: bool) -> Non
 async def list_role_rules_of_resource(ctx: Reads, query: Annotated[PageQuery, Query()]) -> Response:
     """List the role rules on a resource. A bare array; `Link` leads to the next page."""
     position = query.position(f"{ctx.tenant} rules of {ctx.path_params['id']}")
-    stored = (await _stored(ctx)).stored
+    stored = await _stored(ctx)
     page = await ctx.read(
         lambda connection: role_rules.page(
             connection,
@@ -419,13 +382,13 @@ async def list_role_rules_of_resource(ctx: Reads, query: Annotated[PageQuery, Qu
     return Reply(200, [to_json(rule) for rule in page.items], headers).response()
 
 
-async def _stored(ctx: RequestContext) -> InForce:
+async def _stored(ctx: RequestContext) -> Stored:
     resource_id = ctx.row_id(_NOUN)
 
-    async def work(connection: Any) -> InForce:
+    async def work(connection: Any) -> Stored:
         stored = await resources.get(connection, ctx.tenant, resource_id)
         if stored is None:
             raise ctx.missing(_NOUN)
-        return (await in_force(connection, ctx.tenant, [stored]))[0]
+        return (await resources.in_force(connection, ctx.tenant, [stored]))[0]
 
     return await ctx.read(work)

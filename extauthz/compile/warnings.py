@@ -4,12 +4,13 @@ docs/reference/policy-language.md#warnings lists them.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 from extauthz.compile.attributes import RESERVED_PARAMETERS, WhenAbsent, attribute_named
+from extauthz.compile.fields import shown
 from extauthz.compile.never_true import never_true
 from extauthz.compile.routes import Template
 from extauthz.domain.path import decode_segment
@@ -25,6 +26,7 @@ from extauthz.domain.policy import (
     PolicySet,
     Resource,
     UnreadableCondition,
+    default_action,
 )
 from extauthz.domain.reasons import Effect
 
@@ -174,6 +176,7 @@ def resource_warnings(resource: Resource) -> list[DocumentWarning]:
     return found
 
 
+_NAMED: Final = 5
 _LOOKS_LIKE_PARAMETER: Final = re.compile(r":\w.*|\$\w.*|.*\*.*|\(.*\)", re.ASCII | re.DOTALL)
 
 
@@ -186,3 +189,42 @@ def _wildcard_problem(segment: str) -> str | None:
         f"the segment {text!r} is literal and matches only itself; '{{name}}' is one segment, "
         "a final '/**' everything below"
     )
+
+
+def default_roles_warnings(
+    name: str, declared: Sequence[str], in_force: Sequence[str]
+) -> list[DocumentWarning]:
+    """Return what to say of a resource whose default roles in force are others than those declared."""
+    missing = [role for role in declared if role not in in_force]
+    kept = [role for role in in_force if role not in declared]
+    said = [
+        *([f"{_listed(missing)} declared and not in force"] if missing else []),
+        *([f"{_listed(kept)} in force and no longer declared"] if kept else []),
+    ]
+    if not said:
+        return []
+    return [
+        DocumentWarning(
+            WarningCode.DEFAULT_ROLES_NOT_IN_FORCE,
+            "/defaultRoles",
+            f"{', '.join(said)}: default roles become role rules when a name is registered for the first "
+            f"time; change the role rules on {shown(name)} instead (dom '*', "
+            f"act {shown(default_action(name))})",
+        )
+    ]
+
+
+def public_warning(name: str) -> DocumentWarning:
+    """Return what to say of a resource that is declared public, and lacks one of the rules for it."""
+    return DocumentWarning(
+        WarningCode.PUBLIC_NOT_IN_FORCE,
+        "/public",
+        f"declared and not in force: an allow rule for '*' or 'anonymous' on {shown(name)} (dom '*', act "
+        f"{shown(default_action(name))}) was deleted; write it again, or declare false and then true",
+    )
+
+
+def _listed(roles: Sequence[str]) -> str:
+    named = ", ".join(map(shown, roles[:_NAMED]))
+    more = f" and {len(roles) - _NAMED} more" if len(roles) > _NAMED else ""
+    return f"{named}{more} {'is' if len(roles) == 1 else 'are'}"

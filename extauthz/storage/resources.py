@@ -6,10 +6,13 @@ Input: documents. Output: `Stored`, `Page`, or `Conflict`, `NotFound`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import replace as replace_members
 from typing import TYPE_CHECKING, Final, cast
 
 from extauthz.compile.routes import Template
-from extauthz.domain.policy import default_action
+from extauthz.compile.warnings import default_roles_warnings, public_warning
+from extauthz.domain.policy import PUBLIC_SUBJECTS, WILDCARD, SubjectKind, default_action
+from extauthz.domain.reasons import Effect
 from extauthz.storage import editing, public_resources, role_rules
 from extauthz.storage.outcome import Clash, Conflict, NotFound
 from extauthz.storage.rows import MAX_PAGE, Column, Document, Page, Stored, Table
@@ -200,6 +203,45 @@ async def default_roles_in_force(
     for record in records:
         found[record["obj"]].setdefault(record["sub"])
     return [tuple(found[name]) for name in names]
+
+
+async def rules_on(change: Change, stored: Stored, *, limit: int) -> tuple[tuple[Stored, ...], list[str]]:
+    """Return at most `limit` role rules on a resource, and the ids of those that its declaration is not."""
+    name = str(stored.document["name"])
+    rules = await role_rules.on_resource(change.connection, change.tenant, name, limit=limit)
+    (roles,) = await default_roles_in_force(change.connection, change.tenant, [stored])
+    declared = cast("Sequence[str]", stored.document["defaultRoles"])
+    subjects = {(role, SubjectKind.ROLE) for role in (*declared, *roles)}
+    if public_resources.is_public(stored.document):
+        subjects |= set(PUBLIC_SUBJECTS)
+    own = {(sub, kind.value, WILDCARD, default_action(name), Effect.ALLOW.value) for sub, kind in subjects}
+    members = ("sub", "sub_kind", "dom", "act", "effect")
+    others = [rule.id for rule in rules if tuple(rule.document[each] for each in members) not in own]
+    return rules, others
+
+
+async def in_force(connection: Connection, tenant: str, rows: Sequence[Stored]) -> list[Stored]:
+    """Return resources with the default roles and `public` that are in force, and warnings about the others.
+
+    Default roles become role rules when a name is registered for the first time. A later declaration, or a
+    change of those rules, does not change that: the roles that have a rule now are in force. Likewise a
+    resource is public while both rules that this stands for exist.
+    """
+    found = await default_roles_in_force(connection, tenant, rows)
+    public = await public_resources.in_force(connection, tenant, rows)
+    return [_in_force(stored, roles, public) for stored, roles in zip(rows, found, strict=True)]
+
+
+def _in_force(stored: Stored, roles: Sequence[str], public: Collection[str]) -> Stored:
+    document = stored.document
+    name, declared = str(document["name"]), cast("Sequence[str]", document["defaultRoles"])
+    warnings = default_roles_warnings(name, declared, roles)
+    if warnings:
+        document = document | {"defaultRoles": list(roles)}
+    if public_resources.is_public(document) and name not in public:
+        warnings.append(public_warning(name))
+        document = {member: value for member, value in document.items() if member != "public"}
+    return replace_members(stored, document=document, warnings=tuple(warnings))
 
 
 @dataclass(frozen=True, slots=True)

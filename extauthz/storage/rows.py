@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from extauthz.compile.warnings import DocumentWarning
     from extauthz.storage.pool import Connection
 
 Document = dict[str, object]
@@ -140,7 +141,8 @@ class Stored:
     """A document with the metadata of its row.
 
     `revision` is the tenant's revision at the row's last write. `version` and `deleted_at` are set for
-    attribute policies only, `last_used_at` and `revoked_at` for service keys only.
+    attribute policies only, `last_used_at` and `revoked_at` for service keys only. `warnings` say what of a
+    document is not in force as it is stored.
     """
 
     document: Document
@@ -152,6 +154,7 @@ class Stored:
     deleted_at: datetime | None = None
     last_used_at: datetime | None = None
     revoked_at: datetime | None = None
+    warnings: tuple[DocumentWarning, ...] = ()
 
     @property
     def id(self) -> str:
