@@ -5,9 +5,9 @@
     g,user:alice,role:finance,emea                      g, member, role, domain
     g,user:bob,role:finance,emea,2027-01-31T00:00:00Z   the same with an expiry, which Casbin itself ignores
 
-Kinds are prefixes: a role with the name `user:x` is `role:user:x`. A deny on a name of kind `any` is three
-lines, `role:`, `user:` and `service:`. Lines end in CRLF and are quoted as in RFC 4180; LF, white space after
-a comma, blank lines and comments (`#`) are read, too, as Casbin's own adapters do.
+Kinds are prefixes: a role with the name `user:x` is `role:user:x`. A deny on a name of kind `any` is four
+lines, `role:`, `user:`, `service:` and `workload:`. Lines end in CRLF and are quoted as in RFC 4180; LF,
+white space after a comma, blank lines and comments (`#`) are read, too, as Casbin's own adapters do.
 """
 
 import csv
@@ -26,7 +26,7 @@ READING: Final = Reading(assigned_id="-")
 """Lines have no ids."""
 _RULE_MEMBERS: Final = ("sub", "dom", "obj", "act", "effect")
 _BINDING_MEMBERS: Final = ("user", "role", "dom", "expires_at")
-_RULE_KINDS: Final = (SubjectKind.ROLE, SubjectKind.USER, SubjectKind.SERVICE)
+_RULE_KINDS: Final = (SubjectKind.ROLE, SubjectKind.USER, SubjectKind.SERVICE, SubjectKind.WORKLOAD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class LineProblem:
 
 
 def rule_lines(rule: RoleRule) -> Iterator[Line]:
-    """Yield the lines of a role rule: one, or three for a name of kind `any`."""
+    """Yield the lines of a role rule: one, or four for a name of kind `any`."""
     for subject in rule_subjects(rule):
         yield ("p", subject, rule.dom, rule.obj, rule.act, rule.effect.value)
 

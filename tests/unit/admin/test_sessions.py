@@ -1,11 +1,7 @@
-"""The operator's session tokens, prefixes of registrars, and the budget of bad credentials: pure parts."""
-
-import pytest
+"""The operator's session tokens, and the budget of failed credentials: pure parts."""
 
 from extauthz.admin.failed_credentials import FailedCredentials, address_group
 from extauthz.admin.session_tokens import LIFETIME_S, issue, verify
-from extauthz.compile.route_prefixes import RoutePrefix
-from extauthz.domain.policy import AuthenticationRequirement, Route
 from extauthz.domain.reasons import Reason
 
 KEY = "an operator's key of more than 32 bytes"
@@ -29,62 +25,6 @@ def test_nothing_of_a_token_can_be_changed() -> None:
         assert verify(KEY, token[:position] + other + token[position + 1 :], NOW) is None
     for other in ("", "eas_", token + "\n", " " + token, token.upper(), token.replace("_", "-")):
         assert verify(KEY, other, NOW) is None
-
-
-def route(path: str, host: str | None = None) -> Route:
-    return Route(host, ("GET",), path, "read", AuthenticationRequirement.REQUIRED)
-
-
-@pytest.mark.parametrize(
-    ("prefix", "host", "path", "covered"),
-    [
-        ("/invoices", None, "/invoices", True),
-        ("/invoices", None, "/invoices/", True),
-        ("/invoices", None, "/invoices/{id}", True),
-        ("/invoices", None, "/invoices/**", True),
-        ("/invoices/", "a.example", "/invoices/x", True),
-        ("/invoices", None, "/invoices-old", False),
-        ("/invoices", None, "/{any}", False),
-        ("/invoices", None, "/**", False),
-        ("/invoices", None, "/Invoices", False),
-        ("/", None, "/**", True),
-        ("/", None, "/", True),
-        ("a.example/x", "a.example", "/x/y", True),
-        ("a.example/x", None, "/x/y", False),
-        ("a.example/x", "b.example", "/x/y", False),
-        ("a.example/x", "*.a.example", "/x/y", False),
-        ("a.example/x", "*.example", "/x/y", False),
-        ("*.example/x", "a.example", "/x", True),
-        ("*.example/x", "*.a.example", "/x", True),
-        ("*.example/x", "*.example", "/x", True),
-        ("*.example/x", "example", "/x", False),
-        ("*.example/x", "notexample", "/x", False),
-        ("*.example/x", "*.com", "/x", False),
-        ("*.example/x", None, "/x", False),
-        ("/a%20b", None, "/a%20b/c", True),
-    ],
-)
-def test_prefixes_are_compared_as_whole_literal_segments(
-    prefix: str, host: str | None, path: str, covered: bool
-) -> None:
-    found = RoutePrefix.parse(prefix)
-    assert isinstance(found, RoutePrefix)
-    assert found.covers_route(route(path, host)) is covered
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "a.example", "a b/x", "/a//b", "/a/./b", "/a;b", "/a/*", "/**", "/{id}", "*./x", "a/b?c", "/%2f"],
-)
-def test_malformed_prefixes_are_refused(text: str) -> None:
-    assert isinstance(RoutePrefix.parse(text), str)
-
-
-def test_a_prefix_has_one_spelling() -> None:
-    for spelled in ("API.example:443/%41/", "api.example/A", "api.example./A"):
-        found = RoutePrefix.parse(spelled)
-        assert isinstance(found, RoutePrefix)
-        assert found.text == "api.example/A"
 
 
 def test_an_address_with_too_many_invalid_credentials_has_to_wait() -> None:
