@@ -76,7 +76,7 @@ class AssertionVerifier:
         `audience` is the `serviceName` of the service's resources. `leeway_s` is how far clocks may differ.
 
         Raises:
-            ValueError: the address is no http or https URL, or the issuer or the audience is empty.
+            ValueError: the address is not an http or https URL, or the issuer or the audience is empty.
         """
         if urlsplit(keys_url).scheme not in {"http", "https"} or not urlsplit(keys_url).hostname:
             raise ValueError(f"{keys_url!r} is not an http or https URL")
@@ -183,7 +183,7 @@ class AssertionVerifier:
 
 
 def _key_set(text: bytes) -> Mapping[str, _Key] | None:
-    """Return the keys of a JWK Set by id; entries that cannot be used are left out. None: it is none."""
+    """Return the keys of a JWK Set by id; entries that cannot be used are left out. None for another text."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):

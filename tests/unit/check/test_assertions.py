@@ -53,7 +53,7 @@ def said(token: str | None) -> dict[str, Any]:
     return found
 
 
-def test_an_assertion_says_who_and_for_whom() -> None:
+def test_an_assertion_names_the_caller_and_the_service() -> None:
     found = said(asserted(Forwarder(assertions=Assertions("mesh", Signers())), USUAL))
     expected = {"iss": "mesh", "aud": "billing", "sub": ALICE.id, "kind": "user", "tenant": "default"}
     expected |= {} if ALICE.domain is None else {"domain": ALICE.domain}

@@ -1,11 +1,13 @@
 """The file of IDENTITY_PROVIDERS is read, and every mistake is reported with its place."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from extauthz.domain.claim_readings import AdminRole, DomainClaim, RoleClaim, RoleShape, ServiceClaim
+from extauthz.domain.forwarding import Forwarding
 from extauthz.domain.problem import Problem
 from extauthz.domain.tenancy import TenancyMode
 from extauthz.keys.provider_documents import ProviderDefaults, read_providers
@@ -184,3 +186,24 @@ def test_an_issuer_of_two_providers_is_refused() -> None:
 @pytest.mark.parametrize("text", [b"", b"[]", b"providers: {}", b"providers: []", b"\xff", b"a: [", b"x: 1"])
 def test_a_text_without_a_list_of_providers_is_refused(text: bytes) -> None:
     assert isinstance(read_providers(text, DEFAULTS, Path("/nowhere")), list)
+
+
+def test_what_workloads_get_is_read_under_claim_headers() -> None:
+    known = replace(DEFAULTS, claim_headers=frozenset({"x-user-email"}))
+    wanted = {"headers": {"x-user-email": "user.email"}, "authorization": "remove", "assertion": False}
+    (source,) = sources(LEAST | wanted, defaults=known)
+    assert source.config.forwarding == Forwarding((("x-user-email", "user.email"),), True, False)
+    (usual,) = sources(LEAST, defaults=known)
+    assert usual.config.forwarding is None
+    assert problems(LEAST | wanted) == [
+        (
+            "/providers/0/headers/x-user-email: the header 'x-user-email' is not in CLAIM_HEADERS, so no "
+            "proxy removes it from clients' requests"
+        )
+    ]
+    found = problems(LEAST | {"headers": ["x-user-email"], "authorization": 1, "assertion": "no"})
+    assert [each.split(":")[0] for each in found] == [
+        "/providers/0/headers",
+        "/providers/0/authorization",
+        "/providers/0/assertion",
+    ]
