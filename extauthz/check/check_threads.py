@@ -1,4 +1,4 @@
-"""The threads that answer the calls of the grpcio server.
+"""The threads that answer the calls of the grpcio server, and the requests of the HTTP server.
 
 grpcio hands a call to its executor when the headers have arrived, and waits for the message in the thread
 that took the call. A fixed number of threads would be used up by as many calls that are never finished.

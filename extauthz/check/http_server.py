@@ -5,22 +5,27 @@ Nothing else may ever be answered on this listener: Envoy takes any 200 for an a
 """
 
 import asyncio
+import math
 import socket
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Final
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from extauthz.check.bounds import OVERLOADED, is_overloaded
+from extauthz.check.check_threads import CheckThreads
 from extauthz.check.extauthz_check_pb2 import AttributeContext, HeaderMap, HeaderValue, HttpRequest, Request
 from extauthz.check.http_response import HttpAnswer
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import Malformed
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 MAX_HEADER_BYTES: Final = 64 * 1024
 """Of the request line and of each header; Envoy itself takes 60 KiB of headers in all by default."""
@@ -52,7 +57,8 @@ class HttpAuthzServer:
         self._prefix = path_prefix.encode("ascii")
         self._answer = answer
         self._refuse = refuse
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="check-http")
+        # No message is waited for here: the body of a request is not read.
+        self._threads = CheckThreads(THREADS, receive_s=math.inf)
         self._lock = threading.Lock()
         self._unanswered = 0
         self._moved_at = time.monotonic()
@@ -74,6 +80,10 @@ class HttpAuthzServer:
         self._runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=_STOP_S)
         await self._runner.setup()
         await web.SockSite(self._runner, listener, backlog=_LISTEN_BACKLOG).start()
+
+    def while_waiting(self) -> AbstractContextManager[None]:
+        """Return what a check enters while it waits for another server; see `CheckThreads`."""
+        return self._threads.waiting_elsewhere()
 
     def stalled_s(self) -> float:
         """Return for how many seconds requests have waited while none was answered."""

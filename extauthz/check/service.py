@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import structlog
 
@@ -43,7 +43,10 @@ from extauthz.publish.source import PolicySource
 
 KEY_WAIT_S: Final = 0.150
 INTROSPECTION_WAIT_S: Final = 3.0
-"""Where the caller tells no deadline, an introspection is waited for as long as a key is."""
+INTROSPECTION_SHARE: Final = 0.75
+"""The share of the caller's deadline that an introspection may take: many waits may end at the same time.
+
+Where the caller tells no deadline, an introspection is waited for as long as a key is."""
 
 MAX_WAITING: Final = 1024
 """Checks that wait for keys at once; more are denied at once."""
@@ -125,8 +128,8 @@ class CheckService:
         self._keys = keys
         self._introspector = introspector
         self._introspected = None if introspector is None else introspector.remembered
-        self.while_waiting: Callable[[], AbstractContextManager[object]] = nullcontext
-        """Entered by a thread of `answer` while it waits for an introspection."""
+        self.while_waiting: dict[str, Callable[[], AbstractContextManager[object]]] = {}
+        """By entrance: entered by a thread that answers a check while it waits for an introspection."""
         self._policy = policy
         self._recorder = recorder
         self._waiting: set[str] = set()
@@ -174,7 +177,7 @@ class CheckService:
         check = self._recorder.begin(entrance.name)
         found = self._judged(check, read, time_left)
         if isinstance(found, _Pending):
-            found = self._judged_after_wait(check, found)
+            found = self._judged_after_wait(check, found, entrance)
         return self._ended(check, found, entrance)
 
     def _now_or_later(self, check: Check, found: Verdict | _Pending) -> bytes | Later:
@@ -203,7 +206,7 @@ class CheckService:
 
     def _wait(self, check: Check, pending: _Pending, asked: _Asked) -> bytes:
         try:
-            return self._ended(check, self._judged_after_wait(check, pending, asked), _GRPC)
+            return self._ended(check, self._judged_after_wait(check, pending, _GRPC, asked), _GRPC)
         finally:
             self._waiting.discard(check.decision_id)
 
@@ -228,13 +231,14 @@ class CheckService:
         needs = pending.needs
         if not isinstance(needs, NeedsIntrospection) or self._introspector is None:
             return None
-        limit = KEY_WAIT_S if pending.time_left is None else pending.time_left - DEADLINE_RESERVE_S
+        limit = KEY_WAIT_S if pending.time_left is None else pending.time_left * INTROSPECTION_SHARE
         return self._introspector.ask(needs, min(limit - check.elapsed_s(), INTROSPECTION_WAIT_S))
 
     def _judged_after_wait(
         self,
         check: Check,
         pending: _Pending,
+        entrance: _Entrance[Any],
         asked: _Asked = None,
     ) -> Verdict:
         facts = pending.request.facts
@@ -254,7 +258,8 @@ class CheckService:
             if asked is None:
                 asked = self._ask(check, pending)
             if asked is not None:
-                with suppress(TimeoutError), self.while_waiting():
+                aside = self.while_waiting.get(entrance.name, nullcontext)
+                with suppress(TimeoutError), aside():
                     answer = asked.result(INTROSPECTION_WAIT_S + DEADLINE_RESERVE_S)
             found = self._judge(check, pending.request, answer=answer)
         except Exception:  # noqa: BLE001  # INVARIANT: as above

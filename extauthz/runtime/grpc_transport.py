@@ -46,5 +46,5 @@ def grpc_server(settings: Settings, service: CheckService, index: int) -> Transp
 
         return NativeServer(service.begin, listen, refuse=service.refuse)
     server = GrpcioServer(service.answer, listen, tls=grpc_tls(settings), refuse=service.refuse)
-    service.while_waiting = server.while_waiting
+    service.while_waiting["grpc"] = server.while_waiting
     return server

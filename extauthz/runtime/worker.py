@@ -109,6 +109,7 @@ def _build(settings: Settings, index: int, lock_fd: int | None, *, again: bool) 
         http_server = HttpAuthzServer(
             service.answer_http, service.refuse_http, path_prefix=settings.http_authz_path_prefix or ""
         )
+        service.while_waiting["http"] = http_server.while_waiting
     return _Parts(shared, source, service, server, http_server, keys_fetched, assertion_keys)
 
 
