@@ -31,9 +31,18 @@ def servers() -> Iterator[Servers]:
         yield started
 
 
-@pytest.fixture(scope="session", params=["embedded", "debian"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests that need PostgreSQL on the embedded one, those marked `both_servers` on Debian's, too."""
+    marks = metafunc.definition.iter_markers("parametrize")
+    if "postgres" in metafunc.fixturenames and not any(mark.args[0] == "postgres" for mark in marks):
+        both = metafunc.definition.get_closest_marker("both_servers")
+        kinds = ["embedded", "debian"] if both else ["embedded"]
+        metafunc.parametrize("postgres", kinds, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def postgres(request: pytest.FixtureRequest, servers: Servers) -> EmbeddedPostgres:
-    """A running server: the embedded one and, where it is installed, Debian's."""
+    """A running server: the embedded one or, where it is installed, Debian's."""
     if request.param == "debian" and not DEBIAN.exists():
         pytest.skip("PostgreSQL 15 is not installed (Debian: apt-get install postgresql-15)")
     return servers.running(DebianPostgres if request.param == "debian" else EmbeddedPostgres)

@@ -20,7 +20,6 @@ from tests.waiting import await_true
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
-pytestmark = pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session")
 MESH = "https://mesh.example"
 PATH = "/.well-known/jwks.json"
 

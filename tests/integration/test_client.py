@@ -30,10 +30,7 @@ if TYPE_CHECKING:
 
     from tests.integration.conftest import Database
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
-]
+pytestmark = pytest.mark.anyio
 INVOICES = Resource(
     "invoice:read",
     "billing",

@@ -11,10 +11,7 @@ from tests.waiting import until
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
-]
+pytestmark = pytest.mark.anyio
 KEYS = "/api/v1/service-api-keys"
 RULES = "/api/v1/resources/policies"
 ACME = "tenant_id = 'acme'"

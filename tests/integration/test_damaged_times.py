@@ -20,10 +20,7 @@ from tests.integration.test_rest_damaged_rows import (
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
-]
+pytestmark = pytest.mark.anyio
 COLUMNS: Final = (
     ("attribute_policies", "created_at"),
     ("attribute_policies", "updated_at"),

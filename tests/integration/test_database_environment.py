@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 NOWHERE = "192.0.2.1"
 
-pytestmark = pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session")
-
 
 def hostile(folder: Path) -> dict[str, str]:
     """Return every variable that libpq or asyncpg knows, each with a value that would break a connection."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from extauthz.storage.session import Session
     from tests.integration.conftest import Database
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_servers]
 
 PASSWORD = "the-same-on-every-server"
 

@@ -28,8 +28,6 @@ ROLE = "rotated"
 FIRST, SECOND = "the-first-of-two-passwords", "the-second-of-two-passwords"
 RULES = "/api/v1/resources/policies"
 
-pytestmark = pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session")
-
 
 @pytest.fixture
 def silent_port() -> Iterator[int]:

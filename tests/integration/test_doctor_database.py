@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from extauthz.proxyconfig.findings import Finding
     from tests.integration.conftest import Database
 
+pytestmark = pytest.mark.both_servers
+
 ROLES = Path(__file__).resolve().parents[2] / "deploy" / "postgres" / "roles.sql"
 PASSWORD = "a-password-of-the-test"
 

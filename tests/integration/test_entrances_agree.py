@@ -17,10 +17,7 @@ from tests.shipped_model import MODEL
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
-]
+pytestmark = pytest.mark.anyio
 ALWAYS = {"type": "ALWAYS"}
 RESOURCES: list[dict[str, Any]] = [
     {"name": "doc:read", "serviceName": "docs", "routes": [{"methods": ["GET"], "path": "/docs/{doc}"}]},

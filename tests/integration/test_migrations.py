@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from extauthz.storage.pool import Connection
     from tests.integration.conftest import Database
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_servers]
 
 
 @asynccontextmanager

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.anyio,
     needs_pgbouncer,
-    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
 ]
 
 KEPT_BY_PGBOUNCER = {

@@ -17,10 +17,7 @@ if TYPE_CHECKING:
     from extauthz.storage.pool import Pool
     from tests.integration.conftest import Database
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
-]
+pytestmark = pytest.mark.anyio
 
 LIMIT = 4_096
 ROLE_RULES = "/api/v1/resources/policies"

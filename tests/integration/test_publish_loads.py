@@ -26,10 +26,7 @@ if TYPE_CHECKING:
     from extauthz.storage.session import Session
     from tests.integration.conftest import Database
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
-]
+pytestmark = pytest.mark.anyio
 
 TENANTS = ("acme", "globex")
 ANNOUNCE = "SELECT pg_notify('extauthz_policy', 'acme:0')"

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from extauthz.storage.pool import Pool
     from tests.integration.conftest import Database
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_servers]
 
 COUNT_UP = "UPDATE tenants SET revision = revision + 1, updated_at = now()"
 ANNOUNCE = "SELECT pg_notify('extauthz_policy', 'default:0')"

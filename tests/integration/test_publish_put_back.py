@@ -25,10 +25,7 @@ if TYPE_CHECKING:
     from extauthz.storage.pool import Pool
     from tests.integration.conftest import Database
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
-]
+pytestmark = pytest.mark.anyio
 
 ANNOUNCE = "SELECT pg_notify('extauthz_policy', 'default:0')"
 SUBS = ("first", "second", "third", "fourth")

@@ -19,10 +19,7 @@ if TYPE_CHECKING:
     from extauthz.storage.pool import Pool
     from tests.integration.conftest import Database
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
-]
+pytestmark = pytest.mark.anyio
 
 
 async def add(pool: "Pool", sub: str) -> int:

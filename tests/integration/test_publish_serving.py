@@ -30,8 +30,6 @@ from tests.waiting import await_true
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
-pytestmark = pytest.mark.parametrize("postgres", ["embedded"], indirect=True)
-
 RESOURCES = 400
 # Two seconds on an idle machine; with other tests running, a process gets less than a core.
 REPLACED_WITHIN_S = 5.0 if "PYTEST_XDIST_WORKER" in os.environ else 2.0

@@ -10,10 +10,7 @@ from tests.integration.rest_harness import rest, rule
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
-]
+pytestmark = pytest.mark.anyio
 PATH = "/api/v1/abac/policies"
 
 DEPARTMENT = {"type": "CONDITION", "attribute": "user.department", "operator": "eq", "value": "sales"}

@@ -13,10 +13,7 @@ from tests.integration.storage_documents import connected
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
-]
+pytestmark = pytest.mark.anyio
 AUDIT = "/api/v1/audit"
 RULES = "/api/v1/resources/policies"
 

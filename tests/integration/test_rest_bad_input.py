@@ -19,10 +19,7 @@ from tests.integration.rest_saas import firms
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
-]
+pytestmark = pytest.mark.anyio
 RULES = "/api/v1/resources/policies"
 NO_ID = "01900000-0000-7000-8000-000000000000"
 WITH_BODY = [

@@ -12,10 +12,7 @@ from tests.integration.rest_harness import ADMIN_KEY, OTHER_KEY, rest, rule
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
-]
+pytestmark = pytest.mark.anyio
 RULES = "/api/v1/resources/policies"
 POLICIES = "/api/v1/abac/policies"
 

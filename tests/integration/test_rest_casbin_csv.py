@@ -12,10 +12,7 @@ from tests.integration.rest_harness import Answer, Api, rest, rule
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
-]
+pytestmark = pytest.mark.anyio
 CSV = "/api/v1/casbin/policy"
 RULES = "/api/v1/resources/policies"
 BINDINGS = "/api/v1/role-bindings"

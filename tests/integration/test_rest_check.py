@@ -11,10 +11,7 @@ from tests.integration.rest_harness import Api, rest, rule
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
-]
+pytestmark = pytest.mark.anyio
 CHECK = "/api/v1/check"
 RULES = "/api/v1/resources/policies"
 POLICIES = "/api/v1/abac/policies"

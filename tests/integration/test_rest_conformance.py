@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
     pytest.mark.timeout(1800),
 ]
 COMMAND: Final = Path(sys.executable).with_name("schemathesis")

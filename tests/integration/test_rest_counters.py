@@ -10,10 +10,7 @@ from tests.integration.rest_harness import rest, rule
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
-]
+pytestmark = pytest.mark.anyio
 POLICIES: Final = "/api/v1/abac/policies"
 RULES: Final = "/api/v1/resources/policies"
 DENY: Final = {

@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 
     from tests.integration.conftest import Database
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
-]
+pytestmark = pytest.mark.anyio
 RULES = "/api/v1/resources/policies"
 BINDINGS = "/api/v1/role-bindings"
 POLICIES = "/api/v1/abac/policies"

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
 pytestmark = pytest.mark.anyio
-embedded = pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session")
 
 DOCUMENT: dict[str, Any] = json.loads(json.dumps(document(routes_of(TenancyMode.SAAS))))
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -109,7 +108,6 @@ def test_the_reference_page_loads_no_resources_and_runs_no_scripts() -> None:
         assert f"<code>{path}</code>" in page
 
 
-@embedded
 async def test_the_openapi_document_describes_the_served_routes(database: "Database") -> None:
     async with rest(database) as api:
         served = (await api.get("/openapi.json", caller="nobody")).succeeded(200).body
@@ -128,7 +126,6 @@ async def test_the_openapi_document_describes_the_served_routes(database: "Datab
         assert routes == described
 
 
-@embedded
 async def test_health_endpoints_need_no_credential(database: "Database") -> None:
     async with rest(database, metrics=lambda: b"up 1\n") as api:
         assert (await api.get("/healthz/live", caller="nobody")).succeeded(200).body == {"status": "ok"}

@@ -15,10 +15,7 @@ from tests.tokens import AUDIENCE
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
-]
+pytestmark = pytest.mark.anyio
 V1 = "/api/v1"
 RULES, KEYS = f"{V1}/resources/policies", f"{V1}/service-api-keys"
 CSV = {"Content-Type": "text/csv"}

@@ -12,10 +12,7 @@ from tests.tokens import SigningKey, jwks
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
-]
+pytestmark = pytest.mark.anyio
 PATH: Final = "/admin/tenants/acme/identity-providers"
 KEY: Final = json.loads(jwks(SigningKey.es256("inline")))["keys"][0]
 JWKS: Final = {"keys": [KEY]}

@@ -14,10 +14,7 @@ from tests.integration.rest_saas import firms
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
-]
+pytestmark = pytest.mark.anyio
 NO_ID = "01900000-0000-7000-8000-000000000000"
 PAGE = Path(__file__).parents[2] / "docs/rest.md"
 SCOPES = (

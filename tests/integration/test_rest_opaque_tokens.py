@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
 from aiohttp import web
 
 from tests.integration.serving import database_environment, serving
@@ -15,7 +14,6 @@ from tests.tokens import AUDIENCE
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
-pytestmark = pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session")
 RESOURCE = {"name": "invoice:read", "displayName": "Invoices", "serviceName": "billing"}
 
 

@@ -17,10 +17,7 @@ from tests.waiting import until
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
-]
+pytestmark = pytest.mark.anyio
 TENANTS = "/admin/tenants"
 RULES = "/api/v1/resources/policies"
 KEYS = "/api/v1/service-api-keys"

@@ -17,10 +17,7 @@ from tests.tokens import AUDIENCE
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
-]
+pytestmark = pytest.mark.anyio
 V1, TENANTS = "/api/v1", "/admin/tenants"
 RULES, POLICIES = f"{V1}/resources/policies", f"{V1}/abac/policies"
 CSV = {"Content-Type": "text/csv"}

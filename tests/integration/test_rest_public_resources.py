@@ -11,7 +11,7 @@ from tests.integration.test_rest_service_keys import REGISTRAR, made
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_servers]
 
 PUBLIC_RULES = [
     ("*", "any", "*", "invoice:read", "read", "allow"),

@@ -35,7 +35,6 @@ def difference(octets: bytes, before: dict[str, Any] | None, after: dict[str, An
 
 @pytest.mark.anyio
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session")
 async def test_every_recorded_request_has_its_recorded_answer(database: "Database") -> None:
     answers: list[dict[str, Any]] = []
     differences: list[str] = []

@@ -11,10 +11,7 @@ from tests.integration.rest_harness import Api, rest, rule
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
-]
+pytestmark = pytest.mark.anyio
 PATH = "/api/v1/resources/policies"
 NO_ID = "01900000-0000-7000-8000-000000000000"
 

@@ -12,10 +12,7 @@ from tests.secret_traces import found
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
-]
+pytestmark = pytest.mark.anyio
 KEYS = "/api/v1/service-api-keys"
 
 

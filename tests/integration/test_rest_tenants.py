@@ -22,10 +22,7 @@ from tests.integration.unconditional import unconditional_pool
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
-]
+pytestmark = pytest.mark.anyio
 SLUGS = ("acme", "globex", "initech")
 V1 = "/api/v1"
 OPERATED = {Permission.OPERATOR, Permission.ADMIN_KEY}

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from extauthz.storage.pool import Connection, Pool
     from tests.integration.conftest import Database
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_servers]
 
 TENANTS: Final = ("acme", "globex")
 CONFIGURED: Final = {"tenants", "tenant_hosts", "identity_providers"}

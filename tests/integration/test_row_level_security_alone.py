@@ -22,10 +22,7 @@ if TYPE_CHECKING:
     from extauthz.storage.pool import Pool
     from tests.integration.conftest import Database
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
-]
+pytestmark = pytest.mark.anyio
 SLUGS = ("acme", "globex", "initech")
 NEIGHBOURS = SLUGS[1:]
 EVERY_TENANT = "FROM tenants WHERE deleted_at IS NULL AND ($1::text IS NULL OR tenant_id > $1) ORDER BY"

@@ -24,10 +24,7 @@ if TYPE_CHECKING:
     from extauthz.storage.rows import Document
     from tests.integration.conftest import Database
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
-]
+pytestmark = pytest.mark.anyio
 
 
 @asynccontextmanager

@@ -48,10 +48,7 @@ if TYPE_CHECKING:
 
     from tests.integration.conftest import Database
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.parametrize("postgres", ["embedded"], indirect=True, scope="session"),
-]
+pytestmark = pytest.mark.anyio
 
 
 async def test_every_credential_at_every_host(database: "Database") -> None:

@@ -19,7 +19,7 @@ from tests.integration.storage_documents import (
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_servers]
 
 
 BAD_ROLE_RULES = (

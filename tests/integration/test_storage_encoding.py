@@ -35,6 +35,7 @@ def drawn_value(dice: random.Random, depth: int = 0) -> object:
 
 
 @pytest.mark.anyio
+@pytest.mark.both_servers
 async def test_jsonb_returns_the_values_that_the_encoding_predicts(database: "Database") -> None:
     dice = random.Random(3)
     values = [drawn_value(dice) for _ in range(2000)]
@@ -62,6 +63,7 @@ def sorted_repr(value: object) -> str:
 
 
 @pytest.mark.anyio
+@pytest.mark.both_servers
 async def test_arrays_arrive_entry_by_entry(database: "Database") -> None:
     dice = random.Random(5)
     lists = [
@@ -77,6 +79,7 @@ async def test_arrays_arrive_entry_by_entry(database: "Database") -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.both_servers
 async def test_the_database_takes_every_name_that_the_parser_takes(database: "Database") -> None:
     dice = random.Random(9)
     candidates = [f"a{chr(point)}b" for point in range(1, 0x3000) if not 0xD800 <= point < 0xE000]

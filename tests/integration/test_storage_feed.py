@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from extauthz.storage.rows import Document
     from tests.integration.conftest import Database
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_servers]
 
 
 async def test_a_tenant_is_created_once(database: "Database") -> None:

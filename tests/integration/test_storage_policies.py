@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_servers]
 
 
 async def stored_policy(pool: "Pool", policy: Document) -> Stored | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from extauthz.storage.pool import Connection
     from tests.integration.conftest import Database
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_servers]
 
 CHECK_OUTS = volume(2_000, verify=10_000)
 

@@ -26,7 +26,7 @@ from tests.integration.storage_documents import (
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_servers]
 
 
 async def test_default_roles_are_applied_once_ever(database: "Database") -> None:

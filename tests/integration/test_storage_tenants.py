@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from extauthz.storage.rows import Document
     from tests.integration.conftest import Database
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_servers]
 SECRET = bytes(range(32))
 
 

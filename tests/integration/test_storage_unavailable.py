@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from extauthz.storage.pool import Connection, Pool
     from tests.integration.conftest import Database
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_servers]
 
 ANSWERED_WITHIN_S = 5.0
 POOL_SIZE = 4

@@ -28,7 +28,7 @@ from tests.integration.storage_documents import (
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_servers]
 
 
 async def test_a_change_is_recorded_audited_and_announced(database: "Database") -> None:
