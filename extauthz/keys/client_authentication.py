@@ -23,6 +23,8 @@ from extauthz.settings.values import InvalidValueError, secret
 
 MAX_SECRET_BYTES: Final = 16_384
 ASSERTION_LIFETIME_S: Final = 60
+# RFC 7662 2.1, RFC 7009 2.1
+_HINT, _KIND = "token_type_hint", "access_token"
 _ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _RSA_ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 _CURVES: Final = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
@@ -137,4 +139,4 @@ def _content(name: str, file: Path) -> bytes:
 
 def form_of(token: str, credentials: Mapping[str, str]) -> dict[str, str]:
     """Return the form of an introspection request (RFC 7662 2.1)."""
-    return {"token": token, "token_type_hint": "access_token", **credentials}
+    return {"token": token, _HINT: _KIND, **credentials}

@@ -200,7 +200,7 @@ async def test_a_slow_answer_is_unavailable_in_time_and_known_afterwards(tmp_pat
         assert len(play.server.requests) == 1
 
 
-async def test_all_who_ask_about_one_token_share_one_question(tmp_path: Path) -> None:
+async def test_requests_with_one_token_share_one_question(tmp_path: Path) -> None:
     arrived, go = asyncio.Event(), asyncio.Event()
 
     async def held(_: web.Request) -> web.StreamResponse:

@@ -187,6 +187,7 @@ FAULTS = {
     "ExtauthzWorkersRestart": counter("extauthz_worker_restarts_total", 3, reason="hung"),
     "ExtauthzDown": gauge("up", 0),
     "ExtauthzKeyFetchesFail": counter("extauthz_jwks_fetch_total", 3, outcome="refused"),
+    "ExtauthzIntrospectionFails": counter("extauthz_introspections_total", 3, outcome="client_refused"),
     "ExtauthzKeysOld": gauge("extauthz_jwks_age_seconds", 7201),
     "ExtauthzKeysExpireSoon": gauge("extauthz_jwks_age_seconds", 43201),
     "ExtauthzPoliciesOld": gauge("extauthz_policy_age_seconds", 301),
