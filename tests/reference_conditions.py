@@ -4,6 +4,7 @@ Truth values are True, False and None (unknown).
 """
 
 import operator as compare_with
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -60,16 +61,16 @@ def evaluate(node: Document, facts: Facts, effect: str) -> Truth:
         case "OR":
             return disjunction(evaluate(child, facts, effect) for child in node["conditions"])
     operator, value = node["operator"], node["value"]
-    left = attribute(node["attribute"], facts, effect)
+    left = operand(node, facts, effect)
     if operator == "exists":
         present = left not in (NoValue.ABSENT, NoValue.DEFINITELY_ABSENT)
         return present is value
     if isinstance(value, Mapping):
-        right = attribute(value["attribute"], facts, effect)
+        right = operand(value, facts, effect)
         if operator == "cidr" and not isinstance(right, NoValue):
             right = NoValue.UNREADABLE  # networks are written in the policy, text is not one
     else:
-        right = literal(node["attribute"], operator, value)
+        right = literal(READ_LIKE.get(node.get("as", ""), str(node["attribute"])), operator, value)
     sides = (left, right)
     if any(side in (NoValue.ABSENT, NoValue.UNREADABLE) for side in sides if isinstance(side, NoValue)):
         return None
@@ -89,6 +90,32 @@ def conjunction(truths: Iterable[Truth]) -> Truth:
 
 def disjunction(truths: Iterable[Truth]) -> Truth:
     return negation(conjunction(negation(truth) for truth in truths))
+
+
+READ_LIKE: Final = {"time": "env.time", "ip": "request.source.address"}
+TIME: Final = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?)([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+
+
+def operand(side: Document, facts: Facts, effect: str) -> Any:
+    """Read one side: an attribute, perhaps as a time, an address or words."""
+    value, reading = attribute(side["attribute"], facts, effect), side.get("as")
+    if reading is None or isinstance(value, NoValue):
+        return value
+    if not isinstance(value, str):
+        return NoValue.UNREADABLE
+    if reading == "words":
+        return (
+            NoValue.UNREADABLE if re.search(r"[^\S ]", value) else [word for word in value.split(" ") if word]
+        )
+    if reading == "ip":
+        return NoValue.UNREADABLE if "%" in value else address(value)
+    found = TIME.fullmatch(value)
+    try:
+        return instant(f"{found[1]}T{found[2]}{found[3].upper()}") if found else NoValue.UNREADABLE
+    except ValueError:
+        return NoValue.UNREADABLE
 
 
 def attribute(name: str, facts: Facts, effect: str) -> Any:

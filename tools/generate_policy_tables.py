@@ -12,6 +12,7 @@ from typing import Final
 
 from extauthz.compile.attributes import ATTRIBUTES, Attribute
 from extauthz.compile.operators import OPERATORS
+from extauthz.compile.readings import READINGS
 from extauthz.compile.values import Kind
 
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "reference" / "policy-language.md"
@@ -22,7 +23,7 @@ _JSON: Final = frozenset({Kind.TEXT, Kind.NUMBER, Kind.BOOLEAN, Kind.LIST})
 
 def page(text: str) -> str:
     """Return the page with its tables as the code has them."""
-    for name, rows in (("operators", _operators()), ("attributes", _attributes())):
+    for name, rows in (("operators", _operators()), ("attributes", _attributes()), ("readings", _readings())):
         before, begin, rest = text.partition(_BEGIN.format(name))
         _, end, after = rest.partition(_END.format(name))
         if not begin or not end:
@@ -44,6 +45,13 @@ def _attributes() -> Iterator[tuple[str, ...]]:
     yield "---", "---", "---"
     for row in ATTRIBUTES.values():
         yield f"`{row.name}{row.variable}`", _type(row), row.source
+
+
+def _readings() -> Iterator[tuple[str, ...]]:
+    yield "`as`", "becomes", "strings"
+    yield "---", "---", "---"
+    for row in READINGS.values():
+        yield f"`{row.name}`", row.kind.value, row.forms
 
 
 def _type(row: Attribute) -> str:

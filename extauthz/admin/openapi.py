@@ -19,6 +19,7 @@ from pydantic_core import to_jsonable_python
 from extauthz import __version__
 from extauthz.admin.documents import BodyModel, Model, PageOut, Warned
 from extauthz.compile.operators import OPERATORS
+from extauthz.compile.readings import READINGS
 
 Schema = dict[Any, Any]
 _SCHEMAS: Final = "#/components/schemas/"
@@ -93,10 +94,13 @@ def also(status: int, model: Any, *headers: str) -> Schema:
 
 @cache
 def _static() -> Schema:
-    """Return the parts that are not generated. The operators of conditions are those of the code."""
+    """Return the parts that are not generated. Operators and readings of conditions are those of the code."""
     parts: Schema = yaml.safe_load(Path(__file__).with_name("openapi.yaml").read_text("utf-8"))
-    comparison = parts["components"]["schemas"]["Condition"]["oneOf"][-1]
-    comparison["properties"]["operator"]["enum"] = sorted(OPERATORS)
+    comparison = parts["components"]["schemas"]["Condition"]["oneOf"][-1]["properties"]
+    comparison["operator"]["enum"] = sorted(OPERATORS)
+    _, operand = comparison["attribute"]["oneOf"]
+    for described in (comparison, operand["properties"]):
+        described["as"]["enum"] = list(READINGS)
     return parts
 
 

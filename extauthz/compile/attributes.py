@@ -5,7 +5,7 @@ a row here and in docs/reference/policy-language.md, and a decision case in test
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from operator import attrgetter
 from types import MappingProxyType
@@ -26,6 +26,7 @@ from extauthz.compile.condition_input import (
     query_parameter,
     source_address,
 )
+from extauthz.compile.readings import Reading, converting, reading_of
 from extauthz.compile.values import ABSENT, UNKNOWN, Kind, parse_address, parse_time
 from extauthz.domain.names import name_problem
 from extauthz.domain.reasons import Effect
@@ -289,7 +290,27 @@ _NOT_AN_ATTRIBUTE: Final = f"is not an attribute; known are {_known_names()}"
 
 
 def _found(name: str) -> tuple[Attribute, str] | None:
-    """Return the row of a name and the rest of the name after the row's."""
+    """Return the row of a name, which may have a reading, and the rest of the name after the row's."""
+    reading, plain = reading_of(name)
+    found = _plain(plain)
+    if reading is None or found is None:
+        return found
+    row, rest = found
+    return _read_by(reading, row), rest
+
+
+def _read_by(reading: Reading, row: Attribute) -> Attribute:
+    return replace(
+        row,
+        read=lambda rest, effect: converting(reading, row.read(rest, effect)),
+        kinds=frozenset({reading.kind}),
+        read_text=reading.literal,
+        text_needed=reading.literal_needed,
+        integers=None,
+    )
+
+
+def _plain(name: str) -> tuple[Attribute, str] | None:
     row = ATTRIBUTES.get(name)
     if row is not None and not row.is_family:
         return row, ""
@@ -307,7 +328,7 @@ def attribute_named(name: str) -> Attribute:
 
 def attribute_problem(name: str, condition_headers: frozenset[str]) -> str | None:
     """Return why no attribute has this name, None when one has."""
-    found = _found(name)
+    found = _plain(name)
     if found is not None and not found[0].is_family:
         return None
     # INVARIANT: no two attributes have names that look alike.
@@ -317,6 +338,14 @@ def attribute_problem(name: str, condition_headers: frozenset[str]) -> str | Non
         return _NOT_AN_ATTRIBUTE
     row, rest = found
     return None if row.rest_problem is None else row.rest_problem(rest, condition_headers)
+
+
+def reading_problem(name: str, reading: str) -> str | None:
+    """Return why an attribute cannot be read in this way, None when it can."""
+    kinds = attribute_named(name).kinds
+    if Kind.TEXT in kinds:
+        return None
+    return f"is a {' or '.join(sorted(kind.value for kind in kinds))}; {reading!r} reads a string"
 
 
 def resolver(name: str, effect: Effect) -> Resolver:

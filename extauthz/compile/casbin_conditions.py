@@ -1,14 +1,14 @@
 """Attribute policies in Casbin's notation (`format: casbin`): a matcher expression becomes condition nodes.
 
 The grammar is closed: comparisons of attributes with literals or attributes, `in`, `&&`, `||`, `!`, brackets,
-`true` and `false`. There are no functions, and no attribute stands alone; whatever else is written is refused
-with its position.
+`true` and `false`. The only functions are readings of an attribute (`time(user.until)`), and no attribute
+stands alone; whatever else is written is refused with its position.
 """
 
 from collections.abc import Mapping
 from typing import Final
 
-from extauthz.compile.attributes import attribute_named, attribute_problem
+from extauthz.compile.attributes import attribute_named, attribute_problem, reading_problem
 from extauthz.compile.conditions import MAX_DEPTH, MAX_NODES
 from extauthz.compile.expression import (
     Binary,
@@ -25,6 +25,7 @@ from extauthz.compile.expression import (
 )
 from extauthz.compile.fields import shown
 from extauthz.compile.operators import OPERATORS, literal_problem
+from extauthz.compile.readings import READINGS, read_as
 from extauthz.domain.policy import All, Always, AnyOf, AttributeName, Condition, Literal, Node, Not
 from extauthz.domain.problem import Problem
 
@@ -43,7 +44,7 @@ def parse_matcher(
     if len(source) > MAX_LENGTH:
         problems.append(Problem(pointer, f"is longer than {MAX_LENGTH} characters"))
         return None
-    expression = parse(source)
+    expression = parse(source, quoted_names=True)
     if isinstance(expression, ExpressionInvalid):
         problems.append(_at(pointer, expression.position, expression.message))
         return None
@@ -88,6 +89,8 @@ class _Reader:
                 return All(found) if isinstance(expression, Conjunction) else AnyOf(found)
             case Binary():
                 return self._comparison(expression)
+            case FunctionCall(function) if function in READINGS:
+                self._refuse(expression, f"{unparse(expression)} stands alone, a comparison is needed")
             case FunctionCall(function):
                 self._refuse(expression, f"the function {function!r} is not part of the expression language")
             case Name() | Constant():
@@ -98,44 +101,63 @@ class _Reader:
         sign, left, right = comparison.sign, comparison.left, comparison.right
         if sign == "in":
             return self._membership(comparison)
-        if isinstance(left, Constant) and isinstance(right, Name):
+        if isinstance(left, Constant) and isinstance(right, Name | FunctionCall):
             sign, left, right = _SWAPPED[sign], right, left
-        if not isinstance(left, Name):
+        if not isinstance(left, Name | FunctionCall):
             self._refuse(left, f"{unparse(left)} is not an attribute, one is needed in a comparison")
             return None
         return self._condition(comparison, left, _BY_SIGN[sign], right)
 
     def _membership(self, comparison: Binary) -> Condition | None:
         left, right = comparison.left, comparison.right
-        if isinstance(left, Name):
+        if isinstance(left, Name | FunctionCall):
             return self._condition(comparison, left, "in", right)
-        if isinstance(left, Constant) and isinstance(right, Name):
+        if isinstance(left, Constant) and isinstance(right, Name | FunctionCall):
             return self._condition(comparison, right, "has", left)
         self._refuse(comparison, "'in' needs an attribute on one side")
         return None
 
     def _condition(
-        self, comparison: Binary, attribute: Name, operator: str, other: Expression
+        self, comparison: Binary, operand: Name | FunctionCall, operator: str, other: Expression
     ) -> Condition | None:
-        known = self._is_attribute(attribute)
-        if isinstance(other, Name):
-            both = self._is_attribute(other) and known
-            return Condition(attribute.text, operator, AttributeName(other.text)) if both else None
+        attribute = self._attribute(operand)
+        if isinstance(other, Name | FunctionCall):
+            second = self._attribute(other)
+            if attribute is None or second is None:
+                return None
+            return Condition(attribute, operator, AttributeName(second))
         if not isinstance(other, Constant):
             self._refuse(other, f"{unparse(other)} is neither an attribute nor a literal")
             return None
+        if attribute is None:
+            return None
         value = _literal(other)
-        problem = literal_problem(operator, attribute_named(attribute.text), value)
+        problem = literal_problem(operator, attribute_named(attribute), value)
         if problem is not None:
             self._refuse(comparison, f"found {shown(value)}, {problem}")
             return None
-        return Condition(attribute.text, operator, value) if known else None
+        return Condition(attribute, operator, value)
 
-    def _is_attribute(self, name: Name) -> bool:
-        problem = attribute_problem(name.text, self._condition_headers)
-        if problem is not None:
-            self._refuse(name, f"{shown(name.text)} {problem}")
-        return problem is None
+    def _attribute(self, operand: Name | FunctionCall) -> str | None:
+        """Return the name of an attribute, and how it is read."""
+        if isinstance(operand, Name):
+            problem = attribute_problem(operand.text, self._condition_headers)
+            if problem is None:
+                return operand.text
+            self._refuse(operand, f"{shown(operand.text)} {problem}")
+            return None
+        function, arguments = operand.function, operand.arguments
+        if function not in READINGS:
+            self._refuse(operand, f"the function {function!r} is not part of the expression language")
+            return None
+        if len(arguments) != 1 or not isinstance(arguments[0], Name):
+            self._refuse(operand, f"{function} reads one attribute, such as {function}(user.claim)")
+            return None
+        name = self._attribute(arguments[0])
+        if name is not None and (problem := reading_problem(name, function)):
+            self._refuse(operand, f"{shown(name)} {problem}")
+            return None
+        return None if name is None else read_as(function, name)
 
 
 def _literal(constant: Constant) -> Literal:

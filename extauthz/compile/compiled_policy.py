@@ -6,6 +6,7 @@ from typing import Final
 
 from extauthz.compile.compiled_conditions import Evaluate, compile_condition
 from extauthz.compile.condition_input import ConditionInput
+from extauthz.compile.readings import reading_of
 from extauthz.compile.required_values import RequiredValues, required_values
 from extauthz.domain.policy import (
     All,
@@ -73,9 +74,9 @@ def attribute_names(node: Node) -> Iterator[str]:
         case Always() | UnreadableCondition():
             return
         case Condition(attribute, _, value):
-            yield attribute
+            yield reading_of(attribute)[1]
             if isinstance(value, AttributeName):
-                yield value.name
+                yield reading_of(value.name)[1]
         case Not(condition):
             yield from attribute_names(condition)
         case All(conditions) | AnyOf(conditions):

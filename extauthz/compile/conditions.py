@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Final
 
-from extauthz.compile.attributes import attribute_named, attribute_problem
+from extauthz.compile.attributes import attribute_named, attribute_problem, reading_problem
 from extauthz.compile.fields import Fields, shown
 from extauthz.compile.operators import OPERATORS, literal_problem
+from extauthz.compile.readings import READINGS, read_as
 from extauthz.domain.policy import All, Always, AnyOf, AttributeName, Condition, Literal, Node, Not
 from extauthz.domain.problem import Problem
 
@@ -98,13 +99,13 @@ class _Reader:
             case "ALWAYS":
                 return []
             case "CONDITION":
-                for member in ("attribute", "operator", "value"):
+                for member in ("attribute", "as", "operator", "value"):
                     fields.get(member)
                 return []
             case _:
                 found = "is missing" if not fields.has("type") else f"found {shown(node_type)}"
                 fields.note("type", f"{found}, one of 'AND', 'OR', 'NOT', 'ALWAYS', 'CONDITION' is needed")
-                for member in ("conditions", "condition", "attribute", "operator", "value"):
+                for member in ("conditions", "condition", "attribute", "as", "operator", "value"):
                     fields.get(member)
                 return []
 
@@ -124,11 +125,14 @@ class _Reader:
                 return None
 
     def _comparison(self, fields: Fields) -> Condition | None:
-        attribute = self._attribute(fields.get("attribute"), fields, "attribute")
+        attribute = self._operand(fields)
         word = fields.get("operator")
         if not isinstance(word, str) or word not in OPERATORS:
             found = f"found {shown(word)}" if fields.has("operator") else "is missing"
             fields.note("operator", f"{found}, one of {', '.join(sorted(OPERATORS))} is needed")
+            return None
+        if fields.has("as") and OPERATORS[word].reads_presence:
+            fields.note("as", f"the operator {word} asks for the attribute itself; leave 'as' out")
             return None
         if not fields.has("value"):
             fields.note("value", "is missing, a literal or {'attribute': name} is needed")
@@ -148,12 +152,39 @@ class _Reader:
         self, fields: Fields, attribute: str, word: str, raw: Mapping[str, object]
     ) -> Condition | None:
         inner = Fields(raw, fields.at("value"), self._problems)
-        other = self._attribute(inner.get("attribute"), inner, "attribute")
+        other = self._operand(inner)
         inner.done()
         if OPERATORS[word].compare is None:
             fields.note("value", f"names an attribute, the operator {word} needs a literal")
             return None
         return None if other is None else Condition(attribute, word, AttributeName(other))
+
+    def _operand(self, fields: Fields) -> str | None:
+        """Return the name of the attribute, and how it is read, of one side; both may be one object."""
+        operand = fields.get("attribute")
+        if isinstance(operand, Mapping) and not fields.has("as"):
+            fields = Fields(operand, fields.at("attribute"), self._problems)
+            fields.get("as")
+            found = self._read_attribute(fields)
+            fields.done()
+            return found
+        return self._read_attribute(fields)
+
+    def _read_attribute(self, fields: Fields) -> str | None:
+        name = self._attribute(fields.get("attribute"), fields, "attribute")
+        word = fields.get("as")
+        if not fields.has("as"):
+            return name
+        if not isinstance(word, str) or word not in READINGS:
+            wanted = ", ".join(map(repr, READINGS))
+            fields.note("as", f"found {shown(word)}, one of {wanted} is needed")
+            return None
+        if name is None:
+            return None
+        if problem := reading_problem(name, word):
+            fields.note("as", f"{shown(name)} {problem}")
+            return None
+        return read_as(word, name)
 
     def _attribute(self, name: object, fields: Fields, member: str) -> str | None:
         if not isinstance(name, str):

@@ -114,10 +114,13 @@ class _NotInGrammar(Exception):  # noqa: N818  # caught in `parse`, never leaves
         self.problem = ExpressionInvalid(position, message)
 
 
-def parse(source: str) -> Expression | ExpressionInvalid:
-    """Read an expression; the answer is a `ExpressionInvalid` where it leaves the grammar."""
+def parse(source: str, *, quoted_names: bool = False) -> Expression | ExpressionInvalid:
+    """Read an expression; the answer is a `ExpressionInvalid` where it leaves the grammar.
+
+    With `quoted_names` a part of a name may be any text: `user["cognito:groups"]`.
+    """
     try:
-        parser = _Parser(list(_tokens(source)), len(source))
+        parser = _Parser(list(_tokens(source)), len(source), quoted_names=quoted_names)
         expression = parser.disjunction(0)
         parser.expect_end()
     except _NotInGrammar as error:
@@ -142,10 +145,11 @@ def _tokens(source: str) -> Iterator[_Token]:
 class _Parser:
     """Precedence, loosest first: `||`, `&&`, `!`, comparison."""
 
-    def __init__(self, tokens: list[_Token], length: int) -> None:
+    def __init__(self, tokens: list[_Token], length: int, *, quoted_names: bool) -> None:
         self._tokens = tokens
         self._at = 0
         self._end = length
+        self._quoted_names = quoted_names
 
     def _peek(self) -> str:
         return self._tokens[self._at].text if self._at < len(self._tokens) else ""
@@ -220,7 +224,7 @@ class _Parser:
                 return Constant(number, token.position)
             case "text":
                 self._at += 1
-                return Constant(re.sub(r"\\(.)", r"\1", token.text[1:-1]), token.position)
+                return Constant(_unquoted(token.text), token.position)
             case "name":
                 return self._named(token, depth)
             case _ if token.text in {"(", "["}:
@@ -234,10 +238,24 @@ class _Parser:
             return Constant(token.text == "true", token.position)
         if token.text == "in":
             raise _NotInGrammar(token.position, "'in' needs something on its left")
+        if self._quoted_names and self._is_sign("["):
+            return self._quoted(token)
         if not self._is_sign("("):
             return Name(token.text, token.position)
         self._at += 1
         return FunctionCall(token.text, self._list_until(")", depth), token.position)
+
+    def _quoted(self, token: _Token) -> Name:
+        """Read the parts in brackets after a name."""
+        parts = [token.text]
+        while self._is_sign("["):
+            self._at += 1
+            if self._at >= len(self._tokens) or self._tokens[self._at].kind != "text":
+                raise self._refuse("a part of a name in quotes is needed here")
+            parts.append(_unquoted(self._peek()))
+            self._at += 1
+            self._take_sign("]")
+        return Name(".".join(parts), token.position)
 
     def _bracketed(self, token: _Token, depth: int) -> Expression:
         self._at += 1
@@ -262,6 +280,10 @@ class _Parser:
         return tuple(entries)
 
 
+def _unquoted(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL)
+
+
 def _literal_list(entries: tuple[Expression, ...], position: int) -> Constant:
     literals = tuple(entry for entry in entries if isinstance(entry, Constant))
     if len(literals) != len(entries):
@@ -273,12 +295,11 @@ def unparse(expression: Expression) -> str:
     """Return an expression in the grammar's own notation, fully bracketed."""
     match expression:
         case Name(text):
-            return text
+            return _name(text)
         case Constant(bool(value)):
             return "true" if value else "false"
         case Constant(str(value)):
-            escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-            return f'"{escaped}"'
+            return _quotation(value)
         case Constant(tuple(entries)):
             return f"({', '.join(unparse(entry) for entry in entries)},)"
         case Constant(value):
@@ -293,3 +314,16 @@ def unparse(expression: Expression) -> str:
             return f"({' && '.join(unparse(operand) for operand in operands)})"
         case Disjunction(operands):
             return f"({' || '.join(unparse(operand) for operand in operands)})"
+
+
+def _name(text: str) -> str:
+    found = _TOKEN.fullmatch(text)
+    if found is not None and found.lastgroup == "name":
+        return text
+    head, _, rest = text.partition(".")
+    return f"{head}[{_quotation(rest)}]"
+
+
+def _quotation(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -112,11 +112,14 @@ def _mismatch(attribute: str, own: frozenset[Kind], needed: frozenset[Kind]) -> 
     if attribute == "user.roles":
         return "user.roles is a list; use 'has' or 'hasAny'"
     if Kind.ADDRESS in needed:
-        return f"{attribute} is never an address; only request.source.address is one"
+        return (
+            f"{attribute} is never an address; read it as one ('as': 'ip'), only request.source.address is "
+            "one by itself"
+        )
     if Kind.TIME in needed:
         return (
-            f"{attribute} is a {_names(own)}, and a string is not a time; write the time as a number of "
-            "seconds and compare numbers, or compare env.time"
+            f"{attribute} is a {_names(own)}, and a string is not a time; read it as one ('as': 'time'), or "
+            "compare env.time"
         )
     return f"{attribute} is a {_names(own)}, and is compared with a {_names(needed)}"
 

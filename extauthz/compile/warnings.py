@@ -12,6 +12,7 @@ from typing import Final
 from extauthz.compile.attributes import RESERVED_PARAMETERS, WhenAbsent, attribute_named
 from extauthz.compile.fields import shown
 from extauthz.compile.never_true import never_true
+from extauthz.compile.readings import reading_of
 from extauthz.compile.routes import Template
 from extauthz.domain.path import decode_segment
 from extauthz.domain.policy import (
@@ -131,8 +132,9 @@ def _unguarded(node: Node, pointer: str, guarded: frozenset[str]) -> Iterator[tu
 
 def _absence(name: str, pointer: str, guarded: frozenset[str]) -> Iterator[tuple[str, str]]:
     # Unknown query parameters and headers are malformed ones, which no `exists` guards.
-    if attribute_named(name).absent is WhenAbsent.UNKNOWN and name not in guarded:
-        yield pointer, name
+    plain = reading_of(name)[1]
+    if attribute_named(name).absent is WhenAbsent.UNKNOWN and plain not in guarded:
+        yield pointer, plain
 
 
 def _demanded(node: Node, *, present: bool) -> Iterator[str]:

@@ -31,6 +31,7 @@ from tests.property.vocabulary import (
     PATHS,
     PRIORITIES,
     QUERIES,
+    READ_CLAIMS,
     RESOURCES,
     ROLES,
     ROUTE_HOSTS,
@@ -199,6 +200,7 @@ def _principal(rng: random.Random, *, saas: bool) -> Document:
         return {"principal": {"workload": choice(SPIFFE)}}
     roles = rng.sample(SUBJECTS, rng.randint(0, 3))
     claims = {name: choice(CLAIMS) for name in rng.sample(CLAIM_NAMES, 4)}
+    claims |= {name: choice(READ_CLAIMS) for name in rng.sample(["r", "s"], rng.randint(0, 2))}
     if drawn < 0.3:
         token: Document = {
             **claims,

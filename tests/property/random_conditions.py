@@ -114,6 +114,35 @@ def _network_condition(rng: random.Random) -> Document:
     return _condition(attribute, "cidr", networks)
 
 
+def _read_condition(rng: random.Random) -> Document:
+    """Draw a comparison of a text that is read as another kind of value."""
+    reading = rng.choice(["time", "ip", "words"])
+    attribute = {"attribute": rng.choice(["user.r", "user.r", "user.s", "request.query.q", "resource.x"])}
+    read = attribute | {"as": reading}
+    other: Any = rng.choice([read | {"attribute": "user.s"}, {"attribute": _LIKE[reading]}])
+    if rng.random() < 0.2:
+        return _condition(_LIKE[reading], rng.choice(["eq", "neq", "lt", "has", "in"]), read)
+    match reading:
+        case "time":
+            operator = rng.choice(["eq", "neq", "gt", "gte", "lt", "lte", "in", "notIn"])
+            literal: Any = rng.choice(INSTANTS)
+        case "ip":
+            operator = rng.choice(["eq", "neq", "in", "notIn", "cidr", "cidr"])
+            literal = rng.choice(NETWORKS if operator == "cidr" else ADDRESSES)
+        case _:
+            operator = rng.choice(["has", "has", "hasAny", "hasAll", "eq", "neq"])
+            literal = rng.choice(["a", "b", "abc", 1])
+    if operator in {"in", "notIn", "hasAny", "hasAll"}:
+        values = ["a", "abc", "c"] if reading == "words" else INSTANTS if reading == "time" else ADDRESSES
+        literal = rng.sample(values, 2)
+    elif rng.random() < 0.3 and operator != "cidr":
+        literal = other
+    return {"type": "CONDITION", **read, "operator": operator, "value": literal}
+
+
+_LIKE: Final = {"time": "env.time", "ip": "request.source.address", "words": "user.l"}
+
+
 def _exists_condition(rng: random.Random) -> Document:
     return _condition(rng.choice(ATTRIBUTES), "exists", rng.random() < 0.5)
 
@@ -157,6 +186,7 @@ _CONDITIONS: Final[list[Callable[[random.Random], Document]]] = [
     _list_condition,
     _list_condition,
     _network_condition,
+    *[_read_condition] * 3,
     _exists_condition,
     *[_two_attributes] * 2,
 ]
