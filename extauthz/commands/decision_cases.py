@@ -32,6 +32,7 @@ from extauthz.domain.request import Malformed
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode, TenantBinding, UnmappedPolicy
 from extauthz.domain.verdict import Denied, NamedVerdict, Verdict
 from extauthz.domain.workload import peer_problem
+from extauthz.settings import CorsPreflight
 
 Document = Mapping[str, object]
 _Word = TypeVar("_Word", bound=StrEnum)
@@ -176,7 +177,8 @@ class CaseRunner:
         """Take what was read of the section."""
         self._directory = directory
         self._excluded_roles = _excluded_roles(settings)
-        self._preflights = settings.get("cors_preflight", "off") == "policy"
+        preflight = _choice(settings, "cors_preflight", CorsPreflight, CorsPreflight.OFF)
+        self._preflights = preflight is CorsPreflight.POLICY
         self._raw_headers = settings.get("encode_raw_headers", True) is True
         self._policy = CheckPolicy(
             token=TokenPolicy(oidc_enabled=settings.get("oidc_enabled", True) is True),
