@@ -134,7 +134,9 @@ def test_the_demo_runs_until_it_is_asked_to_end(scratch: Path, tmp_path: Path) -
     assert events[-1] == "log_stopped"
 
 
-def test_two_tenants_each_with_people_host_and_provider_of_its_own(scratch: Path, tmp_path: Path) -> None:
+def test_the_demo_runs_two_tenants_with_users_host_and_provider_of_their_own(
+    scratch: Path, tmp_path: Path
+) -> None:
     ready = tmp_path / "ready.json"
     demo = subprocess.Popen(
         [*DEMO, "--mode", "saas", "--ready-file", str(ready)],

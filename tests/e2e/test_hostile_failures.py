@@ -173,7 +173,9 @@ def test_an_impostor_lets_no_request_pass_where_envoy_fails_closed(
     assert upstream.arrivals == []
 
 
-def test_the_facts_that_this_rests_on(proxied: tuple[dict[Posture, int], int, LenientUpstream]) -> None:
+def test_envoy_reads_no_status_as_an_allow_and_an_error_as_failure_mode_allow_says(
+    proxied: tuple[dict[Posture, int], int, LenientUpstream],
+) -> None:
     """Envoy reads an answer without a status as an allow, and an error as `failure_mode_allow` says.
 
     A server in place of the sidecar decides: the sidecar listens on loopback, a Unix socket, or mutual TLS.

@@ -30,7 +30,9 @@ def tokens(stack: Stack) -> Mapping[str, str]:
 
 
 @pytest.mark.parametrize("call", example_calls.CALLS, ids=lambda call: call.name)
-def test_example_call(stack: Stack, tokens: Mapping[str, str], call: example_calls.Example) -> None:
+def test_an_example_call_gets_the_stated_answer(
+    stack: Stack, tokens: Mapping[str, str], call: example_calls.Example
+) -> None:
     line = example_calls.outcome(stack, call, tokens, DecisionLogReader(stack.decision_log))
 
     assert line.got == line.expected

@@ -48,7 +48,7 @@ def test_the_tables_distinguish_any_two_tenants() -> None:
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_every_credential_at_every_host(tenants: TenantMesh, door: str) -> None:
+def test_every_credential_is_decided_at_every_host_by_its_tenant(tenants: TenantMesh, door: str) -> None:
     for caller, owner, member in product(tenants.firms.values(), tenants.firms.values(), MEMBERS):
         seen = tenants.ask(owner.host, caller.credential(member), door=door)
         assert seen == at_orders(caller, owner.slug, member), (caller.slug, owner.slug, member)

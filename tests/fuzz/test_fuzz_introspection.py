@@ -180,7 +180,7 @@ def test_a_discovery_document_of_another_issuer_leads_nowhere() -> None:
     keep_fuzzing(changed_documents, any_value_in_a_document)
 
 
-def test_the_corpus() -> None:
+def test_inputs_of_the_corpus_raise_nothing() -> None:
     for octets in ANSWERS:
         judge(octets)
     for octets in DOCUMENTS:

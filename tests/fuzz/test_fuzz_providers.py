@@ -110,6 +110,6 @@ def test_a_file_is_read_or_each_problem_has_its_place() -> None:
     keep_fuzzing(changed_files, any_value_in_any_member, anything)
 
 
-def test_the_corpus() -> None:
+def test_inputs_of_the_corpus_raise_nothing() -> None:
     for text in FILES:
         judge(text)

@@ -42,7 +42,7 @@ RULE = RoleRule("finance", "emea", "invoice:read", "read", "allow")
 TREE = {"type": "CONDITION", "attribute": "resource.owner", "operator": "eq", "value": "alice"}
 
 
-async def test_resources(database: "Database") -> None:
+async def test_resources_are_written_and_read(database: "Database") -> None:
     async with control_plane(database) as plane, plane.client() as client:
         (registered,) = await client.register([INVOICES])
         revision = client.policy_revision
@@ -93,7 +93,7 @@ async def test_lists_go_over_every_page(database: "Database") -> None:
         assert {each.name for each in await client.resources()} == {each.name for each in wanted}
 
 
-async def test_role_rules(database: "Database") -> None:
+async def test_role_rules_are_written_and_read(database: "Database") -> None:
     async with control_plane(database) as plane, plane.client() as client:
         created = await client.create_role_rule(RULE)
         assert created == RoleRule("finance", "emea", "invoice:read", "read", "allow", "role", created.id)
@@ -114,7 +114,7 @@ async def test_role_rules(database: "Database") -> None:
         assert refused.value.status == 404
 
 
-async def test_role_bindings(database: "Database") -> None:
+async def test_role_bindings_are_written_and_read(database: "Database") -> None:
     async with control_plane(database) as plane, plane.client() as client:
         binding = RoleBinding("alice", "user", "finance", "emea", "2030-01-01T00:00:00Z")
         created = await client.create_role_binding(binding)
@@ -130,7 +130,7 @@ async def test_role_bindings(database: "Database") -> None:
         assert await client.role_bindings() == ()
 
 
-async def test_attribute_policies(database: "Database") -> None:
+async def test_attribute_policies_are_written_and_read(database: "Database") -> None:
     async with control_plane(database) as plane, plane.client() as client:
         policy = AttributePolicy("Own ones", "invoice:read", "allow", TREE, priority=5)
         created = await client.create_attribute_policy(policy)

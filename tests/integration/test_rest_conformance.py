@@ -59,16 +59,22 @@ async def conforms(api: Api, folder: Path, caller: str, *options: str) -> None:
 
 
 @pytest.mark.parametrize("caller", ["key", "emea"])
-async def test_selfhost(database: "Database", tmp_path: Path, caller: str) -> None:
+async def test_answers_in_selfhost_conform_to_the_description(
+    database: "Database", tmp_path: Path, caller: str
+) -> None:
     async with rest(database, failures=unlimited()) as api:
         await conforms(api, tmp_path, caller)
 
 
-async def test_an_operator(database: "Database", tmp_path: Path) -> None:
+async def test_answers_to_an_operator_conform_to_the_description(
+    database: "Database", tmp_path: Path
+) -> None:
     async with rest(database, mode=TenancyMode.SAAS, failures=unlimited()) as api:
         await conforms(api, tmp_path, "key", "--include-path-regex", "^/admin")
 
 
-async def test_a_bootstrap_key(database: "Database", tmp_path: Path) -> None:
+async def test_answers_to_a_bootstrap_key_conform_to_the_description(
+    database: "Database", tmp_path: Path
+) -> None:
     async with firms(database, "acme", failures=unlimited()) as found:
         await conforms(found.api, tmp_path, "acme/key", "--exclude-path-regex", "^/admin")

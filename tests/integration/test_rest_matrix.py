@@ -84,7 +84,7 @@ async def walk(api: Api, *, without: set[str], nowhere: str | None = None) -> in
     return asked
 
 
-async def test_selfhost(database: "Database") -> None:
+async def test_every_route_answers_every_caller_in_selfhost_as_the_table_states(database: "Database") -> None:
     async with rest(database) as api:
         api.callers |= {
             "operator": api.callers["key"],
@@ -98,7 +98,7 @@ async def test_selfhost(database: "Database") -> None:
         assert asked > 650
 
 
-async def test_saas(database: "Database") -> None:
+async def test_every_route_answers_every_caller_in_saas_as_the_table_states(database: "Database") -> None:
     async with firms(database, "acme") as found:
         api = found.api
         api.callers |= {

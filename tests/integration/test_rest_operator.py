@@ -157,7 +157,7 @@ async def test_a_bootstrap_key_is_rotated_and_revoked(database: "Database") -> N
         (await api.post(f"{TENANTS}/acme/bootstrap-key")).succeeded(201)
 
 
-async def test_identity_providers(database: "Database") -> None:
+async def test_identity_providers_are_written_and_read(database: "Database") -> None:
     path = f"{TENANTS}/acme/identity-providers"
     async with rest(database, mode=TenancyMode.SAAS) as api:
         await tenant(api)

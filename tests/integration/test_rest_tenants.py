@@ -140,7 +140,7 @@ def leaks(answer: Answer, held: Holdings) -> list[str]:
 
 
 @BOTH
-async def test_every_route_with_the_ids_of_every_tenant_by_every_tenant(
+async def test_no_route_shows_or_changes_ids_of_another_tenant(
     database: "Database", *, conditions: bool
 ) -> None:
     async with neighbours(database, conditions=conditions) as found:

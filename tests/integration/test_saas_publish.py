@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
-async def test_every_credential_at_every_host(database: "Database") -> None:
+async def test_every_credential_is_judged_at_every_host_by_its_tenant(database: "Database") -> None:
     async with mesh(database) as found:
         for caller, owner in itertools.product(found.firms.values(), found.firms.values()):
             expected = "allowed" if caller is owner else "tenant_mismatch"

@@ -118,7 +118,7 @@ def test_certificates_are_replaced_while_the_sidecar_runs(tmp_path: Path, ports:
         assert read_answer(asked(address, new, other_clients.issue("envoy.internal"))).status == 401
 
 
-def test_a_unix_socket_for_each_worker(tmp_path: Path, ports: ReservedPorts) -> None:
+def test_each_worker_listens_on_a_unix_socket_of_its_own(tmp_path: Path, ports: ReservedPorts) -> None:
     sockets = tmp_path / "s"
     sockets.mkdir()
     environ = environment(tmp_path, ports, GRPC_UDS_DIR=str(sockets), WORKERS="2")

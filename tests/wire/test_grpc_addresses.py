@@ -46,7 +46,7 @@ def test_no_port_is_shared(kind: str) -> None:
             second.bind(("127.0.0.1", int(address.rpartition(":")[2])))
 
 
-def test_the_same_port_again_at_once(kind: str) -> None:
+def test_a_port_can_be_listened_on_again_at_once(kind: str) -> None:
     server = server_of(kind, echo, ["127.0.0.1:0"])
     address = f"127.0.0.1:{server.start()}"
     for _ in range(5):
@@ -87,7 +87,7 @@ def test_addresses_that_cannot_be(kind: str, address: str) -> None:
     assert "\n" not in str(refused.value)
 
 
-def test_unix_sockets(kind: str, tmp_path: Path) -> None:
+def test_a_server_answers_on_a_unix_socket(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "check.sock"
     # A killed process leaves its socket file behind.
     with socket.socket(socket.AF_UNIX) as stale:

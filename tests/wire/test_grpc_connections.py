@@ -65,7 +65,7 @@ def test_a_flood_of_pings_does_not_slow_others(kind: str) -> None:
         assert call(address) == b"x"
 
 
-def test_thousands_of_streams_on_one_connection(kind: str) -> None:
+def test_thousands_of_streams_on_one_connection_are_answered(kind: str) -> None:
     with serving(kind) as (_, address), RawConnection(address) as client:
         for wave in range(6):
             streams = []

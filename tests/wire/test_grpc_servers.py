@@ -43,7 +43,7 @@ def test_bytes_pass_unchanged_both_ways(kind: str) -> None:
         assert call(address, b"m" * 1_000_000) == b"m" * 1_000_000
 
 
-def test_a_whole_check_through_the_wire(kind: str) -> None:
+def test_a_check_is_answered_over_grpc(kind: str) -> None:
     def answer(raw: bytes, _left: float | None) -> bytes:
         found = EnvoyRequests().read(raw)
         assert isinstance(found, CheckedRequest)

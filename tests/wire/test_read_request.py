@@ -41,7 +41,7 @@ def malformed(raw: bytes) -> Malformed:
     return found
 
 
-def test_every_fact_of_an_ordinary_request() -> None:
+def test_every_fact_of_an_ordinary_request_is_read() -> None:
     found, given, *_ = checked(
         check_request(
             "/v1/invoices/42?expand=lines&x=%2F",
@@ -234,12 +234,12 @@ def test_the_path_is_judged_without_its_query() -> None:
 @pytest.mark.parametrize(
     "path", ["", "*", "//a", "/a;b", "/%252e", "/a%00", "/a\\b", "http://h/", "h:443", "/é"]
 )
-def test_ambiguous_paths(path: str) -> None:
+def test_an_ambiguous_path_is_refused(path: str) -> None:
     assert malformed(check_request(path, method="OPTIONS")).reason is Reason.PATH_AMBIGUOUS
 
 
 @pytest.mark.parametrize("host", ["", "a..b", "user@host", "bücher.example", "host:99999", "a b"])
-def test_malformed_hosts(host: str) -> None:
+def test_a_malformed_host_is_refused(host: str) -> None:
     assert malformed(check_request(host=host)).reason is Reason.REQUEST_MALFORMED
 
 

@@ -127,7 +127,9 @@ RESOURCE_ROLES = "g(r.sub, p.sub) && g2(r.obj, p.obj) && r.act == p.act"
          ["ALICE", "/x/1", "read"], "true"),
     ],
 )  # fmt: skip
-def test_casbins_own_examples(definition: str, policy: str, request_: list[Any], expected: str) -> None:
+def test_casbins_own_examples_are_enforced_as_casbin_does(
+    definition: str, policy: str, request_: list[Any], expected: str
+) -> None:
     assert ask(definition, policy, *request_) == expected
 
 

@@ -97,7 +97,7 @@ def test_size_is_bounded() -> None:
         "env.time",
     ],
 )
-def test_names_of_attributes(name: str) -> None:
+def test_canonical_names_of_attributes_are_read(name: str) -> None:
     assert problems_of(condition(name, "exists", True)) == []
 
 
@@ -187,7 +187,7 @@ def test_unknown_attributes_are_refused(name: object) -> None:
         ("exists", {"attribute": "user.flag"}),
     ],
 )
-def test_literals_that_do_not_fit_their_operator(operator: str, value: object) -> None:
+def test_literals_that_do_not_fit_their_operator_are_refused(operator: str, value: object) -> None:
     found = pointers(condition("user.x", operator, value))
     assert found
     assert all(pointer.startswith("/value") for pointer in found)

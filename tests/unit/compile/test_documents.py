@@ -91,7 +91,9 @@ def test_an_empty_policy_set_has_no_rules() -> None:
         ({"sub": "*", "effect": "deny"}, SubjectKind.ANY),
     ],
 )
-def test_the_kind_of_a_subject(members: Mapping[str, str], kind: SubjectKind) -> None:
+def test_the_members_of_a_rule_determine_the_kind_of_its_subject(
+    members: Mapping[str, str], kind: SubjectKind
+) -> None:
     rule = read_rule(**members)
     assert isinstance(rule, RoleRule)
     assert rule.sub_kind is kind
@@ -154,7 +156,7 @@ def test_a_role_cannot_inherit_from_itself() -> None:
         ("1970-01-01t00:00:00z", 0.0),
     ],
 )
-def test_when_a_binding_expires(written: str | None, seconds: float | None) -> None:
+def test_a_binding_expires_at_the_written_time(written: str | None, seconds: float | None) -> None:
     binding = read_binding(expires_at=written)
     assert isinstance(binding, RoleBinding)
     assert binding.expires_at == seconds
@@ -204,7 +206,9 @@ def test_a_writer_with_several_domains_must_name_one() -> None:
         ("deny", None, False),
     ],
 )
-def test_the_bands_of_priorities(effect: str, priority: object, *, fits: bool) -> None:
+def test_a_priority_must_be_in_the_band_of_its_effect_and_writer(
+    effect: str, priority: object, *, fits: bool
+) -> None:
     found = read_policy(effect=effect, priority=priority)
     assert isinstance(found, AttributePolicy) if fits else pointers(found) == ["/priority"]
 

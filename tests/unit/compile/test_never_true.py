@@ -216,7 +216,7 @@ def test_a_comparison_that_can_be_true_has_no_warning(attribute: str, operator: 
         ([("user.a", "eq", "x"), ("user.b", "eq", "y")], []),
     ],
 )
-def test_conditions_of_one_and_that_exclude_each_other(
+def test_conditions_of_one_and_that_exclude_each_other_cause_a_warning(
     conditions: list[tuple[str, str, object]], places: list[int]
 ) -> None:
     tree = [condition(*each) for each in conditions]

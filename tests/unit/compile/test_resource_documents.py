@@ -36,7 +36,7 @@ def test_a_route_as_it_is_stored() -> None:
     ("name", "action"),
     [("invoice:read", "read"), ("a:b:c", "c"), ("invoice", "access"), ("odd:", "access"), (":x", "x")],
 )
-def test_the_default_action(name: str, action: str) -> None:
+def test_the_name_of_a_resource_determines_the_default_action(name: str, action: str) -> None:
     problems: list[Problem] = []
     resource = parse_resource({**RESOURCE, "name": name}, "", problems)
     assert resource is not None
@@ -59,7 +59,7 @@ def test_the_default_action(name: str, action: str) -> None:
         (["GET", "A" * 65], "/methods/1"),
     ],
 )
-def test_methods_that_no_route_has(methods: object, pointer: str) -> None:
+def test_a_route_with_invalid_methods_is_refused(methods: object, pointer: str) -> None:
     assert pointers(read_route(methods=methods)) == [f"/routes/0{pointer}"]
 
 
@@ -67,7 +67,7 @@ def test_methods_that_no_route_has(methods: object, pointer: str) -> None:
     "host",
     ["", "a..b", "shop.*.example", "*", "*.", "**.example", "a/b", "bücher.example", "*.[::1]", "a:b", 7, []],
 )
-def test_hosts_that_no_route_has(host: object) -> None:
+def test_a_route_with_an_invalid_host_is_refused(host: object) -> None:
     assert pointers(read_route(host=host)) == ["/routes/0/host"]
 
 
@@ -103,7 +103,7 @@ def test_hosts_that_no_route_has(host: object) -> None:
         ["/a"],
     ],
 )
-def test_paths_that_no_route_has(path: object) -> None:
+def test_a_route_with_an_invalid_path_is_refused(path: object) -> None:
     assert pointers(read_route(path=path)) == ["/routes/0/path"]
 
 

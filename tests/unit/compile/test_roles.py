@@ -70,7 +70,7 @@ def test_an_inherited_role_ends_with_the_link_that_brought_it_unless_another_doe
     assert roles_at(bound, 200.0) == ("staff",)
 
 
-def test_domains_of_bindings() -> None:
+def test_a_binding_gives_its_role_in_its_domain() -> None:
     bound = index(
         binding("a", "alice", "everywhere", kind="user"),
         binding("b", "alice", "here", kind="user", dom="d1"),

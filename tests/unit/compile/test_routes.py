@@ -71,7 +71,7 @@ def index(*paths: str) -> RouteIndex:
         (["/%7Bx%7D"], "/y", None),
     ],
 )
-def test_the_best_template(templates: list[str], path: str, expected: str | None) -> None:
+def test_the_most_specific_template_is_found(templates: list[str], path: str, expected: str | None) -> None:
     for order in (templates, templates[::-1]):
         assert best(index(*order), path) == expected
 
@@ -127,7 +127,7 @@ def test_removing_the_escaped_literal_ends_the_ambiguity() -> None:
     assert found.respelt
 
 
-def test_hosts_from_the_exact_to_none() -> None:
+def test_an_exact_host_precedes_a_wildcard_and_a_wildcard_precedes_none() -> None:
     hosts = ["shop.example.com", "*.shop.example.com", "*.example.com", None]
     routes = index_of([resource(str(host), route("/a", host=host)) for host in hosts])
 

@@ -85,7 +85,7 @@ def test_addresses_that_a_tenant_must_not_make_the_service_fetch_are_refused(add
     "address",
     ["1.1.1.1", "8.8.8.8", "93.184.215.14", "2606:4700:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"],
 )
-def test_public_addresses(address: str) -> None:
+def test_public_addresses_may_be_fetched_from(address: str) -> None:
     assert is_public(address)
 
 

@@ -8,7 +8,7 @@ BARE = {"OIDC_ENABLED": "false", "HTTP_AUTHZ_PORT": "9291"}
 
 
 @pytest.mark.parametrize("prefix", ["/check", "/ext/authz", "/a.b/~c/-_/..d"])
-def test_a_plain_prefix(prefix: str) -> None:
+def test_a_plain_prefix_is_accepted(prefix: str) -> None:
     settings = load_settings(BARE | {"HTTP_AUTHZ_PATH_PREFIX": prefix})
     assert isinstance(settings, Settings), settings
     assert settings.http_authz_path_prefix == prefix

@@ -62,7 +62,7 @@ def test_a_version_that_pyenv_has_switched_off_is_found_and_its_launcher_is_not(
     assert found() == [("3.12.9", "/there/python3.12")]
 
 
-def test_one_interpreter_for_each_full_version_in_order(machine: Path) -> None:
+def test_one_interpreter_is_found_for_each_full_version_in_order(machine: Path) -> None:
     script(machine / "bin" / "python3.13", saying(version="[3, 13, 1]", executable='"/a"'))
     script(machine / "bin" / "python3", saying(version="[3, 12, 10]", executable='"/b"'))
     script(machine / "bin" / "python3.12", saying(version="[3, 12, 9]", executable='"/c"'))

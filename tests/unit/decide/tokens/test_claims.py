@@ -69,7 +69,7 @@ def test_frozen_claims_cannot_be_changed_at_any_depth() -> None:
     assert items[0]["c"] == (1,)
 
 
-def test_freezing_copies() -> None:
+def test_frozen_claims_share_nothing_with_the_original() -> None:
     original: dict[str, object] = {"a": {"b": 1}}
     frozen = freeze_claims(original)
     original["a"] = 2
