@@ -79,7 +79,11 @@ Creates = Annotated[RequestContext, requires(Permission.POLICIES_WRITE, creating
 
 
 class Operation(APIRoute):
-    """An operation, named and described by its handler. Every error is a problem document."""
+    """An operation, named and described by its handler. Every error is a problem document.
+
+    Raises:
+        TypeError: the handler needs what an operation does not read, such as a FastAPI dependency.
+    """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         summary, _, description = " ".join((endpoint.__doc__ or "").split()).partition(". ")
@@ -91,8 +95,10 @@ class Operation(APIRoute):
         options["description"] = options.get("description") or description or summary
         super().__init__(path, endpoint, **options)
         parameters = signature(endpoint).parameters
-        unknown = parameters.keys() - {"ctx", "body", "query"}
-        assert not unknown, f"{endpoint.__name__} takes {unknown}, which no request is read into"
+        # FastAPI would resolve other dependencies; here they would be left out silently.
+        if options.get("dependencies") or not {"ctx"} <= parameters.keys() <= {"ctx", "body", "query"}:
+            found = f"{', '.join(parameters)} and {len(options.get('dependencies') or ())} dependencies"
+            raise TypeError(f"{endpoint.__name__} has {found}; a handler takes ctx, and maybe body and query")
         self.requires: Requires = get_args(parameters["ctx"].annotation)[1].dependency
         replaces = "PUT" in (self.methods or ()) and path.endswith("id}")
         self.reads_body = RequestBody(parameters["body"], replaces=replaces) if "body" in parameters else None

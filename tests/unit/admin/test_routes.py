@@ -1,12 +1,16 @@
 """The routes of the REST API: the caller is judged first, and models take no unknown members."""
 
-from typing import Any, get_args
+from collections.abc import Callable
+from typing import Annotated, Any, get_args
 
 import pytest
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel
+from starlette.responses import Response
 
 from extauthz.admin.app import served
-from extauthz.admin.operation import Operation
+from extauthz.admin.operation import Operation, Reads
+from extauthz.admin.pagination import PageQuery
 from extauthz.domain.tenancy import TenancyMode
 
 ROUTES = served(TenancyMode.SAAS)
@@ -38,3 +42,37 @@ def test_writes_are_conditional_and_reads_are_not() -> None:
         "check", "checkAccess", "checkAccessAlias", "beginAdminSession", "endAdminSession",
     }  # fmt: skip
     assert conditional <= writing
+
+
+async def takes_a_dependency(ctx: Reads, other: Annotated[int, Depends(lambda: 1)]) -> Response:
+    raise AssertionError(ctx, other)
+
+
+async def takes_no_context(query: Annotated[PageQuery, Query()]) -> Response:
+    raise AssertionError(query)
+
+
+async def takes_a_context(ctx: Reads) -> Response:
+    raise AssertionError(ctx)
+
+
+@pytest.mark.parametrize(
+    ("handler", "options"),
+    [
+        (takes_a_dependency, {}),
+        (takes_no_context, {}),
+        (takes_a_context, {"dependencies": [Depends(lambda: 1)]}),
+    ],
+)
+def test_a_handler_that_needs_what_no_operation_reads_is_refused(
+    handler: Callable[..., Any], options: dict[str, Any]
+) -> None:
+    router = APIRouter(route_class=Operation)
+    with pytest.raises(TypeError, match="a handler takes ctx, and maybe body and query"):
+        router.get("/x", **options)(handler)
+
+
+def test_a_router_with_dependencies_is_refused() -> None:
+    router = APIRouter(route_class=Operation, dependencies=[Depends(lambda: 1)])
+    with pytest.raises(TypeError):
+        router.get("/x")(takes_a_context)
