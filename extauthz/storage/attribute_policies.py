@@ -24,6 +24,7 @@ from extauthz.storage.rows import (
     Table,
     bounded_times,
     conditions_of,
+    equal,
     in_domains,
 )
 
@@ -209,9 +210,7 @@ async def page(
 ) -> Page[Stored]:
     """Return a page of the policies that are not deleted, or of the deleted ones, in the order of ids."""
     where: dict[str, object] = {f"deleted_at IS {'NOT ' if deleted else ''}NULL": None}
-    if resource is not None:
-        where["resource = {}"] = resource
-    where |= in_domains("domain", domains)
+    where |= equal(resource=resource) | in_domains("domain", domains)
     return await TABLE.page(connection, tenant, where=where, after=after, limit=limit)
 
 

@@ -15,7 +15,7 @@ from extauthz.domain.policy import PUBLIC_SUBJECTS, WILDCARD, SubjectKind, defau
 from extauthz.domain.reasons import Effect
 from extauthz.storage import editing, public_resources, role_rules
 from extauthz.storage.outcome import Clash, Conflict, NotFound
-from extauthz.storage.rows import MAX_PAGE, Column, Document, Page, Stored, Table
+from extauthz.storage.rows import MAX_PAGE, Column, Document, Page, Stored, Table, equal
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -151,8 +151,7 @@ async def page(
     limit: int = MAX_PAGE,
 ) -> Page[Stored]:
     """Return a page of resources in the order of ids."""
-    given = {"service_name = {}": service_name, "name = {}": name}
-    where: dict[str, object] = {condition: value for condition, value in given.items() if value is not None}
+    where = equal(service_name=service_name, name=name)
     return await TABLE.page(connection, tenant, where=where, after=after, limit=limit)
 
 

@@ -9,7 +9,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from extauthz.storage import editing
-from extauthz.storage.rows import MAX_PAGE, Column, EveryDomain, Page, Stored, Table, in_domains, rfc3339
+from extauthz.storage.rows import (
+    MAX_PAGE,
+    Column,
+    EveryDomain,
+    Page,
+    Stored,
+    Table,
+    equal,
+    in_domains,
+    rfc3339,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -86,9 +96,7 @@ async def page(
     limit: int = MAX_PAGE,
 ) -> Page[Stored]:
     """Return a page of role bindings in the order of ids; `domains`: those of a domain admin (None: all)."""
-    given = {"member = {}": user, "role = {}": role, "dom = {}": dom}
-    where: dict[str, object] = {condition: value for condition, value in given.items() if value is not None}
-    where |= in_domains("dom", domains)
+    where = equal(member=user, role=role, dom=dom) | in_domains("dom", domains)
     return await TABLE.page(connection, tenant, where=where, after=after, limit=limit)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from extauthz.storage import editing
 from extauthz.storage.outcome import Clash, Conflict, NotFound
-from extauthz.storage.rows import MAX_PAGE, Column, EveryDomain, Page, Stored, Table, in_domains
+from extauthz.storage.rows import MAX_PAGE, Column, EveryDomain, Page, Stored, Table, equal, in_domains
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -104,9 +104,7 @@ async def by_value(
 
     `sub_kind` and `effect`, if given, must match too. Several rules are a conflict that names all of them.
     """
-    where: dict[str, object] = {"sub = {}": sub, "dom = {}": dom, "obj = {}": obj}
-    narrowing = {"sub_kind = {}": sub_kind, "effect = {}": effect}
-    where |= {condition: value for condition, value in narrowing.items() if value is not None}
+    where = equal(sub=sub, dom=dom, obj=obj, sub_kind=sub_kind, effect=effect)
     found = (await TABLE.page(connection, tenant, where=where)).items
     exact = tuple(stored for stored in found if stored.document["act"] == act)
     meant = exact or found
@@ -129,7 +127,5 @@ async def page(
     limit: int = MAX_PAGE,
 ) -> Page[Stored]:
     """Return a page of role rules in the order of ids; `domains`: those of a domain admin (None: all)."""
-    given = {"obj = {}": obj, "sub = {}": sub, "dom = {}": dom}
-    where: dict[str, object] = {condition: value for condition, value in given.items() if value is not None}
-    where |= in_domains("dom", domains)
+    where = equal(obj=obj, sub=sub, dom=dom) | in_domains("dom", domains)
     return await TABLE.page(connection, tenant, where=where, after=after, limit=limit)

@@ -38,6 +38,11 @@ class EveryDomain(Enum):
     NAMED = "every domain by name, so not the wildcard"
 
 
+def equal(**columns: object) -> dict[str, object]:
+    """Return the conditions of `Table.page` that select rows with these values; None: any value."""
+    return {f"{column} = {{}}": value for column, value in columns.items() if value is not None}
+
+
 def in_domains(column: str, domains: Collection[str] | EveryDomain | None) -> dict[str, object]:
     """Return the condition of `Table.page` that selects rows of the domains; None: of every domain."""
     match domains:
