@@ -17,8 +17,7 @@ from typing import Final
 
 from extauthz.compile.compiled_policy import Matched
 from extauthz.compile.condition_input import ConditionInput
-from extauthz.compile.policy_groups import PolicyGroup
-from extauthz.compile.policy_index import Candidates
+from extauthz.compile.policy_index import Candidates, PolicyGroup
 from extauthz.compile.roles import RoleOutcome
 from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.policy import MIN_PRIORITY
