@@ -5,7 +5,8 @@ Input: `Settings`, registrations. Output: `IssuerSource`s. Errors: `StartRefused
 
 import ssl
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 import structlog
 
@@ -55,7 +56,7 @@ class Issuers:
         self._own = tuple(settings_sources(settings))
         self._file = provider_file(settings)
         self._of_file = () if self._file is None else first_sources(self._file, wait=wait_for_file)
-        self._of_tenants: Sources = ()
+        self._of_tenants: Mapping[TenantIdentityProvider, Sources] = {}
         if self._file is not None:
             self._file.on_change = self._take_file
         self._configure()
@@ -64,7 +65,12 @@ class Issuers:
         """Set the identity providers that tenants registered; ignored with MODE=selfhost."""
         if self._settings.mode is TenancyMode.SAAS and self._settings.oidc_enabled:
             with self._lock:
-                self._of_tenants = tuple(registered_sources(self._settings, providers))
+                known = self._of_tenants
+                # A change of one tenant does not read the documents of all.
+                self._of_tenants = {
+                    each: known[each] if each in known else tuple(registered_sources(self._settings, [each]))
+                    for each in providers
+                }
             self._configure()
 
     async def follow(self) -> None:
@@ -91,7 +97,8 @@ class Issuers:
             # First, so that an issuer which the cache has can be asked.
             if self._introspector is not None:
                 self._introspector.configure(self._of_file)
-            self._cache.configure((*self._own, *self._of_file, *self._of_tenants))
+            of_tenants = chain.from_iterable(self._of_tenants.values())
+            self._cache.configure((*self._own, *self._of_file, *of_tenants))
 
 
 def settings_sources(settings: Settings) -> Iterator[IssuerSource]:

@@ -27,6 +27,24 @@ DAMAGES = {
         [f"UPDATE identity_providers SET audience = '[7]' WHERE {ACME}"],
         "identity_provider",
     ),
+    "a form with a symmetric algorithm": (
+        [
+            (
+                'UPDATE identity_providers SET audience = \'null\', form = \'{"issuer": "https://x.example",'
+                f' "audiences": "any", "algorithms": ["HS256"]}}\' WHERE {ACME}'
+            )
+        ],
+        "identity_provider",
+    ),
+    "a form with a file of the server": (
+        [
+            (
+                'UPDATE identity_providers SET audience = \'null\', form = \'{"issuer": "https://x.example",'
+                f' "audiences": "any", "jwks_file": "/etc/passwd"}}\' WHERE {ACME}'
+            )
+        ],
+        "identity_provider",
+    ),
     "a host that no request has": (
         [f"UPDATE tenant_hosts SET host = 'acme.local:8080' WHERE {ACME}"],
         "tenant_hosts",

@@ -84,7 +84,7 @@ READ_CLAIMS: Final = [
     *INSTANTS, "2026-01-05t10:00:00z", "2026-01-05", "2026-02-30T10:00:00Z", "2026-01-05T10:00:00", "now",
     *ADDRESSES, "10.0.0.01", "10.0.0.1 ", "fe80::1%eth0", "::", "a b abc", " a  b", "a", "", "a\tb", "abc,a",
 ]  # fmt: skip
-"""Texts that conditions read as times, addresses and words; some of them are none."""
+"""Texts that conditions read as times, addresses and words; others have another form."""
 CLAIM_NAMES: Final = ["c", "n", "l", "o", "id", "domain"]
 PATTERNS: Final = ["a", "a.*", "[a-z]+", "", "(a|b)c?", ".*3", r"\d+", "u[0-9]", r"(?i)ABC", "a$"]
 
