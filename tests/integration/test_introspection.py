@@ -321,20 +321,26 @@ async def test_an_issuer_that_is_down_is_unavailable_and_asked_again(tmp_path: P
 
 async def test_the_connection_is_kept_and_a_closed_one_is_replaced(tmp_path: Path) -> None:
     peers: list[object] = []
+    closed = asyncio.Event()
 
     async def noted(request: web.Request) -> web.StreamResponse:
-        assert request.transport is not None
-        peers.append(request.transport.get_extra_info("peername"))
+        transport = request.transport
+        assert transport is not None
+        peers.append(transport.get_extra_info("peername"))
         response = web.json_response(answer())
         if len(peers) == 2:
             # Closed behind the answer, without saying so in it.
-            asyncio.get_running_loop().call_later(0.01, request.transport.close)
+            await response.prepare(request)
+            await response.write_eof()
+            transport.close()
+            closed.set()
         return response
 
     async with stage(tmp_path, noted) as play:
         for number in range(4):
             assert isinstance(await play.ask(f"token-{number}"), Principal)
-            await asyncio.sleep(0.03 if number == 1 else 0)
+            if number == 1:
+                await closed.wait()
     assert peers[0] == peers[1]
     assert peers[1] != peers[2]
     assert peers[2] == peers[3]

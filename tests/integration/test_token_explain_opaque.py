@@ -190,3 +190,21 @@ def test_doctor_asks_as_the_service_does(service: Service) -> None:
     assert doctor(service)["introspection-unavailable"][0] == "error"
     write(service.folder, service.issuer.server.issuer, endpoint="http://127.0.0.1:1/introspect")
     assert "unreachable" in doctor(service)["introspection-unavailable"][1]
+
+
+def test_no_service_starts_where_the_token_would_have_to_name_its_tenant(service: Service) -> None:
+    document = json.loads(service.file.read_text())
+    document["providers"][0]["tenant"] = "acme"
+    service.file.write_text(json.dumps(document))
+    started = service.run(
+        "sidecar",
+        MODE="saas",
+        TENANT_BINDING="token",
+        IDENTITY_PROVIDERS=str(service.file),
+        POSTGRES_PASSWORD="unused",
+        ADMIN_API_KEY="k" * 40,
+        DECISION_LOG="/dev/null",
+        SIDECAR_PORT="0",
+    )
+    assert started.returncode == 2, started
+    assert "/providers/0/introspection: cannot be used with TENANT_BINDING=token" in started.stderr
