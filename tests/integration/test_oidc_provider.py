@@ -28,7 +28,7 @@ from tests.tokens import SigningKey
 from tests.waiting import await_true
 
 CLIENT_KEY = SigningKey.es256("gateway")
-CACHE_S = 60
+CACHE_S = 600
 POLICIES = {
     "resources": [{"name": "all:use", "serviceName": "all", "routes": [{"methods": ["*"], "path": "/**"}]}],
     "role_rules": [
@@ -97,10 +97,22 @@ def sidecar(folder: Path, file: Path, **settings: Any) -> Iterator[Serving]:
         yield found
 
 
-def ask(found: Serving, token: str, **headers: str) -> Answer:
-    answer = found.check(path="/x", headers={"authorization": f"Bearer {token}", **headers})
+def ask(found: Serving, token: str, **more: Any) -> Answer:
+    answer = found.check(path="/x", headers={"authorization": f"Bearer {token}"}, timeout=20, **more)
     assert answer is not None
     return answer
+
+
+def settled(found: Serving, token: str, **more: Any) -> Answer:
+    """Ask until the server has answered, which on a busy machine takes longer than a check waits."""
+    answers: list[Answer] = []
+
+    def is_settled() -> bool:
+        answers.append(ask(found, token, **more))
+        return answers[-1].status != 503
+
+    await_true(is_settled, within=60, what="an answer of the server")
+    return answers[-1]
 
 
 def metric(found: Serving, name: str) -> float:
@@ -124,12 +136,12 @@ def test_an_opaque_token_is_introspected_with_each_client_authentication(
     token = server.token()
     assert "." not in token
     with sidecar(tmp_path, write_files(tmp_path, server.issuer, method)) as found:
-        answer = ask(found, token)
+        answer = settled(found, token)
         assert answer.allowed, answer
         assert unquote(answer.headers["x-auth-subject"]) == "worker"
         assert answer.headers["x-auth-kind"] == "service"
         assert unquote(answer.headers["x-auth-roles"]) == "orders:read"
-        assert ask(found, "an-invented-token").metadata["reason"] == "token_inactive"
+        assert settled(found, "an-invented-token").metadata["reason"] == "token_inactive"
         assert ask(found, token).allowed
         await_true(
             lambda: metric(found, 'extauthz_introspections_total{outcome="active"}') == 1,
@@ -156,13 +168,15 @@ def test_a_jwt_of_the_same_server_is_verified_by_its_keys(
     document["providers"][0]["required_type"] = "at+jwt"
     file.write_text(json.dumps(document))
     with sidecar(tmp_path, file) as found:
-        assert ask(found, token).allowed
-        assert ask(found, server.token()).allowed
+        assert settled(found, token).allowed
+        assert settled(found, server.token()).allowed
         signed, _, signature = token.rpartition(".")
         forged = f"{signed}.{'A' if signature[0] != 'A' else 'B'}{signature[1:]}"
         assert ask(found, forged).metadata["reason"] == "token_bad_signature"
         await_true(
-            lambda: metric(found, "extauthz_introspections_total") == 1, within=5, what="one question in all"
+            lambda: metric(found, 'extauthz_introspections_total{outcome="active"}') == 1,
+            within=5,
+            what="one answer in all",
         )
 
 
@@ -171,12 +185,12 @@ def test_a_revoked_token_is_refused_when_its_answer_no_longer_counts(
 ) -> None:
     token, other = server.token(), server.token()
     with sidecar(tmp_path, write_files(tmp_path, server.issuer, cache=1)) as found:
-        assert ask(found, token).allowed
+        assert settled(found, token).allowed
         server.revoke(token)
         await_true(
-            lambda: ask(found, token).metadata["reason"] == "token_inactive", within=10, what="the revocation"
+            lambda: ask(found, token).metadata["reason"] == "token_inactive", within=60, what="the revocation"
         )
-        assert ask(found, other).allowed
+        assert settled(found, other).allowed
 
 
 def test_with_the_server_stopped_a_new_token_is_503_and_a_known_one_counts_on(
@@ -184,7 +198,7 @@ def test_with_the_server_stopped_a_new_token_is_503_and_a_known_one_counts_on(
 ) -> None:
     known, new = mortal.token(), mortal.token()
     with sidecar(tmp_path, write_files(tmp_path, mortal.issuer)) as found:
-        assert ask(found, known).allowed
+        assert settled(found, known).allowed
         mortal.stop()
         for _ in range(3):
             answer = ask(found, new)
@@ -201,8 +215,8 @@ def test_with_the_server_stopped_a_new_token_is_503_and_a_known_one_counts_on(
         port = int(mortal.issuer.rpartition(":")[2])
         with authorization_server(CLIENT_KEY.jwk(), port=port) as again:
             # It has forgotten its tokens, as a server without a store does.
-            assert ask(found, again.token()).allowed
-            assert ask(found, new).metadata["reason"] == "token_inactive"
+            assert settled(found, again.token()).allowed
+            assert settled(found, new).metadata["reason"] == "token_inactive"
     nothing_says(found, known, new, SECRET)
 
 
@@ -219,7 +233,7 @@ def test_a_refused_client_is_503_and_the_log_names_the_cause(
         assert "another secret" not in log
         # The file is read at each use: a rotated secret needs no restart.
         (tmp_path / "secret").write_text(SECRET)
-        assert ask(found, server.token()).allowed
+        assert settled(found, server.token()).allowed
 
 
 def test_a_bound_opaque_token_is_accepted_from_the_holder_of_its_certificate_alone(
@@ -230,13 +244,9 @@ def test_a_bound_opaque_token_is_accepted_from_the_holder_of_its_certificate_alo
     token = server.token(client="bound-worker", certificate=mine)
     with sidecar(tmp_path, write_files(tmp_path, server.issuer)) as found:
         for _ in range(2):
-            assert not ask(found, token).allowed
-            certified: dict[str, Any] = {"path": "/x", "headers": {"authorization": f"Bearer {token}"}}
-            answer = found.check(**certified, certificate=quote(mine))
-            assert answer is not None
-            assert answer.allowed
-            answer = found.check(**certified, certificate=quote(other))
-            assert answer is not None
+            assert settled(found, token).metadata["reason"] == "token_claims_invalid"
+            assert settled(found, token, certificate=quote(mine)).allowed
+            answer = settled(found, token, certificate=quote(other))
             assert answer.metadata["reason"] == "token_claims_invalid"
 
 
@@ -247,8 +257,8 @@ def test_every_entrance_introspects(tmp_path: Path, mortal: AuthorizationServer,
     token, other = mortal.token(), mortal.token()
     settings = {"GRPC_SERVER": grpc, "HTTP_AUTHZ_PORT": str(http_port)}
     with sidecar(tmp_path, write_files(tmp_path, mortal.issuer), **settings) as found:
-        assert ask(found, token).allowed
-        assert ask(found, "invented").status == 401
+        assert settled(found, token).allowed
+        assert settled(found, "invented").status == 401
 
         def over_http(text: str) -> int:
             connection = http.client.HTTPConnection(LOOPBACK, http_port, timeout=10)
@@ -259,8 +269,8 @@ def test_every_entrance_introspects(tmp_path: Path, mortal: AuthorizationServer,
             # Over HTTP no denial is a 5xx, which Envoy would take for a failed check.
             return 503 if b"introspection_unavailable" in body else response.status
 
-        assert over_http(other) == 200
-        assert over_http("invented-too") == 401
+        await_true(lambda: over_http(other) == 200, within=60, what="an answer of the server")
+        await_true(lambda: over_http("invented-too") == 401, within=60, what="an answer of the server")
         mortal.stop()
         assert over_http("new") == 503
         assert over_http(other) == 200
