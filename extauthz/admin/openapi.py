@@ -23,6 +23,8 @@ from extauthz.compile.readings import READINGS
 
 Schema = dict[Any, Any]
 _SCHEMAS: Final = "#/components/schemas/"
+_COMPONENT: Final = re.compile(r'(?<=["/])[A-Z][A-Za-z0-9_]+(?=")')
+"""The name of a component, as a member or at the end of a reference, in JSON text."""
 _COMPONENT_NAME: Final = str.maketrans("[]", "__")
 """How Pydantic names the component of `PageOut[RoleRuleOut]`."""
 _OLDER_NAMES: Final[Mapping[str, str]] = {
@@ -135,7 +137,7 @@ def document(routes: Sequence[Any]) -> Schema:
     described["paths"] |= static["paths"]
     described["components"] |= static["components"] | {"schemas": schemas | static["components"]["schemas"]}
     del described["components"]["parameters"]
-    renamed: Schema = json.loads(re.sub(r'(?<=["/])[A-Z]\w+(?=")', _public_name, json.dumps(described)))
+    renamed: Schema = json.loads(_COMPONENT.sub(_public_name, json.dumps(described)))
     return renamed
 
 
@@ -242,7 +244,7 @@ def _tidy(node: Any) -> None:
         if node.get("default", 0) is None:
             del node["default"]
         for bound in {"minimum", "maximum"} & node.keys():
-            # FastAPI makes numbers of them that are no integers.
+            # FastAPI writes them as floating-point numbers.
             node[bound] = int(node[bound])
         if "x-schema" in node:
             node["$ref"] = _SCHEMAS + node.pop("x-schema")
