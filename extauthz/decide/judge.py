@@ -68,11 +68,12 @@ def judge(
     if directory is None:
         return Denied(decision_id, Reason.NOT_READY, request.facts)
     place = routes.locate(directory, request.facts, policy.binding, policy.unmapped)
-    if place.is_unauthenticated:
+    owner, _, _, found = place
+    if routes.is_unauthenticated(found):
         return _judge_at(place, request.facts, None, directory, policy, decision_id, now)
     # An opaque token does not say whose it is, so the target does.
     identity = identify(
-        request.credentials, request.peer, keys, now, policy.token, request.certificate, place.owner
+        request.credentials, request.peer, keys, now, policy.token, request.certificate, owner
     )
     if isinstance(identity, Needs):
         return identity
@@ -93,7 +94,7 @@ def judge_identified(
     `preflight` is the method that a CORS preflight asks about.
     """
     place = routes.locate(directory, request, policy.binding, policy.unmapped)
-    read = None if place.is_unauthenticated else identity
+    read = None if routes.is_unauthenticated(place[3]) else identity
     return _judge_at(place, request, read, directory, policy, decision_id, now, preflight)
 
 
@@ -110,9 +111,11 @@ def _judge_at(
     """Judge a request at the place that configuration names, or, where it names none, its token."""
     principal = identity if isinstance(identity, Principal) else None
     token_tenant = None if principal is None else principal.tenant
-    if place.owner is None and token_tenant is not None:
-        place = routes.locate(directory, request, policy.binding, policy.unmapped, token_tenant)
     owner, snapshot, method, found = place
+    if owner is None and token_tenant is not None:
+        owner, snapshot, method, found = routes.locate(
+            directory, request, policy.binding, policy.unmapped, token_tenant
+        )
     target = found if isinstance(found, Target) else None
     policies = _version(directory, snapshot, owner, now)
 
