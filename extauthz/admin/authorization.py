@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final, cast
 from extauthz.admin.authentication import Caller, CallerKind
 from extauthz.admin.context import RequestContext
 from extauthz.admin.problems import ProblemError, forbidden
-from extauthz.compile.documents import Reading, parse_attribute_policy, parse_resource
+from extauthz.compile.documents import Reading, parse_attribute_policy
+from extauthz.compile.resource_documents import parse_resource
 from extauthz.compile.role_dependence import ROLES, depends_on_roles, with_inherited
 from extauthz.compile.route_prefixes import RoutePrefix, read_prefixes
 from extauthz.domain.policy import WILDCARD, AuthenticationRequirement, Resource, Route

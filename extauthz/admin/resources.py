@@ -23,7 +23,7 @@ from extauthz.admin.problems import conflict, forbidden, invalid
 from extauthz.admin.quotas import MAX_ROWS_A_WRITE
 from extauthz.admin.request_body import merge_patch
 from extauthz.admin.role_rules import RoleRuleOut
-from extauthz.compile import documents as rules
+from extauthz.compile import resource_documents as forms
 from extauthz.compile.claim_headers import read_claim_headers
 from extauthz.compile.fields import shown as quoted
 from extauthz.compile.routes import Template
@@ -50,7 +50,7 @@ _NOUN: Final = "resource"
 def _host(value: object) -> str | None:
     if value is None:
         return None
-    host, problem = rules.route_host(value)
+    host, problem = forms.route_host(value)
     if problem:
         raise doc.refused(problem)
     return host
@@ -58,7 +58,7 @@ def _host(value: object) -> str | None:
 
 def _methods(entries: list[Any]) -> list[str]:
     if entries != [WILDCARD]:
-        doc.refuse_items(map(rules.method_problem, entries))
+        doc.refuse_items(map(forms.method_problem, entries))
     return doc.without_repeats(entries)
 
 
@@ -82,7 +82,7 @@ class RouteDocument(doc.Model):
         list[Any],
         Field(
             min_length=1,
-            max_length=rules.MAX_METHODS,
+            max_length=forms.MAX_METHODS,
             description='upper-case, never HEAD, which is decided as GET; or `["*"]`',
         ),
         AfterValidator(_methods),
@@ -132,7 +132,7 @@ class ResourceDocument(doc.BodyModel):
     patch_example: ClassVar = {"displayName": "Invoices"}
     name: Annotated[
         doc.OneName,
-        doc.checked(rules.resource_name_problem),
+        doc.checked(forms.resource_name_problem),
         doc.about("stable and unique in the tenant", "invoice:read"),
     ]
     serviceName: Annotated[doc.OneName, doc.about("the service it belongs to", "billing")]
@@ -141,11 +141,11 @@ class ResourceDocument(doc.BodyModel):
     ] = None
     defaultRoles: Annotated[
         list[doc.OneName],
-        Field(max_length=rules.MAX_DEFAULT_ROLES),
+        Field(max_length=forms.MAX_DEFAULT_ROLES),
         AfterValidator(doc.without_repeats),
         doc.about("become role rules when the name is registered for the first time", ["finance"]),
     ] = []
-    routes: Annotated[list[RouteDocument], Field(max_length=rules.MAX_ROUTES), doc.example(_ROUTES)] = []
+    routes: Annotated[list[RouteDocument], Field(max_length=forms.MAX_ROUTES), doc.example(_ROUTES)] = []
     public: Annotated[
         doc.Flag, doc.about("true: allow rules for everyone; shown only where both rules are in force")
     ] = False
@@ -182,13 +182,13 @@ class ResourceDocument(doc.BodyModel):
     @field_validator("defaultRoles")
     @classmethod
     def _fit_rules(cls, roles: list[str], info: ValidationInfo) -> list[str]:
-        doc.refuse_items(rules.default_role_problem(role, info.data.get("name")) for role in roles)
+        doc.refuse_items(forms.default_role_problem(role, info.data.get("name")) for role in roles)
         return roles
 
     @field_validator("public")
     @classmethod
     def _fits_rules(cls, public: bool, info: ValidationInfo) -> bool:
-        problem = rules.public_problem(info.data.get("name")) if public else None
+        problem = forms.public_problem(info.data.get("name")) if public else None
         if problem:
             raise doc.refused(problem)
         return public

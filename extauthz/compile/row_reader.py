@@ -8,14 +8,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
-from extauthz.compile.documents import (
-    Reading,
-    parse_attribute_policy,
-    parse_resource,
-    parse_role_binding,
-    parse_role_rule,
-)
+from extauthz.compile.documents import Reading, parse_attribute_policy, parse_role_binding, parse_role_rule
 from extauthz.compile.plain_role_rules import PlainRoleRules
+from extauthz.compile.resource_documents import parse_resource
 from extauthz.compile.snapshot import Entity
 from extauthz.domain.policy import AttributePolicy, Resource, RoleBinding, RoleRule
 from extauthz.domain.problem import Problem
@@ -37,7 +32,7 @@ class StoredReader:
         """Take what documents are read under."""
         self._role_rules = PlainRoleRules()
         self._parsers: Mapping[str, Callable[[object, str, list[Problem]], Entity | None]] = {
-            "resource": partial(parse_resource, reading=reading),
+            "resource": partial(parse_resource, claim_headers=reading.claim_headers),
             "role_rule": partial(parse_role_rule, reading=reading),
             "role_binding": partial(parse_role_binding, reading=reading),
             "attribute_policy": partial(parse_attribute_policy, reading=reading),

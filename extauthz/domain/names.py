@@ -6,7 +6,11 @@ name with an invisible or a non-normalised spelling would be a second name that 
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from typing import Final
+
+MAX_OCTETS_OF_NAMES: Final = 2400
+"""Of all names of a rule or a binding in UTF-8: the database keeps them together in one entry of an index."""
 
 # Code points, with those that Unicode 15 to 18 assigned: the tables of `unicodedata` differ between
 # interpreters, and a name has to be canonical for every process of a mesh or for none.
@@ -58,6 +62,22 @@ def name_problem(value: str, *, max_length: int = 256) -> str | None:
     if not unicodedata.is_normalized("NFC", value):
         return "is not in Unicode normalization form NFC"
     return _edge_problem(value)
+
+
+def octets_problem(names: Mapping[str, str]) -> str | None:
+    """Tell whether the names of a rule or a binding are too long together."""
+    if not are_too_long(*names.values()):
+        return None
+    return f"{', '.join(names)} have more than {MAX_OCTETS_OF_NAMES} bytes of UTF-8 together"
+
+
+def are_too_long(*names: str) -> bool:
+    """Tell whether names have more than `MAX_OCTETS_OF_NAMES` together."""
+    # No character has more than four bytes, so that hardly any name has to be encoded.
+    return (
+        4 * sum(map(len, names)) > MAX_OCTETS_OF_NAMES
+        and sum(len(name.encode()) for name in names) > MAX_OCTETS_OF_NAMES
+    )
 
 
 def _edge_problem(value: str) -> str | None:

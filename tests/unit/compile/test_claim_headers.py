@@ -4,17 +4,17 @@ from typing import Any
 
 import pytest
 
-from extauthz.compile.documents import Reading, parse_resource
+from extauthz.compile.resource_documents import parse_resource
 from extauthz.domain.forwarding import Forwarding, combined
 from extauthz.domain.policy import Resource
 from extauthz.domain.problem import Problem
 
-READING = Reading(claim_headers=frozenset({"x-user-email", "x-user-groups"}))
+CLAIM_HEADERS = frozenset({"x-user-email", "x-user-groups"})
 
 
 def read(**members: object) -> Resource | list[Problem]:
     problems: list[Problem] = []
-    found = parse_resource({"name": "a:read", "serviceName": "s", **members}, "/r", problems, READING)
+    found = parse_resource({"name": "a:read", "serviceName": "s", **members}, "/r", problems, CLAIM_HEADERS)
     return problems if found is None else found
 
 

@@ -4,12 +4,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from extauthz.compile.documents import (
-    Reading,
-    parse_policy_set,
-    parse_resource,
-    parse_role_rule,
-)
+from extauthz.compile.documents import Reading, parse_policy_set, parse_role_rule
+from extauthz.compile.resource_documents import parse_resource
 from extauthz.domain.policy import (
     AttributePolicy,
     Mode,

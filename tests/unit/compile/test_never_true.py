@@ -8,8 +8,9 @@ import pytest
 
 from extauthz.compile.compiled_conditions import compile_condition
 from extauthz.compile.condition_input import ConditionInput
-from extauthz.compile.documents import Format, Reading, parse_attribute_policy, parse_resource
+from extauthz.compile.documents import Format, Reading, parse_attribute_policy
 from extauthz.compile.never_true import never_true
+from extauthz.compile.resource_documents import parse_resource
 from extauthz.compile.warnings import WarningCode, policy_warnings, resource_warnings
 from extauthz.decide.tokens.claims import freeze_claims
 from extauthz.domain.path import CanonicalPath

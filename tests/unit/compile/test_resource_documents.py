@@ -4,11 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from extauthz.compile.documents import (
-    parse_policy_set,
-    parse_resource,
-)
+from extauthz.compile.documents import parse_policy_set
 from extauthz.compile.fields import Fields
+from extauthz.compile.resource_documents import parse_resource
 from extauthz.domain.policy import (
     AuthenticationRequirement,
     PolicySet,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from extauthz.compile.documents import parse_resource
+from extauthz.compile.resource_documents import parse_resource
 from extauthz.compile.route_tree import Match
 from extauthz.compile.routes import MAX_SEGMENTS, RouteIndex, Template, index_of
 from extauthz.compile.snapshot import conflict_message

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from extauthz.compile.documents import Reading, parse_attribute_policy, parse_resource
+from extauthz.compile.documents import Reading, parse_attribute_policy
+from extauthz.compile.resource_documents import parse_resource
 from extauthz.compile.warnings import WarningCode, policy_warnings, resource_warnings
 
 if TYPE_CHECKING:
