@@ -1,9 +1,11 @@
 """Builds the ext_authz filter and its cluster for checks over HTTP (`http_service`).
 
 Input: `Settings` with HTTP_AUTHZ_PORT. Output: Envoy messages. Only listed headers arrive in such a check, so
-the lists here name each header that extauthz reads or removes.
+the lists here name each header that extauthz reads or removes, and the other spellings that it removes.
 """
 
+import re
+from collections.abc import Iterable, Iterator, Set
 from datetime import timedelta
 from typing import Final
 
@@ -14,7 +16,7 @@ from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import (
     ExtAuthz,
     HttpService,
 )
-from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, StringMatcher
+from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, RegexMatcher, StringMatcher
 from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 
 from extauthz.proxyconfig.addresses import HostPort, http_endpoints
@@ -40,7 +42,7 @@ def _filter(settings: Settings, first: HostPort) -> ExtAuthz:
         ),
         path_prefix=settings.http_authz_path_prefix or "",
         authorization_response=AuthorizationResponse(
-            allowed_upstream_headers=_listed(settings.claim_headers, prefix=IDENTITY_PREFIX)
+            allowed_upstream_headers=ListStringMatcher(patterns=_listed(settings.claim_headers))
         ),
     )
     cookie = () if settings.token_cookie is None else ("cookie",)
@@ -53,13 +55,23 @@ def _filter(settings: Settings, first: HostPort) -> ExtAuthz:
         status_on_error=HttpStatus(code=StatusCode.ServiceUnavailable),
         encode_raw_headers=True,
         validate_mutations=True,
-        allowed_headers=_listed(read, prefix=IDENTITY_PREFIX),
+        allowed_headers=ListStringMatcher(patterns=[*_listed(read), *_spellings(settings.claim_headers)]),
     )
 
 
-def _listed(names: "frozenset[str] | set[str]", *, prefix: str) -> ListStringMatcher:
+def _listed(names: Set[str]) -> list[StringMatcher]:
     exact = [StringMatcher(exact=name) for name in sorted(names)]
-    return ListStringMatcher(patterns=[*exact, StringMatcher(prefix=prefix)])
+    return [*exact, StringMatcher(prefix=IDENTITY_PREFIX)]
+
+
+def _spellings(claim_headers: Iterable[str]) -> Iterator[StringMatcher]:
+    """Yield what matches the names that an upstream may read as an identity header or one of CLAIM_HEADERS.
+
+    Which these are, `check.request_headers` states: any character but a letter or a digit counts as the dash.
+    """
+    for name, rest in ((IDENTITY_PREFIX, ".*"), *((name, "") for name in sorted(claim_headers))):
+        spelt = re.sub(r"[^a-z0-9]", "[^a-z0-9]", name)
+        yield StringMatcher(safe_regex=RegexMatcher(regex=spelt + rest))
 
 
 def _cluster(places: list[HostPort]) -> Cluster:
