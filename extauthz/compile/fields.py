@@ -1,5 +1,6 @@
 """Typed reading of one JSON object; every problem is noted with its JSON pointer, none ends the reading."""
 
+import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final, TypeVar
@@ -10,16 +11,18 @@ from extauthz.domain.problem import Problem, pointer_token
 _SHOWN: Final = 60
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
+_USERINFO: Final = re.compile(r"//[^/?#]*@")  # RFC 3986 3.2
+
 
 def shown(value: object) -> str:
-    """Return how an error message quotes an input: short, and never a whole document."""
+    """Return how an error message quotes an input: short, never a whole document or a URL's password."""
     match value:
         case bool():
             return "true" if value else "false"
         case None:
             return "null"
         case str():
-            text = ascii(str(value))  # a member of an enumeration shows itself otherwise
+            text = ascii(_USERINFO.sub("//***@", str(value)))
             return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...'"
         case Mapping():
             return "an object"

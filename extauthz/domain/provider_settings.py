@@ -107,6 +107,9 @@ def issuer_problem(issuer: str) -> str | None:
     # OpenID Connect Discovery 1.0, 3: no query and no fragment.
     if "?" in issuer or "#" in issuer:
         return "an issuer, which has neither query nor fragment"
+    # RFC 3986 3.2.1. A password would be stored, shown and logged with every failure.
+    if "@" in issuer.partition("//")[2].partition("/")[0]:
+        return "an issuer without credentials"
     return None
 
 

@@ -102,6 +102,8 @@ async def test_every_member_of_the_form_is_stored_and_shown_as_it_was_written(da
         ({"issuer": "accounts.example"}, {"/issuer": "jwks_uri or jwks is needed"}),
         ({"issuer": "https://x/.well-known/openid-configuration"}, {"/issuer": "discovery document"}),
         ({"aliases": ["https://idp.example"]}, {"/aliases": "the issuer itself"}),
+        ({"issuer": "https://a:password@b.example"}, {"/issuer": "without credentials"}),
+        ({"aliases": ["https://a:password@b.example"]}, {"/aliases/0": "without credentials"}),
         ({"roles": [{"claim": "a"}] * 101}, {"/roles": "more than 100"}),
         (
             {"roles": [], "claim_config": {"roles_claim": "r", "excluded_roles": ["e"], "x": 1}},

@@ -117,7 +117,7 @@ class ProviderForm:
     def issuer(self) -> str | None:
         """Return the issuer that the document writes out, as tokens name it."""
         issuer = self.values.text("issuer")
-        if issuer is not None and issuer.startswith(_WEB) and (problem := issuer_problem(issuer)):
+        if issuer is not None and (problem := _web_problem(issuer)):
             self.fields.note("issuer", f"found {shown(issuer)}, it must be {problem}")
         return issuer
 
@@ -169,11 +169,14 @@ class ProviderForm:
         if not replacements:
             fields.note("issuer_values", "the values that the placeholder may have are needed")
         start, end = places[0].span()
-        expanded = (template[:start] + value + template[end:] for value in replacements)
-        return self._bounded("issuer_template", tuple(expanded))
+        expanded = tuple(template[:start] + value + template[end:] for value in replacements)
+        for issuer in expanded:
+            if problem := _web_problem(issuer):
+                fields.note("issuer_template", f"with its value it is {shown(issuer)}, it must be {problem}")
+        return self._bounded("issuer_template", expanded)
 
     def _aliases(self, issuers: tuple[str, ...]) -> tuple[str, ...]:
-        aliases = self.values.texts("aliases", limit=MAX_ISSUERS)
+        aliases = self.values.texts("aliases", judge=_web_problem, limit=MAX_ISSUERS)
         if aliases and self.fields.has("issuer_template"):
             self.fields.note("aliases", "is only used with issuer; list every value in issuer_values")
         for issuer in set(issuers).intersection(aliases):
@@ -286,3 +289,8 @@ class ProviderForm:
         if plain not in _TYPES:
             self.fields.note("required_type", f"found {shown(kind)}, one of {', '.join(_TYPES)} is needed")
         return plain
+
+
+def _web_problem(issuer: str) -> str | None:
+    """Judge an issuer that may be another name than a URL; only a URL has a form."""
+    return issuer_problem(issuer) if issuer.startswith(_WEB) else None

@@ -137,6 +137,12 @@ def test_in_saas_each_provider_names_its_tenant() -> None:
         ({"issuer_template": "https://x/{id}"}, "one of issuer and issuer_template is needed"),
         ({"issuer_values": ["x"]}, "is only used with issuer_template"),
         ({"aliases": ["https://a.example"]}, "is already used at /providers/0"),
+        ({"issuer": "https://a:b@c.example"}, "it must be an issuer without credentials"),
+        ({"aliases": ["https://a:b@c.example/x"]}, "it must be an issuer without credentials"),
+        (
+            {"aliases": ["https://c.example/.well-known/openid-configuration"]},
+            "write https://c.example",
+        ),
         ({"jwks_uri": "http://keys.example"}, "http is only for loopback and hosts in JWKS_ALLOW_HOSTS"),
         ({"jwks_file": "missing.json"}, "'missing.json' cannot be read: No such file or directory"),
         ({"jwks_file": "a\0b"}, "without control characters"),
@@ -176,6 +182,34 @@ def test_all_mistakes_are_reported_at_once() -> None:
         "/providers/1",
         "/providers/2/x",
     }
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"jwks_uri": "https://reader:password@keys.example/x"},
+        {"jwks_proxy": "ftp://reader:password@proxy.example"},
+        {"issuer": "https://reader:password@idp.example"},
+        {"aliases": ["https://reader:password@idp.example"]},
+        {
+            "issuer": "https://idp.example",
+            "issuer_template": "https://{id}.example",
+            "issuer_values": ["reader:password@idp"],
+        },
+    ],
+)
+def test_a_problem_does_not_quote_the_password_of_a_url(changes: dict[str, object]) -> None:
+    found = problems({**LEAST, **changes})
+    assert "password" not in str(found)
+
+
+def test_each_issuer_of_a_template_is_judged_as_an_issuer() -> None:
+    template = {"issuer_template": "https://{id}.example", "issuer_values": ["a", "reader:password@b"]}
+    (found,) = problems({**{name: value for name, value in LEAST.items() if name != "issuer"}, **template})
+    assert found == (
+        "/providers/0/issuer_template: with its value it is 'https://***@b.example', "
+        "it must be an issuer without credentials"
+    )
 
 
 def test_an_issuer_of_two_providers_is_refused() -> None:

@@ -146,7 +146,7 @@ def test_every_member_is_read(folder: Path) -> None:
         ),
         (
             {**LEAST, "endpoint": "https://u:p@idp.example/"},
-            "/endpoint: found 'https://u:p@idp.example/': a URL",
+            "/endpoint: found 'https://***@idp.example/': a URL",
         ),
         ({**LEAST, "tokens": "jwt"}, "/tokens: found 'jwt', one of 'opaque', 'all' is needed"),
         ({**LEAST, "cache": -1}, "/cache: found -1, an integer from 0 to 3600 is needed"),
