@@ -78,6 +78,16 @@ async def remove_all(change: Change, table: Table, rows: Sequence[Stored]) -> No
         change.note("delete", table.kind, row.id, before=row.document)
 
 
+async def wait_for_other_tenants(change: Change, kind: str) -> None:
+    """Wait for writers of this kind in other tenants, until they commit.
+
+    For names of which each belongs to one tenant: two that give up and take each other's would deadlock.
+    """
+    await change.connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended('extauthz ' || $1::text, 0))", kind
+    )
+
+
 def same(stored: Stored, row: Document, *, by_domain_admin: bool) -> bool:
     """Return whether `row` equals the stored row. Compared as JSON text, because in Python True equals 1."""
     return stored.by_domain_admin == by_domain_admin and encode_json(stored.document) == encode_json(row)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from extauthz.storage import editing
 from extauthz.storage.outcome import Clash, Conflict
 
 if TYPE_CHECKING:
@@ -37,11 +38,11 @@ async def replace(change: Change, hosts: Sequence[str]) -> tuple[str, ...] | Con
     after = tuple(sorted(wanted))
     if after == before:
         return before
+    await editing.wait_for_other_tenants(change, KIND)
     await change.connection.execute(
         "DELETE FROM tenant_hosts WHERE tenant_id = $1 AND NOT host = ANY($2::text[])", change.tenant, wanted
     )
     missing = sorted(set(wanted).difference(before))
-    # All writers insert hosts in the same order, which prevents deadlocks.
     records = await change.connection.fetch(
         "INSERT INTO tenant_hosts (tenant_id, host) SELECT $1, r.host FROM unnest($2::text[]) AS r (host)"
         " ON CONFLICT DO NOTHING RETURNING host",

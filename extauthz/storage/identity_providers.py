@@ -67,6 +67,7 @@ async def create(change: Change, document: Mapping[str, object]) -> Stored | Con
     if isinstance(issuers, Invalid):
         return issuers
     row = _row(document, issuers)
+    await editing.wait_for_other_tenants(change, TABLE.kind)
     inserted = await TABLE.insert(change.connection, change.tenant, [row], revision=change.revision)
     if not inserted:
         return conflict([str(row["issuer_url"])], "the issuer is already registered")
@@ -87,6 +88,7 @@ async def replace(change: Change, document: Mapping[str, object]) -> Stored | No
     before = await editing.current(change, TABLE, UUID(str(row["id"])))
     if not isinstance(before, Stored) or editing.same(before, row, by_domain_admin=False):
         return _shown(before) if isinstance(before, Stored) else before
+    await editing.wait_for_other_tenants(change, TABLE.kind)
     if clash := await _own(change, before.id, issuers):
         return clash
     try:
@@ -157,7 +159,6 @@ async def _own(change: Change, row_id: str, issuers: Sequence[str]) -> Conflict 
         change.tenant,
         row_id,
     )
-    # All writers insert issuers in the same order, which prevents deadlocks.
     records = await change.connection.fetch(
         "INSERT INTO identity_provider_issuers (tenant_id, provider_id, issuer)"
         " SELECT $1, $2::text::uuid, r.issuer FROM unnest($3::text[]) AS r (issuer)"

@@ -1,5 +1,6 @@
 """Identity providers over REST in the form of the file: members, refusals, and the owners of issuers."""
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 PATH: Final = "/admin/tenants/acme/identity-providers"
+FIRMS: Final = ("acme", "globex")
 KEY: Final = json.loads(jwks(SigningKey.es256("inline")))["keys"][0]
 JWKS: Final = {"keys": [KEY]}
 SECRET: Final = {"kty": "oct", "k": "c2VjcmV0"}
@@ -52,7 +54,7 @@ SHOWN: Final = {"id", "created_at", "updated_at"}
 
 
 async def tenants(api: Api) -> None:
-    for slug in ("acme", "globex"):
+    for slug in FIRMS:
         (await api.post("/admin/tenants", {"name": slug, "slug": slug})).succeeded(201)
 
 
@@ -198,3 +200,32 @@ async def test_only_the_admin_key_writes_providers(database: "Database", caller:
         api.callers["tenant"] = {"X-Service-Api-Key": key["bootstrapKey"]}
         assert (await api.post(PATH, LEAST, caller=caller)).status in {401, 403}
         assert (await api.get(PATH)).succeeded(200).body["items"] == []
+
+
+async def test_tenants_that_exchange_issuers_at_the_same_time_do_not_block_each_other(
+    database: "Database",
+) -> None:
+    """None of the writes is 503, and a refused one leaves the provider its issuers."""
+    names = {tenant: [f"https://{tenant}-{number}.example" for number in range(4)] for tenant in FIRMS}
+
+    def named(issuers: list[str]) -> dict[str, Any]:
+        return {"issuer": issuers[0], "aliases": issuers[1:], "audiences": ["mesh"]}
+
+    async with rest(database, mode=TenancyMode.SAAS) as api:
+        await tenants(api)
+        paths = {}
+        for tenant, issuers in names.items():
+            path = f"/admin/tenants/{tenant}/identity-providers"
+            paths[tenant] = f"{path}/{(await api.post(path, named(issuers))).succeeded(201).body['id']}"
+        for _ in range(10):
+            answers = await asyncio.gather(
+                api.put(paths["acme"], named(names["globex"])),
+                api.put(paths["globex"], named(names["acme"])),
+                api.put(paths["acme"], named(names["acme"][::-1])),
+                api.put(paths["globex"], named(names["globex"][::-1])),
+            )
+            assert {answer.status for answer in answers} <= {200, 409}
+        for tenant, other in (("acme", "globex"), ("globex", "acme")):
+            path = f"/admin/tenants/{other}/identity-providers"
+            for issuer in names[tenant]:
+                (await api.post(path, named([issuer]))).problem(409)

@@ -1,5 +1,6 @@
 """`MODE=saas`: what an operator administers: tenants, hosts, bootstrap keys, identity providers, sessions."""
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -342,3 +343,22 @@ async def test_tokens_of_a_removed_provider_are_refused(database: "Database") ->
         await until(lambda: issuer not in found.api.services.keys.current().issuers, what="no issuer")
         answer = await api.get(RULES, caller="acme/admin")
         assert answer.problem(401)["reason"] == "token_unknown_issuer"
+
+
+async def test_tenants_that_exchange_hosts_at_the_same_time_do_not_block_each_other(
+    database: "Database",
+) -> None:
+    async with rest(database, mode=TenancyMode.SAAS) as api:
+        own = {slug: [f"{slug}-{number}.example" for number in range(4)] for slug in ("acme", "globex")}
+        for slug in own:
+            (await api.post(TENANTS, {"name": slug, "slug": slug})).succeeded(201)
+        wanted = [("acme", own["acme"]), ("globex", own["globex"])]
+        exchanged = [("acme", own["globex"]), ("globex", own["acme"]), *wanted]
+        for turn in range(12):
+            answers = await asyncio.gather(
+                *(
+                    api.put(f"{TENANTS}/{slug}/hosts", {"hosts": hosts})
+                    for slug, hosts in (exchanged if turn % 2 else wanted)
+                )
+            )
+            assert {answer.status for answer in answers} <= {200, 409}
