@@ -24,6 +24,7 @@ from extauthz.decisionlog.log import DecisionLog
 from extauthz.decisionlog.recorder import Recorder
 from extauthz.domain.policy import PolicySet
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
+from extauthz.keys.introspector import Introspector
 from extauthz.keys.source import KeySource
 from extauthz.telemetry.counts import Counts
 from tests.tokens import AUDIENCE, ISSUER, SigningKey, jwks
@@ -101,6 +102,7 @@ def real_service(
     sources: CredentialSources | None = None,
     key_set: bytes = KEY_SET,
     keys: KeySource | None = None,
+    introspector: Introspector | None = None,
 ) -> Iterator[RealService]:
     """Serve the policies in selfhost mode, to tokens that `token` signs.
 
@@ -121,6 +123,7 @@ def real_service(
         recorder=Recorder(log, Counts(str(uuid.uuid4())), random_bytes=os.urandom),
         condition_headers=condition_headers,
         sources=sources,
+        introspector=introspector,
     )
     try:
         yield RealService(service, log, file)

@@ -186,8 +186,11 @@ class CheckService:
         if isinstance(found.needs, NeedsVerification):
             return Later(partial(self._verify, check, found), waits=False)
         if len(self._waiting) < MAX_WAITING:
+            try:
+                asked = self._ask(check, found)
+            except Exception:  # noqa: BLE001  # INVARIANT: as in `_judged`
+                return self._ended(check, self._failed(check), _GRPC)
             self._waiting.add(check.decision_id)
-            asked = self._ask(check, found)
             return Later(partial(self._wait, check, found, asked), waits=True, after=asked)
         denied = Denied(check.decision_id, Reason.OVERLOADED, found.request.facts)
         return self._ended(check, denied, _GRPC)
