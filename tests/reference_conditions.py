@@ -203,9 +203,10 @@ def instant(text: str) -> datetime:
 @lru_cache(maxsize=4096)
 def address(text: str) -> IPv4Address | IPv6Address | NoValue:
     try:
-        return ip_address(text)
+        found = ip_address(text)
     except ValueError:
         return NoValue.UNREADABLE
+    return found.ipv4_mapped or found if isinstance(found, IPv6Address) else found
 
 
 def kind_of(value: object) -> str | None:
