@@ -142,3 +142,31 @@ def test_files_must_be_named_and_numbered(tmp_path: Path) -> None:
     assert "0002" in refused.message
     (tmp_path / "misc.sql").write_text("SELECT 1")
     assert isinstance(read_migrations(tmp_path), MigrationRefused)
+
+
+async def test_registered_issuers_are_owned_after_the_upgrade(empty_database: "Database") -> None:
+    """Providers of several tenants that were registered before issuers had a table of their own."""
+    before = tuple(entry for entry in ours() if entry.version < 9)
+    async with connected(empty_database) as connection:
+        assert await migrate(connection, before) == before
+        async with connection.transaction():
+            await connection.execute("SELECT set_config('extauthz.operator', 'on', true)")
+            for tenant, active in (("acme", True), ("globex", False)):
+                await connection.execute("INSERT INTO tenants (tenant_id, name) VALUES ($1, 'one')", tenant)
+                await connection.execute(
+                    "INSERT INTO identity_providers (tenant_id, id, issuer, audience, active, revision)"
+                    " VALUES ($1, gen_random_uuid(), $2, '\"a\"', $3, 1)",
+                    tenant,
+                    f"https://{tenant}.example",
+                    active,
+                )
+        assert await migrate(connection, ours()) == ours()[len(before) :]
+        async with connection.transaction():
+            await connection.execute("SELECT set_config('extauthz.operator', 'on', true)")
+            found = await connection.fetch(
+                "SELECT tenant_id, issuer FROM identity_provider_issuers ORDER BY tenant_id"
+            )
+    assert [tuple(row) for row in found] == [
+        ("acme", "https://acme.example"),
+        ("globex", "https://globex.example"),
+    ]
