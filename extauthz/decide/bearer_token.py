@@ -242,7 +242,7 @@ def judge_claims_of(
 def principal_of(
     claims: Mapping[str, object], registered: RegisteredClaims, config: IssuerConfig
 ) -> Principal | ClaimRejected:
-    """Return whom the claims of an issuer's token name."""
+    """Return the principal that the claims of an issuer's token name."""
     roles = all_roles(claims, config.roles, excluded=config.excluded_roles)
     if isinstance(roles, ClaimRejected):
         return roles

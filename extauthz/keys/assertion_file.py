@@ -5,9 +5,7 @@ machine has published it. A key that is no longer in the file stays published fo
 assertion is valid. A file that cannot be used leaves the last good keys in use.
 """
 
-import asyncio
 import json
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -17,13 +15,12 @@ from typing import Final
 import structlog
 
 from extauthz.keys.assertion_keys import MAX_FILE_BYTES, AssertionKey, read_assertion_keys
+from extauthz.keys.followed_file import FollowedFile
 
-LOOK_EVERY_S: Final = 0.5
 SIGNS_AFTER_S: Final = 2.0
 RETAINED_S: Final = 600.0
 
 _log = structlog.get_logger("extauthz.keys")
-_Signature = tuple[int, int, int] | str
 
 
 class AssertionFile:
@@ -31,48 +28,45 @@ class AssertionFile:
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Store the path; the file is not read yet. `clock` is monotonic, in seconds."""
-        self._path = path
+        self._file = FollowedFile(path, MAX_FILE_BYTES, self._changed)
         self._clock = clock
         self._lock = threading.Lock()
         self._keys: tuple[AssertionKey, ...] = ()
         self._signer: AssertionKey | None = None
         self._next: tuple[float, AssertionKey] | None = None
         self._retired: dict[str, tuple[float, AssertionKey]] = {}
-        self._loaded: _Signature | None = None
-        self._seen: _Signature | None = None
         self.problem: str | None = None
         """Why the current content of the file is not in use; None where it is."""
 
     def load(self) -> str | None:
         """Read the file; return why it cannot be used, None where its keys are in use now."""
-        self._loaded = self._seen = self._signature()
         try:
-            found = read_assertion_keys(self._text())
+            found = read_assertion_keys(self._file.read())
         except OSError as error:
             found = f"cannot be read: {error.strerror or error}"
         if isinstance(found, str):
-            self.problem = f"ASSERTION_KEY_FILE {str(self._path)!r} {found}"
+            self.problem = f"ASSERTION_KEY_FILE {str(self._file.path)!r} {found}"
             return self.problem
         self.problem = None
         self._take(found)
         return None
 
     async def follow(self) -> None:
-        """Poll the file until cancelled; a change is read when two consecutive polls see the same state."""
-        while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            await asyncio.to_thread(self.look)
+        """Load the file each time that it changes, until cancelled."""
+        await self._file.follow()
 
     def look(self) -> None:
-        """Load the file if it changed before the previous poll and not since."""
-        seen, self._seen = self._seen, self._signature()
-        if self._seen == self._loaded or self._seen != seen:
-            return
+        """Load the file if it changed before the previous look and not since."""
+        self._file.look()
+
+    def _changed(self) -> None:
         problem = self.load()
         if problem is not None:
             _log.error("assertion_keys_refused", problem=problem, effect="the last good keys stay")
         else:
-            _log.info("assertion_keys_loaded", file=str(self._path), kids=[key.kid for key in self._keys])
+            _log.info(
+                "assertion_keys_loaded", file=str(self._file.path), kids=[key.kid for key in self._keys]
+            )
 
     def signer(self) -> AssertionKey | None:
         """Return the key that signs now; None before the file was read."""
@@ -104,17 +98,3 @@ class AssertionFile:
                 self._signer, self._next = keys[0], None
             else:
                 self._next = (now + SIGNS_AFTER_S, keys[0])
-
-    def _text(self) -> bytes:
-        # Reading a FIFO or a device may block.
-        if self._path.exists() and not self._path.is_file():
-            raise OSError(0, "is not a regular file")
-        with self._path.open("rb") as file:
-            return file.read(MAX_FILE_BYTES + 1)
-
-    def _signature(self) -> _Signature:
-        try:
-            status = os.stat(self._path)  # noqa: PTH116 - follows the links of a Kubernetes volume
-        except OSError as error:
-            return error.strerror or "unreadable"
-        return status.st_mtime_ns, status.st_size, status.st_ino

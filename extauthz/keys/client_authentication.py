@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from extauthz.keys.followed_file import read_regular_file
 from extauthz.keys.introspection_client import ClientAuth, IntrospectionClient
-from extauthz.keys.provider_http import read_regular_file
 from extauthz.settings.values import InvalidValueError, secret
 
 MAX_SECRET_BYTES: Final = 16_384

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Final, Self
 
 from extauthz.decide.tokens.jwks import IgnoredKey, JwksRejected, KeySet, parse_jwks
+from extauthz.keys.followed_file import read_regular_file
 from extauthz.keys.provider_http import (
     REDIRECTS,
     FetchLimits,
     ProviderAnswer,
     ProviderHttp,
     RequestFailed,
-    read_regular_file,
 )
 from extauthz.keys.source import AddressRejected, IssuerSource, discovered_jwks_uri
 from extauthz.telemetry.counts import FetchOutcome

@@ -8,8 +8,8 @@ from pathlib import Path
 class ClientAuth(StrEnum):
     """How this service authenticates to the provider (OpenID Connect Core 9)."""
 
-    CLIENT_SECRET_BASIC = "client_secret_basic"  # noqa: S105
-    CLIENT_SECRET_POST = "client_secret_post"  # noqa: S105
+    CLIENT_SECRET_BASIC = "client_secret_basic"  # noqa: S105  # a name
+    CLIENT_SECRET_POST = "client_secret_post"  # noqa: S105  # a name
     PRIVATE_KEY_JWT = "private_key_jwt"
 
 

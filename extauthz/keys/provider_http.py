@@ -6,7 +6,6 @@ responses are not used; a proxy only if the source names one. Bodies are never l
 """
 
 import asyncio
-import errno
 import re
 import ssl
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from yarl import URL
 
 from extauthz import __version__
 from extauthz.keys.addresses import PrivateAddressError, public_socket
+from extauthz.keys.followed_file import read_regular_file
 from extauthz.keys.source import FROM_ENVIRONMENT, AddressRejected, FetchUrl, IssuerSource
 from extauthz.telemetry.counts import FetchOutcome
 
@@ -237,15 +237,6 @@ class _Closed(RequestFailed):
 
 class _InvalidCaError(OSError):
     """The CA file of a provider is unreadable or invalid; the text is safe to log."""
-
-
-def read_regular_file(path: Path, at_most: int) -> bytes:
-    """Return the first `at_most` bytes of a file and one more, if there is one. Raises OSError."""
-    # Reading a FIFO or a device may block.
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "is not a regular file")
-    with path.open("rb") as file:
-        return file.read(at_most + 1)
 
 
 async def _read(

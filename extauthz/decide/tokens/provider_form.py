@@ -7,6 +7,7 @@ JSON pointer. `keys.provider_documents` adds the members of the file alone, and
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -62,7 +63,7 @@ class ProviderReading:
     jwks: bytes | None
 
 
-class ProviderForm:
+class ProviderForm(ABC):
     """Reads one document; a subclass adds or replaces members."""
 
     key_members: tuple[str, ...] = ("jwks_uri", "jwks")
@@ -138,9 +139,9 @@ class ProviderForm:
             fields.note("audiences", needed)
         return found
 
+    @abstractmethod
     def jwks_uri(self) -> str | None:
         """Return the URL of the keys, checked."""
-        raise NotImplementedError
 
     def _issuers(self) -> tuple[str, ...]:
         fields, values = self.fields, self.values
