@@ -4,7 +4,6 @@ import base64
 import json
 import math
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -14,6 +13,7 @@ from urllib.parse import quote_plus, urlsplit
 
 import aiohttp
 
+from extauthz.client import timing
 from extauthz.client.errors import ClientError, Unreachable
 
 _RENEW_BEFORE_S: Final = 30.0
@@ -73,7 +73,7 @@ class ClientCredentials:
 
     async def headers(self, session: aiohttp.ClientSession) -> Mapping[str, str]:
         """Return the token's header, fetching a token when there is none that lasts."""
-        if self._token is None or time.monotonic() >= self._renew_at:
+        if self._token is None or timing.elapsed() >= self._renew_at:
             self._token = None
             endpoint = self._endpoint or await self._discovered(session)
             document = await self._fetched(session, endpoint)
@@ -121,7 +121,7 @@ class ClientCredentials:
             raise ClientError(f"the token endpoint {endpoint} gave a token of type {kind!r}, not Bearer")
         lives = _lifetime(document.get("expires_in"))
         self._token = token
-        self._renew_at = time.monotonic() + max(lives - _RENEW_BEFORE_S, lives / 2)
+        self._renew_at = timing.elapsed() + max(lives - _RENEW_BEFORE_S, lives / 2)
 
 
 def _lifetime(expires_in: object) -> float:

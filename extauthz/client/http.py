@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 
+from extauthz.client import timing
 from extauthz.client.credentials import Credentials, parsed
 from extauthz.client.errors import ApiError, ClientError, UnexpectedAnswer, Unreachable
 
@@ -78,7 +79,7 @@ class ClientResponse:
         if text.isascii() and text.isdigit():
             return float(text)
         try:
-            return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+            return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - timing.wall_clock())
         except (ValueError, OverflowError):
             return None
 
@@ -168,7 +169,7 @@ class Http:
                     maybe_done = True
             if not left or (wait is not None and wait > _LONGEST_PAUSE_S):
                 raise failure
-            await asyncio.sleep(_jittered(pause) if wait is None else wait + _jittered(pause))
+            await timing.pause(_jittered(pause) if wait is None else wait + _jittered(pause))
             pause = min(pause * 2, _LONGEST_PAUSE_S)
         raise AssertionError("the last attempt returns or raises")
 
