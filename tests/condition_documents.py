@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from extauthz.compile.compiled_conditions import compile_condition
-from extauthz.compile.condition_input import ConditionInput
-from extauthz.compile.conditions import parse_condition
+from extauthz.compile.conditions.compiled_conditions import compile_condition
+from extauthz.compile.conditions.condition_input import ConditionInput
+from extauthz.compile.conditions.condition_trees import parse_condition
 from extauthz.decide.tokens.claims import freeze_claims
 from extauthz.domain.path import CanonicalPath
 from extauthz.domain.policy import AuthenticationRequirement

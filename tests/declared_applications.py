@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute
 
 from extauthz.client import Resource, resource
 from extauthz.client.declare import declared_resources
-from extauthz.compile.resource_documents import parse_resource
+from extauthz.compile.documents.resource_documents import parse_resource
 
 if TYPE_CHECKING:
     from extauthz.domain.problem import Problem

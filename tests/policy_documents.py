@@ -3,8 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from extauthz.compile.documents import Reading, parse_attribute_policy, parse_role_binding, parse_role_rule
-from extauthz.compile.resource_documents import parse_resource
+from extauthz.compile.documents.policy_documents import (
+    Reading,
+    parse_attribute_policy,
+    parse_role_binding,
+    parse_role_rule,
+)
+from extauthz.compile.documents.resource_documents import parse_resource
 from extauthz.domain.policy import (
     AttributePolicy,
     RoleBinding,

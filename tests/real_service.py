@@ -14,8 +14,8 @@ from typing import Any
 from extauthz.check.credentials import CredentialSources
 from extauthz.check.service import CheckService
 from extauthz.compile.directory import Directory
-from extauthz.compile.documents import Reading, parse_policy_set
-from extauthz.compile.role_model import RoleModel
+from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
+from extauthz.compile.roles.role_model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build
 from extauthz.decide.judge import CheckPolicy
 from extauthz.decide.tokens.jwks import KeySet, parse_jwks

@@ -1,6 +1,6 @@
 """The compiled form of `policies/model.conf`, for every test that needs a role model."""
 
-from extauthz.compile.role_model import RoleModel, compile_model
+from extauthz.compile.roles.role_model import RoleModel, compile_model
 from extauthz.shipped import shipped
 
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from extauthz.compile.attributes import ATTRIBUTES, Attribute
-from extauthz.compile.operators import OPERATORS
-from extauthz.compile.readings import READINGS
-from extauthz.compile.values import Kind
+from extauthz.compile.conditions.attributes import ATTRIBUTES, Attribute
+from extauthz.compile.conditions.operators import OPERATORS
+from extauthz.compile.conditions.readings import READINGS
+from extauthz.compile.conditions.values import Kind
 
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "reference" / "policy-language.md"
 _BEGIN: Final = "<!-- {}: written by tools/generate_policy_tables.py -->\n"

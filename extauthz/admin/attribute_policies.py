@@ -26,10 +26,10 @@ from extauthz.admin.operation import Creates, Operation, Reads, Writes
 from extauthz.admin.pagination import BY_NUMBER, PageQuery
 from extauthz.admin.problems import forbidden, invalid, not_found
 from extauthz.admin.request_body import merge_patch
-from extauthz.compile.casbin_conditions import parse_matcher
-from extauthz.compile.conditions import parse_condition
-from extauthz.compile.documents import Format, parse_attribute_policy, priority_problem
-from extauthz.compile.warnings import DocumentWarning, policy_warnings
+from extauthz.compile.conditions.casbin_conditions import parse_matcher
+from extauthz.compile.conditions.condition_trees import parse_condition
+from extauthz.compile.documents.policy_documents import Format, parse_attribute_policy, priority_problem
+from extauthz.compile.documents.warnings import DocumentWarning, policy_warnings
 from extauthz.domain.policy import (
     MAX_ALLOW_PRIORITY,
     MAX_PRIORITY,

@@ -15,7 +15,7 @@ from extauthz.admin.context import RequestContext
 from extauthz.admin.openapi import listed
 from extauthz.admin.operation import Operation, requires
 from extauthz.admin.pagination import PageQuery
-from extauthz.compile.values import parse_time
+from extauthz.compile.conditions.values import parse_time
 from extauthz.storage import audit
 from extauthz.storage.rows import rfc3339
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final, cast
 from extauthz.admin.authentication import Caller, CallerKind
 from extauthz.admin.context import RequestContext
 from extauthz.admin.problems import ProblemError, forbidden
-from extauthz.compile.documents import Reading, parse_attribute_policy
-from extauthz.compile.resource_documents import parse_resource
-from extauthz.compile.role_dependence import ROLES, depends_on_roles, with_inherited
-from extauthz.compile.route_prefixes import RoutePrefix, read_prefixes
+from extauthz.compile.documents.policy_documents import Reading, parse_attribute_policy
+from extauthz.compile.documents.resource_documents import parse_resource
+from extauthz.compile.roles.role_dependence import ROLES, depends_on_roles, with_inherited
+from extauthz.compile.routes.route_prefixes import RoutePrefix, read_prefixes
 from extauthz.domain.policy import WILDCARD, AuthenticationRequirement, Resource, Route
 from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect

@@ -1,6 +1,6 @@
 """`/api/v1/casbin/policy`: the tenant's role rules and bindings as lines of Casbin's CSV, out and in.
 
-`compile.casbin_lines` has the format.
+`compile.documents.casbin_lines` has the format.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,7 +20,7 @@ from extauthz.admin.operation import Operation, requires
 from extauthz.admin.preconditions import entity_tag
 from extauthz.admin.problems import ProblemError, conflict, invalid, not_found
 from extauthz.admin.quotas import check_rows_of_write
-from extauthz.compile.casbin_lines import (
+from extauthz.compile.documents.casbin_lines import (
     READING,
     Line,
     LineProblem,
@@ -30,7 +30,7 @@ from extauthz.compile.casbin_lines import (
     rule_lines,
     to_csv,
 )
-from extauthz.compile.documents import parse_role_binding, parse_role_rule
+from extauthz.compile.documents.policy_documents import parse_role_binding, parse_role_rule
 from extauthz.domain.policy import RoleBinding, RoleRule
 from extauthz.storage import role_bindings, role_rules, tenants
 from extauthz.storage.outcome import Conflict, Refusal

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from extauthz.admin.answers import no_content, row_reply, to_json, with_warnings
 from extauthz.admin.context import RequestContext
 from extauthz.admin.pagination import PageQuery
-from extauthz.compile.warnings import DocumentWarning
+from extauthz.compile.documents.warnings import DocumentWarning
 from extauthz.storage.outcome import NotFound, Refusal
 from extauthz.storage.rows import Document, Page, Stored, Table
 from extauthz.storage.write import Change

@@ -28,7 +28,7 @@ from extauthz.admin.preconditions import IfMatch, KeptAnswer, claim_of, entity_t
 from extauthz.admin.problems import ProblemError, accepted, not_found, precondition_failed
 from extauthz.admin.request_body import row_id_of
 from extauthz.admin.services import AdminServices
-from extauthz.compile.documents import Reading
+from extauthz.compile.documents.policy_documents import Reading
 from extauthz.compile.row_reader import KINDS, StoredReader
 from extauthz.domain.policy import MAX_ALLOW_PRIORITY
 from extauthz.domain.problem import Problem

@@ -26,8 +26,8 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
 
 from extauthz.admin.problems import conflict, invalid
+from extauthz.compile.documents.warnings import WarningCode
 from extauthz.compile.fields import shown
-from extauthz.compile.warnings import WarningCode
 from extauthz.domain.names import name_problem
 from extauthz.domain.policy import WILDCARD
 from extauthz.domain.problem import Problem, pointer_token

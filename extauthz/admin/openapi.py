@@ -18,8 +18,8 @@ from pydantic_core import to_jsonable_python
 
 from extauthz import __version__
 from extauthz.admin.documents import BodyModel, Model, PageOut, Warned
-from extauthz.compile.operators import OPERATORS
-from extauthz.compile.readings import READINGS
+from extauthz.compile.conditions.operators import OPERATORS
+from extauthz.compile.conditions.readings import READINGS
 
 Schema = dict[Any, Any]
 _SCHEMAS: Final = "#/components/schemas/"

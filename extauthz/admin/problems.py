@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from starlette.responses import Response
 
-from extauthz.compile.casbin_lines import LineProblem
+from extauthz.compile.documents.casbin_lines import LineProblem
 from extauthz.domain.problem import Problem
 from extauthz.storage.encoding import encode_json
 from extauthz.storage.outcome import Conflict, DatabaseUnavailable, Invalid, NotFound, Refusal

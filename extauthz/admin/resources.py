@@ -23,11 +23,11 @@ from extauthz.admin.problems import conflict, forbidden, invalid
 from extauthz.admin.quotas import MAX_ROWS_A_WRITE
 from extauthz.admin.request_body import merge_patch
 from extauthz.admin.role_rules import RoleRuleOut
-from extauthz.compile import resource_documents as forms
-from extauthz.compile.claim_headers import read_claim_headers
+from extauthz.compile.documents import resource_documents as forms
+from extauthz.compile.documents.claim_headers import read_claim_headers
+from extauthz.compile.documents.warnings import resource_warnings
 from extauthz.compile.fields import shown as quoted
-from extauthz.compile.routes import Template
-from extauthz.compile.warnings import resource_warnings
+from extauthz.compile.routes.route_index import Template
 from extauthz.domain import forwarding, policy
 from extauthz.domain.forwarding import AuthorizationHeader
 from extauthz.domain.policy import (

@@ -15,8 +15,8 @@ from extauthz.admin.openapi import created, deleted, found, listed
 from extauthz.admin.operation import Creates, Operation, Reads, Writes
 from extauthz.admin.pagination import PageQuery
 from extauthz.admin.problems import forbidden
-from extauthz.compile.documents import BoundKind, expiry, workload_problem
-from extauthz.compile.inheritance import CYCLE
+from extauthz.compile.documents.policy_documents import BoundKind, expiry, workload_problem
+from extauthz.compile.roles.inheritance import CYCLE
 from extauthz.domain.names import octets_problem
 from extauthz.domain.policy import SubjectKind
 from extauthz.domain.problem import Problem

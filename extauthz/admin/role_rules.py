@@ -12,7 +12,7 @@ from extauthz.admin.collection import Collection, Find
 from extauthz.admin.openapi import created, deleted, found, listed, written
 from extauthz.admin.operation import Creates, Operation, Reads, Writes
 from extauthz.admin.pagination import PageQuery
-from extauthz.compile.documents import subject_kind, workload_problem
+from extauthz.compile.documents.policy_documents import subject_kind, workload_problem
 from extauthz.domain.names import octets_problem
 from extauthz.domain.policy import RoleRule, SubjectKind
 from extauthz.domain.problem import Problem

@@ -21,9 +21,9 @@ from extauthz.admin.operation import Operation, requires
 from extauthz.admin.pagination import BY_ID, PageQuery
 from extauthz.admin.problems import forbidden
 from extauthz.admin.quotas import too_many
+from extauthz.compile.conditions.values import parse_time
 from extauthz.compile.fields import shown as quoted
-from extauthz.compile.route_prefixes import RoutePrefix
-from extauthz.compile.values import parse_time
+from extauthz.compile.routes.route_prefixes import RoutePrefix
 from extauthz.domain.problem import Problem
 from extauthz.domain.service_key import ID_PREFIX, SECRET_BYTES, Scope, key_text, row_id
 from extauthz.storage import service_keys

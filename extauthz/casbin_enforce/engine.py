@@ -20,7 +20,7 @@ from extauthz.casbin_enforce.index_enforcer import IndexedEngine
 from extauthz.casbin_enforce.model import CasbinModelInvalid, read_model
 from extauthz.casbin_enforce.policy_file import PolicyFileInvalid, Row, read_rows
 from extauthz.casbin_enforce.row_enforcer import GuardedEngine
-from extauthz.compile.role_model import RoleModel, compile_model
+from extauthz.compile.roles.role_model import RoleModel, compile_model
 from extauthz.domain.one_line import one_line
 from extauthz.domain.strict_json import JsonRejected, read_json
 

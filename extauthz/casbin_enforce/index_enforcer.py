@@ -10,8 +10,8 @@ from extauthz.casbin_enforce.policy_file import Row
 from extauthz.casbin_enforce.rejected_rows import Suspects
 from extauthz.casbin_enforce.roles import Far, too_far
 from extauthz.casbin_enforce.row_enforcer import evaluation_at, graphs_of
-from extauthz.compile.role_model import RoleModel
-from extauthz.compile.roles import ANONYMOUS_SUBJECT, Cell, CellKey, RoleIndex
+from extauthz.compile.roles.role_index import ANONYMOUS_SUBJECT, Cell, CellKey, RoleIndex
+from extauthz.compile.roles.role_model import RoleModel
 from extauthz.domain.reasons import Effect
 
 

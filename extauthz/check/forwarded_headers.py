@@ -17,8 +17,8 @@ from typing import Final
 
 from extauthz.check.assertions import Assertions
 from extauthz.check.identity_headers import ASSERTION, encode_role, encode_value
-from extauthz.compile.attributes import resolver
-from extauthz.compile.condition_input import ConditionInput, Resolver
+from extauthz.compile.conditions.attributes import resolver
+from extauthz.compile.conditions.condition_input import ConditionInput, Resolver
 from extauthz.domain.bounded_cache import BoundedCache
 from extauthz.domain.forwarding import Forwarding, combined
 from extauthz.domain.principal import PrincipalKind

@@ -9,14 +9,14 @@ from enum import StrEnum
 from typing import Final, TypeVar
 
 from extauthz.commands.case_requests import RequestInvalidError, asked_by_preflight, read_case_request
+from extauthz.compile.conditions.values import parse_time
 from extauthz.compile.directory import Directory
-from extauthz.compile.documents import Reading, parse_policy_set
+from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
+from extauthz.compile.documents.policy_files import read_documents
+from extauthz.compile.documents.warnings import likely_mistakes
 from extauthz.compile.fields import Fields
-from extauthz.compile.policy_files import read_documents
-from extauthz.compile.role_model import RoleModel
+from extauthz.compile.roles.role_model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build, empty
-from extauthz.compile.values import parse_time
-from extauthz.compile.warnings import likely_mistakes
 from extauthz.decide.by_name import NamedQuestion, judge_by_name, read_one_name
 from extauthz.decide.identity import Rejected, TokenPolicy
 from extauthz.decide.judge import CheckPolicy, judge_identified

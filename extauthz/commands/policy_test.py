@@ -6,7 +6,7 @@ from pathlib import Path
 
 from extauthz.commands.decision_cases import CaseInvalidError, case_warnings, run_case_text
 from extauthz.commands.status import BAD_USAGE, FAILED, OK, fail, unreadable
-from extauthz.compile.role_model import ModelInvalid, compile_model
+from extauthz.compile.roles.role_model import ModelInvalid, compile_model
 from extauthz.shipped import shipped
 
 

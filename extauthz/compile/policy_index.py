@@ -13,12 +13,12 @@ from typing import Final
 
 from immutables import Map
 
-from extauthz.compile.attributes import Shown, resolver, shown
-from extauthz.compile.compiled_policy import CompiledPolicy, compile_policy
-from extauthz.compile.condition_input import ConditionInput, Resolver
-from extauthz.compile.required_values import TYPES, Lookup, RequiredValues
-from extauthz.compile.roles import Cell, CellKey
-from extauthz.compile.values import ABSENT
+from extauthz.compile.conditions.attributes import Shown, resolver, shown
+from extauthz.compile.conditions.compiled_policy import CompiledPolicy, compile_policy
+from extauthz.compile.conditions.condition_input import ConditionInput, Resolver
+from extauthz.compile.conditions.required_values import TYPES, Lookup, RequiredValues
+from extauthz.compile.conditions.values import ABSENT
+from extauthz.compile.roles.role_index import Cell, CellKey
 from extauthz.domain.policy import WILDCARD, AttributePolicy, Scalar
 from extauthz.domain.reasons import Effect
 

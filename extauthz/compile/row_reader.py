@@ -8,9 +8,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
-from extauthz.compile.documents import Reading, parse_attribute_policy, parse_role_binding, parse_role_rule
-from extauthz.compile.plain_role_rules import PlainRoleRules
-from extauthz.compile.resource_documents import parse_resource
+from extauthz.compile.documents.plain_role_rules import PlainRoleRules
+from extauthz.compile.documents.policy_documents import (
+    Reading,
+    parse_attribute_policy,
+    parse_role_binding,
+    parse_role_rule,
+)
+from extauthz.compile.documents.resource_documents import parse_resource
 from extauthz.compile.snapshot import Entity
 from extauthz.domain.policy import AttributePolicy, Resource, RoleBinding, RoleRule
 from extauthz.domain.problem import Problem

@@ -14,9 +14,15 @@ from immutables import Map
 from extauthz.compile.path_denies import PathDenies
 from extauthz.compile.persistent_maps import map_of
 from extauthz.compile.policy_index import Candidates, PolicyIndex
-from extauthz.compile.role_model import RoleModel
-from extauthz.compile.roles import ANY_WORKLOAD, BindingIndex, EffectiveSubjects, RoleIndex, RoleOutcome
-from extauthz.compile.routes import RouteConflict, RouteIndex, index_of
+from extauthz.compile.roles.role_index import (
+    ANY_WORKLOAD,
+    BindingIndex,
+    EffectiveSubjects,
+    RoleIndex,
+    RoleOutcome,
+)
+from extauthz.compile.roles.role_model import RoleModel
+from extauthz.compile.routes.route_index import RouteConflict, RouteIndex, index_of
 from extauthz.domain.bounded_cache import BoundedCache
 from extauthz.domain.policy import (
     WILDCARD,

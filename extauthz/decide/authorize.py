@@ -15,10 +15,10 @@ The rules, in the order in which the code states them:
 from collections.abc import Mapping
 from typing import Final
 
-from extauthz.compile.compiled_policy import Matched
-from extauthz.compile.condition_input import ConditionInput
+from extauthz.compile.conditions.compiled_policy import Matched
+from extauthz.compile.conditions.condition_input import ConditionInput
 from extauthz.compile.policy_index import Candidates, PolicyGroup
-from extauthz.compile.roles import RoleOutcome
+from extauthz.compile.roles.role_index import RoleOutcome
 from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.policy import MIN_PRIORITY
 from extauthz.domain.principal import Principal

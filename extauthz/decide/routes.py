@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from extauthz.compile.directory import Directory
-from extauthz.compile.route_tree import Match, RouteEntry
+from extauthz.compile.routes.route_tree import Match, RouteEntry
 from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.path import CanonicalPath, PathRejected
 from extauthz.domain.policy import AuthenticationRequirement

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from extauthz.compile.documents.policy_files import read_document
 from extauthz.compile.fields import Fields, shown
-from extauthz.compile.policy_files import read_document
 from extauthz.decide.tokens.keyring import IssuerConfig
 from extauthz.decide.tokens.provider_fields import Judge
 from extauthz.decide.tokens.provider_form import ClaimDefaults, ProviderForm

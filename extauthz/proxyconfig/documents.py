@@ -14,7 +14,7 @@ from typing import Final
 
 import yaml
 
-from extauthz.compile.yaml_text import PARSER
+from extauthz.compile.documents.yaml_text import PARSER
 
 MAX_DEPTH: Final = 128
 MAX_VALUES: Final = 200_000

@@ -17,11 +17,11 @@ from typing import Final
 import structlog
 
 from extauthz.compile.directory import Directory
-from extauthz.compile.documents import Reading, parse_policy_set
-from extauthz.compile.policy_files import read_document
-from extauthz.compile.role_model import RoleModel
+from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
+from extauthz.compile.documents.policy_files import read_document
+from extauthz.compile.documents.warnings import likely_mistakes
+from extauthz.compile.roles.role_model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build
-from extauthz.compile.warnings import likely_mistakes
 from extauthz.domain.policy import PolicySet
 from extauthz.domain.problem import Problem
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode

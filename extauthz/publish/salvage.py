@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from extauthz.compile.roles import BindingIndex
-from extauthz.compile.routes import RouteIndex
+from extauthz.compile.roles.role_index import BindingIndex
+from extauthz.compile.routes.route_index import RouteIndex
 from extauthz.compile.snapshot import Entity, Snapshot, build, conflict_message
 from extauthz.domain.policy import (
     AttributePolicy,
@@ -26,7 +26,7 @@ from extauthz.publish.unreadable_rules import cautious_policy, cautious_role_rul
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from extauthz.compile.role_model import RoleModel
+    from extauthz.compile.roles.role_model import RoleModel
     from extauthz.compile.row_reader import Document, StoredReader
     from extauthz.storage.feed import TenantDocuments
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from immutables import Map
 
-from extauthz.compile.documents import Reading
+from extauthz.compile.documents.policy_documents import Reading
 from extauthz.compile.persistent_maps import map_of
-from extauthz.compile.role_model import RoleModel
+from extauthz.compile.roles.role_model import RoleModel
 from extauthz.compile.row_reader import KINDS, Document, StoredReader
 from extauthz.compile.snapshot import PolicyChange, Removal, Snapshot, build, derive
 from extauthz.domain.policy import PolicySet, Resource

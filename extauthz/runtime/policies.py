@@ -5,8 +5,8 @@ Input: `Settings`. Output: a publisher, a compiler, a `DatabaseAddress`. Errors:
 
 from collections.abc import Callable, Iterable, Sequence
 
-from extauthz.compile.documents import Reading
-from extauthz.compile.role_model import ModelInvalid, RoleModel, compile_model
+from extauthz.compile.documents.policy_documents import Reading
+from extauthz.compile.roles.role_model import ModelInvalid, RoleModel, compile_model
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.domain.tenant_config import TenantIdentityProvider
 from extauthz.publish.current import CurrentPolicies

@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from extauthz.compile.roles import RoleIndex
+from extauthz.compile.roles.role_index import RoleIndex
 from extauthz.decisionlog.log import DecisionLog
 from extauthz.domain.reasons import Effect
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode

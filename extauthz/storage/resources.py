@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from dataclasses import replace as replace_members
 from typing import TYPE_CHECKING, Final, cast
 
-from extauthz.compile.routes import Template
-from extauthz.compile.warnings import default_roles_warnings, public_warning
+from extauthz.compile.documents.warnings import default_roles_warnings, public_warning
+from extauthz.compile.routes.route_index import Template
 from extauthz.domain.policy import PUBLIC_SUBJECTS, WILDCARD, SubjectKind, default_action
 from extauthz.domain.reasons import Effect
 from extauthz.storage import editing, public_resources, role_rules

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, Generic, Literal, TypeVar
 from uuid import UUID
 
-from extauthz.compile.values import parse_time
+from extauthz.compile.conditions.values import parse_time
 from extauthz.storage.encoding import array_literal, decode_json, decode_stored, encode_json
 from extauthz.storage.outcome import Clash, Conflict
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from extauthz.compile.warnings import DocumentWarning
+    from extauthz.compile.documents.warnings import DocumentWarning
     from extauthz.storage.pool import Connection
 
 Document = dict[str, object]

@@ -24,8 +24,8 @@ from extauthz.check.envoy_request import EnvoyRequests
 from extauthz.check.extauthz_check_pb2 import CheckRequest
 from extauthz.check.service import CheckService
 from extauthz.compile.directory import Directory
-from extauthz.compile.documents import Reading, parse_policy_set
-from extauthz.compile.role_model import RoleModel
+from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
+from extauthz.compile.roles.role_model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build
 from extauthz.decide import authorize, routes
 from extauthz.decide.identity import Keys as IdentityKeys

@@ -21,8 +21,8 @@ from itertools import cycle
 from types import MappingProxyType
 from typing import Final
 
-from extauthz.compile.documents import Reading, parse_policy_set
-from extauthz.compile.policy_files import read_document
+from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
+from extauthz.compile.documents.policy_files import read_document
 from extauthz.compile.snapshot import Snapshot, build
 from extauthz.decide.authorize import decide
 from extauthz.domain.policy import AuthenticationRequirement

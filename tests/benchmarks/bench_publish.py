@@ -18,8 +18,8 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from extauthz.compile.documents import Reading
-from extauthz.compile.role_model import RoleModel, compile_model
+from extauthz.compile.documents.policy_documents import Reading
+from extauthz.compile.roles.role_model import RoleModel, compile_model
 from extauthz.demo.process_tree import descendants
 from extauthz.demo.rest import RestApi
 from extauthz.publish.loading import short_steps

@@ -30,7 +30,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from extauthz.compile.documents import Reading
+from extauthz.compile.documents.policy_documents import Reading
 from extauthz.demo.processes import LOOPBACK
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.files import FilesPublisher, PolicyDirectory

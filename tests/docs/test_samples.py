@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from extauthz.compile.casbin_lines import read_csv
-from extauthz.compile.documents import Reading, parse_policy_set
-from extauthz.compile.role_model import RoleModel
+from extauthz.compile.documents.casbin_lines import read_csv
+from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
+from extauthz.compile.roles.role_model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build
 from extauthz.domain.policy import PolicySet
 from extauthz.domain.tenancy import TenancyMode

@@ -11,11 +11,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extauthz.compile.casbin_conditions import parse_matcher
-from extauthz.compile.compiled_conditions import compile_condition
-from extauthz.compile.conditions import parse_condition
-from extauthz.compile.documents import Reading, parse_policy_set
-from extauthz.compile.role_model import RoleModel
+from extauthz.compile.conditions.casbin_conditions import parse_matcher
+from extauthz.compile.conditions.compiled_conditions import compile_condition
+from extauthz.compile.conditions.condition_trees import parse_condition
+from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
+from extauthz.compile.roles.role_model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build
 from extauthz.domain.policy import Node, PolicySet
 from extauthz.domain.problem import Problem

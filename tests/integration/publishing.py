@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from extauthz.compile.directory import Directory
-from extauthz.compile.documents import Reading
-from extauthz.compile.role_model import RoleModel, compile_model
+from extauthz.compile.documents.policy_documents import Reading
+from extauthz.compile.roles.role_model import RoleModel, compile_model
 from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.tenancy import TenancyMode
 from extauthz.publish.current import CurrentPolicies

@@ -22,8 +22,8 @@ from extauthz.admin.app import build_app, openapi_document
 from extauthz.admin.listener import listen
 from extauthz.admin.server import serve
 from extauthz.admin.services import AdminServices
-from extauthz.compile.documents import Reading
-from extauthz.compile.role_model import RoleModel, compile_model
+from extauthz.compile.documents.policy_documents import Reading
+from extauthz.compile.roles.role_model import RoleModel, compile_model
 from extauthz.decide.identity import TokenPolicy
 from extauthz.decide.tokens.cache import VerifiedTokens
 from extauthz.decide.tokens.keyring import IssuerConfig

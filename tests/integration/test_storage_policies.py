@@ -6,8 +6,13 @@ from uuid import UUID
 
 import pytest
 
-from extauthz.compile.documents import Reading, parse_attribute_policy, parse_role_binding, parse_role_rule
-from extauthz.compile.resource_documents import parse_resource
+from extauthz.compile.documents.policy_documents import (
+    Reading,
+    parse_attribute_policy,
+    parse_role_binding,
+    parse_role_rule,
+)
+from extauthz.compile.documents.resource_documents import parse_resource
 from extauthz.storage import attribute_policies, resources, role_bindings, role_rules
 from extauthz.storage.outcome import Conflict, NotFound
 from extauthz.storage.pool import tenant_transaction

@@ -4,8 +4,8 @@ import os
 import random
 from typing import TYPE_CHECKING, Any, Final
 
-from extauthz.compile.documents import Reading, parse_role_rule
-from extauthz.compile.plain_role_rules import PlainRoleRules
+from extauthz.compile.documents.plain_role_rules import PlainRoleRules
+from extauthz.compile.documents.policy_documents import Reading, parse_role_rule
 
 if TYPE_CHECKING:
     from extauthz.domain.problem import Problem

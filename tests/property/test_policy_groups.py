@@ -14,13 +14,13 @@ import pytest
 from immutables import Map
 
 from extauthz.commands.decision_cases import CaseRunner
-from extauthz.compile.compiled_policy import CompiledPolicy
-from extauthz.compile.condition_input import ConditionInput
+from extauthz.compile.conditions.compiled_policy import CompiledPolicy
+from extauthz.compile.conditions.condition_input import ConditionInput
+from extauthz.compile.conditions.values import Kleene
 from extauthz.compile.directory import Directory
-from extauthz.compile.documents import Reading, parse_policy_set
+from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
 from extauthz.compile.policy_index import PolicyCell, PolicyIndex
 from extauthz.compile.snapshot import Snapshot, build, derive
-from extauthz.compile.values import Kleene
 from extauthz.domain.policy import PolicySet
 from extauthz.domain.tenancy import TenancyMode
 from tests.property.generators import random_policy_set, random_request

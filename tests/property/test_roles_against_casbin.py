@@ -12,7 +12,7 @@ from typing import Any, Final
 import casbin
 import pytest
 
-from extauthz.compile.roles import BindingIndex, RoleIndex
+from extauthz.compile.roles.role_index import BindingIndex, RoleIndex
 from extauthz.domain.policy import RoleBinding, RoleRule, SubjectKind
 from extauthz.domain.principal import ANONYMOUS, Authentication, Principal, PrincipalKind
 from extauthz.domain.reasons import Effect

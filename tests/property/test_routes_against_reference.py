@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import pytest
 
-from extauthz.compile import route_columns
-from extauthz.compile.route_columns import RouteColumns
-from extauthz.compile.route_tree import MAX_WIDTH, Match
-from extauthz.compile.routes import RouteIndex, Template, index_of
+from extauthz.compile.routes import route_columns
+from extauthz.compile.routes.route_columns import RouteColumns
+from extauthz.compile.routes.route_index import RouteIndex, Template, index_of
+from extauthz.compile.routes.route_tree import MAX_WIDTH, Match
 from extauthz.domain.path import CanonicalPath
 from extauthz.domain.policy import AuthenticationRequirement, Resource, Route
 from tests.call_counts import calls_of

@@ -9,7 +9,7 @@ import pytest
 
 from extauthz.commands.decision_cases import CaseRunner
 from extauthz.compile.directory import Directory
-from extauthz.compile.documents import Reading, parse_policy_set
+from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
 from extauthz.compile.snapshot import Entity, PolicyChange, Removal, Snapshot, build, derive, empty
 from extauthz.domain.policy import AttributePolicy, PolicySet, Resource, RoleBinding, RoleRule
 from extauthz.domain.tenancy import TenancyMode

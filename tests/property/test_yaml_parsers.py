@@ -16,8 +16,8 @@ from typing import Final
 import pytest
 import yaml
 
-from extauthz.compile.policy_files import read_documents
-from extauthz.compile.yaml_text import MAX_DEPTH, Parser
+from extauthz.compile.documents.policy_files import read_documents
+from extauthz.compile.documents.yaml_text import MAX_DEPTH, Parser
 from extauthz.domain.problem import Problem
 
 pytestmark = pytest.mark.skipif(not hasattr(yaml, "CSafeLoader"), reason="PyYAML was built without libyaml")

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from extauthz.check.credentials import CredentialSources
 from extauthz.check.envoy_request import EnvoyRequests
 from extauthz.check.extauthz_check_pb2 import CheckRequest, HeaderValue
-from extauthz.compile.query import read_query
-from extauthz.compile.values import ABSENT, UNKNOWN
+from extauthz.compile.conditions.query import read_query
+from extauthz.compile.conditions.values import ABSENT, UNKNOWN
 from extauthz.domain.credential import BearerToken
 from extauthz.domain.envoy_text import replaced
 from extauthz.domain.reasons import Reason

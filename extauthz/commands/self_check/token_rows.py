@@ -10,8 +10,8 @@ from typing import Final
 
 from extauthz.commands.self_check.rows import Rows, WrongRow, domain_rows, wrong_rows
 from extauthz.commands.token_verify import verdict
-from extauthz.compile.query import read_query
-from extauthz.compile.values import Missing, parse_address, parse_network, parse_time
+from extauthz.compile.conditions.query import read_query
+from extauthz.compile.conditions.values import Missing, parse_address, parse_network, parse_time
 from extauthz.decide.tokens.jwks import JwksRejected, parse_jwks
 
 _NOW: Final = 1_800_000_000.0

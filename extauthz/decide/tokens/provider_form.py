@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from extauthz.compile.claim_headers import parse_forwarding
+from extauthz.compile.documents.claim_headers import parse_forwarding
 from extauthz.compile.fields import Fields, shown
 from extauthz.decide.tokens.jwks import ALGORITHMS, DEFAULT_ALGORITHMS, JwksRejected, parse_jwks
 from extauthz.decide.tokens.keyring import IssuerConfig

@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket
 
 from extauthz.client import resource
 from extauthz.client.paths import AppPath, host_pattern
-from extauthz.compile.routes import Template
+from extauthz.compile.routes.route_index import Template
 from tests.declared_applications import declared, endpoint, mesh_routes
 
 

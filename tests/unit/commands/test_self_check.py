@@ -43,7 +43,7 @@ host._is_a_label = _is_a_label
 """
 LOOSE_QUERY = """
 import re
-from extauthz.compile import query
+from extauthz.compile.conditions import query
 query._CONTROL = re.compile("(?!)")
 """
 CASBIN_ALLOWS = """

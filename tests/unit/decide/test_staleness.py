@@ -3,8 +3,8 @@
 import pytest
 
 from extauthz.compile.directory import Directory
-from extauthz.compile.documents import Reading, parse_policy_set
-from extauthz.compile.role_model import RoleModel
+from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
+from extauthz.compile.roles.role_model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build
 from extauthz.decide.judge import CheckPolicy, judge_identified
 from extauthz.domain.policy import PolicySet

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from extauthz.compile.documents import Reading
+from extauthz.compile.documents.policy_documents import Reading
 from extauthz.compile.snapshot import Snapshot
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.files import FilesPublisher, PolicyDirectory

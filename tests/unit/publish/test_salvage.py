@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from extauthz.compile.documents import Reading
+from extauthz.compile.documents.policy_documents import Reading
 from extauthz.domain.policy import MAX_PRIORITY, AttributePolicy, RoleRule, SubjectKind, UnreadableCondition
 from extauthz.domain.reasons import Effect
 from extauthz.publish.tenant import Compiler, TenantState

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from extauthz.compile.role_model import RoleModel
-from extauthz.compile.roles import RoleIndex, RoleOutcome
+from extauthz.compile.roles.role_index import RoleIndex, RoleOutcome
+from extauthz.compile.roles.role_model import RoleModel
 from extauthz.domain.policy import RoleRule, SubjectKind
 from extauthz.domain.reasons import Effect
 from extauthz.runtime.readiness import decides_as_known

@@ -1,0 +1,1 @@
+"""Conditions of attribute policies: trees and expressions are read, checked and compiled."""

@@ -1,0 +1,377 @@
+"""The attributes that conditions name, one row each: parser, evaluator, warnings, documentation read them.
+
+A row says where the value comes from, which kinds it can have, and what its absence means. A new attribute is
+a row here and in docs/reference/policy-language.md, and a decision case in tests/cases/.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from operator import attrgetter
+from types import MappingProxyType
+from typing import Final
+
+from extauthz.compile.conditions.condition_input import (
+    KIND_NAMES,
+    ConditionInput,
+    Resolver,
+    absent_is_unknown,
+    claim,
+    has_source_address,
+    header,
+    in_headers,
+    in_query,
+    instant,
+    parameter_value,
+    query_parameter,
+    source_address,
+)
+from extauthz.compile.conditions.readings import Reading, converting, reading_of
+from extauthz.compile.conditions.values import ABSENT, UNKNOWN, Kind, parse_address, parse_time
+from extauthz.domain.names import name_problem
+from extauthz.domain.reasons import Effect
+from extauthz.domain.verdict import Target
+
+_MAX_NAME: Final = 256
+_MAX_CLAIM_PARTS: Final = 16
+RESERVED_PARAMETERS: Final = frozenset({"name", "service", "parameters"})
+
+
+Shown = Callable[[Target], object]
+"""Reads what the decision log shows of an attribute."""
+
+
+class WhenAbsent(Enum):
+    """What conditions make of an attribute that is absent."""
+
+    NEVER = "it is never absent"
+    WITHOUT_REQUEST = "it is absent, and unknown, only where no request is decided about"
+    DEFINITE = "definite"
+    DEFINITE_IN_DENY = "definite in a deny, unknown in an allow"
+    UNKNOWN = "unknown"
+
+
+_TEXT: Final = frozenset({Kind.TEXT})
+_NUMBER: Final = frozenset({Kind.NUMBER})
+_JSON: Final = frozenset({Kind.TEXT, Kind.NUMBER, Kind.BOOLEAN, Kind.LIST})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attribute:
+    """One attribute, or a family of attributes whose names begin with `name`, which then ends with a dot.
+
+    The functions of a family take the rest of the name; those of one attribute get "".
+    """
+
+    name: str
+    source: str
+    """Where the value comes from, for the documentation."""
+    read: Callable[[str, Effect], Resolver]
+    """Makes the function that reads it, for a rule of the effect."""
+    variable: str = ""
+    """What the documentation calls the rest of a family's names."""
+    kinds: frozenset[Kind] = _TEXT
+    """The kinds that a value can have."""
+    absent: WhenAbsent = WhenAbsent.UNKNOWN
+    rest_problem: Callable[[str, frozenset[str]], str | None] | None = None
+    """Why the rest of a name, with the names in CONDITION_HEADERS, is not right."""
+    is_present: Callable[[str], Callable[[ConditionInput], bool]] | None = None
+    """Makes the answer to `exists`; None: whether the value is neither `ABSENT` nor `UNKNOWN`."""
+    read_text: Callable[[str], object] | None = None
+    """Reads text of literals as the kind of the value; None: text is compared as text."""
+    text_needed: str = ""
+    """What is needed where `read_text` returns None."""
+    integers: range | None = None
+    """Every value, where they are that few."""
+    integers_described: str = ""
+    logged: Callable[[str], Shown] | None = None
+    """Makes what the decision log shows; None: the log does not show the attribute."""
+
+    @property
+    def is_family(self) -> bool:
+        """Whether the row stands for every attribute whose name begins with its own."""
+        return self.name.endswith(".")
+
+
+def _claim_problem(path: str, _: frozenset[str]) -> str | None:
+    if not all(path.split(".")):
+        return "has an empty part between its dots"
+    return "has too many parts" if path.count(".") >= _MAX_CLAIM_PARTS else None
+
+
+def _parameter_problem(parameter: str, _: frozenset[str]) -> str | None:
+    return "names no parameter" if parameter in {*RESERVED_PARAMETERS, "parameters."} else None
+
+
+def _header_problem(name: str, condition_headers: frozenset[str]) -> str | None:
+    if name in condition_headers:
+        return None
+    return "names a header that is not in CONDITION_HEADERS (lower-case names only)"
+
+
+def _fixed(read: Resolver) -> Callable[[str, Effect], Resolver]:
+    return lambda _rest, _effect: read
+
+
+def _shown_parameter(parameter: str) -> Shown:
+    return lambda target: target.parameters.get(parameter)
+
+
+_ROWS: Final = (
+    Attribute(
+        name="user.id",
+        source="the verified identity; wins over a claim of the same name",
+        read=_fixed(lambda facts: absent_is_unknown(facts.principal.id)),
+    ),
+    Attribute(
+        name="user.kind",
+        source="the verified identity; wins over a claim of the same name",
+        read=_fixed(lambda facts: KIND_NAMES[facts.principal.kind]),
+        absent=WhenAbsent.NEVER,
+    ),
+    Attribute(
+        name="user.roles",
+        source="the verified identity; wins over a claim of the same name",
+        read=_fixed(lambda facts: facts.roles),
+        kinds=frozenset({Kind.LIST}),
+        absent=WhenAbsent.NEVER,
+    ),
+    Attribute(
+        name="user.domain",
+        source="the verified identity; wins over a claim of the same name",
+        read=_fixed(lambda facts: absent_is_unknown(facts.principal.domain)),
+    ),
+    Attribute(
+        name="user.tenant",
+        source="the verified identity; wins over a claim of the same name",
+        read=_fixed(lambda facts: absent_is_unknown(facts.principal.tenant)),
+    ),
+    Attribute(
+        name="user.",
+        variable="CLAIM.PATH",
+        source="verified claims; at each step the longest member name that is there",
+        read=claim,
+        kinds=_JSON,
+        rest_problem=_claim_problem,
+    ),
+    Attribute(
+        name="resource.name",
+        source="the resource; wins over a parameter of the same name",
+        read=_fixed(lambda facts: facts.target.resource),
+        absent=WhenAbsent.NEVER,
+        logged=lambda _rest: attrgetter("resource"),
+    ),
+    Attribute(
+        name="resource.service",
+        source="the resource; wins over a parameter of the same name",
+        read=_fixed(lambda facts: absent_is_unknown(facts.target.service)),
+        logged=lambda _rest: attrgetter("service"),
+    ),
+    Attribute(
+        name="resource.parameters.",
+        variable="PARAMETER",
+        source="route parameters, decoded once; for `POST /api/v1/check`: `attributes.resource` of the body",
+        read=parameter_value,
+        kinds=_JSON,  # in `POST /api/v1/check`; those of a route are text
+        absent=WhenAbsent.DEFINITE_IN_DENY,
+        logged=_shown_parameter,
+    ),
+    Attribute(
+        name="resource.",
+        variable="PARAMETER",
+        source="short for the same; not for `name`, `service` and `parameters` (`warnings` says so)",
+        read=parameter_value,
+        kinds=_JSON,
+        absent=WhenAbsent.DEFINITE_IN_DENY,
+        rest_problem=_parameter_problem,
+        logged=_shown_parameter,
+    ),
+    Attribute(
+        name="action",
+        source="the target",
+        read=_fixed(lambda facts: facts.target.action),
+        absent=WhenAbsent.NEVER,
+        logged=lambda _rest: attrgetter("action"),
+    ),
+    Attribute(
+        name="request.method",
+        source="canonical; HEAD reads as GET",
+        read=_fixed(lambda facts: absent_is_unknown(facts.method)),
+        absent=WhenAbsent.WITHOUT_REQUEST,
+    ),
+    Attribute(
+        name="request.host",
+        source="canonical",
+        read=_fixed(lambda facts: UNKNOWN if facts.request is None else facts.request.host),
+        absent=WhenAbsent.WITHOUT_REQUEST,
+    ),
+    Attribute(
+        name="request.path",
+        source="canonical",
+        read=_fixed(lambda facts: UNKNOWN if facts.request is None else facts.request.path.text),
+        absent=WhenAbsent.WITHOUT_REQUEST,
+    ),
+    Attribute(
+        name="request.query.",
+        variable="NAME",
+        source="names and values of the query, decoded once (`%XX`, `+`)",
+        read=query_parameter,
+        absent=WhenAbsent.DEFINITE,
+        is_present=in_query,
+    ),
+    Attribute(
+        name="request.headers.",
+        variable="NAME",
+        source="headers in `CONDITION_HEADERS`, lower-case; a policy that names another is refused",
+        read=header,
+        absent=WhenAbsent.DEFINITE,
+        rest_problem=_header_problem,
+        is_present=in_headers,
+    ),
+    Attribute(
+        name="request.source.address",
+        source="the peer, as Envoy verified it",
+        read=_fixed(source_address),
+        kinds=frozenset({Kind.ADDRESS}),
+        is_present=has_source_address,
+        read_text=parse_address,
+        text_needed="an IP address is needed; networks go with the operator cidr",
+    ),
+    Attribute(
+        name="request.source.principal",
+        source="the peer, as Envoy verified it",
+        read=_fixed(lambda facts: absent_is_unknown(facts.request and facts.request.source_principal)),
+    ),
+    Attribute(
+        name="env.time",
+        source="the time of the check, UTC",
+        read=_fixed(instant),
+        kinds=frozenset({Kind.TIME}),
+        absent=WhenAbsent.NEVER,
+        read_text=parse_time,
+        text_needed="an RFC 3339 time such as '2026-01-31T08:00:00Z' is needed",
+    ),
+    Attribute(
+        name="env.hour",
+        source="the hour of the check, UTC, 0 to 23",
+        read=_fixed(lambda facts: instant(facts).hour),
+        kinds=_NUMBER,
+        absent=WhenAbsent.NEVER,
+        integers=range(24),
+        integers_described="0 to 23",
+    ),
+    Attribute(
+        name="env.weekday",
+        source="the day of the check, UTC, 1 (Monday) to 7",
+        read=_fixed(lambda facts: instant(facts).isoweekday()),
+        kinds=_NUMBER,
+        absent=WhenAbsent.NEVER,
+        integers=range(1, 8),
+        integers_described="1 (Monday) to 7",
+    ),
+)
+
+ATTRIBUTES: Final[Mapping[str, Attribute]] = MappingProxyType({row.name: row for row in _ROWS})
+"""Every attribute and family by its name, in the order of the documentation."""
+_FAMILIES: Final = tuple(row for row in _ROWS if row.is_family)
+_CLAIMS: Final = ATTRIBUTES["user."]
+
+
+def _known_names() -> str:
+    prefixes = tuple(row.name for row in _FAMILIES)
+    return ", ".join(
+        f"{row.name}*" if row.is_family else row.name
+        for row in _ROWS
+        if not any(row.name.startswith(prefix) and row.name != prefix for prefix in prefixes)
+    )
+
+
+_NOT_AN_ATTRIBUTE: Final = f"is not an attribute; known are {_known_names()}"
+
+
+def _found(name: str) -> tuple[Attribute, str] | None:
+    """Return the row of a name, which may have a reading, and the rest of the name after the row's."""
+    reading, plain = reading_of(name)
+    found = _plain(plain)
+    if reading is None or found is None:
+        return found
+    row, rest = found
+    return _read_by(reading, row), rest
+
+
+def _read_by(reading: Reading, row: Attribute) -> Attribute:
+    return replace(
+        row,
+        read=lambda rest, effect: converting(reading, row.read(rest, effect)),
+        kinds=frozenset({reading.kind}),
+        read_text=reading.literal,
+        text_needed=reading.literal_needed,
+        integers=None,
+    )
+
+
+def _plain(name: str) -> tuple[Attribute, str] | None:
+    row = ATTRIBUTES.get(name)
+    if row is not None and not row.is_family:
+        return row, ""
+    for family in _FAMILIES:
+        if name.startswith(family.name) and len(name) > len(family.name):
+            return family, name[len(family.name) :]
+    return None
+
+
+def attribute_named(name: str) -> Attribute:
+    """Return the row of an attribute; a name that `attribute_problem` refuses has the row of claims."""
+    found = _found(name)
+    return _CLAIMS if found is None else found[0]
+
+
+def attribute_problem(name: str, condition_headers: frozenset[str]) -> str | None:
+    """Return why no attribute has this name, None when one has."""
+    found = _plain(name)
+    if found is not None and not found[0].is_family:
+        return None
+    # INVARIANT: no two attributes have names that look alike.
+    if name and (problem := name_problem(name, max_length=_MAX_NAME)):
+        return problem
+    if found is None:
+        return _NOT_AN_ATTRIBUTE
+    row, rest = found
+    return None if row.rest_problem is None else row.rest_problem(rest, condition_headers)
+
+
+def reading_problem(name: str, reading: str) -> str | None:
+    """Return why an attribute cannot be read in this way, None when it can."""
+    kinds = attribute_named(name).kinds
+    if Kind.TEXT in kinds:
+        return None
+    return f"is a {' or '.join(sorted(kind.value for kind in kinds))}; {reading!r} reads a string"
+
+
+def resolver(name: str, effect: Effect) -> Resolver:
+    """Return the function that reads the attribute, for a rule of this effect."""
+    found = _found(name)
+    assert found is not None, name
+    row, rest = found
+    return row.read(rest, effect)
+
+
+def presence(name: str) -> Callable[[ConditionInput], bool]:
+    """Return the function that tells whether the attribute is there; never unknown (operator `exists`)."""
+    found = _found(name)
+    assert found is not None, name
+    row, rest = found
+    if row.is_present is not None:
+        return row.is_present(rest)
+    read = row.read(rest, Effect.DENY)
+    return lambda facts: read(facts) not in (ABSENT, UNKNOWN)
+
+
+def shown(name: str) -> Shown | None:
+    """Return what the decision log shows of the attribute, None for nothing."""
+    found = _found(name)
+    if found is None or found[0].logged is None:
+        return None
+    row, rest = found
+    assert row.logged is not None
+    return row.logged(rest)

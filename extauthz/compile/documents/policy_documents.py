@@ -1,0 +1,316 @@
+"""Untrusted policy documents become typed policies; every problem is reported at once, with its place.
+
+docs/reference/policy-language.md defines them: role rules, role bindings, attribute policies,
+resources with routes.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import partial
+from typing import Any, Final, TypeVar, cast
+
+from extauthz.compile.conditions.casbin_conditions import parse_matcher
+from extauthz.compile.conditions.condition_trees import parse_condition
+from extauthz.compile.conditions.values import parse_time
+from extauthz.compile.documents.plain_role_rules import PlainRoleRules
+from extauthz.compile.documents.resource_documents import parse_resource
+from extauthz.compile.fields import Fields, shown
+from extauthz.compile.roles.inheritance import CYCLE
+from extauthz.domain.names import octets_problem
+from extauthz.domain.policy import (
+    MAX_ALLOW_PRIORITY,
+    MAX_PRIORITY,
+    MIN_ALLOW_PRIORITY,
+    MIN_PRIORITY,
+    PUBLIC_SUBJECTS,
+    WILDCARD,
+    AttributePolicy,
+    Mode,
+    PolicySet,
+    RoleBinding,
+    RoleRule,
+    SubjectKind,
+)
+from extauthz.domain.problem import Problem
+from extauthz.domain.reasons import Effect
+from extauthz.domain.workload import written_problem
+
+LAST_INSTANT: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+"""A fraction of a second later, and the nearest floating-point number is a year that has no text."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What documents are read under.
+
+    `condition_headers` are the headers that conditions may name, `claim_headers` those that resources may set
+    from claims. `default_domain` is the domain of a policy
+    that names none (None: it must name one). A document without an id gets `assigned_id`, or is refused when
+    that is None. `highest_allow` bounds the priority of an allow, `guardrails` says whether a deny may stand
+    above every allow.
+    """
+
+    condition_headers: frozenset[str] = frozenset()
+    default_domain: str | None = WILDCARD
+    assigned_id: str | None = None
+    highest_allow: int = MAX_ALLOW_PRIORITY
+    guardrails: bool = True
+    claim_headers: frozenset[str] = frozenset()
+
+
+class Format(StrEnum):
+    """The notation of `rule_data`: a tree of conditions, or a matcher expression."""
+
+    JSON = "json"
+    CASBIN = "casbin"
+
+
+class BoundKind(StrEnum):
+    """What a role binding gives a role to."""
+
+    USER = "user"
+    SERVICE = "service"
+    WORKLOAD = "workload"
+    ROLE = "role"
+
+
+def parse_role_rule(
+    document: object, pointer: str, problems: list[Problem], reading: Reading
+) -> RoleRule | None:
+    """Read a Casbin `p` line; None when any problem was noted. Its members are the fields of `RoleRule`."""
+    before = len(problems)
+    fields = Fields(document, pointer, problems)
+    rule_id = _identifier(fields, reading)
+    values: dict[str, Any] = {
+        name: _member(fields, name, kind, required=name not in _OPTIONAL) for name, kind in _ROLE_RULE.items()
+    }
+    fields.done()
+    kind = subject_kind(values["sub"], values["sub_kind"], values["effect"])
+    if not isinstance(kind, SubjectKind):
+        fields.note("sub_kind", kind)
+    elif problem := workload_problem(kind, values["sub"]):
+        fields.note("sub", problem)
+    names = {name: value for name in ("sub", "dom", "obj", "act") if (value := values[name]) is not None}
+    if problem := octets_problem(names):
+        problems.append(Problem(fields.pointer, problem))
+    if len(problems) > before or rule_id is None:
+        return None
+    return RoleRule(rule_id, **values | {"sub_kind": kind})
+
+
+_ROLE_RULE: Final[Mapping[str, object]] = {
+    name: kind for name, kind in RoleRule.__annotations__.items() if name != "id"
+}
+_OPTIONAL: Final = frozenset({"sub_kind", *RoleRule._field_defaults})
+
+
+def _member(fields: Fields, name: str, kind: object, *, required: bool) -> object:
+    """Read one member by the type of the entity's field: a name, or one of an enumeration's words."""
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        if required or fields.has(name):
+            return fields.choice(name, kind)
+        return fields.get(name)
+    return fields.text(name, required=required)
+
+
+def subject_kind(sub: str | None, given: SubjectKind | None, effect: Effect | None) -> SubjectKind | str:
+    """Return the kind of a rule's subject where `given` was or was not written, or what is wrong with it."""
+    if sub == WILDCARD:
+        if given not in {None, SubjectKind.ANY}:
+            return f"found {shown(given)}, the subject '*' is always of kind 'any'"
+        return SubjectKind.ANY
+    if given is SubjectKind.ANY and effect is Effect.ALLOW:
+        return "found 'any', a named subject of kind 'any' is for denies only"
+    if given is not None:
+        return given
+    return SubjectKind.ANY if effect is Effect.DENY else SubjectKind.ROLE
+
+
+def workload_problem(kind: SubjectKind | BoundKind | None, name: str | None) -> str | None:
+    """Tell what is wrong with the name of a subject of kind `workload`."""
+    if name is None or kind is None or kind.value != SubjectKind.WORKLOAD.value:
+        return None
+    problem = written_problem(name)
+    return None if problem is None else f"found {shown(name)}, it must be {problem}"
+
+
+def parse_role_binding(
+    document: object, pointer: str, problems: list[Problem], reading: Reading
+) -> RoleBinding | None:
+    """Read a Casbin `g` line; None when any problem was noted."""
+    before = len(problems)
+    fields = Fields(document, pointer, problems)
+    binding_id = _identifier(fields, reading)
+    user, role, dom = (fields.text(name) for name in ("user", "role", "dom"))
+    for name, value in (("user", user), ("role", role)):
+        if value == WILDCARD:
+            fields.note(name, "found '*', only a domain may be a wildcard in a binding")
+    kind = fields.choice("user_kind", BoundKind)
+    if wrong := workload_problem(kind, user):
+        fields.note("user", wrong)
+    expires_at = _instant(fields, "expires_at")
+    fields.done()
+    if kind is BoundKind.ROLE and user is not None and user == role:
+        fields.note("role", f"{CYCLE}: {user} -> {user}")
+    names = {
+        name: value for name, value in (("user", user), ("role", role), ("dom", dom)) if value is not None
+    }
+    if problem := octets_problem(names):
+        problems.append(Problem(fields.pointer, problem))
+    if len(problems) > before or not (binding_id and user and role and dom and kind):
+        return None
+    return RoleBinding(binding_id, user, SubjectKind(kind.value), role, dom, expires_at)
+
+
+def _instant(fields: Fields, name: str) -> float | None:
+    value = fields.get(name)
+    if value is None:
+        return None
+    found = expiry(value)
+    if isinstance(found, str):
+        fields.note(name, found)
+        return None
+    return found
+
+
+def expiry(value: object) -> float | str:
+    """Return the POSIX seconds of a time, or what is wrong with it."""
+    moment = parse_time(value) if isinstance(value, str) else value
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        return f"found {shown(value)}, an RFC 3339 time such as '2026-01-31T08:00:00Z' is needed"
+    if moment > LAST_INSTANT:
+        return f"found {shown(value)}, which is after {LAST_INSTANT:%Y-%m-%dT%H:%M:%SZ}; leave it out"
+    return moment.timestamp()
+
+
+def parse_attribute_policy(
+    document: object, pointer: str, problems: list[Problem], reading: Reading
+) -> AttributePolicy | None:
+    """Read an attribute policy; None when any problem was noted."""
+    before = len(problems)
+    fields = Fields(document, pointer, problems)
+    policy_id = _identifier(fields, reading)
+    name, resource = fields.text("name"), fields.text("resource")
+    actions = fields.names("actions", default=(WILDCARD,))
+    if fields.has("domain") or reading.default_domain is None:
+        domain = fields.text("domain")
+    else:
+        domain = reading.default_domain
+        fields.get("domain")
+    effect = fields.choice("effect", Effect)
+    priority = fields.integer("priority", default=0, lowest=MIN_PRIORITY, highest=MAX_PRIORITY)
+    if problem := priority_problem(effect, priority, reading):
+        fields.note("priority", f"found {priority}, {problem}")
+    enabled = fields.flag("enabled", default=True)
+    mode = fields.choice("mode", Mode, default=Mode.ENFORCE)
+    notation = fields.choice("format", Format, default=Format.JSON)
+    condition = None
+    if fields.has("rule_data"):
+        read = parse_matcher if notation is Format.CASBIN else parse_condition
+        condition = read(
+            fields.get("rule_data"),
+            fields.at("rule_data"),
+            problems,
+            condition_headers=reading.condition_headers,
+        )
+    elif fields.is_object:
+        fields.note("rule_data", "is missing, a condition is needed")
+    fields.done()
+    if len(problems) > before or not (
+        policy_id and name and resource and domain and effect and mode and condition
+    ):
+        return None
+    return AttributePolicy(
+        policy_id, name, resource, actions, domain, effect, priority, enabled, mode, condition
+    )
+
+
+def priority_problem(effect: Effect | None, priority: int, reading: Reading) -> str | None:
+    """Tell what is wrong with the priority of a policy with this effect."""
+    if effect is Effect.ALLOW and not MIN_ALLOW_PRIORITY <= priority <= reading.highest_allow:
+        return f"an allow has a priority from {MIN_ALLOW_PRIORITY} to {reading.highest_allow}"
+    if effect is Effect.DENY and priority > MAX_ALLOW_PRIORITY and not reading.guardrails:
+        return f"priorities above {MAX_ALLOW_PRIORITY} are guardrails, written by tenant admins only"
+    return None
+
+
+def _identifier(fields: Fields, reading: Reading) -> str | None:
+    if not fields.has("id") and reading.assigned_id is not None:
+        fields.get("id")
+        return reading.assigned_id
+    identifier = fields.text("id", max_length=128)
+    if identifier == WILDCARD:
+        fields.note("id", "found '*', an id is needed")
+    return identifier
+
+
+def parse_policy_set(document: object, reading: Reading) -> PolicySet | list[Problem]:
+    """Read one mapping of lists, the form that policy files have; the answer is every problem in it."""
+    problems: list[Problem] = []
+    fields = Fields(document, "", problems)
+
+    def each(table: str, parse: Callable[[object, str, list[Problem]], _T | None]) -> tuple[_T, ...]:
+        pointer = fields.at(table)
+        found = (
+            parse(entry, f"{pointer}/{position}", problems)
+            for position, entry in enumerate(fields.items(table, required=False))
+        )
+        return tuple(entity for entity in found if entity is not None)
+
+    def role_rules() -> Iterator[RoleRule]:
+        # There are many: nothing is made here that a rule in order does not need.
+        plain, pointer = PlainRoleRules(), fields.at("role_rules")
+        for position, entry in enumerate(fields.items("role_rules", required=False)):
+            rule = plain.read(entry)
+            if rule is None:
+                rule = parse_role_rule(entry, f"{pointer}/{position}", problems, reading)
+            if rule is not None:
+                yield rule
+
+    policies = PolicySet(
+        resources=each("resources", partial(parse_resource, claim_headers=reading.claim_headers)),
+        role_rules=tuple(role_rules()),
+        role_bindings=each("role_bindings", partial(parse_role_binding, reading=reading)),
+        attribute_policies=each("attribute_policies", partial(parse_attribute_policy, reading=reading)),
+    )
+    fields.done()
+    return problems or with_declared_rules(policies, document)
+
+
+def with_declared_rules(policies: PolicySet, document: object) -> PolicySet:
+    """Add the role rules that `defaultRoles` and `public` stand for; their ids name where they come from."""
+    resources = document.get("resources") or () if isinstance(document, Mapping) else ()
+    added = tuple(
+        RoleRule(
+            id=rule_id,
+            sub=sub,
+            sub_kind=kind,
+            dom=WILDCARD,
+            obj=resource.name,
+            act=resource.default_action,
+            effect=Effect.ALLOW,
+        )
+        for resource, entry in zip(policies.resources, resources, strict=True)
+        for rule_id, sub, kind in _declared(resource.name, entry)
+    )
+    if not added:
+        return policies
+    return PolicySet(
+        policies.resources,
+        (*policies.role_rules, *added),
+        policies.role_bindings,
+        policies.attribute_policies,
+    )
+
+
+def _declared(name: str, entry: Mapping[str, object]) -> Iterator[tuple[str, str, SubjectKind]]:
+    """Yield id, subject and kind of the allow rules that a resource declares."""
+    for role in dict.fromkeys(cast("Sequence[str]", entry.get("defaultRoles") or ())):
+        yield f"default:{name}:{role}", role, SubjectKind.ROLE
+    if entry.get("public") is True:
+        for sub, kind in PUBLIC_SUBJECTS:
+            yield f"public:{name}:{sub}", sub, kind

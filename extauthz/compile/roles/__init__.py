@@ -1,0 +1,1 @@
+"""Role rules, role bindings and inheritance under a Casbin model, as a keyed index."""
