@@ -18,16 +18,28 @@ FIND_PYTHON = for candidate in python3.13 python3.12 python3.11 python3; do \
 
 # $(call export_constraints,FILE): the pins of uv.lock in the form pip reads.
 export_constraints = { echo '\# Every pin of uv.lock, for pip; written by "make lock".'; \
-	"$$uv" export --quiet --frozen --all-extras --no-hashes --no-emit-project --no-annotate --no-header; } > $(1)
+	"$$uv" export --quiet --frozen --all-packages --all-extras --no-hashes --no-emit-workspace --no-annotate --no-header; } > $(1)
 
 # $(call export_image,FILE,OPTIONS): what the image installs, each distribution by its hashes.
 export_image = { echo '\# From uv.lock, for the Dockerfile; written by "make lock".'; \
 	"$$uv" export --quiet --frozen --no-emit-project --no-annotate --no-header $(2); } > $(1)
 
+# $(call export_client,FILE): what the client's distribution installs without extras, by hashes.
+export_client = { "$$uv" export --quiet --frozen --package extauthz-client --no-default-groups --no-emit-workspace \
+	--no-annotate --no-header; } > $(1)
+
+# $(call write_sbom,NAME,REQUIREMENTS): the bill of materials of a built wheel with its locked dependencies.
+write_sbom = $(BIN)/uv venv --quiet --no-project --python $(BIN)/python build/sbom/$(1) && \
+	$(BIN)/uv pip install --quiet --python build/sbom/$(1)/bin/python --require-hashes --requirement $(2) && \
+	$(BIN)/uv pip install --quiet --python build/sbom/$(1)/bin/python --no-deps \
+		dist/$(subst -,_,$(1))-[0-9]*.whl && \
+	.venv-release/bin/cyclonedx-py environment --output-reproducible --of JSON \
+		--output-file dist/$(1).cdx.json build/sbom/$(1)/bin/python
+
 # $(call sync_group,GROUP): .venv-GROUP with a dependency group of the lock, which make install leaves out.
 sync_group = UV_PROJECT_ENVIRONMENT=.venv-$(1) $(BIN)/uv sync --quiet --locked --only-group $(1) --python $(BIN)/python
 
-COVERED_TESTS := tests/unit tests/wire
+COVERED_TESTS := tests/unit tests/client tests/wire
 # What decides: every branch that is not covered here can be a wrong allow.
 DECIDING := extauthz/check/*,extauthz/compile/*,extauthz/decide/*,extauthz/domain/*
 
@@ -49,15 +61,16 @@ help: ## show this list
 
 install: $(STAMP) ## make .venv with the extauthz command and everything to develop it
 
-$(STAMP): pyproject.toml uv.lock constraints.txt
+$(STAMP): pyproject.toml sdk/python/pyproject.toml uv.lock constraints.txt
 ifdef UV
 	@$(SAY_INSTALLING)
-	python="$$($(FIND_PYTHON))" && UV_PROJECT_ENVIRONMENT=.venv "$(UV)" sync --locked --all-extras --python "$$python"
+	python="$$($(FIND_PYTHON))" && UV_PROJECT_ENVIRONMENT=.venv "$(UV)" sync --locked --all-packages --all-extras --python "$$python"
 else
 	@$(SAY_INSTALLING)
 	@$(BIN)/python -m pip --version &>/dev/null || { python="$$($(FIND_PYTHON))" && $(MAKE_ENVIRONMENT); }
+	@# One command for both, so that the name extauthz-client is never looked up on an index.
 	@PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
-		$(BIN)/python -m pip install --editable '.[demo,dev,native]' | $(SHOW_PROGRESS)
+		$(BIN)/python -m pip install --editable '.[demo,dev,native]' --editable ./sdk/python | $(SHOW_PROGRESS)
 endif
 	@touch $@
 
@@ -72,7 +85,7 @@ test: install ## run every test
 	$(RUN_TESTS)
 
 test-unit: install ## the unit tests
-	$(RUN_TESTS) tests/unit
+	$(RUN_TESTS) tests/unit tests/client
 
 test-property: install ## the property and fuzz tests
 	$(RUN_TESTS) tests/property tests/fuzz
@@ -136,12 +149,11 @@ dist: install ## build what a release publishes into dist/; TAG=v1.2.3 is checke
 	$(BIN)/python tools/release.py $(if $(TAG),--tag $(TAG))
 	rm -rf dist build/sbom
 	$(BIN)/python -m hatchling build --target sdist --target wheel
+	cd sdk/python && ../../$(BIN)/python -m hatchling build --target sdist --target wheel --directory ../../dist
 	$(call sync_group,release)
-	$(BIN)/uv venv --quiet --no-project --python $(BIN)/python build/sbom
-	$(BIN)/uv pip install --quiet --python build/sbom/bin/python --require-hashes --requirement deploy/image/requirements.txt
-	$(BIN)/uv pip install --quiet --python build/sbom/bin/python --no-deps dist/*.whl
-	.venv-release/bin/cyclonedx-py environment --output-reproducible --of JSON \
-		--output-file dist/extauthz.cdx.json build/sbom/bin/python
+	$(call write_sbom,extauthz,deploy/image/requirements.txt)
+	uv=$(BIN)/uv; $(call export_client,build/sbom/client.txt)
+	$(call write_sbom,extauthz-client,build/sbom/client.txt)
 
 workflows: install ## lint .github: zizmor, and actionlint where it or Go is installed
 	$(call sync_group,workflows)

@@ -7,9 +7,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute
 
-from extauthz.client import Resource, resource
-from extauthz.client.declare import declared_resources
 from extauthz.compile.documents.resource_documents import parse_resource
+from extauthz_client import Resource, resource
+from extauthz_client.declare import declared_resources
 
 if TYPE_CHECKING:
     from extauthz.domain.problem import Problem

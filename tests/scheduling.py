@@ -10,7 +10,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 FOLDERS: Final = (
-    "faults", "e2e", "property", "integration", "packaging", "fuzz", "docs", "wire", "unit",
+    "faults", "e2e", "property", "integration", "packaging", "fuzz", "docs", "wire", "client", "unit",
 )  # fmt: skip
 """The folders of tests, longest modules first: the short ones at the end keep all workers busy."""
 SINGLY: Final = {"property", "fuzz"}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-SCANNED: Final = ("extauthz", "tools")
+SCANNED: Final = ("extauthz", "sdk/python/extauthz_client", "tools")
 
 # Ruff has no such rules, or not yet; the ADR says why each is not a finding here.
 _NOT_FINDINGS: Final = {

@@ -27,13 +27,14 @@ from types import ModuleType
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-SCANNED: Final = ("extauthz", "tools")
+CLIENT: Final = ROOT / "sdk/python"
+SCANNED: Final = ("extauthz", "sdk/python/extauthz_client", "tools")
 FUNCTIONS: Final = frozenset(
     {"compile", "match", "fullmatch", "search", "sub", "subn", "split", "findall", "finditer", "template"}
 )
 EXAMINED_BY_TESTS: Final = {
     # Starlette's own, of which there are five; tests/unit/tools/test_check_patterns.py examines them.
-    ("extauthz/client/paths.py", "CONVERTOR_TYPES[earlier.convertor].regex"),
+    ("sdk/python/extauthz_client/paths.py", "CONVERTOR_TYPES[earlier.convertor].regex"),
 }
 _UNICODE_CATEGORIES: Final = {
     constants.CATEGORY_WORD, constants.CATEGORY_NOT_WORD,
@@ -147,7 +148,8 @@ def _calls(tree: ast.Module) -> Iterator[ast.Call]:
 def imported(file: Path) -> ModuleType:
     """Return the module of a file below the project's root, or of any other file."""
     if file.is_relative_to(ROOT):
-        parts = file.relative_to(ROOT).with_suffix("").parts
+        root = CLIENT if file.is_relative_to(CLIENT) else ROOT
+        parts = file.relative_to(root).with_suffix("").parts
         return importlib.import_module(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
     spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None

@@ -1,4 +1,4 @@
-"""Write docs/reference/layout.md: every file of the package with the first sentence of its docstring.
+"""Write docs/reference/layout.md: every file of the packages with the first sentence of its docstring.
 
 python tools/generate_layout.py    write docs/reference/layout.md
 """
@@ -11,6 +11,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PACKAGE: Final = ROOT / "extauthz"
+CLIENT: Final = ROOT / "sdk" / "python" / "extauthz_client"
 PAGE: Final = ROOT / "docs" / "reference" / "layout.md"
 
 _TOP: Final = """\
@@ -18,7 +19,7 @@ _TOP: Final = """\
 
 Written by `tools/generate_layout.py` from the docstrings of the modules: run it after a file was added, moved
 or removed. [Design](design.md#packages) says what each package may import. `extauthz/check/service.py` is the
-first file to read.
+first file to read. The last folder is the Python client, a distribution of its own in `sdk/python`.
 
 """
 _GENERATED: Final = "generated from `protos/`; see `tools/generate_protos.py`"
@@ -26,13 +27,13 @@ _GENERATED: Final = "generated from `protos/`; see `tools/generate_protos.py`"
 
 def page() -> str:
     """Return the whole page."""
-    lines = "\n".join(_folder(PACKAGE, 0))
+    lines = "\n".join(line for package in (PACKAGE, CLIENT) for line in _folder(package, 0))
     return f"{_TOP}```text\n{lines}\n```\n"
 
 
 def files() -> list[Path]:
-    """Return every module of the package."""
-    return sorted(PACKAGE.rglob("*.py"))
+    """Return every module of the packages."""
+    return sorted([*PACKAGE.rglob("*.py"), *CLIENT.rglob("*.py")])
 
 
 def _folder(folder: Path, depth: int) -> Iterator[str]:

@@ -17,6 +17,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 MANIFESTS: Final = "deploy/kubernetes/overlays/*/kustomization.yaml"
 
 _VERSION: Final = re.compile(r'^__version__ = "([0-9]+\.[0-9]+\.[0-9]+)"$', re.MULTILINE)
+_CLIENT: Final = "sdk/python/extauthz_client/__init__.py"
 _SECTION: Final = re.compile(
     r"^## \[(?P<version>[^]]+)\](?: - (?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2}))?\n(?P<text>.*?)(?=^## |\Z)",
     re.MULTILINE | re.DOTALL,
@@ -28,10 +29,14 @@ _TAG_OF_IMAGE: Final = re.compile(
 
 
 def version(root: Path = ROOT) -> str:
-    """Return the version of the checkout; `extauthz/__init__.py` is its only source."""
-    found = _VERSION.search((root / "extauthz/__init__.py").read_text("utf-8"))
+    """Return the version of the checkout; `extauthz/__init__.py` is its source."""
+    return _version_in(root, "extauthz/__init__.py")
+
+
+def _version_in(root: Path, file: str) -> str:
+    found = _VERSION.search((root / file).read_text("utf-8"))
     if found is None:
-        raise ValueError("extauthz/__init__.py: __version__ is not three numbers")
+        raise ValueError(f"{file}: __version__ is not three numbers")
     return found[1]
 
 
@@ -47,6 +52,9 @@ def problems(root: Path = ROOT, tag: str | None = None) -> list[str]:
     found = []
     if tag is not None and tag != f"v{current}":
         found.append(f"the tag {tag!r} is not v{current}, the version in extauthz/__init__.py")
+    client = _version_in(root, _CLIENT)
+    if client != current:
+        found.append(f"{_CLIENT}: __version__ is {client}, not {current}")
     date, text = written.get(current, (None, ""))
     if not text:
         found.append(f"CHANGELOG.md has no text under [{current}]")

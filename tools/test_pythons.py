@@ -6,8 +6,8 @@ python tools/test_pythons.py --tested .venv/bin/python all but this one, which o
 Looked for are CPython 3.11 to 3.13 on PATH, in the usual folders, and among the versions of pyenv, asdf and
 uv (a launcher on PATH for a version that is switched off leads nowhere, the version itself is found); 3.14 is
 used when every dependency has a wheel for it. One interpreter for each full version gets an environment of
-its own, `.venv-pythons/VERSION`, with the locked dependencies, and runs `tests/unit`, `tests/property`,
-`tests/wire` and `tests/fuzz`. The exit code is 1 when any of them fails.
+its own, `.venv-pythons/VERSION`, with the locked dependencies, and runs `tests/unit`, `tests/client`,
+`tests/property`, `tests/wire` and `tests/fuzz`. The exit code is 1 when any of them fails.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 ENVIRONMENTS: Final = ROOT / ".venv-pythons"
-TESTS: Final = ("tests/unit", "tests/property", "tests/wire", "tests/fuzz")
+TESTS: Final = ("tests/unit", "tests/client", "tests/property", "tests/wire", "tests/fuzz")
 SUPPORTED: Final = ((3, 11), (3, 12), (3, 13))
 WITH_WHEELS: Final = ((3, 14),)
 """Versions that are tested only when nothing has to be built for them."""
@@ -120,14 +120,24 @@ def prepare(interpreter: Interpreter) -> Path | None:
     place = ENVIRONMENTS / interpreter.name
     # Without compiled modules each process of a run would compile all of them again.
     environ = os.environ | {"UV_PROJECT_ENVIRONMENT": str(place), "UV_COMPILE_BYTECODE": "1"}
-    sync = [uv(), "sync", "--quiet", "--locked", "--all-extras", "--python", interpreter.executable]
+    sync = [
+        uv(),
+        "sync",
+        "--quiet",
+        "--locked",
+        "--all-packages",
+        "--all-extras",
+        "--python",
+        interpreter.executable,
+    ]
     if interpreter.version[:2] in WITH_WHEELS:
-        sync += ["--no-build", "--no-install-project"]
+        sync += ["--no-build", "--no-install-workspace"]
     if subprocess.run(sync, cwd=ROOT, env=environ, check=False).returncode == 0:
         python = place / "bin" / "python"
         if interpreter.version[:2] not in WITH_WHEELS:
             return python
-        install = [uv(), "pip", "install", "--quiet", "--no-deps", "--python", str(python), "--editable", "."]
+        install = [uv(), "pip", "install", "--quiet", "--no-deps", "--python", str(python)]
+        install += ["--editable", ".", "--editable", "./sdk/python"]
         return python if subprocess.run(install, cwd=ROOT, check=False).returncode == 0 else None
     if interpreter.version[:2] in WITH_WHEELS:
         return None
@@ -155,6 +165,8 @@ def _prepared_by_pip(interpreter: Interpreter, place: Path) -> Path | None:
             "--quiet",
             "--editable",
             ".[demo,dev,native]",
+            "--editable",
+            "./sdk/python",
         ],
     ):
         if subprocess.run(command, cwd=ROOT, env=environ, check=False).returncode != 0:

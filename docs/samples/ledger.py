@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from extauthz.client import AssertionRejected, AssertionVerifier, Unreachable
+from extauthz_client import AssertionRejected, AssertionVerifier, Unreachable
 
 app = FastAPI()
 verifier = AssertionVerifier(

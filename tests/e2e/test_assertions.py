@@ -21,9 +21,9 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from extauthz.client import AssertionVerifier
 from extauthz.demo.calls import send
 from extauthz.demo.processes import LOOPBACK
+from extauthz_client import AssertionVerifier
 from tests.e2e.gate import ask_over_http
 from tests.e2e.test_credential_places import bootstrap, check_of, start
 from tests.e2e.test_envoy_config import READY_S, Parts, parts

@@ -10,10 +10,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given
 
 from extauthz.check.assertions import Assertions
-from extauthz.client import AssertionRejected, AssertionVerifier
-from extauthz.client import assertions as client
 from extauthz.domain.verdict import Allowed, PolicyVersion, Rule, RuleKind
 from extauthz.keys.assertion_keys import AssertionKey, read_assertion_keys
+from extauthz_client import AssertionRejected, AssertionVerifier
+from extauthz_client import assertions as client
 from tests.builders import ALICE, READ_INVOICE, request_facts
 from tests.fuzz.rounds import fuzzing, keep_fuzzing, mutated
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from aiohttp import web
 
-from extauthz.client import ClientCredentials, ExtauthzClient, ServiceKey
 from extauthz.decide.tokens.keyring import IssuerConfig
 from extauthz.demo.identity_provider import AUDIENCE, IdentityProvider, application
 from extauthz.demo.processes import free_port
 from extauthz.keys.cache import JwksCache
 from extauthz.keys.fetcher import KeyFetcher
 from extauthz.keys.source import IssuerSource
+from extauthz_client import ClientCredentials, ExtauthzClient, ServiceKey
 from tests.integration.rest_harness import ADMIN_KEY, rest
 from tests.integration.scripted_server import Handler, serving
 

@@ -55,7 +55,7 @@ class ClientLog(logging.Handler):
 
 @contextmanager
 def client_log() -> Iterator[ClientLog]:
-    logger, handler = logging.getLogger("extauthz.client"), ClientLog()
+    logger, handler = logging.getLogger("extauthz_client"), ClientLog()
     logger.addHandler(handler)
     before = logger.level
     logger.setLevel(logging.INFO)

@@ -12,8 +12,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from extauthz.client import AssertionRejected, AssertionVerifier, VerifiedAssertion
 from extauthz.demo.processes import LOOPBACK
+from extauthz_client import AssertionRejected, AssertionVerifier, VerifiedAssertion
 from tests.integration.serving import database_environment, finished, serving
 from tests.waiting import await_true
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from fastapi import APIRouter, FastAPI
 
-from extauthz.client import (
+from extauthz_client import (
     ApiError,
     AttributePolicy,
     ClientCredentials,

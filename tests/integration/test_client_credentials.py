@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from extauthz.client import (
+from extauthz_client import (
     ClientCredentials,
     ClientError,
     ExtauthzClient,

@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from extauthz.client import ExtauthzClient, ServiceKey, protect, resource
 from extauthz.demo.processes import free_port
+from extauthz_client import ExtauthzClient, ServiceKey, protect, resource
 from tests.integration.lifespans import ClientLog, client_log, started
 from tests.integration.scripted_server import Scripted, disconnects, is_silent, says, scripted
 

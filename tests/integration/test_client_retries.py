@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from extauthz.client import (
+from extauthz.demo.processes import free_port
+from extauthz_client import (
     ApiError,
     ClientError,
     ExtauthzClient,
@@ -17,8 +18,7 @@ from extauthz.client import (
     UnexpectedAnswer,
     Unreachable,
 )
-from extauthz.client.http import ClientResponse
-from extauthz.demo.processes import free_port
+from extauthz_client.http import ClientResponse
 from tests.integration.scripted_server import Handler, Scripted, disconnects, is_silent, says, scripted
 
 pytestmark = pytest.mark.anyio

@@ -47,6 +47,9 @@ def checkout(tmp_path: Path) -> Path:
     """Return a folder with what `tools/release.py` reads, ready to be released as 1.2.3."""
     (tmp_path / "extauthz").mkdir()
     (tmp_path / "extauthz/__init__.py").write_text('__version__ = "1.2.3"\n')
+    client = tmp_path / "sdk/python/extauthz_client/__init__.py"
+    client.parent.mkdir(parents=True)
+    client.write_text('__version__ = "1.2.3"\n')
     (tmp_path / "CHANGELOG.md").write_text(
         "# Changelog\n\n## [Unreleased]\n\n## [1.2.3] - 2030-01-01\n\n- It works.\n"
     )
@@ -93,6 +96,11 @@ def test_a_manifest_with_another_image_is_refused(checkout: Path) -> None:
     assert problems(checkout) == [
         "deploy/kubernetes/overlays/one/kustomization.yaml: newTag is 1.2.2, not 1.2.3"
     ]
+
+
+def test_a_client_of_another_version_is_refused(checkout: Path) -> None:
+    (checkout / "sdk/python/extauthz_client/__init__.py").write_text('__version__ = "1.2.2"\n')
+    assert problems(checkout) == ["sdk/python/extauthz_client/__init__.py: __version__ is 1.2.2, not 1.2.3"]
 
 
 def test_the_sections_of_the_changelog_have_dates_and_descend() -> None:

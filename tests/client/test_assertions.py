@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from extauthz.check.assertions import Assertions
-from extauthz.client import AssertionRejected, AssertionVerifier, Unreachable, VerifiedAssertion
-from extauthz.client import assertions as client_assertions
 from extauthz.domain.verdict import Allowed, PolicyVersion, Rule, RuleKind
 from extauthz.keys.assertion_keys import AssertionKey, read_assertion_keys
+from extauthz_client import AssertionRejected, AssertionVerifier, Unreachable, VerifiedAssertion
+from extauthz_client import assertions as client_assertions
 from tests.builders import ALICE, READ_INVOICE, request_facts
 
 pytestmark = pytest.mark.anyio

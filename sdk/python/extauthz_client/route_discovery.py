@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.endpoints import HTTPEndpoint
 from starlette.routing import Host, Mount, WebSocketRoute
 
-from extauthz.client.paths import host_pattern
+from extauthz_client.paths import host_pattern
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute

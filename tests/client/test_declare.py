@@ -13,7 +13,7 @@ from starlette.routing import Route as StarletteRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket
 
-from extauthz.client import resource
+from extauthz_client import resource
 from tests.declared_applications import declared, endpoint, mesh_routes
 
 

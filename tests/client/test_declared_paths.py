@@ -11,9 +11,9 @@ from starlette.routing import Route as StarletteRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket
 
-from extauthz.client import resource
-from extauthz.client.paths import AppPath, host_pattern
 from extauthz.compile.routes.route_index import Template
+from extauthz_client import resource
+from extauthz_client.paths import AppPath, host_pattern
 from tests.declared_applications import declared, endpoint, mesh_routes
 
 

@@ -1,7 +1,7 @@
 """The text of an `ApiError` has every member of the problem document."""
 
-from extauthz.client import ApiError
-from extauthz.client.http import ClientResponse
+from extauthz_client import ApiError
+from extauthz_client.http import ClientResponse
 
 
 def refusal(status: int, **members: object) -> ApiError:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TypeVar
 
-from extauthz.client.errors import UnexpectedAnswer
+from extauthz_client.errors import UnexpectedAnswer
 
 _Choice = TypeVar("_Choice", bound=str)
 

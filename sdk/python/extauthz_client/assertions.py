@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from extauthz.client.errors import AssertionRejected, ClientError, Unreachable
+from extauthz_client.errors import AssertionRejected, ClientError, Unreachable
 
 HEADER: Final = "x-auth-assertion"
 TYPE: Final = "assertion+jwt"

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 
-from extauthz.client import timing
-from extauthz.client.credentials import Credentials, parsed
-from extauthz.client.errors import ApiError, ClientError, UnexpectedAnswer, Unreachable
+from extauthz_client import timing
+from extauthz_client.credentials import Credentials, parsed
+from extauthz_client.errors import ApiError, ClientError, UnexpectedAnswer, Unreachable
 
 _NOT_NOW: Final = frozenset({429, 502, 503, 504})
 _NOTHING_DONE: Final = 429

@@ -4,12 +4,14 @@ verify that a request passed a check.
 It stands apart from the server and imports none of it.
 """
 
-from extauthz.client.api import ExtauthzClient
-from extauthz.client.assertions import AssertionVerifier, VerifiedAssertion
-from extauthz.client.credentials import ClientCredentials, Credentials, ServiceKey, credentials_from
-from extauthz.client.declare import protect, resource
-from extauthz.client.errors import ApiError, AssertionRejected, ClientError, UnexpectedAnswer, Unreachable
-from extauthz.client.models import AttributePolicy, CheckResult, Resource, RoleBinding, RoleRule, Route
+from extauthz_client.api import ExtauthzClient
+from extauthz_client.assertions import AssertionVerifier, VerifiedAssertion
+from extauthz_client.credentials import ClientCredentials, Credentials, ServiceKey, credentials_from
+from extauthz_client.declare import protect, resource
+from extauthz_client.errors import ApiError, AssertionRejected, ClientError, UnexpectedAnswer, Unreachable
+from extauthz_client.models import AttributePolicy, CheckResult, Resource, RoleBinding, RoleRule, Route
+
+__version__ = "0.2.0"
 
 __all__ = [
     "ApiError",

@@ -20,11 +20,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from extauthz.client.api import ExtauthzClient
-from extauthz.client.errors import ApiError, ClientError
-from extauthz.client.models import Authentication, Resource, Route
-from extauthz.client.paths import AppPath
-from extauthz.client.route_discovery import ANY_METHOD, AppRoute, walk
+from extauthz_client.api import ExtauthzClient
+from extauthz_client.errors import ApiError, ClientError
+from extauthz_client.models import Authentication, Resource, Route
+from extauthz_client.paths import AppPath
+from extauthz_client.route_discovery import ANY_METHOD, AppRoute, walk
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -37,7 +37,9 @@ _DECLARED: Final = "__extauthz_resource__"
 _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 60.0
 
-_log = logging.getLogger("extauthz.client")
+_log = logging.getLogger("extauthz_client")
+# The name before 0.2, for one release: its handlers and its level go on to apply.
+_log.parent = logging.getLogger("extauthz.client")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from urllib.parse import quote_plus, urlsplit
 
 import aiohttp
 
-from extauthz.client import timing
-from extauthz.client.errors import ClientError, Unreachable
+from extauthz_client import timing
+from extauthz_client.errors import ClientError, Unreachable
 
 _RENEW_BEFORE_S: Final = 30.0
 _ASSUMED_LIFE_S: Final = 60.0

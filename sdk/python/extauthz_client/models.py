@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, Self
 
-from extauthz.client.answers import Members
+from extauthz_client.answers import Members
 
 Authentication = Literal["required", "optional", "none"]
 Authorization = Literal["keep", "remove"]

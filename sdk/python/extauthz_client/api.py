@@ -5,10 +5,10 @@ from types import TracebackType
 from typing import Final, Literal, Self, TypeVar
 from urllib.parse import quote
 
-from extauthz.client.answers import Members, entries
-from extauthz.client.credentials import Credentials
-from extauthz.client.http import ClientResponse, Http
-from extauthz.client.models import AttributePolicy, CheckResult, Resource, RoleBinding, RoleRule
+from extauthz_client.answers import Members, entries
+from extauthz_client.credentials import Credentials
+from extauthz_client.http import ClientResponse, Http
+from extauthz_client.models import AttributePolicy, CheckResult, Resource, RoleBinding, RoleRule
 
 _PAGE: Final = 500
 _DENIED: Final = 403
