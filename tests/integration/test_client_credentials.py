@@ -125,7 +125,7 @@ async def test_the_issuer_is_compared_exactly() -> None:
 
 @pytest.mark.parametrize(
     ("expires_in", "fetches"),
-    [(3600, 1), ("3600", 1), (None, 1), ("soon", 1), (-5, 1), (float("nan"), 1), (1e-9, 3)],
+    [(3600, 1), ("3600", 1), (None, 1), ("soon", 1), (-5, 1), (1e-9, 3)],
 )
 async def test_a_token_is_kept_for_its_lifetime(expires_in: object, fetches: int) -> None:
     async with scripted(provider(grants(expires_in=expires_in))) as idp, scripted(EMPTY) as api:

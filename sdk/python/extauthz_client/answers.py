@@ -1,11 +1,12 @@
 """Reading what the API answers with: a member that is missing or of another type is never guessed."""
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from extauthz_client.errors import UnexpectedAnswer
 
 _Choice = TypeVar("_Choice", bound=str)
+_TOO_LARGE: Final = 2**63
 
 
 class Members:
@@ -62,10 +63,10 @@ class Members:
         return value
 
     def number(self, name: str) -> int:
-        """Return an integer."""
+        """Return an integer of 64 bits."""
         value = self.value(name)
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise self._misfit(name, "an integer")
+        if not isinstance(value, int) or isinstance(value, bool) or not -_TOO_LARGE <= value < _TOO_LARGE:
+            raise self._misfit(name, "an integer of 64 bits")
         return value
 
     def entries(self, name: str) -> list[object]:
@@ -100,3 +101,9 @@ def entries(document: object) -> list[object]:
 
 def _kind(document: object) -> str:
     return "nothing readable" if document is None else f"a JSON {type(document).__name__}"
+
+
+def revision(text: str) -> int | None:
+    """Return the revision that a header says; None for what is not one."""
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+    return number if number is not None and number < _TOO_LARGE else None

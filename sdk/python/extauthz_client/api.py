@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Final, Literal, Self, TypeVar
 from urllib.parse import quote
 
-from extauthz_client.answers import Members, entries
+from extauthz_client.answers import Members, entries, revision
 from extauthz_client.credentials import Credentials
 from extauthz_client.http import ClientResponse, Http
 from extauthz_client.models import AttributePolicy, CheckResult, Resource, RoleBinding, RoleRule
@@ -193,9 +193,9 @@ class ExtauthzClient:
         repeatable: bool = False,
     ) -> ClientResponse:
         answer = await self._http.call(method, path, query=query, body=body, repeatable=repeatable)
-        revision = answer.headers.get("x-policy-revision", "")
-        if revision.isascii() and revision.isdigit():
-            self._revision = int(revision)
+        written = revision(answer.headers.get("x-policy-revision", ""))
+        if written is not None:
+            self._revision = written
         return answer
 
 
@@ -214,4 +214,7 @@ def _id(stored: RoleRule | AttributePolicy) -> str:
 
 
 def _segment(text: str) -> str:
+    """Return an id as a segment of a path. Raises ValueError for those that RFC 3986 5.2.4 removes."""
+    if text in {"", ".", ".."}:
+        raise ValueError(f"an id is not {text!r}")
     return quote(text, safe="")

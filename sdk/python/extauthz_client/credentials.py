@@ -160,11 +160,28 @@ async def _json(
 
 
 def parsed(body: bytes) -> object:
-    """Return a JSON document; None for invalid JSON. Numbers that no `float` holds are `Decimal`."""
+    """Return a JSON document (RFC 8259: UTF-8); None for what is not one, or has a member twice.
+
+    Numbers that no `float` holds are `Decimal`.
+    """
     try:
-        return json.loads(body, parse_float=_fraction)
+        return json.loads(
+            body.decode(), parse_float=_fraction, parse_constant=_refused, object_pairs_hook=_unique
+        )
     except (ValueError, RecursionError):
         return None
+
+
+def _refused(literal: str) -> object:
+    raise ValueError(f"{literal} is not JSON")
+
+
+def _unique(members: list[tuple[str, object]]) -> dict[str, object]:
+    # RFC 8259 4: which of the two would be meant is not defined.
+    document = dict(members)
+    if len(document) != len(members):
+        raise ValueError("a member is given twice")
+    return document
 
 
 def _fraction(literal: str) -> float | Decimal:

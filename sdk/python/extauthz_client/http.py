@@ -20,6 +20,7 @@ from extauthz_client.errors import ApiError, ClientError, UnexpectedAnswer, Unre
 
 _NOT_NOW: Final = frozenset({429, 502, 503, 504})
 _NOTHING_DONE: Final = 429
+_TYPES: Final = {"pointer": str, "parameter": str, "line": int, "message": str}
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 10.0
 # Less than uvicorn's 5 s: a connection that the server is about to close is never taken for a write.
@@ -56,19 +57,18 @@ class ClientResponse:
     @property
     def problem(self) -> ApiError:
         """The refusal that this is."""
-        title, detail, errors, reason = self.phrase, "", [], None
-        if isinstance(self.document, Mapping):
-            title = str(self.document.get("title", title))
-            detail = str(self.document.get("detail", detail))
-            reason = self.document.get("reason")
-            found = self.document.get("errors")
-            errors = [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []
+        members = self.document if isinstance(self.document, Mapping) else {}
+        title, detail, reason = (
+            text if isinstance(text := members.get(name), str) else None
+            for name in ("title", "detail", "reason")
+        )
+        found = members.get("errors")
         return ApiError(
             self.status,
-            title,
-            detail,
-            errors,
-            reason=reason if isinstance(reason, str) else None,
+            self.phrase if title is None else title,
+            detail or "",
+            [_typed(each) for each in found if isinstance(each, Mapping)] if isinstance(found, list) else [],
+            reason=reason,
             retry_after_s=self.retry_after_s,
         )
 
@@ -155,7 +155,9 @@ class Http:
                         raise failure from error
                     maybe_done = True
             else:
-                if answer.status in also or 200 <= answer.status < 300:
+                if answer.status in also:
+                    return answer
+                if 200 <= answer.status < 300:
                     return _understood(answer)
                 if answer.status == 404 and method == "DELETE" and maybe_done:
                     return answer
@@ -223,6 +225,11 @@ class Http:
             return ClientResponse(response.status, response.reason or "error", response.headers, document)
 
 
+def _typed(error: Mapping[str, object]) -> dict[str, object]:
+    """Return an entry of `errors` without the known members that have another type."""
+    return {name: value for name, value in error.items() if type(value) is _TYPES.get(name, type(value))}
+
+
 def _understood(answer: ClientResponse) -> ClientResponse:
     if answer.document is None and answer.status != 204:
         raise UnexpectedAnswer(f"the API answered {answer.status} with nothing readable")
@@ -257,6 +264,9 @@ def _jittered(pause_s: float) -> float:
 
 def _base_url(text: str) -> str:
     parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
-        raise ValueError(f"the API is at an address such as https://extauthz.example.com, not at {text!r}")
+    plain = not (parts.username or parts.password or parts.query or parts.fragment)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0 or not plain:
+        # A password is not repeated.
+        shown = "one with a user or a password" if "@" in text else repr(text)
+        raise ValueError(f"the API is at an address such as https://extauthz.example.com, not at {shown}")
     return text.rstrip("/")
