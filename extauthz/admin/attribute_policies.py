@@ -2,33 +2,25 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, NamedTuple, cast
+from typing import Annotated, Any, ClassVar, Final, cast
 
 from fastapi import APIRouter, Query
 from pydantic import (
-    AfterValidator,
-    BeforeValidator,
     Field,
-    ModelWrapValidatorHandler,
-    ValidationInfo,
     WithJsonSchema,
-    field_validator,
-    model_validator,
 )
 from starlette.responses import Response
 
 from extauthz.admin import documents as doc
-from extauthz.admin.answers import list_of, row_reply, to_json, with_warnings
+from extauthz.admin.answers import Reply, list_of, row_reply, to_json
 from extauthz.admin.authorization import require_domain, require_tenant_admin
 from extauthz.admin.collection import Collection
 from extauthz.admin.openapi import created, deleted, found, listed, written
 from extauthz.admin.operation import Creates, Operation, Reads, Writes
 from extauthz.admin.pagination import BY_NUMBER, PageQuery
-from extauthz.admin.problems import forbidden, invalid, not_found
+from extauthz.admin.problems import forbidden, not_found
 from extauthz.admin.request_body import merge_patch
-from extauthz.compile.conditions.casbin_conditions import parse_matcher
-from extauthz.compile.conditions.condition_trees import parse_condition
-from extauthz.compile.documents.policy_documents import Format, parse_attribute_policy, priority_problem
+from extauthz.compile.documents.policy_documents import Format, Reading, parse_attribute_policy
 from extauthz.compile.documents.warnings import DocumentWarning, policy_warnings
 from extauthz.domain.policy import (
     MAX_ALLOW_PRIORITY,
@@ -37,17 +29,14 @@ from extauthz.domain.policy import (
     WILDCARD,
     AttributePolicy,
     Mode,
-    Node,
 )
+from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
 from extauthz.storage import attribute_policies
 from extauthz.storage.encoding import encode_json
-from extauthz.storage.outcome import NotFound, Refusal
+from extauthz.storage.outcome import Refusal
 from extauthz.storage.rows import Document, Page, Stored, rfc3339
 from extauthz.storage.write import Change
-
-if TYPE_CHECKING:
-    from extauthz.domain.problem import Problem
 
 PATH: Final = "/api/v1/abac/policies"
 MAX_DOCUMENT_BYTES: Final = 256 * 1024
@@ -59,47 +48,30 @@ EXAMPLE: Final = {
 }
 
 
-class RuleData(NamedTuple):
-    """A condition as its author wrote it, and as a tree."""
-
-    written: object
-    condition: Node
-
-
-def _domain(value: object, info: ValidationInfo) -> object:
-    if value is not doc.LEFT_OUT:
-        return value
-    if doc.context_of(info).reading.default_domain is None:
-        raise doc.refused("is missing, the domain of the policy is needed")
-    return doc.context_of(info).reading.default_domain
+def _read(
+    document: object, pointer: str, problems: list[Problem], reading: Reading
+) -> AttributePolicy | None:
+    policy = parse_attribute_policy(document, pointer, problems, reading)
+    if not problems and len(encode_json(document)) > MAX_DOCUMENT_BYTES:
+        problems.append(Problem(pointer, f"is longer than {MAX_DOCUMENT_BYTES} bytes"))
+    return policy
 
 
-def _condition(value: object, info: ValidationInfo) -> RuleData:
-    """Read a condition with the iterative reader, which takes trees of any depth."""
-    problems: list[Problem] = []
-    read = parse_matcher if info.data.get("format") is Format.CASBIN else parse_condition
-    condition = read(value, "", problems, condition_headers=doc.context_of(info).reading.condition_headers)
-    if problems or condition is None:
-        raise doc.refused_at(problems)
-    return RuleData(value, condition)
-
-
-class AttributePolicyDocument(doc.BodyModel):
+class AttributePolicyDocument(doc.PolicyDocument[AttributePolicy]):
     """An attribute policy."""
 
+    reader = _read
     patch_example: ClassVar = {"enabled": False}
     shown: ClassVar = ("version", "deleted_at", "created_at", "updated_at", "warnings")
     name: Annotated[doc.Name, doc.about("a name for people", "owners read their own invoices")]
     resource: Annotated[doc.Name, doc.about("the name of a resource, or `*`", "invoice:read")]
-    actions: Annotated[
-        list[Annotated[doc.Name, doc.about("an action, or `*`")]],
-        Field(min_length=1),
-        AfterValidator(doc.without_repeats),
-    ] = [WILDCARD]
-    domain: Annotated[doc.Name, BeforeValidator(_domain)] = doc.computed(
-        description="applies to principals of this domain only; `*`: to every principal. Left out: `*`, or "
-        "the only domain of a domain admin",
-        examples=["*"],
+    actions: Annotated[list[Annotated[doc.Name, doc.about("an action, or `*`")]], Field(min_length=1)] = [
+        WILDCARD
+    ]
+    domain: doc.Name = doc.computed(
+        "applies to principals of this domain only; `*`: to every principal. Left out: `*`, or the only "
+        "domain of a domain admin",
+        "*",
     )
     effect: Annotated[Effect, doc.example("allow")]
     priority: Annotated[
@@ -115,47 +87,26 @@ class AttributePolicyDocument(doc.BodyModel):
     format: Format = Format.JSON
     rule_data: Annotated[
         Any,
-        AfterValidator(_condition),
         WithJsonSchema({"anyOf": [{"x-schema": "Condition"}, {"type": "string"}]}),
         doc.about("a condition tree; with `format` `casbin` an expression", EXAMPLE),
     ]
 
-    @field_validator("priority")
-    @classmethod
-    def _fits_effect(cls, priority: int, info: ValidationInfo) -> int:
-        if problem := priority_problem(info.data.get("effect"), priority, doc.context_of(info).reading):
-            raise doc.refused(f"found {priority}, {problem}")
-        return priority
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _fits_size(cls, document: object, handler: ModelWrapValidatorHandler[Any]) -> Any:
-        policy = handler(document)
-        if len(encode_json(document)) > MAX_DOCUMENT_BYTES:
-            raise doc.refused(f"is longer than {MAX_DOCUMENT_BYTES} bytes")
-        return policy
-
     def to_document(self, policy_id: str) -> Document:
         """Return the document to store: the condition as its author wrote it, defaults written out."""
-        members = self.model_dump(mode="json", exclude={"rule_data"})
-        return {"id": policy_id, **members, "rule_data": self.rule_data.written}
+        policy = replace(self.entity, id=policy_id)
+        return attribute_policies.document_of(policy, notation=self.format, rule_data=self.rule_data)
 
     def document_warnings(self) -> list[DocumentWarning]:
         """Return what may surprise the author, with pointers into the author's document."""
-        members = {name: value for name, value in self if name not in {"format", "rule_data"}}
-        return _warnings(AttributePolicy(id="-", **members, condition=self.rule_data.condition), self.format)
-
-
-def _warnings(policy: AttributePolicy, notation: Format) -> list[DocumentWarning]:
-    found = list(policy_warnings(policy))
-    if notation is not Format.CASBIN:
-        return found
-    # An expression is one text, which a pointer cannot point into.
-    moved = (
-        replace(each, pointer="/rule_data") if each.pointer.startswith("/rule_data") else each
-        for each in found
-    )
-    return list(dict.fromkeys(moved))
+        found = list(policy_warnings(self.entity))
+        if self.format != Format.CASBIN:
+            return found
+        # An expression is one text, which a pointer cannot point into.
+        moved = (
+            replace(each, pointer="/rule_data") if each.pointer.startswith("/rule_data") else each
+            for each in found
+        )
+        return list(dict.fromkeys(moved))
 
 
 class AttributePolicyOut(AttributePolicyDocument, doc.StoredRow):
@@ -207,6 +158,15 @@ POLICIES: Final = Collection(
     warnings_of=AttributePolicyDocument.document_warnings,
     show=to_shown,
 )
+Written = tuple[Stored, AttributePolicyDocument]
+"""A row, and the document that was written to it."""
+
+
+def _shown(written: Written, revision: int) -> Reply:
+    stored, policy = written
+    return row_reply(200, POLICIES.shown_with(policy))(stored, revision)
+
+
 router: Final = APIRouter(prefix=PATH, tags=["Attribute policies"], route_class=Operation)
 
 
@@ -222,7 +182,7 @@ async def create_attribute_policy(ctx: Creates, body: AttributePolicyDocument) -
 
     Domain admins write for their own domains, and below the priority of tenant admins' denies.
     """
-    require_domain(ctx, body.domain)
+    require_domain(ctx, body.entity.domain)
     return await POLICIES.create(ctx, body)
 
 
@@ -241,7 +201,7 @@ async def get_attribute_policy(ctx: Reads, query: Annotated[DeletedQuery, Query(
 @router.put("/{id}", **written(AttributePolicyOut))
 async def replace_attribute_policy(ctx: Writes, body: AttributePolicyDocument) -> Response:
     """Replace an attribute policy. An object as it was read may be changed and sent back."""
-    require_domain(ctx, body.domain)
+    require_domain(ctx, body.entity.domain)
     return await POLICIES.replace(ctx, body)
 
 
@@ -257,7 +217,7 @@ async def patch_attribute_policy(
     # A whole tree: members of the old root that it lacks would make another tree of it.
     is_tree = isinstance(rule_data, Mapping) and "type" in rule_data
 
-    async def work(change: Change) -> tuple[Stored, AttributePolicyDocument] | Refusal:
+    async def work(change: Change) -> Written | Refusal:
         stored = await POLICIES.writable(ctx, change)
         if not isinstance(stored, Stored):
             return stored
@@ -265,13 +225,11 @@ async def patch_attribute_policy(
         policy = doc.validate(AttributePolicyDocument.model_validate, document, ctx, problems)
         # RFC 9110 13.2.1: preconditions are evaluated after the checks of the request itself.
         ctx.check_precondition(stored)
-        require_domain(ctx, policy.domain)
+        require_domain(ctx, policy.entity.domain)
         replaced = await POLICIES.store(ctx, change, stored, policy)
         return (replaced, policy) if isinstance(replaced, Stored) else replaced
 
-    return await ctx.write(
-        work, lambda made, revision: row_reply(200, POLICIES.shown_with(made[1]))(made[0], revision)
-    )
+    return await ctx.write(work, _shown)
 
 
 @router.delete("/{id}", **deleted())
@@ -284,26 +242,19 @@ async def delete_attribute_policy(ctx: Writes) -> Response:
 async def restore_attribute_policy(ctx: Writes) -> Response:
     """Restore a deleted attribute policy. A policy that is not deleted stays as it is."""
 
-    async def work(change: Change) -> tuple[Stored, AttributePolicy] | NotFound:
+    async def work(change: Change) -> Written | Refusal:
         stored = await POLICIES.found(ctx, change)
         priority = cast("int", stored.document["priority"])
         allowed = 0 if stored.document["effect"] == Effect.ALLOW.value else MAX_ALLOW_PRIORITY
         if not ctx.caller.is_tenant_admin and priority > allowed:
             raise forbidden("the priority of this policy is above what a domain admin may write")
         ctx.check_precondition(stored)
-        problems: list[Problem] = []
-        policy = parse_attribute_policy(stored.document, "", problems, ctx.reading)
-        if policy is None:
-            raise invalid(problems)
+        document, _ = doc.replacing(stored.document, stored.id, ())
+        policy = doc.validate(AttributePolicyDocument.model_validate, document, ctx)
         restored = await attribute_policies.restore(change, stored.uuid)
         return (restored, policy) if isinstance(restored, Stored) else restored
 
-    def show(stored: Stored, policy: AttributePolicy) -> Document:
-        return with_warnings(to_shown(stored), _warnings(policy, Format(str(stored.document["format"]))))
-
-    return await ctx.write(
-        work, lambda made, revision: row_reply(200, lambda row: show(row, made[1]))(made[0], revision)
-    )
+    return await ctx.write(work, _shown)
 
 
 @router.get("/{id}/versions", **listed(AttributePolicyVersion))

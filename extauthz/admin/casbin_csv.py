@@ -21,7 +21,6 @@ from extauthz.admin.preconditions import entity_tag
 from extauthz.admin.problems import ProblemError, conflict, invalid, not_found
 from extauthz.admin.quotas import check_rows_of_write
 from extauthz.compile.documents.casbin_lines import (
-    READING,
     Line,
     LineProblem,
     ReadLine,
@@ -30,7 +29,7 @@ from extauthz.compile.documents.casbin_lines import (
     rule_lines,
     to_csv,
 )
-from extauthz.compile.documents.policy_documents import parse_role_binding, parse_role_rule
+from extauthz.compile.documents.policy_documents import Reading, parse_role_binding, parse_role_rule
 from extauthz.domain.policy import RoleBinding, RoleRule
 from extauthz.storage import role_bindings, role_rules, tenants
 from extauthz.storage.outcome import Conflict, Refusal
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
 PATH: Final = "/api/v1/casbin/policy"
 CSV: Final = "text/csv"
 EXAMPLE: Final = "p,role:finance,emea,invoice:read,read,allow\r\ng,user:alice,role:finance,emea\r\n"
+_STORED: Final = Reading()
 _Count = Annotated[Integer, Field(ge=0), example(1)]
 
 
@@ -135,10 +135,10 @@ async def _lines(connection: "Connection", tenant: str) -> list[Line]:
     found: list[Line] = []
     problems: list[Problem] = []
     for stored in await _all(lambda after: role_rules.page(connection, tenant, after=after)):
-        if rule := parse_role_rule(stored.document, "", problems, READING):
+        if rule := parse_role_rule(stored.document, "", problems, _STORED):
             found += rule_lines(rule)
     for stored in await _all(lambda after: role_bindings.page(connection, tenant, after=after)):
-        if binding := parse_role_binding(stored.document, "", problems, READING):
+        if binding := parse_role_binding(stored.document, "", problems, _STORED):
             found.append(binding_line(binding))
     return found
 

@@ -1,9 +1,10 @@
 """`POST /api/v1/check` and the older role-only check: the decision of the mesh, asked over REST."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from fastapi import APIRouter
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import Field
 from starlette.responses import Response
 
 from extauthz.admin import documents as doc
@@ -30,13 +31,6 @@ _ENTRANCE: Final = "rest"
 _NOT_NOW: Final = frozenset({Reason.NOT_READY, Reason.POLICY_STALE, Reason.OVERLOADED})
 
 
-def _without(members: dict[str, Any], *names: str) -> dict[str, Any]:
-    """Return an object of attributes that has none of the members that the server sets."""
-    if problems := [Problem(f"/{name}", "is set by the server") for name in names if name in members]:
-        raise doc.refused_at(problems)
-    return members
-
-
 class Attributes(doc.Model):
     """Attributes that conditions may compare."""
 
@@ -47,46 +41,16 @@ class Attributes(doc.Model):
         dict[str, Any], doc.about("claims of the subject, with `roles`; not for callers with a token")
     ] = {}
 
-    @field_validator("resource")
-    @classmethod
-    def _of_route(cls, members: dict[str, Any]) -> dict[str, Any]:
-        return _without(members, "name", "service")
-
-    @field_validator("user", mode="before")
-    @classmethod
-    def _of_subject(cls, members: object, info: ValidationInfo) -> object:
-        if doc.context_of(info).caller.principal is not None:
-            raise doc.refused("a caller with a token has the claims of its token; leave it out")
-        return members
-
-    @field_validator("user")
-    @classmethod
-    def _claims(cls, members: dict[str, Any]) -> dict[str, Any]:
-        return _without(members, "id", "kind", "tenant", "domain")
-
-
-def _subject(value: object, info: ValidationInfo) -> object:
-    if value is not doc.LEFT_OUT:
-        return value
-    if doc.context_of(info).caller.principal is None:
-        raise doc.refused("is missing, the subject to ask about is needed")
-    return doc.context_of(info).caller.principal.id
-
-
-def _named(kind: str, info: ValidationInfo) -> str:
-    subject = info.data.get("subject")
-    if kind == PrincipalKind.WORKLOAD and subject is not None and (problem := peer_problem(subject)):
-        raise doc.refused_at([Problem("/subject", f"found {shown(subject)}, which {problem}")], up=1)
-    return kind
-
 
 class CheckRequest(doc.BodyModel):
     """A question: may the subject do the action on the resource?"""
 
-    subject: Annotated[doc.Name, BeforeValidator(_subject)] = doc.computed(
-        description="a caller with a token may leave it out, or name itself", examples=["alice"]
-    )
-    subject_kind: Annotated[Literal["user", "service", "workload"], AfterValidator(_named)] = "user"
+    subject: Annotated[
+        doc.Name | None,
+        doc.NOT_NULL,
+        doc.about("a caller with a token may leave it out, or name itself", "alice"),
+    ] = None
+    subject_kind: Literal["user", "service", "workload"] = "user"
     domain: Annotated[doc.OneName | None, doc.NOT_NULL, doc.about("the domain of the subject; never `*`")] = (
         None
     )
@@ -103,6 +67,39 @@ class CheckRequest(doc.BodyModel):
     attributes: Annotated[Attributes, doc.example({"resource": {"id": "4711"}})] = Attributes.model_construct(
         resource={}, user={}
     )
+
+    @classmethod
+    def problems_in(cls, document: Mapping[str, object], ctx: RequestContext) -> list[Problem]:
+        """Return what is wrong with the subject and the attributes of a question by this caller."""
+        own = ctx.caller.principal
+        subject = document.get("subject", None if own is None else own.id)
+        problems = []
+        if own is None and "subject" not in document:
+            problems.append(Problem("/subject", "is missing, the subject to ask about is needed"))
+        elif (
+            document.get("subject_kind") == PrincipalKind.WORKLOAD
+            and isinstance(subject, str)
+            and (problem := peer_problem(subject))
+        ):
+            problems.append(Problem("/subject", f"found {shown(subject)}, which {problem}"))
+        attributes = document.get("attributes")
+        if not isinstance(attributes, Mapping):
+            return problems
+        if own is not None and "user" in attributes:
+            wanted = "a caller with a token has the claims of its token; leave it out"
+            problems.append(Problem("/attributes/user", wanted))
+        elif own is None:
+            problems += _set_by_server(attributes, "user", ("id", "kind", "tenant", "domain"))
+        return problems + _set_by_server(attributes, "resource", ("name", "service"))
+
+
+def _set_by_server(attributes: Mapping[str, object], member: str, names: Sequence[str]) -> list[Problem]:
+    given = attributes.get(member)
+    return [
+        Problem(f"/attributes/{member}/{name}", "is set by the server")
+        for name in names
+        if isinstance(given, Mapping) and name in given
+    ]
 
 
 class CheckDecision(doc.Model):
@@ -171,11 +168,12 @@ def _principal(ctx: RequestContext, body: CheckRequest) -> Principal:
     """Return the principal that the question is about: a caller with a token asks about itself only."""
     own = ctx.caller.principal
     if own is not None:
-        if body.subject != own.id or body.subject_kind != own.kind.value:
+        if body.subject not in {None, own.id} or body.subject_kind != own.kind.value:
             raise forbidden("a caller with a token may ask about itself only: leave 'subject' out")
         if body.domain not in {None, own.domain}:
             raise forbidden("a caller with a token may ask about its own domain only: leave 'domain' out")
         return own
+    assert body.subject is not None, "CheckRequest.problems_in"
     claims = body.attributes.user
     roles = token_roles(claims, "roles", excluded=_excluded_roles(ctx))
     if isinstance(roles, ClaimRejected):

@@ -69,6 +69,7 @@ class RequestContext:
         return Reading(
             condition_headers=self.services.condition_headers,
             default_domain=self.caller.only_domain,
+            assigned_id="-",
             highest_allow=MAX_ALLOW_PRIORITY if is_tenant_admin else 0,
             guardrails=is_tenant_admin,
             claim_headers=self.services.claim_headers,

@@ -7,7 +7,7 @@ needs, so that it runs although another member has an error. Errors: `ProblemErr
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Generic, Self, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -17,36 +17,41 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
     Strict,
     ValidationError,
     ValidationInfo,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
 
 from extauthz.admin.problems import conflict, invalid
+from extauthz.compile.documents.policy_documents import Reading
 from extauthz.compile.documents.warnings import WarningCode
 from extauthz.compile.fields import shown
+from extauthz.compile.roles.inheritance import CYCLE
 from extauthz.domain.names import name_problem
 from extauthz.domain.policy import WILDCARD
 from extauthz.domain.problem import Problem, pointer_token
 
 _Body = TypeVar("_Body")
+_Entity = TypeVar("_Entity")
 _Item = TypeVar("_Item")
 EXAMPLE_ID: Final = "01900000-0000-7000-8000-000000000001"
 EXAMPLE_TIME: Final = "2026-01-31T08:00:00Z"
 
 
-def refused(message: str, *, contradiction: bool = False) -> PydanticCustomError:
-    """Return the error for the value that a validator looks at; a contradiction is 409 where it is alone."""
-    problems = [Problem("", message)]
-    return PydanticCustomError("problems", "problems", {"problems": problems, "contradiction": contradiction})
+def refused(message: str) -> PydanticCustomError:
+    """Return the error for the value that a validator looks at."""
+    return refused_at([Problem("", message)])
 
 
-def refused_at(problems: Sequence[Problem], *, up: int = 0) -> PydanticCustomError:
-    """Return the error for places below the value, or below what holds it (`up` levels above)."""
-    return PydanticCustomError("problems", "problems", {"problems": list(problems), "up": up})
+def refused_at(problems: Sequence[Problem]) -> PydanticCustomError:
+    """Return the error for places below the value that a validator looks at."""
+    return PydanticCustomError("problems", "problems", {"problems": list(problems)})
 
 
 def refuse_items(problems: Iterable[str | None]) -> None:
@@ -96,7 +101,6 @@ class _NotNull:
 
 
 NOT_NULL: Final = _NotNull()
-LEFT_OUT: Final = object()
 
 
 def context_of(info: ValidationInfo) -> Any:
@@ -114,9 +118,9 @@ def example(*values: object) -> Any:
     return Field(examples=list(values))
 
 
-def computed(**options: Any) -> Any:
-    """Return the field of a member whose validator computes the value where it is `LEFT_OUT`."""
-    return Field(default_factory=lambda: LEFT_OUT, validate_default=True, **options)
+def computed(description: str, *example: object) -> Any:
+    """Return the field of a member whose default depends on other members, or on the caller."""
+    return Field(default_factory=lambda: None, description=description, examples=list(example))
 
 
 Text = Annotated[str, Strict()]
@@ -134,6 +138,7 @@ RowId = Annotated[
     about("UUIDv7, assigned by the server", EXAMPLE_ID),
 ]
 Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"}), example(EXAMPLE_TIME)]
+OptionalTime = Annotated[str | None, WithJsonSchema({"type": ["string", "null"], "format": "date-time"})]
 
 
 def _flag(text: object) -> object:
@@ -162,9 +167,41 @@ class BodyModel(Model):
     shown: ClassVar[tuple[str, ...]] = ("created_at", "updated_at", "warnings")
 
     @classmethod
-    def problems_in(cls, _: Mapping[str, object]) -> list[Problem]:
+    def problems_in(cls, _document: Mapping[str, object], _ctx: Any) -> list[Problem]:
         """Return problems of the whole document that are reported whatever else is wrong with it."""
         return []
+
+
+class PolicyDocument(BodyModel, Generic[_Entity]):
+    """A body in the form of policy files. `reader`, that of the files, checks it; its members describe it.
+
+    `written` is the document, and `entity` what it means, without an id of its own.
+    """
+
+    reader: ClassVar[Callable[[object, str, list[Problem], Reading], Any]]
+    _written: Mapping[str, object] = PrivateAttr()
+    _entity: Any = PrivateAttr()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _read(cls, document: Any, _: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        problems: list[Problem] = []
+        entity = cls.reader(document, "", problems, context_of(info).reading)
+        if problems:
+            raise refused_at(problems)
+        body = cls.model_construct(set(document), **document)
+        body._written, body._entity = document, entity
+        return body
+
+    @property
+    def written(self) -> Mapping[str, object]:
+        """The document as its author wrote it."""
+        return self._written
+
+    @property
+    def entity(self) -> _Entity:
+        """The role rule, role binding, attribute policy or resource."""
+        return cast("_Entity", self._entity)
 
 
 class QueryModel(Model):
@@ -221,16 +258,15 @@ def validate(
     """Return the model of a document. `problems` were found before and are reported with those found here.
 
     `check` is `validate_python` of an adapter, or `model_validate` of a model.
-    Errors: 422 with every problem; 409 where the only problem is a contradiction of the document in itself.
+    Errors: 422 with every problem; 409 where the only problem is that a role inherits from itself.
     """
     found = list(problems)
     try:
         body = check(document, context=context)
     except ValidationError as error:
-        errors = error.errors(include_url=False)
         known = {each.pointer for each in found}
-        found += [each for each in problems_of(errors) if each.pointer not in known]
-        if len(found) == 1 and errors[0].get("ctx", {}).get("contradiction"):
+        found += [each for each in problems_of(error.errors(include_url=False)) if each.pointer not in known]
+        if len(found) == 1 and found[0].message.startswith(CYCLE):
             raise conflict("the write contradicts itself", (), found) from None
     else:
         if not found:
@@ -242,18 +278,12 @@ def problems_of(errors: Sequence[ErrorDetails]) -> list[Problem]:
     """Return the problems of a validation, each with its JSON pointer."""
     found: list[Problem] = []
     for each in errors:
-        location = each["loc"]
-        context = each.get("ctx", {})
+        place = "".join(f"/{pointer_token(str(token))}" for token in each["loc"])
         if each["type"] == "problems":
-            place = _pointer(location[: len(location) - context.get("up", 0)])
-            found += [problem.under(place) for problem in context["problems"]]
+            found += [problem.under(place) for problem in each["ctx"]["problems"]]
         else:
-            found.append(Problem(_pointer(location), _message(each)))
+            found.append(Problem(place, _message(each)))
     return found
-
-
-def _pointer(location: Sequence[int | str]) -> str:
-    return "".join(f"/{pointer_token(str(token))}" for token in location)
 
 
 _NEEDED: Final[Mapping[str, str]] = {

@@ -97,7 +97,7 @@ async def _register(
     in_list: bool = False,
 ) -> list[Registered] | Refusal:
     """Store declarations: first those of names that are there, so that routes can move to new resources."""
-    bodies = [body.declared_over(present.get(body.name)) for body in bodies]
+    bodies = [body.declared_over(present.get(body.name), ctx) for body in bodies]
     authorization.require_public(
         ctx.caller,
         [
@@ -108,9 +108,9 @@ async def _register(
     authorization.require_routes(
         ctx.caller,
         [
-            (body.to_resource(), present.get(body.name), f"/{position}" if in_list else "")
+            (body.entity, present.get(body.name), f"/{position}" if in_list else "")
             for position, body in enumerate(bodies)
-            if "routes" in body.model_fields_set
+            if "routes" in body.written
         ],
     )
     new = [position for position, body in enumerate(bodies) if body.name not in present]
@@ -152,7 +152,7 @@ def _is_public(stored: Stored | None) -> bool:
 async def _check_quotas(
     ctx: RequestContext, change: Change, new: Sequence[ResourceDocument], opened: int
 ) -> None:
-    rules = sum(len(body.defaultRoles) for body in new) + opened * len(PUBLIC_SUBJECTS)
+    rules = sum(len(body.roles) for body in new) + opened * len(PUBLIC_SUBJECTS)
     check_rows_of_write(len(new))
     check_rows_of_write(rules)
     if new:

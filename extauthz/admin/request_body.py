@@ -109,7 +109,7 @@ class RequestBody:
         if self._list is not None and not isinstance(document, Mapping):
             return validate(self._list.validate_python, document, ctx)
         own = not self.is_bulk and isinstance(document, Mapping)
-        problems = self.model.problems_in(document) if own else []
+        problems = self.model.problems_in(document, ctx) if own else []
         return validate(self._adapter.validate_python, document, ctx, problems)
 
 

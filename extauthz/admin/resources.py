@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Final, Self
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query
-from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_validator
+from pydantic import Field
 from starlette.responses import Response
 
 from extauthz.admin import authorization
@@ -23,20 +23,16 @@ from extauthz.admin.problems import conflict, forbidden, invalid
 from extauthz.admin.quotas import MAX_ROWS_A_WRITE
 from extauthz.admin.request_body import merge_patch
 from extauthz.admin.role_rules import RoleRuleOut
-from extauthz.compile.documents import resource_documents as forms
-from extauthz.compile.documents.claim_headers import read_claim_headers
-from extauthz.compile.documents.warnings import resource_warnings
-from extauthz.compile.fields import shown as quoted
-from extauthz.compile.routes.route_index import Template
-from extauthz.domain import forwarding, policy
-from extauthz.domain.forwarding import AuthorizationHeader
-from extauthz.domain.policy import (
-    WILDCARD,
-    AuthenticationRequirement,
-    Resource,
-    default_action,
-    default_authentication,
+from extauthz.compile.documents.policy_documents import Reading
+from extauthz.compile.documents.resource_documents import (
+    MAX_DEFAULT_ROLES,
+    MAX_METHODS,
+    MAX_ROUTES,
+    parse_resource,
 )
+from extauthz.compile.documents.warnings import resource_warnings
+from extauthz.domain.forwarding import MAX_CLAIM_HEADERS, AuthorizationHeader
+from extauthz.domain.policy import AuthenticationRequirement, Resource
 from extauthz.domain.problem import Problem
 from extauthz.storage import attribute_policies, public_resources, resources, role_rules
 from extauthz.storage.outcome import NotFound, Refusal
@@ -47,52 +43,16 @@ PATH: Final = "/api/v1/resources"
 _NOUN: Final = "resource"
 
 
-def _host(value: object) -> str | None:
-    if value is None:
-        return None
-    host, problem = forms.route_host(value)
-    if problem:
-        raise doc.refused(problem)
-    return host
-
-
-def _methods(entries: list[Any]) -> list[str]:
-    if entries != [WILDCARD]:
-        doc.refuse_items(map(forms.method_problem, entries))
-    return doc.without_repeats(entries)
-
-
-def _template(path: str) -> str:
-    template = Template.parse(path)
-    if isinstance(template, str):
-        raise doc.refused(f"found {quoted(path)}, {template}")
-    return template.text
-
-
 class RouteDocument(doc.Model):
     """A route that leads to a resource."""
 
-    host: Annotated[
-        Any,
-        AfterValidator(_host),
-        WithJsonSchema({"type": ["string", "null"]}),
-        doc.about("an exact host, or `*.suffix`; left out: every host"),
-    ] = None
+    host: Annotated[str | None, doc.about("an exact host, or `*.suffix`; left out: every host")] = None
     methods: Annotated[
-        list[Any],
-        Field(
-            min_length=1,
-            max_length=forms.MAX_METHODS,
-            description='upper-case, never HEAD, which is decided as GET; or `["*"]`',
-        ),
-        AfterValidator(_methods),
-        WithJsonSchema({"type": "array", "items": {"type": "string"}, "minItems": 1}),
+        list[str],
+        Field(min_length=1, max_length=MAX_METHODS),
+        doc.about('upper-case, never HEAD, which is decided as GET; or `["*"]`'),
     ]
-    path: Annotated[
-        doc.Text,
-        AfterValidator(_template),
-        doc.about("a template: `{name}` is one segment, a final `/**` the rest"),
-    ]
+    path: Annotated[str, doc.about("a template: `{name}` is one segment, a final `/**` the rest")]
     action: Annotated[
         doc.OneName | None,
         doc.NOT_NULL,
@@ -104,62 +64,36 @@ class RouteDocument(doc.Model):
         doc.about("left out: `optional` on a public resource, else `required`"),
     ] = None
 
-    def to_route(self, action: str, authentication: AuthenticationRequirement) -> policy.Route:
-        """Return the entity; `action` and `authentication` are the defaults."""
-        return policy.Route(
-            self.host,
-            tuple(self.methods),
-            self.path,
-            self.action or action,
-            self.authentication or authentication,
-        )
 
-
-def _headers(value: object, info: ValidationInfo) -> object:
-    found, problems = read_claim_headers(value, doc.context_of(info).reading.claim_headers)
-    if problems:
-        raise doc.refused_at(problems)
-    return dict(found)
+def _read(document: object, pointer: str, problems: list[Problem], reading: Reading) -> Resource | None:
+    return parse_resource(document, pointer, problems, reading.claim_headers)
 
 
 _ROUTES: Final = [{"methods": ["GET"], "path": "/invoices/{id}"}]
 
 
-class ResourceDocument(doc.BodyModel):
+class ResourceDocument(doc.PolicyDocument[Resource]):
     """A resource, as a service declares it."""
 
+    reader = _read
     shown: ClassVar = ("createdAt", "updatedAt", "warnings")
     patch_example: ClassVar = {"displayName": "Invoices"}
-    name: Annotated[
-        doc.OneName,
-        doc.checked(forms.resource_name_problem),
-        doc.about("stable and unique in the tenant", "invoice:read"),
-    ]
+    name: Annotated[doc.OneName, doc.about("stable and unique in the tenant", "invoice:read")]
     serviceName: Annotated[doc.OneName, doc.about("the service it belongs to", "billing")]
     displayName: Annotated[
         doc.Name | None, doc.NOT_NULL, doc.about("a name for people; left out: the name", "Read invoices")
     ] = None
     defaultRoles: Annotated[
         list[doc.OneName],
-        Field(max_length=forms.MAX_DEFAULT_ROLES),
-        AfterValidator(doc.without_repeats),
+        Field(max_length=MAX_DEFAULT_ROLES),
         doc.about("become role rules when the name is registered for the first time", ["finance"]),
     ] = []
-    routes: Annotated[list[RouteDocument], Field(max_length=forms.MAX_ROUTES), doc.example(_ROUTES)] = []
+    routes: Annotated[list[RouteDocument], Field(max_length=MAX_ROUTES), doc.example(_ROUTES)] = []
     public: Annotated[
         doc.Flag, doc.about("true: allow rules for everyone; shown only where both rules are in force")
     ] = False
     headers: Annotated[
-        Any,
-        AfterValidator(_headers),
-        WithJsonSchema(
-            {
-                "type": "object",
-                "additionalProperties": {"type": "string"},
-                "maxProperties": forwarding.MAX_CLAIM_HEADERS,
-                "examples": [{"x-user-email": "user.email"}],
-            }
-        ),
+        Annotated[dict[str, str], Field(max_length=MAX_CLAIM_HEADERS)] | None,
         doc.NOT_NULL,
         doc.about("headers that the workload gets, each with the attribute `user.*` of its value"),
     ] = None
@@ -179,59 +113,32 @@ class ResourceDocument(doc.BodyModel):
         doc.about("`true`: a bearer token has to be bound to a certificate (RFC 8705); left out: `false`"),
     ] = None
 
-    @field_validator("defaultRoles")
-    @classmethod
-    def _fit_rules(cls, roles: list[str], info: ValidationInfo) -> list[str]:
-        doc.refuse_items(forms.default_role_problem(role, info.data.get("name")) for role in roles)
-        return roles
+    @property
+    def roles(self) -> list[str]:
+        """The default roles, each once."""
+        return doc.without_repeats(self.defaultRoles)
 
-    @field_validator("public")
-    @classmethod
-    def _fits_rules(cls, public: bool, info: ValidationInfo) -> bool:
-        problem = forms.public_problem(info.data.get("name")) if public else None
-        if problem:
-            raise doc.refused(problem)
-        return public
-
-    def to_resource(self) -> Resource:
-        """Return the entity."""
-        action = default_action(self.name)
-        authentication = default_authentication(public=self.public)
-        routes = tuple(route.to_route(action, authentication) for route in self.routes)
-        return Resource(
-            self.name,
-            self.serviceName,
-            routes,
-            forwarding.forwarding_of(
-                tuple(sorted((self.headers or {}).items())), self.authorization, assertion=self.assertion
-            ),
-            self.require_bound is True,
-        )
-
-    def declared_over(self, stored: Stored | None) -> Self:
+    def declared_over(self, stored: Stored | None, ctx: RequestContext) -> Self:
         """Return the declaration with `public` as it is stored, where it was left out."""
-        if stored is None or "public" in self.model_fields_set:
+        if "public" in self.written or stored is None or not public_resources.is_public(stored.document):
             return self
-        return self.model_copy(update={"public": public_resources.is_public(stored.document)})
+        return doc.validate(type(self).model_validate, {**self.written, "public": True}, ctx)
 
     def to_document(self, resource_id: str, stored: Mapping[str, object]) -> Document:
         """Return the document to store: the members that were written, and the others as `stored`."""
         complete = resources.document_of(
-            self.to_resource(),
+            self.entity,
             resource_id,
             display_name=self.displayName,
-            default_roles=self.defaultRoles,
+            default_roles=self.roles,
             public=self.public,
         )
-        given = {name: getattr(self, name) for name in resources.WORKLOAD_MEMBERS}
-        if self.authorization is not None:
-            given["authorization"] = self.authorization.value
-        complete |= {name: value for name, value in given.items() if value is not None}
-        return complete | {name: value for name, value in stored.items() if name not in self.model_fields_set}
+        complete |= {name: self.written[name] for name in resources.WORKLOAD_MEMBERS if name in self.written}
+        return complete | {name: value for name, value in stored.items() if name not in self.written}
 
     def shown_as(self, stored: Stored) -> Document:
         """Return the resource that was stored of this declaration, with what may surprise its author."""
-        return with_warnings(to_shown(stored), resource_warnings(self.to_resource()))
+        return with_warnings(to_shown(stored), resource_warnings(self.entity))
 
 
 def to_shown(stored: Stored) -> Document:
@@ -312,7 +219,7 @@ async def patch_resource(ctx: _Writes, body: Annotated[doc.Patch, merge_patch(Re
         ctx.check_precondition(stored)
         authorization.require_service(ctx.caller, [(patched.serviceName, "/serviceName")])
         authorization.require_public(ctx.caller, [(patched.public, stored, "")])
-        authorization.require_routes(ctx.caller, [(patched.to_resource(), stored, "")])
+        authorization.require_routes(ctx.caller, [(patched.entity, stored, "")])
         replaced = await resources.replace(change, patched.to_document(stored.id, {}))
         if not isinstance(replaced, Stored):
             return replaced

@@ -1,45 +1,33 @@
 """`/api/v1/role-bindings`: Casbin's `g` lines: roles of users, services and workloads, and inheritance."""
 
-from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from dataclasses import replace
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
-from pydantic import AfterValidator, ValidationInfo, WithJsonSchema, field_validator
 from starlette.responses import Response
 
 from extauthz.admin.authorization import require_domain, require_removable_binding
 from extauthz.admin.collection import Collection
 from extauthz.admin.context import RequestContext
-from extauthz.admin.documents import BodyModel, Name, OneName, StoredRow, about, refused, refused_at
+from extauthz.admin.documents import Name, OneName, OptionalTime, PolicyDocument, StoredRow, about
 from extauthz.admin.openapi import created, deleted, found, listed
 from extauthz.admin.operation import Creates, Operation, Reads, Writes
 from extauthz.admin.pagination import PageQuery
 from extauthz.admin.problems import forbidden
-from extauthz.compile.documents.policy_documents import BoundKind, expiry, workload_problem
-from extauthz.compile.roles.inheritance import CYCLE
-from extauthz.domain.names import octets_problem
-from extauthz.domain.policy import SubjectKind
-from extauthz.domain.problem import Problem
+from extauthz.compile.documents.policy_documents import BoundKind, parse_role_binding
+from extauthz.domain.policy import RoleBinding, SubjectKind
 from extauthz.storage import role_bindings
-from extauthz.storage.rows import Document, Stored, rfc3339
+from extauthz.storage.rows import Document, Stored
 from extauthz.storage.write import Change
 
 PATH: Final = "/api/v1/role-bindings"
 _INHERITANCE: Final = "only tenant admins write inheritance between roles"
 
 
-def _expiry(value: object) -> str | None:
-    if value is None:
-        return None
-    found = expiry(value)
-    if isinstance(found, str):
-        raise refused(found)
-    return rfc3339(datetime.fromtimestamp(found, UTC))
-
-
-class RoleBindingDocument(BodyModel):
+class RoleBindingDocument(PolicyDocument[RoleBinding]):
     """A role binding."""
 
+    reader = parse_role_binding
     user: Annotated[OneName, about("the user, service, workload or role that gets the role", "alice")]
     user_kind: Annotated[
         BoundKind, about("`role`: the role `user` inherits the role `role` (tenant admins only)", "user")
@@ -47,37 +35,12 @@ class RoleBindingDocument(BodyModel):
     role: Annotated[OneName, about("the role", "finance")]
     dom: Annotated[Name, about("the domain of the binding, or `*`", "emea")]
     expires_at: Annotated[
-        Any,
-        AfterValidator(_expiry),
-        WithJsonSchema({"type": ["string", "null"], "format": "date-time"}),
-        about("exclusive; left out or null: never", "2026-12-31T00:00:00Z"),
+        OptionalTime, about("exclusive; left out or null: never", "2026-12-31T00:00:00Z")
     ] = None
-
-    @field_validator("user_kind")
-    @classmethod
-    def _names_workload(cls, kind: BoundKind, info: ValidationInfo) -> BoundKind:
-        if problem := workload_problem(kind, info.data.get("user")):
-            raise refused_at([Problem("/user", problem)], up=1)
-        return kind
-
-    @field_validator("role")
-    @classmethod
-    def _inherits_from_another(cls, role: str, info: ValidationInfo) -> str:
-        if info.data.get("user_kind") is BoundKind.ROLE and info.data.get("user") == role:
-            raise refused(f"{CYCLE}: {role} -> {role}", contradiction=True)
-        return role
-
-    @field_validator("dom")
-    @classmethod
-    def _fits_together(cls, dom: str, info: ValidationInfo) -> str:
-        names = {name: value for name in ("user", "role") if (value := info.data.get(name))}
-        if problem := octets_problem(names | {"dom": dom}):
-            raise refused_at([Problem("", problem)], up=1)
-        return dom
 
     def to_document(self, binding_id: str) -> Document:
         """Return the document to store."""
-        return {"id": binding_id, **self.model_dump(mode="json", exclude_none=True)}
+        return role_bindings.document_of(replace(self.entity, id=binding_id))
 
 
 class RoleBindingOut(RoleBindingDocument, StoredRow):
@@ -122,7 +85,7 @@ async def create_role_binding(ctx: Creates, body: RoleBindingDocument) -> Respon
     is named.
     """
     require_domain(ctx, body.dom)
-    if body.user_kind is BoundKind.ROLE and not ctx.caller.is_tenant_admin:
+    if body.entity.user_kind is SubjectKind.ROLE and not ctx.caller.is_tenant_admin:
         ctx.check_precondition(None)
         raise forbidden(_INHERITANCE)
     return await BINDINGS.create(ctx, body)

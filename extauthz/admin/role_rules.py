@@ -3,7 +3,6 @@
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
-from pydantic import BeforeValidator, ValidationInfo, field_validator
 from starlette.responses import Response
 
 from extauthz.admin import documents as doc
@@ -12,10 +11,8 @@ from extauthz.admin.collection import Collection, Find
 from extauthz.admin.openapi import created, deleted, found, listed, written
 from extauthz.admin.operation import Creates, Operation, Reads, Writes
 from extauthz.admin.pagination import PageQuery
-from extauthz.compile.documents.policy_documents import subject_kind, workload_problem
-from extauthz.domain.names import octets_problem
+from extauthz.compile.documents.policy_documents import parse_role_rule
 from extauthz.domain.policy import RoleRule, SubjectKind
-from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
 from extauthz.storage import role_rules
 from extauthz.storage.rows import Document
@@ -23,45 +20,22 @@ from extauthz.storage.rows import Document
 PATH: Final = "/api/v1/resources/policies"
 
 
-def _kind(kind: object, info: ValidationInfo) -> object:
-    if kind is not doc.LEFT_OUT:
-        return kind
-    return subject_kind(info.data.get("sub"), None, info.data.get("effect"))
-
-
-class RoleRuleDocument(doc.BodyModel):
+class RoleRuleDocument(doc.PolicyDocument[RoleRule]):
     """A role rule. Its members are the fields of the entity `RoleRule` and the columns of the table."""
 
+    reader = parse_role_rule
     sub: Annotated[doc.Name, doc.about("the subject: a role, user, service or workload, or `*`", "finance")]
     dom: Annotated[doc.Name, doc.about("the domain, or `*` for every domain and for none", "*")]
     obj: Annotated[doc.Name, doc.about("the resource, or `*`", "invoice:read")]
     act: Annotated[doc.Name, doc.about("the action, or `*`", "read")]
     effect: Annotated[Effect, doc.example("allow")]
-    sub_kind: Annotated[SubjectKind, BeforeValidator(_kind)] = doc.computed(
-        description="the kind of `sub`; left out, `role` in an allow and `any` in a deny", examples=["role"]
+    sub_kind: SubjectKind = doc.computed(
+        "the kind of `sub`; left out, `role` in an allow and `any` in a deny", "role"
     )
-
-    @field_validator("act")
-    @classmethod
-    def _fits_together(cls, act: str, info: ValidationInfo) -> str:
-        names = {name: value for name in ("sub", "dom", "obj") if (value := info.data.get(name))}
-        if problem := octets_problem(names | {"act": act}):
-            raise doc.refused_at([Problem("", problem)], up=1)
-        return act
-
-    @field_validator("sub_kind")
-    @classmethod
-    def _fits_subject(cls, kind: SubjectKind, info: ValidationInfo) -> SubjectKind:
-        found = subject_kind(info.data.get("sub"), kind, info.data.get("effect"))
-        if not isinstance(found, SubjectKind):
-            raise doc.refused(found)
-        if problem := workload_problem(found, info.data.get("sub")):
-            raise doc.refused_at([Problem("/sub", problem)], up=1)
-        return found
 
     def to_document(self, rule_id: str) -> Document:
         """Return the document to store."""
-        return role_rules.document_of(RoleRule(rule_id, **dict(self)))
+        return role_rules.document_of(self.entity._replace(id=rule_id))
 
 
 class RoleRuleOut(RoleRuleDocument, doc.StoredRow):
@@ -124,8 +98,8 @@ async def replace_role_rule_by_value(ctx: Writes, body: RoleRuleDocument) -> Res
     with their ids. The action and the effect may change.
     """
     require_domain(ctx, body.dom)
-    value = body.model_dump(include={"sub", "dom", "obj", "act"})
-    return await RULES.replace(ctx, body, find=_by_value(**value))
+    find = _by_value(sub=body.sub, dom=body.dom, obj=body.obj, act=body.act)
+    return await RULES.replace(ctx, body, find)
 
 
 @router.delete("", **deleted(404, 409))

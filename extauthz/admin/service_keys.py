@@ -110,7 +110,7 @@ class ServiceKeyDocument(doc.BodyModel):
     ] = None
 
     @classmethod
-    def problems_in(cls, document: Mapping[str, object]) -> list[Problem]:
+    def problems_in(cls, document: Mapping[str, object], _: object) -> list[Problem]:
         """Return which bounds a registrar lacks."""
         scopes = document.get("scopes")
         if not isinstance(scopes, list) or Scope.RESOURCES_WRITE not in scopes:

@@ -48,10 +48,9 @@ class Reading:
     """What documents are read under.
 
     `condition_headers` are the headers that conditions may name, `claim_headers` those that resources may set
-    from claims. `default_domain` is the domain of a policy
-    that names none (None: it must name one). A document without an id gets `assigned_id`, or is refused when
-    that is None. `highest_allow` bounds the priority of an allow, `guardrails` says whether a deny may stand
-    above every allow.
+    from claims. `default_domain` is the domain of a policy that names none (None: it must name one). With an
+    `assigned_id`, which every document gets, none may have an id; without, each needs one. `highest_allow`
+    bounds the priority of an allow, `guardrails` says whether a deny may stand above every allow.
     """
 
     condition_headers: frozenset[str] = frozenset()
@@ -239,8 +238,10 @@ def priority_problem(effect: Effect | None, priority: int, reading: Reading) -> 
 
 
 def _identifier(fields: Fields, reading: Reading) -> str | None:
-    if not fields.has("id") and reading.assigned_id is not None:
-        fields.get("id")
+    if reading.assigned_id is not None:
+        if fields.has("id"):
+            fields.get("id")
+            fields.note("id", "is assigned; leave it out")
         return reading.assigned_id
     identifier = fields.text("id", max_length=128)
     if identifier == WILDCARD:

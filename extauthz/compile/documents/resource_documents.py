@@ -124,7 +124,7 @@ def _parse_route(
     methods = _methods(fields)
     path = fields.get("path")
     template = Template.parse(path) if isinstance(path, str) else "a string is needed"
-    if isinstance(template, str):
+    if isinstance(template, str) and fields.is_object:
         fields.note(
             "path", f"found {shown(path)}, {template}" if fields.has("path") else f"is missing, {template}"
         )

@@ -132,6 +132,12 @@ def test_an_id_is_assigned_where_the_reader_assigns_one() -> None:
     assert rule.id == "new"
 
 
+def test_an_id_is_refused_where_the_reader_assigns_one() -> None:
+    problems: list[Problem] = []
+    assert parse_role_rule(RULE, "", problems, Reading(assigned_id="new")) is None
+    assert [each.pointer for each in problems] == ["/id"]
+
+
 @pytest.mark.parametrize("member", ["user", "role"])
 def test_a_binding_has_no_wildcard_but_its_domain(member: str) -> None:
     assert pointers(read_binding(**{member: "*"})) == [f"/{member}"]

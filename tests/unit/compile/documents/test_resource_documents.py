@@ -105,6 +105,13 @@ def test_a_route_with_an_invalid_path_is_refused(path: object) -> None:
     assert pointers(read_route(path=path)) == ["/routes/0/path"]
 
 
+@pytest.mark.parametrize("entry", [None, True, "/invoices", []])
+def test_a_route_that_is_not_an_object_is_one_problem(entry: object) -> None:
+    problems: list[Problem] = []
+    assert parse_resource({**RESOURCE, "routes": [entry]}, "", problems) is None
+    assert pointers(problems) == ["/routes/0"]
+
+
 def test_no_route_has_a_wildcard_action_or_an_unknown_authentication() -> None:
     assert pointers(read_route(action="*", authentication="maybe")) == [
         "/routes/0/action",
