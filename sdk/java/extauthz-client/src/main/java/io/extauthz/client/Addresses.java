@@ -28,6 +28,9 @@ final class Addresses {
         if (address.getHost() == null) {
             throw new IllegalArgumentException(what + " has a host name of letters, digits, '-' and '.', unlike '" + address + "'");
         }
+        if (address.getPort() == 0 || address.getPort() > 65535) {
+            throw new IllegalArgumentException(what + " has a port from 1 to 65535, unlike '" + address + "'");
+        }
         return address;
     }
 

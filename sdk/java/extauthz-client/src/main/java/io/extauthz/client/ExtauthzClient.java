@@ -44,7 +44,7 @@ public final class ExtauthzClient implements AutoCloseable {
 
     private ExtauthzClient(Builder builder) {
         var transport = new Transport(Trust.settings(builder.sslContext, builder.caCertificates), builder.timeout);
-        http = new Http(builder.baseUrl, builder.credentials, builder.attempts, transport);
+        http = new Http(builder.baseUrl, builder.credentials, builder.attempts, transport, builder.timing);
     }
 
     /**
@@ -315,8 +315,12 @@ public final class ExtauthzClient implements AutoCloseable {
 
     private Http.Answer write(String method, String path, Map<String, String> query, Object body, boolean repeatable) {
         Http.Answer answer = http.call(method, path, query, body, repeatable, NONE);
-        if (answer.revision().matches("[0-9]{1,18}")) {
-            revision = Long.parseLong(answer.revision());
+        if (answer.revision().matches("[0-9]{1,19}")) {
+            try {
+                revision = Long.parseLong(answer.revision());
+            } catch (NumberFormatException error) {
+                // More than 64 bits: the last known revision stays.
+            }
         }
         return answer;
     }
@@ -347,6 +351,7 @@ public final class ExtauthzClient implements AutoCloseable {
         private Duration timeout = Duration.ofSeconds(10);
         private Path caCertificates;
         private SSLContext sslContext;
+        private Timing timing = Timing.SYSTEM;
 
         private Builder(URI baseUrl, Credentials credentials) {
             Addresses.base(baseUrl);
@@ -395,6 +400,12 @@ public final class ExtauthzClient implements AutoCloseable {
          */
         public Builder sslContext(SSLContext sslContext) {
             this.sslContext = sslContext;
+            return this;
+        }
+
+        /** Sets the clocks, in tests. */
+        Builder timing(Timing timing) {
+            this.timing = timing;
             return this;
         }
 

@@ -2,7 +2,7 @@ package io.extauthz.client;
 
 import java.io.IOException;
 import java.net.URI;
-import java.time.Instant;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -40,7 +40,7 @@ final class Http implements AutoCloseable {
             Map.entry(504, "Gateway Timeout"));
 
     /** What the API answered; {@code document} is null where the body is empty or not JSON. */
-    record Answer(int status, Object document, String revision, String retryAfter) {
+    record Answer(int status, Object document, String revision, Double retryAfterSeconds) {
 
         /** Returns the refusal that this is. */
         ApiException problem() {
@@ -59,11 +59,7 @@ final class Http implements AutoCloseable {
                     members.get("detail") instanceof String text ? text : "",
                     members.get("reason") instanceof String text ? text : null,
                     errors,
-                    retryAfterSeconds());
-        }
-
-        Double retryAfterSeconds() {
-            return RetryAfter.seconds(retryAfter, Instant.now());
+                    retryAfterSeconds);
         }
     }
 
@@ -72,16 +68,18 @@ final class Http implements AutoCloseable {
     private final Transport transport;
     private final TokenSource tokens;
     private final int attempts;
+    private final Timing timing;
     private final ReentrantLock authorizing = new ReentrantLock();
     private ExtauthzException noCredential;
     private long noCredentialAt;
 
-    Http(URI baseUrl, Credentials credentials, int attempts, Transport transport) {
+    Http(URI baseUrl, Credentials credentials, int attempts, Transport transport, Timing timing) {
         this.baseUrl = Addresses.base(baseUrl);
         this.credentials = credentials;
         this.attempts = Math.max(1, attempts);
         this.transport = transport;
-        this.tokens = credentials instanceof ClientCredentials client ? new TokenSource(client, transport) : null;
+        this.timing = timing;
+        this.tokens = credentials instanceof ClientCredentials client ? new TokenSource(client, transport, timing) : null;
     }
 
     @Override
@@ -120,7 +118,10 @@ final class Http implements AutoCloseable {
             Double wait = null;
             try {
                 Answer answer = asked(method, address, body, !repeatable);
-                if (answer.status() == also || (answer.status() >= 200 && answer.status() < 300)) {
+                if (answer.status() == also) {
+                    return answer;
+                }
+                if (answer.status() >= 200 && answer.status() < 300) {
                     return understood(answer);
                 }
                 if (answer.status() == 404 && method.equals("DELETE") && maybeDone) {
@@ -154,7 +155,7 @@ final class Http implements AutoCloseable {
             if (left == 0 || (wait != null && wait > LONGEST_PAUSE_S)) {
                 throw failure;
             }
-            Thread.sleep((long) (1000 * ((wait == null ? 0 : wait) + jittered(pause))));
+            timing.pause(Duration.ofNanos((long) (1e9 * ((wait == null ? 0 : wait) + jittered(pause)))));
             pause = Math.min(pause * 2, LONGEST_PAUSE_S);
         }
     }
@@ -218,7 +219,7 @@ final class Http implements AutoCloseable {
                 answer.status(),
                 Json.read(answer.body()),
                 answer.headers().firstValue("x-policy-revision").orElse(""),
-                answer.headers().firstValue("retry-after").orElse(""));
+                RetryAfter.seconds(answer.headers().firstValue("retry-after").orElse(""), timing.now()));
     }
 
     private static Answer understood(Answer answer) {

@@ -28,13 +28,15 @@ final class TokenSource {
 
     private final ClientCredentials client;
     private final Transport transport;
+    private final Timing timing;
     private String token;
     private long renewAt;
     private String endpoint;
 
-    TokenSource(ClientCredentials client, Transport transport) {
+    TokenSource(ClientCredentials client, Transport transport, Timing timing) {
         this.client = client;
         this.transport = transport;
+        this.timing = timing;
     }
 
     /**
@@ -44,7 +46,7 @@ final class TokenSource {
      * @throws ExtauthzException there is none
      */
     String authorization() throws InterruptedException {
-        if (token == null || System.nanoTime() - renewAt >= 0) {
+        if (token == null || timing.nanoTime() - renewAt >= 0) {
             token = null;
             String address = endpoint == null ? discovered() : endpoint;
             Map<?, ?> document = fetched(address);
@@ -118,7 +120,7 @@ final class TokenSource {
     private String assertion() {
         try {
             return SigningKey.read(client.keyFile())
-                    .assertion(client.issuer(), client.clientId(), client.keyId(), System.currentTimeMillis() / 1000);
+                    .assertion(client.issuer(), client.clientId(), client.keyId(), timing.now().getEpochSecond());
         } catch (IllegalArgumentException error) {
             throw new ExtauthzException(error.getMessage(), error);
         }
@@ -141,7 +143,7 @@ final class TokenSource {
         }
         double lives = lifetime(document.get("expires_in"));
         token = found;
-        renewAt = System.nanoTime() + (long) (Math.max(lives - RENEW_BEFORE_S, lives / 2) * 1e9);
+        renewAt = timing.nanoTime() + (long) (Math.max(lives - RENEW_BEFORE_S, lives / 2) * 1e9);
     }
 
     /** Returns how many seconds a token lives; some providers write the number as a string. */
