@@ -3,7 +3,7 @@ package io.extauthz.client;
 import java.util.Map;
 
 /** Who calls the API: a service key, or a client of the identity provider. */
-public sealed interface Credentials permits ServiceKey, ClientCredentials {
+public sealed interface Credentials permits ServiceKey, ClientCredentials, BearerToken {
 
     /**
      * Returns the credentials that an environment names.

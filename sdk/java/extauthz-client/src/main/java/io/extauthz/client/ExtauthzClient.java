@@ -289,6 +289,24 @@ public final class ExtauthzClient implements AutoCloseable {
      * @return the decision
      */
     public CheckResult check(CheckRequest request) {
+        return check(http, request);
+    }
+
+    /**
+     * Asks for a decision with the token of a caller in place of the client's credential. A caller with a token
+     * asks about itself: the request names no subject and no claims.
+     *
+     * @param token the token, without {@code Bearer}; it is sent to the API and kept nowhere
+     * @param request what is asked about
+     * @return the decision
+     * @throws ApiException with the status 401 where the token is not valid
+     * @throws IllegalArgumentException the text is not a token of RFC 6750
+     */
+    public CheckResult checkAs(String token, CheckRequest request) {
+        return check(http.as(new BearerToken(token)), request);
+    }
+
+    private static CheckResult check(Http http, CheckRequest request) {
         Http.Answer answer = http.call("POST", "/api/v1/check", Map.of(), request.document(), true, DENIED);
         if (answer.status() == DENIED
                 && !(answer.document() instanceof Map<?, ?> members && members.containsKey("decision"))) {

@@ -82,9 +82,23 @@ final class Http implements AutoCloseable {
         this.tokens = credentials instanceof ClientCredentials client ? new TokenSource(client, transport, timing) : null;
     }
 
+    private Http(Http other, BearerToken token) {
+        this.baseUrl = other.baseUrl;
+        this.credentials = token;
+        this.attempts = other.attempts;
+        this.transport = other.transport;
+        this.tokens = null;
+        this.timing = other.timing;
+    }
+
     @Override
     public void close() {
         transport.close();
+    }
+
+    /** Returns the same API for another caller, over the same connections; it is not to be closed. */
+    Http as(BearerToken token) {
+        return new Http(this, token);
     }
 
     /**
@@ -182,6 +196,9 @@ final class Http implements AutoCloseable {
         if (credentials instanceof ServiceKey key) {
             return key.key();
         }
+        if (credentials instanceof BearerToken bearer) {
+            return bearer.authorization();
+        }
         long askedAt = System.nanoTime();
         authorizing.lockInterruptibly();
         try {
@@ -210,7 +227,7 @@ final class Http implements AutoCloseable {
     private Answer sent(String method, URI address, byte[] body, String credential, boolean unused)
             throws IOException, InterruptedException {
         var headers = new LinkedHashMap<String, String>();
-        headers.put(tokens == null ? "x-service-api-key" : "authorization", credential);
+        headers.put(credentials instanceof ServiceKey ? "x-service-api-key" : "authorization", credential);
         if (body != null) {
             headers.put("content-type", "application/json");
         }
