@@ -131,6 +131,16 @@ def _parser() -> argparse.ArgumentParser:
     test.add_argument("files", nargs="+", type=Path, metavar="FILE")
     test.set_defaults(run=_policy_test, self_check="everything")
 
+    snapshot = _subcommands(commands.add_parser("snapshot", help="sign policies for followers over HTTP"))
+    publish = snapshot.add_parser("publish", help="write signed policies as files for a static server")
+    publish.add_argument("folder", type=Path, metavar="DIR")
+    publish.add_argument(
+        "--every", type=_seconds, metavar="N", help="go on, and look for changes every N seconds"
+    )
+    publish.set_defaults(run=_snapshot_publish)
+    public_key = snapshot.add_parser("public-key", help="print the public key of POLICY_SIGNING_KEY")
+    public_key.set_defaults(run=_snapshot_public_key)
+
     _add_proxy_commands(commands)
 
     logs = _subcommands(commands.add_parser("logs", help="read decision logs"))
@@ -242,6 +252,28 @@ def _health(parsed: argparse.Namespace) -> int:
     from extauthz.commands import health
 
     return health.run(os.environ, url=parsed.url, ready=parsed.ready)
+
+
+def _snapshot_publish(parsed: argparse.Namespace) -> int:
+    from extauthz.commands import snapshot
+
+    return snapshot.publish(os.environ, parsed.folder, every=parsed.every)
+
+
+def _snapshot_public_key(_: argparse.Namespace) -> int:
+    from extauthz.commands import snapshot
+
+    return snapshot.public_key(os.environ)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.1 <= value <= 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0.1 to 86400")
+    return value
 
 
 def _http_url(text: str) -> str:

@@ -3,6 +3,7 @@
 Input: `Settings`. Output: a publisher, a compiler, a `DatabaseAddress`. Errors: `StartRefusedError`.
 """
 
+import ssl
 from collections.abc import Callable, Iterable, Sequence
 
 from extauthz.compile.documents.policy_documents import Reading
@@ -12,13 +13,15 @@ from extauthz.domain.tenant_config import TenantIdentityProvider
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.files import FilesPublisher, PolicyDirectory
 from extauthz.publish.postgres import PostgresPublisher
+from extauthz.publish.source import Publisher
 from extauthz.publish.tenant import Compiler
 from extauthz.runtime.start_refused import StartRefusedError
-from extauthz.settings import FilesSource, PostgresSource, Settings
+from extauthz.settings import FilesSource, HttpSource, PostgresSource, Settings, StaleAction
 from extauthz.shipped import shipped
 from extauthz.storage.address import DatabaseAddress, InvalidCaError
 from extauthz.storage.availability import DatabaseState
 from extauthz.storage.connection import open_listener, open_reader
+from extauthz.telemetry.counts import HeadRefusal
 
 OnIssuers = Callable[[Sequence[TenantIdentityProvider]], None]
 
@@ -84,8 +87,9 @@ def publisher(
     current: CurrentPolicies,
     *,
     on_failure: Callable[[], None] = lambda: None,
+    on_refusal: Callable[[HeadRefusal], None] = lambda _reason: None,
     on_issuers: OnIssuers = lambda _issuers: None,
-) -> FilesPublisher | PostgresPublisher:
+) -> Publisher:
     """Return the publisher that keeps `current` up to date, for `POLICY_SOURCE`. Raises StartRefusedError."""
     match settings.policy_source:
         case FilesSource(directory):
@@ -94,6 +98,10 @@ def publisher(
                 directory, reading, role_model(settings), max_bytes=settings.policy_max_bytes
             )
             return FilesPublisher(source, current, on_failure=on_failure)
+        case HttpSource():
+            return signed_publisher(
+                settings, current, on_failure=on_failure, on_refusal=on_refusal, on_issuers=on_issuers
+            )
         case PostgresSource():
             return postgres_publisher(
                 settings,
@@ -132,3 +140,70 @@ def postgres_publisher(
         database=state,
         max_bytes=settings.policy_max_bytes,
     )
+
+
+def signed_publisher(
+    settings: Settings,
+    current: CurrentPolicies,
+    *,
+    on_failure: Callable[[], None],
+    on_refusal: Callable[[HeadRefusal], None],
+    on_issuers: OnIssuers,
+) -> Publisher:
+    """Return the publisher that follows signed policies over HTTP. Raises StartRefusedError."""
+    # Imported here: other sources start without securesystemslib.
+    from extauthz.publish.signed_policies import SignedPublisher
+    from extauthz.signed.http_source import HttpPolicies, ServerAddress
+    from extauthz.signed.signing_keys import pinned
+
+    assert isinstance(settings.policy_source, HttpSource)
+    assert settings.policy_public_keys is not None
+    tenant = DEFAULT_TENANT if settings.mode is TenancyMode.SELFHOST else settings.tenants[0]
+    server = ServerAddress(settings.policy_source.url, _policy_tls(settings), settings.policy_api_key)
+    return SignedPublisher(
+        HttpPolicies(server, tenant),
+        pinned(settings.policy_public_keys),
+        current,
+        compiler(settings),
+        tenant=tenant,
+        mode=settings.mode,
+        max_staleness=(
+            None if settings.policy_stale_action is StaleAction.SERVE else settings.policy_max_staleness
+        ),
+        max_bytes=settings.policy_max_bytes,
+        poll_interval=settings.policy_poll_interval,
+        on_failure=on_failure,
+        on_refusal=on_refusal,
+        on_issuers=on_issuers,
+    )
+
+
+def _policy_tls(settings: Settings) -> ssl.SSLContext | None:
+    """Return how POLICY_SOURCE=https://... is verified; None for plain HTTP. Raises StartRefusedError."""
+    assert isinstance(settings.policy_source, HttpSource)
+    if not settings.policy_source.is_encrypted:
+        return None
+    # Not ssl.create_default_context: from Python 3.13 it sets VERIFY_X509_STRICT.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    ca, cert, key = settings.policy_ca_file, settings.policy_client_cert, settings.policy_client_key
+    try:
+        if ca is None:
+            context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+        else:
+            context.load_verify_locations(ca)
+    except OSError as error:
+        reason = (
+            "holds no certificate" if isinstance(error, ssl.SSLError) else f"cannot be read: {error.strerror}"
+        )
+        raise StartRefusedError(f"POLICY_CA_FILE {str(ca)!r} {reason}") from error
+    try:
+        if cert is not None:
+            context.load_cert_chain(cert, key, password="")
+    except OSError as error:
+        is_read = isinstance(error, ssl.SSLError)
+        problem = "they are not a certificate and its key" if is_read else str(error.strerror)
+        raise StartRefusedError(
+            f"POLICY_CLIENT_CERT {str(cert)!r} and POLICY_CLIENT_KEY {str(key)!r} cannot be used: {problem}"
+        ) from error
+    return context

@@ -83,6 +83,7 @@ def _build(settings: Settings, index: int, lock_fd: int | None, *, again: bool) 
         settings,
         shared.current,
         on_failure=shared.counts.policy_refresh_failed,
+        on_refusal=shared.counts.policy_head_refused,
         on_issuers=shared.issuers.register,
     )
     # Decision ids are unique, not secret; a system call per id would cost more than the decision.

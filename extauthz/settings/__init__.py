@@ -3,6 +3,7 @@
 from extauthz.settings.contradictions import native_installed
 from extauthz.settings.database_hosts import DatabaseHost
 from extauthz.settings.loading import load_settings
+from extauthz.settings.policy_sources import HttpSource, public_key_text
 from extauthz.settings.secret_files import SecretFileError, current_secret
 from extauthz.settings.spelling import misspelt
 from extauthz.settings.values import (
@@ -25,6 +26,7 @@ __all__ = [
     "DatabaseHost",
     "FilesSource",
     "GrpcServer",
+    "HttpSource",
     "InvalidValueError",
     "LogFormat",
     "LogLevel",
@@ -40,5 +42,6 @@ __all__ = [
     "load_settings",
     "misspelt",
     "native_installed",
+    "public_key_text",
     "variables",
 ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from extauthz.domain.loopback import is_loopback
 from extauthz.domain.tenancy import TenancyMode, TenantBinding
+from extauthz.settings.policy_sources import HttpSource
 from extauthz.settings.values import FilesSource, GrpcServer, Pooler, SslMode
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def contradictions(
             "MODE POLICY_SOURCE",
             "POLICY_SOURCE=files:DIR serves one tenant; MODE=saas needs POLICY_SOURCE=postgres",
         )
+    yield from _signed_contradictions(settings)
     if settings.tenant_binding is TenantBinding.TOKEN and selfhost:
         yield "MODE TENANT_BINDING", "TENANT_BINDING=token is for MODE=saas; selfhost has one tenant"
     yield from _database_contradictions(settings)
@@ -111,6 +113,32 @@ def contradictions(
         )
     if settings.http_authz_port is not None:
         yield from _http_authz_contradictions(settings, settings.http_authz_port)
+
+
+def _signed_contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield the contradictions of POLICY_SOURCE=https://... with other variables."""
+    if isinstance(settings.policy_source, HttpSource):
+        if settings.policy_public_keys is None:
+            yield (
+                "POLICY_SOURCE POLICY_PUBLIC_KEYS",
+                (
+                    "POLICY_SOURCE=https://... needs POLICY_PUBLIC_KEYS; "
+                    "'extauthz snapshot public-key' prints it where the policies are signed"
+                ),
+            )
+        if settings.mode is TenancyMode.SAAS and len(settings.tenants) != 1:
+            yield (
+                "MODE POLICY_SOURCE TENANTS",
+                (
+                    "POLICY_SOURCE=https://... serves one tenant: set TENANTS to its name; "
+                    "many tenants need POLICY_SOURCE=postgres"
+                ),
+            )
+    if (settings.policy_client_cert is None) != (settings.policy_client_key is None):
+        yield (
+            "POLICY_CLIENT_CERT POLICY_CLIENT_KEY",
+            "POLICY_CLIENT_CERT and POLICY_CLIENT_KEY go together; set both or none",
+        )
 
 
 def _database_contradictions(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -108,6 +108,13 @@ def secret(value: str) -> str:
     return value
 
 
+def one_word(value: str) -> str:
+    """Return a secret that a header can carry: printable ASCII characters without a space."""
+    if not value.isascii() or not value.isprintable() or not value or " " in value:
+        raise InvalidValueError("one word of printable ASCII characters")
+    return value
+
+
 def host_name(value: str) -> str:
     """Return an IP address or a host name."""
     found = value.strip()
@@ -335,16 +342,6 @@ class FilesSource:
 @dataclass(frozen=True, slots=True)
 class PostgresSource:
     """`POLICY_SOURCE=postgres`: policies are rows in PostgreSQL."""
-
-
-def policy_source(value: str) -> FilesSource | PostgresSource:
-    """Return the source of policies."""
-    if value.strip() == "postgres":
-        return PostgresSource()
-    kind, colon, directory = value.partition(":")
-    if kind == "files" and colon and directory:
-        return FilesSource(Path(directory))
-    raise InvalidValueError("'postgres' or 'files:DIR'")
 
 
 def path(value: str) -> Path:

@@ -5,9 +5,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from extauthz.domain.tenancy import TenancyMode, TenantBinding, UnmappedPolicy
 from extauthz.settings.database_hosts import DatabaseHost, HostEntry, host_entries
 from extauthz.settings.identity_values import audiences, claim_path, excluded_roles, issuer, jwks_uri
+from extauthz.settings.policy_sources import HttpSource, policy_source, public_keys, signing_key
 from extauthz.settings.values import (
     CorsPreflight,
     FilesSource,
@@ -28,9 +31,9 @@ from extauthz.settings.values import (
     host_ports,
     integer,
     one_of,
+    one_word,
     path,
     path_prefix,
-    policy_source,
     seconds,
     seconds_or_none,
     secret,
@@ -261,8 +264,40 @@ class Settings:
     casbin_model_path: Path | None = _variable(
         "CASBIN_MODEL_PATH", path, None, "Casbin model file; unset: the shipped model"
     )
-    policy_source: FilesSource | PostgresSource = _variable(
-        "POLICY_SOURCE", policy_source, "postgres", "source of policies: postgres or files:DIR"
+    policy_source: FilesSource | PostgresSource | HttpSource = _variable(
+        "POLICY_SOURCE",
+        policy_source,
+        "postgres",
+        "source of policies: postgres, files:DIR, or https://HOST[:PORT] for signed policies",
+    )
+    policy_public_keys: tuple[bytes, ...] | None = _variable(
+        "POLICY_PUBLIC_KEYS",
+        public_keys,
+        None,
+        "Ed25519 keys, one of which must have signed what POLICY_SOURCE=https://... reads",
+    )
+    policy_api_key: str | None = _variable(
+        "POLICY_API_KEY",
+        one_word,
+        None,
+        "service key that is sent to POLICY_SOURCE=https://...",
+        secret=True,
+    )
+    policy_ca_file: Path | None = _variable(
+        "POLICY_CA_FILE", path, None, "CA of POLICY_SOURCE=https://...; unset: the system's CAs"
+    )
+    policy_client_cert: Path | None = _variable(
+        "POLICY_CLIENT_CERT", path, None, "client certificate for POLICY_SOURCE=https://..., with its chain"
+    )
+    policy_client_key: Path | None = _variable(
+        "POLICY_CLIENT_KEY", path, None, "private key of POLICY_CLIENT_CERT"
+    )
+    policy_signing_key: Ed25519PrivateKey | None = _variable(
+        "POLICY_SIGNING_KEY",
+        signing_key,
+        None,
+        "Ed25519 private key in PEM that signs policies for followers over HTTP",
+        secret=True,
     )
     policy_poll_interval: float = _variable(
         "POLICY_POLL_INTERVAL", seconds(0.1, 300), "5", "seconds between polls of the database"

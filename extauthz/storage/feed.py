@@ -289,9 +289,13 @@ async def _records(
 def _rows(text: str | None) -> tuple[RowChange, ...] | None:
     """Return the rows of a change record; None (reload) if an entry is invalid or of a later version."""
     try:
-        entries = None if text is None else decode_json(text)
+        return None if text is None else change_rows(decode_json(text))
     except (ValueError, RecursionError):
         return None
+
+
+def change_rows(entries: object) -> tuple[RowChange, ...] | None:
+    """Return the rows of a change's JSON array; None if an entry is invalid or of a later version."""
     if not isinstance(entries, list):
         return None
     rows = tuple(_row(entry) for entry in entries)

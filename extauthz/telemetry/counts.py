@@ -52,6 +52,24 @@ class IntrospectionOutcome(StrEnum):
     """Not asked: too many questions were open."""
 
 
+class HeadRefusal(StrEnum):
+    """Why a signed head, or a body that it names, was not taken (label `reason`)."""
+
+    UNREACHABLE = "unreachable"
+    """No answer, an answer with another status than 200, or one that is too large."""
+    MALFORMED = "malformed"
+    SIGNATURE = "signature"
+    TENANT = "tenant"
+    SERIAL = "serial"
+    """Its serial is smaller than that of the head before, or equal with other content."""
+    EXPIRED = "expired"
+    """It was signed longer ago than `POLICY_MAX_STALENESS`, or lies more than a minute ahead."""
+    DIGEST = "digest"
+    """A body is not the one that the head names."""
+    BODY = "body"
+    """A body that is signed cannot be read."""
+
+
 MAX_SHADOW_RULES: Final = 100
 """Limit of the series by rule id, independent of how many shadow policies tenants write and delete."""
 OTHER_RULES: Final = "other"
@@ -86,6 +104,7 @@ class CountTotals(TypedDict):
     token_cache_misses: int
     decisions_lost: int
     policy_refresh_failures: int
+    policy_heads_refused: dict[str, int]
     jwks_fetches: dict[str, int]
     introspections: dict[str, int]
     introspection_cache_hits: int
@@ -133,6 +152,7 @@ class Counts:
         self._shadow_disagreements = {OTHER_RULES: 0}
         self._lost = 0
         self._refresh_failures = 0
+        self._heads_refused = {reason.value: 0 for reason in HeadRefusal}
         self._fetches = {outcome.value: 0 for outcome in FetchOutcome}
         self._introspections = {outcome.value: 0 for outcome in IntrospectionOutcome}
 
@@ -163,6 +183,11 @@ class Counts:
         with self._lock:
             self._refresh_failures += 1
 
+    def policy_head_refused(self, reason: HeadRefusal) -> None:
+        """Count one signed head that was not taken; the last good policies stay in use."""
+        with self._lock:
+            self._heads_refused[reason] += 1
+
     def snapshot(
         self,
         *,
@@ -191,6 +216,7 @@ class Counts:
                 "token_cache_misses": self._misses.total(),
                 "decisions_lost": self._lost,
                 "policy_refresh_failures": self._refresh_failures,
+                "policy_heads_refused": dict(self._heads_refused),
                 "jwks_fetches": dict(self._fetches),
                 "introspections": dict(self._introspections),
                 "introspection_cache_hits": 0,

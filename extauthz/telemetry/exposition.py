@@ -73,6 +73,7 @@ class SnapshotCollector(Collector):
             "Attempts to refresh policies that kept the last good ones.",
             counts["policy_refresh_failures"],
         )
+        yield _refused_heads(counts)
         yield _fetches(counts)
         yield _gauge(
             "jwks_age_seconds",
@@ -120,6 +121,15 @@ def _fetches(counts: CountTotals) -> Metric:
     family = CounterMetricFamily("extauthz_jwks_fetch", "Fetches of an issuer's keys.", labels=("outcome",))
     for outcome, count in counts["jwks_fetches"].items():
         family.add_metric([outcome], count)
+    return family
+
+
+def _refused_heads(counts: CountTotals) -> Metric:
+    family = CounterMetricFamily(
+        "extauthz_policy_heads_refused", "Signed heads of policies that were not taken.", labels=("reason",)
+    )
+    for reason, count in counts["policy_heads_refused"].items():
+        family.add_metric([reason], count)
     return family
 
 

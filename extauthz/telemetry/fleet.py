@@ -66,6 +66,7 @@ def _added(one: CountTotals, other: CountTotals) -> CountTotals:
         "token_cache_misses": one["token_cache_misses"] + other["token_cache_misses"],
         "decisions_lost": one["decisions_lost"] + other["decisions_lost"],
         "policy_refresh_failures": one["policy_refresh_failures"] + other["policy_refresh_failures"],
+        "policy_heads_refused": _sums(one["policy_heads_refused"], other["policy_heads_refused"]),
         "jwks_fetches": _sums(one["jwks_fetches"], other["jwks_fetches"]),
         "introspections": _sums(one["introspections"], other["introspections"]),
         "introspection_cache_hits": one["introspection_cache_hits"] + other["introspection_cache_hits"],

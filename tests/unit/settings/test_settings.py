@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from extauthz.settings import Settings, load_settings, variables
+from extauthz.settings import HttpSource, Settings, load_settings, variables
 
 ALONE = {"OIDC_ENABLED": "false", "POLICY_SOURCE": "files:/policies"}
 SEED = {
@@ -122,19 +124,66 @@ def test_values_that_are_not_utf8_are_refused_in_every_variable() -> None:
 
 def test_secrets_come_from_files_too_and_are_never_shown(tmp_path: Path) -> None:
     secrets = [variable.name for variable in variables().values() if variable.secret]
-    assert set(secrets) == {"POSTGRES_PASSWORD", "ADMIN_API_KEY"}
+    signing_key = Ed25519PrivateKey.generate()
+    pem = signing_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    contents = {"POLICY_API_KEY": b"a-word", "POLICY_SIGNING_KEY": pem.removesuffix(b"\n")}
+    assert set(secrets) == {"POSTGRES_PASSWORD", "ADMIN_API_KEY", *contents}
     file = tmp_path / "secret"
     for name in secrets:
-        file.write_bytes(b"a secret of 32 bytes or more, really\r\n")
-        assert (
-            getattr(load({f"{name}_FILE": str(file)}), name.lower()) == "a secret of 32 bytes or more, really"
-        )
+        content = contents.get(name, b"a secret of 32 bytes or more, really")
+        file.write_bytes(content + b"\r\n")
+        found = getattr(load({f"{name}_FILE": str(file)}), name.lower())
+        if name == "POLICY_SIGNING_KEY":
+            assert found.private_bytes_raw() == signing_key.private_bytes_raw()
+        else:
+            assert found == content.decode()
         (both,) = problems(ALONE | {name: "s3cr3t", f"{name}_FILE": str(file)})
         assert "both" in both
         (missing,) = problems(ALONE | {f"{name}_FILE": str(tmp_path / "none")})
         assert "none' cannot be read" in missing
-        for content in (b"", b"\n", b"s3cr3t\0", b"s3cr3t\xff"):
-            file.write_bytes(content)
+        for wrong in (b"", b"\n", b"s3cr3t\0", b"s3cr3t\xff"):
+            file.write_bytes(wrong)
             (unusable,) = problems(ALONE | {f"{name}_FILE": str(file)})
             assert name in unusable
             assert "s3cr3t" not in unusable + both
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "https://policies.example.com/path", "https://", "https://a b", "https://u:p@host", "https://host?x=1",
+        "https://host#f", "https://host:0", "https://host:99999", "http://policies.example.com",
+        "http://10.0.0.1:80", "ftp://host", "https:host", "https://host?",
+    ],
+)  # fmt: skip
+def test_a_policy_server_is_an_address_without_path_over_tls_or_loopback(value: str) -> None:
+    (problem,) = problems(ALONE | {"POLICY_SOURCE": value, "POLICY_PUBLIC_KEYS": "ed25519:" + "A" * 43 + "="})
+    assert problem.startswith("POLICY_SOURCE is ")
+    assert "https://HOST[:PORT]" in problem
+    assert "u:p" not in problem
+
+
+@pytest.mark.parametrize(
+    "value", ["https://policies.example.com", "https://h:8443/", "http://localhost:1", "http://[::1]:1"]
+)
+def test_a_policy_server_needs_pinned_keys(value: str) -> None:
+    keys = "ed25519:" + "A" * 43 + "=, ed25519:" + "B" * 43 + "="
+    settings = load(ALONE | {"POLICY_SOURCE": value, "POLICY_PUBLIC_KEYS": keys})
+    assert settings.policy_source == HttpSource(value.removesuffix("/"))
+    assert [len(key) for key in settings.policy_public_keys or ()] == [32, 32]
+    (problem,) = problems(ALONE | {"POLICY_SOURCE": value})
+    assert "needs POLICY_PUBLIC_KEYS" in problem
+    for wrong in ("A" * 44, "ed25519:AAAA", "rsa:" + "A" * 44, keys + ",", "ed25519:" + "!" * 44):
+        (problem,) = problems(ALONE | {"POLICY_SOURCE": value, "POLICY_PUBLIC_KEYS": wrong})
+        assert problem.startswith("POLICY_PUBLIC_KEYS is ")
+
+
+def test_a_policy_server_serves_one_tenant() -> None:
+    given = {
+        "MODE": "saas", "POLICY_SOURCE": "https://policies.example.com",
+        "POLICY_PUBLIC_KEYS": "ed25519:" + "A" * 43 + "=",
+    }  # fmt: skip
+    for tenants in ("", "acme,globex"):
+        (problem,) = problems(given | {"TENANTS": tenants})
+        assert "serves one tenant" in problem
+    assert load(given | {"TENANTS": "acme"}).tenants == ("acme",)

@@ -30,6 +30,7 @@ CONTRACT = {
     "extauthz_policy_revision": "gauge",
     "extauthz_policy_age_seconds": "gauge",
     "extauthz_policy_refresh_failures": "counter",
+    "extauthz_policy_heads_refused": "counter",
     "extauthz_jwks_fetch": "counter",
     "extauthz_introspections": "counter",
     "extauthz_introspection_cache_hits": "counter",

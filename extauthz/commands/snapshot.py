@@ -1,0 +1,127 @@
+"""`extauthz snapshot publish` and `snapshot public-key`: signed policies as files, for any static server.
+
+Input: the environment, a folder. Output: heads and bodies in the folder, one line on stdout for each head.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from extauthz.commands.status import BAD_USAGE, OK, fail
+from extauthz.domain.one_line import one_line
+from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
+from extauthz.publish.policy_signing import TenantMissingError, next_head
+from extauthz.runtime.policies import database
+from extauthz.runtime.start_refused import StartRefusedError
+from extauthz.settings import PostgresSource, Settings, load_settings, public_key_text
+from extauthz.signed.folder import PolicyFolder
+from extauthz.signed.head import Head, HeadRefusedError, sign, verify
+from extauthz.signed.signing_keys import pinned, signer
+from extauthz.storage.availability import cause_of
+from extauthz.storage.connection import open_reader
+
+_RENEWALS: Final = 3
+"""How often a head is signed within POLICY_MAX_STALENESS, so that followers miss two before it expires."""
+
+
+def public_key(environ: Mapping[str, str]) -> int:
+    """Print the public key of POLICY_SIGNING_KEY, as POLICY_PUBLIC_KEYS takes it."""
+    settings = _settings(environ)
+    if settings is None:
+        return BAD_USAGE
+    print(public_key_text(_raw_public_key(settings)))
+    return OK
+
+
+def publish(environ: Mapping[str, str], folder: Path, *, every: float | None) -> int:
+    """Write the signed policies of each tenant into the folder, once, or every `every` seconds."""
+    settings = _settings(environ)
+    if settings is None:
+        return BAD_USAGE
+    if not isinstance(settings.policy_source, PostgresSource):
+        return fail("snapshot publish reads PostgreSQL; POLICY_SOURCE is another source", BAD_USAGE)
+    if settings.mode is TenancyMode.SAAS and not settings.tenants:
+        return fail("snapshot publish needs TENANTS with MODE=saas", BAD_USAGE)
+    longest = settings.policy_max_staleness / _RENEWALS
+    if every is not None and every > longest:
+        return fail(
+            f"--every {every:g} is too long: heads expire after POLICY_MAX_STALENESS; at most {longest:g}",
+            BAD_USAGE,
+        )
+    try:
+        return asyncio.run(_publish(settings, folder, every))
+    except StartRefusedError as refused:
+        return fail(str(refused), BAD_USAGE)
+
+
+async def _publish(settings: Settings, root: Path, every: float | None) -> int:
+    tenants = (DEFAULT_TENANT,) if settings.mode is TenancyMode.SELFHOST else settings.tenants
+    folders = {tenant: PolicyFolder(root, tenant) for tenant in tenants}
+    while True:
+        problem = await _round(settings, folders, once=every is None)
+        if every is None:
+            return OK if problem is None else fail(problem)
+        if problem is not None:
+            print(f"extauthz: {one_line(problem)}", file=sys.stderr, flush=True)
+        await asyncio.sleep(every)
+
+
+async def _round(settings: Settings, folders: Mapping[str, PolicyFolder], *, once: bool) -> str | None:
+    """Write what is due of every tenant; the answer is what kept one of them from being written."""
+    try:
+        connection = await open_reader(database(settings))
+    except Exception as error:  # noqa: BLE001  # whatever is wrong with the database is named
+        return f"the database cannot be read: {cause_of(error)}"
+    problem = None
+    try:
+        for tenant, folder in folders.items():
+            try:
+                before = _last(settings, tenant, folder)
+                renew_after_s = 0.0 if once else settings.policy_max_staleness / _RENEWALS
+                found = await next_head(connection, tenant, before, time.time(), renew_after_s=renew_after_s)
+                if found is not None:
+                    assert settings.policy_signing_key is not None
+                    envelope = sign(found.head, signer(settings.policy_signing_key))
+                    folder.write(found.head, envelope, found.bodies)
+                    print(f"{tenant} revision={found.head.revision} serial={found.head.serial}", flush=True)
+            except TenantMissingError:
+                problem = f"there is no tenant {tenant!r}"
+            except OSError as error:
+                problem = f"the folder of tenant {tenant!r} cannot be written: {error.strerror or error}"
+    except Exception as error:  # noqa: BLE001  # as above
+        problem = f"the database cannot be read: {cause_of(error)}"
+    finally:
+        connection.terminate()
+    return problem
+
+
+def _last(settings: Settings, tenant: str, folder: PolicyFolder) -> Head | None:
+    """Return the head that the folder has, if this key signed it and its bodies are there. Raises OSError."""
+    envelope = folder.head()
+    if envelope is None:
+        return None
+    try:
+        keys = pinned([_raw_public_key(settings)])
+        head = verify(envelope, keys, tenant, now=time.time(), max_age_s=None)
+    except HeadRefusedError:
+        return None
+    return None if folder.lacks(head) else head
+
+
+def _raw_public_key(settings: Settings) -> bytes:
+    assert settings.policy_signing_key is not None
+    return settings.policy_signing_key.public_key().public_bytes_raw()
+
+
+def _settings(environ: Mapping[str, str]) -> Settings | None:
+    settings = load_settings(environ, serving=False)
+    if not isinstance(settings, Settings):
+        fail("; ".join(settings), BAD_USAGE)
+        return None
+    if settings.policy_signing_key is None:
+        fail("POLICY_SIGNING_KEY is not set; make one with 'openssl genpkey -algorithm ed25519'", BAD_USAGE)
+        return None
+    return settings

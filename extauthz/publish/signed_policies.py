@@ -1,0 +1,286 @@
+"""Policies from signed heads: followed over HTTP, verified, compiled as those of the database are.
+
+INVARIANT: nothing is in force that a pinned key did not sign for this tenant. Whatever is refused leaves the
+last good policies in force, which grow old: a head confirms them for the moment at which it was signed, not
+for the one at which it arrived.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from extauthz.compile.directory import Directory
+from extauthz.domain.problem import Problem
+from extauthz.publish.loading import short_steps
+from extauthz.publish.rejected_revisions import log_refused
+from extauthz.publish.tenant import Compiler, TenantState
+from extauthz.signed.bodies import (
+    MAX_CHANGE_BYTES,
+    MAX_CONFIG_BYTES,
+    read_change,
+    read_config,
+    read_whole,
+    unpacked,
+)
+from extauthz.signed.head import Body, Head, HeadRefusedError, verify
+from extauthz.telemetry.counts import HeadRefusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from securesystemslib.signer import Key
+
+    from extauthz.domain.tenancy import TenancyMode
+    from extauthz.domain.tenant_config import TenantConfig, TenantIdentityProvider
+    from extauthz.publish.current import CurrentPolicies
+    from extauthz.signed.http_source import HttpPolicies
+
+WAIT_S: Final = 25.0
+"""How long a control plane is asked to wait for news."""
+_FIRST_RETRY_S: Final = 0.2
+_LONGEST_RETRY_S: Final = 5.0
+
+_log = structlog.get_logger("extauthz.publish")
+
+
+class SignedPublisher:
+    """Keeps `CurrentPolicies` at what signed heads say of one tenant; see `Publisher`.
+
+    `on_failure` is told of every refusal, `on_refusal` its reason. `on_issuers` gets the tenant's identity
+    providers whenever they changed, before they are published.
+    """
+
+    def __init__(
+        self,
+        source: HttpPolicies,
+        keys: Sequence[Key],
+        current: CurrentPolicies,
+        compiler: Compiler,
+        *,
+        tenant: str,
+        mode: TenancyMode,
+        max_staleness: float | None,
+        max_bytes: int,
+        poll_interval: float,
+        clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
+        on_failure: Callable[[], None] = lambda: None,
+        on_refusal: Callable[[HeadRefusal], None] = lambda _reason: None,
+        on_issuers: Callable[[Sequence[TenantIdentityProvider]], None] = lambda _issuers: None,
+    ) -> None:
+        """Take what it reads and feeds. Times are in seconds; `max_staleness` None: heads never expire.
+
+        `poll_interval` is the time between two questions to a server that does not wait for news.
+        """
+        self._source = source
+        self._keys = keys
+        self._current = current
+        self._compiler = compiler
+        self._tenant = tenant
+        self._mode = mode
+        self._max_staleness = max_staleness
+        self._max_bytes = max_bytes
+        self._poll_interval = poll_interval
+        self._clock = clock
+        self._steady = steady
+        self._on_failure = on_failure
+        self._on_refusal = on_refusal
+        self._on_issuers = on_issuers
+        self.on_busy: Callable[[bool], None] = lambda _busy: None
+        self._head: Head | None = None
+        self._state: TenantState | None = None
+        self._config: TenantConfig | None = None
+        self._taken_at = 0.0
+        self._age_then = 0.0
+        self._refusal: HeadRefusedError | None = None
+        self._lagging_since: float | None = None
+        self._problems: Sequence[Problem] = ()
+
+    @property
+    def available(self) -> None:
+        """There is no database to be available."""
+        return
+
+    @property
+    def problems(self) -> Mapping[str, Sequence[object]]:
+        """What is wrong with the newest head or its policies; the last good ones stay in force."""
+        found: list[object] = [*self._problems]
+        if self._refusal is not None:
+            found.append(f"{self._refusal.reason}: {self._refusal}")
+        return {self._tenant: found} if found else {}
+
+    def load_first(self) -> Sequence[object]:
+        """Begin with nothing: until the first head is verified, nothing is allowed."""
+        return ()
+
+    async def run(self) -> None:
+        """Follow the server until cancelled."""
+        pause = _FIRST_RETRY_S
+        async with self._source:
+            while True:
+                asked = self._steady()
+                try:
+                    news = await self.refresh()
+                except HeadRefusedError as refusal:
+                    self._refused(refusal)
+                    await asyncio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311  # spreads sidecars
+                    pause = min(pause * 2, _LONGEST_RETRY_S)
+                    continue
+                pause = _FIRST_RETRY_S
+                self._accepted()
+                if not news and self._steady() - asked < self._poll_interval:
+                    # A server of static files answers at once, whatever `wait` says.
+                    await asyncio.sleep(self._poll_interval)
+
+    async def refresh(self) -> bool:
+        """Ask once and take what is newer; tell whether there was a newer head.
+
+        Raises:
+            HeadRefusedError: the head, or a body that it names, is not to be used.
+        """
+        before = self._head
+        octets = await self._source.head(None if before is None else before.serial, WAIT_S)
+        head = verify(
+            octets,
+            self._keys,
+            self._tenant,
+            now=self._clock(),
+            max_age_s=self._max_staleness,
+            before=before,
+        )
+        if before is not None and head.serial == before.serial:
+            self._current.grow_old(self._age_then + self._steady() - self._taken_at, self._clock())
+            return False
+        await self._take(head)
+        return True
+
+    async def _take(self, head: Head) -> None:
+        before = self._head
+        config = self._config
+        if config is None or before is None or head.config != before.config:
+            config = read_config(await self._document(head.config, MAX_CONFIG_BYTES), self._tenant)
+        found = await self._policies(head, config)
+        if isinstance(found, TenantState) and found.is_complete:
+            self._publish(head, config, found, found.problems)
+        else:
+            problems = found.problems if isinstance(found, TenantState) else found
+            self._publish(head, config, self._state, problems)
+
+    async def _policies(self, head: Head, config: TenantConfig) -> TenantState | list[Problem]:
+        """Compile the policies of a head: by its changes where they lead on from what is in force."""
+        state, before = self._state, self._head
+        if state is not None and before is not None and not self._problems and _same_history(before, head):
+            revision = state.snapshot.revision
+            if revision == head.revision and revision == before.revision:
+                return state
+            steps = [change for change in head.changes if change.predecessor >= revision]
+            if steps and steps[0].predecessor == revision:
+                found = await self._stepped(state, head, len(head.changes) - len(steps))
+                if found is not None:
+                    return found
+        whole = await self._document(head.whole, self._max_bytes)
+        documents = read_whole(whole, self._tenant, head.whole_revision, config)
+        self.on_busy(True)
+        try:
+            loaded = await asyncio.to_thread(self._compiler.salvage, documents, state)
+        finally:
+            self.on_busy(False)
+        if not isinstance(loaded, TenantState) or not head.changes:
+            return loaded
+        followed = await self._stepped(loaded, head, 0)
+        return [Problem("", "the changes do not apply to the policies")] if followed is None else followed
+
+    async def _stepped(self, state: TenantState, head: Head, first: int) -> TenantState | None:
+        """Apply the changes of the head from number `first` on; None: the rows contradict each other."""
+        for change in head.changes[first:]:
+            document = await self._document(change.body, MAX_CHANGE_BYTES)
+            rows = read_change(document, self._tenant, change.predecessor, change.revision)
+            with short_steps():
+                found = self._compiler.apply(state, change.revision, rows)
+            if not isinstance(found, TenantState):
+                return None
+            state = found
+        return state
+
+    async def _document(self, body: Body, max_bytes: int) -> object:
+        if body.content_size > max_bytes:
+            raise HeadRefusedError(
+                HeadRefusal.BODY, f"the body has {body.content_size} bytes; at most {max_bytes} are allowed"
+            )
+        octets = await self._source.body(body)
+        return await asyncio.to_thread(unpacked, body, octets, max_bytes=max_bytes)
+
+    def _publish(
+        self, head: Head, config: TenantConfig, state: TenantState | None, problems: Sequence[Problem]
+    ) -> None:
+        """Put a head in force; with problems, `state` is the last good one or the one without their rows."""
+        replaced, before, known = self._state, self._config, self._current.current()
+        now = self._clock()
+        confirmed_at = min(head.signed_at / 1000, now)
+        if problems:
+            if list(problems) != list(self._problems):
+                self._on_failure()
+                log_refused(self._tenant, problems, has_policies=state is not None)
+            if self._lagging_since is None:
+                self._lagging_since = 0.0 if known is None or state is None else known.confirmed_at
+        else:
+            self._lagging_since = None
+        self._head, self._state, self._config, self._problems = head, state, config, problems
+        self._taken_at, self._age_then = self._steady(), now - confirmed_at
+        if before is None or before.providers != config.providers:
+            self._on_issuers(config.providers)
+        self._current.swap(
+            Directory(
+                mode=self._mode,
+                snapshots={} if state is None else {self._tenant: state.snapshot},
+                epoch=head.epoch,
+                confirmed_at=confirmed_at,
+                hosts=dict.fromkeys(config.hosts, self._tenant),
+                suspended=frozenset({self._tenant} if config.suspended else ()),
+                issuers=config.providers,
+                service_keys={key.id: key for key in config.identity_keys},
+                lagging={} if self._lagging_since is None else {self._tenant: self._lagging_since},
+            )
+        )
+        if state is not None and replaced is not state:
+            _log.info(
+                "policies_loaded",
+                tenant=self._tenant,
+                revision=state.snapshot.revision,
+                serial=head.serial,
+            )
+
+    def _accepted(self) -> None:
+        if self._refusal is not None:
+            self._refusal = None
+            _log.info("policy_heads_accepted", tenant=self._tenant)
+
+    def _refused(self, refusal: HeadRefusedError) -> None:
+        """Keep what is in force, count the refusal, and log it when its cause is another one than before."""
+        before, self._refusal = self._refusal, refusal
+        self._on_failure()
+        self._on_refusal(refusal.reason)
+        if self._head is not None:
+            self._current.grow_old(self._age_then + self._steady() - self._taken_at, self._clock())
+        if before is None or before.reason is not refusal.reason:
+            _log.error(
+                "policy_head_refused",
+                message=(
+                    "there are no policies yet; requests are answered 503 not_ready"
+                    if self._state is None
+                    else "the last good policies stay in force"
+                ),
+                tenant=self._tenant,
+                reason=refusal.reason,
+                problem=str(refusal),
+            )
+
+
+def _same_history(before: Head, head: Head) -> bool:
+    """Tell whether a revision of one head has the same content as that revision of the other."""
+    return (before.epoch, before.history) == (head.epoch, head.history)

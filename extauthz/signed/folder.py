@@ -1,0 +1,78 @@
+"""A folder of heads and bodies, laid out as a server of static files serves it.
+
+Input: heads and bodies. Output: files. Errors: OSError.
+
+INVARIANT: each file is complete under its name from the first moment on, and the head is written after the
+bodies that it names.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from extauthz.signed.head import Head
+from extauthz.signed.http_source import body_path, head_path
+
+KEPT_S: Final = 900.0
+"""How long a body is kept after the last head that names it, for followers that read that head."""
+_READABLE: Final = 0o644
+_SUFFIX: Final = ".json.gz"
+
+
+class PolicyFolder:
+    """The files of one tenant below a folder."""
+
+    def __init__(self, root: Path, tenant: str) -> None:
+        """Name the folder; nothing is read or written yet."""
+        self._root = root
+        self._tenant = tenant
+        self._head = self._place(head_path(tenant))
+
+    def head(self) -> bytes | None:
+        """Return the head that is there; None without one. Raises OSError."""
+        try:
+            return self._head.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, head: Head, envelope: bytes, bodies: Mapping[str, bytes]) -> None:
+        """Write the bodies that are new, then the head, then remove bodies of long ago. Raises OSError."""
+        self._head.parent.mkdir(parents=True, exist_ok=True)
+        for sha256, octets in bodies.items():
+            _write(self._place(body_path(self._tenant, sha256)), octets)
+        _write(self._head, envelope)
+        self._remove(head)
+
+    def lacks(self, head: Head) -> bool:
+        """Tell whether a body that the head names is missing."""
+        return not all(self._place(body_path(self._tenant, body.sha256)).is_file() for body in head.bodies)
+
+    def _remove(self, head: Head) -> None:
+        named = {body.sha256 for body in head.bodies}
+        for file in self._head.parent.glob(f"*{_SUFFIX}"):
+            if file.name.removesuffix(_SUFFIX) in named:
+                # From its last head on, not from when it was written.
+                os.utime(file)
+            elif file.stat().st_mtime < time.time() - KEPT_S:
+                file.unlink(missing_ok=True)
+
+    def _place(self, path: str) -> Path:
+        return self._root / path.removeprefix("/")
+
+
+def _write(file: Path, octets: bytes) -> None:
+    descriptor, name = tempfile.mkstemp(prefix=".", dir=file.parent)
+    written_file = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as written:
+            written.write(octets)
+            written.flush()
+            os.fsync(written.fileno())
+        written_file.chmod(_READABLE)
+        written_file.replace(file)
+    except BaseException:
+        written_file.unlink(missing_ok=True)
+        raise

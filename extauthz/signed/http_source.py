@@ -1,0 +1,109 @@
+"""Reads heads and bodies from an HTTP server: a control plane, or any server of static files.
+
+Input: the URL of the server, a tenant, what to authenticate with. Output: octets, not verified. Errors:
+`HeadRefusedError` with the reason `unreachable`.
+
+Size and time of every answer are limited; redirects, cookies, proxies and compressed transfer are not used.
+"""
+
+import ssl
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import quote
+
+import aiohttp
+
+from extauthz.signed.head import MAX_HEAD_BYTES, Body, HeadRefusedError
+from extauthz.telemetry.counts import HeadRefusal
+
+PREFIX: Final = "/signed-policies"
+CONNECT_S: Final = 3.0
+ANSWER_S: Final = 10.0
+"""The most seconds that an answer takes, without waiting for news and without the octets of a body."""
+_OCTETS_A_SECOND: Final = 256 * 1024
+"""The slowest rate at which a body may arrive."""
+_OK: Final = 200
+_CHUNK: Final = 64 * 1024
+
+
+def head_path(tenant: str) -> str:
+    """Return the path of a tenant's head."""
+    return f"{PREFIX}/{quote(tenant, safe='')}/head.json"
+
+
+def body_path(tenant: str, sha256: str) -> str:
+    """Return the path of a body."""
+    return f"{PREFIX}/{quote(tenant, safe='')}/{sha256}.json.gz"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAddress:
+    """Where signed policies are read. `url` has no path; `tls` is None for plain HTTP."""
+
+    url: str
+    tls: ssl.SSLContext | None = None
+    api_key: str | None = field(default=None, repr=False)
+
+
+class HttpPolicies:
+    """An async context manager that owns its connections to one server, for one tenant."""
+
+    def __init__(self, server: ServerAddress, tenant: str) -> None:
+        """Take the address; nothing is opened yet."""
+        self._server = server
+        self._tenant = tenant
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the session."""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=self._server.tls or True, limit=4),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def head(self, after: int | None, wait_s: float) -> bytes:
+        """Return the current head; the server may wait up to `wait_s` for one with a serial above `after`."""
+        query = {} if after is None else {"after": str(after), "wait": str(int(wait_s))}
+        return await self._read(head_path(self._tenant), query, MAX_HEAD_BYTES, wait_s + ANSWER_S)
+
+    async def body(self, body: Body) -> bytes:
+        """Return the octets of a body, at most its signed size."""
+        path = body_path(self._tenant, body.sha256)
+        return await self._read(path, {}, body.size, ANSWER_S + body.size / _OCTETS_A_SECOND)
+
+    async def _read(self, path: str, query: dict[str, str], at_most: int, within_s: float) -> bytes:
+        assert self._session is not None
+        headers = {"accept-encoding": "identity"}
+        if self._server.api_key is not None:
+            headers["x-service-api-key"] = self._server.api_key
+        timeout = aiohttp.ClientTimeout(total=within_s, connect=CONNECT_S)
+        try:
+            async with self._session.get(
+                self._server.url + path, params=query, headers=headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                if response.status != _OK:
+                    raise HeadRefusedError(
+                        HeadRefusal.UNREACHABLE, f"GET {path}: the server answered {response.status}"
+                    )
+                octets = bytearray()
+                async for chunk in response.content.iter_chunked(_CHUNK):
+                    octets += chunk
+                    if len(octets) > at_most:
+                        raise HeadRefusedError(
+                            HeadRefusal.UNREACHABLE, f"GET {path}: the answer is larger than {at_most} bytes"
+                        )
+                return bytes(octets)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            detail = str(error) or type(error).__name__
+            raise HeadRefusedError(HeadRefusal.UNREACHABLE, f"GET {path}: {detail}") from error

@@ -1,0 +1,373 @@
+"""Following signed policies over HTTP: a real server that is honest, or tampers in every way."""
+
+import base64
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from securesystemslib.dsse import Envelope
+
+from extauthz.domain.service_key import IdentityKey
+from extauthz.domain.tenant_config import TenantConfig
+from extauthz.signed.head import Head
+from extauthz.signed.signing_keys import signer
+from extauthz.storage.feed import RowChange
+from tests.integration.signed_server import Answer, SignedServer, honest, never_ending, send, signed_server
+from tests.integration.signed_tenant import Sidecar, SignedTenant, following, readable, signed_tenant
+from tests.integration.storage_documents import resource
+from tests.waiting import await_true
+
+WITHIN_S = 10.0
+
+
+@dataclass
+class Stage:
+    """A tenant that signs, the server of its files, and a sidecar that follows."""
+
+    tenant: SignedTenant
+    server: SignedServer
+    sidecar: Sidecar
+
+    def at(self, head: Head) -> None:
+        """Wait until the sidecar has the revision of a head."""
+
+        def reached() -> bool:
+            directory = self.sidecar.current.current()
+            return directory is not None and directory.snapshots["default"].revision == head.revision
+
+        await_true(reached, within=WITHIN_S, what=f"revision {head.revision}")
+
+    def refused(self, reason: str) -> None:
+        """Wait until a head is refused for a reason."""
+        await_true(lambda: reason in self.sidecar.refusals, within=WITHIN_S, what=f"the refusal {reason}")
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Iterator[tuple[SignedTenant, SignedServer, ExitStack, Path]]:
+    folder = tmp_path / "signed"
+    folder.mkdir()
+    with ExitStack() as owned:
+        server = owned.enter_context(signed_server(folder))
+        tenant = signed_tenant(folder)
+        yield tenant, server, owned, tmp_path
+
+
+@pytest.fixture
+def stage(parts: tuple[SignedTenant, SignedServer, ExitStack, Path]) -> Stage:
+    tenant, server, owned, folder = parts
+    sidecar = owned.enter_context(following(server.url, [tenant.key], folder))
+    found = Stage(tenant, server, sidecar)
+    assert tenant.head is not None
+    found.at(tenant.head)
+    return found
+
+
+def test_a_change_is_followed_by_its_body_alone(stage: Stage) -> None:
+    assert stage.sidecar.allowed()
+    whole = len(stage.server.asked)
+    stage.at(stage.tenant.removed())
+    assert not stage.sidecar.allowed()
+    read = [path for path in stage.server.asked[whole:] if path.endswith(".json.gz")]
+    assert stage.tenant.head is not None
+    assert [path.rpartition("/")[2].partition(".")[0] for path in read] == [
+        change.body.sha256 for change in stage.tenant.head.changes
+    ]
+
+
+def test_a_sidecar_that_starts_late_reads_the_whole_and_each_change(
+    parts: tuple[SignedTenant, SignedServer, ExitStack, Path],
+) -> None:
+    tenant, server, owned, folder = parts
+    tenant.removed()
+    public, rule = readable()
+    head = tenant.changed(
+        RowChange("role_rule", str(rule["id"]), rule),
+        RowChange("resource", str(public["id"]), resource(name="other")),
+    )
+    sidecar = owned.enter_context(following(server.url, [tenant.key], folder))
+    stage = Stage(tenant, server, sidecar)
+    stage.at(head)
+    assert stage.sidecar.allowed()
+
+
+def test_the_same_policies_signed_again_are_confirmed_and_read_no_body(stage: Stage) -> None:
+    directory = stage.sidecar.current.current()
+    assert directory is not None
+    before = len([path for path in stage.server.asked if path.endswith(".json.gz")])
+    head = stage.tenant.renewed()
+
+    def confirmed() -> bool:
+        now = stage.sidecar.current.current()
+        return now is not None and now.confirmed_at == head.signed_at / 1000
+
+    await_true(confirmed, within=WITHIN_S, what="the confirmation")
+    assert len([path for path in stage.server.asked if path.endswith(".json.gz")]) == before
+    assert directory.snapshots == stage.sidecar.current.current().snapshots  # type: ignore[union-attr]
+
+
+def test_a_restore_to_an_earlier_revision_is_taken_because_its_serial_is_larger(stage: Stage) -> None:
+    stage.at(stage.tenant.removed())
+    public, rule = readable()
+    stage.tenant.resources[:], stage.tenant.role_rules[:] = [public], [rule]
+    stage.tenant.revision, stage.tenant.epoch = 1, "5b0a3c4e-0000-4000-8000-000000000002"
+    stage.at(stage.tenant.whole())
+    assert stage.sidecar.allowed()
+
+
+def test_rows_that_were_put_back_under_the_same_revisions_are_read_whole(stage: Stage) -> None:
+    # The database went from 1 to 2, back to 1, and on to 2 with other content, all between two questions.
+    stage.at(stage.tenant.removed())
+    public, rule = readable()
+    stage.tenant.resources[:], stage.tenant.role_rules[:] = [public], [rule]
+    stage.tenant.revision, stage.tenant.history = 1, "another"
+    first = stage.tenant.whole()
+    stage.server.head = lambda request, _: send(request, b"", 503)
+    stage.tenant.changed(RowChange("resource", "x", resource(name="x")))
+    assert first.revision == 1
+    stage.server.head = honest
+    await_true(stage.sidecar.allowed, within=WITHIN_S, what="the rows that were put back")
+
+
+def test_configuration_is_followed_apart_from_policies(stage: Stage) -> None:
+    key = IdentityKey("sak_01890a5d-ac96-774b-bcce-b302099a8057", "default", bytes(32), "eu", None)
+    stage.tenant.config = TenantConfig(hosts=("shop.example",), identity_keys=(key,))
+    stage.at(stage.tenant.changed())
+    directory = stage.sidecar.current.current()
+    assert directory is not None
+    assert directory.hosts == {"shop.example": "default"}
+    assert directory.service_keys == {key.id: key}
+    stage.tenant.config = TenantConfig(suspended=True)
+    stage.at(stage.tenant.changed())
+    assert stage.sidecar.check().metadata["reason"] == "tenant_suspended"
+
+
+def test_a_new_whole_of_the_same_revision_is_not_read_by_a_sidecar_that_has_it(stage: Stage) -> None:
+    stage.at(stage.tenant.changed(RowChange("resource", "x", resource(name="x"))))
+    whole = stage.tenant.whole()
+    stage.at(stage.tenant.removed())
+    assert not stage.sidecar.allowed()
+    assert not any(whole.whole.sha256 in path for path in stage.server.asked)
+
+
+def head_of(signed: SignedTenant, key: Ed25519PrivateKey | None = None, **members: Any) -> Answer:
+    """Answer with a later head that has these members."""
+    assert signed.head is not None
+    later = signed.envelope(key, serial=signed.head.serial + 10**9, **members)
+    return lambda request, _: send(request, later)
+
+
+def payload_of(signed: SignedTenant, **members: Any) -> Answer:
+    """Answer with a signed payload that no signer would write."""
+    document = json.loads(base64.b64decode(json.loads(signed.envelope())["payload"]))
+    document |= {"serial": document["serial"] + 10**9} | members
+    envelope = Envelope(json.dumps(document).encode(), "application/vnd.extauthz.policy-head.v1+json", {})
+    envelope.sign(signer(signed.key))
+    octets = json.dumps(envelope.to_dict()).encode()
+    return lambda request, _: send(request, octets)
+
+
+def envelope_of(signed: SignedTenant, **members: Any) -> Answer:
+    """Answer with an envelope that has other members."""
+    octets = json.dumps(json.loads(signed.envelope()) | members).encode()
+    return lambda request, _: send(request, octets)
+
+
+def changed_payload(signed: SignedTenant) -> Answer:
+    payload = bytearray(base64.b64decode(json.loads(signed.envelope())["payload"]))
+    payload[payload.index(b'"revision":') + 11] ^= 1
+    return envelope_of(signed, payload=base64.b64encode(payload).decode())
+
+
+def zeros(request: BaseHTTPRequestHandler, _octets: bytes) -> None:
+    """Send 10 GiB that a decompressing client would take for little."""
+    request.send_response(200)
+    request.send_header("content-encoding", "gzip")
+    request.end_headers()
+    for _ in range(10 * 2**10):
+        request.wfile.write(bytes(2**20))
+
+
+def redirect(request: BaseHTTPRequestHandler, octets: bytes) -> None:
+    send(request, octets, 302, location=request.path)
+
+
+def milliseconds(seconds: float) -> int:
+    return int((time.time() + seconds) * 1000)
+
+
+TAMPERED_HEADS: dict[str, tuple[Callable[[SignedTenant], Answer], str]] = {
+    "another key": (lambda signed: head_of(signed, Ed25519PrivateKey.generate()), "signature"),
+    "no signature": (lambda signed: envelope_of(signed, signatures=[]), "signature"),
+    "a changed payload": (changed_payload, "signature"),
+    "another payload type": (lambda signed: envelope_of(signed, payloadType="text/plain"), "malformed"),
+    "another tenant": (lambda signed: head_of(signed, tenant="another"), "tenant"),
+    "a smaller serial": (lambda signed: head_with_serial(signed, -1), "serial"),
+    "the same serial": (lambda signed: head_with_serial(signed, 0, revision=0, whole_revision=0), "serial"),
+    "signed long ago": (lambda signed: head_of(signed, signed_at=milliseconds(-901)), "expired"),
+    "signed tomorrow": (lambda signed: head_of(signed, signed_at=milliseconds(86_400)), "expired"),
+    "a gap in the changes": (lambda signed: head_of(signed, revision=7), "malformed"),
+    "no epoch": (lambda signed: payload_of(signed, epoch=None), "malformed"),
+    "a revision of text": (lambda signed: payload_of(signed, revision="2"), "malformed"),
+    "a revision of true": (lambda signed: payload_of(signed, revision=True), "malformed"),
+    "no digests": (lambda signed: payload_of(signed, digests=[]), "malformed"),
+    "not JSON": (lambda _: lambda request, _octets: send(request, b"<html>"), "malformed"),
+    "two members": (lambda _: lambda request, _octets: send(request, b'{"sig":"","sig":""}'), "malformed"),
+    "an envelope of numbers": (lambda signed: envelope_of(signed, signatures=[1], payload=2), "malformed"),
+    "a signature without a key": (lambda signed: envelope_of(signed, signatures=[{"sig": ""}]), "malformed"),
+    "an empty answer": (lambda _: lambda request, _octets: send(request, b""), "malformed"),
+    "status 500": (lambda _: lambda request, octets: send(request, octets, 500), "unreachable"),
+    "status 206": (lambda _: lambda request, octets: send(request, octets, 206), "unreachable"),
+    "a redirect": (lambda _: redirect, "unreachable"),
+    "10 GiB of zeros": (lambda _: zeros, "unreachable"),
+}
+
+
+def head_with_serial(signed: SignedTenant, difference: int, **members: Any) -> Answer:
+    assert signed.head is not None
+    octets = signed.envelope(serial=signed.head.serial + difference, **members)
+    return lambda request, _: send(request, octets)
+
+
+@pytest.mark.parametrize("name", TAMPERED_HEADS)
+def test_a_tampered_head_is_refused_and_the_last_good_policies_decide(stage: Stage, name: str) -> None:
+    tampered, reason = TAMPERED_HEADS[name]
+    stage.server.head = tampered(stage.tenant)
+    stage.refused(reason)
+    assert stage.sidecar.allowed()
+    assert set(stage.sidecar.refusals) == {reason}
+    assert stage.sidecar.publisher.problems["default"]
+    stage.server.head = honest
+    stage.at(stage.tenant.removed())
+    assert not stage.sidecar.allowed()
+    await_true(lambda: not stage.sidecar.publisher.problems, within=WITHIN_S, what="the end of the problem")
+
+
+@pytest.mark.parametrize("name", [name for name, (_, reason) in TAMPERED_HEADS.items() if reason != "serial"])
+def test_a_sidecar_that_starts_with_a_tampered_head_denies(
+    parts: tuple[SignedTenant, SignedServer, ExitStack, Path], name: str
+) -> None:
+    tenant, server, owned, folder = parts
+    tampered, reason = TAMPERED_HEADS[name]
+    server.head = tampered(tenant)
+    stage = Stage(tenant, server, owned.enter_context(following(server.url, [tenant.key], folder)))
+    stage.refused(reason)
+    answer = stage.sidecar.check()
+    assert not answer.allowed
+    assert answer.metadata["reason"] == "not_ready"
+
+
+def flipped(request: BaseHTTPRequestHandler, octets: bytes) -> None:
+    send(request, octets[:-1] + bytes([octets[-1] ^ 1]))
+
+
+def truncated(request: BaseHTTPRequestHandler, octets: bytes) -> None:
+    send(request, octets[:-10])
+
+
+def longer(request: BaseHTTPRequestHandler, octets: bytes) -> None:
+    send(request, octets + b"\0")
+
+
+def cut_off(request: BaseHTTPRequestHandler, octets: bytes) -> None:
+    request.send_response(200)
+    request.send_header("content-length", str(len(octets)))
+    request.end_headers()
+    request.wfile.write(octets[:5])
+    request.close_connection = True
+
+
+TAMPERED_BODIES: dict[str, tuple[Answer, str]] = {
+    "one bit": (flipped, "digest"),
+    "truncated": (truncated, "digest"),
+    "one byte more": (longer, "unreachable"),
+    "cut off": (cut_off, "unreachable"),
+    "missing": (lambda request, _: send(request, b"", 404), "unreachable"),
+    "a redirect": (redirect, "unreachable"),
+    "10 GiB of zeros": (zeros, "unreachable"),
+}
+
+
+@pytest.mark.parametrize("name", TAMPERED_BODIES)
+def test_a_tampered_body_is_refused_and_the_last_good_policies_decide(stage: Stage, name: str) -> None:
+    stage.server.body, reason = TAMPERED_BODIES[name]
+    head = stage.tenant.removed()
+    stage.refused(reason)
+    assert stage.sidecar.allowed()
+    stage.server.body = honest
+    stage.at(head)
+    assert not stage.sidecar.allowed()
+
+
+def test_a_body_that_is_larger_than_policy_max_bytes_is_not_read(
+    parts: tuple[SignedTenant, SignedServer, ExitStack, Path],
+) -> None:
+    tenant, server, owned, folder = parts
+    sidecar = owned.enter_context(following(server.url, [tenant.key], folder, max_bytes=100))
+    stage = Stage(tenant, server, sidecar)
+    stage.refused("body")
+    assert tenant.head is not None
+    assert not any(tenant.head.whole.sha256 in path for path in server.asked)
+
+
+@pytest.mark.parametrize("content_size", [1, 10**9])
+def test_a_body_that_unpacks_to_another_size_is_refused(stage: Stage, content_size: int) -> None:
+    assert stage.tenant.head is not None
+    config = replace(stage.tenant.head.config, content_size=content_size)
+    stage.server.head = head_of(stage.tenant, config=config)
+    stage.refused("body")
+    assert stage.sidecar.allowed()
+
+
+def test_the_body_of_another_tenant_is_refused(stage: Stage, tmp_path: Path) -> None:
+    # The control plane itself would have to sign it: a body says whose it is all the same.
+    assert stage.tenant.head is not None
+    other = replace(stage.tenant, tenant="another", head=None)
+    foreign = other.whole()
+    stage.tenant.head = replace(
+        stage.tenant.head, whole=foreign.whole, changes=(), history="another", revision=1, whole_revision=1
+    )
+    stage.server.head = head_of(stage.tenant)
+    stage.refused("body")
+    assert stage.sidecar.allowed()
+
+
+def test_a_head_that_never_ends_holds_up_no_decision(stage: Stage) -> None:
+    asked = stage.server.heads()
+    stage.server.head = never_ending(stage.server)
+    await_true(lambda: stage.server.heads() > asked, within=WITHIN_S, what="the question")
+    assert stage.sidecar.allowed()
+
+
+def test_policies_grow_old_while_heads_do_not_come(
+    parts: tuple[SignedTenant, SignedServer, ExitStack, Path],
+) -> None:
+    tenant, server, owned, folder = parts
+    tenant.renewed()
+    sidecar = owned.enter_context(following(server.url, [tenant.key], folder, max_staleness=1.0))
+    await_true(sidecar.allowed, within=WITHIN_S, what="the first allow")
+    # The server goes on to serve the same head: it was signed once, and does not pass for fresh.
+    await_true(
+        lambda: sidecar.check().metadata["reason"] == "policy_stale", within=WITHIN_S, what="old policies"
+    )
+    tenant.renewed()
+    await_true(sidecar.allowed, within=WITHIN_S, what="the renewed head")
+
+
+def test_either_of_two_pinned_keys_may_have_signed(
+    parts: tuple[SignedTenant, SignedServer, ExitStack, Path],
+) -> None:
+    tenant, server, owned, folder = parts
+    next_key = Ed25519PrivateKey.generate()
+    sidecar = owned.enter_context(following(server.url, [next_key, tenant.key], folder))
+    await_true(sidecar.allowed, within=WITHIN_S, what="the first allow")
+    tenant.key = next_key
+    stage = Stage(tenant, server, sidecar)
+    stage.at(tenant.removed())
+    assert not sidecar.refusals
