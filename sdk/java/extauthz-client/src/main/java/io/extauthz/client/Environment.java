@@ -41,13 +41,19 @@ final class Environment {
             URI api = Addresses.http("the address of the API", address);
             Addresses.base(api);
             ExtauthzClient.Builder builder = ExtauthzClient.builder(api, credentials());
-            Path authorities = file(CA_FILE);
-            if (authorities != null) {
-                builder.caCertificates(authorities);
-            }
-            return builder;
+            return builder.caCertificates(authorities());
         } catch (IllegalArgumentException error) {
             throw new ExtauthzException(API + ": " + error.getMessage(), error);
+        }
+    }
+
+    private Path authorities() {
+        Path file = file(CA_FILE);
+        try {
+            Trust.settings(null, file);
+            return file;
+        } catch (IllegalArgumentException error) {
+            throw new ExtauthzException(CA_FILE + ": " + error.getMessage(), error);
         }
     }
 

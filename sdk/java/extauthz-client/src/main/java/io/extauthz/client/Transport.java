@@ -74,6 +74,8 @@ final class Transport implements AutoCloseable {
     /**
      * Sends a request. A redirect is an answer like any other: following it would carry the credential elsewhere.
      *
+     * <p>The JDK itself sends a GET once more when the connection ends before the first byte of an answer.
+     *
      * @param unused whether to leave out connections that were idle for so long that the server may close them
      */
     Answer send(String method, URI address, Map<String, String> headers, byte[] body, int limit, boolean unused)
@@ -104,6 +106,9 @@ final class Transport implements AutoCloseable {
         } catch (CancellationException error) {
             throw new IOException("the client was closed", error);
         } catch (ExecutionException error) {
+            if (closed) {
+                throw new IOException("the client was closed", error);
+            }
             if (error.getCause() instanceof IOException cause) {
                 throw cause;
             }

@@ -177,10 +177,15 @@ class RetriesTest {
 
     @Test
     void aLostConnectionIsMadeAgain() {
-        var called = called(LISTING, DISCONNECTS, DISCONNECTS, EMPTY);
-
-        assertEquals(List.of(), called.found());
+        var called = called(DELETING, DISCONNECTS, DISCONNECTS, says(204, null));
+        assertEquals("deleted", called.found());
         assertEquals(3, called.requests().size());
+
+        var never = called(2, Duration.ofSeconds(10), DELETING, DISCONNECTS);
+        assertInstanceOf(UnreachableException.class, never.found());
+        assertEquals(2, never.requests().size());
+
+        assertEquals(List.of(), called(LISTING, DISCONNECTS, DISCONNECTS, EMPTY).found());
     }
 
     @Test
