@@ -54,7 +54,7 @@ MAKE_ENVIRONMENT = { "$$python" -m venv --clear .venv >/dev/null || \
 SHOW_PROGRESS = sed -unE 's/^Collecting ([A-Za-z0-9._-]+).*/  \1/p; s/^(Installing) collected packages.*/\1 .../p' >&2
 
 .PHONY: help install demo test test-unit test-property test-wire test-docs test-integration test-e2e \
-	test-faults test-pythons coverage check docs dist workflows bench bench-all soak faults verify lock clean
+	test-faults test-pythons test-java coverage check docs dist workflows bench bench-all soak faults verify lock clean
 
 help: ## show this list
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -107,6 +107,9 @@ test-faults: install ## faults under load; `make faults` injects each for longer
 
 test-pythons: install ## unit, property, wire and fuzz tests on every CPython 3.11 to 3.13 found; TESTED=PYTHON leaves one out
 	$(BIN)/python tools/test_pythons.py $(if $(TESTED),--tested $(TESTED))
+
+test-java: install ## the Java SDK, with a JDK of 17 or newer and Maven; MAVEN='-pl extauthz-client' for a part
+	$(BIN)/python tools/test_java.py $(MAVEN)
 
 check: install ## lint, types, layers, patterns, wording, generated files, lock
 	$(BIN)/ruff check .

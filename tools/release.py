@@ -18,6 +18,10 @@ MANIFESTS: Final = "deploy/kubernetes/overlays/*/kustomization.yaml"
 
 _VERSION: Final = re.compile(r'^__version__ = "([0-9]+\.[0-9]+\.[0-9]+)"$', re.MULTILINE)
 _CLIENT: Final = "sdk/python/extauthz_client/__init__.py"
+_POMS: Final = "sdk/java/**/pom.xml"
+_OWN_ARTIFACT: Final = re.compile(
+    r"<groupId>io\.extauthz</groupId>\s*<artifactId>[^<]*</artifactId>\s*<version>([0-9][^<]*)</version>"
+)
 _SECTION: Final = re.compile(
     r"^## \[(?P<version>[^]]+)\](?: - (?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2}))?\n(?P<text>.*?)(?=^## |\Z)",
     re.MULTILINE | re.DOTALL,
@@ -55,6 +59,9 @@ def problems(root: Path = ROOT, tag: str | None = None) -> list[str]:
     client = _version_in(root, _CLIENT)
     if client != current:
         found.append(f"{_CLIENT}: __version__ is {client}, not {current}")
+    for file in sorted(root.glob(_POMS)):
+        others = sorted(set(_OWN_ARTIFACT.findall(file.read_text("utf-8"))) - {current})
+        found += [f"{file.relative_to(root)}: the version is {each}, not {current}" for each in others]
     date, text = written.get(current, (None, ""))
     if not text:
         found.append(f"CHANGELOG.md has no text under [{current}]")

@@ -103,6 +103,20 @@ def test_a_client_of_another_version_is_refused(checkout: Path) -> None:
     assert problems(checkout) == ["sdk/python/extauthz_client/__init__.py: __version__ is 1.2.2, not 1.2.3"]
 
 
+def test_a_module_of_another_version_is_refused(checkout: Path) -> None:
+    pom = checkout / "sdk/java/extauthz-client/pom.xml"
+    pom.parent.mkdir(parents=True)
+    own = "<groupId>io.extauthz</groupId>\n<artifactId>extauthz-parent</artifactId>\n<version>{}</version>"
+    library = "<groupId>org.example</groupId>\n<artifactId>a</artifactId>\n<version>9</version>"
+    pom.write_text(f"{own.format('1.2.3')} {library} {own.format('${project.version}')}")
+    assert problems(checkout) == []
+
+    pom.write_text(f"{own.format('1.2.3-SNAPSHOT')} {library}")
+    assert problems(checkout) == [
+        "sdk/java/extauthz-client/pom.xml: the version is 1.2.3-SNAPSHOT, not 1.2.3"
+    ]
+
+
 def test_the_sections_of_the_changelog_have_dates_and_descend() -> None:
     written = sections((ROOT / "CHANGELOG.md").read_text("utf-8"))
     released = [tuple(map(int, each.split("."))) for each in written if each != "Unreleased"]

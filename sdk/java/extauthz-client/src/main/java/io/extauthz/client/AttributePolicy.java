@@ -87,8 +87,7 @@ public record AttributePolicy(
      */
     public Builder toBuilder() {
         var builder = new Builder(name, resource, effect, notation, ruleData);
-        builder.id = id;
-        return builder.actions(actions).domain(domain).priority(priority).enabled(enabled).mode(mode);
+        return builder.id(id).actions(actions).domain(domain).priority(priority).enabled(enabled).mode(mode);
     }
 
     /**
@@ -171,6 +170,17 @@ public record AttributePolicy(
             this.effect = Objects.requireNonNull(effect, "effect");
             this.notation = notation;
             this.ruleData = Objects.requireNonNull(ruleData, "ruleData");
+        }
+
+        /**
+         * Names the policy to replace.
+         *
+         * @param id what the API gave it; null for a policy that is to be created
+         * @return this builder
+         */
+        public Builder id(String id) {
+            this.id = id;
+            return this;
         }
 
         /**

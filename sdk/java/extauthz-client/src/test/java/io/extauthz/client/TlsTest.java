@@ -10,6 +10,7 @@ import java.net.URI;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.KeyStore;
+import java.util.Base64;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
 import javax.net.ssl.KeyManagerFactory;
@@ -41,16 +42,14 @@ class TlsTest {
         served = settings(store);
         otherName = settings(generated("other", "dns:other.example.com"));
         authorities = folder.resolve("ca.pem");
+        var text = new StringBuilder();
         for (String name : List.of("served", "other")) {
-            Path pem = folder.resolve(name + ".pem");
-            keytool("-exportcert", "-rfc", "-alias", name, "-keystore", folder.resolve(name + ".p12").toString(),
-                    "-storepass", new String(PASSWORD), "-file", pem.toString());
-            Files.writeString(
-                    authorities,
-                    Files.readString(pem),
-                    java.nio.file.StandardOpenOption.CREATE,
-                    java.nio.file.StandardOpenOption.APPEND);
+            byte[] certificate = loaded(folder.resolve(name + ".p12")).getCertificate(name).getEncoded();
+            text.append("-----BEGIN CERTIFICATE-----\n")
+                    .append(Base64.getMimeEncoder(64, new byte[] {'\n'}).encodeToString(certificate))
+                    .append("\n-----END CERTIFICATE-----\n");
         }
+        Files.writeString(authorities, text);
     }
 
     private static Path generated(String alias, String name) throws Exception {

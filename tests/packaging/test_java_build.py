@@ -1,0 +1,64 @@
+"""What the build files of the Java SDK hold: pinned versions, the project's version, no registry."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tools.release import ROOT, problems
+
+POMS: Final = sorted(path for path in (ROOT / "sdk/java").rglob("pom.xml") if "target" not in path.parts)
+_DEPENDENCY: Final = re.compile(r"<(dependency|plugin)>(.*?)</\1>", re.DOTALL)
+
+
+def named(pom: Path) -> str:
+    return str(pom.relative_to(ROOT))
+
+
+def test_the_modules_are_there() -> None:
+    assert {named(pom) for pom in POMS} >= {
+        "sdk/java/pom.xml",
+        "sdk/java/extauthz-client/pom.xml",
+        "sdk/java/extauthz-spring-boot-starter/pom.xml",
+        "sdk/java/extauthz-quarkus/pom.xml",
+    }
+
+
+@pytest.mark.parametrize("pom", POMS, ids=named)
+def test_no_registry_is_named(pom: Path) -> None:
+    text = pom.read_text("utf-8")
+    addresses = set(re.findall(r"https?://[^\s\"<]+", text))
+    assert addresses <= {
+        "http://maven.apache.org/POM/4.0.0",
+        "http://www.w3.org/2001/XMLSchema-instance",
+        "http://maven.apache.org/xsd/maven-4.0.0.xsd",
+    }
+    assert "epositor" not in re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("pom", POMS, ids=named)
+def test_every_version_is_one_version(pom: Path) -> None:
+    text = pom.read_text("utf-8")
+    versions = re.findall(r"<version>([^<]*)</version>", text) + re.findall(
+        r"<[a-z.-]+\.version>([^<]*)<", text
+    )
+    assert [each for each in versions if re.search(r"SNAPSHOT|LATEST|RELEASE|[\[(,]", each)] == []
+
+
+def test_the_client_depends_on_one_library() -> None:
+    text = (ROOT / "sdk/java/extauthz-client/pom.xml").read_text("utf-8")
+    dependencies = [body for kind, body in _DEPENDENCY.findall(text) if kind == "dependency"]
+    shipped = [each for each in dependencies if "<scope>test</scope>" not in each]
+    assert re.findall(r"<artifactId>([^<]*)<", "".join(shipped)) == ["jackson-core"]
+
+
+def test_the_build_files_have_the_version_of_the_project() -> None:
+    assert problems() == []
+
+
+def test_no_type_of_the_json_library_is_public() -> None:
+    sources = sorted((ROOT / "sdk/java/extauthz-client/src/main/java").rglob("*.java"))
+    using = [path.name for path in sources if "com.fasterxml" in path.read_text("utf-8")]
+    assert using == ["Json.java"]
+    assert "\nfinal class Json {" in next(p for p in sources if p.name == "Json.java").read_text("utf-8")
