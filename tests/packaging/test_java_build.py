@@ -9,6 +9,7 @@ import pytest
 from tools.release import ROOT, problems
 
 POMS: Final = sorted(path for path in (ROOT / "sdk/java").rglob("pom.xml") if "target" not in path.parts)
+SOURCES: Final = sorted((ROOT / "sdk/java").glob("**/src/main/java/**/*.java"))
 _DEPENDENCY: Final = re.compile(r"<(dependency|plugin)>(.*?)</\1>", re.DOTALL)
 
 
@@ -62,3 +63,24 @@ def test_no_type_of_the_json_library_is_public() -> None:
     using = [path.name for path in sources if "com.fasterxml" in path.read_text("utf-8")]
     assert using == ["Json.java"]
     assert "\nfinal class Json {" in next(p for p in sources if p.name == "Json.java").read_text("utf-8")
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
+def test_every_public_member_is_documented(source: Path) -> None:
+    lines = source.read_text("utf-8").splitlines()
+    assert [
+        f"{source.name}:{number + 1}: {line.strip()}"
+        for number, line in enumerate(lines)
+        if line.lstrip().startswith("public ") and not documented(lines, number)
+    ] == []
+
+
+def documented(lines: list[str], number: int) -> bool:
+    """Tell whether a declaration follows a documentation comment, or overrides a documented one."""
+    for above in reversed(lines[:number]):
+        text = above.strip()
+        if text == "@Override":
+            return True
+        if not text.startswith("@"):
+            return text.endswith("*/")
+    return False

@@ -17,7 +17,7 @@ import java.util.Map;
 import java.util.Set;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
-import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
@@ -27,8 +27,8 @@ class RealServerTest {
 
     private static Demo demo;
 
-    @BeforeAll
-    static void find() throws Exception {
+    @BeforeEach
+    void find() throws Exception {
         demo = Demo.running();
     }
 
