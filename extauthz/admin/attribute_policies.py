@@ -18,7 +18,7 @@ from extauthz.admin.collection import Collection
 from extauthz.admin.openapi import created, deleted, found, listed, written
 from extauthz.admin.operation import Creates, Operation, Reads, Writes
 from extauthz.admin.pagination import BY_NUMBER, PageQuery
-from extauthz.admin.problems import forbidden, not_found
+from extauthz.admin.problems import accepted, forbidden, not_found
 from extauthz.admin.request_body import merge_patch
 from extauthz.compile.documents.policy_documents import Format, Reading, parse_attribute_policy
 from extauthz.compile.documents.warnings import DocumentWarning, policy_warnings
@@ -34,7 +34,6 @@ from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
 from extauthz.storage import attribute_policies
 from extauthz.storage.encoding import encode_json
-from extauthz.storage.outcome import Refusal
 from extauthz.storage.rows import Document, Page, Stored, rfc3339
 from extauthz.storage.write import Change
 
@@ -217,17 +216,14 @@ async def patch_attribute_policy(
     # A whole tree: members of the old root that it lacks would make another tree of it.
     is_tree = isinstance(rule_data, Mapping) and "type" in rule_data
 
-    async def work(change: Change) -> Written | Refusal:
+    async def work(change: Change) -> Written:
         stored = await POLICIES.writable(ctx, change)
-        if not isinstance(stored, Stored):
-            return stored
         document, problems = body.apply(stored.document, whole=frozenset({"rule_data"} if is_tree else ()))
         policy = doc.validate(AttributePolicyDocument.model_validate, document, ctx, problems)
         # RFC 9110 13.2.1: preconditions are evaluated after the checks of the request itself.
         ctx.check_precondition(stored)
         require_domain(ctx, policy.entity.domain)
-        replaced = await POLICIES.store(ctx, change, stored, policy)
-        return (replaced, policy) if isinstance(replaced, Stored) else replaced
+        return await POLICIES.store(ctx, change, stored, policy), policy
 
     return await ctx.write(work, _shown)
 
@@ -242,7 +238,7 @@ async def delete_attribute_policy(ctx: Writes) -> Response:
 async def restore_attribute_policy(ctx: Writes) -> Response:
     """Restore a deleted attribute policy. A policy that is not deleted stays as it is."""
 
-    async def work(change: Change) -> Written | Refusal:
+    async def work(change: Change) -> Written:
         stored = await POLICIES.found(ctx, change)
         priority = cast("int", stored.document["priority"])
         allowed = 0 if stored.document["effect"] == Effect.ALLOW.value else MAX_ALLOW_PRIORITY
@@ -251,8 +247,7 @@ async def restore_attribute_policy(ctx: Writes) -> Response:
         ctx.check_precondition(stored)
         document, _ = doc.replacing(stored.document, stored.id, ())
         policy = doc.validate(AttributePolicyDocument.model_validate, document, ctx)
-        restored = await attribute_policies.restore(change, stored.uuid)
-        return (restored, policy) if isinstance(restored, Stored) else restored
+        return accepted(await attribute_policies.restore(change, stored.uuid)), policy
 
     return await ctx.write(work, _shown)
 

@@ -6,51 +6,22 @@ A noun's file describes its collection; its routes call it, and have what is the
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from types import ModuleType
+from typing import Generic, TypeVar
 
 from starlette.responses import Response
 
 from extauthz.admin.answers import no_content, row_reply, to_json, with_warnings
 from extauthz.admin.context import RequestContext
 from extauthz.admin.pagination import PageQuery
+from extauthz.admin.problems import accepted
 from extauthz.compile.documents.warnings import DocumentWarning
-from extauthz.storage.outcome import NotFound, Refusal
-from extauthz.storage.rows import Document, Page, Stored, Table
+from extauthz.storage.outcome import Refusal
+from extauthz.storage.rows import Document, Stored
 from extauthz.storage.write import Change
-
-if TYPE_CHECKING:
-    from uuid import UUID
-
-    from extauthz.storage.pool import Connection
 
 _Body = TypeVar("_Body")
 Find = Callable[[Change], Awaitable[Stored | Refusal]]
-
-
-class RowStore(Protocol):
-    """The module of `storage` that has the rows of a noun."""
-
-    @property
-    def TABLE(self) -> Table:  # noqa: N802  # a constant of the module
-        """The table of the rows."""
-
-    @property
-    def create(self) -> Callable[..., Awaitable[Any]]:
-        """Insert rows."""
-
-    @property
-    def replace(self) -> Callable[..., Awaitable[Any]]:
-        """Replace a row by id."""
-
-    async def delete(self, change: Change, row_id: "UUID", /) -> Stored | NotFound:
-        """Delete a row by id."""
-
-    async def get(self, connection: "Connection", tenant: str, row_id: "UUID", /) -> Stored | None:
-        """Return one row."""
-
-    @property
-    def page(self) -> Callable[..., Awaitable[Page[Stored]]]:
-        """Return a page of rows."""
 
 
 async def _writable(*_: object) -> None:
@@ -61,6 +32,8 @@ async def _writable(*_: object) -> None:
 class Collection(Generic[_Body]):
     """The rows of a noun. `_Body` is the model of a body that creates or replaces one.
 
+    `rows` is the module of `storage` that has them: `TABLE`, `create`, `replace`, `delete`, `get` and `page`.
+
     `domain` is the member with the domain of a row; None: rows belong to the tenant, or are not the caller's
     to see by domain. `require_writable` refuses a write of a row to a caller that may see it. `warnings_of`
     returns what may surprise the author of a body. `show` is the JSON form of a row.
@@ -68,7 +41,7 @@ class Collection(Generic[_Body]):
 
     noun: str
     path: str
-    rows: RowStore
+    rows: ModuleType
     to_document: Callable[[_Body, str], Document]
     domain: str | None = "dom"
     require_writable: Callable[[RequestContext, Change, Stored], Awaitable[None]] = _writable
@@ -93,7 +66,7 @@ class Collection(Generic[_Body]):
         """Create a row."""
         ctx.check_precondition(None)
 
-        async def work(change: Change) -> Stored | Refusal:
+        async def work(change: Change) -> Stored:
             await ctx.check_quota(change, self.rows.TABLE, 1)
             return await self.insert(ctx, change, body)
 
@@ -103,10 +76,8 @@ class Collection(Generic[_Body]):
     async def replace(self, ctx: RequestContext, body: _Body, find: Find | None = None) -> Response:
         """Replace the row that the path names, or that `find` finds under the tenant's lock."""
 
-        async def work(change: Change) -> Stored | Refusal:
+        async def work(change: Change) -> Stored:
             stored = await self.writable(ctx, change, find)
-            if not isinstance(stored, Stored):
-                return stored
             ctx.check_precondition(stored)
             return await self.store(ctx, change, stored, body)
 
@@ -115,12 +86,11 @@ class Collection(Generic[_Body]):
     async def delete(self, ctx: RequestContext, find: Find | None = None) -> Response:
         """Delete the row that the path names, or that `find` finds under the tenant's lock."""
 
-        async def work(change: Change) -> Stored | Refusal:
+        async def work(change: Change) -> Stored:
             stored = await self.writable(ctx, change, find)
-            if not isinstance(stored, Stored):
-                return stored
             ctx.check_precondition(stored)
-            return await self.rows.delete(change, stored.uuid)
+            deleted: Stored = accepted(await self.rows.delete(change, stored.uuid))
+            return deleted
 
         return await ctx.write(work, no_content)
 
@@ -141,38 +111,30 @@ class Collection(Generic[_Body]):
             raise ctx.missing(self.noun)
         return stored
 
-    async def writable(
-        self, ctx: RequestContext, change: Change, find: Find | None = None
-    ) -> Stored | Refusal:
+    async def writable(self, ctx: RequestContext, change: Change, find: Find | None = None) -> Stored:
         """Return the row that is about to be written, if the caller may write it."""
-        stored = await self.found(ctx, change) if find is None else await find(change)
-        if isinstance(stored, Stored):
-            if stored.deleted_at is not None:
-                raise ctx.missing(self.noun)
-            await self.require_writable(ctx, change, stored)
+        stored = await self.found(ctx, change) if find is None else accepted(await find(change))
+        if stored.deleted_at is not None:
+            raise ctx.missing(self.noun)
+        await self.require_writable(ctx, change, stored)
         return stored
 
-    async def insert(self, ctx: RequestContext, change: Change, body: _Body) -> Stored | Refusal:
+    async def insert(self, ctx: RequestContext, change: Change, body: _Body) -> Stored:
         """Store a body as a new row."""
-        document = self.to_document(body, change.new_id())
-        created: tuple[Stored, ...] | Refusal = await self.rows.create(
-            change, [document], by_domain_admin=self._by_domain_admin(ctx)
-        )
-        return created[0] if isinstance(created, tuple) else created
+        documents = [self.to_document(body, change.new_id())]
+        created: Stored
+        (created,) = accepted(await self.rows.create(change, documents, **self._author(ctx)))
+        return created
 
-    async def store(
-        self, ctx: RequestContext, change: Change, stored: Stored, body: _Body
-    ) -> Stored | Refusal:
+    async def store(self, ctx: RequestContext, change: Change, stored: Stored, body: _Body) -> Stored:
         """Store a body in the place of a row."""
         document = self.to_document(body, stored.id)
-        replaced: Stored | Refusal = await self.rows.replace(
-            change, document, by_domain_admin=self._by_domain_admin(ctx)
-        )
+        replaced: Stored = accepted(await self.rows.replace(change, document, **self._author(ctx)))
         return replaced
 
     def shown_with(self, body: _Body) -> Callable[[Stored], Document]:
         """Return what shows a row that was written from a body, with the warnings about the body."""
         return lambda stored: with_warnings(self.show(stored), self.warnings_of(body))
 
-    def _by_domain_admin(self, ctx: RequestContext) -> bool:
-        return self.rows.TABLE.has_author and not ctx.caller.is_tenant_admin
+    def _author(self, ctx: RequestContext) -> dict[str, bool]:
+        return {"by_domain_admin": not ctx.caller.is_tenant_admin} if self.rows.TABLE.has_author else {}

@@ -118,6 +118,11 @@ def example(*values: object) -> Any:
     return Field(examples=list(values))
 
 
+def optional(description: str, *example: object) -> Any:
+    """Return the field of a member that may be left out, of a document that another reader checks."""
+    return Field(default=None, description=description, examples=list(example) or None)
+
+
 def computed(description: str, *example: object) -> Any:
     """Return the field of a member whose default depends on other members, or on the caller."""
     return Field(default_factory=lambda: None, description=description, examples=list(example))

@@ -53,16 +53,12 @@ class RouteDocument(doc.Model):
         doc.about('upper-case, never HEAD, which is decided as GET; or `["*"]`'),
     ]
     path: Annotated[str, doc.about("a template: `{name}` is one segment, a final `/**` the rest")]
-    action: Annotated[
-        doc.OneName | None,
-        doc.NOT_NULL,
-        doc.about("left out: the text after the last `:` of the resource's name, else `access`"),
-    ] = None
-    authentication: Annotated[
-        AuthenticationRequirement | None,
-        doc.NOT_NULL,
-        doc.about("left out: `optional` on a public resource, else `required`"),
-    ] = None
+    action: doc.OneName = doc.optional(
+        "left out: the text after the last `:` of the resource's name, else `access`"
+    )
+    authentication: AuthenticationRequirement = doc.optional(
+        "left out: `optional` on a public resource, else `required`"
+    )
 
 
 def _read(document: object, pointer: str, problems: list[Problem], reading: Reading) -> Resource | None:
@@ -80,9 +76,7 @@ class ResourceDocument(doc.PolicyDocument[Resource]):
     patch_example: ClassVar = {"displayName": "Invoices"}
     name: Annotated[doc.OneName, doc.about("stable and unique in the tenant", "invoice:read")]
     serviceName: Annotated[doc.OneName, doc.about("the service it belongs to", "billing")]
-    displayName: Annotated[
-        doc.Name | None, doc.NOT_NULL, doc.about("a name for people; left out: the name", "Read invoices")
-    ] = None
+    displayName: doc.Name = doc.optional("a name for people; left out: the name", "Read invoices")
     defaultRoles: Annotated[
         list[doc.OneName],
         Field(max_length=MAX_DEFAULT_ROLES),
@@ -92,26 +86,16 @@ class ResourceDocument(doc.PolicyDocument[Resource]):
     public: Annotated[
         doc.Flag, doc.about("true: allow rules for everyone; shown only where both rules are in force")
     ] = False
-    headers: Annotated[
-        Annotated[dict[str, str], Field(max_length=MAX_CLAIM_HEADERS)] | None,
-        doc.NOT_NULL,
-        doc.about("headers that the workload gets, each with the attribute `user.*` of its value"),
-    ] = None
-    authorization: Annotated[
-        AuthorizationHeader | None,
-        doc.NOT_NULL,
-        doc.about("`remove`: the workload does not get the `Authorization` header; left out: `keep`"),
-    ] = None
-    assertion: Annotated[
-        doc.Flag | None,
-        doc.NOT_NULL,
-        doc.about("`false`: the workload gets no `x-auth-assertion`; left out: `true`"),
-    ] = None
-    require_bound: Annotated[
-        doc.Flag | None,
-        doc.NOT_NULL,
-        doc.about("`true`: a bearer token has to be bound to a certificate (RFC 8705); left out: `false`"),
-    ] = None
+    headers: Annotated[dict[str, str], Field(max_length=MAX_CLAIM_HEADERS)] = doc.optional(
+        "headers that the workload gets, each with the attribute `user.*` of its value"
+    )
+    authorization: AuthorizationHeader = doc.optional(
+        "`remove`: the workload does not get the `Authorization` header; left out: `keep`"
+    )
+    assertion: bool = doc.optional("`false`: the workload gets no `x-auth-assertion`; left out: `true`")
+    require_bound: bool = doc.optional(
+        "`true`: a bearer token has to be bound to a certificate (RFC 8705); left out: `false`"
+    )
 
     @property
     def roles(self) -> list[str]:
