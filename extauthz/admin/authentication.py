@@ -17,7 +17,6 @@ from typing import Final
 import structlog
 from starlette.datastructures import Headers
 
-from extauthz.admin import session_tokens
 from extauthz.admin.problems import RETRY_AFTER, ProblemError, forbidden, of_refusal, throttled
 from extauthz.admin.services import AdminServices
 from extauthz.decide.identity import Keys, Needs, Rejected, identify
@@ -30,6 +29,7 @@ from extauthz.domain.principal import Principal
 from extauthz.domain.reasons import Reason
 from extauthz.domain.service_key import PresentedKey, Scope
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
+from extauthz.keys import session_tokens
 from extauthz.storage import audit, service_keys, write
 from extauthz.storage.outcome import Refusal
 from extauthz.storage.rows import EveryDomain

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from extauthz.admin.failed_credentials import FailedCredentials
 from extauthz.admin.quotas import Quotas
 from extauthz.decide.identity import TokenPolicy
 from extauthz.decide.tokens.cache import VerifiedTokens
@@ -15,6 +14,7 @@ from extauthz.domain.tenancy import TenancyMode
 from extauthz.keys.introspector import Introspector
 from extauthz.keys.source import KeySource
 from extauthz.publish.source import PolicySource
+from extauthz.storage.failed_credentials import FailedCredentials
 from extauthz.storage.key_use import KeyUse
 from extauthz.storage.write import Validate
 from extauthz.telemetry.readiness import Readiness

@@ -18,7 +18,7 @@ from extauthz.admin.documents import EXAMPLE_ID, Model, RowId, Time, about, exam
 from extauthz.admin.openapi import answer, deleted
 from extauthz.admin.operation import Operation, requires
 from extauthz.admin.problems import accepted
-from extauthz.admin.session_tokens import issue
+from extauthz.keys.session_tokens import issue
 from extauthz.storage import audit
 from extauthz.storage.audit import ADMIN_SESSION, INSTALLATION, Occurrence
 from extauthz.storage.rows import rfc3339

@@ -14,8 +14,6 @@ from typing import Final
 from extauthz.admin.app import build_app
 from extauthz.admin.authentication import KEY_WAIT_S
 from extauthz.admin.health import health_app
-from extauthz.admin.listener import ListenError, listen
-from extauthz.admin.server import serve
 from extauthz.admin.services import AdminServices
 from extauthz.decide.tokens.cache import VerifiedTokens
 from extauthz.decisionlog.log import DecisionLog
@@ -30,7 +28,9 @@ from extauthz.publish.write_validation import PolicyGate
 from extauthz.runtime.announce import announce, where, worker_addresses
 from extauthz.runtime.assertion_keys import assertion_file
 from extauthz.runtime.composition import shared_parts
+from extauthz.runtime.http_server import serve
 from extauthz.runtime.issuers import Issuers
+from extauthz.runtime.listener import ListenError, listen
 from extauthz.runtime.migrations import ServedSchema
 from extauthz.runtime.policies import compiler, database, postgres_publisher
 from extauthz.runtime.readiness import log_problem, log_takes_decisions, policy_problems

@@ -8,8 +8,8 @@ import importlib
 import socket
 from typing import TYPE_CHECKING
 
-from extauthz.admin.listener import ListenError, listen
 from extauthz.runtime.announce import announce, where, worker_addresses
+from extauthz.runtime.listener import ListenError, listen
 from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.runtime.supervisor import Supervisor, reopen_on_hangup, stop_on_signals
 from extauthz.settings import Settings
@@ -70,10 +70,10 @@ async def _serve_health(
     supervisor: Supervisor, listener: socket.socket, keys: "AssertionFile | None"
 ) -> None:
     # Importing the HTTP server takes a tenth of a start; in a thread it delays no worker.
-    for module in ("extauthz.admin.health", "extauthz.admin.server"):
+    for module in ("extauthz.admin.health", "extauthz.runtime.http_server"):
         await asyncio.to_thread(importlib.import_module, module)
     from extauthz.admin.health import health_app
-    from extauthz.admin.server import serve
+    from extauthz.runtime.http_server import serve
 
     await serve(
         health_app(supervisor.readiness, supervisor.metrics, None if keys is None else keys.key_set), listener

@@ -15,7 +15,6 @@ from typing import Final
 
 import structlog
 
-from extauthz.admin.listener import listen
 from extauthz.check.assertions import Assertions
 from extauthz.check.credentials import CredentialSources
 from extauthz.check.http_server import HttpAuthzServer
@@ -27,6 +26,7 @@ from extauthz.publish.source import Publisher
 from extauthz.runtime.assertion_keys import assertion_file
 from extauthz.runtime.composition import SharedParts, shared_parts
 from extauthz.runtime.grpc_transport import Transport, grpc_server
+from extauthz.runtime.listener import listen
 from extauthz.runtime.policies import publisher
 from extauthz.runtime.readiness import WorkerReadiness
 from extauthz.runtime.reporting import Reported, Reporting

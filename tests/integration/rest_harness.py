@@ -19,8 +19,6 @@ import aiohttp
 from jsonschema import Draft202012Validator
 
 from extauthz.admin.app import build_app, openapi_document
-from extauthz.admin.listener import listen
-from extauthz.admin.server import serve
 from extauthz.admin.services import AdminServices
 from extauthz.compile.documents.policy_documents import Reading
 from extauthz.compile.roles.role_model import RoleModel, compile_model
@@ -38,7 +36,9 @@ from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.postgres import PostgresPublisher
 from extauthz.publish.tenant import Compiler
 from extauthz.publish.write_validation import PolicyGate
+from extauthz.runtime.http_server import serve
 from extauthz.runtime.issuers import Issuers
+from extauthz.runtime.listener import listen
 from extauthz.settings import Settings, load_settings
 from extauthz.shipped import shipped
 from extauthz.storage.pool import open_pool, open_reader

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from extauthz.admin.failed_credentials import FailedCredentials
 from extauthz.domain.tenancy import TenancyMode
+from extauthz.storage.failed_credentials import FailedCredentials
 from tests.integration.rest_harness import Api, rest
 from tests.integration.rest_saas import firms
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from extauthz.admin import session_tokens
 from extauthz.admin.quotas import Quotas
 from extauthz.domain.tenancy import TenancyMode
+from extauthz.keys import session_tokens
 from extauthz.publish.tenant import Compiler
 from extauthz.publish.write_validation import PolicyGate
 from tests.integration.rest_harness import ADMIN_KEY, READING, Api, rest, role_model, rule

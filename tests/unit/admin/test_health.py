@@ -13,8 +13,8 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from extauthz.admin.health import health_app, health_routes
-from extauthz.admin.listener import ListenError, listen
-from extauthz.admin.server import serve
+from extauthz.runtime.http_server import serve
+from extauthz.runtime.listener import ListenError, listen
 from extauthz.telemetry.counts import Counts
 from extauthz.telemetry.exposition import render
 from extauthz.telemetry.readiness import Readiness

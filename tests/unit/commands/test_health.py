@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import pytest
 
 from extauthz.admin.health import health_app
-from extauthz.admin.listener import listen
-from extauthz.admin.server import serve
 from extauthz.commands.health import health_problem
+from extauthz.runtime.http_server import serve
+from extauthz.runtime.listener import listen
 from extauthz.telemetry.readiness import Readiness
 
 

@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from extauthz.admin.listener import listen
-from extauthz.admin.server import LimitedProtocol, serve
+from extauthz.runtime.http_server import LimitedProtocol, serve
+from extauthz.runtime.listener import listen
 
 WHOLE = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 PART = WHOLE[:-2]

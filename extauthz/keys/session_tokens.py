@@ -1,4 +1,4 @@
-"""Tokens of the operator's sessions: issue and verify; see `sessions`.
+"""Tokens of the operator's sessions: issue and verify; see `admin.sessions`.
 
     eas_<id, 32 hex digits>_<expiry, POSIX seconds>_<HMAC-SHA-256 of the text before, 64 hex digits>
 
