@@ -68,6 +68,11 @@ def tenant_headers(revision: int) -> dict[str, str]:
     return {POLICY_REVISION: str(revision), "ETag": entity_tag(revision)}
 
 
+def tenant_reply(shown: object, revision: int) -> Reply:
+    """Return the answer of a change that is not about a single row."""
+    return Reply(HTTPStatus.OK, shown, tenant_headers(revision))
+
+
 def no_content(_: object, revision: int) -> Reply:
     """Return the answer of a deletion."""
     return Reply(HTTPStatus.NO_CONTENT, headers={POLICY_REVISION: str(revision)})

@@ -11,15 +11,16 @@ from fastapi import APIRouter, Body
 from pydantic import Field
 from starlette.responses import PlainTextResponse, Response
 
-from extauthz.admin.answers import Reply, tenant_headers
+from extauthz.admin.answers import Reply, tenant_reply
 from extauthz.admin.authorization import Permission
 from extauthz.admin.context import RequestContext
 from extauthz.admin.documents import Integer, Warned, example
 from extauthz.admin.openapi import answer, written
 from extauthz.admin.operation import Operation, requires
 from extauthz.admin.preconditions import entity_tag
-from extauthz.admin.problems import ProblemError, conflict, invalid, not_found
+from extauthz.admin.problems import ProblemError, conflict, invalid
 from extauthz.admin.quotas import check_rows_of_write
+from extauthz.admin.tenants import tenant_of
 from extauthz.compile.documents.casbin_lines import (
     Line,
     LineProblem,
@@ -31,8 +32,8 @@ from extauthz.compile.documents.casbin_lines import (
 )
 from extauthz.compile.documents.policy_documents import Reading, parse_role_binding, parse_role_rule
 from extauthz.domain.policy import RoleBinding, RoleRule
-from extauthz.storage import role_bindings, role_rules, tenants
-from extauthz.storage.outcome import Conflict, Refusal
+from extauthz.storage import role_bindings, role_rules
+from extauthz.storage.outcome import Conflict
 from extauthz.storage.rows import Document, Page, Stored
 from extauthz.storage.write import Change
 
@@ -77,12 +78,10 @@ async def export_casbin_policy(ctx: Annotated[RequestContext, requires(Permissio
     A binding that expires has its expiry as a fifth field. Attribute policies are not in it.
     """
 
-    async def work(connection: "Connection") -> tuple[list[Line], Stored | None]:
-        return await _lines(connection, ctx.tenant), await tenants.get(connection, ctx.tenant)
+    async def work(connection: "Connection") -> tuple[list[Line], Stored]:
+        return await _lines(connection, ctx.tenant), await tenant_of(ctx, connection)
 
     lines, tenant = await ctx.read(work)
-    if tenant is None:
-        raise not_found(f"there is no tenant {ctx.tenant!r}")
     return Reply(200, to_csv(lines), {"ETag": entity_tag(tenant.revision)}, CSV).response()
 
 
@@ -101,7 +100,7 @@ async def import_casbin_policy(
         raise invalid(problems)
     check_rows_of_write(len(lines))
 
-    async def work(change: Change) -> dict[str, int] | Refusal:
+    async def work(change: Change) -> dict[str, int]:
         ctx.check_tenant_precondition(change)
         present = set(await _lines(change.connection, change.tenant))
         new = list({line.fields: line for line in lines if line.fields not in present}.values())
@@ -119,7 +118,7 @@ async def import_casbin_policy(
             raise _conflict(bound, bindings, "is bound with another expiry")
         return {"role_rules": len(rules), "role_bindings": len(bindings), "unchanged": len(lines) - len(new)}
 
-    return await ctx.write(work, lambda counts, revision: Reply(200, counts, tenant_headers(revision)))
+    return await ctx.write(work, tenant_reply)
 
 
 def _document(line: ReadLine, change: Change) -> Document:

@@ -21,7 +21,7 @@ from extauthz.admin.operation import Operation, requires
 from extauthz.admin.pagination import PageQuery
 from extauthz.admin.problems import accepted, of_refusal
 from extauthz.admin.tenants import PATH as TENANTS
-from extauthz.admin.tenants import no_tenant
+from extauthz.admin.tenants import tenant_of
 from extauthz.compile.documents.policy_documents import Reading
 from extauthz.compile.fields import shown as quoted
 from extauthz.decide.tokens.jwks import ALGORITHMS
@@ -29,7 +29,7 @@ from extauthz.decide.tokens.provider_form import MAX_ISSUERS, ProviderReading
 from extauthz.decide.tokens.registered_provider import MAX_URL, NO_DEFAULTS, issuers_of, read_registered
 from extauthz.domain.forwarding import MAX_CLAIM_HEADERS, AuthorizationHeader
 from extauthz.domain.problem import Problem
-from extauthz.storage import identity_providers, tenants
+from extauthz.storage import identity_providers
 from extauthz.storage.rows import Document, Stored
 from extauthz.storage.write import Change
 
@@ -204,8 +204,7 @@ _Creates = Annotated[RequestContext, requires(Permission.ADMIN_KEY, creating=Tru
 @router.get("", **listed(IdentityProviderOut))
 async def list_identity_providers(ctx: _Reads, query: Annotated[PageQuery, Query()]) -> Response:
     """List a tenant's identity providers. In the order of their creation."""
-    if await ctx.read(lambda connection: tenants.get(connection, ctx.tenant)) is None:
-        raise no_tenant(ctx)
+    await ctx.read(lambda connection: tenant_of(ctx, connection))
     return await PROVIDERS.list(ctx, query)
 
 

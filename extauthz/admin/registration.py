@@ -15,13 +15,14 @@ from extauthz.admin.answers import Reply, row_reply, tenant_headers
 from extauthz.admin.context import RequestContext
 from extauthz.admin.openapi import REVISIONED, also, created, written
 from extauthz.admin.operation import Operation, requires
-from extauthz.admin.problems import invalid
+from extauthz.admin.problems import accepted, invalid
 from extauthz.admin.quotas import check_rows_of_write
 from extauthz.admin.resources import PATH, ResourceDocument, ResourceOut
 from extauthz.domain.policy import PUBLIC_SUBJECTS
 from extauthz.domain.problem import Problem
-from extauthz.storage import public_resources, resources, role_rules
+from extauthz.storage import resources, role_rules
 from extauthz.storage.outcome import Clash, Conflict, Refusal
+from extauthz.storage.public_resources import is_public
 from extauthz.storage.rows import Stored
 from extauthz.storage.write import Change
 
@@ -98,43 +99,32 @@ async def _register(
 ) -> list[Registered] | Refusal:
     """Store declarations: first those of names that are there, so that routes can move to new resources."""
     bodies = [body.declared_over(present.get(body.name), ctx) for body in bodies]
-    authorization.require_public(
-        ctx.caller,
-        [
-            (body.public, present.get(body.name), f"/{position}" if in_list else "")
-            for position, body in enumerate(bodies)
-        ],
-    )
-    authorization.require_routes(
-        ctx.caller,
-        [
-            (body.entity, present.get(body.name), f"/{position}" if in_list else "")
-            for position, body in enumerate(bodies)
-            if "routes" in body.written
-        ],
-    )
-    new = [position for position, body in enumerate(bodies) if body.name not in present]
-    opened = [body for body in bodies if body.public and not _is_public(present.get(body.name))]
-    await _check_quotas(ctx, change, [bodies[position] for position in new], len(opened))
+    rows = [
+        (body, present.get(body.name), f"/{position}" if in_list else "")
+        for position, body in enumerate(bodies)
+    ]
+    authorization.require_public(ctx.caller, [(body.public, stored, at) for body, stored, at in rows])
+    declared = [(body.entity, stored, at) for body, stored, at in rows if "routes" in body.written]
+    authorization.require_routes(ctx.caller, declared)
+    new = [position for position, (_, stored, _) in enumerate(rows) if stored is None]
+    opened = sum(body.public and not (stored and is_public(stored.document)) for body, stored, _ in rows)
+    await _check_quotas(ctx, change, [bodies[position] for position in new], opened)
     clashes: list[Clash] = []
     after: dict[str, Stored] = {}
-    for position, body in enumerate(bodies):
-        stored = present.get(body.name)
+    for position, (body, stored, _) in enumerate(rows):
         if stored is None:
             continue
         if (owner := stored.document["serviceName"]) != body.serviceName:
             clashes.append(Clash(position, stored.id, f"the name belongs to the service {owner!r}"))
             continue
         replaced = await resources.replace(change, body.to_document(stored.id, stored.document))
-        if isinstance(replaced, Stored):
-            after[body.name] = replaced
-        elif isinstance(replaced, Conflict):
+        if isinstance(replaced, Conflict):
             clashes += _at_positions(replaced, [position])
         else:
-            return replaced
+            after[body.name] = accepted(replaced)
     if new and not clashes:
-        rows = [bodies[position].to_document(change.new_id(), {}) for position in new]
-        created = await resources.create(change, rows)
+        documents = [bodies[position].to_document(change.new_id(), {}) for position in new]
+        created = await resources.create(change, documents)
         if isinstance(created, Conflict):
             clashes += _at_positions(created, new)
         else:
@@ -143,10 +133,6 @@ async def _register(
         return Conflict("resource", tuple(clashes))
     found = await resources.in_force(change.connection, change.tenant, [after[body.name] for body in bodies])
     return [(row, body.name not in present) for row, body in zip(found, bodies, strict=True)]
-
-
-def _is_public(stored: Stored | None) -> bool:
-    return stored is not None and public_resources.is_public(stored.document)
 
 
 async def _check_quotas(

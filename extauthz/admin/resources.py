@@ -19,7 +19,7 @@ from extauthz.admin.context import RequestContext
 from extauthz.admin.openapi import answer, deleted, found, listed, written
 from extauthz.admin.operation import Operation, Reads, requires
 from extauthz.admin.pagination import PageQuery
-from extauthz.admin.problems import conflict, forbidden, invalid
+from extauthz.admin.problems import accepted, conflict, forbidden, invalid
 from extauthz.admin.quotas import MAX_ROWS_A_WRITE
 from extauthz.admin.request_body import merge_patch
 from extauthz.admin.role_rules import RoleRuleOut
@@ -35,7 +35,7 @@ from extauthz.domain.forwarding import MAX_CLAIM_HEADERS, AuthorizationHeader
 from extauthz.domain.policy import AuthenticationRequirement, Resource
 from extauthz.domain.problem import Problem
 from extauthz.storage import attribute_policies, public_resources, resources, role_rules
-from extauthz.storage.outcome import NotFound, Refusal
+from extauthz.storage.outcome import NotFound
 from extauthz.storage.rows import Document, Page, Stored, rfc3339
 from extauthz.storage.write import Change
 
@@ -179,10 +179,12 @@ async def list_resources(ctx: _Reads, query: Annotated[ResourceFilter, Query()])
 @router.get(_ONE, **found(ResourceOut))
 async def get_resource(ctx: _Reads) -> Response:
     """Get a resource. A registrar sees the resources of its service."""
-    stored = await _stored(ctx)
-    if not authorization.sees_resource(ctx.caller, stored):
-        raise ctx.missing(_NOUN)
-    return ctx.single(resources.TABLE, stored, to_shown)
+
+    async def work(connection: Any) -> Stored:
+        stored = await _visible(ctx, connection)
+        return (await resources.in_force(connection, ctx.tenant, [stored]))[0]
+
+    return ctx.single(resources.TABLE, await ctx.read(work), to_shown)
 
 
 @router.patch(_ONE, **written(ResourceOut, 409))
@@ -192,10 +194,8 @@ async def patch_resource(ctx: _Writes, body: Annotated[doc.Patch, merge_patch(Re
     A JSON merge patch (RFC 7396); a list replaces the old one. A resource keeps its name.
     """
 
-    async def work(change: Change) -> tuple[Stored, ResourceDocument] | Refusal:
-        stored = await resources.get(change.connection, change.tenant, ctx.row_id(_NOUN))
-        if stored is None or not authorization.sees_resource(ctx.caller, stored):
-            raise ctx.missing(_NOUN)
+    async def work(change: Change) -> tuple[Stored, ResourceDocument]:
+        stored = await _visible(ctx, change.connection)
         document, problems = body.apply(stored.document)
         if isinstance(document, dict) and document.get("name") != stored.document["name"]:
             problems.append(Problem("/name", "cannot be changed: rules name it"))
@@ -204,9 +204,7 @@ async def patch_resource(ctx: _Writes, body: Annotated[doc.Patch, merge_patch(Re
         authorization.require_service(ctx.caller, [(patched.serviceName, "/serviceName")])
         authorization.require_public(ctx.caller, [(patched.public, stored, "")])
         authorization.require_routes(ctx.caller, [(patched.entity, stored, "")])
-        replaced = await resources.replace(change, patched.to_document(stored.id, {}))
-        if not isinstance(replaced, Stored):
-            return replaced
+        replaced = accepted(await resources.replace(change, patched.to_document(stored.id, {})))
         (after,) = await resources.in_force(change.connection, change.tenant, [replaced])
         return after, patched
 
@@ -220,18 +218,16 @@ async def delete_resource(ctx: _Writes, query: Annotated[RemovalQuery, Query()])
     The rules that its default roles or `public` became are deleted, too. Other rules that name it are 409,
     unless `cascade` is true: then role rules are deleted and attribute policies are deleted softly.
     """
-    resource_id = ctx.row_id(_NOUN)
+    ctx.row_id(_NOUN)
     if query.cascade and authorization.service_of(ctx.caller) is not None:
         raise forbidden("'cascade' deletes rules, which is for tenant admins")
 
     async def work(change: Change) -> Stored | NotFound:
-        stored = await resources.get(change.connection, change.tenant, resource_id)
-        if stored is None or not authorization.sees_resource(ctx.caller, stored):
-            raise ctx.missing(_NOUN)
+        stored = await _visible(ctx, change.connection)
         ctx.check_precondition(stored)
         authorization.require_removal(ctx.caller, stored)
         await _remove_rules(change, stored, cascade=query.cascade)
-        return await resources.delete(change, resource_id)
+        return await resources.delete(change, stored.uuid)
 
     return await ctx.write(work, no_content)
 
@@ -256,16 +252,13 @@ async def _remove_rules(change: Change, stored: Stored, *, cascade: bool) -> Non
 async def list_role_rules_of_resource(ctx: Reads, query: Annotated[PageQuery, Query()]) -> Response:
     """List the role rules on a resource. A bare array; `Link` leads to the next page."""
     position = query.position(f"{ctx.tenant} rules of {ctx.path_params['id']}")
-    stored = await _stored(ctx)
-    page = await ctx.read(
-        lambda connection: role_rules.page(
-            connection,
-            ctx.tenant,
-            obj=str(stored.document["name"]),
-            domains=ctx.caller.domains,
-            **position.bounds,
-        )
-    )
+
+    async def work(connection: Any) -> tuple[Stored, Page[Stored]]:
+        stored = await _stored(ctx, connection)
+        where = {"obj": str(stored.document["name"]), "domains": ctx.caller.domains} | position.bounds
+        return stored, await role_rules.page(connection, ctx.tenant, **where)
+
+    stored, page = await ctx.read(work)
     headers = {}
     if (following := position.cursor(page.next)) is not None:
         parameters = urlencode({"limit": position.limit, "cursor": following})
@@ -273,13 +266,16 @@ async def list_role_rules_of_resource(ctx: Reads, query: Annotated[PageQuery, Qu
     return Reply(200, [to_json(rule) for rule in page.items], headers).response()
 
 
-async def _stored(ctx: RequestContext) -> Stored:
-    resource_id = ctx.row_id(_NOUN)
+async def _stored(ctx: RequestContext, connection: Any) -> Stored:
+    stored = await resources.get(connection, ctx.tenant, ctx.row_id(_NOUN))
+    if stored is None:
+        raise ctx.missing(_NOUN)
+    return stored
 
-    async def work(connection: Any) -> Stored:
-        stored = await resources.get(connection, ctx.tenant, resource_id)
-        if stored is None:
-            raise ctx.missing(_NOUN)
-        return (await resources.in_force(connection, ctx.tenant, [stored]))[0]
 
-    return await ctx.read(work)
+async def _visible(ctx: RequestContext, connection: Any) -> Stored:
+    """Return the resource that the path names; 404 for one of another service than a registrar's."""
+    stored = await _stored(ctx, connection)
+    if not authorization.sees_resource(ctx.caller, stored):
+        raise ctx.missing(_NOUN)
+    return stored

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, WithJsonSchema
 from starlette.responses import Response
 
 from extauthz.admin import documents as doc
-from extauthz.admin.answers import Reply, list_of, no_content, tenant_headers
+from extauthz.admin.answers import Reply, list_of, no_content, tenant_headers, tenant_reply
 from extauthz.admin.authorization import Permission
 from extauthz.admin.context import RequestContext
 from extauthz.admin.openapi import created, deleted, found, listed, written
@@ -21,7 +21,7 @@ from extauthz.compile.fields import shown as quoted
 from extauthz.domain.host import HostRejected, canonical_host
 from extauthz.domain.service_key import key_text
 from extauthz.storage import hosts, service_keys, tenants
-from extauthz.storage.outcome import Conflict, NotFound, Refusal
+from extauthz.storage.outcome import Conflict, NotFound
 from extauthz.storage.rows import Document, Stored, rfc3339
 from extauthz.storage.tenants import TenantStatus
 from extauthz.storage.write import Change
@@ -84,10 +84,9 @@ class TenantOut(TenantListedOut, doc.Warned):
     hosts: Annotated[list[str], doc.example(["acme.example"])]
 
 
-class TenantMade(TenantListedOut, doc.Warned):
+class TenantMade(TenantOut):
     """A new tenant with its bootstrap key."""
 
-    hosts: Annotated[list[str], doc.example(["acme.example"])]
     bootstrapKey: NewKey
 
 
@@ -134,9 +133,9 @@ async def create_tenant(ctx: _Creates, body: TenantDocument) -> Response:
     ctx.check_precondition(None)
     key_id, secret = new_key(ctx)
 
-    async def also(change: Change, stored: Stored) -> Stored | Refusal:
-        key = await service_keys.rotate_bootstrap(change, key_id, secret=secret)
-        return stored if isinstance(key, Stored) else key
+    async def also(change: Change, stored: Stored) -> Stored:
+        accepted(await service_keys.rotate_bootstrap(change, key_id, secret=secret))
+        return stored
 
     made = await tenants.create(
         ctx.services.pool,
@@ -160,12 +159,10 @@ async def get_tenant(ctx: _Reads) -> Response:
     The entity tag is the tenant's revision, which every write in it changes.
     """
 
-    async def work(connection: Any) -> tuple[Stored | None, tuple[str, ...]]:
-        return await tenants.get(connection, ctx.tenant), await hosts.read(connection, ctx.tenant)
+    async def work(connection: Any) -> tuple[Stored, tuple[str, ...]]:
+        return await tenant_of(ctx, connection), await hosts.read(connection, ctx.tenant)
 
     stored, names = await ctx.read(work)
-    if stored is None:
-        raise no_tenant(ctx)
     return Reply(200, _with_hosts(stored, names), {"ETag": entity_tag(stored.revision)}).response()
 
 
@@ -176,17 +173,12 @@ async def patch_tenant(ctx: _Writes, body: TenantPatch) -> Response:
     Every request to a suspended tenant's workloads, and every call of its own, is denied.
     """
 
-    async def work(change: Change) -> tuple[Stored, tuple[str, ...]] | NotFound:
+    async def work(change: Change) -> Document:
         ctx.check_tenant_precondition(change)
-        replaced = await tenants.replace(change, name=body.name, status=body.status)
-        if isinstance(replaced, NotFound):
-            return replaced
-        return replaced, await hosts.read(change.connection, change.tenant)
+        replaced = accepted(await tenants.replace(change, name=body.name, status=body.status))
+        return _with_hosts(replaced, await hosts.read(change.connection, change.tenant))
 
-    def reply(patched: tuple[Stored, tuple[str, ...]], revision: int) -> Reply:
-        return Reply(200, _with_hosts(*patched), tenant_headers(revision))
-
-    return await ctx.write(work, reply)
+    return await ctx.write(work, tenant_reply)
 
 
 @router.delete("/{id}", **deleted())
@@ -216,9 +208,7 @@ async def replace_hosts(ctx: _Writes, body: Hosts | list[Host]) -> Response:
         ctx.check_tenant_precondition(change)
         return await hosts.replace(change, wanted)
 
-    def reply(names: tuple[str, ...], revision: int) -> Reply:
-        return Reply(200, {"hosts": list(names)}, tenant_headers(revision))
-
+    reply = lambda names, revision: tenant_reply({"hosts": list(names)}, revision)  # noqa: E731
     return await ctx.write(work, reply, entries=entries)
 
 
@@ -256,9 +246,12 @@ async def revoke_bootstrap_key(ctx: _Writes) -> Response:
     return await ctx.write(work, no_content)
 
 
-def no_tenant(ctx: RequestContext) -> Exception:
-    """Return 404 for the tenant in the path."""
-    return not_found(f"there is no tenant {ctx.tenant!r}")
+async def tenant_of(ctx: RequestContext, connection: Any) -> Stored:
+    """Return the tenant of the request; 404 for one that is not there."""
+    stored = await tenants.get(connection, ctx.tenant)
+    if stored is None:
+        raise not_found(f"there is no tenant {ctx.tenant!r}")
+    return stored
 
 
 def to_json(stored: Stored) -> Document:
