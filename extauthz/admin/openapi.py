@@ -18,6 +18,7 @@ from pydantic_core import to_jsonable_python
 
 from extauthz import __version__
 from extauthz.admin.documents import BodyModel, Model, PageOut, Warned
+from extauthz.admin.problems import MEDIA_TYPE, ProblemError
 from extauthz.compile.conditions.operators import OPERATORS
 from extauthz.compile.conditions.readings import READINGS
 
@@ -98,12 +99,30 @@ def also(status: int, model: Any, *headers: str) -> Schema:
 def _static() -> Schema:
     """Return the parts that are not generated. Operators and readings of conditions are those of the code."""
     parts: Schema = yaml.safe_load(Path(__file__).with_name("openapi.yaml").read_text("utf-8"))
+    responses = parts["components"]["responses"]
+    parts["components"]["responses"] = {
+        _status_name(status): _problem_response(HTTPStatus(status), **responses[status])
+        for status in responses
+    }
     comparison = parts["components"]["schemas"]["Condition"]["oneOf"][-1]["properties"]
     comparison["operator"]["enum"] = sorted(OPERATORS)
     _, operand = comparison["attribute"]["oneOf"]
     for described in (comparison, operand["properties"]):
         described["as"]["enum"] = list(READINGS)
     return parts
+
+
+def _status_name(status: int) -> str:
+    return _STATUS_NAMES.get(status, HTTPStatus(status).name)
+
+
+def _problem_response(
+    status: HTTPStatus, *, description: str, example: Schema, header: str | None = None
+) -> Schema:
+    problem = ProblemError(status, example["detail"], members=example).document()
+    content = {MEDIA_TYPE: {"schema": {"$ref": _SCHEMAS + "Problem"}, "example": problem}}
+    headers = {} if header is None else {"headers": {header: {"$ref": f"#/components/headers/{header}"}}}
+    return {"description": description, "content": content} | headers
 
 
 def document(routes: Sequence[Any]) -> Schema:
@@ -172,7 +191,7 @@ def _complete(operation: Schema, route: Any, schemas: Schema) -> None:
     statuses |= {409} if requires.creating else set()
     for status in sorted(statuses):
         described = responses.pop(str(status), {})
-        name = _STATUS_NAMES.get(status, HTTPStatus(status).name)
+        name = _status_name(status)
         if status >= 400 and "content" in described and "model" in route.responses.get(status, {}):
             described["content"] |= known["responses"][name]["content"]
         elif status >= 400:
