@@ -31,9 +31,9 @@ final class Dispatch {
             return own.isEmpty() || own.contains(method);
         }
 
-        /** Tells whether it takes every request with the method and one of the paths, if no other does. */
+        /** Tells whether it matches every request with the method and one of the paths, its conditions aside. */
         boolean takesAll(String method, PathShape paths) {
-            return path.total() && !endpoint.conditional() && takes(method) && path.reach().covers(paths);
+            return path.total() && takes(method) && path.reach().covers(paths);
         }
     }
 
@@ -133,6 +133,7 @@ final class Dispatch {
         for (Mapping each : mappings) {
             if (each != other
                     && each.takesAll(method, paths)
+                    && (!each.endpoint().conditional() || precedence.sameConditions(each.endpoint(), other.endpoint()))
                     && precedence.compare(each.endpoint(), other.endpoint()) < 0) {
                 return true;
             }
