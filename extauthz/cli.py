@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from extauthz import __version__
+from extauthz.commands.imports import uninterrupted
 from extauthz.commands.status import BAD_USAGE, FAILED, fail
 from extauthz.domain.one_line import one_line
 
@@ -204,10 +205,11 @@ def _self_check(parsed: argparse.Namespace) -> int:
     """Judge the known input that the command depends on; the first wrong answer ends the command."""
     if "self_check" not in parsed:
         return 0
-    from extauthz.commands.self_check.subjects import Subject, interpreter, wrong_rows
+    with uninterrupted():
+        from extauthz.commands.self_check.subjects import Subject, interpreter, wrong_rows
 
-    for wrong in wrong_rows(Subject(parsed.self_check)):
-        return fail(f"the self-check failed on {interpreter()}: {wrong}")
+        for wrong in wrong_rows(Subject(parsed.self_check)):
+            return fail(f"the self-check failed on {interpreter()}: {wrong}")
     return 0
 
 
@@ -216,32 +218,37 @@ def _self_check(parsed: argparse.Namespace) -> int:
 
 def _demo(parsed: argparse.Namespace) -> int:
     try:
-        from extauthz.demo import command
+        with uninterrupted():
+            from extauthz.demo import command
     except ImportError as error:
         return fail(f"the demo needs its extra, install 'extauthz[demo]': {error}", BAD_USAGE)
     return command.run(check=parsed.check, ready_file=parsed.ready_file, mode=parsed.mode)
 
 
 def _sidecar(_: argparse.Namespace) -> int:
-    from extauthz.commands.serving import sidecar
+    with uninterrupted():
+        from extauthz.commands.serving import sidecar
 
     return sidecar(os.environ)
 
 
 def _control_plane(parsed: argparse.Namespace) -> int:
-    from extauthz.commands.serving import control_plane
+    with uninterrupted():
+        from extauthz.commands.serving import control_plane
 
     return control_plane(os.environ, with_workers=parsed.with_workers)
 
 
 def _migrate(parsed: argparse.Namespace) -> int:
-    from extauthz.commands.serving import migrate
+    with uninterrupted():
+        from extauthz.commands.serving import migrate
 
     return migrate(os.environ, only_status=parsed.status, with_new_epoch=parsed.new_epoch)
 
 
 def _worker(parsed: argparse.Namespace) -> int:
-    from extauthz.commands.serving import worker
+    with uninterrupted():
+        from extauthz.commands.serving import worker
 
     return worker(
         os.environ, parsed.index, report_fd=parsed.report_fd, lock_fd=parsed.lock_fd, again=parsed.again
@@ -285,19 +292,22 @@ def _http_url(text: str) -> str:
 
 
 def _token_verify(parsed: argparse.Namespace) -> int:
-    from extauthz.commands import token_verify
-
     if parsed.settings is not None:
+        from extauthz.commands import token_verify_service
+
         if parsed.issuer is not None or parsed.audience is not None or parsed.signature_only:
             return fail("--settings goes with no other option: the settings have them", BAD_USAGE)
-        return token_verify.run_with_settings(parsed.settings)
+        return token_verify_service.run(parsed.settings)
+    from extauthz.commands import token_verify
+
     return token_verify.run(
         parsed.jwks, issuer=parsed.issuer, audience=parsed.audience, signature_only=parsed.signature_only
     )
 
 
 def _token_explain(parsed: argparse.Namespace) -> int:
-    from extauthz.commands import token_explain
+    with uninterrupted():
+        from extauthz.commands import token_explain
 
     return token_explain.run(parsed.settings, parsed.providers, tenant=parsed.tenant, as_json=parsed.json)
 
@@ -315,14 +325,16 @@ def _path_canonical(_: argparse.Namespace) -> int:
 
 
 def _policy_test(parsed: argparse.Namespace) -> int:
-    from extauthz.commands import policy_test
+    with uninterrupted():
+        from extauthz.commands import policy_test
 
     return policy_test.run(parsed.files)
 
 
 def _envoy_config(parsed: argparse.Namespace) -> int:
-    from extauthz.commands import envoy_config
-    from extauthz.proxyconfig.tls import ProxyTls
+    with uninterrupted():
+        from extauthz.commands import envoy_config
+        from extauthz.proxyconfig.tls import ProxyTls
 
     tls = ProxyTls(parsed.tls_ca, parsed.tls_cert, parsed.tls_key)
     return envoy_config.run(
@@ -336,7 +348,8 @@ def _envoy_config(parsed: argparse.Namespace) -> int:
 
 
 def _doctor(parsed: argparse.Namespace) -> int:
-    from extauthz.commands.doctor import command
+    with uninterrupted():
+        from extauthz.commands.doctor import command
 
     return command.run(os.environ, parsed.files, strict=parsed.strict, as_json=parsed.json)
 

@@ -9,6 +9,7 @@ from collections.abc import Coroutine, Mapping
 
 import structlog
 
+from extauthz.commands.imports import uninterrupted
 from extauthz.commands.status import BAD_USAGE, FAILED, OK
 from extauthz.domain.one_line import one_line
 from extauthz.runtime.start_refused import StartRefusedError
@@ -25,7 +26,8 @@ def sidecar(environ: Mapping[str, str]) -> int:
     if settings is None:
         return BAD_USAGE
     _warn_of_misspelt(environ)
-    from extauthz.runtime.sidecar import run_sidecar
+    with uninterrupted():
+        from extauthz.runtime.sidecar import run_sidecar
 
     return _run(run_sidecar(settings))
 
@@ -37,7 +39,8 @@ def control_plane(environ: Mapping[str, str], *, with_workers: bool) -> int:
     if settings is None:
         return BAD_USAGE
     _warn_of_misspelt(environ)
-    from extauthz.runtime.control_plane import run_control_plane
+    with uninterrupted():
+        from extauthz.runtime.control_plane import run_control_plane
 
     return _run(run_control_plane(settings, with_workers=with_workers))
 
@@ -47,7 +50,8 @@ def migrate(environ: Mapping[str, str], *, only_status: bool, with_new_epoch: bo
     settings = _settings(environ, serving=False)
     if settings is None:
         return BAD_USAGE
-    from extauthz.runtime.migrations import run_migrate
+    with uninterrupted():
+        from extauthz.runtime.migrations import run_migrate
 
     return _run(run_migrate(settings, only_status=only_status, with_new_epoch=with_new_epoch))
 
@@ -62,8 +66,9 @@ def worker(
     settings = _settings(environ)
     if settings is None:
         return BAD_USAGE
-    from extauthz.runtime.reports import StartRefused
-    from extauthz.runtime.worker import run_worker
+    with uninterrupted():
+        from extauthz.runtime.reports import StartRefused
+        from extauthz.runtime.worker import run_worker
 
     # The worker closes its own end when it is done.
     channel = os.dup(report_fd)

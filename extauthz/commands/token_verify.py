@@ -1,6 +1,7 @@
 """`extauthz token verify`: one compact token per line in, one JSON verdict per line out.
 
-Tokens go through the reader and the checks of a request (`decide/tokens/reader.py`).
+Tokens go through the reader and the checks of a request (`decide/tokens/reader.py`). With `--settings` it is
+`token_verify_service.py`.
 """
 
 import json
@@ -13,10 +14,7 @@ from typing import Final
 import orjson
 
 from extauthz.commands.status import answer_lines, unreadable
-from extauthz.commands.token_introspection import introspecting_tenants, judged
-from extauthz.commands.token_issuers import Service, fetched, ring_of, with_service
 from extauthz.decide.tokens.jwks import JwksRejected, KeySet, parse_jwks
-from extauthz.decide.tokens.keyring import KeyRing
 from extauthz.decide.tokens.reader import (
     MAX_TOKEN_BYTES,
     NO_KEY,
@@ -32,7 +30,7 @@ from extauthz.domain.reasons import Reason
 VALID: Final = "ok"
 
 # The strict reader has accepted the payload; these keep the digits of its numbers.
-_AS_WRITTEN: Final = json.JSONDecoder(parse_int=orjson.Fragment, parse_float=orjson.Fragment)
+AS_WRITTEN: Final = json.JSONDecoder(parse_int=orjson.Fragment, parse_float=orjson.Fragment)
 
 
 def run(jwks: Path, *, issuer: str | None, audience: str | None, signature_only: bool) -> int:
@@ -51,36 +49,6 @@ def run(jwks: Path, *, issuer: str | None, audience: str | None, signature_only:
             line, keys, issuer=issuer, audience=audience, signature_only=signature_only, now=time.time()
         )
     )
-
-
-def run_with_settings(settings: Path) -> int:
-    """Answer the lines of stdin by the settings of a service, with the keys of its issuers now."""
-
-    def judge(service: Service) -> int:
-        ring = ring_of(service.sources, fetched(service, service.sources))
-        return answer_lines(lambda line: service_verdict_line(line, ring, service, now=time.time()))
-
-    return with_service(settings, None, judge)
-
-
-def service_verdict_line(line: bytes, ring: KeyRing, service: Service, *, now: float) -> bytes:
-    """Judge one line as a request with this token; `claims` is None for a token that is not accepted.
-
-    An opaque token is introspected where one tenant does so; of several none is known to own the target.
-    """
-    tenants = introspecting_tenants(service)
-    tenant = tenants[0] if len(tenants) == 1 else None
-    judgement = judged(line.decode("ascii", "replace"), service, ring, tenant=tenant, now=now)
-    found = judgement.verdict
-    if isinstance(found, Rejected):
-        return orjson.dumps(_invalid(found))
-    if judgement.asked is not None:
-        return orjson.dumps({"valid": True, "reason": VALID, "claims": thawed(found.claims)})
-    policy = service.policy
-    token = read_token(line.lstrip(b" "), max_bytes=policy.max_bytes, algorithms=ring.algorithms)
-    assert not isinstance(token, Rejected)  # it was accepted
-    claims = _AS_WRITTEN.decode(token.payload.decode("utf-8"))
-    return orjson.dumps({"valid": True, "reason": VALID, "claims": claims})
 
 
 def thawed(value: object) -> object:
@@ -107,7 +75,7 @@ def verdict_line(
     if answer["claims"] is not None:
         token = read_token(line, max_bytes=MAX_TOKEN_BYTES)
         assert not isinstance(token, Rejected)  # its claims were read
-        answer["claims"] = _AS_WRITTEN.decode(token.payload.decode("utf-8"))
+        answer["claims"] = AS_WRITTEN.decode(token.payload.decode("utf-8"))
     return orjson.dumps(answer)
 
 
@@ -130,25 +98,25 @@ def verdict(
     """
     token = read_token(line, max_bytes=max_bytes)
     if isinstance(token, Rejected):
-        return _invalid(token)
+        return invalid(token)
     key = choose_key(token, keys)
     if key is NO_KEY:
-        return _invalid(Rejected(Reason.TOKEN_UNKNOWN_KEY, "no such key"))
+        return invalid(Rejected(Reason.TOKEN_UNKNOWN_KEY, "no such key"))
     if isinstance(key, Rejected):
-        return _invalid(key)
+        return invalid(key)
     if not key.verifies(token.signing_input, token.signature):
-        return _invalid(Rejected(Reason.TOKEN_BAD_SIGNATURE, "the signature does not verify"))
+        return invalid(Rejected(Reason.TOKEN_BAD_SIGNATURE, "the signature does not verify"))
     claims = read_payload(token)
     shown = None if isinstance(claims, Rejected) else claims
     if signature_only:
         return {"valid": True, "reason": VALID, "claims": shown}
     if isinstance(claims, Rejected):
-        return _invalid(claims)
+        return invalid(claims)
     registered = read_registered(claims)
     if isinstance(registered, Rejected):
-        return _invalid(registered, shown)
+        return invalid(registered, shown)
     if issuer is not None and registered.issuer != issuer:
-        return _invalid(Rejected(Reason.TOKEN_UNKNOWN_ISSUER, "another issuer"), shown)
+        return invalid(Rejected(Reason.TOKEN_UNKNOWN_ISSUER, "another issuer"), shown)
     refused = judge_claims(
         registered,
         audiences=None if audience is None else (audience,),
@@ -157,9 +125,10 @@ def verdict(
         max_lifetime=None,
     )
     if refused is not None:
-        return _invalid(refused, shown)
+        return invalid(refused, shown)
     return {"valid": True, "reason": VALID, "claims": shown}
 
 
-def _invalid(refused: Rejected, claims: object = None) -> dict[str, object]:
+def invalid(refused: Rejected, claims: object = None) -> dict[str, object]:
+    """Return the verdict on a refused token; `claims` are those of a token with a good signature."""
     return {"valid": False, "reason": refused.reason.value, "claims": claims}

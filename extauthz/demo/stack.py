@@ -32,7 +32,8 @@ PUBLIC_PATH: Final = "/demo/notices"
 """The demo's anonymous route: when it answers through Envoy, everything does."""
 
 _INHERITED: Final = (
-    "GRPC_SERVER", "HOME", "LANG", "LC_ALL", "LOG_FORMAT", "LOG_LEVEL", "PATH", "PYTHONPATH", "TMPDIR", "TZ",
+    "GRPC_SERVER", "HOME", "LANG", "LC_ALL", "LOG_FORMAT", "LOG_LEVEL", "PATH", "PYTHONPATH", "SSL_CERT_FILE",
+    "TMPDIR", "TZ",
 )  # fmt: skip
 _MOST_WORKERS: Final = 8
 
