@@ -6,12 +6,13 @@ import pytest
 
 from extauthz.demo.stack import PolicyStore, Stack
 from tests.e2e.tenant_mesh import TenantMesh, tenant_mesh
+from tests.light_processes import LIGHT
 
 
 @pytest.fixture(scope="session")
 def shared_stack() -> Iterator[Stack]:
     """One stack for all tests that leave it as they found it."""
-    with Stack(environ={"WORKERS": "2"}) as running:
+    with Stack(environ={**LIGHT, "WORKERS": "2"}) as running:
         running.start()
         yield running
 
@@ -25,7 +26,7 @@ def stack(shared_stack: Stack) -> Stack:
 @pytest.fixture
 def own_stack() -> Iterator[Stack]:
     """A stack for one test that breaks it."""
-    with Stack(environ={}) as running:
+    with Stack(environ=LIGHT) as running:
         running.start()
         yield running
 
@@ -33,7 +34,7 @@ def own_stack() -> Iterator[Stack]:
 @pytest.fixture
 def files_stack() -> Iterator[Stack]:
     """A sidecar alone, its policies from files, for one test that breaks or changes it."""
-    with Stack(environ={}, store=PolicyStore.FILES) as running:
+    with Stack(environ=LIGHT, store=PolicyStore.FILES) as running:
         running.start()
         yield running
 

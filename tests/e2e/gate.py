@@ -21,6 +21,7 @@ from extauthz.demo.processes import LOOPBACK, Child, ReservedPorts, http_answers
 from tests.e2e.raw_http import LenientUpstream, Reply, http1, lenient_upstream, request
 from tests.key_server import KeyServer
 from tests.key_server_thread import identity_provider
+from tests.light_processes import LIGHT
 from tests.tokens import AUDIENCE, SigningKey
 
 READY_S = 20.0
@@ -143,6 +144,7 @@ def gate(folder: Path, **settings: str) -> Iterator[Gate]:
         (folder / "policies").mkdir()
         (folder / "policies" / "all.yaml").write_text(POLICIES)
         environment = {
+            **LIGHT,
             "AUTH_SERVER_URL": provider.issuer,
             "OIDC_AUDIENCE": AUDIENCE,
             "JWKS_ALLOW_HOSTS": f"{LOOPBACK}:{provider.port}",

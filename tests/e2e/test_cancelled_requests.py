@@ -15,6 +15,7 @@ from extauthz.demo.calls import send
 from extauthz.demo.stack import PolicyStore, Stack
 from tests.e2e.raw_http import LOOPBACK, http2_frame, http2_header_block, http2_request
 from tests.e2e.test_rolling_restart import patient
+from tests.light_processes import LIGHT
 
 INVOICE = "/demo/invoices/17"
 CLIENTS, BURSTS, CANCELLED = 4, 15, 40
@@ -25,7 +26,7 @@ CANCEL = struct.pack(">I", 8)  # RFC 9113 7
 def stack(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     shipped_bootstrap = envoy.bootstrap
     monkeypatch.setattr(envoy, "bootstrap", lambda **ports: patient(shipped_bootstrap(**ports)))
-    environ = {"GRPC_SERVER": str(request.param), "PATH": os.defpath}
+    environ = {**LIGHT, "GRPC_SERVER": str(request.param), "PATH": os.defpath}
     with Stack(environ=environ, store=PolicyStore.FILES) as running:
         running.start()
         yield running

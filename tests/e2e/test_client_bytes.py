@@ -20,6 +20,7 @@ from extauthz.domain.envoy_text import SINGLE_ENTRY_HEADERS
 from tests.e2e.gate import READY_S, ask_over_http
 from tests.e2e.raw_http import Reply, http1, http2_reply, http2_request, lenient_upstream, request
 from tests.e2e.test_envoy_config import printed, validated
+from tests.light_processes import LIGHT
 
 NAMES = ("mode", "user-agent")
 ADMIN = {"operator": "eq", "value": "admin"}
@@ -142,6 +143,7 @@ def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
         ports = {way: reserved.take()[0] for way in WAYS}
         grpc, authz, health = (reserved.take()[0] for _ in range(3))
         environ = {
+            **LIGHT,
             "OIDC_ENABLED": "false",
             "CONDITION_HEADERS": "x-mode,user-agent",
             "POLICY_SOURCE": f"files:{folder / 'policies'}",

@@ -13,6 +13,7 @@ from extauthz.demo.calls import send
 from extauthz.demo.processes import LOOPBACK, Child, ReservedPorts, http_answers, spawn
 from extauthz.demo.stack import Stack
 from tests.docs.samples import samples
+from tests.light_processes import LIGHT
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def sample_application(stack: Stack, folder: Path) -> Iterator[Application]:
 
 @pytest.fixture(scope="module")
 def billing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Application, Stack]]:
-    with Stack(environ={}) as stack:
+    with Stack(environ=LIGHT) as stack:
         stack.start()
         with sample_application(stack, tmp_path_factory.mktemp("billing")) as application:
             application.process.wait_ready(application.is_enforced, timeout_s=10)

@@ -17,6 +17,7 @@ import pytest
 from extauthz.demo.calls import send
 from extauthz.demo.process_tree import alive
 from extauthz.demo.rest import RestApi
+from tests.light_processes import LIGHT
 from tests.waiting import await_true
 
 DEMO = [sys.executable, "-m", "extauthz", "demo"]
@@ -33,8 +34,8 @@ def scratch() -> Iterator[Path]:
 
 
 def environment(scratch: Path, **extra: str) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}
-    return kept | {"TMPDIR": str(scratch)} | extra
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return kept | LIGHT | {"TMPDIR": str(scratch)} | extra
 
 
 def left_of(scratch: Path) -> set[str]:

@@ -23,6 +23,7 @@ from extauthz.shipped import shipped
 from tests.certificates import Authority
 from tests.command_line import run_extauthz
 from tests.e2e.demo_tokens import demo_token
+from tests.light_processes import LIGHT
 
 READY_S = 20.0
 PERMISSION_DENIED = 7
@@ -65,6 +66,7 @@ class Parts:
 
     def settings(self, **more: str) -> dict[str, str]:
         return {
+            **LIGHT,
             "AUTH_SERVER_URL": f"http://{LOOPBACK}:{self.provider_port}",
             "OIDC_AUDIENCE": identity_provider.AUDIENCE,
             "POLICY_SOURCE": f"files:{shipped('policies/demo')}",

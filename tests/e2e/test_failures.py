@@ -9,6 +9,7 @@ from collections.abc import Callable
 from extauthz.demo.calls import send
 from extauthz.demo.process_tree import alive, descendants, is_alive
 from extauthz.demo.stack import PUBLIC_PATH, PolicyStore, Stack
+from tests.light_processes import LIGHT
 from tests.stopped_processes import stop
 from tests.waiting import await_true
 
@@ -105,7 +106,7 @@ def test_a_stopped_sidecar_denies_until_it_continues(files_stack: Stack) -> None
 
 
 def test_a_permanently_stopped_sidecar_is_ended_with_its_stack() -> None:
-    with Stack(environ={}, store=PolicyStore.FILES) as stack:
+    with Stack(environ=LIGHT, store=PolicyStore.FILES) as stack:
         stack.start()
         family = stack.child("extauthz").family()
         for process in family:

@@ -11,6 +11,7 @@ from extauthz.demo.calls import DecisionLogReader, send
 from extauthz.demo.report import ReportLine, awaited
 from extauthz.demo.stack import PUBLIC_PATH, Stack
 from tests.command_line import run_extauthz
+from tests.light_processes import LIGHT
 
 
 @pytest.fixture(scope="module", params=["auto", "grpcio"])
@@ -19,7 +20,7 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     if request.param == "auto":
         yield request.getfixturevalue("shared_stack")
         return
-    with Stack(environ={"WORKERS": "2", "GRPC_SERVER": request.param}) as running:
+    with Stack(environ={**LIGHT, "WORKERS": "2", "GRPC_SERVER": request.param}) as running:
         running.start()
         yield running
 

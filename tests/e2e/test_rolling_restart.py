@@ -22,6 +22,7 @@ from extauthz.demo.stack import PUBLIC_PATH
 from extauthz.shipped import shipped
 from tests.command_line import run_extauthz
 from tests.e2e.demo_tokens import demo_token
+from tests.light_processes import LIGHT
 from tests.volume import volume
 from tests.waiting import await_true
 
@@ -127,6 +128,7 @@ def mesh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mesh]:
         module("identity_provider", provider, "/.well-known/openid-configuration")
         for number in range(sidecars_wanted):
             environ = {
+                **LIGHT,
                 "PATH": os.defpath,
                 "AUTH_SERVER_URL": f"http://{LOOPBACK}:{provider}",
                 "OIDC_AUDIENCE": identity_provider.AUDIENCE,

@@ -6,7 +6,10 @@ checks while the event loop goes on.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
+
+from tests.light_processes import LIGHT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,4 +39,4 @@ def folder_of_faults(folder: Path) -> str:
     """Write the faults into a folder; return the PYTHONPATH that lets workers have them."""
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(_SITE)
-    return str(folder)
+    return os.pathsep.join([str(folder), LIGHT["PYTHONPATH"]])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from extauthz.demo.processes import LOOPBACK
 from extauthz.demo.stack import Stack
 from tests.faults.tcp_gate import TcpGate
+from tests.light_processes import LIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +85,7 @@ def patient(bootstrap: str) -> str:
 
 
 def _inherited() -> dict[str, str]:
-    return {name: os.environ[name] for name in ("HOME", "PATH", "TMPDIR") if name in os.environ}
+    return {**LIGHT} | {name: os.environ[name] for name in ("HOME", "PATH", "TMPDIR") if name in os.environ}
 
 
 def _command_line(pid: int) -> list[str]:

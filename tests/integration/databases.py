@@ -68,25 +68,36 @@ _END_SESSIONS: Final = """
 SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
 """
-# The triggers that keep the audit trail append-only refuse TRUNCATE, even of a superuser.
+_LARGE: Final = """
+SELECT coalesce(bool_or(pg_relation_size(oid) > 1024 * 1024), false) FROM pg_class
+WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+"""
+# DELETE costs a tenth of the time of TRUNCATE, which creates the files of every table and index again.
+# `replica` skips foreign keys; the triggers that keep the audit trail append-only fire all the same.
 _EMPTY: Final = """
 DO $$
 DECLARE
-    guarded record;
+    filled record;
+    guard record;
+    has_rows boolean;
 BEGIN
-    FOR guarded IN SELECT tgrelid::regclass AS relation, tgname FROM pg_trigger WHERE tgenabled = 'A' LOOP
-        EXECUTE format('ALTER TABLE %s DISABLE TRIGGER %I', guarded.relation, guarded.tgname);
-    END LOOP;
-    EXECUTE (
-        SELECT 'TRUNCATE ' || string_agg(quote_ident(tablename), ', ') || ' RESTART IDENTITY'
-        FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'schema_migrations'
-    );
-    FOR guarded IN
-        SELECT tgrelid::regclass AS relation, tgname FROM pg_trigger
-        WHERE tgenabled = 'D' AND NOT tgisinternal
+    SET LOCAL session_replication_role = replica;
+    FOR filled IN
+        SELECT c.oid, c.oid::regclass AS name FROM pg_class c
+        WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname <> 'schema_migrations'
     LOOP
-        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', guarded.relation, guarded.tgname);
+        EXECUTE format('SELECT EXISTS (SELECT FROM %s)', filled.name) INTO has_rows;
+        CONTINUE WHEN NOT has_rows;
+        FOR guard IN SELECT tgname FROM pg_trigger WHERE tgrelid = filled.oid AND tgenabled = 'A' LOOP
+            EXECUTE format('ALTER TABLE %s DISABLE TRIGGER %I', filled.name, guard.tgname);
+        END LOOP;
+        EXECUTE format('DELETE FROM %s', filled.name);
+        FOR guard IN SELECT tgname FROM pg_trigger WHERE tgrelid = filled.oid AND tgenabled = 'D' LOOP
+            EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', filled.name, guard.tgname);
+        END LOOP;
     END LOOP;
+    PERFORM setval(c.oid::regclass, s.seqstart, false)
+    FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid WHERE relnamespace = 'public'::regnamespace;
 END $$;
 INSERT INTO cluster_state (epoch) VALUES (gen_random_uuid());
 """
@@ -229,7 +240,7 @@ async def _schema(dsn: str) -> str:
 
 
 async def _emptied(dsn: str, schema: str) -> bool:
-    """End every session of a database and remove its rows; False where its schema has changed."""
+    """End every session of a database and remove its rows; False where it must not be used again."""
     try:
         connection = await asyncpg.connect(dsn, ssl=False, timeout=10)
     except (OSError, TimeoutError, asyncpg.PostgresError):
@@ -237,6 +248,9 @@ async def _emptied(dsn: str, schema: str) -> bool:
     try:
         ended = await connection.fetch(_END_SESSIONS)
         if not all(row[0] for row in ended) or await connection.fetchval(_SCHEMA) != schema:
+            return False
+        # Deleted rows stay in the files, where later tests would read past them.
+        if await connection.fetchval(_LARGE):
             return False
         await connection.execute(_EMPTY)
     except asyncpg.PostgresError:

@@ -15,6 +15,7 @@ from extauthz.demo.processes import LOOPBACK, Child, ReservedPorts, http_answers
 from extauthz.demo.rest import RestApi
 from extauthz.storage.pool import DatabaseAddress
 from tests.builders import Answer, check_request, read_answer
+from tests.light_processes import LIGHT
 
 ADMIN_KEY = "an operator's key of more than 32 bytes: 0123456789"
 PUBLIC = "/public/17"
@@ -43,8 +44,9 @@ def command(name: str, *arguments: str) -> list[str]:
 
 
 def environment(database: Mapping[str, str], **extra: str) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "SSL_CERT_FILE") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH",) if name in os.environ}
     return {
+        **LIGHT,
         **kept,
         **database,
         "OIDC_ENABLED": "false",

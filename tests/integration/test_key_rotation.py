@@ -18,6 +18,7 @@ from extauthz.check.grpcio_server import CHECK_SERVICE
 from extauthz.demo.processes import LOOPBACK, ReservedPorts, http_answers, spawn
 from tests.builders import check_request, read_answer
 from tests.key_server import Handler, KeyServer, answering, key_server
+from tests.light_processes import LIGHT
 from tests.real_tokens import good_claims
 from tests.tokens import AUDIENCE, SigningKey, b64
 
@@ -110,6 +111,7 @@ async def stage(folder: Path, *, workers: int = 1) -> AsyncIterator[Stage]:
     health, first = ports.take()[0], ports.take(workers)[0]
     async with key_server(OLD) as provider:
         environ = {
+            **LIGHT,
             "AUTH_SERVER_URL": provider.issuer,
             "OIDC_AUDIENCE": AUDIENCE,
             "POLICY_SOURCE": f"files:{folder / 'policies'}",

@@ -16,6 +16,7 @@ import yaml
 from extauthz.demo.processes import ReservedPorts, http_answers, spawn
 from extauthz.domain.reasons import Reason
 from tests.key_server_thread import identity_provider
+from tests.light_processes import LIGHT
 from tests.promql import Vector, read, selected, selectors
 from tests.promtool import assert_values, has_nan, is_not_empty, promtool
 from tests.tokens import SigningKey
@@ -53,6 +54,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     grpc, health = ports.take(2)
     with identity_provider(SigningKey.rs256()) as provider:
         environment = {
+            **LIGHT,
             "PATH": os.defpath,
             "POLICY_SOURCE": f"files:{ROOT / 'policies' / 'demo'}",
             "AUTH_SERVER_URL": provider.issuer,

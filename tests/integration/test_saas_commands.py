@@ -19,6 +19,7 @@ from extauthz.storage.tenants import TenantStatus
 from tests.builders import check_request, read_answer
 from tests.integration.published_tenants import Firm, mesh
 from tests.integration.storage_documents import succeed
+from tests.light_processes import LIGHT
 
 if TYPE_CHECKING:
     from extauthz.storage.rows import Document
@@ -37,6 +38,7 @@ async def serving(database: "Database", firms: Iterable[Firm]) -> AsyncIterator[
         "PATH": os.environ["PATH"],
         "POSTGRES_HOST": address.host,
         "POSTGRES_PORT": str(address.port),
+        **LIGHT,
         "POSTGRES_USER": address.user,
         "POSTGRES_PASSWORD": address.password,
         "POSTGRES_DB": address.database,

@@ -14,6 +14,7 @@ from extauthz.demo.processes import LOOPBACK, Child, ReservedPorts, http_answers
 from extauthz.runtime.tls_files import CertificateFiles, InvalidCertificateError
 from tests.builders import check_request, read_answer
 from tests.certificates import Authority, Certificate
+from tests.light_processes import LIGHT
 
 CHECK = f"/{CHECK_SERVICE}/Check"
 SIDECAR: list[str | Path] = [sys.executable, "-m", "extauthz", "sidecar"]
@@ -24,6 +25,7 @@ def environment(folder: Path, ports: ReservedPorts, **more: str) -> dict[str, st
     (folder / "policies").mkdir(exist_ok=True)
     (folder / "policies" / "all.yaml").write_text("resources: []\n")
     return {
+        **LIGHT,
         "OIDC_ENABLED": "false",
         "POLICY_SOURCE": f"files:{folder / 'policies'}",
         "DECISION_LOG": str(folder / "decisions.jsonl"),
