@@ -57,7 +57,9 @@ BEGIN
              'SELECT (tenant_id, id, name, secret_sha256, scopes, domain, expires_at, revoked_at)'),
             ('policy_changes', 'SELECT, INSERT, DELETE', 'SELECT'),
             ('audit_events', 'SELECT, INSERT', NULL),
-            ('idempotency_keys', 'SELECT, INSERT, UPDATE, DELETE', NULL)
+            ('idempotency_keys', 'SELECT, INSERT, UPDATE, DELETE', NULL),
+            ('policy_heads', 'SELECT, INSERT, UPDATE', NULL),
+            ('policy_bodies', 'SELECT, INSERT, UPDATE, DELETE', NULL)
         ) AS listed (relation, writer, reader)
         WHERE to_regclass('public.' || relation) IS NOT NULL
     LOOP

@@ -36,6 +36,7 @@ from extauthz.admin.operation import Operation
 from extauthz.admin.problems import ProblemError, internal_error
 from extauthz.admin.reference import render_reference
 from extauthz.admin.services import AdminServices
+from extauthz.admin.signed_policies import FollowerApi
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.storage import idempotency
 from extauthz.storage.audit import INSTALLATION
@@ -78,6 +79,8 @@ def build_app(services: AdminServices) -> FastAPI:
     # FastAPI's own way to replace it.
     app.openapi = partial(openapi_document, services.mode)  # type: ignore[method-assign]
     app.router.routes.extend(health_routes(services.readiness, services.metrics, services.key_set))
+    if services.heads is not None:
+        app.router.routes.extend(FollowerApi(services, services.heads).routes())
     app.router.routes.append(PlainRoute("/docs", _reference(services.mode), include_in_schema=False))
     app.router.routes.extend(_words_before_ids(routes))
     app.router.routes.extend(routes)

@@ -116,9 +116,9 @@ async def authenticate(headers: Headers, address: str | None, services: AdminSer
     if isinstance(found, Caller):
         return found
     if found in _NO_FAILURES:
-        raise _unauthenticated(found)
+        raise unauthenticated(found)
     wait = services.failures.count(address, found, services.clock())
-    raise _unauthenticated(found) if wait is None else throttled(wait, reason=found.value)
+    raise unauthenticated(found) if wait is None else throttled(wait, reason=found.value)
 
 
 async def _identified(headers: Headers, services: AdminServices) -> Caller | Reason:
@@ -261,7 +261,7 @@ def _require_active(tenant: str, services: AdminServices) -> None:
         raise forbidden("the tenant is suspended", reason=Reason.TENANT_SUSPENDED.value)
 
 
-def _unauthenticated(reason: Reason) -> ProblemError:
+def unauthenticated(reason: Reason) -> ProblemError:
     """Return 401 with an RFC 6750 challenge, or 503 while the keys are unavailable."""
     status = HTTPStatus(reason.http_status)
     unavailable = status is HTTPStatus.SERVICE_UNAVAILABLE

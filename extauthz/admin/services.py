@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from extauthz.storage.pool import Pool
 
 
+HeadSource = Callable[[str, int, float], Awaitable[bytes | None]]
+"""Returns the head of a tenant: tenant, serial that the caller has, seconds to wait for a newer one."""
+
 WaitFor = Callable[[str, int, float], Awaitable[bool]]
 """Waits until a tenant is published at a revision or later: tenant, revision, seconds at most."""
 
@@ -36,7 +39,8 @@ class AdminServices:
     since the policies were last confirmed; None: no bound) is for checks, as in a sidecar. Without an
     `admin_api_key` no caller is the operator. `failures` and `key_use` are notes of one process about its
     callers; `random_bytes` makes the secrets of keys. `unreadable` names the rows of a tenant that are not in
-    force as they are stored. `file_issuers` is every `iss` of the file of IDENTITY_PROVIDERS.
+    force as they are stored. `file_issuers` is every `iss` of the file of IDENTITY_PROVIDERS. Without `heads`
+    there are no signed policies.
     """
 
     mode: TenancyMode
@@ -64,3 +68,4 @@ class AdminServices:
     random_bytes: Callable[[int], bytes] = os.urandom
     claim_headers: frozenset[str] = frozenset()
     key_set: Callable[[], bytes] | None = None
+    heads: HeadSource | None = None

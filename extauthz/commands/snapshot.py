@@ -8,23 +8,22 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
 from extauthz.commands.status import BAD_USAGE, OK, fail
 from extauthz.domain.one_line import one_line
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
-from extauthz.publish.policy_signing import TenantMissingError, next_head
+from extauthz.publish.policy_signing import RENEWALS, TenantMissingError, is_current, next_head
 from extauthz.runtime.policies import database
 from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.settings import PostgresSource, Settings, load_settings, public_key_text
 from extauthz.signed.folder import PolicyFolder
 from extauthz.signed.head import Head, HeadRefusedError, sign, verify
+from extauthz.signed.signing import Signed
 from extauthz.signed.signing_keys import pinned, signer
+from extauthz.storage import feed
 from extauthz.storage.availability import cause_of
 from extauthz.storage.connection import open_reader
-
-_RENEWALS: Final = 3
-"""How often a head is signed within POLICY_MAX_STALENESS, so that followers miss two before it expires."""
+from extauthz.storage.pool import Connection
 
 
 def public_key(environ: Mapping[str, str]) -> int:
@@ -45,7 +44,7 @@ def publish(environ: Mapping[str, str], folder: Path, *, every: float | None) ->
         return fail("snapshot publish reads PostgreSQL; POLICY_SOURCE is another source", BAD_USAGE)
     if settings.mode is TenancyMode.SAAS and not settings.tenants:
         return fail("snapshot publish needs TENANTS with MODE=saas", BAD_USAGE)
-    longest = settings.policy_max_staleness / _RENEWALS
+    longest = settings.policy_max_staleness / RENEWALS
     if every is not None and every > longest:
         return fail(
             f"--every {every:g} is too long: heads expire after POLICY_MAX_STALENESS; at most {longest:g}",
@@ -79,9 +78,7 @@ async def _round(settings: Settings, folders: Mapping[str, PolicyFolder], *, onc
     try:
         for tenant, folder in folders.items():
             try:
-                before = _last(settings, tenant, folder)
-                renew_after_s = 0.0 if once else settings.policy_max_staleness / _RENEWALS
-                found = await next_head(connection, tenant, before, time.time(), renew_after_s=renew_after_s)
+                found = await _due(connection, settings, tenant, folder, once=once)
                 if found is not None:
                     assert settings.policy_signing_key is not None
                     envelope = sign(found.head, signer(settings.policy_signing_key))
@@ -96,6 +93,20 @@ async def _round(settings: Settings, folders: Mapping[str, PolicyFolder], *, onc
     finally:
         connection.terminate()
     return problem
+
+
+async def _due(
+    connection: Connection, settings: Settings, tenant: str, folder: PolicyFolder, *, once: bool
+) -> Signed | None:
+    """Return the next head of a tenant; None while the one in the folder is current and young enough."""
+    before, now = _last(settings, tenant, folder), time.time()
+    renew_after_s = 0.0 if once else settings.policy_max_staleness / RENEWALS
+    async with feed.one_moment(connection):
+        heads = await feed.heads(connection)
+        is_young = before is not None and now - before.signed_at / 1000 < renew_after_s
+        if before is not None and is_young and is_current(before, heads):
+            return None
+        return await next_head(connection, heads, tenant, before, now)
 
 
 def _last(settings: Settings, tenant: str, folder: PolicyFolder) -> Head | None:

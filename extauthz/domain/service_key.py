@@ -28,6 +28,7 @@ class Scope(StrEnum):
     RESOURCES_WRITE = "resources:write"
     POLICIES_READ = "policies:read"
     POLICIES_WRITE = "policies:write"
+    POLICIES_FOLLOW = "policies:follow"
     KEYS_WRITE = "keys:write"
     AUDIT_READ = "audit:read"
 

@@ -1,53 +1,61 @@
 """Reads what changed of a tenant since its last head, and makes the next one.
 
-Input: a connection that reads, the head before. Output: `Signed`, or None where nothing is due. Errors: those
-of the database.
+Input: a connection that reads, the head before. Output: `Signed`. Errors: those of the database.
 """
 
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from extauthz.signed.signing import Signed, anew, continues, following_head, time_text, whole_head
 from extauthz.storage import feed, tenant_configs
 
 if TYPE_CHECKING:
     from extauthz.signed.head import Head
+    from extauthz.storage.feed import Heads
     from extauthz.storage.pool import Connection
+
+RENEWALS: Final = 3
+"""How often a head is signed within POLICY_MAX_STALENESS, so that followers miss two before it expires."""
 
 
 class TenantMissingError(LookupError):
     """The database has no such tenant."""
 
 
+def is_current(before: Head, heads: Heads) -> bool:
+    """Tell whether a head names what the database has of its tenant now."""
+    tenant = before.tenant
+    written_at = time_text(heads.written_at.get(tenant))
+    found = (heads.epoch, heads.revisions.get(tenant), written_at)
+    return (before.epoch, before.revision, before.written_at) == found
+
+
 async def next_head(
-    connection: Connection, tenant: str, before: Head | None, now: float, *, renew_after_s: float
-) -> Signed | None:
-    """Return the head that follows `before`; None: it is current, and younger than `renew_after_s`.
+    connection: Connection, heads: Heads, tenant: str, before: Head | None, now: float
+) -> Signed:
+    """Return the head that follows `before`, inside of `feed.one_moment` in which `heads` was read.
 
     Raises:
         TenantMissingError: there is no such tenant.
         Exception: the database does not answer.
     """
-    async with feed.one_moment(connection):
-        heads = await feed.heads(connection)
-        revision, written_at = heads.revisions.get(tenant), heads.written_at.get(tenant)
-        if revision is None:
-            raise TenantMissingError(tenant)
-        if before is None or before.epoch != heads.epoch:
-            return await _whole(connection, tenant, before, heads.epoch, str(uuid.uuid4()), now)
-        if (before.revision, before.written_at) == (revision, time_text(written_at)):
-            is_due = now - before.signed_at / 1000 >= renew_after_s
-            return Signed(anew(before, now), {}) if is_due else None
-        changes = await feed.changes_since(connection, {tenant: before.revision})
-        if not continues(before, changes, revision, written_at):
-            return await _whole(connection, tenant, before, heads.epoch, str(uuid.uuid4()), now)
-        config = (await tenant_configs.read(connection, [tenant]))[tenant]
-        found = following_head(before, changes, config, now)
-        if found is None:
-            return await _whole(connection, tenant, before, heads.epoch, before.history, now)
-        return found
+    revision, written_at = heads.revisions.get(tenant), heads.written_at.get(tenant)
+    if revision is None:
+        raise TenantMissingError(tenant)
+    if before is None or before.epoch != heads.epoch:
+        return await _whole(connection, tenant, before, heads.epoch, str(uuid.uuid4()), now)
+    if is_current(before, heads):
+        return Signed(anew(before, now), {})
+    changes = await feed.changes_since(connection, {tenant: before.revision})
+    if not continues(before, changes, revision, written_at):
+        return await _whole(connection, tenant, before, heads.epoch, str(uuid.uuid4()), now)
+    config = (await tenant_configs.read(connection, [tenant]))[tenant]
+    found = following_head(before, changes, config, now)
+    if found is None:
+        return await _whole(connection, tenant, before, heads.epoch, before.history, now)
+    return found
 
 
 async def _whole(

@@ -95,6 +95,8 @@ class PostgresPublisher:
         self._on_failure = on_failure
         self._on_issuers = on_issuers
         self.on_busy: Callable[[bool], None] = lambda _busy: None
+        self.on_revision: Callable[[], None] = lambda: None
+        """Called after other revisions, or another configuration, of tenants were published."""
         self.sizes = PolicySizes(max_bytes)
         self._configs = TenantConfigs()
         self._states: dict[str, TenantState] = {}
@@ -392,6 +394,8 @@ class PostgresPublisher:
                 lagging=dict(self._lagging),
             )
         )
+        if moved:
+            self.on_revision()
         for tenant in moved:
             _log.debug("policies_published", tenant=tenant, revision=states[tenant].snapshot.revision)
 

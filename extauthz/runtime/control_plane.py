@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from extauthz.admin.app import build_app
 from extauthz.admin.authentication import KEY_WAIT_S
@@ -19,6 +19,7 @@ from extauthz.decide.tokens.cache import VerifiedTokens
 from extauthz.decisionlog.log import DecisionLog
 from extauthz.decisionlog.recorder import Recorder
 from extauthz.domain.ids import RANDOM_BYTES, uuid7
+from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.keys.assertion_file import AssertionFile
 from extauthz.keys.cache import JwksCache
 from extauthz.keys.introspector import Introspector
@@ -37,11 +38,15 @@ from extauthz.runtime.readiness import log_problem, log_takes_decisions, policy_
 from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.runtime.supervisor import Supervisor, reopen_on_hangup, stop_on_signals
 from extauthz.settings import PostgresSource, Settings
-from extauthz.storage.pool import DatabaseAddress, open_pool
+from extauthz.storage.pool import DatabaseAddress, open_pool, open_reader
 from extauthz.storage.watch import watch
 from extauthz.telemetry.exposition import render
 from extauthz.telemetry.fleet import merge
 from extauthz.telemetry.readiness import Readiness, shown_problems
+
+if TYPE_CHECKING:
+    from extauthz.publish.head_signing import HeadSigner
+    from extauthz.storage.pool import Pool
 
 POOL_SIZE: Final = 16
 _LOG_CLOSE_S: Final = 1.5
@@ -110,6 +115,8 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
                     ),
                 )
             ]
+            if plane.head_signer is not None:
+                tasks.append(background.create_task(plane.head_signer.run()))
             if plane.assertion_keys is not None:
                 tasks.append(background.create_task(plane.assertion_keys.follow()))
             if sidecar_listener is not None:
@@ -136,6 +143,7 @@ class _Plane:
     sidecar_metrics: Callable[[], bytes]
     """The same metrics as `services.metrics`, but `extauthz_ready` is the readiness of the sidecar's port."""
     assertion_keys: AssertionFile | None
+    head_signer: "HeadSigner | None"
 
 
 async def _build(
@@ -165,6 +173,7 @@ async def _build(
     address = database(settings)
     pool = await owned.enter_async_context(open_pool(address, max_size=POOL_SIZE, state=schema.database))
     _start_log(settings, decision_log, owned)
+    heads = _head_signer(settings, address, pool, publisher)
 
     def metrics(ready: Callable[[], Readiness]) -> bytes:
         return render(
@@ -219,6 +228,7 @@ async def _build(
         clock=time.time,
         readiness=readiness,
         metrics=lambda: metrics(readiness),
+        heads=None if heads is None else heads.head,
     )
     return _Plane(
         services,
@@ -229,7 +239,30 @@ async def _build(
         address,
         lambda: metrics(supervisor.readiness),
         keys,
+        heads,
     )
+
+
+def _head_signer(
+    settings: Settings, address: DatabaseAddress, pool: "Pool", publisher: PostgresPublisher
+) -> "HeadSigner | None":
+    """Return what signs policies for followers over HTTP; None without POLICY_SIGNING_KEY."""
+    if settings.policy_signing_key is None:
+        return None
+    # Imported here: without the key nothing needs securesystemslib.
+    from extauthz.publish.head_signing import HeadSigner
+
+    selfhost = settings.mode is TenancyMode.SELFHOST
+    found = HeadSigner(
+        lambda: open_reader(address),
+        pool,
+        settings.policy_signing_key,
+        max_staleness=settings.policy_max_staleness,
+        poll_interval=settings.policy_poll_interval,
+        tenants=frozenset({DEFAULT_TENANT} if selfhost else ()),
+    )
+    publisher.on_revision = found.wake
+    return found
 
 
 def _start_log(settings: Settings, decision_log: DecisionLog, owned: AsyncExitStack) -> None:

@@ -39,7 +39,8 @@ TENANTS: Final = ("acme", "globex")
 CONFIGURED: Final = {"tenants", "tenant_hosts", "identity_providers"}
 OPERATED: Final = CONFIGURED | {"identity_provider_issuers"}
 SNAPSHOT: Final = CONFIGURED | {
-    "resources", "role_rules", "role_bindings", "attribute_policies", "policy_changes", "service_api_keys",
+    "resources", "role_rules", "role_bindings", "attribute_policies", "policy_changes", "policy_heads",
+    "service_api_keys",
 }  # fmt: skip
 ROLES = Path(__file__).resolve().parents[2] / "deploy" / "postgres" / "roles.sql"
 
@@ -90,6 +91,15 @@ async def fill(pool: "Pool") -> None:
                 tenant,
                 bytes(32),
             )
+            await change.connection.execute(
+                "INSERT INTO policy_heads (tenant_id, serial, envelope) VALUES ($1, 1, $2)", tenant, b"{}"
+            )
+            await change.connection.execute(
+                "INSERT INTO policy_bodies (tenant_id, sha256, octets) VALUES ($1, $2, $3)",
+                tenant,
+                "0" * 64,
+                b"",
+            )
 
         await succeed(pool, work, tenant=tenant)
         async with tenant_transaction(pool, tenant, operator=True) as connection:
@@ -116,7 +126,7 @@ async def filled(database: "Database") -> "AsyncIterator[Pool]":
 
 async def test_every_table_of_tenants_forces_row_level_security(database: "Database") -> None:
     async with connected(database.address) as connection:
-        assert len(await tables(connection)) == 15
+        assert len(await tables(connection)) == 17
         loose = await connection.fetch(
             "SELECT relname FROM pg_class WHERE relname = ANY($1)"
             " AND NOT (relrowsecurity AND relforcerowsecurity)",

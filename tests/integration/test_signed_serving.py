@@ -1,10 +1,15 @@
 """Real processes: a control plane writes, `snapshot publish` signs into files, a sidecar follows a server."""
 
+import base64
+import hashlib
+import json
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -116,3 +121,123 @@ def test_a_sidecar_decides_while_control_plane_and_database_are_stopped(
     stage.sidecar.process.stop(grace_s=8)
     stage.sidecar.start("sidecar")
     assert stage.sidecar.allowed()
+
+
+@dataclass
+class Direct:
+    """A control plane that signs, and a sidecar that follows it."""
+
+    control: Serving
+    sidecar: Serving
+    key: str
+    database: dict[str, str]
+
+    def service_key(self, *scopes: str) -> tuple[str, str]:
+        """Create a service key; return its id and its text."""
+        name = f"key {scopes}"
+        made = self.control.rest.create("/api/v1/service-api-keys", {"name": name, "scopes": list(scopes)})
+        return made.id, str(made.document["key"])
+
+    def ask(self, path: str, *headers: tuple[str, str]) -> tuple[int, bytes, dict[str, str]]:
+        """Send one request to the control plane."""
+        url = f"http://127.0.0.1:{self.control.rest_port}/signed-policies/{path}"
+        request = urllib.request.Request(url)
+        for name, value in headers:
+            request.add_header(name, value)
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.status, answer.read(), {k.lower(): v for k, v in answer.headers.items()}
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return refused.code, refused.read(), {}
+
+
+@pytest.fixture
+def direct(database: "Database", tmp_path: Path) -> Iterator[Direct]:
+    key = new_key()
+    folders = [tmp_path / name for name in ("control", "sidecar")]
+    for folder in folders:
+        folder.mkdir()
+    address = database_environment(database.address)
+    with (
+        serving(folders[0], address, POLICY_SIGNING_KEY=key) as control,
+        serving(folders[1], {}, POLICY_PUBLIC_KEYS=public_key(key)) as sidecar,
+    ):
+        control.start("control-plane")
+        control.allow_anonymous_reads()
+        found = Direct(control, sidecar, key, address)
+        sidecar.environ["POLICY_SOURCE"] = f"http://127.0.0.1:{control.rest_port}"
+        yield found
+
+
+def test_a_sidecar_follows_the_control_plane_itself(direct: Direct) -> None:
+    key_id, direct.sidecar.environ["POLICY_API_KEY"] = direct.service_key("policies:follow")
+    direct.sidecar.start("sidecar")
+    assert direct.sidecar.allowed()
+    rule = direct.control.rest.ask("GET", RULES).document["items"][0]
+    assert direct.control.rest.ask("DELETE", f"{RULES}/{rule['id']}").status == 204
+    # A waiting follower is told at once, not at its next poll.
+    await_true(lambda: not direct.sidecar.allowed(), within=WITHIN_S, what="the deleted rule")
+
+    def shown() -> dict[str, Any]:
+        listed = direct.control.rest.ask("GET", "/api/v1/service-api-keys").document["items"]
+        return next(each for each in listed if each["id"] == key_id)
+
+    assert shown()["scopes"] == ["policies:follow"]
+    await_true(lambda: shown()["last_used_at"], within=WITHIN_S, what="the use of the key")
+
+
+def test_followers_need_a_key_of_their_tenant_with_the_scope(direct: Direct) -> None:
+    _, follows = direct.service_key("policies:follow")
+    _, reads = direct.service_key("policies:read")
+    revoked_id, revoked = direct.service_key("policies:follow")
+    assert direct.control.rest.ask("DELETE", f"/api/v1/service-api-keys/{revoked_id}").status == 204
+    head = "default/head.json"
+    await_true(
+        lambda: direct.ask(head, ("x-service-api-key", follows))[0] == 200, within=WITHIN_S, what="the head"
+    )
+    assert direct.ask(head)[0] == 401
+    assert direct.ask(head, ("x-service-api-key", "sak_live_x"))[0] == 401
+    assert direct.ask(head, ("x-service-api-key", revoked))[0] == 401
+    assert direct.ask(head, ("x-service-api-key", reads))[0] == 403
+    assert direct.ask("another/head.json", ("x-service-api-key", follows))[0] == 403
+    status, octets, headers = direct.ask(head, ("x-service-api-key", follows))
+    assert (status, headers["vary"]) == (200, "x-service-api-key")
+    document = json.loads(base64.b64decode(json.loads(octets)["payload"]))
+    whole = document["digests"]["whole"]
+    status, octets, headers = direct.ask(f"default/{whole['sha256']}.json.gz", ("x-service-api-key", follows))
+    assert status == 200
+    assert "immutable" in headers["cache-control"]
+    assert hashlib.sha256(octets).hexdigest() == whole["sha256"]
+    assert direct.ask(f"default/{'0' * 64}.json.gz", ("x-service-api-key", follows))[0] == 404
+    assert direct.ask("default/..%2Fhead.json", ("x-service-api-key", follows))[0] == 404
+    for query in ("after=x", "wait=-1", "after=1&after=2", "since=1", "after=99999999999999999"):
+        assert direct.ask(f"{head}?{query}", ("x-service-api-key", follows))[0] == 400, query
+
+
+def test_without_a_signing_key_there_is_nothing_to_follow(database: "Database", tmp_path: Path) -> None:
+    with serving(tmp_path, database_environment(database.address)) as control:
+        control.start("control-plane")
+        direct = Direct(control, control, "", {})
+        _, follows = direct.service_key("policies:follow")
+        assert direct.ask("default/head.json", ("x-service-api-key", follows))[0] == 404
+
+
+def test_replicas_serve_the_same_head(direct: Direct, tmp_path: Path) -> None:
+    _, follows = direct.service_key("policies:follow")
+    folder = tmp_path / "replica"
+    folder.mkdir()
+    with serving(folder, direct.database, POLICY_SIGNING_KEY=direct.key) as replica:
+        replica.start("control-plane")
+        other = Direct(replica, direct.sidecar, direct.key, direct.database)
+
+        def same() -> bool:
+            header = ("x-service-api-key", follows)
+            return direct.ask("default/head.json", header)[1] == other.ask("default/head.json", header)[1]
+
+        direct.control.rest.create("/api/v1/resources", {"name": "a", "displayName": "a", "serviceName": "s"})
+        await_true(same, within=WITHIN_S, what="one head")
+        assert replica.rest.create(
+            "/api/v1/resources", {"name": "b", "displayName": "b", "serviceName": "s"}
+        ).status in {200, 201}
+        await_true(same, within=WITHIN_S, what="one head again")

@@ -1,0 +1,154 @@
+"""Signed policies for followers: the head of a tenant, and the bodies that it names.
+
+Callers present a service key with the scope `policies:follow`. Without POLICY_SIGNING_KEY there is nothing at
+these paths. A suspended tenant is served like any other: its head says that it is suspended.
+
+A follower may wait for a newer head, and is one coroutine meanwhile. A key that was found is remembered for
+`KEY_KEPT_S`, so that ten thousand followers with one key ask the database once in that time; a revoked key
+ends within it.
+"""
+
+import re
+from datetime import UTC, datetime
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from extauthz.admin.authentication import unauthenticated
+from extauthz.admin.problems import ProblemError, forbidden, malformed, not_found, of_refusal, throttled
+from extauthz.admin.services import AdminServices, HeadSource
+from extauthz.domain.bounded_cache import BoundedCache
+from extauthz.domain.reasons import Reason
+from extauthz.domain.service_key import PresentedKey, Scope
+from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
+from extauthz.signed.http_source import PREFIX
+from extauthz.storage import service_keys, signed_policies
+from extauthz.storage.outcome import Refusal, refusals_returned
+from extauthz.storage.service_keys import KeyGrant
+
+LONGEST_WAIT_S: Final = 60
+KEY_KEPT_S: Final = 5.0
+_KEYS: Final = 1_000
+_BODY_CACHE: Final = 1_000
+_BODY_CACHE_BYTES: Final = 64 * 2**20
+_NUMBER: Final = re.compile(r"[0-9]{1,16}")
+_SHA256: Final = re.compile(r"([0-9a-f]{64})\.json\.gz")
+# A cache in front answers callers with the same key alone.
+_HEAD_HEADERS: Final = {"cache-control": "max-age=0, must-revalidate", "vary": "x-service-api-key"}
+_BODY_HEADERS: Final = {
+    "cache-control": "max-age=31536000, immutable",
+    "vary": "x-service-api-key",
+    "content-type": "application/gzip",
+}
+
+
+class FollowerApi:
+    """The routes of followers."""
+
+    def __init__(self, services: AdminServices, heads: HeadSource) -> None:
+        """Take the services of the API, and the source of heads."""
+        self._services = services
+        self._heads = heads
+        self._known: BoundedCache[PresentedKey, tuple[KeyGrant, float]] = BoundedCache(_KEYS)
+        self._bodies: BoundedCache[tuple[str, str], bytes] = BoundedCache(
+            _BODY_CACHE, max_bytes=_BODY_CACHE_BYTES
+        )
+
+    def routes(self) -> list[Route]:
+        """Return the routes, to be part of the application."""
+        return [
+            Route(f"{PREFIX}/{{tenant}}/head.json", self._head, include_in_schema=False),
+            Route(f"{PREFIX}/{{tenant}}/{{name}}", self._body, include_in_schema=False),
+        ]
+
+    async def _head(self, request: Request) -> Response:
+        try:
+            tenant = await self._tenant(request)
+            after, wait_s = _question(request)
+            envelope = await self._heads(tenant, after, wait_s)
+            if envelope is None:
+                raise not_found("no head of this tenant is signed yet")
+        except ProblemError as problem:
+            return problem.response()
+        return Response(envelope, media_type="application/json", headers=_HEAD_HEADERS)
+
+    async def _body(self, request: Request) -> Response:
+        try:
+            tenant = await self._tenant(request)
+            name = _SHA256.fullmatch(request.path_params["name"])
+            octets = None if name is None else await self._octets(tenant, name[1])
+            if octets is None:
+                raise not_found("there is no such body")
+        except ProblemError as problem:
+            return problem.response()
+        return Response(octets, headers=_BODY_HEADERS)
+
+    async def _octets(self, tenant: str, sha256: str) -> bytes | None:
+        octets = self._bodies.get((tenant, sha256))
+        if octets is not None:
+            return octets
+        found = await _stored_body(self._services.pool, tenant, sha256)
+        if isinstance(found, bytes):
+            self._bodies.put((tenant, sha256), found, len(found))
+            return found
+        if found is None:
+            return None
+        raise of_refusal(found)
+
+    async def _tenant(self, request: Request) -> str:
+        """Return the tenant of the path if the key of the request may follow it. Raises ProblemError."""
+        grant = await self._grant(request)
+        tenant = str(request.path_params["tenant"])
+        if not (grant.bootstrap or Scope.POLICIES_FOLLOW in grant.scopes):
+            raise forbidden("this is for service keys with the scope 'policies:follow'")
+        if tenant != grant.tenant:
+            raise forbidden("the key is of another tenant")
+        return tenant
+
+    async def _grant(self, request: Request) -> KeyGrant:
+        services = self._services
+        given = request.headers.getlist("x-service-api-key")
+        presented = PresentedKey.parse(given[0]) if len(given) == 1 else None
+        now = services.clock()
+        if presented is not None and (known := self._known.get(presented)) is not None and now < known[1]:
+            return known[0]
+        found: KeyGrant | Refusal | None = None
+        if presented is not None:
+            found = await service_keys.find(services.pool, presented, now=datetime.fromtimestamp(now, UTC))
+        if isinstance(found, KeyGrant) and not self._is_foreign(found):
+            until = now + KEY_KEPT_S
+            if found.expires_at is not None:
+                until = min(until, found.expires_at.timestamp())
+            assert presented is not None
+            self._known.put(presented, (found, until))
+            services.key_use.note(found.tenant, found.id, now)
+            return found
+        if isinstance(found, Refusal):
+            raise of_refusal(found)
+        if not given:
+            raise unauthenticated(Reason.TOKEN_MISSING)
+        address = None if request.client is None else request.client.host
+        wait = services.failures.count(address, Reason.API_KEY_INVALID, now)
+        raise (
+            unauthenticated(Reason.API_KEY_INVALID)
+            if wait is None
+            else throttled(wait, reason=Reason.API_KEY_INVALID.value)
+        )
+
+    def _is_foreign(self, grant: KeyGrant) -> bool:
+        return self._services.mode is TenancyMode.SELFHOST and grant.tenant != DEFAULT_TENANT
+
+
+def _question(request: Request) -> tuple[int, float]:
+    """Return the serial and the seconds of `?after=SERIAL&wait=N`. Raises ProblemError."""
+    query = request.query_params
+    after, wait = query.get("after", "0"), query.get("wait", "0")
+    known = query.keys() <= {"after", "wait"} and len(query.multi_items()) == len(query.keys())
+    if not known or _NUMBER.fullmatch(after) is None or _NUMBER.fullmatch(wait) is None:
+        raise malformed(f"the query is ?after=SERIAL&wait=SECONDS, with at most {LONGEST_WAIT_S} seconds")
+    return int(after), min(float(wait), LONGEST_WAIT_S)
+
+
+_stored_body = refusals_returned(signed_policies.body)
