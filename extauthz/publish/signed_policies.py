@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
@@ -22,6 +22,7 @@ from extauthz.publish.tenant import Compiler, TenantState
 from extauthz.signed.bodies import (
     MAX_CHANGE_BYTES,
     MAX_CONFIG_BYTES,
+    check_digest,
     read_change,
     read_config,
     read_whole,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from extauthz.domain.tenant_config import TenantConfig, TenantIdentityProvider
     from extauthz.publish.current import CurrentPolicies
     from extauthz.signed.http_source import HttpPolicies
+    from extauthz.signed.policy_cache import PolicyCache
 
 WAIT_S: Final = 25.0
 """How long a control plane is asked to wait for news."""
@@ -46,6 +48,23 @@ _FIRST_RETRY_S: Final = 0.2
 _LONGEST_RETRY_S: Final = 5.0
 
 _log = structlog.get_logger("extauthz.publish")
+
+
+class BodySource(Protocol):
+    """Where bodies are read."""
+
+    async def body(self, body: Body) -> bytes:
+        """Return the octets of a body, not verified. Raises HeadRefusedError, OSError."""
+
+
+class _Cached:
+    """The bodies in the cache."""
+
+    def __init__(self, cache: PolicyCache) -> None:
+        self._cache = cache
+
+    async def body(self, body: Body) -> bytes:
+        return await asyncio.to_thread(self._cache.body, body)
 
 
 class SignedPublisher:
@@ -72,10 +91,12 @@ class SignedPublisher:
         on_failure: Callable[[], None] = lambda: None,
         on_refusal: Callable[[HeadRefusal], None] = lambda _reason: None,
         on_issuers: Callable[[Sequence[TenantIdentityProvider]], None] = lambda _issuers: None,
+        cache: PolicyCache | None = None,
     ) -> None:
         """Take what it reads and feeds. Times are in seconds; `max_staleness` None: heads never expire.
 
-        `poll_interval` is the time between two questions to a server that does not wait for news.
+        `poll_interval` is the time between two questions to a server that does not wait for news. `cache` has
+        the policies of the last run, to begin with.
         """
         self._source = source
         self._keys = keys
@@ -91,6 +112,9 @@ class SignedPublisher:
         self._on_failure = on_failure
         self._on_refusal = on_refusal
         self._on_issuers = on_issuers
+        self._cache = cache
+        self._cache_problem: str | None = None
+        self._read: dict[str, bytes] = {}
         self.on_busy: Callable[[bool], None] = lambda _busy: None
         self._head: Head | None = None
         self._state: TenantState | None = None
@@ -112,14 +136,40 @@ class SignedPublisher:
         found: list[object] = [*self._problems]
         if self._refusal is not None:
             found.append(f"{self._refusal.reason}: {self._refusal}")
+        if self._cache_problem is not None:
+            found.append(self._cache_problem)
         return {self._tenant: found} if found else {}
 
     def load_first(self) -> Sequence[object]:
-        """Begin with nothing: until the first head is verified, nothing is allowed."""
+        """Begin with the cached policies, if they are young enough; without them nothing is allowed."""
+        if self._cache is not None:
+            asyncio.run(self._load_cached(self._cache))
         return ()
+
+    async def _load_cached(self, cache: PolicyCache) -> None:
+        try:
+            envelope = cache.head()
+            if envelope is None:
+                return
+            head = self._verified(envelope)
+            await self._take(head, _Cached(cache))
+        except HeadRefusedError as refusal:
+            self._on_refusal(refusal.reason)
+            self._note_cache(f"the cache is not used: {refusal.reason}: {refusal}")
+        except OSError as error:
+            self._note_cache(f"the cache cannot be read: {error.strerror or error}")
+        else:
+            _log.info("policies_from_cache", tenant=self._tenant, revision=head.revision, serial=head.serial)
 
     async def run(self) -> None:
         """Follow the server until cancelled."""
+        try:
+            await self._follow()
+        finally:
+            if self._cache is not None:
+                self._cache.close()
+
+    async def _follow(self) -> None:
         pause = _FIRST_RETRY_S
         async with self._source:
             while True:
@@ -145,33 +195,62 @@ class SignedPublisher:
         """
         before = self._head
         octets = await self._source.head(None if before is None else before.serial, WAIT_S)
-        head = verify(
-            octets,
+        head = self._verified(octets)
+        if before is not None and head.serial == before.serial:
+            self._current.grow_old(self._age_then + self._steady() - self._taken_at, self._clock())
+            return False
+        await self._take(head, self._source)
+        if self._cache is not None:
+            await self._write_cache(self._cache, head, octets)
+        self._read.clear()
+        return True
+
+    def _verified(self, envelope: bytes) -> Head:
+        return verify(
+            envelope,
             self._keys,
             self._tenant,
             now=self._clock(),
             max_age_s=self._max_staleness,
-            before=before,
+            before=self._head,
         )
-        if before is not None and head.serial == before.serial:
-            self._current.grow_old(self._age_then + self._steady() - self._taken_at, self._clock())
-            return False
-        await self._take(head)
-        return True
 
-    async def _take(self, head: Head) -> None:
+    async def _write_cache(self, cache: PolicyCache, head: Head, envelope: bytes) -> None:
+        try:
+            if not cache.may_write():
+                return
+            missing = cache.missing(head)
+            bodies = {
+                body.sha256: self._read.get(body.sha256) or await self._checked(body, self._source)
+                for body in missing
+            }
+            await asyncio.to_thread(cache.write, head, envelope, bodies)
+        except OSError as error:
+            self._note_cache(f"the cache cannot be written: {error.strerror or error}")
+        else:
+            self._cache_problem = None
+
+    def _note_cache(self, problem: str) -> None:
+        if problem != self._cache_problem:
+            _log.error("policy_cache_not_used", tenant=self._tenant, problem=problem)
+        self._cache_problem = problem
+
+    async def _take(self, head: Head, source: BodySource) -> None:
         before = self._head
         config = self._config
         if config is None or before is None or head.config != before.config:
-            config = read_config(await self._document(head.config, MAX_CONFIG_BYTES), self._tenant)
-        found = await self._policies(head, config)
+            document = await self._document(head.config, MAX_CONFIG_BYTES, source)
+            config = read_config(document, self._tenant)
+        found = await self._policies(head, config, source)
         if isinstance(found, TenantState) and found.is_complete:
             self._publish(head, config, found, found.problems)
         else:
             problems = found.problems if isinstance(found, TenantState) else found
             self._publish(head, config, self._state, problems)
 
-    async def _policies(self, head: Head, config: TenantConfig) -> TenantState | list[Problem]:
+    async def _policies(
+        self, head: Head, config: TenantConfig, source: BodySource
+    ) -> TenantState | list[Problem]:
         """Compile the policies of a head: by its changes where they lead on from what is in force."""
         state, before = self._state, self._head
         if state is not None and before is not None and not self._problems and _same_history(before, head):
@@ -180,10 +259,10 @@ class SignedPublisher:
                 return state
             steps = [change for change in head.changes if change.predecessor >= revision]
             if steps and steps[0].predecessor == revision:
-                found = await self._stepped(state, head, len(head.changes) - len(steps))
+                found = await self._stepped(state, head, len(head.changes) - len(steps), source)
                 if found is not None:
                     return found
-        whole = await self._document(head.whole, self._max_bytes)
+        whole = await self._document(head.whole, self._max_bytes, source)
         documents = read_whole(whole, self._tenant, head.whole_revision, config)
         self.on_busy(True)
         try:
@@ -192,13 +271,15 @@ class SignedPublisher:
             self.on_busy(False)
         if not isinstance(loaded, TenantState) or not head.changes:
             return loaded
-        followed = await self._stepped(loaded, head, 0)
+        followed = await self._stepped(loaded, head, 0, source)
         return [Problem("", "the changes do not apply to the policies")] if followed is None else followed
 
-    async def _stepped(self, state: TenantState, head: Head, first: int) -> TenantState | None:
+    async def _stepped(
+        self, state: TenantState, head: Head, first: int, source: BodySource
+    ) -> TenantState | None:
         """Apply the changes of the head from number `first` on; None: the rows contradict each other."""
         for change in head.changes[first:]:
-            document = await self._document(change.body, MAX_CHANGE_BYTES)
+            document = await self._document(change.body, MAX_CHANGE_BYTES, source)
             rows = read_change(document, self._tenant, change.predecessor, change.revision)
             with short_steps():
                 found = self._compiler.apply(state, change.revision, rows)
@@ -207,13 +288,20 @@ class SignedPublisher:
             state = found
         return state
 
-    async def _document(self, body: Body, max_bytes: int) -> object:
+    async def _document(self, body: Body, max_bytes: int, source: BodySource) -> object:
         if body.content_size > max_bytes:
             raise HeadRefusedError(
                 HeadRefusal.BODY, f"the body has {body.content_size} bytes; at most {max_bytes} are allowed"
             )
-        octets = await self._source.body(body)
-        return await asyncio.to_thread(unpacked, body, octets, max_bytes=max_bytes)
+        octets = await self._checked(body, source)
+        if self._cache is not None:
+            self._read[body.sha256] = octets
+        return await asyncio.to_thread(unpacked, body, octets)
+
+    async def _checked(self, body: Body, source: BodySource) -> bytes:
+        octets = await source.body(body)
+        check_digest(body, octets)
+        return octets
 
     def _publish(
         self, head: Head, config: TenantConfig, state: TenantState | None, problems: Sequence[Problem]

@@ -154,6 +154,7 @@ def signed_publisher(
     # Imported here: other sources start without securesystemslib.
     from extauthz.publish.signed_policies import SignedPublisher
     from extauthz.signed.http_source import HttpPolicies, ServerAddress
+    from extauthz.signed.policy_cache import PolicyCache
     from extauthz.signed.signing_keys import pinned
 
     assert isinstance(settings.policy_source, HttpSource)
@@ -175,6 +176,7 @@ def signed_publisher(
         on_failure=on_failure,
         on_refusal=on_refusal,
         on_issuers=on_issuers,
+        cache=None if settings.policy_cache_dir is None else PolicyCache(settings.policy_cache_dir, tenant),
     )
 
 

@@ -134,6 +134,11 @@ def _signed_contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
                     "many tenants need POLICY_SOURCE=postgres"
                 ),
             )
+    elif settings.policy_cache_dir is not None:
+        yield (
+            "POLICY_SOURCE POLICY_CACHE_DIR",
+            "POLICY_CACHE_DIR is for POLICY_SOURCE=https://..., whose policies are signed; unset it",
+        )
     if (settings.policy_client_cert is None) != (settings.policy_client_key is None):
         yield (
             "POLICY_CLIENT_CERT POLICY_CLIENT_KEY",

@@ -292,6 +292,12 @@ class Settings:
     policy_client_key: Path | None = _variable(
         "POLICY_CLIENT_KEY", path, None, "private key of POLICY_CLIENT_CERT"
     )
+    policy_cache_dir: Path | None = _variable(
+        "POLICY_CACHE_DIR",
+        path,
+        None,
+        "folder that keeps the last policies of POLICY_SOURCE=https://... for the next start; unset: none",
+    )
     policy_signing_key: Ed25519PrivateKey | None = _variable(
         "POLICY_SIGNING_KEY",
         signing_key,

@@ -36,20 +36,23 @@ def packed(document: object) -> tuple[Body, bytes]:
     return Body(sha256(octets).hexdigest(), len(octets), len(content)), octets
 
 
-def unpacked(body: Body, octets: bytes, *, max_bytes: int | None) -> object:
-    """Return the JSON document of a body; fractions are `Decimal`.
+def is_intact(body: Body, octets: bytes) -> bool:
+    """Tell whether octets are those of a body."""
+    return len(octets) == body.size and sha256(octets).hexdigest() == body.sha256
 
-    `max_bytes` is the most that it may unpack to, None: what is signed.
+
+def check_digest(body: Body, octets: bytes) -> None:
+    """Compare octets with the body that a head names. Raises HeadRefusedError."""
+    if not is_intact(body, octets):
+        raise HeadRefusedError(HeadRefusal.DIGEST, f"the body {body.sha256} does not match its digest")
+
+
+def unpacked(body: Body, octets: bytes) -> object:
+    """Return the JSON document of a body whose octets match; fractions are `Decimal`.
 
     Raises:
-        HeadRefusedError: the octets are not those of the body, or it is too large, or not JSON.
+        HeadRefusedError: they do not unpack to the signed size, or it is not JSON.
     """
-    if len(octets) != body.size or sha256(octets).hexdigest() != body.sha256:
-        raise HeadRefusedError(HeadRefusal.DIGEST, f"the body {body.sha256} does not match its digest")
-    if max_bytes is not None and body.content_size > max_bytes:
-        raise HeadRefusedError(
-            HeadRefusal.BODY, f"the body has {body.content_size} bytes; at most {max_bytes} are allowed"
-        )
     try:
         reader = zlib.decompressobj(wbits=31)
         content = reader.decompress(octets, body.content_size + 1)

@@ -25,9 +25,10 @@ _SUFFIX: Final = ".json.gz"
 class PolicyFolder:
     """The files of one tenant below a folder."""
 
-    def __init__(self, root: Path, tenant: str) -> None:
-        """Name the folder; nothing is read or written yet."""
+    def __init__(self, root: Path, tenant: str, *, file_mode: int = _READABLE) -> None:
+        """Name the folder; nothing is read or written yet. `file_mode` is that of new files."""
         self._root = root
+        self._file_mode = file_mode
         self._tenant = tenant
         self._head = self._place(head_path(tenant))
 
@@ -42,13 +43,24 @@ class PolicyFolder:
         """Write the bodies that are new, then the head, then remove bodies of long ago. Raises OSError."""
         self._head.parent.mkdir(parents=True, exist_ok=True)
         for sha256, octets in bodies.items():
-            _write(self._place(body_path(self._tenant, sha256)), octets)
-        _write(self._head, envelope)
+            _write(self._place(body_path(self._tenant, sha256)), octets, self._file_mode)
+        _write(self._head, envelope, self._file_mode)
         self._remove(head)
+
+    def body(self, sha256: str) -> bytes | None:
+        """Return the octets of a body; None if it is not there. Raises OSError."""
+        try:
+            return self._place(body_path(self._tenant, sha256)).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def has(self, sha256: str) -> bool:
+        """Tell whether a body is there. Raises OSError."""
+        return self._place(body_path(self._tenant, sha256)).is_file()
 
     def lacks(self, head: Head) -> bool:
         """Tell whether a body that the head names is missing."""
-        return not all(self._place(body_path(self._tenant, body.sha256)).is_file() for body in head.bodies)
+        return not all(self.has(body.sha256) for body in head.bodies)
 
     def _remove(self, head: Head) -> None:
         named = {body.sha256 for body in head.bodies}
@@ -63,7 +75,7 @@ class PolicyFolder:
         return self._root / path.removeprefix("/")
 
 
-def _write(file: Path, octets: bytes) -> None:
+def _write(file: Path, octets: bytes, mode: int) -> None:
     descriptor, name = tempfile.mkstemp(prefix=".", dir=file.parent)
     written_file = Path(name)
     try:
@@ -71,7 +83,7 @@ def _write(file: Path, octets: bytes) -> None:
             written.write(octets)
             written.flush()
             os.fsync(written.fileno())
-        written_file.chmod(_READABLE)
+        written_file.chmod(mode)
         written_file.replace(file)
     except BaseException:
         written_file.unlink(missing_ok=True)

@@ -28,6 +28,7 @@ from extauthz.publish.tenant import Compiler
 from extauthz.signed.folder import PolicyFolder
 from extauthz.signed.head import Head, sign
 from extauthz.signed.http_source import HttpPolicies, ServerAddress
+from extauthz.signed.policy_cache import PolicyCache
 from extauthz.signed.signing import Signed, anew, following_head, whole_head
 from extauthz.signed.signing_keys import pinned, signer
 from extauthz.storage.feed import RowChange, TenantChange, TenantDocuments
@@ -139,6 +140,7 @@ def following(
     *,
     max_staleness: float | None = 900.0,
     max_bytes: int = 2**28,
+    cache: Path | None = None,
 ) -> Iterator[Sidecar]:
     """Follow a server, in a thread of its own, until the end of the block."""
     current = CurrentPolicies()
@@ -154,7 +156,9 @@ def following(
         max_bytes=max_bytes,
         poll_interval=0.05,
         on_refusal=refusals.append,
+        cache=None if cache is None else PolicyCache(cache, DEFAULT_TENANT),
     )
+    publisher.load_first()
     log = DecisionLog(str(folder / "decisions.jsonl"), worker=0, instance=uuid.uuid4())
     log.start()
     service = CheckService(

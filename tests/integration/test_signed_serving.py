@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from extauthz.demo.processes import Child, spawn
 from tests.command_line import run_extauthz
 from tests.integration.serving import Serving, command, database_environment, environment, serving
-from tests.integration.signed_server import SignedServer, honest, signed_server
+from tests.integration.signed_server import SignedServer, honest, send, signed_server
 from tests.waiting import await_true
 
 if TYPE_CHECKING:
@@ -109,18 +109,27 @@ def test_a_sidecar_follows_the_control_plane_through_files(stage: Stage) -> None
     assert "policy_head_refused" not in stage.log()
 
 
-def test_a_sidecar_decides_while_control_plane_and_database_are_stopped(
-    stage: Stage, database: "Database"
-) -> None:
+def test_a_sidecar_decides_while_everything_else_is_stopped(stage: Stage, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    stage.sidecar.environ["POLICY_CACHE_DIR"] = str(cache)
     stage.sidecar.start("sidecar")
     assert stage.sidecar.allowed()
     stage.publisher.stop(grace_s=3)
     stage.control.process.stop(grace_s=8)
     assert stage.sidecar.allowed()
-    # A sidecar that starts now needs the files alone.
+    await_true(lambda: list(cache.rglob("head.json")), within=WITHIN_S, what="the cached head")
+    # A sidecar that starts now has its cache alone.
+    stage.server.head = stage.server.body = lambda request, _: send(request, b"", 503)
     stage.sidecar.process.stop(grace_s=8)
     stage.sidecar.start("sidecar")
     assert stage.sidecar.allowed()
+    url = f"http://127.0.0.1:{stage.sidecar.sidecar_port}/healthz/ready"
+
+    def problems() -> str:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return str(answer.read().decode())
+
+    await_true(lambda: "the server answered 503" in problems(), within=WITHIN_S, what="the problem")
 
 
 @dataclass
