@@ -155,6 +155,7 @@ def facts(stack: Stack) -> dict[str, object]:
         "admin_api_key": stack.admin_api_key,
         "admin_client_id": ADMIN_CLIENT.name,
         "admin_client_secret": ADMIN_CLIENT.secret,
+        "policy_public_keys": stack.policy_public_keys,
         "postgres_dsn": stack.postgres_dsn,
         "decision_log": str(stack.decision_log),
         "tokens": stack.tokens(),

@@ -18,6 +18,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 from extauthz.demo import envoy, first_policies, identity_provider, tenants
 from extauthz.demo.calls import send
 from extauthz.demo.postgres import EmbeddedPostgres
@@ -26,6 +29,7 @@ from extauthz.demo.rest import RestApi
 from extauthz.demo.tenants import Tenant
 from extauthz.demo.tokens import TokenSource
 from extauthz.domain.tenancy import TenancyMode
+from extauthz.settings import public_key_text
 from extauthz.shipped import shipped
 
 PUBLIC_PATH: Final = "/demo/notices"
@@ -69,6 +73,7 @@ class Stack:
         self.tenants: tuple[Tenant, ...] = ()
         self.workers = min(max(_number("WORKERS", environ) or 1, 1), _MOST_WORKERS)
         self.admin_api_key = environ.get("ADMIN_API_KEY") or secrets.token_urlsafe(32)
+        self._signing_key = Ed25519PrivateKey.generate()
         self.rule_names: Mapping[str, str] = {}
         self._stopping = stopping or threading.Event()
         self._ports = ReservedPorts()
@@ -97,6 +102,11 @@ class Stack:
     def envoy_url(self) -> str:
         """Where requests go in."""
         return f"http://{LOOPBACK}:{self.envoy_port}"
+
+    @property
+    def policy_public_keys(self) -> str:
+        """What a sidecar that follows the demo's signed policies has as POLICY_PUBLIC_KEYS."""
+        return public_key_text(self._signing_key.public_key().public_bytes_raw())
 
     @property
     def upstream(self) -> str:
@@ -212,6 +222,7 @@ class Stack:
                 "MIGRATE_ON_START": "true",
                 "PORT": str(self.rest_port),
                 "ADMIN_API_KEY": self.admin_api_key,
+                "POLICY_SIGNING_KEY": _pem(self._signing_key),
             }
         )
         whose = (
@@ -323,6 +334,10 @@ class Stack:
 
     def _wait(self, child: Child, answers: Callable[[], bool]) -> None:
         child.wait_ready(answers, timeout_s=30.0, stopping=self._stopping)
+
+
+def _pem(key: Ed25519PrivateKey) -> str:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
 def _number(name: str, environ: Mapping[str, str]) -> int | None:

@@ -17,6 +17,7 @@ import pytest
 from extauthz.demo.calls import send
 from extauthz.demo.process_tree import alive
 from extauthz.demo.rest import RestApi
+from tests.integration.serving import serving
 from tests.light_processes import LIGHT
 from tests.waiting import await_true
 
@@ -167,6 +168,29 @@ def test_the_demo_runs_two_tenants_with_users_host_and_provider_of_their_own(
     assert got("acme/alice", "globex.local") == (403, "tenant_mismatch", None)
     assert got("globex/bob", "globex.local") == (403, "no_matching_rule", None)
     assert got("acme/alice", "127.0.0.1") == (403, "unmapped_route", None)
+    # A sidecar of one tenant follows the demo: the ready file has all that it needs.
+    (tmp_path / "follower").mkdir()
+    with serving(
+        tmp_path / "follower",
+        {},
+        MODE="saas",
+        TENANTS="acme",
+        OIDC_ENABLED="true",
+        JWKS_ALLOW_HOSTS=",".join(tenant["issuer"].removeprefix("http://") for tenant in tenants.values()),
+        POLICY_SOURCE=str(facts["rest_url"]),
+        POLICY_PUBLIC_KEYS=str(facts["policy_public_keys"]),
+        POLICY_API_KEY=tenants["acme"]["bootstrap_key"],
+    ) as sidecar:
+        sidecar.start("sidecar")
+
+        def followed(person: str) -> bool:
+            token = {"authorization": f"Bearer {tokens[person]}"}
+            answer = sidecar.check(path="/demo/invoices/17", host="acme.local", headers=token)
+            return answer is not None and answer.allowed
+
+        await_true(lambda: followed("acme/alice"), within=10, what="an allow of the follower")
+        assert not followed("acme/bob")
+        assert not followed("globex/alice")
     rest = RestApi(port_of(facts["rest_url"]), str(facts["admin_api_key"]))
     assert rest.ask("GET", "/api/v1/resources").status == 403
     listed = [
