@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from extauthz.demo.stack import PolicyStore, Stack
+from tests.e2e.demo_servers import DemoServers, demo_servers
 from tests.e2e.tenant_mesh import TenantMesh, tenant_mesh
 from tests.light_processes import LIGHT
 
@@ -43,4 +44,11 @@ def files_stack() -> Iterator[Stack]:
 def tenants(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TenantMesh]:
     """Five tenants in one mesh, which each test leaves as it found it."""
     with tenant_mesh(tmp_path_factory.mktemp("tenants")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoServers]:
+    """An upstream and an identity provider for the tests that start only a sidecar and Envoy themselves."""
+    with demo_servers(tmp_path_factory.mktemp("servers")) as running:
         yield running

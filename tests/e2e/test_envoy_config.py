@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from extauthz.demo.processes import LOOPBACK, Child, ReservedPorts, http_answers
 from extauthz.shipped import shipped
 from tests.certificates import Authority
 from tests.command_line import run_extauthz
+from tests.e2e.demo_servers import DemoServers
 from tests.e2e.demo_tokens import demo_token
 from tests.light_processes import LIGHT
 
@@ -99,18 +99,10 @@ class Parts:
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> Iterator[Parts]:
+def parts(tmp_path: Path, servers: DemoServers) -> Iterator[Parts]:
     ports = ReservedPorts()
-    upstream, provider = ports.take()[0], ports.take()[0]
-    made = Parts(tmp_path, ports, upstream, provider, [])
+    made = Parts(tmp_path, ports, servers.upstream, servers.provider, [])
     try:
-        for name, port, path in (
-            ("upstream", upstream, "/"),
-            ("identity_provider", provider, "/.well-known/openid-configuration"),
-        ):
-            command: list[str | Path] = [sys.executable, "-m", f"extauthz.demo.{name}", "--port", str(port)]
-            child = made.spawn(name, command)
-            child.wait_ready(partial(http_answers, port, path), timeout_s=READY_S)
         yield made
     finally:
         for child in reversed(made.children):

@@ -21,6 +21,7 @@ from extauthz.demo.processes import LOOPBACK, Child, ReservedPorts, http_answers
 from extauthz.demo.stack import PUBLIC_PATH
 from extauthz.shipped import shipped
 from tests.command_line import run_extauthz
+from tests.e2e.demo_servers import DemoServers
 from tests.e2e.demo_tokens import demo_token
 from tests.light_processes import LIGHT
 from tests.volume import volume
@@ -107,11 +108,11 @@ class Mesh:
 
 
 @pytest.fixture
-def mesh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mesh]:
+def mesh(request: pytest.FixtureRequest, tmp_path: Path, servers: DemoServers) -> Iterator[Mesh]:
     """Two endpoints in the shipped configuration: two sidecars, or two workers of one."""
     sidecars_wanted, grpc_server = request.param
     ports = ReservedPorts()
-    (listener, upstream, provider), endpoints = ports.take(3), ports.take(2)
+    (listener,), endpoints = ports.take(), ports.take(2)
     children: list[Child] = []
     sidecars: list[Sidecar] = []
 
@@ -119,20 +120,14 @@ def mesh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mesh]:
         children.append(spawn(name, command, output=tmp_path / f"{name}.log"))
         children[-1].wait_ready(answers, timeout_s=READY_S)
 
-    def module(name: str, port: int, path: str) -> None:
-        command: list[str | Path] = [sys.executable, "-m", f"extauthz.demo.{name}", "--port", str(port)]
-        part(name, command, lambda: http_answers(port, path))
-
     try:
-        module("upstream", upstream, "/")
-        module("identity_provider", provider, "/.well-known/openid-configuration")
         for number in range(sidecars_wanted):
             environ = {
                 **LIGHT,
                 "PATH": os.defpath,
-                "AUTH_SERVER_URL": f"http://{LOOPBACK}:{provider}",
+                "AUTH_SERVER_URL": servers.issuer,
                 "OIDC_AUDIENCE": identity_provider.AUDIENCE,
-                "JWKS_ALLOW_HOSTS": f"{LOOPBACK}:{provider}",
+                "JWKS_ALLOW_HOSTS": f"{LOOPBACK}:{servers.provider}",
                 "POLICY_SOURCE": f"files:{shipped('policies/demo')}",
                 "HOST": LOOPBACK,
                 "GRPC_PORT": str(endpoints[number]),
@@ -146,10 +141,10 @@ def mesh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mesh]:
             sidecar.process.wait_ready(sidecar.is_ready, timeout_s=READY_S)
         configuration = tmp_path / "envoy.yaml"
         configuration.write_text(
-            patient(envoy.bootstrap(listener=listener, extauthz=endpoints, upstream=upstream))
+            patient(envoy.bootstrap(listener=listener, extauthz=endpoints, upstream=servers.upstream))
         )
         part("envoy", envoy.command(configuration), lambda: http_answers(listener, PUBLIC_PATH))
-        yield Mesh(listener, provider, sidecars)
+        yield Mesh(listener, servers.provider, sidecars)
     finally:
         for sidecar in sidecars:
             if sidecar.child is not None:
