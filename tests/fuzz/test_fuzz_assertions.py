@@ -12,8 +12,7 @@ from hypothesis import given
 from extauthz.check.assertions import Assertions
 from extauthz.domain.verdict import Allowed, PolicyVersion, Rule, RuleKind
 from extauthz.keys.assertion_keys import AssertionKey, read_assertion_keys
-from extauthz_client import AssertionRejected, AssertionVerifier
-from extauthz_client import assertions as client
+from extauthz_client import AssertionRejected, AssertionVerifier, assertion_keys
 from tests.builders import ALICE, READ_INVOICE, request_facts
 from tests.fuzz.rounds import fuzzing, keep_fuzzing, mutated
 
@@ -85,18 +84,14 @@ TOKENS = [signed(key) for key in KEYS]
 class Known(AssertionVerifier):
     """A verifier that has its keys."""
 
-    def __init__(self, keys: Mapping[str, object]) -> None:
+    def __init__(self, keys: Mapping[str, assertion_keys.Key]) -> None:
         super().__init__("http://127.0.0.1:1/", issuer="mesh", audience="billing", clock=lambda: NOW)
-        self._known = keys
-
-    async def _key(self, kid: str) -> client._Key | None:
-        found = self._known.get(kid)
-        assert found is None or isinstance(found, client._Key)
-        return found
+        self._rules._keys = keys
+        self._rules._fetched_at = self._rules._tried_at = float("inf")
 
 
 def known(key_set: bytes) -> Known | None:
-    keys = client._key_set(key_set)
+    keys = assertion_keys.read_key_set(key_set)
     return None if keys is None else Known(keys)
 
 

@@ -59,7 +59,7 @@ def test_the_wheel_needs_nothing_of_the_server(archive: zipfile.ZipFile) -> None
     assert metadata["Version"] == extauthz.__version__
 
 
-NEEDED: Final = {"aiohttp", "cryptography", "orjson"}
+NEEDED: Final = {"anyio", "cryptography", "httpcore2"}
 
 
 def test_the_project_file_names_nothing_of_the_server() -> None:

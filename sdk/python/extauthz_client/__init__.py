@@ -4,8 +4,8 @@ verify that a request passed a check.
 It stands apart from the server and imports none of it.
 """
 
-from extauthz_client.api import ExtauthzClient
-from extauthz_client.assertions import AssertionVerifier, VerifiedAssertion
+from extauthz_client.api import ExtauthzClient, SyncExtauthzClient
+from extauthz_client.assertions import AssertionVerifier, SyncAssertionVerifier, VerifiedAssertion
 from extauthz_client.credentials import ClientCredentials, Credentials, ServiceKey, credentials_from
 from extauthz_client.declare import protect, resource
 from extauthz_client.errors import ApiError, AssertionRejected, ClientError, UnexpectedAnswer, Unreachable
@@ -28,6 +28,8 @@ __all__ = [
     "RoleRule",
     "Route",
     "ServiceKey",
+    "SyncAssertionVerifier",
+    "SyncExtauthzClient",
     "UnexpectedAnswer",
     "Unreachable",
     "VerifiedAssertion",

@@ -1,26 +1,103 @@
-"""The typed client of the admin REST API: one method a call."""
+"""The typed clients of the admin REST API: one method a call, for asyncio and for threads."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, Self, TypeVar
-from urllib.parse import quote
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from extauthz_client.answers import Members, entries, revision
-from extauthz_client.credentials import Credentials
-from extauthz_client.http import ClientResponse, Http
-from extauthz_client.models import AttributePolicy, CheckResult, Resource, RoleBinding, RoleRule
+from extauthz_client.calls import Api
+from extauthz_client.credentials import Credentials, credentials_from
+from extauthz_client.drivers import AsyncDriver, BlockingDriver
+from extauthz_client.errors import ClientError
+from extauthz_client.exchange import Steps
 
-_PAGE: Final = 500
-_DENIED: Final = 403
-_RESOURCES: Final = "/api/v1/resources"
-_ROLE_RULES: Final = "/api/v1/resources/policies"
-_ROLE_BINDINGS: Final = "/api/v1/role-bindings"
-_ATTRIBUTE_POLICIES: Final = "/api/v1/abac/policies"
-
-_Item = TypeVar("_Item")
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
-class ExtauthzClient:
+def _asynchronous(
+    call: Callable[Concatenate[Api, _Arguments], Steps[_Result]],
+) -> "Callable[Concatenate[ExtauthzClient, _Arguments], Coroutine[Any, Any, _Result]]":
+    """Return a call of the API as a method of the asynchronous client."""
+
+    async def method(
+        client: "ExtauthzClient", /, *arguments: _Arguments.args, **named: _Arguments.kwargs
+    ) -> _Result:
+        return await client._run(call(client._api, *arguments, **named))
+
+    functools.update_wrapper(method, call)
+    return method
+
+
+def _blocking(
+    call: Callable[Concatenate[Api, _Arguments], Steps[_Result]],
+) -> "Callable[Concatenate[SyncExtauthzClient, _Arguments], _Result]":
+    """Return a call of the API as a method of the synchronous client."""
+
+    def method(
+        client: "SyncExtauthzClient", /, *arguments: _Arguments.args, **named: _Arguments.kwargs
+    ) -> _Result:
+        return client._run(call(client._api, *arguments, **named))
+
+    functools.update_wrapper(method, call)
+    return method
+
+
+class _Client:
+    """What both clients have in common."""
+
+    _api: Api
+
+    @property
+    def policy_revision(self) -> int | None:
+        """The revision of the write that was answered last; a `check` with it as `min_revision` sees it."""
+        return self._api.revision
+
+    @classmethod
+    def from_environment(
+        cls, environ: Mapping[str, str], *, attempts: int = 4, timeout_s: float = 10.0
+    ) -> Self:
+        """Return a client with what an environment names.
+
+        `EXTAUTHZ_URL` is the API, `EXTAUTHZ_CA_FILE` the CAs to trust in addition to the system's; the
+        credentials are those of `credentials_from`.
+
+        Raises:
+            ClientError: a variable is missing or does not fit.
+        """
+        url = environ.get("EXTAUTHZ_URL")
+        if not url:
+            raise ClientError("EXTAUTHZ_URL not set; it is an address such as https://extauthz.example.com")
+        ca_file = environ.get("EXTAUTHZ_CA_FILE") or None
+        try:
+            return cls(
+                url, credentials_from(environ), attempts=attempts, timeout_s=timeout_s, ca_file=ca_file
+            )
+        except ValueError as error:
+            raise ClientError(f"EXTAUTHZ_URL, EXTAUTHZ_CA_FILE: {error}") from error
+
+    def __init__(
+        self,
+        base_url: str,
+        credentials: Credentials,
+        *,
+        attempts: int = 4,
+        timeout_s: float = 10.0,
+        ca_file: str | Path | None = None,
+    ) -> None:
+        """Name the API (without `/api/v1`) and the caller; `timeout_s` is for one attempt.
+
+        The CAs of `ca_file` (PEM) are trusted in addition to the system's. Nothing is opened before the
+        client is.
+
+        Raises:
+            ValueError: a text that is not an HTTP address, or a file without a certificate.
+        """
+        raise NotImplementedError
+
+
+class ExtauthzClient(_Client):
     """An async context manager around one connection pool; entered twice, it closes with the last exit.
 
     Answers that say "not now" (429, 502, 503, 504), connections that cannot be made and an identity provider
@@ -33,188 +110,116 @@ class ExtauthzClient:
     """
 
     def __init__(
-        self, base_url: str, credentials: Credentials, *, attempts: int = 4, timeout_s: float = 10.0
+        self,
+        base_url: str,
+        credentials: Credentials,
+        *,
+        attempts: int = 4,
+        timeout_s: float = 10.0,
+        ca_file: str | Path | None = None,
     ) -> None:
         """Name the API (without `/api/v1`) and the caller; `timeout_s` is for one attempt.
 
-        Nothing is opened before `async with`. Raises ValueError for a text that is not an HTTP address.
+        The CAs of `ca_file` (PEM) are trusted in addition to the system's. Nothing is opened before
+        `async with`.
+
+        Raises:
+            ValueError: a text that is not an HTTP address, or a file without a certificate.
         """
-        self._http = Http(base_url, credentials, attempts=attempts, timeout_s=timeout_s)
-        self._revision: int | None = None
+        self._api = Api(base_url, credentials, attempts=attempts)
+        self._driver = AsyncDriver(timeout_s=timeout_s, ca_file=ca_file)
 
     async def __aenter__(self) -> Self:
         """Open the connection pool."""
-        self._http.open()
+        self._driver.open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the connection pool."""
-        await self._http.close()
+        await self._driver.close()
 
-    @property
-    def policy_revision(self) -> int | None:
-        """The revision of the write that was answered last; a `check` with it as `min_revision` sees it."""
-        return self._revision
+    async def _run(self, steps: Steps[_Result]) -> _Result:
+        if not self._driver.is_open:
+            raise RuntimeError("the client is not open: use it in `async with`")
+        return await self._driver.run(steps)
 
-    async def register(self, resources: Sequence[Resource]) -> tuple[Resource, ...]:
-        """Register resources with their routes, all or none; registering the same again changes nothing.
+    register = _asynchronous(Api.register)
+    resources = _asynchronous(Api.resources)
+    delete_resource = _asynchronous(Api.delete_resource)
+    role_rules = _asynchronous(Api.role_rules)
+    create_role_rule = _asynchronous(Api.create_role_rule)
+    replace_role_rule = _asynchronous(Api.replace_role_rule)
+    delete_role_rule = _asynchronous(Api.delete_role_rule)
+    role_bindings = _asynchronous(Api.role_bindings)
+    create_role_binding = _asynchronous(Api.create_role_binding)
+    delete_role_binding = _asynchronous(Api.delete_role_binding)
+    attribute_policies = _asynchronous(Api.attribute_policies)
+    create_attribute_policy = _asynchronous(Api.create_attribute_policy)
+    replace_attribute_policy = _asynchronous(Api.replace_attribute_policy)
+    delete_attribute_policy = _asynchronous(Api.delete_attribute_policy)
+    restore_attribute_policy = _asynchronous(Api.restore_attribute_policy)
+    check = _asynchronous(Api.check)
 
-        Of a name that is there already, the routes and default roles given here replace the stored ones.
-        """
-        body = [resource.document() for resource in resources]
-        answer = await self._write("POST", f"{_RESOURCES}/list", body=body, repeatable=True)
-        return tuple(Resource.read(document) for document in entries(answer.document))
 
-    async def resources(
-        self, *, name: str | None = None, service_name: str | None = None
-    ) -> tuple[Resource, ...]:
-        """Return the resources, filtered by what is given."""
-        return await self._all(_RESOURCES, Resource.read, name=name, serviceName=service_name)
+class SyncExtauthzClient(_Client):
+    """The same client for threads: a context manager around one connection pool, which threads share.
 
-    async def delete_resource(self, resource_id: str, *, cascade: bool = False) -> None:
-        """Delete a resource; other rules that name it are a conflict, or deleted too with `cascade`."""
-        query = {"cascade": "true"} if cascade else None
-        await self._write("DELETE", f"{_RESOURCES}/{_segment(resource_id)}", query=query, repeatable=True)
+    `open` and `close` do what entering and leaving do; opened twice, it closes with the last close. Calls
+    behave and raise as those of `ExtauthzClient`. After a fork the child has connections of its own.
+    """
 
-    async def role_rules(
-        self, *, obj: str | None = None, sub: str | None = None, dom: str | None = None
-    ) -> tuple[RoleRule, ...]:
-        """Return the role rules, filtered by what is given."""
-        return await self._all(_ROLE_RULES, RoleRule.read, obj=obj, sub=sub, dom=dom)
-
-    async def create_role_rule(self, rule: RoleRule) -> RoleRule:
-        """Create a role rule and return it with its id."""
-        return RoleRule.read((await self._write("POST", _ROLE_RULES, body=rule.document())).document)
-
-    async def replace_role_rule(self, rule: RoleRule) -> RoleRule:
-        """Replace the role rule that has this id."""
-        path = f"{_ROLE_RULES}/{_id(rule)}"
-        return RoleRule.read((await self._write("PUT", path, body=rule.document(), repeatable=True)).document)
-
-    async def delete_role_rule(self, rule_id: str) -> None:
-        """Delete a role rule."""
-        await self._write("DELETE", f"{_ROLE_RULES}/{_segment(rule_id)}", repeatable=True)
-
-    async def role_bindings(self) -> tuple[RoleBinding, ...]:
-        """Return the role bindings."""
-        return await self._all(_ROLE_BINDINGS, RoleBinding.read)
-
-    async def create_role_binding(self, binding: RoleBinding) -> RoleBinding:
-        """Create a role binding and return it with its id."""
-        return RoleBinding.read((await self._write("POST", _ROLE_BINDINGS, body=binding.document())).document)
-
-    async def delete_role_binding(self, binding_id: str) -> None:
-        """Delete a role binding."""
-        await self._write("DELETE", f"{_ROLE_BINDINGS}/{_segment(binding_id)}", repeatable=True)
-
-    async def attribute_policies(self, *, resource: str | None = None) -> tuple[AttributePolicy, ...]:
-        """Return the attribute policies that are not deleted, of one resource when it is given."""
-        return await self._all(_ATTRIBUTE_POLICIES, AttributePolicy.read, resource=resource)
-
-    async def create_attribute_policy(self, policy: AttributePolicy) -> AttributePolicy:
-        """Create an attribute policy and return it with its id and what the API warns of."""
-        answer = await self._write("POST", _ATTRIBUTE_POLICIES, body=policy.document())
-        return AttributePolicy.read(answer.document)
-
-    async def replace_attribute_policy(self, policy: AttributePolicy) -> AttributePolicy:
-        """Replace the attribute policy that has this id."""
-        path = f"{_ATTRIBUTE_POLICIES}/{_id(policy)}"
-        answer = await self._write("PUT", path, body=policy.document(), repeatable=True)
-        return AttributePolicy.read(answer.document)
-
-    async def delete_attribute_policy(self, policy_id: str) -> None:
-        """Delete an attribute policy; it can be restored."""
-        await self._write("DELETE", f"{_ATTRIBUTE_POLICIES}/{_segment(policy_id)}", repeatable=True)
-
-    async def restore_attribute_policy(self, policy_id: str) -> AttributePolicy:
-        """Bring a deleted attribute policy back."""
-        path = f"{_ATTRIBUTE_POLICIES}/{_segment(policy_id)}/restore"
-        return AttributePolicy.read((await self._write("POST", path, repeatable=True)).document)
-
-    async def check(
+    def __init__(
         self,
+        base_url: str,
+        credentials: Credentials,
         *,
-        resource: str,
-        action: str,
-        subject: str | None = None,
-        subject_kind: Literal["user", "service", "workload"] | None = None,
-        domain: str | None = None,
-        attributes: Mapping[str, Mapping[str, object]] | None = None,
-        min_revision: int | None = None,
-    ) -> CheckResult:
-        """Ask for a decision; a denial is a result, not an error.
+        attempts: int = 4,
+        timeout_s: float = 10.0,
+        ca_file: str | Path | None = None,
+    ) -> None:
+        """As `ExtauthzClient`. Nothing is opened before `with` or `open`."""
+        self._api = Api(base_url, credentials, attempts=attempts)
+        self._driver = BlockingDriver(timeout_s=timeout_s, ca_file=ca_file)
 
-        `subject` None is the caller itself; only a service key can ask about others. `attributes` has
-        `resource` (route parameters) and, for a service key, `user` (claims, with `roles`). `min_revision`
-        waits a moment until the policies are that new.
-        """
-        body = _given(
-            subject=subject,
-            subject_kind=subject_kind,
-            resource=resource,
-            action=action,
-            domain=domain,
-            attributes=attributes,
-            min_revision=min_revision,
-        )
-        answer = await self._http.call(
-            "POST", "/api/v1/check", body=body, repeatable=True, also=frozenset({_DENIED})
-        )
-        if answer.status == _DENIED and not _has_decision(answer):
-            raise answer.problem
-        return CheckResult.read(answer.document, status=answer.status)
+    def open(self) -> Self:
+        """Open the connection pool, or count one more user of it."""
+        self._driver.open()
+        return self
 
-    async def _all(
-        self, path: str, read: Callable[[object], _Item], **filters: str | None
-    ) -> tuple[_Item, ...]:
-        return tuple([read(document) async for document in self._pages(path, filters)])
+    def close(self) -> None:
+        """Close the connection pool when the last of its users does."""
+        self._driver.close()
 
-    async def _pages(self, path: str, filters: Mapping[str, str | None]) -> AsyncIterator[object]:
-        query = {name: value for name, value in filters.items() if value is not None}
-        cursor: str | None = None
-        while True:
-            page = {**query, "limit": str(_PAGE)} | ({"cursor": cursor} if cursor is not None else {})
-            answer = Members((await self._http.call("GET", path, query=page, repeatable=True)).document)
-            for document in answer.entries("items"):
-                yield document
-            cursor = answer.optional_text("next_cursor")
-            if cursor is None:
-                return
+    def __enter__(self) -> Self:
+        """Open the connection pool."""
+        return self.open()
 
-    async def _write(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: object = None,
-        repeatable: bool = False,
-    ) -> ClientResponse:
-        answer = await self._http.call(method, path, query=query, body=body, repeatable=repeatable)
-        written = revision(answer.headers.get("x-policy-revision", ""))
-        if written is not None:
-            self._revision = written
-        return answer
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connection pool."""
+        self.close()
 
+    def _run(self, steps: Steps[_Result]) -> _Result:
+        if not self._driver.is_open:
+            raise RuntimeError("the client is not open: use it in `with`, or call open()")
+        return self._driver.run(steps)
 
-def _has_decision(answer: ClientResponse) -> bool:
-    return isinstance(answer.document, Mapping) and "decision" in answer.document
-
-
-def _given(**members: object) -> dict[str, object]:
-    return {name: value for name, value in members.items() if value is not None}
-
-
-def _id(stored: RoleRule | AttributePolicy) -> str:
-    if stored.id is None:
-        raise ValueError("what is to be replaced has the id that the API gave it")
-    return _segment(stored.id)
-
-
-def _segment(text: str) -> str:
-    """Return an id as a segment of a path. Raises ValueError for those that RFC 3986 5.2.4 removes."""
-    if text in {"", ".", ".."}:
-        raise ValueError(f"an id is not {text!r}")
-    return quote(text, safe="")
+    register = _blocking(Api.register)
+    resources = _blocking(Api.resources)
+    delete_resource = _blocking(Api.delete_resource)
+    role_rules = _blocking(Api.role_rules)
+    create_role_rule = _blocking(Api.create_role_rule)
+    replace_role_rule = _blocking(Api.replace_role_rule)
+    delete_role_rule = _blocking(Api.delete_role_rule)
+    role_bindings = _blocking(Api.role_bindings)
+    create_role_binding = _blocking(Api.create_role_binding)
+    delete_role_binding = _blocking(Api.delete_role_binding)
+    attribute_policies = _blocking(Api.attribute_policies)
+    create_attribute_policy = _blocking(Api.create_attribute_policy)
+    replace_attribute_policy = _blocking(Api.replace_attribute_policy)
+    delete_attribute_policy = _blocking(Api.delete_attribute_policy)
+    restore_attribute_policy = _blocking(Api.restore_attribute_policy)
+    check = _blocking(Api.check)

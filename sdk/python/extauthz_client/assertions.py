@@ -4,28 +4,20 @@ A token is accepted if a published key of extauthz signed it, by ES256 or EdDSA 
 issuer and this audience, and it has not expired. Everything else is `AssertionRejected`.
 """
 
-import asyncio
-import base64
 import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-import aiohttp
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ec import (
-    ECDSA,
-    SECP256R1,
-    EllipticCurvePublicKey,
-    EllipticCurvePublicNumbers,
-)
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA256
-
-from extauthz_client.errors import AssertionRejected, ClientError, Unreachable
+from extauthz_client.assertion_keys import Key as _Key
+from extauthz_client.assertion_keys import octets, verifies
+from extauthz_client.assertion_keys import read_key_set as _key_set
+from extauthz_client.drivers import AsyncDriver, BlockingDriver
+from extauthz_client.errors import AssertionRejected, Unreachable
+from extauthz_client.exchange import ConnectionFailed, Exclusive, HttpReply, HttpRequest, Steps
 
 HEADER: Final = "x-auth-assertion"
 TYPE: Final = "assertion+jwt"
@@ -37,9 +29,6 @@ REFETCH_S: Final = 1.0
 
 _MAX_TOKEN: Final = 16384
 _MAX_KEYS_BYTES: Final = 262144
-_OCTETS: Final = 32
-_CURVE: Final = SECP256R1()
-_Key = EllipticCurvePublicKey | Ed25519PublicKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +47,12 @@ class VerifiedAssertion:
     expires_at: int
 
 
-class AssertionVerifier:
-    """Verifies the assertions of one mesh for one service; for the tasks of one event loop."""
+class _Verification:
+    """What is known of the keys, and the rules of an assertion; its steps are performed by a driver."""
 
     def __init__(
-        self,
-        keys_url: str,
-        *,
-        issuer: str,
-        audience: str,
-        leeway_s: float = 5.0,
-        timeout_s: float = 2.0,
-        clock: Callable[[], float] = time.time,
+        self, keys_url: str, issuer: str, audience: str, leeway_s: float, clock: Callable[[], float]
     ) -> None:
-        """Name the place of the keys (`/.well-known/jwks.json`), ASSERTION_ISSUER, and this service.
-
-        `audience` is the `serviceName` of the service's resources. `leeway_s` is how far clocks may differ.
-
-        Raises:
-            ValueError: the address is not an http or https URL, or the issuer or the audience is empty.
-        """
         if urlsplit(keys_url).scheme not in {"http", "https"} or not urlsplit(keys_url).hostname:
             raise ValueError(f"{keys_url!r} is not an http or https URL")
         if not issuer or not audience:
@@ -86,19 +61,12 @@ class AssertionVerifier:
         self._issuer = issuer
         self._audience = audience
         self._leeway_s = leeway_s
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._clock = clock
         self._keys: Mapping[str, _Key] | None = None
         self._fetched_at = self._tried_at = float("-inf")
-        self._fetching = asyncio.Lock()
 
-    async def verify(self, token: str | None) -> VerifiedAssertion:
-        """Return what the value of the header says; None stands for a request without the header.
-
-        Raises:
-            AssertionRejected: the request did not pass extauthz, or not for this service, or not lately.
-            Unreachable: there are no keys yet, and they cannot be fetched.
-        """
+    def verify(self, token: str | None) -> Steps[VerifiedAssertion]:
+        """Return what the value of the header says."""
         if not token:
             raise AssertionRejected("the request has no x-auth-assertion")
         if len(token) > _MAX_TOKEN or not token.isascii():
@@ -112,11 +80,11 @@ class AssertionVerifier:
         kid = header.get("kid")
         if not isinstance(kid, str):
             raise AssertionRejected("the assertion names no key")
-        key = await self._key(kid)
+        key = yield from self._key(kid)
         if key is None:
             raise AssertionRejected("no published key has the key id of the assertion")
         signing_input = f"{parts[0]}.{parts[1]}".encode("ascii")
-        if not _verifies(key, header.get("alg"), signing_input, _octets(parts[2], "signature")):
+        if not verifies(key, header.get("alg"), signing_input, octets(parts[2], "signature")):
             raise AssertionRejected("the signature does not verify")
         return self._judged(_object(parts[1], "payload"))
 
@@ -149,103 +117,99 @@ class AssertionVerifier:
             subject, kind, None if roles is None else tuple(roles), tenant, domain, issued_at, expires_at
         )
 
-    async def _key(self, kid: str) -> _Key | None:
-        now = time.monotonic()
+    def _key(self, kid: str) -> Steps[_Key | None]:
         known = None if self._keys is None else self._keys.get(kid)
-        if known is not None and now - self._fetched_at < KEYS_FRESH_S:
+        if known is not None and time.monotonic() - self._fetched_at < KEYS_FRESH_S:
             return known
-        async with self._fetching:
-            # A fetch that another task began while this one waited answers this one, too.
-            if now - self._tried_at >= REFETCH_S:
-                await self._fetch()
-            if self._keys is None:
-                raise Unreachable(f"{self._keys_url}: the keys of assertions cannot be fetched")
-            return self._keys.get(kid)
+        found: _Key | None = yield Exclusive(self._fetched(kid, time.monotonic()))
+        return found
 
-    async def _fetch(self) -> None:
+    def _fetched(self, kid: str, asked_at: float) -> Steps[_Key | None]:
+        # A fetch that another task or thread began while this one waited answers this one, too.
+        if asked_at - self._tried_at >= REFETCH_S:
+            yield from self._fetch()
+        if self._keys is None:
+            raise Unreachable(f"{self._keys_url}: the keys of assertions cannot be fetched")
+        return self._keys.get(kid)
+
+    def _fetch(self) -> Steps[None]:
         """Fetch the keys; where that fails the last ones stay."""
         self._tried_at = time.monotonic()
         try:
-            async with (
-                aiohttp.ClientSession(timeout=self._timeout) as session,
-                session.get(self._keys_url, allow_redirects=False) as response,
-            ):
-                if response.status != 200:
-                    return
-                text = await response.content.read(_MAX_KEYS_BYTES + 1)
-                while len(text) <= _MAX_KEYS_BYTES and (more := await response.content.read(_MAX_KEYS_BYTES)):
-                    text += more
-        except (aiohttp.ClientError, TimeoutError, OSError):
+            reply: HttpReply = yield HttpRequest(
+                "GET", self._keys_url, {"accept": "application/json"}, limit=_MAX_KEYS_BYTES
+            )
+        except ConnectionFailed:
             return
-        keys = _key_set(text) if len(text) <= _MAX_KEYS_BYTES else None
-        if keys is not None:
+        keys = _key_set(reply.body) if len(reply.body) <= _MAX_KEYS_BYTES else None
+        if reply.status == 200 and keys is not None:
             self._keys, self._fetched_at = keys, time.monotonic()
 
 
-def _key_set(text: bytes) -> Mapping[str, _Key] | None:
-    """Return the keys of a JWK Set by id; entries that cannot be used are left out. None for another text."""
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    entries = document.get("keys") if isinstance(document, dict) else None
-    if not isinstance(entries, list):
-        return None
-    keys: dict[str, _Key] = {}
-    for entry in entries:
-        kid = entry.get("kid") if isinstance(entry, dict) else None
-        if isinstance(kid, str) and (key := _public_key(entry)) is not None:
-            keys[kid] = key
-    return keys
+class AssertionVerifier:
+    """Verifies the assertions of one mesh for one service; for the tasks of one event loop."""
+
+    def __init__(
+        self,
+        keys_url: str,
+        *,
+        issuer: str,
+        audience: str,
+        leeway_s: float = 5.0,
+        timeout_s: float = 2.0,
+        clock: Callable[[], float] = time.time,
+        ca_file: str | Path | None = None,
+    ) -> None:
+        """Name the place of the keys (`/.well-known/jwks.json`), ASSERTION_ISSUER, and this service.
+
+        `audience` is the `serviceName` of the service's resources. `leeway_s` is how far clocks may differ.
+        The CAs of `ca_file` (PEM) are trusted in addition to the system's.
+
+        Raises:
+            ValueError: the address is not an http or https URL, the issuer or the audience is empty, or the
+                file holds no certificate.
+        """
+        self._rules = _Verification(keys_url, issuer, audience, leeway_s, clock)
+        self._driver = AsyncDriver(timeout_s=timeout_s, ca_file=ca_file)
+
+    async def verify(self, token: str | None) -> VerifiedAssertion:
+        """Return what the value of the header says; None stands for a request without the header.
+
+        Raises:
+            AssertionRejected: the request did not pass extauthz, or not for this service, or not lately.
+            Unreachable: there are no keys yet, and they cannot be fetched.
+        """
+        return await self._driver.run(self._rules.verify(token))
 
 
-def _public_key(jwk: Mapping[str, object]) -> _Key | None:
-    try:
-        match jwk.get("kty"), jwk.get("crv"), jwk.get("alg"):
-            case "OKP", "Ed25519", "EdDSA" | None:
-                return Ed25519PublicKey.from_public_bytes(_octets(jwk.get("x"), "key"))
-            case "EC", "P-256", "ES256" | None:
-                x, y = (int.from_bytes(_octets(jwk.get(name), "key"), "big") for name in ("x", "y"))
-                return EllipticCurvePublicNumbers(x, y, _CURVE).public_key()
-    except (ValueError, ClientError):
-        return None
-    return None
+class SyncAssertionVerifier:
+    """The same verifier for threads, which share it."""
 
+    def __init__(
+        self,
+        keys_url: str,
+        *,
+        issuer: str,
+        audience: str,
+        leeway_s: float = 5.0,
+        timeout_s: float = 2.0,
+        clock: Callable[[], float] = time.time,
+        ca_file: str | Path | None = None,
+    ) -> None:
+        """As `AssertionVerifier`."""
+        self._rules = _Verification(keys_url, issuer, audience, leeway_s, clock)
+        self._driver = BlockingDriver(timeout_s=timeout_s, ca_file=ca_file)
 
-def _verifies(key: _Key, algorithm: object, signing_input: bytes, signature: bytes) -> bool:
-    # INVARIANT: the kind of the key fixes the algorithm (RFC 8725 3.1); the header has only to agree.
-    try:
-        if isinstance(key, Ed25519PublicKey):
-            if algorithm != "EdDSA":
-                return False
-            key.verify(signature, signing_input)
-            return True
-        if algorithm != "ES256" or len(signature) != 2 * _OCTETS:
-            return False
-        r, s = (int.from_bytes(half, "big") for half in (signature[:_OCTETS], signature[_OCTETS:]))
-        key.verify(encode_dss_signature(r, s), signing_input, ECDSA(SHA256()))
-    except (InvalidSignature, ValueError):
-        return False
-    return True
+    def verify(self, token: str | None) -> VerifiedAssertion:
+        """As `AssertionVerifier.verify`."""
+        return self._driver.run(self._rules.verify(token))
 
 
 def _object(part: str, what: str) -> Mapping[str, object]:
     try:
-        found = json.loads(_octets(part, what))
+        found = json.loads(octets(part, what))
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise AssertionRejected(f"the {what} of the assertion is not a JSON object")
     return found
-
-
-def _octets(text: object, what: str) -> bytes:
-    """Return the octets behind base64url without padding (RFC 7515 2)."""
-    try:
-        if isinstance(text, str) and "=" not in text:
-            octets = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-            if base64.urlsafe_b64encode(octets).rstrip(b"=").decode("ascii") == text:
-                return octets
-    except ValueError:
-        pass
-    raise AssertionRejected(f"the {what} of the assertion is not base64url")

@@ -1,20 +1,23 @@
 """The credentials of the client: a service key, or client credentials (RFC 6749 4.4) and their token."""
 
-import base64
-import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import Final, Protocol
-from urllib.parse import quote_plus, urlsplit
-
-import aiohttp
+from urllib.parse import urlencode, urlsplit
 
 from extauthz_client import timing
+from extauthz_client.client_authentication import (
+    AUTH_METHODS,
+    AuthMethod,
+    ClientAuthentication,
+    read_private_key,
+)
 from extauthz_client.errors import ClientError, Unreachable
+from extauthz_client.exchange import ConnectionFailed, HttpReply, HttpRequest, Steps
+from extauthz_client.numbers import parsed
 
 _RENEW_BEFORE_S: Final = 30.0
 _ASSUMED_LIFE_S: Final = 60.0
@@ -24,10 +27,10 @@ _B64_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 2.1
 
 
 class Credentials(Protocol):
-    """A credential. The client that holds it never calls `headers` twice at once."""
+    """A credential. The client that holds it never takes the steps of `headers` twice at once."""
 
-    async def headers(self, session: aiohttp.ClientSession) -> Mapping[str, str]:
-        """Return the headers that carry the credential.
+    def headers(self) -> Steps[Mapping[str, str]]:
+        """Return the headers that carry the credential, as steps.
 
         Raises:
             Unreachable: not now; asking again can succeed.
@@ -49,8 +52,9 @@ class ServiceKey:
         if _CREDENTIAL.fullmatch(self.key) is None:
             raise ValueError("a service key is one word of ASCII characters; is there a line end in it?")
 
-    async def headers(self, session: aiohttp.ClientSession) -> Mapping[str, str]:  # noqa: ARG002
+    def headers(self) -> Steps[Mapping[str, str]]:
         """Return the key's header."""
+        yield from ()
         return {"x-service-api-key": self.key}
 
     def refused(self, headers: Mapping[str, str]) -> bool:  # noqa: ARG002
@@ -61,22 +65,48 @@ class ServiceKey:
 class ClientCredentials:
     """A client of the identity provider; its token endpoint is discovered from the issuer."""
 
-    def __init__(self, issuer: str, client_id: str, client_secret: str, *, scope: str | None = None) -> None:
-        """Name the client; nothing is fetched before the first call."""
+    def __init__(
+        self,
+        issuer: str,
+        client_id: str,
+        client_secret: str | None = None,
+        *,
+        scope: str | None = None,
+        audience: str | None = None,
+        resource: str | Sequence[str] = (),
+        method: AuthMethod | None = None,
+        key_file: str | Path | None = None,
+        key_id: str | None = None,
+    ) -> None:
+        """Name the client; nothing is fetched before the first call, and `key_file` is read for each token.
+
+        The client authenticates by its secret, or by a private key in PEM (`private_key_jwt`). `method` None
+        is `client_secret_basic` with a secret. `audience` and `resource` (RFC 8707: absolute URIs) say what
+        the token is for, where the provider has to know.
+
+        Raises:
+            ValueError: secret, key file and method do not fit together, or a resource is not such a URI.
+        """
         self._issuer = issuer
-        self._client_id = client_id
-        self._client_secret = client_secret
-        self._scope = scope
+        self._authentication = ClientAuthentication.of(
+            client_id, client_secret, method=method, key_file=key_file, key_id=key_id
+        )
+        resources = (resource,) if isinstance(resource, str) else tuple(resource)
+        for each in resources:
+            _require_absolute(each)
+        form = {"grant_type": "client_credentials", "scope": scope, "audience": audience}
+        self._form = [(name, value) for name, value in form.items() if value]
+        self._form += [("resource", each) for each in resources]
         self._token: str | None = None
         self._renew_at = 0.0
         self._endpoint: str | None = None
 
-    async def headers(self, session: aiohttp.ClientSession) -> Mapping[str, str]:
+    def headers(self) -> Steps[Mapping[str, str]]:
         """Return the token's header, fetching a token when there is none that lasts."""
         if self._token is None or timing.elapsed() >= self._renew_at:
             self._token = None
-            endpoint = self._endpoint or await self._discovered(session)
-            document = await self._fetched(session, endpoint)
+            endpoint = self._endpoint or (yield from self._discovered())
+            document = yield from self._fetched(endpoint)
             self._endpoint = endpoint
             self._keep(document, endpoint)
         return {"authorization": f"Bearer {self._token}"}
@@ -87,10 +117,10 @@ class ClientCredentials:
             self._token = None
         return True
 
-    async def _discovered(self, session: aiohttp.ClientSession) -> str:
+    def _discovered(self) -> Steps[str]:
         # OpenID Connect Discovery 1.0, 4.1: a final slash is left out of the address, and out of it only.
         url = self._issuer.removesuffix("/") + "/.well-known/openid-configuration"
-        document = await _json(session, "GET", url)
+        document = yield from _json(HttpRequest("GET", url, {"accept": "application/json"}))
         endpoint = document.get("token_endpoint")
         # 4.3: MUST be exactly the same.
         if document.get("issuer") != self._issuer:
@@ -101,13 +131,16 @@ class ClientCredentials:
             raise ClientError(f"{url} names the token_endpoint {endpoint!r}: the secret would go unprotected")
         return endpoint
 
-    async def _fetched(self, session: aiohttp.ClientSession, endpoint: str) -> Mapping[str, object]:
-        form = {"grant_type": "client_credentials"} | ({"scope": self._scope} if self._scope else {})
-        # RFC 6749 2.3.1: both are form-encoded before they are joined.
-        pair = f"{quote_plus(self._client_id)}:{quote_plus(self._client_secret)}"
-        basic = "Basic " + base64.b64encode(pair.encode("ascii")).decode("ascii")
+    def _fetched(self, endpoint: str) -> Steps[Mapping[str, object]]:
+        headers, members = self._authentication.credentials(self._issuer)
+        headers = {
+            "accept": "application/json",
+            "content-type": "application/x-www-form-urlencoded",
+            **headers,
+        }
+        body = urlencode([*self._form, *members.items()]).encode("ascii")
         try:
-            return await _json(session, "POST", endpoint, data=form, headers={"authorization": basic})
+            return (yield from _json(HttpRequest("POST", endpoint, headers, body)))
         except ClientError:
             self._endpoint = None
             raise
@@ -124,6 +157,13 @@ class ClientCredentials:
         self._renew_at = timing.elapsed() + max(lives - _RENEW_BEFORE_S, lives / 2)
 
 
+def _require_absolute(resource: str) -> None:
+    """Refuse what RFC 8707 2 does not allow as a resource. Raises ValueError."""
+    parts = urlsplit(resource)
+    if not parts.scheme or not (parts.netloc or parts.path) or "#" in resource or " " in resource:
+        raise ValueError(f"the resource {resource!r} is not an absolute URI without a fragment (RFC 8707)")
+
+
 def _lifetime(expires_in: object) -> float:
     """Return how many seconds a token lives; some providers write the number as a string."""
     try:
@@ -133,88 +173,93 @@ def _lifetime(expires_in: object) -> float:
     return lives if math.isfinite(lives) and lives > 0 else _ASSUMED_LIFE_S
 
 
-async def _json(
-    session: aiohttp.ClientSession,
-    method: str,
-    url: str,
-    *,
-    data: Mapping[str, str] | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> Mapping[str, object]:
+def _json(request: HttpRequest) -> Steps[Mapping[str, object]]:
+    method, url = request.method, request.url
+    if not _is_address(url):
+        raise ClientError(f"{url!r} is not an address of HTTP")
     try:
-        async with session.request(
-            method, url, data=data, headers=headers, allow_redirects=False
-        ) as response:
-            status, body = response.status, await response.read()
-    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
-        raise ClientError(f"{url!r} is not an address of HTTP") from error
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise Unreachable(f"{method} {url}: {str(error) or type(error).__name__}") from error
-    document = parsed(body)
-    if status in _NOT_NOW:
-        raise Unreachable(f"{method} {url}: answered {status}")
-    if status != 200 or not isinstance(document, Mapping):
+        reply: HttpReply = yield request
+    except ConnectionFailed as error:
+        raise Unreachable(f"{method} {url}: {error}") from error
+    document = parsed(reply.body)
+    if reply.status in _NOT_NOW:
+        raise Unreachable(f"{method} {url}: answered {reply.status}")
+    if reply.status != 200 or not isinstance(document, Mapping):
         said = document.get("error") if isinstance(document, Mapping) else None
-        raise ClientError(f"{method} {url}: answered {status}" + (f" {said!r:.80}" if said else ""))
+        raise ClientError(f"{method} {url}: answered {reply.status}" + (f" {said!r:.80}" if said else ""))
     return document
 
 
-def parsed(body: bytes) -> object:
-    """Return a JSON document (RFC 8259: UTF-8); None for what is not one, or has a member twice.
-
-    Numbers that no `float` holds are `Decimal`.
-    """
+def _is_address(url: str) -> bool:
     try:
-        return json.loads(
-            body.decode(), parse_float=_fraction, parse_constant=_refused, object_pairs_hook=_unique
-        )
-    except (ValueError, RecursionError):
-        return None
-
-
-def _refused(literal: str) -> object:
-    raise ValueError(f"{literal} is not JSON")
-
-
-def _unique(members: list[tuple[str, object]]) -> dict[str, object]:
-    # RFC 8259 4: which of the two would be meant is not defined.
-    document = dict(members)
-    if len(document) != len(members):
-        raise ValueError("a member is given twice")
-    return document
-
-
-def _fraction(literal: str) -> float | Decimal:
-    exact, rounded = Decimal(literal), float(literal)
-    return rounded if Decimal(repr(rounded)) == exact else exact
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def credentials_from(environ: Mapping[str, str]) -> Credentials:
     """Return the credentials that an environment names.
 
-    `EXTAUTHZ_SERVICE_API_KEY`, or `AUTH_SERVER_URL` with `ADMIN_CLIENT_ID` and `ADMIN_CLIENT_SECRET`; each
-    of the two secrets may stand in a file that `NAME_FILE` names.
+    `EXTAUTHZ_SERVICE_API_KEY`, or `AUTH_SERVER_URL` with `ADMIN_CLIENT_ID` and `ADMIN_CLIENT_SECRET` or
+    `ADMIN_CLIENT_KEY_FILE`; each of the two secrets may stand in a file that `NAME_FILE` names. Of client
+    credentials, `ADMIN_CLIENT_AUTH_METHOD`, `ADMIN_CLIENT_KEY_ID`, `ADMIN_CLIENT_SCOPE`,
+    `ADMIN_CLIENT_AUDIENCE` and `ADMIN_CLIENT_RESOURCE` (separated by spaces) say more.
 
     Raises:
-        ClientError: it names none or both, only a part of one, or a file that cannot be read.
+        ClientError: it names none or both, only a part of one, parts that do not fit together, or a file
+            that cannot be read.
     """
     key = _secret(environ, "EXTAUTHZ_SERVICE_API_KEY")
     client_id, secret = environ.get("ADMIN_CLIENT_ID"), _secret(environ, "ADMIN_CLIENT_SECRET")
+    key_file = environ.get("ADMIN_CLIENT_KEY_FILE") or None
     if key is not None:
-        if client_id or secret:
+        if client_id or secret or key_file:
+            other = "ADMIN_CLIENT_ID" if client_id or secret else "ADMIN_CLIENT_KEY_FILE"
             raise ClientError(
-                "EXTAUTHZ_SERVICE_API_KEY and ADMIN_CLIENT_ID are both set; keep the one that is meant"
+                f"EXTAUTHZ_SERVICE_API_KEY and {other} are both set; keep the one that is meant"
             )
         try:
             return ServiceKey(key)
         except ValueError as error:
             raise ClientError(f"EXTAUTHZ_SERVICE_API_KEY: {error}") from error
     issuer = environ.get("AUTH_SERVER_URL")
-    found = {"AUTH_SERVER_URL": issuer, "ADMIN_CLIENT_ID": client_id, "ADMIN_CLIENT_SECRET": secret}
-    if not (issuer and client_id and secret):
-        missing = ", ".join(name for name, value in found.items() if not value)
+    found = {"AUTH_SERVER_URL": issuer, "ADMIN_CLIENT_ID": client_id}
+    if not key_file:
+        found["ADMIN_CLIENT_SECRET"] = secret
+    missing = ", ".join(name for name, value in found.items() if not value)
+    if not issuer or not client_id or missing:
         raise ClientError(f"{missing} not set; set all of it, or EXTAUTHZ_SERVICE_API_KEY")
-    return ClientCredentials(issuer, client_id, secret)
+    if secret and key_file:
+        raise ClientError("ADMIN_CLIENT_SECRET and ADMIN_CLIENT_KEY_FILE are both set; keep one")
+    return _client_credentials(environ, issuer, client_id, secret, key_file)
+
+
+def _client_credentials(
+    environ: Mapping[str, str], issuer: str, client_id: str, secret: str | None, key_file: str | None
+) -> ClientCredentials:
+    method = environ.get("ADMIN_CLIENT_AUTH_METHOD") or None
+    known = next((each for each in AUTH_METHODS if each == method), None)
+    if method is not None and known is None:
+        raise ClientError(f"ADMIN_CLIENT_AUTH_METHOD: {method!r} is not one of {', '.join(AUTH_METHODS)}")
+    try:
+        if key_file is not None:
+            read_private_key(key_file)
+        return ClientCredentials(
+            issuer,
+            client_id,
+            secret,
+            scope=environ.get("ADMIN_CLIENT_SCOPE") or None,
+            audience=environ.get("ADMIN_CLIENT_AUDIENCE") or None,
+            resource=(environ.get("ADMIN_CLIENT_RESOURCE") or "").split(),
+            method=known,
+            key_file=key_file,
+            key_id=environ.get("ADMIN_CLIENT_KEY_ID") or None,
+        )
+    except ValueError as error:
+        raise ClientError(f"ADMIN_CLIENT_AUTH_METHOD, ADMIN_CLIENT_RESOURCE: {error}") from error
+    except ClientError as error:
+        raise ClientError(f"ADMIN_CLIENT_KEY_FILE: {error}") from error
 
 
 def _secret(environ: Mapping[str, str], name: str) -> str | None:

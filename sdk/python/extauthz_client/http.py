@@ -1,48 +1,25 @@
-"""Sends one request to the API: credentials, retries, problem details as exceptions."""
+"""Sends one request to the API, as steps: credentials, retries, problem details as exceptions."""
 
-import asyncio
 import email.utils
-import json
 import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Final
-from urllib.parse import urlsplit
-
-import aiohttp
-import orjson
+from urllib.parse import urlencode, urlsplit
 
 from extauthz_client import timing
-from extauthz_client.credentials import Credentials, parsed
+from extauthz_client.credentials import Credentials
 from extauthz_client.errors import ApiError, ClientError, UnexpectedAnswer, Unreachable
+from extauthz_client.exchange import ConnectionFailed, Exclusive, HttpReply, HttpRequest, Pause, Steps
+from extauthz_client.numbers import parsed, written
 
 _NOT_NOW: Final = frozenset({429, 502, 503, 504})
 _NOTHING_DONE: Final = 429
 _TYPES: Final = {"pointer": str, "parameter": str, "line": int, "message": str}
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 10.0
-# Less than uvicorn's 5 s: a connection that the server is about to close is never taken for a write.
-_KEEP_ALIVE_S: Final = 4.0
-
-
-class _ConnectionError(aiohttp.ClientError):
-    """A connection was lost, or never made: then surely nothing was done."""
-
-    def __init__(self, error: aiohttp.ClientError) -> None:
-        super().__init__(str(error) or type(error).__name__)
-        self.never_made = isinstance(error, aiohttp.ClientConnectorError)
-
-
-async def _asked_once(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """Keep aiohttp from repeating requests by itself (it does PUT and DELETE): the client counts retries."""
-    try:
-        return await handler(request)
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _ConnectionError(error) from error
+_HEADERS: Final = {"accept": "application/json", "user-agent": "extauthz-client"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,36 +62,16 @@ class ClientResponse:
 
 
 class Http:
-    """A connection pool to one API, with one caller's credentials."""
+    """Calls to one API, with one caller's credentials."""
 
-    def __init__(self, base_url: str, credentials: Credentials, *, attempts: int, timeout_s: float) -> None:
-        """Name the API and the caller; nothing is opened before `open`. Raises ValueError for a bad URL."""
+    def __init__(self, base_url: str, credentials: Credentials, *, attempts: int) -> None:
+        """Name the API and the caller. Raises ValueError for a bad URL."""
         self._base_url = _base_url(base_url)
         self._credentials = credentials
         self._attempts = max(1, attempts)
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
-        self._session: aiohttp.ClientSession | None = None
         self._no_credential: tuple[float, ClientError] | None = None
-        self._users = 0
 
-    def open(self) -> None:
-        """Open the connection pool, or count one more user of it."""
-        self._users += 1
-        if self._session is None:
-            connector = aiohttp.TCPConnector(keepalive_timeout=_KEEP_ALIVE_S)
-            self._session = aiohttp.ClientSession(
-                connector=connector, timeout=self._timeout, middlewares=(_asked_once,)
-            )
-            self._authorizing = asyncio.Lock()
-
-    async def close(self) -> None:
-        """Close the connection pool when the last of its users does."""
-        self._users -= 1
-        if self._users == 0 and self._session is not None:
-            session, self._session = self._session, None
-            await session.close()
-
-    async def call(
+    def call(
         self,
         method: str,
         path: str,
@@ -123,7 +80,7 @@ class Http:
         body: object = None,
         repeatable: bool = False,
         also: frozenset[int] = frozenset(),
-    ) -> ClientResponse:
+    ) -> Steps[ClientResponse]:
         """Return the answer, which is a success or has one of the statuses `also`.
 
         What is not `repeatable` is sent again only when it surely was not done. Deleting what an attempt
@@ -135,22 +92,20 @@ class Http:
             UnexpectedAnswer: this is not the API's.
             ClientError: there are no credentials.
         """
-        if self._session is None:
-            raise RuntimeError("the client is not open: use it in `async with`")
+        url = self._base_url + path + (f"?{urlencode(query)}" if query else "")
+        content = None if body is None else written(body)
         pause, maybe_done = _FIRST_PAUSE_S, False
         failure: ClientError
         for left in reversed(range(self._attempts)):
             wait = None
             try:
-                answer = await self._asked(self._session, method, path, query, body)
+                answer = yield from self._asked(method, url, content)
             except Unreachable as error:
                 failure = error
-            except (aiohttp.ClientError, TimeoutError) as error:
-                failure = Unreachable(
-                    f"{method} {self._base_url}{path}: {str(error) or type(error).__name__}"
-                )
+            except ConnectionFailed as error:
+                failure = Unreachable(f"{method} {self._base_url}{path}: {error}")
                 failure.__cause__ = error
-                if not (isinstance(error, _ConnectionError) and error.never_made):
+                if not error.never_made:
                     if not repeatable:
                         raise failure from error
                     maybe_done = True
@@ -171,58 +126,34 @@ class Http:
                     maybe_done = True
             if not left or (wait is not None and wait > _LONGEST_PAUSE_S):
                 raise failure
-            await timing.pause(_jittered(pause) if wait is None else wait + _jittered(pause))
+            yield Pause(_jittered(pause) if wait is None else wait + _jittered(pause))
             pause = min(pause * 2, _LONGEST_PAUSE_S)
         raise AssertionError("the last attempt returns or raises")
 
-    async def _asked(
-        self,
-        session: aiohttp.ClientSession,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None,
-        body: object,
-    ) -> ClientResponse:
+    def _asked(self, method: str, url: str, content: bytes | None) -> Steps[ClientResponse]:
         """Ask once; once more when the credential was refused and there is another."""
-        headers = await self._authorized(session)
-        answer = await self._sent(session, method, path, query, body, headers)
-        if answer.status == 401 and self._credentials.refused(headers):
-            headers = await self._authorized(session)
-            answer = await self._sent(session, method, path, query, body, headers)
-        return answer
+        headers: Mapping[str, str] = yield Exclusive(self._authorized(time.monotonic()))
+        reply: HttpReply = yield _request(method, url, content, headers)
+        if reply.status == 401 and self._credentials.refused(headers):
+            headers = yield Exclusive(self._authorized(time.monotonic()))
+            reply = yield _request(method, url, content, headers)
+        return ClientResponse(reply.status, reply.phrase or "error", reply.headers, parsed(reply.body))
 
-    async def _authorized(self, session: aiohttp.ClientSession) -> Mapping[str, str]:
-        asked_at = time.monotonic()
-        async with self._authorizing:
-            # A call that waited while another one was refused does not wait as long once more.
-            if self._no_credential is not None and self._no_credential[0] >= asked_at:
-                raise type(self._no_credential[1])(str(self._no_credential[1]))
-            try:
-                return await self._credentials.headers(session)
-            except ClientError as error:
-                self._no_credential = time.monotonic(), error
-                raise
+    def _authorized(self, asked_at: float) -> Steps[Mapping[str, str]]:
+        # A call that waited while another one was refused does not wait as long once more.
+        if self._no_credential is not None and self._no_credential[0] >= asked_at:
+            raise type(self._no_credential[1])(str(self._no_credential[1]))
+        try:
+            return (yield from self._credentials.headers())
+        except ClientError as error:
+            self._no_credential = time.monotonic(), error
+            raise
 
-    async def _sent(
-        self,
-        session: aiohttp.ClientSession,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None,
-        body: object,
-        headers: Mapping[str, str],
-    ) -> ClientResponse:
-        # A redirect would carry the credential elsewhere.
-        async with session.request(
-            method,
-            self._base_url + path,
-            params=query,
-            data=None if body is None else _encoded(body),
-            headers=headers if body is None else {**headers, "Content-Type": "application/json"},
-            allow_redirects=False,
-        ) as response:
-            document = parsed(await response.read())
-            return ClientResponse(response.status, response.reason or "error", response.headers, document)
+
+def _request(method: str, url: str, content: bytes | None, headers: Mapping[str, str]) -> HttpRequest:
+    if content is None:
+        return HttpRequest(method, url, {**_HEADERS, **headers})
+    return HttpRequest(method, url, {**_HEADERS, **headers, "content-type": "application/json"}, content)
 
 
 def _typed(error: Mapping[str, object]) -> dict[str, object]:
@@ -234,28 +165,6 @@ def _understood(answer: ClientResponse) -> ClientResponse:
     if answer.document is None and answer.status != 204:
         raise UnexpectedAnswer(f"the API answered {answer.status} with nothing readable")
     return answer
-
-
-def _encoded(body: object) -> bytes:
-    """Return a document as JSON, each `Decimal` with all of its digits."""
-    try:
-        return json.dumps(body).encode()
-    except TypeError:
-        return orjson.dumps(_with_fragments(body))
-
-
-def _with_fragments(value: object) -> object:
-    match value:
-        case Decimal():
-            return orjson.Fragment(str(value))
-        case Mapping():
-            return {name: _with_fragments(member) for name, member in value.items()}
-        case list() | tuple():
-            return [_with_fragments(entry) for entry in value]
-        case int() | float() if not isinstance(value, bool):
-            return orjson.Fragment(json.dumps(value))
-        case _:
-            return value
 
 
 def _jittered(pause_s: float) -> float:

@@ -17,3 +17,8 @@ def elapsed() -> float:
 async def pause(seconds: float) -> None:
     """Wait before the next attempt."""
     await asyncio.sleep(seconds)
+
+
+def pause_blocking(seconds: float) -> None:
+    """Wait before the next attempt, in a thread."""
+    time.sleep(seconds)
