@@ -34,7 +34,9 @@ FUNCTIONS: Final = frozenset(
 )
 EXAMINED_BY_TESTS: Final = {
     # Starlette's own, of which there are five; tests/unit/tools/test_check_patterns.py examines them.
-    ("sdk/python/extauthz_client/paths.py", "CONVERTOR_TYPES[earlier.convertor].regex"),
+    ("sdk/python/extauthz_client/paths.py", "CONVERTOR_TYPES[convertor].regex"),
+    # Converters of a Django application, as Django itself matches them.
+    ("sdk/python/extauthz_client/django_patterns.py", "regex"),
 }
 _UNICODE_CATEGORIES: Final = {
     constants.CATEGORY_WORD, constants.CATEGORY_NOT_WORD,

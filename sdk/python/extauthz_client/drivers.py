@@ -230,7 +230,11 @@ class _Trusted:
         return self._context
 
     def _built(self) -> ssl.SSLContext:
-        context = httpcore2.default_ssl_context()
+        try:
+            context = httpcore2.default_ssl_context()
+        except OSError:
+            # SSL_CERT_FILE or SSL_CERT_DIR names nothing that can be read: no CA of the system is trusted.
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         if self._ca_file is not None:
             try:
                 context.load_verify_locations(cafile=str(self._ca_file))

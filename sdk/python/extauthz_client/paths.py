@@ -1,29 +1,31 @@
-"""Starlette's paths as the mesh's path templates, and which of two the application takes.
+"""Paths of applications as the mesh's path templates, and which of two the application takes.
 
-Starlette takes the first route whose pattern matches; the mesh takes the most specific template. What an
-earlier route covers completely is therefore not registered: no request reaches it.
+Starlette and Django take the first route whose pattern matches; the mesh takes the most specific template.
+What an earlier route covers completely is therefore not registered: no request reaches it.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 from urllib.parse import quote
-
-from starlette.convertors import CONVERTOR_TYPES
 
 # Starlette's own, with the convertor as it stands in a path.
 _PARAMETER: Final = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_]*)(?::([a-zA-Z_][a-zA-Z0-9_]*))?\}")
 _PCHAR: Final = "-._~!$&'()*+,=:@"  # RFC 3986 3.3, without ";"
-_ANY_SEGMENT: Final = "str"
-_ANY_REST: Final = "path"
+ANY_SEGMENT: Final = "str"
+ANY_REST: Final = "path"
+PARTIAL: Final = "a parameter of it is only a part of a segment: make it a whole segment"
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A path parameter that is one whole segment."""
+    """A path parameter that is one whole segment; `matches` tells whether a text of the path is one."""
 
     name: str
     convertor: str
+    matches: Callable[[str], bool] = field(default=bool, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +38,24 @@ class AppPath:
     @classmethod
     def parse(cls, path: str) -> "AppPath | str":
         """Read a path with Starlette's parameters; the answer is a message where the mesh has none for it."""
-        *segments, last = (_segment(text) for text in path.removeprefix("/").split("/"))
-        for segment in (*segments, last):
+        segments = [_segment(text) for text in path.removeprefix("/").split("/")]
+        return cls.of(segments)
+
+    @classmethod
+    def of(cls, segments: Sequence[str | Parameter | None]) -> "AppPath | str":
+        """Return the path of these segments (None: one that no template expresses); else a message."""
+        found: list[str | Parameter] = []
+        for segment in segments:
             if segment is None:
-                return "a parameter of it is only a part of a segment"
+                return PARTIAL
             if segment == "**":
-                return "its '**' would mean any path"
-        rest = isinstance(last, Parameter) and last.convertor == _ANY_REST
-        own = segments if rest else [*segments, last]
-        if any(isinstance(segment, Parameter) and segment.convertor == _ANY_REST for segment in own):
-            return "its 'path' parameter is not at its end"
-        return cls(tuple(segment for segment in own if segment is not None), rest)
+                return "its '**' would mean any path: rename this segment"
+            found.append(segment)
+        rest = bool(found) and isinstance(found[-1], Parameter) and found[-1].convertor == ANY_REST
+        own = found[:-1] if rest else found
+        if any(isinstance(segment, Parameter) and segment.convertor == ANY_REST for segment in own):
+            return "its 'path' parameter is not at its end: move it there, or make it one segment"
+        return cls(tuple(own), rest)
 
     @property
     def template(self) -> str:
@@ -82,10 +91,10 @@ def _covers(earlier: str | Parameter, later: str | Parameter) -> bool:
         case str(), _:
             return earlier == later
         case Parameter(), str():
-            return re.fullmatch(CONVERTOR_TYPES[earlier.convertor].regex, later) is not None
+            return earlier.matches(later)
         case _:
             assert isinstance(later, Parameter)
-            return earlier.convertor in (_ANY_SEGMENT, later.convertor)
+            return earlier.convertor in (ANY_SEGMENT, later.convertor)
 
 
 def _segment(text: str) -> str | Parameter | None:
@@ -93,7 +102,14 @@ def _segment(text: str) -> str | Parameter | None:
     if found is None:
         # Braces that hold no parameter are literals for Starlette, and quoted for the mesh.
         return text
-    return Parameter(found[1], found[2] or _ANY_SEGMENT) if found[0] == text else None
+    convertor = found[2] or ANY_SEGMENT
+    return Parameter(found[1], convertor, partial(_is_starlettes, convertor)) if found[0] == text else None
+
+
+def _is_starlettes(convertor: str, text: str) -> bool:
+    from starlette.convertors import CONVERTOR_TYPES
+
+    return re.fullmatch(CONVERTOR_TYPES[convertor].regex, text) is not None
 
 
 def host_pattern(host: str) -> str | None:
@@ -101,6 +117,6 @@ def host_pattern(host: str) -> str | None:
     name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
     label, _, suffix = name.partition(".")
     wild = _PARAMETER.fullmatch(label)
-    if wild is not None and wild[2] in (None, _ANY_SEGMENT) and suffix and "{" not in suffix:
+    if wild is not None and wild[2] in (None, ANY_SEGMENT) and suffix and "{" not in suffix:
         return f"*.{suffix}"
     return None if "{" in name else name

@@ -2,36 +2,19 @@
 
 import inspect
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.endpoints import HTTPEndpoint
 from starlette.routing import Host, Mount, WebSocketRoute
 
-from extauthz_client.paths import host_pattern
+from extauthz_client.declarations import ANY_METHOD, AppRoute
+from extauthz_client.paths import AppPath, host_pattern
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
-ANY_METHOD: Final = "*"
 _CLASS_METHODS: Final = ("get", "post", "put", "patch", "delete", "options")
-
-
-@dataclass(frozen=True, slots=True)
-class AppRoute:
-    """A route as the mesh meets it: the whole path in Starlette's notation, and the methods it takes.
-
-    HEAD is GET, as for every decision. `handlers` are what the class of an endpoint has for single methods.
-    `problem` says why the mesh cannot lead to it.
-    """
-
-    path: str
-    host: str | None
-    methods: frozenset[str]
-    endpoint: object
-    problem: str | None = None
-    handlers: Mapping[str, object] = field(default_factory=dict)
 
 
 def walk(
@@ -48,7 +31,9 @@ def _walk(
         if isinstance(original, Host):
             name = host_pattern(original.host)
             unknown = (
-                None if name is not None else f"its host {original.host!r} is neither a name nor '*.suffix'"
+                None
+                if name is not None
+                else f"its host {original.host!r} is neither a name nor '*.suffix': use one of these"
             )
             yield from _walk(route.routes, name, prefix, problem or unknown)
         elif isinstance(original, Mount):
@@ -57,14 +42,27 @@ def _walk(
                 yield from _walk(route.routes, host, path, problem)
             else:
                 everything = frozenset({ANY_METHOD})
-                yield AppRoute(f"{path}/{{path:path}}", host, everything, original.app, problem)
+                yield _route(f"{path}/{{path:path}}", host, everything, original.app, problem)
         elif isinstance(original, WebSocketRoute):
-            websocket = problem or "it is a WebSocket"
-            yield AppRoute(prefix + route.path, host, frozenset({"GET"}), route.endpoint, websocket)
+            websocket = problem or "it is a WebSocket: declare a route of HTTP"
+            yield _route(prefix + route.path, host, frozenset({"GET"}), route.endpoint, websocket)
         elif getattr(route, "endpoint", None) is not None and getattr(route, "path", None) is not None:
             methods = _methods(route)
             handlers = _handlers(route.endpoint, methods)
-            yield AppRoute(prefix + route.path, host, methods, route.endpoint, problem, handlers)
+            yield _route(prefix + route.path, host, methods, route.endpoint, problem, handlers)
+
+
+def _route(
+    path: str,
+    host: str | None,
+    methods: frozenset[str],
+    endpoint: object,
+    problem: str | None,
+    handlers: dict[str, object] | None = None,
+) -> AppRoute:
+    return AppRoute(
+        path, AppPath.parse(path), host, methods, endpoint, problem=problem, handlers=handlers or {}
+    )
 
 
 def _effective(routes: "Sequence[BaseRoute]") -> "Iterator[tuple[BaseRoute, Any]]":
