@@ -78,3 +78,58 @@ def test_the_server_does_not_need_the_client() -> None:
     assert "extauthz-client" not in {Requirement(line).name for group in groups for line in group}
     for file in ("requirements.txt", "build-requirements.txt"):
         assert "extauthz" not in (ROOT / "deploy/image" / file).read_text("utf-8").replace("extauthz_", "")
+
+
+IN_ALL_FORMS = """\
+import importlib.metadata, importlib.util, json, sys
+import extauthz_client
+from extauthz_client import ExtauthzClient, ServiceKey, SyncExtauthzClient, resource
+
+@resource("bill:read", default_roles=["finance"], require_bound=True)
+def read_bill(number: str) -> str:
+    return number
+
+assert read_bill("7") == "7"
+with SyncExtauthzClient("http://127.0.0.1:9", ServiceKey("k"), attempts=1) as client:
+    try:
+        client.check(resource="bill:read", action="read")
+    except extauthz_client.Unreachable as error:
+        print(error)
+frameworks = ("starlette", "fastapi", "flask", "django", "extauthz", "aiohttp")
+print(json.dumps([name for name in frameworks if importlib.util.find_spec(name)]))
+print(extauthz_client.__file__)
+"""
+
+
+@pytest.mark.installs
+@pytest.mark.timeout(300)
+def test_the_wheel_works_alone_and_installs_nothing_of_the_server(wheel: Path, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    python = str(tmp_path / "venv/bin/python")
+    pip = [python, "-m", "pip", "--disable-pip-version-check"]
+    install = [*pip, "install", "--quiet", "--constraint", str(ROOT / "constraints.txt"), str(wheel)]
+    subprocess.run(install, check=True)
+    subprocess.run([*pip, "check"], check=True, capture_output=True)
+    listed = subprocess.run(
+        [*pip, "list", "--format", "freeze"], check=True, capture_output=True, text=True
+    ).stdout
+    print(listed)
+    installed = {line.partition("==")[0].lower() for line in listed.splitlines()}
+    # The second set depends on the interpreter.
+    assert installed - {"pip", "setuptools", "typing_extensions"} == {
+        "anyio", "cffi", "cryptography", "extauthz-client", "h11", "httpcore2", "idna", "pycparser",
+        "truststore",
+    }  # fmt: skip
+    assert [word for word in SERVERS if any(word in name for name in installed)] == []
+    done = subprocess.run(
+        [python, "-I", "-W", "error", "-c", IN_ALL_FORMS],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    unreachable, frameworks, place = done.stdout.splitlines()
+    assert unreachable.startswith("POST http://127.0.0.1:9/api/v1/check: ")
+    assert frameworks == "[]"
+    assert Path(place).is_relative_to(tmp_path)

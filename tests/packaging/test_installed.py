@@ -94,6 +94,12 @@ def test_the_demo_names_the_extra_that_it_needs(environment: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_the_former_place_of_the_client_names_its_distribution(environment: Path) -> None:
+    use = "try:\n    from extauthz.client import resource\nexcept ImportError as error:\n    print(error)"
+
+    assert "run: pip install extauthz-client" in run(environment, "python", "-c", use)
+
+
 @pytest.mark.parametrize("name", ["policies/model.conf", "envoy/bootstrap.yaml", "migrations"])
 def test_shipped_files_are_found(environment: Path, name: str) -> None:
     find = f"from extauthz.shipped import shipped; print(shipped({name!r}))"

@@ -29,6 +29,9 @@ _B64_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 2.1
 class Credentials(Protocol):
     """A credential. The client that holds it never takes the steps of `headers` twice at once."""
 
+    def at_hand(self) -> Mapping[str, str] | None:
+        """Return the headers that carry the credential; None where steps are needed first."""
+
     def headers(self) -> Steps[Mapping[str, str]]:
         """Return the headers that carry the credential, as steps.
 
@@ -52,10 +55,14 @@ class ServiceKey:
         if _CREDENTIAL.fullmatch(self.key) is None:
             raise ValueError("a service key is one word of ASCII characters; is there a line end in it?")
 
+    def at_hand(self) -> Mapping[str, str]:
+        """Return the key's header."""
+        return {"x-service-api-key": self.key}
+
     def headers(self) -> Steps[Mapping[str, str]]:
         """Return the key's header."""
         yield from ()
-        return {"x-service-api-key": self.key}
+        return self.at_hand()
 
     def refused(self, headers: Mapping[str, str]) -> bool:  # noqa: ARG002
         """Tell that there is no other key."""
@@ -101,14 +108,23 @@ class ClientCredentials:
         self._renew_at = 0.0
         self._endpoint: str | None = None
 
+    def at_hand(self) -> Mapping[str, str] | None:
+        """Return the token's header, where there is a token that lasts."""
+        token = self._token
+        if token is None or timing.elapsed() >= self._renew_at:
+            return None
+        return {"authorization": f"Bearer {token}"}
+
     def headers(self) -> Steps[Mapping[str, str]]:
         """Return the token's header, fetching a token when there is none that lasts."""
-        if self._token is None or timing.elapsed() >= self._renew_at:
-            self._token = None
-            endpoint = self._endpoint or (yield from self._discovered())
-            document = yield from self._fetched(endpoint)
-            self._endpoint = endpoint
-            self._keep(document, endpoint)
+        known = self.at_hand()
+        if known is not None:
+            return known
+        self._token = None
+        endpoint = self._endpoint or (yield from self._discovered())
+        document = yield from self._fetched(endpoint)
+        self._endpoint = endpoint
+        self._keep(document, endpoint)
         return {"authorization": f"Bearer {self._token}"}
 
     def refused(self, headers: Mapping[str, str]) -> bool:
@@ -153,8 +169,9 @@ class ClientCredentials:
         if not isinstance(kind, str) or kind.lower() != "bearer":
             raise ClientError(f"the token endpoint {endpoint} gave a token of type {kind!r}, not Bearer")
         lives = _lifetime(document.get("expires_in"))
-        self._token = token
+        # In this order: a thread that sees the token sees its time.
         self._renew_at = timing.elapsed() + max(lives - _RENEW_BEFORE_S, lives / 2)
+        self._token = token
 
 
 def _require_absolute(resource: str) -> None:

@@ -5,6 +5,7 @@ proxy from the environment.
 """
 
 import asyncio
+import functools
 import os
 import ssl
 import threading
@@ -247,12 +248,19 @@ class _Trusted:
 
 def _prepared(request: HttpRequest) -> httpcore2.Request:
     headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in request.headers.items()]
-    url = httpcore2.URL(request.url if request.url.isascii() else _ascii(request.url))
-    host = b"[%b]" % url.host if b":" in url.host else url.host
-    headers.append((b"host", host if url.port is None else b"%b:%d" % (host, url.port)))
+    url, host = _address(request.url)
+    headers.append((b"host", host))
     if request.body is not None:
         headers.append((b"content-length", str(len(request.body)).encode("ascii")))
     return httpcore2.Request(request.method, url, headers=headers, content=request.body)
+
+
+@functools.lru_cache(256)
+def _address(url: str) -> tuple[httpcore2.URL, bytes]:
+    """Return an address and its Host header (RFC 9110 7.2)."""
+    read = httpcore2.URL(url if url.isascii() else _ascii(url))
+    host = b"[%b]" % read.host if b":" in read.host else read.host
+    return read, host if read.port is None else b"%b:%d" % (host, read.port)
 
 
 def _ascii(url: str) -> str:

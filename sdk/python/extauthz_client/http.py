@@ -132,7 +132,7 @@ class Http:
 
     def _asked(self, method: str, url: str, content: bytes | None) -> Steps[ClientResponse]:
         """Ask once; once more when the credential was refused and there is another."""
-        headers: Mapping[str, str] = yield Exclusive(self._authorized(time.monotonic()))
+        headers = self._credentials.at_hand() or (yield Exclusive(self._authorized(time.monotonic())))
         reply: HttpReply = yield _request(method, url, content, headers)
         if reply.status == 401 and self._credentials.refused(headers):
             headers = yield Exclusive(self._authorized(time.monotonic()))

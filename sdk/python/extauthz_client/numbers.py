@@ -3,12 +3,13 @@
 import json
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import Final
 
 
 def parsed(body: bytes) -> object:
     """Return a JSON document; None for invalid JSON. Numbers that no `float` holds are `Decimal`."""
     try:
-        return json.loads(body, parse_float=_fraction)
+        return _DECODER.decode(body.decode("utf-8"))
     except (ValueError, RecursionError):
         return None
 
@@ -16,6 +17,10 @@ def parsed(body: bytes) -> object:
 def _fraction(literal: str) -> float | Decimal:
     exact, rounded = Decimal(literal), float(literal)
     return rounded if Decimal(repr(rounded)) == exact else exact
+
+
+# One for all: `json.loads` makes a decoder for each call with options.
+_DECODER: Final = json.JSONDecoder(parse_float=_fraction)
 
 
 def written(document: object) -> bytes:
