@@ -347,6 +347,8 @@ async def test_the_script_of_the_page_works_as_documented(database: "Database", 
         environment = plane.environment | {"HOME": str(tmp_path)}
         assert await run_python(script, environment) == (0, "denied no_matching_rule\n")
         assert await run_python(script, environment) == (0, "denied no_matching_rule\n")
+        (asking,) = [sample.text for sample in samples() if sample.title == "ask.py"]
+        assert await run_python(asking, environment) == (0, "denied no_matching_rule\n")
 
         (rule,) = await client.role_rules(sub="manager")
         assert (rule.obj, rule.act, rule.effect) == ("statement:read", "read", "allow")
