@@ -7,11 +7,26 @@ from typing import Final
 
 
 def parsed(body: bytes) -> object:
-    """Return a JSON document; None for invalid JSON. Numbers that no `float` holds are `Decimal`."""
+    """Return a JSON document (RFC 8259: UTF-8); None for what is not one, or has a member twice.
+
+    Numbers that no `float` holds are `Decimal`.
+    """
     try:
-        return _DECODER.decode(body.decode("utf-8"))
+        return _DECODER.decode(body.decode())
     except (ValueError, RecursionError):
         return None
+
+
+def _refused(literal: str) -> object:
+    raise ValueError(f"{literal} is not JSON")
+
+
+def _unique(members: list[tuple[str, object]]) -> dict[str, object]:
+    # RFC 8259 4: which of the two would be meant is not defined.
+    document = dict(members)
+    if len(document) != len(members):
+        raise ValueError("a member is given twice")
+    return document
 
 
 def _fraction(literal: str) -> float | Decimal:
@@ -20,7 +35,7 @@ def _fraction(literal: str) -> float | Decimal:
 
 
 # One for all: `json.loads` makes a decoder for each call with options.
-_DECODER: Final = json.JSONDecoder(parse_float=_fraction)
+_DECODER: Final = json.JSONDecoder(parse_float=_fraction, parse_constant=_refused, object_pairs_hook=_unique)
 
 
 def written(document: object) -> bytes:
