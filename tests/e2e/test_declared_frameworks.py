@@ -18,7 +18,7 @@ def source(title: str) -> str:
     if title == "notes_flask.py":
         (text,) = [sample.text for sample in samples() if sample.title == "notes_flask.py"]
     else:
-        (text,) = [sample.text for sample in samples() if sample.title == "orders_django.py"]
+        (text,) = [sample.text for sample in samples() if sample.title == "parcels_django.py"]
     return text
 
 
@@ -33,7 +33,7 @@ def sample_application(
     module = title.removesuffix(".py")
     command = {
         "notes_flask.py": ["-m", "flask", "--app", module, "run", "--host", LOOPBACK, "--port", str(port)],
-        "orders_django.py": [title],
+        "parcels_django.py": [title],
     }[title]
     configuration = folder / "envoy.yaml"
     workers = list(range(stack.grpc_port, stack.grpc_port + stack.workers))
@@ -71,7 +71,7 @@ def stack() -> Iterator[Stack]:
         yield started
 
 
-@pytest.mark.parametrize(("title", "noun"), [("notes_flask.py", "notes"), ("orders_django.py", "orders")])
+@pytest.mark.parametrize(("title", "noun"), [("notes_flask.py", "notes"), ("parcels_django.py", "parcels")])
 def test_the_mesh_enforces_what_the_code_declares(
     stack: Stack, tmp_path: Path, title: str, noun: str
 ) -> None:
