@@ -8,7 +8,7 @@ on `/api/v1`, and a session has none there in either mode.
 import asyncio
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
 from http import HTTPStatus
@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 from starlette.datastructures import Headers
 
-from extauthz.admin.problems import RETRY_AFTER, ProblemError, forbidden, of_refusal, throttled
+from extauthz.admin.problems import RETRY_AFTER, ProblemError, accepted, forbidden, throttled
 from extauthz.admin.services import AdminServices
 from extauthz.decide.identity import Keys, Needs, Rejected, identify
 from extauthz.decide.needs import NeedsIntrospection, NeedsKey
@@ -31,7 +31,6 @@ from extauthz.domain.service_key import PresentedKey, Scope
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.keys import session_tokens
 from extauthz.storage import audit, service_keys, write
-from extauthz.storage.outcome import Refusal
 from extauthz.storage.rows import EveryDomain
 from extauthz.storage.service_keys import KeyGrant
 from extauthz.storage.write import Actor
@@ -114,7 +113,7 @@ async def authenticate(headers: Headers, address: str | None, services: AdminSer
     """Return the caller of a request from a client address, whose failures are counted."""
     found = await _identified(headers, services)
     if isinstance(found, Caller):
-        return found
+        return replace(found, actor=replace(found.actor, request_id=_request_id(headers)))
     if found in _NO_FAILURES:
         raise unauthenticated(found)
     wait = services.failures.count(address, found, services.clock())
@@ -126,14 +125,14 @@ async def _identified(headers: Headers, services: AdminServices) -> Caller | Rea
     if len(given) > 1:
         return Reason.CREDENTIALS_CONFLICT
     if _presents_admin_key(headers, services.admin_api_key):
-        return _operator(headers, services)
+        return _operator(services)
     if "x-admin-api-key" in given:
         return Reason.API_KEY_INVALID
     if "x-service-api-key" in given:
-        return await _service_key(headers, services)
+        return await _service_key(headers["x-service-api-key"], services)
     bearer = _bearer_credential(headers)
     if bearer is not None and bearer.startswith(session_tokens.PREFIX):
-        return await _session(bearer, headers, services)
+        return await _session(bearer, services)
     # One time for both verifications: a fetch that begins after it knows every key published before.
     now = services.clock()
     found = _identify(headers, services, now)
@@ -153,22 +152,21 @@ async def _identified(headers: Headers, services: AdminServices) -> Caller | Rea
         case None:
             return Reason.TOKEN_MISSING
         case Principal():
-            return _token(found, headers, services)
+            return _token(found, services)
 
 
-async def _service_key(headers: Headers, services: AdminServices) -> Caller | Reason:
-    presented = PresentedKey.parse(headers["x-service-api-key"])
+async def _service_key(text: str, services: AdminServices) -> Caller | Reason:
+    presented = PresentedKey.parse(text)
     if presented is None:
         return Reason.API_KEY_INVALID
     now = services.clock()
-    grant = await service_keys.find(services.pool, presented, now=datetime.fromtimestamp(now, UTC))
-    if isinstance(grant, Refusal):
-        raise of_refusal(grant)
+    found = await service_keys.find(services.pool, presented, now=datetime.fromtimestamp(now, UTC))
+    grant = accepted(found)
     if grant is None or (services.mode is TenancyMode.SELFHOST and grant.tenant != DEFAULT_TENANT):
         return Reason.API_KEY_INVALID
     _require_active(grant.tenant, services)
     services.key_use.note(grant.tenant, grant.id, now)
-    actor = Actor("service_key", grant.id, grant.domain, _request_id(headers))
+    actor = Actor("service_key", grant.id, grant.domain)
     return Caller(CallerKind.SERVICE_KEY, grant.tenant, actor, None, _administered(grant), grant)
 
 
@@ -180,7 +178,7 @@ def _administered(grant: KeyGrant) -> frozenset[str] | EveryDomain:
     return EveryDomain.NAMED if grant.domain is None else frozenset({grant.domain})
 
 
-async def _session(token: str, headers: Headers, services: AdminServices) -> Caller | Reason:
+async def _session(token: str, services: AdminServices) -> Caller | Reason:
     key = services.admin_api_key
     session = None if key is None else session_tokens.verify(key, token, services.clock())
     if session is None:
@@ -188,11 +186,9 @@ async def _session(token: str, headers: Headers, services: AdminServices) -> Cal
     ended = await write.read(
         services.pool, audit.INSTALLATION, lambda connection: audit.session_ended(connection, session.id)
     )
-    if isinstance(ended, Refusal):
-        raise of_refusal(ended)
-    if ended:
+    if accepted(ended):
         return Reason.API_KEY_INVALID
-    actor = Actor(audit.ADMIN_SESSION, str(session.id), None, _request_id(headers))
+    actor = Actor(audit.ADMIN_SESSION, str(session.id))
     return Caller(CallerKind.SESSION, audit.INSTALLATION, actor, None, frozenset())
 
 
@@ -229,29 +225,25 @@ def _presents_admin_key(headers: Headers, admin_api_key: str | None) -> bool:
     )
 
 
-def _operator(headers: Headers, services: AdminServices) -> Caller:
-    actor = Actor("admin_key", "admin", None, _request_id(headers))
+def _operator(services: AdminServices) -> Caller:
+    actor = Actor("admin_key", "admin")
     if services.mode is TenancyMode.SELFHOST:
         return Caller(CallerKind.OPERATOR, DEFAULT_TENANT, actor, None, frozenset({WILDCARD}))
     return Caller(CallerKind.OPERATOR, audit.INSTALLATION, actor, None, frozenset())
 
 
-def _token(principal: Principal, headers: Headers, services: AdminServices) -> Caller:
+def _token(principal: Principal, services: AdminServices) -> Caller:
     assert principal.tenant is not None, "an issuer belongs to a tenant"
     assert principal.id is not None, "a token has a subject"
     _require_active(principal.tenant, services)
     issuer = services.keys.current().issuers.get(str(principal.claims.get("iss")))
-    administers = (
-        frozenset[str]()
-        if issuer is None
-        else administered_domains(
-            principal.claims,
-            principal.roles,
-            issuer.config.admin_domain_claim,
-            issuer.config.admin_roles,
+    administers = frozenset[str]()
+    if issuer is not None:
+        config = issuer.config
+        administers = administered_domains(
+            principal.claims, principal.roles, config.admin_domain_claim, config.admin_roles
         )
-    )
-    actor = Actor(principal.kind.value, principal.id, principal.domain, _request_id(headers))
+    actor = Actor(principal.kind.value, principal.id, principal.domain)
     return Caller(CallerKind.TOKEN, principal.tenant, actor, principal, administers)
 
 

@@ -4,7 +4,7 @@
 judge rows and documents, and raise `ProblemError` 403. Tenant admins pass all of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Final, cast
 
@@ -15,7 +15,7 @@ from extauthz.compile.documents.policy_documents import Reading, parse_attribute
 from extauthz.compile.documents.resource_documents import parse_resource
 from extauthz.compile.roles.role_dependence import ROLES, depends_on_roles, with_inherited
 from extauthz.compile.routes.route_prefixes import RoutePrefix, read_prefixes
-from extauthz.domain.policy import WILDCARD, AuthenticationRequirement, Resource, Route
+from extauthz.domain.policy import WILDCARD, AuthenticationRequirement, Route
 from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
 from extauthz.domain.service_key import Scope
@@ -52,15 +52,6 @@ class Permission(Enum):
         return self in {Permission.OPERATOR, Permission.ADMIN_KEY}
 
 
-_SCOPES: Final[Mapping[Permission, Scope]] = {
-    Permission.CHECK: Scope.CHECK,
-    Permission.POLICIES_READ: Scope.POLICIES_READ,
-    Permission.POLICIES_WRITE: Scope.POLICIES_WRITE,
-    Permission.RESOURCES_WRITE: Scope.RESOURCES_WRITE,
-    Permission.KEYS_WRITE: Scope.KEYS_WRITE,
-    Permission.AUDIT_READ: Scope.AUDIT_READ,
-}
-"""The scope by which a service key has a permission; the bootstrap key is a tenant admin."""
 _SERVICE_SCOPES: Final = frozenset({Scope.RESOURCES_WRITE})
 _DOMAIN_SCOPES: Final = frozenset({Scope.IDENTITY, Scope.POLICIES_READ, Scope.POLICIES_WRITE})
 
@@ -81,7 +72,8 @@ def is_permitted(caller: Caller, permission: Permission) -> bool:
         case Permission.POLICIES_READ | Permission.POLICIES_WRITE if caller.is_domain_admin:
             return True
         case _:
-            return permission in _SCOPES and caller.has(_SCOPES[permission])
+            # Service keys have the permissions that their scopes name.
+            return permission.name in Scope.__members__ and caller.has(Scope[permission.name])
 
 
 def not_permitted(caller: Caller, permission: Permission) -> ProblemError:
@@ -148,44 +140,38 @@ def require_service(caller: Caller, services: Sequence[tuple[str, str]]) -> None
         raise forbidden("the key registers resources of its own service only", errors=problems)
 
 
-def require_public(caller: Caller, written: Sequence[tuple[bool, Stored | None, str]]) -> None:
-    """Refuse a registrar to make a resource public, or to close one that is.
+def require_declarable(
+    caller: Caller, written: Sequence[tuple[bool, Sequence[Route] | None, Stored | None, str]]
+) -> None:
+    """Refuse what a registrar may not declare: `public`, and routes that are not under its prefixes.
 
-    `written` are declarations of `public`, the rows that they replace, and the pointers to their documents.
-    """
-    if _registrar(caller) is None:
-        return
-    problems = [
-        Problem(f"{pointer}/public", "only a tenant admin makes a resource public, or no longer public")
-        for public, stored, pointer in written
-        if public is not (stored is not None and is_public(stored.document))
-    ]
-    if problems:
-        raise forbidden("a service key does not change whether a resource is public", errors=problems)
-
-
-def require_routes(caller: Caller, written: Sequence[tuple[Resource, Stored | None, str]]) -> None:
-    """Refuse routes that the caller may not add, and to remove those that it could not have added.
-
-    `written` are resources with the rows that they replace and the pointers to their documents.
+    `written` are `public` and the routes of declarations (None: they stay), the rows that these replace, and
+    the pointers to them. Routes that the registrar could not have added must stay.
     """
     grant = _registrar(caller)
     if grant is None:
         return
     prefixes = read_prefixes(grant.prefixes)
     problems: list[Problem] = []
-    for resource, stored, pointer in written:
+    for public, routes, stored, pointer in written:
+        if public is not (stored is not None and is_public(stored.document)):
+            message = "only a tenant admin makes a resource public, or no longer public"
+            problems.append(Problem(f"{pointer}/public", message))
+            continue
+        if routes is None:
+            continue
         present = _routes(stored)
-        for index, route in enumerate(resource.routes):
+        for index, route in enumerate(routes):
             if route not in present and (problem := _route_problem(route, prefixes)):
                 problems.append(Problem(f"{pointer}/routes/{index}", problem))
         problems += [
             Problem(f"{pointer}/routes", f"lacks {route.path!r}, which is not under a prefix of the key")
             for route in present
-            if route not in resource.routes and not _covered(route, prefixes)
+            if route not in routes and not _covered(route, prefixes)
         ]
     if problems:
-        raise forbidden("the key registers routes under its own prefixes only", errors=problems)
+        detail = "the key declares no public resource, and routes under its own prefixes only"
+        raise forbidden(detail, errors=problems)
 
 
 def require_removal(caller: Caller, stored: Stored) -> None:

@@ -103,9 +103,11 @@ async def _register(
         (body, present.get(body.name), f"/{position}" if in_list else "")
         for position, body in enumerate(bodies)
     ]
-    authorization.require_public(ctx.caller, [(body.public, stored, at) for body, stored, at in rows])
-    declared = [(body.entity, stored, at) for body, stored, at in rows if "routes" in body.written]
-    authorization.require_routes(ctx.caller, declared)
+    declared = [
+        (body.public, body.entity.routes if "routes" in body.written else None, stored, at)
+        for body, stored, at in rows
+    ]
+    authorization.require_declarable(ctx.caller, declared)
     new = [position for position, (_, stored, _) in enumerate(rows) if stored is None]
     opened = sum(body.public and not (stored and is_public(stored.document)) for body, stored, _ in rows)
     await _check_quotas(ctx, change, [bodies[position] for position in new], opened)

@@ -202,8 +202,7 @@ async def patch_resource(ctx: _Writes, body: Annotated[doc.Patch, merge_patch(Re
         patched = doc.validate(ResourceDocument.model_validate, document, ctx, problems)
         ctx.check_precondition(stored)
         authorization.require_service(ctx.caller, [(patched.serviceName, "/serviceName")])
-        authorization.require_public(ctx.caller, [(patched.public, stored, "")])
-        authorization.require_routes(ctx.caller, [(patched.entity, stored, "")])
+        authorization.require_declarable(ctx.caller, [(patched.public, patched.entity.routes, stored, "")])
         replaced = accepted(await resources.replace(change, patched.to_document(stored.id, {})))
         (after,) = await resources.in_force(change.connection, change.tenant, [replaced])
         return after, patched

@@ -189,6 +189,22 @@ async def test_a_registrar_claims_only_what_is_its_own(database: "Database") -> 
         (await api.delete(f"{RESOURCES}/{created['id']}", caller=registrar)).succeeded(204)
 
 
+async def test_a_registrar_does_not_remove_routes_by_leaving_them_out(database: "Database") -> None:
+    async with rest(database) as api:
+        registrar = (await made(api, **REGISTRAR))["id"]
+        created = (await api.post(RESOURCES, resource(), caller=registrar)).succeeded(201).body
+        one = f"{RESOURCES}/{created['id']}"
+        routes = [*created["routes"], {"methods": ["GET"], "path": "/elsewhere/{id}"}]
+        (await api.patch(one, {"routes": routes})).succeeded(200)
+        for emptied in (None, []):
+            refused = await api.patch(one, {"routes": emptied}, caller=registrar)
+            assert refused.problem(403)
+            assert refused.pointers == ["/routes"]
+        without = {name: value for name, value in resource().items() if name != "routes"}
+        kept = (await api.post(RESOURCES, without, caller=registrar)).succeeded(200).body["routes"]
+        assert [route["path"] for route in kept] == [route["path"] for route in routes]
+
+
 @pytest.mark.parametrize("authentication", ["optional", "none"])
 async def test_a_registrar_keeps_the_rules_that_a_tenant_admin_added(
     database: "Database", authentication: str
