@@ -3,7 +3,8 @@
 `compile.documents.casbin_lines` has the format.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Final
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from extauthz.admin.documents import Integer, Warned, example
 from extauthz.admin.openapi import answer, written
 from extauthz.admin.operation import Operation, requires
 from extauthz.admin.preconditions import entity_tag
-from extauthz.admin.problems import ProblemError, conflict, invalid
+from extauthz.admin.problems import conflict, invalid
 from extauthz.admin.quotas import check_rows_of_write
 from extauthz.admin.tenants import tenant_of
 from extauthz.compile.documents.casbin_lines import (
@@ -38,7 +39,6 @@ from extauthz.storage.rows import Document, Page, Stored
 from extauthz.storage.write import Change
 
 if TYPE_CHECKING:
-    from extauthz.domain.problem import Problem
     from extauthz.storage.pool import Connection
 
 PATH: Final = "/api/v1/casbin/policy"
@@ -106,53 +106,44 @@ async def import_casbin_policy(
         new = list({line.fields: line for line in lines if line.fields not in present}.values())
         rules = [line for line in new if isinstance(line.entity, RoleRule)]
         bindings = [line for line in new if isinstance(line.entity, RoleBinding)]
-        await ctx.check_quota(change, role_rules.TABLE, len(rules))
-        await ctx.check_quota(change, role_bindings.TABLE, len(bindings))
-        documents = [_document(line, change) for line in rules]
-        created = await role_rules.create(change, documents) if rules else ()
-        if isinstance(created, Conflict):
-            raise _conflict(created, rules, "has the value of a rule that is stored")
-        documents = [_document(line, change) for line in bindings]
-        bound = await role_bindings.create(change, documents) if bindings else ()
-        if isinstance(bound, Conflict):
-            raise _conflict(bound, bindings, "is bound with another expiry")
+        await _insert(ctx, change, role_rules, rules, "has the value of a rule that is stored")
+        await _insert(ctx, change, role_bindings, bindings, "is bound with another expiry")
         return {"role_rules": len(rules), "role_bindings": len(bindings), "unchanged": len(lines) - len(new)}
 
     return await ctx.write(work, tenant_reply)
 
 
-def _document(line: ReadLine, change: Change) -> Document:
-    entity = line.entity
-    document = (
-        role_rules.document_of(entity) if isinstance(entity, RoleRule) else role_bindings.document_of(entity)
-    )
-    return document | {"id": change.new_id()}
+async def _insert(
+    ctx: RequestContext, change: Change, rows: ModuleType, lines: Sequence[ReadLine], contradiction: str
+) -> None:
+    """Store the entities of lines as `rows`, the module of `storage` for their kind."""
+    await ctx.check_quota(change, rows.TABLE, len(lines))
+    documents = [rows.document_of(line.entity) | {"id": change.new_id()} for line in lines]
+    refused = await rows.create(change, documents) if documents else None
+    if isinstance(refused, Conflict):
+        problems = [
+            LineProblem(lines[clash.index].number, f"{contradiction}: {clash.id}")
+            for clash in refused.clashes
+        ]
+        raise conflict("lines contradict what is stored", refused.ids, problems)
 
 
 async def _lines(connection: "Connection", tenant: str) -> list[Line]:
     """Return the tenant's lines; damaged rows are left out."""
-    found: list[Line] = []
-    problems: list[Problem] = []
-    for stored in await _all(lambda after: role_rules.page(connection, tenant, after=after)):
-        if rule := parse_role_rule(stored.document, "", problems, _STORED):
-            found += rule_lines(rule)
-    for stored in await _all(lambda after: role_bindings.page(connection, tenant, after=after)):
-        if binding := parse_role_binding(stored.document, "", problems, _STORED):
-            found.append(binding_line(binding))
-    return found
+    rules = [parse_role_rule(row, "", [], _STORED) for row in await _all(role_rules, connection, tenant)]
+    bindings = [
+        parse_role_binding(row, "", [], _STORED) for row in await _all(role_bindings, connection, tenant)
+    ]
+    found = [line for rule in rules if rule is not None for line in rule_lines(rule)]
+    return found + [binding_line(binding) for binding in bindings if binding is not None]
 
 
-async def _all(page: Callable[[UUID | None], Awaitable[Page[Stored]]]) -> list[Stored]:
-    found: list[Stored] = []
+async def _all(rows: ModuleType, connection: "Connection", tenant: str) -> list[Document]:
+    found: list[Document] = []
     after: UUID | None = None
     while True:
-        part = await page(after)
-        found += part.items
-        if part.next is None:
+        page: Page[Stored] = await rows.page(connection, tenant, after=after)
+        found += [stored.document for stored in page.items]
+        if page.next is None:
             return found
-        after = UUID(part.next)
-
-
-def _conflict(refused: Conflict, lines: Sequence[ReadLine], message: str) -> ProblemError:
-    problems = [LineProblem(lines[clash.index].number, f"{message}: {clash.id}") for clash in refused.clashes]
-    return conflict("lines contradict what is stored", refused.ids, problems)
+        after = UUID(page.next)

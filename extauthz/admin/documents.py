@@ -6,7 +6,7 @@ model would refuse enumerations and lists. A check across members is a validator
 needs, so that it runs although another member has an error. Errors: `ProblemError` 422 with every problem.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Final, Generic, Self, TypeVar, cast
 
 from pydantic import (
@@ -52,13 +52,6 @@ def refused(message: str) -> PydanticCustomError:
 def refused_at(problems: Sequence[Problem]) -> PydanticCustomError:
     """Return the error for places below the value that a validator looks at."""
     return PydanticCustomError("problems", "problems", {"problems": list(problems)})
-
-
-def refuse_items(problems: Iterable[str | None]) -> None:
-    """Refuse a list whose entries have problems; None: the entry has none."""
-    found = [Problem(f"/{index}", problem) for index, problem in enumerate(problems) if problem]
-    if found:
-        raise refused_at(found)
 
 
 def checked(problem_of: Callable[[Any], str | None]) -> AfterValidator:

@@ -7,7 +7,7 @@ operation and describes it by its signature. It does not run it: it would read t
 """
 
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from inspect import signature
 from types import UnionType
 from typing import Annotated, Any, Final, get_args
@@ -33,16 +33,16 @@ _log = structlog.get_logger("extauthz.admin")
 _NO_QUERY: Final = frozenset[str]()
 
 
+@dataclass(frozen=True, slots=True)
 class Requires:
     """What an operation needs of its caller, and the headers that it reads.
 
     `conditional` operations read `If-Match`, `creating` ones `Idempotency-Key`.
     """
 
-    def __init__(self, permission: Permission, *, conditional: bool, creating: bool) -> None:
-        self.permission = permission
-        self.conditional = conditional
-        self.creating = creating
+    permission: Permission
+    conditional: bool
+    creating: bool
 
     async def __call__(self, request: Request) -> RequestContext:
         """Return the context of a request whose caller is authenticated and has the permission."""
@@ -70,7 +70,7 @@ def requires(permission: Permission, *, conditional: bool | None = None, creatin
     `creating` reads `Idempotency-Key`; `conditional`, by default the same, reads `If-Match`.
     """
     conditional = creating if conditional is None else conditional
-    return Depends(Requires(permission, conditional=conditional, creating=creating))
+    return Depends(Requires(permission, conditional, creating))
 
 
 Reads = Annotated[RequestContext, requires(Permission.POLICIES_READ)]
