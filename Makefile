@@ -54,7 +54,7 @@ MAKE_ENVIRONMENT = { "$$python" -m venv --clear .venv >/dev/null || \
 SHOW_PROGRESS = sed -unE 's/^Collecting ([A-Za-z0-9._-]+).*/  \1/p; s/^(Installing) collected packages.*/\1 .../p' >&2
 
 .PHONY: help install demo test test-unit test-property test-wire test-docs test-integration test-e2e \
-	test-faults test-pythons test-java coverage check docs dist workflows bench bench-all soak faults verify lock clean
+	test-faults test-pythons test-java coverage check docs dist workflows bench bench-all bench-java soak faults verify lock clean
 
 help: ## show this list
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -170,8 +170,11 @@ bench: install ## measure the request path, write docs/performance.md; BENCH_PYT
 
 bench-all: bench ## the request path, then every other benchmark
 	for script in tests/benchmarks/bench_*.py; do case "$$script" in \
-		*/bench_start.py|*/bench_check.py|*/bench_requests.py) ;; *) $(BIN)/python "$$script" ;; esac; done
+		*/bench_start.py|*/bench_check.py|*/bench_requests.py|*/bench_java_client.py) ;; *) $(BIN)/python "$$script" ;; esac; done
 	$(BIN)/python tools/generate_performance.py
+
+bench-java: install ## what a check costs in the Java client, over java.net.http alone; half a minute
+	$(BIN)/python tests/benchmarks/bench_java_client.py
 
 soak: install ## requests through Envoy for SOAK_S seconds (1800) while policies, tokens and workers change
 	SOAK_S=$(or $(SOAK_S),1800) $(BIN)/python -m tests.faults.soak

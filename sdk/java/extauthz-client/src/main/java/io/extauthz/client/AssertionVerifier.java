@@ -296,7 +296,7 @@ public final class AssertionVerifier implements AutoCloseable {
         /**
          * Sets how long a fetch of the keys may take.
          *
-         * @param timeout the time, more than 0; it is 2 seconds where it is not set
+         * @param timeout the time, more than 0 and at most a day; it is 2 seconds where it is not set
          * @return this builder
          */
         public Builder timeout(Duration timeout) {
@@ -341,7 +341,7 @@ public final class AssertionVerifier implements AutoCloseable {
          * Makes the verifier. Nothing is fetched before the first assertion.
          *
          * @return the verifier
-         * @throws IllegalArgumentException the timeout is not more than 0, the file of certificates cannot be
+         * @throws IllegalArgumentException the timeout is not more than 0 or more than a day, the file of certificates cannot be
          *     used, or both it and an {@code SSLContext} are set
          */
         public AssertionVerifier build() {

@@ -391,7 +391,7 @@ public final class ExtauthzClient implements AutoCloseable {
         /**
          * Sets how long one attempt may take, to the last byte of its answer.
          *
-         * @param timeout the time, more than 0; it is 10 seconds where it is not set
+         * @param timeout the time, more than 0 and at most a day; it is 10 seconds where it is not set
          * @return this builder
          */
         public Builder timeout(Duration timeout) {
@@ -431,7 +431,7 @@ public final class ExtauthzClient implements AutoCloseable {
          * Makes the client. Nothing is opened before the first call.
          *
          * @return the client
-         * @throws IllegalArgumentException the timeout is not more than 0, the file of certificates cannot be
+         * @throws IllegalArgumentException the timeout is not more than 0 or more than a day, the file of certificates cannot be
          *     used, or both it and an {@code SSLContext} are set
          */
         public ExtauthzClient build() {

@@ -140,6 +140,9 @@ final class Http implements AutoCloseable {
      * @throws ExtauthzException there are no credentials
      */
     Answer call(String method, String path, Map<String, String> query, Object document, boolean repeatable, int also) {
+        if (transport.isClosed()) {
+            throw new IllegalStateException("the client is closed");
+        }
         URI address = URI.create(baseUrl + path + Addresses.query(query));
         byte[] body = document == null ? null : Json.write(document);
         try {
@@ -193,7 +196,7 @@ final class Http implements AutoCloseable {
                     maybeDone = true;
                 }
             }
-            if (left == 0 || (wait != null && wait > LONGEST_PAUSE_S)) {
+            if (left == 0 || transport.isClosed() || (wait != null && wait > LONGEST_PAUSE_S)) {
                 throw failure;
             }
             timing.pause(Duration.ofNanos((long) (1e9 * ((wait == null ? 0 : wait) + jittered(pause)))));

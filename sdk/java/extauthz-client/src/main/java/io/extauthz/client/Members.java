@@ -5,6 +5,8 @@ import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 
 /**
  * The members of an object of an answer. A member that is missing or of another type is never guessed: every
@@ -72,11 +74,8 @@ final class Members {
                 return choice;
             }
         }
-        var words = new ArrayList<String>();
-        for (E choice : choices.getEnumConstants()) {
-            words.add(Words.of(choice));
-        }
-        throw misfit(name, "one of " + String.join(", ", words));
+        String words = Stream.of(choices.getEnumConstants()).map(Words::of).collect(Collectors.joining(", "));
+        throw misfit(name, "one of " + words);
     }
 
     List<?> entries(String name) {

@@ -31,7 +31,10 @@ final class RetryAfter {
     /** Returns how many seconds to wait, 0 for a time that has passed; null for a text that says nothing. */
     static Double seconds(String text, Instant now) {
         String stripped = text.strip();
-        if (!stripped.isEmpty() && stripped.chars().allMatch(each -> each >= '0' && each <= '9')) {
+        if (stripped.isEmpty()) {
+            return null;
+        }
+        if (stripped.chars().allMatch(each -> each >= '0' && each <= '9')) {
             return Double.valueOf(stripped);
         }
         Instant until = time(stripped);

@@ -1,6 +1,7 @@
 package io.extauthz.client;
 
 import java.io.IOException;
+import java.lang.ref.WeakReference;
 import java.net.BindException;
 import java.net.ConnectException;
 import java.net.NoRouteToHostException;
@@ -17,17 +18,12 @@ import java.util.Deque;
 import java.util.Iterator;
 import java.util.Map;
 import java.util.Set;
-import java.util.concurrent.CancellationException;
-import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Executor;
 import java.util.concurrent.SynchronousQueue;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicInteger;
-import java.lang.ref.WeakReference;
 import javax.net.ssl.SSLContext;
 import javax.net.ssl.SSLHandshakeException;
 
@@ -47,16 +43,28 @@ final class Transport implements AutoCloseable {
         }
     }
 
+    /** The client was closed while the call waited. */
+    static final class Closed extends IOException {
+
+        private static final long serialVersionUID = 1L;
+
+        Closed() {
+            super("the client was closed");
+        }
+    }
+
     /** Less than the 5 s after which the API closes idle connections: none of them is taken for such a request. */
     private static final long FRESH_NANOS = TimeUnit.SECONDS.toNanos(4);
 
     /** Each client has a thread until it is collected; JDK 17 has no way to end it earlier. */
     private static final int MOST_REPLACED = 8;
 
+    private static final Duration LONGEST = Duration.ofDays(1);
+
     private final SSLContext tls;
     private final Duration timeout;
     private final Executor executor = daemons();
-    private final Set<CompletableFuture<?>> pending = ConcurrentHashMap.newKeySet();
+    private final Set<Caller> callers = ConcurrentHashMap.newKeySet();
     private final Deque<WeakReference<HttpClient>> replaced = new ArrayDeque<>();
     private volatile HttpClient client;
     private HttpClient fresh;
@@ -64,8 +72,8 @@ final class Transport implements AutoCloseable {
     private volatile boolean closed;
 
     Transport(SSLContext tls, Duration timeout) {
-        if (timeout.isZero() || timeout.isNegative()) {
-            throw new IllegalArgumentException("the timeout is longer than 0, unlike " + timeout);
+        if (timeout.isZero() || timeout.isNegative() || timeout.compareTo(LONGEST) > 0) {
+            throw new IllegalArgumentException("a timeout is more than 0 and at most a day, unlike " + timeout);
         }
         this.tls = tls;
         this.timeout = timeout;
@@ -80,49 +88,76 @@ final class Transport implements AutoCloseable {
      */
     Answer send(String method, URI address, Map<String, String> headers, byte[] body, int limit, boolean unused)
             throws IOException, InterruptedException {
+        long deadline = System.nanoTime() + timeout.toNanos();
         HttpRequest.Builder request = HttpRequest.newBuilder(address)
+                .timeout(timeout)
                 .method(
                         method,
                         body == null
                                 ? HttpRequest.BodyPublishers.noBody()
                                 : HttpRequest.BodyPublishers.ofByteArray(body));
         headers.forEach(request::setHeader);
-        CompletableFuture<HttpResponse<byte[]>> answer =
-                (unused ? freshClient() : client()).sendAsync(request.build(), info -> new BoundedBody(info.headers(), limit));
-        pending.add(answer);
+        HttpClient sending = unused ? freshClient() : client();
+        var caller = new Caller(Thread.currentThread());
+        callers.add(caller);
         try {
             if (closed) {
-                answer.cancel(true);
+                throw new Closed();
             }
-            // The timeout of HttpRequest ends at the headers of the answer.
-            HttpResponse<byte[]> response = answer.get(timeout.toNanos(), TimeUnit.NANOSECONDS);
-            return new Answer(response.statusCode(), response.headers(), response.body());
-        } catch (TimeoutException error) {
-            answer.cancel(true);
+            // Not sendAsync: it hands the request and the answer to other threads, which costs more than the exchange.
+            HttpResponse<BoundedBody> response =
+                    sending.send(request.build(), info -> new BoundedBody(info.headers(), limit));
+            // The timeout of the request ends at the headers of the answer.
+            return new Answer(response.statusCode(), response.headers(), response.body().bytes(deadline));
+        } catch (HttpTimeoutException error) {
             throw new HttpTimeoutException("no answer within " + timeout.toMillis() + " ms");
         } catch (InterruptedException error) {
-            answer.cancel(true);
-            throw error;
-        } catch (CancellationException error) {
-            throw new IOException("the client was closed", error);
-        } catch (ExecutionException error) {
             if (closed) {
-                throw new IOException("the client was closed", error);
+                throw new Closed();
             }
-            if (error.getCause() instanceof IOException cause) {
-                throw cause;
-            }
-            throw new IOException(String.valueOf(error.getCause()), error.getCause());
+            throw error;
         } finally {
-            pending.remove(answer);
+            callers.remove(caller);
+            caller.leave();
         }
+    }
+
+    /** A thread that waits for an answer; closing interrupts it. */
+    private static final class Caller {
+
+        private final Thread thread;
+        private boolean left;
+        private boolean interrupted;
+
+        Caller(Thread thread) {
+            this.thread = thread;
+        }
+
+        synchronized void interrupt() {
+            if (!left) {
+                interrupted = true;
+                thread.interrupt();
+            }
+        }
+
+        /** Leaves the thread as it was, where the interruption came too late to end the wait. */
+        synchronized void leave() {
+            left = true;
+            if (interrupted) {
+                Thread.interrupted();
+            }
+        }
+    }
+
+    boolean isClosed() {
+        return closed;
     }
 
     /** Ends all that is sent at the moment. */
     @Override
     public void close() {
         closed = true;
-        pending.forEach(each -> each.cancel(true));
+        callers.forEach(Caller::interrupt);
         synchronized (this) {
             end(client);
             end(fresh);
@@ -131,7 +166,7 @@ final class Transport implements AutoCloseable {
         }
     }
 
-    private HttpClient client() {
+    private HttpClient client() throws Closed {
         HttpClient known = client;
         if (known != null) {
             return known;
@@ -144,7 +179,7 @@ final class Transport implements AutoCloseable {
         }
     }
 
-    private synchronized HttpClient freshClient() {
+    private synchronized HttpClient freshClient() throws Closed {
         if (fresh != null && System.nanoTime() - freshSince >= FRESH_NANOS && left() < MOST_REPLACED) {
             replaced.add(new WeakReference<>(fresh));
             fresh = null;
@@ -165,9 +200,9 @@ final class Transport implements AutoCloseable {
         return replaced.size();
     }
 
-    private HttpClient opened() {
+    private HttpClient opened() throws Closed {
         if (closed) {
-            throw new IllegalStateException("the client is closed");
+            throw new Closed();
         }
         // HTTP/1.1: the upgrade that HTTP/2 asks for in cleartext is an invalid request to some servers.
         HttpClient.Builder builder = HttpClient.newBuilder()

@@ -347,8 +347,10 @@ class AssertionVerifierTest {
         assertThrows(
                 IllegalArgumentException.class,
                 () -> AssertionVerifier.builder(keys, "i", "a").leeway(Duration.ofSeconds(-1)));
-        assertThrows(
-                IllegalArgumentException.class,
-                () -> AssertionVerifier.builder(keys, "i", "a").timeout(Duration.ZERO).build());
+        for (Duration timeout : List.of(Duration.ZERO, Duration.ofSeconds(-1), Duration.ofSeconds(Long.MAX_VALUE))) {
+            assertThrows(
+                    IllegalArgumentException.class,
+                    () -> AssertionVerifier.builder(keys, "i", "a").timeout(timeout).build());
+        }
     }
 }

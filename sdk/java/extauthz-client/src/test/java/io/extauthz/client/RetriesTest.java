@@ -256,7 +256,7 @@ class RetriesTest {
     @Test
     void closingEndsACallThatWaits() throws Exception {
         try (var server = ScriptedServer.of(IS_SILENT)) {
-            var client = client(server.url()).attempts(1).build();
+            var client = client(server.url()).build();
             var call = CompletableFuture.supplyAsync(client::roleRules);
             while (server.requests().isEmpty()) {
                 Thread.onSpinWait();
