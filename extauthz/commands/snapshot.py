@@ -7,12 +7,16 @@ import asyncio
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from extauthz.commands.status import BAD_USAGE, OK, fail
 from extauthz.domain.one_line import one_line
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
+from extauthz.domain.tenant_config import TenantConfig
 from extauthz.publish.policy_signing import RENEWALS, TenantMissingError, is_current, next_head
+from extauthz.runtime.issuers import settings_providers
 from extauthz.runtime.policies import database
 from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.settings import PostgresSource, Settings, load_settings, public_key_text
@@ -106,7 +110,11 @@ async def _due(
         is_young = before is not None and now - before.signed_at / 1000 < renew_after_s
         if before is not None and is_young and is_current(before, heads):
             return None
-        return await next_head(connection, heads, tenant, before, now)
+        return await next_head(connection, heads, tenant, before, now, partial(_completed, settings))
+
+
+def _completed(settings: Settings, config: TenantConfig) -> TenantConfig:
+    return replace(config, providers=(*settings_providers(settings), *config.providers))
 
 
 def _last(settings: Settings, tenant: str, folder: PolicyFolder) -> Head | None:

@@ -21,11 +21,24 @@ class TenantIdentityProvider:
 
 
 @dataclass(frozen=True, slots=True)
+class ProviderKeys:
+    """The last good keys of an issuer: a JWK Set, fetched at about `fetched_at` (POSIX seconds)."""
+
+    issuer: str
+    fetched_at: int
+    jwks: Mapping[str, object] = field(hash=False)
+
+
+@dataclass(frozen=True, slots=True)
 class TenantConfig:
-    """The registration of one tenant, at one moment. `problems` name invalid rows, which are left out."""
+    """The registration of one tenant, at one moment. `problems` name invalid rows, which are left out.
+
+    `keys` are of its providers, where a control plane signs them; a database has none.
+    """
 
     suspended: bool = False
     hosts: tuple[str, ...] = ()
     providers: tuple[TenantIdentityProvider, ...] = ()
     identity_keys: tuple[IdentityKey, ...] = ()
     problems: tuple[Problem, ...] = ()
+    keys: tuple[ProviderKeys, ...] = ()

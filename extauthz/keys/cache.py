@@ -26,6 +26,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from extauthz.decide.tokens.jwks import KeySet
 from extauthz.decide.tokens.keyring import IssuerKeys, KeyRing
 from extauthz.keys.fetch_log import report
 from extauthz.keys.fetcher import FetchedKeys, FetchFailed
@@ -159,6 +160,22 @@ class JwksCache:
             self._providers = providers
             self._ring = KeyRing.of(rings)
         self._wake()
+
+    def seed(self, issuer: str, keys: KeySet, fetched_at: float) -> None:
+        """Take keys that a control plane fetched at `fetched_at`, unless newer ones are there; thread-safe.
+
+        They are used until they are too old, as if they had been fetched here. Fetches go on as planned.
+        """
+        with self._lock:
+            known = self._ring.issuers.get(issuer)
+            if known is None or issuer not in self._providers:
+                return
+            if known.fetched_at is not None and known.fetched_at >= fetched_at:
+                return
+            usable_until = fetched_at + self._schedule.max_staleness
+            self._ring = self._ring.having(
+                replace(known, keys=keys, fetched_at=fetched_at, usable_until=usable_until)
+            )
 
     def ensure(self, issuer: str, _kid: str | None = None) -> Future[None]:
         """Return a future that is done when the token may be verified again with `current()`; thread-safe.

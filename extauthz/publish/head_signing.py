@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -27,10 +27,11 @@ from extauthz.storage.availability import cause_of
 from extauthz.storage.signed_policies import BodyMissingError, StoredHead
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    from extauthz.domain.tenant_config import ProviderKeys, TenantIdentityProvider
     from extauthz.publish.polling import Connect
     from extauthz.storage.pool import Connection, Pool
 
@@ -47,6 +48,8 @@ class _Published:
 
     head: Head | None
     stored: StoredHead
+    keys: tuple[ProviderKeys, ...] | None
+    """None: which keys its configuration has is not known, because another replica signed it."""
     newer: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -62,9 +65,15 @@ class HeadSigner:
         max_staleness: float,
         poll_interval: float,
         tenants: frozenset[str] = frozenset(),
+        providers: tuple[TenantIdentityProvider, ...] = (),
+        keys: Callable[[], Mapping[str, tuple[ProviderKeys, ...]]] = dict,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Take how to read and write. Times are in seconds; `tenants` empty means all."""
+        """Take how to read and write. Times are in seconds; `tenants` empty means all.
+
+        `providers` are those of the settings, which belong to every tenant that is signed. `keys` returns the
+        last good keys of providers, by tenant.
+        """
         self._connect = connect
         self._pool = pool
         self._signer = signer(key)
@@ -72,6 +81,8 @@ class HeadSigner:
         self._renew_after_s = max_staleness / RENEWALS
         self._poll_interval = min(poll_interval, self._renew_after_s / 2)
         self._tenants = tenants
+        self._providers = providers
+        self._keys_now = keys
         self._clock = clock
         self._published: dict[str, _Published] = {}
         self._changed = asyncio.Event()
@@ -143,8 +154,9 @@ class HeadSigner:
         async with feed.one_moment(connection):
             known = {tenant: published.stored.serial for tenant, published in self._published.items()}
             for tenant, stored in (await signed_policies.newer_heads(connection, known)).items():
-                self._publish(tenant, self._verified(tenant, stored), stored)
+                self._publish(tenant, self._verified(tenant, stored), stored, None)
             heads = await feed.heads(connection)
+        keys = self._keys_now()
         wanted = {name for name in heads.revisions if not self._tenants or name in self._tenants}
         for tenant in sorted(wanted | self._published.keys()):
             published = self._published.get(tenant)
@@ -153,8 +165,10 @@ class HeadSigner:
                 if before is not None and tenant not in heads.revisions:
                     await self._close(tenant, before)
                 continue
-            if before is None or not is_current(before, heads) or self._is_old(before):
-                await self._sign(connection, tenant, published)
+            found = keys.get(tenant, ())
+            has_keys = published is not None and published.keys in {None, found}
+            if before is None or not has_keys or not is_current(before, heads) or self._is_old(before):
+                await self._sign(connection, tenant, published, found)
 
     def _is_old(self, head: Head) -> bool:
         return self._clock() - head.signed_at / 1000 >= self._renew_after_s
@@ -166,22 +180,31 @@ class HeadSigner:
         except HeadRefusedError:
             return None
 
-    async def _sign(self, connection: Connection, tenant: str, published: _Published | None) -> None:
+    async def _sign(
+        self,
+        connection: Connection,
+        tenant: str,
+        published: _Published | None,
+        keys: tuple[ProviderKeys, ...],
+    ) -> None:
+        def complete(config: TenantConfig) -> TenantConfig:
+            return replace(config, providers=(*self._providers, *config.providers), keys=keys)
+
         before = None if published is None else published.head
         try:
             async with feed.one_moment(connection):
                 heads = await feed.heads(connection)
-                found = await next_head(connection, heads, tenant, before, self._now(published))
+                found = await next_head(connection, heads, tenant, before, self._now(published), complete)
         except TenantMissingError:
             return
         try:
-            await self._store(tenant, found, published)
+            await self._store(tenant, found, published, keys)
         except BodyMissingError:
             _log.warning("head_signed_anew", tenant=tenant, problem="a body that it names was not stored")
             async with feed.one_moment(connection):
                 heads = await feed.heads(connection)
-                found = await next_head(connection, heads, tenant, None, self._now(published))
-            await self._store(tenant, found, published)
+                found = await next_head(connection, heads, tenant, None, self._now(published), complete)
+            await self._store(tenant, found, published, keys)
 
     def _now(self, published: _Published | None) -> float:
         """Return the time of the head after this one: its serial must be larger, also under another key."""
@@ -194,20 +217,28 @@ class HeadSigner:
             return
         documents = feed.TenantDocuments(tenant, "suspended", before.revision, [], [], [], [], _GONE)
         found = whole_head(before, before.epoch, "", documents, self._clock())
-        await self._store(tenant, found, self._published[tenant])
+        await self._store(tenant, found, self._published[tenant], ())
 
-    async def _store(self, tenant: str, found: Signed, published: _Published | None) -> None:
+    async def _store(
+        self, tenant: str, found: Signed, published: _Published | None, keys: tuple[ProviderKeys, ...]
+    ) -> None:
         stored = StoredHead(found.head.serial, sign(found.head, self._signer))
         before = None if published is None else published.stored.serial
         named = {body.sha256 for body in found.head.bodies}
         if await signed_policies.store(self._pool, tenant, stored, found.bodies, named, before=before):
-            self._publish(tenant, found.head, stored)
+            self._publish(tenant, found.head, stored, keys)
         else:
             # Another replica was first; its head is read at once.
             self.wake()
 
-    def _publish(self, tenant: str, head: Head | None, stored: StoredHead) -> None:
+    def _publish(
+        self,
+        tenant: str,
+        head: Head | None,
+        stored: StoredHead,
+        keys: tuple[ProviderKeys, ...] | None,
+    ) -> None:
         before = self._published.get(tenant)
-        self._published[tenant] = _Published(head, stored)
+        self._published[tenant] = _Published(head, stored, keys)
         if before is not None:
             before.newer.set()

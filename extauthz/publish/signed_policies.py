@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from securesystemslib.signer import Key
 
     from extauthz.domain.tenancy import TenancyMode
-    from extauthz.domain.tenant_config import TenantConfig, TenantIdentityProvider
+    from extauthz.domain.tenant_config import ProviderKeys, TenantConfig, TenantIdentityProvider
     from extauthz.publish.current import CurrentPolicies
     from extauthz.signed.http_source import HttpPolicies
     from extauthz.signed.policy_cache import PolicyCache
@@ -71,7 +71,7 @@ class SignedPublisher:
     """Keeps `CurrentPolicies` at what signed heads say of one tenant; see `Publisher`.
 
     `on_failure` is told of every refusal, `on_refusal` its reason. `on_issuers` gets the tenant's identity
-    providers whenever they changed, before they are published.
+    providers whenever they changed, before they are published, and then `on_keys` their keys.
     """
 
     def __init__(
@@ -91,6 +91,7 @@ class SignedPublisher:
         on_failure: Callable[[], None] = lambda: None,
         on_refusal: Callable[[HeadRefusal], None] = lambda _reason: None,
         on_issuers: Callable[[Sequence[TenantIdentityProvider]], None] = lambda _issuers: None,
+        on_keys: Callable[[Sequence[ProviderKeys]], None] = lambda _keys: None,
         cache: PolicyCache | None = None,
     ) -> None:
         """Take what it reads and feeds. Times are in seconds; `max_staleness` None: heads never expire.
@@ -112,6 +113,7 @@ class SignedPublisher:
         self._on_failure = on_failure
         self._on_refusal = on_refusal
         self._on_issuers = on_issuers
+        self._on_keys = on_keys
         self._cache = cache
         self._cache_problem: str | None = None
         self._read: dict[str, bytes] = {}
@@ -322,6 +324,8 @@ class SignedPublisher:
         self._taken_at, self._age_then = self._steady(), now - confirmed_at
         if before is None or before.providers != config.providers:
             self._on_issuers(config.providers)
+        if before is None or before.keys != config.keys:
+            self._on_keys(config.keys)
         self._current.swap(
             Directory(
                 mode=self._mode,

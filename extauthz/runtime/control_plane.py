@@ -30,11 +30,12 @@ from extauthz.runtime.announce import announce, where, worker_addresses
 from extauthz.runtime.assertion_keys import assertion_file
 from extauthz.runtime.composition import shared_parts
 from extauthz.runtime.http_server import serve
-from extauthz.runtime.issuers import Issuers
+from extauthz.runtime.issuers import Issuers, settings_providers
 from extauthz.runtime.listener import ListenError, listen
 from extauthz.runtime.migrations import ServedSchema
 from extauthz.runtime.policies import compiler, database, postgres_publisher
 from extauthz.runtime.readiness import log_problem, log_takes_decisions, policy_problems
+from extauthz.runtime.signed_keys import SignedKeys
 from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.runtime.supervisor import Supervisor, reopen_on_hangup, stop_on_signals
 from extauthz.settings import PostgresSource, Settings
@@ -173,7 +174,7 @@ async def _build(
     address = database(settings)
     pool = await owned.enter_async_context(open_pool(address, max_size=POOL_SIZE, state=schema.database))
     _start_log(settings, decision_log, owned)
-    heads = _head_signer(settings, address, pool, publisher)
+    heads = _head_signer(settings, address, pool, publisher, shared.cache)
 
     def metrics(ready: Callable[[], Readiness]) -> bytes:
         return render(
@@ -244,7 +245,11 @@ async def _build(
 
 
 def _head_signer(
-    settings: Settings, address: DatabaseAddress, pool: "Pool", publisher: PostgresPublisher
+    settings: Settings,
+    address: DatabaseAddress,
+    pool: "Pool",
+    publisher: PostgresPublisher,
+    cache: JwksCache,
 ) -> "HeadSigner | None":
     """Return what signs policies for followers over HTTP; None without POLICY_SIGNING_KEY."""
     if settings.policy_signing_key is None:
@@ -260,6 +265,8 @@ def _head_signer(
         max_staleness=settings.policy_max_staleness,
         poll_interval=settings.policy_poll_interval,
         tenants=frozenset({DEFAULT_TENANT} if selfhost else ()),
+        providers=settings_providers(settings),
+        keys=SignedKeys(cache).by_tenant,
     )
     publisher.on_revision = found.wake
     return found

@@ -11,7 +11,7 @@ from itertools import chain
 import structlog
 
 from extauthz.decide.tokens.keyring import IssuerConfig
-from extauthz.decide.tokens.provider_form import ProviderReading
+from extauthz.decide.tokens.provider_form import ANY_AUDIENCE, ProviderReading
 from extauthz.decide.tokens.registered_provider import read_registered
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.domain.tenant_config import TenantIdentityProvider
@@ -22,7 +22,7 @@ from extauthz.keys.provider_documents import ProviderDefaults
 from extauthz.keys.provider_file import ProviderFile, Sources
 from extauthz.keys.source import IssuerSource
 from extauthz.runtime.start_refused import StartRefusedError
-from extauthz.settings import Settings
+from extauthz.settings import HttpSource, Settings
 
 _log = structlog.get_logger("extauthz.runtime")
 
@@ -62,8 +62,13 @@ class Issuers:
         self._configure()
 
     def register(self, providers: Sequence[TenantIdentityProvider]) -> None:
-        """Set the identity providers that tenants registered; ignored with MODE=selfhost."""
-        if self._settings.mode is TenancyMode.SAAS and self._settings.oidc_enabled:
+        """Set the identity providers that tenants registered.
+
+        With MODE=selfhost there are some only where signed policies are followed. There, issuers of the
+        settings and of the file go before them.
+        """
+        follows = isinstance(self._settings.policy_source, HttpSource)
+        if self._settings.oidc_enabled and (follows or self._settings.mode is TenancyMode.SAAS):
             with self._lock:
                 known = self._of_tenants
                 # A change of one tenant does not read the documents of all.
@@ -94,10 +99,14 @@ class Issuers:
 
     def _configure(self) -> None:
         with self._lock:
+            of_tenants = list(chain.from_iterable(self._of_tenants.values()))
+            if isinstance(self._settings.policy_source, HttpSource):
+                # What a control plane signs is of the same operator, whose settings here go before it.
+                own = {name for each in (*self._own, *self._of_file) for name in each.config.names}
+                of_tenants = [each for each in of_tenants if own.isdisjoint(each.config.names)]
             # First, so that an issuer which the cache has can be asked.
             if self._introspector is not None:
                 self._introspector.configure(self._of_file)
-            of_tenants = chain.from_iterable(self._of_tenants.values())
             self._cache.configure((*self._own, *self._of_file, *of_tenants))
 
 
@@ -120,6 +129,27 @@ def settings_sources(settings: Settings) -> Iterator[IssuerSource]:
         jwks_uri=settings.jwks_uri,
         operator_configured=True,
     )
+
+
+def settings_providers(settings: Settings) -> tuple[TenantIdentityProvider, ...]:
+    """Return the provider of the single-provider variables as REST registers one, for signed policies."""
+    if not settings.oidc_enabled or settings.mode is not TenancyMode.SELFHOST:
+        return ()
+    if settings.auth_server_url is None:
+        return ()
+    document: dict[str, object] = {
+        "issuer": settings.auth_server_url,
+        "audiences": list(settings.oidc_audience or (ANY_AUDIENCE,)),
+        "claim_config": {
+            "roles_claim": settings.roles_claim,
+            "domain_claim": settings.domain_claim,
+            "admin_domain_claim": settings.admin_domain_claim,
+            "excluded_roles": list(settings.excluded_roles),
+        },
+    }
+    if settings.jwks_uri is not None:
+        document["jwks_uri"] = settings.jwks_uri
+    return (TenantIdentityProvider(DEFAULT_TENANT, "settings", document),)
 
 
 def configured_sources(settings: Settings) -> tuple[IssuerSource, ...]:

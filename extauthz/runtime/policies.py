@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from extauthz.compile.documents.policy_documents import Reading
 from extauthz.compile.roles.role_model import ModelInvalid, RoleModel, compile_model
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
-from extauthz.domain.tenant_config import TenantIdentityProvider
+from extauthz.domain.tenant_config import ProviderKeys, TenantIdentityProvider
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.files import FilesPublisher, PolicyDirectory
 from extauthz.publish.postgres import PostgresPublisher
@@ -24,6 +24,7 @@ from extauthz.storage.connection import open_listener, open_reader
 from extauthz.telemetry.counts import HeadRefusal
 
 OnIssuers = Callable[[Sequence[TenantIdentityProvider]], None]
+OnKeys = Callable[[Sequence[ProviderKeys]], None]
 
 
 def policy_reading(settings: Settings) -> Reading:
@@ -89,6 +90,7 @@ def publisher(
     on_failure: Callable[[], None] = lambda: None,
     on_refusal: Callable[[HeadRefusal], None] = lambda _reason: None,
     on_issuers: OnIssuers = lambda _issuers: None,
+    on_keys: OnKeys = lambda _keys: None,
 ) -> Publisher:
     """Return the publisher that keeps `current` up to date, for `POLICY_SOURCE`. Raises StartRefusedError."""
     match settings.policy_source:
@@ -100,7 +102,12 @@ def publisher(
             return FilesPublisher(source, current, on_failure=on_failure)
         case HttpSource():
             return signed_publisher(
-                settings, current, on_failure=on_failure, on_refusal=on_refusal, on_issuers=on_issuers
+                settings,
+                current,
+                on_failure=on_failure,
+                on_refusal=on_refusal,
+                on_issuers=on_issuers,
+                on_keys=on_keys,
             )
         case PostgresSource():
             return postgres_publisher(
@@ -149,6 +156,7 @@ def signed_publisher(
     on_failure: Callable[[], None],
     on_refusal: Callable[[HeadRefusal], None],
     on_issuers: OnIssuers,
+    on_keys: OnKeys,
 ) -> Publisher:
     """Return the publisher that follows signed policies over HTTP. Raises StartRefusedError."""
     # Imported here: other sources start without securesystemslib.
@@ -176,6 +184,7 @@ def signed_publisher(
         on_failure=on_failure,
         on_refusal=on_refusal,
         on_issuers=on_issuers,
+        on_keys=on_keys,
         cache=None if settings.policy_cache_dir is None else PolicyCache(settings.policy_cache_dir, tenant),
     )
 

@@ -11,6 +11,7 @@ import random
 import signal
 import socket
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import structlog
@@ -30,6 +31,7 @@ from extauthz.runtime.listener import listen
 from extauthz.runtime.policies import publisher
 from extauthz.runtime.readiness import WorkerReadiness
 from extauthz.runtime.reporting import Reported, Reporting
+from extauthz.runtime.signed_keys import take_over
 from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.runtime.tls_files import InvalidCertificateError
 from extauthz.settings import CorsPreflight, Settings
@@ -85,6 +87,7 @@ def _build(settings: Settings, index: int, lock_fd: int | None, *, again: bool) 
         on_failure=shared.counts.policy_refresh_failed,
         on_refusal=shared.counts.policy_head_refused,
         on_issuers=shared.issuers.register,
+        on_keys=partial(take_over, shared.cache),
     )
     # Decision ids are unique, not secret; a system call per id would cost more than the decision.
     random_bytes = random.Random(os.urandom(32)).randbytes  # noqa: S311

@@ -41,7 +41,9 @@ def contradictions(
     `serving` is false for commands that need no identity provider.
     """
     selfhost = settings.mode is TenancyMode.SELFHOST
-    if serving and settings.oidc_enabled and selfhost:
+    # Signed policies bring the provider of the control plane with them.
+    follows = isinstance(settings.policy_source, HttpSource) and settings.auth_server_url is None
+    if serving and settings.oidc_enabled and selfhost and not follows:
         has_file = settings.identity_providers is not None
         if settings.auth_server_url is None and not has_file:
             yield (

@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 
 from extauthz.decide.tokens.registered_provider import read_registered
 from extauthz.domain.service_key import IdentityKey, row_id
-from extauthz.domain.tenant_config import TenantConfig, TenantIdentityProvider
+from extauthz.domain.tenant_config import ProviderKeys, TenantConfig, TenantIdentityProvider
 from extauthz.signed.head import Body, HeadRefusedError
 from extauthz.storage.encoding import decode_stored, encode_json
 from extauthz.storage.feed import RowChange, TenantChange, TenantDocuments, change_rows
@@ -126,6 +126,10 @@ def config_document(tenant: str, config: TenantConfig) -> dict[str, object]:
             }
             for key in config.identity_keys
         ],
+        "keys": [
+            {"issuer": each.issuer, "fetched_at": each.fetched_at, "jwks": dict(each.jwks)}
+            for each in config.keys
+        ],
     }
 
 
@@ -139,6 +143,7 @@ def read_config(document: object, tenant: str) -> TenantConfig:
             hosts=tuple(_texts(members["hosts"])),
             providers=tuple(_provider(each, tenant) for each in cast("list[Any]", members["providers"])),
             identity_keys=tuple(_key(each, tenant) for each in cast("list[Any]", members["identity_keys"])),
+            keys=tuple(_provider_keys(each) for each in cast("list[Any]", members["keys"])),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise HeadRefusedError(
@@ -171,6 +176,13 @@ def _provider(value: Mapping[str, Any], tenant: str) -> TenantIdentityProvider:
     if not isinstance(document, dict) or isinstance(read_registered(document, tenant), list):
         raise ValueError
     return TenantIdentityProvider(tenant, str(value["id"]), document)
+
+
+def _provider_keys(value: Mapping[str, Any]) -> ProviderKeys:
+    issuer, fetched_at, jwks = value["issuer"], value["fetched_at"], value["jwks"]
+    if not (isinstance(issuer, str) and isinstance(fetched_at, int) and isinstance(jwks, dict)):
+        raise ValueError
+    return ProviderKeys(issuer, fetched_at, jwks)
 
 
 def _key(value: Mapping[str, Any], tenant: str) -> IdentityKey:

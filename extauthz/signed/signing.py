@@ -39,6 +39,13 @@ def anew(before: Head, now: float) -> Head:
     return replace(before, serial=next_serial(before, now), signed_at=int(now * 1000))
 
 
+def anew_with(before: Head, config: TenantConfig, now: float) -> Signed:
+    """Return a head of the same policies for this moment, with the configuration of now."""
+    body, octets = packed(config_document(before.tenant, config))
+    bodies = {} if body == before.config else {body.sha256: octets}
+    return Signed(replace(anew(before, now), config=body), bodies)
+
+
 def whole_head(
     before: Head | None, epoch: str, history: str, documents: TenantDocuments, now: float
 ) -> Signed:

@@ -63,6 +63,42 @@ def await_file(path: Path, process: "subprocess.Popen[str]", within_s: float = 4
     return document
 
 
+def followed_by(facts: dict[str, object], folder: Path) -> dict[str, bool]:
+    """Start a sidecar by what the ready file has; return which tokens it allows to read an invoice."""
+    folder.mkdir()
+    rest = RestApi(port_of(facts["rest_url"]), str(facts["admin_api_key"]))
+    made = rest.create("/api/v1/service-api-keys", {"name": "follower", "scopes": ["policies:follow"]})
+    tokens = facts["tokens"]
+    assert isinstance(tokens, dict)
+    with serving(
+        folder,
+        {},
+        OIDC_ENABLED="true",
+        POLICY_SOURCE=str(facts["rest_url"]),
+        POLICY_PUBLIC_KEYS=str(facts["policy_public_keys"]),
+        POLICY_API_KEY=made.document["key"],
+        POLICY_CACHE_DIR=str(folder / "cache"),
+    ) as sidecar:
+        sidecar.start("sidecar", ready=False)
+
+        def allowed(person: str) -> bool:
+            token = {"authorization": f"Bearer {tokens[person]}"}
+            answer = sidecar.check(path="/demo/invoices/17", headers=token)
+            return answer is not None and answer.allowed
+
+        people = ("alice", "bob", "forged")
+        await_true(lambda: allowed("alice"), within=20, what="an allow of the follower")
+        found = {person: allowed(person) for person in people}
+        # Started again from its cache, with no control plane and no provider to ask.
+        await_true(lambda: list(folder.rglob("head.json")), within=10, what="the cached head")
+        sidecar.process.stop(grace_s=8)
+        sidecar.environ["POLICY_SOURCE"] = "http://127.0.0.1:9"
+        sidecar.start("sidecar", ready=False)
+        await_true(lambda: allowed("alice"), within=20, what="an allow from the cache")
+        assert {person: allowed(person) for person in people} == found
+        return found
+
+
 def port_of(url: object) -> int:
     return int(str(url).rpartition(":")[2])
 
@@ -113,6 +149,9 @@ def test_the_demo_runs_until_it_is_asked_to_end(scratch: Path, tmp_path: Path) -
     for name, status in {"alice": 200, "bob": 403, "expired": 401, "forged": 401}.items():
         assert send(envoy, "/demo/invoices/17", token=tokens[name]).status == status
     assert send(envoy, "/elsewhere", token=tokens["alice"]).status == 403
+
+    # A sidecar that follows the demo has its provider and keys from the control plane, and cannot fetch any.
+    assert followed_by(facts, tmp_path / "follower") == {"alice": True, "bob": False, "forged": False}
 
     rotated = log.rename(tmp_path / "decisions.1.jsonl")
     demo.send_signal(signal.SIGHUP)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -59,6 +59,15 @@ class VerificationKey:
     algorithm: str
     material: bytes
     _public_key: RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey = field(repr=False, compare=False)
+
+    def jwk(self) -> dict[str, object]:
+        """Return the key as a JWK (RFC 7517), without a private half."""
+        # The classes have this method each for its own kind of key.
+        converter: Any = type(_VERIFIERS[self.algorithm])
+        members: dict[str, object] = converter.to_jwk(self._public_key, as_dict=True)
+        members.pop("key_ops", None)
+        named = {} if self.kid is None else {"kid": self.kid}
+        return members | named | {"alg": self.algorithm, "use": "sig"}
 
     def verifies(self, signing_input: bytes, signature: bytes) -> bool:
         """Whether `signature` is this key's over `signing_input` (RFC 7515 5.2, step 8).

@@ -1,0 +1,59 @@
+"""The last good keys of providers: what a control plane signs of its cache, and what a follower takes over.
+
+Input: a key ring, signed keys. Output: `ProviderKeys` by tenant, seeds of a key cache.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import orjson
+import structlog
+
+from extauthz.decide.tokens.jwks import JwksRejected, KeySet, parse_jwks
+from extauthz.domain.tenant_config import ProviderKeys
+from extauthz.keys.cache import JwksCache
+
+_STEP_S: Final = 3600
+"""Times are rounded down to hours: another time of the same keys is not worth a new configuration."""
+
+_log = structlog.get_logger("extauthz.keys")
+
+
+class SignedKeys:
+    """The keys of a cache as they are signed; a key set is converted once."""
+
+    def __init__(self, cache: JwksCache) -> None:
+        self._cache = cache
+        self._converted: dict[str, tuple[KeySet, ProviderKeys]] = {}
+
+    def by_tenant(self) -> Mapping[str, tuple[ProviderKeys, ...]]:
+        """Return the last good keys of every issuer, by its tenant."""
+        found: dict[str, list[ProviderKeys]] = {}
+        for issuer, known in sorted(self._cache.current().issuers.items()):
+            if known.keys is None or known.fetched_at is None:
+                continue
+            converted = self._of(issuer, known.keys, int(known.fetched_at) // _STEP_S * _STEP_S)
+            found.setdefault(known.config.tenant, []).append(converted)
+        return {tenant: tuple(keys) for tenant, keys in found.items()}
+
+    def _of(self, issuer: str, keys: KeySet, fetched_at: int) -> ProviderKeys:
+        before = self._converted.get(issuer)
+        if before is not None and before[0] is keys and before[1].fetched_at == fetched_at:
+            return before[1]
+        converted = ProviderKeys(issuer, fetched_at, {"keys": [key.jwk() for key in keys.keys]})
+        self._converted[issuer] = keys, converted
+        return converted
+
+
+def take_over(cache: JwksCache, signed: Sequence[ProviderKeys]) -> None:
+    """Give a key cache what a control plane had; keys that are fetched here go before them."""
+    issuers = cache.current().issuers
+    for each in signed:
+        known = issuers.get(each.issuer)
+        if known is None:
+            continue
+        keys = parse_jwks(orjson.dumps(each.jwks), algorithms=known.config.algorithms)
+        if isinstance(keys, JwksRejected):
+            _log.error("signed_keys_refused", issuer=each.issuer, problem=keys.problem)
+            continue
+        cache.seed(each.issuer, keys, each.fetched_at)
