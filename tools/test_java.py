@@ -1,13 +1,14 @@
 """Build and test the Java SDK with Maven, against a running demo.
 
-python tools/test_java.py                       every module
+python tools/test_java.py                       every module, and the samples behind Envoy
 python tools/test_java.py -pl extauthz-client   arguments for Maven
 python tools/test_java.py --found               say whether a JDK and Maven are found, and run nothing
 
 A JDK of 17 or newer is looked for at JAVA_HOME and then on PATH, Maven on PATH. Maven takes what its local
 repository has and fetches the rest from the repository that the user's settings name. The tests get the file
-of facts of `extauthz demo` in the system property `extauthz.demo`. The exit code is Maven's; 2 when a JDK or
-Maven is missing or the demo does not start.
+of facts of `extauthz demo` in the system property `extauthz.demo`. Without arguments,
+`sdk/java/tests` then runs the built samples; it gets the file in `EXTAUTHZ_DEMO`. The exit code is that of
+what failed; 2 when a JDK or Maven is missing or the demo does not start.
 """
 
 import os
@@ -93,7 +94,7 @@ def running_demo() -> Iterator[Path]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run Maven against a demo and return its exit code."""
+    """Run Maven and, without arguments for it, the samples against a demo; return the exit code."""
     try:
         version, maven = found_tools(os.environ)
         print(f"{version}, {maven}", flush=True)
@@ -101,8 +102,15 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         with running_demo() as facts:
             command = [maven, "--batch-mode", "--no-transfer-progress", "-Dstyle.color=never"]
-            command += ["--file", str(PROJECT / "pom.xml"), f"-Dextauthz.demo={facts}", *arguments, "verify"]
-            return subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
+            command += ["--file", str(PROJECT / "pom.xml"), f"-Dextauthz.demo={facts}"]
+            command += [*(arguments or ["-Psamples"]), "verify"]
+            built = subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
+            if built or arguments:
+                return built
+            samples = [sys.executable, "-m", "pytest", "-q", "-x", str(PROJECT / "tests")]
+            return subprocess.run(
+                samples, cwd=ROOT, env={**os.environ, "EXTAUTHZ_DEMO": str(facts)}, check=False
+            ).returncode
     except Missing as problem:
         print(problem, file=sys.stderr)
         return 2

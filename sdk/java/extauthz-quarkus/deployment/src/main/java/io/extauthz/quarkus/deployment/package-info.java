@@ -1,0 +1,2 @@
+/** The extension at build time. */
+package io.extauthz.quarkus.deployment;

@@ -1,0 +1,2 @@
+/** The extension for applications with Quarkus. */
+package io.extauthz.quarkus;

@@ -1,0 +1,2 @@
+/** The extension at run time. */
+package io.extauthz.quarkus.runtime;

@@ -1,0 +1,2 @@
+/** A service that declares what its endpoints need. */
+package io.extauthz.samples.orders;
