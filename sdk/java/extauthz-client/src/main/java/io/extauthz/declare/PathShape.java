@@ -79,13 +79,15 @@ record PathShape(List<Segment> segments, boolean rest) {
         if (longer.size() > shorter && !(longer == segments ? other.rest : rest)) {
             return null;
         }
-        var met = new ArrayList<Segment>(longer.size());
+        // Most pairs of routes have nothing in common: a list is made only for those that have.
         for (int i = 0; i < shorter; i++) {
-            Segment both = segments.get(i).meet(other.segments.get(i));
-            if (both == null) {
+            if (segments.get(i).meet(other.segments.get(i)) == null) {
                 return null;
             }
-            met.add(both);
+        }
+        var met = new ArrayList<Segment>(longer.size());
+        for (int i = 0; i < shorter; i++) {
+            met.add(segments.get(i).meet(other.segments.get(i)));
         }
         met.addAll(longer.subList(shorter, longer.size()));
         return new PathShape(met, rest && other.rest);

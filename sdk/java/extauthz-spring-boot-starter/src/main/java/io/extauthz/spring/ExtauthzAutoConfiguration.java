@@ -6,9 +6,9 @@ import io.extauthz.declare.CallerReader;
 import io.extauthz.declare.Declared;
 import io.extauthz.declare.Enforcer;
 import java.net.URI;
-import java.util.List;
 import java.util.Optional;
 import org.springframework.beans.factory.ObjectProvider;
+import org.springframework.beans.factory.config.BeanPostProcessor;
 import org.springframework.boot.autoconfigure.AutoConfiguration;
 import org.springframework.boot.autoconfigure.condition.ConditionalOnClass;
 import org.springframework.boot.autoconfigure.condition.ConditionalOnMissingBean;
@@ -25,7 +25,6 @@ import org.springframework.core.env.ConfigurableEnvironment;
 import org.springframework.core.env.Environment;
 import org.springframework.util.StringUtils;
 import org.springframework.web.context.WebApplicationContext;
-import org.springframework.web.method.support.HandlerMethodArgumentResolver;
 import org.springframework.web.servlet.config.annotation.InterceptorRegistry;
 import org.springframework.web.servlet.config.annotation.WebMvcConfigurer;
 import org.springframework.web.servlet.mvc.method.annotation.RequestMappingHandlerMapping;
@@ -111,6 +110,18 @@ public class ExtauthzAutoConfiguration {
         if (verifier != null) {
             return CallerReader.ofAssertions(verifier);
         }
+        if (properties.trustHeaders() && properties.directCalls() != DirectCalls.ALLOW) {
+            throw new ExtauthzConfigurationException(
+                    "extauthz.trust-headers is set together with extauthz.direct-calls: where calls bypass the mesh, a"
+                            + " caller can write these headers.",
+                    "Set extauthz.assertion.issuer, so that only assertions are believed, and leave"
+                            + " extauthz.trust-headers out.");
+        }
+        if (properties.directCalls() == DirectCalls.REJECT) {
+            throw new ExtauthzConfigurationException(
+                    "extauthz.direct-calls=reject needs assertions, to tell the calls of the mesh from others.",
+                    "Set extauthz.assertion.issuer to ASSERTION_ISSUER of extauthz.");
+        }
         return properties.trustHeaders() ? CallerReader.ofTrustedHeaders() : CallerReader.none();
     }
 
@@ -149,6 +160,11 @@ public class ExtauthzAutoConfiguration {
     }
 
     @Bean
+    static BeanPostProcessor extauthzCallerArguments() {
+        return new CallerArguments();
+    }
+
+    @Bean
     WebMvcConfigurer extauthzWebMvcConfigurer(
             ExtauthzProperties properties,
             CallerReader callers,
@@ -156,11 +172,6 @@ public class ExtauthzAutoConfiguration {
             ObjectProvider<ExtauthzClient> client,
             ObjectProvider<SubjectResolver> subjects) {
         return new WebMvcConfigurer() {
-            @Override
-            public void addArgumentResolvers(List<HandlerMethodArgumentResolver> resolvers) {
-                resolvers.add(new CallerArgument());
-            }
-
             @Override
             public void addInterceptors(InterceptorRegistry registry) {
                 if (properties.directCalls() != DirectCalls.ALLOW) {

@@ -34,8 +34,11 @@ final class Applications {
         var sources = new ArrayList<Class<?>>(controllers);
         sources.add(Application.class);
         var arguments = new ArrayList<>(List.of(
-                "--server.port=0", "--server.address=127.0.0.1", "--spring.application.name=billing",
+                "--server.port=0", "--server.address=127.0.0.1",
                 "--spring.main.banner-mode=off", "--spring.jmx.enabled=false", "--extauthz.attempts=1"));
+        if (Arrays.stream(settings).noneMatch(each -> each.startsWith("spring.application.name="))) {
+            arguments.add("--spring.application.name=billing");
+        }
         Arrays.stream(settings).map(each -> "--" + each).forEach(arguments::add);
         var environment = new StandardServletEnvironment();
         environment.getPropertySources().replace(

@@ -11,6 +11,10 @@ import io.extauthz.declare.RegistrationState;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.ServerSocket;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -222,6 +226,31 @@ class RegistrationTest {
                 .filter(each -> !each.startsWith("HTTP-Dispatcher"))
                 .collect(Collectors.toSet());
         assertEquals(Set.of(), left);
+    }
+
+    @Test
+    void healthShowsTheRegistration() throws Exception {
+        extauthz.refusals.add(new ScriptedExtauthz.Refusal(503, "starting", List.of()));
+        String[] settings = {"management.endpoint.health.show-details=always", "extauthz.registration.required=true"};
+        try (var application = Applications.start(
+                extauthz.url(), List.of(Controllers.Inherits.class, Controllers.Odd.class), settings)) {
+            String health = health(application);
+            assertTrue(health.contains("\"status\":\"UP\""), health);
+            assertTrue(health.contains("\"resources\":[\"inherited\"]"), health);
+            assertTrue(health.contains("\"revision\":7"), health);
+            assertTrue(health.contains("Odd.json (GET /odd/{name}.json)"), health);
+        }
+        try (var application = Applications.start(Map.of(), List.of(Controllers.Inherits.class), settings[0])) {
+            String health = health(application);
+            assertTrue(health.contains("\"extauthz\":{\"details\":{\"problem\":\"extauthz.url"), health);
+            assertTrue(health.contains("DOWN"), health);
+        }
+    }
+
+    private static String health(ConfigurableApplicationContext application) throws Exception {
+        return HttpClient.newHttpClient().send(
+                HttpRequest.newBuilder(URI.create(Applications.url(application) + "/actuator/health")).build(),
+                HttpResponse.BodyHandlers.ofString()).body();
     }
 
     @Test
