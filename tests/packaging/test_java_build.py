@@ -1,5 +1,6 @@
 """What the build files of the Java SDK hold: pinned versions, the project's version, no registry."""
 
+import json
 import re
 from pathlib import Path
 from typing import Final
@@ -84,3 +85,10 @@ def documented(lines: list[str], number: int) -> bool:
         if not text.startswith("@"):
             return text.endswith("*/")
     return False
+
+
+def test_the_page_says_what_was_measured() -> None:
+    document = json.loads((ROOT / "tests/benchmarks/results/java_client.json").read_text("utf-8"))
+    added = document["numbers"]["added_us"]["p50"]
+    assert added <= 50
+    assert f"A check adds {added:.0f} us" in (ROOT / "docs/java.md").read_text("utf-8")

@@ -127,7 +127,7 @@ public final class ClientCredentials implements Credentials {
          * Sets the client's private key. The file is read again for each token, so that it can be replaced.
          *
          * @param file a file in PEM with a key in PKCS#8 without a password: RSA of at least 2048 bits
-         *     (RS256), P-256 (ES256), P-384 (ES384) or Ed25519 (EdDSA)
+         *     (RS256), P-256 (ES256), P-384 (ES384), P-521 (ES512) or Ed25519 (EdDSA)
          * @return this builder
          */
         public Builder keyFile(Path file) {

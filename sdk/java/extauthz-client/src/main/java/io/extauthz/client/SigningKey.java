@@ -1,6 +1,7 @@
 package io.extauthz.client;
 
 import java.io.IOException;
+import java.io.InputStream;
 import java.math.BigInteger;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -32,6 +33,10 @@ final class SigningKey {
             new BigInteger("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551", 16);
     private static final BigInteger P384_ORDER = new BigInteger(
             "ffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52973", 16);
+    private static final BigInteger P521_ORDER = BigInteger.TWO
+            .pow(521)
+            .subtract(new BigInteger("5ae79787c40d069948033feb708f65a2fc44a36477663b851449048e16ec79bf7", 16));
+    private static final int MOST_BYTES = 65536;
     private static final SecureRandom RANDOM = new SecureRandom();
 
     private final PrivateKey key;
@@ -51,8 +56,8 @@ final class SigningKey {
      */
     static SigningKey read(Path file) {
         String text;
-        try {
-            text = Files.readString(file, StandardCharsets.UTF_8);
+        try (InputStream stream = Files.newInputStream(file)) {
+            text = new String(stream.readNBytes(MOST_BYTES), StandardCharsets.US_ASCII);
         } catch (IOException error) {
             throw new IllegalArgumentException("the key file '" + file + "' cannot be read: " + error, error);
         }
@@ -86,6 +91,9 @@ final class SigningKey {
         if (key instanceof ECPrivateKey ec && ec.getParams().getOrder().equals(P384_ORDER)) {
             return new SigningKey(key, "ES384", "SHA384withECDSAinP1363Format");
         }
+        if (key instanceof ECPrivateKey ec && ec.getParams().getOrder().equals(P521_ORDER)) {
+            return new SigningKey(key, "ES512", "SHA512withECDSAinP1363Format");
+        }
         if (key instanceof EdECPrivateKey) {
             return new SigningKey(key, "EdDSA", "Ed25519");
         }
@@ -94,7 +102,7 @@ final class SigningKey {
 
     private static IllegalArgumentException unusable(Path file) {
         return new IllegalArgumentException("the key file '" + file
-                + "' has no usable key: RSA of at least " + LEAST_RSA_BITS + " bits, P-256, P-384 or Ed25519");
+                + "' has no usable key: RSA of at least " + LEAST_RSA_BITS + " bits, P-256, P-384, P-521 or Ed25519");
     }
 
     /** Returns an assertion of a client for an issuer, valid for a minute from {@code now} (POSIX seconds). */

@@ -91,6 +91,8 @@ final class Transport implements AutoCloseable {
         long deadline = System.nanoTime() + timeout.toNanos();
         HttpRequest.Builder request = HttpRequest.newBuilder(address)
                 .timeout(timeout)
+                .header("accept", "application/json")
+                .header("user-agent", "extauthz-client")
                 .method(
                         method,
                         body == null

@@ -215,6 +215,8 @@ class AnswersTest {
             assertEquals("sak_live_1", headers.get("x-service-api-key"));
             assertNull(headers.get("authorization"));
             assertNull(headers.get("upgrade"));
+            assertEquals("application/json", headers.get("accept"));
+            assertEquals("extauthz-client", headers.get("user-agent"));
         }
     }
 

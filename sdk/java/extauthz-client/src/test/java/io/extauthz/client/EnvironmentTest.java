@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.security.KeyPairGenerator;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -108,7 +109,8 @@ class EnvironmentTest {
         String middle = pem.lines().skip(3).findFirst().orElseThrow();
         var texts = Map.of(
                 "short.pem", pem,
-                "curve.pem", Files.readString(Keys.pem(folder.resolve("curve.pem"), Keys.curve("secp521r1").getPrivate())),
+                "other.pem", Files.readString(Keys.pem(
+                        folder.resolve("other.pem"), KeyPairGenerator.getInstance("X25519").generateKeyPair().getPrivate())),
                 "pkcs1.pem", pem.replace("PRIVATE", "RSA PRIVATE"),
                 "locked.pem", pem.replace("PRIVATE", "ENCRYPTED PRIVATE"),
                 "cut.pem", pem.replace(middle + "\n", ""),

@@ -22,6 +22,7 @@ final class Keys {
         RSA("RS256", "SHA256withRSA"),
         P256("ES256", "SHA256withECDSAinP1363Format"),
         P384("ES384", "SHA384withECDSAinP1363Format"),
+        P521("ES512", "SHA512withECDSAinP1363Format"),
         ED25519("EdDSA", "Ed25519");
 
         private final String algorithm;
@@ -41,6 +42,7 @@ final class Keys {
                 case RSA -> rsa(2048);
                 case P256 -> curve("secp256r1");
                 case P384 -> curve("secp384r1");
+                case P521 -> curve("secp521r1");
                 case ED25519 -> KeyPairGenerator.getInstance("Ed25519").generateKeyPair();
             };
         }
