@@ -1,1 +1,1 @@
-"""The admin REST API, one file per noun; health and metrics."""
+"""The admin REST API, one file per noun: its models on top, its routes below; health and metrics."""

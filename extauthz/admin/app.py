@@ -22,7 +22,6 @@ from extauthz.admin import (
     casbin_csv,
     checks,
     identity_providers,
-    openapi,
     registration,
     resources,
     role_bindings,
@@ -32,12 +31,13 @@ from extauthz.admin import (
     tenants,
 )
 from extauthz.admin.health import health_routes
-from extauthz.admin.operation import Operation
-from extauthz.admin.problems import ProblemError, internal_error
-from extauthz.admin.reference import render_reference
-from extauthz.admin.services import AdminServices
 from extauthz.admin.signed_policies import FollowerApi
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
+from extauthz.rest import openapi
+from extauthz.rest.operation import Operation
+from extauthz.rest.problems import ProblemError, internal_error
+from extauthz.rest.reference import render_reference
+from extauthz.rest.services import AdminServices
 from extauthz.storage import idempotency
 from extauthz.storage.audit import INSTALLATION
 

@@ -11,15 +11,6 @@ from pydantic import (
 )
 from starlette.responses import Response
 
-from extauthz.admin import documents as doc
-from extauthz.admin.answers import Reply, list_of, row_reply, to_json
-from extauthz.admin.authorization import require_domain, require_tenant_admin
-from extauthz.admin.collection import Collection
-from extauthz.admin.openapi import created, deleted, found, listed, written
-from extauthz.admin.operation import Creates, Operation, Reads, Writes
-from extauthz.admin.pagination import BY_NUMBER, PageQuery
-from extauthz.admin.problems import accepted, forbidden, not_found
-from extauthz.admin.request_body import merge_patch
 from extauthz.compile.documents.policy_documents import Format, Reading, parse_attribute_policy
 from extauthz.compile.documents.warnings import DocumentWarning, policy_warnings
 from extauthz.domain.policy import (
@@ -32,6 +23,15 @@ from extauthz.domain.policy import (
 )
 from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
+from extauthz.rest import documents as doc
+from extauthz.rest.answers import Reply, list_of, row_reply, to_json
+from extauthz.rest.authorization import require_domain, require_tenant_admin
+from extauthz.rest.collection import Collection
+from extauthz.rest.openapi import created, deleted, found, listed, written
+from extauthz.rest.operation import Creates, Operation, Reads, Writes
+from extauthz.rest.pagination import BY_NUMBER, PageQuery
+from extauthz.rest.problems import accepted, forbidden, not_found
+from extauthz.rest.request_body import merge_patch
 from extauthz.storage import attribute_policies
 from extauthz.storage.encoding import encode_json
 from extauthz.storage.rows import Document, Page, Stored, rfc3339

@@ -8,14 +8,14 @@ from fastapi import APIRouter, Query
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 from starlette.responses import Response
 
-from extauthz.admin import documents as doc
-from extauthz.admin.answers import list_of
-from extauthz.admin.authorization import Permission
-from extauthz.admin.context import RequestContext
-from extauthz.admin.openapi import listed
-from extauthz.admin.operation import Operation, requires
-from extauthz.admin.pagination import PageQuery
 from extauthz.compile.conditions.values import parse_time
+from extauthz.rest import documents as doc
+from extauthz.rest.answers import list_of
+from extauthz.rest.authorization import Permission
+from extauthz.rest.context import RequestContext
+from extauthz.rest.openapi import listed
+from extauthz.rest.operation import Operation, requires
+from extauthz.rest.pagination import PageQuery
 from extauthz.storage import audit
 from extauthz.storage.rows import rfc3339
 

@@ -12,15 +12,6 @@ from fastapi import APIRouter, Body
 from pydantic import Field
 from starlette.responses import PlainTextResponse, Response
 
-from extauthz.admin.answers import Reply, tenant_reply
-from extauthz.admin.authorization import Permission
-from extauthz.admin.context import RequestContext
-from extauthz.admin.documents import Integer, Warned, example
-from extauthz.admin.openapi import answer, written
-from extauthz.admin.operation import Operation, requires
-from extauthz.admin.preconditions import entity_tag
-from extauthz.admin.problems import conflict, invalid
-from extauthz.admin.quotas import check_rows_of_write
 from extauthz.admin.tenants import tenant_of
 from extauthz.compile.documents.casbin_lines import (
     Line,
@@ -33,6 +24,15 @@ from extauthz.compile.documents.casbin_lines import (
 )
 from extauthz.compile.documents.policy_documents import Reading, parse_role_binding, parse_role_rule
 from extauthz.domain.policy import RoleBinding, RoleRule
+from extauthz.rest.answers import Reply, tenant_reply
+from extauthz.rest.authorization import Permission
+from extauthz.rest.context import RequestContext
+from extauthz.rest.documents import Integer, Warned, example
+from extauthz.rest.openapi import answer, written
+from extauthz.rest.operation import Operation, requires
+from extauthz.rest.preconditions import entity_tag
+from extauthz.rest.problems import conflict, invalid
+from extauthz.rest.quotas import check_rows_of_write
 from extauthz.storage import role_bindings, role_rules
 from extauthz.storage.outcome import Conflict
 from extauthz.storage.rows import Document, Page, Stored

@@ -7,14 +7,6 @@ from fastapi import APIRouter
 from pydantic import Field
 from starlette.responses import Response
 
-from extauthz.admin import documents as doc
-from extauthz.admin.answers import Reply
-from extauthz.admin.authorization import Permission
-from extauthz.admin.context import RequestContext
-from extauthz.admin.openapi import also, answer
-from extauthz.admin.operation import Operation, requires
-from extauthz.admin.problems import forbidden, invalid, unavailable
-from extauthz.admin.services import AdminServices
 from extauthz.compile.fields import shown
 from extauthz.decide.by_name import NamedQuestion, judge_by_name
 from extauthz.decide.tokens.claims import ClaimRejected, freeze_claims, token_roles
@@ -24,6 +16,14 @@ from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Reason
 from extauthz.domain.verdict import AllowedByName, Denied, NamedVerdict
 from extauthz.domain.workload import peer_problem
+from extauthz.rest import documents as doc
+from extauthz.rest.answers import Reply
+from extauthz.rest.authorization import Permission
+from extauthz.rest.context import RequestContext
+from extauthz.rest.openapi import also, answer
+from extauthz.rest.operation import Operation, requires
+from extauthz.rest.problems import forbidden, invalid, unavailable
+from extauthz.rest.services import AdminServices
 
 _MIN_REVISION_WAIT_S: Final = 1.0
 _MAX_REVISION: Final = 2**63 - 1

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from extauthz.admin.problems import ProblemError, internal_error
+from extauthz.rest.problems import ProblemError, internal_error
 from extauthz.telemetry.exposition import CONTENT_TYPE
 from extauthz.telemetry.readiness import Readiness
 

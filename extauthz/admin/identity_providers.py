@@ -12,14 +12,6 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 from starlette.responses import Response
 
-from extauthz.admin import documents as doc
-from extauthz.admin.authorization import Permission
-from extauthz.admin.collection import Collection
-from extauthz.admin.context import RequestContext
-from extauthz.admin.openapi import created, deleted, listed, written
-from extauthz.admin.operation import Operation, requires
-from extauthz.admin.pagination import PageQuery
-from extauthz.admin.problems import accepted, of_refusal
 from extauthz.admin.tenants import PATH as TENANTS
 from extauthz.admin.tenants import tenant_of
 from extauthz.compile.documents.policy_documents import Reading
@@ -29,6 +21,14 @@ from extauthz.decide.tokens.provider_form import MAX_ISSUERS, ProviderReading
 from extauthz.decide.tokens.registered_provider import MAX_URL, NO_DEFAULTS, issuers_of, read_registered
 from extauthz.domain.forwarding import MAX_CLAIM_HEADERS, AuthorizationHeader
 from extauthz.domain.problem import Problem
+from extauthz.rest import documents as doc
+from extauthz.rest.authorization import Permission
+from extauthz.rest.collection import Collection
+from extauthz.rest.context import RequestContext
+from extauthz.rest.openapi import created, deleted, listed, written
+from extauthz.rest.operation import Operation, requires
+from extauthz.rest.pagination import PageQuery
+from extauthz.rest.problems import accepted, of_refusal
 from extauthz.storage import identity_providers
 from extauthz.storage.rows import Document, Stored
 from extauthz.storage.write import Change

@@ -10,16 +10,16 @@ from typing import Annotated, Final
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from extauthz.admin import authorization
-from extauthz.admin.answers import Reply, row_reply, tenant_headers
-from extauthz.admin.context import RequestContext
-from extauthz.admin.openapi import REVISIONED, also, created, written
-from extauthz.admin.operation import Operation, requires
-from extauthz.admin.problems import accepted, invalid
-from extauthz.admin.quotas import check_rows_of_write
 from extauthz.admin.resources import PATH, ResourceDocument, ResourceOut
 from extauthz.domain.policy import PUBLIC_SUBJECTS
 from extauthz.domain.problem import Problem
+from extauthz.rest import authorization
+from extauthz.rest.answers import Reply, row_reply, tenant_headers
+from extauthz.rest.context import RequestContext
+from extauthz.rest.openapi import REVISIONED, also, created, written
+from extauthz.rest.operation import Operation, requires
+from extauthz.rest.problems import accepted, invalid
+from extauthz.rest.quotas import check_rows_of_write
 from extauthz.storage import resources, role_rules
 from extauthz.storage.outcome import Clash, Conflict, Refusal
 from extauthz.storage.public_resources import is_public

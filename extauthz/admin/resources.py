@@ -11,17 +11,6 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 from starlette.responses import Response
 
-from extauthz.admin import authorization
-from extauthz.admin import documents as doc
-from extauthz.admin.answers import Reply, list_of, no_content, row_reply, to_json, with_warnings
-from extauthz.admin.authorization import Permission
-from extauthz.admin.context import RequestContext
-from extauthz.admin.openapi import answer, deleted, found, listed, written
-from extauthz.admin.operation import Operation, Reads, requires
-from extauthz.admin.pagination import PageQuery
-from extauthz.admin.problems import accepted, conflict, forbidden, invalid
-from extauthz.admin.quotas import MAX_ROWS_A_WRITE
-from extauthz.admin.request_body import merge_patch
 from extauthz.admin.role_rules import RoleRuleOut
 from extauthz.compile.documents.policy_documents import Reading
 from extauthz.compile.documents.resource_documents import (
@@ -34,6 +23,17 @@ from extauthz.compile.documents.warnings import resource_warnings
 from extauthz.domain.forwarding import MAX_CLAIM_HEADERS, AuthorizationHeader
 from extauthz.domain.policy import AuthenticationRequirement, Resource
 from extauthz.domain.problem import Problem
+from extauthz.rest import authorization
+from extauthz.rest import documents as doc
+from extauthz.rest.answers import Reply, list_of, no_content, row_reply, to_json, with_warnings
+from extauthz.rest.authorization import Permission
+from extauthz.rest.context import RequestContext
+from extauthz.rest.openapi import answer, deleted, found, listed, written
+from extauthz.rest.operation import Operation, Reads, requires
+from extauthz.rest.pagination import PageQuery
+from extauthz.rest.problems import accepted, conflict, forbidden, invalid
+from extauthz.rest.quotas import MAX_ROWS_A_WRITE
+from extauthz.rest.request_body import merge_patch
 from extauthz.storage import attribute_policies, public_resources, resources, role_rules
 from extauthz.storage.outcome import NotFound
 from extauthz.storage.rows import Document, Page, Stored, rfc3339

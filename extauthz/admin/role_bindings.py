@@ -6,16 +6,16 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from extauthz.admin.authorization import require_domain, require_removable_binding
-from extauthz.admin.collection import Collection
-from extauthz.admin.context import RequestContext
-from extauthz.admin.documents import Name, OneName, OptionalTime, PolicyDocument, StoredRow, about
-from extauthz.admin.openapi import created, deleted, found, listed
-from extauthz.admin.operation import Creates, Operation, Reads, Writes
-from extauthz.admin.pagination import PageQuery
-from extauthz.admin.problems import forbidden
 from extauthz.compile.documents.policy_documents import BoundKind, parse_role_binding
 from extauthz.domain.policy import RoleBinding, SubjectKind
+from extauthz.rest.authorization import require_domain, require_removable_binding
+from extauthz.rest.collection import Collection
+from extauthz.rest.context import RequestContext
+from extauthz.rest.documents import Name, OneName, OptionalTime, PolicyDocument, StoredRow, about
+from extauthz.rest.openapi import created, deleted, found, listed
+from extauthz.rest.operation import Creates, Operation, Reads, Writes
+from extauthz.rest.pagination import PageQuery
+from extauthz.rest.problems import forbidden
 from extauthz.storage import role_bindings
 from extauthz.storage.rows import Document, Stored
 from extauthz.storage.write import Change

@@ -5,15 +5,15 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from extauthz.admin import documents as doc
-from extauthz.admin.authorization import require_domain, require_tenant_admin
-from extauthz.admin.collection import Collection, Find
-from extauthz.admin.openapi import created, deleted, found, listed, written
-from extauthz.admin.operation import Creates, Operation, Reads, Writes
-from extauthz.admin.pagination import PageQuery
 from extauthz.compile.documents.policy_documents import parse_role_rule
 from extauthz.domain.policy import RoleRule, SubjectKind
 from extauthz.domain.reasons import Effect
+from extauthz.rest import documents as doc
+from extauthz.rest.authorization import require_domain, require_tenant_admin
+from extauthz.rest.collection import Collection, Find
+from extauthz.rest.openapi import created, deleted, found, listed, written
+from extauthz.rest.operation import Creates, Operation, Reads, Writes
+from extauthz.rest.pagination import PageQuery
 from extauthz.storage import role_rules
 from extauthz.storage.rows import Document
 

@@ -12,20 +12,20 @@ from fastapi import APIRouter, Query
 from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema
 from starlette.responses import Response
 
-from extauthz.admin import documents as doc
-from extauthz.admin.answers import list_of, no_content, row_reply
-from extauthz.admin.authorization import Permission, require_delegable
-from extauthz.admin.context import RequestContext
-from extauthz.admin.openapi import created, deleted, listed
-from extauthz.admin.operation import Operation, requires
-from extauthz.admin.pagination import BY_ID, PageQuery
-from extauthz.admin.problems import forbidden
-from extauthz.admin.quotas import too_many
 from extauthz.compile.conditions.values import parse_time
 from extauthz.compile.fields import shown as quoted
 from extauthz.compile.routes.route_prefixes import RoutePrefix
 from extauthz.domain.problem import Problem
 from extauthz.domain.service_key import ID_PREFIX, SECRET_BYTES, Scope, key_text, row_id
+from extauthz.rest import documents as doc
+from extauthz.rest.answers import list_of, no_content, row_reply
+from extauthz.rest.authorization import Permission, require_delegable
+from extauthz.rest.context import RequestContext
+from extauthz.rest.openapi import created, deleted, listed
+from extauthz.rest.operation import Operation, requires
+from extauthz.rest.pagination import BY_ID, PageQuery
+from extauthz.rest.problems import forbidden
+from extauthz.rest.quotas import too_many
 from extauthz.storage import service_keys
 from extauthz.storage.outcome import Conflict, NotFound
 from extauthz.storage.rows import MAX_PAGE, Document, Stored, rfc3339

@@ -10,15 +10,15 @@ from typing import Annotated, Final
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from extauthz.admin.answers import Reply
-from extauthz.admin.authentication import CallerKind
-from extauthz.admin.authorization import Permission
-from extauthz.admin.context import RequestContext
-from extauthz.admin.documents import EXAMPLE_ID, Model, RowId, Time, about, example
-from extauthz.admin.openapi import answer, deleted
-from extauthz.admin.operation import Operation, requires
-from extauthz.admin.problems import accepted
 from extauthz.keys.session_tokens import issue
+from extauthz.rest.answers import Reply
+from extauthz.rest.authentication import CallerKind
+from extauthz.rest.authorization import Permission
+from extauthz.rest.context import RequestContext
+from extauthz.rest.documents import EXAMPLE_ID, Model, RowId, Time, about, example
+from extauthz.rest.openapi import answer, deleted
+from extauthz.rest.operation import Operation, requires
+from extauthz.rest.problems import accepted
 from extauthz.storage import audit
 from extauthz.storage.audit import ADMIN_SESSION, INSTALLATION, Occurrence
 from extauthz.storage.rows import rfc3339

@@ -16,13 +16,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from extauthz.admin.authentication import unauthenticated
-from extauthz.admin.problems import ProblemError, forbidden, malformed, not_found, of_refusal, throttled
-from extauthz.admin.services import AdminServices, HeadSource
 from extauthz.domain.bounded_cache import BoundedCache
 from extauthz.domain.reasons import Reason
 from extauthz.domain.service_key import PresentedKey, Scope
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
+from extauthz.rest.authentication import unauthenticated
+from extauthz.rest.problems import ProblemError, forbidden, malformed, not_found, of_refusal, throttled
+from extauthz.rest.services import AdminServices, HeadSource
 from extauthz.signed.http_source import PREFIX
 from extauthz.storage import service_keys, signed_policies
 from extauthz.storage.outcome import Refusal, refusals_returned

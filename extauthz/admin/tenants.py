@@ -6,20 +6,20 @@ from fastapi import APIRouter, Query
 from pydantic import AfterValidator, WithJsonSchema
 from starlette.responses import Response
 
-from extauthz.admin import documents as doc
-from extauthz.admin.answers import Reply, list_of, no_content, tenant_headers, tenant_reply
-from extauthz.admin.authorization import Permission
-from extauthz.admin.context import RequestContext
-from extauthz.admin.openapi import created, deleted, found, listed, written
-from extauthz.admin.operation import Operation, requires
-from extauthz.admin.pagination import BY_NAME, PageQuery
-from extauthz.admin.preconditions import entity_tag
-from extauthz.admin.problems import accepted, not_found
-from extauthz.admin.quotas import too_many
 from extauthz.admin.service_keys import EXAMPLE_KEY_ID, NewKey, new_key
 from extauthz.compile.fields import shown as quoted
 from extauthz.domain.host import HostRejected, canonical_host
 from extauthz.domain.service_key import key_text
+from extauthz.rest import documents as doc
+from extauthz.rest.answers import Reply, list_of, no_content, tenant_headers, tenant_reply
+from extauthz.rest.authorization import Permission
+from extauthz.rest.context import RequestContext
+from extauthz.rest.openapi import created, deleted, found, listed, written
+from extauthz.rest.operation import Operation, requires
+from extauthz.rest.pagination import BY_NAME, PageQuery
+from extauthz.rest.preconditions import entity_tag
+from extauthz.rest.problems import accepted, not_found
+from extauthz.rest.quotas import too_many
 from extauthz.storage import hosts, service_keys, tenants
 from extauthz.storage.outcome import Conflict, NotFound
 from extauthz.storage.rows import Document, Stored, rfc3339

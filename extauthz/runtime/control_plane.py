@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from extauthz.admin.app import build_app
-from extauthz.admin.authentication import KEY_WAIT_S
 from extauthz.admin.health import health_app
-from extauthz.admin.services import AdminServices
 from extauthz.decide.tokens.cache import VerifiedTokens
 from extauthz.decisionlog.log import DecisionLog
 from extauthz.decisionlog.recorder import Recorder
@@ -26,6 +24,8 @@ from extauthz.keys.introspector import Introspector
 from extauthz.keys.schedule import Schedule
 from extauthz.publish.postgres import PostgresPublisher
 from extauthz.publish.write_validation import PolicyGate
+from extauthz.rest.authentication import KEY_WAIT_S
+from extauthz.rest.services import AdminServices
 from extauthz.runtime.announce import announce, where, worker_addresses
 from extauthz.runtime.assertion_keys import assertion_file
 from extauthz.runtime.composition import shared_parts

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from extauthz.admin.problems import MEDIA_TYPE, malformed
+from extauthz.rest.problems import MEDIA_TYPE, malformed
 from extauthz.storage.encoding import encode_json
 
 HEADER_TIMEOUT_S: Final = 10.0

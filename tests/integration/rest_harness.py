@@ -19,7 +19,6 @@ import aiohttp
 from jsonschema import Draft202012Validator
 
 from extauthz.admin.app import build_app, openapi_document
-from extauthz.admin.services import AdminServices
 from extauthz.compile.documents.policy_documents import Reading
 from extauthz.compile.roles.role_model import RoleModel, compile_model
 from extauthz.decide.identity import TokenPolicy
@@ -36,6 +35,7 @@ from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.postgres import PostgresPublisher
 from extauthz.publish.tenant import Compiler
 from extauthz.publish.write_validation import PolicyGate
+from extauthz.rest.services import AdminServices
 from extauthz.runtime.http_server import serve
 from extauthz.runtime.issuers import Issuers
 from extauthz.runtime.listener import listen

@@ -10,8 +10,8 @@ from itertools import count
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from extauthz.admin.quotas import Quotas
 from extauthz.domain.ids import RANDOM_BYTES, uuid7
+from extauthz.rest.quotas import Quotas
 from tests.integration.rest_harness import Api, rule
 from tests.integration.rest_saas import firms
 from tests.tokens import AUDIENCE

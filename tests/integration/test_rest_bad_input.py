@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from extauthz.admin.app import served
-from extauthz.admin.operation import Operation
-from extauthz.admin.request_body import JSON
 from extauthz.domain.tenancy import TenancyMode
+from extauthz.rest.operation import Operation
+from extauthz.rest.request_body import JSON
 from tests.integration.database_dump import dump
 from tests.integration.rest_harness import ADMIN_KEY, Api, rest, rule
 from tests.integration.rest_saas import firms

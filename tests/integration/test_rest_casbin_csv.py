@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from extauthz.admin.quotas import Quotas
+from extauthz.rest.quotas import Quotas
 from tests.integration.rest_harness import Answer, Api, rest, rule
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from starlette.routing import Route
 
 from extauthz.admin.app import build_app
 from extauthz.admin.app import served as routes_of
-from extauthz.admin.openapi import document
-from extauthz.admin.reference import render_reference
 from extauthz.domain.tenancy import TenancyMode
+from extauthz.rest.openapi import document
+from extauthz.rest.reference import render_reference
 from tests.integration.rest_harness import rest, validator
 
 if TYPE_CHECKING:

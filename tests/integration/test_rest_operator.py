@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from extauthz.admin.quotas import Quotas
 from extauthz.domain.tenancy import TenancyMode
 from extauthz.keys import session_tokens
 from extauthz.publish.tenant import Compiler
 from extauthz.publish.write_validation import PolicyGate
+from extauthz.rest.quotas import Quotas
 from tests.integration.rest_harness import ADMIN_KEY, READING, Api, rest, role_model, rule
 from tests.integration.rest_saas import firms
 from tests.waiting import until

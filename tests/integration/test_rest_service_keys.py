@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from extauthz.admin.quotas import Quotas
 from extauthz.demo.processes import free_port
+from extauthz.rest.quotas import Quotas
 from extauthz.storage.pool import open_pool
 from tests.integration.rest_harness import Api, rest, rule
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from extauthz.admin.app import served
-from extauthz.admin.authorization import Permission
-from extauthz.admin.operation import Operation
 from extauthz.domain.tenancy import TenancyMode
+from extauthz.rest.authorization import Permission
+from extauthz.rest.operation import Operation
 from extauthz.storage.pool import tenant_transaction
 from tests.integration.rest_harness import Answer, Api
 from tests.integration.rest_saas import Firms, firms

@@ -9,9 +9,9 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from extauthz.admin.app import served
-from extauthz.admin.operation import Operation, Reads
-from extauthz.admin.pagination import PageQuery
 from extauthz.domain.tenancy import TenancyMode
+from extauthz.rest.operation import Operation, Reads
+from extauthz.rest.pagination import PageQuery
 
 ROUTES = served(TenancyMode.SAAS)
 BY_NAME = pytest.mark.parametrize("route", ROUTES, ids=[str(route.operation_id) for route in ROUTES])

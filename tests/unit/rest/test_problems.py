@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from extauthz.admin.app import served
-from extauthz.admin.openapi import document
-from extauthz.admin.problems import ProblemError
 from extauthz.domain.tenancy import TenancyMode
+from extauthz.rest.openapi import document
+from extauthz.rest.problems import ProblemError
 
 TITLES = {
     400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",

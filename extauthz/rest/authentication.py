@@ -17,8 +17,6 @@ from typing import Final
 import structlog
 from starlette.datastructures import Headers
 
-from extauthz.admin.problems import RETRY_AFTER, ProblemError, accepted, forbidden, throttled
-from extauthz.admin.services import AdminServices
 from extauthz.decide.identity import Keys, Needs, Rejected, identify
 from extauthz.decide.needs import NeedsIntrospection, NeedsKey
 from extauthz.decide.tokens.claims import administered_domains
@@ -30,6 +28,8 @@ from extauthz.domain.reasons import Reason
 from extauthz.domain.service_key import PresentedKey, Scope
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.keys import session_tokens
+from extauthz.rest.problems import RETRY_AFTER, ProblemError, accepted, forbidden, throttled
+from extauthz.rest.services import AdminServices
 from extauthz.storage import audit, service_keys, write
 from extauthz.storage.rows import EveryDomain
 from extauthz.storage.service_keys import KeyGrant

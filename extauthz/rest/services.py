@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from extauthz.admin.quotas import Quotas
 from extauthz.decide.identity import TokenPolicy
 from extauthz.decide.tokens.cache import VerifiedTokens
 from extauthz.decisionlog.recorder import Recorder
@@ -14,6 +13,7 @@ from extauthz.domain.tenancy import TenancyMode
 from extauthz.keys.introspector import Introspector
 from extauthz.keys.source import KeySource
 from extauthz.publish.source import PolicySource
+from extauthz.rest.quotas import Quotas
 from extauthz.storage.failed_credentials import FailedCredentials
 from extauthz.storage.key_use import KeyUse
 from extauthz.storage.write import Validate

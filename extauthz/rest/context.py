@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.responses import Response
 
-from extauthz.admin import quotas
-from extauthz.admin.answers import (
+from extauthz.compile.documents.policy_documents import Reading
+from extauthz.compile.row_reader import KINDS, StoredReader
+from extauthz.domain.policy import MAX_ALLOW_PRIORITY
+from extauthz.domain.problem import Problem
+from extauthz.rest import quotas
+from extauthz.rest.answers import (
     MAX_NAMED_ROWS,
     POLICY_WARNINGS,
     Reply,
@@ -22,16 +26,12 @@ from extauthz.admin.answers import (
     warnings_header,
     with_warnings,
 )
-from extauthz.admin.authentication import Caller
-from extauthz.admin.pagination import Position
-from extauthz.admin.preconditions import IfMatch, KeptAnswer, claim_of, entity_tag
-from extauthz.admin.problems import ProblemError, accepted, not_found, precondition_failed
-from extauthz.admin.request_body import row_id_of
-from extauthz.admin.services import AdminServices
-from extauthz.compile.documents.policy_documents import Reading
-from extauthz.compile.row_reader import KINDS, StoredReader
-from extauthz.domain.policy import MAX_ALLOW_PRIORITY
-from extauthz.domain.problem import Problem
+from extauthz.rest.authentication import Caller
+from extauthz.rest.pagination import Position
+from extauthz.rest.preconditions import IfMatch, KeptAnswer, claim_of, entity_tag
+from extauthz.rest.problems import ProblemError, accepted, not_found, precondition_failed
+from extauthz.rest.request_body import row_id_of
+from extauthz.rest.services import AdminServices
 from extauthz.storage import write as storage_write
 from extauthz.storage.rows import Document, Page, Stored, Table
 from extauthz.storage.write import Change, Work, Written

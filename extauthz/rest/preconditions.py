@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
-from extauthz.admin.problems import ParameterProblem, conflict, malformed
+from extauthz.rest.problems import ParameterProblem, conflict, malformed
 from extauthz.storage import idempotency
 from extauthz.storage.encoding import encode_json
 from extauthz.storage.idempotency import Claim

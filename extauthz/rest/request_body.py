@@ -17,8 +17,10 @@ from fastapi import Depends
 from pydantic import TypeAdapter
 from starlette.requests import ClientDisconnect, Request
 
-from extauthz.admin.documents import BodyModel, Patch, replacing, validate
-from extauthz.admin.problems import (
+from extauthz.domain.problem import Problem
+from extauthz.domain.strict_json import JsonRejected, read_json
+from extauthz.rest.documents import BodyModel, Patch, replacing, validate
+from extauthz.rest.problems import (
     ParameterProblem,
     ProblemError,
     body_rejected,
@@ -26,8 +28,6 @@ from extauthz.admin.problems import (
     malformed,
     not_found,
 )
-from extauthz.domain.problem import Problem
-from extauthz.domain.strict_json import JsonRejected, read_json
 from extauthz.storage.encoding import unstorable
 
 JSON: Final = "application/json"

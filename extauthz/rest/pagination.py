@@ -12,8 +12,8 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from extauthz.admin.documents import QueryModel, refused
-from extauthz.admin.problems import ParameterProblem, invalid
+from extauthz.rest.documents import QueryModel, refused
+from extauthz.rest.problems import ParameterProblem, invalid
 
 MAX_LIMIT: Final = 1000
 DEFAULT_LIMIT: Final = 100

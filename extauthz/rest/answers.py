@@ -7,9 +7,9 @@ from typing import Final
 
 from starlette.responses import Response
 
-from extauthz.admin.preconditions import entity_tag
 from extauthz.compile.documents.warnings import DocumentWarning, WarningCode
 from extauthz.domain.problem import Problem
+from extauthz.rest.preconditions import entity_tag
 from extauthz.storage.encoding import encode_json
 from extauthz.storage.rows import Document, Stored, rfc3339
 

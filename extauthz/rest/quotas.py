@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from extauthz.admin.problems import ProblemError, invalid
 from extauthz.domain.problem import Problem
+from extauthz.rest.problems import ProblemError, invalid
 from extauthz.storage.rows import Table
 
 if TYPE_CHECKING:

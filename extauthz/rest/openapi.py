@@ -17,10 +17,10 @@ from fastapi.openapi.utils import get_openapi
 from pydantic_core import to_jsonable_python
 
 from extauthz import __version__
-from extauthz.admin.documents import BodyModel, Model, PageOut, Warned
-from extauthz.admin.problems import MEDIA_TYPE, ProblemError
 from extauthz.compile.conditions.operators import OPERATORS
 from extauthz.compile.conditions.readings import READINGS
+from extauthz.rest.documents import BodyModel, Model, PageOut, Warned
+from extauthz.rest.problems import MEDIA_TYPE, ProblemError
 
 Schema = dict[Any, Any]
 _SCHEMAS: Final = "#/components/schemas/"

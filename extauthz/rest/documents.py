@@ -28,7 +28,6 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
 
-from extauthz.admin.problems import conflict, invalid
 from extauthz.compile.documents.policy_documents import Reading
 from extauthz.compile.documents.warnings import WarningCode
 from extauthz.compile.fields import shown
@@ -36,6 +35,7 @@ from extauthz.compile.roles.inheritance import CYCLE
 from extauthz.domain.names import name_problem
 from extauthz.domain.policy import WILDCARD
 from extauthz.domain.problem import Problem, pointer_token
+from extauthz.rest.problems import conflict, invalid
 
 _Body = TypeVar("_Body")
 _Entity = TypeVar("_Entity")

@@ -8,9 +8,6 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Final, cast
 
-from extauthz.admin.authentication import Caller, CallerKind
-from extauthz.admin.context import RequestContext
-from extauthz.admin.problems import ProblemError, forbidden
 from extauthz.compile.documents.policy_documents import Reading, parse_attribute_policy
 from extauthz.compile.documents.resource_documents import parse_resource
 from extauthz.compile.roles.role_dependence import ROLES, depends_on_roles, with_inherited
@@ -19,6 +16,9 @@ from extauthz.domain.policy import WILDCARD, AuthenticationRequirement, Route
 from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
 from extauthz.domain.service_key import Scope
+from extauthz.rest.authentication import Caller, CallerKind
+from extauthz.rest.context import RequestContext
+from extauthz.rest.problems import ProblemError, forbidden
 from extauthz.storage import attribute_policies, role_bindings, role_rules
 from extauthz.storage.public_resources import is_public
 from extauthz.storage.rows import Document, Stored, instant, rfc3339

@@ -20,13 +20,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from extauthz.admin.authentication import authenticate
-from extauthz.admin.authorization import Permission, is_permitted, not_permitted
-from extauthz.admin.context import RequestContext
-from extauthz.admin.documents import problems_of
-from extauthz.admin.preconditions import ReplayedError, read_idempotency_key, read_if_match
-from extauthz.admin.problems import ParameterProblem, ProblemError, internal_error, invalid, not_found
-from extauthz.admin.request_body import RequestBody, read_query, refuse_body
+from extauthz.rest.authentication import authenticate
+from extauthz.rest.authorization import Permission, is_permitted, not_permitted
+from extauthz.rest.context import RequestContext
+from extauthz.rest.documents import problems_of
+from extauthz.rest.preconditions import ReplayedError, read_idempotency_key, read_if_match
+from extauthz.rest.problems import ParameterProblem, ProblemError, internal_error, invalid, not_found
+from extauthz.rest.request_body import RequestBody, read_query, refuse_body
 from extauthz.storage import tenants
 
 _log = structlog.get_logger("extauthz.admin")

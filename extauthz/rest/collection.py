@@ -11,11 +11,11 @@ from typing import Generic, TypeVar
 
 from starlette.responses import Response
 
-from extauthz.admin.answers import no_content, row_reply, to_json, with_warnings
-from extauthz.admin.context import RequestContext
-from extauthz.admin.pagination import PageQuery
-from extauthz.admin.problems import accepted
 from extauthz.compile.documents.warnings import DocumentWarning
+from extauthz.rest.answers import no_content, row_reply, to_json, with_warnings
+from extauthz.rest.context import RequestContext
+from extauthz.rest.pagination import PageQuery
+from extauthz.rest.problems import accepted
 from extauthz.storage.outcome import Refusal
 from extauthz.storage.rows import Document, Stored
 from extauthz.storage.write import Change
