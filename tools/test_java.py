@@ -6,7 +6,7 @@ python tools/test_java.py --found               say whether a JDK and Maven are 
 
 A JDK of 17 or newer is looked for at JAVA_HOME and then on PATH, Maven on PATH. Maven takes what its local
 repository has and fetches the rest from the repository that the user's settings name. The tests get the file
-of facts of `extauthz demo` in the system property `extauthz.demo`. Without arguments,
+of facts of `extauthz demo` in the system property `demo.facts`. Without arguments,
 `sdk/java/tests` then runs the built samples; it gets the file in `EXTAUTHZ_DEMO`. The exit code is that of
 what failed; 2 when a JDK or Maven is missing or the demo does not start.
 """
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         with running_demo() as facts:
             command = [maven, "--batch-mode", "--no-transfer-progress", "-Dstyle.color=never"]
-            command += ["--file", str(PROJECT / "pom.xml"), f"-Dextauthz.demo={facts}"]
+            command += ["--file", str(PROJECT / "pom.xml"), f"-Ddemo.facts={facts}"]
             command += [*(arguments or ["-Psamples"]), "verify"]
             built = subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
             if built or arguments:

@@ -22,8 +22,8 @@ final class Demo {
 
     /** Returns the demo; without one the test is skipped. */
     static Demo running() throws Exception {
-        String file = System.getProperty("extauthz.demo");
-        Assumptions.assumeTrue(file != null, "needs a running demo, as make test-java starts one: -Dextauthz.demo=FILE");
+        String file = System.getProperty("demo.facts");
+        Assumptions.assumeTrue(file != null, "needs a running demo, as make test-java starts one: -Ddemo.facts=FILE");
         return new Demo((Map<?, ?>) Json.read(Files.readAllBytes(Path.of(file))));
     }
 

@@ -87,8 +87,8 @@ class RealServerTest {
 
     @BeforeEach
     void demo() throws IOException {
-        String file = System.getProperty("extauthz.demo", "");
-        assumeTrue(!file.isEmpty(), "make test-java runs this with a running demo (-Dextauthz.demo=FILE)");
+        String file = System.getProperty("demo.facts", "");
+        assumeTrue(!file.isEmpty(), "make test-java runs this with a running demo (-Ddemo.facts=FILE)");
         demo = JSON.readValue(Files.readString(Path.of(file)), Map.class);
     }
 
