@@ -9,7 +9,6 @@ Goals: at most 50 us a check, at most 1 s a registration.
 
 import asyncio
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -115,12 +114,15 @@ def checks(url: str) -> dict[str, object]:
 
 def compared(client: Callable[[], int], library: Callable[[], int]) -> dict[str, float]:
     """Measure both in turns; the difference of the cheapest windows is the client's own cost."""
-    pairs = [(quiet_us(client, groups=1), quiet_us(library, groups=1)) for _ in range(9)]
-    own = [first - second for first, second in pairs]
+    return _costs([(quiet_us(client, groups=1), quiet_us(library, groups=1)) for _ in range(ROUNDS * 4)])
+
+
+def _costs(pairs: list[tuple[float, float]]) -> dict[str, float]:
+    check, library = (min(each) for each in zip(*pairs, strict=True))
     return {
-        "check_us": round(statistics.median(first for first, _ in pairs), 1),
-        "library_us": round(statistics.median(second for _, second in pairs), 1),
-        "own_us": round(statistics.median(own), 1),
+        "check_us": round(check, 1),
+        "library_us": round(library, 1),
+        "own_us": round(check - library, 1),
     }
 
 
@@ -139,7 +141,7 @@ async def _asynchronous(
     limits = {"timeout": dict.fromkeys(("connect", "read", "write", "pool"), 10.0)}
     async with ExtauthzClient(url, ServiceKey(key)) as client, httpcore2.AsyncConnectionPool() as pool:
         pairs = []
-        for _ in range(9):
+        for _ in range(ROUNDS * 4):
             first = await timed(lambda: client.check(**QUESTION))  # type: ignore[arg-type]
             second = await timed(
                 lambda: pool.request(
@@ -147,11 +149,7 @@ async def _asynchronous(
                 )
             )
             pairs.append((first, second))
-    return {
-        "check_us": round(statistics.median(first for first, _ in pairs), 1),
-        "library_us": round(statistics.median(second for _, second in pairs), 1),
-        "own_us": round(statistics.median(first - second for first, second in pairs), 1),
-    }
+    return _costs(pairs)
 
 
 class AdminKey:
@@ -173,16 +171,21 @@ def registrations(found: Serving) -> dict[str, object]:
     url = f"http://127.0.0.1:{found.rest_port}"
     settings.configure(ALLOWED_HOSTS=["*"], SECRET_KEY="benchmark", ROOT_URLCONF="none")
     django.setup()
-    seconds: dict[str, dict[str, list[float]]] = {}
+    measured: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for number in range(ROUNDS):
         for framework, register in (("fastapi", fastapi), ("flask", flask), ("django", django_project)):
-            kinds = seconds.setdefault(framework, {"first": [], "again": []})
+            kinds = measured.setdefault(framework, {"first": [], "again": []})
             for taken in kinds.values():
-                taken.append(register(url, f"{framework}-{number}"))
+                before = time.process_time()
+                seconds = register(url, f"{framework}-{number}")
+                taken.append((seconds, time.process_time() - before))
     return {
-        framework: {f"{kind}_s": round(statistics.median(taken), 3) for kind, taken in kinds.items()}
-        | {"slowest_s": round(max(max(taken) for taken in kinds.values()), 3)}
-        for framework, kinds in seconds.items()
+        framework: {
+            f"{kind}_{what}": round(min(each[place] for each in taken), 3)
+            for kind, taken in kinds.items()
+            for place, what in enumerate(("s", "client_cpu_s"))
+        }
+        for framework, kinds in measured.items()
     }
 
 

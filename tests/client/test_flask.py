@@ -1,5 +1,7 @@
 """Routes of Flask applications, and what is registered of them."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -243,3 +245,23 @@ def test_a_route_that_is_added_after_protect_is_warned_of(warnings: Callable[[],
     assert warnings() == (
         "/late (answer) was added after protect() and is not registered; call protect() after the last route"
     )
+
+
+EXITS = """
+import threading
+from flask import Flask
+from extauthz_client import ServiceKey, SyncExtauthzClient, resource
+from extauthz_client.flask import protect
+app = Flask(__name__)
+app.add_url_rule("/bills", view_func=resource("bill:list")(lambda: "ok"))
+registration = protect(app, SyncExtauthzClient("http://127.0.0.1:9", ServiceKey("k")), service_name="b")
+print([each.name for each in threading.enumerate() if not each.daemon])
+"""
+
+
+def test_no_thread_keeps_a_process_from_ending() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", EXITS], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "['MainThread']\n"), done.stderr
+    assert "Traceback" not in done.stderr

@@ -8,7 +8,7 @@ of the declaration, and left out: the mesh then knows no route to it.
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
@@ -235,30 +235,47 @@ def _registrable(routes: Sequence[AppRoute], *, ordered: bool) -> list[tuple[_Re
     return _uncontested(reached)
 
 
+@dataclass(slots=True)
+class _Node:
+    """The routes whose segments end here, and what follows; a parameter is followed under None."""
+
+    routes: list[_Reached] = field(default_factory=list)
+    after: "dict[str | None, _Node]" = field(default_factory=dict)
+
+
 class _Earlier:
-    """The routes that come before others, by the first segment that a later one must have."""
+    """The routes that come before others, by their segments."""
 
     def __init__(self) -> None:
-        self._by_first: dict[str | None, list[_Reached]] = {}
+        self._first = _Node()
 
     def add(self, route: _Reached) -> None:
-        first = route.path.segments[0] if route.path.segments else None
-        self._by_first.setdefault(first if isinstance(first, str) else None, []).append(route)
+        node = self._first
+        for segment in route.path.segments:
+            node = node.after.setdefault(segment if isinstance(segment, str) else None, _Node())
+        node.routes.append(route)
 
     def taken(self, later: _Reached) -> frozenset[str]:
         """Return the methods that the application never passes on to a route, because others come first."""
-        first = later.path.segments[0] if later.path.segments else None
-        candidates = [*self._by_first.get(None, ())]
-        if isinstance(first, str):
-            candidates += self._by_first.get(first, ())
         taken = frozenset[str]().union(
             *(
                 route.takes
-                for route in candidates
+                for route in self._like(later.path)
                 if route.host in (None, later.host) and route.path.covers(later.path)
             )
         )
         return later.methods if ANY_METHOD in taken else taken
+
+    def _like(self, path: AppPath) -> Iterator[_Reached]:
+        """Yield the routes whose literal segments are those of a path, as far as they go."""
+        nodes = [self._first]
+        for segment in path.segments:
+            for node in nodes:
+                yield from node.routes
+            keys = {segment if isinstance(segment, str) else None, None}
+            nodes = [node.after[key] for node in nodes for key in keys if key in node.after]
+        for node in nodes:
+            yield from node.routes
 
 
 def _uncontested(
