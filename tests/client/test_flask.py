@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from flask import Blueprint, Flask
 from flask.views import MethodView
+from starlette.applications import Starlette
 from werkzeug.routing import BaseConverter, Rule
 
 from extauthz.compile.documents.resource_documents import parse_resource
-from extauthz_client import ServiceKey, SyncExtauthzClient, resource
+from extauthz_client import ExtauthzClient, ServiceKey, SyncExtauthzClient, resource
+from extauthz_client import protect as protect_starlette
 from extauthz_client.flask import declared_resources, protect
 from tests.client.blocking_server import Refuses, serving
 from tests.client.views import view
@@ -245,6 +247,13 @@ def test_a_route_that_is_added_after_protect_is_warned_of(warnings: Callable[[],
     assert warnings() == (
         "/late (answer) was added after protect() and is not registered; call protect() after the last route"
     )
+
+
+def test_each_framework_names_the_client_that_it_needs() -> None:
+    with pytest.raises(TypeError, match="need a SyncExtauthzClient"):
+        protect(Flask(__name__), ExtauthzClient("http://x", ServiceKey("k")), service_name="b")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="need an ExtauthzClient"):
+        protect_starlette(Starlette(), SyncExtauthzClient("http://x", ServiceKey("k")), service_name="b")  # type: ignore[arg-type]
 
 
 EXITS = """

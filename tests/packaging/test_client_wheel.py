@@ -80,6 +80,17 @@ def test_the_server_does_not_need_the_client() -> None:
         assert "extauthz" not in (ROOT / "deploy/image" / file).read_text("utf-8").replace("extauthz_", "")
 
 
+def test_both_distributions_are_installed_by_one_command() -> None:
+    """So that no index is asked for extauthz-client."""
+    made = (ROOT / "Makefile").read_text("utf-8")
+    (line,) = [each for each in made.splitlines() if "pip install --editable" in each]
+    assert "--editable '.[demo,dev,native]' --editable ./sdk/python" in line
+    assert "sync --locked --all-packages" in made
+    tested = (ROOT / "tools/test_pythons.py").read_text("utf-8")
+    assert tested.count("./sdk/python") == 2
+    assert "extauthz-client" not in (ROOT / "constraints.txt").read_text("utf-8")
+
+
 IN_ALL_FORMS = """\
 import importlib.metadata, importlib.util, json, sys
 import extauthz_client

@@ -32,6 +32,10 @@ def _of_policies(path: tuple[str, ...], results: Results, _build: str) -> float 
     return results.number("policies", *path)
 
 
+def _of_client(path: tuple[str, ...], results: Results, _build: str) -> float | None:
+    return results.number("client", *path)
+
+
 def _of_reload(setting: str, path: Sequence[str], results: Results, _build: str) -> float | None:
     return results.number("reload", setting, *path)
 
@@ -143,6 +147,27 @@ TARGETS: Final = (
         "times",
         lambda results, _: results.number("publish", "first_load", "ratio"),
         result="publish",
+    ),
+    *(
+        Target(
+            f"{form} check by the Python client, CPU beyond its HTTP library",
+            50.0,
+            "us",
+            partial(_of_client, ("check", form, "own_us")),
+            result="client",
+        )
+        for form in ("blocking", "asynchronous")
+    ),
+    *(
+        Target(
+            f"registration of 500 endpoints by the Python client, {framework}, {what}",
+            1.0,
+            "s",
+            partial(_of_client, ("registration_of_500_endpoints", framework.lower(), f"{kind}_s")),
+            result="client",
+        )
+        for framework in ("FastAPI", "Flask", "Django")
+        for kind, what in (("first", "new ones"), ("again", "known ones"))
     ),
     *(
         Target(

@@ -11,6 +11,7 @@ BUILDS: Final = ("optimised", "unoptimised")
 
 SHOWN: Final = (
     *(f"{name}-{build}" for name in ("requests", "check", "start") for build in BUILDS),
+    "client",
     "hostile",
     "policies",
     "publish",

@@ -53,7 +53,12 @@ def protect(
     the server runs. The application's own lifespan runs as before; routes that it adds are seen. The client
     is opened and closed with the application. `host` and `prefix` as in `declared_resources`. The answer has
     the state of the registration.
+
+    Raises:
+        TypeError: the client is a synchronous one.
     """
+    if not isinstance(client, ExtauthzClient):
+        raise TypeError("Starlette and FastAPI need an ExtauthzClient, which tasks can use")
     inner = app.router.lifespan_context
     registration = Registration(
         lambda: declared_resources(app.routes, service_name, host=host, prefix=prefix)

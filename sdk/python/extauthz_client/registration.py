@@ -102,7 +102,9 @@ class BackgroundRegistration(Registration):
     """
 
     def __init__(self, client: SyncExtauthzClient, declared: Declared) -> None:
-        """Open the client and start the thread."""
+        """Open the client and start the thread. Raises TypeError for the asynchronous client."""
+        if not isinstance(client, SyncExtauthzClient):
+            raise TypeError("Flask and Django need a SyncExtauthzClient, which threads can use")
         super().__init__(declared)
         self._client = client.open()
         self._stopped = threading.Event()
@@ -134,6 +136,8 @@ class BackgroundRegistration(Registration):
                 else:
                     self._client.register(step)
             except Exception as error:  # noqa: BLE001  # thrown in, where it is reported
+                if self._stopped.is_set():
+                    return
                 step = attempts.throw(error)
             else:
                 step = next(attempts, None)
