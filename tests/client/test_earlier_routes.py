@@ -7,9 +7,17 @@ from extauthz_client.declarations import AppRoute, collected, declaration_on
 from extauthz_client.paths import AppPath
 from tests.client.views import view
 
-SEGMENTS = st.sampled_from(["a", "b", "7", "{x}", "{x:int}"])
+SEGMENTS = st.sampled_from(["a", "b", "7", "{x%d}", "{x%d:int}"])
 PATHS = st.builds(
-    lambda segments, rest: "/" + "/".join([*segments, *(["{r:path}"] if rest else [])]),
+    lambda segments, rest: (
+        "/"
+        + "/".join(
+            [
+                *(each.replace("%d", str(place)) for place, each in enumerate(segments)),
+                *(["{r:path}"] if rest else []),
+            ]
+        )
+    ),
     st.lists(SEGMENTS, max_size=3),
     st.booleans(),
 )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 from extauthz_client.models import Authentication, Authorization, Resource, Route
-from extauthz_client.paths import AppPath
+from extauthz_client.paths import AppPath, host_problem
 
 _Endpoint = TypeVar("_Endpoint", bound=Callable[..., Any])
 
@@ -209,7 +209,7 @@ def _registrable(routes: Sequence[AppRoute], *, ordered: bool) -> list[tuple[_Re
         kept: list[_Reached] = []
         for route, declared in _parts(whole):
             path, place = route.template, place_of(route)
-            problem = path if isinstance(path, str) else route.problem
+            problem = path if isinstance(path, str) else route.problem or host_problem(route.host)
             if problem is not None or isinstance(path, str):
                 if declared is not None:
                     log.warning(

@@ -16,6 +16,12 @@ _PARAMETER: Final = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_]*)(?::([a-zA-Z_][a-zA-Z
 _PCHAR: Final = "-._~!$&'()*+,=:@"  # RFC 3986 3.3, without ";"
 ANY_SEGMENT: Final = "str"
 ANY_REST: Final = "path"
+_MOST_SEGMENTS: Final = 64
+_LONGEST: Final = 2000
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# Controls, lone surrogates, path parameters, separators, and what would be decoded twice.
+_REFUSED: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff;/\\]|%[0-9A-Fa-f]{2}")
+_HOST: Final = re.compile(r"(?:\*\.)?[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?|\[[0-9A-Fa-f:.]+\]")
 PARTIAL: Final = "a parameter of it is only a part of a segment: make it a whole segment"
 
 
@@ -45,17 +51,31 @@ class AppPath:
     def of(cls, segments: Sequence[str | Parameter | None]) -> "AppPath | str":
         """Return the path of these segments (None: one that no template expresses); else a message."""
         found: list[str | Parameter] = []
-        for segment in segments:
+        for place, segment in enumerate(segments):
             if segment is None:
                 return PARTIAL
-            if segment == "**":
-                return "its '**' would mean any path: rename this segment"
+            is_last = place == len(segments) - 1
+            problem = (
+                _parameter_problem(segment, found)
+                if isinstance(segment, Parameter)
+                else (_literal_problem(segment, is_last=is_last))
+            )
+            if problem is not None:
+                return problem
             found.append(segment)
+        if len(found) > _MOST_SEGMENTS:
+            return f"it has more than {_MOST_SEGMENTS} segments: shorten it"
         rest = bool(found) and isinstance(found[-1], Parameter) and found[-1].convertor == ANY_REST
         own = found[:-1] if rest else found
         if any(isinstance(segment, Parameter) and segment.convertor == ANY_REST for segment in own):
             return "its 'path' parameter is not at its end: move it there, or make it one segment"
-        return cls(tuple(own), rest)
+        path = cls(tuple(own), rest)
+        names = sum(
+            len(each.name) for each in found if isinstance(each, Parameter) and each.convertor != ANY_REST
+        )
+        if len(path.template) - names > _LONGEST:
+            return f"it is longer than {_LONGEST} characters: shorten it"
+        return path
 
     @property
     def template(self) -> str:
@@ -84,6 +104,28 @@ class AppPath:
             # `/a/{p:path}` wants the slash that `/a` lacks.
             return False
         return all(map(_covers, self.segments, later.segments))
+
+
+def _literal_problem(segment: str, *, is_last: bool) -> str | None:
+    """Return why no request can have a segment: what the mesh refuses before it looks for a route."""
+    if segment == "**":
+        return "its '**' would mean any path: rename this segment"
+    if segment in {".", ".."} or (not segment and not is_last):
+        return f"no request has the segment {segment!r} in its path: leave it out"
+    if segment != segment.strip():
+        return f"no request may have a space at the edge of {segment!r} in its path: rename this segment"
+    found = _REFUSED.search(segment)
+    if found is not None:
+        return f"no request may have {found[0]!r} in its path: rename the segment {segment!r}"
+    return None
+
+
+def _parameter_problem(parameter: Parameter, earlier: Sequence[str | Parameter]) -> str | None:
+    if _NAME.fullmatch(parameter.name) is None:
+        return f"its parameter {parameter.name!r} is not of ASCII letters, digits and '_': rename it"
+    if any(isinstance(each, Parameter) and each.name == parameter.name for each in earlier):
+        return f"its parameter {parameter.name!r} appears twice: rename one"
+    return None
 
 
 def _covers(earlier: str | Parameter, later: str | Parameter) -> bool:
@@ -120,3 +162,12 @@ def host_pattern(host: str) -> str | None:
     if wild is not None and wild[2] in (None, ANY_SEGMENT) and suffix and "{" not in suffix:
         return f"*.{suffix}"
     return None if "{" in name else name
+
+
+def host_problem(host: str | None) -> str | None:
+    """Return why no request can be for a host."""
+    if host is None or _HOST.fullmatch(host) is not None:
+        return None
+    return (
+        f"its host {host!r} is not a name of ASCII letters: write it as Envoy gets it, with 'xn--' for others"
+    )
