@@ -93,6 +93,24 @@ def running_demo() -> Iterator[Path]:
             demo.wait(_DEMO_ENDS_S)
 
 
+def class_path(maven: str) -> str:
+    """Compile the client with its tests and return what a JVM needs to run them."""
+    module = PROJECT / "extauthz-client"
+    with tempfile.TemporaryDirectory(prefix="extauthz-java-") as folder:
+        file = Path(folder, "classpath")
+        command = [maven, "--batch-mode", "--quiet", "--file", str(PROJECT / "pom.xml"), "-pl", module.name]
+        command += ["test-compile", "dependency:build-classpath", f"-Dmdep.outputFile={file}"]
+        subprocess.run(command, stdin=subprocess.DEVNULL, check=True)
+        libraries = file.read_text("utf-8").strip()
+    return os.pathsep.join((str(module / "target/classes"), str(module / "target/test-classes"), libraries))
+
+
+def java_command(environ: Mapping[str, str]) -> str:
+    """Return the `java` that goes with the compiler of `found_tools`."""
+    home = environ.get("JAVA_HOME")
+    return str(Path(home, "bin", "java")) if home else "java"
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run Maven and, without arguments for it, the samples against a demo; return the exit code."""
     try:

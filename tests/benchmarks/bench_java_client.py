@@ -11,32 +11,14 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from tests.benchmarks.measuring import MachineLoad, keep
-from tools.test_java import PROJECT, Missing, found_tools
+from tools.test_java import Missing, class_path, found_tools, java_command
 
-_MODULE = PROJECT / "extauthz-client"
 _MAIN = "io.extauthz.client.CheckBenchmark"
-
-
-def class_path(maven: str) -> str:
-    """Compile the client with its tests and return what a JVM needs to run them."""
-    with tempfile.TemporaryDirectory(prefix="extauthz-java-") as folder:
-        file = Path(folder, "classpath")
-        subprocess.run(
-            [
-                *(maven, "--batch-mode", "--quiet", "--file", str(PROJECT / "pom.xml")),
-                *("-pl", "extauthz-client"),
-                *("test-compile", "dependency:build-classpath", f"-Dmdep.outputFile={file}"),
-            ],
-            check=True,
-        )
-        libraries = file.read_text("utf-8").strip()
-    return os.pathsep.join((str(_MODULE / "target/classes"), str(_MODULE / "target/test-classes"), libraries))
 
 
 def main() -> int:
@@ -46,9 +28,7 @@ def main() -> int:
     except Missing as problem:
         print(problem, file=sys.stderr)
         return 2
-    home = os.environ.get("JAVA_HOME")
-    java = str(Path(home, "bin", "java")) if home else "java"
-    command = [java, "-cp", class_path(maven), _MAIN]
+    command = [java_command(os.environ), "-cp", class_path(maven), _MAIN]
     with subprocess.Popen([*command, "serve"], stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None

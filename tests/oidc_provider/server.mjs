@@ -35,6 +35,10 @@ server.listen(options.port ?? 0, '127.0.0.1', () => {
       client('bound-worker', 'client_secret_basic', {
         ...secret, ...machine, tls_client_certificate_bound_access_tokens: true,
       }),
+      client('worker-post', 'client_secret_post', { ...secret, ...machine }),
+      client('worker-jwt', 'private_key_jwt', {
+        ...machine, jwks: { keys: [options.clientKey] }, token_endpoint_auth_signing_alg: options.clientKey.alg,
+      }),
       client('gateway-basic', 'client_secret_basic', secret),
       client('gateway-post', 'client_secret_post', secret),
       client('gateway-jwt', 'private_key_jwt', {
