@@ -12,18 +12,16 @@ import structlog
 
 from extauthz.telemetry.logs import configure
 from extauthz.telemetry.redaction import redact_text
+from tests.command_line import logging_as_before
 
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nabc\n-----END RSA PRIVATE KEY-----"
 
 
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
-    root = logging.getLogger()
-    before = (root.handlers[:], root.level)
-    yield io.StringIO()
-    root.handlers[:], root.level = before
+    with logging_as_before():
+        yield io.StringIO()
     logging.captureWarnings(capture=False)
-    structlog.reset_defaults()
 
 
 def events(stream: io.StringIO) -> list[dict[str, object]]:
