@@ -22,11 +22,13 @@ final class Addresses {
         if (address.getRawUserInfo() != null) {
             throw new IllegalArgumentException(what + " has no user and no password in it");
         }
-        if (address.getScheme() == null || !List.of("http", "https").contains(address.getScheme().toLowerCase(java.util.Locale.ROOT))) {
+        if (address.getScheme() == null
+                || !List.of("http", "https").contains(address.getScheme().toLowerCase(java.util.Locale.ROOT))) {
             throw new IllegalArgumentException(what + " is an http or https address, not '" + address + "'");
         }
         if (address.getHost() == null) {
-            throw new IllegalArgumentException(what + " has a host name of letters, digits, '-' and '.', unlike '" + address + "'");
+            throw new IllegalArgumentException(
+                    what + " has a host name of letters, digits, '-' and '.', unlike '" + address + "'");
         }
         if (address.getPort() == 0 || address.getPort() > 65535) {
             throw new IllegalArgumentException(what + " has a port from 1 to 65535, unlike '" + address + "'");
@@ -52,7 +54,9 @@ final class Addresses {
         String text = http("the address of the API", address).toString();
         if (address.getRawQuery() != null || address.getRawFragment() != null) {
             throw new IllegalArgumentException(
-                    "the address of the API has no query and no fragment, such as https://extauthz.example.com, unlike '" + text + "'");
+                    "the address of the API has no query and no fragment, such as https://extauthz.example.com, unlike"
+                            + " '"
+                            + text + "'");
         }
         return text.replaceAll("/+$", "");
     }
@@ -71,9 +75,11 @@ final class Addresses {
 
     /** Returns a query with its question mark; empty without parameters. */
     static String query(Map<String, String> parameters) {
-        return parameters.isEmpty() ? "" : parameters.entrySet().stream()
-                .map(each -> encoded(each.getKey()) + "=" + encoded(each.getValue()))
-                .collect(Collectors.joining("&", "?", ""));
+        return parameters.isEmpty()
+                ? ""
+                : parameters.entrySet().stream()
+                        .map(each -> encoded(each.getKey()) + "=" + encoded(each.getValue()))
+                        .collect(Collectors.joining("&", "?", ""));
     }
 
     private static String encoded(String text) {

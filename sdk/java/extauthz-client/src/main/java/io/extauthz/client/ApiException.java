@@ -113,7 +113,8 @@ public class ApiException extends ExtauthzException {
     }
 
     private static String summary(int status, String title, String detail, String reason) {
-        return status + " " + title + (reason == null ? "" : " (" + reason + ")") + (detail.isEmpty() ? "" : ": " + detail);
+        return status + " " + title + (reason == null ? "" : " (" + reason + ")")
+                + (detail.isEmpty() ? "" : ": " + detail);
     }
 
     /** Adds each error with its place; what {@code detail} says already is left out. */

@@ -341,8 +341,8 @@ public final class AssertionVerifier implements AutoCloseable {
          * Makes the verifier. Nothing is fetched before the first assertion.
          *
          * @return the verifier
-         * @throws IllegalArgumentException the timeout is not more than 0 or more than a day, the file of certificates cannot be
-         *     used, or both it and an {@code SSLContext} are set
+         * @throws IllegalArgumentException the timeout is not more than 0 or more than a day, the file of certificates
+         *     cannot be used, or both it and an {@code SSLContext} are set
          */
         public AssertionVerifier build() {
             return new AssertionVerifier(this);

@@ -87,7 +87,12 @@ public record AttributePolicy(
      */
     public Builder toBuilder() {
         var builder = new Builder(name, resource, effect, notation, ruleData);
-        return builder.id(id).actions(actions).domain(domain).priority(priority).enabled(enabled).mode(mode);
+        return builder.id(id)
+                .actions(actions)
+                .domain(domain)
+                .priority(priority)
+                .enabled(enabled)
+                .mode(mode);
     }
 
     /**
@@ -255,7 +260,8 @@ public record AttributePolicy(
          */
         public AttributePolicy build() {
             return new AttributePolicy(
-                    id, name, resource, actions, domain, effect, priority, enabled, mode, notation, ruleData, List.of());
+                    id, name, resource, actions, domain, effect, priority, enabled, mode, notation, ruleData,
+                    List.of());
         }
     }
 }

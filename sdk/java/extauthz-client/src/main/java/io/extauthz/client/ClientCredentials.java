@@ -28,7 +28,9 @@ public final class ClientCredentials implements Credentials {
         clientId = builder.clientId;
         method = builder.method != null
                 ? builder.method
-                : builder.keyFile != null ? ClientAuthentication.PRIVATE_KEY_JWT : ClientAuthentication.CLIENT_SECRET_BASIC;
+                : builder.keyFile != null
+                        ? ClientAuthentication.PRIVATE_KEY_JWT
+                        : ClientAuthentication.CLIENT_SECRET_BASIC;
         secret = builder.secret;
         keyFile = builder.keyFile;
         keyId = builder.keyId;
@@ -197,7 +199,8 @@ public final class ClientCredentials implements Credentials {
             } catch (URISyntaxException error) {
                 // It is refused below.
             }
-            throw new IllegalArgumentException("a resource is an absolute URI without a fragment, unlike '" + resource + "'");
+            throw new IllegalArgumentException(
+                    "a resource is an absolute URI without a fragment, unlike '" + resource + "'");
         }
 
         /**

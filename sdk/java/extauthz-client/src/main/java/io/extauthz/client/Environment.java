@@ -35,7 +35,8 @@ final class Environment {
     ExtauthzClient.Builder client() {
         String address = value(API);
         if (address == null) {
-            throw new ExtauthzException(API + " is not set; set it to the address of the API, such as https://extauthz.example.com");
+            throw new ExtauthzException(
+                    API + " is not set; set it to the address of the API, such as https://extauthz.example.com");
         }
         try {
             URI api = Addresses.http("the address of the API", address);
@@ -69,8 +70,8 @@ final class Environment {
                 }
             }
             if (!others.isEmpty()) {
-                throw new ExtauthzException(
-                        SERVICE_KEY + " and " + String.join(", ", others) + " are both set; keep the one that is meant");
+                throw new ExtauthzException(SERVICE_KEY + " and " + String.join(", ", others)
+                        + " are both set; keep the one that is meant");
             }
             try {
                 return new ServiceKey(key);
@@ -86,7 +87,8 @@ final class Environment {
         Path keyFile = file(KEY_FILE);
         ClientAuthentication method = method();
         if (secret != null && keyFile != null) {
-            throw new ExtauthzException(CLIENT_SECRET + " and " + KEY_FILE + " are both set; keep the one that is meant");
+            throw new ExtauthzException(
+                    CLIENT_SECRET + " and " + KEY_FILE + " are both set; keep the one that is meant");
         }
         var missing = new ArrayList<String>();
         if (issuer == null) {
@@ -115,7 +117,9 @@ final class Environment {
                 .scope(value(SCOPE))
                 .audience(value(AUDIENCE));
         try {
-            for (String resource : value(RESOURCE) == null ? new String[0] : value(RESOURCE).strip().split(" +")) {
+            for (String resource : value(RESOURCE) == null
+                    ? new String[0]
+                    : value(RESOURCE).strip().split(" +")) {
                 builder.resource(resource);
             }
         } catch (IllegalArgumentException error) {

@@ -138,7 +138,12 @@ public final class ExtauthzClient implements AutoCloseable {
      * @param cascade whether to delete other rules that name it; without it they are a conflict
      */
     public void deleteResource(String id, boolean cascade) {
-        write("DELETE", RESOURCES + "/" + Addresses.segment(id), cascade ? Map.of("cascade", "true") : Map.of(), null, true);
+        write(
+                "DELETE",
+                RESOURCES + "/" + Addresses.segment(id),
+                cascade ? Map.of("cascade", "true") : Map.of(),
+                null,
+                true);
     }
 
     /**
@@ -169,7 +174,8 @@ public final class ExtauthzClient implements AutoCloseable {
      * @return the rule with its id
      */
     public RoleRule createRoleRule(RoleRule rule) {
-        return RoleRule.read(write("POST", ROLE_RULES, Map.of(), rule.document(), false).document());
+        return RoleRule.read(
+                write("POST", ROLE_RULES, Map.of(), rule.document(), false).document());
     }
 
     /**
@@ -209,7 +215,8 @@ public final class ExtauthzClient implements AutoCloseable {
      * @return the binding with its id
      */
     public RoleBinding createRoleBinding(RoleBinding binding) {
-        return RoleBinding.read(write("POST", ROLE_BINDINGS, Map.of(), binding.document(), false).document());
+        return RoleBinding.read(write("POST", ROLE_BINDINGS, Map.of(), binding.document(), false)
+                .document());
     }
 
     /**
@@ -247,7 +254,8 @@ public final class ExtauthzClient implements AutoCloseable {
      * @return the policy with its id and what the API warns of
      */
     public AttributePolicy createAttributePolicy(AttributePolicy policy) {
-        return AttributePolicy.read(write("POST", ATTRIBUTE_POLICIES, Map.of(), policy.document(), false).document());
+        return AttributePolicy.read(write("POST", ATTRIBUTE_POLICIES, Map.of(), policy.document(), false)
+                .document());
     }
 
     /**
@@ -259,7 +267,8 @@ public final class ExtauthzClient implements AutoCloseable {
      */
     public AttributePolicy replaceAttributePolicy(AttributePolicy policy) {
         String path = ATTRIBUTE_POLICIES + "/" + stored(policy.id());
-        return AttributePolicy.read(write("PUT", path, Map.of(), policy.document(), true).document());
+        return AttributePolicy.read(
+                write("PUT", path, Map.of(), policy.document(), true).document());
     }
 
     /**
@@ -324,7 +333,8 @@ public final class ExtauthzClient implements AutoCloseable {
             if (cursor != null) {
                 query.put("cursor", cursor);
             }
-            var page = new Members(http.call("GET", path, query, null, true, NONE).document());
+            var page =
+                    new Members(http.call("GET", path, query, null, true, NONE).document());
             page.entries("items").forEach(document -> found.add(read.apply(document)));
             cursor = page.optionalText("next_cursor");
         } while (cursor != null);
@@ -431,8 +441,8 @@ public final class ExtauthzClient implements AutoCloseable {
          * Makes the client. Nothing is opened before the first call.
          *
          * @return the client
-         * @throws IllegalArgumentException the timeout is not more than 0 or more than a day, the file of certificates cannot be
-         *     used, or both it and an {@code SSLContext} are set
+         * @throws IllegalArgumentException the timeout is not more than 0 or more than a day, the file of certificates
+         *     cannot be used, or both it and an {@code SSLContext} are set
          */
         public ExtauthzClient build() {
             return new ExtauthzClient(this);

@@ -106,7 +106,8 @@ final class Http implements AutoCloseable {
         this.attempts = Math.max(1, attempts);
         this.transport = transport;
         this.timing = timing;
-        this.tokens = credentials instanceof ClientCredentials client ? new TokenSource(client, transport, timing) : null;
+        this.tokens =
+                credentials instanceof ClientCredentials client ? new TokenSource(client, transport, timing) : null;
     }
 
     private Http(Http other, BearerToken token) {

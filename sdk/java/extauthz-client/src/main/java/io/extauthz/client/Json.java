@@ -43,7 +43,10 @@ final class Json {
     static Object read(byte[] body) {
         try {
             // Decoded here: the parser would guess UTF-16 and UTF-32, which RFC 8259 8.1 does not allow.
-            String text = StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(body)).toString();
+            String text = StandardCharsets.UTF_8
+                    .newDecoder()
+                    .decode(ByteBuffer.wrap(body))
+                    .toString();
             try (JsonParser parser = FACTORY.createParser(text)) {
                 if (parser.nextToken() == null) {
                     return null;
@@ -136,7 +139,8 @@ final class Json {
             generator.writeStartObject();
             for (Map.Entry<?, ?> member : members.entrySet()) {
                 if (!(member.getKey() instanceof String name)) {
-                    throw new IllegalArgumentException("the name of a JSON member is a string, not " + kind(member.getKey()));
+                    throw new IllegalArgumentException(
+                            "the name of a JSON member is a string, not " + kind(member.getKey()));
                 }
                 generator.writeFieldName(name);
                 write(generator, member.getValue(), level + 1);

@@ -50,11 +50,13 @@ final class PublicKeys {
     private static PublicKey key(Map<?, ?> jwk) {
         try {
             Object algorithm = jwk.get("alg");
-            if ("OKP".equals(jwk.get("kty")) && "Ed25519".equals(jwk.get("crv"))
+            if ("OKP".equals(jwk.get("kty"))
+                    && "Ed25519".equals(jwk.get("crv"))
                     && (algorithm == null || algorithm.equals("EdDSA"))) {
                 return ed25519(octets(jwk.get("x")));
             }
-            if ("EC".equals(jwk.get("kty")) && "P-256".equals(jwk.get("crv"))
+            if ("EC".equals(jwk.get("kty"))
+                    && "P-256".equals(jwk.get("crv"))
                     && (algorithm == null || algorithm.equals("ES256"))) {
                 return p256(new BigInteger(1, octets(jwk.get("x"))), new BigInteger(1, octets(jwk.get("y"))));
             }
@@ -76,12 +78,16 @@ final class PublicKeys {
         boolean odd = (big[0] & 0x80) != 0;
         big[0] &= 0x7f;
         return KeyFactory.getInstance("Ed25519")
-                .generatePublic(new EdECPublicKeySpec(NamedParameterSpec.ED25519, new EdECPoint(odd, new BigInteger(1, big))));
+                .generatePublic(
+                        new EdECPublicKeySpec(NamedParameterSpec.ED25519, new EdECPoint(odd, new BigInteger(1, big))));
     }
 
     private static PublicKey p256(BigInteger x, BigInteger y) throws GeneralSecurityException {
         BigInteger p = ((ECFieldFp) P256.getCurve().getField()).getP();
-        BigInteger right = x.pow(3).add(P256.getCurve().getA().multiply(x)).add(P256.getCurve().getB()).mod(p);
+        BigInteger right = x.pow(3)
+                .add(P256.getCurve().getA().multiply(x))
+                .add(P256.getCurve().getB())
+                .mod(p);
         // The JDK takes points that are not on the curve.
         if (x.compareTo(p) >= 0 || y.compareTo(p) >= 0 || !y.pow(2).mod(p).equals(right)) {
             throw new IllegalArgumentException("the point is not on the curve");

@@ -16,7 +16,8 @@ final class RetryAfter {
     private static final DateTimeFormatter RFC_850 = new DateTimeFormatterBuilder()
             .appendPattern("EEEE, dd-MMM-")
             // A year that seems to be more than 50 years ahead is one of the past century.
-            .appendValueReduced(ChronoField.YEAR, 2, 2, LocalDateTime.now(ZoneOffset.UTC).getYear() - 49)
+            .appendValueReduced(
+                    ChronoField.YEAR, 2, 2, LocalDateTime.now(ZoneOffset.UTC).getYear() - 49)
             .appendPattern(" HH:mm:ss 'GMT'")
             .toFormatter(Locale.ENGLISH);
     private static final DateTimeFormatter ASCTIME = new DateTimeFormatterBuilder()
@@ -43,7 +44,8 @@ final class RetryAfter {
 
     private static Instant time(String text) {
         try {
-            return ZonedDateTime.parse(text, DateTimeFormatter.RFC_1123_DATE_TIME).toInstant();
+            return ZonedDateTime.parse(text, DateTimeFormatter.RFC_1123_DATE_TIME)
+                    .toInstant();
         } catch (DateTimeException error) {
             // One of the two obsolete forms that a recipient has to accept, too, or none.
         }

@@ -14,8 +14,7 @@ import java.util.Objects;
  * @param dom the domain
  * @param expiresAt when it ends, as text of RFC 3339; null for never
  */
-public record RoleBinding(
-        String id, String user, BoundSubject userKind, String role, String dom, String expiresAt) {
+public record RoleBinding(String id, String user, BoundSubject userKind, String role, String dom, String expiresAt) {
 
     /** Takes the members. */
     public RoleBinding {

@@ -16,8 +16,7 @@ import java.util.Objects;
  * @param act the action
  * @param effect what it leads to
  */
-public record RoleRule(
-        String id, String sub, RuleSubject subKind, String dom, String obj, String act, Effect effect) {
+public record RoleRule(String id, String sub, RuleSubject subKind, String dom, String obj, String act, Effect effect) {
 
     /** Takes the members. */
     public RoleRule {

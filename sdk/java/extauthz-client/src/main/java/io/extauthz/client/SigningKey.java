@@ -101,8 +101,8 @@ final class SigningKey {
     }
 
     private static IllegalArgumentException unusable(Path file) {
-        return new IllegalArgumentException("the key file '" + file
-                + "' has no usable key: RSA of at least " + LEAST_RSA_BITS + " bits, P-256, P-384, P-521 or Ed25519");
+        return new IllegalArgumentException("the key file '" + file + "' has no usable key: RSA of at least "
+                + LEAST_RSA_BITS + " bits, P-256, P-384, P-521 or Ed25519");
     }
 
     /** Returns an assertion of a client for an issuer, valid for a minute from {@code now} (POSIX seconds). */
@@ -127,7 +127,8 @@ final class SigningKey {
             signing.update(signed.getBytes(StandardCharsets.US_ASCII));
             return signed + "." + base64url(signing.sign());
         } catch (GeneralSecurityException error) {
-            throw new ExtauthzException("the client's key cannot sign: " + error.getClass().getSimpleName(), error);
+            throw new ExtauthzException(
+                    "the client's key cannot sign: " + error.getClass().getSimpleName(), error);
         }
     }
 

@@ -71,14 +71,17 @@ final class TokenSource {
         Map<?, ?> document = asked("GET", url, null, Map.of());
         // 4.3: MUST be exactly the same.
         if (!issuer.equals(document.get("issuer"))) {
-            throw new ExtauthzException(url + " is of the issuer " + shown(document.get("issuer")) + ", not of '" + issuer + "'");
+            throw new ExtauthzException(
+                    url + " is of the issuer " + shown(document.get("issuer")) + ", not of '" + issuer + "'");
         }
         if (!(document.get("token_endpoint") instanceof String found)) {
             throw new ExtauthzException(url + " names no token_endpoint");
         }
         String scheme = address(found).getScheme().toLowerCase(Locale.ROOT);
-        if (!scheme.equals("https") && !scheme.equals(address(issuer).getScheme().toLowerCase(Locale.ROOT))) {
-            throw new ExtauthzException(url + " names the token_endpoint " + shown(found) + ": the secret would go unprotected");
+        if (!scheme.equals("https")
+                && !scheme.equals(address(issuer).getScheme().toLowerCase(Locale.ROOT))) {
+            throw new ExtauthzException(
+                    url + " names the token_endpoint " + shown(found) + ": the secret would go unprotected");
         }
         return found;
     }
@@ -120,7 +123,11 @@ final class TokenSource {
     private String assertion() {
         try {
             return SigningKey.read(client.keyFile())
-                    .assertion(client.issuer(), client.clientId(), client.keyId(), timing.now().getEpochSecond());
+                    .assertion(
+                            client.issuer(),
+                            client.clientId(),
+                            client.keyId(),
+                            timing.now().getEpochSecond());
         } catch (IllegalArgumentException error) {
             throw new ExtauthzException(error.getMessage(), error);
         }
@@ -133,7 +140,8 @@ final class TokenSource {
     }
 
     private void keep(Map<?, ?> document, String address) {
-        if (!(document.get("access_token") instanceof String found) || !B64_TOKEN.matcher(found).matches()) {
+        if (!(document.get("access_token") instanceof String found)
+                || !B64_TOKEN.matcher(found).matches()) {
             throw new ExtauthzException("the token endpoint " + address + " gave no access_token");
         }
         // RFC 6749 7.1: a token of a type that is not understood must not be used.

@@ -110,7 +110,8 @@ final class Transport implements AutoCloseable {
             HttpResponse<BoundedBody> response =
                     sending.send(request.build(), info -> new BoundedBody(info.headers(), limit));
             // The timeout of the request ends at the headers of the answer.
-            return new Answer(response.statusCode(), response.headers(), response.body().bytes(deadline));
+            return new Answer(
+                    response.statusCode(), response.headers(), response.body().bytes(deadline));
         } catch (HttpTimeoutException error) {
             throw new HttpTimeoutException("no answer within " + timeout.toMillis() + " ms");
         } catch (InterruptedException error) {
@@ -257,6 +258,8 @@ final class Transport implements AutoCloseable {
                 return each.getMessage();
             }
         }
-        return error instanceof ConnectException ? "no connection can be made" : error.getClass().getSimpleName();
+        return error instanceof ConnectException
+                ? "no connection can be made"
+                : error.getClass().getSimpleName();
     }
 }

@@ -28,7 +28,8 @@ final class Trust {
      */
     static SSLContext settings(SSLContext given, Path authorities) {
         if (given != null && authorities != null) {
-            throw new IllegalArgumentException("CA certificates and an SSLContext are both set; keep the one that is meant");
+            throw new IllegalArgumentException(
+                    "CA certificates and an SSLContext are both set; keep the one that is meant");
         }
         return authorities == null ? given : with(authorities);
     }
@@ -41,10 +42,12 @@ final class Trust {
         } catch (IOException error) {
             throw new IllegalArgumentException("the CA file '" + file + "' cannot be read: " + error, error);
         } catch (CertificateException error) {
-            throw new IllegalArgumentException("the CA file '" + file + "' is not certificates in PEM: " + error.getMessage(), error);
+            throw new IllegalArgumentException(
+                    "the CA file '" + file + "' is not certificates in PEM: " + error.getMessage(), error);
         }
         if (added.isEmpty()) {
-            throw new IllegalArgumentException("the CA file '" + file + "' has no certificate; it must have at least one in PEM");
+            throw new IllegalArgumentException(
+                    "the CA file '" + file + "' has no certificate; it must have at least one in PEM");
         }
         try {
             KeyStore store = KeyStore.getInstance(KeyStore.getDefaultType());

@@ -16,7 +16,13 @@ import java.util.List;
  * @param expiresAt when it ends
  */
 public record VerifiedAssertion(
-        String subject, String kind, List<String> roles, String tenant, String domain, Instant issuedAt, Instant expiresAt) {
+        String subject,
+        String kind,
+        List<String> roles,
+        String tenant,
+        String domain,
+        Instant issuedAt,
+        Instant expiresAt) {
 
     /** Copies the roles. */
     public VerifiedAssertion {

@@ -31,8 +31,9 @@ import org.junit.jupiter.params.provider.ValueSource;
 @Timeout(60)
 class AnswersTest {
 
-    private static final String STORED = "{\"id\": \"r1\", \"sub\": \"finance\", \"sub_kind\": \"role\", \"dom\": \"*\","
-            + " \"obj\": \"i:read\", \"act\": \"read\", \"effect\": \"%s\"}";
+    private static final String STORED =
+            "{\"id\": \"r1\", \"sub\": \"finance\", \"sub_kind\": \"role\", \"dom\": \"*\","
+                    + " \"obj\": \"i:read\", \"act\": \"read\", \"effect\": \"%s\"}";
     private static final String DECISION = "{\"decision\": %s, \"reason\": \"rule_matched\", \"matched_rule_id\": null,"
             + " \"decision_id\": \"d1\", \"policy_revision\": %s, \"message\": \"because\"}";
     private static final RoleRule RULE = new RoleRule("finance", "*", "i:read", "read", Effect.ALLOW);
@@ -47,7 +48,8 @@ class AnswersTest {
 
     private static Object called(Function<ExtauthzClient, Object> call, Script... scripts) {
         try (var server = ScriptedServer.of(scripts);
-                var client = ExtauthzClient.builder(server.url(), new ServiceKey("k")).build()) {
+                var client = ExtauthzClient.builder(server.url(), new ServiceKey("k"))
+                        .build()) {
             Object found;
             try {
                 found = call.apply(client);
@@ -72,7 +74,8 @@ class AnswersTest {
                 Arguments.of(LISTING, says(200, "<html>")),
                 Arguments.of(LISTING, says(200, "{\"items\": {}}")),
                 Arguments.of(LISTING, says(200, "{\"items\": [{\"sub\": \"finance\"}], \"next_cursor\": null}")),
-                Arguments.of(LISTING, says(200, "{\"items\": [" + STORED.formatted("Deny") + "], \"next_cursor\": null}")),
+                Arguments.of(
+                        LISTING, says(200, "{\"items\": [" + STORED.formatted("Deny") + "], \"next_cursor\": null}")),
                 Arguments.of(LISTING, says(200, "{\"items\": [], \"next_cursor\": 7}")),
                 Arguments.of(LISTING, says(200, "{\"items\": [], \"items\": []}")),
                 Arguments.of(LISTING, says(200, "{\"items\": []} {}")),
@@ -118,19 +121,24 @@ class AnswersTest {
         assertEquals(new CheckResult(true, "rule_matched", null, "d1", 3, "because"), allowed);
 
         Script forbidden = says(403, "{\"title\": \"Forbidden\", \"detail\": \"not yours\"}");
-        assertEquals("not yours", assertInstanceOf(ApiException.class, called(CHECKING, forbidden)).detail());
+        assertEquals(
+                "not yours",
+                assertInstanceOf(ApiException.class, called(CHECKING, forbidden))
+                        .detail());
     }
 
     @Test
     void aProblemHasEveryError() {
-        String problem = "{\"title\": \"Unprocessable\", \"detail\": \"2 problems\", \"reason\": \"invalid\", \"errors\": ["
-                + "{\"pointer\": \"/0/name\", \"message\": \"is empty\", \"code\": \"empty\"},"
-                + " {\"parameter\": \"limit\", \"message\": \"is\\nlow\"}, {\"line\": 3, \"message\": \"is odd\"}, 7,"
-                + " {\"message\": \"2 problems\"}]}";
+        String problem =
+                "{\"title\": \"Unprocessable\", \"detail\": \"2 problems\", \"reason\": \"invalid\", \"errors\":"
+                    + " [{\"pointer\": \"/0/name\", \"message\": \"is empty\", \"code\": \"empty\"}, {\"parameter\":"
+                    + " \"limit\", \"message\": \"is\\n"
+                    + "low\"}, {\"line\": 3, \"message\": \"is odd\"}, 7, {\"message\": \"2 problems\"}]}";
         var error = assertInstanceOf(ApiException.class, called(LISTING, says(422, problem)));
 
         assertEquals(
-                "422 Unprocessable (invalid): 2 problems; /0/name is empty; limit is low; line 3 is odd", error.getMessage());
+                "422 Unprocessable (invalid): 2 problems; /0/name is empty; limit is low; line 3 is odd",
+                error.getMessage());
         assertEquals("422 Unprocessable (invalid): 2 problems", error.summary());
         assertEquals(
                 List.of(
@@ -168,10 +176,13 @@ class AnswersTest {
         try (var server = ScriptedServer.of(
                         says(200, "{\"items\": [" + STORED.formatted("allow") + "], \"next_cursor\": \"a b&c\"}"),
                         says(200, "{\"items\": [" + STORED.formatted("deny") + "], \"next_cursor\": null}"));
-                var client = ExtauthzClient.builder(server.url(), new ServiceKey("k")).build()) {
+                var client = ExtauthzClient.builder(server.url(), new ServiceKey("k"))
+                        .build()) {
             assertEquals(2, client.roleRules("i:read", null, "a*b~ü").size());
 
-            List<String> targets = server.requests().stream().map(ScriptedServer.Arrived::target).toList();
+            List<String> targets = server.requests().stream()
+                    .map(ScriptedServer.Arrived::target)
+                    .toList();
             String filters = "/api/v1/resources/policies?obj=i%3Aread&dom=a%2Ab~%C3%BC&limit=500";
             assertEquals(List.of(filters, filters + "&cursor=a%20b%26c"), targets);
         }
@@ -192,14 +203,16 @@ class AnswersTest {
         byte[] written = Json.write(document);
         assertEquals(document, Json.read(written));
         assertTrue(new String(written, StandardCharsets.US_ASCII).contains("\\uD800 \\u00FC"));
-        assertEquals("[1,2,2.5,0.1]", new String(Json.write(List.of((short) 1, 2, 2.5, 0.1f)), StandardCharsets.US_ASCII));
+        assertEquals(
+                "[1,2,2.5,0.1]", new String(Json.write(List.of((short) 1, 2, 2.5, 0.1f)), StandardCharsets.US_ASCII));
     }
 
     @Test
     void whatJsonHasNoFormForIsRefused() {
         var itself = new ArrayList<Object>();
         itself.add(itself);
-        for (Object value : List.of(Double.NaN, Float.POSITIVE_INFINITY, new Object(), Map.of(1, 2), itself, Effect.ALLOW)) {
+        for (Object value :
+                List.of(Double.NaN, Float.POSITIVE_INFINITY, new Object(), Map.of(1, 2), itself, Effect.ALLOW)) {
             assertThrows(IllegalArgumentException.class, () -> Json.write(value));
         }
         assertNull(Json.read(new byte[0]));
@@ -208,7 +221,8 @@ class AnswersTest {
     @Test
     void aKeyIsSentInItsHeaderOnly() {
         try (var server = ScriptedServer.of(says(200, "{\"items\": []}"));
-                var client = ExtauthzClient.builder(server.url(), new ServiceKey("sak_live_1")).build()) {
+                var client = ExtauthzClient.builder(server.url(), new ServiceKey("sak_live_1"))
+                        .build()) {
             client.roleRules();
 
             Map<String, String> headers = server.requests().get(0).headers();
@@ -221,7 +235,17 @@ class AnswersTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"", "localhost:8080", "ftp://x", "/api", "https://u:p@host", "http://h?x", "http://h#x", "http://ext_authz"})
+    @ValueSource(
+            strings = {
+                "",
+                "localhost:8080",
+                "ftp://x",
+                "/api",
+                "https://u:p@host",
+                "http://h?x",
+                "http://h#x",
+                "http://ext_authz"
+            })
     void anInvalidAddressIsRefused(String address) {
         var error = assertThrows(
                 IllegalArgumentException.class, () -> ExtauthzClient.builder(URI.create(address), new ServiceKey("k")));
@@ -231,9 +255,12 @@ class AnswersTest {
     @Test
     void anIdIsOneSegmentOfThePath() {
         try (var server = ScriptedServer.of(says(204, null));
-                var client = ExtauthzClient.builder(URI.create(server.url() + "/base//"), new ServiceKey("k")).build()) {
+                var client = ExtauthzClient.builder(URI.create(server.url() + "/base//"), new ServiceKey("k"))
+                        .build()) {
             client.deleteResource("a/b?c d%", true);
-            assertEquals("/base/api/v1/resources/a%2Fb%3Fc%20d%25?cascade=true", server.requests().get(0).target());
+            assertEquals(
+                    "/base/api/v1/resources/a%2Fb%3Fc%20d%25?cascade=true",
+                    server.requests().get(0).target());
             for (String id : List.of("", " ", ".", "..")) {
                 assertThrows(IllegalArgumentException.class, () -> client.deleteResource(id));
             }
@@ -244,13 +271,18 @@ class AnswersTest {
 
     @Test
     void theMembersOfARequestAreTheApis() {
-        String policy = "{\"id\": \"p1\", \"name\": \"n\", \"resource\": \"r\", \"actions\": [\"*\"], \"domain\": \"*\","
-                + " \"effect\": \"deny\", \"priority\": 0, \"enabled\": true, \"mode\": \"enforce\", \"format\": \"casbin\","
-                + " \"rule_data\": \"x\", \"warnings\": [{\"code\": \"c\", \"pointer\": \"/x\", \"message\": \"m\"}]}";
+        String policy =
+                "{\"id\": \"p1\", \"name\": \"n\", \"resource\": \"r\", \"actions\": [\"*\"], \"domain\": \"*\","
+                    + " \"effect\": \"deny\", \"priority\": 0, \"enabled\": true, \"mode\": \"enforce\", \"format\":"
+                    + " \"casbin\", \"rule_data\": \"x\", \"warnings\": [{\"code\": \"c\", \"pointer\": \"/x\","
+                    + " \"message\": \"m\"}]}";
         try (var server = ScriptedServer.of(says(201, policy), says(200, "[]"), says(403, decision("\"deny\"", "1")));
-                var client = ExtauthzClient.builder(server.url(), new ServiceKey("k")).build()) {
-            var created = client.createAttributePolicy(
-                    AttributePolicy.builder("n", "r", Effect.DENY, "x").mode(Mode.SHADOW).priority(2).build());
+                var client = ExtauthzClient.builder(server.url(), new ServiceKey("k"))
+                        .build()) {
+            var created = client.createAttributePolicy(AttributePolicy.builder("n", "r", Effect.DENY, "x")
+                    .mode(Mode.SHADOW)
+                    .priority(2)
+                    .build());
             assertEquals(List.of(new Problem("m", "/x", null, null, "c")), created.warnings());
             assertEquals(created, created.toBuilder().build());
             client.register(List.of(ResourceSpec.builder("n", "s")
@@ -270,17 +302,18 @@ class AnswersTest {
                     .minRevision(3)
                     .build());
 
-            List<String> bodies = server.requests().stream().map(ScriptedServer.Arrived::body).toList();
+            List<String> bodies =
+                    server.requests().stream().map(ScriptedServer.Arrived::body).toList();
             assertEquals(
                     List.of(
                             "{\"name\":\"n\",\"resource\":\"r\",\"actions\":[\"*\"],\"effect\":\"deny\",\"priority\":2,"
                                     + "\"enabled\":true,\"mode\":\"shadow\",\"format\":\"casbin\",\"rule_data\":\"x\"}",
                             "[{\"name\":\"n\",\"serviceName\":\"s\",\"displayName\":\"N\",\"defaultRoles\":[\"a\"],"
-                                    + "\"routes\":[{\"host\":\"h\",\"methods\":[\"GET\"],\"path\":\"/p\",\"action\":\"act\","
-                                    + "\"authentication\":\"optional\"}],\"public\":false,\"headers\":{\"x-a\":\"user.a\"},"
-                                    + "\"authorization\":\"remove\",\"assertion\":true,\"require_bound\":false}]",
+                                + "\"routes\":[{\"host\":\"h\",\"methods\":[\"GET\"],\"path\":\"/p\",\"action\":\"act\","
+                                + "\"authentication\":\"optional\"}],\"public\":false,\"headers\":{\"x-a\":\"user.a\"},"
+                                + "\"authorization\":\"remove\",\"assertion\":true,\"require_bound\":false}]",
                             "{\"subject\":\"bob\",\"subject_kind\":\"service\",\"resource\":\"r\",\"action\":\"a\","
-                                    + "\"domain\":\"d\",\"attributes\":{\"user\":{\"roles\":[\"x\"]}},\"min_revision\":3}"),
+                                + "\"domain\":\"d\",\"attributes\":{\"user\":{\"roles\":[\"x\"]}},\"min_revision\":3}"),
                     bodies);
         }
     }

@@ -82,7 +82,8 @@ class AssertionVerifierTest {
     }
 
     private static Script published() {
-        return keySet(jwk("p", p256.getPublic()), jwk("e", ed25519.getPublic()), "noise", Map.of("kid", "x", "kty", "RSA"));
+        return keySet(
+                jwk("p", p256.getPublic()), jwk("e", ed25519.getPublic()), "noise", Map.of("kid", "x", "kty", "RSA"));
     }
 
     private static AssertionVerifier.Builder verifier(ScriptedServer server) {
@@ -133,14 +134,17 @@ class AssertionVerifierTest {
     }
 
     @ParameterizedTest
-    @EnumSource(value = Keys.Kind.class, names = {"P256", "ED25519"})
+    @EnumSource(
+            value = Keys.Kind.class,
+            names = {"P256", "ED25519"})
     void anAssertionSaysWhoCalled(Keys.Kind kind) throws Exception {
         boolean edwards = kind == Keys.Kind.ED25519;
         String token = kind.signed(
                 (edwards ? ed25519 : p256).getPrivate(),
                 header(kind.algorithm(), edwards ? "e" : "p"),
                 new String(Json.write(claims()), StandardCharsets.US_ASCII));
-        try (var server = ScriptedServer.of(published()); var verifier = verifier(server).build()) {
+        try (var server = ScriptedServer.of(published());
+                var verifier = verifier(server).build()) {
             var expected = new VerifiedAssertion(
                     "alice", "user", List.of("finance", "ü"), "default", "emea", NOW, NOW.plusSeconds(60));
             assertEquals(expected, verifier.verify(token));
@@ -154,7 +158,8 @@ class AssertionVerifierTest {
         var claims = claims();
         List.of("sub", "roles", "domain").forEach(claims::remove);
         claims.put("kind", "anonymous");
-        try (var server = ScriptedServer.of(published()); var verifier = verifier(server).build()) {
+        try (var server = ScriptedServer.of(published());
+                var verifier = verifier(server).build()) {
             VerifiedAssertion found = verifier.verify(token(claims));
             assertNull(found.subject());
             assertNull(found.roles());
@@ -181,9 +186,13 @@ class AssertionVerifierTest {
         cases.put("é." + parts[1] + "." + parts[2], "not ASCII");
         cases.put(Keys.encoded("[]") + "." + parts[1] + "." + parts[2], "header of the assertion is not a JSON object");
         cases.put(token("{\"typ\": \"JWT\", \"alg\": \"ES256\", \"kid\": \"p\"}", json), "not of the type");
-        cases.put(token("{\"typ\": \"assertion+jwt\", \"crit\": [], \"alg\": \"ES256\", \"kid\": \"p\"}", json), "not of the type");
+        cases.put(
+                token("{\"typ\": \"assertion+jwt\", \"crit\": [], \"alg\": \"ES256\", \"kid\": \"p\"}", json),
+                "not of the type");
         cases.put(token("{\"typ\": \"assertion+jwt\", \"alg\": \"ES256\"}", json), "names no key");
-        cases.put(token("{\"typ\": \"assertion+jwt\", \"alg\": \"ES256\", \"kid\": \"q\", \"kid\": \"p\"}", json), "not a JSON object");
+        cases.put(
+                token("{\"typ\": \"assertion+jwt\", \"alg\": \"ES256\", \"kid\": \"q\", \"kid\": \"p\"}", json),
+                "not a JSON object");
         cases.put(token(header("ES256", "other"), json), "no published key");
         cases.put(token(header("ES256", "e"), json), "does not verify");
         for (String algorithm : List.of("none", "EdDSA", "HS256", "ES384", "es256")) {
@@ -193,8 +202,7 @@ class AssertionVerifierTest {
         cases.put(parts[0] + "." + parts[1] + "." + Keys.encoded(new byte[64]), "does not verify");
         cases.put(parts[0] + "." + parts[1] + ".", "does not verify");
         cases.put(parts[0] + "." + parts[1] + "." + Keys.encoded(Arrays.copyOf(signature, 65)), "does not verify");
-        cases.put(
-                parts[0] + "." + Keys.encoded(json.replace("alice", "admin")) + "." + parts[2], "does not verify");
+        cases.put(parts[0] + "." + Keys.encoded(json.replace("alice", "admin")) + "." + parts[2], "does not verify");
         cases.put(token(header("ES256", "p"), "[]"), "payload of the assertion is not a JSON object");
         cases.put(token(header("ES256", "p"), json.replace("{", "{\"sub\": \"root\", ")), "not a JSON object");
         cases.put(with("iss", "other"), "another issuer");
@@ -216,7 +224,8 @@ class AssertionVerifierTest {
         cases.put(without("sub"), "names no subject");
         cases.put(with("roles", "finance"), "not a list of strings");
         cases.put(with("roles", List.of("finance", 7)), "not a list of strings");
-        try (var server = ScriptedServer.of(published()); var verifier = verifier(server).build()) {
+        try (var server = ScriptedServer.of(published());
+                var verifier = verifier(server).build()) {
             cases.forEach((token, problem) -> {
                 var error = assertThrows(AssertionRejectedException.class, () -> verifier.verify(token), token);
                 assertTrue(error.getMessage().contains(problem), problem + ": " + error.getMessage());
@@ -234,12 +243,16 @@ class AssertionVerifierTest {
         String token = token(claims());
         try (var server = ScriptedServer.of(published())) {
             for (long after : new long[] {-5, 0, 64}) {
-                try (var verifier = verifier(server).clock(Clock.fixed(NOW.plusSeconds(after), ZoneOffset.UTC)).build()) {
+                try (var verifier = verifier(server)
+                        .clock(Clock.fixed(NOW.plusSeconds(after), ZoneOffset.UTC))
+                        .build()) {
                     assertEquals("alice", verifier.verify(token).subject());
                 }
             }
             for (long after : new long[] {-6, 65}) {
-                try (var verifier = verifier(server).clock(Clock.fixed(NOW.plusSeconds(after), ZoneOffset.UTC)).build()) {
+                try (var verifier = verifier(server)
+                        .clock(Clock.fixed(NOW.plusSeconds(after), ZoneOffset.UTC))
+                        .build()) {
                     assertThrows(AssertionRejectedException.class, () -> verifier.verify(token));
                 }
             }
@@ -287,7 +300,8 @@ class AssertionVerifierTest {
                 says(200, "{\"keys\": {}}"),
                 says(200, "{\"keys\": [], \"keys\": []}"),
                 says(200, "{\"keys\": [" + " ".repeat(262144) + "]}"))) {
-            try (var server = ScriptedServer.of(answer); var verifier = verifier(server).build()) {
+            try (var server = ScriptedServer.of(answer);
+                    var verifier = verifier(server).build()) {
                 var error = assertThrows(UnreachableException.class, () -> verifier.verify(token(claims())));
                 assertTrue(error.getMessage().contains("/.well-known/jwks.json"), error.getMessage());
                 // The JDK asks once more after a lost connection.
@@ -316,7 +330,8 @@ class AssertionVerifierTest {
 
     @Test
     void threadsAtOnceShareOneFetch() throws Exception {
-        try (var server = ScriptedServer.of(published()); var verifier = verifier(server).build()) {
+        try (var server = ScriptedServer.of(published());
+                var verifier = verifier(server).build()) {
             String token = token(claims());
             var threads = Executors.newFixedThreadPool(8);
             try {
@@ -350,7 +365,9 @@ class AssertionVerifierTest {
         for (Duration timeout : List.of(Duration.ZERO, Duration.ofSeconds(-1), Duration.ofSeconds(Long.MAX_VALUE))) {
             assertThrows(
                     IllegalArgumentException.class,
-                    () -> AssertionVerifier.builder(keys, "i", "a").timeout(timeout).build());
+                    () -> AssertionVerifier.builder(keys, "i", "a")
+                            .timeout(timeout)
+                            .build());
         }
     }
 }

@@ -26,8 +26,8 @@ import java.util.Map;
 final class CheckBenchmark {
 
     private static final byte[] ALLOW = ("{\"decision\":\"allow\",\"reason\":\"rule_matched\",\"matched_rule_id\":"
-                    + "\"01a22a7d-75f6-749a-8723-5b5f464534ef\",\"decision_id\":\"01a22a7d-75d4-78e5-9751-5754ed58ce54\","
-                    + "\"policy_revision\":24,\"message\":\"a rule allows finance to read invoice:read\"}")
+        + "\"01a22a7d-75f6-749a-8723-5b5f464534ef\",\"decision_id\":\"01a22a7d-75d4-78e5-9751-5754ed58ce54\",\"policy_revision\":24,\"message\":\"a"
+        + " rule allows finance to read invoice:read\"}")
             .getBytes(StandardCharsets.UTF_8);
     private static final int WARM_UP = 20_000;
     private static final int ROUNDS = 60;
@@ -62,11 +62,13 @@ final class CheckBenchmark {
     }
 
     private static void answer(Socket connection) {
-        byte[] head = ("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: " + ALLOW.length + "\r\n\r\n")
+        byte[] head = ("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: " + ALLOW.length
+                        + "\r\n\r\n")
                 .getBytes(StandardCharsets.US_ASCII);
         byte[] answer = Arrays.copyOf(head, head.length + ALLOW.length);
         System.arraycopy(ALLOW, 0, answer, head.length, ALLOW.length);
-        try (connection; var input = new BufferedInputStream(connection.getInputStream())) {
+        try (connection;
+                var input = new BufferedInputStream(connection.getInputStream())) {
             while (readRequest(input)) {
                 connection.getOutputStream().write(answer);
             }
@@ -103,7 +105,8 @@ final class CheckBenchmark {
     }
 
     private static void measure(URI url) throws Exception {
-        HttpClient bare = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
+        HttpClient bare =
+                HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
         var question = CheckRequest.builder("invoice:read", "read")
                 .subject("alice", SubjectKind.USER)
                 .domain("emea")
@@ -121,7 +124,8 @@ final class CheckBenchmark {
                 throw new IllegalStateException("not the answer");
             }
         };
-        try (var client = ExtauthzClient.builder(url, new ServiceKey("sak_live_benchmark")).build()) {
+        try (var client = ExtauthzClient.builder(url, new ServiceKey("sak_live_benchmark"))
+                .build()) {
             Call check = () -> {
                 if (!client.check(question).allowed()) {
                     throw new IllegalStateException("not the answer");

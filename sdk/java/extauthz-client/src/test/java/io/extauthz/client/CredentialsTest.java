@@ -55,7 +55,8 @@ class CredentialsTest {
             document.put("issuer", server.url().toString());
             document.put("token_endpoint", server.url() + "/token");
             document.putAll(changes);
-            says(200, new String(Json.write(document), StandardCharsets.US_ASCII)).answer(server, exchange);
+            says(200, new String(Json.write(document), StandardCharsets.US_ASCII))
+                    .answer(server, exchange);
         });
     }
 
@@ -64,7 +65,9 @@ class CredentialsTest {
     }
 
     private static ClientCredentials client(ScriptedServer provider) {
-        return ClientCredentials.builder(provider.url().toString(), "a").secret("b").build();
+        return ClientCredentials.builder(provider.url().toString(), "a")
+                .secret("b")
+                .build();
     }
 
     private static Object listed(Credentials credentials, ScriptedServer api) {
@@ -77,7 +80,8 @@ class CredentialsTest {
 
     @Test
     void theClientAuthenticatesAsTheSpecificationRequires() {
-        try (var provider = provider(Map.of(), grants(", \"expires_in\": 3600")); var api = ScriptedServer.of(EMPTY)) {
+        try (var provider = provider(Map.of(), grants(", \"expires_in\": 3600"));
+                var api = ScriptedServer.of(EMPTY)) {
             var credentials = ClientCredentials.builder(provider.url().toString(), "a:b")
                     .secret("ö+ /")
                     .scope("extauthz more")
@@ -105,7 +109,8 @@ class CredentialsTest {
 
     @Test
     void theSecretIsInTheFormWhereTheProviderWantsItThere() {
-        try (var provider = provider(Map.of(), grants("")); var api = ScriptedServer.of(EMPTY)) {
+        try (var provider = provider(Map.of(), grants(""));
+                var api = ScriptedServer.of(EMPTY)) {
             var credentials = ClientCredentials.builder(provider.url().toString(), "a:b")
                     .secret("ö+ /")
                     .method(ClientAuthentication.CLIENT_SECRET_POST)
@@ -115,7 +120,8 @@ class CredentialsTest {
             var request = provider.requests().get(1);
             assertFalse(request.headers().containsKey("authorization"));
             assertEquals(
-                    Map.of("grant_type", "client_credentials", "client_id", "a:b", "client_secret", "ö+ /"), request.form());
+                    Map.of("grant_type", "client_credentials", "client_id", "a:b", "client_secret", "ö+ /"),
+                    request.form());
         }
     }
 
@@ -124,16 +130,18 @@ class CredentialsTest {
     void theClientSignsForItself(Keys.Kind kind, @TempDir Path folder) throws Exception {
         var key = kind.generated();
         Path file = Keys.pem(folder.resolve("key.pem"), key.getPrivate());
-        try (var provider = provider(Map.of(), grants(", \"expires_in\": 1e-9")); var api = ScriptedServer.of(EMPTY)) {
+        try (var provider = provider(Map.of(), grants(", \"expires_in\": 1e-9"));
+                var api = ScriptedServer.of(EMPTY)) {
             String issuer = provider.url().toString();
-            var credentials = ClientCredentials.builder(issuer, "operations").keyFile(file).keyId("k1").build();
+            var credentials = ClientCredentials.builder(issuer, "operations")
+                    .keyFile(file)
+                    .keyId("k1")
+                    .build();
             assertEquals(List.of(), listed(credentials, api));
             Map<String, String> form = provider.requests().get(1).form();
-            assertEquals(
-                    Set.of("grant_type", "client_id", "client_assertion_type", "client_assertion"), form.keySet());
+            assertEquals(Set.of("grant_type", "client_id", "client_assertion_type", "client_assertion"), form.keySet());
             assertEquals("operations", form.get("client_id"));
-            assertEquals(
-                    "urn:ietf:params:oauth:client-assertion-type:jwt-bearer", form.get("client_assertion_type"));
+            assertEquals("urn:ietf:params:oauth:client-assertion-type:jwt-bearer", form.get("client_assertion_type"));
             assertFalse(provider.requests().get(1).headers().containsKey("authorization"));
 
             String assertion = form.get("client_assertion");
@@ -158,7 +166,8 @@ class CredentialsTest {
 
     @Test
     void aProviderThatCannotNowIsAskedAgain() {
-        try (var provider = provider(Map.of(), says(503, null), DISCONNECTS, grants("")); var api = ScriptedServer.of(EMPTY)) {
+        try (var provider = provider(Map.of(), says(503, null), DISCONNECTS, grants(""));
+                var api = ScriptedServer.of(EMPTY)) {
             assertEquals(List.of(), listed(client(provider), api));
             assertEquals(3, provider.asked("/token"));
         }
@@ -181,7 +190,8 @@ class CredentialsTest {
     @ParameterizedTest
     @MethodSource("invalidTokens")
     void anInvalidTokenAnswerIsNotSentAsAToken(Script answer) {
-        try (var provider = provider(Map.of(), answer); var api = ScriptedServer.of(EMPTY)) {
+        try (var provider = provider(Map.of(), answer);
+                var api = ScriptedServer.of(EMPTY)) {
             Object found = listed(client(provider), api);
 
             assertEquals(ExtauthzException.class, found.getClass());
@@ -201,18 +211,26 @@ class CredentialsTest {
     @ParameterizedTest
     @MethodSource("discoveries")
     void anUnusableDiscoveryDocumentIsNotFollowed(Map<String, String> changes, String problem) {
-        try (var provider = provider(changes, grants("")); var api = ScriptedServer.of(EMPTY)) {
+        try (var provider = provider(changes, grants(""));
+                var api = ScriptedServer.of(EMPTY)) {
             var error = assertInstanceOf(ExtauthzException.class, listed(client(provider), api));
 
             assertTrue(error.getMessage().contains(problem), error.getMessage());
-            assertEquals(List.of(DISCOVERY), provider.requests().stream().map(ScriptedServer.Arrived::path).toList());
+            assertEquals(
+                    List.of(DISCOVERY),
+                    provider.requests().stream()
+                            .map(ScriptedServer.Arrived::path)
+                            .toList());
         }
     }
 
     @Test
     void theIssuerIsComparedExactly() {
-        try (var provider = provider(Map.of(), grants("")); var api = ScriptedServer.of(EMPTY)) {
-            var credentials = ClientCredentials.builder(provider.url() + "/", "a").secret("b").build();
+        try (var provider = provider(Map.of(), grants(""));
+                var api = ScriptedServer.of(EMPTY)) {
+            var credentials = ClientCredentials.builder(provider.url() + "/", "a")
+                    .secret("b")
+                    .build();
             var error = assertInstanceOf(ExtauthzException.class, listed(credentials, api));
 
             assertTrue(error.getMessage().contains("is of the issuer"), error.getMessage());
@@ -237,12 +255,17 @@ class CredentialsTest {
 
     @Test
     void aRefusedTokenIsReplacedOnce() {
-        try (var provider = provider(Map.of(), grants("")); var api = ScriptedServer.of(says(401, null), EMPTY)) {
+        try (var provider = provider(Map.of(), grants(""));
+                var api = ScriptedServer.of(says(401, null), EMPTY)) {
             assertEquals(List.of(), listed(client(provider), api));
             assertEquals(2, provider.asked("/token"));
         }
-        try (var provider = provider(Map.of(), grants("")); var api = ScriptedServer.of(says(401, null))) {
-            assertEquals(401, assertInstanceOf(ApiException.class, listed(client(provider), api)).status());
+        try (var provider = provider(Map.of(), grants(""));
+                var api = ScriptedServer.of(says(401, null))) {
+            assertEquals(
+                    401,
+                    assertInstanceOf(ApiException.class, listed(client(provider), api))
+                            .status());
             assertEquals(2, provider.asked("/token"));
             assertEquals(2, api.requests().size());
         }
@@ -282,7 +305,8 @@ class CredentialsTest {
                         .mapToObj(call -> CompletableFuture.supplyAsync(
                                 () -> assertThrows(UnreachableException.class, client::roleRules), threads))
                         .toList();
-                Set<String> messages = calls.stream().map(call -> call.join().getMessage()).collect(Collectors.toSet());
+                Set<String> messages =
+                        calls.stream().map(call -> call.join().getMessage()).collect(Collectors.toSet());
 
                 assertEquals(Set.of("POST " + provider.url() + "/token: no answer within 2000 ms"), messages);
             } finally {
@@ -296,7 +320,10 @@ class CredentialsTest {
     void anUnreachableProviderIsTriedAgain() {
         try (var api = ScriptedServer.of(EMPTY);
                 var client = ExtauthzClient.builder(
-                                api.url(), ClientCredentials.builder("http://localhost:9", "a").secret("b").build())
+                                api.url(),
+                                ClientCredentials.builder("http://localhost:9", "a")
+                                        .secret("b")
+                                        .build())
                         .attempts(2)
                         .build()) {
             var error = assertThrows(UnreachableException.class, client::roleRules);
@@ -334,14 +361,16 @@ class CredentialsTest {
         for (ClientAuthentication method :
                 List.of(ClientAuthentication.CLIENT_SECRET_BASIC, ClientAuthentication.CLIENT_SECRET_POST)) {
             for (Case each : cases) {
-                try (var provider = provider(Map.of(), each.token()); var api = ScriptedServer.of(each.answer())) {
+                try (var provider = provider(Map.of(), each.token());
+                        var api = ScriptedServer.of(each.answer())) {
                     var credentials = ClientCredentials.builder(provider.url().toString(), "operations")
                             .secret(secret)
                             .method(method)
                             .build();
                     var said = new StringWriter();
-                    try (var client =
-                            ExtauthzClient.builder(api.url(), credentials).attempts(2).build()) {
+                    try (var client = ExtauthzClient.builder(api.url(), credentials)
+                            .attempts(2)
+                            .build()) {
                         said.append(client.toString()).append(credentials.toString());
                         client.roleRules();
                     } catch (ExtauthzException error) {
@@ -369,9 +398,9 @@ class CredentialsTest {
         cases.add(Arguments.of(ClientCredentials.builder("https://idp", "").secret("b"), "client id is empty"));
         cases.add(Arguments.of(
                 ClientCredentials.builder("https://idp", "a").secret("b").keyFile(Path.of("k")), "not both"));
-        cases.add(Arguments.of(ClientCredentials.builder("https://idp", "a").secret("b").keyId("k"), "key file"));
         cases.add(Arguments.of(
-                builder.secret("b").method(ClientAuthentication.PRIVATE_KEY_JWT), "needs a key file"));
+                ClientCredentials.builder("https://idp", "a").secret("b").keyId("k"), "key file"));
+        cases.add(Arguments.of(builder.secret("b").method(ClientAuthentication.PRIVATE_KEY_JWT), "needs a key file"));
         cases.add(Arguments.of(
                 ClientCredentials.builder("https://idp", "a").keyFile(Path.of("/nowhere/key.pem")), "cannot be read"));
         return cases.stream();
@@ -395,7 +424,12 @@ class CredentialsTest {
 
     @Test
     void aClientHasAnIssuerAndCredentials() {
-        assertEquals("https://idp", ClientCredentials.builder("https://idp", "a").secret("b").build().issuer());
+        assertEquals(
+                "https://idp",
+                ClientCredentials.builder("https://idp", "a")
+                        .secret("b")
+                        .build()
+                        .issuer());
         assertThrows(NullPointerException.class, () -> ExtauthzClient.builder(URI.create("http://h"), null));
     }
 }

@@ -11,7 +11,7 @@ import java.nio.file.Path;
 import java.util.Map;
 import org.junit.jupiter.api.Assumptions;
 
-/** The running demo that {@code make test-java} starts: a real server with PostgreSQL, Envoy and an identity provider. */
+/** The demo that {@code make test-java} starts: a real server with PostgreSQL, Envoy and an identity provider. */
 final class Demo {
 
     private final Map<?, ?> facts;
@@ -41,7 +41,9 @@ final class Demo {
 
     /** Returns a client of the identity provider, {@code operations} administers the tenant. */
     ClientCredentials client(String id) {
-        return ClientCredentials.builder(fact("issuer"), id).secret(id + "-secret").build();
+        return ClientCredentials.builder(fact("issuer"), id)
+                .secret(id + "-secret")
+                .build();
     }
 
     ExtauthzClient administrator() {
@@ -55,8 +57,7 @@ final class Demo {
                 .header("Content-Type", "application/json")
                 .POST(HttpRequest.BodyPublishers.ofByteArray(Json.write(members)))
                 .build();
-        HttpResponse<byte[]> answer =
-                HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofByteArray());
+        HttpResponse<byte[]> answer = HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofByteArray());
         assertEquals(201, answer.statusCode());
         return new ServiceKey((String) ((Map<?, ?>) Json.read(answer.body())).get("key"));
     }

@@ -45,15 +45,23 @@ class EnvironmentTest {
                 Arguments.of(Map.of(key, "k\n"), "line end"),
                 Arguments.of(Map.of(key, "k", key + "_FILE", "f"), "both set"),
                 Arguments.of(Map.of(key + "_FILE", "/nowhere/key"), "'/nowhere/key' cannot be read"),
-                Arguments.of(Map.of("ADMIN_CLIENT_SECRET_FILE", "/nowhere/s"), "ADMIN_CLIENT_SECRET_FILE: '/nowhere/s'"),
+                Arguments.of(
+                        Map.of("ADMIN_CLIENT_SECRET_FILE", "/nowhere/s"), "ADMIN_CLIENT_SECRET_FILE: '/nowhere/s'"),
                 Arguments.of(secretAnd("ADMIN_CLIENT_KEY_FILE", "f"), "ADMIN_CLIENT_SECRET and ADMIN_CLIENT_KEY_FILE"),
                 Arguments.of(secretAnd("ADMIN_CLIENT_KEY_ID", "k"), "ADMIN_CLIENT_KEY_ID is set without"),
-                Arguments.of(secretAnd("ADMIN_CLIENT_AUTH_METHOD", "private_key_jwt"), "does not fit ADMIN_CLIENT_SECRET"),
+                Arguments.of(
+                        secretAnd("ADMIN_CLIENT_AUTH_METHOD", "private_key_jwt"), "does not fit ADMIN_CLIENT_SECRET"),
                 Arguments.of(secretAnd("ADMIN_CLIENT_AUTH_METHOD", "basic"), "ADMIN_CLIENT_AUTH_METHOD is one of"),
                 Arguments.of(secretAnd("ADMIN_CLIENT_RESOURCE", "https://a relative"), "ADMIN_CLIENT_RESOURCE"),
                 Arguments.of(secretAnd("AUTH_SERVER_URL", "idp"), "AUTH_SERVER_URL"),
                 Arguments.of(
-                        Map.of("AUTH_SERVER_URL", "https://i", "ADMIN_CLIENT_ID", "a", "ADMIN_CLIENT_KEY_FILE", "/nowhere/k"),
+                        Map.of(
+                                "AUTH_SERVER_URL",
+                                "https://i",
+                                "ADMIN_CLIENT_ID",
+                                "a",
+                                "ADMIN_CLIENT_KEY_FILE",
+                                "/nowhere/k"),
                         "ADMIN_CLIENT_KEY_FILE: the key file '/nowhere/k' cannot be read"));
     }
 
@@ -69,7 +77,10 @@ class EnvironmentTest {
     void anEnvironmentNamesOneCaller(@TempDir Path folder) throws Exception {
         Path file = Files.writeString(folder.resolve("secret"), "hidden\r\n");
         Map<String, String> key = Map.of("EXTAUTHZ_SERVICE_API_KEY_FILE", file.toString());
-        assertEquals("hidden", assertInstanceOf(ServiceKey.class, Credentials.fromEnvironment(key)).key());
+        assertEquals(
+                "hidden",
+                assertInstanceOf(ServiceKey.class, Credentials.fromEnvironment(key))
+                        .key());
 
         var basic = assertInstanceOf(ClientCredentials.class, Credentials.fromEnvironment(SECRET));
         assertEquals(ClientAuthentication.CLIENT_SECRET_BASIC, basic.method());
@@ -91,7 +102,8 @@ class EnvironmentTest {
         assertEquals("api", post.audience());
         assertEquals(List.of("https://a", "urn:b"), post.resources());
 
-        Path pem = Keys.pem(folder.resolve("key.pem"), Keys.Kind.P256.generated().getPrivate());
+        Path pem =
+                Keys.pem(folder.resolve("key.pem"), Keys.Kind.P256.generated().getPrivate());
         var signing = assertInstanceOf(
                 ClientCredentials.class,
                 Credentials.fromEnvironment(Map.of(
@@ -105,12 +117,17 @@ class EnvironmentTest {
 
     @Test
     void anUnusableKeyIsRefusedWithoutBeingQuoted(@TempDir Path folder) throws Exception {
-        String pem = Files.readString(Keys.pem(folder.resolve("short.pem"), Keys.rsa(1024).getPrivate()));
+        String pem = Files.readString(
+                Keys.pem(folder.resolve("short.pem"), Keys.rsa(1024).getPrivate()));
         String middle = pem.lines().skip(3).findFirst().orElseThrow();
         var texts = Map.of(
                 "short.pem", pem,
-                "other.pem", Files.readString(Keys.pem(
-                        folder.resolve("other.pem"), KeyPairGenerator.getInstance("X25519").generateKeyPair().getPrivate())),
+                "other.pem",
+                        Files.readString(Keys.pem(
+                                folder.resolve("other.pem"),
+                                KeyPairGenerator.getInstance("X25519")
+                                        .generateKeyPair()
+                                        .getPrivate())),
                 "pkcs1.pem", pem.replace("PRIVATE", "RSA PRIVATE"),
                 "locked.pem", pem.replace("PRIVATE", "ENCRYPTED PRIVATE"),
                 "cut.pem", pem.replace(middle + "\n", ""),
@@ -126,7 +143,9 @@ class EnvironmentTest {
         Path binary = Files.write(folder.resolve("binary.pem"), new byte[] {(byte) 0xff, 0});
         assertThrows(
                 IllegalArgumentException.class,
-                () -> ClientCredentials.builder("https://i", "a").keyFile(binary).build());
+                () -> ClientCredentials.builder("https://i", "a")
+                        .keyFile(binary)
+                        .build());
     }
 
     @Test
@@ -141,6 +160,8 @@ class EnvironmentTest {
         var trusting = secretAnd("EXTAUTHZ_URL", "https://api", "EXTAUTHZ_CA_FILE", empty.toString());
         var error = assertThrows(ExtauthzException.class, () -> ExtauthzClient.fromEnvironment(trusting));
         assertTrue(error.getMessage().startsWith("EXTAUTHZ_CA_FILE: the CA file"), error.getMessage());
-        ExtauthzClient.fromEnvironment(secretAnd("EXTAUTHZ_URL", "https://api")).build().close();
+        ExtauthzClient.fromEnvironment(secretAnd("EXTAUTHZ_URL", "https://api"))
+                .build()
+                .close();
     }
 }

@@ -21,7 +21,7 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
-/** Round trips with a real server; every name of a resource starts with {@code jc-}, because others ask the demo, too. */
+/** Round trips with a real server; the names of resources start with {@code jc-}, because others ask the demo, too. */
 @Timeout(60)
 class RealServerTest {
 
@@ -51,7 +51,12 @@ class RealServerTest {
             long revision = client.policyRevision().orElseThrow();
             assertEquals(
                     List.of(
-                            new Route(List.of("GET"), "/jc/invoices/{number}", "api.example.com", "read", Authentication.REQUIRED),
+                            new Route(
+                                    List.of("GET"),
+                                    "/jc/invoices/{number}",
+                                    "api.example.com",
+                                    "read",
+                                    Authentication.REQUIRED),
                             new Route(List.of("GET"), "/jc/invoices", null, "read", Authentication.REQUIRED)),
                     registered.routes());
             assertEquals(List.of("reporter"), registered.defaultRoles());
@@ -83,13 +88,15 @@ class RealServerTest {
             assertEquals(Authorization.REMOVE, registered.authorization());
             assertEquals(false, registered.assertion());
             assertEquals(true, registered.requireBound());
-            ResourceSpec again = client.register(
-                            List.of(ResourceSpec.builder("jc-order:read", "jc-shop").displayName("Orders").build()))
+            ResourceSpec again = client.register(List.of(ResourceSpec.builder("jc-order:read", "jc-shop")
+                            .displayName("Orders")
+                            .build()))
                     .get(0);
             assertEquals(Authorization.REMOVE, again.authorization());
             assertEquals("Orders", again.displayName());
-            ResourceSpec open = client.register(
-                            List.of(ResourceSpec.builder("jc-open:read", "jc-shop").isPublic(true).build()))
+            ResourceSpec open = client.register(List.of(ResourceSpec.builder("jc-open:read", "jc-shop")
+                            .isPublic(true)
+                            .build()))
                     .get(0);
             assertEquals(true, open.isPublic());
         }
@@ -118,21 +125,23 @@ class RealServerTest {
     @Test
     void roleRulesAndBindingsAreWrittenAndRead() {
         try (var client = demo.administrator()) {
-            RoleRule created = client.createRoleRule(new RoleRule("jc-role", "emea", "jc-bill:read", "read", Effect.ALLOW));
+            RoleRule created =
+                    client.createRoleRule(new RoleRule("jc-role", "emea", "jc-bill:read", "read", Effect.ALLOW));
             assertEquals(RuleSubject.ROLE, created.subKind());
             RoleRule other = client.createRoleRule(new RoleRule("jc-mallory", "*", "jc-bill:read", "*", Effect.DENY));
             assertEquals(RuleSubject.ANY, other.subKind());
             assertEquals(List.of(created), client.roleRules("jc-bill:read", "jc-role", "emea"));
 
-            var changed =
-                    new RoleRule(created.id(), "jc-role", RuleSubject.ROLE, "emea", "jc-bill:read", "list", Effect.ALLOW);
+            var changed = new RoleRule(
+                    created.id(), "jc-role", RuleSubject.ROLE, "emea", "jc-bill:read", "list", Effect.ALLOW);
             assertEquals(changed, client.replaceRoleRule(changed));
             client.deleteRoleRule(other.id());
             assertEquals(List.of(changed), client.roleRules("jc-bill:read", null, null));
             refused(() -> client.deleteRoleRule(other.id()), 404);
             client.deleteRoleRule(changed.id());
 
-            var binding = new RoleBinding(null, "jc-alice", BoundSubject.USER, "jc-role", "emea", "2030-01-01T00:00:00Z");
+            var binding =
+                    new RoleBinding(null, "jc-alice", BoundSubject.USER, "jc-role", "emea", "2030-01-01T00:00:00Z");
             RoleBinding bound = client.createRoleBinding(binding);
             assertTrue(bound.expiresAt().startsWith("2030-01-01T00:00:00"), bound.expiresAt());
             assertTrue(client.roleBindings().contains(bound));
@@ -146,10 +155,10 @@ class RealServerTest {
         Map<String, Object> tree =
                 Map.of("type", "CONDITION", "attribute", "resource.owner", "operator", "eq", "value", "alice");
         try (var client = demo.administrator()) {
-            AttributePolicy created = client.createAttributePolicy(AttributePolicy.builder(
-                            "Own ones", "jc-policy:read", Effect.ALLOW, tree)
-                    .priority(5)
-                    .build());
+            AttributePolicy created = client.createAttributePolicy(
+                    AttributePolicy.builder("Own ones", "jc-policy:read", Effect.ALLOW, tree)
+                            .priority(5)
+                            .build());
             assertEquals("*", created.domain());
             assertEquals(tree, created.ruleData());
             assertEquals(
@@ -162,11 +171,13 @@ class RealServerTest {
                     .enabled(false)
                     .mode(Mode.SHADOW);
             assertThrows(IllegalArgumentException.class, () -> client.replaceAttributePolicy(wanted.build()));
-            AttributePolicy replaced = client.replaceAttributePolicy(wanted.id(created.id()).build());
+            AttributePolicy replaced =
+                    client.replaceAttributePolicy(wanted.id(created.id()).build());
             assertEquals(Notation.CASBIN, replaced.notation());
             assertEquals("resource.owner == \"bob\"", replaced.ruleData());
             assertEquals(List.of("read", "list"), replaced.actions());
-            assertEquals(replaced, client.replaceAttributePolicy(replaced.toBuilder().build()));
+            assertEquals(
+                    replaced, client.replaceAttributePolicy(replaced.toBuilder().build()));
 
             client.deleteAttributePolicy(created.id());
             assertEquals(List.of(), client.attributePolicies("jc-policy:read"));
@@ -189,7 +200,8 @@ class RealServerTest {
                 Map<String, Object> tree =
                         Map.of("type", "CONDITION", "attribute", "user.limit", "operator", "lt", "value", number);
                 AttributePolicy created = client.createAttributePolicy(
-                        AttributePolicy.builder("Below " + number, "jc-number:read", Effect.DENY, tree).build());
+                        AttributePolicy.builder("Below " + number, "jc-number:read", Effect.DENY, tree)
+                                .build());
                 assertEquals(tree, created.ruleData());
                 assertEquals(created, client.replaceAttributePolicy(created));
                 assertTrue(client.attributePolicies("jc-number:read").contains(created));
@@ -200,7 +212,8 @@ class RealServerTest {
     @Test
     void aCallerWithATokenAsksAboutItself() {
         try (var administrator = demo.administrator();
-                var reporting = ExtauthzClient.builder(demo.url(), demo.client("reporting")).build()) {
+                var reporting = ExtauthzClient.builder(demo.url(), demo.client("reporting"))
+                        .build()) {
             administrator.register(List.of(ResourceSpec.builder("jc-report:read", "jc-reports")
                     .defaultRoles("reporter")
                     .route("GET", "/jc/reports/{owner}")
@@ -209,12 +222,21 @@ class RealServerTest {
                             "Sealed",
                             "jc-report:read",
                             Effect.DENY,
-                            Map.of("type", "CONDITION", "attribute", "resource.owner", "operator", "eq", "value", "alice"))
+                            Map.of(
+                                    "type",
+                                    "CONDITION",
+                                    "attribute",
+                                    "resource.owner",
+                                    "operator",
+                                    "eq",
+                                    "value",
+                                    "alice"))
                     .build());
             long now = administrator.policyRevision().orElseThrow();
 
-            CheckResult allowed =
-                    reporting.check(CheckRequest.builder("jc-report:read", "read").minRevision(now).build());
+            CheckResult allowed = reporting.check(CheckRequest.builder("jc-report:read", "read")
+                    .minRevision(now)
+                    .build());
             assertTrue(allowed.allowed());
             assertTrue(allowed.policyRevision() >= now);
             CheckResult denied = reporting.check(CheckRequest.builder("jc-report:read", "read")
@@ -224,22 +246,33 @@ class RealServerTest {
                     .build());
             assertFalse(denied.allowed());
             assertEquals(sealed.id(), denied.matchedRuleId());
-            CheckResult nothing =
-                    reporting.check(CheckRequest.builder("jc-report:read", "write").build());
+            CheckResult nothing = reporting.check(
+                    CheckRequest.builder("jc-report:read", "write").build());
             assertEquals("no_matching_rule", nothing.reason());
             assertNull(nothing.matchedRuleId());
 
-            var aboutAnother = CheckRequest.builder("jc-report:read", "read").subject("alice").build();
+            var aboutAnother = CheckRequest.builder("jc-report:read", "read")
+                    .subject("alice")
+                    .build();
             refused(() -> reporting.check(aboutAnother), 403);
-            refused(() -> reporting.register(List.of(ResourceSpec.builder("jc-x:read", "jc-reports").build())), 403);
+            refused(
+                    () -> reporting.register(List.of(
+                            ResourceSpec.builder("jc-x:read", "jc-reports").build())),
+                    403);
         }
     }
 
     @Test
     void aServiceKeyDoesWhatItMay() throws Exception {
         ServiceKey writes = demo.serviceKey(Map.of(
-                "name", "jc-keys", "scopes", List.of("resources:write"), "service_name", "jc-keys",
-                "prefixes", List.of("/jc/keys")));
+                "name",
+                "jc-keys",
+                "scopes",
+                List.of("resources:write"),
+                "service_name",
+                "jc-keys",
+                "prefixes",
+                List.of("/jc/keys")));
         var own = ResourceSpec.builder("jc-key:read", "jc-keys")
                 .defaultRoles("jc-holder")
                 .route("GET", "/jc/keys/{id}")
@@ -247,7 +280,9 @@ class RealServerTest {
         try (var registrar = ExtauthzClient.builder(demo.url(), writes).build()) {
             List<ResourceSpec> registered = registrar.register(List.of(own));
             assertEquals(registered, registrar.register(List.of(own)));
-            var elsewhere = ResourceSpec.builder("jc-user:read", "jc-keys").route("GET", "/users/{id}").build();
+            var elsewhere = ResourceSpec.builder("jc-user:read", "jc-keys")
+                    .route("GET", "/users/{id}")
+                    .build();
             refused(() -> registrar.register(List.of(elsewhere)), 403);
             refused(() -> registrar.createRoleRule(new RoleRule("r", "*", "jc-key:read", "read", Effect.ALLOW)), 403);
 
@@ -261,14 +296,17 @@ class RealServerTest {
                 assertTrue(asker.check(question.build()).allowed());
             }
         }
-        try (var unknown = ExtauthzClient.builder(demo.url(), new ServiceKey("sak_live_unknown")).build()) {
+        try (var unknown = ExtauthzClient.builder(demo.url(), new ServiceKey("sak_live_unknown"))
+                .build()) {
             refused(() -> unknown.register(List.of(own)), 401);
         }
     }
 
     @Test
     void aRefusalHasEveryProblem() {
-        var bad = ResourceSpec.builder("jc-bad:read", "jc-bad").route("get", "no-slash").build();
+        var bad = ResourceSpec.builder("jc-bad:read", "jc-bad")
+                .route("get", "no-slash")
+                .build();
         var good = ResourceSpec.builder("jc-good:read", "jc-bad").build();
         try (var client = demo.administrator()) {
             var error = refused(() -> client.register(List.of(good, bad)), 422);
@@ -281,7 +319,9 @@ class RealServerTest {
 
     @Test
     void aWrongSecretIsNotTriedAgain() {
-        var wrong = ClientCredentials.builder(demo.fact("issuer"), "operations").secret("wrong: secret").build();
+        var wrong = ClientCredentials.builder(demo.fact("issuer"), "operations")
+                .secret("wrong: secret")
+                .build();
         try (var client = ExtauthzClient.builder(demo.url(), wrong).build()) {
             var error = assertThrows(ExtauthzException.class, client::roleRules);
             assertEquals(ExtauthzException.class, error.getClass());

@@ -54,9 +54,11 @@ class RetriesTest {
         return called(4, Duration.ofSeconds(10), call, scripts);
     }
 
-    private static Called called(int attempts, Duration timeout, Function<ExtauthzClient, Object> call, Script... scripts) {
+    private static Called called(
+            int attempts, Duration timeout, Function<ExtauthzClient, Object> call, Script... scripts) {
         try (var server = ScriptedServer.of(scripts);
-                var client = client(server.url()).attempts(attempts).timeout(timeout).build()) {
+                var client =
+                        client(server.url()).attempts(attempts).timeout(timeout).build()) {
             Object found;
             try {
                 found = call.apply(client);
@@ -81,7 +83,8 @@ class RetriesTest {
     void aRefusalIsNotAskedAgain(int status) {
         var called = called(LISTING, says(status, "{\"title\": \"No\", \"detail\": \"never\"}"), EMPTY);
 
-        assertEquals(status, assertInstanceOf(ApiException.class, called.found()).status());
+        assertEquals(
+                status, assertInstanceOf(ApiException.class, called.found()).status());
         assertEquals(1, called.requests().size());
     }
 
@@ -89,7 +92,8 @@ class RetriesTest {
     void theLastRefusalIsReported() {
         var called = called(LISTING, says(503, "{\"title\": \"Busy\"}"));
 
-        assertEquals("503 Busy", assertInstanceOf(ApiException.class, called.found()).getMessage());
+        assertEquals(
+                "503 Busy", assertInstanceOf(ApiException.class, called.found()).getMessage());
         assertEquals(4, called.requests().size());
     }
 
@@ -151,7 +155,8 @@ class RetriesTest {
         assertEquals(2, busy.requests().size());
 
         int port = freePort();
-        try (var client = client(URI.create("http://localhost:" + port)).attempts(20).build()) {
+        try (var client =
+                client(URI.create("http://localhost:" + port)).attempts(20).build()) {
             var creation = CompletableFuture.supplyAsync(() -> client.createRoleRule(RULE));
             // The first attempts find no server, or a slow start finds one: both have to end in one request.
             try (var server = ScriptedServer.at(port, CREATED)) {
@@ -165,7 +170,8 @@ class RetriesTest {
     @Test
     void aConnectionThatWasNeverMadeIsTriedAgainForEveryRequest() throws Exception {
         int port = freePort();
-        try (var client = client(URI.create("http://localhost:" + port)).attempts(2).build()) {
+        try (var client =
+                client(URI.create("http://localhost:" + port)).attempts(2).build()) {
             long began = System.nanoTime();
             var error = assertThrows(UnreachableException.class, () -> client.createRoleRule(RULE));
 
@@ -200,8 +206,11 @@ class RetriesTest {
     @Test
     void a404AfterALostDeleteCountsAsDeleted() {
         assertEquals("deleted", called(DELETING, DISCONNECTS, says(404, null)).found());
-        assertEquals("deleted", called(DELETING, says(502, null), says(404, null)).found());
-        assertInstanceOf(ApiException.class, called(DELETING, says(429, null), says(404, null)).found());
+        assertEquals(
+                "deleted", called(DELETING, says(502, null), says(404, null)).found());
+        assertInstanceOf(
+                ApiException.class,
+                called(DELETING, says(429, null), says(404, null)).found());
         assertInstanceOf(ApiException.class, called(DELETING, says(404, null)).found());
     }
 
@@ -220,9 +229,12 @@ class RetriesTest {
     void aCredentialNeverFollowsARedirect() {
         try (var elsewhere = ScriptedServer.of(EMPTY)) {
             for (int status : new int[] {301, 302, 303, 307, 308}) {
-                var called = called(LISTING, says(status, null, "location", elsewhere.url().toString()));
+                var called = called(
+                        LISTING, says(status, null, "location", elsewhere.url().toString()));
 
-                assertEquals(status, assertInstanceOf(ApiException.class, called.found()).status());
+                assertEquals(
+                        status,
+                        assertInstanceOf(ApiException.class, called.found()).status());
                 assertEquals(1, called.requests().size());
             }
             assertEquals(List.of(), elsewhere.requests());
@@ -238,7 +250,8 @@ class RetriesTest {
                 try {
                     client.roleRules();
                 } catch (UnreachableException error) {
-                    ended.complete(Thread.currentThread().isInterrupted() && error.getMessage().contains("interrupted"));
+                    ended.complete(Thread.currentThread().isInterrupted()
+                            && error.getMessage().contains("interrupted"));
                 } catch (RuntimeException error) {
                     ended.completeExceptionally(error);
                 }

@@ -26,14 +26,15 @@ class SamplesTest {
         var demo = Demo.running();
         String java = Path.of(System.getProperty("java.home"), "bin", "java").toString();
         for (int run = 0; run < 2; run++) {
-            var builder = new ProcessBuilder(
-                    java, "-cp", System.getProperty("java.class.path"), Manage.class.getName());
+            var builder =
+                    new ProcessBuilder(java, "-cp", System.getProperty("java.class.path"), Manage.class.getName());
             builder.environment().keySet().removeIf(name -> name.contains("CLIENT") || name.contains("EXTAUTHZ"));
-            builder.environment().putAll(Map.of(
-                    "EXTAUTHZ_URL", demo.fact("rest_url"),
-                    "AUTH_SERVER_URL", demo.fact("issuer"),
-                    "ADMIN_CLIENT_ID", demo.fact("admin_client_id"),
-                    "ADMIN_CLIENT_SECRET", demo.fact("admin_client_secret")));
+            builder.environment()
+                    .putAll(Map.of(
+                            "EXTAUTHZ_URL", demo.fact("rest_url"),
+                            "AUTH_SERVER_URL", demo.fact("issuer"),
+                            "ADMIN_CLIENT_ID", demo.fact("admin_client_id"),
+                            "ADMIN_CLIENT_SECRET", demo.fact("admin_client_secret")));
             Process process = builder.redirectErrorStream(true).start();
             String said = new String(process.getInputStream().readAllBytes());
             assertTrue(process.waitFor(30, TimeUnit.SECONDS), said);
@@ -44,7 +45,8 @@ class SamplesTest {
     @Test
     void theLedgerServesOnlyWhatPassedExtauthz() throws Exception {
         KeyPair key = Keys.Kind.ED25519.generated();
-        String jwk = "{\"keys\": [{\"kty\": \"OKP\", \"crv\": \"Ed25519\", \"kid\": \"k\", \"x\": \"" + rawPublic(key) + "\"}]}";
+        String jwk = "{\"keys\": [{\"kty\": \"OKP\", \"crv\": \"Ed25519\", \"kid\": \"k\", \"x\": \"" + rawPublic(key)
+                + "\"}]}";
         try (var keys = ScriptedServer.of(ScriptedServer.says(200, jwk))) {
             HttpServer server = Ledger.serve(keys.url(), "mesh");
             try {
@@ -74,7 +76,8 @@ class SamplesTest {
     }
 
     private static HttpResponse<String> asked(HttpServer server, String... assertions) throws Exception {
-        var request = HttpRequest.newBuilder(URI.create("http://localhost:" + server.getAddress().getPort() + "/"));
+        var request = HttpRequest.newBuilder(
+                URI.create("http://localhost:" + server.getAddress().getPort() + "/"));
         for (String assertion : assertions) {
             request.header(AssertionVerifier.HEADER, assertion);
         }

@@ -45,7 +45,8 @@ class ThreadsTest {
             } catch (ExtauthzException error) {
                 System.out.println(error.getMessage());
             }
-            String left = threads(each -> !each.isDaemon() && !each.equals(Thread.currentThread())).toString();
+            String left = threads(each -> !each.isDaemon() && !each.equals(Thread.currentThread()))
+                    .toString();
             System.out.println("not daemons: " + left);
         }
     }
@@ -62,10 +63,14 @@ class ThreadsTest {
     void anApplicationEndsWithoutClosingItsClient() throws Exception {
         for (var answer : List.of(CREATED, IS_SILENT)) {
             try (var server = ScriptedServer.of(EMPTY, answer)) {
-                String java = Path.of(System.getProperty("java.home"), "bin", "java").toString();
+                String java =
+                        Path.of(System.getProperty("java.home"), "bin", "java").toString();
                 Process process = new ProcessBuilder(
-                                java, "-cp", System.getProperty("java.class.path"),
-                                Application.class.getName(), server.url().toString())
+                                java,
+                                "-cp",
+                                System.getProperty("java.class.path"),
+                                Application.class.getName(),
+                                server.url().toString())
                         .redirectErrorStream(true)
                         .start();
                 try {
@@ -83,7 +88,8 @@ class ThreadsTest {
     @Test
     void everyThreadOfAClientIsADaemonAndKeepsNoClassLoader() throws Exception {
         try (var server = ScriptedServer.of(EMPTY);
-                var client = ExtauthzClient.builder(server.url(), new ServiceKey("k")).build()) {
+                var client = ExtauthzClient.builder(server.url(), new ServiceKey("k"))
+                        .build()) {
             var callers = Executors.newFixedThreadPool(8);
             try {
                 var calls = IntStream.range(0, 64)
@@ -96,10 +102,12 @@ class ThreadsTest {
                 callers.shutdown();
             }
             Map<Boolean, Set<String>> threads = Thread.getAllStackTraces().keySet().stream()
-                    .filter(each -> each.getName().startsWith("extauthz-") || each.getName().startsWith("HttpClient-"))
+                    .filter(each -> each.getName().startsWith("extauthz-")
+                            || each.getName().startsWith("HttpClient-"))
                     .collect(Collectors.partitioningBy(
                             each -> each.isDaemon()
-                                    && (each.getContextClassLoader() == null || !each.getName().startsWith("extauthz-")),
+                                    && (each.getContextClassLoader() == null
+                                            || !each.getName().startsWith("extauthz-")),
                             Collectors.mapping(Thread::getName, Collectors.toSet())));
             assertEquals(Set.of(), threads.get(false));
             assertTrue(!threads.get(true).isEmpty());
@@ -110,7 +118,8 @@ class ThreadsTest {
     void theThreadsOfAClosedClientEnd() throws Exception {
         Set<String> before = threads(each -> true);
         try (var server = ScriptedServer.of(EMPTY, CREATED)) {
-            var client = ExtauthzClient.builder(server.url(), new ServiceKey("k")).build();
+            var client =
+                    ExtauthzClient.builder(server.url(), new ServiceKey("k")).build();
             client.roleRules();
             client.createRoleRule(new RoleRule("s", "*", "o", "a", Effect.ALLOW));
             client.close();

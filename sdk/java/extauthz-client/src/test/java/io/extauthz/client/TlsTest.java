@@ -44,7 +44,8 @@ class TlsTest {
         authorities = folder.resolve("ca.pem");
         var text = new StringBuilder();
         for (String name : List.of("served", "other")) {
-            byte[] certificate = loaded(folder.resolve(name + ".p12")).getCertificate(name).getEncoded();
+            byte[] certificate =
+                    loaded(folder.resolve(name + ".p12")).getCertificate(name).getEncoded();
             text.append("-----BEGIN CERTIFICATE-----\n")
                     .append(Base64.getMimeEncoder(64, new byte[] {'\n'}).encodeToString(certificate))
                     .append("\n-----END CERTIFICATE-----\n");
@@ -54,14 +55,34 @@ class TlsTest {
 
     private static Path generated(String alias, String name) throws Exception {
         Path store = folder.resolve(alias + ".p12");
-        keytool("-genkeypair", "-alias", alias, "-keyalg", "EC", "-groupname", "secp256r1", "-dname", "CN=" + alias,
-                "-ext", "san=" + name, "-ext", "bc:c", "-validity", "2", "-storetype", "PKCS12",
-                "-keystore", store.toString(), "-storepass", new String(PASSWORD));
+        keytool(
+                "-genkeypair",
+                "-alias",
+                alias,
+                "-keyalg",
+                "EC",
+                "-groupname",
+                "secp256r1",
+                "-dname",
+                "CN=" + alias,
+                "-ext",
+                "san=" + name,
+                "-ext",
+                "bc:c",
+                "-validity",
+                "2",
+                "-storetype",
+                "PKCS12",
+                "-keystore",
+                store.toString(),
+                "-storepass",
+                new String(PASSWORD));
         return store;
     }
 
     private static void keytool(String... arguments) throws Exception {
-        var command = new java.util.ArrayList<>(List.of(Path.of(System.getProperty("java.home"), "bin", "keytool").toString()));
+        var command = new java.util.ArrayList<>(List.of(
+                Path.of(System.getProperty("java.home"), "bin", "keytool").toString()));
         command.addAll(List.of(arguments));
         Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
         String said = new String(process.getInputStream().readAllBytes());
@@ -121,14 +142,18 @@ class TlsTest {
     void theAuthoritiesAreForTheProviderAndForTheKeysOfAssertionsToo() throws Exception {
         try (var provider = ScriptedServer.tls(served, (server, exchange) -> {
                     boolean token = exchange.getRequestURI().getPath().equals("/token");
-                    says(200, token
-                                    ? "{\"access_token\": \"abc\", \"token_type\": \"Bearer\"}"
-                                    : "{\"issuer\": \"" + server.url() + "\", \"token_endpoint\": \"" + server.url() + "/token\"}")
+                    says(
+                                    200,
+                                    token
+                                            ? "{\"access_token\": \"abc\", \"token_type\": \"Bearer\"}"
+                                            : "{\"issuer\": \"" + server.url() + "\", \"token_endpoint\": \""
+                                                    + server.url() + "/token\"}")
                             .answer(server, exchange);
                 });
                 var api = ScriptedServer.tls(served, EMPTY)) {
-            var credentials =
-                    ClientCredentials.builder(provider.url().toString(), "a").secret("b").build();
+            var credentials = ClientCredentials.builder(provider.url().toString(), "a")
+                    .secret("b")
+                    .build();
             var builder = ExtauthzClient.builder(api.url(), credentials).attempts(1);
             try (var client = builder.build()) {
                 assertThrows(UnreachableException.class, client::roleRules);
@@ -141,7 +166,8 @@ class TlsTest {
                 var verifier = AssertionVerifier.builder(keys.url(), "i", "a")
                         .caCertificates(authorities)
                         .build()) {
-            String token = Keys.encoded("{\"typ\": \"assertion+jwt\", \"kid\": \"k\"}") + "." + Keys.encoded("{}") + ".";
+            String token =
+                    Keys.encoded("{\"typ\": \"assertion+jwt\", \"kid\": \"k\"}") + "." + Keys.encoded("{}") + ".";
             var error = assertThrows(AssertionRejectedException.class, () -> verifier.verify(token));
             assertTrue(error.getMessage().contains("no published key"), error.getMessage());
         }
@@ -149,13 +175,18 @@ class TlsTest {
 
     @Test
     void aSecretIsNotSentUnprotected() throws Exception {
-        try (var provider = ScriptedServer.tls(served, (server, exchange) -> says(
-                                200,
-                                "{\"issuer\": \"" + server.url() + "\", \"token_endpoint\": \"http://localhost:9/token\"}")
-                        .answer(server, exchange));
+        try (var provider = ScriptedServer.tls(
+                        served,
+                        (server, exchange) -> says(
+                                        200,
+                                        "{\"issuer\": \"" + server.url()
+                                                + "\", \"token_endpoint\": \"http://localhost:9/token\"}")
+                                .answer(server, exchange));
                 var client = ExtauthzClient.builder(
                                 URI.create("http://localhost:9"),
-                                ClientCredentials.builder(provider.url().toString(), "a").secret("b").build())
+                                ClientCredentials.builder(provider.url().toString(), "a")
+                                        .secret("b")
+                                        .build())
                         .caCertificates(authorities)
                         .build()) {
             var error = assertThrows(ExtauthzException.class, client::roleRules);
@@ -167,7 +198,8 @@ class TlsTest {
     @ValueSource(strings = {"", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"})
     void aFileWithoutCertificatesIsRefused(String text) throws Exception {
         Path file = Files.writeString(folder.resolve("bad.pem"), text);
-        var builder = ExtauthzClient.builder(URI.create("https://api"), new ServiceKey("k")).caCertificates(file);
+        var builder = ExtauthzClient.builder(URI.create("https://api"), new ServiceKey("k"))
+                .caCertificates(file);
         var error = assertThrows(IllegalArgumentException.class, builder::build);
         assertTrue(error.getMessage().contains("bad.pem"), error.getMessage());
     }
@@ -176,6 +208,8 @@ class TlsTest {
     void aFileThatIsAwayAndTwoSettingsAreRefused() throws Exception {
         var builder = ExtauthzClient.builder(URI.create("https://api"), new ServiceKey("k"));
         assertThrows(IllegalArgumentException.class, builder.caCertificates(folder.resolve("away"))::build);
-        assertThrows(IllegalArgumentException.class, builder.caCertificates(authorities).sslContext(served)::build);
+        assertThrows(
+                IllegalArgumentException.class,
+                builder.caCertificates(authorities).sslContext(served)::build);
     }
 }

@@ -32,7 +32,8 @@ public final class Manage {
                     "operator", "startsWith",
                     "value", "draft-");
             extauthz.createAttributePolicy(
-                    AttributePolicy.builder("Drafts stay inside", "java-statement:read", Effect.DENY, draft).build());
+                    AttributePolicy.builder("Drafts stay inside", "java-statement:read", Effect.DENY, draft)
+                            .build());
             CheckResult decision = extauthz.check(CheckRequest.builder("java-statement:read", "read")
                     .minRevision(extauthz.policyRevision().orElseThrow())
                     .build());
