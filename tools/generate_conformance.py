@@ -23,9 +23,10 @@ JAVA: Final = ROOT / "sdk/java/extauthz-client/target/surefire-reports"
 
 # How a test is named in its JUnit file, by the column of its result.
 COLUMNS: Final = {
-    "Python": re.compile(r"test_case\[(.*)\]"),
+    "Python, tasks": re.compile(r"test_case\[(.*)-tasks\]"),
+    "Python, threads": re.compile(r"test_case\[(.*)-threads\]"),
     "Java": re.compile(r"scripted\(Case\) (.*)"),
-    "Python, real API": re.compile(r"test_real_case\[embedded-(.*)\]"),
+    "Python, real API": re.compile(r"test_real_case\[embedded-(.*)-(?:tasks|threads)\]"),
     "Java, real API": re.compile(r"real\(Case\) (.*)"),
 }
 _REAL: Final = "real API"

@@ -136,15 +136,30 @@ def test_a_resource_is_public_where_an_endpoint_says_so_and_none_denies_it(
     assert ("public" in found.document()) is (together is not None)
 
 
-def test_endpoints_of_one_resource_add_up() -> None:
-    (found,) = declared(
+def test_endpoints_of_one_resource_keep_the_roles_that_all_name(caplog: pytest.LogCaptureFixture) -> None:
+    found, _ = declared(
         StarletteRoute("/a", endpoint("invoice:read", default_roles=["finance", "audit"])),
         StarletteRoute("/b", endpoint("invoice:read", default_roles=["audit", "sales"], display_name="Read")),
+        StarletteRoute("/c", endpoint("invoice:read", display_name="Other")),
+        StarletteRoute("/d", endpoint("bill:read", default_roles=["audit"])),
     )
 
-    assert found.default_roles == ("finance", "audit", "sales")
+    assert found.default_roles == ("audit",)
     assert found.display_name == "Read"
-    assert [route.path for route in found.routes] == ["/a", "/b"]
+    assert [route.path for route in found.routes] == ["/a", "/b", "/c"]
+    assert "default_roles=['audit', 'finance']" in caplog.text
+    assert "display_name='Read'" in caplog.text
+
+
+def test_roles_that_contradict_stay_none() -> None:
+    (found,) = declared(
+        StarletteRoute("/a", endpoint("invoice:read", default_roles=["finance"])),
+        StarletteRoute("/b", endpoint("invoice:read", default_roles=["audit"])),
+        StarletteRoute("/c", endpoint("invoice:read", default_roles=["sales"])),
+        StarletteRoute("/d", endpoint("invoice:read")),
+    )
+
+    assert found.default_roles == ()
 
 
 def test_head_is_get() -> None:

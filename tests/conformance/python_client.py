@@ -1,10 +1,13 @@
 """Runs the steps of a case with the Python client."""
 
+import asyncio
 import dataclasses
+import functools
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from extauthz_client import (
     ApiError,
@@ -18,6 +21,7 @@ from extauthz_client import (
     RoleRule,
     Route,
     ServiceKey,
+    SyncExtauthzClient,
     UnexpectedAnswer,
     Unreachable,
     credentials_from,
@@ -31,6 +35,10 @@ _KINDS: Final[tuple[tuple[type[Exception], ErrorKind], ...]] = (
     (ClientError, "client"),
     (ValueError, "argument"),
 )
+
+
+Form = Literal["tasks", "threads"]
+"""Which of the two clients: for asyncio, or for threads."""
 
 
 @dataclass
@@ -73,6 +81,7 @@ def credentials_of(document: Mapping[str, Any]) -> Credentials:
 
 
 async def run(
+    form: Form,
     credentials: Callable[[], Credentials],
     client: Mapping[str, Any],
     steps: Sequence[Mapping[str, Any]],
@@ -85,14 +94,19 @@ async def run(
         made = credentials()
         options: dict[str, Any] = {"attempts": int(client["attempts"])} if "attempts" in client else {}
         options |= {"timeout_s": float(client["timeout"])} if "timeout" in client else {}
-        opened = ExtauthzClient(client["url"], made, **options)
+        kind = ExtauthzClient if form == "tasks" else SyncExtauthzClient
+        opened = kind(client["url"], made, **options)
     except (ClientError, ValueError) as error:
         done.said.append("".join(traceback.format_exception(error)))
         done.outcomes.append(Outcome(failure=_failure(error)))
         hooks.after(0, done.outcomes[0])
         return done
     done.said.append(f"{made!r} {made} {opened!r} {opened}")
-    async with opened:
+    async with AsyncExitStack() as stack:
+        if isinstance(opened, ExtauthzClient):
+            await stack.enter_async_context(opened)
+        else:
+            stack.enter_context(opened)
         for number, step in enumerate(steps):
             if number:
                 hooks.before(number)
@@ -108,7 +122,9 @@ async def run(
     return done
 
 
-async def _called(client: ExtauthzClient, operation: str, arguments: dict[str, Any]) -> object:
+async def _called(
+    client: ExtauthzClient | SyncExtauthzClient, operation: str, arguments: dict[str, Any]
+) -> object:
     if operation == "construct":
         return None
     readers: dict[str, Callable[[Any], Any]] = {
@@ -122,8 +138,11 @@ async def _called(client: ExtauthzClient, operation: str, arguments: dict[str, A
     call = getattr(client, operation)
     if operation in readers:
         (argument,) = arguments.values()
-        return _neutral(await call(readers[operation](argument)))
-    return _neutral(await call(**arguments))
+        call, arguments = functools.partial(call, readers[operation](argument)), {}
+    if isinstance(client, ExtauthzClient):
+        return _neutral(await call(**arguments))
+    # The real API is served by this loop.
+    return _neutral(await asyncio.to_thread(call, **arguments))
 
 
 def _resource(members: Mapping[str, Any]) -> Resource:

@@ -8,11 +8,11 @@ from typing import Any
 from extauthz_client import Credentials
 from tests.conformance.cases import Case, Variables
 from tests.conformance.comparison import differences, failure_differences
-from tests.conformance.python_client import Hooks, Outcome, run
+from tests.conformance.python_client import Form, Hooks, Outcome, run
 
 
 async def real_differences(
-    case: Case, url: str, credentials: Callable[[Mapping[str, Any]], Awaitable[Credentials]]
+    case: Case, form: Form, url: str, credentials: Callable[[Mapping[str, Any]], Awaitable[Credentials]]
 ) -> list[str]:
     """Return how the results of a case differ; `credentials` makes those of its `real`."""
     variables = Variables({"RUN": f"run-{secrets.token_hex(4)}"})
@@ -24,7 +24,7 @@ async def real_differences(
 
     made = await credentials(variables.fill(case.document["real"]))
     client = {"url": url} | case.document.get("client", {})
-    done = await run(lambda: made, client, steps, Hooks(lambda _: None, after, variables.fill))
+    done = await run(form, lambda: made, client, steps, Hooks(lambda _: None, after, variables.fill))
     assert len(done.outcomes) == len(steps)
     return problems
 

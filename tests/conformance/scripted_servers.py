@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from tests.conformance.cases import octets
+from tests.conformance.client_assertions import Assertions
 from tests.conformance.comparison import Request, request_differences
 
 _NO_CONNECTION: Final = frozenset({"refused", "closed_before"})
@@ -31,6 +32,7 @@ class Script:
     requests: list[tuple[str, Request]] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
     service_key: str | None = None
+    assertions: Assertions | None = None
     refused_now: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -57,6 +59,8 @@ class Script:
                 self.requests.append((server, request))
                 self.problems += request_differences(exchange, request)
                 self.problems += self._credential_differences(server, request)
+                if "assertion" in exchange and self.assertions is not None:
+                    self.problems += self.assertions.differences(exchange["assertion"], request)
             self._note_token(server, exchange)
             # After these the client goes on without a pause.
             status = exchange["answer"].get("status", HTTPStatus.BAD_GATEWAY)

@@ -13,8 +13,9 @@ import pytest
 
 from extauthz_client import timing
 from tests.conformance.cases import Case, Variables, cases
+from tests.conformance.client_assertions import Assertions
 from tests.conformance.comparison import differences, failure_differences
-from tests.conformance.python_client import Hooks, Outcome, credentials_of, run
+from tests.conformance.python_client import Form, Hooks, Outcome, credentials_of, run
 from tests.conformance.scripted_servers import Script, scripted
 from tests.secret_traces import found
 
@@ -34,31 +35,38 @@ class Clock:
         monkeypatch.setattr(timing, "wall_clock", lambda: NOW + self.passed)
         monkeypatch.setattr(timing, "elapsed", lambda: self.passed)
         monkeypatch.setattr(timing, "pause", self._pause)
+        monkeypatch.setattr(timing, "pause_blocking", self._waited)
 
     async def _pause(self, seconds: float) -> None:
+        self._waited(seconds)
+
+    def _waited(self, seconds: float) -> None:
         self.waits.append(seconds)
         self.passed += seconds
         self._script.paused()
 
 
+@pytest.mark.parametrize("form", ["tasks", "threads"])
 @pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
 def test_case(
-    case: Case, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    case: Case, form: Form, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    script = Script([])
+    clock = Clock(script, monkeypatch)
+    script.assertions = Assertions(tmp_path, lambda: NOW + clock.passed)
     variables = Variables(
-        dict(case.document.get("variables", {})), {"FILE": lambda name: str(tmp_path / name)}
+        {"RUN": "run1"} | case.document.get("variables", {}),
+        {"FILE": lambda name: str(tmp_path / name), "KEY_FILE": script.assertions.key_file},
     )
     for name, content in case.document.get("files", {}).items():
         (tmp_path / name).write_text(variables.fill(content), "utf-8")
-    script = Script([])
     with scripted(script) as addresses:
         variables.values |= addresses
         steps = variables.fill(list(case.steps))
         script.exchanges = [exchange for step in steps for exchange in step.get("exchanges", [])]
         document = variables.fill(case.document.get("credentials", {"service_key": SERVICE_KEY}))
         script.service_key = _service_key(document)
-        clock = Clock(script, monkeypatch)
 
         def before(number: int) -> None:
             clock.passed += float(steps[number].get("advance", 0))
@@ -73,7 +81,9 @@ def test_case(
 
         client = {"url": addresses["API"]} | variables.fill(case.document.get("client", {}))
         done = asyncio.run(
-            run(lambda: credentials_of(document), client, steps, Hooks(before, after, lambda each: each))
+            run(
+                form, lambda: credentials_of(document), client, steps, Hooks(before, after, lambda each: each)
+            )
         )
     assert script.problems == []
     assert len(done.outcomes) == len(steps)

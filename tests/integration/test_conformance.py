@@ -7,6 +7,7 @@ import pytest
 
 from extauthz_client import ClientCredentials, Credentials
 from tests.conformance.cases import Case, cases
+from tests.conformance.python_client import Form
 from tests.conformance.real_run import real_differences
 from tests.integration.client_harness import ControlPlane, control_plane
 
@@ -35,11 +36,12 @@ async def plane(shared: "Database") -> AsyncIterator[ControlPlane]:
         yield served
 
 
+@pytest.mark.parametrize("form", ["tasks", "threads"])
 @pytest.mark.parametrize("case", REAL, ids=[case.id for case in REAL])
-async def test_real_case(case: Case, plane: ControlPlane) -> None:
+async def test_real_case(case: Case, form: Form, plane: ControlPlane) -> None:
     async def credentials(real: Mapping[str, Any]) -> Credentials:
         if real["as"] == "admin":
             return ClientCredentials(plane.provider.issuer, "operations", "operations-secret")
         return await plane.service_key(**real["key"])
 
-    assert await real_differences(case, plane.url, credentials) == []
+    assert await real_differences(case, form, plane.url, credentials) == []

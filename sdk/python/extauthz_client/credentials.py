@@ -92,12 +92,19 @@ class ClientCredentials:
         the token is for, where the provider has to know.
 
         Raises:
-            ValueError: secret, key file and method do not fit together, or a resource is not such a URI.
+            ValueError: the issuer is not an address, secret, key file and method do not fit together, the key
+                file cannot be used, or a resource is not such a URI.
         """
+        _require_issuer(issuer)
         self._issuer = issuer
         self._authentication = ClientAuthentication.of(
             client_id, client_secret, method=method, key_file=key_file, key_id=key_id
         )
+        if key_file is not None:
+            try:
+                read_private_key(key_file)
+            except ClientError as error:
+                raise ValueError(str(error)) from error
         resources = (resource,) if isinstance(resource, str) else tuple(resource)
         for each in resources:
             _require_absolute(each)
@@ -174,6 +181,13 @@ class ClientCredentials:
         self._token = token
 
 
+def _require_issuer(issuer: str) -> None:
+    if not _is_address(issuer):
+        # A password is not repeated.
+        shown = "one with a user or a password" if "@" in issuer else repr(issuer)
+        raise ValueError(f"an issuer is an http or https address, not {shown}")
+
+
 def _require_absolute(resource: str) -> None:
     """Refuse what RFC 8707 2 does not allow as a resource. Raises ValueError."""
     parts = urlsplit(resource)
@@ -210,7 +224,8 @@ def _json(request: HttpRequest) -> Steps[Mapping[str, object]]:
 def _is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        named = bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+        return parts.scheme in {"http", "https"} and named
     except ValueError:
         return False
 
@@ -259,6 +274,10 @@ def _client_credentials(
     known = next((each for each in AUTH_METHODS if each == method), None)
     if method is not None and known is None:
         raise ClientError(f"ADMIN_CLIENT_AUTH_METHOD: {method!r} is not one of {', '.join(AUTH_METHODS)}")
+    try:
+        _require_issuer(issuer)
+    except ValueError as error:
+        raise ClientError(f"AUTH_SERVER_URL: {error}") from error
     try:
         if key_file is not None:
             read_private_key(key_file)

@@ -148,29 +148,47 @@ def collected(routes: Sequence[AppRoute], service_name: str, *, ordered: bool = 
     """
     found: dict[str, Resource] = {}
     places: dict[str, list[str]] = {}
+    roles: dict[str, tuple[str, ...]] = {}
     for route, declared in _registrable(routes, ordered=ordered):
-        known = found.get(declared.name) or Resource(declared.name, service_name)
-        found[declared.name] = _joined(known, declared, route, places.get(declared.name, []))
-        places.setdefault(declared.name, []).append(route.place)
+        name = declared.name
+        known = found.get(name) or Resource(name, service_name)
+        found[name] = _joined(known, declared, route, places.get(name, []), roles.get(name))
+        places.setdefault(name, []).append(route.place)
+        if declared.default_roles:
+            roles[name] = found[name].default_roles
     return DeclaredResources(found.values(), places)
 
 
-def _joined(known: Resource, declared: Declaration, route: _Reached, places: Sequence[str]) -> Resource:
-    """Return a resource with one more of its routes; where endpoints contradict, the narrower one holds."""
+def _joined(
+    known: Resource,
+    declared: Declaration,
+    route: _Reached,
+    places: Sequence[str],
+    roles: tuple[str, ...] | None,
+) -> Resource:
+    """Return a resource with one more of its routes; where endpoints contradict, the narrower one holds.
+
+    `roles` are the default roles that endpoints before named, None where none did.
+    """
     headers = None if declared.headers is None else dict(declared.headers)
-    for name, first, second in (
-        ("public", known.public, declared.public),
-        ("headers", known.headers, headers),
-        ("authorization", known.authorization, declared.authorization),
-        ("assertion", known.assertion, declared.assertion),
-        ("require_bound", known.require_bound, declared.require_bound),
+    own_roles = tuple(dict.fromkeys(declared.default_roles)) or None
+    first_name = known.display_name or declared.display_name
+    for name, first, second, kept in (
+        ("default_roles", _sorted(roles), _sorted(own_roles), "what both have"),
+        ("display_name", first_name, declared.display_name or first_name, "the first"),
+        ("public", known.public, declared.public, "the narrower one"),
+        ("headers", known.headers, headers, "the narrower one"),
+        ("authorization", known.authorization, declared.authorization, "the narrower one"),
+        ("assertion", known.assertion, declared.assertion, "the narrower one"),
+        ("require_bound", known.require_bound, declared.require_bound, "the narrower one"),
     ):
         if first is not None and second is not None and first != second:
             log.warning(
-                "%s is declared with %s=%r by %s and with %s=%r by %s; the narrower one is registered; "
-                "declare it alike",
-                declared.name, name, first, ", ".join(places), name, second, route.place,
+                "%s is declared with %s=%r by %s and with %s=%r by %s; %s is registered; declare it alike",
+                declared.name, name, first, ", ".join(places), name, second, route.place, kept,
             )  # fmt: skip
+    if roles is not None and own_roles is not None:
+        own_roles = tuple(each for each in roles if each in own_roles)
     if headers is not None and known.headers is not None:
         headers = {each: headers[each] for each in headers if known.headers.get(each) == headers[each]}
     removed = "remove" in (known.authorization, declared.authorization)
@@ -178,8 +196,8 @@ def _joined(known: Resource, declared: Declaration, route: _Reached, places: Seq
     return Resource(
         name=declared.name,
         service_name=known.service_name,
-        display_name=declared.display_name or known.display_name,
-        default_roles=tuple(dict.fromkeys((*known.default_roles, *declared.default_roles))),
+        display_name=first_name,
+        default_roles=known.default_roles if own_roles is None else own_roles,
         public=_all(known.public, declared.public),
         routes=(
             *known.routes,
@@ -190,6 +208,10 @@ def _joined(known: Resource, declared: Declaration, route: _Reached, places: Seq
         assertion=_any(known.assertion, declared.assertion),
         require_bound=_any(known.require_bound, declared.require_bound),
     )
+
+
+def _sorted(roles: tuple[str, ...] | None) -> list[str] | None:
+    return None if roles is None else sorted(roles)
 
 
 def _all(first: bool | None, second: bool | None) -> bool | None:

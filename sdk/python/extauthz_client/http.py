@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Final
 from urllib.parse import urlencode, urlsplit
 
@@ -56,7 +57,10 @@ class ClientResponse:
         if text.isascii() and text.isdigit():
             return float(text)
         try:
-            return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - timing.wall_clock())
+            until = email.utils.parsedate_to_datetime(text)
+            # The form of asctime names no zone: RFC 9110 5.6.7 has each date in UTC.
+            until = until if until.tzinfo else until.replace(tzinfo=UTC)
+            return max(0.0, until.timestamp() - timing.wall_clock())
         except (ValueError, OverflowError):
             return None
 

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PYTHON = """<testsuites><testsuite>
-  <testcase classname="t" name="test_case[a: one]"/>
-  <testcase classname="t" name="test_case[a: two]"><failure message="x"/></testcase>
-  <testcase classname="t" name="test_real_case[embedded-a: one]"><skipped/></testcase>
+  <testcase classname="t" name="test_case[a: one-tasks]"/>
+  <testcase classname="t" name="test_case[a: one-threads]"/>
+  <testcase classname="t" name="test_case[a: two-threads]"/>
+  <testcase classname="t" name="test_case[a: two-tasks]"><failure message="x"/></testcase>
+  <testcase classname="t" name="test_real_case[embedded-a: one-tasks]"><skipped/></testcase>
   <testcase classname="t" name="test_other[a: one]"/>
 </testsuite></testsuites>"""
 JAVA = """<testsuite>
@@ -47,9 +49,9 @@ def test_a_case_that_failed_or_did_not_run_is_seen(reports: "list[Path]") -> Non
         Case("b", {"name": "one"}),
     ]
     rows = list(table(listed, results(reports)))
-    assert "| one | yes | yes | did not run | yes |" in rows
-    assert "| two | no | no |  |  |" in rows
-    assert "| one | did not run | did not run |  |  |" in rows
+    assert "| one | yes | yes | yes | did not run | yes |" in rows
+    assert "| two | no | yes | no |  |  |" in rows
+    assert "| one | did not run | did not run | did not run |  |  |" in rows
 
 
 def test_the_command_names_what_is_missing(
