@@ -3,7 +3,6 @@ package io.extauthz.spring;
 import io.extauthz.client.AssertionVerifier;
 import io.extauthz.client.ExtauthzClient;
 import io.extauthz.declare.CallerReader;
-import io.extauthz.declare.Declared;
 import io.extauthz.declare.Enforcer;
 import java.net.URI;
 import java.util.Optional;
@@ -27,6 +26,8 @@ import org.springframework.util.StringUtils;
 import org.springframework.web.context.WebApplicationContext;
 import org.springframework.web.servlet.config.annotation.InterceptorRegistry;
 import org.springframework.web.servlet.config.annotation.WebMvcConfigurer;
+import org.springframework.web.servlet.function.support.RouterFunctionMapping;
+import org.springframework.web.servlet.mvc.method.RequestMappingInfoHandlerMapping;
 import org.springframework.web.servlet.mvc.method.annotation.RequestMappingHandlerMapping;
 
 /** Registers what controllers declare, and gives requests their caller. */
@@ -70,26 +71,26 @@ public class ExtauthzAutoConfiguration {
             Environment environment,
             WebApplicationContext context,
             HandlerDeclarations declarations,
-            ObjectProvider<RequestMappingHandlerMapping> mappings,
+            ObjectProvider<RequestMappingInfoHandlerMapping> mappings,
+            ObjectProvider<RouterFunctionMapping> functions,
             ObjectProvider<DispatcherServletPath> servletPath,
             ObjectProvider<ExtauthzClient> client) {
         return new Registration(
                 properties,
-                () -> declared(properties, environment, context, declarations, mappings, servletPath.getIfAvailable()),
+                () -> new MvcEndpoints(
+                                mappings.orderedStream().toList(), functions.orderedStream().toList(), declarations)
+                        .declared(
+                                serviceName(properties, environment),
+                                properties.host(),
+                                prefix(properties, context, servletPath.getIfAvailable())),
                 client::getObject);
     }
 
-    private static Declared declared(
-            ExtauthzProperties properties,
-            Environment environment,
-            WebApplicationContext context,
-            HandlerDeclarations declarations,
-            ObjectProvider<RequestMappingHandlerMapping> mappings,
-            DispatcherServletPath servletPath) {
+    /** Returns the path that the mesh sees before the paths of the mappings. */
+    private static String prefix(
+            ExtauthzProperties properties, WebApplicationContext context, DispatcherServletPath servletPath) {
         String contextPath = context.getServletContext() == null ? "" : context.getServletContext().getContextPath();
-        String prefix = properties.prefix() + contextPath + (servletPath == null ? "" : servletPath.getPrefix());
-        return new MvcEndpoints(mappings.orderedStream().toList(), declarations)
-                .declared(serviceName(properties, environment), properties.host(), prefix);
+        return properties.prefix() + contextPath + (servletPath == null ? "" : servletPath.getPrefix());
     }
 
     private static String serviceName(ExtauthzProperties properties, Environment environment) {

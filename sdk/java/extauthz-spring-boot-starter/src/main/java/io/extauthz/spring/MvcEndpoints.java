@@ -12,30 +12,44 @@ import java.util.Set;
 import java.util.stream.Collectors;
 import org.springframework.boot.webmvc.error.ErrorController;
 import org.springframework.web.method.HandlerMethod;
+import org.springframework.web.servlet.function.support.RouterFunctionMapping;
 import org.springframework.web.servlet.mvc.method.RequestMappingInfo;
-import org.springframework.web.servlet.mvc.method.annotation.RequestMappingHandlerMapping;
+import org.springframework.web.servlet.mvc.method.RequestMappingInfoHandlerMapping;
 import org.springframework.web.util.pattern.PathPattern;
 
-/** Reads the endpoints of the application from the mappings that Spring MVC dispatches by. */
+/**
+ * Reads the endpoints of the application from the mappings that Spring MVC dispatches by: controllers, endpoints
+ * of Actuator on the same port, and functional routes. The last two declare nothing.
+ */
 final class MvcEndpoints {
 
-    private final List<RequestMappingHandlerMapping> mappings;
+    private final List<? extends RequestMappingInfoHandlerMapping> mappings;
+    private final List<RouterFunctionMapping> functions;
     private final HandlerDeclarations declarations;
     private final MvcPrecedence precedence = new MvcPrecedence();
     private final List<Endpoint> endpoints = new ArrayList<>();
     private final List<DeclarationProblem> problems = new ArrayList<>();
 
-    MvcEndpoints(List<RequestMappingHandlerMapping> mappings, HandlerDeclarations declarations) {
+    MvcEndpoints(
+            List<? extends RequestMappingInfoHandlerMapping> mappings,
+            List<RouterFunctionMapping> functions,
+            HandlerDeclarations declarations) {
         this.mappings = mappings;
+        this.functions = functions;
         this.declarations = declarations;
     }
 
     /** Returns what the endpoints declare, with a prefix before each path. */
     Declared declared(String serviceName, String host, String prefix) {
         boolean ignoreCase = false;
-        for (RequestMappingHandlerMapping mapping : mappings) {
-            mapping.getHandlerMethods().forEach(this::add);
+        for (RequestMappingInfoHandlerMapping mapping : mappings) {
+            mapping.getHandlerMethods().forEach((info, handler) -> add(mapping, info, handler));
             ignoreCase |= mapping.getPatternParser() != null && !mapping.getPatternParser().isCaseSensitive();
+        }
+        for (RouterFunctionMapping mapping : functions) {
+            if (mapping.getRouterFunction() != null) {
+                endpoints.addAll(FunctionalEndpoints.of(mapping.getRouterFunction()));
+            }
         }
         Declared declared = Declarations.collect(
                 endpoints, serviceName, new Options(host, prefix, precedence, ignoreCase));
@@ -44,7 +58,7 @@ final class MvcEndpoints {
         return new Declared(declared.resources(), all, declared.endpoints());
     }
 
-    private void add(RequestMappingInfo info, HandlerMethod handler) {
+    private void add(RequestMappingInfoHandlerMapping mapping, RequestMappingInfo info, HandlerMethod handler) {
         HandlerDeclarations.Found found = declarations.of(handler);
         // The error page is dispatched to by the container; a client gains nothing by asking for it.
         if (found.declaration().isEmpty() && ErrorController.class.isAssignableFrom(handler.getBeanType())) {
@@ -52,7 +66,8 @@ final class MvcEndpoints {
         }
         boolean first = true;
         for (String path : info.getPatternValues()) {
-            Endpoint endpoint = add(info, handler, found.declaration().orElse(null), path, pattern(info, path));
+            Endpoint endpoint = add(
+                    mapping, info, handler, found.declaration().orElse(null), path, pattern(info, path));
             if (first && found.conflict().isPresent()) {
                 problems.add(new DeclarationProblem(
                         endpoint, endpoint.shown() + " is not registered: " + found.conflict().get()));
@@ -60,14 +75,19 @@ final class MvcEndpoints {
             first = false;
             if (path.endsWith("/*")) {
                 // Spring's last `*` matches an empty segment, too.
-                add(info, handler, found.declaration().orElse(null),
+                add(mapping, info, handler, found.declaration().orElse(null),
                         path.substring(0, path.length() - 1), pattern(info, path));
             }
         }
     }
 
     private Endpoint add(
-            RequestMappingInfo info, HandlerMethod handler, Declaration declaration, String path, PathPattern pattern) {
+            RequestMappingInfoHandlerMapping mapping,
+            RequestMappingInfo info,
+            HandlerMethod handler,
+            Declaration declaration,
+            String path,
+            PathPattern pattern) {
         Set<String> methods = info.getMethodsCondition().getMethods().stream()
                 .map(Enum::name)
                 .collect(Collectors.toSet());
@@ -78,7 +98,7 @@ final class MvcEndpoints {
                 path,
                 declaration,
                 MvcPrecedence.isConditional(info));
-        precedence.add(endpoint, info, pattern);
+        precedence.add(endpoint, mapping, info, pattern);
         endpoints.add(endpoint);
         return endpoint;
     }

@@ -17,15 +17,15 @@ final class MvcPrecedence implements Precedence {
 
     private final Map<Endpoint, Mapped> mapped = new IdentityHashMap<>();
 
-    private record Mapped(RequestMappingInfo info, PathPattern pattern) {
+    private record Mapped(Object mapping, RequestMappingInfo info, PathPattern pattern) {
 
         private Set<RequestMethod> methods() {
             return info.getMethodsCondition().getMethods();
         }
     }
 
-    void add(Endpoint endpoint, RequestMappingInfo info, PathPattern pattern) {
-        mapped.put(endpoint, new Mapped(info, pattern));
+    void add(Endpoint endpoint, Object mapping, RequestMappingInfo info, PathPattern pattern) {
+        mapped.put(endpoint, new Mapped(mapping, info, pattern));
     }
 
     /** Tells whether a mapping takes only some of the requests of its paths and methods. */
@@ -42,7 +42,8 @@ final class MvcPrecedence implements Precedence {
     public int compare(Endpoint first, Endpoint second) {
         Mapped one = mapped.get(first);
         Mapped other = mapped.get(second);
-        if (one == null || other == null || one.pattern() == null || other.pattern() == null) {
+        // Of several mappings one is asked after the other: their order is not looked at.
+        if (one == null || other == null || one.mapping() != other.mapping() || one.pattern() == null || other.pattern() == null) {
             return 0;
         }
         if (goesFirstForHead(other, one) || goesFirstForHead(one, other)) {

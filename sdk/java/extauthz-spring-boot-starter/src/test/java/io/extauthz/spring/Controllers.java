@@ -5,6 +5,7 @@ import io.extauthz.declare.Resource;
 import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
+import org.springframework.context.annotation.Bean;
 import org.springframework.http.HttpHeaders;
 import org.springframework.web.bind.annotation.DeleteMapping;
 import org.springframework.web.bind.annotation.GetMapping;
@@ -14,6 +15,10 @@ import org.springframework.web.bind.annotation.RequestHeader;
 import org.springframework.web.bind.annotation.RequestMapping;
 import org.springframework.web.bind.annotation.RequestMethod;
 import org.springframework.web.bind.annotation.RestController;
+import org.springframework.web.servlet.function.RequestPredicates;
+import org.springframework.web.servlet.function.RouterFunction;
+import org.springframework.web.servlet.function.RouterFunctions;
+import org.springframework.web.servlet.function.ServerResponse;
 
 /** The controllers of the tests. */
 final class Controllers {
@@ -179,6 +184,39 @@ final class Controllers {
         @Resource(name = "p")
         String any() {
             return "any";
+        }
+    }
+
+    @RestController
+    static class Wide {
+
+        @GetMapping("/wide/**")
+        @Resource(name = "wide")
+        String wide() {
+            return "wide";
+        }
+
+        @GetMapping("/actuator/**")
+        @Resource(name = "wide")
+        String management() {
+            return "management";
+        }
+
+        @GetMapping("/narrow/{id}")
+        @Resource(name = "narrow")
+        String narrow(@PathVariable String id) {
+            return id;
+        }
+    }
+
+    static class Functional {
+
+        @Bean
+        RouterFunction<ServerResponse> functions() {
+            return RouterFunctions.route()
+                    .nest(RequestPredicates.path("/wide"), nested -> nested
+                            .GET("/inner/{id}", request -> ServerResponse.ok().body("functional")))
+                    .build();
         }
     }
 }

@@ -60,7 +60,7 @@ class PrecedenceTest {
         int routes = 0;
         for (int world = 0; world < 400; world++) {
             RequestMappingHandlerMapping mapping = mapping(random);
-            Declared declared = new MvcEndpoints(List.of(mapping), new HandlerDeclarations()).declared("s", null, "");
+            Declared declared = new MvcEndpoints(List.of(mapping), List.of(), new HandlerDeclarations()).declared("s", null, "");
             routes += declared.resources().stream().mapToInt(each -> each.routes().size()).sum();
             for (MockHttpServletRequest request : REQUESTS) {
                 String decision = judged(declared, request.getMethod(), request.getRequestURI());

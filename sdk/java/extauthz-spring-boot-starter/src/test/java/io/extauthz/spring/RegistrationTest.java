@@ -116,6 +116,24 @@ class RegistrationTest {
     }
 
     @Test
+    void functionalRoutesAndActuatorAreNotOpenedByAWiderRoute() throws InterruptedException {
+        try (var application = Applications.start(
+                extauthz.url(), List.of(Controllers.Wide.class, Controllers.Functional.class))) {
+            assertEquals(List.of("narrow GET /narrow/{id}"), ScriptedExtauthz.routes(extauthz.registrations.take()));
+            List<String> problems = problems(application);
+            assertTrue(problems.stream().anyMatch(each -> each.contains("Wide.wide (GET /wide/**)")
+                    && each.contains("(every method /wide/inner/{id}), which has no @Resource")), problems.toString());
+            assertTrue(problems.stream().anyMatch(each -> each.contains("Wide.management (GET /actuator/**)")
+                    && each.contains("org.springframework.boot.webmvc.actuate")), problems.toString());
+        }
+        try (var application = Applications.start(extauthz.url(), List.of(Controllers.Wide.class))) {
+            assertEquals(
+                    List.of("narrow GET /narrow/{id}", "wide GET /wide/**"),
+                    ScriptedExtauthz.routes(extauthz.registrations.take()));
+        }
+    }
+
+    @Test
     void problemsStopTheStartWhereTheyAreToo() {
         Throwable error = assertThrows(Exception.class, () -> Applications.start(
                 extauthz.url(), List.of(Controllers.Odd.class), "extauthz.problems=fail"));
