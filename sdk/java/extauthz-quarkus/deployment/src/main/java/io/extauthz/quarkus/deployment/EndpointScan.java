@@ -68,18 +68,16 @@ final class EndpointScan {
     }
 
     /** The locators that lead to a sub-resource, outermost first. */
-    private record Way(
-            List<String> templates, List<String> chain, Set<DotName> classes, Declaration declared) {
+    private record Way(List<String> templates, Set<DotName> classes, Declaration declared) {
 
         static Way to(String template) {
-            return new Way(List.of(template), List.of(), Set.of(), null);
+            return new Way(List.of(template), Set.of(), null);
         }
 
         Way through(Entry locator, Declaration its) {
             Set<DotName> seen = new HashSet<>(classes);
             seen.add(locator.getActualClassInfo().name());
-            return new Way(
-                    added(templates, template(locator)), added(chain, key(locator)), seen, its == null ? declared : its);
+            return new Way(added(templates, template(locator)), seen, its == null ? declared : its);
         }
     }
 
@@ -90,7 +88,7 @@ final class EndpointScan {
             return;
         }
         Declaration declared = own == null ? way.declared() : own;
-        add(entry, added(way.templates(), template(entry)), added(way.chain(), key(entry)), "", declared);
+        add(entry, added(way.templates(), template(entry)), "", declared);
     }
 
     private void locate(Entry locator, Way way) {
@@ -112,14 +110,13 @@ final class EndpointScan {
                         + " method with a path that ends in '{rest: .*}'");
             }
             // Requests below it reach something, and no wider route may stand for that.
-            add(locator, way.templates(), way.chain(), "/{*rest}", null);
+            add(locator, way.templates(), "/{*rest}", null);
             return;
         }
         reached.forEach(each -> visit(each, way));
     }
 
-    private void add(
-            Entry entry, List<String> templates, List<String> chain, String suffix, Declaration declared) {
+    private void add(Entry entry, List<String> templates, String suffix, Declaration declared) {
         List<String> levels = new ArrayList<>(applicationPath);
         levels.addAll(templates);
         levels.add(suffix);
@@ -133,7 +130,7 @@ final class EndpointScan {
                 path.partial(),
                 declared,
                 templates,
-                chain));
+                key(entry)));
     }
 
     private Declaration declared(Entry entry) {
@@ -184,7 +181,7 @@ final class EndpointScan {
     private static ScannedEndpoint with(ScannedEndpoint old, String path, boolean conditional) {
         return new ScannedEndpoint(
                 old.className(), old.methodName(), old.httpMethods(), path, conditional, old.declared(),
-                old.templates(), old.chain());
+                old.templates(), old.key());
     }
 
     private Set<DotName> withSubtypes(DotName type) {

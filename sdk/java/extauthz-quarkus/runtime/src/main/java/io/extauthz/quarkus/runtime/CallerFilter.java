@@ -12,7 +12,6 @@ import jakarta.ws.rs.core.MultivaluedMap;
 import jakarta.ws.rs.core.Response;
 import jakarta.ws.rs.core.SecurityContext;
 import java.security.Principal;
-import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -31,7 +30,6 @@ public class CallerFilter implements ResteasyReactiveContainerRequestFilter {
     /** The property of a request that holds its caller. */
     public static final String CALLER = "io.extauthz.caller";
 
-    private static final String CHAIN = "io.extauthz.locators";
     private static final Logger LOG = Logger.getLogger("io.extauthz");
 
     private final Instance<Admission> admissions;
@@ -51,16 +49,15 @@ public class CallerFilter implements ResteasyReactiveContainerRequestFilter {
     @Override
     public void filter(ResteasyReactiveContainerRequestContext request) {
         Admission admission = admissions.get();
-        if (admission.isOff() || (request.getProperty(CALLER) != null && !admission.asks())) {
+        if (admission.isOff()) {
             return;
         }
-        List<String> chain = chain(request);
-        if (admission.asks() && target(request).getHttpMethod() == null) {
-            // The method of the sub-resource has a chain of its own, with this filter in it.
-            request.setProperty(CHAIN, chain);
-            return;
-        }
-        Declaration declared = endpoints.of(chain);
+        RuntimeResource target = ((ResteasyReactiveRequestContext) request.getServerRequestContext()).getTarget();
+        Declaration declared = endpoints.of(ScannedEndpoint.key(
+                target.getResourceClass().getName(),
+                target.getJavaMethodName(),
+                target.getHttpMethod(),
+                target.getPath().template));
         MultivaluedMap<String, String> all = request.getHeaders();
         Function<String, List<String>> headers = name -> List.copyOf(all.getOrDefault(name, List.of()));
         Map<String, String> parameters = parameters(request);
@@ -119,28 +116,10 @@ public class CallerFilter implements ResteasyReactiveContainerRequestFilter {
         return response.build();
     }
 
-    private static List<String> chain(ResteasyReactiveContainerRequestContext request) {
-        List<String> chain = new ArrayList<>();
-        if (request.getProperty(CHAIN) instanceof List<?> locators) {
-            locators.forEach(each -> chain.add((String) each));
-        }
-        RuntimeResource target = target(request);
-        chain.add(ScannedEndpoint.key(
-                target.getResourceClass().getName(),
-                target.getJavaMethodName(),
-                target.getHttpMethod(),
-                target.getPath().template));
-        return chain;
-    }
-
     private static Map<String, String> parameters(ResteasyReactiveContainerRequestContext request) {
         Map<String, String> parameters = new HashMap<>();
         request.getUriInfo().getPathParameters().forEach((name, values) -> parameters.put(name, values.get(0)));
         return parameters;
-    }
-
-    private static RuntimeResource target(ResteasyReactiveContainerRequestContext request) {
-        return ((ResteasyReactiveRequestContext) request.getServerRequestContext()).getTarget();
     }
 
     /** The caller as the security context of Jakarta REST. */

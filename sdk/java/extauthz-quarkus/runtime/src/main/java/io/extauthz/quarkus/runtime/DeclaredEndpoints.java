@@ -18,7 +18,7 @@ import java.util.Set;
 public class DeclaredEndpoints {
 
     private List<ScannedEndpoint> scanned = List.of();
-    private final Map<List<String>, Declaration> byChain = new HashMap<>();
+    private final Map<String, Declaration> byKey = new HashMap<>();
 
     /** Begins without endpoints. */
     public DeclaredEndpoints() { }
@@ -30,17 +30,17 @@ public class DeclaredEndpoints {
      */
     public void set(List<ScannedEndpoint> found) {
         scanned = List.copyOf(found);
-        byChain.clear();
-        Set<List<String>> contradicted = new HashSet<>();
+        byKey.clear();
+        Set<String> contradicted = new HashSet<>();
         for (ScannedEndpoint each : scanned) {
             Declaration own = each.declared();
-            if (byChain.containsKey(each.chain()) && !Objects.equals(byChain.get(each.chain()), own)) {
-                contradicted.add(each.chain());
+            if (byKey.containsKey(each.key()) && !Objects.equals(byKey.get(each.key()), own)) {
+                contradicted.add(each.key());
             }
-            byChain.put(each.chain(), own);
+            byKey.put(each.key(), own);
         }
-        // Two methods that a request does not tell apart declare nothing.
-        contradicted.forEach(byChain::remove);
+        // A method that declares one thing by one locator and another by another one declares nothing.
+        contradicted.forEach(byKey::remove);
     }
 
     /**
@@ -67,7 +67,7 @@ public class DeclaredEndpoints {
     }
 
     /** Returns what the method of a request declares, null for nothing. */
-    Declaration of(List<String> chain) {
-        return byChain.get(chain);
+    Declaration of(String key) {
+        return byKey.get(key);
     }
 }

@@ -16,7 +16,7 @@ import java.util.Set;
  * @param declared what it declares; null for nothing
  * @param templates the path templates of its class, of the locators that lead to it and of its method, as
  *     they are written; two endpoints are told apart at the first where they differ
- * @param chain the keys of the locators and of the method, by which a request finds it
+ * @param key the method, as a request names it
  */
 public record ScannedEndpoint(
         String className,
@@ -26,13 +26,12 @@ public record ScannedEndpoint(
         boolean conditional,
         Declaration declared,
         List<String> templates,
-        List<String> chain) {
+        String key) {
 
     /** Copies the lists. */
     public ScannedEndpoint {
         httpMethods = List.copyOf(httpMethods);
         templates = List.copyOf(templates);
-        chain = List.copyOf(chain);
     }
 
     /** Returns the endpoint without what is of Quarkus alone. */
@@ -45,12 +44,12 @@ public record ScannedEndpoint(
      *
      * @param className the resource class
      * @param methodName the method
-     * @param httpMethod the HTTP method; null of a locator
+     * @param httpMethod the HTTP method
      * @param template the path template of the method, without the path of its class
      * @return a text that no other method has
      */
     public static String key(String className, String methodName, String httpMethod, String template) {
         String path = template == null || template.isEmpty() ? "/" : template;
-        return className + '#' + methodName + ' ' + (httpMethod == null ? "" : httpMethod) + ' ' + path;
+        return className + '#' + methodName + ' ' + httpMethod + ' ' + path;
     }
 }
