@@ -16,6 +16,7 @@ import jakarta.inject.Singleton;
 import java.net.URI;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.function.Function;
 
@@ -42,12 +43,20 @@ public class Admission {
         } else {
             reader = settings.trustHeaders() ? CallerReader.ofTrustedHeaders() : CallerReader.none();
         }
-        if (asks() && verifier == null && reader.canRead()) {
-            throw new ConfigurationException("extauthz.direct-calls=check is for calls that do not come through the"
-                    + " mesh, and extauthz.trust-headers=true is for applications without such calls; set"
+        if (directCalls != DirectCalls.ALLOW && verifier == null && settings.trustHeaders()) {
+            throw new ConfigurationException("extauthz.direct-calls=" + word() + " is for applications that calls reach"
+                    + " without the mesh, and extauthz.trust-headers=true is for those that none reaches so; set"
                     + " extauthz.assertion.issuer, or remove one of them");
         }
+        if (directCalls == DirectCalls.REJECT && verifier == null) {
+            throw new ConfigurationException("extauthz.direct-calls=reject needs the assertion that tells calls of the"
+                    + " mesh from others; set extauthz.assertion.issuer");
+        }
         enforcer = new Enforcer(client::get, reader);
+    }
+
+    private String word() {
+        return directCalls.name().toLowerCase(Locale.ROOT);
     }
 
     /** Tells whether there is nothing to decide and nothing to read. */

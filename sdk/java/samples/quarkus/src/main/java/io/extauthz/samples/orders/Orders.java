@@ -4,8 +4,8 @@ import io.extauthz.declare.Caller;
 import io.extauthz.declare.Resource;
 import io.extauthz.quarkus.CurrentCaller;
 import jakarta.ws.rs.DELETE;
-import jakarta.ws.rs.ForbiddenException;
 import jakarta.ws.rs.GET;
+import jakarta.ws.rs.NotAuthorizedException;
 import jakarta.ws.rs.Path;
 import java.util.List;
 
@@ -26,7 +26,7 @@ public class Orders {
     @GET
     @Resource(name = "quarkus-sample-order:read", defaultRoles = "finance")
     public Order read(String number) {
-        Caller caller = current.get().orElseThrow(ForbiddenException::new);
+        Caller caller = current.get().orElseThrow(() -> new NotAuthorizedException("Bearer"));
         return new Order(
                 number, caller.subject(), caller.kind(), caller.roles(), caller.tenant(), caller.domain());
     }
