@@ -10,12 +10,14 @@ ends within it.
 
 import re
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from extauthz.admin.shared_questions import SharedQuestions
 from extauthz.domain.bounded_cache import BoundedCache
 from extauthz.domain.reasons import Reason
 from extauthz.domain.service_key import PresentedKey, Scope
@@ -52,6 +54,7 @@ class FollowerApi:
         self._services = services
         self._heads = heads
         self._known: BoundedCache[PresentedKey, tuple[KeyGrant, float]] = BoundedCache(_KEYS)
+        self._questions = SharedQuestions()
         self._bodies: BoundedCache[tuple[str, str], bytes] = BoundedCache(
             _BODY_CACHE, max_bytes=_BODY_CACHE_BYTES
         )
@@ -89,7 +92,9 @@ class FollowerApi:
         octets = self._bodies.get((tenant, sha256))
         if octets is not None:
             return octets
-        found = await _stored_body(self._services.pool, tenant, sha256)
+        found = await self._questions.ask(
+            (tenant, sha256), partial(_stored_body, self._services.pool, tenant, sha256)
+        )
         if isinstance(found, bytes):
             self._bodies.put((tenant, sha256), found, len(found))
             return found
@@ -116,7 +121,10 @@ class FollowerApi:
             return known[0]
         found: KeyGrant | Refusal | None = None
         if presented is not None:
-            found = await service_keys.find(services.pool, presented, now=datetime.fromtimestamp(now, UTC))
+            at = datetime.fromtimestamp(now, UTC)
+            found = await self._questions.ask(
+                presented, partial(service_keys.find, services.pool, presented, now=at)
+            )
         if isinstance(found, KeyGrant) and not self._is_foreign(found):
             until = now + KEY_KEPT_S
             if found.expires_at is not None:

@@ -29,7 +29,7 @@ from extauthz.rest.services import AdminServices
 from extauthz.runtime.announce import announce, where, worker_addresses
 from extauthz.runtime.assertion_keys import assertion_file
 from extauthz.runtime.composition import shared_parts
-from extauthz.runtime.http_server import serve
+from extauthz.runtime.http_server import MAX_CONNECTIONS, follower_connections, serve
 from extauthz.runtime.issuers import Issuers, settings_providers
 from extauthz.runtime.listener import ListenError, listen
 from extauthz.runtime.migrations import ServedSchema
@@ -95,6 +95,7 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
             addresses |= {"health": where(sidecar_listener), **worker_addresses(settings)}
         owned.callback(supervisor.close)
         plane = await _build(settings, schema, supervisor, owned)
+        connections = MAX_CONNECTIONS if plane.head_signer is None else follower_connections()
         reopen_on_hangup(plane.services.recorder.log.reopen, supervisor.reopen_logs)
         supervisor.on_key_uses = plane.services.key_use.note_all
         async with asyncio.TaskGroup() as background:
@@ -107,7 +108,7 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
                     plane.cache.run(),
                     plane.introspector.run(),
                     plane.issuers.follow(),
-                    serve(build_app(plane.services), listener),
+                    serve(build_app(plane.services), listener, max_connections=connections),
                     announce(
                         addresses,
                         listening=supervisor.listening,

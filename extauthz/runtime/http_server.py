@@ -7,6 +7,7 @@ probes would fail.
 
 import asyncio
 import contextlib
+import resource
 import socket
 from collections.abc import Iterator
 from typing import Any, Final
@@ -25,6 +26,10 @@ HEADER_TIMEOUT_S: Final = 10.0
 MAX_CONNECTIONS: Final = 512
 """Of one listener; half of the 1,024 descriptors that a process has by default."""
 
+_MOST_DESCRIPTORS: Final = 65_536
+_OTHER_DESCRIPTORS: Final = 256
+"""Files and sockets of a control plane that are not connections of the API."""
+
 _MALFORMED: Final = encode_json(malformed("this is not HTTP/1.1").document()).encode()
 _MALFORMED_ANSWER: Final = (
     b"HTTP/1.1 400 Bad Request\r\n"
@@ -35,7 +40,18 @@ _BACKLOG: Final = 128
 """Listen backlog: connections that the kernel accepts before the process does."""
 
 
-async def serve(app: ASGIApp, listener: socket.socket) -> None:
+def follower_connections() -> int:
+    """Raise the process's own limit of descriptors, and return how many connections that is for.
+
+    Each follower of signed policies has one open while it waits.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return max(most - _OTHER_DESCRIPTORS, MAX_CONNECTIONS)
+
+
+async def serve(app: ASGIApp, listener: socket.socket, *, max_connections: int = MAX_CONNECTIONS) -> None:
     """Serve until cancelled; then stop listening, finish running requests (3 s at most) and end.
 
     Installs no signal handlers and writes no access log. Closes `listener`.
@@ -46,7 +62,7 @@ async def serve(app: ASGIApp, listener: socket.socket) -> None:
         log_level="warning",
         access_log=False,
         server_header=False,
-        http=LimitedProtocol,
+        http=type("Protocol", (LimitedProtocol,), {"max_connections": max_connections}),
         backlog=_BACKLOG,
         # A client can write any address into X-Forwarded-For; uvicorn would trust it of peers on loopback.
         proxy_headers=False,

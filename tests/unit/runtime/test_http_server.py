@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from extauthz.runtime.http_server import LimitedProtocol, serve
+from extauthz.runtime.http_server import MAX_CONNECTIONS, LimitedProtocol, serve
 from extauthz.runtime.listener import listen
 
 WHOLE = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
@@ -50,9 +50,10 @@ class Served:
         return reader, writer
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator["Served"]:
+    async def running(self, *, max_connections: int = MAX_CONNECTIONS) -> AsyncIterator["Served"]:
         pages = [Route("/", self.page), Route("/stream", self.stream, methods=["POST"])]
-        task = asyncio.create_task(serve(Starlette(routes=pages), self._listener))
+        app = Starlette(routes=pages)
+        task = asyncio.create_task(serve(app, self._listener, max_connections=max_connections))
         try:
             async with asyncio.timeout(10):
                 yield self
@@ -145,11 +146,10 @@ def test_an_answer_may_take_longer_than_a_head() -> None:
 
 
 def test_a_connection_above_the_limit_is_closed_and_the_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LimitedProtocol, "max_connections", 1)
     monkeypatch.setattr(LimitedProtocol, "header_timeout_s", 60.0)
 
     async def run() -> tuple[bytes, bytes]:
-        async with Served().running() as served:
+        async with Served().running(max_connections=1) as served:
             first = await served.connect(WHOLE)
             await served.asked.wait()
             refused = await closed(await served.connect(b""))

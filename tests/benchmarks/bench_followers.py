@@ -1,0 +1,210 @@
+"""What followers of signed policies cost one control plane, and how soon the last of them has a change.
+
+Real parts: the embedded PostgreSQL with 100,000 rules, `extauthz control-plane`, HTTP on loopback. Followers
+are connections of this process that wait for the next head, as sidecars do; one more is a real sidecar that
+applies the change. Times include this process' own work for all connections, on the same machine. Goals: with
+1,000 followers the last has a change within 1 s (p99); a waiting follower takes at most 40 KiB and no CPU.
+"""
+
+import asyncio
+import base64
+import json
+import resource
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from extauthz.settings import public_key_text
+from extauthz.signed.http_source import head_path
+from tests.benchmarks.database import add_rules, address_of, started_postgres
+from tests.benchmarks.measuring import MachineLoad, keep, percentile
+from tests.integration.serving import ANONYMOUS_READS, Serving, database_environment, serving
+from tests.waiting import await_true
+
+RULES = 100_000
+FOLLOWERS = (100, 1_000, 5_000, 10_000)
+WAITING_S = 5.0
+CHANGES = 6
+_AT_ONCE = 50
+_MEASURED_BY = 2_000
+_RULES = "/api/v1/resources/policies"
+_OTHER_DESCRIPTORS = 500
+
+
+class Followers:
+    """Connections that each ask for a newer head again as soon as they have one."""
+
+    def __init__(self, port: int, key: str) -> None:
+        self._port = port
+        path = f"{head_path('default')}?after=%d&wait=60"
+        self._request = f"GET {path} HTTP/1.1\r\nhost: x\r\nx-service-api-key: {key}\r\n\r\n"
+        self._tasks: list[asyncio.Task[None]] = []
+        self._waiting = 0
+        self.at: list[float] = []
+
+    async def grow(self, count: int) -> None:
+        """Start followers until there are `count` that wait for a newer head than the one of now."""
+        while len(self._tasks) < count:
+            missing = min(count - len(self._tasks), _AT_ONCE)
+            self._tasks += [asyncio.create_task(self._follow()) for _ in range(missing)]
+            await self._until(lambda: self._waiting == len(self._tasks))
+
+    async def news(self) -> None:
+        """Wait until every follower has had an answer since `at` was emptied."""
+        await self._until(lambda: len(self.at) >= len(self._tasks))
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            for task in self._tasks:
+                if task.done():
+                    task.result()
+            await asyncio.sleep(0.01)
+
+    async def _follow(self) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            serial = -1
+            while True:
+                writer.write((self._request % max(serial, 0)).encode())
+                self._waiting += serial >= 0
+                found = await self._answer(reader)
+                self._waiting -= serial >= 0
+                assert found >= serial, "heads go forward"
+                if found > serial >= 0:
+                    self.at.append(time.perf_counter())
+                serial = found
+        finally:
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader) -> int:
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        assert head.startswith(b"http/1.1 200 "), head
+        length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        envelope = json.loads(await reader.readexactly(length))
+        return int(json.loads(base64.b64decode(envelope["payload"]))["serial"])
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def resident_kib(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+async def measured(control: Serving, sidecar: Serving, key: str) -> list[Mapping[str, object]]:
+    """Measure each number of followers that this machine's limit of descriptors allows."""
+    pid = control.process.pid
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1] - _OTHER_DESCRIPTORS
+    followers = Followers(control.rest_port, key)
+    found: list[Mapping[str, object]] = []
+    rule = control.rest.ask("GET", f"{_RULES}?sub=anonymous").document["items"][0]["id"]
+    for count in (each for each in FOLLOWERS if each <= most):
+        await followers.grow(count)
+        delays: list[float] = []
+        applied: list[float] = []
+        costs: list[float] = []
+        idle = 0.0
+        for number in range(CHANGES):
+            if number == 0:
+                await asyncio.sleep(1)
+                before = cpu_s(pid)
+                await asyncio.sleep(WAITING_S)
+                idle = cpu_s(pid) - before
+            effect = ("deny", "allow")[number % 2]
+            before, followers.at = cpu_s(pid), []
+            began = time.perf_counter()
+            sees = threading.Thread(target=lambda: applied.append(seen(sidecar, effect, began)))  # noqa: B023
+            sees.start()
+            reply = await asyncio.to_thread(
+                control.rest.ask, "PUT", f"{_RULES}/{rule}", ANONYMOUS_READS | {"effect": effect}
+            )
+            assert reply.status == 200, reply
+            await followers.news()
+            delays += [at - began for at in followers.at]
+            costs.append(cpu_s(pid) - before)
+            await asyncio.to_thread(sees.join)
+        found.append(
+            {
+                "followers": count,
+                "cpu_s_of_waiting": round(idle, 3),
+                "waited_s": WAITING_S,
+                "p50_s": round(percentile(delays, 0.5), 3),
+                "p99_s": round(percentile(delays, 0.99), 3),
+                "last_s": round(max(delays), 3),
+                "applied_by_sidecar_s": round(max(applied), 3),
+                "cpu_s_a_change": round(max(costs), 3),
+            }
+        )
+    await followers.close()
+    return found
+
+
+async def memory_kib(control: Serving, key: str) -> float:
+    """Return what a waiting follower adds to the memory of a control plane that has hardly any policies."""
+    followers = Followers(control.rest_port, key)
+    before = resident_kib(control.process.pid)
+    await followers.grow(_MEASURED_BY)
+    found = (resident_kib(control.process.pid) - before) / _MEASURED_BY
+    await followers.close()
+    return found
+
+
+def seen(sidecar: Serving, effect: str, began: float) -> float:
+    """Return the seconds until the sidecar decides under the change."""
+    await_true(lambda: sidecar.allowed() == (effect == "allow"), within=30, what=effect)
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    machine = MachineLoad()
+    signing = Ed25519PrivateKey.generate()
+    pem = signing.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    with started_postgres() as server, tempfile.TemporaryDirectory() as folder:
+        environ = database_environment(address_of(server))
+        folders = [Path(folder, name) for name in ("control", "sidecar")]
+        for each in folders:
+            each.mkdir()
+        public = public_key_text(signing.public_key().public_bytes_raw())
+        with (
+            serving(folders[0], environ, POLICY_SIGNING_KEY=pem, MIGRATE_ON_START="true") as control,
+            serving(folders[1], {}, POLICY_PUBLIC_KEYS=public) as sidecar,
+        ):
+            control.start("control-plane")
+            control.allow_anonymous_reads()
+            asyncio.run(add_rules(address_of(server), 0, RULES))
+            made = control.rest.create(
+                "/api/v1/service-api-keys", {"name": "f", "scopes": ["policies:follow"]}
+            )
+            key = str(made.document["key"])
+            waiting_kib = asyncio.run(memory_kib(control, key))
+            asyncio.run(add_rules(address_of(server), 0, RULES))
+            sidecar.environ |= {
+                "POLICY_SOURCE": f"http://127.0.0.1:{control.rest_port}",
+                "POLICY_API_KEY": key,
+            }
+            sidecar.start("sidecar")
+            found = asyncio.run(measured(control, sidecar, key))
+    keep(
+        "followers",
+        {"kib_a_follower": round(waiting_kib, 1), "rules": RULES, "runs": found},
+        machine.document(),
+    )
+
+
+if __name__ == "__main__":
+    main()
