@@ -210,7 +210,8 @@ def _policy_tls(settings: Settings) -> ssl.SSLContext | None:
         raise StartRefusedError(f"POLICY_CA_FILE {str(ca)!r} {reason}") from error
     try:
         if cert is not None:
-            context.load_cert_chain(cert, key, password="")
+            # A key that is encrypted is refused; without this OpenSSL would ask the terminal for a password.
+            context.load_cert_chain(cert, key, password=lambda: "")
     except OSError as error:
         is_read = isinstance(error, ssl.SSLError)
         problem = "they are not a certificate and its key" if is_read else str(error.strerror)
