@@ -103,9 +103,9 @@ def test_a_revocation_is_in_effect_although_the_sidecars_sessions_are_stopped(
     stack: FaultyStack, postgres: EmbeddedPostgres, alice: str
 ) -> None:
     assert send(stack.envoy_port, INVOICE, token=alice).status == 200
-    # Of the workers, and of the control plane that follows the same changes.
+    # Of the workers, and two of the control plane, which follows the same changes and signs them.
     await_true(
-        lambda: len(sidecar_sessions(postgres)) == stack.workers + 1, within=RECOVERS_S, what="every session"
+        lambda: len(sidecar_sessions(postgres)) == stack.workers + 2, within=RECOVERS_S, what="every session"
     )
     pids = sidecar_sessions(postgres)
     failures = metric(stack.sidecar_port, "extauthz_policy_refresh_failures_total")

@@ -161,7 +161,6 @@ BASE = {"AUTH_SERVER_URL": "https://idp", "ADMIN_CLIENT_ID": "a"}
     ("environ", "problem"),
     [
         (BASE | {"ADMIN_CLIENT_SECRET": "s", "ADMIN_CLIENT_KEY_FILE": "{key}"}, "both set; keep one"),
-        ({"EXTAUTHZ_SERVICE_API_KEY": "k", "ADMIN_CLIENT_KEY_FILE": "{key}"}, "both set"),
         ({"ADMIN_CLIENT_KEY_FILE": "{key}"}, "^AUTH_SERVER_URL, ADMIN_CLIENT_ID not set"),
         (BASE | {"ADMIN_CLIENT_KEY_FILE": "{none}"}, "^ADMIN_CLIENT_KEY_FILE: .* cannot be read"),
         (BASE | {"ADMIN_CLIENT_KEY_FILE": "{locked}"}, "^ADMIN_CLIENT_KEY_FILE: .* without a password"),

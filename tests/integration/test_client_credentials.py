@@ -163,7 +163,6 @@ async def test_calls_at_once_share_one_failure() -> None:
     [
         ({}, "AUTH_SERVER_URL, ADMIN_CLIENT_ID, ADMIN_CLIENT_SECRET not set"),
         ({"AUTH_SERVER_URL": "https://idp", "ADMIN_CLIENT_ID": "a"}, "ADMIN_CLIENT_SECRET not set"),
-        ({"EXTAUTHZ_SERVICE_API_KEY": "k", "ADMIN_CLIENT_ID": "a"}, "both set"),
         ({"EXTAUTHZ_SERVICE_API_KEY": "k\n"}, "line end"),
         ({"EXTAUTHZ_SERVICE_API_KEY": "k", "EXTAUTHZ_SERVICE_API_KEY_FILE": "f"}, "both set"),
         ({"EXTAUTHZ_SERVICE_API_KEY_FILE": "/nowhere/key"}, "'/nowhere/key' cannot be read"),

@@ -234,27 +234,23 @@ def credentials_from(environ: Mapping[str, str]) -> Credentials:
     """Return the credentials that an environment names.
 
     `EXTAUTHZ_SERVICE_API_KEY`, or `AUTH_SERVER_URL` with `ADMIN_CLIENT_ID` and `ADMIN_CLIENT_SECRET` or
-    `ADMIN_CLIENT_KEY_FILE`; each of the two secrets may stand in a file that `NAME_FILE` names. Of client
+    `ADMIN_CLIENT_KEY_FILE`; each of the two secrets may stand in a file that `NAME_FILE` names. A service key
+    goes before client credentials: it needs no token endpoint when the application starts. Of client
     credentials, `ADMIN_CLIENT_AUTH_METHOD`, `ADMIN_CLIENT_KEY_ID`, `ADMIN_CLIENT_SCOPE`,
     `ADMIN_CLIENT_AUDIENCE` and `ADMIN_CLIENT_RESOURCE` (separated by spaces) say more.
 
     Raises:
-        ClientError: it names none or both, only a part of one, parts that do not fit together, or a file
+        ClientError: it names none, only a part of one, parts that do not fit together, or a file
             that cannot be read.
     """
     key = _secret(environ, "EXTAUTHZ_SERVICE_API_KEY")
-    client_id, secret = environ.get("ADMIN_CLIENT_ID"), _secret(environ, "ADMIN_CLIENT_SECRET")
-    key_file = environ.get("ADMIN_CLIENT_KEY_FILE") or None
     if key is not None:
-        if client_id or secret or key_file:
-            other = "ADMIN_CLIENT_ID" if client_id or secret else "ADMIN_CLIENT_KEY_FILE"
-            raise ClientError(
-                f"EXTAUTHZ_SERVICE_API_KEY and {other} are both set; keep the one that is meant"
-            )
         try:
             return ServiceKey(key)
         except ValueError as error:
             raise ClientError(f"EXTAUTHZ_SERVICE_API_KEY: {error}") from error
+    client_id, secret = environ.get("ADMIN_CLIENT_ID"), _secret(environ, "ADMIN_CLIENT_SECRET")
+    key_file = environ.get("ADMIN_CLIENT_KEY_FILE") or None
     issuer = environ.get("AUTH_SERVER_URL")
     found = {"AUTH_SERVER_URL": issuer, "ADMIN_CLIENT_ID": client_id}
     if not key_file:

@@ -60,26 +60,15 @@ final class Environment {
 
     Credentials credentials() {
         String key = secret(SERVICE_KEY);
-        String clientId = value(CLIENT_ID);
-        String clientSecret = secret(CLIENT_SECRET);
         if (key != null) {
-            List<String> others = new ArrayList<>();
-            for (String name : List.of(CLIENT_ID, CLIENT_SECRET, CLIENT_SECRET + "_FILE", KEY_FILE)) {
-                if (value(name) != null) {
-                    others.add(name);
-                }
-            }
-            if (!others.isEmpty()) {
-                throw new ExtauthzException(SERVICE_KEY + " and " + String.join(", ", others)
-                        + " are both set; keep the one that is meant");
-            }
+            // Preferred to client credentials: it needs no token endpoint when the application starts.
             try {
                 return new ServiceKey(key);
             } catch (IllegalArgumentException error) {
                 throw new ExtauthzException(SERVICE_KEY + ": " + error.getMessage(), error);
             }
         }
-        return clientCredentials(clientId, clientSecret);
+        return clientCredentials(value(CLIENT_ID), secret(CLIENT_SECRET));
     }
 
     private Credentials clientCredentials(String clientId, String secret) {

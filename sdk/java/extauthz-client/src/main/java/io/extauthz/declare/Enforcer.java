@@ -7,6 +7,7 @@ import io.extauthz.client.ExtauthzClient;
 import io.extauthz.client.ExtauthzException;
 import io.extauthz.client.SubjectKind;
 import io.extauthz.client.UnreachableException;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -97,10 +98,13 @@ public final class Enforcer {
         if (declared == null) {
             return Verdict.denied(403, "unmapped_route", "the endpoint declares no @Resource");
         }
-        for (String name : parameters.keySet()) {
-            if (NOT_ASKABLE.contains(name)) {
+        // Under the names that the mesh has: a deny of a condition has to match here as it does there.
+        Map<String, String> named = new LinkedHashMap<>();
+        for (Map.Entry<String, String> parameter : parameters.entrySet()) {
+            String name = MappedPath.parameterName(parameter.getKey());
+            if (NOT_ASKABLE.contains(name) || named.putIfAbsent(name, parameter.getValue()) != null) {
                 return Verdict.denied(403, "condition_unknown",
-                        "no check can be asked with a path variable '" + name + "'; name it otherwise");
+                        "no check can be asked with a path variable '" + parameter.getKey() + "'; name it otherwise");
             }
         }
         List<String> credentials = headers.apply("authorization");
@@ -108,8 +112,8 @@ public final class Enforcer {
             return Verdict.denied(401, "credentials_conflict", "the request has two Authorization headers");
         }
         CheckRequest.Builder request = CheckRequest.builder(declared.name(), declared.effectiveAction());
-        if (!parameters.isEmpty()) {
-            request.attributes("resource", parameters);
+        if (!named.isEmpty()) {
+            request.attributes("resource", named);
         }
         if (credentials.isEmpty()) {
             return withoutToken(request, subject);

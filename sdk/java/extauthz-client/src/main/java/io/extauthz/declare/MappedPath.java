@@ -36,6 +36,15 @@ record MappedPath(String template, PathShape reach, boolean total, String proble
         return new Reading().read(path);
     }
 
+    /** Returns the name of a parameter as the mesh has it; what it does not take becomes an underscore. */
+    static String parameterName(String name) {
+        String allowed = name.replaceAll("[^A-Za-z0-9_]", "_");
+        if (allowed.isEmpty() || Character.isDigit(allowed.charAt(0))) {
+            allowed = "_" + allowed;
+        }
+        return allowed.substring(0, Math.min(allowed.length(), LONGEST_NAME));
+    }
+
     /** One reading of a path, from its first segment to its last. */
     private static final class Reading {
 
@@ -96,13 +105,9 @@ record MappedPath(String template, PathShape reach, boolean total, String proble
             parameter(name);
         }
 
-        /** Adds a parameter; what the mesh does not take in a name becomes an underscore. */
+        /** Adds a parameter; a name that was there gets a number. */
         private void parameter(String name) {
-            String allowed = name.replaceAll("[^A-Za-z0-9_]", "_");
-            if (allowed.isEmpty() || Character.isDigit(allowed.charAt(0))) {
-                allowed = "_" + allowed;
-            }
-            allowed = allowed.substring(0, Math.min(allowed.length(), LONGEST_NAME));
+            String allowed = parameterName(name);
             String unique = allowed;
             for (int i = 2; !names.add(unique); i++) {
                 String number = "_" + i;

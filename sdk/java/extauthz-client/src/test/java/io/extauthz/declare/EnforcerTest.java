@@ -100,6 +100,21 @@ class EnforcerTest {
     }
 
     @Test
+    void parametersAreAskedAboutUnderTheNamesOfTheMesh() {
+        var token = Map.of("authorization", List.of("Bearer " + TOKEN));
+        assertTrue(enforce(token, READ, Map.of("invoice-number", "7")).allowed());
+        assertTrue(asked.remove().body().contains("{\"resource\":{\"invoice_number\":\"7\"}}"));
+    }
+
+    @Test
+    void parametersOfOneNameInTheMeshAreDenied() {
+        var token = Map.of("authorization", List.of("Bearer " + TOKEN));
+        Verdict verdict = enforce(token, READ, Map.of("invoice-number", "7", "invoice_number", "8"));
+        assertEquals("condition_unknown", verdict.reason());
+        assertTrue(asked.isEmpty());
+    }
+
+    @Test
     void denialOfTheApiIsADenial() {
         answer("deny");
         Verdict verdict = enforce("bearer " + TOKEN);
