@@ -23,7 +23,7 @@ from extauthz.signed.head import Head, HeadRefusedError, sign, verify
 from extauthz.signed.signing import Signed, whole_head
 from extauthz.signed.signing_keys import pinned, signer
 from extauthz.storage import feed, signed_policies
-from extauthz.storage.availability import cause_of
+from extauthz.storage.availability import Unavailability, cause_of, unavailability_of
 from extauthz.storage.signed_policies import BodyMissingError, StoredHead
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from extauthz.domain.tenant_config import ProviderKeys, TenantIdentityProvider
     from extauthz.publish.polling import Connect
+    from extauthz.storage.feed import Heads
     from extauthz.storage.pool import Connection, Pool
 
 _FIRST_RETRY_S: Final = 0.2
@@ -87,6 +88,7 @@ class HeadSigner:
         self._published: dict[str, _Published] = {}
         self._changed = asyncio.Event()
         self._failing = False
+        self._unsigned: dict[str, str] = {}
         self._ended = False
 
     def wake(self) -> None:
@@ -159,16 +161,34 @@ class HeadSigner:
         keys = self._keys_now()
         wanted = {name for name in heads.revisions if not self._tenants or name in self._tenants}
         for tenant in sorted(wanted | self._published.keys()):
-            published = self._published.get(tenant)
-            before = None if published is None else published.head
-            if tenant not in wanted:
-                if before is not None and tenant not in heads.revisions:
-                    await self._close(tenant, before)
-                continue
-            found = keys.get(tenant, ())
-            has_keys = published is not None and published.keys in {None, found}
-            if before is None or not has_keys or not is_current(before, heads) or self._is_old(before):
-                await self._sign(connection, tenant, published, found)
+            try:
+                if tenant in wanted:
+                    await self._sign_if_due(connection, heads, tenant, keys.get(tenant, ()))
+                elif tenant not in heads.revisions:
+                    await self._close(tenant)
+            except Exception as error:
+                if connection.is_closed() or unavailability_of(error) not in {None, Unavailability.FAILED}:
+                    raise
+                # Whatever a damaged row raises: one tenant's must not hold up the others.
+                self._failed(tenant, error)
+            else:
+                self._unsigned.pop(tenant, None)
+
+    async def _sign_if_due(
+        self, connection: Connection, heads: Heads, tenant: str, keys: tuple[ProviderKeys, ...]
+    ) -> None:
+        published = self._published.get(tenant)
+        before = None if published is None else published.head
+        has_keys = published is not None and published.keys in {None, keys}
+        if before is None or not has_keys or not is_current(before, heads) or self._is_old(before):
+            await self._sign(connection, tenant, published, keys)
+
+    def _failed(self, tenant: str, error: Exception) -> None:
+        """Log why a tenant has no newer head, once for each cause."""
+        cause = f"{type(error).__name__}: {error}"
+        if self._unsigned.get(tenant) != cause:
+            _log.error("head_not_signed", tenant=tenant, cause=cause)
+        self._unsigned[tenant] = cause
 
     def _is_old(self, head: Head) -> bool:
         return self._clock() - head.signed_at / 1000 >= self._renew_after_s
@@ -211,9 +231,10 @@ class HeadSigner:
         least = 0.0 if published is None or published.head is not None else published.stored.serial / 1000
         return max(self._clock(), least + 0.001)
 
-    async def _close(self, tenant: str, before: Head) -> None:
+    async def _close(self, tenant: str) -> None:
         """Sign a last head of a tenant that was deleted: it is suspended and has no policies."""
-        if before.history == "":
+        before = self._published[tenant].head
+        if before is None or before.history == "":
             return
         documents = feed.TenantDocuments(tenant, "suspended", before.revision, [], [], [], [], _GONE)
         found = whole_head(before, before.epoch, "", documents, self._clock())

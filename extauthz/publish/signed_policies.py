@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
@@ -204,7 +205,6 @@ class SignedPublisher:
         await self._take(head, self._source)
         if self._cache is not None:
             await self._write_cache(self._cache, head, octets)
-        self._read.clear()
         return True
 
     def _verified(self, envelope: bytes) -> Head:
@@ -240,10 +240,21 @@ class SignedPublisher:
     async def _take(self, head: Head, source: BodySource) -> None:
         before = self._head
         config = self._config
+        self._read.clear()
         if config is None or before is None or head.config != before.config:
             document = await self._document(head.config, MAX_CONFIG_BYTES, source)
             config = read_config(document, self._tenant)
-        found = await self._policies(head, config, source)
+        try:
+            found = await self._policies(head, config, source)
+        except (HeadRefusedError, OSError):
+            self._register(config)
+            raise
+        except Exception as error:  # whatever signed rows raise, it refuses this head and ends nothing
+            self._register(config)
+            _log.exception("policies_not_read", tenant=self._tenant, serial=head.serial)
+            raise HeadRefusedError(
+                HeadRefusal.BODY, f"the policies cannot be read: {type(error).__name__}"
+            ) from error
         if isinstance(found, TenantState) and found.is_complete:
             self._publish(head, config, found, found.problems)
         else:
@@ -309,7 +320,7 @@ class SignedPublisher:
         self, head: Head, config: TenantConfig, state: TenantState | None, problems: Sequence[Problem]
     ) -> None:
         """Put a head in force; with problems, `state` is the last good one or the one without their rows."""
-        replaced, before, known = self._state, self._config, self._current.current()
+        replaced, known = self._state, self._current.current()
         now = self._clock()
         confirmed_at = min(head.signed_at / 1000, now)
         if problems:
@@ -320,25 +331,16 @@ class SignedPublisher:
                 self._lagging_since = 0.0 if known is None or state is None else known.confirmed_at
         else:
             self._lagging_since = None
-        self._head, self._state, self._config, self._problems = head, state, config, problems
+        self._head, self._state, self._problems = head, state, problems
         self._taken_at, self._age_then = self._steady(), now - confirmed_at
-        if before is None or before.providers != config.providers:
-            self._on_issuers(config.providers)
-        if before is None or before.keys != config.keys:
-            self._on_keys(config.keys)
-        self._current.swap(
-            Directory(
-                mode=self._mode,
-                snapshots={} if state is None else {self._tenant: state.snapshot},
-                epoch=head.epoch,
-                confirmed_at=confirmed_at,
-                hosts=dict.fromkeys(config.hosts, self._tenant),
-                suspended=frozenset({self._tenant} if config.suspended else ()),
-                issuers=config.providers,
-                service_keys={key.id: key for key in config.identity_keys},
-                lagging={} if self._lagging_since is None else {self._tenant: self._lagging_since},
-            )
+        policies = Directory(
+            mode=self._mode,
+            snapshots={} if state is None else {self._tenant: state.snapshot},
+            epoch=head.epoch,
+            confirmed_at=confirmed_at,
+            lagging={} if self._lagging_since is None else {self._tenant: self._lagging_since},
         )
+        self._register(config, policies)
         if state is not None and replaced is not state:
             _log.info(
                 "policies_loaded",
@@ -346,6 +348,29 @@ class SignedPublisher:
                 revision=state.snapshot.revision,
                 serial=head.serial,
             )
+
+    def _register(self, config: TenantConfig, policies: Directory | None = None) -> None:
+        """Put a configuration in force, with these policies or those that are.
+
+        INVARIANT: policies that cannot be read hold up no revoked key and no suspension.
+        """
+        policies = policies or self._current.current()
+        if policies is None:
+            return
+        before, self._config = self._config, config
+        if before is None or before.providers != config.providers:
+            self._on_issuers(config.providers)
+        if before is None or before.keys != config.keys:
+            self._on_keys(config.keys)
+        self._current.swap(
+            replace(
+                policies,
+                hosts=dict.fromkeys(config.hosts, self._tenant),
+                suspended=frozenset({self._tenant} if config.suspended else ()),
+                issuers=config.providers,
+                service_keys={key.id: key for key in config.identity_keys},
+            )
+        )
 
     def _accepted(self) -> None:
         if self._refusal is not None:

@@ -338,6 +338,37 @@ def test_the_body_of_another_tenant_is_refused(stage: Stage, tmp_path: Path) -> 
     assert stage.sidecar.allowed()
 
 
+def test_policies_that_cannot_be_read_hold_up_no_suspension_and_no_revoked_key(stage: Stage) -> None:
+    key = IdentityKey("sak_01890a5d-ac96-774b-bcce-b302099a8057", "default", bytes(32), "eu", None)
+    stage.tenant.config = TenantConfig(identity_keys=(key,))
+    head = stage.tenant.changed()
+    stage.at(head)
+    config = stage.tenant.head.config if stage.tenant.head else None
+
+    def only_the_configuration(request: BaseHTTPRequestHandler, octets: bytes) -> None:
+        assert stage.tenant.head is not None
+        found = stage.tenant.head.config.sha256 in request.path
+        send(request, octets if found else b"", 200 if found else 404)
+
+    stage.server.body = only_the_configuration
+    stage.tenant.config = TenantConfig(suspended=True)
+    stage.tenant.removed()
+    stage.refused("unreachable")
+    assert config != stage.tenant.head.config  # type: ignore[union-attr]
+    directory = stage.sidecar.current.current()
+    assert directory is not None
+    assert directory.service_keys == {}
+    assert directory.snapshots["default"].revision == head.revision
+    assert stage.sidecar.check().metadata["reason"] == "tenant_suspended"
+
+
+def test_signed_rows_that_no_reader_expects_end_nothing(stage: Stage) -> None:
+    row: dict[str, object] = {"id": "x", "routes": 7, "name": {"a": []}}
+    stage.tenant.changed(RowChange("resource", "x", row))
+    await_true(lambda: stage.sidecar.publisher.problems, within=WITHIN_S, what="the problem")
+    assert stage.sidecar.allowed(), "other rows decide"
+
+
 def test_a_head_that_never_ends_holds_up_no_decision(stage: Stage) -> None:
     asked = stage.server.heads()
     stage.server.head = never_ending(stage.server)
