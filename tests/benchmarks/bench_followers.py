@@ -186,7 +186,6 @@ def main() -> None:
         ):
             control.start("control-plane")
             control.allow_anonymous_reads()
-            asyncio.run(add_rules(address_of(server), 0, RULES))
             made = control.rest.create(
                 "/api/v1/service-api-keys", {"name": "f", "scopes": ["policies:follow"]}
             )
