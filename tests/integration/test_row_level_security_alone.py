@@ -27,6 +27,21 @@ SLUGS = ("acme", "globex", "initech")
 NEIGHBOURS = SLUGS[1:]
 EVERY_TENANT = "FROM tenants WHERE deleted_at IS NULL AND ($1::text IS NULL OR tenant_id > $1) ORDER BY"
 """The one statement that is about all tenants, by whom an operator lists them."""
+LISTS = {
+    "/admin/tenants",
+    "/api/v1/abac/policies",
+    "/api/v1/audit",
+    "/api/v1/casbin/policy",
+    "/api/v1/resources",
+    "/api/v1/resources/policies",
+    "/api/v1/role-bindings",
+    "/api/v1/service-api-keys",
+}
+"""Lists that show every tenant's rows to a caller with a token once nothing restricts them.
+
+A caller with a key is known by any tenant's key then, by the one PostgreSQL happens to return first, and gets
+401 where that is another key than the one presented: what keys are shown does not count here.
+"""
 
 
 @dataclass
@@ -133,12 +148,12 @@ async def test_without_row_level_security_everything_crosses(database: "Database
                 await connection.execute(statement, "acme")
             assert (await held.neighbours() != before) is crosses
             held.pool.pool = pool
-            shown = [
+            shown = {
                 path
                 for path, caller in paths
                 if "globex" in (await held.api.get(path, caller=caller)).raw.decode()
-            ]
-            assert len(shown) > 15 if crosses else set(shown) == {"/admin/tenants"}, shown
+            }
+            assert shown >= LISTS if crosses else shown == {"/admin/tenants"}, shown
 
 
 def reads(api: Api, own: Holdings) -> list[tuple[str, str]]:
