@@ -43,6 +43,7 @@ _NOTHING_KNOWN: Final[dict[str, object]] = {
     "principal_kind": None,
     "authentication": None,
     "roles": (),
+    "token_roles": (),
     "resource": None,
     "action": None,
     "method": None,
@@ -114,6 +115,7 @@ def _add_principal(fields: dict[str, object], principal: Principal) -> None:
     fields["subject"] = principal.id
     fields["principal_kind"] = principal.kind
     fields["authentication"] = principal.authentication
+    fields["token_roles"] = principal.roles
 
 
 def _add_target(fields: dict[str, object], target: Target) -> None:

@@ -46,7 +46,7 @@ def _contradictions(line: Mapping[str, object]) -> list[Problem]:
     problems = []
     if (line["decision"] == Effect.ALLOW) != (line["status"] == 200):
         problems.append(f"status: {line['status']} contradicts decision {_quoted(line['decision'])}")
-    if line["decision"] == Effect.ALLOW and line["reason"] != Reason.RULE_MATCHED:
+    if line["decision"] == Effect.ALLOW and line["reason"] not in _ALLOWING:
         problems.append(f"reason: {_quoted(line['reason'])} cannot allow")
     if (line["matched_rule_id"] is None) != (line["matched_rule_kind"] is None):
         problems.append("matched_rule_kind: must be null exactly when matched_rule_id is")
@@ -160,6 +160,8 @@ def _attributes_used(value: object) -> Problem | None:
     return None
 
 
+_ALLOWING: Final = frozenset({Reason.RULE_MATCHED, Reason.PREFLIGHT})
+
 _EVERY_LINE: Final[dict[str, MemberCheck]] = {
     "ts": _timestamp,
     "event": _text,
@@ -184,6 +186,7 @@ _DECISION: Final[dict[str, MemberCheck]] = _EVERY_LINE | {
     "principal_kind": _or_null(_one_of(*PrincipalKind)),
     "authentication": _or_null(_one_of(*Authentication)),
     "roles": _roles,
+    "token_roles": _roles,
     "resource": _or_null(_text),
     "action": _or_null(_text),
     "method": _or_null(_text),

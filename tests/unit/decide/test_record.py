@@ -41,6 +41,7 @@ CONTRACT_FIELDS = [
         "principal_kind",
         "authentication",
         "roles",
+        "token_roles",
         "resource",
         "action",
         "method",
@@ -139,6 +140,7 @@ def test_the_record_of_an_allow_names_principal_target_and_policy_version() -> N
         "principal_kind": "user",
         "authentication": "jwt",
         "roles": ["finance", "staff"],
+        "token_roles": ["finance"],
         "resource": "invoice:read",
         "action": "read",
         "method": "HEAD",
@@ -166,6 +168,7 @@ def test_a_refused_credential_leaves_the_principal_unknown() -> None:
     fields = record(Denied(DECISION_ID, Reason.TOKEN_EXPIRED, request()))
     assert fields["status"] == 401
     assert [fields[name] for name in ("subject", "principal_kind", "authentication", "domain")] == [None] * 4
+    assert fields["token_roles"] == ()
     assert fields["path"] == "/demo/invoices/17"
     assert fields["path_raw"] is None
 

@@ -10,7 +10,7 @@ from extauthz.decisionlog.schema import line_problems
 from extauthz.decisionlog.verify import MAX_LISTED, LogReport, verify
 from extauthz.domain.ids import uuid7
 from extauthz.domain.reasons import Reason
-from extauthz.domain.verdict import Denied
+from extauthz.domain.verdict import Denied, Preflight
 from tests.builders import allowed
 
 ONE = "019ab1a8-7afb-7cd9-9139-63808e15452c"
@@ -205,6 +205,8 @@ WRONG: list[tuple[str, Callable[[Line], Line]]] = [
     ("authentication", having(authentication="password")),
     ("roles", having(roles="finance")),
     ("roles", having(roles=[1])),
+    ("token_roles", having(token_roles=None)),
+    ("token_roles", having(token_roles=[1])),
     ("path", having(path="demo")),
     ("path", having(path="/demo?token=1")),
     ("path_raw", having(path_raw="é")),
@@ -255,6 +257,14 @@ def test_every_denial_fits_the_schema(reason: Reason) -> None:
         fields = decision_fields(denied, ts=1.0, entrance=entrance, duration_us=0)
         fields |= {"instance": ONE, "worker": 0, "seq": 2}
         assert line_problems(json.loads(json.dumps(fields))) == []
+
+
+def test_a_preflight_that_passes_fits_the_schema() -> None:
+    one = allowed()
+    passed = Preflight(uuid7(1, bytes(10)), one.target, one.policies, one.request)
+    fields = decision_fields(passed, ts=1.0, entrance="grpc", duration_us=0)
+    fields |= {"instance": ONE, "worker": 0, "seq": 2}
+    assert line_problems(json.loads(json.dumps(fields))) == []
 
 
 def test_all_errors_are_counted_and_the_first_ones_listed() -> None:
