@@ -133,11 +133,12 @@ class EnvoyRequests:
         )
         takes_peers = self.sources is not None and self.sources.workloads
         workload = facts.source_principal if takes_peers else None
-        preflight = None
         if self.preflights and http.method == _OPTIONS and not credentials and workload is None:
             has_body = http.size > 0 or bool(http.body) or bool(http.raw_body)
-            preflight = asked_method(raw, headers.repeated, has_body=has_body)
-        return CheckedRequest(facts, credentials, workload, peer.certificate, preflight)
+            asked = asked_method(raw, headers.repeated, has_body=has_body)
+            if asked is not None:
+                facts = facts._replace(preflight=asked)
+        return CheckedRequest(facts, credentials, workload, peer.certificate)
 
 
 def _malformed(

@@ -232,10 +232,9 @@ class CaseRunner:
             raise CaseInvalidError(f"{where}, request, {error}") from None
         if isinstance(request, Malformed):
             return _answer(Denied("", request.reason))
-        preflight = None
         if self._preflights and case.get("principal") == "anonymous":
-            preflight = asked_by_preflight(asked, raw_headers=self._raw_headers)
-        return _answer(judge_identified(request, caller, self._directory, self._policy, "", now, preflight))
+            request = request._replace(preflight=asked_by_preflight(asked, raw_headers=self._raw_headers))
+        return _answer(judge_identified(request, caller, self._directory, self._policy, "", now))
 
     def _asked_by_name(
         self, asked: Document, caller: Principal | Rejected | None, now: float, where: str

@@ -77,7 +77,7 @@ def judge(
     )
     if isinstance(identity, Needs):
         return identity
-    return _judge_at(place, request.facts, identity, directory, policy, decision_id, now, request.preflight)
+    return _judge_at(place, request.facts, identity, directory, policy, decision_id, now)
 
 
 def judge_identified(
@@ -87,15 +87,11 @@ def judge_identified(
     policy: CheckPolicy,
     decision_id: str,
     now: float,
-    preflight: str | None = None,
 ) -> Verdict:
-    """Judge a request whose credential has been judged; `identity` is None without a credential.
-
-    `preflight` is the method that a CORS preflight asks about.
-    """
+    """Judge a request whose credential has been judged; `identity` is None without a credential."""
     place = routes.locate(directory, request, policy.binding, policy.unmapped)
     read = None if routes.is_unauthenticated(place[3]) else identity
-    return _judge_at(place, request, read, directory, policy, decision_id, now, preflight)
+    return _judge_at(place, request, read, directory, policy, decision_id, now)
 
 
 def _judge_at(
@@ -106,7 +102,6 @@ def _judge_at(
     policy: CheckPolicy,
     decision_id: str,
     now: float,
-    preflight: str | None = None,
 ) -> Verdict:
     """Judge a request at the place that configuration names, or, where it names none, its token."""
     principal = identity if isinstance(identity, Principal) else None
@@ -145,8 +140,8 @@ def _judge_at(
         # Whether the route needs a credential is not known before its policies are.
         return deny(Reason.NOT_READY)
     is_stale = policy.max_staleness is not None and now - directory.confirmed(owner) > policy.max_staleness
-    if preflight is not None and identity is None:
-        asked = routes.preflight_target(snapshot, request, preflight)
+    if request.preflight is not None and identity is None:
+        asked = routes.preflight_target(snapshot, request, request.preflight)
         if asked is not None:
             passed = Preflight(decision_id, asked, policies, request)
             return deny(Reason.POLICY_STALE) if is_stale else passed

@@ -136,6 +136,7 @@ def _target(snapshot: Snapshot, found: Match, entry: RouteEntry) -> Target:
         denied_as,
         entry.forwarding,
         entry.require_bound,
+        entry.route.path,
     )
 
 
@@ -146,6 +147,7 @@ def target_by_name(
     *,
     parameters: Mapping[str, object] = _NO_PARAMETERS,
     authentication: AuthenticationRequirement = _REQUIRED,
+    template: str | None = None,
 ) -> Target:
     """Return the target that is named: a resource, registered or not, and an action.
 
@@ -162,6 +164,7 @@ def target_by_name(
         denied_as=_denied_as(snapshot, resource) if resource.startswith("/") else (),
         forwarding=None if registered is None else registered.forwarding,
         require_bound=registered is not None and registered.require_bound,
+        template=template,
     )
 
 
@@ -194,4 +197,5 @@ def _named(snapshot: Snapshot, request: RequestFacts, method: str) -> Target | U
         context.action,
         parameters=found.parameters(entry),
         authentication=entry.authentication,
+        template=entry.route.path,
     )

@@ -27,7 +27,7 @@ class RequestFacts(NamedTuple):
     not known: seen as several entries, not UTF-8, or possibly joined or replaced by the proxy.
     `source_address` is the textual peer address as Envoy verified it, `source_principal` the verified peer
     identity. `strip_headers` names the `x-auth-*` headers, in any spelling, that the client sent and an allow
-    must remove.
+    must remove. `preflight` is the method that a CORS preflight asks about, None for every other request.
     """
 
     method: str
@@ -43,21 +43,20 @@ class RequestFacts(NamedTuple):
     trace_id: str | None
     is_grpc: bool
     strip_headers: tuple[str, ...] = ()
+    preflight: str | None = None
 
 
 class CheckedRequest(NamedTuple):
     """What a check is about, and the credentials of the caller.
 
     `peer` is the workload that the proxy verified, where the operator lets a peer be a principal.
-    `certificate` is the peer's as Envoy passes it, PEM in URL encoding; empty without one. `preflight` is the
-    method that a CORS preflight asks about, None for every other request.
+    `certificate` is the peer's as Envoy passes it, PEM in URL encoding; empty without one.
     """
 
     facts: RequestFacts
     credentials: Sequence[Credential]
     peer: str | None = None
     certificate: bytes = b""
-    preflight: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

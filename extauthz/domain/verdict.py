@@ -43,7 +43,8 @@ class Target(NamedTuple):
 
     `parameters` are the route's, decoded once. `service` is None where no registered resource stands
     behind the name (`UNMAPPED=path`). `denied_as` are further names of it that count for denies only.
-    `forwarding` and `require_bound` are the resource's (`domain.policy.Resource`).
+    `forwarding` and `require_bound` are the resource's (`domain.policy.Resource`). `template` is the path of
+    the route that was found, in canonical form; None where the target was named without one.
     """
 
     tenant: str
@@ -55,6 +56,7 @@ class Target(NamedTuple):
     denied_as: tuple[str, ...] = ()
     forwarding: Forwarding | None = None
     require_bound: bool = False
+    template: str | None = None
 
 
 class PolicyVersion(NamedTuple):

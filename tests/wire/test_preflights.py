@@ -25,7 +25,7 @@ def message(*, raw: bool, headers: dict[str, str], method: str = "OPTIONS") -> C
 def asked(request: CheckRequest, reader: EnvoyRequests = READER) -> str | None:
     found = reader.read(request.SerializeToString())
     assert isinstance(found, CheckedRequest)
-    return found.preflight
+    return found.facts.preflight
 
 
 @pytest.mark.parametrize("raw", [True, False])
