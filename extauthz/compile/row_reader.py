@@ -16,8 +16,7 @@ from extauthz.compile.documents.policy_documents import (
     parse_role_rule,
 )
 from extauthz.compile.documents.resource_documents import parse_resource
-from extauthz.compile.snapshot import Entity
-from extauthz.domain.policy import AttributePolicy, Resource, RoleBinding, RoleRule
+from extauthz.domain.policy import AttributePolicy, Entity, Resource, RoleBinding, RoleRule
 from extauthz.domain.problem import Problem
 
 Document = Mapping[str, object]

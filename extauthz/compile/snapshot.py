@@ -4,7 +4,6 @@ Nothing here edits what a reader may hold: indexes are persistent maps, so the n
 did not change with its predecessor.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeVar
@@ -27,12 +26,14 @@ from extauthz.domain.bounded_cache import BoundedCache
 from extauthz.domain.policy import (
     WILDCARD,
     AttributePolicy,
+    Entity,
     PolicySet,
     Resource,
     RoleBinding,
     RoleRule,
     SubjectKind,
 )
+from extauthz.domain.policy_digest import PolicyDigest, counted_digest, digest_of, entities_of
 from extauthz.domain.principal import Principal, PrincipalKind
 from extauthz.domain.problem import Problem
 from extauthz.domain.verdict import Target
@@ -43,7 +44,6 @@ _MEMO_ENTRIES: Final = 20_000
 _MEMO_NAME: Final = 256
 
 Value = TypeVar("Value")
-Entity = Resource | RoleRule | RoleBinding | AttributePolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,7 @@ class Snapshot:
     role_rules_by_id: Map[str, RoleRule] = field(default_factory=Map)
     bindings_by_id: Map[str, RoleBinding] = field(default_factory=Map)
     policies_by_id: Map[str, AttributePolicy] = field(default_factory=Map)
+    policy_digest: PolicyDigest = field(default_factory=digest_of, compare=False, repr=False)
     _applicable_rules: _Memo[ApplicableRules] = field(default_factory=_memo, compare=False, repr=False)
     _through_peers: _Memo[ApplicableRules] = field(default_factory=_memo, compare=False, repr=False)
     _subjects: _Memo[EffectiveSubjects] = field(default_factory=_memo, compare=False, repr=False)
@@ -210,19 +211,12 @@ class Snapshot:
         ]
 
     def digest(self) -> str:
-        """Return a fingerprint of everything that decides, independent of the order it was written in.
-
-        It is the sum of the SHA-256 of each entity: to sort many would keep every other thread waiting.
-        """
-        tables = (self.resources_by_name, self.role_rules_by_id, self.bindings_by_id, self.policies_by_id)
-        total = 0
-        for table in tables:
-            for entity in table.values():
-                # A named tuple's repr costs as much as reading the rule; NUL is in no name.
-                text = "\0".join(entity) if isinstance(entity, RoleRule) else repr(entity)
-                octets = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-                total += int.from_bytes(octets, "big")
-        return f"{total % 2**256:064x}"
+        """Return the digest of everything that decides, counted anew; `policy_digest` follows the changes."""
+        return counted_digest(
+            entities_of(
+                self.resources_by_name, self.role_rules_by_id, self.bindings_by_id, self.policies_by_id
+            )
+        )
 
 
 def empty(tenant: str, model: RoleModel, revision: int = 0) -> Snapshot:
@@ -251,6 +245,10 @@ def build(tenant: str, revision: int, policies: PolicySet, model: RoleModel) -> 
     for policy in policies.attribute_policies:
         index = index.with_policy(policy)
     index.group(policies.attribute_policies)
+    resources_by_name = map_of((resource.name, resource) for resource in policies.resources)
+    role_rules_by_id = map_of((rule.id, rule) for rule in policies.role_rules)
+    bindings_by_id = map_of((binding.id, binding) for binding in policies.role_bindings)
+    policies_by_id = map_of((policy.id, policy) for policy in policies.attribute_policies)
     return Snapshot(
         tenant=tenant,
         revision=revision,
@@ -259,10 +257,11 @@ def build(tenant: str, revision: int, policies: PolicySet, model: RoleModel) -> 
         policies=index,
         path_denies=PathDenies.of(policies.rules()),
         routes=routes,
-        resources_by_name=map_of((resource.name, resource) for resource in policies.resources),
-        role_rules_by_id=map_of((rule.id, rule) for rule in policies.role_rules),
-        bindings_by_id=map_of((binding.id, binding) for binding in policies.role_bindings),
-        policies_by_id=map_of((policy.id, policy) for policy in policies.attribute_policies),
+        resources_by_name=resources_by_name,
+        role_rules_by_id=role_rules_by_id,
+        bindings_by_id=bindings_by_id,
+        policies_by_id=policies_by_id,
+        policy_digest=digest_of(resources_by_name, role_rules_by_id, bindings_by_id, policies_by_id),
     )
 
 
@@ -366,18 +365,23 @@ class _Draft:
         self._rules_by_id = snapshot.role_rules_by_id
         self._bindings_by_id = snapshot.bindings_by_id
         self._policies_by_id = snapshot.policies_by_id
+        self._removed: list[Entity] = []
+        self._added: list[Entity] = []
 
     def take_out(self, entity: type[Entity], key: str) -> None:
         """Remove what a change removes or replaces, if it is there."""
         if entity is Resource and key in self._resources:
             self._routes = self._routes.without_resource(self._resources[key])
+            self._removed.append(self._resources[key])
             self._resources = self._resources.delete(key)
         elif entity is RoleRule and key in self._rules_by_id:
             self._roles = self._roles.without_rule(self._rules_by_id[key])
             self._path_denies = self._path_denies.without_rule(self._rules_by_id[key])
+            self._removed.append(self._rules_by_id[key])
             self._rules_by_id = self._rules_by_id.delete(key)
         elif entity is RoleBinding and key in self._bindings_by_id:
             self._bindings = self._bindings.without_binding(self._bindings_by_id[key])
+            self._removed.append(self._bindings_by_id[key])
             self._bindings_by_id = self._bindings_by_id.delete(key)
         elif entity is AttributePolicy and key in self._policies_by_id:
             policy = self._policies_by_id[key]
@@ -385,9 +389,11 @@ class _Draft:
             self._path_denies = self._path_denies.without_rule(policy)
             self._policies_by_id = self._policies_by_id.delete(key)
             self._regrouped.append(policy)
+            self._removed.append(policy)
 
     def put_in(self, entity: Entity) -> None:
         """Add an entity whose predecessor was taken out."""
+        self._added.append(entity)
         match entity:
             case Resource():
                 conflicts = self._routes.conflicts(entity)
@@ -441,4 +447,5 @@ class _Draft:
             role_rules_by_id=self._rules_by_id,
             bindings_by_id=self._bindings_by_id,
             policies_by_id=self._policies_by_id,
+            policy_digest=self._base.policy_digest.changed(self._removed, self._added),
         )

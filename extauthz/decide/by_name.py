@@ -54,7 +54,7 @@ def judge_by_name(
     policies = PolicyVersion(epoch=directory.epoch)
     if snapshot is not None:
         age_ms = max(0, int((now - confirmed_at) * 1000))
-        policies = PolicyVersion(snapshot.revision, directory.epoch, age_ms)
+        policies = PolicyVersion(snapshot.revision, directory.epoch, age_ms, snapshot.policy_digest)
 
     def deny(reason: Reason) -> Denied:
         return Denied(

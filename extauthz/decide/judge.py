@@ -182,10 +182,9 @@ def _judge_at(
 
 
 def _version(directory: Directory, snapshot: Snapshot | None, owner: str | None, now: float) -> PolicyVersion:
-    revision = None if snapshot is None else snapshot.revision
+    revision, digest = (None, None) if snapshot is None else (snapshot.revision, snapshot.policy_digest)
     if owner is None or (snapshot is None and owner in directory.lagging):
-        return PolicyVersion(revision, directory.epoch)
+        return PolicyVersion(revision, directory.epoch, None, digest)
     confirmed_at = directory.confirmed(owner)
-    return PolicyVersion(
-        revision, directory.epoch, int((now - confirmed_at) * 1000) if now > confirmed_at else 0
-    )
+    age_ms = int((now - confirmed_at) * 1000) if now > confirmed_at else 0
+    return PolicyVersion(revision, directory.epoch, age_ms, digest)

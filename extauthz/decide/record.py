@@ -57,6 +57,7 @@ _NOTHING_KNOWN: Final[dict[str, object]] = {
     "policy_revision": None,
     "policy_epoch": None,
     "policy_age_ms": None,
+    "policy_digest": None,
     "status": None,
     "duration_us": None,
     "attributes_used": None,
@@ -82,7 +83,8 @@ def decision_fields(
     fields["reason"] = verdict.reason
     fields["tenant"] = verdict.tenant
     fields["roles"] = verdict.roles
-    fields["policy_revision"], fields["policy_epoch"], fields["policy_age_ms"] = verdict.policies
+    fields["policy_revision"], fields["policy_epoch"], fields["policy_age_ms"], digest = verdict.policies
+    fields["policy_digest"] = None if digest is None else digest.text
     fields["attributes_used"] = _shown(verdict.attributes_used)
     if verdict.rule is not None:
         fields["matched_rule_id"], fields["matched_rule_kind"] = verdict.rule

@@ -16,6 +16,7 @@ Problem = str
 MemberCheck = Callable[[object], Problem | None]
 
 _TS: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(?:Z|\+00:00)", re.ASCII)
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _UUID7: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
@@ -100,6 +101,12 @@ def _uuid(value: object) -> Problem | None:
 
 def _uuid7(value: object) -> Problem | None:
     return None if isinstance(value, str) and _UUID7.fullmatch(value) else _expected("a UUIDv7", value)
+
+
+def _digest(value: object) -> Problem | None:
+    if isinstance(value, str) and _SHA256.fullmatch(value):
+        return None
+    return _expected("64 hexadecimal digits", value)
 
 
 def _one_of(*values: str) -> MemberCheck:
@@ -200,6 +207,7 @@ _DECISION: Final[dict[str, MemberCheck]] = _EVERY_LINE | {
     "policy_revision": _or_null(_count),
     "policy_epoch": _or_null(_text),
     "policy_age_ms": _or_null(_count),
+    "policy_digest": _or_null(_digest),
     "status": _status,
     "duration_us": _count,
     "attributes_used": _attributes_used,
@@ -212,4 +220,5 @@ _EVENTS: Final[dict[str, dict[str, MemberCheck]]] = {
     "log_stopped": _EVERY_LINE | {"decisions_lost": _count},
 }
 
-_OPTIONAL: Final = frozenset({("log_stopped", "decisions_lost")})
+# A line of an earlier version has no `policy_digest`.
+_OPTIONAL: Final = frozenset({("log_stopped", "decisions_lost"), ("decision", "policy_digest")})

@@ -190,6 +190,9 @@ def default_action(resource_name: str) -> str:
     return tail if colon and tail else "access"
 
 
+Entity = Resource | RoleRule | RoleBinding | AttributePolicy
+
+
 @dataclass(frozen=True, slots=True)
 class PolicySet:
     """Everything one tenant has written, checked and typed, at one revision."""

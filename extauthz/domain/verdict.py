@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from extauthz.domain.forwarding import Forwarding
 from extauthz.domain.policy import AuthenticationRequirement
+from extauthz.domain.policy_digest import PolicyDigest
 from extauthz.domain.principal import ANONYMOUS, Principal
 from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.request import Malformed, RequestFacts
@@ -65,6 +66,7 @@ class PolicyVersion(NamedTuple):
     revision: int | None = None
     epoch: str | None = None
     age_ms: int | None = None
+    digest: PolicyDigest | None = None
 
 
 NO_POLICIES: Final = PolicyVersion()

@@ -5,6 +5,8 @@ from dataclasses import replace
 from typing import Final
 
 from extauthz.compile.directory import Directory
+from extauthz.domain.policy_digest import PolicyDigest
+from extauthz.publish.loading import short_steps
 
 _PUT_BACK_S: Final = 1.0
 """Clocks that drift apart by less were not put back."""
@@ -26,6 +28,11 @@ class CurrentPolicies:
         """Publish a directory; readers see the old one or the new one, nothing between."""
         self._directory = directory
         self._loaded.set()
+        for snapshot in directory.snapshots.values():
+            if snapshot.policy_digest.begin_count():
+                # What is large is counted after it is in force, so that no request waits for that.
+                count = threading.Thread(target=_count, args=(snapshot.policy_digest,), daemon=True)
+                count.start()
 
     def confirm(self, now: float) -> None:
         """Note that the current revisions were just seen to be the newest (POSIX seconds)."""
@@ -47,3 +54,8 @@ class CurrentPolicies:
     def wait_loaded(self, timeout: float) -> bool:
         """Wait until policies were loaded once; false after `timeout` seconds."""
         return self._loaded.wait(timeout)
+
+
+def _count(digest: PolicyDigest) -> None:
+    with short_steps():
+        digest.counted()

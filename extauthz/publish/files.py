@@ -288,7 +288,7 @@ class FilesPublisher:
                 confirmed_at=self._clock(),
             )
         )
-        _log.info("policies_loaded", revision=self._revision, digest=loaded.digest())
+        _log.info("policies_loaded", revision=self._revision, digest=loaded.policy_digest.counted())
         if before is not None:
             replaced, before = [before.snapshots[DEFAULT_TENANT]], None
             retire(replaced)

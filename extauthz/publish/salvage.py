@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from extauthz.compile.roles.role_index import BindingIndex
 from extauthz.compile.routes.route_index import RouteIndex
-from extauthz.compile.snapshot import Entity, Snapshot, build, conflict_message
+from extauthz.compile.snapshot import Snapshot, build, conflict_message
 from extauthz.domain.policy import (
     AttributePolicy,
+    Entity,
     PolicySet,
     Resource,
     RoleBinding,

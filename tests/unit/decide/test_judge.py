@@ -91,7 +91,10 @@ def test_a_verdict_names_the_policies_it_rests_on() -> None:
     judged = verdict(where=directory(age_s=1.5))
 
     assert judged.effect is Effect.ALLOW
-    assert (judged.tenant, *judged.policies) == (DEFAULT_TENANT, 1, "epoch-7", 1500)
+    assert (judged.tenant, *judged.policies[:3]) == (DEFAULT_TENANT, 1, "epoch-7", 1500)
+    (snapshot,) = directory().snapshots.values()
+    assert judged.policies.digest is not None
+    assert judged.policies.digest.text == snapshot.digest()
     assert judged.roles == ("anonymous",)
     assert judged.target is not None
     assert judged.target.resource == "invoice:read"

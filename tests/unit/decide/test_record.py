@@ -10,6 +10,7 @@ from extauthz.decide.record import decision_fields, rfc3339
 from extauthz.domain.ids import uuid7
 from extauthz.domain.path import CanonicalPath
 from extauthz.domain.policy import AuthenticationRequirement
+from extauthz.domain.policy_digest import digest_of
 from extauthz.domain.principal import ANONYMOUS, Authentication, Principal, PrincipalKind
 from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.request import ContextTarget, Malformed, RequestFacts
@@ -50,7 +51,7 @@ CONTRACT_FIELDS = [
         "path_raw",
     ),
     *("source_principal", "source_address", "request_id", "trace_id", "policy_revision", "policy_epoch"),
-    *("policy_age_ms", "status", "duration_us", "attributes_used"),
+    *("policy_age_ms", "policy_digest", "status", "duration_us", "attributes_used"),
 ]
 
 DECISION_ID = uuid7(1_763_917_200_123, bytes(range(10)))
@@ -92,7 +93,7 @@ ALLOWED = Allowed(
     ),
     roles=("finance", "staff"),
     target=Target("default", "invoice:read", "read", "billing", {}, AuthenticationRequirement.REQUIRED),
-    policies=PolicyVersion(17, "e1", 120),
+    policies=PolicyVersion(17, "e1", 120, digest_of()),
 )
 
 
@@ -154,6 +155,7 @@ def test_the_record_of_an_allow_names_principal_target_and_policy_version() -> N
         "policy_revision": 17,
         "policy_epoch": "e1",
         "policy_age_ms": 120,
+        "policy_digest": "0" * 64,
         "status": 200,
         "duration_us": 33,
         "attributes_used": {"user.department": None, "resource.owner": "alice", "action": "read"},
