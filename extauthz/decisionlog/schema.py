@@ -220,5 +220,7 @@ _EVENTS: Final[dict[str, dict[str, MemberCheck]]] = {
     "log_stopped": _EVERY_LINE | {"decisions_lost": _count},
 }
 
-# A line of an earlier version has no `policy_digest`.
-_OPTIONAL: Final = frozenset({("log_stopped", "decisions_lost"), ("decision", "policy_digest")})
+# A line of an earlier version has neither `policy_digest` nor `token_roles`.
+_OPTIONAL: Final = frozenset(
+    {("log_stopped", "decisions_lost"), ("decision", "policy_digest"), ("decision", "token_roles")}
+)
