@@ -6,8 +6,8 @@ Input: the environment, a folder. Output: heads and bodies in the folder, one li
 import asyncio
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,11 +15,13 @@ from extauthz.commands.status import BAD_USAGE, OK, fail
 from extauthz.domain.one_line import one_line
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.domain.tenant_config import TenantConfig
+from extauthz.publish.config_additions import Additions, completed
 from extauthz.publish.policy_signing import RENEWALS, TenantMissingError, is_current, next_head
-from extauthz.runtime.issuers import settings_providers
+from extauthz.runtime.followed_providers import FollowedProviders, followed_providers
 from extauthz.runtime.policies import database
 from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.settings import PostgresSource, Settings, load_settings, public_key_text
+from extauthz.signed.bodies import config_of
 from extauthz.signed.folder import PolicyFolder
 from extauthz.signed.head import Head, HeadRefusedError, sign, verify
 from extauthz.signed.signing import Signed
@@ -28,6 +30,7 @@ from extauthz.storage import feed
 from extauthz.storage.availability import cause_of
 from extauthz.storage.connection import open_reader
 from extauthz.storage.pool import Connection
+from extauthz.telemetry import logs
 
 
 def public_key(environ: Mapping[str, str]) -> int:
@@ -54,6 +57,7 @@ def publish(environ: Mapping[str, str], folder: Path, *, every: float | None) ->
             f"--every {every:g} is too long: heads expire after POLICY_MAX_STALENESS; at most {longest:g}",
             BAD_USAGE,
         )
+    logs.configure(settings.log_level, settings.log_format)
     try:
         return asyncio.run(_publish(settings, folder, every))
     except StartRefusedError as refused:
@@ -62,17 +66,29 @@ def publish(environ: Mapping[str, str], folder: Path, *, every: float | None) ->
 
 async def _publish(settings: Settings, root: Path, every: float | None) -> int:
     tenants = (DEFAULT_TENANT,) if settings.mode is TenancyMode.SELFHOST else settings.tenants
-    folders = {tenant: PolicyFolder(root, tenant) for tenant in tenants}
-    while True:
-        problem = await _round(settings, folders, once=every is None)
-        if every is None:
-            return OK if problem is None else fail(problem)
-        if problem is not None:
-            print(f"extauthz: {one_line(problem)}", file=sys.stderr, flush=True)
-        await asyncio.sleep(every)
+    signed = [_SignedFolder(tenant, PolicyFolder(root, tenant)) for tenant in tenants]
+    async with followed_providers(settings) as providers:
+        while True:
+            problem = await _round(settings, providers, signed, once=every is None)
+            if every is None:
+                return OK if problem is None else fail(problem)
+            if problem is not None:
+                print(f"extauthz: {one_line(problem)}", file=sys.stderr, flush=True)
+            await asyncio.sleep(every)
 
 
-async def _round(settings: Settings, folders: Mapping[str, PolicyFolder], *, once: bool) -> str | None:
+@dataclass(slots=True)
+class _SignedFolder:
+    """The folder of a tenant, and what was added to the configuration of the head that is there."""
+
+    tenant: str
+    folder: PolicyFolder
+    added: Additions | None = None
+
+
+async def _round(
+    settings: Settings, providers: FollowedProviders, signed: Sequence[_SignedFolder], *, once: bool
+) -> str | None:
     """Write what is due of every tenant; the answer is what kept one of them from being written."""
     try:
         connection = await open_reader(database(settings))
@@ -80,13 +96,20 @@ async def _round(settings: Settings, folders: Mapping[str, PolicyFolder], *, onc
         return f"the database cannot be read: {cause_of(error)}"
     problem = None
     try:
-        for tenant, folder in folders.items():
+        async with feed.one_moment(connection):
+            await providers.register(connection, [each.tenant for each in signed])
+        await providers.first_keys()
+        additions = providers.additions()
+        for each in signed:
+            tenant = each.tenant
+            added = additions(tenant)
             try:
-                found = await _due(connection, settings, tenant, folder, once=once)
+                found = await _due(connection, settings, each, added, once=once)
                 if found is not None:
                     assert settings.policy_signing_key is not None
                     envelope = sign(found.head, signer(settings.policy_signing_key))
-                    folder.write(found.head, envelope, found.bodies)
+                    each.folder.write(found.head, envelope, found.bodies)
+                    each.added = added
                     print(f"{tenant} revision={found.head.revision} serial={found.head.serial}", flush=True)
             except TenantMissingError:
                 problem = f"there is no tenant {tenant!r}"
@@ -100,21 +123,30 @@ async def _round(settings: Settings, folders: Mapping[str, PolicyFolder], *, onc
 
 
 async def _due(
-    connection: Connection, settings: Settings, tenant: str, folder: PolicyFolder, *, once: bool
+    connection: Connection, settings: Settings, signed: _SignedFolder, added: Additions, *, once: bool
 ) -> Signed | None:
     """Return the next head of a tenant; None while the one in the folder is current and young enough."""
+    tenant, folder = signed.tenant, signed.folder
     before, now = _last(settings, tenant, folder), time.time()
     renew_after_s = 0.0 if once else settings.policy_max_staleness / RENEWALS
     async with feed.one_moment(connection):
         heads = await feed.heads(connection)
         is_young = before is not None and now - before.signed_at / 1000 < renew_after_s
-        if before is not None and is_young and is_current(before, heads):
+        if before is not None and is_young and is_current(before, heads) and signed.added == added:
             return None
-        return await next_head(connection, heads, tenant, before, now, partial(_completed, settings))
+        complete = partial(completed, added=added, last=_last_config(before, folder))
+        return await next_head(connection, heads, tenant, before, now, complete)
 
 
-def _completed(settings: Settings, config: TenantConfig) -> TenantConfig:
-    return replace(config, providers=(*settings_providers(settings), *config.providers))
+def _last_config(before: Head | None, folder: PolicyFolder) -> TenantConfig | None:
+    """Return the configuration in the folder; None without a good one. Raises OSError."""
+    octets = None if before is None else folder.body(before.config.sha256)
+    if before is None or octets is None:
+        return None
+    try:
+        return config_of(before.config, octets, before.tenant)
+    except HeadRefusedError:
+        return None
 
 
 def _last(settings: Settings, tenant: str, folder: PolicyFolder) -> Head | None:

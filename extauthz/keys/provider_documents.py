@@ -4,7 +4,7 @@ Input: the text of the file, YAML or JSON. Output: the `IssuerSource`s, or each 
 No key is fetched. Files that a provider names must be readable.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -71,7 +71,8 @@ def read_providers(
     introspecting: dict[str, str] = {}
     for index, entry in enumerate(entries):
         form = _FileForm(Fields(entry, f"/providers/{index}", problems), defaults, folder)
-        for source in form.sources():
+        known = entry if isinstance(entry, Mapping) else None
+        for source in form.sources(known):
             for name in source.config.names:
                 if name in first:
                     message = f"the issuer {shown(name)} is already used at {first[name]}"
@@ -102,6 +103,7 @@ class _Place:
     proxy: str | None
     ca_file: Path | None
     introspection: IntrospectionClient | None
+    entry: Mapping[str, object] | None
 
     def of(self, config: IssuerConfig) -> IssuerSource:
         """Return the source of one issuer's keys."""
@@ -115,6 +117,7 @@ class _Place:
             proxy=self.proxy,
             ca_file=self.ca_file,
             introspection=self.introspection,
+            entry=self.entry,
         )
 
 
@@ -129,8 +132,8 @@ class _FileForm(ProviderForm):
         self._folder = folder
         self._keyless = False
 
-    def sources(self) -> Iterator[IssuerSource]:
-        """Yield one source for each issuer: `issuer`, or each value of the template."""
+    def sources(self, entry: Mapping[str, object] | None) -> Iterator[IssuerSource]:
+        """Yield one source for each issuer of the entry: `issuer`, or each value of the template."""
         fields = self.fields
         introspection = IntrospectionFields(
             fields, self._file_defaults.binding, self._address, self._path
@@ -151,6 +154,7 @@ class _FileForm(ProviderForm):
             proxy=self._proxy(),
             ca_file=self._path("ca_file"),
             introspection=client,
+            entry=entry,
         )
         fields.done()
         for config in reading.configs:

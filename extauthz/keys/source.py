@@ -4,8 +4,9 @@ Input: a registered issuer, a URL, a discovery document. Output: a `FetchUrl`, t
 `AddressRejected`.
 """
 
+from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Protocol, Self
 
@@ -44,6 +45,7 @@ class IssuerSource:
     may have private addresses; those of a tenant may not. Only the operator's sources have the other members:
     the file of a bearer token for the provider, the URL of an HTTP proxy (`FROM_ENVIRONMENT`: HTTPS_PROXY and
     NO_PROXY apply), a file of additional CA certificates, and how the issuer is asked about tokens.
+    `entry` is the entry of the file IDENTITY_PROVIDERS that all of this is from.
     """
 
     config: IssuerConfig
@@ -55,6 +57,7 @@ class IssuerSource:
     proxy: str | None = None
     ca_file: Path | None = None
     introspection: IntrospectionClient | None = None
+    entry: Mapping[str, object] | None = field(default=None, compare=False, repr=False)
 
     def is_same_place(self, other: "IssuerSource") -> bool:
         """Return whether another source reads its keys from the same place in the same way."""

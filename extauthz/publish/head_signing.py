@@ -12,13 +12,15 @@ import asyncio
 import contextlib
 import random
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from extauthz.domain.tenant_config import TenantConfig
+from extauthz.publish.config_additions import Additions, completed
 from extauthz.publish.policy_signing import RENEWALS, TenantMissingError, is_current, next_head
+from extauthz.signed.bodies import config_of
 from extauthz.signed.head import Head, HeadRefusedError, sign, verify
 from extauthz.signed.signing import Signed, whole_head
 from extauthz.signed.signing_keys import pinned, signer
@@ -27,11 +29,10 @@ from extauthz.storage.availability import Unavailability, cause_of, unavailabili
 from extauthz.storage.signed_policies import BodyMissingError, StoredHead
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from extauthz.domain.tenant_config import ProviderKeys, TenantIdentityProvider
     from extauthz.publish.polling import Connect
     from extauthz.storage.feed import Heads
     from extauthz.storage.pool import Connection, Pool
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 _FIRST_RETRY_S: Final = 0.2
 _LONGEST_RETRY_S: Final = 5.0
 _GONE: Final = TenantConfig(suspended=True)
+_NOTHING: Final = Additions()
 
 _log = structlog.get_logger("extauthz.publish")
 
@@ -49,8 +51,10 @@ class _Published:
 
     head: Head | None
     stored: StoredHead
-    keys: tuple[ProviderKeys, ...] | None
-    """None: which keys its configuration has is not known, because another replica signed it."""
+    added: Additions | None
+    """None: what was added to its configuration is not known, because another replica signed it."""
+    config: TenantConfig | None
+    """The configuration that it names; None: it is not read yet."""
     newer: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -66,14 +70,12 @@ class HeadSigner:
         max_staleness: float,
         poll_interval: float,
         tenants: frozenset[str] = frozenset(),
-        providers: tuple[TenantIdentityProvider, ...] = (),
-        keys: Callable[[], Mapping[str, tuple[ProviderKeys, ...]]] = dict,
+        additions: Callable[[], Callable[[str], Additions]] = lambda: lambda _tenant: _NOTHING,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Take how to read and write. Times are in seconds; `tenants` empty means all.
 
-        `providers` are those of the settings, which belong to every tenant that is signed. `keys` returns the
-        last good keys of providers, by tenant.
+        `additions` returns what is added now to the configuration of each tenant.
         """
         self._connect = connect
         self._pool = pool
@@ -82,8 +84,7 @@ class HeadSigner:
         self._renew_after_s = max_staleness / RENEWALS
         self._poll_interval = min(poll_interval, self._renew_after_s / 2)
         self._tenants = tenants
-        self._providers = providers
-        self._keys_now = keys
+        self._additions = additions
         self._clock = clock
         self._published: dict[str, _Published] = {}
         self._changed = asyncio.Event()
@@ -156,14 +157,14 @@ class HeadSigner:
         async with feed.one_moment(connection):
             known = {tenant: published.stored.serial for tenant, published in self._published.items()}
             for tenant, stored in (await signed_policies.newer_heads(connection, known)).items():
-                self._publish(tenant, self._verified(tenant, stored), stored, None)
+                self._publish(tenant, self._verified(tenant, stored), stored, None, None)
             heads = await feed.heads(connection)
-        keys = self._keys_now()
+        additions = self._additions()
         wanted = {name for name in heads.revisions if not self._tenants or name in self._tenants}
         for tenant in sorted(wanted | self._published.keys()):
             try:
                 if tenant in wanted:
-                    await self._sign_if_due(connection, heads, tenant, keys.get(tenant, ()))
+                    await self._sign_if_due(connection, heads, tenant, additions(tenant))
                 elif tenant not in heads.revisions:
                     await self._close(tenant)
             except Exception as error:
@@ -174,14 +175,12 @@ class HeadSigner:
             else:
                 self._unsigned.pop(tenant, None)
 
-    async def _sign_if_due(
-        self, connection: Connection, heads: Heads, tenant: str, keys: tuple[ProviderKeys, ...]
-    ) -> None:
+    async def _sign_if_due(self, connection: Connection, heads: Heads, tenant: str, added: Additions) -> None:
         published = self._published.get(tenant)
         before = None if published is None else published.head
-        has_keys = published is not None and published.keys in {None, keys}
-        if before is None or not has_keys or not is_current(before, heads) or self._is_old(before):
-            await self._sign(connection, tenant, published, keys)
+        is_added = published is not None and (published.added is None or published.added == added)
+        if before is None or not is_added or not is_current(before, heads) or self._is_old(before):
+            await self._sign(connection, tenant, published, added)
 
     def _failed(self, tenant: str, error: Exception) -> None:
         """Log why a tenant has no newer head, once for each cause."""
@@ -205,12 +204,17 @@ class HeadSigner:
         connection: Connection,
         tenant: str,
         published: _Published | None,
-        keys: tuple[ProviderKeys, ...],
+        added: Additions,
     ) -> None:
-        def complete(config: TenantConfig) -> TenantConfig:
-            return replace(config, providers=(*self._providers, *config.providers), keys=keys)
-
         before = None if published is None else published.head
+        last = await self._last_config(tenant, published)
+        config = TenantConfig()
+
+        def complete(read: TenantConfig) -> TenantConfig:
+            nonlocal config
+            config = completed(read, added, last)
+            return config
+
         try:
             async with feed.one_moment(connection):
                 heads = await feed.heads(connection)
@@ -218,13 +222,25 @@ class HeadSigner:
         except TenantMissingError:
             return
         try:
-            await self._store(tenant, found, published, keys)
+            await self._store(tenant, found, published, added, config)
         except BodyMissingError:
             _log.warning("head_signed_anew", tenant=tenant, problem="a body that it names was not stored")
             async with feed.one_moment(connection):
                 heads = await feed.heads(connection)
                 found = await next_head(connection, heads, tenant, None, self._now(published), complete)
-            await self._store(tenant, found, published, keys)
+            await self._store(tenant, found, published, added, config)
+
+    async def _last_config(self, tenant: str, published: _Published | None) -> TenantConfig | None:
+        """Return the configuration that a head names; None if it cannot be read, or there is no head."""
+        if published is None or published.head is None:
+            return None
+        if published.config is None:
+            body = published.head.config
+            octets = await signed_policies.body(self._pool, tenant, body.sha256)
+            if octets is not None:
+                with contextlib.suppress(HeadRefusedError):
+                    published.config = config_of(body, octets, tenant)
+        return published.config
 
     def _now(self, published: _Published | None) -> float:
         """Return the time of the head after this one: its serial must be larger, also under another key."""
@@ -238,16 +254,21 @@ class HeadSigner:
             return
         documents = feed.TenantDocuments(tenant, "suspended", before.revision, [], [], [], [], _GONE)
         found = whole_head(before, before.epoch, "", documents, self._clock())
-        await self._store(tenant, found, self._published[tenant], ())
+        await self._store(tenant, found, self._published[tenant], _NOTHING, _GONE)
 
     async def _store(
-        self, tenant: str, found: Signed, published: _Published | None, keys: tuple[ProviderKeys, ...]
+        self,
+        tenant: str,
+        found: Signed,
+        published: _Published | None,
+        added: Additions,
+        config: TenantConfig,
     ) -> None:
         stored = StoredHead(found.head.serial, sign(found.head, self._signer))
         before = None if published is None else published.stored.serial
         named = {body.sha256 for body in found.head.bodies}
         if await signed_policies.store(self._pool, tenant, stored, found.bodies, named, before=before):
-            self._publish(tenant, found.head, stored, keys)
+            self._publish(tenant, found.head, stored, added, config)
         else:
             # Another replica was first; its head is read at once.
             self.wake()
@@ -257,9 +278,10 @@ class HeadSigner:
         tenant: str,
         head: Head | None,
         stored: StoredHead,
-        keys: tuple[ProviderKeys, ...] | None,
+        added: Additions | None,
+        config: TenantConfig | None,
     ) -> None:
         before = self._published.get(tenant)
-        self._published[tenant] = _Published(head, stored, keys)
+        self._published[tenant] = _Published(head, stored, added, config)
         if before is not None:
             before.newer.set()

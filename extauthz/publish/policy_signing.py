@@ -46,7 +46,7 @@ async def next_head(
 ) -> Signed:
     """Return the head that follows `before`, inside of `feed.one_moment` in which `heads` was read.
 
-    `complete` adds what the database does not have to a configuration: keys of providers.
+    `complete` adds what the database does not have to a configuration; see `publish.config_additions`.
 
     Raises:
         TenantMissingError: there is no such tenant.

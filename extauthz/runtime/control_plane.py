@@ -28,14 +28,14 @@ from extauthz.rest.authentication import KEY_WAIT_S
 from extauthz.rest.services import AdminServices
 from extauthz.runtime.announce import announce, where, worker_addresses
 from extauthz.runtime.assertion_keys import assertion_file
-from extauthz.runtime.composition import shared_parts
+from extauthz.runtime.composition import SharedParts, shared_parts
 from extauthz.runtime.http_server import MAX_CONNECTIONS, follower_connections, serve
-from extauthz.runtime.issuers import Issuers, settings_providers
+from extauthz.runtime.issuers import Issuers
 from extauthz.runtime.listener import ListenError, listen
 from extauthz.runtime.migrations import ServedSchema
 from extauthz.runtime.policies import compiler, database, postgres_publisher
 from extauthz.runtime.readiness import log_problem, log_takes_decisions, policy_problems
-from extauthz.runtime.signed_keys import SignedKeys
+from extauthz.runtime.signed_providers import SignedAdditions
 from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.runtime.supervisor import Supervisor, reopen_on_hangup, stop_on_signals
 from extauthz.settings import PostgresSource, Settings
@@ -175,7 +175,7 @@ async def _build(
     address = database(settings)
     pool = await owned.enter_async_context(open_pool(address, max_size=POOL_SIZE, state=schema.database))
     _start_log(settings, decision_log, owned)
-    heads = _head_signer(settings, address, pool, publisher, shared.cache)
+    heads = _head_signer(settings, address, pool, publisher, shared)
 
     def metrics(ready: Callable[[], Readiness]) -> bytes:
         return render(
@@ -250,7 +250,7 @@ def _head_signer(
     address: DatabaseAddress,
     pool: "Pool",
     publisher: PostgresPublisher,
-    cache: JwksCache,
+    shared: SharedParts,
 ) -> "HeadSigner | None":
     """Return what signs policies for followers over HTTP; None without POLICY_SIGNING_KEY."""
     if settings.policy_signing_key is None:
@@ -266,8 +266,7 @@ def _head_signer(
         max_staleness=settings.policy_max_staleness,
         poll_interval=settings.policy_poll_interval,
         tenants=frozenset({DEFAULT_TENANT} if selfhost else ()),
-        providers=settings_providers(settings),
-        keys=SignedKeys(cache).by_tenant,
+        additions=SignedAdditions(settings, shared.issuers, shared.cache).now,
     )
     publisher.on_revision = found.wake
     return found

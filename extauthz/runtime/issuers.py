@@ -92,6 +92,10 @@ class Issuers:
         """Return every value of `iss` that the file's providers accept."""
         return frozenset(name for source in self._of_file for name in source.config.names)
 
+    def file_sources(self) -> Sources:
+        """Return the sources of the file; the same object until the file changes."""
+        return self._of_file
+
     def _take_file(self, sources: Sources) -> None:
         with self._lock:
             self._of_file = sources

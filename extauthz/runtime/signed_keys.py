@@ -4,7 +4,6 @@ Input: a key ring, signed keys. Output: `ProviderKeys` by tenant, seeds of a key
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 import orjson
 import structlog
@@ -12,9 +11,7 @@ import structlog
 from extauthz.decide.tokens.jwks import JwksRejected, KeySet, parse_jwks
 from extauthz.domain.tenant_config import ProviderKeys
 from extauthz.keys.cache import JwksCache
-
-_STEP_S: Final = 3600
-"""Times are rounded down to hours: another time of the same keys is not worth a new configuration."""
+from extauthz.publish.config_additions import KEYS_RENEWED_S
 
 _log = structlog.get_logger("extauthz.keys")
 
@@ -30,19 +27,26 @@ class SignedKeys:
         """Return the last good keys of every issuer, by its tenant."""
         found: dict[str, list[ProviderKeys]] = {}
         for issuer, known in sorted(self._cache.current().issuers.items()):
-            if known.keys is None or known.fetched_at is None:
+            # An alias has the keys of its issuer.
+            if known.keys is None or known.fetched_at is None or issuer != known.config.issuer:
                 continue
-            converted = self._of(issuer, known.keys, int(known.fetched_at) // _STEP_S * _STEP_S)
+            converted = self._of(issuer, known.keys, int(known.fetched_at))
             found.setdefault(known.config.tenant, []).append(converted)
         return {tenant: tuple(keys) for tenant, keys in found.items()}
 
     def _of(self, issuer: str, keys: KeySet, fetched_at: int) -> ProviderKeys:
+        # Followers take keys that are newer than theirs, so each set has the time of its own fetch.
         before = self._converted.get(issuer)
-        if before is not None and before[0] is keys and before[1].fetched_at == fetched_at:
+        if before is not None and before[0] is keys and fetched_at - before[1].fetched_at < KEYS_RENEWED_S:
             return before[1]
-        converted = ProviderKeys(issuer, fetched_at, {"keys": [key.jwk() for key in keys.keys]})
+        converted = ProviderKeys(issuer, fetched_at, jwks_of(keys))
         self._converted[issuer] = keys, converted
         return converted
+
+
+def jwks_of(keys: KeySet) -> dict[str, object]:
+    """Return a JWK Set of the public keys."""
+    return {"keys": [key.jwk() for key in keys.keys]}
 
 
 def take_over(cache: JwksCache, signed: Sequence[ProviderKeys]) -> None:

@@ -151,6 +151,12 @@ def read_config(document: object, tenant: str) -> TenantConfig:
         ) from error
 
 
+def config_of(body: Body, octets: bytes, tenant: str) -> TenantConfig:
+    """Return a tenant's configuration from the octets of its body. Raises HeadRefusedError."""
+    check_digest(body, octets)
+    return read_config(unpacked(body, octets), tenant)
+
+
 def _of(document: object, tenant: str, revision: int | None) -> Mapping[str, object]:
     if not isinstance(document, dict) or document.get("tenant") != tenant:
         raise HeadRefusedError(HeadRefusal.BODY, f"the body is not of the tenant {tenant!r}")

@@ -30,7 +30,10 @@ RULES = "/api/v1/resources/policies"
 
 
 def new_key() -> str:
-    key = Ed25519PrivateKey.generate()
+    return pem_of(Ed25519PrivateKey.generate())
+
+
+def pem_of(key: Ed25519PrivateKey) -> str:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 

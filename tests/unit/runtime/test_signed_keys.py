@@ -1,5 +1,7 @@
 """The last good keys of providers: signed by a control plane, taken over by a follower."""
 
+from dataclasses import replace
+
 import orjson
 import pytest
 
@@ -52,7 +54,7 @@ def signed(*keys: SigningKey, fetched_at: float = NOW) -> tuple[ProviderKeys, ..
 
 def test_what_is_signed_is_the_public_keys_that_verify() -> None:
     (found,) = signed(*KEYS)
-    assert (found.issuer, found.fetched_at) == (ISSUER, int(NOW) // 3600 * 3600)
+    assert (found.issuer, found.fetched_at) == (ISSUER, int(NOW))
     again = parse_jwks(orjson.dumps(found.jwks))
     assert isinstance(again, KeySet)
     assert again.keys == key_set(*KEYS).keys
@@ -76,9 +78,17 @@ def test_a_follower_verifies_with_them_until_they_are_too_old() -> None:
     take_over(follower, signed(*KEYS))
     known = follower.current().issuers[ISSUER]
     assert known.keys == key_set(*KEYS)
-    fetched_at = int(NOW) // 3600 * 3600
-    assert known.keys_at(fetched_at + 86_399) is not None
-    assert known.keys_at(fetched_at + 86_400) is None
+    assert known.keys_at(NOW + 86_399) is not None
+    assert known.keys_at(NOW + 86_400) is None
+
+
+def test_keys_that_a_provider_rotated_are_taken_over_at_once() -> None:
+    source, follower = cache(), cache()
+    converter = SignedKeys(source)
+    for number, key in enumerate(KEYS):
+        source.seed(ISSUER, key_set(key), NOW + 2 * number)
+        take_over(follower, converter.by_tenant()["default"])
+        assert follower.current().issuers[ISSUER].keys == key_set(key)
 
 
 def test_keys_that_are_newer_here_are_not_replaced() -> None:
@@ -136,3 +146,11 @@ def test_with_other_sources_selfhost_ignores_registered_providers() -> None:
     other = {"issuer": "https://another.example", "audiences": ["any"]}
     issuers.register([TenantIdentityProvider("default", "1", other)])
     assert set(follower.current().issuers) == {ISSUER}
+
+
+def test_an_alias_of_an_issuer_is_signed_with_it_alone() -> None:
+    source = cache()
+    config = replace(source.current().issuers[ISSUER].config, aliases=("accounts.example",))
+    source.configure([IssuerSource(config)])
+    source.seed(ISSUER, key_set(*KEYS), NOW)
+    assert [each.issuer for each in SignedKeys(source).by_tenant()["default"]] == [ISSUER]
