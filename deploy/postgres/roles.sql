@@ -59,6 +59,8 @@ BEGIN
             ('audit_events', 'SELECT, INSERT', NULL),
             ('idempotency_keys', 'SELECT, INSERT, UPDATE, DELETE', NULL),
             ('policy_heads', 'SELECT, INSERT, UPDATE', NULL),
+            ('policy_revisions', 'SELECT, INSERT, DELETE', NULL),
+            ('row_history', 'SELECT, INSERT, DELETE', NULL),
             ('policy_bodies', 'SELECT, INSERT, UPDATE, DELETE', NULL)
         ) AS listed (relation, writer, reader)
         WHERE to_regclass('public.' || relation) IS NOT NULL

@@ -4,8 +4,7 @@ It depends on what is in force and on nothing else: not on the order in which it
 where it was read from. A change takes out the hash of what it replaces and adds that of what it writes, so
 the digest of the next revision costs as much as the change.
 
-The digest says whether two policy sets are the same one. It is no signature: whoever may write policies can
-choose them.
+The digest says whether two policy sets are the same one. It does not replace a signature.
 """
 
 import hashlib

@@ -1,5 +1,6 @@
 """Validates a change before it is committed: one that would not compile is refused."""
 
+import asyncio
 from collections.abc import Callable
 
 from extauthz.compile.row_reader import KINDS
@@ -60,6 +61,8 @@ class PolicyGate:
             following = self._compiler.apply(state, change.revision, rows)
         if not isinstance(following, TenantState):
             return _refusal(following)
+        digest = following.snapshot.policy_digest
+        change.policy_digest = digest.text or await asyncio.to_thread(digest.counted)
         own = [row.problem for key, row in following.unreadable.items() if key in written]
         if own:
             return _refusal(own)

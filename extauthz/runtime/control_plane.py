@@ -6,13 +6,14 @@ Input: `Settings`. Output: a running process until SIGTERM. Errors: `StartRefuse
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from extauthz.admin.app import build_app
 from extauthz.admin.health import health_app
+from extauthz.compile.directory import Directory
 from extauthz.decide.tokens.cache import VerifiedTokens
 from extauthz.decisionlog.log import DecisionLog
 from extauthz.decisionlog.recorder import Recorder
@@ -23,6 +24,7 @@ from extauthz.keys.cache import JwksCache
 from extauthz.keys.introspector import Introspector
 from extauthz.keys.schedule import Schedule
 from extauthz.publish.postgres import PostgresPublisher
+from extauthz.publish.retention import forget_old_history
 from extauthz.publish.write_validation import PolicyGate
 from extauthz.rest.authentication import KEY_WAIT_S
 from extauthz.rest.services import AdminServices
@@ -117,6 +119,7 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
                     ),
                 )
             ]
+            tasks.append(background.create_task(plane.forgetting()))
             if plane.head_signer is not None:
                 tasks.append(background.create_task(plane.head_signer.run()))
             if plane.assertion_keys is not None:
@@ -146,6 +149,8 @@ class _Plane:
     """The same metrics as `services.metrics`, but `extauthz_ready` is the readiness of the sidecar's port."""
     assertion_keys: AssertionFile | None
     head_signer: "HeadSigner | None"
+    forgetting: Callable[[], Coroutine[None, None, None]]
+    """Deletes old history, until cancelled."""
 
 
 async def _build(
@@ -242,7 +247,14 @@ async def _build(
         lambda: metrics(supervisor.readiness),
         keys,
         heads,
+        lambda: forget_old_history(
+            pool, lambda: _tenants(current.current()), settings.history_days, clock=time.time
+        ),
     )
+
+
+def _tenants(directory: Directory | None) -> list[str]:
+    return [] if directory is None else list(directory.snapshots)
 
 
 def _head_signer(

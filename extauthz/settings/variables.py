@@ -320,6 +320,12 @@ class Settings:
         "268435456",
         "largest accepted policy set in bytes: all files together, or the text of a tenant's rows",
     )
+    history_days: int = _variable(
+        "HISTORY_DAYS",
+        integer(1, 36500),
+        "365",
+        "days for which the control plane can rebuild a revision after it was replaced",
+    )
     policy_stale_action: StaleAction = _variable(
         "POLICY_STALE_ACTION",
         one_of(StaleAction),

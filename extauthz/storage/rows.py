@@ -237,6 +237,19 @@ class Table:
         self._decode(document)
         return Stored(document, **dict(zip(self._marks, record[len(self._members) :], strict=True)))
 
+    def document_of_columns(self, columns: Mapping[str, object]) -> Document:
+        """Return the document of a row whose columns PostgreSQL wrote as JSON (`to_jsonb`)."""
+        document: Document = {"id": columns["id"]}
+        for column in self.columns:
+            value = columns.get(column.name)
+            if column.type == "timestamptz" and isinstance(value, str):
+                moment = parse_time(value)
+                # A text that is not a time stays, so that the reader of documents names it.
+                value = value if moment is None else rfc3339(moment)
+            if value is not None or not (column.optional or column.type == "timestamptz"):
+                document[column.member] = value
+        return document
+
     def normalised(self, document: Mapping[str, object]) -> Document:
         """Return the document as a SELECT from the table would return it."""
         members: Document = {"id": document["id"]}

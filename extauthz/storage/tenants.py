@@ -50,6 +50,9 @@ _EMPTIED: Final = (
     "service_api_keys",
     "policy_changes",
     "idempotency_keys",
+    # After the tables whose deleted rows they keep.
+    "row_history",
+    "policy_revisions",
 )
 
 _ROWS_A_DELETE: Final = 100_000

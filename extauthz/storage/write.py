@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
 import structlog
 
-from extauthz.storage import audit
+from extauthz.storage import audit, revisions
 from extauthz.storage.audit import Occurrence
 from extauthz.storage.encoding import encode_json
 from extauthz.storage.outcome import NotFound, Refusal, refusals_returned
@@ -62,7 +62,8 @@ class Change:
     """A write in progress; the functions of each kind (`role_rules.create`, ...) record their rows in it.
 
     `previous` is the revision of the tenant before the write. `unreadable` are the problems of other rows of
-    the tenant that are damaged and therefore not in force.
+    the tenant that are damaged and therefore not in force. `policy_digest` is that of the policies with the
+    change, None where `validate` compiled none.
     """
 
     connection: Connection
@@ -73,6 +74,7 @@ class Change:
     new_id: Callable[[], str]
     rows: list[WrittenRow] = field(default_factory=list)
     unreadable: Sequence[Problem] = ()
+    policy_digest: str | None = None
 
     def note(
         self,
@@ -221,6 +223,7 @@ async def _discard_leftovers(
     status = await connection.execute(
         "DELETE FROM policy_changes WHERE tenant_id = $1 AND revision > $2", tenant, previous
     )
+    await revisions.discard_after(connection, tenant, previous)
     records = int(status.rpartition(" ")[2])
     return {"after_revision": previous, "up_to_revision": revision - 1, "records": records}
 
@@ -228,12 +231,15 @@ async def _discard_leftovers(
 async def _record(change: Change) -> None:
     connection = change.connection
     await connection.execute(
-        "INSERT INTO policy_changes (tenant_id, revision, predecessor, changes)"
+        "WITH numbered AS (INSERT INTO policy_revisions (tenant_id, revision, policy_digest)"
+        " VALUES ($1, $2, $5))"
+        " INSERT INTO policy_changes (tenant_id, revision, predecessor, changes)"
         " VALUES ($1, $2, $3, $4::json)",
         change.tenant,
         change.revision,
         change.previous,
         _published(change.rows),
+        change.policy_digest,
     )
     if change.revision % _SWEEP_EVERY == 0:
         await connection.execute(

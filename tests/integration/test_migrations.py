@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from extauthz.shipped import shipped
-from extauthz.storage import feed
+from extauthz.storage import feed, history
 from extauthz.storage.migrate import (
     Migration,
     MigrationRefused,
@@ -170,3 +170,30 @@ async def test_registered_issuers_are_owned_after_the_upgrade(empty_database: "D
         ("acme", "https://acme.example"),
         ("globex", "https://globex.example"),
     ]
+
+
+async def test_history_begins_with_the_rows_that_are_there(empty_database: "Database") -> None:
+    migrations = ours()
+    (added,) = [each for each in migrations if "row_history" in each.name]
+    async with connected(empty_database) as connection:
+        assert await migrate(connection, migrations[: added.version - 1])
+        async with connection.transaction():
+            await connection.execute("SELECT set_config('extauthz.operator', 'on', true)")
+            await connection.execute("SELECT set_config('extauthz.tenant', 'acme', true)")
+            await connection.execute(
+                "INSERT INTO tenants (tenant_id, name, revision) VALUES ('acme', 'Acme', 7)"
+            )
+            await connection.execute(
+                "INSERT INTO role_rules (tenant_id, id, sub, sub_kind, dom, obj, act, effect, revision)"
+                " VALUES ('acme', gen_random_uuid(), 'reader', 'role', '*', 'doc', 'read', 'allow', 4)"
+            )
+        assert await migrate(connection, migrations)
+        async with connection.transaction():
+            await connection.execute("SELECT set_config('extauthz.tenant', 'acme', true)")
+            found = await history.policies_at(connection, "acme", 7)
+            assert isinstance(found, feed.TenantDocuments)
+            assert [rule["sub"] for rule in found.role_rules] == ["reader"]
+            earlier = await history.policies_at(connection, "acme", 6)
+            assert isinstance(earlier, history.NotKept)
+            assert earlier.first is not None
+            assert earlier.first.number == 7

@@ -92,6 +92,11 @@ async def fill(pool: "Pool") -> None:
                 bytes(32),
             )
             await change.connection.execute(
+                "INSERT INTO row_history (tenant_id, kind, id, from_revision, to_revision, document)"
+                " VALUES ($1, 'role_rule', 'r', 0, 1, '{}')",
+                tenant,
+            )
+            await change.connection.execute(
                 "INSERT INTO policy_heads (tenant_id, serial, envelope) VALUES ($1, 1, $2)", tenant, b"{}"
             )
             await change.connection.execute(
@@ -126,7 +131,7 @@ async def filled(database: "Database") -> "AsyncIterator[Pool]":
 
 async def test_every_table_of_tenants_forces_row_level_security(database: "Database") -> None:
     async with connected(database.address) as connection:
-        assert len(await tables(connection)) == 17
+        assert len(await tables(connection)) == 19
         loose = await connection.fetch(
             "SELECT relname FROM pg_class WHERE relname = ANY($1)"
             " AND NOT (relrowsecurity AND relforcerowsecurity)",
