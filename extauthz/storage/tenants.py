@@ -55,7 +55,7 @@ _EMPTIED: Final = (
     "policy_revisions",
 )
 
-_ROWS_A_DELETE: Final = 100_000
+_ROWS_A_DELETE: Final = 20_000
 
 
 @refusals_returned

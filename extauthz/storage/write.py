@@ -172,13 +172,17 @@ async def _change(
     head = await connection.fetchrow(
         "UPDATE tenants SET revision = revision + 1, updated_at = now()"
         " WHERE tenant_id = $1 AND deleted_at IS NULL RETURNING revision,"
-        " (SELECT max(c.revision) FROM policy_changes AS c WHERE c.tenant_id = $1) AS newest_record",
+        " (SELECT max(c.revision) FROM policy_changes AS c WHERE c.tenant_id = $1) AS newest_record,"
+        " (SELECT max(r.revision) FROM policy_revisions AS r WHERE r.tenant_id = $1) AS newest_in_history",
         tenant,
     )
     if head is None:
         raise _AbandonedError(NotFound("tenant", tenant))
     revision, previous = head["revision"], head["revision"] - 1
     leftover: dict[str, int] | None = None
+    if (head["newest_in_history"] or 0) > previous:
+        # Left over from before a restore, as the change records are.
+        await revisions.discard_after(connection, tenant, previous)
     if (head["newest_record"] or 0) > previous:
         revision = head["newest_record"] + 1
         leftover = await _discard_leftovers(connection, tenant, previous, revision)
@@ -223,7 +227,6 @@ async def _discard_leftovers(
     status = await connection.execute(
         "DELETE FROM policy_changes WHERE tenant_id = $1 AND revision > $2", tenant, previous
     )
-    await revisions.discard_after(connection, tenant, previous)
     records = int(status.rpartition(" ")[2])
     return {"after_revision": previous, "up_to_revision": revision - 1, "records": records}
 

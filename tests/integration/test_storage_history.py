@@ -288,3 +288,19 @@ async def test_old_history_is_deleted_by_age_while_the_process_runs(database: "D
             with pytest.raises(asyncio.CancelledError):
                 await forget_old_history(pool, names, days, clock=lambda: later, every=0)
             assert await kept() == left
+
+
+async def test_history_of_before_a_restore_is_discarded_by_the_next_write(database: "Database") -> None:
+    async with pool_of(database.address, "default") as pool, reader_of(database.address) as reader:
+        rules = [role_rule(sub=sub) for sub in ("first", "second", "third")]
+        for rule in rules:
+            await succeed(pool, partial(role_rules.create, documents=[rule]))
+        async with connected(database.superuser) as superuser:
+            await superuser.execute("DELETE FROM role_rules WHERE sub <> 'first'")
+            await superuser.execute("DELETE FROM policy_changes WHERE revision > 1")
+            await superuser.execute("UPDATE tenants SET revision = 1")
+        restored = await everything(reader)
+        written = await succeed(pool, partial(role_rules.create, documents=[role_rule(sub="another")]))
+        assert written.revision == 2
+        assert tables(await at(pool, 1)) == tables(restored)
+        assert tables(await at(pool, 2)) == tables(await everything(reader))
