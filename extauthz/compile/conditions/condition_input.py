@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
-from extauthz.compile.conditions.query import Query, read_query
+from extauthz.compile.conditions.query import Query, QueryInParts, read_query
 from extauthz.compile.conditions.values import ABSENT, UNKNOWN, parse_address
 from extauthz.domain.claims import Absence, claim_at
 from extauthz.domain.principal import Principal, PrincipalKind
@@ -37,15 +37,15 @@ class ConditionInput:
         self.request = request
         self.method = method
         self.now = now
-        self._query: Query | None = None
+        self._query: Query | QueryInParts | None = None
         self._query_read = False
 
     @property
-    def query(self) -> Query | None:
+    def query(self) -> Query | QueryInParts | None:
         """The decoded query; None when it is malformed."""
         if not self._query_read:
             raw = self.request.query if self.request is not None else None
-            self._query = read_query(raw or "")
+            self._query = raw if isinstance(raw, QueryInParts) else read_query(raw or "")
             self._query_read = True
         return self._query
 

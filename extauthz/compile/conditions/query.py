@@ -42,6 +42,16 @@ class Query:
         return UNKNOWN if self._has_controls and _CONTROL.search(value) else value
 
 
+class QueryInParts(str):
+    """A query of which the values were kept, not the text, which is empty: a recorded one."""
+
+    __slots__ = ()
+
+    def value(self, name: str) -> object:
+        """Return what `Query.value` returned of the whole text."""
+        raise NotImplementedError
+
+
 def read_query(raw: str) -> Query | None:
     """Read a raw query, without its question mark.
 

@@ -133,7 +133,7 @@ class RouteIndex:
         trees = self.trees
         if len(trees) == 1 and (tree := trees.get(None)) is not None:
             return self._best(None, tree, path.segments)
-        for tier in _tiers(host):
+        for tier in host_tiers(host):
             tree = trees.get(tier)
             if tree is not None:
                 match = self._best(tier, tree, path.segments)
@@ -237,7 +237,7 @@ def _parsed(route: Route) -> Template:
     return template
 
 
-def _tiers(host: str) -> Iterator[str | None]:
+def host_tiers(host: str) -> Iterator[str | None]:
     """Yield the exact host, every `*.suffix` from the longest, then no host."""
     yield host
     dot = -1 if host.startswith("[") else host.find(".")

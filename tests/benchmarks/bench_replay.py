@@ -1,0 +1,217 @@
+"""The cost of a replay: recorded shapes that one core judges in a second, on live and on draft policies.
+
+Shapes are those of a tenant with 200 resources, 2,000 role rules, 1,000 bindings and 300 attribute policies:
+10,000 subjects, half of the path parameters folded, one request in ten without a credential. The draft
+changes a role rule in ten and an attribute policy in ten. A shape is judged and counted in groups. Where only
+rules changed, a request whose candidate rules are the same on both sides is judged once; where routes
+changed, every request is judged twice. Costs are of this process's CPU, the quietest windows of it
+(`measuring.quiet_us`).
+"""
+
+import argparse
+import random
+from collections.abc import Callable
+from itertools import cycle, islice
+from typing import Any, Final
+
+from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
+from extauthz.compile.snapshot import Snapshot, build
+from extauthz.domain.principal import Authentication, PrincipalKind
+from extauthz.domain.reasons import Effect, Reason
+from extauthz.domain.tenancy import UnmappedPolicy
+from extauthz.recording.compare import HOUR_S, Comparison, Period
+from extauthz.recording.question import question_of
+from extauthz.recording.replay_policies import ReplayPolicies
+from extauthz.recording.report import Report
+from extauthz.recording.shape import FOLDED, CredentialState, Shape, literal
+from tests.benchmarks.measuring import MachineLoad, keep, pin, quiet_us
+from tests.shipped_model import MODEL
+
+SHAPES: Final = 50_000
+SHAPES_A_WINDOW: Final = 200
+WINDOWS: Final = 60
+GOAL: Final = 20_000
+NOW: Final = 1_767_607_200.0
+RESOURCES: Final = 200
+SUBJECTS: Final = 10_000
+ROLES: Final = [f"role-{number}" for number in range(100)]
+DEPARTMENTS: Final = [f"d{number}" for number in range(20)]
+
+
+def policies(rng: random.Random) -> dict[str, Any]:
+    """Return the live documents."""
+    names = [f"service-{number % 20}:thing-{number}" for number in range(RESOURCES)]
+    return {
+        "resources": [
+            {
+                "name": name,
+                "serviceName": name.partition(":")[0],
+                "routes": [
+                    {"methods": ["GET"], "path": f"/v1/things-{number}/{{id}}"},
+                    {"methods": ["POST"], "path": f"/v1/things-{number}", "authentication": "optional"},
+                ],
+            }
+            for number, name in enumerate(names)
+        ],
+        "role_rules": [
+            {
+                "id": f"rule-{number}",
+                "sub": rng.choice(ROLES),
+                "sub_kind": "role",
+                "dom": "*",
+                "obj": names[number % RESOURCES],
+                "act": "*",
+                "effect": "allow" if rng.random() < 0.95 else "deny",
+            }
+            for number in range(2_000)
+        ],
+        "role_bindings": [
+            {
+                "id": f"binding-{number}",
+                "user": f"user-{rng.randrange(SUBJECTS)}",
+                "user_kind": "user",
+                "role": rng.choice(ROLES),
+                "dom": "*",
+            }
+            for number in range(1_000)
+        ],
+        "attribute_policies": [
+            {
+                "id": f"policy-{number}",
+                "name": f"policy-{number}",
+                "resource": names[number % RESOURCES],
+                "effect": "allow",
+                "rule_data": {
+                    "type": "AND",
+                    "conditions": [
+                        _condition("user.department", "eq", rng.choice(DEPARTMENTS)),
+                        _condition("user.level", "gte", rng.randrange(5)),
+                    ],
+                },
+            }
+            for number in range(300)
+        ],
+    }
+
+
+def _condition(attribute: str, operator: str, value: object) -> dict[str, object]:
+    return {"type": "CONDITION", "attribute": attribute, "operator": operator, "value": value}
+
+
+def draft_of(live: dict[str, Any]) -> dict[str, Any]:
+    """Return the draft's documents."""
+    rules, conditional = live["role_rules"], live["attribute_policies"]
+    changed = [rule | {"sub": ROLES[0]} if number % 10 == 0 else rule for number, rule in enumerate(rules)]
+    return live | {
+        "role_rules": changed,
+        "attribute_policies": [
+            policy | {"effect": "deny"} if number % 10 == 0 else policy
+            for number, policy in enumerate(conditional)
+        ],
+    }
+
+
+def with_a_route(document: dict[str, Any]) -> dict[str, Any]:
+    """Return documents with one more resource: any request may then lead elsewhere."""
+    more = {"name": "new:thing", "serviceName": "new", "routes": [{"methods": ["GET"], "path": "/v2/{id}"}]}
+    return document | {"resources": [*document["resources"], more]}
+
+
+def compiled(document: dict[str, Any]) -> ReplayPolicies:
+    """Return compiled policies."""
+    parsed = parse_policy_set(document, Reading())
+    assert not isinstance(parsed, list), parsed
+    snapshot = build("default", 1, parsed, MODEL)
+    assert isinstance(snapshot, Snapshot), snapshot
+    return ReplayPolicies.of(snapshot)
+
+
+def _shape(rng: random.Random) -> Shape:
+    number = rng.randrange(RESOURCES)
+    anonymous = rng.random() < 0.1
+    slots = {
+        "request.host": '"shop.example"',
+        "request.source.principal": "absent",
+        "user.id": "absent" if anonymous else literal(f"user-{rng.randrange(SUBJECTS)}"),
+        "user.department": literal(rng.choice(DEPARTMENTS)),
+        "user.level": literal(rng.randrange(5)),
+    }
+    if rng.random() < 0.8:
+        template = f"/v1/things-{number}/{{id}}"
+        slots |= {"request.method": '"GET"', "{id}": FOLDED if rng.random() < 0.5 else literal("4711")}
+    else:
+        template = f"/v1/things-{number}"
+        slots["request.method"] = '"POST"'
+    return Shape(
+        tenant="default",
+        entrance="grpc",
+        unmapped=UnmappedPolicy.DENY,
+        credential=CredentialState.NONE if anonymous else CredentialState.VERIFIED,
+        kind=None if anonymous else PrincipalKind.USER,
+        authentication=None if anonymous else Authentication.JWT,
+        bound=False,
+        token_tenant=None if anonymous else "default",
+        domain=None,
+        own_roles=() if anonymous else tuple(sorted(rng.sample(ROLES, 2))),
+        resource=None,
+        action=None,
+        template=template,
+        slots=tuple(sorted(slots.items())),
+        effect=Effect.DENY,
+        reason=Reason.NO_MATCHING_RULE,
+        rule=None,
+    )
+
+
+def replaying(comparison: Comparison, report: Report, recorded: list[Shape]) -> Callable[[], int]:
+    """Return the work of judging some shapes, the next ones each time."""
+    turns = cycle(recorded)
+
+    def work() -> int:
+        for shape in islice(turns, SHAPES_A_WINDOW):
+            question = question_of(shape)
+            report.begin()
+            difference = comparison.difference(question, Period(NOW, NOW + HOUR_S))
+            report.add(question, difference, 1, NOW)
+        return SHAPES_A_WINDOW
+
+    return work
+
+
+def main() -> None:
+    """Measure, and keep the numbers."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dry", action="store_true", help="keep no numbers")
+    given = parser.parse_args()
+    pin(0)
+    load = MachineLoad()
+    rng = random.Random(3)
+    documents = policies(rng)
+    live = compiled(documents)
+    recorded = [_shape(rng) for _ in range(SHAPES)]
+    numbers: dict[str, object] = {"shapes": SHAPES, "goal": GOAL}
+    for name, document in (
+        ("few_rules_changed", draft_of(documents)),
+        ("routes_changed", with_a_route(draft_of(documents))),
+    ):
+        draft = compiled(document)
+        report = Report(live, draft)
+        spent_us = quiet_us(replaying(Comparison(live, draft), report, recorded), windows=WINDOWS, groups=3)
+        found = report.result()
+        numbers[name] = {
+            "shapes_a_second_and_core": round(1e6 / spent_us),
+            "us_a_shape": spent_us,
+            "judged": found["shapes"],
+            "found": {
+                change: found[change]["requests"]
+                for change in ("newly_allowed", "newly_denied", "rule_changed", "unchanged", "cannot_say")
+            },
+        }
+    if given.dry:
+        print(numbers)
+    else:
+        keep("replay", numbers, load.document())
+
+
+if __name__ == "__main__":
+    main()
