@@ -131,6 +131,21 @@ def _parser() -> argparse.ArgumentParser:
     test = policy.add_parser("test", help="run decision cases")
     test.add_argument("files", nargs="+", type=Path, metavar="FILE")
     test.set_defaults(run=_policy_test, self_check="everything")
+    replay = policy.add_parser("replay", help="what a draft changes for the requests of a decision log")
+    replay.add_argument("--log", type=Path, required=True, metavar="FILE", help="a decision log")
+    replay.add_argument(
+        "--policies", type=Path, required=True, metavar="DIR", help="the policies that were in force"
+    )
+    replay.add_argument("--draft", type=Path, required=True, metavar="DIR", help="the policies to try")
+    replay.add_argument(
+        "--max-newly-allowed", type=int, metavar="N", help="fail above N newly allowed requests"
+    )
+    replay.add_argument("--tenant", metavar="T", default="default", help="whose lines are judged (default)")
+    replay.add_argument(
+        "--masked", action="append", default=[], metavar="FIELD", help="a field whose values are masked"
+    )
+    replay.add_argument("--json", action="store_true", help="print JSON")
+    replay.set_defaults(run=_policy_replay, self_check="everything")
 
     snapshot = _subcommands(commands.add_parser("snapshot", help="sign policies for followers over HTTP"))
     publish = snapshot.add_parser("publish", help="write signed policies as files for a static server")
@@ -329,6 +344,22 @@ def _policy_test(parsed: argparse.Namespace) -> int:
         from extauthz.commands import policy_test
 
     return policy_test.run(parsed.files)
+
+
+def _policy_replay(parsed: argparse.Namespace) -> int:
+    with uninterrupted():
+        from extauthz.commands import policy_replay
+
+    given = policy_replay.ReplayArguments(
+        log=parsed.log,
+        policies=parsed.policies,
+        draft=parsed.draft,
+        max_newly_allowed=parsed.max_newly_allowed,
+        tenant=parsed.tenant,
+        masked=frozenset(parsed.masked),
+        as_json=parsed.json,
+    )
+    return policy_replay.run(os.environ, given)
 
 
 def _envoy_config(parsed: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ from extauthz.domain.reasons import Effect
 from extauthz.domain.verdict import Target
 from extauthz.recording.changes import Changes
 from extauthz.recording.question import Question
-from extauthz.recording.recorded_request import TIME, CannotSayError, FoldedSegment, NotKnown
+from extauthz.recording.recorded_request import TIME, CannotSayError, FoldedSegment, NotKnown, State
 from extauthz.recording.rejudge import Judge, Outcome
 from extauthz.recording.replay_policies import ReplayPolicies
 
@@ -79,7 +79,7 @@ class Comparison:
             if other.change is Change.CANNOT_SAY:
                 return other
             if not (unchanged and other.change is Change.UNCHANGED) and not _same(first, other):
-                return Difference(Change.CANNOT_SAY, not_known=NotKnown(TIME))
+                return Difference(Change.CANNOT_SAY, not_known=NotKnown(TIME, State.WITHIN_THE_HOUR))
         return first
 
     def _at(self, question: Question, now: float) -> Difference:
@@ -190,7 +190,7 @@ def _same(one: Difference, other: Difference) -> bool:
 def _comparable(target: Target) -> tuple[object, ...]:
     """Return all of a target that decides; of parameters that are folded, the names of their slots."""
     parameters = tuple(
-        (name, (value.slot,) if isinstance(value, FoldedSegment) else value)
+        (name, (value.not_known.slot,) if isinstance(value, FoldedSegment) else value)
         for name, value in target.parameters.items()
     )
     return (*target[:4], parameters, target.authentication, target.denied_as, target.require_bound)

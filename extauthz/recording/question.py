@@ -1,6 +1,6 @@
 """The question that a shape or a line of the decision log stands for, ready to be judged on any policies."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,12 +26,13 @@ from extauthz.recording.recorded_request import (
     RecordedClaims,
     RecordedFacts,
     Slots,
+    State,
     value_in,
 )
 from extauthz.recording.shape import CredentialState, Shape
 
 _BY_NAME: Final = "rest"
-_NOT_BY_POLICIES: Final = frozenset(
+NOT_BY_POLICIES: Final = frozenset(
     {
         Reason.REQUEST_MALFORMED,
         Reason.TENANT_SUSPENDED,
@@ -44,9 +45,11 @@ _NOT_BY_POLICIES: Final = frozenset(
 )
 """Reasons of denials that the state of the service made, whatever its policies say."""
 
+WITHOUT_CREDENTIAL: Final = frozenset({Reason.TOKEN_MISSING, Reason.TENANT_SUSPENDED, Reason.POLICY_STALE})
+"""The reasons of denials without a principal that are not about a credential."""
 OWNER: Final = "owner"
 """A slot that is there, with the text `token`, where the tenant was found by the token alone."""
-_POLICIES: Final[Mapping[UnmappedPolicy, CheckPolicy]] = {
+POLICIES: Final[Mapping[UnmappedPolicy, CheckPolicy]] = {
     each: CheckPolicy(unmapped=each, max_staleness=None) for each in UnmappedPolicy
 }
 _BY_TOKEN: Final[Mapping[UnmappedPolicy, CheckPolicy]] = {
@@ -54,7 +57,7 @@ _BY_TOKEN: Final[Mapping[UnmappedPolicy, CheckPolicy]] = {
     for each in UnmappedPolicy
 }
 # A name that no rule and no binding has: names are printable.
-_NO_NAME: Final = "\0"
+NO_NAME: Final = "\0"
 _BOUND: Final = "recorded"
 _WITHOUT_CLAIMS: Final = frozenset((Authentication.MTLS, Authentication.API_KEY))
 
@@ -66,7 +69,8 @@ class Question:
     Either `facts` or `named` is there; neither where the answer did not come from policies (`is_fixed`).
     `identity` is what its credential proved, None without one; `unread` says that it is not known whether
     there was one, `maybe_preflight` that it is not known whether it is a CORS preflight.
-    `template` is that of its route at the time.
+    `maybe_by_roles` says that it is not known whether a question by name was about roles alone. `template` is
+    that of its route at the time.
     """
 
     tenant: str
@@ -80,6 +84,7 @@ class Question:
     effect: Effect
     reason: Reason
     rule: Rule | None
+    maybe_by_roles: NotKnown | None = None
 
     @property
     def is_fixed(self) -> bool:
@@ -105,7 +110,7 @@ def question_of(shape: Shape, *, routes_since: bool = True) -> Question:
     slots = Slots(texts)
     facts = named = None
     by_token = OWNER in texts
-    if shape.reason not in _NOT_BY_POLICIES:
+    if shape.reason not in NOT_BY_POLICIES:
         path = _path(shape, texts, routes_since=routes_since)
         if shape.entrance == _BY_NAME:
             if shape.resource is not None and shape.action is not None:
@@ -122,7 +127,7 @@ def question_of(shape: Shape, *, routes_since: bool = True) -> Question:
         _identity(shape, slots),
         unread,
         None,
-        (_BY_TOKEN if by_token else _POLICIES)[shape.unmapped],
+        (_BY_TOKEN if by_token else POLICIES)[shape.unmapped],
         shape.template,
         shape.effect,
         shape.reason,
@@ -154,7 +159,7 @@ def _identity(shape: Shape, slots: Slots) -> Principal | Rejected | None:
     try:
         subject = slots.text(recorded.SUBJECT)
     except CannotSayError as error:
-        subject, not_known = _NO_NAME, error.not_known
+        subject, not_known = NO_NAME, error.not_known
     # Only tokens, and subjects that a caller of the REST API describes, have claims.
     complete = shape.authentication in _WITHOUT_CLAIMS and shape.entrance != _BY_NAME
     principal = Principal(
@@ -178,12 +183,12 @@ def _path(shape: Shape, texts: Mapping[str, str], *, routes_since: bool) -> Cano
         if whole == recorded.ABSENT:
             return None
         if whole == recorded.FOLDED:
-            return _folded([FoldedRest.of(recorded.PATH)], recorded.PATH, None)
+            return folded_path([FoldedRest.of(recorded.PATH)], NotKnown(recorded.PATH, State.FOLDED), None)
         path = str(value_in(whole))
         return CanonicalPath(path, tuple(path[1:].split("/")))
     names = iter(template.names)
     segments: list[str] = []
-    folded = None
+    folded: FoldedSegment | None = None
     for literal in template.segments:
         if literal is not None:
             segments.append(literal)
@@ -191,24 +196,25 @@ def _path(shape: Shape, texts: Mapping[str, str], *, routes_since: bool) -> Cano
         slot = recorded.parameter_slot(next(names))
         text = texts.get(slot, recorded.FOLDED)
         if text == recorded.FOLDED:
-            folded = slot
-            segments.append(FoldedSegment.of(slot))
+            folded = FoldedSegment.of(slot)
+            segments.append(folded)
         else:
             segments.append(str(value_in(text)))
     if template.covers_below:
         rest = texts.get(recorded.REMAINDER, recorded.FOLDED)
         if rest == recorded.FOLDED:
-            folded = recorded.REMAINDER
-            segments.append(FoldedRest.of(recorded.REMAINDER))
+            folded = FoldedRest.of(recorded.REMAINDER)
+            segments.append(folded)
         else:
             segments.extend(str(value_in(rest)).split("/")[1:])
     if folded is not None:
-        return _folded(segments, folded, None if routes_since else template)
+        return folded_path(segments, folded.not_known, None if routes_since else template)
     return CanonicalPath("/" + "/".join(segments), tuple(segments))
 
 
-def _folded(segments: list[str], slot: str, template: Template | None) -> FoldedPath:
+def folded_path(segments: Sequence[str], not_known: NotKnown, template: Template | None) -> FoldedPath:
+    """Return a path of which some segments are `FoldedSegment`; `not_known` names one of them."""
     path = FoldedPath("", tuple(segments))
-    path.slot = slot
+    path.not_known = not_known
     path.template = template
     return path

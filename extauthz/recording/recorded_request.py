@@ -4,7 +4,8 @@ INVARIANT: no value is made up. What was recorded is what the request had; every
 `CannotSayError` when it is read, so that no rule is judged on a guess and none on unknown in Kleene's sense.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from enum import StrEnum
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, NamedTuple, NoReturn
@@ -27,11 +28,20 @@ _NONE: Final = frozenset[str]()
 _AN_OBJECT: Final[Mapping[str, object]] = MappingProxyType({})
 
 
+class State(StrEnum):
+    """Why a value is not known."""
+
+    NOT_RECORDED = "not recorded"
+    FOLDED = "folded"
+    MASKED = "masked"
+    WITHIN_THE_HOUR = "within the counted hour"
+
+
 class NotKnown(NamedTuple):
-    """What a decision would have had to read: the name of a slot, and whether it is folded there."""
+    """What a decision would have had to read: the name of a slot, and why its value is not known."""
 
     slot: str
-    folded: bool = False
+    state: State = State.NOT_RECORDED
 
 
 class CannotSayError(Exception):
@@ -57,24 +67,37 @@ def value_in(text: str) -> object:
 class Slots:
     """The slots of one shape, by name."""
 
-    __slots__ = ("_texts",)
+    __slots__ = ("_masked", "_texts")
 
-    def __init__(self, texts: Mapping[str, str]) -> None:
-        """Take the text of each slot (`recording.shape`)."""
+    def __init__(self, texts: Mapping[str, str], masked: Collection[str] = ()) -> None:
+        """Take the text of each slot (`recording.shape`), and the names of those that are masked."""
         self._texts = texts
+        self._masked = masked
 
     def read(self, name: str) -> object:
         """Return the value, `ABSENT` or `UNKNOWN`. Raises CannotSayError."""
         text = self._texts.get(name)
         if text is None or text == recorded.FOLDED:
-            raise CannotSayError(NotKnown(name, text is not None))
+            raise CannotSayError(NotKnown(name, self._state(name, text)))
         if text == recorded.ABSENT:
             return values.ABSENT
         return values.UNKNOWN if text == recorded.UNKNOWN else value_in(text)
 
+    def _state(self, name: str, text: str | None) -> State:
+        if text is not None:
+            return State.FOLDED
+        return State.MASKED if name in self._masked else State.NOT_RECORDED
+
     def __contains__(self, name: str) -> bool:
         """Tell whether there is a slot of the name."""
         return name in self._texts
+
+    def shown(self, name: str) -> str | None:
+        """Return text for an example; None for a value that was not recorded, too."""
+        try:
+            return self.text(name)
+        except CannotSayError:
+            return None
 
     def text(self, name: str) -> str | None:
         """Return text; None where the request had none. Raises CannotSayError."""
@@ -183,10 +206,14 @@ class RecordedFacts(RequestFacts):
     def of(
         cls, slots: Slots, path: CanonicalPath, context: ContextTarget, preflight: str | None = None
     ) -> "RecordedFacts":
-        """Return the facts of a request with these slots. Raises CannotSayError for its host or method."""
-        method, host = slots.text(recorded.METHOD) or "", slots.text(recorded.HOST) or ""
+        """Return the facts of a request with these slots."""
+        kind: type[RecordedFacts] = cls
+        try:
+            method, host = slots.text(recorded.METHOD) or "", slots.text(recorded.HOST) or ""
+        except CannotSayError:
+            kind, method, host = _WithoutHostOrMethod, "", ""
         # By position: with names it takes twice the time.
-        facts = cls(
+        facts = kind(
             method, host, path, None, _NOT_HERE, _NONE, context, None, None, None, None, False, (), preflight
         )
         facts.slots = slots
@@ -220,42 +247,56 @@ class RecordedFacts(RequestFacts):
         return self.slots.text(recorded.PEER)
 
 
+class _WithoutHostOrMethod(RecordedFacts):
+    """The facts of a request whose host or method was not recorded."""
+
+    @property
+    def method(self) -> str:
+        """The method that decides."""
+        return self.slots.text(recorded.METHOD) or ""
+
+    @property
+    def host(self) -> str:
+        """The host."""
+        return self.slots.text(recorded.HOST) or ""
+
+
 class FoldedPath(CanonicalPath):
     """A path of which a segment, or what follows its segments, was not recorded: its text cannot be read.
 
     `template` is that of its route at the time, None where routes may have been added since.
     """
 
-    slot: str
+    not_known: NotKnown
     template: Template | None
 
     @property
     def text(self) -> str:
         """Refuse."""
-        raise CannotSayError(NotKnown(self.slot, folded=True))
+        raise CannotSayError(self.not_known)
 
 
 class FoldedSegment(str):
     """The segment of a path that was not recorded: it cannot be compared with the literals of routes."""
 
-    __slots__ = ("slot",)
+    __slots__ = ("not_known",)
 
-    slot: str
+    not_known: NotKnown
 
     @classmethod
-    def of(cls, slot: str) -> "FoldedSegment":
+    def of(cls, slot: str, state: State = State.FOLDED) -> "FoldedSegment":
         """Return the segment of a slot. Its text is in no path."""
         found = cls("\0")
-        found.slot = slot
+        found.not_known = NotKnown(slot, state)
         return found
 
     def __hash__(self) -> int:
         """Refuse: it is looked up among literals."""
-        raise CannotSayError(NotKnown(self.slot, folded=True))
+        raise CannotSayError(self.not_known)
 
     def __eq__(self, _: object) -> bool:
         """Refuse, as above."""
-        raise CannotSayError(NotKnown(self.slot, folded=True))
+        raise CannotSayError(self.not_known)
 
 
 class FoldedRest(FoldedSegment):
@@ -265,7 +306,7 @@ class FoldedRest(FoldedSegment):
 
     def __bool__(self) -> bool:
         """Refuse: it may be empty."""
-        raise CannotSayError(NotKnown(self.slot, folded=True))
+        raise CannotSayError(self.not_known)
 
 
 class RecordedParameters(dict[str, object]):
@@ -275,7 +316,7 @@ class RecordedParameters(dict[str, object]):
         """Return the value of a parameter."""
         found = super().get(name, default)
         if isinstance(found, FoldedSegment):
-            raise CannotSayError(NotKnown(found.slot, folded=True))
+            raise CannotSayError(found.not_known)
         return found
 
 

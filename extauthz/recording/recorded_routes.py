@@ -16,7 +16,6 @@ from extauthz.recording.recorded_request import (
     FoldedPath,
     FoldedRest,
     FoldedSegment,
-    NotKnown,
     RecordedParameters,
 )
 
@@ -63,7 +62,7 @@ class RecordedRoutes(RouteIndex):
             # What is folded may be empty: then the path ends one segment earlier.
             ended = RouteIndex.best(self, host, path._replace(segments=path.segments[:-1]))
             if (found is None) is not (ended is None) or (found and ended and found.leaf is not ended.leaf):
-                raise CannotSayError(NotKnown(rest.slot, folded=True))
+                raise CannotSayError(rest.not_known)
         return None if found is None else RecordedMatch(*found)
 
     def _known(self, host: str, path: FoldedPath) -> Match | None:
@@ -83,7 +82,7 @@ class RecordedRoutes(RouteIndex):
         if leaf is None:
             return None
         if any(_may_match(each, host, path.segments) for each in self.added):
-            raise CannotSayError(NotKnown(path.slot, folded=True))
+            raise CannotSayError(path.not_known)
         at = (place for place, segment in enumerate(template.segments) if segment is None)
         return RecordedMatch(leaf, tuple(path.segments[place] for place in at), False)
 

@@ -3,12 +3,14 @@
 What was not recorded raises when it is read; then the answer is `NotKnown`, and names it.
 """
 
+from dataclasses import replace
 from typing import Final, NamedTuple
 
-from extauthz.decide.by_name import judge_by_name
+from extauthz.decide.by_name import NamedQuestion, judge_by_name
 from extauthz.decide.identity import Rejected
 from extauthz.decide.judge import judge_identified
 from extauthz.domain.policy import AuthenticationRequirement
+from extauthz.domain.principal import Principal
 from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.verdict import Rule, Target
 from extauthz.recording.question import Question
@@ -70,17 +72,19 @@ class Judge:
         return Outcome(verdict.effect, verdict.reason, verdict.rule, target, verdict.roles)
 
     def _by_name(self, question: Question, now: float) -> Outcome:
-        assert question.named is not None
-        principal = question.identity
+        named, principal = question.named, question.identity
+        assert named is not None
         if principal is None or isinstance(principal, Rejected):
             return Outcome(question.effect, question.reason, question.rule)
+        outcome = self._named(question.tenant, principal, named, now)
+        if question.maybe_by_roles is not None:
+            by_roles = self._named(question.tenant, principal, replace(named, roles_only=True), now)
+            if by_roles.verdict != outcome.verdict:
+                raise CannotSayError(question.maybe_by_roles)
+        return outcome
+
+    def _named(self, tenant: str, principal: Principal, named: NamedQuestion, now: float) -> Outcome:
         verdict = judge_by_name(
-            self._directory,
-            question.tenant,
-            principal,
-            question.named,
-            max_staleness=None,
-            decision_id="",
-            now=now,
+            self._directory, tenant, principal, named, max_staleness=None, decision_id="", now=now
         )
         return Outcome(verdict.effect, verdict.reason, verdict.rule, verdict.target, verdict.roles)

@@ -13,11 +13,11 @@ from extauthz.decide.identity import Rejected
 from extauthz.decide.record import rfc3339
 from extauthz.domain.principal import ANONYMOUS_ROLE, Principal
 from extauthz.domain.verdict import Rule
+from extauthz.recording import shape as recorded
 from extauthz.recording.compare import Change, Difference
 from extauthz.recording.explained import because
 from extauthz.recording.question import Question
 from extauthz.recording.recorded_request import (
-    TIME,
     CannotSayError,
     FoldedPath,
     FoldedRest,
@@ -191,8 +191,8 @@ class _Change:
         return {
             "at": rfc3339(self.at),
             "requests": self.requests,
-            "method": None if facts is None else facts.method,
-            "host": None if facts is None else facts.host,
+            "method": None if facts is None else facts.slots.shown(recorded.METHOD),
+            "host": None if facts is None else facts.slots.shown(recorded.HOST),
             "path": None if facts is None else _path(facts.path),
             "route": question.template,
             "resource": resource,
@@ -214,7 +214,7 @@ def _path(path: object) -> str:
 def _segment(segment: str) -> str:
     if isinstance(segment, FoldedRest):
         return "/**"
-    return f"/{segment.slot}" if isinstance(segment, FoldedSegment) else f"/{segment}"
+    return f"/{segment.not_known.slot}" if isinstance(segment, FoldedSegment) else f"/{segment}"
 
 
 def _answer(outcome: Outcome, policies: Snapshot) -> Json:
@@ -227,11 +227,7 @@ def _answer(outcome: Outcome, policies: Snapshot) -> Json:
 
 
 def _not_known(not_known: NotKnown) -> Json:
-    if not_known.slot == TIME:
-        state = "within the counted hour"
-    else:
-        state = "folded" if not_known.folded else "not recorded"
-    return {"slot": not_known.slot, "state": state}
+    return {"slot": not_known.slot, "state": not_known.state.value}
 
 
 class Report:
@@ -243,6 +239,7 @@ class Report:
         self._shapes = 0
         self._requests = 0
         self._unchanged = 0
+        self._not_as_recorded = 0
         self._changed = {
             change: _Changed() for change in (Change.NEWLY_ALLOWED, Change.NEWLY_DENIED, Change.RULE_CHANGED)
         }
@@ -256,7 +253,9 @@ class Report:
     def add(self, question: Question, difference: Difference, requests: int, at: float) -> None:
         """Count requests; `at` is when the first of them were made (POSIX seconds)."""
         self._requests += requests
-        change = difference.change
+        change, live = difference.change, difference.live
+        if live is not None and (live.effect, live.rule) != (question.effect, question.rule):
+            self._not_as_recorded += requests
         if change is Change.UNCHANGED:
             self._unchanged += requests
             return
@@ -286,6 +285,7 @@ class Report:
         return {
             "shapes": self._shapes,
             "requests": self._requests,
+            "answered_otherwise_then": self._not_as_recorded,
             **{change.value: changed.result() for change, changed in self._changed.items()},
             Change.UNCHANGED.value: {"requests": self._unchanged},
             Change.CANNOT_SAY.value: {

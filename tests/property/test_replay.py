@@ -5,6 +5,7 @@ route and state of a credential.
 """
 
 import copy
+import json
 import os
 import random
 from collections import Counter
@@ -26,13 +27,15 @@ from extauthz.compile.directory import Directory
 from extauthz.compile.snapshot import Snapshot
 from extauthz.decide.identity import Rejected
 from extauthz.decide.judge import judge_identified
+from extauthz.decide.record import decision_fields
 from extauthz.domain.principal import Authentication, Principal
 from extauthz.domain.reasons import Effect
 from extauthz.domain.request import Malformed, RequestFacts
 from extauthz.domain.tenancy import TenancyMode
 from extauthz.domain.verdict import Verdict
 from extauthz.recording.compare import HOUR_S, Change, Comparison, Period
-from extauthz.recording.question import question_of
+from extauthz.recording.log_lines import LineReader, as_recorded
+from extauthz.recording.question import POLICIES, Question, question_of
 from extauthz.recording.rejudge import Judge, Outcome
 from extauthz.recording.replay_policies import ReplayPolicies
 from extauthz.recording.shape import FOLDED, Shape
@@ -40,10 +43,12 @@ from tests.property.generators import random_policy_set, random_request
 from tests.recorded_shapes import shape_of
 from tests.shipped_model import MODEL
 
+pytestmark = pytest.mark.timeout(3600 if os.environ.get("EXTAUTHZ_VERIFY") == "1" else 300)
+
 Document = dict[str, Any]
 EXAMPLES = 3_000 if os.environ.get("EXTAUTHZ_VERIFY") == "1" else 60
 REQUESTS = 40
-MET: Counter[str] = Counter()
+MET: Counter[object] = Counter()
 """What the requests of a run met, for the test that the comparison is not empty."""
 
 
@@ -172,9 +177,35 @@ def test_what_was_not_recorded_never_becomes_an_answer(seed: int) -> None:
             assert found.change in (expected, Change.CANNOT_SAY), (found, shape, asked, period)
 
 
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_a_line_of_the_decision_log_gives_the_logged_answer_or_names_what_it_lacks(seed: int) -> None:
+    rng = random.Random(seed)
+    policy_set = random_policy_set(rng)
+    stage = Stage(CaseRunner.of(policy_set, MODEL))
+    judges: dict[str, Judge] = {}
+    unmapped = POLICIES[stage.runner._policy.unmapped]
+    for asked in stage.requests(rng, policy_set):
+        verdict, tenant = asked.verdict, asked.snapshot.tenant
+        if asked.facts.context.action is not None and verdict.target is None:
+            # A line does not say that the proxy named a target that is not there.
+            continue
+        line = json.loads(
+            json.dumps(decision_fields(verdict, ts=asked.now, entrance="grpc", duration_us=1), default=list)
+        )
+        judge = judges.setdefault(tenant, Judge(ReplayPolicies.of(asked.snapshot)))
+        question = LineReader(tenant, unmapped, preflights=True).question(line)
+        assert isinstance(question, Question), (question, line)
+        answer = judge.answer(as_recorded(question, line, judge, asked.now), asked.now)
+        MET[isinstance(answer, Outcome)] += 1
+        if isinstance(answer, Outcome):
+            assert answer.verdict == (verdict.effect, verdict.reason, verdict.rule), (line, asked)
+
+
 def test_the_comparison_meets_every_kind_of_change() -> None:
     test_what_was_not_recorded_never_becomes_an_answer()
-    assert set(MET) == set(Change)
+    test_a_line_of_the_decision_log_gives_the_logged_answer_or_names_what_it_lacks()
+    assert set(MET) == {*Change, True, False}
 
 
 def test_the_policies_have_every_operator_and_attribute() -> None:

@@ -6,7 +6,7 @@ from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.reasons import Reason
 from extauthz.recording.compare import HOUR_S, Change, Comparison, Difference, Period
 from extauthz.recording.question import question_of
-from extauthz.recording.recorded_request import NotKnown
+from extauthz.recording.recorded_request import NotKnown, State
 from extauthz.recording.replay_policies import ReplayPolicies
 from extauthz.recording.shape import FOLDED, CredentialState, Shape
 from tests.recorded_requests import CLERKS, HOUR, ORDERS, Document, condition, order, policy, snapshot_of
@@ -92,7 +92,7 @@ def test_a_folded_value_that_no_rule_reads_does_not_matter() -> None:
 def test_a_folded_value_that_a_rule_reads_cannot_be_judged(attribute: str, slot: str) -> None:
     draft = {"attribute_policies": [policy("one", "allow", condition(attribute, "eq", "17"))]}
     found = of_drafts(order(FOLDED, subject=FOLDED), draft)
-    assert found == Difference(Change.CANNOT_SAY, not_known=NotKnown(slot, folded=True))
+    assert found == Difference(Change.CANNOT_SAY, not_known=NotKnown(slot, State.FOLDED))
 
 
 def test_a_folded_subject_cannot_be_judged_where_rules_or_bindings_name_subjects() -> None:
