@@ -82,13 +82,13 @@ def _of_candidates(candidates: Candidates, facts: ConditionInput, roles: RoleOut
                     decided_at = policy.priority
     shadow = _shadows(candidates.shadow, facts, matches, roles) if candidates.shadow else ()
     used = _used(candidates, facts)
-    strongest = _strongest(matches, roles)
-    if isinstance(strongest, Grant):
-        return Grant(strongest.rule, shadow, used)
-    return Denial(strongest.reason, strongest.rule, shadow, used)
+    decision = strongest(matches, roles)
+    if isinstance(decision, Grant):
+        return Grant(decision.rule, shadow, used)
+    return Denial(decision.reason, decision.rule, shadow, used)
 
 
-def _strongest(matches: list[Matched], roles: RoleOutcome | None) -> Decision:
+def strongest(matches: list[Matched], roles: RoleOutcome | None) -> Decision:
     """Decide among what matched; only the highest priority counts."""
     if not matches:
         return _of_roles(roles)
@@ -123,14 +123,14 @@ def _shadows(
     roles: RoleOutcome | None,
 ) -> tuple[ShadowOutcome, ...]:
     """Return what the decision would be with each shadow policy enforced, one at a time, by id."""
-    without = _effect(_strongest(matches, roles))
+    without = _effect(strongest(matches, roles))
     would = {policy.id: without for group in shadow for policy in group.all}
     for group in shadow:
         for policies in group.that_may_match(facts):
             for policy in policies:
                 matched = policy.outcome(facts)
                 if matched is not None:
-                    would[policy.id] = _effect(_strongest([*matches, matched], roles))
+                    would[policy.id] = _effect(strongest([*matches, matched], roles))
     return tuple(ShadowOutcome(rule_id, would[rule_id]) for rule_id in sorted(would))
 
 
