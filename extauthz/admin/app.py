@@ -21,6 +21,7 @@ from extauthz.admin import (
     audit,
     casbin_csv,
     checks,
+    explanations,
     identity_providers,
     registration,
     resources,
@@ -44,6 +45,7 @@ from extauthz.storage.audit import INSTALLATION
 # In this order: paths under /resources that end in a word stand before those that end in an id.
 _ROUTERS: Final = (
     checks.router,
+    explanations.router,
     role_rules.router,
     registration.router,
     resources.router,

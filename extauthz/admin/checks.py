@@ -71,26 +71,38 @@ class CheckRequest(doc.BodyModel):
     @classmethod
     def problems_in(cls, document: Mapping[str, object], ctx: RequestContext) -> list[Problem]:
         """Return what is wrong with the subject and the attributes of a question by this caller."""
-        own = ctx.caller.principal
-        subject = document.get("subject", None if own is None else own.id)
-        problems = []
-        if own is None and "subject" not in document:
-            problems.append(Problem("/subject", "is missing, the subject to ask about is needed"))
-        elif (
-            document.get("subject_kind") == PrincipalKind.WORKLOAD
-            and isinstance(subject, str)
-            and (problem := peer_problem(subject))
-        ):
-            problems.append(Problem("/subject", f"found {shown(subject)}, which {problem}"))
+        problems = subject_problems(document, ctx)
         attributes = document.get("attributes")
-        if not isinstance(attributes, Mapping):
-            return problems
-        if own is not None and "user" in attributes:
+        if ctx.caller.principal is not None and isinstance(attributes, Mapping) and "user" in attributes:
             wanted = "a caller with a token has the claims of its token; leave it out"
-            problems.append(Problem("/attributes/user", wanted))
-        elif own is None:
-            problems += _set_by_server(attributes, "user", ("id", "kind", "tenant", "domain"))
-        return problems + _set_by_server(attributes, "resource", ("name", "service"))
+            return [*problems, Problem("/attributes/user", wanted), *attribute_problems(document)]
+        return problems + attribute_problems(document)
+
+
+def subject_problems(document: Mapping[str, object], ctx: RequestContext) -> list[Problem]:
+    """Return what is wrong with the subject of a question; a caller with a token may leave it out."""
+    own = ctx.caller.principal
+    subject = document.get("subject", None if own is None else own.id)
+    if own is None and "subject" not in document:
+        return [Problem("/subject", "is missing, the subject to ask about is needed")]
+    if (
+        document.get("subject_kind") == PrincipalKind.WORKLOAD
+        and isinstance(subject, str)
+        and (problem := peer_problem(subject))
+    ):
+        return [Problem("/subject", f"found {shown(subject)}, which {problem}")]
+    return []
+
+
+def attribute_problems(document: Mapping[str, object]) -> list[Problem]:
+    """Return which attributes of a question are not the caller's to give."""
+    attributes = document.get("attributes")
+    if not isinstance(attributes, Mapping):
+        return []
+    return [
+        *_set_by_server(attributes, "user", ("id", "kind", "tenant", "domain")),
+        *_set_by_server(attributes, "resource", ("name", "service")),
+    ]
 
 
 def _set_by_server(attributes: Mapping[str, object], member: str, names: Sequence[str]) -> list[Problem]:
@@ -174,15 +186,27 @@ def _principal(ctx: RequestContext, body: CheckRequest) -> Principal:
             raise forbidden("a caller with a token may ask about its own domain only: leave 'domain' out")
         return own
     assert body.subject is not None, "CheckRequest.problems_in"
-    claims = body.attributes.user
+    return named_principal(
+        ctx,
+        subject=body.subject,
+        kind=body.subject_kind,
+        domain=body.domain,
+        claims=body.attributes.user,
+    )
+
+
+def named_principal(
+    ctx: RequestContext, *, subject: str, kind: str, domain: str | None, claims: Mapping[str, Any]
+) -> Principal:
+    """Return a principal that the caller names, with the claims that it gives. Raises ProblemError 422."""
     roles = token_roles(claims, "roles", excluded=_excluded_roles(ctx))
     if isinstance(roles, ClaimRejected):
         raise invalid([Problem("/attributes/user/roles", roles.problem)])
     return Principal(
-        kind=PrincipalKind(body.subject_kind),
-        id=body.subject,
+        kind=PrincipalKind(kind),
+        id=subject,
         tenant=ctx.tenant,
-        domain=body.domain,
+        domain=domain,
         roles=roles,
         authentication=Authentication.API_KEY,
         claims=freeze_claims(claims),

@@ -42,6 +42,9 @@ class Permission(Enum):
     RESOURCES_WRITE = "tenant admins, and registrars: service keys with `resources:write`, for their service"
     KEYS_WRITE = "tenant admins, and service keys with `keys:write`, for keys of their own"
     AUDIT_READ = "tenant admins, and service keys with `audit:read`"
+    DECISIONS_READ = (
+        "tenant admins, service keys with `audit:read`, and domain admins, for decisions in their domains"
+    )
     TENANT = "tenant admins"
     OPERATOR = "the operator: the admin key or a session"
     ADMIN_KEY = "the operator's admin key"
@@ -69,8 +72,12 @@ def is_permitted(caller: Caller, permission: Permission) -> bool:
             return True
         case Permission.CHECK if caller.principal is not None:
             return True
-        case Permission.POLICIES_READ | Permission.POLICIES_WRITE if caller.is_domain_admin:
+        case Permission.POLICIES_READ | Permission.POLICIES_WRITE | Permission.DECISIONS_READ if (
+            caller.is_domain_admin
+        ):
             return True
+        case Permission.DECISIONS_READ:
+            return caller.has(Scope.AUDIT_READ)
         case _:
             # Service keys have the permissions that their scopes name.
             return permission.name in Scope.__members__ and caller.has(Scope[permission.name])
@@ -94,6 +101,11 @@ def require_domain(ctx: RequestContext, domain: str) -> None:
     if domain == WILDCARD:
         raise forbidden("only tenant admins write for the domain '*'")
     raise forbidden(f"you do not administer the domain {domain!r}")
+
+
+def sees_decisions_of(caller: Caller, domain: str | None) -> bool:
+    """Tell whether a caller with `DECISIONS_READ` sees decisions about principals of a domain."""
+    return caller.is_tenant_admin or caller.has(Scope.AUDIT_READ) or caller.administers_domain(domain)
 
 
 async def require_tenant_admin(ctx: RequestContext, _: "Change", stored: Stored) -> None:

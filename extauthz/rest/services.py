@@ -12,6 +12,7 @@ from extauthz.domain.problem import Problem
 from extauthz.domain.tenancy import TenancyMode
 from extauthz.keys.introspector import Introspector
 from extauthz.keys.source import KeySource
+from extauthz.publish.past import History
 from extauthz.publish.source import PolicySource
 from extauthz.rest.quotas import Quotas
 from extauthz.storage.failed_credentials import FailedCredentials
@@ -40,7 +41,7 @@ class AdminServices:
     `admin_api_key` no caller is the operator. `failures` and `key_use` are notes of one process about its
     callers; `random_bytes` makes the secrets of keys. `unreadable` names the rows of a tenant that are not in
     force as they are stored. `file_issuers` is every `iss` of the file of IDENTITY_PROVIDERS. Without `heads`
-    there are no signed policies.
+    there are no signed policies, and without `history` no earlier revision can be rebuilt.
     """
 
     mode: TenancyMode
@@ -69,3 +70,4 @@ class AdminServices:
     claim_headers: frozenset[str] = frozenset()
     key_set: Callable[[], bytes] | None = None
     heads: HeadSource | None = None
+    history: History | None = None

@@ -23,6 +23,7 @@ from extauthz.keys.assertion_file import AssertionFile
 from extauthz.keys.cache import JwksCache
 from extauthz.keys.introspector import Introspector
 from extauthz.keys.schedule import Schedule
+from extauthz.publish.past import History
 from extauthz.publish.postgres import PostgresPublisher
 from extauthz.publish.retention import forget_old_history
 from extauthz.publish.write_validation import PolicyGate
@@ -236,6 +237,7 @@ async def _build(
         readiness=readiness,
         metrics=lambda: metrics(readiness),
         heads=None if heads is None else heads.head,
+        history=History(how, publisher.state, publisher.wait_for),
     )
     return _Plane(
         services,

@@ -32,6 +32,7 @@ from extauthz.keys.cache import JwksCache
 from extauthz.keys.fetcher import KeyFetcher
 from extauthz.keys.source import IssuerSource
 from extauthz.publish.current import CurrentPolicies
+from extauthz.publish.past import History
 from extauthz.publish.postgres import PostgresPublisher
 from extauthz.publish.tenant import Compiler
 from extauthz.publish.write_validation import PolicyGate
@@ -294,6 +295,7 @@ async def rest(
                 clock=time.time,
                 readiness=lambda: Readiness(ready=True, checks={"database": True}),
                 metrics=lambda: b"",
+                history=History(compiler, publisher.state, publisher.wait_for),
             )
             services = replace(services, **changes)
             listener = listen("127.0.0.1", 0)

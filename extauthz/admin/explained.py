@@ -1,0 +1,202 @@
+"""Explanations as the API shows them.
+
+A domain admin does not see what rules and bindings of every domain say: of those the id, the effect, and
+whether they matched. INVARIANT: nothing here reads a provider, a key or a credential.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from ipaddress import IPv4Address, IPv6Address
+
+from extauthz.compile.conditions.operators import OPERATORS
+from extauthz.compile.conditions.readings import reading_of
+from extauthz.compile.conditions.values import Missing
+from extauthz.decide.explained_conditions import ExplainedCondition, Outcome
+from extauthz.decide.explained_roles import RoleOrigin
+from extauthz.decide.explanation import Explanation, NearMiss, PolicyCandidate, RoleRuleCandidate
+from extauthz.domain.policy import (
+    All,
+    Always,
+    AnyOf,
+    AttributeName,
+    AttributePolicy,
+    Condition,
+    Not,
+    RoleBinding,
+    RoleRule,
+    UnreadableCondition,
+)
+from extauthz.storage.rows import Document, rfc3339
+
+MAX_TEXT = 1024
+"""The most characters that are shown of a value."""
+
+SeesDomain = Callable[[str], bool]
+
+
+def explained(explanation: Explanation, sees: SeesDomain) -> Document:
+    """Return the members that an explanation adds to the answer."""
+    return {
+        "certain": explanation.certain,
+        "roles": [_role(origin, sees) for origin in explanation.roles],
+        "expired_bindings": [_binding(each) for each in explanation.expired if sees(each.dom)],
+        "candidates": [
+            *(_policy(each, sees) for each in explanation.policies),
+            *(_rule(each, sees) for each in explanation.rules),
+        ],
+        "candidates_left_out": explanation.policies_left_out + explanation.rules_left_out,
+        "near_miss": None if explanation.near_miss is None else _near_miss(explanation.near_miss, sees),
+    }
+
+
+def _role(origin: RoleOrigin, sees: SeesDomain) -> Document:
+    return {
+        "role": origin.role,
+        "from_credential": origin.from_credential,
+        "bindings": [
+            _binding(each) if sees(each.dom) else {"id": each.id, "domain": each.dom}
+            for each in origin.bindings
+        ],
+    }
+
+
+def _binding(binding: RoleBinding) -> Document:
+    expires_at = binding.expires_at
+    return {
+        "id": binding.id,
+        "member": binding.user,
+        "member_kind": binding.user_kind.value,
+        "role": binding.role,
+        "domain": binding.dom,
+        "expires_at": None if expires_at is None else rfc3339(_moment(expires_at)),
+    }
+
+
+def _policy(candidate: PolicyCandidate, sees: SeesDomain) -> Document:
+    policy = candidate.policy
+    shown: Document = {
+        "id": policy.id,
+        "kind": "attribute",
+        "effect": policy.effect.value,
+        "domain": policy.domain,
+        "priority": policy.priority,
+        "mode": policy.mode.value,
+        "outcome": candidate.tree.outcome.value,
+        "matched": candidate.matched,
+    }
+    if sees(policy.domain):
+        shown |= {"name": policy.name, "condition": _condition(candidate.tree)}
+    return shown
+
+
+def _rule(candidate: RoleRuleCandidate, sees: SeesDomain) -> Document:
+    rule = candidate.rule
+    shown: Document = {
+        "id": rule.id,
+        "kind": "role",
+        "effect": rule.effect.value,
+        "domain": rule.dom,
+        "matched": candidate.matched_by is not None,
+    }
+    if sees(rule.dom):
+        shown |= {
+            "subject": rule.sub,
+            "subject_kind": rule.sub_kind.value,
+            "resource": rule.obj,
+            "action": rule.act,
+            "matched_by": candidate.matched_by,
+        }
+    return shown
+
+
+def _near_miss(miss: NearMiss, sees: SeesDomain) -> Document:
+    rule = miss.rule
+    domain = rule.domain if isinstance(rule, AttributePolicy) else rule.dom
+    shown: Document = {
+        "id": rule.id,
+        "kind": "attribute" if isinstance(rule, AttributePolicy) else "role",
+        "domain": domain,
+        "failed_conditions": miss.missing,
+        "overridden_by": miss.overridden_by,
+    }
+    if not sees(domain):
+        return shown
+    shown["failed"] = [_condition(each) for each in miss.failed]
+    if isinstance(rule, RoleRule) and miss.other_subject:
+        shown["needs_subject"] = {"subject": rule.sub, "subject_kind": rule.sub_kind.value}
+    return shown
+
+
+def _condition(explained: ExplainedCondition) -> Document:
+    outcome: Document = {"outcome": explained.outcome.value}
+    parts = [_condition(part) for part in explained.parts]
+    match explained.node:
+        case Always():
+            return outcome | {"type": "ALWAYS"}
+        case UnreadableCondition():
+            return outcome | {"type": "UNREADABLE"}
+        case Not():
+            return {"type": "NOT"} | outcome | {"condition": parts[0]}
+        case All():
+            return {"type": "AND"} | outcome | {"conditions": parts}
+        case AnyOf():
+            return {"type": "OR"} | outcome | {"conditions": parts}
+        case Condition() as condition:
+            value = condition.value
+            names = [condition.attribute, *([value.name] if isinstance(value, AttributeName) else ())]
+            shown = named(condition.attribute) | {
+                "operator": condition.operator,
+                "value": named(value.name) if isinstance(value, AttributeName) else plain(value),
+            }
+            return {"type": "CONDITION"} | shown | outcome | {"saw": _saw(explained, names)}
+
+
+def _saw(explained: ExplainedCondition, names: list[str]) -> list[Document]:
+    if explained.outcome is Outcome.NOT_RECORDED:
+        return [named(name) | {"state": "not_recorded"} for name in names]
+    condition = explained.node
+    assert isinstance(condition, Condition)
+    if OPERATORS[condition.operator].reads_presence:
+        return [named(names[0]) | {"state": "present" if explained.saw[0] else "absent"}]
+    return [named(name) | _value(value) for name, value in zip(names, explained.saw, strict=True)]
+
+
+def named(name: str) -> Document:
+    """Return an attribute as conditions name it."""
+    reading, attribute = reading_of(name)
+    found: Document = {"attribute": attribute}
+    return found if reading is None else found | {"as": reading.name}
+
+
+def _value(value: object) -> Document:
+    if isinstance(value, Missing):
+        return {"state": value.value}
+    shown = plain(value)
+    return {"state": "unknown"} if shown is None else {"state": "value", "value": shown}
+
+
+def plain(value: object) -> object:
+    """Return a value as JSON has it, long texts cut; None for one that conditions do not compare."""
+    match value:
+        case bool() | int() | Decimal():
+            return value
+        case str():
+            return value if len(value) <= MAX_TEXT else value[:MAX_TEXT] + "…"
+        case tuple():
+            return [plain(entry) for entry in value[:MAX_TEXT]]
+        case datetime():
+            return rfc3339(value)
+        case IPv4Address() | IPv6Address():
+            return str(value)
+        case _:
+            return None
+
+
+def parameters_shown(parameters: Mapping[str, object]) -> Document:
+    """Return the parameters of a target."""
+    return {name: plain(value) for name, value in parameters.items()}
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
