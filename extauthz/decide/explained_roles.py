@@ -15,7 +15,7 @@ _NO_BINDINGS: Final[Mapping[str, RoleBinding]] = {}
 class RoleOrigin:
     """A role, whether the credential has it, and the bindings and links that give it.
 
-    A binding whose member is a role is a link: whoever has that role inherits this one.
+    A binding whose member is a role is a link: principals that have that role inherit this one.
     """
 
     role: str

@@ -63,7 +63,7 @@ class Explained:
         assert tuple(origin.role for origin in explanation.roles) == roles
         self._every_role_has_an_origin(explanation)
         self._the_near_miss_would_be_an_allow(explanation)
-        self._what_is_not_recorded_is_no_guess(arguments, decision)
+        self._nothing_is_guessed(arguments, decision)
         return decision, roles
 
     def _every_role_has_an_origin(self, explanation: Explanation) -> None:
@@ -102,7 +102,7 @@ class Explained:
             case _:
                 return wanted
 
-    def _what_is_not_recorded_is_no_guess(self, arguments: tuple[Any, ...], decision: Decision) -> None:
+    def _nothing_is_guessed(self, arguments: tuple[Any, ...], decision: Decision) -> None:
         hidden = self.rng.choice(("user.", "resource.", "request.", "env."))
         partly = explain(*arguments, is_recorded=lambda name: not name.startswith(hidden))
         self.met["uncertain"] += not partly.certain
