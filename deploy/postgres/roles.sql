@@ -61,7 +61,9 @@ BEGIN
             ('policy_heads', 'SELECT, INSERT, UPDATE', NULL),
             ('policy_revisions', 'SELECT, INSERT, DELETE', NULL),
             ('row_history', 'SELECT, INSERT, DELETE', NULL),
-            ('policy_bodies', 'SELECT, INSERT, UPDATE, DELETE', NULL)
+            ('policy_bodies', 'SELECT, INSERT, UPDATE, DELETE', NULL),
+            ('sidecars', 'SELECT, INSERT, UPDATE, DELETE', NULL),
+            ('sidecar_keys', 'SELECT, INSERT, UPDATE', NULL)
         ) AS listed (relation, writer, reader)
         WHERE to_regclass('public.' || relation) IS NOT NULL
     LOOP

@@ -29,9 +29,13 @@ from extauthz.admin import (
     role_rules,
     service_keys,
     sessions,
+    sidecar_keys,
+    sidecars,
     tenants,
 )
+from extauthz.admin.follower_keys import FollowerKeys
 from extauthz.admin.health import health_routes
+from extauthz.admin.sidecar_reports import SidecarReportApi
 from extauthz.admin.signed_policies import FollowerApi
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.rest import openapi
@@ -54,7 +58,9 @@ _ROUTERS: Final = (
     service_keys.router,
     casbin_csv.router,
     audit.router,
+    sidecars.router,
     sessions.router,
+    sidecar_keys.router,
 )
 _SAAS_ROUTERS: Final = (tenants.router, identity_providers.router)
 FLUSH_EVERY_S: Final = 2.0
@@ -81,8 +87,10 @@ def build_app(services: AdminServices) -> FastAPI:
     # FastAPI's own way to replace it.
     app.openapi = partial(openapi_document, services.mode)  # type: ignore[method-assign]
     app.router.routes.extend(health_routes(services.readiness, services.metrics, services.key_set))
+    follower_keys = FollowerKeys(services)
+    app.router.routes.extend(SidecarReportApi(services, follower_keys).routes())
     if services.heads is not None:
-        app.router.routes.extend(FollowerApi(services, services.heads).routes())
+        app.router.routes.extend(FollowerApi(services.pool, follower_keys, services.heads).routes())
     app.router.routes.append(PlainRoute("/docs", _reference(services.mode), include_in_schema=False))
     app.router.routes.extend(_words_before_ids(routes))
     app.router.routes.extend(routes)

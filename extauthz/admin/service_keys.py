@@ -39,7 +39,7 @@ NewKey = Annotated[
     str, doc.about("the key itself, in this answer only; sent as `X-Service-Api-Key`", EXAMPLE_KEY)
 ]
 _NOUN: Final = "service key"
-_BY_KEY: Final = replace(
+BY_KEY: Final = replace(
     BY_ID,
     write=lambda key_id: UUID(key_id.removeprefix(ID_PREFIX)).bytes,
     read=lambda octets: f"{ID_PREFIX}{UUID(bytes=octets)}",
@@ -61,7 +61,8 @@ def _prefixes(texts: list[Any] | None) -> list[str]:
     return doc.without_repeats(found)
 
 
-def _expiry(value: object, info: ValidationInfo) -> str | None:
+def future_time(value: object, info: ValidationInfo) -> str | None:
+    """Return an RFC 3339 time in the future; for a field of a model."""
     if value is None:
         return None
     moment = parse_time(value) if isinstance(value, str) else None
@@ -104,7 +105,7 @@ class ServiceKeyDocument(doc.BodyModel):
     ] = None
     expires_at: Annotated[
         Any,
-        AfterValidator(_expiry),
+        AfterValidator(future_time),
         WithJsonSchema({"type": ["string", "null"], "format": "date-time"}),
         doc.about("exclusive"),
     ] = None
@@ -143,8 +144,8 @@ class ServiceKeyOut(doc.Model):
         doc.Time | None,
         doc.about(
             "The last use that this control plane knows of. Uses over REST are known within a few "
-            "seconds, uses in the mesh within a minute, but only at workers of the same `extauthz serve`. A "
-            "sidecar that runs by itself only reads the database, so uses there are not known."
+            "seconds, uses in the mesh within a minute where the sidecar reports (CONTROL_PLANE_URL; "
+            "workers of `extauthz serve` do without it)."
         ),
     ]
 
@@ -168,7 +169,7 @@ async def list_service_keys(ctx: _Reads, query: Annotated[PageQuery, Query()]) -
     Without the keys themselves, and without revoked ones. A key sees those that it created.
     """
     parent = _creator(ctx)
-    position = query.position(f"{ctx.tenant} service_api_keys {parent}", order=_BY_KEY)
+    position = query.position(f"{ctx.tenant} service_api_keys {parent}", order=BY_KEY)
     page = await ctx.read(
         lambda connection: service_keys.page(connection, ctx.tenant, parent=parent, **position.bounds)
     )

@@ -3,36 +3,30 @@
 Callers present a service key with the scope `policies:follow`. Without POLICY_SIGNING_KEY there is nothing at
 these paths. A suspended tenant is served like any other: its head says that it is suspended.
 
-A follower may wait for a newer head, and is one coroutine meanwhile. A key that was found is remembered for
-`KEY_KEPT_S`, so that ten thousand followers with one key ask the database once in that time; a revoked key
-ends within it.
+A follower may wait for a newer head, and is one coroutine meanwhile.
 """
 
 import re
-from datetime import UTC, datetime
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from extauthz.admin.shared_questions import SharedQuestions
+from extauthz.admin.follower_keys import FollowerKeys
 from extauthz.domain.bounded_cache import BoundedCache
-from extauthz.domain.reasons import Reason
-from extauthz.domain.service_key import PresentedKey, Scope
-from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
-from extauthz.rest.authentication import unauthenticated
-from extauthz.rest.problems import ProblemError, forbidden, malformed, not_found, of_refusal, throttled
-from extauthz.rest.services import AdminServices, HeadSource
+from extauthz.rest.problems import ProblemError, forbidden, malformed, not_found, of_refusal
+from extauthz.rest.services import HeadSource
 from extauthz.signed.http_source import PREFIX
-from extauthz.storage import service_keys, signed_policies
-from extauthz.storage.outcome import Refusal, refusals_returned
-from extauthz.storage.service_keys import KeyGrant
+from extauthz.storage import signed_policies
+from extauthz.storage.outcome import refusals_returned
+from extauthz.storage.shared_questions import SharedQuestions
+
+if TYPE_CHECKING:
+    from extauthz.storage.pool import Pool
 
 LONGEST_WAIT_S: Final = 60
-KEY_KEPT_S: Final = 5.0
-_KEYS: Final = 1_000
 _BODY_CACHE: Final = 1_000
 _BODY_CACHE_BYTES: Final = 64 * 2**20
 _NUMBER: Final = re.compile(r"[0-9]{1,16}")
@@ -49,11 +43,11 @@ _BODY_HEADERS: Final = {
 class FollowerApi:
     """The routes of followers."""
 
-    def __init__(self, services: AdminServices, heads: HeadSource) -> None:
-        """Take the services of the API, and the source of heads."""
-        self._services = services
+    def __init__(self, pool: "Pool", keys: FollowerKeys, heads: HeadSource) -> None:
+        """Take the pool of the API, what authenticates followers, and the source of heads."""
+        self._pool = pool
+        self._keys = keys
         self._heads = heads
-        self._known: BoundedCache[PresentedKey, tuple[KeyGrant, float]] = BoundedCache(_KEYS)
         self._questions = SharedQuestions()
         self._bodies: BoundedCache[tuple[str, str], bytes] = BoundedCache(
             _BODY_CACHE, max_bytes=_BODY_CACHE_BYTES
@@ -92,9 +86,7 @@ class FollowerApi:
         octets = self._bodies.get((tenant, sha256))
         if octets is not None:
             return octets
-        found = await self._questions.ask(
-            (tenant, sha256), partial(_stored_body, self._services.pool, tenant, sha256)
-        )
+        found = await self._questions.ask((tenant, sha256), partial(_stored_body, self._pool, tenant, sha256))
         if isinstance(found, bytes):
             self._bodies.put((tenant, sha256), found, len(found))
             return found
@@ -104,49 +96,11 @@ class FollowerApi:
 
     async def _tenant(self, request: Request) -> str:
         """Return the tenant of the path if the key of the request may follow it. Raises ProblemError."""
-        grant = await self._grant(request)
+        follower = await self._keys.follower(request)
         tenant = str(request.path_params["tenant"])
-        if not (grant.bootstrap or Scope.POLICIES_FOLLOW in grant.scopes):
-            raise forbidden("this is for service keys with the scope 'policies:follow'")
-        if tenant != grant.tenant:
+        if follower.tenant != tenant:
             raise forbidden("the key is of another tenant")
         return tenant
-
-    async def _grant(self, request: Request) -> KeyGrant:
-        services = self._services
-        given = request.headers.getlist("x-service-api-key")
-        presented = PresentedKey.parse(given[0]) if len(given) == 1 else None
-        now = services.clock()
-        if presented is not None and (known := self._known.get(presented)) is not None and now < known[1]:
-            return known[0]
-        found: KeyGrant | Refusal | None = None
-        if presented is not None:
-            at = datetime.fromtimestamp(now, UTC)
-            found = await self._questions.ask(
-                presented, partial(service_keys.find, services.pool, presented, now=at)
-            )
-        if isinstance(found, KeyGrant) and not self._is_foreign(found):
-            until = now + KEY_KEPT_S
-            if found.expires_at is not None:
-                until = min(until, found.expires_at.timestamp())
-            assert presented is not None
-            self._known.put(presented, (found, until))
-            services.key_use.note(found.tenant, found.id, now)
-            return found
-        if isinstance(found, Refusal):
-            raise of_refusal(found)
-        if not given:
-            raise unauthenticated(Reason.TOKEN_MISSING)
-        address = None if request.client is None else request.client.host
-        wait = services.failures.count(address, Reason.API_KEY_INVALID, now)
-        raise (
-            unauthenticated(Reason.API_KEY_INVALID)
-            if wait is None
-            else throttled(wait, reason=Reason.API_KEY_INVALID.value)
-        )
-
-    def _is_foreign(self, grant: KeyGrant) -> bool:
-        return self._services.mode is TenancyMode.SELFHOST and grant.tenant != DEFAULT_TENANT
 
 
 def _question(request: Request) -> tuple[int, float]:

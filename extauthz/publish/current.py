@@ -2,11 +2,14 @@
 
 import threading
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from extauthz.compile.directory import Directory
 from extauthz.domain.policy_digest import PolicyDigest
 from extauthz.publish.loading import short_steps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _PUT_BACK_S: Final = 1.0
 """Clocks that drift apart by less were not put back."""
@@ -19,6 +22,8 @@ class CurrentPolicies:
         """Start with nothing: until the first load there is no policy, and no allow."""
         self._directory: Directory | None = None
         self._loaded = threading.Event()
+        self.on_swap: Callable[[], None] = lambda: None
+        """Called after each swap, in the thread of the publisher."""
 
     def current(self) -> Directory | None:
         """Return the current policies, None before the first load."""
@@ -33,6 +38,7 @@ class CurrentPolicies:
                 # What is large is counted after it is in force, so that no request waits for that.
                 count = threading.Thread(target=_count, args=(snapshot.policy_digest,), daemon=True)
                 count.start()
+        self.on_swap()
 
     def confirm(self, now: float) -> None:
         """Note that the current revisions were just seen to be the newest (POSIX seconds)."""

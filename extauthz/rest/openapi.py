@@ -152,6 +152,11 @@ def document(routes: Sequence[Any]) -> Schema:
             # An answer has every member, defaults too, but those whose default is to be left out.
             schema["required"] = [each for each, field in members if field.default is not None]
     _finish_bodies(described["paths"], models)
+    for route in routes:
+        if route.waits:
+            (method,) = route.methods
+            responses = described["paths"][route.path_format][method.lower()]["responses"]
+            responses["202"] = _without_some(responses, models)
     described["security"] = static["security"]
     described["paths"] |= static["paths"]
     described["components"] |= static["components"] | {"schemas": schemas | static["components"]["schemas"]}
@@ -173,13 +178,14 @@ def _complete(operation: Schema, route: Any, schemas: Schema) -> None:
         each["required"] = each["required"] and body is None
         each["schema"] = _without_null(each["schema"])
         _tidy(each)
-    for name in ("idp_id", "id"):
+    for name in ("idp_id", "key_id", "id"):
         if f"{{{name}}}" in route.path_format:
             kind = "slug" if name == "id" and permission.of_operator else "uuid"
-            kind = "key" if "service-api-keys" in route.path_format else kind
+            kind = "key" if "-keys/" in route.path_format else kind
             parameters.insert(0, {"name": name} | known["parameters"][kind])
     parameters += [known["parameters"]["ifMatch"]] if requires.conditional else []
     parameters += [known["parameters"]["idempotencyKey"]] if requires.creating else []
+    parameters += [known["parameters"][name] for name in ("wait", "within") if route.waits]
     if body is not None and body.is_patch:
         content = {"schema": {"$ref": _patch(body.model, schemas)}, "example": body.model.patch_example}
         operation["requestBody"] = {"required": True, "content": dict.fromkeys(body.media_types, content)}
@@ -197,6 +203,25 @@ def _complete(operation: Schema, route: Any, schemas: Schema) -> None:
         elif status >= 400:
             described = {"$ref": f"#/components/responses/{name}"}
         responses[str(status)] = described
+
+
+def _without_some(responses: Schema, models: Mapping[str, Any]) -> Schema:
+    """Return the answer of a write that some sidecars do not have yet, which it names."""
+    written: Schema = next(each for status, each in sorted(responses.items()) if status.startswith("2"))
+    body = written.get("content", {}).get("application/json", {})
+    schema, example = body.get("schema"), body.get("example", {})
+    if isinstance(example, list):
+        schema = {"type": "object", "properties": {"items": schema}, "required": ["items"]}
+        example = {"items": example}
+    missing = {"$ref": _SCHEMAS + "MissingSidecars"}
+    shown = {
+        "schema": missing if schema is None else {"allOf": [schema, missing]},
+        "example": example | {"missing": [_example(models["SidecarOut"])], "missing_count": 1},
+    }
+    return written | {
+        "description": "Done, with `wait`: some live sidecars do not have it yet",
+        "content": {"application/json": shown},
+    }
 
 
 def _patch(model: type[Model], schemas: Schema) -> str:

@@ -1,6 +1,7 @@
 """One operation of the API: judges the caller, reads the request, runs the handler.
 
-    credentials -> permission -> query names -> conditional headers -> body -> query -> handler -> answer
+    credentials -> permission -> query names -> conditional headers -> body -> query -> handler -> `wait`
+    -> answer
 
 A handler takes `ctx` (annotated with `requires`), and maybe `body` and `query`. FastAPI routes requests to an
 operation and describes it by its signature. It does not run it: it would read the body first.
@@ -20,6 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from extauthz.rest.answers import POLICY_REVISION
 from extauthz.rest.authentication import authenticate
 from extauthz.rest.authorization import Permission, is_permitted, not_permitted
 from extauthz.rest.context import RequestContext
@@ -27,6 +29,7 @@ from extauthz.rest.documents import problems_of
 from extauthz.rest.preconditions import ReplayedError, read_idempotency_key, read_if_match
 from extauthz.rest.problems import ParameterProblem, ProblemError, internal_error, invalid, not_found
 from extauthz.rest.request_body import RequestBody, read_query, refuse_body
+from extauthz.rest.waiting import PARAMETERS, awaited, take_wait
 from extauthz.storage import tenants
 
 _log = structlog.get_logger("extauthz.admin")
@@ -104,7 +107,13 @@ class Operation(APIRoute):
         self.reads_body = RequestBody(parameters["body"], replaces=replaces) if "body" in parameters else None
         query = get_args(parameters["query"].annotation)[0] if "query" in parameters else None
         self.query_model = get_args(query)[0] if isinstance(query, UnionType) else query
+        answers = (options.get("responses") or {}).values()
+        self.waits = "GET" not in (self.methods or ()) and any(
+            POLICY_REVISION in each.get("headers", ()) for each in answers
+        )
+        """Whether `?wait` is one of the parameters: the operation changes what sidecars decide by."""
         self._query_names = frozenset(self.query_model.model_fields) if self.query_model else _NO_QUERY
+        self._query_names |= PARAMETERS if self.waits else _NO_QUERY
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what answers requests, instead of FastAPI's own."""
@@ -116,8 +125,6 @@ class Operation(APIRoute):
             return await self._run(request)
         except ProblemError as problem:
             return problem.response()
-        except ReplayedError as replayed:
-            return replayed.response
         except HTTPException:
             raise
         except Exception:  # noqa: BLE001  # the cause is for the log, not for the caller
@@ -127,6 +134,7 @@ class Operation(APIRoute):
     async def _run(self, request: Request) -> Response:
         ctx = await self.requires(request)
         given = read_query(request.scope["query_string"], self._query_names)
+        wait = take_wait(given)
         self.requires.read_headers(request, ctx)
         arguments: dict[str, Any] = {"ctx": ctx}
         if self.reads_body is not None:
@@ -142,5 +150,9 @@ class Operation(APIRoute):
             except ValidationError as error:
                 problems = problems_of(error.errors(include_url=False))
                 raise invalid(ParameterProblem(each.pointer[1:], each.message) for each in problems) from None
-        response: Response = await self.endpoint(**arguments)
-        return response
+        response: Response
+        try:
+            response = await self.endpoint(**arguments)
+        except ReplayedError as replayed:
+            response = replayed.response
+        return response if wait is None else await awaited(response, wait, ctx.tenant, ctx.services)

@@ -9,6 +9,7 @@ from extauthz.decide.identity import TokenPolicy
 from extauthz.decide.tokens.cache import VerifiedTokens
 from extauthz.decisionlog.recorder import Recorder
 from extauthz.domain.problem import Problem
+from extauthz.domain.service_key import PresentedKey
 from extauthz.domain.tenancy import TenancyMode
 from extauthz.keys.introspector import Introspector
 from extauthz.keys.source import KeySource
@@ -17,6 +18,7 @@ from extauthz.publish.source import PolicySource
 from extauthz.rest.quotas import Quotas
 from extauthz.storage.failed_credentials import FailedCredentials
 from extauthz.storage.key_use import KeyUse
+from extauthz.storage.sidecar_reports import SidecarReports
 from extauthz.storage.write import Validate
 from extauthz.telemetry.readiness import Readiness
 
@@ -41,7 +43,8 @@ class AdminServices:
     `admin_api_key` no caller is the operator. `failures` and `key_use` are notes of one process about its
     callers; `random_bytes` makes the secrets of keys. `unreadable` names the rows of a tenant that are not in
     force as they are stored. `file_issuers` is every `iss` of the file of IDENTITY_PROVIDERS. Without `heads`
-    there are no signed policies, and without `history` no earlier revision can be rebuilt.
+    there are no signed policies, and without `history` no earlier revision can be rebuilt. `sidecars` are the
+    reports that this process receives; its own workers report with `worker_key`.
     """
 
     mode: TenancyMode
@@ -71,3 +74,5 @@ class AdminServices:
     key_set: Callable[[], bytes] | None = None
     heads: HeadSource | None = None
     history: History | None = None
+    sidecars: SidecarReports = field(default_factory=SidecarReports)
+    worker_key: PresentedKey | None = None

@@ -25,6 +25,7 @@ from extauthz.telemetry.counts import Counts, FetchOutcome
 class SharedParts:
     """Policies, keys, counts and decision log of one process, and the requirements of its settings."""
 
+    instance: uuid.UUID
     current: CurrentPolicies
     fetcher: KeyFetcher
     cache: JwksCache
@@ -63,6 +64,7 @@ def shared_parts(
     cache = JwksCache(fetcher, schedule=schedule, on_fetch=fetched)
     introspector = Introspector(fetcher.http, os.urandom(32), on_outcome=counts.introspected)
     return SharedParts(
+        instance=instance,
         current=CurrentPolicies(),
         fetcher=fetcher,
         cache=cache,

@@ -4,8 +4,11 @@ Input: `Settings`. Output: a running process until SIGTERM. Errors: `StartRefuse
 """
 
 import asyncio
+import ipaddress
 import os
+import socket
 import time
+import uuid
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -18,6 +21,7 @@ from extauthz.decide.tokens.cache import VerifiedTokens
 from extauthz.decisionlog.log import DecisionLog
 from extauthz.decisionlog.recorder import Recorder
 from extauthz.domain.ids import RANDOM_BYTES, uuid7
+from extauthz.domain.service_key import ID_PREFIX, SECRET_BYTES, PresentedKey, key_text
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.keys.assertion_file import AssertionFile
 from extauthz.keys.cache import JwksCache
@@ -32,6 +36,7 @@ from extauthz.rest.services import AdminServices
 from extauthz.runtime.announce import announce, where, worker_addresses
 from extauthz.runtime.assertion_keys import assertion_file
 from extauthz.runtime.composition import SharedParts, shared_parts
+from extauthz.runtime.control_channel import WORKER_KEY, WORKER_URL
 from extauthz.runtime.http_server import MAX_CONNECTIONS, follower_connections, serve
 from extauthz.runtime.issuers import Issuers
 from extauthz.runtime.listener import ListenError, listen
@@ -54,6 +59,7 @@ if TYPE_CHECKING:
 
 POOL_SIZE: Final = 16
 _LOG_CLOSE_S: Final = 1.5
+_IPV4: Final = 4
 
 
 def new_ids(clock: Callable[[], float] = time.time) -> Callable[[], str]:
@@ -91,16 +97,20 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
             owned.callback(sidecar_listener.close)
         schema = ServedSchema(settings)
         await schema.prepare()
-        supervisor = Supervisor(settings, workers=settings.workers if with_workers else 0)
+        own_workers = _OwnWorkers(listener)
+        supervisor = Supervisor(
+            settings,
+            workers=settings.workers if with_workers else 0,
+            environment=own_workers.environment() if with_workers else None,
+        )
         stop_on_signals(supervisor)
         addresses: dict[str, object] = {"rest": where(listener)}
         if sidecar_listener is not None:
             addresses |= {"health": where(sidecar_listener), **worker_addresses(settings)}
         owned.callback(supervisor.close)
-        plane = await _build(settings, schema, supervisor, owned)
+        plane = await _build(settings, schema, supervisor, owned, own_workers.key if with_workers else None)
         connections = MAX_CONNECTIONS if plane.head_signer is None else follower_connections()
         reopen_on_hangup(plane.services.recorder.log.reopen, supervisor.reopen_logs)
-        supervisor.on_key_uses = plane.services.key_use.note_all
         async with asyncio.TaskGroup() as background:
             tasks = [
                 background.create_task(work)
@@ -136,6 +146,24 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
                     task.cancel()
 
 
+class _OwnWorkers:
+    """How the workers of this process reach its REST API: an address, and a key that only they get."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        host, port, *_ = listener.getsockname()
+        ip = ipaddress.ip_address(host.partition("%")[0])
+        if ip.is_unspecified:
+            host = "127.0.0.1" if ip.version == _IPV4 else "::1"
+        self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        key_id = f"{ID_PREFIX}{uuid.uuid4()}"
+        self._text = key_text(key_id, os.urandom(SECRET_BYTES))
+        self.key = PresentedKey.parse(self._text)
+
+    def environment(self) -> dict[str, str]:
+        """Return what workers are started with."""
+        return {WORKER_URL: self._url, WORKER_KEY: self._text}
+
+
 @dataclass(slots=True)
 class _Plane:
     """The parts of a process that serves the REST API."""
@@ -155,7 +183,11 @@ class _Plane:
 
 
 async def _build(
-    settings: Settings, schema: ServedSchema, supervisor: Supervisor, owned: AsyncExitStack
+    settings: Settings,
+    schema: ServedSchema,
+    supervisor: Supervisor,
+    owned: AsyncExitStack,
+    worker_key: PresentedKey | None,
 ) -> _Plane:
     """Return the parts; `owned` closes them at the end. Raises StartRefusedError."""
     how = compiler(settings)
@@ -238,6 +270,7 @@ async def _build(
         metrics=lambda: metrics(readiness),
         heads=None if heads is None else heads.head,
         history=History(how, publisher.state, publisher.wait_for),
+        worker_key=worker_key,
     )
     return _Plane(
         services,

@@ -161,14 +161,16 @@ def signed_publisher(
     """Return the publisher that follows signed policies over HTTP. Raises StartRefusedError."""
     # Imported here: other sources start without securesystemslib.
     from extauthz.publish.signed_policies import SignedPublisher
-    from extauthz.signed.http_source import HttpPolicies, ServerAddress
+    from extauthz.signed.http_source import HttpPolicies
     from extauthz.signed.policy_cache import PolicyCache
+    from extauthz.signed.server_address import ServerAddress
     from extauthz.signed.signing_keys import pinned
 
     assert isinstance(settings.policy_source, HttpSource)
     assert settings.policy_public_keys is not None
     tenant = DEFAULT_TENANT if settings.mode is TenancyMode.SELFHOST else settings.tenants[0]
-    server = ServerAddress(settings.policy_source.url, _policy_tls(settings), settings.policy_api_key)
+    source = settings.policy_source
+    server = ServerAddress(source.url, server_tls(settings, source), settings.policy_api_key)
     return SignedPublisher(
         HttpPolicies(server, tenant),
         pinned(settings.policy_public_keys),
@@ -189,10 +191,12 @@ def signed_publisher(
     )
 
 
-def _policy_tls(settings: Settings) -> ssl.SSLContext | None:
-    """Return how POLICY_SOURCE=https://... is verified; None for plain HTTP. Raises StartRefusedError."""
-    assert isinstance(settings.policy_source, HttpSource)
-    if not settings.policy_source.is_encrypted:
+def server_tls(settings: Settings, server: HttpSource) -> ssl.SSLContext | None:
+    """Return how POLICY_SOURCE=https://... or CONTROL_PLANE_URL is verified; None for plain HTTP.
+
+    Raises StartRefusedError.
+    """
+    if not server.is_encrypted:
         return None
     # Not ssl.create_default_context: from Python 3.13 it sets VERIFY_X509_STRICT.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

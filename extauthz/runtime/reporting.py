@@ -18,7 +18,7 @@ from extauthz.keys.introspector import Introspector
 from extauthz.publish.current import CurrentPolicies
 from extauthz.runtime.liveness import Stall
 from extauthz.runtime.readiness import WorkerReadiness
-from extauthz.runtime.reports import MAX_KEY_USES, REPORT_EVERY_S, WorkerReport
+from extauthz.runtime.reports import REPORT_EVERY_S, WorkerReport
 from extauthz.telemetry.counts import Counts, CountTotals
 
 STALLED_S: Final = 5.0
@@ -95,9 +95,9 @@ class Reporting:
                 await self._writer.drain()
             await asyncio.sleep(REPORT_EVERY_S if report.ready else _UNREADY_REPORT_EVERY_S)
 
-    def send(self, *, last: bool = False) -> WorkerReport:
-        """Send one report now; the `last` one includes every remaining use of service keys."""
-        report = self._report(last=last)
+    def send(self) -> WorkerReport:
+        """Send one report now."""
+        report = self._report()
         if report.ready != self._was_ready and not self._draining:
             self._was_ready = self._spared = report.ready
             self._on_ready(report.ready)
@@ -122,13 +122,12 @@ class Reporting:
         self._spared = True
         self._set_busy(False)
 
-    def _report(self, *, last: bool) -> WorkerReport:
+    def _report(self) -> WorkerReport:
         parts, now = self._parts, time.time()
         checks = parts.readiness.checks()
         gate = self._gate(checks)
         # The worker is ready only after spare_collector has run, which waits for the keys of the first start.
         but_for_keys = self._up and parts.readiness.gate_but_for_keys(checks)
-        uses = parts.service.used_keys.take(now, limit=MAX_KEY_USES, all_of_them=last)
         return WorkerReport(
             ready=gate and self._spared,
             ready_but_for_keys=but_for_keys and (self._spared or not gate),
@@ -139,7 +138,6 @@ class Reporting:
             draining=self._draining,
             busy=self._busy > 0,
             stuck=self._stuck() if self._up else None,
-            key_uses=[(use.tenant, use.key_id, use.at) for use in uses],
         )
 
     def _counts(self, now: float) -> CountTotals:

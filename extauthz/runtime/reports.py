@@ -15,8 +15,6 @@ from extauthz.telemetry.counts import CountTotals
 REPORT_EVERY_S: Final = 0.5
 MAX_REPORT_BYTES: Final = 1 << 20
 MAX_REFUSAL_LENGTH: Final = 16_384
-MAX_KEY_USES: Final = 2_000
-"""Uses of service keys in one report; further ones are in the next report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +24,7 @@ class WorkerReport:
     `ready`: it may receive requests. `ready_but_for_keys`: the same without the check of keys, for a worker
     that replaces one that had keys. `problems` are texts for the health endpoint. `listening`: its listeners
     are open. `busy`: it loads policies and may be silent for long. `stuck`: why it answers no checks although
-    it reports, or None. `key_uses`: tenant, id and time (POSIX seconds) of the last uses of service keys.
+    it reports, or None.
     """
 
     ready: bool
@@ -38,7 +36,6 @@ class WorkerReport:
     draining: bool = False
     busy: bool = False
     stuck: str | None = None
-    key_uses: Sequence[tuple[str, str, float]] = ()
 
     def encode(self) -> bytes:
         """Return the report as one line."""

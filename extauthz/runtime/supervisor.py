@@ -1,6 +1,6 @@
 """The supervisor of the workers: starts them, replaces ended and hung ones, merges readiness and counts.
 
-Input: `Settings`, the number of workers. Output: readiness, metrics, uses of service keys. Errors:
+Input: `Settings`, the number of workers. Output: readiness and metrics. Errors:
 `StartRefusedError` if a worker cannot start.
 """
 
@@ -12,7 +12,7 @@ import socket
 import sys
 from asyncio.subprocess import Process
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import structlog
@@ -44,9 +44,6 @@ _RESTART_S: Final = 0.05
 _LONGEST_RESTART_S: Final = 1.5
 _STEADY_S: Final = 10.0
 
-OnKeyUses = Callable[[Sequence[tuple[str, str, float]]], None]
-"""Receives the last uses of service keys at Envoy: tenant, key id, POSIX seconds."""
-
 _log = structlog.get_logger("extauthz.supervisor")
 
 
@@ -54,11 +51,14 @@ class Supervisor:
     """Runs worker processes until `stop` is called."""
 
     def __init__(
-        self, settings: Settings, *, workers: int, on_key_uses: OnKeyUses = lambda _uses: None
+        self, settings: Settings, *, workers: int, environment: Mapping[str, str] | None = None
     ) -> None:
-        """Create the workers without starting them; `workers` is 0 for a control plane without a sidecar."""
+        """Create the workers without starting them; `workers` is 0 for a control plane without a sidecar.
+
+        `environment` is for the workers, in addition to that of this process.
+        """
         self._settings = settings
-        self.on_key_uses = on_key_uses
+        self._environment = environment or {}
         self._fleet = Fleet()
         self._workers = [WorkerProcess(index) for index in range(workers)]
         self._stopping = asyncio.Event()
@@ -232,7 +232,7 @@ class Supervisor:
                     sys.executable,
                     *command,
                     pass_fds=(theirs.fileno(), self.lock_fd),
-                    env={**ALLOCATOR, **os.environ},
+                    env={**ALLOCATOR, **os.environ, **self._environment},
                 )
         worker.process = process
         reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_REPORT_BYTES)
@@ -254,8 +254,6 @@ class Supervisor:
     def _take(self, worker: WorkerProcess, report: WorkerReport) -> None:
         worker.heard(report)
         self._fleet.update(report.counts)
-        if report.key_uses:
-            self.on_key_uses(report.key_uses)
         self._was_ready = self._was_ready or self.readiness().ready
         if all(each.served for each in self._workers):
             self._listening.set()

@@ -21,16 +21,19 @@ from extauthz.check.credentials import CredentialSources
 from extauthz.check.http_server import HttpAuthzServer
 from extauthz.check.service import CheckService
 from extauthz.decisionlog.recorder import Recorder
+from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.keys.assertion_file import AssertionFile
 from extauthz.keys.schedule import Schedule
 from extauthz.publish.source import Publisher
 from extauthz.runtime.assertion_keys import assertion_file
 from extauthz.runtime.composition import SharedParts, shared_parts
+from extauthz.runtime.control_channel import ControlPlaneChannel, control_plane
 from extauthz.runtime.grpc_transport import Transport, grpc_server
 from extauthz.runtime.listener import listen
 from extauthz.runtime.policies import publisher
 from extauthz.runtime.readiness import WorkerReadiness
 from extauthz.runtime.reporting import Reported, Reporting
+from extauthz.runtime.revision_reports import Reporter, RevisionReports
 from extauthz.runtime.signed_keys import take_over
 from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.runtime.tls_files import InvalidCertificateError
@@ -67,6 +70,7 @@ class _Parts:
     service: CheckService
     server: Transport
     http_server: HttpAuthzServer | None
+    channel: ControlPlaneChannel | None
     keys_fetched: asyncio.Event
     assertion_keys: AssertionFile | None
 
@@ -114,7 +118,19 @@ def _build(settings: Settings, index: int, lock_fd: int | None, *, again: bool) 
             service.answer_http, service.refuse_http, path_prefix=settings.http_authz_path_prefix or ""
         )
         service.while_waiting["http"] = http_server.while_waiting
-    return _Parts(shared, source, service, server, http_server, keys_fetched, assertion_keys)
+    server_address = control_plane(settings, os.environ)
+    channel = None if server_address is None else ControlPlaneChannel(server_address)
+    return _Parts(shared, source, service, server, http_server, channel, keys_fetched, assertion_keys)
+
+
+def _revision_reports(parts: _Parts, settings: Settings) -> RevisionReports | None:
+    """Return the reports to the control plane; None without one."""
+    if parts.channel is None:
+        return None
+    selfhost = settings.mode is TenancyMode.SELFHOST
+    tenants = (DEFAULT_TENANT,) if selfhost else tuple(settings.tenants)
+    reporter = Reporter(str(parts.shared.instance), tenants, parts.shared.counts)
+    return RevisionReports(parts.channel, reporter, parts.shared.current, parts.service.used_keys)
 
 
 def _http_listener(settings: Settings, index: int) -> socket.socket | None:
@@ -143,23 +159,23 @@ async def run_worker(
     loop.add_signal_handler(signal.SIGHUP, parts.shared.decision_log.reopen)
     # The supervisor started this process with SIGHUP blocked, because without a handler it ends the process.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
-    channel = socket.socket(fileno=report_fd)
+    to_supervisor = socket.socket(fileno=report_fd)
     with contextlib.ExitStack() as owned:
-        owned.callback(channel.close)
-        async with parts.shared.fetcher:
-            await _work(parts, settings, index, channel, owned, again=again)
+        owned.callback(to_supervisor.close)
+        async with parts.shared.fetcher, parts.channel or contextlib.nullcontext():
+            await _work(parts, settings, index, to_supervisor, owned, again=again)
 
 
 async def _work(
     parts: _Parts,
     settings: Settings,
     index: int,
-    channel: socket.socket,
+    to_supervisor: socket.socket,
     owned: contextlib.ExitStack,
     *,
     again: bool,
 ) -> None:
-    reader, writer = await asyncio.open_connection(sock=channel)
+    reader, writer = await asyncio.open_connection(sock=to_supervisor)
     reporting = Reporting(
         Reported(
             parts.shared.current,
@@ -181,6 +197,7 @@ async def _work(
         on_ready=lambda ready: parts.server.set_serving(serving=ready),
     )
     parts.publisher.on_busy = reporting.busy
+    revisions = _revision_reports(parts, settings)
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as background:
         tasks = [
@@ -200,8 +217,10 @@ async def _work(
             ]
             if parts.assertion_keys is not None:
                 tasks.append(background.create_task(parts.assertion_keys.follow()))
-            await _first_keys(parts, stop)
+            # The control plane knows of this worker before its first decision, where it can be reached.
+            await asyncio.gather(_first_keys(parts, stop), *([revisions.first()] if revisions else []))
             await _listen(parts, settings, index)
+            reports = None if revisions is None else background.create_task(revisions.run())
         except StartRefusedError:
             for task in tasks:
                 task.cancel()
@@ -216,7 +235,10 @@ async def _work(
             await asyncio.to_thread(parts.server.drain, DRAIN_S, notice_s=NOTICE_S)
         if parts.http_server is not None:
             await parts.http_server.stop()
-        reporting.send(last=True)
+        reporting.send()
+        if revisions is not None and reports is not None:
+            reports.cancel()
+            await revisions.last()
         with contextlib.suppress(ConnectionError, TimeoutError):
             async with asyncio.timeout(_LAST_REPORT_S):
                 await writer.drain()

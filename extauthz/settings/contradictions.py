@@ -141,10 +141,36 @@ def _signed_contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
             "POLICY_SOURCE POLICY_CACHE_DIR",
             "POLICY_CACHE_DIR is for POLICY_SOURCE=https://..., whose policies are signed; unset it",
         )
+    yield from _report_contradictions(settings)
     if (settings.policy_client_cert is None) != (settings.policy_client_key is None):
         yield (
             "POLICY_CLIENT_CERT POLICY_CLIENT_KEY",
             "POLICY_CLIENT_CERT and POLICY_CLIENT_KEY go together; set both or none",
+        )
+
+
+def _report_contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield what CONTROL_PLANE_URL and CONTROL_PLANE_API_KEY lack or contradict."""
+    signed = isinstance(settings.policy_source, HttpSource)
+    if settings.control_plane_url is None:
+        if settings.control_plane_api_key is not None and not signed:
+            yield (
+                "CONTROL_PLANE_API_KEY CONTROL_PLANE_URL",
+                "CONTROL_PLANE_API_KEY is set and CONTROL_PLANE_URL is not; set both or none",
+            )
+        return
+    if isinstance(settings.policy_source, FilesSource):
+        yield (
+            "POLICY_SOURCE CONTROL_PLANE_URL",
+            (
+                "CONTROL_PLANE_URL is set and POLICY_SOURCE=files:DIR has no revision to report; "
+                "unset one of them"
+            ),
+        )
+    elif settings.control_plane_api_key is None and (not signed or settings.policy_api_key is None):
+        yield (
+            "CONTROL_PLANE_URL CONTROL_PLANE_API_KEY",
+            "CONTROL_PLANE_URL needs CONTROL_PLANE_API_KEY, a service key with the scope policies:follow",
         )
 
 

@@ -25,7 +25,7 @@ _URL: Final = "https://HOST[:PORT], or http:// for a loopback host, without a pa
 
 @dataclass(frozen=True, slots=True)
 class HttpSource:
-    """`POLICY_SOURCE=https://HOST[:PORT]`: policies are signed, and read over HTTP."""
+    """`https://HOST[:PORT]`: as POLICY_SOURCE the policies are signed, and read over HTTP."""
 
     url: str
 
@@ -43,12 +43,12 @@ def policy_source(value: str) -> FilesSource | PostgresSource | HttpSource:
     if kind == "files" and colon and directory:
         return FilesSource(Path(directory))
     if kind in {"http", "https"}:
-        return _http_source(value)
+        return http_server(value)
     raise InvalidValueError("'postgres', 'files:DIR' or 'https://HOST[:PORT]'")
 
 
-def _http_source(value: str) -> HttpSource:
-    """Return the server of signed policies."""
+def http_server(value: str) -> HttpSource:
+    """Return an HTTP server; plain HTTP only on loopback."""
     text = value.strip()
     try:
         parts = urlsplit(text)

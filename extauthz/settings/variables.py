@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from extauthz.domain.tenancy import TenancyMode, TenantBinding, UnmappedPolicy
 from extauthz.settings.database_hosts import DatabaseHost, HostEntry, host_entries
 from extauthz.settings.identity_values import audiences, claim_path, excluded_roles, issuer, jwks_uri
-from extauthz.settings.policy_sources import HttpSource, policy_source, public_keys, signing_key
+from extauthz.settings.policy_sources import HttpSource, http_server, policy_source, public_keys, signing_key
 from extauthz.settings.values import (
     CorsPreflight,
     FilesSource,
@@ -284,10 +284,16 @@ class Settings:
         secret=True,
     )
     policy_ca_file: Path | None = _variable(
-        "POLICY_CA_FILE", path, None, "CA of POLICY_SOURCE=https://...; unset: the system's CAs"
+        "POLICY_CA_FILE",
+        path,
+        None,
+        "CA of POLICY_SOURCE=https://... and CONTROL_PLANE_URL; unset: the system's CAs",
     )
     policy_client_cert: Path | None = _variable(
-        "POLICY_CLIENT_CERT", path, None, "client certificate for POLICY_SOURCE=https://..., with its chain"
+        "POLICY_CLIENT_CERT",
+        path,
+        None,
+        "client certificate for POLICY_SOURCE=https://... and CONTROL_PLANE_URL, with its chain",
     )
     policy_client_key: Path | None = _variable(
         "POLICY_CLIENT_KEY", path, None, "private key of POLICY_CLIENT_CERT"
@@ -297,6 +303,19 @@ class Settings:
         path,
         None,
         "folder that keeps the last policies of POLICY_SOURCE=https://... for the next start; unset: none",
+    )
+    control_plane_url: HttpSource | None = _variable(
+        "CONTROL_PLANE_URL",
+        http_server,
+        None,
+        "https://HOST[:PORT] of the control plane that a sidecar reports to; unset: POLICY_SOURCE=https://...",
+    )
+    control_plane_api_key: str | None = _variable(
+        "CONTROL_PLANE_API_KEY",
+        one_word,
+        None,
+        "service key with the scope policies:follow, or key of /admin/sidecar-keys; unset: POLICY_API_KEY",
+        secret=True,
     )
     policy_signing_key: Ed25519PrivateKey | None = _variable(
         "POLICY_SIGNING_KEY",

@@ -6,8 +6,6 @@ Input: the URL of the server, a tenant, what to authenticate with. Output: octet
 Size and time of every answer are limited; redirects, cookies, proxies and compressed transfer are not used.
 """
 
-import ssl
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import quote
@@ -15,10 +13,10 @@ from urllib.parse import quote
 import aiohttp
 
 from extauthz.signed.head import MAX_HEAD_BYTES, Body, HeadRefusedError
+from extauthz.signed.server_address import CONNECT_S, ServerAddress
 from extauthz.telemetry.counts import HeadRefusal
 
 PREFIX: Final = "/signed-policies"
-CONNECT_S: Final = 3.0
 ANSWER_S: Final = 10.0
 """The most seconds that an answer takes, without waiting for news and without the octets of a body."""
 _OCTETS_A_SECOND: Final = 256 * 1024
@@ -37,15 +35,6 @@ def body_path(tenant: str, sha256: str) -> str:
     return f"{PREFIX}/{quote(tenant, safe='')}/{sha256}.json.gz"
 
 
-@dataclass(frozen=True, slots=True)
-class ServerAddress:
-    """Where signed policies are read. `url` has no path; `tls` is None for plain HTTP."""
-
-    url: str
-    tls: ssl.SSLContext | None = None
-    api_key: str | None = field(default=None, repr=False)
-
-
 class HttpPolicies:
     """An async context manager that owns its connections to one server, for one tenant."""
 
@@ -57,12 +46,7 @@ class HttpPolicies:
 
     async def __aenter__(self) -> Self:
         """Open the session."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=self._server.tls or True, limit=4),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-        )
+        self._session = self._server.session()
         return self
 
     async def __aexit__(
@@ -84,9 +68,7 @@ class HttpPolicies:
 
     async def _read(self, path: str, query: dict[str, str], at_most: int, within_s: float) -> bytes:
         assert self._session is not None
-        headers = {"accept-encoding": "identity"}
-        if self._server.api_key is not None:
-            headers["x-service-api-key"] = self._server.api_key
+        headers = self._server.headers()
         timeout = aiohttp.ClientTimeout(total=within_s, connect=CONNECT_S)
         try:
             async with self._session.get(

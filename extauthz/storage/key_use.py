@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from extauthz.storage import service_keys
+from extauthz.storage import service_keys, sidecar_keys
+from extauthz.storage.audit import INSTALLATION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from extauthz.storage.pool import Pool
 
 MAX_PENDING: Final = 10_000
@@ -25,7 +24,7 @@ class KeyUse:
         self._count = 0
 
     def note(self, tenant: str, key_id: str, now: float) -> None:
-        """Note a use at `now` (POSIX seconds)."""
+        """Note a use at `now` (POSIX seconds); `INSTALLATION` is the tenant of keys of many tenants."""
         used = self._pending.setdefault(tenant, {})
         if key_id not in used:
             if self._count >= MAX_PENDING:
@@ -34,15 +33,14 @@ class KeyUse:
         at = datetime.fromtimestamp(now, UTC)
         used[key_id] = max(used.get(key_id, at), at)
 
-    def note_all(self, uses: Iterable[tuple[str, str, float]]) -> None:
-        """Note uses that workers report: tenant, key, POSIX seconds."""
-        for tenant, key_id, at in uses:
-            self.note(tenant, key_id, at)
-
     async def flush(self, pool: Pool) -> None:
         """Write the uses; keep them for the next time where the database cannot be used."""
         pending, self._pending, self._count = self._pending, {}, 0
         for tenant, used in pending.items():
-            refused = await service_keys.note_used(pool, tenant, used)
+            if tenant == INSTALLATION:
+                refused = await sidecar_keys.note_used(pool, used)
+            else:
+                refused = await service_keys.note_used(pool, tenant, used)
             if refused is not None:
-                self.note_all((tenant, key_id, at.timestamp()) for key_id, at in used.items())
+                for key_id, at in used.items():
+                    self.note(tenant, key_id, at.timestamp())

@@ -70,6 +70,13 @@ class HeadRefusal(StrEnum):
     """A body that is signed cannot be read."""
 
 
+class ReportOutcome(StrEnum):
+    """How a report to the control plane ended (label `outcome`)."""
+
+    ACKNOWLEDGED = "acknowledged"
+    FAILED = "failed"
+
+
 MAX_SHADOW_RULES: Final = 100
 """Limit of the series by rule id, independent of how many shadow policies tenants write and delete."""
 OTHER_RULES: Final = "other"
@@ -105,6 +112,8 @@ class CountTotals(TypedDict):
     decisions_lost: int
     policy_refresh_failures: int
     policy_heads_refused: dict[str, int]
+    control_plane_reports: dict[str, int]
+    key_uses_lost: int
     jwks_fetches: dict[str, int]
     introspections: dict[str, int]
     introspection_cache_hits: int
@@ -153,6 +162,8 @@ class Counts:
         self._lost = 0
         self._refresh_failures = 0
         self._heads_refused = {reason.value: 0 for reason in HeadRefusal}
+        self._reports = {outcome.value: 0 for outcome in ReportOutcome}
+        self._key_uses_lost = 0
         self._fetches = {outcome.value: 0 for outcome in FetchOutcome}
         self._introspections = {outcome.value: 0 for outcome in IntrospectionOutcome}
 
@@ -188,6 +199,16 @@ class Counts:
         with self._lock:
             self._heads_refused[reason] += 1
 
+    def reported(self, outcome: ReportOutcome) -> None:
+        """Count one report to the control plane."""
+        with self._lock:
+            self._reports[outcome] += 1
+
+    def key_uses_not_reported(self, uses: int) -> None:
+        """Count uses of service keys that the control plane will not learn of."""
+        with self._lock:
+            self._key_uses_lost += uses
+
     def snapshot(
         self,
         *,
@@ -217,6 +238,8 @@ class Counts:
                 "decisions_lost": self._lost,
                 "policy_refresh_failures": self._refresh_failures,
                 "policy_heads_refused": dict(self._heads_refused),
+                "control_plane_reports": dict(self._reports),
+                "key_uses_lost": self._key_uses_lost,
                 "jwks_fetches": dict(self._fetches),
                 "introspections": dict(self._introspections),
                 "introspection_cache_hits": 0,

@@ -74,6 +74,12 @@ class SnapshotCollector(Collector):
             counts["policy_refresh_failures"],
         )
         yield _refused_heads(counts)
+        yield _reports(counts)
+        yield _counter(
+            "key_uses_lost",
+            "Uses of service keys that the control plane did not learn of.",
+            counts["key_uses_lost"],
+        )
         yield _fetches(counts)
         yield _gauge(
             "jwks_age_seconds",
@@ -130,6 +136,15 @@ def _refused_heads(counts: CountTotals) -> Metric:
     )
     for reason, count in counts["policy_heads_refused"].items():
         family.add_metric([reason], count)
+    return family
+
+
+def _reports(counts: CountTotals) -> Metric:
+    family = CounterMetricFamily(
+        "extauthz_control_plane_reports", "Reports of workers to the control plane.", labels=("outcome",)
+    )
+    for outcome, count in counts["control_plane_reports"].items():
+        family.add_metric([outcome], count)
     return family
 
 

@@ -67,6 +67,8 @@ def _added(one: CountTotals, other: CountTotals) -> CountTotals:
         "decisions_lost": one["decisions_lost"] + other["decisions_lost"],
         "policy_refresh_failures": one["policy_refresh_failures"] + other["policy_refresh_failures"],
         "policy_heads_refused": _sums(one["policy_heads_refused"], other["policy_heads_refused"]),
+        "control_plane_reports": _sums(one["control_plane_reports"], other["control_plane_reports"]),
+        "key_uses_lost": one["key_uses_lost"] + other["key_uses_lost"],
         "jwks_fetches": _sums(one["jwks_fetches"], other["jwks_fetches"]),
         "introspections": _sums(one["introspections"], other["introspections"]),
         "introspection_cache_hits": one["introspection_cache_hits"] + other["introspection_cache_hits"],

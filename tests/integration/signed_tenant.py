@@ -27,8 +27,9 @@ from extauthz.publish.signed_policies import SignedPublisher
 from extauthz.publish.tenant import Compiler
 from extauthz.signed.folder import PolicyFolder
 from extauthz.signed.head import Head, sign
-from extauthz.signed.http_source import HttpPolicies, ServerAddress
+from extauthz.signed.http_source import HttpPolicies
 from extauthz.signed.policy_cache import PolicyCache
+from extauthz.signed.server_address import ServerAddress
 from extauthz.signed.signing import Signed, anew, following_head, whole_head
 from extauthz.signed.signing_keys import pinned, signer
 from extauthz.storage.feed import RowChange, TenantChange, TenantDocuments

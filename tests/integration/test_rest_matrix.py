@@ -69,8 +69,9 @@ async def walk(api: Api, *, without: set[str], nowhere: str | None = None) -> in
             shape = path.replace("{id}", "no-tenant" if path.startswith("/admin") else NO_ID)
             headers: dict[str, Any] = {"Content-Type": "text/csv"} if "casbin" in path else {}
             document: object = None if method in {"GET", "DELETE"} else {}
+            shape = shape.replace("{idp_id}", NO_ID).replace("{key_id}", f"sak_{NO_ID}")
             answer = await api.ask(
-                method, shape.replace("{idp_id}", NO_ID), document, caller=caller, **headers
+                method, shape, document, caller=caller, **headers
             )
             asked += 1
             where = (method, path, caller, answer.status, answer.raw[:200])
@@ -121,5 +122,6 @@ async def test_the_table_has_every_route(database: "Database") -> None:
             if isinstance(route, Route) and route.name != "_not_for_this_path"
             for method in (route.methods or set()) - {"HEAD"}
         }
-        assert served == set(table())
+        # Sidecars present keys of their own there, which no other route takes.
+        assert served - {("POST", "/sidecar-reports")} == set(table())
         assert {path for (_, path), callers in table().items() if callers["no credential"]} == set(OPEN)

@@ -335,7 +335,8 @@ async def test_when_a_key_was_last_used_waits_for_a_database_that_is_away(databa
     async with rest(database) as api, open_pool(away) as no_pool:
         key = (await made(api, scopes=["policies:read"]))["id"]
         now = datetime.now(UTC).timestamp()
-        api.services.key_use.note_all([("default", key, now), ("default", key, now - 30)])
+        for at in (now, now - 30):
+            api.services.key_use.note("default", key, at)
 
         await api.services.key_use.flush(no_pool)
         assert (await api.get(KEYS)).body["items"][0]["last_used_at"] is None

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from extauthz.admin.shared_questions import SharedQuestions
+from extauthz.storage.shared_questions import SharedQuestions
 
 
 class Database:

@@ -126,7 +126,7 @@ def test_secrets_come_from_files_too_and_are_never_shown(tmp_path: Path) -> None
     secrets = [variable.name for variable in variables().values() if variable.secret]
     signing_key = Ed25519PrivateKey.generate()
     pem = signing_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    contents = {"POLICY_API_KEY": b"a-word", "POLICY_SIGNING_KEY": pem.removesuffix(b"\n")}
+    contents = {"CONTROL_PLANE_API_KEY": b"a-word", "POLICY_API_KEY": b"a-word", "POLICY_SIGNING_KEY": pem.removesuffix(b"\n")}
     assert set(secrets) == {"POSTGRES_PASSWORD", "ADMIN_API_KEY", *contents}
     file = tmp_path / "secret"
     for name in secrets:

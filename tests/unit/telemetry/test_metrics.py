@@ -31,6 +31,8 @@ CONTRACT = {
     "extauthz_policy_age_seconds": "gauge",
     "extauthz_policy_refresh_failures": "counter",
     "extauthz_policy_heads_refused": "counter",
+    "extauthz_control_plane_reports": "counter",
+    "extauthz_key_uses_lost": "counter",
     "extauthz_jwks_fetch": "counter",
     "extauthz_introspections": "counter",
     "extauthz_introspection_cache_hits": "counter",

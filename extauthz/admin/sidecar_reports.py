@@ -1,0 +1,129 @@
+"""`POST /sidecar-reports`: what sidecars tell the control plane, every few seconds and after each change.
+
+    {"instance": UUID, "version": "0.2.0",
+     "tenants": [{"tenant": "acme", "epoch": UUID, "revision": 7, "age": 0.2}], "gone": ["globex"],
+     "key_uses": [{"tenant": "acme", "id": "sak_...", "at": 1790000000.5}]}
+
+    200 {"interval": 3.0}   the report is stored; seconds until the next one
+
+`gone` are tenants that the sidecar no longer serves; at its end it names all of them. Members that this
+version does not know are ignored, because sidecars may be newer than their control plane.
+"""
+
+import asyncio
+from typing import Annotated, Final
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from extauthz.admin.follower_keys import FollowerKeys
+from extauthz.domain.service_key import row_id
+from extauthz.domain.sidecar_report import MAX_KEY_USES, MAX_TENANTS, PATH
+from extauthz.rest.answers import Reply
+from extauthz.rest.documents import problems_of
+from extauthz.rest.problems import ProblemError, accepted, forbidden, invalid
+from extauthz.rest.request_body import MAX_BODY, parse_json, read_bytes
+from extauthz.rest.services import AdminServices
+from extauthz.storage.sidecar_reports import LIVE_INTERVALS
+from extauthz.storage.sidecars import SidecarReport
+
+_MAX_REVISION: Final = 2**62
+
+Slug = Annotated[str, Field(pattern="^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+Seconds = Annotated[float, Field(ge=0, lt=2**31)]
+
+
+_PART: Final = ConfigDict(extra="ignore", frozen=True)
+
+
+class TenantState(BaseModel):
+    """The policies of one tenant in a sidecar."""
+
+    model_config = _PART
+    tenant: Slug
+    epoch: UUID | None = None
+    revision: Annotated[int, Field(ge=0, lt=_MAX_REVISION, strict=True)] | None = None
+    age: Seconds | None = None
+
+
+class UsedKey(BaseModel):
+    """The last use of a service key at the proxy."""
+
+    model_config = _PART
+    tenant: Slug
+    id: Annotated[str, Field(max_length=64)]
+    at: Seconds
+
+
+class SidecarReportDocument(BaseModel):
+    """A report of one worker of a sidecar."""
+
+    model_config = _PART
+    instance: UUID
+    version: Annotated[str, Field(pattern="^[!-~]{1,64}$")]
+    tenants: Annotated[list[TenantState], Field(max_length=MAX_TENANTS)] = []
+    gone: Annotated[list[Slug], Field(max_length=MAX_TENANTS)] = []
+    key_uses: Annotated[list[UsedKey], Field(max_length=MAX_KEY_USES)] = []
+
+
+_DOCUMENT: Final = TypeAdapter(SidecarReportDocument)
+
+
+class SidecarReportApi:
+    """The route of reports."""
+
+    def __init__(self, services: AdminServices, keys: FollowerKeys) -> None:
+        """Take the services of the API, and what authenticates sidecars."""
+        self._services = services
+        self._keys = keys
+
+    def routes(self) -> list[Route]:
+        """Return the route, to be part of the application."""
+        return [Route(PATH, self._report, methods=["POST"], include_in_schema=False)]
+
+    async def _report(self, request: Request) -> Response:
+        try:
+            follower = await self._keys.follower(request)
+            report = _read(parse_json(await read_bytes(request, MAX_BODY), request))
+            named = {each.tenant for each in report.tenants} | {*report.gone}
+            named |= {each.tenant for each in report.key_uses}
+            if not all(map(follower.serves, named)):
+                raise forbidden("the key is of another tenant")
+            interval = self._services.sidecars.interval()
+            await self._store(report, interval)
+        except ProblemError as problem:
+            return problem.response()
+        return Reply(200, {"interval": interval}).response()
+
+    async def _store(self, report: SidecarReportDocument, interval: float) -> None:
+        services = self._services
+        now = services.clock()
+        for use in report.key_uses:
+            if row_id(use.id) is not None:
+                # A clock that is ahead must not hide later uses.
+                services.key_use.note(use.tenant, use.id, min(use.at, now))
+        live_s = LIVE_INTERVALS * interval
+        instance, version = str(report.instance), report.version
+
+        def state(tenant: TenantState) -> SidecarReport:
+            epoch = None if tenant.epoch is None else str(tenant.epoch)
+            return SidecarReport(instance, version, epoch, tenant.revision, tenant.age, live_s)
+
+        store = services.sidecars.store
+        nothing = SidecarReport(instance, version, None, None, None, live_s)
+        outcomes = await asyncio.gather(
+            *(store(services.pool, each.tenant, state(each)) for each in report.tenants),
+            *(store(services.pool, tenant, nothing, gone=True) for tenant in report.gone),
+        )
+        for outcome in outcomes:
+            accepted(outcome)
+
+
+def _read(document: object) -> SidecarReportDocument:
+    try:
+        return _DOCUMENT.validate_python(document)
+    except ValidationError as error:
+        raise invalid(problems_of(error.errors(include_url=False))) from None

@@ -1,0 +1,48 @@
+"""`/api/v1/sidecars`: the sidecars of the tenant, and the revision at which each decides."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from extauthz.rest import documents as doc
+from extauthz.rest.answers import list_of
+from extauthz.rest.authorization import Permission
+from extauthz.rest.context import RequestContext
+from extauthz.rest.openapi import listed
+from extauthz.rest.operation import Operation, requires
+from extauthz.rest.pagination import PageQuery
+from extauthz.rest.waiting import sidecar_json
+from extauthz.storage import sidecars
+
+
+class SidecarOut(doc.Model):
+    """A sidecar, one worker of it."""
+
+    instance: Annotated[str, doc.about("of the process, a UUID", doc.EXAMPLE_ID)]
+    version: Annotated[str, doc.about("of extauthz", "0.2.0")]
+    revision: Annotated[
+        int | None, doc.about("at which it decides; null before its first policies of this epoch", 42)
+    ]
+    age: Annotated[
+        float | None, doc.about("seconds since it last confirmed that its policies are the newest", 0.4)
+    ]
+    last_seen: doc.Time
+    live: Annotated[bool, doc.about("whether it reported within three intervals", True)]
+    behind_by: Annotated[int, doc.about("revisions that it does not have yet", 0)]
+
+
+router: Final = APIRouter(prefix="/api/v1/sidecars", tags=["Sidecars"], route_class=Operation)
+
+
+@router.get("", **listed(SidecarOut))
+async def list_sidecars(
+    ctx: Annotated[RequestContext, requires(Permission.POLICIES_READ)], query: Annotated[PageQuery, Query()]
+) -> Response:
+    """List sidecars that have the tenant's policies.
+
+    Each worker reports every few seconds. One that stopped to report is shown for an hour.
+    """
+    position = query.position("sidecars")
+    page = await ctx.read(lambda connection: sidecars.page(connection, ctx.tenant, **position.bounds))
+    return list_of([sidecar_json(each) for each in page.items], position.cursor(page.next))

@@ -1,0 +1,36 @@
+"""The HTTP server of signed policies, which is also the one that takes reports."""
+
+import ssl
+from dataclasses import dataclass, field
+from typing import Final
+
+import aiohttp
+
+CONNECT_S: Final = 3.0
+"""The most seconds that connecting takes."""
+_CONNECTIONS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAddress:
+    """A server, and what to authenticate with. `url` has no path; `tls` is None for plain HTTP."""
+
+    url: str
+    tls: ssl.SSLContext | None = None
+    api_key: str | None = field(default=None, repr=False)
+
+    def session(self) -> aiohttp.ClientSession:
+        """Return a session without cookies, proxies and decompression; the caller closes it."""
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=self.tls or True, limit=_CONNECTIONS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+        )
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers of every request."""
+        headers = {"accept-encoding": "identity"}
+        if self.api_key is not None:
+            headers["x-service-api-key"] = self.api_key
+        return headers
