@@ -34,6 +34,7 @@ _MAX_REVISION: Final = 2**62
 
 Slug = Annotated[str, Field(pattern="^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Seconds = Annotated[float, Field(ge=0, lt=2**31)]
+PosixTime = Annotated[float, Field(ge=0, lt=2**40)]
 
 
 _PART: Final = ConfigDict(extra="ignore", frozen=True)
@@ -55,7 +56,7 @@ class UsedKey(BaseModel):
     model_config = _PART
     tenant: Slug
     id: Annotated[str, Field(max_length=64)]
-    at: Seconds
+    at: PosixTime
 
 
 class SidecarReportDocument(BaseModel):

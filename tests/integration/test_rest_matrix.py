@@ -70,9 +70,7 @@ async def walk(api: Api, *, without: set[str], nowhere: str | None = None) -> in
             headers: dict[str, Any] = {"Content-Type": "text/csv"} if "casbin" in path else {}
             document: object = None if method in {"GET", "DELETE"} else {}
             shape = shape.replace("{idp_id}", NO_ID).replace("{key_id}", f"sak_{NO_ID}")
-            answer = await api.ask(
-                method, shape, document, caller=caller, **headers
-            )
+            answer = await api.ask(method, shape, document, caller=caller, **headers)
             asked += 1
             where = (method, path, caller, answer.status, answer.raw[:200])
             if nowhere is not None and path.startswith(nowhere):

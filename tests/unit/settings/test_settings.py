@@ -126,13 +126,18 @@ def test_secrets_come_from_files_too_and_are_never_shown(tmp_path: Path) -> None
     secrets = [variable.name for variable in variables().values() if variable.secret]
     signing_key = Ed25519PrivateKey.generate()
     pem = signing_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    contents = {"CONTROL_PLANE_API_KEY": b"a-word", "POLICY_API_KEY": b"a-word", "POLICY_SIGNING_KEY": pem.removesuffix(b"\n")}
+    contents = {
+        "CONTROL_PLANE_API_KEY": b"a-word",
+        "POLICY_API_KEY": b"a-word",
+        "POLICY_SIGNING_KEY": pem.removesuffix(b"\n"),
+    }
     assert set(secrets) == {"POSTGRES_PASSWORD", "ADMIN_API_KEY", *contents}
     file = tmp_path / "secret"
     for name in secrets:
         content = contents.get(name, b"a secret of 32 bytes or more, really")
         file.write_bytes(content + b"\r\n")
-        found = getattr(load({f"{name}_FILE": str(file)}), name.lower())
+        also = CONTROL_PLANE if name == "CONTROL_PLANE_API_KEY" else {}
+        found = getattr(load({f"{name}_FILE": str(file), **also}), name.lower())
         if name == "POLICY_SIGNING_KEY":
             assert found.private_bytes_raw() == signing_key.private_bytes_raw()
         else:
@@ -146,6 +151,30 @@ def test_secrets_come_from_files_too_and_are_never_shown(tmp_path: Path) -> None
             (unusable,) = problems(ALONE | {f"{name}_FILE": str(file)})
             assert name in unusable
             assert "s3cr3t" not in unusable + both
+
+
+CONTROL_PLANE = {"CONTROL_PLANE_URL": "https://control.example.com", "POLICY_SOURCE": "postgres"}
+A_KEY = {"CONTROL_PLANE_API_KEY": "a-key"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "names"),
+    [
+        (A_KEY | {"POLICY_SOURCE": "postgres"}, "CONTROL_PLANE_URL"),
+        (CONTROL_PLANE, "CONTROL_PLANE_API_KEY"),
+        (CONTROL_PLANE | A_KEY | {"POLICY_SOURCE": "files:policies"}, "POLICY_SOURCE"),
+        (CONTROL_PLANE | A_KEY | {"CONTROL_PLANE_URL": "http://control.example.com"}, "CONTROL_PLANE_URL"),
+        (CONTROL_PLANE | A_KEY | {"CONTROL_PLANE_URL": "https://control.example.com/x"}, "CONTROL_PLANE_URL"),
+        (CONTROL_PLANE | {"CONTROL_PLANE_API_KEY": "two words"}, "CONTROL_PLANE_API_KEY"),
+    ],
+)
+def test_where_a_sidecar_reports_is_complete_or_refused(environ: dict[str, str], names: str) -> None:
+    (problem,) = problems(ALONE | environ)
+    assert names in problem
+    assert "a-key" not in problem
+    found = load(CONTROL_PLANE | A_KEY)
+    assert found.control_plane_url is not None
+    assert found.control_plane_url.url == "https://control.example.com"
 
 
 @pytest.mark.parametrize(

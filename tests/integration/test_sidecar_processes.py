@@ -1,0 +1,161 @@
+"""Sidecars as processes report what they have: workers of `serve`, followers over HTTP and of PostgreSQL."""
+
+import json
+import os
+import signal
+import socket
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from extauthz.demo.process_tree import descendants
+from tests.integration.serving import ANONYMOUS_READS, Serving, database_environment, serving
+from tests.integration.signed_server import signed_server
+from tests.integration.test_signed_serving import WITHIN_S, new_key, public_key
+from tests.waiting import await_true
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Database
+
+RULES = "/api/v1/resources/policies"
+
+
+def listed(control: Serving) -> list[dict[str, Any]]:
+    return list(control.rest.ask("GET", "/api/v1/sidecars").document["items"])
+
+
+def key_of(control: Serving, *scopes: str) -> tuple[str, str]:
+    """Make a service key; return its id and the key."""
+    made = control.rest.create("/api/v1/service-api-keys", {"name": "a", "scopes": list(scopes)}).document
+    return made["id"], made["key"]
+
+
+def metric(sidecar: Serving, name: str) -> float:
+    with urllib.request.urlopen(f"http://127.0.0.1:{sidecar.sidecar_port}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+
+def test_a_write_names_the_worker_that_is_stopped(database: "Database", tmp_path: Path) -> None:
+    with serving(tmp_path, database_environment(database.address), workers=2) as control:
+        control.start()
+        found = listed(control)
+        assert len(found) == 2
+        assert all(each["live"] and each["version"] for each in found)
+        control.allow_anonymous_reads()
+        both = control.rest.ask("POST", f"{RULES}?wait=all", ANONYMOUS_READS | {"sub": "role:a"})
+        assert both.status == 201
+        assert {each["behind_by"] for each in listed(control)} == {0}
+        workers = [each for each in descendants(control.process.pid) if "worker" in each.cmdline()]
+        os.kill(workers[0].pid, signal.SIGSTOP)
+        late = control.rest.ask("POST", f"{RULES}?wait=all&within=2", ANONYMOUS_READS | {"sub": "role:b"})
+        assert late.status == 202
+        assert late.document["sub"] == "role:b"
+        assert [each["behind_by"] for each in late.document["missing"]] == [1]
+        half = control.rest.ask("POST", f"{RULES}?wait=50%25", ANONYMOUS_READS | {"sub": "role:c"})
+        assert half.status == 201
+
+
+@pytest.fixture
+def control(database: "Database", tmp_path: Path) -> Iterator[Serving]:
+    """A control plane that signs, without workers."""
+    folder = tmp_path / "control"
+    folder.mkdir()
+    key = new_key()
+    with serving(folder, database_environment(database.address), POLICY_SIGNING_KEY=key) as found:
+        found.start("control-plane")
+        found.allow_anonymous_reads()
+        yield found
+
+
+def follower(control: Serving, folder: Path, key: str) -> Any:
+    """Return a sidecar that follows the control plane over HTTP."""
+    folder.mkdir()
+    return serving(
+        folder,
+        {},
+        POLICY_SOURCE=f"http://127.0.0.1:{control.rest_port}",
+        POLICY_PUBLIC_KEYS=public_key(control.environ["POLICY_SIGNING_KEY"]),
+        POLICY_API_KEY=key,
+    )
+
+
+def test_a_follower_reports_before_its_first_decision_and_until_its_end(
+    control: Serving, tmp_path: Path
+) -> None:
+    identity, secret = key_of(control, "identity")
+    with follower(control, tmp_path / "sidecar", key_of(control, "policies:follow")[1]) as sidecar:
+        sidecar.start("sidecar", ready=False)
+        await_true(lambda: sidecar.check() is not None, within=WITHIN_S, what="its first decision")
+        (shown,) = listed(control)
+        assert shown["live"]
+        await_true(sidecar.allowed, within=WITHIN_S, what="its policies")
+        rule = ANONYMOUS_READS | {"sub": "role:a"}
+        assert control.rest.ask("POST", f"{RULES}?wait=all&within=15", rule).status == 201
+        assert [each["behind_by"] for each in listed(control)] == [0]
+
+        sidecar.check(headers={"x-service-api-key": secret})
+
+        def used() -> object:
+            keys = control.rest.ask("GET", "/api/v1/service-api-keys").document["items"]
+            return next(each["last_used_at"] for each in keys if each["id"] == identity)
+
+        await_true(used, within=WITHIN_S, what="the use of the key")
+        assert metric(sidecar, 'extauthz_control_plane_reports_total{outcome="acknowledged"}') >= 2
+        sidecar.process.stop(grace_s=8)
+        assert listed(control) == []
+        assert control.rest.ask("POST", f"{RULES}?wait=all", rule | {"sub": "role:b"}).status == 201
+
+
+def test_a_sidecar_on_postgresql_reports_where_it_is_told_to(
+    control: Serving, database: "Database", tmp_path: Path
+) -> None:
+    made = control.rest.create("/admin/sidecar-keys", {"name": "west"}).document
+    folder = tmp_path / "sidecar"
+    folder.mkdir()
+    with serving(
+        folder,
+        database_environment(database.address),
+        CONTROL_PLANE_URL=f"http://127.0.0.1:{control.rest_port}",
+        CONTROL_PLANE_API_KEY=made["key"],
+    ) as sidecar:
+        sidecar.start("sidecar")
+        assert [each["behind_by"] for each in listed(control)] == [0]
+        log = (folder / "extauthz.log").read_text("utf-8")
+        assert made["key"] not in log
+        assert "control_plane_not_reached" not in log
+
+
+def test_a_server_that_takes_no_reports_keeps_no_sidecar_from_deciding(
+    control: Serving, tmp_path: Path
+) -> None:
+    with (
+        follower(control, tmp_path / "sidecar", key_of(control, "policies:follow")[1]) as sidecar,
+        signed_server(tmp_path / "none") as silent,
+    ):
+        sidecar.environ["CONTROL_PLANE_URL"] = silent.url
+        sidecar.start("sidecar")
+        assert sidecar.allowed()
+        (line,) = [
+            json.loads(each)
+            for each in (sidecar.folder / "extauthz.log").read_text("utf-8").splitlines()
+            if "control_plane_not_reached" in each
+        ]
+        assert line["cause"] == "POST /sidecar-reports: the server answered 501"
+        assert metric(sidecar, 'extauthz_control_plane_reports_total{outcome="failed"}') >= 1
+        assert listed(control) == []
+
+
+def test_a_control_plane_that_never_answers_delays_a_start_by_two_seconds(
+    control: Serving, tmp_path: Path
+) -> None:
+    with (
+        follower(control, tmp_path / "sidecar", key_of(control, "policies:follow")[1]) as sidecar,
+        socket.create_server(("127.0.0.1", 0)) as silent,
+    ):
+        sidecar.environ["CONTROL_PLANE_URL"] = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        sidecar.start("sidecar")
+        assert sidecar.allowed()
