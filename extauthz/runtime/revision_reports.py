@@ -2,8 +2,9 @@
 
 Input: the current policies, the uses of service keys. Output: reports over a `ControlPlaneChannel`.
 
-A report says at which revision the worker decides for each of its tenants. It is sent beside the checks: a
-control plane that is away, slow or wrong delays none, and what is not reported is bounded and counted.
+A report says at which revision the worker decides for each of its tenants. It is sent while checks are
+answered: a control plane that is away, slow or wrong delays none. What is not reported is bounded and
+counted.
 """
 
 import asyncio

@@ -52,7 +52,7 @@ async def create(
     event_id: str,
     once: Once[None] | None = None,
 ) -> SidecarKey:
-    """Store a key, and who made it."""
+    """Store a key, and its author in the audit trail."""
     async with tenant_transaction(pool, INSTALLATION, operator=True) as connection:
         if once is not None:
             await once.begin(connection)

@@ -123,7 +123,11 @@ def test_a_sidecar_on_postgresql_reports_where_it_is_told_to(
         CONTROL_PLANE_API_KEY=made["key"],
     ) as sidecar:
         sidecar.start("sidecar")
-        assert [each["behind_by"] for each in listed(control)] == [0]
+        await_true(
+            lambda: [each["behind_by"] for each in listed(control)] == [0],
+            within=WITHIN_S,
+            what="the report of its policies",
+        )
         log = (folder / "extauthz.log").read_text("utf-8")
         assert made["key"] not in log
         assert "control_plane_not_reached" not in log
