@@ -259,7 +259,7 @@ async def list_attribute_policy_versions(ctx: Reads, query: Annotated[PageQuery,
     Only versions in domains that the caller administers.
     """
     policy_id = ctx.row_id(POLICIES.noun)
-    position = query.position(f"{ctx.tenant} versions of {policy_id}", order=BY_NUMBER)
+    position = query.position(f"{ctx.scope} versions of {policy_id}", order=BY_NUMBER)
     bounds = position.bounds | {"domains": ctx.caller.domains, "after": position.after or 0}
 
     async def work(connection: Any) -> Page[attribute_policies.Version]:

@@ -29,6 +29,12 @@ class ActorOut(doc.Model):
     id: Annotated[str, doc.example("alice")]
     domain: str | None
     request_id: str | None
+    draft: Annotated[
+        str | None, doc.NOT_NULL, doc.about("the draft in which the change was made; left out: none")
+    ] = None
+    published_by: Annotated[
+        dict[str, Any] | None, doc.NOT_NULL, doc.about("the caller that published the draft")
+    ] = None
 
 
 class AuditEventOut(doc.Model):

@@ -30,7 +30,6 @@ from extauthz.rest.context import RequestContext
 from extauthz.rest.documents import Integer, Warned, example
 from extauthz.rest.openapi import answer, written
 from extauthz.rest.operation import Operation, requires
-from extauthz.rest.preconditions import entity_tag
 from extauthz.rest.problems import conflict, invalid
 from extauthz.rest.quotas import check_rows_of_write
 from extauthz.storage import role_bindings, role_rules
@@ -71,7 +70,9 @@ router: Final = APIRouter(prefix=PATH, tags=["Casbin"], route_class=Operation)
 
 
 @router.get("", **answer(None, "ETag", response_class=CasbinLines, responses=_EXPORT))
-async def export_casbin_policy(ctx: Annotated[RequestContext, requires(Permission.TENANT)]) -> Response:
+async def export_casbin_policy(
+    ctx: Annotated[RequestContext, requires(Permission.TENANT, in_drafts=True)],
+) -> Response:
     """Export role rules and bindings as Casbin's CSV.
 
     Kinds are prefixes: `role:`, `user:`, `service:`, `workload:`; a deny on a name of any kind is four lines.
@@ -82,12 +83,12 @@ async def export_casbin_policy(ctx: Annotated[RequestContext, requires(Permissio
         return await _lines(connection, ctx.tenant), await tenant_of(ctx, connection)
 
     lines, tenant = await ctx.read(work)
-    return Reply(200, to_csv(lines), {"ETag": entity_tag(tenant.revision)}, CSV).response()
+    return Reply(200, to_csv(lines), {"ETag": ctx.entity_tag(tenant.revision)}, CSV).response()
 
 
 @router.post("", **written(CasbinImport, openapi_extra={"requestBody": {"content": _LINES}}))
 async def import_casbin_policy(
-    ctx: Annotated[RequestContext, requires(Permission.TENANT, creating=True)],
+    ctx: Annotated[RequestContext, requires(Permission.TENANT, creating=True, in_drafts=True)],
     body: Annotated[str, Body(media_type=CSV)],
 ) -> Response:
     """Add lines of Casbin's CSV, all or none.

@@ -28,7 +28,9 @@ from extauthz.storage.write import Change
 
 Registered = tuple[Stored, bool]
 """A registered resource, and whether it is new."""
-_Creates = Annotated[RequestContext, requires(authorization.Permission.RESOURCES_WRITE, creating=True)]
+_Creates = Annotated[
+    RequestContext, requires(authorization.Permission.RESOURCES_WRITE, creating=True, in_drafts=True)
+]
 _MANY: Final = written(list[ResourceOut], status=201, responses=also(200, list[ResourceOut], *REVISIONED))
 router: Final = APIRouter(tags=["Resources"], route_class=Operation)
 
@@ -46,7 +48,7 @@ async def register_resource(ctx: _Creates, body: ResourceDocument) -> Response:
     async def work(change: Change) -> Registered | Refusal:
         found = await resources.by_names(change.connection, change.tenant, [body.name])
         ctx.check_precondition(found.get(body.name))
-        registered = await _register(ctx, change, [body], found)
+        registered = await register(ctx, change, [body], found)
         return registered[0] if isinstance(registered, list) else registered
 
     def reply(registered: Registered, revision: int) -> Reply:
@@ -79,7 +81,7 @@ async def register_resources(ctx: _Creates, body: list[ResourceDocument]) -> Res
     async def work(change: Change) -> list[Registered] | Refusal:
         ctx.check_tenant_precondition(change)
         found = await resources.by_names(change.connection, change.tenant, list(first))
-        return await _register(ctx, change, body, found, in_list=True)
+        return await register(ctx, change, body, found, in_list=True)
 
     def reply(registered: list[Registered], revision: int) -> Reply:
         shown = [each.shown_as(stored) for (stored, _), each in zip(registered, body, strict=True)]
@@ -89,7 +91,7 @@ async def register_resources(ctx: _Creates, body: list[ResourceDocument]) -> Res
     return await ctx.write(work, reply, entries="")
 
 
-async def _register(
+async def register(
     ctx: RequestContext,
     change: Change,
     bodies: Sequence[ResourceDocument],

@@ -152,8 +152,8 @@ class RemovalQuery(doc.QueryModel):
     cascade: Annotated[doc.QueryFlag, doc.about("delete the rules that name it, too")] = False
 
 
-_Reads = Annotated[RequestContext, requires(Permission.RESOURCES_WRITE)]
-_Writes = Annotated[RequestContext, requires(Permission.RESOURCES_WRITE, conditional=True)]
+_Reads = Annotated[RequestContext, requires(Permission.RESOURCES_WRITE, in_drafts=True)]
+_Writes = Annotated[RequestContext, requires(Permission.RESOURCES_WRITE, conditional=True, in_drafts=True)]
 _ONE: Final = PATH + "/{id}"
 router: Final = APIRouter(tags=["Resources"], route_class=Operation)
 
@@ -162,7 +162,7 @@ router: Final = APIRouter(tags=["Resources"], route_class=Operation)
 async def list_resources(ctx: _Reads, query: Annotated[ResourceFilter, Query()]) -> Response:
     """List resources. A registrar sees the resources of its service."""
     service = authorization.service_of(ctx.caller)
-    position = query.position(f"{ctx.tenant} resources {service}")
+    position = query.position(f"{ctx.scope} resources {service}")
     wanted = query.serviceName or service
     if service is not None and wanted != service:
         return list_of([], None)
@@ -225,13 +225,13 @@ async def delete_resource(ctx: _Writes, query: Annotated[RemovalQuery, Query()])
         stored = await _visible(ctx, change.connection)
         ctx.check_precondition(stored)
         authorization.require_removal(ctx.caller, stored)
-        await _remove_rules(change, stored, cascade=query.cascade)
+        await remove_rules(change, stored, cascade=query.cascade)
         return await resources.delete(change, stored.uuid)
 
     return await ctx.write(work, no_content)
 
 
-async def _remove_rules(change: Change, stored: Stored, *, cascade: bool) -> None:
+async def remove_rules(change: Change, stored: Stored, *, cascade: bool) -> None:
     """Delete the rules that name a resource; without `cascade` only those of its default roles."""
     rules, others = await resources.rules_on(change, stored, limit=MAX_ROWS_A_WRITE + 1)
     policies = await attribute_policies.on_resource(
@@ -250,7 +250,7 @@ async def _remove_rules(change: Change, stored: Stored, *, cascade: bool) -> Non
 @router.get(_ONE + "/policies", **answer(list[RoleRuleOut], "Link"))
 async def list_role_rules_of_resource(ctx: Reads, query: Annotated[PageQuery, Query()]) -> Response:
     """List the role rules on a resource. A bare array; `Link` leads to the next page."""
-    position = query.position(f"{ctx.tenant} rules of {ctx.path_params['id']}")
+    position = query.position(f"{ctx.scope} rules of {ctx.path_params['id']}")
 
     async def work(connection: Any) -> tuple[Stored, Page[Stored]]:
         stored = await _stored(ctx, connection)
@@ -260,7 +260,8 @@ async def list_role_rules_of_resource(ctx: Reads, query: Annotated[PageQuery, Qu
     stored, page = await ctx.read(work)
     headers = {}
     if (following := position.cursor(page.next)) is not None:
-        parameters = urlencode({"limit": position.limit, "cursor": following})
+        draft = {} if ctx.draft is None else {"draft": str(ctx.draft)}
+        parameters = urlencode({"limit": position.limit, "cursor": following} | draft)
         headers["Link"] = f'<{PATH}/{stored.id}/policies?{parameters}>; rel="next"'
     return Reply(200, [to_json(rule) for rule in page.items], headers).response()
 

@@ -104,6 +104,16 @@ class Caller:
             return domain != WILDCARD
         return self.is_tenant_admin or domain in self.administers
 
+    def standing(self, permission: str) -> dict[str, object]:
+        """Return what a draft keeps of the author of a change that needed a permission."""
+        domains = self.administers
+        return {
+            "caller": self.kind.name,
+            "permission": permission,
+            "administers": None if isinstance(domains, EveryDomain) else sorted(domains),
+            "key": None if self.grant is None else self.grant.id,
+        }
+
     def has(self, scope: Scope) -> bool:
         """Tell whether the caller is a service key with a scope."""
         return self.grant is not None and scope in self.grant.scopes

@@ -186,6 +186,14 @@ def require_declarable(
         raise forbidden(detail, errors=problems)
 
 
+def require_document_declarable(caller: Caller, document: Document, stored: Stored | None) -> None:
+    """Refuse a stored document of a resource that a registrar may not declare in the place of `stored`."""
+    routes = _routes_of(document)
+    if routes is None:
+        raise forbidden("its routes cannot be read")
+    require_declarable(caller, [(is_public(document), routes, stored, "")])
+
+
 def require_removal(caller: Caller, stored: Stored) -> None:
     """Refuse to delete a resource together with routes that the caller could not have added."""
     grant = _registrar(caller)
@@ -202,12 +210,14 @@ def _registrar(caller: Caller) -> "KeyGrant | None":
 
 
 def _routes(stored: Stored | None) -> tuple[Route, ...]:
-    if stored is None:
-        return ()
+    return (() if stored is None else _routes_of(stored.document)) or ()
+
+
+def _routes_of(stored: Document) -> tuple[Route, ...] | None:
     # CLAIM_HEADERS may have changed since; it says nothing about routes.
-    document = {name: value for name, value in stored.document.items() if name not in {"id", "headers"}}
+    document = {name: value for name, value in stored.items() if name not in {"id", "headers"}}
     resource = parse_resource(document, "", [])
-    return () if resource is None else resource.routes
+    return None if resource is None else resource.routes
 
 
 def _route_problem(route: Route, prefixes: Sequence[RoutePrefix]) -> str | None:

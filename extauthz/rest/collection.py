@@ -51,7 +51,7 @@ class Collection(Generic[_Body]):
     async def list(self, ctx: RequestContext, query: PageQuery) -> Response:
         """Return a page of the rows that the caller may see."""
         table = self.rows.TABLE
-        position = query.position(f"{ctx.tenant} {table.name}")
+        position = query.position(f"{ctx.scope} {table.name}")
         where = query.filters() | position.bounds
         if self.domain is not None:
             where["domains"] = ctx.caller.domains

@@ -29,16 +29,20 @@ from extauthz.rest.answers import (
 from extauthz.rest.authentication import Caller
 from extauthz.rest.pagination import Position
 from extauthz.rest.preconditions import IfMatch, KeptAnswer, claim_of, entity_tag
-from extauthz.rest.problems import ProblemError, accepted, not_found, precondition_failed
+from extauthz.rest.problems import ProblemError, accepted, conflict, not_found, precondition_failed
 from extauthz.rest.request_body import row_id_of
 from extauthz.rest.services import AdminServices
+from extauthz.storage import draft_writes
 from extauthz.storage import write as storage_write
+from extauthz.storage.draft_writes import DraftWritten
+from extauthz.storage.drafts import Draft
 from extauthz.storage.rows import Document, Page, Stored, Table
 from extauthz.storage.write import Change, Work, Written
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from extauthz.storage.outcome import Refusal
     from extauthz.storage.pool import Connection
 
 _Value = TypeVar("_Value")
@@ -47,12 +51,19 @@ Show = Callable[[Stored], Document]
 
 @dataclass(slots=True)
 class RequestContext:
-    """An authenticated and permitted request; `content` is its body, a JSON value or a text."""
+    """An authenticated and permitted request; `content` is its body, a JSON value or a text.
+
+    `permission` is the one that the operation needed. `draft` is the draft that is read or written instead of
+    the live policies, `draft_version` its version once it was read.
+    """
 
     services: AdminServices
     caller: Caller
     path: str
     path_params: Mapping[str, str]
+    permission: str = ""
+    draft: "UUID | None" = None
+    draft_version: int = 0
     if_match: IfMatch | None = None
     idempotency_key: str | None = None
     content: object = None
@@ -92,8 +103,15 @@ class RequestContext:
         return not_found(f"there is no {noun} {self.path_id[:80]!r}")
 
     def check_precondition(self, stored: Stored | None) -> None:
-        """Compare `If-Match` with the row that is about to be written (None: a new one)."""
-        if self.if_match is None or self.if_match.allows(None if stored is None else stored.revision):
+        """Compare `If-Match` with the row that is about to be written (None: a new one).
+
+        In a draft it is compared with the draft's version, by `check_draft`.
+        """
+        if (
+            self.draft is not None
+            or self.if_match is None
+            or self.if_match.allows(None if stored is None else stored.revision)
+        ):
             return
         state = (
             "there is no such object yet" if stored is None else "the object was written since it was read"
@@ -102,11 +120,29 @@ class RequestContext:
 
     def check_tenant_precondition(self, change: Change) -> None:
         """Compare `If-Match` of a write that is not about a single row with the tenant's revision."""
+        if self.draft is not None:
+            return
         # The change itself has counted the revision up already.
         if self.if_match is not None and not self.if_match.allows(change.previous):
             raise precondition_failed(
                 "If-Match names another state: the tenant was written since it was read"
             )
+
+    def check_draft(self, draft: Draft) -> None:
+        """Refuse a draft that is not open, or that has another version than `If-Match` says."""
+        if self.if_match is not None and not self.if_match.allows(draft.version):
+            raise precondition_failed(f"If-Match names another state: the draft has version {draft.version}")
+        if not draft.is_open:
+            raise conflict(f"the draft was published as revision {draft.published_revision}", ())
+
+    def entity_tag(self, revision: int) -> str:
+        """Return the entity tag of an answer: of a row or the tenant at a revision, or of the draft."""
+        return entity_tag(revision if self.draft is None else self.draft_version)
+
+    @property
+    def scope(self) -> str:
+        """The rows that a cursor of a list belongs to."""
+        return self.tenant if self.draft is None else f"{self.tenant} {self.draft}"
 
     async def check_quota(self, change: Change, table: Table, added: int) -> None:
         """Refuse a change that would give the tenant more rows of a table than its quota."""
@@ -114,8 +150,13 @@ class RequestContext:
         await quotas.check_quota(services.quotas, change, services.policies.current(), table, added)
 
     async def read(self, work: "Callable[[Connection], Awaitable[_Value]]") -> _Value:
-        """Run `work` on one moment of the tenant."""
-        return accepted(await storage_write.read(self.services.pool, self.tenant, work))
+        """Run `work` on one moment of the tenant, or of a draft."""
+        if self.draft is None:
+            return accepted(await storage_write.read(self.services.pool, self.tenant, work))
+        found = await draft_writes.read(self.services.pool, self.tenant, self.draft, self.check_draft, work)
+        value, draft = accepted(found)
+        self.draft_version = draft.version
+        return value
 
     async def write(
         self,
@@ -134,6 +175,9 @@ class RequestContext:
 
         def finished(written: Written[_Value]) -> Response:
             reply = answer(written.value, written.revision)
+            if isinstance(written, DraftWritten):
+                tag = {"ETag": entity_tag(written.version)}
+                reply = replace(reply, headers=dict(reply.headers) | tag)
             unreadable = written.unreadable if written.changed else self.services.unreadable(self.tenant)
             if named := unreadable[:MAX_NAMED_ROWS]:
                 shown = [self._warning(problem) for problem in named]
@@ -143,6 +187,22 @@ class RequestContext:
             return reply.response()
 
         services = self.services
+        once = self.once(None if secret else finished)
+        written: Written[_Value] | Refusal
+        if self.draft is not None:
+            written = await draft_writes.write(
+                services.pool,
+                self.tenant,
+                self.draft,
+                self.caller.actor,
+                self.caller.standing(self.permission),
+                work,
+                new_id=services.new_id,
+                check=self.check_draft,
+                validate=services.validate,
+                once=once,
+            )
+            return finished(accepted(written, entries=entries))
         written = await storage_write.write(
             services.pool,
             self.tenant,
@@ -150,7 +210,7 @@ class RequestContext:
             work,
             new_id=services.new_id,
             validate=services.validate,
-            once=self.once(None if secret else finished),
+            once=once,
         )
         return finished(accepted(written, entries=entries))
 
@@ -163,7 +223,8 @@ class RequestContext:
         """
         if self.idempotency_key is None:
             return None
-        claim = claim_of(self.tenant, self.caller.actor, self.idempotency_key, self.path, self.content)
+        path = self.path if self.draft is None else f"{self.path}?draft={self.draft}"
+        claim = claim_of(self.tenant, self.caller.actor, self.idempotency_key, path, self.content)
         return KeptAnswer(claim, self.tenant if tenant is None else tenant, answer)
 
     def page(
@@ -191,7 +252,7 @@ class RequestContext:
             )
             StoredReader(reading).read(table.kind, stored.document, problems)
         document = self._warned(show(stored), problems[:1])
-        return Reply(HTTPStatus.OK, document, {"ETag": entity_tag(stored.revision)}).response()
+        return Reply(HTTPStatus.OK, document, {"ETag": self.entity_tag(stored.revision)}).response()
 
     def _warned(self, document: Document, problems: Sequence[Problem]) -> Document:
         return with_warnings(document, [self._warning(problem) for problem in problems])

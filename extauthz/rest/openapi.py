@@ -183,6 +183,7 @@ def _complete(operation: Schema, route: Any, schemas: Schema) -> None:
             kind = "slug" if name == "id" and permission.of_operator else "uuid"
             kind = "key" if "-keys/" in route.path_format else kind
             parameters.insert(0, {"name": name} | known["parameters"][kind])
+    parameters += [known["parameters"]["draft"]] if requires.in_drafts else []
     parameters += [known["parameters"]["ifMatch"]] if requires.conditional else []
     parameters += [known["parameters"]["idempotencyKey"]] if requires.creating else []
     parameters += [known["parameters"][name] for name in ("wait", "within") if route.waits]
@@ -195,6 +196,7 @@ def _complete(operation: Schema, route: Any, schemas: Schema) -> None:
     statuses = {*_ALWAYS, *map(int, responses), *(_WITH_BODY if body is not None else ())}
     statuses |= {status for status, told in ((404, "{" in route.path), (412, requires.conditional)) if told}
     statuses |= {409} if requires.creating else set()
+    statuses |= {404, 409} if requires.in_drafts else set()
     for status in sorted(statuses):
         described = responses.pop(str(status), {})
         name = _status_name(status)

@@ -28,24 +28,27 @@ from extauthz.rest.context import RequestContext
 from extauthz.rest.documents import problems_of
 from extauthz.rest.preconditions import ReplayedError, read_idempotency_key, read_if_match
 from extauthz.rest.problems import ParameterProblem, ProblemError, internal_error, invalid, not_found
-from extauthz.rest.request_body import RequestBody, read_query, refuse_body
+from extauthz.rest.request_body import RequestBody, read_query, refuse_body, row_id_of
 from extauthz.rest.waiting import PARAMETERS, awaited, take_wait
 from extauthz.storage import tenants
 
 _log = structlog.get_logger("extauthz.admin")
 _NO_QUERY: Final = frozenset[str]()
+DRAFT: Final = "draft"
 
 
 @dataclass(frozen=True, slots=True)
 class Requires:
     """What an operation needs of its caller, and the headers that it reads.
 
-    `conditional` operations read `If-Match`, `creating` ones `Idempotency-Key`.
+    `conditional` operations read `If-Match`, `creating` ones `Idempotency-Key`; those `in_drafts` can be sent
+    to a draft with the query parameter `draft`.
     """
 
     permission: Permission
     conditional: bool
     creating: bool
+    in_drafts: bool = False
 
     async def __call__(self, request: Request) -> RequestContext:
         """Return the context of a request whose caller is authenticated and has the permission."""
@@ -59,7 +62,9 @@ class Requires:
             caller = replace(caller, tenant=request.path_params["id"])
             if not tenants.SLUG.fullmatch(caller.tenant):
                 raise not_found(f"there is no tenant {caller.tenant[:80]!r}")
-        return RequestContext(services, caller, request.scope["path"], request.path_params)
+        return RequestContext(
+            services, caller, request.scope["path"], request.path_params, self.permission.name
+        )
 
     def read_headers(self, request: Request, ctx: RequestContext) -> None:
         """Read the headers of a conditional or creating request into its context."""
@@ -67,18 +72,27 @@ class Requires:
         ctx.idempotency_key = read_idempotency_key(request.headers) if self.creating else None
 
 
-def requires(permission: Permission, *, conditional: bool | None = None, creating: bool = False) -> Any:
+def requires(
+    permission: Permission,
+    *,
+    conditional: bool | None = None,
+    creating: bool = False,
+    in_drafts: bool = False,
+) -> Any:
     """Return the annotation of `ctx` for an operation that needs a permission.
 
-    `creating` reads `Idempotency-Key`; `conditional`, by default the same, reads `If-Match`.
+    `creating` reads `Idempotency-Key`; `conditional`, by default the same, reads `If-Match`; `in_drafts`
+    reads the query parameter `draft`.
     """
     conditional = creating if conditional is None else conditional
-    return Depends(Requires(permission, conditional, creating))
+    return Depends(Requires(permission, conditional, creating, in_drafts))
 
 
-Reads = Annotated[RequestContext, requires(Permission.POLICIES_READ)]
-Writes = Annotated[RequestContext, requires(Permission.POLICIES_WRITE, conditional=True)]
-Creates = Annotated[RequestContext, requires(Permission.POLICIES_WRITE, creating=True)]
+_READ: Final = Permission.POLICIES_READ
+_WRITE: Final = Permission.POLICIES_WRITE
+Reads = Annotated[RequestContext, requires(_READ, in_drafts=True)]
+Writes = Annotated[RequestContext, requires(_WRITE, conditional=True, in_drafts=True)]
+Creates = Annotated[RequestContext, requires(_WRITE, creating=True, in_drafts=True)]
 
 
 class Operation(APIRoute):
@@ -114,6 +128,8 @@ class Operation(APIRoute):
         """Whether `?wait` is one of the parameters: the operation changes what sidecars decide by."""
         self._query_names = frozenset(self.query_model.model_fields) if self.query_model else _NO_QUERY
         self._query_names |= PARAMETERS if self.waits else _NO_QUERY
+        if self.requires.in_drafts:
+            self._query_names |= {DRAFT}
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what answers requests, instead of FastAPI's own."""
@@ -135,6 +151,10 @@ class Operation(APIRoute):
         ctx = await self.requires(request)
         given = read_query(request.scope["query_string"], self._query_names)
         wait = take_wait(given)
+        if DRAFT in given and self.requires.in_drafts:
+            ctx.draft = row_id_of(given.pop(DRAFT))
+            if ctx.draft is None:
+                raise invalid([ParameterProblem(DRAFT, "must be the id of a draft")])
         self.requires.read_headers(request, ctx)
         arguments: dict[str, Any] = {"ctx": ctx}
         if self.reads_body is not None:

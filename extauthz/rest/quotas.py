@@ -25,6 +25,7 @@ class Quotas:
     service_keys: int = 1_000
     identity_providers: int = 20
     hosts: int = 1_000
+    drafts: int = 1_000
 
 
 def too_many(kind: str, limit: int, *, pointer: str = "") -> ProblemError:
@@ -45,7 +46,8 @@ async def check_quota(
 ) -> None:
     """Refuse a change that would give the tenant more rows of a table than its quota."""
     limit: int = getattr(quotas, table.name)
-    most = _at_most(change, directory, table.name)
+    # The published rows are not those of a draft.
+    most = _at_most(change, directory, table.name) if change.draft is None else None
     if most is not None and most + added <= limit:
         return
     if await table.count(change.connection, change.tenant) + added > limit:

@@ -94,7 +94,7 @@ async def create(
     """Insert attribute policies as version 1."""
     created = await editing.create(change, TABLE, documents, by_domain_admin=by_domain_admin)
     if isinstance(created, tuple):
-        await _keep(change, [(stored.document, 1) for stored in created], deleted=False)
+        await keep_versions(change, [(stored.document, 1) for stored in created], deleted=False)
     return created
 
 
@@ -114,7 +114,7 @@ async def replace(
         by_domain_admin=by_domain_admin,
         also=", version = version + 1",
     )
-    await _keep(change, [(row, after.version)], deleted=False)
+    await keep_versions(change, [(row, after.version)], deleted=False)
     change.note("update", TABLE.kind, after.id, before=before.document, after=row)
     return after
 
@@ -268,11 +268,14 @@ async def _marked(change: Change, policy_ids: Sequence[str], *, deleted: bool) -
         change.revision,
     )
     after = sorted(map(TABLE.stored, records), key=lambda stored: stored.id)
-    await _keep(change, [(stored.document, stored.version) for stored in after], deleted=deleted)
+    await keep_versions(change, [(stored.document, stored.version) for stored in after], deleted=deleted)
     return after
 
 
-async def _keep(change: Change, states: Sequence[tuple[Document, int | None]], *, deleted: bool) -> None:
+async def keep_versions(
+    change: Change, states: Sequence[tuple[Document, int | None]], *, deleted: bool
+) -> None:
+    """Keep documents of policies as the versions that they are now."""
     await change.connection.execute(
         "INSERT INTO attribute_policy_versions"
         " (tenant_id, policy_id, version, deleted, document, actor, revision)"

@@ -116,13 +116,15 @@ async def append(
         await connection.execute(
             "INSERT INTO audit_events"
             " (tenant_id, id, revision, actor, action, kind, entity_id, before, after)"
-            " SELECT $1, r.id, $2, $3::jsonb, r.action, r.kind, r.entity_id, r.before::json, r.after::json"
-            " FROM unnest($4::text[]::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[])"
-            " AS r (id, action, kind, entity_id, before, after)",
+            " SELECT $1, r.id, $2, coalesce(r.actor, $3)::jsonb, r.action, r.kind, r.entity_id,"
+            " r.before::json, r.after::json FROM unnest($4::text[]::uuid[], $5::text[], $6::text[],"
+            " $7::text[], $8::text[], $9::text[], $10::text[])"
+            " AS r (id, actor, action, kind, entity_id, before, after)",
             tenant,
             revision,
             written_by,
             [new_id() for _ in some],
+            [None if row.actor is None else encode_json(row.actor) for row in some],
             [row.action for row in some],
             [row.kind for row in some],
             [row.id for row in some],

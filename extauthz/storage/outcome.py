@@ -74,6 +74,14 @@ _Value = TypeVar("_Value")
 Refusal = Conflict | NotFound | Invalid | DatabaseUnavailable
 
 
+class RefusedError(Exception):
+    """Ends a transaction with a refusal, so that nothing of it is stored; see `refusals_returned`."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__("refused")
+        self.refusal = refusal
+
+
 def refusal_of(error: Exception) -> Refusal | None:
     """Return the refusal for an error of the database; None if the error is a bug of extauthz."""
     match error:
@@ -103,6 +111,8 @@ def refusals_returned(
     async def returning(*args: _Given.args, **kwargs: _Given.kwargs) -> _Value | Refusal:
         try:
             return await work(*args, **kwargs)
+        except RefusedError as refused:
+            return refused.refusal
         except Exception as error:  # drivers and sockets raise many types; `refusal_of` classifies them
             refusal = refusal_of(error)
             if refusal is None:

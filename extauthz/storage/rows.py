@@ -209,8 +209,8 @@ class Table:
         self._times = tuple(column.member for column in columns if column.type == "timestamptz")
         self._optional = tuple(column.member for column in columns if column.optional)
         self._json = tuple(column.member for column in columns if column.type == "jsonb")
-        self._marks = ("revision", "created_at", "updated_at", *marks)
-        selected = (bounded_times(mark) if mark.endswith("_at") else mark for mark in self._marks)
+        self.marks = ("revision", "created_at", "updated_at", *marks)
+        selected = (bounded_times(mark) if mark.endswith("_at") else mark for mark in self.marks)
         self.selected_with_marks = ", ".join((self.selected, *selected))
 
     def document_of(self, entity: object) -> Document:
@@ -235,7 +235,7 @@ class Table:
         """Return the row of a record that was selected with `selected_with_marks`."""
         document: Document = dict(zip(self._members, record, strict=False))
         self._decode(document)
-        return Stored(document, **dict(zip(self._marks, record[len(self._members) :], strict=True)))
+        return Stored(document, **dict(zip(self.marks, record[len(self._members) :], strict=True)))
 
     def document_of_columns(self, columns: Mapping[str, object]) -> Document:
         """Return the document of a row whose columns PostgreSQL wrote as JSON (`to_jsonb`)."""
@@ -342,7 +342,7 @@ class Table:
             f" FROM unnest($3::text[]::uuid[], {arrays}) AS r (id, {', '.join(names)})"
             " ON CONFLICT DO NOTHING RETURNING id::text, created_at, updated_at"
         )
-        version = 1 if "version" in self._marks else None
+        version = 1 if "version" in self.marks else None
         stored: dict[str, Stored] = {}
         for part in parts(documents):
             records = await connection.fetch(

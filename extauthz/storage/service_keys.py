@@ -187,6 +187,21 @@ async def find(pool: Pool, presented: PresentedKey, *, now: datetime) -> KeyGran
         return None
     if record["expires_at"] is not None and now >= record["expires_at"]:
         return None
+    return _grant(record)
+
+
+async def grant_of(connection: Connection, tenant: str, key_id: str) -> KeyGrant | None:
+    """Return the permissions that a key of the tenant has now; None if it is unknown, revoked or expired."""
+    record = await connection.fetchrow(
+        f"SELECT tenant_id, {_DOCUMENT} FROM service_api_keys WHERE tenant_id = $1 AND id = $2::uuid"  # noqa: S608
+        " AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())",
+        tenant,
+        row_id(key_id),
+    )
+    return None if record is None else _grant(record)
+
+
+def _grant(record: asyncpg.Record) -> KeyGrant:
     return KeyGrant(
         id=ID_PREFIX + record["id"],
         tenant=record["tenant_id"],

@@ -39,7 +39,8 @@ class TenantStatus(StrEnum):
 _Value = TypeVar("_Value")
 _SELECTED: Final = f"tenant_id, name, status, revision, {bounded_times('created_at', 'updated_at')}"
 _EMPTIED: Final = (
-    # In the order of their foreign keys; route claims and policy versions are deleted by cascade.
+    # In the order of their foreign keys; route claims, policy versions and changes of drafts are deleted
+    # by cascade.
     "resources",
     "default_roles_applied",
     "role_rules",
@@ -50,6 +51,7 @@ _EMPTIED: Final = (
     "service_api_keys",
     "policy_changes",
     "idempotency_keys",
+    "drafts",
     # After the tables whose deleted rows they keep.
     "row_history",
     "policy_revisions",

@@ -23,6 +23,8 @@ from extauthz.storage.pool import tenant_transaction
 from extauthz.storage.written_row import WrittenRow
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from extauthz.domain.problem import Problem
     from extauthz.storage.idempotency import Once
     from extauthz.storage.pool import Connection, Pool
@@ -62,8 +64,9 @@ class Change:
     """A write in progress; the functions of each kind (`role_rules.create`, ...) record their rows in it.
 
     `previous` is the revision of the tenant before the write. `unreadable` are the problems of other rows of
-    the tenant that are damaged and therefore not in force. `policy_digest` is that of the policies with the
-    change, None where `validate` compiled none.
+    the tenant that are damaged and therefore not in force. `draft` is the draft that is written to. The audit
+    trail gets `audited`, where it is given, instead of `rows`. `policy_digest` is that of the policies with
+    the change, None where `validate` compiled none.
     """
 
     connection: Connection
@@ -75,6 +78,8 @@ class Change:
     rows: list[WrittenRow] = field(default_factory=list)
     unreadable: Sequence[Problem] = ()
     policy_digest: str | None = None
+    draft: UUID | None = None
+    audited: Sequence[WrittenRow] | None = None
 
     def note(
         self,
@@ -255,7 +260,7 @@ async def _record(change: Change) -> None:
         change.tenant,
         change.revision,
         change.actor.document(),
-        change.rows,
+        change.rows if change.audited is None else change.audited,
         new_id=change.new_id,
     )
     await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, f"{change.tenant}:{change.revision}")

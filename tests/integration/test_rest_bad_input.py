@@ -72,7 +72,11 @@ async def test_a_body_that_is_not_a_document_is_a_problem(database: "Database") 
         for route, data in product(WITH_BODY, NOT_A_DOCUMENT):
             answer = await api.ask(method_of(route), path_of(route), data=data, caller="tenant")
             if route.reads_body is not None and route.reads_body.is_bulk and data == b"[]":
-                answer.succeeded(200)
+                assert answer.status == (404 if "{id}" in route.path else 200), answer
+                continue
+            if (route.operation_id, data) == ("createDraft", b"{}"):
+                # A draft needs no title.
+                answer.succeeded(201)
                 continue
             assert answer.status in {404, 422}, (route.operation_id, data[:60], answer)
             answer.problem(answer.status)

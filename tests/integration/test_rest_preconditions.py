@@ -149,6 +149,30 @@ def new_provider() -> dict[str, object]:
     return {"issuer_url": f"https://{named('idp')}.example", "audience": AUDIENCE, "active": False}
 
 
+DRAFTS = f"{V1}/drafts"
+
+
+def of_draft(method: str, below: str, new: Callable[[], object] = lambda: None) -> Prepare:
+    """Return a write to a draft, whose tag every change in it makes another one."""
+
+    async def prepare(api: Api) -> Write:
+        caller = "acme/admin"
+        draft = (await api.post(DRAFTS, {}, caller=caller)).succeeded(201).body["id"]
+        document = rule(sub=named("sub"))
+        made = (await api.post(f"{RULES}?draft={draft}", document, caller=caller)).succeeded(201)
+        if below == "/rebase":
+            await api.post(RULES, rule(sub=named("other")), caller=caller)
+        return Write(method, f"{DRAFTS}/{draft}{below}", new(), made.headers["ETag"])
+
+    return prepare
+
+
+async def written_in_draft(api: Api) -> Write:
+    write = await of_draft("POST", "")(api)
+    draft = write.path.rpartition("/")[2]
+    return Write("POST", f"{RULES}?draft={draft}", rule(sub=named("sub")), write.tag)
+
+
 ACME_IDPS, IDPS = f"{TENANTS}/acme/identity-providers", f"{TENANTS}/{{id}}/identity-providers"
 WRITES: dict[tuple[str, str], list[Prepare]] = {
     ("POST", f"{V1}/resources"): [of_nothing(f"{V1}/resources", new_resource), registered_again],
@@ -158,7 +182,7 @@ WRITES: dict[tuple[str, str], list[Prepare]] = {
         of_row("PATCH", f"{V1}/resources", new_resource, changed={"displayName": "Another"})
     ],
     ("DELETE", f"{V1}/resources/{{id}}"): [of_row("DELETE", f"{V1}/resources", new_resource)],
-    ("POST", RULES): [of_nothing(RULES, lambda: rule(sub=named("sub")))],
+    ("POST", RULES): [of_nothing(RULES, lambda: rule(sub=named("sub"))), written_in_draft],
     ("PUT", RULES): [by_value("PUT")],
     ("DELETE", RULES): [by_value("DELETE"), by_value("DELETE", in_query=True)],
     ("PUT", f"{RULES}/{{id}}"): [
@@ -189,6 +213,17 @@ WRITES: dict[tuple[str, str], list[Prepare]] = {
         of_row("DELETE", f"{V1}/service-api-keys", lambda: {"name": named("key"), "scopes": ["check"]})
     ],
     ("POST", f"{V1}/casbin/policy"): [imported],
+    ("POST", DRAFTS): [of_nothing(DRAFTS, lambda: {"title": named("draft")})],
+    ("DELETE", f"{DRAFTS}/{{id}}"): [of_draft("DELETE", "")],
+    ("POST", f"{DRAFTS}/{{id}}/rebase"): [of_draft("POST", "/rebase")],
+    ("POST", f"{DRAFTS}/{{id}}/publish"): [of_draft("POST", "/publish")],
+    ("POST", f"{DRAFTS}/{{id}}/changes"): [
+        of_draft(
+            "POST",
+            "/changes",
+            lambda: [{"action": "create", "kind": "role_rule", "document": rule(sub=named("sub"))}],
+        )
+    ],
     ("POST", TENANTS): [of_nothing(TENANTS, lambda: {"name": "x", "slug": named("new")})],
     ("PATCH", f"{TENANTS}/{{id}}"): [of_tenant("PATCH", "", lambda: {"name": named("other")})],
     ("DELETE", f"{TENANTS}/{{id}}"): [of_tenant("DELETE", "")],

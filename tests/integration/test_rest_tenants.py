@@ -28,6 +28,7 @@ V1 = "/api/v1"
 OPERATED = {Permission.OPERATOR, Permission.ADMIN_KEY}
 TENANT_TABLES = (
     "attribute_policies", "attribute_policy_versions", "audit_events", "default_roles_applied",
+    "draft_changes", "draft_rows", "drafts",
     "idempotency_keys", "identity_providers", "policy_changes",
     "resources", "role_bindings", "role_rules", "route_claims",
     "service_api_keys", "tenant_hosts", "tenants",
@@ -70,6 +71,9 @@ class Holdings:
         """Return a body that would do something."""
         if route.reads_body is None:
             return None
+        if route.path.endswith("/changes"):
+            rules = self.documents[f"{V1}/resources/policies"]
+            return [{"action": "create", "kind": "role_rule", "document": rules}]
         if route.path.endswith("/resources/list"):
             return [self.documents[f"{V1}/resources"]]
         base = route.path.removesuffix("/{id}")
@@ -104,6 +108,7 @@ def documents(mark: str) -> dict[str, dict[str, Any]]:
             "rule_data": {"type": "ALWAYS"},
         },
         f"{V1}/service-api-keys": {"name": mark, "scopes": ["check"]},
+        f"{V1}/drafts": {"title": mark},
     }  # fmt: skip
 
 
@@ -116,6 +121,9 @@ async def settled(found: Firms) -> dict[str, Holdings]:
             key = {"Idempotency-Key": '"one of each"'} if path.endswith("role-bindings") else {}
             answer = await found.api.post(path, document, caller=f"{slug}/admin", **key)
             held.ids[path] = answer.succeeded(201).body["id"]
+        drafted = f"{V1}/resources/policies?draft={held.ids[f'{V1}/drafts']}"
+        document = documents(f"{slug}-mark drafted")[f"{V1}/resources/policies"]
+        (await found.api.post(drafted, document, caller=f"{slug}/admin")).succeeded(201)
         holdings[slug] = held
     return holdings
 
@@ -125,7 +133,7 @@ async def everything(api: Api, slug: str) -> str:
     seen = []
     for path in (
         "resources", "resources/policies", "role-bindings", "abac/policies", "abac/policies?deleted=true",
-        "service-api-keys", "audit",
+        "service-api-keys", "audit", "drafts",
     ):  # fmt: skip
         items = (await api.get(f"{V1}/{path}", caller=f"{slug}/admin")).succeeded(200).body["items"]
         # Keys are in use meanwhile.
@@ -180,7 +188,7 @@ async def test_no_list_shows_what_is_another_tenants(database: "Database", *, co
             for route in served(TenancyMode.SAAS)
             if method_of(route) == "GET" and permission_of(route) not in OPERATED and "{" not in route.path
         ]
-        assert len(lists) == 7
+        assert len(lists) == 8
         for slug, path, holder in itertools.product(SLUGS, lists, ("admin", "key")):
             answer = (await api.get(path, caller=f"{slug}/{holder}")).succeeded(200)
             assert leaks(answer, holdings[slug])

@@ -97,6 +97,16 @@ async def fill(pool: "Pool") -> None:
                 tenant,
             )
             await change.connection.execute(
+                "WITH draft AS (INSERT INTO drafts (tenant_id, id, base_revision, created_by)"
+                " VALUES ($1, $2, 0, '{}') RETURNING tenant_id, id), changed AS (INSERT INTO draft_changes"
+                " (tenant_id, draft_id, number, author, action, kind, row_id)"
+                " SELECT tenant_id, id, 1, '{}', 'create', 'role_rule', id FROM draft)"
+                " INSERT INTO draft_rows (tenant_id, draft_id, kind, row_id)"
+                " SELECT tenant_id, id, 'role_rule', id FROM draft",
+                tenant,
+                new_id(),
+            )
+            await change.connection.execute(
                 "INSERT INTO policy_heads (tenant_id, serial, envelope) VALUES ($1, 1, $2)", tenant, b"{}"
             )
             await change.connection.execute(
@@ -136,7 +146,7 @@ async def filled(database: "Database") -> "AsyncIterator[Pool]":
 
 async def test_every_table_of_tenants_forces_row_level_security(database: "Database") -> None:
     async with connected(database.address) as connection:
-        assert len(await tables(connection)) == 20
+        assert len(await tables(connection)) == 23
         loose = await connection.fetch(
             "SELECT relname FROM pg_class WHERE relname = ANY($1)"
             " AND NOT (relrowsecurity AND relforcerowsecurity)",
@@ -303,6 +313,8 @@ async def test_separate_roles_do_their_work_and_no_more(empty_database: "Databas
             "SELECT * FROM audit_events",
             "SELECT * FROM attribute_policy_versions",
             "SELECT * FROM route_claims",
+            "SELECT * FROM drafts",
+            "SELECT * FROM draft_rows",
             "SELECT description FROM service_api_keys",
             "UPDATE tenants SET revision = 0",
             "INSERT INTO policy_changes (tenant_id, revision, predecessor) VALUES ('acme', 99, 98)",

@@ -32,6 +32,7 @@ LISTS = {
     "/api/v1/abac/policies",
     "/api/v1/audit",
     "/api/v1/casbin/policy",
+    "/api/v1/drafts",
     "/api/v1/resources",
     "/api/v1/resources/policies",
     "/api/v1/role-bindings",
@@ -170,6 +171,8 @@ def reads(api: Api, own: Holdings) -> list[tuple[str, str]]:
         if "domain admins" in operations["get"]["description"]:
             callers.append("acme/emea")
         found += [(own_path, caller) for caller in callers]
+        if "draft" in [each["name"] for each in operations["get"].get("parameters", ())]:
+            found += [(f"{own_path}?draft={own.ids['/api/v1/drafts']}", caller) for caller in callers]
     assert len(found) > 30
     return found
 

@@ -28,8 +28,8 @@ _REWRITTEN = (
 _LOOKS = re.compile(r"^\s*(?:WITH|SELECT|UPDATE|DELETE)\b")
 _TABLES = re.compile(
     r"\b(?:FROM|UPDATE|JOIN)\s+(attribute_policies|attribute_policy_versions|audit_events|default_roles_applied"
-    r"|idempotency_keys|identity_providers|policy_bodies|policy_changes|policy_heads|policy_revisions|resources"
-    r"|role_bindings|role_rules|route_claims|row_history|service_api_keys|sidecars|tenant_hosts|tenants)\b"
+    r"|draft_changes|draft_rows|drafts|idempotency_keys|identity_providers|policy_bodies|policy_changes|policy_heads"
+    r"|policy_revisions|resources|role_bindings|role_rules|route_claims|row_history|service_api_keys|sidecars|tenant_hosts|tenants)\b"
 )
 
 

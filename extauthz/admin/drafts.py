@@ -1,0 +1,299 @@
+"""`/api/v1/drafts`: changes that are written, read, compared and checked before they are live.
+
+Requests about policies go to a draft with the query parameter `draft`. `draft_changes` has the lists.
+"""
+
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+from starlette.responses import Response
+
+from extauthz.admin.audit import ActorOut
+from extauthz.rest import documents as doc
+from extauthz.rest.answers import Reply, list_of, no_content, tenant_headers
+from extauthz.rest.authorization import Permission
+from extauthz.rest.context import RequestContext
+from extauthz.rest.draft_rights import require_rights
+from extauthz.rest.openapi import answer, created, deleted, found, listed, written
+from extauthz.rest.operation import Operation, requires
+from extauthz.rest.pagination import PageQuery
+from extauthz.rest.preconditions import entity_tag
+from extauthz.rest.problems import accepted, conflict, forbidden
+from extauthz.storage import draft_comparison, draft_publication, drafts
+from extauthz.storage.draft_comparison import Difference
+from extauthz.storage.draft_writes import DraftWritten
+from extauthz.storage.drafts import Draft
+from extauthz.storage.outcome import Refusal
+from extauthz.storage.rows import Document, Page, rfc3339
+from extauthz.storage.write import Change, Written
+
+PATH: Final = "/api/v1/drafts"
+NOUN: Final = "draft"
+_ALICE: Final = {"kind": "user", "id": "alice", "domain": None, "request_id": None}
+_Count = Annotated[doc.Integer, Field(ge=0)]
+
+
+class DraftDocument(doc.BodyModel):
+    """A new draft."""
+
+    title: Annotated[doc.Name | None, doc.about("what it is for", "finance reads invoices")] = None
+
+
+class DraftOut(doc.Warned):
+    """A draft."""
+
+    id: doc.RowId
+    title: doc.Name | None
+    state: Annotated[Literal["open", "published"], doc.about("`published`: nothing is added to it", "open")]
+    version: Annotated[doc.Integer, Field(ge=1), doc.about("its `ETag`; every change raises it", 1)]
+    base_revision: Annotated[_Count, doc.about("the live revision that it was made for", 7)]
+    live_revision: Annotated[_Count, doc.about("the present one; another than the base: rebase it", 7)]
+    changes: Annotated[_Count, doc.about("how many rows were written in it, each time counted", 0)]
+    created_by: Annotated[ActorOut, doc.example(_ALICE)]
+    published_by: ActorOut | None
+    published_revision: _Count | None
+    created_at: doc.Time
+    updated_at: doc.Time
+
+
+class DraftDifference(doc.Model):
+    """A row as it is live, and as the draft has it."""
+
+    action: Annotated[Literal["create", "update", "delete"], doc.example("create")]
+    kind: Annotated[str, doc.example("role_rule")]
+    id: doc.RowId
+    before: Annotated[Any, doc.about("the live document; null: there is none")]
+    after: Annotated[Any, doc.about("the document in the draft; null: it is deleted", {"sub": "finance"})]
+    authors: Annotated[list[ActorOut], doc.about("the authors of its changes", [_ALICE])]
+    conflict: Annotated[
+        Literal["changed", "taken"] | None,
+        doc.about("`changed`: written live since; `taken`: another live row has its value or route"),
+    ]
+
+
+class Rebase(doc.BodyModel):
+    """What is kept of the rows that conflict."""
+
+    resolve: Annotated[
+        dict[str, Literal["draft", "live"]],
+        Field(
+            default_factory=dict,
+            description="by the id of the row; `live` drops its changes from the draft",
+            examples=[{doc.EXAMPLE_ID: "live"}],
+        ),
+    ]
+
+
+class DraftFilter(PageQuery):
+    """Which drafts to list."""
+
+    state: Annotated[
+        Literal["open", "published"] | None, doc.about("only open, or only published drafts")
+    ] = None
+
+
+Reading = Annotated[RequestContext, requires(Permission.POLICIES_READ)]
+Writing = Annotated[RequestContext, requires(Permission.POLICIES_WRITE, conditional=True)]
+Creating = Annotated[RequestContext, requires(Permission.POLICIES_WRITE, creating=True)]
+router: Final = APIRouter(prefix=PATH, tags=["Drafts"], route_class=Operation)
+
+
+def to_shown(draft: Draft) -> Document:
+    """Return a draft as the API shows it."""
+    return {
+        "id": str(draft.id),
+        "title": draft.title,
+        "state": draft.state,
+        "version": draft.version,
+        "base_revision": draft.base_revision,
+        "live_revision": draft.live_revision,
+        "changes": draft.changes,
+        "created_by": draft.created_by,
+        "published_by": draft.published_by,
+        "published_revision": draft.published_revision,
+        "created_at": rfc3339(draft.created_at),
+        "updated_at": rfc3339(draft.updated_at),
+    }
+
+
+def _headers(made: DraftWritten[Draft]) -> dict[str, str]:
+    """Return the headers of an answer about a draft: the live revision, which stays, and its version."""
+    return tenant_headers(made.revision) | {"ETag": entity_tag(made.version)}
+
+
+def draft_of(ctx: RequestContext) -> UUID:
+    """Return the draft that the path names; 404 for a text that is not an id."""
+    return ctx.row_id(NOUN)
+
+
+@router.get("", **listed(DraftOut))
+async def list_drafts(ctx: Reading, query: Annotated[DraftFilter, Query()]) -> Response:
+    """List drafts, oldest first."""
+    position = query.position(f"{ctx.tenant} drafts")
+
+    async def work(connection: Any) -> Page[Draft]:
+        return await drafts.page(connection, ctx.tenant, state=query.state, **position.bounds)
+
+    page = await ctx.read(work)
+    return list_of([to_shown(each) for each in page.items], position.cursor(page.next))
+
+
+@router.post("", **created(DraftOut))
+async def create_draft(ctx: Creating, body: DraftDocument | None = None) -> Response:
+    """Create a draft on the present live policies."""
+    ctx.check_precondition(None)
+
+    def reply(made: Written[Draft]) -> Response:
+        assert isinstance(made, DraftWritten)
+        location = {"Location": f"{PATH}/{made.value.id}"}
+        return Reply(201, to_shown(made.value), _headers(made) | location).response()
+
+    services = ctx.services
+    made = await draft_publication.create(
+        services.pool,
+        ctx.tenant,
+        ctx.caller.actor,
+        title=None if body is None else body.title,
+        most=services.quotas.drafts,
+        new_id=services.new_id,
+        draft_id=UUID(services.new_id()),
+        once=ctx.once(reply),
+    )
+    return reply(accepted(made))
+
+
+@router.get("/{id}", **found(DraftOut))
+async def get_draft(ctx: Reading) -> Response:
+    """Get a draft."""
+    draft_id = draft_of(ctx)
+    draft = await ctx.read(lambda connection: drafts.get(connection, ctx.tenant, draft_id))
+    if draft is None:
+        raise ctx.missing(NOUN)
+    return Reply(200, to_shown(draft), {"ETag": entity_tag(draft.version)}).response()
+
+
+@router.delete("/{id}", **deleted(409))
+async def delete_draft(ctx: Writing) -> Response:
+    """Delete a draft that is not published. For its creator and tenant admins."""
+
+    def check(draft: Draft) -> None:
+        ctx.check_draft(draft)
+        require_owner(ctx, draft)
+
+    services = ctx.services
+    gone = await draft_publication.delete(
+        services.pool, ctx.tenant, ctx.caller.actor, draft_of(ctx), check=check, new_id=services.new_id
+    )
+    return no_content(None, accepted(gone).live_revision).response()
+
+
+def require_owner(ctx: RequestContext, draft: Draft) -> None:
+    """Refuse to give up changes of others: only tenant admins and the creator of a draft do."""
+    actor = ctx.caller.actor
+    if not ctx.caller.is_tenant_admin and (actor.kind, actor.id) != (
+        draft.created_by["kind"],
+        draft.created_by["id"],
+    ):
+        raise forbidden("this is for tenant admins and for the creator of the draft")
+
+
+@router.get("/{id}/diff", **answer(doc.PageOut[DraftDifference], "ETag", responses={404: {}, 409: {}}))
+async def diff_draft(ctx: Reading, query: Annotated[PageQuery, Query()]) -> Response:
+    """List the rows that a draft changes, as they are live and as the draft has them.
+
+    Domain admins see rows of their domains. Undone changes are not there.
+    """
+    ctx.draft = draft_of(ctx)
+    position = query.position(f"{ctx.scope} diff")
+
+    async def work(view: Any) -> Page[Difference]:
+        return await draft_comparison.page(view, ctx.tenant, draft_of(ctx), **position.bounds)
+
+    page = await ctx.read(work)
+    items = [
+        {
+            "action": each.action,
+            "kind": each.kind,
+            "id": each.id,
+            "before": each.before,
+            "after": each.after,
+            "authors": each.authors,
+            "conflict": each.conflict,
+        }
+        for each in page.items
+        if _sees(ctx, each)
+    ]
+    body = {"items": items, "next_cursor": position.cursor(page.next)}
+    return Reply(200, body, {"ETag": ctx.entity_tag(0)}).response()
+
+
+def _sees(ctx: RequestContext, each: Difference) -> bool:
+    """Tell whether the caller may see a row: a domain admin those of its domains, no resources."""
+    if ctx.caller.is_tenant_admin:
+        return True
+    documents = [document for document in (each.before, each.after) if document is not None]
+    domains = [document.get("dom", document.get("domain")) for document in documents]
+    return all(domain is not None and ctx.caller.administers_domain(domain) for domain in domains)
+
+
+@router.post("/{id}/rebase", **written(DraftOut, 409))
+async def rebase_draft(ctx: Writing, body: Rebase | None = None) -> Response:
+    """Make the present live policies the base of a draft.
+
+    Rows that were written live since, and values or routes that live rows have now, are 409 with each of them
+    named, until `resolve` says what is kept. For its creator and tenant admins, where it resolves anything.
+    """
+    resolve = {} if body is None else body.resolve
+
+    def check(draft: Draft) -> None:
+        ctx.check_draft(draft)
+        if resolve:
+            require_owner(ctx, draft)
+
+    services = ctx.services
+    rebased = await draft_publication.rebase(
+        services.pool,
+        ctx.tenant,
+        ctx.caller.actor,
+        draft_of(ctx),
+        resolve=resolve,
+        check=check,
+        validate=services.validate,
+        new_id=services.new_id,
+    )
+    made = accepted(rebased)
+    return Reply(200, to_shown(made.value), _headers(made)).response()
+
+
+@router.post("/{id}/publish", **written(DraftOut, 409))
+async def publish_draft(ctx: Creating) -> Response:
+    """Make all changes of a draft live, in one transaction and one revision.
+
+    Both the publisher and the author of each change need the permission for it, else 403 names them. 409
+    where the live policies were written since the base of the draft: rebase it.
+    """
+    draft_id = draft_of(ctx)
+
+    async def judge(change: Change, draft: Draft, changes: Any, live: Any) -> None:
+        require_base(change, draft)
+        await require_rights(ctx, change, changes, live)
+
+    async def work(change: Change) -> Draft | Refusal:
+        return await draft_publication.publish(change, draft_id, check=ctx.check_draft, judge=judge)
+
+    def reply(draft: Draft, revision: int) -> Reply:
+        headers = tenant_headers(revision) | {"ETag": entity_tag(draft.version)}
+        return Reply(200, to_shown(draft), headers)
+
+    return await ctx.write(work, reply)
+
+
+def require_base(change: Change, draft: Draft) -> None:
+    """Refuse to publish what was not made for the live policies, and a draft without an effect."""
+    if draft.base_revision != change.previous:
+        detail = f"the live policies are at revision {change.previous}; rebase the draft"
+        raise conflict(f"{detail}, which was made for revision {draft.base_revision}", ())
+    if not change.rows:
+        raise conflict("the draft changes nothing", ())
