@@ -21,6 +21,7 @@ from extauthz.domain.policy import Entity, RoleRule
 COUNTED_AT_ONCE: Final = 20_000
 """A set with at most as many entities is counted where it is built: that takes less than 50 ms."""
 _MODULUS: Final = 2**256
+_MOST_ZEROS: Final = 1000
 
 
 def entity_hash(entity: Entity) -> int:
@@ -44,13 +45,27 @@ def _plain(value: object) -> object:
         case None | bool() | int() | float() | str():
             return value
         case Decimal():
-            return {"decimal": str(value)}
+            return _number(value)
         case Mapping():
             return {"object": {str(name): _plain(member) for name, member in value.items()}}
         case tuple() if not hasattr(value, "_fields"):
             return [_plain(member) for member in value]
         case _:
             return _members(value)
+
+
+def _number(value: Decimal) -> object:
+    """Return a number in one form: 1.50 is 1.5, and 1e2 is the integer 100, as comparisons have it."""
+    sign, digits, exponent = value.as_tuple()
+    assert isinstance(exponent, int), "literals are finite"
+    text = "".join(map(str, digits)).lstrip("0")
+    shortest = text.rstrip("0")
+    exponent += len(text) - len(shortest)
+    if not shortest:
+        return 0
+    if 0 <= exponent < _MOST_ZEROS:
+        return int(f"{'-' * sign}{shortest}{'0' * exponent}")
+    return {"decimal": f"{'-' * sign}{shortest}e{exponent}"}
 
 
 def _members(value: object) -> dict[str, object]:

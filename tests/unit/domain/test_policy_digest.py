@@ -53,7 +53,10 @@ def test_the_digest_of_these_policies_never_changes() -> None:
     [
         (policy(1), policy(True)),
         (policy(1), policy("1")),
-        (policy(1), policy(Decimal(1))),
+        (policy(1), policy(Decimal("1.1"))),
+        (policy(10), policy(Decimal("1.0"))),
+        (policy(Decimal("1e5000")), policy(Decimal("1e5001"))),
+        (policy(Decimal("-0.5")), policy(Decimal("0.5"))),
         (policy("user.name"), policy(AttributeName("user.name"))),
         (policy(("a", "b")), policy(("b", "a"))),
         (RULE, RULE._replace(effect=Effect.DENY)),
@@ -68,6 +71,22 @@ def test_the_digest_of_these_policies_never_changes() -> None:
 )
 def test_other_policies_have_another_digest(one: Entity, other: Entity) -> None:
     assert entity_hash(one) != entity_hash(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, Decimal(1)),
+        (100, Decimal("1e2")),
+        (-100, Decimal("-100.00")),
+        (0, Decimal("-0.0")),
+        (Decimal("1.5"), Decimal("1.500")),
+        (Decimal("15e-1"), Decimal("1.5")),
+        (Decimal("1e5000"), Decimal("10e4999")),
+    ],
+)
+def test_one_number_in_two_notations_is_the_same_policy(one: object, other: object) -> None:
+    assert entity_hash(policy(one)) == entity_hash(policy(other))
 
 
 def test_nested_conditions_are_told_apart() -> None:
