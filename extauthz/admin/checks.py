@@ -75,7 +75,9 @@ class CheckRequest(doc.BodyModel):
         attributes = document.get("attributes")
         if ctx.caller.principal is not None and isinstance(attributes, Mapping) and "user" in attributes:
             wanted = "a caller with a token has the claims of its token; leave it out"
-            return [*problems, Problem("/attributes/user", wanted), *attribute_problems(document)]
+            others = {**attributes, "user": None}
+            problems.append(Problem("/attributes/user", wanted))
+            return problems + attribute_problems({"attributes": others})
         return problems + attribute_problems(document)
 
 

@@ -22,7 +22,8 @@ V1, TENANTS = "/api/v1", "/admin/tenants"
 RULES, POLICIES = f"{V1}/resources/policies", f"{V1}/abac/policies"
 CSV = {"Content-Type": "text/csv"}
 READING = {
-    ("POST", f"{V1}/check"), ("POST", f"{V1}/resources/access/check"), ("POST", "/resources/access/check"),
+    ("POST", f"{V1}/check"), ("POST", f"{V1}/explain"),
+    ("POST", f"{V1}/resources/access/check"), ("POST", "/resources/access/check"),
     # Of the operator alone, and nothing that is stored under a revision.
     ("POST", "/admin/session"), ("DELETE", "/admin/session"),
 }  # fmt: skip
