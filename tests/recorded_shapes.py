@@ -15,7 +15,6 @@ from extauthz.domain.request import RequestFacts
 from extauthz.domain.tenancy import UnmappedPolicy
 from extauthz.domain.verdict import Target, Verdict
 from extauthz.recording import shape as recorded
-from extauthz.recording.question import OWNER
 from extauthz.recording.shape import CredentialState, Shape, literal
 
 _ADDRESS_TARGET = Target("", "", "", None, {}, AuthenticationRequirement.REQUIRED)
@@ -45,7 +44,7 @@ def shape_of(
     if facts.preflight is not None:
         slots[recorded.PREFLIGHT] = literal(facts.preflight)
     if by_token:
-        slots[OWNER] = literal("token")
+        slots[recorded.OWNER] = literal("token")
     tenant = verdict.tenant
     assert tenant is not None
     return Shape(

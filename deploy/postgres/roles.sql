@@ -65,6 +65,10 @@ BEGIN
             ('policy_revisions', 'SELECT, INSERT, DELETE', NULL),
             ('row_history', 'SELECT, INSERT, DELETE', NULL),
             ('policy_bodies', 'SELECT, INSERT, UPDATE, DELETE', NULL),
+            ('recording_days', 'SELECT, INSERT, UPDATE, DELETE', NULL),
+            ('recording_senders', 'SELECT, INSERT, UPDATE, DELETE', NULL),
+            ('recorded_contexts', 'SELECT, INSERT, UPDATE, DELETE', NULL),
+            ('recorded_shapes', 'SELECT, INSERT, UPDATE, DELETE', NULL),
             ('sidecars', 'SELECT, INSERT, UPDATE, DELETE', NULL),
             ('sidecar_keys', 'SELECT, INSERT, UPDATE', NULL)
         ) AS listed (relation, writer, reader)
@@ -74,6 +78,20 @@ BEGIN
         EXECUTE format('GRANT %s ON public.%I TO extauthz_writer', permitted.writer, permitted.relation);
         IF permitted.reader IS NOT NULL THEN
             EXECUTE format('GRANT %s ON public.%I TO extauthz_reader', permitted.reader, permitted.relation);
+        END IF;
+    END LOOP;
+END
+$$;
+
+-- Recordings have a table for each day, which the control plane adds and drops through these two functions alone.
+DO $$
+DECLARE
+    permitted text;
+BEGIN
+    FOREACH permitted IN ARRAY ARRAY['add_recording_day(date)', 'drop_recording_days(date)'] LOOP
+        IF to_regprocedure('public.' || permitted) IS NOT NULL THEN
+            EXECUTE format('REVOKE ALL ON FUNCTION public.%s FROM PUBLIC, extauthz_reader', permitted);
+            EXECUTE format('GRANT EXECUTE ON FUNCTION public.%s TO extauthz_writer', permitted);
         END IF;
     END LOOP;
 END

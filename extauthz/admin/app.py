@@ -25,6 +25,7 @@ from extauthz.admin import (
     drafts,
     explanations,
     identity_providers,
+    recordings,
     registration,
     resources,
     role_bindings,
@@ -37,6 +38,7 @@ from extauthz.admin import (
 )
 from extauthz.admin.follower_keys import FollowerKeys
 from extauthz.admin.health import health_routes
+from extauthz.admin.sidecar_recordings import SidecarRecordingApi
 from extauthz.admin.sidecar_reports import SidecarReportApi
 from extauthz.admin.signed_policies import FollowerApi
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
@@ -62,6 +64,7 @@ _ROUTERS: Final = (
     drafts.router,
     draft_changes.router,
     audit.router,
+    recordings.router,
     sidecars.router,
     sessions.router,
     sidecar_keys.router,
@@ -92,6 +95,8 @@ def build_app(services: AdminServices) -> FastAPI:
     app.openapi = partial(openapi_document, services.mode)  # type: ignore[method-assign]
     app.router.routes.extend(health_routes(services.readiness, services.metrics, services.key_set))
     follower_keys = FollowerKeys(services)
+    if services.recording.takes_batches:
+        app.router.routes.extend(SidecarRecordingApi(services, follower_keys).routes())
     app.router.routes.extend(SidecarReportApi(services, follower_keys).routes())
     if services.heads is not None:
         app.router.routes.extend(FollowerApi(services.pool, follower_keys, services.heads).routes())

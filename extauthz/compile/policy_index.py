@@ -189,17 +189,37 @@ class PolicyIndex:
     """The attribute policies of one tenant. Immutable: a change returns another that shares the rest."""
 
     cells: Map[CellKey, PolicyCell] = field(default_factory=Map)
+    names: Map[str, int] = field(default_factory=Map)
+    """The attributes that conditions of enabled policies read, and how many policies read each."""
 
     def with_policy(self, policy: AttributePolicy) -> "PolicyIndex":
         """Return the index with the policy added; a disabled one is not in the index."""
         if not policy.enabled:
             return self
         compiled = compile_policy(policy)
-        return self._each_cell(policy, lambda cell: cell.set(policy.id, compiled))
+        index = self._each_cell(policy, lambda cell: cell.set(policy.id, compiled))
+        names = self.names
+        for name in compiled.attributes:
+            names = names.set(name, names.get(name, 0) + 1)
+        return PolicyIndex(index.cells, names)
 
     def without_policy(self, policy: AttributePolicy) -> "PolicyIndex":
         """Return the index with the policy taken out."""
-        return self._each_cell(policy, lambda cell: cell.delete(policy.id) if policy.id in cell else cell)
+        known = self._known(policy)
+        if known is None:
+            return self
+        index = self._each_cell(policy, lambda cell: cell.delete(policy.id) if policy.id in cell else cell)
+        names = self.names
+        for name in known.attributes:
+            readers = names[name] - 1
+            names = names.set(name, readers) if readers else names.delete(name)
+        return PolicyIndex(index.cells, names)
+
+    def _known(self, policy: AttributePolicy) -> CompiledPolicy | None:
+        for key in _cell_keys(policy):
+            if key in self.cells and policy.id in self.cells[key].policies:
+                return self.cells[key].policies[policy.id]
+        return None
 
     def _each_cell(
         self, policy: AttributePolicy, change: Callable[[Map[str, CompiledPolicy]], Map[str, CompiledPolicy]]
@@ -211,7 +231,7 @@ class PolicyIndex:
             if policies is before:
                 continue
             cells = cells.set(key, PolicyCell(policies)) if policies else cells.delete(key)
-        return PolicyIndex(cells)
+        return PolicyIndex(cells, self.names)
 
     def group(self, policies: Iterable[AttributePolicy]) -> None:
         """Group the cells that these policies are in or were in, so that no request has to wait for that."""

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from itertools import repeat
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 import structlog
@@ -37,11 +37,22 @@ _SMALLEST_BATCH: Final = 16
 _LARGEST_BATCH: Final = 1024
 
 
+class Observer(Protocol):
+    """What sees every decision that was handed to the log, on the log's thread."""
+
+    def count(self, verdict: Verdict | NamedVerdict, ts: float, entrance: str) -> None:
+        """See one decision, whether or not its line could be written."""
+
+    def tick(self, now: float) -> None:
+        """Do what is due at `now` (POSIX seconds); called every few milliseconds."""
+
+
 class DecisionLog:
     """A bounded log of decisions. `reserve`, `write`, `release` and `lost` are for any thread.
 
     `target` is `stdout` or a path; `lock_fd` see `open_destination`. `heartbeat_s` is the time between
     heartbeats, 0 for none. `on_loss` is called with the number of decisions each time some are lost.
+    `observer` sees each decision, on the log's thread.
     """
 
     def __init__(
@@ -56,6 +67,7 @@ class DecisionLog:
         clock: Callable[[], float] = time.time,
         heartbeat_s: float = 1.0,
         on_loss: Callable[[int], None] | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self.on_overflow = on_overflow
         self._target = target
@@ -63,6 +75,7 @@ class DecisionLog:
         self._clock = clock
         self._heartbeat_s = heartbeat_s
         self._on_loss = on_loss
+        self._observer = observer
         self._lines = Lines(instance, worker)
         # A slot is a token in a deque: taking and returning one is atomic and needs no lock.
         self._slots: deque[None] = deque(repeat(None, capacity))
@@ -169,6 +182,8 @@ class DecisionLog:
             if self._reopening:
                 self._reopen()
             self._drain()
+            if self._observer is not None:
+                self._tick(self._observer)
             now = time.monotonic()
             if now >= beat:
                 self._heartbeat()
@@ -199,6 +214,9 @@ class DecisionLog:
                 reached.append(item)
             else:
                 entries.append(item)
+        if self._observer is not None:
+            for verdict, ts, entrance, _ in entries:
+                self._observe(self._observer, verdict, ts, entrance)
         if self._failing and self.on_overflow is OverflowAction.DROP:
             # Until a heartbeat gets through again, rendering would be for nothing.
             self._give_back(len(entries))
@@ -210,6 +228,19 @@ class DecisionLog:
             return
         for event in reached:
             event.set()
+
+    @staticmethod
+    def _observe(observer: Observer, verdict: Verdict | NamedVerdict, ts: float, entrance: str) -> None:
+        try:
+            observer.count(verdict, ts, entrance)
+        except Exception:  # noqa: BLE001  # one decision is not recorded; the log goes on
+            _app_log().exception("decision_not_recorded")
+
+    def _tick(self, observer: Observer) -> None:
+        try:
+            observer.tick(self._clock())
+        except Exception:  # noqa: BLE001  # as above
+            _app_log().exception("recording_not_handed_over")
 
     def _put(self, entries: list[Entry]) -> None:
         before = self._lines.position
@@ -300,6 +331,8 @@ class DecisionLog:
     def _end(self) -> None:
         self._ended = True
         self._drain()
+        if self._observer is not None:
+            self._tick(self._observer)
         seq, skipped = self._lines.position
         self._lines.position = LogPosition(seq - len(self._unwritten), skipped)
         queued = sum(not isinstance(item, threading.Event) for item in self._queue)

@@ -1,4 +1,4 @@
-"""Deletes history that is older than HISTORY_DAYS, tenant by tenant, once an hour."""
+"""Deletes history that is older than HISTORY_DAYS, and recordings older than RECORD_DAYS, once an hour."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from extauthz.storage import revisions
+from extauthz.storage import recorded_shapes, revisions
 from extauthz.storage.outcome import Refusal
 
 if TYPE_CHECKING:
@@ -39,3 +39,26 @@ async def forget_old_history(
                 _log.warning("history_not_deleted", tenant=tenant, cause=type(gone).__name__)
             elif gone:
                 _log.info("history_deleted", tenant=tenant, revisions=gone, before=moment.isoformat())
+
+
+async def forget_old_recordings(
+    pool: Pool,
+    tenants: Callable[[], Iterable[str]],
+    days: int,
+    *,
+    clock: Callable[[], float],
+    every: float = EVERY_S,
+) -> None:
+    """Delete what was recorded before the last `days` days, until cancelled; several processes may do so."""
+    while True:
+        await asyncio.sleep(every)
+        before = datetime.fromtimestamp(clock(), UTC).date() - timedelta(days=days - 1)
+        for tenant in list(tenants()):
+            gone = await recorded_shapes.forget_before(pool, tenant, before)
+            if isinstance(gone, Refusal):
+                _log.warning("recordings_not_deleted", tenant=tenant, cause=type(gone).__name__)
+        dropped = await recorded_shapes.drop_before(pool, before)
+        if isinstance(dropped, Refusal):
+            _log.warning("recordings_not_deleted", cause=type(dropped).__name__)
+        elif dropped:
+            _log.info("recordings_deleted", before=before.isoformat(), tables=dropped)

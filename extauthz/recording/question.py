@@ -29,7 +29,7 @@ from extauthz.recording.recorded_request import (
     State,
     value_in,
 )
-from extauthz.recording.shape import CredentialState, Shape
+from extauthz.recording.shape import OWNER, CredentialState, Shape
 
 _BY_NAME: Final = "rest"
 NOT_BY_POLICIES: Final = frozenset(
@@ -47,8 +47,6 @@ NOT_BY_POLICIES: Final = frozenset(
 
 WITHOUT_CREDENTIAL: Final = frozenset({Reason.TOKEN_MISSING, Reason.TENANT_SUSPENDED, Reason.POLICY_STALE})
 """The reasons of denials without a principal that are not about a credential."""
-OWNER: Final = "owner"
-"""A slot that is there, with the text `token`, where the tenant was found by the token alone."""
 POLICIES: Final[Mapping[UnmappedPolicy, CheckPolicy]] = {
     each: CheckPolicy(unmapped=each, max_staleness=None) for each in UnmappedPolicy
 }

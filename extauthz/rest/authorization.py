@@ -108,6 +108,13 @@ def sees_decisions_of(caller: Caller, domain: str | None) -> bool:
     return caller.is_tenant_admin or caller.has(Scope.AUDIT_READ) or caller.administers_domain(domain)
 
 
+def recorded_domains(caller: Caller) -> frozenset[str] | None:
+    """Return the domains of principals whose decisions a caller with `DECISIONS_READ` sees; None: all."""
+    if caller.is_tenant_admin or caller.has(Scope.AUDIT_READ):
+        return None
+    return caller.administers if isinstance(caller.administers, frozenset) else frozenset()
+
+
 async def require_tenant_admin(ctx: RequestContext, _: "Change", stored: Stored) -> None:
     """Refuse a domain admin to change a row of another domain, or a deny that a tenant admin wrote.
 

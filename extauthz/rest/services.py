@@ -16,6 +16,7 @@ from extauthz.keys.source import KeySource
 from extauthz.publish.past import History
 from extauthz.publish.source import PolicySource
 from extauthz.rest.quotas import Quotas
+from extauthz.rest.recording import Recording
 from extauthz.storage.failed_credentials import FailedCredentials
 from extauthz.storage.key_use import KeyUse
 from extauthz.storage.sidecar_reports import SidecarReports
@@ -43,8 +44,9 @@ class AdminServices:
     `admin_api_key` no caller is the operator. `failures` and `key_use` are notes of one process about its
     callers; `random_bytes` makes the secrets of keys. `unreadable` names the rows of a tenant that are not in
     force as they are stored. `file_issuers` is every `iss` of the file of IDENTITY_PROVIDERS. Without `heads`
-    there are no signed policies, and without `history` no earlier revision can be rebuilt. `sidecars` are the
-    reports that this process receives; its own workers report with `worker_key`.
+    there are no signed policies, and without `history` no earlier revision can be rebuilt. `recording` is
+    what this process records. `sidecars` are the reports that it receives; its own workers report with
+    `worker_key`.
     """
 
     mode: TenancyMode
@@ -74,5 +76,6 @@ class AdminServices:
     key_set: Callable[[], bytes] | None = None
     heads: HeadSource | None = None
     history: History | None = None
+    recording: Recording = field(default_factory=Recording)
     sidecars: SidecarReports = field(default_factory=SidecarReports)
     worker_key: PresentedKey | None = None

@@ -16,6 +16,8 @@ from extauthz.keys.fetcher import KeyFetcher
 from extauthz.keys.introspector import Introspector
 from extauthz.keys.schedule import Schedule
 from extauthz.publish.current import CurrentPolicies
+from extauthz.recording.bounds import MAX_HELD_OCTETS, MAX_HELD_SHAPES
+from extauthz.recording.counter import ShapeCounter
 from extauthz.runtime.issuers import Issuers, key_fetcher
 from extauthz.settings import Settings, StaleAction
 from extauthz.telemetry.counts import Counts, FetchOutcome
@@ -33,6 +35,7 @@ class SharedParts:
     issuers: Issuers
     counts: Counts
     decision_log: DecisionLog
+    shapes: ShapeCounter | None
     policy: CheckPolicy
 
 
@@ -44,11 +47,13 @@ def shared_parts(
     schedule: Schedule,
     wait_for_file: bool = False,
     on_fetch: Callable[[], None] = lambda: None,
+    record: bool = False,
 ) -> SharedParts:
     """Build the parts of one process.
 
     `worker` is its number in the decision log, and `lock_fd` a descriptor that the processes share which
     write to the same log. `wait_for_file`: see `Issuers`. `on_fetch` is called after each fetch of keys.
+    `record`: the process answers checks whose shapes have somewhere to go.
 
     Raises:
         StartRefusedError: OIDC_CA_FILE or IDENTITY_PROVIDERS cannot be used.
@@ -63,9 +68,11 @@ def shared_parts(
     fetcher = key_fetcher(settings)
     cache = JwksCache(fetcher, schedule=schedule, on_fetch=fetched)
     introspector = Introspector(fetcher.http, os.urandom(32), on_outcome=counts.introspected)
+    current = CurrentPolicies()
+    shapes = shape_counter(settings, current, counts) if record and settings.record else None
     return SharedParts(
         instance=instance,
-        current=CurrentPolicies(),
+        current=current,
         fetcher=fetcher,
         cache=cache,
         introspector=introspector,
@@ -79,8 +86,23 @@ def shared_parts(
             heartbeat_s=settings.decision_log_heartbeat,
             lock_fd=lock_fd,
             on_loss=counts.lost,
+            observer=shapes,
         ),
+        shapes=shapes,
         policy=check_policy(settings),
+    )
+
+
+def shape_counter(settings: Settings, current: CurrentPolicies, counts: Counts) -> ShapeCounter:
+    """Return what counts the shapes of a worker: half of its share of what a sidecar may hold."""
+    return ShapeCounter(
+        current.current,
+        unmapped=settings.unmapped,
+        binding=settings.tenant_binding,
+        attributes=settings.record_attributes,
+        max_shapes=MAX_HELD_SHAPES // settings.workers // 2,
+        max_octets=MAX_HELD_OCTETS // settings.workers // 2,
+        on_loss=counts.not_recorded,
     )
 
 

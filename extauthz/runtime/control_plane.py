@@ -29,9 +29,10 @@ from extauthz.keys.introspector import Introspector
 from extauthz.keys.schedule import Schedule
 from extauthz.publish.past import History
 from extauthz.publish.postgres import PostgresPublisher
-from extauthz.publish.retention import forget_old_history
+from extauthz.publish.retention import forget_old_history, forget_old_recordings
 from extauthz.publish.write_validation import PolicyGate
 from extauthz.rest.authentication import KEY_WAIT_S
+from extauthz.rest.recording import Recording
 from extauthz.rest.services import AdminServices
 from extauthz.runtime.announce import announce, where, worker_addresses
 from extauthz.runtime.assertion_keys import assertion_file
@@ -131,6 +132,7 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
                 )
             ]
             tasks.append(background.create_task(plane.forgetting()))
+            tasks.append(background.create_task(plane.forgetting_recordings()))
             if plane.head_signer is not None:
                 tasks.append(background.create_task(plane.head_signer.run()))
             if plane.assertion_keys is not None:
@@ -180,6 +182,8 @@ class _Plane:
     head_signer: "HeadSigner | None"
     forgetting: Callable[[], Coroutine[None, None, None]]
     """Deletes old history, until cancelled."""
+    forgetting_recordings: Callable[[], Coroutine[None, None, None]]
+    """Deletes old recordings, until cancelled."""
 
 
 async def _build(
@@ -271,6 +275,7 @@ async def _build(
         heads=None if heads is None else heads.head,
         history=History(how, publisher.state, publisher.wait_for),
         worker_key=worker_key,
+        recording=Recording(settings.record, settings.record_attributes, settings.record_days),
     )
     return _Plane(
         services,
@@ -284,6 +289,9 @@ async def _build(
         heads,
         lambda: forget_old_history(
             pool, lambda: _tenants(current.current()), settings.history_days, clock=time.time
+        ),
+        lambda: forget_old_recordings(
+            pool, lambda: _tenants(current.current()), settings.record_days, clock=time.time
         ),
     )
 

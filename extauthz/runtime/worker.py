@@ -25,6 +25,7 @@ from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.keys.assertion_file import AssertionFile
 from extauthz.keys.schedule import Schedule
 from extauthz.publish.source import Publisher
+from extauthz.recording.bounds import MAX_HELD_SHAPES
 from extauthz.runtime.assertion_keys import assertion_file
 from extauthz.runtime.composition import SharedParts, shared_parts
 from extauthz.runtime.control_channel import ControlPlaneChannel, control_plane
@@ -34,6 +35,7 @@ from extauthz.runtime.policies import publisher
 from extauthz.runtime.readiness import WorkerReadiness
 from extauthz.runtime.reporting import Reported, Reporting
 from extauthz.runtime.revision_reports import Reporter, RevisionReports
+from extauthz.runtime.shape_batches import ShapeBatches
 from extauthz.runtime.signed_keys import take_over
 from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.runtime.tls_files import InvalidCertificateError
@@ -46,6 +48,7 @@ ORPHAN_DRAIN_S: Final = 1.0
 _LOG_CLOSE_S: Final = 1.5
 _FIRST_KEYS_S: Final = 5.0
 _LAST_REPORT_S: Final = 1.0
+_LAST_FLUSH_S: Final = 0.5
 
 _log = structlog.get_logger("extauthz.worker")
 
@@ -77,6 +80,7 @@ class _Parts:
 
 def _build(settings: Settings, index: int, lock_fd: int | None, *, again: bool) -> _Parts:
     keys_fetched = asyncio.Event()
+    server_address = control_plane(settings, os.environ)
     shared = shared_parts(
         settings,
         worker=index,
@@ -84,6 +88,7 @@ def _build(settings: Settings, index: int, lock_fd: int | None, *, again: bool) 
         schedule=Schedule(max_staleness=settings.jwks_max_staleness),
         wait_for_file=again,
         on_fetch=keys_fetched.set,
+        record=server_address is not None,
     )
     source = publisher(
         settings,
@@ -118,7 +123,6 @@ def _build(settings: Settings, index: int, lock_fd: int | None, *, again: bool) 
             service.answer_http, service.refuse_http, path_prefix=settings.http_authz_path_prefix or ""
         )
         service.while_waiting["http"] = http_server.while_waiting
-    server_address = control_plane(settings, os.environ)
     channel = None if server_address is None else ControlPlaneChannel(server_address)
     return _Parts(shared, source, service, server, http_server, channel, keys_fetched, assertion_keys)
 
@@ -131,6 +135,19 @@ def _revision_reports(parts: _Parts, settings: Settings) -> RevisionReports | No
     tenants = (DEFAULT_TENANT,) if selfhost else tuple(settings.tenants)
     reporter = Reporter(str(parts.shared.instance), tenants, parts.shared.counts)
     return RevisionReports(parts.channel, reporter, parts.shared.current, parts.service.used_keys)
+
+
+def _shape_batches(parts: _Parts, settings: Settings) -> ShapeBatches | None:
+    """Return what sends the shapes of requests to the control plane; None: they are not recorded."""
+    if parts.channel is None or parts.shared.shapes is None:
+        return None
+    return ShapeBatches(
+        parts.channel,
+        parts.shared.shapes,
+        parts.shared.counts,
+        instance=str(parts.shared.instance),
+        max_shapes=MAX_HELD_SHAPES // settings.workers // 2,
+    )
 
 
 def _http_listener(settings: Settings, index: int) -> socket.socket | None:
@@ -197,7 +214,7 @@ async def _work(
         on_ready=lambda ready: parts.server.set_serving(serving=ready),
     )
     parts.publisher.on_busy = reporting.busy
-    revisions = _revision_reports(parts, settings)
+    revisions, batches = _revision_reports(parts, settings), _shape_batches(parts, settings)
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as background:
         tasks = [
@@ -221,6 +238,7 @@ async def _work(
             await asyncio.gather(_first_keys(parts, stop), *([revisions.first()] if revisions else []))
             await _listen(parts, settings, index)
             reports = None if revisions is None else background.create_task(revisions.run())
+            recording = None if batches is None else background.create_task(batches.run())
         except StartRefusedError:
             for task in tasks:
                 task.cancel()
@@ -235,6 +253,9 @@ async def _work(
             await asyncio.to_thread(parts.server.drain, DRAIN_S, notice_s=NOTICE_S)
         if parts.http_server is not None:
             await parts.http_server.stop()
+        if batches is not None and recording is not None:
+            recording.cancel()
+            await _send_last_shapes(parts, batches)
         reporting.send()
         if revisions is not None and reports is not None:
             reports.cancel()
@@ -245,6 +266,16 @@ async def _work(
         for task in tasks:
             task.cancel()
     writer.close()
+
+
+async def _send_last_shapes(parts: _Parts, batches: ShapeBatches) -> None:
+    """Send the shapes of the checks that were answered last."""
+    assert parts.shared.shapes is not None
+    parts.shared.shapes.end()
+    # Written decisions are counted, and handed over before the next flush is reached.
+    for _ in range(2):
+        await asyncio.to_thread(parts.shared.decision_log.flush, _LAST_FLUSH_S)
+    await batches.last()
 
 
 async def _prepare(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from extauthz.domain.loopback import is_loopback
 from extauthz.domain.tenancy import TenancyMode, TenantBinding
 from extauthz.settings.policy_sources import HttpSource
+from extauthz.settings.recording_values import not_kept
 from extauthz.settings.values import FilesSource, GrpcServer, Pooler, SslMode
 
 if TYPE_CHECKING:
@@ -86,6 +87,11 @@ def contradictions(
         yield (
             "TOKEN_HEADER CONDITION_HEADERS",
             "CONDITION_HEADERS lists TOKEN_HEADER; a credential can never be listed",
+        )
+    if headers := not_kept(settings.record_attributes, settings.condition_headers):
+        yield (
+            "RECORD_ATTRIBUTES CONDITION_HEADERS",
+            f"RECORD_ATTRIBUTES lists {', '.join(headers)}; a check keeps only headers of CONDITION_HEADERS",
         )
     if (settings.assertion_issuer is None) != (settings.assertion_key_file is None):
         yield (

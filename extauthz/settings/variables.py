@@ -11,6 +11,7 @@ from extauthz.domain.tenancy import TenancyMode, TenantBinding, UnmappedPolicy
 from extauthz.settings.database_hosts import DatabaseHost, HostEntry, host_entries
 from extauthz.settings.identity_values import audiences, claim_path, excluded_roles, issuer, jwks_uri
 from extauthz.settings.policy_sources import HttpSource, http_server, policy_source, public_keys, signing_key
+from extauthz.settings.recording_values import attribute_names
 from extauthz.settings.values import (
     CorsPreflight,
     FilesSource,
@@ -338,6 +339,18 @@ class Settings:
         integer(1024, 2**36),
         "268435456",
         "largest accepted policy set in bytes: all files together, or the text of a tenant's rows",
+    )
+    record: bool = _variable(
+        "RECORD", flag, "on", "record what requests asked, for replay; needs a control plane"
+    )
+    record_attributes: frozenset[str] = _variable(
+        "RECORD_ATTRIBUTES",
+        attribute_names,
+        "",
+        "attributes to record in addition to those that rules read, such as user.department",
+    )
+    record_days: int = _variable(
+        "RECORD_DAYS", integer(1, 3650), "90", "days for which the control plane keeps recordings"
     )
     history_days: int = _variable(
         "HISTORY_DAYS",

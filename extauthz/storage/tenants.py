@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from extauthz.storage import write
 from extauthz.storage.outcome import Clash, Conflict, NotFound, Refusal, refusals_returned
 from extauthz.storage.pool import tenant_transaction
+from extauthz.storage.recorded_rows import forget_recordings
 from extauthz.storage.rows import MAX_PAGE, Page, Stored, bounded_times
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ async def replace(
 
 
 async def delete(change: Change) -> Stored | NotFound:
-    """Delete a tenant with all its policies, hosts, identity providers and keys.
+    """Delete a tenant with all its policies, hosts, identity providers, keys and recordings.
 
     Its slug, which is never used again, and its audit trail stay.
     """
@@ -168,6 +169,7 @@ async def delete(change: Change) -> Stored | NotFound:
         return before
     for table in _EMPTIED:
         await _empty(change, table)
+    await forget_recordings(change.connection, change.tenant)
     await change.connection.execute(
         "UPDATE tenants SET deleted_at = now() WHERE tenant_id = $1", change.tenant
     )

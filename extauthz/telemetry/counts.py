@@ -110,6 +110,7 @@ class CountTotals(TypedDict):
     token_cache_hits: int
     token_cache_misses: int
     decisions_lost: int
+    recordings_lost: int
     policy_refresh_failures: int
     policy_heads_refused: dict[str, int]
     control_plane_reports: dict[str, int]
@@ -160,6 +161,7 @@ class Counts:
         self._duration_sum_us = 0
         self._shadow_disagreements = {OTHER_RULES: 0}
         self._lost = 0
+        self._not_recorded = 0
         self._refresh_failures = 0
         self._heads_refused = {reason.value: 0 for reason in HeadRefusal}
         self._reports = {outcome.value: 0 for outcome in ReportOutcome}
@@ -178,6 +180,11 @@ class Counts:
         """Count decisions that are missing from the decision log."""
         with self._lock:
             self._lost += decisions
+
+    def not_recorded(self, requests: int) -> None:
+        """Count requests that are missing from the recordings."""
+        with self._lock:
+            self._not_recorded += requests
 
     def jwks_fetched(self, outcome: FetchOutcome) -> None:
         """Count one fetch of an issuer's keys."""
@@ -236,6 +243,7 @@ class Counts:
                 "token_cache_hits": self._hits.total(),
                 "token_cache_misses": self._misses.total(),
                 "decisions_lost": self._lost,
+                "recordings_lost": self._not_recorded,
                 "policy_refresh_failures": self._refresh_failures,
                 "policy_heads_refused": dict(self._heads_refused),
                 "control_plane_reports": dict(self._reports),

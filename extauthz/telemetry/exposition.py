@@ -97,6 +97,9 @@ class SnapshotCollector(Collector):
         yield _counter(
             "decisions_lost", "Decisions without a line in the decision log.", counts["decisions_lost"]
         )
+        yield _counter(
+            "recordings_lost", "Requests that are missing from the recordings.", counts["recordings_lost"]
+        )
         yield _shadow_disagreements(counts)
         if self._worker_restarts:
             yield _restarts(self._worker_restarts)

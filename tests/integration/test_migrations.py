@@ -115,8 +115,12 @@ async def test_no_counter_ends_at_32_bits(database: "Database") -> None:
             " WHERE table_schema = 'public' AND data_type IN ('integer', 'smallint') ORDER BY 1, 2"
         )
     # A priority is a number that an administrator writes; migrations are numbered by the names of files.
+    # Contexts and shapes are numbered from 1 on every day, and a day has room for 200,000.
     assert [tuple(row) for row in narrow] == [
         ("attribute_policies", "priority"),
+        ("recorded_contexts", "id"),
+        ("recorded_shapes", "context"),
+        ("recorded_shapes", "seq"),
         ("schema_migrations", "version"),
     ]
 

@@ -121,7 +121,12 @@ async def test_the_openapi_document_describes_the_served_routes(database: "Datab
             for route in build_app(api.services).router.routes
             if isinstance(route, Route) and route.name != "_not_for_this_path"
             for method in (route.methods or set()) - {"HEAD"}
-        } - {("get", "/docs"), ("get", "/openapi.json"), ("post", "/sidecar-reports")}
+        } - {
+            ("get", "/docs"),
+            ("get", "/openapi.json"),
+            ("post", "/sidecar-reports"),
+            ("post", "/sidecar-recordings"),
+        }
         described = {(method, path) for path, methods in served["paths"].items() for method in methods}
         assert routes == described
 

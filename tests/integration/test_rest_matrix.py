@@ -121,5 +121,5 @@ async def test_the_table_has_every_route(database: "Database") -> None:
             for method in (route.methods or set()) - {"HEAD"}
         }
         # Sidecars present keys of their own there, which no other route takes.
-        assert served - {("POST", "/sidecar-reports")} == set(table())
+        assert served - {("POST", "/sidecar-reports"), ("POST", "/sidecar-recordings")} == set(table())
         assert {path for (_, path), callers in table().items() if callers["no credential"]} == set(OPEN)

@@ -26,6 +26,9 @@ READING = {
     ("POST", f"{V1}/resources/access/check"), ("POST", "/resources/access/check"),
     # Of the operator alone, and nothing that is stored under a revision.
     ("POST", "/admin/session"), ("DELETE", "/admin/session"),
+    ("POST", "/admin/sidecar-keys"), ("DELETE", "/admin/sidecar-keys/{key_id}"),
+    # Of recordings, which have no revision.
+    ("POST", f"{V1}/recordings/erasures"),
 }  # fmt: skip
 MALFORMED = ("7", '"7', '7"', "W/7", '"7" "8"', '"7"8', "*, *", '"7", *', "", ",", "'7'")
 _numbers = itertools.count(1)

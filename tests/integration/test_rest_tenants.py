@@ -187,6 +187,8 @@ async def test_no_list_shows_what_is_another_tenants(database: "Database", *, co
             route.path
             for route in served(TenancyMode.SAAS)
             if method_of(route) == "GET" and permission_of(route) not in OPERATED and "{" not in route.path
+            # Nothing has reported or recorded anything here.
+            if route.path not in {f"{V1}/sidecars", f"{V1}/recordings"}
         ]
         assert len(lists) == 8
         for slug, path, holder in itertools.product(SLUGS, lists, ("admin", "key")):

@@ -48,7 +48,7 @@ ROLES = Path(__file__).resolve().parents[2] / "deploy" / "postgres" / "roles.sql
 async def tables(connection: "Connection") -> list[str]:
     records = await connection.fetch(
         "SELECT c.relname AS name FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid"
-        " WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace"
+        " WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relnamespace = 'public'::regnamespace"
         " AND a.attname = 'tenant_id' ORDER BY 1"
     )
     return [record["name"] for record in records]
@@ -116,6 +116,23 @@ async def fill(pool: "Pool") -> None:
                 b"",
             )
             await change.connection.execute(
+                "INSERT INTO recording_senders (tenant_id, instance, highest, seen) VALUES ($1, $2, 1, 0)",
+                tenant,
+                new_id(),
+            )
+            await change.connection.execute("SELECT add_recording_day(current_date)")
+            for table, columns, values in (
+                ("recording_days", "day", "current_date"),
+                ("recorded_contexts", "day, id, document", "current_date, 1, '{}'"),
+                (
+                    "recorded_shapes",
+                    "day, seq, context, key, slots, counts, decisions",
+                    "current_date, 1, 1, 1, '', '', ''",
+                ),
+            ):
+                statement = f"INSERT INTO {table} (tenant_id, {columns}) VALUES ($1, {values})"
+                await change.connection.execute(statement, tenant)
+            await change.connection.execute(
                 "INSERT INTO sidecars (tenant_id, instance, version, live_until) VALUES ($1, $2, '1', now())",
                 tenant,
                 new_id(),
@@ -146,7 +163,7 @@ async def filled(database: "Database") -> "AsyncIterator[Pool]":
 
 async def test_every_table_of_tenants_forces_row_level_security(database: "Database") -> None:
     async with connected(database.address) as connection:
-        assert len(await tables(connection)) == 23
+        assert len(await tables(connection)) == 27
         loose = await connection.fetch(
             "SELECT relname FROM pg_class WHERE relname = ANY($1)"
             " AND NOT (relrowsecurity AND relforcerowsecurity)",

@@ -40,6 +40,7 @@ CONTRACT = {
     "extauthz_token_cache_hits": "counter",
     "extauthz_token_cache_misses": "counter",
     "extauthz_decisions_lost": "counter",
+    "extauthz_recordings_lost": "counter",
     "extauthz_shadow_disagreements": "counter",
 }
 
