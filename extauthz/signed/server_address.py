@@ -9,6 +9,9 @@ import aiohttp
 CONNECT_S: Final = 3.0
 """The most seconds that connecting takes."""
 _CONNECTIONS: Final = 4
+_IDLE_S: Final = 4.0
+"""How long an idle connection is kept: shorter than at servers (uvicorn: 5 s), which could close it just when
+it is used again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,9 @@ class ServerAddress:
     def session(self) -> aiohttp.ClientSession:
         """Return a session without cookies, proxies and decompression; the caller closes it."""
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=self.tls or True, limit=_CONNECTIONS),
+            connector=aiohttp.TCPConnector(
+                ssl=self.tls or True, limit=_CONNECTIONS, keepalive_timeout=_IDLE_S
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
