@@ -1,13 +1,15 @@
-"""The order in which workers get tests, the examples of property tests, and garbage collection."""
+"""The order in which workers get tests, temporary files, property examples, and garbage collection."""
 
 import gc
 import os
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from tests.memory_folder import memory_folder
 from tests.scheduling import ByModule, long_first
 
 if TYPE_CHECKING:
@@ -33,6 +35,16 @@ structlog.configure(
         structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
     ]
 )
+
+
+def pytest_configure() -> None:
+    """Keep what tests create with `tempfile` in memory, unless TMPDIR is set; pytest's own folders stay."""
+    folder = memory_folder()
+    if "TMPDIR" in os.environ or folder is None:
+        return
+    # pytest keeps the folders of the last three runs: too much for a memory.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
 
 
 @pytest.hookimpl(optionalhook=True)

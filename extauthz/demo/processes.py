@@ -28,6 +28,7 @@ from extauthz.demo.process_tree import descendants
 
 LOOPBACK: Final = "127.0.0.1"
 _POLL_S: Final = 0.02
+_LONGEST_POLL_S: Final = 0.1
 _FIRST_PORT: Final = 20_000
 _LAST_PORT: Final = 32_000
 
@@ -167,7 +168,8 @@ class Child:
             ProcessFailedError: the process ended, or did not answer within `timeout_s` seconds.
             StoppedError: `stopping` was set.
         """
-        deadline = time.monotonic() + timeout_s
+        began = time.monotonic()
+        deadline = began + timeout_s
         pause = stopping or threading.Event()
         while not answers():
             if not self.running:
@@ -176,7 +178,8 @@ class Child:
                 raise ProcessFailedError(
                     f"{self.name} did not answer within {timeout_s:g} s:\n{self.last_lines()}"
                 )
-            if pause.wait(_POLL_S):
+            # Answers cost the process that starts CPU time: the longer it takes, the fewer it is asked for.
+            if pause.wait(min(max(_POLL_S, (time.monotonic() - began) / 10), _LONGEST_POLL_S)):
                 raise StoppedError
 
     def send(self, number: signal.Signals) -> None:

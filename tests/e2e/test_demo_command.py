@@ -270,7 +270,7 @@ def test_killed_it_leaves_no_process(scratch: Path, tmp_path: Path) -> None:
     demo.wait()
 
     def ended() -> bool:
-        return not any(not left.startswith("/tmp") for left in left_of(scratch))
+        return not any(not left.startswith(str(scratch)) for left in left_of(scratch))
 
     await_true(ended, within=5, what="the end of all processes")
 

@@ -1,5 +1,6 @@
 """Sidecars behind real Envoy are restarted, one after the other, while requests arrive: none is lost."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -30,7 +31,7 @@ from tests.waiting import await_true
 READY_S = 30.0
 ENDS_WITHIN_S = 10.0
 ROUNDS = volume(1, verify=3)
-BUSY_S, SPARSE_S = 0.02, 0.4
+BUSY_S, SPARSE_S = 0.03, 0.4
 """Between two requests of one client. The sparse one leaves an endpoint idle between two health checks."""
 
 INVOICE = "/demo/invoices/17"
@@ -69,7 +70,8 @@ class Sidecar:
 
     def await_requests(self, *, worker: int = 0, starts: int = 1) -> None:
         """Wait until Envoy has sent requests to `starts` starts of a worker."""
-        self.process.wait_ready(lambda: len(decided(self.logs[-1], worker)) == starts, timeout_s=READY_S)
+        decided = Decided(self.logs[-1], worker)
+        self.process.wait_ready(lambda: len(decided.instances()) == starts, timeout_s=READY_S)
 
     def end(self) -> float:
         """Ask the process to end; return the seconds it took."""
@@ -86,13 +88,25 @@ def lines_of(log: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (log.read_bytes() if log.exists() else b"").split(b"\n")[:-1]]
 
 
-def decided(log: Path, worker: int) -> set[str]:
-    """Return the process starts of a worker that decided a request of the clients."""
-    return {
-        line["instance"]
-        for line in lines_of(log)
-        if line["event"] == "decision" and line["worker"] == worker and line["path"] == INVOICE
-    }
+@dataclass
+class Decided:
+    """The process starts of a worker that decided requests of the clients, by a log that is being written."""
+
+    log: Path
+    worker: int
+    read_to: int = 0
+    found: set[str] = field(default_factory=set)
+
+    def instances(self) -> set[str]:
+        """Read the lines that are new since the last call, and return the starts that all lines name."""
+        with contextlib.suppress(FileNotFoundError), self.log.open("rb") as stream:
+            stream.seek(self.read_to)
+            whole, newline, _ = stream.read().rpartition(b"\n")
+            self.read_to += len(whole) + len(newline)
+            for line in map(json.loads, whole.splitlines()):
+                if line["event"] == "decision" and (line["worker"], line["path"]) == (self.worker, INVOICE):
+                    self.found.add(line["instance"])
+        return self.found
 
 
 @dataclass

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,7 +23,7 @@ from tests.faults.worker_processes import (
 )
 from tests.folder_postgres import postgres_in_folder
 from tests.integration.serving import Serving, serving
-from tests.waiting import await_true
+from tests.waiting import await_true, paced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,7 +118,9 @@ def test_the_other_workers_go_on_and_what_the_killed_one_counted_stays(sidecar: 
 
     os.kill(stopped, signal.SIGSTOP)
     asked = 0
-    while stopped in workers_of(sidecar):
+    for _ in paced():
+        if stopped not in workers_of(sidecar):
+            break
         assert answers(sidecar, worker=1)
         asked += 1
     assert other in workers_of(sidecar)
@@ -193,15 +194,13 @@ def test_a_supervisor_that_was_stopped_replaces_no_worker(sidecar: Serving) -> N
     before = len(log_lines(sidecar, "worker_hung"))
 
     sidecar.process.send(signal.SIGSTOP)
-    continues = time.monotonic() + STANDS_STILL_S
-    while time.monotonic() < continues:
+    for _ in paced(for_s=STANDS_STILL_S):
         assert all(answers(sidecar, number) for number in (0, 1))
     sidecar.process.send(signal.SIGCONT)
 
     await_true(lambda: readiness(sidecar.sidecar_port)[0] == 200, within=5, what="readiness")
     # Longer than a silence may last.
-    looks_until = time.monotonic() + 3.2
-    while time.monotonic() < looks_until:
+    for _ in paced(for_s=3.2):
         assert all(answers(sidecar, number) for number in (0, 1))
     assert workers_of(sidecar) == workers
     assert len(log_lines(sidecar, "worker_hung")) == before

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from extauthz.demo.postgres import EmbeddedPostgres
+from tests.folder_postgres import CopiedPostgres
 from tests.integration.databases import DEBIAN, Database, Databases, DebianPostgres, Servers
 
 __all__ = ["DEBIAN", "Database", "DebianPostgres"]
@@ -45,7 +46,7 @@ def postgres(request: pytest.FixtureRequest, servers: Servers) -> EmbeddedPostgr
     """A running server: the embedded one or, where it is installed, Debian's."""
     if request.param == "debian" and not DEBIAN.exists():
         pytest.skip("PostgreSQL 15 is not installed (Debian: apt-get install postgresql-15)")
-    return servers.running(DebianPostgres if request.param == "debian" else EmbeddedPostgres)
+    return servers.running(DebianPostgres if request.param == "debian" else CopiedPostgres)
 
 
 @pytest.fixture(scope="session")

@@ -213,7 +213,9 @@ class Api:
         return [(event["action"], event["kind"]) for event in reversed(events)]
 
 
+@cache
 def role_model() -> RoleModel:
+    """Return the shipped model, which no test changes."""
     model = compile_model(shipped("policies/model.conf").read_text("utf-8"))
     assert isinstance(model, RoleModel)
     return model

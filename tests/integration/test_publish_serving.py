@@ -16,6 +16,7 @@ from extauthz.demo.postgres import EmbeddedPostgres
 from extauthz.demo.process_tree import descendants
 from extauthz.demo.processes import http_answers
 from tests.command_line import run_extauthz
+from tests.folder_postgres import CopiedPostgres
 from tests.integration.serving import (
     PUBLIC_RESOURCE,
     Serving,
@@ -143,7 +144,7 @@ def test_a_permanent_error_is_one_line_and_exit_2(
 def test_without_a_database_no_worker_is_ready_and_every_check_is_denied(
     postgres: EmbeddedPostgres, tmp_path: Path
 ) -> None:
-    late = EmbeddedPostgres(postgres.folder.with_name("late"))
+    late = CopiedPostgres(postgres.folder.with_name("late"))
     late.start()
     late.stop()
     try:

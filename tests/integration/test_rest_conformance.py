@@ -24,7 +24,7 @@ pytestmark = [
 COMMAND: Final = Path(sys.executable).with_name("schemathesis")
 # `make verify` sets it; four callers then ask well over 20,000 times.
 LONG: Final = os.environ.get("EXTAUTHZ_VERIFY") == "1"
-SECONDS: Final = 150 if LONG else 8
+SECONDS: Final = 150 if LONG else 5
 # A change is judged by the same questions as the one before it; `make verify` asks others each time.
 SEED: Final = "1"
 # The number of requests depends on the machine; that there was one does not.

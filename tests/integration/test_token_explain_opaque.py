@@ -1,19 +1,24 @@
 """`extauthz token explain`, `token verify` and `doctor` with opaque tokens, against a real HTTP server."""
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
 
+from tests.command_line import run_extauthz
+from tests.integration.serving import finished
 from tests.key_server import KeyServer
 from tests.key_server_thread import identity_provider
+from tests.light_processes import LIGHT
 from tests.tokens import AUDIENCE, SigningKey, claims
+
+if TYPE_CHECKING:
+    import subprocess
 
 KEY = SigningKey.es256("issuer")
 SECRET = "a-secret-of-this-client"
@@ -52,15 +57,7 @@ class Service:
         return self.folder / "providers.yaml"
 
     def run(self, *arguments: str, text: str = "", **environ: str) -> "subprocess.CompletedProcess[str]":
-        answer = subprocess.run(
-            [sys.executable, "-m", "extauthz", *arguments],
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            env=environ,
-        )
+        answer = run_extauthz(*arguments, environ=environ, stdin=text.encode())
         for secret in (SECRET, TOKEN):
             assert secret not in answer.stdout + answer.stderr
         return answer
@@ -196,15 +193,18 @@ def test_no_service_starts_where_the_token_would_have_to_name_its_tenant(service
     document = json.loads(service.file.read_text())
     document["providers"][0]["tenant"] = "acme"
     service.file.write_text(json.dumps(document))
-    started = service.run(
+    started = finished(
         "sidecar",
-        MODE="saas",
-        TENANT_BINDING="token",
-        IDENTITY_PROVIDERS=str(service.file),
-        POSTGRES_PASSWORD="unused",
-        ADMIN_API_KEY="k" * 40,
-        DECISION_LOG="/dev/null",
-        SIDECAR_PORT="0",
+        environ={
+            **LIGHT,
+            "MODE": "saas",
+            "TENANT_BINDING": "token",
+            "IDENTITY_PROVIDERS": str(service.file),
+            "POSTGRES_PASSWORD": "unused",
+            "ADMIN_API_KEY": "k" * 40,
+            "DECISION_LOG": "/dev/null",
+            "SIDECAR_PORT": "0",
+        },
     )
     assert started.returncode == 2, started
     assert "/providers/0/introspection: cannot be used with TENANT_BINDING=token" in started.stderr

@@ -77,7 +77,7 @@ def assert_one_line(finished: "subprocess.CompletedProcess[bytes]", status: int)
     ids=" ".join,
 )
 def test_wrong_usage_is_one_line(command: list[str]) -> None:
-    finished = run(*command)
+    finished = run_here(*command)
 
     assert "--help" in assert_one_line(finished, 2)
     assert finished.stdout == b""
@@ -94,12 +94,12 @@ def test_without_a_command_the_help_is_printed(command: list[str]) -> None:
 
 
 def test_no_list_of_commands_has_the_one_that_the_supervisor_starts() -> None:
-    for said in (run("--help").stdout, run("bogus").stderr):
+    for said in (run_here("--help").stdout, run_here("bogus").stderr):
         assert b"serve" in said
         assert b"worker\n" not in said.replace(b" ", b"\n").replace(b"'", b"\n").replace(b",", b"\n")
         assert b"SUPPRESS" not in said
-    assert b"report_fd" in run("worker", "--help").stdout
-    assert_one_line(run("worker", "x", "1", "2"), 2)
+    assert b"report_fd" in run_here("worker", "--help").stdout
+    assert_one_line(run_here("worker", "x", "1", "2"), 2)
 
 
 @pytest.mark.parametrize("name", ["two\nlines", "\x1b[31mred", "tab\t"])
