@@ -70,6 +70,7 @@ TARGETS: Final = {
         "tests/unit/commands/test_token_verify.py",
         "tests/unit/decide/test_service_keys.py",
         "tests/wire/test_credential_sources.py",
+        "tests/wire/test_metadata_claims.py",
     ),
     "extauthz/decide/bearer_token.py": (
         "tests/unit/decide/tokens/test_token_bounds.py",
@@ -80,6 +81,7 @@ TARGETS: Final = {
         "tests/unit/commands/test_token_verify.py",
         "tests/unit/decide/test_service_keys.py",
         "tests/wire/test_credential_sources.py",
+        "tests/wire/test_metadata_claims.py",
     ),
     "extauthz/decide/tokens/jwks.py": (
         "tests/unit/decide/tokens/test_jwks.py",
