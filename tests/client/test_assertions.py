@@ -126,7 +126,7 @@ async def test_an_assertion_says_what_the_identity_headers_say(key: AssertionKey
         assert keys.asked == 2
 
 
-async def test_everything_else_is_refused() -> None:
+async def test_an_assertion_that_is_changed_old_or_of_another_issuer_is_refused() -> None:
     now = int(time.time())
     head, body, signature = signed().split(".")
     hmac = encoded({"alg": "HS256", "kid": KEY.kid, "typ": "assertion+jwt"})

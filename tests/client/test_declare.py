@@ -162,7 +162,7 @@ def test_roles_that_contradict_stay_none() -> None:
     assert found.default_roles == ()
 
 
-def test_head_is_get() -> None:
+def test_a_head_route_is_declared_as_get() -> None:
     head = StarletteRoute("/a", endpoint("a"), methods=["HEAD"])
     both = StarletteRoute("/b", endpoint("b"), methods=["GET"])
 

@@ -147,7 +147,7 @@ def test_mounted_applications_have_the_mounts_path() -> None:
     }
 
 
-def test_hosts_stay_hosts(warnings: Callable[[], str]) -> None:
+def test_a_host_of_the_application_is_kept_in_its_routes(warnings: Callable[[], str]) -> None:
     def on(host: str) -> Host:
         return Host(host, app=Router([StarletteRoute("/a", endpoint("a"))]))
 

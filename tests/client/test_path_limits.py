@@ -55,7 +55,7 @@ def test_other_paths_without_a_request_are_named(segments: list[str | Parameter]
     "segments",
     [[""], ["a", ""], ["..."], ["100%"], ["a%b"], ["a"] * 64, [Parameter("_x1", "str")], ["a" * 1999]],
 )
-def test_unusual_paths_are_taken(segments: list[str | Parameter]) -> None:
+def test_an_unusual_path_within_the_limits_is_registered(segments: list[str | Parameter]) -> None:
     found = AppPath.of(segments)
     assert isinstance(found, AppPath), found
     assert is_taken(found)

@@ -23,7 +23,9 @@ def test_each_case_has_its_own_name() -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
-def test_declared(case: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+def test_declared_endpoints_become_the_resources_of_the_case(
+    case: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.WARNING)
     routes = [
         Route(_starlette(each["path"]), _endpoint(number, each), methods=each["methods"])

@@ -48,7 +48,7 @@ class Clock:
 
 @pytest.mark.parametrize("form", ["tasks", "threads"])
 @pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
-def test_case(
+def test_a_scripted_case_passes_in_each_form_of_the_client(
     case: Case, form: Form, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     caplog.set_level(logging.DEBUG)

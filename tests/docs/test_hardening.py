@@ -27,7 +27,7 @@ def lines() -> list[Line]:
 LINES = [pytest.param(line, id=line.what[:60]) for line in lines()]
 
 
-def test_there_are_lines() -> None:
+def test_more_than_thirty_lines_of_hardening_are_read() -> None:
     assert len(LINES) > 30
 
 

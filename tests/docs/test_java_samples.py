@@ -26,6 +26,6 @@ def test_block_is_part_of_a_source_file(sample: Sample) -> None:
     assert any(block in source for source in sources(sample.language))
 
 
-def test_changed_block_is_found() -> None:
+def test_a_block_that_the_sources_lack_is_not_taken_for_theirs() -> None:
     assert not any("class Invented {" in source for source in sources("java"))
     assert any("@Resource(" in source for source in sources("java"))

@@ -248,7 +248,7 @@ def test_the_demo_runs_two_tenants_with_users_host_and_provider_of_their_own(
     assert left_of(scratch) == set()
 
 
-def test_a_signal_while_starting_ends_it_too(scratch: Path) -> None:
+def test_a_signal_during_the_start_ends_the_demo(scratch: Path) -> None:
     demo = subprocess.Popen(DEMO, env=environment(scratch), stdout=subprocess.PIPE, text=True)
     await_true(lambda: list(scratch.glob("*/identity-provider.log")), within=20, what="the first process")
 
@@ -259,7 +259,7 @@ def test_a_signal_while_starting_ends_it_too(scratch: Path) -> None:
     assert left_of(scratch) == set()
 
 
-def test_killed_it_leaves_no_process(scratch: Path, tmp_path: Path) -> None:
+def test_a_killed_demo_leaves_no_process(scratch: Path, tmp_path: Path) -> None:
     ready = tmp_path / "ready.json"
     demo = subprocess.Popen(
         [*DEMO, "--ready-file", str(ready)], env=environment(scratch), stdout=subprocess.DEVNULL, text=True
@@ -306,7 +306,7 @@ def test_an_unknown_mode_is_wrong_usage(scratch: Path) -> None:
     assert "magic" in finished.stderr
 
 
-def test_an_ordinary_user_needs_nothing_more(scratch: Path) -> None:
+def test_an_ordinary_user_needs_no_more_rights(scratch: Path) -> None:
     command = [*DEMO, "--check"]
     if os.geteuid() == 0:
         setpriv = shutil.which("setpriv")

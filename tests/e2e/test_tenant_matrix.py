@@ -140,7 +140,7 @@ def test_the_proxy_names_resource_and_action_of_the_hosts_owner(tenants: TenantM
 
 
 @pytest.mark.parametrize("door", GRPC_DOORS)
-def test_an_unknown_tenant_of_the_proxy_is_nobodys(tenants: TenantMesh, door: str) -> None:
+def test_an_unknown_tenant_of_the_proxy_is_denied(tenants: TenantMesh, door: str) -> None:
     routes = (
         "tenant unknown",
         "tenant empty",

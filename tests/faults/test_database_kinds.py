@@ -54,7 +54,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     ],
     ids=["wrong password", "no connection left", "read-only"],
 )
-def test_the_cause_is_named(
+def test_the_log_names_the_kind_of_a_lost_database(
     running: Running, fault: Callable[[FaultyStack], AbstractContextManager[None]], kind: str
 ) -> None:
     found = running.found

@@ -113,7 +113,7 @@ def attributes(draw: st.DrawFn) -> AttributeContext:
     return context
 
 
-def test_no_message_is_allowed(service: RealService) -> None:
+def test_no_mutated_message_of_another_subject_is_allowed(service: RealService) -> None:
     @fuzzing
     @given(mutated(MESSAGES, FRAGMENTS))
     def changed_messages(message: bytes) -> None:
@@ -133,11 +133,11 @@ def test_no_message_is_allowed(service: RealService) -> None:
     keep_fuzzing(changed_messages, anything, any_fields)
 
 
-def test_the_corpus_is_denied(service: RealService) -> None:
+def test_every_message_of_the_corpus_is_denied(service: RealService) -> None:
     for message in MESSAGES:
         judge(service, message)
 
 
-def test_the_owner_is_allowed(service: RealService) -> None:
+def test_the_request_of_the_owner_is_allowed(service: RealService) -> None:
     headers = {"x-token": token("owner-6f1c2a8e")}
     assert read_answer(service.service.answer(check_request("/vault/1", headers=headers), None)).allowed

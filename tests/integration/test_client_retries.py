@@ -72,7 +72,7 @@ async def called(call: Call, *handlers: Handler, **options: Any) -> tuple[object
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-async def test_not_now_is_asked_again(status: int) -> None:
+async def test_an_unavailable_answer_is_asked_again(status: int) -> None:
     found, server = await called(listing, says(status), says(status), EMPTY)
 
     assert found == ()

@@ -38,7 +38,9 @@ async def plane(shared: "Database") -> AsyncIterator[ControlPlane]:
 
 @pytest.mark.parametrize("form", ["tasks", "threads"])
 @pytest.mark.parametrize("case", REAL, ids=[case.id for case in REAL])
-async def test_real_case(case: Case, form: Form, plane: ControlPlane) -> None:
+async def test_a_case_passes_against_a_real_control_plane(
+    case: Case, form: Form, plane: ControlPlane
+) -> None:
     async def credentials(real: Mapping[str, Any]) -> Credentials:
         if real["as"] == "admin":
             return ClientCredentials(plane.provider.issuer, "operations", "operations-secret")

@@ -98,7 +98,9 @@ async def test_an_answer_that_does_not_hold_refuses_the_token(
 @pytest.mark.parametrize(
     "changes", [{}, {"iss": "own"}, {"token_type": "bearer"}, {"token_type": None}, {"exp": None}]
 )
-async def test_what_an_answer_may_leave_out(tmp_path: Path, changes: dict[str, object]) -> None:
+async def test_an_answer_without_optional_members_is_accepted(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         own = {"iss": str(request.url.origin())} if "iss" in changes else changes
         return web.json_response(answer(**own))

@@ -57,7 +57,7 @@ async def test_an_ordinary_user_migrates_an_empty_database_once(empty_database: 
         assert all(entry.applied_at is not None for entry in after)
 
 
-async def test_status_changes_nothing(empty_database: "Database") -> None:
+async def test_status_creates_no_table(empty_database: "Database") -> None:
     async with connected(empty_database) as connection:
         await status(connection, ours())
         assert await connection.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0

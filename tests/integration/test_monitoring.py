@@ -126,7 +126,9 @@ def test_legends_name_labels_that_results_have(panel: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("panel", [pytest.param(panel, id=panel["title"]) for panel in PANELS])
-def test_panels_show_numbers(panel: dict[str, Any], series: dict[str, Vector], tmp_path: Path) -> None:
+def test_each_panel_shows_the_expected_number(
+    panel: dict[str, Any], series: dict[str, Vector], tmp_path: Path
+) -> None:
     busy = with_traffic(series)
     busy = advanced(busy, "extauthz_decisions_total", 5, decision="deny", reason="no_matching_rule")
     busy = advanced(

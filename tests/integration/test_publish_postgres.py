@@ -242,7 +242,7 @@ def mixed_work(own: int, number: int, rules: list[UUID]) -> Any:
     return work
 
 
-async def test_a_gap_is_a_reload(database: "Database") -> None:
+async def test_a_gap_in_revisions_reloads_the_policies(database: "Database") -> None:
     async with pool_of(database.address, "default") as pool, following(database.address) as follower:
         await follower.reaches(await add(pool, sub="first"))
         kept = follower.snapshot.role_rules_by_id

@@ -254,7 +254,7 @@ def stale(tag: str | None) -> list[str]:
     ]  # fmt: skip
 
 
-async def test_every_write_of_the_description(database: "Database") -> None:
+async def test_every_described_write_checks_if_match(database: "Database") -> None:
     async with firms(database, "acme") as found:
         api = found.api
         api.callers["acme/admin"] = found.firms["acme"].bearer(adm="*")

@@ -91,7 +91,7 @@ async def test_invalid_credentials_are_throttled_and_audited_and_valid_ones_acce
         assert {event["action"] for event in events} == {"refuse"}
 
 
-async def test_a_forwarded_address_is_nobodys_way_around_the_limit(database: "Database") -> None:
+async def test_a_forwarded_address_does_not_evade_the_limit(database: "Database") -> None:
     async with rest(database) as api:
         answers = [
             await api.get(

@@ -154,7 +154,7 @@ async def test_a_deleted_tenant_is_gone(database: "Database") -> None:
         assert await found.reason("acme.local", token=globex.token()) == "allowed"
 
 
-async def test_a_host_changes_hands(database: "Database") -> None:
+async def test_a_host_moves_to_another_tenant_once_it_is_released(database: "Database") -> None:
     async with mesh(database) as found:
         acme, globex = found.firms["acme"], found.firms["globex"]
         taken = await attempt(found.pool, partial(hosts.replace, hosts=["acme.local"]), tenant="globex")
@@ -190,7 +190,7 @@ async def test_a_provider_is_replaced_without_a_gap_and_forgotten_at_once(databa
         assert second.issuer not in found.keys.current().issuers
 
 
-async def test_an_issuer_of_two_tenants_is_nobodys(database: "Database") -> None:
+async def test_an_issuer_of_two_tenants_belongs_to_neither(database: "Database") -> None:
     async with mesh(database) as found:
         acme = found.firms["acme"]
         stolen = found.firms["globex"].identity_provider(issuer_url=acme.provider.issuer)

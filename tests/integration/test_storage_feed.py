@@ -142,7 +142,7 @@ async def test_following_changes_ends_where_loading_does(database: "Database") -
         assert state == loaded(documents)
 
 
-async def test_deleted_and_suspended_tenants(database: "Database") -> None:
+async def test_the_feed_leaves_out_deleted_tenants_and_marks_suspended_ones(database: "Database") -> None:
     async with pool_of(database.address, "gone", "held") as pool, reader_of(database.address) as reader:
         async with connected(database.superuser) as superuser:
             await superuser.execute("UPDATE tenants SET deleted_at = now() WHERE tenant_id = 'gone'")

@@ -132,7 +132,7 @@ def test_policies_select_pods_that_exist() -> None:
             assert any(ns == namespace and selector.items() <= labels.items() for ns, labels in pods)
 
 
-def test_the_mesh_is_strict() -> None:
+def test_the_mesh_requires_mtls_and_merges_slashes() -> None:
     (peer,) = (each for each in OBJECTS if each["kind"] == "PeerAuthentication")
     assert peer["metadata"]["namespace"] == "istio-system"
     assert peer["spec"] == {"mtls": {"mode": "STRICT"}}

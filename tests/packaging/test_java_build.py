@@ -19,7 +19,7 @@ def named(pom: Path) -> str:
     return str(pom.relative_to(ROOT))
 
 
-def test_the_modules_are_there() -> None:
+def test_every_java_module_has_its_build_file() -> None:
     assert {named(pom) for pom in POMS} >= {
         "sdk/java/pom.xml",
         "sdk/java/extauthz-client/pom.xml",

@@ -110,7 +110,7 @@ def test_two_names_are_never_written_alike(first: str, second: str) -> None:
 
 
 @given(st.binary(max_size=400))
-def test_any_bytes_are_read(raw: bytes) -> None:
+def test_any_bytes_are_a_request_or_malformed(raw: bytes) -> None:
     assert isinstance(REQUESTS.read(raw), CheckedRequest | Malformed)
 
 

@@ -61,7 +61,7 @@ def test_a_port_can_be_listened_on_again_at_once(kind: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.2", "[::1]"])
-def test_loopback_by_every_name(kind: str, host: str) -> None:
+def test_a_server_listens_on_loopback_by_each_of_its_names(kind: str, host: str) -> None:
     try:
         family = socket.AF_INET6 if "[" in host else socket.AF_INET
         with socket.socket(family) as probe:
@@ -80,7 +80,7 @@ def test_loopback_by_every_name(kind: str, host: str) -> None:
     "address",
     ["127.0.0.1", "127.0.0.1:http", "127.0.0.1:70000", "no-such-host.invalid:0", ":80", "192.0.2.1:0", ""],
 )
-def test_addresses_that_cannot_be(kind: str, address: str) -> None:
+def test_an_address_that_cannot_be_listened_on_is_quoted_in_one_line(kind: str, address: str) -> None:
     with pytest.raises(GrpcListenError) as refused:
         server_of(kind, echo, [address]).start()
     assert repr(address) in str(refused.value)

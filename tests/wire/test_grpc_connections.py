@@ -50,7 +50,7 @@ def test_metadata_above_its_bound_is_refused(kind: str) -> None:
         assert call(address) == b"x"
 
 
-def test_pings_are_answered(kind: str) -> None:
+def test_a_ping_is_acknowledged_and_calls_go_on(kind: str) -> None:
     with serving(kind) as (_, address), RawConnection(address) as client:
         client.ping()
         client.until(lambda: client.pings == 1)
@@ -118,7 +118,7 @@ def test_a_connection_without_http2_ends_and_others_go_on(kind: str, octets: byt
         assert call(address) == b"x"
 
 
-def test_a_connection_closed_by_half(kind: str) -> None:
+def test_a_client_that_closes_its_half_disturbs_no_other_call(kind: str) -> None:
     with serving(kind) as (_, address), RawConnection(address) as client:
         stream = client.open()
         client.send(stream, message(b"x"))

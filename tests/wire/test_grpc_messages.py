@@ -134,7 +134,9 @@ def with_an_unknown_flag(client: RawConnection) -> int:
 
 
 @pytest.mark.parametrize("name", DIFFERENCES)
-def test_accepted_differences(kind: str, name: str, tmp_path: Path) -> None:
+def test_a_message_that_the_two_servers_read_differently_has_its_known_answer(
+    kind: str, name: str, tmp_path: Path
+) -> None:
     accepted, send = DIFFERENCES[name]
     expected = accepted.grpcio if kind == "grpcio" else accepted.native
     with real_service(tmp_path, {}) as running:

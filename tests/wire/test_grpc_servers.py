@@ -36,7 +36,7 @@ pytestmark = pytest.mark.timeout(90)
 # Bytes, statuses and health
 
 
-def test_bytes_pass_unchanged_both_ways(kind: str) -> None:
+def test_request_and_answer_bytes_arrive_unchanged(kind: str) -> None:
     with serving(kind, lambda raw, _left: raw[::-1]) as (_, address):
         assert call(address, b"\x00\xffabc") == b"cba\xff\x00"
         assert call(address, b"") == b""
@@ -100,7 +100,7 @@ def test_health_cannot_be_watched(kind: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/x/Y", f"/{CHECK_SERVICE}/check", f"/{CHECK_SERVICE}/Check/", ""])
-def test_methods_that_do_not_exist(kind: str, path: str) -> None:
+def test_an_unknown_method_is_unimplemented_and_reaches_no_check(kind: str, path: str) -> None:
     reached: list[bytes] = []
 
     def answer(raw: bytes, _left: float | None) -> bytes:

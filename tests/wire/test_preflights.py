@@ -68,7 +68,7 @@ def test_what_a_browser_would_not_send_is_not_a_preflight(*, raw: bool, more: di
 
 
 @pytest.mark.parametrize("member", ["size", "body", "raw_body"])
-def test_a_body_that_envoy_shows(member: str) -> None:
+def test_a_preflight_with_a_body_is_an_ordinary_request(member: str) -> None:
     request = message(raw=True, headers=PREFLIGHT)
     setattr(request.attributes.request.http, member, 1 if member == "size" else b"x")
 
@@ -82,7 +82,7 @@ def test_an_unknown_size_is_not_a_body() -> None:
     assert asked(request) == "PUT"
 
 
-def test_credentials_in_other_places() -> None:
+def test_a_preflight_with_a_configured_credential_is_not_anonymous() -> None:
     reader = replace(READER, sources=EVERYWHERE)
     request = message(raw=True, headers=PREFLIGHT)
     assert asked(request, reader) == "PUT"

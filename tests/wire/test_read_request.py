@@ -244,7 +244,7 @@ def test_a_malformed_host_is_refused(host: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["", "GET ", "G\u00cbT", "GET\n", "A(B", "M" * 65, "CONNECT"])
-def test_methods_that_name_no_action(method: str) -> None:
+def test_a_method_that_is_not_a_token_makes_the_request_malformed(method: str) -> None:
     assert malformed(check_request(method=method)).reason is Reason.REQUEST_MALFORMED
 
 

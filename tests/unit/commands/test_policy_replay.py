@@ -111,7 +111,7 @@ def test_a_public_route_allows_the_requests_without_a_credential(
     assert result["newly_allowed"]["requests"] == 1
 
 
-def test_removed_rules_deny(replay: "Replay") -> None:
+def test_a_replay_without_the_rules_is_newly_denied(replay: "Replay") -> None:
     result = found(replay([line("clerk")], LIVE | {"role_rules": []}, "--json"))
     assert result["newly_denied"]["requests"] == 1
 

@@ -166,7 +166,7 @@ def test_the_one_tenant_of_selfhost_is_not_ready_while_it_is_not_there() -> None
     assert judged.reason is Reason.UNMAPPED_ROUTE
 
 
-def test_a_tenant_that_does_not_exist_is_nobodys_name() -> None:
+def test_an_unknown_tenant_of_the_proxy_is_unmapped_and_not_named() -> None:
     asked = request_facts(context=ContextTarget(tenant="initech"))
 
     judged = judge_identified(asked, ALICE, directory(), CheckPolicy(), "the-id", NOW)

@@ -92,7 +92,7 @@ def test_an_entry_is_replaced_and_discarded() -> None:
 
 
 @pytest.mark.parametrize("bound", [0, 1])
-def test_the_smallest_bounds(bound: int) -> None:
+def test_a_cache_of_zero_or_one_entry_keeps_to_its_bound(bound: int) -> None:
     cache = BoundedCache[int, int](bound)
     for key in range(10):
         cache.put(key, key)

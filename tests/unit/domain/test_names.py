@@ -69,7 +69,7 @@ def test_names_that_look_like_another_name_are_not_canonical(name: str, problem:
     assert name_problem(name) == problem
 
 
-def test_the_length_is_the_callers() -> None:
+def test_a_name_longer_than_the_given_length_is_refused() -> None:
     assert name_problem("abc", max_length=3) is None
     assert name_problem("abcd", max_length=3) == "is longer than 3 characters"
 

@@ -301,7 +301,7 @@ def test_white_space_of_the_unicode_database_is_refused_at_the_edges_only(scalar
 
 
 @pytest.mark.parametrize("unit", ["a", "%20a"])
-def test_the_limit_is_exact(unit: str) -> None:
+def test_a_path_of_8192_characters_is_canonical_and_one_more_is_too_long(unit: str) -> None:
     longest = ("/b" + unit * MAX_PATH_LENGTH)[:MAX_PATH_LENGTH]
     longest = longest[:-3] + "abc"
 

@@ -121,7 +121,7 @@ def test_the_address_is_judged_where_the_socket_is_made() -> None:
         ("https://[::1/jwks", False, False),
     ],
 )
-def test_which_urls_are_asked(text: str, *, allowed: bool, private: bool) -> None:
+def test_a_url_needs_tls_loopback_or_an_allowed_host(text: str, *, allowed: bool, private: bool) -> None:
     allow_hosts = frozenset({"keycloak:8080", "[fd00::1]:8443"})
     tenants = FetchUrl.parse(text, operator_configured=False, allow_hosts=allow_hosts)
     operators = FetchUrl.parse(text, operator_configured=True, allow_hosts=allow_hosts)

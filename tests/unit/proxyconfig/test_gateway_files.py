@@ -148,7 +148,7 @@ def test_the_request_settings_of_a_gateway_are_examined(
 
 
 @pytest.mark.parametrize("what", ["gateway", "contour"])
-def test_neither_can_send_raw_headers(tmp_path: Path, what: str) -> None:
+def test_envoy_gateway_and_contour_are_reported_without_raw_headers(tmp_path: Path, what: str) -> None:
     documents = {
         "gateway": [security(check=asking()), route("a")],
         "contour": [proxy(routes=[{"services": services("orders")}]), extension()],

@@ -70,7 +70,9 @@ def test_the_printed_configuration_has_no_error(tmp_path: Path) -> None:
         ({"path_override": "/always"}, "http-path"),
     ],
 )
-def test_another_path_is_found(tmp_path: Path, changed: dict[str, str], code: str) -> None:
+def test_an_http_service_with_another_path_is_an_error(
+    tmp_path: Path, changed: dict[str, str], code: str
+) -> None:
     found = document()
     check_in(found)["http_service"] |= changed
     assert code in errors(found, tmp_path)

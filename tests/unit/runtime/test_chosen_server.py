@@ -61,12 +61,12 @@ def test_an_address_that_others_can_reach_is_served_by_grpcio(environ: Mapping[s
 
 
 @pytest.mark.parametrize("environ", [{}, UNIX, {"GRPC_HOST": "0.0.0.0"}])
-def test_tls_is_grpcio(environ: Mapping[str, str]) -> None:
+def test_grpcio_is_chosen_where_grpc_has_tls(environ: Mapping[str, str]) -> None:
     assert chosen({**environ, **TLS}) == (GrpcServer.GRPCIO, "GRPC_TLS_CERT is set")
 
 
 @pytest.mark.parametrize("environ", [*LOCAL, *REACHABLE, TLS])
-def test_grpcio_can_always_be_had(environ: Mapping[str, str]) -> None:
+def test_grpcio_is_chosen_wherever_it_is_asked_for(environ: Mapping[str, str]) -> None:
     assert chosen({**environ, "GRPC_SERVER": "grpcio"}) == (GrpcServer.GRPCIO, "GRPC_SERVER=grpcio")
 
 
@@ -87,13 +87,13 @@ def test_native_is_refused_with_tls_and_every_problem_is_named() -> None:
 
 
 @pytest.mark.parametrize("value", [" ", "rust", "native,grpcio", "grpc"])
-def test_other_words_are_refused(value: str) -> None:
+def test_an_unknown_grpc_server_is_refused(value: str) -> None:
     problems = load({"GRPC_SERVER": value})
     assert isinstance(problems, list)
     assert "GRPC_SERVER" in problems[0]
 
 
-def test_auto_needs_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_grpcio_is_chosen_without_the_native_package(monkeypatch: pytest.MonkeyPatch) -> None:
     without_the_package(monkeypatch)
     assert chosen({}) == (GrpcServer.GRPCIO, "the package pygrpc-native is not installed")
 

@@ -20,7 +20,7 @@ def test_an_address_with_too_many_invalid_credentials_has_to_wait() -> None:
     assert count("192.0.2.1", NOW - 100) == 2
 
 
-def test_memory_is_bounded() -> None:
+def test_a_thousand_addresses_keep_to_the_bound_of_addresses() -> None:
     failures = FailedCredentials(burst=1, max_addresses=10)
     for number in range(1000):
         assert failures.count(f"10.0.{number // 256}.{number % 256}", Reason.TOKEN_EXPIRED, NOW) is None

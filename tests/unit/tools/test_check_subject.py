@@ -20,7 +20,7 @@ from tools.release import ROOT
         "Need a key for each issuer",
     ],
 )
-def test_plain_subjects_pass(message: str) -> None:
+def test_an_imperative_subject_is_accepted(message: str) -> None:
     assert problem(message) is None
 
 

@@ -66,12 +66,12 @@ def test_depth_is_bounded_without_exhausting_the_stack() -> None:
     assert "deeper than 32" in problems_of(nested(5_000))[0].message
 
 
-def test_nodes_are_bounded() -> None:
+def test_a_tree_of_more_than_1000_nodes_is_refused() -> None:
     assert truth({"type": "AND", "conditions": [ALWAYS] * 999}, asked()) is True
     assert "more than 1000 nodes" in problems_of({"type": "AND", "conditions": [ALWAYS] * 1000})[0].message
 
 
-def test_size_is_bounded() -> None:
+def test_a_condition_larger_than_the_bound_is_refused() -> None:
     assert problems_of(condition("user.id", "in", ["x" * 100] * 2_500)) == []
     too_many = condition("user.id", "in", ["x" * 100] * 2_700)
     too_long = condition("user.id", "eq", "é" * 140_000)
@@ -194,6 +194,6 @@ def test_literals_that_do_not_fit_their_operator_are_refused(operator: str, valu
 
 
 @pytest.mark.parametrize("operator", ["EQ", "==", "equals", "", None, 1, ["eq"], {"eq": 1}])
-def test_operators_are_exact(operator: object) -> None:
+def test_an_operator_in_another_spelling_is_refused(operator: object) -> None:
     document = {**condition("user.x", "eq", 1), "operator": operator}
     assert pointers(document) == ["/operator"]

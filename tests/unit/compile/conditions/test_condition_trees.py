@@ -56,7 +56,9 @@ from tests.condition_documents import asked, condition, truth
         ("b", "gt", 1, None),
     ],
 )
-def test_types_never_coerce(claim: object, operator: str, value: object, expected: object) -> None:
+def test_a_value_of_another_type_never_compares_equal(
+    claim: object, operator: str, value: object, expected: object
+) -> None:
     facts = asked({"x": claim})
     assert truth(condition("user.x", operator, value), facts) is expected
     if operator != "exists":

@@ -40,7 +40,7 @@ DAY = datetime(2026, 1, 31, 8, tzinfo=UTC)
         ).items(),
     ],
 )  # fmt: skip
-def test_times(text: str, value: object) -> None:
+def test_a_time_is_read_as_rfc_3339_alone(text: str, value: object) -> None:
     assert READINGS["time"].read(text) == value
 
 
@@ -59,7 +59,7 @@ def test_times(text: str, value: object) -> None:
         ).items(),
     ],
 )  # fmt: skip
-def test_addresses(text: str, value: object) -> None:
+def test_an_address_is_read_in_its_plain_spelling_alone(text: str, value: object) -> None:
     assert READINGS["ip"].read(text) == value
 
 
@@ -73,7 +73,7 @@ def test_addresses(text: str, value: object) -> None:
         *dict.fromkeys(["a\tb", "a\nb", "a\0b", "a\u00a0b", "a\u2003b", "a\x85b", "\ud800"]).items(),
     ],
 )
-def test_words(text: str, value: object) -> None:
+def test_words_are_split_at_spaces_alone(text: str, value: object) -> None:
     assert READINGS["words"].read(text) == value
 
 

@@ -85,7 +85,7 @@ def test_the_deepest_claims_that_can_be_read_can_be_frozen() -> None:
     freeze_claims(claims)
 
 
-def test_numbers_stay_exact() -> None:
+def test_numbers_in_claims_are_read_without_rounding() -> None:
     claims = read_object(b'{"third": 0.1, "big": ' + b"9" * 300 + b', "exponent": 1e2}')
     assert isinstance(claims, dict)
     assert claims["third"] == Decimal("0.1")

@@ -64,7 +64,7 @@ def test_the_five_segments_of_an_encrypted_token_are_malformed() -> None:
     assert reason("e30.e30.e30.e30.e30") is Reason.TOKEN_MALFORMED
 
 
-def test_padding_is_malformed() -> None:
+def test_a_padded_signature_is_malformed() -> None:
     header, payload, signature = KEY.sign(claims()).split(".")
     assert len(signature) % 4 == 2
     assert reason(f"{header}.{payload}.{signature}==") is Reason.TOKEN_MALFORMED
@@ -124,7 +124,7 @@ def test_a_header_that_two_readers_could_read_differently_is_malformed(header: b
 @pytest.mark.parametrize(
     "typ", ["JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt", "application/jwt", "Application/JWT"]
 )
-def test_token_types_that_are_accepted(typ: str) -> None:
+def test_a_token_of_a_known_type_is_accepted(typ: str) -> None:
     assert reason(KEY.sign(claims(), typ=typ)) is None
 
 

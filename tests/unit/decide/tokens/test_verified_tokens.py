@@ -102,7 +102,7 @@ class TestVerifiedTokens:
             assert len(cache) <= 20
         assert cache.hits == 100
 
-    def test_bytes_are_bounded(self) -> None:
+    def test_tokens_beyond_the_byte_bound_are_dropped(self) -> None:
         cache = VerifiedTokens(max_bytes=100_000)
         for number in range(50):
             ask(bearer(sub=f"user-{number}", filler="x" * 4000), cache=cache)
