@@ -77,9 +77,9 @@ endif
 demo: install ## run the whole stack on this machine until Ctrl-C
 	$(BIN)/extauthz demo
 
-# One worker more than there are cores: tests that start processes wait for most of their time.
+# Two workers a core: a test that starts processes waits for half of its time.
 # Processes that compile every module at each start take a quarter longer to start.
-RUN_TESTS = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n "$$($(BIN)/python -c 'import os; print(os.cpu_count() + 1)')" -m 'not installs'
+RUN_TESTS = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n "$$($(BIN)/python -c 'import os; print(2 * os.cpu_count())')" -m 'not installs'
 
 test: install ## run every test
 	$(RUN_TESTS)

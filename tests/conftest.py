@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
-from tests.memory_folder import memory_folder
+from tests.memory_folder import folder_in_memory
 from tests.scheduling import ByModule, long_first
 
 if TYPE_CHECKING:
@@ -37,14 +38,16 @@ structlog.configure(
 )
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Keep what tests create with `tempfile` in memory, unless TMPDIR is set; pytest's own folders stay."""
-    folder = memory_folder()
-    if "TMPDIR" in os.environ or folder is None:
+    # Workers of pytest-xdist inherit TMPDIR.
+    folder = None if "TMPDIR" in os.environ else folder_in_memory()
+    if folder is None:
         return
     # pytest keeps the folders of the last three runs: too much for a memory.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 @pytest.hookimpl(optionalhook=True)

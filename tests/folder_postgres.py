@@ -25,7 +25,7 @@ class CopiedPostgres(EmbeddedPostgres):
         if known is None:
             super()._initialise(data)
             folder = Path(tempfile.mkdtemp(prefix="extauthz-initdb-"))
-            atexit.register(shutil.rmtree, folder)
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
             known = self._initialised[type(self)] = folder / "data", self._superuser_password
             _copy(data, known[0])
         else:
