@@ -42,7 +42,7 @@ def two_workers(database: "Database", tmp_path: Path) -> Iterator[Serving]:
         found.start()
         found.allow_anonymous_reads()
         await_true(
-            lambda: found.allowed(worker=0) and found.allowed(worker=1), within=2, what="the first allows"
+            lambda: found.allowed(worker=0) and found.allowed(worker=1), within=5, what="the first allows"
         )
         yield found
 
@@ -166,7 +166,7 @@ def test_without_a_database_no_worker_is_ready_and_every_check_is_denied(
                 lambda: found.rest.ask("GET", "/healthz/ready").status == 200, within=15, what="readiness"
             )
             found.allow_anonymous_reads()
-            await_true(found.allowed, within=1, what="the first allow")
+            await_true(found.allowed, within=5, what="the first allow")
     finally:
         late.stop()
 
