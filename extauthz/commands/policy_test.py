@@ -1,10 +1,10 @@
-"""`extauthz policy test`: run files of decision cases (`decision_cases.py`), one line per case out."""
+"""`extauthz policy test`: run files of decision cases (`cases/decision_cases.py`), one line per case out."""
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from extauthz.commands.decision_cases import CaseInvalidError, case_warnings, run_case_text
+from extauthz.cases.decision_cases import CaseInvalidError, case_warnings, run_case_text
 from extauthz.commands.status import BAD_USAGE, FAILED, OK, fail, unreadable
 from extauthz.compile.roles.role_model import ModelInvalid, compile_model
 from extauthz.shipped import shipped

@@ -2,14 +2,20 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
+from uuid import UUID
 
 from extauthz.compile.row_reader import KINDS
+from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.problem import Problem
 from extauthz.publish.policy_size import PolicySizes, too_large
+from extauthz.publish.policy_tests import failures
 from extauthz.publish.tenant import Compiler, TenantState, row_of, unreadable_rows
-from extauthz.storage import feed
+from extauthz.storage import change_guards, draft_rows, drafts, feed
+from extauthz.storage.draft_view import DraftView
 from extauthz.storage.encoding import encode_json
 from extauthz.storage.outcome import Clash, Conflict, Invalid, Refusal
+from extauthz.storage.pool import Connection
 from extauthz.storage.rows import Document
 from extauthz.storage.write import Change
 
@@ -69,7 +75,41 @@ class PolicyGate:
         change.unreadable = [
             problem for problem in unreadable_rows(following) if row_of(problem) not in written
         ]
-        return None
+        return await self._withheld(change, following.snapshot)
+
+    async def _withheld(self, change: Change, snapshot: Snapshot) -> Refusal | None:
+        """Return what of the tenant's own settings stands against a change that would become live."""
+        if change.draft is not None or not any(row.kind in KINDS for row in change.rows):
+            return None
+        guard = await change_guards.get(change.connection, change.tenant)
+        if change.publishes is None and not guard.tests_every_write:
+            return None
+        return await failures(change, snapshot)
+
+    async def compiled(self, connection: Any, tenant: str, draft_id: UUID | None) -> Snapshot | list[Problem]:
+        """Return the policies of a tenant as a transaction sees them; of a draft, `connection` is its view.
+
+        Policies that do not compile are all their problems.
+        """
+        live = connection.live if isinstance(connection, DraftView) else connection
+        state, _ = await self._state(live, tenant, await drafts.live_revision(live, tenant))
+        if state is None:
+            documents = await feed.documents(connection, tenant)
+            found = [Problem("", "there is no such tenant")] if documents is None else None
+            if found is not None or documents is None:
+                return found or []
+            loaded = await asyncio.to_thread(self._compiler.salvage, documents)
+            return loaded.snapshot if isinstance(loaded, TenantState) else loaded
+        if draft_id is None:
+            return state.snapshot
+        keys = await draft_rows.keys_of(live, tenant, draft_id)
+        rows = await draft_rows.stored(connection, tenant, keys)
+        changed = [
+            feed.RowChange(kind, row_id, rows[kind, row_id].document if (kind, row_id) in rows else None)  # type: ignore[arg-type]  # kinds of drafts are kinds of policies
+            for kind, row_id in keys
+        ]
+        following = await asyncio.to_thread(self._compiler.apply, state, state.snapshot.revision + 1, changed)
+        return following.snapshot if isinstance(following, TenantState) else following
 
     async def _octets_beyond_limit(self, change: Change, followed: int | None) -> int | None:
         """Return the size that the tenant's policies would have, if that is more than any process reads.
@@ -88,15 +128,21 @@ class PolicyGate:
         return octets if octets > limit else None
 
     async def _before(self, change: Change) -> tuple[TenantState | None, int]:
-        """Return the state that the change starts from, None where it is not a few steps away.
+        """Return the state that the change starts from, as `_state` does."""
+        return await self._state(change.connection, change.tenant, change.previous)
+
+    async def _state(
+        self, connection: Connection, tenant: str, revision: int
+    ) -> tuple[TenantState | None, int]:
+        """Return the state of a tenant at its present revision, None where it is not a few steps away.
 
         With it come the bytes that were written since the published state.
         """
         octets = 0
-        state = self._published(change.tenant)
-        if state is not None and state.snapshot.revision < change.previous:
-            behind = {change.tenant: state.snapshot.revision}
-            for step in await feed.changes_since(change.connection, behind):
+        state = self._published(tenant)
+        if state is not None and state.snapshot.revision < revision:
+            behind = {tenant: state.snapshot.revision}
+            for step in await feed.changes_since(connection, behind):
                 if step.predecessor != state.snapshot.revision or step.rows is None:
                     return None, octets
                 following = self._compiler.apply(state, step.revision, step.rows)
@@ -104,7 +150,7 @@ class PolicyGate:
                     return None, octets
                 state = following
                 octets += step.octets
-        at_hand = state is not None and state.snapshot.revision == change.previous
+        at_hand = state is not None and state.snapshot.revision == revision
         return state if at_hand else None, octets
 
 

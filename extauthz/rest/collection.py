@@ -36,7 +36,8 @@ class Collection(Generic[_Body]):
 
     `domain` is the member with the domain of a row; None: rows belong to the tenant, or are not the caller's
     to see by domain. `require_writable` refuses a write of a row to a caller that may see it. `warnings_of`
-    returns what may surprise the author of a body. `show` is the JSON form of a row.
+    returns what may surprise the author of a body. `show` is the JSON form of a row. `unrevised` rows are not
+    policies: writing them raises no revision of the tenant.
     """
 
     noun: str
@@ -47,6 +48,7 @@ class Collection(Generic[_Body]):
     require_writable: Callable[[RequestContext, Change, Stored], Awaitable[None]] = _writable
     warnings_of: Callable[[_Body], Sequence[DocumentWarning]] = lambda _: ()
     show: Callable[[Stored], Document] = to_json
+    unrevised: bool = False
 
     async def list(self, ctx: RequestContext, query: PageQuery) -> Response:
         """Return a page of the rows that the caller may see."""
@@ -71,7 +73,7 @@ class Collection(Generic[_Body]):
             return await self.insert(ctx, change, body)
 
         location = self.path.replace("{id}", ctx.tenant)
-        return await ctx.write(work, row_reply(201, self.shown_with(body), location))
+        return await ctx.write(work, row_reply(201, self.shown_with(body), location), apart=self._apart)
 
     async def replace(self, ctx: RequestContext, body: _Body, find: Find | None = None) -> Response:
         """Replace the row that the path names, or that `find` finds under the tenant's lock."""
@@ -81,7 +83,7 @@ class Collection(Generic[_Body]):
             ctx.check_precondition(stored)
             return await self.store(ctx, change, stored, body)
 
-        return await ctx.write(work, row_reply(200, self.shown_with(body)))
+        return await ctx.write(work, row_reply(200, self.shown_with(body)), apart=self._apart)
 
     async def delete(self, ctx: RequestContext, find: Find | None = None) -> Response:
         """Delete the row that the path names, or that `find` finds under the tenant's lock."""
@@ -92,7 +94,7 @@ class Collection(Generic[_Body]):
             deleted: Stored = accepted(await self.rows.delete(change, stored.uuid))
             return deleted
 
-        return await ctx.write(work, no_content)
+        return await ctx.write(work, no_content, apart=self._apart)
 
     async def found(self, ctx: RequestContext, change: Change | None = None) -> Stored:
         """Return the row that the path names; 404 for one that the caller may not see."""
@@ -131,6 +133,10 @@ class Collection(Generic[_Body]):
         document = self.to_document(body, stored.id)
         replaced: Stored = accepted(await self.rows.replace(change, document, **self._author(ctx)))
         return replaced
+
+    @property
+    def _apart(self) -> str | None:
+        return self.rows.TABLE.name if self.unrevised else None
 
     def shown_with(self, body: _Body) -> Callable[[Stored], Document]:
         """Return what shows a row that was written from a body, with the warnings about the body."""

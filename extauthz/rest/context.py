@@ -32,7 +32,7 @@ from extauthz.rest.preconditions import IfMatch, KeptAnswer, claim_of, entity_ta
 from extauthz.rest.problems import ProblemError, accepted, conflict, not_found, precondition_failed
 from extauthz.rest.request_body import row_id_of
 from extauthz.rest.services import AdminServices
-from extauthz.storage import draft_writes
+from extauthz.storage import draft_writes, unrevised
 from extauthz.storage import write as storage_write
 from extauthz.storage.draft_writes import DraftWritten
 from extauthz.storage.drafts import Draft
@@ -165,12 +165,14 @@ class RequestContext:
         *,
         entries: str | None = None,
         secret: bool = False,
+        apart: str | None = None,
     ) -> Response:
         """Run `work` as one change of the tenant, with audit trail and revision, and return its answer.
 
         An error that `work` raises stores nothing. `answer` makes the answer of the value and the revision.
         `entries` is the pointer of the list whose entries are written; `secret` says that the answer holds
-        one, and is not kept for an `Idempotency-Key`.
+        one, and is not kept for an `Idempotency-Key`. `apart` names a table that is written without a
+        revision of the tenant.
         """
 
         def finished(written: Written[_Value]) -> Response:
@@ -200,6 +202,17 @@ class RequestContext:
                 new_id=services.new_id,
                 check=self.check_draft,
                 validate=services.validate,
+                once=once,
+            )
+            return finished(accepted(written, entries=entries))
+        if apart is not None:
+            written = await unrevised.write(
+                services.pool,
+                self.tenant,
+                self.caller.actor,
+                work,
+                table=apart,
+                new_id=services.new_id,
                 once=once,
             )
             return finished(accepted(written, entries=entries))

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from extauthz.compile.documents.casbin_lines import LineProblem
 from extauthz.domain.problem import Problem
 from extauthz.storage.encoding import encode_json
-from extauthz.storage.outcome import Conflict, DatabaseUnavailable, Invalid, NotFound, Refusal
+from extauthz.storage.outcome import Conflict, DatabaseUnavailable, Invalid, NotFound, Refusal, Withheld
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER: Final = ("Retry-After", "1")
@@ -160,6 +160,11 @@ def of_refusal(refusal: Refusal, *, entries: str | None = None) -> ProblemError:
             return invalid(problems)
         case Conflict():
             return _conflicting(refusal, entries)
+        case Withheld(reason, detail, clashes):
+            errors = tuple(Problem("", clash.message) for clash in clashes)
+            refused = conflict(detail, refusal.ids, errors)
+            refused.members |= {"reason": reason}
+            return refused
         case NotFound(kind, row_id):
             return not_found(f"there is no {_noun(kind)} {row_id!r}")
         case DatabaseUnavailable():

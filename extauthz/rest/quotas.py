@@ -26,6 +26,7 @@ class Quotas:
     identity_providers: int = 20
     hosts: int = 1_000
     drafts: int = 1_000
+    policy_tests: int = 1_000
 
 
 def too_many(kind: str, limit: int, *, pointer: str = "") -> ProblemError:

@@ -3,8 +3,9 @@
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from extauthz.compile.snapshot import Snapshot
 from extauthz.decide.identity import TokenPolicy
 from extauthz.decide.tokens.cache import VerifiedTokens
 from extauthz.decisionlog.recorder import Recorder
@@ -24,6 +25,8 @@ from extauthz.storage.write import Validate
 from extauthz.telemetry.readiness import Readiness
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from extauthz.storage.pool import Pool
 
 
@@ -32,6 +35,10 @@ HeadSource = Callable[[str, int, float], Awaitable[bytes | None]]
 
 WaitFor = Callable[[str, int, float], Awaitable[bool]]
 """Waits until a tenant is published at a revision or later: tenant, revision, seconds at most."""
+
+
+Compiled = Callable[[Any, str, "UUID | None"], Awaitable[Snapshot | list[Problem]]]
+"""Returns the policies of a tenant, live or as a draft would leave them, in a transaction of the tenant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,4 +85,5 @@ class AdminServices:
     history: History | None = None
     recording: Recording = field(default_factory=Recording)
     sidecars: SidecarReports = field(default_factory=SidecarReports)
+    compiled: "Compiled | None" = None
     worker_key: PresentedKey | None = None

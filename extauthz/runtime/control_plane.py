@@ -250,12 +250,14 @@ async def _build(
             problems=shown_problems(problems),
         )
 
+    gate = PolicyGate(how, publisher.state, publisher.sizes)
     services = AdminServices(
         mode=settings.mode,
         pool=pool,
         policies=current,
         wait_for=publisher.wait_for,
-        validate=PolicyGate(how, publisher.state, publisher.sizes).validate,
+        validate=gate.validate,
+        compiled=gate.compiled,
         unreadable=publisher.unreadable,
         file_issuers=shared.issuers.of_file,
         keys=shared.cache,

@@ -104,7 +104,7 @@ async def session_ended(connection: Connection, session_id: UUID) -> bool:
 async def append(
     connection: Connection,
     tenant: str,
-    revision: int,
+    revision: int | None,
     actor: Mapping[str, object],
     rows: Sequence[WrittenRow],
     *,

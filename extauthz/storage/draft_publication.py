@@ -154,6 +154,7 @@ async def publish(change: Change, draft_id: UUID, *, check: Check, judge: Judge)
     if draft is None:
         return NotFound(drafts.KIND, str(draft_id))
     check(draft)
+    change.publishes = draft_id
     if draft.base_revision != change.previous:
         found = await draft_rows.conflicts(connection, tenant, draft_id)
         if found:

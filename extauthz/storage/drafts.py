@@ -106,6 +106,12 @@ async def page(
     return Page(items, str(items[-1].id) if len(records) > limit else None)
 
 
+async def live_revision(connection: Connection, tenant: str) -> int:
+    """Return the revision of a tenant; 0 if there is no such tenant."""
+    found = await connection.fetchval("SELECT revision FROM tenants WHERE tenant_id = $1", tenant)
+    return int(found or 0)
+
+
 async def count_open(connection: Connection, tenant: str) -> int:
     """Return how many drafts of the tenant are open."""
     found = await connection.fetchval(

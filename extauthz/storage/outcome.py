@@ -49,6 +49,23 @@ class NotFound:
 
 
 @dataclass(frozen=True, slots=True)
+class Withheld:
+    """The change may not become live as it is (409).
+
+    `reason` is a stable word, `clashes` name what stops it.
+    """
+
+    reason: str
+    detail: str
+    clashes: tuple[Clash, ...] = ()
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of what stops the change, without repetitions."""
+        return tuple(dict.fromkeys(clash.id for clash in self.clashes if clash.id is not None))
+
+
+@dataclass(frozen=True, slots=True)
 class Invalid:
     """A value violates a constraint of the database, or a check of the caller (422)."""
 
@@ -71,7 +88,7 @@ class DatabaseUnavailable:
 _Given = ParamSpec("_Given")
 _Value = TypeVar("_Value")
 
-Refusal = Conflict | NotFound | Invalid | DatabaseUnavailable
+Refusal = Conflict | NotFound | Invalid | Withheld | DatabaseUnavailable
 
 
 class RefusedError(Exception):

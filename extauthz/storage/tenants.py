@@ -53,6 +53,8 @@ _EMPTIED: Final = (
     "policy_changes",
     "idempotency_keys",
     "drafts",
+    "policy_tests",
+    "change_guards",
     # After the tables whose deleted rows they keep.
     "row_history",
     "policy_revisions",

@@ -64,7 +64,8 @@ class Change:
     """A write in progress; the functions of each kind (`role_rules.create`, ...) record their rows in it.
 
     `previous` is the revision of the tenant before the write. `unreadable` are the problems of other rows of
-    the tenant that are damaged and therefore not in force. `draft` is the draft that is written to. The audit
+    the tenant that are damaged and therefore not in force. `draft` is the draft that is written to,
+    `publishes` the one that becomes live. The audit
     trail gets `audited`, where it is given, instead of `rows`. `policy_digest` is that of the policies with
     the change, None where `validate` compiled none.
     """
@@ -79,6 +80,7 @@ class Change:
     unreadable: Sequence[Problem] = ()
     policy_digest: str | None = None
     draft: UUID | None = None
+    publishes: UUID | None = None
     audited: Sequence[WrittenRow] | None = None
 
     def note(

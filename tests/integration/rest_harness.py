@@ -278,12 +278,14 @@ async def rest(
             path = Path(folder) / "decisions.log"
             log = DecisionLog(str(path), worker=0, instance=uuid.uuid4())
             log.start()
+            gate = PolicyGate(compiler, publisher.state, publisher.sizes)
             services = AdminServices(
                 mode=TenancyMode.SELFHOST,
                 pool=pool,
                 policies=current,
                 wait_for=publisher.wait_for,
-                validate=PolicyGate(compiler, publisher.state, publisher.sizes).validate,
+                validate=gate.validate,
+                compiled=gate.compiled,
                 unreadable=publisher.unreadable,
                 keys=keys,
                 tokens=VerifiedTokens(),

@@ -153,7 +153,18 @@ def new_provider() -> dict[str, object]:
     return {"issuer_url": f"https://{named('idp')}.example", "audience": AUDIENCE, "active": False}
 
 
-DRAFTS = f"{V1}/drafts"
+DRAFTS, TESTS, GUARD = f"{V1}/drafts", f"{V1}/policy-tests", f"{V1}/change-guard"
+
+
+def new_test() -> dict[str, object]:
+    expect = {"decision": "deny"}
+    return {"name": named("test"), "principal": "anonymous", "request": {"path": "/x"}, "expect": expect}
+
+
+async def guarded(api: Api) -> Write:
+    now = await api.get(GUARD, caller="acme/admin")
+    other = {"publish": "every_write", "every_write": "publish"}[now.body["tests"]]
+    return Write("PUT", GUARD, {"tests": other}, now.headers["ETag"])
 
 
 def of_draft(method: str, below: str, new: Callable[[], object] = lambda: None) -> Prepare:
@@ -217,6 +228,10 @@ WRITES: dict[tuple[str, str], list[Prepare]] = {
         of_row("DELETE", f"{V1}/service-api-keys", lambda: {"name": named("key"), "scopes": ["check"]})
     ],
     ("POST", f"{V1}/casbin/policy"): [imported],
+    ("POST", TESTS): [of_nothing(TESTS, new_test)],
+    ("PUT", f"{TESTS}/{{id}}"): [of_row("PUT", TESTS, new_test, changed={"request": {"path": "/other"}})],
+    ("DELETE", f"{TESTS}/{{id}}"): [of_row("DELETE", TESTS, new_test)],
+    ("PUT", GUARD): [guarded],
     ("POST", DRAFTS): [of_nothing(DRAFTS, lambda: {"title": named("draft")})],
     ("DELETE", f"{DRAFTS}/{{id}}"): [of_draft("DELETE", "")],
     ("POST", f"{DRAFTS}/{{id}}/rebase"): [of_draft("POST", "/rebase")],

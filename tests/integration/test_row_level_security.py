@@ -107,6 +107,15 @@ async def fill(pool: "Pool") -> None:
                 new_id(),
             )
             await change.connection.execute(
+                "INSERT INTO policy_tests (tenant_id, id, name, request, expect, revision)"
+                " VALUES ($1, $2, 'test', '{}', '{}', 1)",
+                tenant,
+                new_id(),
+            )
+            await change.connection.execute(
+                "INSERT INTO change_guards (tenant_id, document, revision) VALUES ($1, '{}', 1)", tenant
+            )
+            await change.connection.execute(
                 "INSERT INTO policy_heads (tenant_id, serial, envelope) VALUES ($1, 1, $2)", tenant, b"{}"
             )
             await change.connection.execute(
@@ -163,7 +172,7 @@ async def filled(database: "Database") -> "AsyncIterator[Pool]":
 
 async def test_every_table_of_tenants_forces_row_level_security(database: "Database") -> None:
     async with connected(database.address) as connection:
-        assert len(await tables(connection)) == 27
+        assert len(await tables(connection)) == 29
         loose = await connection.fetch(
             "SELECT relname FROM pg_class WHERE relname = ANY($1)"
             " AND NOT (relrowsecurity AND relforcerowsecurity)",

@@ -33,6 +33,7 @@ LISTS = {
     "/api/v1/audit",
     "/api/v1/casbin/policy",
     "/api/v1/drafts",
+    "/api/v1/policy-tests",
     "/api/v1/resources",
     "/api/v1/resources/policies",
     "/api/v1/role-bindings",
