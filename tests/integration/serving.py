@@ -16,6 +16,7 @@ from extauthz.demo.rest import RestApi
 from extauthz.storage.pool import DatabaseAddress
 from tests.builders import Answer, check_request, read_answer
 from tests.light_processes import LIGHT
+from tests.waiting import await_true
 
 ADMIN_KEY = "an operator's key of more than 32 bytes: 0123456789"
 PUBLIC = "/public/17"
@@ -118,6 +119,19 @@ class Serving:
                 return read_answer(call(check_request(path, **more), timeout=timeout, wait_for_ready=False))
             except grpc.RpcError:
                 return None
+
+    def settled(self, **asked: Any) -> Answer:
+        """Ask until providers have answered, which on a busy machine takes longer than a check waits."""
+        answers: list[Answer] = []
+
+        def is_settled() -> bool:
+            answer = self.check(**asked)
+            if answer is not None:
+                answers.append(answer)
+            return answer is not None and answer.status != 503
+
+        await_true(is_settled, within=60, what="an answer of the provider")
+        return answers[-1]
 
     def allowed(self, *, worker: int = 0) -> bool:
         answer = self.check(worker=worker)

@@ -104,15 +104,7 @@ def ask(found: Serving, token: str, **more: Any) -> Answer:
 
 
 def settled(found: Serving, token: str, **more: Any) -> Answer:
-    """Ask until the server has answered, which on a busy machine takes longer than a check waits."""
-    answers: list[Answer] = []
-
-    def is_settled() -> bool:
-        answers.append(ask(found, token, **more))
-        return answers[-1].status != 503
-
-    await_true(is_settled, within=60, what="an answer of the server")
-    return answers[-1]
+    return found.settled(path="/x", headers={"authorization": f"Bearer {token}"}, timeout=20, **more)
 
 
 def metric(found: Serving, name: str) -> float:

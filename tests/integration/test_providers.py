@@ -107,9 +107,7 @@ class Providers:
         usual = {"sub": None, "aud": None} | said_of(name, case, self.origin)
         header = {"typ": case["type"]} if "type" in case else {}
         token = case.get("opaque") or key_of(name).sign(claims(**(usual | case["claims"])), **header)
-        answer = self.sidecar.check(path="/x", headers={"authorization": f"Bearer {token}"})
-        assert answer is not None
-        return answer
+        return self.sidecar.settled(path="/x", headers={"authorization": f"Bearer {token}"})
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +167,7 @@ def test_a_token_with_the_key_of_another_provider_is_refused(providers: Provider
     said = {"iss": issuer_of(name, providers.origin), "iat": now - 5, "exp": now + USUAL_LIFETIME_S}
     forger = SigningKey.of(DOCUMENTS[name]["key"]["algorithm"], f"{name}-key", serial=1)
     token = forger.sign(claims(**(said | {"sub": None, "aud": None} | DOCUMENTS[name]["cases"][0]["claims"])))
-    answer = providers.sidecar.check(path="/x", headers={"authorization": f"Bearer {token}"})
+    answer = providers.sidecar.settled(path="/x", headers={"authorization": f"Bearer {token}"})
     assert answer is not None
     assert not answer.allowed
     assert answer.status == 401

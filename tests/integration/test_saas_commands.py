@@ -86,9 +86,17 @@ async def test_the_commands_serve_many_tenants(database: "Database") -> None:
             answer = read_answer(await check(raw, timeout=5))
             return "allowed" if answer.allowed else answer.metadata["reason"]
 
+        async def settled(host: str, token: str) -> object:
+            # On a busy machine the first keys of a provider take longer than a check waits.
+            async with asyncio.timeout(60):
+                while True:
+                    if (found := await reason(host, token)) != "keys_unavailable":
+                        return found
+                    await asyncio.sleep(0.05)
+
         acme, globex = found.firms["acme"], found.firms["globex"]
-        assert await reason("acme.local", acme.token()) == "allowed"
-        assert await reason("acme.local", globex.token()) == "tenant_mismatch"
+        assert await settled("acme.local", acme.token()) == "allowed"
+        assert await settled("acme.local", globex.token()) == "tenant_mismatch"
         await succeed(found.pool, partial(tenants.replace, status=TenantStatus.SUSPENDED), tenant="acme")
         async with asyncio.timeout(1):
             while True:
