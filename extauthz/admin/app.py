@@ -22,6 +22,7 @@ from extauthz.admin import (
     casbin_csv,
     change_guards,
     checks,
+    decisions,
     draft_changes,
     drafts,
     explanations,
@@ -56,6 +57,7 @@ from extauthz.storage.audit import INSTALLATION
 _ROUTERS: Final = (
     checks.router,
     explanations.router,
+    decisions.router,
     role_rules.router,
     registration.router,
     resources.router,

@@ -29,15 +29,15 @@ from extauthz.rest.operation import Operation, requires
 from extauthz.rest.problems import forbidden, invalid, not_found
 from extauthz.storage.rows import Document, rfc3339
 
-_REASONS: Final = {reason.value: reason for reason in Reason}
+REASONS: Final = {reason.value: reason for reason in Reason}
 
 
 router: Final = APIRouter(tags=["Check"], route_class=Operation)
-_Reads = Annotated[RequestContext, requires(Permission.DECISIONS_READ)]
+Reads = Annotated[RequestContext, requires(Permission.DECISIONS_READ)]
 
 
 @router.post("/api/v1/explain", **answer(ExplanationOut, responses={404: {}}))
-async def explain_decision(ctx: _Reads, body: ExplainRequest) -> Response:
+async def explain_decision(ctx: Reads, body: ExplainRequest) -> Response:
     """Explain a decision.
 
     A question is decided by the policies of now, or of `at`; nothing is logged. A line is explained on the
@@ -96,12 +96,12 @@ async def _of_question(
     decided = {
         "decision": verdict.effect.value,
         "reason": verdict.reason.value,
-        "message": _message(verdict.reason),
+        "message": message_of(verdict.reason),
         "matched_rule_id": None if verdict.rule is None else verdict.rule.id,
         "recorded": None,
         "agrees": None,
     }
-    return decided | _shown(ctx, view, principal, verdict.target, explanation)
+    return decided | answer_of(ctx, view, principal, verdict.target, explanation)
 
 
 async def _of_line(ctx: RequestContext, line: Mapping[str, Any], body: ExplainRequest) -> Document:
@@ -133,12 +133,12 @@ async def _of_line(ctx: RequestContext, line: Mapping[str, Any], body: ExplainRe
             asked.now,
             is_recorded=asked.is_recorded,
         )
-        decided = _decided(explanation)
+        decided = decided_by(explanation)
     recorded = {name: line[name] for name in ("decision_id", "ts", "decision", "reason", "matched_rule_id")}
     agrees = None
     if explanation is not None and explanation.certain:
         agrees = all(decided[name] == recorded[name] for name in decided)
-    shown = _shown(
+    shown = answer_of(
         ctx,
         View(
             view.snapshot,
@@ -151,11 +151,12 @@ async def _of_line(ctx: RequestContext, line: Mapping[str, Any], body: ExplainRe
         None if asked is None else asked.target,
         explanation,
     )
-    message = {"message": _message(_REASONS[str(decided["reason"])])}
+    message = {"message": message_of(REASONS[str(decided["reason"])])}
     return decided | message | {"recorded": recorded, "agrees": agrees} | shown
 
 
-def _decided(explanation: Explanation) -> Document:
+def decided_by(explanation: Explanation) -> Document:
+    """Return what the rules decide, as the answer has it."""
     decision = explanation.decision
     is_allow = isinstance(decision, Grant)
     return {
@@ -165,16 +166,20 @@ def _decided(explanation: Explanation) -> Document:
     }
 
 
-def _shown(
+def answer_of(
     ctx: RequestContext,
     view: View,
     principal: Principal | None,
     target: Target | None,
     explanation: Explanation | None,
+    *,
+    rules_asked: bool = False,
 ) -> Document:
+    """Return the members of the answer that say why; there may be no explanation though rules were asked."""
     notes = list(view.notes)
     if explanation is None:
-        notes.append("the decision was made before rules were asked: there are no candidates")
+        if not rules_asked:
+            notes.append("the decision was made before rules were asked: there are no candidates")
         details: Document = {
             "certain": True, "roles": [], "expired_bindings": [], "candidates": [], "candidates_left_out": 0,
             "near_miss": None,
@@ -206,5 +211,6 @@ def _shown(
     }
 
 
-def _message(reason: Reason) -> str:
+def message_of(reason: Reason) -> str:
+    """Return a reason in words."""
     return "a rule allows it" if reason is Reason.RULE_MATCHED else reason.text

@@ -15,9 +15,11 @@ from extauthz.domain.tenancy import TenancyMode
 from extauthz.rest.authorization import Permission
 from extauthz.rest.operation import Operation
 from extauthz.storage.pool import tenant_transaction
+from extauthz.storage.recordings import Part, RecordingStore
 from tests.integration.rest_harness import Answer, Api
 from tests.integration.rest_saas import Firms, firms
 from tests.integration.unconditional import unconditional_pool
+from tests.recording_parts import INSTANCE, counted, decision_id, shape
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
@@ -29,7 +31,7 @@ OPERATED = {Permission.OPERATOR, Permission.ADMIN_KEY}
 TENANT_TABLES = (
     "attribute_policies", "attribute_policy_versions", "audit_events", "default_roles_applied",
     "change_guards", "draft_changes", "draft_rows", "drafts", "policy_tests",
-    "idempotency_keys", "identity_providers", "policy_changes",
+    "idempotency_keys", "identity_providers", "policy_changes", "policy_revisions",
     "resources", "role_bindings", "role_rules", "route_claims",
     "service_api_keys", "tenant_hosts", "tenants",
 )  # fmt: skip
@@ -119,12 +121,18 @@ def documents(mark: str) -> dict[str, dict[str, Any]]:
 async def settled(found: Firms) -> dict[str, Holdings]:
     """Give every tenant one of everything."""
     holdings: dict[str, Holdings] = {}
-    for slug in SLUGS:
+    recording = RecordingStore(found.api.services.pool, lambda _tenant: frozenset())
+    for number, slug in enumerate(SLUGS):
         held = Holdings(f"{slug}-mark", documents=documents(f"{slug}-mark"))
         for path, document in held.documents.items():
             key = {"Idempotency-Key": '"one of each"'} if path.endswith("role-bindings") else {}
             answer = await found.api.post(path, document, caller=f"{slug}/admin", **key)
             held.ids[path] = answer.succeeded(201).body["id"]
+            if path == f"{V1}/resources":
+                asked = shape(subject=held.mark, tenant=slug, token_tenant=slug)
+                counts = counted(asked, revision=answer.revision, number=number)
+                await recording.add(slug, Part(INSTANCE, 1, (counts,)))
+                held.ids[f"{V1}/decisions"] = decision_id(number)
         settings = {"tests": "every_write"}
         (await found.api.put(f"{V1}/change-guard", settings, caller=f"{slug}/admin")).succeeded(200)
         drafted = f"{V1}/resources/policies?draft={held.ids[f'{V1}/drafts']}"

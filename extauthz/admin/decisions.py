@@ -1,0 +1,107 @@
+"""`GET /api/v1/decisions/{id}`: a recorded decision, explained on the policies that made it."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from extauthz.admin.explanation_models import ExplanationOut
+from extauthz.admin.explanations import REASONS, Reads, answer_of, decided_by, message_of
+from extauthz.admin.past_view import View, view_of
+from extauthz.recording.bounds import KEPT_ALLOWS, KEPT_DENIES
+from extauthz.recording.explain_shape import ExplainedShape, explain_shape
+from extauthz.recording.recorded_request import NotKnown
+from extauthz.recording.shape import Shape
+from extauthz.rest.answers import Reply
+from extauthz.rest.authorization import sees_decisions_of
+from extauthz.rest.context import RequestContext
+from extauthz.rest.openapi import answer
+from extauthz.rest.operation import Operation
+from extauthz.rest.problems import ProblemError, not_found
+from extauthz.storage import recorded_shapes
+from extauthz.storage.recorded_shapes import Recorded
+from extauthz.storage.rows import Document, rfc3339
+
+router: Final = APIRouter(tags=["Check"], route_class=Operation)
+
+
+@router.get("/api/v1/decisions/{id}", **answer(ExplanationOut, responses={404: {}}))
+async def explain_recorded_decision(ctx: Reads) -> Response:
+    """Explain a recorded decision.
+
+    Each recorded shape keeps the ids of its last 16 denies and 4 allows; any other id is 404, and its line
+    can be posted to `/api/v1/explain`. Values that were not recorded are `not_recorded`.
+    """
+    decision_id = ctx.row_id("recorded decision")
+    everywhere = sees_decisions_of(ctx.caller, None)
+    domains = None if everywhere else ctx.caller.administers
+    assert domains is None or isinstance(domains, frozenset), "only tokens administer domains"
+    recorded = await ctx.read(
+        lambda connection: recorded_shapes.shape_of_decision(connection, ctx.tenant, decision_id, domains)
+    )
+    if recorded is None:
+        raise _not_recorded(decision_id)
+    revision = dict(recorded.tally.decisions)[str(decision_id)]
+    view = await view_of(ctx, revision)
+    moment = datetime.fromtimestamp((decision_id.int >> 80) / 1000, UTC)
+    found = await asyncio.to_thread(explain_shape, recorded.shape, view.snapshot, moment.timestamp())
+    return Reply(200, _answer(ctx, view, recorded, decision_id, moment, found)).response()
+
+
+def _answer(
+    ctx: RequestContext,
+    view: View,
+    recorded: Recorded,
+    decision_id: UUID,
+    moment: datetime,
+    found: ExplainedShape,
+) -> Document:
+    shape = recorded.shape
+    before = _decision_of(shape)
+    notes = list(view.notes)
+    decided: Document = {**before}
+    if found.explanation is not None:
+        decided = decided_by(found.explanation)
+    elif isinstance(found.answer, NotKnown):
+        notes.append(f"{found.answer.slot} is {found.answer.state.value}: what is decided depends on it")
+    else:
+        rule = found.answer.rule
+        decided = {
+            "decision": found.answer.effect.value,
+            "reason": found.answer.reason.value,
+            "matched_rule_id": None if rule is None else rule.id,
+        }
+    is_certain = (
+        found.explanation.certain if found.explanation is not None else not isinstance(found.answer, NotKnown)
+    )
+    seen = View(view.snapshot, view.suspended, moment.timestamp(), view.policies, tuple(notes))
+    asked = isinstance(found.answer, NotKnown)
+    shown = answer_of(ctx, seen, found.principal, found.target, found.explanation, rules_asked=asked)
+    return (
+        decided
+        | {"message": message_of(REASONS[str(decided["reason"])])}
+        | {
+            "recorded": before | {"decision_id": str(decision_id), "ts": rfc3339(moment)},
+            "agrees": decided == before if is_certain else None,
+        }
+        | shown
+        | {"certain": is_certain}
+    )
+
+
+def _decision_of(shape: Shape) -> Document:
+    return {
+        "decision": shape.effect.value,
+        "reason": shape.reason.value,
+        "matched_rule_id": None if shape.rule is None else shape.rule.id,
+    }
+
+
+def _not_recorded(decision_id: UUID) -> ProblemError:
+    return not_found(
+        f"the decision {decision_id} is not recorded: of each shape the ids of the last {KEPT_DENIES} denies"
+        f" and {KEPT_ALLOWS} allows are kept; post its line to /api/v1/explain"
+    )
