@@ -86,6 +86,7 @@ async def get_recordings(ctx: Annotated[RequestContext, requires(Permission.DECI
     domains = recorded_domains(ctx.caller)
     days = await ctx.read(lambda connection: recorded_shapes.days(connection, ctx.tenant, domains))
     services = ctx.services
+    await services.recording.refresh(ctx.tenant)
     document: dict[str, Any] = {
         "recording": services.recording.takes_batches,
         "since": rfc3339(days[0].since) if days else None,

@@ -58,6 +58,8 @@ class SidecarRecordingApi:
             tenants = {one.shape.tenant for one in batch.counted}
             if not all(map(follower.serves, tenants)):
                 raise forbidden("the key is of another tenant")
+            for tenant in tenants:
+                await self._services.recording.refresh(tenant)
             await self._add(batch)
         except ProblemError as problem:
             return problem.response()

@@ -1,6 +1,5 @@
 """What a control plane records, and which attributes: a part of the services of the API."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,6 +7,7 @@ from extauthz.compile.directory import Directory
 from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.policy import SubjectKind
 from extauthz.recording.shape import SUBJECT
+from extauthz.rest.draft_attributes import DraftAttributes
 
 _NOTHING: Final[frozenset[str]] = frozenset()
 
@@ -16,13 +16,22 @@ _NOTHING: Final[frozenset[str]] = frozenset()
 class Recording:
     """The settings of recording: `RECORD`, `RECORD_ATTRIBUTES`, `RECORD_DAYS`.
 
-    `of_drafts` names the attributes that the drafts of a tenant read.
+    `drafts` tells the attributes that drafts read.
     """
 
     takes_batches: bool = True
     always: frozenset[str] = _NOTHING
     days: int = 90
-    of_drafts: Callable[[str], frozenset[str]] = lambda _tenant: _NOTHING
+    drafts: DraftAttributes | None = None
+
+    def of_drafts(self, tenant: str) -> frozenset[str]:
+        """Return the attributes that open drafts read, as they were last read."""
+        return _NOTHING if self.drafts is None else self.drafts.of(tenant)
+
+    async def refresh(self, tenant: str) -> None:
+        """Read which attributes the drafts of a tenant read."""
+        if self.drafts is not None:
+            await self.drafts.refresh(tenant)
 
     def asked_for(self, tenant: str) -> frozenset[str]:
         """Return the attributes that sidecars cannot know of: rules of drafts, and the setting."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from extauthz.admin.app import build_app
 from extauthz.admin.health import health_app
 from extauthz.compile.directory import Directory
+from extauthz.compile.documents.policy_documents import Reading
 from extauthz.decide.tokens.cache import VerifiedTokens
 from extauthz.decisionlog.log import DecisionLog
 from extauthz.decisionlog.recorder import Recorder
@@ -32,6 +33,7 @@ from extauthz.publish.postgres import PostgresPublisher
 from extauthz.publish.retention import forget_old_history, forget_old_recordings
 from extauthz.publish.write_validation import PolicyGate
 from extauthz.rest.authentication import KEY_WAIT_S
+from extauthz.rest.draft_attributes import DraftAttributes
 from extauthz.rest.recording import Recording
 from extauthz.rest.services import AdminServices
 from extauthz.runtime.announce import announce, where, worker_addresses
@@ -277,7 +279,12 @@ async def _build(
         heads=None if heads is None else heads.head,
         history=History(how, publisher.state, publisher.wait_for),
         worker_key=worker_key,
-        recording=Recording(settings.record, settings.record_attributes, settings.record_days),
+        recording=Recording(
+            settings.record,
+            settings.record_attributes,
+            settings.record_days,
+            DraftAttributes(pool, Reading(condition_headers=settings.condition_headers), time.time),
+        ),
     )
     return _Plane(
         services,
