@@ -21,7 +21,7 @@ from extauthz.recording.day import reading
 from extauthz.recording.documents import Counted
 from extauthz.recording.frame import Count, Frame, Key
 from extauthz.recording.shape import ABSENT, OWNER, PREFLIGHT, SUBJECT, CredentialState, Shape, literal
-from extauthz.recording.slot_readers import slot_text
+from extauthz.recording.slot_readers import FOLDED, slot_text
 
 CUT_EVERY_S: Final = 15.0
 """Seconds that a table takes counts before it is handed over; a replay has them within a minute."""
@@ -138,6 +138,9 @@ class ShapeCounter:
             rule,
         )
         pieces = frame.pieces(request, principal)
+        for at, seen in frame.full:
+            if pieces[at] not in seen:
+                pieces[at] = FOLDED
         key = (*fixed, *pieces)
         table = frame.table
         count = table.get(key)

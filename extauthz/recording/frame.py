@@ -41,6 +41,7 @@ class Frame:
     """What the shapes of one tenant and template have in common, and the values that their slots have had."""
 
     __slots__ = (
+        "full",
         "is_complete",
         "names",
         "positions",
@@ -63,6 +64,7 @@ class Frame:
         self.template = template
         self.revision = revision
         self.is_complete = False
+        self.full: list[tuple[int, set[Piece]]] = []
         self.names = names
         self.readers = SlotReaders.of(names)
         self.table: dict[Key, Count] = {}
@@ -103,16 +105,16 @@ class Frame:
         return pieces
 
     def folded(self, pieces: list[Piece]) -> list[Piece]:
-        """Return the pieces, those folded whose slot has had too many others."""
-        return [
-            piece if piece in seen else _first(piece, seen, limit)
-            for piece, (seen, limit) in zip(pieces, self.seen, strict=True)
-        ]
-
-
-def _first(piece: Piece, seen: set[Piece], limit: int) -> Piece:
-    """Return a piece that a slot has not had before, folded where the slot has had too many."""
-    if len(seen) >= limit or (type(piece) is str and len(piece) > _LONGEST):
-        return FOLDED
-    seen.add(piece)
-    return piece
+        """Return the pieces of a shape that is new, those folded whose slot has had too many others."""
+        found = list(pieces)
+        for at, (seen, limit) in enumerate(self.seen):
+            piece = found[at]
+            if piece in seen:
+                continue
+            if len(seen) < limit and (type(piece) is not str or len(piece) <= _LONGEST):
+                seen.add(piece)
+                if len(seen) == limit:
+                    self.full.append((at, seen))
+            else:
+                found[at] = FOLDED
+        return found

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from extauthz.compile.conditions.query import Query, read_query
+from extauthz.compile.conditions.query import read_query
 from extauthz.compile.conditions.values import ABSENT as ABSENT_VALUE
 from extauthz.compile.conditions.values import UNKNOWN as UNKNOWN_VALUE
 from extauthz.domain.claims import ABSENT as NO_CLAIM
@@ -28,7 +28,7 @@ _MAX_KNOWN_QUERY: Final = 256
 Piece = str | tuple[str] | int
 """A slot in memory."""
 
-_Read = Callable[[RequestFacts, Principal | None, Query | None], Piece]
+_Read = Callable[[RequestFacts, Principal | None], Piece]
 
 _OF_IDENTITY: Final = frozenset({"user.id", "user.kind", "user.roles", "user.domain", "user.tenant"})
 _RESOURCE: Final = "resource."
@@ -40,27 +40,17 @@ class SlotReaders(NamedTuple):
 
     names: tuple[str, ...]
     reads: tuple[_Read, ...]
-    in_query: bool
 
     @classmethod
     def of(cls, attributes: Iterable[str]) -> "SlotReaders":
         """Return the readers of the attributes that have a slot of their own; others are in every shape."""
         found = {name: read for name in attributes if (read := _reader(name)) is not None}
         names = tuple(sorted(found))
-        in_query = any(name.startswith(shape.QUERY) for name in names)
-        return cls(names, tuple(found[name] for name in names), in_query)
+        return cls(names, tuple(found[name] for name in names))
 
     def pieces(self, request: RequestFacts, principal: Principal | None) -> list[Piece]:
         """Return what the request has in each slot, in the order of the names."""
-        query = _readable(request.query or "") if self.in_query else None
-        return [read(request, principal, query) for read in self.reads]
-
-
-def _readable(raw: str) -> Query | None:
-    return _known_query(raw) if len(raw) <= _MAX_KNOWN_QUERY else read_query(raw)
-
-
-_known_query = lru_cache(maxsize=1024)(read_query)
+        return [read(request, principal) for read in self.reads]
 
 
 def slot_text(piece: Piece) -> str:
@@ -93,33 +83,43 @@ def _reader(name: str) -> _Read | None:
     if name.startswith(shape.QUERY):
         return _query(name.removeprefix(shape.QUERY))
     if name == shape.ADDRESS:
-        return lambda request, _principal, _query: request.source_address or ABSENT
+        return lambda request, _principal: request.source_address or ABSENT
     if name.startswith(shape.CLAIMS) and name not in _OF_IDENTITY:
         return _claim(name.removeprefix(shape.CLAIMS))
     return None
 
 
 def _header(name: str) -> _Read:
-    def read(request: RequestFacts, _principal: Principal | None, _query: Query | None) -> Piece:
+    def read(request: RequestFacts, _principal: Principal | None) -> Piece:
         return UNKNOWN if name in request.unknown_headers else request.headers.get(name, ABSENT)
 
     return read
 
 
 def _query(name: str) -> _Read:
-    def read(_request: RequestFacts, _principal: Principal | None, query: Query | None) -> Piece:
-        if query is None:
-            return UNKNOWN
-        value = query.value(name)
-        if value is ABSENT_VALUE:
+    def read(request: RequestFacts, _principal: Principal | None) -> Piece:
+        raw = request.query
+        if raw is None:
             return ABSENT
-        return UNKNOWN if value is UNKNOWN_VALUE else str(value)
+        return _known_value(raw, name) if len(raw) <= _MAX_KNOWN_QUERY else _value_in(raw, name)
 
     return read
 
 
+def _value_in(raw: str, name: str) -> Piece:
+    """Return what conditions read of a field of a raw query."""
+    query = read_query(raw)
+    value = UNKNOWN_VALUE if query is None else query.value(name)
+    if value is ABSENT_VALUE:
+        return ABSENT
+    return UNKNOWN if value is UNKNOWN_VALUE else str(value)
+
+
+_known_value = lru_cache(maxsize=4096)(_value_in)
+
+
 def _claim(path: str) -> _Read:
-    def read(_request: RequestFacts, principal: Principal | None, _query: Query | None) -> Piece:
+    def read(_request: RequestFacts, principal: Principal | None) -> Piece:
         if principal is None:
             return ABSENT
         value = claim_at(principal.claims, path)
@@ -127,4 +127,10 @@ def _claim(path: str) -> _Read:
             return ABSENT
         return value if type(value) is str else (shape.literal(value),)
 
-    return read
+    def read_member(_request: RequestFacts, principal: Principal | None) -> Piece:
+        value = None if principal is None else principal.claims.get(path)
+        if type(value) is str:
+            return value
+        return ABSENT if value is None else (shape.literal(value),)
+
+    return read if "." in path else read_member
