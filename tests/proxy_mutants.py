@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.proxy_changes import CLOSED, OPENING, Change, Json, base, in_sequence, manager_of, setting, written
+from tests.proxy_change_tables import CLOSED, OPENING
+from tests.proxy_changes import Change, Json, base, in_sequence, manager_of, setting, written
 from tests.proxy_containers import CONTAINERS, WHOLE
 
 

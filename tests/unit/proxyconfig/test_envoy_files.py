@@ -11,14 +11,13 @@ from extauthz.proxyconfig.files import examine_files
 from extauthz.shipped import shipped
 from tests.examined_files import CONDITIONS, ERROR, WARNING, changed, codes, found_in
 from tests.istio_dump import sidecar
+from tests.proxy_change_tables import CLOSED, OPENING
 from tests.proxy_changes import (
     CHECK,
-    CLOSED,
     ENABLED,
     HTTP,
     ON,
     ONE_PERCENT,
-    OPENING,
     PER_ROUTE,
     TYPES,
     Json,

@@ -12,7 +12,8 @@ from extauthz.proxyconfig.files import examine_files
 from extauthz.proxyconfig.findings import Finding, Severity
 from extauthz.proxyconfig.istio import istio_yaml
 from extauthz.settings import Settings, load_settings
-from tests.proxy_changes import CLOSED, OPENING, Json, base, manager_of
+from tests.proxy_change_tables import CLOSED, OPENING
+from tests.proxy_changes import Json, base, manager_of
 
 ERROR, WARNING, INFO = Severity.ERROR, Severity.WARNING, Severity.INFO
 
