@@ -63,6 +63,7 @@ BEGIN
             ('draft_changes', 'SELECT, INSERT, DELETE', NULL),
             ('policy_tests', 'SELECT, INSERT, UPDATE, DELETE', NULL),
             ('change_guards', 'SELECT, INSERT, UPDATE, DELETE', NULL),
+            ('replay_jobs', 'SELECT, INSERT, UPDATE, DELETE', NULL),
             ('policy_heads', 'SELECT, INSERT, UPDATE', NULL),
             ('policy_revisions', 'SELECT, INSERT, DELETE', NULL),
             ('row_history', 'SELECT, INSERT, DELETE', NULL),

@@ -30,6 +30,7 @@ from extauthz.admin import (
     policy_tests,
     recordings,
     registration,
+    replays,
     resources,
     role_bindings,
     role_rules,
@@ -72,6 +73,7 @@ _ROUTERS: Final = (
     audit.router,
     recordings.router,
     sidecars.router,
+    replays.router,
     sessions.router,
     sidecar_keys.router,
 )

@@ -87,3 +87,5 @@ class AdminServices:
     sidecars: SidecarReports = field(default_factory=SidecarReports)
     compiled: "Compiled | None" = None
     worker_key: PresentedKey | None = None
+    replay_queued: Callable[[], None] = lambda: None
+    """Is called when a replay waits to be run."""

@@ -46,6 +46,7 @@ from extauthz.runtime.listener import ListenError, listen
 from extauthz.runtime.migrations import ServedSchema
 from extauthz.runtime.policies import compiler, database, postgres_publisher
 from extauthz.runtime.readiness import log_problem, log_takes_decisions, policy_problems
+from extauthz.runtime.replays import Replays
 from extauthz.runtime.signed_providers import SignedAdditions
 from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.runtime.supervisor import Supervisor, reopen_on_hangup, stop_on_signals
@@ -124,6 +125,7 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
                     plane.cache.run(),
                     plane.introspector.run(),
                     plane.issuers.follow(),
+                    plane.replays.run(),
                     serve(build_app(plane.services), listener, max_connections=connections),
                     announce(
                         addresses,
@@ -177,6 +179,7 @@ class _Plane:
     cache: JwksCache
     introspector: Introspector
     issuers: Issuers
+    replays: Replays
     address: DatabaseAddress
     sidecar_metrics: Callable[[], bytes]
     """The same metrics as `services.metrics`, but `extauthz_ready` is the readiness of the sidecar's port."""
@@ -219,6 +222,7 @@ async def _build(
     address = database(settings)
     pool = await owned.enter_async_context(open_pool(address, max_size=POOL_SIZE, state=schema.database))
     _start_log(settings, decision_log, owned)
+    replays = Replays(pool)
     heads = _head_signer(settings, address, pool, publisher, shared)
 
     def metrics(ready: Callable[[], Readiness]) -> bytes:
@@ -277,6 +281,7 @@ async def _build(
         readiness=readiness,
         metrics=lambda: metrics(readiness),
         heads=None if heads is None else heads.head,
+        replay_queued=replays.wake,
         history=History(how, publisher.state, publisher.wait_for),
         worker_key=worker_key,
         recording=Recording(
@@ -292,6 +297,7 @@ async def _build(
         shared.cache,
         shared.introspector,
         shared.issuers,
+        replays,
         address,
         lambda: metrics(supervisor.readiness),
         keys,

@@ -138,6 +138,16 @@ async def tenant_transaction(
 
 
 @asynccontextmanager
+async def all_tenants_transaction(pool: Pool) -> AsyncIterator[Connection]:
+    """Enter a read-only transaction that sees what readers see of every tenant.
+
+    Raises NotWritableError: the connected server accepts no writes.
+    """
+    async with _pooled_transaction(pool, _Seen(reader=True), read_only=True) as connection:
+        yield connection
+
+
+@asynccontextmanager
 async def key_transaction(pool: Pool, key_id: str | None) -> AsyncIterator[Connection]:
     """Enter a read-only transaction that sees one service key of any tenant, and no other row.
 

@@ -78,6 +78,14 @@ def _route_document(route: Route) -> Document:
     }
 
 
+async def newest_revision(connection: Connection, tenant: str) -> int:
+    """Return the newest revision of a resource that exists; 0 without one."""
+    found: int = await connection.fetchval(
+        "SELECT coalesce(max(revision), 0) FROM resources WHERE tenant_id = $1", tenant
+    )
+    return found
+
+
 async def create(change: Change, documents: Sequence[Mapping[str, object]]) -> tuple[Stored, ...] | Conflict:
     """Insert resources with their routes; default roles of a name seen the first time ever become role rules.
 

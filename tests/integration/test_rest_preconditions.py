@@ -24,6 +24,7 @@ CSV = {"Content-Type": "text/csv"}
 READING = {
     ("POST", f"{V1}/check"), ("POST", f"{V1}/explain"),
     ("POST", f"{V1}/resources/access/check"), ("POST", "/resources/access/check"),
+    ("POST", f"{V1}/drafts/{{id}}/replay"),
     # Of the operator alone, and nothing that is stored under a revision.
     ("POST", "/admin/session"), ("DELETE", "/admin/session"),
     ("POST", "/admin/sidecar-keys"), ("DELETE", "/admin/sidecar-keys/{key_id}"),

@@ -32,7 +32,7 @@ TENANT_TABLES = (
     "attribute_policies", "attribute_policy_versions", "audit_events", "default_roles_applied",
     "change_guards", "draft_changes", "draft_rows", "drafts", "policy_tests",
     "idempotency_keys", "identity_providers", "policy_changes", "policy_revisions",
-    "resources", "role_bindings", "role_rules", "route_claims",
+    "replay_jobs", "resources", "role_bindings", "role_rules", "route_claims",
     "service_api_keys", "tenant_hosts", "tenants",
 )  # fmt: skip
 
@@ -138,6 +138,9 @@ async def settled(found: Firms) -> dict[str, Holdings]:
         drafted = f"{V1}/resources/policies?draft={held.ids[f'{V1}/drafts']}"
         document = documents(f"{slug}-mark drafted")[f"{V1}/resources/policies"]
         (await found.api.post(drafted, document, caller=f"{slug}/admin")).succeeded(201)
+        replay = f"{V1}/drafts/{held.ids[f'{V1}/drafts']}/replay"
+        answer = await found.api.post(replay, caller=f"{slug}/admin")
+        held.ids["replay"] = answer.succeeded(202).body["id"]
         holdings[slug] = held
     return holdings
 
@@ -179,6 +182,7 @@ async def test_no_route_shows_or_changes_ids_of_another_tenant(
             for route, holder in itertools.product(operations, ("admin", "key")):
                 base = route.path.partition("/{id}")[0]
                 path = route.path.replace("{id}", holdings[owner].ids[base])
+                path = path.replace("{replay_id}", holdings[owner].ids["replay"])
                 document = holdings[caller].document(route)
                 answer = await api.ask(method_of(route), path, document, caller=f"{caller}/{holder}")
                 answer.problem(404)
@@ -189,6 +193,7 @@ async def test_no_route_shows_or_changes_ids_of_another_tenant(
             if method_of(route) == "GET":
                 base = route.path.partition("/{id}")[0]
                 path = route.path.replace("{id}", holdings[slug].ids[base])
+                path = path.replace("{replay_id}", holdings[slug].ids["replay"])
                 (await api.get(path, caller=f"{slug}/admin")).succeeded(200)
 
 

@@ -40,7 +40,7 @@ CONFIGURED: Final = {"tenants", "tenant_hosts", "identity_providers"}
 OPERATED: Final = CONFIGURED | {"identity_provider_issuers"}
 SNAPSHOT: Final = CONFIGURED | {
     "resources", "role_rules", "role_bindings", "attribute_policies", "policy_changes", "policy_heads",
-    "service_api_keys",
+    "service_api_keys", "replay_jobs",
 }  # fmt: skip
 ROLES = Path(__file__).resolve().parents[2] / "deploy" / "postgres" / "roles.sql"
 
@@ -116,6 +116,11 @@ async def fill(pool: "Pool") -> None:
                 "INSERT INTO change_guards (tenant_id, document, revision) VALUES ($1, '{}', 1)", tenant
             )
             await change.connection.execute(
+                "INSERT INTO replay_jobs (tenant_id, id, draft_id, draft_version, requested_by)"
+                " SELECT tenant_id, id, id, 1, '{}' FROM drafts WHERE tenant_id = $1",
+                tenant,
+            )
+            await change.connection.execute(
                 "INSERT INTO policy_heads (tenant_id, serial, envelope) VALUES ($1, 1, $2)", tenant, b"{}"
             )
             await change.connection.execute(
@@ -172,7 +177,7 @@ async def filled(database: "Database") -> "AsyncIterator[Pool]":
 
 async def test_every_table_of_tenants_forces_row_level_security(database: "Database") -> None:
     async with connected(database.address) as connection:
-        assert len(await tables(connection)) == 29
+        assert len(await tables(connection)) == 30
         loose = await connection.fetch(
             "SELECT relname FROM pg_class WHERE relname = ANY($1)"
             " AND NOT (relrowsecurity AND relforcerowsecurity)",
@@ -341,6 +346,7 @@ async def test_separate_roles_do_their_work_and_no_more(empty_database: "Databas
             "SELECT * FROM route_claims",
             "SELECT * FROM drafts",
             "SELECT * FROM draft_rows",
+            "SELECT * FROM replay_jobs",
             "SELECT description FROM service_api_keys",
             "UPDATE tenants SET revision = 0",
             "INSERT INTO policy_changes (tenant_id, revision, predecessor) VALUES ('acme', 99, 98)",

@@ -30,7 +30,7 @@ _TABLES = re.compile(
     r"\b(?:FROM|UPDATE|JOIN)\s+(attribute_policies|attribute_policy_versions|audit_events|default_roles_applied"
     r"|change_guards|policy_tests"
     r"|draft_changes|draft_rows|drafts|idempotency_keys|identity_providers|policy_bodies|policy_changes|policy_heads"
-    r"|policy_revisions|recorded_contexts|recorded_shapes|recording_days|recording_senders|resources|role_bindings"
+    r"|policy_revisions|recorded_contexts|recorded_shapes|recording_days|recording_senders|replay_jobs|resources|role_bindings"
     r"|role_rules|route_claims|row_history|service_api_keys|sidecars|tenant_hosts|tenants)\b"
 )
 

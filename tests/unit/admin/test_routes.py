@@ -41,6 +41,7 @@ def test_writes_are_conditional_and_reads_are_not() -> None:
     assert writing - conditional == {
         "check", "explainDecision", "checkAccess", "checkAccessAlias", "beginAdminSession", "endAdminSession",
         "createSidecarKey", "revokeSidecarKey", "eraseSubject",
+        "replayDraft",
     }  # fmt: skip
     assert conditional <= writing
 

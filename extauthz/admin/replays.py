@@ -1,0 +1,196 @@
+"""`/api/v1/drafts/{id}/replay`: jobs that say what a draft would change for recorded requests."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
+
+from fastapi import APIRouter
+from pydantic import Field
+from starlette.responses import Response
+
+from extauthz.admin.audit import ActorOut
+from extauthz.compile.conditions.values import parse_time
+from extauthz.domain.problem import Problem
+from extauthz.domain.service_key import Scope
+from extauthz.rest import documents as doc
+from extauthz.rest.answers import Reply, list_of
+from extauthz.rest.authorization import Permission
+from extauthz.rest.context import RequestContext
+from extauthz.rest.openapi import answer, listed
+from extauthz.rest.operation import Operation, requires
+from extauthz.rest.problems import accepted, conflict
+from extauthz.rest.request_body import row_id_of
+from extauthz.storage import drafts, replay_jobs
+from extauthz.storage.replay_jobs import MAX_UNFINISHED, JobStatus, NotQueued, ReplayJob
+from extauthz.storage.rows import EveryDomain, rfc3339
+
+_PATH: Final = "/api/v1/drafts/{id}/replay"
+_DRAFT: Final = "draft"
+_REPLAY: Final = "replay"
+_ALICE: Final = {"kind": "user", "id": "alice", "domain": None, "request_id": None}
+_Count = Annotated[doc.Integer, Field(ge=0)]
+
+
+class ReplayWindow(doc.BodyModel):
+    """Which recorded requests to judge; left out: all that are kept. Hours are whole."""
+
+    since: Annotated[
+        doc.OptionalTime, doc.about("only requests of this hour or later", "2026-01-05T00:00:00Z")
+    ] = None
+    until: Annotated[
+        doc.OptionalTime, doc.about("only requests of hours before this time", "2026-01-12T00:00:00Z")
+    ] = None
+
+    @classmethod
+    def problems_in(cls, document: Mapping[str, object], _: RequestContext) -> list[Problem]:
+        """Return what is wrong with the times."""
+        times = {name: _moment(document.get(name)) for name in ("since", "until")}
+        problems = [
+            Problem(f"/{name}", "must be an RFC 3339 time such as 2026-01-31T08:00:00Z")
+            for name in times
+            if document.get(name) is not None and times[name] is None
+        ]
+        since, until = times.values()
+        if since is not None and until is not None and until <= since:
+            problems.append(Problem("/until", "must be after 'since'; it is exclusive"))
+        return problems
+
+
+def _moment(text: object) -> datetime | None:
+    return parse_time(text) if isinstance(text, str) else None
+
+
+class ReplayProgress(doc.Model):
+    """How much is done."""
+
+    judged: Annotated[_Count, doc.about("shapes that are judged", 0)]
+    total: Annotated[_Count | None, doc.about("shapes to judge; null: not counted yet", 1204)]
+
+
+class ReplayOut(doc.Model):
+    """A replay. docs/replay.md describes the result."""
+
+    id: doc.RowId
+    draft: doc.RowId
+    draft_version: Annotated[doc.Integer, doc.about("the version of the draft when it was asked for", 3)]
+    status: Annotated[Literal["queued", "running", "done", "failed"], doc.example("done")]
+    problem: Annotated[str | None, doc.about("why it failed")]
+    progress: Annotated[ReplayProgress, doc.example({"judged": 1204, "total": 1204})]
+    since: str | None
+    until: str | None
+    domains: Annotated[
+        list[str] | None, doc.about("the domains of a domain admin that asked; null: every domain")
+    ]
+    live_revision: Annotated[_Count | None, doc.about("the live policies that were compared", 7)]
+    draft_digest: Annotated[str | None, doc.about("SHA-256 of what the draft changed then")]
+    requested_by: Annotated[ActorOut, doc.example(_ALICE)]
+    created_at: doc.Time
+    ended_at: str | None
+    result: Annotated[Any, doc.about("null until it is done, and in lists")]
+
+
+Asks = Annotated[RequestContext, requires(Permission.DECISIONS_READ)]
+router: Final = APIRouter(tags=["Drafts"], route_class=Operation)
+
+
+@router.post(_PATH, **answer(ReplayOut, "Location", status=202, responses={404: {}, 409: {}}))
+async def replay_draft(ctx: Asks, body: ReplayWindow | None = None) -> Response:
+    """Judge recorded requests on a draft.
+
+    A job is queued; `Location` has its status, its progress and, when it is done, the result. Domain admins
+    replay the requests of their domains. At most three jobs of a tenant wait or run at a time.
+    """
+    draft_id = ctx.row_id(_DRAFT)
+    window = (None, None) if body is None else (_moment(body.since), _moment(body.until))
+    queued = accepted(
+        await replay_jobs.queue(
+            ctx.services.pool,
+            ctx.tenant,
+            UUID(ctx.services.new_id()),
+            draft_id,
+            requested_by=ctx.caller.actor.document(),
+            domains=_domains(ctx),
+            window=window,
+        )
+    )
+    if queued is NotQueued.NO_DRAFT:
+        raise ctx.missing(_DRAFT)
+    if queued is NotQueued.TOO_MANY:
+        raise conflict(f"{MAX_UNFINISHED} replays of this tenant are not done; wait until one is", ())
+    assert isinstance(queued, ReplayJob)
+    ctx.services.replay_queued()
+    location = f"/api/v1/drafts/{draft_id}/replay/{queued.id}"
+    return Reply(202, _shown(queued), {"Location": location}).response()
+
+
+@router.get(_PATH, **listed(ReplayOut))
+async def list_replays(ctx: Asks) -> Response:
+    """List the replays of a draft without their results, the newest first. The last twenty are kept."""
+    draft_id = ctx.row_id(_DRAFT)
+
+    async def work(connection: Any) -> list[ReplayJob] | None:
+        if await drafts.get(connection, ctx.tenant, draft_id) is None:
+            return None
+        return await replay_jobs.of_draft(connection, ctx.tenant, draft_id)
+
+    jobs = await ctx.read(work)
+    if jobs is None:
+        raise ctx.missing(_DRAFT)
+    return list_of([_shown(job) for job in jobs if _sees(ctx, job)], None)
+
+
+@router.get(_PATH + "/{replay_id}", **answer(ReplayOut, responses={404: {}}))
+async def get_replay(ctx: Asks) -> Response:
+    """Get a replay: its status, its progress, and its result when it is done."""
+    draft_id, job_id = row_id_of(ctx.path_params["id"]), ctx.row_id(_REPLAY)
+    if draft_id is None:
+        raise ctx.missing(_REPLAY)
+    job = await ctx.read(lambda connection: replay_jobs.get(connection, ctx.tenant, draft_id, job_id))
+    if job is None or not _sees(ctx, job):
+        raise ctx.missing(_REPLAY)
+    return Reply(200, _shown(job)).response()
+
+
+def _domains(ctx: RequestContext) -> Sequence[str] | None:
+    """Return the domains whose requests the caller may see; None: all."""
+    caller = ctx.caller
+    if caller.is_tenant_admin or caller.has(Scope.AUDIT_READ):
+        return None
+    match caller.domains:
+        case None:
+            return None
+        case EveryDomain():
+            return [replay_jobs.EVERY_NAMED]
+        case domains:
+            return sorted(domains)
+
+
+def _sees(ctx: RequestContext, job: ReplayJob) -> bool:
+    """Tell whether the caller may see requests of all domains of a job."""
+    own = _domains(ctx)
+    if own is None:
+        return True
+    if job.domains is None:
+        return False
+    return replay_jobs.EVERY_NAMED in own or set(job.domains) <= set(own)
+
+
+def _shown(job: ReplayJob) -> dict[str, object]:
+    return {
+        "id": str(job.id),
+        "draft": str(job.draft_id),
+        "draft_version": job.draft_version,
+        "status": job.status.value,
+        "problem": job.problem,
+        "progress": {"judged": job.judged, "total": job.total},
+        "since": None if job.since is None else rfc3339(job.since),
+        "until": None if job.until is None else rfc3339(job.until),
+        "domains": None if job.domains is None else list(job.domains),
+        "live_revision": job.live_revision,
+        "draft_digest": job.draft_digest,
+        "requested_by": job.requested_by,
+        "created_at": rfc3339(job.created_at),
+        "ended_at": None if job.ended_at is None else rfc3339(job.ended_at),
+        "result": job.result if job.status is JobStatus.DONE else None,
+    }
