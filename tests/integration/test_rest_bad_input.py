@@ -54,6 +54,11 @@ def method_of(route: Operation) -> str:
     return next(iter(route.methods))
 
 
+def caller_of(route: Operation) -> str:
+    """Return a caller that the route is for."""
+    return "key" if route.requires.permission.of_operator else "tenant"
+
+
 def path_of(route: Operation) -> str:
     return route.path.replace("{id}", NO_ID)
 
@@ -61,7 +66,7 @@ def path_of(route: Operation) -> str:
 async def test_a_body_that_is_not_json_is_400(database: "Database") -> None:
     async with rest(database) as api:
         for route, data in product(WITH_BODY, NOT_JSON):
-            answer = await api.ask(method_of(route), path_of(route), data=data, caller="tenant")
+            answer = await api.ask(method_of(route), path_of(route), data=data, caller=caller_of(route))
             assert answer.status == 400, (route.operation_id, data[:60], answer)
             answer.problem(400)
             assert answer.pointers == [""]
@@ -70,7 +75,7 @@ async def test_a_body_that_is_not_json_is_400(database: "Database") -> None:
 async def test_a_body_that_is_not_a_document_is_a_problem(database: "Database") -> None:
     async with rest(database) as api:
         for route, data in product(WITH_BODY, NOT_A_DOCUMENT):
-            answer = await api.ask(method_of(route), path_of(route), data=data, caller="tenant")
+            answer = await api.ask(method_of(route), path_of(route), data=data, caller=caller_of(route))
             if route.reads_body is not None and route.reads_body.is_bulk and data == b"[]":
                 assert answer.status == (404 if "{id}" in route.path else 200), answer
                 continue
@@ -221,7 +226,7 @@ async def test_a_missing_body_is_400(database: "Database") -> None:
     async with rest(database) as api:
         for route in WITH_BODY:
             if route.reads_body is not None and route.reads_body.required:
-                answer = await api.ask(method_of(route), path_of(route), caller="tenant")
+                answer = await api.ask(method_of(route), path_of(route), caller=caller_of(route))
                 answer.problem(400)
                 assert answer.pointers == [""]
 
