@@ -8,19 +8,19 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Final
 
 import structlog
 
 from extauthz.recording.batch import PATH
 from extauthz.recording.counter import ShapeCounter
-from extauthz.recording.documents import BatchWriter, Document
+from extauthz.recording.documents import BatchWriter, Counted, Document
 from extauthz.runtime.control_channel import ControlPlaneChannel, NotAcknowledgedError
 from extauthz.telemetry.counts import Counts
 
 ANSWER_S: Final = 10.0
-LAST_S: Final = 2.0
+LAST_S: Final = 1.0
 _LOOK_EVERY_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 30.0
 _AT_ONCE: Final = 20
@@ -50,6 +50,8 @@ class ShapeBatches:
         self._writer = BatchWriter(instance)
         self._max_shapes = max_shapes
         self._unsent: deque[Document] = deque()
+        self._asked_for: dict[str, frozenset[str]] = {}
+        self._taken: Iterator[Counted] | None = None
         self._failures = 0
         self._next = 0.0
 
@@ -66,10 +68,12 @@ class ShapeBatches:
                     continue
             await asyncio.sleep(0 if self._unsent and not self._failures else _LOOK_EVERY_S)
 
-    async def last(self) -> None:
-        """Send what is left, for `LAST_S` at most; the counter has handed it over."""
+    @contextlib.asynccontextmanager
+    async def ending(self) -> AsyncIterator[None]:
+        """Send what is left after the body, which has the counter hand it over; `LAST_S` for both."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_S):
+                yield
                 await self._collect()
                 while self._unsent:
                     await self._send(LAST_S)
@@ -79,11 +83,16 @@ class ShapeBatches:
             self._drop(self._unsent.popleft())
 
     async def _collect(self) -> None:
-        while (counted := self._counter.take()) is not None:
-            for made, one in enumerate(counted, start=1):
+        while True:
+            # Kept until it is read to its end: a task that is cancelled is followed by `ending`.
+            self._taken = self._counter.take() if self._taken is None else self._taken
+            if self._taken is None:
+                return
+            for made, one in enumerate(self._taken, start=1):
                 self._put(self._writer.add(one))
                 if made % _AT_ONCE == 0:
                     await asyncio.sleep(_BREATH_S)
+            self._taken = None
             self._put(self._writer.finish())
 
     def _put(self, batch: Document | None) -> None:
@@ -111,8 +120,15 @@ class ShapeBatches:
         if self._failures:
             _log.info("recordings_sent_again", url=self._channel.url)
         self._failures = 0
-        self._unsent.popleft()
-        self._counter.record_also(_attributes(answer))
+        sent = self._unsent.popleft()
+        named = _attributes(answer)
+        told = {tenant: named.get(tenant, frozenset()) for tenant in _tenants(sent)}
+        self._asked_for = {**self._asked_for, **told}
+        self._counter.record_also(self._asked_for)
+
+
+def _tenants(batch: Document) -> set[str]:
+    return {context["tenant"] for context in batch["contexts"]}
 
 
 def _attributes(answer: Mapping[str, Any]) -> dict[str, frozenset[str]]:

@@ -48,7 +48,7 @@ ORPHAN_DRAIN_S: Final = 1.0
 _LOG_CLOSE_S: Final = 1.5
 _FIRST_KEYS_S: Final = 5.0
 _LAST_REPORT_S: Final = 1.0
-_LAST_FLUSH_S: Final = 0.5
+_LAST_FLUSH_S: Final = 0.25
 
 _log = structlog.get_logger("extauthz.worker")
 
@@ -253,13 +253,15 @@ async def _work(
             await asyncio.to_thread(parts.server.drain, DRAIN_S, notice_s=NOTICE_S)
         if parts.http_server is not None:
             await parts.http_server.stop()
+        last = []
         if batches is not None and recording is not None:
             recording.cancel()
-            await _send_last_shapes(parts, batches)
-        reporting.send()
+            last.append(_send_last_shapes(parts, batches))
         if revisions is not None and reports is not None:
             reports.cancel()
-            await revisions.last()
+            last.append(revisions.last())
+        await asyncio.gather(*last)
+        reporting.send()
         with contextlib.suppress(ConnectionError, TimeoutError):
             async with asyncio.timeout(_LAST_REPORT_S):
                 await writer.drain()
@@ -272,10 +274,10 @@ async def _send_last_shapes(parts: _Parts, batches: ShapeBatches) -> None:
     """Send the shapes of the checks that were answered last."""
     assert parts.shared.shapes is not None
     parts.shared.shapes.end()
-    # Written decisions are counted, and handed over before the next flush is reached.
-    for _ in range(2):
-        await asyncio.to_thread(parts.shared.decision_log.flush, _LAST_FLUSH_S)
-    await batches.last()
+    async with batches.ending():
+        # Written decisions are counted, and handed over before the next flush is reached.
+        for _ in range(2):
+            await asyncio.to_thread(parts.shared.decision_log.flush, _LAST_FLUSH_S)
 
 
 async def _prepare(

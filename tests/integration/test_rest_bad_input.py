@@ -25,7 +25,9 @@ NO_ID = "01900000-0000-7000-8000-000000000000"
 WITH_BODY = [
     route
     for route in served(TenancyMode.SELFHOST)
-    if route.reads_body is not None and route.reads_body.media_types[0] == JSON
+    if route.reads_body is not None
+    and route.reads_body.media_types[0] == JSON
+    and not route.requires.permission.of_operator
 ]
 WITHOUT_BODY = [
     route for route in served(TenancyMode.SAAS) if route.reads_body is None and route.methods != {"GET"}
