@@ -103,12 +103,12 @@ class Comparison:
         return Difference(Change.NEWLY_DENIED, live, draft)
 
     def _decides_alike(self, live: Outcome, question: Question) -> bool:
-        """Tell whether the draft has the same candidate rules for a request, so that its answer is the same.
+        """Tell whether the draft has the same target and candidate rules, so that its answer is the same.
 
         Most drafts change few rules: then most requests are judged once.
         """
         target = live.target
-        if target is None or self._changed.resources:
+        if target is None:
             return self._changed.is_empty
         domain = question.domain
         key = (target.resource, target.action, target.denied_as, domain)
@@ -118,7 +118,17 @@ class Comparison:
                 self._alike.clear()
             concerned = self._changed.concern_target(target, domain) or self._changed.concern_roles(domain)
             alike = self._alike[key] = not concerned
-        return alike
+        return alike and (not self._changed.resources or self._has_target(question, target))
+
+    def _has_target(self, question: Question, target: Target) -> bool:
+        """Tell whether a request has the same target in the draft."""
+        if question.is_preflight:
+            return False
+        try:
+            found = self._target(question, self.draft)
+        except CannotSayError:
+            return False
+        return isinstance(found, Target) and _comparable(found) == _comparable(target)
 
     def _moments(self, question: Question, period: Period, first: Difference) -> Iterator[float]:
         """Yield the times at which an answer may begin to be another one, with those just before and after.
@@ -189,7 +199,7 @@ def _same(one: Difference, other: Difference) -> bool:
 
 def _comparable(target: Target) -> tuple[object, ...]:
     """Return all of a target that decides; of parameters that are folded, the names of their slots."""
-    parameters = tuple(
+    parameters = target.parameters and tuple(
         (name, (value.not_known.slot,) if isinstance(value, FoldedSegment) else value)
         for name, value in target.parameters.items()
     )

@@ -6,10 +6,16 @@ changes a role rule in ten and an attribute policy in ten. A shape is judged and
 rules changed, a request whose candidate rules are the same on both sides is judged once; where routes
 changed, every request is judged twice. Costs are of this process's CPU, the quietest windows of it
 (`measuring.quiet_us`).
+
+Decisions that arrive each millisecond are timed from when they are due, alone on a core, and with a replay
+on the same core, at the priority that the control plane gives it.
 """
 
 import argparse
+import multiprocessing
+import os
 import random
+import time
 from collections.abc import Callable
 from itertools import cycle, islice
 from typing import Any, Final
@@ -21,15 +27,22 @@ from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.tenancy import UnmappedPolicy
 from extauthz.recording.compare import HOUR_S, Comparison, Period
 from extauthz.recording.question import question_of
+from extauthz.recording.rejudge import Judge
 from extauthz.recording.replay_policies import ReplayPolicies
 from extauthz.recording.report import Report
 from extauthz.recording.shape import FOLDED, CredentialState, Shape, literal
-from tests.benchmarks.measuring import MachineLoad, keep, pin, quiet_us
+from extauthz.runtime.replay_process import NICENESS
+from tests.benchmarks.measuring import MachineLoad, cpu_us, keep, pin, quiet_us, spread
 from tests.shipped_model import MODEL
 
 SHAPES: Final = 50_000
 SHAPES_A_WINDOW: Final = 200
 WINDOWS: Final = 60
+ARRIVALS: Final = 3_000
+ARRIVAL_S: Final = 0.001
+TURNS: Final = 3
+WARM_US: Final = 1e6
+"""CPU of the child before decisions are measured: it has compiled its policies."""
 GOAL: Final = 20_000
 NOW: Final = 1_767_607_200.0
 RESOURCES: Final = 200
@@ -178,6 +191,49 @@ def replaying(comparison: Comparison, report: Report, recorded: list[Shape]) -> 
     return work
 
 
+def replay_forever(niceness: int) -> None:
+    """Judge shapes on this core until it is ended; a process of its own, as the control plane starts it."""
+    pin(0)
+    os.nice(niceness)
+    rng = random.Random(3)
+    documents = policies(rng)
+    live, draft = compiled(documents), compiled(with_a_route(draft_of(documents)))
+    work = replaying(Comparison(live, draft), Report(live, draft), [_shape(rng) for _ in range(5_000)])
+    while True:
+        work()
+
+
+def latencies_us(live: ReplayPolicies, shape: Shape) -> list[float]:
+    """Return how long decisions take that arrive each millisecond, from when each was due."""
+    judge, question = Judge(live), question_of(shape)
+    found = []
+    due = time.perf_counter()
+    for _ in range(ARRIVALS):
+        due += ARRIVAL_S
+        time.sleep(max(0.0, due - time.perf_counter()))
+        judge.answer(question, NOW)
+        found.append((time.perf_counter() - due) * 1e6)
+    return found
+
+
+def decisions_with_a_replay(live: ReplayPolicies, shape: Shape) -> dict[str, object]:
+    """Return the latencies of decisions on a core, alone and while a replay runs on the same core."""
+    alone: list[float] = []
+    together: list[float] = []
+    for _ in range(TURNS):
+        alone += latencies_us(live, shape)
+        child = multiprocessing.get_context("spawn").Process(target=replay_forever, args=(NICENESS,))
+        child.start()
+        try:
+            while cpu_us([child.pid or 0]) < WARM_US:
+                time.sleep(0.1)
+            together += latencies_us(live, shape)
+        finally:
+            child.kill()
+            child.join()
+    return {"alone_us": spread(alone), "while_a_replay_runs_us": spread(together)}
+
+
 def main() -> None:
     """Measure, and keep the numbers."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -207,6 +263,7 @@ def main() -> None:
                 for change in ("newly_allowed", "newly_denied", "rule_changed", "unchanged", "cannot_say")
             },
         }
+    numbers["decisions_on_the_same_core"] = decisions_with_a_replay(live, recorded[0])
     if given.dry:
         print(numbers)
     else:
