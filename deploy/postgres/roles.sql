@@ -61,6 +61,7 @@ BEGIN
             ('drafts', 'SELECT, INSERT, UPDATE, DELETE', NULL),
             ('draft_rows', 'SELECT, INSERT, UPDATE, DELETE', NULL),
             ('draft_changes', 'SELECT, INSERT, DELETE', NULL),
+            ('draft_approvals', 'SELECT, INSERT, UPDATE, DELETE', NULL),
             ('policy_tests', 'SELECT, INSERT, UPDATE, DELETE', NULL),
             ('change_guards', 'SELECT, INSERT, UPDATE, DELETE', NULL),
             ('replay_jobs', 'SELECT, INSERT, UPDATE, DELETE', NULL),

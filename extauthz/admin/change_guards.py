@@ -3,8 +3,10 @@
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter
+from pydantic import Field
 from starlette.responses import Response
 
+from extauthz.domain.problem import Problem
 from extauthz.rest import documents as doc
 from extauthz.rest.answers import Reply, tenant_headers
 from extauthz.rest.authorization import Permission
@@ -12,14 +14,20 @@ from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import found, written
 from extauthz.rest.operation import Operation, requires
 from extauthz.rest.preconditions import entity_tag
-from extauthz.rest.problems import precondition_failed
+from extauthz.rest.problems import invalid, precondition_failed
 from extauthz.storage import change_guards
 from extauthz.storage.change_guards import Guard
 from extauthz.storage.rows import Document
 from extauthz.storage.write import Change
 
 PATH: Final = "/api/v1/change-guard"
-_DEFAULTS: Final[Document] = {"tests": "publish"}
+_DEFAULTS: Final[Document] = {
+    "tests": "publish",
+    "max_newly_allowed": None,
+    "max_newly_denied": None,
+    "nouns": ["attribute_policy", "resource", "role_binding", "role_rule"],
+}
+_Limit = Annotated[doc.Integer, Field(ge=0)] | None
 
 
 class ChangeGuardDocument(doc.BodyModel):
@@ -31,6 +39,21 @@ class ChangeGuardDocument(doc.BodyModel):
             "when policy tests run: for drafts that are published, or for direct writes, too", "publish"
         ),
     ] = "publish"
+    max_newly_allowed: Annotated[
+        _Limit, doc.about("a draft that newly allows more recorded requests needs an approval", 0)
+    ] = None
+    max_newly_denied: Annotated[
+        _Limit, doc.about("a draft that newly denies more recorded requests needs an approval", 20)
+    ] = None
+    nouns: Annotated[
+        list[Literal["attribute_policy", "resource", "role_binding", "role_rule"]],
+        Field(
+            min_length=1,
+            default_factory=lambda: ["attribute_policy", "resource", "role_binding", "role_rule"],
+            description="with a limit, direct writes of these need a draft",
+            examples=[["role_rule"]],
+        ),
+    ]
 
 
 class ChangeGuardOut(ChangeGuardDocument, doc.Warned):
@@ -38,6 +61,17 @@ class ChangeGuardOut(ChangeGuardDocument, doc.Warned):
 
 
 router: Final = APIRouter(prefix=PATH, tags=["Change guard"], route_class=Operation)
+
+
+def _can_approve(ctx: RequestContext) -> bool:
+    """Tell whether a caller with a token can be a tenant admin."""
+    services = ctx.services
+    if not services.token_policy.oidc_enabled:
+        return False
+    return any(
+        issuer.config.tenant == ctx.tenant and (issuer.config.admin_domain_claim or issuer.config.admin_roles)
+        for issuer in services.keys.current().issuers.values()
+    )
 
 
 def _shown(guard: Guard) -> Document:
@@ -57,7 +91,14 @@ async def get_change_guard(
 async def replace_change_guard(
     ctx: Annotated[RequestContext, requires(Permission.TENANT, conditional=True)], body: ChangeGuardDocument
 ) -> Response:
-    """Replace the settings of the tenant for changes. They are in the audit trail, and raise no revision."""
+    """Replace the settings of the tenant for changes.
+
+    With a limit, direct writes of guarded nouns are 409 `draft_required`; `X-Change-Override` with a reason
+    overrides the guard for one request. The settings are in the audit trail, and raise no revision.
+    """
+    if (body.max_newly_allowed, body.max_newly_denied) != (None, None) and not _can_approve(ctx):
+        message = "no caller could approve a draft: no identity provider of the tenant has tenant admins"
+        raise invalid([Problem("/max_newly_allowed", message)])
 
     async def work(change: Change) -> Guard:
         before = await change_guards.get(change.connection, change.tenant)

@@ -8,6 +8,7 @@ from uuid import UUID
 from extauthz.compile.row_reader import KINDS
 from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.problem import Problem
+from extauthz.publish.change_guard import withheld
 from extauthz.publish.policy_size import PolicySizes, too_large
 from extauthz.publish.policy_tests import failures
 from extauthz.publish.tenant import Compiler, TenantState, row_of, unreadable_rows
@@ -31,8 +32,14 @@ class PolicyGate:
         compiler: Compiler,
         published: Callable[[str], TenantState | None],
         sizes: PolicySizes | None = None,
+        *,
+        on_override: Callable[[], None] = lambda: None,
     ) -> None:
-        """Take how rows are compiled, and where a tenant's published state and its size are."""
+        """Take how rows are compiled, and where a tenant's published state and its size are.
+
+        `on_override` counts changes that override the change guard of their tenant.
+        """
+        self._on_override = on_override
         self._compiler = compiler
         self._published = published
         self._sizes = PolicySizes() if sizes is None else sizes
@@ -82,9 +89,11 @@ class PolicyGate:
         if change.draft is not None or not any(row.kind in KINDS for row in change.rows):
             return None
         guard = await change_guards.get(change.connection, change.tenant)
-        if change.publishes is None and not guard.tests_every_write:
-            return None
-        return await failures(change, snapshot)
+        if change.publishes is not None or guard.tests_every_write:
+            failing = await failures(change, snapshot)
+            if failing is not None:
+                return failing
+        return await withheld(change, guard, on_override=self._on_override)
 
     async def compiled(self, connection: Any, tenant: str, draft_id: UUID | None) -> Snapshot | list[Problem]:
         """Return the policies of a tenant as a transaction sees them; of a draft, `connection` is its view.

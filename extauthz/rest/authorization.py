@@ -46,6 +46,7 @@ class Permission(Enum):
         "tenant admins, service keys with `audit:read`, and domain admins, for decisions in their domains"
     )
     TENANT = "tenant admins"
+    DRAFTS_APPROVE = "tenant admins with a token: keys identify no person"
     OPERATOR = "the operator: the admin key or a session"
     ADMIN_KEY = "the operator's admin key"
 
@@ -68,6 +69,8 @@ def is_permitted(caller: Caller, permission: Permission) -> bool:
             return caller.kind in {CallerKind.OPERATOR, CallerKind.SESSION}
         case Permission.ADMIN_KEY:
             return caller.kind is CallerKind.OPERATOR
+        case Permission.DRAFTS_APPROVE:
+            return caller.is_tenant_admin and caller.kind is CallerKind.TOKEN
         case _ if caller.is_tenant_admin:
             return True
         case Permission.CHECK if caller.principal is not None:

@@ -26,8 +26,21 @@ from extauthz.rest.authentication import authenticate
 from extauthz.rest.authorization import Permission, is_permitted, not_permitted
 from extauthz.rest.context import RequestContext
 from extauthz.rest.documents import problems_of
-from extauthz.rest.preconditions import ReplayedError, read_idempotency_key, read_if_match
-from extauthz.rest.problems import ParameterProblem, ProblemError, internal_error, invalid, not_found
+from extauthz.rest.preconditions import (
+    CHANGE_OVERRIDE,
+    ReplayedError,
+    read_idempotency_key,
+    read_if_match,
+    read_override,
+)
+from extauthz.rest.problems import (
+    ParameterProblem,
+    ProblemError,
+    forbidden,
+    internal_error,
+    invalid,
+    not_found,
+)
 from extauthz.rest.request_body import RequestBody, read_query, refuse_body, row_id_of
 from extauthz.rest.waiting import PARAMETERS, awaited, take_wait
 from extauthz.storage import tenants
@@ -69,6 +82,11 @@ class Requires:
     def read_headers(self, request: Request, ctx: RequestContext) -> None:
         """Read the headers of a conditional or creating request into its context."""
         ctx.if_match = read_if_match(request.headers) if self.conditional else None
+        reason = read_override(request.headers) if self.conditional else None
+        if reason is not None:
+            if not ctx.caller.is_tenant_admin:
+                raise forbidden(f"{CHANGE_OVERRIDE} is for tenant admins")
+            ctx.caller = replace(ctx.caller, actor=replace(ctx.caller.actor, override=reason))
         ctx.idempotency_key = read_idempotency_key(request.headers) if self.creating else None
 
 

@@ -32,6 +32,8 @@ _Outcome = TypeVar("_Outcome")
 
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 MAX_KEY: Final = 255
+CHANGE_OVERRIDE: Final = "X-Change-Override"
+MAX_OVERRIDE: Final = 500
 _ENTITY_TAG: Final = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*+)"')
 _ENTITY_TAGS: Final = re.compile(
     # RFC 9110 5.6.1: a list, of which elements may be empty.
@@ -91,6 +93,18 @@ def read_idempotency_key(headers: Headers) -> str | None:
         message = f"must be one string of 1 to {MAX_KEY} printable ASCII characters in quotes"
         raise malformed(f"{IDEMPOTENCY_KEY} {message}", ParameterProblem(IDEMPOTENCY_KEY, message))
     return key
+
+
+def read_override(headers: Headers) -> str | None:
+    """Read the reason to override the change guard: 1 to 500 printable ASCII characters."""
+    lines = headers.getlist(CHANGE_OVERRIDE)
+    if not lines:
+        return None
+    text = lines[0].strip(" \t")
+    if len(lines) > 1 or not 0 < len(text) <= MAX_OVERRIDE or not (text.isascii() and text.isprintable()):
+        message = f"must be one reason of 1 to {MAX_OVERRIDE} printable ASCII characters"
+        raise malformed(f"{CHANGE_OVERRIDE} {message}", ParameterProblem(CHANGE_OVERRIDE, message))
+    return text
 
 
 class ReplayedError(Exception):

@@ -256,7 +256,7 @@ async def _build(
             problems=shown_problems(problems),
         )
 
-    gate = PolicyGate(how, publisher.state, publisher.sizes)
+    gate = PolicyGate(how, publisher.state, publisher.sizes, on_override=counts.change_guard_overridden)
     services = AdminServices(
         mode=settings.mode,
         pool=pool,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 KIND: Final = "change_guard"
 EVERY_WRITE: Final = "every_write"
+NOUNS: Final = frozenset({"resource", "role_rule", "role_binding", "attribute_policy"})
+"""The kinds of rows that a guard covers where it names none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,32 @@ class Guard:
     def tests_every_write(self) -> bool:
         """Whether policy tests run on direct writes, too."""
         return self.document.get("tests") == EVERY_WRITE
+
+    @property
+    def max_newly_allowed(self) -> int | None:
+        """The most requests that a draft may newly allow without an approval; None: no limit."""
+        return _limit(self.document.get("max_newly_allowed"))
+
+    @property
+    def max_newly_denied(self) -> int | None:
+        """The most requests that a draft may newly deny without an approval; None: no limit."""
+        return _limit(self.document.get("max_newly_denied"))
+
+    @property
+    def is_set(self) -> bool:
+        """Whether guarded nouns need a draft, a replay, and where it exceeds a limit an approval."""
+        return self.max_newly_allowed is not None or self.max_newly_denied is not None
+
+    @property
+    def nouns(self) -> frozenset[str]:
+        """The kinds of rows that are guarded."""
+        nouns = self.document.get("nouns")
+        return frozenset(map(str, nouns)) if isinstance(nouns, list) else NOUNS
+
+
+def _limit(value: object) -> int | None:
+    # Fail closed: a limit that cannot be read allows nothing without an approval.
+    return None if value is None else value if isinstance(value, int) else 0
 
 
 async def get(connection: Connection, tenant: str) -> Guard:

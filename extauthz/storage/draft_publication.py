@@ -16,7 +16,7 @@ from extauthz.storage.draft_writes import Check, DraftChange, DraftWritten
 from extauthz.storage.encoding import encode_json
 from extauthz.storage.outcome import Invalid, NotFound, Refusal, RefusedError, refusals_returned
 from extauthz.storage.pool import tenant_transaction
-from extauthz.storage.write import Actor, Change, Validate
+from extauthz.storage.write import Actor, Change, Publication, Validate
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -154,7 +154,6 @@ async def publish(change: Change, draft_id: UUID, *, check: Check, judge: Judge)
     if draft is None:
         return NotFound(drafts.KIND, str(draft_id))
     check(draft)
-    change.publishes = draft_id
     if draft.base_revision != change.previous:
         found = await draft_rows.conflicts(connection, tenant, draft_id)
         if found:
@@ -166,6 +165,12 @@ async def publish(change: Change, draft_id: UUID, *, check: Check, judge: Judge)
         return draft_writes.misfit(draft_id)
     change.rows += await draft_writes.net_rows(connection, tenant, draft_writes.documents(keys, live))
     await judge(change, draft, changes, live)
+    change.publishes = Publication(
+        draft_id,
+        draft.version,
+        await drafts.draft_digest(connection, tenant, draft_id),
+        frozenset((str(each.author["actor"]["kind"]), str(each.author["actor"]["id"])) for each in changes),
+    )
     publisher = change.actor.document()
     change.audited = [
         replace(

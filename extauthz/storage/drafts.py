@@ -128,7 +128,13 @@ async def delete(connection: Connection, tenant: str, draft_id: UUID) -> None:
 async def raise_version(
     connection: Connection, tenant: str, draft_id: UUID, *, base_revision: int | None = None
 ) -> int:
-    """Count the version of a draft up, and return it; `base_revision` is another base, if given."""
+    """Count the version of a draft up, and return it; `base_revision` is another base, if given.
+
+    Approvals were of the version before.
+    """
+    await connection.execute(
+        "DELETE FROM draft_approvals WHERE tenant_id = $1 AND draft_id = $2", tenant, draft_id
+    )
     version = await connection.fetchval(
         "UPDATE drafts SET version = version + 1, updated_at = now(),"
         " base_revision = coalesce($3, base_revision)"

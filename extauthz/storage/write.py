@@ -47,16 +47,30 @@ _log = structlog.get_logger("extauthz.storage")
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """The author of a write, for the audit trail. `kind` is `user`, `service_key`, `admin_key` or similar."""
+    """The author of a write, for the audit trail. `kind` is `user`, `service_key`, `admin_key` or similar.
+
+    `override` is the reason why the tenant's change guard is overridden; None: it is not.
+    """
 
     kind: str
     id: str
     domain: str | None = None
     request_id: str | None = None
+    override: str | None = None
 
     def document(self) -> dict[str, object]:
         """Return the document that is stored in audit events and versions."""
         return {"kind": self.kind, "id": self.id, "domain": self.domain, "request_id": self.request_id}
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A draft that becomes live: its version and digest, and kind and id of the authors of its changes."""
+
+    draft_id: UUID
+    version: int
+    digest: str
+    authors: frozenset[tuple[str, str]]
 
 
 @dataclass(slots=True)
@@ -80,7 +94,7 @@ class Change:
     unreadable: Sequence[Problem] = ()
     policy_digest: str | None = None
     draft: UUID | None = None
-    publishes: UUID | None = None
+    publishes: Publication | None = None
     audited: Sequence[WrittenRow] | None = None
 
     def note(

@@ -111,6 +111,7 @@ class CountTotals(TypedDict):
     token_cache_misses: int
     decisions_lost: int
     recordings_lost: int
+    change_guard_overrides: int
     policy_refresh_failures: int
     policy_heads_refused: dict[str, int]
     control_plane_reports: dict[str, int]
@@ -162,6 +163,7 @@ class Counts:
         self._shadow_disagreements = {OTHER_RULES: 0}
         self._lost = 0
         self._not_recorded = 0
+        self._overrides = 0
         self._refresh_failures = 0
         self._heads_refused = {reason.value: 0 for reason in HeadRefusal}
         self._reports = {outcome.value: 0 for outcome in ReportOutcome}
@@ -180,6 +182,11 @@ class Counts:
         """Count decisions that are missing from the decision log."""
         with self._lock:
             self._lost += decisions
+
+    def change_guard_overridden(self) -> None:
+        """Count one change that became live although a change guard withheld it."""
+        with self._lock:
+            self._overrides += 1
 
     def not_recorded(self, requests: int) -> None:
         """Count requests that are missing from the recordings."""
@@ -244,6 +251,7 @@ class Counts:
                 "token_cache_misses": self._misses.total(),
                 "decisions_lost": self._lost,
                 "recordings_lost": self._not_recorded,
+                "change_guard_overrides": self._overrides,
                 "policy_refresh_failures": self._refresh_failures,
                 "policy_heads_refused": dict(self._heads_refused),
                 "control_plane_reports": dict(self._reports),

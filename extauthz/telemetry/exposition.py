@@ -100,6 +100,11 @@ class SnapshotCollector(Collector):
         yield _counter(
             "recordings_lost", "Requests that are missing from the recordings.", counts["recordings_lost"]
         )
+        yield _counter(
+            "change_guard_overrides",
+            "Changes that became live although the change guard of their tenant withheld them.",
+            counts["change_guard_overrides"],
+        )
         yield _shadow_disagreements(counts)
         if self._worker_restarts:
             yield _restarts(self._worker_restarts)

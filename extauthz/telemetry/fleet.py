@@ -66,6 +66,7 @@ def _added(one: CountTotals, other: CountTotals) -> CountTotals:
         "token_cache_misses": one["token_cache_misses"] + other["token_cache_misses"],
         "decisions_lost": one["decisions_lost"] + other["decisions_lost"],
         "recordings_lost": one["recordings_lost"] + other["recordings_lost"],
+        "change_guard_overrides": one["change_guard_overrides"] + other["change_guard_overrides"],
         "policy_refresh_failures": one["policy_refresh_failures"] + other["policy_refresh_failures"],
         "policy_heads_refused": _sums(one["policy_heads_refused"], other["policy_heads_refused"]),
         "control_plane_reports": _sums(one["control_plane_reports"], other["control_plane_reports"]),

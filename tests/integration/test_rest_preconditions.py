@@ -22,6 +22,8 @@ V1, TENANTS = "/api/v1", "/admin/tenants"
 RULES, POLICIES = f"{V1}/resources/policies", f"{V1}/abac/policies"
 CSV = {"Content-Type": "text/csv"}
 READING = {
+    # An approval needs a replay; test_rest_change_guard.py has it.
+    ("POST", f"{V1}/drafts/{{id}}/approve"),
     ("POST", f"{V1}/check"), ("POST", f"{V1}/explain"),
     ("POST", f"{V1}/resources/access/check"), ("POST", "/resources/access/check"),
     ("POST", f"{V1}/drafts/{{id}}/replay"),

@@ -113,6 +113,13 @@ async def fill(pool: "Pool") -> None:
                 new_id(),
             )
             await change.connection.execute(
+                "INSERT INTO draft_approvals (tenant_id, draft_id, approver_kind, approver_id, actor,"
+                " comment, version, draft_digest, live_revision, replay_id)"
+                " SELECT tenant_id, id, 'user', 'x', '{}', 'c', 1, '', 0, id FROM drafts"
+                " WHERE tenant_id = $1",
+                tenant,
+            )
+            await change.connection.execute(
                 "INSERT INTO change_guards (tenant_id, document, revision) VALUES ($1, '{}', 1)", tenant
             )
             await change.connection.execute(
@@ -177,7 +184,7 @@ async def filled(database: "Database") -> "AsyncIterator[Pool]":
 
 async def test_every_table_of_tenants_forces_row_level_security(database: "Database") -> None:
     async with connected(database.address) as connection:
-        assert len(await tables(connection)) == 30
+        assert len(await tables(connection)) == 31
         loose = await connection.fetch(
             "SELECT relname FROM pg_class WHERE relname = ANY($1)"
             " AND NOT (relrowsecurity AND relforcerowsecurity)",

@@ -28,7 +28,7 @@ _REWRITTEN = (
 _LOOKS = re.compile(r"^\s*(?:WITH|SELECT|UPDATE|DELETE)\b")
 _TABLES = re.compile(
     r"\b(?:FROM|UPDATE|JOIN)\s+(attribute_policies|attribute_policy_versions|audit_events|default_roles_applied"
-    r"|change_guards|policy_tests"
+    r"|change_guards|draft_approvals|policy_tests"
     r"|draft_changes|draft_rows|drafts|idempotency_keys|identity_providers|policy_bodies|policy_changes|policy_heads"
     r"|policy_revisions|recorded_contexts|recorded_shapes|recording_days|recording_senders|replay_jobs|resources|role_bindings"
     r"|role_rules|route_claims|row_history|service_api_keys|sidecars|tenant_hosts|tenants)\b"

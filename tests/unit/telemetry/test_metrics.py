@@ -41,6 +41,7 @@ CONTRACT = {
     "extauthz_token_cache_misses": "counter",
     "extauthz_decisions_lost": "counter",
     "extauthz_recordings_lost": "counter",
+    "extauthz_change_guard_overrides": "counter",
     "extauthz_shadow_disagreements": "counter",
 }
 
