@@ -7,7 +7,8 @@ The verdict is reached a second time, from what is shown, and not copied from th
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from heapq import nsmallest
-from typing import Final
+from itertools import chain
+from typing import Final, Literal
 
 from extauthz.compile.conditions.compiled_policy import CompiledPolicy, Matched
 from extauthz.compile.conditions.condition_input import ConditionInput
@@ -23,7 +24,7 @@ from extauthz.decide.explained_conditions import (
     failed,
 )
 from extauthz.decide.explained_roles import RoleOrigin, role_origins
-from extauthz.domain.policy import WILDCARD, AttributePolicy, RoleBinding, RoleRule
+from extauthz.domain.policy import WILDCARD, AttributePolicy, RoleBinding, RoleRule, SubjectKind
 from extauthz.domain.principal import Principal, PrincipalKind
 from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.request import RequestFacts
@@ -33,6 +34,7 @@ MOST_POLICIES: Final = 500
 MOST_RULES: Final = 200
 """The most candidates of each list that are shown: those that matched come first."""
 _ROLE_PRIORITY: Final = 0
+_SIDES: Final[tuple[Literal["allow", "deny"], ...]] = ("allow", "deny")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ def explain(
         max(0, len(listed) - MOST_POLICIES),
         rules[:MOST_RULES],
         max(0, _count(candidates.roles) - len(rules[:MOST_RULES])),
-        None if isinstance(decision, Grant) else _near_miss(snapshot, decision, listed, candidates, by_rule),
+        None if isinstance(decision, Grant) else _near_miss(decision, listed, rules),
     )
 
 
@@ -196,26 +198,26 @@ def _outcome_of(rules: Mapping[str, RoleRule], matching: Mapping[str, str]) -> R
 def _listed_rules(
     snapshot: Snapshot, cells: tuple[Cell, ...], matching: Mapping[str, str]
 ) -> tuple[RoleRuleCandidate, ...]:
-    """Return the role rules that matched, and after them others, by id: at most `MOST_RULES` of each."""
+    """Return the role rules that matched, and after them other allows and denies, by id: the lowest ones."""
     rules = snapshot.role_rules_by_id
-    others = (rule_id for rule_id in _ids(cells) if rule_id not in matching)
-    # A rule may be under several subjects.
-    unmatched = dict.fromkeys(nsmallest(4 * MOST_RULES, others))
+    unmatched: list[str] = []
+    for side in _SIDES:
+        # A deny may be under several subjects. Of a million rules in a cell each is only looked at.
+        lowest = dict.fromkeys(nsmallest(len(matching) + 4 * MOST_RULES, _ids(cells, side)))
+        unmatched += [rule_id for rule_id in lowest if rule_id not in matching][:MOST_RULES]
     return tuple(
         RoleRuleCandidate(rules[rule_id], matching.get(rule_id))
-        for rule_id in (*sorted(matching), *list(unmatched)[:MOST_RULES])
+        for rule_id in (*sorted(matching), *unmatched)
     )
 
 
-def _ids(cells: tuple[Cell, ...]) -> Iterator[str]:
-    for cell in cells:
-        for side in (cell.allow, cell.deny):
-            for ids in side.values():
-                yield from ids
+def _ids(cells: tuple[Cell, ...], side: Literal["allow", "deny"]) -> Iterator[str]:
+    return chain.from_iterable(chain.from_iterable(getattr(cell, side).values() for cell in cells))
 
 
 def _count(cells: tuple[Cell, ...]) -> int:
-    return len(set(_ids(cells)))
+    allows = sum(sum(map(len, cell.allow.values())) for cell in cells)
+    return allows + len(set(_ids(cells, "deny")))
 
 
 def _is_certain(decision: Decision, policies: list[PolicyCandidate]) -> bool:
@@ -243,11 +245,7 @@ def _priority(decision: Decision, policies: list[PolicyCandidate]) -> int:
 
 
 def _near_miss(
-    snapshot: Snapshot,
-    decision: Denial,
-    policies: list[PolicyCandidate],
-    candidates: Candidates,
-    matching: Mapping[str, str],
+    decision: Denial, policies: list[PolicyCandidate], rules: tuple[RoleRuleCandidate, ...]
 ) -> NearMiss | None:
     """Return the allow that failed by the fewest conditions: of equals the policy with the highest priority.
 
@@ -267,22 +265,23 @@ def _near_miss(
             rank = (len(missing) + (by is not None), False, -each.policy.priority, each.policy.id)
             found.append((rank, NearMiss(each.policy, missing, overridden_by=by)))
     by = overriding(_ROLE_PRIORITY)
-    rule_id = _nearest_rule(candidates.roles, matching)
-    if rule_id is not None:
-        other = rule_id not in matching
-        rank = (other + (by is not None), True, _ROLE_PRIORITY, rule_id)
-        rule = snapshot.role_rules_by_id[rule_id]
-        found.append((rank, NearMiss(rule, other_subject=other, overridden_by=by)))
+    nearest = _nearest_rule(rules)
+    if nearest is not None:
+        other = nearest.matched_by is None
+        rank = (other + (by is not None), True, _ROLE_PRIORITY, nearest.rule.id)
+        found.append((rank, NearMiss(nearest.rule, other_subject=other, overridden_by=by)))
     return min(found, key=lambda each: each[0])[1] if found else None
 
 
-def _nearest_rule(cells: tuple[Cell, ...], matching: Mapping[str, str]) -> str | None:
+def _nearest_rule(rules: tuple[RoleRuleCandidate, ...]) -> RoleRuleCandidate | None:
     """Return the allow that matched, else the one for a role, else any other: of equals the lowest id."""
-    ranked = (
-        (rule_id not in matching, not subject.startswith("role:"), rule_id)
-        for cell in cells
-        for subject, ids in cell.allow.items()
-        for rule_id in ids
+    allows = (each for each in rules if each.rule.effect is Effect.ALLOW)
+    return min(
+        allows,
+        key=lambda each: (
+            each.matched_by is None,
+            each.rule.sub_kind is not SubjectKind.ROLE,
+            each.rule.id,
+        ),
+        default=None,
     )
-    nearest = min(ranked, default=None)
-    return None if nearest is None else nearest[2]

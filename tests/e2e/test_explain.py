@@ -56,3 +56,17 @@ def test_past_decisions_are_explained_on_the_policies_that_made_them(stack: Stac
     miss = explained({"line": before})["near_miss"]
     assert (miss["failed_conditions"], miss["overridden_by"]) == (1, None)
     assert explained({"line": before, "at": allowed["policy_revision"]})["decision"] == "allow"
+
+
+def test_a_decision_is_found_by_its_id_once_it_is_recorded(stack: Stack) -> None:
+    tenant = stack.tenants[0]
+    answer = send(stack.envoy_port, INVOICE, host=tenant.host, token=tenant.people.token("bob"))
+    assert answer.status == 403
+    path = f"/api/v1/decisions/{answer.decision_id}"
+    await_true(lambda: tenant.rest.ask("GET", path).status == 200, within=60, what="the recording")
+    body = tenant.rest.ask("GET", path).document
+    assert (body["decision"], body["agrees"], body["certain"]) == ("deny", True, True)
+    assert body["recorded"]["decision_id"] == answer.decision_id
+    assert (body["principal"]["id"], body["target"]["parameters"]) == ("bob", {"invoice": "17"})
+    assert body["policies"]["matches"] is True
+    assert body["near_miss"]["needs_subject"] == {"subject": "finance", "subject_kind": "role"}
