@@ -24,11 +24,11 @@ from extauthz.domain.service_key import row_id
 from extauthz.domain.sidecar_report import MAX_KEY_USES, MAX_TENANTS, PATH
 from extauthz.rest.answers import Reply
 from extauthz.rest.documents import problems_of
-from extauthz.rest.problems import ProblemError, accepted, forbidden, invalid
+from extauthz.rest.problems import ProblemError, accepted, conflict, forbidden, invalid
 from extauthz.rest.request_body import MAX_BODY, parse_json, read_bytes
 from extauthz.rest.services import AdminServices
-from extauthz.storage.sidecar_reports import LIVE_INTERVALS
-from extauthz.storage.sidecars import SidecarReport
+from extauthz.storage.sidecar_reports import LIVE_INTERVALS, TooManySidecars
+from extauthz.storage.sidecars import MAX_SIDECARS, SidecarReport
 
 _MAX_REVISION: Final = 2**62
 
@@ -93,7 +93,7 @@ class SidecarReportApi:
             named |= {each.tenant for each in report.key_uses}
             if not all(map(follower.serves, named)):
                 raise forbidden("the key is of another tenant")
-            interval = self._services.sidecars.interval()
+            interval = self._services.sidecars.interval(*named)
             await self._store(report, interval)
         except ProblemError as problem:
             return problem.response()
@@ -120,6 +120,8 @@ class SidecarReportApi:
             *(store(services.pool, tenant, nothing, gone=True) for tenant in report.gone),
         )
         for outcome in outcomes:
+            if isinstance(outcome, TooManySidecars):
+                raise conflict(f"a tenant has at most {MAX_SIDECARS} live sidecars", ())
             accepted(outcome)
 
 

@@ -12,6 +12,7 @@ class SharedQuestions:
 
     def __init__(self) -> None:
         self._asked: dict[object, asyncio.Task[Any]] = {}
+        self._next: dict[object, asyncio.Task[Any]] = {}
 
     async def ask(self, what: object, ask: Callable[[], Coroutine[None, None, _Found]]) -> _Found:
         """Return the answer of `ask`, or of the question for the same that is under way."""
@@ -22,3 +23,22 @@ class SharedQuestions:
         # One caller that goes away does not end the question of the others.
         found: _Found = await asyncio.shield(task)
         return found
+
+    async def ask_anew(self, what: object, ask: Callable[[], Coroutine[None, None, _Found]]) -> _Found:
+        """Return the answer of a question that begins after this call, shared by those who came before it."""
+        task = self._next.get(what)
+        if task is None:
+            task = self._next[what] = asyncio.create_task(self._after(what, ask))
+        found: _Found = await asyncio.shield(task)
+        return found
+
+    async def _after(self, what: object, ask: Callable[[], Coroutine[None, None, _Found]]) -> _Found:
+        """Ask when the question that is under way is answered, so that there is one at a time."""
+        while (before := self._asked.get(what)) is not None:
+            await asyncio.wait({before})
+        task = self._asked[what] = self._next.pop(what)
+        try:
+            return await ask()
+        finally:
+            if self._asked.get(what) is task:
+                del self._asked[what]

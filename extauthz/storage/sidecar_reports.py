@@ -7,6 +7,7 @@ that arrive while a transaction of their tenant runs, or shortly after it, share
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,7 @@ from extauthz.storage.outcome import Refusal
 from extauthz.storage.shared_questions import SharedQuestions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from extauthz.storage.pool import Pool
     from extauthz.storage.sidecars import Applied, Sidecar, SidecarReport
@@ -25,11 +26,15 @@ if TYPE_CHECKING:
 INTERVAL_S: Final = 3.0
 """Seconds between two reports of a sidecar, as long as the control plane has few."""
 REPORTS_A_SECOND: Final = 500
-"""With more sidecars the interval grows, so that the control plane receives this many reports."""
+"""With more sidecars the interval grows, so that the control plane receives this many reports, or at most
+twice as many: a tenant with less than its share of them reports as often as if there were no other."""
 LIVE_INTERVALS: Final = 3
 
 _GATHER_S: Final = 0.05
 _TRANSACTIONS: Final = 4
+_READERS: Final = 4
+"""Of the pool's connections: writes that wait leave the others to those that do not."""
+_NAMED_WITHIN_S: Final = 1.0
 _LOOK_EVERY_S: Final = 0.25
 
 
@@ -45,36 +50,46 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True)
+class TooManySidecars:
+    """The report is not stored: the tenant has `sidecars.MAX_SIDECARS` live sidecars."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Waiting:
     """A report that waits to be stored; `gone` says that the sidecar no longer serves the tenant."""
 
     report: SidecarReport
     gone: bool
-    stored: asyncio.Future[Refusal | None]
+    stored: asyncio.Future[Refusal | TooManySidecars | None]
 
 
 class SidecarReports:
     """The reports that one process of the control plane receives. Used by one event loop."""
 
-    def __init__(self) -> None:
-        """Start without reports."""
+    def __init__(self, steady: Callable[[], float] = time.monotonic) -> None:
+        """Start without reports; sidecars that were live before this have not had time to report again."""
+        self._steady = steady
         self._waiting: dict[str, list[_Waiting]] = {}
         self._writers: dict[str, asyncio.Task[None]] = {}
         self._transactions = asyncio.Semaphore(_TRANSACTIONS)
         self._watched: dict[str, set[asyncio.Event]] = {}
         self._questions = SharedQuestions()
-        self._heard: dict[tuple[str, str], float] = {}
-        self._pruned_at = 0.0
+        self._readers = asyncio.Semaphore(_READERS)
+        self._heard: dict[str, dict[str, float]] = {}
+        self._pruned_at = self._resumed_at = steady()
+        self._interrupted = False
 
-    def interval(self) -> float:
-        """Return after how many seconds a sidecar that reports now should report again."""
-        return max(INTERVAL_S, len(self._heard) / REPORTS_A_SECOND)
+    def interval(self, *tenants: str) -> float:
+        """Return after how many seconds a sidecar of these tenants that reports now should report again."""
+        heard = sum(map(len, self._heard.values()))
+        most = max((len(self._heard.get(tenant, ())) for tenant in tenants), default=0)
+        return max(INTERVAL_S, min(heard, most * len(self._heard)) / REPORTS_A_SECOND)
 
     async def store(
         self, pool: Pool, tenant: str, report: SidecarReport, *, gone: bool = False
-    ) -> Refusal | None:
+    ) -> Refusal | TooManySidecars | None:
         """Store a report of a sidecar about a tenant; return when it is stored, or why it is not."""
-        self._hear(tenant, report.instance)
+        self.hear(tenant, report.instance)
         waiting = _Waiting(report, gone, asyncio.get_running_loop().create_future())
         self._waiting.setdefault(tenant, []).append(waiting)
         if tenant not in self._writers:
@@ -88,45 +103,77 @@ class SidecarReports:
 
         Return None when they have it, else those that do not.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + within_s
+        deadline = asyncio.get_running_loop().time() + within_s
         news = asyncio.Event()
         watched = self._watched.setdefault(tenant, set())
         watched.add(news)
+        found: Sequence[Applied] | Refusal | None = None
         try:
-            while True:
-                found = await self._questions.ask(tenant, partial(_applied, pool, tenant))
-                if not isinstance(found, Refusal) and _enough(found, revision, percent):
-                    return None
-                left = deadline - loop.time()
-                if left <= 0:
-                    break
-                # Another replica may have stored a report meanwhile, of which no event tells.
-                try:
-                    async with asyncio.timeout(min(left, _LOOK_EVERY_S)):
-                        await news.wait()
-                except TimeoutError:
-                    continue
-                news.clear()
+            async with asyncio.timeout_at(deadline):
+                while True:
+                    news.clear()
+                    # INVARIANT: what counts was read after the write, which is committed before this call.
+                    found = await self._questions.ask_anew(tenant, partial(self._applied, pool, tenant))
+                    if not isinstance(found, Refusal) and _enough(found, revision, percent):
+                        return None
+                    # Another replica may have stored a report meanwhile, of which no event tells.
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(_LOOK_EVERY_S):
+                            await news.wait()
+        except TimeoutError:
+            pass
         finally:
             watched.discard(news)
             if not watched:
                 self._watched.pop(tenant, None)
-        named = await write.read(
-            pool, tenant, lambda connection: sidecars.missing(connection, tenant, revision)
-        )
-        if isinstance(found, Refusal) or isinstance(named, Refusal):
+        named: Sequence[Sidecar] | Refusal | None = None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_NAMED_WITHIN_S):
+                named = await self._named(pool, tenant, revision)
+        if found is None or named is None or isinstance(found, Refusal) or isinstance(named, Refusal):
             return Missing(None, ())
+        if _are_too_many(found):
+            return Missing(None, named)
         without = sum(each.sidecars for each in found if not _has(each, revision))
-        return Missing(max(without, len(named)), named)
+        return Missing(max(without, len(named)), named) if named else None
 
-    def _hear(self, tenant: str, instance: str) -> None:
-        now = time.monotonic()
-        self._heard[tenant, instance] = now
+    async def _applied(self, pool: Pool, tenant: str) -> list[Applied] | Refusal:
+        async with self._readers:
+            return await write.read(
+                pool,
+                tenant,
+                lambda connection: sidecars.applied(connection, tenant, resumed_s=self._resumed_s()),
+            )
+
+    async def _named(self, pool: Pool, tenant: str, revision: int) -> list[Sidecar] | Refusal:
+        async with self._readers:
+            return await write.read(
+                pool,
+                tenant,
+                lambda connection: sidecars.missing(
+                    connection, tenant, revision, resumed_s=self._resumed_s()
+                ),
+            )
+
+    def _resumed_s(self) -> float:
+        """Return for how long reports have been stored without interruption."""
+        return 0.0 if self._interrupted else self._steady() - self._resumed_at
+
+    def hear(self, tenant: str, instance: str) -> None:
+        """Count a sidecar that reports; of one tenant no more than are stored."""
+        now = self._steady()
+        heard = self._heard.setdefault(tenant, {})
+        if instance in heard or len(heard) < sidecars.MAX_SIDECARS:
+            heard[instance] = now
         if now - self._pruned_at > INTERVAL_S:
             self._pruned_at = now
-            oldest = now - LIVE_INTERVALS * self.interval()
-            self._heard = {key: at for key, at in self._heard.items() if at >= oldest}
+            self._heard = {
+                name: kept for name, each in self._heard.items() if (kept := self._recent(name, each, now))
+            }
+
+    def _recent(self, tenant: str, heard: Mapping[str, float], now: float) -> dict[str, float]:
+        oldest = now - LIVE_INTERVALS * self.interval(tenant)
+        return {instance: at for instance, at in heard.items() if at >= oldest}
 
     async def _write(self, pool: Pool, tenant: str) -> None:
         while some := self._waiting.pop(tenant, None):
@@ -139,28 +186,43 @@ class SidecarReports:
                         [each.report.instance for each in some if each.gone],
                     )
                 except Exception as error:  # noqa: BLE001  # the reports get it
+                    self._interrupted = True
                     for each in some:
                         if not each.stored.done():
                             each.stored.set_exception(error)
                 else:
-                    for each in some:
-                        if not each.stored.done():
-                            each.stored.set_result(outcome)
+                    self._answer(some, outcome)
             for news in self._watched.get(tenant, ()):
                 news.set()
             await asyncio.sleep(_GATHER_S)
         del self._writers[tenant]
 
-
-async def _applied(pool: Pool, tenant: str) -> list[Applied] | Refusal:
-    return await write.read(pool, tenant, lambda connection: sidecars.applied(connection, tenant))
+    def _answer(self, reports: Sequence[_Waiting], outcome: frozenset[str] | Refusal) -> None:
+        """Tell reports how their transaction ended."""
+        if isinstance(outcome, Refusal):
+            self._interrupted = True
+        elif self._interrupted:
+            self._interrupted, self._resumed_at = False, self._steady()
+        for each in reports:
+            if each.stored.done():
+                continue
+            if isinstance(outcome, Refusal):
+                each.stored.set_result(outcome)
+            else:
+                refused = not each.gone and each.report.instance in outcome
+                each.stored.set_result(TooManySidecars() if refused else None)
 
 
 def _has(one: Applied, revision: int) -> bool:
     return one.revision is not None and one.revision >= revision
 
 
+def _are_too_many(found: Sequence[Applied]) -> bool:
+    """Tell whether there may be sidecars that are not stored, because there was no room for them."""
+    return sum(each.sidecars for each in found) >= sidecars.MAX_SIDECARS
+
+
 def _enough(found: Sequence[Applied], revision: int, percent: int) -> bool:
     live = sum(each.sidecars for each in found)
     having = sum(each.sidecars for each in found if _has(each, revision))
-    return having * 100 >= live * percent
+    return having * 100 >= live * percent and not _are_too_many(found)

@@ -3,7 +3,7 @@
 Input: what sidecars report. Output: rows, and how many sidecars have a revision. Errors: `Refusal`.
 
 Revisions of two epochs do not compare: after a restore a sidecar has none of the new revisions until it
-reports one of the new epoch.
+reports one of the new epoch. A revision that the tenant does not have yet is from before a restore, too.
 """
 
 from __future__ import annotations
@@ -30,16 +30,24 @@ SHOWN_FOR: Final = "1 hour"
 """How long a sidecar that no longer reports is shown."""
 MAX_MISSING: Final = 100
 
-_BEHIND: Final = (
-    "CASE WHEN s.epoch = c.epoch AND s.revision IS NOT NULL THEN greatest(t.revision - s.revision, 0)"
-    " ELSE t.revision END AS behind_by"
-)
+_REVISION: Final = "CASE WHEN s.epoch = c.epoch AND s.revision <= t.revision THEN s.revision END"
+"""The revision of the tenant that a sidecar has; NULL: none."""
+_BEHIND: Final = f"t.revision - COALESCE({_REVISION}, 0) AS behind_by"
 _SELECTED: Final = (
-    "s.instance::text, s.version, CASE WHEN s.epoch = c.epoch THEN s.revision END AS revision,"
+    f"s.instance::text, s.version, {_REVISION} AS revision,"
     " extract(epoch FROM greatest(now() - s.confirmed_at, interval '0'))::float8 AS age,"
     f" {bounded_times('s.last_seen')}, s.live_until > now() AS live, {_BEHIND}"
 )
 _FROM: Final = "FROM sidecars AS s JOIN tenants AS t USING (tenant_id) CROSS JOIN cluster_state AS c"
+_RESUMED: Final = "now() - make_interval(secs => $2::text::float8)"
+_AWAITED: Final = (
+    f"(s.live_until > now() OR (s.last_seen < {_RESUMED}"  # noqa: S608
+    f" AND {_RESUMED} + (s.live_until - s.last_seen) > now()"
+    " AND s.live_until > (SELECT max(k.last_seen) FROM sidecars AS k"
+    f" WHERE k.tenant_id = $1 AND k.last_seen < {_RESUMED})))"
+)
+"""A sidecar that a write waits for: one that is live, or was when no report could be stored any more. The
+latter has as long to report again as it is live after a report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,43 +90,75 @@ class Applied:
 @refusals_returned
 async def store(
     pool: Pool, tenant: str, reports: Sequence[SidecarReport], gone: Collection[str] = ()
-) -> None:
+) -> frozenset[str]:
     """Store what sidecars report, the newest of each, and delete those that are `gone`.
 
-    A tenant that does not exist, or no longer, has no sidecars.
+    Return the instances that the tenant has no room for. A tenant that does not exist has no sidecars; one
+    that is deleted has those that still serve it.
     """
     newest = {report.instance: report for report in reports}
     async with tenant_transaction(pool, tenant) as connection:
-        for some in parts(sorted(newest.values(), key=lambda report: report.instance)):
-            await connection.execute(
-                "INSERT INTO sidecars AS s"
-                " (tenant_id, instance, version, epoch, revision, confirmed_at, live_until)"
-                " SELECT t.tenant_id, r.instance, r.version, r.epoch, r.revision,"
-                " now() - make_interval(secs => r.age), now() + make_interval(secs => r.live_s)"
-                " FROM tenants AS t CROSS JOIN unnest($2::text[]::uuid[], $3::text[], $4::text[]::uuid[],"
-                " $5::text[]::bigint[], $6::text[]::float8[], $7::text[]::float8[])"
-                " AS r (instance, version, epoch, revision, age, live_s)"
-                " WHERE t.tenant_id = $1 AND t.deleted_at IS NULL"
-                " AND (EXISTS (SELECT FROM sidecars AS k WHERE k.tenant_id = $1 AND k.instance = r.instance)"
-                " OR (SELECT count(*) FROM sidecars AS k WHERE k.tenant_id = $1) < $8)"
-                " ON CONFLICT (tenant_id, instance) DO UPDATE SET version = excluded.version,"
-                " epoch = excluded.epoch, revision = excluded.revision, confirmed_at = excluded.confirmed_at,"
-                " last_seen = now(), live_until = excluded.live_until",
-                tenant,
-                [each.instance for each in some],
-                [each.version for each in some],
-                [each.epoch for each in some],
-                [_text(each.revision) for each in some],
-                [_text(each.age) for each in some],
-                [_text(each.live_s) for each in some],
-                MAX_SIDECARS,
-            )
         await connection.execute(
             "DELETE FROM sidecars WHERE tenant_id = $1"  # noqa: S608
             f" AND (instance = ANY($2::text[]::uuid[]) OR live_until < now() - interval '{SHOWN_FOR}')",
             tenant,
             sorted(set(gone) - newest.keys()),
         )
+        # In the order of their ids, so that two replicas do not wait for each other.
+        waiting = sorted(newest.values(), key=lambda report: report.instance)
+        left = await _upsert(connection, tenant, waiting)
+        if left and await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM tenants WHERE tenant_id = $1 AND deleted_at IS NULL)", tenant
+        ):
+            await _make_room(connection, tenant, len(left))
+            left = await _upsert(connection, tenant, left)
+        else:
+            left = []
+    return frozenset(each.instance for each in left)
+
+
+async def _upsert(
+    connection: Connection, tenant: str, reports: Sequence[SidecarReport]
+) -> list[SidecarReport]:
+    """Store reports, and return those that were not stored, in their order."""
+    stored: set[str] = set()
+    for some in parts(reports):
+        records = await connection.fetch(
+            "INSERT INTO sidecars AS s"
+            " (tenant_id, instance, version, epoch, revision, confirmed_at, live_until)"
+            " SELECT t.tenant_id, r.instance, r.version, r.epoch, r.revision,"
+            " now() - make_interval(secs => r.age), now() + make_interval(secs => r.live_s)"
+            " FROM tenants AS t CROSS JOIN unnest($2::text[]::uuid[], $3::text[], $4::text[]::uuid[],"
+            " $5::text[]::bigint[], $6::text[]::float8[], $7::text[]::float8[])"
+            " WITH ORDINALITY AS r (instance, version, epoch, revision, age, live_s, number)"
+            " WHERE t.tenant_id = $1"
+            " AND (EXISTS (SELECT FROM sidecars AS k WHERE k.tenant_id = $1 AND k.instance = r.instance)"
+            " OR (t.deleted_at IS NULL"
+            " AND (SELECT count(*) FROM sidecars AS k WHERE k.tenant_id = $1) + r.number <= $8))"
+            " ON CONFLICT (tenant_id, instance) DO UPDATE SET version = excluded.version,"
+            " epoch = excluded.epoch, revision = excluded.revision, confirmed_at = excluded.confirmed_at,"
+            " last_seen = now(), live_until = excluded.live_until RETURNING s.instance::text",
+            tenant,
+            [each.instance for each in some],
+            [each.version for each in some],
+            [each.epoch for each in some],
+            [_text(each.revision) for each in some],
+            [_text(each.age) for each in some],
+            [_text(each.live_s) for each in some],
+            MAX_SIDECARS,
+        )
+        stored.update(record["instance"] for record in records)
+    return [each for each in reports if each.instance not in stored]
+
+
+async def _make_room(connection: Connection, tenant: str, sidecars: int) -> None:
+    """Delete sidecars that are not live, the longest silent first."""
+    await connection.execute(
+        "DELETE FROM sidecars WHERE tenant_id = $1 AND instance IN (SELECT k.instance FROM sidecars AS k"
+        " WHERE k.tenant_id = $1 AND k.live_until <= now() ORDER BY k.last_seen, k.instance LIMIT $2)",
+        tenant,
+        sidecars,
+    )
 
 
 async def page(
@@ -136,23 +176,29 @@ async def page(
     return Page(items, items[-1].instance if len(records) > limit else None)
 
 
-async def applied(connection: Connection, tenant: str) -> list[Applied]:
-    """Return how many live sidecars of a tenant are at which revision."""
+async def applied(connection: Connection, tenant: str, *, resumed_s: float = 0.0) -> list[Applied]:
+    """Return how many sidecars that a write waits for are at which revision.
+
+    `resumed_s` is how long reports have been stored without interruption.
+    """
     records = await connection.fetch(
-        "SELECT CASE WHEN s.epoch = c.epoch THEN s.revision END AS revision, count(*) AS sidecars"
-        f" {_FROM} WHERE s.tenant_id = $1 AND s.live_until > now() GROUP BY 1",
+        f"SELECT {_REVISION} AS revision, count(*) AS sidecars"
+        f" {_FROM} WHERE s.tenant_id = $1 AND {_AWAITED} GROUP BY 1",
         tenant,
+        str(resumed_s),
     )
     return [Applied(record["revision"], record["sidecars"]) for record in records]
 
 
-async def missing(connection: Connection, tenant: str, revision: int) -> list[Sidecar]:
-    """Return the live sidecars that do not have a revision yet, at most `MAX_MISSING` of them."""
+async def missing(
+    connection: Connection, tenant: str, revision: int, *, resumed_s: float = 0.0
+) -> list[Sidecar]:
+    """Return sidecars that a write waits for and that do not have a revision, at most `MAX_MISSING`."""
     records = await connection.fetch(
-        f"SELECT {_SELECTED} {_FROM} WHERE s.tenant_id = $1 AND s.live_until > now()"
-        " AND (s.epoch = c.epoch AND s.revision >= $2) IS NOT TRUE"
-        f" ORDER BY s.instance LIMIT {MAX_MISSING}",
+        f"SELECT {_SELECTED} {_FROM} WHERE s.tenant_id = $1 AND {_AWAITED}"
+        f" AND ({_REVISION} >= $3) IS NOT TRUE ORDER BY s.instance LIMIT {MAX_MISSING}",
         tenant,
+        str(resumed_s),
         revision,
     )
     return [_sidecar(record) for record in records]
