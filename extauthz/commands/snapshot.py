@@ -140,7 +140,7 @@ async def _due(
 
 def _last_config(before: Head | None, folder: PolicyFolder) -> TenantConfig | None:
     """Return the configuration in the folder; None without a good one. Raises OSError."""
-    octets = None if before is None else folder.body(before.config.sha256)
+    octets = None if before is None else folder.body(before.config)
     if before is None or octets is None:
         return None
     try:

@@ -219,9 +219,10 @@ class SignedPublisher:
 
     async def _write_cache(self, cache: PolicyCache, head: Head, envelope: bytes) -> None:
         try:
-            if not cache.may_write():
+            # The file system may be slow: nothing of it waits in the event loop.
+            if not await asyncio.to_thread(cache.may_write):
                 return
-            missing = cache.missing(head)
+            missing = await asyncio.to_thread(cache.missing, head)
             bodies = {
                 body.sha256: self._read.get(body.sha256) or await self._checked(body, self._source)
                 for body in missing

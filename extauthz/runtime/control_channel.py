@@ -14,7 +14,7 @@ import orjson
 
 from extauthz.runtime.policies import server_tls
 from extauthz.settings import HttpSource, Settings
-from extauthz.signed.server_address import CONNECT_S, ServerAddress
+from extauthz.signed.server_address import CONNECT_S, ServerAddress, cause_of
 
 WORKER_URL: Final = "EXTAUTHZ_WORKER_REPORTS_URL"
 WORKER_KEY: Final = "EXTAUTHZ_WORKER_REPORTS_KEY"
@@ -78,10 +78,16 @@ class ControlPlaneChannel:
                         f"POST {path}: the server answered {response.status}",
                         final=response.status in _TAKES_NOTHING,
                     )
-                octets = await response.content.read(MAX_ANSWER_BYTES)
+                octets = bytearray()
+                async for chunk in response.content.iter_any():
+                    octets += chunk
+                    if len(octets) > MAX_ANSWER_BYTES:
+                        raise NotAcknowledgedError(
+                            f"POST {path}: the answer is larger than {MAX_ANSWER_BYTES} bytes"
+                        )
                 answer = orjson.loads(octets)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise NotAcknowledgedError(f"POST {path}: {str(error) or type(error).__name__}") from error
+            raise NotAcknowledgedError(f"POST {path}: {cause_of(error)}") from error
         except ValueError as error:
             raise NotAcknowledgedError(f"POST {path}: the answer is not JSON") from error
         if not isinstance(answer, dict):

@@ -20,6 +20,7 @@ import structlog
 
 from extauthz import __version__
 from extauthz.check.used_keys import UsedKeys
+from extauthz.compile.directory import Directory
 from extauthz.domain.sidecar_report import MAX_KEY_USES, MAX_TENANTS, PATH
 from extauthz.publish.current import CurrentPolicies
 from extauthz.runtime.control_channel import ControlPlaneChannel, NotAcknowledgedError
@@ -27,11 +28,13 @@ from extauthz.telemetry.counts import Counts, ReportOutcome
 
 FIRST_S: Final = 2.0
 """The most seconds by which the first report delays the first decision."""
-ANSWER_S: Final = 10.0
+ANSWER_S: Final = 5.0
+"""With the pause after it less than three intervals: one report that is lost leaves a sidecar live."""
 LAST_S: Final = 1.0
 _FIRST_INTERVAL_S: Final = 3.0
 _LONGEST_INTERVAL_S: Final = 300.0
-_LONGEST_PAUSE_S: Final = 30.0
+_SELDOM_S: Final = 30.0
+"""The pause after a server has said that it takes no reports."""
 _SPREAD: Final = 0.1
 """Reports after a change are spread over this part of what the interval exceeds its shortest value by."""
 _MAX_UNSENT: Final = 10_000
@@ -67,8 +70,11 @@ class RevisionReports:
         self._used_keys = used_keys
         self._unsent: dict[tuple[str, str], float] = {}
         self._acknowledged: dict[str, _State] = {}
-        self._interval = _FIRST_INTERVAL_S
+        self.interval = _FIRST_INTERVAL_S
         self._failures = 0
+        self._is_taken = False
+        self._is_refused = False
+        self._applied: dict[str, _State] = {}
         self._news = asyncio.Event()
         loop = asyncio.get_running_loop()
         current.on_swap = lambda: _call(loop, self._news.set)
@@ -98,18 +104,23 @@ class RevisionReports:
     async def _pause(self) -> bool:
         """Wait for the time of the next report; return whether a change of the policies ended the wait."""
         if self._failures:
-            pause = min(2.0 ** (self._failures - 1), _LONGEST_PAUSE_S)
+            pause = self.longest_pause()
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
             return False
         try:
-            async with asyncio.timeout(self._interval):
+            async with asyncio.timeout(self.interval):
                 await self._news.wait()
         except TimeoutError:
             return False
-        spread = (self._interval - _FIRST_INTERVAL_S) * _SPREAD
+        spread = (self.interval - _FIRST_INTERVAL_S) * _SPREAD
         if spread > 0:
             await asyncio.sleep(random.uniform(0, spread))  # noqa: S311
         return True
+
+    def longest_pause(self) -> float:
+        """Return the most seconds between a report that failed and the next one."""
+        # Not longer than the interval: when the control plane is back, it has to know of this sidecar.
+        return _SELDOM_S if self._is_refused else min(float(self._failures), self.interval)
 
     async def _report(self, *, everything: bool, within_s: float) -> None:
         self._news.clear()
@@ -119,8 +130,9 @@ class RevisionReports:
         ages: dict[str, float] = {}
         if directory is not None:
             now = time.time()
-            for tenant, snapshot in directory.snapshots.items():
-                states[tenant] = (directory.epoch, snapshot.revision)
+            self._applied = self._applied_now(directory)
+            for tenant in directory.snapshots:
+                states[tenant] = self._applied[tenant]
                 ages[tenant] = max(0.0, now - directory.confirmed(tenant))
         gone = [tenant for tenant in self._acknowledged if tenant not in states]
         told = [
@@ -146,8 +158,28 @@ class RevisionReports:
                     await self._send((), (), within_s)
         except (NotAcknowledgedError, TimeoutError) as error:
             self._failed(error)
+        except Exception as error:  # noqa: BLE001  # whatever an answer raises, it ends no worker
+            _log.exception("report_not_sent")
+            self._failed(error)
         else:
             self._succeeded()
+
+    def _applied_now(self, directory: Directory) -> dict[str, _State]:
+        """Return the revision at which each tenant is decided completely.
+
+        INVARIANT: a revision with rows that are not in force is not one that this worker has. What it has
+        then is what it had before, and nothing of another epoch.
+        """
+        applied: dict[str, _State] = {}
+        for tenant, snapshot in directory.snapshots.items():
+            before = self._applied.get(tenant, (None, None))
+            if tenant not in directory.lagging:
+                applied[tenant] = (directory.epoch, snapshot.revision)
+            elif before[0] == directory.epoch:
+                applied[tenant] = before
+            else:
+                applied[tenant] = (directory.epoch, None)
+        return applied
 
     async def _send(self, entries: Iterable[Mapping[str, Any]], gone: Iterable[str], within_s: float) -> None:
         uses = dict(islice(self._unsent.items(), MAX_KEY_USES))
@@ -159,12 +191,14 @@ class RevisionReports:
             "key_uses": [{"tenant": tenant, "id": key, "at": at} for (tenant, key), at in uses.items()],
         }
         answer = await self._channel.send(PATH, document, within_s=within_s)
+        interval = answer.get("interval")
+        if isinstance(interval, bool) or not isinstance(interval, int | float):
+            raise NotAcknowledgedError(f"POST {PATH}: the answer has no interval", final=True)
+        self.interval = min(max(float(interval), _FIRST_INTERVAL_S), _LONGEST_INTERVAL_S)
+        self._is_taken = True
         for key, at in uses.items():
             if self._unsent.get(key) == at:
                 del self._unsent[key]
-        interval = answer.get("interval")
-        if isinstance(interval, int | float):
-            self._interval = min(max(float(interval), _FIRST_INTERVAL_S), _LONGEST_INTERVAL_S)
         self._reporter.counts.reported(ReportOutcome.ACKNOWLEDGED)
 
     def _take_uses(self, *, last: bool = False) -> None:
@@ -187,14 +221,13 @@ class RevisionReports:
         if self._failures == 1:
             cause = str(error) or f"no answer in {ANSWER_S:g} s"
             _log.warning("control_plane_not_reached", url=self._channel.url, cause=cause)
-        if isinstance(error, NotAcknowledgedError) and error.final:
-            # A server of static files takes no reports; it is asked seldom.
-            self._failures = max(self._failures, 6)
+        # A server of static files takes no reports; one that took them before is only away.
+        self._is_refused = isinstance(error, NotAcknowledgedError) and error.final and not self._is_taken
 
     def _succeeded(self) -> None:
         if self._failures:
             _log.info("control_plane_reached_again", url=self._channel.url)
-        self._failures = 0
+        self._failures, self._is_refused = 0, False
 
 
 def _parts(names: Iterable[str], size: int) -> Iterable[list[str]]:

@@ -6,14 +6,16 @@ INVARIANT: each file is complete under its name from the first moment on, and th
 bodies that it names.
 """
 
+import errno
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from extauthz.signed.head import Head
+from extauthz.signed.head import MAX_HEAD_BYTES, Body, Head
 from extauthz.signed.http_source import body_path, head_path
 
 KEPT_S: Final = 900.0
@@ -33,11 +35,11 @@ class PolicyFolder:
         self._head = self._place(head_path(tenant))
 
     def head(self) -> bytes | None:
-        """Return the head that is there; None without one. Raises OSError."""
-        try:
-            return self._head.read_bytes()
-        except FileNotFoundError:
-            return None
+        """Return the head that is there, at most a little of one that is too large; None without one.
+
+        Raises OSError.
+        """
+        return _read(self._head, MAX_HEAD_BYTES)
 
     def write(self, head: Head, envelope: bytes, bodies: Mapping[str, bytes]) -> None:
         """Write the bodies that are new, then the head, then remove bodies of long ago. Raises OSError."""
@@ -47,12 +49,12 @@ class PolicyFolder:
         _write(self._head, envelope, self._file_mode)
         self._remove(head)
 
-    def body(self, sha256: str) -> bytes | None:
-        """Return the octets of a body; None if it is not there. Raises OSError."""
-        try:
-            return self._place(body_path(self._tenant, sha256)).read_bytes()
-        except FileNotFoundError:
-            return None
+    def body(self, body: Body) -> bytes | None:
+        """Return the octets of a body, at most a little more than it has; None if it is not there.
+
+        Raises OSError.
+        """
+        return _read(self._place(body_path(self._tenant, body.sha256)), body.size)
 
     def has(self, sha256: str) -> bool:
         """Tell whether a body is there. Raises OSError."""
@@ -73,6 +75,18 @@ class PolicyFolder:
 
     def _place(self, path: str) -> Path:
         return self._root / path.removeprefix("/")
+
+
+def _read(file: Path, at_most: int) -> bytes | None:
+    """Return up to `at_most` bytes and one more. Opening a pipe or a device must hold up no start."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(descriptor, "rb") as opened:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(file))
+        return opened.read(at_most + 1)
 
 
 def _write(file: Path, octets: bytes, mode: int) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import aiohttp
 
 from extauthz.signed.head import MAX_HEAD_BYTES, Body, HeadRefusedError
-from extauthz.signed.server_address import CONNECT_S, ServerAddress
+from extauthz.signed.server_address import CONNECT_S, ServerAddress, cause_of
 from extauthz.telemetry.counts import HeadRefusal
 
 PREFIX: Final = "/signed-policies"
@@ -87,5 +87,4 @@ class HttpPolicies:
                         )
                 return bytes(octets)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            detail = str(error) or type(error).__name__
-            raise HeadRefusedError(HeadRefusal.UNREACHABLE, f"GET {path}: {detail}") from error
+            raise HeadRefusedError(HeadRefusal.UNREACHABLE, f"GET {path}: {cause_of(error)}") from error

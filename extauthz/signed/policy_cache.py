@@ -15,7 +15,7 @@ from typing import Final
 
 from extauthz.signed.bodies import is_intact
 from extauthz.signed.folder import PolicyFolder
-from extauthz.signed.head import MAX_HEAD_BYTES, Body, Head, HeadRefusedError
+from extauthz.signed.head import Body, Head, HeadRefusedError
 from extauthz.telemetry.counts import HeadRefusal
 
 _PRIVATE_FILE: Final = 0o600
@@ -35,8 +35,7 @@ class PolicyCache:
 
     def head(self) -> bytes | None:
         """Return the cached head, not verified; None without one. Raises OSError."""
-        envelope = self._folder.head()
-        return None if envelope is None else envelope[: MAX_HEAD_BYTES + 1]
+        return self._folder.head()
 
     def body(self, body: Body) -> bytes:
         """Return the octets of a cached body, not verified.
@@ -45,7 +44,7 @@ class PolicyCache:
             HeadRefusedError: it is not there.
             OSError: it cannot be read.
         """
-        octets = self._folder.body(body.sha256)
+        octets = self._folder.body(body)
         if octets is None:
             raise HeadRefusedError(HeadRefusal.DIGEST, f"the body {body.sha256} is not in the cache")
         return octets
@@ -56,7 +55,7 @@ class PolicyCache:
         for body in head.bodies:
             if body.sha256 in self._good:
                 continue
-            octets = self._folder.body(body.sha256)
+            octets = self._folder.body(body)
             if octets is not None and is_intact(body, octets):
                 self._good.add(body.sha256)
         return [body for body in head.bodies if body.sha256 not in self._good]

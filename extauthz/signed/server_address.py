@@ -39,3 +39,10 @@ class ServerAddress:
         if self.api_key is not None:
             headers["x-service-api-key"] = self.api_key
         return headers
+
+
+def cause_of(error: Exception) -> str:
+    """Return why a server did not answer, without anything that it sent: that may hold the key."""
+    if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
+        return "the answer is not HTTP, or not complete"
+    return str(error) or type(error).__name__

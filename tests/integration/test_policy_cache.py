@@ -121,6 +121,32 @@ def test_a_missing_or_truncated_file_is_found_too(stage: Stage, number: int) -> 
         assert not sidecar.allowed()
 
 
+@pytest.mark.parametrize("number", range(4))
+def test_a_pipe_or_a_device_in_the_folder_holds_up_no_start(stage: Stage, number: int) -> None:
+    stage.cached()
+    file = stage.files()[number]
+    file.unlink()
+    os.mkfifo(file)
+    with stage.sidecar(NOWHERE) as sidecar:
+        assert not sidecar.allowed()
+    file.unlink()
+    file.symlink_to("/dev/zero")
+    with stage.sidecar(NOWHERE) as sidecar:
+        assert not sidecar.allowed()
+    with stage.sidecar() as sidecar:
+        await_true(sidecar.allowed, within=WITHIN_S, what="the policies of the server")
+        assert sidecar.allowed()
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_of_a_huge_file_no_more_is_read_than_is_signed(stage: Stage, number: int) -> None:
+    stage.cached()
+    os.truncate(stage.files()[number], 1 << 40)
+    with stage.sidecar(NOWHERE) as sidecar:
+        assert sidecar.refusals[0] in {"digest", "malformed"}
+        assert not sidecar.allowed()
+
+
 def test_an_older_signed_head_is_refused_after_a_restart_too(stage: Stage) -> None:
     older = stage.tenant.envelope()
     stage.tenant.removed()

@@ -36,7 +36,7 @@ def config(folder: Path, tenant: str) -> TenantConfig:
     assert envelope is not None
     keys = pinned([KEY.public_key().public_bytes_raw()])
     head = verify(envelope, keys, tenant, now=time.time(), max_age_s=None)
-    octets = files.body(head.config.sha256)
+    octets = files.body(head.config)
     assert octets is not None
     return config_of(head.config, octets, tenant)
 

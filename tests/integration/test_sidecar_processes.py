@@ -133,6 +133,75 @@ def test_a_sidecar_on_postgresql_reports_where_it_is_told_to(
         assert "control_plane_not_reached" not in log
 
 
+@pytest.mark.parametrize("source", ["signed", "postgres"])
+def test_a_write_that_a_sidecar_cannot_read_is_not_said_to_be_there(
+    database: "Database", tmp_path: Path, source: str
+) -> None:
+    """The control plane knows a header of conditions that the sidecar was not told of."""
+    (tmp_path / "control").mkdir()
+    with serving(
+        tmp_path / "control",
+        database_environment(database.address),
+        POLICY_SIGNING_KEY=new_key(),
+        CONDITION_HEADERS="x-department",
+    ) as control:
+        control.start("control-plane")
+        control.allow_anonymous_reads()
+        key = key_of(control, "policies:follow")[1]
+        with follower(control, tmp_path / "sidecar", key) as sidecar:
+            if source == "postgres":
+                del sidecar.environ["POLICY_SOURCE"], sidecar.environ["POLICY_PUBLIC_KEYS"]
+                del sidecar.environ["POLICY_API_KEY"]
+                sidecar.environ |= database_environment(database.address)
+                sidecar.environ["CONTROL_PLANE_URL"] = f"http://127.0.0.1:{control.rest_port}"
+                sidecar.environ["CONTROL_PLANE_API_KEY"] = key
+            sidecar.start("sidecar")
+            await_true(sidecar.allowed, within=WITHIN_S, what="its policies")
+            condition = {
+                "type": "CONDITION",
+                "attribute": "request.headers.x-department",
+                "operator": "eq",
+                "value": "sales",
+            }
+            policy: dict[str, Any] = {
+                "name": "a",
+                "resource": "public:read",
+                "actions": ["read"],
+                "effect": "deny",
+                "rule_data": condition,
+            }
+            made = control.rest.ask("POST", "/api/v1/abac/policies?wait=all&within=3", policy)
+            assert made.status == 202, made.document
+            (missing,) = made.document["missing"]
+            assert missing["behind_by"] == 1
+
+
+def test_a_sidecar_is_known_again_soon_after_its_control_plane_was_away(
+    control: Serving, tmp_path: Path
+) -> None:
+    with follower(control, tmp_path / "sidecar", key_of(control, "policies:follow")[1]) as sidecar:
+        sidecar.start("sidecar")
+        await_true(sidecar.allowed, within=WITHIN_S, what="its policies")
+        failed = 'extauthz_control_plane_reports_total{outcome="failed"}'
+        control.process.stop(grace_s=8)
+        await_true(lambda: metric(sidecar, failed) >= 3, within=30, what="reports that fail")
+        os.kill(sidecar.process.pid, signal.SIGSTOP)
+        workers = [each for each in descendants(sidecar.process.pid) if "worker" in each.cmdline()]
+        for each in workers:
+            os.kill(each.pid, signal.SIGSTOP)
+        control.start("control-plane")
+        rule = ANONYMOUS_READS | {"sub": "role:a"}
+        late = control.rest.ask("POST", f"{RULES}?wait=all&within=1", rule)
+        assert late.status == 202, "it decides without the rule, and could not report"
+        for pid in (*(each.pid for each in workers), sidecar.process.pid):
+            os.kill(pid, signal.SIGCONT)
+        await_true(
+            lambda: [each["behind_by"] for each in listed(control) if each["live"]] == [0],
+            within=WITHIN_S,
+            what="its next report",
+        )
+
+
 def test_a_server_that_takes_no_reports_keeps_no_sidecar_from_deciding(
     control: Serving, tmp_path: Path
 ) -> None:
