@@ -63,7 +63,13 @@ def _ways_in(kinds: Mapping[str, Any]) -> str:
 def policies(results: Results) -> str:
     """Return what policies cost to publish, load, hold and reload."""
     parts = []
-    for name, describe in (("policies", _policies), ("publish", _publish), ("reload", _reload)):
+    described = (
+        ("policies", _policies),
+        ("publish", _publish),
+        ("reload", _reload),
+        ("explain", _explain),
+    )
+    for name, describe in described:
         document = results.documents.get(name)
         if document is not None:
             rows = describe(document["numbers"])
@@ -124,6 +130,42 @@ def _reload(numbers: Mapping[str, Any]) -> list[tuple[str, str]]:
                 (f"{what}: denied", str(found["denied"])),
             ]
     return rows
+
+
+def _explain(numbers: Mapping[str, Any]) -> list[tuple[str, str]]:
+    present, stored, digest = numbers["present"], numbers["stored"], numbers["digest"]
+    writes = numbers["writes"]
+    return [
+        *(
+            (
+                (
+                    f"explaining a decision of {int(name.partition('_')[0]):,} changes ago,"
+                    f" {present['role_rules']:,} rules present, median and slowest"
+                ),
+                f"{found['median_s']} s, {found['slowest_s']} s",
+            )
+            for name, found in numbers["explained"].items()
+        ),
+        (
+            "a write over REST, p50: with the triggers of history, without",
+            f"{writes['with_history_ms']['p50']} ms, {writes['without_ms']['p50']} ms",
+        ),
+        (
+            f"history of {numbers['changes']:,} changes: {stored['versions']:,} versions, and revisions",
+            (
+                f"{stored['bytes_of_row_history'] / 2**20:.1f} MiB,"
+                f" {stored['bytes_of_policy_revisions'] / 2**20:.1f} MiB"
+            ),
+        ),
+        (
+            f"policy digest: counting {digest['rules']:,} rules after their load of {digest['load_cpu_s']} s",
+            f"{digest['counted_after_the_load_cpu_s']} s of CPU",
+        ),
+        (
+            f"policy digest: its part of one change of {digest['a_change_us']} us",
+            f"{digest['of_which_the_digest_us']} us",
+        ),
+    ]
 
 
 def soak(results: Results) -> str:

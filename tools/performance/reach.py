@@ -148,6 +148,13 @@ TARGETS: Final = (
         lambda results, _: results.number("publish", "first_load", "ratio"),
         result="publish",
     ),
+    Target(
+        "explaining a decision of 10,000 changes ago",
+        2.0,
+        "s",
+        lambda results, _: results.number("explain", "explained", "10000_changes_ago", "slowest_s"),
+        result="explain",
+    ),
     *(
         Target(
             f"{form} check by the Python client, CPU beyond its HTTP library",

@@ -16,6 +16,7 @@ SHOWN: Final = (
     "policies",
     "publish",
     "reload",
+    "explain",
     "soak",
 )
 """The results that the page shows; other benchmarks keep theirs in the same folder."""
