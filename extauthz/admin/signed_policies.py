@@ -31,8 +31,9 @@ _BODY_CACHE: Final = 1_000
 _BODY_CACHE_BYTES: Final = 64 * 2**20
 _NUMBER: Final = re.compile(r"[0-9]{1,16}")
 _SHA256: Final = re.compile(r"([0-9a-f]{64})\.json\.gz")
-# A cache in front answers callers with the same key alone.
-_HEAD_HEADERS: Final = {"cache-control": "max-age=0, must-revalidate", "vary": "x-service-api-key"}
+# A cache in front answers callers with the same key alone. For a second it may answer all that ask the same:
+# an answer to `after=SERIAL` is newer than SERIAL, or says that nothing newer came meanwhile.
+_HEAD_HEADERS: Final = {"cache-control": "max-age=1", "vary": "x-service-api-key"}
 _BODY_HEADERS: Final = {
     "cache-control": "max-age=31536000, immutable",
     "vary": "x-service-api-key",

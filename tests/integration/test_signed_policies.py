@@ -112,6 +112,18 @@ def test_the_same_policies_signed_again_are_confirmed_and_read_no_body(stage: St
     assert directory.snapshots == stage.sidecar.current.current().snapshots  # type: ignore[union-attr]
 
 
+def test_a_question_that_had_no_news_is_not_asked_again_in_the_same_words(stage: Stage) -> None:
+    for sign in (stage.tenant.renewed, stage.tenant.removed):
+        prefix = f"after={sign().serial}&wait="
+
+        def waits(prefix: str = prefix) -> list[str]:
+            return [path.partition(prefix)[2] for path in stage.server.asked if prefix in path][:4]
+
+        await_true(lambda waits=waits: len(waits()) == 4, within=WITHIN_S, what="four questions")  # type: ignore[misc]
+        # A cache in between may have kept the answer for a moment.
+        assert waits() == ["25", "24", "25", "24"]
+
+
 def test_a_restore_to_an_earlier_revision_is_taken_because_its_serial_is_larger(stage: Stage) -> None:
     stage.at(stage.tenant.removed())
     public, rule = readable()
