@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 _FIRST_RETRY_S: Final = 0.2
 _LONGEST_RETRY_S: Final = 5.0
+_OF_ANOTHER: Final = 1.5
+"""How much later a replica signs a head of another one anew; it does so only if that one is gone."""
 _GONE: Final = TenantConfig(suspended=True)
 _NOTHING: Final = Additions()
 
@@ -179,7 +181,7 @@ class HeadSigner:
         published = self._published.get(tenant)
         before = None if published is None else published.head
         is_added = published is not None and (published.added is None or published.added == added)
-        if before is None or not is_added or not is_current(before, heads) or self._is_old(before):
+        if before is None or not is_added or not is_current(before, heads) or self._is_old(published):
             await self._sign(connection, tenant, published, added)
 
     def _failed(self, tenant: str, error: Exception) -> None:
@@ -189,8 +191,12 @@ class HeadSigner:
             _log.error("head_not_signed", tenant=tenant, cause=cause)
         self._unsigned[tenant] = cause
 
-    def _is_old(self, head: Head) -> bool:
-        return self._clock() - head.signed_at / 1000 >= self._renew_after_s
+    def _is_old(self, published: _Published | None) -> bool:
+        """Tell whether a head is to be signed anew, first of all by the replica that signed it."""
+        if published is None or published.head is None:
+            return True
+        renew_after_s = self._renew_after_s * (_OF_ANOTHER if published.added is None else 1)
+        return self._clock() - published.head.signed_at / 1000 >= renew_after_s
 
     def _verified(self, tenant: str, stored: StoredHead) -> Head | None:
         """Return the head of an envelope; None if another key signed it, so that the next one is whole."""

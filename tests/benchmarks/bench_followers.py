@@ -4,8 +4,12 @@ Real parts: the embedded PostgreSQL with 100,000 rules, `extauthz control-plane`
 are connections of this process that wait for the next head, as sidecars do; one more is a real sidecar that
 applies the change. Times include this process' own work for all connections, on the same machine. Goals: with
 1,000 followers the last has a change within 1 s (p99); a waiting follower takes at most 40 KiB and no CPU.
+
+Then the same through Debian's nginx with the configuration of deploy/nginx, where it is installed. `--most N`
+measures no more than N followers.
 """
 
+import argparse
 import asyncio
 import base64
 import json
@@ -13,21 +17,24 @@ import resource
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from extauthz.demo.processes import free_port
 from extauthz.settings import public_key_text
 from extauthz.signed.http_source import head_path
 from tests.benchmarks.database import add_rules, address_of, started_postgres
-from tests.benchmarks.measuring import MachineLoad, keep, percentile
+from tests.benchmarks.measuring import MachineLoad, cpu_us, keep, percentile
+from tests.integration import nginx
 from tests.integration.serving import ANONYMOUS_READS, Serving, database_environment, serving
 from tests.waiting import await_true
 
 RULES = 100_000
 FOLLOWERS = (100, 1_000, 5_000, 10_000)
+THROUGH_NGINX = (1_000, 10_000)
 WAITING_S = 5.0
 CHANGES = 6
 _AT_ONCE = 50
@@ -41,7 +48,7 @@ class Followers:
 
     def __init__(self, port: int, key: str) -> None:
         self._port = port
-        path = f"{head_path('default')}?after=%d&wait=60"
+        path = f"{head_path('default')}?after=%d&wait=25"
         self._request = f"GET {path} HTTP/1.1\r\nhost: x\r\nx-service-api-key: {key}\r\n\r\n"
         self._tasks: list[asyncio.Task[None]] = []
         self._waiting = 0
@@ -99,32 +106,51 @@ def resident_kib(pid: int) -> int:
     return int(status.partition("VmRSS:")[2].split()[0])
 
 
-def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
+class Costs:
+    """The CPU of the control plane, and of nginx if it is between."""
+
+    def __init__(self, control: Serving, proxy: nginx.Nginx | None) -> None:
+        self._pids = {"": [control.process.pid]}
+        if proxy is not None:
+            self._pids["nginx_"] = proxy.child.family()
+        self._since = self._now()
+
+    def _now(self) -> dict[str, float]:
+        return {name: cpu_us(pids) / 1e6 for name, pids in self._pids.items()}
+
+    def begin(self) -> None:
+        self._since = self._now()
+
+    def taken(self) -> dict[str, float]:
+        """Return the seconds of CPU since `begin`."""
+        return {name: now - self._since[name] for name, now in self._now().items()}
 
 
-async def measured(control: Serving, sidecar: Serving, key: str) -> list[Mapping[str, object]]:
+async def measured(
+    control: Serving, sidecar: Serving, key: str, counts: Sequence[int], proxy: nginx.Nginx | None = None
+) -> list[Mapping[str, object]]:
     """Measure each number of followers that this machine's limit of descriptors allows."""
-    pid = control.process.pid
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1] - _OTHER_DESCRIPTORS
-    followers = Followers(control.rest_port, key)
+    cpu = Costs(control, proxy)
+    followers = Followers(control.rest_port if proxy is None else proxy.port, key)
+    held_before = 0 if proxy is None else held_kib(proxy)
     found: list[Mapping[str, object]] = []
     rule = control.rest.ask("GET", f"{_RULES}?sub=anonymous").document["items"][0]["id"]
-    for count in (each for each in FOLLOWERS if each <= most):
+    for count in (each for each in counts if each <= most):
         await followers.grow(count)
         delays: list[float] = []
         applied: list[float] = []
-        costs: list[float] = []
-        idle = 0.0
+        costs: list[dict[str, float]] = []
+        idle: dict[str, float] = {}
         for number in range(CHANGES):
             if number == 0:
                 await asyncio.sleep(1)
-                before = cpu_s(pid)
+                cpu.begin()
                 await asyncio.sleep(WAITING_S)
-                idle = cpu_s(pid) - before
+                idle = cpu.taken()
             effect = ("deny", "allow")[number % 2]
-            before, followers.at = cpu_s(pid), []
+            followers.at = []
+            cpu.begin()
             began = time.perf_counter()
             sees = threading.Thread(target=lambda: applied.append(seen(sidecar, effect, began)))  # noqa: B023
             sees.start()
@@ -134,22 +160,27 @@ async def measured(control: Serving, sidecar: Serving, key: str) -> list[Mapping
             assert reply.status == 200, reply
             await followers.news()
             delays += [at - began for at in followers.at]
-            costs.append(cpu_s(pid) - before)
+            costs.append(cpu.taken())
             await asyncio.to_thread(sees.join)
         found.append(
             {
                 "followers": count,
-                "cpu_s_of_waiting": round(idle, 3),
                 "waited_s": WAITING_S,
+                **{f"{name}cpu_s_of_waiting": round(taken, 3) for name, taken in idle.items()},
                 "p50_s": round(percentile(delays, 0.5), 3),
                 "p99_s": round(percentile(delays, 0.99), 3),
                 "last_s": round(max(delays), 3),
                 "applied_by_sidecar_s": round(max(applied), 3),
-                "cpu_s_a_change": round(max(costs), 3),
+                **{f"{name}cpu_s_a_change": round(max(each[name] for each in costs), 3) for name in idle},
             }
+            | ({} if proxy is None else {"nginx_kib_a_follower": (held_kib(proxy) - held_before) // count})
         )
     await followers.close()
     return found
+
+
+def held_kib(proxy: nginx.Nginx) -> int:
+    return sum(resident_kib(pid) for pid in proxy.child.family())
 
 
 async def memory_kib(control: Serving, key: str) -> float:
@@ -169,6 +200,9 @@ def seen(sidecar: Serving, effect: str, began: float) -> float:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--most", type=int, default=max(FOLLOWERS))
+    most = parser.parse_args().most
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     machine = MachineLoad()
@@ -176,7 +210,7 @@ def main() -> None:
     pem = signing.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     with started_postgres() as server, tempfile.TemporaryDirectory() as folder:
         environ = database_environment(address_of(server))
-        folders = [Path(folder, name) for name in ("control", "sidecar")]
+        folders = [Path(folder, name) for name in ("control", "sidecar", "nginx")]
         for each in folders:
             each.mkdir()
         public = public_key_text(signing.public_key().public_bytes_raw())
@@ -197,12 +231,20 @@ def main() -> None:
                 "POLICY_API_KEY": key,
             }
             sidecar.start("sidecar")
-            found = asyncio.run(measured(control, sidecar, key))
-    keep(
-        "followers",
-        {"kib_a_follower": round(waiting_kib, 1), "rules": RULES, "runs": found},
-        machine.document(),
-    )
+            counts = [each for each in FOLLOWERS if each <= most]
+            numbers: dict[str, object] = {"kib_a_follower": round(waiting_kib, 1), "rules": RULES}
+            numbers["runs"] = asyncio.run(measured(control, sidecar, key, counts))
+            if nginx.PROGRAM is not None:
+                sidecar.process.stop()
+                with nginx.nginx(
+                    folders[2], free_port(), control.rest_port, connections=2 * max(FOLLOWERS)
+                ) as proxy:
+                    sidecar.environ["POLICY_SOURCE"] = proxy.url
+                    sidecar.start("sidecar")
+                    counts = [each for each in THROUGH_NGINX if each <= most]
+                    numbers["through_nginx"] = asyncio.run(measured(control, sidecar, key, counts, proxy))
+                    sidecar.process.stop()
+    keep("followers", numbers, machine.document())
 
 
 if __name__ == "__main__":
