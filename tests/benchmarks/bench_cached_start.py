@@ -21,10 +21,11 @@ from extauthz.domain.tenancy import DEFAULT_TENANT
 from extauthz.domain.tenant_config import TenantConfig
 from extauthz.publish.tenant import Compiler, TenantState
 from extauthz.settings import public_key_text
-from extauthz.signed.bodies import check_digest, read_change, read_whole, unpacked
+from extauthz.signed.bodies import check_digest, packed, read_change, read_whole, unpacked, whole_document
 from extauthz.signed.head import MAX_CHANGES, Head, verify
 from extauthz.signed.signing_keys import pinned
-from extauthz.storage.feed import RowChange
+from extauthz.storage.feed import RowChange, TenantDocuments
+from extauthz.storage.rows import Document
 from tests.benchmarks.measuring import MachineLoad, cpu_us, keep, quiet_us
 from tests.integration.serving import serving
 from tests.integration.signed_server import signed_server
@@ -39,10 +40,7 @@ STARTS: Final = 5
 def signed_rules(folder: Path) -> SignedTenant:
     """Sign a public resource and many rules of other resources."""
     tenant = signed_tenant(folder)
-    tenant.role_rules += [
-        role_rule(sub=f"role-{n % 997}", obj=f"service-{n // 50}:read", dom=f"domain-{n % 7}")
-        for n in range(RULES)
-    ]
+    tenant.role_rules += rules(RULES)
     tenant.whole()
     return tenant
 
@@ -123,6 +121,26 @@ def verifying(tenant: SignedTenant) -> Mapping[str, object]:
     }
 
 
+def packing() -> list[Mapping[str, object]]:
+    """Return what the whole policies weigh, and the CPU of packing them."""
+    found: list[Mapping[str, object]] = []
+    for count in (1_000, 10_000, RULES):
+        documents = TenantDocuments(DEFAULT_TENANT, "active", 1, [], rules(count), [], [], TenantConfig())
+        document = whole_document(documents)
+        began = time.process_time()
+        body, _ = packed(document)
+        taken = time.process_time() - began
+        found.append({"rules": count, "kib": round(body.size / 1024), "cpu_s": round(taken, 3)})
+    return found
+
+
+def rules(count: int) -> list[Document]:
+    return [
+        role_rule(sub=f"role-{n % 997}", obj=f"service-{n // 50}:read", dom=f"domain-{n % 7}")
+        for n in range(count)
+    ]
+
+
 def main() -> None:
     machine = MachineLoad()
     with tempfile.TemporaryDirectory() as folder:
@@ -133,6 +151,8 @@ def main() -> None:
             "start_median_s": round(statistics.median(each for each, _ in found), 2),
             "start_cpu_s": [round(cpu, 2) for _, cpu in found],
             **verifying(tenant),
+            "head_bytes": len(tenant.envelope()),
+            "whole": packing(),
         }
     keep("cached_start", numbers, machine.document())
 

@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import base64
 import json
+import random
 import resource
 import tempfile
 import threading
@@ -53,6 +54,7 @@ class Followers:
         self._tasks: list[asyncio.Task[None]] = []
         self._waiting = 0
         self.at: list[float] = []
+        self.refused = 0
 
     async def grow(self, count: int) -> None:
         """Start followers until there are `count` that wait for a newer head than the one of now."""
@@ -81,6 +83,11 @@ class Followers:
                 self._waiting += serial >= 0
                 found = await self._answer(reader)
                 self._waiting -= serial >= 0
+                if found is None:
+                    # As a sidecar does.
+                    self.refused += 1
+                    await asyncio.sleep(0.2 + random.random())
+                    continue
                 assert found >= serial, "heads go forward"
                 if found > serial >= 0:
                     self.at.append(time.perf_counter())
@@ -88,11 +95,15 @@ class Followers:
         finally:
             writer.close()
 
-    async def _answer(self, reader: asyncio.StreamReader) -> int:
+    async def _answer(self, reader: asyncio.StreamReader) -> int | None:
+        """Return the serial of the head; None if the server was too busy to answer."""
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        assert head.startswith(b"http/1.1 200 "), head
         length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
-        envelope = json.loads(await reader.readexactly(length))
+        octets = await reader.readexactly(length)
+        if head.startswith(b"http/1.1 503 "):
+            return None
+        assert head.startswith(b"http/1.1 200 "), head
+        envelope = json.loads(octets)
         return int(json.loads(base64.b64decode(envelope["payload"]))["serial"])
 
     async def close(self) -> None:
@@ -165,6 +176,7 @@ async def measured(
         found.append(
             {
                 "followers": count,
+                "refused_once": followers.refused,
                 "waited_s": WAITING_S,
                 **{f"{name}cpu_s_of_waiting": round(taken, 3) for name, taken in idle.items()},
                 "p50_s": round(percentile(delays, 0.5), 3),

@@ -10,6 +10,7 @@ import asyncio
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ import psutil
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from extauthz.demo.processes import http_answers
 from extauthz.demo.rest import RestApi
 from extauthz.storage import feed, signed_policies
 from extauthz.storage.connection import open_reader
@@ -106,7 +108,8 @@ def restart(planes: Sequence[Serving], staleness_s: int) -> None:
         if plane.child is not None:
             plane.process.stop(grace_s=8)
         plane.environ["POLICY_MAX_STALENESS"] = str(staleness_s)
-        plane.start("control-plane")
+        plane.start("control-plane", ready=False)
+        plane.process.wait_ready(partial(http_answers, plane.rest_port, "/healthz/ready"), timeout_s=180)
 
 
 def make_tenants(rest: RestApi, first: int, until: int) -> list[str]:

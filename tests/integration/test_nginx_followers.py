@@ -1,4 +1,4 @@
-"""The shipped configuration of nginx in front of a real control plane: who gets what from its cache."""
+"""The shipped configuration of nginx before a real control plane: which callers it answers from its cache."""
 
 import base64
 import json
@@ -197,6 +197,10 @@ def test_a_revoked_key_or_one_of_another_scope_gets_nothing_from_the_cache(proxi
         assert proxied.ask(path, good).status == 200
 
 
+def listed(control: Serving) -> object:
+    return control.rest.ask("GET", "/api/v1/sidecars").document["items"]
+
+
 def test_a_sidecar_follows_through_it_and_reports(proxied: Fleet, tmp_path: Path) -> None:
     control = proxied.control
     control.allow_anonymous_reads()
@@ -214,7 +218,7 @@ def test_a_sidecar_follows_through_it_and_reports(proxied: Fleet, tmp_path: Path
         assert sidecar.allowed()
         rule = control.rest.ask("GET", RULES).document["items"][0]
         assert control.rest.ask("DELETE", f"{RULES}/{rule['id']}").status == 204
-        # Its interval of polls is longer than this: it waited.
         await_true(lambda: not sidecar.allowed(), within=WITHIN_S, what="the deleted rule")
+        await_true(lambda: listed(control), within=WITHIN_S, what="its report")
         assert "policy_head_refused" not in (sidecar.folder / "extauthz.log").read_text()
     assert key.encode() not in proxied.proxy.stored()
