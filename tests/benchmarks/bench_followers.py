@@ -100,7 +100,8 @@ class Followers:
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
         octets = await reader.readexactly(length)
-        if head.startswith(b"http/1.1 503 "):
+        # nginx says 500 where the control plane said 503 about the key.
+        if head.startswith((b"http/1.1 500 ", b"http/1.1 503 ")):
             return None
         assert head.startswith(b"http/1.1 200 "), head
         envelope = json.loads(octets)
