@@ -43,7 +43,7 @@ async def explain_recorded_decision(ctx: Reads) -> Response:
         lambda connection: recorded_shapes.shape_of_decision(connection, ctx.tenant, decision_id, domains)
     )
     if recorded is None:
-        raise _not_recorded(decision_id)
+        raise not_recorded(decision_id)
     revision = dict(recorded.tally.decisions)[str(decision_id)]
     view = await view_of(ctx, revision)
     moment = datetime.fromtimestamp((decision_id.int >> 80) / 1000, UTC)
@@ -100,7 +100,8 @@ def _decision_of(shape: Shape) -> Document:
     }
 
 
-def _not_recorded(decision_id: UUID) -> ProblemError:
+def not_recorded(decision_id: UUID) -> ProblemError:
+    """Return 404 for a decision whose id is not kept."""
     return not_found(
         f"the decision {decision_id} is not recorded: of each shape the ids of the last {KEPT_DENIES} denies"
         f" and {KEPT_ALLOWS} allows are kept; post its line to /api/v1/explain"

@@ -152,7 +152,7 @@ def test_creating_operations_take_an_idempotency_key() -> None:
         f"{v1}/resources/policies", f"{v1}/service-api-keys", f"{v1}/role-bindings", f"{v1}/abac/policies",
         f"{v1}/resources", f"{v1}/resources/list", "/resources/list", f"{v1}/casbin/policy", "/admin/session",
         f"{v1}/drafts", f"{v1}/drafts/{{id}}/changes", f"{v1}/drafts/{{id}}/publish",
-        f"{v1}/policy-tests",
+        f"{v1}/policy-tests", f"{v1}/decisions/{{id}}/test",
         "/admin/tenants", "/admin/tenants/{id}/bootstrap-key", "/admin/tenants/{id}/identity-providers",
         "/admin/sidecar-keys",
     }  # fmt: skip

@@ -24,6 +24,8 @@ CSV = {"Content-Type": "text/csv"}
 READING = {
     # An approval needs a replay; test_rest_change_guard.py has it.
     ("POST", f"{V1}/drafts/{{id}}/approve"),
+    # A decision has to be recorded; test_rest_decision_tests.py has it.
+    ("POST", f"{V1}/decisions/{{id}}/test"),
     ("POST", f"{V1}/check"), ("POST", f"{V1}/explain"),
     ("POST", f"{V1}/resources/access/check"), ("POST", "/resources/access/check"),
     ("POST", f"{V1}/drafts/{{id}}/replay"),

@@ -1,0 +1,75 @@
+"""`POST /api/v1/decisions/{id}/test`: a policy test of a recorded decision."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from extauthz.admin.decisions import not_recorded
+from extauthz.admin.policy_tests import PATH, TESTS, Expectation, PolicyTestDocument, PolicyTestOut
+from extauthz.cases.recorded_case import NoCaseError, case_of
+from extauthz.domain.problem import Problem
+from extauthz.rest import documents as doc
+from extauthz.rest.answers import row_reply
+from extauthz.rest.authorization import Permission
+from extauthz.rest.context import RequestContext
+from extauthz.rest.openapi import created
+from extauthz.rest.operation import Operation, requires
+from extauthz.rest.problems import invalid
+from extauthz.storage import policy_tests, recorded_shapes
+from extauthz.storage.rows import Stored, rfc3339
+from extauthz.storage.write import Change
+
+
+class DecisionTest(doc.BodyModel):
+    """What to make of a recorded decision."""
+
+    name: Annotated[
+        doc.Name | None, doc.about("of the test; left out: `decision` with the id", "the audited invoice")
+    ] = None
+    expect: Annotated[
+        Expectation | None,
+        doc.NOT_NULL,
+        doc.about("left out: the decision as it was recorded", {"decision": "deny"}),
+    ] = None
+
+
+router: Final = APIRouter(tags=["Policy tests"], route_class=Operation)
+
+
+@router.post("/api/v1/decisions/{id}/test", **created(PolicyTestOut, 404))
+async def create_test_of_decision(
+    ctx: Annotated[RequestContext, requires(Permission.TENANT, creating=True)],
+    body: DecisionTest | None = None,
+) -> Response:
+    """Make a policy test of a recorded decision.
+
+    It has the caller and the request as they were recorded, at the time of the decision, and expects the
+    same decision unless `expect` says otherwise. 404 for a decision whose id is not kept; 422 where a part
+    of the request was not kept, or a credential was refused.
+    """
+    ctx.check_precondition(None)
+    decision_id = ctx.row_id("recorded decision")
+    found = await ctx.read(
+        lambda connection: recorded_shapes.shape_of_decision(connection, ctx.tenant, decision_id, None)
+    )
+    if found is None:
+        raise not_recorded(decision_id)
+    moment = datetime.fromtimestamp((decision_id.int >> 80) / 1000, UTC)
+    name = None if body is None else body.name
+    try:
+        case: dict[str, Any] = case_of(
+            found.shape, name=name or f"decision {decision_id}", now=rfc3339(moment)
+        )
+    except NoCaseError as error:
+        raise invalid([Problem("", f"no test can be made of this decision: {error}")]) from None
+    if body is not None and body.expect is not None:
+        case["expect"] = body.expect.model_dump(exclude_unset=True)
+    test = doc.validate(PolicyTestDocument.model_validate, case, ctx)
+
+    async def work(change: Change) -> Stored:
+        await ctx.check_quota(change, policy_tests.TABLE, 1)
+        return await TESTS.insert(ctx, change, test)
+
+    return await ctx.write(work, row_reply(201, location=PATH), apart=policy_tests.TABLE.name)
