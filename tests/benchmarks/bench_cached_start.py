@@ -79,7 +79,7 @@ def verifying(tenant: SignedTenant) -> Mapping[str, object]:
     keys = pinned([tenant.key.public_key().public_bytes_raw()])
     compiler = Compiler(Reading(), RoleModel())
     assert tenant.head is not None
-    octets = tenant.folder.body(tenant.head.whole.sha256)
+    octets = tenant.folder.body(tenant.head.whole)
     assert octets is not None
     whole = unpacked(tenant.head.whole, octets)
     documents = read_whole(whole, DEFAULT_TENANT, tenant.head.whole_revision, TenantConfig())
@@ -89,7 +89,7 @@ def verifying(tenant: SignedTenant) -> Mapping[str, object]:
 
     def verification(head: Head) -> float:
         envelope, change = tenant.envelope(), head.changes[-1]
-        body = tenant.folder.body(change.body.sha256)
+        body = tenant.folder.body(change.body)
         assert body is not None
 
         def work() -> int:
