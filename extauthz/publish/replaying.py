@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from extauthz.decide.record import rfc3339
+from extauthz.domain.policy import WILDCARD
 from extauthz.publish.tenant import Compiler, TenantState
 from extauthz.recording.compare import HOUR_S, Comparison, Period
 from extauthz.recording.question import question_of
@@ -115,7 +116,7 @@ class Replay:
         days = [each for each in await self._days() if window.has_day(each.day)]
         self._total = sum(each.shapes for each in days)
         await self._tell()
-        report = Report(basis.live, basis.draft)
+        report = Report(basis.live, basis.draft, self._sees)
         comparison = Comparison(basis.live, basis.draft)
         for each in days:
             await self._judge_day(each.day, window, basis, comparison, report)
@@ -182,8 +183,15 @@ class Replay:
 
     def _is_asked_for(self, context: Mapping[str, Any]) -> bool:
         """Tell whether requests of a context are of the domains of the caller that asked."""
-        domains, domain = self._job.domains, context["domain"]
-        return domains is None or (domain is not None and (domain in domains or EVERY_NAMED in domains))
+        domain = context["domain"]
+        return self._job.domains is None if domain is None else self._sees(domain)
+
+    def _sees(self, domain: str) -> bool:
+        """Tell whether the caller that asked may see requests and rules of a domain."""
+        domains = self._job.domains
+        if domains is None:
+            return True
+        return domain != WILDCARD if EVERY_NAMED in domains else domain in domains
 
     async def _tell(self) -> None:
         """Store the progress. Raises ReplayTakenError."""

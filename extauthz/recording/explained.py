@@ -1,13 +1,18 @@
 """Says in words why policies gave an answer, for the examples of a replay."""
 
+from collections.abc import Callable
+
 from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.policy import WILDCARD, AttributePolicy, RoleRule, SubjectKind
 from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.verdict import RuleKind
 from extauthz.recording.rejudge import Outcome
 
+Sees = Callable[[str], bool]
+"""Whether the reader may see what rules of a domain say."""
 
-def because(outcome: Outcome, policies: Snapshot) -> str:
+
+def because(outcome: Outcome, policies: Snapshot, sees: Sees = lambda _domain: True) -> str:
     """Return one sentence: the rule that decided and what it says, or why none did."""
     rule = outcome.rule
     if rule is None:
@@ -17,9 +22,11 @@ def because(outcome: Outcome, policies: Snapshot) -> str:
         return outcome.reason.text
     if rule.kind is RuleKind.ROLE:
         role_rule = policies.role_rules_by_id.get(rule.id)
-        return f"role rule {rule.id}" if role_rule is None else _role_rule(role_rule)
+        if role_rule is None or not sees(role_rule.dom):
+            return f"role rule {rule.id}"
+        return _role_rule(role_rule)
     policy = policies.policies_by_id.get(rule.id)
-    if policy is None:
+    if policy is None or not sees(policy.domain):
         return f"attribute policy {rule.id}"
     unknown = outcome.reason is Reason.CONDITION_UNKNOWN
     return _attribute_policy(policy, outcome.effect, unknown=unknown)

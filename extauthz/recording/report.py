@@ -15,7 +15,7 @@ from extauthz.domain.principal import ANONYMOUS_ROLE, Principal
 from extauthz.domain.verdict import Rule
 from extauthz.recording import shape as recorded
 from extauthz.recording.compare import Change, Difference
-from extauthz.recording.explained import because
+from extauthz.recording.explained import Sees, because
 from extauthz.recording.question import Question
 from extauthz.recording.recorded_request import (
     CannotSayError,
@@ -115,6 +115,7 @@ class _Change:
     at: float
     live: Snapshot
     draft: Snapshot
+    sees: Sees
 
     @property
     def _principal(self) -> Principal | None:
@@ -180,7 +181,7 @@ class _Change:
             ("draft", self.difference.draft, self.draft),
         ):
             if outcome is not None:
-                shown[name] = _answer(outcome, policies)
+                shown[name] = _answer(outcome, policies, self.sees)
         if self.difference.not_known is not None:
             shown["cannot_say"] = _not_known(self.difference.not_known)
         return shown
@@ -217,12 +218,12 @@ def _segment(segment: str) -> str:
     return f"/{segment.not_known.slot}" if isinstance(segment, FoldedSegment) else f"/{segment}"
 
 
-def _answer(outcome: Outcome, policies: Snapshot) -> Json:
+def _answer(outcome: Outcome, policies: Snapshot, sees: Sees) -> Json:
     return {
         "decision": outcome.effect.value,
         "reason": outcome.reason.value,
         "rule": _rule(outcome.rule),
-        "because": because(outcome, policies),
+        "because": because(outcome, policies, sees),
     }
 
 
@@ -233,9 +234,9 @@ def _not_known(not_known: NotKnown) -> Json:
 class Report:
     """Collects differences; for one thread."""
 
-    def __init__(self, live: Snapshot, draft: Snapshot) -> None:
-        """Take the policies, to explain examples by."""
-        self._policies = live, draft
+    def __init__(self, live: Snapshot, draft: Snapshot, sees: Sees = lambda _domain: True) -> None:
+        """Take the policies, to explain examples by; `sees` tells of which domains rules are shown."""
+        self._policies = live, draft, sees
         self._shapes = 0
         self._requests = 0
         self._unchanged = 0

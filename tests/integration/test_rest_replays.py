@@ -281,6 +281,12 @@ async def test_domain_admins_replay_the_requests_of_their_domains(database: "Dat
         counts = {caller: job["result"]["newly_allowed"]["requests"] for caller, job in found.items()}
         assert counts == {"emea": 1, "both": 11, "tenant": 111}
         assert found["both"]["domains"] == ["apac", "emea"]
+        # The rule is of every domain, which a domain admin does not administer: it is named, and not shown.
+        says = {
+            caller: job["result"]["newly_allowed"]["examples"][0]["draft"]["because"]
+            for caller, job in found.items()
+        }
+        assert ["seller" in each for each in says.values()] == [False, False, True]
         assert (await api.get(locations["tenant"], caller="emea")).status == 404
         assert (await api.get(locations["both"], caller="emea")).status == 404
         assert (await api.get(locations["emea"], caller="both")).status == 200
