@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from extauthz.demo import example_calls
+from extauthz.demo import example_calls, replayed_changes
 from extauthz.demo.accounts import ADMIN_CLIENT
 from extauthz.demo.first_policies import ROLE_RULES
 from extauthz.demo.identity_provider import AUDIENCE
 from extauthz.demo.processes import ProcessFailedError, StoppedError
+from extauthz.demo.report import ReportLine
 from extauthz.demo.rest import ADMIN_KEY, SERVICE_KEY
 from extauthz.demo.stack import Stack
 from extauthz.demo.tenants import Tenant
@@ -52,7 +53,7 @@ def _run(stack: Stack, stopping: threading.Event, *, check: bool, ready_file: Pa
         stack.start()
         if check:
             _announce(stack, ready_file, leftovers)
-            return 0 if _print_table(stack, stopping) else 1
+            return 0 if _print_table(stack, stopping, with_story=True) else 1
         _describe(stack)
         # The ready file is written after the table, which rotates keys and changes policies, has ended.
         _print_table(stack, stopping)
@@ -100,9 +101,9 @@ def _has_terminal() -> bool:
     return True
 
 
-def _print_table(stack: Stack, stopping: threading.Event) -> bool:
+def _print_table(stack: Stack, stopping: threading.Event, *, with_story: bool = False) -> bool:
     agreed = total = 0
-    for line in example_calls.outcomes(stack):
+    for line in _lines(stack, with_story=with_story and stack.postgres is not None):
         if stopping.is_set():
             raise StoppedError
         _say(str(line))
@@ -110,6 +111,14 @@ def _print_table(stack: Stack, stopping: threading.Event) -> bool:
         agreed += line.agrees
     _say(f"{agreed} of {total} calls came out as expected")
     return agreed == total
+
+
+def _lines(stack: Stack, *, with_story: bool) -> Iterator[ReportLine]:
+    """Yield the lines of the table; the story's requests are recorded while the other calls are made."""
+    asked = replayed_changes.ask(stack) if with_story else None
+    yield from example_calls.outcomes(stack)
+    if asked is not None:
+        yield from replayed_changes.outcomes(stack, asked)
 
 
 def _describe(stack: Stack) -> None:

@@ -110,7 +110,7 @@ def test_two_demos_at_once_pass_their_checks_and_do_not_interfere(scratch: Path)
         )
         for mode in ("selfhost", "saas")
     ]
-    outputs = [demo.communicate(timeout=90)[0] for demo in both]
+    outputs = [demo.communicate(timeout=240)[0] for demo in both]
 
     assert [demo.returncode for demo in both] == [0, 0], outputs
     for output in outputs:
