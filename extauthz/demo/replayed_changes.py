@@ -132,7 +132,7 @@ def _drafted(tenant: Tenant) -> Iterator[ReportLine]:
     (binding,) = (
         each["id"] for each in rest.ask("GET", _BINDINGS).document["items"] if each["user"] == "carol"
     )
-    newly_denied = _replay(tenant, "carol is no auditor", "DELETE", f"{_BINDINGS}/{binding}")["newly_denied"]
+    newly_denied = _replay(tenant, "carol does not audit", "DELETE", f"{_BINDINGS}/{binding}")["newly_denied"]
     yield ReportLine(
         "a draft without carol's binding: her approvals would be denied",
         "carol",

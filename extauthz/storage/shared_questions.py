@@ -25,7 +25,7 @@ class SharedQuestions:
         return found
 
     async def ask_anew(self, what: object, ask: Callable[[], Coroutine[None, None, _Found]]) -> _Found:
-        """Return the answer of a question that begins after this call, shared by those who came before it."""
+        """Return the answer of a question that begins after this call, shared by the callers before it."""
         task = self._next.get(what)
         if task is None:
             task = self._next[what] = asyncio.create_task(self._after(what, ask))
