@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from extauthz.compile.directory import Directory
-from extauthz.domain.problem import Problem
 from extauthz.publish.loading import short_steps
 from extauthz.publish.rejected_revisions import log_refused
 from extauthz.publish.tenant import Compiler, TenantState
@@ -24,12 +23,14 @@ from extauthz.signed.bodies import (
     MAX_CHANGE_BYTES,
     MAX_CONFIG_BYTES,
     check_digest,
+    followed,
     read_change,
     read_config,
     read_whole,
     unpacked,
 )
-from extauthz.signed.head import Body, Head, HeadRefusedError, verify
+from extauthz.signed.head import Body, Change, Head, HeadRefusedError, verify
+from extauthz.signed.policy_cache import CachedBodies, PolicyCache
 from extauthz.telemetry.counts import HeadRefusal
 
 if TYPE_CHECKING:
@@ -37,11 +38,12 @@ if TYPE_CHECKING:
 
     from securesystemslib.signer import Key
 
+    from extauthz.domain.problem import Problem
     from extauthz.domain.tenancy import TenancyMode
     from extauthz.domain.tenant_config import ProviderKeys, TenantConfig, TenantIdentityProvider
     from extauthz.publish.current import CurrentPolicies
     from extauthz.signed.http_source import HttpPolicies
-    from extauthz.signed.policy_cache import PolicyCache
+    from extauthz.storage.feed import RowChange
 
 WAIT_S: Final = 25.0
 """How long a control plane is asked to wait for news.
@@ -60,16 +62,6 @@ class BodySource(Protocol):
 
     async def body(self, body: Body) -> bytes:
         """Return the octets of a body, not verified. Raises HeadRefusedError, OSError."""
-
-
-class _Cached:
-    """The bodies in the cache."""
-
-    def __init__(self, cache: PolicyCache) -> None:
-        self._cache = cache
-
-    async def body(self, body: Body) -> bytes:
-        return await asyncio.to_thread(self._cache.body, body)
 
 
 class SignedPublisher:
@@ -160,7 +152,7 @@ class SignedPublisher:
             if envelope is None:
                 return
             head = self._verified(envelope)
-            await self._take(head, _Cached(cache))
+            await self._take(head, CachedBodies(cache))
         except HeadRefusedError as refusal:
             self._on_refusal(refusal.reason)
             self._note_cache(f"the cache is not used: {refusal.reason}: {refusal}")
@@ -286,29 +278,32 @@ class SignedPublisher:
                     return found
         whole = await self._document(head.whole, self._max_bytes, source)
         documents = read_whole(whole, self._tenant, head.whole_revision, config)
+        # A change that cannot be read keeps out its own rows, and neither others nor later changes.
+        rows = [row for change in head.changes for row in await self._rows(change, source)]
+        if head.changes:
+            documents = await asyncio.to_thread(followed, documents, rows, head.revision)
         self.on_busy(True)
         try:
-            loaded = await asyncio.to_thread(self._compiler.salvage, documents, state)
+            return await asyncio.to_thread(self._compiler.salvage, documents, state)
         finally:
             self.on_busy(False)
-        if not isinstance(loaded, TenantState) or not head.changes:
-            return loaded
-        followed = await self._stepped(loaded, head, 0, source)
-        return [Problem("", "the changes do not apply to the policies")] if followed is None else followed
 
     async def _stepped(
         self, state: TenantState, head: Head, first: int, source: BodySource
     ) -> TenantState | None:
         """Apply the changes of the head from number `first` on; None: the rows contradict each other."""
         for change in head.changes[first:]:
-            document = await self._document(change.body, MAX_CHANGE_BYTES, source)
-            rows = read_change(document, self._tenant, change.predecessor, change.revision)
+            rows = await self._rows(change, source)
             with short_steps():
                 found = self._compiler.apply(state, change.revision, rows)
             if not isinstance(found, TenantState):
                 return None
             state = found
         return state
+
+    async def _rows(self, change: Change, source: BodySource) -> tuple[RowChange, ...]:
+        document = await self._document(change.body, MAX_CHANGE_BYTES, source)
+        return read_change(document, self._tenant, change.predecessor, change.revision)
 
     async def _document(self, body: Body, max_bytes: int, source: BodySource) -> object:
         if body.content_size > max_bytes:

@@ -8,7 +8,8 @@ INVARIANT: a body is unpacked only when its digest is the signed one, and never 
 
 import gzip
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any, Final, cast
 
@@ -27,6 +28,12 @@ MAX_CHANGE_BYTES: Final = 64 * 2**20
 _LEVEL: Final = 6
 _DIGEST_BYTES: Final = 32
 _TABLES: Final = ("resources", "role_rules", "role_bindings", "attribute_policies")
+_TABLE_OF: Final = {
+    "resource": "resources",
+    "role_rule": "role_rules",
+    "role_binding": "role_bindings",
+    "attribute_policy": "attribute_policies",
+}
 
 
 def packed(document: object) -> tuple[Body, bytes]:
@@ -108,6 +115,23 @@ def read_change(document: object, tenant: str, predecessor: int, revision: int) 
     if members.get("predecessor") != predecessor or rows is None:
         raise HeadRefusedError(HeadRefusal.BODY, "the body is not the change that the head names")
     return rows
+
+
+def followed(documents: TenantDocuments, rows: Iterable[RowChange], revision: int) -> TenantDocuments:
+    """Return policies after changes, which lead to a revision; the rows are not examined."""
+    tables: dict[str, dict[str, Any]] = {
+        name: {str(row["id"]): row for row in getattr(documents, name)} for name in _TABLES
+    }
+    for change in rows:
+        if change.kind not in _TABLE_OF:
+            continue
+        table = tables[_TABLE_OF[change.kind]]
+        if change.row is None:
+            table.pop(change.id, None)
+        else:
+            table[change.id] = change.row
+    rows_of: dict[str, Any] = {name: list(table.values()) for name, table in tables.items()}
+    return replace(documents, revision=revision, **rows_of)
 
 
 def config_document(tenant: str, config: TenantConfig) -> dict[str, object]:

@@ -7,6 +7,7 @@ Files are private (0600) and each is complete under its name. The processes of a
 them writes, the one that holds the lock, and its lock ends with it.
 """
 
+import asyncio
 import fcntl
 import os
 from collections.abc import Mapping
@@ -86,3 +87,15 @@ class PolicyCache:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+class CachedBodies:
+    """The bodies in a cache, for the publisher."""
+
+    def __init__(self, cache: PolicyCache) -> None:
+        """Take the cache."""
+        self._cache = cache
+
+    async def body(self, body: Body) -> bytes:
+        """Return the octets of a body, not verified. Raises as `PolicyCache.body`."""
+        return await asyncio.to_thread(self._cache.body, body)

@@ -174,6 +174,12 @@ def test_a_write_that_a_sidecar_cannot_read_is_not_said_to_be_there(
             assert made.status == 202, made.document
             (missing,) = made.document["missing"]
             assert missing["behind_by"] == 1
+            # Other rows are followed meanwhile, and once it is gone the sidecar has everything again.
+            rule = control.rest.ask("GET", RULES).document["items"][0]["id"]
+            control.rest.ask("DELETE", f"{RULES}/{rule}")
+            await_true(lambda: not sidecar.allowed(), within=WITHIN_S, what="the rule that was deleted")
+            path = f"/api/v1/abac/policies/{made.document['id']}"
+            assert control.rest.ask("DELETE", f"{path}?wait=all&within=9").status == 204
 
 
 def test_a_sidecar_is_known_again_soon_after_its_control_plane_was_away(
