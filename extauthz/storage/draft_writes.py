@@ -13,11 +13,20 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from extauthz.domain.problem import Problem
 from extauthz.storage import audit, draft_rows, draft_view, drafts
 from extauthz.storage.audit import Occurrence
 from extauthz.storage.drafts import Draft
 from extauthz.storage.encoding import decode_stored, encode_json
-from extauthz.storage.outcome import Clash, Conflict, NotFound, Refusal, RefusedError, refusals_returned
+from extauthz.storage.outcome import (
+    Clash,
+    Conflict,
+    Invalid,
+    NotFound,
+    Refusal,
+    RefusedError,
+    refusals_returned,
+)
 from extauthz.storage.pool import tenant_transaction
 from extauthz.storage.rows import parts
 from extauthz.storage.write import Actor, Change, Validate, Work, Written
@@ -34,6 +43,8 @@ if TYPE_CHECKING:
 _Value = TypeVar("_Value")
 Check = Callable[[Draft], None]
 """Refuses a draft in the state in which it is; raises the error to answer with."""
+MAX_ROWS: Final = 100_000
+"""The most rows that a draft changes: each write to it puts them into the tables."""
 _NAMED_ROWS: Final = 20
 
 
@@ -137,6 +148,10 @@ async def _run(
             if not isinstance(outcome, Refusal) and (change.rows or always):
                 for row in change.rows:
                     before.setdefault((row.kind, row.id), row.before)
+                if len(before) > MAX_ROWS:
+                    message = f"the draft would change {len(before)} rows, at most {MAX_ROWS} fit into one"
+                    outcome = Invalid((Problem("", message),))
+                    raise _UndoneError
                 whole = replace(change, rows=await net_rows(connection, tenant, before))
                 refusal = await validate(whole)
                 change.unreadable = whole.unreadable
