@@ -43,6 +43,6 @@ async def list_sidecars(
 
     Each worker reports every few seconds. One that stopped to report is shown for an hour.
     """
-    position = query.position("sidecars")
+    position = query.position(f"{ctx.tenant} sidecars")
     page = await ctx.read(lambda connection: sidecars.page(connection, ctx.tenant, **position.bounds))
     return list_of([sidecar_json(each) for each in page.items], position.cursor(page.next))
