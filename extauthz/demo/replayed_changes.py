@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from extauthz.demo.calls import send
 from extauthz.demo.first_policies import ATTRIBUTE_POLICIES, ROLE_RULES
-from extauthz.demo.processes import LOOPBACK
+from extauthz.demo.processes import LOOPBACK, ProcessFailedError
 from extauthz.demo.report import ReportLine, awaited
 from extauthz.demo.stack import Stack
 from extauthz.demo.tenants import Tenant
@@ -20,6 +20,10 @@ _DRAFTS: Final = "/api/v1/drafts"
 _BINDINGS: Final = "/api/v1/role-bindings"
 _RESOURCES: Final = "/api/v1/resources"
 _ZOES: Final = "/demo/people/zoe/records"
+_GUARD: Final = "/api/v1/change-guard"
+_BOB_APPROVES: Final = {
+    "sub": "bob", "sub_kind": "user", "dom": "*", "obj": "invoice:approve", "act": "*", "effect": "allow",
+}  # fmt: skip
 _NONE: Final = {"requests": 0, "examples": [], "because": []}
 _NOTHING: Final = dict.fromkeys(("newly_allowed", "newly_denied", "cannot_say"), _NONE)
 
@@ -53,6 +57,8 @@ def outcomes(stack: Stack, asked: Asked) -> Iterator[ReportLine]:
     yield awaited(name, "recorded", are_recorded, within_s=RECORDED_WITHIN_S)
     yield _bounded(tenant)
     yield from _drafted(tenant)
+    yield from _guarded(tenant)
+    yield _test_of(tenant, asked.denied)
     reply = tenant.rest.ask("GET", f"/api/v1/decisions/{asked.denied}")
     found = reply.document if isinstance(reply.document, dict) else {}
     yield ReportLine(
@@ -107,10 +113,7 @@ def _bounded(tenant: Tenant) -> ReportLine:
 
 def _drafted(tenant: Tenant) -> Iterator[ReportLine]:
     rest = tenant.rest
-    rule = {
-        "sub": "bob", "sub_kind": "user", "dom": "*", "obj": "invoice:approve", "act": "*", "effect": "allow",
-    }  # fmt: skip
-    allowed = _replay(tenant, "bob approves invoices", "POST", ROLE_RULES, rule)["newly_allowed"]
+    allowed = _replay(tenant, "bob approves invoices", "POST", ROLE_RULES, _BOB_APPROVES)["newly_allowed"]
     yield ReportLine(
         "a draft would let bob approve invoices: the replay names his requests",
         "6 requests of bob",
@@ -159,20 +162,70 @@ def _subjects(part: dict[str, Any]) -> set[str]:
 
 def _replay(tenant: Tenant, title: str, method: str, path: str, document: object = None) -> Any:
     """Make one change in a draft, replay it, and return the result; the draft is deleted."""
-    rest = tenant.rest
-    draft = f"{_DRAFTS}/{rest.create(_DRAFTS, {'title': title}).id}"
+    draft = f"{_DRAFTS}/{tenant.rest.create(_DRAFTS, {'title': title}).id}"
     try:
-        changed = rest.ask(method, f"{path}?draft={draft.rpartition('/')[2]}", document)
-        assert changed.status in {200, 201, 204}, changed
-        job = f"{draft}/replay/{rest.ask('POST', f'{draft}/replay', {}).id}"
-        deadline = time.monotonic() + _REPLAYED_WITHIN_S
-        while True:
-            found = rest.ask("GET", job).document
-            if found["status"] in {"done", "failed"} or time.monotonic() > deadline:
-                return found["result"] or _NOTHING
-            time.sleep(0.1)
+        _change(tenant, draft, method, path, document)
+        return _replayed(tenant, draft)
     finally:
+        tenant.rest.ask("DELETE", draft)
+
+
+def _change(tenant: Tenant, draft: str, method: str, path: str, document: object) -> None:
+    changed = tenant.rest.ask(method, f"{path}?draft={draft.rpartition('/')[2]}", document)
+    if changed.status not in {200, 201, 204}:
+        raise ProcessFailedError(f"{method} {path} in a draft was answered {changed.status}")
+
+
+def _replayed(tenant: Tenant, draft: str) -> Any:
+    """Replay a draft on all that is recorded, and return the result."""
+    job = f"{draft}/replay/{tenant.rest.ask('POST', f'{draft}/replay', {}).id}"
+    deadline = time.monotonic() + _REPLAYED_WITHIN_S
+    while True:
+        found = tenant.rest.ask("GET", job).document
+        if found["status"] in {"done", "failed"} or time.monotonic() > deadline:
+            return found["result"] or _NOTHING
+        time.sleep(0.1)
+
+
+def _guarded(tenant: Tenant) -> Iterator[ReportLine]:
+    """Set a guard, and publish past it only with an approval, which an edit voids."""
+    rest, admin = tenant.rest, tenant.people.token("admin")
+    draft = f"{_DRAFTS}/{rest.create(_DRAFTS, {'title': 'bob approves invoices'}).id}"
+
+    def published() -> str:
+        reply = rest.ask("POST", f"{draft}/publish", {})
+        return " ".join([str(reply.status), *([reply.document["reason"]] if reply.status == 409 else [])])
+
+    _change(tenant, draft, "POST", ROLE_RULES, _BOB_APPROVES)
+    rest.put(_GUARD, {"max_newly_allowed": 0})
+    try:
+        direct = rest.ask("POST", ROLE_RULES, _BOB_APPROVES)
+        yield ReportLine(
+            "a guard allows nothing new: rules are written in drafts",
+            "409 draft_required",
+            f"{direct.status} {direct.document.get('reason')}",
+        )
+        _replayed(tenant, draft)
+        yield ReportLine("publishing needs an approval", "409 approval_required", published())
+        approved = rest.ask("POST", f"{draft}/approve", {"comment": "bob is an auditor now"}, token=admin)
+        yield ReportLine("another administrator approves", "200", str(approved.status))
+        _change(tenant, draft, "POST", ROLE_RULES, _BOB_APPROVES | {"sub": "dave"})
+        yield ReportLine("an edit voids the replay and the approval", "409 replay_required", published())
+    finally:
+        rest.put(_GUARD, {})
         rest.ask("DELETE", draft)
+
+
+def _test_of(tenant: Tenant, denied: str | None) -> ReportLine:
+    made = tenant.rest.ask("POST", f"/api/v1/decisions/{denied}/test", {"name": "bob approves nothing"})
+    found = made.document if isinstance(made.document, dict) else {}
+    if made.status == 201:
+        tenant.rest.ask("DELETE", f"/api/v1/policy-tests/{made.id}")
+    return ReportLine(
+        "a policy test is made of a recorded decision",
+        "201 deny",
+        f"{made.status} {found.get('expect', {}).get('decision')}",
+    )
 
 
 def _recordings(tenant: Tenant) -> Any:

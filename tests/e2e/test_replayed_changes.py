@@ -8,4 +8,4 @@ def test_changes_are_tried_on_what_envoy_asked(stack: Stack) -> None:
     lines = list(replayed_changes.outcomes(stack, replayed_changes.ask(stack)))
 
     assert [str(line) for line in lines if not line.agrees] == []
-    assert len(lines) == 7
+    assert len(lines) == 12
