@@ -250,7 +250,7 @@ def main() -> None:
             if nginx.PROGRAM is not None:
                 sidecar.process.stop()
                 with nginx.nginx(
-                    folders[2], free_port(), control.rest_port, connections=2 * max(FOLLOWERS)
+                    folders[2], free_port(), control.rest_port, workers=4, connections=max(FOLLOWERS)
                 ) as proxy:
                     sidecar.environ["POLICY_SOURCE"] = proxy.url
                     sidecar.start("sidecar")

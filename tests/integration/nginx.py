@@ -48,7 +48,7 @@ def nginx(
     assert PROGRAM is not None
     text = CONFIGURATION.read_text()
     for shipped, here in (
-        (_TLS, f"    listen {LOOPBACK}:{port};\n"),
+        (_TLS, f"    listen {LOOPBACK}:{port} reuseport;\n"),
         ("server 127.0.0.1:8080;", f"server {LOOPBACK}:{control_port};"),
         ("/var/cache/nginx/", f"{folder}/"),
     ):
