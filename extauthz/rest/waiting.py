@@ -11,12 +11,14 @@ from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
+import structlog
 from starlette.responses import Response
 
 from extauthz.rest.answers import POLICY_REVISION
 from extauthz.rest.problems import ParameterProblem, invalid
 from extauthz.storage.encoding import decode_json, encode_json
 from extauthz.storage.rows import Document, rfc3339
+from extauthz.storage.sidecar_reports import Missing
 
 if TYPE_CHECKING:
     from extauthz.rest.services import AdminServices
@@ -27,6 +29,8 @@ DEFAULT_WITHIN_S: Final = 5
 LONGEST_WITHIN_S: Final = 60
 _PERCENT: Final = re.compile(r"([1-9][0-9]?|100)%")
 _SECONDS: Final = re.compile(r"[1-9][0-9]?")
+
+_log = structlog.get_logger("extauthz.admin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +69,13 @@ async def awaited(response: Response, wait: Wait, tenant: str, services: "AdminS
     revision = response.headers.get(POLICY_REVISION)
     if revision is None:
         return response
-    missing = await services.sidecars.missing(
-        services.pool, tenant, int(revision), percent=wait.percent, within_s=wait.within_s
-    )
+    try:
+        missing = await services.sidecars.missing(
+            services.pool, tenant, int(revision), percent=wait.percent, within_s=wait.within_s
+        )
+    except Exception as error:  # noqa: BLE001  # the write is committed, whatever ends the wait
+        _log.warning("sidecars_not_asked", tenant=tenant, cause=type(error).__name__)
+        missing = Missing(None, ())
     if missing is None:
         return response
     body = decode_json(bytes(response.body).decode()) if response.body else {}

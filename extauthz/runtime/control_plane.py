@@ -148,6 +148,7 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
             try:
                 await supervisor.run()
             finally:
+                plane.services.sidecars.end()
                 for task in tasks:
                     task.cancel()
 

@@ -77,7 +77,14 @@ class SidecarReports:
         self._readers = asyncio.Semaphore(_READERS)
         self._heard: dict[str, dict[str, float]] = {}
         self._pruned_at = self._resumed_at = steady()
-        self._interrupted = False
+        self._interrupted = self._ended = False
+
+    def end(self) -> None:
+        """Let no write wait any longer: the process ends."""
+        self._ended = True
+        for watched in self._watched.values():
+            for news in watched:
+                news.set()
 
     def interval(self, *tenants: str) -> float:
         """Return after how many seconds a sidecar of these tenants that reports now should report again."""
@@ -116,6 +123,8 @@ class SidecarReports:
                     found = await self._questions.ask_anew(tenant, partial(self._applied, pool, tenant))
                     if not isinstance(found, Refusal) and _enough(found, revision, percent):
                         return None
+                    if self._ended:
+                        break
                     # Another replica may have stored a report meanwhile, of which no event tells.
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(_LOOK_EVERY_S):

@@ -6,6 +6,7 @@ import signal
 import socket
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -206,6 +207,26 @@ def test_a_sidecar_is_known_again_soon_after_its_control_plane_was_away(
             within=WITHIN_S,
             what="its next report",
         )
+
+
+def test_a_write_that_waits_is_answered_when_its_control_plane_ends(control: Serving, tmp_path: Path) -> None:
+    with follower(control, tmp_path / "sidecar", key_of(control, "policies:follow")[1]) as sidecar:
+        sidecar.start("sidecar")
+        (worker,) = [each for each in descendants(sidecar.process.pid) if "worker" in each.cmdline()]
+        os.kill(worker.pid, signal.SIGSTOP)
+        path = f"{RULES}?wait=all&within=60"
+        with ThreadPoolExecutor() as pool:
+            late = pool.submit(control.rest.ask, "POST", path, ANONYMOUS_READS | {"sub": "role:a"})
+            await_true(
+                lambda: [each["behind_by"] for each in listed(control)] == [1],
+                within=WITHIN_S,
+                what="the write",
+            )
+            control.process.stop(grace_s=8)
+            answer = late.result()
+        assert answer.status == 202
+        assert answer.document["sub"] == "role:a"
+        assert "Traceback" not in (control.folder / "extauthz.log").read_text("utf-8")
 
 
 def test_a_server_that_takes_no_reports_keeps_no_sidecar_from_deciding(
