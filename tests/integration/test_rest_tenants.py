@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from extauthz.rest.authorization import Permission
 from extauthz.rest.operation import Operation
 from extauthz.storage.pool import tenant_transaction
 from extauthz.storage.recordings import Part, RecordingStore
+from extauthz.storage.sidecars import SidecarReport
 from tests.integration.rest_harness import Answer, Api
 from tests.integration.rest_saas import Firms, firms
 from tests.integration.unconditional import unconditional_pool
@@ -33,7 +35,7 @@ TENANT_TABLES = (
     "change_guards", "draft_changes", "draft_rows", "drafts", "policy_tests",
     "idempotency_keys", "identity_providers", "policy_changes", "policy_revisions",
     "replay_jobs", "resources", "role_bindings", "role_rules", "route_claims",
-    "service_api_keys", "tenant_hosts", "tenants",
+    "service_api_keys", "sidecars", "tenant_hosts", "tenants",
 )  # fmt: skip
 
 BOTH = pytest.mark.parametrize("conditions", [True, False], ids=["with-conditions", "without-conditions"])
@@ -131,10 +133,13 @@ async def settled(found: Firms) -> dict[str, Holdings]:
             answer = await found.api.post(path, document, caller=f"{slug}/admin", **key)
             held.ids[path] = answer.succeeded(201).body["id"]
             if path == f"{V1}/resources":
-                asked = shape(subject=held.mark, tenant=slug, token_tenant=slug)
+                asked = shape(subject=held.mark, tenant=slug, token_tenant=slug, domain="emea")
                 counts = counted(asked, revision=answer.revision, number=number)
                 await recording.add(slug, Part(INSTANCE, 1, (counts,)))
                 held.ids[f"{V1}/decisions"] = decision_id(number)
+        services = found.api.services
+        report = SidecarReport(str(uuid.UUID(int=number)), held.mark, None, None, None, 600.0)
+        assert await services.sidecars.store(services.pool, slug, report) is None
         settings = {"tests": "every_write"}
         (await found.api.put(f"{V1}/change-guard", settings, caller=f"{slug}/admin")).succeeded(200)
         drafted = f"{V1}/resources/policies?draft={held.ids[f'{V1}/drafts']}"
@@ -211,11 +216,11 @@ async def test_no_list_shows_what_is_another_tenants(database: "Database", *, co
             for route in served(TenancyMode.SAAS)
             if method_of(route) == "GET" and permission_of(route) not in OPERATED and "{" not in route.path
             # Nothing has reported or recorded anything here.
-            if route.path not in {f"{V1}/sidecars", f"{V1}/recordings"}
+            if route.path != f"{V1}/recordings"
             # Neither of these is a list of rows.
             and not route.path.endswith(("/results", "/change-guard"))
         ]
-        assert len(lists) == 9
+        assert len(lists) == 10
         for slug, path, holder in itertools.product(SLUGS, lists, ("admin", "key")):
             answer = (await api.get(path, caller=f"{slug}/{holder}")).succeeded(200)
             assert leaks(answer, holdings[slug])
