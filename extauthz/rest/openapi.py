@@ -178,7 +178,7 @@ def _complete(operation: Schema, route: Any, schemas: Schema) -> None:
         each["required"] = each["required"] and body is None
         each["schema"] = _without_null(each["schema"])
         _tidy(each)
-    for name in ("idp_id", "key_id", "id"):
+    for name in ("replay_id", "idp_id", "key_id", "id"):
         if f"{{{name}}}" in route.path_format:
             kind = "slug" if name == "id" and permission.of_operator else "uuid"
             kind = "key" if "-keys/" in route.path_format else kind

@@ -64,6 +64,14 @@ def test_every_body_has_an_example_and_every_operation_its_problems() -> None:
                     assert "example" in body, path
 
 
+@pytest.mark.parametrize("mode", TenancyMode)
+def test_every_parameter_of_a_path_is_described(mode: TenancyMode) -> None:
+    for path, operations in document(routes_of(mode))["paths"].items():
+        for operation in operations.values():
+            described = [each["name"] for each in operation.get("parameters", ()) if each["in"] == "path"]
+            assert described == re.findall(r"{(\w+)}", path), path
+
+
 def test_every_reference_resolves_and_every_schema_is_used() -> None:
     text = json.dumps(DOCUMENT)
     references = set(re.findall(r'"#/components/([^"]+)"', text))
