@@ -1,6 +1,7 @@
 """Reports of a worker: what it says that it has, and answers of every kind."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -42,8 +43,12 @@ class ControlPlane:
     answer: list[bytes] = field(default_factory=lambda: GOOD)
     reports: list[Any] = field(default_factory=list)
     port: int = 0
+    serving: list["asyncio.Task[Any]"] = field(default_factory=list)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.serving.append(task)
         head = await reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
         self.reports.append(json.loads(await reader.readexactly(length)))
@@ -54,6 +59,8 @@ class ControlPlane:
             for _ in range(50):
                 await asyncio.sleep(0)
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 @asynccontextmanager
@@ -66,6 +73,8 @@ async def reporting(plane: ControlPlane) -> AsyncIterator[tuple[RevisionReports,
         reporter = Reporter("instance", ("default",), Counts("instance"))
         yield RevisionReports(channel, reporter, current, UsedKeys()), current
     server.close()
+    # A client that refuses the answer resets the connection.
+    await asyncio.gather(*plane.serving, return_exceptions=True)
 
 
 def directory(epoch: str, revision: int, **more: Any) -> Directory:
