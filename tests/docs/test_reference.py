@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from extauthz.cli import _parser
+from extauthz.commands.arguments import command_parser
 from extauthz.decide.record import decision_fields
 from extauthz.domain.reasons import Reason
 from extauthz.telemetry.counts import Counts
@@ -158,7 +158,7 @@ def test_the_contract_lists_every_command() -> None:
         for name in names(cells[0])
         if name.startswith("extauthz ")
     }
-    assert {each.replace("demo saas", "demo") for each in listed} == set(_commands(_parser()))
+    assert {each.replace("demo saas", "demo") for each in listed} == set(_commands(command_parser()))
 
 
 def _commands(parser: argparse.ArgumentParser, before: str = "") -> Iterator[str]:

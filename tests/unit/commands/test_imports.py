@@ -48,3 +48,19 @@ with uninterrupted():
 print(json.dumps([gc.isenabled(), gc.get_freeze_count() - before]))
 """
     assert printed(program) == [False, 0]
+
+
+@pytest.mark.parametrize(
+    ("first", "loaded"),
+    [("health", ["health"]), ("doctor", ["proxies"]), ("logs", ["logs"])],
+)
+def test_a_command_loads_the_arguments_of_its_group_alone(first: str, loaded: list[str]) -> None:
+    program = f"""
+import json, sys
+import extauthz.cli
+from extauthz.commands.arguments import command_parser
+command_parser({first!r})
+own = "extauthz.commands.arguments."
+print(json.dumps(sorted(name.removeprefix(own) for name in sys.modules if name.startswith(own))))
+"""
+    assert printed(program) == sorted(["parser", *loaded])

@@ -1,0 +1,16 @@
+"""The group `extauthz policy`; each of its commands has its arguments in a module `policy_*.py`."""
+
+from typing import TYPE_CHECKING
+
+from extauthz.commands.arguments import policy_replay, policy_test
+from extauthz.commands.arguments.parser import subcommands
+
+if TYPE_CHECKING:
+    from extauthz.commands.arguments.parser import Commands
+
+
+def add(commands: "Commands") -> None:
+    """Add the commands, in the order of the help."""
+    policy = subcommands(commands.add_parser("policy", help="try policies"))
+    policy_test.add(policy)
+    policy_replay.add(policy)
