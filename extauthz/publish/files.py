@@ -1,15 +1,14 @@
 """Policies from a directory of documents: watched for change, the last good ones kept.
 
 Every `.yaml`, `.yml` and `.json` file below the directory is one document; together they are the policies of
-the tenant `default`. A file that is being written is not read: a change counts once two looks agree.
+the tenant `default`, without files of decision cases (`extauthz.folders` reads both). A file that is being
+written is not read: a change counts once two looks agree.
 """
 
 import asyncio
-import errno
-import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,21 +17,20 @@ import structlog
 
 from extauthz.compile.directory import Directory
 from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
-from extauthz.compile.documents.policy_files import read_document
 from extauthz.compile.documents.warnings import likely_mistakes
 from extauthz.compile.roles.role_model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build
 from extauthz.domain.policy import PolicySet
 from extauthz.domain.problem import Problem
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
+from extauthz.folders.files import FoundFile, files_of, read_file
+from extauthz.folders.texts import CaseText, read_folder_text
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.loading import free, retire, short_steps
 from extauthz.publish.policy_size import too_large
 
 LOOK_EVERY_S: Final = 0.2
 _SHOWN_WARNINGS: Final = 20
-_PAGE: Final = 4_096
-_SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
 
 _log = structlog.get_logger("extauthz.publish")
 
@@ -67,9 +65,9 @@ class PolicyDirectory:
     def signature(self) -> Signature:
         """Return what changes whenever a document does. Raises OSError when the directory cannot be read."""
         return tuple(
-            (str(path.relative_to(self._root)), status.st_mtime_ns, status.st_size, status.st_ino)
-            for path in self._files()
-            for status in (path.stat(),)
+            (file.name, status.st_mtime_ns, status.st_size, status.st_ino)
+            for file in files_of(self._root)
+            for status in (file.path.stat(),)
         )
 
     def load(self, revision: int) -> Snapshot | list[PolicyFileProblem]:
@@ -90,24 +88,24 @@ class PolicyDirectory:
         parts: list[tuple[str, PolicySet]] = []
         texts.reverse()
         while texts:
-            path, text = texts.pop()
-            name = str(path.relative_to(self._root))
-            document = read_document(text, is_json=path.suffix == ".json", max_bytes=self._max_bytes)
-            if isinstance(document, Problem):
-                problems.append(PolicyFileProblem(name, document))
+            file, text = texts.pop()
+            found = read_folder_text(text, is_json=file.is_json, max_bytes=self._max_bytes)
+            if isinstance(found, CaseText):
+                _log.debug("cases_not_read", file=file.name)
                 continue
-            if document is None:
-                # So looks a file that is written in place, or that a full disk cut off.
-                problems.append(
-                    PolicyFileProblem(name, Problem("", "is empty; write {} where no policies are meant"))
-                )
+            if isinstance(found, list):
+                problems.extend(PolicyFileProblem(file.name, problem) for problem in found)
                 continue
-            policies = parse_policy_set(document, self._reading)
-            _free(document)
+            policies = parse_policy_set(found.document, self._reading)
+            _free(found.document)
             if isinstance(policies, PolicySet):
-                parts.append((name, policies))
+                parts.append((file.name, policies))
             else:
-                problems.extend(PolicyFileProblem(name, problem) for problem in policies)
+                problems.extend(PolicyFileProblem(file.name, problem) for problem in policies)
+        if not parts and not problems:
+            return [
+                PolicyFileProblem(str(self._root), Problem("", "has files of cases, and none of policies"))
+            ]
         if problems:
             return problems
         snapshot = build(DEFAULT_TENANT, revision, _together(parts), self._model)
@@ -120,55 +118,28 @@ class PolicyDirectory:
             return snapshot
         return [_in_its_file(problem, parts) for problem in snapshot]
 
-    def _texts(self) -> list[tuple[Path, bytes]] | Problem:
+    def _texts(self) -> list[tuple[FoundFile, bytes]] | Problem:
         """Read every file, unless they are too large together. Raises OSError."""
-        paths = list(self._files())
-        octets = sum(path.stat().st_size for path in paths)
+        files = files_of(self._root)
+        octets = sum(file.path.stat().st_size for file in files)
         if self._max_bytes is not None and octets > self._max_bytes:
             return too_large(octets, self._max_bytes)
-        texts: list[tuple[Path, bytes]] = []
+        texts: list[tuple[FoundFile, bytes]] = []
         octets = 0
-        for path in paths:
+        for file in files:
             # One byte more than may be: a file may have grown since it was looked at.
-            text = _text(path, None if self._max_bytes is None else self._max_bytes - octets + 1)
+            text = read_file(file.path, None if self._max_bytes is None else self._max_bytes - octets + 1)
             octets += len(text)
             if self._max_bytes is not None and octets > self._max_bytes:
                 return too_large(octets, self._max_bytes)
-            texts.append((path, text))
+            texts.append((file, text))
         return texts
-
-    def _files(self) -> Iterator[Path]:
-        if not self._root.is_dir():
-            raise NotADirectoryError(20, "is not a directory that can be read", str(self._root))
-        found: list[Path] = []
-        for folder, folders, names in os.walk(self._root, onerror=_raise, followlinks=False):
-            # Kubernetes mounts keep their real files in hidden folders and link to them.
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            found.extend(
-                Path(folder, name)
-                for name in names
-                if not name.startswith(".") and Path(name).suffix in _SUFFIXES
-            )
-        return iter(sorted(found))
 
 
 def _free(document: object) -> None:
     for entries in document.values() if isinstance(document, dict) else ():
         if isinstance(entries, list):
             free(entries)
-
-
-def _text(path: Path, at_most: int | None) -> bytes:
-    """Read a file, or at most the given bytes of it; a FIFO or a device, which may not end, is an OSError."""
-    if not path.is_file():
-        raise OSError(errno.EINVAL, "is not a file that holds text", str(path))
-    size = max(path.stat().st_size, _PAGE) + 1
-    with path.open("rb") as file:
-        return file.read(size if at_most is None else min(size, at_most))
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def _together(parts: list[tuple[str, PolicySet]]) -> PolicySet:

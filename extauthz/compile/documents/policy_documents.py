@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, cast
 
 from extauthz.compile.conditions.casbin_conditions import parse_matcher
 from extauthz.compile.conditions.condition_trees import parse_condition
@@ -27,8 +27,10 @@ from extauthz.domain.policy import (
     PUBLIC_SUBJECTS,
     WILDCARD,
     AttributePolicy,
+    Entity,
     Mode,
     PolicySet,
+    Resource,
     RoleBinding,
     RoleRule,
     SubjectKind,
@@ -39,8 +41,6 @@ from extauthz.domain.workload import written_problem
 
 LAST_INSTANT: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 """A fraction of a second later, and the nearest floating-point number is a year that has no text."""
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,43 +249,73 @@ def _identifier(fields: Fields, reading: Reading) -> str | None:
     return identifier
 
 
+SERVER_MEMBERS: Final[Mapping[str, frozenset[str]]] = {
+    "resources": frozenset({"id", "createdAt", "updatedAt", "warnings"}),
+    "role_rules": frozenset({"created_at", "updated_at", "warnings"}),
+    "role_bindings": frozenset({"created_at", "updated_at", "warnings"}),
+    "attribute_policies": frozenset({"version", "deleted_at", "created_at", "updated_at", "warnings"}),
+}
+"""What the REST API adds to each kind of document when it shows it; files may have it, and it is ignored."""
+
+
+PolicyEntry = tuple[str, int, object, Entity | None]
+"""The list that an entry is in, its position, the entry, and what it means; None where it has problems."""
+
+
+def read_entries(document: object, reading: Reading, problems: list[Problem]) -> Iterator[PolicyEntry]:
+    """Yield every entry of one mapping of lists, the form that policy files have; note every problem."""
+    fields = Fields(document, "", problems)
+    readers: dict[str, Callable[[object, str, list[Problem]], Entity | None]] = {
+        "resources": partial(parse_resource, claim_headers=reading.claim_headers),
+        "role_rules": partial(parse_role_rule, reading=reading),
+        "role_bindings": partial(parse_role_binding, reading=reading),
+        "attribute_policies": partial(parse_attribute_policy, reading=reading),
+    }
+    plain = PlainRoleRules()
+    for table, read in readers.items():
+        pointer, shown_only = fields.at(table), SERVER_MEMBERS[table]
+        for position, entry in enumerate(fields.items(table, required=False)):
+            entity: Entity | None = None
+            if table == "role_rules":
+                # There are many: nothing is made here that a rule in order does not need.
+                entity = plain.read(entry)
+            if entity is None:
+                place = f"{pointer}/{position}"
+                written = _as_written(entry, place, shown_only, problems)
+                entity = read(written, place, problems)
+            yield table, position, entry, entity
+    fields.done()
+
+
+def _as_written(entry: object, pointer: str, shown_only: frozenset[str], problems: list[Problem]) -> object:
+    """Return an entry without the members that only the REST API sets."""
+    if not isinstance(entry, Mapping) or shown_only.isdisjoint(entry):
+        return entry
+    if entry.get("deleted_at") is not None and "deleted_at" in shown_only:
+        message = "is set: a deleted policy is not in force; take it out of the file"
+        problems.append(Problem(f"{pointer}/deleted_at", message))
+    return {name: value for name, value in entry.items() if name not in shown_only}
+
+
 def parse_policy_set(document: object, reading: Reading) -> PolicySet | list[Problem]:
     """Read one mapping of lists, the form that policy files have; the answer is every problem in it."""
     problems: list[Problem] = []
-    fields = Fields(document, "", problems)
-
-    def each(table: str, parse: Callable[[object, str, list[Problem]], _T | None]) -> tuple[_T, ...]:
-        pointer = fields.at(table)
-        found = (
-            parse(entry, f"{pointer}/{position}", problems)
-            for position, entry in enumerate(fields.items(table, required=False))
-        )
-        return tuple(entity for entity in found if entity is not None)
-
-    def role_rules() -> Iterator[RoleRule]:
-        # There are many: nothing is made here that a rule in order does not need.
-        plain, pointer = PlainRoleRules(), fields.at("role_rules")
-        for position, entry in enumerate(fields.items("role_rules", required=False)):
-            rule = plain.read(entry)
-            if rule is None:
-                rule = parse_role_rule(entry, f"{pointer}/{position}", problems, reading)
-            if rule is not None:
-                yield rule
-
-    policies = PolicySet(
-        resources=each("resources", partial(parse_resource, claim_headers=reading.claim_headers)),
-        role_rules=tuple(role_rules()),
-        role_bindings=each("role_bindings", partial(parse_role_binding, reading=reading)),
-        attribute_policies=each("attribute_policies", partial(parse_attribute_policy, reading=reading)),
-    )
-    fields.done()
-    return problems or with_declared_rules(policies, document)
+    tables: dict[str, list[Any]] = {table: [] for table in SERVER_MEMBERS}
+    declared: list[RoleRule] = []
+    for table, _, entry, entity in read_entries(document, reading, problems):
+        if entity is not None:
+            tables[table].append(entity)
+        if isinstance(entity, Resource):
+            declared += declared_rules(entity, cast("Mapping[str, object]", entry))
+    if problems:
+        return problems
+    tables["role_rules"] += declared
+    return PolicySet(**{table: tuple(entities) for table, entities in tables.items()})
 
 
-def with_declared_rules(policies: PolicySet, document: object) -> PolicySet:
-    """Add the role rules that `defaultRoles` and `public` stand for; their ids name where they come from."""
-    resources = document.get("resources") or () if isinstance(document, Mapping) else ()
-    added = tuple(
+def declared_rules(resource: Resource, entry: Mapping[str, object]) -> list[RoleRule]:
+    """Return the role rules that `defaultRoles` and `public` stand for; their ids name their origin."""
+    return [
         RoleRule(
             id=rule_id,
             sub=sub,
@@ -295,17 +325,8 @@ def with_declared_rules(policies: PolicySet, document: object) -> PolicySet:
             act=resource.default_action,
             effect=Effect.ALLOW,
         )
-        for resource, entry in zip(policies.resources, resources, strict=True)
         for rule_id, sub, kind in _declared(resource.name, entry)
-    )
-    if not added:
-        return policies
-    return PolicySet(
-        policies.resources,
-        (*policies.role_rules, *added),
-        policies.role_bindings,
-        policies.attribute_policies,
-    )
+    ]
 
 
 def _declared(name: str, entry: Mapping[str, object]) -> Iterator[tuple[str, str, SubjectKind]]:

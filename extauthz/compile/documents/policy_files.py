@@ -9,7 +9,7 @@ from typing import Final
 
 import yaml
 
-from extauthz.compile.documents.yaml_text import MAX_DEPTH, PARSER, Parser, read_yaml
+from extauthz.compile.documents.yaml_text import MAX_DEPTH, PARSER, Parser, YamlDocuments, read_yaml
 from extauthz.domain.problem import Problem
 from extauthz.domain.strict_json import JsonRejected, read_json
 
@@ -38,11 +38,26 @@ def read_documents(
 
     A `Problem` says what is wrong, with line and column for YAML.
     """
+    found = read_text(text, is_json=is_json, aliases=aliases, max_bytes=max_bytes, parser=parser)
+    return found if isinstance(found, Problem) else found.documents
+
+
+def read_text(
+    text: bytes,
+    *,
+    is_json: bool,
+    aliases: bool,
+    max_bytes: int | None = MAX_TEXT_BYTES,
+    parser: Parser = PARSER,
+) -> YamlDocuments | Problem:
+    """Read every document of a text like `read_documents`, and where its first alias is."""
     if max_bytes is not None and len(text) > max_bytes:
         return Problem("", f"is larger than {max_bytes} bytes")
     if is_json:
         document = read_json(text, max_depth=MAX_DEPTH)
-        return Problem("", document.problem) if isinstance(document, JsonRejected) else [document]
+        if isinstance(document, JsonRejected):
+            return Problem("", document.problem)
+        return YamlDocuments([document], None)
     try:
         return read_yaml(text.decode("utf-8"), aliases=aliases, parser=parser)
     except UnicodeDecodeError as error:

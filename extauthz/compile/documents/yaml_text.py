@@ -7,6 +7,7 @@ from libyaml where PyYAML was built with it, else from PyYAML's own parser, whic
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
@@ -15,6 +16,8 @@ import yaml
 from extauthz.domain.problem import Problem
 
 MAX_DEPTH: Final = 128
+MAX_VALUES: Final = 1_000_000
+"""How many values a text with aliases may stand for: a small text can stand for billions."""
 
 Parser: TypeAlias = "type[yaml.CSafeLoader] | type[yaml.SafeLoader]"
 PARSER: Final[Parser] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -30,7 +33,15 @@ _INTEGER: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,307})")
 _FRACTION: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,3})?")
 
 
-def read_yaml(text: str, *, aliases: bool, parser: Parser = PARSER) -> list[object] | Problem:
+@dataclass(frozen=True, slots=True)
+class YamlDocuments:
+    """The documents of a text; `first_alias` is the line of the first alias, None where there is none."""
+
+    documents: list[object]
+    first_alias: int | None
+
+
+def read_yaml(text: str, *, aliases: bool, parser: Parser = PARSER) -> YamlDocuments | Problem:
     """Read every document of a text, which may use YAML aliases only when asked.
 
     Raises:
@@ -48,7 +59,12 @@ def read_yaml(text: str, *, aliases: bool, parser: Parser = PARSER) -> list[obje
             _TAKE[type(event)](reader, event)
     except _InvalidError as refused:
         return Problem("", str(refused))
-    return reader.documents
+    return YamlDocuments(reader.documents, reader.first_alias)
+
+
+def alias_refused(line: int) -> str:
+    """Return what is said of the first alias of a text that may have none."""
+    return f"line {line}: aliases are not part of policies"
 
 
 def scalar_value(text: str) -> object:
@@ -92,13 +108,18 @@ class _Reader:
 
     def __init__(self, *, aliases: bool) -> None:
         self.documents: list[object] = []
+        self.first_alias: int | None = None
         self._aliases = aliases
+        self._values = 0
+        self._begun: list[int] = []
+        self._sizes: dict[str, int] = {}
         self._open: list[_Open] = []
         self._names: list[str | None] = []
         self._anchors: dict[str, object] = {}
 
     def begin_document(self, _event: yaml.Event) -> None:
         self._anchors = {}
+        self._sizes = {}
 
     def pass_over(self, _event: yaml.Event) -> None:
         pass
@@ -113,12 +134,17 @@ class _Reader:
 
     def take_alias(self, event: yaml.AliasEvent) -> None:
         if not self._aliases:
-            raise _InvalidError(f"line {_line(event)}: aliases are not part of policies")
+            raise _InvalidError(alias_refused(_line(event)))
+        if self.first_alias is None:
+            self.first_alias = _line(event)
         if event.anchor not in self._anchors:
             raise _InvalidError(f"{_place(event)}: the alias {event.anchor!r} names no anchor before it")
         value = self._anchors[event.anchor]
         if value is _NOT_READ:
             raise _InvalidError(f"{_place(event)}: the alias {event.anchor!r} is inside of what it names")
+        self._values += self._sizes.get(event.anchor, 0)
+        if self._values > MAX_VALUES:
+            raise _InvalidError(f"{_place(event)}: aliases make more than {MAX_VALUES} values of this text")
         self._add(value, event)
 
     def begin_mapping(self, event: yaml.CollectionStartEvent) -> None:
@@ -131,8 +157,10 @@ class _Reader:
         ended = self._open.pop()
         value = ended.members if isinstance(ended, _OpenMapping) else ended
         anchor = self._names.pop()
+        begun = self._begun.pop()
         if anchor is not None:
             self._anchors[anchor] = value
+            self._sizes[anchor] = self._values - begun
         self._add(value, event)
 
     def _begin(self, collection: _Open, event: yaml.CollectionStartEvent) -> None:
@@ -145,6 +173,7 @@ class _Reader:
             raise _InvalidError(f"{_place(event)}: a member name is a string")
         self._open.append(collection)
         self._names.append(event.anchor)
+        self._begun.append(self._values)
 
     def _begin_anchor(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent) -> None:
         if event.tag is not None:
@@ -155,6 +184,7 @@ class _Reader:
             self._anchors[event.anchor] = _NOT_READ
 
     def _add(self, value: object, event: yaml.Event) -> None:
+        self._values += 1
         if not self._open:
             self.documents.append(value)
             return
