@@ -17,7 +17,7 @@ PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "configuration.m
 _TOP: Final = """\
 # Configuration
 
-Generated from `extauthz/settings/variables.py` by `tools/generate_configuration.py`: edit that, not this.
+Generated from `extauthz/settings/` by `tools/generate_configuration.py`: edit that, not this.
 
 Everything is set by environment variables, for every command alike. There is no configuration file;
 `IDENTITY_PROVIDERS` and `POLICY_SOURCE=files:DIR` name files of providers and policies.
@@ -39,6 +39,7 @@ _SECTIONS: Final = {
     "ADMIN_API_KEY": "Administration",
     "UNMAPPED": "Policies",
     "DECISION_LOG": "Logs",
+    "OTEL_SDK_DISABLED": "Traces and OTLP",
 }
 """Titles by the variable that a section begins with."""
 

@@ -3,6 +3,7 @@
 from extauthz.settings.contradictions import native_installed
 from extauthz.settings.database_hosts import DatabaseHost
 from extauthz.settings.loading import load_settings
+from extauthz.settings.otel_values import OtlpCompression, OtlpProtocol, Sampler, TracesExporter
 from extauthz.settings.policy_sources import HttpSource, public_key_text
 from extauthz.settings.secret_files import SecretFileError, current_secret
 from extauthz.settings.spelling import misspelt
@@ -19,7 +20,8 @@ from extauthz.settings.values import (
     SslMode,
     StaleAction,
 )
-from extauthz.settings.variables import Settings, Variable, variables
+from extauthz.settings.variable import Variable
+from extauthz.settings.variables import Settings, variables
 
 __all__ = [
     "CorsPreflight",
@@ -30,13 +32,17 @@ __all__ = [
     "InvalidValueError",
     "LogFormat",
     "LogLevel",
+    "OtlpCompression",
+    "OtlpProtocol",
     "OverflowAction",
     "Pooler",
     "PostgresSource",
+    "Sampler",
     "SecretFileError",
     "Settings",
     "SslMode",
     "StaleAction",
+    "TracesExporter",
     "Variable",
     "current_secret",
     "load_settings",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from extauthz.domain.loopback import is_loopback
 from extauthz.domain.tenancy import TenancyMode, TenantBinding
+from extauthz.settings.otel_contradictions import otel_contradictions
 from extauthz.settings.policy_sources import HttpSource
 from extauthz.settings.recording_values import not_kept
 from extauthz.settings.values import FilesSource, GrpcServer, Pooler, SslMode
@@ -114,6 +115,7 @@ def contradictions(
                 "check, so no token would arrive"
             ),
         )
+    yield from otel_contradictions(settings)
     if settings.http_authz_path_prefix is not None and settings.http_authz_port is None:
         yield (
             "HTTP_AUTHZ_PATH_PREFIX HTTP_AUTHZ_PORT",

@@ -11,7 +11,8 @@ from typing import Any
 from extauthz.settings.contradictions import contradictions
 from extauthz.settings.secret_files import SecretFileError, read_secret_file
 from extauthz.settings.values import InvalidValueError
-from extauthz.settings.variables import Settings, Variable, variables
+from extauthz.settings.variable import Variable
+from extauthz.settings.variables import Settings, variables
 
 
 class _ProblemError(ValueError):

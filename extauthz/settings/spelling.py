@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from extauthz.domain.spelling import nearest
+from extauthz.settings.otel_variables import NOT_READ
 from extauthz.settings.variables import variables
 
 # Clients of the REST API and the SDK read these; the service does not.
@@ -26,9 +27,9 @@ def misspelt(names: Iterable[str]) -> dict[str, str]:
     """
     ours = {variable.name: variable for variable in variables().values()}
     files = {f"{name}_FILE" for name, variable in ours.items() if variable.secret}
-    known = {*ours, *files, *_READ_ELSEWHERE}
+    known = {*ours, *files, *_READ_ELSEWHERE, *NOT_READ}
     # Short names (HOST, PORT, MODE) resemble variables of other programs.
-    targets = sorted(name for name in known if len(name) > _TOO_COMMON)
+    targets = sorted(name for name in known - NOT_READ if len(name) > _TOO_COMMON)
     found: dict[str, str] = {}
     for name in sorted(names):
         if name in known or _SERVICE_LINK.fullmatch(name):

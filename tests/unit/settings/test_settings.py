@@ -130,6 +130,7 @@ def test_secrets_come_from_files_too_and_are_never_shown(tmp_path: Path) -> None
         "CONTROL_PLANE_API_KEY": b"a-word",
         "POLICY_API_KEY": b"a-word",
         "POLICY_SIGNING_KEY": pem.removesuffix(b"\n"),
+        "OTEL_EXPORTER_OTLP_HEADERS": b"api-key=a-word",
     }
     assert set(secrets) == {"POSTGRES_PASSWORD", "ADMIN_API_KEY", *contents}
     file = tmp_path / "secret"
@@ -140,6 +141,8 @@ def test_secrets_come_from_files_too_and_are_never_shown(tmp_path: Path) -> None
         found = getattr(load({f"{name}_FILE": str(file), **also}), name.lower())
         if name == "POLICY_SIGNING_KEY":
             assert found.private_bytes_raw() == signing_key.private_bytes_raw()
+        elif name == "OTEL_EXPORTER_OTLP_HEADERS":
+            assert found == (("api-key", "a-word"),)
         else:
             assert found == content.decode()
         (both,) = problems(ALONE | {name: "s3cr3t", f"{name}_FILE": str(file)})
