@@ -4,10 +4,17 @@ A case runs through the same `judge` as a request from a proxy; only the credent
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, TypeVar
 
+from extauthz.cases.case_members import (
+    CASE_MEMBERS,
+    SECTION_MEMBERS,
+    SETTINGS_MEMBERS,
+    SHOWN_ONLY,
+    unknown_members,
+)
 from extauthz.cases.case_requests import RequestInvalidError, asked_by_preflight, read_case_request
 from extauthz.compile.conditions.values import parse_time
 from extauthz.compile.directory import Directory
@@ -45,10 +52,15 @@ _EXCLUDED: Final = ("offline_access", "uma_authorization")
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """One case, or one refused policy set: where it stands, and what differs (empty: nothing)."""
+    """One case, or one refused policy set: its name, and what differs (empty: nothing).
+
+    `pointer` is its place in the section, in the file where `run_case_text` yields it. `got` is the answer.
+    """
 
     name: str
     differences: tuple[str, ...]
+    pointer: str = field(default="", compare=False)
+    got: Mapping[str, object] = field(default_factory=dict, compare=False)
 
 
 class CaseInvalidError(ValueError):
@@ -65,7 +77,9 @@ def run_case_text(text: bytes, model: RoleModel) -> Iterator[CaseResult]:
     if isinstance(sections, Problem):
         raise CaseInvalidError(str(sections))
     for number, section in enumerate(sections):
-        yield from _run_section(_object(section, f"section {number}"), f"section {number}", model)
+        place = f"/{number}" if len(sections) > 1 else ""
+        for result in run_section(_object(section, f"section {number}"), f"section {number}", model):
+            yield replace(result, pointer=place + result.pointer)
 
 
 def case_warnings(text: bytes) -> Iterator[str]:
@@ -94,20 +108,34 @@ def _listed(settings: Document, name: str) -> frozenset[str]:
     return frozenset(map(str, values)) if isinstance(values, list | tuple) else frozenset()
 
 
-def _run_section(section: Document, where: str, model: RoleModel) -> Iterator[CaseResult]:
+def run_section(
+    section: Document, where: str, model: RoleModel, folder: Snapshot | None = None
+) -> Iterator[CaseResult]:
+    """Run one section of a case file; `folder` are the policies of one that has none of its own.
+
+    Raises:
+        CaseInvalidError: the section is not one; cases before the place have been yielded.
+    """
+    for problem in unknown_members(section, "", SECTION_MEMBERS):
+        raise CaseInvalidError(f"{where}{problem.pointer.replace('/', ', ')}: {problem.message}")
     if "refused" in section:
-        yield _refused(section, _compiled(section, where, model)[1], where)
+        yield refused_result(section, model, where)
         return
-    runner = CaseRunner.of(section, model, where=where)
+    runner = CaseRunner.of(section, model, where=where, folder=folder)
     for position, case in enumerate(_list(section.get("cases"), f"{where}, cases")):
-        yield runner.run(_object(case, f"{where}, case {position}"), f"{where}, case {position}")
+        result = runner.run(_object(case, f"{where}, case {position}"), f"{where}, case {position}")
+        yield replace(result, pointer=f"/cases/{position}")
 
 
-def _compiled(
+def compiled_section(
     section: Document, where: str, model: RoleModel
 ) -> tuple[Mapping[str, Snapshot], list[Problem]]:
-    """Compile the policies of every tenant of a section; return the snapshots, and the problems of others."""
-    settings = _object(section.get("settings", {}), f"{where}, settings")
+    """Compile the policies of every tenant of a section; return the snapshots, and the problems of others.
+
+    Raises:
+        CaseInvalidError: the settings are refused.
+    """
+    settings = settings_of(section, where)
     policies = _object(section.get("policies", {}), f"{where}, policies")
     saas = _is_saas(settings)
     reading = Reading(
@@ -130,7 +158,17 @@ def _is_saas(settings: Document) -> bool:
     return _choice(settings, "mode", TenancyMode, TenancyMode.SELFHOST) is TenancyMode.SAAS
 
 
-def _refused(section: Document, problems: list[Problem], where: str) -> CaseResult:
+def settings_of(section: Document, where: str) -> Document:
+    """Return the settings of a section. Raises CaseInvalidError."""
+    settings = _object(section.get("settings", {}), f"{where}, settings")
+    for problem in unknown_members(settings, "", SETTINGS_MEMBERS):
+        raise CaseInvalidError(f"{where}, settings{problem.pointer.replace('/', ', ')}: {problem.message}")
+    return settings
+
+
+def refused_result(section: Document, model: RoleModel, where: str) -> CaseResult:
+    """Compare the problems of a section's policies with those that are expected. Raises CaseInvalidError."""
+    problems = compiled_section(section, where, model)[1]
     wanted = [
         str(_object(entry, where).get("pointer")) for entry in _list(section["refused"], f"{where}, refused")
     ]
@@ -145,7 +183,7 @@ def _refused(section: Document, problems: list[Problem], where: str) -> CaseResu
         for problem in problems
         if not any(_is_at(problem.pointer, pointer) for pointer in wanted)
     ]
-    return CaseResult(f"refused: {section.get('description', where)}", tuple(differences))
+    return CaseResult(f"refused: {section.get('description', where)}", tuple(differences), "/refused")
 
 
 def _is_at(place: str, pointer: str) -> bool:
@@ -153,7 +191,7 @@ def _is_at(place: str, pointer: str) -> bool:
 
 
 def _directory(section: Document, where: str, model: RoleModel) -> Directory:
-    compiled, problems = _compiled(section, where, model)
+    compiled, problems = compiled_section(section, where, model)
     if problems:
         raise CaseInvalidError(f"{where}, policies: " + "; ".join(map(str, problems)))
     if not _is_saas(_object(section.get("settings", {}), f"{where}, settings")):
@@ -190,18 +228,31 @@ class CaseRunner:
         )
 
     @classmethod
-    def of(cls, section: Document, model: RoleModel, *, where: str = "section") -> "CaseRunner":
-        """Compile a section.
+    def of(
+        cls,
+        section: Document,
+        model: RoleModel,
+        *,
+        where: str = "section",
+        folder: Snapshot | None = None,
+    ) -> "CaseRunner":
+        """Compile a section; `folder` are the policies of one that has none of its own.
 
         Raises:
             CaseInvalidError: the settings or policies are refused.
         """
-        settings = _object(section.get("settings", {}), f"{where}, settings")
-        return cls(settings, _directory(section, where, model))
+        settings = settings_of(section, where)
+        if folder is None or "policies" in section:
+            return cls(settings, _directory(section, where, model))
+        if _is_saas(settings):
+            raise CaseInvalidError(f"{where}, settings, mode: 'saas' needs policies of its own, by tenant")
+        return cls(settings, Directory(TenancyMode.SELFHOST, {DEFAULT_TENANT: folder}))
 
     def run(self, case: Document, where: str) -> CaseResult:
         """Compare the answer to a case with the expected one; raises CaseInvalidError like `answer`."""
         name = str(case.get("name", where))
+        for problem in unknown_members(case, "", CASE_MEMBERS, SHOWN_ONLY):
+            raise CaseInvalidError(f"{where}{problem.pointer.replace('/', ', ')}: {problem.message}")
         expected = _object(case.get("expect"), f"{where}, expect")
         got = self.answer(case, where=where)
         differences = tuple(
@@ -212,7 +263,9 @@ class CaseRunner:
         unknown = sorted(set(expected) - set(got))
         if unknown:
             raise CaseInvalidError(f"{where}, expect: {unknown[0]!r} is not part of an answer")
-        return CaseResult(name, differences)
+        if "decision" not in expected:
+            raise CaseInvalidError(f"{where}, expect, decision: is missing, 'allow' or 'deny' is needed")
+        return CaseResult(name, differences, got=got)
 
     def answer(self, case: Document, *, where: str = "case") -> dict[str, object]:
         """Return the members of `expect` as they come out.

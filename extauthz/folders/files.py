@@ -111,8 +111,12 @@ def _sort(
 
 def shown_name(path: Path, root: Path) -> str:
     """Return the path below the folder on one line, also where it is not text."""
-    name = os.fsencode(path.relative_to(root)).decode("utf-8", "backslashreplace")
-    return one_line(name)
+    return shown_path(path.relative_to(root))
+
+
+def shown_path(path: Path) -> str:
+    """Return a path on one line, also where it is not text."""
+    return one_line(os.fsencode(path).decode("utf-8", "backslashreplace"))
 
 
 def read_file(path: Path, at_most: int | None) -> bytes:

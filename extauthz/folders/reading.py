@@ -19,7 +19,7 @@ from extauthz.compile.documents.policy_documents import (
 from extauthz.compile.documents.policy_files import MAX_TEXT_BYTES
 from extauthz.compile.roles.role_model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build
-from extauthz.domain.policy import Entity, PolicySet, Resource
+from extauthz.domain.policy import Entity, PolicySet, Resource, RoleBinding, SubjectKind
 from extauthz.domain.problem import Problem
 from extauthz.domain.tenancy import DEFAULT_TENANT
 from extauthz.folders.files import FolderLimitError, FoundFile, Limits, files_of, read_file
@@ -96,6 +96,10 @@ class Folder:
             places = self._places[file] = Places(data.decode("utf-8", "replace"), is_json=is_json)
         return places.of(pointer)
 
+    def size(self, file: str) -> int:
+        """Return the size of a file in bytes."""
+        return len(self._texts[file][0])
+
     def note(self, file: str, problem: Problem, *, warning: str | None = None) -> None:
         """Note a problem, or with a code a warning, at its place in a file."""
         place, message = said_place(problem.message)
@@ -131,6 +135,8 @@ def read_folder(
     except OSError as error:
         raise FolderUnreadableError(error.strerror or str(error)) from None
     folder.files = tuple(file.name for file in files)
+    if not files:
+        folder.note("", Problem("", "the folder has no .yaml, .yml or .json file"))
     entities = _Together()
     octets = 0
     for file in files:
@@ -242,12 +248,23 @@ def _compile(folder: Folder, entities: _Together, model: RoleModel) -> None:
 def _in_files(folder: Folder, problems: list[Problem], entities: _Together) -> Iterator[tuple[str, Problem]]:
     """Yield problems of all files together at their places in the files."""
     for problem in problems:
-        origin = entities.origin(problem.pointer)
+        origin = entities.origin(problem.pointer) or _of_inheritance(problem, entities)
         if origin is None:
             yield "", problem
             continue
         file, pointer = origin
         yield file, Problem(pointer, _with_other_place(folder, problem.message, entities))
+
+
+def _of_inheritance(problem: Problem, entities: _Together) -> tuple[str, str] | None:
+    """Return the place of the first binding that a problem of inheritance names the lower role of."""
+    for position, binding in enumerate(entities.entities["role_bindings"]):
+        assert isinstance(binding, RoleBinding)
+        if binding.user_kind is SubjectKind.ROLE and problem.pointer == "/role_bindings":
+            link, lower = f" {binding.user} -> {binding.role}", f"the role {binding.user!r} inherits"
+            if link in problem.message or lower in problem.message:
+                return entities.origins["role_bindings"][position]
+    return None
 
 
 def _with_other_place(folder: Folder, message: str, entities: _Together) -> str:

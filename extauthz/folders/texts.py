@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from extauthz.cases.case_members import SECTION_MEMBERS
 from extauthz.compile.documents.policy_documents import SERVER_MEMBERS
 from extauthz.compile.documents.policy_files import MAX_TEXT_BYTES, read_text
 from extauthz.compile.documents.yaml_text import alias_refused
@@ -15,7 +16,6 @@ from extauthz.compile.fields import shown
 from extauthz.domain.problem import Problem, pointer_token
 
 CASE_MEMBERS: Final = frozenset({"cases", "refused"})
-SECTION_MEMBERS: Final = frozenset({"description", "settings", "tenants", "policies", *CASE_MEMBERS})
 _EMPTY: Final = "is empty; write {} where no policies are meant"
 
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from extauthz.commands.arguments import policy_replay, policy_test
+from extauthz.commands.arguments import policy_replay, policy_test, policy_validate
 from extauthz.commands.arguments.parser import subcommands
 
 if TYPE_CHECKING:
@@ -12,5 +12,6 @@ if TYPE_CHECKING:
 def add(commands: "Commands") -> None:
     """Add the commands, in the order of the help."""
     policy = subcommands(commands.add_parser("policy", help="try policies"))
+    policy_validate.add(policy)
     policy_test.add(policy)
     policy_replay.add(policy)

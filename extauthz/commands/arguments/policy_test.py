@@ -1,6 +1,7 @@
 """The arguments of `extauthz policy test`."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,11 @@ if TYPE_CHECKING:
 
 def add(policy: "Commands") -> None:
     """Add the command."""
-    test = policy.add_parser("test", help="run decision cases")
-    test.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    test = policy.add_parser("test", help="run decision cases, of files or of folders of policies and cases")
+    test.add_argument("paths", nargs="+", type=Path, metavar="FILE|DIR")
+    test.add_argument("--watch", action="store_true", help="run again after each change, until Ctrl-C")
+    test.add_argument("--junit", type=Path, metavar="FILE", help="write the results as JUnit XML, too")
+    test.add_argument("--json", action="store_true", help="print JSON")
     test.set_defaults(run=_test, self_check="everything")
 
 
@@ -21,4 +25,7 @@ def _test(parsed: argparse.Namespace) -> int:
     with uninterrupted():
         from extauthz.commands import policy_test
 
-    return policy_test.run(parsed.files)
+    given = policy_test.TestArguments(
+        paths=tuple(parsed.paths), watch=parsed.watch, junit=parsed.junit, as_json=parsed.json
+    )
+    return policy_test.run(os.environ, given)
