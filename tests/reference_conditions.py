@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 
 import re2
 
+from tests.reference_bodies import UnsureError, comparable, member
 from tests.reference_routes import Document, Target
 
 Truth: TypeAlias = bool | None
@@ -27,6 +28,7 @@ class NoValue(Enum):
     ABSENT = "nothing there: unknown"
     DEFINITELY_ABSENT = "nothing there, and that is known"
     UNREADABLE = "there, but not as one readable value: unknown"
+    UNSURE = "perhaps there: unknown, for exists too"
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ def evaluate(node: Document, facts: Facts, effect: str) -> Truth:
     operator, value = node["operator"], node["value"]
     left = operand(node, facts, effect)
     if operator == "exists":
+        if left is NoValue.UNSURE:
+            return None
         present = left not in (NoValue.ABSENT, NoValue.DEFINITELY_ABSENT)
         return present is value
     if isinstance(value, Mapping):
@@ -72,7 +76,8 @@ def evaluate(node: Document, facts: Facts, effect: str) -> Truth:
     else:
         right = literal(READ_LIKE.get(node.get("as", ""), str(node["attribute"])), operator, value)
     sides = (left, right)
-    if any(side in (NoValue.ABSENT, NoValue.UNREADABLE) for side in sides if isinstance(side, NoValue)):
+    unknown = (NoValue.ABSENT, NoValue.UNREADABLE, NoValue.UNSURE)
+    if any(side in unknown for side in sides if isinstance(side, NoValue)):
         return None
     if any(side is NoValue.DEFINITELY_ABSENT for side in sides):
         return operator in {"neq", "notIn"}
@@ -166,12 +171,24 @@ def request_attribute(name: str, request: Document | None) -> Any:
         return single(values.get(key))
     if area == "headers":
         return single(None if request is None else request["headers"].get(key))
+    if area == "body":
+        return part_of_body(None if request is None else request["body"], key)
     if request is None:
         return NoValue.ABSENT
     if name == "source.address":
         return NoValue.ABSENT if request["address"] is None else address(request["address"])
     value = request["principal" if name == "source.principal" else name]
     return NoValue.ABSENT if value is None else value
+
+
+def part_of_body(body: Any, path: str) -> Any:
+    try:
+        value = member(body, path)
+    except UnsureError:
+        return NoValue.UNSURE
+    if value is None:
+        return NoValue.ABSENT
+    return value if comparable(value) else NoValue.UNREADABLE
 
 
 def single(value: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import unquote, unquote_to_bytes
 
 from extauthz.domain.path import CanonicalPath
+from tests.reference_bodies import read_body
 
 Document: TypeAlias = Mapping[str, Any]
 
@@ -43,6 +44,7 @@ def read_request(asked: Document, *, raw_headers: bool) -> dict[str, Any]:
         "host": host.lower().partition(":")[0].removesuffix("."),
         "query": {} if not mark else None if query is None else read_query(query),
         "headers": {name: header(values, raw=raw_headers) for name, values in entries.items() if values},
+        "body": read_body(asked),
         "context": asked.get("context_extensions") or {},
         "address": source.get("address"),
         "principal": source.get("principal"),

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from extauthz.compile.conditions.request_body import WholeBody, read_body
+from extauthz.domain.content_type import body_form
 from extauthz.domain.envoy_text import is_known, joined, replaced
 from extauthz.domain.preflight import OPTIONS, asked_method
 from extauthz.domain.reasons import Reason
@@ -11,9 +13,14 @@ from extauthz.domain.request import ContextTarget, Malformed, RequestFacts
 from extauthz.domain.request_line import RequestLineRejected, read_request_line
 
 DEFAULT_HOST: Final = "app.example"
+LONGEST_BODY: Final = 65_536
+"""The default of CONDITION_BODY_MAX."""
 
 _OCTETS: Final = "octets"
 _ESCAPED_OCTET: Final = re.compile(rb"\\(?:x([0-9A-Fa-f]{2}))?")
+_CONTENT_TYPE: Final = "content-type"
+_CONTENT_ENCODING: Final = "content-encoding"
+_BODY_HEADERS: Final = frozenset((_CONTENT_TYPE, _CONTENT_ENCODING))
 _CONTEXT: Final = frozenset({"tenant", "resource", "action"})
 
 
@@ -21,8 +28,12 @@ class RequestInvalidError(ValueError):
     """A request that a case cannot have; the text names the member."""
 
 
-def read_case_request(asked: Mapping[str, object], *, raw_headers: bool) -> RequestFacts | Malformed:
+def read_case_request(
+    asked: Mapping[str, object], *, raw_headers: bool, longest_body: int = LONGEST_BODY
+) -> RequestFacts | Malformed:
     """Read what a client sends; `raw_headers` is whether Envoy has `encode_raw_headers`.
+
+    Bodies of up to `longest_body` octets are read; a longer one Envoy has cut.
 
     Raises:
         RequestInvalidError: the request is not one.
@@ -37,6 +48,7 @@ def read_case_request(asked: Mapping[str, object], *, raw_headers: bool) -> Requ
         shown = path_raw if line.reason is Reason.PATH_AMBIGUOUS else None
         return Malformed(line.reason, line.detail, path_raw=shown)
     headers, unknown = _headers(_object(asked, "headers"), raw_headers=raw_headers)
+    body = None if unknown and not unknown.isdisjoint(_BODY_HEADERS) else _body(asked, headers, longest_body)
     context, source = _object(asked, "context_extensions"), _object(asked, "source")
     return RequestFacts(
         *line,
@@ -48,6 +60,7 @@ def read_case_request(asked: Mapping[str, object], *, raw_headers: bool) -> Requ
         request_id=None,
         trace_id=None,
         is_grpc=False,
+        body=body,
     )
 
 
@@ -75,6 +88,17 @@ def _headers(given: Mapping[str, object], *, raw_headers: bool) -> tuple[dict[st
         if (raw_headers and len(seen) > 1) or not is_known(name, value, raw=raw_headers):
             unknown.add(name)
     return kept, frozenset(unknown)
+
+
+def _body(asked: Mapping[str, object], headers: Mapping[str, str], longest: int) -> WholeBody | None:
+    """Return the body as conditions read it, None where they cannot."""
+    if "body" not in asked:
+        return None
+    content, content_type = _octets(asked["body"], "body"), headers.get(_CONTENT_TYPE)
+    form = None if content_type is None else body_form(content_type.encode())
+    if form is None or _CONTENT_ENCODING in headers or not 0 < len(content) <= longest:
+        return None
+    return read_body(content, form)
 
 
 def _entries(given: Mapping[str, object]) -> dict[str, list[bytes]]:

@@ -15,7 +15,12 @@ from extauthz.cases.case_members import (
     SHOWN_ONLY,
     unknown_members,
 )
-from extauthz.cases.case_requests import RequestInvalidError, asked_by_preflight, read_case_request
+from extauthz.cases.case_requests import (
+    LONGEST_BODY,
+    RequestInvalidError,
+    asked_by_preflight,
+    read_case_request,
+)
 from extauthz.compile.conditions.values import parse_time
 from extauthz.compile.directory import Directory
 from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
@@ -220,6 +225,8 @@ class CaseRunner:
         preflight = _choice(settings, "cors_preflight", CorsPreflight, CorsPreflight.OFF)
         self._preflights = preflight is CorsPreflight.POLICY
         self._raw_headers = settings.get("encode_raw_headers", True) is True
+        longest = settings.get("condition_body_max", LONGEST_BODY)
+        self._longest_body = longest if isinstance(longest, int) else LONGEST_BODY
         self._policy = CheckPolicy(
             token=TokenPolicy(oidc_enabled=settings.get("oidc_enabled", True) is True),
             unmapped=_choice(settings, "unmapped", UnmappedPolicy, UnmappedPolicy.DENY),
@@ -282,7 +289,7 @@ class CaseRunner:
         if "path" not in asked:
             return self._asked_by_name(asked, caller, now, where)
         try:
-            request = read_case_request(asked, raw_headers=self._raw_headers)
+            request = read_case_request(asked, raw_headers=self._raw_headers, longest_body=self._longest_body)
         except RequestInvalidError as error:
             raise CaseInvalidError(f"{where}, request, {error}") from None
         if isinstance(request, Malformed):

@@ -9,8 +9,8 @@ MAX_MESSAGE_BYTES: Final = 1024 * 1024
 """Of one CheckRequest; a larger one is denied as one without content.
 
 Envoy as shipped takes request heads of 60 KiB, and sends path and host a second time. The rest is room for
-proxies that take heads of up to 480 KiB, or send some of the body (`with_request_body`), which decides
-nothing here; doctor says where more is sent. Receiving such a message costs less than ten usual checks do.
+proxies that take heads of up to 480 KiB, or send some of the body (`with_request_body`); doctor says where
+more is sent. Receiving such a message costs less than ten usual checks do.
 """
 
 MAX_METADATA_BYTES: Final = 1024 * 1024

@@ -14,6 +14,7 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
+from extauthz.check.checked_body import BODY_HEADERS, CONTENT_TYPE, checked_body
 from extauthz.check.credentials import CredentialSources, read_credentials
 from extauthz.check.extauthz_check_pb2 import AttributeContext, CheckRequest
 from extauthz.check.request_headers import READ_ALWAYS, ClientHeaders, HeadersRejected, client_headers
@@ -53,7 +54,7 @@ class EnvoyRequests:
     `longest_credential` octets are read. `raw_entries` is whether `header_map` is known to have the bytes
     that the client sent, header by header. Other spellings of `claim_headers` are removed by an allow, as
     those of `x-auth-*` are. `preflights` is whether CORS preflights are told from other requests
-    (`CORS_PREFLIGHT=policy`).
+    (`CORS_PREFLIGHT=policy`). Bodies of up to `longest_body` octets can be read; 0: of no request.
     """
 
     condition_headers: frozenset[str] = frozenset()
@@ -62,12 +63,15 @@ class EnvoyRequests:
     raw_entries: bool = True
     claim_headers: frozenset[str] = frozenset()
     preflights: bool = False
+    longest_body: int = 0
     read_headers: frozenset[str] = field(init=False)
     """The lower-case names of the headers whose values are looked at."""
 
     def __post_init__(self) -> None:
         token_headers = _NO_HEADERS if self.sources is None else self.sources.headers
-        object.__setattr__(self, "read_headers", READ_ALWAYS | self.condition_headers | token_headers)
+        body_headers = BODY_HEADERS if self.longest_body else _NO_HEADERS
+        read = READ_ALWAYS | self.condition_headers | token_headers | body_headers
+        object.__setattr__(self, "read_headers", read)
 
     def read(self, raw: bytes) -> CheckedRequest | Malformed:
         """Read one serialised `envoy.service.auth.v3.CheckRequest`.
@@ -107,6 +111,9 @@ class EnvoyRequests:
             return _malformed(attributes, headers, line.detail, line.reason)
         method, host, path, query = line
         peer, context = attributes.source, attributes.context_extensions
+        content_type, body = raw.get(CONTENT_TYPE), None
+        if content_type is not None and self.longest_body:
+            body = checked_body(http, raw, headers.repeated, longest=self.longest_body)
         # By position: with names it takes twice the time.
         facts = RequestFacts(
             method,
@@ -120,8 +127,10 @@ class EnvoyRequests:
             peer.principal or None,
             _request_id(raw.get("x-request-id")),
             _trace_id(raw.get("traceparent")),
-            _is_grpc(raw.get("content-type")),
+            _is_grpc(content_type),
             headers.strip,
+            None,
+            body,
         )
         credentials = read_credentials(
             raw,

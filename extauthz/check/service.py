@@ -34,7 +34,7 @@ from extauthz.decide.tokens.introspection import Introspected
 from extauthz.decisionlog.recorder import Check, Recorder
 from extauthz.domain.principal import Authentication, Principal
 from extauthz.domain.reasons import Reason
-from extauthz.domain.request import CheckedRequest, Malformed
+from extauthz.domain.request import CheckedRequest, Malformed, RequestFacts
 from extauthz.domain.service_key import IdentityKey
 from extauthz.domain.verdict import Denied, Verdict
 from extauthz.keys.introspector import Introspector
@@ -114,13 +114,15 @@ class CheckService:
         introspector: Introspector | None = None,
         preflights: bool = False,
         assertions: Assertions | None = None,
+        longest_body: int = 0,
     ) -> None:
         """Take the dependencies of a check.
 
         `sources` names where credentials may be in addition to `Authorization` and the service key;
         `claim_headers` are the headers that may be set from claims, `assertions` signs `x-auth-assertion`.
         Without an `introspector` no issuer is asked about tokens. `preflights` is whether CORS preflights may
-        pass without a credential, over gRPC.
+        pass without a credential, over gRPC; `longest_body` is up to how many octets conditions read a body,
+        over gRPC.
         """
         self.tokens = VerifiedTokens()
         self.used_keys = UsedKeys()
@@ -142,11 +144,13 @@ class CheckService:
             claim_headers=claim_headers,
             longest_credential=len("Bearer ") + policy.token.max_bytes + 1,
             preflights=preflights,
+            longest_body=longest_body,
         )
         self._read = requests.read
         # Over HTTP nothing tells whether Envoy joined headers or replaced bytes, nor whether there is a body:
         # it withholds Content-Length, and a preflight has none.
-        self._read_http = replace(requests, raw_entries=False, preflights=False).read_attributes
+        over_http = replace(requests, raw_entries=False, preflights=False, longest_body=0)
+        self._read_http = over_http.read_attributes
 
     def answer(self, raw: bytes, time_left: float | None) -> bytes:
         """Return the CheckResponse for a CheckRequest; `time_left` is the caller's deadline in seconds.
@@ -294,6 +298,9 @@ class CheckService:
         except Exception:  # noqa: BLE001  # INVARIANT: as above
             verdict = self._failed(check)
             answer = entrance.internal_error(check.decision_id)
+        facts = verdict.request
+        if isinstance(facts, RequestFacts) and facts.body is not None:
+            facts.body.release()
         self._note_key(verdict.principal, check.now)
         if isinstance(verdict, Denied) and verdict.detail is not None:
             reason = verdict.reason.value

@@ -58,7 +58,7 @@ class LineQuestion:
         if attribute.startswith("resource."):
             parameter = attribute.removeprefix("resource.").removeprefix("parameters.")
             return self.has_parameters or parameter in self.parameters
-        if attribute.startswith(("request.query.", "request.headers.")):
+        if attribute.startswith(("request.query.", "request.headers.", "request.body.")):
             return self.request is None
         return True
 
@@ -88,7 +88,7 @@ def question_of(
     if principal.claims == {} and claims is None and principal.authentication is not Authentication.NONE:
         notes.append("the line has no claims: conditions on them are not_recorded; give attributes.user")
     if request is not None:
-        notes.append("the line has neither query nor headers: conditions on them are not_recorded")
+        notes.append("the line has no query, headers or body: conditions on them are not_recorded")
     moment = parse_time(str(line["ts"]))
     assert moment is not None, "line_problems"
     return LineQuestion(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from extauthz.domain.credential import Credential
 from extauthz.domain.path import CanonicalPath
@@ -18,6 +18,19 @@ class ContextTarget:
     action: str | None = None
 
 
+class RequestBody(Protocol):
+    """The body of a request, which is read when a rule asks for a part of it."""
+
+    def value(self, path: str) -> object:
+        """Return the value at a path, or what stands for an unknown one."""
+
+    def exists(self, path: str) -> bool | None:
+        """Tell whether a value is at the path; None where it is not known."""
+
+    def release(self) -> None:
+        """Forget the body: no rule asks any more."""
+
+
 class RequestFacts(NamedTuple):
     """The facts of one check request, without its credentials (`domain.credential`).
 
@@ -28,6 +41,7 @@ class RequestFacts(NamedTuple):
     `source_address` is the textual peer address as Envoy verified it, `source_principal` the verified peer
     identity. `strip_headers` names the `x-auth-*` headers, in any spelling, that the client sent and an allow
     must remove. `preflight` is the method that a CORS preflight asks about, None for every other request.
+    `body` is None where the request has none that conditions can read.
     """
 
     method: str
@@ -44,6 +58,7 @@ class RequestFacts(NamedTuple):
     is_grpc: bool
     strip_headers: tuple[str, ...] = ()
     preflight: str | None = None
+    body: RequestBody | None = None
 
 
 class CheckedRequest(NamedTuple):

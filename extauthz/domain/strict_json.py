@@ -64,9 +64,9 @@ def read_json(document: bytes, *, max_depth: int = MAX_DEPTH) -> object | JsonRe
     return value
 
 
-def read_object(document: bytes) -> dict[str, object] | JsonRejected:
+def read_object(document: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, object] | JsonRejected:
     """Read one JSON text that must be an object."""
-    value = read_json(document)
+    value = read_json(document, max_depth=max_depth)
     if isinstance(value, dict | JsonRejected):
         return value
     return JsonRejected("not a JSON object")

@@ -178,6 +178,26 @@ class _UnknownHeaders(frozenset[str]):
         return self.slots.read(f"{recorded.HEADERS}{name}") is values.UNKNOWN
 
 
+class UnrecordedBody:
+    """The body of a request. Bodies are never recorded: whatever reads one cannot be said."""
+
+    __slots__ = ()
+
+    def value(self, path: str) -> NoReturn:
+        """Refuse."""
+        _refuse(recorded.BODY + path)
+
+    def exists(self, path: str) -> NoReturn:
+        """Refuse."""
+        _refuse(recorded.BODY + path)
+
+    def release(self) -> None:
+        """Do nothing."""
+
+
+_NO_BODY: Final = UnrecordedBody()
+
+
 class RecordedQuery(QueryInParts):
     """The query of a request, by name."""
 
@@ -235,6 +255,11 @@ class RecordedFacts(RequestFacts):
         found = _UnknownHeaders()
         found.slots = self.slots
         return found
+
+    @property
+    def body(self) -> UnrecordedBody:
+        """A body, of which nothing was recorded."""
+        return _NO_BODY
 
     @property
     def source_address(self) -> str | None:

@@ -54,6 +54,7 @@ OWNER: Final = "owner"
 """`"token"` where the tenant of the token named the owner (`TENANT_BINDING=token`); else there is no slot."""
 QUERY: Final = "request.query."
 HEADERS: Final = "request.headers."
+BODY: Final = "request.body."
 CLAIMS: Final = "user."
 
 MAX_LITERAL: Final = 1024

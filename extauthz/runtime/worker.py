@@ -110,6 +110,7 @@ def _build(settings: Settings, index: int, lock_fd: int | None, *, again: bool) 
         policy=shared.policy,
         recorder=Recorder(shared.decision_log, shared.counts, random_bytes=random_bytes),
         condition_headers=settings.condition_headers,
+        longest_body=settings.condition_body_max,
         sources=credential_sources(settings),
         claim_headers=settings.claim_headers,
         introspector=shared.introspector,

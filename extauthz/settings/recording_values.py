@@ -6,6 +6,7 @@ from extauthz.settings.values import InvalidValueError, names
 
 MAX_ATTRIBUTES: Final = 100
 HEADERS: Final = "request.headers."
+_BODY: Final = "request.body."
 
 
 def attribute_names(value: str) -> frozenset[str]:
@@ -19,6 +20,8 @@ def attribute_names(value: str) -> frozenset[str]:
     for name in sorted(found):
         if problem := attribute_problem(name, frozenset({name.removeprefix(HEADERS)})):
             raise InvalidValueError(f"without {name!r}: the name {problem}")
+        if name.startswith(_BODY):
+            raise InvalidValueError(f"without {name!r}: bodies are not recorded")
     if len(found) > MAX_ATTRIBUTES:
         raise InvalidValueError(f"at most {MAX_ATTRIBUTES} names")
     return found

@@ -220,6 +220,12 @@ class Settings(OtelSettings):
     condition_headers: frozenset[str] = variable(
         "CONDITION_HEADERS", headers, "", "request headers that conditions may use"
     )
+    condition_body_max: int = variable(
+        "CONDITION_BODY_MAX",
+        integer(0, 524288),
+        "65536",
+        "the longest body, in octets, of which conditions read `request.body.*`; 0: none is read",
+    )
     claim_headers: frozenset[str] = variable(
         "CLAIM_HEADERS",
         claim_headers,

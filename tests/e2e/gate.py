@@ -6,7 +6,7 @@ and headers, and both of them failing open.
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -75,9 +75,11 @@ class Gate:
     grpc_port: int
     decision_log: Path
 
-    def send(self, posture: Posture, target: bytes, *lines: bytes, method: bytes = b"GET") -> Reply:
+    def send(
+        self, posture: Posture, target: bytes, *lines: bytes, method: bytes = b"GET", body: bytes = b""
+    ) -> Reply:
         """Send a request with `Host` and these header lines."""
-        return http1(self.ports[posture], request(target, *lines, method=method))
+        return http1(self.ports[posture], request(target, *lines, method=method) + body)
 
 
 def bearer(token: str) -> bytes:
@@ -85,13 +87,18 @@ def bearer(token: str) -> bytes:
 
 
 def configuration(
-    ports: dict[Posture, int], extauthz: int, upstream: int, *, health_checks: bool = True
+    ports: dict[Posture, int],
+    extauthz: int,
+    upstream: int,
+    *,
+    health_checks: bool = True,
+    check: Mapping[str, object] | None = None,
 ) -> str:
-    """The shipped bootstrap with a listener for each posture."""
+    """The shipped bootstrap with a listener for each posture, and with these settings of the check."""
     document = yaml.safe_load(envoy.bootstrap(listener=0, extauthz=[extauthz], upstream=upstream))
     (shipped,) = document["static_resources"]["listeners"]
     document["static_resources"]["listeners"] = [
-        _listener(shipped, posture, port) for posture, port in ports.items()
+        _listener(shipped, posture, port, check or {}) for posture, port in ports.items()
     ]
     if not health_checks:
         for cluster in document["static_resources"]["clusters"]:
@@ -99,13 +106,16 @@ def configuration(
     return yaml.safe_dump(document)
 
 
-def _listener(shipped: dict[str, Any], posture: Posture, port: int) -> dict[str, Any]:
+def _listener(
+    shipped: dict[str, Any], posture: Posture, port: int, check: Mapping[str, object]
+) -> dict[str, Any]:
     listener: dict[str, Any] = deepcopy(shipped)
     listener["name"] = str(posture)
     listener["address"]["socket_address"]["port_value"] = port
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
     filters = {part["name"].rpartition(".")[2]: part for part in manager["http_filters"]}
     filters["ext_authz"]["typed_config"]["failure_mode_allow"] = posture.fail_open
+    filters["ext_authz"]["typed_config"].update(check)
     # A worker that shares two cores with the tests may need longer than in production.
     filters["ext_authz"]["typed_config"]["grpc_service"]["timeout"] = "1s"
     # Envoy leaves a connection with a protocol error open for a second; here there are hundreds of them.
@@ -133,7 +143,7 @@ def ask_over_http(check: dict[str, Any], cluster: dict[str, Any], port: int, *, 
 
 
 @contextmanager
-def gate(folder: Path, **settings: str) -> Iterator[Gate]:
+def gate(folder: Path, *, check: Mapping[str, object] | None = None, **settings: str) -> Iterator[Gate]:
     with contextlib.ExitStack() as stack:
         upstream = stack.enter_context(lenient_upstream())
         provider = stack.enter_context(identity_provider(RSA, EC))
@@ -161,7 +171,7 @@ def gate(folder: Path, **settings: str) -> Iterator[Gate]:
             environment=environment,
         )
         stack.callback(sidecar.kill)
-        proxy = start_envoy(folder, configuration(ports, grpc_port, upstream.port))
+        proxy = start_envoy(folder, configuration(ports, grpc_port, upstream.port, check=check))
         stack.callback(proxy.kill)
         sidecar.wait_ready(lambda: http_answers(health_port, "/healthz/ready"), timeout_s=READY_S)
         closed = Posture(careful=True, fail_open=False)

@@ -18,6 +18,8 @@ from tests.property.random_conditions import random_node
 from tests.property.vocabulary import (
     ACTIONS,
     ADDRESSES,
+    BODIES,
+    BODY_TYPES,
     CLAIM_NAMES,
     CLAIMS,
     DENY_PRIORITIES,
@@ -250,6 +252,9 @@ def _path_request(rng: random.Random, policy_set: Document) -> Document:
             choice(["x-a", "X-A", "x-c"]): choice(HEADER_VALUES),
             "x-b": choice(HEADER_VALUES),
         }
+    if rng.random() < 0.5:
+        request.setdefault("headers", {})["content-type"] = choice(BODY_TYPES)
+        request["body"] = choice(BODIES)
     if rng.random() < 0.7:
         request["source"] = {"address": choice(ADDRESSES), "principal": choice(SPIFFE)}
     if rng.random() < 0.15:

@@ -65,6 +65,8 @@ _LIKELY: Final[list[tuple[str, list[Any]]]] = [
     ("request.path", ["/a", "/a/b", "/a/x%20y", "/"]),
     ("request.query.q", ["a", "abc", "3", ""]),
     ("request.headers.x-a", ["a", "abc", "3", ""]),
+    ("request.body.a", ["a", "abc", "3", ""]),
+    ("request.body.o.b", ["a", "3", ""]),
     ("request.source.address", ADDRESSES),
     ("env.time", INSTANTS),
     ("env.hour", [10, 9, 0]),

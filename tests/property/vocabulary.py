@@ -117,6 +117,8 @@ ATTRIBUTES: Final = [
     "request.query.a b",
     "request.headers.x-a",
     "request.headers.x-b",
+    "request.body.a",
+    "request.body.o.b",
     "request.source.address",
     "request.source.principal",
     "env.time",
@@ -161,6 +163,33 @@ HEADER_VALUES: Final[list[Any]] = [
     {"octets": "a\\xff"},
     ["a", {"octets": "\\xff"}],
     {"octets": "\\x61"},
+]
+BODY_TYPES: Final = [
+    *["application/json"] * 4,
+    "application/json; charset=utf-8",
+    "application/x+json",
+    "application/x-www-form-urlencoded",
+    "text/plain",
+    "application/json; charset=latin1",
+]
+BODIES: Final = [
+    '{"a": "a"}',
+    '{"a": "abc", "o": {"b": "a"}}',
+    '{"a": 3, "o": {"b": [1, "a"]}}',
+    '{"a": 3.0, "o": {"b": true}}',
+    '{"a": ["a", "abc"], "o": {"b": 9007199254740993}}',
+    '{"a": null, "o": {}}',
+    '{"a": {"b": 1}, "o": "a"}',
+    '{"A": "a", "o": {"b": "a", "B": "abc"}}',
+    '{"a": "a", "o.b": "a"}',
+    '{"a": "a\\u0000", "o": {"b": [null]}}',
+    '{"a": "a", "a": "abc"}',
+    '{"a": "a"',
+    "[]",
+    "",
+    "a=a&o.b=3",
+    "a=a&A=abc",
+    "a=abc",
 ]
 SPIFFE: Final = ["spiffe://x/s1", "u1", "spiffe://x/s1/a", "spiffe://x", "spiffe://xy/s1", "spiffe://X/s1"]
 WRITTEN_WORKLOADS: Final = ["spiffe://x/s1", "spiffe://x/**", "spiffe://x/s1/**", "u1", "spiffe://x/s"]

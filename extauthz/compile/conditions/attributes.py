@@ -16,9 +16,11 @@ from extauthz.compile.conditions.condition_input import (
     ConditionInput,
     Resolver,
     absent_is_unknown,
+    body_value,
     claim,
     has_source_address,
     header,
+    in_body,
     in_headers,
     in_query,
     instant,
@@ -27,13 +29,14 @@ from extauthz.compile.conditions.condition_input import (
     source_address,
 )
 from extauthz.compile.conditions.readings import Reading, converting, reading_of
-from extauthz.compile.conditions.values import ABSENT, UNKNOWN, Kind, parse_address, parse_time
+from extauthz.compile.conditions.values import ABSENT, UNKNOWN, Kind, Kleene, parse_address, parse_time
 from extauthz.domain.names import name_problem
 from extauthz.domain.reasons import Effect
 from extauthz.domain.verdict import Target
 
 _MAX_NAME: Final = 256
 _MAX_CLAIM_PARTS: Final = 16
+_MAX_BODY_PARTS: Final = 32
 RESERVED_PARAMETERS: Final = frozenset({"name", "service", "parameters"})
 
 
@@ -75,7 +78,7 @@ class Attribute:
     absent: WhenAbsent = WhenAbsent.UNKNOWN
     rest_problem: Callable[[str, frozenset[str]], str | None] | None = None
     """Why the rest of a name, with the names in CONDITION_HEADERS, is not right."""
-    is_present: Callable[[str], Callable[[ConditionInput], bool]] | None = None
+    is_present: Callable[[str], Callable[[ConditionInput], Kleene]] | None = None
     """Makes the answer to `exists`; None: whether the value is neither `ABSENT` nor `UNKNOWN`."""
     read_text: Callable[[str], object] | None = None
     """Reads text of literals as the kind of the value; None: text is compared as text."""
@@ -101,6 +104,12 @@ def _claim_problem(path: str, _: frozenset[str]) -> str | None:
 
 def _parameter_problem(parameter: str, _: frozenset[str]) -> str | None:
     return "names no parameter" if parameter in {*RESERVED_PARAMETERS, "parameters."} else None
+
+
+def _body_problem(path: str, _: frozenset[str]) -> str | None:
+    if not all(path.split(".")):
+        return "has an empty part between its dots"
+    return "has too many parts" if path.count(".") >= _MAX_BODY_PARTS else None
 
 
 def _header_problem(name: str, condition_headers: frozenset[str]) -> str | None:
@@ -227,6 +236,15 @@ _ROWS: Final = (
         absent=WhenAbsent.DEFINITE,
         rest_problem=_header_problem,
         is_present=in_headers,
+    ),
+    Attribute(
+        name="request.body.",
+        variable="PATH",
+        source="the body, where Envoy sends it whole as bytes: members of a JSON object, or fields of a form",
+        read=body_value,
+        kinds=_JSON,
+        rest_problem=_body_problem,
+        is_present=in_body,
     ),
     Attribute(
         name="request.source.address",
@@ -356,8 +374,11 @@ def resolver(name: str, effect: Effect) -> Resolver:
     return row.read(rest, effect)
 
 
-def presence(name: str) -> Callable[[ConditionInput], bool]:
-    """Return the function that tells whether the attribute is there; never unknown (operator `exists`)."""
+def presence(name: str) -> Callable[[ConditionInput], Kleene]:
+    """Return the function that tells whether the attribute is there (operator `exists`).
+
+    It is unknown for parts of a body that cannot be read, and never else.
+    """
     found = _found(name)
     assert found is not None, name
     row, rest = found

@@ -80,7 +80,7 @@ def _comparison(condition: Condition, effect: Effect) -> Evaluate:
     operator, value = OPERATORS[condition.operator], condition.value
     if operator.reads_presence:
         there = presence(condition.attribute)
-        return lambda facts: there(facts) is value
+        return there if value is True else lambda facts: negated(there(facts))
     left = resolver(condition.attribute, effect)
     if isinstance(value, AttributeName):
         assert operator.compare is not None, "the parser refuses it"

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from extauthz.compile.conditions.query import Query, QueryInParts, read_query
-from extauthz.compile.conditions.values import ABSENT, UNKNOWN, parse_address
+from extauthz.compile.conditions.values import ABSENT, UNKNOWN, Kleene, parse_address
 from extauthz.domain.claims import Absence, claim_at
 from extauthz.domain.principal import Principal, PrincipalKind
 from extauthz.domain.reasons import Effect
@@ -131,6 +131,26 @@ def header(name: str, _: Effect) -> Resolver:
         if name in request.unknown_headers:
             return UNKNOWN
         return request.headers.get(name, ABSENT)
+
+    return read
+
+
+def body_value(path: str, _: Effect) -> Resolver:
+    """Return what reads a part of the body."""
+
+    def read(facts: ConditionInput) -> object:
+        body = None if facts.request is None else facts.request.body
+        return UNKNOWN if body is None else body.value(path)
+
+    return read
+
+
+def in_body(path: str) -> Callable[[ConditionInput], Kleene]:
+    """Return whether the body has a value at a path; unknown without a body that can be read."""
+
+    def read(facts: ConditionInput) -> Kleene:
+        body = None if facts.request is None else facts.request.body
+        return None if body is None else body.exists(path)
 
     return read
 

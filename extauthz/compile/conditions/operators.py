@@ -271,7 +271,7 @@ _ROWS: Final = (
     Operator(
         name="exists",
         meaning="present (value `true`), absent (value `false`)",
-        types="any; never unknown; JSON null is absent, empty is present",
+        types="any; unknown only of a body; JSON null is absent, empty is present",
         literal_problem=literals.one_flag,
         reads_presence=True,
     ),

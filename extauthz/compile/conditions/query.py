@@ -1,6 +1,7 @@
 """The query of a request: names and values, each decoded once (`%XX`, `+`)."""
 
 import re
+from collections.abc import Collection
 from typing import Final
 
 from extauthz.compile.conditions.values import ABSENT, UNKNOWN, Missing
@@ -27,6 +28,11 @@ class Query:
         """
         self._raw_values = raw_values
         self._has_controls = has_controls
+
+    @property
+    def names(self) -> Collection[str]:
+        """Every name that the query has."""
+        return self._raw_values.keys()
 
     def value(self, name: str) -> str | Missing:
         """Return the decoded value of a name: `ABSENT` when it is not there.
