@@ -2,19 +2,31 @@
 
 import sys
 from collections.abc import Mapping
-from typing import Literal
+from typing import Final, Literal
 
 from extauthz.commands.status import BAD_USAGE, OK, fail
 from extauthz.proxyconfig.addresses import HostPort, is_address
 from extauthz.proxyconfig.envoy import DEFAULT_LISTEN, DEFAULT_UPSTREAM, envoy_yaml
+from extauthz.proxyconfig.gateways import gateway_yaml
 from extauthz.proxyconfig.istio import istio_yaml
 from extauthz.proxyconfig.tls import ProxyTls
 from extauthz.settings import Settings, load_settings
 
+Proxy = Literal["envoy", "istio", "envoy-gateway", "gateway-api", "contour", "http"]
+PROXIES: Final[tuple[Proxy, ...]] = ("envoy", "istio", "envoy-gateway", "gateway-api", "contour", "http")
+"""`http` is Envoy that asks over HTTP: the same as `envoy` with the transport `http`."""
+
+_OVER_HTTP: Final = {
+    "istio": "deploy/istio/mesh.yaml has Istio's form",
+    "envoy-gateway": "over HTTP Envoy Gateway shows extauthz listed headers only; use gRPC",
+    "gateway-api": "over HTTP x-auth-* of clients cannot be removed by the Gateway API; use gRPC",
+    "contour": "Contour asks over gRPC only",
+}
+
 
 def run(
     environ: Mapping[str, str],
-    proxy: Literal["envoy", "istio"],
+    proxy: Proxy,
     *,
     listen: str | None,
     upstream: str | None,
@@ -36,13 +48,16 @@ def run(
     settings = load_settings(environ, serving=False)
     if not isinstance(settings, Settings):
         return fail("; ".join(settings), BAD_USAGE)
-    if proxy == "istio" and transport == "http":
-        return fail("--transport http is for --for envoy; deploy/istio/mesh.yaml has Istio's form", BAD_USAGE)
-    if proxy == "istio":
-        text = istio_yaml(settings, tls=tls)
-    else:
-        over_http = transport == "http"
-        text = envoy_yaml(settings, listen=listen_at, upstream=upstream_at, tls=tls, over_http=over_http)
+    if transport == "http" and proxy in _OVER_HTTP:
+        return fail(f"--transport http is for --for envoy; {_OVER_HTTP[proxy]}", BAD_USAGE)
+    match proxy:
+        case "istio":
+            text = istio_yaml(settings, tls=tls)
+        case "envoy-gateway" | "gateway-api" | "contour":
+            text = gateway_yaml(settings, proxy, tls=tls)
+        case _:
+            over_http = "http" in {proxy, transport}
+            text = envoy_yaml(settings, listen=listen_at, upstream=upstream_at, tls=tls, over_http=over_http)
     if not isinstance(text, str):
         return fail("; ".join(text), BAD_USAGE)
     sys.stdout.write(text)

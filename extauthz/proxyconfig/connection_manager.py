@@ -85,7 +85,8 @@ def _order(manager: Value, claims: Set[str]) -> Iterator[Finding]:
             "a cache filter comes before ext_authz: cached responses are served without a check",
             "move the cache filter after ext_authz",
         )
-    if not any(_removes_identity(one) for one in filters[:first]):
+    early = _early(manager)
+    if not any(map(removes_identity, early)) and not any(_removes_identity(one) for one in filters[:first]):
         yield advice.error(
             filters[first],
             "identity-headers",
@@ -93,7 +94,7 @@ def _order(manager: Value, claims: Set[str]) -> Iterator[Finding]:
             "wherever the check is off, a client can forge an identity",
             f"put header_mutation with remove_on_match prefix {IDENTITY_PREFIX} before ext_authz",
         )
-    removals = [mutation for one in filters[:first] for mutation in _mutations(one)]
+    removals = [*early, *(mutation for one in filters[:first] for mutation in _mutations(one))]
     if left := sorted(name for name in claims if not any(removes(one, name) for one in removals)):
         yield advice.error(
             filters[first],
@@ -121,6 +122,17 @@ def _kind(http_filter: Value) -> str:
 
 def _removes_identity(http_filter: Value) -> bool:
     return any(map(removes_identity, _mutations(http_filter)))
+
+
+def _early(manager: Value) -> list[Value]:
+    """Return the mutations that Envoy makes before it chooses a route and runs its filters."""
+    found = [opened(one.at("typed_config")) for one in manager.list("early_header_mutation_extensions")]
+    return [
+        mutation
+        for message in found
+        if message is not None and message.kind == MUTATION
+        for mutation in message.body.list("mutations")
+    ]
 
 
 def _mutations(http_filter: Value) -> Sequence[Value]:

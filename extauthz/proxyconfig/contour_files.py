@@ -13,6 +13,7 @@ from extauthz.proxyconfig.check_settings import joined_by
 from extauthz.proxyconfig.documents import Value
 from extauthz.proxyconfig.findings import Finding, Severity
 from extauthz.proxyconfig.kinds import CONTOUR, is_of
+from extauthz.proxyconfig.listener import IDENTITY_PREFIX
 
 _ENDLESS: Final = frozenset({"infinity", "infinite"})
 _FIX: Final = "check every route; give public ones `authentication: optional` and a rule for `anonymous`"
@@ -31,6 +32,8 @@ def examine_contour(documents: Sequence[Value], conditions: Set[str] | None) -> 
         yield from _server(server, services, names, conditions, is_global=False)
     for service in services:
         yield from _service(service)
+    for proxy in proxies:
+        yield from _removals(proxy)
     yield from _Proxies(proxies, servers[0] if servers else None).findings()
 
 
@@ -120,6 +123,22 @@ def _service(service: Value) -> Iterator[Finding]:
         )
     if (limit := service.given("spec", "timeout_policy", "response")) is not None:
         yield from _limit(limit)
+
+
+def _removals(proxy: Value) -> Iterator[Finding]:
+    """Yield a warning for routes that remove identity headers, which Envoy does after the check."""
+    for route in proxy.list("spec", "routes"):
+        for policy in (route, *route.list("services")):
+            removed = policy.list("request_headers_policy", "remove")
+            named = [one for one in removed if (one.text or "").lower().startswith(IDENTITY_PREFIX)]
+            if named:
+                yield advice.warning(
+                    named[0],
+                    "identity-headers",
+                    "requestHeadersPolicy removes identity headers after the check: the workload does not "
+                    "get those that extauthz sets",
+                    "remove the entry: over gRPC extauthz removes those of clients",
+                )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

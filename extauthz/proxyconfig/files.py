@@ -17,7 +17,13 @@ from extauthz.proxyconfig.envoy_files import examine_proxies, is_envoy
 from extauthz.proxyconfig.findings import Finding, Severity
 from extauthz.proxyconfig.gateway_files import examine_gateway
 from extauthz.proxyconfig.http_services import HttpSettings, examine_http_services
-from extauthz.proxyconfig.istio_files import examine_mesh, examine_policies, mesh_configs, provider_names
+from extauthz.proxyconfig.istio_files import (
+    examine_mesh,
+    examine_policies,
+    http_provider_names,
+    mesh_configs,
+    provider_names,
+)
 from extauthz.proxyconfig.istio_filters import examine_envoy_filter
 from extauthz.proxyconfig.kinds import Role, is_object, is_of, is_other_file, role_of
 from extauthz.proxyconfig.kubernetes_files import (
@@ -110,8 +116,9 @@ def _examined(
         yield from examine_mesh(mesh, conditions)
     providers = [name for mesh in meshes for name in provider_names(mesh)]
     # No provider in the files: the mesh configuration is not among them.
-    yield from examine_policies(documents, providers or None, claims)
-    yield from examine_gateway(documents, conditions)
+    over_http = [name for mesh in meshes for name in http_provider_names(mesh)]
+    yield from examine_policies(documents, providers or None, claims, over_http=over_http)
+    yield from examine_gateway(documents, conditions, claims)
     yield from examine_contour(documents, conditions)
     proxies: list[Value] = []
     for document in documents:

@@ -4,18 +4,23 @@ Input: documents with SecurityPolicy, ClientTrafficPolicy, HTTPRoute and GRPCRou
 """
 
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from extauthz.proxyconfig import advice
 from extauthz.proxyconfig.check_settings import joined_by
 from extauthz.proxyconfig.documents import Value
-from extauthz.proxyconfig.findings import Finding, Severity
+from extauthz.proxyconfig.findings import Finding
+from extauthz.proxyconfig.gateway_routes import examine_routes, namespace_of
 from extauthz.proxyconfig.kinds import GATEWAY, GATEWAY_API, is_of
+from extauthz.proxyconfig.listener import IDENTITY_PREFIX
 
 _ROUTES: Final = ("HTTPRoute", "GRPCRoute")
 _CARRIES_TOKENS: Final = "authorization"
-_FIX: Final = "check every route; give public ones `authentication: optional` and a rule for `anonymous`"
+_EARLY: Final = (
+    "set ClientTrafficPolicy.spec.headers.earlyRequestHeaders.removeOnMatch: "
+    f"[{{type: Prefix, value: {IDENTITY_PREFIX}}}]"
+)
 
 _Name = tuple[str, str, str]
 """Kind, namespace and name of an object that a policy is attached to."""
@@ -39,25 +44,38 @@ class _Policy:
         """Return whether the policy is attached to an object."""
         if (kind, namespace, name) in self.targets:
             return True
-        mine = namespace == _namespace(self.at)
+        mine = namespace == namespace_of(self.at)
         return mine and any(_selects(one, kind, labels) for one in self.selectors)
 
 
-def examine_gateway(documents: Sequence[Value], conditions: Set[str] | None) -> Iterator[Finding]:
-    """Yield the findings of Envoy Gateway's policies, and of the routes that they are attached to."""
+def examine_gateway(
+    documents: Sequence[Value], conditions: Set[str] | None, claims: Set[str] = frozenset()
+) -> Iterator[Finding]:
+    """Yield the findings of Envoy Gateway's policies, and of the routes of the Gateway API.
+
+    `claims` are CLAIM_HEADERS.
+    """
     policies = [_policy(one) for one in documents if is_of(one, GATEWAY, "SecurityPolicy")]
+    clients = [one for one in documents if is_of(one, GATEWAY, "ClientTrafficPolicy")]
     for policy in policies:
         if (check := policy.at.given("spec", "ext_auth")) is not None:
             yield from _check(check, conditions)
+            yield from _forged(check, clients, claims)
         yield from _attachment(policy, policies)
     routes = [one for one in documents for kind in _ROUTES if is_of(one, GATEWAY_API, kind)]
-    if any(policy.asks for policy in policies):
-        yield from _uncovered(routes, policies)
-    for route in routes:
-        yield from _filters(route)
-    for document in documents:
-        if is_of(document, GATEWAY, "ClientTrafficPolicy"):
-            yield from _clients(document)
+    asking = [one for one in policies if one.asks]
+    yield from examine_routes(
+        routes,
+        lambda route: any(_covers(policy, route) for policy in asking),
+        conditions,
+        asked=bool(asking),
+        removed=any(removes_identity_early(one) for one in clients),
+    )
+    for document in clients:
+        yield from _clients(document)
+    for gateway in documents:
+        if is_of(gateway, GATEWAY_API, "Gateway"):
+            yield from _listeners(gateway)
 
 
 def _policy(document: Value) -> _Policy:
@@ -70,7 +88,7 @@ def _policy(document: Value) -> _Policy:
         targets=frozenset(
             (
                 one.word("kind") or "",
-                one.word("namespace") or _namespace(document),
+                one.word("namespace") or namespace_of(document),
                 one.word("name") or "",
             )
             for one in named
@@ -93,6 +111,20 @@ def _check(check: Value, conditions: Set[str] | None) -> Iterator[Finding]:
         )
     elif found := advice.timeout(limit):
         yield found
+    if check.given("status_on_error") is None:
+        yield advice.warning(
+            check,
+            "status-on-error",
+            "without statusOnError clients receive 403 while extauthz is unavailable, as for a denial",
+            "set extAuth.statusOnError: 503, where the version of Envoy Gateway has it",
+        )
+    if (override := check.given("http", "path_override")) is not None:
+        yield advice.error(
+            override,
+            "http-path",
+            "pathOverride replaces the path: extauthz judges another one than Envoy forwards",
+            "use path, with the same HTTP_AUTHZ_PATH_PREFIX",
+        )
     body = check.at("body_to_ext_auth", "max_request_bytes")
     if body is not None and (large := advice.body(body, "maxRequestBytes")):
         yield large
@@ -123,6 +155,58 @@ def _headers(check: Value) -> Iterator[Finding]:
             f"{path}",
             "remove headersToExtAuth: over gRPC every header is sent without it",
         )
+
+
+def _forged(check: Value, clients: Sequence[Value], claims: Set[str]) -> Iterator[Finding]:
+    """Yield findings if no ClientTrafficPolicy removes what clients must not set."""
+    over_http = check.given("http") is not None
+    if not any(map(removes_identity_early, clients)):
+        message = (
+            f"over HTTP extauthz does not see {IDENTITY_PREFIX}* headers of the client, so it cannot remove "
+            "them, and no ClientTrafficPolicy in the files does: a client can forge an identity"
+            if over_http
+            else f"no ClientTrafficPolicy in the files removes {IDENTITY_PREFIX}* headers of the client "
+            "before the check: wherever the check is off, a client can forge an identity"
+        )
+        yield (advice.error if over_http else advice.warning)(check, "identity-headers", message, _EARLY)
+    removed = [one for client in clients for one in _early(client)]
+    if left := [name for name in sorted(claims) if not any(_removes(one, name) for one in removed)]:
+        yield (advice.error if over_http else advice.warning)(
+            check,
+            "claim-headers",
+            "no ClientTrafficPolicy in the files removes headers of CLAIM_HEADERS of the client before the "
+            "check: " + ", ".join(left),
+            "list them in ClientTrafficPolicy.spec.headers.earlyRequestHeaders.remove",
+        )
+
+
+def removes_identity_early(policy: Value) -> bool:
+    """Return whether a ClientTrafficPolicy removes every `x-auth-` header before any filter runs."""
+    return any(
+        one.word("type") == "Prefix" and IDENTITY_PREFIX.startswith((one.word("value") or "-").lower())
+        for one in _early(policy)
+    )
+
+
+def _early(policy: Value) -> Iterator[Value]:
+    early = policy.given("spec", "headers", "early_request_headers")
+    if early is not None:
+        yield from (*early.list("remove"), *early.list("remove_on_match"))
+
+
+def _removes(removal: Value, name: str) -> bool:
+    if removal.text is not None:
+        return removal.text.lower() == name
+    value = (removal.word("value") or "").lower()
+    match removal.word("type") or "Exact":
+        case "Exact":
+            return value == name
+        case "Prefix":
+            return bool(value) and name.startswith(value)
+        case "Suffix":
+            return bool(value) and name.endswith(value)
+        case _:
+            return False
 
 
 def _attachment(policy: _Policy, policies: Sequence[_Policy]) -> Iterator[Finding]:
@@ -162,28 +246,8 @@ def _attachment(policy: _Policy, policies: Sequence[_Policy]) -> Iterator[Findin
         )
 
 
-def _uncovered(routes: Sequence[Value], policies: Sequence[_Policy]) -> Iterator[Finding]:
-    asking = [one for one in policies if one.asks]
-    covered = [route for route in routes if any(_covers(policy, route) for policy in asking)]
-    protected = {name for route in covered for name in _backends(route)}
-    for route in routes:
-        if route in covered:
-            continue
-        finding = advice.error(
-            route,
-            "check-missing",
-            "no SecurityPolicy with extAuth is attached to this route or its Gateway: "
-            "requests are forwarded without a check",
-            "name the Gateway in the targetRefs of the SecurityPolicy",
-        )
-        backends = _backends(route)
-        if backends:
-            is_shared = bool(backends & protected) or not covered
-            yield finding if is_shared else replace(finding, severity=Severity.WARNING)
-
-
 def _covers(policy: _Policy, route: Value) -> bool:
-    kind, namespace = route.word("kind") or "", _namespace(route)
+    kind, namespace = route.word("kind") or "", namespace_of(route)
     name, labels = route.word("metadata", "name") or "", route.at("metadata", "labels")
     if policy.has(kind, namespace, name, labels):
         return True
@@ -198,27 +262,16 @@ def _covers(policy: _Policy, route: Value) -> bool:
     )
 
 
-def _backends(route: Value) -> set[tuple[str, str]]:
-    return {
-        (one.word("namespace") or _namespace(route), name)
-        for rule in route.list("spec", "rules")
-        for one in rule.list("backend_refs")
-        if (name := one.word("name")) is not None
-    }
-
-
-def _filters(route: Value) -> Iterator[Finding]:
-    for rule in route.list("spec", "rules"):
-        backends = [one for backend in rule.list("backend_refs") for one in backend.list("filters")]
-        for one in (*rule.list("filters"), *backends):
-            if one.word("type") == "ExternalAuth":
-                yield advice.warning(
-                    one,
-                    "file-unknown",
-                    "the filter ExternalAuth was not examined: the implementation of the Gateway API decides "
-                    "what happens when the authorizer fails",
-                    "examine the response of Envoy's /config_dump",
-                )
+def _listeners(gateway: Value) -> Iterator[Finding]:
+    for value in gateway.walk():
+        if value.word("type") == "ExternalAuth":
+            yield advice.warning(
+                value,
+                "file-unknown",
+                "ExternalAuth in a listener was not examined: whether routes are checked depends on the "
+                "implementation of the Gateway API",
+                "set ExternalAuth in every rule of the routes",
+            )
 
 
 def _clients(policy: Value) -> Iterator[Finding]:
@@ -256,7 +309,3 @@ def _selects(selector: Value, kind: str, labels: Value | None) -> bool:
         labels is not None and labels.word(name) == value.text
         for name, value in (wanted.items() if wanted is not None else ())
     )
-
-
-def _namespace(document: Value) -> str:
-    return document.word("metadata", "namespace") or "default"

@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
 from betterproto2 import Casing
 from envoy_data_plane.google.protobuf import Any as AnyMessage
 
 from extauthz.domain.loopback import is_loopback
 from extauthz.proxyconfig.addresses import HostPort, worker_endpoints
+from extauthz.proxyconfig.kubernetes_objects import SERVICE_NAMESPACE, dumped, kubernetes_object
 from extauthz.proxyconfig.listener import ACCESS_LOG, CHECK_TIMEOUT_S, identity_removal, strict_reading
 from extauthz.proxyconfig.tls import ProxyTls, expected_peer
 from extauthz.settings import Settings
@@ -24,7 +24,6 @@ from extauthz.settings import Settings
 PROVIDER: Final = "extauthz"
 ROOT_NAMESPACE: Final = "istio-system"
 LOCAL_HOST: Final = "extauthz.local"
-SERVICE_NAMESPACE: Final = "extauthz"
 SERVICE_HOST: Final = "extauthz.extauthz.svc.cluster.local"
 
 _PORT_NAME: Final = "grpc"
@@ -67,14 +66,14 @@ def istio_yaml(settings: Settings, *, tls: ProxyTls | None = None) -> str | list
         _service_entry(settings) if in_the_pod else _service(settings),
         rule,
         _envoy_filter(settings.claim_headers),
-        _object(
+        kubernetes_object(
             "security.istio.io/v1",
             "PeerAuthentication",
             "extauthz",
             "default",
             {"selector": {"matchLabels": _WORKLOADS}, "mtls": {"mode": "STRICT"}},
         ),
-        _object(
+        kubernetes_object(
             "security.istio.io/v1",
             "AuthorizationPolicy",
             "extauthz",
@@ -89,23 +88,7 @@ def istio_yaml(settings: Settings, *, tls: ProxyTls | None = None) -> str | list
         ),
     ]
     header = _HEADER.format(shape=_IN_THE_POD if in_the_pod else _SHARED)
-    return header + "---\n" + yaml.dump_all(documents, Dumper=_NoAliases, sort_keys=False, width=110)
-
-
-class _NoAliases(yaml.SafeDumper):
-    """A dumper without anchors and aliases: people read and edit these files."""
-
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
-        return True
-
-
-def _object(version: str, kind: str, name: str, namespace: str, spec: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "apiVersion": version,
-        "kind": kind,
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": spec,
-    }
+    return dumped(header, documents)
 
 
 def _mesh(host: str, port: int) -> dict[str, Any]:
@@ -125,7 +108,7 @@ def _mesh(host: str, port: int) -> dict[str, Any]:
         "extensionProviders": [{"name": PROVIDER, "envoyExtAuthzGrpc": provider}],
     }
     spec = {"meshConfig": mesh}
-    return _object("install.istio.io/v1alpha1", "IstioOperator", "extauthz", ROOT_NAMESPACE, spec)
+    return kubernetes_object("install.istio.io/v1alpha1", "IstioOperator", "extauthz", ROOT_NAMESPACE, spec)
 
 
 def _service_entry(settings: Settings) -> dict[str, Any]:
@@ -136,7 +119,7 @@ def _service_entry(settings: Settings) -> dict[str, Any]:
         "ports": [{"name": _PORT_NAME, "number": settings.grpc_port, "protocol": "GRPC"}],
         "endpoints": [_endpoint(place) for place in worker_endpoints(settings)],
     }
-    return _object("networking.istio.io/v1", "ServiceEntry", "extauthz", ROOT_NAMESPACE, spec)
+    return kubernetes_object("networking.istio.io/v1", "ServiceEntry", "extauthz", ROOT_NAMESPACE, spec)
 
 
 def _endpoint(place: HostPort | Path) -> dict[str, Any]:
@@ -155,7 +138,7 @@ def _service(settings: Settings) -> dict[str, Any]:
         "appProtocol": "grpc",
     }
     spec = {"selector": {"app.kubernetes.io/name": "extauthz"}, "ports": [port]}
-    return _object("v1", "Service", "extauthz", SERVICE_NAMESPACE, spec)
+    return kubernetes_object("v1", "Service", "extauthz", SERVICE_NAMESPACE, spec)
 
 
 def _destination(settings: Settings, tls: ProxyTls, host: str) -> dict[str, Any] | str:
@@ -186,7 +169,7 @@ def _destination(settings: Settings, tls: ProxyTls, host: str) -> dict[str, Any]
             }
     namespace = ROOT_NAMESPACE if host == LOCAL_HOST else SERVICE_NAMESPACE
     spec = {"host": host, "trafficPolicy": policy}
-    return _object("networking.istio.io/v1", "DestinationRule", "extauthz", namespace, spec)
+    return kubernetes_object("networking.istio.io/v1", "DestinationRule", "extauthz", namespace, spec)
 
 
 def _envoy_filter(claim_headers: Iterable[str]) -> dict[str, Any]:
@@ -209,4 +192,4 @@ def _envoy_filter(claim_headers: Iterable[str]) -> dict[str, Any]:
         {"applyTo": "NETWORK_FILTER", "match": match, "patch": {"operation": "MERGE", "value": strict}},
     ]
     spec = {"workloadSelector": {"labels": _WORKLOADS}, "configPatches": patches}
-    return _object("networking.istio.io/v1alpha3", "EnvoyFilter", "extauthz", "default", spec)
+    return kubernetes_object("networking.istio.io/v1alpha3", "EnvoyFilter", "extauthz", "default", spec)

@@ -12,6 +12,7 @@ from extauthz.proxyconfig.check_settings import joined_by
 from extauthz.proxyconfig.connection_manager import removes, removes_identity
 from extauthz.proxyconfig.documents import Value
 from extauthz.proxyconfig.findings import Finding
+from extauthz.proxyconfig.istio_ambient import examine_ambient, is_at_waypoint
 from extauthz.proxyconfig.kinds import is_of
 
 _CHECKS: Final = ("envoy_ext_authz_grpc", "envoy_ext_authz_http")
@@ -111,12 +112,25 @@ def provider_names(mesh: Value) -> list[str]:
     ]
 
 
+def http_provider_names(mesh: Value) -> list[str]:
+    """Return the names of the providers that ask over HTTP."""
+    return [
+        name
+        for one in mesh.list("extension_providers")
+        if one.at("envoy_ext_authz_http") and (name := one.word("name")) is not None
+    ]
+
+
 def examine_policies(
-    documents: Sequence[Value], providers: Sequence[str] | None, claims: Set[str] = frozenset()
+    documents: Sequence[Value],
+    providers: Sequence[str] | None,
+    claims: Set[str] = frozenset(),
+    *,
+    over_http: Sequence[str] = (),
 ) -> Iterator[Finding]:
     """Yield the findings of Istio's policies; `providers` is None if no mesh configuration is known.
 
-    `claims` are CLAIM_HEADERS.
+    `claims` are CLAIM_HEADERS; `over_http` are the names of providers that ask over HTTP.
     """
     custom = [
         one
@@ -126,11 +140,16 @@ def examine_policies(
     for policy in custom:
         yield from _custom(policy, providers)
         yield from _selection(policy)
+    yield from examine_ambient(custom, documents, over_http)
+    # No EnvoyFilter reaches a waypoint.
+    custom = [one for one in custom if not is_at_waypoint(one, documents)]
     if custom and not any(_filter_removes(one) for one in documents):
-        yield advice.warning(
-            custom[0],
+        blind = [one for one in custom if one.word("spec", "provider", "name") in over_http]
+        yield (advice.error if blind else advice.warning)(
+            (blind or custom)[0],
             "identity-headers",
-            "no EnvoyFilter in the files removes x-auth-* headers of the client before the check",
+            "no EnvoyFilter in the files removes x-auth-* headers of the client before the check"
+            + (", and over HTTP extauthz does not see them: a client can forge an identity" if blind else ""),
             "add the EnvoyFilter that `extauthz envoy-config --for istio` prints",
         )
     left = [name for name in sorted(claims) if not any(_filter_removes(one, name) for one in documents)]

@@ -43,15 +43,24 @@ class ExpectedPeer:
 
 
 def expected_peer(settings: Settings, tls: ProxyTls) -> ExpectedPeer | str | None:
-    """Return the identity in the certificate of extauthz; None without TLS; a text if it is unusable."""
-    certificate = settings.grpc_tls_cert
-    if certificate is None:
-        return None
-    if settings.grpc_tls_client_ca is not None and (tls.certificate is None or tls.key is None):
+    """Return the identity in the certificate of extauthz; None without TLS; a text if it is unusable.
+
+    A proxy that reads its own certificate from files needs one where extauthz requires it.
+    """
+    needs_own = settings.grpc_tls_cert is not None and settings.grpc_tls_client_ca is not None
+    if needs_own and (tls.certificate is None or tls.key is None):
         return (
             "GRPC_TLS_CLIENT_CA requires a client certificate; "
             "name the proxy's with --tls-cert FILE --tls-key FILE"
         )
+    return certified_peer(settings, tls)
+
+
+def certified_peer(settings: Settings, tls: ProxyTls) -> ExpectedPeer | str | None:
+    """Return the identity as `expected_peer` does, for a proxy whose own certificate is set elsewhere."""
+    certificate = settings.grpc_tls_cert
+    if certificate is None:
+        return None
     try:
         leaf = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
         found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

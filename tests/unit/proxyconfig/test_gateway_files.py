@@ -16,8 +16,13 @@ API = "gateway.networking.k8s.io/v1"
 CONTOUR = "projectcontour.io/v1"
 
 
-def examine(folder: Path, *documents: Any, conditions: frozenset[str] | None = None) -> list[Finding]:
+def examine(
+    folder: Path, *documents: Any, conditions: frozenset[str] | None = None, removed: bool = True
+) -> list[Finding]:
+    """Examine documents; with `removed` also the policy that removes identity headers of clients."""
     (folder / "objects.yaml").write_text(yaml.safe_dump_all(documents, sort_keys=False))
+    if removed:
+        (folder / "clients.yaml").write_text(yaml.safe_dump(clients()))
     found = examine_files([folder], conditions)
     assert isinstance(found, list)
     assert all(one.line for one in found)
@@ -46,7 +51,22 @@ def security(name: str = "check", *targets: Json, check: Json | None = None, **m
 
 def asking(**more: Any) -> Json:
     backend = {"backendRefs": [{"name": "extauthz", "port": 9191}]}
-    return {"failOpen": False, "timeout": "200ms", "grpc": backend, **more}
+    return {"failOpen": False, "timeout": "200ms", "statusOnError": 503, "grpc": backend, **more}
+
+
+def clients(**more: Any) -> Json:
+    removal = {"removeOnMatch": [{"type": "Prefix", "value": "x-auth-"}], **more}
+    spec = {"targetRefs": [target("Gateway", "web")], "headers": {"earlyRequestHeaders": removal}}
+    return obj(GATEWAY, "ClientTrafficPolicy", "clients", spec)
+
+
+def external(**more: Any) -> Json:
+    check = {"protocol": "GRPC", "backendRef": {"name": "extauthz", "port": 9191}, "grpc": {}, **more}
+    return {"type": "ExternalAuth", "externalAuth": {k: v for k, v in check.items() if v is not None}}
+
+
+def over_http(**more: Any) -> Json:
+    return external(protocol="HTTP", grpc=None, http=more)
 
 
 def route(name: str, gateway: str = "web", service: str = "orders", **more: Any) -> Json:
@@ -69,6 +89,8 @@ def test_a_gateway_whose_every_route_is_checked_has_no_findings(tmp_path: Path) 
         (asking(headersToExtAuth=["Authorization", ":path"]), [(WARNING, "headers-withheld")]),
         (asking(headersToExtAuth=[]), []),
         ({**asking(headersToExtAuth=["x-a"]), "http": {}, "grpc": None}, []),
+        (asking(statusOnError=None), [(WARNING, "status-on-error")]),
+        ({**asking(), "grpc": None, "http": {"pathOverride": "/check"}}, [(ERROR, "http-path")]),
     ],
 )
 def test_the_check_of_a_security_policy_is_judged(
@@ -132,6 +154,125 @@ def test_a_policy_may_select_by_labels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("check", "severity"),
+    [
+        (asking(), WARNING),
+        ({**asking(), "grpc": None, "http": {"backendRefs": [{"name": "extauthz"}]}}, ERROR),
+    ],
+    ids=["grpc", "http"],
+)
+@pytest.mark.parametrize(
+    ("early", "is_removed"),
+    [
+        ({}, False),
+        ({"remove": ["x-auth-subject", "x-auth-roles"]}, False),
+        ({"removeOnMatch": [{"type": "Exact", "value": "x-auth-"}]}, False),
+        ({"removeOnMatch": [{"value": "x-auth-"}]}, False),
+        ({"removeOnMatch": [{"type": "Prefix", "value": "x-auth-s"}]}, False),
+        ({"removeOnMatch": [{"type": "Prefix", "value": ""}]}, False),
+        ({"removeOnMatch": [{"type": "Prefix", "value": "X-Auth"}]}, True),
+    ],
+)
+def test_identity_headers_of_clients_are_removed_before_the_check(
+    tmp_path: Path, check: Json, severity: Severity, early: Json, is_removed: bool
+) -> None:
+    spec = {"headers": {"earlyRequestHeaders": early}}
+    documents = [security(check=check), route("a"), obj(GATEWAY, "ClientTrafficPolicy", "c", spec)]
+
+    found = codes(examine(tmp_path, *documents, removed=False))
+
+    assert found == ([] if is_removed else [(severity, "identity-headers")])
+
+
+def test_headers_of_claims_are_removed_before_the_check(tmp_path: Path) -> None:
+    documents = [
+        security(check=asking()),
+        route("a"),
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"},
+         "data": {"CLAIM_HEADERS": "x-user-email,x-org"}},
+    ]  # fmt: skip
+
+    assert codes(examine(tmp_path, *documents)) == [(WARNING, "claim-headers")]
+    removing = clients(remove=["X-User-Email"], removeOnMatch=[{"type": "Prefix", "value": "x-"}])
+    assert examine(tmp_path, *documents, removing, removed=False) == []
+
+
+@pytest.mark.parametrize(
+    ("check", "expected"),
+    [
+        (external(), []),
+        (external(grpc=None), []),
+        (external(grpc={"allowedHeaders": []}), []),
+        (external(grpc={"allowedHeaders": ["x-a"]}), [(ERROR, "headers-withheld")]),
+        (external(grpc={"allowedHeaders": ["Authorization"]}), [(WARNING, "headers-withheld")]),
+        (external(forwardBody={"maxSize": 0}), []),
+        (external(forwardBody={"maxSize": 8_000_000}), [(ERROR, "body-large")]),
+        (external(backendRef={}), [(ERROR, "provider-unknown")]),
+        (external(protocol=None), [(WARNING, "file-unknown")]),
+        (external(protocol="QUIC"), [(WARNING, "file-unknown")]),
+        (over_http(), [(ERROR, "identity-headers")]),
+        (over_http(allowedHeaders=["x-auth-subject"]), [(ERROR, "identity-headers")]),
+        (over_http(allowedResponseHeaders=["x-auth-subject"]), [(ERROR, "identity-headers")]),
+        (
+            over_http(allowedResponseHeaders=["x-a"]),
+            [(ERROR, "identity-headers"), (WARNING, "identity-headers")],
+        ),
+    ],
+)
+def test_the_filter_external_auth_is_examined(
+    tmp_path: Path, check: Json, expected: list[tuple[Severity, str]]
+) -> None:
+    assert codes(examine(tmp_path, route("a", filters=[check]), removed=False)) == expected
+
+
+def test_external_auth_over_http_is_accepted_where_the_gateway_removes_identity_headers(
+    tmp_path: Path,
+) -> None:
+    assert examine(tmp_path, route("a", filters=[over_http()]), removed=True) == []
+
+
+def test_each_rule_needs_the_filter_external_auth(tmp_path: Path) -> None:
+    checked = {"filters": [external()], "backendRefs": [{"name": "orders"}]}
+    whole, part, apart = (obj(API, "HTTPRoute", name, {"rules": rules}) for name, rules in (
+        ("whole", [checked]),
+        ("part", [checked, {"backendRefs": [{"name": "orders"}]}]),
+        ("apart", [checked, {"backendRefs": [{"name": "public"}]}]),
+    ))  # fmt: skip
+
+    assert examine(tmp_path, whole) == []
+    assert codes(examine(tmp_path, part)) == [(ERROR, "check-missing")]
+    assert codes(examine(tmp_path, apart)) == [(WARNING, "check-missing")]
+    assert codes(examine(tmp_path, whole, route("other"))) == [(ERROR, "check-missing")]
+    assert codes(examine(tmp_path, whole, route("other", service="public"))) == [(WARNING, "check-missing")]
+    assert codes(examine(tmp_path, part, security(check=asking()))) == [(ERROR, "check-missing")]
+
+
+def test_external_auth_of_a_backend_checks_that_backend_alone(tmp_path: Path) -> None:
+    checked = {"name": "orders", "filters": [external()]}
+    both = [checked, {"name": "orders", "filters": [external()]}]
+
+    assert examine(tmp_path, route("a", backendRefs=both)) == []
+    found = examine(tmp_path, route("a", backendRefs=[checked, {"name": "open"}]))
+    assert codes(found) == [(WARNING, "check-missing")]
+
+
+def test_removing_identity_headers_after_the_check_is_reported(tmp_path: Path) -> None:
+    after = {"type": "RequestHeaderModifier", "requestHeaderModifier": {"remove": ["X-Auth-Subject"]}}
+
+    assert codes(examine(tmp_path, route("a", filters=[external(), after]))) == [
+        (WARNING, "identity-headers")
+    ]
+
+
+def test_external_auth_of_a_listener_is_reported_as_not_examined(tmp_path: Path) -> None:
+    gateway = obj(
+        API, "Gateway", "web", {"listeners": [{"name": "x", "filters": {"requests": [external()]}}]}
+    )
+
+    assert codes(examine(tmp_path, gateway)) == [(WARNING, "file-unknown")]
+
+
+@pytest.mark.parametrize(
     ("spec", "expected"),
     [
         ({"path": {"disableMergeSlashes": True}}, [(ERROR, "path-normalisation")]),
@@ -147,10 +288,11 @@ def test_the_request_settings_of_a_gateway_are_examined(
     assert codes(examine(tmp_path, obj(GATEWAY, "ClientTrafficPolicy", "x", spec))) == expected
 
 
-@pytest.mark.parametrize("what", ["gateway", "contour"])
+@pytest.mark.parametrize("what", ["gateway", "external", "contour"])
 def test_envoy_gateway_and_contour_are_reported_without_raw_headers(tmp_path: Path, what: str) -> None:
     documents = {
         "gateway": [security(check=asking()), route("a")],
+        "external": [route("a", filters=[external()])],
         "contour": [proxy(routes=[{"services": services("orders")}]), extension()],
     }[what]
 
@@ -261,6 +403,14 @@ def test_the_service_of_checks_needs_tls_and_a_short_timeout(tmp_path: Path) -> 
     plain = extension(protocol="h2c", timeoutPolicy={"response": "1h"})
 
     assert codes(examine(tmp_path, plain)) == [(WARNING, "checks-in-plaintext"), (ERROR, "timeout-long")]
+
+
+def test_identity_headers_that_a_proxy_removes_after_the_check_are_reported(tmp_path: Path) -> None:
+    removing = {"requestHeadersPolicy": {"remove": ["x-auth-subject"]}}
+
+    found = examine(tmp_path, extension(), proxy(routes=[{**ORDERS, **removing}]))
+
+    assert codes(found) == [(WARNING, "identity-headers")]
 
 
 def test_a_missing_extension_service_is_reported(tmp_path: Path) -> None:
