@@ -13,7 +13,6 @@ from extauthz.proxyconfig.tls import ProxyTls
 from extauthz.settings import Settings, load_settings
 
 Proxy = Literal["envoy", "istio", "envoy-gateway", "gateway-api", "contour", "http"]
-PROXIES: Final[tuple[Proxy, ...]] = ("envoy", "istio", "envoy-gateway", "gateway-api", "contour", "http")
 """`http` is Envoy that asks over HTTP: the same as `envoy` with the transport `http`."""
 
 _OVER_HTTP: Final = {

@@ -3,6 +3,7 @@
 Input: an ExtAuthz, an ExtAuthzPerRoute, or what another proxy has in its place. Output: findings.
 """
 
+import re
 from collections.abc import Iterator, Set
 from typing import Final
 
@@ -10,6 +11,8 @@ from extauthz.proxyconfig import advice
 from extauthz.proxyconfig.documents import Value
 from extauthz.proxyconfig.findings import Finding
 
+_AUTHORITY: Final = re.compile(r"[A-Za-z0-9._~%!$&'()*+,;=:@\[\]-]+")
+"""RFC 3986 3.2: characters of an authority, which is the name of the cluster unless it is set."""
 _LISTS: Final = ("allowed_headers", "disallowed_headers")
 
 
@@ -71,6 +74,17 @@ def _service(settings: Value, at: Value) -> Iterator[Finding]:
         )
     elif found := advice.timeout(limit):
         yield found
+    cluster = settings.given("grpc_service", "envoy_grpc", "cluster_name")
+    if cluster is None or settings.given("grpc_service", "envoy_grpc", "authority") is not None:
+        return
+    if not _AUTHORITY.fullmatch(cluster.text or ""):
+        yield advice.warning(
+            cluster,
+            "authority-invalid",
+            f"the name {cluster.text!r} of the cluster is the authority of each check and has characters "
+            "that are invalid there: the native gRPC server refuses every check, so every request is denied",
+            "set grpc_service.envoy_grpc.authority: extauthz, also in grpc_health_check",
+        )
 
 
 def _withheld(check: Value, *, over_http: bool) -> Iterator[Finding]:

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 def add(commands: "Commands") -> None:
     """Add the commands."""
     config = commands.add_parser("envoy-config", help="print a proxy configuration for the current settings")
-    config.add_argument("--for", dest="proxy", choices=("envoy", "istio"), default="envoy")
+    config.add_argument(
+        "--for",
+        dest="proxy",
+        choices=("envoy", "istio", "envoy-gateway", "gateway-api", "contour", "http"),
+        default="envoy",
+        help="the proxy or gateway; http: Envoy that asks over HTTP, as --transport http (docs/gateways.md)",
+    )
     config.add_argument(
         "--transport", choices=("grpc", "http"), default="grpc", help="how Envoy asks; http: HTTP_AUTHZ_PORT"
     )
@@ -34,7 +40,11 @@ def add(commands: "Commands") -> None:
         "--strict", action="store_true", help="fail also for objects and checks that cannot be examined"
     )
     doctor.add_argument(
-        "files", nargs="*", type=Path, metavar="FILE", help="Envoy, Istio or Kubernetes files, or folders"
+        "files",
+        nargs="*",
+        type=Path,
+        metavar="FILE",
+        help="files of Envoy, Istio, gateways or Kubernetes, or folders",
     )
     doctor.set_defaults(run=_doctor)
 

@@ -63,6 +63,46 @@ def test_the_line_is_that_of_the_setting(tmp_path: Path, change: str, code: str,
     assert at in (tmp_path / "envoy.yaml").read_text().splitlines()[(error.line or 0) - 1]
 
 
+@pytest.mark.parametrize(
+    ("name", "authority", "is_valid"),
+    [
+        ("extauthz", None, True),
+        ("extauthz.internal:9191", None, True),
+        ("extauthz/extauthz", None, False),
+        ("outbound|9191||extauthz.extauthz.svc.cluster.local", None, False),
+        ("extauthz/extauthz", "extauthz", True),
+    ],
+)
+def test_the_name_of_the_cluster_is_the_authority_of_a_check(
+    tmp_path: Path, name: str, authority: str | None, is_valid: bool
+) -> None:
+    document = base()
+    service = check_of(manager_of(document))["typed_config"]["grpc_service"]["envoy_grpc"]
+    service["cluster_name"] = name
+    if authority is not None:
+        service["authority"] = authority
+
+    assert ((WARNING, "authority-invalid") in codes(found_in(tmp_path, envoy=document))) is not is_valid
+
+
+def test_identity_headers_may_be_removed_early(tmp_path: Path) -> None:
+    document = base()
+    manager = manager_of(document)
+    (removal,) = (one for one in manager["http_filters"] if one["name"].endswith("header_mutation"))
+    manager["http_filters"].remove(removal)
+    assert (ERROR, "identity-headers") in codes(found_in(tmp_path, envoy=document))
+
+    early = (
+        "type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
+    )
+    mutations = removal["typed_config"]["mutations"]["request_mutations"]
+    manager["early_header_mutation_extensions"] = [
+        {"name": "early", "typed_config": {"@type": early, "mutations": mutations}}
+    ]
+
+    assert "identity-headers" not in {code for _, code in codes(found_in(tmp_path, envoy=document))}
+
+
 def test_a_dump_of_an_istio_sidecar_has_no_false_errors(tmp_path: Path) -> None:
     checked = found_in(tmp_path, dump=sidecar(checked=True))
     assert [one for one in checked if one.severity is ERROR] == []
