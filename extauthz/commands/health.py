@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from extauthz.commands.status import OK, fail
+from extauthz.commands.status import OK, fail, print_json
 
 _TIMEOUT_S: Final = 2.0
 _PORTS: Final = (("SIDECAR_PORT", "9190"), ("PORT", "8080"))
@@ -18,9 +18,11 @@ _PORTS: Final = (("SIDECAR_PORT", "9190"), ("PORT", "8080"))
 _EVERY_INTERFACE: Final = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared with, never bound
 
 
-def run(environ: Mapping[str, str], *, url: str | None, ready: bool) -> int:
+def run(environ: Mapping[str, str], *, url: str | None, ready: bool, as_json: bool = False) -> int:
     """Print `ok` and return OK for a healthy process; else print the problem and return FAILED."""
     problem = health_problem(environ, url=url, ready=ready)
+    if as_json:
+        return print_json(problem is None, problem=problem)
     if problem is not None:
         return fail(problem)
     print("ok")

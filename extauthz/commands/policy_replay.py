@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from extauthz.commands.status import BAD_USAGE, OK, fail, unreadable
+from extauthz.commands.status import BAD_USAGE, OK, fail, print_json, unreadable
 from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.tenancy import DEFAULT_TENANT
 from extauthz.publish.files import PolicyDirectory
@@ -85,12 +85,13 @@ def run(environ: Mapping[str, str], given: ReplayArguments) -> int:
     }
     if lines.unusable:
         print(f"extauthz: {lines.unusable} lines are left out; {lines.first_unusable}", file=sys.stderr)
+    most = given.max_newly_allowed
+    too_many = most is not None and report.newly_allowed > most
     if given.as_json:
-        sys.stdout.buffer.write(orjson.dumps(result, option=orjson.OPT_APPEND_NEWLINE))
+        print_json(not too_many, **result)
     else:
         print("\n".join(_shown(result)))
-    most = given.max_newly_allowed
-    if most is not None and report.newly_allowed > most:
+    if too_many:
         return fail(f"{report.newly_allowed} requests would be newly allowed; at most {most} may be")
     return OK
 

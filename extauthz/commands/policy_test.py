@@ -10,13 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
-
 from extauthz.cases.decision_cases import CaseInvalidError, case_warnings, run_case_text
 from extauthz.commands.junit_report import write_junit
 from extauthz.commands.policy_folder import FolderSettings, folder_settings, open_folder
 from extauthz.commands.policy_validate import by_place, counted
-from extauthz.commands.status import BAD_USAGE, FAILED, OK, fail, unreadable
+from extauthz.commands.status import BAD_USAGE, FAILED, OK, fail, print_json, unreadable
 from extauthz.commands.watching import Watched
 from extauthz.domain.one_line import one_line
 from extauthz.folders.cases import check_cases, run_cases
@@ -126,7 +124,7 @@ def _print_json(cases: list[TestedCase], failed: int, *, complete: bool) -> None
         "failed": failed,
         "cases": [case.to_json() for case in cases],
     }
-    sys.stdout.buffer.write(orjson.dumps(result, option=orjson.OPT_APPEND_NEWLINE))
+    print_json(complete and not failed, **result)
     sys.stdout.flush()
 
 

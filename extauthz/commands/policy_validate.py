@@ -3,14 +3,11 @@
 A line is `FILE:LINE:COLUMN: POINTER: what is wrong`, as editors and CI systems read it.
 """
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import orjson
-
 from extauthz.commands.policy_folder import folder_settings, open_folder
-from extauthz.commands.status import FAILED, OK
+from extauthz.commands.status import FAILED, OK, print_json
 from extauthz.domain.one_line import one_line
 from extauthz.folders.cases import check_cases
 from extauthz.folders.findings import Finding
@@ -29,7 +26,7 @@ def run(environ: Mapping[str, str], root: Path, *, as_json: bool) -> int:
     check_cases(folder, settings.model)
     add_warnings(folder)
     if as_json:
-        sys.stdout.buffer.write(orjson.dumps(_result(folder), option=orjson.OPT_APPEND_NEWLINE))
+        print_json(not folder.problems, **_result(folder))
     else:
         for finding in by_place(folder.findings):
             print(printable(finding))

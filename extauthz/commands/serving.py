@@ -6,11 +6,12 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine, Mapping
+from functools import partial
 
 import structlog
 
 from extauthz.commands.imports import uninterrupted
-from extauthz.commands.status import BAD_USAGE, FAILED, OK
+from extauthz.commands.status import BAD_USAGE, FAILED, OK, print_json
 from extauthz.domain.one_line import one_line
 from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.settings import Settings, load_settings, misspelt
@@ -45,7 +46,9 @@ def control_plane(environ: Mapping[str, str], *, with_workers: bool) -> int:
     return _run(run_control_plane(settings, with_workers=with_workers))
 
 
-def migrate(environ: Mapping[str, str], *, only_status: bool, with_new_epoch: bool) -> int:
+def migrate(
+    environ: Mapping[str, str], *, only_status: bool, with_new_epoch: bool, as_json: bool = False
+) -> int:
     """Run `extauthz migrate`."""
     settings = _settings(environ, serving=False)
     if settings is None:
@@ -53,7 +56,8 @@ def migrate(environ: Mapping[str, str], *, only_status: bool, with_new_epoch: bo
     with uninterrupted():
         from extauthz.runtime.migrations import run_migrate
 
-    return _run(run_migrate(settings, only_status=only_status, with_new_epoch=with_new_epoch))
+    answer = partial(print_json, True) if as_json else None
+    return _run(run_migrate(settings, only_status=only_status, with_new_epoch=with_new_epoch, answer=answer))
 
 
 def worker(

@@ -4,14 +4,15 @@ Input: the environment, a folder. Output: heads and bodies in the folder, one li
 """
 
 import asyncio
+import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from extauthz.commands.status import BAD_USAGE, OK, fail
+from extauthz.commands.status import BAD_USAGE, OK, fail, print_json
 from extauthz.domain.one_line import one_line
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.domain.tenant_config import TenantConfig
@@ -33,16 +34,19 @@ from extauthz.storage.pool import Connection
 from extauthz.telemetry import logs
 
 
-def public_key(environ: Mapping[str, str]) -> int:
+def public_key(environ: Mapping[str, str], *, as_json: bool = False) -> int:
     """Print the public key of POLICY_SIGNING_KEY, as POLICY_PUBLIC_KEYS takes it."""
     settings = _settings(environ)
     if settings is None:
         return BAD_USAGE
-    print(public_key_text(_raw_public_key(settings)))
+    text = public_key_text(_raw_public_key(settings))
+    if as_json:
+        return print_json(ok=True, public_key=text)
+    print(text)
     return OK
 
 
-def publish(environ: Mapping[str, str], folder: Path, *, every: float | None) -> int:
+def publish(environ: Mapping[str, str], folder: Path, *, every: float | None, as_json: bool = False) -> int:
     """Write the signed policies of each tenant into the folder, once, or every `every` seconds."""
     settings = _settings(environ)
     if settings is None:
@@ -59,17 +63,19 @@ def publish(environ: Mapping[str, str], folder: Path, *, every: float | None) ->
         )
     logs.configure(settings.log_level, settings.log_format)
     try:
-        return asyncio.run(_publish(settings, folder, every))
+        return asyncio.run(_publish(settings, folder, every, _written_json if as_json else _written))
     except StartRefusedError as refused:
         return fail(str(refused), BAD_USAGE)
 
 
-async def _publish(settings: Settings, root: Path, every: float | None) -> int:
+async def _publish(
+    settings: Settings, root: Path, every: float | None, written: Callable[[Head], str]
+) -> int:
     tenants = (DEFAULT_TENANT,) if settings.mode is TenancyMode.SELFHOST else settings.tenants
     signed = [_SignedFolder(tenant, PolicyFolder(root, tenant)) for tenant in tenants]
     async with followed_providers(settings) as providers:
         while True:
-            problem = await _round(settings, providers, signed, once=every is None)
+            problem = await _round(settings, providers, signed, written, once=every is None)
             if every is None:
                 return OK if problem is None else fail(problem)
             if problem is not None:
@@ -87,7 +93,12 @@ class _SignedFolder:
 
 
 async def _round(
-    settings: Settings, providers: FollowedProviders, signed: Sequence[_SignedFolder], *, once: bool
+    settings: Settings,
+    providers: FollowedProviders,
+    signed: Sequence[_SignedFolder],
+    written: Callable[[Head], str],
+    *,
+    once: bool,
 ) -> str | None:
     """Write what is due of every tenant; the answer is what kept one of them from being written."""
     try:
@@ -110,7 +121,7 @@ async def _round(
                     envelope = sign(found.head, signer(settings.policy_signing_key))
                     each.folder.write(found.head, envelope, found.bodies)
                     each.added = added
-                    print(f"{tenant} revision={found.head.revision} serial={found.head.serial}", flush=True)
+                    print(written(found.head), flush=True)
             except TenantMissingError:
                 problem = f"there is no tenant {tenant!r}"
             except OSError as error:
@@ -120,6 +131,15 @@ async def _round(
     finally:
         connection.terminate()
     return problem
+
+
+def _written(head: Head) -> str:
+    """Return the line of a head that was written."""
+    return f"{head.tenant} revision={head.revision} serial={head.serial}"
+
+
+def _written_json(head: Head) -> str:
+    return json.dumps({"tenant": head.tenant, "revision": head.revision, "serial": head.serial})
 
 
 async def _due(

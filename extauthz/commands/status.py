@@ -23,6 +23,15 @@ def unreadable(path: object, error: OSError) -> int:
     return fail(f"{str(path)!r} cannot be read: {error.strerror}", BAD_USAGE)
 
 
+def print_json(ok: bool, **members: object) -> int:  # the member that comes first
+    """Print one JSON object on stdout, `ok` first; return OK or FAILED. docs/commands.md has the form."""
+    import orjson
+
+    document = {"ok": ok, **members}
+    sys.stdout.buffer.write(orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_INDENT_2))
+    return OK if ok else FAILED
+
+
 def answer_lines(answer: Callable[[bytes], bytes]) -> int:
     """Answer every LF-separated line of stdin with one line on stdout; return OK.
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from extauthz.commands.status import FAILED, OK
+from extauthz.commands.status import FAILED, OK, print_json
 from extauthz.commands.token_introspection import AskedIssuer, introspecting_tenants, judged
 from extauthz.commands.token_issuers import Service, fetched, ring_of, with_service
 from extauthz.decide.introspected_token import answer_problem
@@ -84,11 +84,8 @@ def _run(service: Service, tenant: str | None, *, as_json: bool) -> int:
     explained = explain(text, service, tenant=tenant)
     if as_json:
         document = {**explained._asdict(), "steps": [step._asdict() for step in explained.steps]}
-        sys.stdout.buffer.write(
-            orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_INDENT_2)
-        )
-    else:
-        sys.stdout.write(_as_text(explained))
+        return print_json(explained.accepted, **document)
+    sys.stdout.write(_as_text(explained))
     return OK if explained.accepted else FAILED
 
 

@@ -51,19 +51,37 @@ class DatabaseAwayError(StartRefusedError):
     may_pass: ClassVar[bool] = True
 
 
-async def run_migrate(settings: Settings, *, only_status: bool, with_new_epoch: bool) -> None:
-    """Run `extauthz migrate` and print what was done. Raises StartRefusedError."""
+async def run_migrate(
+    settings: Settings,
+    *,
+    only_status: bool,
+    with_new_epoch: bool,
+    answer: Callable[..., object] | None = None,
+) -> None:
+    """Run `extauthz migrate` and print what was done. Raises StartRefusedError.
+
+    `answer` takes the members of a JSON object in place of the lines for people.
+    """
 
     async def work(connection: Connection) -> None:
         if only_status:
-            for each in _accepted(await status(connection, _shipped())):
-                applied = "pending" if each.applied_at is None else f"applied {each.applied_at.isoformat()}"
-                print(f"{each.name}: {applied}")
+            found = _accepted(await status(connection, _shipped()))
+            dates = {each.name: each.applied_at and each.applied_at.isoformat() for each in found}
+            if answer is not None:
+                answer(migrations=[{"name": name, "applied_at": date} for name, date in dates.items()])
+                return
+            for name, date in dates.items():
+                print(f"{name}: {'pending' if date is None else f'applied {date}'}")
             return
-        for migration in _accepted(await migrate(connection, _shipped())):
-            print(f"applied {migration.name}")
-        if with_new_epoch:
-            print(f"new epoch {await new_epoch(connection)}; every sidecar reloads everything")
+        applied = _accepted(await migrate(connection, _shipped()))
+        if answer is None:
+            for migration in applied:
+                print(f"applied {migration.name}")
+        epoch = await new_epoch(connection) if with_new_epoch else None
+        if answer is not None:
+            answer(applied=[migration.name for migration in applied], epoch=epoch)
+        elif epoch is not None:
+            print(f"new epoch {epoch}; every sidecar reloads everything")
 
     await _connected(settings, work)
 

@@ -41,6 +41,19 @@ def soon(condition: "object", *, within: float = 20.0, what: str = "") -> None:
     asyncio.run(until(condition, within=within, what=what))
 
 
+def test_migrate_answers_in_json(database: "Database") -> None:
+    environ = environment(database_environment(database.address))
+    status = run_extauthz("migrate", "--status", "--json", environ=environ)
+    assert status.returncode == 0, status.stderr
+    found = json.loads(status.stdout)
+    assert found["ok"] is True
+    assert all(each.keys() == {"name", "applied_at"} and each["applied_at"] for each in found["migrations"])
+    again = json.loads(run_extauthz("migrate", "--json", environ=environ).stdout)
+    assert again == {"ok": True, "applied": [], "epoch": None}
+    renewed = json.loads(run_extauthz("migrate", "--new-epoch", "--json", environ=environ).stdout)
+    assert (renewed["applied"], len(renewed["epoch"])) == ([], 36)
+
+
 def test_every_command_finds_the_primary_behind_a_dead_and_a_silent_host(
     database: "Database", silent_port: int, tmp_path: Path
 ) -> None:

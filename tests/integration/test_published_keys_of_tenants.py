@@ -1,6 +1,7 @@
 """`snapshot publish` with several tenants: each gets the keys of the providers that it registered."""
 
 import asyncio
+import json
 import time
 from functools import partial
 from pathlib import Path
@@ -61,8 +62,13 @@ async def test_each_tenant_gets_the_keys_of_its_own_providers(database: "Databas
             "JWKS_ALLOW_HOSTS": hosts,
             "POLICY_SIGNING_KEY": pem_of(KEY),
         }
-        done = await asyncio.to_thread(run_extauthz, "snapshot", "publish", tmp_path, environ=environ)
+        done = await asyncio.to_thread(
+            run_extauthz, "snapshot", "publish", tmp_path, "--json", environ=environ
+        )
         assert done.returncode == 0, done.stderr
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        assert [each["tenant"] for each in lines] == ["acme", "globex"]
+        assert all(each.keys() == {"tenant", "revision", "serial"} for each in lines)
         for tenant, provider, kid in (("acme", acme, "a"), ("globex", globex, "b")):
             found = config(tmp_path, tenant)
             assert [each.issuer for each in found.keys] == [provider.issuer]

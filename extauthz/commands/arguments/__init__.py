@@ -17,7 +17,7 @@ GROUPS: Final = {
     "control-plane": "serving",
     "migrate": "serving",
     "health": "health",
-    "token": "tokens",
+    "token": "tokens",  # nosec B105 - the name of a module
     "path": "paths",
     "casbin": "casbin",
     "policy": "policy",
@@ -25,6 +25,7 @@ GROUPS: Final = {
     "envoy-config": "proxies",
     "doctor": "proxies",
     "logs": "logs",
+    "completion": "completion",
 }
 """The first word of a command -> the module of this package that adds it. Help lists them in this order."""
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from extauthz.commands.arguments.parser import subcommands
+from extauthz.commands.arguments.parser import add_json, command, group
 
 if TYPE_CHECKING:
     from extauthz.commands.arguments.parser import Commands
@@ -12,8 +12,15 @@ if TYPE_CHECKING:
 
 def add(commands: "Commands") -> None:
     """Add the commands."""
-    logs = subcommands(commands.add_parser("logs", help="read decision logs"))
-    verify = logs.add_parser("verify", help="count lines, gaps and schema errors")
+    logs = group(commands, "logs", "read decision logs")
+    verify = command(
+        logs,
+        "verify",
+        "count lines, gaps and schema errors",
+        page="docs/deploy.md",
+        failed="the log has a gap that no loss explains, or a schema error",
+    )
+    add_json(verify, "changes nothing: the counts are JSON")
     verify.add_argument("file", type=Path, metavar="FILE")
     verify.set_defaults(run=_verify)
 

@@ -1,8 +1,9 @@
-"""The parser of a command, and the place of the commands below it."""
+"""The parser of a command, its help, and the place of the commands below it."""
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
 from extauthz.commands.status import BAD_USAGE
 from extauthz.domain.one_line import one_line
@@ -11,13 +12,57 @@ if TYPE_CHECKING:
     Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
     """Where commands are added."""
 
+ALREADY_JSON: Final = "changes nothing: every line is JSON"
+
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose error is one line, like every other error."""
+    """A parser whose error is one line, and whose help names variables, exit statuses and a page."""
+
+    page: str | None = None
+    """The page of the documentation; None: a group of commands."""
+    variables: Sequence[str] = ()
+    """The environment variables that the command reads."""
+    failed: str = ""
+    """What exit status 1 says."""
 
     def error(self, message: str) -> NoReturn:
         """Print the error and exit."""
         self.exit(BAD_USAGE, f"{self.prog}: {one_line(message)}; see '{self.prog} --help'\n")
+
+    def format_help(self) -> str:
+        """Return the help, with the variables, the exit statuses and the page of a command."""
+        from extauthz.commands.arguments.help_sections import sections
+
+        return super().format_help() + sections(self.page, self.variables, self.failed)
+
+
+def command(
+    commands: "Commands",
+    name: str,
+    meaning: str,
+    *,
+    page: str,
+    variables: Sequence[str] = (),
+    failed: str = "the command failed; stderr says why",
+) -> Parser:
+    """Add a command; `meaning` is a line of the help, the rest is what `Parser` has."""
+    parser = commands.add_parser(name, help=meaning, description=_sentence(meaning))
+    parser.page, parser.variables, parser.failed = page, variables, failed
+    return parser
+
+
+def add_json(parser: argparse.ArgumentParser, meaning: str = "print one JSON object") -> None:
+    """Add `--json`; docs/commands.md has its form."""
+    parser.add_argument("--json", action="store_true", help=meaning)
+
+
+def group(commands: "Commands", name: str, meaning: str) -> "Commands":
+    """Add a group of commands; return where they are added."""
+    return subcommands(commands.add_parser(name, help=meaning, description=_sentence(meaning)))
+
+
+def _sentence(meaning: str) -> str:
+    return f"{meaning[0].upper()}{meaning[1:]}."
 
 
 def subcommands(parser: Parser) -> "Commands":

@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from extauthz.commands.arguments.parser import subcommands
+from extauthz.commands.arguments.parser import ALREADY_JSON, add_json, command, group
 
 if TYPE_CHECKING:
     from extauthz.commands.arguments.parser import Commands
@@ -11,8 +11,11 @@ if TYPE_CHECKING:
 
 def add(commands: "Commands") -> None:
     """Add the command."""
-    path = subcommands(commands.add_parser("path", help="judge paths"))
-    canonical = path.add_parser("canonical", help="one raw path per line in, one JSON verdict per line out")
+    path = group(commands, "path", "judge paths")
+    canonical = command(
+        path, "canonical", "one raw path per line in, one JSON verdict per line out", page="docs/security.md"
+    )
+    add_json(canonical, ALREADY_JSON)
     canonical.set_defaults(run=_canonical, self_check="paths")
 
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from extauthz.commands.arguments import policy_replay, policy_test, policy_validate
-from extauthz.commands.arguments.parser import subcommands
+from extauthz.commands.arguments.parser import group
 
 if TYPE_CHECKING:
     from extauthz.commands.arguments.parser import Commands
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def add(commands: "Commands") -> None:
     """Add the commands, in the order of the help."""
-    policy = subcommands(commands.add_parser("policy", help="try policies"))
+    policy = group(commands, "policy", "try policies")
     policy_validate.add(policy)
     policy_test.add(policy)
     policy_replay.add(policy)

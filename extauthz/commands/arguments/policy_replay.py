@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from extauthz.commands.arguments.environment import JUDGING
+from extauthz.commands.arguments.parser import add_json, command
 from extauthz.commands.imports import uninterrupted
 
 if TYPE_CHECKING:
@@ -13,7 +15,14 @@ if TYPE_CHECKING:
 
 def add(policy: "Commands") -> None:
     """Add the command."""
-    replay = policy.add_parser("replay", help="what a draft changes for the requests of a decision log")
+    replay = command(
+        policy,
+        "replay",
+        "what a draft changes for the requests of a decision log",
+        page="docs/replay.md",
+        variables=JUDGING,
+        failed="more requests would be newly allowed than --max-newly-allowed",
+    )
     replay.add_argument("--log", type=Path, required=True, metavar="FILE", help="a decision log")
     replay.add_argument(
         "--policies", type=Path, required=True, metavar="DIR", help="the policies that were in force"
@@ -26,7 +35,7 @@ def add(policy: "Commands") -> None:
     replay.add_argument(
         "--masked", action="append", default=[], metavar="FIELD", help="a field whose values are masked"
     )
-    replay.add_argument("--json", action="store_true", help="print JSON")
+    add_json(replay)
     replay.set_defaults(run=_replay, self_check="everything")
 
 

@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from extauthz.commands.arguments.environment import FOLDER
+from extauthz.commands.arguments.parser import add_json, command
 from extauthz.commands.imports import uninterrupted
 
 if TYPE_CHECKING:
@@ -13,11 +15,18 @@ if TYPE_CHECKING:
 
 def add(policy: "Commands") -> None:
     """Add the command."""
-    test = policy.add_parser("test", help="run decision cases, of files or of folders of policies and cases")
+    test = command(
+        policy,
+        "test",
+        "run decision cases, of files or of folders of policies and cases",
+        page="docs/policy-tests.md",
+        variables=FOLDER,
+        failed="a case is decided in another way than it expects",
+    )
     test.add_argument("paths", nargs="+", type=Path, metavar="FILE|DIR")
     test.add_argument("--watch", action="store_true", help="run again after each change, until Ctrl-C")
     test.add_argument("--junit", type=Path, metavar="FILE", help="write the results as JUnit XML, too")
-    test.add_argument("--json", action="store_true", help="print JSON")
+    add_json(test)
     test.set_defaults(run=_test, self_check="everything")
 
 

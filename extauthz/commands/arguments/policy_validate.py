@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from extauthz.commands.arguments.environment import FOLDER
+from extauthz.commands.arguments.parser import add_json, command
 from extauthz.commands.imports import uninterrupted
 
 if TYPE_CHECKING:
@@ -13,9 +15,16 @@ if TYPE_CHECKING:
 
 def add(policy: "Commands") -> None:
     """Add the command."""
-    validate = policy.add_parser("validate", help="every problem of a folder of policies and cases")
+    validate = command(
+        policy,
+        "validate",
+        "every problem of a folder of policies and cases",
+        page="docs/folders.md",
+        variables=FOLDER,
+        failed="the folder has a problem",
+    )
     validate.add_argument("folder", type=Path, metavar="DIR")
-    validate.add_argument("--json", action="store_true", help="print JSON")
+    add_json(validate)
     validate.set_defaults(run=_validate, self_check="everything")
 
 

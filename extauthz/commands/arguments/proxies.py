@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from extauthz.commands.arguments.environment import EVERY_SETTING, PROXY
+from extauthz.commands.arguments.parser import add_json, command
 from extauthz.commands.imports import uninterrupted
 
 if TYPE_CHECKING:
@@ -13,7 +15,13 @@ if TYPE_CHECKING:
 
 def add(commands: "Commands") -> None:
     """Add the commands."""
-    config = commands.add_parser("envoy-config", help="print a proxy configuration for the current settings")
+    config = command(
+        commands,
+        "envoy-config",
+        "print a proxy configuration for the current settings",
+        page="docs/deploy.md",
+        variables=PROXY,
+    )
     config.add_argument(
         "--for",
         dest="proxy",
@@ -34,8 +42,15 @@ def add(commands: "Commands") -> None:
         config.add_argument(option, type=Path, metavar="FILE", help=meaning)
     config.set_defaults(run=_envoy_config)
 
-    doctor = commands.add_parser("doctor", help="examine settings, database, identity provider and files")
-    doctor.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    doctor = command(
+        commands,
+        "doctor",
+        "examine settings, database, identity provider and files",
+        page="docs/doctor.md",
+        variables=EVERY_SETTING,
+        failed="there is an error among the findings",
+    )
+    add_json(doctor)
     doctor.add_argument(
         "--strict", action="store_true", help="fail also for objects and checks that cannot be examined"
     )

@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from extauthz.commands.arguments.parser import subcommands
+from extauthz.commands.arguments.environment import EVERY_SETTING
+from extauthz.commands.arguments.parser import add_json, command, group
 
 if TYPE_CHECKING:
     from extauthz.commands.arguments.parser import Commands
@@ -13,14 +14,29 @@ if TYPE_CHECKING:
 
 def add(commands: "Commands") -> None:
     """Add the commands."""
-    snapshot = subcommands(commands.add_parser("snapshot", help="sign policies for followers over HTTP"))
-    publish = snapshot.add_parser("publish", help="write signed policies as files for a static server")
+    snapshot = group(commands, "snapshot", "sign policies for followers over HTTP")
+    publish = command(
+        snapshot,
+        "publish",
+        "write signed policies as files for a static server",
+        page="docs/fleet.md",
+        variables=EVERY_SETTING,
+        failed="the database cannot be read, or the folder cannot be written",
+    )
     publish.add_argument("folder", type=Path, metavar="DIR")
     publish.add_argument(
         "--every", type=_seconds, metavar="N", help="go on, and look for changes every N seconds"
     )
+    add_json(publish, "print one JSON object for each tenant that was written")
     publish.set_defaults(run=_publish)
-    public_key = snapshot.add_parser("public-key", help="print the public key of POLICY_SIGNING_KEY")
+    public_key = command(
+        snapshot,
+        "public-key",
+        "print the public key of POLICY_SIGNING_KEY",
+        page="docs/fleet.md",
+        variables=("POLICY_SIGNING_KEY",),
+    )
+    add_json(public_key)
     public_key.set_defaults(run=_public_key)
 
 
@@ -37,10 +53,10 @@ def _seconds(text: str) -> float:
 def _publish(parsed: argparse.Namespace) -> int:
     from extauthz.commands import snapshot
 
-    return snapshot.publish(os.environ, parsed.folder, every=parsed.every)
+    return snapshot.publish(os.environ, parsed.folder, every=parsed.every, as_json=parsed.json)
 
 
-def _public_key(_: argparse.Namespace) -> int:
+def _public_key(parsed: argparse.Namespace) -> int:
     from extauthz.commands import snapshot
 
-    return snapshot.public_key(os.environ)
+    return snapshot.public_key(os.environ, as_json=parsed.json)

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from extauthz.commands.arguments.parser import subcommands
+from extauthz.commands.arguments.environment import IDENTITY
+from extauthz.commands.arguments.parser import ALREADY_JSON, add_json, command, group
 from extauthz.commands.imports import uninterrupted
 from extauthz.commands.status import BAD_USAGE, fail
 
@@ -16,18 +17,26 @@ _SETTINGS: Final = "a file of the service's settings, lines of NAME=VALUE (defau
 
 def add(commands: "Commands") -> None:
     """Add the commands."""
-    token = subcommands(commands.add_parser("token", help="judge tokens"))
-    verify = token.add_parser("verify", help="one compact token per line in, one JSON verdict per line out")
+    token = group(commands, "token", "judge tokens")
+    verify = command(
+        token, "verify", "one compact token per line in, one JSON verdict per line out", page="docs/tokens.md"
+    )
     keys = verify.add_mutually_exclusive_group(required=True)
     keys.add_argument("--jwks", type=Path, metavar="FILE", help="the keys")
     keys.add_argument("--settings", type=Path, metavar="FILE", help=_SETTINGS)
     verify.add_argument("--issuer", help="the issuer that tokens must name")
     verify.add_argument("--audience", help="the audience that tokens must name")
     verify.add_argument("--signature-only", action="store_true", help="judge header, key and signature only")
+    add_json(verify, ALREADY_JSON)
     verify.set_defaults(run=_verify, self_check="tokens")
 
-    explain = token.add_parser(
-        "explain", help="judge the token on stdin check by check, by a service's settings"
+    explain = command(
+        token,
+        "explain",
+        "judge the token on stdin check by check, by a service's settings",
+        page="docs/tokens.md",
+        variables=IDENTITY,
+        failed="the token is refused",
     )
     given = explain.add_mutually_exclusive_group()
     given.add_argument("--settings", type=Path, metavar="FILE", help=_SETTINGS)
@@ -35,7 +44,7 @@ def add(commands: "Commands") -> None:
     explain.add_argument(
         "--tenant", metavar="T", help="the tenant of the target, whose provider introspects opaque tokens"
     )
-    explain.add_argument("--json", action="store_true", help="print JSON")
+    add_json(explain)
     explain.set_defaults(run=_explain, self_check="tokens")
 
 

@@ -52,7 +52,11 @@ print(json.dumps([gc.isenabled(), gc.get_freeze_count() - before]))
 
 @pytest.mark.parametrize(
     ("first", "loaded"),
-    [("health", ["health"]), ("doctor", ["proxies"]), ("logs", ["logs"])],
+    [
+        ("migrate", ["serving"]),
+        ("doctor", ["proxies"]),
+        ("snapshot", ["snapshots"]),
+    ],
 )
 def test_a_command_loads_the_arguments_of_its_group_alone(first: str, loaded: list[str]) -> None:
     program = f"""
@@ -63,4 +67,4 @@ command_parser({first!r})
 own = "extauthz.commands.arguments."
 print(json.dumps(sorted(name.removeprefix(own) for name in sys.modules if name.startswith(own))))
 """
-    assert printed(program) == sorted(["parser", *loaded])
+    assert printed(program) == sorted(["environment", "parser", *loaded])

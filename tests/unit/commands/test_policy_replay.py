@@ -102,6 +102,9 @@ def test_more_newly_allowed_requests_than_may_be_fail_the_step(
     ended = replay([line("seller"), line("seller")], SELLERS, "--max-newly-allowed", most)
     assert ended.returncode == status
     assert ("2 requests would be newly allowed" in ended.stderr) is (status == 1)
+    in_json = replay([line("seller"), line("seller")], SELLERS, "--max-newly-allowed", most, "--json")
+    assert in_json.returncode == status
+    assert next(iter(json.loads(in_json.stdout).items())) == ("ok", status == 0)
 
 
 def test_a_public_route_allows_the_requests_without_a_credential(

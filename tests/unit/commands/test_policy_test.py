@@ -57,6 +57,7 @@ def test_results_are_one_json_object(tmp_path: Path) -> None:
     ended = run_extauthz("policy", "test", folder(tmp_path, DENY), "--json")
     assert ended.returncode == 1
     assert json.loads(ended.stdout) == {
+        "ok": False,
         "passed": False,
         "complete": True,
         "total": 2,
