@@ -1,7 +1,7 @@
-"""Generate docs/configuration.md from extauthz/settings/, or check that the committed page is current.
+"""Generate docs/configuration.md and the Helm chart's schema from extauthz/settings/, or check both.
 
-python tools/generate_configuration.py            write docs/configuration.md
-python tools/generate_configuration.py --check    exit 1 if it differs
+python tools/generate_configuration.py            write both
+python tools/generate_configuration.py --check    exit 1 if one differs
 """
 
 import argparse
@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from extauthz.settings import InvalidValueError, Variable, variables
+from tools.chart_schema import chart_schema
 
-PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
+ROOT: Final = Path(__file__).resolve().parent.parent
+PAGE: Final = ROOT / "docs" / "configuration.md"
+CHART: Final = ROOT / "deploy" / "helm" / "extauthz" / "values.schema.json"
 
 _TOP: Final = """\
 # Configuration
@@ -78,16 +81,21 @@ def _values(variable: Variable) -> str:
 
 def main() -> int:
     """Run the command; return its exit status."""
-    parser = argparse.ArgumentParser(description="Generate docs/configuration.md from the settings.")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the page differs")
-    text = page()
+    parser = argparse.ArgumentParser(description="Generate what follows from the settings.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file differs")
+    texts = {PAGE: page(), CHART: chart_schema({each: _values(each) for each in variables().values()})}
     if not parser.parse_args().check:
-        PAGE.write_text(text, encoding="utf-8")
+        for path, text in texts.items():
+            path.write_text(text, encoding="utf-8")
         return 0
-    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == text:
-        return 0
-    print("docs/configuration.md is out of date: run tools/generate_configuration.py", file=sys.stderr)
-    return 1
+    old = [
+        path for path, text in texts.items() if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]
+    for path in old:
+        print(
+            f"{path.relative_to(ROOT)} is out of date: run tools/generate_configuration.py", file=sys.stderr
+        )
+    return 1 if old else 0
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ from extauthz.proxyconfig.nested import mentions_authorization, unfold
 from extauthz.proxyconfig.preflight_bodies import examine_preflight_bodies
 
 _SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
+_CHART: Final = "Chart.yaml"
 _EXAMINED: Final = (
     "give an Envoy bootstrap or config dump, objects of Istio, Envoy Gateway or Contour, "
     "a mesh configuration or Kubernetes manifests"
@@ -50,14 +51,34 @@ class UnreadableFile:
 
 
 def files_in(paths: Iterable[Path]) -> list[Path]:
-    """Return the given files, and the files below given folders with the suffix .yaml, .yml or .json."""
+    """Return the given files, and the files below given folders with the suffix .yaml, .yml or .json.
+
+    Files of Helm charts below the folders are left out: templates are not YAML until they are rendered.
+    """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += sorted(one for one in path.rglob("*") if one.suffix in _SUFFIXES and one.is_file())
+            inside = sorted(one for one in path.rglob("*") if one.suffix in _SUFFIXES and one.is_file())
+            charts = {one.parent for one in inside if one.name == _CHART}
+            found += (one for one in inside if charts.isdisjoint(one.parents))
         else:
             found.append(path)
     return list(dict.fromkeys(found))
+
+
+def _charts(paths: Iterable[Path]) -> Iterator[Finding]:
+    """Yield a finding for each Helm chart below the given folders."""
+    for path in paths:
+        for chart in sorted(path.rglob(_CHART)) if path.is_dir() else ():
+            yield Finding(
+                severity=Severity.INFO,
+                code="chart-unrendered",
+                subject="files",
+                message="the templates of a Helm chart are not examined, what they become is",
+                fix="examine the output of `helm template` with your values",
+                file=str(chart),
+                line=1,
+            )
 
 
 def examine_files(
@@ -77,7 +98,7 @@ def examine_files(
     object is reported if it was named itself; with `strict` also if it was found in a folder.
     """
     named = {path for path in paths if not path.is_dir()}
-    findings: list[Finding] = []
+    findings: list[Finding] = list(_charts(paths))
     documents: list[Value] = []
     for path in files_in(paths):
         try:

@@ -295,3 +295,19 @@ def test_no_shape_of_a_document_raises_an_error(tmp_path: Path, text: str, junk:
             above = above[name]
         above[place[-1]] = junk
         examine(tmp_path, odd=json.dumps(document))
+
+
+def test_a_chart_is_reported_and_its_files_are_left_out(tmp_path: Path) -> None:
+    templates = tmp_path / "charts" / "mine" / "templates"
+    templates.mkdir(parents=True)
+    (templates.parent / "Chart.yaml").write_text("apiVersion: v2\nname: mine\nversion: 0.1.0\n")
+    (templates / "broken.yaml").write_text("{{- if .Values.on }}\na: [\n{{- end }}\n")
+    (tmp_path / "values.yaml").write_text("a: 1\n")
+
+    found = examine_files([tmp_path])
+
+    assert isinstance(found, list)
+    assert [(one.severity, one.code) for one in found] == [(INFO, "chart-unrendered")]
+    named = examine_files([templates / "broken.yaml"])
+    assert isinstance(named, list)
+    assert "file-unreadable" in {one.code for one in named}
