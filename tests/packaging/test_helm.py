@@ -83,7 +83,7 @@ def test_the_samples_fit_the_schema(sample: str) -> None:
         ("sidecar/shape", "pood", "sidecar/shape"),
         ("sidecar/replicas", 0, "sidecar/replicas"),
         ("sidecar/replicas", "3", "sidecar/replicas"),
-        ("setings", {}, ""),
+        ("sidecars", {}, ""),
         ("settings/LOG_LEVEL", "loud", "settings/LOG_LEVEL"),
         ("settings/POLICY_MAX_BYTES", 5, "settings/POLICY_MAX_BYTES"),
         ("settings/POLICY_MAX_BYTES", "5 MiB", "settings/POLICY_MAX_BYTES"),
