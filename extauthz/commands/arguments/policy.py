@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from extauthz.commands.arguments import policy_replay, policy_test, policy_validate
+from extauthz.commands.arguments import policy_fmt, policy_replay, policy_test, policy_validate
 from extauthz.commands.arguments.parser import group
 
 if TYPE_CHECKING:
@@ -14,4 +14,5 @@ def add(commands: "Commands") -> None:
     policy = group(commands, "policy", "try policies")
     policy_validate.add(policy)
     policy_test.add(policy)
+    policy_fmt.add(policy)
     policy_replay.add(policy)

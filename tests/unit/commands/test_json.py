@@ -48,6 +48,7 @@ RUNS = {
         f"--model {MODEL} --policy {os.devnull}", 0, "allowed error", stdin=b"[]\n[1]\n", lines=2
     ),
     "policy validate": Run(POLICIES, 0, "ok valid files objects cases problems warnings"),
+    "policy fmt": Run(f"{POLICIES} --check", 0, "ok files changed problems"),
     "policy test": Run(CASES, 0, "ok passed complete total failed cases"),
     "snapshot public-key": Run("", 0, "ok public_key", {"POLICY_SIGNING_KEY": KEY}),
     "doctor": Run(str(shipped("envoy/bootstrap.yaml")), 0, "ok examined counts findings"),

@@ -118,10 +118,10 @@ def test_a_cycle_of_roles_is_named_at_one_of_its_bindings(
 
 CASE_FILE = """settings: {unmaped: deny}
 cases:
-- {name: a, principal: {id: u}, request: {path: /r}, expect: {decision: alow}}
+- {name: a, principal: {id: u}, request: {path: /r}, expect: {decision: yes}}
 ---
 cases:
-- {name: a, principal: {id: u}, request: {path: /r}, expect: {reason: x}, nwo: 1}
+- {name: a, principal: {id: u}, request: {path: /r}, expect: {reason: x}, tag: 1}
 - {name: b, principal: {name: u}, request: {path: 7, hots: x}, expect: {decision: deny, result: x}}
 - just text
 - {name: b, id: x, created_at: t, principal: {id: u, mail: m}, request: {path: /}, expect: {decision: deny}}
@@ -142,7 +142,7 @@ def test_cases_are_checked_with_their_places(tmp_path: Path, capsys: pytest.Capt
         ("cases.yaml:1:12", "/0/settings/unmaped"),
         ("cases.yaml:3:63", "/0/cases/0/expect/decision"),
         ("cases.yaml:6:54", "/1/cases/0/expect/decision"),
-        ("cases.yaml:6:75", "/1/cases/0/nwo"),
+        ("cases.yaml:6:75", "/1/cases/0/tag"),
         ("cases.yaml:7:13", "/1/cases/1/principal"),
         ("cases.yaml:7:89", "/1/cases/1/expect/result"),
         ("cases.yaml:8:3", "/1/cases/2"),
