@@ -12,6 +12,8 @@ from types import MappingProxyType
 from typing import Any
 
 from extauthz.decisionlog.log import DecisionLog
+from extauthz.decisionlog.reading import read_lines
+from extauthz.decisionlog.report import LogReport
 from extauthz.decisionlog.verify import verify
 from extauthz.domain.ids import uuid7
 from extauthz.domain.verdict import Allowed, Verdict
@@ -48,9 +50,12 @@ def lines_of(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_bytes().splitlines()]
 
 
-def assert_sound(path: Path) -> None:
-    with path.open("rb") as file:
-        report = verify(file)
+def report_of(*paths: Path, **options: Any) -> LogReport:
+    return verify(read_lines(list(paths)), **options)
+
+
+def assert_sound(path: Path, **options: Any) -> None:
+    report = report_of(path, **options)
     assert report.ok, report
     assert not report.unfinished_lines
 

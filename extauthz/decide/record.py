@@ -61,6 +61,7 @@ _NOTHING_KNOWN: Final[dict[str, object]] = {
     "status": None,
     "duration_us": None,
     "attributes_used": None,
+    "masked": (),
 }
 _QUERY_OR_FRAGMENT: Final = re.compile(r"[?#]")
 

@@ -4,9 +4,12 @@ INVARIANT: `seq` counts every line and every lost decision. The numbers of lost 
 directly before a line that says `decisions_lost`, so at each such line
 `seq == lines written so far + decisions_lost`, and any other gap means that a line was lost after it was
 written.
+
+INVARIANT: the sum of `sampled_out_since_last` over all written lines is the number of allows that sampling
+left out before the last of them. A line that could not be written gives its count back to the next one.
 """
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -14,10 +17,16 @@ import orjson
 import structlog
 
 from extauthz.decide.record import decision_fields, rfc3339
+from extauthz.decisionlog.chain import BEGINNING, Chain, link_of
+from extauthz.decisionlog.masks import Masks
+from extauthz.domain.reasons import Effect
 from extauthz.domain.verdict import NamedVerdict, Verdict
 
 _MAX_DEPTH: Final = 16
 _INT64: Final = range(-(2**63), 2**64)
+_SAMPLED: Final = 2**32
+# Looked up in its class, a member of an enumeration costs a call.
+_ALLOW: Final = Effect.ALLOW
 
 
 Entry = tuple[Verdict | NamedVerdict, float, str, int]
@@ -25,54 +34,123 @@ Entry = tuple[Verdict | NamedVerdict, float, str, int]
 
 
 class LogPosition(NamedTuple):
-    """The state of the numbering: the last number used, and how many losses it has skipped."""
+    """The state of the numbering after a line.
+
+    `seq` is the last number used, `lost` how many losses it has skipped, `reported` how many of the allows
+    that sampling left out some line has counted, and `chain` the hash of the line.
+    """
 
     seq: int = 0
     lost: int = 0
+    reported: int = 0
+    chain: str = BEGINNING
+
+
+class LineForm(NamedTuple):
+    """What the settings demand of lines: masks, the share of allows that get a line, and a chain."""
+
+    masks: Masks | None = None
+    sample_allows: float = 1.0
+    chain: Chain | None = None
 
 
 class Lines:
     """Renders lines, each with the next number. Used by one thread.
 
-    A line that could not be written is taken back by setting `position` to what it was before.
+    A line that could not be written is taken back by setting `position` to what it was before, or by
+    `back_to`.
     """
 
-    def __init__(self, instance: UUID, worker: int) -> None:
-        self._seq, self._lost = LogPosition()
+    def __init__(self, instance: UUID, worker: int, form: LineForm | None = None) -> None:
+        """Number the lines of `instance`, the start of worker number `worker`."""
+        form = form or LineForm()
+        self.instance = str(instance)
+        self._seq, self._lost, self._reported, _ = LogPosition()
+        self._left_out = 0
+        self._masks, self._share, self._chain = form
+        self._threshold = round(self._share * _SAMPLED)
         self._logger = _LineLogger(
-            None, [self._complete, _render], {"instance": str(instance), "worker": worker}
+            None, [self._complete, _render], {"instance": self.instance, "worker": worker}
         )
+
+    @property
+    def algorithm(self) -> str | None:
+        """The algorithm of the chain; None without one."""
+        return None if self._chain is None else self._chain.algorithm
 
     @property
     def position(self) -> LogPosition:
         """The state of the numbering."""
-        return LogPosition(self._seq, self._lost)
+        chain = BEGINNING if self._chain is None else self._chain.head
+        return LogPosition(self._seq, self._lost, self._reported, chain)
 
     @position.setter
     def position(self, position: LogPosition) -> None:
-        self._seq, self._lost = position
+        self._seq, self._lost, self._reported, head = position
+        if self._chain is not None:
+            self._chain.head = head
+
+    def after(self, before: LogPosition, written: Sequence[bytes]) -> LogPosition:
+        """Return the position after the lines of decisions that were written since `before`."""
+        if not written:
+            return before
+        link = None if self._chain is None else link_of(written[-1][:-1])
+        reported = before.reported
+        if self._left_out:
+            reported += sum(orjson.loads(line)["sampled_out_since_last"] for line in written)
+        chain = before.chain if link is None else link.digest
+        return LogPosition(before.seq + len(written), before.lost, reported, chain)
+
+    def with_lines(self, entries: list[Entry]) -> list[Entry]:
+        """Return the entries that get a line, and count the allows that do not for the next line.
+
+        The last 32 bits of an allow's id, which are random, decide.
+        """
+        if self._threshold == _SAMPLED:
+            return entries
+        below = f"{self._threshold:08x}"
+        kept = [
+            entry for entry in entries if entry[0].decision_id[-8:] < below or entry[0].effect is not _ALLOW
+        ]
+        self._left_out += len(entries) - len(kept)
+        return kept
 
     def started(self, ts: float) -> bytes:
         """Return the line that opens an instance's log."""
-        return self._numbered(_head(ts, "log_started"))
+        return self._numbered({**_head(ts, "log_started"), "sample_allows": self._share})
 
     def decision(self, entry: Entry) -> bytes:
         """Return the line of one decision."""
         verdict, ts, entrance, duration_us = entry
-        return self._numbered(decision_fields(verdict, ts=ts, entrance=entrance, duration_us=duration_us))
+        fields = decision_fields(verdict, ts=ts, entrance=entrance, duration_us=duration_us)
+        if self._masks is not None:
+            self._masks.apply(fields)
+        fields["sampled_out_since_last"] = self._left_out - self._reported
+        line = self._numbered(fields)
+        self._reported = self._left_out
+        return line
 
     def heartbeat(self, ts: float, decisions_lost: int) -> bytes:
         """Return the line of each second; `decisions_lost` is the instance's total so far."""
-        self._skip(decisions_lost)
-        return self._numbered({**_head(ts, "log_heartbeat"), "decisions_lost": decisions_lost})
+        return self._totals(ts, "log_heartbeat", decisions_lost)
 
     def stopped(self, ts: float, decisions_lost: int) -> bytes:
         """Return the line that ends an instance's log."""
+        return self._totals(ts, "log_stopped", decisions_lost)
+
+    def _totals(self, ts: float, event: str, decisions_lost: int) -> bytes:
         self._skip(decisions_lost)
-        return self._numbered({**_head(ts, "log_stopped"), "decisions_lost": decisions_lost})
+        left_out = self._left_out - self._reported
+        line = self._numbered(
+            {**_head(ts, event), "decisions_lost": decisions_lost, "sampled_out_since_last": left_out}
+        )
+        self._reported = self._left_out
+        return line
 
     def _numbered(self, fields: dict[str, object]) -> bytes:
         line = self._logger.line(fields)
+        if self._chain is not None:
+            line = self._chain.add(line)
         self._seq += 1
         return line
 

@@ -16,7 +16,7 @@ from uuid import UUID
 import structlog
 
 from extauthz.decisionlog.destination import Destination, open_destination
-from extauthz.decisionlog.lines import Entry, Lines, LogPosition
+from extauthz.decisionlog.lines import Entry, LineForm, Lines, LogPosition
 from extauthz.decisionlog.overflow import Overflow
 from extauthz.domain.verdict import NamedVerdict, Verdict
 from extauthz.settings import OverflowAction
@@ -32,6 +32,9 @@ percentile."""
 
 _LOOK_EVERY_S: Final = 1.0
 """How often a log that cannot be written is tried again."""
+
+_HEAD_EVERY_S: Final = 60.0
+"""How often the application log says how far a chained log has come."""
 
 _SMALLEST_BATCH: Final = 16
 _LARGEST_BATCH: Final = 1024
@@ -51,8 +54,8 @@ class DecisionLog:
     """A bounded log of decisions. `reserve`, `write`, `release` and `lost` are for any thread.
 
     `target` is `stdout` or a path; `lock_fd` see `open_destination`. `heartbeat_s` is the time between
-    heartbeats, 0 for none. `on_loss` is called with the number of decisions each time some are lost.
-    `observer` sees each decision, on the log's thread.
+    heartbeats, 0 for none. `form` is what the settings demand of lines. `on_loss` is called with the number
+    of decisions each time some are lost. `observer` sees each decision, on the log's thread.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class DecisionLog:
         lock_fd: int | None = None,
         clock: Callable[[], float] = time.time,
         heartbeat_s: float = 1.0,
+        form: LineForm | None = None,
         on_loss: Callable[[int], None] | None = None,
         observer: Observer | None = None,
     ) -> None:
@@ -76,11 +80,12 @@ class DecisionLog:
         self._heartbeat_s = heartbeat_s
         self._on_loss = on_loss
         self._observer = observer
-        self._lines = Lines(instance, worker)
+        self._lines = Lines(instance, worker, form)
         # A slot is a token in a deque: taking and returning one is atomic and needs no lock.
         self._slots: deque[None] = deque(repeat(None, capacity))
         self._queue: deque[Entry | threading.Event] = deque()
         self._unwritten: list[bytes] = []
+        self._held_from = LogPosition()
         self._lost = 0
         self._loss_lock = threading.Lock()
         self._wake = threading.Event()
@@ -175,6 +180,7 @@ class DecisionLog:
         every_s = self._heartbeat_s or math.inf
         beat = time.monotonic() + every_s
         look = time.monotonic() + _LOOK_EVERY_S
+        head = time.monotonic() + _HEAD_EVERY_S
         while True:
             self._wake.wait(min(_TICK_S, every_s))
             self._wake.clear()
@@ -192,6 +198,9 @@ class DecisionLog:
             if now >= look:
                 look = now + _LOOK_EVERY_S
                 self._look()
+            if now >= head:
+                head = now + _HEAD_EVERY_S
+                self._tell_head()
             if closing:
                 break
         self._end()
@@ -217,6 +226,9 @@ class DecisionLog:
         if self._observer is not None:
             for verdict, ts, entrance, _ in entries:
                 self._observe(self._observer, verdict, ts, entrance)
+        count = len(entries)
+        entries = self._lines.with_lines(entries)
+        self._give_back(count - len(entries))
         if self._failing and self.on_overflow is OverflowAction.DROP:
             # Until a heartbeat gets through again, rendering would be for nothing.
             self._give_back(len(entries))
@@ -248,11 +260,12 @@ class DecisionLog:
         written = self._out(lines)
         if self.on_overflow is OverflowAction.DENY:
             self._unwritten = lines[written:]
+            self._held_from = self._lines.after(before, lines[:written])
             self._give_back(len(entries) - len(self._unwritten))
             return
         self._give_back(len(entries))
         if written < len(lines):
-            self._lines.position = LogPosition(before.seq + written, before.lost)
+            self._lines.position = self._lines.after(before, lines[:written])
             self.lost(len(lines) - written)
 
     def _rendered(self, entry: Entry) -> bytes | None:
@@ -270,6 +283,7 @@ class DecisionLog:
         if not self._announced and not self._announce():
             return False
         written = self._out(self._unwritten)
+        self._held_from = self._lines.after(self._held_from, self._unwritten[:written])
         self._unwritten = self._unwritten[written:]
         self._give_back(written)
         return not self._unwritten
@@ -333,13 +347,27 @@ class DecisionLog:
         self._drain()
         if self._observer is not None:
             self._tick(self._observer)
-        seq, skipped = self._lines.position
-        self._lines.position = LogPosition(seq - len(self._unwritten), skipped)
+        if self._unwritten:
+            self._lines.position = self._held_from
         queued = sum(not isinstance(item, threading.Event) for item in self._queue)
         self.lost(len(self._unwritten) + queued)
         if self._announced:
             self._say(lambda: self._lines.stopped(self._clock(), self._lost))
+            self._tell_head()
         self._destination.close()
+
+    def _tell_head(self) -> None:
+        """Say in the application log, which is kept elsewhere, which line a chained log has reached."""
+        written = self._held_from if self._unwritten else self._lines.position
+        if self._lines.algorithm is None or written.seq == 0:
+            return
+        _app_log().info(
+            "decision_log_head",
+            instance=self._lines.instance,
+            seq=written.seq,
+            chain=f"{self._lines.algorithm}:{written.chain}",
+            decisions_lost=written.lost,
+        )
 
 
 def _app_log() -> structlog.typing.FilteringBoundLogger:

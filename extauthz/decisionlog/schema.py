@@ -9,6 +9,7 @@ from extauthz.decide.record import PATH_RAW_LENGTH, UNTRUSTED_LENGTH
 from extauthz.domain.principal import Authentication, PrincipalKind
 from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.verdict import RuleKind
+from extauthz.settings.decision_log_values import MASKABLE
 
 ENTRANCES: Final = ("grpc", "http", "rest")
 
@@ -17,6 +18,7 @@ MemberCheck = Callable[[object], Problem | None]
 
 _TS: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(?:Z|\+00:00)", re.ASCII)
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_CHAIN: Final = re.compile(r"(?:sha256|hmac-sha256):[0-9a-f]{64}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _UUID7: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
@@ -167,6 +169,22 @@ def _attributes_used(value: object) -> Problem | None:
     return None
 
 
+def _masked(value: object) -> Problem | None:
+    if isinstance(value, list) and all(isinstance(name, str) and name in MASKABLE for name in value):
+        return None if len(set(value)) == len(value) else "lists a field twice"
+    return _expected("a list of fields that can be masked", value)
+
+
+def _share(value: object) -> Problem | None:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
+        return None
+    return _expected("a share from 0 to 1", value)
+
+
+def _chain(value: object) -> Problem | None:
+    return None if isinstance(value, str) and _CHAIN.fullmatch(value) else _expected("a hash", value)
+
+
 _ALLOWING: Final = frozenset({Reason.RULE_MATCHED, Reason.PREFLIGHT})
 
 _EVERY_LINE: Final[dict[str, MemberCheck]] = {
@@ -211,16 +229,29 @@ _DECISION: Final[dict[str, MemberCheck]] = _EVERY_LINE | {
     "status": _status,
     "duration_us": _count,
     "attributes_used": _attributes_used,
+    "masked": _masked,
+    "chain": _chain,
+}
+
+_TOTALS: Final[dict[str, MemberCheck]] = {
+    "decisions_lost": _count,
+    "sampled_out_since_last": _count,
+    "chain": _chain,
 }
 
 _EVENTS: Final[dict[str, dict[str, MemberCheck]]] = {
     "decision": _DECISION,
-    "log_started": _EVERY_LINE,
-    "log_heartbeat": _EVERY_LINE | {"decisions_lost": _count},
-    "log_stopped": _EVERY_LINE | {"decisions_lost": _count},
+    "log_started": _EVERY_LINE | {"sample_allows": _share, "chain": _chain},
+    "log_heartbeat": _EVERY_LINE | _TOTALS,
+    "log_stopped": _EVERY_LINE | _TOTALS,
 }
 
-# A line of an earlier version has neither `policy_digest` nor `token_roles`.
+# A line of an earlier version lacks members that were added, and only a log that is chained has `chain`.
 _OPTIONAL: Final = frozenset(
-    {("log_stopped", "decisions_lost"), ("decision", "policy_digest"), ("decision", "token_roles")}
+    {
+        *(("decision", name) for name in ("policy_digest", "token_roles", "masked", "chain")),
+        *(("log_started", name) for name in ("sample_allows", "chain")),
+        *(("log_heartbeat", name) for name in ("sampled_out_since_last", "chain")),
+        *(("log_stopped", name) for name in ("decisions_lost", "sampled_out_since_last", "chain")),
+    }
 )

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 
 from extauthz.decide.identity import TokenPolicy
 from extauthz.decide.judge import CheckPolicy
+from extauthz.decisionlog.chain import Chain
+from extauthz.decisionlog.lines import LineForm
 from extauthz.decisionlog.log import DecisionLog
+from extauthz.decisionlog.masks import Masks
 from extauthz.keys.cache import JwksCache
 from extauthz.keys.fetcher import KeyFetcher
 from extauthz.keys.introspector import Introspector
@@ -84,12 +87,23 @@ def shared_parts(
             instance=instance,
             on_overflow=settings.decision_log_on_overflow,
             heartbeat_s=settings.decision_log_heartbeat,
+            form=line_form(settings),
             lock_fd=lock_fd,
             on_loss=counts.lost,
             observer=shapes,
         ),
         shapes=shapes,
         policy=check_policy(settings),
+    )
+
+
+def line_form(settings: Settings) -> LineForm:
+    """Return what the settings demand of the lines of the decision log."""
+    masks = settings.decision_log_mask
+    return LineForm(
+        Masks(masks, settings.decision_log_mask_key) if masks else None,
+        settings.decision_log_sample_allows,
+        Chain(settings.decision_log_chain_key) if settings.decision_log_chain else None,
     )
 
 

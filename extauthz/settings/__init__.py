@@ -2,6 +2,7 @@
 
 from extauthz.settings.contradictions import native_installed
 from extauthz.settings.database_hosts import DatabaseHost
+from extauthz.settings.decision_log_values import Mask
 from extauthz.settings.loading import load_settings
 from extauthz.settings.otel_values import OtlpCompression, OtlpProtocol, Sampler, TracesExporter
 from extauthz.settings.policy_sources import HttpSource, public_key_text
@@ -32,6 +33,7 @@ __all__ = [
     "InvalidValueError",
     "LogFormat",
     "LogLevel",
+    "Mask",
     "OtlpCompression",
     "OtlpProtocol",
     "OverflowAction",

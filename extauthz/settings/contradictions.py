@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from extauthz.domain.loopback import is_loopback
 from extauthz.domain.tenancy import TenancyMode, TenantBinding
+from extauthz.settings.decision_log_values import log_contradictions
 from extauthz.settings.otel_contradictions import otel_contradictions
 from extauthz.settings.policy_sources import HttpSource
 from extauthz.settings.recording_values import not_kept
@@ -115,6 +116,7 @@ def contradictions(
                 "check, so no token would arrive"
             ),
         )
+    yield from log_contradictions(settings)
     yield from otel_contradictions(settings)
     if settings.http_authz_path_prefix is not None and settings.http_authz_port is None:
         yield (

@@ -8,16 +8,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from extauthz.domain.tenancy import TenancyMode, TenantBinding, UnmappedPolicy
 from extauthz.settings.database_hosts import DatabaseHost, HostEntry, host_entries
 from extauthz.settings.identity_values import audiences, claim_path, excluded_roles, issuer, jwks_uri
-from extauthz.settings.otel_variables import OtelSettings
+from extauthz.settings.log_variables import LogSettings
 from extauthz.settings.policy_sources import HttpSource, http_server, policy_source, public_keys, signing_key
 from extauthz.settings.recording_values import attribute_names
 from extauthz.settings.values import (
     CorsPreflight,
     FilesSource,
     GrpcServer,
-    LogFormat,
-    LogLevel,
-    OverflowAction,
     Pooler,
     PostgresSource,
     SslMode,
@@ -35,7 +32,6 @@ from extauthz.settings.values import (
     path,
     path_prefix,
     seconds,
-    seconds_or_none,
     secret,
     some_names,
     text,
@@ -45,7 +41,7 @@ from extauthz.settings.variable import Variable, variable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(OtelSettings):
+class Settings(LogSettings):
     """The validated configuration of one process."""
 
     mode: TenancyMode = variable(
@@ -343,25 +339,6 @@ class Settings(OtelSettings):
         "deny",
         "after POLICY_MAX_STALENESS; deny: requests are denied, serve: the last good policies decide",
     )
-    decision_log: str = variable("DECISION_LOG", text, "stdout", "stdout or the path of a file")
-    decision_log_on_overflow: OverflowAction = variable(
-        "DECISION_LOG_ON_OVERFLOW",
-        one_of(OverflowAction),
-        "drop",
-        "while the log is full; drop: decisions are not logged, deny: requests are denied",
-    )
-    decision_log_heartbeat: float = variable(
-        "DECISION_LOG_HEARTBEAT",
-        seconds_or_none(0.1, 3600),
-        "1",
-        "seconds between heartbeat lines of the decision log; 0: none",
-    )
-    log_level: LogLevel = variable(
-        "LOG_LEVEL", one_of(LogLevel), "info", "lowest severity of application logs on stderr"
-    )
-    log_format: LogFormat = variable(
-        "LOG_FORMAT", one_of(LogFormat), "json", "format of application logs on stderr"
-    )
 
     @property
     def database_hosts(self) -> tuple[DatabaseHost, ...]:
@@ -377,6 +354,6 @@ class Settings(OtelSettings):
 def variables() -> dict[str, Variable]:
     """Return all variables by the name of their field, in the order of docs/configuration.md."""
     # Those that are inherited come last.
-    inherited = fields(OtelSettings)
+    inherited = fields(LogSettings)
     ordered = (*fields(Settings)[len(inherited) :], *inherited)
     return {each.name: each.metadata["variable"] for each in ordered if "variable" in each.metadata}

@@ -1,6 +1,7 @@
 """The arguments of `extauthz logs`."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from extauthz.commands.arguments.parser import add_json, command, group
 if TYPE_CHECKING:
     from extauthz.commands.arguments.parser import Commands
 
+_PAGE = "docs/decision-log.md"
+
 
 def add(commands: "Commands") -> None:
     """Add the commands."""
@@ -16,16 +19,42 @@ def add(commands: "Commands") -> None:
     verify = command(
         logs,
         "verify",
-        "count lines, gaps and schema errors",
-        page="docs/deploy.md",
-        failed="the log has a gap that no loss explains, or a schema error",
+        "count lines, gaps and schema errors, and verify hash chains",
+        page=_PAGE,
+        variables=("DECISION_LOG_CHAIN_KEY",),
+        failed="the log has a gap that no loss explains, a schema error, or a broken chain",
     )
     add_json(verify, "changes nothing: the counts are JSON")
-    verify.add_argument("file", type=Path, metavar="FILE")
+    verify.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="in the order of writing; - is standard input"
+    )
+    verify.add_argument("--chained", action="store_true", help="every line must be in a hash chain")
+    verify.add_argument(
+        "--key-file",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="a further key of hash chains, in addition to DECISION_LOG_CHAIN_KEY",
+    )
+    verify.add_argument(
+        "--after", type=Path, metavar="FILE", help="the report of this command on what precedes the log"
+    )
+    verify.add_argument(
+        "--heads",
+        type=Path,
+        metavar="FILE",
+        help="a report of this command, or an application log: what it says of decision logs must be there",
+    )
     verify.set_defaults(run=_verify)
 
 
 def _verify(parsed: argparse.Namespace) -> int:
     from extauthz.commands import logs_verify
 
-    return logs_verify.run(parsed.file)
+    return logs_verify.run(
+        os.environ,
+        logs_verify.VerifyArguments(
+            parsed.files, parsed.chained, parsed.key_file, parsed.after, parsed.heads
+        ),
+    )

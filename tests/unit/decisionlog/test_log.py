@@ -12,6 +12,7 @@ from types import MappingProxyType
 import pytest
 
 from extauthz.decisionlog.log import DecisionLog
+from extauthz.decisionlog.reading import LogLine
 from extauthz.decisionlog.verify import verify
 from extauthz.domain.ids import uuid7
 from extauthz.domain.reasons import Reason
@@ -23,6 +24,7 @@ from tests.decision_logs import (
     assert_sound,
     lines_of,
     put,
+    report_of,
     run_python,
     running,
 )
@@ -157,8 +159,7 @@ def test_rotation_goes_on_in_a_new_file_and_the_two_files_make_one_log(tmp_path:
         assert log.flush(10)
     assert [line["event"] for line in lines_of(old)] == ["log_started", "decision"]
     assert [line["event"] for line in lines_of(path)] == ["decision", "log_stopped"]
-    report = verify(old.read_bytes().splitlines(keepends=True) + path.read_bytes().splitlines(keepends=True))
-    assert report.ok
+    assert report_of(old, path).ok
 
 
 def test_a_rotation_that_fails_keeps_the_old_file(tmp_path: Path) -> None:
@@ -180,8 +181,7 @@ def test_a_line_cut_by_a_killed_writer_does_not_join_the_next_line(tmp_path: Pat
     path.write_bytes(b'{"ts":"2025-11-23T17:00:00.000000Z","event":"decis')
     with running(path) as log:
         put(log, an_allow())
-    with path.open("rb") as file:
-        report = verify(file)
+    report = report_of(path)
     assert report.ok
     assert report.unfinished_lines == (1,)
     assert report.decisions == 1
@@ -226,7 +226,7 @@ def test_workers_sharing_a_pipe_never_interleave_long_lines(tmp_path: Path) -> N
     os.close(writer)
     os.close(lock)
     with os.fdopen(reader, "rb") as pipe:
-        report = verify(pipe)
+        report = verify(LogLine("pipe", number, raw) for number, raw in enumerate(pipe, 1))
     assert [worker.wait(30) for worker in workers] == [0, 0, 0]
     assert report.ok, report
     assert report.decisions == 900

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from extauthz.decisionlog.log import DecisionLog
-from extauthz.decisionlog.verify import verify
 from extauthz.settings import OverflowAction
 from tests.decision_logs import (
     INSTANCE,
@@ -19,6 +18,7 @@ from tests.decision_logs import (
     lines_of,
     problem_of,
     put,
+    report_of,
     run_python,
     running,
 )
@@ -119,8 +119,7 @@ def test_a_disk_that_fills_up_and_recovers_leaves_whole_lines_and_an_honest_coun
     assert process.returncode == 0
     lost = int(out.splitlines()[-1])
     assert (lost == 0) == (on_overflow is OverflowAction.DENY)
-    with path.open("rb") as file:
-        report = verify(file)
+    report = report_of(path)
     assert report.ok, report
     assert not report.unfinished_lines
     assert report.instances[0].decisions_lost == report.instances[0].missing == lost

@@ -6,8 +6,10 @@ from collections.abc import Callable
 import pytest
 
 from extauthz.decide.record import decision_fields
+from extauthz.decisionlog.reading import LogLine
+from extauthz.decisionlog.report import LogReport
 from extauthz.decisionlog.schema import line_problems
-from extauthz.decisionlog.verify import MAX_LISTED, LogReport, verify
+from extauthz.decisionlog.verify import MAX_LISTED, verify
 from extauthz.domain.ids import uuid7
 from extauthz.domain.reasons import Reason
 from extauthz.domain.verdict import Denied, Preflight
@@ -48,7 +50,8 @@ def stopped(seq: int, lost: int = 0, instance: str = ONE) -> Line:
 
 
 def judged(*lines: Line | bytes) -> LogReport:
-    return verify(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n" for line in lines)
+    raw = (line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n" for line in lines)
+    return verify(LogLine("log", number, line) for number, line in enumerate(raw, 1))
 
 
 def cut(line: Line) -> bytes:
@@ -174,7 +177,7 @@ def having(**changes: object) -> Callable[[Line], Line]:
     return lambda line: line | changes
 
 
-ADDED = ("policy_digest", "token_roles")
+ADDED = ("policy_digest", "token_roles", "masked")
 """Fields that a line of an earlier version does not have."""
 
 WRONG: list[tuple[str, Callable[[Line], Line]]] = [
@@ -193,6 +196,11 @@ WRONG: list[tuple[str, Callable[[Line], Line]]] = [
     ("worker", having(worker=True)),
     ("seq", having(seq=0)),
     ("seq", having(seq="2")),
+    ("masked", having(masked=["ts"])),
+    ("masked", having(masked="subject")),
+    ("masked", having(masked=["subject", "subject"])),
+    ("chain", having(chain="0" * 64)),
+    ("chain", having(chain="sha256:" + "F" * 64)),
     ("sampled_out_since_last", having(sampled_out_since_last=None)),
     ("entrance", having(entrance="smtp")),
     ("decision_id", having(decision_id="9a4ef2c0-0f0a-4c3e-8a3f-0d2f6a1b7c11")),
@@ -288,6 +296,8 @@ def test_the_report_is_json_with_the_result_first() -> None:
     as_json = json.loads(judged(started(), decision(4), b"x\n").as_json())
     assert next(iter(as_json)) == "ok"
     assert as_json["ok"] is False
-    assert as_json["gaps"] == [{"instance": ONE, "first": 2, "last": 3, "line": 2, "explained": False}]
+    assert as_json["gaps"] == [
+        {"instance": ONE, "first": 2, "last": 3, "line": 2, "explained": False, "file": "log"}
+    ]
     assert as_json["schema_errors"][0]["line"] == 3
     assert as_json["instances"][0]["decisions"] == 1

@@ -1,0 +1,75 @@
+"""Reads the lines of decision logs from files and streams, plain or in gzip, within bounded memory."""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    import io
+
+STDIN: Final = "-"
+_STDIN_FD: Final = 0
+MAX_LINE: Final = 1 << 20
+"""The most bytes of a line. The longest line of a decision log is a tenth of it."""
+
+_GZIP: Final = b"\x1f\x8b"
+
+
+class LogLine(NamedTuple):
+    """A line with its line feed, if it has one; `whole` is false for the beginning of one above MAX_LINE."""
+
+    file: str
+    number: int
+    raw: bytes
+    whole: bool = True
+
+
+class LogUnreadableError(Exception):
+    """A file cannot be read; the text names it."""
+
+
+def read_lines(files: list[Path]) -> Iterator[LogLine]:
+    """Yield the lines of files, one file after the other; `-` is standard input.
+
+    Raises:
+        LogUnreadableError: a file cannot be read, or its gzip data is damaged.
+    """
+    for file in files:
+        name = str(file)
+        try:
+            with _opened(name) as stream:
+                yield from _lines(name, stream)
+        except (OSError, EOFError, zlib.error) as error:
+            cause = getattr(error, "strerror", None) or str(error).lower()
+            raise LogUnreadableError(f"{name!r} cannot be read: {cause}") from None
+
+
+@contextmanager
+def _opened(name: str) -> Iterator["io.BufferedReader | gzip.GzipFile"]:
+    if name == STDIN:
+        with open(_STDIN_FD, "rb", closefd=False) as stream:
+            yield _plain(stream)
+        return
+    with Path(name).open("rb") as stream:
+        yield _plain(stream)
+
+
+def _plain(stream: "io.BufferedReader") -> "io.BufferedReader | gzip.GzipFile":
+    """Return the stream, or what it is when gzip is taken off; its first bytes tell."""
+    if stream.peek(len(_GZIP))[: len(_GZIP)] != _GZIP:
+        return stream
+    return gzip.GzipFile(fileobj=stream)
+
+
+def _lines(name: str, stream: "io.BufferedReader | gzip.GzipFile") -> Iterator[LogLine]:
+    number = 0
+    while raw := stream.readline(MAX_LINE):
+        number += 1
+        whole = raw.endswith(b"\n") or len(raw) < MAX_LINE
+        if not whole:
+            while (rest := stream.readline(MAX_LINE)) and not rest.endswith(b"\n"):
+                pass
+        yield LogLine(name, number, raw, whole)
