@@ -10,10 +10,13 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from tests.log_schema import assert_lines_fit, log_files
 from tests.memory_folder import folder_in_memory
 from tests.scheduling import ByModule, long_first
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from xdist.remote import Producer
 
 # With Envoy and PostgreSQL running, a machine is slow in bursts: examples have no deadline, tests a timeout.
@@ -67,3 +70,12 @@ def pytest_collection_finish() -> None:
     """Leave what was collected out of the searches for cyclic garbage: a sixth of the time of the tests."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def every_line_of_a_decision_log_fits_its_schema(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> "Iterator[None]":
+    """Validate, at the end, every line that the services of the tests have written."""
+    yield
+    assert_lines_fit(*log_files(tmp_path_factory.getbasetemp()))

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from extauthz.admin.checks import Attributes, attribute_problems, subject_problems
 from extauthz.compile.conditions.values import parse_time
+from extauthz.decide.line_question import NOT_JUDGED
 from extauthz.decisionlog.schema import line_problems
 from extauthz.domain.problem import Problem, pointer_token
 from extauthz.rest import documents as doc
@@ -81,6 +82,12 @@ def _line_problems(line: object) -> list[Problem]:
         return [Problem("/line/event", "only the line of a decision can be explained")]
     found = [problem.partition(": ") for problem in line_problems(line)]
     problems = [Problem(f"/line/{pointer_token(name)}", message) for name, _, message in found]
+    masked = line.get("masked")
+    problems += [
+        Problem("/line/masked", f"{name!r} is masked in this line; put its value there and leave it out here")
+        for name in (masked if isinstance(masked, list) else ())
+        if name not in NOT_JUDGED
+    ]
     revision = line.get("policy_revision")
     if isinstance(revision, int) and revision > MAX_REVISION:
         problems.append(Problem("/line/policy_revision", f"is larger than {MAX_REVISION}"))

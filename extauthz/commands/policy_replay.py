@@ -15,6 +15,7 @@ import orjson
 
 from extauthz.commands.status import BAD_USAGE, OK, fail, print_json, unreadable
 from extauthz.compile.snapshot import Snapshot
+from extauthz.decisionlog.reading import LogLine, LogUnreadableError, read_lines
 from extauthz.domain.tenancy import DEFAULT_TENANT
 from extauthz.publish.files import PolicyDirectory
 from extauthz.recording.compare import Comparison, Period
@@ -51,6 +52,7 @@ class _Lines:
 
     decisions: int = 0
     of_other_tenants: int = 0
+    sampled_out: int = 0
     unusable: int = 0
     first_unusable: str = ""
 
@@ -74,14 +76,17 @@ def run(environ: Mapping[str, str], given: ReplayArguments) -> int:
         return BAD_USAGE
     lines = _Lines()
     try:
-        with given.log.open("rb") as log:
-            report = _replayed(log, live, draft, given, settings, lines)
-    except OSError as error:
-        return unreadable(given.log, error)
+        report = _replayed(read_lines([given.log]), live, draft, given, settings, lines)
+    except LogUnreadableError as error:
+        return fail(str(error), BAD_USAGE)
     if lines.decisions == 0:
         return fail(_nothing_to_judge(given, lines), BAD_USAGE)
     result = report.result() | {
-        "lines": {"of_other_tenants": lines.of_other_tenants, "unusable": lines.unusable}
+        "lines": {
+            "of_other_tenants": lines.of_other_tenants,
+            "unusable": lines.unusable,
+            "sampled_out": lines.sampled_out,
+        }
     }
     if lines.unusable:
         print(f"extauthz: {lines.unusable} lines are left out; {lines.first_unusable}", file=sys.stderr)
@@ -91,6 +96,8 @@ def run(environ: Mapping[str, str], given: ReplayArguments) -> int:
         print_json(not too_many, **result)
     else:
         print("\n".join(_shown(result)))
+        if lines.sampled_out:
+            print(f"{lines.sampled_out} more allows, of all tenants, have no line: the log has a sample")
     if too_many:
         return fail(f"{report.newly_allowed} requests would be newly allowed; at most {most} may be")
     return OK
@@ -114,7 +121,7 @@ def _policies(folder: Path, settings: Settings) -> Snapshot | None:
 
 
 def _replayed(
-    log: Iterable[bytes],
+    log: Iterable[LogLine],
     live_policies: Snapshot,
     draft_policies: Snapshot,
     given: ReplayArguments,
@@ -133,10 +140,10 @@ def _replayed(
 
 
 def _questions(
-    log: Iterable[bytes], reader: LineReader, lines: _Lines
+    log: Iterable[LogLine], reader: LineReader, lines: _Lines
 ) -> Iterator[tuple[Line, Question, float]]:
     """Yield what the decisions of the tenant asked, and when."""
-    for number, text in enumerate(log, 1):
+    for _, number, text, _ in log:
         try:
             line: Any = orjson.loads(text)
         except orjson.JSONDecodeError:
@@ -144,6 +151,8 @@ def _questions(
         if not isinstance(line, dict):
             _note(lines, number, "is not a JSON object")
             continue
+        left_out = line.get("sampled_out_since_last")
+        lines.sampled_out += left_out if isinstance(left_out, int) else 0
         if line.get("event") != "decision":
             continue
         if line.get("tenant") != reader.tenant:

@@ -23,6 +23,9 @@ from extauthz.domain.verdict import Target
 BY_RULES: Final = frozenset({Reason.RULE_MATCHED, Reason.NO_MATCHING_RULE, Reason.CONDITION_UNKNOWN})
 """The reasons that rules give; every other one was found before rules were asked."""
 
+NOT_JUDGED: Final = frozenset({"detail", "path_raw", "request_id", "trace_id", "roles"})
+"""Fields of a line that no question is made of. Where another one is masked, the question is not known."""
+
 Line = Mapping[str, object]
 """A line that `decisionlog.schema.line_problems` found right."""
 

@@ -24,7 +24,8 @@ from extauthz.domain.verdict import NamedVerdict, Verdict
 
 _MAX_DEPTH: Final = 16
 _INT64: Final = range(-(2**63), 2**64)
-_SAMPLED: Final = 2**32
+_IDS: Final = 2**32
+_BELOW_ONE: Final = 1 - 1 / _IDS
 # Looked up in its class, a member of an enumeration costs a call.
 _ALLOW: Final = Effect.ALLOW
 
@@ -68,7 +69,8 @@ class Lines:
         self._seq, self._lost, self._reported, _ = LogPosition()
         self._left_out = 0
         self._masks, self._share, self._chain = form
-        self._threshold = round(self._share * _SAMPLED)
+        self.samples = self._share < 1
+        self._below = f"{int(min(self._share, _BELOW_ONE) * _IDS):08x}"
         self._logger = _LineLogger(
             None, [self._complete, _render], {"instance": self.instance, "worker": worker}
         )
@@ -101,19 +103,15 @@ class Lines:
         chain = before.chain if link is None else link.digest
         return LogPosition(before.seq + len(written), before.lost, reported, chain)
 
-    def with_lines(self, entries: list[Entry]) -> list[Entry]:
-        """Return the entries that get a line, and count the allows that do not for the next line.
+    def leaves_out(self, verdict: Verdict | NamedVerdict) -> bool:
+        """Tell whether an allow gets no line, and count it for the next line.
 
-        The last 32 bits of an allow's id, which are random, decide.
+        The last 32 bits of its id, which are random, decide.
         """
-        if self._threshold == _SAMPLED:
-            return entries
-        below = f"{self._threshold:08x}"
-        kept = [
-            entry for entry in entries if entry[0].decision_id[-8:] < below or entry[0].effect is not _ALLOW
-        ]
-        self._left_out += len(entries) - len(kept)
-        return kept
+        if verdict.decision_id[-8:] < self._below or verdict.effect is not _ALLOW:
+            return False
+        self._left_out += 1
+        return True
 
     def started(self, ts: float) -> bytes:
         """Return the line that opens an instance's log."""

@@ -15,7 +15,8 @@ from uuid import UUID
 
 import structlog
 
-from extauthz.decisionlog.destination import Destination, open_destination
+from extauthz.decisionlog.destination import Destination, RegularFile, open_destination
+from extauthz.decisionlog.disk import low_space
 from extauthz.decisionlog.lines import Entry, LineForm, Lines, LogPosition
 from extauthz.decisionlog.overflow import Overflow
 from extauthz.domain.verdict import NamedVerdict, Verdict
@@ -95,6 +96,7 @@ class DecisionLog:
         self._announced = False
         self._failing = False
         self._problem: str | None = None
+        self._low_space: str | None = None
         self._overflow = Overflow()
         self._thread = threading.Thread(target=self._run, name="decision-log", daemon=True)
         self._destination: Destination
@@ -111,11 +113,13 @@ class DecisionLog:
 
     @property
     def problem(self) -> str | None:
-        """Return why lines cannot be written at the moment, None while they can."""
+        """Return why lines cannot be written at the moment or soon, None while all is well."""
         if self._problem is not None:
             return f"{self._target} cannot be written: {self._problem}"
         if self.full:
             return f"{self._target} is full: lines are not written as fast as decisions are made"
+        if self._low_space is not None:
+            return f"the disk of {self._target} is almost full: {self._low_space}"
         return None
 
     def start(self) -> None:
@@ -226,13 +230,10 @@ class DecisionLog:
         if self._observer is not None:
             for verdict, ts, entrance, _ in entries:
                 self._observe(self._observer, verdict, ts, entrance)
-        count = len(entries)
-        entries = self._lines.with_lines(entries)
-        self._give_back(count - len(entries))
         if self._failing and self.on_overflow is OverflowAction.DROP:
             # Until a heartbeat gets through again, rendering would be for nothing.
             self._give_back(len(entries))
-            self.lost(len(entries))
+            self.lost(sum(not self._leaves_out(entry) for entry in entries))
         elif entries:
             self._put(entries)
         if self._unwritten:
@@ -268,9 +269,12 @@ class DecisionLog:
             self._lines.position = self._lines.after(before, lines[:written])
             self.lost(len(lines) - written)
 
+    def _leaves_out(self, entry: Entry) -> bool:
+        return self._lines.samples and self._lines.leaves_out(entry[0])
+
     def _rendered(self, entry: Entry) -> bytes | None:
         try:
-            return self._lines.decision(entry)
+            return None if self._leaves_out(entry) else self._lines.decision(entry)
         except Exception:  # noqa: BLE001  # one line is lost, never the thread that writes all others
             self.lost()
             _app_log().exception("decision_not_rendered")
@@ -297,12 +301,21 @@ class DecisionLog:
         The heartbeat that gets through says how many decisions were lost meanwhile; without heartbeats it is
         the only one.
         """
+        if isinstance(self._destination, RegularFile):
+            self._look_at_disk()
         if self._failing:
             self._overflow.known(self._lost)
             if not 0 < self._heartbeat_s <= _LOOK_EVERY_S:
                 self._heartbeat()
         else:
             self._overflow.look(self._target, self._lost, full=self.full)
+
+    def _look_at_disk(self) -> None:
+        before, self._low_space = self._low_space, low_space(self._target)
+        if self._low_space is not None and before is None:
+            _app_log().warning("decision_log_disk_low", target=self._target, space=self._low_space)
+        if self._low_space is None and before is not None:
+            _app_log().warning("decision_log_disk_recovered", target=self._target)
 
     def _heartbeat(self) -> None:
         if (self._announced or self._announce()) and self._retry():

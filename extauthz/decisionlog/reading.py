@@ -1,20 +1,19 @@
 """Reads the lines of decision logs from files and streams, plain or in gzip, within bounded memory."""
 
 import gzip
+import io
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-if TYPE_CHECKING:
-    import io
+from typing import Any, Final, NamedTuple
 
 STDIN: Final = "-"
-_STDIN_FD: Final = 0
 MAX_LINE: Final = 1 << 20
 """The most bytes of a line. The longest line of a decision log is a tenth of it."""
 
+_Stream = io.BufferedReader | gzip.GzipFile
 _GZIP: Final = b"\x1f\x8b"
 
 
@@ -48,23 +47,27 @@ def read_lines(files: list[Path]) -> Iterator[LogLine]:
 
 
 @contextmanager
-def _opened(name: str) -> Iterator["io.BufferedReader | gzip.GzipFile"]:
+def _opened(name: str) -> Iterator[_Stream]:
     if name == STDIN:
-        with open(_STDIN_FD, "rb", closefd=False) as stream:
-            yield _plain(stream)
+        yield _plain(_peekable(sys.stdin.buffer))
         return
     with Path(name).open("rb") as stream:
         yield _plain(stream)
 
 
-def _plain(stream: "io.BufferedReader") -> "io.BufferedReader | gzip.GzipFile":
+def _peekable(stream: Any) -> io.BufferedReader:
+    found: io.BufferedReader = stream if hasattr(stream, "peek") else io.BufferedReader(stream)
+    return found
+
+
+def _plain(stream: io.BufferedReader) -> _Stream:
     """Return the stream, or what it is when gzip is taken off; its first bytes tell."""
     if stream.peek(len(_GZIP))[: len(_GZIP)] != _GZIP:
         return stream
     return gzip.GzipFile(fileobj=stream)
 
 
-def _lines(name: str, stream: "io.BufferedReader | gzip.GzipFile") -> Iterator[LogLine]:
+def _lines(name: str, stream: _Stream) -> Iterator[LogLine]:
     number = 0
     while raw := stream.readline(MAX_LINE):
         number += 1

@@ -12,6 +12,7 @@ from extauthz.domain.verdict import RuleKind
 from extauthz.settings.decision_log_values import MASKABLE
 
 ENTRANCES: Final = ("grpc", "http", "rest")
+STATUSES: Final = frozenset({200, 400, 401, 403, 503})
 
 Problem = str
 MemberCheck = Callable[[object], Problem | None]
@@ -49,7 +50,7 @@ def _contradictions(line: Mapping[str, object]) -> list[Problem]:
     problems = []
     if (line["decision"] == Effect.ALLOW) != (line["status"] == 200):
         problems.append(f"status: {line['status']} contradicts decision {_quoted(line['decision'])}")
-    if line["decision"] == Effect.ALLOW and line["reason"] not in _ALLOWING:
+    if line["decision"] == Effect.ALLOW and line["reason"] not in ALLOWING:
         problems.append(f"reason: {_quoted(line['reason'])} cannot allow")
     if (line["matched_rule_id"] is None) != (line["matched_rule_kind"] is None):
         problems.append("matched_rule_kind: must be null exactly when matched_rule_id is")
@@ -82,7 +83,7 @@ def _seq(value: object) -> Problem | None:
 
 
 def _status(value: object) -> Problem | None:
-    if isinstance(value, int) and not isinstance(value, bool) and value in {200, 400, 401, 403, 503}:
+    if isinstance(value, int) and not isinstance(value, bool) and value in STATUSES:
         return None
     return _expected("an HTTP status that an answer can have", value)
 
@@ -185,7 +186,8 @@ def _chain(value: object) -> Problem | None:
     return None if isinstance(value, str) and _CHAIN.fullmatch(value) else _expected("a hash", value)
 
 
-_ALLOWING: Final = frozenset({Reason.RULE_MATCHED, Reason.PREFLIGHT})
+ALLOWING: Final = (Reason.PREFLIGHT, Reason.RULE_MATCHED)
+"""The reasons of allows."""
 
 _EVERY_LINE: Final[dict[str, MemberCheck]] = {
     "ts": _timestamp,

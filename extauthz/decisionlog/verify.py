@@ -22,7 +22,7 @@ MAX_LISTED: Final = 100
 """The most gaps, and the most errors, that are listed; all are counted."""
 
 _BEGINNING: Final = b'{"ts":"'
-_AFTER_ITS_END: Final = re.compile(rb',"chain":"(?:hmac-)?sha256:[0-9a-f]{64}"[^}]')
+_AFTER_ITS_END: Final = re.compile(rb',"chain":"(?:hmac-)?sha256:[0-9a-f]{64}".', re.DOTALL)
 """A chained line that goes on after its last member was not cut off there."""
 
 

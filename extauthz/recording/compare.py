@@ -164,6 +164,8 @@ class Comparison:
         domain = question.domain
         if self._changed.is_empty:
             return True
+        if question.lacks is not None:
+            return False
         try:
             live, draft = self._target(question, self.live), self._target(question, self.draft)
         except CannotSayError:

@@ -2,10 +2,11 @@
 
 A line has no claim, no query and no header: what reads them cannot be judged from it. A field that is
 missing from a line, and one whose value is masked, was not recorded. Null is what the log writes for nothing.
+`masked` names the fields that the log itself masked (DECISION_LOG_MASK).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -44,7 +45,7 @@ from extauthz.recording.recorded_request import (
 )
 from extauthz.recording.rejudge import Judge
 
-_MASKED: Final = re.compile(r"\*+|\[[^\]]*\]|<[^>]*>|(?i:masked|redacted|removed|hidden)")
+_MASKED: Final = re.compile(r"\*+|\[[^\]]*\]|<[^>]*>|(?i:masked|redacted|removed|hidden)|hmac:[0-9a-f]{64}")
 _WITHOUT_TOKEN: Final = frozenset((Authentication.MTLS, Authentication.API_KEY))
 _REASONS: Final = {reason.value: reason for reason in Reason}
 _ASKED_METHOD: Final = "access-control-request-method"
@@ -83,8 +84,12 @@ class LineReader:
         question = Question(
             self.tenant, None, None, None, None, None, self.policy, None, effect, reason, rule
         )
+        if reason in NOT_BY_POLICIES:
+            return question
+        if (lacks := self._lacks(line)) is not None:
+            return replace(question, lacks=lacks)
         path = self._path(line)
-        if reason in NOT_BY_POLICIES or (path is None and _text(line, "entrance") != "rest"):
+        if path is None and _text(line, "entrance") != "rest":
             return question
         identity = self._identity(line, reason, slots)
         unread = NotKnown(CREDENTIAL) if line["principal_kind"] == PrincipalKind.ANONYMOUS else None
@@ -116,24 +121,47 @@ class LineReader:
                 texts[slot] = recorded.literal(given)
         used = line["attributes_used"]
         for name, value in used.items() if isinstance(used, Mapping) else ():
-            if name.startswith(_RESOURCE):
-                texts[_RESOURCE + name.removeprefix(_PARAMETERS).removeprefix(_RESOURCE)] = recorded.literal(
-                    value
-                )
+            if name.startswith(_RESOURCE) and not self._is_masked_attribute(line, value):
+                texts[_slot_of(name)] = recorded.literal(value)
         return texts
 
     def _masked(self, line: Line) -> frozenset[str]:
         """Return the slots whose values are masked."""
         known = (field for field in _SLOTS if field in line and not self._is_known(line, field))
-        return frozenset(map(_SLOTS.__getitem__, known))
+        used = line["attributes_used"]
+        attributes = {
+            _slot_of(name)
+            for name, value in (used.items() if isinstance(used, Mapping) else ())
+            if name.startswith(_RESOURCE) and self._is_masked_attribute(line, value)
+        }
+        return frozenset(attributes).union(map(_SLOTS.__getitem__, known))
+
+    def _lacks(self, line: Line) -> NotKnown | None:
+        """Return the masked field without which the request cannot be judged at all."""
+        for field in ("path", "domain", "resource", "action"):
+            is_whole = field != "path" or not self._has_segments(line["path"])
+            if field in self.masked or (is_whole and field in _masked_by_log(line)):
+                return NotKnown(field, State.MASKED)
+        return None
+
+    @staticmethod
+    def _has_segments(path: object) -> bool:
+        """Tell whether only segments of the path are masked: a path that is masked is one hash, or null."""
+        return isinstance(path, str) and _MASKED.fullmatch(path[1:]) is None
+
+    def _is_masked_attribute(self, line: Line, value: object) -> bool:
+        if value is None or isinstance(value, str):
+            return "attributes_used" in _masked_by_log(line) and _is_masked_text(value or "***")
+        return False
 
     def _not_known(self, line: Line, field: str) -> NotKnown:
         return NotKnown(field, State.MASKED if field in line else State.NOT_RECORDED)
 
     def _is_known(self, line: Line, field: str) -> bool:
-        value = line.get(field)
-        masked = isinstance(value, str) and _MASKED.fullmatch(value) is not None
-        return field in line and field not in self.masked and not masked
+        if field not in line or field in self.masked or field in _masked_by_log(line):
+            return False
+        value = line[field]
+        return not (isinstance(value, str) and _is_masked_text(value))
 
     def _identity(self, line: Line, reason: Reason, slots: Slots) -> Principal | Rejected | None:
         kind = line["principal_kind"]
@@ -173,8 +201,6 @@ class LineReader:
         text = line["path"]
         if text is None:
             return None
-        if "path" in self.masked:
-            raise ValueError("its path is masked")
         found = CanonicalPath.parse(str(text))
         if not isinstance(found, CanonicalPath):
             raise ValueError(f"the path {str(text)[:80]!r} is not canonical")
@@ -228,6 +254,20 @@ def instant_of(line: Line) -> float | None:
     """Return when the request was made, in POSIX seconds; None where the line does not say it."""
     moment = parse_time(str(line.get("ts")))
     return None if moment is None else moment.timestamp()
+
+
+def _slot_of(attribute: str) -> str:
+    return _RESOURCE + attribute.removeprefix(_PARAMETERS).removeprefix(_RESOURCE)
+
+
+def _is_masked_text(text: str) -> bool:
+    return _MASKED.fullmatch(text) is not None
+
+
+def _masked_by_log(line: Line) -> Collection[str]:
+    """Return the fields that the log masked; lines of earlier versions name none."""
+    found = line.get("masked", ())
+    return found if isinstance(found, list) else ()
 
 
 def _text(line: Line, field: str) -> str:

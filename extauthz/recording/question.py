@@ -68,7 +68,7 @@ class Question:
     `identity` is what its credential proved, None without one; `unread` says that it is not known whether
     there was one, `maybe_preflight` that it is not known whether it is a CORS preflight.
     `maybe_by_roles` says that it is not known whether a question by name was about roles alone. `template` is
-    that of its route at the time.
+    that of its route at the time. `lacks` is a masked value without which nothing can be judged.
     """
 
     tenant: str
@@ -83,11 +83,12 @@ class Question:
     reason: Reason
     rule: Rule | None
     maybe_by_roles: NotKnown | None = None
+    lacks: NotKnown | None = None
 
     @property
     def is_fixed(self) -> bool:
         """Whether the answer is the same whatever policies say."""
-        return self.facts is None and self.named is None
+        return self.facts is None and self.named is None and self.lacks is None
 
     @property
     def is_preflight(self) -> bool:

@@ -57,6 +57,8 @@ class Judge:
             self.depends_on_time = noticed.time
 
     def _judged(self, question: Question, now: float) -> Outcome:
+        if question.lacks is not None:
+            raise CannotSayError(question.lacks)
         if question.named is not None:
             return self._by_name(question, now)
         if question.facts is None:

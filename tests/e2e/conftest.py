@@ -8,6 +8,7 @@ from extauthz.demo.stack import PolicyStore, Stack
 from tests.e2e.demo_servers import DemoServers, demo_servers
 from tests.e2e.tenant_mesh import TenantMesh, tenant_mesh
 from tests.light_processes import LIGHT
+from tests.log_schema import assert_lines_fit
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +17,7 @@ def shared_stack() -> Iterator[Stack]:
     with Stack(environ={**LIGHT, "WORKERS": "2"}) as running:
         running.start()
         yield running
+        assert_lines_fit(running.decision_log)
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +32,7 @@ def own_stack() -> Iterator[Stack]:
     with Stack(environ=LIGHT) as running:
         running.start()
         yield running
+        assert_lines_fit(running.decision_log)
 
 
 @pytest.fixture
@@ -38,6 +41,7 @@ def files_stack() -> Iterator[Stack]:
     with Stack(environ=LIGHT, store=PolicyStore.FILES) as running:
         running.start()
         yield running
+        assert_lines_fit(running.decision_log)
 
 
 @pytest.fixture(scope="session")

@@ -346,6 +346,13 @@ async def test_a_malformed_line_is_refused_with_pointers(database: "Database") -
             answer.problem(422)
             assert answer.pointers == [f"/line/{member}"], answer.body
             assert "eyJhbGciOi" not in answer.raw.decode()
+        masked = {"subject": "hmac:" + "0" * 64, "masked": ["subject"]}
+        answer = await api.post(EXPLAIN, {"line": line | masked})
+        answer.problem(422)
+        assert answer.pointers == ["/line/masked"]
+        (await api.post(EXPLAIN, {"line": line | {"request_id": None, "masked": ["request_id"]}})).succeeded(
+            200
+        )
         odd: list[tuple[str, object]] = [
             ("path", "/a/../b"),
             ("path", "/a%00b"),

@@ -70,7 +70,7 @@ def assert_one_line(finished: "subprocess.CompletedProcess[bytes]", status: int)
         ["token", "verify"],
         ["policy", "test"],
         ["envoy-config", "--for", "nginx"],
-        ["logs", "verify", "a", "b\nc\x1b[2J"],
+        ["logs", "verify", "--bogus", "b\nc\x1b[2J"],
         ["health", "--url", "127.0.0.1:80"],
         ["health", "--url", "http://[::1"],
     ],

@@ -47,6 +47,8 @@ def add(commands: "Commands") -> None:
         help="a report of this command, or an application log: what it says of decision logs must be there",
     )
     verify.set_defaults(run=_verify)
+    schema = logs.add_parser("schema", help="print the JSON Schema of a line")
+    schema.set_defaults(run=_schema)
 
 
 def _verify(parsed: argparse.Namespace) -> int:
@@ -58,3 +60,9 @@ def _verify(parsed: argparse.Namespace) -> int:
             parsed.files, parsed.chained, parsed.key_file, parsed.after, parsed.heads
         ),
     )
+
+
+def _schema(_: argparse.Namespace) -> int:
+    from extauthz.commands import logs_schema
+
+    return logs_schema.run()

@@ -171,6 +171,54 @@ def test_values_that_a_line_does_not_have_are_named(
     assert result["cannot_say"]["because"] == [{"slot": slot, "state": state, "requests": 1}]
 
 
+HASH = "hmac:" + "5f" * 32
+BOB = LIVE | {"role_rules": [CLERKS, CLERKS | {"id": "b", "sub": "bob", "sub_kind": "user"}]}
+BY_ID = LIVE | {"attribute_policies": [policy("i", "allow", condition("resource.id", "eq", "17"))]}
+
+
+@pytest.mark.parametrize(
+    ("draft", "changes", "slot"),
+    [
+        (BOB, {"subject": HASH, "masked": ["subject"]}, "subject"),
+        (BOB, {"subject": None, "masked": ["subject"]}, "subject"),
+        (SELLERS, {"token_roles": [HASH], "masked": ["token_roles"]}, "token_roles"),
+        (SELLERS, {"token_roles": [], "masked": ["token_roles"]}, "token_roles"),
+        (BY_ID, {"path": f"/orders/{HASH}", "masked": ["path", "subject"]}, "path"),
+        (SELLERS, {"path": f"/{HASH}", "masked": ["path"]}, "path"),
+        (SELLERS, {"path": None, "masked": ["path"]}, "path"),
+        (SELLERS, {"resource": None, "masked": ["resource"]}, "resource"),
+        (SELLERS, {"action": HASH, "masked": ["action"]}, "action"),
+        (SELLERS, {"domain": HASH, "masked": ["domain"]}, "domain"),
+        (SELLERS, {"method": HASH, "masked": ["method"]}, "request.method"),
+        (SELLERS, {"method": None, "masked": ["method"]}, "request.method"),
+    ],
+)
+def test_what_the_log_itself_masked_is_named_without_an_option(
+    replay: "Replay", draft: dict[str, list[Document]], changes: Line, slot: str
+) -> None:
+    masked = line("seller") | changes
+    result = found(replay([masked], draft, "--json"))
+    assert result["cannot_say"]["because"] == [{"slot": slot, "state": "masked", "requests": 1}]
+    unchanged = found(replay([masked], LIVE, "--json"))
+    assert unchanged["unchanged"]["requests"] == 1
+
+
+def test_masked_attributes_of_a_question_by_name_are_named(replay: "Replay") -> None:
+    for value in (HASH, None):
+        by_name = {"entrance": "rest", "path": None, "method": None, "host": None}
+        asked = line("clerk") | by_name | {"attributes_used": {"resource.id": value}}
+        asked["masked"] = ["attributes_used"]
+        result = found(replay([asked], BY_ID, "--json"))
+        assert result["cannot_say"]["because"] == [{"slot": "resource.id", "state": "masked", "requests": 1}]
+
+
+def test_the_number_of_allows_that_sampling_left_out_is_told(replay: "Replay") -> None:
+    beat = {"event": "log_heartbeat", "sampled_out_since_last": 40}
+    lines = [line("clerk", sampled_out_since_last=2), beat]
+    assert found(replay(lines, LIVE, "--json"))["lines"]["sampled_out"] == 42
+    assert "42 more allows, of all tenants, have no line" in replay(lines, LIVE).stdout
+
+
 def test_a_line_of_a_version_without_token_roles_names_them(
     replay: "Replay",
 ) -> None:
@@ -204,7 +252,10 @@ def test_lines_of_other_tenants_and_of_the_log_itself_are_passed_over(
 ) -> None:
     lines = [{"event": "log_started"}, line("seller", tenant="acme"), line("seller")]
     result = found(replay(lines, SELLERS, "--json"))
-    assert (result["requests"], result["lines"]) == (1, {"of_other_tenants": 1, "unusable": 0})
+    assert (result["requests"], result["lines"]) == (
+        1,
+        {"of_other_tenants": 1, "unusable": 0, "sampled_out": 0},
+    )
     only = replay([line("seller", tenant="acme")], SELLERS)
     assert only.returncode == 2
     assert "--tenant" in only.stderr

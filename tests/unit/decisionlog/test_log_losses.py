@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import subprocess
 import threading
 from pathlib import Path
@@ -203,3 +204,24 @@ def test_a_full_log_is_a_problem_and_names_the_cause_once(
             await_true(ended, what="the end of the overflow in the log")
         reading.join(10)
     assert "".join(said).count("lines are not written as fast as decisions are made") == 1
+
+
+def test_a_disk_with_little_space_is_told_before_it_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("extauthz.decisionlog.log._LOOK_EVERY_S", 0.0)
+    with running(tmp_path / "log") as log:
+        assert log.flush(10)
+        assert problem_of(log) is None
+        with monkeypatch.context() as every_disk_is_small:
+            every_disk_is_small.setattr("extauthz.decisionlog.disk._LOW_BYTES", 1 << 62)
+            every_disk_is_small.setattr("extauthz.decisionlog.disk._LOW_SHARE", 2.0)
+            await_true(lambda: problem_of(log) is not None)
+            told_problem = str(problem_of(log))
+            assert re.fullmatch(
+                r"the disk of .*/log is almost full: [0-9]+ of [0-9]+ MiB are free", told_problem
+            )
+            assert not is_full(log)
+        await_true(lambda: problem_of(log) is None)
+    told = capsys.readouterr().out
+    assert told.count("decision_log_disk_low") == told.count("decision_log_disk_recovered") == 1

@@ -131,13 +131,20 @@ def test_secrets_come_from_files_too_and_are_never_shown(tmp_path: Path) -> None
         "POLICY_API_KEY": b"a-word",
         "POLICY_SIGNING_KEY": pem.removesuffix(b"\n"),
         "OTEL_EXPORTER_OTLP_HEADERS": b"api-key=a-word",
+        "DECISION_LOG_MASK_KEY": b"a key of 32 bytes or more, really",
+        "DECISION_LOG_CHAIN_KEY": b"a key of 32 bytes or more, really",
+    }
+    needed = {
+        "CONTROL_PLANE_API_KEY": CONTROL_PLANE,
+        "DECISION_LOG_MASK_KEY": {"DECISION_LOG_MASK": "subject:hash"},
+        "DECISION_LOG_CHAIN_KEY": {"DECISION_LOG_CHAIN": "on"},
     }
     assert set(secrets) == {"POSTGRES_PASSWORD", "ADMIN_API_KEY", *contents}
     file = tmp_path / "secret"
     for name in secrets:
         content = contents.get(name, b"a secret of 32 bytes or more, really")
         file.write_bytes(content + b"\r\n")
-        also = CONTROL_PLANE if name == "CONTROL_PLANE_API_KEY" else {}
+        also = needed.get(name, {})
         found = getattr(load({f"{name}_FILE": str(file), **also}), name.lower())
         if name == "POLICY_SIGNING_KEY":
             assert found.private_bytes_raw() == signing_key.private_bytes_raw()
