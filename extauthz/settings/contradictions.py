@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from extauthz.domain.loopback import is_loopback
 from extauthz.domain.tenancy import TenancyMode, TenantBinding
-from extauthz.settings.decision_log_values import log_contradictions
+from extauthz.settings.log_contradictions import log_contradictions
 from extauthz.settings.otel_contradictions import otel_contradictions
 from extauthz.settings.policy_sources import HttpSource
 from extauthz.settings.recording_values import not_kept

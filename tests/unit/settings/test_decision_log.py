@@ -1,4 +1,4 @@
-"""The settings of the decision log: masks, the share of allows, the chain. All problems at once, with the remedy."""
+"""The settings of the decision log: masks, the share of allows, the chain; all problems at once."""
 
 import pytest
 
@@ -43,7 +43,7 @@ def test_masks_are_read_by_field() -> None:
         ({"DECISION_LOG_MASK": "subject"}, ("DECISION_LOG_MASK", "'subject' is neither")),
         ({"DECISION_LOG_MASK": "subject=hash"}, ("DECISION_LOG_MASK", "FIELD:drop")),
         ({"DECISION_LOG_MASK": "subject:md5"}, ("DECISION_LOG_MASK", "'subject:md5' is neither")),
-        ({"DECISION_LOG_MASK": "path:drop,path:drop"}, ("DECISION_LOG_MASK", "'path' is there twice")),
+        ({"DECISION_LOG_MASK": "path:drop,path:hash"}, ("DECISION_LOG_MASK", "'path' is there twice")),
         ({"DECISION_LOG_MASK": ","}, ("DECISION_LOG_MASK", "or unset")),
         (
             {"DECISION_LOG_MASK": "subject:hash", "DECISION_LOG_MASK_KEY": "12345"},
@@ -98,9 +98,10 @@ def test_all_problems_are_told_at_once() -> None:
 
 
 def test_two_keys_for_two_readers() -> None:
-    assert loaded(
+    settings = loaded(
         DECISION_LOG_CHAIN="on",
         DECISION_LOG_CHAIN_KEY=OTHER,
         DECISION_LOG_MASK="subject:hash",
         DECISION_LOG_MASK_KEY=KEY,
     )
+    assert (settings.decision_log_mask_key, settings.decision_log_chain_key) == (KEY, OTHER)
