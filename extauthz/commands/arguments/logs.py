@@ -3,14 +3,14 @@
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from extauthz.commands.arguments.parser import add_json, command, group
 
 if TYPE_CHECKING:
     from extauthz.commands.arguments.parser import Commands
 
-_PAGE = "docs/decision-log.md"
+_PAGE: Final = "docs/decision-log.md"
 
 
 def add(commands: "Commands") -> None:
@@ -47,7 +47,7 @@ def add(commands: "Commands") -> None:
         help="a report of this command, or an application log: what it says of decision logs must be there",
     )
     verify.set_defaults(run=_verify)
-    schema = logs.add_parser("schema", help="print the JSON Schema of a line")
+    schema = command(logs, "schema", "print the JSON Schema of a line", page=_PAGE)
     schema.set_defaults(run=_schema)
 
 
