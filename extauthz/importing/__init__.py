@@ -1,0 +1,1 @@
+"""Policies of other systems, read as documents of this one."""

@@ -1,0 +1,67 @@
+"""What an import wrote is read as policies, so that nothing leaves it that a sidecar would refuse.
+
+A document that is refused (a name that is too long with the others, a condition with too many nodes) is taken
+out and named; where it denies, or gives a role, nothing is imported.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from extauthz.cases.decision_cases import CaseRunner
+from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
+from extauthz.compile.roles.role_model import RoleModel
+from extauthz.compile.snapshot import Snapshot, build
+from extauthz.domain.problem import Problem
+from extauthz.domain.tenancy import DEFAULT_TENANT
+from extauthz.importing.outcome import TABLES, Effect, Imported, NotTaken
+
+_SIMPLER: Final = "write it by hand, or in parts"
+
+
+def check(imported: Imported, model: RoleModel) -> None:
+    """Take out what does not compile; afterwards the documents compile, or the import is refused."""
+    headers = imported.settings.get("CONDITION_HEADERS", "")
+    reading = Reading(condition_headers=frozenset(filter(None, headers.split(","))))
+    while not imported.refused:
+        parsed = parse_policy_set(imported.policies(), reading)
+        built = parsed if isinstance(parsed, list) else build(DEFAULT_TENANT, 1, parsed, model)
+        if isinstance(built, Snapshot):
+            return
+        _take_out(imported, built)
+
+
+def _take_out(imported: Imported, problems: list[Problem]) -> None:
+    places: dict[tuple[str, int], str] = {}
+    for problem in problems:
+        _, table, number, *_rest = (*problem.pointer.split("/"), "", "")
+        if table not in TABLES or not number.isdigit():
+            imported.not_taken.append(
+                NotTaken("", None, "all documents", "", str(problem), _SIMPLER, Effect.NOTHING_IMPORTED)
+            )
+            return
+        places.setdefault((table, int(number)), problem.message)
+    for (table, position), message in sorted(places.items(), reverse=True):
+        origin = imported.entries[table].pop(position)
+        effect = Effect.LEFT_OUT if _only_allows(table, origin.document) else Effect.NOTHING_IMPORTED
+        imported.not_taken.append(
+            NotTaken(
+                origin.comment, None, str(origin.document.get("id", table)), "", message, _SIMPLER, effect
+            )
+        )
+
+
+def _only_allows(table: str, document: Mapping[str, object]) -> bool:
+    return table in {"role_rules", "attribute_policies"} and document.get("effect") == "allow"
+
+
+def differences(imported: Imported, model: RoleModel) -> list[str]:
+    """Judge the cases on the documents, which compile; return where the answer is not the source's."""
+    headers = list(filter(None, imported.settings.get("CONDITION_HEADERS", "").split(",")))
+    runner = CaseRunner.of(
+        {"policies": imported.policies(), "settings": {"condition_headers": headers}}, model
+    )
+    found: list[str] = []
+    for case in imported.cases:
+        result = runner.run(case, "case")
+        found += [f"{result.name}: {difference}" for difference in result.differences]
+    return found
