@@ -1,0 +1,114 @@
+"""Conditions between which the meaning of a condition of another system lies.
+
+`inner` is true only where the source is true, `outer` wherever the source is true; both are the same where
+the meaning can be held exactly. An allow is written with the inner one, a deny with the outer one, so that
+neither ever allows what the source does not. Each side that is not exact says why.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, cast
+
+Node = Mapping[str, object]
+"""A condition tree as documents have it."""
+
+ALWAYS: Final[Node] = {"type": "ALWAYS"}
+
+
+@dataclass(frozen=True, slots=True)
+class Inexact:
+    """Why a value of the source has no exact equal: its place, why, and what to write."""
+
+    line: int
+    member: str
+    reason: str
+    instead: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The two conditions; None where there is none, which means never (`inner`) and always (`outer`)."""
+
+    inner: Node | None
+    outer: Node | None
+    inner_gaps: tuple[Inexact, ...] = ()
+    outer_gaps: tuple[Inexact, ...] = ()
+
+    def negated(self) -> "Bounds":
+        """Return the bounds of the opposite."""
+        return Bounds(_not(self.outer), _not(self.inner), self.outer_gaps, self.inner_gaps)
+
+
+def exactly(node: Node) -> Bounds:
+    """Return the bounds of a meaning that a condition holds exactly."""
+    return Bounds(node, node)
+
+
+def unheld(gap: Inexact) -> Bounds:
+    """Return the bounds of a meaning that no condition holds."""
+    return Bounds(None, None, (gap,), (gap,))
+
+
+def all_of(parts: Sequence[Bounds]) -> Bounds:
+    """Return the bounds of `AND`."""
+    inner, outer = [part.inner for part in parts], [part.outer for part in parts]
+    return Bounds(_joined("AND", inner), _joined("AND", outer), *_gaps(parts))
+
+
+def any_of(parts: Sequence[Bounds]) -> Bounds:
+    """Return the bounds of `OR`: without a part that has no inner condition the others still hold."""
+    inner = [part.inner for part in parts if part.inner is not None]
+    outer = [part.outer for part in parts]
+    return Bounds(_joined("OR", inner) if inner else None, _joined("OR", outer), *_gaps(parts))
+
+
+def condition(attribute: str, operator: str, value: object) -> Node:
+    """Return one comparison."""
+    return {"type": "CONDITION", "attribute": attribute, "operator": operator, "value": value}
+
+
+def both(*nodes: Node) -> Node:
+    """Return `AND` of conditions."""
+    return _join("AND", nodes)
+
+
+def either(*nodes: Node) -> Node:
+    """Return `OR` of conditions."""
+    return _join("OR", nodes)
+
+
+def present(attribute: str, node: Node) -> Node:
+    """Return a condition that is false, not unknown, where the attribute is absent."""
+    return both(condition(attribute, "exists", True), node)
+
+
+def _gaps(parts: Iterable[Bounds]) -> tuple[tuple[Inexact, ...], tuple[Inexact, ...]]:
+    parts = tuple(parts)
+    return (
+        tuple(gap for part in parts for gap in part.inner_gaps),
+        tuple(gap for part in parts for gap in part.outer_gaps),
+    )
+
+
+def _joined(word: str, nodes: Sequence[Node | None]) -> Node | None:
+    found = [node for node in nodes if node is not None]
+    return None if len(found) < len(nodes) else _join(word, found)
+
+
+def _join(word: str, nodes: Sequence[Node]) -> Node:
+    """Return the nodes joined; `ALWAYS` and single nodes need no tree."""
+    if word == "AND":
+        nodes = [node for node in nodes if node != ALWAYS] or [ALWAYS]
+    elif ALWAYS in nodes:
+        return ALWAYS
+    flat = [inner for node in nodes for inner in (_conditions(node) if node["type"] == word else [node])]
+    unique = [node for place, node in enumerate(flat) if node not in flat[:place]]
+    return unique[0] if len(unique) == 1 else {"type": word, "conditions": unique}
+
+
+def _conditions(node: Node) -> Sequence[Node]:
+    return cast("Sequence[Node]", node["conditions"])
+
+
+def _not(node: Node | None) -> Node | None:
+    return None if node is None else {"type": "NOT", "condition": node}

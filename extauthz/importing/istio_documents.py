@@ -1,0 +1,192 @@
+"""Reads files of Kubernetes objects and finds the Istio `AuthorizationPolicy` objects in them.
+
+Input: the bytes of YAML or JSON files, several documents and `kind: List` included. Output: the policies with
+the lines of their parts, or the first thing that makes the whole unreadable: a policy that cannot be read
+could be the one that denies.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from extauthz.importing.outcome import SourceUnreadable
+from extauthz.proxyconfig.documents import Value, read_text
+
+_KIND: Final = "AuthorizationPolicy"
+_API: Final = frozenset({"security.istio.io/v1", "security.istio.io/v1beta1"})
+_SPEC: Final = frozenset({"selector", "targetRefs", "targetRef", "action", "provider", "rules"})
+_ACTIONS: Final = frozenset({"ALLOW", "DENY", "AUDIT", "CUSTOM"})
+_TRUE: Final = frozenset({"1", "t", "T", "true", "TRUE", "True"})
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizationPolicy:
+    """One policy. `rules` is empty where the source has none, which matches no request."""
+
+    file: str
+    line: int
+    namespace: str
+    name: str
+    action: str
+    provider: str
+    labels: frozenset[tuple[str, str]]
+    target_refs: frozenset[str]
+    dry_run: bool
+    rules: tuple[Value, ...] = field(repr=False)
+
+    @property
+    def subject(self) -> str:
+        """How the policy is named in reports."""
+        return (
+            f"AuthorizationPolicy {self.namespace}/{self.name}" if self.namespace else f"{_KIND} {self.name}"
+        )
+
+
+def read_policies(
+    files: list[tuple[str, bytes]],
+) -> tuple[list[AuthorizationPolicy], Counter[str]] | SourceUnreadable:
+    """Return the policies of all files, and how many objects there are of other kinds."""
+    found: list[AuthorizationPolicy] = []
+    others: Counter[str] = Counter()
+    for file, data in files:
+        if b"{{" in data:
+            line = data.count(b"\n", 0, data.index(b"{{")) + 1
+            return SourceUnreadable(file, line, "holds a template ('{{'); import what 'helm template' prints")
+        documents, problems = read_text(data, file)
+        if problems:
+            return SourceUnreadable(file, problems[0].line, problems[0].problem)
+        for document in documents:
+            for item in _objects(document):
+                kind = item.word("kind")
+                if kind != _KIND:
+                    others[kind or "no kind"] += 1
+                    continue
+                policy = _policy(item)
+                if isinstance(policy, SourceUnreadable):
+                    return policy
+                found.append(policy)
+    if not found:
+        return SourceUnreadable(files[0][0] if files else "", None, f"holds no {_KIND}")
+    return _unique(found) or (found, others)
+
+
+def _objects(document: Value) -> Iterator[Value]:
+    if document.is_null:
+        return
+    if document.word("kind") == "List":
+        for item in document.list("items"):
+            yield from _objects(item)
+    else:
+        yield document
+
+
+def _unique(found: list[AuthorizationPolicy]) -> SourceUnreadable | None:
+    seen: set[tuple[str, str]] = set()
+    for policy in found:
+        if (policy.namespace, policy.name) in seen:
+            return SourceUnreadable(policy.file, policy.line, f"{policy.subject} occurs twice")
+        seen.add((policy.namespace, policy.name))
+    named = [policy for policy in found if policy.namespace]
+    if named and len(named) < len(found):
+        policy = next(policy for policy in found if not policy.namespace)
+        return SourceUnreadable(
+            policy.file, policy.line, f"{policy.subject} names no metadata.namespace, and others do"
+        )
+    return None
+
+
+class _InvalidError(Exception):
+    """A part that no cluster would take; the text says what is wrong."""
+
+    def __init__(self, value: Value, problem: str) -> None:
+        super().__init__(problem)
+        self.line = value.line
+
+
+def _policy(item: Value) -> AuthorizationPolicy | SourceUnreadable:
+    try:
+        return _read(item)
+    except _InvalidError as error:
+        return SourceUnreadable(item.file, error.line, str(error))
+
+
+def _read(item: Value) -> AuthorizationPolicy:
+    api = item.word("apiVersion")
+    if api not in _API:
+        raise _InvalidError(item, f"apiVersion {api!r} is none of {', '.join(sorted(_API))}")
+    name = item.word("metadata", "name")
+    if not name:
+        raise _InvalidError(item, "metadata.name is missing")
+    spec = item.at("spec")
+    if spec is not None and not spec.is_null and spec.entries is None:
+        raise _InvalidError(spec, "spec is not an object")
+    for member, value in spec.items() if spec is not None else ():
+        if member not in _SPEC:
+            raise _InvalidError(value, f"spec has the unknown member {member!r}")
+    action = _scalar(spec, "action") or "ALLOW"
+    if action not in _ACTIONS:
+        raise _InvalidError(item, f"action {action!r} is none of {', '.join(sorted(_ACTIONS))}")
+    annotation = _annotation(item)
+    return AuthorizationPolicy(
+        file=item.file,
+        line=item.line,
+        namespace=item.word("metadata", "namespace") or "",
+        name=name,
+        action=action,
+        provider=(spec.word("provider", "name") if spec is not None else None) or "",
+        labels=frozenset(_labels(spec)),
+        target_refs=frozenset(_target_refs(spec)),
+        dry_run=annotation in _TRUE,
+        rules=_list(spec, "rules"),
+    )
+
+
+def _annotation(item: Value) -> str | None:
+    annotations = item.at("metadata", "annotations")
+    found = None if annotations is None or annotations.entries is None else annotations.entries
+    value = None if found is None else found.get("istio.io/dry-run")
+    return None if value is None else value.text
+
+
+def _scalar(value: Value | None, member: str) -> str | None:
+    found = None if value is None or value.entries is None else value.entries.get(member)
+    if found is None or found.is_null:
+        return None
+    if found.text is None:
+        raise _InvalidError(found, f"{member} is not a string")
+    return found.text
+
+
+def _list(value: Value | None, member: str) -> tuple[Value, ...]:
+    found = None if value is None or value.entries is None else value.entries.get(member)
+    if found is None or found.is_null:
+        return ()
+    if found.members is None:
+        raise _InvalidError(found, f"{member} is not a list")
+    return found.members
+
+
+def _labels(spec: Value | None) -> Iterator[tuple[str, str]]:
+    selector = None if spec is None or spec.entries is None else spec.entries.get("selector")
+    if selector is None or selector.is_null:
+        return
+    if selector.entries is None or set(selector.entries) - {"matchLabels"}:
+        raise _InvalidError(selector, "selector has something other than matchLabels")
+    labels = selector.entries.get("matchLabels")
+    if labels is None or labels.is_null:
+        return
+    if labels.entries is None:
+        raise _InvalidError(labels, "matchLabels is not an object")
+    for name, value in labels.items():
+        if value.text is None:
+            raise _InvalidError(value, f"the label {name!r} is not a string")
+        yield name, value.text
+
+
+def _target_refs(spec: Value | None) -> Iterator[str]:
+    single = None if spec is None or spec.entries is None else spec.entries.get("targetRef")
+    for ref in (*_list(spec, "targetRefs"), *(() if single is None or single.is_null else (single,))):
+        if ref.entries is None:
+            raise _InvalidError(ref, "a target reference is not an object")
+        yield "/".join(ref.word(name) or "" for name in ("group", "kind", "namespace", "name"))
