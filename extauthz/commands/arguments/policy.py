@@ -2,7 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from extauthz.commands.arguments import policy_fmt, policy_replay, policy_test, policy_validate
+from extauthz.commands.arguments import (
+    policy_fmt,
+    policy_import,
+    policy_replay,
+    policy_test,
+    policy_validate,
+)
 from extauthz.commands.arguments.parser import group
 
 if TYPE_CHECKING:
@@ -16,3 +22,4 @@ def add(commands: "Commands") -> None:
     policy_test.add(policy)
     policy_fmt.add(policy)
     policy_replay.add(policy)
+    policy_import.add(policy)

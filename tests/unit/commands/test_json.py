@@ -49,6 +49,11 @@ RUNS = {
     ),
     "policy validate": Run(POLICIES, 0, "ok valid files objects cases problems warnings"),
     "policy fmt": Run(f"{POLICIES} --check", 0, "ok files changed problems"),
+    "policy import": Run(
+        f"--from casbin --model {ROOT / 'tests/unit/importing/basic_model.conf'} --policy {os.devnull}",
+        0,
+        "ok from imported objects not_taken notes settings policies",
+    ),
     "policy test": Run(CASES, 0, "ok passed complete total failed cases"),
     "snapshot public-key": Run("", 0, "ok public_key", {"POLICY_SIGNING_KEY": KEY}),
     "doctor": Run(str(shipped("envoy/bootstrap.yaml")), 0, "ok examined counts findings"),
