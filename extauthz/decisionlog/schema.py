@@ -12,6 +12,8 @@ from extauthz.domain.verdict import RuleKind
 from extauthz.settings.decision_log_values import MASKABLE
 
 ENTRANCES: Final = ("grpc", "http", "rest")
+MORE_MEMBERS: Final = "not a field of a decision"
+"""What is said of a member that this version does not have; a later one may."""
 STATUSES: Final = frozenset({200, 400, 401, 403, 503})
 
 Problem = str
@@ -41,7 +43,7 @@ def line_problems(line: Mapping[str, object]) -> list[Problem]:
         if name in line and (problem := check(line[name])) is not None
     ]
     if event == "decision":
-        problems += [f"{name}: not a field of a decision" for name in line if name not in checks]
+        problems += [f"{name}: {MORE_MEMBERS}" for name in line if name not in checks]
         problems = problems or _contradictions(line)
     return problems
 

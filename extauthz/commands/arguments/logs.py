@@ -47,6 +47,18 @@ def add(commands: "Commands") -> None:
         help="a report of this command, or an application log: what it says of decision logs must be there",
     )
     verify.set_defaults(run=_verify)
+    convert = command(
+        logs,
+        "convert",
+        "print lines as events of a schema that log pipelines read",
+        page=_PAGE,
+        failed="lines are malformed; stderr names them",
+    )
+    convert.add_argument("--to", required=True, choices=("ecs", "ocsf"), help="the schema of the events")
+    convert.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE", help="a decision log; - and none: standard input"
+    )
+    convert.set_defaults(run=_convert)
     schema = command(logs, "schema", "print the JSON Schema of a line", page=_PAGE)
     schema.set_defaults(run=_schema)
 
@@ -66,3 +78,9 @@ def _schema(_: argparse.Namespace) -> int:
     from extauthz.commands import logs_schema
 
     return logs_schema.run()
+
+
+def _convert(parsed: argparse.Namespace) -> int:
+    from extauthz.commands import logs_convert
+
+    return logs_convert.run(parsed.to, parsed.files)
