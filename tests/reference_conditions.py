@@ -128,8 +128,12 @@ def attribute(name: str, facts: Facts, effect: str) -> Any:
     principal, target = facts.principal, facts.target
     value: Any
     match area:
-        case "action":
+        case "action" if not rest:
             return target.action
+        case "action":
+            value = claim(target.action_properties, rest.removeprefix("properties."))
+        case "context":
+            value = claim(target.context, rest)
         case "user":
             if rest == "roles":
                 return sorted(facts.roles)

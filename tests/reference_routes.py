@@ -20,6 +20,8 @@ class Target(NamedTuple):
     service: str | None
     parameters: Document
     authentication: str
+    action_properties: Document = {}  # noqa: RUF012 - never changed
+    context: Document = {}  # noqa: RUF012 - never changed
 
 
 AMBIGUOUS: Final = Target("", "", None, {}, authentication="required")
@@ -124,7 +126,9 @@ def named_target(policies: Document, asked: Document) -> Target:
     """Return the target of a check that names its resource instead of a path."""
     name = asked["resource"]
     service = next((r["serviceName"] for r in policies.get("resources", []) if r["name"] == name), None)
-    return Target(name, asked["action"], service, asked.get("parameters") or {}, authentication="required")
+    properties, context = (asked.get(member) or {} for member in ("action_properties", "context"))
+    parameters = asked.get("parameters") or {}
+    return Target(name, asked["action"], service, parameters, "required", properties, context)
 
 
 def resolve(policies: Document, request: Document, settings: Document) -> Target | None:

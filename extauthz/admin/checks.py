@@ -40,6 +40,10 @@ class Attributes(doc.Model):
     user: Annotated[
         dict[str, Any], doc.about("claims of the subject, with `roles`; not for callers with a token")
     ] = {}
+    action: Annotated[
+        dict[str, Any], doc.about("`action.properties.*`; no request of the mesh has them")
+    ] = {}
+    context: Annotated[dict[str, Any], doc.about("`context.*`; no request of the mesh has them")] = {}
 
 
 class CheckRequest(doc.BodyModel):
@@ -65,7 +69,7 @@ class CheckRequest(doc.BodyModel):
         ),
     ] = 0
     attributes: Annotated[Attributes, doc.example({"resource": {"id": "4711"}})] = Attributes.model_construct(
-        resource={}, user={}
+        resource={}, user={}, action={}, context={}
     )
 
     @classmethod
@@ -153,7 +157,7 @@ async def check(ctx: Annotated[RequestContext, requires(Permission.CHECK)], body
     """Ask for a decision.
 
     Decided as in the mesh, and logged with entrance `rest`. A caller with a token asks about itself:
-    `subject` and `domain`, when given, must be its own, and `attributes` may have only `resource`. The
+    `subject` and `domain`, when given, must be its own, and `attributes` may not have `user`. The
     admin key (selfhost), which has no subject of its own, may ask about any subject of the tenant, as
     service keys with the scope `check` may: then `subject` is required, and `attributes.user` has its
     claims, with `roles`.
@@ -164,7 +168,7 @@ async def check(ctx: Annotated[RequestContext, requires(Permission.CHECK)], body
         ctx.tenant, body.min_revision, _MIN_REVISION_WAIT_S
     ):
         raise unavailable(f"revision {body.min_revision} is not in effect here yet; try again")
-    question = NamedQuestion(body.resource, body.action, freeze_claims(body.attributes.resource))
+    question = named_question(body.resource, body.action, body.attributes)
     verdict = _decided(services, ctx.tenant, principal, question)
     allowed = isinstance(verdict, AllowedByName)
     shown = {
@@ -176,6 +180,19 @@ async def check(ctx: Annotated[RequestContext, requires(Permission.CHECK)], body
         "policy_revision": verdict.policies.revision,
     }
     return Reply(200 if allowed else 403, shown).response()
+
+
+def named_question(resource: str, action: str, attributes: Attributes | None) -> NamedQuestion:
+    """Return the question with the attributes that the caller gives."""
+    if attributes is None:
+        return NamedQuestion(resource, action)
+    return NamedQuestion(
+        resource,
+        action,
+        freeze_claims(attributes.resource),
+        action_properties=freeze_claims(attributes.action),
+        context=freeze_claims(attributes.context),
+    )
 
 
 def _principal(ctx: RequestContext, body: CheckRequest) -> Principal:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from extauthz.admin.checks import named_principal
+from extauthz.admin.checks import named_principal, named_question
 from extauthz.admin.explained import explained, parameters_shown, plain
 from extauthz.admin.explanation_models import ExplainRequest, ExplanationOut
 from extauthz.admin.past_view import View, view_of
@@ -16,7 +16,6 @@ from extauthz.compile.directory import Directory
 from extauthz.decide.by_name import NamedQuestion, judge_by_name
 from extauthz.decide.explanation import Explanation, explain
 from extauthz.decide.line_question import BY_RULES, LineQuestion, is_by_rules, question_of
-from extauthz.decide.tokens.claims import freeze_claims
 from extauthz.domain.principal import Principal, PrincipalKind
 from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Reason
@@ -54,8 +53,7 @@ async def explain_decision(ctx: Reads, body: ExplainRequest) -> Response:
     assert body.resource is not None, "ExplainRequest.problems_in"
     assert body.action is not None, "ExplainRequest.problems_in"
     view = await view_of(ctx, body.at)
-    parameters = {} if body.attributes is None else body.attributes.resource
-    question = NamedQuestion(body.resource, body.action, freeze_claims(parameters))
+    question = named_question(body.resource, body.action, body.attributes)
     return Reply(200, await _of_question(ctx, view, principal, question)).response()
 
 
@@ -122,6 +120,8 @@ async def _of_line(ctx: RequestContext, line: Mapping[str, Any], body: ExplainRe
             view.snapshot,
             claims=attributes.user if attributes is not None and "user" in given else None,
             parameters=attributes.resource if attributes is not None and "resource" in given else None,
+            action_properties=attributes.action if attributes is not None and "action" in given else None,
+            context=attributes.context if attributes is not None and "context" in given else None,
         )
         explanation = await asyncio.to_thread(
             explain,

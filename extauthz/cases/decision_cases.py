@@ -315,11 +315,17 @@ class CaseRunner:
             raise CaseInvalidError(f"{where}, request: " + "; ".join(map(str, problems)))
         # Here a parameter may have any name: it stands for a route's, which may be called `name` too.
         parameters = freeze_claims(dict(_object(asked.get("parameters", {}), where)))
+        properties, context = (
+            freeze_claims(dict(_object(asked.get(member, {}), f"{where}, request, {member}")))
+            for member in ("action_properties", "context")
+        )
         verdict = judge_by_name(
             self._directory,
             self._owner or caller.tenant or DEFAULT_TENANT,
             caller,
-            NamedQuestion(names["resource"], names["action"], parameters),
+            NamedQuestion(
+                names["resource"], names["action"], parameters, action_properties=properties, context=context
+            ),
             max_staleness=self._policy.max_staleness,
             decision_id="",
             now=now,

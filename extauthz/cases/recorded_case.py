@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from extauthz.decide.by_name import ENTRANCES_BY_NAME
 from extauthz.domain.principal import PrincipalKind
 from extauthz.recording import shape as recorded
 from extauthz.recording.shape import ABSENT, FOLDED, UNKNOWN, CredentialState, Shape
@@ -33,7 +34,7 @@ def case_of(shape: Shape, *, name: str, now: str) -> dict[str, Any]:
     return {
         "name": name,
         "principal": _principal(shape),
-        "request": _by_name(shape) if shape.entrance == "rest" else _request(shape),
+        "request": _by_name(shape) if shape.entrance in ENTRANCES_BY_NAME else _request(shape),
         "expect": {"decision": shape.effect.value},
         "now": now,
     }

@@ -1,12 +1,12 @@
 """Asking by name: a resource and an action instead of a request, read and judged in one way for every caller.
 
-`POST /api/v1/check`, the older role-only check and `extauthz policy test` ask so. There is no request to ask
-attributes of, and no route; the caller says which parameters there are.
+`POST /api/v1/check`, the older role-only check, AuthZEN and `extauthz policy test` ask so. There is no
+request to ask attributes of, and no route; the caller says which parameters there are.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import Final, assert_never
 
 from extauthz.compile.directory import Directory
 from extauthz.compile.fields import Fields
@@ -17,6 +17,10 @@ from extauthz.domain.principal import Principal
 from extauthz.domain.reasons import Reason
 from extauthz.domain.verdict import AllowedByName, Denial, Denied, Grant, NamedVerdict, PolicyVersion, Target
 
+AUTHZEN: Final = "authzen"
+"""The entrance of questions that may have properties of the action and a context; lines do not keep those."""
+ENTRANCES_BY_NAME: Final = frozenset({"rest", AUTHZEN})
+
 
 @dataclass(frozen=True, slots=True)
 class NamedQuestion:
@@ -26,6 +30,19 @@ class NamedQuestion:
     action: str
     parameters: Mapping[str, object] = field(default_factory=dict)
     roles_only: bool = False
+    action_properties: Mapping[str, object] = field(default_factory=dict)
+    context: Mapping[str, object] = field(default_factory=dict)
+
+    def target(self, snapshot: Snapshot) -> Target:
+        """Return the target of the question in the policies of a tenant."""
+        return routes.target_by_name(
+            snapshot,
+            self.resource,
+            self.action,
+            parameters=self.parameters,
+            action_properties=self.action_properties,
+            context=self.context,
+        )
 
 
 def read_one_name(fields: Fields, name: str, *, required: bool = True) -> str | None:
@@ -50,7 +67,7 @@ def judge_by_name(
     """Decide as a check decides once it knows owner, principal and target; `now` is POSIX seconds."""
     snapshot = directory.snapshots.get(tenant)
     confirmed_at = directory.confirmed(tenant)
-    target = None if snapshot is None else _target(snapshot, question)
+    target = None if snapshot is None else question.target(snapshot)
     policies = PolicyVersion(epoch=directory.epoch)
     if snapshot is not None:
         age_ms = max(0, int((now - confirmed_at) * 1000))
@@ -90,7 +107,3 @@ def judge_by_name(
             )
         case _:
             assert_never(decision)
-
-
-def _target(snapshot: Snapshot, question: NamedQuestion) -> Target:
-    return routes.target_by_name(snapshot, question.resource, question.action, parameters=question.parameters)

@@ -12,6 +12,7 @@ from typing import Final
 from extauthz.compile.conditions.values import parse_time
 from extauthz.compile.snapshot import Snapshot
 from extauthz.decide import routes
+from extauthz.decide.by_name import AUTHZEN
 from extauthz.decide.tokens.claims import freeze_claims
 from extauthz.domain.path import CanonicalPath
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
@@ -38,8 +39,8 @@ _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 class LineQuestion:
     """What was asked, as far as the line tells.
 
-    `request` is None where no request stood behind the question (`POST /api/v1/check`). `notes` say what was
-    taken for granted.
+    `request` is None where no request stood behind the question (`POST /api/v1/check`). `not_kept` are
+    families of attributes that the question may have had. `notes` say what was taken for granted.
     """
 
     principal: Principal
@@ -50,6 +51,7 @@ class LineQuestion:
     has_claims: bool
     has_parameters: bool
     parameters: frozenset[str]
+    not_kept: tuple[str, ...]
     notes: tuple[str, ...]
 
     def is_recorded(self, attribute: str) -> bool:
@@ -61,6 +63,8 @@ class LineQuestion:
         if attribute.startswith("resource."):
             parameter = attribute.removeprefix("resource.").removeprefix("parameters.")
             return self.has_parameters or parameter in self.parameters
+        if attribute.startswith(self.not_kept):
+            return False
         if attribute.startswith(("request.query.", "request.headers.", "request.body.")):
             return self.request is None
         return True
@@ -68,6 +72,9 @@ class LineQuestion:
 
 def is_by_rules(line: Line) -> bool:
     """Tell whether rules made the decision, about a target that the line names."""
+    # A subject of a type that is not known here has no kind, and rules were not asked about it.
+    if line["principal_kind"] is None:
+        return False
     return line["reason"] in BY_RULES and isinstance(line["resource"], str) and line["action"] is not None
 
 
@@ -77,10 +84,13 @@ def question_of(
     *,
     claims: Mapping[str, object] | None = None,
     parameters: Mapping[str, object] | None = None,
+    action_properties: Mapping[str, object] | None = None,
+    context: Mapping[str, object] | None = None,
 ) -> LineQuestion:
     """Return the question of a line that `is_by_rules`, at the routes of a snapshot.
 
-    `claims` and `parameters` are what the caller knows of the request; None: nothing.
+    `claims`, `parameters`, `action_properties` and `context` are what the caller knows of the request; None:
+    nothing.
     """
     notes: list[str] = []
     principal = _principal(line, claims, notes)
@@ -92,6 +102,18 @@ def question_of(
         notes.append("the line has no claims: conditions on them are not_recorded; give attributes.user")
     if request is not None:
         notes.append("the line has no query, headers or body: conditions on them are not_recorded")
+    not_kept: list[str] = []
+    for family, member, given in (
+        ("action.properties.", "attributes.action", action_properties),
+        ("context.", "attributes.context", context),
+    ):
+        if line["entrance"] == AUTHZEN and given is None:
+            not_kept.append(family)
+            notes.append(f"the line has no {family}*: conditions on it are not_recorded; give {member}")
+    if request is None:
+        target = target._replace(
+            action_properties=freeze_claims(action_properties or {}), context=freeze_claims(context or {})
+        )
     moment = parse_time(str(line["ts"]))
     assert moment is not None, "line_problems"
     return LineQuestion(
@@ -103,6 +125,7 @@ def question_of(
         claims is not None,
         is_routed or parameters is not None or request is None,
         frozenset(target.parameters) | _logged_parameters(line).keys(),
+        tuple(not_kept),
         tuple(notes),
     )
 

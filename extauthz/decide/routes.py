@@ -148,6 +148,8 @@ def target_by_name(
     parameters: Mapping[str, object] = _NO_PARAMETERS,
     authentication: AuthenticationRequirement = _REQUIRED,
     template: str | None = None,
+    action_properties: Mapping[str, object] = _NO_PARAMETERS,
+    context: Mapping[str, object] = _NO_PARAMETERS,
 ) -> Target:
     """Return the target that is named: a resource, registered or not, and an action.
 
@@ -165,6 +167,8 @@ def target_by_name(
         forwarding=None if registered is None else registered.forwarding,
         require_bound=registered is not None and registered.require_bound,
         template=template,
+        action_properties=action_properties,
+        context=context,
     )
 
 

@@ -11,7 +11,7 @@ from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.verdict import RuleKind
 from extauthz.settings.decision_log_values import MASKABLE
 
-ENTRANCES: Final = ("grpc", "http", "rest")
+ENTRANCES: Final = ("grpc", "http", "rest", "authzen")
 MORE_MEMBERS: Final = "not a field of a decision"
 """What is said of a member that this version does not have; a later one may."""
 STATUSES: Final = frozenset({200, 400, 401, 403, 503})

@@ -17,6 +17,8 @@ from extauthz.domain.principal import ANONYMOUS, Principal
 from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.request import Malformed, RequestFacts
 
+_NO_ATTRIBUTES: Final[Mapping[str, object]] = MappingProxyType({})
+
 
 class RuleKind(StrEnum):
     """The list that has the rule of a `matched_rule_id`."""
@@ -46,6 +48,8 @@ class Target(NamedTuple):
     behind the name (`UNMAPPED=path`). `denied_as` are further names of it that count for denies only.
     `forwarding` and `require_bound` are the resource's (`domain.policy.Resource`). `template` is the path of
     the route that was found, in canonical form; None where the target was named without one.
+    `action_properties` and `context` are what a question by name says of the action and of its surroundings;
+    a request has none.
     """
 
     tenant: str
@@ -58,6 +62,8 @@ class Target(NamedTuple):
     forwarding: Forwarding | None = None
     require_bound: bool = False
     template: str | None = None
+    action_properties: Mapping[str, object] = _NO_ATTRIBUTES
+    context: Mapping[str, object] = _NO_ATTRIBUTES
 
 
 class PolicyVersion(NamedTuple):
@@ -75,7 +81,6 @@ _ALLOW: Final = Effect.ALLOW
 _DENY: Final = Effect.DENY
 _RULE_MATCHED: Final = Reason.RULE_MATCHED
 _PREFLIGHT: Final = Reason.PREFLIGHT
-_NO_ATTRIBUTES: Final[Mapping[str, object]] = MappingProxyType({})
 
 
 class Grant(NamedTuple):

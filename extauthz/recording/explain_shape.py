@@ -93,8 +93,7 @@ def _readable(target: Target, shape: Shape) -> Target:
 def _target(question: Question, policies: ReplayPolicies) -> Target | None:
     """Return the target of a question that could not be answered. Raises CannotSayError."""
     if question.named is not None:
-        named = question.named
-        return routes.target_by_name(policies, named.resource, named.action, parameters=named.parameters)
+        return question.named.target(policies)
     if question.facts is None:
         return None
     policy, owner = question.policy, policies.tenant

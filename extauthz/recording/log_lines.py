@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from extauthz.compile.conditions.values import parse_time
-from extauthz.decide.by_name import NamedQuestion
+from extauthz.decide.by_name import AUTHZEN, ENTRANCES_BY_NAME, NamedQuestion
 from extauthz.decide.identity import Rejected
 from extauthz.decide.judge import CheckPolicy
 from extauthz.decide.routes import decided_method
@@ -36,6 +36,7 @@ from extauthz.recording.question import (
 from extauthz.recording.recorded_request import (
     CREDENTIAL,
     FoldedSegment,
+    NotInLines,
     NotKnown,
     PartlyKnown,
     RecordedClaims,
@@ -89,7 +90,7 @@ class LineReader:
         if (lacks := self._lacks(line)) is not None:
             return replace(question, lacks=lacks)
         path = self._path(line)
-        if path is None and _text(line, "entrance") != "rest":
+        if path is None and _text(line, "entrance") not in ENTRANCES_BY_NAME:
             return question
         identity = self._identity(line, reason, slots)
         unread = NotKnown(CREDENTIAL) if line["principal_kind"] == PrincipalKind.ANONYMOUS else None
@@ -186,7 +187,9 @@ class LineReader:
             None if domain is None else str(domain),
             tuple(map(str, roles)),
             authentication,
-            RecordedClaims(slots, complete=authentication in _WITHOUT_TOKEN and line["entrance"] != "rest"),
+            RecordedClaims(
+                slots, complete=authentication in _WITHOUT_TOKEN and line["entrance"] not in ENTRANCES_BY_NAME
+            ),
         )
         return PartlyKnown.of(principal, missing) if missing else principal
 
@@ -194,7 +197,10 @@ class LineReader:
         resource, action = line["resource"], line["action"]
         if not isinstance(resource, str) or not isinstance(action, str):
             return None
-        return NamedQuestion(resource, action, NamedParameters(slots))
+        if line["entrance"] != AUTHZEN:
+            return NamedQuestion(resource, action, NamedParameters(slots))
+        unlogged = (NotInLines("action.properties.*"), NotInLines("context.*"))
+        return NamedQuestion(resource, action, NamedParameters(slots), False, *unlogged)
 
     def _path(self, line: Line) -> CanonicalPath | None:
         """Return the path, a `FoldedPath` where segments are masked; None for a line without one."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from extauthz.compile.conditions.values import Missing
 from extauthz.compile.routes.route_index import Template
-from extauthz.decide.by_name import NamedQuestion
+from extauthz.decide.by_name import ENTRANCES_BY_NAME, NamedQuestion
 from extauthz.decide.identity import Rejected
 from extauthz.decide.judge import CheckPolicy
 from extauthz.domain.path import CanonicalPath
@@ -31,7 +31,6 @@ from extauthz.recording.recorded_request import (
 )
 from extauthz.recording.shape import OWNER, CredentialState, Shape
 
-_BY_NAME: Final = "rest"
 NOT_BY_POLICIES: Final = frozenset(
     {
         Reason.REQUEST_MALFORMED,
@@ -111,7 +110,7 @@ def question_of(shape: Shape, *, routes_since: bool = True) -> Question:
     by_token = OWNER in texts
     if shape.reason not in NOT_BY_POLICIES:
         path = _path(shape, texts, routes_since=routes_since)
-        if shape.entrance == _BY_NAME:
+        if shape.entrance in ENTRANCES_BY_NAME:
             if shape.resource is not None and shape.action is not None:
                 named = NamedQuestion(shape.resource, shape.action, NamedParameters(slots))
         elif path is not None:
@@ -160,7 +159,7 @@ def _identity(shape: Shape, slots: Slots) -> Principal | Rejected | None:
     except CannotSayError as error:
         subject, not_known = NO_NAME, error.not_known
     # Only tokens, and subjects that a caller of the REST API describes, have claims.
-    complete = shape.authentication in _WITHOUT_CLAIMS and shape.entrance != _BY_NAME
+    complete = shape.authentication in _WITHOUT_CLAIMS and shape.entrance not in ENTRANCES_BY_NAME
     principal = Principal(
         shape.kind,
         subject,

@@ -144,6 +144,32 @@ class RecordedClaims(Mapping[str, object]):
         _refuse("user.*")
 
 
+class NotInLines(Mapping[str, object]):
+    """Members that a question by name may have had, and that lines do not keep: none can be read."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        """Take what the members are called in an answer about what is missing."""
+        self._name = name
+
+    def __getitem__(self, _: str) -> object:
+        """Refuse."""
+        _refuse(self._name)
+
+    def __contains__(self, _: object) -> bool:
+        """Refuse."""
+        _refuse(self._name)
+
+    def __iter__(self) -> Iterator[str]:
+        """Refuse."""
+        _refuse(self._name)
+
+    def __len__(self) -> int:  # noqa: PLE0303  # it raises
+        """Refuse."""
+        _refuse(self._name)
+
+
 class RecordedHeaders(Mapping[str, str]):
     """The headers of a request, by lower-case name."""
 

@@ -13,7 +13,7 @@ from typing import Final, TypedDict
 from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.verdict import NamedVerdict, Verdict
 
-ENTRANCES: Final = ("grpc", "http", "rest")
+ENTRANCES: Final = ("grpc", "http", "rest", "authzen")
 
 DURATION_BUCKETS_US: Final = (
     *(50, 100, 250, 500),

@@ -227,10 +227,16 @@ def _principal(rng: random.Random, *, saas: bool) -> Document:
 
 def _named_request(rng: random.Random) -> Document:
     names = rng.sample(["x", "y", "owner", "name"], rng.randint(0, 3))
+    properties, context = (
+        {name: rng.choice(CLAIMS) for name in rng.sample(of, rng.randint(0, 2))}
+        for of in (["soft", "o"], ["c", "o"])
+    )
     return {
         "resource": rng.choice([*RESOURCES, *PATHS]),
         "action": rng.choice(ACTIONS),
         "parameters": {name: rng.choice(CLAIMS) for name in names},
+        "action_properties": properties,
+        "context": context,
     }
 
 

@@ -60,6 +60,8 @@ _LIKELY: Final[list[tuple[str, list[Any]]]] = [
     ("resource.x", ["a", "b", "1", "x y", "café"]),
     ("resource.parameters.name", ["a", "b", "1"]),
     ("action", ACTIONS),
+    ("action.properties.soft", ["a", "abc", "3"]),
+    ("context.c", ["a", "abc", "3", ""]),
     ("request.method", ["GET", "POST", "HEAD", "DELETE"]),
     ("request.host", ["h.example", "a.h.example"]),
     ("request.path", ["/a", "/a/b", "/a/x%20y", "/"]),

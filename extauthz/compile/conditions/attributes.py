@@ -16,8 +16,10 @@ from extauthz.compile.conditions.condition_input import (
     ConditionInput,
     Resolver,
     absent_is_unknown,
+    action_property,
     body_value,
     claim,
+    context_value,
     has_source_address,
     header,
     in_body,
@@ -203,6 +205,22 @@ _ROWS: Final = (
         logged=lambda _rest: attrgetter("action"),
     ),
     Attribute(
+        name="action.properties.",
+        variable="PROPERTY.PATH",
+        source="what a question by name says of the action; no request of the mesh has it",
+        read=action_property,
+        kinds=_JSON,
+        rest_problem=_claim_problem,
+    ),
+    Attribute(
+        name="context.",
+        variable="MEMBER.PATH",
+        source="the context of a question by name; no request of the mesh has it",
+        read=context_value,
+        kinds=_JSON,
+        rest_problem=_claim_problem,
+    ),
+    Attribute(
         name="request.method",
         source="canonical; HEAD reads as GET",
         read=_fixed(lambda facts: absent_is_unknown(facts.method)),
@@ -292,6 +310,8 @@ _ROWS: Final = (
 ATTRIBUTES: Final[Mapping[str, Attribute]] = MappingProxyType({row.name: row for row in _ROWS})
 """Every attribute and family by its name, in the order of the documentation."""
 _FAMILIES: Final = tuple(row for row in _ROWS if row.is_family)
+NOT_IN_MESH: Final = frozenset({"action.properties.", "context."})
+"""The families that only questions by name have: in the mesh they are always unknown."""
 _CLAIMS: Final = ATTRIBUTES["user."]
 
 

@@ -1,6 +1,6 @@
 """What conditions read of a request, and the functions that read it (used by `attributes.py`)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -93,6 +93,21 @@ def claim(path: str, _: Effect) -> Resolver:
         return UNKNOWN if value is None else value
 
     return read if "." in path else read_member
+
+
+def action_property(path: str, _: Effect) -> Resolver:
+    """Return what reads a property of the action; no request has any."""
+    return lambda facts: _member(facts.target.action_properties, path)
+
+
+def context_value(path: str, _: Effect) -> Resolver:
+    """Return what reads the context of a question; no request has any."""
+    return lambda facts: _member(facts.target.context, path)
+
+
+def _member(members: Mapping[str, object], path: str) -> object:
+    value = claim_at(members, path)
+    return UNKNOWN if value is Absence.ABSENT else value
 
 
 def parameter_value(parameter: str, effect: Effect) -> Resolver:

@@ -12,6 +12,7 @@ from typing import Final
 from extauthz.compile.conditions.attributes import RESERVED_PARAMETERS, WhenAbsent, attribute_named
 from extauthz.compile.conditions.never_true import never_true
 from extauthz.compile.conditions.readings import reading_of
+from extauthz.compile.documents.mesh_denies import asked_in_vain
 from extauthz.compile.fields import shown
 from extauthz.compile.routes.route_index import Template
 from extauthz.domain.path import decode_segment
@@ -36,6 +37,7 @@ class WarningCode(StrEnum):
     """What a warning is about."""
 
     DENY_CAN_BE_UNKNOWN = "deny_can_be_unknown"
+    DENY_HOLDS_IN_MESH = "deny_holds_in_mesh"
     ALLOW_OUTBIDS_ROLE_DENIES = "allow_outbids_role_denies"
     PARAMETER_HAS_ONLY_LONG_FORM = "parameter_has_only_long_form"
     CONDITION_NEVER_TRUE = "condition_never_true"
@@ -47,6 +49,8 @@ class WarningCode(StrEnum):
 
 MISTAKES: Final = frozenset({WarningCode.CONDITION_NEVER_TRUE, WarningCode.LITERAL_LOOKS_LIKE_WILDCARD})
 """What is hardly ever meant as it is written; the others may well be."""
+
+_NAMED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +88,8 @@ def policy_warnings(policy: AttributePolicy) -> list[DocumentWarning]:
 def _surprises(policy: AttributePolicy) -> list[DocumentWarning]:
     if policy.effect is Effect.DENY:
         return [
-            DocumentWarning(
-                WarningCode.DENY_CAN_BE_UNKNOWN,
-                pointer,
-                f"without {name!r} this is unknown, and an unknown deny matches; "
-                f"say what absence means with an exists condition in the same AND or OR",
-            )
-            for pointer, name in _unguarded(policy.condition, "/rule_data", frozenset())
+            *_denied_in_mesh(policy.condition),
+            *_unknown_denies(policy.condition),
         ]
     if policy.priority > 0:
         return [
@@ -101,6 +100,29 @@ def _surprises(policy: AttributePolicy) -> list[DocumentWarning]:
             )
         ]
     return []
+
+
+def _denied_in_mesh(condition: Node) -> Iterator[DocumentWarning]:
+    if names := asked_in_vain(condition):
+        yield DocumentWarning(
+            WarningCode.DENY_HOLDS_IN_MESH,
+            "/rule_data",
+            f"no request of the mesh has {' or '.join(map(repr, names[:_NAMED]))}, so this deny holds for "
+            f"all mesh traffic that its other conditions do not exclude; where it is meant for questions by "
+            f"name only, add an exists condition with the value true in an AND",
+        )
+
+
+def _unknown_denies(condition: Node) -> list[DocumentWarning]:
+    return [
+        DocumentWarning(
+            WarningCode.DENY_CAN_BE_UNKNOWN,
+            pointer,
+            f"without {name!r} this is unknown, and an unknown deny matches; "
+            f"say what absence means with an exists condition in the same AND or OR",
+        )
+        for pointer, name in _unguarded(condition, "/rule_data", frozenset())
+    ]
 
 
 def _unguarded(node: Node, pointer: str, guarded: frozenset[str]) -> Iterator[tuple[str, str]]:
@@ -178,7 +200,6 @@ def resource_warnings(resource: Resource) -> list[DocumentWarning]:
     return found
 
 
-_NAMED: Final = 5
 _LOOKS_LIKE_PARAMETER: Final = re.compile(r":\w.*|\$\w.*|.*\*.*|\(.*\)", re.ASCII | re.DOTALL)
 
 
