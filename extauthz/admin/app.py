@@ -19,6 +19,8 @@ from extauthz import __version__
 from extauthz.admin import (
     attribute_policies,
     audit,
+    authzen,
+    authzen_search,
     casbin_csv,
     change_guards,
     checks,
@@ -42,6 +44,7 @@ from extauthz.admin import (
     sidecars,
     tenants,
 )
+from extauthz.admin.authzen_metadata import metadata_routes
 from extauthz.admin.follower_keys import FollowerKeys
 from extauthz.admin.health import health_routes
 from extauthz.admin.sidecar_recordings import SidecarRecordingApi
@@ -59,6 +62,8 @@ from extauthz.storage.audit import INSTALLATION
 # In this order: paths under /resources that end in a word stand before those that end in an id.
 _ROUTERS: Final = (
     checks.router,
+    authzen.router,
+    authzen_search.router,
     explanations.router,
     decisions.router,
     role_rules.router,
@@ -81,7 +86,12 @@ _ROUTERS: Final = (
     sessions.router,
     sidecar_keys.router,
 )
-_SAAS_ROUTERS: Final = (tenants.router, identity_providers.router)
+_SAAS_ROUTERS: Final = (
+    authzen.tenant_router,
+    authzen_search.tenant_router,
+    tenants.router,
+    identity_providers.router,
+)
 FLUSH_EVERY_S: Final = 2.0
 SWEEP_EVERY_S: Final = 3600.0
 
@@ -106,6 +116,7 @@ def build_app(services: AdminServices) -> FastAPI:
     # FastAPI's own way to replace it.
     app.openapi = partial(openapi_document, services.mode)  # type: ignore[method-assign]
     app.router.routes.extend(health_routes(services.readiness, services.metrics, services.key_set))
+    app.router.routes.extend(metadata_routes(services.mode, services.authzen_base_url))
     follower_keys = FollowerKeys(services)
     if services.recording.takes_batches:
         app.router.routes.extend(SidecarRecordingApi(services, follower_keys).routes())

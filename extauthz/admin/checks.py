@@ -7,14 +7,14 @@ from fastapi import APIRouter
 from pydantic import Field
 from starlette.responses import Response
 
+from extauthz.admin.named_decisions import NOT_NOW, decided, excluded_roles, not_now
 from extauthz.compile.fields import shown
-from extauthz.decide.by_name import NamedQuestion, judge_by_name
+from extauthz.decide.by_name import NamedQuestion
 from extauthz.decide.tokens.claims import ClaimRejected, freeze_claims, token_roles
 from extauthz.domain.policy import default_action
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.problem import Problem
-from extauthz.domain.reasons import Reason
-from extauthz.domain.verdict import AllowedByName, Denied, NamedVerdict
+from extauthz.domain.verdict import AllowedByName, NamedVerdict
 from extauthz.domain.workload import peer_problem
 from extauthz.rest import documents as doc
 from extauthz.rest.answers import Reply
@@ -28,7 +28,6 @@ from extauthz.rest.services import AdminServices
 _MIN_REVISION_WAIT_S: Final = 1.0
 _MAX_REVISION: Final = 2**63 - 1
 _ENTRANCE: Final = "rest"
-_NOT_NOW: Final = frozenset({Reason.NOT_READY, Reason.POLICY_STALE, Reason.OVERLOADED})
 
 
 class Attributes(doc.Model):
@@ -218,7 +217,7 @@ def named_principal(
     ctx: RequestContext, *, subject: str, kind: str, domain: str | None, claims: Mapping[str, Any]
 ) -> Principal:
     """Return a principal that the caller names, with the claims that it gives. Raises ProblemError 422."""
-    roles = token_roles(claims, "roles", excluded=_excluded_roles(ctx))
+    roles = token_roles(claims, "roles", excluded=excluded_roles(ctx))
     if isinstance(roles, ClaimRejected):
         raise invalid([Problem("/attributes/user/roles", roles.problem)])
     return Principal(
@@ -253,40 +252,7 @@ def _decided(
     services: AdminServices, tenant: str, principal: Principal, question: NamedQuestion
 ) -> NamedVerdict:
     """Return the decision, which is counted and logged in every case. Raises `ProblemError` 503."""
-    started = services.recorder.begin(_ENTRANCE)
-    verdict: NamedVerdict = Denied(
-        started.decision_id, Reason.INTERNAL_ERROR, principal=principal, tenant=tenant
-    )
-    try:
-        directory = services.policies.current()
-        if (refusal := services.recorder.refusal(started)) is not None:
-            verdict = refusal._replace(principal=principal, tenant=tenant)
-        elif directory is None or tenant not in directory.snapshots:
-            verdict = Denied(started.decision_id, Reason.NOT_READY, principal=principal, tenant=tenant)
-        else:
-            verdict = judge_by_name(
-                directory,
-                tenant,
-                principal,
-                question,
-                max_staleness=services.max_staleness,
-                decision_id=started.decision_id,
-                now=started.now,
-            )
-    finally:
-        services.recorder.end(started, verdict)
-    if verdict.reason in _NOT_NOW:
-        reason = verdict.reason
-        raise unavailable(reason.text, reason=reason.value, decision_id=verdict.decision_id)
+    verdict = decided(services, tenant, principal, question, _ENTRANCE)
+    if verdict.reason in NOT_NOW:
+        raise not_now(verdict)
     return verdict
-
-
-def _excluded_roles(ctx: RequestContext) -> frozenset[str]:
-    """Return the roles that do not count in tokens of the tenant."""
-    issuers = ctx.services.keys.current().issuers.values()
-    return frozenset(
-        role
-        for issuer in issuers
-        if issuer.config.tenant == ctx.tenant
-        for role in issuer.config.excluded_roles
-    )

@@ -57,14 +57,17 @@ def read_one_name(fields: Fields, name: str, *, required: bool = True) -> str | 
 def judge_by_name(
     directory: Directory,
     tenant: str,
-    principal: Principal,
+    principal: Principal | None,
     question: NamedQuestion,
     *,
     max_staleness: float | None,
     decision_id: str,
     now: float,
 ) -> NamedVerdict:
-    """Decide as a check decides once it knows owner, principal and target; `now` is POSIX seconds."""
+    """Decide as a check decides once it knows owner, principal and target; `now` is POSIX seconds.
+
+    `principal` is None for a subject that is of no kind which rules can name: nothing is allowed to it.
+    """
     snapshot = directory.snapshots.get(tenant)
     confirmed_at = directory.confirmed(tenant)
     target = None if snapshot is None else question.target(snapshot)
@@ -87,6 +90,8 @@ def judge_by_name(
         return deny(Reason.NOT_READY)
     if max_staleness is not None and now - confirmed_at > max_staleness:
         return deny(Reason.POLICY_STALE)
+    if principal is None:
+        return deny(Reason.NO_MATCHING_RULE)
     if question.roles_only:
         decision, roles = authorize.decide_by_roles(snapshot, principal, target, now)
     else:

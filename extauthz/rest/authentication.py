@@ -25,7 +25,7 @@ from extauthz.domain.credential import authorization_credential
 from extauthz.domain.policy import WILDCARD
 from extauthz.domain.principal import Principal
 from extauthz.domain.reasons import Reason
-from extauthz.domain.service_key import PresentedKey, Scope
+from extauthz.domain.service_key import ID_PREFIX, PresentedKey, Scope
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.keys import session_tokens
 from extauthz.rest.problems import RETRY_AFTER, ProblemError, accepted, forbidden, throttled
@@ -119,9 +119,14 @@ class Caller:
         return self.grant is not None and scope in self.grant.scopes
 
 
-async def authenticate(headers: Headers, address: str | None, services: AdminServices) -> Caller:
-    """Return the caller of a request from a client address, whose failures are counted."""
-    found = await _identified(headers, services)
+async def authenticate(
+    headers: Headers, address: str | None, services: AdminServices, *, bearer_keys: bool = False
+) -> Caller:
+    """Return the caller of a request from a client address, whose failures are counted.
+
+    With `bearer_keys` a service key may also come as `Authorization: Bearer sak_...`.
+    """
+    found = await _identified(headers, services, bearer_keys=bearer_keys)
     if isinstance(found, Caller):
         return replace(found, actor=replace(found.actor, request_id=_request_id(headers)))
     if found in _NO_FAILURES:
@@ -130,7 +135,7 @@ async def authenticate(headers: Headers, address: str | None, services: AdminSer
     raise unauthenticated(found) if wait is None else throttled(wait, reason=found.value)
 
 
-async def _identified(headers: Headers, services: AdminServices) -> Caller | Reason:
+async def _identified(headers: Headers, services: AdminServices, *, bearer_keys: bool) -> Caller | Reason:
     given = [name for name in _CREDENTIALS for _ in headers.getlist(name)]
     if len(given) > 1:
         return Reason.CREDENTIALS_CONFLICT
@@ -143,6 +148,8 @@ async def _identified(headers: Headers, services: AdminServices) -> Caller | Rea
     bearer = _bearer_credential(headers)
     if bearer is not None and bearer.startswith(session_tokens.PREFIX):
         return await _session(bearer, services)
+    if bearer_keys and bearer is not None and bearer.startswith(ID_PREFIX):
+        return await _service_key(bearer, services)
     # One time for both verifications: a fetch that begins after it knows every key published before.
     now = services.clock()
     found = _identify(headers, services, now)

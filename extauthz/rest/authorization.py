@@ -32,6 +32,14 @@ class Permission(Enum):
     """What an operation needs; the value names the callers that have it. docs/rest.md has the table."""
 
     CHECK = "callers with a token, tenant admins, and service keys with the scope `check`"
+    EVALUATE = (
+        "callers with a token, about themselves, the admin key in selfhost, and service keys with the scope "
+        "`check`"
+    )
+    SEARCH_ACTIONS = "service keys with the scope `check`, and the admin key in selfhost"
+    SEARCH_SUBJECTS = (
+        "service keys with the scopes `check` and `policies:read`, and the admin key in selfhost"
+    )
     OWN_ACCESS = "callers with a token"
     POLICIES_READ = (
         "domain admins, for rows of their domains, tenant admins, service keys with `policies:read`"
@@ -71,8 +79,16 @@ def is_permitted(caller: Caller, permission: Permission) -> bool:
             return caller.kind is CallerKind.OPERATOR
         case Permission.DRAFTS_APPROVE:
             return caller.is_tenant_admin and caller.kind is CallerKind.TOKEN
+        case Permission.SEARCH_ACTIONS | Permission.SEARCH_SUBJECTS if caller.principal is not None:
+            return False
         case _ if caller.is_tenant_admin:
             return True
+        case Permission.SEARCH_ACTIONS:
+            return caller.has(Scope.CHECK)
+        case Permission.SEARCH_SUBJECTS:
+            return caller.has(Scope.CHECK) and caller.has(Scope.POLICIES_READ)
+        case Permission.EVALUATE:
+            return caller.principal is not None or caller.has(Scope.CHECK)
         case Permission.CHECK if caller.principal is not None:
             return True
         case Permission.POLICIES_READ | Permission.POLICIES_WRITE | Permission.DECISIONS_READ if (

@@ -178,9 +178,9 @@ def _complete(operation: Schema, route: Any, schemas: Schema) -> None:
         each["required"] = each["required"] and body is None
         each["schema"] = _without_null(each["schema"])
         _tidy(each)
-    for name in ("replay_id", "idp_id", "key_id", "id"):
+    for name in ("replay_id", "idp_id", "key_id", "tenant", "id"):
         if f"{{{name}}}" in route.path_format:
-            kind = "slug" if name == "id" and permission.of_operator else "uuid"
+            kind = "slug" if name == "tenant" or (name == "id" and permission.of_operator) else "uuid"
             kind = "key" if "-keys/" in route.path_format else kind
             parameters.insert(0, {"name": name} | known["parameters"][kind])
     parameters += [known["parameters"]["draft"]] if requires.in_drafts else []
@@ -190,6 +190,8 @@ def _complete(operation: Schema, route: Any, schemas: Schema) -> None:
     if body is not None and body.is_patch:
         content = {"schema": {"$ref": _patch(body.model, schemas)}, "example": body.model.patch_example}
         operation["requestBody"] = {"required": True, "content": dict.fromkeys(body.media_types, content)}
+    elif route.described_body is not None:
+        operation["requestBody"] = {"required": True, "content": _lenient(route.described_body, schemas)}
     elif body is not None:
         operation["requestBody"]["required"] = body.required
     responses = operation["responses"]
@@ -197,7 +199,7 @@ def _complete(operation: Schema, route: Any, schemas: Schema) -> None:
     statuses |= {status for status, told in ((404, "{" in route.path), (412, requires.conditional)) if told}
     statuses |= {409} if requires.creating else set()
     statuses |= {404, 409} if requires.in_drafts else set()
-    for status in sorted(statuses):
+    for status in sorted(statuses - route.never):
         described = responses.pop(str(status), {})
         name = _status_name(status)
         if status >= 400 and "content" in described and "model" in route.responses.get(status, {}):
@@ -223,6 +225,14 @@ def _without_some(responses: Schema, models: Mapping[str, Any]) -> Schema:
         "description": "Done, with `wait`: some live sidecars do not have it yet",
         "content": {"application/json": shown},
     }
+
+
+def _lenient(model: type[Model], schemas: Schema) -> Schema:
+    """Add the schemas of a body whose unknown members are ignored, and return its content."""
+    schema = model.model_json_schema(ref_template=_SCHEMAS + "{model}")
+    for name, each in {**schema.pop("$defs", {}), model.__name__: schema}.items():
+        schemas[name] = {key: value for key, value in each.items() if key != "additionalProperties"}
+    return {"application/json": {"schema": {"$ref": _SCHEMAS + model.__name__}, "example": _example(model)}}
 
 
 def _patch(model: type[Model], schemas: Schema) -> str:

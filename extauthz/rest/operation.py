@@ -55,19 +55,20 @@ class Requires:
     """What an operation needs of its caller, and the headers that it reads.
 
     `conditional` operations read `If-Match`, `creating` ones `Idempotency-Key`; those `in_drafts` can be sent
-    to a draft with the query parameter `draft`.
+    to a draft with the query parameter `draft`. `bearer_keys` take a service key as a bearer token, too.
     """
 
     permission: Permission
     conditional: bool
     creating: bool
     in_drafts: bool = False
+    bearer_keys: bool = False
 
     async def __call__(self, request: Request) -> RequestContext:
         """Return the context of a request whose caller is authenticated and has the permission."""
         services = request.app.state.services
         address = None if request.client is None else request.client.host
-        caller = await authenticate(request.headers, address, services)
+        caller = await authenticate(request.headers, address, services, bearer_keys=self.bearer_keys)
         if not is_permitted(caller, self.permission):
             raise not_permitted(caller, self.permission)
         if self.permission.of_operator and "id" in request.path_params:
@@ -96,14 +97,15 @@ def requires(
     conditional: bool | None = None,
     creating: bool = False,
     in_drafts: bool = False,
+    bearer_keys: bool = False,
 ) -> Any:
     """Return the annotation of `ctx` for an operation that needs a permission.
 
     `creating` reads `Idempotency-Key`; `conditional`, by default the same, reads `If-Match`; `in_drafts`
-    reads the query parameter `draft`.
+    reads the query parameter `draft`; `bearer_keys` takes service keys as bearer tokens, too.
     """
     conditional = creating if conditional is None else conditional
-    return Depends(Requires(permission, conditional, creating, in_drafts))
+    return Depends(Requires(permission, conditional, creating, in_drafts, bearer_keys))
 
 
 _READ: Final = Permission.POLICIES_READ
@@ -116,15 +118,21 @@ Creates = Annotated[RequestContext, requires(_WRITE, creating=True, in_drafts=Tr
 class Operation(APIRoute):
     """An operation, named and described by its handler. Every error is a problem document.
 
+    `never` are statuses that it does not answer with though others do.
+
     Raises:
         TypeError: the handler needs what an operation does not read, such as a FastAPI dependency.
     """
+
+    never: frozenset[int] = frozenset()
+    described_body: Any = None
+    """The model that describes the body where the handler gets it as it was sent."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         summary, _, description = " ".join((endpoint.__doc__ or "").split()).partition(". ")
         first, *words = endpoint.__name__.split("_")
         # Three operations have an older path, too.
-        alias = "" if path.startswith(("/api/", "/admin/")) else "Alias"
+        alias = "" if path.startswith(("/api/", "/admin/", "/access/", "/{tenant}/")) else "Alias"
         options["operation_id"] = first + "".join(map(str.capitalize, words)) + alias
         options["summary"] = summary.rstrip(".")
         options["description"] = options.get("description") or description or summary

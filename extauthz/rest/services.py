@@ -53,7 +53,7 @@ class AdminServices:
     force as they are stored. `file_issuers` is every `iss` of the file of IDENTITY_PROVIDERS. Without `heads`
     there are no signed policies, and without `history` no earlier revision can be rebuilt. `recording` is
     what this process records. `sidecars` are the reports that it receives; its own workers report with
-    `worker_key`.
+    `worker_key`. `authzen_base_url` is what AuthZEN metadata names; None: it cannot be told.
     """
 
     mode: TenancyMode
@@ -87,5 +87,6 @@ class AdminServices:
     sidecars: SidecarReports = field(default_factory=SidecarReports)
     compiled: "Compiled | None" = None
     worker_key: PresentedKey | None = None
+    authzen_base_url: str | None = None
     replay_queued: Callable[[], None] = lambda: None
     """Is called when a replay waits to be run."""

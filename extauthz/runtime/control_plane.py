@@ -22,6 +22,7 @@ from extauthz.decide.tokens.cache import VerifiedTokens
 from extauthz.decisionlog.log import DecisionLog
 from extauthz.decisionlog.recorder import Recorder
 from extauthz.domain.ids import RANDOM_BYTES, uuid7
+from extauthz.domain.loopback import is_loopback
 from extauthz.domain.service_key import ID_PREFIX, SECRET_BYTES, PresentedKey, key_text
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.keys.assertion_file import AssertionFile
@@ -112,7 +113,14 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
         if sidecar_listener is not None:
             addresses |= {"health": where(sidecar_listener), **worker_addresses(settings)}
         owned.callback(supervisor.close)
-        plane = await _build(settings, schema, supervisor, owned, own_workers.key if with_workers else None)
+        plane = await _build(
+            settings,
+            schema,
+            supervisor,
+            owned,
+            own_workers.key if with_workers else None,
+            authzen_base_url(settings, listener),
+        )
         connections = MAX_CONNECTIONS if plane.head_signer is None else follower_connections()
         reopen_on_hangup(plane.services.recorder.log.reopen, supervisor.reopen_logs)
         async with asyncio.TaskGroup() as background:
@@ -151,6 +159,16 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
                 plane.services.sidecars.end()
                 for task in tasks:
                     task.cancel()
+
+
+def authzen_base_url(settings: Settings, listener: socket.socket) -> str | None:
+    """Return the base URL of AuthZEN metadata; None where clients may reach the API at an unknown address."""
+    if settings.authzen_base_url is not None:
+        return settings.authzen_base_url
+    host, port, *_ = listener.getsockname()
+    if not is_loopback(host):
+        return None
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class _OwnWorkers:
@@ -198,6 +216,7 @@ async def _build(
     supervisor: Supervisor,
     owned: AsyncExitStack,
     worker_key: PresentedKey | None,
+    authzen_base: str | None,
 ) -> _Plane:
     """Return the parts; `owned` closes them at the end. Raises StartRefusedError."""
     how = compiler(settings)
@@ -285,6 +304,7 @@ async def _build(
         replay_queued=replays.wake,
         history=History(how, publisher.state, publisher.wait_for),
         worker_key=worker_key,
+        authzen_base_url=authzen_base,
         recording=Recording(
             settings.record,
             settings.record_attributes,

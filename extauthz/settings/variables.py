@@ -6,6 +6,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from extauthz.domain.tenancy import TenancyMode, TenantBinding, UnmappedPolicy
+from extauthz.settings.authzen_values import base_url
 from extauthz.settings.database_hosts import DatabaseHost, HostEntry, host_entries
 from extauthz.settings.identity_values import audiences, claim_path, excluded_roles, issuer, jwks_uri
 from extauthz.settings.log_variables import LogSettings
@@ -56,6 +57,12 @@ class Settings(LogSettings):
     )
     host: str = variable("HOST", host_name, "127.0.0.1", "address of the REST API, health and metrics")
     port: int = variable("PORT", integer(0, 65535), "8080", "port of the REST API")
+    authzen_base_url: str | None = variable(
+        "AUTHZEN_BASE_URL",
+        base_url,
+        None,
+        "https URL at which clients reach the REST API, for AuthZEN metadata; unset: its address on loopback",
+    )
     sidecar_port: int = variable(
         "SIDECAR_PORT", integer(0, 65535), "9190", "port of the sidecar's health and metrics"
     )
