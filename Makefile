@@ -43,15 +43,16 @@ COVERED_TESTS := tests/unit tests/client tests/wire
 # What decides: every branch that is not covered here can be a wrong allow.
 DECIDING := extauthz/check/*,extauthz/compile/*,extauthz/decide/*,extauthz/domain/*
 
+EXTRAS := demo,dev,native
 SAY_INSTALLING = echo "Installing extauthz, with what demo and tests need, into .venv; the first time takes a minute or two." >&2
 
+# $(call show_progress,OPTIONS WORDS,COMMAND): a line for each package, and none of more than five seconds of silence.
+show_progress = "$$python" tools/install_progress.py $(1) -- $(2)
+
 # Debian ships `venv` apart from Python, in python3-venv; a pip of the system can stand in for it.
-MAKE_ENVIRONMENT = { "$$python" -m venv --clear .venv >/dev/null || \
+MAKE_ENVIRONMENT = { $(call show_progress,"  making the environment","$$python" -m venv --clear .venv) || \
 	{ "$$python" -m venv --clear --without-pip .venv && "$$python" -m pip --python $(BIN)/python install --quiet pip; } || \
 	{ echo "$$python cannot make an environment; install uv, or on Debian: apt-get install python3-venv" >&2; exit 1; }; }
-
-# One line a package, so that a download that takes long is seen to go on.
-SHOW_PROGRESS = sed -unE 's/^Collecting ([A-Za-z0-9._-]+).*/  \1/p; s/^(Installing) collected packages.*/\1 .../p' >&2
 
 .PHONY: help install demo test test-unit test-property test-wire test-docs test-integration test-e2e \
 	test-faults test-pythons test-java coverage check docs dist workflows bench bench-all bench-java soak faults verify lock clean
@@ -64,13 +65,17 @@ install: $(STAMP) ## make .venv with the extauthz command and everything to deve
 $(STAMP): pyproject.toml sdk/python/pyproject.toml uv.lock constraints.txt
 ifdef UV
 	@$(SAY_INSTALLING)
-	python="$$($(FIND_PYTHON))" && UV_PROJECT_ENVIRONMENT=.venv "$(UV)" sync --locked --all-packages --all-extras --python "$$python"
+	@export UV_PROJECT_ENVIRONMENT=.venv; python="$$($(FIND_PYTHON))"; \
+	set -- "$(UV)" sync --locked --all-packages --all-extras --python "$$python"; \
+	if [[ -t 2 ]]; then "$$@"; else $(call show_progress,"  uv sync","$$@"); fi
 else
 	@$(SAY_INSTALLING)
 	@$(BIN)/python -m pip --version &>/dev/null || { python="$$($(FIND_PYTHON))" && $(MAKE_ENVIRONMENT); }
 	@# One command for both, so that the name extauthz-client is never looked up on an index.
-	@PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
-		$(BIN)/python -m pip install --editable '.[demo,dev,native]' --editable ./sdk/python | $(SHOW_PROGRESS)
+	@export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt; \
+	python=$(BIN)/python; \
+	$(call show_progress,--packages .venv --total "$$(grep -c == constraints.txt)" "  finding packages", \
+		$(BIN)/python -m pip install --editable '.[$(EXTRAS)]' --editable ./sdk/python)
 endif
 	@touch $@
 

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -50,7 +51,9 @@ def run(*, check: bool, ready_file: Path | None, mode: str) -> int:
 
 def _run(stack: Stack, stopping: threading.Event, *, check: bool, ready_file: Path | None) -> int:
     with contextlib.ExitStack() as leftovers:
-        stack.start()
+        begun = time.monotonic()
+        stack.start(lambda step: _tell(f"{time.monotonic() - begun:4.1f} s  starting {step}"))
+        _tell(f"{time.monotonic() - begun:4.1f} s  started")
         if check:
             _announce(stack, ready_file, leftovers)
             return 0 if _print_table(stack, stopping, with_story=True) else 1
@@ -209,3 +212,8 @@ def _watch(stack: Stack, stopping: threading.Event) -> None:
 
 def _say(text: str) -> None:
     print(text, flush=True)
+
+
+def _tell(text: str) -> None:
+    """Print a line of progress: stdout is for what the demo found."""
+    print(text, file=sys.stderr, flush=True)

@@ -159,13 +159,16 @@ class Stack:
         """
         return self._children[name]
 
-    def start(self) -> None:
+    def start(self, say: Callable[[str], None] = lambda _: None) -> None:
         """Start everything, and return when a request passes through all of it.
+
+        `say` is told what is being waited for.
 
         Raises:
             ProcessFailedError: something did not start; the text says what, with its last lines.
             StoppedError: `stopping` was set.
         """
+        say("the identity provider, the upstream and PostgreSQL")
         providers = self._spawn_identity_providers()
         upstream = self._spawn(
             "upstream", [sys.executable, "-P", "-m", "extauthz.demo.upstream"], self.upstream_port
@@ -175,10 +178,12 @@ class Stack:
         else:
             self.postgres.start(stopping=self._stopping)
         self._wait_for_providers(providers)
+        say("extauthz and Envoy")
         extauthz = self._spawn_extauthz()
         self._wait(upstream, lambda: http_answers(self.upstream_port, "/"))
         proxy = self.start_envoy()
         self._wait_for_extauthz(extauthz)
+        say("the first policies, and a request through Envoy")
         self.tenants = tuple(self._tenants())
         self.rule_names = self._create_policies()
         for tenant in self.tenants:

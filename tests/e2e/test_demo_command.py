@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -122,13 +123,19 @@ def test_two_demos_at_once_pass_their_checks_and_do_not_interfere(scratch: Path)
 
 def test_the_demo_runs_until_it_is_asked_to_end(scratch: Path, tmp_path: Path) -> None:
     ready, log = tmp_path / "ready.json", tmp_path / "decisions.jsonl"
-    demo = subprocess.Popen(
-        [*DEMO, "--ready-file", str(ready)],
-        env=environment(scratch, DECISION_LOG=str(log)),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    with (tmp_path / "progress").open("w") as progress:
+        demo = subprocess.Popen(
+            [*DEMO, "--ready-file", str(ready)],
+            env=environment(scratch, DECISION_LOG=str(log)),
+            stdout=subprocess.PIPE,
+            stderr=progress,
+            text=True,
+        )
     facts = await_file(ready, demo)
+    steps = re.findall(r"^ *[0-9.]+ s  (.*)", (tmp_path / "progress").read_text(), re.MULTILINE)
+    assert len(steps) == 4
+    assert all(step.startswith("starting ") for step in steps[:-1])
+    assert steps[-1] == "started"
     tokens = facts["tokens"]
     assert isinstance(tokens, dict)
     assert {"admin", "alice", "bob", "expired", "forged", "wrong_audience"} <= set(tokens)
