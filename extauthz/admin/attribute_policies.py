@@ -24,7 +24,7 @@ from extauthz.domain.policy import (
 from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
 from extauthz.rest import documents as doc
-from extauthz.rest.answers import Reply, list_of, row_reply, to_json
+from extauthz.rest.answers import POLICY_REVISION, Reply, list_of, row_reply, to_json
 from extauthz.rest.authorization import require_domain, require_tenant_admin
 from extauthz.rest.collection import Collection
 from extauthz.rest.openapi import created, deleted, found, listed, written
@@ -169,7 +169,7 @@ def _shown(written: Written, revision: int) -> Reply:
 router: Final = APIRouter(prefix=PATH, tags=["Attribute policies"], route_class=Operation)
 
 
-@router.get("", **listed(AttributePolicyOut))
+@router.get("", **listed(AttributePolicyOut, POLICY_REVISION))
 async def list_attribute_policies(ctx: Reads, query: Annotated[AttributePolicyFilter, Query()]) -> Response:
     """List attribute policies. Only policies that the caller may see."""
     return await POLICIES.list(ctx, query)

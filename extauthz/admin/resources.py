@@ -25,7 +25,15 @@ from extauthz.domain.policy import AuthenticationRequirement, Resource
 from extauthz.domain.problem import Problem
 from extauthz.rest import authorization
 from extauthz.rest import documents as doc
-from extauthz.rest.answers import Reply, list_of, no_content, row_reply, to_json, with_warnings
+from extauthz.rest.answers import (
+    POLICY_REVISION,
+    Reply,
+    list_of,
+    no_content,
+    row_reply,
+    to_json,
+    with_warnings,
+)
 from extauthz.rest.authorization import Permission
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import answer, deleted, found, listed, written
@@ -158,7 +166,7 @@ _ONE: Final = PATH + "/{id}"
 router: Final = APIRouter(tags=["Resources"], route_class=Operation)
 
 
-@router.get(PATH, **listed(ResourceOut))
+@router.get(PATH, **listed(ResourceOut, POLICY_REVISION))
 async def list_resources(ctx: _Reads, query: Annotated[ResourceFilter, Query()]) -> Response:
     """List resources. A registrar sees the resources of its service."""
     service = authorization.service_of(ctx.caller)
@@ -173,7 +181,8 @@ async def list_resources(ctx: _Reads, query: Annotated[ResourceFilter, Query()])
         )
         return Page(tuple(await resources.in_force(connection, ctx.tenant, page.items)), page.next)
 
-    return ctx.page(resources.TABLE, position, await ctx.read(work), to_shown)
+    page, revision = await ctx.read_page(work)
+    return ctx.page(resources.TABLE, position, page, to_shown, revision=revision)
 
 
 @router.get(_ONE, **found(ResourceOut))

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from extauthz.compile.documents.policy_documents import BoundKind, parse_role_binding
 from extauthz.domain.policy import RoleBinding, SubjectKind
+from extauthz.rest.answers import POLICY_REVISION
 from extauthz.rest.authorization import require_domain, require_removable_binding
 from extauthz.rest.collection import Collection
 from extauthz.rest.context import RequestContext
@@ -71,7 +72,7 @@ BINDINGS: Final = Collection(
 router: Final = APIRouter(prefix=PATH, tags=["Role bindings"], route_class=Operation)
 
 
-@router.get("", **listed(RoleBindingOut))
+@router.get("", **listed(RoleBindingOut, POLICY_REVISION))
 async def list_role_bindings(ctx: Reads, query: Annotated[RoleBindingFilter, Query()]) -> Response:
     """List role bindings. Only bindings that the caller may see."""
     return await BINDINGS.list(ctx, query)

@@ -9,6 +9,7 @@ from extauthz.compile.documents.policy_documents import parse_role_rule
 from extauthz.domain.policy import RoleRule, SubjectKind
 from extauthz.domain.reasons import Effect
 from extauthz.rest import documents as doc
+from extauthz.rest.answers import POLICY_REVISION
 from extauthz.rest.authorization import require_domain, require_tenant_admin
 from extauthz.rest.collection import Collection, Find
 from extauthz.rest.openapi import created, deleted, found, listed, written
@@ -77,7 +78,7 @@ def _by_value(**value: Any) -> Find:
 router: Final = APIRouter(prefix=PATH, tags=["Role rules"], route_class=Operation)
 
 
-@router.get("", **listed(RoleRuleOut))
+@router.get("", **listed(RoleRuleOut, POLICY_REVISION))
 async def list_role_rules(ctx: Reads, query: Annotated[RoleRuleFilter, Query()]) -> Response:
     """List role rules. Only rules that the caller may see."""
     return await RULES.list(ctx, query)

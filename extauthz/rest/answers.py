@@ -44,9 +44,11 @@ def to_json(stored: Stored) -> Document:
     }
 
 
-def list_of(items: Sequence[object], next_cursor: str | None) -> Response:
+def list_of(
+    items: Sequence[object], next_cursor: str | None, headers: Mapping[str, str] | None = None
+) -> Response:
     """Return a page of a list."""
-    return Reply(HTTPStatus.OK, {"items": list(items), "next_cursor": next_cursor}).response()
+    return Reply(HTTPStatus.OK, {"items": list(items), "next_cursor": next_cursor}, headers or {}).response()
 
 
 def row_reply(

@@ -57,8 +57,13 @@ class Collection(Generic[_Body]):
         where = query.filters() | position.bounds
         if self.domain is not None:
             where["domains"] = ctx.caller.domains
-        page = await ctx.read(lambda connection: self.rows.page(connection, ctx.tenant, **where))
-        return ctx.page(table, position, page, self.show)
+        if self.unrevised:
+            page = await ctx.read(lambda connection: self.rows.page(connection, ctx.tenant, **where))
+            return ctx.page(table, position, page, self.show)
+        page, revision = await ctx.read_page(
+            lambda connection: self.rows.page(connection, ctx.tenant, **where)
+        )
+        return ctx.page(table, position, page, self.show, revision=revision)
 
     async def get(self, ctx: RequestContext) -> Response:
         """Return the row that the path names, with its entity tag."""

@@ -18,6 +18,7 @@ from extauthz.domain.problem import Problem
 from extauthz.rest import quotas
 from extauthz.rest.answers import (
     MAX_NAMED_ROWS,
+    POLICY_REVISION,
     POLICY_WARNINGS,
     Reply,
     list_of,
@@ -32,7 +33,7 @@ from extauthz.rest.preconditions import IfMatch, KeptAnswer, claim_of, entity_ta
 from extauthz.rest.problems import ProblemError, accepted, conflict, not_found, precondition_failed
 from extauthz.rest.request_body import row_id_of
 from extauthz.rest.services import AdminServices
-from extauthz.storage import draft_writes, unrevised
+from extauthz.storage import draft_writes, drafts, unrevised
 from extauthz.storage import write as storage_write
 from extauthz.storage.draft_writes import DraftWritten
 from extauthz.storage.drafts import Draft
@@ -158,6 +159,16 @@ class RequestContext:
         self.draft_version = draft.version
         return value
 
+    async def read_page(
+        self, work: "Callable[[Connection], Awaitable[Page[Stored]]]"
+    ) -> "tuple[Page[Stored], int]":
+        """Return a page of policies, and the live revision at the moment that it is of."""
+
+        async def revised(connection: "Connection") -> "tuple[Page[Stored], int]":
+            return await work(connection), await drafts.live_revision(connection, self.tenant)
+
+        return await self.read(revised)
+
     async def write(
         self,
         work: Work[_Value],
@@ -246,15 +257,21 @@ class RequestContext:
         position: Position,
         page: Page[Stored],
         show: Show = to_json,
+        *,
+        revision: int | None = None,
     ) -> Response:
-        """Return a page; rows that are known not to be in force as they are stored have a warning."""
+        """Return a page; rows that are known not to be in force as they are stored have a warning.
+
+        `revision` is the live one at the moment of the page, of which clients make one list of several pages.
+        """
         prefix = f"/{table.kind}/"
         known: dict[str, list[Problem]] = {}
         for problem in self.services.unreadable(self.tenant):
             if problem.pointer.startswith(prefix):
                 known.setdefault(problem.pointer.split("/")[2], []).append(problem)
         items = [self._warned(show(stored), known.get(stored.id, ())) for stored in page.items]
-        return list_of(items, position.cursor(page.next))
+        headers = {} if revision is None else {POLICY_REVISION: str(revision)}
+        return list_of(items, position.cursor(page.next), headers)
 
     def single(self, table: Table, stored: Stored, show: Show = to_json) -> Response:
         """Return one row with its entity tag, and with a warning where it cannot be read."""

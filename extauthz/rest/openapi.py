@@ -58,9 +58,10 @@ def answer(model: Any, *headers: str, status: int = 200, **options: Any) -> Sche
     return _route(status, model, headers=headers, **options)
 
 
-def listed(model: Any) -> Schema:
+def listed(model: Any, *headers: str) -> Schema:
     """Return the arguments of a route that answers with a page of rows."""
-    return _route(200, PageOut[model], responses={200: {"description": "A page of the list"}})
+    responses = {200: {"description": "A page of the list"}}
+    return _route(200, PageOut[model], headers=headers, responses=responses)
 
 
 def found(model: Any) -> Schema:
