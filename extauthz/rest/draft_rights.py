@@ -16,7 +16,7 @@ from extauthz.rest.authentication import Caller, CallerKind
 from extauthz.rest.authorization import Permission, is_permitted
 from extauthz.rest.context import RequestContext
 from extauthz.rest.problems import ProblemError, forbidden
-from extauthz.storage import service_keys
+from extauthz.storage import resources, service_keys
 from extauthz.storage.draft_writes import DraftChange
 from extauthz.storage.rows import Document, EveryDomain, Stored
 from extauthz.storage.write import Actor, Change
@@ -78,6 +78,9 @@ async def _problem(
         return "its service key was revoked or has expired"
     if caller.is_tenant_admin:
         return None
+    if each.written.kind == resources.TABLE.kind:
+        # A list of changes is made with the permission for policies, and its resources with their own.
+        permission = Permission.RESOURCES_WRITE
     # The permission that a token had is not in the draft's record of its author; its domains are.
     if (caller.principal is not None or caller.grant is not None) and not is_permitted(caller, permission):
         return f"this is for {permission.value} only"
@@ -100,9 +103,9 @@ def _require_resource(
     caller: Caller, stored: Stored | None, documents: Sequence[Document], after: Document | None
 ) -> None:
     """Refuse a resource that a registrar may not declare; the rules of default roles come with it."""
-    resources = [each for each in documents if "serviceName" in each]
-    authorization.require_service(caller, [(str(each["serviceName"]), "") for each in resources])
-    if not resources:
+    declared = [each for each in documents if "serviceName" in each]
+    authorization.require_service(caller, [(str(each["serviceName"]), "") for each in declared])
+    if not declared:
         return
     if after is None:
         if stored is not None:
