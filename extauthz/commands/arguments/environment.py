@@ -70,5 +70,9 @@ CLIENT: Final = {
     "EXTAUTHZ_URL": "the address of the REST API, without /api/v1",
     "EXTAUTHZ_CA_FILE": "CAs (PEM) that are trusted in addition to the system's",
     "EXTAUTHZ_SERVICE_API_KEY": "the service key; or EXTAUTHZ_SERVICE_API_KEY_FILE, a file with it",
+    "EXTAUTHZ_TOKEN": "a bearer token instead; or EXTAUTHZ_TOKEN_FILE, a file with it",  # nosec B105
 }
-"""What the commands that are clients of the REST API read."""
+"""What the commands that are clients of the REST API read, each with its meaning."""
+
+REST: Final = (*CLIENT, "ADMIN_API_KEY")
+"""The address of the REST API and one credential for it."""

@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING
 
 from extauthz.commands.arguments import (
+    policy_apply,
+    policy_export,
     policy_fmt,
     policy_import,
     policy_replay,
@@ -23,3 +25,5 @@ def add(commands: "Commands") -> None:
     policy_fmt.add(policy)
     policy_replay.add(policy)
     policy_import.add(policy)
+    policy_export.add(policy)
+    policy_apply.add(policy)

@@ -37,7 +37,7 @@ def written(node: Node, *, in_block: bool) -> str | Block:
         return _literal(value) or quoted(value)
     if in_block and node.style == ">":
         return _folded(node) or quoted(value)
-    return value if _is_certain(value) else quoted(value)
+    return value if is_certain(value) else quoted(value)
 
 
 def quoted(value: str) -> str:
@@ -54,7 +54,8 @@ def _escape(found: re.Match[str]) -> str:
     return f"\\x{ord(sign):02x}" if ord(sign) < 0x100 else f"\\u{ord(sign):04x}"
 
 
-def _is_certain(value: str) -> bool:
+def is_certain(value: str) -> bool:
+    """Tell whether every reader of YAML takes a plain text as this text."""
     if _PLAIN.fullmatch(value) is None or value.endswith(":") or ": " in value:
         return False
     if scalar_value(value) != value:

@@ -63,6 +63,8 @@ ELSEWHERE = {
     "migrate": "tests/integration/test_database_processes.py",
     "snapshot publish": "tests/integration/test_published_keys_of_tenants.py",
     "policy replay": "tests/unit/commands/test_policy_replay.py",
+    "policy export": "tests/integration/test_policy_apply.py",
+    "policy apply": "tests/integration/test_policy_apply.py",
 }
 """The tests of commands that need more than arguments: a file that runs them with `--json`."""
 

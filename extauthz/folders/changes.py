@@ -1,0 +1,90 @@
+"""A plan as the list of changes that `POST /api/v1/drafts/{id}/changes` takes, in an order that is accepted.
+
+Input: a `Plan`. Output: `Change`s, each with the step that it belongs to.
+
+The list is applied in order. Rules leave a resource before it goes, because one that rules name cannot be
+deleted. Rules come before resources, because a resource writes the rules of its default roles and
+of `public` where they do not exist yet. A route leaves the resource that had it before another one gets it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from extauthz.compile.routes.route_index import Template
+from extauthz.folders.plan import Plan, Step
+from extauthz.folders.rows import ATTRIBUTE_POLICY, RESOURCE, ROLE_BINDING, ROLE_RULE, Document
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An entry of the list, and the step of the plan that it belongs to."""
+
+    step: Step
+    body: Mapping[str, object]
+
+
+def changes(plan: Plan) -> list[Change]:
+    """Return the list; empty where the plan has no steps."""
+    return list(_ordered(plan))
+
+
+def _ordered(plan: Plan) -> Iterator[Change]:
+    steps = plan.steps
+    for kind in (ROLE_RULE, ROLE_BINDING, ATTRIBUTE_POLICY):
+        yield from _deleted(steps, kind)
+    for action in ("update", "create"):
+        yield from _written(steps, ROLE_RULE, action)
+        yield from _written(steps, ATTRIBUTE_POLICY, action)
+    yield from _deleted(steps, RESOURCE)
+    yield from _without_routes_of_others(steps)
+    yield from _written(steps, RESOURCE, "update")
+    yield from _written(steps, RESOURCE, "create")
+    yield from _written(steps, ROLE_BINDING, "replace")
+    yield from _written(steps, ROLE_BINDING, "create")
+
+
+def _deleted(steps: tuple[Step, ...], kind: str) -> Iterator[Change]:
+    for step in steps:
+        if step.kind == kind and step.action in {"delete", "replace"}:
+            assert step.before is not None, "what is deleted is live"
+            yield Change(step, {"action": "delete", "kind": step.kind, "id": step.before.id})
+
+
+def _written(steps: tuple[Step, ...], kind: str, action: str) -> Iterator[Change]:
+    for step in steps:
+        if step.kind == kind and step.action == action:
+            yield _write(step, step.document)
+
+
+def _write(step: Step, document: Document) -> Change:
+    body: dict[str, Any] = {"action": "update", "kind": step.kind, "document": document}
+    if step.action == "update":
+        assert step.before is not None, "what is updated is live"
+        return Change(step, body | {"id": step.before.id})
+    return Change(step, body | {"action": "create"})
+
+
+def _without_routes_of_others(steps: tuple[Step, ...]) -> Iterator[Change]:
+    """Yield updates that only take routes away from resources: those that another updated resource gets."""
+    updates = [step for step in steps if step.kind == RESOURCE and step.action == "update"]
+    wanted: dict[tuple[str, str, str], str] = {}
+    for step in updates:
+        for route in step.document["routes"]:
+            wanted.update(dict.fromkeys(_claims(route), str(step.document["name"])))
+    for step in updates:
+        assert step.before is not None, "what is updated is live"
+        name, routes = str(step.document["name"]), step.before.document.get("routes") or []
+        kept = [route for route in routes if all(wanted.get(claim, name) == name for claim in _claims(route))]
+        if len(kept) < len(routes):
+            stays = step.before.document | {"routes": kept}  # type: ignore[operator]
+            if "public" in step.document:
+                stays = stays | {"public": step.document["public"]}
+            yield _write(step, stays)
+
+
+def _claims(route: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return what a route takes: of a host, a shape and a method there is one."""
+    template = Template.parse(str(route.get("path")))
+    shape = template.shape if isinstance(template, Template) else str(route.get("path"))
+    return [(str(route.get("host") or ""), shape, method) for method in route.get("methods") or ()]
