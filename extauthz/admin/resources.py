@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Final, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query
@@ -51,6 +51,17 @@ PATH: Final = "/api/v1/resources"
 _NOUN: Final = "resource"
 
 
+class McpDocument(doc.Model):
+    """One message of the Model Context Protocol: a method, and what its parameter names."""
+
+    method: Annotated[str, doc.about("a method, or `notifications/*`", "tools/call")]
+    tool: doc.Text = doc.optional("of `tools/call`: a tool, or `*`", "delete-invoice")
+    prompt: doc.Text = doc.optional("of `prompts/get`: a prompt, or `*`")
+    uri: doc.Text = doc.optional(
+        "of `resources/read`, `resources/subscribe`, `resources/unsubscribe`: a URI with `{name}`, or `*`"
+    )
+
+
 class RouteDocument(doc.Model):
     """A route that leads to a resource."""
 
@@ -66,6 +77,9 @@ class RouteDocument(doc.Model):
     )
     authentication: AuthenticationRequirement = doc.optional(
         "left out: `optional` on a public resource, else `required`"
+    )
+    mcp: Literal["session"] | McpDocument = doc.optional(
+        "covers only these messages of the Model Context Protocol, of what is posted to the path"
     )
 
 

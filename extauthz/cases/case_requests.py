@@ -20,7 +20,10 @@ _OCTETS: Final = "octets"
 _ESCAPED_OCTET: Final = re.compile(rb"\\(?:x([0-9A-Fa-f]{2}))?")
 _CONTENT_TYPE: Final = "content-type"
 _CONTENT_ENCODING: Final = "content-encoding"
-_BODY_HEADERS: Final = frozenset((_CONTENT_TYPE, _CONTENT_ENCODING))
+_MCP_METHOD: Final = "mcp-method"
+_MCP_NAME: Final = "mcp-name"
+_MCP_HEADERS: Final = (_MCP_METHOD, _MCP_NAME)
+_BODY_HEADERS: Final = frozenset((_CONTENT_TYPE, _CONTENT_ENCODING, *_MCP_HEADERS))
 _CONTEXT: Final = frozenset({"tenant", "resource", "action"})
 
 
@@ -98,7 +101,8 @@ def _body(asked: Mapping[str, object], headers: Mapping[str, str], longest: int)
     form = None if content_type is None else body_form(content_type.encode())
     if form is None or _CONTENT_ENCODING in headers or not 0 < len(content) <= longest:
         return None
-    return read_body(content, form)
+    sent = {name: headers[name].encode() for name in _MCP_HEADERS if name in headers}
+    return read_body(content, form, (sent.get(_MCP_METHOD), sent.get(_MCP_NAME)))
 
 
 def _entries(given: Mapping[str, object]) -> dict[str, list[bytes]]:

@@ -9,14 +9,18 @@ from collections.abc import Mapping
 from typing import Final
 
 from extauthz.check.extauthz_check_pb2 import HttpRequest
+from extauthz.compile.conditions.mcp_message import McpHeaders
 from extauthz.compile.conditions.request_body import WholeBody, read_body
 from extauthz.compile.conditions.values import UNKNOWN
 from extauthz.domain.content_type import BodyForm, body_form
+from extauthz.domain.mcp import McpMessage
 
 CONTENT_TYPE: Final = "content-type"
 CONTENT_ENCODING: Final = "content-encoding"
 PARTIAL_BODY: Final = "x-envoy-auth-partial-body"
-BODY_HEADERS: Final = frozenset((CONTENT_TYPE, CONTENT_ENCODING, PARTIAL_BODY))
+MCP_METHOD: Final = "mcp-method"
+MCP_NAME: Final = "mcp-name"
+BODY_HEADERS: Final = frozenset((CONTENT_TYPE, CONTENT_ENCODING, PARTIAL_BODY, MCP_METHOD, MCP_NAME))
 
 _WHOLE: Final = b"false"
 
@@ -24,10 +28,12 @@ _WHOLE: Final = b"false"
 class CheckedBody:
     """A body that is read when a condition asks for a part of it, and kept no longer than its check."""
 
-    __slots__ = ("_content", "_form", "_http", "_longest", "_read")
+    __slots__ = ("_content", "_form", "_headers", "_http", "_longest", "_message", "_read")
 
-    def __init__(self, http: HttpRequest, form: BodyForm, longest: int) -> None:
-        """Take the message that has the body, its form, and how many octets are read at most."""
+    def __init__(self, http: HttpRequest, form: BodyForm, longest: int, headers: McpHeaders) -> None:
+        """Take the message that has the body, its form, how many octets are read at most, and its headers."""
+        self._headers = headers
+        self._message: McpMessage | None = None
         self._http: HttpRequest | None = http
         self._form = form
         self._longest = longest
@@ -44,6 +50,13 @@ class CheckedBody:
         content = self._whole()
         return None if content is None else content.exists(path)
 
+    def message(self) -> McpMessage | None:
+        """Return the message of the Model Context Protocol that the body is, also after `release`."""
+        content = self._whole()
+        if content is not None and self._message is None:
+            self._message = content.message()
+        return self._message
+
     def release(self) -> None:
         """Forget the body: the log keeps facts longer than the check takes."""
         self._http = self._content = None
@@ -54,7 +67,7 @@ class CheckedBody:
             self._read = True
             raw = b"" if self._http is None else self._http.raw_body
             if 0 < len(raw) <= self._longest:
-                self._content = read_body(raw, self._form)
+                self._content = read_body(raw, self._form, self._headers)
         return self._content
 
 
@@ -70,4 +83,4 @@ def checked_body(
         return None
     if repeated and not repeated.isdisjoint(BODY_HEADERS):
         return None
-    return CheckedBody(http, form, longest)
+    return CheckedBody(http, form, longest, (raw.get(MCP_METHOD), raw.get(MCP_NAME)))

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from extauthz.compile.directory import Directory
+from extauthz.compile.routes.mcp_messages import McpRoutes
 from extauthz.compile.routes.route_tree import Match, RouteEntry
 from extauthz.compile.snapshot import Snapshot
+from extauthz.domain.mcp import POST
 from extauthz.domain.path import CanonicalPath, PathRejected
 from extauthz.domain.policy import AuthenticationRequirement
 from extauthz.domain.preflight import OPTIONS
@@ -98,12 +100,28 @@ def resolve(
     if found is not None:
         if found.respelt:
             return _AMBIGUOUS
+        if found.leaf.messages is not None and method == POST:
+            return _of_message(snapshot, found, found.leaf.messages, request)
         entry = found.leaf.for_method(method)
         if entry is not None:
             return _target(snapshot, found, entry)
     if unmapped is UnmappedPolicy.PATH:
         return target_by_name(snapshot, request.path.text, method.lower())
     return Unmapped()
+
+
+def _of_message(
+    snapshot: Snapshot, found: Match, messages: McpRoutes[RouteEntry], request: RequestFacts
+) -> Target | Unmapped:
+    """Return the target of the message in the body. INVARIANT: no other route of the path takes its place."""
+    message = None if request.body is None else request.body.message()
+    covered = None if message is None else messages.covered(message)
+    if covered is None:
+        return Unmapped()
+    target = _target(snapshot, found, covered.entry)
+    if not covered.parameters:
+        return target
+    return target._replace(parameters={**target.parameters, **covered.parameters})
 
 
 def preflight_target(snapshot: Snapshot, request: RequestFacts, asked: str) -> Target | None:
@@ -118,7 +136,11 @@ def preflight_target(snapshot: Snapshot, request: RequestFacts, asked: str) -> T
     found = snapshot.routes.best(request.host, request.path)
     if found is None or found.respelt or found.leaf.for_method(OPTIONS) is not None:
         return None
-    entry = found.leaf.for_method(decided_method(asked))
+    method = decided_method(asked)
+    entry = found.leaf.for_method(method)
+    if entry is None and method == POST and found.leaf.messages is not None:
+        # The message comes with the request that the preflight asks about.
+        entry = found.leaf.entries[0]
     return None if entry is None else _target(snapshot, found, entry)
 
 

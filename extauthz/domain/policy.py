@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from extauthz.domain.forwarding import Forwarding
+from extauthz.domain.mcp import McpPattern
 from extauthz.domain.principal import ANONYMOUS_ROLE
 from extauthz.domain.reasons import Effect
 
@@ -149,7 +150,8 @@ class Route:
     """Host, methods and path template that lead to a resource and an action.
 
     `host` is an exact canonical host, `*.suffix`, or None for every host. `methods` is `("*",)` or a list
-    of upper-case methods, never HEAD. `path` is the template in canonical form.
+    of upper-case methods, never HEAD. `path` is the template in canonical form. With `mcp` the route covers,
+    of what is posted, only these messages of the Model Context Protocol.
     """
 
     host: str | None
@@ -157,6 +159,7 @@ class Route:
     path: str
     action: str
     authentication: AuthenticationRequirement
+    mcp: tuple[McpPattern, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from extauthz.domain.credential import Credential
+from extauthz.domain.mcp import McpMessage
 from extauthz.domain.path import CanonicalPath
 from extauthz.domain.reasons import Reason
 
@@ -26,6 +27,9 @@ class RequestBody(Protocol):
 
     def exists(self, path: str) -> bool | None:
         """Tell whether a value is at the path; None where it is not known."""
+
+    def message(self) -> McpMessage | None:
+        """Return the message of the Model Context Protocol that the body is; None where it is none."""
 
     def release(self) -> None:
         """Forget the body: no rule asks any more."""

@@ -20,7 +20,17 @@ from extauthz.recording.bounds import KEPT_ALLOWS, KEPT_DENIES
 from extauthz.recording.day import reading
 from extauthz.recording.documents import Counted
 from extauthz.recording.frame import Count, Frame, Key
-from extauthz.recording.shape import ABSENT, OWNER, PREFLIGHT, SUBJECT, CredentialState, Shape, literal
+from extauthz.recording.shape import (
+    ABSENT,
+    MCP_METHOD,
+    MCP_NAME,
+    OWNER,
+    PREFLIGHT,
+    SUBJECT,
+    CredentialState,
+    Shape,
+    literal,
+)
 from extauthz.recording.slot_readers import FOLDED, slot_text
 
 CUT_EVERY_S: Final = 15.0
@@ -45,6 +55,7 @@ _NO_CREDENTIAL: Final = CredentialState.NONE
 _REFUSED: Final = CredentialState.REFUSED
 _UNREAD: Final = CredentialState.UNREAD
 _WITHOUT_IDENTITY: Final[_Identity] = (None, None, False, None, None, ())
+_MESSAGE: Final = frozenset((MCP_METHOD, MCP_NAME))
 _NO_ATTRIBUTES: Final[frozenset[str]] = frozenset()
 
 
@@ -255,6 +266,8 @@ class ShapeCounter:
         known = self._live.get(tenant)
         if known is None or known[0] is not snapshot:
             live = _NO_ATTRIBUTES if snapshot is None else frozenset(snapshot.policies.names)
+            if snapshot is not None and snapshot.routes.messages:
+                live |= _MESSAGE
             asked_for = self._asked_for.get(tenant, _NO_ATTRIBUTES)
             known = self._live[tenant] = (snapshot, live | asked_for | self._always)
         return known

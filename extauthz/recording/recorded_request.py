@@ -13,9 +13,10 @@ from typing import Final, NamedTuple, NoReturn
 from extauthz.compile.conditions import values
 from extauthz.compile.conditions.query import QueryInParts
 from extauthz.compile.routes.route_index import Template
+from extauthz.domain.mcp import McpMessage
 from extauthz.domain.path import CanonicalPath
 from extauthz.domain.principal import Principal
-from extauthz.domain.request import ContextTarget, RequestFacts
+from extauthz.domain.request import ContextTarget, RequestBody, RequestFacts
 from extauthz.recording import shape as recorded
 
 CREDENTIAL: Final = "credential"
@@ -204,10 +205,19 @@ class _UnknownHeaders(frozenset[str]):
         return self.slots.read(f"{recorded.HEADERS}{name}") is values.UNKNOWN
 
 
-class UnrecordedBody:
-    """The body of a request. Bodies are never recorded: whatever reads one cannot be said."""
+class RecordedBody:
+    """The body of a request: which message it is, where a route asked. No part of it is recorded."""
 
-    __slots__ = ()
+    __slots__ = ("_slots",)
+
+    def __init__(self, slots: Slots) -> None:
+        """Take the slots."""
+        self._slots = slots
+
+    def message(self) -> McpMessage | None:
+        """Return the message, None where it was none. Raises CannotSayError."""
+        method = self._slots.text(recorded.MCP_METHOD)
+        return None if method is None else McpMessage(method, self._slots.text(recorded.MCP_NAME))
 
     def value(self, path: str) -> NoReturn:
         """Refuse."""
@@ -219,9 +229,6 @@ class UnrecordedBody:
 
     def release(self) -> None:
         """Do nothing."""
-
-
-_NO_BODY: Final = UnrecordedBody()
 
 
 class RecordedQuery(QueryInParts):
@@ -283,9 +290,9 @@ class RecordedFacts(RequestFacts):
         return found
 
     @property
-    def body(self) -> UnrecordedBody:
-        """A body, of which nothing was recorded."""
-        return _NO_BODY
+    def body(self) -> RequestBody:
+        """The body, of which only its message is recorded."""
+        return RecordedBody(self.slots)
 
     @property
     def source_address(self) -> str | None:

@@ -55,6 +55,10 @@ OWNER: Final = "owner"
 QUERY: Final = "request.query."
 HEADERS: Final = "request.headers."
 BODY: Final = "request.body."
+MCP_METHOD: Final = "mcp.method"
+"""The method of the message, where routes of the path cover messages; absent where the body is none."""
+MCP_NAME: Final = "mcp.name"
+"""What the message names; absent without."""
 CLAIMS: Final = "user."
 
 MAX_LITERAL: Final = 1024

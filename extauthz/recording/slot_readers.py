@@ -82,11 +82,23 @@ def _reader(name: str) -> _Read | None:
         return _header(name.removeprefix(shape.HEADERS))
     if name.startswith(shape.QUERY):
         return _query(name.removeprefix(shape.QUERY))
+    if name in {shape.MCP_METHOD, shape.MCP_NAME}:
+        return _message_method if name == shape.MCP_METHOD else _message_name
     if name == shape.ADDRESS:
         return lambda request, _principal: request.source_address or ABSENT
     if name.startswith(shape.CLAIMS) and name not in _OF_IDENTITY:
         return _claim(name.removeprefix(shape.CLAIMS))
     return None
+
+
+def _message_method(request: RequestFacts, _principal: Principal | None) -> Piece:
+    message = None if request.body is None else request.body.message()
+    return ABSENT if message is None else message.method
+
+
+def _message_name(request: RequestFacts, _principal: Principal | None) -> Piece:
+    message = None if request.body is None else request.body.message()
+    return ABSENT if message is None or message.name is None else message.name
 
 
 def _header(name: str) -> _Read:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from dataclasses import replace as replace_members
 from typing import TYPE_CHECKING, Final, cast
 
+from extauthz.compile.documents.mcp_routes import mcp_document, patterns_of
 from extauthz.compile.documents.warnings import default_roles_warnings, public_warning
+from extauthz.compile.routes.mcp_messages import claims_of
 from extauthz.compile.routes.route_index import Template
 from extauthz.domain.policy import PUBLIC_SUBJECTS, WILDCARD, SubjectKind, default_action
 from extauthz.domain.reasons import Effect
@@ -70,12 +72,13 @@ def document_of(
 
 def _route_document(route: Route) -> Document:
     document: Document = {} if route.host is None else {"host": route.host}
-    return document | {
+    document |= {
         "methods": list(route.methods),
         "path": route.path,
         "action": route.action,
         "authentication": route.authentication.value,
     }
+    return document | {"mcp": mcp_document(route.mcp)} if route.mcp else document
 
 
 async def newest_revision(connection: Connection, tenant: str) -> int:
@@ -277,8 +280,8 @@ def _claims(documents: Sequence[Document]) -> list[_Claim]:
             host = str(route.get("host") or "")
             methods = cast("Sequence[str]", route["methods"])
             claims += [
-                _Claim(index, str(document["id"]), str(document["name"]), host, template.shape, method)
-                for method in methods
+                _Claim(index, str(document["id"]), str(document["name"]), host, template.shape, claim)
+                for claim in claims_of(methods, patterns_of(route.get("mcp")))
             ]
     return claims
 

@@ -12,9 +12,11 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from extauthz.compile.conditions.mcp_message import NO_HEADERS, McpHeaders, read_message
 from extauthz.compile.conditions.query import Query, read_query
 from extauthz.compile.conditions.values import ABSENT, UNKNOWN, Kleene
 from extauthz.domain.content_type import BodyForm
+from extauthz.domain.mcp import McpMessage
 from extauthz.domain.strict_json import JsonRejected, read_object
 
 MAX_DEPTH: Final = 32
@@ -33,8 +35,11 @@ _CONTROL: Final = re.compile("[\0-\x1f\x7f-\x9f]")
 _SEPARATORS: Final = re.compile(r"[-_. \[\]]")
 
 
-def read_body(content: bytes, form: BodyForm) -> "WholeBody | None":
-    """Read a whole body; None for one that is not of the form, or that two readers could read differently."""
+def read_body(content: bytes, form: BodyForm, headers: McpHeaders = NO_HEADERS) -> "WholeBody | None":
+    """Read a whole body; None for one that is not of the form, or that two readers could read differently.
+
+    `headers` are those that say again which message of the Model Context Protocol it is.
+    """
     if form is BodyForm.FORM:
         try:
             query = read_query(content.decode("ascii"))
@@ -42,7 +47,7 @@ def read_body(content: bytes, form: BodyForm) -> "WholeBody | None":
             return None
         return None if query is None else FormBody(query)
     members = read_object(content, max_depth=MAX_DEPTH)
-    return None if isinstance(members, JsonRejected) else JsonBody(members)
+    return None if isinstance(members, JsonRejected) else JsonBody(members, headers)
 
 
 class _Names(NamedTuple):
@@ -79,13 +84,18 @@ class _Names(NamedTuple):
 class JsonBody:
     """A JSON object. A path is member names with dots between them; a name with a dot in it has no path."""
 
-    __slots__ = ("_found", "_members", "_names")
+    __slots__ = ("_found", "_headers", "_members", "_names")
 
-    def __init__(self, members: dict[str, object]) -> None:
-        """Take the members."""
+    def __init__(self, members: dict[str, object], headers: McpHeaders = NO_HEADERS) -> None:
+        """Take the members, and the headers of its message."""
         self._members = members
+        self._headers = headers
         self._names: dict[int, _Names | None] = {}
         self._found: dict[str, object] = {}
+
+    def message(self) -> McpMessage | None:
+        """Return the message that the object is; None where it is none, or a header says otherwise."""
+        return read_message(self, self._headers)
 
     def release(self) -> None:
         """Do nothing: this body belongs to no check."""
@@ -173,6 +183,9 @@ class FormBody:
         """Take the fields."""
         self._query = query
         self._counts = Counter(map(_folded, query.names))
+
+    def message(self) -> None:
+        """Return nothing: a form is no message."""
 
     def release(self) -> None:
         """Do nothing: this body belongs to no check."""

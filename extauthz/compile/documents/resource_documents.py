@@ -7,6 +7,7 @@ from sys import intern
 from typing import Final
 
 from extauthz.compile.documents.claim_headers import parse_forwarding
+from extauthz.compile.documents.mcp_routes import parse_mcp
 from extauthz.compile.fields import Fields, shown
 from extauthz.compile.routes.route_index import Template
 from extauthz.domain.host import HostRejected, canonical_host
@@ -135,10 +136,11 @@ def _parse_route(
     else:
         fields.get("action")
     authentication = fields.choice("authentication", AuthenticationRequirement, default=default)
+    mcp = parse_mcp(fields, methods, () if isinstance(template, str) else template.names)
     fields.done()
     if len(problems) > before or isinstance(template, str) or authentication is None:
         return None
-    return Route(host, methods, template.text, intern(action), authentication)
+    return Route(host, methods, template.text, intern(action), authentication, mcp)
 
 
 def _route_host(fields: Fields) -> str | None:

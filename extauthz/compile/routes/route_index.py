@@ -21,6 +21,7 @@ from typing import Final
 
 from immutables import Map
 
+from extauthz.compile.routes.mcp_messages import claims_of
 from extauthz.compile.routes.route_columns import RouteColumns
 from extauthz.compile.routes.route_tree import (
     MAX_WIDTH,
@@ -127,6 +128,8 @@ class RouteIndex:
 
     trees: Map[str | None, Node] = field(default_factory=Map)
     columns: Map[str | None, RouteColumns] = field(default_factory=Map, compare=False)
+    messages: int = 0
+    """How many routes cover messages of the Model Context Protocol."""
 
     def best(self, host: str, path: CanonicalPath) -> Match | None:
         """Return the best match of the most specific host tier that has one."""
@@ -152,17 +155,17 @@ class RouteIndex:
         for position, route in enumerate(resource.routes):
             template = _parsed(route)
             leaf = _leaf_in(self.trees, route.host, template)
-            for method in route.methods:
-                shape = (route.host, template.segments, template.covers_below, method)
-                entry = leaf.by_method.get(method) if leaf is not None else None
+            for claim in claims_of(route.methods, route.mcp):
+                shape = (route.host, template.segments, template.covers_below, claim)
+                entry = leaf.by_claim.get(claim) if leaf is not None else None
                 if entry is not None and entry.resource != resource.name:
                     conflict = RouteConflict(
-                        route.host, route.path, method, resource.name, entry.resource, entry.route.path
+                        route.host, route.path, claim, resource.name, entry.resource, entry.route.path
                     )
                     found.append((position, conflict))
                 elif shape in own:
                     conflict = RouteConflict(
-                        route.host, route.path, method, resource.name, resource.name, own[shape]
+                        route.host, route.path, claim, resource.name, resource.name, own[shape]
                     )
                     found.append((position, conflict))
                 own.setdefault(shape, route.path)
@@ -187,7 +190,7 @@ class RouteIndex:
             leaf = _leaf_in(trees, route.host, template) or Leaf()
             trees = _planted_in(trees, route.host, template, leaf.replaced((*leaf.entries, entry)))
             changed.append((route.host, template))
-        return self._with_trees(trees, changed)
+        return self._with_trees(trees, changed, self.messages + _messages(resource))
 
     def without_resource(self, resource: Resource) -> "RouteIndex":
         """Return the index with the resource's routes taken out."""
@@ -201,10 +204,10 @@ class RouteIndex:
             rest = tuple(entry for entry in leaf.entries if entry.resource != resource.name)
             trees = _planted_in(trees, route.host, template, leaf.replaced(rest) if rest else None)
             changed.append((route.host, template))
-        return self._with_trees(trees, changed)
+        return self._with_trees(trees, changed, self.messages - _messages(resource))
 
     def _with_trees(
-        self, trees: Map[str | None, Node], changed: list[tuple[str | None, Template]]
+        self, trees: Map[str | None, Node], changed: list[tuple[str | None, Template]], messages: int
     ) -> "RouteIndex":
         """Return the index of these trees; `changed` are the templates in which they differ from its own."""
         columns = self.columns
@@ -217,7 +220,11 @@ class RouteIndex:
             else:
                 shapes = [(each.segments, each.covers_below) for at, each in changed if at == host]
                 columns = columns.set(host, columns[host].following(tree, shapes))
-        return RouteIndex(trees, columns)
+        return RouteIndex(trees, columns, messages)
+
+
+def _messages(resource: Resource) -> int:
+    return sum(bool(route.mcp) for route in resource.routes)
 
 
 def _leaf_in(trees: Map[str | None, Node], host: str | None, template: Template) -> Leaf | None:

@@ -14,7 +14,9 @@ from typing import Final, NamedTuple
 
 from immutables import Map
 
+from extauthz.compile.routes.mcp_messages import McpRoutes, claims_of
 from extauthz.domain.forwarding import Forwarding
+from extauthz.domain.mcp import POST
 from extauthz.domain.path import decode_segment
 from extauthz.domain.policy import AuthenticationRequirement, Route
 
@@ -46,15 +48,23 @@ class Leaf:
     """All routes of one host and shape, across resources: an explicit method beats `*`."""
 
     entries: tuple[RouteEntry, ...] = ()
-    by_method: Mapping[str, RouteEntry] = field(default_factory=dict)
+    by_claim: Mapping[str, RouteEntry] = field(default_factory=dict)
+    messages: McpRoutes[RouteEntry] | None = None
+    """The routes that cover messages; with one, no POST leads to a route without."""
 
     def for_method(self, method: str) -> RouteEntry | None:
-        """Return the route for a method; None: the template lacks it."""
-        return self.by_method.get(method) or self.by_method.get(ANY_METHOD)
+        """Return the route for a method; None: the template lacks it, or it takes a message to know."""
+        if self.messages is not None and method == POST:
+            return None
+        return self.by_claim.get(method) or self.by_claim.get(ANY_METHOD)
 
     def replaced(self, entries: tuple[RouteEntry, ...]) -> "Leaf":
         """Return the leaf with other entries; conflicts were found before, so each method has one."""
-        return Leaf(entries, {method: entry for entry in entries for method in entry.route.methods})
+        by_claim = {
+            claim: entry for entry in entries for claim in claims_of(entry.route.methods, entry.route.mcp)
+        }
+        patterns = [(pattern, entry) for entry in entries for pattern in entry.route.mcp]
+        return Leaf(entries, by_claim, McpRoutes.of(patterns) if patterns else None)
 
 
 _NO_LITERALS: "Final[Map[str, Node]]" = Map()

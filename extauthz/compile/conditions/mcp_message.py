@@ -1,0 +1,69 @@
+"""Reads a message of the Model Context Protocol from the JSON object of a body.
+
+INVARIANT: where a server could find another method or name, there is no message. The headers `Mcp-Method` and
+`Mcp-Name` (protocol 2026-07-28) repeat both; the body decides, and a header that differs makes it no message.
+"""
+
+import base64
+import binascii
+from typing import Final, Protocol
+
+from extauthz.domain.mcp import NAME_MEMBERS, RESPONSE, McpMessage
+
+_VERSION: Final = "2.0"
+_ENCODED: Final = (b"=?base64?", b"?=")
+McpHeaders = tuple[bytes | None, bytes | None]
+"""The values of `Mcp-Method` and `Mcp-Name`, None for one that is not there."""
+NO_HEADERS: Final[McpHeaders] = (None, None)
+
+
+class Members(Protocol):
+    """The members of the object, as conditions read them."""
+
+    def value(self, path: str) -> object:
+        """Return the value at a path, or `UNKNOWN`."""
+
+    def exists(self, path: str) -> bool | None:
+        """Tell whether a value is at a path; None where readers may differ."""
+
+
+def read_message(body: Members, headers: McpHeaders) -> McpMessage | None:
+    """Return the message; None where the body is none, or readers may differ about it."""
+    message = _message(body)
+    if message is None:
+        return None
+    method, name = headers
+    if method is not None and (message.method == RESPONSE or method != message.method.encode()):
+        return None
+    if name is not None and _decoded(name) != (message.name or "").encode():
+        return None
+    return message
+
+
+def _message(body: Members) -> McpMessage | None:
+    if body.value("jsonrpc") != _VERSION:
+        return None
+    answers = [body.exists("result"), body.exists("error")]
+    method = body.value("method")
+    if body.exists("method") is False:
+        is_answer = sorted(map(str, answers)) == ["False", "True"] and body.exists("params") is False
+        return McpMessage(RESPONSE) if is_answer else None
+    if answers != [False, False] or not isinstance(method, str) or method == RESPONSE:
+        return None
+    if method not in NAME_MEMBERS:
+        return McpMessage(method)
+    name = body.value(f"params.{NAME_MEMBERS[method]}")
+    return McpMessage(method, name) if isinstance(name, str) and name else None
+
+
+def _decoded(value: bytes) -> bytes | None:
+    """Return what a header says: a value that is not plain text is written in base64."""
+    begin, end = _ENCODED
+    if not (value.startswith(begin) and value.endswith(end)):
+        return value
+    written = value[len(begin) : -len(end)]
+    try:
+        decoded = base64.b64decode(written, validate=True)
+    except binascii.Error:
+        return None
+    return decoded if base64.b64encode(decoded) == written else None

@@ -1,0 +1,117 @@
+"""The routes of one path that cover messages of the Model Context Protocol."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+import re2
+
+from extauthz.domain.mcp import (
+    ANY_NAME,
+    ANY_NOTIFICATION,
+    NAME_MEMBERS,
+    NOTIFICATIONS,
+    POST,
+    McpMessage,
+    McpPattern,
+)
+
+MAX_PARAMETERS: Final = 16
+_PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]{0,63})\}", re.ASCII)
+# What a parameter stands for: unreserved characters (RFC 3986 2.3), but not `.` or `..`, which are other places.
+_VALUE: Final = r"([A-Za-z0-9_~-][A-Za-z0-9._~-]*|\.[A-Za-z0-9_~-][A-Za-z0-9._~-]*)"
+_NO_PARAMETERS: Final[Mapping[str, object]] = {}
+
+_Entry = TypeVar("_Entry")
+
+
+class UriTemplate(NamedTuple):
+    """A URI with `{name}` for text of unreserved characters; `literal` counts the others."""
+
+    shape: str
+    names: tuple[str, ...]
+    literal: int
+    pattern: Any
+    """Of RE2, which takes time in proportion to a client's URI."""
+
+    @classmethod
+    def parse(cls, text: str) -> "UriTemplate | str":
+        """Read a template; the answer is a message where it is not one."""
+        pieces = _PARAMETER.split(text)
+        literals, names = pieces[::2], tuple(pieces[1::2])
+        if any("{" in literal or "}" in literal for literal in literals):
+            return "'{name}' stands for a part of the URI, and no other brackets are taken"
+        if len(set(names)) < len(names) or len(names) > MAX_PARAMETERS:
+            return f"each parameter appears once, at most {MAX_PARAMETERS} of them"
+        if any(not literal for literal in literals[1:-1]):
+            return "between two parameters there is some text"
+        shape = "{}".join(literals)
+        return cls(shape, names, len(shape), re2.compile(_VALUE.join(map(re2.escape, literals))))
+
+
+class Covered(NamedTuple, Generic[_Entry]):
+    """The entry that covers a message, and the parameters of its URI."""
+
+    entry: _Entry
+    parameters: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class McpRoutes(Generic[_Entry]):
+    """Which entry covers which message: the exact name, then the URI template with most text, then `*`."""
+
+    exact: Mapping[McpPattern, _Entry]
+    templates: tuple[tuple[str, UriTemplate, _Entry], ...]
+
+    @classmethod
+    def of(cls, entries: Iterable[tuple[McpPattern, _Entry]]) -> "McpRoutes[_Entry]":
+        """Take the patterns of a path; no two of them claim the same."""
+        exact: dict[McpPattern, _Entry] = {}
+        templates: list[tuple[str, UriTemplate, _Entry]] = []
+        for pattern, entry in entries:
+            template = None if pattern.name is None else _template(pattern)
+            if template is None:
+                exact[pattern] = entry
+            else:
+                templates.append((pattern.method, template, entry))
+        templates.sort(key=lambda each: (-each[1].literal, each[1].shape))
+        return cls(exact, tuple(templates))
+
+    def covered(self, message: McpMessage) -> Covered[_Entry] | None:
+        """Return the entry of a message; None where no route names it."""
+        found = self.exact.get(McpPattern(*message))
+        if found is None and message.method.startswith(NOTIFICATIONS):
+            found = self.exact.get(McpPattern(ANY_NOTIFICATION))
+        if found is not None:
+            return Covered(found, _NO_PARAMETERS)
+        if message.name is None:
+            return None
+        for method, template, entry in self.templates:
+            matched = template.pattern.fullmatch(message.name) if method == message.method else None
+            if matched is not None:
+                return Covered(entry, dict(zip(template.names, matched.groups(), strict=True)))
+        found = self.exact.get(McpPattern(message.method, ANY_NAME))
+        return None if found is None else Covered(found, _NO_PARAMETERS)
+
+
+def _template(pattern: McpPattern) -> UriTemplate | None:
+    """Return the template of a pattern whose name has parameters."""
+    if pattern.name is None or NAME_MEMBERS.get(pattern.method) != "uri":
+        return None
+    template = UriTemplate.parse(pattern.name)
+    assert isinstance(template, UriTemplate), "routes are checked when their document is read"
+    return template if template.names else None
+
+
+def claims_of(methods: Sequence[str], patterns: Sequence[McpPattern]) -> list[str]:
+    """Return what no other route of the host and shape may claim: methods, and messages of POST."""
+    if not patterns:
+        return list(methods)
+    return [*(method for method in methods if method != POST), *map(_claimed, patterns)]
+
+
+def _claimed(pattern: McpPattern) -> str:
+    """Return the claim of a pattern: templates of one shape claim the same."""
+    template = _template(pattern)
+    return pattern.claim if template is None else McpPattern(pattern.method, template.shape).claim
