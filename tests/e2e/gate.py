@@ -143,7 +143,10 @@ def ask_over_http(check: dict[str, Any], cluster: dict[str, Any], port: int, *, 
 
 
 @contextmanager
-def gate(folder: Path, *, check: Mapping[str, object] | None = None, **settings: str) -> Iterator[Gate]:
+def gate(
+    folder: Path, *, check: Mapping[str, object] | None = None, workload: int | None = None, **settings: str
+) -> Iterator[Gate]:
+    """Start everything; `workload` is the port of another upstream."""
     with contextlib.ExitStack() as stack:
         upstream = stack.enter_context(lenient_upstream())
         provider = stack.enter_context(identity_provider(RSA, EC))
@@ -171,7 +174,7 @@ def gate(folder: Path, *, check: Mapping[str, object] | None = None, **settings:
             environment=environment,
         )
         stack.callback(sidecar.kill)
-        proxy = start_envoy(folder, configuration(ports, grpc_port, upstream.port, check=check))
+        proxy = start_envoy(folder, configuration(ports, grpc_port, workload or upstream.port, check=check))
         stack.callback(proxy.kill)
         sidecar.wait_ready(lambda: http_answers(health_port, "/healthz/ready"), timeout_s=READY_S)
         closed = Posture(careful=True, fail_open=False)

@@ -19,7 +19,7 @@ from extauthz.domain.mcp import (
 
 MAX_PARAMETERS: Final = 16
 _PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]{0,63})\}", re.ASCII)
-# What a parameter stands for: unreserved characters (RFC 3986 2.3), but not `.` or `..`, which are other places.
+# What a parameter stands for: unreserved characters (RFC 3986 2.3), but not `.` or `..`: other places.
 _VALUE: Final = r"([A-Za-z0-9_~-][A-Za-z0-9._~-]*|\.[A-Za-z0-9_~-][A-Za-z0-9._~-]*)"
 _NO_PARAMETERS: Final[Mapping[str, object]] = {}
 

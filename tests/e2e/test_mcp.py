@@ -1,0 +1,146 @@
+"""An MCP server on the official SDK behind real Envoy, called by the SDK's client in both protocol eras."""
+
+import contextlib
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.exceptions import MCPError
+from mcp.types import TextContent, TextResourceContents
+
+from extauthz.demo.processes import LOOPBACK, ReservedPorts, http_answers, spawn
+from tests.e2e.gate import EC, Gate, Posture, gate
+from tests.light_processes import LIGHT
+from tests.tokens import AUDIENCE, claims
+
+pytestmark = pytest.mark.anyio
+CLOSED = Posture(careful=True, fail_open=False)
+BYTES = {
+    "with_request_body": {"max_request_bytes": 65536, "allow_partial_message": True, "pack_as_bytes": True}
+}
+ERAS = ("legacy", "2026-07-28")
+POLICIES = """
+resources:
+  - {name: "site:use", serviceName: site, routes: [{methods: ["*"], path: "/**", authentication: optional}]}
+  - name: session:use
+    serviceName: invoices
+    routes: [{methods: [POST, GET, DELETE], path: /mcp, mcp: session}]
+  - name: read-invoice:call
+    serviceName: invoices
+    routes: [{methods: [POST], path: /mcp, mcp: {method: tools/call, tool: read-invoice}}]
+  - name: delete-invoice:call
+    serviceName: invoices
+    routes: [{methods: [POST], path: /mcp, mcp: {method: tools/call, tool: delete-invoice}}]
+  - name: read-mailbox:call
+    serviceName: invoices
+    routes: [{methods: [POST], path: /mcp, mcp: {method: tools/call, tool: read-mailbox}}]
+  - name: reports:read
+    serviceName: invoices
+    routes: [{methods: [POST], path: /mcp, mcp: {method: resources/read, uri: "reports://{year}/{name}"}}]
+role_rules:
+  - {id: allow-all, sub: "*", dom: "*", obj: "site:use", act: "*", effect: allow}
+  - {id: allow-anonymous, sub: anonymous, dom: "*", obj: "site:use", act: "*", effect: allow}
+  - {id: agents-connect, sub: agent, dom: "*", obj: "session:use", act: "*", effect: allow}
+  - {id: agents-read, sub: agent, dom: "*", obj: "read-invoice:call", act: "*", effect: allow}
+  - {id: clerks-delete, sub: clerk, dom: "*", obj: "delete-invoice:call", act: "*", effect: allow}
+  - {id: agents-report, sub: agent, dom: "*", obj: "reports:read", act: "*", effect: allow}
+attribute_policies:
+  - id: small-deletes
+    name: Up to a hundred
+    resource: "delete-invoice:call"
+    effect: deny
+    format: casbin
+    rule_data: request.body.params.arguments.amount > 100
+  - id: own-mailbox
+    name: Each reads its own mailbox
+    resource: "read-mailbox:call"
+    effect: allow
+    format: casbin
+    rule_data: request.body.params.arguments.owner == user.id
+  - id: reports-of-the-year
+    name: Only of 2026
+    resource: "reports:read"
+    effect: deny
+    format: casbin
+    rule_data: resource.year != "2026"
+"""
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
+    folder = tmp_path_factory.mktemp("mcp")
+    (folder / "rules").mkdir()
+    (folder / "rules" / "all.yaml").write_text(POLICIES)
+    with contextlib.ExitStack() as stack:
+        reserved = ReservedPorts()
+        stack.callback(reserved.release)
+        (port,) = reserved.take()
+        server = spawn(
+            "mcp",
+            [sys.executable, "-m", "tests.mcp_server", str(port)],
+            output=folder / "mcp.log",
+            environment={"PYTHONPATH": f"{LIGHT['PYTHONPATH']}:{Path(__file__).parents[2]}"},
+        )
+        stack.callback(server.kill)
+        server.wait_ready(lambda: http_answers(port, "/"), timeout_s=20)
+        found = gate(folder, check=BYTES, workload=port, POLICY_SOURCE=f"files:{folder / 'rules'}")
+        yield stack.enter_context(found)
+
+
+def token(door: Gate, *roles: str) -> str:
+    now = int(time.time())
+    usual = {"iss": door.provider.issuer, "aud": AUDIENCE, "iat": now - 5, "exp": now + 600}
+    return EC.sign(claims(**usual, sub="alice", realm_access={"roles": roles}))
+
+
+@contextlib.asynccontextmanager
+async def client(door: Gate, era: str, *roles: str) -> AsyncIterator[Client]:
+    url = f"http://{LOOPBACK}:{door.ports[CLOSED]}/mcp"
+    mode: Any = era
+    async with (
+        httpx2.AsyncClient(headers={"Authorization": f"Bearer {token(door, *roles)}"}) as http,
+        Client(streamable_http_client(url, http_client=http), mode=mode, read_timeout_seconds=10) as found,
+    ):
+        yield found
+
+
+async def outcome(found: Client, tool: str, **arguments: object) -> str:
+    try:
+        answer = await found.call_tool(tool, arguments)
+    except (MCPError, httpx2.HTTPStatusError):
+        return "denied"
+    (content,) = answer.content
+    assert isinstance(content, TextContent)
+    return content.text
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_the_tool_and_its_arguments_decide(door: Gate, era: str) -> None:
+    async with client(door, era, "agent", "clerk") as agent:
+        names = {tool.name for tool in (await agent.list_tools()).tools}
+        assert {"read-invoice", "delete-invoice", "drop-tables"} <= names
+        assert await outcome(agent, "read-invoice", number=7) == "read 7"
+        assert await outcome(agent, "delete-invoice", number=7, amount=100) == "deleted 7 of 100"
+        assert await outcome(agent, "delete-invoice", number=7, amount=101) == "denied"
+        assert await outcome(agent, "read-mailbox", owner="alice") == "mail of alice"
+        assert await outcome(agent, "read-mailbox", owner="bob") == "denied"
+        assert await outcome(agent, "drop-tables") == "denied"
+    async with client(door, era, "agent") as agent:
+        assert await outcome(agent, "read-invoice", number=7) == "read 7"
+        assert await outcome(agent, "delete-invoice", number=7, amount=1) == "denied"
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_the_uri_of_a_resource_decides(door: Gate, era: str) -> None:
+    async with client(door, era, "agent") as agent:
+        (read,) = (await agent.read_resource("reports://2026/sales")).contents
+        assert isinstance(read, TextResourceContents)
+        assert read.text == "sales of 2026"
+        with pytest.raises((MCPError, httpx2.HTTPStatusError)):
+            await agent.read_resource("reports://2025/sales")
