@@ -17,6 +17,7 @@ from extauthz.domain.path import CanonicalPath
 from tests.reference_conditions import Facts, Principal, evaluate, instant
 from tests.reference_routes import (
     AMBIGUOUS,
+    UNCOVERED,
     Document,
     Target,
     default_action,
@@ -87,7 +88,7 @@ def reference_decide(policy_set: Document, case: Document) -> dict[str, Any]:
     target = named_target(policies, asked) if request is None else resolve(policies, request, settings)
     if principal.kind == "anonymous" and not (target and target.authentication != "required"):
         return refused("token_missing")
-    if target is None:
+    if target is None or target is UNCOVERED:
         return refused("unmapped_route")
     if target is AMBIGUOUS:
         return refused("path_ambiguous")

