@@ -24,6 +24,7 @@ RUN python -m venv "${BUILD}" \
       --requirement deploy/image/requirements.txt
 
 COPY pyproject.toml README.md LICENSE ./
+COPY docs/schema/ docs/schema/
 COPY envoy/ envoy/
 COPY migrations/ migrations/
 COPY policies/ policies/

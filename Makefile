@@ -129,6 +129,7 @@ check: install ## lint, types, layers, patterns, wording, generated files, lock
 	$(BIN)/python tools/generate_protos.py --check
 	$(BIN)/python tools/generate_configuration.py --check
 	$(BIN)/python tools/generate_policy_tables.py --check
+	$(BIN)/python tools/generate_schemas.py --check
 	$(BIN)/python tools/generate_providers.py --check
 	$(BIN)/python tools/generate_performance.py --check
 	$(BIN)/uv lock --check --quiet

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from extauthz.compile.fields import shown
+from extauthz.domain.names import name_problem
 from extauthz.domain.problem import Problem, pointer_token
 from extauthz.domain.reasons import Effect
 
@@ -41,6 +42,8 @@ SETTINGS_MEMBERS: Final = (
     "cors_preflight",
     "excluded_roles",
 )
+FLAGS: Final = ("encode_raw_headers", "oidc_enabled")
+"""The settings that are true or false."""
 
 
 def case_problems(case: object, answer: Callable[[Mapping[str, object]], object]) -> list[Problem]:
@@ -48,14 +51,43 @@ def case_problems(case: object, answer: Callable[[Mapping[str, object]], object]
     if not isinstance(case, Mapping):
         return [Problem("", f"found {shown(case)}, a case is needed")]
     problems = list(unknown_members(case, "", CASE_MEMBERS, SHOWN_ONLY))
-    problems += expectation_problems(case)
+    problems += [*_caller_problems(case), *_name_problems(case), *expectation_problems(case)]
     try:
         answer(case)
     except ValueError as error:
         found = problem_in_case(str(error))
-        if found.pointer not in {each.pointer for each in problems}:
+        if not any(each.pointer.startswith(found.pointer) for each in problems):
             problems.append(found)
     return problems
+
+
+def _caller_problems(case: Mapping[str, object]) -> Iterator[Problem]:
+    """Yield what is wrong with the caller, also where the settings of the section never read it."""
+    if "token" in case:
+        if not isinstance(case["token"], Mapping):
+            yield Problem("/token", f"found {shown(case['token'])}, an object of claims is needed")
+        return
+    principal = case.get("principal")
+    if principal == "anonymous":
+        return
+    if not isinstance(principal, Mapping):
+        found = f"found {shown(principal)}" if "principal" in case else "is missing"
+        yield Problem("/principal", f"{found}, an object or 'anonymous' is needed")
+    elif not isinstance(principal.get("workload", principal.get("id")), str):
+        yield Problem("/principal", "needs an 'id', or a 'workload', that is a string")
+
+
+def _name_problems(case: Mapping[str, object]) -> Iterator[Problem]:
+    """Yield what is wrong with a request by name, also where the caller is refused before it is read."""
+    request = case.get("request")
+    if not isinstance(request, Mapping) or "path" in request:
+        return
+    for name in ("resource", "action"):
+        value = request.get(name)
+        problem = name_problem(value) if isinstance(value, str) else "a string is needed"
+        if problem is not None:
+            found = f"found {shown(value)}" if name in request else "is missing"
+            yield Problem(f"/request/{name}", f"{found}, {problem}")
 
 
 def expectation_problems(case: Mapping[str, object]) -> Iterator[Problem]:
@@ -68,7 +100,7 @@ def expectation_problems(case: Mapping[str, object]) -> Iterator[Problem]:
     words = ", ".join(repr(effect.value) for effect in Effect)
     if "decision" not in expected:
         yield Problem("/expect/decision", f"is missing, one of {words} is needed")
-    elif expected["decision"] not in {effect.value for effect in Effect}:
+    elif expected["decision"] not in [effect.value for effect in Effect]:
         yield Problem("/expect/decision", f"found {shown(expected['decision'])}, one of {words} is needed")
     yield from unknown_members(expected, "/expect", EXPECT_MEMBERS)
 

@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 from extauthz.cases.case_members import (
     CASE_MEMBERS,
+    FLAGS,
     SECTION_MEMBERS,
     SETTINGS_MEMBERS,
     SHOWN_ONLY,
@@ -168,6 +169,10 @@ def settings_of(section: Document, where: str) -> Document:
     settings = _object(section.get("settings", {}), f"{where}, settings")
     for problem in unknown_members(settings, "", SETTINGS_MEMBERS):
         raise CaseInvalidError(f"{where}, settings{problem.pointer.replace('/', ', ')}: {problem.message}")
+    for name in FLAGS:
+        if not isinstance(settings.get(name, True), bool):
+            # `yes` and `no` are texts, of which neither would be true.
+            raise CaseInvalidError(f"{where}, settings, {name}: true or false is needed")
     return settings
 
 

@@ -41,7 +41,7 @@ def read_folder_text(
     if isinstance(found, Problem):
         return [found]
     if any(_is_section(document) for document in found.documents):
-        problems = list(_section_problems(found.documents))
+        problems = list(section_problems(found.documents))
         sections = tuple(each for each in found.documents if isinstance(each, Mapping))
         return problems or CaseText(sections)
     if found.first_alias is not None:
@@ -58,13 +58,16 @@ def _is_section(document: object) -> bool:
     return isinstance(document, Mapping) and not CASE_MEMBERS.isdisjoint(document)
 
 
-def _section_problems(documents: list[object]) -> list[Problem]:
+def section_problems(documents: list[object]) -> list[Problem]:
+    """Return what the sections of a file of cases cannot have as members."""
     problems: list[Problem] = []
     for number, document in enumerate(documents):
         place = section_pointer(number, len(documents))
         if not isinstance(document, Mapping):
             problems.append(Problem(place, f"found {shown(document)}, a section of cases is needed"))
             continue
+        if not _is_section(document):
+            problems.append(Problem(place, "has neither 'cases' nor 'refused', one is needed"))
         for name in document:
             pointer = f"{place}/{pointer_token(str(name))}"
             if name in SERVER_MEMBERS:

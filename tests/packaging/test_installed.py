@@ -100,7 +100,9 @@ def test_the_former_place_of_the_client_names_its_distribution(environment: Path
     assert "run: pip install extauthz-client" in run(environment, "python", "-c", use)
 
 
-@pytest.mark.parametrize("name", ["policies/model.conf", "envoy/bootstrap.yaml", "migrations"])
+@pytest.mark.parametrize(
+    "name", ["policies/model.conf", "envoy/bootstrap.yaml", "migrations", "docs/schema/policies.json"]
+)
 def test_shipped_files_are_found(environment: Path, name: str) -> None:
     find = f"from extauthz.shipped import shipped; print(shipped({name!r}))"
 

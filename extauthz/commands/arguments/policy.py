@@ -8,6 +8,7 @@ from extauthz.commands.arguments import (
     policy_fmt,
     policy_import,
     policy_replay,
+    policy_schema,
     policy_test,
     policy_validate,
 )
@@ -23,6 +24,7 @@ def add(commands: "Commands") -> None:
     policy_validate.add(policy)
     policy_test.add(policy)
     policy_fmt.add(policy)
+    policy_schema.add(policy)
     policy_replay.add(policy)
     policy_import.add(policy)
     policy_export.add(policy)

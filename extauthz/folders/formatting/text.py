@@ -21,7 +21,7 @@ def formatted(text: bytes, *, is_json: bool) -> bytes | Problem:
     before = read_text(text, is_json=is_json, aliases=True)
     if isinstance(before, Problem):
         return before
-    # A mark at the beginning is no part of the text; line ends are read alike.
+    # A byte order mark does not belong to the text; line ends are read alike.
     source = text.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
     if is_json:
         return _unless_changed(json_form(source), before, is_json=True)

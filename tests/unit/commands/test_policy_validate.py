@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from extauthz.commands import policy_validate
+from extauthz.commands import policy_test, policy_validate
+from extauthz.commands.policy_test import TestArguments
 from tests.command_line import run_extauthz
 from tests.unit.folders.test_reading import CASES, DENY, RESOURCE
 
@@ -133,6 +134,20 @@ refused: yes
 refused: [{pointer: /role_rules/0}]
 policies: {role_rules: [{id: a}]}
 """
+
+
+@pytest.mark.parametrize("value", ["[]", "{}", "null", "7", "[a]", "{a: []}"])
+@pytest.mark.parametrize("member", ["name", "principal", "request", "expect", "now", "token", "id"])
+def test_no_value_of_a_member_of_a_case_is_an_error_of_the_command(
+    tmp_path: Path, member: str, value: str
+) -> None:
+    members = {"principal": "{id: u}", "request": "{path: /r}", "expect": "{decision: deny}"}
+    inner = {"principal": "id", "request": "path", "expect": "decision"}
+    for given in (value, f"{{{inner.get(member, 'x')}: {value}}}"):
+        case = ", ".join(f"{name}: {text}" for name, text in (members | {member: given}).items())
+        (tmp_path / "cases.yaml").write_text(f"cases: [{{{case}}}]\n")
+        assert policy_validate.run({}, tmp_path, as_json=True) in {0, 1}
+        assert policy_test.run({}, TestArguments([tmp_path], as_json=True)) in {0, 1, 2}
 
 
 def test_cases_are_checked_with_their_places(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

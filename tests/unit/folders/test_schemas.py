@@ -1,0 +1,211 @@
+"""The published schemas accept what the readers accept, and refuse what a schema can tell."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
+from extauthz.compile.documents.policy_files import read_documents
+from extauthz.domain.policy import PolicySet
+from extauthz.folders.cases import check_cases
+from extauthz.folders.reading import CaseSection, Folder
+from extauthz.folders.texts import section_problems
+from tests.docs.samples import ROOT
+from tests.shipped_model import MODEL
+from tools.generate_schemas import schemas
+
+POLICIES, CASES = (
+    Draft202012Validator(json.loads(schemas()[name])) for name in ("policies.json", "cases.json")
+)
+READING = Reading(condition_headers=frozenset({"x-team"}), claim_headers=frozenset({"x-mail"}))
+HEADER = "# yaml-language-server: $schema="
+
+
+def documents(path: Path) -> list[Any]:
+    found = read_documents(path.read_bytes(), is_json=False, aliases=True)
+    assert isinstance(found, list)
+    return found
+
+
+def of(folder: str) -> list[Any]:
+    return [pytest.param(path, id=path.name) for path in sorted((ROOT / folder).glob("*.yaml"))]
+
+
+@pytest.mark.parametrize("validator", [POLICIES, CASES])
+def test_a_schema_is_one(validator: Draft202012Validator) -> None:
+    Draft202012Validator.check_schema(validator.schema)
+
+
+@pytest.mark.parametrize("path", of("policies/demo"))
+def test_the_policies_of_the_repository_are_accepted_and_name_their_schema(path: Path) -> None:
+    (document,) = documents(path)
+    assert [error.message for error in POLICIES.iter_errors(document)] == []
+    assert named_schema(path) == ROOT / "docs/schema/policies.json"
+
+
+@pytest.mark.parametrize("path", of("tests/cases"))
+def test_the_cases_of_the_repository_are_accepted_and_name_their_schema(path: Path) -> None:
+    for section in documents(path):
+        assert [error.message for error in CASES.iter_errors(section)] == []
+    assert named_schema(path) == ROOT / "docs/schema/cases.json"
+
+
+def named_schema(path: Path) -> Path:
+    """Return what the YAML language server reads of the first line."""
+    first = path.read_text("utf-8").splitlines()[0]
+    assert first.startswith(HEADER)
+    return (path.parent / first.removeprefix(HEADER)).resolve()
+
+
+RULE = {"id": "a", "sub": "a", "dom": "*", "obj": "r", "act": "x", "effect": "allow"}
+ALWAYS = {"type": "ALWAYS"}
+POLICY = {"id": "p", "name": "p", "resource": "r", "effect": "allow", "rule_data": ALWAYS}
+ROUTE = {"methods": ["GET"], "path": "/r"}
+CONDITION = {"type": "CONDITION", "attribute": "user.id", "operator": "eq", "value": "a"}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        None,
+        [],
+        {"rules": []},
+        {"role_rules": {}},
+        {"role_rules": [RULE | {"effect": "permit"}]},
+        {"role_rules": [RULE | {"sub": ""}]},
+        {"role_rules": [RULE | {"sub": "a" * 257}]},
+        {"role_rules": [{"id": "a"}]},
+        {"role_rules": [RULE | {"extra": 1}]},
+        {"role_bindings": [{"id": "b", "user": "u", "user_kind": "group", "role": "a", "dom": "*"}]},
+        {"attribute_policies": [POLICY | {"priority": 1001}]},
+        {"attribute_policies": [POLICY | {"deleted_at": "2026-01-01T00:00:00Z"}]},
+        {"attribute_policies": [POLICY | {"format": "casbin"}]},
+        {"attribute_policies": [POLICY | {"rule_data": {"type": "AND", "conditions": []}}]},
+        {"attribute_policies": [POLICY | {"rule_data": {"type": "XOR"}}]},
+        {"attribute_policies": [POLICY | {"rule_data": CONDITION | {"operator": "is"}}]},
+        {"attribute_policies": [POLICY | {"rule_data": {"type": "NOT", "condition": ALWAYS, "x": 1}}]},
+        {"resources": [{"name": "r", "serviceName": "s", "routes": [ROUTE | {"methods": ["HEAD"]}]}]},
+        {"resources": [{"name": "r", "serviceName": "s", "routes": [ROUTE | {"methods": ["*", "GET"]}]}]},
+        {"resources": [{"name": "r", "serviceName": "s", "routes": [ROUTE | {"path": "r"}]}]},
+        {"resources": [{"name": "r", "serviceName": "s", "public": "yes"}]},
+    ],
+)
+def test_a_schema_refuses_what_the_reader_refuses(document: object) -> None:
+    assert not POLICIES.is_valid(document)
+    assert isinstance(parse_policy_set(document, READING), list)
+
+
+def all_policies() -> list[Any]:
+    found = [document for path in (ROOT / "policies/demo").glob("*.yaml") for document in documents(path)]
+    sections = [each for path in (ROOT / "tests/cases").glob("*.yaml") for each in documents(path)]
+    found += [
+        section["policies"]
+        for section in sections
+        if "refused" not in section and "mode" not in section.get("settings", {}) and section.get("policies")
+    ]
+    return found
+
+
+MEMBERS = st.sampled_from(
+    [
+        *(
+            "id",
+            "name",
+            "sub_kind",
+            "dom",
+            "effect",
+            "priority",
+            "format",
+            "rule_data",
+            "type",
+            "as",
+            "value",
+        ),
+        *("routes", "methods", "host", "path", "public", "headers", "conditions", "condition", "attribute"),
+        *("expires_at", "deleted_at", "created_at", "warnings", "createdAt", "version", "mode", "x"),
+        *("principal", "token", "request", "expect", "decision", "reason", "now", "claims", "workload"),
+    ]
+)
+PIECES = st.sampled_from(
+    [
+        *(
+            None,
+            True,
+            0,
+            -1,
+            5,
+            1001,
+            "",
+            "*",
+            "a",
+            "/a",
+            "GET",
+            "HEAD",
+            "allow",
+            "deny",
+            "casbin",
+            "user",
+            "ip",
+        ),
+        *(
+            "2026-01-01T00:00:00Z",
+            [],
+            ["*"],
+            ["GET"],
+            ["a", 1],
+            {},
+            {"type": "ALWAYS"},
+            {"attribute": "user.id"},
+        ),
+        *({"octets": "a"}, {"decision": "deny"}, {"id": "a"}, "anonymous", "time", {"x-mail": "user.email"}),
+    ]
+)
+
+
+@st.composite
+def changed(draw: st.DrawFn, originals: list[Any]) -> Any:
+    """Return a document with some members replaced, added, moved or left out."""
+    document = copy.deepcopy(draw(st.sampled_from(originals)))
+    for _ in range(draw(st.integers(1, 3))):
+        here = document
+        while True:
+            inner = [each for each in (here.values() if isinstance(here, dict) else here) if each]
+            inner = [each for each in inner if isinstance(each, dict | list)]
+            if not inner or draw(st.integers(0, 4)) == 0:
+                break
+            here = draw(st.sampled_from(inner))
+        if isinstance(here, dict):
+            name = draw(st.one_of(MEMBERS, st.sampled_from(sorted(here) or ["x"])))
+            if draw(st.booleans()):
+                here[name] = copy.deepcopy(draw(PIECES))
+            else:
+                here.pop(name, None)
+        elif draw(st.booleans()) or not here:
+            here.append(copy.deepcopy(draw(PIECES)))
+        else:
+            here.pop()
+    return document
+
+
+POLICY_DOCUMENTS = all_policies()
+SECTIONS = [section for path in sorted((ROOT / "tests/cases").glob("*.yaml")) for section in documents(path)]
+
+
+@given(changed(POLICY_DOCUMENTS))
+def test_the_schema_accepts_every_policy_file_that_the_reader_accepts(document: Any) -> None:
+    if isinstance(parse_policy_set(document, READING), PolicySet):
+        assert [error.message for error in POLICIES.iter_errors(document)] == []
+
+
+@given(changed(SECTIONS))
+def test_the_schema_accepts_every_section_of_cases_that_the_reader_accepts(section: Any) -> None:
+    folder = Folder(Path(), cases=[CaseSection("cases.yaml", "", section)])
+    check_cases(folder, MODEL)
+    if not folder.problems and not section_problems([section]):
+        assert [error.message for error in CASES.iter_errors(section)] == []
