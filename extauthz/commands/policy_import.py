@@ -192,7 +192,7 @@ def _istio(given: ImportArguments) -> Imported | SourceUnreadable:
         workload=workload,
         host=given.host,
         root_namespace=given.root_namespace,
-        trust_domains=tuple(given.trust_domains) or IstioOptions(service="").trust_domains,
+        trust_domains=tuple(given.trust_domains),
         providers=frozenset(given.providers),
     )
     return import_istio([(str(file), _read(file)) for file in files], options)

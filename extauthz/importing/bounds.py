@@ -103,7 +103,55 @@ def _join(word: str, nodes: Sequence[Node]) -> Node:
         return ALWAYS
     flat = [inner for node in nodes for inner in (_conditions(node) if node["type"] == word else [node])]
     unique = [node for place, node in enumerate(flat) if node not in flat[:place]]
+    if word == "OR":
+        unique = _values_together(_guards_together(unique))
     return unique[0] if len(unique) == 1 else {"type": word, "conditions": unique}
+
+
+def _guards_together(nodes: Sequence[Node]) -> list[Node]:
+    """Write `(exists A and x) or (exists A and y)` as `exists A and (x or y)`: the same for Kleene."""
+    guarded: dict[str, list[Node]] = {}
+    places: dict[str, int] = {}
+    found: list[Node | None] = []
+    for node in nodes:
+        parts = _conditions(node) if node["type"] == "AND" else []
+        attribute = str(parts[0].get("attribute")) if len(parts) == 2 else ""
+        if len(parts) != 2 or parts[0] != condition(attribute, "exists", True):
+            found.append(node)
+            continue
+        if attribute not in guarded:
+            places[attribute] = len(found)
+            found.append(None)
+        guarded.setdefault(attribute, []).append(parts[1])
+    for attribute, inner in guarded.items():
+        found[places[attribute]] = present(attribute, _join("OR", inner))
+    return [node for node in found if node is not None]
+
+
+def _values_together(nodes: Sequence[Node]) -> list[Node]:
+    """Write several `eq` on an attribute as one `in`, and several networks as one list."""
+    operators = {"eq": "in", "cidr": "cidr"}
+    values: dict[tuple[object, str], list[object]] = {}
+    found: list[Node] = []
+    for node in nodes:
+        operator = operators.get(str(node.get("operator")))
+        if operator is None or "as" in node or isinstance(node["value"], Mapping):
+            found.append(node)
+            continue
+        key = node["attribute"], operator
+        if key not in values:
+            found.append({"key": key})
+        value = node["value"]
+        values.setdefault(key, []).extend(value if isinstance(value, list) else [value])
+    return [_of_values(node["key"], values) if "key" in node else node for node in found]
+
+
+def _of_values(key: object, values: Mapping[tuple[object, str], Sequence[object]]) -> Node:
+    attribute, operator = cast("tuple[str, str]", key)
+    given = values[attribute, operator]
+    if len(given) > 1:
+        return condition(attribute, operator, list(given))
+    return condition(attribute, "eq" if operator == "in" else operator, given[0])
 
 
 def _conditions(node: Node) -> Sequence[Node]:

@@ -13,6 +13,7 @@ from extauthz.casbin_enforce.model import CasbinModelInvalid, read_model
 from extauthz.compile.documents.resource_documents import resource_name_problem
 from extauthz.domain.names import name_problem
 from extauthz.domain.policy import WILDCARD
+from extauthz.domain.principal import ANONYMOUS_ROLE
 from extauthz.importing.casbin_cases import MAX_CASES, MAX_LINES, Question, case_documents, question
 from extauthz.importing.casbin_lines import Lines, PolicyLine, read_lines
 from extauthz.importing.casbin_routes import Region, asks_about_http, http_lines, regions
@@ -210,6 +211,10 @@ class _Writer:
                 "An allow for '*' is for every caller with a valid credential; in Casbin it is for every "
                 "subject."
             )
+        if ANONYMOUS_ROLE in self._roles or (
+            self._subjects == "role" and any(line.sub == ANONYMOUS_ROLE for line in self._lines.policies)
+        ):
+            imported.note("The role 'anonymous' is that of callers without a credential here.")
         if self._roles:
             names = ",".join(sorted(self._roles))
             imported.note(

@@ -70,6 +70,11 @@ def read_lines(
         if isinstance(found, PolicyFileInvalid):
             return SourceUnreadable(file, None, found.message)
         written = data.decode("utf-8").split("\n")
+        broken = next((number for number, text in enumerate(written, 1) if "\r" in text.rstrip("\r")), None)
+        if broken is not None:
+            return SourceUnreadable(
+                file, broken, "holds a carriage return, which ends a line for some readers"
+            )
         rows += [(file, row, written[row.line - 1].strip()) for row in found]
         for note in _other_kinds(file, written, model):
             imported.not_taken.append(note)

@@ -40,8 +40,13 @@ def _take_out(imported: Imported, problems: list[Problem]) -> None:
             )
             return
         places.setdefault((table, int(number)), problem.message)
-    for (table, position), message in sorted(places.items(), reverse=True):
-        origin = imported.entries[table].pop(position)
+    origins = {place: imported.entries[place[0]][place[1]] for place in places}
+    for table, entries in imported.entries.items():
+        imported.entries[table] = [
+            origin for position, origin in enumerate(entries) if (table, position) not in places
+        ]
+    for (table, position), message in sorted(places.items()):
+        origin = origins[table, position]
         effect = Effect.LEFT_OUT if _only_allows(table, origin.document) else Effect.NOTHING_IMPORTED
         imported.not_taken.append(
             NotTaken(

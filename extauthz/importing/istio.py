@@ -28,7 +28,7 @@ class IstioOptions:
     workload: Workload | None = None
     host: str | None = None
     root_namespace: str = "istio-system"
-    trust_domains: tuple[str, ...] = ("cluster.local",)
+    trust_domains: tuple[str, ...] = ()
     providers: frozenset[str] = frozenset()
 
 
@@ -162,9 +162,7 @@ class _Writer:
         text = str([origin.document for origin in imported.entries["attribute_policies"]])
         if "request.source.principal" in text:
             imported.note(
-                "Principals are read in the trust domains "
-                f"{', '.join(self._options.trust_domains)}; Envoy names the peer over gRPC only "
-                "(ext_authz over HTTP does not), so use gRPC."
+                "Envoy names the peer of a request over gRPC only (ext_authz over HTTP does not): use gRPC."
             )
         if "request.source.address" in text:
             imported.note(

@@ -26,16 +26,26 @@ _SPLIT: Final = frozenset({"scope", "permission"})
 
 
 def peer(value: Written, domains: tuple[str, ...]) -> Bounds:
-    """Return the bounds of one principal; `domains` are the trust domain of the mesh and its aliases."""
-    return any_of([_one_peer(value, text) for text in _in_domains(value.text, domains)])
+    """Return the bounds of one principal.
 
-
-def _in_domains(text: str, domains: tuple[str, ...]) -> list[str]:
-    """Return the principal in every trust domain that Istio takes for its own."""
-    domain, slash, rest = text.partition("/")
-    if not slash or "*" in domain or domain not in {*domains, _LOCAL}:
-        return [text]
-    return [f"{each}/{rest}" for each in domains]
+    `domains` are the trust domain of the mesh and its aliases, empty where they are not known: for Istio
+    `cluster.local` stands for each of them, and a principal in one is one in all.
+    """
+    domain, slash, rest = value.text.partition("/")
+    if "*" in domain or not slash:
+        return _one_peer(value, value.text)
+    if domains:
+        own = domain in {*domains, _LOCAL}
+        return any_of([_one_peer(value, f"{each}/{rest}" if own else value.text) for each in domains])
+    found = _one_peer(value, value.text)
+    if not _PLAIN.fullmatch(rest.removesuffix("*")):
+        return found
+    gap = value.gap(
+        "the trust domain of the mesh is not known, and Istio reads the principal in it and its aliases",
+        "name it with --trust-domain, cluster.local where the mesh sets none",
+    )
+    pattern = f"{_SPIFFE}[^/]+/{re.escape(rest.removesuffix('*'))}{'.*' if rest.endswith('*') else ''}"
+    return Bounds(found.inner, present(PEER, condition(PEER, "matches", pattern)), (), (gap,))
 
 
 def _one_peer(value: Written, text: str) -> Bounds:

@@ -16,6 +16,7 @@ from extauthz.proxyconfig.documents import Value, read_text
 _KIND: Final = "AuthorizationPolicy"
 _API: Final = frozenset({"security.istio.io/v1", "security.istio.io/v1beta1"})
 _SPEC: Final = frozenset({"selector", "targetRefs", "targetRef", "action", "provider", "rules"})
+_OBJECT: Final = frozenset({"apiVersion", "kind", "metadata", "spec", "status"})
 _ACTIONS: Final = frozenset({"ALLOW", "DENY", "AUDIT", "CUSTOM"})
 _TRUE: Final = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 
@@ -112,14 +113,18 @@ def _policy(item: Value) -> AuthorizationPolicy | SourceUnreadable:
 
 
 def _read(item: Value) -> AuthorizationPolicy:
-    api = item.word("apiVersion")
+    for member, value in item.items():
+        if member not in _OBJECT:
+            raise _InvalidError(value, f"the object has the unknown member {member!r}")
+    api = _scalar(item, "apiVersion")
     if api not in _API:
         raise _InvalidError(item, f"apiVersion {api!r} is none of {', '.join(sorted(_API))}")
-    name = item.word("metadata", "name")
+    metadata = _member(item, "metadata")
+    name = _scalar(metadata, "name")
     if not name:
         raise _InvalidError(item, "metadata.name is missing")
-    spec = item.at("spec")
-    if spec is not None and not spec.is_null and spec.entries is None:
+    spec = _member(item, "spec")
+    if spec is not None and spec.entries is None:
         raise _InvalidError(spec, "spec is not an object")
     for member, value in spec.items() if spec is not None else ():
         if member not in _SPEC:
@@ -127,14 +132,14 @@ def _read(item: Value) -> AuthorizationPolicy:
     action = _scalar(spec, "action") or "ALLOW"
     if action not in _ACTIONS:
         raise _InvalidError(item, f"action {action!r} is none of {', '.join(sorted(_ACTIONS))}")
-    annotation = _annotation(item)
+    annotation = _scalar(_member(metadata, "annotations"), "istio.io/dry-run")
     return AuthorizationPolicy(
         file=item.file,
         line=item.line,
-        namespace=item.word("metadata", "namespace") or "",
+        namespace=_scalar(metadata, "namespace") or "",
         name=name,
         action=action,
-        provider=(spec.word("provider", "name") if spec is not None else None) or "",
+        provider=_scalar(_member(spec, "provider"), "name") or "",
         labels=frozenset(_labels(spec)),
         target_refs=frozenset(_target_refs(spec)),
         dry_run=annotation in _TRUE,
@@ -142,16 +147,15 @@ def _read(item: Value) -> AuthorizationPolicy:
     )
 
 
-def _annotation(item: Value) -> str | None:
-    annotations = item.at("metadata", "annotations")
-    found = None if annotations is None or annotations.entries is None else annotations.entries
-    value = None if found is None else found.get("istio.io/dry-run")
-    return None if value is None else value.text
+def _member(value: Value | None, member: str) -> Value | None:
+    """Return a member by exactly its name, None where there is none, or null."""
+    found = None if value is None or value.entries is None else value.entries.get(member)
+    return None if found is None or found.is_null else found
 
 
 def _scalar(value: Value | None, member: str) -> str | None:
-    found = None if value is None or value.entries is None else value.entries.get(member)
-    if found is None or found.is_null:
+    found = _member(value, member)
+    if found is None:
         return None
     if found.text is None:
         raise _InvalidError(found, f"{member} is not a string")
@@ -159,8 +163,8 @@ def _scalar(value: Value | None, member: str) -> str | None:
 
 
 def _list(value: Value | None, member: str) -> tuple[Value, ...]:
-    found = None if value is None or value.entries is None else value.entries.get(member)
-    if found is None or found.is_null:
+    found = _member(value, member)
+    if found is None:
         return ()
     if found.members is None:
         raise _InvalidError(found, f"{member} is not a list")
@@ -168,13 +172,13 @@ def _list(value: Value | None, member: str) -> tuple[Value, ...]:
 
 
 def _labels(spec: Value | None) -> Iterator[tuple[str, str]]:
-    selector = None if spec is None or spec.entries is None else spec.entries.get("selector")
-    if selector is None or selector.is_null:
+    selector = _member(spec, "selector")
+    if selector is None:
         return
     if selector.entries is None or set(selector.entries) - {"matchLabels"}:
         raise _InvalidError(selector, "selector has something other than matchLabels")
-    labels = selector.entries.get("matchLabels")
-    if labels is None or labels.is_null:
+    labels = _member(selector, "matchLabels")
+    if labels is None:
         return
     if labels.entries is None:
         raise _InvalidError(labels, "matchLabels is not an object")
@@ -185,8 +189,8 @@ def _labels(spec: Value | None) -> Iterator[tuple[str, str]]:
 
 
 def _target_refs(spec: Value | None) -> Iterator[str]:
-    single = None if spec is None or spec.entries is None else spec.entries.get("targetRef")
-    for ref in (*_list(spec, "targetRefs"), *(() if single is None or single.is_null else (single,))):
+    single = _member(spec, "targetRef")
+    for ref in (*_list(spec, "targetRefs"), *(() if single is None else (single,))):
         if ref.entries is None:
             raise _InvalidError(ref, "a target reference is not an object")
-        yield "/".join(ref.word(name) or "" for name in ("group", "kind", "namespace", "name"))
+        yield "/".join(_scalar(ref, name) or "" for name in ("group", "kind", "namespace", "name"))

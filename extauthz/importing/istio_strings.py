@@ -30,8 +30,8 @@ HEAD_NOTE: Final = (
 )
 _PATH_TEXT: Final = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,=:@/]+", re.ASCII)
 _TEMPLATE_LITERAL: Final = re.compile(r"[A-Za-z0-9\-._~!$&'()+,:@]*", re.ASCII)
-# What Envoy's uri_template takes for a segment: pchar without '*' and '='.
-_SEGMENT: Final = "[a-zA-Z0-9._~%!$&'()+,;:@-]"
+# What Envoy's uri_template takes for `{*}` and `{**}`: of canonical paths everything, since CVE-2025-46821.
+_OPERATORS: Final = {"{*}": "[^/]+", "{**}": ".*"}
 _HEX: Final = re.compile("[0-9A-Fa-f]{1,2}", re.ASCII)
 _HOST_TEXT: Final = re.compile("[a-z0-9._-]+", re.ASCII)
 
@@ -94,11 +94,11 @@ def _template(value: Written) -> Bounds:
     written: list[str] = []
     any_seen = False
     for segment in value.text[1:].split("/"):
-        if segment in {"{*}", "{**}"}:
+        if segment in _OPERATORS:
             if any_seen:
                 return unheld(value.gap("{**} is not the last operator", "write one {**} at the end"))
             any_seen = segment == "{**}"
-            written.append(f"[/{_SEGMENT[1:-1]}]*" if any_seen else f"{_SEGMENT}+")
+            written.append(_OPERATORS[segment])
         elif _TEMPLATE_LITERAL.fullmatch(segment):
             written.append(re.sub(r"([$()+.])", r"\\\1", segment))
         else:

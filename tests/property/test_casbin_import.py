@@ -167,8 +167,11 @@ def runner(imported: Imported, model: RoleModel) -> CaseRunner:
     return CaseRunner.of({"policies": document}, model)
 
 
-def ours(cases: CaseRunner, asked: dict[str, str], *, http: bool, domains: bool) -> bool:
-    principal = {"id": asked["sub"]} | ({"domain": asked["dom"]} if domains else {})
+def ours(cases: CaseRunner, asked: dict[str, str], *, http: bool, domains: bool, subjects: str) -> bool:
+    caller: dict[str, object] = (
+        {"id": asked["sub"]} if subjects == "user" else {"id": "frank", "roles": [asked["sub"]]}
+    )
+    principal = caller | ({"domain": asked["dom"]} if domains else {})
     by_path = {"path": asked["obj"], "method": asked["act"]}
     by_name = {"resource": asked["obj"], "action": asked["act"]}
     answer = cases.answer({"principal": principal, "request": by_path if http else by_name})
@@ -179,14 +182,14 @@ def ours(cases: CaseRunner, asked: dict[str, str], *, http: bool, domains: bool)
 def test_an_imported_policy_answers_as_pycasbin_and_never_allows_more(
     folder: Path, role_model: RoleModel, rng: random.Random
 ) -> None:
-    source = Source(rng)
+    source, subjects = Source(rng), rng.choice(["user", "user", "role"])
     (folder / "model.conf").write_text(source.model)
     (folder / "policy.csv").write_text(source.policy)
     imported = import_casbin(
         ("model.conf", source.model.encode()),
         [("policy.csv", source.policy.encode())],
         service="imported",
-        subjects="user",
+        subjects=subjects,
     )
     assert isinstance(imported, Imported)
     check(imported, role_model)
@@ -199,7 +202,7 @@ def test_an_imported_policy_answers_as_pycasbin_and_never_allows_more(
     for _ in range(25):
         asked = source.question()
         values = [asked[name] for name in ("sub", "dom", "obj", "act") if name != "dom" or source.domains]
-        got = ours(cases, asked, http=source.http and has_routes, domains=source.domains)
+        got = ours(cases, asked, http=source.http and has_routes, domains=source.domains, subjects=subjects)
         try:
             expected = theirs.enforce(*values)
         except Exception:  # noqa: BLE001  # a pattern that pycasbin cannot compile

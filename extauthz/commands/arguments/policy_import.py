@@ -64,7 +64,11 @@ def add(policy: "Commands") -> None:
         "--root-namespace", default="istio-system", metavar="NS", help="whose policies are for the mesh"
     )
     istio.add_argument(
-        "--trust-domain", action="append", default=[], metavar="NAME", help="of the mesh, then its aliases"
+        "--trust-domain",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="of the mesh, and each alias of it",
     )
     istio.add_argument(
         "--provider",

@@ -187,6 +187,8 @@ BOMB = b"a: &a [x,x,x,x,x,x,x,x,x,x]\n" + b"".join(
             "spec",
         ),
         (f"{ALLOW_GET}---\n{ALLOW_GET}".encode(), "occurs twice"),
+        (ALLOW_GET.replace("spec:", "Spec:").encode(), "unknown member 'Spec'"),
+        (f"{ALLOW_GET}action: DENY\n".encode(), "unknown member 'action'"),
         (f"{ALLOW_GET}---\n{DENY_ADMIN.replace(', namespace: shop', '')}".encode(), "namespace"),
         (f"{ALLOW_GET}  rules: []\n".encode(), "twice"),
     ],
@@ -203,6 +205,7 @@ def test_unreadable_istio_files_are_one_line_and_status_2(tmp_path: Path, text: 
         (MODEL.replace("keyMatch(", "keyMatch(("), POLICY.encode(), "not one expression"),
         ("[request_definition]\nr = sub\n", POLICY.encode(), "does not define"),
         (MODEL, b"a\0b", "NUL"),
+        (MODEL, b"# all\rp, mallory, /a, GET, deny\n", "source1:1: holds a carriage return"),
     ],
 )
 def test_unreadable_casbin_files_are_one_line_and_status_2(

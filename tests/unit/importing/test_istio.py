@@ -21,14 +21,16 @@ def role_model() -> RoleModel:
     return model
 
 
-def imported(*rules: Rule, action: str = "ALLOW", **members: Any) -> Imported:
+def imported(
+    *rules: Rule, action: str = "ALLOW", domains: tuple[str, ...] = ("cluster.local",), **members: Any
+) -> Imported:
     document = {
         "apiVersion": "security.istio.io/v1",
         "kind": "AuthorizationPolicy",
         "metadata": {"name": "p", "namespace": "ns", **members.pop("metadata", {})},
         "spec": {"action": action, "rules": list(rules), **members},
     }
-    options = IstioOptions(service="web", providers=frozenset({"ours"}))
+    options = IstioOptions(service="web", providers=frozenset({"ours"}), trust_domains=domains)
     found = import_istio([("p.json", json.dumps(document).encode())], options)
     assert isinstance(found, Imported), found
     return found
@@ -191,6 +193,27 @@ def test_principals_are_read_in_every_trust_domain_of_the_mesh() -> None:
         True
     ] * 3
     assert "cluster.local" not in text
+
+
+def test_principals_of_an_unknown_trust_domain_are_denied_in_each() -> None:
+    rule = source(principals=["cluster.local/ns/a/sa/b"])
+    assert effects(imported(rule, domains=())) == set()
+    deny = imported(rule, action="DENY", domains=())
+    assert effects(deny) == {Effect.ALLOWS_LESS}
+    assert "spiffe://[^/]+/ns/a/sa/b" in str(conditions(deny)[0])
+    assert effects(imported(source(notPrincipals=["cluster.local/ns/a/*"]), domains=())) == {
+        Effect.ALLOWS_LESS
+    }
+    # A star for the trust domain is every one already.
+    assert effects(imported(source(principals=["*/ns/a/sa/b"]), action="DENY", domains=())) == set()
+
+
+def test_values_of_one_attribute_are_one_condition() -> None:
+    found = imported(source(principals=[f"cluster.local/ns/a/sa/s{number}" for number in range(2_000)]))
+    assert conditions(found)[0]["type"] == "AND"
+    assert conditions(found)[0]["conditions"][1]["operator"] == "in"
+    blocks = imported(source(ipBlocks=["10.0.0.0/8", "192.168.0.0/16"]))
+    assert conditions(blocks)[0]["value"] == ["10.0.0.0/8", "192.168.0.0/16"]
 
 
 def test_headers_of_conditions_are_named_as_a_setting() -> None:
