@@ -13,7 +13,8 @@ from extauthz.settings import Variable
 Schema = dict[str, Any]
 
 OWN: Final = frozenset({
-    "HOST", "PORT", "SIDECAR_PORT", "GRPC_HOST", "GRPC_PORT", "GRPC_UDS_DIR", "HTTP_AUTHZ_PORT",
+    "HOST", "PORT", "ADMIN_HOST", "ADMIN_PORT", "SIDECAR_PORT",
+    "GRPC_HOST", "GRPC_PORT", "GRPC_UDS_DIR", "HTTP_AUTHZ_PORT",
     "HTTP_AUTHZ_PATH_PREFIX", "WORKERS", "POLICY_CACHE_DIR", "DECISION_LOG",
 })  # fmt: skip
 """Variables that the chart sets itself, or that mean nothing in its pods, whose file system is read-only."""
@@ -177,12 +178,13 @@ def _values() -> Schema:
             "envoyImage": text,
             "resources": ref("resources"),
         }),
-        "controlPlane": _closed({"enabled": flag, "replicas": count, **process}),
+        "controlPlane": _closed({"enabled": flag, "replicas": count, "adminListener": flag, **process}),
         "migrate": _closed({"enabled": flag, **process}),
         "networkPolicy": _closed({
             "enabled": flag,
             "askingNamespaceLabels": ref("labels"),
             "administeringNamespaceLabels": ref("labels"),
+            "apiNamespaceLabels": ref("labels"),
             "monitoring": _closed({"namespaceLabels": ref("labels"), "podLabels": ref("labels")}),
             "egress": {"type": "array", "items": _closed({
                 "ports": {"type": "array", "minItems": 1, "items": port},

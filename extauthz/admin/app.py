@@ -3,16 +3,18 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from enum import Enum
 from functools import cache, partial
 from http import HTTPStatus
 from typing import Any, Final, cast
 
 import structlog
 from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Match
 from starlette.routing import Route as PlainRoute
 
 from extauthz import __version__
@@ -46,7 +48,7 @@ from extauthz.admin import (
 )
 from extauthz.admin.authzen_metadata import metadata_routes
 from extauthz.admin.follower_keys import FollowerKeys
-from extauthz.admin.health import health_routes
+from extauthz.admin.health import HEALTH_PATHS, health_routes
 from extauthz.admin.sidecar_recordings import SidecarRecordingApi
 from extauthz.admin.sidecar_reports import SidecarReportApi
 from extauthz.admin.signed_policies import FollowerApi
@@ -92,6 +94,7 @@ _SAAS_ROUTERS: Final = (
     tenants.router,
     identity_providers.router,
 )
+_ADMIN: Final = "/admin/"
 FLUSH_EVERY_S: Final = 2.0
 SWEEP_EVERY_S: Final = 3600.0
 
@@ -99,8 +102,24 @@ _LAST_FLUSH_S: Final = 2.0
 _log = structlog.get_logger("extauthz.admin")
 
 
-def build_app(services: AdminServices) -> FastAPI:
-    """Return the application. All of its state is in `services`."""
+class Part(Enum):
+    """Which paths an application serves: all, all but /admin, or only /admin with health."""
+
+    WHOLE = "whole"
+    API = "api"
+    ADMIN = "admin"
+
+    def serves(self, path: str) -> bool:
+        """Return whether an operation's path belongs to the part."""
+        return self is Part.WHOLE or path.startswith(_ADMIN) is (self is Part.ADMIN)
+
+
+def build_app(services: AdminServices, part: Part = Part.WHOLE) -> FastAPI:
+    """Return the application. All of its state is in `services`.
+
+    One process has one application that is not `Part.ADMIN`: it owns the tasks of the lifespan.
+    """
+    is_admin = part is Part.ADMIN
     app = FastAPI(
         title="extauthz",
         version=__version__,
@@ -108,37 +127,61 @@ def build_app(services: AdminServices) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=_lifespan(services),
+        lifespan=None if is_admin else _lifespan(services),
         exception_handlers={HTTPException: _http_problem, Exception: _last_resort},
     )
     app.state.services = services
-    routes = served(services.mode)
+    routes = served(services.mode, part)
     # FastAPI's own way to replace it.
-    app.openapi = partial(openapi_document, services.mode)  # type: ignore[method-assign]
-    app.router.routes.extend(health_routes(services.readiness, services.metrics, services.key_set))
-    app.router.routes.extend(metadata_routes(services.mode, services.authzen_base_url))
-    follower_keys = FollowerKeys(services)
-    if services.recording.takes_batches:
-        app.router.routes.extend(SidecarRecordingApi(services, follower_keys).routes())
-    app.router.routes.extend(SidecarReportApi(services, follower_keys).routes())
-    if services.heads is not None:
-        app.router.routes.extend(FollowerApi(services.pool, follower_keys, services.heads).routes())
-    app.router.routes.append(PlainRoute("/docs", _reference(services.mode), include_in_schema=False))
+    app.openapi = partial(openapi_document, services.mode, part)  # type: ignore[method-assign]
+    health = health_routes(services.readiness, services.metrics, services.key_set)
+    if is_admin:
+        app.router.routes.extend(each for each in health if each.path in HEALTH_PATHS)
+    else:
+        app.router.routes.extend(health)
+        app.router.routes.extend(metadata_routes(services.mode, services.authzen_base_url))
+        follower_keys = FollowerKeys(services)
+        app.router.routes.extend(_from_sidecars(services, follower_keys))
+        if services.heads is not None:
+            app.router.routes.extend(FollowerApi(services.pool, follower_keys, services.heads).routes())
+    app.router.routes.append(PlainRoute("/docs", _reference(services.mode, part), include_in_schema=False))
     app.router.routes.extend(_words_before_ids(routes))
     app.router.routes.extend(routes)
     return app
 
 
-def served(mode: TenancyMode) -> list[Operation]:
+def build_worker_app(services: AdminServices) -> Starlette:
+    """Return the application for the workers of this process: what sidecars report and record."""
+    return Starlette(
+        routes=_from_sidecars(services, FollowerKeys(services)),
+        exception_handlers={HTTPException: _http_problem, Exception: _last_resort},
+    )
+
+
+def _from_sidecars(services: AdminServices, keys: FollowerKeys) -> list[BaseRoute]:
+    recordings = SidecarRecordingApi(services, keys).routes() if services.recording.takes_batches else ()
+    return [*recordings, *SidecarReportApi(services, keys).routes()]
+
+
+def served(mode: TenancyMode, part: Part = Part.WHOLE) -> list[Operation]:
     """Return the routes of a mode: in selfhost the paths to administer tenants are 404."""
     routers = _ROUTERS + (_SAAS_ROUTERS if mode is TenancyMode.SAAS else ())
-    return [cast("Operation", route) for router in routers for route in router.routes]
+    routes = [cast("Operation", route) for router in routers for route in router.routes]
+    return [route for route in routes if part.serves(route.path)]
 
 
 @cache
-def openapi_document(mode: TenancyMode) -> dict[str, Any]:
+def openapi_document(mode: TenancyMode, part: Part = Part.WHOLE) -> dict[str, Any]:
     """Return the OpenAPI document of a mode, built when it is first asked for, because that takes long."""
-    return openapi.document(served(mode))
+    found = openapi.document(served(mode, part))
+    if part is Part.ADMIN:
+        paths = found["paths"]
+        found["paths"] = {path: paths[path] for path in paths if _is_of_admin(path)}
+    return found
+
+
+def _is_of_admin(path: str) -> bool:
+    return path.startswith(_ADMIN) or path in HEALTH_PATHS
 
 
 def _words_before_ids(routes: list[Operation]) -> list[PlainRoute]:
@@ -203,10 +246,10 @@ def _lifespan(services: AdminServices) -> Callable[[FastAPI], contextlib.Abstrac
     return lifespan
 
 
-def _reference(mode: TenancyMode) -> Callable[[Request], Awaitable[Response]]:
+def _reference(mode: TenancyMode, part: Part) -> Callable[[Request], Awaitable[Response]]:
     @cache
     def page() -> str:
-        return render_reference(openapi_document(mode))
+        return render_reference(openapi_document(mode, part))
 
     async def endpoint(_: Request) -> Response:
         # The page loads and runs nothing: it is text and its own style.

@@ -20,6 +20,7 @@ from extauthz.rest.problems import ProblemError, internal_error
 from extauthz.telemetry.exposition import CONTENT_TYPE
 from extauthz.telemetry.readiness import Readiness
 
+HEALTH_PATHS: Final = frozenset({"/healthz/live", "/healthz/ready"})
 _NOT_CACHED: Final = {"cache-control": "no-store"}
 
 

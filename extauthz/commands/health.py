@@ -5,6 +5,7 @@ service, and reads no settings but the addresses.
 """
 
 import http.client
+import ssl
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
@@ -37,7 +38,7 @@ def health_problem(environ: Mapping[str, str], *, url: str | None, ready: bool) 
     path = "/healthz/ready" if ready else "/healthz/live"
     problems = []
     for address in [url] if url is not None else _addresses(environ, path):
-        problem = _ask(address)
+        problem = _ask(address, verified=url is not None)
         if problem is None:
             return None
         problems.append(problem)
@@ -57,14 +58,19 @@ def _addresses(environ: Mapping[str, str], path: str) -> list[str]:
     if host in _EVERY_INTERFACE:
         host = "127.0.0.1" if host != "::" else "::1"
     shown = f"[{host}]" if ":" in host else host
-    return [f"http://{shown}:{environ.get(name) or default}{path}" for name, default in _PORTS]
+    # PORT speaks TLS with REST_TLS_CERT; the sidecar's health never does.
+    schemes = {"PORT": "https" if environ.get("REST_TLS_CERT") else "http"}
+    return [
+        f"{schemes.get(name, 'http')}://{shown}:{environ.get(name) or default}{path}"
+        for name, default in _PORTS
+    ]
 
 
-def _ask(url: str) -> str | None:
+def _ask(url: str, *, verified: bool) -> str | None:
     connection = None
     try:
         address = urlsplit(url)
-        connection = _connection(address)
+        connection = _connection(address, verified=verified)
         if connection is None:
             return f"{url!r} is not an http or https URL"
         connection.request("GET", address.path or "/", headers={"accept": "application/json"})
@@ -80,12 +86,24 @@ def _ask(url: str) -> str | None:
             connection.close()
 
 
-def _connection(address: SplitResult) -> http.client.HTTPConnection | None:
+def _connection(address: SplitResult, *, verified: bool = True) -> http.client.HTTPConnection | None:
+    """Return a connection; one to this machine's own listener is not verified, and sends no credential."""
     if not address.hostname:
         return None
     match address.scheme:
         case "http":
             return http.client.HTTPConnection(address.hostname, address.port, timeout=_TIMEOUT_S)
         case "https":
-            return http.client.HTTPSConnection(address.hostname, address.port, timeout=_TIMEOUT_S)
+            context = ssl.create_default_context() if verified else _any_certificate()
+            return http.client.HTTPSConnection(
+                address.hostname, address.port, timeout=_TIMEOUT_S, context=context
+            )
     return None
+
+
+def _any_certificate() -> ssl.SSLContext:
+    # The certificate has the name under which clients know this process, not that of loopback.
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

@@ -11,12 +11,13 @@ _REST: Final = 0.6
 def nearest(name: str, known: Iterable[str], *, separator: str = "_") -> str | None:
     """Return the known name that begins like `name` and resembles it most; None when none is similar.
 
+    Of several that resemble it equally the first is returned.
     After a common first word the rest may differ more: that word is not written by accident.
     """
     close = [
         (likeness, candidate) for candidate in known if (likeness := _likeness(name, candidate, separator))
     ]
-    return max(close)[1] if close else None
+    return max(close, key=lambda found: found[0])[1] if close else None
 
 
 def _likeness(name: str, candidate: str, separator: str) -> float:

@@ -14,7 +14,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from extauthz.admin.app import build_app
 from extauthz.admin.health import health_app
 from extauthz.compile.directory import Directory
 from extauthz.compile.documents.policy_documents import Reading
@@ -37,17 +36,17 @@ from extauthz.rest.authentication import KEY_WAIT_S
 from extauthz.rest.draft_attributes import DraftAttributes
 from extauthz.rest.recording import Recording
 from extauthz.rest.services import AdminServices
-from extauthz.runtime.announce import announce, where, worker_addresses
+from extauthz.runtime.announce import announce, worker_addresses
 from extauthz.runtime.assertion_keys import assertion_file
 from extauthz.runtime.composition import SharedParts, shared_parts
 from extauthz.runtime.control_channel import WORKER_KEY, WORKER_URL
 from extauthz.runtime.http_server import MAX_CONNECTIONS, follower_connections, serve
 from extauthz.runtime.issuers import Issuers
-from extauthz.runtime.listener import ListenError, listen
 from extauthz.runtime.migrations import ServedSchema
 from extauthz.runtime.policies import compiler, database, postgres_publisher
 from extauthz.runtime.readiness import log_problem, log_takes_decisions, policy_problems
 from extauthz.runtime.replays import Replays
+from extauthz.runtime.rest_listeners import open_listeners
 from extauthz.runtime.signed_providers import SignedAdditions
 from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.runtime.supervisor import Supervisor, reopen_on_hangup, stop_on_signals
@@ -91,27 +90,20 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
             "the control plane keeps policies in PostgreSQL; "
             "with POLICY_SOURCE=files:DIR run 'extauthz sidecar'"
         )
-    try:
-        listener = listen(settings.host, settings.port)
-        sidecar_listener = listen(settings.host, settings.sidecar_port) if with_workers else None
-    except ListenError as error:
-        raise StartRefusedError(str(error)) from error
     async with AsyncExitStack() as owned:
-        owned.callback(listener.close)
-        if sidecar_listener is not None:
-            owned.callback(sidecar_listener.close)
+        listeners = open_listeners(settings, owned, with_workers=with_workers)
         schema = ServedSchema(settings)
         await schema.prepare()
-        own_workers = _OwnWorkers(listener)
+        own_workers = _OwnWorkers(listeners.workers or listeners.api)
         supervisor = Supervisor(
             settings,
             workers=settings.workers if with_workers else 0,
             environment=own_workers.environment() if with_workers else None,
         )
         stop_on_signals(supervisor)
-        addresses: dict[str, object] = {"rest": where(listener)}
-        if sidecar_listener is not None:
-            addresses |= {"health": where(sidecar_listener), **worker_addresses(settings)}
+        addresses = listeners.addresses()
+        if with_workers:
+            addresses |= worker_addresses(settings)
         owned.callback(supervisor.close)
         plane = await _build(
             settings,
@@ -119,7 +111,7 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
             supervisor,
             owned,
             own_workers.key if with_workers else None,
-            authzen_base_url(settings, listener),
+            authzen_base_url(settings, listeners.api),
         )
         connections = MAX_CONNECTIONS if plane.head_signer is None else follower_connections()
         reopen_on_hangup(plane.services.recorder.log.reopen, supervisor.reopen_logs)
@@ -134,7 +126,7 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
                     plane.introspector.run(),
                     plane.issuers.follow(),
                     plane.replays.run(),
-                    serve(build_app(plane.services), listener, max_connections=connections),
+                    *listeners.serving(plane.services, max_connections=connections),
                     announce(
                         addresses,
                         listening=supervisor.listening,
@@ -149,10 +141,10 @@ async def run_control_plane(settings: Settings, *, with_workers: bool) -> None:
                 tasks.append(background.create_task(plane.head_signer.run()))
             if plane.assertion_keys is not None:
                 tasks.append(background.create_task(plane.assertion_keys.follow()))
-            if sidecar_listener is not None:
+            if listeners.health is not None:
                 key_set = plane.services.key_set
                 health = health_app(supervisor.readiness, plane.sidecar_metrics, key_set)
-                tasks.append(background.create_task(serve(health, sidecar_listener)))
+                tasks.append(background.create_task(serve(health, listeners.health)))
             try:
                 await supervisor.run()
             finally:
@@ -168,7 +160,8 @@ def authzen_base_url(settings: Settings, listener: socket.socket) -> str | None:
     host, port, *_ = listener.getsockname()
     if not is_loopback(host):
         return None
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "http" if settings.rest_tls_cert is None else "https"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 class _OwnWorkers:

@@ -18,6 +18,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from extauthz.rest.problems import MEDIA_TYPE, malformed
+from extauthz.runtime.rest_tls import RestTls
+from extauthz.runtime.tls_server import TlsServer, for_peer
 from extauthz.storage.encoding import encode_json
 
 HEADER_TIMEOUT_S: Final = 10.0
@@ -51,10 +53,16 @@ def follower_connections() -> int:
     return max(most - _OTHER_DESCRIPTORS, MAX_CONNECTIONS)
 
 
-async def serve(app: ASGIApp, listener: socket.socket, *, max_connections: int = MAX_CONNECTIONS) -> None:
+async def serve(
+    app: ASGIApp,
+    listener: socket.socket,
+    *,
+    max_connections: int = MAX_CONNECTIONS,
+    tls: RestTls | None = None,
+) -> None:
     """Serve until cancelled; then stop listening, finish running requests (3 s at most) and end.
 
-    Installs no signal handlers and writes no access log. Closes `listener`.
+    With `tls` only over TLS. Installs no signal handlers and writes no access log. Closes `listener`.
     """
     config = uvicorn.Config(
         app,
@@ -69,8 +77,8 @@ async def serve(app: ASGIApp, listener: socket.socket, *, max_connections: int =
         ws="none",
         timeout_graceful_shutdown=_DRAIN_S,
     )
-    server = _Server(config)
-    running = asyncio.ensure_future(server.serve(sockets=[listener]))
+    server = _Server(config) if tls is None else _TlsServer(config, listener, tls, max_connections)
+    running = asyncio.ensure_future(server.serve(sockets=[listener] if tls is None else []))
     try:
         await asyncio.shield(running)
     except asyncio.CancelledError:
@@ -90,11 +98,21 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _TlsServer(TlsServer):
+    """The same over TLS."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the runtime."""
+        yield
+
+
 class LimitedProtocol(H11Protocol):
     """Closes connections that exceed the header timeout or the connection limit."""
 
     header_timeout_s = HEADER_TIMEOUT_S
     max_connections = MAX_CONNECTIONS
+    tls: RestTls | None = None
 
     def __init__(self, *args: Any, **options: Any) -> None:
         """Take the arguments of uvicorn's protocol."""
@@ -104,6 +122,7 @@ class LimitedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Start the header timeout, or close a connection beyond the limit."""
+        self.app = for_peer(self.app, self.tls, transport)
         super().connection_made(transport)
         if len(self.connections) > self.max_connections:
             transport.abort()

@@ -1,4 +1,4 @@
-"""The certificate files of the gRPC listener, read again when they change.
+"""The certificate files of the listeners, read again when they change.
 
 Input: paths of PEM files. Output: `TlsIdentity`. Errors: `InvalidCertificateError`.
 """
@@ -56,6 +56,10 @@ class CertificateFiles:
             InvalidCertificateError: the files changed and are not valid yet.
         """
         return None if self._stamp() == self._seen else self.read()
+
+    def forget(self) -> None:
+        """Have the next call of `changed` read the files again."""
+        self._seen = None
 
     def _stamp(self) -> _Stamp:
         try:

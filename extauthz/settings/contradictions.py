@@ -14,6 +14,7 @@ from extauthz.settings.log_contradictions import log_contradictions
 from extauthz.settings.otel_contradictions import otel_contradictions
 from extauthz.settings.policy_sources import HttpSource
 from extauthz.settings.recording_values import not_kept
+from extauthz.settings.rest_contradictions import rest_contradictions
 from extauthz.settings.values import FilesSource, GrpcServer, Pooler, SslMode
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def contradictions(
     if settings.tenant_binding is TenantBinding.TOKEN and selfhost:
         yield "MODE TENANT_BINDING", "TENANT_BINDING=token is for MODE=saas; selfhost has one tenant"
     yield from _database_contradictions(settings)
+    yield from rest_contradictions(settings)
     if (settings.grpc_tls_cert is None) != (settings.grpc_tls_key is None):
         yield "GRPC_TLS_CERT GRPC_TLS_KEY", "GRPC_TLS_CERT and GRPC_TLS_KEY go together; set both or none"
     if settings.grpc_tls_client_ca is not None and settings.grpc_tls_cert is None:

@@ -6,12 +6,12 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from extauthz.domain.tenancy import TenancyMode, TenantBinding, UnmappedPolicy
-from extauthz.settings.authzen_values import base_url
 from extauthz.settings.database_hosts import DatabaseHost, HostEntry, host_entries
 from extauthz.settings.identity_values import audiences, claim_path, excluded_roles, issuer, jwks_uri
 from extauthz.settings.log_variables import LogSettings
 from extauthz.settings.policy_sources import HttpSource, http_server, policy_source, public_keys, signing_key
 from extauthz.settings.recording_values import attribute_names
+from extauthz.settings.rest_variables import RestSettings
 from extauthz.settings.values import (
     CorsPreflight,
     FilesSource,
@@ -42,7 +42,7 @@ from extauthz.settings.variable import Variable, variable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(LogSettings):
+class Settings(RestSettings):
     """The validated configuration of one process."""
 
     mode: TenancyMode = variable(
@@ -54,17 +54,6 @@ class Settings(LogSettings):
         one_of(TenantBinding),
         "host",
         "tenant of a target whose host belongs to no tenant (saas); host: unknown, token: the token's tenant",
-    )
-    host: str = variable("HOST", host_name, "127.0.0.1", "address of the REST API, health and metrics")
-    port: int = variable("PORT", integer(0, 65535), "8080", "port of the REST API")
-    authzen_base_url: str | None = variable(
-        "AUTHZEN_BASE_URL",
-        base_url,
-        None,
-        "https URL at which clients reach the REST API, for AuthZEN metadata; unset: its address on loopback",
-    )
-    sidecar_port: int = variable(
-        "SIDECAR_PORT", integer(0, 65535), "9190", "port of the sidecar's health and metrics"
     )
     grpc_host: str = variable("GRPC_HOST", host_name, "127.0.0.1", "address of the gRPC listeners")
     grpc_port: int = variable("GRPC_PORT", integer(1, 65535), "9191", "worker i listens on this port + i")
@@ -360,7 +349,10 @@ class Settings(LogSettings):
 
 def variables() -> dict[str, Variable]:
     """Return all variables by the name of their field, in the order of docs/configuration.md."""
-    # Those that are inherited come last.
-    inherited = fields(LogSettings)
-    ordered = (*fields(Settings)[len(inherited) :], *inherited)
+    # The listeners come after the tenants; logs and exports come last.
+    exported, inherited = len(fields(LogSettings)), len(fields(RestSettings))
+    every = fields(Settings)
+    listeners, own = every[exported:inherited], every[inherited:]
+    tenancy = 1 + [each.name for each in own].index("tenant_binding")
+    ordered = (*own[:tenancy], *listeners, *own[tenancy:], *every[:exported])
     return {each.name: each.metadata["variable"] for each in ordered if "variable" in each.metadata}

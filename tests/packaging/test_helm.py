@@ -18,6 +18,7 @@ from extauthz.commands.doctor.command import diagnose
 from extauthz.proxyconfig.files import UnreadableFile
 from extauthz.settings import Settings, load_settings, variables
 from tests.packaging.kustomization import Object, containers, identity, pod_of
+from tests.packaging.network import Peer, lets_in
 from tools.chart_schema import OWN
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -298,6 +299,35 @@ def test_in_the_pod_envoy_starts_after_extauthz_and_checks_stay_on_loopback() ->
     assert [each["name"] for each in sidecars] == ["extauthz", "envoy"]
     assert {each["restartPolicy"] for each in sidecars} == {"Always"}
     assert "GRPC_HOST" not in {entry["name"] for entry in sidecars[0]["env"]}
+
+
+def test_admin_has_a_port_of_its_own_for_administrators_alone() -> None:
+    found = objects("selfhost")
+    (plane,) = (each for each in found if identity(each) == ("Deployment", None, "extauthz-control-plane"))
+    labels = plane["spec"]["template"]["metadata"]["labels"]
+    policies = [each for each in found if each["kind"] == "NetworkPolicy"]
+    for each in policies:
+        each["metadata"]["namespace"] = "extauthz"
+    peers = {
+        "administers": Peer({"kubernetes.io/metadata.name": "a", "extauthz-administers": "true"}),
+        "writes": Peer({"kubernetes.io/metadata.name": "b", "extauthz-writes": "true"}),
+        "asks": Peer({"kubernetes.io/metadata.name": "c", "extauthz-asks": "true"}),
+    }
+
+    def admitted(port: int) -> set[str]:
+        return {
+            name
+            for name, peer in peers.items()
+            if lets_in(policies, target=labels, namespace="extauthz", port=port, peer=peer)
+        }
+
+    assert admitted(8081) == {"administers"}
+    assert admitted(8080) == {"administers", "writes"}
+    (container,) = containers(plane)
+    assert {"name": "ADMIN_PORT", "value": "8081"} in container["env"]
+    assert {container[probe]["httpGet"]["scheme"] for probe in ("startupProbe", "readinessProbe")} == {
+        "HTTPS"
+    }
 
 
 def test_another_content_is_another_migration() -> None:

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from extauthz.commands.doctor.database import examine_database
+from extauthz.commands.doctor.finding import finding
 from extauthz.commands.doctor.identity_provider import examine_identity_provider
-from extauthz.commands.doctor.settings import are_given, examine_environment, examine_settings, finding
+from extauthz.commands.doctor.settings import are_given, examine_environment, examine_settings
 from extauthz.commands.self_check.subjects import Subject, interpreter, wrong_rows
 from extauthz.commands.status import BAD_USAGE, FAILED, OK, fail
 from extauthz.proxyconfig.files import UnreadableFile, examine_files, files_in

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from extauthz.commands.doctor.finding import finding
+from extauthz.commands.doctor.rest import examine_rest
 from extauthz.domain.loopback import is_loopback
 from extauthz.domain.tenancy import TenantBinding
 from extauthz.keys.assertion_file import AssertionFile
@@ -21,14 +23,15 @@ _PLACES: Final = {
     "POSTGRES_SSLROOTCERT": "postgres_sslrootcert",
     "OIDC_CA_FILE": "oidc_ca_file",
     "ASSERTION_KEY_FILE": "assertion_key_file",
+    "REST_TLS_CERT": "rest_tls_cert",
+    "REST_TLS_KEY": "rest_tls_key",
+    "REST_TLS_CLIENT_CA": "rest_tls_client_ca",
+    "ADMIN_TLS_CERT": "admin_tls_cert",
+    "ADMIN_TLS_KEY": "admin_tls_key",
+    "ADMIN_TLS_CLIENT_CA": "admin_tls_client_ca",
 }
 _MOST_POLICY_PROBLEMS: Final = 20
 _COMMON: Final = frozenset({"HOST", "PORT", "MODE", "WORKERS", "LOG_LEVEL", "LOG_FORMAT"})
-
-
-def finding(severity: Severity, code: str, message: str, fix: str) -> Finding:
-    """Return a finding about the settings."""
-    return Finding(severity=severity, code=code, subject="settings", message=message, fix=fix)
 
 
 def are_given(environ: Mapping[str, str]) -> bool:
@@ -70,6 +73,7 @@ def examine_settings(settings: Settings) -> Iterator[Finding]:
     """Examine settings that can be used."""
     yield from _identity(settings)
     yield from _listener(settings)
+    yield from examine_rest(settings)
     yield from _files(settings)
     yield from _policies(settings)
 
@@ -131,7 +135,7 @@ def _files(settings: Settings) -> Iterator[Finding]:
             yield finding(
                 Severity.ERROR, "file-missing", f"{name} {str(path)!r} cannot be read", "mount the file there"
             )
-    for name in ("GRPC_TLS_KEY", "ASSERTION_KEY_FILE"):
+    for name in ("GRPC_TLS_KEY", "REST_TLS_KEY", "ADMIN_TLS_KEY", "ASSERTION_KEY_FILE"):
         key: Path | None = getattr(settings, _PLACES[name])
         if key is not None and _is_world_readable(key):
             yield finding(

@@ -177,17 +177,18 @@ topologySpreadConstraints:
         {{- . | nindent 8 }}
 {{- end -}}
 
+{{/* Probes of a port. Input: port, failures of readiness, scheme. */}}
 {{- define "extauthz.probes" -}}
 startupProbe:
-  httpGet: { path: /healthz/live, port: {{ . }} }
+  httpGet: { path: /healthz/live, port: {{ .port }}, scheme: {{ .scheme }} }
   periodSeconds: 1
   failureThreshold: 60
 readinessProbe:
-  httpGet: { path: /healthz/ready, port: {{ . }} }
+  httpGet: { path: /healthz/ready, port: {{ .port }}, scheme: {{ .scheme }} }
   periodSeconds: 2
-  failureThreshold: {{ ternary 1 2 (eq . "health") }}
+  failureThreshold: {{ .failures }}
 livenessProbe:
-  httpGet: { path: /healthz/live, port: {{ . }} }
+  httpGet: { path: /healthz/live, port: {{ .port }}, scheme: {{ .scheme }} }
   periodSeconds: 10
   timeoutSeconds: 3
 {{- end -}}
@@ -223,7 +224,7 @@ ports:
   - { name: grpc, containerPort: 9191 }
   {{- end }}
   - { name: health, containerPort: 9190 }
-{{ include "extauthz.probes" "health" }}
+{{ include "extauthz.probes" (dict "port" "health" "scheme" "HTTP" "failures" 1) }}
 # No CPU limit: throttled checks time out, and a check that times out is a denied request.
 resources:
   {{- toYaml $part.resources | nindent 2 }}

@@ -1,0 +1,359 @@
+"""The REST listener over TLS: certificates that are replaced, clients that are verified or never speak."""
+
+import asyncio
+import http.client
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from structlog.testing import capture_logs
+
+from extauthz.runtime.http_server import serve
+from extauthz.runtime.listener import listen
+from extauthz.runtime.rest_tls import RestTls
+from extauthz.runtime.tls_files import InvalidCertificateError
+from extauthz.runtime.tls_server import TlsServer
+from tests.certificates import Authority, Certificate
+
+NAME = "control-plane.internal"
+
+
+async def page(request: Request) -> Response:
+    return PlainTextResponse(f"{request.url.scheme} {request.url.path}")
+
+
+@dataclass
+class Listening:
+    """A listener with its files, and clients that ask it."""
+
+    folder: Path
+    authority: Authority = field(default_factory=lambda: Authority("ours"))
+    listener: socket.socket = field(default_factory=lambda: listen("127.0.0.1", 0))
+
+    def write(self, issued: Certificate) -> None:
+        (self.folder / "tls.crt").write_bytes(issued.chain)
+        (self.folder / "tls.key").write_bytes(issued.key)
+
+    def tls(self, *, client_ca: bool = False, sans: frozenset[str] = frozenset()) -> RestTls:
+        ca = self.folder / "ca.crt"
+        ca.write_bytes(self.authority.pem)
+        return RestTls(
+            self.folder / "tls.crt", self.folder / "tls.key", ca if client_ca else None, sans, listener="rest"
+        )
+
+    @asynccontextmanager
+    async def running(self, tls: RestTls, **options: Any) -> AsyncIterator[None]:
+        app = Starlette(routes=[Route(path, page) for path in ("/", "/healthz/live", "/metrics")])
+        task = asyncio.create_task(serve(app, self.listener, tls=tls, **options))
+        try:
+            async with asyncio.timeout(20):
+                yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def context(self, client: Certificate | None = None) -> ssl.SSLContext:
+        context = ssl.create_default_context(cadata=self.authority.pem.decode())
+        if client is not None:
+            (self.folder / "client.crt").write_bytes(client.chain)
+            (self.folder / "client.key").write_bytes(client.key)
+            context.load_cert_chain(self.folder / "client.crt", self.folder / "client.key")
+        return context
+
+    @property
+    def port(self) -> int:
+        return int(self.listener.getsockname()[1])
+
+    def get(self, path: str = "/", client: Certificate | None = None) -> tuple[int, str]:
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", self.port, timeout=10, context=self.context(client)
+        )
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    def serial(self) -> int:
+        with (
+            socket.create_connection(("127.0.0.1", self.port), timeout=10) as plain,
+            self.context().wrap_socket(plain, server_hostname="127.0.0.1") as encrypted,
+        ):
+            certificate = encrypted.getpeercert(binary_form=True)
+        assert certificate is not None
+        return x509.load_der_x509_certificate(certificate).serial_number
+
+
+def serial_of(issued: Certificate) -> int:
+    return x509.load_pem_x509_certificate(issued.chain).serial_number
+
+
+@pytest.fixture
+def listening(tmp_path: Path) -> Listening:
+    made = Listening(tmp_path)
+    made.write(made.authority.issue(NAME))
+    return made
+
+
+def ask(listening: Listening, work: Callable[[], Any], tls: RestTls | None = None, **options: Any) -> Any:
+    async def run() -> Any:
+        async with listening.running(tls or listening.tls(), **options):
+            return await asyncio.to_thread(work)
+
+    return asyncio.run(run())
+
+
+def test_requests_are_answered_over_tls(listening: Listening) -> None:
+    assert ask(listening, listening.get) == (200, "https /")
+
+
+def test_a_replaced_certificate_is_used_by_the_next_connection(listening: Listening) -> None:
+    first, second = listening.authority.issue(NAME), listening.authority.issue(NAME)
+    listening.write(first)
+
+    def replace() -> list[int]:
+        kept = http.client.HTTPSConnection(
+            "127.0.0.1", listening.port, timeout=10, context=listening.context()
+        )
+        kept.request("GET", "/")
+        kept.getresponse().read()
+        seen = [listening.serial()]
+        listening.write(second)
+        seen.append(listening.serial())
+        # A connection that is open goes on.
+        kept.request("GET", "/")
+        assert kept.getresponse().read() == b"https /"
+        kept.close()
+        return seen
+
+    assert ask(listening, replace) == [serial_of(first), serial_of(second)]
+
+
+@pytest.mark.parametrize(
+    ("broken", "problem"),
+    [
+        ({"tls.crt": b""}, "holds no certificates in PEM"),
+        (
+            {"tls.crt": b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"},
+            "holds no certificates",
+        ),
+        (
+            {"tls.key": b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"},
+            "is not a private key",
+        ),
+        ({"tls.key": None}, "cannot be read: no such file or directory"),
+        ({"tls.key": Authority("other").issue(NAME).key}, "is not the key of the first certificate"),
+    ],
+)
+def test_a_broken_certificate_leaves_the_last_good_one_and_is_logged_once(
+    listening: Listening, broken: dict[str, bytes | None], problem: str
+) -> None:
+    first, second = listening.authority.issue(NAME), listening.authority.issue(NAME)
+    listening.write(first)
+
+    def replace() -> list[int]:
+        for name, content in broken.items():
+            if content is None:
+                (listening.folder / name).unlink()
+            else:
+                (listening.folder / name).write_bytes(content)
+        seen = [listening.serial(), listening.serial()]
+        listening.write(second)
+        return [*seen, listening.serial()]
+
+    with capture_logs() as logs:
+        seen = ask(listening, replace)
+
+    assert seen == [serial_of(first), serial_of(first), serial_of(second)]
+    (failed,) = (each for each in logs if each["event"] == "tls_reload_failed")
+    assert problem in failed["problem"]
+    assert [each["event"] for each in logs if each["event"] == "tls_reloaded"] == ["tls_reloaded"]
+
+
+def test_a_pair_that_is_replaced_file_by_file_is_never_served_mixed(listening: Listening) -> None:
+    first, second = listening.authority.issue(NAME), listening.authority.issue(NAME)
+    listening.write(first)
+
+    def replace() -> list[int]:
+        (listening.folder / "tls.crt").write_bytes(second.chain)
+        seen = [listening.serial()]
+        (listening.folder / "tls.key").write_bytes(second.key)
+        return [*seen, listening.serial()]
+
+    assert ask(listening, replace) == [serial_of(first), serial_of(second)]
+
+
+def test_a_mounted_secret_is_followed_through_its_link(listening: Listening) -> None:
+    """Kubernetes replaces a mounted Secret by pointing the link `..data` at another folder."""
+    first, second = listening.authority.issue(NAME), listening.authority.issue(NAME)
+    for name, issued in (("1", first), ("2", second)):
+        (listening.folder / name).mkdir()
+        (listening.folder / name / "tls.crt").write_bytes(issued.chain)
+        (listening.folder / name / "tls.key").write_bytes(issued.key)
+    link = listening.folder / "..data"
+    link.symlink_to("1")
+    tls = RestTls(link / "tls.crt", link / "tls.key", None, frozenset(), listener="rest")
+
+    def replace() -> list[int]:
+        seen = [listening.serial()]
+        new = listening.folder / "..new"
+        new.symlink_to("2")
+        new.replace(link)
+        return [*seen, listening.serial()]
+
+    assert ask(listening, replace, tls) == [serial_of(first), serial_of(second)]
+
+
+def test_a_start_with_a_broken_certificate_names_the_file(listening: Listening) -> None:
+    (listening.folder / "tls.key").write_bytes(Authority("other").issue(NAME).key)
+
+    listening.listener.close()
+
+    with pytest.raises(InvalidCertificateError, match=r"tls\.key' is not the key of the first certificate"):
+        listening.tls()
+
+
+def test_a_client_without_a_certificate_gets_health_and_nothing_else(listening: Listening) -> None:
+    def both() -> list[tuple[int, str]]:
+        return [listening.get(path) for path in ("/", "/metrics", "/healthz/live", "/healthz//live")]
+
+    first, second, third, fourth = ask(listening, both, listening.tls(client_ca=True))
+
+    assert (first[0], second[0], third, fourth[0]) == (403, 403, (200, "https /healthz/live"), 403)
+    assert "requires a client certificate" in first[1]
+
+
+def test_a_client_with_a_certificate_of_the_ca_is_served(listening: Listening) -> None:
+    client = listening.authority.issue("admin.internal")
+
+    assert ask(listening, lambda: listening.get(client=client), listening.tls(client_ca=True)) == (
+        200,
+        "https /",
+    )
+
+
+@pytest.mark.parametrize(
+    ("named", "status"), [("admin.internal", 200), ("spiffe://mesh/admin", 200), ("other", 403)]
+)
+def test_only_clients_with_an_accepted_name_are_served(listening: Listening, named: str, status: int) -> None:
+    client = listening.authority.issue("admin.internal", uris=("spiffe://mesh/admin",))
+    tls = listening.tls(client_ca=True, sans=frozenset({named}))
+
+    assert ask(listening, lambda: listening.get(client=client)[0], tls) == status
+
+
+def test_a_client_with_a_certificate_of_another_ca_is_refused(listening: Listening) -> None:
+    client = Authority("other").issue("admin.internal")
+
+    def refused() -> bool:
+        try:
+            listening.get(client=client)
+        except (ssl.SSLError, ConnectionError, http.client.HTTPException):
+            return True
+        return False
+
+    assert ask(listening, refused, listening.tls(client_ca=True))
+
+
+def test_a_replaced_client_ca_counts_from_the_next_connection(listening: Listening) -> None:
+    other = Authority("other")
+    client = other.issue("admin.internal")
+    tls = listening.tls(client_ca=True)
+
+    def replace() -> tuple[int, str]:
+        (listening.folder / "ca.crt").write_bytes(other.pem)
+        return listening.get(client=client)
+
+    assert ask(listening, replace, tls) == (200, "https /")
+
+
+def test_plain_http_is_closed_and_harms_no_other(listening: Listening) -> None:
+    def plain() -> tuple[bytes, tuple[int, str]]:
+        with socket.create_connection(("127.0.0.1", listening.port), timeout=10) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+            try:
+                said = connection.recv(1000)
+            except ConnectionError:
+                said = b""
+        return said, listening.get()
+
+    with capture_logs() as logs:
+        said, answer = ask(listening, plain)
+
+    assert b"HTTP" not in said
+    assert answer == (200, "https /")
+    assert [each for each in logs if each["log_level"] in {"error", "warning"}] == []
+
+
+def test_handshakes_that_hang_end_and_delay_no_other(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TlsServer, "handshake_timeout_s", 0.3)
+
+    def hang() -> tuple[tuple[int, str], bytes]:
+        with socket.create_connection(("127.0.0.1", listening.port), timeout=10) as silent:
+            answer = listening.get()
+            try:
+                return answer, silent.recv(1)
+            except ConnectionError:
+                return answer, b""
+
+    assert ask(listening, hang) == ((200, "https /"), b"")
+
+
+def test_handshakes_count_towards_the_limit_of_connections(listening: Listening) -> None:
+    def fill() -> tuple[bytes, tuple[int, str]]:
+        silent = [socket.create_connection(("127.0.0.1", listening.port), timeout=10) for _ in range(3)]
+        # The fourth is closed at once: its end comes before the handshakes time out.
+        with socket.create_connection(("127.0.0.1", listening.port), timeout=5) as beyond:
+            try:
+                said = beyond.recv(1)
+            except ConnectionError:
+                said = b""
+        for one in silent:
+            one.close()
+        while True:
+            try:
+                return said, listening.get()
+            except (OSError, http.client.HTTPException):
+                continue
+
+    assert ask(listening, fill, max_connections=3) == (b"", (200, "https /"))
+
+
+def test_old_versions_of_tls_are_refused(listening: Listening) -> None:
+    def old() -> bool:
+        context = listening.context()
+        context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+        context.set_ciphers("DEFAULT:@SECLEVEL=0")
+        with socket.create_connection(("127.0.0.1", listening.port), timeout=10) as plain:
+            try:
+                context.wrap_socket(plain, server_hostname="127.0.0.1")
+            except (ssl.SSLError, ConnectionError):
+                return True
+        return False
+
+    with pytest.warns(DeprecationWarning, match="TLS"):
+        assert ask(listening, old)
+
+
+def test_the_listener_ends_while_a_handshake_hangs(listening: Listening) -> None:
+    async def run() -> None:
+        async with listening.running(listening.tls()):
+            await asyncio.to_thread(listening.get)
+            silent = socket.create_connection(("127.0.0.1", listening.port), timeout=10)
+        silent.close()
+
+    asyncio.run(run())
