@@ -19,7 +19,10 @@ OWN: Final = frozenset({
 })  # fmt: skip
 """Variables that the chart sets itself, or that mean nothing in its pods, whose file system is read-only."""
 
-_NUMBERS: Final = re.compile(r"(an integer|seconds) from ([0-9.]+) to ([0-9.]+)(, or 0)?")
+_NUMBERS: Final = re.compile(
+    r"(an integer|a number|a share|seconds|milliseconds) from ([0-9.]+) to ([0-9.]+)"
+    r"(?:, (or 0)|, such as .*)?"
+)
 _ONE_OF: Final = "one of "
 _FLAG: Final = "true or false"
 _FILE: Final = "the path of a file or folder"

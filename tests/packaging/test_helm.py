@@ -88,6 +88,7 @@ def test_the_samples_fit_the_schema(sample: str) -> None:
         ("settings/LOG_LEVEL", "loud", "settings/LOG_LEVEL"),
         ("settings/POLICY_MAX_BYTES", 5, "settings/POLICY_MAX_BYTES"),
         ("settings/POLICY_MAX_BYTES", "5 MiB", "settings/POLICY_MAX_BYTES"),
+        ("settings/OTEL_TRACES_SAMPLER_ARG", 1.5, "settings/OTEL_TRACES_SAMPLER_ARG"),
         ("settings/MIGRATE_ON_START", "perhaps", "settings/MIGRATE_ON_START"),
         ("settings/OIDC_AUDIENCES", "a", "settings"),
         ("settings/WORKERS", 2, "settings"),
@@ -117,9 +118,13 @@ def test_a_wrong_value_fails_with_its_path(path: str, value: Any, at: str) -> No
     assert "/".join(map(str, refused.value.absolute_path)) == at
 
 
-@pytest.mark.parametrize("value", [5_000_000, "5000000"])
-def test_numbers_may_be_written_as_texts(value: int | str) -> None:
-    jsonschema.validate(merged(("settings/POLICY_MAX_BYTES", value)), SCHEMA)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("POLICY_MAX_BYTES", 5_000_000), ("POLICY_MAX_BYTES", "5000000"), ("OTEL_TRACES_SAMPLER_ARG", 0.01),
+     ("DECISION_LOG_SAMPLE_ALLOWS", 0.1), ("DECISION_LOG_HEARTBEAT", 0)],
+)  # fmt: skip
+def test_numbers_may_be_written_as_numbers_and_as_texts(name: str, value: object) -> None:
+    jsonschema.validate(merged((f"settings/{name}", value)), SCHEMA)
 
 
 def test_every_variable_is_a_setting_a_file_a_secret_or_the_charts_own() -> None:
