@@ -26,6 +26,7 @@ from extauthz.domain.policy import PolicySet
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.keys.introspector import Introspector
 from extauthz.keys.source import KeySource
+from extauthz.telemetry.check_trace import CheckTracing
 from extauthz.telemetry.counts import Counts
 from tests.tokens import AUDIENCE, ISSUER, SigningKey, jwks
 
@@ -103,6 +104,7 @@ def real_service(
     key_set: bytes = KEY_SET,
     keys: KeySource | None = None,
     introspector: Introspector | None = None,
+    tracing: CheckTracing | None = None,
 ) -> Iterator[RealService]:
     """Serve the policies in selfhost mode, to tokens that `token` signs.
 
@@ -124,6 +126,7 @@ def real_service(
         condition_headers=condition_headers,
         sources=sources,
         introspector=introspector,
+        tracing=tracing,
     )
     try:
         yield RealService(service, log, file)

@@ -54,6 +54,7 @@ from extauthz.admin.sidecar_reports import SidecarReportApi
 from extauthz.admin.signed_policies import FollowerApi
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.rest import openapi
+from extauthz.rest.observation import Observation
 from extauthz.rest.operation import Operation
 from extauthz.rest.problems import ProblemError, internal_error
 from extauthz.rest.reference import render_reference
@@ -131,6 +132,7 @@ def build_app(services: AdminServices, part: Part = Part.WHOLE) -> FastAPI:
         exception_handlers={HTTPException: _http_problem, Exception: _last_resort},
     )
     app.state.services = services
+    app.add_middleware(Observation, counts=services.recorder.counts, tracing=services.tracing)
     routes = served(services.mode, part)
     # FastAPI's own way to replace it.
     app.openapi = partial(openapi_document, services.mode, part)  # type: ignore[method-assign]

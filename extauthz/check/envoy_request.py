@@ -5,7 +5,6 @@ It reads the fields in extauthz_check.proto and no others. It never reads `x-for
 Envoy's own fields; raw pseudo-headers only tell which bytes of them Envoy replaced. No input raises.
 """
 
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from extauthz.domain.preflight import OPTIONS, PREFLIGHT_HEADERS, asked_method
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import CheckedRequest, ContextTarget, Malformed, RequestFacts
 from extauthz.domain.request_line import RequestLineRejected, read_request_line
+from extauthz.domain.trace_context import trace_id_of
 
 MAX_REQUEST_ID_LENGTH: Final = 128
 """In characters; a longer `x-request-id` is cut."""
@@ -31,14 +31,6 @@ MAX_REQUEST_ID_LENGTH: Final = 128
 _QUOTED_LENGTH: Final = 512
 """How much of a refused method, host or path is handed on, in characters; the log cuts further."""
 
-# W3C Trace Context 3.2.2: only versions above 00 may have more behind the flags; ff is forbidden, so are
-# all-zero ids.
-_TRACEPARENT: Final = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
-_LATER_TRACEPARENT: Final = re.compile(
-    rb"(?!00|ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?"
-)
-_NO_TRACE_ID: Final = b"0" * 32
-_NO_PARENT_ID: Final = b"0" * 16
 _NO_HEADERS: Final[frozenset[str]] = frozenset()
 _NO_CONTEXT: Final = ContextTarget()
 _OPTIONS: Final = OPTIONS.encode()
@@ -54,7 +46,8 @@ class EnvoyRequests:
     `longest_credential` octets are read. `raw_entries` is whether `header_map` is known to have the bytes
     that the client sent, header by header. Other spellings of `claim_headers` are removed by an allow, as
     those of `x-auth-*` are. `preflights` is whether CORS preflights are told from other requests
-    (`CORS_PREFLIGHT=policy`). Bodies of up to `longest_body` octets can be read; 0: of no request.
+    (`CORS_PREFLIGHT=policy`). Bodies of up to `longest_body` octets can be read; 0: of no request. `traces`
+    is whether the parent of a request's trace is read.
     """
 
     condition_headers: frozenset[str] = frozenset()
@@ -64,6 +57,7 @@ class EnvoyRequests:
     claim_headers: frozenset[str] = frozenset()
     preflights: bool = False
     longest_body: int = 0
+    traces: bool = False
     read_headers: frozenset[str] = field(init=False)
     """The lower-case names of the headers whose values are looked at."""
 
@@ -114,6 +108,8 @@ class EnvoyRequests:
         content_type, body = raw.get(CONTENT_TYPE), None
         if content_type is not None and self.longest_body:
             body = checked_body(http, raw, headers.repeated, longest=self.longest_body)
+        traceparent = raw.get("traceparent")
+        trace_id = trace_id_of(traceparent)
         # By position: with names it takes twice the time.
         facts = RequestFacts(
             method,
@@ -126,11 +122,12 @@ class EnvoyRequests:
             peer.address.socket_address.address or None,
             peer.principal or None,
             _request_id(raw.get("x-request-id")),
-            _trace_id(raw.get("traceparent")),
+            trace_id,
             _is_grpc(content_type),
             headers.strip,
             None,
             body,
+            traceparent if self.traces and trace_id is not None else None,
         )
         credentials = read_credentials(
             raw,
@@ -168,7 +165,8 @@ def _malformed(
         host=(_text(http.host)[:_QUOTED_LENGTH] or None) if isinstance(host, HostRejected) else host,
         path_raw=raw_path[:_QUOTED_LENGTH] or None,
         request_id=_request_id(headers.raw.get("x-request-id")),
-        trace_id=_trace_id(headers.raw.get("traceparent")),
+        trace_id=trace_id_of(headers.raw.get("traceparent")),
+        traceparent=headers.raw.get("traceparent"),
         is_grpc=_is_grpc(headers.raw.get("content-type")),
         source_address=peer.address.socket_address.address or None,
         source_principal=peer.principal or None,
@@ -189,18 +187,6 @@ def _request_id(value: bytes | None) -> str | None:
         return None
     request_id = value[:MAX_REQUEST_ID_LENGTH].decode("latin-1")
     return request_id if request_id.isascii() and request_id.isprintable() else None
-
-
-def _trace_id(value: bytes | None) -> str | None:
-    if value is None:
-        return None
-    match = _TRACEPARENT.fullmatch(value) or _LATER_TRACEPARENT.fullmatch(value)
-    if match is None:
-        return None
-    trace_id, parent_id = match.groups()
-    if trace_id == _NO_TRACE_ID or parent_id == _NO_PARENT_ID:
-        return None
-    return trace_id.decode("ascii")
 
 
 def _is_grpc(value: bytes | None) -> bool:

@@ -22,6 +22,7 @@ from extauthz.check.grpc_tls import GrpcTls, is_expected_peer, server_credential
 from extauthz.check.listen_address import UNIX_PREFIX, GrpcListenError, listen_problem
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import Malformed
+from extauthz.telemetry.check_trace import CallMetadata
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +45,9 @@ _log = structlog.get_logger("extauthz.check")
 
 AnswerCheck = Callable[[bytes, float | None], bytes]
 """From CheckRequest bytes and the caller's remaining seconds (None: no deadline) to CheckResponse bytes."""
+
+AnswerTraced = Callable[[bytes, float | None, CallMetadata], bytes]
+"""As `AnswerCheck`, with the metadata of the call."""
 
 Refuse = Callable[[Malformed], bytes]
 """From the reason to the CheckResponse bytes of a denial that is logged."""
@@ -69,12 +73,15 @@ class GrpcioServer:
         refuse: Refuse = refuse_unlogged,
         max_receive_bytes: int = MAX_RECEIVE_BYTES,
         receive_s: float = RECEIVE_S,
+        traced: AnswerTraced | None = None,
     ) -> None:
         """Prepare to listen on each of `listen`: `host:port` (port 0: any free one) or `unix:path`.
 
         `refuse` answers checks whose message is not read: those that waited too long, and those of callers
-        whose certificate has none of the expected names.
+        whose certificate has none of the expected names. `traced` takes the place of `answer` where
+        checks are traced.
         """
+        self._traced = traced
         self._answer = answer
         self._refuse = refuse
         self._listen = tuple(listen)
@@ -176,6 +183,8 @@ class GrpcioServer:
             if len(raw) > MAX_MESSAGE_BYTES:
                 _log.debug("message_too_large", bytes=len(raw), most=MAX_MESSAGE_BYTES)
                 raw = b""
+            if self._traced is not None:
+                return self._traced(raw, _time_left(context), _metadata(context))
             return self._answer(raw, _time_left(context))
         except Exception:  # noqa: BLE001  # INVARIANT: a deny inside a CheckResponse, never an RPC error
             _log.exception("check_failed")
@@ -189,6 +198,10 @@ class GrpcioServer:
             context.set_code(grpc.StatusCode.NOT_FOUND)
             return b""
         return answered
+
+
+def _metadata(context: grpc.ServicerContext) -> CallMetadata:
+    return cast("CallMetadata", tuple(context.invocation_metadata()))
 
 
 def _time_left(context: grpc.ServicerContext) -> float | None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pygrpc_native._native import DetailedEvent
 
     from extauthz.decide.tokens.introspection import Introspected
+    from extauthz.telemetry.check_trace import CallMetadata
 
 ANSWERED_PER_VERIFICATION: Final = 4
 """Calls of a batch for each verification after it; one verification costs about as much as they do."""
@@ -62,6 +63,9 @@ Begin = Callable[[bytes, float | None], bytes | Later]
 """From CheckRequest bytes and the caller's remaining seconds (None: no deadline) to CheckResponse bytes, or
 to a check that is answered later."""
 
+BeginTraced = Callable[[bytes, float | None, "CallMetadata"], bytes | Later]
+"""As `Begin`, with the metadata of the call."""
+
 
 class NativeServer:
     """The gRPC server of one worker; its health is NOT_SERVING until `set_serving` says otherwise."""
@@ -73,11 +77,14 @@ class NativeServer:
         *,
         refuse: Refuse = refuse_unlogged,
         max_receive_bytes: int = MAX_MESSAGE_BYTES,
+        traced: BeginTraced | None = None,
     ) -> None:
         """Prepare to listen on each of `listen`: `host:port` (port 0: any free one) or `unix:path`.
 
-        `refuse` answers checks that have waited too long; their messages are not read.
+        `refuse` answers checks that have waited too long; their messages are not read. `traced` takes the
+        place of `begin` where checks are traced.
         """
+        self._traced = traced
         self._begin = begin
         self._refuse = refuse
         self._listen = tuple(listen)
@@ -214,7 +221,8 @@ class NativeServer:
         if left is not None:
             # The front counts the time in its queue; the time in the batch is added here.
             left -= in_batch
-        answer = self._begun(message, left, batch.waited_s + in_batch)
+        metadata = details[0] if self._traced is not None and details is not None else None
+        answer = self._begun(message, left, batch.waited_s + in_batch, metadata)
         if isinstance(answer, bytes):
             answers.append((call, answer))
             return False
@@ -224,11 +232,16 @@ class NativeServer:
             unverified.append((call, answer))
         return True
 
-    def _begun(self, message: bytes, left: float | None, waited_s: float) -> bytes | Later:
+    def _begun(
+        self, message: bytes, left: float | None, waited_s: float, metadata: CallMetadata | None
+    ) -> bytes | Later:
         if is_overloaded(waited_s, left):
             return self._refuse(OVERLOADED)
         # A too large message is an empty one: denied, and logged.
-        return self._begin(message if len(message) <= self._max_receive_bytes else b"", left)
+        raw = message if len(message) <= self._max_receive_bytes else b""
+        if metadata is None or self._traced is None:
+            return self._begin(raw, left)
+        return self._traced(raw, left, metadata)
 
     def _finish(self, front: NativeGrpcFront, call: int, later: Later) -> None:
         """Finish a check; one that has to wait then goes on in a thread of its own."""

@@ -40,6 +40,8 @@ from extauthz.domain.verdict import Denied, Verdict
 from extauthz.keys.introspector import Introspector
 from extauthz.keys.source import KeySource
 from extauthz.publish.source import PolicySource
+from extauthz.telemetry.check_trace import DECIDE, WAIT, CallMetadata, CheckTracing
+from extauthz.telemetry.spans import inside
 
 KEY_WAIT_S: Final = 0.150
 INTROSPECTION_WAIT_S: Final = 3.0
@@ -55,6 +57,7 @@ DEADLINE_RESERVE_S: Final = 0.020
 """What is kept of the caller's deadline for deciding and answering."""
 
 _Answer = TypeVar("_Answer")
+_Message = TypeVar("_Message")
 _Asked = Future[Introspected | None] | None
 _Read = Callable[[], CheckedRequest | Malformed]
 
@@ -94,6 +97,20 @@ class _Entrance(Generic[_Answer]):
     internal_error: Callable[[str], _Answer]
 
 
+class _Reader(Generic[_Message]):
+    """How messages of an entrance are read: alone, and with the trace of a check that is sampled."""
+
+    def __init__(
+        self, read: Callable[[_Message], CheckedRequest | Malformed], tracing: CheckTracing | None
+    ) -> None:
+        self.read = read
+        self.traced = None if tracing is None else tracing.reader(read)
+
+
+def _as_it_is(refused: Malformed) -> Malformed:
+    return refused
+
+
 _GRPC: Final = _Entrance("grpc", envoy_response.write, envoy_response.internal_error)
 _HTTP: Final = _Entrance("http", http_response.write, http_response.internal_error)
 
@@ -115,6 +132,7 @@ class CheckService:
         preflights: bool = False,
         assertions: Assertions | None = None,
         longest_body: int = 0,
+        tracing: CheckTracing | None = None,
     ) -> None:
         """Take the dependencies of a check.
 
@@ -122,8 +140,9 @@ class CheckService:
         `claim_headers` are the headers that may be set from claims, `assertions` signs `x-auth-assertion`.
         Without an `introspector` no issuer is asked about tokens. `preflights` is whether CORS preflights may
         pass without a credential, over gRPC; `longest_body` is up to how many octets conditions read a body,
-        over gRPC.
+        over gRPC. Without `tracing` no check is traced.
         """
+        self.tracing = tracing
         self.tokens = VerifiedTokens()
         self.used_keys = UsedKeys()
         self._policies = policies
@@ -145,40 +164,61 @@ class CheckService:
             longest_credential=len("Bearer ") + policy.token.max_bytes + 1,
             preflights=preflights,
             longest_body=longest_body,
+            traces=tracing is not None,
         )
-        self._read = requests.read
         # Over HTTP nothing tells whether Envoy joined headers or replaced bytes, nor whether there is a body:
         # it withholds Content-Length, and a preflight has none.
         over_http = replace(requests, raw_entries=False, preflights=False, longest_body=0)
-        self._read_http = over_http.read_attributes
+        self._grpc = _Reader(requests.read, tracing)
+        self._http = _Reader(over_http.read_attributes, tracing)
+        self._refused: _Reader[Malformed] = _Reader(_as_it_is, tracing)
 
-    def answer(self, raw: bytes, time_left: float | None) -> bytes:
+    def answer(self, raw: bytes, time_left: float | None, metadata: CallMetadata | None = None) -> bytes:
         """Return the CheckResponse for a CheckRequest; `time_left` is the caller's deadline in seconds.
 
-        Waits for keys where it has to. INVARIANT: never raises, and every answer was built from a deny.
+        `metadata` is the call's, where checks are traced. Waits for keys where it has to. INVARIANT: never
+        raises, and every answer was built from a deny.
         """
-        return self._answered(_GRPC, partial(self._read, raw), time_left)
+        return self._answered(_GRPC, self._grpc, raw, time_left, metadata)
 
-    def begin(self, raw: bytes, time_left: float | None) -> bytes | Later:
+    def begin(
+        self, raw: bytes, time_left: float | None, metadata: CallMetadata | None = None
+    ) -> bytes | Later:
         """Answer as `answer` does, but neither wait for keys nor verify a token that is seen first."""
         check = self._recorder.begin(_GRPC.name)
-        found = self._judged(check, partial(self._read, raw), time_left, verify_first_seen=False)
+        reader = self._grpc
+        if reader.traced is None:
+            read: _Read = partial(reader.read, raw)
+        else:
+            read = partial(reader.traced, raw, check, metadata)
+        found = self._judged(check, read, time_left, verify_first_seen=False)
         return self._now_or_later(check, found)
 
     def answer_http(self, attributes: AttributeContext) -> HttpAnswer:
         """Return the answer to a check that came over HTTP, where no deadline is told; as `answer`."""
-        return self._answered(_HTTP, partial(self._read_http, attributes), None)
+        return self._answered(_HTTP, self._http, attributes, None)
 
     def refuse(self, refused: Malformed) -> bytes:
         """Return the denial of a check whose message is not read; it is logged like any other denial."""
-        return self._answered(_GRPC, lambda: refused, None)
+        return self._answered(_GRPC, self._refused, refused, None)
 
     def refuse_http(self, refused: Malformed) -> HttpAnswer:
         """Return the answer to what the HTTP library could not read; it is logged like any other denial."""
-        return self._answered(_HTTP, lambda: refused, None)
+        return self._answered(_HTTP, self._refused, refused, None)
 
-    def _answered(self, entrance: _Entrance[_Answer], read: _Read, time_left: float | None) -> _Answer:
+    def _answered(
+        self,
+        entrance: _Entrance[_Answer],
+        reader: "_Reader[_Message]",
+        message: _Message,
+        time_left: float | None,
+        metadata: CallMetadata | None = None,
+    ) -> _Answer:
         check = self._recorder.begin(entrance.name)
+        if reader.traced is None:
+            read: _Read = partial(reader.read, message)
+        else:
+            read = partial(reader.traced, message, check, metadata)
         found = self._judged(check, read, time_left)
         if isinstance(found, _Pending):
             found = self._judged_after_wait(check, found, entrance)
@@ -201,6 +241,8 @@ class CheckService:
 
     def _verify(self, check: Check, pending: _Pending) -> bytes | Later:
         found: Verdict | _Pending
+        if check.trace is not None:
+            check.trace.mark(WAIT)
         waited_s = check.elapsed_s()
         left = None if pending.time_left is None else pending.time_left - waited_s
         if left is not None and left <= 0:
@@ -239,7 +281,8 @@ class CheckService:
         if not isinstance(needs, NeedsIntrospection) or self._introspector is None:
             return None
         limit = KEY_WAIT_S if pending.time_left is None else pending.time_left * INTROSPECTION_SHARE
-        return self._introspector.ask(needs, min(limit - check.elapsed_s(), INTROSPECTION_WAIT_S))
+        with inside(None if check.trace is None else check.trace.as_parent()):
+            return self._introspector.ask(needs, min(limit - check.elapsed_s(), INTROSPECTION_WAIT_S))
 
     def _judged_after_wait(
         self,
@@ -259,7 +302,8 @@ class CheckService:
                     return Denied(check.decision_id, Reason.DEADLINE, facts)
                 wait = min(pending.time_left - spent - DEADLINE_RESERVE_S, wait)
             if isinstance(pending.needs, NeedsKey) and wait > 0:
-                fetch = self._keys.ensure(pending.needs.issuer, pending.needs.kid)
+                with inside(None if check.trace is None else check.trace.as_parent()):
+                    fetch = self._keys.ensure(pending.needs.issuer, pending.needs.kid)
                 with suppress(TimeoutError):
                     fetch.result(wait)
             if asked is None:
@@ -268,6 +312,8 @@ class CheckService:
                 aside = self.while_waiting.get(entrance.name, nullcontext)
                 with suppress(TimeoutError), aside():
                     answer = asked.result(INTROSPECTION_WAIT_S + DEADLINE_RESERVE_S)
+            if check.trace is not None:
+                check.trace.mark(WAIT)
             found = self._judge(check, pending.request, answer=answer)
         except Exception:  # noqa: BLE001  # INVARIANT: as above
             return self._failed(check)
@@ -290,7 +336,13 @@ class CheckService:
         keys = Keys(
             self._keys.current(), service_keys, self.tokens, verify_first_seen, self._introspected, answer
         )
-        return judge(request, directory, keys, self._policy, check.decision_id, check.now)
+        trace = check.trace
+        if trace is None:
+            return judge(request, directory, keys, self._policy, check.decision_id, check.now)
+        found = judge(request, directory, keys, self._policy, check.decision_id, check.now, trace.identified)
+        if not isinstance(found, Needs):
+            trace.mark(DECIDE)
+        return found
 
     def _ended(self, check: Check, verdict: Verdict, entrance: _Entrance[_Answer]) -> _Answer:
         try:
@@ -306,6 +358,8 @@ class CheckService:
             reason = verdict.reason.value
             _log.debug("refused", decision_id=check.decision_id, reason=reason, detail=verdict.detail)
         self._recorder.end(check, verdict)
+        if check.trace is not None:
+            check.trace.end(verdict, check.entrance)
         return answer
 
     def _note_key(self, principal: Principal | None, now: float) -> None:

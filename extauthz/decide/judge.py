@@ -7,6 +7,7 @@ tenant 403; policies that could not be compiled yet 503; no credential where one
 Owner and route are found first, because a route may say that no credential is read (`authentication: none`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
@@ -63,8 +64,12 @@ def judge(
     policy: CheckPolicy,
     decision_id: str,
     now: float,
+    identified: Callable[[], object] | None = None,
 ) -> Verdict | Needs:
-    """Judge one request; `now` is POSIX seconds and the only clock that anything below sees."""
+    """Judge one request; `now` is POSIX seconds and the only clock that anything below sees.
+
+    `identified` is called when the credentials have been judged, for a trace of this request.
+    """
     if directory is None:
         return Denied(decision_id, Reason.NOT_READY, request.facts)
     place = routes.locate(directory, request.facts, policy.binding, policy.unmapped)
@@ -75,6 +80,8 @@ def judge(
     identity = identify(
         request.credentials, request.peer, keys, now, policy.token, request.certificate, owner
     )
+    if identified is not None:
+        identified()
     if isinstance(identity, Needs):
         return identity
     return _judge_at(place, request.facts, identity, directory, policy, decision_id, now)

@@ -54,6 +54,7 @@ _NOTHING_KNOWN: Final[dict[str, object]] = {
     "source_address": None,
     "request_id": None,
     "trace_id": None,
+    "span_id": None,
     "policy_revision": None,
     "policy_epoch": None,
     "policy_age_ms": None,
@@ -135,6 +136,7 @@ def _add_request(fields: dict[str, object], request: RequestFacts | Malformed) -
     fields["source_address"] = request.source_address
     fields["request_id"] = request_id and request_id[:UNTRUSTED_LENGTH]
     fields["trace_id"] = trace_id and trace_id[:UNTRUSTED_LENGTH]
+    fields["span_id"] = request.span_id
     if isinstance(request, RequestFacts):
         fields["path"] = request.path.text
     else:

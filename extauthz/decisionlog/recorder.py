@@ -9,6 +9,7 @@ from extauthz.domain.ids import uuid7
 from extauthz.domain.reasons import Reason
 from extauthz.domain.verdict import Denied, NamedVerdict, Verdict
 from extauthz.settings import OverflowAction
+from extauthz.telemetry.check_trace import CheckTrace
 from extauthz.telemetry.counts import Counts
 
 
@@ -16,7 +17,7 @@ from extauthz.telemetry.counts import Counts
 class Check:
     """One check under way; `now` is POSIX seconds, `started` is of the performance counter.
 
-    `logged` is whether the decision log has a slot for it.
+    `logged` is whether the decision log has a slot for it; `trace` is None unless it is traced.
     """
 
     decision_id: str
@@ -24,6 +25,7 @@ class Check:
     now: float
     started: float
     logged: bool
+    trace: CheckTrace | None = None
 
     def elapsed_s(self) -> float:
         """Return how many seconds ago the check began."""

@@ -22,6 +22,7 @@ MemberCheck = Callable[[object], Problem | None]
 _TS: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(?:Z|\+00:00)", re.ASCII)
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _CHAIN: Final = re.compile(r"(?:sha256|hmac-sha256):[0-9a-f]{64}")
+_SPAN_ID: Final = re.compile(r"[0-9a-f]{16}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _UUID7: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
@@ -112,6 +113,12 @@ def _digest(value: object) -> Problem | None:
     if isinstance(value, str) and _SHA256.fullmatch(value):
         return None
     return _expected("64 hexadecimal digits", value)
+
+
+def _span_id(value: object) -> Problem | None:
+    if isinstance(value, str) and _SPAN_ID.fullmatch(value):
+        return None
+    return _expected("16 hexadecimal digits", value)
 
 
 def _one_of(*values: str) -> MemberCheck:
@@ -226,6 +233,7 @@ _DECISION: Final[dict[str, MemberCheck]] = _EVERY_LINE | {
     "source_address": _or_null(_text),
     "request_id": _or_null(_text),
     "trace_id": _or_null(_text),
+    "span_id": _or_null(_span_id),
     "policy_revision": _or_null(_count),
     "policy_epoch": _or_null(_text),
     "policy_age_ms": _or_null(_count),
@@ -253,7 +261,7 @@ _EVENTS: Final[dict[str, dict[str, MemberCheck]]] = {
 # A line of an earlier version lacks members that were added, and only a log that is chained has `chain`.
 _OPTIONAL: Final = frozenset(
     {
-        *(("decision", name) for name in ("policy_digest", "token_roles", "masked", "chain")),
+        *(("decision", name) for name in ("policy_digest", "token_roles", "masked", "span_id", "chain")),
         *(("log_started", name) for name in ("sample_allows", "chain")),
         *(("log_heartbeat", name) for name in ("sampled_out_since_last", "chain")),
         *(("log_stopped", name) for name in ("decisions_lost", "sampled_out_since_last", "chain")),

@@ -46,6 +46,8 @@ class RequestFacts(NamedTuple):
     identity. `strip_headers` names the `x-auth-*` headers, in any spelling, that the client sent and an allow
     must remove. `preflight` is the method that a CORS preflight asks about, None for every other request.
     `body` is None where the request has none that conditions can read.
+    `traceparent` is the valid header that `trace_id` is of, where requests are traced; `span_id` is the span
+    of a traced check, and `trace_id` then that of its trace.
     """
 
     method: str
@@ -63,6 +65,8 @@ class RequestFacts(NamedTuple):
     strip_headers: tuple[str, ...] = ()
     preflight: str | None = None
     body: RequestBody | None = None
+    traceparent: bytes | None = None
+    span_id: str | None = None
 
 
 class CheckedRequest(NamedTuple):
@@ -92,6 +96,8 @@ class Malformed:
     path_raw: str | None = None
     request_id: str | None = None
     trace_id: str | None = None
+    traceparent: bytes | None = None
+    span_id: str | None = None
     is_grpc: bool = False
     source_address: str | None = None
     source_principal: str | None = None

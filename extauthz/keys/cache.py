@@ -33,12 +33,15 @@ from extauthz.keys.fetcher import FetchedKeys, FetchFailed
 from extauthz.keys.schedule import RateLimit, Schedule
 from extauthz.keys.source import IssuerSource
 from extauthz.telemetry.counts import FetchOutcome
+from extauthz.telemetry.spans import OpenSpan, SpanKind, Tracing, current_span, inside, running
 
 # A request waits for a fetch that began at most this long ago, and only if the provider's last fetch ended
 # within this time: a provider that does not respond holds request threads once, and for this time only.
 _JOIN_WITHIN_S: Final = 0.15
 # The system clock may be set while the task sleeps, so it wakes at least this often.
 _LONGEST_SLEEP_S: Final = 30.0
+FETCH_KEYS: Final = "extauthz.fetch_keys"
+"""The span of a fetch of keys, with one of each HTTP request below it."""
 
 _log = structlog.get_logger("extauthz.keys")
 
@@ -79,12 +82,13 @@ class _Flight:
     number: int
     begun_at: float
     on_demand: bool
+    asked_by: OpenSpan | None
 
 
 class JwksCache:
     """The cache; see the module. `clock` returns POSIX seconds, `chance` random numbers in [0, 1).
 
-    `on_fetch` is called with the outcome of each fetch.
+    `on_fetch` is called with the outcome of each fetch. With `tracing` fetches have spans.
     """
 
     def __init__(
@@ -95,12 +99,14 @@ class JwksCache:
         clock: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
         on_fetch: Callable[[FetchOutcome], None] = lambda _outcome: None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._fetcher = fetcher
         self._schedule = schedule or Schedule()
         self._clock = clock
         self._chance = chance
         self._on_fetch = on_fetch
+        self._tracing = tracing
         self._lock = threading.Lock()
         self._providers: dict[str, _Provider] = {}
         self._begun: list[tuple[_Provider, _Flight]] = []
@@ -230,7 +236,7 @@ class JwksCache:
             provider.prompt = False
         provider.flights += 1
         provider.under_way += 1
-        provider.flight = _Flight(done, provider.flights, now, on_demand)
+        provider.flight = _Flight(done, provider.flights, now, on_demand, current_span())
         if on_demand:
             provider.asked_at = now
         self._begun.append((provider, provider.flight))
@@ -271,9 +277,7 @@ class JwksCache:
         source = provider.source
         try:
             try:
-                answer = await self._fetcher.fetch(
-                    source, known_jwks_uri=provider.jwks_uri if flight.on_demand else None
-                )
+                answer = await self._fetched(provider, flight)
             except Exception as bug:  # noqa: BLE001 - an unexpected error must not end the other fetches
                 _log.exception("key_fetch_failed_unexpectedly", issuer=source.config.issuer)
                 answer = FetchFailed(FetchOutcome.UNREACHABLE, type(bug).__name__)
@@ -285,6 +289,19 @@ class JwksCache:
                 provider.under_way -= 1
             flight.done.set_result(None)
         self._wake()
+
+    async def _fetched(self, provider: _Provider, flight: _Flight) -> FetchedKeys | FetchFailed:
+        known = provider.jwks_uri if flight.on_demand else None
+        if self._tracing is None:
+            return await self._fetcher.fetch(provider.source, known_jwks_uri=known)
+        issuer = provider.source.config.issuer
+        with inside(flight.asked_by):
+            span = self._tracing.begin(FETCH_KEYS, SpanKind.INTERNAL, {"extauthz.issuer": issuer})
+        with running(span):
+            answer = await self._fetcher.fetch(provider.source, known_jwks_uri=known)
+            if span is not None and isinstance(answer, FetchFailed):
+                span.error = answer.outcome.value
+            return answer
 
     def _land(
         self,

@@ -20,6 +20,7 @@ from extauthz.keys.provider_http import (
 )
 from extauthz.keys.source import AddressRejected, IssuerSource, discovered_jwks_uri
 from extauthz.telemetry.counts import FetchOutcome
+from extauthz.telemetry.spans import Tracing
 
 __all__ = ["FetchFailed", "FetchLimits", "FetchedKeys", "KeyFetcher"]
 
@@ -61,6 +62,7 @@ class KeyFetcher:
         allow_hosts: frozenset[str] = frozenset(),
         ca_file: str | None = None,
         limits: FetchLimits | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         """Create the TLS context.
 
@@ -68,7 +70,9 @@ class KeyFetcher:
             OSError: `ca_file` cannot be read, or (ssl.SSLError) contains no certificate.
         """
         self._limits = limits or FetchLimits()
-        self.http = ProviderHttp(allow_hosts=allow_hosts, ca_file=ca_file, limits=self._limits)
+        self.http = ProviderHttp(
+            allow_hosts=allow_hosts, ca_file=ca_file, limits=self._limits, tracing=tracing
+        )
         """The connections to providers."""
 
     async def __aenter__(self) -> Self:

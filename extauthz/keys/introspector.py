@@ -33,10 +33,13 @@ from extauthz.keys.introspection_request import IntrospectionFailed, Introspecti
 from extauthz.keys.provider_http import ProviderHttp
 from extauthz.keys.source import IssuerSource
 from extauthz.telemetry.counts import IntrospectionOutcome
+from extauthz.telemetry.spans import SpanKind, Tracing, running
 
 CONCURRENT: Final = 16
 MOST_OPEN: Final = 256
 LOG_EVERY_S: Final = 30.0
+INTROSPECT: Final = "extauthz.introspect"
+"""The span of a question about a token, with one of its HTTP request below it."""
 
 Members = Mapping[str, object]
 Answer = Introspected | None
@@ -93,12 +96,14 @@ class Introspector:
         *,
         clock: Callable[[], float] = time.time,
         on_outcome: Callable[[IntrospectionOutcome], None] = lambda _: None,
+        tracing: Tracing | None = None,
     ) -> None:
         """Use the connections of `http`; see `IntrospectedTokens` for `secret`."""
         self.remembered = IntrospectedTokens(secret)
         self._requests = IntrospectionRequests(http)
         self._clock = clock
         self._on_outcome = on_outcome
+        self._tracing = tracing
         self._lock = threading.Lock()
         self._providers: dict[str, _Provider] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -195,7 +200,13 @@ class Introspector:
     async def _answered(self, question: _Question) -> None:
         answer: Answer = None
         try:
-            answer = await self._asked(question.provider, question.needs)
+            if self._tracing is None:
+                answer = await self._asked(question.provider, question.needs)
+            else:
+                # Below the request that asked first: the loop runs this in the context of that request.
+                issuer = question.needs.config.issuer
+                with running(self._tracing.begin(INTROSPECT, SpanKind.INTERNAL, {"extauthz.issuer": issuer})):
+                    answer = await self._asked(question.provider, question.needs)
         finally:
             self._end(question, answer)
 

@@ -22,6 +22,8 @@ from extauthz.keys.addresses import PrivateAddressError, public_socket
 from extauthz.keys.followed_file import read_regular_file
 from extauthz.keys.source import FROM_ENVIRONMENT, AddressRejected, FetchUrl, IssuerSource
 from extauthz.telemetry.counts import FetchOutcome
+from extauthz.telemetry.http_spans import trace_configs
+from extauthz.telemetry.spans import Tracing
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _READ_CHUNK: Final = 16384
@@ -70,13 +72,21 @@ class ProviderHttp:
     `allow_hosts` is `JWKS_ALLOW_HOSTS`; `ca_file` is `OIDC_CA_FILE`, trusted in addition to the system's CAs.
     """
 
-    def __init__(self, *, allow_hosts: frozenset[str], ca_file: str | None, limits: FetchLimits) -> None:
+    def __init__(
+        self,
+        *,
+        allow_hosts: frozenset[str],
+        ca_file: str | None,
+        limits: FetchLimits,
+        tracing: Tracing | None = None,
+    ) -> None:
         """Create the TLS context.
 
         Raises:
             OSError: `ca_file` cannot be read, or (ssl.SSLError) contains no certificate.
         """
         self.limits = limits
+        self._tracing = tracing
         self._allow_hosts = frozenset(entry.lower() for entry in allow_hosts)
         self._ca_file = ca_file
         self._tls = _tls_context()
@@ -117,6 +127,7 @@ class ProviderHttp:
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             auto_decompress=False,
+            trace_configs=trace_configs(self._tracing),
             headers={
                 "User-Agent": f"extauthz/{__version__}",
                 "Accept": "application/jwk-set+json, application/json",

@@ -44,6 +44,7 @@ from extauthz.rest.problems import (
 from extauthz.rest.request_body import RequestBody, read_query, refuse_body, row_id_of
 from extauthz.rest.waiting import PARAMETERS, awaited, take_wait
 from extauthz.storage import tenants
+from extauthz.telemetry.spans import current_span
 
 _log = structlog.get_logger("extauthz.admin")
 _NO_QUERY: Final = frozenset[str]()
@@ -175,6 +176,10 @@ class Operation(APIRoute):
 
     async def _run(self, request: Request) -> Response:
         ctx = await self.requires(request)
+        span = current_span()
+        if span is not None:
+            span.attributes["extauthz.tenant"] = ctx.tenant
+            span.attributes["extauthz.operation"] = self.operation_id or ""
         given = read_query(request.scope["query_string"], self._query_names)
         wait = take_wait(given)
         if DRAFT in given and self.requires.in_drafts:

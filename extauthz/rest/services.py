@@ -23,6 +23,7 @@ from extauthz.storage.key_use import KeyUse
 from extauthz.storage.sidecar_reports import SidecarReports
 from extauthz.storage.write import Validate
 from extauthz.telemetry.readiness import Readiness
+from extauthz.telemetry.spans import Tracing
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -88,5 +89,6 @@ class AdminServices:
     compiled: "Compiled | None" = None
     worker_key: PresentedKey | None = None
     authzen_base_url: str | None = None
+    tracing: Tracing | None = None
     replay_queued: Callable[[], None] = lambda: None
     """Is called when a replay waits to be run."""

@@ -22,6 +22,7 @@ from extauthz.publish.current import CurrentPolicies
 from extauthz.recording.bounds import MAX_HELD_OCTETS, MAX_HELD_SHAPES
 from extauthz.recording.counter import ShapeCounter
 from extauthz.runtime.issuers import Issuers, key_fetcher
+from extauthz.runtime.traces import Traces, open_traces
 from extauthz.settings import Settings, StaleAction
 from extauthz.telemetry.counts import Counts, FetchOutcome
 
@@ -40,6 +41,7 @@ class SharedParts:
     decision_log: DecisionLog
     shapes: ShapeCounter | None
     policy: CheckPolicy
+    traces: Traces | None
 
 
 def shared_parts(
@@ -59,18 +61,20 @@ def shared_parts(
     `record`: the process answers checks whose shapes have somewhere to go.
 
     Raises:
-        StartRefusedError: OIDC_CA_FILE or IDENTITY_PROVIDERS cannot be used.
+        StartRefusedError: OIDC_CA_FILE, IDENTITY_PROVIDERS or a file of OTEL_* cannot be used.
     """
     instance = uuid.uuid4()
     counts = Counts(str(instance))
+    traces = open_traces(settings, counts, instance=str(instance), worker=worker)
+    tracing = None if traces is None else traces.tracing
 
     def fetched(outcome: str) -> None:
         counts.jwks_fetched(FetchOutcome(outcome))
         on_fetch()
 
-    fetcher = key_fetcher(settings)
-    cache = JwksCache(fetcher, schedule=schedule, on_fetch=fetched)
-    introspector = Introspector(fetcher.http, os.urandom(32), on_outcome=counts.introspected)
+    fetcher = key_fetcher(settings, tracing)
+    cache = JwksCache(fetcher, schedule=schedule, on_fetch=fetched, tracing=tracing)
+    introspector = Introspector(fetcher.http, os.urandom(32), on_outcome=counts.introspected, tracing=tracing)
     current = CurrentPolicies()
     shapes = shape_counter(settings, current, counts) if record and settings.record else None
     return SharedParts(
@@ -94,6 +98,7 @@ def shared_parts(
         ),
         shapes=shapes,
         policy=check_policy(settings),
+        traces=traces,
     )
 
 

@@ -235,6 +235,9 @@ async def _build(
     address = database(settings)
     pool = await owned.enter_async_context(open_pool(address, max_size=POOL_SIZE, state=schema.database))
     _start_log(settings, decision_log, owned)
+    if shared.traces is not None:
+        shared.traces.exporter.start()
+        owned.callback(shared.traces.exporter.close)
     replays = Replays(pool)
     heads = _head_signer(settings, address, pool, publisher, shared)
 
@@ -298,6 +301,7 @@ async def _build(
         history=History(how, publisher.state, publisher.wait_for),
         worker_key=worker_key,
         authzen_base_url=authzen_base,
+        tracing=None if shared.traces is None else shared.traces.tracing,
         recording=Recording(
             settings.record,
             settings.record_attributes,

@@ -44,7 +44,18 @@ def grpc_server(settings: Settings, service: CheckService, index: int) -> Transp
         # Imported here because the package is optional (extra `native`).
         from extauthz.check.native_server import NativeServer
 
-        return NativeServer(service.begin, listen, refuse=service.refuse)
-    server = GrpcioServer(service.answer, listen, tls=grpc_tls(settings), refuse=service.refuse)
+        return NativeServer(
+            service.begin,
+            listen,
+            refuse=service.refuse,
+            traced=None if service.tracing is None else service.begin,
+        )
+    server = GrpcioServer(
+        service.answer,
+        listen,
+        tls=grpc_tls(settings),
+        refuse=service.refuse,
+        traced=None if service.tracing is None else service.answer,
+    )
     service.while_waiting["grpc"] = server.while_waiting
     return server

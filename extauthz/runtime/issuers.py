@@ -23,6 +23,7 @@ from extauthz.keys.provider_file import ProviderFile, Sources
 from extauthz.keys.source import IssuerSource
 from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.settings import HttpSource, Settings
+from extauthz.telemetry.spans import Tracing
 
 _log = structlog.get_logger("extauthz.runtime")
 
@@ -223,11 +224,14 @@ def registered_sources(
             yield IssuerSource(config, jwks_uri=reading.jwks_uri, jwks=reading.jwks)
 
 
-def key_fetcher(settings: Settings) -> KeyFetcher:
-    """Return the fetcher of keys. Raises StartRefusedError: OIDC_CA_FILE is unreadable or invalid."""
+def key_fetcher(settings: Settings, tracing: Tracing | None = None) -> KeyFetcher:
+    """Return the fetcher of keys, whose requests `tracing` traces.
+
+    Raises StartRefusedError: OIDC_CA_FILE is unreadable or invalid.
+    """
     ca_file = None if settings.oidc_ca_file is None else str(settings.oidc_ca_file)
     try:
-        return KeyFetcher(allow_hosts=settings.jwks_allow_hosts, ca_file=ca_file)
+        return KeyFetcher(allow_hosts=settings.jwks_allow_hosts, ca_file=ca_file, tracing=tracing)
     except ssl.SSLError as error:
         raise StartRefusedError(f"OIDC_CA_FILE {ca_file!r} holds no certificate") from error
     except OSError as error:

@@ -22,6 +22,7 @@ from extauthz.storage.address import DatabaseAddress, InvalidCaError
 from extauthz.storage.availability import DatabaseState
 from extauthz.storage.connection import open_listener, open_reader
 from extauthz.telemetry.counts import HeadRefusal
+from extauthz.telemetry.spans import Tracing
 
 OnIssuers = Callable[[Sequence[TenantIdentityProvider]], None]
 OnKeys = Callable[[Sequence[ProviderKeys]], None]
@@ -91,6 +92,7 @@ def publisher(
     on_refusal: Callable[[HeadRefusal], None] = lambda _reason: None,
     on_issuers: OnIssuers = lambda _issuers: None,
     on_keys: OnKeys = lambda _keys: None,
+    tracing: Tracing | None = None,
 ) -> Publisher:
     """Return the publisher that keeps `current` up to date, for `POLICY_SOURCE`. Raises StartRefusedError."""
     match settings.policy_source:
@@ -108,6 +110,7 @@ def publisher(
                 on_refusal=on_refusal,
                 on_issuers=on_issuers,
                 on_keys=on_keys,
+                tracing=tracing,
             )
         case PostgresSource():
             return postgres_publisher(
@@ -157,6 +160,7 @@ def signed_publisher(
     on_refusal: Callable[[HeadRefusal], None],
     on_issuers: OnIssuers,
     on_keys: OnKeys,
+    tracing: Tracing | None = None,
 ) -> Publisher:
     """Return the publisher that follows signed policies over HTTP. Raises StartRefusedError."""
     # Imported here: other sources start without securesystemslib.
@@ -170,7 +174,7 @@ def signed_publisher(
     assert settings.policy_public_keys is not None
     tenant = DEFAULT_TENANT if settings.mode is TenancyMode.SELFHOST else settings.tenants[0]
     source = settings.policy_source
-    server = ServerAddress(source.url, server_tls(settings, source), settings.policy_api_key)
+    server = ServerAddress(source.url, server_tls(settings, source), settings.policy_api_key, tracing)
     return SignedPublisher(
         HttpPolicies(server, tenant),
         pinned(settings.policy_public_keys),

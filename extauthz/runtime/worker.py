@@ -10,9 +10,9 @@ import os
 import random
 import signal
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -40,6 +40,10 @@ from extauthz.runtime.signed_keys import take_over
 from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.runtime.tls_files import InvalidCertificateError
 from extauthz.settings import CorsPreflight, Settings
+from extauthz.telemetry.check_trace import CheckTracing
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
 
 DRAIN_S: Final = 5.0
 NOTICE_S: Final = 2.0
@@ -90,6 +94,7 @@ def _build(settings: Settings, index: int, lock_fd: int | None, *, again: bool) 
         on_fetch=keys_fetched.set,
         record=server_address is not None,
     )
+    tracing = None if shared.traces is None else shared.traces.tracing
     source = publisher(
         settings,
         shared.current,
@@ -97,6 +102,7 @@ def _build(settings: Settings, index: int, lock_fd: int | None, *, again: bool) 
         on_refusal=shared.counts.policy_head_refused,
         on_issuers=shared.issuers.register,
         on_keys=partial(take_over, shared.cache),
+        tracing=tracing,
     )
     # Decision ids are unique, not secret; a system call per id would cost more than the decision.
     random_bytes = random.Random(os.urandom(32)).randbytes  # noqa: S311
@@ -116,6 +122,7 @@ def _build(settings: Settings, index: int, lock_fd: int | None, *, again: bool) 
         introspector=shared.introspector,
         preflights=settings.cors_preflight is CorsPreflight.POLICY,
         assertions=assertions,
+        tracing=None if tracing is None else CheckTracing(tracing),
     )
     server = grpc_server(settings, service, index)
     http_server = None
@@ -124,7 +131,9 @@ def _build(settings: Settings, index: int, lock_fd: int | None, *, again: bool) 
             service.answer_http, service.refuse_http, path_prefix=settings.http_authz_path_prefix or ""
         )
         service.while_waiting["http"] = http_server.while_waiting
-    channel = None if server_address is None else ControlPlaneChannel(server_address)
+    channel = None
+    if server_address is not None:
+        channel = ControlPlaneChannel(replace(server_address, tracing=tracing))
     return _Parts(shared, source, service, server, http_server, channel, keys_fetched, assertion_keys)
 
 
@@ -215,6 +224,8 @@ async def _work(
         on_ready=lambda ready: parts.server.set_serving(serving=ready),
     )
     parts.publisher.on_busy = reporting.busy
+    if parts.shared.traces is not None:
+        parts.shared.traces.exporter.start()
     revisions, batches = _revision_reports(parts, settings), _shape_batches(parts, settings)
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as background:
@@ -254,13 +265,15 @@ async def _work(
             await asyncio.to_thread(parts.server.drain, DRAIN_S, notice_s=NOTICE_S)
         if parts.http_server is not None:
             await parts.http_server.stop()
-        last = []
+        last: list[Coroutine[Any, Any, object]] = []
         if batches is not None and recording is not None:
             recording.cancel()
             last.append(_send_last_shapes(parts, batches))
         if revisions is not None and reports is not None:
             reports.cancel()
             last.append(revisions.last())
+        if parts.shared.traces is not None:
+            last.append(asyncio.to_thread(parts.shared.traces.exporter.close))
         await asyncio.gather(*last)
         reporting.send()
         with contextlib.suppress(ConnectionError, TimeoutError):

@@ -6,6 +6,9 @@ from typing import Final
 
 import aiohttp
 
+from extauthz.telemetry.http_spans import trace_configs
+from extauthz.telemetry.spans import Tracing
+
 CONNECT_S: Final = 3.0
 """The most seconds that connecting takes."""
 _CONNECTIONS: Final = 4
@@ -16,11 +19,15 @@ it is used again."""
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """A server, and what to authenticate with. `url` has no path; `tls` is None for plain HTTP."""
+    """A server, and what to authenticate with. `url` has no path; `tls` is None for plain HTTP.
+
+    With `tracing` its requests have spans.
+    """
 
     url: str
     tls: ssl.SSLContext | None = None
     api_key: str | None = field(default=None, repr=False)
+    tracing: Tracing | None = field(default=None, repr=False, compare=False)
 
     def session(self) -> aiohttp.ClientSession:
         """Return a session without cookies, proxies and decompression; the caller closes it."""
@@ -31,6 +38,7 @@ class ServerAddress:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
+            trace_configs=trace_configs(self.tracing, propagates=True),
         )
 
     def headers(self) -> dict[str, str]:

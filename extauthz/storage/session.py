@@ -25,6 +25,7 @@ from extauthz.storage.availability import (
     cause_of,
     unavailability_of,
 )
+from extauthz.telemetry.spans import OpenSpan, SpanKind, current_span, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -46,6 +47,7 @@ ANSWER_WITHIN_S: Final = 4.0
 """Timeout of a statement. A REST request that waits for a stopped server is answered within 5 s."""
 UNBOUNDED: Final = float("inf")
 CLOSE_WITHIN_S: Final = 1.0
+_MAX_QUERY_LENGTH: Final = 1_000
 KEEPALIVE_IDLE_S: Final = 5
 KEEPALIVE_INTERVAL_S: Final = 2
 KEEPALIVE_PROBES: Final = 3
@@ -103,7 +105,7 @@ class Session(_Base):
 
     async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:  # noqa: ASYNC109
         """Run statements, as asyncpg does."""
-        async with self._answer(timeout):
+        async with self._answer(timeout, query):
             status = await super().execute(query, *args)
         if query == "COMMIT;" and status != "COMMIT":
             # PostgreSQL answers ROLLBACK if an earlier statement failed and its error was ignored.
@@ -114,22 +116,22 @@ class Session(_Base):
         self, command: str, args: Iterable[Sequence[object]], *, timeout: float | None = None  # noqa: ASYNC109
     ) -> None:  # fmt: skip
         """Run a statement for each of the arguments, as asyncpg does."""
-        async with self._answer(timeout):
+        async with self._answer(timeout, command):
             await super().executemany(command, args)
 
     async def fetch(self, query: str, *args: object, timeout: float | None = None, **options: Any) -> Any:  # noqa: ASYNC109
         """Return all rows, as asyncpg does."""
-        async with self._answer(timeout):
+        async with self._answer(timeout, query):
             return await super().fetch(query, *args, **options)
 
     async def fetchval(self, query: str, *args: object, column: int = 0, timeout: float | None = None) -> Any:  # noqa: ASYNC109
         """Return a column of the first row, as asyncpg does."""
-        async with self._answer(timeout):
+        async with self._answer(timeout, query):
             return await super().fetchval(query, *args, column=column)
 
     async def fetchrow(self, query: str, *args: object, timeout: float | None = None, **options: Any) -> Any:  # noqa: ASYNC109
         """Return the first row, as asyncpg does."""
-        async with self._answer(timeout):
+        async with self._answer(timeout, query):
             return await super().fetchrow(query, *args, **options)
 
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109
@@ -154,12 +156,17 @@ class Session(_Base):
             raise self._given_up("no transaction could be started in time") from error
 
     @contextlib.asynccontextmanager
-    async def _answer(self, within: float | None) -> AsyncIterator[None]:
+    async def _answer(self, within: float | None, query: str) -> AsyncIterator[None]:
         seconds = ANSWER_WITHIN_S if within is None else within
         bound = asyncio.timeout(None if seconds == UNBOUNDED else seconds)
         try:
             async with bound:
-                yield
+                around = current_span()
+                if around is None:
+                    yield
+                else:
+                    with running(self._span(around, query)):
+                        yield
         except TimeoutError as error:
             if not bound.expired():
                 raise
@@ -167,6 +174,19 @@ class Session(_Base):
         except Exception as error:
             self._failed(error)
             raise
+
+    def _span(self, around: OpenSpan, query: str) -> OpenSpan:
+        """Begin the span of a statement: its text, which has no value but by parameters."""
+        words = query.split(None, 1)
+        operation = words[0].rstrip(";").upper() if words else ""
+        attributes: dict[str, str | int] = {
+            "db.system.name": "postgresql",
+            "db.operation.name": operation,
+            "db.query.text": query[:_MAX_QUERY_LENGTH],
+        }
+        if self.host is not None:
+            attributes |= {"server.address": self.host.host, "server.port": self.host.port}
+        return around.child(operation, SpanKind.CLIENT, attributes)
 
     def _given_up(self, cause: str) -> NoAnswerError:
         self.terminate()

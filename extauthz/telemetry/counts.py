@@ -22,6 +22,13 @@ DURATION_BUCKETS_US: Final = (
 """Upper bounds of the duration histogram in microseconds, inclusive; the last bucket is everything above."""
 
 
+REST_BUCKETS_US: Final = (
+    *(1_000, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000),
+    *(1_000_000, 5_000_000),
+)
+"""Upper bounds of the histogram of REST requests in microseconds, inclusive."""
+
+
 class FetchOutcome(StrEnum):
     """How fetching a JWKS ended (label `outcome`)."""
 
@@ -97,7 +104,8 @@ class CountTotals(TypedDict):
     Keys of `decisions` are decision, reason and entrance, joined by commas. `duration_counts` has one number
     per bucket, not cumulative, and one for longer durations. `shadow_disagreements` has up to
     `MAX_SHADOW_RULES` rule ids; the sum of all others is under `OTHER_RULES`. A gauge that does not apply is
-    None.
+    None. Keys of `rest_requests` are method, route and status, those of `rest_durations` method and route,
+    joined by a space; a duration has its counts, not cumulative, and at last the sum in microseconds.
     """
 
     instance: str
@@ -119,6 +127,10 @@ class CountTotals(TypedDict):
     jwks_fetches: dict[str, int]
     introspections: dict[str, int]
     introspection_cache_hits: int
+    rest_requests: dict[str, int]
+    rest_durations: dict[str, list[int]]
+    spans_exported: int
+    spans_lost: int
     policy_revision: int | None
     policy_age_s: float | None
     jwks_age_s: float | None
@@ -170,6 +182,10 @@ class Counts:
         self._key_uses_lost = 0
         self._fetches = {outcome.value: 0 for outcome in FetchOutcome}
         self._introspections = {outcome.value: 0 for outcome in IntrospectionOutcome}
+        self._rest_requests: dict[str, int] = {}
+        self._rest_durations: dict[str, list[int]] = {}
+        self._spans_exported = 0
+        self._spans_lost = 0
 
     def decided(self, verdict: Verdict | NamedVerdict, entrance: str, duration_us: int) -> None:
         """Count the verdict of a check that `began`; `entrance` is one of `ENTRANCES`."""
@@ -223,6 +239,26 @@ class Counts:
         with self._lock:
             self._key_uses_lost += uses
 
+    def rest_answered(self, method: str, route: str, status: int, duration_us: int) -> None:
+        """Count one answer of the REST API; `route` is a template, so that there are few."""
+        asked = f"{method} {route}"
+        key = f"{asked} {status}"
+        with self._lock:
+            self._rest_requests[key] = self._rest_requests.get(key, 0) + 1
+            durations = self._rest_durations.setdefault(asked, [0] * (len(REST_BUCKETS_US) + 2))
+            durations[bisect_left(REST_BUCKETS_US, duration_us)] += 1
+            durations[-1] += duration_us
+
+    def spans_exported(self, spans: int) -> None:
+        """Count spans that a collector took."""
+        with self._lock:
+            self._spans_exported += spans
+
+    def spans_lost(self, spans: int) -> None:
+        """Count spans that no collector has."""
+        with self._lock:
+            self._spans_lost += spans
+
     def snapshot(
         self,
         *,
@@ -259,6 +295,10 @@ class Counts:
                 "jwks_fetches": dict(self._fetches),
                 "introspections": dict(self._introspections),
                 "introspection_cache_hits": 0,
+                "rest_requests": dict(self._rest_requests),
+                "rest_durations": {key: list(counts) for key, counts in self._rest_durations.items()},
+                "spans_exported": self._spans_exported,
+                "spans_lost": self._spans_lost,
                 "policy_revision": policy_revision,
                 "policy_age_s": policy_age_s,
                 "jwks_age_s": jwks_age_s,

@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-from extauthz.telemetry.counts import DURATION_BUCKETS_US, CountTotals
+from extauthz.telemetry.counts import DURATION_BUCKETS_US, REST_BUCKETS_US, CountTotals
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -105,6 +105,10 @@ class SnapshotCollector(Collector):
             "Changes that became live although the change guard of their tenant withheld them.",
             counts["change_guard_overrides"],
         )
+        yield _rest_requests(counts)
+        yield _rest_durations(counts)
+        yield _counter("spans_exported", "Spans that a collector took.", counts["spans_exported"])
+        yield _counter("spans_lost", "Spans that no collector has.", counts["spans_lost"])
         yield _shadow_disagreements(counts)
         if self._worker_restarts:
             yield _restarts(self._worker_restarts)
@@ -162,6 +166,30 @@ def _introspections(counts: CountTotals) -> Metric:
     )
     for outcome, count in counts["introspections"].items():
         family.add_metric([outcome], count)
+    return family
+
+
+def _rest_requests(counts: CountTotals) -> Metric:
+    family = CounterMetricFamily(
+        "extauthz_rest_requests",
+        "Answers of the REST API, by the template of the route.",
+        labels=("method", "route", "status"),
+    )
+    for key, count in counts["rest_requests"].items():
+        family.add_metric(key.split(" "), count)
+    return family
+
+
+def _rest_durations(counts: CountTotals) -> Metric:
+    family = HistogramMetricFamily(
+        "extauthz_rest_request_duration_seconds",
+        "Time from a REST request's arrival to its answer; ?wait and waiting for news are in it.",
+        labels=("method", "route"),
+    )
+    bounds = [*(str(bound / 1_000_000) for bound in REST_BUCKETS_US), "+Inf"]
+    for key, (*durations, sum_us) in counts["rest_durations"].items():
+        buckets = list(zip(bounds, accumulate(durations), strict=True))
+        family.add_metric(key.split(" "), buckets, sum_value=sum_us / 1_000_000)
     return family
 
 

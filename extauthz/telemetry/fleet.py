@@ -74,6 +74,10 @@ def _added(one: CountTotals, other: CountTotals) -> CountTotals:
         "jwks_fetches": _sums(one["jwks_fetches"], other["jwks_fetches"]),
         "introspections": _sums(one["introspections"], other["introspections"]),
         "introspection_cache_hits": one["introspection_cache_hits"] + other["introspection_cache_hits"],
+        "rest_requests": _sums(one["rest_requests"], other["rest_requests"]),
+        "rest_durations": _sums_of_lists(one["rest_durations"], other["rest_durations"]),
+        "spans_exported": one["spans_exported"] + other["spans_exported"],
+        "spans_lost": one["spans_lost"] + other["spans_lost"],
         "policy_revision": min(_known(one["policy_revision"], other["policy_revision"]), default=None),
         "policy_age_s": max(_known(one["policy_age_s"], other["policy_age_s"]), default=None),
         "jwks_age_s": max(_known(one["jwks_age_s"], other["jwks_age_s"]), default=None),
@@ -82,6 +86,13 @@ def _added(one: CountTotals, other: CountTotals) -> CountTotals:
 
 def _sums(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
     return {key: one.get(key, 0) + other.get(key, 0) for key in one | other}
+
+
+def _sums_of_lists(one: dict[str, list[int]], other: dict[str, list[int]]) -> dict[str, list[int]]:
+    found = {**one, **other}
+    for key in one.keys() & other.keys():
+        found[key] = [a + b for a, b in zip(one[key], other[key], strict=True)]
+    return found
 
 
 def _of_rules(counted: dict[str, int]) -> dict[str, int]:

@@ -15,6 +15,8 @@ import yaml
 
 from extauthz.demo.processes import ReservedPorts, http_answers, spawn
 from extauthz.domain.reasons import Reason
+from extauthz.telemetry.counts import Counts, HeadRefusal
+from extauthz.telemetry.exposition import render
 from tests.key_server_thread import identity_provider
 from tests.light_processes import LIGHT
 from tests.promql import Vector, read, selected, selectors
@@ -76,7 +78,17 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def series(scraped: str) -> dict[str, Vector]:
     """The endpoint's series as Prometheus keeps them, with the one that it adds for every target."""
-    return read(scraped, TARGET) | {"up": {frozenset(TARGET.items()): 1.0}}
+    return read(scraped, TARGET) | rest_series() | {"up": {frozenset(TARGET.items()): 1.0}}
+
+
+def rest_series() -> dict[str, Vector]:
+    """Return the series of a control plane that has answered: a sidecar has none of them."""
+    counts = Counts("control-plane")
+    for status in (200, 500, 503):
+        counts.rest_answered("GET", "/api/v1/resources/{id}", status, 900)
+    target = TARGET | {"job": "extauthz-control-plane", "pod": "control-plane-0"}
+    found = read(render(counts.snapshot()).decode(), target)
+    return {name: vector for name, vector in found.items() if name.startswith("extauthz_rest_")}
 
 
 def advanced(
@@ -97,7 +109,19 @@ def with_traffic(series: dict[str, Vector], *, allows: float = 600, took: str = 
         key: value + (allows if float(dict(key)["le"]) >= float(took) else 0)
         for key, value in buckets.items()
     }
-    return found | {"extauthz_decision_duration_seconds_bucket": moved}
+    found |= {"extauthz_decision_duration_seconds_bucket": moved}
+    return with_reads(found)
+
+
+def with_reads(series: dict[str, Vector], *, took: str = "0.001", reads: float = 600) -> dict[str, Vector]:
+    """Return the series with reads of the REST API that each took as long."""
+    found = advanced(series, "extauthz_rest_requests_total", reads, status="200")
+    name = "extauthz_rest_request_duration_seconds_bucket"
+    bounds = {
+        key: value + (reads if float(dict(key)["le"]) >= float(took) else 0)
+        for key, value in found[name].items()
+    }
+    return found | {name: bounds}
 
 
 # Every expression ---------------------------------------------------------------------------------------
@@ -146,7 +170,8 @@ def test_reasons_in_expressions_are_reasons_that_there_are() -> None:
         for selector in selectors(case.values[0]):
             for matcher in selector.matchers.matchers:
                 if matcher.name == "reason":
-                    assert set(matcher.value.split("|")) <= {reason.value for reason in Reason}
+                    named = HeadRefusal if selector.name == "extauthz_policy_heads_refused_total" else Reason
+                    assert set(matcher.value.split("|")) <= {reason.value for reason in named}
 
 
 # Alerts -------------------------------------------------------------------------------------------------
@@ -182,7 +207,6 @@ def another_revision(series: dict[str, Vector]) -> dict[str, Vector]:
 
 
 FAULTS = {
-    "ExtauthzDeniesMost": denials("no_matching_rule"),
     "ExtauthzCannotDecide": denials("keys_unavailable"),
     "ExtauthzInternalError": denials("internal_error"),
     "ExtauthzMissesDeadlines": counter("extauthz_deadline_exceeded_total", 60),
@@ -198,6 +222,14 @@ FAULTS = {
     "ExtauthzPoliciesExpireSoon": gauge("extauthz_policy_age_seconds", 721),
     "ExtauthzPolicyRefreshFails": counter("extauthz_policy_refresh_failures_total", 1),
     "ExtauthzRevisionsDiffer": another_revision,
+    "ExtauthzSignedPoliciesRefused": counter("extauthz_policy_heads_refused_total", 1, reason="signature"),
+    "ExtauthzChangeGuardOverridden": counter("extauthz_change_guard_overrides_total", 1),
+    "ExtauthzReportsFail": counter("extauthz_control_plane_reports_total", 3, outcome="failed"),
+    "ExtauthzRestFails": counter("extauthz_rest_requests_total", 60, status="503"),
+    "ExtauthzRestSlow": lambda series: with_reads(series, took="5.0", reads=60_000),
+    "ExtauthzLosesRecordings": counter("extauthz_recordings_lost_total", 3),
+    "ExtauthzLosesKeyUses": counter("extauthz_key_uses_lost_total", 3),
+    "ExtauthzLosesSpans": counter("extauthz_spans_lost_total", 512),
     "ExtauthzLosesDecisions": counter("extauthz_decisions_lost_total", 1),
 }
 ALSO = {
@@ -207,8 +239,25 @@ ALSO = {
 }
 
 
+# Over time, in deploy/monitoring/tests: what is compared there is the past of a day.
+RISES = {"ExtauthzDenialsRise"}
+
+
 def test_every_alert_has_its_fault() -> None:
-    assert FAULTS.keys() == ALERTS.keys()
+    assert FAULTS.keys() | RISES == ALERTS.keys()
+
+
+@pytest.mark.parametrize("file", sorted((MONITORING / "tests").glob("*.yaml")), ids=lambda file: file.stem)
+def test_promtool_passes_the_tests_of_rules_over_time(file: Path) -> None:
+    done = subprocess.run(
+        [promtool(), "test", "rules", file], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_rise_has_tests_over_time() -> None:
+    tested = "".join(file.read_text() for file in (MONITORING / "tests").glob("*.yaml"))
+    assert {name for name in RISES if f"alertname: {name}" not in tested} == set()
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -219,7 +268,14 @@ def test_its_fault_and_no_other_fires_an_alert(name: str, series: dict[str, Vect
 def test_alerts_have_instructions_for_the_operator() -> None:
     for rule in RULES:
         assert rule["labels"]["severity"] in {"critical", "warning"}
-        assert rule["annotations"].keys() == {"summary", "description"}
+        assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
+
+
+def test_every_alert_has_its_section_of_the_runbook_and_every_section_its_alert() -> None:
+    sections = re.findall(r"^## (.+)$", (ROOT / "docs" / "runbook.md").read_text(), re.MULTILINE)
+    assert sorted(sections) == sorted(ALERTS)
+    for name, rule in ALERTS.items():
+        assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{name.lower()}"
 
 
 def test_promtool_accepts_the_rules() -> None:

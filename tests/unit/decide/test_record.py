@@ -50,8 +50,9 @@ CONTRACT_FIELDS = [
         "path",
         "path_raw",
     ),
-    *("source_principal", "source_address", "request_id", "trace_id", "policy_revision", "policy_epoch"),
-    *("policy_age_ms", "policy_digest", "status", "duration_us", "attributes_used"),
+    *("source_principal", "source_address", "request_id", "trace_id", "span_id"),
+    *("policy_revision", "policy_epoch"),
+    *("policy_age_ms", "policy_digest", "status", "duration_us", "attributes_used", "masked"),
 ]
 
 DECISION_ID = uuid7(1_763_917_200_123, bytes(range(10)))
@@ -152,6 +153,7 @@ def test_the_record_of_an_allow_names_principal_target_and_policy_version() -> N
         "source_address": "10.0.0.1",
         "request_id": "b6f2c0de",
         "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+        "span_id": None,
         "policy_revision": 17,
         "policy_epoch": "e1",
         "policy_age_ms": 120,
@@ -159,6 +161,7 @@ def test_the_record_of_an_allow_names_principal_target_and_policy_version() -> N
         "status": 200,
         "duration_us": 33,
         "attributes_used": {"user.department": None, "resource.owner": "alice", "action": "read"},
+        "masked": [],
     }
 
 

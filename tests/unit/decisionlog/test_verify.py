@@ -178,7 +178,7 @@ def having(**changes: object) -> Callable[[Line], Line]:
     return lambda line: line | changes
 
 
-ADDED = ("policy_digest", "token_roles", "masked")
+ADDED = ("policy_digest", "token_roles", "masked", "span_id")
 """Fields that a line of an earlier version does not have."""
 
 WRONG: list[tuple[str, Callable[[Line], Line]]] = [
@@ -231,6 +231,9 @@ WRONG: list[tuple[str, Callable[[Line], Line]]] = [
     ("policy_digest", having(policy_digest="0" * 63)),
     ("policy_digest", having(policy_digest="G" * 64)),
     ("policy_digest", having(policy_digest=0)),
+    ("span_id", having(span_id="00f067aa0ba902b")),
+    ("span_id", having(span_id="00F067AA0BA902B7")),
+    ("span_id", having(span_id=7)),
     ("status", having(status=403)),
     ("status", having(status=418)),
     ("status", having(decision="deny")),
