@@ -16,6 +16,7 @@ from typing import Any, Final
 from extauthz.cases.case_members import SHOWN_ONLY
 from extauthz.compile.conditions.operators import OPERATORS
 from extauthz.compile.conditions.readings import READINGS
+from extauthz.compile.documents.mcp_routes import PRESET
 from extauthz.compile.documents.policy_documents import SERVER_MEMBERS, BoundKind, Format
 from extauthz.compile.documents.resource_documents import (
     MAX_DEFAULT_ROLES,
@@ -143,6 +144,15 @@ def route() -> Schema:
                 NAME, "left out: the text after the last ':' of the resource's name, else 'access'"
             ),
             "authentication": one_of(AuthenticationRequirement),
+            "mcp": about(
+                {
+                    "anyOf": [
+                        {"const": PRESET},
+                        closed(dict.fromkeys(("method", "tool", "prompt", "uri"), TEXT), ("method",)),
+                    ]
+                },
+                "covers only these messages of the Model Context Protocol",
+            ),
         },
         ("methods", "path"),
     )

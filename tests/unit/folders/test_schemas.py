@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
+from extauthz.compile.documents.policy_documents import SERVER_MEMBERS, Reading, parse_policy_set
 from extauthz.compile.documents.policy_files import read_documents
 from extauthz.domain.policy import PolicySet
 from extauthz.folders.cases import check_cases
@@ -99,6 +100,31 @@ CONDITION = {"type": "CONDITION", "attribute": "user.id", "operator": "eq", "val
 def test_a_schema_refuses_what_the_reader_refuses(document: object) -> None:
     assert not POLICIES.is_valid(document)
     assert isinstance(parse_policy_set(document, READING), list)
+
+
+@pytest.mark.parametrize(
+    ("definition", "document", "server"),
+    [
+        ("policies", {"?": 1}, ()),
+        ("resource", {"resources": [{"?": 1}]}, SERVER_MEMBERS["resources"]),
+        ("route", {"resources": [{"routes": [{"?": 1}]}]}, ()),
+        ("role_rule", {"role_rules": [{"?": 1}]}, SERVER_MEMBERS["role_rules"]),
+        ("role_binding", {"role_bindings": [{"?": 1}]}, SERVER_MEMBERS["role_bindings"]),
+        (
+            "attribute_policy",
+            {"attribute_policies": [{"?": 1, "rule_data": {}}]},
+            SERVER_MEMBERS["attribute_policies"],
+        ),
+    ],
+)
+def test_a_schema_has_the_members_that_the_reader_knows(
+    definition: str, document: object, server: Iterable[str]
+) -> None:
+    problems = parse_policy_set(document, READING)
+    assert isinstance(problems, list)
+    (said,) = [each.message for each in problems if each.pointer.endswith("/?")]
+    known = said.partition("known are ")[2].split(", ")
+    assert sorted({*known, *server}) == sorted(POLICIES.schema["$defs"][definition]["properties"])
 
 
 def all_policies() -> list[Any]:
