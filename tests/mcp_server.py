@@ -1,4 +1,7 @@
-"""An MCP server on the official SDK: `python -m tests.mcp_server PORT`. Each answer says what was called."""
+"""An MCP server on the official SDK: `python -m tests.mcp_server PORT [--json]`.
+
+Each answer says what was called. Without `--json` answers are streams.
+"""
 
 import logging
 import sys
@@ -54,4 +57,5 @@ async def root(_: Request) -> Response:
 
 if __name__ == "__main__":
     logging.disable()
-    server.run("streamable-http", host="127.0.0.1", port=int(sys.argv[1]), json_response=True)
+    as_json = "--json" in sys.argv
+    server.run("streamable-http", host="127.0.0.1", port=int(sys.argv[1]), json_response=as_json)

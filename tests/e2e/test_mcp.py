@@ -1,6 +1,7 @@
 """An MCP server on the official SDK behind real Envoy, called by the SDK's client in both protocol eras."""
 
 import contextlib
+import json
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -15,6 +16,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import TextContent, TextResourceContents
 
 from extauthz.demo.processes import LOOPBACK, ReservedPorts, http_answers, spawn
+from tests.command_line import run_extauthz
 from tests.e2e.gate import EC, Gate, Posture, gate
 from tests.light_processes import LIGHT
 from tests.tokens import AUDIENCE, claims
@@ -77,20 +79,28 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
     folder = tmp_path_factory.mktemp("mcp")
     (folder / "rules").mkdir()
     (folder / "rules" / "all.yaml").write_text(POLICIES)
+    with (
+        mcp_server(folder, "--json") as port,
+        gate(folder, check=BYTES, workload=port, POLICY_SOURCE=f"files:{folder / 'rules'}") as found,
+    ):
+        yield found
+
+
+@contextlib.contextmanager
+def mcp_server(folder: Path, *options: str) -> Iterator[int]:
     with contextlib.ExitStack() as stack:
         reserved = ReservedPorts()
         stack.callback(reserved.release)
         (port,) = reserved.take()
         server = spawn(
             "mcp",
-            [sys.executable, "-m", "tests.mcp_server", str(port)],
+            [sys.executable, "-m", "tests.mcp_server", str(port), *options],
             output=folder / "mcp.log",
             environment={"PYTHONPATH": f"{LIGHT['PYTHONPATH']}:{Path(__file__).parents[2]}"},
         )
         stack.callback(server.kill)
         server.wait_ready(lambda: http_answers(port, "/"), timeout_s=20)
-        found = gate(folder, check=BYTES, workload=port, POLICY_SOURCE=f"files:{folder / 'rules'}")
-        yield stack.enter_context(found)
+        yield port
 
 
 def token(door: Gate, *roles: str) -> str:
@@ -144,3 +154,14 @@ async def test_the_uri_of_a_resource_decides(door: Gate, era: str) -> None:
         assert read.text == "sales of 2026"
         with pytest.raises((MCPError, httpx2.HTTPStatusError)):
             await agent.read_resource("reports://2025/sales")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_the_tools_of_a_server_are_imported(
+    tmp_path_factory: pytest.TempPathFactory, *, as_json: bool
+) -> None:
+    with mcp_server(tmp_path_factory.mktemp("imported"), *(["--json"] if as_json else [])) as port:
+        said = run_extauthz("mcp", "import", f"http://{LOOPBACK}:{port}/mcp", "--service", "x", "--json")
+    assert (said.returncode, said.stderr) == (0, "")
+    names = {each["name"] for each in json.loads(said.stdout)["policies"]["resources"]}
+    assert {"x:connect", "x/read-invoice:call", "x/drop-tables:call"} <= names

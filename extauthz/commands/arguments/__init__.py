@@ -25,6 +25,7 @@ GROUPS: Final = {
     "envoy-config": "proxies",
     "doctor": "proxies",
     "logs": "logs",
+    "mcp": "mcp",
     "completion": "completion",
 }
 """The first word of a command -> the module of this package that adds it. Help lists them in this order."""

@@ -74,5 +74,14 @@ CLIENT: Final = {
 }
 """What the commands that are clients of the REST API read, each with its meaning."""
 
+MCP: Final = {
+    "EXTAUTHZ_MCP_TOKEN": "a bearer token for the server; or EXTAUTHZ_MCP_TOKEN_FILE, a file with it",  # nosec B105
+    "EXTAUTHZ_CA_FILE": CLIENT["EXTAUTHZ_CA_FILE"],
+}
+"""What a client of an MCP server reads."""
+
+CLIENTS: Final = CLIENT | MCP
+"""What is no setting of a service, each with its meaning."""
+
 REST: Final = (*CLIENT, "ADMIN_API_KEY")
 """The address of the REST API and one credential for it."""

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from extauthz.commands.arguments.environment import CLIENT, EVERY_SETTING
+from extauthz.commands.arguments.environment import CLIENTS, EVERY_SETTING
 from extauthz.settings import Variable, variables
 
 _INDENT: Final = 28
@@ -34,7 +34,7 @@ def _variables(names: Sequence[str]) -> Iterator[str]:
     """Yield the rows of the variables."""
     settings = {each.name: each for each in variables().values()}
     for name in settings if names == EVERY_SETTING else names:
-        yield from _row(name, _meaning(settings[name]) if name in settings else CLIENT[name])
+        yield from _row(name, _meaning(settings[name]) if name in settings else CLIENTS[name])
 
 
 def _meaning(variable: Variable) -> str:

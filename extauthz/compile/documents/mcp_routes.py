@@ -92,14 +92,25 @@ def _is_method(text: str) -> bool:
     return fits or text == ANY_NOTIFICATION
 
 
+def tool_problem(name: str) -> str | None:
+    """Return what the name of a single tool needs; None where a route can have it."""
+    if name == ANY_NAME:
+        return f"another text than {ANY_NAME!r}, which stands for every tool"
+    return _text_problem(name, _MAX_NAME)
+
+
+def _text_problem(name: str, most: int) -> str | None:
+    if _VISIBLE.fullmatch(name) is None or len(name) > most:
+        return f"at most {most} visible ASCII characters without blanks"
+    return None
+
+
 def _problem(member: str, name: str, names: Sequence[str]) -> str | None:
     if name == ANY_NAME:
         return None
-    most = _MAX_URI if member == "uri" else _MAX_NAME
-    if _VISIBLE.fullmatch(name) is None or len(name) > most:
-        return f"at most {most} visible ASCII characters without blanks are needed"
-    if member != "uri":
-        return None
+    problem = _text_problem(name, _MAX_URI if member == "uri" else _MAX_NAME)
+    if problem is not None or member != "uri":
+        return problem and f"{problem} are needed"
     template = UriTemplate.parse(name)
     if isinstance(template, str):
         return template

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from extauthz.commands import policy_folder, policy_replay
 from extauthz.commands.arguments import GROUPS, command_parser
-from extauthz.commands.arguments.environment import CLIENT, EVERY_SETTING
+from extauthz.commands.arguments.environment import CLIENT, CLIENTS, EVERY_SETTING
 from extauthz.commands.arguments.parser import Parser
 from extauthz.settings import Settings, variables
 from tests.command_line import run_extauthz
@@ -55,8 +55,9 @@ def test_variables_of_the_help_exist_and_are_documented(command: str) -> None:
     configuration = (ROOT / "docs/configuration.md").read_text("utf-8")
     client = (ROOT / "docs/client.md").read_text("utf-8")
     for name in COMMANDS[command].variables:
-        if name in CLIENT:
-            assert f"`{name}`" in client
+        if name in CLIENTS:
+            page = client if name in CLIENT else (ROOT / "docs/mcp.md").read_text("utf-8")
+            assert f"`{name}`" in page
         elif name != EVERY_SETTING[0]:
             assert f"\n| `{name}` |" in configuration
 

@@ -65,6 +65,7 @@ ELSEWHERE = {
     "policy replay": "tests/unit/commands/test_policy_replay.py",
     "policy export": "tests/integration/test_policy_apply.py",
     "policy apply": "tests/integration/test_policy_apply.py",
+    "mcp import": "tests/e2e/test_mcp.py",
 }
 """The tests of commands that need more than arguments: a file that runs them with `--json`."""
 
