@@ -21,7 +21,7 @@ SESSION: Final = {
 
 
 def message(body: Any, headers: Mapping[str, list[Any]]) -> tuple[str, str | None] | None:
-    """Return the method and what it names, None where the body is no message."""
+    """Return the method and what it names, None where the body is not a message."""
     try:
         found = posted(body)
     except UnsureError:

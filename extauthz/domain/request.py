@@ -29,7 +29,7 @@ class RequestBody(Protocol):
         """Tell whether a value is at the path; None where it is not known."""
 
     def message(self) -> McpMessage | None:
-        """Return the message of the Model Context Protocol that the body is; None where it is none."""
+        """Return the message of the Model Context Protocol that the body is; None where it is not one."""
 
     def release(self) -> None:
         """Forget the body: no rule asks any more."""

@@ -17,14 +17,14 @@ _CALL: Final = ":call"
 
 
 class NoToolsError(ValueError):
-    """The document is no answer to `tools/list`; the text says what it is."""
+    """The document is not an answer to `tools/list`; the text says what it is."""
 
 
 def tools_of(document: object) -> Sequence[Mapping[str, object]]:
     """Return the tools of an answer.
 
     Raises:
-        NoToolsError: it is none.
+        NoToolsError: it is not an answer to `tools/list`.
     """
     result = document.get("result", document) if isinstance(document, Mapping) else None
     if isinstance(document, Mapping) and "error" in document:

@@ -81,7 +81,7 @@ MCP: Final = {
 """What a client of an MCP server reads."""
 
 CLIENTS: Final = CLIENT | MCP
-"""What is no setting of a service, each with its meaning."""
+"""What clients read and services do not, each with its meaning."""
 
 REST: Final = (*CLIENT, "ADMIN_API_KEY")
 """The address of the REST API and one credential for it."""

@@ -28,7 +28,7 @@ class Members(Protocol):
 
 
 def read_message(body: Members, headers: McpHeaders) -> McpMessage | None:
-    """Return the message; None where the body is none, or readers may differ about it."""
+    """Return the message; None where the body is not one, or readers may differ about it."""
     message = _message(body)
     if message is None:
         return None

@@ -94,7 +94,7 @@ class JsonBody:
         self._found: dict[str, object] = {}
 
     def message(self) -> McpMessage | None:
-        """Return the message that the object is; None where it is none, or a header says otherwise."""
+        """Return the message that the object is; None where it is not one, or a header says otherwise."""
         return read_message(self, self._headers)
 
     def release(self) -> None:
@@ -185,7 +185,7 @@ class FormBody:
         self._counts = Counter(map(_folded, query.names))
 
     def message(self) -> None:
-        """Return nothing: a form is no message."""
+        """Return nothing: a form is not a message."""
 
     def release(self) -> None:
         """Do nothing: this body belongs to no check."""

@@ -58,7 +58,7 @@ def test_a_tool_that_no_route_can_name_is_left_out_and_named(name: object) -> No
     "document",
     [None, [], {}, {"tools": {}}, {"tools": ["read"]}, {"error": {"code": 1}, "tools": []}, {"result": []}],
 )
-def test_what_is_no_answer_to_tools_list_is_refused(document: object) -> None:
+def test_what_does_not_answer_tools_list_is_refused(document: object) -> None:
     with pytest.raises(NoToolsError):
         tools_of(document)
 
