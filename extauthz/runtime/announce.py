@@ -4,6 +4,7 @@ Input: addresses, and a function that returns the readiness. Output: log events.
 """
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -11,6 +12,7 @@ from typing import Final
 import structlog
 
 from extauthz.runtime.chosen_server import chosen_server, grpc_address
+from extauthz.runtime.service_manager import ServiceManager
 from extauthz.settings import Settings
 from extauthz.telemetry.readiness import Readiness
 
@@ -48,12 +50,17 @@ async def announce(
     listening: asyncio.Event,
     stopping: asyncio.Event,
     readiness: Callable[[], Readiness],
+    manager: ServiceManager | None = None,
 ) -> None:
     """Log `listening` when all addresses are open, `ready` once, then each change; until cancelled.
+
+    systemd is told of the first readiness, of the end, and that the process is alive (None: the environment
+    says how).
 
     `not_ready`: the process lost readiness. `ready_again`: it is ready again. `degraded`: it is ready and has
     problems. Each event lists the failed checks and the problems.
     """
+    manager = manager or ServiceManager.of(os.environ)
     await listening.wait()
     _log.info("listening", **addresses)
     # A worker becomes ready shortly after its listeners open; that delay is not logged as `not_ready`.
@@ -63,9 +70,11 @@ async def announce(
     while not stopping.is_set():
         found = readiness()
         said = _said(found)
+        manager.alive(asyncio.get_running_loop().time())
         before = was_ready, ready, problems
         if found.ready and not ready:
             _log.info("ready_again" if was_ready else "ready", **said)
+            manager.ready()
             ready = was_ready = True
             problems = said["problems"]
         elif not found.ready and (was_ready or asyncio.get_running_loop().time() >= patient_until):
@@ -78,6 +87,7 @@ async def announce(
         # At most one change per second is logged; the first `ready` is logged at once.
         changed = before[0] and before != (was_ready, ready, problems)
         await asyncio.sleep(_SETTLES_S if changed else _LOOK_EVERY_S)
+    manager.stopping()
 
 
 def _said(found: Readiness) -> dict[str, list[str]]:
