@@ -7,13 +7,14 @@ INVARIANT: what was not published leaves no draft behind, unless a draft was ask
 which is then told. What became of a publication without an answer is asked, never guessed.
 """
 
+import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from extauthz.domain.one_line import one_line
-from extauthz.folders.changes import Change, changes
+from extauthz.folders.changes import Change, changes, parts
 from extauthz.folders.live_rows import LiveRows, live_rows, refusal
 from extauthz.folders.plan import Plan
 from extauthz.folders.plan_text import Where, title_of
@@ -31,6 +32,8 @@ DRAFTS: Final = "/api/v1/drafts"
 _ROUNDS: Final = 5
 _SHOWN: Final = 20
 _ASK_TIMEOUT_S: Final = 10.0
+_EMPTY_DRAFT: Final = "nothing was applied; an empty draft may be left"
+_UUID: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DOES_NOT_FIT: Final = frozenset({404, 409, 422})
 
 Replan = Callable[[LiveRows], Plan]
@@ -100,7 +103,11 @@ class Applying:
         try:
             if draft.get("base_revision") != revision:
                 return "moved"
-            if not self._fill(draft_id, changes(plan)):
+            try:
+                fits = self._fill(draft_id, changes(plan))
+            except KeyboardInterrupt:
+                raise ApplyError("it was interrupted; nothing was applied") from None
+            if not fits:
                 return "moved"
             if not publish:
                 keep = True
@@ -120,23 +127,28 @@ class Applying:
         try:
             answer = self.client.call("POST", DRAFTS, {"title": self.title}, key=key)
         except NoAnswerError as error:
-            raise ApplyError(
-                f"the draft could not be made: {error}; nothing was applied; an empty draft may be left"
-            ) from None
+            raise ApplyError(f"the draft could not be made: {error}; {_EMPTY_DRAFT}") from None
+        except KeyboardInterrupt:
+            raise ApplyError(f"it was interrupted; {_EMPTY_DRAFT}") from None
         if answer.status in {404, 405}:
             raise NotTheApiError(
                 f"{self.client.url} has no {DRAFTS} ({answer.status}): it is an older version, or not the"
                 " admin REST API; nothing was applied"
             )
-        document = answer.document
-        if not answer.is_success or not isinstance(document, dict) or "id" not in document:
+        if not answer.is_success:
             raise ApplyError(
                 refusal("the server refuses a draft", answer) + "; nothing was applied", _errors(answer)
             )
+        document = answer.document
+        if not isinstance(document, dict) or _UUID.fullmatch(str(document.get("id"))) is None:
+            raise NotTheApiError(f"{self.client.url} answers {DRAFTS} with another document than a draft")
         return document
 
     def _fill(self, draft_id: str, entries: Sequence[Change]) -> bool:
         """Put the changes into a draft; False where they do not fit since the live policies were written."""
+        return all(self._send(draft_id, part) for part in parts(entries))
+
+    def _send(self, draft_id: str, entries: Sequence[Change]) -> bool:
         body = [entry.body for entry in entries]
         path = f"{DRAFTS}/{draft_id}/changes"
         try:
@@ -219,7 +231,7 @@ class Applying:
     def _delete(self, draft_id: str) -> None:
         """Delete a draft that was not published, and note it where that fails."""
         try:
-            answer = self.client.call("DELETE", f"{DRAFTS}/{draft_id}", timeout_s=_ASK_TIMEOUT_S, attempts=2)
+            answer = self.client.call("DELETE", f"{DRAFTS}/{draft_id}", timeout_s=_ASK_TIMEOUT_S)
             left = not answer.is_success and answer.status != 404
         except RestError:
             left = True

@@ -7,13 +7,17 @@ deleted. Rules come before resources, because a resource writes the rules of its
 of `public` where they do not exist yet. A route leaves the resource that had it before another one gets it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from extauthz.compile.routes.route_index import Template
 from extauthz.folders.plan import Plan, Step
-from extauthz.folders.rows import ATTRIBUTE_POLICY, RESOURCE, ROLE_BINDING, ROLE_RULE, Document
+from extauthz.folders.rows import ATTRIBUTE_POLICY, RESOURCE, ROLE_BINDING, ROLE_RULE, Document, routes_of
+from extauthz.storage.encoding import encode_json
+
+_MOST_OCTETS: Final = 6 * 1024 * 1024
+_MOST_ENTRIES: Final = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,21 @@ class Change:
 def changes(plan: Plan) -> list[Change]:
     """Return the list; empty where the plan has no steps."""
     return list(_ordered(plan))
+
+
+def parts(entries: Sequence[Change]) -> Iterator[list[Change]]:
+    """Yield the entries in lists that the API takes: it takes 8 MiB and 100,000 entries at once."""
+    part: list[Change] = []
+    size = 0
+    for entry in entries:
+        octets = len(encode_json(entry.body).encode()) + 1
+        if part and (size + octets > _MOST_OCTETS or len(part) == _MOST_ENTRIES):
+            yield part
+            part, size = [], 0
+        part.append(entry)
+        size += octets
+    if part:
+        yield part
 
 
 def _ordered(plan: Plan) -> Iterator[Change]:
@@ -74,7 +93,7 @@ def _without_routes_of_others(steps: tuple[Step, ...]) -> Iterator[Change]:
             wanted.update(dict.fromkeys(_claims(route), str(step.document["name"])))
     for step in updates:
         assert step.before is not None, "what is updated is live"
-        name, routes = str(step.document["name"]), step.before.document.get("routes") or []
+        name, routes = str(step.document["name"]), routes_of(step.before.document)
         kept = [route for route in routes if all(wanted.get(claim, name) == name for claim in _claims(route))]
         if len(kept) < len(routes):
             stays = step.before.document | {"routes": kept}  # type: ignore[operator]

@@ -27,6 +27,7 @@ from extauthz.folders.rows import (
     TABLES,
     Document,
     Row,
+    routes_of,
 )
 from extauthz.folders.texts import CaseText, read_folder_text
 from extauthz.folders.writing import write_whole
@@ -106,9 +107,9 @@ def _entry(row: Row) -> dict[str, Any]:
 
 
 def _resource(document: dict[str, Any]) -> dict[str, Any]:
-    if document.get("displayName") == document["name"]:
+    if document.get("displayName") == document.get("name"):
         del document["displayName"]
-    routes = [_route(route, str(document["name"])) for route in document.get("routes") or ()]
+    routes = [_route(route, str(document.get("name"))) for route in routes_of(document)]
     return document | {"routes": routes}
 
 
@@ -119,7 +120,8 @@ def _route(route: Document, name: str) -> dict[str, Any]:
 
 
 def _role_rule(document: dict[str, Any]) -> dict[str, Any]:
-    if subject_kind(document["sub"], None, Effect(document["effect"])) == SubjectKind(document["sub_kind"]):
+    kind = subject_kind(document.get("sub"), None, Effect(document["effect"]))
+    if kind == SubjectKind(document["sub_kind"]):
         del document["sub_kind"]
     return document
 

@@ -127,7 +127,7 @@ def plan(wanted: Iterable[Row], live: Sequence[Row], *, prune: bool) -> Plan | l
     if prune:
         named = {row.document["obj"] for row in rows[ROLE_RULE]}
         named |= {row.document["resource"] for row in rows[ATTRIBUTE_POLICY]}
-        needed = [row for row in extra if row.kind == RESOURCE and row.document["name"] in named]
+        needed = [row for row in extra if row.kind == RESOURCE and row.document.get("name") in named]
         kept = {id(row) for row in needed}
         steps += [Step("delete", row.kind, row, None) for row in extra if id(row) not in kept]
         extra = []
@@ -148,9 +148,16 @@ def canonical(document: Mapping[str, Any]) -> str:
 
 
 def _unordered(name: str, value: Any) -> Any:
+    if name not in _WITHOUT_ORDER or not isinstance(value, list):
+        return value
     if name == "routes":
-        value = [{member: _unordered(member, each) for member, each in route.items()} for route in value]
-    return sorted(value, key=encode_json) if name in _WITHOUT_ORDER and isinstance(value, list) else value
+        value = [
+            {member: _unordered(member, each) for member, each in route.items()}
+            if isinstance(route, Mapping)
+            else route
+            for route in value
+        ]
+    return sorted(value, key=encode_json)
 
 
 def _by_kind(rows: Iterable[Row]) -> dict[str, list[Row]]:
@@ -209,7 +216,7 @@ def _policies(wanted: Sequence[Row], live: Sequence[Row], problems: list[RowProb
     names: dict[object, list[Row]] = defaultdict(list)
     for row in live:
         if id(row) not in taken:
-            names[row.document["name"]].append(row)
+            names[row.document.get("name")].append(row)
     left: dict[object, list[Row]] = defaultdict(list)
     for row in wanted:
         if id(row) not in found:

@@ -102,7 +102,7 @@ def _title(row: Row) -> str:
 def _place(step: Step, where: Where) -> str:
     if step.after is not None:
         return f"  ({one_line(where(step.after))})"
-    return "" if step.before is None else f"  ({step.before.id})"
+    return "" if step.before is None else f"  ({one_line(str(step.before.id))})"
 
 
 def _body(step: Step) -> Iterator[str]:
@@ -115,7 +115,7 @@ def _body(step: Step) -> Iterator[str]:
         for name, value in document.items():
             if name in hidden or (step.kind == RESOURCE and value == []):
                 continue
-            if name == "routes":
+            if name == "routes" and isinstance(value, list):
                 yield from (f"{sign} routes: {_shown(route)}" for route in value)
             else:
                 yield f"{sign} {name}: {_shown(value)}"

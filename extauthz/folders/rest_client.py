@@ -179,6 +179,10 @@ class RestClient:
         except (OSError, http.client.HTTPException, ValueError) as error:
             why = f"no answer within {timeout_s:g} s" if late.is_set() else _why(error)
             raise NoAnswerError(f"{method} {self._access.url}{target.partition('?')[0]}: {why}") from None
+        except KeyboardInterrupt:
+            # The connection is in the middle of an answer; the next request needs another one.
+            self.close()
+            raise
         finally:
             watch.cancel()
 
@@ -215,8 +219,9 @@ class RestClient:
                     return Answer(response.status, headers, None)
                 self.close()
                 raise NotTheApiError(
-                    f"{self._access.url} answers {response.status} with something that is {document.problem};"
-                    " is EXTAUTHZ_URL the admin REST API?"
+                    f"the answer of {self._access.url} ({response.status}) cannot be read:"
+                    f" {document.problem}; is EXTAUTHZ_URL the admin REST API, and is every stored row in"
+                    " order (/healthz/ready)?"
                 )
         return Answer(response.status, headers, document)
 

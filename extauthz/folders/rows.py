@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 
 from extauthz.compile.documents.policy_documents import declared_rules
 from extauthz.domain.policy import AttributePolicy, Entity, Resource, RoleBinding, RoleRule
+from extauthz.storage.encoding import encode_json
 
 Document = Mapping[str, Any]
 RESOURCE: Final = "resource"
@@ -69,7 +70,17 @@ class Row:
     def value(self) -> tuple[object, ...]:
         """What a role rule, a binding or a resource is found by."""
         names = {RESOURCE: ("name",), ROLE_RULE: _RULE, ROLE_BINDING: _BINDING}.get(self.kind, ("name",))
-        return tuple(self.document.get(name) for name in names)
+        # A damaged row may have anything there.
+        return tuple(
+            value if isinstance(value := self.document.get(name), str) else encode_json(value)
+            for name in names
+        )
+
+
+def routes_of(document: Document) -> list[Mapping[str, Any]]:
+    """Return the routes of a resource. Those of a stored row that is damaged may be anything."""
+    routes = document.get("routes")
+    return [each for each in routes if isinstance(each, Mapping)] if isinstance(routes, list) else []
 
 
 def live_row(kind: str, shown: Document) -> Row:
@@ -81,7 +92,12 @@ def live_row(kind: str, shown: Document) -> Row:
     }
     if kind == ROLE_BINDING and isinstance(text := document.get("expires_at"), str):
         document["expires_at"] = _same_instant(text)
-    warnings = tuple(str(each.get("code")) for each in shown.get("warnings") or ())
+    given = shown.get("warnings")
+    warnings = tuple(
+        str(each.get("code"))
+        for each in (given if isinstance(given, list) else ())
+        if isinstance(each, Mapping)
+    )
     return Row(kind, str(shown.get("id")), document, warnings=warnings)
 
 

@@ -20,7 +20,7 @@ from tests.integration.serving import ADMIN_KEY, command, environment, serving
 RESOURCES: Final = 2_000
 OBJECTS: Final = 10_000
 CHANGED: Final = 100
-ROUNDS: Final = 1
+ROUNDS: Final = 3
 GOAL_S: Final = 10.0
 
 

@@ -155,6 +155,13 @@ TARGETS: Final = (
         lambda results, _: results.number("explain", "explained", "10000_changes_ago", "slowest_s"),
         result="explain",
     ),
+    Target(
+        "`policy apply` of a folder of 10,000 objects",
+        10.0,
+        "s",
+        lambda results, _: results.number("apply", "slowest_apply_s"),
+        result="apply",
+    ),
     *(
         Target(
             f"{form} check by the Python client, CPU beyond its HTTP library",

@@ -16,6 +16,7 @@ SHOWN: Final = (
     "policies",
     "publish",
     "reload",
+    "apply",
     "explain",
     "soak",
 )
