@@ -26,6 +26,7 @@ from extauthz.recording.report import Json, Report
 from extauthz.runtime.policies import policy_reading, role_model
 from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.settings import CorsPreflight, Settings, load_settings
+from extauthz.telemetry import logs
 
 _SETTINGS: Final = ("CASBIN_MODEL_PATH", "CLAIM_HEADERS", "CONDITION_HEADERS", "CORS_PREFLIGHT", "UNMAPPED")
 """The settings that judging and reading documents depend on."""
@@ -57,8 +58,35 @@ class _Lines:
     first_unusable: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a replay found; `too_many` requests would be newly allowed where that is above the maximum."""
+
+    result: Json
+    newly_allowed: int
+    too_many: bool
+
+
 def run(environ: Mapping[str, str], given: ReplayArguments) -> int:
     """Replay the log; FAILED where more requests would be newly allowed than may be."""
+    found = replay(environ, given)
+    if isinstance(found, int):
+        return found
+    if given.as_json:
+        print_json(not found.too_many, **found.result)
+    else:
+        print("\n".join(_shown(found.result)))
+        sampled_out = found.result["lines"]["sampled_out"]
+        if sampled_out:
+            print(f"{sampled_out} more allows, of all tenants, have no line: the log has a sample")
+    if found.too_many:
+        most = given.max_newly_allowed
+        return fail(f"{found.newly_allowed} requests would be newly allowed; at most {most} may be")
+    return OK
+
+
+def replay(environ: Mapping[str, str], given: ReplayArguments) -> Replayed | int:
+    """Return the result; an exit status where the log or a folder cannot be used, which has been reported."""
     if given.max_newly_allowed is not None and given.max_newly_allowed < 0:
         return fail(f"--max-newly-allowed is {given.max_newly_allowed}; it must be 0 or more", BAD_USAGE)
     settings = load_settings(
@@ -68,6 +96,8 @@ def run(environ: Mapping[str, str], given: ReplayArguments) -> int:
     )
     if isinstance(settings, list):
         return fail("; ".join(settings), BAD_USAGE)
+    # Without a configuration structlog prints on stdout, where the answer is.
+    logs.configure(settings.log_level, settings.log_format)
     try:
         live, draft = (_policies(folder, settings) for folder in (given.policies, given.draft))
     except StartRefusedError as refused:
@@ -91,16 +121,7 @@ def run(environ: Mapping[str, str], given: ReplayArguments) -> int:
     if lines.unusable:
         print(f"extauthz: {lines.unusable} lines are left out; {lines.first_unusable}", file=sys.stderr)
     most = given.max_newly_allowed
-    too_many = most is not None and report.newly_allowed > most
-    if given.as_json:
-        print_json(not too_many, **result)
-    else:
-        print("\n".join(_shown(result)))
-        if lines.sampled_out:
-            print(f"{lines.sampled_out} more allows, of all tenants, have no line: the log has a sample")
-    if too_many:
-        return fail(f"{report.newly_allowed} requests would be newly allowed; at most {most} may be")
-    return OK
+    return Replayed(result, report.newly_allowed, most is not None and report.newly_allowed > most)
 
 
 def _policies(folder: Path, settings: Settings) -> Snapshot | None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 PROSE = frozenset({"text", "mermaid"})
-LANGUAGES = PROSE | {"yaml", "json", "csv", "console", "shell", "python", "java", "xml"}
+LANGUAGES = PROSE | {"yaml", "json", "csv", "console", "shell", "python", "java", "xml", "diff"}
 
 _FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")

@@ -8,6 +8,7 @@ from extauthz.commands.arguments import (
     policy_fmt,
     policy_import,
     policy_replay,
+    policy_review,
     policy_schema,
     policy_test,
     policy_validate,
@@ -26,6 +27,7 @@ def add(commands: "Commands") -> None:
     policy_fmt.add(policy)
     policy_schema.add(policy)
     policy_replay.add(policy)
+    policy_review.add(policy)
     policy_import.add(policy)
     policy_export.add(policy)
     policy_apply.add(policy)

@@ -62,6 +62,7 @@ RUNS = {
 ELSEWHERE = {
     "migrate": "tests/integration/test_database_processes.py",
     "snapshot publish": "tests/integration/test_published_keys_of_tenants.py",
+    "policy review": "tests/unit/commands/test_policy_review.py",
     "policy replay": "tests/unit/commands/test_policy_replay.py",
     "policy export": "tests/integration/test_policy_apply.py",
     "policy apply": "tests/integration/test_policy_apply.py",

@@ -107,6 +107,15 @@ def test_more_newly_allowed_requests_than_may_be_fail_the_step(
     assert next(iter(json.loads(in_json.stdout).items())) == ("ok", status == 0)
 
 
+def test_cases_in_a_folder_are_passed_over_and_leave_the_output_alone(
+    replay: "Replay", tmp_path: Path
+) -> None:
+    for name in ("live", "draft"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cases.yaml").write_text("cases: []\n")
+    assert found(replay([line("seller")], SELLERS, "--json"))["newly_allowed"]["requests"] == 1
+
+
 def test_a_public_route_allows_the_requests_without_a_credential(
     replay: "Replay",
 ) -> None:
