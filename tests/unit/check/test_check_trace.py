@@ -214,6 +214,18 @@ def test_checks_that_are_not_sampled_leave_no_span_and_their_line_keeps_the_call
     ]
 
 
+@pytest.mark.parametrize(("sampler", "traced_checks"), [(Sampler.PARENT_ALWAYS_ON, 0), (Sampler.RATIO, 2)])
+def test_a_parent_that_is_not_sampled_decides_where_the_sampler_asks_it(
+    tmp_path: Path, sampler: Sampler, traced_checks: int
+) -> None:
+    not_sampled = PARENT[:-1] + "0"
+    with traced(tmp_path, sampler) as found:
+        found.ask(request(), (("traceparent", not_sampled),))
+        found.ask(request(traceparent=not_sampled))
+        checks = [each for each in found.spans() if each.name == "extauthz.check"]
+    assert [(each.trace_id, each.parent_id) for each in checks] == [(TRACE, SPAN)] * traced_checks
+
+
 def test_a_check_over_http_has_the_same_trace(tmp_path: Path) -> None:
     attributes: AttributeContext = CheckRequest.FromString(request(traceparent=PARENT)).attributes
     with traced(tmp_path) as found:

@@ -1,8 +1,10 @@
 """Which requests are traced, and how `traceparent` is read."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from extauthz.domain.trace_context import TraceParent, read_traceparent, trace_id_of
+from extauthz.domain.trace_context import TraceParent, is_not_sampled, read_traceparent, trace_id_of
 from extauthz.settings import Sampler
 from extauthz.telemetry.sampling import Sampling
 
@@ -71,6 +73,44 @@ def test_a_malformed_parent_is_none(header: str, found: TraceParent | None) -> N
     octets = header.encode()
     assert read_traceparent(octets) == found
     assert trace_id_of(octets) == (None if found is None else found.trace_id)
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """A header of the right form, with a few octets replaced, removed or added."""
+    ids = st.text("0123456789abcdef", min_size=1)
+    version, flags = (
+        draw(st.sampled_from(["00", "01", "cc", "ff"])),
+        draw(st.text("0123456789abcdef", min_size=2)),
+    )
+    trace = draw(st.one_of(st.just(TRACE), st.just("0" * 32), ids))
+    span = draw(st.one_of(st.just(SPAN), st.just("0" * 16), ids))
+    end = draw(st.sampled_from(["", "-", "-x", "\n", " "]))
+    header = f"{version}-{trace}-{span}-{flags}{end}".encode()
+    at = draw(st.integers(0, len(header)))
+    return draw(
+        st.sampled_from(
+            [header, header[:at], header[at:], header[:at] + draw(st.binary(max_size=2)) + header[at:]]
+        )
+    )
+
+
+@given(st.one_of(st.binary(max_size=80), damaged()))
+def test_every_way_to_read_a_header_agrees(header: bytes) -> None:
+    found = read_traceparent(header)
+    assert trace_id_of(header) == (None if found is None else found.trace_id)
+    text = header.decode("latin-1")
+    if is_not_sampled(text):
+        assert found is not None
+        assert not found.sampled
+    if found is not None:
+        assert len(found.trace_id) == 32
+        assert int(found.trace_id, 16)
+        assert len(found.span_id) == 16
+        assert int(found.span_id, 16)
+        # Where the flags are is the same in every version.
+        assert (header[54] in b"13579bdf") is found.sampled
+        assert is_not_sampled(text) is (not found.sampled and header.startswith(b"00-"))
 
 
 def test_without_a_header_there_is_no_parent() -> None:
