@@ -79,7 +79,8 @@ class ProtocolOperation(Operation):
         document = read_json(raw, max_depth=_MAX_DEPTH)
         if isinstance(document, JsonRejected):
             raise body_rejected(f"the body cannot be read as JSON: {document.problem}")
-        if problems := unstorable(document):
+        # Of all that cannot be stored or logged, only U+0000 is left here, and JSON can only escape it.
+        if b"u0000" in raw and (problems := unstorable(document)):
             raise malformed("the body has a value that is not accepted", *problems)
         ctx.content = raw
         response: Response = await self.endpoint(ctx=ctx, body=document)

@@ -69,6 +69,7 @@ def policies(results: Results) -> str:
         ("reload", _reload),
         ("explain", _explain),
         ("apply", _apply),
+        ("authzen", _authzen),
     )
     for name, describe in described:
         document = results.documents.get(name)
@@ -131,6 +132,19 @@ def _reload(numbers: Mapping[str, Any]) -> list[tuple[str, str]]:
                 (f"{what}: denied", str(found["denied"])),
             ]
     return rows
+
+
+def _authzen(numbers: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (
+            f"`POST /api/v1/check`, an AuthZEN evaluation, a batch of 50, {caller}: CPU",
+            (
+                f"{found['cpu_us']['check']:.0f} us, {found['cpu_us']['evaluation']:.0f} us,"
+                f" {found['cpu_us']['batch_of_50']:.0f} us"
+            ),
+        )
+        for caller, found in ((name.replace("_", " "), each) for name, each in numbers["callers"].items())
+    ]
 
 
 def _explain(numbers: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -36,6 +36,11 @@ def _of_client(path: tuple[str, ...], results: Results, _build: str) -> float | 
     return results.number("client", *path)
 
 
+def _worst_of_authzen(ratio: str, results: Results, _build: str) -> float | None:
+    found = [results.number("authzen", "callers", caller, ratio) for caller in ("admin_key", "service_key")]
+    return max((each for each in found if each is not None), default=None)
+
+
 def _of_reload(setting: str, path: Sequence[str], results: Results, _build: str) -> float | None:
     return results.number("reload", setting, *path)
 
@@ -161,6 +166,19 @@ TARGETS: Final = (
         "s",
         lambda results, _: results.number("apply", "slowest_apply_s"),
         result="apply",
+    ),
+    *(
+        Target(
+            what,
+            goal,
+            "times",
+            partial(_worst_of_authzen, name),
+            result="authzen",
+        )
+        for what, goal, name in (
+            ("an AuthZEN evaluation to `POST /api/v1/check`", 1.1, "evaluation_to_check"),
+            ("an AuthZEN batch of 50 to one evaluation", 10.0, "batch_without_defaults_to_evaluation"),
+        )
     ),
     *(
         Target(

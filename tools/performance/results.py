@@ -18,6 +18,7 @@ SHOWN: Final = (
     "reload",
     "apply",
     "explain",
+    "authzen",
     "soak",
 )
 """The results that the page shows; other benchmarks keep theirs in the same folder."""
