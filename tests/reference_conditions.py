@@ -145,7 +145,7 @@ def attribute(name: str, facts: Facts, effect: str) -> Any:
             if rest in {"name", "service"}:
                 value = target.resource if rest == "name" else target.service
             else:
-                value = target.parameters.get(rest.removeprefix("parameters."))
+                value = claim(target.parameters, rest.removeprefix("parameters."))
                 if value is None and effect == "deny":
                     return NoValue.DEFINITELY_ABSENT
         case "request":

@@ -274,6 +274,8 @@ def cases() -> Schema:
             "context_extensions": {"type": "object"},
             "source": {"type": "object"},
             "parameters": {"type": "object"},
+            "action_properties": {"type": "object"},
+            "context": {"type": "object"},
         },
         "if": {"required": ["path"]},
         "else": {"required": ["resource", "action"], "properties": {"resource": NAME, "action": NAME}},

@@ -4,7 +4,6 @@ The decision of the mesh, asked in a standard form. docs/authzen.md says how que
 the answers deviate from the specification.
 """
 
-import asyncio
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -34,6 +33,7 @@ from extauthz.rest.openapi import answer
 from extauthz.rest.operation import requires
 from extauthz.rest.problems import ProblemError, forbidden, malformed
 from extauthz.rest.protocol_operation import ProtocolOperation, described_by
+from extauthz.rest.turns import Turns
 from extauthz.storage.encoding import encode_json
 from extauthz.storage.rows import Document
 
@@ -41,8 +41,6 @@ MAX_EVALUATIONS: Final = 1000
 """The most entries of a batch."""
 MAX_DEFAULT: Final = 4096
 """The most characters of a member at the top of a batch: each entry may be logged with parts of it."""
-_TURN: Final = 50
-"""The entries that are evaluated before other requests have their turn."""
 ABOUT_ITSELF: Final = "a caller with a token may evaluate itself only: subject must be the token's"
 
 Evaluates = Annotated[RequestContext, requires(Permission.EVALUATE, bearer_keys=True)]
@@ -85,7 +83,8 @@ async def evaluate_several(ctx: Evaluates, body: BatchBody) -> Response:
     answers: list[Document] = []
     last: NamedVerdict | None = None
     decisions = 0
-    for number, item in enumerate(batch.items, 1):
+    turns = Turns()
+    for item in batch.items:
         question = read_item(item, batch.defaults)
         found = evaluator.verdict(question) if isinstance(question, Evaluation) else question
         if isinstance(found, AllowedByName | Denied):
@@ -96,8 +95,7 @@ async def evaluate_several(ctx: Evaluates, body: BatchBody) -> Response:
         answers.append(shown)
         if batch.semantic.ends_at(decision=shown["decision"] is True):
             break
-        if number % _TURN == 0:
-            await asyncio.sleep(0)
+        await turns.next()
     if last is not None and last.reason in NOT_NOW and not decisions:
         raise not_now(last)
     return Reply(200, {"evaluations": answers}).response()

@@ -4,7 +4,6 @@ Each known subject, or action, is evaluated as `POST /access/v1/evaluation` woul
 returned. Nothing is logged or counted as a decision.
 """
 
-import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Annotated, Final
@@ -43,13 +42,13 @@ from extauthz.rest.operation import requires
 from extauthz.rest.problems import unavailable
 from extauthz.rest.protocol_operation import ProtocolOperation, described_by
 from extauthz.rest.search_pages import SearchPosition, search_position
+from extauthz.rest.turns import Turns
 from extauthz.storage import known_subjects
 from extauthz.storage.known_subjects import KnownSubject
 from extauthz.storage.rows import Document
 
 MAX_EVALUATED: Final = 1000
 """The most subjects or actions that one page evaluates; a page may have fewer results than its limit."""
-_TURN: Final = 50
 
 Subjects = Annotated[RequestContext, requires(Permission.SEARCH_SUBJECTS, bearer_keys=True)]
 Actions = Annotated[RequestContext, requires(Permission.SEARCH_ACTIONS, bearer_keys=True)]
@@ -89,14 +88,16 @@ async def search_subjects(ctx: Subjects, body: SubjectBody) -> Response:
     search = _Search(ctx)
     results: list[Document] = []
     question = question_of(asked.action, asked.resource, asked.context, snapshot_of(ctx))
-    for number, known in enumerate(found):
+    turns, excluded = Turns(), excluded_roles(ctx)
+    for known in found:
         if len(results) >= position.limit:
             return _page(results, position.token(after))
-        if any(search.allows(each, question) for each in _principals(ctx, asked.subject, known)):
+        if any(
+            search.allows(each, question) for each in _principals(ctx.tenant, asked.subject, known, excluded)
+        ):
             results.append(_shown(asked.subject.type, known, domain))
         after = known.place
-        if number % _TURN == 0:
-            await asyncio.sleep(0)
+        await turns.next()
     return _page(results, position.token(after) if len(found) == MAX_EVALUATED else "")
 
 
@@ -122,6 +123,7 @@ async def search_actions(ctx: Actions, body: ActionBody) -> Response:
     left = [name for name in names if not after or name > after[0]]
     search = _Search(ctx)
     results: list[Document] = []
+    turns = Turns()
     for number, name in enumerate(left):
         if len(results) >= position.limit or number >= MAX_EVALUATED:
             return _page(results, position.token(after))
@@ -129,8 +131,7 @@ async def search_actions(ctx: Actions, body: ActionBody) -> Response:
         if search.allows(principal, question):
             results.append({"name": name})
         after = (name,)
-        if number % _TURN == 0:
-            await asyncio.sleep(0)
+        await turns.next()
     return _page(results, "")
 
 
@@ -186,11 +187,12 @@ def _domains(ctx: RequestContext, domain: str | None) -> list[str] | None:
     return sorted(own) if isinstance(own, frozenset) else None
 
 
-def _principals(ctx: RequestContext, subject: Subject, known: KnownSubject) -> Iterator[Principal]:
+def _principals(
+    tenant: str, subject: Subject, known: KnownSubject, excluded: frozenset[str]
+) -> Iterator[Principal]:
     """Yield what a known subject is taken for: with the roles that the question gives, or that it had."""
     given = subject._replace(id=known.id, domain=subject.domain or known.domain)
-    excluded = excluded_roles(ctx)
-    found = given.principal(ctx.tenant, excluded)
+    found = given.principal(tenant, excluded)
     if isinstance(found, QuestionRejected):
         raise wrong(found)
     assert found is not None, "subject.kind"

@@ -27,6 +27,8 @@ REQUEST_MEMBERS: Final = (
     "resource",
     "action",
     "parameters",
+    "action_properties",
+    "context",
 )
 SOURCE_MEMBERS: Final = ("address", "principal")
 SECTION_MEMBERS: Final = ("description", "settings", "tenants", "policies", "cases", "refused")

@@ -19,7 +19,7 @@ from extauthz.domain.strict_json import JsonRejected, read_json
 from extauthz.rest.documents import Model
 from extauthz.rest.operation import Operation
 from extauthz.rest.problems import body_rejected, forbidden, malformed
-from extauthz.rest.request_body import JSON, MAX_BODY, MAX_BULK_BODY, read_bytes
+from extauthz.rest.request_body import JSON, MAX_BODY, read_bytes
 from extauthz.storage.encoding import unstorable
 
 MAX_REQUEST_ID: Final = 256
@@ -40,7 +40,7 @@ class Described:
 
 
 def described_by(model: type[Model], *, is_bulk: bool = False) -> Any:
-    """Return the annotation of a body; one that `is_bulk` may have 8 MiB, another one 1 MiB."""
+    """Return the annotation of a body; one that `is_bulk` may have 2 MiB, another one 1 MiB."""
     return Depends(Described(model, is_bulk=is_bulk))
 
 
@@ -57,7 +57,7 @@ class ProtocolOperation(Operation):
         # `Annotated` of `described_by`, without which this raises.
         mark: Described = get_args(signature(endpoint).parameters["body"].annotation)[1].dependency
         self.described_body = mark.model
-        self.max_bytes = MAX_BULK_BODY if mark.is_bulk else MAX_BODY
+        self.max_bytes = 2 * MAX_BODY if mark.is_bulk else MAX_BODY
         if "{tenant}" in path:
             self.operation_id = f"{self.operation_id}OfTenant"
 

@@ -352,6 +352,7 @@ async def test_bad_requests_are_400_with_each_place(database: "Database") -> Non
         for media_type in ("application/json; charset=utf-8", "Application/JSON"):
             (await api.post(ONE, ASKED, caller="pep", Content_Type=media_type)).succeeded(200)
         (await api.ask("POST", ONE, data=b" " * (2**20 + 1), caller="pep")).problem(413)
+        (await api.ask("POST", MANY, data=b" " * (2**21 + 1), caller="pep")).problem(413)
         (await api.get(ONE, caller="pep")).problem(405)
         (await api.post("/access/v1/search/resource", ASKED, caller="pep")).problem(404)
 

@@ -103,6 +103,7 @@ ATTRIBUTES: Final = [
     "resource.name",
     "resource.service",
     "resource.x",
+    "resource.x.deep",
     "resource.y",
     "resource.owner",
     "resource.parameters.x",

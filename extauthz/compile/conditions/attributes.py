@@ -26,6 +26,7 @@ from extauthz.compile.conditions.condition_input import (
     in_headers,
     in_query,
     instant,
+    parameter_at,
     parameter_value,
     query_parameter,
     source_address,
@@ -125,7 +126,7 @@ def _fixed(read: Resolver) -> Callable[[str, Effect], Resolver]:
 
 
 def _shown_parameter(parameter: str) -> Shown:
-    return lambda target: target.parameters.get(parameter)
+    return lambda target: parameter_at(target.parameters, parameter)
 
 
 _ROWS: Final = (
@@ -181,7 +182,7 @@ _ROWS: Final = (
     Attribute(
         name="resource.parameters.",
         variable="PARAMETER",
-        source="route parameters, decoded once; for `POST /api/v1/check`: `attributes.resource` of the body",
+        source="route parameters, decoded once; in questions by name what is said of the resource, by path",
         read=parameter_value,
         kinds=_JSON,  # in `POST /api/v1/check`; those of a route are text
         absent=WhenAbsent.DEFINITE_IN_DENY,

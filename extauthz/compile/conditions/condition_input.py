@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Final
 
 from extauthz.compile.conditions.query import Query, QueryInParts, read_query
@@ -118,7 +119,23 @@ def parameter_value(parameter: str, effect: Effect) -> Resolver:
         value = facts.target.parameters.get(parameter)
         return absent if value is None else value
 
-    return read
+    def read_path(facts: ConditionInput) -> object:
+        value = parameter_at(facts.target.parameters, parameter)
+        return absent if value is None else value
+
+    return read_path if "." in parameter else read
+
+
+def parameter_at(parameters: Mapping[str, object], name: str) -> object:
+    """Return a parameter by its name or, of a question by name, a member of one that is an object.
+
+    None: there is none. The parameters of a route are texts.
+    """
+    value = parameters.get(name)
+    if value is None and type(parameters) is MappingProxyType:
+        found = claim_at(parameters, name)
+        return None if found is Absence.ABSENT else found
+    return value
 
 
 def query_parameter(parameter: str, _: Effect) -> Resolver:
