@@ -9,6 +9,8 @@ from extauthz.domain.verdict import Denied, NamedVerdict
 from extauthz.rest.context import RequestContext
 from extauthz.rest.problems import ProblemError, unavailable
 from extauthz.rest.services import AdminServices
+from extauthz.telemetry.check_trace import DECIDE, decision_attributes
+from extauthz.telemetry.spans import SpanKind, current_span, running
 
 NOT_NOW: Final = frozenset({Reason.NOT_READY, Reason.POLICY_STALE, Reason.OVERLOADED})
 """The reasons of denials that are about the state of the service."""
@@ -18,6 +20,17 @@ def decided(
     services: AdminServices, tenant: str, principal: Principal | None, question: NamedQuestion, entrance: str
 ) -> NamedVerdict:
     """Return the decision, which is counted and logged in every case; `principal` as in `judge_by_name`."""
+    around = current_span()
+    with running(None if around is None else around.child(DECIDE, SpanKind.INTERNAL, {})) as span:
+        verdict = _decided(services, tenant, principal, question, entrance)
+        if span is not None:
+            span.attributes |= decision_attributes(verdict, entrance)
+    return verdict
+
+
+def _decided(
+    services: AdminServices, tenant: str, principal: Principal | None, question: NamedQuestion, entrance: str
+) -> NamedVerdict:
     started = services.recorder.begin(entrance)
     verdict: NamedVerdict = Denied(
         started.decision_id, Reason.INTERNAL_ERROR, principal=principal, tenant=tenant

@@ -12,14 +12,14 @@ the canonical host.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol, TypeVar
 
 from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.request import CheckedRequest, Malformed, RequestFacts
 from extauthz.domain.trace_context import is_not_sampled, read_traceparent
-from extauthz.domain.verdict import Allowed, Denied, Preflight, Verdict
+from extauthz.domain.verdict import Allowed, Denied, NamedVerdict, Preflight, Verdict
 from extauthz.telemetry.spans import Attribute, Attributes, EndedSpan, OpenSpan, SpanKind, Tracing
 
 READ: Final = "extauthz.read"
@@ -207,41 +207,52 @@ def with_trace(
     return replace(request, trace_id=trace_id, span_id=span_id)
 
 
-def _attributes(verdict: Verdict, entrance: str) -> dict[str, Attribute]:
-    found: dict[str, Attribute] = dict(_GRPC_ATTRIBUTES) if entrance == "grpc" else {}
-    found |= {
+def decision_attributes(verdict: Verdict | NamedVerdict, entrance: str) -> dict[str, Attribute]:
+    """Return what a span says about a decision."""
+    found: dict[str, Attribute | None] = {
         "extauthz.entrance": entrance,
         "extauthz.decision": verdict.effect.value,
         "extauthz.decision_id": verdict.decision_id,
         "extauthz.reason": verdict.reason.value,
-    }
-    optional: dict[str, Attribute | None] = {
         "extauthz.tenant": verdict.tenant,
         "extauthz.policy_revision": verdict.policies.revision,
     }
     if verdict.rule is not None:
-        optional["extauthz.matched_rule_id"] = verdict.rule.id
-        optional["extauthz.matched_rule_kind"] = verdict.rule.kind.value
+        found["extauthz.matched_rule_id"] = verdict.rule.id
+        found["extauthz.matched_rule_kind"] = verdict.rule.kind.value
     if verdict.target is not None:
-        optional["extauthz.action"] = verdict.target.action
+        found["extauthz.action"] = verdict.target.action
         # With UNMAPPED=path the name of a resource that is not registered is a path.
-        optional["extauthz.resource"] = None if verdict.target.service is None else verdict.target.resource
-        optional["http.route"] = verdict.target.template
+        found["extauthz.resource"] = None if verdict.target.service is None else verdict.target.resource
+    if verdict.principal is not None:
+        found["extauthz.authentication"] = verdict.principal.authentication.value
+        found["extauthz.principal_kind"] = verdict.principal.kind.value
+    return _known(found)
+
+
+def _attributes(verdict: Verdict, entrance: str) -> dict[str, Attribute]:
+    status = 200 if isinstance(verdict, Allowed | Preflight) else verdict.reason.http_status
+    found: dict[str, Attribute | None] = {
+        "http.response.status_code": 403 if status == 503 and entrance == "http" else status
+    }
+    if verdict.target is not None:
+        found["http.route"] = verdict.target.template
     request = verdict.request
     if request is not None:
         # OpenTelemetry's conventions for HTTP: another method is `_OTHER`.
-        optional["http.request.method"] = request.method if request.method in _KNOWN_METHODS else "_OTHER"
+        found["http.request.method"] = request.method if request.method in _KNOWN_METHODS else "_OTHER"
     if isinstance(request, RequestFacts):
-        optional["server.address"] = request.host
-    if verdict.principal is not None:
-        optional["extauthz.authentication"] = verdict.principal.authentication.value
-        optional["extauthz.principal_kind"] = verdict.principal.kind.value
-    for name, value in optional.items():
-        if value is not None:
-            found[name] = value[:_MAX_TEXT] if isinstance(value, str) else value
-    status = 200 if isinstance(verdict, Allowed | Preflight) else verdict.reason.http_status
-    found["http.response.status_code"] = 403 if status == 503 and entrance == "http" else status
-    return found
+        found["server.address"] = request.host
+    call = _GRPC_ATTRIBUTES if entrance == "grpc" else {}
+    return {**call, **decision_attributes(verdict, entrance), **_known(found)}
+
+
+def _known(attributes: Mapping[str, Attribute | None]) -> dict[str, Attribute]:
+    return {
+        name: value[:_MAX_TEXT] if isinstance(value, str) else value
+        for name, value in attributes.items()
+        if value is not None
+    }
 
 
 def _error(verdict: Verdict) -> str | None:

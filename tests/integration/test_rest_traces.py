@@ -87,5 +87,19 @@ async def test_a_request_has_a_span_and_each_statement_one_below_it(database: Da
     assert no_value(spans, "finance")
 
 
+async def test_a_decision_over_rest_is_a_span_with_its_id_and_reason(database: Database) -> None:
+    tracing = Tracing(Sampling(Sampler.PARENT_ALWAYS_OFF), capacity=100_000)
+    async with rest(database, tracing=tracing) as api:
+        question = {"subject": "alice", "resource": "invoice:read", "action": "read"}
+        asked = await api.post("/api/v1/check", question, traceparent=f"00-{TRACE}-{SPAN}-01")
+        assert asked.status == 403
+        spans = {span.name: span for span in tracing.take(1000)}
+    decide, server = spans["extauthz.decide"], spans["POST /api/v1/check"]
+    assert decide.parent_id == server.span_id
+    assert decide.attributes["extauthz.decision_id"] == asked.body["decision_id"]
+    assert decide.attributes["extauthz.reason"] == asked.body["reason"] == "no_matching_rule"
+    assert decide.attributes["extauthz.tenant"] == "default"
+
+
 def no_value(spans: list[EndedSpan], value: str) -> bool:
     return value not in str(spans)
