@@ -66,6 +66,7 @@ _IRRELEVANT: Final = {
 }  # fmt: skip
 _FILES: Final = (
     frozenset({"groups"}),  # Prometheus: rules
+    frozenset({"rule_files", "tests"}),  # Prometheus: tests of rules
     frozenset({"scrape_configs"}),  # Prometheus: its configuration
     frozenset({"config_map_generator"}),
     frozenset({"secret_generator"}),

@@ -20,6 +20,8 @@ from extauthz.runtime.tls_files import InvalidCertificateError
 from extauthz.settings import Settings
 
 _LOOPBACK: Final = "127.0.0.1"
+_FEW_CONNECTIONS: Final = 128
+"""Of a listener in addition to that of the API: together they leave descriptors of the 1,024 to the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,14 @@ class RestListeners:
         part = Part.WHOLE if self.admin is None else Part.API
         yield serve(build_app(services, part), self.api, max_connections=max_connections, tls=self.api_tls)
         if self.admin is not None:
-            yield serve(build_app(services, Part.ADMIN), self.admin, tls=self.admin_tls)
+            yield serve(
+                build_app(services, Part.ADMIN),
+                self.admin,
+                max_connections=_FEW_CONNECTIONS,
+                tls=self.admin_tls,
+            )
         if self.workers is not None:
-            yield serve(build_worker_app(services), self.workers)
+            yield serve(build_worker_app(services), self.workers, max_connections=_FEW_CONNECTIONS)
 
 
 def open_listeners(settings: Settings, owned: AsyncExitStack, *, with_workers: bool) -> RestListeners:

@@ -61,6 +61,8 @@ class RestTls:
     def _load(self, client_ca: bytes | None) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        # A client could have this process compute handshakes without end on one connection.
+        context.options |= ssl.OP_NO_RENEGOTIATION
         context.set_alpn_protocols(_PROTOCOLS)
         try:
             # OpenSSL compares key and certificate again, in case the files changed after they were checked.

@@ -61,6 +61,8 @@ class TlsServer(uvicorn.Server):
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            # A connection that is waiting already is accepted without a pause: others must have their turn.
+            await asyncio.sleep(0)
             try:
                 connection, _ = await loop.sock_accept(self._listener)
             except OSError as error:

@@ -17,7 +17,7 @@ def add(commands: "Commands") -> None:
         "health",
         "ask a running process whether it lives",
         page="docs/deploy.md",
-        variables=("HOST", "SIDECAR_PORT", "PORT"),
+        variables=("HOST", "SIDECAR_PORT", "PORT", "REST_TLS_CERT"),
         failed="it does not live, is not ready or does not answer",
     )
     health.add_argument(

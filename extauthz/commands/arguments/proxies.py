@@ -19,7 +19,7 @@ def add(commands: "Commands") -> None:
         commands,
         "envoy-config",
         "print a proxy configuration for the current settings",
-        page="docs/deploy.md",
+        page="docs/gateways.md",
         variables=PROXY,
     )
     config.add_argument(
@@ -27,7 +27,7 @@ def add(commands: "Commands") -> None:
         dest="proxy",
         choices=("envoy", "istio", "envoy-gateway", "gateway-api", "contour", "http"),
         default="envoy",
-        help="the proxy or gateway; http: Envoy that asks over HTTP, as --transport http (docs/gateways.md)",
+        help="the proxy or gateway; http: Envoy that asks over HTTP, as --transport http",
     )
     config.add_argument(
         "--transport", choices=("grpc", "http"), default="grpc", help="how Envoy asks; http: HTTP_AUTHZ_PORT"

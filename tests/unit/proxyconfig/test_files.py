@@ -13,7 +13,7 @@ from extauthz.check.bounds import MAX_MESSAGE_BYTES
 from extauthz.proxyconfig.advice import MOST_BODY_BYTES
 from extauthz.proxyconfig.envoy import envoy_yaml
 from extauthz.proxyconfig.files import UnreadableFile, examine_files
-from extauthz.proxyconfig.findings import Severity
+from extauthz.proxyconfig.findings import NOT_EXAMINED, Severity
 from extauthz.proxyconfig.istio import istio_yaml
 from extauthz.settings import Settings, load_settings
 from extauthz.shipped import shipped
@@ -41,6 +41,10 @@ def test_shipped_and_printed_configurations_have_no_errors(tmp_path: Path) -> No
     shipped_files = examine_files([shipped("envoy"), ROOT / "deploy"])
     assert not isinstance(shipped_files, UnreadableFile)
     assert [one for one in shipped_files if one.severity is ERROR] == []
+    # Nothing of ours is unknown to doctor, so that --strict can be used on it.
+    strictly = examine_files([shipped("envoy"), ROOT / "deploy"], strict=True)
+    assert not isinstance(strictly, UnreadableFile)
+    assert [one for one in strictly if one.code in NOT_EXAMINED] == []
 
 
 @pytest.mark.parametrize(

@@ -332,6 +332,49 @@ def test_handshakes_count_towards_the_limit_of_connections(listening: Listening)
     assert ask(listening, fill, max_connections=3) == (b"", (200, "https /"))
 
 
+def test_sessions_of_clients_with_certificates_are_resumed_and_stay_verified(listening: Listening) -> None:
+    client = listening.authority.issue("admin.internal")
+    tls = listening.tls(client_ca=True, sans=frozenset({"admin.internal"}))
+
+    def twice() -> list[tuple[bool, bytes]]:
+        context = listening.context(client)
+        session, seen = None, []
+        for _ in range(2):
+            with (
+                socket.create_connection(("127.0.0.1", listening.port), timeout=10) as plain,
+                context.wrap_socket(plain, server_hostname="127.0.0.1", session=session) as encrypted,
+            ):
+                encrypted.sendall(b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+                received = b""
+                while part := encrypted.recv(1000):
+                    received += part
+                seen.append((bool(encrypted.session_reused), received[:15]))
+                session = encrypted.session
+        return seen
+
+    assert [status for _, status in ask(listening, twice, tls)] == [b"HTTP/1.1 200 OK"] * 2
+
+
+def test_a_flood_of_connections_beyond_the_limit_lets_requests_through(listening: Listening) -> None:
+    """Connections that wait are accepted one after the other, and the event loop has its turns."""
+
+    def flood() -> tuple[int, str]:
+        kept = http.client.HTTPSConnection(
+            "127.0.0.1", listening.port, timeout=10, context=listening.context()
+        )
+        kept.request("GET", "/")
+        kept.getresponse().read()
+        for _ in range(300):
+            socket.create_connection(("127.0.0.1", listening.port), timeout=10).close()
+        kept.request("GET", "/")
+        answer = kept.getresponse()
+        found = answer.status, answer.read().decode()
+        kept.close()
+        return found
+
+    assert ask(listening, flood, max_connections=1) == (200, "https /")
+
+
 def test_old_versions_of_tls_are_refused(listening: Listening) -> None:
     def old() -> bool:
         context = listening.context()
