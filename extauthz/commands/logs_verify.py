@@ -26,6 +26,7 @@ class VerifyArguments:
     key_files: Sequence[Path] = ()
     after: Path | None = None
     heads: Path | None = None
+    collected: bool = False
 
 
 class _RefusedError(Exception):
@@ -38,7 +39,12 @@ def run(environ: Mapping[str, str], given: VerifyArguments) -> int:
         keys = _keys(environ, given.key_files)
         after, heads = (_heads(file) for file in (given.after, given.heads))
         report = verify(
-            read_lines(list(given.files)), keys=keys, chained=given.chained, after=after, heads=heads
+            read_lines(list(given.files)),
+            keys=keys,
+            chained=given.chained,
+            after=after,
+            heads=heads,
+            collected=given.collected,
         )
     except (_RefusedError, LogUnreadableError) as error:
         return fail(str(error), BAD_USAGE)

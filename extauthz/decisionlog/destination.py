@@ -24,22 +24,51 @@ _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
 class WrittenLines(NamedTuple):
     """The result of a write: lines written, the error that stopped the others, whether the file was deleted.
 
-    A deleted file is made anew before anything is written.
+    A deleted file is made anew before anything is written. `keep`: the others may have arrived, or can be
+    written later; they are to be written again as they are. `rejected` are lines among the written ones that
+    a collector did not take, for the reason `detail`.
     """
 
     lines: int
     error: OSError | None = None
     made_anew: bool = False
+    keep: bool = False
+    rejected: int = 0
+    detail: str = ""
+
+
+class Pace(NamedTuple):
+    """How lines are gathered: the longest time that they wait, and how many are written at once.
+
+    `wake_at` is the number of waiting decisions that wakes the writer before its tick. At 3,000 a second a
+    tick's worth is half a millisecond of rendering, in which every request under way waits for the
+    interpreter: it was the 99th percentile. In larger batches others get a turn after each `turn` lines.
+    """
+
+    tick_s: float = 0.05
+    wake_at: int = 16
+    smallest_batch: int = 16
+    turn: int | None = None
 
 
 class Destination(Protocol):
     """Writes whole lines in order and returns how many it wrote; once open, it raises nothing."""
+
+    @property
+    def pace(self) -> Pace:
+        """How lines are gathered for it."""
 
     def write(self, lines: Sequence[bytes]) -> WrittenLines:
         """Write lines, each with its line feed, until done or an error; may block."""
 
     def reopen(self) -> OSError | None:
         """Go on in the file that now has the path; on an error the old one is kept."""
+
+    def hurry(self) -> None:
+        """Wait no longer before the next write: the process ends. For any thread."""
+
+    def abort(self) -> None:
+        """End a write that waits for a collector. For any thread."""
 
     def close(self) -> None:
         """Close the descriptor."""
@@ -59,7 +88,19 @@ def open_destination(target: str, *, lock_fd: int | None = None) -> Destination:
     return Stream(fd, lock_fd=lock_fd)
 
 
-class RegularFile:
+class _Local:
+    """What files and streams have in common: they wait for nothing that could be hurried or ended."""
+
+    pace: Final = Pace()
+
+    def hurry(self) -> None:
+        """Do nothing."""
+
+    def abort(self) -> None:
+        """Do nothing: a write to a pipe that is not read ends with the process."""
+
+
+class RegularFile(_Local):
     """A file of lines, appended to under its own lock."""
 
     def __init__(self, path: str, fd: int) -> None:
@@ -122,7 +163,7 @@ class RegularFile:
             os.close(reader)
 
 
-class Stream:
+class Stream(_Local):
     """A pipe, terminal or device. A line that an error cut is finished before any other of ours."""
 
     def __init__(self, fd: int, *, lock_fd: int | None) -> None:

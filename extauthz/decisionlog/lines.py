@@ -17,7 +17,7 @@ import orjson
 import structlog
 
 from extauthz.decide.record import decision_fields, rfc3339
-from extauthz.decisionlog.chain import BEGINNING, Chain, link_of
+from extauthz.decisionlog.chain import BEGINNING, Chain
 from extauthz.decisionlog.masks import Masks
 from extauthz.domain.reasons import Effect
 from extauthz.domain.verdict import NamedVerdict, Verdict
@@ -93,15 +93,15 @@ class Lines:
             self._chain.head = head
 
     def after(self, before: LogPosition, written: Sequence[bytes]) -> LogPosition:
-        """Return the position after the lines of decisions that were written since `before`."""
+        """Return the position after the lines that were written since `before`."""
         if not written:
             return before
-        link = None if self._chain is None else link_of(written[-1][:-1])
+        last = orjson.loads(written[-1])
         reported = before.reported
         if self._left_out:
-            reported += sum(orjson.loads(line)["sampled_out_since_last"] for line in written)
-        chain = before.chain if link is None else link.digest
-        return LogPosition(before.seq + len(written), before.lost, reported, chain)
+            reported += sum(orjson.loads(line).get("sampled_out_since_last", 0) for line in written)
+        chain = before.chain if self._chain is None else last["chain"].rpartition(":")[2]
+        return LogPosition(last["seq"], last.get("decisions_lost", before.lost), reported, chain)
 
     def leaves_out(self, verdict: Verdict | NamedVerdict) -> bool:
         """Tell whether an allow gets no line, and count it for the next line.

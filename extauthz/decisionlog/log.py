@@ -13,23 +13,16 @@ from itertools import repeat
 from typing import Final, Protocol
 from uuid import UUID
 
-import structlog
-
-from extauthz.decisionlog.destination import Destination, RegularFile, open_destination
+from extauthz.decisionlog.destination import Destination, Pace, RegularFile, open_destination
 from extauthz.decisionlog.disk import low_space
-from extauthz.decisionlog.lines import Entry, LineForm, Lines, LogPosition
+from extauthz.decisionlog.lines import Entry, LineForm, Lines
 from extauthz.decisionlog.overflow import Overflow
+from extauthz.decisionlog.writer import LineWriter, app_log
 from extauthz.domain.verdict import NamedVerdict, Verdict
 from extauthz.settings import OverflowAction
 
 DEFAULT_CAPACITY: Final = 16_384
 """Decisions waiting to be written; at 5,000 a second, three seconds of a disk that does not answer."""
-
-_TICK_S: Final = 0.05
-_WAKE_AT: Final = 16
-"""Number of waiting decisions that wakes the writer before its tick. At 3,000 a second a tick's worth is
-half a millisecond of rendering, in which every request under way waits for the interpreter: it was the 99th
-percentile."""
 
 _LOOK_EVERY_S: Final = 1.0
 """How often a log that cannot be written is tried again."""
@@ -37,7 +30,6 @@ _LOOK_EVERY_S: Final = 1.0
 _HEAD_EVERY_S: Final = 60.0
 """How often the application log says how far a chained log has come."""
 
-_SMALLEST_BATCH: Final = 16
 _LARGEST_BATCH: Final = 1024
 
 
@@ -57,6 +49,7 @@ class DecisionLog:
     `target` is `stdout` or a path; `lock_fd` see `open_destination`. `heartbeat_s` is the time between
     heartbeats, 0 for none. `form` is what the settings demand of lines. `on_loss` is called with the number
     of decisions each time some are lost. `observer` sees each decision, on the log's thread.
+    `open_with` opens another destination than a stream or file; `target` is its name then.
     """
 
     def __init__(
@@ -73,33 +66,40 @@ class DecisionLog:
         form: LineForm | None = None,
         on_loss: Callable[[int], None] | None = None,
         observer: Observer | None = None,
+        open_with: Callable[[], Destination] | None = None,
     ) -> None:
         self.on_overflow = on_overflow
         self._target = target
-        self._lock_fd = lock_fd
         self._clock = clock
         self._heartbeat_s = heartbeat_s
         self._on_loss = on_loss
         self._observer = observer
-        self._lines = Lines(instance, worker, form)
         # A slot is a token in a deque: taking and returning one is atomic and needs no lock.
         self._slots: deque[None] = deque(repeat(None, capacity))
         self._queue: deque[Entry | threading.Event] = deque()
-        self._unwritten: list[bytes] = []
-        self._held_from = LogPosition()
         self._lost = 0
         self._loss_lock = threading.Lock()
         self._wake = threading.Event()
         self._reopening = False
         self._closing = False
         self._ended = False
-        self._announced = False
-        self._failing = False
-        self._problem: str | None = None
         self._low_space: str | None = None
         self._overflow = Overflow()
+        self._recoveries = 0
         self._thread = threading.Thread(target=self._run, name="decision-log", daemon=True)
+        self._open = open_with or (lambda: open_destination(target, lock_fd=lock_fd))
         self._destination: Destination
+        self._pace = Pace()
+        self._wake_at = self._pace.wake_at
+        self._writer = LineWriter(
+            target,
+            Lines(instance, worker, form),
+            deny=on_overflow is OverflowAction.DENY,
+            clock=clock,
+            lose=self.lost,
+            lost=lambda: self._lost,
+            give_back=self._give_back,
+        )
 
     @property
     def decisions_lost(self) -> int:
@@ -114,8 +114,8 @@ class DecisionLog:
     @property
     def problem(self) -> str | None:
         """Return why lines cannot be written at the moment or soon, None while all is well."""
-        if self._problem is not None:
-            return f"{self._target} cannot be written: {self._problem}"
+        if self._writer.problem is not None:
+            return f"{self._target} cannot be written: {self._writer.problem}"
         if self.full:
             return f"{self._target} is full: lines are not written as fast as decisions are made"
         if self._low_space is not None:
@@ -124,7 +124,10 @@ class DecisionLog:
 
     def start(self) -> None:
         """Open the destination and start writing. Raises OSError when it cannot be opened."""
-        self._destination = open_destination(self._target, lock_fd=self._lock_fd)
+        self._destination = self._open()
+        self._pace = self._destination.pace
+        self._wake_at = self._pace.wake_at
+        self._writer.open(self._destination)
         self._thread.start()
 
     def reserve(self) -> bool:
@@ -149,7 +152,7 @@ class DecisionLog:
             return
         queue = self._queue
         queue.append((verdict, ts, entrance, duration_us))
-        if len(queue) % _WAKE_AT == 0:
+        if len(queue) % self._wake_at == 0:
             self._wake.set()
 
     def lost(self, count: int = 1) -> None:
@@ -175,28 +178,34 @@ class DecisionLog:
     def close(self, timeout: float) -> bool:
         """Write what is left and the stop line; false when that took longer than `timeout` seconds."""
         self._closing = True
+        self._destination.hurry()
         self._wake.set()
-        self._thread.join(timeout)
+        self._thread.join(timeout * 2 / 3)
+        if self._thread.is_alive():
+            # A collector that does not answer: what is left is counted as lost.
+            self._destination.abort()
+            self._thread.join(timeout / 3)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        self._announce()
+        self._writer.announce()
         every_s = self._heartbeat_s or math.inf
         beat = time.monotonic() + every_s
         look = time.monotonic() + _LOOK_EVERY_S
         head = time.monotonic() + _HEAD_EVERY_S
         while True:
-            self._wake.wait(min(_TICK_S, every_s))
+            self._wake.wait(min(self._pace.tick_s, every_s))
             self._wake.clear()
             closing = self._closing
             if self._reopening:
-                self._reopen()
+                self._reopening = False
+                self._writer.reopen()
             self._drain()
             if self._observer is not None:
                 self._tick(self._observer)
             now = time.monotonic()
             if now >= beat:
-                self._heartbeat()
+                self._writer.heartbeat()
                 # In step with the clock, unless a slow disk has made us miss beats.
                 beat = max(beat, now - every_s) + every_s
             if now >= look:
@@ -204,7 +213,7 @@ class DecisionLog:
                 self._look()
             if now >= head:
                 head = now + _HEAD_EVERY_S
-                self._tell_head()
+                self._writer.tell_head()
             if closing:
                 break
         self._end()
@@ -212,9 +221,9 @@ class DecisionLog:
     def _drain(self) -> None:
         """Write what waits now; what arrives meanwhile is for the next tick."""
         waiting = len(self._queue)
-        while waiting > 0 and self._retry():
+        while waiting > 0 and self._writer.retry():
             # Small batches let requests run in between; large ones keep up when every slice is contended.
-            size = min(waiting, max(_SMALLEST_BATCH, min(waiting // 4, _LARGEST_BATCH)))
+            size = min(waiting, max(self._pace.smallest_batch, min(waiting // 4, _LARGEST_BATCH)))
             waiting -= size
             self._batch(size)
 
@@ -230,13 +239,13 @@ class DecisionLog:
         if self._observer is not None:
             for verdict, ts, entrance, _ in entries:
                 self._observe(self._observer, verdict, ts, entrance)
-        if self._failing and self.on_overflow is OverflowAction.DROP:
+        if self._writer.drops:
             # Until a heartbeat gets through again, rendering would be for nothing.
             self._give_back(len(entries))
-            self.lost(sum(not self._leaves_out(entry) for entry in entries))
+            self.lost(sum(not self._writer.leaves_out(entry) for entry in entries))
         elif entries:
-            self._put(entries)
-        if self._unwritten:
+            self._writer.put(entries)
+        if self._writer.holds:
             self._queue.extend(reached)
             return
         for event in reached:
@@ -247,50 +256,13 @@ class DecisionLog:
         try:
             observer.count(verdict, ts, entrance)
         except Exception:  # noqa: BLE001  # one decision is not recorded; the log goes on
-            _app_log().exception("decision_not_recorded")
+            app_log().exception("decision_not_recorded")
 
     def _tick(self, observer: Observer) -> None:
         try:
             observer.tick(self._clock())
         except Exception:  # noqa: BLE001  # as above
-            _app_log().exception("recording_not_handed_over")
-
-    def _put(self, entries: list[Entry]) -> None:
-        before = self._lines.position
-        lines = [line for entry in entries if (line := self._rendered(entry)) is not None]
-        written = self._out(lines)
-        if self.on_overflow is OverflowAction.DENY:
-            self._unwritten = lines[written:]
-            self._held_from = self._lines.after(before, lines[:written])
-            self._give_back(len(entries) - len(self._unwritten))
-            return
-        self._give_back(len(entries))
-        if written < len(lines):
-            self._lines.position = self._lines.after(before, lines[:written])
-            self.lost(len(lines) - written)
-
-    def _leaves_out(self, entry: Entry) -> bool:
-        return self._lines.samples and self._lines.leaves_out(entry[0])
-
-    def _rendered(self, entry: Entry) -> bytes | None:
-        try:
-            return None if self._leaves_out(entry) else self._lines.decision(entry)
-        except Exception:  # noqa: BLE001  # one line is lost, never the thread that writes all others
-            self.lost()
-            _app_log().exception("decision_not_rendered")
-            return None
-
-    def _retry(self) -> bool:
-        """Write what an error held back; true when nothing is held back any more."""
-        if self.on_overflow is OverflowAction.DROP:
-            return True
-        if not self._announced and not self._announce():
-            return False
-        written = self._out(self._unwritten)
-        self._held_from = self._lines.after(self._held_from, self._unwritten[:written])
-        self._unwritten = self._unwritten[written:]
-        self._give_back(written)
-        return not self._unwritten
+            app_log().exception("recording_not_handed_over")
 
     def _give_back(self, slots: int) -> None:
         self._slots.extend(repeat(None, slots))
@@ -303,86 +275,27 @@ class DecisionLog:
         """
         if isinstance(self._destination, RegularFile):
             self._look_at_disk()
-        if self._failing:
+        if self._writer.failing or self._writer.recoveries != self._recoveries:
+            # The writer has told of these.
+            self._recoveries = self._writer.recoveries
             self._overflow.known(self._lost)
+        if self._writer.failing:
             if not 0 < self._heartbeat_s <= _LOOK_EVERY_S:
-                self._heartbeat()
+                self._writer.heartbeat()
         else:
             self._overflow.look(self._target, self._lost, full=self.full)
 
     def _look_at_disk(self) -> None:
         before, self._low_space = self._low_space, low_space(self._target)
         if self._low_space is not None and before is None:
-            _app_log().warning("decision_log_disk_low", target=self._target, space=self._low_space)
+            app_log().warning("decision_log_disk_low", target=self._target, space=self._low_space)
         if self._low_space is None and before is not None:
-            _app_log().warning("decision_log_disk_recovered", target=self._target)
-
-    def _heartbeat(self) -> None:
-        if (self._announced or self._announce()) and self._retry():
-            self._say(lambda: self._lines.heartbeat(self._clock(), self._lost))
-
-    def _announce(self) -> bool:
-        self._announced = self._say(lambda: self._lines.started(self._clock()))
-        return self._announced
-
-    def _say(self, line: Callable[[], bytes]) -> bool:
-        before = self._lines.position
-        if self._out([line()]):
-            return True
-        self._lines.position = before
-        return False
-
-    def _out(self, lines: list[bytes]) -> int:
-        if not lines:
-            return 0
-        written, error, made_anew = self._destination.write(lines)
-        if made_anew:
-            _app_log().warning(
-                "decision_log_deleted", target=self._target, message="the file was deleted; it is made anew"
-            )
-        if error and not self._failing:
-            _app_log().error("decision_log_failing", target=self._target, error=str(error))
-        if not error and self._failing:
-            self._overflow.known(self._lost)
-            _app_log().warning("decision_log_recovered", target=self._target, decisions_lost=self._lost)
-        self._failing = error is not None
-        self._problem = None if error is None else (error.strerror or str(error)).lower()
-        return written
-
-    def _reopen(self) -> None:
-        self._reopening = False
-        error = self._destination.reopen()
-        if error:
-            _app_log().error("decision_log_not_reopened", target=self._target, error=str(error))
+            app_log().warning("decision_log_disk_recovered", target=self._target)
 
     def _end(self) -> None:
         self._ended = True
         self._drain()
         if self._observer is not None:
             self._tick(self._observer)
-        if self._unwritten:
-            self._lines.position = self._held_from
-        queued = sum(not isinstance(item, threading.Event) for item in self._queue)
-        self.lost(len(self._unwritten) + queued)
-        if self._announced:
-            self._say(lambda: self._lines.stopped(self._clock(), self._lost))
-            self._tell_head()
-        self._destination.close()
-
-    def _tell_head(self) -> None:
-        """Say in the application log, which is kept elsewhere, which line a chained log has reached."""
-        written = self._held_from if self._unwritten else self._lines.position
-        if self._lines.algorithm is None or written.seq == 0:
-            return
-        _app_log().info(
-            "decision_log_head",
-            instance=self._lines.instance,
-            seq=written.seq,
-            chain=f"{self._lines.algorithm}:{written.chain}",
-            decisions_lost=written.lost,
-        )
-
-
-def _app_log() -> structlog.typing.FilteringBoundLogger:
-    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind(logger="extauthz.decisionlog")
-    return logger
+        self.lost(sum(not isinstance(item, threading.Event) for item in self._queue))
+        self._writer.end()

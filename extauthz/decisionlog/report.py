@@ -70,6 +70,7 @@ class LogReport:
     schema_error_count: int
     chain_errors: tuple[ChainError, ...]
     chain_error_count: int
+    repeated_lines: int
     unfinished_lines: tuple[int, ...]
     without_stop_line: tuple[str, ...]
 

@@ -21,6 +21,9 @@ from extauthz.decisionlog.schema import line_problems
 MAX_LISTED: Final = 100
 """The most gaps, and the most errors, that are listed; all are counted."""
 
+_REMEMBERED: Final = 4096
+"""Lines of an instance that a repetition is recognized by: a collector gets at most 1,024 again."""
+
 _BEGINNING: Final = b'{"ts":"'
 _AFTER_ITS_END: Final = re.compile(rb',"chain":"(?:hmac-)?sha256:[0-9a-f]{64}".', re.DOTALL)
 """A chained line that goes on after its last member was not cut off there."""
@@ -33,15 +36,18 @@ def verify(
     chained: bool = False,
     after: Sequence[Head] = (),
     heads: Sequence[Head] = (),
+    collected: bool = False,
 ) -> LogReport:
     """Judge the lines of a decision log, in the order they were written.
 
     `keys` are those of keyed chains; with a key, or if `chained`, every line must be chained. `after` are
-    heads that an earlier part of the log ended with, `heads` those that this log must contain. A line that
+    heads that an earlier part of the log ended with, `heads` those that this log must contain. `collected`: a
+    collector may have stored lines twice; the second ones are only counted. A line that
     stops in the middle is only reported: it is the end of a writer that was killed, and if that writer went
     on, the gap tells.
     """
-    return _Verification(ChainCheck(keys, required=chained), after, heads).run(lines)
+    check = ChainCheck(keys, required=chained)
+    return _Verification(check, after, heads, collected=collected).run(lines)
 
 
 @dataclass(slots=True)
@@ -57,11 +63,16 @@ class _Instance:
     missing: int = 0
     explained: int = 0
     open_gaps: list[tuple[int, int, LogLine]] = field(default_factory=list)
+    recent: dict[int, bytes] = field(default_factory=dict)
 
 
 class _Verification:
-    def __init__(self, check: ChainCheck, after: Sequence[Head], heads: Sequence[Head]) -> None:
+    def __init__(
+        self, check: ChainCheck, after: Sequence[Head], heads: Sequence[Head], *, collected: bool
+    ) -> None:
         self._check = check
+        self._collected = collected
+        self._repeated = 0
         self._after = {head.instance: head for head in after}
         self._heads = {(head.instance, head.seq): head for head in heads}
         self._instances: dict[str, _Instance] = {}
@@ -111,6 +122,7 @@ class _Verification:
             schema_error_count=self._error_count,
             chain_errors=tuple(self._chain_errors),
             chain_error_count=self._chain_error_count,
+            repeated_lines=self._repeated,
             unfinished_lines=tuple(self._unfinished),
             without_stop_line=tuple(name for name, one in self._instances.items() if not one.stopped),
         )
@@ -143,6 +155,9 @@ class _Verification:
         instance = self._instances.get(name)
         if instance is None:
             instance = self._instances[name] = self._first(name, seq, worker)
+        if self._collected and self._is_repeated(instance, seq, text):
+            self._repeated += 1
+            return
         if seq <= instance.last_seq:
             self._error(at, f"seq: {seq} does not follow {instance.last_seq}")
             return
@@ -169,6 +184,17 @@ class _Verification:
         if isinstance(lost, int):
             instance.decisions_lost = max(instance.decisions_lost, lost)
             self._settle(name, instance)
+
+    @staticmethod
+    def _is_repeated(instance: _Instance, seq: int, text: bytes) -> bool:
+        """Tell whether a line is one of the last ones again, byte for byte; else remember it."""
+        recent = instance.recent
+        if recent.get(seq) == text:
+            return True
+        recent[seq] = text
+        if len(recent) > _REMEMBERED:
+            del recent[next(iter(recent))]
+        return False
 
     def _first(self, name: str, seq: int, worker: int) -> _Instance:
         """Begin an instance at its first line here: the first of all, or the one after a known head."""

@@ -7,12 +7,14 @@ import os
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from extauthz.decide.identity import TokenPolicy
 from extauthz.decide.judge import CheckPolicy
 from extauthz.decisionlog.chain import Chain
+from extauthz.decisionlog.destination import Destination
 from extauthz.decisionlog.lines import LineForm
-from extauthz.decisionlog.log import DecisionLog
+from extauthz.decisionlog.log import DecisionLog, Observer
 from extauthz.decisionlog.masks import Masks
 from extauthz.keys.cache import JwksCache
 from extauthz.keys.fetcher import KeyFetcher
@@ -24,7 +26,9 @@ from extauthz.recording.counter import ShapeCounter
 from extauthz.runtime.issuers import Issuers, key_fetcher
 from extauthz.runtime.traces import Traces, open_traces
 from extauthz.settings import Settings, StaleAction
+from extauthz.settings.decision_log_values import OTLP
 from extauthz.telemetry.counts import Counts, FetchOutcome
+from extauthz.telemetry.otlp import OtlpTarget, Signal, otlp_resource, otlp_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,21 +89,49 @@ def shared_parts(
         introspector=introspector,
         issuers=Issuers(settings, cache, introspector, wait_for_file=wait_for_file),
         counts=counts,
-        decision_log=DecisionLog(
-            settings.decision_log,
-            worker=worker,
-            instance=instance,
-            on_overflow=settings.decision_log_on_overflow,
-            heartbeat_s=settings.decision_log_heartbeat,
-            form=line_form(settings),
-            lock_fd=lock_fd,
-            on_loss=counts.lost,
-            observer=shapes,
-        ),
+        decision_log=decision_log(settings, worker, instance, lock_fd, counts.lost, shapes),
         shapes=shapes,
         policy=check_policy(settings),
         traces=traces,
     )
+
+
+def decision_log(
+    settings: Settings,
+    worker: int,
+    instance: uuid.UUID,
+    lock_fd: int | None,
+    on_loss: Callable[[int], None],
+    observer: Observer | None,
+) -> DecisionLog:
+    """Return the decision log that the settings describe, not started."""
+    target = settings.decision_log
+    open_with = None
+    if target == OTLP:
+        sent_to = otlp_target(settings, Signal.LOGS)
+        target = f"{OTLP} {sent_to.url}"
+        open_with = partial(_collector, settings, sent_to, str(instance), worker)
+    return DecisionLog(
+        target,
+        worker=worker,
+        instance=instance,
+        on_overflow=settings.decision_log_on_overflow,
+        heartbeat_s=settings.decision_log_heartbeat,
+        form=line_form(settings),
+        lock_fd=lock_fd,
+        on_loss=on_loss,
+        observer=observer,
+        open_with=open_with,
+    )
+
+
+def _collector(settings: Settings, target: OtlpTarget, instance: str, worker: int) -> Destination:
+    """Return the destination of DECISION_LOG=otlp. Raises OtlpFileError."""
+    from extauthz.decisionlog.otlp import OtlpDestination
+    from extauthz.telemetry.otlp_senders import open_sender
+
+    resource = otlp_resource(settings, instance=instance, worker=worker)
+    return OtlpDestination(open_sender(target), resource, timeout_s=target.timeout_s)
 
 
 def line_form(settings: Settings) -> LineForm:

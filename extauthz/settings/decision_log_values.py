@@ -18,6 +18,9 @@ class Mask(StrEnum):
     HASH = "hash"
 
 
+OTLP: Final = "otlp"
+"""The value of DECISION_LOG for an OpenTelemetry collector."""
+
 MASKABLE: Final = (
     "subject", "domain", "roles", "token_roles", "resource", "action", "method", "host", "path", "path_raw",
     "detail", "source_principal", "source_address", "request_id", "trace_id", "attributes_used",

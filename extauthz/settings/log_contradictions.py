@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from extauthz.settings.decision_log_values import Mask
+from extauthz.settings.decision_log_values import OTLP, Mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 def log_contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
     """Yield what the settings of masks and of the chain lack or contradict."""
+    if settings.decision_log == OTLP and settings.otel_sdk_disabled:
+        yield (
+            "DECISION_LOG OTEL_SDK_DISABLED",
+            "DECISION_LOG=otlp and OTEL_SDK_DISABLED=true exclude each other; unset one of them",
+        )
     hashes = [field for field, mask in settings.decision_log_mask.items() if mask is Mask.HASH]
     if hashes and settings.decision_log_mask_key is None:
         yield (

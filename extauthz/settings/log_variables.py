@@ -22,7 +22,9 @@ from extauthz.settings.variable import variable
 class LogSettings(OtelSettings):
     """The settings of the decision log and of the application log, after those of OpenTelemetry."""
 
-    decision_log: str = variable("DECISION_LOG", text, "stdout", "stdout or the path of a file")
+    decision_log: str = variable(
+        "DECISION_LOG", text, "stdout", "stdout, the path of a file, or otlp: a collector (OTEL_...)"
+    )
     decision_log_mask: Mapping[str, Mask] = variable(
         "DECISION_LOG_MASK",
         masks,

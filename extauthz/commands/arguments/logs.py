@@ -46,6 +46,9 @@ def add(commands: "Commands") -> None:
         metavar="FILE",
         help="a report of this command, or an application log: what it says of decision logs must be there",
     )
+    verify.add_argument(
+        "--collected", action="store_true", help="a collector may have stored lines twice: only count those"
+    )
     verify.set_defaults(run=_verify)
     convert = command(
         logs,
@@ -69,7 +72,7 @@ def _verify(parsed: argparse.Namespace) -> int:
     return logs_verify.run(
         os.environ,
         logs_verify.VerifyArguments(
-            parsed.files, parsed.chained, parsed.key_file, parsed.after, parsed.heads
+            parsed.files, parsed.chained, parsed.key_file, parsed.after, parsed.heads, parsed.collected
         ),
     )
 

@@ -15,6 +15,7 @@ from extauthz.publish.files import PolicyDirectory
 from extauthz.runtime.policies import policy_reading, role_model
 from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.settings import CorsPreflight, FilesSource, Settings, StaleAction, misspelt, variables
+from extauthz.settings.decision_log_values import OTLP
 
 _PLACES: Final = {
     "GRPC_TLS_CERT": "grpc_tls_cert",
@@ -146,7 +147,7 @@ def _files(settings: Settings) -> Iterator[Finding]:
             )
     yield from _assertion_keys(settings)
     folders = {"GRPC_UDS_DIR": settings.grpc_uds_dir}
-    if settings.decision_log != "stdout":
+    if settings.decision_log not in {"stdout", OTLP}:
         folders["DECISION_LOG"] = Path(settings.decision_log).absolute().parent
     for name, folder in folders.items():
         if folder is not None and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
