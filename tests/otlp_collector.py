@@ -12,6 +12,7 @@ import grpc
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 _GRPC = "/opentelemetry.proto.collector"
@@ -66,6 +67,18 @@ class Collector:
             for resource in request.resource_spans
             for scope in resource.scope_spans
             for span in scope.spans
+        ]
+
+    @property
+    def log_records(self) -> list[LogRecord]:
+        """Return every log record that arrived, in the order of arrival."""
+        return [
+            record
+            for request in list(self.requests)
+            if isinstance(request, logs.ExportLogsServiceRequest)
+            for resource in request.resource_logs
+            for scope in resource.scope_logs
+            for record in scope.log_records
         ]
 
     def wait_for(self, found: Callable[["Collector"], bool], *, within_s: float = 15.0) -> None:

@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager, contextmanager
 import grpc
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from extauthz.decisionlog.chain import Chain
 from extauthz.decisionlog.lines import LineForm
@@ -63,19 +62,8 @@ def running(port: int, protocol: str = "http/protobuf", **more: str) -> Iterator
         assert log.close(6)
 
 
-def records(collector: Collector) -> list[LogRecord]:
-    return [
-        record
-        for request in list(collector.requests)
-        if isinstance(request, ExportLogsServiceRequest)
-        for resource in request.resource_logs
-        for scope in resource.scope_logs
-        for record in scope.log_records
-    ]
-
-
 def report(collector: Collector) -> LogReport:
-    bodies = [record.body.string_value.encode() + b"\n" for record in records(collector)]
+    bodies = [record.body.string_value.encode() + b"\n" for record in collector.log_records]
     assert [problems_of(json.loads(body)) for body in bodies] == [[]] * len(bodies)
     lines = (LogLine("collector", number, body) for number, body in enumerate(bodies, 1))
     return verify(lines, keys=[KEY], collected=True)
@@ -98,9 +86,9 @@ def test_every_line_is_a_record_and_the_chain_is_whole(protocol: str) -> None:
         assert (found.decisions, found.decisions_lost, found.repeated_lines) == (701, 0, 0)
         assert found.instances[0].stopped
         assert len(collector.requests) < 20
-        last = records(collector)[-2]
+        last = collector.log_records[-2]
         assert last.trace_id.hex() == "0af7651916cd43dd8448eb211c80319c"
-        assert (last.severity_text, records(collector)[1].severity_text) == ("WARN", "INFO")
+        assert (last.severity_text, collector.log_records[1].severity_text) == ("WARN", "INFO")
         assert last.time_unix_nano == 1_763_917_200_000_000_000
         attributes = {each.key: each.value.string_value for each in last.attributes}
         assert attributes["extauthz.decision"] == "deny"
@@ -116,7 +104,7 @@ def test_a_line_longer_than_a_request_is_sent_alone() -> None:
             put(log, an_allow(number, big))
             put(log, an_allow(number))
         assert log.flush(10)
-        assert len(records(collector)) == 7
+        assert len(collector.log_records) == 7
         sizes = [len(request.SerializeToString()) for request in collector.requests]
         assert sum(size > MAX_REQUEST_BYTES for size in sizes) == 3
 
@@ -177,7 +165,7 @@ def test_what_a_collector_refuses_for_ever_is_counted(protocol: str) -> None:
             collector.requests.clear()
             collector.status, collector.code = 200, grpc.StatusCode.OK
             await_true(lambda: problem_of(log) is None, within=20)
-            collector.wait_for(lambda _: bool(records(collector)))
+            collector.wait_for(lambda _: bool(collector.log_records))
             put(log, an_allow(51))
             assert log.flush(10)
         found = report(collector)
@@ -204,7 +192,7 @@ def test_with_deny_what_a_collector_refuses_is_kept() -> None:
 def test_records_that_a_collector_rejects_are_counted_as_lost(protocol: str) -> None:
     with PROTOCOLS[protocol](Collector(rejected=3, detail="too old")) as collector:
         with running(collector.port, protocol) as log:
-            collector.wait_for(lambda one: bool(records(one)))
+            collector.wait_for(lambda one: bool(one.log_records))
             for number in range(20):
                 put(log, an_allow(number))
             assert log.flush(10)
@@ -344,7 +332,7 @@ def test_threads_that_decide_do_not_wait_while_lines_are_sent() -> None:
         collector.held.set()
         put(log, an_allow())
         log.flush(0.0)
-        collector.wait_for(lambda one: len(records(one)) > 0)
+        collector.wait_for(lambda one: len(one.log_records) > 0)
         done = threading.Event()
 
         def decide() -> None:

@@ -65,6 +65,7 @@ def test_masks_are_read_by_field() -> None:
             },
             ("same secret",),
         ),
+        ({"DECISION_LOG": "otlp", "OTEL_SDK_DISABLED": "true"}, ("DECISION_LOG=otlp", "OTEL_SDK_DISABLED")),
         ({"DECISION_LOG_SAMPLE_ALLOWS": "1.01"}, ("DECISION_LOG_SAMPLE_ALLOWS", "from 0 to 1")),
         ({"DECISION_LOG_SAMPLE_ALLOWS": "-0.1"}, ("from 0 to 1",)),
         ({"DECISION_LOG_SAMPLE_ALLOWS": "1e-3"}, ("from 0 to 1",)),
