@@ -51,8 +51,8 @@ def summary(plan: Plan, *, prune: bool) -> str:
     text = "{} to create, {} to change, {} to delete".format(*counts)
     others = len(plan.extra) + len(plan.needed)
     if others:
-        text += f"; {others} live rows are not in the folder and stay"
-        text += "" if prune else " (--prune deletes them)"
+        text += f"; {others} live row{'' if others == 1 else 's'} not in the folder"
+        text += "" if prune else " (--prune deletes)"
     return text
 
 

@@ -45,6 +45,9 @@ FOLDER: Mapping[str, Any] = {
              {"type": "CONDITION", "attribute": "request.query.sum", "operator": "eq", "value": "1\u202e2"},
              {"type": "CONDITION", "attribute": "user.level", "operator": "gt", "value": 1.50},
          ]}},
+        {"id": "m", "name": "'Größe': \"all\" #1, {x}", "resource": "price", "effect": "allow",
+         "priority": -3, "domain": "emea", "actions": ["write", "read"], "enabled": False, "mode": "shadow",
+         "format": "casbin", "rule_data": 'user.level >= 3 && user["a b"] == "x: y"'},
     ],
 }  # fmt: skip
 

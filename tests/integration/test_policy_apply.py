@@ -12,6 +12,7 @@ from extauthz.folders.rest_access import RestAccess, rest_access
 from extauthz.folders.rest_client import Answer, RestClient
 from tests.integration.applying import FOLDER, command, environment, write_folder
 from tests.integration.rest_harness import Api, rest, rule
+from tests.integration.rest_saas import firms
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -49,7 +50,7 @@ async def test_a_folder_is_applied_in_one_revision_and_applied_again_without_a_d
         assert (shown.returncode, shown.stderr) == (1, "")
         assert "+ role rule role:finance * invoice:read read allow  (policies.json:1)" in shown.stdout
         assert "    + routes: " in shown.stdout
-        assert shown.stdout.endswith("9 to create, 0 to change, 0 to delete\n")
+        assert shown.stdout.endswith("10 to create, 0 to change, 0 to delete\n")
         assert "\x1b" not in shown.stdout
         assert "\u202e" not in shown.stdout
         assert await everything(api) == [[], [], [], []]
@@ -129,7 +130,7 @@ async def test_rows_change_member_by_member_and_rows_outside_of_the_folder_stay_
         assert "    - public: true\n" in shown.stdout
         assert "- role rule role:anonymous * price access allow" in shown.stdout
         assert "! role rule role:emea emea invoice:read * allow  not in the folder\n" in shown.stdout
-        assert "1 live rows are not in the folder and stay (--prune deletes them)" in shown.stdout
+        assert "1 live row not in the folder (--prune deletes)" in shown.stdout
         applied = await command(api, "apply", folder)
         assert applied.returncode == 0, applied
         assert await revision(api) == 2
@@ -158,6 +159,29 @@ async def test_rows_change_member_by_member_and_rows_outside_of_the_folder_stay_
         assert await revision(api) == 4
 
 
+async def test_a_long_list_is_sent_in_parts_and_published_at_once(
+    database: "Database", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("extauthz.folders.changes._MOST_ENTRIES", 3)
+    async with rest(database) as api:
+        folder = write_folder(tmp_path / "folder", FOLDER)
+        assert (await command(api, "apply", folder)).returncode == 0
+        assert (await revision(api), await drafts(api)) == (1, [])
+        assert (await command(api, "apply", folder, "--prune", "--dry-run")).returncode == 0
+        taken = [{"methods": ["GET"], "path": "/taken"}]
+        live = {"name": "theirs", "serviceName": "s", "routes": taken}
+        (await api.post("/api/v1/resources", live)).succeeded(201)
+        broken = json.loads(json.dumps(FOLDER))
+        broken["resources"].append({"name": "mine", "serviceName": "s", "routes": taken})
+        broken["role_rules"] += [rule(id=f"r{number}", act=f"{number}") for number in range(7)]
+        refused = await command(api, "apply", write_folder(folder, broken))
+        assert refused.returncode == 1
+        assert (
+            "create resource mine: GET any host /taken of 'mine' already leads to 'theirs'" in refused.stderr
+        )
+        assert (await revision(api), await drafts(api)) == (2, [])
+
+
 async def test_a_draft_is_left_open_for_people_to_look_at(database: "Database", tmp_path: Path) -> None:
     async with rest(database) as api:
         folder = write_folder(tmp_path / "folder", FOLDER)
@@ -168,7 +192,7 @@ async def test_a_draft_is_left_open_for_people_to_look_at(database: "Database", 
             f"draft {draft['id']} is open: {api.url}/api/v1/drafts/{draft['id']}/diff shows it" in left.stdout
         )
         assert await revision(api) == 0
-        assert len((await api.get(f"/api/v1/drafts/{draft['id']}/diff")).body["items"]) == 9
+        assert len((await api.get(f"/api/v1/drafts/{draft['id']}/diff")).body["items"]) == 10
         (await api.post(f"/api/v1/drafts/{draft['id']}/publish")).succeeded(200)
         again = await command(api, "apply", folder, "--draft", "--json")
         assert (again.returncode, json.loads(again.stdout)["state"]) == (0, "unchanged")
@@ -205,15 +229,19 @@ async def test_a_live_write_between_plan_and_publication_is_planned_again(
     database: "Database", tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with rest(database) as api:
-        folder = write_folder(tmp_path / "folder", {"role_rules": [rule(id="mine", act="mine")]})
+        folder, other = tmp_path / "folder", ""
 
         async def unrelated() -> None:
-            (await api.post("/api/v1/resources/policies", rule(act="theirs"))).succeeded(201)
+            (await api.post("/api/v1/resources/policies", rule(act=other))).succeeded(201)
 
-        assert await applied(api, folder, "/publish", unrelated) == 0
-        assert await revision(api) == 2
-        assert sorted(each["act"] for each in await rows(api, "resources/policies")) == ["mine", "theirs"]
-        assert await drafts(api) == []
+        for number, path in enumerate(("/drafts", "/changes", "/publish"), 1):
+            other = f"other {number}"
+            write_folder(folder, {"role_rules": [rule(id="mine", act=f"mine {number}")]})
+            assert await applied(api, folder, path, unrelated) == 0
+            assert await revision(api) == 2 * number
+            found = {each["act"] for each in await rows(api, "resources/policies")}
+            assert {f"mine {number}", other} <= found
+            assert await drafts(api) == []
 
         write_folder(folder, {"role_rules": [rule(id="mine", act="next")]})
         capsys.readouterr()
@@ -226,7 +254,7 @@ async def test_a_live_write_between_plan_and_publication_is_planned_again(
             "the plan is another one now; nothing was applied, run the command again"
             in capsys.readouterr().err
         )
-        assert (await revision(api), await drafts(api)) == (3, [])
+        assert (await revision(api), await drafts(api)) == (7, [])
 
 
 async def test_of_two_applies_at_once_one_wins_and_the_other_is_told(
@@ -416,3 +444,17 @@ async def test_an_export_while_others_write_is_of_one_revision(database: "Databa
             assert counts["role_rules"] == counts["role_bindings"] == json.loads(found.stdout)["revision"]
         else:
             assert "the live policies were written during each of 10 readings" in found.stderr
+
+
+async def test_a_bootstrap_key_applies_to_its_tenant_alone(database: "Database", tmp_path: Path) -> None:
+    async with firms(database, "acme", "globex") as found:
+        acme, globex = (
+            environment(found.api, EXTAUTHZ_SERVICE_API_KEY=found.firms[slug].bootstrap)
+            for slug in ("acme", "globex")
+        )
+        del acme["ADMIN_API_KEY"], globex["ADMIN_API_KEY"]
+        folder = write_folder(tmp_path / "folder", FOLDER)
+        assert (await command(found.api, "apply", folder, environ=acme)).returncode == 0
+        assert (await command(found.api, "apply", folder, "--dry-run", environ=acme)).returncode == 0
+        other = await command(found.api, "export", tmp_path / "globex", "--json", environ=globex)
+        assert sum(json.loads(other.stdout)["rows"].values()) == 0
