@@ -20,10 +20,10 @@ from extauthz.importing.casbin_paths import (
 )
 from extauthz.importing.casbin_shape import How, Shape
 from extauthz.importing.outcome import Effect, Imported, NotTaken
-from extauthz.importing.path_shapes import PathShape, closed
+from extauthz.importing.path_shapes import PathShape, ShapeTree, closed
 
 OTHER_METHODS: Final = "other"
-_MAX_PAIRS: Final = 5_000_000
+_MAX_RULES: Final = 1_000_000
 _HEAD: Final = (
     "HEAD is decided as GET: where Casbin allows GET and not HEAD, HEAD is allowed here, and a deny of GET "
     "is one of HEAD."
@@ -148,25 +148,22 @@ def regions(found: list[HttpLine], *, everywhere: bool = False) -> list[Region] 
     shapes = closed([each.paths.shape for each in found] + [EVERY_PATH.shape] * everywhere)
     if shapes is None:
         return "the patterns of the lines have too many intersections"
-    exact: dict[PathShape, list[HttpLine]] = {}
-    wide: dict[PathShape, list[HttpLine]] = {}
+    tree: ShapeTree[HttpLine] = ShapeTree()
     names: dict[PathShape, tuple[str, ...]] = {}
     for each in found:
-        (exact if each.paths.shape.is_literal else wide).setdefault(each.paths.shape, []).append(each)
+        tree.add(each.paths.shape, each)
         names.setdefault(each.paths.shape, each.paths.names)
-    if len(shapes) * len(wide) > _MAX_PAIRS:
-        return "there are too many patterns for the number of paths"
     result: list[Region] = []
+    count = 0
     for shape in shapes:
         region = Region(shape.template(names.get(shape, ())), catches_other_methods=everywhere)
-        lines = list(exact.get(shape, ()))
-        for pattern, its_lines in wide.items():
-            if pattern.holds(shape):
-                lines += its_lines
-        for each in sorted(lines, key=lambda line: (line.line.file, line.line.line)):
+        for each in sorted(tree.holding(shape), key=lambda line: (line.line.file, line.line.line)):
             methods = each.methods.names
             region.catches_other_methods |= methods is None
             region.rules += [RegionRule(each.line, act) for act in (("*",) if methods is None else methods)]
+        count += len(region.rules)
+        if count > _MAX_RULES:
+            return f"their patterns overlap so often that more than {_MAX_RULES} rules would be needed"
         result.append(region)
     return result
 

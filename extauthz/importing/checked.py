@@ -61,6 +61,8 @@ def _only_allows(table: str, document: Mapping[str, object]) -> bool:
 
 def differences(imported: Imported, model: RoleModel) -> list[str]:
     """Judge the cases on the documents, which compile; return where the answer is not the source's."""
+    if not imported.cases:
+        return []
     headers = list(filter(None, imported.settings.get("CONDITION_HEADERS", "").split(",")))
     runner = CaseRunner.of(
         {"policies": imported.policies(), "settings": {"condition_headers": headers}}, model

@@ -9,9 +9,11 @@ parameter before `/**`) is the intersection of all shapes that hold the path. So
 to "which lines match", and the best template of a request decides like all lines together.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Generic, TypeVar
+
+_T = TypeVar("_T")
 
 MAX_SHAPES: Final = 2_000
 """Of those with a parameter or `below`; their intersections can be many more than they are."""
@@ -56,10 +58,6 @@ class PathShape:
                 return None
         return PathShape((*found, *longer.segments[size:]), longer.below)
 
-    def holds(self, other: "PathShape") -> bool:
-        """Return whether every path of the other is in this one."""
-        return self.meet(other) == other
-
     def template(self, names: tuple[str, ...] = ()) -> str:
         """Return the template of a route; `names` are those of its parameters, as far as they are given."""
         written: list[str] = []
@@ -72,6 +70,33 @@ class PathShape:
             else:
                 written.append(segment)
         return "".join(f"/{each}" for each in written) + ("/**" if self.below else "")
+
+
+class ShapeTree(Generic[_T]):
+    """Finds the shapes that hold a shape, with what is kept for each of them."""
+
+    def __init__(self) -> None:
+        self._children: dict[str | None, ShapeTree[_T]] = {}
+        self._exact: list[_T] = []
+        self._below: list[_T] = []
+
+    def add(self, shape: PathShape, value: _T) -> None:
+        """Keep a value for a shape."""
+        node = self
+        for segment in shape.segments:
+            node = node._children.setdefault(segment, ShapeTree())
+        (node._below if shape.below else node._exact).append(value)
+
+    def holding(self, shape: PathShape) -> Iterator[_T]:
+        """Yield what is kept for each shape that holds every path of this one."""
+        level = [self]
+        for segment in shape.segments:
+            for node in level:
+                yield from node._below
+            keys = (None,) if segment is None else (segment, None) if segment else (segment,)
+            level = [node._children[key] for node in level for key in keys if key in node._children]
+        for node in level:
+            yield from node._below if shape.below else node._exact
 
 
 def closed(shapes: Iterable[PathShape]) -> dict[PathShape, None] | None:

@@ -12,6 +12,7 @@ from extauthz.importing.outcome import Imported
 
 _WIDTH: Final = 108
 _PLAIN: Final = re.compile(r"[A-Za-z_/](?:[A-Za-z0-9_./-]|:(?=[A-Za-z0-9_./-]))*", re.ASCII)
+_SENTENCE: Final = re.compile(r"[A-Za-z][A-Za-z0-9./-]*(?: [A-Za-z0-9./-]+)+", re.ASCII)
 _WORDS: Final = frozenset({"true", "false", "yes", "no", "on", "off", "y", "n", "null"})
 _ESCAPES: Final = {'"': '\\"', "\\": "\\\\"}
 _MAX_NAMED: Final = 200
@@ -40,7 +41,7 @@ def policies_text(imported: Imported, header: Iterable[str]) -> str:
 def cases_text(description: str, cases: Iterable[Mapping[str, object]], header: Iterable[str]) -> str:
     """Return a file of decision cases that is judged on the policies of its folder."""
     lines = [f"# {_one_line(line)}" for line in header]
-    lines += [f"description: {scalar(description)}", "cases:"]
+    lines += [f"description: {_sentence(description)}", "cases:"]
     for case in cases:
         lines += _item(case, 2)
     return "\n".join(lines) + "\n"
@@ -56,6 +57,11 @@ def scalar(value: object) -> str:
     if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
         return text
     return '"' + "".join(_ESCAPES.get(each) or _printed(each) for each in text) + '"'
+
+
+def _sentence(value: object) -> str:
+    """Return a scalar that stands on a line of its own, where words need no quotes either."""
+    return value if isinstance(value, str) and _SENTENCE.fullmatch(value) else scalar(value)
 
 
 def _printed(character: str) -> str:
@@ -83,7 +89,9 @@ def _block(value: Mapping[str, object], indent: int) -> Iterator[str]:
     for name, member in value.items():
         flow = _flow(member)
         start = f"{' ' * indent}{scalar(name)}:"
-        if len(start) + 1 + len(flow) <= _WIDTH or not isinstance(member, Mapping | list) or not member:
+        if not isinstance(member, Mapping | list):
+            yield f"{start} {_sentence(member)}"
+        elif len(start) + 1 + len(flow) <= _WIDTH or not member:
             yield f"{start} {flow}"
         elif isinstance(member, Mapping):
             yield start

@@ -132,6 +132,8 @@ class Source:
                 ]
                 if self.obj == "==":
                     objects = [each for each in objects if "*" not in each]
+            if self.http and self.rng.random() < 0.5:
+                objects = [self._pattern()]
             obj = choice([*objects, *(["*"] if 'p.obj == "*"' in self.model or self.garbage else [])])
             acts = ACTIONS[self.act] if self.http else ["read", "write"]
             if not self.garbage:
@@ -150,13 +152,25 @@ class Source:
         self.rng.shuffle(lines)
         return "\n".join(lines) + "\n"
 
+    def _pattern(self) -> str:
+        """Return a pattern of few names, so that several hold the same paths."""
+        parameter = {"keyMatch2": [":id", ":name"], "keyMatch3": ["{id}", "{name}"]}.get(self.obj, [])
+        parts = [self.rng.choice(["a", "b", *parameter]) for _ in range(self.rng.randint(1, 3))]
+        below = "/*" if self.obj != "==" and self.rng.random() < 0.3 else ""
+        return "/" + "/".join(parts) + below
+
+    def _path(self) -> str:
+        return "/" + "/".join(self.rng.choice(["a", "b", "c"]) for _ in range(self.rng.randint(1, 4)))
+
     def question(self) -> dict[str, str]:
         choice = self.rng.choice
         http = self.http
         return {
             "sub": choice([*NAMES, *ROLES, "level0", "eve"]),
             "dom": choice([*DOMAINS, "d3"]),
-            "obj": choice(PATHS if http else ["data1", "data2", "data3", "data:read"]),
+            "obj": choice(
+                [*PATHS, *(self._path() for _ in PATHS)] if http else ["data1", "data2", "data3", "data:read"]
+            ),
             "act": choice([*METHODS, "GETX"] if http else ["read", "write", "other"]),
         }
 

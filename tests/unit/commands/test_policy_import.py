@@ -62,6 +62,7 @@ def test_a_casbin_policy_becomes_a_folder_that_validates_and_passes_its_cases(
     assert sorted(path.name for path in out.iterdir()) == ["cases.yaml", "policies.yaml"]
     assert "# policy.csv:2: p, editor, /articles/secret, GET, deny" in (out / "policies.yaml").read_text()
     assert run_extauthz("policy", "validate", out).returncode == 0
+    assert run_extauthz("policy", "fmt", "--check", out).returncode == 0
     tested = run_extauthz("policy", "test", out)
     assert tested.returncode == 0
     assert "Casbin answers false to editor, /articles/secret, GET: ok" in tested.stdout
