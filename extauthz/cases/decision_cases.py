@@ -173,6 +173,8 @@ def settings_of(section: Document, where: str) -> Document:
         if not isinstance(settings.get(name, True), bool):
             # `yes` and `no` are texts, of which neither would be true.
             raise CaseInvalidError(f"{where}, settings, {name}: true or false is needed")
+    if type(settings.get("condition_body_max", 0)) is not int:
+        raise CaseInvalidError(f"{where}, settings, condition_body_max: a number of bytes is needed")
     return settings
 
 

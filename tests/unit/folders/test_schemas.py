@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from extauthz.cases import case_members
 from extauthz.compile.documents.policy_documents import SERVER_MEMBERS, Reading, parse_policy_set
 from extauthz.compile.documents.policy_files import read_documents
 from extauthz.domain.policy import PolicySet
@@ -125,6 +126,16 @@ def test_a_schema_has_the_members_that_the_reader_knows(
     (said,) = [each.message for each in problems if each.pointer.endswith("/?")]
     known = said.partition("known are ")[2].split(", ")
     assert sorted({*known, *server}) == sorted(POLICIES.schema["$defs"][definition]["properties"])
+
+
+def test_the_schema_of_cases_has_the_members_that_cases_can_have() -> None:
+    definitions = CASES.schema["$defs"]
+    case, section = definitions["case"]["properties"], definitions["section"]["properties"]
+    assert set(case) == {*case_members.CASE_MEMBERS, *case_members.SHOWN_ONLY}
+    assert set(case["request"]["properties"]) == set(case_members.REQUEST_MEMBERS)
+    assert set(case["expect"]["properties"]) == set(case_members.EXPECT_MEMBERS)
+    assert set(section) == set(case_members.SECTION_MEMBERS)
+    assert set(section["settings"]["properties"]) == set(case_members.SETTINGS_MEMBERS)
 
 
 def all_policies() -> list[Any]:
