@@ -32,6 +32,8 @@ DRAFTS: Final = "/api/v1/drafts"
 _ROUNDS: Final = 5
 _SHOWN: Final = 20
 _ASK_TIMEOUT_S: Final = 10.0
+_SAYS_NOTHING: Final = frozenset({500, 502, 504})
+"""Answers after which a request may have been done: of a server that failed, of a proxy that did not wait."""
 _EMPTY_DRAFT: Final = "nothing was applied; an empty draft may be left"
 _UUID: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DOES_NOT_FIT: Final = frozenset({404, 409, 422})
@@ -136,9 +138,8 @@ class Applying:
                 " admin REST API; nothing was applied"
             )
         if not answer.is_success:
-            raise ApplyError(
-                refusal("the server refuses a draft", answer) + "; nothing was applied", _errors(answer)
-            )
+            left = _EMPTY_DRAFT if answer.status in _SAYS_NOTHING else "nothing was applied"
+            raise ApplyError(f"{refusal('the server refuses a draft', answer)}; {left}", _errors(answer))
         document = answer.document
         if not isinstance(document, dict) or _UUID.fullmatch(str(document.get("id"))) is None:
             raise NotTheApiError(f"{self.client.url} answers {DRAFTS} with another document than a draft")
@@ -195,7 +196,7 @@ class Applying:
             return self._asked(draft_id, ApplyError("it was interrupted"))
         if answer.is_success:
             return _published(answer)
-        if answer.problem.get("outcome") == "unknown":
+        if answer.status in _SAYS_NOTHING or answer.problem.get("outcome") == "unknown":
             return self._asked(draft_id, ApplyError(answer.detail))
         if answer.status == 409 and "reason" not in answer.problem:
             state = self.client.call("GET", f"{DRAFTS}/{draft_id}")

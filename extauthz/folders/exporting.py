@@ -34,6 +34,7 @@ from extauthz.folders.writing import write_whole
 from extauthz.folders.yaml_writer import table
 
 HEADER: Final = "# Written by 'extauthz policy export', which replaces this file the next time.\n"
+_SCHEMA: Final = "# yaml-language-server: $schema=.schema/policies.json\n"
 _ORDER: Final[Mapping[str, tuple[str, ...]]] = {
     RESOURCE: (
         "name", "serviceName", "displayName",
@@ -91,7 +92,7 @@ def files(live: LiveRows) -> dict[str, str]:
         rows = sorted((row for row in live.rows if row.kind == kind), key=_key)
         entries = [_entry(row) for row in rows]
         one_line = kind in {ROLE_RULE, ROLE_BINDING}
-        texts[f"{TABLES[kind]}.yaml"] = HEADER + table(TABLES[kind], entries, one_line=one_line)
+        texts[f"{TABLES[kind]}.yaml"] = HEADER + _SCHEMA + table(TABLES[kind], entries, one_line=one_line)
     return texts
 
 

@@ -14,7 +14,8 @@ Lost = Literal["request", "answer"]
 class CuttingProxy:
     """`lost` says what of which request is lost, counted from 0; `down` refuses everything after that.
 
-    Answers to requests with the text `silent` in their path are always lost.
+    Answers to requests with the text `silent` in their path are always lost; those with `impatient` are
+    answered with 504 after they were done, as by a proxy that does not wait.
     """
 
     url: str = ""
@@ -22,6 +23,7 @@ class CuttingProxy:
     stays_down: bool = False
     down: bool = False
     silent: str = ""
+    impatient: str = ""
     seen: list[str] = field(default_factory=list)
 
     def reset(self, lost: tuple[int, Lost] | None = None, *, stays_down: bool = False) -> None:
@@ -64,6 +66,8 @@ async def cutting_proxy(url: str) -> AsyncIterator[CuttingProxy]:
             answer = await _message(upstream)
             if lost == "answer" or (proxy.silent and proxy.silent in proxy.seen[-1]):
                 break
+            if proxy.impatient and proxy.impatient in proxy.seen[-1]:
+                answer = b"HTTP/1.1 504 Gateway Timeout\r\nContent-Length: 4\r\n\r\nlate"
             answers.write(answer)
             await answers.drain()
         requests.close()

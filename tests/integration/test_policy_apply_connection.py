@@ -104,3 +104,12 @@ async def test_the_lost_answer_to_a_publication_is_asked_for(
         assert "the answer to the publication was lost" in said.err
         assert await live(api) == ["all"]
         assert await revision(api) == 1
+
+        proxy.reset()
+        proxy.silent, proxy.impatient = "", "/publish"
+        write_folder(folder, {"role_rules": [rule(id="a", act="all"), rule(id="b", act="more")]})
+        assert await applied(api, proxy, folder) == 0
+        said = capsys.readouterr()
+        assert "the answer to the publication was lost" in said.err
+        assert await live(api) == ["all", "more"]
+        assert await drafts(api) == []
