@@ -30,6 +30,8 @@ GIVE_UP_S: Final = 60.0
 LAST_EXPORT_S: Final = 1.0
 """What the end of a process allows for the last batches."""
 _LOOK_S: Final = 0.25
+_STEP: Final = 16
+"""Spans that are made without a pause: a fifth of a millisecond."""
 _END: Final = "the process ends"
 _SCOPE: Final = InstrumentationScope(name="extauthz", version=__version__)
 # W3C 3.2.2.5, and OTLP's bit for a parent whose place is known (remote or not is not said).
@@ -105,7 +107,7 @@ class SpanExporter:
                 return
 
     def _export(self) -> None:
-        while spans := self._tracing.take(self._batch):
+        while spans := self._taken():
             try:
                 self._deliver(spans)
             except Exception:  # noqa: BLE001  # one batch is lost, never the thread
@@ -113,6 +115,13 @@ class SpanExporter:
                 self._on_loss(len(spans))
             if not self._closing.is_set() and self._tracing.waiting < self._batch:
                 return
+
+    def _taken(self) -> list[EndedSpan]:
+        found: list[EndedSpan] = []
+        while (left := self._batch - len(found)) > 0 and (some := self._tracing.take(min(left, _STEP))):
+            found += some
+            _let_others_run()
+        return found
 
     def _deliver(self, spans: Sequence[EndedSpan]) -> None:
         request = encoded(spans, self._resource)
@@ -165,11 +174,19 @@ class SpanExporter:
 
 def encoded(spans: Sequence[EndedSpan], resource: Resource) -> bytes:
     """Return the octets of an ExportTraceServiceRequest."""
-    scope = ScopeSpans(scope=_SCOPE, spans=map(_span, spans))
+    scope = ScopeSpans(scope=_SCOPE)
+    for at in range(0, len(spans), _STEP):
+        scope.spans.extend(map(_span, spans[at : at + _STEP]))
+        _let_others_run()
     request = ExportTraceServiceRequest(
         resource_spans=[ResourceSpans(resource=resource, scope_spans=[scope])]
     )
     return request.SerializeToString()
+
+
+def _let_others_run() -> None:
+    """Give up the interpreter for a moment: a whole batch takes longer than a check may wait for it."""
+    time.sleep(0)
 
 
 def _span(span: EndedSpan) -> Span:
