@@ -52,6 +52,9 @@ def run(environ: Mapping[str, str], given: ReviewArguments) -> int:
     """Print the review; FAILED where a reader must not merge."""
     if given.log is None and given.max_newly_allowed is not None:
         return fail("--max-newly-allowed needs --log: without requests nothing is counted", BAD_USAGE)
+    most = given.max_newly_allowed
+    if most is not None and most < 0:
+        return fail(f"--max-newly-allowed is {most}; it must be 0 or more", BAD_USAGE)
     settings = folder_settings(environ)
     if isinstance(settings, int):
         return settings
@@ -103,7 +106,7 @@ def _reviewed(given: ReviewArguments, base: Folder, head: Folder, settings: Fold
     add_warnings(base)
     known = {(each.file, each.message) for each in base.warnings}
     review = Review(
-        given.name if given.name is not None else given.head.name,
+        given.name if given.name is not None else given.head.resolve().name,
         problems=[printable(each) for each in by_place(head.problems)],
         warnings=[
             printable(each) for each in by_place(head.warnings) if (each.file, each.message) not in known

@@ -1,6 +1,7 @@
 """`extauthz policy review`: the comment on a pull request, and what may not become a part of it."""
 
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -241,6 +242,17 @@ def test_a_comment_is_shorter_than_it_may_be() -> None:
         assert_harmless(comment)
 
 
-def test_a_maximum_without_a_log_is_wrong_usage(tmp_path: Path) -> None:
-    said = review(tmp_path, HEAD, "--max-newly-allowed", "1")
+@pytest.mark.parametrize(
+    "options",
+    [["--max-newly-allowed", "1"], ["--max-newly-allowed", "-1", "--log", os.devnull]],
+    ids=" ".join,
+)
+def test_a_maximum_without_requests_to_count_is_wrong_usage(tmp_path: Path, options: list[str]) -> None:
+    said = review(tmp_path, {"role_rules": [{}]}, *options)
     assert (said.returncode, said.stdout) == (2, "")
+
+
+def test_a_folder_is_called_by_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder(tmp_path, "shop", HEAD))
+    said = run_extauthz("policy", "review", "--base", ".", "--head", ".")
+    assert said.stdout.startswith("<!-- extauthz-policy-review shop -->\n### Policy review of `shop`\n")
