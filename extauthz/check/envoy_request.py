@@ -23,7 +23,7 @@ from extauthz.domain.preflight import OPTIONS, PREFLIGHT_HEADERS, asked_method
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import CheckedRequest, ContextTarget, Malformed, RequestFacts
 from extauthz.domain.request_line import RequestLineRejected, read_request_line
-from extauthz.domain.trace_context import trace_id_of
+from extauthz.domain.trace_context import MAX_LENGTH, trace_id_of
 
 MAX_REQUEST_ID_LENGTH: Final = 128
 """In characters; a longer `x-request-id` is cut."""
@@ -158,6 +158,7 @@ def _malformed(
     # What the client sent, where it is there: Envoy writes `!` for what is not UTF-8.
     raw_path, _ = split_query(_text(headers.raw.get(":path", http.path)))
     host = canonical_host(_text(http.host))
+    traceparent = headers.raw.get("traceparent", b"")
     return Malformed(
         reason,
         detail,
@@ -165,8 +166,9 @@ def _malformed(
         host=(_text(http.host)[:_QUOTED_LENGTH] or None) if isinstance(host, HostRejected) else host,
         path_raw=raw_path[:_QUOTED_LENGTH] or None,
         request_id=_request_id(headers.raw.get("x-request-id")),
-        trace_id=trace_id_of(headers.raw.get("traceparent")),
-        traceparent=headers.raw.get("traceparent"),
+        trace_id=trace_id_of(traceparent),
+        # What is longer is malformed anyway, and would wait for the log.
+        traceparent=None if len(traceparent) > MAX_LENGTH else traceparent or None,
         is_grpc=_is_grpc(headers.raw.get("content-type")),
         source_address=peer.address.socket_address.address or None,
         source_principal=peer.principal or None,

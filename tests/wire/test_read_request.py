@@ -343,6 +343,12 @@ def test_trace_ids_follow_the_w3c_grammar(sent: str, valid: bool) -> None:
     assert found == ("4bf92f3577b34da6a3ce929d0e0e4736" if valid else None)
 
 
+@pytest.mark.parametrize(("octets", "kept"), [(55, True), (512, True), (513, False)])
+def test_a_refused_request_keeps_no_long_traceparent(octets: int, kept: bool) -> None:
+    found = malformed(check_request("/a;x", headers={"traceparent": "0" * octets}))
+    assert (found.traceparent is not None) is kept
+
+
 @pytest.mark.parametrize(
     ("content_type", "is_grpc"),
     [
