@@ -124,7 +124,11 @@ class Lines:
         if self._masks is not None:
             self._masks.apply(fields)
         fields["sampled_out_since_last"] = self._left_out - self._reported
-        line = self._numbered(fields)
+        masks = self._masks
+        line = self._logger.line(fields)
+        if masks is not None and masks.repeats_subject(fields, line) and masks.mask_repeated(fields):
+            line = self._logger.line(fields)
+        line = self._chained(line)
         self._reported = self._left_out
         return line
 
@@ -146,7 +150,9 @@ class Lines:
         return line
 
     def _numbered(self, fields: dict[str, object]) -> bytes:
-        line = self._logger.line(fields)
+        return self._chained(self._logger.line(fields))
+
+    def _chained(self, line: bytes) -> bytes:
         if self._chain is not None:
             line = self._chain.add(line)
         self._seq += 1
