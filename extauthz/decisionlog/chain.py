@@ -15,6 +15,7 @@ needs the key. What was removed at the end of a chain only a head shows that was
 import hashlib
 import hmac
 import re
+from binascii import hexlify
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -45,20 +46,33 @@ def chain_hash(key: str | None) -> tuple[str, Callable[[bytes], str]]:
 
 
 class Chain:
-    """Chains the lines of one instance. `head` is the hash of the last line."""
+    """Chains the lines of one instance."""
 
     def __init__(self, key: str | None) -> None:
         """Take DECISION_LOG_CHAIN_KEY."""
-        self.algorithm, self._hash = chain_hash(key)
+        self.algorithm = SHA256 if key is None else HMAC_SHA256
+        self._digest = _sha256 if key is None else KeyedHash(key.encode()).digest
         self._opening = f',"chain":"{self.algorithm}:'.encode()
-        self.head = BEGINNING
+        self._head = BEGINNING.encode()
+
+    @property
+    def head(self) -> str:
+        """The hash of the last line."""
+        return self._head.decode()
+
+    @head.setter
+    def head(self, head: str) -> None:
+        self._head = head.encode()
 
     def add(self, line: bytes) -> bytes:
         """Return a line, which ends with `}` and a line feed, with the hash that chains it."""
         body = line[:-2]
-        head = self._hash(self.head.encode() + body)
-        self.head = head
-        return b"".join((body, self._opening, head.encode(), _CLOSING))
+        self._head = head = hexlify(self._digest(self._head + body))
+        return b"".join((body, self._opening, head, _CLOSING))
+
+
+def _sha256(message: bytes) -> bytes:
+    return hashlib.sha256(message).digest()
 
 
 def link_of(line: bytes) -> Link | None:

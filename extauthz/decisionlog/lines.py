@@ -128,7 +128,9 @@ class Lines:
         line = self._logger.line(fields)
         if masks is not None and masks.repeats_subject(fields, line) and masks.mask_repeated(fields):
             line = self._logger.line(fields)
-        line = self._chained(line)
+        if self._chain is not None:
+            line = self._chain.add(line)
+        self._seq += 1
         self._reported = self._left_out
         return line
 
@@ -150,9 +152,7 @@ class Lines:
         return line
 
     def _numbered(self, fields: dict[str, object]) -> bytes:
-        return self._chained(self._logger.line(fields))
-
-    def _chained(self, line: bytes) -> bytes:
+        line = self._logger.line(fields)
         if self._chain is not None:
             line = self._chain.add(line)
         self._seq += 1

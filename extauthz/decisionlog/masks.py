@@ -55,12 +55,16 @@ class KeyedHash:
         self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
         self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
 
-    def hexdigest(self, message: bytes) -> str:
-        """Return the digest of a message, in hexadecimal digits."""
+    def digest(self, message: bytes) -> bytes:
+        """Return the digest of a message."""
         inner, outer = self._inner.copy(), self._outer.copy()
         inner.update(message)
         outer.update(inner.digest())
-        return outer.hexdigest()
+        return outer.digest()
+
+    def hexdigest(self, message: bytes) -> str:
+        """Return the digest of a message, in hexadecimal digits."""
+        return self.digest(message).hex()
 
 
 class _Searched(NamedTuple):
