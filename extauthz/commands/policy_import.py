@@ -15,7 +15,7 @@ from typing import Final
 
 from extauthz.commands.status import BAD_USAGE, FAILED, OK, fail, print_json, unreadable
 from extauthz.compile.documents.policy_files import MAX_TEXT_BYTES
-from extauthz.compile.roles.role_model import ModelInvalid, compile_model
+from extauthz.compile.roles.role_model import ModelInvalid, RoleModel, compile_model
 from extauthz.domain.one_line import one_line
 from extauthz.importing.casbin import import_casbin
 from extauthz.importing.checked import check, differences
@@ -65,7 +65,7 @@ def run(environ: Mapping[str, str], given: ImportArguments) -> int:
     if given.out is not None and given.out.exists() and not _is_empty(given.out):
         return fail(f"{str(given.out)!r} exists and is not an empty folder; name a new one", BAD_USAGE)
     try:
-        imported = _casbin(given) if given.source == "casbin" else _istio(given)
+        imported = _casbin(given) if given.source == "casbin" else _istio(given, model)
     except OSError as error:
         return unreadable(error.filename, error)
     except _FileRefusedError as error:
@@ -124,7 +124,11 @@ def _texts(given: ImportArguments, imported: Imported) -> dict[str, str]:
     header += [f"Set {name}={value}" for name, value in imported.settings.items()]
     texts = {"policies.yaml": policies_text(imported, header)}
     if imported.cases:
-        said = f"Questions with the answers of {given.source}."
+        said = (
+            "Questions with the answers of Casbin."
+            if given.source == "casbin"
+            else "A request for each rule. Change what is expected where it is not what is meant."
+        )
         texts["cases.yaml"] = cases_text(said, imported.cases, header[:1])
     return texts
 
@@ -178,7 +182,7 @@ def _short_names(paths: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
-def _istio(given: ImportArguments) -> Imported | SourceUnreadable:
+def _istio(given: ImportArguments, model: RoleModel) -> Imported | SourceUnreadable:
     files = [file for path in given.files for file in _files(path)]
     if not files:
         raise _FileRefusedError("a file or folder with Istio policies is needed")
@@ -195,7 +199,7 @@ def _istio(given: ImportArguments) -> Imported | SourceUnreadable:
         trust_domains=tuple(given.trust_domains),
         providers=frozenset(given.providers),
     )
-    return import_istio([(str(file), _read(file)) for file in files], options)
+    return import_istio([(str(file), _read(file)) for file in files], options, model)
 
 
 def _files(path: Path) -> list[Path]:

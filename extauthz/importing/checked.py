@@ -59,14 +59,17 @@ def _only_allows(table: str, document: Mapping[str, object]) -> bool:
     return table in {"role_rules", "attribute_policies"} and document.get("effect") == "allow"
 
 
+def runner_of(imported: Imported, model: RoleModel) -> CaseRunner:
+    """Return what answers cases on the documents, which compile."""
+    headers = list(filter(None, imported.settings.get("CONDITION_HEADERS", "").split(",")))
+    return CaseRunner.of({"policies": imported.policies(), "settings": {"condition_headers": headers}}, model)
+
+
 def differences(imported: Imported, model: RoleModel) -> list[str]:
     """Judge the cases on the documents, which compile; return where the answer is not the source's."""
     if not imported.cases:
         return []
-    headers = list(filter(None, imported.settings.get("CONDITION_HEADERS", "").split(",")))
-    runner = CaseRunner.of(
-        {"policies": imported.policies(), "settings": {"condition_headers": headers}}, model
-    )
+    runner = runner_of(imported, model)
     found: list[str] = []
     for case in imported.cases:
         result = runner.run(case, "case")

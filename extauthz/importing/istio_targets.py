@@ -11,7 +11,7 @@ from extauthz.importing.istio_documents import AuthorizationPolicy
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A workload: its namespace and all its labels."""
+    """A workload: its namespace and all its labels; an empty value is a label that it does not have."""
 
     namespace: str
     labels: frozenset[tuple[str, str]]
@@ -43,13 +43,21 @@ def applying(
             return policies, []
         names = ", ".join(sorted({described(policy) for policy in policies}))
         return f"the policies have {len(targets)} targets ({names}); name one workload with --workload"
+    known = dict(workload.labels)
     applies: list[AuthorizationPolicy] = []
     others: list[AuthorizationPolicy] = []
     for policy in policies:
         inside = policy.namespace in {"", root, workload.namespace}
         if inside and policy.target_refs:
             return f"{policy.subject} has targetRefs, which do not say whether it applies to a workload"
-        matches = inside and policy.labels <= workload.labels
+        differs = any(known.get(name, value) != value for name, value in policy.labels)
+        missing = sorted(name for name, _ in policy.labels if name not in known)
+        if inside and missing and not differs:
+            return (
+                f"{policy.subject} selects the label {missing[0]!r}, of which --workload says nothing; name "
+                f"all labels, {missing[0]}= where the workload has none"
+            )
+        matches = inside and not differs
         (applies if matches else others).append(policy)
     if not applies:
         return "no policy applies to the workload"

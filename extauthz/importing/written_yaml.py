@@ -1,20 +1,16 @@
 """Documents become the text of a policy file: YAML with a comment of its origin before each object.
 
-Every scalar is written so that `compile.documents.yaml_text` reads the same text again: plain where it can
-be nothing but text, else in double quotes with everything that does not print escaped.
+The form is that of `policy fmt`. `folders.yaml_writer` writes scalars so that the same text is read again.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from functools import lru_cache
+from typing import Final, cast
 
+from extauthz.folders.yaml_writer import scalar
 from extauthz.importing.outcome import Imported
 
 _WIDTH: Final = 108
-_PLAIN: Final = re.compile(r"[A-Za-z_/](?:[A-Za-z0-9_./-]|:(?=[A-Za-z0-9_./-]))*", re.ASCII)
-_SENTENCE: Final = re.compile(r"[A-Za-z][A-Za-z0-9./-]*(?: [A-Za-z0-9./-]+)+", re.ASCII)
-_WORDS: Final = frozenset({"true", "false", "yes", "no", "on", "off", "y", "n", "null"})
-_ESCAPES: Final = {'"': '\\"', "\\": "\\\\"}
 _MAX_NAMED: Final = 200
 
 
@@ -41,34 +37,15 @@ def policies_text(imported: Imported, header: Iterable[str]) -> str:
 def cases_text(description: str, cases: Iterable[Mapping[str, object]], header: Iterable[str]) -> str:
     """Return a file of decision cases that is judged on the policies of its folder."""
     lines = [f"# {_one_line(line)}" for line in header]
-    lines += [f"description: {_sentence(description)}", "cases:"]
+    lines += [f"description: {_flow(description)}", "cases:"]
     for case in cases:
         lines += _item(case, 2)
     return "\n".join(lines) + "\n"
 
 
-def scalar(value: object) -> str:
-    """Return a string, number or boolean as YAML."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    text = str(value)
-    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
-        return text
-    return '"' + "".join(_ESCAPES.get(each) or _printed(each) for each in text) + '"'
-
-
-def _sentence(value: object) -> str:
-    """Return a scalar that stands on a line of its own, where words need no quotes either."""
-    return value if isinstance(value, str) and _SENTENCE.fullmatch(value) else scalar(value)
-
-
-def _printed(character: str) -> str:
-    code = ord(character)
-    if character.isprintable() and code < 0x10000:
-        return character
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+@lru_cache(maxsize=65_536)
+def _text(value: str) -> str:
+    return scalar(value)
 
 
 def _one_line(text: str) -> str:
@@ -88,9 +65,9 @@ def _item(value: Mapping[str, object], indent: int) -> Iterator[str]:
 def _block(value: Mapping[str, object], indent: int) -> Iterator[str]:
     for name, member in value.items():
         flow = _flow(member)
-        start = f"{' ' * indent}{scalar(name)}:"
+        start = f"{' ' * indent}{_text(name)}:"
         if not isinstance(member, Mapping | list):
-            yield f"{start} {_sentence(member)}"
+            yield f"{start} {_flow(member)}"
         elif len(start) + 1 + len(flow) <= _WIDTH or not member:
             yield f"{start} {flow}"
         elif isinstance(member, Mapping):
@@ -107,7 +84,8 @@ def _block(value: Mapping[str, object], indent: int) -> Iterator[str]:
 
 def _flow(value: object) -> str:
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{scalar(name)}: {_flow(member)}" for name, member in value.items()) + "}"
+        return "{" + ", ".join(f"{_text(name)}: {_flow(member)}" for name, member in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_flow, value)) + "]"
-    return scalar(value)
+    # An import writes numbers and booleans apart from text.
+    return _text(value) if isinstance(value, str) else scalar(cast("int", value))

@@ -8,6 +8,7 @@ import pytest
 from extauthz.commands.policy_import import ImportArguments
 from extauthz.commands.policy_import import run as run_import
 from tests.command_line import run_extauthz
+from tests.docs.samples import samples
 
 MODEL = """[request_definition]
 r = sub, obj, act
@@ -151,6 +152,40 @@ def test_a_folder_of_istio_files_is_read_for_one_workload(tmp_path: Path) -> Non
         assert any("shop" in note or "bank" in note for note in answer["notes"])
 
 
+def test_a_label_that_decides_and_is_not_named_is_asked_for(tmp_path: Path) -> None:
+    selected = DENY_ADMIN.replace("spec:", "spec:\n  selector: {matchLabels: {app: web, version: v1}}")
+    (tmp_path / "p.yaml").write_text(f"{ALLOW_GET}---\n{selected}")
+
+    def policies(labels: str) -> int | str:
+        given = ["--workload", f"shop{labels}", "--json"]
+        ended = run_extauthz("policy", "import", "--from", "istio", tmp_path / "p.yaml", *given)
+        if ended.returncode == 2:
+            return ended.stderr
+        return len(json.loads(ended.stdout)["policies"]["attribute_policies"])
+
+    assert "selects the label 'version'" in str(policies("/app=web"))
+    assert "selects the label 'app'" in str(policies(""))
+    assert policies("/app=web,version=v1") == 2
+    assert policies("/app=web,version=") == policies("/app=db") == 1
+
+
+def test_an_istio_import_has_a_case_for_each_rule_and_is_in_the_form_of_fmt(tmp_path: Path) -> None:
+    source, out = tmp_path / "policies.yaml", tmp_path / "out"
+    conditions = (
+        "when: [{key: 'request.headers[x-a]', values: [b]}, {key: 'request.auth.claims[g]', values: [h]}]"
+    )
+    caller = "from: [{source: {requestPrincipals: [i@example/s], ipBlocks: [10.0.0.0/8], namespaces: [a]}}]"
+    source.write_text(f"{ALLOW_GET}  - {caller}\n    {conditions}\n---\n{DENY_ADMIN}")
+    assert run_extauthz("policy", "import", "--from", "istio", source, "--out", out).returncode == 0
+    environ = {"CONDITION_HEADERS": "x-a"}
+    assert run_extauthz("policy", "fmt", "--check", out).returncode == 0
+    assert run_extauthz("policy", "validate", out, environ=environ).returncode == 0
+    tested = run_extauthz("policy", "test", out, environ=environ)
+    assert tested.stdout.endswith("3 of 3 cases as expected\n"), tested.stdout
+    cases = (out / "cases.yaml").read_text()
+    assert [cases.count(f"decision: {word}") for word in ("allow", "deny")] == [2, 1]
+
+
 def refused(tmp_path: Path, source: str, *texts: bytes) -> str:
     files = []
     for number, text in enumerate(texts):
@@ -235,3 +270,22 @@ def test_another_role_model_is_refused(casbin: tuple[Path, Path], capsys: pytest
     given = ImportArguments(source="casbin", files=casbin)
     assert run_import({"CASBIN_MODEL_PATH": str(casbin[0])}, given) == 2
     assert "CASBIN_MODEL_PATH" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "service"),
+    [("casbin model.conf policy.csv", "imported"), ("istio istio.yaml --service shop", "shop")],
+)
+def test_the_page_shows_what_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: str, service: str
+) -> None:
+    own = [sample for sample in samples() if sample.page.name == "coming-from.md"]
+    for sample in own:
+        if sample.language == "text" and sample.title is not None:
+            (tmp_path / sample.title).write_text(sample.text)
+    monkeypatch.chdir(tmp_path)
+    written = run_extauthz("policy", "import", "--from", *arguments.split()).stdout
+    shown = [
+        each.text for each in own if each.language == "yaml" and f"serviceName: {service}\n" in each.text
+    ]
+    assert [text for text in shown if text in written] == shown != []
