@@ -56,7 +56,8 @@ class Observation:
                     # The router writes what it found into the scope.
                     route: str = getattr(scope.get("route"), "path", NO_ROUTE)
                     if span is not None:
-                        span.name = method if route == NO_ROUTE else f"{method} {route}"
+                        named = "HTTP" if method == OTHER_METHOD else method
+                        span.name = named if route == NO_ROUTE else f"{named} {route}"
                         span.attributes["http.route"] = route
                         span.attributes["http.response.status_code"] = status
                         span.error = str(status) if status >= 500 else None
