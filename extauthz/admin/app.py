@@ -57,6 +57,7 @@ from extauthz.rest import openapi
 from extauthz.rest.observation import Observation
 from extauthz.rest.operation import Operation
 from extauthz.rest.problems import ProblemError, internal_error
+from extauthz.rest.protocol_operation import repeat_request_id
 from extauthz.rest.reference import render_reference
 from extauthz.rest.services import AdminServices
 from extauthz.storage import idempotency
@@ -271,7 +272,8 @@ async def _http_problem(request: Request, error: Exception) -> Response:
         HTTPStatus.METHOD_NOT_ALLOWED: f"{request.method[:20]} is not for this path",
     }.get(HTTPStatus(error.status_code), "")
     status = HTTPStatus(error.status_code)
-    return ProblemError(status, detail, headers=headers.items()).response()
+    response = ProblemError(status, detail, headers=headers.items()).response()
+    return repeat_request_id(request, response) if "/access/v1/" in request.url.path else response
 
 
 def _allowed(request: Request) -> list[str]:

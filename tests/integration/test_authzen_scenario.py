@@ -354,7 +354,9 @@ async def test_bad_requests_are_400_with_each_place(database: "Database") -> Non
         (await api.ask("POST", ONE, data=b" " * (2**20 + 1), caller="pep")).problem(413)
         (await api.ask("POST", MANY, data=b" " * (2**21 + 1), caller="pep")).problem(413)
         (await api.get(ONE, caller="pep")).problem(405)
-        (await api.post("/access/v1/search/resource", ASKED, caller="pep")).problem(404)
+        absent = await api.post("/access/v1/search/resource", ASKED, caller="pep", X_Request_ID="r")
+        absent.problem(404)
+        assert absent.headers["X-Request-ID"] == "r"
 
 
 async def test_request_identifiers_are_repeated(database: "Database") -> None:

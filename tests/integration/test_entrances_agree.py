@@ -142,6 +142,23 @@ async def answers(api: Api, check: CheckService, runner: CaseRunner, asked: Aske
     body = (await api.post("/api/v1/check", about)).body
     found["rest about another"] = (body["decision"] == "allow", body["reason"], body["matched_rule_id"])
 
+    # Where no resource has the name of the type, its name is the type and the action.
+    kind = asked.resource
+    if not any(kind == resource["name"] for resource in RESOURCES):
+        kind = kind.removesuffix(f":{asked.action}")
+    if kind != asked.resource or any(kind == resource["name"] for resource in RESOURCES):
+        properties = {} if asked.domain is None else {"domain": asked.domain}
+        evaluation = {
+            "subject": {"type": "user", "id": "alice", "properties": properties},
+            "action": {"name": asked.action},
+            "resource": {"type": kind, "id": "1"},
+        }
+        for name, caller in (("authzen", "key"), ("authzen by token", "asker")):
+            api.callers["asker"] = {"Authorization": headers["authorization"]}
+            body = (await api.post("/access/v1/evaluation", evaluation, caller=caller)).body
+            context = body["context"]
+            found[name] = (body["decision"], context["reason"], context["matched_rule_id"])
+
     principal = {"id": "alice", **({} if asked.domain is None else {"domain": asked.domain})}
     wanted: list[tuple[str, dict[str, str]]] = [("case", question)]
     if "path" in requests:
