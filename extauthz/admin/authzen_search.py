@@ -71,6 +71,7 @@ async def search_subjects(ctx: Subjects, body: SubjectBody) -> Response:
     if isinstance(asked, QuestionRejected):
         raise wrong(asked)
     position = _position(body, search="subject", tenant=ctx.tenant, parts=2)
+    search = _Search(ctx)
     kind, domain = asked.subject.kind, asked.subject.domain
     if kind is None or not (domain is None or ctx.caller.administers_domain(domain)):
         return _page([], "")
@@ -85,7 +86,6 @@ async def search_subjects(ctx: Subjects, body: SubjectBody) -> Response:
             limit=MAX_EVALUATED,
         )
     )
-    search = _Search(ctx)
     results: list[Document] = []
     question = question_of(asked.action, asked.resource, asked.context, snapshot_of(ctx))
     turns, excluded = Turns(), excluded_roles(ctx)
@@ -112,6 +112,7 @@ async def search_actions(ctx: Actions, body: ActionBody) -> Response:
     if isinstance(asked, QuestionRejected):
         raise wrong(asked)
     position = _position(body, search="action", tenant=ctx.tenant, parts=1)
+    search = _Search(ctx)
     principal = asked.subject.principal(ctx.tenant, excluded_roles(ctx))
     if isinstance(principal, QuestionRejected):
         raise wrong(principal)
@@ -121,7 +122,6 @@ async def search_actions(ctx: Actions, body: ActionBody) -> Response:
     names = sorted(await _action_names(ctx, asked.resource.type, snapshot))
     after = position.after
     left = [name for name in names if not after or name > after[0]]
-    search = _Search(ctx)
     results: list[Document] = []
     turns = Turns()
     for number, name in enumerate(left):
@@ -146,6 +146,9 @@ class _Search:
         self._directory = directory
         self._ctx = ctx
         self._now = ctx.services.clock()
+        oldest = ctx.services.max_staleness
+        if oldest is not None and self._now - directory.confirmed(ctx.tenant) > oldest:
+            raise unavailable(Reason.POLICY_STALE.text, reason=Reason.POLICY_STALE.value)
 
     def allows(self, principal: Principal, question: NamedQuestion) -> bool:
         """Tell whether an evaluation would be `decision: true`. Raises ProblemError 503."""

@@ -272,3 +272,18 @@ async def test_each_tenant_has_a_decision_point_of_its_own(database: "Database")
         assert answer.body["decision"] is False
         (await api.post(ONE, question(), caller="operator")).problem(403)
         (await api.post(f"/acme{ONE}", question(), caller="session")).problem(403)
+
+
+async def test_without_policies_of_now_nothing_is_decided(database: "Database") -> None:
+    async with rest(database, max_staleness=-1.0) as api:
+        batch = question() | {"evaluations": [{}, {"subject": 1}, {}]}
+        for path, asked in (
+            (ONE, question()),
+            (MANY, question()),
+            (MANY, batch),
+            ("/access/v1/search/action", question()),
+            ("/access/v1/search/subject", question()),
+        ):
+            refused = await api.post(path, asked)
+            assert refused.problem(503)["reason"] == "policy_stale"
+            assert refused.headers["Retry-After"]

@@ -288,3 +288,21 @@ async def test_a_search_stays_in_its_tenant(database: "Database") -> None:
         (await api.post(f"/globex{SUBJECTS}", subjects(), caller="acme/key")).problem(403)
         assert len(await found(api, f"/acme{SUBJECTS}", subjects(), "acme/key")) == 3
         (await api.post(SUBJECTS, subjects(), caller="acme/admin")).problem(403)
+
+
+async def test_every_number_of_json_can_be_searched_with(database: "Database") -> None:
+    async with rest(database) as api:
+        assert await api.services.wait_for("default", await write_scenario(api), 10)
+        for number in ("9" * 300, "1e300", "-0.5e-300", "0.1", "-0", "18446744073709551617"):
+            for path in (SUBJECTS, ACTIONS, ONE):
+                data = (
+                    '{"subject": {"type": "user", "id": "bob"}, "action": {"name": "read"},'
+                    ' "resource": {"type": "record", "id": "1", "properties": {"n": %s}},'
+                    ' "context": {"n": [%s, {"n": %s}]}, "page": {"limit": 1}}' % ((number,) * 3)
+                )
+                answer = await api.ask("POST", path, data=data.encode())
+                answer.succeeded(200)
+                if path == SUBJECTS:
+                    token = answer.body["page"]["next_token"]
+                    more = data.replace('"limit": 1', f'"token": "{token}"')
+                    (await api.ask("POST", path, data=more.encode())).succeeded(200)
