@@ -21,6 +21,7 @@ from envoy_data_plane.envoy.service.auth.v3 import (
 )
 from envoy_data_plane.google.protobuf import Value
 
+from extauthz.domain.mcp import McpMessage
 from extauthz.domain.path import CanonicalPath
 from extauthz.domain.policy import AuthenticationRequirement
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
@@ -218,3 +219,22 @@ def _plain(value: Value) -> object:
     if value.null_value is not None:
         return None
     return value.string_value if value.string_value is not None else value.number_value
+
+
+class McpBody:
+    """A body that is a message of MCP."""
+
+    def __init__(self, method: str, name: str | None) -> None:
+        self._message = McpMessage(method, name)
+
+    def message(self) -> McpMessage:
+        return self._message
+
+    def value(self, path: str) -> object:
+        raise AssertionError(path)
+
+    def exists(self, path: str) -> bool | None:
+        raise AssertionError(path)
+
+    def release(self) -> None:
+        """Do nothing."""

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final, assert_never
 
+from extauthz.domain.mcp import McpMessage
 from extauthz.domain.principal import Principal
 from extauthz.domain.request import Malformed, RequestFacts
 from extauthz.domain.verdict import Allowed, AllowedByName, Denied, NamedVerdict, Preflight, Target, Verdict
@@ -139,8 +140,23 @@ def _add_request(fields: dict[str, object], request: RequestFacts | Malformed) -
     fields["span_id"] = request.span_id
     if isinstance(request, RequestFacts):
         fields["path"] = request.path.text
+        if request.body is not None and (message := request.body.message()) is not None:
+            _add_message(fields, message)
     else:
         fields["path_raw"] = _path_raw(request)
+
+
+def _add_message(fields: dict[str, object], message: McpMessage) -> None:
+    """Add the message of the Model Context Protocol that a route asked for; no other line has these fields.
+
+    A name may be a URI: what follows its `?` or `#` is left out, and a `?` stands for that.
+    """
+    name = message.name
+    if name is not None:
+        shown = _QUERY_OR_FRAGMENT.split(name, maxsplit=1)[0]
+        name = (shown if shown == name else f"{shown}?")[:UNTRUSTED_LENGTH]
+    fields["mcp_method"] = message.method[:UNTRUSTED_LENGTH]
+    fields["mcp_name"] = name
 
 
 def rfc3339(ts: float) -> str:

@@ -62,6 +62,7 @@ def _words(*words: str) -> Json:
 
 
 _TEXT: Final[Json] = {"type": "string"}
+_UNTRUSTED: Final[Json] = {"type": "string", "maxLength": UNTRUSTED_LENGTH}
 _COUNT: Final[Json] = {"type": "integer", "minimum": 0}
 _SHARE: Final[Json] = {
     "type": "number", "minimum": 0, "maximum": 1, "description": "share of allows that get a line",
@@ -152,9 +153,17 @@ _DECISION: Final[Json] = {
         "the fields in which a value was left out or replaced by its HMAC-SHA-256",
         {"type": "array", "uniqueItems": True, "items": _words(*MASKABLE)},
     ),
+    "mcp_method": _about(
+        "the method of a message of MCP, only where a route asked for it", _or_null(_UNTRUSTED)
+    ),
+    "mcp_name": _about(
+        "the tool, prompt or resource of that message; a query is cut after its `?`", _or_null(_UNTRUSTED)
+    ),
     "chain": _CHAIN,
 }
-_ADDED_LATER: Final = frozenset({"policy_digest", "token_roles", "masked", "chain", "span_id"})
+_ADDED_LATER: Final = frozenset(
+    {"mcp_method", "mcp_name", "policy_digest", "token_roles", "masked", "chain", "span_id"}
+)
 _CONTRADICTIONS: Final[list[Json]] = [
     {
         "if": {"properties": {"decision": {"const": "allow"}}},

@@ -5,8 +5,8 @@ DECISION_LOG_MASK_KEY. The same value has the same hash in every field and line,
 `masked` lists the fields in which a value was replaced; where there was no value, there is none to mask.
 
 A masked value is masked where the line repeats it, too:
-- `path` masks `path_raw`, the parameters in `attributes_used`, and `resource` where it is the path
-  (UNMAPPED=path).
+- `path` masks `path_raw`, an `mcp_name` that is a URI, the parameters in `attributes_used`, and
+  `resource` where it is the path (UNMAPPED=path).
 - `resource` and `action` mask their values in `attributes_used`; `resource` masks a path that is the
   resource.
 - `subject` masks each field of `_REPEATING`, each role, attribute and segment of the path that is the
@@ -34,8 +34,9 @@ _BLOCK: Final = 64
 _SEPARATORS: Final = re.compile(r"[/.:@,;=&~!$'()*+|\s]")
 _ACTION: Final = "action"
 _NAME: Final = "resource.name"
-_REPEATING: Final = ("source_principal", "host", "domain", "resource")
+_REPEATING: Final = ("source_principal", "host", "domain", "resource", "mcp_name")
 _LISTS: Final = ("roles", "token_roles")
+_URI: Final = ":/"
 _DROPPED: Final = "***"
 """What a part of a text is replaced by: a segment of a path, a role of a list."""
 
@@ -105,7 +106,7 @@ class Masks:
         if path is not None and (self._path or self._resource):
             self._mask_path(fields, path, masked)
         for name, change in self._texts:
-            value = fields[name]
+            value = fields.get(name)
             if value and name not in masked:
                 fields[name] = change(value)
                 masked.append(name)
@@ -155,6 +156,10 @@ class Masks:
         if is_resource:
             fields["resource"] = fields["path"]
             masked.append("resource")
+        name = fields.get("mcp_name")
+        if self._path and name and _URI in name:
+            fields["mcp_name"] = self._text(self._path, name)
+            masked.append("mcp_name")
 
     def _mask_used(self, fields: Fields, masked: list[str]) -> None:
         """Mask the values of `attributes_used` that masks are about."""
@@ -186,7 +191,7 @@ class Masks:
                 fields["path"] = segments
                 masked.append("path")
         for name in _REPEATING:
-            value = fields[name]
+            value = fields.get(name)
             if value and subject in value.lower() and name not in masked and _repeats(value.lower(), subject):
                 fields[name] = self._text(mask, value)
                 masked.append(name)

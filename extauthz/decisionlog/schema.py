@@ -242,6 +242,8 @@ _DECISION: Final[dict[str, MemberCheck]] = _EVERY_LINE | {
     "duration_us": _count,
     "attributes_used": _attributes_used,
     "masked": _masked,
+    "mcp_method": _or_null(_text),
+    "mcp_name": _or_null(_text),
     "chain": _chain,
 }
 
@@ -261,7 +263,18 @@ _EVENTS: Final[dict[str, dict[str, MemberCheck]]] = {
 # A line of an earlier version lacks members that were added, and only a log that is chained has `chain`.
 _OPTIONAL: Final = frozenset(
     {
-        *(("decision", name) for name in ("policy_digest", "token_roles", "masked", "span_id", "chain")),
+        *(
+            ("decision", name)
+            for name in (
+                "mcp_method",
+                "mcp_name",
+                "policy_digest",
+                "token_roles",
+                "masked",
+                "span_id",
+                "chain",
+            )
+        ),
         *(("log_started", name) for name in ("sample_allows", "chain")),
         *(("log_heartbeat", name) for name in ("sampled_out_since_last", "chain")),
         *(("log_stopped", name) for name in ("decisions_lost", "sampled_out_since_last", "chain")),

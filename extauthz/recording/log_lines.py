@@ -14,6 +14,7 @@ from extauthz.compile.conditions.values import parse_time
 from extauthz.decide.by_name import AUTHZEN, ENTRANCES_BY_NAME, NamedQuestion
 from extauthz.decide.identity import Rejected
 from extauthz.decide.judge import CheckPolicy
+from extauthz.decide.record import UNTRUSTED_LENGTH
 from extauthz.decide.routes import decided_method
 from extauthz.domain.path import CanonicalPath
 from extauthz.domain.policy import AuthenticationRequirement
@@ -116,7 +117,7 @@ class LineReader:
         """Return the slots that a line has."""
         texts: dict[str, str] = {}
         for field, slot in _SLOTS.items():
-            if self._is_known(line, field):
+            if self._is_known(line, field) and not _is_cut(field, line[field]):
                 value = line[field]
                 given = decided_method(value) if field == "method" and isinstance(value, str) else value
                 texts[slot] = recorded.literal(given)
@@ -224,6 +225,8 @@ _SLOTS: Final = {
     "method": recorded.METHOD,
     "source_principal": recorded.PEER,
     "source_address": recorded.ADDRESS,
+    "mcp_method": recorded.MCP_METHOD,
+    "mcp_name": recorded.MCP_NAME,
 }
 """The slots that a field of a line has the value of."""
 
@@ -264,6 +267,15 @@ def instant_of(line: Line) -> float | None:
 
 def _slot_of(attribute: str) -> str:
     return _RESOURCE + attribute.removeprefix(_PARAMETERS).removeprefix(_RESOURCE)
+
+
+def _is_cut(field: str, value: object) -> bool:
+    """Tell whether the log has only the beginning of a value of a message."""
+    return (
+        field in {"mcp_method", "mcp_name"}
+        and isinstance(value, str)
+        and (len(value) >= UNTRUSTED_LENGTH or value.endswith("?"))
+    )
 
 
 def _is_masked_text(text: str) -> bool:

@@ -24,6 +24,7 @@ OTLP: Final = "otlp"
 MASKABLE: Final = (
     "subject", "domain", "roles", "token_roles", "resource", "action", "method", "host", "path", "path_raw",
     "detail", "source_principal", "source_address", "request_id", "trace_id", "attributes_used",
+    "mcp_method", "mcp_name",
 )  # fmt: skip
 """The fields of a decision that can be masked: those with values that requests and credentials bring.
 

@@ -212,6 +212,39 @@ def test_what_the_log_itself_masked_is_named_without_an_option(
     assert unchanged["unchanged"]["requests"] == 1
 
 
+TOOL: Document = {
+    "name": "read-invoice:call",
+    "serviceName": "shop",
+    "routes": [
+        {"methods": ["POST"], "path": "/mcp", "mcp": {"method": "tools/call", "tool": "read-invoice"}}
+    ],
+}
+CALLERS = CLERKS | {"id": "callers", "obj": "read-invoice:call"}
+TOOLS = {"resources": [ORDERS, TOOL], "role_rules": [CLERKS, CALLERS]}
+CALL = {"mcp_method": "tools/call", "mcp_name": "read-invoice"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "slot", "state"),
+    [
+        (CALL, None, None),
+        ({}, "mcp.method", "not recorded"),
+        (CALL | {"mcp_name": HASH, "masked": ["mcp_name"]}, "mcp.name", "masked"),
+        (CALL | {"mcp_name": "r" * 256}, "mcp.name", "not recorded"),
+    ],
+)
+def test_a_message_of_mcp_is_judged_by_its_fields(
+    replay: "Replay", changes: Line, slot: str | None, state: str | None
+) -> None:
+    """The live policies have no route for it."""
+    called = line("clerk", path="/mcp", method="POST") | changes
+    assert called["reason"] == "unmapped_route"
+    result = found(replay([called], TOOLS, "--json"))
+    assert result["newly_allowed"]["requests"] == (slot is None)
+    because = result["cannot_say"]["because"]
+    assert because == ([] if slot is None else [{"slot": slot, "state": state, "requests": 1}])
+
+
 def test_masked_attributes_of_a_question_by_name_are_named(replay: "Replay") -> None:
     for value in (HASH, None):
         by_name = {"entrance": "rest", "path": None, "method": None, "host": None}

@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from extauthz.decide.record import decision_fields, rfc3339
+from extauthz.decisionlog.schema import line_problems
 from extauthz.domain.ids import uuid7
 from extauthz.domain.path import CanonicalPath
 from extauthz.domain.policy import AuthenticationRequirement
@@ -24,6 +25,8 @@ from extauthz.domain.verdict import (
     Target,
     Verdict,
 )
+from tests.builders import McpBody, allowed
+from tests.log_schema import problems_of
 
 CONTRACT_FIELDS = [
     *("ts", "event", "instance", "worker", "seq", "sampled_out_since_last", "entrance", "decision_id"),
@@ -254,3 +257,27 @@ def test_every_used_random_bit_makes_another_id() -> None:
     base = bytes(10)
     made = {uuid7(1, (1 << bit).to_bytes(10, "big")) for bit in range(80)} - {uuid7(1, base)}
     assert len(made) == 74
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "shown"),
+    [
+        ("tools/call", "read-invoice", ("tools/call", "read-invoice")),
+        ("ping", None, ("ping", None)),
+        ("resources/read", "https://x.example/a?token=s3cr3t#f", ("resources/read", "https://x.example/a?")),
+        ("resources/read", "file:///a#s3cr3t", ("resources/read", "file:///a?")),
+        ("m" * 300, "n" * 300, ("m" * 256, "n" * 256)),
+    ],
+)
+def test_a_message_of_mcp_is_shown_without_a_query_and_cut(
+    method: str, name: str | None, shown: tuple[str, str | None]
+) -> None:
+    verdict = allowed()
+    verdict = verdict._replace(request=verdict.request._replace(body=McpBody(method, name)))
+    fields = decision_fields(verdict, ts=0.0, entrance="grpc", duration_us=1)
+    assert (fields["mcp_method"], fields["mcp_name"]) == shown
+    line = json.loads(orjson.dumps(fields)) | {"instance": str(uuid.UUID(int=1)), "worker": 0, "seq": 1}
+    assert line_problems(line) == []
+    assert problems_of(line) == []
+    bare = decision_fields(allowed(), ts=0.0, entrance="grpc", duration_us=1)
+    assert "mcp_method" not in bare

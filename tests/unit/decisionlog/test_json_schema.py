@@ -29,7 +29,7 @@ def members(event: str) -> set[str]:
 
 def test_the_schema_has_the_fields_of_a_decision() -> None:
     fields = decision_fields(allowed(), ts=1.0, entrance="grpc", duration_us=1)
-    assert members("decision") - {"chain", "span_id"} == set(fields) - {"span_id"}
+    assert members("decision") - {"chain", "mcp_method", "mcp_name"} == set(fields)
 
 
 @pytest.mark.parametrize("key", [None, "k" * 32])

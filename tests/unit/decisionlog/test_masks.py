@@ -20,7 +20,7 @@ from extauthz.domain.request import Malformed
 from extauthz.domain.verdict import Allowed, Denied
 from extauthz.settings import Mask
 from extauthz.settings.decision_log_values import MASKABLE
-from tests.builders import DECISION_ID, allowed
+from tests.builders import DECISION_ID, McpBody, allowed
 
 KEY = "k" * 32
 
@@ -189,7 +189,7 @@ def test_every_field_that_can_be_masked_is_masked() -> None:
     )
     bare = line_of(verdict)
     for name in MASKABLE:
-        if bare[name]:
+        if bare.get(name):
             for mask in Mask:
                 line = line_of(verdict, **{name: mask})
                 assert name in line["masked"]
@@ -204,3 +204,19 @@ def test_values_of_every_kind_are_masked(value: object) -> None:
         "attributes_used"
     ] == {"resource.a": None}
     line_of(asking(attributes={"resource.a": value}), subject=Mask.HASH)
+
+
+@pytest.mark.parametrize("mask", Mask)
+def test_the_name_of_a_message_is_masked_by_itself_by_the_path_and_by_the_subject(mask: Mask) -> None:
+    def calling(name: str) -> Allowed:
+        verdict = asking(subject="alice")
+        return verdict._replace(request=verdict.request._replace(body=McpBody("resources/read", name)))
+
+    assert "read-mail" not in json.dumps(line_of(calling("read-mail"), mcp_name=mask))
+    by_path = line_of(calling("file:///home/bob"), path=mask)
+    assert "bob" not in json.dumps(by_path)
+    assert "mcp_name" in by_path["masked"]
+    assert line_of(calling("read-mail"), path=mask)["mcp_name"] == "read-mail"
+    by_subject = line_of(calling("mail://alice/inbox"), subject=mask)
+    assert "alice" not in json.dumps(by_subject)
+    assert set(by_subject["masked"]) == {"subject", "mcp_name"}
