@@ -3,8 +3,11 @@
 docs/folders.md has the rules. The plan goes to stdout, what stops the command to stderr.
 """
 
+import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -57,7 +60,8 @@ def run(environ: Mapping[str, str], given: ApplyArguments, *, connect: Connect =
         if isinstance(client, int):
             return client
         try:
-            return _Run(client, given, folder, rows, colour=_colour(environ)).run()
+            with _terminated_as_interrupted():
+                return _Run(client, given, folder, rows, colour=_colour(environ)).run()
         finally:
             client.close()
     except _StopError as stopped:
@@ -92,6 +96,19 @@ def _read(environ: Mapping[str, str], path: Path) -> tuple[Folder, list[Row]]:
         for row in folder_rows(each.document, each.entity, each.file, each.pointer)
     ]
     return folder, rows
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM, which ends a cancelled job of a CI system, delete the draft as an interrupt does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _colour(environ: Mapping[str, str]) -> bool:

@@ -4,7 +4,9 @@ import json
 import shutil
 from pathlib import Path
 
-from extauthz.demo.calls import send
+from extauthz.demo.calls import DecisionLogReader, send
+from extauthz.demo.command import facts
+from extauthz.demo.example_calls import CALLS
 from extauthz.demo.report import awaited
 from extauthz.demo.stack import Stack
 from tests.command_line import run_extauthz
@@ -70,3 +72,33 @@ def test_what_envoy_asked_is_replayed_on_a_draft_from_the_decision_log(
     assert [each["rule"]["id"] for each in allowed["groups"]["rule"]] == ["today"]
     assert {each["subject"] for each in allowed["examples"]} == {"bob"}
     assert result["newly_denied"]["requests"] == result["cannot_say"]["requests"] == 0
+
+
+def test_an_exported_folder_decides_what_the_server_decides_with_the_same_rules(
+    stack: Stack, files_stack: Stack, tmp_path: Path
+) -> None:
+    known = facts(stack)
+    environ = {"EXTAUTHZ_URL": str(known["rest_url"]), "ADMIN_API_KEY": str(known["admin_api_key"])}
+    exported = run_extauthz("policy", "export", tmp_path / "exported", environ=environ)
+    assert exported.returncode == 0, exported
+    for file in (tmp_path / "exported").iterdir():
+        put(files_stack, f"new-{file.name}", file.read_text())
+    for file in files_stack.policies.iterdir():
+        if not file.name.startswith("new-"):
+            file.unlink()
+
+    def answers(asked: Stack) -> list[tuple[int, str | None, object]]:
+        log = DecisionLogReader(asked.decision_log)
+        found = []
+        for call in CALLS:
+            if call.caller not in {None, "alice", "bob", "carol", "dave"}:
+                continue
+            token = None if call.caller is None else asked.people.token(call.caller)
+            answer = send(asked.envoy_port, call.path, method=call.method, token=token, headers=call.headers)
+            line = None if answer.decision_id is None else log.line(answer.decision_id)
+            found.append((answer.status, answer.reason, None if line is None else line["matched_rule_id"]))
+        return found
+
+    expected = answers(stack)
+    assert len({rule for _, _, rule in expected if rule is not None}) > 5
+    await_true(lambda: answers(files_stack) == expected, within=20, what="the same decisions")

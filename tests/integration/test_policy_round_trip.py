@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
 pytestmark = pytest.mark.anyio
-ROUNDS = int(os.environ.get("ROUNDS", "5"))
+ROUNDS = int(os.environ.get("ROUNDS", "4"))
 SETTINGS = {"unmapped": "path", "condition_headers": ["x-channel"], "claim_headers": ["x-user-email"]}
 
 
