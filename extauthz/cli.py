@@ -6,6 +6,7 @@ A command exits with 0, 1 (it failed) or 2 (wrong arguments or settings); an err
 """
 
 import argparse
+import io
 import os
 import sys
 from pathlib import Path
@@ -52,6 +53,9 @@ def _open_streams() -> bool:
     """
     sys.stdin = sys.stdin or Path(os.devnull).open()  # noqa: SIM115  # they live as long as the process
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files and of policies may have characters that the terminal's encoding has not.
+        sys.stdout.reconfigure(errors="backslashreplace")
     return sys.stdout is not None
 
 

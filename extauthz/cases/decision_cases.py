@@ -212,8 +212,9 @@ def _directory(section: Document, where: str, model: RoleModel) -> Directory:
     hosts: dict[str, str] = {}
     suspended: set[str] = set()
     for tenant, entry in _object(section.get("tenants", {}), f"{where}, tenants").items():
-        described = _object(entry or {}, f"{where}, tenants, {tenant}")
-        hosts.update(dict.fromkeys(_texts(described.get("hosts", []), where), tenant))
+        place = f"{where}, tenants, {tenant}"
+        described = _object(entry or {}, place)
+        hosts.update(dict.fromkeys(_texts(described.get("hosts", []), f"{place}, hosts"), tenant))
         if described.get("suspended", False) is True:
             suspended.add(tenant)
         snapshots.setdefault(tenant, empty(tenant, model))

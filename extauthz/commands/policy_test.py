@@ -16,6 +16,7 @@ from extauthz.commands.policy_folder import FolderSettings, folder_settings, ope
 from extauthz.commands.policy_validate import by_place, counted
 from extauthz.commands.status import BAD_USAGE, FAILED, OK, fail, print_json, unreadable
 from extauthz.commands.watching import Watched
+from extauthz.compile.documents.policy_files import MAX_TEXT_BYTES
 from extauthz.domain.one_line import one_line
 from extauthz.folders.cases import check_cases, run_cases
 from extauthz.folders.files import shown_path
@@ -131,7 +132,9 @@ def _print_json(cases: list[TestedCase], failed: int, *, complete: bool) -> None
 def _of_file(path: Path, settings: FolderSettings) -> Iterator[TestedCase]:
     name = shown_path(path)
     try:
-        text = path.read_bytes()
+        with path.open("rb") as file:
+            # One byte more than may be is refused by the reader.
+            text = file.read(MAX_TEXT_BYTES + 1)
     except OSError as error:
         unreadable(path, error)
         raise UnusableError from None

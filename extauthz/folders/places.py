@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import yaml
 
-from extauthz.compile.documents.yaml_text import PARSER
+from extauthz.compile.documents.yaml_text import MAX_DEPTH, PARSER
 from extauthz.domain.problem import pointer_token
 
 
@@ -24,6 +24,7 @@ class Place(NamedTuple):
 
 START: Final = Place(1, 1)
 _JSON_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:]|[^\s\[\]{},:"]+', re.DOTALL)
+_CONSTANTS: Final = frozenset({"NaN", "Infinity", "-Infinity"})
 _SAID_PLACE: Final = re.compile(r"line ([0-9]+)(?:, column ([0-9]+))?: ")
 
 
@@ -56,6 +57,38 @@ class Places:
         return self._places.get(pointer, START)
 
 
+def json_fault(text: str) -> tuple[Place, str] | None:
+    """Return where a refused text is not strict JSON, and what is wrong there; None where unknown."""
+    if _too_deep(text):
+        return None
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return Place(error.lineno, error.colno), f"not JSON: {error.msg}"
+    except ValueError:
+        # A number of thousands of digits.
+        return None
+    seen: set[str] = set()
+    for _, pointer, place in _json_nodes(text):
+        if pointer in seen:
+            return place, f"the member {pointer.rpartition('/')[2]!r} occurs twice"
+        seen.add(pointer)
+    for found in _JSON_TOKEN.finditer(text):
+        if found[0] in _CONSTANTS:
+            line = text.count("\n", 0, found.start()) + 1
+            return Place(line, found.start() - text.rfind("\n", 0, found.start())), f"{found[0]} is not JSON"
+    return None
+
+
+def _too_deep(text: str) -> bool:
+    depth = 0
+    for found in _JSON_TOKEN.finditer(text):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
+        if depth > MAX_DEPTH:
+            return True
+    return False
+
+
 class _Open:
     """A collection that is being read: the pointer of it, and of the part that comes next."""
 
@@ -83,6 +116,9 @@ def _yaml_nodes(text: str) -> Iterator[tuple[int, str, Place]]:
             if is_name or not opened or opened[-1].is_list:
                 yield number, pointer, Place(mark.line + 1, mark.column + 1)
             if isinstance(event, yaml.CollectionStartEvent):
+                if len(opened) == MAX_DEPTH:
+                    # Pointers of what no reader accepts would fill the memory.
+                    return
                 opened.append(_Open(pointer, is_list=isinstance(event, yaml.SequenceStartEvent)))
 
 
@@ -129,4 +165,6 @@ def _json_nodes(text: str) -> Iterator[tuple[int, str, Place]]:
         if named:
             yield 0, pointer, Place(line, at - line_start + 1)
         if piece in "[{":
+            if len(opened) == MAX_DEPTH:
+                return
             opened.append(_Open(pointer, is_list=piece == "["))

@@ -24,7 +24,7 @@ from extauthz.domain.problem import Problem
 from extauthz.domain.tenancy import DEFAULT_TENANT
 from extauthz.folders.files import FolderLimitError, FoundFile, Limits, files_of, read_file
 from extauthz.folders.findings import Finding, Severity
-from extauthz.folders.places import Place, Places, said_place
+from extauthz.folders.places import START, Place, Places, json_fault, said_place
 from extauthz.folders.texts import CaseText, read_folder_text, section_pointer
 
 TABLES: Final = tuple(SERVER_MEMBERS)
@@ -90,6 +90,8 @@ class Folder:
 
     def place(self, file: str, pointer: str) -> Place:
         """Return where a part of a file stands."""
+        if not pointer:
+            return START
         places = self._places.get(file)
         if places is None:
             data, is_json = self._texts[file]
@@ -197,6 +199,8 @@ def _read(folder: Folder, file: FoundFile, at_most: int, reading: Reading, entit
         return len(data)
     folder._texts[file.name] = data, file.is_json
     found = read_folder_text(data, is_json=file.is_json)
+    if isinstance(found, list) and file.is_json and len(found) == 1 and not found[0].pointer:
+        found = [_with_place(found[0], data)]
     if isinstance(found, list):
         for problem in found:
             folder.note(file.name, problem)
@@ -209,6 +213,15 @@ def _read(folder: Folder, file: FoundFile, at_most: int, reading: Reading, entit
         for problem in _take(folder, file.name, found.document, reading, entities):
             folder.note(file.name, problem)
     return len(data)
+
+
+def _with_place(problem: Problem, data: bytes) -> Problem:
+    """Return the problem of a JSON text with the place that its reader does not tell."""
+    fault = json_fault(data.decode("utf-8", "replace"))
+    if fault is None:
+        return problem
+    (line, column), message = fault
+    return Problem("", f"line {line}, column {column}: {message}")
 
 
 def _take(

@@ -180,6 +180,18 @@ def test_a_change_is_seen_once_it_has_settled(tmp_path: Path) -> None:
     watched.wait()
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_output_that_the_encoding_cannot_hold_is_escaped(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / os.fsdecode(b"\xff")).mkdir()
+    root = folder(tmp_path / os.fsdecode(b"\xff"))
+    (root / "sub" / "cases.yaml").write_text(CASE.replace("alice may", "\u00e9l\u00e8ve"))
+    command = [sys.executable, "-m", "extauthz", "policy", "test", str(root)]
+    environ = os.environ | LIGHT | {"PYTHONIOENCODING": encoding}
+    ended = subprocess.run(command, capture_output=True, env=environ, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert (b"\\xe9l" if encoding == "ascii" else "\u00e9l".encode()) in ended.stdout
+
+
 def test_watching_runs_again_after_a_change_and_ends_on_an_interrupt(tmp_path: Path) -> None:
     root = folder(tmp_path)
     command = [sys.executable, "-m", "extauthz", "policy", "test", str(root), "--watch"]

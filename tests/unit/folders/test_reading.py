@@ -206,6 +206,22 @@ def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
             read(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"role_rules": [\n {"id": "a" "b"}]}', "2:13: not JSON: Expecting ',' delimiter"),
+        ('{"role_rules": [\n {"id": "a", "id": "b"}]}', "2:14: the member 'id' occurs twice"),
+        ('{"role_rules": [\n NaN]}', "2:2: NaN is not JSON"),
+        ("", "1:1: not JSON: Expecting value"),
+        ('{"a": ' + "[" * 200_000, "1:1: nested deeper than 128 levels"),
+        ('{"a": 1' + "0" * 5_000 + "}", "1:1: a number out of range"),
+    ],
+)
+def test_faults_of_json_have_a_place(tmp_path: Path, text: str, problem: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    assert said(read(tmp_path)) == [f"a.json:{problem}"]
+
+
 def test_aliases_of_cases_cannot_stand_for_billions_of_values(tmp_path: Path) -> None:
     lines = ["a0: &a0 [1,1,1,1,1,1,1,1,1,1]"]
     lines += [f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
