@@ -199,6 +199,6 @@ def _values() -> Schema:
         }),
         "serviceMonitor": _closed({
             "enabled": flag, "interval": {"type": "string", "pattern": "^[0-9]+(?:ms|s|m|h)$"},
-            "labels": ref("labels"),
+            "labels": ref("labels"), "tlsConfig": {"type": "object"},
         }),
     }  # fmt: skip

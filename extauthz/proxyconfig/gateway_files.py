@@ -11,17 +11,12 @@ from extauthz.proxyconfig import advice
 from extauthz.proxyconfig.check_settings import joined_by
 from extauthz.proxyconfig.documents import Value
 from extauthz.proxyconfig.findings import Finding
-from extauthz.proxyconfig.gateway_routes import examine_routes, namespace_of
+from extauthz.proxyconfig.gateway_clients import ClientPolicies, forged_headers
+from extauthz.proxyconfig.gateway_routes import GatewayName, examine_routes, gateways_of, namespace_of
 from extauthz.proxyconfig.kinds import GATEWAY, GATEWAY_API, is_of
-from extauthz.proxyconfig.listener import IDENTITY_PREFIX
 
 _ROUTES: Final = ("HTTPRoute", "GRPCRoute")
 _CARRIES_TOKENS: Final = "authorization"
-_EARLY: Final = (
-    "set ClientTrafficPolicy.spec.headers.earlyRequestHeaders.removeOnMatch: "
-    f"[{{type: Prefix, value: {IDENTITY_PREFIX}}}]"
-)
-
 _Name = tuple[str, str, str]
 """Kind, namespace and name of an object that a policy is attached to."""
 
@@ -56,26 +51,42 @@ def examine_gateway(
     `claims` are CLAIM_HEADERS.
     """
     policies = [_policy(one) for one in documents if is_of(one, GATEWAY, "SecurityPolicy")]
-    clients = [one for one in documents if is_of(one, GATEWAY, "ClientTrafficPolicy")]
+    clients = ClientPolicies([one for one in documents if is_of(one, GATEWAY, "ClientTrafficPolicy")])
+    routes = [one for one in documents for kind in _ROUTES if is_of(one, GATEWAY_API, kind)]
     for policy in policies:
         if (check := policy.at.given("spec", "ext_auth")) is not None:
             yield from _check(check, conditions)
-            yield from _forged(check, clients, claims)
+            yield from forged_headers(check, clients, _gateways(policy, routes), claims)
         yield from _attachment(policy, policies)
-    routes = [one for one in documents for kind in _ROUTES if is_of(one, GATEWAY_API, kind)]
     asking = [one for one in policies if one.asks]
     yield from examine_routes(
         routes,
         lambda route: any(_covers(policy, route) for policy in asking),
         conditions,
         asked=bool(asking),
-        removed=any(removes_identity_early(one) for one in clients),
+        removed=lambda route: clients.remove_identity(gateways_of(route)),
     )
-    for document in clients:
-        yield from _clients(document)
+    yield from clients.findings()
     for gateway in documents:
         if is_of(gateway, GATEWAY_API, "Gateway"):
             yield from _listeners(gateway)
+
+
+def _gateways(policy: _Policy, routes: Sequence[Value]) -> frozenset[GatewayName]:
+    """Return the Gateways whose requests a policy checks; empty if the files do not tell."""
+    named = {(namespace, name) for kind, namespace, name in policy.targets if kind == "Gateway"}
+    reached = {
+        gateway
+        for route in routes
+        if policy.has(
+            route.word("kind") or "",
+            namespace_of(route),
+            route.word("metadata", "name") or "",
+            route.at("metadata", "labels"),
+        )
+        for gateway in gateways_of(route)
+    }
+    return frozenset(named | reached)
 
 
 def _policy(document: Value) -> _Policy:
@@ -157,58 +168,6 @@ def _headers(check: Value) -> Iterator[Finding]:
         )
 
 
-def _forged(check: Value, clients: Sequence[Value], claims: Set[str]) -> Iterator[Finding]:
-    """Yield findings if no ClientTrafficPolicy removes what clients must not set."""
-    over_http = check.given("http") is not None
-    if not any(map(removes_identity_early, clients)):
-        message = (
-            f"over HTTP extauthz does not see {IDENTITY_PREFIX}* headers of the client, so it cannot remove "
-            "them, and no ClientTrafficPolicy in the files does: a client can forge an identity"
-            if over_http
-            else f"no ClientTrafficPolicy in the files removes {IDENTITY_PREFIX}* headers of the client "
-            "before the check: wherever the check is off, a client can forge an identity"
-        )
-        yield (advice.error if over_http else advice.warning)(check, "identity-headers", message, _EARLY)
-    removed = [one for client in clients for one in _early(client)]
-    if left := [name for name in sorted(claims) if not any(_removes(one, name) for one in removed)]:
-        yield (advice.error if over_http else advice.warning)(
-            check,
-            "claim-headers",
-            "no ClientTrafficPolicy in the files removes headers of CLAIM_HEADERS of the client before the "
-            "check: " + ", ".join(left),
-            "list them in ClientTrafficPolicy.spec.headers.earlyRequestHeaders.remove",
-        )
-
-
-def removes_identity_early(policy: Value) -> bool:
-    """Return whether a ClientTrafficPolicy removes every `x-auth-` header before any filter runs."""
-    return any(
-        one.word("type") == "Prefix" and IDENTITY_PREFIX.startswith((one.word("value") or "-").lower())
-        for one in _early(policy)
-    )
-
-
-def _early(policy: Value) -> Iterator[Value]:
-    early = policy.given("spec", "headers", "early_request_headers")
-    if early is not None:
-        yield from (*early.list("remove"), *early.list("remove_on_match"))
-
-
-def _removes(removal: Value, name: str) -> bool:
-    if removal.text is not None:
-        return removal.text.lower() == name
-    value = (removal.word("value") or "").lower()
-    match removal.word("type") or "Exact":
-        case "Exact":
-            return value == name
-        case "Prefix":
-            return bool(value) and name.startswith(value)
-        case "Suffix":
-            return bool(value) and name.endswith(value)
-        case _:
-            return False
-
-
 def _attachment(policy: _Policy, policies: Sequence[_Policy]) -> Iterator[Finding]:
     spec = policy.at.at("spec") or policy.at
     if policy.asks:
@@ -272,33 +231,6 @@ def _listeners(gateway: Value) -> Iterator[Finding]:
                 "implementation of the Gateway API",
                 "set ExternalAuth in every rule of the routes",
             )
-
-
-def _clients(policy: Value) -> Iterator[Finding]:
-    if (merge := policy.unless_false("spec", "path", "disable_merge_slashes")) is not None:
-        yield advice.error(
-            merge,
-            "path-normalisation",
-            "slashes are not merged: Envoy, extauthz and the upstream may read different paths",
-            "remove disableMergeSlashes",
-        )
-    slashes = policy.given("spec", "path", "escaped_slashes_action")
-    if slashes is not None and slashes.text in {"KeepUnchanged", "UnescapeAndForward"}:
-        kept = slashes.text == "KeepUnchanged"
-        yield (advice.error if kept else advice.warning)(
-            slashes,
-            "escaped-slashes",
-            "escaped slashes (%2F, %5C) are kept or decoded: the upstream may read a different path",
-            "set escapedSlashesAction: RejectRequest",
-        )
-    underscores = policy.given("spec", "headers", "with_underscores_action")
-    if underscores is not None and underscores.text == "Allow":
-        yield advice.warning(
-            underscores,
-            "underscores-allowed",
-            "header names with underscores are accepted: many servers read x_auth_subject as x-auth-subject",
-            "set withUnderscoresAction: RejectRequest",
-        )
 
 
 def _selects(selector: Value, kind: str, labels: Value | None) -> bool:

@@ -20,6 +20,8 @@ _CARRIES_TOKENS: Final = "authorization"
 _OVER_GRPC: Final = "set protocol: GRPC and grpc: {}: every header of the request is sent then"
 _SERVICE: Final = "refer to the Service of extauthz with backendRef"
 
+GatewayName = tuple[str, str]
+"""Namespace and name of a Gateway."""
 _Backends = frozenset[tuple[str, str]]
 """Namespace and name of Services."""
 
@@ -39,16 +41,16 @@ def examine_routes(
     conditions: Set[str] | None,
     *,
     asked: bool,
-    removed: bool,
+    removed: Callable[[Value], bool],
 ) -> Iterator[Finding]:
     """Yield the findings of routes.
 
     `covers` says of a route whether a SecurityPolicy checks it; `asked` is whether any policy does.
-    `removed` is whether the gateway removes identity headers of clients before its filters.
+    `removed` says of a route whether its gateways remove identity headers of clients before their filters.
     """
     for route in routes:
         for found in _filters(route):
-            yield from _external(found, conditions, removed=removed)
+            yield from _external(found, conditions, removed=removed(route))
         yield from _removals(route)
     if not asked and not any(True for one in routes for _ in _filters(one)):
         return
@@ -105,6 +107,15 @@ def _rules(route: Value, *, is_covered: bool) -> list[_Rule]:
 def _backend(route: Value, reference: Value) -> tuple[str, str] | None:
     name = reference.word("name")
     return None if name is None else (reference.word("namespace") or namespace_of(route), name)
+
+
+def gateways_of(route: Value) -> frozenset[GatewayName]:
+    """Return the Gateways that a route is attached to."""
+    return frozenset(
+        (one.word("namespace") or namespace_of(route), one.word("name") or "")
+        for one in route.list("spec", "parent_refs")
+        if (one.word("kind") or "Gateway") == "Gateway"
+    )
 
 
 def namespace_of(document: Value) -> str:

@@ -16,6 +16,9 @@ from extauthz.proxyconfig.istio_ambient import examine_ambient, is_at_waypoint
 from extauthz.proxyconfig.kinds import is_of
 
 _CHECKS: Final = ("envoy_ext_authz_grpc", "envoy_ext_authz_http")
+_ROOT_NAMESPACE: Final = "istio-system"
+"""Of Istio's installation; an EnvoyFilter there is applied in every namespace."""
+_CARRIES_TOKENS: Final = "authorization"
 _MERGING: Final = frozenset({"MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"})
 
 
@@ -91,16 +94,19 @@ def _provider(provider: Value) -> Iterator[Finding]:
 
 
 def _over_http(provider: Value) -> Iterator[Finding]:
-    sent = {(name.text or "").lower() for name in provider.list("include_request_headers_in_check")} | {
-        (name.text or "").lower() for name in provider.list("include_headers_in_check")
-    }
-    if "authorization" not in sent:
+    if _CARRIES_TOKENS not in _sent(provider):
         yield advice.error(
             provider,
             "headers-withheld",
             "includeRequestHeadersInCheck does not list authorization: no token reaches extauthz over HTTP",
             "list authorization and x-service-api-key there, or use envoyExtAuthzGrpc",
         )
+
+
+def _sent(provider: Value) -> set[str]:
+    """Return the names of the headers that a provider over HTTP sends."""
+    lists = ("include_request_headers_in_check", "include_headers_in_check")
+    return {(name.text or "").lower() for one in lists for name in provider.list(one)}
 
 
 def provider_names(mesh: Value) -> list[str]:
@@ -141,18 +147,23 @@ def examine_policies(
         yield from _custom(policy, providers)
         yield from _selection(policy)
     yield from examine_ambient(custom, documents, over_http)
+    used = {one.word("spec", "provider", "name") for one in custom}
+    yield from _unused_over_http(documents, [name for name in over_http if name not in used])
     # No EnvoyFilter reaches a waypoint.
     custom = [one for one in custom if not is_at_waypoint(one, documents)]
-    if custom and not any(_filter_removes(one) for one in documents):
-        blind = [one for one in custom if one.word("spec", "provider", "name") in over_http]
+    bare = [one for one in custom if not _is_removed(documents, one)]
+    # Those that ask over HTTP first: what is a warning otherwise is an error for them.
+    bare.sort(key=lambda one: one.word("spec", "provider", "name") not in over_http)
+    if bare:
+        blind = bare[0].word("spec", "provider", "name") in over_http
         yield (advice.error if blind else advice.warning)(
-            (blind or custom)[0],
+            bare[0],
             "identity-headers",
             "no EnvoyFilter in the files removes x-auth-* headers of the client before the check"
             + (", and over HTTP extauthz does not see them: a client can forge an identity" if blind else ""),
             "add the EnvoyFilter that `extauthz envoy-config --for istio` prints",
         )
-    left = [name for name in sorted(claims) if not any(_filter_removes(one, name) for one in documents)]
+    left = [name for name in sorted(claims) if not all(_is_removed(documents, one, name) for one in custom)]
     if custom and left:
         yield advice.warning(
             custom[0],
@@ -164,6 +175,29 @@ def examine_policies(
     for document in documents:
         if is_of(document, "security.istio.io", "PeerAuthentication"):
             yield from _peer_authentication(document)
+
+
+def _unused_over_http(documents: Sequence[Value], names: Sequence[str]) -> Iterator[Finding]:
+    """Yield a warning for a provider over HTTP that no policy in the files uses, if no filter is there."""
+    for mesh in (mesh for one in documents for mesh in mesh_configs(one)):
+        for provider in mesh.list("extension_providers"):
+            # One that withholds the token is reported for that: it lets only anonymous callers pass.
+            asks = _CARRIES_TOKENS in _sent(provider.at("envoy_ext_authz_http") or provider)
+            is_named = provider.word("name") in names
+            if is_named and asks and not any(map(_removes_everywhere, documents)):
+                yield advice.warning(
+                    provider,
+                    "identity-headers",
+                    "over HTTP extauthz does not see x-auth-* headers of the client, and no EnvoyFilter in "
+                    "the files removes them: where a policy uses the provider a client can forge an identity",
+                    "add the EnvoyFilter that `extauthz envoy-config --for istio` prints",
+                )
+
+
+def _removes_everywhere(document: Value) -> bool:
+    return is_of(document, "networking.istio.io", "EnvoyFilter") and any(
+        map(removes_identity, document.walk())
+    )
 
 
 def _custom(policy: Value, providers: Sequence[str] | None) -> Iterator[Finding]:
@@ -226,10 +260,26 @@ def _is_every_request(rule: Value) -> bool:
     return all(not rule.list(name) for name in ("from", "to", "when"))
 
 
-def _filter_removes(document: Value, header: str | None = None) -> bool:
-    """Return whether an EnvoyFilter removes a header of clients; None: the identity headers."""
-    return is_of(document, "networking.istio.io", "EnvoyFilter") and any(
-        removes_identity(one) if header is None else removes(one, header) for one in document.walk()
+def _is_removed(documents: Sequence[Value], policy: Value, header: str | None = None) -> bool:
+    """Return whether an EnvoyFilter removes a header where a policy applies; None: the identity headers."""
+    return any(
+        removes_identity(one) if header is None else removes(one, header)
+        for document in documents
+        if is_of(document, "networking.istio.io", "EnvoyFilter") and _reaches(document, policy)
+        for one in document.walk()
+    )
+
+
+def _reaches(envoy_filter: Value, policy: Value) -> bool:
+    """Return whether an EnvoyFilter is applied to every proxy that a policy selects."""
+    here, there = (one.word("metadata", "namespace") or "default" for one in (envoy_filter, policy))
+    if here not in {there, _ROOT_NAMESPACE}:
+        return False
+    wanted = envoy_filter.at("spec", "workload_selector", "labels")
+    selected = policy.at("spec", "selector", "match_labels")
+    return all(
+        selected is not None and selected.word(name) == value.text
+        for name, value in (wanted.items() if wanted is not None else ())
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from extauthz.proxyconfig.files import examine_files
+from extauthz.proxyconfig.findings import Severity
 from extauthz.proxyconfig.gateways import gateway_yaml
 from extauthz.settings import Settings, load_settings
 from tests.certificates import Authority
@@ -64,7 +65,8 @@ def test_the_gateway_accepts_what_is_printed(tmp_path: Path, gateway: str, encry
 
 @pytest.mark.parametrize("name", NAMES)
 def test_doctor_finds_nothing(name: str) -> None:
-    folders = [GATEWAYS / name, ROOT / "deploy" / "istio" / "mesh.yaml"]
+    istio = ROOT / "deploy" / "istio"
+    folders = [GATEWAYS / name, istio / "mesh.yaml", istio / "strict-proxies.yaml"]
 
     found: Any = examine_files(folders, strict=True)
 
@@ -85,3 +87,13 @@ def test_a_wrong_member_is_noticed() -> None:
 
     with pytest.raises(jsonschema.ValidationError, match="failOpn"):
         validate(wrong)
+
+
+def test_cilium_has_to_remove_identity_headers(tmp_path: Path) -> None:
+    text = (GATEWAYS / "cilium" / "extauthz.yaml").read_text()
+    (tmp_path / "cilium.yaml").write_text(text.replace("early_header_mutation_extensions", "xff_num_trusted"))
+
+    found = examine_files([tmp_path])
+
+    assert isinstance(found, list)
+    assert "identity-headers" in {one.code for one in found if one.severity is Severity.ERROR}

@@ -176,12 +176,54 @@ def test_a_policy_may_select_by_labels(tmp_path: Path) -> None:
 def test_identity_headers_of_clients_are_removed_before_the_check(
     tmp_path: Path, check: Json, severity: Severity, early: Json, is_removed: bool
 ) -> None:
-    spec = {"headers": {"earlyRequestHeaders": early}}
+    spec = {"targetRefs": [target("Gateway", "web")], "headers": {"earlyRequestHeaders": early}}
     documents = [security(check=check), route("a"), obj(GATEWAY, "ClientTrafficPolicy", "c", spec)]
 
     found = codes(examine(tmp_path, *documents, removed=False))
 
     assert found == ([] if is_removed else [(severity, "identity-headers")])
+
+
+def policy_of_clients(*targets: Json, removing: bool = True, **spec: Any) -> Json:
+    early = {"removeOnMatch": [{"type": "Prefix", "value": "x-auth-"}]} if removing else {}
+    more = {"targetRefs": list(targets)} if targets else {}
+    spec = {"headers": {"earlyRequestHeaders": early}, **more, **spec}
+    return obj(GATEWAY, "ClientTrafficPolicy", f"c{len(targets)}{removing}", spec)
+
+
+WEB, OTHER = target("Gateway", "web"), target("Gateway", "other")
+ALL_GATEWAYS = [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "matchLabels": {"a": "b"}}]
+
+
+@pytest.mark.parametrize(
+    ("policies", "is_removed"),
+    [
+        ([policy_of_clients(WEB)], True),
+        ([policy_of_clients(OTHER)], False),
+        ([policy_of_clients(OTHER), policy_of_clients(OTHER, WEB)], True),
+        ([policy_of_clients()], False),
+        ([policy_of_clients(targetSelectors=ALL_GATEWAYS)], True),
+        ([policy_of_clients(target("Gateway", "web", sectionName="https"))], False),
+        ([policy_of_clients(WEB), policy_of_clients({**WEB, "sectionName": "h"}, removing=False)], False),
+        ([policy_of_clients(WEB), policy_of_clients({**OTHER, "sectionName": "h"}, removing=False)], True),
+        ([policy_of_clients(target("Gateway", "web", namespace="elsewhere"))], False),
+        ([policy_of_clients(targetRef=WEB)], True),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("attached", ["gateway", "route", "filter"])
+def test_the_gateway_that_asks_has_to_remove_identity_headers(
+    tmp_path: Path, attached: str, policies: list[Json], is_removed: bool
+) -> None:
+    check = {**asking(), "grpc": None, "http": {"backendRefs": [{"name": "extauthz"}]}}
+    documents = {
+        "gateway": [security("x", WEB, check=check), route("a")],
+        "route": [security("x", target("HTTPRoute", "a"), check=check), route("a")],
+        "filter": [route("a", filters=[over_http()])],
+    }[attached]
+
+    found = codes(examine(tmp_path, *documents, *policies, removed=False))
+
+    assert found == ([] if is_removed else [(ERROR, "identity-headers")])
 
 
 def test_headers_of_claims_are_removed_before_the_check(tmp_path: Path) -> None:

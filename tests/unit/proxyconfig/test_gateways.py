@@ -12,6 +12,7 @@ from extauthz.proxyconfig.gateways import gateway_yaml
 from extauthz.proxyconfig.tls import ProxyTls
 from extauthz.settings import Settings, load_settings
 from tests.certificates import Authority
+from tests.command_line import run_extauthz
 
 GATEWAYS = ("envoy-gateway", "gateway-api", "contour")
 
@@ -121,3 +122,21 @@ def test_a_client_certificate_is_the_gateways_own_setting(gateway: str, tls: dic
     text = printed(settings(GRPC_HOST="0.0.0.0", **tls, GRPC_TLS_CLIENT_CA=tls["GRPC_TLS_CERT"]), gateway)
 
     assert "GRPC_TLS_CLIENT_CA is set: give" in text
+
+
+def test_http_is_envoy_that_asks_over_http() -> None:
+    environ = {"HTTP_AUTHZ_PORT": "9291"}
+    short = run_extauthz("envoy-config", "--for", "http", environ=environ)
+    long = run_extauthz("envoy-config", "--for", "envoy", "--transport", "http", environ=environ)
+
+    assert short.returncode == long.returncode == 0
+    assert short.stdout == long.stdout
+    assert "http_service" in short.stdout
+
+
+@pytest.mark.parametrize("gateway", ["istio", *GATEWAYS])
+def test_gateways_are_asked_over_grpc(gateway: str) -> None:
+    finished = run_extauthz("envoy-config", "--for", gateway, "--transport", "http", environ={})
+
+    assert finished.returncode == 2
+    assert "--transport http is for --for envoy" in finished.stderr

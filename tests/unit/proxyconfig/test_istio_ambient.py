@@ -102,8 +102,44 @@ def test_a_provider_over_http_needs_the_removal_of_identity_headers(tmp_path: Pa
     printed = istio_yaml(settings)
     assert isinstance(printed, str)
     (removal,) = (one for one in yaml.safe_load_all(printed) if one["kind"] == "EnvoyFilter")
-    policy = custom(selector={})
+    # The printed filter is for the workloads with this label.
+    policy = custom(selector={"matchLabels": {"extauthz": "enforced", "a": "b"}})
+    removal["metadata"]["namespace"] = "store"
 
     assert examine(tmp_path, mesh(), policy) == [(WARNING, "identity-headers")]
     assert examine(tmp_path, mesh("envoyExtAuthzHttp"), policy) == [(ERROR, "identity-headers")]
     assert examine(tmp_path, mesh("envoyExtAuthzHttp"), policy, removal) == []
+
+
+@pytest.mark.parametrize(
+    ("namespace_of_filter", "labels", "selector", "is_removed"),
+    [
+        ("store", {}, {}, True),
+        ("istio-system", {}, {}, True),
+        ("elsewhere", {}, {}, False),
+        ("store", {"app": "orders"}, {"app": "orders"}, True),
+        ("store", {"app": "orders"}, {"app": "orders", "b": "c"}, True),
+        ("store", {"app": "orders"}, {"app": "billing"}, False),
+        ("store", {"app": "orders"}, {}, False),
+    ],
+)
+def test_the_filter_has_to_reach_the_workloads_of_the_policy(
+    tmp_path: Path, namespace_of_filter: str, labels: Json, selector: Json, is_removed: bool
+) -> None:
+    settings = load_settings({}, serving=False)
+    assert isinstance(settings, Settings)
+    printed = istio_yaml(settings)
+    assert isinstance(printed, str)
+    (removal,) = (one for one in yaml.safe_load_all(printed) if one["kind"] == "EnvoyFilter")
+    removal["metadata"]["namespace"] = namespace_of_filter
+    removal["spec"]["workloadSelector"] = {"labels": labels}
+    policy = custom(selector={"matchLabels": selector})
+
+    found = examine(tmp_path, mesh("envoyExtAuthzHttp"), policy, removal)
+
+    assert found == ([] if is_removed else [(ERROR, "identity-headers")])
+
+
+def test_a_provider_over_http_that_is_not_used_yet_is_a_warning(tmp_path: Path) -> None:
+    assert examine(tmp_path, mesh("envoyExtAuthzHttp")) == [(WARNING, "identity-headers")]
+    assert examine(tmp_path, mesh()) == []
