@@ -99,5 +99,5 @@ def body(value: Value, name: str) -> Finding | None:
         "body-large",
         f"{name} includes up to {written or 'an invalid number of'} bytes of the request body in a check: "
         "the message can exceed the limit of extauthz, which then denies the request",
-        f"remove the body, which no rule uses, or set {name} to {MOST_BODY_BYTES} at most",
+        f"set {name} to CONDITION_BODY_MAX, at most {MOST_BODY_BYTES}; remove it where no rule reads bodies",
     )
