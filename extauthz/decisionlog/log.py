@@ -75,6 +75,7 @@ class DecisionLog:
         self._on_loss = on_loss
         self._observer = observer
         # A slot is a token in a deque: taking and returning one is atomic and needs no lock.
+        self._capacity = capacity
         self._slots: deque[None] = deque(repeat(None, capacity))
         self._queue: deque[Entry | threading.Event] = deque()
         self._lost = 0
@@ -185,7 +186,22 @@ class DecisionLog:
             # A collector that does not answer: what is left is counted as lost.
             self._destination.abort()
             self._thread.join(timeout / 3)
-        return not self._thread.is_alive()
+        if self._thread.is_alive():
+            self._cut_off()
+            return False
+        return True
+
+    def _cut_off(self) -> None:
+        """Count what a reader that hangs has not taken, where the process ends all the same."""
+        # Slots that are not back are of decisions that wait, or are being written.
+        waiting = self._capacity - len(self._slots)
+        self.lost(waiting)
+        app_log().error(
+            "decision_log_cut_off",
+            target=self._target,
+            decisions_lost=self._lost,
+            message="the reader takes no more lines; some of these may have reached it",
+        )
 
     def _run(self) -> None:
         self._writer.announce()

@@ -225,3 +225,24 @@ def test_a_disk_with_little_space_is_told_before_it_is_full(
         await_true(lambda: problem_of(log) is None)
     told = capsys.readouterr().out
     assert told.count("decision_log_disk_low") == told.count("decision_log_disk_recovered") == 1
+
+
+def test_what_a_reader_that_hangs_has_not_taken_is_counted_when_the_process_ends(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    reader, writer = os.pipe()
+    log = DecisionLog(f"/dev/fd/{writer}", worker=0, instance=INSTANCE, capacity=1000, heartbeat_s=0)
+    log.start()
+    try:
+        while put(log, an_allow()):
+            pass
+        assert is_full(log)
+        assert not log.close(0.3)
+        lost = log.decisions_lost
+        assert lost >= 1000
+        assert f"decisions_lost={lost}" in capsys.readouterr().out
+    finally:
+        os.close(writer)
+        with os.fdopen(reader, "rb") as pipe:
+            written = sum(b'"event":"decision"' in line for line in pipe)
+    assert written + lost >= 1001
