@@ -15,11 +15,12 @@ from typing import Final
 
 from extauthz.commands.status import BAD_USAGE, FAILED, OK, fail, print_json, unreadable
 from extauthz.compile.documents.policy_files import MAX_TEXT_BYTES
-from extauthz.compile.roles.role_model import ModelInvalid, RoleModel, compile_model
+from extauthz.compile.roles.role_model import ModelInvalid, compile_model
 from extauthz.domain.one_line import one_line
 from extauthz.importing.casbin import import_casbin
-from extauthz.importing.checked import check, differences
+from extauthz.importing.checked import check, differences, runner_of
 from extauthz.importing.istio import IstioOptions, import_istio
+from extauthz.importing.istio_cases import answered
 from extauthz.importing.istio_targets import Workload
 from extauthz.importing.outcome import Imported, SourceUnreadable
 from extauthz.importing.written_yaml import cases_text, policies_text
@@ -65,15 +66,17 @@ def run(environ: Mapping[str, str], given: ImportArguments) -> int:
     if given.out is not None and given.out.exists() and not _is_empty(given.out):
         return fail(f"{str(given.out)!r} exists and is not an empty folder; name a new one", BAD_USAGE)
     try:
-        imported = _casbin(given) if given.source == "casbin" else _istio(given, model)
+        imported = _casbin(given) if given.source == "casbin" else _istio(given)
     except OSError as error:
         return unreadable(error.filename, error)
     except _FileRefusedError as error:
         return fail(str(error), BAD_USAGE)
     if isinstance(imported, SourceUnreadable):
         return fail(str(imported), BAD_USAGE)
-    check(imported, model)
-    if not imported.refused and (wrong := differences(imported, model)):
+    snapshot = check(imported, model)
+    if snapshot is not None and given.source == "istio":
+        imported.cases = list(answered(imported.cases, runner_of(snapshot)))
+    elif snapshot is not None and (wrong := differences(imported, snapshot)):
         return fail(f"nothing is imported: it would answer otherwise than {given.source}: {'; '.join(wrong)}")
     try:
         return _answer(given, imported)
@@ -182,7 +185,7 @@ def _short_names(paths: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
-def _istio(given: ImportArguments, model: RoleModel) -> Imported | SourceUnreadable:
+def _istio(given: ImportArguments) -> Imported | SourceUnreadable:
     files = [file for path in given.files for file in _files(path)]
     if not files:
         raise _FileRefusedError("a file or folder with Istio policies is needed")
@@ -199,7 +202,7 @@ def _istio(given: ImportArguments, model: RoleModel) -> Imported | SourceUnreada
         trust_domains=tuple(given.trust_domains),
         providers=frozenset(given.providers),
     )
-    return import_istio([(str(file), _read(file)) for file in files], options, model)
+    return import_istio([(str(file), _read(file)) for file in files], options)
 
 
 def _files(path: Path) -> list[Path]:

@@ -102,7 +102,7 @@ def _join(word: str, nodes: Sequence[Node]) -> Node:
     elif ALWAYS in nodes:
         return ALWAYS
     flat = [inner for node in nodes for inner in (_conditions(node) if node["type"] == word else [node])]
-    unique = [node for place, node in enumerate(flat) if node not in flat[:place]]
+    unique = list({repr(node): node for node in flat}.values())
     if word == "OR":
         unique = _values_together(_guards_together(unique))
     return unique[0] if len(unique) == 1 else {"type": word, "conditions": unique}

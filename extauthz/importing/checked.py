@@ -8,26 +8,28 @@ from collections.abc import Mapping
 from typing import Final
 
 from extauthz.cases.decision_cases import CaseRunner
+from extauthz.compile.directory import Directory
 from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
 from extauthz.compile.roles.role_model import RoleModel
 from extauthz.compile.snapshot import Snapshot, build
 from extauthz.domain.problem import Problem
-from extauthz.domain.tenancy import DEFAULT_TENANT
+from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.importing.outcome import TABLES, Effect, Imported, NotTaken
 
 _SIMPLER: Final = "write it by hand, or in parts"
 
 
-def check(imported: Imported, model: RoleModel) -> None:
-    """Take out what does not compile; afterwards the documents compile, or the import is refused."""
+def check(imported: Imported, model: RoleModel) -> Snapshot | None:
+    """Take out what does not compile; return the compiled documents, None where the import is refused."""
     headers = imported.settings.get("CONDITION_HEADERS", "")
     reading = Reading(condition_headers=frozenset(filter(None, headers.split(","))))
     while not imported.refused:
         parsed = parse_policy_set(imported.policies(), reading)
         built = parsed if isinstance(parsed, list) else build(DEFAULT_TENANT, 1, parsed, model)
         if isinstance(built, Snapshot):
-            return
+            return built
         _take_out(imported, built)
+    return None
 
 
 def _take_out(imported: Imported, problems: list[Problem]) -> None:
@@ -59,17 +61,14 @@ def _only_allows(table: str, document: Mapping[str, object]) -> bool:
     return table in {"role_rules", "attribute_policies"} and document.get("effect") == "allow"
 
 
-def runner_of(imported: Imported, model: RoleModel) -> CaseRunner:
-    """Return what answers cases on the documents, which compile."""
-    headers = list(filter(None, imported.settings.get("CONDITION_HEADERS", "").split(",")))
-    return CaseRunner.of({"policies": imported.policies(), "settings": {"condition_headers": headers}}, model)
+def runner_of(snapshot: Snapshot) -> CaseRunner:
+    """Return what answers cases on the compiled documents."""
+    return CaseRunner({}, Directory(TenancyMode.SELFHOST, {DEFAULT_TENANT: snapshot}))
 
 
-def differences(imported: Imported, model: RoleModel) -> list[str]:
-    """Judge the cases on the documents, which compile; return where the answer is not the source's."""
-    if not imported.cases:
-        return []
-    runner = runner_of(imported, model)
+def differences(imported: Imported, snapshot: Snapshot) -> list[str]:
+    """Judge the cases on the compiled documents; return where the answer is not the source's."""
+    runner = runner_of(snapshot)
     found: list[str] = []
     for case in imported.cases:
         result = runner.run(case, "case")

@@ -8,10 +8,8 @@ is.
 
 from dataclasses import dataclass
 
-from extauthz.compile.roles.role_model import RoleModel
 from extauthz.importing.bounds import ALWAYS, Node
-from extauthz.importing.checked import check, runner_of
-from extauthz.importing.istio_cases import answered_cases
+from extauthz.importing.istio_cases import rule_cases
 from extauthz.importing.istio_documents import AuthorizationPolicy, read_policies
 from extauthz.importing.istio_rules import RuleReader
 from extauthz.importing.istio_targets import Workload, applying, described
@@ -35,10 +33,8 @@ class IstioOptions:
     providers: frozenset[str] = frozenset()
 
 
-def import_istio(
-    files: list[tuple[str, bytes]], options: IstioOptions, model: RoleModel | None = None
-) -> Imported | SourceUnreadable:
-    """Import files, each given by name and bytes; with a model the documents are checked, and have cases."""
+def import_istio(files: list[tuple[str, bytes]], options: IstioOptions) -> Imported | SourceUnreadable:
+    """Import files, each given by name and bytes."""
     read = read_policies(files)
     if isinstance(read, SourceUnreadable):
         return read
@@ -49,10 +45,7 @@ def import_istio(
     applies, others = chosen
     imported = Imported("istio")
     _Writer(imported, options).write(applies)
-    if model is not None:
-        check(imported, model)
-        if not imported.refused:
-            imported.cases += answered_cases(applies, runner_of(imported, model))
+    imported.cases += rule_cases(applies)
     if others:
         names = ", ".join(f"{policy.subject} for {described(policy)}" for policy in others)
         imported.note(f"For other workloads, and not read: {names}.")

@@ -5,6 +5,7 @@ Istio itself is not asked: the answers are those of the imported policies, for l
 
 import ipaddress
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from extauthz.cases.decision_cases import CaseInvalidError, CaseRunner
@@ -16,21 +17,20 @@ _CLAIM: Final = "request.auth.claims["
 _HEADER: Final = "request.headers["
 
 
-def answered_cases(policies: list[AuthorizationPolicy], runner: CaseRunner) -> Iterator[dict[str, object]]:
-    """Yield a case for each rule that a request can be made of."""
-    count = 0
-    for policy in policies:
-        for number, rule in enumerate(policy.rules, start=1):
-            if count == MAX_CASES:
-                return
-            case = _request(rule) | {"name": f"{policy.name}, rule {number}: what the policies answer now"}
-            try:
-                decision = runner.answer(case)["decision"]
-            except CaseInvalidError:
-                continue
-            count += 1
-            ordered = {name: case[name] for name in ("name", "principal", "request")}
-            yield ordered | {"expect": {"decision": decision}}
+def rule_cases(policies: list[AuthorizationPolicy]) -> Iterator[dict[str, object]]:
+    """Yield a case for each rule, without what is expected."""
+    rules = ((policy, *each) for policy in policies for each in enumerate(policy.rules, start=1))
+    for policy, number, rule in islice(rules, MAX_CASES):
+        yield {"name": f"{policy.name}, rule {number}: what the policies answer now", **_request(rule)}
+
+
+def answered(cases: list[dict[str, object]], runner: CaseRunner) -> Iterator[dict[str, object]]:
+    """Yield the cases that can be asked, with the answers of the imported policies as what is expected."""
+    for case in cases:
+        try:
+            yield {**case, "expect": {"decision": runner.answer(case)["decision"]}}
+        except CaseInvalidError:
+            continue
 
 
 def _request(rule: Value) -> dict[str, object]:
