@@ -24,7 +24,7 @@ def problems_of(line: object) -> list[str]:
 
 
 def problems_in(file: Path) -> Iterator[str]:
-    """Yield what the schema says of the lines of a file; what a killed writer cut off is no line."""
+    """Yield what the schema says of the lines of a file; what a killed writer cut off is left out."""
     with file.open("rb") as lines:
         for number, raw in enumerate(lines, 1):
             try:

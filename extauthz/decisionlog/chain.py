@@ -8,7 +8,7 @@ before (64 zeros for the first line of an instance) and `body` as the bytes of t
     hmac-sha256  HEX = HMAC-SHA-256(DECISION_LOG_CHAIN_KEY, before + body)
 
 Every process start (`instance`) has a chain of its own, so that workers can write to one stream. `sha256`
-shows what was edited, removed or moved by mistake; who edits on purpose can compute it again. `hmac-sha256`
+shows what was edited, removed or moved by mistake; an attacker can compute it again. `hmac-sha256`
 needs the key. What was removed at the end of a chain only a head shows that was kept elsewhere (`heads.py`).
 """
 

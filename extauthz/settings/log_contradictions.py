@@ -46,6 +46,6 @@ def log_contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
             "DECISION_LOG_CHAIN_KEY DECISION_LOG_MASK_KEY",
             (
                 "DECISION_LOG_CHAIN_KEY and DECISION_LOG_MASK_KEY are the same secret; "
-                "use two: those who verify a log need not be able to find masked values"
+                "use two: the key that verifies a log should not find masked values"
             ),
         )

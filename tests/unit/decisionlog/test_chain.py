@@ -103,7 +103,7 @@ def renumbered(lines: Lines) -> Lines:
     return [re.sub(rb'"seq":\d+', b'"seq":%d' % number, line) for number, line in enumerate(lines, 1)]
 
 
-def test_only_a_key_protects_from_one_who_computes_the_hashes_again(tmp_path: Path) -> None:
+def test_only_a_key_protects_from_hashes_that_are_computed_again(tmp_path: Path) -> None:
     without = renumbered(CHANGES["removed"](chained(tmp_path / "a", key=None)))
     assert judged(recomputed(without, Chain(None)), keys=[], chained=True).ok
     keyed = renumbered(CHANGES["removed"](chained(tmp_path / "b")))
