@@ -9,6 +9,7 @@ A masked value is masked where the line repeats it, too:
   `resource` where it is the path (UNMAPPED=path).
 - `resource` and `action` mask their values in `attributes_used`; `resource` masks a path that is the
   resource.
+- `roles` and `token_roles` mask each other, `source_principal` a subject that is the same workload.
 - `subject` masks each field of `_REPEATING`, each role, attribute and segment of the path that is the
   subject, or has it as a part, or, from eight characters, contains it; in a path in any case of letters and
   with escapes.
@@ -90,6 +91,10 @@ class Masks:
         if "path" in every:
             every.setdefault("path_raw", every["path"])
             every.setdefault("attributes_used", every["path"])
+        for name, other in (_LISTS, _LISTS[::-1]):
+            if name in masks:
+                every.setdefault(other, masks[name])
+        self._peer = every.get("source_principal")
         self._subject = every.pop("subject", None)
         self._path = every.pop("path", None)
         self._used = every.pop("attributes_used", None)
@@ -105,6 +110,11 @@ class Masks:
         path = fields["path"]
         if path is not None and (self._path or self._resource):
             self._mask_path(fields, path, masked)
+        is_peer = self._peer is not None and subject and subject == fields["source_principal"]
+        if is_peer and self._subject is None:
+            # The subject of a workload is its peer.
+            fields["subject"] = self._text(self._peer, subject)
+            masked.append("subject")
         for name, change in self._texts:
             value = fields.get(name)
             if value and name not in masked:
@@ -211,7 +221,7 @@ class Masks:
                 if "attributes_used" not in masked:
                     masked.append("attributes_used")
 
-    def _text(self, mask: Mask, value: str) -> str | None:
+    def _text(self, mask: Mask | None, value: str) -> str | None:
         return self._hash(value) if mask is Mask.HASH else None
 
     def _part(self, mask: Mask, value: str) -> str:

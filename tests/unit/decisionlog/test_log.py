@@ -11,6 +11,8 @@ from types import MappingProxyType
 
 import pytest
 
+from extauthz.decisionlog.chain import Chain
+from extauthz.decisionlog.lines import LineForm
 from extauthz.decisionlog.log import DecisionLog
 from extauthz.decisionlog.reading import LogLine
 from extauthz.decisionlog.verify import verify
@@ -160,6 +162,22 @@ def test_rotation_goes_on_in_a_new_file_and_the_two_files_make_one_log(tmp_path:
     assert [line["event"] for line in lines_of(old)] == ["log_started", "decision"]
     assert [line["event"] for line in lines_of(path)] == ["decision", "log_stopped"]
     assert report_of(old, path).ok
+
+
+def test_a_file_that_is_copied_and_cut_goes_on_and_its_chain_too(tmp_path: Path) -> None:
+    path, old = tmp_path / "log", tmp_path / "log.1"
+    with running(path, form=LineForm(chain=Chain("k" * 32))) as log:
+        for number in range(20):
+            put(log, an_allow(number))
+        assert log.flush(10)
+        old.write_bytes(path.read_bytes())
+        os.truncate(path, 0)
+        for number in range(20):
+            put(log, an_allow(number))
+    report = report_of(old, path, keys=["k" * 32])
+    assert report.ok, report
+    assert report.decisions == 40
+    assert not report.unfinished_lines
 
 
 def test_a_rotation_that_fails_keeps_the_old_file(tmp_path: Path) -> None:

@@ -79,9 +79,21 @@ def test_dropped_values_are_null_or_empty_and_named() -> None:
 
 
 def test_each_role_of_a_list_is_hashed() -> None:
-    line = line_of(asking(roles=("a", "b")), roles=Mask.HASH)
-    assert line["roles"] == [hashed("a"), hashed("b")]
-    assert line["token_roles"] == ["a", "b"]
+    for name in ("roles", "token_roles"):
+        line = line_of(asking(roles=("a", "b")), **{name: Mask.HASH})
+        assert line["roles"] == line["token_roles"] == [hashed("a"), hashed("b")]
+    line = line_of(asking(roles=("a", "b")), roles=Mask.DROP, token_roles=Mask.HASH)
+    assert (line["roles"], line["token_roles"]) == ([], [hashed("a"), hashed("b")])
+
+
+@pytest.mark.parametrize("mask", Mask)
+def test_a_masked_peer_is_masked_where_it_is_the_subject(mask: Mask) -> None:
+    spiffe = "spiffe://mesh.example/ns/shop/sa/orders"
+    line = line_of(asking(subject=spiffe, source_principal=spiffe), source_principal=mask)
+    assert spiffe not in json.dumps(line)
+    assert line["subject"] == line["source_principal"] == (hashed(spiffe) if mask is Mask.HASH else None)
+    other = line_of(asking(subject="alice", source_principal=spiffe), source_principal=mask)
+    assert (other["subject"], other["masked"]) == ("alice", ["source_principal"])
 
 
 def test_without_masks_and_without_values_nothing_is_named() -> None:
