@@ -35,6 +35,10 @@ class Members:
         """Return a string; None when it is null or left out."""
         return None if self._members.get(name) is None else self.text(name)
 
+    def is_text(self, name: str) -> bool:
+        """Tell whether the member is a string."""
+        return isinstance(self._members.get(name), str)
+
     def has(self, name: str) -> bool:
         """Tell whether the member is there."""
         return name in self._members

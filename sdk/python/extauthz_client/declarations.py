@@ -152,23 +152,27 @@ def collected(routes: Sequence[AppRoute], service_name: str, *, ordered: bool = 
     for route, declared in _registrable(routes, ordered=ordered):
         name = declared.name
         known = found.get(name) or Resource(name, service_name)
-        found[name] = _joined(known, declared, route, places.get(name, []), roles.get(name))
+        methods = tuple(sorted(route.methods))
+        own = Route(methods, route.path.template, route.host, declared.action, declared.authentication)
+        found[name] = joined(known, declared, own, route.place, places.get(name, []), roles.get(name))
         places.setdefault(name, []).append(route.place)
         if declared.default_roles:
             roles[name] = found[name].default_roles
     return DeclaredResources(found.values(), places)
 
 
-def _joined(
+def joined(
     known: Resource,
     declared: Declaration,
-    route: _Reached,
+    route: Route,
+    place: str,
     places: Sequence[str],
     roles: tuple[str, ...] | None,
 ) -> Resource:
     """Return a resource with one more of its routes; where endpoints contradict, the narrower one holds.
 
-    `roles` are the default roles that endpoints before named, None where none did.
+    `place` is the endpoint's, `places` those of the endpoints before. `roles` are the default roles that they
+    named, None where none did.
     """
     headers = None if declared.headers is None else dict(declared.headers)
     own_roles = tuple(dict.fromkeys(declared.default_roles)) or None
@@ -185,24 +189,20 @@ def _joined(
         if first is not None and second is not None and first != second:
             log.warning(
                 "%s is declared with %s=%r by %s and with %s=%r by %s; %s is registered; declare it alike",
-                declared.name, name, first, ", ".join(places), name, second, route.place, kept,
+                declared.name, name, first, ", ".join(places), name, second, place, kept,
             )  # fmt: skip
     if roles is not None and own_roles is not None:
         own_roles = tuple(each for each in roles if each in own_roles)
     if headers is not None and known.headers is not None:
         headers = {each: headers[each] for each in headers if known.headers.get(each) == headers[each]}
     removed = "remove" in (known.authorization, declared.authorization)
-    methods = tuple(sorted(route.methods))
     return Resource(
         name=declared.name,
         service_name=known.service_name,
         display_name=first_name,
         default_roles=known.default_roles if own_roles is None else own_roles,
         public=_all(known.public, declared.public),
-        routes=(
-            *known.routes,
-            Route(methods, route.path.template, route.host, declared.action, declared.authentication),
-        ),
+        routes=(*known.routes, route),
         headers=known.headers if headers is None else headers,
         authorization="remove" if removed else known.authorization or declared.authorization,
         assertion=_any(known.assertion, declared.assertion),
@@ -359,8 +359,12 @@ def declaration_on(endpoint: object) -> Declaration | None:
 def place_of(route: AppRoute) -> str:
     """Return the module and the name of an endpoint; of a class's only handler, the method's."""
     methods = [route.handlers[each] for each in sorted(route.methods) if route.handlers.get(each) is not None]
-    endpoint = methods[0] if len(methods) == 1 else route.endpoint
+    return named(methods[0] if len(methods) == 1 else route.endpoint)
+
+
+def named(endpoint: object) -> str:
+    """Return the module and the name of an endpoint."""
     while isinstance(endpoint, functools.partial):
         endpoint = endpoint.func
-    named = endpoint if inspect.isroutine(endpoint) or inspect.isclass(endpoint) else type(endpoint)
-    return f"{named.__module__}.{named.__qualname__}"
+    known = endpoint if inspect.isroutine(endpoint) or inspect.isclass(endpoint) else type(endpoint)
+    return f"{known.__module__}.{known.__qualname__}"

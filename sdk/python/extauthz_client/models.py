@@ -28,7 +28,8 @@ class Route:
     """Methods and a path template that lead to a resource.
 
     `host` None is every host. `action` and `authentication` None are the API's defaults: the text after the
-    last `:` of the resource's name, and `required` (`optional` on a public resource).
+    last `:` of the resource's name, and `required` (`optional` on a public resource). `mcp` is the message of
+    the Model Context Protocol that the route covers, or `session`; None is a plain route.
     """
 
     methods: tuple[str, ...]
@@ -36,6 +37,7 @@ class Route:
     host: str | None = None
     action: str | None = None
     authentication: Authentication | None = None
+    mcp: Mapping[str, str] | Literal["session"] | None = field(default=None, hash=False)
 
     def document(self) -> dict[str, object]:
         """Return the JSON form."""
@@ -46,6 +48,7 @@ class Route:
                 "path": self.path,
                 "action": self.action,
                 "authentication": self.authentication,
+                "mcp": dict(self.mcp) if isinstance(self.mcp, Mapping) else self.mcp,
             }
         )
 
@@ -59,6 +62,7 @@ class Route:
             host=members.optional_text("host"),
             action=members.text("action"),
             authentication=members.choice("authentication", _AUTHENTICATION),
+            mcp="session" if members.is_text("mcp") else members.optional_texts("mcp"),
         )
 
 
