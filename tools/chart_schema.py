@@ -90,6 +90,8 @@ def chart_schema(described: dict[Variable, str]) -> str:
         "file": _PLAIN_FILE,
         "secretFile": _SECRET_FILE,
         "labels": _LABELS,
+        # No label at all would select every namespace, or every pod.
+        "selector": _LABELS | {"minProperties": 1},
         "resources": _RESOURCES,
     }  # fmt: skip
     schema = {
@@ -185,15 +187,17 @@ def _values() -> Schema:
         "migrate": _closed({"enabled": flag, **process}),
         "networkPolicy": _closed({
             "enabled": flag,
-            "askingNamespaceLabels": ref("labels"),
-            "administeringNamespaceLabels": ref("labels"),
-            "apiNamespaceLabels": ref("labels"),
-            "monitoring": _closed({"namespaceLabels": ref("labels"), "podLabels": ref("labels")}),
+            "askingNamespaceLabels": ref("selector"),
+            "administeringNamespaceLabels": ref("selector"),
+            "apiNamespaceLabels": ref("selector"),
+            "monitoring": _closed({"namespaceLabels": ref("selector"), "podLabels": ref("selector")})
+            | {"required": ["namespaceLabels", "podLabels"]},
             "egress": {"type": "array", "items": _closed({
                 "ports": {"type": "array", "minItems": 1, "items": port},
                 "cidrs": {"type": "array", "items": network},
             }) | {"required": ["ports"]}},
-        }),
+        }) | {"required": ["enabled", "askingNamespaceLabels", "administeringNamespaceLabels",
+                           "apiNamespaceLabels", "monitoring"]},
         "podDisruptionBudget": _closed({
             "enabled": flag, "maxUnavailable": {"type": ["integer", "string"]},
         }),

@@ -68,6 +68,13 @@ def merged(*changes: tuple[str, Any]) -> Any:
     return values
 
 
+def over(defaults: Any, values: Any) -> Any:
+    """Return values over defaults, as Helm merges them."""
+    if not isinstance(defaults, dict) or not isinstance(values, dict):
+        return values
+    return defaults | {name: over(defaults.get(name), value) for name, value in values.items()}
+
+
 # Values -----------------------------------------------------------------------------------------------
 
 
@@ -75,7 +82,7 @@ def merged(*changes: tuple[str, Any]) -> Any:
 def test_the_samples_fit_the_schema(sample: str) -> None:
     values = yaml.safe_load((CHART / "samples" / f"{sample}.yaml").read_text())
 
-    jsonschema.validate(merged(*values.items()) | {}, SCHEMA)
+    jsonschema.validate(over(DEFAULTS, values), SCHEMA)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +114,9 @@ def test_the_samples_fit_the_schema(sample: str) -> None:
         ("image/digest", "sha256:abc", "image/digest"),
         ("networkPolicy/egress", [{"cidrs": ["10.0.0.0/8"]}], "networkPolicy/egress/0"),
         ("networkPolicy/egress", [{"ports": [0]}], "networkPolicy/egress/0/ports/0"),
+        ("networkPolicy/askingNamespaceLabels", {}, "networkPolicy/askingNamespaceLabels"),
+        ("networkPolicy/monitoring", {"namespaceLabels": {"a": "b"}}, "networkPolicy/monitoring"),
+        ("networkPolicy", {"enabled": True}, "networkPolicy"),
         ("serviceMonitor/interval", 15, "serviceMonitor/interval"),
         ("policies/files", {"orders.txt": ""}, "policies/files"),
     ],
@@ -146,6 +156,7 @@ def test_every_variable_is_a_setting_a_file_a_secret_or_the_charts_own() -> None
         ("settings.ADMIN_API_KEY=secret", "at '/settings': additional properties 'ADMIN_API_KEY'"),
         ("controlPlane.secrets.ADMIN_API_KEY=x", "at '/controlPlane/secrets/ADMIN_API_KEY'"),
         ("sidecar.shape=pod", "at '/workload/image'"),
+        ("networkPolicy.askingNamespaceLabels=null", "at '/networkPolicy'"),
         (
             "settings.AUTH_SERVER_URL=https://u:p@a.example",
             "settings.AUTH_SERVER_URL: the value holds a secret",
@@ -154,7 +165,7 @@ def test_every_variable_is_a_setting_a_file_a_secret_or_the_charts_own() -> None
     ],
 )
 def test_helm_says_where_a_value_is_wrong(option: str, said: str) -> None:
-    done = helm("template", "x", str(CHART), "--set-string", option)
+    done = helm("template", "x", str(CHART), "--set" if option.endswith("=null") else "--set-string", option)
 
     assert done.returncode != 0
     assert said in done.stderr
