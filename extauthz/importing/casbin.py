@@ -18,7 +18,7 @@ from extauthz.importing.casbin_cases import MAX_CASES, MAX_LINES, Question, case
 from extauthz.importing.casbin_lines import Lines, PolicyLine, read_lines
 from extauthz.importing.casbin_routes import Region, asks_about_http, http_lines, regions
 from extauthz.importing.casbin_shape import CannotRead, Shape, class_of, read_shape
-from extauthz.importing.outcome import Effect, Imported, NotTaken, SourceUnreadable
+from extauthz.importing.outcome import Effect, Imported, NotTaken, SourceUnreadable, id_prefix
 
 _SECTION: Final = re.compile(r"\s*\[([a-z_]+)\]", re.ASCII)
 _USUALLY_EXCLUDED: Final = ("offline_access", "uma_authorization")
@@ -160,7 +160,10 @@ class _Writer:
         if (table, values) in self._seen:
             return
         self._seen.add((table, values))
-        wanted = wanted_id if len(wanted_id) < _MAX_ID and not name_problem(wanted_id) else "casbin"
+        prefix = id_prefix(self._service)
+        wanted = prefix + wanted_id
+        if len(wanted) > _MAX_ID or name_problem(wanted):
+            wanted = f"{prefix[: _MAX_ID - 20]}casbin"
         self._ids[wanted] = number = self._ids.get(wanted, 0) + 1
         rule_id = wanted if number == 1 else f"{wanted}#{number}"
         ordered = {"id": rule_id} | {name: document[name] for name in _ORDER if name in document}

@@ -13,7 +13,7 @@ from extauthz.importing.istio_cases import rule_cases
 from extauthz.importing.istio_documents import AuthorizationPolicy, read_policies
 from extauthz.importing.istio_rules import RuleReader
 from extauthz.importing.istio_targets import Workload, applying, described
-from extauthz.importing.outcome import Effect, Imported, NotTaken, SourceUnreadable
+from extauthz.importing.outcome import Effect, Imported, NotTaken, SourceUnreadable, id_prefix
 
 _OPEN = (
     "No ALLOW policy applies, so that Istio allows what no DENY rule matches, and so do these policies. "
@@ -78,7 +78,11 @@ class _Writer:
         if not any(policy.action == "ALLOW" for policy in enforced):
             self._imported.note(_OPEN)
             self._add(
-                "istio:no-allow-policy", "No ALLOW policy applies", "allow", ALWAYS, "no ALLOW policy applies"
+                f"{id_prefix(self._options.service)}istio:no-allow-policy",
+                "No ALLOW policy applies",
+                "allow",
+                ALWAYS,
+                "no ALLOW policy applies",
             )
         if self._headers:
             self._imported.settings["CONDITION_HEADERS"] = ",".join(sorted(self._headers))
@@ -137,7 +141,7 @@ class _Writer:
             if node is not None:
                 place = f"{policy.namespace}/{policy.name}" if policy.namespace else policy.name
                 self._add(
-                    f"istio:{place}:{number}",
+                    f"{id_prefix(self._options.service)}istio:{place}:{number}",
                     f"{place}, rule {number}",
                     "allow" if allows else "deny",
                     node,
@@ -145,12 +149,13 @@ class _Writer:
                 )
 
     def _add(self, rule_id: str, name: str, effect: str, node: Node, comment: str) -> None:
+        if len(rule_id) > 128:
+            number = len(self._imported.entries["attribute_policies"])
+            rule_id = f"{id_prefix(self._options.service)[:100]}istio:{number}"
         self._imported.add(
             "attribute_policies",
             {
-                "id": rule_id
-                if len(rule_id) <= 128
-                else f"istio:{len(self._imported.entries['attribute_policies'])}",
+                "id": rule_id,
                 "name": name[:256],
                 "resource": self._options.service,
                 "effect": effect,

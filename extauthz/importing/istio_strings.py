@@ -29,7 +29,7 @@ HEAD_NOTE: Final = (
     "is one of HEAD."
 )
 _PATH_TEXT: Final = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,=:@/]+", re.ASCII)
-_TEMPLATE_LITERAL: Final = re.compile(r"[A-Za-z0-9\-._~!$&'()+,:@]*", re.ASCII)
+_TEMPLATE_LITERAL: Final = re.compile(r"[A-Za-z0-9\-._~!$&'()+,:@=]*", re.ASCII)
 # What Envoy's uri_template takes for `{*}` and `{**}`: of canonical paths everything, since CVE-2025-46821.
 _OPERATORS: Final = {"{*}": "[^/]+", "{**}": ".*"}
 _HEX: Final = re.compile("[0-9A-Fa-f]{1,2}", re.ASCII)

@@ -25,6 +25,14 @@ class Effect(StrEnum):
     """It decides nothing in the source either."""
 
 
+DEFAULT_SERVICE: Final = "imported"
+
+
+def id_prefix(service: str) -> str:
+    """Return what ids begin with, so that the imports of several services can be in one folder."""
+    return "" if service == DEFAULT_SERVICE else f"{service}:"
+
+
 @dataclass(frozen=True, slots=True)
 class NotTaken:
     """One thing of the source that is not in the documents, or not exactly.

@@ -33,9 +33,11 @@ ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
 TEMPLATE = "type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig"
 _PATTERNS = """
 /data /data* /data/* */info *.png * /data/{*} /{*}/info /data/{**} /{**}/info /a.b/{*} /~user /A-b_c.d
+/k=v/{*}
 """
 _PATHS = r"""
-/ /data /data/ /data/x /data/x/info /x/info /x/y/info /info /database /DATA /a.b/c /aXb/c /x.png /x.png/
+/ /k=v/x
+/data /data/ /data/x /data/x/info /x/info /x/y/info /info /database /DATA /a.b/c /aXb/c /x.png /x.png/
 /data?x=/info /x/info?a=b /data/a=b /data/a*b /data/%41 /%64ata /d%61ta/x /~user /%7Euser /%7euser
 /A%2Db%5Fc%2Ed /data/%C3%A9 /data/%c3%a9
 /data/..%2fx /x/../data /x/./data //data /data//x /data;x /data/x;y/info /data%20

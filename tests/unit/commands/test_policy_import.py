@@ -169,6 +169,21 @@ def test_a_label_that_decides_and_is_not_named_is_asked_for(tmp_path: Path) -> N
     assert policies("/app=web,version=") == policies("/app=db") == 1
 
 
+def test_the_imports_of_several_workloads_are_one_folder(tmp_path: Path) -> None:
+    mesh = DENY_ADMIN.replace("namespace: shop", "namespace: istio-system")
+    (tmp_path / "p.yaml").write_text(f"{ALLOW_GET}---\n{mesh}")
+    for service in ("web", "db"):
+        given = ["--workload", f"shop/app={service}", "--service", service, "--host", f"{service}.example"]
+        out = tmp_path / "all" / service
+        assert (
+            run_extauthz(
+                "policy", "import", "--from", "istio", tmp_path / "p.yaml", *given, "--out", out
+            ).returncode
+            == 0
+        )
+    assert run_extauthz("policy", "validate", tmp_path / "all").returncode == 0
+
+
 def test_an_istio_import_has_a_case_for_each_rule_and_is_in_the_form_of_fmt(tmp_path: Path) -> None:
     source, out = tmp_path / "policies.yaml", tmp_path / "out"
     conditions = (
