@@ -6,6 +6,7 @@ would do to the requests of the log. docs/pull-requests.md has the step of a wor
 """
 
 import contextlib
+import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ from extauthz.commands.status import BAD_USAGE, FAILED, OK, fail
 from extauthz.domain.one_line import one_line
 from extauthz.domain.tenancy import DEFAULT_TENANT
 from extauthz.folders.cases import check_cases, run_cases
+from extauthz.folders.files import FolderLimitError, Limits, files_of, shown_path
 from extauthz.folders.plan import Plan, Step, plan
 from extauthz.folders.plan_text import plan_json, plan_lines
 from extauthz.folders.reading import Folder
@@ -90,14 +92,20 @@ def _folder_of(path: Path) -> Iterator[Path]:
 
 
 def _leaving(root: Path) -> Iterator[str]:
-    """Yield links below a folder to files outside of it.
+    """Yield the files of a folder that are links to files outside of it.
 
     A pull request can hold a link to any file of the machine, and a message quotes what cannot be read.
     """
-    inside = root.resolve()
-    for path in root.rglob("*"):
-        if path.is_symlink() and not path.resolve().is_relative_to(inside):
-            yield one_line(str(path))
+    try:
+        files = files_of(root, Limits())
+    except (OSError, FolderLimitError):
+        # Reading the folder says so.
+        return
+    inside = os.path.realpath(root)
+    for file in files:
+        # Unlike Path.resolve, realpath raises nothing for a circle of links.
+        if os.path.commonpath([inside, os.path.realpath(file.path)]) != inside:
+            yield shown_path(file.path)
 
 
 def _reviewed(given: ReviewArguments, base: Folder, head: Folder, settings: FolderSettings) -> Review:

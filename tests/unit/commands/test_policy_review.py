@@ -157,6 +157,14 @@ def test_a_link_that_leaves_a_folder_is_not_read(tmp_path: Path, side: str) -> N
     assert "link.yaml is a link that leaves the folder" in said.stderr
     assert "s3cr3t" not in said.stderr
     (tmp_path / side / "sub/link.yaml").unlink()
+    # Links that stay inside are no reason: a circle of them is a file that cannot be read.
+    (tmp_path / side / "circle.yaml").symlink_to("circle.yaml")
+    assert "circle.yaml" in review(tmp_path, HEAD).stdout + review(tmp_path, HEAD).stderr or side == "base"
+    (tmp_path / side / "circle.yaml").unlink()
+    (tmp_path / side / "loop").symlink_to(".")
+    (tmp_path / side / "binary.yaml").write_bytes(bytes(range(256)))
+    assert review(tmp_path, HEAD).returncode in {0, 1}
+    (tmp_path / side / "binary.yaml").unlink()
     (tmp_path / side / "same.json").symlink_to("policies.json")
     assert review(tmp_path, HEAD).returncode in {0, 1}
 
