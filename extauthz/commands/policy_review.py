@@ -27,7 +27,7 @@ from extauthz.domain.tenancy import DEFAULT_TENANT
 from extauthz.folders.cases import check_cases, run_cases
 from extauthz.folders.files import FolderLimitError, Limits, files_of, shown_path
 from extauthz.folders.plan import Plan, Step, plan
-from extauthz.folders.plan_text import plan_json, plan_lines
+from extauthz.folders.plan_text import plan_json, plan_lines, summary
 from extauthz.folders.reading import Folder
 from extauthz.folders.rows import Row, folder_rows
 from extauthz.folders.warnings import add_warnings
@@ -144,7 +144,9 @@ def _reviewed(given: ReviewArguments, base: Folder, head: Folder, settings: Fold
     def where(row: Row) -> str:
         return f"{row.file}:{head.place(row.file, row.pointer).line}"
 
-    review.changes = list(plan_lines(made, where, colour=False, prune=True))
+    # The last line has the numbers, which the comment says first.
+    review.changes = list(plan_lines(made, where, colour=False, prune=True))[:-1]
+    review.counts = summary(made, prune=True)
     review.plan = plan_json(made, where)
     return review
 

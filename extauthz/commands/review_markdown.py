@@ -37,6 +37,8 @@ class Review:
     cases: int = 0
     failed: list[str] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
+    counts: str = ""
+    """The numbers of the changes, in words."""
     plan: dict[str, object] | None = None
     not_compared: str | None = None
     replay: Json | None = None
@@ -108,6 +110,8 @@ def _summary(review: Review) -> str:
         said.append("The folder without the change cannot be compared with it.")
     elif not review.changes:
         said.append("No policy changes.")
+    else:
+        said.append(f"The change: {review.counts}.")
     if review.not_replayed:
         said.append("**The log cannot be replayed, so newly allowed requests are not counted.**")
     if review.too_many:

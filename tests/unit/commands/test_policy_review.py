@@ -240,7 +240,7 @@ def test_names_are_neither_markdown_nor_html_nor_mentions(tmp_path: Path) -> Non
 def test_a_comment_is_shorter_than_it_may_be() -> None:
     many = [f"+ role rule {number} {'😀`' * 200}" for number in range(5_000)]
     for review_of in (
-        Review("n", [], many, 5_000, many, many, {}),
+        Review("n", [], many, 5_000, many, many),
         Review("n", many, many),
         Review("n", changes=["`" * 1_000_000]),
     ):
