@@ -51,7 +51,7 @@ class Chain:
     def __init__(self, key: str | None) -> None:
         """Take DECISION_LOG_CHAIN_KEY."""
         self.algorithm = SHA256 if key is None else HMAC_SHA256
-        self._digest = _sha256 if key is None else KeyedHash(key.encode()).digest
+        self._keyed = None if key is None else KeyedHash(key.encode()).digest
         self._opening = f',"chain":"{self.algorithm}:'.encode()
         self._head = BEGINNING.encode()
 
@@ -67,12 +67,10 @@ class Chain:
     def add(self, line: bytes) -> bytes:
         """Return a line, which ends with `}` and a line feed, with the hash that chains it."""
         body = line[:-2]
-        self._head = head = hexlify(self._digest(self._head + body))
+        message = self._head + body
+        digest = hashlib.sha256(message).digest() if self._keyed is None else self._keyed(message)
+        self._head = head = hexlify(digest)
         return b"".join((body, self._opening, head, _CLOSING))
-
-
-def _sha256(message: bytes) -> bytes:
-    return hashlib.sha256(message).digest()
 
 
 def link_of(line: bytes) -> Link | None:

@@ -121,12 +121,11 @@ class Lines:
         """Return the line of one decision."""
         verdict, ts, entrance, duration_us = entry
         fields = decision_fields(verdict, ts=ts, entrance=entrance, duration_us=duration_us)
-        if self._masks is not None:
-            self._masks.apply(fields)
-        fields["sampled_out_since_last"] = self._left_out - self._reported
         masks = self._masks
+        subject = None if masks is None else masks.apply(fields)
+        fields["sampled_out_since_last"] = self._left_out - self._reported
         line = self._logger.line(fields)
-        if masks is not None and masks.repeats_subject(fields, line) and masks.mask_repeated(fields):
+        if subject is not None and masks is not None and masks.mask_repeated(fields, subject, line):
             line = self._logger.line(fields)
         if self._chain is not None:
             line = self._chain.add(line)

@@ -69,11 +69,21 @@ class KeyedHash:
         return self.digest(message).hex()
 
 
-class _Searched(NamedTuple):
+class Searched(NamedTuple):
     """A subject in lower case, and as it stands in JSON."""
 
     lower: str
     octets: bytes
+
+    def may_be_in(self, line: bytes, path: str | None) -> bool:
+        """Tell whether `line`, rendered from masked fields, may still show the subject: it has its text.
+
+        Most lines do not. Searching the whole line once costs less than searching its fields.
+        """
+        if self.octets in line:
+            return True
+        # Other spellings are in lower case, or have escapes.
+        return path is not None and self.lower in (unquote(path) if "%" in path else path).lower()
 
 
 class Masks:
@@ -85,7 +95,6 @@ class Masks:
         self._hash: Callable[[str], str] = lru_cache(maxsize=_CACHED)(
             lambda value: PREFIX + hashed.hexdigest(value.encode("utf-8", "surrogatepass"))
         )
-        self._searched: _Searched | None = None
         self._found = lru_cache(maxsize=_CACHED)(self._masked_subject)
         every = dict(masks)
         if "path" in every:
@@ -103,8 +112,11 @@ class Masks:
         self._reads_used = bool(self._used or self._resource or self._action)
         self._texts = [(name, self._change(name, mask)) for name, mask in every.items()]
 
-    def apply(self, fields: Fields) -> None:
-        """Mask the fields of one line, and say in `masked` which."""
+    def apply(self, fields: Fields) -> "Searched | None":
+        """Mask the fields of one line, and say in `masked` which.
+
+        Returned is the subject that was masked, which the line may repeat.
+        """
         masked: list[str] = []
         subject = fields["subject"]
         path = fields["path"]
@@ -122,38 +134,26 @@ class Masks:
                 masked.append(name)
         if self._reads_used and fields["attributes_used"]:
             self._mask_used(fields, masked)
-        self._searched = None
-        if self._subject is not None and subject:
-            fields["subject"], self._searched = self._found(subject)
-            masked.append("subject")
         fields["masked"] = masked
+        if self._subject is None or not subject:
+            return None
+        fields["subject"], searched = self._found(subject)
+        masked.append("subject")
+        return searched
 
-    def repeats_subject(self, fields: Fields, line: bytes) -> bool:
-        """Tell whether `line`, rendered from masked fields, may still show the subject: it has its text.
-
-        Most lines do not. Searching the whole line once costs a tenth of searching its fields.
-        """
-        searched = self._searched
-        if searched is None:
+    def mask_repeated(self, fields: Fields, subject: "Searched", line: bytes) -> bool:
+        """Mask what repeats the subject, which `line` shows as rendered; true when there was something."""
+        if not subject.may_be_in(line, fields["path"]):
             return False
-        if searched.octets in line:
-            return True
-        path: str | None = fields["path"]
-        # Other spellings are in lower case, or have escapes.
-        return path is not None and searched.lower in (unquote(path) if "%" in path else path).lower()
-
-    def mask_repeated(self, fields: Fields) -> bool:
-        """Mask what repeats the subject; true when there was something."""
-        assert self._searched is not None
         assert self._subject is not None
         masked: list[str] = fields["masked"]
         before = len(masked)
-        self._mask_repeated(fields, self._searched.lower, self._subject, masked)
+        self._mask_repeated(fields, subject.lower, self._subject, masked)
         return len(masked) > before
 
-    def _masked_subject(self, subject: str) -> tuple[str | None, "_Searched"]:
+    def _masked_subject(self, subject: str) -> tuple[str | None, "Searched"]:
         """Return what stands for a subject, and the subject as it is searched."""
-        found = _Searched(subject.lower(), orjson.dumps(subject.encode("utf-8", "replace").decode())[1:-1])
+        found = Searched(subject.lower(), orjson.dumps(subject.encode("utf-8", "replace").decode())[1:-1])
         return self._hash(subject) if self._subject is Mask.HASH else None, found
 
     def _mask_path(self, fields: Fields, path: str, masked: list[str]) -> None:
