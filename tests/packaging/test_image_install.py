@@ -155,7 +155,7 @@ def decide(target: str, *, path: str, token: str | None) -> tuple[bool, object]:
     headers = {} if token is None else {"authorization": f"Bearer {token}"}
     with grpc.insecure_channel(target) as channel:
         ask = channel.unary_unary(CHECK, request_serializer=None, response_deserializer=None)
-        answer = read_answer(ask(check_request(path, headers=headers), timeout=5, wait_for_ready=True))
+        answer = read_answer(ask(check_request(path, headers=headers), timeout=60, wait_for_ready=True))
     return answer.allowed, answer.metadata["reason"]
 
 

@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = ("policies", "migrations", "envoy")
+SHIPPED = ("policies", "migrations", "envoy", "docs/schema")
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from extauthz.domain.policy import PolicySet
 from extauthz.folders.cases import check_cases
 from extauthz.folders.reading import CaseSection, Folder
 from extauthz.folders.texts import section_problems
-from tests.docs.samples import ROOT
+from tests.docs.samples import ROOT, Sample, samples
 from tests.shipped_model import MODEL
 from tools.generate_schemas import schemas
 
@@ -63,6 +63,18 @@ def named_schema(path: Path) -> Path:
     first = path.read_text("utf-8").splitlines()[0]
     assert first.startswith(HEADER)
     return (path.parent / first.removeprefix(HEADER)).resolve()
+
+
+TITLED = [each for each in samples() if each.language == "yaml" and each.title]
+
+
+@pytest.mark.parametrize("sample", [pytest.param(each, id=str(each)) for each in TITLED])
+def test_the_files_of_the_documentation_are_accepted_and_name_their_schema(sample: Sample) -> None:
+    named = {f"{HEADER}.schema/policies.json": POLICIES, f"{HEADER}.schema/cases.json": CASES}
+    found = read_documents(sample.text.encode(), is_json=False, aliases=True)
+    assert isinstance(found, list)
+    for document in found:
+        assert [error.message for error in named[sample.text.splitlines()[0]].iter_errors(document)] == []
 
 
 RULE = {"id": "a", "sub": "a", "dom": "*", "obj": "r", "act": "x", "effect": "allow"}
