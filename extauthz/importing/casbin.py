@@ -174,19 +174,28 @@ class _Writer:
             comment = f"{model}: the matcher itself lets {name!r} pass"
             rule: dict[str, object] = {"sub": name, "sub_kind": self._subjects}
             rule |= {"dom": WILDCARD, "obj": WILDCARD, "act": WILDCARD}
+            inherited = self._subjects == "role" and name in self._roles
+            # In Casbin the name matches every line, the deny lines too.
+            denied = self._lines.has_denies
+            if not denied and not self._lines.lets_superusers_pass:
+                continue
             if name_problem(name) or name == WILDCARD:
-                self._imported.not_taken.append(
-                    NotTaken(
-                        model, None, "[matchers]", f"r.sub == {name!r}", "the name has no equal here",
-                        "rename it", Effect.LEFT_OUT,
-                    )
-                )  # fmt: skip
-            elif self._lines.has_denies:
-                # In Casbin the name matches every line, the deny lines too.
+                self._superuser_gap(model, name, "the name has no equal here", Effect.LEFT_OUT)
+                continue
+            if inherited:
+                effect = Effect.ALLOWS_LESS if denied else Effect.LEFT_OUT
+                reason = "g lines give the role to others, and a superuser of the matcher is the role alone"
+                self._superuser_gap(model, name, reason, effect)
+            if denied:
                 self._add("role_rules", rule | {"effect": "deny"}, f"{model}:{name}", comment)
                 self._imported.note(f"{name!r} matches each deny line in Casbin, and is denied everything.")
-            elif self._lines.lets_superusers_pass:
+            elif not inherited:
                 self._add("role_rules", rule | {"effect": "allow"}, f"{model}:{name}", comment)
+
+    def _superuser_gap(self, model: str, name: str, reason: str, effect: Effect) -> None:
+        self._imported.not_taken.append(
+            NotTaken(model, None, "[matchers]", f"r.sub == {name!r}", reason, "rename it", effect)
+        )
 
     def _write_bindings(self) -> None:
         for line in self._lines.roles:

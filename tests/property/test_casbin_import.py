@@ -21,7 +21,7 @@ from extauthz.shipped import shipped
 ALLOW = "some(where (p.eft == allow))"
 DENY_OVERRIDE = f"{ALLOW} && !some(where (p.eft == deny))"
 NAMES = ["alice", "bob", "carol", "admin", "editor", "root"]
-ROLES = ["admin", "editor", "auditor", "alice"]
+ROLES = ["admin", "editor", "root", "alice"]
 CHAIN = [f"level{number}" for number in range(8)]
 DOMAINS = ["d1", "d2"]
 PATHS = [

@@ -11,14 +11,19 @@ BASIC = "r.sub == p.sub && r.obj == p.obj && r.act == p.act"
 
 
 def imported(
-    policy: str, matcher: str = BASIC, effect: str = DENY, extra: str = "", fields: str = "sub, obj, act"
+    policy: str,
+    matcher: str = BASIC,
+    effect: str = DENY,
+    extra: str = "",
+    fields: str = "sub, obj, act",
+    subjects: str = "user",
 ) -> Imported:
     model = (
         f"[request_definition]\nr = {fields}\n[policy_definition]\np = {fields}, eft\n{extra}"
         f"[policy_effect]\ne = {effect}\n[matchers]\nm = {matcher}\n"
     )
     found = import_casbin(
-        ("model.conf", model.encode()), [("policy.csv", policy.encode())], service="s", subjects="user"
+        ("model.conf", model.encode()), [("policy.csv", policy.encode())], service="s", subjects=subjects
     )
     assert isinstance(found, Imported), found
     return found
@@ -175,6 +180,17 @@ def test_a_superuser_of_the_matcher_is_allowed_or_denied_everything_as_in_casbin
         "role_rules"
     ]
     assert {"sub": "root", "obj": "*", "effect": "deny"}.items() <= rules[-1].document.items()
+
+
+def test_a_superuser_that_is_a_role_of_others_is_not_one_of_theirs() -> None:
+    matcher = 'g(r.sub, p.sub) && r.obj == p.obj && r.act == p.act || r.sub == "root"'
+    lines = "p, alice, data, read, allow\ng, alice, root\n"
+    found = imported(lines, matcher, extra=ROLES, subjects="role")
+    assert effects(found) == [Effect.LEFT_OUT]
+    assert [rule.document["sub"] for rule in found.entries["role_rules"]] == ["alice"]
+    denied = imported(f"p, eve, data, read, deny\n{lines}", matcher, extra=ROLES, subjects="role")
+    assert effects(denied) == [Effect.ALLOWS_LESS]
+    assert effects(imported(lines, matcher, extra=ROLES)) == []
 
 
 def test_many_lines_are_taken_without_cases() -> None:
