@@ -42,7 +42,11 @@ def _parsed(given: list[str]) -> argparse.Namespace:
         from extauthz.commands.arguments import worker
 
         return worker.parser().parse_args(given[1:])
-    return command_parser(*given[:1]).parse_args(given)
+    parsed, unknown = command_parser(*given[:1]).parse_known_args(given)
+    if unknown:
+        # argparse reports these as the top level's, whose help does not have the options of the command.
+        parsed.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return parsed
 
 
 def _open_streams() -> bool:

@@ -102,6 +102,14 @@ def test_no_list_of_commands_has_the_one_that_the_supervisor_starts() -> None:
     assert_one_line(run_here("worker", "x", "1", "2"), 2)
 
 
+def test_unknown_arguments_are_reported_with_the_help_of_their_command() -> None:
+    for command in (["health"], ["policy", "validate", "."], ["completion", "bash"]):
+        error = assert_one_line(run_here(*command, "--jsno"), 2)
+        name = " ".join(["extauthz", *[word for word in command if word not in {".", "bash"}]])
+        assert error == f"{name}: unrecognized arguments: --jsno; see '{name} --help'\n"
+    assert assert_one_line(run_here("--jsno"), 2).endswith("see 'extauthz --help'\n")
+
+
 @pytest.mark.parametrize("name", ["two\nlines", "\x1b[31mred", "tab\t"])
 def test_a_file_is_quoted_in_one_line(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"not a case: [")

@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 from extauthz.commands.status import BAD_USAGE
 from extauthz.domain.one_line import one_line
@@ -24,6 +24,11 @@ class Parser(argparse.ArgumentParser):
     """The environment variables that the command reads."""
     failed: str = ""
     """What exit status 1 says."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        """As ArgumentParser. What is parsed has the parser of its command as `parser`."""
+        super().__init__(*given, **named)
+        self.set_defaults(parser=self)
 
     def error(self, message: str) -> NoReturn:
         """Print the error and exit."""

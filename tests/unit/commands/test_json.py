@@ -89,7 +89,7 @@ def test_every_command_has_json_or_the_page_says_why_not() -> None:
 
 
 def test_the_page_lists_the_members_of_every_command_with_json() -> None:
-    listed = {re.sub(" --.*", "", name) for name in table("one by one:\n")}
+    listed = {re.sub(" --.*", "", name) for name in table("The members of all:\n")}
     assert listed == {command for command in COMMANDS if takes_json(command)}
 
 
