@@ -67,7 +67,7 @@ def objects() -> list[tuple[str, str]]:
 
 
 def write(folder: Path, per_file: int) -> None:
-    """Write the objects into files of so many each."""
+    """Write the objects into files of `per_file` each."""
     everything = objects()
     for number in range(0, len(everything), per_file):
         text, before = "", ""
