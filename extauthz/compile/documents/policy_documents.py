@@ -274,11 +274,10 @@ def read_entries(document: object, reading: Reading, problems: list[Problem]) ->
     plain = PlainRoleRules()
     for table, read in readers.items():
         pointer, shown_only = fields.at(table), SERVER_MEMBERS[table]
+        # There are many role rules: nothing is made here that a rule in order does not need.
+        read_plain = plain.read if table == "role_rules" else None
         for position, entry in enumerate(fields.items(table, required=False)):
-            entity: Entity | None = None
-            if table == "role_rules":
-                # There are many: nothing is made here that a rule in order does not need.
-                entity = plain.read(entry)
+            entity: Entity | None = None if read_plain is None else read_plain(entry)
             if entity is None:
                 place = f"{pointer}/{position}"
                 written = _as_written(entry, place, shown_only, problems)
@@ -303,9 +302,11 @@ def parse_policy_set(document: object, reading: Reading) -> PolicySet | list[Pro
     tables: dict[str, list[Any]] = {table: [] for table in SERVER_MEMBERS}
     declared: list[RoleRule] = []
     for table, _, entry, entity in read_entries(document, reading, problems):
-        if entity is not None:
-            tables[table].append(entity)
-        if isinstance(entity, Resource):
+        if entity is None:
+            continue
+        tables[table].append(entity)
+        if table == "resources":
+            assert isinstance(entity, Resource)
             declared += declared_rules(entity, cast("Mapping[str, object]", entry))
     if problems:
         return problems
