@@ -299,7 +299,12 @@ def read_subject(document: Mapping[str, object], *, searched: bool = False) -> S
     subject_id = None if searched else _name(found, "/subject", "id", problems)
     properties = _properties(found, "/subject", problems)
     kind = _KINDS.get(kind_name)
-    if kind is PrincipalKind.WORKLOAD and subject_id and (problem := peer_problem(subject_id)):
+    if (
+        kind is PrincipalKind.WORKLOAD
+        and subject_id
+        and not problems
+        and (problem := peer_problem(subject_id))
+    ):
         problems.append(Problem("/subject/id", problem))
     domain = token_domain({"domain": properties.get("domain")}, "domain")
     if isinstance(domain, ClaimRejected):

@@ -123,6 +123,10 @@ def _other_kinds(file: str, written: list[str], model: PlainModel) -> Iterator[N
         )
 
 
+def _no_expression(how: How) -> str:
+    return f"'*' alone is not an expression for {how}, which fails on it"
+
+
 class _LineReader:
     """Types one line."""
 
@@ -188,9 +192,12 @@ class _LineReader:
         if value == WILDCARD:
             if term.wildcard or term.how in {How.KEY_MATCH, How.KEY_MATCH2}:
                 return WILDCARD
-            if term.how in {How.EQUAL, How.ROLE}:
-                self._drop(known, _MODEL_TALK, f'add || p.{known} == "*" to the matcher', may_deny=denies)
-                return None
+            # Alone, '*' is no expression for the others: pycasbin raises, and Casbin allows nothing.
+            talk = _MODEL_TALK if term.how in {How.EQUAL, How.ROLE} else _no_expression(term.how)
+            self._drop(
+                known, talk, f'begin its term with p.{known} == "*" || in the matcher', may_deny=denies
+            )
+            return None
         if term.how in {How.EQUAL, How.ROLE} and (problem := name_problem(value)):
             self._drop(known, f"the name {problem}", "rename it", may_deny=denies)
             return None

@@ -190,9 +190,11 @@ class _Reader:
     def _term(self, tree: ast.expr) -> None:
         wild: set[str] = set()
         compared: list[tuple[str, How]] = []
+        wild_first = False
         for each in _operands(tree, ast.Or):
             if (name := _wildcard(each)) is not None:
                 wild.add(name)
+                wild_first |= not compared
             elif (found := self._comparison(each)) is not None:
                 compared.append(found)
             else:
@@ -207,7 +209,9 @@ class _Reader:
         elif how not in _FITTING[known]:
             self._cannot(tree, f"{how} on {known} has no equal here")
         else:
-            self._shape.terms[known] = Term(how, bool(wild))
+            # On '*' these fail, so that a `p.x == "*"` behind them is never reached.
+            reached = wild_first or how not in {How.KEY_MATCH3, How.REGEX}
+            self._shape.terms[known] = Term(how, bool(wild) and reached)
 
     def _comparison(self, tree: ast.expr) -> tuple[str, How] | None:
         match tree:

@@ -1,5 +1,8 @@
 """Which Casbin models and lines are taken, which are named, and what that means for the others."""
 
+import re
+
+import casbin
 import pytest
 
 from extauthz.importing.casbin import import_casbin
@@ -162,6 +165,46 @@ def test_methods_of_regular_expressions(act: str, taken: list[str]) -> None:
     assert [each.document["act"] for each in found.entries["role_rules"]] == taken
     assert effects(found) == ([] if taken else [Effect.LEFT_OUT])
     assert imported(f"p, alice, /a, {act}, deny\n", matcher).refused is not bool(taken)
+
+
+OF_METHODS = "r.sub == p.sub && keyMatch(r.obj, p.obj) && "
+OF_PATHS = "r.sub == p.sub && r.act == p.act && "
+
+
+@pytest.mark.parametrize(
+    ("matcher", "line", "is_taken"),
+    [
+        (f"{OF_METHODS}regexMatch(r.act, p.act)", "alice, /x, *", False),
+        (f'{OF_METHODS}(regexMatch(r.act, p.act) || p.act == "*")', "alice, /x, *", False),
+        (f'{OF_METHODS}(p.act == "*" || regexMatch(r.act, p.act))', "alice, /x, *", True),
+        (f"{OF_METHODS}keyMatch(r.act, p.act)", "alice, /x, *", True),
+        (f"{OF_PATHS}keyMatch3(r.obj, p.obj)", "alice, *, GET", False),
+        (f'{OF_PATHS}(keyMatch3(r.obj, p.obj) || p.obj == "*")', "alice, *, GET", False),
+        (f'{OF_PATHS}(p.obj == "*" || keyMatch3(r.obj, p.obj))', "alice, *, GET", True),
+        (f"{OF_PATHS}keyMatch2(r.obj, p.obj)", "alice, *, GET", True),
+        (f'{OF_PATHS}(r.obj == p.obj || p.obj == "*")', "alice, *, GET", True),
+        (f'{OF_PATHS}(p.obj == "*" || r.obj == p.obj)', "alice, *, GET", True),
+    ],
+)
+def test_a_star_is_a_wildcard_only_where_pycasbin_allows_with_it(
+    matcher: str, line: str, is_taken: bool
+) -> None:
+    found = imported(f"p, {line}, allow\n", matcher)
+    assert bool(found.entries["role_rules"]) is is_taken
+    assert effects(found) == ([] if is_taken else [Effect.LEFT_OUT])
+    denied = imported(f"p, {line}, deny\n", matcher)
+    assert denied.refused is not is_taken
+    model = (
+        "[request_definition]\nr = sub, obj, act\n[policy_definition]\np = sub, obj, act, eft\n"
+        f"[policy_effect]\ne = {DENY}\n[matchers]\nm = {matcher}\n"
+    )
+    enforcer = casbin.Enforcer(casbin.Enforcer.new_model(text=model))
+    enforcer.add_policy(*line.split(", "), "allow")
+    if is_taken:
+        assert enforcer.enforce("alice", "/x", "GET")
+    else:
+        with pytest.raises(re.error):
+            enforcer.enforce("alice", "/x", "GET")
 
 
 def test_a_deny_of_longer_methods_is_not_narrowed_where_every_method_is_allowed() -> None:
