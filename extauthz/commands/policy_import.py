@@ -206,9 +206,33 @@ def _istio(given: ImportArguments) -> Imported | SourceUnreadable:
 
 
 def _files(path: Path) -> list[Path]:
+    """Return the files of a folder; what may hold a policy and is not read is refused.
+
+    Raises OSError, and _FileRefusedError.
+    """
     if not path.is_dir():
         return [path]
-    return sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
+    found: list[Path] = []
+    for folder, folders, files in os.walk(path, onerror=_cannot_list):
+        # Kubernetes mounts keep their files in a folder `..TIME`, to which `..data` leads, and link to them.
+        folders[:] = [name for name in folders if not name.startswith("..")]
+        for each in map(Path(folder).joinpath, folders):
+            if each.is_symlink():
+                raise _FileRefusedError(
+                    f"{str(each)!r} is a link to a folder; remove it, and name that folder"
+                )
+        for each in map(Path(folder).joinpath, files):
+            if each.suffix not in _SUFFIXES and each.suffix.lower() in _SUFFIXES:
+                raise _FileRefusedError(f"{str(each)!r} is not read with its folder; write the suffix small")
+            if each.suffix in _SUFFIXES:
+                if not each.is_file():
+                    raise _FileRefusedError(f"{str(each)!r} is not a file that can be read")
+                found.append(each)
+    return sorted(found)
+
+
+def _cannot_list(error: OSError) -> None:
+    raise error
 
 
 def _read(path: Path) -> bytes:

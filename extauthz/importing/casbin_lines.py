@@ -192,7 +192,7 @@ class _LineReader:
         if value == WILDCARD:
             if term.wildcard or term.how in {How.KEY_MATCH, How.KEY_MATCH2}:
                 return WILDCARD
-            # Alone, '*' is no expression for the others: pycasbin raises, and Casbin allows nothing.
+            # The others fail on '*' alone in pycasbin, so that Casbin allows nothing.
             talk = _MODEL_TALK if term.how in {How.EQUAL, How.ROLE} else _no_expression(term.how)
             self._drop(
                 known, talk, f'begin its term with p.{known} == "*" || in the matcher', may_deny=denies

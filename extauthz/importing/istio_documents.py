@@ -14,7 +14,8 @@ from extauthz.importing.outcome import SourceUnreadable
 from extauthz.proxyconfig.documents import Value, read_text
 
 _KIND: Final = "AuthorizationPolicy"
-_API: Final = frozenset({"security.istio.io/v1", "security.istio.io/v1beta1"})
+_GROUP: Final = "security.istio.io/"
+_API: Final = frozenset({f"{_GROUP}v1", f"{_GROUP}v1beta1"})
 _SPEC: Final = frozenset({"selector", "targetRefs", "targetRef", "action", "provider", "rules"})
 _OBJECT: Final = frozenset({"apiVersion", "kind", "metadata", "spec", "status"})
 _ACTIONS: Final = frozenset({"ALLOW", "DENY", "AUDIT", "CUSTOM"})
@@ -57,29 +58,44 @@ def read_policies(
         documents, problems = read_text(data, file)
         if problems:
             return SourceUnreadable(file, problems[0].line, problems[0].problem)
-        for document in documents:
-            for item in _objects(document):
-                kind = item.word("kind")
-                if kind != _KIND:
-                    others[kind or "no kind"] += 1
-                    continue
-                policy = _policy(item)
-                if isinstance(policy, SourceUnreadable):
-                    return policy
-                found.append(policy)
+        try:
+            items = [item for document in documents for item in _objects(document)]
+        except _InvalidError as error:
+            return SourceUnreadable(file, error.line, str(error))
+        for item in items:
+            kind = item.word("kind")
+            if kind != _KIND:
+                others[kind or "no kind"] += 1
+                continue
+            policy = _policy(item)
+            if isinstance(policy, SourceUnreadable):
+                return policy
+            found.append(policy)
     if not found:
         return SourceUnreadable(files[0][0] if files else "", None, f"holds no {_KIND}")
     return _unique(found) or (found, others)
 
 
 def _objects(document: Value) -> Iterator[Value]:
+    """Yield the objects of a document. Raises _InvalidError for what may hold a policy and cannot be read."""
     if document.is_null:
         return
-    if document.word("kind") == "List":
-        for item in document.list("items"):
+    if document.entries is None:
+        raise _InvalidError(document, "is not an object; separate objects by '---', or use kind List")
+    kind = document.word("kind") or ""
+    items = document.at("items")
+    if kind.endswith("List") and (items is not None or kind in {"List", f"{_KIND}List"}):
+        if items is None or items.members is None:
+            raise _InvalidError(items or document, f"items of the {kind} is not a list")
+        for item in items.members:
             yield from _objects(item)
-    else:
-        yield document
+        return
+    if kind != _KIND and kind.casefold() == _KIND.casefold():
+        raise _InvalidError(document, f"kind {kind!r} is unknown to a cluster; write {_KIND}")
+    api = document.word("apiVersion") or ""
+    if not kind and (document.at("spec") is not None or api.startswith(_GROUP)):
+        raise _InvalidError(document, f"an object has no kind; write {_KIND} if it is one")
+    yield document
 
 
 def _unique(found: list[AuthorizationPolicy]) -> SourceUnreadable | None:

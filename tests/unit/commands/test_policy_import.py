@@ -1,6 +1,7 @@
 """`extauthz policy import`: what it writes, what it names, and what it refuses to read."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,51 @@ def test_a_folder_of_istio_files_is_read_for_one_workload(tmp_path: Path) -> Non
         assert any("shop" in note or "bank" in note for note in answer["notes"])
 
 
+def test_the_policies_of_a_typed_list_are_read(tmp_path: Path) -> None:
+    entries = "".join(f"- {text.strip()}\n".replace("\n", "\n  ")[:-2] for text in (ALLOW_GET, DENY_ADMIN))
+    file = tmp_path / "list.yaml"
+    file.write_text(f"apiVersion: security.istio.io/v1\nkind: AuthorizationPolicyList\nitems:\n{entries}")
+    ended = run_extauthz("policy", "import", "--from", "istio", file, "--json")
+    assert ended.returncode == 0, ended.stderr
+    policies = json.loads(ended.stdout)["policies"]["attribute_policies"]
+    assert [each["effect"] for each in policies] == ["allow", "deny"]
+
+
+@pytest.mark.parametrize("kind", ["link to a folder", "suffix", "pipe", "broken link"])
+def test_what_could_hold_a_policy_and_is_not_read_with_its_folder_is_refused(
+    tmp_path: Path, kind: str
+) -> None:
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    (folder / "get.yaml").write_text(ALLOW_GET)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "deny.yaml").write_text(DENY_ADMIN)
+    match kind:
+        case "link to a folder":
+            (folder / "more").symlink_to(other)
+        case "suffix":
+            (folder / "deny.YAML").write_text(DENY_ADMIN)
+        case "pipe":
+            os.mkfifo(folder / "deny.yaml")
+        case _:
+            (folder / "deny.yaml").symlink_to(other / "none.yaml")
+    ended = run_extauthz("policy", "import", "--from", "istio", folder)
+    assert (ended.returncode, ended.stdout, len(ended.stderr.splitlines())) == (2, "", 1)
+    assert str(folder) in ended.stderr
+
+
+def test_a_folder_mounted_by_kubernetes_is_read_once(tmp_path: Path) -> None:
+    files = tmp_path / "..2026_11_30"
+    files.mkdir()
+    (files / "get.yaml").write_text(ALLOW_GET)
+    (tmp_path / "..data").symlink_to(files.name)
+    (tmp_path / "get.yaml").symlink_to("..data/get.yaml")
+    ended = run_extauthz("policy", "import", "--from", "istio", tmp_path, "--json")
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["objects"]["attribute_policies"] == 1
+
+
 def test_a_label_that_decides_and_is_not_named_is_asked_for(tmp_path: Path) -> None:
     selected = DENY_ADMIN.replace("spec:", "spec:\n  selector: {matchLabels: {app: web, version: v1}}")
     (tmp_path / "p.yaml").write_text(f"{ALLOW_GET}---\n{selected}")
@@ -212,6 +258,10 @@ def refused(tmp_path: Path, source: str, *texts: bytes) -> str:
     return ended.stderr
 
 
+def with_deny(old: str, new: str) -> bytes:
+    return f"{ALLOW_GET}---\n{DENY_ADMIN.replace(old, new)}".encode()
+
+
 BOMB = b"a: &a [x,x,x,x,x,x,x,x,x,x]\n" + b"".join(
     b"%s: &%s [%s]\n" % (name, name, b",".join([b"*%s" % before] * 10))
     for before, name in zip(b"a b c d e f".split(), b"b c d e f g".split(), strict=True)
@@ -242,6 +292,16 @@ BOMB = b"a: &a [x,x,x,x,x,x,x,x,x,x]\n" + b"".join(
         (f"{ALLOW_GET}action: DENY\n".encode(), "unknown member 'action'"),
         (f"{ALLOW_GET}---\n{DENY_ADMIN.replace(', namespace: shop', '')}".encode(), "namespace"),
         (f"{ALLOW_GET}  rules: []\n".encode(), "twice"),
+        (
+            with_deny("kind: AuthorizationPolicy", "kind: authorizationPolicy"),
+            "'authorizationPolicy' is unknown",
+        ),
+        (with_deny("kind: AuthorizationPolicy\n", ""), "no kind"),
+        (with_deny("kind: AuthorizationPolicy", "kind: null"), "no kind"),
+        (f"{ALLOW_GET}---\n- {{a: 1}}\n".encode(), "is not an object"),
+        (f"{ALLOW_GET}---\ntext\n".encode(), "is not an object"),
+        (f"{ALLOW_GET}---\napiVersion: v1\nkind: List\nitems: {{a: 1}}\n".encode(), "items of the List"),
+        (f"{ALLOW_GET}---\nkind: AuthorizationPolicyList\n".encode(), "items of the AuthorizationPolicyList"),
     ],
 )
 def test_unreadable_istio_files_are_one_line_and_status_2(tmp_path: Path, text: bytes, said: str) -> None:
