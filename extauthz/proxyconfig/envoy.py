@@ -50,10 +50,12 @@ def envoy_yaml(
     upstream: HostPort = DEFAULT_UPSTREAM,
     tls: ProxyTls | None = None,
     over_http: bool = False,
+    body_octets: int | None = None,
 ) -> str | list[str]:
     """Return the YAML of a bootstrap, or the list of problems that prevent one.
 
-    With `over_http` Envoy asks over HTTP in place of gRPC.
+    With `over_http` Envoy asks over HTTP in place of gRPC. Over gRPC a check includes up to `body_octets` of
+    the body; None: no body.
     """
     if over_http:
         asked = http_check(settings)
@@ -64,7 +66,7 @@ def envoy_yaml(
         found = check_cluster(settings, tls or ProxyTls())
         if isinstance(found, str):
             return [found]
-        check, workers = check_filter(), found
+        check, workers = check_filter(body_octets), found
     connections = DownstreamConnectionsConfig(max_active_downstream_connections=50_000)
     bootstrap = Bootstrap(
         overload_manager=OverloadManager(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from extauthz.proxyconfig import advice
+from extauthz.proxyconfig.body_settings import BodyNeed, examine_bodies
 from extauthz.proxyconfig.contour_files import examine_contour, global_servers
 from extauthz.proxyconfig.documents import InvalidDocument, Value, read_text
 from extauthz.proxyconfig.envoy_files import examine_proxies, is_envoy
@@ -88,14 +89,16 @@ def examine_files(
     claims: Set[str] | None = None,
     http: HttpSettings | None = None,
     preflights: bool = False,
+    bodies: BodyNeed | None = None,
     strict: bool = False,
 ) -> list[Finding] | UnreadableFile:
     """Return the findings of files; a name in one (a provider, a cluster) is looked up in all of them.
 
     `conditions` are the CONDITION_HEADERS of the service, and `claims` its CLAIM_HEADERS; None if they are
     unknown, then those that Kubernetes manifests among the files set apply. `http` is what concerns checks
-    over HTTP, None if it is unknown; `preflights` is whether CORS_PREFLIGHT is `policy`. A file without an
-    object is reported if it was named itself; with `strict` also if it was found in a folder.
+    over HTTP, None if it is unknown; `preflights` is whether CORS_PREFLIGHT is `policy`; `bodies` is what
+    policies read of bodies, None if they read none or are not known. A file without an object is reported if
+    it was named itself; with `strict` also if it was found in a folder.
     """
     named = {path for path in paths if not path.is_dir()}
     findings: list[Finding] = list(_charts(paths))
@@ -122,6 +125,8 @@ def examine_files(
     findings += examine_http_services(documents, http)
     if preflights:
         findings += examine_preflight_bodies(documents)
+    if bodies is not None:
+        findings += examine_bodies(documents, bodies)
     return [*findings, *_examined(documents, conditions, claims)]
 
 

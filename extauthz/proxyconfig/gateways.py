@@ -70,8 +70,14 @@ _CONTOUR: Final = """\
 """
 
 
-def gateway_yaml(settings: Settings, gateway: str, *, tls: ProxyTls | None = None) -> str | list[str]:
-    """Return the YAML for `envoy-gateway`, `gateway-api` or `contour`, or the problems that prevent it."""
+def gateway_yaml(
+    settings: Settings, gateway: str, *, tls: ProxyTls | None = None, body_octets: int | None = None
+) -> str | list[str]:
+    """Return the YAML for `envoy-gateway`, `gateway-api` or `contour`, or the problems that prevent it.
+
+    A check includes up to `body_octets` of the body; None: no body. Envoy Gateway has no setting for bytes,
+    and extauthz reads no text: for it nothing is included.
+    """
     if settings.grpc_uds_dir is not None:
         return [f"GRPC_UDS_DIR={settings.grpc_uds_dir}: no gateway reaches a pod's socket; unset it"]
     if settings.workers > 1:
@@ -98,10 +104,10 @@ def gateway_yaml(settings: Settings, gateway: str, *, tls: ProxyTls | None = Non
         case "gateway-api":
             title = "an implementation of the Gateway API"
             versions, about = "GEP-1494 (experimental in 1.4 to 1.6)", _GATEWAY_API
-            documents = _gateway_api(settings, peer)
+            documents = _gateway_api(settings, peer, body_octets)
         case _:
             title, versions, about = "Contour", "the API of Contour 1.33", _CONTOUR
-            documents = _contour(settings, peer)
+            documents = _contour(settings, peer, body_octets)
     notes = _NO_SERVICE if is_loopback(settings.grpc_host) else ""
     if peer is not None:
         kind = "Secret" if gateway == "contour" else "ConfigMap"
@@ -176,8 +182,10 @@ def _envoy_gateway(settings: Settings, peer: ExpectedPeer | None) -> list[Object
     ]
 
 
-def _gateway_api(settings: Settings, peer: ExpectedPeer | None) -> list[Object]:
-    check = {"protocol": "GRPC", "backendRef": _backend(settings), "grpc": {}}
+def _gateway_api(settings: Settings, peer: ExpectedPeer | None, body_octets: int | None) -> list[Object]:
+    check: Object = {"protocol": "GRPC", "backendRef": _backend(settings), "grpc": {}}
+    if body_octets is not None:
+        check["forwardBody"] = {"maxSize": body_octets}
     rule = {
         "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
         "filters": [{"type": "ExternalAuth", "externalAuth": check}],
@@ -195,7 +203,7 @@ def _gateway_api(settings: Settings, peer: ExpectedPeer | None) -> list[Object]:
     ]
 
 
-def _contour(settings: Settings, peer: ExpectedPeer | None) -> list[Object]:
+def _contour(settings: Settings, peer: ExpectedPeer | None, body_octets: int | None) -> list[Object]:
     service: Object = {
         "protocol": "h2c" if peer is None else "h2",
         "services": [{"name": SERVICE, "port": settings.grpc_port}],
@@ -209,18 +217,25 @@ def _contour(settings: Settings, peer: ExpectedPeer | None) -> list[Object]:
             "subjectName": peer.names[0],
             "subjectNames": list(peer.names),
         }
+    authorization: Object = {
+        "extensionRef": {
+            "apiVersion": "projectcontour.io/v1alpha1",
+            "name": SERVICE,
+            "namespace": SERVICE_NAMESPACE,
+        },
+        "responseTimeout": _TIMEOUT,
+        "failOpen": False,
+    }
+    if body_octets is not None:
+        authorization["withRequestBody"] = {
+            "maxRequestBytes": body_octets,
+            "allowPartialMessage": True,
+            "packAsBytes": True,
+        }
     host = {
         "fqdn": "orders.example.com",
         "tls": {"secretName": "orders-tls"},
-        "authorization": {
-            "extensionRef": {
-                "apiVersion": "projectcontour.io/v1alpha1",
-                "name": SERVICE,
-                "namespace": SERVICE_NAMESPACE,
-            },
-            "responseTimeout": _TIMEOUT,
-            "failOpen": False,
-        },
+        "authorization": authorization,
     }
     routes = [{"conditions": [{"prefix": "/"}], "services": [{"name": WORKLOAD, "port": 80}]}]
     return [

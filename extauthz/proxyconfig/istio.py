@@ -49,8 +49,13 @@ _IN_THE_POD: Final = "extauthz runs in every pod that has the label."
 _SHARED: Final = "extauthz is a separate Deployment: one worker per pod, more pods for more load."
 
 
-def istio_yaml(settings: Settings, *, tls: ProxyTls | None = None) -> str | list[str]:
-    """Return the YAML of all objects, or the list of problems that prevent them."""
+def istio_yaml(
+    settings: Settings, *, tls: ProxyTls | None = None, body_octets: int | None = None
+) -> str | list[str]:
+    """Return the YAML of all objects, or the list of problems that prevent them.
+
+    A check includes up to `body_octets` of the body; None: no body.
+    """
     in_the_pod = settings.grpc_uds_dir is not None or is_loopback(settings.grpc_host)
     if not in_the_pod and settings.workers > 1:
         problem = (
@@ -62,7 +67,7 @@ def istio_yaml(settings: Settings, *, tls: ProxyTls | None = None) -> str | list
     if isinstance(rule, str):
         return [rule]
     documents = [
-        _mesh(LOCAL_HOST if in_the_pod else SERVICE_HOST, settings.grpc_port),
+        _mesh(LOCAL_HOST if in_the_pod else SERVICE_HOST, settings.grpc_port, body_octets),
         _service_entry(settings) if in_the_pod else _service(settings),
         rule,
         _envoy_filter(settings.claim_headers),
@@ -91,14 +96,20 @@ def istio_yaml(settings: Settings, *, tls: ProxyTls | None = None) -> str | list
     return dumped(header, documents)
 
 
-def _mesh(host: str, port: int) -> dict[str, Any]:
-    provider = {
+def _mesh(host: str, port: int, body_octets: int | None) -> dict[str, Any]:
+    provider: dict[str, Any] = {
         "service": host,
         "port": port,
         "timeout": f"{CHECK_TIMEOUT_S}s",
         "failOpen": False,
         "statusOnError": "503",
     }
+    if body_octets is not None:
+        provider["includeRequestBodyInCheck"] = {
+            "maxRequestBytes": body_octets,
+            "allowPartialMessage": True,
+            "packAsBytes": True,
+        }
     mesh = {
         # The EnvoyFilter below, or extauthz with 400, refuses paths that are still ambiguous after this.
         "pathNormalization": {"normalization": "MERGE_SLASHES"},

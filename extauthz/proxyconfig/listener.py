@@ -106,8 +106,13 @@ def strict_reading() -> HttpConnectionManager:
     )
 
 
-def check_filter() -> ExtAuthz:
-    """Return the ext_authz filter; it responds 503 if extauthz does not answer within `CHECK_TIMEOUT_S`."""
+def check_filter(body_octets: int | None = None) -> ExtAuthz:
+    """Return the ext_authz filter; it responds 503 if extauthz does not answer within `CHECK_TIMEOUT_S`.
+
+    A check includes up to `body_octets` of the body; None: no body. A longer body is cut in the check: Envoy
+    would answer 413 to every request with one.
+    """
+    body = None if body_octets is None else _body(body_octets)
     return ExtAuthz(
         transport_api_version=ApiVersion.V3,
         grpc_service=GrpcService(
@@ -121,13 +126,18 @@ def check_filter() -> ExtAuthz:
         # Without it Envoy joins repeated headers and replaces bytes that are not UTF-8 by `!`.
         encode_raw_headers=True,
         validate_mutations=True,
+        with_request_body=body,
     )
 
 
 def body_in_check() -> ExtAuthzPerRoute:
     """Return the settings of a route whose checks show whether the request has a body."""
-    first_octet = BufferSettings(max_request_bytes=1, allow_partial_message=True, pack_as_bytes=True)
-    return ExtAuthzPerRoute(check_settings=CheckSettings(with_request_body=first_octet))
+    return ExtAuthzPerRoute(check_settings=CheckSettings(with_request_body=_body(1)))
+
+
+def _body(octets: int) -> BufferSettings:
+    # As text Envoy replaces bytes that are not UTF-8, and extauthz reads none of it.
+    return BufferSettings(max_request_bytes=octets, allow_partial_message=True, pack_as_bytes=True)
 
 
 def _retries() -> RetryPolicy:

@@ -16,6 +16,7 @@ from typing import Final
 import structlog
 
 from extauthz.compile.directory import Directory
+from extauthz.compile.documents.body_needs import body_reader
 from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
 from extauthz.compile.documents.warnings import likely_mistakes
 from extauthz.compile.roles.role_model import RoleModel
@@ -57,6 +58,8 @@ class PolicyDirectory:
         """Name the directory; nothing is read yet. `max_bytes` is for all files together, None: no limit."""
         self.warnings: Sequence[PolicyFileProblem] = ()
         """What the documents loaded last hardly mean as they are written."""
+        self.body_reader: str | None = None
+        """Which entry of the documents loaded last reads the body of requests, where one does."""
         self._root = root
         self._reading = reading
         self._model = model
@@ -108,8 +111,10 @@ class PolicyDirectory:
             ]
         if problems:
             return problems
-        snapshot = build(DEFAULT_TENANT, revision, _together(parts), self._model)
+        together = _together(parts)
+        snapshot = build(DEFAULT_TENANT, revision, together, self._model)
         if isinstance(snapshot, Snapshot):
+            self.body_reader = body_reader(together)
             self.warnings = [
                 PolicyFileProblem(name, Problem(warning.pointer, warning.message))
                 for name, policies in parts

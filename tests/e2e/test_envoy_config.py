@@ -1,5 +1,6 @@
 """`extauthz envoy-config`: real Envoy accepts its output, and decides with it as with the shipped file."""
 
+import http.client
 import json
 import subprocess
 import sys
@@ -193,6 +194,57 @@ def test_with_tls_envoy_trusts_only_this_certificate(parts: Parts) -> None:
         )
     finally:
         server.drain(0.1)
+
+
+BODIES = """
+role_rules:
+  - {id: use, sub: anonymous, dom: "*", obj: "site:use", act: use, effect: allow}
+resources:
+  - name: "site:use"
+    serviceName: shop
+    routes: [{methods: ["*"], path: /demo/notices, authentication: optional}]
+  - name: "order:place"
+    serviceName: shop
+    routes: [{methods: [POST], path: /demo/orders, authentication: none}]
+attribute_policies:
+  - id: small-orders
+    name: Orders of a few
+    resource: "order:place"
+    effect: allow
+    format: casbin
+    rule_data: request.body.count <= 10
+"""
+
+
+def test_policies_that_read_bodies_get_them_next_to_preflights(parts: Parts) -> None:
+    policies = parts.folder / "policies"
+    policies.mkdir()
+    (policies / "all.yaml").write_text(BODIES)
+    environ = parts.settings(
+        POLICY_SOURCE=f"files:{policies}", GRPC_PORT=str(parts.ports.take()[0]), CORS_PREFLIGHT="policy"
+    )
+    parts.sidecar(environ)
+
+    port = parts.envoy(environ)
+
+    def sent(method: str, body: bytes | None, headers: Mapping[str, str]) -> int:
+        connection = http.client.HTTPConnection(LOOPBACK, port, timeout=10)
+        try:
+            connection.request(method, "/demo/orders", body=body, headers=dict(headers))
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    def posted(body: bytes) -> int:
+        return sent("POST", body, {"content-type": "application/json"})
+
+    assert posted(b'{"count": 10}') == 200
+    assert posted(b'{"count": 11}') == 403
+    # Longer than what a check includes: the check denies, and Envoy does not answer 413.
+    assert posted(b'{"count": 10}' + b" " * 70_000) == 403
+    asking = {"origin": "https://app.example.com", "access-control-request-method": "POST"}
+    assert sent("OPTIONS", None, asking) == 200
+    assert sent("OPTIONS", b"x", asking) == 401
 
 
 def denying(chain: bytes, key: bytes, client_ca: bytes) -> GrpcioServer:

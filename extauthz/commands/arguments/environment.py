@@ -62,7 +62,9 @@ PROXY: Final = (
     "TOKEN_COOKIE",
     "CORS_PREFLIGHT",
     "CONDITION_HEADERS",
+    "CONDITION_BODY_MAX",
     "CLAIM_HEADERS",
+    "POLICY_SOURCE",
 )
 """What the configuration of a proxy depends on."""
 

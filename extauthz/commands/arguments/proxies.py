@@ -32,6 +32,12 @@ def add(commands: "Commands") -> None:
     config.add_argument(
         "--transport", choices=("grpc", "http"), default="grpc", help="how Envoy asks; http: HTTP_AUTHZ_PORT"
     )
+    config.add_argument(
+        "--bodies",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="whether checks include the body; auto: where policies of files read it (auto)",
+    )
     config.add_argument("--listen", metavar="HOST:PORT", help="where Envoy listens (127.0.0.1:10000)")
     config.add_argument("--upstream", metavar="HOST:PORT", help="the protected workload (127.0.0.1:8000)")
     for option, meaning in (
@@ -77,6 +83,7 @@ def _envoy_config(parsed: argparse.Namespace) -> int:
         upstream=parsed.upstream,
         tls=tls,
         transport=parsed.transport,
+        bodies=parsed.bodies,
     )
 
 

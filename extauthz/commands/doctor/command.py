@@ -5,12 +5,14 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from extauthz.commands.body_readers import body_reader_of
 from extauthz.commands.doctor.database import examine_database
 from extauthz.commands.doctor.finding import finding
 from extauthz.commands.doctor.identity_provider import examine_identity_provider
 from extauthz.commands.doctor.settings import are_given, examine_environment, examine_settings
 from extauthz.commands.self_check.subjects import Subject, interpreter, wrong_rows
 from extauthz.commands.status import BAD_USAGE, FAILED, OK, fail
+from extauthz.proxyconfig.body_settings import BodyNeed
 from extauthz.proxyconfig.files import UnreadableFile, examine_files, files_in
 from extauthz.proxyconfig.findings import DoctorReport, Finding, Severity
 from extauthz.proxyconfig.http_services import HttpSettings
@@ -41,6 +43,7 @@ def diagnose(
         _header_names(environ, "CONDITION_HEADERS"),
         claims=_header_names(environ, "CLAIM_HEADERS"),
         http=_http_settings(environ),
+        bodies=_body_need(environ) if paths else None,
         preflights=environ.get("CORS_PREFLIGHT", "").strip() == CorsPreflight.POLICY,
         strict=strict,
     )
@@ -79,6 +82,15 @@ def _http_settings(environ: Mapping[str, str]) -> HttpSettings | None:
         return None
     token_header = environ.get("TOKEN_HEADER", "").strip().lower() or None
     return HttpSettings(environ.get("HTTP_AUTHZ_PATH_PREFIX", "").strip(), token_header)
+
+
+def _body_need(environ: Mapping[str, str]) -> BodyNeed | None:
+    """Return what the policies of files read of bodies; None where they read none, or cannot be read."""
+    settings = load_settings(environ, serving=False) if are_given(environ) else None
+    if not isinstance(settings, Settings) or not settings.condition_body_max:
+        return None
+    reader = body_reader_of(settings)
+    return BodyNeed(reader, settings.condition_body_max) if isinstance(reader, str) else None
 
 
 def _interpreter() -> Iterator[Finding]:
