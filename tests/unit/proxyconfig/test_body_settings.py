@@ -51,7 +51,7 @@ def test_what_is_printed_sends_bodies_where_policies_read_them(tmp_path: Path, p
 
 @pytest.mark.parametrize("proxy", ["envoy", "istio", "contour"])
 @pytest.mark.parametrize("written", ["false", None])
-def test_text_is_no_body(tmp_path: Path, proxy: str, written: str | None) -> None:
+def test_text_does_not_count(tmp_path: Path, proxy: str, written: str | None) -> None:
     lines = printed(proxy, 65536).splitlines()
     (at,) = [number for number, line in enumerate(lines) if line.strip().lower().startswith("pack")]
     if written is None:
