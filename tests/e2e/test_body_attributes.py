@@ -2,8 +2,10 @@
 
 import gzip
 import json
+import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -43,21 +45,32 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
     folder = tmp_path_factory.mktemp("bodies")
     (folder / "conditions").mkdir()
     (folder / "conditions" / "all.yaml").write_text(POLICIES)
+    page = (Path(__file__).parents[2] / "docs" / "graphql.md").read_text("utf-8")
+    (sample,) = re.findall("```yaml title=[^\n]*\n(.*?)```", page, re.DOTALL)
+    (folder / "conditions" / "graphql.yaml").write_text(sample)
     with gate(folder, check=BYTES, POLICY_SOURCE=f"files:{folder / 'conditions'}") as found:
         yield found
 
 
-def posted(door: Gate, path: bytes, body: bytes, *lines: bytes, kind: bytes = b"application/json") -> int:
+def posted(
+    door: Gate,
+    path: bytes,
+    body: bytes,
+    *lines: bytes,
+    kind: bytes = b"application/json",
+    role: str = "clerk",
+    method: bytes = b"POST",
+) -> int:
     now = int(time.time())
     usual = {"iss": door.provider.issuer, "aud": AUDIENCE, "iat": now - 5, "exp": now + 600}
-    token = bearer(EC.sign(claims(**usual, realm_access={"roles": ["clerk"]})))
+    token = bearer(EC.sign(claims(**usual, realm_access={"roles": [role]})))
     length = (
         ()
         if any(line.lower().startswith(b"transfer-encoding") for line in lines)
         else (b"Content-Length: %d" % len(body),)
     )
     headers = (token, *length, *((b"Content-Type: " + kind,) if kind else ()), *lines)
-    return door.send(CLOSED, path, *headers, method=b"POST", body=body).status
+    return door.send(CLOSED, path, *headers, method=method, body=body).status
 
 
 def chunked(*parts: bytes) -> bytes:
@@ -100,3 +113,44 @@ def test_an_unknown_body_meets_a_deny(door: Gate) -> None:
     assert posted(door, b"/orders", b"count=99", kind=b"application/x-www-form-urlencoded") == DENIED
     for body in (b'{"count": 101}', b"{}", b'{"Count": 1}', b'{"count": "1"}', b"", b"x" * 9000):
         assert posted(door, b"/orders", body) == DENIED, body
+
+
+READS = {"documentId": "sha256:1f0d", "variables": {"first": 10}}
+CANCEL = {"documentId": "sha256:9e44", "operationName": "CancelOrder"}
+
+
+def test_stored_documents_of_graphql_decide(door: Gate) -> None:
+    def sent(document: object, role: str = "customer", path: bytes = b"/graphql") -> int:
+        return posted(door, path, json.dumps(document).encode(), role=role)
+
+    assert sent(READS) == ALLOWED
+    assert sent(CANCEL, "clerk") == ALLOWED
+    assert sent(CANCEL) == DENIED
+    refused: list[object] = [
+        {"documentId": "sha256:0000"},
+        {"query": "{ orders { id } }"},
+        {"query": "mutation Ping { cancelAll }", "operationName": "CancelOrder"},
+        READS | {"query": "mutation { cancelAll }"},
+        READS | {"Query": "mutation { cancelAll }"},
+        READS | {"query": 7},
+        READS | {"DocumentId": "sha256:9e44"},
+        READS | {"extensions": {"persistedQuery": 1}},
+        CANCEL | {"operationName": "RefundOrder"},
+        {"documentId": CANCEL["documentId"]},
+        [READS],
+        [READS, {"query": "mutation { cancelAll }"}],
+    ]
+    for document in refused:
+        assert sent(document, "clerk") == DENIED, document
+    for query in (
+        b"query=%7Ba%7D",
+        b"documentId=sha256:9e44",
+        b"operationName=Other",
+        b"query",
+        b"%71uery=1",
+    ):
+        assert sent(READS, path=b"/graphql?" + query) == DENIED, query
+    text = json.dumps(READS).encode()
+    for kind in (b"application/graphql", b"multipart/form-data; boundary=x", b"text/plain", b""):
+        assert posted(door, b"/graphql", text, kind=kind) == DENIED, kind
+    assert posted(door, b"/graphql?query=%7Borders%7Bid%7D%7D", b"", method=b"GET") == DENIED
