@@ -156,7 +156,8 @@ def _of_folder(path: Path, settings: FolderSettings) -> Iterator[TestedCase]:
     check_cases(folder, settings.model)
     problems = by_place(folder.problems)
     for problem in problems:
-        fail(f"{shown_path(path)}/{problem}")
+        # A finding without a file is about the folder as a whole.
+        fail(f"{shown_path(path)}{'/' if problem.file else ': '}{problem}")
     if problems:
         raise UnusableError(f"{str(path)!r} has {counted(len(problems), 'problem')}; no case was run")
     try:

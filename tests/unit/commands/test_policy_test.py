@@ -131,6 +131,13 @@ def test_a_file_without_cases_and_a_folder_without_cases_are_unusable(
     assert capsys.readouterr().err == f"extauthz: '{root}' holds no cases\n"
 
 
+def test_a_problem_of_the_folder_as_a_whole_is_named_with_the_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path) == 2
+    assert f"extauthz: {tmp_path}: the folder has no .yaml" in capsys.readouterr().err
+
+
 def test_junit_xml_holds_names_that_xml_cannot(tmp_path: Path) -> None:
     root = folder(tmp_path, DENY)
     odd = CASE.replace("alice may", r'"a<b> & \"c\" \u0007 \uFFFE"')
