@@ -16,7 +16,9 @@ from extauthz.importing.bounds import (
     Inexact,
     Node,
     any_of,
+    both,
     condition,
+    either,
     exactly,
     unheld,
 )
@@ -76,9 +78,7 @@ def path(value: Written) -> Bounds:
             )
         )
     if text.startswith("*"):
-        if _HEX.fullmatch(body) and not body.isdigit():
-            return unheld(value.gap("it could be the end of an escape such as %2A", "write a longer suffix"))
-        return exactly(condition(PATH, "endsWith", body))
+        return _path_suffix(value, body)
     if not text.startswith("/"):
         return unheld(value.gap("no path begins so", "begin with '/'"))
     if text.endswith("*"):
@@ -86,6 +86,28 @@ def path(value: Written) -> Bounds:
     if not isinstance(CanonicalPath.parse(text), CanonicalPath):
         return unheld(value.gap("no request can have this path here", "leave it out"))
     return exactly(condition(PATH, "eq", text))
+
+
+def _path_suffix(value: Written, body: str) -> Bounds:
+    """Return the bounds of a suffix, whose first characters can be the end of an escape such as %2A.
+
+    Istio compares the digits of an escape as they were sent; here they are upper-case.
+    """
+    node = condition(PATH, "endsWith", body)
+    inside = [
+        f".*%{before}{body[:count].upper()}{re.escape(body[count:])}"
+        for count, before in ((1, "[0-9A-F]"), (2, ""))
+        if len(body) >= count and _HEX.fullmatch(body[:count]) and not body[:count].isdigit()
+    ]
+    if not inside:
+        return exactly(node)
+    gap = value.gap(
+        "it could begin inside of an escape such as %2A, whose digits are upper-case here",
+        "begin it with '/', '.' or '-'",
+    )
+    escaped = either(*[condition(PATH, "matches", pattern) for pattern in inside])
+    not_escaped: Node = {"type": "NOT", "condition": escaped}
+    return Bounds(both(node, not_escaped), either(node, escaped), (gap,), (gap,))
 
 
 def _template(value: Written) -> Bounds:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from extauthz.compile.roles.role_model import RoleModel, compile_model
-from extauthz.importing.checked import check
+from extauthz.importing.checked import check, runner_of
 from extauthz.importing.istio import IstioOptions, import_istio
 from extauthz.importing.outcome import Effect, Imported
 from extauthz.shipped import shipped
@@ -72,7 +72,6 @@ def test_no_allow_policy_allows_the_rest_and_an_empty_one_allows_nothing() -> No
         to(paths=["/a b"]),
         to(paths=["/%61"]),
         to(paths=["/x//y"]),
-        to(paths=["*2A"]),
         to(paths=["a"]),
         to(paths=["/{**}/x/{*}"]),
         to(paths=["/{name}"]),
@@ -107,6 +106,43 @@ def test_what_has_no_equal_leaves_out_an_allow_and_stops_a_deny(rule: Rule) -> N
     assert effects(allow) == {Effect.LEFT_OUT}
     assert len(conditions(allow)) == 1
     assert imported(rule, action="DENY").refused
+
+
+RAW_PATHS = [
+    "/x%2abc", "/x%2Abc", "/x%2aBC", "/x%c3%a9", "/x%C3%A9", "/x%3Abc", "/xabc", "/xAbc", "/x/Abc", "/2A/y",
+    "/z%2a/y", "/z%2A/y", "/z%2a", "/z%2A", "/22",
+]  # fmt: skip
+SUFFIXES = [
+    "*abc", "*Abc", "*bc", "*BC", "*2A", "*2a", "*A", "*a", "*a9", "*A9", "*2A/y", "*2a/y", "*A/y", "*/y",
+    "*22",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_suffix_that_may_begin_inside_of_an_escape_never_allows_more(
+    suffix: str, role_model: RoleModel
+) -> None:
+    def allowed(action: str, member: str) -> dict[str, bool]:
+        found = imported(to(**{member: [suffix]}), action=action)
+        snapshot = check(found, role_model)
+        assert snapshot is not None
+        runner = runner_of(snapshot)
+        answers = {
+            raw: runner.answer({"principal": "anonymous", "request": {"path": raw}}) for raw in RAW_PATHS
+        }
+        return {raw: answer["decision"] == "allow" for raw, answer in answers.items()}
+
+    # Envoy keeps the digits of an escape as they were sent.
+    matches = {raw: raw.endswith(suffix[1:]) for raw in RAW_PATHS}
+    for action in ("ALLOW", "DENY"):
+        for member in ("paths", "notPaths"):
+            ours = allowed(action, member)
+            source = {
+                raw: (found is (member == "paths")) is (action == "ALLOW") for raw, found in matches.items()
+            }
+            assert [raw for raw in RAW_PATHS if ours[raw] and not source[raw]] == []
+            # Less is allowed only where an escape is in question.
+            assert [raw for raw in RAW_PATHS if source[raw] and not ours[raw] and "%" not in raw] == []
 
 
 @pytest.mark.parametrize(
