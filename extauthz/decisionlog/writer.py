@@ -79,7 +79,7 @@ class LineWriter:
         self._reject(lines[: done.lines], done.rejected)
         if not rest:
             return
-        after = self._lines.after(before, lines[: done.lines])
+        after = _with_lost(self._lines.after(before, lines[: done.lines]), done.rejected)
         if self._deny or done.keep:
             self._held, self._held_from, self._unsure = rest, after, done.keep
             return
@@ -99,7 +99,7 @@ class LineWriter:
             return True
         done = self._out(self._held)
         written, rest = self._held[: done.lines], self._held[done.lines :]
-        self._held_from = self._lines.after(self._held_from, written)
+        self._held_from = _with_lost(self._lines.after(self._held_from, written), done.rejected)
         self._held, self._unsure = rest, self._unsure or done.keep
         self._give_back(_decisions(written))
         self._reject(written, done.rejected)
@@ -220,8 +220,7 @@ class LineWriter:
 
     def _consume(self, decisions: int) -> None:
         """Count decisions as lost that have numbers already: no further number is skipped for them."""
-        position = self._lines.position
-        self._lines.position = position._replace(lost=position.lost + decisions)
+        self._lines.position = _with_lost(self._lines.position, decisions)
 
     def _out(self, lines: list[bytes]) -> WrittenLines:
         if not lines:
@@ -248,6 +247,11 @@ def app_log() -> structlog.typing.FilteringBoundLogger:
     """Return the application log."""
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind(logger="extauthz.decisionlog")
     return logger
+
+
+def _with_lost(position: LogPosition, decisions: int) -> LogPosition:
+    """Return a position at which that many more decisions are lost whose numbers are used already."""
+    return position._replace(lost=position.lost + decisions)
 
 
 def _decisions(lines: Sequence[bytes]) -> int:

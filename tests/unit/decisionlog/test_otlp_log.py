@@ -292,11 +292,14 @@ class MoodyCollector:
         """Do nothing."""
 
 
+@pytest.mark.parametrize("request_bytes", [2048, MAX_REQUEST_BYTES])
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("action", OverflowAction)
 def test_whatever_a_collector_does_written_left_out_and_lost_are_all_decisions(
-    seed: int, action: OverflowAction, monkeypatch: pytest.MonkeyPatch
+    seed: int, action: OverflowAction, request_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A batch is several requests, with different answers, where a request takes two lines.
+    monkeypatch.setattr("extauthz.decisionlog.otlp.MAX_REQUEST_BYTES", request_bytes)
     monkeypatch.setattr("extauthz.decisionlog.otlp._FIRST_PAUSE_S", 0.0)
     monkeypatch.setattr("extauthz.decisionlog.otlp._LONGEST_PAUSE_S", 0.0)
     from opentelemetry.proto.resource.v1.resource_pb2 import Resource
@@ -344,3 +347,57 @@ def test_threads_that_decide_do_not_wait_while_lines_are_sent() -> None:
         assert done.wait(10)
         collector.held.clear()
         assert log.flush(20)
+
+
+class Scripted(MoodyCollector):
+    """A sender that answers as it is told, then stores everything; `"reject"` stores all but the first."""
+
+    def __init__(self, *answers: str) -> None:
+        super().__init__(0, rejects=False)
+        self.well = True
+        self.answers = list(answers)
+
+    def send(self, request: bytes, within_s: float) -> Sent | NotSent:
+        answer = self.answers.pop(0) if self.answers else "store"
+        if answer == "refuse":
+            return NotSent("refused", again=False)
+        if answer == "away":
+            return NotSent("away", again=True)
+        before = len(self.bodies)
+        super().send(request, within_s)
+        if answer == "reject":
+            del self.bodies[before]
+            return Sent(rejected=1)
+        return Sent()
+
+
+@pytest.mark.parametrize("action", OverflowAction)
+@pytest.mark.parametrize("first", ["refuse", "away", "store"])
+@pytest.mark.parametrize("second", ["refuse", "away", "reject"])
+def test_records_rejected_in_a_batch_that_fails_later_are_counted_once(
+    first: str, second: str, action: OverflowAction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("extauthz.decisionlog.otlp._FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr("extauthz.decisionlog.otlp._LONGEST_PAUSE_S", 0.0)
+    monkeypatch.setattr("extauthz.decisionlog.otlp.MAX_REQUEST_BYTES", 2048)
+    from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+
+    sender = Scripted("store", "reject", first, "reject", second, "reject")
+    log = DecisionLog(
+        "otlp", worker=0, instance=INSTANCE, heartbeat_s=0.01, on_overflow=action,
+        form=LineForm(chain=Chain(KEY)),
+        open_with=lambda: OtlpDestination(sender, Resource(), timeout_s=1),
+    )  # fmt: skip
+    for number in range(12):
+        put(log, an_allow(number))
+    log.start()
+    await_true(lambda: not sender.answers)
+    assert log.flush(10)
+    await_true(lambda: problem_of(log) is None)
+    assert log.close(10)
+    lines = (LogLine("c", number, body) for number, body in enumerate(sender.bodies, 1))
+    found = verify(lines, keys=[KEY], collected=True)
+    assert found.unexplained_gaps == found.schema_error_count == 0, found.gaps
+    assert found.instances[0].stopped
+    assert found.instances[0].missing == found.decisions_lost == log.decisions_lost
+    assert found.decisions + found.decisions_lost >= 12
