@@ -29,6 +29,7 @@ class Collector:
     """What a collector got, and how it answers.
 
     `status` other than 200 is answered over HTTP, `code` other than OK over gRPC, both with `headers`.
+    `body` with `content_type` replaces the body of the answer over HTTP.
     `rejected` is the number of records that it says it rejected. While `held` is set, no answer is
     completed: over HTTP it `drips` octet by octet, or nothing is sent.
     """
@@ -39,6 +40,8 @@ class Collector:
     detail: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     rejected: int = 0
+    body: bytes | None = None
+    content_type: str = "application/x-protobuf"
     held: threading.Event = field(default_factory=threading.Event)
     drips: bool = False
     ended: threading.Event = field(default_factory=threading.Event)
@@ -107,6 +110,7 @@ def http_collector(collector: Collector | None = None) -> Iterator[Collector]:
             answer = found.take(
                 self.path, octets, {name.lower(): value for name, value in self.headers.items()}
             )
+            answer = answer if found.body is None else found.body
             with contextlib.suppress(OSError):
                 if found.held.is_set() and found.drips:
                     # A header that never ends.
@@ -117,7 +121,7 @@ def http_collector(collector: Collector | None = None) -> Iterator[Collector]:
                 self.send_response(found.status)
                 for name, value in found.headers.items():
                     self.send_header(name, value)
-                self.send_header("Content-Type", "application/x-protobuf")
+                self.send_header("Content-Type", found.content_type)
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
                 self.wfile.write(answer)

@@ -27,6 +27,8 @@ SERVICE_NAME: Final = "extauthz"
 USER_AGENT: Final = f"extauthz/{__version__}"
 MAX_ANSWER_BYTES: Final = 64 * 1024
 MAX_CAUSE_LENGTH: Final = 300
+_SECRET_LENGTH: Final = 8
+"""Shorter parts of a header, such as `Bearer`, are words."""
 _HTTP_PORT: Final = 4318
 _GRPC_PORT: Final = 4317
 
@@ -181,25 +183,36 @@ def tls_context(target: OtlpTarget) -> ssl.SSLContext | None:
 def shortened(text: str, target: OtlpTarget) -> str:
     """Return a text of the collector as one printable line that is safe to log: without our headers."""
     for _, value in target.headers:
-        text = text.replace(value, "[header]")
+        # `Bearer TOKEN`: a collector may quote the token alone.
+        words = (word for word in value.split() if len(word) >= _SECRET_LENGTH)
+        for part in (value, *words):
+            text = text.replace(part, "[header]") if part else text
     return text[:MAX_CAUSE_LENGTH].encode("unicode_escape").decode("ascii")[:MAX_CAUSE_LENGTH]
 
 
-def taken(target: OtlpTarget, octets: bytes) -> Sent:
-    """Return what the collector's answer says: it may reject some records (partial success)."""
+def taken(target: OtlpTarget, octets: bytes, *, is_json: bool = False) -> Sent:
+    """Return what the collector's answer says: it may reject some records (partial success).
+
+    Raises:
+        ValueError: the answer is none of a collector.
+    """
+    from google.protobuf.json_format import Parse, ParseError
     from google.protobuf.message import DecodeError
     from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+    spans, records = ExportTraceServiceResponse(), ExportLogsServiceResponse()
+    answer = spans if target.signal is Signal.TRACES else records
     try:
-        if target.signal is Signal.TRACES:
-            spans = ExportTraceServiceResponse.FromString(octets).partial_success
-            return Sent(max(spans.rejected_spans, 0), shortened(spans.error_message, target))
-        records = ExportLogsServiceResponse.FromString(octets).partial_success
-        return Sent(max(records.rejected_log_records, 0), shortened(records.error_message, target))
-    except DecodeError:
-        # The status says that it was taken.
-        return Sent()
+        if is_json:
+            Parse(octets, answer, ignore_unknown_fields=True)
+        else:
+            answer.ParseFromString(octets)
+    except (DecodeError, ParseError, UnicodeDecodeError, RecursionError):
+        raise ValueError("the answer cannot be decoded") from None
+    rejected = spans.partial_success.rejected_spans or records.partial_success.rejected_log_records
+    detail = spans.partial_success.error_message or records.partial_success.error_message
+    return Sent(max(rejected, 0), shortened(detail, target))
 
 
 def _no_password() -> str:

@@ -74,7 +74,11 @@ class GrpcSender:
             return NotSent(
                 f"{type(error).__name__}: {shortened(str(error), self._target)}", again=not self._closed
             )
-        return taken(self._target, answer)
+        try:
+            return taken(self._target, answer)
+        except ValueError:
+            # The status is that of Export: it was taken.
+            return Sent()
 
     def close(self) -> None:
         """End a call that is under way; thread-safe."""

@@ -28,6 +28,7 @@ from extauthz.telemetry.otlp import (
 
 _RETRYABLE: Final = frozenset({429, 502, 503, 504})
 _MAX_RETRY_AFTER_S: Final = 3600
+_JSON: Final = "application/json"
 
 
 class HttpSender:
@@ -110,8 +111,27 @@ class HttpSender:
             async for chunk in response.content.iter_any():
                 octets += chunk
                 if len(octets) > MAX_ANSWER_BYTES:
-                    return Sent()
-            return taken(target, bytes(octets))
+                    return _unconfirmed(f"of more than {MAX_ANSWER_BYTES} bytes")
+            return _confirmed(target, response.content_type, bytes(octets))
+
+
+def _confirmed(target: OtlpTarget, content_type: str, octets: bytes) -> Sent | NotSent:
+    """Return what an answer with a status of success says.
+
+    INVARIANT: the page of a server that is no collector, or of a login in front of one, confirms nothing.
+    """
+    if not octets:
+        return Sent()
+    try:
+        if content_type.startswith("text/"):
+            return _unconfirmed(f"of type {shortened(content_type, target)}")
+        return taken(target, octets, is_json=content_type == _JSON)
+    except ValueError:
+        return _unconfirmed("that is none of OTLP")
+
+
+def _unconfirmed(found: str) -> NotSent:
+    return NotSent(f"success was answered with a body {found}: a collector does not do that", again=True)
 
 
 def _retry_after(value: str | None) -> float | None:
@@ -123,6 +143,8 @@ def _retry_after(value: str | None) -> float | None:
 def _cause(error: Exception) -> str:
     # The text of an error may quote the answer or a header; its type and the system's text do not.
     cause = error.__cause__ or error
+    if isinstance(error, aiohttp.ClientResponseError) and not isinstance(cause, OSError):
+        return "the answer is not HTTP"
     if isinstance(cause, aiohttp.ClientConnectorError):
         cause = cause.os_error
     # asyncio's text of a refused connection is its own.
