@@ -11,8 +11,8 @@ A masked value is masked where the line repeats it, too:
   resource.
 - `roles` and `token_roles` mask each other, `source_principal` a subject that is the same workload.
 - `subject` masks each field of `_REPEATING`, each role, attribute and segment of the path that is the
-  subject, or has it as a part, or, from eight characters, contains it; in a path in any case of letters and
-  with escapes.
+  subject, or has it as a part, or, from eight characters, contains it; in any case of letters and with
+  escapes. A path that has it in several segments is masked as a whole.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ _CACHED: Final = 16_384
 """Values whose hash is kept: a hash costs 2 us, finding it a twentieth of that."""
 _CONTAINED_FROM: Final = 8
 _BLOCK: Final = 64
-_SEPARATORS: Final = re.compile(r"[/.:@,;=&~!$'()*+|\s]")
+_SEPARATORS: Final = frozenset("/.:@,;=&~!$'()*+|\"[]{}<>?# \t\r\n")
 _ACTION: Final = "action"
 _NAME: Final = "resource.name"
 _REPEATING: Final = ("source_principal", "host", "domain", "resource", "mcp_name")
@@ -70,20 +70,19 @@ class KeyedHash:
 
 
 class Searched(NamedTuple):
-    """A subject in lower case, and as it stands in JSON."""
+    """A subject in lower case, and as it then stands in JSON."""
 
     lower: str
     octets: bytes
+    is_ascii: bool
 
-    def may_be_in(self, line: bytes, path: str | None) -> bool:
+    def may_be_in(self, line: bytes) -> bool:
         """Tell whether `line`, rendered from masked fields, may still show the subject: it has its text.
 
         Most lines do not. Searching the whole line once costs less than searching its fields.
         """
-        if self.octets in line:
-            return True
-        # Other spellings are in lower case, or have escapes.
-        return path is not None and self.lower in (unquote(path) if "%" in path else path).lower()
+        lower = line.lower() if self.is_ascii else line.decode().lower().encode()
+        return self.octets in lower or (b"%" in line and self.lower in unquote(line.decode()).lower())
 
 
 class Masks:
@@ -143,7 +142,7 @@ class Masks:
 
     def mask_repeated(self, fields: Fields, subject: "Searched", line: bytes) -> bool:
         """Mask what repeats the subject, which `line` shows as rendered; true when there was something."""
-        if not subject.may_be_in(line, fields["path"]):
+        if not subject.may_be_in(line):
             return False
         assert self._subject is not None
         masked: list[str] = fields["masked"]
@@ -153,7 +152,8 @@ class Masks:
 
     def _masked_subject(self, subject: str) -> tuple[str | None, "Searched"]:
         """Return what stands for a subject, and the subject as it is searched."""
-        found = Searched(subject.lower(), orjson.dumps(subject.encode("utf-8", "replace").decode())[1:-1])
+        lower = subject.encode("utf-8", "replace").decode().lower()
+        found = Searched(lower, orjson.dumps(lower)[1:-1], subject.isascii())
         return self._hash(subject) if self._subject is Mask.HASH else None, found
 
     def _mask_path(self, fields: Fields, path: str, masked: list[str]) -> None:
@@ -190,10 +190,13 @@ class Masks:
         """Mask what repeats the subject, which is in lower case, in fields that are not masked as a whole."""
         path = fields["path"]
         if path is not None and "path" not in masked and subject in _plain(path):
-            segments = "/".join(
+            segments: str | None = "/".join(
                 self._part(mask, each) if _repeats(_plain(each), subject) else each
                 for each in path.split("/")
             )
+            if segments and _repeats(_plain(segments), subject):
+                # It spans several segments.
+                segments = None if mask is Mask.DROP else "/" + self._hash(path)
             if segments != path:
                 if fields["resource"] == path:
                     fields["resource"] = segments
@@ -202,19 +205,19 @@ class Masks:
                 masked.append("path")
         for name in _REPEATING:
             value = fields.get(name)
-            if value and subject in value.lower() and name not in masked and _repeats(value.lower(), subject):
+            if value and name not in masked and _repeats(_plain(value), subject):
                 fields[name] = self._text(mask, value)
                 masked.append(name)
         for name in _LISTS:
             roles = fields[name]
             for role in roles:
-                if subject in role.lower() and name not in masked and _repeats(role.lower(), subject):
+                if name not in masked and _repeats(_plain(role), subject):
                     fields[name] = tuple(
-                        self._part(mask, each) if _repeats(each.lower(), subject) else each for each in roles
+                        self._part(mask, each) if _repeats(_plain(each), subject) else each for each in roles
                     )
                     masked.append(name)
         for name, value in tuple(fields["attributes_used"].items()):
-            if value is not None and _repeats(_as_text(value).lower(), subject):
+            if value is not None and _repeats(_plain(_as_text(value)), subject):
                 fields["attributes_used"] = fields["attributes_used"] | {
                     name: self._text(mask, _as_text(value))
                 }
@@ -235,15 +238,21 @@ class Masks:
         return (lambda _: None) if mask is Mask.DROP else hashed
 
 
-def _plain(path: str) -> str:
-    return (unquote(path) if "%" in path else path).lower()
+def _plain(text: str) -> str:
+    return (unquote(text) if "%" in text else text).lower()
 
 
 def _repeats(text: str, subject: str) -> bool:
     """Tell whether a text is the subject, has it as a part, or contains one that is long."""
-    if subject not in text:
-        return False
-    return len(subject) >= _CONTAINED_FROM or text == subject or subject in _SEPARATORS.split(text)
+    at = text.find(subject)
+    if at < 0 or len(subject) >= _CONTAINED_FROM:
+        return at >= 0
+    while at >= 0:
+        end = at + len(subject)
+        if (at == 0 or text[at - 1] in _SEPARATORS) and (end == len(text) or text[end] in _SEPARATORS):
+            return True
+        at = text.find(subject, at + 1)
+    return False
 
 
 def _as_text(value: object) -> str:

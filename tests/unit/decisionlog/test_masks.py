@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -232,3 +233,48 @@ def test_the_name_of_a_message_is_masked_by_itself_by_the_path_and_by_the_subjec
     by_subject = line_of(calling("mail://alice/inbox"), subject=mask)
     assert "alice" not in json.dumps(by_subject)
     assert set(by_subject["masked"]) == {"subject", "mcp_name"}
+
+
+@pytest.mark.parametrize("mask", Mask)
+@pytest.mark.parametrize(
+    ("subject", "asked"),
+    [
+        ("Alice", {"host": "alice.users.example"}),
+        ("Alice-Smith-01", {"host": "alice-smith-01.users.example"}),
+        ("Alice@Example.com", {"resource": "mailbox:alice@example.com"}),
+        ("alice@example.com", {"resource": "mailbox:ALICE@EXAMPLE.COM"}),
+        ("Alice@Example.com", {"roles": ("owner:alice@example.com", "viewer")}),
+        ("Alice@Example.com", {"attributes": {"resource.owner": "alice@example.com"}}),
+        ("JÖRG", {"attributes": {"resource.owner": "jörg"}}),
+        ("Accounts", {"source_principal": "spiffe://mesh/ns/a/sa/accounts"}),
+        ("a@b.example", {"attributes": {"resource.owner": "a%40b.example"}}),
+        ("a@b.example", {"resource": "u:a%40b.example"}),
+        ("alice", {"attributes": {"resource.owners": ["bob", "alice"]}}),
+        ("alice", {"attributes": {"resource.owner": {"id": "alice"}}}),
+        ("alice", {"resource": "box[alice]"}),
+        ("team/al", {"path": "/u/team/al/x"}),
+        ("team/alice-01", {"path": "/u/team/Alice-01"}),
+        ('a"b', {"resource": 'o:A"b'}),
+    ],
+)
+def test_a_masked_subject_is_nowhere_in_another_spelling(
+    subject: str, asked: dict[str, Any], mask: Mask
+) -> None:
+    line = line_of(asking(subject=subject, **asked), subject=mask)
+    shown = [unquote(each).casefold() for each in texts_of(line)]
+    assert [each for each in shown if subject.casefold() in each] == []
+    assert len(line["masked"]) > 1
+
+
+def texts_of(value: object) -> list[str]:
+    """Return every text of a JSON value."""
+    if isinstance(value, dict):
+        return [text for each in value.values() for text in texts_of(each)]
+    if isinstance(value, list):
+        return [text for each in value for text in texts_of(each)]
+    return [value] if isinstance(value, str) else []
+
+
+@pytest.mark.parametrize("path", ["/x/xteam/al", "/team/alx", "/team/x/al"])
+def test_a_subject_of_several_segments_is_found_as_whole_segments(path: str) -> None:
+    assert line_of(asking(subject="team/al", path=path), subject=Mask.DROP)["path"] == path
