@@ -118,7 +118,7 @@ class HttpSender:
 def _confirmed(target: OtlpTarget, content_type: str, octets: bytes) -> Sent | NotSent:
     """Return what an answer with a status of success says.
 
-    INVARIANT: the page of a server that is no collector, or of a login in front of one, confirms nothing.
+    INVARIANT: the page of another server, such as that of a login in front of a collector, confirms nothing.
     """
     if not octets:
         return Sent()
