@@ -84,7 +84,8 @@ def test_both_distributions_are_installed_by_one_command() -> None:
     """So that no index is asked for extauthz-client."""
     made = (ROOT / "Makefile").read_text("utf-8")
     (line,) = [each for each in made.splitlines() if "pip install --editable" in each]
-    assert "--editable '.[demo,dev,native]' --editable ./sdk/python" in line
+    assert "EXTRAS := demo,dev,native\n" in made
+    assert "--editable '.[$(EXTRAS)]' --editable ./sdk/python" in line
     assert "sync --locked --all-packages" in made
     tested = (ROOT / "tools/test_pythons.py").read_text("utf-8")
     assert tested.count("./sdk/python") == 2
