@@ -11,6 +11,8 @@ from extauthz.folders.formatting.nodes import BREAK, Node
 
 # Every reader of YAML takes these as text, unless they look like another type (`_is_text`).
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_/.](?:[A-Za-z0-9_/.:@+=~-]| (?=[A-Za-z0-9_/.@+=~(-]))*")
+# What PyYAML takes as text, and other readers as booleans of YAML 1.1 or integers of YAML 1.2.
+_TYPED_ELSEWHERE: Final = re.compile("[yYnN]|0o[0-7]+|[0-9]+")
 _ESCAPED: Final = re.compile('["\\\\\x00-\x1f\x7f-\xa0\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]')
 _NAMED: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _HEADER: Final = re.compile(r"([|>])([-+0-9]*)")
@@ -58,7 +60,7 @@ def is_certain(value: str) -> bool:
     """Tell whether every reader of YAML takes a plain text as this text."""
     if _PLAIN.fullmatch(value) is None or value.endswith(":") or ": " in value:
         return False
-    if scalar_value(value) != value:
+    if _TYPED_ELSEWHERE.fullmatch(value) or scalar_value(value) != value:
         return False
     # YAML 1.1 reads more than this project as booleans, times and numbers; another reader may take it.
     return str(_RESOLVER.resolve(yaml.ScalarNode, value, (True, False))) == _TEXT  # type: ignore[no-untyped-call]

@@ -107,6 +107,7 @@ def test_layout_changes_and_comments_stay_where_they_belong() -> None:
         ("a: two\n  lines\n", "a: two lines\n"),
         ('a: "\\e[31m"\n', 'a: "\\x1b[31m"\n'),
         ("a: '2026-01-05'\nb: 2026-01-05\n", 'a: "2026-01-05"\nb: 2026-01-05\n'),
+        ("a: ['y', \"N\", '0o17', '08', 'yy', 'v08']\n", 'a: ["y", "N", "0o17", "08", yy, v08]\n'),
         ("%YAML 1.1\n---\na: 1\n...\n", "a: 1\n"),
         ("# only a comment\n", "# only a comment\n"),
         ("", ""),
