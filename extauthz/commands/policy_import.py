@@ -192,7 +192,7 @@ def _istio(given: ImportArguments) -> Imported | SourceUnreadable:
     workload = None if given.workload is None else Workload.parse(given.workload)
     if given.workload is not None and workload is None:
         raise _FileRefusedError(
-            f"--workload {given.workload!r} is not NAMESPACE or NAMESPACE/label=value,..."
+            f"--workload {given.workload!r} is not NAMESPACE or NAMESPACE/label=value,..., each label once"
         )
     options = IstioOptions(
         service=given.service,

@@ -18,10 +18,12 @@ class Workload:
 
     @classmethod
     def parse(cls, text: str) -> "Workload | None":
-        """Read `NAMESPACE` or `NAMESPACE/label=value,...`; None where the text is neither."""
+        """Read `NAMESPACE` or `NAMESPACE/label=value,...`, each label once; None where it is neither."""
         namespace, slash, rest = text.partition("/")
         pairs = [pair.partition("=") for pair in rest.split(",")] if slash else []
         if not namespace or any(not name or not equals for name, equals, _ in pairs):
+            return None
+        if len({name for name, _, _ in pairs}) < len(pairs):
             return None
         return cls(namespace, frozenset((name, value) for name, _, value in pairs))
 

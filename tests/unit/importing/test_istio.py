@@ -8,6 +8,7 @@ import pytest
 from extauthz.compile.roles.role_model import RoleModel, compile_model
 from extauthz.importing.checked import check, runner_of
 from extauthz.importing.istio import IstioOptions, import_istio
+from extauthz.importing.istio_targets import Workload
 from extauthz.importing.outcome import Effect, Imported
 from extauthz.shipped import shipped
 
@@ -260,3 +261,8 @@ def test_headers_of_conditions_are_named_as_a_setting() -> None:
 def test_targets_of_gateways_are_taken_alone_and_not_mixed_with_a_workload() -> None:
     refs = [{"kind": "Gateway", "group": "gateway.networking.k8s.io", "name": "edge"}]
     assert conditions(imported({}, targetRefs=refs)) == [{"type": "ALWAYS"}]
+
+
+def test_a_label_of_a_workload_has_one_value() -> None:
+    assert Workload.parse("shop/app=web,app=api") is None
+    assert Workload.parse("shop/app=web,version=") is not None
