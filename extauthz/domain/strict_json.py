@@ -20,9 +20,11 @@ MAX_DEPTH: Final = 32
 
 # The largest double has 309 digits: longer literals cannot be in range, or say nothing more.
 _MAX_NUMBER_CHARACTERS: Final = 400
+_SURELY_IN_RANGE: Final = 300
+"""Characters of a literal without an exponent up to which a double holds its order of magnitude."""
 _LARGEST: Final = int(sys.float_info.max)
 _SMALLEST: Final = Decimal(math.ulp(0.0))
-_NO_BRACKETS: Final = re.compile(r"[^\[\]{}]+")
+_NO_BRACKETS: Final = bytes(octet for octet in range(256) if octet not in b"[]{}")
 _BACKSLASHES: Final = re.compile(r"\\+")
 _PART: Final = 65_536
 
@@ -84,12 +86,25 @@ def _too_deep(text: str, max_depth: int) -> bool:
         if "\\" in part:
             part = part.replace("\\\\", "").replace('\\"', "")
         pieces = part.split('"')
-        for bracket in _NO_BRACKETS.sub("", "".join(pieces[in_string::2])):
-            depth += 1 if bracket in "[{" else -1
+        brackets = "".join(pieces[in_string::2]).encode().translate(None, _NO_BRACKETS)
+        if not begin and end >= len(text) and _is_shallow(brackets, max_depth):
+            return False
+        for bracket in brackets:
+            depth += 1 if bracket in b"[{" else -1
             if depth > max_depth:
                 return True
         in_string ^= len(pieces) % 2 == 0
         begin = end
+    return False
+
+
+def _is_shallow(brackets: bytes, max_depth: int) -> bool:
+    """Tell quickly that brackets are in pairs, and nested at most `max_depth` deep; False says nothing."""
+    # Each `replace` takes the innermost pairs away: one level of the one kind, and then one of the other.
+    for _ in range(max_depth // 2):
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if not brackets:
+            return True
     return False
 
 
@@ -110,12 +125,16 @@ def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _integer(literal: str) -> int:
+    if len(literal) <= _SURELY_IN_RANGE:
+        return int(literal)
     if len(literal) > _MAX_NUMBER_CHARACTERS or abs(value := int(literal)) > _LARGEST:
         raise _RefusedError("a number out of range")
     return value
 
 
 def _fraction(literal: str) -> Decimal:
+    if len(literal) <= _SURELY_IN_RANGE and "e" not in literal and "E" not in literal:
+        return Decimal(literal)
     exponent = literal.lower().partition("e")[2]
     if len(literal) > _MAX_NUMBER_CHARACTERS or len(exponent) > 5:
         raise _RefusedError("a number out of range")
