@@ -1,6 +1,6 @@
 """`/api/v1/abac/policies`: condition trees on resources. Deletion is soft, every version is kept."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Annotated, Any, ClassVar, Final, cast
 
@@ -11,6 +11,7 @@ from pydantic import (
 )
 from starlette.responses import Response
 
+from extauthz.compile.documents.body_needs import policy_reads_body
 from extauthz.compile.documents.policy_documents import Format, Reading, parse_attribute_policy
 from extauthz.compile.documents.warnings import DocumentWarning, policy_warnings
 from extauthz.domain.policy import (
@@ -27,6 +28,7 @@ from extauthz.rest import documents as doc
 from extauthz.rest.answers import POLICY_REVISION, Reply, list_of, row_reply, to_json
 from extauthz.rest.authorization import require_domain, require_tenant_admin
 from extauthz.rest.collection import Collection
+from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import created, deleted, found, listed, written
 from extauthz.rest.operation import Creates, Operation, Reads, Writes
 from extauthz.rest.pagination import BY_NUMBER, PageQuery
@@ -155,15 +157,19 @@ POLICIES: Final = Collection(
     domain="domain",
     require_writable=require_tenant_admin,
     warnings_of=AttributePolicyDocument.document_warnings,
+    reads_body=lambda policy: policy_reads_body(policy.entity),
     show=to_shown,
 )
 Written = tuple[Stored, AttributePolicyDocument]
 """A row, and the document that was written to it."""
 
 
-def _shown(written: Written, revision: int) -> Reply:
-    stored, policy = written
-    return row_reply(200, POLICIES.shown_with(policy))(stored, revision)
+def _shown_to(ctx: RequestContext) -> Callable[[Written, int], Reply]:
+    def shown(written: Written, revision: int) -> Reply:
+        stored, policy = written
+        return row_reply(200, POLICIES.shown_with(ctx, policy))(stored, revision)
+
+    return shown
 
 
 router: Final = APIRouter(prefix=PATH, tags=["Attribute policies"], route_class=Operation)
@@ -225,7 +231,7 @@ async def patch_attribute_policy(
         require_domain(ctx, policy.entity.domain)
         return await POLICIES.store(ctx, change, stored, policy), policy
 
-    return await ctx.write(work, _shown)
+    return await ctx.write(work, _shown_to(ctx))
 
 
 @router.delete("/{id}", **deleted())
@@ -249,7 +255,7 @@ async def restore_attribute_policy(ctx: Writes) -> Response:
         policy = doc.validate(AttributePolicyDocument.model_validate, document, ctx)
         return accepted(await attribute_policies.restore(change, stored.uuid)), policy
 
-    return await ctx.write(work, _shown)
+    return await ctx.write(work, _shown_to(ctx))
 
 
 @router.get("/{id}/versions", **listed(AttributePolicyVersion))

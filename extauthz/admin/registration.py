@@ -5,6 +5,7 @@ is there replaces the members that it has and keeps the others; the name of anot
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Final
 
 from fastapi import APIRouter
@@ -53,7 +54,8 @@ async def register_resource(ctx: _Creates, body: ResourceDocument) -> Response:
 
     def reply(registered: Registered, revision: int) -> Reply:
         stored, is_new = registered
-        made = row_reply(201, body.shown_as, PATH) if is_new else row_reply(200, body.shown_as)
+        show = partial(body.shown_as, ctx=ctx)
+        made = row_reply(201, show, PATH) if is_new else row_reply(200, show)
         return made(stored, revision)
 
     return await ctx.write(work, reply)
@@ -84,7 +86,7 @@ async def register_resources(ctx: _Creates, body: list[ResourceDocument]) -> Res
         return await register(ctx, change, body, found, in_list=True)
 
     def reply(registered: list[Registered], revision: int) -> Reply:
-        shown = [each.shown_as(stored) for (stored, _), each in zip(registered, body, strict=True)]
+        shown = [each.shown_as(stored, ctx) for (stored, _), each in zip(registered, body, strict=True)]
         any_new = any(is_new for _, is_new in registered)
         return Reply(201 if any_new else 200, shown, tenant_headers(revision))
 

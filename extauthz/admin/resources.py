@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from urllib.parse import urlencode
 
@@ -12,6 +13,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from extauthz.admin.role_rules import RoleRuleOut
+from extauthz.compile.documents.body_needs import resource_reads_body
 from extauthz.compile.documents.policy_documents import Reading
 from extauthz.compile.documents.resource_documents import (
     MAX_DEFAULT_ROLES,
@@ -142,9 +144,10 @@ class ResourceDocument(doc.PolicyDocument[Resource]):
         complete |= {name: self.written[name] for name in resources.WORKLOAD_MEMBERS if name in self.written}
         return complete | {name: value for name, value in stored.items() if name not in self.written}
 
-    def shown_as(self, stored: Stored) -> Document:
+    def shown_as(self, stored: Stored, ctx: RequestContext) -> Document:
         """Return the resource that was stored of this declaration, with what may surprise its author."""
-        return with_warnings(to_shown(stored), resource_warnings(self.entity))
+        more = ctx.body_not_sent("/routes") if resource_reads_body(self.entity) else []
+        return with_warnings(to_shown(stored), [*resource_warnings(self.entity), *more])
 
 
 def to_shown(stored: Stored) -> Document:
@@ -230,7 +233,9 @@ async def patch_resource(ctx: _Writes, body: Annotated[doc.Patch, merge_patch(Re
         (after,) = await resources.in_force(change.connection, change.tenant, [replaced])
         return after, patched
 
-    return await ctx.write(work, lambda made, revision: row_reply(200, made[1].shown_as)(made[0], revision))
+    return await ctx.write(
+        work, lambda made, revision: row_reply(200, partial(made[1].shown_as, ctx=ctx))(made[0], revision)
+    )
 
 
 @router.delete(_ONE, **deleted(409))

@@ -2,11 +2,12 @@
 
     {"instance": UUID, "version": "0.2.0",
      "tenants": [{"tenant": "acme", "epoch": UUID, "revision": 7, "age": 0.2}], "gone": ["globex"],
-     "key_uses": [{"tenant": "acme", "id": "sak_...", "at": 1790000000.5}]}
+     "key_uses": [{"tenant": "acme", "id": "sak_...", "at": 1790000000.5}], "bodies": true}
 
     200 {"interval": 3.0}   the report is stored; seconds until the next one
 
-`gone` are tenants that the sidecar no longer serves; at its end it names all of them. Members that this
+`gone` are tenants that the sidecar no longer serves; at its end it names all of them. `bodies` is whether a
+check had a body that can be read since the sidecar started. Members that this
 version does not know are ignored, because sidecars may be newer than their control plane.
 """
 
@@ -68,6 +69,7 @@ class SidecarReportDocument(BaseModel):
     tenants: Annotated[list[TenantState], Field(max_length=MAX_TENANTS)] = []
     gone: Annotated[list[Slug], Field(max_length=MAX_TENANTS)] = []
     key_uses: Annotated[list[UsedKey], Field(max_length=MAX_KEY_USES)] = []
+    bodies: Annotated[bool, Field(strict=True)] | None = None
 
 
 _DOCUMENT: Final = TypeAdapter(SidecarReportDocument)
@@ -93,6 +95,8 @@ class SidecarReportApi:
             named |= {each.tenant for each in report.key_uses}
             if not all(map(follower.serves, named)):
                 raise forbidden("the key is of another tenant")
+            for tenant in named:
+                self._services.sidecars.note_bodies(tenant, str(report.instance), report.bodies)
             interval = self._services.sidecars.interval(*named)
             await self._store(report, interval)
         except ProblemError as problem:

@@ -20,6 +20,7 @@ import structlog
 from extauthz.check import envoy_response, http_response
 from extauthz.check.assertions import Assertions
 from extauthz.check.bounds import is_overloaded
+from extauthz.check.checked_body import BodiesArrived
 from extauthz.check.credentials import CredentialSources
 from extauthz.check.envoy_request import EnvoyRequests
 from extauthz.check.extauthz_check_pb2 import AttributeContext
@@ -145,6 +146,7 @@ class CheckService:
         self.tracing = tracing
         self.tokens = VerifiedTokens()
         self.used_keys = UsedKeys()
+        self.bodies = BodiesArrived()
         self._policies = policies
         self._keys = keys
         self._introspector = introspector
@@ -164,6 +166,7 @@ class CheckService:
             longest_credential=len("Bearer ") + policy.token.max_bytes + 1,
             preflights=preflights,
             longest_body=longest_body,
+            bodies=self.bodies,
             traces=tracing is not None,
         )
         # Over HTTP nothing tells whether Envoy joined headers or replaced bytes, nor whether there is a body:

@@ -47,6 +47,7 @@ class Collection(Generic[_Body]):
     domain: str | None = "dom"
     require_writable: Callable[[RequestContext, Change, Stored], Awaitable[None]] = _writable
     warnings_of: Callable[[_Body], Sequence[DocumentWarning]] = lambda _: ()
+    reads_body: Callable[[_Body], bool] = lambda _: False
     show: Callable[[Stored], Document] = to_json
     unrevised: bool = False
 
@@ -78,7 +79,7 @@ class Collection(Generic[_Body]):
             return await self.insert(ctx, change, body)
 
         location = self.path.replace("{id}", ctx.tenant)
-        return await ctx.write(work, row_reply(201, self.shown_with(body), location), apart=self._apart)
+        return await ctx.write(work, row_reply(201, self.shown_with(ctx, body), location), apart=self._apart)
 
     async def replace(self, ctx: RequestContext, body: _Body, find: Find | None = None) -> Response:
         """Replace the row that the path names, or that `find` finds under the tenant's lock."""
@@ -88,7 +89,7 @@ class Collection(Generic[_Body]):
             ctx.check_precondition(stored)
             return await self.store(ctx, change, stored, body)
 
-        return await ctx.write(work, row_reply(200, self.shown_with(body)), apart=self._apart)
+        return await ctx.write(work, row_reply(200, self.shown_with(ctx, body)), apart=self._apart)
 
     async def delete(self, ctx: RequestContext, find: Find | None = None) -> Response:
         """Delete the row that the path names, or that `find` finds under the tenant's lock."""
@@ -143,9 +144,10 @@ class Collection(Generic[_Body]):
     def _apart(self) -> str | None:
         return self.rows.TABLE.name if self.unrevised else None
 
-    def shown_with(self, body: _Body) -> Callable[[Stored], Document]:
+    def shown_with(self, ctx: RequestContext, body: _Body) -> Callable[[Stored], Document]:
         """Return what shows a row that was written from a body, with the warnings about the body."""
-        return lambda stored: with_warnings(self.show(stored), self.warnings_of(body))
+        more = ctx.body_not_sent("/rule_data") if self.reads_body(body) else []
+        return lambda stored: with_warnings(self.show(stored), [*self.warnings_of(body), *more])
 
     def _author(self, ctx: RequestContext) -> dict[str, bool]:
         return {"by_domain_admin": not ctx.caller.is_tenant_admin} if self.rows.TABLE.has_author else {}

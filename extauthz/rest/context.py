@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from starlette.responses import Response
 
 from extauthz.compile.documents.policy_documents import Reading
+from extauthz.compile.documents.warnings import DocumentWarning, body_not_sent
 from extauthz.compile.row_reader import KINDS, StoredReader
 from extauthz.domain.policy import MAX_ALLOW_PRIORITY
 from extauthz.domain.problem import Problem
@@ -237,6 +238,15 @@ class RequestContext:
             once=once,
         )
         return finished(accepted(written, entries=entries))
+
+    def body_not_sent(self, pointer: str) -> list[DocumentWarning]:
+        """Return the warning about an entry that reads the body of requests, where bodies do not arrive."""
+        services = self.services
+        return body_not_sent(
+            pointer,
+            longest=services.condition_body_max,
+            sidecars=services.sidecars.without_bodies(self.tenant),
+        )
 
     def once(
         self, answer: Callable[[Written[Any]], Response] | None, *, tenant: str | None = None

@@ -54,7 +54,8 @@ class AdminServices:
     force as they are stored. `file_issuers` is every `iss` of the file of IDENTITY_PROVIDERS. Without `heads`
     there are no signed policies, and without `history` no earlier revision can be rebuilt. `recording` is
     what this process records. `sidecars` are the reports that it receives; its own workers report with
-    `worker_key`. `authzen_base_url` is what AuthZEN metadata names; None: it cannot be told.
+    `worker_key`. `condition_body_max` is how much of a body is read; 0: nothing. `authzen_base_url` is what
+    AuthZEN metadata names; None: it cannot be told.
     """
 
     mode: TenancyMode
@@ -88,6 +89,7 @@ class AdminServices:
     sidecars: SidecarReports = field(default_factory=SidecarReports)
     compiled: "Compiled | None" = None
     worker_key: PresentedKey | None = None
+    condition_body_max: int = 65_536
     authzen_base_url: str | None = None
     tracing: Tracing | None = None
     replay_queued: Callable[[], None] = lambda: None

@@ -274,6 +274,7 @@ async def _build(
 
     gate = PolicyGate(how, publisher.state, publisher.sizes, on_override=counts.change_guard_overridden)
     services = AdminServices(
+        condition_body_max=settings.condition_body_max,
         mode=settings.mode,
         pool=pool,
         policies=current,

@@ -1,6 +1,7 @@
 """Reports of a worker to its control plane: at its start, after each applied revision, every few seconds.
 
-Input: the current policies, the uses of service keys. Output: reports over a `ControlPlaneChannel`.
+Input: the current policies, the uses of service keys, whether bodies arrive. Output: reports over a
+`ControlPlaneChannel`.
 
 A report says at which revision the worker decides for each of its tenants. It is sent while checks are
 answered: a control plane that is away, slow or wrong delays none. What is not reported is bounded and
@@ -19,6 +20,7 @@ from typing import Any, Final
 import structlog
 
 from extauthz import __version__
+from extauthz.check.checked_body import BodiesArrived
 from extauthz.check.used_keys import UsedKeys
 from extauthz.compile.directory import Directory
 from extauthz.domain.sidecar_report import MAX_KEY_USES, MAX_TENANTS, PATH
@@ -62,12 +64,15 @@ class RevisionReports:
         reporter: Reporter,
         current: CurrentPolicies,
         used_keys: UsedKeys,
+        *,
+        bodies: BodiesArrived | None = None,
     ) -> None:
         """Take what is reported, and follow `current` from now on."""
         self._channel = channel
         self._reporter = reporter
         self._current = current
         self._used_keys = used_keys
+        self._bodies = bodies
         self._unsent: dict[tuple[str, str], float] = {}
         self._acknowledged: dict[str, _State] = {}
         self.interval = _FIRST_INTERVAL_S
@@ -183,13 +188,15 @@ class RevisionReports:
 
     async def _send(self, entries: Iterable[Mapping[str, Any]], gone: Iterable[str], within_s: float) -> None:
         uses = dict(islice(self._unsent.items(), MAX_KEY_USES))
-        document = {
+        document: dict[str, Any] = {
             "instance": self._reporter.instance,
             "version": __version__,
             "tenants": list(entries),
             "gone": list(gone),
             "key_uses": [{"tenant": tenant, "id": key, "at": at} for (tenant, key), at in uses.items()],
         }
+        if self._bodies is not None:
+            document["bodies"] = self._bodies.seen
         answer = await self._channel.send(PATH, document, within_s=within_s)
         interval = answer.get("interval")
         if isinstance(interval, bool) or not isinstance(interval, int | float):

@@ -144,7 +144,10 @@ def _revision_reports(parts: _Parts, settings: Settings) -> RevisionReports | No
     selfhost = settings.mode is TenancyMode.SELFHOST
     tenants = (DEFAULT_TENANT,) if selfhost else tuple(settings.tenants)
     reporter = Reporter(str(parts.shared.instance), tenants, parts.shared.counts)
-    return RevisionReports(parts.channel, reporter, parts.shared.current, parts.service.used_keys)
+    service = parts.service
+    return RevisionReports(
+        parts.channel, reporter, parts.shared.current, service.used_keys, bodies=service.bodies
+    )
 
 
 def _shape_batches(parts: _Parts, settings: Settings) -> ShapeBatches | None:

@@ -306,3 +306,32 @@ def test_the_interval_grows_with_the_sidecars() -> None:
     for number in range(10_000):
         reports.hear("acme", str(number))
     assert reports.interval("acme") == 20.0
+
+
+async def test_a_write_that_needs_bodies_warns_while_no_sidecar_receives_one(database: "Database") -> None:
+    tool = {"methods": ["POST"], "path": "/mcp", "mcp": {"method": "tools/call", "tool": "search"}}
+    policy = {"name": "small", "resource": "search:call", "effect": "allow", "format": "casbin"}
+
+    async def warned(api: Api, number: int) -> list[bool]:
+        route = tool | {"path": f"/mcp{number}"}
+        resource = {"name": f"search{number}:call", "serviceName": "tools", "routes": [route]}
+        rule_data = "request.body.params.arguments.limit <= 10"
+        made = [
+            await api.post("/api/v1/resources", resource),
+            await api.post("/api/v1/resources/list", [resource]),
+            await api.post("/api/v1/abac/policies", policy | {"rule_data": rule_data}),
+            await api.post("/api/v1/abac/policies", policy | {"rule_data": "user.level <= 10"}),
+        ]
+        shown = [each.succeeded(each.status).body for each in made]
+        shown[1] = shown[1]["items"][0] if isinstance(shown[1], dict) else shown[1][0]
+        return [
+            "body_not_sent" in [warning["code"] for warning in each.get("warnings", ())] for each in shown
+        ]
+
+    async with reporting(database) as (api, epoch):
+        assert await warned(api, 1) == [False, False, False, False]
+        assert (await report(api, ONE, state(epoch, 1), bodies=False)).status == 200
+        assert await warned(api, 2) == [True, True, True, False]
+        assert (await report(api, OTHER, state(epoch, 1), bodies=True)).status == 200
+        assert await warned(api, 3) == [False, False, False, False]
+        assert (await report(api, ONE, bodies="yes")).status == 422

@@ -45,6 +45,7 @@ class WarningCode(StrEnum):
     DEFAULT_ROLES_NOT_IN_FORCE = "default_roles_not_in_force"
     PUBLIC_NOT_IN_FORCE = "public_not_in_force"
     UNREADABLE_ROW = "unreadable_row"
+    BODY_NOT_SENT = "body_not_sent"
 
 
 MISTAKES: Final = frozenset({WarningCode.CONDITION_NEVER_TRUE, WarningCode.LITERAL_LOOKS_LIKE_WILDCARD})
@@ -245,6 +246,26 @@ def public_warning(name: str) -> DocumentWarning:
         f"declared and not in force: an allow rule for '*' or 'anonymous' on {shown(name)} (dom '*', act "
         f"{shown(default_action(name))}) was deleted; write it again, or declare false and then true",
     )
+
+
+def body_not_sent(pointer: str, *, longest: int, sidecars: int) -> list[DocumentWarning]:
+    """Return what to say of an entry that reads bodies.
+
+    `longest` is CONDITION_BODY_MAX; `sidecars` are those that report, where none of them has received a body.
+    """
+    if longest and not sidecars:
+        return []
+    those = "the sidecar that reports has" if sidecars == 1 else f"the {sidecars} sidecars that report have"
+    why = (
+        f"{those} received no body as bytes since the start"
+        if longest
+        else "CONDITION_BODY_MAX=0: none is read"
+    )
+    message = (
+        f"it reads the body of requests, and {why}; without it an allow never matches and a deny always "
+        "does: see that the proxies send bodies (docs/gateways.md#bodies)"
+    )
+    return [DocumentWarning(WarningCode.BODY_NOT_SENT, pointer, message)]
 
 
 def _listed(roles: Sequence[str]) -> str:
