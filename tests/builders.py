@@ -59,6 +59,7 @@ def check_request(
     source_service: str = "",
     certificate: str = "",
     body: str = "",
+    raw_body: bytes = b"",
 ) -> bytes:
     """Return a serialised CheckRequest; `raw_headers` is the form of `encode_raw_headers`, without more."""
     http = AttributeContextHttpRequest(
@@ -70,6 +71,7 @@ def check_request(
         protocol="HTTP/1.1",
         size=-1,
         body=body,
+        raw_body=raw_body,
     )
     if raw_headers is None:
         http.headers = {":authority": host, ":method": method, ":path": path, **headers}

@@ -19,7 +19,6 @@ from itertools import product
 from pathlib import Path
 from typing import Final
 
-from extauthz.check.extauthz_check_pb2 import CheckRequest
 from extauthz.check.service import CheckService
 from extauthz.compile.conditions.request_body import read_body
 from extauthz.compile.directory import Directory
@@ -124,10 +123,7 @@ def message(token: str, number: int, body: bytes | None) -> bytes:
         found["x-envoy-auth-partial-body"] = "false"
     named = {":authority": HOST, ":method": "POST", ":path": "/mcp", **found}
     raw = [(name, value.encode()) for name, value in named.items()]
-    check = CheckRequest.FromString(check_request("/mcp", host=HOST, method="POST", raw_headers=raw))
-    if body is not None:
-        check.attributes.request.http.raw_body = body
-    return check.SerializeToString()
+    return check_request("/mcp", host=HOST, method="POST", raw_headers=raw, raw_body=body or b"")
 
 
 def reading() -> dict[str, object]:

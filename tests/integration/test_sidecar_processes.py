@@ -84,6 +84,14 @@ def follower(control: Serving, folder: Path, key: str) -> Any:
     )
 
 
+def is_warned_of_bodies(control: Serving) -> bool:
+    """Whether a policy that reads bodies is answered with the warning that none arrives."""
+    policy = {"name": "a", "resource": "a:use", "effect": "allow", "format": "casbin"}
+    reads = {"rule_data": "request.body.amount <= 10"}
+    made = control.rest.create("/api/v1/abac/policies", policy | reads).document
+    return "body_not_sent" in [each["code"] for each in made.get("warnings", ())]
+
+
 def test_a_follower_reports_before_its_first_decision_and_until_its_end(
     control: Serving, tmp_path: Path
 ) -> None:
@@ -105,6 +113,11 @@ def test_a_follower_reports_before_its_first_decision_and_until_its_end(
             return next(each["last_used_at"] for each in keys if each["id"] == identity)
 
         await_true(used, within=WITHIN_S, what="the use of the key")
+
+        assert is_warned_of_bodies(control)
+        json_body = {"content-type": "application/json", "x-envoy-auth-partial-body": "false"}
+        sidecar.check(method="POST", headers=json_body, raw_body=b"{}")
+        await_true(lambda: not is_warned_of_bodies(control), within=WITHIN_S, what="a report of a body")
         assert metric(sidecar, 'extauthz_control_plane_reports_total{outcome="acknowledged"}') >= 2
         sidecar.process.stop(grace_s=8)
         assert listed(control) == []

@@ -3,7 +3,6 @@
 import pytest
 
 from extauthz.check.envoy_request import EnvoyRequests
-from extauthz.check.extauthz_check_pb2 import CheckRequest
 from tests.builders import check_request
 
 JSON = {"content-type": "application/json", "x-envoy-auth-partial-body": "false"}
@@ -24,9 +23,8 @@ JSON = {"content-type": "application/json", "x-envoy-auth-partial-body": "false"
 def test_only_what_conditions_can_read_arrives(
     headers: dict[str, str], body: bytes, longest: int, arrives: bool
 ) -> None:
-    check = CheckRequest.FromString(check_request("/a", method="POST", headers=headers))
-    check.attributes.request.http.raw_body = body
+    check = check_request("/a", method="POST", headers=headers, raw_body=body)
     requests = EnvoyRequests(longest_body=longest)
     assert requests.bodies.seen is False
-    requests.read(check.SerializeToString())
+    requests.read(check)
     assert requests.bodies.seen is arrives
