@@ -18,6 +18,7 @@ class Mask(StrEnum):
     HASH = "hash"
 
 
+STDOUT: Final = "stdout"
 OTLP: Final = "otlp"
 """The value of DECISION_LOG for an OpenTelemetry collector."""
 
@@ -30,8 +31,24 @@ MASKABLE: Final = (
 
 `tenant` is not among them: readers of a log tell tenants apart by it.
 """
+_TARGETS: Final = f"{STDOUT}, {OTLP}, or the path of a file, with a folder or a suffix"
 _FORM: Final = "a list of FIELD:drop and FIELD:hash, separated by commas"
 _NO_MASKS: Final[Mapping[str, Mask]] = MappingProxyType({})
+
+
+def log_target(value: str) -> str:
+    """Return `stdout`, `otlp`, or the path of a file.
+
+    A word that is none of the two is refused: `otel` would be a file that no pipeline reads.
+    """
+    if not value.isprintable() or not value.strip():
+        raise InvalidValueError(_TARGETS)
+    word = value.strip().lower()
+    if word in {STDOUT, OTLP}:
+        return word
+    if "/" not in value and "." not in value:
+        raise InvalidValueError(_TARGETS)
+    return value
 
 
 def masks(value: str) -> Mapping[str, Mask]:
@@ -58,8 +75,8 @@ def masks(value: str) -> Mapping[str, Mask]:
 
 def share(value: str) -> float:
     """Return a share: a decimal number from 0 to 1."""
-    text = value.strip()
-    digits = text.replace(".", "", 1)
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= 12) or float(text) > 1:
+    number = value.strip()
+    digits = number.replace(".", "", 1)
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 12) or float(number) > 1:
         raise InvalidValueError("a share from 0 to 1, such as 0.01 for one of a hundred")
-    return float(text)
+    return float(number)

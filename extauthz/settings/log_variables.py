@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from extauthz.settings.decision_log_values import Mask, masks, share
+from extauthz.settings.decision_log_values import Mask, log_target, masks, share
 from extauthz.settings.otel_variables import OtelSettings
 from extauthz.settings.values import (
     LogFormat,
@@ -13,7 +13,6 @@ from extauthz.settings.values import (
     flag,
     one_of,
     seconds_or_none,
-    text,
 )
 from extauthz.settings.variable import variable
 
@@ -23,7 +22,7 @@ class LogSettings(OtelSettings):
     """The settings of the decision log and of the application log, after those of OpenTelemetry."""
 
     decision_log: str = variable(
-        "DECISION_LOG", text, "stdout", "stdout, the path of a file, or otlp: a collector (OTEL_...)"
+        "DECISION_LOG", log_target, "stdout", "stdout, the path of a file, or otlp: a collector (OTEL_...)"
     )
     decision_log_mask: Mapping[str, Mask] = variable(
         "DECISION_LOG_MASK",

@@ -157,8 +157,22 @@ def test_every_variable_is_a_setting_a_file_a_secret_or_the_charts_own() -> None
         ("controlPlane.secrets.ADMIN_API_KEY=x", "at '/controlPlane/secrets/ADMIN_API_KEY'"),
         ("sidecar.shape=pod", "at '/workload/image'"),
         ("networkPolicy.askingNamespaceLabels=null", "at '/networkPolicy'"),
+        ("settings=null", "at '': missing property 'settings'"),
+        ("image=null", "at '': missing property 'image'"),
+        ("sidecar.files=null", "at '/sidecar': missing property 'files'"),
+        ("sidecar.autoscaling=null", "at '/sidecar': missing property 'autoscaling'"),
         (
             "settings.AUTH_SERVER_URL=https://u:p@a.example",
+            "settings.AUTH_SERVER_URL: the value holds a secret",
+        ),
+        ("settings.DECISION_LOG_MASK=subjct:hash", "at '/settings/DECISION_LOG_MASK'"),
+        ("settings.DECISION_LOG_MASK=subject:hide", "at '/settings/DECISION_LOG_MASK'"),
+        (
+            "settings.OTEL_EXPORTER_OTLP_ENDPOINT=https://c.example/?Api_Key=u:p@",
+            "settings.OTEL_EXPORTER_OTLP_ENDPOINT: the value holds a secret",
+        ),
+        (
+            "settings.AUTH_SERVER_URL=https://a.example/?x=1&token=u:p@",
             "settings.AUTH_SERVER_URL: the value holds a secret",
         ),
         ("settings.OIDC_AUDIENCE=sak_live_abc", "settings.OIDC_AUDIENCE: the value holds a secret"),

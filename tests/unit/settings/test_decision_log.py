@@ -26,6 +26,27 @@ def test_by_default_nothing_is_masked_left_out_or_chained() -> None:
     assert settings.decision_log_chain is False
 
 
+@pytest.mark.parametrize(
+    ("value", "target"),
+    [
+        ("OTLP", "otlp"),
+        (" Stdout ", "stdout"),
+        ("/var/log/Decisions", "/var/log/Decisions"),
+        ("./otlp", "./otlp"),
+        ("decisions.jsonl", "decisions.jsonl"),
+    ],
+)
+def test_the_target_is_a_word_or_a_path(value: str, target: str) -> None:
+    assert loaded(DECISION_LOG=value).decision_log == target
+
+
+@pytest.mark.parametrize("value", ["stdot", "stderr", "otel", "off", "-", " ", "a\nb"])
+def test_a_word_that_is_neither_is_not_taken_for_a_file(value: str) -> None:
+    assert problems(DECISION_LOG=value) == [
+        f"DECISION_LOG is {value!r}; it must be stdout, otlp, or the path of a file, with a folder or a suffix"
+    ]
+
+
 def test_masks_are_read_by_field() -> None:
     settings = loaded(DECISION_LOG_MASK=" Subject:HASH , path : drop,", DECISION_LOG_MASK_KEY=KEY)
     assert settings.decision_log_mask == {"subject": Mask.HASH, "path": Mask.DROP}

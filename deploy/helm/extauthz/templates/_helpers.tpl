@@ -34,7 +34,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 
 {{/* Fails for a text that holds a secret. Input: text, at (its path in the values). */}}
 {{- define "extauthz.refuseSecret" -}}
-{{- if regexMatch "-----BEGIN [A-Z ]*PRIVATE KEY-----|sak_live_|://[^/\\s:@]*:[^/\\s@]+@" .text }}
+{{- if regexMatch "-----BEGIN [A-Z ]*PRIVATE KEY-----|sak_live_|://[^/\\s:@]*:[^/\\s@]+@|(?i:[?&][^=&\\s]*(?:key|token|secret|password|signature)[^=&\\s]*=[^&\\s])" .text }}
 {{- fail (printf "%s: the value holds a secret; put it into a Secret and refer to that" .at) }}
 {{- end }}
 {{- end -}}
