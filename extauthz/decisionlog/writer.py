@@ -5,6 +5,7 @@ collectors, which may have stored what they did not confirm: only the same line 
 INVARIANT: while lines are held, no other line is numbered. Used by the thread of the log.
 """
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -18,6 +19,8 @@ from extauthz.decisionlog.lines import Entry, Lines, LogPosition
 _HEAD_OF_LINE: Final = 96
 _STARTED: Final = b'"event":"log_started"'
 _DECISION: Final = b'"event":"decision"'
+_EVERY_LEVEL: Final = structlog.make_filtering_bound_logger(logging.NOTSET)
+"""Heads are evidence: LOG_LEVEL, which is for messages, does not leave them out."""
 
 
 class LineWriter:
@@ -150,7 +153,7 @@ class LineWriter:
         written = self._held_from if self._held else self._lines.position
         if self._lines.algorithm is None or written.seq == 0:
             return
-        app_log().info(
+        app_log(_EVERY_LEVEL).info(
             "decision_log_head",
             instance=self._lines.instance,
             seq=written.seq,
@@ -243,9 +246,12 @@ class LineWriter:
         return done
 
 
-def app_log() -> structlog.typing.FilteringBoundLogger:
-    """Return the application log."""
-    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind(logger="extauthz.decisionlog")
+def app_log(
+    wrapper: type[structlog.typing.FilteringBoundLogger] | None = None,
+) -> structlog.typing.FilteringBoundLogger:
+    """Return the application log; `wrapper` replaces that of LOG_LEVEL."""
+    unbound = structlog.wrap_logger(None, wrapper_class=wrapper)
+    logger: structlog.typing.FilteringBoundLogger = unbound.bind(logger="extauthz.decisionlog")
     return logger
 
 

@@ -1,6 +1,7 @@
 """Hash chains: edited, removed, moved and added lines are found; with a key also if hashes were made anew."""
 
 import hashlib
+import io
 import json
 import re
 import uuid
@@ -13,9 +14,11 @@ import pytest
 from extauthz.decisionlog.chain import Chain
 from extauthz.decisionlog.heads import Head, read_heads
 from extauthz.decisionlog.lines import LineForm
-from extauthz.decisionlog.reading import LogLine
+from extauthz.decisionlog.reading import LogLine, read_lines
 from extauthz.decisionlog.report import LogReport
 from extauthz.decisionlog.verify import verify
+from extauthz.telemetry.logs import configure
+from tests.command_line import logging_as_before
 from tests.decision_logs import INSTANCE, an_allow, put, report_of, running
 
 KEY = "k" * 32
@@ -203,3 +206,14 @@ def test_heads_are_read_from_an_application_log() -> None:
     for wrong in (b"", b"{}", b"x", b'{"instances":[{}]}', b'{"instances":[3]}', b"[]"):
         with pytest.raises(ValueError, match=r"report|log"):
             read_heads(wrong)
+
+
+def test_heads_are_in_the_application_log_at_every_level(tmp_path: Path) -> None:
+    out = io.StringIO()
+    with logging_as_before():
+        configure("CRITICAL", "json", stream=out)
+        with running(tmp_path / "log", form=LineForm(chain=Chain(None))) as log:
+            put(log, an_allow())
+    (head,) = read_heads(out.getvalue().encode())
+    assert head.seq == 3
+    assert verify(read_lines([tmp_path / "log"]), heads=[head]).ok

@@ -42,9 +42,8 @@ def test_the_target_is_a_word_or_a_path(value: str, target: str) -> None:
 
 @pytest.mark.parametrize("value", ["stdot", "stderr", "otel", "off", "-", " ", "a\nb"])
 def test_a_word_that_is_neither_is_not_taken_for_a_file(value: str) -> None:
-    assert problems(DECISION_LOG=value) == [
-        f"DECISION_LOG is {value!r}; it must be stdout, otlp, or the path of a file, with a folder or a suffix"
-    ]
+    must = "it must be stdout, otlp, or the path of a file, with a folder or a suffix"
+    assert problems(DECISION_LOG=value) == [f"DECISION_LOG is {value!r}; {must}"]
 
 
 def test_masks_are_read_by_field() -> None:
