@@ -31,7 +31,7 @@ def http_check(settings: Settings) -> tuple[ExtAuthz, Cluster] | str:
     """Return the filter and the cluster that it asks, or the problem as a text."""
     places = http_endpoints(settings)
     if not places:
-        return "--transport http needs HTTP_AUTHZ_PORT, which is not set"
+        return "checks over HTTP need HTTP_AUTHZ_PORT, which is not set"
     return _filter(settings, places[0]), _cluster(places)
 
 

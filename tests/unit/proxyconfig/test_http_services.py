@@ -93,6 +93,4 @@ def test_a_withheld_token_header_is_found(tmp_path: Path) -> None:
 def test_without_the_port_there_is_nothing_to_print() -> None:
     settings = load_settings({"OIDC_ENABLED": "false"})
     assert isinstance(settings, Settings)
-    assert envoy_yaml(settings, over_http=True) == [
-        "--transport http needs HTTP_AUTHZ_PORT, which is not set"
-    ]
+    assert envoy_yaml(settings, over_http=True) == ["checks over HTTP need HTTP_AUTHZ_PORT, which is not set"]
