@@ -10,6 +10,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from tests.command_line import logging_as_before
 from tests.log_schema import assert_lines_fit, log_files
 from tests.memory_folder import folder_in_memory
 from tests.scheduling import ByModule, long_first
@@ -39,6 +40,13 @@ structlog.configure(
         structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
     ]
 )
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> "Iterator[None]":
+    """Undo what a command that a test calls configures for its process."""
+    with logging_as_before():
+        yield
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -30,7 +30,6 @@ from extauthz.rest import documents as doc
 from extauthz.rest.answers import (
     POLICY_REVISION,
     Reply,
-    list_of,
     no_content,
     row_reply,
     to_json,
@@ -189,10 +188,11 @@ async def list_resources(ctx: _Reads, query: Annotated[ResourceFilter, Query()])
     service = authorization.service_of(ctx.caller)
     position = query.position(f"{ctx.scope} resources {service}")
     wanted = query.serviceName or service
-    if service is not None and wanted != service:
-        return list_of([], None)
+    others = service is not None and wanted != service
 
     async def work(connection: Any) -> Page[Stored]:
+        if others:
+            return Page((), None)
         page = await resources.page(
             connection, ctx.tenant, name=query.name, service_name=wanted, **position.bounds
         )

@@ -32,6 +32,12 @@ READING = {
     # Of the operator alone, and nothing that is stored under a revision.
     ("POST", "/admin/session"), ("DELETE", "/admin/session"),
     ("POST", "/admin/sidecar-keys"), ("DELETE", "/admin/sidecar-keys/{key_id}"),
+    # Questions in the form of AuthZEN.
+    *(
+        ("POST", f"{tenant}/access/v1/{name}")
+        for tenant in ("", "/{tenant}")
+        for name in ("evaluation", "evaluations", "search/subject", "search/action")
+    ),
     # Of recordings, which have no revision.
     ("POST", f"{V1}/recordings/erasures"),
 }  # fmt: skip
