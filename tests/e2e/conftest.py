@@ -6,6 +6,7 @@ import pytest
 
 from extauthz.demo.stack import PolicyStore, Stack
 from tests.e2e.demo_servers import DemoServers, demo_servers
+from tests.e2e.patient_stack import PatientStack
 from tests.e2e.tenant_mesh import TenantMesh, tenant_mesh
 from tests.light_processes import LIGHT
 from tests.log_schema import assert_lines_fit
@@ -14,7 +15,7 @@ from tests.log_schema import assert_lines_fit
 @pytest.fixture(scope="session")
 def shared_stack() -> Iterator[Stack]:
     """One stack for all tests that leave it as they found it."""
-    with Stack(environ={**LIGHT, "WORKERS": "2"}) as running:
+    with PatientStack(environ={**LIGHT, "WORKERS": "2"}) as running:
         running.start()
         yield running
         assert_lines_fit(running.decision_log)

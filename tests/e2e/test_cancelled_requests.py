@@ -13,8 +13,8 @@ import pytest
 from extauthz.demo import envoy
 from extauthz.demo.calls import send
 from extauthz.demo.stack import PolicyStore, Stack
+from tests.e2e.patient_stack import patient
 from tests.e2e.raw_http import LOOPBACK, http2_frame, http2_header_block, http2_request
-from tests.e2e.test_rolling_restart import patient
 from tests.light_processes import LIGHT
 
 INVOICE = "/demo/invoices/17"

@@ -11,6 +11,7 @@ from extauthz.demo.calls import DecisionLogReader, send
 from extauthz.demo.report import ReportLine, awaited
 from extauthz.demo.stack import PUBLIC_PATH, Stack
 from tests.command_line import run_extauthz
+from tests.e2e.patient_stack import PatientStack
 from tests.light_processes import LIGHT
 
 
@@ -20,7 +21,7 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     if request.param == "auto":
         yield request.getfixturevalue("shared_stack")
         return
-    with Stack(environ={**LIGHT, "WORKERS": "2", "GRPC_SERVER": request.param}) as running:
+    with PatientStack(environ={**LIGHT, "WORKERS": "2", "GRPC_SERVER": request.param}) as running:
         running.start()
         yield running
 

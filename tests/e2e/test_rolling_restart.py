@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import json
 import os
-import re
 import signal
 import sys
 import threading
@@ -24,6 +23,7 @@ from extauthz.shipped import shipped
 from tests.command_line import run_extauthz
 from tests.e2e.demo_servers import DemoServers
 from tests.e2e.demo_tokens import demo_token
+from tests.e2e.patient_stack import patient
 from tests.light_processes import LIGHT
 from tests.volume import volume
 from tests.waiting import await_true
@@ -35,9 +35,6 @@ BUSY_S, SPARSE_S = 0.03, 0.4
 """Between two requests of one client. The sparse one leaves an endpoint idle between two health checks."""
 
 INVOICE = "/demo/invoices/17"
-
-CHECK_TIMEOUT_S = 2
-"""Instead of 0.2: with many tests running, a machine that starts processes answers late."""
 
 
 @dataclass
@@ -166,13 +163,6 @@ def mesh(request: pytest.FixtureRequest, tmp_path: Path, servers: DemoServers) -
         for child in reversed(children):
             child.kill()
         ports.release()
-
-
-def patient(bootstrap: str) -> str:
-    """Return the shipped configuration with more time for a check, and nothing else changed."""
-    changed, places = re.subn(r"(?<!_)timeout: 0\.2s", f"timeout: {CHECK_TIMEOUT_S}s", bootstrap)
-    assert places == 1
-    return changed
 
 
 @dataclass
