@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from extauthz.commands.status import OK, fail, print_json
+from extauthz.domain.client_tls import client_context
 
 _TIMEOUT_S: Final = 2.0
 _PORTS: Final = (("SIDECAR_PORT", "9190"), ("PORT", "8080"))
@@ -94,7 +95,7 @@ def _connection(address: SplitResult, *, verified: bool = True) -> http.client.H
         case "http":
             return http.client.HTTPConnection(address.hostname, address.port, timeout=_TIMEOUT_S)
         case "https":
-            context = ssl.create_default_context() if verified else _any_certificate()
+            context = client_context() if verified else _any_certificate()
             return http.client.HTTPSConnection(
                 address.hostname, address.port, timeout=_TIMEOUT_S, context=context
             )
@@ -103,7 +104,7 @@ def _connection(address: SplitResult, *, verified: bool = True) -> http.client.H
 
 def _any_certificate() -> ssl.SSLContext:
     # The certificate has the name under which clients know this process, not that of loopback.
-    context = ssl.create_default_context()
+    context = client_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context

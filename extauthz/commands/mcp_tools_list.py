@@ -7,13 +7,13 @@ for one address.
 
 import http.client
 import json
-import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from extauthz import __version__
+from extauthz.domain.client_tls import client_context
 from extauthz.domain.loopback import is_loopback
 from extauthz.domain.strict_json import JsonRejected, read_json
 
@@ -76,11 +76,7 @@ class _Server:
         self._context = None
         self._session: dict[str, str] = {}
         if parts.scheme == "https":
-            # Not ssl.create_default_context: from Python 3.13 it sets VERIFY_X509_STRICT.
-            self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            self._context.load_default_certs()
-            if ca_file is not None:
-                self._context.load_verify_locations(ca_file)
+            self._context = client_context(ca_file)
 
     def modern(self) -> Iterator[object]:
         meta = {

@@ -18,6 +18,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from extauthz import __version__
+from extauthz.domain.client_tls import client_context
 from extauthz.domain.one_line import one_line
 from extauthz.domain.strict_json import JsonRejected, read_json
 from extauthz.folders.rest_access import RestAccess
@@ -98,9 +99,7 @@ class RestClient:
         self._connection: http.client.HTTPConnection | None = None
         self._context = None
         if access.parts.scheme == "https":
-            self._context = ssl.create_default_context()
-            if access.ca_file is not None:
-                self._context.load_verify_locations(access.ca_file)
+            self._context = client_context(access.ca_file)
 
     @property
     def url(self) -> str:

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import ssl
 import urllib.request
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -17,6 +16,7 @@ from extauthz.demo.calls import CallResult, send
 from extauthz.demo.processes import LOOPBACK
 from tests.certificates import Authority, Certificate
 from tests.e2e.test_envoy_config import READY_S, Parts, parts, validated
+from tests.tls_clients import trusting
 
 __all__ = ["parts"]
 
@@ -309,7 +309,7 @@ def get_with_certificate(
     *,
     path: str = "/cart",
 ) -> tuple[int, dict[str, str]]:
-    context = ssl.create_default_context(cadata=trusted.pem.decode())
+    context = trusting(trusted.pem.decode())
     pair = folder / "client.pem"
     pair.write_bytes(shown.chain + shown.key)
     context.load_cert_chain(pair)

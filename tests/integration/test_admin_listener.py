@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from extauthz.demo.processes import LOOPBACK, ReservedPorts
 from tests.certificates import Authority, Certificate
 from tests.command_line import run_extauthz
 from tests.integration.serving import ADMIN_KEY, database_environment, serving
+from tests.tls_clients import trusting
 from tests.waiting import await_true
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Client:
 
     def __init__(self, port: int, authority: Authority, own: dict[str, Path] | None = None) -> None:
         self.port = port
-        self._context = ssl.create_default_context(cadata=authority.pem.decode())
+        self._context = trusting(authority.pem.decode())
         if own is not None:
             self._context.load_cert_chain(own["crt"], own["key"])
 

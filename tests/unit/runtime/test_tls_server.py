@@ -24,6 +24,7 @@ from extauthz.runtime.rest_tls import RestTls
 from extauthz.runtime.tls_files import InvalidCertificateError
 from extauthz.runtime.tls_server import TlsServer
 from tests.certificates import Authority, Certificate
+from tests.tls_clients import trusting
 
 NAME = "control-plane.internal"
 
@@ -63,7 +64,7 @@ class Listening:
             await asyncio.gather(task, return_exceptions=True)
 
     def context(self, client: Certificate | None = None) -> ssl.SSLContext:
-        context = ssl.create_default_context(cadata=self.authority.pem.decode())
+        context = trusting(self.authority.pem.decode())
         if client is not None:
             (self.folder / "client.crt").write_bytes(client.chain)
             (self.folder / "client.key").write_bytes(client.key)
