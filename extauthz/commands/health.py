@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from extauthz.commands.status import OK, fail, print_json
-from extauthz.domain.client_tls import client_context
+from extauthz.keys.client_tls import client_context
 
 _TIMEOUT_S: Final = 2.0
 _PORTS: Final = (("SIDECAR_PORT", "9190"), ("PORT", "8080"))

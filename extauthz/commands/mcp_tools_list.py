@@ -13,9 +13,9 @@ from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from extauthz import __version__
-from extauthz.domain.client_tls import client_context
 from extauthz.domain.loopback import is_loopback
 from extauthz.domain.strict_json import JsonRejected, read_json
+from extauthz.keys.client_tls import client_context
 
 TIMEOUT_S: Final = 20.0
 MAX_PAGES: Final = 100

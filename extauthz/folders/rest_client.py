@@ -18,10 +18,10 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from extauthz import __version__
-from extauthz.domain.client_tls import client_context
 from extauthz.domain.one_line import one_line
 from extauthz.domain.strict_json import JsonRejected, read_json
 from extauthz.folders.rest_access import RestAccess
+from extauthz.keys.client_tls import client_context
 from extauthz.storage.encoding import encode_json
 
 ATTEMPTS: Final = 4
