@@ -44,7 +44,7 @@ def run(to: str, files: Sequence[Path]) -> int:
         return fail(str(error), BAD_USAGE)
     output.flush()
     if malformed:
-        return fail(f"{malformed} malformed lines have no event", FAILED)
+        return fail(f"malformed lines, which have no event: {malformed}", FAILED)
     return OK
 
 

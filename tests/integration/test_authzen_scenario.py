@@ -42,7 +42,7 @@ DECIDED = [
         question(ALICE, READ, RECORD, context={"time": "2025-06-27T18:03-07:00", "ip": "192.168.1.1"}),
         True,
     ),
-    ("nobody writes what is archived", question(ALICE, WRITE, ARCHIVED), False),
+    ("archived records are not written", question(ALICE, WRITE, ARCHIVED), False),
     ("but an admin", question(ADMIN_BOB, WRITE, ARCHIVED), True),
     ("a soft deletion", question(ALICE, SOFT, RECORD), True),
     ("a hard deletion", question(ALICE, HARD, RECORD), False),

@@ -201,7 +201,7 @@ def test_malformed_lines_are_named_and_counted_and_the_others_converted(to: str)
     assert len(ended.stdout.splitlines()) == 2
     told = ended.stderr.splitlines()
     assert [line.split(":")[2] for line in told[:-1]] == [str(number) for number in range(2, 9)]
-    assert told[-1] == "extauthz: 7 malformed lines have no event"
+    assert told[-1] == "extauthz: malformed lines, which have no event: 7"
     assert "subject: missing" in ended.stderr
 
 
