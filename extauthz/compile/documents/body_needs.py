@@ -1,21 +1,10 @@
 """Finds what in policies reads the body of a request: conditions on it, and routes of MCP messages."""
 
-from collections.abc import Iterator
 from typing import Final
 
-from extauthz.compile.conditions.readings import reading_of
+from extauthz.compile.conditions.compiled_policy import attribute_names
 from extauthz.compile.fields import shown
-from extauthz.domain.policy import (
-    All,
-    AnyOf,
-    AttributeName,
-    AttributePolicy,
-    Condition,
-    Node,
-    Not,
-    PolicySet,
-    Resource,
-)
+from extauthz.domain.policy import AttributePolicy, PolicySet, Resource
 
 _BODY: Final = "request.body."
 
@@ -36,24 +25,9 @@ def body_reader(policies: PolicySet) -> str | None:
 
 def policy_reads_body(policy: AttributePolicy) -> bool:
     """Return whether a condition of the policy reads the body."""
-    return any(name.startswith(_BODY) for name in _names(policy.condition))
+    return any(name.startswith(_BODY) for name in attribute_names(policy.condition))
 
 
 def resource_reads_body(resource: Resource) -> bool:
     """Return whether a route of the resource is of messages, which are in bodies."""
     return any(route.mcp for route in resource.routes)
-
-
-def _names(node: Node) -> Iterator[str]:
-    match node:
-        case Not(condition):
-            yield from _names(condition)
-        case All(conditions) | AnyOf(conditions):
-            for each in conditions:
-                yield from _names(each)
-        case Condition(attribute, _, value):
-            yield reading_of(attribute)[1]
-            if isinstance(value, AttributeName):
-                yield reading_of(value.name)[1]
-        case _:
-            return

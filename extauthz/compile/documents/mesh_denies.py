@@ -4,19 +4,18 @@
 them is unknown, and an unknown deny matches; an `exists` of one of them is false.
 """
 
-from collections.abc import Iterator
 from enum import Enum
 from functools import reduce
 from itertools import product
 from typing import Final
 
 from extauthz.compile.conditions.attributes import NOT_IN_MESH
+from extauthz.compile.conditions.compiled_policy import attribute_names
 from extauthz.compile.conditions.readings import reading_of
 from extauthz.domain.policy import (
     All,
     Always,
     AnyOf,
-    AttributeName,
     Condition,
     Node,
     Not,
@@ -62,7 +61,7 @@ def _outcomes(node: Node) -> _Outcomes:
         case Condition(attribute, "exists", value) if _is_foreign(attribute):
             return frozenset({_Truth.ABSENT_SO_FALSE if value else _Truth.ABSENT_SO_TRUE})
         case Condition():
-            return frozenset({_Truth.UNKNOWN}) if any(_names(node)) else _EITHER
+            return frozenset({_Truth.UNKNOWN}) if _names(node) else _EITHER
 
 
 def _least(one: _Outcomes, other: _Outcomes) -> _Outcomes:
@@ -70,18 +69,8 @@ def _least(one: _Outcomes, other: _Outcomes) -> _Outcomes:
     return frozenset(min(pair, key=lambda truth: truth.value) for pair in product(one, other))
 
 
-def _names(node: Node) -> Iterator[str]:
-    match node:
-        case Not(condition):
-            yield from _names(condition)
-        case All(conditions) | AnyOf(conditions):
-            for each in conditions:
-                yield from _names(each)
-        case Condition(attribute, _, value):
-            written = (attribute, value.name) if isinstance(value, AttributeName) else (attribute,)
-            yield from (reading_of(name)[1] for name in written if _is_foreign(name))
-        case _:
-            return
+def _names(node: Node) -> list[str]:
+    return [name for name in attribute_names(node) if _is_foreign(name)]
 
 
 def _is_foreign(name: str) -> bool:
