@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from extauthz.compile.conditions.attributes import presence, resolver
+from extauthz.compile.conditions.attribute_names import presence, resolver
 from extauthz.compile.conditions.condition_input import ConditionInput
 from extauthz.compile.conditions.values import UNKNOWN
 from extauthz.compile.snapshot import Snapshot

@@ -17,7 +17,7 @@ from typing import Final
 
 from extauthz.check.assertions import Assertions
 from extauthz.check.identity_headers import ASSERTION, encode_role, encode_value
-from extauthz.compile.conditions.attributes import resolver
+from extauthz.compile.conditions.attribute_names import resolver
 from extauthz.compile.conditions.condition_input import ConditionInput, Resolver
 from extauthz.domain.bounded_cache import BoundedCache
 from extauthz.domain.forwarding import Forwarding, combined

@@ -13,7 +13,8 @@ from typing import Final
 
 from immutables import Map
 
-from extauthz.compile.conditions.attributes import Shown, resolver, shown
+from extauthz.compile.conditions.attribute_names import resolver, shown
+from extauthz.compile.conditions.attributes import Shown
 from extauthz.compile.conditions.compiled_policy import CompiledPolicy, compile_policy
 from extauthz.compile.conditions.condition_input import ConditionInput, Resolver
 from extauthz.compile.conditions.required_values import TYPES, Lookup, RequiredValues

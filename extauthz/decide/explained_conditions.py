@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from extauthz.compile.conditions.attributes import presence, resolver
+from extauthz.compile.conditions.attribute_names import presence, resolver
 from extauthz.compile.conditions.compiled_conditions import compile_condition
 from extauthz.compile.conditions.condition_input import ConditionInput
 from extauthz.compile.conditions.operators import OPERATORS

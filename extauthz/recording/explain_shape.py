@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from extauthz.compile.conditions.attributes import presence, resolver
+from extauthz.compile.conditions.attribute_names import presence, resolver
 from extauthz.compile.conditions.condition_input import ConditionInput
 from extauthz.compile.snapshot import Snapshot
 from extauthz.decide import routes

@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
-from extauthz.compile.conditions.attributes import resolver
+from extauthz.compile.conditions.attribute_names import resolver
 from extauthz.compile.conditions.condition_input import Resolver
 from extauthz.compile.conditions.values import parse_time
 from extauthz.compile.directory import Directory

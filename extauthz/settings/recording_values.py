@@ -15,7 +15,7 @@ def attribute_names(value: str) -> frozenset[str]:
     if not found:
         return found
     # The attributes take a part of a start that a process without this variable does not pay.
-    from extauthz.compile.conditions.attributes import attribute_problem
+    from extauthz.compile.conditions.attribute_names import attribute_problem
 
     for name in sorted(found):
         if problem := attribute_problem(name, frozenset({name.removeprefix(HEADERS)})):

@@ -5,7 +5,7 @@ a row here and in docs/reference/policy-language.md, and a decision case in test
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from operator import attrgetter
 from types import MappingProxyType
@@ -31,17 +31,13 @@ from extauthz.compile.conditions.condition_input import (
     query_parameter,
     source_address,
 )
-from extauthz.compile.conditions.readings import Reading, converting, reading_of
-from extauthz.compile.conditions.values import ABSENT, UNKNOWN, Kind, Kleene, parse_address, parse_time
-from extauthz.domain.names import name_problem
+from extauthz.compile.conditions.values import UNKNOWN, Kind, Kleene, parse_address, parse_time
 from extauthz.domain.reasons import Effect
 from extauthz.domain.verdict import Target
 
-_MAX_NAME: Final = 256
 _MAX_CLAIM_PARTS: Final = 16
 _MAX_BODY_PARTS: Final = 32
 RESERVED_PARAMETERS: Final = frozenset({"name", "service", "parameters"})
-
 
 Shown = Callable[[Target], object]
 """Reads what the decision log shows of an attribute."""
@@ -60,6 +56,8 @@ class WhenAbsent(Enum):
 _TEXT: Final = frozenset({Kind.TEXT})
 _NUMBER: Final = frozenset({Kind.NUMBER})
 _JSON: Final = frozenset({Kind.TEXT, Kind.NUMBER, Kind.BOOLEAN, Kind.LIST})
+_IDENTITY: Final = "the verified identity; wins over a claim of the same name"
+_PEER: Final = "the peer, as Envoy verified it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,20 +97,17 @@ class Attribute:
         return self.name.endswith(".")
 
 
-def _claim_problem(path: str, _: frozenset[str]) -> str | None:
-    if not all(path.split(".")):
-        return "has an empty part between its dots"
-    return "has too many parts" if path.count(".") >= _MAX_CLAIM_PARTS else None
+def _path_problem(max_parts: int) -> Callable[[str, frozenset[str]], str | None]:
+    def problem(path: str, _: frozenset[str]) -> str | None:
+        if not all(path.split(".")):
+            return "has an empty part between its dots"
+        return "has too many parts" if path.count(".") >= max_parts else None
+
+    return problem
 
 
 def _parameter_problem(parameter: str, _: frozenset[str]) -> str | None:
     return "names no parameter" if parameter in {*RESERVED_PARAMETERS, "parameters."} else None
-
-
-def _body_problem(path: str, _: frozenset[str]) -> str | None:
-    if not all(path.split(".")):
-        return "has an empty part between its dots"
-    return "has too many parts" if path.count(".") >= _MAX_BODY_PARTS else None
 
 
 def _header_problem(name: str, condition_headers: frozenset[str]) -> str | None:
@@ -132,30 +127,30 @@ def _shown_parameter(parameter: str) -> Shown:
 _ROWS: Final = (
     Attribute(
         name="user.id",
-        source="the verified identity; wins over a claim of the same name",
+        source=_IDENTITY,
         read=_fixed(lambda facts: absent_is_unknown(facts.principal.id)),
     ),
     Attribute(
         name="user.kind",
-        source="the verified identity; wins over a claim of the same name",
+        source=_IDENTITY,
         read=_fixed(lambda facts: KIND_NAMES[facts.principal.kind]),
         absent=WhenAbsent.NEVER,
     ),
     Attribute(
         name="user.roles",
-        source="the verified identity; wins over a claim of the same name",
+        source=_IDENTITY,
         read=_fixed(lambda facts: facts.roles),
         kinds=frozenset({Kind.LIST}),
         absent=WhenAbsent.NEVER,
     ),
     Attribute(
         name="user.domain",
-        source="the verified identity; wins over a claim of the same name",
+        source=_IDENTITY,
         read=_fixed(lambda facts: absent_is_unknown(facts.principal.domain)),
     ),
     Attribute(
         name="user.tenant",
-        source="the verified identity; wins over a claim of the same name",
+        source=_IDENTITY,
         read=_fixed(lambda facts: absent_is_unknown(facts.principal.tenant)),
     ),
     Attribute(
@@ -164,7 +159,7 @@ _ROWS: Final = (
         source="verified claims; at each step the longest member name that is there",
         read=claim,
         kinds=_JSON,
-        rest_problem=_claim_problem,
+        rest_problem=_path_problem(_MAX_CLAIM_PARTS),
     ),
     Attribute(
         name="resource.name",
@@ -211,7 +206,7 @@ _ROWS: Final = (
         source="what a question by name says of the action; no request of the mesh has it",
         read=action_property,
         kinds=_JSON,
-        rest_problem=_claim_problem,
+        rest_problem=_path_problem(_MAX_CLAIM_PARTS),
     ),
     Attribute(
         name="context.",
@@ -219,7 +214,7 @@ _ROWS: Final = (
         source="the context of a question by name; no request of the mesh has it",
         read=context_value,
         kinds=_JSON,
-        rest_problem=_claim_problem,
+        rest_problem=_path_problem(_MAX_CLAIM_PARTS),
     ),
     Attribute(
         name="request.method",
@@ -262,12 +257,12 @@ _ROWS: Final = (
         source="the body, where Envoy sends it whole as bytes: members of a JSON object, or fields of a form",
         read=body_value,
         kinds=_JSON,
-        rest_problem=_body_problem,
+        rest_problem=_path_problem(_MAX_BODY_PARTS),
         is_present=in_body,
     ),
     Attribute(
         name="request.source.address",
-        source="the peer, as Envoy verified it",
+        source=_PEER,
         read=_fixed(source_address),
         kinds=frozenset({Kind.ADDRESS}),
         is_present=has_source_address,
@@ -276,7 +271,7 @@ _ROWS: Final = (
     ),
     Attribute(
         name="request.source.principal",
-        source="the peer, as Envoy verified it",
+        source=_PEER,
         read=_fixed(lambda facts: absent_is_unknown(facts.request and facts.request.source_principal)),
     ),
     Attribute(
@@ -310,110 +305,5 @@ _ROWS: Final = (
 
 ATTRIBUTES: Final[Mapping[str, Attribute]] = MappingProxyType({row.name: row for row in _ROWS})
 """Every attribute and family by its name, in the order of the documentation."""
-_FAMILIES: Final = tuple(row for row in _ROWS if row.is_family)
 NOT_IN_MESH: Final = frozenset({"action.properties.", "context."})
 """The families that only questions by name have: in the mesh they are always unknown."""
-_CLAIMS: Final = ATTRIBUTES["user."]
-
-
-def _known_names() -> str:
-    prefixes = tuple(row.name for row in _FAMILIES)
-    return ", ".join(
-        f"{row.name}*" if row.is_family else row.name
-        for row in _ROWS
-        if not any(row.name.startswith(prefix) and row.name != prefix for prefix in prefixes)
-    )
-
-
-_NOT_AN_ATTRIBUTE: Final = f"is not an attribute; known are {_known_names()}"
-
-
-def _found(name: str) -> tuple[Attribute, str] | None:
-    """Return the row of a name, which may have a reading, and the rest of the name after the row's."""
-    reading, plain = reading_of(name)
-    found = _plain(plain)
-    if reading is None or found is None:
-        return found
-    row, rest = found
-    return _read_by(reading, row), rest
-
-
-def _read_by(reading: Reading, row: Attribute) -> Attribute:
-    return replace(
-        row,
-        read=lambda rest, effect: converting(reading, row.read(rest, effect)),
-        kinds=frozenset({reading.kind}),
-        read_text=reading.literal,
-        text_needed=reading.literal_needed,
-        integers=None,
-    )
-
-
-def _plain(name: str) -> tuple[Attribute, str] | None:
-    row = ATTRIBUTES.get(name)
-    if row is not None and not row.is_family:
-        return row, ""
-    for family in _FAMILIES:
-        if name.startswith(family.name) and len(name) > len(family.name):
-            return family, name[len(family.name) :]
-    return None
-
-
-def attribute_named(name: str) -> Attribute:
-    """Return the row of an attribute; a name that `attribute_problem` refuses has the row of claims."""
-    found = _found(name)
-    return _CLAIMS if found is None else found[0]
-
-
-def attribute_problem(name: str, condition_headers: frozenset[str]) -> str | None:
-    """Return why no attribute has this name, None when one has."""
-    found = _plain(name)
-    if found is not None and not found[0].is_family:
-        return None
-    # INVARIANT: no two attributes have names that look alike.
-    if name and (problem := name_problem(name, max_length=_MAX_NAME)):
-        return problem
-    if found is None:
-        return _NOT_AN_ATTRIBUTE
-    row, rest = found
-    return None if row.rest_problem is None else row.rest_problem(rest, condition_headers)
-
-
-def reading_problem(name: str, reading: str) -> str | None:
-    """Return why an attribute cannot be read in this way, None when it can."""
-    kinds = attribute_named(name).kinds
-    if Kind.TEXT in kinds:
-        return None
-    return f"is a {' or '.join(sorted(kind.value for kind in kinds))}; {reading!r} reads a string"
-
-
-def resolver(name: str, effect: Effect) -> Resolver:
-    """Return the function that reads the attribute, for a rule of this effect."""
-    found = _found(name)
-    assert found is not None, name
-    row, rest = found
-    return row.read(rest, effect)
-
-
-def presence(name: str) -> Callable[[ConditionInput], Kleene]:
-    """Return the function that tells whether the attribute is there (operator `exists`).
-
-    It is unknown for parts of a body that cannot be read, and never else.
-    """
-    found = _found(name)
-    assert found is not None, name
-    row, rest = found
-    if row.is_present is not None:
-        return row.is_present(rest)
-    read = row.read(rest, Effect.DENY)
-    return lambda facts: read(facts) not in (ABSENT, UNKNOWN)
-
-
-def shown(name: str) -> Shown | None:
-    """Return what the decision log shows of the attribute, None for nothing."""
-    found = _found(name)
-    if found is None or found[0].logged is None:
-        return None
-    row, rest = found
-    assert row.logged is not None
-    return row.logged(rest)

@@ -8,7 +8,7 @@ stands alone; whatever else is written is refused with its position.
 from collections.abc import Mapping
 from typing import Final
 
-from extauthz.compile.conditions.attributes import attribute_named, attribute_problem, reading_problem
+from extauthz.compile.conditions.attribute_names import attribute_named, attribute_problem, reading_problem
 from extauthz.compile.conditions.condition_trees import MAX_DEPTH, MAX_NODES
 from extauthz.compile.conditions.expression import (
     Binary,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from extauthz.compile.conditions.attributes import attribute_named, presence, resolver
+from extauthz.compile.conditions.attribute_names import attribute_named, presence, resolver
 from extauthz.compile.conditions.comparisons import Compare, Test, TextTest
 from extauthz.compile.conditions.condition_input import ConditionInput, Resolver
 from extauthz.compile.conditions.operators import EQ, OPERATORS

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Final
 
-from extauthz.compile.conditions.attributes import attribute_named, attribute_problem, reading_problem
+from extauthz.compile.conditions.attribute_names import attribute_named, attribute_problem, reading_problem
 from extauthz.compile.conditions.operators import OPERATORS, literal_problem
 from extauthz.compile.conditions.readings import READINGS, read_as
 from extauthz.compile.fields import Fields, shown

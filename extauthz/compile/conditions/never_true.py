@@ -10,7 +10,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from extauthz.compile.conditions.attributes import Attribute, WhenAbsent, attribute_named
+from extauthz.compile.conditions.attribute_names import attribute_named
+from extauthz.compile.conditions.attributes import Attribute, WhenAbsent
 from extauthz.compile.conditions.operators import OPERATORS, Bound, Operator
 from extauthz.compile.conditions.values import Kind, kind_of, parse_time
 from extauthz.compile.fields import shown

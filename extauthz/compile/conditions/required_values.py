@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from extauthz.compile.conditions.attributes import attribute_named
+from extauthz.compile.conditions.attribute_names import attribute_named
 from extauthz.compile.conditions.operators import OPERATORS
 from extauthz.compile.conditions.values import Kind, kind_of
 from extauthz.domain.policy import All, AnyOf, AttributeName, Condition, Node, Scalar

@@ -7,7 +7,7 @@ Input: the members, and the names in CLAIM_HEADERS. Output: a `Forwarding`, or p
 from collections.abc import Mapping, Set
 from typing import Final
 
-from extauthz.compile.conditions.attributes import attribute_problem
+from extauthz.compile.conditions.attribute_names import attribute_problem
 from extauthz.compile.fields import Fields, shown
 from extauthz.domain.forwarding import (
     MAX_CLAIM_HEADERS,

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from extauthz.compile.conditions.attributes import RESERVED_PARAMETERS, WhenAbsent, attribute_named
+from extauthz.compile.conditions.attribute_names import attribute_named
+from extauthz.compile.conditions.attributes import RESERVED_PARAMETERS, WhenAbsent
 from extauthz.compile.conditions.never_true import never_true
 from extauthz.compile.conditions.readings import reading_of
 from extauthz.compile.documents.mesh_denies import asked_in_vain
