@@ -16,7 +16,8 @@ from extauthz.check.service import CheckService
 from extauthz.compile.directory import Directory
 from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
 from extauthz.compile.roles.role_model import RoleModel
-from extauthz.compile.snapshot import Snapshot, build
+from extauthz.compile.snapshot import Snapshot
+from extauthz.compile.snapshot_building import build
 from extauthz.decide.judge import CheckPolicy
 from extauthz.decide.tokens.jwks import KeySet, parse_jwks
 from extauthz.decide.tokens.keyring import IssuerConfig, IssuerKeys, KeyRing

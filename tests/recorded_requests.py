@@ -3,12 +3,12 @@
 from typing import Any
 
 from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
-from extauthz.compile.snapshot import Snapshot, build
+from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.principal import Authentication, PrincipalKind
 from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.tenancy import UnmappedPolicy
 from extauthz.recording.shape import CredentialState, Shape, literal
-from tests.shipped_model import MODEL
+from tests.compiled_policies import compiled
 
 Document = dict[str, Any]
 HOUR = 1_767_607_200.0
@@ -29,9 +29,7 @@ def snapshot_of(**documents: list[Document]) -> Snapshot:
     """Compile documents by their kinds."""
     parsed = parse_policy_set(documents, Reading(condition_headers=frozenset({"x-region"})))
     assert not isinstance(parsed, list), parsed
-    built = build("default", 1, parsed, MODEL)
-    assert isinstance(built, Snapshot), built
-    return built
+    return compiled(parsed)
 
 
 def policy(name: str, effect: str, *conditions: Document, **members: object) -> Document:

@@ -29,7 +29,8 @@ from extauthz.compile.documents.policy_files import read_documents
 from extauthz.compile.documents.warnings import likely_mistakes
 from extauthz.compile.fields import Fields
 from extauthz.compile.roles.role_model import RoleModel
-from extauthz.compile.snapshot import Snapshot, build, empty
+from extauthz.compile.snapshot import Snapshot, empty
+from extauthz.compile.snapshot_building import build
 from extauthz.decide.by_name import NamedQuestion, judge_by_name, read_one_name
 from extauthz.decide.identity import Rejected, TokenPolicy
 from extauthz.decide.judge import CheckPolicy, judge_identified

@@ -18,7 +18,8 @@ from extauthz.compile.documents.policy_documents import (
 )
 from extauthz.compile.documents.policy_files import MAX_TEXT_BYTES
 from extauthz.compile.roles.role_model import RoleModel
-from extauthz.compile.snapshot import Snapshot, build
+from extauthz.compile.snapshot import Snapshot
+from extauthz.compile.snapshot_building import build
 from extauthz.domain.policy import Entity, PolicySet, Resource, RoleBinding, SubjectKind
 from extauthz.domain.problem import Problem
 from extauthz.domain.tenancy import DEFAULT_TENANT

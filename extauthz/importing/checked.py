@@ -11,7 +11,8 @@ from extauthz.cases.decision_cases import CaseRunner
 from extauthz.compile.directory import Directory
 from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
 from extauthz.compile.roles.role_model import RoleModel
-from extauthz.compile.snapshot import Snapshot, build
+from extauthz.compile.snapshot import Snapshot
+from extauthz.compile.snapshot_building import build
 from extauthz.domain.problem import Problem
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
 from extauthz.importing.outcome import TABLES, Effect, Imported, NotTaken

@@ -20,7 +20,8 @@ from extauthz.compile.documents.body_needs import body_reader
 from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
 from extauthz.compile.documents.warnings import likely_mistakes
 from extauthz.compile.roles.role_model import RoleModel
-from extauthz.compile.snapshot import Snapshot, build
+from extauthz.compile.snapshot import Snapshot
+from extauthz.compile.snapshot_building import build
 from extauthz.domain.policy import PolicySet
 from extauthz.domain.problem import Problem
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode

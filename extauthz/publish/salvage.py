@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from extauthz.compile.roles.role_index import BindingIndex
 from extauthz.compile.routes.route_index import RouteIndex
-from extauthz.compile.snapshot import Snapshot, build, conflict_message
+from extauthz.compile.snapshot_building import build, conflict_message
 from extauthz.domain.policy import (
     AttributePolicy,
     Entity,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from extauthz.compile.roles.role_model import RoleModel
     from extauthz.compile.row_reader import Document, StoredReader
+    from extauthz.compile.snapshot import Snapshot
     from extauthz.storage.feed import TenantDocuments
 
 RowKey = tuple[str, str]

@@ -10,7 +10,8 @@ from extauthz.compile.documents.policy_documents import Reading
 from extauthz.compile.persistent_maps import map_of
 from extauthz.compile.roles.role_model import RoleModel
 from extauthz.compile.row_reader import KINDS, Document, StoredReader
-from extauthz.compile.snapshot import PolicyChange, Removal, Snapshot, build, derive
+from extauthz.compile.snapshot import Snapshot
+from extauthz.compile.snapshot_building import PolicyChange, Removal, build, derive
 from extauthz.domain.policy import PolicySet, Resource
 from extauthz.domain.problem import Problem
 from extauthz.domain.tenant_config import TenantConfig

@@ -26,7 +26,8 @@ from extauthz.check.service import CheckService
 from extauthz.compile.directory import Directory
 from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
 from extauthz.compile.roles.role_model import RoleModel
-from extauthz.compile.snapshot import Snapshot, build
+from extauthz.compile.snapshot import Snapshot
+from extauthz.compile.snapshot_building import build
 from extauthz.decide import authorize, routes
 from extauthz.decide.identity import Keys as IdentityKeys
 from extauthz.decide.identity import TokenPolicy, identify

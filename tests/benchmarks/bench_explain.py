@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from extauthz.compile.documents.policy_files import read_document
-from extauthz.compile.snapshot import derive
+from extauthz.compile.snapshot_building import derive
 from extauthz.publish.loading import short_steps
 from extauthz.storage.pool import connect
 from extauthz.storage.rows import rfc3339

@@ -23,7 +23,7 @@ from typing import Final
 
 from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
 from extauthz.compile.documents.policy_files import read_document
-from extauthz.compile.snapshot import Snapshot, build
+from extauthz.compile.snapshot import Snapshot
 from extauthz.decide.authorize import decide
 from extauthz.domain.policy import AuthenticationRequirement
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
@@ -32,7 +32,7 @@ from extauthz.publish.loading import short_steps
 from tests.benchmarks.bench_reload import policy_text
 from tests.benchmarks.measuring import MachineLoad, keep, pin, quiet_us
 from tests.builders import request_facts
-from tests.shipped_model import MODEL
+from tests.compiled_policies import compiled
 
 ROUNDS: Final = 5
 CALLS: Final = 300
@@ -45,9 +45,7 @@ NO_PARAMETERS: Final = MappingProxyType[str, object]({})
 def snapshot_of(document: object) -> Snapshot:
     policies = parse_policy_set(document, Reading())
     assert not isinstance(policies, list), policies
-    snapshot = build("default", 1, policies, MODEL)
-    assert isinstance(snapshot, Snapshot), snapshot
-    return snapshot
+    return compiled(policies)
 
 
 def user(number: int, *roles: str, **claims: object) -> Principal:

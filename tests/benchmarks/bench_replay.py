@@ -21,7 +21,8 @@ from itertools import cycle, islice
 from typing import Any, Final
 
 from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
-from extauthz.compile.snapshot import Snapshot, build
+from extauthz.compile.snapshot import Snapshot
+from extauthz.compile.snapshot_building import build
 from extauthz.domain.principal import Authentication, PrincipalKind
 from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.tenancy import UnmappedPolicy

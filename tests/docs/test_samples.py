@@ -13,7 +13,8 @@ import yaml
 from extauthz.compile.documents.casbin_lines import read_csv
 from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
 from extauthz.compile.roles.role_model import RoleModel
-from extauthz.compile.snapshot import Snapshot, build
+from extauthz.compile.snapshot import Snapshot
+from extauthz.compile.snapshot_building import build
 from extauthz.domain.policy import PolicySet
 from extauthz.domain.tenancy import TenancyMode
 from extauthz.keys.provider_documents import ProviderDefaults, read_providers

@@ -16,7 +16,8 @@ from extauthz.compile.conditions.compiled_conditions import compile_condition
 from extauthz.compile.conditions.condition_trees import parse_condition
 from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
 from extauthz.compile.roles.role_model import RoleModel
-from extauthz.compile.snapshot import Snapshot, build
+from extauthz.compile.snapshot import Snapshot
+from extauthz.compile.snapshot_building import build
 from extauthz.domain.policy import Node, PolicySet
 from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect

@@ -20,9 +20,11 @@ from extauthz.compile.conditions.values import Kleene
 from extauthz.compile.directory import Directory
 from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
 from extauthz.compile.policy_index import PolicyCell, PolicyIndex
-from extauthz.compile.snapshot import Snapshot, build, derive
+from extauthz.compile.snapshot import Snapshot
+from extauthz.compile.snapshot_building import derive
 from extauthz.domain.policy import PolicySet
 from extauthz.domain.tenancy import TenancyMode
+from tests.compiled_policies import compiled
 from tests.property.generators import random_policy_set, random_request
 from tests.property.random_conditions import random_node
 from tests.property.vocabulary import (
@@ -41,7 +43,6 @@ from tests.property.vocabulary import (
     USERS,
 )
 from tests.reference import reference_decide
-from tests.shipped_model import MODEL
 
 VERIFY = os.environ.get("EXTAUTHZ_VERIFY") == "1"
 SETS = 4_000 if VERIFY else 100
@@ -140,9 +141,7 @@ def crowded_request(rng: random.Random, policy_set: Document) -> Document:
 def snapshot_of(policy_set: Document) -> Snapshot:
     policies = parse_policy_set(policy_set["policies"], Reading(condition_headers=frozenset(HEADERS)))
     assert isinstance(policies, PolicySet), policies
-    snapshot = build("default", 1, policies, MODEL)
-    assert isinstance(snapshot, Snapshot), snapshot
-    return snapshot
+    return compiled(policies)
 
 
 def changed(snapshot: Snapshot, change: Callable[[CompiledPolicy], CompiledPolicy]) -> Snapshot:

@@ -10,7 +10,8 @@ import pytest
 from extauthz.commands.decision_cases import CaseRunner
 from extauthz.compile.directory import Directory
 from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
-from extauthz.compile.snapshot import PolicyChange, Removal, Snapshot, build, derive, empty
+from extauthz.compile.snapshot import Snapshot, empty
+from extauthz.compile.snapshot_building import PolicyChange, Removal, build, derive
 from extauthz.domain.policy import AttributePolicy, Entity, PolicySet, Resource, RoleBinding, RoleRule
 from extauthz.domain.tenancy import TenancyMode
 from tests.property.generators import random_policy_set, random_request

@@ -1,6 +1,6 @@
 """What an explanation lists where there are more candidates than fit."""
 
-from extauthz.compile.snapshot import Snapshot, build
+from extauthz.compile.snapshot import Snapshot
 from extauthz.decide.explanation import MOST_RULES, explain
 from extauthz.domain.policy import (
     AuthenticationRequirement,
@@ -12,7 +12,7 @@ from extauthz.domain.policy import (
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.reasons import Effect
 from extauthz.domain.verdict import Target
-from tests.shipped_model import MODEL
+from tests.compiled_policies import compiled
 
 ALICE = Principal(PrincipalKind.USER, "alice", "default", None, ("staff",), Authentication.JWT)
 TARGET = Target("default", "doc", "read", "web", {}, AuthenticationRequirement.REQUIRED)
@@ -25,10 +25,8 @@ def rule(
     return RoleRule(name, sub, kind, "*", "doc", "read", effect)
 
 
-def compiled(*rules: RoleRule, bindings: tuple[RoleBinding, ...] = ()) -> Snapshot:
-    built = build("default", 1, PolicySet(role_rules=rules, role_bindings=bindings), MODEL)
-    assert isinstance(built, Snapshot)
-    return built
+def with_rules(*rules: RoleRule, bindings: tuple[RoleBinding, ...] = ()) -> Snapshot:
+    return compiled(PolicySet(role_rules=rules, role_bindings=bindings))
 
 
 def others(effect: Effect = Effect.ALLOW) -> list[RoleRule]:
@@ -36,7 +34,7 @@ def others(effect: Effect = Effect.ALLOW) -> list[RoleRule]:
 
 
 def test_the_rules_that_matched_are_listed_whatever_their_ids() -> None:
-    snapshot = compiled(*others(), rule("zz", "alice"))
+    snapshot = with_rules(*others(), rule("zz", "alice"))
     found = explain(snapshot, ALICE, TARGET, None, None, 0.0)
     assert [each.rule.id for each in found.rules[:2]] == ["zz", "allow-0000"]
     assert (len(found.rules), found.rules_left_out) == (MOST_RULES, MANY + 1 - MOST_RULES)
@@ -44,7 +42,7 @@ def test_the_rules_that_matched_are_listed_whatever_their_ids() -> None:
 
 
 def test_an_allow_is_the_near_miss_however_many_denies_there_are() -> None:
-    snapshot = compiled(*others(Effect.DENY), rule("zz", "director", SubjectKind.ROLE), rule("za", "bob"))
+    snapshot = with_rules(*others(Effect.DENY), rule("zz", "director", SubjectKind.ROLE), rule("za", "bob"))
     found = explain(snapshot, ALICE, TARGET, None, None, 0.0)
     assert found.near_miss is not None
     assert (found.near_miss.rule.id, found.near_miss.missing) == ("zz", 1)
@@ -52,7 +50,7 @@ def test_an_allow_is_the_near_miss_however_many_denies_there_are() -> None:
 
 def test_a_binding_that_has_expired_is_named_and_gives_no_role() -> None:
     bound = RoleBinding("b", "alice", SubjectKind.USER, "director", "*", expires_at=10.0)
-    snapshot = compiled(rule("r", "director", SubjectKind.ROLE), bindings=(bound,))
+    snapshot = with_rules(rule("r", "director", SubjectKind.ROLE), bindings=(bound,))
     before = explain(snapshot, ALICE, TARGET, None, None, 9.0)
     assert [origin.role for origin in before.roles] == ["director", "staff"]
     after = explain(snapshot, ALICE, TARGET, None, None, 10.0)

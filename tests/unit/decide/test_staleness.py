@@ -5,7 +5,8 @@ import pytest
 from extauthz.compile.directory import Directory
 from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
 from extauthz.compile.roles.role_model import RoleModel
-from extauthz.compile.snapshot import Snapshot, build
+from extauthz.compile.snapshot import Snapshot
+from extauthz.compile.snapshot_building import build
 from extauthz.decide.judge import CheckPolicy, judge_identified
 from extauthz.domain.policy import PolicySet
 from extauthz.domain.reasons import Effect, Reason

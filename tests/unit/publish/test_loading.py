@@ -8,11 +8,11 @@ from collections.abc import Iterable
 
 import pytest
 
-from extauthz.compile.snapshot import Snapshot, build
+from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.policy import PolicySet, RoleRule, SubjectKind
 from extauthz.domain.reasons import Effect
 from extauthz.publish.loading import SWITCH_INTERVAL_S, YOUNG_OBJECTS, free, retire, short_steps
-from tests.shipped_model import MODEL
+from tests.compiled_policies import compiled
 
 
 class Node:
@@ -34,9 +34,7 @@ def built(ids: Iterable[str]) -> Snapshot:
             RoleRule(each, f"s{each[1:]}", SubjectKind.ROLE, "*", "doc", "read", Effect.ALLOW) for each in ids
         )
     )
-    snapshot = build("default", 1, policies, MODEL)
-    assert isinstance(snapshot, Snapshot)
-    return snapshot
+    return compiled(policies)
 
 
 def settings() -> tuple[object, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from extauthz.compile.directory import Directory
-from extauthz.compile.snapshot import Snapshot, build
+from extauthz.compile.snapshot import Snapshot
 from extauthz.decide.by_name import NamedQuestion, judge_by_name
 from extauthz.decide.record import decision_fields
 from extauthz.decide.tokens.claims import freeze_claims
@@ -18,8 +18,8 @@ from extauthz.recording.question import Question
 from extauthz.recording.recorded_request import NotKnown
 from extauthz.recording.rejudge import Judge, Outcome
 from extauthz.recording.replay_policies import ReplayPolicies
+from tests.compiled_policies import compiled
 from tests.policy_documents import read_policy
-from tests.shipped_model import MODEL
 
 ALICE = Principal(PrincipalKind.USER, "alice", "default", None, (), Authentication.API_KEY)
 
@@ -28,9 +28,7 @@ def snapshot_of(attribute: str, *, resource: str = "invoice") -> Snapshot:
     condition = {"type": "CONDITION", "attribute": attribute, "operator": "eq", "value": "low"}
     policy = read_policy(effect="allow", rule_data=condition, resource=resource)
     assert isinstance(policy, AttributePolicy)
-    built = build("default", 1, PolicySet(attribute_policies=(policy,)), MODEL)
-    assert isinstance(built, Snapshot)
-    return built
+    return compiled(PolicySet(attribute_policies=(policy,)))
 
 
 def line_of(snapshot: Snapshot, entrance: str, **members: Any) -> dict[str, Any]:

@@ -13,7 +13,8 @@ import pytest
 from extauthz.check.used_keys import UsedKeys
 from extauthz.compile.directory import Directory
 from extauthz.compile.roles.role_model import ModelInvalid, compile_model
-from extauthz.compile.snapshot import Snapshot, build
+from extauthz.compile.snapshot import Snapshot
+from extauthz.compile.snapshot_building import build
 from extauthz.domain.policy import PolicySet
 from extauthz.domain.tenancy import TenancyMode
 from extauthz.publish.current import CurrentPolicies

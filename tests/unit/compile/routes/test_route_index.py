@@ -8,7 +8,7 @@ import pytest
 from extauthz.compile.documents.resource_documents import parse_resource
 from extauthz.compile.routes.route_index import MAX_SEGMENTS, RouteIndex, Template, index_of
 from extauthz.compile.routes.route_tree import Match
-from extauthz.compile.snapshot import conflict_message
+from extauthz.compile.snapshot_building import conflict_message
 from extauthz.domain.path import CanonicalPath
 from extauthz.domain.policy import AuthenticationRequirement, Resource, Route
 
