@@ -24,6 +24,7 @@ from extauthz.domain.policy import (
 )
 from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
+from extauthz.domain.time_text import rfc3339
 from extauthz.rest import documents as doc
 from extauthz.rest.answers import POLICY_REVISION, Reply, list_of, row_reply, to_json
 from extauthz.rest.authorization import require_domain, require_tenant_admin
@@ -36,7 +37,7 @@ from extauthz.rest.problems import accepted, forbidden, not_found
 from extauthz.rest.request_body import merge_patch
 from extauthz.storage import attribute_policies
 from extauthz.storage.encoding import encode_json
-from extauthz.storage.rows import Document, Page, Stored, rfc3339
+from extauthz.storage.rows import Document, Page, Stored
 from extauthz.storage.write import Change
 
 PATH: Final = "/api/v1/abac/policies"

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 from starlette.responses import Response
 
-from extauthz.compile.conditions.values import parse_time
+from extauthz.domain.time_text import parse_time, rfc3339
 from extauthz.rest import documents as doc
 from extauthz.rest.answers import list_of
 from extauthz.rest.authorization import Permission
@@ -17,7 +17,6 @@ from extauthz.rest.openapi import listed
 from extauthz.rest.operation import Operation, requires
 from extauthz.rest.pagination import PageQuery
 from extauthz.storage import audit
-from extauthz.storage.rows import rfc3339
 
 _ALICE: Final = {"kind": "user", "id": "alice", "domain": None, "request_id": None}
 

@@ -10,6 +10,7 @@ from extauthz.admin.decisions import not_recorded
 from extauthz.admin.policy_tests import PATH, TESTS, Expectation, PolicyTestDocument, PolicyTestOut
 from extauthz.cases.recorded_case import NoCaseError, case_of
 from extauthz.domain.problem import Problem
+from extauthz.domain.time_text import rfc3339
 from extauthz.rest import documents as doc
 from extauthz.rest.answers import row_reply
 from extauthz.rest.authorization import Permission
@@ -18,7 +19,7 @@ from extauthz.rest.openapi import created
 from extauthz.rest.operation import Operation, requires
 from extauthz.rest.problems import invalid
 from extauthz.storage import policy_tests, recorded_shapes
-from extauthz.storage.rows import Stored, rfc3339
+from extauthz.storage.rows import Stored
 from extauthz.storage.write import Change
 
 

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from extauthz.admin.explanation_models import ExplanationOut
 from extauthz.admin.explanations import REASONS, Reads, answer_of, decided_by, message_of
 from extauthz.admin.past_view import View, view_of
+from extauthz.domain.time_text import rfc3339
 from extauthz.recording.bounds import KEPT_ALLOWS, KEPT_DENIES
 from extauthz.recording.explain_shape import ExplainedShape, explain_shape
 from extauthz.recording.recorded_request import NotKnown
@@ -23,7 +24,7 @@ from extauthz.rest.operation import Operation
 from extauthz.rest.problems import ProblemError, not_found
 from extauthz.storage import recorded_shapes
 from extauthz.storage.recorded_shapes import Recorded
-from extauthz.storage.rows import Document, rfc3339
+from extauthz.storage.rows import Document
 
 router: Final = APIRouter(tags=["Check"], route_class=Operation)
 

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from extauthz.admin.audit import ActorOut
 from extauthz.admin.drafts import PATH, draft_of
+from extauthz.domain.time_text import rfc3339
 from extauthz.rest import documents as doc
 from extauthz.rest.answers import Reply, tenant_headers
 from extauthz.rest.authorization import Permission
@@ -17,7 +18,6 @@ from extauthz.rest.operation import Operation, requires
 from extauthz.rest.preconditions import entity_tag
 from extauthz.rest.problems import accepted
 from extauthz.storage import draft_approvals
-from extauthz.storage.rows import rfc3339
 
 _COMMENT: Final = "seen with the owners of billing"
 _ALICE: Final = {"kind": "user", "id": "alice", "domain": None, "request_id": None}

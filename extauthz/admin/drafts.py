@@ -11,6 +11,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from extauthz.admin.audit import ActorOut
+from extauthz.domain.time_text import rfc3339
 from extauthz.rest import documents as doc
 from extauthz.rest.answers import Reply, list_of, no_content, tenant_headers
 from extauthz.rest.authorization import Permission
@@ -26,7 +27,7 @@ from extauthz.storage.draft_comparison import Difference
 from extauthz.storage.draft_writes import DraftWritten
 from extauthz.storage.drafts import Draft
 from extauthz.storage.outcome import Refusal
-from extauthz.storage.rows import Document, Page, rfc3339
+from extauthz.storage.rows import Document, Page
 from extauthz.storage.write import Change, Written
 
 PATH: Final = "/api/v1/drafts"

@@ -27,7 +27,8 @@ from extauthz.domain.policy import (
     RoleRule,
     UnreadableCondition,
 )
-from extauthz.storage.rows import Document, rfc3339
+from extauthz.domain.time_text import rfc3339
+from extauthz.storage.rows import Document
 
 MAX_TEXT = 1024
 """The most characters that are shown of a value."""

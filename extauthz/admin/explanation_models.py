@@ -6,10 +6,10 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from extauthz.admin.checks import Attributes, attribute_problems, subject_problems
-from extauthz.compile.conditions.values import parse_time
 from extauthz.decide.line_question import NOT_JUDGED
 from extauthz.decisionlog.schema import line_problems
 from extauthz.domain.problem import Problem, pointer_token
+from extauthz.domain.time_text import parse_time
 from extauthz.rest import documents as doc
 from extauthz.rest.context import RequestContext
 

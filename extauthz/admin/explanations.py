@@ -19,6 +19,7 @@ from extauthz.decide.line_question import BY_RULES, LineQuestion, is_by_rules, q
 from extauthz.domain.principal import Principal, PrincipalKind
 from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Reason
+from extauthz.domain.time_text import rfc3339
 from extauthz.domain.verdict import Grant, Target
 from extauthz.rest.answers import Reply
 from extauthz.rest.authorization import Permission, sees_decisions_of
@@ -26,7 +27,7 @@ from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import answer
 from extauthz.rest.operation import Operation, requires
 from extauthz.rest.problems import forbidden, invalid, not_found
-from extauthz.storage.rows import Document, rfc3339
+from extauthz.storage.rows import Document
 
 REASONS: Final = {reason.value: reason for reason in Reason}
 

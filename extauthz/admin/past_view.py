@@ -7,11 +7,12 @@ from typing import Any, Final
 
 from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.reasons import Reason
+from extauthz.domain.time_text import rfc3339
 from extauthz.publish.past import PastPolicies
 from extauthz.rest.context import RequestContext
 from extauthz.rest.problems import ProblemError, not_found, unavailable
 from extauthz.storage.history import NotKept
-from extauthz.storage.rows import Document, rfc3339
+from extauthz.storage.rows import Document
 
 _OTHER_EPOCH: Final = (
     "the line is of another epoch: the database was restored since, and its revisions do not compare"

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from extauthz.domain.time_text import rfc3339
 from extauthz.recording.bounds import MAX_LITERALS
 from extauthz.rest import documents as doc
 from extauthz.rest.answers import Reply
@@ -14,7 +15,6 @@ from extauthz.rest.openapi import answer
 from extauthz.rest.operation import Operation, requires
 from extauthz.rest.problems import accepted
 from extauthz.storage import recorded_shapes
-from extauthz.storage.rows import rfc3339
 
 if TYPE_CHECKING:
     from extauthz.storage.recorded_shapes import RecordedDay

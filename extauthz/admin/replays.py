@@ -10,9 +10,9 @@ from pydantic import Field
 from starlette.responses import Response
 
 from extauthz.admin.audit import ActorOut
-from extauthz.compile.conditions.values import parse_time
 from extauthz.domain.problem import Problem
 from extauthz.domain.service_key import Scope
+from extauthz.domain.time_text import parse_time, rfc3339
 from extauthz.rest import documents as doc
 from extauthz.rest.answers import Reply, list_of
 from extauthz.rest.authorization import Permission
@@ -22,8 +22,8 @@ from extauthz.rest.operation import Operation, requires
 from extauthz.rest.problems import accepted, conflict
 from extauthz.rest.request_body import row_id_of
 from extauthz.storage import drafts, replay_jobs
+from extauthz.storage.conditions import EveryDomain
 from extauthz.storage.replay_jobs import MAX_UNFINISHED, JobStatus, NotQueued, ReplayJob
-from extauthz.storage.rows import EveryDomain, rfc3339
 
 _PATH: Final = "/api/v1/drafts/{id}/replay"
 _DRAFT: Final = "draft"

@@ -25,6 +25,7 @@ from extauthz.compile.documents.warnings import resource_warnings
 from extauthz.domain.forwarding import MAX_CLAIM_HEADERS, AuthorizationHeader
 from extauthz.domain.policy import AuthenticationRequirement, Resource
 from extauthz.domain.problem import Problem
+from extauthz.domain.time_text import rfc3339
 from extauthz.rest import authorization
 from extauthz.rest import documents as doc
 from extauthz.rest.answers import (
@@ -45,7 +46,7 @@ from extauthz.rest.quotas import MAX_ROWS_A_WRITE
 from extauthz.rest.request_body import merge_patch
 from extauthz.storage import attribute_policies, public_resources, resources, role_rules
 from extauthz.storage.outcome import NotFound
-from extauthz.storage.rows import Document, Page, Stored, rfc3339
+from extauthz.storage.rows import Document, Page, Stored
 from extauthz.storage.write import Change
 
 PATH: Final = "/api/v1/resources"

@@ -12,11 +12,11 @@ from fastapi import APIRouter, Query
 from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema
 from starlette.responses import Response
 
-from extauthz.compile.conditions.values import parse_time
 from extauthz.compile.fields import shown as quoted
 from extauthz.compile.routes.route_prefixes import RoutePrefix
 from extauthz.domain.problem import Problem
 from extauthz.domain.service_key import ID_PREFIX, SECRET_BYTES, Scope, key_text, row_id
+from extauthz.domain.time_text import parse_time, rfc3339
 from extauthz.rest import documents as doc
 from extauthz.rest.answers import list_of, no_content, row_reply
 from extauthz.rest.authorization import Permission, require_delegable
@@ -28,7 +28,7 @@ from extauthz.rest.problems import forbidden
 from extauthz.rest.quotas import too_many
 from extauthz.storage import service_keys
 from extauthz.storage.outcome import Conflict, NotFound
-from extauthz.storage.rows import MAX_PAGE, Document, Stored, rfc3339
+from extauthz.storage.rows import MAX_PAGE, Document, Stored
 from extauthz.storage.write import Change
 
 PATH: Final = "/api/v1/service-api-keys"

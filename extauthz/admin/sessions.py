@@ -10,6 +10,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from extauthz.domain.time_text import rfc3339
 from extauthz.keys.session_tokens import issue
 from extauthz.rest.answers import Reply
 from extauthz.rest.authentication import CallerKind
@@ -21,7 +22,6 @@ from extauthz.rest.operation import Operation, requires
 from extauthz.rest.problems import accepted
 from extauthz.storage import audit
 from extauthz.storage.audit import ADMIN_SESSION, INSTALLATION, Occurrence
-from extauthz.storage.rows import rfc3339
 
 
 class AdminSessionOut(Model):

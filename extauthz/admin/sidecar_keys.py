@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from extauthz.admin.service_keys import BY_KEY, EXAMPLE_KEY_ID, NewKey, future_time, new_key
 from extauthz.domain.service_key import key_text, row_id
+from extauthz.domain.time_text import instant, rfc3339
 from extauthz.rest import documents as doc
 from extauthz.rest.answers import Reply, list_of
 from extauthz.rest.authorization import Permission
@@ -22,7 +23,7 @@ from extauthz.rest.pagination import PageQuery
 from extauthz.rest.problems import accepted, not_found
 from extauthz.storage import sidecar_keys
 from extauthz.storage.audit import INSTALLATION
-from extauthz.storage.rows import Document, instant, rfc3339
+from extauthz.storage.rows import Document
 from extauthz.storage.sidecar_keys import SidecarKey
 
 if TYPE_CHECKING:

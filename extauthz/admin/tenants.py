@@ -10,6 +10,7 @@ from extauthz.admin.service_keys import EXAMPLE_KEY_ID, NewKey, new_key
 from extauthz.compile.fields import shown as quoted
 from extauthz.domain.host import HostRejected, canonical_host
 from extauthz.domain.service_key import key_text
+from extauthz.domain.time_text import rfc3339
 from extauthz.rest import documents as doc
 from extauthz.rest.answers import Reply, list_of, no_content, tenant_headers, tenant_reply
 from extauthz.rest.authorization import Permission
@@ -22,7 +23,7 @@ from extauthz.rest.problems import accepted, not_found
 from extauthz.rest.quotas import too_many
 from extauthz.storage import hosts, service_keys, tenants
 from extauthz.storage.outcome import Conflict, NotFound
-from extauthz.storage.rows import Document, Stored, rfc3339
+from extauthz.storage.rows import Document, Stored
 from extauthz.storage.tenants import TenantStatus
 from extauthz.storage.write import Change
 

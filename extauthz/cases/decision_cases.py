@@ -22,7 +22,6 @@ from extauthz.cases.case_requests import (
     asked_by_preflight,
     read_case_request,
 )
-from extauthz.compile.conditions.values import parse_time
 from extauthz.compile.directory import Directory
 from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
 from extauthz.compile.documents.policy_files import read_documents
@@ -44,6 +43,7 @@ from extauthz.domain.provider_settings import excluded_role_problem
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import Malformed
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode, TenantBinding, UnmappedPolicy
+from extauthz.domain.time_text import parse_time
 from extauthz.domain.verdict import Denied, NamedVerdict, Verdict
 from extauthz.domain.workload import peer_problem
 from extauthz.settings import CorsPreflight

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from extauthz.compile.conditions.values import parse_time
 from extauthz.compile.snapshot import Snapshot
 from extauthz.decide import routes
 from extauthz.decide.by_name import AUTHZEN
@@ -19,6 +18,7 @@ from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.reasons import Reason
 from extauthz.domain.request import ContextTarget, RequestFacts
 from extauthz.domain.tenancy import UnmappedPolicy
+from extauthz.domain.time_text import parse_time
 from extauthz.domain.verdict import Target
 
 BY_RULES: Final = frozenset({Reason.RULE_MATCHED, Reason.NO_MATCHING_RULE, Reason.CONDITION_UNKNOWN})

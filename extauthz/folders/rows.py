@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 
 from extauthz.compile.documents.policy_documents import declared_rules
 from extauthz.domain.policy import AttributePolicy, Entity, Resource, RoleBinding, RoleRule
+from extauthz.domain.time_text import rfc3339
 from extauthz.storage.encoding import encode_json
 
 Document = Mapping[str, Any]
@@ -158,7 +159,7 @@ def _role_binding(binding: RoleBinding) -> Document:
         "dom": binding.dom,
     }
     if binding.expires_at is not None:
-        document["expires_at"] = _rfc3339(datetime.fromtimestamp(binding.expires_at, UTC))
+        document["expires_at"] = rfc3339(datetime.fromtimestamp(binding.expires_at, UTC))
     return document
 
 
@@ -180,10 +181,6 @@ def _policy(raw: Document, policy: AttributePolicy) -> Document:
 def _same_instant(text: str) -> str:
     """Return a time of the server in the form that times of a folder have."""
     try:
-        return _rfc3339(datetime.fromisoformat(text).astimezone(UTC))
+        return rfc3339(datetime.fromisoformat(text))
     except (ValueError, OverflowError):
         return text
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")

@@ -10,7 +10,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from extauthz.compile.conditions.values import parse_time
 from extauthz.decide.by_name import AUTHZEN, ENTRANCES_BY_NAME, NamedQuestion
 from extauthz.decide.identity import Rejected
 from extauthz.decide.judge import CheckPolicy
@@ -23,6 +22,7 @@ from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.request import ContextTarget
 from extauthz.domain.tenancy import UnmappedPolicy
+from extauthz.domain.time_text import parse_time
 from extauthz.domain.verdict import Rule, RuleKind
 from extauthz.recording import shape as recorded
 from extauthz.recording.question import (

@@ -12,7 +12,6 @@ from typing import Final
 
 from extauthz.compile.conditions.attribute_names import resolver
 from extauthz.compile.conditions.condition_input import Resolver
-from extauthz.compile.conditions.values import parse_time
 from extauthz.compile.directory import Directory
 from extauthz.compile.policy_index import Candidates
 from extauthz.compile.roles.role_index import Cell
@@ -34,6 +33,7 @@ from extauthz.domain.policy import (
 from extauthz.domain.principal import Principal, PrincipalKind
 from extauthz.domain.reasons import Effect
 from extauthz.domain.tenancy import TenancyMode
+from extauthz.domain.time_text import parse_time
 from extauthz.domain.verdict import Target
 from extauthz.recording.recorded_request import CannotSayError, PartlyKnown
 from extauthz.recording.recorded_routes import RecordedRoutes

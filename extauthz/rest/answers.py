@@ -9,9 +9,10 @@ from starlette.responses import Response
 
 from extauthz.compile.documents.warnings import DocumentWarning, WarningCode
 from extauthz.domain.problem import Problem
+from extauthz.domain.time_text import rfc3339
 from extauthz.rest.preconditions import entity_tag
 from extauthz.storage.encoding import encode_json
-from extauthz.storage.rows import Document, Stored, rfc3339
+from extauthz.storage.rows import Document, Stored
 
 POLICY_REVISION: Final = "X-Policy-Revision"
 POLICY_WARNINGS: Final = "X-Policy-Warnings"

@@ -31,7 +31,7 @@ from extauthz.keys import session_tokens
 from extauthz.rest.problems import RETRY_AFTER, ProblemError, accepted, forbidden, throttled
 from extauthz.rest.services import AdminServices
 from extauthz.storage import audit, service_keys, write
-from extauthz.storage.rows import EveryDomain
+from extauthz.storage.conditions import EveryDomain
 from extauthz.storage.service_keys import KeyGrant
 from extauthz.storage.write import Actor
 

@@ -16,12 +16,13 @@ from extauthz.domain.policy import WILDCARD, AuthenticationRequirement, Route
 from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
 from extauthz.domain.service_key import Scope
+from extauthz.domain.time_text import instant, rfc3339
 from extauthz.rest.authentication import Caller, CallerKind
 from extauthz.rest.context import RequestContext
 from extauthz.rest.problems import ProblemError, forbidden
 from extauthz.storage import attribute_policies, role_bindings, role_rules
 from extauthz.storage.public_resources import is_public
-from extauthz.storage.rows import Document, Stored, instant, rfc3339
+from extauthz.storage.rows import Document, Stored
 
 if TYPE_CHECKING:
     from extauthz.storage.service_keys import KeyGrant

@@ -17,8 +17,9 @@ from extauthz.rest.authorization import Permission, is_permitted
 from extauthz.rest.context import RequestContext
 from extauthz.rest.problems import ProblemError, forbidden
 from extauthz.storage import resources, service_keys
+from extauthz.storage.conditions import EveryDomain
 from extauthz.storage.draft_writes import DraftChange
-from extauthz.storage.rows import Document, EveryDomain, Stored
+from extauthz.storage.rows import Document, Stored
 from extauthz.storage.write import Actor, Change
 
 _NAMED: Final = 20

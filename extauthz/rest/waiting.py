@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from starlette.responses import Response
 
+from extauthz.domain.time_text import rfc3339
 from extauthz.rest.answers import POLICY_REVISION
 from extauthz.rest.problems import ParameterProblem, invalid
 from extauthz.storage.encoding import decode_json, encode_json
-from extauthz.storage.rows import Document, rfc3339
+from extauthz.storage.rows import Document
 from extauthz.storage.sidecar_reports import Missing
 
 if TYPE_CHECKING:

@@ -12,21 +12,11 @@ from uuid import UUID
 import asyncpg
 
 from extauthz.storage import editing
+from extauthz.storage.columns import Column, bounded_times
+from extauthz.storage.conditions import EveryDomain, conditions_of, equal, in_domains
 from extauthz.storage.encoding import decode_stored, encode_json
 from extauthz.storage.outcome import NotFound
-from extauthz.storage.rows import (
-    MAX_PAGE,
-    Column,
-    Document,
-    EveryDomain,
-    Page,
-    Stored,
-    Table,
-    bounded_times,
-    conditions_of,
-    equal,
-    in_domains,
-)
+from extauthz.storage.rows import MAX_PAGE, Document, Page, Stored, Table
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from extauthz.storage.columns import bounded_times
+from extauthz.storage.conditions import conditions_of
 from extauthz.storage.encoding import decode_stored, encode_json
 from extauthz.storage.outcome import refusals_returned
 from extauthz.storage.pool import tenant_transaction
-from extauthz.storage.rows import MAX_PAGE, Page, bounded_times, conditions_of, parts
+from extauthz.storage.rows import MAX_PAGE, Page, parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from extauthz.storage import draft_writes, drafts, replay_jobs
+from extauthz.storage.columns import bounded_times
 from extauthz.storage.encoding import decode_stored, encode_json
 from extauthz.storage.outcome import NotFound, Refusal, RefusedError, Withheld, refusals_returned
 from extauthz.storage.pool import tenant_transaction
-from extauthz.storage.rows import bounded_times
 from extauthz.storage.write import Actor, Change
 
 if TYPE_CHECKING:

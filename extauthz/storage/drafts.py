@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from extauthz.storage import attribute_policies, draft_view, feed
+from extauthz.storage.columns import bounded_times
+from extauthz.storage.conditions import conditions_of
 from extauthz.storage.encoding import decode_stored, encode_json
-from extauthz.storage.rows import MAX_PAGE, Page, bounded_times, conditions_of
+from extauthz.storage.rows import MAX_PAGE, Page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

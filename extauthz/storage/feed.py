@@ -15,9 +15,9 @@ import structlog
 
 from extauthz.domain.tenant_config import TenantConfig
 from extauthz.storage import attribute_policies, resources, role_bindings, role_rules, tenant_configs
+from extauthz.storage.columns import bounded_times
 from extauthz.storage.encoding import decode_json
 from extauthz.storage.pool import reader_transaction
-from extauthz.storage.rows import bounded_times
 from extauthz.storage.write import CONFIG_KINDS
 
 if TYPE_CHECKING:

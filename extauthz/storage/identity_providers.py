@@ -15,9 +15,10 @@ import asyncpg
 
 from extauthz.decide.tokens.registered_provider import issuers_of, read_registered
 from extauthz.storage import editing
+from extauthz.storage.columns import Column
 from extauthz.storage.encoding import decode_stored
 from extauthz.storage.outcome import Clash, Conflict, Invalid
-from extauthz.storage.rows import MAX_PAGE, Column, Document, Page, Stored, Table
+from extauthz.storage.rows import MAX_PAGE, Document, Page, Stored, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
 from extauthz.domain.policy import WILDCARD
+from extauthz.storage.conditions import EveryDomain
 from extauthz.storage.encoding import decode_stored
-from extauthz.storage.rows import EveryDomain
 
 if TYPE_CHECKING:
     from collections.abc import Collection

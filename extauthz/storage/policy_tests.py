@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from extauthz.storage import editing
-from extauthz.storage.rows import MAX_PAGE, Column, Page, Stored, Table, equal
+from extauthz.storage.columns import Column
+from extauthz.storage.conditions import equal
+from extauthz.storage.rows import MAX_PAGE, Page, Stored, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from extauthz.storage.columns import bounded_times
 from extauthz.storage.encoding import decode_stored, encode_json
 from extauthz.storage.outcome import refusals_returned
 from extauthz.storage.pool import all_tenants_transaction, tenant_transaction
-from extauthz.storage.rows import bounded_times
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -16,8 +16,10 @@ from extauthz.compile.routes.route_index import Template
 from extauthz.domain.policy import PUBLIC_SUBJECTS, WILDCARD, SubjectKind, default_action
 from extauthz.domain.reasons import Effect
 from extauthz.storage import editing, public_resources, role_rules
+from extauthz.storage.columns import Column
+from extauthz.storage.conditions import equal
 from extauthz.storage.outcome import Clash, Conflict, NotFound
-from extauthz.storage.rows import MAX_PAGE, Column, Document, Page, Stored, Table, equal
+from extauthz.storage.rows import MAX_PAGE, Document, Page, Stored, Table
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

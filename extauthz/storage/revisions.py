@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from extauthz.storage.columns import bounded_times
 from extauthz.storage.outcome import refusals_returned
 from extauthz.storage.pool import tenant_transaction
-from extauthz.storage.rows import bounded_times
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -8,18 +8,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from extauthz.domain.time_text import rfc3339
 from extauthz.storage import editing
-from extauthz.storage.rows import (
-    MAX_PAGE,
-    Column,
-    EveryDomain,
-    Page,
-    Stored,
-    Table,
-    equal,
-    in_domains,
-    rfc3339,
-)
+from extauthz.storage.columns import Column
+from extauthz.storage.conditions import EveryDomain, equal, in_domains
+from extauthz.storage.rows import MAX_PAGE, Page, Stored, Table
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

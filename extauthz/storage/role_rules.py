@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from extauthz.storage import editing
+from extauthz.storage.columns import Column
+from extauthz.storage.conditions import EveryDomain, equal, in_domains
 from extauthz.storage.outcome import Clash, Conflict, NotFound
-from extauthz.storage.rows import MAX_PAGE, Column, EveryDomain, Page, Stored, Table, equal, in_domains
+from extauthz.storage.rows import MAX_PAGE, Page, Stored, Table
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -1,144 +1,37 @@
 """Policy documents in tables: one `Table` per kind, and the SQL statements that all kinds share.
 
-Input: documents. Output: `Stored`, `Page`, `Conflict`.
+Input: documents, whose members `columns` maps to columns. Output: `Stored`, `Page`, `Conflict`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Final, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from uuid import UUID
 
-from extauthz.compile.conditions.values import parse_time
-from extauthz.storage.encoding import array_literal, decode_json, decode_stored, encode_json
+from extauthz.domain.time_text import instant, parse_time, rfc3339
+from extauthz.storage.columns import bounded_times
+from extauthz.storage.conditions import conditions_of
+from extauthz.storage.encoding import decode_json, decode_stored, encode_json
 from extauthz.storage.outcome import Clash, Conflict
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import asyncpg
 
     from extauthz.compile.documents.warnings import DocumentWarning
+    from extauthz.storage.columns import Column
     from extauthz.storage.pool import Connection
 
 Document = dict[str, object]
 _T = TypeVar("_T")
 _Item = TypeVar("_Item")
-ColumnType = Literal["text", "integer", "boolean", "timestamptz", "names", "jsonb"]
 MAX_PAGE: Final = 1000
 ROWS_A_STATEMENT: Final = 5_000
 """Most rows that one statement writes, so that it ends well within `session.ANSWER_WITHIN_S`."""
-
-
-class EveryDomain(Enum):
-    """A set of domains that cannot be listed."""
-
-    NAMED = "every domain by name, so not the wildcard"
-
-
-def equal(**columns: object) -> dict[str, object]:
-    """Return the conditions of `Table.page` that select rows with these values; None: any value."""
-    return {f"{column} = {{}}": value for column, value in columns.items() if value is not None}
-
-
-def in_domains(column: str, domains: Collection[str] | EveryDomain | None) -> dict[str, object]:
-    """Return the condition of `Table.page` that selects rows of the domains; None: of every domain."""
-    match domains:
-        case None:
-            return {}
-        case EveryDomain.NAMED:
-            return {f"{column} <> '*'": None}
-        case _:
-            return {f"{column} = ANY({{}}::text[])": list(domains)}
-
-
-def bounded_time(column: str) -> str:
-    """Return SQL for a time within Python's range; PostgreSQL's times range from 4713 BC to 294276."""
-    return (
-        f"CASE WHEN {column} > '9999-12-31 23:59:59+00' THEN '9999-12-31 23:59:59+00'"
-        f" WHEN {column} < '0001-01-02 00:00:00+00' THEN '0001-01-02 00:00:00+00' ELSE {column} END"
-    )
-
-
-def bounded_times(*columns: str) -> str:
-    """Return the select list of time columns, each under its own name; see `bounded_time`.
-
-    INVARIANT: every time is read in this way. asyncpg raises for a time outside Python's range, so that one
-    damaged row would fail every statement that reads it, including the one that deletes it.
-    """
-    return ", ".join(f"{bounded_time(column)} AS {column.rpartition('.')[2]}" for column in columns)
-
-
-def conditions_of(where: Mapping[str, object], values: list[object]) -> list[str]:
-    """Return SQL conditions; the value of each with a `{}` is appended to `values` as the next parameter."""
-    conditions = []
-    for condition, value in where.items():
-        if "{}" in condition:
-            values.append(value)
-        conditions.append(condition.format(f"${len(values)}"))
-    return conditions
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A member of a document, and its column."""
-
-    member: str
-    name: str
-    type: ColumnType = "text"
-    optional: bool = False
-    """Whether the member is absent from a document if the column is NULL; a time always is."""
-
-    @property
-    def selected(self) -> str:
-        """The select expression, named like the member."""
-        if self.type == "timestamptz":
-            return f'{bounded_time(self.name)} AS "{self.member}"'
-        cast = {"names": "::text[]", "jsonb": "::text"}.get(self.type, "")
-        return f'{self.name}{cast} AS "{self.member}"'
-
-    @property
-    def parameter(self) -> str:
-        """The SQL type of the parameter."""
-        return "text" if self.type in {"names", "jsonb"} else self.type
-
-    @property
-    def cast(self) -> str:
-        """The cast from the parameter to the column's type."""
-        return {"names": "::canonical_name[]", "jsonb": "::jsonb"}.get(self.type, "")
-
-    def sent(self, value: object) -> object:
-        """Return a document's value as a parameter."""
-        match self.type:
-            case "names":
-                assert isinstance(value, list | tuple)
-                return array_literal(value)
-            case "jsonb":
-                return encode_json(value)
-            case "timestamptz":
-                return None if value is None else instant(str(value))
-            case _:
-                return value
-
-    @property
-    def array(self) -> str:
-        """The SQL type of a parameter with many values.
-
-        A cast from text[], because asyncpg queries other array types on every new connection.
-        """
-        return "text[]" if self.parameter == "text" else f"text[]::{self.parameter}[]"
-
-    def listed(self, value: object) -> str | None:
-        """Return a document's value as an element of such a parameter."""
-        match self.sent(value):
-            case None:
-                return None
-            case datetime() as moment:
-                return moment.isoformat()
-            case sent:
-                return str(sent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,15 +328,3 @@ def parts(rows: Sequence[_T]) -> Iterator[Sequence[_T]]:
     """Yield rows in parts of at most `ROWS_A_STATEMENT`."""
     for start in range(0, len(rows), ROWS_A_STATEMENT):
         yield rows[start : start + ROWS_A_STATEMENT]
-
-
-def instant(text: str) -> datetime:
-    """Return the time of an RFC 3339 text, truncated to microseconds."""
-    moment = parse_time(text)
-    assert moment is not None, "times are checked when their document is read"
-    return moment
-
-
-def rfc3339(moment: datetime) -> str:
-    """Return a time as RFC 3339 text in UTC with `Z`."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

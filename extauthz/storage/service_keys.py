@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from extauthz.domain.service_key import ID_PREFIX, PresentedKey, Scope, row_id, secret_digest
+from extauthz.domain.time_text import instant, rfc3339
+from extauthz.storage.columns import bounded_time, bounded_times
 from extauthz.storage.encoding import decode_stored, encode_json
 from extauthz.storage.outcome import Clash, Conflict, NotFound, refusals_returned
 from extauthz.storage.pool import key_transaction, tenant_transaction
-from extauthz.storage.rows import MAX_PAGE, Page, Stored, bounded_time, bounded_times, instant, rfc3339
+from extauthz.storage.rows import MAX_PAGE, Page, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 from extauthz.domain.service_key import ID_PREFIX, PresentedKey, row_id, secret_digest
 from extauthz.storage import audit
 from extauthz.storage.audit import INSTALLATION, Occurrence
+from extauthz.storage.columns import bounded_times
 from extauthz.storage.outcome import NotFound, refusals_returned
 from extauthz.storage.pool import key_transaction, tenant_transaction
-from extauthz.storage.rows import MAX_PAGE, Page, bounded_times
+from extauthz.storage.rows import MAX_PAGE, Page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from extauthz.storage.columns import bounded_times
 from extauthz.storage.outcome import refusals_returned
 from extauthz.storage.pool import tenant_transaction
-from extauthz.storage.rows import MAX_PAGE, Page, bounded_times, parts
+from extauthz.storage.rows import MAX_PAGE, Page, parts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

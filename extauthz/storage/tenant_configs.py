@@ -14,7 +14,7 @@ from extauthz.domain.problem import Problem, pointer_token
 from extauthz.domain.service_key import ID_PREFIX, IdentityKey, Scope
 from extauthz.domain.tenant_config import TenantConfig, TenantIdentityProvider
 from extauthz.storage import identity_providers
-from extauthz.storage.rows import bounded_time
+from extauthz.storage.columns import bounded_time
 
 if TYPE_CHECKING:
     from collections.abc import Collection

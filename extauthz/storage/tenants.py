@@ -11,10 +11,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from extauthz.storage import write
+from extauthz.storage.columns import bounded_times
 from extauthz.storage.outcome import Clash, Conflict, NotFound, Refusal, refusals_returned
 from extauthz.storage.pool import tenant_transaction
 from extauthz.storage.recorded_rows import forget_recordings
-from extauthz.storage.rows import MAX_PAGE, Page, Stored, bounded_times
+from extauthz.storage.rows import MAX_PAGE, Page, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

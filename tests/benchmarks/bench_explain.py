@@ -18,9 +18,9 @@ from typing import Any, Final
 
 from extauthz.compile.documents.policy_files import read_document
 from extauthz.compile.snapshot_building import derive
+from extauthz.domain.time_text import rfc3339
 from extauthz.publish.loading import short_steps
 from extauthz.storage.pool import connect
-from extauthz.storage.rows import rfc3339
 from tests.benchmarks.bench_control_plane import Client, without_id
 from tests.benchmarks.bench_policies import snapshot_of
 from tests.benchmarks.bench_reload import policy_text

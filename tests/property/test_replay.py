@@ -22,7 +22,6 @@ from extauthz.commands.decision_cases import CaseInvalidError, CaseRunner
 from extauthz.compile.conditions.attributes import ATTRIBUTES
 from extauthz.compile.conditions.compiled_policy import attribute_names
 from extauthz.compile.conditions.operators import OPERATORS
-from extauthz.compile.conditions.values import parse_time
 from extauthz.compile.directory import Directory
 from extauthz.compile.snapshot import Snapshot
 from extauthz.decide.identity import Rejected
@@ -32,6 +31,7 @@ from extauthz.domain.principal import Authentication, Principal
 from extauthz.domain.reasons import Effect
 from extauthz.domain.request import Malformed, RequestFacts
 from extauthz.domain.tenancy import TenancyMode
+from extauthz.domain.time_text import parse_time
 from extauthz.domain.verdict import Verdict
 from extauthz.recording.compare import HOUR_S, Change, Comparison, Period
 from extauthz.recording.log_lines import LineReader, as_recorded

@@ -11,8 +11,9 @@ from typing import Final
 from extauthz.commands.self_check.rows import Rows, WrongRow, domain_rows, wrong_rows
 from extauthz.commands.token_verify import verdict
 from extauthz.compile.conditions.query import read_query
-from extauthz.compile.conditions.values import Missing, parse_address, parse_network, parse_time
+from extauthz.compile.conditions.values import Missing, parse_address, parse_network
 from extauthz.decide.tokens.jwks import JwksRejected, parse_jwks
+from extauthz.domain.time_text import parse_time
 
 _NOW: Final = 1_800_000_000.0
 _ISSUER: Final = "https://idp.example"

@@ -31,8 +31,9 @@ from extauthz.compile.conditions.condition_input import (
     query_parameter,
     source_address,
 )
-from extauthz.compile.conditions.values import UNKNOWN, Kind, Kleene, parse_address, parse_time
+from extauthz.compile.conditions.values import UNKNOWN, Kind, Kleene, parse_address
 from extauthz.domain.reasons import Effect
+from extauthz.domain.time_text import parse_time
 from extauthz.domain.verdict import Target
 
 _MAX_CLAIM_PARTS: Final = 16

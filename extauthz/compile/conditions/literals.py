@@ -9,8 +9,9 @@ from typing import Any, Final
 import re2
 
 from extauthz.compile.conditions.attributes import Attribute
-from extauthz.compile.conditions.values import Kind, kind_of, parse_network, parse_time
+from extauthz.compile.conditions.values import Kind, kind_of, parse_network
 from extauthz.compile.fields import shown
+from extauthz.domain.time_text import parse_time
 
 MAX_PATTERN: Final = 512
 

@@ -13,12 +13,13 @@ from typing import Any, Final
 from extauthz.compile.conditions.attribute_names import attribute_named
 from extauthz.compile.conditions.attributes import Attribute, WhenAbsent
 from extauthz.compile.conditions.operators import OPERATORS, Bound, Operator
-from extauthz.compile.conditions.values import Kind, kind_of, parse_time
+from extauthz.compile.conditions.values import Kind, kind_of
 from extauthz.compile.fields import shown
 from extauthz.domain.host import canonical_host
 from extauthz.domain.path import CanonicalPath
 from extauthz.domain.policy import All, AnyOf, AttributeName, Condition, Node, Not
 from extauthz.domain.principal import PrincipalKind
+from extauthz.domain.time_text import parse_time
 
 _OUTSIDE_PATHS: Final = frozenset("?#\\ \t\r\n")
 Found = tuple[str, str]

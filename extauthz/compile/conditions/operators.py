@@ -13,8 +13,9 @@ from typing import Final, NamedTuple
 from extauthz.compile.conditions import comparisons, literals
 from extauthz.compile.conditions.attributes import Attribute
 from extauthz.compile.conditions.comparisons import Compare, ReadText, Test, TextTest
-from extauthz.compile.conditions.values import Kind, equal, negated, parse_time
+from extauthz.compile.conditions.values import Kind, equal, negated
 from extauthz.domain.policy import Literal, Scalar
+from extauthz.domain.time_text import parse_time
 
 _TEXT: Final = frozenset({Kind.TEXT})
 _LIST: Final = frozenset({Kind.LIST})

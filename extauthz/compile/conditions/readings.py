@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from extauthz.compile.conditions.condition_input import ConditionInput, Resolver
-from extauthz.compile.conditions.values import UNKNOWN, Kind, Missing, parse_address, parse_time
+from extauthz.compile.conditions.values import UNKNOWN, Kind, Missing, parse_address
+from extauthz.domain.time_text import parse_time
 
 _LONGEST: Final = 64
 """Longer than any time or address."""

@@ -6,9 +6,8 @@ compare exactly. A comparison of kinds that do not go together is unknown, writt
 values are True and False.
 """
 
-import re
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -56,11 +55,6 @@ _KINDS: Final[dict[type, Kind]] = {
 }
 _ORDERED: Final = frozenset({Kind.NUMBER, Kind.TIME})
 _MAPPED_BITS: Final = 96
-# RFC 3339 5.6. What `datetime.fromisoformat` reads grows from version to version.
-_RFC3339: Final = re.compile(
-    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?"
-    r"(?:[Zz]|([+-](?:[01][0-9]|2[0-3])):([0-5][0-9]))"
-)
 
 
 def kind_of(value: object) -> Kind | None:
@@ -115,23 +109,6 @@ def some(values: Iterable[Kleene]) -> Kleene:
 def negated(value: Kleene) -> Kleene:
     """Kleene's NOT: unknown stays unknown."""
     return None if value is None else not value
-
-
-def parse_time(text: str) -> datetime | None:
-    """Read an RFC 3339 instant, in UTC and microseconds; None when it is not one."""
-    found = _RFC3339.fullmatch(text)
-    if found is None:
-        return None
-    year, month, day, hour, minute, second = map(int, found.groups()[:6])
-    microsecond = int((found[7] or "0")[:6].ljust(6, "0"))
-    offset = timedelta()
-    if found[8] is not None:
-        minutes = int(found[9])
-        offset = timedelta(hours=int(found[8]), minutes=-minutes if found[8].startswith("-") else minutes)
-    try:
-        return datetime(year, month, day, hour, minute, second, microsecond, UTC) - offset
-    except (ValueError, OverflowError):
-        return None
 
 
 def parse_address(text: str) -> Address | None:

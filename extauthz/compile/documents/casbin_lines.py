@@ -20,6 +20,7 @@ from extauthz.compile.documents.policy_documents import Reading, parse_role_bind
 from extauthz.compile.roles.role_index import rule_subjects
 from extauthz.domain.policy import WILDCARD, RoleBinding, RoleRule, SubjectKind
 from extauthz.domain.problem import Problem
+from extauthz.domain.time_text import rfc3339
 
 Line = tuple[str, ...]
 READING: Final = Reading(assigned_id="-")
@@ -57,8 +58,7 @@ def binding_line(binding: RoleBinding) -> Line:
     line = ("g", f"{binding.user_kind.value}:{binding.user}", f"role:{binding.role}", binding.dom)
     if binding.expires_at is None:
         return line
-    expires_at = datetime.fromtimestamp(binding.expires_at, UTC)
-    return (*line, expires_at.isoformat().replace("+00:00", "Z"))
+    return (*line, rfc3339(datetime.fromtimestamp(binding.expires_at, UTC)))
 
 
 class _Written(list[str]):

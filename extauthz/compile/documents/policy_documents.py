@@ -13,7 +13,6 @@ from typing import Any, Final, cast
 
 from extauthz.compile.conditions.casbin_conditions import parse_matcher
 from extauthz.compile.conditions.condition_trees import parse_condition
-from extauthz.compile.conditions.values import parse_time
 from extauthz.compile.documents.plain_role_rules import PlainRoleRules
 from extauthz.compile.documents.resource_documents import parse_resource
 from extauthz.compile.fields import Fields, shown
@@ -37,6 +36,7 @@ from extauthz.domain.policy import (
 )
 from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
+from extauthz.domain.time_text import parse_time
 from extauthz.domain.workload import written_problem
 
 LAST_INSTANT: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)

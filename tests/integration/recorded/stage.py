@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from extauthz.storage.rows import rfc3339
+from extauthz.domain.time_text import rfc3339
 from tests.integration.recorded.documents import BINDING, CONDITION, POLICY, PROVIDER, RULE, Document
 from tests.integration.recorded.sent import (
     BINDINGS,
