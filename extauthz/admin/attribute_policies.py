@@ -254,6 +254,8 @@ async def restore_attribute_policy(ctx: Writes) -> Response:
         ctx.check_precondition(stored)
         document, _ = doc.replacing(stored.document, stored.id, ())
         policy = doc.validate(AttributePolicyDocument.model_validate, document, ctx)
+        if policy_reads_body(policy.entity):
+            await ctx.ask_about_bodies(change.connection)
         return accepted(await attribute_policies.restore(change, stored.uuid)), policy
 
     return await ctx.write(work, _shown_to(ctx))

@@ -12,6 +12,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from extauthz.admin.resources import PATH, ResourceDocument, ResourceOut
+from extauthz.compile.documents.body_needs import resource_reads_body
 from extauthz.domain.policy import PUBLIC_SUBJECTS
 from extauthz.domain.problem import Problem
 from extauthz.rest import authorization
@@ -137,6 +138,8 @@ async def register(
             after |= {str(stored.document["name"]): stored for stored in created}
     if clashes:
         return Conflict("resource", tuple(clashes))
+    if any(resource_reads_body(body.entity) for body in bodies):
+        await ctx.ask_about_bodies(change.connection)
     found = await resources.in_force(change.connection, change.tenant, [after[body.name] for body in bodies])
     return [(row, body.name not in present) for row, body in zip(found, bodies, strict=True)]
 

@@ -231,6 +231,8 @@ async def patch_resource(ctx: _Writes, body: Annotated[doc.Patch, merge_patch(Re
         authorization.require_service(ctx.caller, [(patched.serviceName, "/serviceName")])
         authorization.require_declarable(ctx.caller, [(patched.public, patched.entity.routes, stored, "")])
         replaced = accepted(await resources.replace(change, patched.to_document(stored.id, {})))
+        if resource_reads_body(patched.entity):
+            await ctx.ask_about_bodies(change.connection)
         (after,) = await resources.in_force(change.connection, change.tenant, [replaced])
         return after, patched
 

@@ -2,13 +2,15 @@
 
     {"instance": UUID, "version": "0.2.0",
      "tenants": [{"tenant": "acme", "epoch": UUID, "revision": 7, "age": 0.2}], "gone": ["globex"],
-     "key_uses": [{"tenant": "acme", "id": "sak_...", "at": 1790000000.5}], "bodies": true}
+     "key_uses": [{"tenant": "acme", "id": "sak_...", "at": 1790000000.5}],
+     "condition_body_max": 65536, "request_bodies": "arrived"}
 
     200 {"interval": 3.0}   the report is stored; seconds until the next one
 
-`gone` are tenants that the sidecar no longer serves; at its end it names all of them. `bodies` is whether a
-check had a body that can be read since the sidecar started. Members that this
-version does not know are ignored, because sidecars may be newer than their control plane.
+`gone` are tenants that the sidecar no longer serves; at its end it names all of them. `request_bodies` is
+what it has seen of bodies since its start, null before its first check. Members, and values of
+`request_bodies`, that this version does not know are ignored, because sidecars may be newer than their
+control plane.
 """
 
 import asyncio
@@ -22,7 +24,7 @@ from starlette.routing import Route
 
 from extauthz.admin.follower_keys import FollowerKeys
 from extauthz.domain.service_key import row_id
-from extauthz.domain.sidecar_report import MAX_KEY_USES, MAX_TENANTS, PATH
+from extauthz.domain.sidecar_report import MAX_KEY_USES, MAX_TENANTS, PATH, RequestBodies
 from extauthz.rest.answers import Reply
 from extauthz.rest.documents import problems_of
 from extauthz.rest.problems import ProblemError, accepted, conflict, forbidden, invalid
@@ -32,6 +34,7 @@ from extauthz.storage.sidecar_reports import LIVE_INTERVALS, TooManySidecars
 from extauthz.storage.sidecars import MAX_SIDECARS, SidecarReport
 
 _MAX_REVISION: Final = 2**62
+_KNOWN_BODIES: Final = {each.value: each for each in RequestBodies}
 
 Slug = Annotated[str, Field(pattern="^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Seconds = Annotated[float, Field(ge=0, lt=2**31)]
@@ -69,7 +72,8 @@ class SidecarReportDocument(BaseModel):
     tenants: Annotated[list[TenantState], Field(max_length=MAX_TENANTS)] = []
     gone: Annotated[list[Slug], Field(max_length=MAX_TENANTS)] = []
     key_uses: Annotated[list[UsedKey], Field(max_length=MAX_KEY_USES)] = []
-    bodies: Annotated[bool, Field(strict=True)] | None = None
+    condition_body_max: Annotated[int, Field(ge=0, lt=_MAX_REVISION, strict=True)] | None = None
+    request_bodies: Annotated[str, Field(max_length=64)] | None = None
 
 
 _DOCUMENT: Final = TypeAdapter(SidecarReportDocument)
@@ -95,8 +99,6 @@ class SidecarReportApi:
             named |= {each.tenant for each in report.key_uses}
             if not all(map(follower.serves, named)):
                 raise forbidden("the key is of another tenant")
-            for tenant in named:
-                self._services.sidecars.note_bodies(tenant, str(report.instance), report.bodies)
             interval = self._services.sidecars.interval(*named)
             await self._store(report, interval)
         except ProblemError as problem:
@@ -115,7 +117,16 @@ class SidecarReportApi:
 
         def state(tenant: TenantState) -> SidecarReport:
             epoch = None if tenant.epoch is None else str(tenant.epoch)
-            return SidecarReport(instance, version, epoch, tenant.revision, tenant.age, live_s)
+            return SidecarReport(
+                instance,
+                version,
+                epoch,
+                tenant.revision,
+                tenant.age,
+                live_s,
+                report.condition_body_max,
+                _KNOWN_BODIES.get(report.request_bodies or ""),
+            )
 
         store = services.sidecars.store
         nothing = SidecarReport(instance, version, None, None, None, live_s)

@@ -5,6 +5,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
+from extauthz.domain.sidecar_report import RequestBodies
 from extauthz.rest import documents as doc
 from extauthz.rest.answers import list_of
 from extauthz.rest.authorization import Permission
@@ -26,6 +27,18 @@ class SidecarOut(doc.Model):
     ]
     age: Annotated[
         float | None, doc.about("seconds since it last confirmed that its policies are the newest", 0.4)
+    ]
+    condition_body_max: Annotated[
+        int | None,
+        doc.about("octets of a body that conditions read, 0: none; null: it does not say", 65_536),
+    ]
+    request_bodies: Annotated[
+        RequestBodies | None,
+        doc.about(
+            "seen of bodies since its start: one that conditions can read, requests with a JSON or form body "
+            "of which they can read none, or no such request; null: no check yet, or it does not say",
+            "arrived",
+        ),
     ]
     last_seen: doc.Time
     live: Annotated[bool, doc.about("whether it reported within three intervals", True)]

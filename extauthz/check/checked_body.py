@@ -71,16 +71,6 @@ class CheckedBody:
         return self._content
 
 
-class BodiesArrived:
-    """Whether any check so far had a body that conditions can read, also where none asked for it."""
-
-    __slots__ = ("seen",)
-
-    def __init__(self) -> None:
-        """Start with none."""
-        self.seen = False
-
-
 def checked_body(
     http: HttpRequest, raw: Mapping[str, bytes], repeated: frozenset[str], *, longest: int
 ) -> CheckedBody | None:

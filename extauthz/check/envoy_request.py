@@ -13,10 +13,11 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from extauthz.check.checked_body import BODY_HEADERS, CONTENT_TYPE, BodiesArrived, checked_body
+from extauthz.check.checked_body import BODY_HEADERS, CONTENT_TYPE, checked_body
 from extauthz.check.credentials import CredentialSources, read_credentials
 from extauthz.check.extauthz_check_pb2 import AttributeContext, CheckRequest
 from extauthz.check.request_headers import READ_ALWAYS, ClientHeaders, HeadersRejected, client_headers
+from extauthz.check.seen_bodies import SeenBodies
 from extauthz.domain.host import HostRejected, canonical_host
 from extauthz.domain.path import split_query
 from extauthz.domain.preflight import OPTIONS, PREFLIGHT_HEADERS, asked_method
@@ -47,7 +48,7 @@ class EnvoyRequests:
     that the client sent, header by header. Other spellings of `claim_headers` are removed by an allow, as
     those of `x-auth-*` are. `preflights` is whether CORS preflights are told from other requests
     (`CORS_PREFLIGHT=policy`). Bodies of up to `longest_body` octets can be read; 0: of no request. `traces`
-    is whether the parent of a request's trace is read, and `bodies` notes whether one arrived.
+    is whether the parent of a request's trace is read, and `bodies` notes what was seen of bodies.
     """
 
     condition_headers: frozenset[str] = frozenset()
@@ -58,7 +59,7 @@ class EnvoyRequests:
     preflights: bool = False
     longest_body: int = 0
     traces: bool = False
-    bodies: BodiesArrived = field(default_factory=BodiesArrived)
+    bodies: SeenBodies = field(default_factory=SeenBodies)
     read_headers: frozenset[str] = field(init=False)
     """The lower-case names of the headers whose values are looked at."""
 
@@ -106,12 +107,12 @@ class EnvoyRequests:
             return _malformed(attributes, headers, line.detail, line.reason)
         method, host, path, query = line
         peer, context = attributes.source, attributes.context_extensions
-        content_type, body = raw.get(CONTENT_TYPE), None
+        content_type, body, seen = raw.get(CONTENT_TYPE), None, self.bodies
+        seen.checked = True
         if content_type is not None and self.longest_body:
             body = checked_body(http, raw, headers.repeated, longest=self.longest_body)
-            # Its header a client can send, too; the bytes only Envoy.
-            if body is not None and not self.bodies.seen and http.raw_body:
-                self.bodies.seen = True
+            if not seen.arrived:
+                seen.note(http, content_type, body)
         traceparent = raw.get("traceparent")
         trace_id = trace_id_of(traceparent)
         # By position: with names it takes twice the time.

@@ -20,12 +20,12 @@ import structlog
 from extauthz.check import envoy_response, http_response
 from extauthz.check.assertions import Assertions
 from extauthz.check.bounds import is_overloaded
-from extauthz.check.checked_body import BodiesArrived
 from extauthz.check.credentials import CredentialSources
 from extauthz.check.envoy_request import EnvoyRequests
 from extauthz.check.extauthz_check_pb2 import AttributeContext
 from extauthz.check.forwarded_headers import Forwarder
 from extauthz.check.http_response import HttpAnswer
+from extauthz.check.seen_bodies import SeenBodies
 from extauthz.check.used_keys import UsedKeys
 from extauthz.decide.identity import Keys, Needs
 from extauthz.decide.judge import CheckPolicy, judge
@@ -146,7 +146,7 @@ class CheckService:
         self.tracing = tracing
         self.tokens = VerifiedTokens()
         self.used_keys = UsedKeys()
-        self.bodies = BodiesArrived()
+        self.bodies = SeenBodies(longest_body)
         self._policies = policies
         self._keys = keys
         self._introspector = introspector

@@ -129,6 +129,7 @@ class Collection(Generic[_Body]):
 
     async def insert(self, ctx: RequestContext, change: Change, body: _Body) -> Stored:
         """Store a body as a new row."""
+        await self._ask_about_bodies(ctx, change, body)
         documents = [self.to_document(body, change.new_id())]
         created: Stored
         (created,) = accepted(await self.rows.create(change, documents, **self._author(ctx)))
@@ -136,6 +137,7 @@ class Collection(Generic[_Body]):
 
     async def store(self, ctx: RequestContext, change: Change, stored: Stored, body: _Body) -> Stored:
         """Store a body in the place of a row."""
+        await self._ask_about_bodies(ctx, change, body)
         document = self.to_document(body, stored.id)
         replaced: Stored = accepted(await self.rows.replace(change, document, **self._author(ctx)))
         return replaced
@@ -146,8 +148,16 @@ class Collection(Generic[_Body]):
 
     def shown_with(self, ctx: RequestContext, body: _Body) -> Callable[[Stored], Document]:
         """Return what shows a row that was written from a body, with the warnings about the body."""
-        more = ctx.body_not_sent("/rule_data") if self.reads_body(body) else []
-        return lambda stored: with_warnings(self.show(stored), [*self.warnings_of(body), *more])
+
+        def show(stored: Stored) -> Document:
+            more = ctx.body_not_sent("/rule_data") if self.reads_body(body) else []
+            return with_warnings(self.show(stored), [*self.warnings_of(body), *more])
+
+        return show
+
+    async def _ask_about_bodies(self, ctx: RequestContext, change: Change, body: _Body) -> None:
+        if self.reads_body(body):
+            await ctx.ask_about_bodies(change.connection)
 
     def _author(self, ctx: RequestContext) -> dict[str, bool]:
         return {"by_domain_admin": not ctx.caller.is_tenant_admin} if self.rows.TABLE.has_author else {}

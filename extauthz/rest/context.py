@@ -16,6 +16,7 @@ from extauthz.compile.documents.warnings import DocumentWarning, body_not_sent
 from extauthz.compile.row_reader import KINDS, StoredReader
 from extauthz.domain.policy import MAX_ALLOW_PRIORITY
 from extauthz.domain.problem import Problem
+from extauthz.domain.sidecar_report import ReportedBodies
 from extauthz.rest import quotas
 from extauthz.rest.answers import (
     MAX_NAMED_ROWS,
@@ -34,7 +35,7 @@ from extauthz.rest.preconditions import IfMatch, KeptAnswer, claim_of, entity_ta
 from extauthz.rest.problems import ProblemError, accepted, conflict, not_found, precondition_failed
 from extauthz.rest.request_body import row_id_of
 from extauthz.rest.services import AdminServices
-from extauthz.storage import draft_writes, drafts, unrevised
+from extauthz.storage import draft_writes, drafts, sidecars, unrevised
 from extauthz.storage import write as storage_write
 from extauthz.storage.draft_writes import DraftWritten
 from extauthz.storage.drafts import Draft
@@ -56,7 +57,8 @@ class RequestContext:
     """An authenticated and permitted request; `content` is its body, a JSON value or a text.
 
     `permission` is the one that the operation needed. `draft` is the draft that is read or written instead of
-    the live policies, `draft_version` its version once it was read.
+    the live policies, `draft_version` its version once it was read; `reported_bodies` is what sidecars say of
+    bodies, where the change needs them.
     """
 
     services: AdminServices
@@ -69,6 +71,7 @@ class RequestContext:
     if_match: IfMatch | None = None
     idempotency_key: str | None = None
     content: object = None
+    reported_bodies: ReportedBodies | None = None
 
     @property
     def tenant(self) -> str:
@@ -240,13 +243,15 @@ class RequestContext:
         return finished(accepted(written, entries=entries))
 
     def body_not_sent(self, pointer: str) -> list[DocumentWarning]:
-        """Return the warning about an entry that reads the body of requests, where bodies do not arrive."""
-        services = self.services
-        return body_not_sent(
-            pointer,
-            longest=services.condition_body_max,
-            sidecars=services.sidecars.without_bodies(self.tenant),
-        )
+        """Return the warning about an entry that reads the body of requests, after `ask_about_bodies`."""
+        if self.reported_bodies is None:
+            return []
+        return body_not_sent(pointer, self.reported_bodies, longest=self.services.condition_body_max)
+
+    async def ask_about_bodies(self, connection: "Connection") -> None:
+        """Read what the sidecars of the tenant say of bodies, once for a change that needs them."""
+        if self.reported_bodies is None:
+            self.reported_bodies = await sidecars.bodies(connection, self.tenant)
 
     def once(
         self, answer: Callable[[Written[Any]], Response] | None, *, tenant: str | None = None

@@ -1,6 +1,6 @@
 """Reports of a worker to its control plane: at its start, after each applied revision, every few seconds.
 
-Input: the current policies, the uses of service keys, whether bodies arrive. Output: reports over a
+Input: the current policies, the uses of service keys, what was seen of bodies. Output: reports over a
 `ControlPlaneChannel`.
 
 A report says at which revision the worker decides for each of its tenants. It is sent while checks are
@@ -20,7 +20,7 @@ from typing import Any, Final
 import structlog
 
 from extauthz import __version__
-from extauthz.check.checked_body import BodiesArrived
+from extauthz.check.seen_bodies import SeenBodies
 from extauthz.check.used_keys import UsedKeys
 from extauthz.compile.directory import Directory
 from extauthz.domain.sidecar_report import MAX_KEY_USES, MAX_TENANTS, PATH
@@ -65,7 +65,7 @@ class RevisionReports:
         current: CurrentPolicies,
         used_keys: UsedKeys,
         *,
-        bodies: BodiesArrived | None = None,
+        bodies: SeenBodies | None = None,
     ) -> None:
         """Take what is reported, and follow `current` from now on."""
         self._channel = channel
@@ -196,7 +196,8 @@ class RevisionReports:
             "key_uses": [{"tenant": tenant, "id": key, "at": at} for (tenant, key), at in uses.items()],
         }
         if self._bodies is not None:
-            document["bodies"] = self._bodies.seen
+            document["condition_body_max"] = self._bodies.longest
+            document["request_bodies"] = self._bodies.state()
         answer = await self._channel.send(PATH, document, within_s=within_s)
         interval = answer.get("interval")
         if isinstance(interval, bool) or not isinstance(interval, int | float):

@@ -76,7 +76,6 @@ class SidecarReports:
         self._questions = SharedQuestions()
         self._readers = asyncio.Semaphore(_READERS)
         self._heard: dict[str, dict[str, float]] = {}
-        self._bodies: dict[str, dict[str, bool]] = {}
         self._pruned_at = self._resumed_at = steady()
         self._interrupted = self._ended = False
 
@@ -180,26 +179,6 @@ class SidecarReports:
             self._heard = {
                 name: kept for name, each in self._heard.items() if (kept := self._recent(name, each, now))
             }
-            self._bodies = {
-                name: {instance: each[instance] for instance in each.keys() & self._heard[name].keys()}
-                for name, each in self._bodies.items()
-                if name in self._heard
-            }
-
-    def note_bodies(self, tenant: str, instance: str, arrived: bool | None) -> None:
-        """Note whether a body has arrived at a sidecar; None: it does not say, as earlier versions."""
-        noted = self._bodies.setdefault(tenant, {})
-        if arrived is None:
-            noted.pop(instance, None)
-        elif instance in noted or len(noted) < sidecars.MAX_SIDECARS:
-            noted[instance] = arrived
-
-    def without_bodies(self, tenant: str) -> int:
-        """Return how many sidecars of a tenant report here that no body has arrived; 0 where one has."""
-        heard = self._recent(tenant, self._heard.get(tenant, {}), self._steady())
-        noted = self._bodies.get(tenant, {})
-        said = [noted.get(instance) for instance in heard]
-        return len(said) if all(arrived is False for arrived in said) else 0
 
     def _recent(self, tenant: str, heard: Mapping[str, float], now: float) -> dict[str, float]:
         oldest = now - LIVE_INTERVALS * self.interval(tenant)

@@ -1,6 +1,7 @@
 """The sidecars of a tenant, and the revision at which each decides.
 
-Input: what sidecars report. Output: rows, and how many sidecars have a revision. Errors: `Refusal`.
+Input: what sidecars report. Output: rows, how many sidecars have a revision, and what they have seen of the
+bodies of requests. Errors: `Refusal`.
 
 Revisions of two epochs do not compare: after a restore a sidecar has none of the new revisions until it
 reports one of the new epoch. A revision that the tenant does not have yet is from before a restore, too.
@@ -11,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from extauthz.domain.sidecar_report import ReportedBodies
 from extauthz.storage.columns import bounded_times
 from extauthz.storage.outcome import refusals_returned
 from extauthz.storage.pool import tenant_transaction
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from extauthz.domain.sidecar_report import RequestBodies
     from extauthz.storage.pool import Connection, Pool
 
 MAX_SIDECARS: Final = 50_000
@@ -37,6 +40,7 @@ _BEHIND: Final = f"t.revision - COALESCE({_REVISION}, 0) AS behind_by"
 _SELECTED: Final = (
     f"s.instance::text, s.version, {_REVISION} AS revision,"
     " extract(epoch FROM greatest(now() - s.confirmed_at, interval '0'))::float8 AS age,"
+    " s.condition_body_max, s.request_bodies,"
     f" {bounded_times('s.last_seen')}, s.live_until > now() AS live, {_BEHIND}"
 )
 _FROM: Final = "FROM sidecars AS s JOIN tenants AS t USING (tenant_id) CROSS JOIN cluster_state AS c"
@@ -56,7 +60,8 @@ class SidecarReport:
     """What one sidecar says of one tenant.
 
     `revision` and `epoch` are None before its first policies, `age` (seconds since they were last confirmed)
-    too. `live_s` is how long the sidecar counts as live from now on.
+    too. `live_s` is how long the sidecar counts as live from now on. `condition_body_max` is in octets, 0: it
+    reads no body, None: it does not say; `request_bodies` None: it has had no check, or does not say.
     """
 
     instance: str
@@ -65,16 +70,23 @@ class SidecarReport:
     revision: int | None
     age: float | None
     live_s: float
+    condition_body_max: int | None = None
+    request_bodies: RequestBodies | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """A sidecar of a tenant. `behind_by` is in revisions; `live`: it reported within three intervals."""
+    """A sidecar of a tenant. `behind_by` is in revisions; `live`: it reported within three intervals.
+
+    `condition_body_max` and `request_bodies` are as in its report.
+    """
 
     instance: str
     version: str
     revision: int | None
     age: float | None
+    condition_body_max: int | None
+    request_bodies: str | None
     last_seen: datetime
     live: bool
     behind_by: int
@@ -126,19 +138,25 @@ async def _upsert(
     for some in parts(reports):
         records = await connection.fetch(
             "INSERT INTO sidecars AS s"
-            " (tenant_id, instance, version, epoch, revision, confirmed_at, live_until)"
+            " (tenant_id, instance, version, epoch, revision, confirmed_at, live_until, condition_body_max,"
+            " request_bodies)"
             " SELECT t.tenant_id, r.instance, r.version, r.epoch, r.revision,"
-            " now() - make_interval(secs => r.age), now() + make_interval(secs => r.live_s)"
+            " now() - make_interval(secs => r.age), now() + make_interval(secs => r.live_s),"
+            " r.condition_body_max, r.request_bodies"
             " FROM tenants AS t CROSS JOIN unnest($2::text[]::uuid[], $3::text[], $4::text[]::uuid[],"
-            " $5::text[]::bigint[], $6::text[]::float8[], $7::text[]::float8[])"
-            " WITH ORDINALITY AS r (instance, version, epoch, revision, age, live_s, number)"
+            " $5::text[]::bigint[], $6::text[]::float8[], $7::text[]::float8[], $9::text[]::bigint[],"
+            " $10::text[])"
+            " WITH ORDINALITY AS r (instance, version, epoch, revision, age, live_s, condition_body_max,"
+            " request_bodies, number)"
             " WHERE t.tenant_id = $1"
             " AND (EXISTS (SELECT FROM sidecars AS k WHERE k.tenant_id = $1 AND k.instance = r.instance)"
             " OR (t.deleted_at IS NULL"
             " AND (SELECT count(*) FROM sidecars AS k WHERE k.tenant_id = $1) + r.number <= $8))"
             " ON CONFLICT (tenant_id, instance) DO UPDATE SET version = excluded.version,"
             " epoch = excluded.epoch, revision = excluded.revision, confirmed_at = excluded.confirmed_at,"
-            " last_seen = now(), live_until = excluded.live_until RETURNING s.instance::text",
+            " last_seen = now(), live_until = excluded.live_until,"
+            " condition_body_max = excluded.condition_body_max, request_bodies = excluded.request_bodies"
+            " RETURNING s.instance::text",
             tenant,
             [each.instance for each in some],
             [each.version for each in some],
@@ -147,6 +165,8 @@ async def _upsert(
             [_text(each.age) for each in some],
             [_text(each.live_s) for each in some],
             MAX_SIDECARS,
+            [_text(each.condition_body_max) for each in some],
+            [each.request_bodies for each in some],
         )
         stored.update(record["instance"] for record in records)
     return [each for each in reports if each.instance not in stored]
@@ -203,6 +223,20 @@ async def missing(
         revision,
     )
     return [_sidecar(record) for record in records]
+
+
+async def bodies(connection: Connection, tenant: str) -> ReportedBodies:
+    """Return what the live sidecars of a tenant say of the bodies of requests."""
+    (record,) = await connection.fetch(
+        "SELECT count(*) AS sidecars, count(*) FILTER (WHERE s.condition_body_max IS NULL) AS silent,"
+        " count(*) FILTER (WHERE s.condition_body_max = 0) AS reading_none,"
+        " count(*) FILTER (WHERE s.request_bodies = 'arrived') AS arrived,"
+        " count(*) FILTER (WHERE s.request_bodies = 'unreadable') AS unreadable,"
+        " count(*) FILTER (WHERE s.request_bodies = 'none') AS without"
+        " FROM sidecars AS s WHERE s.tenant_id = $1 AND s.live_until > now()",
+        tenant,
+    )
+    return ReportedBodies(**dict(record))
 
 
 def _text(number: float | None) -> str | None:

@@ -84,12 +84,21 @@ def follower(control: Serving, folder: Path, key: str) -> Any:
     )
 
 
-def is_warned_of_bodies(control: Serving) -> bool:
-    """Whether a policy that reads bodies is answered with the warning that none arrives."""
+def warned_of_bodies(control: Serving) -> str | None:
+    """Return the warning that a policy which reads bodies is answered with, about those that arrive."""
     policy = {"name": "a", "resource": "a:use", "effect": "allow", "format": "casbin"}
     reads = {"rule_data": "request.body.amount <= 10"}
     made = control.rest.create("/api/v1/abac/policies", policy | reads).document
-    return "body_not_sent" in [each["code"] for each in made.get("warnings", ())]
+    said = [each["message"] for each in made.get("warnings", ()) if each["code"] == "body_not_sent"]
+    return said[0] if said else None
+
+
+def until_bodies(control: Serving, state: str) -> None:
+    await_true(
+        lambda: [each["request_bodies"] for each in listed(control)] == [state],
+        within=WITHIN_S,
+        what=f"a report that bodies are {state}",
+    )
 
 
 def test_a_follower_reports_before_its_first_decision_and_until_its_end(
@@ -114,14 +123,45 @@ def test_a_follower_reports_before_its_first_decision_and_until_its_end(
 
         await_true(used, within=WITHIN_S, what="the use of the key")
 
-        assert is_warned_of_bodies(control)
-        json_body = {"content-type": "application/json", "x-envoy-auth-partial-body": "false"}
-        sidecar.check(method="POST", headers=json_body, raw_body=b"{}")
-        await_true(lambda: not is_warned_of_bodies(control), within=WITHIN_S, what="a report of a body")
         assert metric(sidecar, 'extauthz_control_plane_reports_total{outcome="acknowledged"}') >= 2
         sidecar.process.stop(grace_s=8)
         assert listed(control) == []
         assert control.rest.ask("POST", f"{RULES}?wait=all", rule | {"sub": "role:b"}).status == 201
+
+
+def test_a_write_that_needs_bodies_warns_of_what_a_sidecar_has_seen(control: Serving, tmp_path: Path) -> None:
+    with follower(control, tmp_path / "sidecar", key_of(control, "policies:follow")[1]) as sidecar:
+        assert warned_of_bodies(control) is None
+        sidecar.environ["CONDITION_BODY_MAX"] = "1000"
+        sidecar.start("sidecar", ready=False)
+        await_true(lambda: listed(control), within=WITHIN_S, what="its first report")
+        (shown,) = listed(control)
+        assert (shown["condition_body_max"], shown["request_bodies"]) == (1000, None)
+        assert warned_of_bodies(control) is None
+
+        await_true(sidecar.allowed, within=WITHIN_S, what="its policies")
+        until_bodies(control, "none")
+        assert "no sidecar that reports (1) has seen a request with a body yet" in str(
+            warned_of_bodies(control)
+        )
+
+        form = {"content-type": "application/json", "content-length": "2"}
+        sidecar.check(method="POST", headers=form)
+        until_bodies(control, "unreadable")
+        assert "came to 1 of the sidecars that report (1)" in str(warned_of_bodies(control))
+
+        sidecar.check(method="POST", headers=form | {"x-envoy-auth-partial-body": "false"}, raw_body=b"{}")
+        until_bodies(control, "arrived")
+        assert warned_of_bodies(control) is None
+
+
+def test_a_sidecar_that_reads_no_body_says_so(control: Serving, tmp_path: Path) -> None:
+    with follower(control, tmp_path / "sidecar", key_of(control, "policies:follow")[1]) as sidecar:
+        sidecar.environ["CONDITION_BODY_MAX"] = "0"
+        sidecar.start("sidecar")
+        await_true(sidecar.allowed, within=WITHIN_S, what="its policies")
+        assert [each["condition_body_max"] for each in listed(control)] == [0]
+        assert "the sidecars that report (1) have CONDITION_BODY_MAX=0" in str(warned_of_bodies(control))
 
 
 def test_a_sidecar_on_postgresql_reports_where_it_is_told_to(

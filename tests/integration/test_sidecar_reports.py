@@ -308,30 +308,92 @@ def test_the_interval_grows_with_the_sidecars() -> None:
     assert reports.interval("acme") == 20.0
 
 
-async def test_a_write_that_needs_bodies_warns_while_no_sidecar_receives_one(database: "Database") -> None:
-    tool = {"methods": ["POST"], "path": "/mcp", "mcp": {"method": "tools/call", "tool": "search"}}
-    policy = {"name": "small", "resource": "search:call", "effect": "allow", "format": "casbin"}
+TOOL = {"methods": ["POST"], "path": "/mcp", "mcp": {"method": "tools/call", "tool": "search"}}
+POLICY = {"name": "small", "resource": "search:call", "effect": "allow", "format": "casbin"}
+READING = {"rule_data": "request.body.params.arguments.limit <= 10"}
 
-    async def warned(api: Api, number: int) -> list[bool]:
-        route = tool | {"path": f"/mcp{number}"}
-        resource = {"name": f"search{number}:call", "serviceName": "tools", "routes": [route]}
-        rule_data = "request.body.params.arguments.limit <= 10"
-        made = [
-            await api.post("/api/v1/resources", resource),
-            await api.post("/api/v1/resources/list", [resource]),
-            await api.post("/api/v1/abac/policies", policy | {"rule_data": rule_data}),
-            await api.post("/api/v1/abac/policies", policy | {"rule_data": "user.level <= 10"}),
-        ]
-        shown = [each.succeeded(each.status).body for each in made]
-        shown[1] = shown[1]["items"][0] if isinstance(shown[1], dict) else shown[1][0]
-        return [
-            "body_not_sent" in [warning["code"] for warning in each.get("warnings", ())] for each in shown
-        ]
 
+async def warned(api: Api, number: int) -> list[str]:
+    """Return the warnings about bodies of writes that read them; one that reads none has no warning."""
+    route = TOOL | {"path": f"/mcp{number}"}
+    resource = {"name": f"search{number}:call", "serviceName": "tools", "routes": [route]}
+    single = (await api.post("/api/v1/resources", resource)).succeeded(201).body
+    many = (await api.post("/api/v1/resources/list", [resource])).succeeded(200).body
+    patched = await api.patch(f"/api/v1/resources/{single['id']}", {"displayName": "Search"})
+    policy = (await api.post("/api/v1/abac/policies", POLICY | READING)).succeeded(201).body
+    path = f"/api/v1/abac/policies/{policy['id']}"
+    replaced = await api.put(path, POLICY | READING)
+    renamed = await api.patch(path, {"name": "smaller"})
+    (await api.delete(path)).succeeded(204)
+    restored = await api.post(f"{path}/restore", None)
+    other = await api.post("/api/v1/abac/policies", POLICY | {"rule_data": "user.level <= 10"})
+    changed = [each.succeeded(200).body for each in (patched, replaced, renamed, restored)]
+    shown = [bodies_of(each) for each in (single, *many, policy, *changed)]
+    assert len({*map(len, shown)}) == 1, shown
+    assert bodies_of(other.succeeded(201).body) == []
+    return [message for each in shown for message in each]
+
+
+def bodies_of(written: Any) -> list[str]:
+    return [each["message"] for each in written.get("warnings", ()) if each["code"] == "body_not_sent"]
+
+
+@pytest.mark.parametrize(
+    ("reads", "shown", "said"),
+    [
+        ({}, (None, None), None),
+        ({"condition_body_max": 9, "request_bodies": None}, (9, None), None),
+        ({"condition_body_max": 9, "request_bodies": "arrived"}, (9, "arrived"), None),
+        ({"condition_body_max": 9, "request_bodies": "of a later version"}, (9, None), None),
+        (
+            {"condition_body_max": 9, "request_bodies": "none"},
+            (9, "none"),
+            "has seen a request a body yet",
+        ),
+        (
+            {"condition_body_max": 9, "request_bodies": "unreadable"},
+            (9, "unreadable"),
+            "none with bytes that",
+        ),
+        ({"condition_body_max": 0}, (0, None), "have CONDITION_BODY_MAX=0"),
+    ],
+)
+async def test_a_write_that_needs_bodies_warns_of_what_sidecars_say(
+    database: "Database", reads: dict[str, Any], shown: tuple[object, object], said: str | None
+) -> None:
     async with reporting(database) as (api, epoch):
-        assert await warned(api, 1) == [False, False, False, False]
-        assert (await report(api, ONE, state(epoch, 1), bodies=False)).status == 200
-        assert await warned(api, 2) == [True, True, True, False]
-        assert (await report(api, OTHER, state(epoch, 1), bodies=True)).status == 200
-        assert await warned(api, 3) == [False, False, False, False]
-        assert (await report(api, ONE, bodies="yes")).status == 422
+        assert await warned(api, 1) == []
+        (await report(api, ONE, state(epoch, 1), **reads)).succeeded(200)
+        (listed,) = (await api.get(SIDECARS)).succeeded(200).body["items"]
+        assert (listed["condition_body_max"], listed["request_bodies"]) == shown
+        messages = await warned(api, 2)
+        assert len(messages) == (0 if said is None else 7)
+        assert all(said in message for message in messages if said is not None)
+
+
+async def test_only_live_sidecars_of_the_tenant_say_whether_bodies_arrive(database: "Database") -> None:
+    none: dict[str, Any] = {"condition_body_max": 65536, "request_bodies": "none"}
+    async with reporting(database) as (api, epoch):
+        (await report(api, ONE, state(epoch, 1), **none)).succeeded(200)
+        (await report(api, OTHER, state(epoch, 1), **none | {"request_bodies": "arrived"})).succeeded(200)
+        assert await warned(api, 1) == []
+        async with connected(database.superuser) as connection:
+            await connection.execute(
+                "UPDATE sidecars SET live_until = now() - interval '1 s' WHERE instance = $1",
+                uuid.UUID(OTHER),
+            )
+        assert len(await warned(api, 2)) == 7
+        (await report(api, ONE, state(epoch, 1), **none | {"request_bodies": "arrived"})).succeeded(200)
+        assert await warned(api, 3) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"condition_body_max": -1}, {"condition_body_max": True}, {"condition_body_max": "1"},
+     {"request_bodies": True}, {"request_bodies": "x" * 65}],
+)  # fmt: skip
+async def test_a_report_of_bodies_that_cannot_be_read_is_refused(
+    database: "Database", wrong: dict[str, Any]
+) -> None:
+    async with reporting(database) as (api, _):
+        (await report(api, ONE, **wrong)).problem(422)

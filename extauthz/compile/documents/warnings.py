@@ -32,6 +32,7 @@ from extauthz.domain.policy import (
     default_action,
 )
 from extauthz.domain.reasons import Effect
+from extauthz.domain.sidecar_report import ReportedBodies
 
 
 class WarningCode(StrEnum):
@@ -249,24 +250,37 @@ def public_warning(name: str) -> DocumentWarning:
     )
 
 
-def body_not_sent(pointer: str, *, longest: int, sidecars: int) -> list[DocumentWarning]:
-    """Return what to say of an entry that reads bodies.
+def body_not_sent(pointer: str, reported: ReportedBodies, *, longest: int) -> list[DocumentWarning]:
+    """Return what to say of an entry that reads bodies, where it is not known that bodies arrive.
 
-    `longest` is CONDITION_BODY_MAX; `sidecars` are those that report, where none of them has received a body.
+    `longest` is CONDITION_BODY_MAX of this process, which counts where no sidecar reports. Nothing is said
+    where all that report have had no check yet, or one of them does not say.
     """
-    if longest and not sidecars:
+    why = _why_no_body(reported, longest)
+    if why is None:
         return []
-    those = "the sidecar that reports has" if sidecars == 1 else f"the {sidecars} sidecars that report have"
-    why = (
-        f"{those} received no body as bytes since the start"
-        if longest
-        else "CONDITION_BODY_MAX=0: none is read"
-    )
     message = (
-        f"it reads the body of requests, and {why}; without it an allow never matches and a deny always "
+        f"it reads the body of requests, and {why}; without a body an allow never matches and a deny always "
         "does: see that the proxies send bodies (docs/gateways.md#bodies)"
     )
     return [DocumentWarning(WarningCode.BODY_NOT_SENT, pointer, message)]
+
+
+def _why_no_body(reported: ReportedBodies, longest: int) -> str | None:
+    if not reported.sidecars:
+        return None if longest else "CONDITION_BODY_MAX=0: none is read"
+    if reported.silent or reported.arrived:
+        return None
+    if reported.reading_none == reported.sidecars:
+        return f"the sidecars that report ({reported.sidecars}) have CONDITION_BODY_MAX=0: none is read"
+    if reported.unreadable:
+        return (
+            f"requests with a JSON or form body came to {reported.unreadable} of the sidecars that report "
+            f"({reported.sidecars}), none with bytes that conditions can read"
+        )
+    if reported.without:
+        return f"no sidecar that reports ({reported.sidecars}) has seen a request with a body yet"
+    return None
 
 
 def _listed(roles: Sequence[str]) -> str:
