@@ -6,12 +6,13 @@ Input: decisions, cache look-ups, fetches, losses. Output: `CountTotals`, plain 
 import threading
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Iterable
 from enum import StrEnum
 from itertools import count, product
 from typing import Final, TypedDict
 
 from extauthz.domain.reasons import Effect, Reason
-from extauthz.domain.verdict import NamedVerdict, Verdict
+from extauthz.domain.verdict import NamedVerdict, ShadowOutcome, Verdict
 
 ENTRANCES: Final = ("grpc", "http", "rest", "authzen")
 
@@ -167,8 +168,9 @@ class Counts:
         self.began = self._began.add
         self.token_cache_hit = self._hits.add
         self.token_cache_miss = self._misses.add
-        # Requests only append here; a snapshot does the arithmetic.
-        self._recent: deque[tuple[Verdict | NamedVerdict, str, int]] = deque()
+        # Requests only append here; a snapshot does the arithmetic. What is appended is what is counted, not
+        # the verdict: kept until the next snapshot, its memory would not be in the caches when used again.
+        self._recent: deque[tuple[Effect, Reason, str, int, tuple[ShadowOutcome, ...]]] = deque()
         self._decisions: dict[DecisionKey, int] = dict.fromkeys(DECISION_KEYS, 0)
         self._durations = [0] * (len(DURATION_BUCKETS_US) + 1)
         self._duration_sum_us = 0
@@ -189,7 +191,7 @@ class Counts:
 
     def decided(self, verdict: Verdict | NamedVerdict, entrance: str, duration_us: int) -> None:
         """Count the verdict of a check that `began`; `entrance` is one of `ENTRANCES`."""
-        self._recent.append((verdict, entrance, duration_us))
+        self._recent.append((verdict.effect, verdict.reason, entrance, duration_us, verdict.shadow))
         if len(self._recent) >= _FOLD_AT:
             with self._lock:
                 self._fold()
@@ -307,18 +309,18 @@ class Counts:
     def _fold(self) -> None:
         recent = self._recent
         for _ in range(len(recent)):
-            verdict, entrance, duration_us = recent.popleft()
-            key = (verdict.effect, verdict.reason, entrance)
+            effect, reason, entrance, duration_us, shadow = recent.popleft()
+            key = (effect, reason, entrance)
             self._decisions[key] = self._decisions.get(key, 0) + 1
             self._durations[bisect_left(DURATION_BUCKETS_US, duration_us)] += 1
             self._duration_sum_us += duration_us
-            if verdict.shadow:
-                self._count_shadow(verdict)
+            if shadow:
+                self._count_shadow(shadow, effect)
 
-    def _count_shadow(self, verdict: Verdict | NamedVerdict) -> None:
+    def _count_shadow(self, shadow: Iterable[ShadowOutcome], effect: Effect) -> None:
         counted = self._shadow_disagreements
-        for one in verdict.shadow:
-            if one.would != verdict.effect:
+        for one in shadow:
+            if one.would != effect:
                 known = one.rule_id in counted or len(counted) <= MAX_SHADOW_RULES
                 rule_id = one.rule_id if known else OTHER_RULES
                 counted[rule_id] = counted.get(rule_id, 0) + 1

@@ -1,6 +1,7 @@
 """Counting, merging the counts of processes, and the text that Prometheus reads."""
 
 import json
+import sys
 import threading
 
 import pytest
@@ -212,6 +213,14 @@ def test_counts_do_not_depend_on_whether_they_are_read() -> None:
     assert counts.snapshot() == counts.snapshot()
     assert counts.snapshot()["decisions"]["allow,rule_matched,grpc"] == 60_000
     assert counts.snapshot()["token_cache_hits"] == 1
+
+
+def test_a_counted_decision_is_not_kept() -> None:
+    counts, verdict = Counts("a"), ALLOW._replace(decision_id="another")
+    before = sys.getrefcount(verdict)
+    decide(counts, verdict)
+    assert sys.getrefcount(verdict) == before
+    assert counts.snapshot()["decisions"]["allow,rule_matched,grpc"] == 1
 
 
 def test_a_snapshot_travels_as_json() -> None:
