@@ -31,6 +31,12 @@ def read_mailbox(owner: str) -> str:
     return f"mail of {owner}"
 
 
+@server.tool(name="search-invoices")
+def search_invoices(owner: str | None = None, fields: dict[str, str] | None = None) -> str:
+    """Return the invoices of an owner, or of everyone."""
+    return f"invoices of {owner} with {fields}"
+
+
 @server.tool(name="drop-tables")
 def drop_tables() -> str:
     """Do what no route names."""

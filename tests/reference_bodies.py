@@ -1,6 +1,7 @@
 """A plain implementation of what conditions read of bodies (policy language, section Bodies)."""
 
 import json
+import re
 import unicodedata
 from collections.abc import Mapping
 from decimal import Decimal
@@ -25,6 +26,8 @@ def read_body(asked: Mapping[str, Any]) -> Any:
     if len(types) != 1 or not isinstance(text, str) or not text:
         return None
     if types[0] == FORM:
+        if text.lstrip(" \t\r\n")[:1] in {"{", "[", '"'}:
+            return None
         return parse_qsl(text, keep_blank_values=True)
     if types[0] not in JSON:
         return None
@@ -48,11 +51,13 @@ def member(body: Any, path: str) -> Any:
     if isinstance(body, list):
         values = [value for name, value in body if loose(name) == loose(path)]
         exact = [value for name, value in body if name == path]
-        if len(values) > 1 or values != exact:
+        if len(values) > 1 or values != exact or any(nested(name, path) for name, _ in body):
             raise UnsureError
         return exact[0] if exact else None
     here, names = body, path.split(".")
     for position, name in enumerate(names):
+        if isinstance(here, str | list) or (isinstance(here, dict) and {"__proto__", "$ref"} & set(here)):
+            raise UnsureError
         if not isinstance(here, dict):
             return None
         rest = [".".join(names[position:end]) for end in range(position + 2, len(names) + 1)]
@@ -60,11 +65,28 @@ def member(body: Any, path: str) -> Any:
         if alike not in ([], [name]):
             raise UnsureError
         here = here.get(name)
+    if isinstance(here, str) and here.strip(" \t\r\n")[:1] in {"{", "[", "n"}:
+        try:
+            again = json.loads(here)
+        except ValueError:
+            return here
+        if again is None or isinstance(again, dict | list):
+            raise UnsureError
     return here
 
 
+def nested(one: str, other: str) -> bool:
+    """Tell whether one field of a form is a part of the other one."""
+    first, second = (
+        [loose(part) for part in re.split(r"\[|\.", name.rstrip("[]."))] for name in (one, other)
+    )
+    shorter = min(len(first), len(second))
+    return first != second and first[:shorter] == second[:shorter]
+
+
 def loose(name: str) -> str:
-    return "".join(character for character in name.casefold() if character not in "-_. []")
+    text = unicodedata.normalize("NFKC", name).casefold().replace("\u0131", "i").replace("i\u0307", "i")
+    return "".join(each for each in text if each not in "-_.! []" and unicodedata.category(each) != "Cf")
 
 
 def comparable(value: Any) -> bool:

@@ -37,8 +37,9 @@ def body_form(content_type: bytes) -> BodyForm | None:
 
 def _fits(parameter: bytes) -> bool:
     name, _, value = parameter.partition(b"=")
-    if name == _CHARSET:
-        return value in _UTF8
+    if name.startswith(_CHARSET):
+        # `charset*` is the same parameter in another notation (RFC 8187).
+        return name == _CHARSET and value in _UTF8
     quoted = len(value) > 2 and value[:1] == value[-1:] == b'"'
     return _is_token(name) and _is_token(value[1:-1] if quoted else value)
 

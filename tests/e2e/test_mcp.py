@@ -42,6 +42,9 @@ resources:
   - name: read-mailbox:call
     serviceName: invoices
     routes: [{methods: [POST], path: /mcp, mcp: {method: tools/call, tool: read-mailbox}}]
+  - name: search-invoices:call
+    serviceName: invoices
+    routes: [{methods: [POST], path: /mcp, mcp: {method: tools/call, tool: search-invoices}}]
   - name: reports:read
     serviceName: invoices
     routes: [{methods: [POST], path: /mcp, mcp: {method: resources/read, uri: "reports://{year}/{name}"}}]
@@ -51,6 +54,7 @@ role_rules:
   - {id: agents-connect, sub: agent, dom: "*", obj: "session:use", act: "*", effect: allow}
   - {id: agents-read, sub: agent, dom: "*", obj: "read-invoice:call", act: "*", effect: allow}
   - {id: clerks-delete, sub: clerk, dom: "*", obj: "delete-invoice:call", act: "*", effect: allow}
+  - {id: agents-search, sub: agent, dom: "*", obj: "search-invoices:call", act: "*", effect: allow}
   - {id: agents-report, sub: agent, dom: "*", obj: "reports:read", act: "*", effect: allow}
 attribute_policies:
   - id: small-deletes
@@ -65,6 +69,18 @@ attribute_policies:
     effect: allow
     format: casbin
     rule_data: request.body.params.arguments.owner == user.id
+  - id: an-owner
+    name: Of one owner
+    resource: "search-invoices:call"
+    effect: deny
+    rule_data:
+      {type: CONDITION, attribute: request.body.params.arguments.owner, operator: exists, value: false}
+  - id: no-iban
+    name: Not by an account
+    resource: "search-invoices:call"
+    effect: deny
+    rule_data:
+      {type: CONDITION, attribute: request.body.params.arguments.fields.iban, operator: exists, value: true}
   - id: reports-of-the-year
     name: Only of 2026
     resource: "reports:read"
@@ -144,6 +160,19 @@ async def test_the_tool_and_its_arguments_decide(door: Gate, era: str) -> None:
     async with client(door, era, "agent") as agent:
         assert await outcome(agent, "read-invoice", number=7) == "read 7"
         assert await outcome(agent, "delete-invoice", number=7, amount=1) == "denied"
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_text_that_the_server_reads_as_json_again_decides_nothing(door: Gate, era: str) -> None:
+    async with client(door, era, "agent") as agent:
+        tool = "search-invoices"
+        assert await outcome(agent, tool, owner="eve", fields={"a": "b"}) == "invoices of eve with {'a': 'b'}"
+        assert await outcome(agent, tool) == "denied"
+        assert await outcome(agent, tool, owner=None) == "denied"
+        assert await outcome(agent, tool, owner="null") == "denied"
+        assert await outcome(agent, tool, owner=" null\n") == "denied"
+        assert await outcome(agent, tool, owner="eve", fields={"iban": "b"}) == "denied"
+        assert await outcome(agent, tool, owner="eve", fields='{"iban": "b"}') == "denied"
 
 
 @pytest.mark.parametrize("era", ERAS)

@@ -9,13 +9,13 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping
 from decimal import Decimal
-from functools import lru_cache
 from typing import Final, NamedTuple
 
 from extauthz.compile.conditions.mcp_message import NO_HEADERS, McpHeaders, read_message
 from extauthz.compile.conditions.query import Query, read_query
 from extauthz.compile.conditions.values import ABSENT, UNKNOWN, Kleene
 from extauthz.domain.content_type import BodyForm
+from extauthz.domain.folded_names import are_comparable, folded
 from extauthz.domain.mcp import McpMessage
 from extauthz.domain.strict_json import JsonRejected, read_object
 
@@ -27,12 +27,19 @@ MAX_MEMBERS: Final = 1_000
 
 _LARGEST_INTEGER: Final = 2**53 - 1
 """RFC 8259 6: integers that every reader agrees about."""
-_CACHED_LENGTH: Final = 64
+_INTO: Final = re.compile(r"[\[.]")
+_STEP: Final = "\0"
 _NONE: Final = frozenset[str]()
+# JavaScript makes the members of one the object's own when it copies objects; JSON.NET replaces the object.
+_REFERENCES: Final = frozenset(("__proto__", "$ref"))
 _CONTROL: Final = re.compile("[\0-\x1f\x7f-\x9f]")
-# Readers that bind names to fields fold case and drop what separates words; PHP makes `_` of dots, blanks
-# and brackets in the fields of a form.
-_SEPARATORS: Final = re.compile(r"[-_. \[\]]")
+# What may be an object, a list or null. The Python SDK of MCP reads text once more as JSON for an argument of
+# another type than `str`.
+_JSON_TEXT: Final = re.compile(
+    r"""[ \t\n\r]*(null|\{[ \t\n\r]*(\}|".*\})|\[[ \t\n\r]*(\]|["\[{0-9tfnNI-].*\]))[ \t\n\r]*""", re.DOTALL
+)
+# Some readers take what begins so for JSON, whatever the content type.
+_JSON_BEGIN: Final = re.compile(rb"""[ \t\n\r]*["\[{]""")
 
 
 def read_body(content: bytes, form: BodyForm, headers: McpHeaders = NO_HEADERS) -> "WholeBody | None":
@@ -41,11 +48,13 @@ def read_body(content: bytes, form: BodyForm, headers: McpHeaders = NO_HEADERS) 
     `headers` are those that say again which message of the Model Context Protocol it is.
     """
     if form is BodyForm.FORM:
+        if _JSON_BEGIN.match(content):
+            return None
         try:
             query = read_query(content.decode("ascii"))
         except UnicodeDecodeError:
             return None
-        return None if query is None else FormBody(query)
+        return None if query is None or not are_comparable("".join(query.names)) else FormBody(query)
     members = read_object(content, max_depth=MAX_DEPTH)
     return None if isinstance(members, JsonRejected) else JsonBody(members, headers)
 
@@ -62,23 +71,25 @@ class _Names(NamedTuple):
 
     @classmethod
     def of(cls, members: Mapping[str, object]) -> "_Names | None":
-        """Read the names of an object; None where some readers end a name early, or there are too many."""
+        """Read the names of an object; None where readers may find other ones, or there are too many."""
         together = "".join(members)
         if together.isascii() and together.isalpha() and together.islower() and len(members) <= MAX_MEMBERS:
             # Names are in that form already, which is the usual case.
             return cls(members, _NONE, ())
-        if len(members) > MAX_MEMBERS or _CONTROL.search(together):
+        if len(members) > MAX_MEMBERS or _CONTROL.search(together) or not are_comparable(together):
             return None
-        counts = Counter(map(_folded, members))
+        if not _REFERENCES.isdisjoint(members):
+            return None
+        counts = Counter(map(folded, members))
         repeated = frozenset(name for name, count in counts.items() if count > 1)
-        return cls(counts, repeated, tuple(_folded(name) for name in members if "." in name))
+        return cls(counts, repeated, tuple(folded(name) for name in members if "." in name))
 
     def is_plain(self, name: str, rest: str, *, is_there: bool) -> bool:
         """Tell whether every reader takes the member `name`, and none another one with dots in its name."""
-        folded = _folded(name)
-        if (folded in self.written) is not is_there or folded in self.repeated:
+        plain = folded(name)
+        if (plain in self.written) is not is_there or plain in self.repeated:
             return False
-        return not self.with_dots or not _folded(rest).startswith(self.with_dots)
+        return not self.with_dots or not folded(rest).startswith(self.with_dots)
 
 
 class JsonBody:
@@ -125,7 +136,8 @@ class JsonBody:
         rest = path
         while rest:
             if not isinstance(here, dict):
-                return ABSENT
+                # Some readers read text as JSON again, and take a list for its entry.
+                return UNKNOWN if isinstance(here, str | list) else ABSENT
             name, _, after = rest.partition(".")
             names = self._names_of(here)
             if names is None or not names.is_plain(name, rest, is_there=name in here):
@@ -133,7 +145,7 @@ class JsonBody:
             if name not in here:
                 return ABSENT
             here, rest = here[name], after
-        return here
+        return UNKNOWN if isinstance(here, str) and _JSON_TEXT.fullmatch(here) else here
 
     def _names_of(self, members: dict[str, object]) -> _Names | None:
         # The members live as long as the body, so that no other object has the id.
@@ -141,16 +153,6 @@ class JsonBody:
         if key not in self._names:
             self._names[key] = _Names.of(members)
         return self._names[key]
-
-
-def _folded(name: str) -> str:
-    """Return a name without case and separators."""
-    return _folded_again(name) if len(name) <= _CACHED_LENGTH else _folded_again.__wrapped__(name)
-
-
-@lru_cache(maxsize=4096)
-def _folded_again(name: str) -> str:
-    return _SEPARATORS.sub("", name).casefold()
 
 
 def _comparable(value: object) -> object:
@@ -177,12 +179,13 @@ def _comparable(value: object) -> object:
 class FormBody:
     """The fields of `application/x-www-form-urlencoded`, read as those of a query."""
 
-    __slots__ = ("_counts", "_query")
+    __slots__ = ("_counts", "_parts", "_query")
 
     def __init__(self, query: Query) -> None:
         """Take the fields."""
         self._query = query
-        self._counts = Counter(map(_folded, query.names))
+        self._counts = Counter(map(folded, query.names))
+        self._parts = tuple(_part(name) for name in query.names if _INTO.search(name))
 
     def message(self) -> None:
         """Return nothing: a form is not a message."""
@@ -202,7 +205,19 @@ class FormBody:
 
     def _at(self, name: str) -> object:
         found = self._query.value(name)
-        return found if self._counts[_folded(name)] == (found is not ABSENT) else UNKNOWN
+        if self._counts[folded(name)] != (found is not ABSENT):
+            return UNKNOWN
+        # `a[b]` or `a.b` is a part of `a` to PHP, Ruby's Rack, Node's qs and Spring.
+        inside = _part(name) + _STEP
+        if any(part.startswith(inside) for part in self._parts):
+            return UNKNOWN
+        is_part = any(folded(name[: step.start()]) in self._counts for step in _INTO.finditer(name))
+        return UNKNOWN if is_part else found
+
+
+def _part(name: str) -> str:
+    """Return the name of a field with `_STEP` where `[` or `.` lead into a value, folded otherwise."""
+    return folded(_INTO.sub(_STEP, name)).rstrip(_STEP)
 
 
 WholeBody = JsonBody | FormBody

@@ -17,6 +17,8 @@ from extauthz.domain.content_type import BodyForm, body_form
         (b"application/json; charset=utf-16", None),
         (b"application/json; charset=utf-8; charset=utf-16", None),
         (b"application/json; charset=utf-8; charset*=utf-16", None),
+        (b"application/json; charset*=utf-8''utf-16", None),
+        (b"application/x-www-form-urlencoded; charset*0=utf-7", None),
         (b'application/json; x="a;b"', None),
         (b"application/json;", None),
         (b"application/json, text/plain", None),

@@ -32,6 +32,12 @@ def json_value(text: str, path: str) -> object:
         ('{"a": ["x", 2, [false]]}', "a", ("x", 2, (False,))),
         ('{"m\\u0065thod": "tools/call"}', "method", "tools/call"),
         ('{"ab": 1, "a": 2}', "a", 2),
+        ('{"a": "[draft] of null"}', "a", "[draft] of null"),
+        ('{"a": "[draft]"}', "a", "[draft]"),
+        ('{"a": "{draft}"}', "a", "{draft}"),
+        ('{"a": "[1]["}', "a", "[1]["),
+        ('{"a": "true"}', "a", "true"),
+        ('{"\u00fcber": 1, "b": 2}', "\u00fcber", 1),
         (' {"a": 1}\r\n', "a", 1),
     ],
 )
@@ -48,7 +54,8 @@ def test_values(text: str, path: str, value: object) -> None:
         ("{}", "a", False),
         ('{"a": null}', "a", False),
         ('{"a": 1}', "a.b", False),
-        ('{"a": []}', "a.0", False),
+        ('{"a": null}', "a.b", False),
+        ('{"a": true}', "a.b", False),
         ('{"a": {}}', "a", True),
         ('{"a": 9007199254740992}', "a", True),
         ('{"a": 9007199254740992.0}', "a", True),
@@ -69,6 +76,29 @@ def test_values(text: str, path: str, value: object) -> None:
         ('{"a": 1, "a\\u0000": 2}', "a", None),
         ('{"a": 1, "b\\u0000": 2}', "a", None),
         ('{"x": {"a": 1}, "X": {"a": 2}}', "x.a", None),
+        ('{"id": 1, "\u0131d": 2}', "id", None),
+        ('{"\u0130d": 1}', "id", None),
+        ('{"\u00e9": 1, "e\u0301": 2}', "\u00e9", None),
+        ('{"a": 1, "\uff41": 2}', "a", None),
+        ('{"a": 1, "a\u200b": 2}', "a", None),
+        ('{"a": 1, "!a": 2}', "a", None),
+        ('{"a": 1, "' + "\u00e9" * 2000 + '": 2}', "a", None),
+        # Objects that some readers replace, or fill with other members.
+        ('{"__proto__": {"a": 1}}', "a", None),
+        ('{"x": {"__proto__": {"a": 1}}}', "x.a", None),
+        ('{"x": {"$ref": "#/y"}, "y": {"a": 1}}', "x.a", None),
+        # Lists that some readers take for their entry.
+        ('{"a": []}', "a.0", None),
+        ('{"a": [{"b": 1}]}', "a.b", None),
+        # Text that some readers read as JSON again.
+        ('{"a": "x"}', "a.b", None),
+        (r'{"a": "{\"b\": 1}"}', "a.b", None),
+        (r'{"a": "{\"b\": 1}"}', "a", None),
+        (r'{"a": " [\"b\"]\n"}', "a", None),
+        ('{"a": "{ }"}', "a", None),
+        ('{"a": "[]"}', "a", None),
+        ('{"a": "[NaN]"}', "a", None),
+        ('{"a": "null"}', "a", None),
     ],
 )
 def test_what_is_not_there_or_read_in_several_ways_is_unknown(
@@ -129,6 +159,15 @@ def test_an_object_with_very_many_members_is_not_compared() -> None:
         (b"x.y=1&x[y]=2", "x.y", UNKNOWN, None),
         (b"a[]=1", "a", UNKNOWN, None),
         (b"a=x%00y", "a", UNKNOWN, None),
+        (b"user[name]=x&user[mail]=y", "user[name]", "x", True),
+        (b"ab.c=1&a=2", "a", "2", True),
+        (b"a=1&a[b]=2", "a", UNKNOWN, None),
+        (b"a=1&A%5B0%5D=2", "a", UNKNOWN, None),
+        (b"a[b]=2", "a", UNKNOWN, None),
+        (b"a=1&a.b=2", "a", UNKNOWN, None),
+        (b"a[b]=1&a=2", "a[b]", UNKNOWN, None),
+        (b"a[b]=1&a[b][c]=2", "a[b]", UNKNOWN, None),
+        (b"!a=1", "a", UNKNOWN, None),
     ],
 )
 def test_fields_of_forms(content: bytes, name: str, value: object, exists: bool | None) -> None:
@@ -138,7 +177,13 @@ def test_fields_of_forms(content: bytes, name: str, value: object, exists: bool 
     assert body.exists(name) is exists
 
 
-@pytest.mark.parametrize("content", [b"a=%", b"a=%zz", b"a=1;b=2", b"a=\xff", b"a=%ff", b"a%00=1"])
+POLYGLOTS = [b'{"a": "x", "b": "&a=y&c="}', b' \n[{"a": "&a=y&c="}]', b'"&a=y"']
+"""Forms that a reader which does not ask for the content type reads as JSON."""
+
+
+@pytest.mark.parametrize(
+    "content", [b"a=%", b"a=%zz", b"a=1;b=2", b"a=\xff", b"a=%ff", b"a%00=1", *POLYGLOTS]
+)
 def test_a_form_that_is_not_well_formed_is_not_read(content: bytes) -> None:
     assert read_body(content, FORM) is None
 
