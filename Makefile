@@ -125,6 +125,7 @@ check: install ## lint, types, layers, patterns, wording, generated files, lock
 	$(BIN)/python tools/check_patterns.py
 	git ls-files -z | xargs -0 $(BIN)/codespell
 	$(BIN)/python tools/check_words.py
+	$(BIN)/python tools/check_names.py
 	$(BIN)/python tools/release.py >/dev/null
 	$(BIN)/python tools/generate_protos.py --check
 	$(BIN)/python tools/generate_configuration.py --check

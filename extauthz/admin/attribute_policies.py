@@ -161,12 +161,12 @@ POLICIES: Final = Collection(
     reads_body=lambda policy: policy_reads_body(policy.entity),
     show=to_shown,
 )
-Written = tuple[Stored, AttributePolicyDocument]
+StoredWithDocument = tuple[Stored, AttributePolicyDocument]
 """A row, and the document that was written to it."""
 
 
-def _shown_to(ctx: RequestContext) -> Callable[[Written, int], Reply]:
-    def shown(written: Written, revision: int) -> Reply:
+def _shown_to(ctx: RequestContext) -> Callable[[StoredWithDocument, int], Reply]:
+    def shown(written: StoredWithDocument, revision: int) -> Reply:
         stored, policy = written
         return row_reply(200, POLICIES.shown_with(ctx, policy))(stored, revision)
 
@@ -223,7 +223,7 @@ async def patch_attribute_policy(
     # A whole tree: members of the old root that it lacks would make another tree of it.
     is_tree = isinstance(rule_data, Mapping) and "type" in rule_data
 
-    async def work(change: Change) -> Written:
+    async def work(change: Change) -> StoredWithDocument:
         stored = await POLICIES.writable(ctx, change)
         document, problems = body.apply(stored.document, whole=frozenset({"rule_data"} if is_tree else ()))
         policy = doc.validate(AttributePolicyDocument.model_validate, document, ctx, problems)
@@ -245,7 +245,7 @@ async def delete_attribute_policy(ctx: Writes) -> Response:
 async def restore_attribute_policy(ctx: Writes) -> Response:
     """Restore a deleted attribute policy. A policy that is not deleted stays as it is."""
 
-    async def work(change: Change) -> Written:
+    async def work(change: Change) -> StoredWithDocument:
         stored = await POLICIES.found(ctx, change)
         priority = cast("int", stored.document["priority"])
         allowed = 0 if stored.document["effect"] == Effect.ALLOW.value else MAX_ALLOW_PRIORITY

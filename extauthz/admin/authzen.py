@@ -14,10 +14,10 @@ from extauthz.admin.authzen_models import EvaluationOut, EvaluationRequest, Eval
 from extauthz.admin.named_decisions import NOT_NOW, decided, excluded_roles, not_now
 from extauthz.compile.snapshot import Snapshot
 from extauthz.decide.authzen import (
+    AskedSubject,
     Batch,
     Evaluation,
     QuestionRejected,
-    Subject,
     read_batch,
     read_evaluation,
     read_item,
@@ -44,7 +44,7 @@ MAX_DEFAULT: Final = 4096
 ABOUT_ITSELF: Final = "a caller with a token may evaluate itself only: subject must be the token's"
 
 Evaluates = Annotated[RequestContext, requires(Permission.EVALUATE, bearer_keys=True)]
-Body = Annotated[object, described_by(EvaluationRequest)]
+EvaluationBody = Annotated[object, described_by(EvaluationRequest)]
 BatchBody = Annotated[object, described_by(EvaluationsRequest, is_bulk=True)]
 
 router: Final = APIRouter(tags=["AuthZEN"], route_class=ProtocolOperation)
@@ -53,7 +53,7 @@ tenant_router: Final = APIRouter(tags=["AuthZEN"], route_class=ProtocolOperation
 
 @tenant_router.post("/{tenant}/access/v1/evaluation", **answer(EvaluationOut))
 @router.post("/access/v1/evaluation", **answer(EvaluationOut))
-async def evaluate(ctx: Evaluates, body: Body) -> Response:
+async def evaluate(ctx: Evaluates, body: EvaluationBody) -> Response:
     """Evaluate access (AuthZEN).
 
     Decided as in the mesh and as by `POST /api/v1/check`, and logged with entrance `authzen`. A caller with a
@@ -113,9 +113,9 @@ class Evaluator:
         """Take the context of the request."""
         self._ctx = ctx
         self._excluded = excluded_roles(ctx)
-        self._last: tuple[Subject, Principal | QuestionRejected | None] | None = None
+        self._last: tuple[AskedSubject, Principal | QuestionRejected | None] | None = None
 
-    def principal(self, subject: Subject) -> Principal | QuestionRejected | AboutAnother | None:
+    def principal(self, subject: AskedSubject) -> Principal | QuestionRejected | AboutAnother | None:
         """Return the principal that is asked about; a caller with a token has that of the token."""
         own = self._ctx.caller.principal
         if own is not None:

@@ -21,9 +21,9 @@ from extauthz.admin.authzen_models import (
 from extauthz.admin.named_decisions import NOT_NOW, excluded_roles
 from extauthz.compile.snapshot import Snapshot
 from extauthz.decide.authzen import (
-    Action,
+    AskedAction,
+    AskedSubject,
     QuestionRejected,
-    Subject,
     question_of,
     read_action_search,
     read_subject_search,
@@ -127,7 +127,7 @@ async def search_actions(ctx: Actions, body: ActionBody) -> Response:
     for number, name in enumerate(left):
         if len(results) >= position.limit or number >= MAX_EVALUATED:
             return _page(results, position.token(after))
-        question = question_of(Action(name, {}), asked.resource, asked.context, snapshot)
+        question = question_of(AskedAction(name, {}), asked.resource, asked.context, snapshot)
         if search.allows(principal, question):
             results.append({"name": name})
         after = (name,)
@@ -191,7 +191,7 @@ def _domains(ctx: RequestContext, domain: str | None) -> list[str] | None:
 
 
 def _principals(
-    tenant: str, subject: Subject, known: KnownSubject, excluded: frozenset[str]
+    tenant: str, subject: AskedSubject, known: KnownSubject, excluded: frozenset[str]
 ) -> Iterator[Principal]:
     """Yield what a known subject is taken for: with the roles that the question gives, or that it had."""
     given = subject._replace(id=known.id, domain=subject.domain or known.domain)

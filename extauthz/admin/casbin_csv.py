@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from extauthz.admin.tenants import tenant_of
 from extauthz.compile.documents.casbin_lines import (
-    Line,
+    CasbinLine,
     LineProblem,
     ReadLine,
     binding_line,
@@ -79,7 +79,7 @@ async def export_casbin_policy(
     A binding that expires has its expiry as a fifth field. Attribute policies are not in it.
     """
 
-    async def work(connection: "Connection") -> tuple[list[Line], Stored]:
+    async def work(connection: "Connection") -> tuple[list[CasbinLine], Stored]:
         return await _lines(connection, ctx.tenant), await tenant_of(ctx, connection)
 
     lines, tenant = await ctx.read(work)
@@ -129,7 +129,7 @@ async def _insert(
         raise conflict("lines contradict what is stored", refused.ids, problems)
 
 
-async def _lines(connection: "Connection", tenant: str) -> list[Line]:
+async def _lines(connection: "Connection", tenant: str) -> list[CasbinLine]:
     """Return the tenant's lines; damaged rows are left out."""
     rules = [parse_role_rule(row, "", [], _STORED) for row in await _all(role_rules, connection, tenant)]
     bindings = [

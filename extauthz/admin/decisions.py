@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from extauthz.admin.explanation_models import ExplanationOut
-from extauthz.admin.explanations import REASONS, Reads, answer_of, decided_by, message_of
+from extauthz.admin.explanations import REASONS, ReadsDecisions, answer_of, decided_by, message_of
 from extauthz.admin.past_view import View, view_of
 from extauthz.domain.time_text import rfc3339
 from extauthz.recording.bounds import KEPT_ALLOWS, KEPT_DENIES
@@ -30,7 +30,7 @@ router: Final = APIRouter(tags=["Check"], route_class=Operation)
 
 
 @router.get("/api/v1/decisions/{id}", **answer(ExplanationOut, responses={404: {}}))
-async def explain_recorded_decision(ctx: Reads) -> Response:
+async def explain_recorded_decision(ctx: ReadsDecisions) -> Response:
     """Explain a recorded decision.
 
     Each recorded shape keeps the ids of its last 16 denies and 4 allows; any other id is 404, and its line

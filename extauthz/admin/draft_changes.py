@@ -37,8 +37,8 @@ from extauthz.storage.outcome import Clash, Conflict
 from extauthz.storage.rows import Stored
 from extauthz.storage.write import Change
 
-Action = Literal["create", "update", "delete"]
-Kind = Literal["resource", "role_rule", "role_binding", "attribute_policy"]
+ChangeAction = Literal["create", "update", "delete"]
+EntityKind = Literal["resource", "role_rule", "role_binding", "attribute_policy"]
 _MODELS: Final[Mapping[str, type[doc.PolicyDocument[Any]]]] = {
     "resource": ResourceDocument,
     "role_rule": RoleRuleDocument,
@@ -57,9 +57,9 @@ class DraftChangeDocument(doc.BodyModel):
     """One change: `create` has a `document`, `delete` an `id`, `update` both."""
 
     action: Annotated[
-        Action, doc.about("`create` of a resource registers it; a binding is not updated", "create")
+        ChangeAction, doc.about("`create` of a resource registers it; a binding is not updated", "create")
     ]
-    kind: Annotated[Kind, doc.example("role_rule")]
+    kind: Annotated[EntityKind, doc.example("role_rule")]
     id: Annotated[str | None, doc.NOT_NULL, doc.about("the row to update or delete")] = None
     document: Annotated[
         dict[str, Any] | None,

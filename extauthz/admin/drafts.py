@@ -23,7 +23,7 @@ from extauthz.rest.pagination import PageQuery
 from extauthz.rest.preconditions import entity_tag
 from extauthz.rest.problems import accepted, conflict, forbidden
 from extauthz.storage import draft_comparison, draft_publication, drafts
-from extauthz.storage.draft_comparison import Difference
+from extauthz.storage.draft_comparison import RowDifference
 from extauthz.storage.draft_writes import DraftWritten
 from extauthz.storage.drafts import Draft
 from extauthz.storage.outcome import Refusal
@@ -95,9 +95,9 @@ class DraftFilter(PageQuery):
     ] = None
 
 
-Reading = Annotated[RequestContext, requires(Permission.POLICIES_READ)]
-Writing = Annotated[RequestContext, requires(Permission.POLICIES_WRITE, conditional=True)]
-Creating = Annotated[RequestContext, requires(Permission.POLICIES_WRITE, creating=True)]
+ReadsDrafts = Annotated[RequestContext, requires(Permission.POLICIES_READ)]
+WritesDrafts = Annotated[RequestContext, requires(Permission.POLICIES_WRITE, conditional=True)]
+CreatesDrafts = Annotated[RequestContext, requires(Permission.POLICIES_WRITE, creating=True)]
 router: Final = APIRouter(prefix=PATH, tags=["Drafts"], route_class=Operation)
 
 
@@ -130,7 +130,7 @@ def draft_of(ctx: RequestContext) -> UUID:
 
 
 @router.get("", **listed(DraftOut))
-async def list_drafts(ctx: Reading, query: Annotated[DraftFilter, Query()]) -> Response:
+async def list_drafts(ctx: ReadsDrafts, query: Annotated[DraftFilter, Query()]) -> Response:
     """List drafts, oldest first."""
     position = query.position(f"{ctx.tenant} drafts")
 
@@ -142,7 +142,7 @@ async def list_drafts(ctx: Reading, query: Annotated[DraftFilter, Query()]) -> R
 
 
 @router.post("", **created(DraftOut))
-async def create_draft(ctx: Creating, body: DraftDocument | None = None) -> Response:
+async def create_draft(ctx: CreatesDrafts, body: DraftDocument | None = None) -> Response:
     """Create a draft on the present live policies."""
     ctx.check_precondition(None)
 
@@ -166,7 +166,7 @@ async def create_draft(ctx: Creating, body: DraftDocument | None = None) -> Resp
 
 
 @router.get("/{id}", **found(DraftOut))
-async def get_draft(ctx: Reading) -> Response:
+async def get_draft(ctx: ReadsDrafts) -> Response:
     """Get a draft."""
     draft_id = draft_of(ctx)
     draft = await ctx.read(lambda connection: drafts.get(connection, ctx.tenant, draft_id))
@@ -176,7 +176,7 @@ async def get_draft(ctx: Reading) -> Response:
 
 
 @router.delete("/{id}", **deleted(409))
-async def delete_draft(ctx: Writing) -> Response:
+async def delete_draft(ctx: WritesDrafts) -> Response:
     """Delete a draft that is not published. For its creator and tenant admins."""
 
     def check(draft: Draft) -> None:
@@ -201,7 +201,7 @@ def require_owner(ctx: RequestContext, draft: Draft) -> None:
 
 
 @router.get("/{id}/diff", **answer(doc.PageOut[DraftDifference], "ETag", responses={404: {}, 409: {}}))
-async def diff_draft(ctx: Reading, query: Annotated[PageQuery, Query()]) -> Response:
+async def diff_draft(ctx: ReadsDrafts, query: Annotated[PageQuery, Query()]) -> Response:
     """List the rows that a draft changes, as they are live and as the draft has them.
 
     Domain admins see rows of their domains. Undone changes are not there.
@@ -209,7 +209,7 @@ async def diff_draft(ctx: Reading, query: Annotated[PageQuery, Query()]) -> Resp
     ctx.draft = draft_of(ctx)
     position = query.position(f"{ctx.scope} diff")
 
-    async def work(view: Any) -> Page[Difference]:
+    async def work(view: Any) -> Page[RowDifference]:
         return await draft_comparison.page(view, ctx.tenant, draft_of(ctx), **position.bounds)
 
     page = await ctx.read(work)
@@ -230,7 +230,7 @@ async def diff_draft(ctx: Reading, query: Annotated[PageQuery, Query()]) -> Resp
     return Reply(200, body, {"ETag": ctx.entity_tag(0)}).response()
 
 
-def _sees(ctx: RequestContext, each: Difference) -> bool:
+def _sees(ctx: RequestContext, each: RowDifference) -> bool:
     """Tell whether the caller may see a row: a domain admin those of its domains, no resources."""
     if ctx.caller.is_tenant_admin:
         return True
@@ -240,7 +240,7 @@ def _sees(ctx: RequestContext, each: Difference) -> bool:
 
 
 @router.post("/{id}/rebase", **written(DraftOut, 409))
-async def rebase_draft(ctx: Writing, body: Rebase | None = None) -> Response:
+async def rebase_draft(ctx: WritesDrafts, body: Rebase | None = None) -> Response:
     """Make the present live policies the base of a draft.
 
     Rows that were written live since, and values or routes that live rows have now, are 409 with each of them
@@ -269,7 +269,7 @@ async def rebase_draft(ctx: Writing, body: Rebase | None = None) -> Response:
 
 
 @router.post("/{id}/publish", **written(DraftOut, 409))
-async def publish_draft(ctx: Creating) -> Response:
+async def publish_draft(ctx: CreatesDrafts) -> Response:
     """Make all changes of a draft live, in one transaction and one revision.
 
     Both the publisher and the author of each change need the permission for it, else 403 names them. 409

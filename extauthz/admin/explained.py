@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address
 from extauthz.compile.conditions.operators import OPERATORS
 from extauthz.compile.conditions.readings import reading_of
 from extauthz.compile.conditions.values import Missing
-from extauthz.decide.explained_conditions import ExplainedCondition, Outcome
+from extauthz.decide.explained_conditions import ConditionOutcome, ExplainedCondition
 from extauthz.decide.explained_roles import RoleOrigin
 from extauthz.decide.explanation import Explanation, NearMiss, PolicyCandidate, RoleRuleCandidate
 from extauthz.domain.policy import (
@@ -154,7 +154,7 @@ def _condition(explained: ExplainedCondition) -> Document:
 
 
 def _saw(explained: ExplainedCondition, names: list[str]) -> list[Document]:
-    if explained.outcome is Outcome.NOT_RECORDED:
+    if explained.outcome is ConditionOutcome.NOT_RECORDED:
         return [named(name) | {"state": "not_recorded"} for name in names]
     condition = explained.node
     assert isinstance(condition, Condition)

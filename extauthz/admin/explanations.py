@@ -33,11 +33,11 @@ REASONS: Final = {reason.value: reason for reason in Reason}
 
 
 router: Final = APIRouter(tags=["Check"], route_class=Operation)
-Reads = Annotated[RequestContext, requires(Permission.DECISIONS_READ)]
+ReadsDecisions = Annotated[RequestContext, requires(Permission.DECISIONS_READ)]
 
 
 @router.post("/api/v1/explain", **answer(ExplanationOut, responses={404: {}}))
-async def explain_decision(ctx: Reads, body: ExplainRequest) -> Response:
+async def explain_decision(ctx: ReadsDecisions, body: ExplainRequest) -> Response:
     """Explain a decision.
 
     A question is decided by the policies of now, or of `at`; nothing is logged. A line is explained on the

@@ -146,20 +146,20 @@ TESTS: Final = Collection(
     domain=None,
     unrevised=True,
 )
-Reading = Annotated[RequestContext, requires(Permission.TENANT)]
-Writing = Annotated[RequestContext, requires(Permission.TENANT, conditional=True)]
-Creating = Annotated[RequestContext, requires(Permission.TENANT, creating=True)]
+ReadsTests = Annotated[RequestContext, requires(Permission.TENANT)]
+WritesTests = Annotated[RequestContext, requires(Permission.TENANT, conditional=True)]
+CreatesTests = Annotated[RequestContext, requires(Permission.TENANT, creating=True)]
 router: Final = APIRouter(prefix=PATH, tags=["Policy tests"], route_class=Operation)
 
 
 @router.get("", **listed(PolicyTestOut))
-async def list_policy_tests(ctx: Reading, query: Annotated[PolicyTestFilter, Query()]) -> Response:
+async def list_policy_tests(ctx: ReadsTests, query: Annotated[PolicyTestFilter, Query()]) -> Response:
     """List policy tests."""
     return await TESTS.list(ctx, query)
 
 
 @router.post("", **created(PolicyTestOut))
-async def create_policy_test(ctx: Creating, body: PolicyTestDocument) -> Response:
+async def create_policy_test(ctx: CreatesTests, body: PolicyTestDocument) -> Response:
     """Create a policy test.
 
     The case is judged by the rules alone: with the defaults of a sidecar's settings, on the tenant's own
@@ -205,18 +205,18 @@ async def run_policy_tests(
 
 
 @router.get("/{id}", **found(PolicyTestOut))
-async def get_policy_test(ctx: Reading) -> Response:
+async def get_policy_test(ctx: ReadsTests) -> Response:
     """Get a policy test."""
     return await TESTS.get(ctx)
 
 
 @router.put("/{id}", **written(PolicyTestOut, 409))
-async def replace_policy_test(ctx: Writing, body: PolicyTestDocument) -> Response:
+async def replace_policy_test(ctx: WritesTests, body: PolicyTestDocument) -> Response:
     """Replace a policy test. An object as it was read may be changed and sent back."""
     return await TESTS.replace(ctx, body)
 
 
 @router.delete("/{id}", **deleted())
-async def delete_policy_test(ctx: Writing) -> Response:
+async def delete_policy_test(ctx: WritesTests) -> Response:
     """Delete a policy test."""
     return await TESTS.delete(ctx)

@@ -16,13 +16,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from extauthz.admin.follower_keys import FollowerKeys
-from extauthz.recording.batch import PATH, Batch, read_batch
+from extauthz.recording.batch import PATH, ShapeBatch, read_batch
 from extauthz.rest.answers import Reply
 from extauthz.rest.problems import ProblemError, accepted, forbidden, invalid
 from extauthz.rest.request_body import MAX_BODY, parse_json, read_bytes
 from extauthz.rest.services import AdminServices
 from extauthz.storage.outcome import refusals_returned
-from extauthz.storage.recordings import Part, RecordingStore
+from extauthz.storage.recordings import BatchPart, RecordingStore
 
 if TYPE_CHECKING:
     from extauthz.recording.documents import Counted
@@ -53,7 +53,7 @@ class SidecarRecordingApi:
         try:
             follower = await self._keys.follower(request)
             batch = read_batch(parse_json(await read_bytes(request, MAX_BODY), request))
-            if not isinstance(batch, Batch):
+            if not isinstance(batch, ShapeBatch):
                 raise invalid(batch)
             tenants = {one.shape.tenant for one in batch.counted}
             if not all(map(follower.serves, tenants)):
@@ -67,7 +67,7 @@ class SidecarRecordingApi:
         named = {tenant: sorted(names) for tenant, names in asked_for.items() if names}
         return Reply(200, {"attributes": named}).response()
 
-    async def _add(self, batch: Batch) -> None:
+    async def _add(self, batch: ShapeBatch) -> None:
         services = self._services
         directory = services.policies.current()
         now = int(services.clock() // 3600)
@@ -83,7 +83,7 @@ class SidecarRecordingApi:
             _log.warning("recordings_left_out", instance=batch.instance, requests=left_out)
         add = refusals_returned(self._store.add)
         outcomes = await asyncio.gather(
-            *(add(tenant, Part(batch.instance, batch.number, some)) for tenant, some in parts.items())
+            *(add(tenant, BatchPart(batch.instance, batch.number, some)) for tenant, some in parts.items())
         )
         for outcome in outcomes:
             accepted(outcome)

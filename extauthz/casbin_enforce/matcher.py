@@ -127,7 +127,7 @@ def _rule_name(node: ast.AST) -> str:
     raise ValueError("eval(...) takes one field of the policy")
 
 
-class Evaluation(casbin.util.SimpleEval):  # type: ignore[misc]  # pycasbin is untyped
+class MatcherEvaluation(casbin.util.SimpleEval):  # type: ignore[misc]  # pycasbin is untyped
     """One request's evaluations: pycasbin's evaluator, without what grows, mutates or leaks methods.
 
     INVARIANT: names are JSON values and policy fields, so that no function object is ever a value.

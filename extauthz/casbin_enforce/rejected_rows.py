@@ -12,7 +12,7 @@ from math import comb
 from typing import Final
 
 from extauthz.casbin_enforce.functions import Undecided
-from extauthz.casbin_enforce.matcher import Evaluation, Matcher, MatcherInvalid, parse_rule
+from extauthz.casbin_enforce.matcher import Matcher, MatcherEvaluation, MatcherInvalid, parse_rule
 from extauthz.casbin_enforce.model import PlainModel
 from extauthz.casbin_enforce.policy_file import Row
 from extauthz.domain.reasons import Effect
@@ -50,7 +50,7 @@ class Suspects:
                 self._suspects[0], complaint=f"{self._suspects[0].complaint}, and {count - 1} rows more"
             )
 
-    def complaint(self, evaluation: Evaluation, request: Mapping[str, object]) -> str | None:
+    def complaint(self, evaluation: MatcherEvaluation, request: Mapping[str, object]) -> str | None:
         """Return what is wrong with the first row that may deny this request, None when there is none."""
         for suspect in self._suspects:
             for names, rules in suspect.readings:

@@ -12,7 +12,7 @@ from functools import partial
 
 from extauthz.casbin_enforce.effects import Hit
 from extauthz.casbin_enforce.functions import PATTERN_FUNCTIONS, Undecided, time_match
-from extauthz.casbin_enforce.matcher import Evaluation, Matcher, MatcherInvalid, parse_rule
+from extauthz.casbin_enforce.matcher import Matcher, MatcherEvaluation, MatcherInvalid, parse_rule
 from extauthz.casbin_enforce.model import PlainModel
 from extauthz.casbin_enforce.policy_file import Row
 from extauthz.casbin_enforce.priorities import hierarchy_ranks, priority_ranks
@@ -43,14 +43,14 @@ def graphs_of(model: PlainModel, rows: Sequence[Row]) -> dict[str, RoleGraph]:
     }
 
 
-def evaluation_at(now: datetime, graphs: Mapping[str, RoleGraph], *, far: Far) -> Evaluation:
+def evaluation_at(now: datetime, graphs: Mapping[str, RoleGraph], *, far: Far) -> MatcherEvaluation:
     """Return an evaluation of one request with everything that a matcher may call."""
 
     def has_role(graph: RoleGraph) -> Callable[..., bool]:
         return lambda *arguments: graph.has(arguments, now, far=far)
 
     roles = {kind: has_role(graph) for kind, graph in graphs.items()}
-    return Evaluation({**PATTERN_FUNCTIONS, "timeMatch": partial(time_match, now=now), **roles})
+    return MatcherEvaluation({**PATTERN_FUNCTIONS, "timeMatch": partial(time_match, now=now), **roles})
 
 
 class GuardedEngine:
@@ -77,7 +77,7 @@ class GuardedEngine:
             return verdict
         return self._decide(request, evaluation_at(now, self._graphs, far=Far.OPEN))
 
-    def _decide(self, request: Mapping[str, object], evaluation: Evaluation) -> bool | str:
+    def _decide(self, request: Mapping[str, object], evaluation: MatcherEvaluation) -> bool | str:
         if self._without_rows:
             return self._model.effect.judge(self._hits_without_rows(evaluation, request))
         verdict = self._model.effect.judge(self._hits(evaluation, request))
@@ -85,7 +85,7 @@ class GuardedEngine:
             return verdict
         return self._suspects.complaint(evaluation, request) or True
 
-    def _hits(self, evaluation: Evaluation, request: Mapping[str, object]) -> Iterator[Hit]:
+    def _hits(self, evaluation: MatcherEvaluation, request: Mapping[str, object]) -> Iterator[Hit]:
         for line in self._lines:
             try:
                 if evaluation.matches(self._model.matcher, {**request, **line.names}, line.rules):
@@ -93,7 +93,7 @@ class GuardedEngine:
             except Exception as error:  # noqa: BLE001  # INVARIANT: a row that cannot be evaluated is open
                 yield Hit(line.hit.effect, line.hit.rank, f"policy line {line.number}: {error}")
 
-    def _hits_without_rows(self, evaluation: Evaluation, request: Mapping[str, object]) -> list[Hit]:
+    def _hits_without_rows(self, evaluation: MatcherEvaluation, request: Mapping[str, object]) -> list[Hit]:
         """Let a matcher that does not ask for a row decide (`r.sub == "root"`), as Casbin does."""
         nothing = Undecided("the policy has no rows")
         names = {**request, **dict.fromkeys(self._model.policy, nothing)}

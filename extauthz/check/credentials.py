@@ -57,7 +57,7 @@ class CredentialSources:
         return frozenset(name for name in (self.token_header, cookie) if name is not None)
 
 
-class _UnreadableError(ValueError):
+class _PayloadRejectedError(ValueError):
     """A payload that no token can have; never leaves this module."""
 
 
@@ -139,7 +139,7 @@ def _payload(metadata: bytes, provider: str) -> Mapping[str, object] | None:
         if provider not in fields:
             return None
         claims = _plain(fields[provider], 0)
-    except (DecodeError, _UnreadableError):
+    except (DecodeError, _PayloadRejectedError):
         return _UNREADABLE
     return claims if isinstance(claims, dict) else _UNREADABLE
 
@@ -147,7 +147,7 @@ def _payload(metadata: bytes, provider: str) -> Mapping[str, object] | None:
 def _plain(value: Value, depth: int) -> object:
     """Return a value as the strict JSON reader would: integers as `int`, other numbers as `Decimal`."""
     if depth > MAX_DEPTH:
-        raise _UnreadableError
+        raise _PayloadRejectedError
     match value.WhichOneof("kind"):
         case "string_value":
             return value.string_value
@@ -161,7 +161,7 @@ def _plain(value: Value, depth: int) -> object:
             return _entries(value.list_value, depth)
         case "null_value":
             return None
-    raise _UnreadableError
+    raise _PayloadRejectedError
 
 
 def _members(struct: Struct, depth: int) -> dict[str, object]:
@@ -175,5 +175,5 @@ def _entries(entries: ListValue, depth: int) -> list[object]:
 def _number(number: float) -> int | Decimal:
     # A Struct knows doubles only; beyond 2**53 they no longer say which integer was meant.
     if not abs(number) <= _EXACT:
-        raise _UnreadableError
+        raise _PayloadRejectedError
     return int(number) if number.is_integer() else Decimal(repr(number))

@@ -16,7 +16,7 @@ _SHORT_S: Final = 0.01
 """How long calls have waited for a shorter batch does not matter."""
 
 
-class Batch(NamedTuple):
+class CallBatch(NamedTuple):
     """Calls in the order of their arrival, received at `received_at`, a time of the monotonic clock.
 
     Until then none of them has waited for longer than `waited_s`.
@@ -39,7 +39,7 @@ class Batches:
         # INVARIANT: no call that is still in the front arrived before this.
         self._emptied_at = time.monotonic()
 
-    def next(self, *, wait: bool = True) -> Batch | None:
+    def next(self, *, wait: bool = True) -> CallBatch | None:
         """Return the next calls, None when the front was closed; without `wait` there may be none."""
         waited_s = time.monotonic() - self._emptied_at
         events: list[DetailedEvent] | None = []
@@ -53,4 +53,4 @@ class Batches:
         received_at = time.monotonic()
         if len(events) < MAX_BATCH:
             self._emptied_at = received_at
-        return Batch(events, received_at, waited_s)
+        return CallBatch(events, received_at, waited_s)

@@ -29,7 +29,7 @@ from extauthz.check.bounds import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, OVERLOA
 from extauthz.check.grpc_health import HEALTH_SERVICE, Health
 from extauthz.check.grpcio_server import CHECK_SERVICE, Refuse, refuse_unlogged
 from extauthz.check.listen_address import UNIX_PREFIX, GrpcListenError, listen_addresses, listen_problem
-from extauthz.check.native_batches import Batch, Batches
+from extauthz.check.native_batches import Batches, CallBatch
 from extauthz.check.service import Later
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ class NativeServer:
         self,
         front: NativeGrpcFront,
         event: DetailedEvent,
-        batch: Batch,
+        batch: CallBatch,
         unverified: deque[tuple[int, Later]],
         answers: list[tuple[int, bytes]],
     ) -> bool:

@@ -9,7 +9,7 @@ TELL_EVERY_S: Final = 20.0
 """How often the use of a key in constant use is returned."""
 
 
-class UsedKey(NamedTuple):
+class LastUse(NamedTuple):
     """The last use of one key; `at` is POSIX seconds."""
 
     tenant: str
@@ -42,12 +42,12 @@ class UsedKeys:
             elif len(self._keys) < MAX_KEYS:
                 self._keys[tenant, key_id] = _Key(now)
 
-    def take(self, now: float, *, limit: int, all_of_them: bool = False) -> list[UsedKey]:
+    def take(self, now: float, *, limit: int, all_of_them: bool = False) -> list[LastUse]:
         """Return at most `limit` uses that are due and were not returned before; forget keys that rest.
 
         `all_of_them` returns what is not due yet too: there will be no later time.
         """
-        found: list[UsedKey] = []
+        found: list[LastUse] = []
         with self._lock:
             for (tenant, key_id), key in list(self._keys.items()):
                 used_at, told_at = key.used_at, key.told_at
@@ -58,5 +58,5 @@ class UsedKeys:
                         del self._keys[tenant, key_id]
                 elif (rested or all_of_them) and len(found) < limit:
                     key.told_at = used_at
-                    found.append(UsedKey(tenant, key_id, used_at))
+                    found.append(LastUse(tenant, key_id, used_at))
         return found

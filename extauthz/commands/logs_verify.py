@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from extauthz.commands.status import BAD_USAGE, FAILED, OK, fail
-from extauthz.decisionlog.heads import Head, read_heads
+from extauthz.decisionlog.heads import LogHead, read_heads
 from extauthz.decisionlog.reading import LogUnreadableError, read_lines
 from extauthz.decisionlog.verify import verify
 from extauthz.settings import InvalidValueError, SecretFileError
@@ -74,7 +74,7 @@ def _key(value: str, place: str) -> str:
         raise _RefusedError(f"{place} is a value; it must be {invalid}") from None
 
 
-def _heads(file: Path | None) -> list[Head]:
+def _heads(file: Path | None) -> list[LogHead]:
     if file is None:
         return []
     try:

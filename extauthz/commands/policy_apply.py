@@ -23,7 +23,7 @@ from extauthz.folders.plan import Plan, plan
 from extauthz.folders.plan_text import plan_json, plan_lines
 from extauthz.folders.reading import Folder
 from extauthz.folders.rest_client import RestClient, RestError
-from extauthz.folders.rows import RESOURCE, TABLES, Row, folder_rows
+from extauthz.folders.rows import RESOURCE, TABLES, PolicyRow, folder_rows
 from extauthz.storage.encoding import encode_json
 
 _SHOWN_PROBLEMS: Final = 50
@@ -48,10 +48,10 @@ class _StopError(Exception):
         self.status = status
 
 
-Connect = Callable[[Mapping[str, str]], RestClient | int]
+ConnectRest = Callable[[Mapping[str, str]], RestClient | int]
 
 
-def run(environ: Mapping[str, str], given: ApplyArguments, *, connect: Connect = rest_client) -> int:
+def run(environ: Mapping[str, str], given: ApplyArguments, *, connect: ConnectRest = rest_client) -> int:
     """Apply. With `dry_run` FAILED says that there are differences, and errors are BAD_USAGE."""
     failed = BAD_USAGE if given.dry_run else FAILED
     try:
@@ -74,7 +74,7 @@ def run(environ: Mapping[str, str], given: ApplyArguments, *, connect: Connect =
         return fail(str(error), failed)
 
 
-def _read(environ: Mapping[str, str], path: Path) -> tuple[Folder, list[Row]]:
+def _read(environ: Mapping[str, str], path: Path) -> tuple[Folder, list[PolicyRow]]:
     """Read the folder; each problem is printed, and nothing was sent."""
     settings = folder_settings(environ)
     folder = settings if isinstance(settings, int) else open_folder(path, settings)
@@ -123,7 +123,7 @@ class _Run:
     client: RestClient
     given: ApplyArguments
     folder: Folder
-    rows: Sequence[Row]
+    rows: Sequence[PolicyRow]
     colour: bool
 
     def run(self) -> int:
@@ -167,7 +167,7 @@ class _Run:
             fail(f"{self._where(problem.row)}: {problem.row.pointer}: {problem.message}")
         raise _StopError(fail(f"no plan: {len(found)} objects of the folder; nothing was sent", BAD_USAGE))
 
-    def _where(self, row: Row) -> str:
+    def _where(self, row: PolicyRow) -> str:
         """Return the file and the line of a row of the folder."""
         place = self.folder.place(row.file, row.pointer)
         return f"{row.file}:{place.line}"

@@ -22,7 +22,7 @@ from extauthz.importing.checked import check, differences, runner_of
 from extauthz.importing.istio import IstioOptions, import_istio
 from extauthz.importing.istio_cases import answered
 from extauthz.importing.istio_targets import Workload
-from extauthz.importing.outcome import Imported, SourceUnreadable
+from extauthz.importing.outcome import Imported, SourceInvalid
 from extauthz.importing.written_yaml import cases_text, policies_text
 from extauthz.shipped import shipped
 
@@ -71,7 +71,7 @@ def run(environ: Mapping[str, str], given: ImportArguments) -> int:
         return unreadable(error.filename, error)
     except _FileRefusedError as error:
         return fail(str(error), BAD_USAGE)
-    if isinstance(imported, SourceUnreadable):
+    if isinstance(imported, SourceInvalid):
         return fail(str(imported), BAD_USAGE)
     snapshot = check(imported, model)
     if snapshot is not None and given.source == "istio":
@@ -159,7 +159,7 @@ def _umask() -> int:
     return mask
 
 
-def _casbin(given: ImportArguments) -> Imported | SourceUnreadable:
+def _casbin(given: ImportArguments) -> Imported | SourceInvalid:
     data = [(path, _read(path)) for path in given.files]
     models = [] if given.model is None else [(given.model, _read(given.model))]
     models += [(path, text) for path, text in data if _MODEL_MARK in text]
@@ -185,7 +185,7 @@ def _short_names(paths: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
-def _istio(given: ImportArguments) -> Imported | SourceUnreadable:
+def _istio(given: ImportArguments) -> Imported | SourceInvalid:
     files = [file for path in given.files for file in _files(path)]
     if not files:
         raise _FileRefusedError("a file or folder with Istio policies is needed")

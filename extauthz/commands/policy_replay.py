@@ -15,11 +15,12 @@ import orjson
 
 from extauthz.commands.status import BAD_USAGE, OK, fail, print_json, unreadable
 from extauthz.compile.snapshot import Snapshot
+from extauthz.decide.line_question import LogMembers
 from extauthz.decisionlog.reading import LogLine, LogUnreadableError, read_lines
 from extauthz.domain.tenancy import DEFAULT_TENANT
 from extauthz.publish.files import PolicyDirectory
 from extauthz.recording.compare import Comparison, Period
-from extauthz.recording.log_lines import Line, LineReader, as_recorded, instant_of
+from extauthz.recording.log_lines import LineReader, as_recorded, instant_of
 from extauthz.recording.question import POLICIES, Question
 from extauthz.recording.replay_policies import ReplayPolicies
 from extauthz.recording.report import Json, Report
@@ -162,7 +163,7 @@ def _replayed(
 
 def _questions(
     log: Iterable[LogLine], reader: LineReader, lines: _Lines
-) -> Iterator[tuple[Line, Question, float]]:
+) -> Iterator[tuple[LogMembers, Question, float]]:
     """Yield what the decisions of the tenant asked, and when."""
     for _, number, text, _ in log:
         try:

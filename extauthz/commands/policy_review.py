@@ -29,7 +29,7 @@ from extauthz.folders.files import FolderLimitError, Limits, files_of, shown_pat
 from extauthz.folders.plan import Plan, Step, plan
 from extauthz.folders.plan_text import plan_json, plan_lines, summary
 from extauthz.folders.reading import Folder
-from extauthz.folders.rows import Row, folder_rows
+from extauthz.folders.rows import PolicyRow, folder_rows
 from extauthz.folders.warnings import add_warnings
 
 _CHANGES: Final = ("newly_allowed", "newly_denied", "rule_changed")
@@ -141,7 +141,7 @@ def _reviewed(given: ReviewArguments, base: Folder, head: Folder, settings: Fold
         review.not_compared = made
         return review
 
-    def where(row: Row) -> str:
+    def where(row: PolicyRow) -> str:
         return f"{row.file}:{head.place(row.file, row.pointer).line}"
 
     # The last line has the numbers, which the comment says first.
@@ -163,7 +163,7 @@ def _plan(base: Folder, head: Folder) -> Plan | str:
     return Plan(made.steps + gone)
 
 
-def _rows(folder: Folder) -> list[Row]:
+def _rows(folder: Folder) -> list[PolicyRow]:
     return [
         row
         for each in folder.documents

@@ -10,7 +10,7 @@ from extauthz.commands.policy_folder import folder_settings, open_folder
 from extauthz.commands.status import FAILED, OK, print_json
 from extauthz.domain.one_line import one_line
 from extauthz.folders.cases import check_cases
-from extauthz.folders.findings import Finding
+from extauthz.folders.findings import FolderFinding
 from extauthz.folders.reading import Folder
 from extauthz.folders.warnings import add_warnings
 
@@ -34,12 +34,12 @@ def run(environ: Mapping[str, str], root: Path, *, as_json: bool) -> int:
     return FAILED if folder.problems else OK
 
 
-def by_place(findings: list[Finding]) -> list[Finding]:
+def by_place(findings: list[FolderFinding]) -> list[FolderFinding]:
     """Return findings in the order of their files and lines."""
     return sorted(findings, key=lambda each: (each.file, each.line or 0, each.column or 0))
 
 
-def printable(finding: Finding) -> str:
+def printable(finding: FolderFinding) -> str:
     """Return the line that is printed of a finding."""
     return one_line(str(finding))
 

@@ -24,7 +24,7 @@ from extauthz.runtime.start_refused import StartRefusedError
 from extauthz.settings import PostgresSource, Settings, load_settings, public_key_text
 from extauthz.signed.bodies import config_of
 from extauthz.signed.folder import PolicyFolder
-from extauthz.signed.head import Head, HeadRefusedError, sign, verify
+from extauthz.signed.head import Head, HeadRejectedError, sign, verify
 from extauthz.signed.signing import Signed
 from extauthz.signed.signing_keys import pinned, signer
 from extauthz.storage import feed
@@ -165,7 +165,7 @@ def _last_config(before: Head | None, folder: PolicyFolder) -> TenantConfig | No
         return None
     try:
         return config_of(before.config, octets, before.tenant)
-    except HeadRefusedError:
+    except HeadRejectedError:
         return None
 
 
@@ -177,7 +177,7 @@ def _last(settings: Settings, tenant: str, folder: PolicyFolder) -> Head | None:
     try:
         keys = pinned([_raw_public_key(settings)])
         head = verify(envelope, keys, tenant, now=time.time(), max_age_s=None)
-    except HeadRefusedError:
+    except HeadRejectedError:
         return None
     return None if folder.lacks(head) else head
 

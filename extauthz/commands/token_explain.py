@@ -52,7 +52,7 @@ _MAX_READ: Final = 2 * 1024 * 1024
 _PASSED, _REFUSED, _SKIPPED = "ok", "refused", "not judged"
 
 
-class Step(NamedTuple):
+class TokenCheck(NamedTuple):
     """One check: its name, how it came out, and in words what was found."""
 
     check: str
@@ -60,10 +60,10 @@ class Step(NamedTuple):
     detail: str
 
 
-class Explanation(NamedTuple):
+class TokenExplanation(NamedTuple):
     """Every check in order, and the verdict of a request; `principal` is None for a refused token."""
 
-    steps: list[Step]
+    steps: list[TokenCheck]
     accepted: bool
     reason: str
     principal: Mapping[str, object] | None
@@ -91,7 +91,7 @@ def _run(service: Service, tenant: str | None, *, as_json: bool) -> int:
 
 def explain(
     text: str, service: Service, *, tenant: str | None = None, now: float | None = None
-) -> Explanation:
+) -> TokenExplanation:
     """Judge a token by each check of the service; its own issuer alone is asked, for keys or about the token.
 
     `now` is POSIX seconds, None for the present. `tenant` None: the only one that introspects.
@@ -113,9 +113,9 @@ def explain(
     else:
         steps = list(explained.steps())
     if isinstance(found, Rejected):
-        return Explanation(steps, False, f"{found.reason.value}: {found.detail}", None)
+        return TokenExplanation(steps, False, f"{found.reason.value}: {found.detail}", None)
     assert source is not None
-    return Explanation(steps, True, "accepted", _principal(found, source.config))
+    return TokenExplanation(steps, True, "accepted", _principal(found, source.config))
 
 
 def _issuer(text: str, service: Service) -> str | None:
@@ -150,109 +150,113 @@ class _Explained:
         self._now = now
         self._asked = asked
 
-    def of_opaque(self, tenant: str | None, tenants: Sequence[str]) -> Iterator[Step]:
+    def of_opaque(self, tenant: str | None, tenants: Sequence[str]) -> Iterator[TokenCheck]:
         """Yield each check of a token that is not a JWT, where the tenants introspect."""
         if self._asked is None and tenant in tenants:
-            yield Step(
+            yield TokenCheck(
                 "form", _REFUSED, "an opaque token that no issuer has written (RFC 6750 2.1), or too long"
             )
             return
-        yield Step("form", _PASSED, f"opaque, {len(self._text)} characters")
+        yield TokenCheck("form", _PASSED, f"opaque, {len(self._text)} characters")
         if self._asked is None:
             shown = ", ".join(tenants)
             detail = f"the tenant of the target is not known: say --tenant, one of {shown}"
             if tenant is not None:
                 detail = f"no provider of tenant {tenant!r} introspects; one of {shown} does"
-            yield Step("provider", _REFUSED, detail)
+            yield TokenCheck("provider", _REFUSED, detail)
             return
         config = self._asked.source.config
-        yield Step("provider", _PASSED, f"{config.issuer} of tenant {config.tenant!r}, which introspects")
+        yield TokenCheck(
+            "provider", _PASSED, f"{config.issuer} of tenant {config.tenant!r}, which introspects"
+        )
         yield from self._of_answer(self._asked)
 
-    def _of_answer(self, asked: AskedIssuer) -> Iterator[Step]:
+    def _of_answer(self, asked: AskedIssuer) -> Iterator[TokenCheck]:
         client = asked.source.introspection
         assert client is not None
         place = f"{asked.endpoint} as client {client.client_id!r} by {client.method.value}"
         if isinstance(asked.answer, IntrospectionFailed):
             detail = f"{asked.answer.outcome.value}: {asked.answer.detail}; asked {place}"
-            yield Step("introspection", _REFUSED, detail)
+            yield TokenCheck("introspection", _REFUSED, detail)
             return
         active = asked.answer.get("active")
         if active is not True:
             shown = "not active" if active is False else "neither active nor not active"
-            yield Step("introspection", _REFUSED, f"{shown}; asked {place}")
+            yield TokenCheck("introspection", _REFUSED, f"{shown}; asked {place}")
             return
-        yield Step("introspection", _PASSED, f"active; asked {place}")
-        yield Step("claims", _PASSED, f"named: {', '.join(sorted(asked.answer))}")
+        yield TokenCheck("introspection", _PASSED, f"active; asked {place}")
+        yield TokenCheck("claims", _PASSED, f"named: {', '.join(sorted(asked.answer))}")
         problem = answer_problem(asked.answer, asked.source.config)
         kind = "its issuer and an access token" if problem is None else problem.detail
-        yield Step("answer", _PASSED if problem is None else _REFUSED, kind)
+        yield TokenCheck("answer", _PASSED if problem is None else _REFUSED, kind)
         said = {name: value for name, value in asked.answer.items() if value is not None}
         claims: dict[str, object] = {"iss": asked.source.config.issuer, "exp": NO_EXPIRY, **said}
         yield from self._of_claims(claims, asked.source.config)
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self) -> Iterator[TokenCheck]:
         """Yield each check; behind one without which the others mean nothing they end."""
         token = _read_token(self._text, self._service)
         if isinstance(token, Rejected):
-            yield Step("form", _REFUSED, token.detail)
+            yield TokenCheck("form", _REFUSED, token.detail)
             return
         kid = "no kid" if token.kid is None else f"kid {token.kid[:80]!r}"
-        yield Step("form", _PASSED, f"{token.algorithm}, {kid}, typ {token.kind or 'is missing'}")
+        yield TokenCheck("form", _PASSED, f"{token.algorithm}, {kid}, typ {token.kind or 'is missing'}")
         claims = read_payload(token)
         if isinstance(claims, Rejected):
-            yield Step("claims", _REFUSED, claims.detail)
+            yield TokenCheck("claims", _REFUSED, claims.detail)
             return
-        yield Step("claims", _PASSED, f"named: {', '.join(sorted(claims))}")
+        yield TokenCheck("claims", _PASSED, f"named: {', '.join(sorted(claims))}")
         issuer = claims.get("iss")
         source = self._service.source_of(issuer) if isinstance(issuer, str) else None
         if source is None:
             known = ", ".join(name for each in self._service.sources for name in each.config.names)
             shown = repr(issuer[:200]) if isinstance(issuer, str) else "missing, or not a string"
-            yield Step("provider", _REFUSED, f"iss is {shown}; known are {known or 'none'}")
+            yield TokenCheck("provider", _REFUSED, f"iss is {shown}; known are {known or 'none'}")
             return
         config = source.config
         alias = "" if issuer == config.issuer else f", by its alias {issuer!r}"
-        yield Step("provider", _PASSED, f"{config.issuer} of tenant {config.tenant!r}{alias}")
+        yield TokenCheck("provider", _PASSED, f"{config.issuer} of tenant {config.tenant!r}{alias}")
         yield from self._of_header(token, config)
         if not config.has_keys:
-            yield Step("signature", _SKIPPED, "the issuer is asked about every token")
+            yield TokenCheck("signature", _SKIPPED, "the issuer is asked about every token")
             if self._asked is not None:
                 yield from self._of_answer(self._asked)
             return
         yield from self._of_key(token, self._answers[config.issuer])
         yield from self._of_claims(claims, config)
 
-    def _of_header(self, token: UnverifiedToken, config: IssuerConfig) -> Iterator[Step]:
+    def _of_header(self, token: UnverifiedToken, config: IssuerConfig) -> Iterator[TokenCheck]:
         if token.algorithm in config.algorithms:
-            yield Step("algorithm", _PASSED, f"{token.algorithm} is configured")
+            yield TokenCheck("algorithm", _PASSED, f"{token.algorithm} is configured")
         else:
-            yield Step("algorithm", _REFUSED, unexpected_algorithm(token.algorithm, config.algorithms).detail)
+            yield TokenCheck(
+                "algorithm", _REFUSED, unexpected_algorithm(token.algorithm, config.algorithms).detail
+            )
         if config.required_type is not None:
             fits = token.kind == config.required_type
-            yield Step("type", _PASSED if fits else _REFUSED, f"typ has to be {config.required_type}")
+            yield TokenCheck("type", _PASSED if fits else _REFUSED, f"typ has to be {config.required_type}")
 
-    def _of_key(self, token: UnverifiedToken, answer: FetchedKeys | FetchFailed) -> Iterator[Step]:
+    def _of_key(self, token: UnverifiedToken, answer: FetchedKeys | FetchFailed) -> Iterator[TokenCheck]:
         if isinstance(answer, FetchFailed):
-            yield Step("keys", _REFUSED, f"{answer.outcome.value}: {answer.detail}")
-            yield Step("signature", _SKIPPED, "without keys")
+            yield TokenCheck("keys", _REFUSED, f"{answer.outcome.value}: {answer.detail}")
+            yield TokenCheck("signature", _SKIPPED, "without keys")
             return
         place = answer.jwks_uri or "the configuration"
         ignored = "".join(f"; {key.kid!r} is ignored: {key.problem}" for key in answer.keys.ignored)
-        yield Step("keys", _PASSED, f"{len(answer.keys.keys)} of {place}{ignored}")
+        yield TokenCheck("keys", _PASSED, f"{len(answer.keys.keys)} of {place}{ignored}")
         key = choose_key(token, answer.keys)
         if not isinstance(key, VerificationKey):
             detail = "the issuer has no such key" if key is NO_KEY else str(getattr(key, "detail", ""))
-            yield Step("key", _REFUSED, detail)
-            yield Step("signature", _SKIPPED, "without a key")
+            yield TokenCheck("key", _REFUSED, detail)
+            yield TokenCheck("signature", _SKIPPED, "without a key")
             return
-        yield Step("key", _PASSED, f"{key.kid!r}, {key.algorithm}")
+        yield TokenCheck("key", _PASSED, f"{key.kid!r}, {key.algorithm}")
         good = key.verifies(token.signing_input, token.signature)
-        yield Step(
+        yield TokenCheck(
             "signature", *((_PASSED, "it verifies") if good else (_REFUSED, "the signature does not verify"))
         )
 
-    def _of_claims(self, claims: Mapping[str, object], config: IssuerConfig) -> Iterator[Step]:
+    def _of_claims(self, claims: Mapping[str, object], config: IssuerConfig) -> Iterator[TokenCheck]:
         subject = token_subject(claims, config.subject_claims)
         yield _read("subject", subject, f"from {' or '.join(config.subject_claims)}")
         registered = read_registered(
@@ -261,13 +265,13 @@ class _Explained:
         policy = self._service.policy
         if isinstance(registered, Rejected):
             if not isinstance(subject, ClaimRejected):
-                yield Step("registered claims", _REFUSED, registered.detail)
+                yield TokenCheck("registered claims", _REFUSED, registered.detail)
         else:
             named = registered.audiences or ()
             accepted = config.audiences is None or not set(config.audiences).isdisjoint(named)
             wanted = "any" if config.audiences is None else ", ".join(config.audiences)
             detail = f"{config.audience_claim} names {', '.join(named) or 'none'}; accepted: {wanted}"
-            yield Step("audience", _PASSED if accepted else _REFUSED, detail)
+            yield TokenCheck("audience", _PASSED if accepted else _REFUSED, detail)
             # The audience is judged above: the first of several faults would hide the others.
             dates = judge_claims(
                 registered,
@@ -276,7 +280,9 @@ class _Explained:
                 leeway=policy.leeway if config.leeway is None else config.leeway,
                 max_lifetime=policy.max_lifetime if config.max_lifetime is None else config.max_lifetime,
             )
-            yield Step("dates", *((_PASSED, "valid now") if dates is None else (_REFUSED, dates.detail)))
+            yield TokenCheck(
+                "dates", *((_PASSED, "valid now") if dates is None else (_REFUSED, dates.detail))
+            )
         roles = all_roles(claims, config.roles, excluded=config.excluded_roles)
         places = ", ".join(f"{each.claim} ({each.shape.value})" for each in config.roles) or "no claim"
         yield _read("roles", roles, f"from {places}")
@@ -284,16 +290,16 @@ class _Explained:
         yield _read("domain", domain, f"from {' or '.join(each.claim for each in config.domain_claims)}")
         bound = confirmation(claims, required=config.require_bound)
         if isinstance(bound, ClaimRejected):
-            yield Step("binding", _REFUSED, bound.problem)
+            yield TokenCheck("binding", _REFUSED, bound.problem)
         elif bound is not None:
-            yield Step("binding", _PASSED, "accepted only from the holder of its certificate")
+            yield TokenCheck("binding", _PASSED, "accepted only from the holder of its certificate")
 
 
-def _read(check: str, value: object, place: str) -> Step:
+def _read(check: str, value: object, place: str) -> TokenCheck:
     if isinstance(value, ClaimRejected):
-        return Step(check, _REFUSED, value.problem)
+        return TokenCheck(check, _REFUSED, value.problem)
     shown = ", ".join(map(str, value)) if isinstance(value, tuple) else value
-    return Step(check, _PASSED, f"{shown or 'none'} {place}")
+    return TokenCheck(check, _PASSED, f"{shown or 'none'} {place}")
 
 
 def _principal(principal: Principal, config: IssuerConfig) -> dict[str, object]:
@@ -313,7 +319,7 @@ def _principal(principal: Principal, config: IssuerConfig) -> dict[str, object]:
     }
 
 
-def _as_text(explained: Explanation) -> str:
+def _as_text(explained: TokenExplanation) -> str:
     width = max(len(step.check) for step in explained.steps)
     lines = [f"{step.check:{width}}  {step.verdict:10}  {one_line(step.detail)}" for step in explained.steps]
     if explained.principal is None:

@@ -12,7 +12,7 @@ LOOK_EVERY_S: Final = 0.3
 _SHARE: Final = 10
 """Looking takes at most this part of the time."""
 
-Signature = tuple[tuple[str, int, int, int], ...]
+WatchedState = tuple[tuple[str, int, int, int], ...]
 
 
 class Watched:
@@ -35,7 +35,7 @@ class Watched:
             seen = found
             time.sleep(max(LOOK_EVERY_S, _SHARE * (time.monotonic() - begun)))
 
-    def _look(self) -> Signature:
+    def _look(self) -> WatchedState:
         return tuple(each for path in self._paths for each in _signature(path))
 
 

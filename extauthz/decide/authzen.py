@@ -49,7 +49,7 @@ class Semantic(StrEnum):
         return self is Semantic.PERMIT_ON_FIRST_PERMIT and decision
 
 
-class Subject(NamedTuple):
+class AskedSubject(NamedTuple):
     """The subject that is asked about.
 
     `kind` is None for a type that no policy can name; `id` is None in a search.
@@ -79,29 +79,29 @@ class Subject(NamedTuple):
         )
 
 
-class Resource(NamedTuple):
+class AskedResource(NamedTuple):
     """What is asked about; `parameters` are its properties and its id."""
 
     type: str
     parameters: Mapping[str, object]
 
 
-class Action(NamedTuple):
+class AskedAction(NamedTuple):
     """What is to be done."""
 
     name: str
     properties: Mapping[str, object]
 
 
-_ANY_ACTION: Final = Action("", _NOTHING)
+_ANY_ACTION: Final = AskedAction("", _NOTHING)
 
 
 class Evaluation(NamedTuple):
     """One question: may the subject do the action on the resource, in this context?"""
 
-    subject: Subject
-    action: Action
-    resource: Resource
+    subject: AskedSubject
+    action: AskedAction
+    resource: AskedResource
     context: Mapping[str, object]
 
     def question(self, snapshot: Snapshot | None) -> NamedQuestion:
@@ -112,17 +112,17 @@ class Evaluation(NamedTuple):
 class SubjectSearch(NamedTuple):
     """Which subjects like this one may do the action on the resource?"""
 
-    subject: Subject
-    action: Action
-    resource: Resource
+    subject: AskedSubject
+    action: AskedAction
+    resource: AskedResource
     context: Mapping[str, object]
 
 
 class ActionSearch(NamedTuple):
     """Which actions may the subject do on the resource?"""
 
-    subject: Subject
-    resource: Resource
+    subject: AskedSubject
+    resource: AskedResource
     context: Mapping[str, object]
 
 
@@ -130,9 +130,9 @@ class Defaults(NamedTuple):
     """The members at the top of a batch, as they are written; None where one is missing."""
 
     members: Mapping[str, object]
-    subject: Subject | QuestionRejected | None
-    action: Action | QuestionRejected | None
-    resource: Resource | QuestionRejected | None
+    subject: AskedSubject | QuestionRejected | None
+    action: AskedAction | QuestionRejected | None
+    resource: AskedResource | QuestionRejected | None
     context: Mapping[str, object]
 
 
@@ -145,7 +145,7 @@ class Batch(NamedTuple):
 
 
 def question_of(
-    action: Action, resource: Resource, context: Mapping[str, object], snapshot: Snapshot | None
+    action: AskedAction, resource: AskedResource, context: Mapping[str, object], snapshot: Snapshot | None
 ) -> NamedQuestion:
     """Return the question by name: the resource is called as its type, else `type:action`."""
     named = snapshot is not None and resource.type in snapshot.resources_by_name
@@ -213,15 +213,15 @@ def read_item(item: object, defaults: Defaults) -> Evaluation | QuestionRejected
 
 
 def _evaluation(
-    subject: Subject | QuestionRejected,
-    action: Action | QuestionRejected,
-    resource: Resource | QuestionRejected,
+    subject: AskedSubject | QuestionRejected,
+    action: AskedAction | QuestionRejected,
+    resource: AskedResource | QuestionRejected,
     context: Mapping[str, object] | QuestionRejected,
 ) -> Evaluation | QuestionRejected:
     if (
-        isinstance(subject, Subject)
-        and isinstance(action, Action)
-        and isinstance(resource, Resource)
+        isinstance(subject, AskedSubject)
+        and isinstance(action, AskedAction)
+        and isinstance(resource, AskedResource)
         and isinstance(context, Mapping)
     ):
         return Evaluation(subject, action, resource, context)
@@ -289,7 +289,9 @@ def _semantic(options: object, problems: list[Problem]) -> Semantic:
     return Semantic.EXECUTE_ALL
 
 
-def read_subject(document: Mapping[str, object], *, searched: bool = False) -> Subject | QuestionRejected:
+def read_subject(
+    document: Mapping[str, object], *, searched: bool = False
+) -> AskedSubject | QuestionRejected:
     """Return the subject; in a search for subjects its id is ignored."""
     found = document.get("subject")
     if not isinstance(found, Mapping):
@@ -312,10 +314,10 @@ def read_subject(document: Mapping[str, object], *, searched: bool = False) -> S
         domain = None
     if problems:
         return _rejected(*problems)
-    return Subject(kind_name, subject_id, kind, domain, properties)
+    return AskedSubject(kind_name, subject_id, kind, domain, properties)
 
 
-def read_resource(document: Mapping[str, object]) -> Resource | QuestionRejected:
+def read_resource(document: Mapping[str, object]) -> AskedResource | QuestionRejected:
     """Return the resource; `resource.id` is its id, whatever its properties say."""
     found = document.get("resource")
     if not isinstance(found, Mapping):
@@ -328,10 +330,10 @@ def read_resource(document: Mapping[str, object]) -> Resource | QuestionRejected
     properties = _properties(found, "/resource", problems)
     if problems:
         return _rejected(*problems)
-    return Resource(kind, MappingProxyType({**properties, "id": resource_id}))
+    return AskedResource(kind, MappingProxyType({**properties, "id": resource_id}))
 
 
-def read_action(document: Mapping[str, object]) -> Action | QuestionRejected:
+def read_action(document: Mapping[str, object]) -> AskedAction | QuestionRejected:
     """Return the action."""
     found = document.get("action")
     if not isinstance(found, Mapping):
@@ -339,7 +341,7 @@ def read_action(document: Mapping[str, object]) -> Action | QuestionRejected:
     problems: list[Problem] = []
     name = _name(found, "/action", "name", problems)
     properties = _properties(found, "/action", problems)
-    return _rejected(*problems) if problems else Action(name, properties)
+    return _rejected(*problems) if problems else AskedAction(name, properties)
 
 
 def read_context(document: Mapping[str, object]) -> Mapping[str, object] | QuestionRejected:

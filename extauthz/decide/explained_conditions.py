@@ -27,7 +27,7 @@ from extauthz.domain.policy import (
 from extauthz.domain.reasons import Effect
 
 
-class Outcome(StrEnum):
+class ConditionOutcome(StrEnum):
     """What a condition came out as."""
 
     TRUE = "true"
@@ -50,7 +50,7 @@ class ExplainedCondition:
     """
 
     node: Node
-    outcome: Outcome
+    outcome: ConditionOutcome
     parts: tuple["ExplainedCondition", ...] = ()
     saw: tuple[object, ...] = ()
 
@@ -61,9 +61,9 @@ def explain_condition(
     """Return the tree of a policy with the effect, evaluated on a request."""
     match node:
         case Always():
-            return ExplainedCondition(node, Outcome.TRUE)
+            return ExplainedCondition(node, ConditionOutcome.TRUE)
         case UnreadableCondition():
-            return ExplainedCondition(node, Outcome.UNKNOWN)
+            return ExplainedCondition(node, ConditionOutcome.UNKNOWN)
         case Condition():
             return _comparison(node, effect, facts, is_recorded)
         case Not(condition):
@@ -71,19 +71,25 @@ def explain_condition(
             return ExplainedCondition(node, _NEGATED.get(part.outcome, part.outcome), (part,))
         case All(conditions):
             parts = tuple(explain_condition(each, effect, facts, is_recorded) for each in conditions)
-            return ExplainedCondition(node, _combined(parts, Outcome.FALSE, Outcome.TRUE), parts)
+            return ExplainedCondition(
+                node, _combined(parts, ConditionOutcome.FALSE, ConditionOutcome.TRUE), parts
+            )
         case AnyOf(conditions):
             parts = tuple(explain_condition(each, effect, facts, is_recorded) for each in conditions)
-            return ExplainedCondition(node, _combined(parts, Outcome.TRUE, Outcome.FALSE), parts)
+            return ExplainedCondition(
+                node, _combined(parts, ConditionOutcome.TRUE, ConditionOutcome.FALSE), parts
+            )
 
 
-_NEGATED = {Outcome.TRUE: Outcome.FALSE, Outcome.FALSE: Outcome.TRUE}
+_NEGATED = {ConditionOutcome.TRUE: ConditionOutcome.FALSE, ConditionOutcome.FALSE: ConditionOutcome.TRUE}
 
 
-def _combined(parts: tuple[ExplainedCondition, ...], decisive: Outcome, neutral: Outcome) -> Outcome:
+def _combined(
+    parts: tuple[ExplainedCondition, ...], decisive: ConditionOutcome, neutral: ConditionOutcome
+) -> ConditionOutcome:
     """Combine by Kleene's AND or OR; what was not recorded could be any outcome that is left."""
     found = {part.outcome for part in parts}
-    for outcome in (decisive, Outcome.NOT_RECORDED, Outcome.UNKNOWN):
+    for outcome in (decisive, ConditionOutcome.NOT_RECORDED, ConditionOutcome.UNKNOWN):
         if outcome in found:
             return outcome
     return neutral
@@ -96,9 +102,11 @@ def _comparison(
     if isinstance(condition.value, AttributeName):
         names.append(condition.value.name)
     if not all(is_recorded(reading_of(name)[1]) for name in names):
-        return ExplainedCondition(condition, Outcome.NOT_RECORDED)
+        return ExplainedCondition(condition, ConditionOutcome.NOT_RECORDED)
     value = compile_condition(condition, effect)(facts)
-    outcome = {True: Outcome.TRUE, False: Outcome.FALSE, None: Outcome.UNKNOWN}[value]
+    outcome = {True: ConditionOutcome.TRUE, False: ConditionOutcome.FALSE, None: ConditionOutcome.UNKNOWN}[
+        value
+    ]
     if OPERATORS[condition.operator].reads_presence:
         return ExplainedCondition(condition, outcome, saw=(presence(condition.attribute)(facts),))
     return ExplainedCondition(condition, outcome, saw=tuple(resolver(name, effect)(facts) for name in names))
@@ -111,7 +119,7 @@ def failed(explained: ExplainedCondition, *, wanted: bool = True) -> tuple[Expla
     """
     match explained.node:
         case Condition():
-            is_so = explained.outcome is (Outcome.TRUE if wanted else Outcome.FALSE)
+            is_so = explained.outcome is (ConditionOutcome.TRUE if wanted else ConditionOutcome.FALSE)
             return () if is_so else (explained,)
         case Always():
             return () if wanted else None

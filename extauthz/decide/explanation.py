@@ -17,9 +17,9 @@ from extauthz.compile.roles.role_index import Cell, RoleOutcome
 from extauthz.compile.snapshot import Snapshot
 from extauthz.decide.authorize import Decision, strongest
 from extauthz.decide.explained_conditions import (
+    ConditionOutcome,
     ExplainedCondition,
     IsRecorded,
-    Outcome,
     explain_condition,
     failed,
 )
@@ -48,9 +48,9 @@ class PolicyCandidate:
     @property
     def matched(self) -> bool:
         """Whether it matched, as far as what was recorded tells."""
-        if self.tree.outcome is Outcome.TRUE:
+        if self.tree.outcome is ConditionOutcome.TRUE:
             return True
-        return self.policy.effect is Effect.DENY and self.tree.outcome is Outcome.UNKNOWN
+        return self.policy.effect is Effect.DENY and self.tree.outcome is ConditionOutcome.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ def explain(
         for compiled in _policies(candidates)
     }
     matches = [
-        Matched(compiled, unknown=each.tree.outcome is Outcome.UNKNOWN)
+        Matched(compiled, unknown=each.tree.outcome is ConditionOutcome.UNKNOWN)
         for compiled, each in explained.values()
         if each.matched and not each.shadow
     ]
@@ -224,7 +224,7 @@ def _is_certain(decision: Decision, policies: list[PolicyCandidate]) -> bool:
     """Whether no policy that a missing value concerns could take the decision."""
     decided_at = None if decision.rule is None else _priority(decision, policies)
     for each in policies:
-        if each.shadow or each.tree.outcome is not Outcome.NOT_RECORDED:
+        if each.shadow or each.tree.outcome is not ConditionOutcome.NOT_RECORDED:
             continue
         if decided_at is None or each.policy.priority > decided_at:
             return False

@@ -27,7 +27,7 @@ BY_RULES: Final = frozenset({Reason.RULE_MATCHED, Reason.NO_MATCHING_RULE, Reaso
 NOT_JUDGED: Final = frozenset({"detail", "path_raw", "request_id", "trace_id", "roles"})
 """Fields of a line that no question is made of. Where another one is masked, the question is not known."""
 
-Line = Mapping[str, object]
+LogMembers = Mapping[str, object]
 """A line that `decisionlog.schema.line_problems` found right."""
 
 _OF_IDENTITY: Final = frozenset({"user.id", "user.kind", "user.roles", "user.domain", "user.tenant"})
@@ -70,7 +70,7 @@ class LineQuestion:
         return True
 
 
-def is_by_rules(line: Line) -> bool:
+def is_by_rules(line: LogMembers) -> bool:
     """Tell whether rules made the decision, about a target that the line names."""
     # A subject of a type that is not known here has no kind, and rules were not asked about it.
     if line["principal_kind"] is None:
@@ -79,7 +79,7 @@ def is_by_rules(line: Line) -> bool:
 
 
 def question_of(
-    line: Line,
+    line: LogMembers,
     snapshot: Snapshot,
     *,
     claims: Mapping[str, object] | None = None,
@@ -130,7 +130,7 @@ def question_of(
     )
 
 
-def _principal(line: Line, claims: Mapping[str, object] | None, notes: list[str]) -> Principal:
+def _principal(line: LogMembers, claims: Mapping[str, object] | None, notes: list[str]) -> Principal:
     kind = PrincipalKind(str(line["principal_kind"] or PrincipalKind.ANONYMOUS.value))
     own = line.get("token_roles")
     if own is None:
@@ -149,7 +149,7 @@ def _principal(line: Line, claims: Mapping[str, object] | None, notes: list[str]
     )
 
 
-def _request(line: Line) -> RequestFacts | None:
+def _request(line: LogMembers) -> RequestFacts | None:
     path = None if line["path"] is None else CanonicalPath.parse(str(line["path"]))
     method = _text(line, "method")
     if not isinstance(path, CanonicalPath) or method is None:
@@ -171,7 +171,10 @@ def _request(line: Line) -> RequestFacts | None:
 
 
 def _target(
-    line: Line, snapshot: Snapshot, request: RequestFacts | None, parameters: Mapping[str, object] | None
+    line: LogMembers,
+    snapshot: Snapshot,
+    request: RequestFacts | None,
+    parameters: Mapping[str, object] | None,
 ) -> tuple[Target, bool]:
     """Return the target of the line, and whether a route of the snapshot leads there."""
     resource, action = str(line["resource"]), str(line["action"])
@@ -185,7 +188,7 @@ def _target(
     return routes.target_by_name(snapshot, resource, action, parameters=known), False
 
 
-def _logged_parameters(line: Line) -> Mapping[str, object]:
+def _logged_parameters(line: LogMembers) -> Mapping[str, object]:
     """Return the parameters of the route whose values the line has; None is one that was absent."""
     used = line["attributes_used"]
     assert isinstance(used, Mapping), "line_problems"
@@ -198,6 +201,6 @@ def _logged_parameters(line: Line) -> Mapping[str, object]:
     )
 
 
-def _text(line: Line, member: str) -> str | None:
+def _text(line: LogMembers, member: str) -> str | None:
     value = line[member]
     return None if value is None else str(value)

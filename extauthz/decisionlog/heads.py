@@ -13,7 +13,7 @@ import orjson
 EVENT: Final = "decision_log_head"
 
 
-class Head(NamedTuple):
+class LogHead(NamedTuple):
     """The line `seq` of an instance, its hash (`ALGORITHM:HEX`; None: unchained), and the losses so far."""
 
     instance: str
@@ -22,7 +22,7 @@ class Head(NamedTuple):
     decisions_lost: int
 
 
-def read_heads(text: bytes) -> list[Head]:
+def read_heads(text: bytes) -> list[LogHead]:
     """Return the heads in a report of `logs verify`, or in lines of an application log.
 
     Raises:
@@ -40,14 +40,14 @@ def read_heads(text: bytes) -> list[Head]:
     return found
 
 
-def _of_report(instance: Any) -> Head:
+def _of_report(instance: Any) -> LogHead:
     try:
         return _head(instance["instance"], instance["last_seq"], instance["head"], instance["decisions_lost"])
     except (KeyError, TypeError):
         raise ValueError("a report whose instances lack instance, last_seq, head or decisions_lost") from None
 
 
-def _in_application_log(lines: Iterable[bytes]) -> Iterable[Head]:
+def _in_application_log(lines: Iterable[bytes]) -> Iterable[LogHead]:
     for line in lines:
         if EVENT.encode() not in line:
             continue
@@ -59,9 +59,9 @@ def _in_application_log(lines: Iterable[bytes]) -> Iterable[Head]:
             continue
 
 
-def _head(instance: object, seq: object, chain: object, lost: object) -> Head:
+def _head(instance: object, seq: object, chain: object, lost: object) -> LogHead:
     if not isinstance(instance, str) or not isinstance(seq, int) or not isinstance(lost, int):
         raise TypeError
     if chain is not None and not isinstance(chain, str):
         raise TypeError
-    return Head(instance, seq, chain, lost)
+    return LogHead(instance, seq, chain, lost)

@@ -30,7 +30,7 @@ _BELOW_ONE: Final = 1 - 1 / _IDS
 _ALLOW: Final = Effect.ALLOW
 
 
-Entry = tuple[Verdict | NamedVerdict, float, str, int]
+LogEntry = tuple[Verdict | NamedVerdict, float, str, int]
 """One decision on its way to the log: verdict, ts (POSIX seconds), entrance, duration_us."""
 
 
@@ -117,7 +117,7 @@ class Lines:
         """Return the line that opens an instance's log."""
         return self._numbered({**_head(ts, "log_started"), "sample_allows": self._share})
 
-    def decision(self, entry: Entry) -> bytes:
+    def decision(self, entry: LogEntry) -> bytes:
         """Return the line of one decision."""
         verdict, ts, entrance, duration_us = entry
         fields = decision_fields(verdict, ts=ts, entrance=entrance, duration_us=duration_us)

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from extauthz.decisionlog.destination import Destination, Pace, RegularFile, open_destination
 from extauthz.decisionlog.disk import low_space
-from extauthz.decisionlog.lines import Entry, LineForm, Lines
+from extauthz.decisionlog.lines import LineForm, Lines, LogEntry
 from extauthz.decisionlog.overflow import Overflow
 from extauthz.decisionlog.writer import LineWriter, app_log
 from extauthz.domain.verdict import NamedVerdict, Verdict
@@ -77,7 +77,7 @@ class DecisionLog:
         # A slot is a token in a deque: taking and returning one is atomic and needs no lock.
         self._capacity = capacity
         self._slots: deque[None] = deque(repeat(None, capacity))
-        self._queue: deque[Entry | threading.Event] = deque()
+        self._queue: deque[LogEntry | threading.Event] = deque()
         self._lost = 0
         self._loss_lock = threading.Lock()
         self._wake = threading.Event()
@@ -244,7 +244,7 @@ class DecisionLog:
             self._batch(size)
 
     def _batch(self, size: int) -> None:
-        entries: list[Entry] = []
+        entries: list[LogEntry] = []
         reached: list[threading.Event] = []
         for _ in range(size):
             item = self._queue.popleft()

@@ -41,7 +41,7 @@ _URI: Final = ":/"
 _DROPPED: Final = "***"
 """What a part of a text is replaced by: a segment of a path, a role of a list."""
 
-Fields = dict[str, Any]
+LineFields = dict[str, Any]
 TextMask = Callable[[str], str | None]
 
 
@@ -111,7 +111,7 @@ class Masks:
         self._reads_used = bool(self._used or self._resource or self._action)
         self._texts = [(name, self._change(name, mask)) for name, mask in every.items()]
 
-    def apply(self, fields: Fields) -> "Searched | None":
+    def apply(self, fields: LineFields) -> "Searched | None":
         """Mask the fields of one line, and say in `masked` which.
 
         Returned is the subject that was masked, which the line may repeat.
@@ -140,7 +140,7 @@ class Masks:
         masked.append("subject")
         return searched
 
-    def mask_repeated(self, fields: Fields, subject: "Searched", line: bytes) -> bool:
+    def mask_repeated(self, fields: LineFields, subject: "Searched", line: bytes) -> bool:
         """Mask what repeats the subject, which `line` shows as rendered; true when there was something."""
         if not subject.may_be_in(line):
             return False
@@ -156,7 +156,7 @@ class Masks:
         found = Searched(lower, orjson.dumps(lower)[1:-1], subject.isascii())
         return self._hash(subject) if self._subject is Mask.HASH else None, found
 
-    def _mask_path(self, fields: Fields, path: str, masked: list[str]) -> None:
+    def _mask_path(self, fields: LineFields, path: str, masked: list[str]) -> None:
         is_resource = fields["resource"] == path
         mask = self._path or (self._resource if is_resource else None)
         if mask is None:
@@ -171,7 +171,7 @@ class Masks:
             fields["mcp_name"] = self._text(self._path, name)
             masked.append("mcp_name")
 
-    def _mask_used(self, fields: Fields, masked: list[str]) -> None:
+    def _mask_used(self, fields: LineFields, masked: list[str]) -> None:
         """Mask the values of `attributes_used` that masks are about."""
         shown = dict(fields["attributes_used"])
         for name, value in shown.items():
@@ -186,7 +186,7 @@ class Masks:
         if fields["attributes_used"] is shown:
             masked.append("attributes_used")
 
-    def _mask_repeated(self, fields: Fields, subject: str, mask: Mask, masked: list[str]) -> None:
+    def _mask_repeated(self, fields: LineFields, subject: str, mask: Mask, masked: list[str]) -> None:
         """Mask what repeats the subject, which is in lower case, in fields that are not masked as a whole."""
         path = fields["path"]
         if path is not None and "path" not in masked and subject in _plain(path):

@@ -16,8 +16,8 @@ MORE_MEMBERS: Final = "not a field of a decision"
 """What is said of a member that this version does not have; a later one may."""
 STATUSES: Final = frozenset({200, 400, 401, 403, 503})
 
-Problem = str
-MemberCheck = Callable[[object], Problem | None]
+SchemaProblem = str
+MemberCheck = Callable[[object], SchemaProblem | None]
 
 _TS: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(?:Z|\+00:00)", re.ASCII)
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -27,7 +27,7 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9
 _UUID7: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
-def line_problems(line: Mapping[str, object]) -> list[Problem]:
+def line_problems(line: Mapping[str, object]) -> list[SchemaProblem]:
     """Return everything that is wrong with one parsed line, each naming its field; empty when it is right.
 
     A decision has exactly the fields of docs/reference/contract.md#decision-log; the other events may
@@ -49,7 +49,7 @@ def line_problems(line: Mapping[str, object]) -> list[Problem]:
     return problems
 
 
-def _contradictions(line: Mapping[str, object]) -> list[Problem]:
+def _contradictions(line: Mapping[str, object]) -> list[SchemaProblem]:
     problems = []
     if (line["decision"] == Effect.ALLOW) != (line["status"] == 200):
         problems.append(f"status: {line['status']} contradicts decision {_quoted(line['decision'])}")
@@ -67,31 +67,31 @@ def _quoted(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _expected(what: str, value: object) -> Problem:
+def _expected(what: str, value: object) -> SchemaProblem:
     return f"expected {what}, found {_quoted(value)}"
 
 
-def _text(value: object) -> Problem | None:
+def _text(value: object) -> SchemaProblem | None:
     return None if isinstance(value, str) else _expected("a string", value)
 
 
-def _count(value: object) -> Problem | None:
+def _count(value: object) -> SchemaProblem | None:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return None
     return _expected("a whole number, 0 or more", value)
 
 
-def _seq(value: object) -> Problem | None:
+def _seq(value: object) -> SchemaProblem | None:
     return _count(value) if value != 0 else _expected("a number from 1", value)
 
 
-def _status(value: object) -> Problem | None:
+def _status(value: object) -> SchemaProblem | None:
     if isinstance(value, int) and not isinstance(value, bool) and value in STATUSES:
         return None
     return _expected("an HTTP status that an answer can have", value)
 
 
-def _timestamp(value: object) -> Problem | None:
+def _timestamp(value: object) -> SchemaProblem | None:
     if isinstance(value, str) and _TS.fullmatch(value):
         try:
             datetime.fromisoformat(value)
@@ -101,28 +101,28 @@ def _timestamp(value: object) -> Problem | None:
     return _expected("an RFC 3339 instant in UTC with microseconds", value)
 
 
-def _uuid(value: object) -> Problem | None:
+def _uuid(value: object) -> SchemaProblem | None:
     return None if isinstance(value, str) and _UUID.fullmatch(value) else _expected("a UUID", value)
 
 
-def _uuid7(value: object) -> Problem | None:
+def _uuid7(value: object) -> SchemaProblem | None:
     return None if isinstance(value, str) and _UUID7.fullmatch(value) else _expected("a UUIDv7", value)
 
 
-def _digest(value: object) -> Problem | None:
+def _digest(value: object) -> SchemaProblem | None:
     if isinstance(value, str) and _SHA256.fullmatch(value):
         return None
     return _expected("64 hexadecimal digits", value)
 
 
-def _span_id(value: object) -> Problem | None:
+def _span_id(value: object) -> SchemaProblem | None:
     if isinstance(value, str) and _SPAN_ID.fullmatch(value):
         return None
     return _expected("16 hexadecimal digits", value)
 
 
 def _one_of(*values: str) -> MemberCheck:
-    def check(value: object) -> Problem | None:
+    def check(value: object) -> SchemaProblem | None:
         if isinstance(value, str) and value in values:
             return None
         return _expected(f"one of {', '.join(values)}", value)
@@ -134,13 +134,13 @@ def _or_null(check: MemberCheck) -> MemberCheck:
     return lambda value: None if value is None else check(value)
 
 
-def _roles(value: object) -> Problem | None:
+def _roles(value: object) -> SchemaProblem | None:
     if isinstance(value, list) and all(isinstance(role, str) for role in value):
         return None
     return _expected("a list of strings", value)
 
 
-def _shadow(value: object) -> Problem | None:
+def _shadow(value: object) -> SchemaProblem | None:
     if not isinstance(value, list):
         return _expected("a list", value)
     for one in value:
@@ -150,13 +150,13 @@ def _shadow(value: object) -> Problem | None:
     return None
 
 
-def _path(value: object) -> Problem | None:
+def _path(value: object) -> SchemaProblem | None:
     if not isinstance(value, str) or not value.startswith("/"):
         return _expected("a path", value)
     return "contains a query" if "?" in value else None
 
 
-def _path_raw(value: object) -> Problem | None:
+def _path_raw(value: object) -> SchemaProblem | None:
     if not isinstance(value, str) or not value.isascii() or not value.isprintable():
         return _expected("printable ASCII", value)
     if "?" in value:
@@ -164,13 +164,13 @@ def _path_raw(value: object) -> Problem | None:
     return None if len(value) <= PATH_RAW_LENGTH else f"longer than {PATH_RAW_LENGTH} characters"
 
 
-def _detail(value: object) -> Problem | None:
+def _detail(value: object) -> SchemaProblem | None:
     if not isinstance(value, str) or not value:
         return _expected("a text, or null", value)
     return None if len(value) <= UNTRUSTED_LENGTH else f"longer than {UNTRUSTED_LENGTH} characters"
 
 
-def _attributes_used(value: object) -> Problem | None:
+def _attributes_used(value: object) -> SchemaProblem | None:
     if not isinstance(value, dict):
         return _expected("an object", value)
     for name, shown in value.items():
@@ -179,19 +179,19 @@ def _attributes_used(value: object) -> Problem | None:
     return None
 
 
-def _masked(value: object) -> Problem | None:
+def _masked(value: object) -> SchemaProblem | None:
     if isinstance(value, list) and all(isinstance(name, str) and name in MASKABLE for name in value):
         return None if len(set(value)) == len(value) else "lists a field twice"
     return _expected("a list of fields that can be masked", value)
 
 
-def _share(value: object) -> Problem | None:
+def _share(value: object) -> SchemaProblem | None:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
         return None
     return _expected("a share from 0 to 1", value)
 
 
-def _chain(value: object) -> Problem | None:
+def _chain(value: object) -> SchemaProblem | None:
     return None if isinstance(value, str) and _CHAIN.fullmatch(value) else _expected("a hash", value)
 
 

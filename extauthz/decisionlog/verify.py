@@ -13,7 +13,7 @@ import orjson
 
 from extauthz.decisionlog.chain import BEGINNING
 from extauthz.decisionlog.chain_check import ChainCheck, InstanceChain
-from extauthz.decisionlog.heads import Head
+from extauthz.decisionlog.heads import LogHead
 from extauthz.decisionlog.reading import MAX_LINE, LogLine
 from extauthz.decisionlog.report import ChainError, Gap, InstanceSummary, LogReport, SchemaError
 from extauthz.decisionlog.schema import line_problems
@@ -34,8 +34,8 @@ def verify(
     *,
     keys: Sequence[str] = (),
     chained: bool = False,
-    after: Sequence[Head] = (),
-    heads: Sequence[Head] = (),
+    after: Sequence[LogHead] = (),
+    heads: Sequence[LogHead] = (),
     collected: bool = False,
 ) -> LogReport:
     """Judge the lines of a decision log, in the order they were written.
@@ -68,7 +68,7 @@ class _Instance:
 
 class _Verification:
     def __init__(
-        self, check: ChainCheck, after: Sequence[Head], heads: Sequence[Head], *, collected: bool
+        self, check: ChainCheck, after: Sequence[LogHead], heads: Sequence[LogHead], *, collected: bool
     ) -> None:
         self._check = check
         self._collected = collected

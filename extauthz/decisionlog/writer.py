@@ -14,7 +14,7 @@ import orjson
 import structlog
 
 from extauthz.decisionlog.destination import Destination, WrittenLines
-from extauthz.decisionlog.lines import Entry, Lines, LogPosition
+from extauthz.decisionlog.lines import Lines, LogEntry, LogPosition
 
 _HEAD_OF_LINE: Final = 96
 _STARTED: Final = b'"event":"log_started"'
@@ -72,7 +72,7 @@ class LineWriter:
         """Whether lines are held until they can be written."""
         return bool(self._held)
 
-    def put(self, entries: Sequence[Entry]) -> None:
+    def put(self, entries: Sequence[LogEntry]) -> None:
         """Write the lines of decisions. Called while nothing is held."""
         before = self._lines.position
         lines = self._all_rendered(entries)
@@ -90,7 +90,7 @@ class LineWriter:
         self._lines.position = after
         self._lose(len(rest))
 
-    def leaves_out(self, entry: Entry) -> bool:
+    def leaves_out(self, entry: LogEntry) -> bool:
         """Tell whether sampling leaves an allow out."""
         return self._lines.samples and self._lines.leaves_out(entry[0])
 
@@ -161,7 +161,7 @@ class LineWriter:
             decisions_lost=written.lost,
         )
 
-    def _all_rendered(self, entries: Sequence[Entry]) -> list[bytes]:
+    def _all_rendered(self, entries: Sequence[LogEntry]) -> list[bytes]:
         turn = self._destination.pace.turn
         if turn is None:
             return [line for entry in entries if (line := self._rendered(entry)) is not None]
@@ -173,7 +173,7 @@ class LineWriter:
             time.sleep(0)
         return lines
 
-    def _rendered(self, entry: Entry) -> bytes | None:
+    def _rendered(self, entry: LogEntry) -> bytes | None:
         try:
             return None if self.leaves_out(entry) else self._lines.decision(entry)
         except Exception:  # noqa: BLE001  # one line is lost, never the thread that writes all others

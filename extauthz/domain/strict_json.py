@@ -36,7 +36,7 @@ class JsonRejected:
     problem: str
 
 
-class _RefusedError(ValueError):
+class _RejectedError(ValueError):
     """Carries a problem out of the callbacks of the standard reader; never leaves this module."""
 
 
@@ -55,7 +55,7 @@ def read_json(document: bytes, *, max_depth: int = MAX_DEPTH) -> object | JsonRe
         return JsonRejected(f"nested deeper than {max_depth} levels")
     try:
         value: object = _DECODER.decode(text)
-    except _RefusedError as refused:
+    except _RejectedError as refused:
         return JsonRejected(str(refused))
     except ValueError:
         return JsonRejected("not JSON")
@@ -120,7 +120,7 @@ def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     # Compared after unescaping, so "a" and "\u0061" are one name.
     if len(members) != len(pairs):
-        raise _RefusedError("a member name occurs twice")
+        raise _RejectedError("a member name occurs twice")
     return members
 
 
@@ -128,7 +128,7 @@ def _integer(literal: str) -> int:
     if len(literal) <= _SURELY_IN_RANGE:
         return int(literal)
     if len(literal) > _MAX_NUMBER_CHARACTERS or abs(value := int(literal)) > _LARGEST:
-        raise _RefusedError("a number out of range")
+        raise _RejectedError("a number out of range")
     return value
 
 
@@ -137,17 +137,17 @@ def _fraction(literal: str) -> Decimal:
         return Decimal(literal)
     exponent = literal.lower().partition("e")[2]
     if len(literal) > _MAX_NUMBER_CHARACTERS or len(exponent) > 5:
-        raise _RefusedError("a number out of range")
+        raise _RejectedError("a number out of range")
     value = Decimal(literal)
     # `abs` would round. A double rounds what is smaller to zero.
     magnitude = value.copy_abs()
     if magnitude > _LARGEST or 0 < magnitude < _SMALLEST:
-        raise _RefusedError("a number out of range")
+        raise _RejectedError("a number out of range")
     return value
 
 
 def _constant(_literal: str) -> object:
-    raise _RefusedError("NaN or an infinity")
+    raise _RejectedError("NaN or an infinity")
 
 
 def _strings(value: object) -> Iterator[str]:

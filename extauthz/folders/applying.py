@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from extauthz.domain.one_line import one_line
-from extauthz.folders.changes import Change, changes, parts
+from extauthz.folders.changes import ListedChange, changes, parts
 from extauthz.folders.live_rows import LiveRows, live_rows, refusal
 from extauthz.folders.plan import Plan
 from extauthz.folders.plan_text import Where, title_of
@@ -22,7 +22,7 @@ from extauthz.folders.rest_client import (
     LONG_TIMEOUT_S,
     TIMEOUT_S,
     Answer,
-    NoAnswerError,
+    NoRestAnswerError,
     NotTheApiError,
     RestClient,
     RestError,
@@ -128,7 +128,7 @@ class Applying:
         key = str(uuid.uuid4())
         try:
             answer = self.client.call("POST", DRAFTS, {"title": self.title}, key=key)
-        except NoAnswerError as error:
+        except NoRestAnswerError as error:
             raise ApplyError(f"the draft could not be made: {error}; {_EMPTY_DRAFT}") from None
         except KeyboardInterrupt:
             raise ApplyError(f"it was interrupted; {_EMPTY_DRAFT}") from None
@@ -145,16 +145,16 @@ class Applying:
             raise NotTheApiError(f"{self.client.url} answers {DRAFTS} with another document than a draft")
         return document
 
-    def _fill(self, draft_id: str, entries: Sequence[Change]) -> bool:
+    def _fill(self, draft_id: str, entries: Sequence[ListedChange]) -> bool:
         """Put the changes into a draft; False where they do not fit since the live policies were written."""
         return all(self._send(draft_id, part) for part in parts(entries))
 
-    def _send(self, draft_id: str, entries: Sequence[Change]) -> bool:
+    def _send(self, draft_id: str, entries: Sequence[ListedChange]) -> bool:
         body = [entry.body for entry in entries]
         path = f"{DRAFTS}/{draft_id}/changes"
         try:
             answer = self.client.call("POST", path, body, key=str(uuid.uuid4()), timeout_s=LONG_TIMEOUT_S)
-        except NoAnswerError as error:
+        except NoRestAnswerError as error:
             raise ApplyError(f"the changes could not be sent: {error}; nothing was applied") from None
         if answer.is_success:
             return True
@@ -170,7 +170,7 @@ class Applying:
         draft = self.client.call("GET", f"{DRAFTS}/{draft_id}").document
         return isinstance(draft, dict) and draft.get("base_revision") != draft.get("live_revision")
 
-    def _explained(self, answer: Answer, entries: Sequence[Change]) -> Iterator[str]:
+    def _explained(self, answer: Answer, entries: Sequence[ListedChange]) -> Iterator[str]:
         """Yield a line for each problem: the row of the folder, and what is wrong with it."""
         errors = answer.errors
         for each in errors[:_SHOWN]:
@@ -190,7 +190,7 @@ class Applying:
         path = f"{DRAFTS}/{draft_id}/publish"
         try:
             answer = self.client.call("POST", path, key=str(uuid.uuid4()), timeout_s=LONG_TIMEOUT_S)
-        except NoAnswerError as error:
+        except NoRestAnswerError as error:
             return self._asked(draft_id, error)
         except KeyboardInterrupt:
             return self._asked(draft_id, ApplyError("it was interrupted"))

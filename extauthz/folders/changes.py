@@ -1,6 +1,6 @@
 """A plan as the list of changes that `POST /api/v1/drafts/{id}/changes` takes, in an order that is accepted.
 
-Input: a `Plan`. Output: `Change`s, each with the step that it belongs to.
+Input: a `Plan`. Output: `ListedChange`s, each with the step that it belongs to.
 
 The list is applied in order. Rules leave a resource before it goes, because one that rules name cannot be
 deleted. Rules come before resources, because a resource writes the rules of its default roles and
@@ -21,21 +21,21 @@ _MOST_ENTRIES: Final = 50_000
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ListedChange:
     """An entry of the list, and the step of the plan that it belongs to."""
 
     step: Step
     body: Mapping[str, object]
 
 
-def changes(plan: Plan) -> list[Change]:
+def changes(plan: Plan) -> list[ListedChange]:
     """Return the list; empty where the plan has no steps."""
     return list(_ordered(plan))
 
 
-def parts(entries: Sequence[Change]) -> Iterator[list[Change]]:
+def parts(entries: Sequence[ListedChange]) -> Iterator[list[ListedChange]]:
     """Yield the entries in lists that the API takes: it takes 8 MiB and 100,000 entries at once."""
-    part: list[Change] = []
+    part: list[ListedChange] = []
     size = 0
     for entry in entries:
         octets = len(encode_json(entry.body).encode()) + 1
@@ -48,7 +48,7 @@ def parts(entries: Sequence[Change]) -> Iterator[list[Change]]:
         yield part
 
 
-def _ordered(plan: Plan) -> Iterator[Change]:
+def _ordered(plan: Plan) -> Iterator[ListedChange]:
     steps = plan.steps
     for kind in (ROLE_RULE, ROLE_BINDING, ATTRIBUTE_POLICY):
         yield from _deleted(steps, kind)
@@ -63,28 +63,28 @@ def _ordered(plan: Plan) -> Iterator[Change]:
     yield from _written(steps, ROLE_BINDING, "create")
 
 
-def _deleted(steps: tuple[Step, ...], kind: str) -> Iterator[Change]:
+def _deleted(steps: tuple[Step, ...], kind: str) -> Iterator[ListedChange]:
     for step in steps:
         if step.kind == kind and step.action in {"delete", "replace"}:
             assert step.before is not None, "what is deleted is live"
-            yield Change(step, {"action": "delete", "kind": step.kind, "id": step.before.id})
+            yield ListedChange(step, {"action": "delete", "kind": step.kind, "id": step.before.id})
 
 
-def _written(steps: tuple[Step, ...], kind: str, action: str) -> Iterator[Change]:
+def _written(steps: tuple[Step, ...], kind: str, action: str) -> Iterator[ListedChange]:
     for step in steps:
         if step.kind == kind and step.action == action:
             yield _write(step, step.document)
 
 
-def _write(step: Step, document: Document) -> Change:
+def _write(step: Step, document: Document) -> ListedChange:
     body: dict[str, Any] = {"action": "update", "kind": step.kind, "document": document}
     if step.action == "update":
         assert step.before is not None, "what is updated is live"
-        return Change(step, body | {"id": step.before.id})
-    return Change(step, body | {"action": "create"})
+        return ListedChange(step, body | {"id": step.before.id})
+    return ListedChange(step, body | {"action": "create"})
 
 
-def _without_routes_of_others(steps: tuple[Step, ...]) -> Iterator[Change]:
+def _without_routes_of_others(steps: tuple[Step, ...]) -> Iterator[ListedChange]:
     """Yield updates that only take routes away from resources: those that another updated resource gets."""
     updates = [step for step in steps if step.kind == RESOURCE and step.action == "update"]
     wanted: dict[tuple[str, str, str], str] = {}

@@ -26,7 +26,7 @@ from extauthz.folders.rows import (
     ROLE_RULE,
     TABLES,
     Document,
-    Row,
+    PolicyRow,
     routes_of,
 )
 from extauthz.folders.texts import CaseText, read_folder_text
@@ -96,12 +96,12 @@ def files(live: LiveRows) -> dict[str, str]:
     return texts
 
 
-def _key(row: Row) -> tuple[str, ...]:
+def _key(row: PolicyRow) -> tuple[str, ...]:
     document = row.document | {"id": row.id}  # type: ignore[operator]
     return tuple(str(document.get(name)) for name in _SORTED_BY[row.kind])
 
 
-def _entry(row: Row) -> dict[str, Any]:
+def _entry(row: PolicyRow) -> dict[str, Any]:
     document = {**row.document, "id": row.id}
     shortened = _SHORTENED[row.kind](document)
     return {name: shortened[name] for name in _ORDER[row.kind] if name in shortened}

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 
-class Severity(StrEnum):
+class FolderSeverity(StrEnum):
     """A problem makes the folder invalid; a warning is about what is valid and may surprise its author."""
 
     PROBLEM = "problem"
@@ -13,13 +13,13 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class FolderFinding:
     """One problem or warning. `file` is the name below the folder, empty for the folder as a whole.
 
     `line` and `column` count from 1; None where a file cannot be read. `code` names the kind of a warning.
     """
 
-    severity: Severity
+    severity: FolderSeverity
     file: str
     line: int | None
     column: int | None
@@ -30,7 +30,7 @@ class Finding:
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line, self.column) if part not in {"", None})
         pointer = f"{self.pointer}: " if self.pointer else ""
-        kind = f"warning: {self.code}: " if self.severity is Severity.WARNING else ""
+        kind = f"warning: {self.code}: " if self.severity is FolderSeverity.WARNING else ""
         return f"{place}: {kind}{pointer}{self.message}" if place else f"{kind}{pointer}{self.message}"
 
     def to_json(self) -> dict[str, Any]:

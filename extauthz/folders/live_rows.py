@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from extauthz.folders.rest_client import Answer, NotTheApiError, RestClient, RestError
-from extauthz.folders.rows import ATTRIBUTE_POLICY, RESOURCE, ROLE_BINDING, ROLE_RULE, Row, live_row
+from extauthz.folders.rows import ATTRIBUTE_POLICY, RESOURCE, ROLE_BINDING, ROLE_RULE, PolicyRow, live_row
 
 PATHS: Final[Mapping[str, str]] = {
     RESOURCE: "/api/v1/resources",
@@ -20,7 +20,7 @@ _PAGE: Final = 1_000
 _READINGS: Final = 10
 
 
-class RefusedError(RestError):
+class RestRefusedError(RestError):
     """The API refused a request; `answer` is its answer."""
 
     def __init__(self, text: str, answer: Answer) -> None:
@@ -33,7 +33,7 @@ class LiveRows:
     """The rows that the caller may see at one live revision. `hidden` are kinds that it may not list."""
 
     revision: int
-    rows: tuple[Row, ...]
+    rows: tuple[PolicyRow, ...]
     hidden: frozenset[str] = frozenset()
 
 
@@ -56,7 +56,7 @@ def live_rows(client: RestClient) -> LiveRows:
 
 
 def _reading(client: RestClient) -> LiveRows:
-    rows: list[Row] = []
+    rows: list[PolicyRow] = []
     hidden: set[str] = set()
     revisions: set[int] = set()
     for kind, path in PATHS.items():
@@ -69,10 +69,10 @@ def _reading(client: RestClient) -> LiveRows:
     return LiveRows(revision, tuple(rows), frozenset(hidden))
 
 
-def _all(client: RestClient, kind: str, path: str, revisions: set[int]) -> list[Row] | None:
+def _all(client: RestClient, kind: str, path: str, revisions: set[int]) -> list[PolicyRow] | None:
     """Return all rows of a list; None where the caller may not read resources, which others may without."""
     query = {"limit": str(_PAGE)}
-    rows: list[Row] = []
+    rows: list[PolicyRow] = []
     while True:
         answer = client.call("GET", path, query=query)
         if answer.status == 403 and kind == RESOURCE:
@@ -92,7 +92,7 @@ def _page(client: RestClient, path: str, answer: Answer) -> tuple[list[Mapping[s
     if answer.status == 404:
         raise NotTheApiError(f"{client.url} has no {path} (404); is EXTAUTHZ_URL the admin REST API?")
     if not answer.is_success:
-        raise RefusedError(refusal(f"the server refuses to list {path}", answer), answer)
+        raise RestRefusedError(refusal(f"the server refuses to list {path}", answer), answer)
     document = answer.document
     items = document.get("items") if isinstance(document, dict) else None
     cursor = document.get("next_cursor") if isinstance(document, dict) else None

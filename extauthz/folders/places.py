@@ -15,25 +15,25 @@ from extauthz.compile.documents.yaml_text import MAX_DEPTH, PARSER
 from extauthz.domain.problem import pointer_token
 
 
-class Place(NamedTuple):
+class TextPlace(NamedTuple):
     """A line and a column, both counted from 1."""
 
     line: int
     column: int
 
 
-START: Final = Place(1, 1)
+START: Final = TextPlace(1, 1)
 _JSON_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:]|[^\s\[\]{},:"]+', re.DOTALL)
 _CONSTANTS: Final = frozenset({"NaN", "Infinity", "-Infinity"})
 _SAID_PLACE: Final = re.compile(r"line ([0-9]+)(?:, column ([0-9]+))?: ")
 
 
-def said_place(message: str) -> tuple[Place | None, str]:
+def said_place(message: str) -> tuple[TextPlace | None, str]:
     """Return the place that a message begins with, and the message without it."""
     found = _SAID_PLACE.match(message)
     if found is None:
         return None, message
-    return Place(int(found[1]), int(found[2] or 1)), message[found.end() :]
+    return TextPlace(int(found[1]), int(found[2] or 1)), message[found.end() :]
 
 
 class Places:
@@ -41,7 +41,7 @@ class Places:
 
     def __init__(self, text: str, *, is_json: bool) -> None:
         """Read the places of a text; of one that cannot be read there are none after the fault."""
-        self._places: dict[str, Place] = {}
+        self._places: dict[str, TextPlace] = {}
         try:
             nodes = list(_json_nodes(text) if is_json else _yaml_nodes(text))
         except yaml.YAMLError:
@@ -50,21 +50,21 @@ class Places:
         for number, pointer, place in nodes:
             self._places.setdefault(f"/{number}{pointer}" if several else pointer, place)
 
-    def of(self, pointer: str) -> Place:
+    def of(self, pointer: str) -> TextPlace:
         """Return the place of a part, or of the nearest part around it that is there."""
         while pointer and pointer not in self._places:
             pointer = pointer.rpartition("/")[0]
         return self._places.get(pointer, START)
 
 
-def json_fault(text: str) -> tuple[Place, str] | None:
+def json_fault(text: str) -> tuple[TextPlace, str] | None:
     """Return where a refused text is not strict JSON, and what is wrong there; None where unknown."""
     if _too_deep(text):
         return None
     try:
         json.loads(text)
     except json.JSONDecodeError as error:
-        return Place(error.lineno, error.colno), f"not JSON: {error.msg}"
+        return TextPlace(error.lineno, error.colno), f"not JSON: {error.msg}"
     except ValueError:
         # A number of thousands of digits.
         return None
@@ -76,7 +76,9 @@ def json_fault(text: str) -> tuple[Place, str] | None:
     for found in _JSON_TOKEN.finditer(text):
         if found[0] in _CONSTANTS:
             line = text.count("\n", 0, found.start()) + 1
-            return Place(line, found.start() - text.rfind("\n", 0, found.start())), f"{found[0]} is not JSON"
+            return TextPlace(
+                line, found.start() - text.rfind("\n", 0, found.start())
+            ), f"{found[0]} is not JSON"
     return None
 
 
@@ -101,7 +103,7 @@ class _Open:
         self.name: str | None = None
 
 
-def _yaml_nodes(text: str) -> Iterator[tuple[int, str, Place]]:
+def _yaml_nodes(text: str) -> Iterator[tuple[int, str, TextPlace]]:
     opened: list[_Open] = []
     number = -1
     for event in yaml.parse(text, Loader=PARSER):
@@ -114,7 +116,7 @@ def _yaml_nodes(text: str) -> Iterator[tuple[int, str, Place]]:
             mark = event.start_mark
             assert mark is not None
             if is_name or not opened or opened[-1].is_list:
-                yield number, pointer, Place(mark.line + 1, mark.column + 1)
+                yield number, pointer, TextPlace(mark.line + 1, mark.column + 1)
             if isinstance(event, yaml.CollectionStartEvent):
                 if len(opened) == MAX_DEPTH:
                     # Pointers of what no reader accepts would fill the memory.
@@ -137,7 +139,7 @@ def _next(opened: list[_Open], event: yaml.NodeEvent) -> tuple[str, bool]:
     return f"{parent.pointer}/{pointer_token(name)}", False
 
 
-def _json_nodes(text: str) -> Iterator[tuple[int, str, Place]]:
+def _json_nodes(text: str) -> Iterator[tuple[int, str, TextPlace]]:
     opened: list[_Open] = []
     line, line_start, counted = 1, 0, 0
     for found in _JSON_TOKEN.finditer(text):
@@ -163,7 +165,7 @@ def _json_nodes(text: str) -> Iterator[tuple[int, str, Place]]:
             pointer, named = f"{parent.pointer}/{pointer_token(str(parent.name))}", False
             parent.name = None
         if named:
-            yield 0, pointer, Place(line, at - line_start + 1)
+            yield 0, pointer, TextPlace(line, at - line_start + 1)
         if piece in "[{":
             if len(opened) == MAX_DEPTH:
                 return

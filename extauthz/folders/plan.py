@@ -24,11 +24,11 @@ from extauthz.folders.rows import (
     ROLE_BINDING,
     ROLE_RULE,
     Document,
-    Row,
+    PolicyRow,
 )
 from extauthz.storage.encoding import encode_json
 
-Action = Literal["create", "update", "replace", "delete"]
+StepAction = Literal["create", "update", "replace", "delete"]
 _NOT_COMPARED: Final = frozenset({"defaultRoles"})
 """Role rules show what default roles are: the member itself says what a resource was registered with."""
 _WITHOUT_ORDER: Final = frozenset({"actions", "methods", "routes"})
@@ -43,14 +43,14 @@ class Step:
     it is another than that of `after`.
     """
 
-    action: Action
+    action: StepAction
     kind: str
-    before: Row | None
-    after: Row | None
+    before: PolicyRow | None
+    after: PolicyRow | None
     sent: Document | None = None
 
     @property
-    def row(self) -> Row:
+    def row(self) -> PolicyRow:
         """The row that is left, or goes."""
         row = self.before if self.after is None else self.after
         assert row is not None, "a step has at least one of the two"
@@ -73,7 +73,7 @@ class Step:
 class RowProblem:
     """A row of the folder that no plan can be made for, and why."""
 
-    row: Row
+    row: PolicyRow
     message: str
 
 
@@ -85,20 +85,20 @@ class Plan:
     """
 
     steps: tuple[Step, ...] = ()
-    extra: tuple[Row, ...] = ()
-    needed: tuple[Row, ...] = ()
-    live: tuple[Row, ...] = field(default=(), compare=False, repr=False)
+    extra: tuple[PolicyRow, ...] = ()
+    needed: tuple[PolicyRow, ...] = ()
+    live: tuple[PolicyRow, ...] = field(default=(), compare=False, repr=False)
 
     def is_same(self, other: "Plan") -> bool:
         """Tell whether another plan makes the same changes."""
         return [step.key for step in self.steps] == [step.key for step in other.steps]
 
-    def count(self, *actions: Action) -> int:
+    def count(self, *actions: StepAction) -> int:
         """Return how many steps have one of the actions."""
         return sum(step.action in actions for step in self.steps)
 
 
-def plan(wanted: Iterable[Row], live: Sequence[Row], *, prune: bool) -> Plan | list[RowProblem]:
+def plan(wanted: Iterable[PolicyRow], live: Sequence[PolicyRow], *, prune: bool) -> Plan | list[RowProblem]:
     """Compare. With `prune` live rows that the folder does not have are deleted."""
     rows = _by_kind(wanted)
     present = _by_kind(live)
@@ -106,7 +106,7 @@ def plan(wanted: Iterable[Row], live: Sequence[Row], *, prune: bool) -> Plan | l
     if problems:
         return problems
     steps: list[Step] = []
-    extra: list[Row] = []
+    extra: list[PolicyRow] = []
     rules = {row.value for row in rows[ROLE_RULE]}
     # With `prune` each live row that is not meant goes, so it does not matter which one is.
     unclear: list[RowProblem] = []
@@ -123,7 +123,7 @@ def plan(wanted: Iterable[Row], live: Sequence[Row], *, prune: bool) -> Plan | l
     steps += closing(steps, extra)
     gone = {id(step.before) for step in steps if step.action == "delete"}
     extra = [row for row in extra if id(row) not in gone]
-    needed: list[Row] = []
+    needed: list[PolicyRow] = []
     if prune:
         named = {row.document["obj"] for row in rows[ROLE_RULE]}
         named |= {row.document["resource"] for row in rows[ATTRIBUTE_POLICY]}
@@ -160,18 +160,18 @@ def _unordered(name: str, value: Any) -> Any:
     return sorted(value, key=encode_json)
 
 
-def _by_kind(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {kind: [] for kind in KINDS}
+def _by_kind(rows: Iterable[PolicyRow]) -> dict[str, list[PolicyRow]]:
+    found: dict[str, list[PolicyRow]] = {kind: [] for kind in KINDS}
     for row in rows:
         found[row.kind].append(row)
     return found
 
 
-def _repeated(rows: dict[str, list[Row]]) -> list[RowProblem]:
+def _repeated(rows: dict[str, list[PolicyRow]]) -> list[RowProblem]:
     """Leave each rule and binding once; the answer is what contradicts itself."""
     problems: list[RowProblem] = []
     for kind in (RESOURCE, ROLE_RULE, ROLE_BINDING):
-        first: dict[tuple[object, ...], Row] = {}
+        first: dict[tuple[object, ...], PolicyRow] = {}
         for row in rows[kind]:
             other = first.setdefault(row.value, row)
             if canonical(other.document) != canonical(row.document):
@@ -185,15 +185,15 @@ def _repeated(rows: dict[str, list[Row]]) -> list[RowProblem]:
     return problems
 
 
-Pair = tuple[Row, Row | None]
+Pair = tuple[PolicyRow, PolicyRow | None]
 
 
-def _by_value(wanted: Sequence[Row], live: Sequence[Row], _: list[RowProblem]) -> list[Pair]:
+def _by_value(wanted: Sequence[PolicyRow], live: Sequence[PolicyRow], _: list[RowProblem]) -> list[Pair]:
     present = {row.value: row for row in live}
     return [(row, present.get(row.value)) for row in wanted]
 
 
-def _rules(wanted: Sequence[Row], live: Sequence[Row], problems: list[RowProblem]) -> list[Pair]:
+def _rules(wanted: Sequence[PolicyRow], live: Sequence[PolicyRow], problems: list[RowProblem]) -> list[Pair]:
     # By value first: a rule whose value is live elsewhere cannot be given to another row.
     pairs = _by_value(wanted, live, problems)
     taken = {id(before) for _, before in pairs if before is not None}
@@ -201,11 +201,13 @@ def _rules(wanted: Sequence[Row], live: Sequence[Row], problems: list[RowProblem
     return [(after, before or (free.get(after.id) if after.id else None)) for after, before in pairs]
 
 
-def _policies(wanted: Sequence[Row], live: Sequence[Row], problems: list[RowProblem]) -> list[Pair]:
+def _policies(
+    wanted: Sequence[PolicyRow], live: Sequence[PolicyRow], problems: list[RowProblem]
+) -> list[Pair]:
     by_id = {row.id: row for row in live}
-    found: dict[int, Row] = {id(row): by_id[row.id] for row in wanted if row.id in by_id}
+    found: dict[int, PolicyRow] = {id(row): by_id[row.id] for row in wanted if row.id in by_id}
     taken = {id(row) for row in found.values()}
-    equal: dict[str, list[Row]] = defaultdict(list)
+    equal: dict[str, list[PolicyRow]] = defaultdict(list)
     for row in reversed(live):
         if id(row) not in taken:
             equal[canonical(row.document)].append(row)
@@ -213,11 +215,11 @@ def _policies(wanted: Sequence[Row], live: Sequence[Row], problems: list[RowProb
         if id(row) not in found and (same := equal.get(canonical(row.document))):
             found[id(row)] = same.pop()
     taken = {id(row) for row in found.values()}
-    names: dict[object, list[Row]] = defaultdict(list)
+    names: dict[object, list[PolicyRow]] = defaultdict(list)
     for row in live:
         if id(row) not in taken:
             names[row.document.get("name")].append(row)
-    left: dict[object, list[Row]] = defaultdict(list)
+    left: dict[object, list[PolicyRow]] = defaultdict(list)
     for row in wanted:
         if id(row) not in found:
             left[row.document["name"]].append(row)
@@ -244,7 +246,9 @@ _MATCH: Final = {
 }
 
 
-def _step(kind: str, before: Row | None, after: Row, wanted_rules: Set[tuple[object, ...]]) -> Step | None:
+def _step(
+    kind: str, before: PolicyRow | None, after: PolicyRow, wanted_rules: Set[tuple[object, ...]]
+) -> Step | None:
     if before is None:
         return Step("create", kind, None, after)
     if kind != RESOURCE:
@@ -267,7 +271,7 @@ def _step(kind: str, before: Row | None, after: Row, wanted_rules: Set[tuple[obj
     return Step("update", kind, before, replace(after, document=shown), document)
 
 
-def closing(steps: Iterable[Step], extra: Iterable[Row]) -> list[Step]:
+def closing(steps: Iterable[Step], extra: Iterable[PolicyRow]) -> list[Step]:
     """Return the rules that go because their resource is not public any more."""
     rules: set[tuple[object, ...]] = set()
     for step in steps:

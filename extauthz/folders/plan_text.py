@@ -11,7 +11,7 @@ from typing import Any, Final
 from extauthz.domain.one_line import one_line
 from extauthz.folders.differences import NOT_THERE, MemberChange, differences
 from extauthz.folders.plan import Plan, Step
-from extauthz.folders.rows import RESOURCE, ROLE_BINDING, ROLE_RULE, Row
+from extauthz.folders.rows import RESOURCE, ROLE_BINDING, ROLE_RULE, PolicyRow
 from extauthz.storage.encoding import encode_json
 
 SHOWN_EXTRA: Final = 20
@@ -21,7 +21,7 @@ _COLOURS: Final = {"+": "32", "~": "33", "-": "31", "!": "36"}
 _LONGEST: Final = 2_000
 
 
-Where = Callable[[Row], str]
+Where = Callable[[PolicyRow], str]
 """Says where a row of the folder stands: the file and the line."""
 
 
@@ -95,7 +95,7 @@ def title_of(step: Step) -> str:
     return f"{_WORDS[step.action]} {_title(step.row)}"
 
 
-def _title(row: Row) -> str:
+def _title(row: PolicyRow) -> str:
     return one_line(f"{row.kind.replace('_', ' ')} {row.label}")
 
 

@@ -24,8 +24,8 @@ from extauthz.domain.policy import Entity, PolicySet, Resource, RoleBinding, Sub
 from extauthz.domain.problem import Problem
 from extauthz.domain.tenancy import DEFAULT_TENANT
 from extauthz.folders.files import FolderLimitError, FoundFile, Limits, files_of, read_file
-from extauthz.folders.findings import Finding, Severity
-from extauthz.folders.places import START, Place, Places, json_fault, said_place
+from extauthz.folders.findings import FolderFinding, FolderSeverity
+from extauthz.folders.places import START, Places, TextPlace, json_fault, said_place
 from extauthz.folders.texts import CaseText, read_folder_text, section_pointer
 
 TABLES: Final = tuple(SERVER_MEMBERS)
@@ -75,21 +75,21 @@ class Folder:
     cases: list[CaseSection] = field(default_factory=list)
     policies: PolicySet = field(default_factory=PolicySet)
     snapshot: Snapshot | None = None
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[FolderFinding] = field(default_factory=list)
     _texts: dict[str, tuple[bytes, bool]] = field(default_factory=dict)
     _places: dict[str, Places] = field(default_factory=dict)
 
     @property
-    def problems(self) -> list[Finding]:
+    def problems(self) -> list[FolderFinding]:
         """What makes the folder invalid."""
-        return [each for each in self.findings if each.severity is Severity.PROBLEM]
+        return [each for each in self.findings if each.severity is FolderSeverity.PROBLEM]
 
     @property
-    def warnings(self) -> list[Finding]:
+    def warnings(self) -> list[FolderFinding]:
         """What is valid and may surprise its author."""
-        return [each for each in self.findings if each.severity is Severity.WARNING]
+        return [each for each in self.findings if each.severity is FolderSeverity.WARNING]
 
-    def place(self, file: str, pointer: str) -> Place:
+    def place(self, file: str, pointer: str) -> TextPlace:
         """Return where a part of a file stands."""
         if not pointer:
             return START
@@ -109,8 +109,8 @@ class Folder:
         if place is None and file in self._texts:
             place = self.place(file, problem.pointer)
         line, column = (None, None) if place is None else place
-        severity = Severity.PROBLEM if warning is None else Severity.WARNING
-        self.findings.append(Finding(severity, file, line, column, problem.pointer, message, warning))
+        severity = FolderSeverity.PROBLEM if warning is None else FolderSeverity.WARNING
+        self.findings.append(FolderFinding(severity, file, line, column, problem.pointer, message, warning))
 
 
 def read_folder(

@@ -1,8 +1,8 @@
 """Calls to the admin REST API, for commands: one connection, bounded answers, repeated where it is safe.
 
-Input: `RestAccess`, a method, a path and a JSON value. Output: `Answer`. Errors: `NoAnswerError` where the
-API gave none in the end, `NotTheApiError` where something else answered. Redirects are not followed, because
-the credential is for one address; no proxy is read from the environment.
+Input: `RestAccess`, a method, a path and a JSON value. Output: `Answer`. Errors: `NoRestAnswerError` where
+the API gave none in the end, `NotTheApiError` where something else answered. Redirects are not followed,
+because the credential is for one address; no proxy is read from the environment.
 
 Every call of the commands can be repeated: it reads, deletes, or carries an `Idempotency-Key`.
 """
@@ -41,7 +41,7 @@ class RestError(Exception):
     """A call without the API's answer; the text is one line."""
 
 
-class NoAnswerError(RestError):
+class NoRestAnswerError(RestError):
     """The API gave no answer, or was not there; a write may or may not have happened."""
 
 
@@ -149,7 +149,7 @@ class RestClient:
         for left in reversed(range(attempts)):
             try:
                 answer = self._once(method, target, content, headers, timeout_s)
-            except NoAnswerError:
+            except NoRestAnswerError:
                 self.close()
                 if not left:
                     raise
@@ -177,7 +177,7 @@ class RestClient:
             return self._read(method, response)
         except (OSError, http.client.HTTPException, ValueError) as error:
             why = f"no answer within {timeout_s:g} s" if late.is_set() else _why(error)
-            raise NoAnswerError(f"{method} {self._access.url}{target.partition('?')[0]}: {why}") from None
+            raise NoRestAnswerError(f"{method} {self._access.url}{target.partition('?')[0]}: {why}") from None
         except KeyboardInterrupt:
             # The connection is in the middle of an answer; the next request needs another one.
             self.close()

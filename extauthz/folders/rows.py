@@ -1,7 +1,7 @@
 """Rows of policies in one form, whether a folder holds them or the server: what a plan compares.
 
 Input: an object of a folder as it is written and as it was read, or a row as the REST API shows it. Output:
-`Row`s. The `document` of a row is what the API takes, with every default written out.
+`PolicyRow`s. The `document` of a row is what the API takes, with every default written out.
 """
 
 from collections.abc import Iterator, Mapping
@@ -36,7 +36,7 @@ _BINDING: Final = ("user", "user_kind", "role", "dom")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PolicyRow:
     """A row of a folder, or a live row.
 
     Of a folder, `id` is what the file says, and `pointer` the place in the file. Of a live row `warnings` are
@@ -84,7 +84,7 @@ def routes_of(document: Document) -> list[Mapping[str, Any]]:
     return [each for each in routes if isinstance(each, Mapping)] if isinstance(routes, list) else []
 
 
-def live_row(kind: str, shown: Document) -> Row:
+def live_row(kind: str, shown: Document) -> PolicyRow:
     """Return a row as a list of the API shows it."""
     document = {
         name: value
@@ -99,10 +99,10 @@ def live_row(kind: str, shown: Document) -> Row:
         for each in (given if isinstance(given, list) else ())
         if isinstance(each, Mapping)
     )
-    return Row(kind, str(shown.get("id")), document, warnings=warnings)
+    return PolicyRow(kind, str(shown.get("id")), document, warnings=warnings)
 
 
-def folder_rows(raw: Document, entity: Entity, file: str, pointer: str) -> Iterator[Row]:
+def folder_rows(raw: Document, entity: Entity, file: str, pointer: str) -> Iterator[PolicyRow]:
     """Yield the row of one object of a folder; of a resource also the rules that it declares.
 
     These are the rules that `defaultRoles` and `public` stand for. `raw` is the object as it is written,
@@ -110,15 +110,15 @@ def folder_rows(raw: Document, entity: Entity, file: str, pointer: str) -> Itera
     """
     match entity:
         case Resource():
-            yield Row(RESOURCE, None, _resource(raw, entity), file, pointer)
+            yield PolicyRow(RESOURCE, None, _resource(raw, entity), file, pointer)
             for rule in declared_rules(entity, raw):
-                yield Row(ROLE_RULE, None, _role_rule(rule), file, pointer)
+                yield PolicyRow(ROLE_RULE, None, _role_rule(rule), file, pointer)
         case RoleRule():
-            yield Row(ROLE_RULE, _id(raw), _role_rule(entity), file, pointer)
+            yield PolicyRow(ROLE_RULE, _id(raw), _role_rule(entity), file, pointer)
         case RoleBinding():
-            yield Row(ROLE_BINDING, _id(raw), _role_binding(entity), file, pointer)
+            yield PolicyRow(ROLE_BINDING, _id(raw), _role_binding(entity), file, pointer)
         case AttributePolicy():
-            yield Row(ATTRIBUTE_POLICY, _id(raw), _policy(raw, entity), file, pointer)
+            yield PolicyRow(ATTRIBUTE_POLICY, _id(raw), _policy(raw, entity), file, pointer)
 
 
 def _id(raw: Document) -> str | None:

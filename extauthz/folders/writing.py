@@ -15,23 +15,23 @@ from extauthz.folders.files import read_file
 
 
 @dataclass(frozen=True, slots=True)
-class ReadText:
+class FileText:
     """The bytes of a file, and what tells that it has not changed since."""
 
     data: bytes
     status: tuple[int, int, int, int]
 
 
-def read_text_of(path: Path, at_most: int) -> ReadText:
+def read_text_of(path: Path, at_most: int) -> FileText:
     """Read a file of at most `at_most` bytes."""
     before = _status(path)
     data = read_file(path, at_most + 1)
     if len(data) > at_most:
         raise OSError(errno.EFBIG, f"is larger than {at_most} bytes", str(path))
-    return ReadText(data, before)
+    return FileText(data, before)
 
 
-def replace_text(path: Path, read: ReadText, text: bytes) -> None:
+def replace_text(path: Path, read: FileText, text: bytes) -> None:
     """Replace the text of a file that was read."""
     permissions = stat.S_IMODE(path.stat().st_mode)
     if not permissions & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) or not os.access(path, os.W_OK):
@@ -40,7 +40,7 @@ def replace_text(path: Path, read: ReadText, text: bytes) -> None:
 
 
 def write_whole(
-    path: Path, text: bytes, permissions: int | None = None, *, unless_changed: ReadText | None = None
+    path: Path, text: bytes, permissions: int | None = None, *, unless_changed: FileText | None = None
 ) -> None:
     """Write a file, so that no reader sees a part of it; permissions None: those of any new file."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".extauthz-")

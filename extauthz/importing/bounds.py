@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
-Node = Mapping[str, object]
+ConditionDocument = Mapping[str, object]
 """A condition tree as documents have it."""
 
-ALWAYS: Final[Node] = {"type": "ALWAYS"}
+ALWAYS: Final[ConditionDocument] = {"type": "ALWAYS"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,8 @@ class Inexact:
 class Bounds:
     """The two conditions; None where there is none, which means never (`inner`) and always (`outer`)."""
 
-    inner: Node | None
-    outer: Node | None
+    inner: ConditionDocument | None
+    outer: ConditionDocument | None
     inner_gaps: tuple[Inexact, ...] = ()
     outer_gaps: tuple[Inexact, ...] = ()
 
@@ -39,7 +39,7 @@ class Bounds:
         return Bounds(_not(self.outer), _not(self.inner), self.outer_gaps, self.inner_gaps)
 
 
-def exactly(node: Node) -> Bounds:
+def exactly(node: ConditionDocument) -> Bounds:
     """Return the bounds of a meaning that a condition holds exactly."""
     return Bounds(node, node)
 
@@ -62,22 +62,22 @@ def any_of(parts: Sequence[Bounds]) -> Bounds:
     return Bounds(_joined("OR", inner) if inner else None, _joined("OR", outer), *_gaps(parts))
 
 
-def condition(attribute: str, operator: str, value: object) -> Node:
+def condition(attribute: str, operator: str, value: object) -> ConditionDocument:
     """Return one comparison."""
     return {"type": "CONDITION", "attribute": attribute, "operator": operator, "value": value}
 
 
-def both(*nodes: Node) -> Node:
+def both(*nodes: ConditionDocument) -> ConditionDocument:
     """Return `AND` of conditions."""
     return _join("AND", nodes)
 
 
-def either(*nodes: Node) -> Node:
+def either(*nodes: ConditionDocument) -> ConditionDocument:
     """Return `OR` of conditions."""
     return _join("OR", nodes)
 
 
-def present(attribute: str, node: Node) -> Node:
+def present(attribute: str, node: ConditionDocument) -> ConditionDocument:
     """Return a condition that is false, not unknown, where the attribute is absent."""
     return both(condition(attribute, "exists", True), node)
 
@@ -90,12 +90,12 @@ def _gaps(parts: Iterable[Bounds]) -> tuple[tuple[Inexact, ...], tuple[Inexact, 
     )
 
 
-def _joined(word: str, nodes: Sequence[Node | None]) -> Node | None:
+def _joined(word: str, nodes: Sequence[ConditionDocument | None]) -> ConditionDocument | None:
     found = [node for node in nodes if node is not None]
     return None if len(found) < len(nodes) else _join(word, found)
 
 
-def _join(word: str, nodes: Sequence[Node]) -> Node:
+def _join(word: str, nodes: Sequence[ConditionDocument]) -> ConditionDocument:
     """Return the nodes joined; `ALWAYS` and single nodes need no tree."""
     if word == "AND":
         nodes = [node for node in nodes if node != ALWAYS] or [ALWAYS]
@@ -108,11 +108,11 @@ def _join(word: str, nodes: Sequence[Node]) -> Node:
     return unique[0] if len(unique) == 1 else {"type": word, "conditions": unique}
 
 
-def _guards_together(nodes: Sequence[Node]) -> list[Node]:
+def _guards_together(nodes: Sequence[ConditionDocument]) -> list[ConditionDocument]:
     """Write `(exists A and x) or (exists A and y)` as `exists A and (x or y)`: the same for Kleene."""
-    guarded: dict[str, list[Node]] = {}
+    guarded: dict[str, list[ConditionDocument]] = {}
     places: dict[str, int] = {}
-    found: list[Node | None] = []
+    found: list[ConditionDocument | None] = []
     for node in nodes:
         parts = _conditions(node) if node["type"] == "AND" else []
         attribute = str(parts[0].get("attribute")) if len(parts) == 2 else ""
@@ -128,11 +128,11 @@ def _guards_together(nodes: Sequence[Node]) -> list[Node]:
     return [node for node in found if node is not None]
 
 
-def _values_together(nodes: Sequence[Node]) -> list[Node]:
+def _values_together(nodes: Sequence[ConditionDocument]) -> list[ConditionDocument]:
     """Write several `eq` on an attribute as one `in`, and several networks as one list."""
     operators = {"eq": "in", "cidr": "cidr"}
     values: dict[tuple[object, str], list[object]] = {}
-    found: list[Node] = []
+    found: list[ConditionDocument] = []
     for node in nodes:
         operator = operators.get(str(node.get("operator")))
         if operator is None or "as" in node or isinstance(node["value"], Mapping):
@@ -146,7 +146,7 @@ def _values_together(nodes: Sequence[Node]) -> list[Node]:
     return [_of_values(node["key"], values) if "key" in node else node for node in found]
 
 
-def _of_values(key: object, values: Mapping[tuple[object, str], Sequence[object]]) -> Node:
+def _of_values(key: object, values: Mapping[tuple[object, str], Sequence[object]]) -> ConditionDocument:
     attribute, operator = cast("tuple[str, str]", key)
     given = values[attribute, operator]
     if len(given) > 1:
@@ -154,9 +154,9 @@ def _of_values(key: object, values: Mapping[tuple[object, str], Sequence[object]
     return condition(attribute, "eq" if operator == "in" else operator, given[0])
 
 
-def _conditions(node: Node) -> Sequence[Node]:
-    return cast("Sequence[Node]", node["conditions"])
+def _conditions(node: ConditionDocument) -> Sequence[ConditionDocument]:
+    return cast("Sequence[ConditionDocument]", node["conditions"])
 
 
-def _not(node: Node | None) -> Node | None:
+def _not(node: ConditionDocument | None) -> ConditionDocument | None:
     return None if node is None else {"type": "NOT", "condition": node}

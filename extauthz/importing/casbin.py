@@ -14,11 +14,11 @@ from extauthz.compile.documents.resource_documents import resource_name_problem
 from extauthz.domain.names import name_problem
 from extauthz.domain.policy import WILDCARD
 from extauthz.domain.principal import ANONYMOUS_ROLE
-from extauthz.importing.casbin_cases import MAX_CASES, MAX_LINES, Question, case_documents, question
-from extauthz.importing.casbin_lines import Lines, PolicyLine, read_lines
+from extauthz.importing.casbin_cases import MAX_CASES, MAX_LINES, CasbinRequest, case_documents, question
+from extauthz.importing.casbin_lines import PolicyFileLines, PolicyLine, read_lines
 from extauthz.importing.casbin_routes import Region, asks_about_http, http_lines, regions
-from extauthz.importing.casbin_shape import CannotRead, Shape, class_of, read_shape
-from extauthz.importing.outcome import Effect, Imported, NotTaken, SourceUnreadable, id_prefix
+from extauthz.importing.casbin_shape import CannotRead, ModelShape, class_of, read_shape
+from extauthz.importing.outcome import Consequence, Imported, NotTaken, SourceInvalid, id_prefix
 
 _SECTION: Final = re.compile(r"\s*\[([a-z_]+)\]", re.ASCII)
 _USUALLY_EXCLUDED: Final = ("offline_access", "uma_authorization")
@@ -28,7 +28,7 @@ _ORDER: Final = ("user", "user_kind", "role", "sub", "sub_kind", "dom", "obj", "
 
 def import_casbin(
     model: tuple[str, bytes], policies: list[tuple[str, bytes]], *, service: str, subjects: str
-) -> Imported | SourceUnreadable:
+) -> Imported | SourceInvalid:
     """Import a model and policy files, each given by name and bytes.
 
     `subjects` is `user` or `role`: what a name is that no `g` line shows to be a role.
@@ -37,17 +37,17 @@ def import_casbin(
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        return SourceUnreadable(file, None, f"is not UTF-8 at byte {error.start}")
+        return SourceInvalid(file, None, f"is not UTF-8 at byte {error.start}")
     read = read_model(text)
     if isinstance(read, CasbinModelInvalid):
-        return SourceUnreadable(file, None, f"is not a Casbin model: {read.message}")
+        return SourceInvalid(file, None, f"is not a Casbin model: {read.message}")
     imported = Imported("casbin")
     shape = read_shape(read)
     if isinstance(shape, list):
         imported.not_taken += [_of_model(file, text, each) for each in shape]
         return imported
     lines = read_lines(policies, read, shape, imported)
-    if isinstance(lines, SourceUnreadable):
+    if isinstance(lines, SourceInvalid):
         return lines
     writer = _Writer(imported, lines, shape, service=service, subjects=subjects)
     writer.write(file)
@@ -65,7 +65,13 @@ def _of_model(file: str, text: str, problem: CannotRead) -> NotTaken:
         if found is not None and found[1] == problem.section:
             number = place
     return NotTaken(
-        file, number, f"[{problem.section}]", "", problem.reason, problem.instead, Effect.NOTHING_IMPORTED
+        file,
+        number,
+        f"[{problem.section}]",
+        "",
+        problem.reason,
+        problem.instead,
+        Consequence.NOTHING_IMPORTED,
     )
 
 
@@ -73,14 +79,14 @@ class _Writer:
     """Writes the documents of typed lines."""
 
     def __init__(
-        self, imported: Imported, lines: Lines, shape: Shape, *, service: str, subjects: str
+        self, imported: Imported, lines: PolicyFileLines, shape: ModelShape, *, service: str, subjects: str
     ) -> None:
         self._imported, self._lines, self._shape = imported, lines, shape
         self._service, self._subjects = service, subjects
         self._roles = {line.role for line in lines.roles}
         self._seen: set[tuple[object, ...]] = set()
         self._ids: dict[str, int] = {}
-        self.questions: list[Question] = []
+        self.questions: list[CasbinRequest] = []
 
     def write(self, model: str) -> None:
         """Write everything."""
@@ -116,7 +122,7 @@ class _Writer:
             self._imported.not_taken.append(
                 NotTaken(
                     self._lines.policies[0].file, None, "all lines", "obj", taken,
-                    "import the lines of each service on their own", Effect.NOTHING_IMPORTED,
+                    "import the lines of each service on their own", Consequence.NOTHING_IMPORTED,
                 )
             )  # fmt: skip
             return
@@ -180,10 +186,10 @@ class _Writer:
             if not denied and not self._lines.lets_superusers_pass:
                 continue
             if name_problem(name) or name == WILDCARD:
-                self._superuser_gap(model, name, "the name has no equal here", Effect.LEFT_OUT)
+                self._superuser_gap(model, name, "the name has no equal here", Consequence.LEFT_OUT)
                 continue
             if inherited:
-                effect = Effect.ALLOWS_LESS if denied else Effect.LEFT_OUT
+                effect = Consequence.ALLOWS_LESS if denied else Consequence.LEFT_OUT
                 reason = "g lines give the role to others, and a superuser of the matcher is the role alone"
                 self._superuser_gap(model, name, reason, effect)
             if denied:
@@ -192,7 +198,7 @@ class _Writer:
             elif not inherited:
                 self._add("role_rules", rule | {"effect": "allow"}, f"{model}:{name}", comment)
 
-    def _superuser_gap(self, model: str, name: str, reason: str, effect: Effect) -> None:
+    def _superuser_gap(self, model: str, name: str, reason: str, effect: Consequence) -> None:
         self._imported.not_taken.append(
             NotTaken(model, None, "[matchers]", f"r.sub == {name!r}", reason, "rename it", effect)
         )

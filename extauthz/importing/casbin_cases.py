@@ -24,7 +24,7 @@ _NOW: Final = datetime(2026, 1, 5, 10, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class CasbinRequest:
     """One request to Casbin; `is_http` is whether `obj` and `act` are path and method."""
 
     sub: str
@@ -38,30 +38,32 @@ class Question:
         return {"sub": self.sub, "dom": self.dom, "obj": self.obj, "act": self.act}[known]
 
 
-def question(line: PolicyLine, paths: Paths | None, methods: Methods | None) -> Question:
+def question(line: PolicyLine, paths: Paths | None, methods: Methods | None) -> CasbinRequest:
     """Return a request that the line matches; without paths it is one by name."""
 
     def known(value: str) -> str:
         return _ANY if value == WILDCARD else value
 
     if paths is None or methods is None:
-        return Question(known(line.sub), known(line.dom), known(line.obj), known(line.act), is_http=False)
+        return CasbinRequest(
+            known(line.sub), known(line.dom), known(line.obj), known(line.act), is_http=False
+        )
     segments = ["x" if segment is None else segment for segment in paths.shape.segments]
     path = "/" + "/".join([*segments, "x"] if paths.shape.below else segments)
     method = "GET" if methods.names is None else methods.names[0]
-    return Question(
+    return CasbinRequest(
         known(line.sub), known(line.dom), "/" if paths == EVERY_PATH else path, method, is_http=True
     )
 
 
 def case_documents(
-    model: str, policy: bytes, request: tuple[str, ...], asked: list[Question], *, subjects: str
+    model: str, policy: bytes, request: tuple[str, ...], asked: list[CasbinRequest], *, subjects: str
 ) -> Iterator[dict[str, object]]:
     """Yield a case for each question that Casbin answers; `request` has the classes of the model's fields."""
     engine = load_engine(model, policy)
     if not isinstance(engine, CasbinEngine):
         return
-    seen: set[Question] = set()
+    seen: set[CasbinRequest] = set()
     for one in [*asked, *(_another_subject(each) for each in asked[:1])]:
         if one in seen or len(seen) >= MAX_CASES:
             continue
@@ -82,11 +84,11 @@ def case_documents(
         }
 
 
-def _another_subject(one: Question) -> Question:
-    return Question(_ANY, one.dom, one.obj, one.act, one.is_http)
+def _another_subject(one: CasbinRequest) -> CasbinRequest:
+    return CasbinRequest(_ANY, one.dom, one.obj, one.act, one.is_http)
 
 
-def _principal(one: Question, request: tuple[str, ...], subjects: str) -> dict[str, object]:
+def _principal(one: CasbinRequest, request: tuple[str, ...], subjects: str) -> dict[str, object]:
     principal: dict[str, object] = {"id": one.sub}
     if subjects == "role":
         principal = {"id": _ANY, "roles": [one.sub]}

@@ -13,8 +13,8 @@ from extauthz.casbin_enforce.model import PlainModel
 from extauthz.casbin_enforce.policy_file import PolicyFileInvalid, Row, read_rows
 from extauthz.domain.names import name_problem
 from extauthz.domain.policy import WILDCARD
-from extauthz.importing.casbin_shape import How, Shape
-from extauthz.importing.outcome import Effect, Imported, NotTaken, SourceUnreadable
+from extauthz.importing.casbin_shape import How, ModelShape
+from extauthz.importing.outcome import Consequence, Imported, NotTaken, SourceInvalid
 
 _OTHER_KIND: Final = re.compile(r"([pg][0-9]+)[ \t]*,", re.ASCII)
 _MODEL_TALK: Final = "here '*' is the wildcard, in the model it is an ordinary name"
@@ -49,7 +49,7 @@ class RoleLine:
 
 
 @dataclass(slots=True)
-class Lines:
+class PolicyFileLines:
     """The lines of all policy files that count."""
 
     policies: list[PolicyLine]
@@ -61,24 +61,22 @@ class Lines:
 
 
 def read_lines(
-    files: list[tuple[str, bytes]], model: PlainModel, shape: Shape, imported: Imported
-) -> Lines | SourceUnreadable:
+    files: list[tuple[str, bytes]], model: PlainModel, shape: ModelShape, imported: Imported
+) -> PolicyFileLines | SourceInvalid:
     """Type the lines of policy files, given by name; what is not taken goes into `imported`."""
     rows: list[tuple[str, Row, str]] = []
     for file, data in files:
         found = read_rows(data, model.widths)
         if isinstance(found, PolicyFileInvalid):
-            return SourceUnreadable(file, None, found.message)
+            return SourceInvalid(file, None, found.message)
         written = data.decode("utf-8").split("\n")
         broken = next((number for number, text in enumerate(written, 1) if "\r" in text.rstrip("\r")), None)
         if broken is not None:
-            return SourceUnreadable(
-                file, broken, "holds a carriage return, which ends a line for some readers"
-            )
+            return SourceInvalid(file, broken, "holds a carriage return, which ends a line for some readers")
         rows += [(file, row, written[row.line - 1].strip()) for row in found]
         for note in _other_kinds(file, written, model):
             imported.not_taken.append(note)
-    lines = Lines([], [])
+    lines = PolicyFileLines([], [])
     lines.has_denies = shape.can_deny and any(_may_deny(row, shape) for _, row, _ in rows)
     own = [row for _, row, _ in rows if row.kind != "g"]
     lines.lets_superusers_pass = not own or any(_allows(row, shape) for row in own)
@@ -91,7 +89,7 @@ def read_lines(
     return lines
 
 
-def _may_deny(row: Row, shape: Shape) -> bool:
+def _may_deny(row: Row, shape: ModelShape) -> bool:
     if row.kind == "g" and row.problem is None:
         return False
     if row.problem is not None or any('"' in each for each in row.fields):
@@ -99,7 +97,7 @@ def _may_deny(row: Row, shape: Shape) -> bool:
     return shape.eft is not None and row.fields[shape.eft] == "deny"
 
 
-def _allows(row: Row, shape: Shape) -> bool:
+def _allows(row: Row, shape: ModelShape) -> bool:
     return row.problem is None and (shape.eft is None or row.fields[shape.eft] == "allow")
 
 
@@ -119,7 +117,7 @@ def _other_kinds(file: str, written: list[str], model: PlainModel) -> Iterator[N
             f"{kind} belongs to another definition of the model than [p, g, e, m], which decides only where "
             "the application asks for it",
             f"import them with a model in which they are {kind[0]}",
-            Effect.NO_EFFECT,
+            Consequence.NO_EFFECT,
         )
 
 
@@ -131,7 +129,7 @@ class _LineReader:
     """Types one line."""
 
     def __init__(
-        self, file: str, row: Row, text: str, shape: Shape, lines: Lines, imported: Imported
+        self, file: str, row: Row, text: str, shape: ModelShape, lines: PolicyFileLines, imported: Imported
     ) -> None:
         self._file, self._row, self._text = file, row, text
         self._shape, self._lines, self._imported = shape, lines, imported
@@ -232,7 +230,13 @@ class _LineReader:
     def _drop(
         self, member: str, reason: str, instead: str, *, may_deny: bool = False, no_effect: bool = False
     ) -> None:
-        effect = Effect.NO_EFFECT if no_effect else Effect.NOTHING_IMPORTED if may_deny else Effect.LEFT_OUT
+        effect = (
+            Consequence.NO_EFFECT
+            if no_effect
+            else Consequence.NOTHING_IMPORTED
+            if may_deny
+            else Consequence.LEFT_OUT
+        )
         self._imported.not_taken.append(
             NotTaken(self._file, self._row.line, self._text, member, reason, instead, effect)
         )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from extauthz.importing.casbin_lines import Lines, PolicyLine
+from extauthz.importing.casbin_lines import PolicyFileLines, PolicyLine
 from extauthz.importing.casbin_paths import (
     EVERY_METHOD,
     EVERY_PATH,
@@ -18,8 +18,8 @@ from extauthz.importing.casbin_paths import (
     read_methods,
     read_paths,
 )
-from extauthz.importing.casbin_shape import How, Shape
-from extauthz.importing.outcome import Effect, Imported, NotTaken
+from extauthz.importing.casbin_shape import How, ModelShape
+from extauthz.importing.outcome import Consequence, Imported, NotTaken
 from extauthz.importing.path_shapes import PathShape, ShapeTree, closed
 
 OTHER_METHODS: Final = "other"
@@ -66,7 +66,7 @@ class Region:
         return found
 
 
-def asks_about_http(lines: Lines, shape: Shape) -> bool:
+def asks_about_http(lines: PolicyFileLines, shape: ModelShape) -> bool:
     """Return whether the lines are about paths and methods: what the model compares as patterns always is."""
     obj, act = shape.terms.get("obj"), shape.terms.get("act")
     if any(term is not None and term.how is not How.EQUAL for term in (obj, act)):
@@ -80,7 +80,7 @@ def asks_about_http(lines: Lines, shape: Shape) -> bool:
     ) and any(line.obj != "*" for line in lines.policies)
 
 
-def http_lines(lines: Lines, shape: Shape, imported: Imported) -> list[HttpLine]:
+def http_lines(lines: PolicyFileLines, shape: ModelShape, imported: Imported) -> list[HttpLine]:
     """Return the lines whose paths and methods have an equal; what has none goes into `imported`."""
     found: list[HttpLine] = []
     obj, act = shape.terms.get("obj"), shape.terms.get("act")
@@ -169,5 +169,5 @@ def regions(found: list[HttpLine], *, everywhere: bool = False) -> list[Region] 
 
 
 def _dropped(line: PolicyLine, member: str, reason: str, instead: str) -> NotTaken:
-    effect = Effect.NOTHING_IMPORTED if line.denies else Effect.LEFT_OUT
+    effect = Consequence.NOTHING_IMPORTED if line.denies else Consequence.LEFT_OUT
     return NotTaken(line.file, line.line, line.text, member, f"{reason}", instead, effect)

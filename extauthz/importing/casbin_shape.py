@@ -1,9 +1,9 @@
 """Which part of a policy line each field of a Casbin request is compared with, and how.
 
-Input: a model as pycasbin reads it. Output: a `Shape`, where the meaning of the model can be held exactly by
-role rules, role bindings and routes; else why it cannot. A matcher is read where it is `&&` over one term a
-field, each `r.x == p.x`, `g(r.sub, p.sub)`, a pattern function, or one of these `|| p.x == "*"`; the whole
-may be followed by `|| r.sub == "NAME"`, a superuser.
+Input: a model as pycasbin reads it. Output: a `ModelShape`, where the meaning of the model can be held
+exactly by role rules, role bindings and routes; else why it cannot. A matcher is read where it is `&&` over
+one term a field, each `r.x == p.x`, `g(r.sub, p.sub)`, a pattern function, or one of these `|| p.x == "*"`;
+the whole may be followed by `|| r.sub == "NAME"`, a superuser.
 """
 
 import ast
@@ -54,7 +54,7 @@ class Term:
 
 
 @dataclass(slots=True)
-class Shape:
+class ModelShape:
     """What decides under a model.
 
     `terms` has the compared fields by their class (`sub`, `dom`, `obj`, `act`), `columns` the place of each
@@ -85,7 +85,7 @@ class CannotRead:
     instead: str = _ROLE_MODEL
 
 
-def read_shape(model: PlainModel) -> Shape | list[CannotRead]:
+def read_shape(model: PlainModel) -> ModelShape | list[CannotRead]:
     """Return what decides, or everything that stands against it."""
     problems: list[CannotRead] = []
     requests = _classes(model.request, "request_definition", problems)
@@ -122,7 +122,7 @@ def read_shape(model: PlainModel) -> Shape | list[CannotRead]:
                 CannotRead("role_definition", "a role has conditions", "write an attribute policy instead")
             )
     role = model.roles.get("g")
-    shape = Shape(
+    shape = ModelShape(
         columns=columns,
         eft=model.token("p_eft"),
         denies=model.effect.counts_denies,
@@ -160,7 +160,7 @@ def class_of(token: str) -> str | None:
 class _Reader:
     """Reads a matcher into the terms of a shape; what it cannot read becomes a problem."""
 
-    def __init__(self, shape: Shape, requests: dict[str, int], problems: list[CannotRead]) -> None:
+    def __init__(self, shape: ModelShape, requests: dict[str, int], problems: list[CannotRead]) -> None:
         self._shape = shape
         self._requests = requests
         self._problems = problems

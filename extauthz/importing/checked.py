@@ -15,7 +15,7 @@ from extauthz.compile.snapshot import Snapshot
 from extauthz.compile.snapshot_building import build
 from extauthz.domain.problem import Problem
 from extauthz.domain.tenancy import DEFAULT_TENANT, TenancyMode
-from extauthz.importing.outcome import TABLES, Effect, Imported, NotTaken
+from extauthz.importing.outcome import TABLES, Consequence, Imported, NotTaken
 
 _SIMPLER: Final = "write it by hand, or in parts"
 
@@ -39,7 +39,7 @@ def _take_out(imported: Imported, problems: list[Problem]) -> None:
         _, table, number, *_rest = (*problem.pointer.split("/"), "", "")
         if table not in TABLES or not number.isdigit():
             imported.not_taken.append(
-                NotTaken("", None, "all documents", "", str(problem), _SIMPLER, Effect.NOTHING_IMPORTED)
+                NotTaken("", None, "all documents", "", str(problem), _SIMPLER, Consequence.NOTHING_IMPORTED)
             )
             return
         places.setdefault((table, int(number)), problem.message)
@@ -50,7 +50,9 @@ def _take_out(imported: Imported, problems: list[Problem]) -> None:
         ]
     for (table, position), message in sorted(places.items()):
         origin = origins[table, position]
-        effect = Effect.LEFT_OUT if _only_allows(table, origin.document) else Effect.NOTHING_IMPORTED
+        effect = (
+            Consequence.LEFT_OUT if _only_allows(table, origin.document) else Consequence.NOTHING_IMPORTED
+        )
         imported.not_taken.append(
             NotTaken(
                 origin.comment, None, str(origin.document.get("id", table)), "", message, _SIMPLER, effect

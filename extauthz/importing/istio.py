@@ -8,12 +8,12 @@ is.
 
 from dataclasses import dataclass
 
-from extauthz.importing.bounds import ALWAYS, Node
+from extauthz.importing.bounds import ALWAYS, ConditionDocument
 from extauthz.importing.istio_cases import rule_cases
 from extauthz.importing.istio_documents import AuthorizationPolicy, read_policies
 from extauthz.importing.istio_rules import RuleReader
 from extauthz.importing.istio_targets import Workload, applying, described
-from extauthz.importing.outcome import Effect, Imported, NotTaken, SourceUnreadable, id_prefix
+from extauthz.importing.outcome import Consequence, Imported, NotTaken, SourceInvalid, id_prefix
 
 _OPEN = (
     "No ALLOW policy applies, so that Istio allows what no DENY rule matches, and so do these policies. "
@@ -33,15 +33,15 @@ class IstioOptions:
     providers: frozenset[str] = frozenset()
 
 
-def import_istio(files: list[tuple[str, bytes]], options: IstioOptions) -> Imported | SourceUnreadable:
+def import_istio(files: list[tuple[str, bytes]], options: IstioOptions) -> Imported | SourceInvalid:
     """Import files, each given by name and bytes."""
     read = read_policies(files)
-    if isinstance(read, SourceUnreadable):
+    if isinstance(read, SourceInvalid):
         return read
     policies, kinds = read
     chosen = applying(policies, options.workload, options.root_namespace)
     if isinstance(chosen, str):
-        return SourceUnreadable(files[0][0], None, chosen)
+        return SourceInvalid(files[0][0], None, chosen)
     applies, others = chosen
     imported = Imported("istio")
     _Writer(imported, options).write(applies)
@@ -92,12 +92,12 @@ class _Writer:
         if policy.dry_run:
             self._named(
                 policy, "metadata.annotations", "the policy is a dry run, which Istio does not enforce",
-                "write its rules with mode: shadow", Effect.NO_EFFECT,
+                "write its rules with mode: shadow", Consequence.NO_EFFECT,
             )  # fmt: skip
             return False
         if policy.action == "AUDIT":
             self._named(
-                policy, "action AUDIT", "it decides nothing", "read the decision log", Effect.NO_EFFECT
+                policy, "action AUDIT", "it decides nothing", "read the decision log", Consequence.NO_EFFECT
             )
             return False
         if policy.action != "CUSTOM":
@@ -110,12 +110,12 @@ class _Writer:
             f"action CUSTOM, provider {policy.provider!r}",
             "another authorizer may deny",
             f"name it with --provider {policy.provider} if it stays in the proxy, or is this sidecar",
-            Effect.NOTHING_IMPORTED,
+            Consequence.NOTHING_IMPORTED,
         )
         return False
 
     def _named(
-        self, policy: AuthorizationPolicy, member: str, reason: str, instead: str, effect: Effect
+        self, policy: AuthorizationPolicy, member: str, reason: str, instead: str, effect: Consequence
     ) -> None:
         self._imported.not_taken.append(
             NotTaken(policy.file, policy.line, policy.subject, member, reason, instead, effect)
@@ -128,9 +128,9 @@ class _Writer:
         for number, rule in enumerate(policy.rules, start=1):
             bounds = reader.rule(rule)
             node, gaps = (bounds.inner, bounds.inner_gaps) if allows else (bounds.outer, bounds.outer_gaps)
-            effect = Effect.ALLOWS_LESS
+            effect = Consequence.ALLOWS_LESS
             if node is None:
-                effect = Effect.LEFT_OUT if allows else Effect.NOTHING_IMPORTED
+                effect = Consequence.LEFT_OUT if allows else Consequence.NOTHING_IMPORTED
             for gap in dict.fromkeys(gaps):
                 self._imported.not_taken.append(
                     NotTaken(
@@ -148,7 +148,7 @@ class _Writer:
                     f"{policy.file}:{rule.line}: {policy.subject}, rule {number}",
                 )
 
-    def _add(self, rule_id: str, name: str, effect: str, node: Node, comment: str) -> None:
+    def _add(self, rule_id: str, name: str, effect: str, node: ConditionDocument, comment: str) -> None:
         if len(rule_id) > 128:
             number = len(self._imported.entries["attribute_policies"])
             rule_id = f"{id_prefix(self._options.service)[:100]}istio:{number}"

@@ -9,8 +9,18 @@ import re
 from typing import Final
 
 from extauthz.compile.conditions.values import parse_network
-from extauthz.importing.bounds import Bounds, Node, any_of, both, condition, either, exactly, present, unheld
-from extauthz.importing.istio_strings import Written, text_condition
+from extauthz.importing.bounds import (
+    Bounds,
+    ConditionDocument,
+    any_of,
+    both,
+    condition,
+    either,
+    exactly,
+    present,
+    unheld,
+)
+from extauthz.importing.istio_strings import ListedValue, text_condition
 
 PEER: Final = "request.source.principal"
 ADDRESS: Final = "request.source.address"
@@ -25,7 +35,7 @@ _ALWAYS_TEXT: Final = frozenset({"iss", "sub"})
 _SPLIT: Final = frozenset({"scope", "permission"})
 
 
-def peer(value: Written, domains: tuple[str, ...]) -> Bounds:
+def peer(value: ListedValue, domains: tuple[str, ...]) -> Bounds:
     """Return the bounds of one principal.
 
     `domains` are the trust domain of the mesh and its aliases, empty where they are not known: for Istio
@@ -48,7 +58,7 @@ def peer(value: Written, domains: tuple[str, ...]) -> Bounds:
     return Bounds(found.inner, present(PEER, condition(PEER, "matches", pattern)), (), (gap,))
 
 
-def _one_peer(value: Written, text: str) -> Bounds:
+def _one_peer(value: ListedValue, text: str) -> Bounds:
     if text.startswith("*") and text != "*":
         # For Istio a suffix is a regular expression behind the scheme.
         if not _PLAIN.fullmatch(text[1:]):
@@ -59,7 +69,7 @@ def _one_peer(value: Written, text: str) -> Bounds:
     return exactly(present(PEER, text_condition(PEER, text, _SPIFFE)))
 
 
-def namespace(value: Written) -> Bounds:
+def namespace(value: ListedValue) -> Bounds:
     """Return the bounds of one namespace of the peer."""
     if not _NAMESPACE.fullmatch(value.text):
         return unheld(value.gap("it is not the name of a namespace", "name the namespace"))
@@ -67,7 +77,7 @@ def namespace(value: Written) -> Bounds:
     return exactly(present(PEER, condition(PEER, "matches", f".*/ns/{pattern}/.*")))
 
 
-def service_account(value: Written, default_namespace: str) -> Bounds:
+def service_account(value: ListedValue, default_namespace: str) -> Bounds:
     """Return the bounds of one service account of the peer."""
     if not _ACCOUNT.fullmatch(value.text):
         return unheld(value.gap("it is neither 'account' nor 'namespace/account'", "name the account"))
@@ -80,7 +90,7 @@ def service_account(value: Written, default_namespace: str) -> Bounds:
     return exactly(present(PEER, condition(PEER, "matches", pattern)))
 
 
-def address(value: Written) -> Bounds:
+def address(value: ListedValue) -> Bounds:
     """Return the bounds of one block of addresses of the peer."""
     try:
         network = str(ipaddress.ip_network(value.text, strict=False))
@@ -91,7 +101,7 @@ def address(value: Written) -> Bounds:
     return exactly(condition(ADDRESS, "cidr", network))
 
 
-def request_principal(value: Written) -> Bounds:
+def request_principal(value: ListedValue) -> Bounds:
     """Return the bounds of one request principal, ISSUER/SUBJECT as Istio splits it: at the last slash."""
     text = value.text
     issuer, slash, subject = text.rpartition("/")
@@ -115,16 +125,16 @@ def request_principal(value: Written) -> Bounds:
     return exactly(found)
 
 
-def _token(issuer: str, subject: str) -> Node:
+def _token(issuer: str, subject: str) -> ConditionDocument:
     return both(_claim_text("iss", issuer), _claim_text("sub", subject))
 
 
-def _claim_text(claim: str, text: str, *, literal: bool = False) -> Node:
+def _claim_text(claim: str, text: str, *, literal: bool = False) -> ConditionDocument:
     name = f"user.{claim}"
     return present(name, condition(name, "eq", text) if literal else text_condition(name, text))
 
 
-def claim(value: Written, name: str) -> Bounds:
+def claim(value: ListedValue, name: str) -> Bounds:
     """Return the bounds of one value of a claim, which may be a string or a list of strings."""
     if "][" in name or "." in name or not name:
         return unheld(
@@ -156,7 +166,7 @@ def claim(value: Written, name: str) -> Bounds:
         return Bounds(present(attribute, text_condition(attribute, value.text)), None, (lists,), (untyped,))
     entry = condition(attribute, "has", value.text)
     if name in _SPLIT:
-        as_text: Node = {**entry, "as": "words"}
+        as_text: ConditionDocument = {**entry, "as": "words"}
     else:
         as_text = condition(attribute, "eq", value.text)
     return Bounds(present(attribute, either(as_text, entry)), None, (), (untyped,))

@@ -10,7 +10,7 @@ from typing import Final
 
 from extauthz.cases.decision_cases import CaseInvalidError, CaseRunner
 from extauthz.importing.istio_documents import AuthorizationPolicy
-from extauthz.proxyconfig.documents import Value
+from extauthz.proxyconfig.documents import YamlValue
 
 MAX_CASES: Final = 50
 _CLAIM: Final = "request.auth.claims["
@@ -33,7 +33,7 @@ def answered(cases: list[dict[str, object]], runner: CaseRunner) -> Iterator[dic
             continue
 
 
-def _request(rule: Value) -> dict[str, object]:
+def _request(rule: YamlValue) -> dict[str, object]:
     """Return caller and request of the first value of each member."""
     source, operation = _first(rule, "from", "source"), _first(rule, "to", "operation")
     claims: dict[str, object] = {}
@@ -65,7 +65,7 @@ def _request(rule: Value) -> dict[str, object]:
     return {"principal": principal_of if claims else "anonymous", "request": request}
 
 
-def _first(rule: Value, member: str, inside: str) -> dict[str, str]:
+def _first(rule: YamlValue, member: str, inside: str) -> dict[str, str]:
     """Return the first value of each list of the first entry."""
     entries = rule.list(member)
     found = None if not entries else entries[0].at(inside)

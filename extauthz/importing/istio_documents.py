@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from extauthz.importing.outcome import SourceUnreadable
-from extauthz.proxyconfig.documents import Value, read_text
+from extauthz.importing.outcome import SourceInvalid
+from extauthz.proxyconfig.documents import YamlValue, read_text
 
 _KIND: Final = "AuthorizationPolicy"
 _GROUP: Final = "security.istio.io/"
@@ -35,7 +35,7 @@ class AuthorizationPolicy:
     labels: frozenset[tuple[str, str]]
     target_refs: frozenset[str]
     dry_run: bool
-    rules: tuple[Value, ...] = field(repr=False)
+    rules: tuple[YamlValue, ...] = field(repr=False)
 
     @property
     def subject(self) -> str:
@@ -47,36 +47,36 @@ class AuthorizationPolicy:
 
 def read_policies(
     files: list[tuple[str, bytes]],
-) -> tuple[list[AuthorizationPolicy], Counter[str]] | SourceUnreadable:
+) -> tuple[list[AuthorizationPolicy], Counter[str]] | SourceInvalid:
     """Return the policies of all files, and how many objects there are of other kinds."""
     found: list[AuthorizationPolicy] = []
     others: Counter[str] = Counter()
     for file, data in files:
         if b"{{" in data:
             line = data.count(b"\n", 0, data.index(b"{{")) + 1
-            return SourceUnreadable(file, line, "holds a template ('{{'); import what 'helm template' prints")
+            return SourceInvalid(file, line, "holds a template ('{{'); import what 'helm template' prints")
         documents, problems = read_text(data, file)
         if problems:
-            return SourceUnreadable(file, problems[0].line, problems[0].problem)
+            return SourceInvalid(file, problems[0].line, problems[0].problem)
         try:
             items = [item for document in documents for item in _objects(document)]
         except _InvalidError as error:
-            return SourceUnreadable(file, error.line, str(error))
+            return SourceInvalid(file, error.line, str(error))
         for item in items:
             kind = item.word("kind")
             if kind != _KIND:
                 others[kind or "no kind"] += 1
                 continue
             policy = _policy(item)
-            if isinstance(policy, SourceUnreadable):
+            if isinstance(policy, SourceInvalid):
                 return policy
             found.append(policy)
     if not found:
-        return SourceUnreadable(files[0][0] if files else "", None, f"holds no {_KIND}")
+        return SourceInvalid(files[0][0] if files else "", None, f"holds no {_KIND}")
     return _unique(found) or (found, others)
 
 
-def _objects(document: Value) -> Iterator[Value]:
+def _objects(document: YamlValue) -> Iterator[YamlValue]:
     """Yield the objects of a document. Raises _InvalidError for what may hold a policy and cannot be read."""
     if document.is_null:
         return
@@ -98,16 +98,16 @@ def _objects(document: Value) -> Iterator[Value]:
     yield document
 
 
-def _unique(found: list[AuthorizationPolicy]) -> SourceUnreadable | None:
+def _unique(found: list[AuthorizationPolicy]) -> SourceInvalid | None:
     seen: set[tuple[str, str]] = set()
     for policy in found:
         if (policy.namespace, policy.name) in seen:
-            return SourceUnreadable(policy.file, policy.line, f"{policy.subject} occurs twice")
+            return SourceInvalid(policy.file, policy.line, f"{policy.subject} occurs twice")
         seen.add((policy.namespace, policy.name))
     named = [policy for policy in found if policy.namespace]
     if named and len(named) < len(found):
         policy = next(policy for policy in found if not policy.namespace)
-        return SourceUnreadable(
+        return SourceInvalid(
             policy.file, policy.line, f"{policy.subject} names no metadata.namespace, and others do"
         )
     return None
@@ -116,19 +116,19 @@ def _unique(found: list[AuthorizationPolicy]) -> SourceUnreadable | None:
 class _InvalidError(Exception):
     """A part that no cluster would take; the text says what is wrong."""
 
-    def __init__(self, value: Value, problem: str) -> None:
+    def __init__(self, value: YamlValue, problem: str) -> None:
         super().__init__(problem)
         self.line = value.line
 
 
-def _policy(item: Value) -> AuthorizationPolicy | SourceUnreadable:
+def _policy(item: YamlValue) -> AuthorizationPolicy | SourceInvalid:
     try:
         return _read(item)
     except _InvalidError as error:
-        return SourceUnreadable(item.file, error.line, str(error))
+        return SourceInvalid(item.file, error.line, str(error))
 
 
-def _read(item: Value) -> AuthorizationPolicy:
+def _read(item: YamlValue) -> AuthorizationPolicy:
     for member, value in item.items():
         if member not in _OBJECT:
             raise _InvalidError(value, f"the object has the unknown member {member!r}")
@@ -163,13 +163,13 @@ def _read(item: Value) -> AuthorizationPolicy:
     )
 
 
-def _member(value: Value | None, member: str) -> Value | None:
+def _member(value: YamlValue | None, member: str) -> YamlValue | None:
     """Return a member by exactly its name, None where there is none, or null."""
     found = None if value is None or value.entries is None else value.entries.get(member)
     return None if found is None or found.is_null else found
 
 
-def _scalar(value: Value | None, member: str) -> str | None:
+def _scalar(value: YamlValue | None, member: str) -> str | None:
     found = _member(value, member)
     if found is None:
         return None
@@ -178,7 +178,7 @@ def _scalar(value: Value | None, member: str) -> str | None:
     return found.text
 
 
-def _list(value: Value | None, member: str) -> tuple[Value, ...]:
+def _list(value: YamlValue | None, member: str) -> tuple[YamlValue, ...]:
     found = _member(value, member)
     if found is None:
         return ()
@@ -187,7 +187,7 @@ def _list(value: Value | None, member: str) -> tuple[Value, ...]:
     return found.members
 
 
-def _labels(spec: Value | None) -> Iterator[tuple[str, str]]:
+def _labels(spec: YamlValue | None) -> Iterator[tuple[str, str]]:
     selector = _member(spec, "selector")
     if selector is None:
         return
@@ -204,7 +204,7 @@ def _labels(spec: Value | None) -> Iterator[tuple[str, str]]:
         yield name, value.text
 
 
-def _target_refs(spec: Value | None) -> Iterator[str]:
+def _target_refs(spec: YamlValue | None) -> Iterator[str]:
     single = _member(spec, "targetRef")
     for ref in (*_list(spec, "targetRefs"), *(() if single is None else (single,))):
         if ref.entries is None:

@@ -22,11 +22,11 @@ from extauthz.importing.bounds import (
     present,
     unheld,
 )
-from extauthz.importing.istio_strings import Written
-from extauthz.proxyconfig.documents import Value
+from extauthz.importing.istio_strings import ListedValue
+from extauthz.proxyconfig.documents import YamlValue
 from extauthz.settings.values import InvalidValueError, headers
 
-_Read = Callable[[list[Written]], Bounds]
+_Read = Callable[[list[ListedValue]], Bounds]
 _BRACKETS: Final = re.compile(r"(request\.headers|request\.auth\.claims)\[(.+)\]", re.ASCII)
 _NOT_HERE: Final = {
     "remote.ip": "the address that x-forwarded-for names is not known here, only the peer's",
@@ -45,7 +45,7 @@ class RuleReader:
     notes: list[str]
     headers: set[str]
 
-    def rule(self, rule: Value) -> Bounds:
+    def rule(self, rule: YamlValue) -> Bounds:
         """Return the bounds of a rule."""
         if rule.entries is None:
             return _invalid(rule, "rules", "a rule is not an object")
@@ -62,7 +62,7 @@ class RuleReader:
                 parts.append(any_of([self._object(each, member, inside) for each in value.members]))
         return all_of(parts) if parts else exactly(ALWAYS)
 
-    def _object(self, entry: Value, member: str, inside: str) -> Bounds:
+    def _object(self, entry: YamlValue, member: str, inside: str) -> Bounds:
         if entry.entries is None or set(entry.entries) != {inside}:
             return _invalid(entry, member, f"an entry has other members than {inside!r}")
         value = entry.entries[inside]
@@ -101,7 +101,7 @@ class RuleReader:
             "ports": _each(lambda value: _absent(value, _NOT_HERE["destination.port"])),
         }
 
-    def _when(self, entry: Value) -> Bounds:
+    def _when(self, entry: YamlValue) -> Bounds:
         if entry.entries is None or not set(entry.entries) <= {"key", "values", "notValues"}:
             return _invalid(entry, "when", "a condition has members other than key, values and notValues")
         key = entry.word("key")
@@ -120,8 +120,8 @@ class RuleReader:
             parts.append(found.negated() if name == "notValues" else found)
         return all_of(parts) if parts else _invalid(entry, key, "has neither values nor notValues")
 
-    def _value(self, key: str, value: Written) -> Bounds:
-        simple: dict[str, Callable[[Written], Bounds]] = {
+    def _value(self, key: str, value: ListedValue) -> Bounds:
+        simple: dict[str, Callable[[ListedValue], Bounds]] = {
             "source.ip": istio_callers.address,
             "source.namespace": istio_callers.namespace,
             "source.principal": lambda one: istio_callers.peer(one, self.domains),
@@ -139,7 +139,7 @@ class RuleReader:
             return istio_callers.claim(value, named[2])
         return self._header(value, named[2].lower())
 
-    def _header(self, value: Written, name: str) -> Bounds:
+    def _header(self, value: ListedValue, name: str) -> Bounds:
         try:
             headers(name)
         except InvalidValueError as error:
@@ -156,24 +156,24 @@ def _positive(name: str) -> str:
     return name[3:4].lower() + name[4:] if name.startswith("not") else ""
 
 
-def _each(read: Callable[[Written], Bounds]) -> _Read:
+def _each(read: Callable[[ListedValue], Bounds]) -> _Read:
     return lambda values: any_of([read(value) for value in values])
 
 
-def _written(values: Value, member: str) -> list[Written] | Bounds:
+def _written(values: YamlValue, member: str) -> list[ListedValue] | Bounds:
     if not values.members:
         return _invalid(values, member, "is empty or no list")
-    found: list[Written] = []
+    found: list[ListedValue] = []
     for value in values.members:
         if not value.text:
             return _invalid(value, member, "has an entry that is empty or no string")
-        found.append(Written(value.text, value.line, member))
+        found.append(ListedValue(value.text, value.line, member))
     return found
 
 
-def _absent(value: Written, reason: str) -> Bounds:
+def _absent(value: ListedValue, reason: str) -> Bounds:
     return unheld(value.gap(reason, "keep this rule in Istio, or leave the condition out of the source"))
 
 
-def _invalid(value: Value, member: str, problem: str) -> Bounds:
+def _invalid(value: YamlValue, member: str, problem: str) -> Bounds:
     return unheld(Inexact(value.line, member, problem, "mend it as Istio's reference has it"))

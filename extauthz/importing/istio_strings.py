@@ -13,8 +13,8 @@ from extauthz.domain.path import CanonicalPath
 from extauthz.importing.bounds import (
     ALWAYS,
     Bounds,
+    ConditionDocument,
     Inexact,
-    Node,
     any_of,
     both,
     condition,
@@ -39,7 +39,7 @@ _HOST_TEXT: Final = re.compile("[a-z0-9._-]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class ListedValue:
     """One value of a list of the source, and where it stands."""
 
     text: str
@@ -51,7 +51,7 @@ class Written:
         return Inexact(self.line, f"{self.member} {self.text!r}", reason, instead)
 
 
-def text_condition(attribute: str, text: str, prefix: str = "") -> Node:
+def text_condition(attribute: str, text: str, prefix: str = "") -> ConditionDocument:
     """Return Istio's match of a string; `prefix` stands before what is compared."""
     if text == "*":
         return condition(attribute, "matches", ".+")
@@ -62,7 +62,7 @@ def text_condition(attribute: str, text: str, prefix: str = "") -> Node:
     return condition(attribute, "eq", prefix + text)
 
 
-def path(value: Written) -> Bounds:
+def path(value: ListedValue) -> Bounds:
     """Return the bounds of one entry of `paths`."""
     text = value.text
     if text == "*":
@@ -88,7 +88,7 @@ def path(value: Written) -> Bounds:
     return exactly(condition(PATH, "eq", text))
 
 
-def _path_suffix(value: Written, body: str) -> Bounds:
+def _path_suffix(value: ListedValue, body: str) -> Bounds:
     """Return the bounds of a suffix, whose first characters can be the end of an escape such as %2A.
 
     Istio compares the digits of an escape as they were sent; here they are upper-case.
@@ -106,11 +106,11 @@ def _path_suffix(value: Written, body: str) -> Bounds:
         "begin it with '/', '.' or '-'",
     )
     escaped = either(*[condition(PATH, "matches", pattern) for pattern in inside])
-    not_escaped: Node = {"type": "NOT", "condition": escaped}
+    not_escaped: ConditionDocument = {"type": "NOT", "condition": escaped}
     return Bounds(both(node, not_escaped), either(node, escaped), (gap,), (gap,))
 
 
-def _template(value: Written) -> Bounds:
+def _template(value: ListedValue) -> Bounds:
     if not value.text.startswith("/"):
         return unheld(value.gap("no path begins so", "begin with '/'"))
     written: list[str] = []
@@ -132,7 +132,7 @@ def _template(value: Written) -> Bounds:
     return exactly(condition(PATH, "matches", "/" + "/".join(written)))
 
 
-def methods(values: list[Written], notes: list[str]) -> Bounds:
+def methods(values: list[ListedValue], notes: list[str]) -> Bounds:
     """Return the bounds of `methods`: a HEAD is compared as a GET."""
     heads = any(_method_matches(value.text, "HEAD") for value in values)
     gets = any(_method_matches(value.text, "GET") for value in values)
@@ -161,7 +161,7 @@ def _method_matches(text: str, method: str) -> bool:
     return method.startswith(text[:-1]) if text.endswith("*") else text == method
 
 
-def host(value: Written) -> Bounds:
+def host(value: ListedValue) -> Bounds:
     """Return the bounds of one entry of `hosts`: a port and a final dot are part of what Istio compares."""
     if value.text == "*":
         return exactly(ALWAYS)
@@ -173,7 +173,7 @@ def host(value: Written) -> Bounds:
     return Bounds(None, node, (gap,), (gap,))
 
 
-def _host(text: str) -> Node | None:
+def _host(text: str) -> ConditionDocument | None:
     """Return a condition that is true for every host that Istio's match takes, whatever its port."""
     body = text[1:] if text.startswith("*") else text.removesuffix("*")
     name, colon, _ = body.partition(":")

@@ -9,7 +9,7 @@ from typing import Final
 from extauthz.compile.documents.mcp_routes import PRESET, tool_problem
 from extauthz.compile.documents.resource_documents import resource_name_problem
 from extauthz.domain.names import name_problem
-from extauthz.importing.outcome import Effect, Imported, NotTaken
+from extauthz.importing.outcome import Consequence, Imported, NotTaken
 
 MAX_TOOLS: Final = 10_000
 _CONNECT: Final = ":connect"
@@ -84,5 +84,5 @@ def _left_out(source: str, position: int, tool: Mapping[str, object], problem: s
     name = tool.get("name")
     subject = f"tool {position}" if not isinstance(name, str) else f"tool {ascii(name)[:100]}"
     return NotTaken(
-        source, None, subject, "name", problem, "rename it in the server", Effect.LEFT_OUT
+        source, None, subject, "name", problem, "rename it in the server", Consequence.LEFT_OUT
     )  # fmt: skip

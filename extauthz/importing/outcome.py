@@ -12,7 +12,7 @@ from typing import Final
 TABLES: Final = ("resources", "role_rules", "role_bindings", "attribute_policies")
 
 
-class Effect(StrEnum):
+class Consequence(StrEnum):
     """What it means for the import that something was not taken."""
 
     LEFT_OUT = "left_out"
@@ -46,7 +46,7 @@ class NotTaken:
     member: str
     reason: str
     instead: str
-    effect: Effect
+    effect: Consequence
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
@@ -67,10 +67,10 @@ class NotTaken:
 
 
 _MEANINGS: Final = {
-    Effect.LEFT_OUT: "left out, which allows less",
-    Effect.ALLOWS_LESS: "taken more strictly, which allows less",
-    Effect.NOTHING_IMPORTED: "nothing is imported without it, because it can deny",
-    Effect.NO_EFFECT: "it decides nothing in the source either",
+    Consequence.LEFT_OUT: "left out, which allows less",
+    Consequence.ALLOWS_LESS: "taken more strictly, which allows less",
+    Consequence.NOTHING_IMPORTED: "nothing is imported without it, because it can deny",
+    Consequence.NO_EFFECT: "it decides nothing in the source either",
 }
 
 
@@ -100,7 +100,7 @@ class Imported:
     @property
     def refused(self) -> bool:
         """Whether something that restricts could not be taken."""
-        return any(each.effect is Effect.NOTHING_IMPORTED for each in self.not_taken)
+        return any(each.effect is Consequence.NOTHING_IMPORTED for each in self.not_taken)
 
     def add(self, table: str, document: Mapping[str, object], comment: str) -> None:
         """Add a document."""
@@ -134,7 +134,7 @@ class Imported:
 
 
 @dataclass(frozen=True, slots=True)
-class SourceUnreadable:
+class SourceInvalid:
     """Why a source cannot be read at all: `problem` with its place."""
 
     file: str

@@ -41,8 +41,8 @@ LOG_EVERY_S: Final = 30.0
 INTROSPECT: Final = "extauthz.introspect"
 """The span of a question about a token, with one of its HTTP request below it."""
 
-Members = Mapping[str, object]
-Answer = Introspected | None
+IntrospectedMembers = Mapping[str, object]
+IntrospectionAnswer = Introspected | None
 """None: the request does not wait any longer, or nothing can be asked."""
 
 _SILENT: Final = Rejected(
@@ -65,9 +65,9 @@ class _Question:
 
     provider: "_Provider"
     needs: NeedsIntrospection
-    waiting: "dict[Future[Answer], asyncio.TimerHandle]" = field(default_factory=dict)
+    waiting: "dict[Future[IntrospectionAnswer], asyncio.TimerHandle]" = field(default_factory=dict)
     is_open: bool = True
-    answer: Answer = None
+    answer: IntrospectionAnswer = None
 
 
 @dataclass(slots=True, eq=False)
@@ -123,9 +123,9 @@ class Introspector:
                     wanted[source.config.issuer] = _Provider(source, asyncio.Semaphore(CONCURRENT))
             self._providers = wanted
 
-    def ask(self, needs: NeedsIntrospection, wait_s: float) -> "Future[Answer]":
+    def ask(self, needs: NeedsIntrospection, wait_s: float) -> "Future[IntrospectionAnswer]":
         """Return a future of the answer, which is done within `wait_s` seconds; do not cancel it."""
-        mine: Future[Answer] = Future()
+        mine: Future[IntrospectionAnswer] = Future()
         mine.set_running_or_notify_cancel()
         with self._lock:
             question = self._question(needs)
@@ -150,7 +150,7 @@ class Introspector:
             for question in left:
                 self._end(question, None)
 
-    def _question(self, needs: NeedsIntrospection) -> _Question | Answer:
+    def _question(self, needs: NeedsIntrospection) -> _Question | IntrospectionAnswer:
         """Return the open question about the token, a new one, or why there is none."""
         provider = self._providers.get(needs.config.issuer)
         if provider is None or self._loop is None or provider.source.config != needs.config:
@@ -177,18 +177,18 @@ class Introspector:
         else:
             self._tasks.create_task(self._answered(question))
 
-    def _wait(self, question: _Question, mine: "Future[Answer]", wait_s: float) -> None:
+    def _wait(self, question: _Question, mine: "Future[IntrospectionAnswer]", wait_s: float) -> None:
         if not question.is_open:
             mine.set_result(question.answer)
             return
         loop = asyncio.get_running_loop()
         question.waiting[mine] = loop.call_later(max(0.0, wait_s), self._give_up, question, mine)
 
-    def _give_up(self, question: _Question, mine: "Future[Answer]") -> None:
+    def _give_up(self, question: _Question, mine: "Future[IntrospectionAnswer]") -> None:
         if question.waiting.pop(mine, None) is not None:
             mine.set_result(None)
 
-    def _end(self, question: _Question, answer: Answer) -> None:
+    def _end(self, question: _Question, answer: IntrospectionAnswer) -> None:
         with self._lock:
             question.provider.open.pop(question.needs.key, None)
         question.is_open, question.answer = False, answer
@@ -198,7 +198,7 @@ class Introspector:
             mine.set_result(answer)
 
     async def _answered(self, question: _Question) -> None:
-        answer: Answer = None
+        answer: IntrospectionAnswer = None
         try:
             if self._tracing is None:
                 answer = await self._asked(question.provider, question.needs)
@@ -234,7 +234,7 @@ class Introspector:
         return self._read(provider, needs.key, found, needs.config, now)
 
     def _read(
-        self, provider: _Provider, key: bytes, members: Members, config: IssuerConfig, now: float
+        self, provider: _Provider, key: bytes, members: IntrospectedMembers, config: IssuerConfig, now: float
     ) -> Introspected:
         answer = read_answer(key, members, config, now)
         self.remembered.remember(answer)

@@ -12,7 +12,7 @@ from typing import Final
 from extauthz.compile.documents.policy_files import read_document
 from extauthz.compile.fields import Fields, shown
 from extauthz.decide.tokens.keyring import IssuerConfig
-from extauthz.decide.tokens.provider_fields import Judge
+from extauthz.decide.tokens.provider_fields import StringCheck
 from extauthz.decide.tokens.provider_form import ClaimDefaults, ProviderForm
 from extauthz.domain.problem import Problem
 from extauthz.domain.provider_settings import jwks_uri_problem
@@ -172,7 +172,7 @@ class _FileForm(ProviderForm):
             detail = "is not used: with tokens: all the issuer is asked about every token"
             self.fields.note(given[0], detail)
 
-    def _address(self, name: str, fields: Fields, judge: Judge | None = None) -> str | None:
+    def _address(self, name: str, fields: Fields, judge: StringCheck | None = None) -> str | None:
         address = self.values.text(name, fields)
         if address is None:
             return None

@@ -1,12 +1,12 @@
 """Constructors of findings about files, and the checks that several proxies share.
 
-Input: the `Value` at fault, a stable code, a message and a fix. Output: a `Finding` with file and line.
+Input: the `YamlValue` at fault, a stable code, a message and a fix. Output: a `Finding` with file and line.
 """
 
 from collections.abc import Iterator
 from typing import Final
 
-from extauthz.proxyconfig.documents import Value, seconds
+from extauthz.proxyconfig.documents import YamlValue, seconds
 from extauthz.proxyconfig.findings import Finding, Severity
 
 LONG_S: Final = 1.0
@@ -15,7 +15,7 @@ MOST_BODY_BYTES: Final = 512 * 1024
 """Bytes of a request body in a check request; the largest request head still fits in the same message."""
 
 
-def at(value: Value, severity: Severity, code: str, message: str, fix: str) -> Finding:
+def at(value: YamlValue, severity: Severity, code: str, message: str, fix: str) -> Finding:
     """Return a finding at one value of a file."""
     return Finding(
         severity=severity,
@@ -29,7 +29,7 @@ def at(value: Value, severity: Severity, code: str, message: str, fix: str) -> F
 
 
 def at_line(file: str, line: int, code: str, message: str) -> Finding:
-    """Return an error at a line of a file that could not be parsed, so that no `Value` exists there."""
+    """Return an error at a line of a file that could not be parsed, so that no `YamlValue` exists there."""
     return Finding(
         severity=Severity.ERROR,
         code=code,
@@ -41,22 +41,22 @@ def at_line(file: str, line: int, code: str, message: str) -> Finding:
     )
 
 
-def error(value: Value, code: str, message: str, fix: str) -> Finding:
+def error(value: YamlValue, code: str, message: str, fix: str) -> Finding:
     """Return a finding of severity `error` at one value of a file."""
     return at(value, Severity.ERROR, code, message, fix)
 
 
-def warning(value: Value, code: str, message: str, fix: str) -> Finding:
+def warning(value: YamlValue, code: str, message: str, fix: str) -> Finding:
     """Return a finding of severity `warning` at one value of a file."""
     return at(value, Severity.WARNING, code, message, fix)
 
 
-def info(value: Value, code: str, message: str, fix: str) -> Finding:
+def info(value: YamlValue, code: str, message: str, fix: str) -> Finding:
     """Return a finding of severity `info` at one value of a file."""
     return at(value, Severity.INFO, code, message, fix)
 
 
-def failing_open(check: Value, member: str, spelling: str) -> Iterator[Finding]:
+def failing_open(check: YamlValue, member: str, spelling: str) -> Iterator[Finding]:
     """Yield an error if requests are allowed while extauthz is unavailable.
 
     `member` is the name in snake case; `spelling` is the name in the format of the file.
@@ -70,7 +70,7 @@ def failing_open(check: Value, member: str, spelling: str) -> Iterator[Finding]:
         )
 
 
-def timeout(value: Value) -> Finding | None:
+def timeout(value: YamlValue) -> Finding | None:
     """Return a finding if the timeout of a check is invalid, zero or longer than `LONG_S` seconds."""
     fix = "set the timeout to 0.2s; extauthz answers within it, with a denial if there is no decision yet"
     found = seconds(value)
@@ -86,7 +86,7 @@ def timeout(value: Value) -> Finding | None:
     )
 
 
-def body(value: Value, name: str) -> Finding | None:
+def body(value: YamlValue, name: str) -> Finding | None:
     """Return an error if a proxy sends more than `MOST_BODY_BYTES` of a request body in a check.
 
     `name` is the name of the limit in the configuration of the proxy.

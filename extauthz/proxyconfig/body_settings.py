@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from extauthz.proxyconfig import advice
-from extauthz.proxyconfig.documents import Value
+from extauthz.proxyconfig.documents import YamlValue
 from extauthz.proxyconfig.findings import Finding
 from extauthz.proxyconfig.istio_files import mesh_configs
 from extauthz.proxyconfig.kinds import CONTOUR, GATEWAY, GATEWAY_API, is_of
@@ -27,7 +27,7 @@ class BodyNeed(NamedTuple):
     octets: int
 
 
-def examine_bodies(documents: Sequence[Value], need: BodyNeed) -> Iterator[Finding]:
+def examine_bodies(documents: Sequence[YamlValue], need: BodyNeed) -> Iterator[Finding]:
     """Yield the findings of every check that does not send what the policies read."""
     patched = False
     for document in documents:
@@ -54,12 +54,12 @@ def examine_bodies(documents: Sequence[Value], need: BodyNeed) -> Iterator[Findi
         yield from _contour(document, need)
 
 
-def _is_patch(check: Value) -> bool:
+def _is_patch(check: YamlValue) -> bool:
     """Return whether an ExtAuthz is a part that is merged into another one, as in an EnvoyFilter."""
     return check.given("grpc_service") is None and check.given("http_service") is None
 
 
-def _envoy(check: Value, need: BodyNeed, *, in_routes: bool) -> Iterator[Finding]:
+def _envoy(check: YamlValue, need: BodyNeed, *, in_routes: bool) -> Iterator[Finding]:
     if check.given("http_service") is not None:
         yield _over_http(check, need)
         return
@@ -74,7 +74,7 @@ def _envoy(check: Value, need: BodyNeed, *, in_routes: bool) -> Iterator[Finding
         )
 
 
-def _istio(document: Value, need: BodyNeed, *, patched: bool) -> Iterator[Finding]:
+def _istio(document: YamlValue, need: BodyNeed, *, patched: bool) -> Iterator[Finding]:
     for mesh in mesh_configs(document):
         for provider in mesh.list("extension_providers"):
             if (over_http := provider.given("envoy_ext_authz_http")) is not None:
@@ -96,7 +96,7 @@ def _istio(document: Value, need: BodyNeed, *, patched: bool) -> Iterator[Findin
                 )
 
 
-def _gateways(document: Value, need: BodyNeed) -> Iterator[Finding]:
+def _gateways(document: YamlValue, need: BodyNeed) -> Iterator[Finding]:
     if is_of(document, GATEWAY, "SecurityPolicy"):
         check = document.given("spec", "ext_auth")
         if check is None:
@@ -125,7 +125,7 @@ def _gateways(document: Value, need: BodyNeed) -> Iterator[Finding]:
                 yield from _size(size, need, "forwardBody.maxSize")
 
 
-def _contour(document: Value, need: BodyNeed) -> Iterator[Finding]:
+def _contour(document: YamlValue, need: BodyNeed) -> Iterator[Finding]:
     servers = [value for one in document.walk() if (value := one.given("global_ext_auth")) is not None]
     if is_of(document, CONTOUR, "HTTPProxy"):
         own = document.given("spec", "virtualhost", "authorization")
@@ -146,7 +146,7 @@ def _contour(document: Value, need: BodyNeed) -> Iterator[Finding]:
             )
 
 
-def _over_http(check: Value, need: BodyNeed) -> Finding:
+def _over_http(check: YamlValue, need: BodyNeed) -> Finding:
     return advice.warning(
         check,
         "body-over-http",
@@ -155,7 +155,7 @@ def _over_http(check: Value, need: BodyNeed) -> Finding:
     )
 
 
-def _missing(check: Value, need: BodyNeed, setting: str) -> Finding:
+def _missing(check: YamlValue, need: BodyNeed, setting: str) -> Finding:
     return advice.warning(
         check,
         "body-missing",
@@ -165,7 +165,7 @@ def _missing(check: Value, need: BodyNeed, setting: str) -> Finding:
 
 
 def _buffer(
-    settings: Value,
+    settings: YamlValue,
     need: BodyNeed,
     name: str,
     size: str,
@@ -187,7 +187,7 @@ def _buffer(
         yield from _size(settings, need, f"{name}.{size}", default)
 
 
-def _size(value: Value, need: BodyNeed, name: str, octets: int | None = None) -> Iterator[Finding]:
+def _size(value: YamlValue, need: BodyNeed, name: str, octets: int | None = None) -> Iterator[Finding]:
     if octets is None:
         written = value.text or ""
         if not (written.isascii() and written.isdigit() and len(written) < 12):

@@ -1,23 +1,23 @@
 """Whether an ext_authz filter checks every request that reaches it.
 
-Input: an ExtAuthz, the runtime of the bootstrap, and the filters before it. Output: a `Verdict`.
+Input: an ExtAuthz, the runtime of the bootstrap, and the filters before it. Output: a `CoverageVerdict`.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from extauthz.proxyconfig import advice
-from extauthz.proxyconfig.coverage import CHECKED, Coverage, Verdict
-from extauthz.proxyconfig.documents import Value
+from extauthz.proxyconfig.coverage import CHECKED, Coverage, CoverageVerdict
+from extauthz.proxyconfig.documents import YamlValue
 from extauthz.proxyconfig.findings import Finding
 from extauthz.proxyconfig.messages import RBAC, Message
-from extauthz.proxyconfig.runtime_keys import Changes, Runtime
+from extauthz.proxyconfig.runtime_keys import Runtime, RuntimeOverride
 
 _POLICY_ID: Final = "shadow_effective_policy_id"
 _TRY_OUT: Final = "to try rules out, use mode: shadow on policies"
 
 
-def enabled(check: Value, runtime: Runtime, before: Sequence[Message] = ()) -> Verdict:
+def enabled(check: YamlValue, runtime: Runtime, before: Sequence[Message] = ()) -> CoverageVerdict:
     """Return the verdict on one ExtAuthz; `before` are the filters that process a request earlier."""
     if (shadow := check.unless_false("shadow_mode")) is not None:
         finding = advice.error(
@@ -26,14 +26,14 @@ def enabled(check: Value, runtime: Runtime, before: Sequence[Message] = ()) -> V
             "shadow_mode is on: no denial is enforced",
             f"remove shadow_mode; {_TRY_OUT}",
         )
-        return Verdict(Coverage.OPEN, (finding,))
+        return CoverageVerdict(Coverage.OPEN, (finding,))
     reasons = tuple(_skipping(check, runtime, before))
     if not reasons or _denies_the_rest(check, runtime):
         return CHECKED
-    return Verdict(Coverage.OPEN, reasons)
+    return CoverageVerdict(Coverage.OPEN, reasons)
 
 
-def _skipping(check: Value, runtime: Runtime, before: Sequence[Message]) -> Iterator[Finding]:
+def _skipping(check: YamlValue, runtime: Runtime, before: Sequence[Message]) -> Iterator[Finding]:
     share = check.given("filter_enabled")
     if share is not None and (found := _share(share, runtime)) is not None:
         yield found
@@ -42,16 +42,16 @@ def _skipping(check: Value, runtime: Runtime, before: Sequence[Message]) -> Iter
         yield found
 
 
-def _denies_the_rest(check: Value, runtime: Runtime) -> bool:
+def _denies_the_rest(check: YamlValue, runtime: Runtime) -> bool:
     deny = check.given("deny_at_disable")
-    if deny is None or runtime.may_change(deny) is Changes.LAYERS:
+    if deny is None or runtime.may_change(deny) is RuntimeOverride.LAYERS:
         return False
     return runtime.switch(deny) is True
 
 
-def _share(share: Value, runtime: Runtime) -> Finding | None:
+def _share(share: YamlValue, runtime: Runtime) -> Finding | None:
     found, changes = runtime.share(share), runtime.may_change(share)
-    if found == 1 and changes is not Changes.LAYERS:
+    if found == 1 and changes is not RuntimeOverride.LAYERS:
         return None
     part = "a part of the requests" if found in {None, 1} else f"{found:.4%} of the requests"
     message = f"filter_enabled checks {part}; the rest are forwarded without a check"
@@ -60,7 +60,7 @@ def _share(share: Value, runtime: Runtime) -> Finding | None:
     return advice.error(share, "check-partial", message, f"remove filter_enabled; {_TRY_OUT}")
 
 
-def changeable(check: Value, runtime: Runtime) -> Iterator[Finding]:
+def changeable(check: YamlValue, runtime: Runtime) -> Iterator[Finding]:
     """Yield a warning for a filter that checks every request only until its runtime key is overridden.
 
     Envoy's admin interface can set the key while Envoy runs.
@@ -68,10 +68,11 @@ def changeable(check: Value, runtime: Runtime) -> Iterator[Finding]:
     share, deny = check.given("filter_enabled"), check.given("deny_at_disable")
     is_denied = deny is not None and _denies_the_rest(check, runtime)
     is_skipping = check.given("filter_enabled_metadata") is not None or (
-        share is not None and (runtime.share(share) != 1 or runtime.may_change(share) is Changes.ADMIN)
+        share is not None
+        and (runtime.share(share) != 1 or runtime.may_change(share) is RuntimeOverride.ADMIN)
     )
     found = deny if is_denied else share
-    if found is None or not is_skipping or runtime.may_change(found) is not Changes.ADMIN:
+    if found is None or not is_skipping or runtime.may_change(found) is not RuntimeOverride.ADMIN:
         return
     if is_denied or runtime.share(found) == 1:
         yield advice.warning(
@@ -82,7 +83,7 @@ def changeable(check: Value, runtime: Runtime) -> Iterator[Finding]:
         )
 
 
-def _by_metadata(metadata: Value, before: Sequence[Message]) -> Finding | None:
+def _by_metadata(metadata: YamlValue, before: Sequence[Message]) -> Finding | None:
     policies = _istio_policies(metadata, before)
     if policies is not None and any(_is_every_request(policy) for policy in policies):
         return None
@@ -101,7 +102,7 @@ def _by_metadata(metadata: Value, before: Sequence[Message]) -> Finding | None:
     )
 
 
-def _istio_policies(metadata: Value, before: Sequence[Message]) -> list[Value] | None:
+def _istio_policies(metadata: YamlValue, before: Sequence[Message]) -> list[YamlValue] | None:
     """Return the policies of the RBAC filter by which Istio selects requests for a CUSTOM policy.
 
     Istio writes them as shadow rules; Envoy stores the name of the rule that matched as dynamic metadata.
@@ -122,14 +123,14 @@ def _istio_policies(metadata: Value, before: Sequence[Message]) -> list[Value] |
     return None
 
 
-def _is_every_request(policy: Value) -> bool:
+def _is_every_request(policy: YamlValue) -> bool:
     if policy.given("condition") is not None or policy.given("checked_condition") is not None:
         return False
     permissions, principals = policy.list("permissions"), policy.list("principals")
     return any(map(_is_any, permissions)) and any(map(_is_any, principals))
 
 
-def _is_any(rule: Value) -> bool:
+def _is_any(rule: YamlValue) -> bool:
     if rule.is_true("any"):
         return True
     for every, members in (("and_rules", "rules"), ("and_ids", "ids")):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Set
 from typing import Final
 
 from extauthz.proxyconfig import advice
-from extauthz.proxyconfig.documents import Value
+from extauthz.proxyconfig.documents import YamlValue
 from extauthz.proxyconfig.findings import Finding
 
 _AUTHORITY: Final = re.compile(r"[A-Za-z0-9._~%!$&'()*+,;=:@\[\]-]+")
@@ -16,7 +16,7 @@ _AUTHORITY: Final = re.compile(r"[A-Za-z0-9._~%!$&'()*+,;=:@\[\]-]+")
 _LISTS: Final = ("allowed_headers", "disallowed_headers")
 
 
-def examine_check(check: Value, conditions: Set[str] | None) -> Iterator[Finding]:
+def examine_check(check: YamlValue, conditions: Set[str] | None) -> Iterator[Finding]:
     """Yield the findings of an HTTP ExtAuthz; `conditions` are CONDITION_HEADERS, None if unknown."""
     yield from advice.failing_open(check, "failure_mode_allow", "failure_mode_allow")
     yield from _service(check, check)
@@ -42,13 +42,13 @@ def examine_check(check: Value, conditions: Set[str] | None) -> Iterator[Finding
         )
 
 
-def examine_network_check(check: Value) -> Iterator[Finding]:
+def examine_network_check(check: YamlValue) -> Iterator[Finding]:
     """Yield the findings of a network ExtAuthz, which has settings for neither headers nor statuses."""
     yield from advice.failing_open(check, "failure_mode_allow", "failure_mode_allow")
     yield from _service(check, check)
 
 
-def examine_per_route(per_route: Value) -> Iterator[Finding]:
+def examine_per_route(per_route: YamlValue) -> Iterator[Finding]:
     """Yield the findings of the check settings in an ExtAuthzPerRoute."""
     settings = per_route.given("check_settings")
     if settings is None:
@@ -60,7 +60,7 @@ def examine_per_route(per_route: Value) -> Iterator[Finding]:
         yield large
 
 
-def _service(settings: Value, at: Value) -> Iterator[Finding]:
+def _service(settings: YamlValue, at: YamlValue) -> Iterator[Finding]:
     over_grpc, over_http = settings.given("grpc_service"), settings.given("http_service")
     limit = settings.given("grpc_service", "timeout") or settings.given(
         "http_service", "server_uri", "timeout"
@@ -87,7 +87,7 @@ def _service(settings: Value, at: Value) -> Iterator[Finding]:
         )
 
 
-def _withheld(check: Value, *, over_http: bool) -> Iterator[Finding]:
+def _withheld(check: YamlValue, *, over_http: bool) -> Iterator[Finding]:
     for name in _LISTS:
         withheld = check.given(name)
         if withheld is None:
@@ -116,7 +116,7 @@ def _withheld(check: Value, *, over_http: bool) -> Iterator[Finding]:
         )
 
 
-def matches(pattern: Value, header: str) -> bool:
+def matches(pattern: YamlValue, header: str) -> bool:
     """Return whether a StringMatcher matches a header name.
 
     Of regular expressions only those that match every name, or exactly this one, are recognised.
@@ -138,7 +138,7 @@ def matches(pattern: Value, header: str) -> bool:
     )
 
 
-def _joined(check: Value, conditions: Set[str] | None, *, over_http: bool) -> Iterator[Finding]:
+def _joined(check: YamlValue, conditions: Set[str] | None, *, over_http: bool) -> Iterator[Finding]:
     fix = "set encode_raw_headers: true"
     if check.is_true("encode_raw_headers"):
         if over_http and conditions:
@@ -177,7 +177,7 @@ def _joined(check: Value, conditions: Set[str] | None, *, over_http: bool) -> It
         )
 
 
-def joined_by(at: Value, what: str, conditions: Set[str]) -> Iterator[Finding]:
+def joined_by(at: YamlValue, what: str, conditions: Set[str]) -> Iterator[Finding]:
     """Yield a warning for a proxy that joins repeated headers and has no setting to prevent it.
 
     `what` names the proxy; `conditions` are CONDITION_HEADERS.

@@ -8,7 +8,7 @@ from typing import Final
 
 from extauthz.proxyconfig import advice
 from extauthz.proxyconfig.check_settings import matches
-from extauthz.proxyconfig.documents import Value
+from extauthz.proxyconfig.documents import YamlValue
 from extauthz.proxyconfig.findings import Finding
 from extauthz.proxyconfig.listener import IDENTITY_PREFIX
 from extauthz.proxyconfig.messages import (
@@ -26,7 +26,9 @@ _DECODED: Final = frozenset({"UNESCAPE_AND_FORWARD", "4"})
 _STRICT_UNDERSCORES: Final = frozenset({"REJECT_REQUEST", "DROP_HEADER", "1", "2"})
 
 
-def examine_manager(manager: Value, *, is_patch: bool, claims: Set[str] = frozenset()) -> Iterator[Finding]:
+def examine_manager(
+    manager: YamlValue, *, is_patch: bool, claims: Set[str] = frozenset()
+) -> Iterator[Finding]:
     """Yield the findings of a connection manager; of a patch, only of the members that it sets.
 
     `claims` are CLAIM_HEADERS.
@@ -46,7 +48,7 @@ def examine_manager(manager: Value, *, is_patch: bool, claims: Set[str] = frozen
         yield from _order(manager, claims)
 
 
-def _paths(manager: Value, *, is_patch: bool) -> Iterator[Finding]:
+def _paths(manager: YamlValue, *, is_patch: bool) -> Iterator[Finding]:
     for name in ("normalize_path", "merge_slashes"):
         found = manager.given(name)
         if (found is not None or not is_patch) and (found is None or found.truth is not True):
@@ -71,7 +73,7 @@ def _paths(manager: Value, *, is_patch: bool) -> Iterator[Finding]:
     )
 
 
-def _order(manager: Value, claims: Set[str]) -> Iterator[Finding]:
+def _order(manager: YamlValue, claims: Set[str]) -> Iterator[Finding]:
     filters = manager.list("http_filters")
     kinds = [_kind(one) for one in filters]
     checks = [place for place, kind in enumerate(kinds) if kind == CHECK]
@@ -112,7 +114,7 @@ def _order(manager: Value, claims: Set[str]) -> Iterator[Finding]:
         )
 
 
-def _kind(http_filter: Value) -> str:
+def _kind(http_filter: YamlValue) -> str:
     message = opened(http_filter.at("typed_config"))
     if message is None:
         return ""
@@ -120,11 +122,11 @@ def _kind(http_filter: Value) -> str:
     return CHECK if CHECK in kinds_in(http_filter) else message.kind
 
 
-def _removes_identity(http_filter: Value) -> bool:
+def _removes_identity(http_filter: YamlValue) -> bool:
     return any(map(removes_identity, _mutations(http_filter)))
 
 
-def _early(manager: Value) -> list[Value]:
+def _early(manager: YamlValue) -> list[YamlValue]:
     """Return the mutations that Envoy makes before it chooses a route and runs its filters."""
     found = [opened(one.at("typed_config")) for one in manager.list("early_header_mutation_extensions")]
     return [
@@ -135,7 +137,7 @@ def _early(manager: Value) -> list[Value]:
     ]
 
 
-def _mutations(http_filter: Value) -> Sequence[Value]:
+def _mutations(http_filter: YamlValue) -> Sequence[YamlValue]:
     """Return the mutations of requests by a filter; none if it is disabled."""
     message = opened(http_filter.at("typed_config"))
     if message is None or http_filter.unless_false("disabled") is not None:
@@ -148,11 +150,11 @@ def has_removal(message: Message) -> bool:
     return any(map(removes_identity, _of_requests(message)))
 
 
-def _of_requests(message: Message) -> Sequence[Value]:
+def _of_requests(message: Message) -> Sequence[YamlValue]:
     return message.body.list("mutations", "request_mutations") if message.kind == MUTATION else ()
 
 
-def removes(mutation: Value, header: str) -> bool:
+def removes(mutation: YamlValue, header: str) -> bool:
     """Return whether one mutation of a HeaderMutation removes a header; its name is lower-case."""
     if (mutation.word("remove") or "").lower() == header:
         return True
@@ -160,7 +162,7 @@ def removes(mutation: Value, header: str) -> bool:
     return matcher is not None and matches(matcher, header)
 
 
-def removes_identity(mutation: Value) -> bool:
+def removes_identity(mutation: YamlValue) -> bool:
     """Return whether one mutation of a HeaderMutation removes every `x-auth-` header."""
     prefix = mutation.word("remove_on_match", "key_matcher", "prefix")
     return bool(prefix) and IDENTITY_PREFIX.startswith(str(prefix).lower())

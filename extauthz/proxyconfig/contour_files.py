@@ -10,7 +10,7 @@ from typing import Final
 from extauthz.domain.spelling import nearest
 from extauthz.proxyconfig import advice
 from extauthz.proxyconfig.check_settings import joined_by
-from extauthz.proxyconfig.documents import Value
+from extauthz.proxyconfig.documents import YamlValue
 from extauthz.proxyconfig.findings import Finding, Severity
 from extauthz.proxyconfig.kinds import CONTOUR, is_of
 from extauthz.proxyconfig.listener import IDENTITY_PREFIX
@@ -19,7 +19,7 @@ _ENDLESS: Final = frozenset({"infinity", "infinite"})
 _FIX: Final = "check every route; give public ones `authentication: optional` and a rule for `anonymous`"
 
 
-def examine_contour(documents: Sequence[Value], conditions: Set[str] | None) -> Iterator[Finding]:
+def examine_contour(documents: Sequence[YamlValue], conditions: Set[str] | None) -> Iterator[Finding]:
     """Yield the findings of all Contour objects and of Contour's configuration file, examined together."""
     proxies = [one for one in documents if is_of(one, CONTOUR, "HTTPProxy")]
     services = [one for one in documents if is_of(one, CONTOUR, "ExtensionService")]
@@ -37,20 +37,20 @@ def examine_contour(documents: Sequence[Value], conditions: Set[str] | None) -> 
     yield from _Proxies(proxies, servers[0] if servers else None).findings()
 
 
-def global_servers(document: Value) -> bool:
+def global_servers(document: YamlValue) -> bool:
     """Return whether a document configures Contour's global external authorization."""
     return any(True for _ in _global_servers(document))
 
 
-def _global_servers(document: Value) -> Iterator[Value]:
+def _global_servers(document: YamlValue) -> Iterator[YamlValue]:
     for value in document.walk():
         if (found := value.given("global_ext_auth")) is not None and found.entries is not None:
             yield found
 
 
 def _server(
-    server: Value,
-    services: Sequence[Value],
+    server: YamlValue,
+    services: Sequence[YamlValue],
     names: Sequence[str],
     conditions: Set[str] | None,
     *,
@@ -80,7 +80,7 @@ def _server(
         yield from _reference(reference, names)
 
 
-def _reference(reference: Value, names: Sequence[str]) -> Iterator[Finding]:
+def _reference(reference: YamlValue, names: Sequence[str]) -> Iterator[Finding]:
     name = reference.word("name") or (reference.text or "").rpartition("/")[2]
     at = reference.at("name") or reference
     if not names:
@@ -100,7 +100,7 @@ def _reference(reference: Value, names: Sequence[str]) -> Iterator[Finding]:
         )
 
 
-def _limit(limit: Value) -> Iterator[Finding]:
+def _limit(limit: YamlValue) -> Iterator[Finding]:
     if limit.text in _ENDLESS:
         yield advice.error(
             limit,
@@ -112,7 +112,7 @@ def _limit(limit: Value) -> Iterator[Finding]:
         yield found
 
 
-def _service(service: Value) -> Iterator[Finding]:
+def _service(service: YamlValue) -> Iterator[Finding]:
     protocol = service.given("spec", "protocol")
     if protocol is not None and protocol.text == "h2c":
         yield advice.warning(
@@ -125,7 +125,7 @@ def _service(service: Value) -> Iterator[Finding]:
         yield from _limit(limit)
 
 
-def _removals(proxy: Value) -> Iterator[Finding]:
+def _removals(proxy: YamlValue) -> Iterator[Finding]:
     """Yield a warning for routes that remove identity headers, which Envoy does after the check."""
     for route in proxy.list("spec", "routes"):
         for policy in (route, *route.list("services")):
@@ -145,21 +145,21 @@ def _removals(proxy: Value) -> Iterator[Finding]:
 class _Route:
     """A route that forwards to services. `off` is the value that disables its check, if one does."""
 
-    at: Value
+    at: YamlValue
     services: frozenset[str]
     is_checked: bool
-    off: Value | None
+    off: YamlValue | None
 
 
 class _Proxies:
     """All HTTPProxies together: the authorization of a root applies to the routes of those it includes."""
 
-    def __init__(self, proxies: Sequence[Value], server: Value | None) -> None:
+    def __init__(self, proxies: Sequence[YamlValue], server: YamlValue | None) -> None:
         self._proxies = {_name(one): one for one in proxies}
         self._roots = [one for one in proxies if one.given("spec", "virtualhost") is not None]
         self._server = server
         self._included: set[tuple[str, str]] = set()
-        self._missing: list[Value] = []
+        self._missing: list[YamlValue] = []
 
     def findings(self) -> Iterator[Finding]:
         """Yield a finding for each route or TCP proxy that forwards to a service without a check."""
@@ -180,7 +180,9 @@ class _Proxies:
                 "give doctor all HTTPProxies at once",
             )
 
-    def _root(self, root: Value, routes: Sequence[_Route], protected: frozenset[str]) -> Iterator[Finding]:
+    def _root(
+        self, root: YamlValue, routes: Sequence[_Route], protected: frozenset[str]
+    ) -> Iterator[Finding]:
         host = root.at("spec", "virtualhost") or root
         own = host.given("authorization")
         is_configured = own is not None or self._server is not None
@@ -209,7 +211,7 @@ class _Proxies:
             yield from self._insecure(root, frozenset())
 
     def _connections(
-        self, proxy: Value, protected: frozenset[str], *, is_configured: bool
+        self, proxy: YamlValue, protected: frozenset[str], *, is_configured: bool
     ) -> Iterator[Finding]:
         services = {one.word("name") or "" for one in proxy.list("services")}
         found = advice.error(
@@ -221,7 +223,7 @@ class _Proxies:
         is_error = bool(services & protected) or is_configured
         yield found if is_error else replace(found, severity=Severity.WARNING)
 
-    def _insecure(self, proxy: Value, above: frozenset[tuple[str, str]]) -> Iterator[Finding]:
+    def _insecure(self, proxy: YamlValue, above: frozenset[tuple[str, str]]) -> Iterator[Finding]:
         for route in proxy.list("spec", "routes"):
             if (insecure := route.unless_false("permit_insecure")) is not None and route.list("services"):
                 yield advice.error(
@@ -234,7 +236,9 @@ class _Proxies:
         for child in self._children(proxy, above):
             yield from self._insecure(child, above | {_name(proxy)})
 
-    def _routes(self, proxy: Value, root: Value, above: frozenset[tuple[str, str]]) -> Iterator[_Route]:
+    def _routes(
+        self, proxy: YamlValue, root: YamlValue, above: frozenset[tuple[str, str]]
+    ) -> Iterator[_Route]:
         for route in proxy.list("spec", "routes"):
             services = frozenset(
                 f"{_name(proxy)[0]}/{name}" for one in route.list("services") if (name := one.word("name"))
@@ -248,7 +252,7 @@ class _Proxies:
         for child in self._children(proxy, above):
             yield from self._routes(child, root, above | {_name(proxy)})
 
-    def _children(self, proxy: Value, above: frozenset[tuple[str, str]]) -> Iterator[Value]:
+    def _children(self, proxy: YamlValue, above: frozenset[tuple[str, str]]) -> Iterator[YamlValue]:
         for include in proxy.list("spec", "includes"):
             name = (include.word("namespace") or _name(proxy)[0], include.word("name") or "")
             self._included.add(name)
@@ -259,7 +263,7 @@ class _Proxies:
             elif name not in above:
                 yield child
 
-    def _off(self, route: Value, root: Value) -> Value | None:
+    def _off(self, route: YamlValue, root: YamlValue) -> YamlValue | None:
         """Return the value that disables the check of a route; the most specific policy applies."""
         policies = (
             route.given("auth_policy"),
@@ -272,11 +276,11 @@ class _Proxies:
         return None
 
 
-def _orphan(proxy: Value) -> Iterator[Finding]:
+def _orphan(proxy: YamlValue) -> Iterator[Finding]:
     for route in proxy.list("spec", "routes"):
         if (off := route.unless_false("auth_policy", "disabled")) is not None and route.list("services"):
             yield advice.error(off, "check-off", "requests on this route are forwarded without a check", _FIX)
 
 
-def _name(proxy: Value) -> tuple[str, str]:
+def _name(proxy: YamlValue) -> tuple[str, str]:
     return proxy.word("metadata", "namespace") or "default", proxy.word("metadata", "name") or ""

@@ -20,18 +20,18 @@ class Coverage(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CoverageVerdict:
     """A coverage and the findings that explain it; CHECKED and ABSENT have no findings."""
 
     coverage: Coverage
     findings: tuple[Finding, ...] = ()
 
 
-CHECKED = Verdict(Coverage.CHECKED)
-ABSENT = Verdict(Coverage.ABSENT)
+CHECKED = CoverageVerdict(Coverage.CHECKED)
+ABSENT = CoverageVerdict(Coverage.ABSENT)
 
 
-def in_sequence(verdicts: Iterable[Verdict]) -> Verdict:
+def in_sequence(verdicts: Iterable[CoverageVerdict]) -> CoverageVerdict:
     """Return the verdict on filters that process a request one after another: one check is enough."""
     found = list(verdicts)
     for coverage in (Coverage.CHECKED, Coverage.UNKNOWN, Coverage.OPEN):
@@ -40,11 +40,11 @@ def in_sequence(verdicts: Iterable[Verdict]) -> Verdict:
             return CHECKED
         if those:
             reasons = [one for one in found if one.coverage in {Coverage.UNKNOWN, Coverage.OPEN}]
-            return Verdict(coverage, _findings(reasons))
+            return CoverageVerdict(coverage, _findings(reasons))
     return ABSENT
 
 
-def as_alternatives(verdicts: Iterable[Verdict], otherwise: Finding) -> Verdict:
+def as_alternatives(verdicts: Iterable[CoverageVerdict], otherwise: Finding) -> CoverageVerdict:
     """Return the verdict on filters of which one runs per request: CHECKED only if every one is a check.
 
     `otherwise` is the finding for the case that one alternative is not a check.
@@ -56,10 +56,10 @@ def as_alternatives(verdicts: Iterable[Verdict], otherwise: Finding) -> Verdict:
     if coverages == {Coverage.CHECKED}:
         return CHECKED
     if Coverage.ABSENT in coverages:
-        return Verdict(Coverage.OPEN, (otherwise, *_findings(found)))
+        return CoverageVerdict(Coverage.OPEN, (otherwise, *_findings(found)))
     is_open = Coverage.OPEN in coverages
-    return Verdict(Coverage.OPEN if is_open else Coverage.UNKNOWN, _findings(found))
+    return CoverageVerdict(Coverage.OPEN if is_open else Coverage.UNKNOWN, _findings(found))
 
 
-def _findings(verdicts: Iterable[Verdict]) -> tuple[Finding, ...]:
+def _findings(verdicts: Iterable[CoverageVerdict]) -> tuple[Finding, ...]:
     return tuple(dict.fromkeys(finding for one in verdicts for finding in one.findings))

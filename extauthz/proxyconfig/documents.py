@@ -1,8 +1,8 @@
 """Parses configuration files into trees in which every value has its file and line.
 
 Input: the bytes of a YAML file (one or more documents) or of a JSON file. Aliases and merge keys are resolved
-up to `MAX_DEPTH` and `MAX_VALUES`; tags are not executed. Output: `Value` trees, and `InvalidDocument` for
-what cannot be parsed. A lookup finds a name in either spelling of protobuf's JSON mapping:
+up to `MAX_DEPTH` and `MAX_VALUES`; tags are not executed. Output: `YamlValue` trees, and `InvalidDocument`
+for what cannot be parsed. A lookup finds a name in either spelling of protobuf's JSON mapping:
 `failure_mode_allow`, `failureModeAllow`.
 """
 
@@ -29,27 +29,27 @@ _FALSE: Final = frozenset({"false", "no", "off", "n"})
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
+class YamlValue:
     """A mapping, a list or a scalar of a file. `text` is the scalar as written, without quotes."""
 
     file: str
     line: int
-    entries: dict[str, "Value"] | None = None
-    members: tuple["Value", ...] | None = None
+    entries: dict[str, "YamlValue"] | None = None
+    members: tuple["YamlValue", ...] | None = None
     text: str | None = None
     flag: bool | None = None
     is_block: bool = False
 
-    def at(self, *names: str) -> "Value | None":
+    def at(self, *names: str) -> "YamlValue | None":
         """Return the value at a path of member names in snake case; None if it does not exist."""
-        found: Value | None = self
+        found: YamlValue | None = self
         for name in names:
             if found is None or found.entries is None:
                 return None
             found = found.entries.get(name) or _other_spelling(found.entries, name)
         return found
 
-    def given(self, *names: str) -> "Value | None":
+    def given(self, *names: str) -> "YamlValue | None":
         """Return the value at a path; None also for null, which protobuf's JSON mapping reads as absent."""
         found = self.at(*names)
         return None if found is None or found.is_null else found
@@ -70,7 +70,7 @@ class Value:
         found = self.at(*names)
         return found is not None and found.truth is True
 
-    def unless_false(self, *names: str) -> "Value | None":
+    def unless_false(self, *names: str) -> "YamlValue | None":
         """Return the value at a path unless it is absent, null or the boolean false."""
         found = self.given(*names)
         return None if found is None or found.truth is False else found
@@ -80,16 +80,16 @@ class Value:
         found = self.at(*names)
         return None if found is None else found.text
 
-    def list(self, *names: str) -> tuple["Value", ...]:
+    def list(self, *names: str) -> tuple["YamlValue", ...]:
         """Return the members of the list at a path; empty if there is no list."""
         found = self.at(*names)
         return () if found is None or found.members is None else found.members
 
-    def items(self) -> Iterator[tuple[str, "Value"]]:
+    def items(self) -> Iterator[tuple[str, "YamlValue"]]:
         """Yield the entries of a mapping; nothing for a list or a scalar."""
         yield from (self.entries or {}).items()
 
-    def walk(self) -> Iterator["Value"]:
+    def walk(self) -> Iterator["YamlValue"]:
         """Yield this value and every value below it, in the order of the file."""
         pending = [self]
         while pending:
@@ -104,14 +104,14 @@ def snake_case(name: str) -> str:
     return _CAPITAL.sub(r"_\1", name).lower()
 
 
-def _other_spelling(entries: dict[str, Value], name: str) -> Value | None:
+def _other_spelling(entries: dict[str, YamlValue], name: str) -> YamlValue | None:
     for key, value in entries.items():
         if snake_case(key) == name:
             return value
     return None
 
 
-def seconds(value: Value) -> float | None:
+def seconds(value: YamlValue) -> float | None:
     """Return a duration such as `0.2s`, `200ms` or `10m0s` in seconds; None if it is not a duration."""
     text = value.text or ""
     parts = _DURATION.findall(text)
@@ -139,7 +139,7 @@ class _Reading:
 
 def read_text(
     text: bytes, file: str, *, first_line: int = 1
-) -> tuple[tuple[Value, ...], list[InvalidDocument]]:
+) -> tuple[tuple[YamlValue, ...], list[InvalidDocument]]:
     """Return the documents of a text, and its problems; `first_line` is the number of its first line.
 
     A text that cannot be parsed has no documents. Duplicate members are problems of a text that can.
@@ -197,7 +197,7 @@ def _line(found: yaml.Node | yaml.Event, reading: _Reading) -> int:
     return mark.line + reading.first_line
 
 
-def _value(node: yaml.Node, reading: _Reading, depth: int) -> Value:
+def _value(node: yaml.Node, reading: _Reading, depth: int) -> YamlValue:
     line = _line(node, reading)
     reading.left -= 1
     if reading.left < 0 or depth > MAX_DEPTH:
@@ -206,19 +206,19 @@ def _value(node: yaml.Node, reading: _Reading, depth: int) -> Value:
         )
     match node:
         case yaml.MappingNode():
-            return Value(reading.file, line, entries=_entries(node, reading, depth))
+            return YamlValue(reading.file, line, entries=_entries(node, reading, depth))
         case yaml.SequenceNode():
             members = tuple(_value(member, reading, depth + 1) for member in node.value)
-            return Value(reading.file, line, members=members)
+            return YamlValue(reading.file, line, members=members)
     assert isinstance(node, yaml.ScalarNode)
     flag = node.value.lower() in {"true", "yes", "on"} if node.tag.endswith(":bool") else None
     text = None if node.tag.endswith(":null") else str(node.value)
-    return Value(reading.file, line, text=text, flag=flag, is_block=node.style in {"|", ">"})
+    return YamlValue(reading.file, line, text=text, flag=flag, is_block=node.style in {"|", ">"})
 
 
-def _entries(node: yaml.MappingNode, reading: _Reading, depth: int) -> dict[str, Value]:
-    merged: dict[str, Value] = {}
-    own: dict[str, Value] = {}
+def _entries(node: yaml.MappingNode, reading: _Reading, depth: int) -> dict[str, YamlValue]:
+    merged: dict[str, YamlValue] = {}
+    own: dict[str, YamlValue] = {}
     for key, below in node.value:
         name = str(key.value) if isinstance(key, yaml.ScalarNode) else ""
         value = _value(below, reading, depth + 1)

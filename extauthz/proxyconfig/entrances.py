@@ -12,8 +12,8 @@ from typing import Final
 
 from extauthz.proxyconfig import advice
 from extauthz.proxyconfig.check_enabled import enabled
-from extauthz.proxyconfig.coverage import ABSENT, CHECKED, Coverage, Verdict
-from extauthz.proxyconfig.documents import Value
+from extauthz.proxyconfig.coverage import ABSENT, CHECKED, Coverage, CoverageVerdict
+from extauthz.proxyconfig.documents import YamlValue
 from extauthz.proxyconfig.envoy_parts import Parts, Reach, Seen
 from extauthz.proxyconfig.envoy_routes import ForwardingRoute, forwarding_routes
 from extauthz.proxyconfig.findings import Finding, Severity
@@ -36,12 +36,12 @@ class Entrance:
     `at` is where a missing check is reported; `group` is the listener. `results` holds a verdict per route.
     """
 
-    at: Value
-    group: Value
+    at: YamlValue
+    group: YamlValue
     is_outbound: bool
     is_http: bool
     has_check: bool
-    results: list[tuple[ForwardingRoute, Verdict]] = field(default_factory=list)
+    results: list[tuple[ForwardingRoute, CoverageVerdict]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
     def checked(self) -> Iterator[ForwardingRoute]:
@@ -56,7 +56,7 @@ class EntranceFinder:
     parts: Parts
     seen: Seen = field(default_factory=Seen)
 
-    def entrances(self, documents: Iterable[Value]) -> list[Entrance]:
+    def entrances(self, documents: Iterable[YamlValue]) -> list[Entrance]:
         """Return the entrances of all listeners, then of connection managers outside any listener."""
         found = [entrance for listener in self.parts.listeners for entrance in self._listener(listener)]
         for document in documents:
@@ -65,7 +65,7 @@ class EntranceFinder:
                     found += self._manager(message.body, message.body, is_outbound=False)
         return found
 
-    def _listener(self, listener: Value) -> Iterator[Entrance]:
+    def _listener(self, listener: YamlValue) -> Iterator[Entrance]:
         is_outbound = listener.word("traffic_direction") in {"OUTBOUND", "2"}
         for chain in (*listener.list("filter_chains"), listener.given("default_filter_chain")):
             if chain is not None:
@@ -74,7 +74,7 @@ class EntranceFinder:
         if api is not None and api.body not in self.seen:
             yield from self._manager(api.body, listener, is_outbound=is_outbound)
 
-    def _network(self, chain: Value, listener: Value, *, is_outbound: bool) -> Iterator[Entrance]:
+    def _network(self, chain: YamlValue, listener: YamlValue, *, is_outbound: bool) -> Iterator[Entrance]:
         before: list[Message] = []
         guard = ABSENT
         filters = chain.list("filters")
@@ -94,7 +94,13 @@ class EntranceFinder:
             yield self._bytes(before[-1].body, filters[-1], listener, guard, is_outbound=is_outbound)
 
     def _bytes(
-        self, proxy: Value, at: Value, listener: Value, guard: Verdict, *, is_outbound: bool
+        self,
+        proxy: YamlValue,
+        at: YamlValue,
+        listener: YamlValue,
+        guard: CoverageVerdict,
+        *,
+        is_outbound: bool,
     ) -> Entrance:
         weighted = [one.word("name") for one in proxy.list("weighted_clusters", "clusters")]
         names = [name for name in (proxy.word("cluster"), *weighted) if name is not None]
@@ -102,7 +108,7 @@ class EntranceFinder:
         has_check = guard.coverage is not Coverage.ABSENT
         return Entrance(at, listener, is_outbound, False, has_check, [(route, guard)])
 
-    def _manager(self, manager: Value, group: Value, *, is_outbound: bool) -> Iterator[Entrance]:
+    def _manager(self, manager: YamlValue, group: YamlValue, *, is_outbound: bool) -> Iterator[Entrance]:
         self.seen.add(manager)
         routes = list(self._routes(manager))
         filters = manager.list("http_filters")
@@ -116,10 +122,10 @@ class EntranceFinder:
 
     def _http(
         self,
-        at: Value,
-        filters: Sequence[Value],
+        at: YamlValue,
+        filters: Sequence[YamlValue],
         routes: Sequence[ForwardingRoute],
-        group: Value,
+        group: YamlValue,
         *,
         is_outbound: bool,
     ) -> Entrance:
@@ -136,7 +142,7 @@ class EntranceFinder:
         found.findings = list(dict.fromkeys(found.findings))
         return found
 
-    def _routes(self, manager: Value) -> Iterator[ForwardingRoute]:
+    def _routes(self, manager: YamlValue) -> Iterator[ForwardingRoute]:
         if (inline := manager.given("route_config")) is not None:
             self.seen.add(inline)
             yield from forwarding_routes(inline)
@@ -153,7 +159,7 @@ class EntranceFinder:
             if not known:
                 yield ForwardingRoute(scoped, (), is_known=False)
 
-    def _named(self, name: str, at: Value) -> Iterator[ForwardingRoute]:
+    def _named(self, name: str, at: YamlValue) -> Iterator[ForwardingRoute]:
         found = self.parts.routes_named(name)
         for configuration in found:
             self.seen.add(configuration)
@@ -175,7 +181,7 @@ class EntranceFinder:
                 return
 
 
-def _undiscovered(one: Value, listener: Value, *, is_outbound: bool) -> Entrance:
+def _undiscovered(one: YamlValue, listener: YamlValue, *, is_outbound: bool) -> Entrance:
     finding = advice.warning(
         one,
         "check-unknown",
@@ -183,11 +189,11 @@ def _undiscovered(one: Value, listener: Value, *, is_outbound: bool) -> Entrance
         "give doctor the files with the missing part too, or the response of Envoy's /config_dump",
     )
     route = ForwardingRoute(one, (), is_known=False)
-    verdict = Verdict(Coverage.UNKNOWN, (finding,))
+    verdict = CoverageVerdict(Coverage.UNKNOWN, (finding,))
     return Entrance(one, listener, is_outbound, False, not is_outbound, [(route, verdict)])
 
 
-def _is_upgraded(route: ForwardingRoute, upgrade: Value) -> bool:
+def _is_upgraded(route: ForwardingRoute, upgrade: YamlValue) -> bool:
     kind = (upgrade.word("upgrade_type") or "").lower()
     for own in route.upgrades:
         if (own.word("upgrade_type") or "").lower() == kind:
@@ -196,7 +202,7 @@ def _is_upgraded(route: ForwardingRoute, upgrade: Value) -> bool:
 
 
 def _unasked_authorizers(
-    filters: Sequence[Value], parts: Parts, entrance: Entrance, seen: Seen
+    filters: Sequence[YamlValue], parts: Parts, entrance: Entrance, seen: Seen
 ) -> Iterator[Finding]:
     """Yield a warning for each ext_authz filter that checks no route, if the list holds more than one.
 
@@ -213,7 +219,7 @@ def _unasked_authorizers(
                 yield replace(finding, severity=Severity.WARNING)
 
 
-def judged_alone(check: Value, parts: Parts) -> Verdict:
+def judged_alone(check: YamlValue, parts: Parts) -> CoverageVerdict:
     """Return the verdict on an ExtAuthz that belongs to no list of filters."""
     found = enabled(check, parts.runtime)
     return found if found.coverage is Coverage.OPEN else CHECKED

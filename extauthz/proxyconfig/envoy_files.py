@@ -11,7 +11,7 @@ from extauthz.proxyconfig import advice
 from extauthz.proxyconfig.check_enabled import changeable
 from extauthz.proxyconfig.check_settings import examine_check, examine_network_check, examine_per_route
 from extauthz.proxyconfig.connection_manager import examine_manager, has_removal
-from extauthz.proxyconfig.documents import Value, snake_case
+from extauthz.proxyconfig.documents import YamlValue, snake_case
 from extauthz.proxyconfig.entrances import Entrance, EntranceFinder, judged_alone
 from extauthz.proxyconfig.envoy_parts import Parts, Seen, in_force
 from extauthz.proxyconfig.envoy_routes import forwarding_routes
@@ -37,7 +37,7 @@ _FILTER: Final = "envoy.filters.http.ext_authz"
 _FREE_NAMES: Final = frozenset({"metadata", "filter_metadata", "context_extensions", "labels", "annotations"})
 
 
-def is_envoy(document: Value) -> bool:
+def is_envoy(document: YamlValue) -> bool:
     """Return whether a document holds Envoy configuration."""
     parts = Parts.of([document])
     return (
@@ -48,7 +48,7 @@ def is_envoy(document: Value) -> bool:
 
 
 def examine_proxies(
-    documents: Sequence[Value], conditions: Set[str] | None, claims: Set[str] = frozenset()
+    documents: Sequence[YamlValue], conditions: Set[str] | None, claims: Set[str] = frozenset()
 ) -> Iterator[Finding]:
     """Yield the findings of the documents of one or more proxies; `claims` are CLAIM_HEADERS.
 
@@ -76,7 +76,7 @@ def examine_proxies(
         yield from _left_over(document, everything, seen)
 
 
-def examine_patch(value: Value, conditions: Set[str] | None) -> Iterator[Finding]:
+def examine_patch(value: YamlValue, conditions: Set[str] | None) -> Iterator[Finding]:
     """Yield the findings of a patch, which Istio merges into a configuration: only of what the patch sets."""
     parts = Parts()
     yield from _settings(value, parts, conditions)
@@ -88,12 +88,12 @@ def examine_patch(value: Value, conditions: Set[str] | None) -> Iterator[Finding
     yield from _spelt_twice(value)
 
 
-def _is_bootstrap(document: Value) -> bool:
+def _is_bootstrap(document: YamlValue) -> bool:
     parts = Parts.of([document])
     return any(one.at("static_resources") is not None for one in parts.bootstraps)
 
 
-def _shows_protection(document: Value) -> bool:
+def _shows_protection(document: YamlValue) -> bool:
     """Return whether a configuration is intended to check requests, even if no filter checks them."""
     if kinds_in(document) & _CHECK_KINDS:
         return True
@@ -104,7 +104,7 @@ def _shows_protection(document: Value) -> bool:
     )
 
 
-def _settings(document: Value, parts: Parts, conditions: Set[str] | None) -> Iterator[Finding]:
+def _settings(document: YamlValue, parts: Parts, conditions: Set[str] | None) -> Iterator[Finding]:
     for message in messages(document):
         match message.kind:
             case "ext_authz.ExtAuthz":
@@ -119,7 +119,7 @@ def _settings(document: Value, parts: Parts, conditions: Set[str] | None) -> Ite
 
 
 def _managers(
-    documents: Iterable[Value], entrances: Sequence[Entrance], claims: Set[str]
+    documents: Iterable[YamlValue], entrances: Sequence[Entrance], claims: Set[str]
 ) -> Iterator[Finding]:
     """Yield the findings of the connection managers that have a check; those without one are out of scope."""
     asking = {id(entrance.at) for entrance in entrances if entrance.is_http and entrance.has_check}
@@ -130,7 +130,7 @@ def _managers(
                 yield from examine_manager(manager, is_patch=False, claims=claims)
 
 
-def _left_over(document: Value, everything: Parts, seen: Seen) -> Iterator[Finding]:
+def _left_over(document: YamlValue, everything: Parts, seen: Seen) -> Iterator[Finding]:
     """Yield the findings of routes and filters that no listener refers to."""
     found = list(Parts.of([document]).routes.values())
     for configuration in (one for named in found for one in named if one not in seen):
@@ -140,7 +140,7 @@ def _left_over(document: Value, everything: Parts, seen: Seen) -> Iterator[Findi
             yield from judged_alone(message.body, everything).findings
 
 
-def _routes_alone(configuration: Value, parts: Parts, seen: Seen) -> Iterator[Finding]:
+def _routes_alone(configuration: YamlValue, parts: Parts, seen: Seen) -> Iterator[Finding]:
     """Yield the findings of routes whose filters are not in the files.
 
     Each filter that the routes configure as a check is assumed to exist and to be enabled.
@@ -153,7 +153,7 @@ def _routes_alone(configuration: Value, parts: Parts, seen: Seen) -> Iterator[Fi
     yield from Judgement(entrances, parts, is_protecting=True).findings()
 
 
-def _names_of_checks(configuration: Value) -> list[str]:
+def _names_of_checks(configuration: YamlValue) -> list[str]:
     names: set[str] = set()
     for value in configuration.walk():
         settings = value.at("typed_per_filter_config")
@@ -168,14 +168,14 @@ def _names_of_checks(configuration: Value) -> list[str]:
 class _AssumedCheck(HttpFilters):
     """One ExtAuthz under the name that routes use, for a manager that the files do not define."""
 
-    def __init__(self, name: str, at: Value, parts: Parts, seen: Seen) -> None:
-        check = Value(at.file, at.line, entries={"@type": Value(at.file, at.line, text=f"/{CHECK}")})
-        named = Value(at.file, at.line, text=name)
-        entry = Value(at.file, at.line, entries={"name": named, "typed_config": check})
+    def __init__(self, name: str, at: YamlValue, parts: Parts, seen: Seen) -> None:
+        check = YamlValue(at.file, at.line, entries={"@type": YamlValue(at.file, at.line, text=f"/{CHECK}")})
+        named = YamlValue(at.file, at.line, text=name)
+        entry = YamlValue(at.file, at.line, entries={"name": named, "typed_config": check})
         super().__init__([entry], parts, seen)
 
 
-def _peers(tls: Value) -> Iterator[Finding]:
+def _peers(tls: YamlValue) -> Iterator[Finding]:
     for value in tls.walk():
         trust = value.given("trust_chain_verification")
         if trust is not None and trust.text not in _VERIFIED_PEERS:
@@ -187,7 +187,7 @@ def _peers(tls: Value) -> Iterator[Finding]:
             )
 
 
-def _admin(document: Value) -> Iterator[Finding]:
+def _admin(document: YamlValue) -> Iterator[Finding]:
     bootstraps = Parts.of([document]).bootstraps
     for one in (*bootstraps, *(() if document in bootstraps else (document,))):
         address = one.at("admin", "address", "socket_address")
@@ -202,7 +202,7 @@ def _admin(document: Value) -> Iterator[Finding]:
             )
 
 
-def _spelt_twice(document: Value) -> Iterator[Finding]:
+def _spelt_twice(document: YamlValue) -> Iterator[Finding]:
     """Yield an error for each member in both spellings of protobuf's JSON, of which Envoy ignores one."""
     for name, value in _proto_members(document):
         yield advice.error(
@@ -213,7 +213,7 @@ def _spelt_twice(document: Value) -> Iterator[Finding]:
         )
 
 
-def _proto_members(value: Value) -> Iterator[tuple[str, Value]]:
+def _proto_members(value: YamlValue) -> Iterator[tuple[str, YamlValue]]:
     spelt: set[str] = set()
     for name, below in value.items():
         if snake_case(name) in spelt:
@@ -225,7 +225,7 @@ def _proto_members(value: Value) -> Iterator[tuple[str, Value]]:
         yield from _proto_members(below)
 
 
-def _check_clusters(documents: Iterable[Value], parts: Parts) -> Iterator[Finding]:
+def _check_clusters(documents: Iterable[YamlValue], parts: Parts) -> Iterator[Finding]:
     asked = {name for one in documents for message in messages(one) for name in _asked(message)}
     for name in sorted(asked):
         cluster = parts.clusters.get(name)
@@ -250,7 +250,7 @@ def _asked(message: Message) -> Iterator[str]:
             yield name
 
 
-def _plaintext(cluster: Value) -> Iterator[Finding]:
+def _plaintext(cluster: YamlValue) -> Iterator[Finding]:
     for value in cluster.walk():
         host = value.word("socket_address", "address")
         if host is not None and not is_loopback(host):

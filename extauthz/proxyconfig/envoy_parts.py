@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final
 
-from extauthz.proxyconfig.documents import Value, snake_case
+from extauthz.proxyconfig.documents import YamlValue, snake_case
 from extauthz.proxyconfig.messages import (
     CLUSTERS,
     EXTENSION,
@@ -33,13 +33,13 @@ class Seen:
     """The values that were judged, compared by identity: equal values occur in several places of a file."""
 
     def __init__(self) -> None:
-        self._values: dict[int, Value] = {}
+        self._values: dict[int, YamlValue] = {}
 
-    def add(self, value: Value) -> None:
+    def add(self, value: YamlValue) -> None:
         """Add a value."""
         self._values[id(value)] = value
 
-    def __contains__(self, value: Value) -> bool:
+    def __contains__(self, value: YamlValue) -> bool:
         return id(value) in self._values
 
 
@@ -56,15 +56,15 @@ class Reach(Enum):
 class Parts:
     """The parts of one proxy; a name that it does not define is looked up in `others`."""
 
-    listeners: list[Value] = field(default_factory=list)
-    routes: dict[str, list[Value]] = field(default_factory=dict)
-    clusters: dict[str, Value] = field(default_factory=dict)
+    listeners: list[YamlValue] = field(default_factory=list)
+    routes: dict[str, list[YamlValue]] = field(default_factory=dict)
+    clusters: dict[str, YamlValue] = field(default_factory=dict)
     extensions: dict[str, list[Message]] = field(default_factory=dict)
-    bootstraps: list[Value] = field(default_factory=list)
+    bootstraps: list[YamlValue] = field(default_factory=list)
     others: "Parts | None" = None
 
     @classmethod
-    def of(cls, documents: Iterable[Value]) -> "Parts":
+    def of(cls, documents: Iterable[YamlValue]) -> "Parts":
         """Return the parts of documents."""
         parts = cls()
         for document in documents:
@@ -77,7 +77,7 @@ class Parts:
         found = self.bootstraps or (self.others.bootstraps if self.others is not None else [])
         return Runtime.of(found[0]) if found else Runtime()
 
-    def routes_named(self, name: str) -> list[Value]:
+    def routes_named(self, name: str) -> list[YamlValue]:
         """Return every RouteConfiguration with a name."""
         return self.routes.get(name) or (self.others.routes.get(name, []) if self.others is not None else [])
 
@@ -86,7 +86,7 @@ class Parts:
         found = self.extensions.get(name)
         return found or (self.others.extensions.get(name, []) if self.others is not None else [])
 
-    def cluster(self, name: str) -> Value | None:
+    def cluster(self, name: str) -> YamlValue | None:
         """Return the cluster with a name; None if the files do not define it."""
         found = self.clusters.get(name)
         return found if found is not None or self.others is None else self.others.clusters.get(name)
@@ -119,7 +119,7 @@ class Parts:
         return cluster is not None and cluster.word("type") in {"ORIGINAL_DST", "4"}
 
 
-def in_force(document: Value) -> Value:
+def in_force(document: YamlValue) -> YamlValue:
     """Return a config dump without its duplicate and inactive parts; another document unchanged.
 
     A dump repeats the listeners of the bootstrap, and the routes of listeners; it also lists rejected and
@@ -130,7 +130,7 @@ def in_force(document: Value) -> Value:
     return _without(document, _NOT_IN_FORCE)
 
 
-def _without(value: Value, names: frozenset[str]) -> Value:
+def _without(value: YamlValue, names: frozenset[str]) -> YamlValue:
     if value.members is not None:
         return replace(value, members=tuple(_without(one, names) for one in value.members))
     if value.entries is None:
@@ -143,7 +143,7 @@ def _without(value: Value, names: frozenset[str]) -> Value:
     return replace(value, entries=entries)
 
 
-def _collect(value: Value, parts: Parts) -> None:
+def _collect(value: YamlValue, parts: Parts) -> None:
     if value.entries is None:
         for below in value.members or ():
             _collect(below, parts)
@@ -172,7 +172,7 @@ def _collect(value: Value, parts: Parts) -> None:
         _collect(below, parts)
 
 
-def _places(value: Value | None) -> Iterator[tuple[str, str]]:
+def _places(value: YamlValue | None) -> Iterator[tuple[str, str]]:
     if value is None:
         return
     for one in value.walk():

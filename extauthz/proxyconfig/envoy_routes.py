@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from extauthz.proxyconfig.documents import Value
+from extauthz.proxyconfig.documents import YamlValue
 from extauthz.proxyconfig.messages import ROUTE, ROUTE_LIST, messages
 
 _FORWARDS: Final = ("route", "filter_action")
@@ -23,14 +23,14 @@ class ForwardingRoute:
     that the files do not define.
     """
 
-    at: Value
-    levels: tuple[Value, ...]
+    at: YamlValue
+    levels: tuple[YamlValue, ...]
     clusters: frozenset[str] | None = None
     path: str | None = None
-    upgrades: tuple[Value, ...] = ()
+    upgrades: tuple[YamlValue, ...] = ()
     is_known: bool = True
 
-    def settings(self, name: str) -> Iterator[Value]:
+    def settings(self, name: str) -> Iterator[YamlValue]:
         """Yield the settings for the filter with a name, the most specific level first."""
         for level in self.levels:
             # The keys of the map are names of filters, not of protobuf fields: they have one spelling.
@@ -38,7 +38,7 @@ class ForwardingRoute:
                 yield found
 
 
-def forwarding_routes(configuration: Value) -> Iterator[ForwardingRoute]:
+def forwarding_routes(configuration: YamlValue) -> Iterator[ForwardingRoute]:
     """Yield the routes of a RouteConfiguration that forward to a cluster: no redirects, no responses."""
     outer = _levels(configuration)
     for host in configuration.list("virtual_hosts"):
@@ -49,7 +49,7 @@ def forwarding_routes(configuration: Value) -> Iterator[ForwardingRoute]:
         yield ForwardingRoute(elsewhere, outer, is_known=False)
 
 
-def _routes_of(host: Value) -> Iterator[Value]:
+def _routes_of(host: YamlValue) -> Iterator[YamlValue]:
     yield from host.list("routes")
     if (matcher := host.given("matcher")) is not None:
         for message in messages(matcher):
@@ -59,7 +59,7 @@ def _routes_of(host: Value) -> Iterator[Value]:
                 yield from message.body.list("routes")
 
 
-def _forwarding(route: Value, outer: tuple[Value, ...]) -> Iterator[ForwardingRoute]:
+def _forwarding(route: YamlValue, outer: tuple[YamlValue, ...]) -> Iterator[ForwardingRoute]:
     if all(route.given(name) is None for name in _FORWARDS):
         return
     levels = (*_levels(route), *outer)
@@ -77,6 +77,6 @@ def _forwarding(route: Value, outer: tuple[Value, ...]) -> Iterator[ForwardingRo
         yield ForwardingRoute(route, levels, clusters, path, upgrades)
 
 
-def _levels(value: Value) -> tuple[Value, ...]:
+def _levels(value: YamlValue) -> tuple[YamlValue, ...]:
     found = value.given(_PER_FILTER)
     return () if found is None else (found,)

@@ -13,7 +13,7 @@ from typing import Final
 from extauthz.proxyconfig import advice
 from extauthz.proxyconfig.body_settings import BodyNeed, examine_bodies
 from extauthz.proxyconfig.contour_files import examine_contour, global_servers
-from extauthz.proxyconfig.documents import InvalidDocument, Value, read_text
+from extauthz.proxyconfig.documents import InvalidDocument, YamlValue, read_text
 from extauthz.proxyconfig.envoy_files import examine_proxies, is_envoy
 from extauthz.proxyconfig.findings import Finding, Severity
 from extauthz.proxyconfig.gateway_files import examine_gateway
@@ -102,7 +102,7 @@ def examine_files(
     """
     named = {path for path in paths if not path.is_dir()}
     findings: list[Finding] = list(_charts(paths))
-    documents: list[Value] = []
+    documents: list[YamlValue] = []
     for path in files_in(paths):
         try:
             text = path.read_bytes()
@@ -111,7 +111,7 @@ def examine_files(
         values, problems = read_text(text, str(path))
         findings += map(_invalid, problems)
         is_expected = path in named or strict
-        objects: list[Value] = []
+        objects: list[YamlValue] = []
         for inside in map(unfold, values):
             findings += inside.findings
             findings += (
@@ -131,7 +131,7 @@ def examine_files(
 
 
 def _examined(
-    documents: Sequence[Value], conditions: Set[str] | None, claims: Set[str] | None
+    documents: Sequence[YamlValue], conditions: Set[str] | None, claims: Set[str] | None
 ) -> Iterator[Finding]:
     if conditions is None:
         conditions = condition_headers(documents)
@@ -146,7 +146,7 @@ def _examined(
     yield from examine_policies(documents, providers or None, claims, over_http=over_http)
     yield from examine_gateway(documents, conditions, claims)
     yield from examine_contour(documents, conditions)
-    proxies: list[Value] = []
+    proxies: list[YamlValue] = []
     for document in documents:
         if is_kubernetes(document):
             yield from examine_kubernetes(document)
@@ -157,7 +157,7 @@ def _examined(
     yield from examine_proxies(proxies, conditions, claims)
 
 
-def _unexamined(document: Value, *, is_expected: bool) -> Iterator[Finding]:
+def _unexamined(document: YamlValue, *, is_expected: bool) -> Iterator[Finding]:
     """Yield a finding for an object that no examination handles."""
     if document.entries is None and document.members is None:
         return
@@ -181,7 +181,7 @@ def _unexamined(document: Value, *, is_expected: bool) -> Iterator[Finding]:
         )
 
 
-def _unknown(document: Value, message: str) -> Finding:
+def _unknown(document: YamlValue, message: str) -> Finding:
     if mentions_authorization(document):
         return advice.warning(
             document,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence, Set
 from typing import Final
 
 from extauthz.proxyconfig import advice
-from extauthz.proxyconfig.documents import Value
+from extauthz.proxyconfig.documents import YamlValue
 from extauthz.proxyconfig.findings import Finding
 from extauthz.proxyconfig.gateway_routes import GatewayName, namespace_of
 from extauthz.proxyconfig.listener import IDENTITY_PREFIX
@@ -21,7 +21,7 @@ _EARLY: Final = (
 class ClientPolicies:
     """All ClientTrafficPolicies of the files."""
 
-    def __init__(self, policies: Sequence[Value]) -> None:
+    def __init__(self, policies: Sequence[YamlValue]) -> None:
         self._policies = policies
 
     def findings(self) -> Iterator[Finding]:
@@ -62,7 +62,7 @@ class ClientPolicies:
 
 
 def forged_headers(
-    check: Value, clients: ClientPolicies, gateways: Set[GatewayName], claims: Set[str]
+    check: YamlValue, clients: ClientPolicies, gateways: Set[GatewayName], claims: Set[str]
 ) -> Iterator[Finding]:
     """Yield findings for headers that clients could set: `gateways` are those whose requests are checked."""
     over_http = check.given("http") is not None
@@ -85,7 +85,7 @@ def forged_headers(
         )
 
 
-def _targets(policy: Value, gateway: GatewayName) -> Iterator[Value]:
+def _targets(policy: YamlValue, gateway: GatewayName) -> Iterator[YamlValue]:
     single = policy.given("spec", "target_ref")
     for one in (*(() if single is None else (single,)), *policy.list("spec", "target_refs")):
         here = one.word("namespace") or namespace_of(policy)
@@ -93,7 +93,7 @@ def _targets(policy: Value, gateway: GatewayName) -> Iterator[Value]:
             yield one
 
 
-def _removes(policy: Value, header: str | None) -> bool:
+def _removes(policy: YamlValue, header: str | None) -> bool:
     early = policy.given("spec", "headers", "early_request_headers")
     if early is None:
         return False
@@ -103,12 +103,12 @@ def _removes(policy: Value, header: str | None) -> bool:
     )
 
 
-def _takes_identity(removal: Value) -> bool:
+def _takes_identity(removal: YamlValue) -> bool:
     prefix = (removal.word("value") or "").lower()
     return removal.word("type") == "Prefix" and bool(prefix) and IDENTITY_PREFIX.startswith(prefix)
 
 
-def _takes(removal: Value, name: str) -> bool:
+def _takes(removal: YamlValue, name: str) -> bool:
     if removal.text is not None:
         return removal.text.lower() == name
     value = (removal.word("value") or "").lower()
@@ -123,7 +123,7 @@ def _takes(removal: Value, name: str) -> bool:
             return False
 
 
-def _settings(policy: Value) -> Iterator[Finding]:
+def _settings(policy: YamlValue) -> Iterator[Finding]:
     if (merge := policy.unless_false("spec", "path", "disable_merge_slashes")) is not None:
         yield advice.error(
             merge,

@@ -9,7 +9,7 @@ from typing import Final
 
 from extauthz.proxyconfig import advice
 from extauthz.proxyconfig.check_settings import joined_by
-from extauthz.proxyconfig.documents import Value
+from extauthz.proxyconfig.documents import YamlValue
 from extauthz.proxyconfig.findings import Finding
 from extauthz.proxyconfig.gateway_clients import ClientPolicies, forged_headers
 from extauthz.proxyconfig.gateway_routes import GatewayName, examine_routes, gateways_of, namespace_of
@@ -28,14 +28,14 @@ class _Policy:
     `asks`: it has extAuth. `in_part`: it is attached to a section of a target (a listener or a rule).
     """
 
-    at: Value
+    at: YamlValue
     asks: bool
     targets: frozenset[_Name]
     in_part: bool
-    selectors: tuple[Value, ...]
+    selectors: tuple[YamlValue, ...]
     is_merged: bool
 
-    def has(self, kind: str, namespace: str, name: str, labels: Value | None) -> bool:
+    def has(self, kind: str, namespace: str, name: str, labels: YamlValue | None) -> bool:
         """Return whether the policy is attached to an object."""
         if (kind, namespace, name) in self.targets:
             return True
@@ -44,7 +44,7 @@ class _Policy:
 
 
 def examine_gateway(
-    documents: Sequence[Value], conditions: Set[str] | None, claims: Set[str] = frozenset()
+    documents: Sequence[YamlValue], conditions: Set[str] | None, claims: Set[str] = frozenset()
 ) -> Iterator[Finding]:
     """Yield the findings of Envoy Gateway's policies, and of the routes of the Gateway API.
 
@@ -72,7 +72,7 @@ def examine_gateway(
             yield from _listeners(gateway)
 
 
-def _gateways(policy: _Policy, routes: Sequence[Value]) -> frozenset[GatewayName]:
+def _gateways(policy: _Policy, routes: Sequence[YamlValue]) -> frozenset[GatewayName]:
     """Return the Gateways whose requests a policy checks; empty if the files do not tell."""
     named = {(namespace, name) for kind, namespace, name in policy.targets if kind == "Gateway"}
     reached = {
@@ -89,7 +89,7 @@ def _gateways(policy: _Policy, routes: Sequence[Value]) -> frozenset[GatewayName
     return frozenset(named | reached)
 
 
-def _policy(document: Value) -> _Policy:
+def _policy(document: YamlValue) -> _Policy:
     spec = document.at("spec")
     single = None if spec is None else spec.given("target_ref")
     named = [one for one in (single, *(() if spec is None else spec.list("target_refs"))) if one is not None]
@@ -110,7 +110,7 @@ def _policy(document: Value) -> _Policy:
     )
 
 
-def _check(check: Value, conditions: Set[str] | None) -> Iterator[Finding]:
+def _check(check: YamlValue, conditions: Set[str] | None) -> Iterator[Finding]:
     yield from advice.failing_open(check, "fail_open", "failOpen")
     limit = check.given("timeout")
     if limit is None:
@@ -144,7 +144,7 @@ def _check(check: Value, conditions: Set[str] | None) -> Iterator[Finding]:
         yield from joined_by(check, "Envoy Gateway", conditions)
 
 
-def _headers(check: Value) -> Iterator[Finding]:
+def _headers(check: YamlValue) -> Iterator[Finding]:
     listed = check.given("headers_to_ext_auth")
     if listed is None or not listed.members or check.given("http") is not None:
         # Over HTTP Envoy sends Authorization in addition to the list; an empty list has no effect.
@@ -205,7 +205,7 @@ def _attachment(policy: _Policy, policies: Sequence[_Policy]) -> Iterator[Findin
         )
 
 
-def _covers(policy: _Policy, route: Value) -> bool:
+def _covers(policy: _Policy, route: YamlValue) -> bool:
     kind, namespace = route.word("kind") or "", namespace_of(route)
     name, labels = route.word("metadata", "name") or "", route.at("metadata", "labels")
     if policy.has(kind, namespace, name, labels):
@@ -221,7 +221,7 @@ def _covers(policy: _Policy, route: Value) -> bool:
     )
 
 
-def _listeners(gateway: Value) -> Iterator[Finding]:
+def _listeners(gateway: YamlValue) -> Iterator[Finding]:
     for value in gateway.walk():
         if value.word("type") == "ExternalAuth":
             yield advice.warning(
@@ -233,7 +233,7 @@ def _listeners(gateway: Value) -> Iterator[Finding]:
             )
 
 
-def _selects(selector: Value, kind: str, labels: Value | None) -> bool:
+def _selects(selector: YamlValue, kind: str, labels: YamlValue | None) -> bool:
     if selector.word("kind") != kind:
         return False
     wanted = selector.at("match_labels")

@@ -11,7 +11,7 @@ from typing import Final
 
 from extauthz.proxyconfig import advice
 from extauthz.proxyconfig.check_settings import joined_by
-from extauthz.proxyconfig.documents import Value
+from extauthz.proxyconfig.documents import YamlValue
 from extauthz.proxyconfig.findings import Finding, Severity
 from extauthz.proxyconfig.listener import IDENTITY_PREFIX
 
@@ -30,18 +30,18 @@ _Backends = frozenset[tuple[str, str]]
 class _Rule:
     """A rule that forwards to `backends`; `unchecked` are those that get requests without a check."""
 
-    at: Value
+    at: YamlValue
     backends: _Backends
     unchecked: _Backends
 
 
 def examine_routes(
-    routes: Sequence[Value],
-    covers: Callable[[Value], bool],
+    routes: Sequence[YamlValue],
+    covers: Callable[[YamlValue], bool],
     conditions: Set[str] | None,
     *,
     asked: bool,
-    removed: Callable[[Value], bool],
+    removed: Callable[[YamlValue], bool],
 ) -> Iterator[Finding]:
     """Yield the findings of routes.
 
@@ -69,7 +69,7 @@ def examine_routes(
             yield finding if is_shared or not protected else replace(finding, severity=Severity.WARNING)
 
 
-def _unchecked(at: Value, *, in_part: bool) -> Finding:
+def _unchecked(at: YamlValue, *, in_part: bool) -> Finding:
     if in_part:
         return advice.error(
             at,
@@ -88,7 +88,7 @@ def _unchecked(at: Value, *, in_part: bool) -> Finding:
     )
 
 
-def _rules(route: Value, *, is_covered: bool) -> list[_Rule]:
+def _rules(route: YamlValue, *, is_covered: bool) -> list[_Rule]:
     found: list[_Rule] = []
     for rule in route.list("spec", "rules"):
         named = [(one, _backend(route, one)) for one in rule.list("backend_refs")]
@@ -104,12 +104,12 @@ def _rules(route: Value, *, is_covered: bool) -> list[_Rule]:
     return found
 
 
-def _backend(route: Value, reference: Value) -> tuple[str, str] | None:
+def _backend(route: YamlValue, reference: YamlValue) -> tuple[str, str] | None:
     name = reference.word("name")
     return None if name is None else (reference.word("namespace") or namespace_of(route), name)
 
 
-def gateways_of(route: Value) -> frozenset[GatewayName]:
+def gateways_of(route: YamlValue) -> frozenset[GatewayName]:
     """Return the Gateways that a route is attached to."""
     return frozenset(
         (one.word("namespace") or namespace_of(route), one.word("name") or "")
@@ -118,18 +118,18 @@ def gateways_of(route: Value) -> frozenset[GatewayName]:
     )
 
 
-def namespace_of(document: Value) -> str:
+def namespace_of(document: YamlValue) -> str:
     """Return the namespace of an object."""
     return document.word("metadata", "namespace") or "default"
 
 
-def _filters(route: Value) -> Iterator[Value]:
+def _filters(route: YamlValue) -> Iterator[YamlValue]:
     for rule in route.list("spec", "rules"):
         backends = [one for backend in rule.list("backend_refs") for one in backend.list("filters")]
         yield from (one for one in (*rule.list("filters"), *backends) if one.word("type") == _FILTER)
 
 
-def _external(at: Value, conditions: Set[str] | None, *, removed: bool) -> Iterator[Finding]:
+def _external(at: YamlValue, conditions: Set[str] | None, *, removed: bool) -> Iterator[Finding]:
     check = at.given("external_auth")
     protocol = None if check is None else check.word("protocol")
     if check is None or protocol not in {"GRPC", "HTTP"}:
@@ -153,7 +153,7 @@ def _external(at: Value, conditions: Set[str] | None, *, removed: bool) -> Itera
         yield from joined_by(check, "ExternalAuth", conditions)
 
 
-def _over_grpc(check: Value) -> Iterator[Finding]:
+def _over_grpc(check: YamlValue) -> Iterator[Finding]:
     listed = check.given("grpc", "allowed_headers")
     if listed is None or not listed.members:
         return
@@ -174,7 +174,7 @@ def _over_grpc(check: Value) -> Iterator[Finding]:
     )
 
 
-def _over_http(check: Value, *, removed: bool) -> Iterator[Finding]:
+def _over_http(check: YamlValue, *, removed: bool) -> Iterator[Finding]:
     if not removed:
         yield advice.error(
             check,
@@ -194,7 +194,7 @@ def _over_http(check: Value, *, removed: bool) -> Iterator[Finding]:
         )
 
 
-def _removals(route: Value) -> Iterator[Finding]:
+def _removals(route: YamlValue) -> Iterator[Finding]:
     """Yield a warning for filters that remove identity headers: Envoy applies them after the check."""
     for rule in route.list("spec", "rules"):
         for one in rule.list("filters"):
@@ -210,7 +210,7 @@ def _removals(route: Value) -> Iterator[Finding]:
                 )
 
 
-def _names(listed: Value) -> set[str]:
+def _names(listed: YamlValue) -> set[str]:
     return {(one.text or "").lower() for one in listed.members or ()}
 
 

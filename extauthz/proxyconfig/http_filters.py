@@ -1,8 +1,8 @@
 """Whether a list of HTTP filters checks every request of a route before the router filter forwards it.
 
-Input: the entries of `http_filters` and a route. Output: a `Verdict`. Settings are resolved as Envoy does: an
-entry can be disabled, per-route settings of the most specific level override it, and a filter can be inside a
-matcher, a composite filter or a filter chain.
+Input: the entries of `http_filters` and a route. Output: a `CoverageVerdict`. Settings are resolved as Envoy
+does: an entry can be disabled, per-route settings of the most specific level override it, and a filter can be
+inside a matcher, a composite filter or a filter chain.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,8 +11,8 @@ from typing import Final
 
 from extauthz.proxyconfig import advice
 from extauthz.proxyconfig.check_enabled import enabled
-from extauthz.proxyconfig.coverage import ABSENT, Coverage, Verdict, as_alternatives, in_sequence
-from extauthz.proxyconfig.documents import Value
+from extauthz.proxyconfig.coverage import ABSENT, Coverage, CoverageVerdict, as_alternatives, in_sequence
+from extauthz.proxyconfig.documents import YamlValue
 from extauthz.proxyconfig.envoy_parts import Parts, Seen
 from extauthz.proxyconfig.envoy_routes import ForwardingRoute
 from extauthz.proxyconfig.findings import Finding
@@ -36,7 +36,7 @@ from extauthz.proxyconfig.messages import (
     kinds_in,
     opened,
 )
-from extauthz.proxyconfig.runtime_keys import Changes
+from extauthz.proxyconfig.runtime_keys import RuntimeOverride
 
 _MAY_HOLD_A_CHECK: Final = frozenset({CHECK, MATCHED, COMPOSITE, CHAIN, SEVERAL, "type.TypedStruct"})
 _ASK_ALWAYS: Final = (
@@ -61,7 +61,7 @@ class _Context:
     names: tuple[str, ...]
     before: Sequence[Message]
 
-    def per_route(self, kind: str) -> Iterator[Value]:
+    def per_route(self, kind: str) -> Iterator[YamlValue]:
         """Yield the per-route settings of a kind, the most specific level first."""
         for name in self.names:
             for setting in self.route.settings(name):
@@ -76,19 +76,19 @@ class _Context:
 class HttpFilters:
     """An ordered list of HTTP filters; `seen` collects the checks that were judged."""
 
-    def __init__(self, filters: Sequence[Value], parts: Parts, seen: Seen) -> None:
+    def __init__(self, filters: Sequence[YamlValue], parts: Parts, seen: Seen) -> None:
         self._filters = filters
         self._parts = parts
         self._runtime = parts.runtime
         self._seen = seen
 
-    def possible(self, entry: Value) -> tuple[Message, ...]:
+    def possible(self, entry: YamlValue) -> tuple[Message, ...]:
         """Return the filter configurations that may run for an entry of the list."""
         return self._possible(entry).messages
 
-    def verdict(self, route: ForwardingRoute) -> Verdict:
+    def verdict(self, route: ForwardingRoute) -> CoverageVerdict:
         """Return the verdict on the filters that process a request of the route before the router."""
-        verdicts: list[Verdict] = []
+        verdicts: list[CoverageVerdict] = []
         before: list[Message] = []
         for place, entry in enumerate(self._filters):
             possible = self._possible(entry)
@@ -100,7 +100,7 @@ class HttpFilters:
             before += possible.messages
         return in_sequence(verdicts)
 
-    def _too_late(self, filters: Sequence[Value], route: ForwardingRoute) -> Iterator[Verdict]:
+    def _too_late(self, filters: Sequence[YamlValue], route: ForwardingRoute) -> Iterator[CoverageVerdict]:
         for entry in filters:
             found = self._entry(entry, self._possible(entry), route, ())
             if found.coverage is not Coverage.ABSENT:
@@ -110,9 +110,9 @@ class HttpFilters:
                     "ext_authz comes after the router: requests are forwarded before they are checked",
                     "move ext_authz before the router, which is the last filter",
                 )
-                yield Verdict(Coverage.OPEN, (finding,))
+                yield CoverageVerdict(Coverage.OPEN, (finding,))
 
-    def _possible(self, entry: Value) -> _Possible:
+    def _possible(self, entry: YamlValue) -> _Possible:
         discovery = entry.given("config_discovery")
         if discovery is None:
             message = opened(entry.at("typed_config"))
@@ -121,7 +121,7 @@ class HttpFilters:
             return _Possible(() if message is None else (message,))
         return self._discovered(entry.word("name") or "", discovery)
 
-    def _discovered(self, name: str, discovery: Value) -> _Possible:
+    def _discovered(self, name: str, discovery: YamlValue) -> _Possible:
         found = self._parts.extensions_named(name)
         default = opened(discovery.at("default_config"))
         types = {kind_of(one.text or "") for one in discovery.list("type_urls")}
@@ -136,13 +136,13 @@ class HttpFilters:
         return _Possible((*found, *([] if default is None else [default])), unknown)
 
     def _entry(
-        self, entry: Value, possible: _Possible, route: ForwardingRoute, before: Sequence[Message]
-    ) -> Verdict:
+        self, entry: YamlValue, possible: _Possible, route: ForwardingRoute, before: Sequence[Message]
+    ) -> CoverageVerdict:
         name = entry.word("name") or ""
         context = _Context(route, (name,), before)
         verdicts = [self._message(message, context) for message in possible.messages]
         if possible.unknown is not None:
-            verdicts.append(Verdict(Coverage.UNKNOWN, (possible.unknown,)))
+            verdicts.append(CoverageVerdict(Coverage.UNKNOWN, (possible.unknown,)))
         found = as_alternatives(
             verdicts,
             advice.error(
@@ -155,12 +155,12 @@ class HttpFilters:
         if found.coverage is Coverage.ABSENT:
             return ABSENT
         if (off := _switched_off(entry, route)) is not None:
-            return Verdict(Coverage.OPEN, (off,))
+            return CoverageVerdict(Coverage.OPEN, (off,))
         if found.coverage is Coverage.CHECKED and not route.is_known:
-            return Verdict(Coverage.UNKNOWN, (_unknown_routes(route.at),))
+            return CoverageVerdict(Coverage.UNKNOWN, (_unknown_routes(route.at),))
         return found
 
-    def _message(self, message: Message, context: _Context) -> Verdict:
+    def _message(self, message: Message, context: _Context) -> CoverageVerdict:
         body = message.body
         match message.kind:
             case "ext_authz.ExtAuthz":
@@ -178,7 +178,7 @@ class HttpFilters:
             case _:
                 return ABSENT
 
-    def _check(self, check: Value, context: _Context) -> Verdict:
+    def _check(self, check: YamlValue, context: _Context) -> CoverageVerdict:
         self._seen.add(check)
         for name in context.names:
             # Only the most specific settings apply; Envoy does not merge `disabled` of the levels.
@@ -187,10 +187,10 @@ class HttpFilters:
                 finding = advice.error(
                     disabled, "check-off", "requests on this route are forwarded without a check", _ASK_ALWAYS
                 )
-                return Verdict(Coverage.OPEN, (finding,))
+                return CoverageVerdict(Coverage.OPEN, (finding,))
         return enabled(check, self._runtime, context.before)
 
-    def _matched(self, body: Value, context: _Context) -> Verdict:
+    def _matched(self, body: YamlValue, context: _Context) -> CoverageVerdict:
         inner = body.at("extension_config")
         message = None if inner is None else opened(inner.at("typed_config"))
         if inner is None or message is None:
@@ -213,10 +213,12 @@ class HttpFilters:
                     "a matcher skips ext_authz for some requests, which are forwarded without a check",
                     "remove the matcher around ext_authz",
                 )
-                return Verdict(Coverage.OPEN, (finding,))
+                return CoverageVerdict(Coverage.OPEN, (finding,))
         return found
 
-    def _delegated(self, composite: Value, matcher: Value | None, context: _Context) -> Verdict:
+    def _delegated(
+        self, composite: YamlValue, matcher: YamlValue | None, context: _Context
+    ) -> CoverageVerdict:
         otherwise = advice.error(
             matcher or composite,
             "check-partial",
@@ -226,7 +228,7 @@ class HttpFilters:
         verdicts = [self._action(action, composite, context) for action in outcomes(matcher)]
         return as_alternatives(verdicts, otherwise)
 
-    def _action(self, action: Message | None, composite: Value, context: _Context) -> Verdict:
+    def _action(self, action: Message | None, composite: YamlValue, context: _Context) -> CoverageVerdict:
         if action is None or action.kind != EXECUTE:
             return ABSENT
         body = action.body
@@ -242,7 +244,8 @@ class HttpFilters:
         found = self._several(filters, context)
         sample = body.given("sample_percent")
         is_sure = sample is None or (
-            self._runtime.share(sample) == 1 and self._runtime.may_change(sample) is not Changes.LAYERS
+            self._runtime.share(sample) == 1
+            and self._runtime.may_change(sample) is not RuntimeOverride.LAYERS
         )
         if found.coverage is Coverage.ABSENT or is_sure:
             return found
@@ -252,10 +255,10 @@ class HttpFilters:
             "sample_percent runs ext_authz for some requests; the others are forwarded without a check",
             "remove sample_percent",
         )
-        return Verdict(Coverage.OPEN, (finding,))
+        return CoverageVerdict(Coverage.OPEN, (finding,))
 
-    def _several(self, filters: Sequence[Value], context: _Context) -> Verdict:
-        verdicts: list[Verdict] = []
+    def _several(self, filters: Sequence[YamlValue], context: _Context) -> CoverageVerdict:
+        verdicts: list[CoverageVerdict] = []
         for one in filters:
             possible = self._possible(one)
             if any(message.kind == ROUTER for message in possible.messages):
@@ -263,25 +266,25 @@ class HttpFilters:
             below = context.named(one.word("name"))
             alternatives = [self._message(message, below) for message in possible.messages]
             if possible.unknown is not None:
-                alternatives.append(Verdict(Coverage.UNKNOWN, (possible.unknown,)))
+                alternatives.append(CoverageVerdict(Coverage.UNKNOWN, (possible.unknown,)))
             found = as_alternatives(alternatives, _partly(one))
             if found.coverage is not Coverage.ABSENT and (off := _switched_off(one, context.route)):
-                found = Verdict(Coverage.OPEN, (off,))
+                found = CoverageVerdict(Coverage.OPEN, (off,))
             verdicts.append(found)
         return in_sequence(verdicts)
 
 
-def _upstream(router: Value) -> Verdict:
+def _upstream(router: YamlValue) -> CoverageVerdict:
     finding = advice.warning(
         router,
         "check-unknown",
         "ext_authz is one of the router's upstream filters, which doctor does not examine",
         "put ext_authz into http_filters itself, before the router",
     )
-    return Verdict(Coverage.UNKNOWN, (finding,))
+    return CoverageVerdict(Coverage.UNKNOWN, (finding,))
 
 
-def _partly(at: Value) -> Finding:
+def _partly(at: YamlValue) -> Finding:
     return advice.error(
         at, "check-partial", "only some configurations of this filter are a check", "write it as typed_config"
     )
@@ -293,7 +296,7 @@ def _unwrapped(message: Message | None) -> Message | None:
     return message
 
 
-def _switched_off(entry: Value, route: ForwardingRoute) -> Finding | None:
+def _switched_off(entry: YamlValue, route: ForwardingRoute) -> Finding | None:
     """Return a finding if a filter is disabled by the most specific per-route settings, or by its entry."""
     for setting in route.settings(entry.word("name") or ""):
         message = opened(setting)
@@ -316,7 +319,7 @@ def _switched_off(entry: Value, route: ForwardingRoute) -> Finding | None:
     return None
 
 
-def _unknown_routes(at: Value) -> Finding:
+def _unknown_routes(at: YamlValue) -> Finding:
     return advice.warning(
         at,
         "check-unknown",
@@ -325,7 +328,7 @@ def _unknown_routes(at: Value) -> Finding:
     )
 
 
-def _unreadable_type(entry: Value) -> Finding:
+def _unreadable_type(entry: YamlValue) -> Finding:
     return advice.warning(
         entry,
         "check-unknown",
@@ -334,12 +337,12 @@ def _unreadable_type(entry: Value) -> Finding:
     )
 
 
-def _merged_chain(body: Value, context: _Context) -> list[Value]:
+def _merged_chain(body: YamlValue, context: _Context) -> list[YamlValue]:
     """Return the filters of a chain; a filter of a more specific chain replaces one of the same name."""
     chains = [body.list("default_filter_chain", "filters")]
     # Envoy runs the chains in this order, the least specific first.
     chains += reversed([one.list("filter_chain", "filters") for one in context.per_route(CHAIN_PER_ROUTE)])
-    found: list[Value] = []
+    found: list[YamlValue] = []
     for place, chain in enumerate(chains):
         later = {one.word("name") for below in chains[place + 1 :] for one in below}
         found += [one for one in chain if one.word("name") not in later]

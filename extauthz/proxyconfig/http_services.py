@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from extauthz.proxyconfig import advice
 from extauthz.proxyconfig.check_settings import matches
-from extauthz.proxyconfig.documents import Value
+from extauthz.proxyconfig.documents import YamlValue
 from extauthz.proxyconfig.findings import Finding
 from extauthz.proxyconfig.messages import CHECK, CHECK_PER_ROUTE, messages
 
@@ -21,7 +21,7 @@ class HttpSettings:
     token_header: str | None = None
 
 
-def examine_http_services(documents: Sequence[Value], settings: HttpSettings | None) -> Iterator[Finding]:
+def examine_http_services(documents: Sequence[YamlValue], settings: HttpSettings | None) -> Iterator[Finding]:
     """Yield the findings of every `http_service`; `settings` is None where the service is unknown."""
     for document in documents:
         for message in messages(document):
@@ -34,7 +34,7 @@ def examine_http_services(documents: Sequence[Value], settings: HttpSettings | N
                 yield from _token(at, service, settings)
 
 
-def _path(service: Value, settings: HttpSettings | None) -> Iterator[Finding]:
+def _path(service: YamlValue, settings: HttpSettings | None) -> Iterator[Finding]:
     if (override := service.given("path_override")) is not None:
         yield advice.error(
             override,
@@ -55,7 +55,7 @@ def _path(service: Value, settings: HttpSettings | None) -> Iterator[Finding]:
         )
 
 
-def _token(check: Value, service: Value, settings: HttpSettings | None) -> Iterator[Finding]:
+def _token(check: YamlValue, service: YamlValue, settings: HttpSettings | None) -> Iterator[Finding]:
     if settings is None or settings.token_header is None:
         return
     listed = [

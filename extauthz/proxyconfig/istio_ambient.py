@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from extauthz.proxyconfig import advice
-from extauthz.proxyconfig.documents import Value
+from extauthz.proxyconfig.documents import YamlValue
 from extauthz.proxyconfig.findings import Finding
 from extauthz.proxyconfig.kinds import GATEWAY_API, is_of
 
@@ -18,7 +18,7 @@ _USE: Final = "istio.io/use-waypoint"
 _SERVICES: Final = frozenset({"Service", "ServiceEntry"})
 
 
-def is_at_waypoint(policy: Value, documents: Sequence[Value]) -> bool:
+def is_at_waypoint(policy: YamlValue, documents: Sequence[YamlValue]) -> bool:
     """Return whether a waypoint enforces a policy: it targets a Service, or a Gateway of the waypoint class.
 
     A Gateway that is not among the documents counts as an ingress gateway.
@@ -36,7 +36,7 @@ def is_at_waypoint(policy: Value, documents: Sequence[Value]) -> bool:
 
 
 def examine_ambient(
-    policies: Sequence[Value], documents: Sequence[Value], over_http: Sequence[str]
+    policies: Sequence[YamlValue], documents: Sequence[YamlValue], over_http: Sequence[str]
 ) -> Iterator[Finding]:
     """Yield the findings of CUSTOM policies; `over_http` are the names of providers that ask over HTTP."""
     for policy in policies:
@@ -66,7 +66,9 @@ def examine_ambient(
             )
 
 
-def _waypoint(policy: Value, documents: Sequence[Value], over_http: Sequence[str]) -> Iterator[Finding]:
+def _waypoint(
+    policy: YamlValue, documents: Sequence[YamlValue], over_http: Sequence[str]
+) -> Iterator[Finding]:
     if policy.word("spec", "provider", "name") in over_http:
         yield advice.error(
             policy,
@@ -86,7 +88,7 @@ def _waypoint(policy: Value, documents: Sequence[Value], over_http: Sequence[str
         )
 
 
-def _allowing(documents: Sequence[Value], policy: Value) -> Iterator[Value]:
+def _allowing(documents: Sequence[YamlValue], policy: YamlValue) -> Iterator[YamlValue]:
     for one in documents:
         is_policy = is_of(one, "security.istio.io", "AuthorizationPolicy")
         is_here = is_policy and _namespace(one) == _namespace(policy)
@@ -94,7 +96,7 @@ def _allowing(documents: Sequence[Value], policy: Value) -> Iterator[Value]:
             yield one
 
 
-def _admits_by_name(policy: Value) -> bool:
+def _admits_by_name(policy: YamlValue) -> bool:
     """Return whether every rule names principals, so that no other client is admitted."""
     rules = policy.list("spec", "rules")
     return bool(rules) and all(
@@ -102,23 +104,23 @@ def _admits_by_name(policy: Value) -> bool:
     )
 
 
-def _names_principals(source: Value) -> bool:
+def _names_principals(source: YamlValue) -> bool:
     named = source.list("source", "principals")
     return bool(named) and all((one.text or "*").rpartition("/")[2] not in {"", "*"} for one in named)
 
 
-def _services(documents: Sequence[Value], policy: Value) -> Iterator[Value]:
+def _services(documents: Sequence[YamlValue], policy: YamlValue) -> Iterator[YamlValue]:
     here = _namespace(policy)
     yield from (one for one in documents if is_of(one, "", "Service") and _namespace(one) == here)
 
 
-def _label(document: Value, name: str) -> str | None:
+def _label(document: YamlValue, name: str) -> str | None:
     return document.word("metadata", "labels", name)
 
 
-def _namespace(document: Value) -> str:
+def _namespace(document: YamlValue) -> str:
     return document.word("metadata", "namespace") or "default"
 
 
-def _name(document: Value) -> tuple[str, str]:
+def _name(document: YamlValue) -> tuple[str, str]:
     return _namespace(document), document.word("metadata", "name") or ""

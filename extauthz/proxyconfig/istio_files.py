@@ -10,7 +10,7 @@ from extauthz.domain.spelling import nearest
 from extauthz.proxyconfig import advice
 from extauthz.proxyconfig.check_settings import joined_by
 from extauthz.proxyconfig.connection_manager import removes, removes_identity
-from extauthz.proxyconfig.documents import Value
+from extauthz.proxyconfig.documents import YamlValue
 from extauthz.proxyconfig.findings import Finding
 from extauthz.proxyconfig.istio_ambient import examine_ambient, is_at_waypoint
 from extauthz.proxyconfig.kinds import is_of
@@ -22,7 +22,7 @@ _CARRIES_TOKENS: Final = "authorization"
 _MERGING: Final = frozenset({"MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"})
 
 
-def mesh_configs(document: Value) -> list[Value]:
+def mesh_configs(document: YamlValue) -> list[YamlValue]:
     """Return every MeshConfig in a document, also in an IstioOperator or in values of a Helm chart."""
     if document.members is not None:
         return [found for one in document.members for found in mesh_configs(one)]
@@ -33,14 +33,14 @@ def mesh_configs(document: Value) -> list[Value]:
     return [found for _, below in document.items() for found in mesh_configs(below)]
 
 
-def _looks_like_mesh(value: Value) -> bool:
+def _looks_like_mesh(value: YamlValue) -> bool:
     normalization = value.at("path_normalization")
     return value.at("extension_providers") is not None or (
         normalization is not None and (normalization.entries is not None or normalization.is_null)
     )
 
 
-def examine_mesh(mesh: Value, conditions: Set[str] | None) -> Iterator[Finding]:
+def examine_mesh(mesh: YamlValue, conditions: Set[str] | None) -> Iterator[Finding]:
     """Yield the findings of a MeshConfig: its external authorization providers, its path normalisation."""
     providers = [
         found for one in mesh.list("extension_providers") for name in _CHECKS if (found := one.at(name))
@@ -72,7 +72,7 @@ def examine_mesh(mesh: Value, conditions: Set[str] | None) -> Iterator[Finding]:
         )
 
 
-def _provider(provider: Value) -> Iterator[Finding]:
+def _provider(provider: YamlValue) -> Iterator[Finding]:
     yield from advice.failing_open(provider, "fail_open", "failOpen")
     limit = provider.at("timeout")
     if limit is None:
@@ -93,7 +93,7 @@ def _provider(provider: Value) -> Iterator[Finding]:
         )
 
 
-def _over_http(provider: Value) -> Iterator[Finding]:
+def _over_http(provider: YamlValue) -> Iterator[Finding]:
     if _CARRIES_TOKENS not in _sent(provider):
         yield advice.error(
             provider,
@@ -103,13 +103,13 @@ def _over_http(provider: Value) -> Iterator[Finding]:
         )
 
 
-def _sent(provider: Value) -> set[str]:
+def _sent(provider: YamlValue) -> set[str]:
     """Return the names of the headers that a provider over HTTP sends."""
     lists = ("include_request_headers_in_check", "include_headers_in_check")
     return {(name.text or "").lower() for one in lists for name in provider.list(one)}
 
 
-def provider_names(mesh: Value) -> list[str]:
+def provider_names(mesh: YamlValue) -> list[str]:
     """Return the names of the external authorization providers of a MeshConfig."""
     return [
         name
@@ -118,7 +118,7 @@ def provider_names(mesh: Value) -> list[str]:
     ]
 
 
-def http_provider_names(mesh: Value) -> list[str]:
+def http_provider_names(mesh: YamlValue) -> list[str]:
     """Return the names of the providers that ask over HTTP."""
     return [
         name
@@ -128,7 +128,7 @@ def http_provider_names(mesh: Value) -> list[str]:
 
 
 def examine_policies(
-    documents: Sequence[Value],
+    documents: Sequence[YamlValue],
     providers: Sequence[str] | None,
     claims: Set[str] = frozenset(),
     *,
@@ -177,7 +177,7 @@ def examine_policies(
             yield from _peer_authentication(document)
 
 
-def _unused_over_http(documents: Sequence[Value], names: Sequence[str]) -> Iterator[Finding]:
+def _unused_over_http(documents: Sequence[YamlValue], names: Sequence[str]) -> Iterator[Finding]:
     """Yield a warning for a provider over HTTP that no policy in the files uses, if no filter is there."""
     for mesh in (mesh for one in documents for mesh in mesh_configs(one)):
         for provider in mesh.list("extension_providers"):
@@ -194,13 +194,13 @@ def _unused_over_http(documents: Sequence[Value], names: Sequence[str]) -> Itera
                 )
 
 
-def _removes_everywhere(document: Value) -> bool:
+def _removes_everywhere(document: YamlValue) -> bool:
     return is_of(document, "networking.istio.io", "EnvoyFilter") and any(
         map(removes_identity, document.walk())
     )
 
 
-def _custom(policy: Value, providers: Sequence[str] | None) -> Iterator[Finding]:
+def _custom(policy: YamlValue, providers: Sequence[str] | None) -> Iterator[Finding]:
     provider = policy.at("spec", "provider", "name")
     name = None if provider is None else provider.text
     if provider is None or name is None:
@@ -229,7 +229,7 @@ def _custom(policy: Value, providers: Sequence[str] | None) -> Iterator[Finding]
         )
 
 
-def _selection(policy: Value) -> Iterator[Finding]:
+def _selection(policy: YamlValue) -> Iterator[Finding]:
     """Yield findings if a CUSTOM policy does not match every request: a rule without conditions does."""
     rules = policy.at("spec", "rules")
     if not policy.list("spec", "rules"):
@@ -256,11 +256,11 @@ def _selection(policy: Value) -> Iterator[Finding]:
         )
 
 
-def _is_every_request(rule: Value) -> bool:
+def _is_every_request(rule: YamlValue) -> bool:
     return all(not rule.list(name) for name in ("from", "to", "when"))
 
 
-def _is_removed(documents: Sequence[Value], policy: Value, header: str | None = None) -> bool:
+def _is_removed(documents: Sequence[YamlValue], policy: YamlValue, header: str | None = None) -> bool:
     """Return whether an EnvoyFilter removes a header where a policy applies; None: the identity headers."""
     return any(
         removes_identity(one) if header is None else removes(one, header)
@@ -270,7 +270,7 @@ def _is_removed(documents: Sequence[Value], policy: Value, header: str | None = 
     )
 
 
-def _reaches(envoy_filter: Value, policy: Value) -> bool:
+def _reaches(envoy_filter: YamlValue, policy: YamlValue) -> bool:
     """Return whether an EnvoyFilter is applied to every proxy that a policy selects."""
     here, there = (one.word("metadata", "namespace") or "default" for one in (envoy_filter, policy))
     if here not in {there, _ROOT_NAMESPACE}:
@@ -283,7 +283,7 @@ def _reaches(envoy_filter: Value, policy: Value) -> bool:
     )
 
 
-def _peer_authentication(document: Value) -> Iterator[Finding]:
+def _peer_authentication(document: YamlValue) -> Iterator[Finding]:
     mode = document.at("spec", "mtls", "mode")
     if mode is None or mode.text != "STRICT":
         yield advice.warning(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Set
 from typing import Final
 
 from extauthz.proxyconfig import advice
-from extauthz.proxyconfig.documents import Value
+from extauthz.proxyconfig.documents import YamlValue
 from extauthz.proxyconfig.envoy_files import examine_patch
 from extauthz.proxyconfig.findings import Finding
 from extauthz.proxyconfig.messages import CHECK, CHECK_PER_ROUTE, FILTER_CONFIG, MANAGER, messages, opened
@@ -17,7 +17,7 @@ _CHECK_NAMES: Final = ("envoy.filters.http.ext_authz", "envoy.ext_authz", "envoy
 _FIX: Final = "remove the patch; give public routes `authentication: optional` and a rule for `anonymous`"
 
 
-def examine_envoy_filter(document: Value, conditions: Set[str] | None) -> Iterator[Finding]:
+def examine_envoy_filter(document: YamlValue, conditions: Set[str] | None) -> Iterator[Finding]:
     """Yield the findings of the patches of an EnvoyFilter; `conditions` are CONDITION_HEADERS."""
     for patch in document.list("spec", "config_patches"):
         yield from _removal(patch)
@@ -30,7 +30,7 @@ def examine_envoy_filter(document: Value, conditions: Set[str] | None) -> Iterat
             yield from _upgrades(value)
 
 
-def _removal(patch: Value) -> Iterator[Finding]:
+def _removal(patch: YamlValue) -> Iterator[Finding]:
     operation = patch.at("patch", "operation")
     if operation is None or operation.text not in _REPLACES:
         return
@@ -56,7 +56,7 @@ def _removal(patch: Value) -> Iterator[Finding]:
         )
 
 
-def _switched_off(value: Value) -> Iterator[Finding]:
+def _switched_off(value: YamlValue) -> Iterator[Finding]:
     names = {value.word("name") or ""}
     is_check = bool(names & {*_CHECK_NAMES}) or any(one.kind == CHECK for one in messages(value))
     if is_check and (off := value.unless_false("disabled")) is not None:
@@ -76,11 +76,11 @@ def _switched_off(value: Value) -> Iterator[Finding]:
                 yield _off(off)
 
 
-def _off(at: Value) -> Finding:
+def _off(at: YamlValue) -> Finding:
     return advice.error(at, "check-off", "with the patch requests are forwarded without a check", _FIX)
 
 
-def _upgrades(value: Value) -> Iterator[Finding]:
+def _upgrades(value: YamlValue) -> Iterator[Finding]:
     for message in messages(value):
         upgrades = message.body.list("upgrade_configs") if message.kind == MANAGER else ()
         for upgrade in upgrades:

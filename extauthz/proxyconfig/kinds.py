@@ -7,7 +7,7 @@ may decide which requests are checked.
 from enum import Enum
 from typing import Final
 
-from extauthz.proxyconfig.documents import Value
+from extauthz.proxyconfig.documents import YamlValue
 
 
 class Role(Enum):
@@ -75,7 +75,7 @@ _FILES: Final = (
 )
 
 
-def role_of(document: Value) -> Role:
+def role_of(document: YamlValue) -> Role:
     """Return the role of an object of the Kubernetes API."""
     kind, group = document.word("kind") or "", group_of(document)
     if kind in _EXAMINED.get(group, ()):
@@ -87,22 +87,22 @@ def role_of(document: Value) -> Role:
     return Role.UNKNOWN
 
 
-def is_object(document: Value) -> bool:
+def is_object(document: YamlValue) -> bool:
     """Return whether a document has a kind."""
     return bool(document.word("kind"))
 
 
-def is_of(document: Value, group: str, kind: str) -> bool:
+def is_of(document: YamlValue, group: str, kind: str) -> bool:
     """Return whether a document is an object of an API group and kind."""
     return document.word("kind") == kind and group_of(document) == group
 
 
-def group_of(document: Value) -> str:
+def group_of(document: YamlValue) -> str:
     """Return the API group of an object; empty for the core group."""
     version = document.word("api_version") or ""
     return version.rpartition("/")[0]
 
 
-def is_other_file(document: Value) -> bool:
+def is_other_file(document: YamlValue) -> bool:
     """Return whether a document without a kind is a known file format that configures no proxy."""
     return any(all(document.at(name) is not None for name in names) for names in _FILES)

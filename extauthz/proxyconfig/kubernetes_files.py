@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from extauthz.proxyconfig import advice
-from extauthz.proxyconfig.documents import Value
+from extauthz.proxyconfig.documents import YamlValue
 from extauthz.proxyconfig.findings import Finding
 from extauthz.settings import misspelt, variables
 
@@ -28,13 +28,13 @@ _GENERATORS: Final = ("config_map_generator", "secret_generator")
 _COMMANDS: Final = frozenset({"serve", "sidecar", "control-plane"})
 
 
-def is_kubernetes(document: Value) -> bool:
+def is_kubernetes(document: YamlValue) -> bool:
     """Return whether a document is an object of the Kubernetes API, or a kustomization."""
     is_object = document.word("kind") is not None and document.word("api_version") is not None
     return is_object or any(document.at(name) for name in _GENERATORS)
 
 
-def examine_kubernetes(document: Value) -> Iterator[Finding]:
+def examine_kubernetes(document: YamlValue) -> Iterator[Finding]:
     """Yield the findings of one object."""
     match document.word("kind"):
         case "ConfigMap":
@@ -50,17 +50,17 @@ def examine_kubernetes(document: Value) -> Iterator[Finding]:
                 yield from _past_the_proxy(value)
 
 
-def condition_headers(documents: Iterable[Value]) -> frozenset[str] | None:
+def condition_headers(documents: Iterable[YamlValue]) -> frozenset[str] | None:
     """Return the header names that manifests set as CONDITION_HEADERS; None if no manifest sets it."""
     return _header_names(documents, _CONDITIONS)
 
 
-def claim_headers(documents: Iterable[Value]) -> frozenset[str]:
+def claim_headers(documents: Iterable[YamlValue]) -> frozenset[str]:
     """Return the header names that manifests set as CLAIM_HEADERS."""
     return _header_names(documents, _CLAIMS) or frozenset()
 
 
-def _header_names(documents: Iterable[Value], variable: str) -> frozenset[str] | None:
+def _header_names(documents: Iterable[YamlValue], variable: str) -> frozenset[str] | None:
     found: list[str] = []
     for document in documents:
         for value in document.walk():
@@ -72,7 +72,7 @@ def _header_names(documents: Iterable[Value], variable: str) -> frozenset[str] |
     return frozenset(filter(None, names)) if found else None
 
 
-def _past_the_proxy(value: Value) -> Iterator[Finding]:
+def _past_the_proxy(value: YamlValue) -> Iterator[Finding]:
     """Yield a warning for annotations that exclude ports from interception by Istio's proxy."""
     for name in (_EXCLUDED, _INCLUDED):
         ports = value.at("annotations", name)
@@ -95,7 +95,7 @@ def _is_secret(name: str, text: str) -> bool:
     return bool(_SECRET_NAME.search(name)) and bool(text)
 
 
-def _config_map(document: Value) -> Iterator[Finding]:
+def _config_map(document: YamlValue) -> Iterator[Finding]:
     for part in ("data", "binary_data"):
         entries = dict(found.items()) if (found := document.at(part)) is not None else {}
         for name, value in entries.items():
@@ -104,7 +104,7 @@ def _config_map(document: Value) -> Iterator[Finding]:
         yield from _names(entries)
 
 
-def _generators(document: Value) -> Iterator[Finding]:
+def _generators(document: YamlValue) -> Iterator[Finding]:
     for generator in document.list("config_map_generator"):
         for literal in generator.list("literals"):
             name, _, text = (literal.text or "").partition("=")
@@ -115,14 +115,14 @@ def _generators(document: Value) -> Iterator[Finding]:
             yield _in_a_file(literal)
 
 
-def _secret(document: Value) -> Iterator[Finding]:
+def _secret(document: YamlValue) -> Iterator[Finding]:
     for part in ("data", "string_data"):
         found = document.at(part)
         if found is not None and any(value.text for _, value in found.items()):
             yield _in_a_file(found)
 
 
-def _exposed(value: Value, message: str) -> Finding:
+def _exposed(value: YamlValue, message: str) -> Finding:
     return advice.error(
         value,
         "secret-exposed",
@@ -131,7 +131,7 @@ def _exposed(value: Value, message: str) -> Finding:
     )
 
 
-def _in_a_file(value: Value) -> Finding:
+def _in_a_file(value: YamlValue) -> Finding:
     return advice.warning(
         value,
         "secret-in-file",
@@ -140,7 +140,7 @@ def _in_a_file(value: Value) -> Finding:
     )
 
 
-def _pod(pod: Value) -> Iterator[Finding]:
+def _pod(pod: YamlValue) -> Iterator[Finding]:
     for container in (*pod.list("containers"), *pod.list("init_containers")):
         named = {name: one for one in container.list("env") if (name := one.word("name")) is not None}
         for name, one in named.items():
@@ -160,12 +160,12 @@ def _pod(pod: Value) -> Iterator[Finding]:
             )
 
 
-def _is_ours(container: Value) -> bool:
+def _is_ours(container: YamlValue) -> bool:
     words = {one.text for one in (*container.list("command"), *container.list("args"))}
     return "extauthz" in (container.word("image") or "") or bool(words & (_COMMANDS))
 
 
-def _names(found: dict[str, Value]) -> Iterator[Finding]:
+def _names(found: dict[str, YamlValue]) -> Iterator[Finding]:
     # Names are judged only next to variables of extauthz; without one the object may be another program's.
     if not any(name in _OURS and "_" in name for name in found):
         return

@@ -6,11 +6,11 @@ Input: a Matcher. Output: messages. Predicates are not evaluated: every action c
 
 from collections.abc import Iterator
 
-from extauthz.proxyconfig.documents import Value
+from extauthz.proxyconfig.documents import YamlValue
 from extauthz.proxyconfig.messages import Message, opened
 
 
-def outcomes(matcher: Value | None) -> Iterator[Message | None]:
+def outcomes(matcher: YamlValue | None) -> Iterator[Message | None]:
     """Yield the possible actions of a matcher, and None if a request can end without an action."""
     if matcher is None or matcher.entries is None:
         yield None
@@ -20,7 +20,7 @@ def outcomes(matcher: Value | None) -> Iterator[Message | None]:
     yield from _met(matcher.given("on_no_match"))
 
 
-def _branches(matcher: Value) -> Iterator[Value]:
+def _branches(matcher: YamlValue) -> Iterator[YamlValue]:
     for one in matcher.list("matcher_list", "matchers"):
         if (met := one.at("on_match")) is not None:
             yield met
@@ -34,7 +34,7 @@ def _branches(matcher: Value) -> Iterator[Value]:
             yield met
 
 
-def _met(on_match: Value | None) -> Iterator[Message | None]:
+def _met(on_match: YamlValue | None) -> Iterator[Message | None]:
     if on_match is None:
         yield None
         return

@@ -1,6 +1,6 @@
 """Finds the protobuf messages of an Envoy configuration, also inside `Any`, `Struct` and `TypedStruct`.
 
-Input: a `Value`. Output: `Message`s. Envoy reads the configuration of an extension from a
+Input: a `YamlValue`. Output: `Message`s. Envoy reads the configuration of an extension from a
 `google.protobuf.Any` (`@type`), or from a TypedStruct inside it, in either spelling of protobuf's JSON
 mapping. Types are compared without the version in their package, because a control plane may use another
 version.
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from extauthz.proxyconfig.documents import Value
+from extauthz.proxyconfig.documents import YamlValue
 
 CHECK: Final = "ext_authz.ExtAuthz"
 CHECK_PER_ROUTE: Final = "ext_authz.ExtAuthzPerRoute"
@@ -50,7 +50,7 @@ class Message:
     """A message. `kind` is the last two parts of its type name without the version; empty without a type."""
 
     kind: str
-    body: Value
+    body: YamlValue
 
 
 def kind_of(type_url: str) -> str:
@@ -60,7 +60,7 @@ def kind_of(type_url: str) -> str:
     return NETWORK_CHECK if kind == CHECK and ".network." in f".{full}" else kind
 
 
-def opened(value: Value | None) -> Message | None:
+def opened(value: YamlValue | None) -> Message | None:
     """Return the message in an Any, also inside a TypedStruct; None if there is no value."""
     if value is None or value.is_null:
         return None
@@ -81,17 +81,17 @@ def opened(value: Value | None) -> Message | None:
     return Message(kind, found)
 
 
-def _nothing(at: Value) -> Value:
-    return Value(at.file, at.line, entries={})
+def _nothing(at: YamlValue) -> YamlValue:
+    return YamlValue(at.file, at.line, entries={})
 
 
-def messages(value: Value) -> Iterator[Message]:
+def messages(value: YamlValue) -> Iterator[Message]:
     """Yield every message with an `@type` in a value."""
     for one in value.walk():
         if one.entries is not None and "@type" in one.entries and (message := opened(one)) is not None:
             yield message
 
 
-def kinds_in(value: Value) -> set[str]:
+def kinds_in(value: YamlValue) -> set[str]:
     """Return the kinds of all messages in a value."""
     return {message.kind for message in messages(value)}

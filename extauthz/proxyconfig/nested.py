@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from extauthz.proxyconfig import advice
-from extauthz.proxyconfig.documents import InvalidDocument, Value, read_text
+from extauthz.proxyconfig.documents import InvalidDocument, YamlValue, read_text
 from extauthz.proxyconfig.findings import Finding
 
 _DEEPEST: Final = 4
@@ -35,7 +35,7 @@ _ENCODED: Final = re.compile(r"[A-Za-z0-9+/\s]{40,}={0,2}\s*")
 _STRUCTURED: Final = re.compile(r"\s*(?:---|#[^\n]*\n|[{\[]|(?:-\s+)?[\"'A-Za-z0-9_@./-]+\s*:)")
 
 
-def mentions_authorization(value: Value) -> bool:
+def mentions_authorization(value: YamlValue) -> bool:
     """Return whether the names of members or types in a value mention external authorization."""
     for one in value.walk():
         for name, below in one.items():
@@ -51,19 +51,19 @@ def mentions_authorization(value: Value) -> bool:
 class Unfolded:
     """The documents in a document: `objects` (itself, or the members of a List), `carried` (in strings)."""
 
-    objects: list[Value] = field(default_factory=list)
-    carried: list[Value] = field(default_factory=list)
+    objects: list[YamlValue] = field(default_factory=list)
+    carried: list[YamlValue] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
 
-def unfold(document: Value) -> Unfolded:
+def unfold(document: YamlValue) -> Unfolded:
     """Return the documents in a document, and findings about strings that could not be parsed."""
     found = Unfolded()
     _unfold(document, found, 0)
     return found
 
 
-def _unfold(document: Value, found: Unfolded, depth: int) -> None:
+def _unfold(document: YamlValue, found: Unfolded, depth: int) -> None:
     if document.members is not None and any(one.entries is not None for one in document.members):
         for member in document.members:
             _unfold(member, found, depth)
@@ -80,24 +80,24 @@ def _unfold(document: Value, found: Unfolded, depth: int) -> None:
                 _unfold(inner, found, depth + 1)
 
 
-def is_list(document: Value) -> bool:
+def is_list(document: YamlValue) -> bool:
     """Return whether a document is a List of objects, as `kubectl get -o yaml` prints it."""
     kind = document.word("kind") or ""
     return kind.endswith("List") and document.at("items") is not None and document.at("spec") is None
 
 
-def _with_kind(member: Value, of: Value) -> Value:
+def _with_kind(member: YamlValue, of: YamlValue) -> YamlValue:
     """Return a member of a typed list, such as `ConfigMapList`, with the kind and version of the list."""
     kind = (of.word("kind") or "").removesuffix("List")
     if member.entries is None or member.at("kind") is not None or not kind:
         return member
-    told = {"kind": Value(member.file, member.line, text=kind)}
+    told = {"kind": YamlValue(member.file, member.line, text=kind)}
     if (version := of.at("api_version")) is not None:
         told["apiVersion"] = version
     return replace(member, entries=told | member.entries)
 
 
-def _in_texts(document: Value) -> Iterator[Value | Finding]:
+def _in_texts(document: YamlValue) -> Iterator[YamlValue | Finding]:
     for name, value in _texts(document):
         text, first = value.text or "", value.line + 1 if value.is_block else value.line
         if _ENCODED.fullmatch(text) and (decoded := _decoded(text)) is not None:
@@ -113,7 +113,7 @@ def _in_texts(document: Value) -> Iterator[Value | Finding]:
             yield from _problem(name, value, problems[0], text)
 
 
-def _texts(value: Value, name: str = "") -> Iterator[tuple[str, Value]]:
+def _texts(value: YamlValue, name: str = "") -> Iterator[tuple[str, YamlValue]]:
     if value.text is not None:
         yield name, value
     for key, below in value.items():
@@ -134,7 +134,7 @@ def _decoded(text: str) -> str | None:
         return None
 
 
-def _problem(name: str, value: Value, problem: InvalidDocument, text: str) -> Iterator[Finding]:
+def _problem(name: str, value: YamlValue, problem: InvalidDocument, text: str) -> Iterator[Finding]:
     is_configuration = name.lower().endswith((".yaml", ".yml", ".json", "mesh")) or _PROXY.search(text)
     if is_configuration:
         yield advice.at_line(

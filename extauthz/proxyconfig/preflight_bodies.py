@@ -7,12 +7,12 @@ tells of a body without Content-Length, unless the check includes the beginning 
 from collections.abc import Iterator, Sequence
 
 from extauthz.proxyconfig import advice
-from extauthz.proxyconfig.documents import Value
+from extauthz.proxyconfig.documents import YamlValue
 from extauthz.proxyconfig.findings import Finding
 from extauthz.proxyconfig.messages import CHECK, CHECK_PER_ROUTE, messages
 
 
-def examine_preflight_bodies(documents: Sequence[Value]) -> Iterator[Finding]:
+def examine_preflight_bodies(documents: Sequence[YamlValue]) -> Iterator[Finding]:
     """Yield a warning for each check over gRPC in a document where no check shows a body."""
     for document in documents:
         found = list(messages(document))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
-from extauthz.proxyconfig.documents import Value
+from extauthz.proxyconfig.documents import YamlValue
 
 _DENOMINATORS: Final = {
     "HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000,
@@ -17,7 +17,7 @@ _DENOMINATORS: Final = {
 _CHANGING: Final = ("rtds_layer", "disk_layer")
 
 
-class Changes(Enum):
+class RuntimeOverride(Enum):
     """What can override a runtime key of a running Envoy."""
 
     NOT = "nothing"
@@ -29,22 +29,27 @@ class Changes(Enum):
 class Runtime:
     """The keys of the static layers of a bootstrap, and what can override them."""
 
-    keys: Mapping[str, Value] = field(default_factory=dict)
-    changes: Changes = Changes.NOT
+    keys: Mapping[str, YamlValue] = field(default_factory=dict)
+    changes: RuntimeOverride = RuntimeOverride.NOT
 
     @classmethod
-    def of(cls, bootstrap: Value) -> "Runtime":
+    def of(cls, bootstrap: YamlValue) -> "Runtime":
         """Return the runtime of a bootstrap; without layers Envoy adds one for the admin interface."""
         layers = bootstrap.list("layered_runtime", "layers")
-        keys: dict[str, Value] = {}
+        keys: dict[str, YamlValue] = {}
         for layer in layers:
             keys |= dict(_flat(layer.at("static_layer")))
         if any(layer.given(name) is not None for layer in layers for name in _CHANGING):
-            return cls(keys, Changes.LAYERS)
+            return cls(keys, RuntimeOverride.LAYERS)
         is_admin = not layers or any(layer.given("admin_layer") is not None for layer in layers)
-        return cls(keys, Changes.ADMIN if is_admin and bootstrap.given("admin", "address") else Changes.NOT)
+        return cls(
+            keys,
+            RuntimeOverride.ADMIN
+            if is_admin and bootstrap.given("admin", "address")
+            else RuntimeOverride.NOT,
+        )
 
-    def share(self, setting: Value) -> float | None:
+    def share(self, setting: YamlValue) -> float | None:
         """Return a RuntimeFractionalPercent as a number from 0 to 1; None if it is invalid."""
         override = self._override(setting)
         if override is None:
@@ -54,7 +59,7 @@ class Runtime:
         number = _number(override)
         return None if number is None else min(number / 100, 1.0)
 
-    def switch(self, setting: Value) -> bool | None:
+    def switch(self, setting: YamlValue) -> bool | None:
         """Return a RuntimeFeatureFlag; None if it is invalid."""
         override = self._override(setting)
         if override is not None:
@@ -62,15 +67,15 @@ class Runtime:
         default = setting.given("default_value")
         return False if default is None else default.truth
 
-    def may_change(self, setting: Value) -> Changes:
+    def may_change(self, setting: YamlValue) -> RuntimeOverride:
         """Return what can override a setting while Envoy runs."""
-        return self.changes if setting.word("runtime_key") else Changes.NOT
+        return self.changes if setting.word("runtime_key") else RuntimeOverride.NOT
 
-    def _override(self, setting: Value) -> Value | None:
+    def _override(self, setting: YamlValue) -> YamlValue | None:
         return self.keys.get(setting.word("runtime_key") or "")
 
 
-def _fraction(value: Value | None) -> float | None:
+def _fraction(value: YamlValue | None) -> float | None:
     if value is None:
         return 0.0
     numerator = value.given("numerator")
@@ -79,14 +84,14 @@ def _fraction(value: Value | None) -> float | None:
     return None if number is None or whole is None else min(number / whole, 1.0)
 
 
-def _number(value: Value) -> float | None:
+def _number(value: YamlValue) -> float | None:
     try:
         return float(value.text or "")
     except ValueError:
         return None
 
 
-def _flat(layer: Value | None, prefix: str = "") -> Iterator[tuple[str, Value]]:
+def _flat(layer: YamlValue | None, prefix: str = "") -> Iterator[tuple[str, YamlValue]]:
     if layer is None:
         return
     for name, value in layer.items():

@@ -36,7 +36,7 @@ _SHOWN_WARNINGS: Final = 20
 
 _log = structlog.get_logger("extauthz.publish")
 
-Signature = tuple[tuple[str, int, int, int], ...]
+FolderState = tuple[tuple[str, int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class PolicyDirectory:
         self._model = model
         self._max_bytes = max_bytes
 
-    def signature(self) -> Signature:
+    def signature(self) -> FolderState:
         """Return what changes whenever a document does. Raises OSError when the directory cannot be read."""
         return tuple(
             (file.name, status.st_mtime_ns, status.st_size, status.st_ino)
@@ -197,9 +197,9 @@ class FilesPublisher:
         self.on_busy: Callable[[bool], None] = _ignore
         self._epoch = str(uuid.uuid4())
         self._revision = 0
-        self._loaded: Signature | None = None
-        self._seen: Signature | None = None
-        self._refused: Signature | None = None
+        self._loaded: FolderState | None = None
+        self._seen: FolderState | None = None
+        self._refused: FolderState | None = None
         self._problems: Sequence[PolicyFileProblem] = ()
 
     def load_first(self) -> Sequence[object]:
@@ -248,7 +248,7 @@ class FilesPublisher:
             finally:
                 self.on_busy(False)
 
-    def _take(self, signature: Signature) -> list[PolicyFileProblem]:
+    def _take(self, signature: FolderState) -> list[PolicyFileProblem]:
         loaded = self._source.load(self._revision + 1)
         if not isinstance(loaded, Snapshot):
             self._problems = loaded
@@ -278,7 +278,7 @@ class FilesPublisher:
             )
         return []
 
-    def _alarm(self, problems: list[PolicyFileProblem], signature: Signature) -> None:
+    def _alarm(self, problems: list[PolicyFileProblem], signature: FolderState) -> None:
         if not problems:
             return
         # INVARIANT: the last good snapshot stays; a broken file never drops a deny.

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeGuard
 
 from extauthz.domain.tenant_config import TenantConfig
-from extauthz.publish.tenant import Compiler, TenantState
+from extauthz.publish.tenant import Compiler, TenantPolicies
 from extauthz.storage import feed, tenant_configs
 from extauthz.storage.write import CONFIG_KINDS
 
@@ -22,11 +22,11 @@ _SUSPENDED: Final = TenantConfig(suspended=True)
 
 def stepped(
     compiler: Compiler,
-    state: TenantState,
+    state: TenantPolicies,
     head: tuple[int, datetime | None],
     steps: Sequence[feed.TenantChange],
     config: TenantConfig | None,
-) -> TenantState | None:
+) -> TenantPolicies | None:
     """Follow the changes one by one up to `head` (revision, when it was written).
 
     None: only a reload will do.
@@ -40,19 +40,19 @@ def stepped(
         if step.predecessor != state.snapshot.revision or step.rows is None:
             return None
         following = compiler.apply(state, step.revision, step.rows)
-        if not isinstance(following, TenantState):
+        if not isinstance(following, TenantPolicies):
             # The rows themselves say whether the change or the state is at fault.
             return None
         state = following
     return state if config is None else replace(state, config=config)
 
 
-def is_complete(found: TenantState | list[Problem] | None) -> TypeGuard[TenantState]:
+def is_complete(found: TenantPolicies | list[Problem] | None) -> TypeGuard[TenantPolicies]:
     """Tell whether a tenant was read, with everything that it takes to be in force."""
-    return isinstance(found, TenantState) and found.is_complete
+    return isinstance(found, TenantPolicies) and found.is_complete
 
 
-async def may_be_readable(connection: Connection, state: TenantState, *, moved: bool) -> bool:
+async def may_be_readable(connection: Connection, state: TenantPolicies, *, moved: bool) -> bool:
     """Tell whether to read the tenant again: an unreadable row, or what it contradicts, has changed.
 
     `moved`: there were other changes since the tenant was read.

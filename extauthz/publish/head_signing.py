@@ -21,7 +21,7 @@ from extauthz.domain.tenant_config import TenantConfig
 from extauthz.publish.config_additions import Additions, completed
 from extauthz.publish.policy_signing import RENEWALS, TenantMissingError, is_current, next_head
 from extauthz.signed.bodies import config_of
-from extauthz.signed.head import Head, HeadRefusedError, sign, verify
+from extauthz.signed.head import Head, HeadRejectedError, sign, verify
 from extauthz.signed.signing import Signed, whole_head
 from extauthz.signed.signing_keys import pinned, signer
 from extauthz.storage import feed, signed_policies
@@ -202,7 +202,7 @@ class HeadSigner:
         """Return the head of an envelope; None if another key signed it, so that the next one is whole."""
         try:
             return verify(stored.envelope, self._keys, tenant, now=self._clock(), max_age_s=None)
-        except HeadRefusedError:
+        except HeadRejectedError:
             return None
 
     async def _sign(
@@ -244,7 +244,7 @@ class HeadSigner:
             body = published.head.config
             octets = await signed_policies.body(self._pool, tenant, body.sha256)
             if octets is not None:
-                with contextlib.suppress(HeadRefusedError):
+                with contextlib.suppress(HeadRejectedError):
                     published.config = config_of(body, octets, tenant)
         return published.config
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from extauthz.publish.policy_size import PolicySizes
     from extauthz.publish.polling import Connect
-    from extauthz.publish.tenant import Compiler, TenantState
+    from extauthz.publish.tenant import Compiler, TenantPolicies
     from extauthz.storage.pool import Connection
 
 _log = structlog.get_logger("extauthz.publish")
@@ -36,7 +36,7 @@ class Loaded:
     read), `began` is when reading began (steady clock).
     """
 
-    found: TenantState | list[Problem] | None
+    found: TenantPolicies | list[Problem] | None
     revision: int | None
     written_at: datetime | None
     began: float
@@ -68,7 +68,7 @@ class TenantLoads:
         self._tasks: dict[str, asyncio.Task[Loaded]] = {}
         self._one_at_a_time = asyncio.Lock()
 
-    async def read(self, connection: Connection, tenant: str, known: TenantState | None) -> Loaded:
+    async def read(self, connection: Connection, tenant: str, known: TenantPolicies | None) -> Loaded:
         """Read a tenant now. `known` is what rows that cannot be read fall back on.
 
         Raises:
@@ -94,8 +94,8 @@ class TenantLoads:
         return Loaded(found, documents.revision, documents.written_at, began)
 
     def _compiled(
-        self, documents: feed.TenantDocuments, known: TenantState | None
-    ) -> TenantState | list[Problem]:
+        self, documents: feed.TenantDocuments, known: TenantPolicies | None
+    ) -> TenantPolicies | list[Problem]:
         found = self._compiler.salvage(documents, known)
         tables = (
             documents.resources, documents.role_rules, documents.role_bindings, documents.attribute_policies
@@ -104,7 +104,7 @@ class TenantLoads:
             free(table)
         return found
 
-    def begin(self, tenant: str, known: TenantState | None) -> None:
+    def begin(self, tenant: str, known: TenantPolicies | None) -> None:
         """Read a tenant meanwhile, unless it is being read."""
         if tenant not in self._tasks:
             self._tasks[tenant] = asyncio.create_task(self._read_apart(tenant, known))
@@ -141,7 +141,7 @@ class TenantLoads:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _read_apart(self, tenant: str, known: TenantState | None) -> Loaded:
+    async def _read_apart(self, tenant: str, known: TenantPolicies | None) -> Loaded:
         async with self._one_at_a_time:
             connection = await self._connect()
             self._on_busy(True)

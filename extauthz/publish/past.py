@@ -10,7 +10,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from extauthz.publish.tenant import TenantState, unreadable_rows
+from extauthz.publish.tenant import TenantPolicies, unreadable_rows
 from extauthz.storage import history, revisions
 from extauthz.storage.history import NotKept
 
@@ -53,7 +53,7 @@ class History:
     def __init__(
         self,
         compiler: Compiler,
-        published: Callable[[str], TenantState | None],
+        published: Callable[[str], TenantPolicies | None],
         wait_for: Callable[[str, int, float], Awaitable[bool]],
     ) -> None:
         """Take how rows are compiled, where a tenant's published state is, and what waits for a revision."""
@@ -75,15 +75,15 @@ class History:
         if isinstance(past, NotKept):
             return past
         state = await self._live(tenant, past.head)
-        found: TenantState | list[Problem] | None = None
+        found: TenantPolicies | list[Problem] | None = None
         if state is not None:
             found = await asyncio.to_thread(self._compiler.apply, state, number, past.changes)
-        if not isinstance(found, TenantState):
+        if not isinstance(found, TenantPolicies):
             documents = await history.policies_at(connection, tenant, number)
             if isinstance(documents, NotKept):
                 return documents
             found = await asyncio.to_thread(self._compiler.salvage, documents)
-        if not isinstance(found, TenantState):
+        if not isinstance(found, TenantPolicies):
             # Rows that contradict each other, and none that is known to be good.
             return NotKept(await revisions.first(connection, tenant), past.head, tuple(found))
         digest = found.snapshot.policy_digest
@@ -110,7 +110,7 @@ class History:
         found = await revisions.at_time(connection, tenant, when)
         return found.number if found is not None else NotKept(await revisions.first(connection, tenant), head)
 
-    async def _live(self, tenant: str, head: int) -> TenantState | None:
+    async def _live(self, tenant: str, head: int) -> TenantPolicies | None:
         """Return the published state at exactly the live revision that the transaction sees, if it can be."""
         state = self._published(tenant)
         if state is None or state.snapshot.revision < head:

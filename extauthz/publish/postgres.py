@@ -32,7 +32,7 @@ from extauthz.publish.loads import Loaded, TenantLoads
 from extauthz.publish.policy_size import PolicySizes
 from extauthz.publish.polling import Connect, DatabasePolling
 from extauthz.publish.rejected_revisions import RejectedRevisions, log_refused
-from extauthz.publish.tenant import Compiler, TenantState, unreadable_rows
+from extauthz.publish.tenant import Compiler, TenantPolicies, unreadable_rows
 from extauthz.publish.tenant_configs import TenantConfigs, log_damaged
 from extauthz.storage import feed, tenant_configs
 from extauthz.storage.availability import DatabaseState
@@ -99,7 +99,7 @@ class PostgresPublisher:
         """Called after other revisions, or another configuration, of tenants were published."""
         self.sizes = PolicySizes(max_bytes)
         self._configs = TenantConfigs()
-        self._states: dict[str, TenantState] = {}
+        self._states: dict[str, TenantPolicies] = {}
         self._written_at: dict[str, datetime | None] = {}
         self._lagging: dict[str, float] = {}
         self._refused = RejectedRevisions(steady)
@@ -107,7 +107,7 @@ class PostgresPublisher:
         # Of tenants none of whose policies compiled since the start.
         self._unready: dict[str, TenantConfig] = {}
         # What could be read of those tenants: it validates writes, and is never published.
-        self._drafts: dict[str, TenantState] = {}
+        self._drafts: dict[str, TenantPolicies] = {}
         self._epoch: str | None = None
         self._unsettled = 0
         self._polling = DatabasePolling(
@@ -144,7 +144,7 @@ class PostgresPublisher:
         """Begin with nothing: policies come once the database answers, until then nothing is allowed."""
         return ()
 
-    def state(self, tenant: str) -> TenantState | None:
+    def state(self, tenant: str) -> TenantPolicies | None:
         """Return the tenant's published state, or what could be read of it (`is_complete` is false then)."""
         return self._states.get(tenant) or self._drafts.get(tenant)
 
@@ -253,7 +253,7 @@ class PostgresPublisher:
             same = same and self._written_at.get(tenant) == written_at
             if known is not None and same and not known.unreadable and loaded is None:
                 continue
-            found: TenantState | list[Problem] | None = known if same else None
+            found: TenantPolicies | list[Problem] | None = known if same else None
             began, at = self._steady(), revision
             if loaded is not None and not is_complete(loaded.found):
                 found, began = loaded.found, loaded.began
@@ -269,9 +269,9 @@ class PostgresPublisher:
                         added = sum(change.octets for change in changed)
                         refusal = await self.sizes.grow(connection, tenant, added)
                         found = found if refusal is None else [refusal]
-                    if isinstance(found, TenantState):
+                    if isinstance(found, TenantPolicies):
                         self._written_at[tenant] = written_at
-                if isinstance(found, TenantState) and found.unreadable and self._refused.is_due(tenant):
+                if isinstance(found, TenantPolicies) and found.unreadable and self._refused.is_due(tenant):
                     moved = self._refused.revision(tenant) != revision
                     if await may_be_readable(connection, found, moved=moved):
                         # What was followed is in force; what may be mended is read meanwhile.
@@ -295,14 +295,14 @@ class PostgresPublisher:
                     await self._take_short_steps(after_publishing)
                     read = await self._loads.read(connection, tenant, None)
                     found, self._written_at[tenant] = read.found, read.written_at
-                    if isinstance(found, TenantState) and found.unreadable:
+                    if isinstance(found, TenantPolicies) and found.unreadable:
                         self._refused.add(tenant, revision, heads.epoch, found.problems, began=began)
             unready.pop(tenant, None)
             drafts.pop(tenant, None)
-            if isinstance(found, TenantState) and not found.is_complete:
+            if isinstance(found, TenantPolicies) and not found.is_complete:
                 drafts[tenant] = found
                 found = found.problems
-            if isinstance(found, TenantState):
+            if isinstance(found, TenantPolicies):
                 states[tenant] = found
                 if found.unreadable:
                     failed[tenant] = found.problems
@@ -327,7 +327,7 @@ class PostgresPublisher:
         self,
         connection: Connection,
         tenant: str,
-        states: dict[str, TenantState],
+        states: dict[str, TenantPolicies],
         unready: dict[str, TenantConfig],
     ) -> None:
         """Take over what is registered of a tenant whose newest policies are not in force.
@@ -352,7 +352,7 @@ class PostgresPublisher:
 
     def _publish(
         self,
-        states: dict[str, TenantState],
+        states: dict[str, TenantPolicies],
         unready: dict[str, TenantConfig],
         failed: dict[str, Sequence[Problem]],
         loading: set[str],

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from extauthz.decide.record import rfc3339
 from extauthz.domain.policy import WILDCARD
-from extauthz.publish.tenant import Compiler, TenantState
+from extauthz.publish.tenant import Compiler, TenantPolicies
 from extauthz.recording.compare import HOUR_S, Comparison, Period
 from extauthz.recording.question import question_of
 from extauthz.recording.replay_policies import ReplayPolicies
@@ -140,10 +140,10 @@ class Replay:
             newest = await resources.newest_revision(connection, self._tenant)
         # Rows that cannot be read hold up no request either.
         live_state = self._compiler.salvage(live)
-        if not isinstance(live_state, TenantState):
+        if not isinstance(live_state, TenantPolicies):
             raise ReplayFailedError(f"the live policies do not compile: {_problems(live_state)}")
         draft_state = self._compiler.salvage(draft, live_state)
-        if not isinstance(draft_state, TenantState):
+        if not isinstance(draft_state, TenantPolicies):
             raise ReplayFailedError(f"the draft does not compile: {_problems(draft_state)}")
         if wrong := draft_state.unreadable.keys() - live_state.unreadable.keys():
             problems = [draft_state.unreadable[key].problem for key in sorted(wrong)]

@@ -18,7 +18,7 @@ import structlog
 from extauthz.compile.directory import Directory
 from extauthz.publish.loading import short_steps
 from extauthz.publish.rejected_revisions import log_refused
-from extauthz.publish.tenant import Compiler, TenantState
+from extauthz.publish.tenant import Compiler, TenantPolicies
 from extauthz.signed.bodies import (
     MAX_CHANGE_BYTES,
     MAX_CONFIG_BYTES,
@@ -29,9 +29,9 @@ from extauthz.signed.bodies import (
     read_whole,
     unpacked,
 )
-from extauthz.signed.head import Body, Change, Head, HeadRefusedError, verify
+from extauthz.signed.head import Body, ChangeBody, Head, HeadRejectedError, verify
 from extauthz.signed.policy_cache import CachedBodies, PolicyCache
-from extauthz.telemetry.counts import HeadRefusal
+from extauthz.telemetry.counts import HeadRejection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +61,7 @@ class BodySource(Protocol):
     """Where bodies are read."""
 
     async def body(self, body: Body) -> bytes:
-        """Return the octets of a body, not verified. Raises HeadRefusedError, OSError."""
+        """Return the octets of a body, not verified. Raises HeadRejectedError, OSError."""
 
 
 class SignedPublisher:
@@ -86,7 +86,7 @@ class SignedPublisher:
         clock: Callable[[], float] = time.time,
         steady: Callable[[], float] = time.monotonic,
         on_failure: Callable[[], None] = lambda: None,
-        on_refusal: Callable[[HeadRefusal], None] = lambda _reason: None,
+        on_refusal: Callable[[HeadRejection], None] = lambda _reason: None,
         on_issuers: Callable[[Sequence[TenantIdentityProvider]], None] = lambda _issuers: None,
         on_keys: Callable[[Sequence[ProviderKeys]], None] = lambda _keys: None,
         cache: PolicyCache | None = None,
@@ -117,11 +117,11 @@ class SignedPublisher:
         self._without_news = 0
         self.on_busy: Callable[[bool], None] = lambda _busy: None
         self._head: Head | None = None
-        self._state: TenantState | None = None
+        self._state: TenantPolicies | None = None
         self._config: TenantConfig | None = None
         self._taken_at = 0.0
         self._age_then = 0.0
-        self._refusal: HeadRefusedError | None = None
+        self._refusal: HeadRejectedError | None = None
         self._lagging_since: float | None = None
         self._problems: Sequence[Problem] = ()
 
@@ -153,7 +153,7 @@ class SignedPublisher:
                 return
             head = self._verified(envelope)
             await self._take(head, CachedBodies(cache))
-        except HeadRefusedError as refusal:
+        except HeadRejectedError as refusal:
             self._on_refusal(refusal.reason)
             self._note_cache(f"the cache is not used: {refusal.reason}: {refusal}")
         except OSError as error:
@@ -176,7 +176,7 @@ class SignedPublisher:
                 asked = self._steady()
                 try:
                     news = await self.refresh()
-                except HeadRefusedError as refusal:
+                except HeadRejectedError as refusal:
                     self._refused(refusal)
                     await asyncio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311  # spreads sidecars
                     pause = min(pause * 2, _LONGEST_RETRY_S)
@@ -191,7 +191,7 @@ class SignedPublisher:
         """Ask once and take what is newer; tell whether there was a newer head.
 
         Raises:
-            HeadRefusedError: the head, or a body that it names, is not to be used.
+            HeadRejectedError: the head, or a body that it names, is not to be used.
         """
         before = self._head
         wait_s = WAIT_S - self._without_news % 2
@@ -247,24 +247,24 @@ class SignedPublisher:
             config = read_config(document, self._tenant)
         try:
             found = await self._policies(head, config, source)
-        except (HeadRefusedError, OSError):
+        except (HeadRejectedError, OSError):
             self._register(config)
             raise
         except Exception as error:  # whatever signed rows raise, it refuses this head and ends nothing
             self._register(config)
             _log.exception("policies_not_read", tenant=self._tenant, serial=head.serial)
-            raise HeadRefusedError(
-                HeadRefusal.BODY, f"the policies cannot be read: {type(error).__name__}"
+            raise HeadRejectedError(
+                HeadRejection.BODY, f"the policies cannot be read: {type(error).__name__}"
             ) from error
-        if isinstance(found, TenantState) and found.is_complete:
+        if isinstance(found, TenantPolicies) and found.is_complete:
             self._publish(head, config, found, found.problems)
         else:
-            problems = found.problems if isinstance(found, TenantState) else found
+            problems = found.problems if isinstance(found, TenantPolicies) else found
             self._publish(head, config, self._state, problems)
 
     async def _policies(
         self, head: Head, config: TenantConfig, source: BodySource
-    ) -> TenantState | list[Problem]:
+    ) -> TenantPolicies | list[Problem]:
         """Compile the policies of a head: by its changes where they lead on from what is in force."""
         state, before = self._state, self._head
         if state is not None and before is not None and not self._problems and _same_history(before, head):
@@ -289,26 +289,26 @@ class SignedPublisher:
             self.on_busy(False)
 
     async def _stepped(
-        self, state: TenantState, head: Head, first: int, source: BodySource
-    ) -> TenantState | None:
+        self, state: TenantPolicies, head: Head, first: int, source: BodySource
+    ) -> TenantPolicies | None:
         """Apply the changes of the head from number `first` on; None: the rows contradict each other."""
         for change in head.changes[first:]:
             rows = await self._rows(change, source)
             with short_steps():
                 found = self._compiler.apply(state, change.revision, rows)
-            if not isinstance(found, TenantState):
+            if not isinstance(found, TenantPolicies):
                 return None
             state = found
         return state
 
-    async def _rows(self, change: Change, source: BodySource) -> tuple[RowChange, ...]:
+    async def _rows(self, change: ChangeBody, source: BodySource) -> tuple[RowChange, ...]:
         document = await self._document(change.body, MAX_CHANGE_BYTES, source)
         return read_change(document, self._tenant, change.predecessor, change.revision)
 
     async def _document(self, body: Body, max_bytes: int, source: BodySource) -> object:
         if body.content_size > max_bytes:
-            raise HeadRefusedError(
-                HeadRefusal.BODY, f"the body has {body.content_size} bytes; at most {max_bytes} are allowed"
+            raise HeadRejectedError(
+                HeadRejection.BODY, f"the body has {body.content_size} bytes; at most {max_bytes} are allowed"
             )
         octets = await self._checked(body, source)
         if self._cache is not None:
@@ -321,7 +321,7 @@ class SignedPublisher:
         return octets
 
     def _publish(
-        self, head: Head, config: TenantConfig, state: TenantState | None, problems: Sequence[Problem]
+        self, head: Head, config: TenantConfig, state: TenantPolicies | None, problems: Sequence[Problem]
     ) -> None:
         """Put a head in force; with problems, `state` is the last good one or the one without their rows."""
         replaced, known = self._state, self._current.current()
@@ -381,7 +381,7 @@ class SignedPublisher:
             self._refusal = None
             _log.info("policy_heads_accepted", tenant=self._tenant)
 
-    def _refused(self, refusal: HeadRefusedError) -> None:
+    def _refused(self, refusal: HeadRejectedError) -> None:
         """Keep what is in force, count the refusal, and log it when its cause is another one than before."""
         before, self._refusal = self._refusal, refusal
         self._on_failure()

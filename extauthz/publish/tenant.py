@@ -21,7 +21,7 @@ from extauthz.storage.feed import RowChange, TenantDocuments
 
 
 @dataclass(frozen=True, slots=True)
-class TenantState:
+class TenantPolicies:
     """A tenant's snapshot and configuration; `resource_names` finds a resource's name by the id of its row.
 
     `unreadable` are the rows that are not in force as they are stored. INVARIANT: a state is only published
@@ -55,7 +55,7 @@ class Compiler:
     reading: Reading
     model: RoleModel
 
-    def load(self, documents: TenantDocuments) -> TenantState | list[Problem]:
+    def load(self, documents: TenantDocuments) -> TenantPolicies | list[Problem]:
         """Compile everything of a tenant; the answer is every problem."""
         with short_steps():
             return self._load(documents)
@@ -63,15 +63,15 @@ class Compiler:
     def salvage(
         self,
         documents: TenantDocuments,
-        before: TenantState | None = None,
+        before: TenantPolicies | None = None,
         suspects: Collection[RowKey] = frozenset(),
-    ) -> TenantState | list[Problem]:
+    ) -> TenantPolicies | list[Problem]:
         """Compile what can be read of a tenant, together with what was in force before.
 
         Where rows contradict each other the `suspects` are at fault, then those that were not in force.
         """
         whole = self.load(documents)
-        if isinstance(whole, TenantState):
+        if isinstance(whole, TenantPolicies):
             return whole
         with short_steps():
             last_good = None if before is None else before.last_good()
@@ -79,7 +79,7 @@ class Compiler:
             snapshot = reading.snapshot(documents, StoredReader(self.reading), self.model)
         if not isinstance(snapshot, Snapshot):
             return snapshot
-        return TenantState(
+        return TenantPolicies(
             snapshot,
             Map(reading.resource_names),
             documents.config,
@@ -87,7 +87,7 @@ class Compiler:
             is_complete=last_good is not None,
         )
 
-    def _load(self, documents: TenantDocuments) -> TenantState | list[Problem]:
+    def _load(self, documents: TenantDocuments) -> TenantPolicies | list[Problem]:
         problems: list[Problem] = []
         reader = StoredReader(self.reading)
 
@@ -107,11 +107,11 @@ class Compiler:
         if not isinstance(snapshot, Snapshot):
             return snapshot
         names = map_of((str(row["id"]), str(row["name"])) for row in documents.resources)
-        return TenantState(snapshot, names, documents.config)
+        return TenantPolicies(snapshot, names, documents.config)
 
     def apply(
-        self, state: TenantState, revision: int, rows: Iterable[RowChange]
-    ) -> TenantState | list[Problem]:
+        self, state: TenantPolicies, revision: int, rows: Iterable[RowChange]
+    ) -> TenantPolicies | list[Problem]:
         """Take a state to the next revision; the answer is what does not compile.
 
         The configuration stays as it was: changes do not hold what is new in it.
@@ -144,10 +144,10 @@ class Compiler:
             return snapshot
         touched = {(row.kind, row.id) for row in rows}
         unreadable = {key: row for key, row in state.unreadable.items() if key not in touched}
-        return TenantState(snapshot, names, state.config, unreadable, state.is_complete or not unreadable)
+        return TenantPolicies(snapshot, names, state.config, unreadable, state.is_complete or not unreadable)
 
 
-def unreadable_rows(state: TenantState) -> list[Problem]:
+def unreadable_rows(state: TenantPolicies) -> list[Problem]:
     """Return why rows of a tenant are not in force, those of its configuration included."""
     return [*state.problems, *state.config.problems]
 

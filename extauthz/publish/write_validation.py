@@ -11,7 +11,7 @@ from extauthz.domain.problem import Problem
 from extauthz.publish.change_guard import withheld
 from extauthz.publish.policy_size import PolicySizes, too_large
 from extauthz.publish.policy_tests import failures
-from extauthz.publish.tenant import Compiler, TenantState, row_of, unreadable_rows
+from extauthz.publish.tenant import Compiler, TenantPolicies, row_of, unreadable_rows
 from extauthz.storage import change_guards, draft_rows, drafts, feed
 from extauthz.storage.draft_view import DraftView
 from extauthz.storage.encoding import encode_json
@@ -30,7 +30,7 @@ class PolicyGate:
     def __init__(
         self,
         compiler: Compiler,
-        published: Callable[[str], TenantState | None],
+        published: Callable[[str], TenantPolicies | None],
         sizes: PolicySizes | None = None,
         *,
         on_override: Callable[[], None] = lambda: None,
@@ -72,7 +72,7 @@ class PolicyGate:
                 if row.kind in KINDS
             ]
             following = self._compiler.apply(state, change.revision, rows)
-        if not isinstance(following, TenantState):
+        if not isinstance(following, TenantPolicies):
             return _refusal(following)
         digest = following.snapshot.policy_digest
         change.policy_digest = digest.text or await asyncio.to_thread(digest.counted)
@@ -108,7 +108,7 @@ class PolicyGate:
             if found is not None or documents is None:
                 return found or []
             loaded = await asyncio.to_thread(self._compiler.salvage, documents)
-            return loaded.snapshot if isinstance(loaded, TenantState) else loaded
+            return loaded.snapshot if isinstance(loaded, TenantPolicies) else loaded
         if draft_id is None:
             return state.snapshot
         keys = await draft_rows.keys_of(live, tenant, draft_id)
@@ -118,7 +118,7 @@ class PolicyGate:
             for kind, row_id in keys
         ]
         following = await asyncio.to_thread(self._compiler.apply, state, state.snapshot.revision + 1, changed)
-        return following.snapshot if isinstance(following, TenantState) else following
+        return following.snapshot if isinstance(following, TenantPolicies) else following
 
     async def _octets_beyond_limit(self, change: Change, followed: int | None) -> int | None:
         """Return the size that the tenant's policies would have, if that is more than any process reads.
@@ -136,13 +136,13 @@ class PolicyGate:
         octets = await feed.octets(change.connection, change.tenant)
         return octets if octets > limit else None
 
-    async def _before(self, change: Change) -> tuple[TenantState | None, int]:
+    async def _before(self, change: Change) -> tuple[TenantPolicies | None, int]:
         """Return the state that the change starts from, as `_state` does."""
         return await self._state(change.connection, change.tenant, change.previous)
 
     async def _state(
         self, connection: Connection, tenant: str, revision: int
-    ) -> tuple[TenantState | None, int]:
+    ) -> tuple[TenantPolicies | None, int]:
         """Return the state of a tenant at its present revision, None where it is not a few steps away.
 
         With it come the bytes that were written since the published state.
@@ -155,7 +155,7 @@ class PolicyGate:
                 if step.predecessor != state.snapshot.revision or step.rows is None:
                     return None, octets
                 following = self._compiler.apply(state, step.revision, step.rows)
-                if not isinstance(following, TenantState):
+                if not isinstance(following, TenantPolicies):
                     return None, octets
                 state = following
                 octets += step.octets

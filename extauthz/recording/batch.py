@@ -50,7 +50,7 @@ _SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _PLAIN: Final = re.compile(r'"[^"\\\x00-\x1f\ud800-\udfff]*"')
 
 
-class Batch(NamedTuple):
+class ShapeBatch(NamedTuple):
     """A batch that can be counted."""
 
     instance: str
@@ -66,7 +66,7 @@ class _InvalidError(ValueError):
         self.problem = Problem(pointer, message)
 
 
-def read_batch(document: object) -> Batch | list[Problem]:
+def read_batch(document: object) -> ShapeBatch | list[Problem]:
     """Read a batch; the answer is the first problem where it is not one."""
     try:
         members = _object(document, "")
@@ -82,7 +82,7 @@ def read_batch(document: object) -> Batch | list[Problem]:
         )
     except _InvalidError as error:
         return [error.problem]
-    return Batch(instance, number, counted)
+    return ShapeBatch(instance, number, counted)
 
 
 def _context(value: object, at: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ _MISSING: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class PolicyChanges:
     """The rules, policies and bindings that two sets do not share; `resources` tells of any resource.
 
     A rule that was changed is there as it was and as it is.
@@ -27,7 +27,7 @@ class Changes:
     bindings: tuple[RoleBinding, ...]
 
     @classmethod
-    def between(cls, one: Snapshot, other: Snapshot) -> "Changes":
+    def between(cls, one: Snapshot, other: Snapshot) -> "PolicyChanges":
         """Return what differs between two snapshots."""
         return cls(
             model=one.roles.model,

@@ -15,7 +15,7 @@ from extauthz.decide import routes
 from extauthz.domain.principal import ANONYMOUS, Principal
 from extauthz.domain.reasons import Effect
 from extauthz.domain.verdict import Target
-from extauthz.recording.changes import Changes
+from extauthz.recording.changes import PolicyChanges
 from extauthz.recording.question import Question
 from extauthz.recording.recorded_request import TIME, CannotSayError, FoldedSegment, NotKnown, State
 from extauthz.recording.rejudge import Judge, Outcome
@@ -26,7 +26,7 @@ _MICROSECOND: Final = 1e-6
 _REMEMBERED: Final = 100_000
 
 
-class Change(StrEnum):
+class DecisionChange(StrEnum):
     """What a draft would make of a request."""
 
     NEWLY_ALLOWED = "newly_allowed"
@@ -46,13 +46,13 @@ class Period(NamedTuple):
 class Difference(NamedTuple):
     """The change of one request; the outcomes are those at the start of its period, None without a change."""
 
-    change: Change
+    change: DecisionChange
     live: Outcome | None = None
     draft: Outcome | None = None
     not_known: NotKnown | None = None
 
 
-_UNCHANGED: Final = Difference(Change.UNCHANGED)
+_UNCHANGED: Final = Difference(DecisionChange.UNCHANGED)
 
 
 class Comparison:
@@ -61,7 +61,7 @@ class Comparison:
     def __init__(self, live: ReplayPolicies, draft: ReplayPolicies) -> None:
         """Take both sides, of one tenant."""
         self.live, self.draft = Judge(live), Judge(draft)
-        self._changed = Changes.between(live, draft)
+        self._changed = PolicyChanges.between(live, draft)
         self._instants = sorted({*live.instants, *draft.instants})
         self._alike: dict[tuple[object, ...], bool] = {}
         self.depends_on_time = False
@@ -71,21 +71,25 @@ class Comparison:
         """Judge a question on both sides, at every time in the period that may make a difference."""
         first = self._at(question, period.start)
         self.depends_on_time = self.live.depends_on_time or self.draft.depends_on_time
-        if not self.depends_on_time or period.end <= period.start or first.change is Change.CANNOT_SAY:
+        if (
+            not self.depends_on_time
+            or period.end <= period.start
+            or first.change is DecisionChange.CANNOT_SAY
+        ):
             return first
-        unchanged = first.change is Change.UNCHANGED
+        unchanged = first.change is DecisionChange.UNCHANGED
         for moment in self._moments(question, period, first):
             other = self._at(question, moment)
-            if other.change is Change.CANNOT_SAY:
+            if other.change is DecisionChange.CANNOT_SAY:
                 return other
-            if not (unchanged and other.change is Change.UNCHANGED) and not _same(first, other):
-                return Difference(Change.CANNOT_SAY, not_known=NotKnown(TIME, State.WITHIN_THE_HOUR))
+            if not (unchanged and other.change is DecisionChange.UNCHANGED) and not _same(first, other):
+                return Difference(DecisionChange.CANNOT_SAY, not_known=NotKnown(TIME, State.WITHIN_THE_HOUR))
         return first
 
     def _at(self, question: Question, now: float) -> Difference:
         live = self.live.answer(question, now)
         if isinstance(live, Outcome) and self._decides_alike(live, question):
-            return Difference(Change.UNCHANGED, live, live)
+            return Difference(DecisionChange.UNCHANGED, live, live)
         draft = self.draft.answer(question, now)
         if isinstance(live, NotKnown) or isinstance(draft, NotKnown):
             # The draft's side is named first: it is the one whose author can do something about it.
@@ -93,14 +97,14 @@ class Comparison:
             if self._same_rules(question):
                 return _UNCHANGED
             assert isinstance(not_known, NotKnown)
-            return Difference(Change.CANNOT_SAY, not_known=not_known)
+            return Difference(DecisionChange.CANNOT_SAY, not_known=not_known)
         if live.verdict == draft.verdict:
-            return Difference(Change.UNCHANGED, live, draft)
+            return Difference(DecisionChange.UNCHANGED, live, draft)
         if live.effect is draft.effect:
-            return Difference(Change.RULE_CHANGED, live, draft)
+            return Difference(DecisionChange.RULE_CHANGED, live, draft)
         if draft.effect is Effect.ALLOW:
-            return Difference(Change.NEWLY_ALLOWED, live, draft)
-        return Difference(Change.NEWLY_DENIED, live, draft)
+            return Difference(DecisionChange.NEWLY_ALLOWED, live, draft)
+        return Difference(DecisionChange.NEWLY_DENIED, live, draft)
 
     def _decides_alike(self, live: Outcome, question: Question) -> bool:
         """Tell whether the draft has the same target and candidate rules, so that its answer is the same.

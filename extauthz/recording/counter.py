@@ -19,7 +19,7 @@ from extauthz.domain.verdict import Allowed, Denied, NamedVerdict, Preflight, Ru
 from extauthz.recording.bounds import KEPT_ALLOWS, KEPT_DENIES
 from extauthz.recording.day import reading
 from extauthz.recording.documents import Counted
-from extauthz.recording.frame import Count, Frame, Key
+from extauthz.recording.frame import Count, Frame, ShapeKey
 from extauthz.recording.shape import (
     ABSENT,
     MCP_METHOD,
@@ -307,7 +307,7 @@ def _counted(
 
 
 def _one(
-    frame: Frame, key: Key, count: Count, identities: Sequence[_Identity], unmapped: UnmappedPolicy
+    frame: Frame, key: ShapeKey, count: Count, identities: Sequence[_Identity], unmapped: UnmappedPolicy
 ) -> Counted:
     hour, identity, by_token, entrance, resource, action, effect, reason, rule, *pieces = key
     is_verified = not isinstance(identity, CredentialState)

@@ -22,7 +22,7 @@ from extauthz.recording.slot_readers import ABSENT, FOLDED, MARKS, Piece, SlotRe
 _LONGEST: Final = 1000
 """In characters of a piece, which quotes and escapes are added to (`shape.MAX_LITERAL`)."""
 
-Key = tuple[Any, ...]
+ShapeKey = tuple[Any, ...]
 """The parts of a shape, in the order of `counter.ShapeCounter`."""
 
 
@@ -67,7 +67,7 @@ class Frame:
         self.full: list[tuple[int, set[Piece]]] = []
         self.names = names
         self.readers = SlotReaders.of(names)
-        self.table: dict[Key, Count] = {}
+        self.table: dict[ShapeKey, Count] = {}
         self.positions: tuple[int, ...] = ()
         self.rest_at: int | None = None
         path: tuple[str, ...] = (PATH,)

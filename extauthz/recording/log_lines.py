@@ -13,6 +13,7 @@ from typing import Final
 from extauthz.decide.by_name import AUTHZEN, ENTRANCES_BY_NAME, NamedQuestion
 from extauthz.decide.identity import Rejected
 from extauthz.decide.judge import CheckPolicy
+from extauthz.decide.line_question import LogMembers
 from extauthz.decide.record import UNTRUSTED_LENGTH
 from extauthz.decide.routes import decided_method
 from extauthz.domain.path import CanonicalPath
@@ -55,8 +56,6 @@ _BY_ROLES: Final = "whether it was asked by roles alone"
 _RESOURCE: Final = "resource."
 _PARAMETERS: Final = "resource.parameters."
 
-Line = Mapping[str, object]
-
 
 @dataclass(frozen=True, slots=True)
 class LineReader:
@@ -71,14 +70,14 @@ class LineReader:
     masked: frozenset[str] = frozenset()
     preflights: bool = False
 
-    def question(self, line: Line) -> Question | str:
+    def question(self, line: LogMembers) -> Question | str:
         """Return the question of a decision's line, or what is wrong with the line."""
         try:
             return self._question(line)
         except (KeyError, TypeError, ValueError) as error:
             return f"is not a line of a decision: {_cause(error)}"
 
-    def _question(self, line: Line) -> Question:
+    def _question(self, line: LogMembers) -> Question:
         reason, effect = _REASONS[_text(line, "reason")], Effect(_text(line, "decision"))
         rule_id = line["matched_rule_id"]
         rule = None if rule_id is None else Rule(str(rule_id), RuleKind(_text(line, "matched_rule_kind")))
@@ -113,7 +112,7 @@ class LineReader:
             maybe_preflight=NotKnown(_ASKED_METHOD) if asks else None,
         )
 
-    def _texts(self, line: Line) -> dict[str, str]:
+    def _texts(self, line: LogMembers) -> dict[str, str]:
         """Return the slots that a line has."""
         texts: dict[str, str] = {}
         for field, slot in _SLOTS.items():
@@ -127,7 +126,7 @@ class LineReader:
                 texts[_slot_of(name)] = recorded.literal(value)
         return texts
 
-    def _masked(self, line: Line) -> frozenset[str]:
+    def _masked(self, line: LogMembers) -> frozenset[str]:
         """Return the slots whose values are masked."""
         known = (field for field in _SLOTS if field in line and not self._is_known(line, field))
         used = line["attributes_used"]
@@ -138,7 +137,7 @@ class LineReader:
         }
         return frozenset(attributes).union(map(_SLOTS.__getitem__, known))
 
-    def _lacks(self, line: Line) -> NotKnown | None:
+    def _lacks(self, line: LogMembers) -> NotKnown | None:
         """Return the masked field without which the request cannot be judged at all."""
         for field in ("path", "domain", "resource", "action"):
             is_whole = field != "path" or not self._has_segments(line["path"])
@@ -151,21 +150,21 @@ class LineReader:
         """Tell whether only segments of the path are masked: a path that is masked is one hash, or null."""
         return isinstance(path, str) and _MASKED.fullmatch(path[1:]) is None
 
-    def _is_masked_attribute(self, line: Line, value: object) -> bool:
+    def _is_masked_attribute(self, line: LogMembers, value: object) -> bool:
         if value is None or isinstance(value, str):
             return "attributes_used" in _masked_by_log(line) and _is_masked_text(value or "***")
         return False
 
-    def _not_known(self, line: Line, field: str) -> NotKnown:
+    def _not_known(self, line: LogMembers, field: str) -> NotKnown:
         return NotKnown(field, State.MASKED if field in line else State.NOT_RECORDED)
 
-    def _is_known(self, line: Line, field: str) -> bool:
+    def _is_known(self, line: LogMembers, field: str) -> bool:
         if field not in line or field in self.masked or field in _masked_by_log(line):
             return False
         value = line[field]
         return not (isinstance(value, str) and _is_masked_text(value))
 
-    def _identity(self, line: Line, reason: Reason, slots: Slots) -> Principal | Rejected | None:
+    def _identity(self, line: LogMembers, reason: Reason, slots: Slots) -> Principal | Rejected | None:
         kind = line["principal_kind"]
         if kind is None:
             return None if reason in WITHOUT_CREDENTIAL else Rejected(reason, "")
@@ -194,7 +193,7 @@ class LineReader:
         )
         return PartlyKnown.of(principal, missing) if missing else principal
 
-    def _named(self, line: Line, slots: Slots) -> NamedQuestion | None:
+    def _named(self, line: LogMembers, slots: Slots) -> NamedQuestion | None:
         resource, action = line["resource"], line["action"]
         if not isinstance(resource, str) or not isinstance(action, str):
             return None
@@ -203,7 +202,7 @@ class LineReader:
         unlogged = (NotInLines("action.properties.*"), NotInLines("context.*"))
         return NamedQuestion(resource, action, NamedParameters(slots), False, *unlogged)
 
-    def _path(self, line: Line) -> CanonicalPath | None:
+    def _path(self, line: LogMembers) -> CanonicalPath | None:
         """Return the path, a `FoldedPath` where segments are masked; None for a line without one."""
         text = line["path"]
         if text is None:
@@ -231,7 +230,7 @@ _SLOTS: Final = {
 """The slots that a field of a line has the value of."""
 
 
-def as_recorded(question: Question, line: Line, live: Judge, at: float) -> Question:
+def as_recorded(question: Question, line: LogMembers, live: Judge, at: float) -> Question:
     """Return the question with what the line leaves out, and what the live policies show of it.
 
     A target that is not the one of the path was named by the proxy's configuration. A request without a
@@ -259,7 +258,7 @@ def as_recorded(question: Question, line: Line, live: Judge, at: float) -> Quest
     return replace(question, unread=None) if as_it_was and reads_credentials else question
 
 
-def instant_of(line: Line) -> float | None:
+def instant_of(line: LogMembers) -> float | None:
     """Return when the request was made, in POSIX seconds; None where the line does not say it."""
     moment = parse_time(str(line.get("ts")))
     return None if moment is None else moment.timestamp()
@@ -282,13 +281,13 @@ def _is_masked_text(text: str) -> bool:
     return _MASKED.fullmatch(text) is not None
 
 
-def _masked_by_log(line: Line) -> Collection[str]:
+def _masked_by_log(line: LogMembers) -> Collection[str]:
     """Return the fields that the log masked; lines of earlier versions name none."""
     found = line.get("masked", ())
     return found if isinstance(found, list) else ()
 
 
-def _text(line: Line, field: str) -> str:
+def _text(line: LogMembers, field: str) -> str:
     value = line[field]
     if not isinstance(value, str):
         raise TypeError(f"{field} is not a string")

@@ -14,7 +14,7 @@ from extauthz.decide.record import rfc3339
 from extauthz.domain.principal import ANONYMOUS_ROLE, Principal
 from extauthz.domain.verdict import Rule
 from extauthz.recording import shape as recorded
-from extauthz.recording.compare import Change, Difference
+from extauthz.recording.compare import DecisionChange, Difference
 from extauthz.recording.explained import Sees, because
 from extauthz.recording.question import Question
 from extauthz.recording.recorded_request import (
@@ -242,7 +242,12 @@ class Report:
         self._unchanged = 0
         self._not_as_recorded = 0
         self._changed = {
-            change: _Changed() for change in (Change.NEWLY_ALLOWED, Change.NEWLY_DENIED, Change.RULE_CHANGED)
+            change: _Changed()
+            for change in (
+                DecisionChange.NEWLY_ALLOWED,
+                DecisionChange.NEWLY_DENIED,
+                DecisionChange.RULE_CHANGED,
+            )
         }
         self._cannot_say: dict[NotKnown, int] = {}
         self._cannot_say_examples: list[Json] = []
@@ -257,11 +262,11 @@ class Report:
         change, live = difference.change, difference.live
         if live is not None and (live.effect, live.rule) != (question.effect, question.rule):
             self._not_as_recorded += requests
-        if change is Change.UNCHANGED:
+        if change is DecisionChange.UNCHANGED:
             self._unchanged += requests
             return
         one = _Change(question, difference, requests, at, *self._policies)
-        if change is not Change.CANNOT_SAY:
+        if change is not DecisionChange.CANNOT_SAY:
             self._changed[change].add(one)
             return
         not_known = difference.not_known
@@ -273,12 +278,12 @@ class Report:
     @property
     def newly_allowed(self) -> int:
         """How many requests would be allowed and are not."""
-        return self._changed[Change.NEWLY_ALLOWED].requests
+        return self._changed[DecisionChange.NEWLY_ALLOWED].requests
 
     @property
     def newly_denied(self) -> int:
         """How many requests would be denied and are not."""
-        return self._changed[Change.NEWLY_DENIED].requests
+        return self._changed[DecisionChange.NEWLY_DENIED].requests
 
     def result(self) -> Json:
         """Return the result as JSON."""
@@ -288,8 +293,8 @@ class Report:
             "requests": self._requests,
             "answered_otherwise_then": self._not_as_recorded,
             **{change.value: changed.result() for change, changed in self._changed.items()},
-            Change.UNCHANGED.value: {"requests": self._unchanged},
-            Change.CANNOT_SAY.value: {
+            DecisionChange.UNCHANGED.value: {"requests": self._unchanged},
+            DecisionChange.CANNOT_SAY.value: {
                 "requests": sum(self._cannot_say.values()),
                 "because": [
                     {**_not_known(not_known), "requests": requests} for not_known, requests in reasons

@@ -41,7 +41,7 @@ from extauthz.rest.problems import (
     invalid,
     not_found,
 )
-from extauthz.rest.request_body import RequestBody, read_query, refuse_body, row_id_of
+from extauthz.rest.request_body import DocumentBody, read_query, refuse_body, row_id_of
 from extauthz.rest.waiting import PARAMETERS, awaited, take_wait
 from extauthz.storage import tenants
 from extauthz.telemetry.spans import current_span
@@ -145,7 +145,9 @@ class Operation(APIRoute):
             raise TypeError(f"{endpoint.__name__} has {found}; a handler takes ctx, and maybe body and query")
         self.requires: Requires = get_args(parameters["ctx"].annotation)[1].dependency
         replaces = "PUT" in (self.methods or ()) and path.endswith("id}")
-        self.reads_body = RequestBody(parameters["body"], replaces=replaces) if "body" in parameters else None
+        self.reads_body = (
+            DocumentBody(parameters["body"], replaces=replaces) if "body" in parameters else None
+        )
         query = get_args(parameters["query"].annotation)[0] if "query" in parameters else None
         self.query_model = get_args(query)[0] if isinstance(query, UnionType) else query
         answers = (options.get("responses") or {}).values()

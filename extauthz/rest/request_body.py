@@ -56,7 +56,7 @@ def merge_patch(model: type[BodyModel]) -> Any:
     return Depends(MergePatch(model))
 
 
-class RequestBody:
+class DocumentBody:
     """What a handler reads as its body: `model`, and the media types of it.
 
     Lists and lines may have 8 MiB, other bodies 1 MiB. `replaces` says that a row is replaced by the body:

@@ -19,7 +19,7 @@ from extauthz.rest.answers import POLICY_REVISION
 from extauthz.rest.problems import ParameterProblem, invalid
 from extauthz.storage.encoding import decode_json, encode_json
 from extauthz.storage.rows import Document
-from extauthz.storage.sidecar_reports import Missing
+from extauthz.storage.sidecar_reports import MissingSidecars
 
 if TYPE_CHECKING:
     from extauthz.rest.services import AdminServices
@@ -76,7 +76,7 @@ async def awaited(response: Response, wait: Wait, tenant: str, services: "AdminS
         )
     except Exception as error:  # noqa: BLE001  # the write is committed, whatever ends the wait
         _log.warning("sidecars_not_asked", tenant=tenant, cause=type(error).__name__)
-        missing = Missing(None, ())
+        missing = MissingSidecars(None, ())
     if missing is None:
         return response
     body = decode_json(bytes(response.body).decode()) if response.body else {}

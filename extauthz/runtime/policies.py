@@ -21,7 +21,7 @@ from extauthz.shipped import shipped
 from extauthz.storage.address import DatabaseAddress, InvalidCaError
 from extauthz.storage.availability import DatabaseState
 from extauthz.storage.connection import open_listener, open_reader
-from extauthz.telemetry.counts import HeadRefusal
+from extauthz.telemetry.counts import HeadRejection
 from extauthz.telemetry.spans import Tracing
 
 OnIssuers = Callable[[Sequence[TenantIdentityProvider]], None]
@@ -89,7 +89,7 @@ def publisher(
     current: CurrentPolicies,
     *,
     on_failure: Callable[[], None] = lambda: None,
-    on_refusal: Callable[[HeadRefusal], None] = lambda _reason: None,
+    on_refusal: Callable[[HeadRejection], None] = lambda _reason: None,
     on_issuers: OnIssuers = lambda _issuers: None,
     on_keys: OnKeys = lambda _keys: None,
     tracing: Tracing | None = None,
@@ -157,7 +157,7 @@ def signed_publisher(
     current: CurrentPolicies,
     *,
     on_failure: Callable[[], None],
-    on_refusal: Callable[[HeadRefusal], None],
+    on_refusal: Callable[[HeadRejection], None],
     on_issuers: OnIssuers,
     on_keys: OnKeys,
     tracing: Tracing | None = None,

@@ -1,7 +1,7 @@
 """The bodies that a head names: gzip-compressed JSON, addressed by the SHA-256 of the compressed bytes.
 
 Input: a tenant's documents, changes and configuration as `storage.feed` returns them. Output: the same on
-the other side. Errors: `HeadRefusedError`.
+the other side. Errors: `HeadRejectedError`.
 
 INVARIANT: a body is unpacked only when its digest is the signed one, and never to more than the signed size.
 """
@@ -16,11 +16,11 @@ from typing import Any, Final, cast
 from extauthz.decide.tokens.registered_provider import read_registered
 from extauthz.domain.service_key import IdentityKey, row_id
 from extauthz.domain.tenant_config import ProviderKeys, TenantConfig, TenantIdentityProvider
-from extauthz.signed.head import Body, HeadRefusedError
+from extauthz.signed.head import Body, HeadRejectedError
 from extauthz.storage.encoding import decode_stored, encode_json
 from extauthz.storage.feed import RowChange, TenantChange, TenantDocuments, change_rows
 from extauthz.storage.write import CONFIG_KINDS
-from extauthz.telemetry.counts import HeadRefusal
+from extauthz.telemetry.counts import HeadRejection
 
 MAX_CONFIG_BYTES: Final = 16 * 2**20
 MAX_CHANGE_BYTES: Final = 64 * 2**20
@@ -49,25 +49,25 @@ def is_intact(body: Body, octets: bytes) -> bool:
 
 
 def check_digest(body: Body, octets: bytes) -> None:
-    """Compare octets with the body that a head names. Raises HeadRefusedError."""
+    """Compare octets with the body that a head names. Raises HeadRejectedError."""
     if not is_intact(body, octets):
-        raise HeadRefusedError(HeadRefusal.DIGEST, f"the body {body.sha256} does not match its digest")
+        raise HeadRejectedError(HeadRejection.DIGEST, f"the body {body.sha256} does not match its digest")
 
 
 def unpacked(body: Body, octets: bytes) -> object:
     """Return the JSON document of a body whose octets match; fractions are `Decimal`.
 
     Raises:
-        HeadRefusedError: they do not unpack to the signed size, or it is not JSON.
+        HeadRejectedError: they do not unpack to the signed size, or it is not JSON.
     """
     try:
         reader = zlib.decompressobj(wbits=31)
         content = reader.decompress(octets, body.content_size + 1)
         if len(content) != body.content_size or not reader.eof or reader.unused_data:
-            raise HeadRefusedError(HeadRefusal.BODY, "the body does not unpack to its signed size")
+            raise HeadRejectedError(HeadRejection.BODY, "the body does not unpack to its signed size")
         return decode_stored(content.decode())
     except (zlib.error, ValueError, RecursionError) as error:
-        raise HeadRefusedError(HeadRefusal.BODY, "the body is not gzip-compressed JSON") from error
+        raise HeadRejectedError(HeadRejection.BODY, "the body is not gzip-compressed JSON") from error
 
 
 def whole_document(documents: TenantDocuments) -> dict[str, object]:
@@ -83,14 +83,14 @@ def read_whole(document: object, tenant: str, revision: int, config: TenantConfi
     """Return a tenant's policies from their JSON document.
 
     Raises:
-        HeadRefusedError: they are of another tenant or revision, or the document has another form.
+        HeadRejectedError: they are of another tenant or revision, or the document has another form.
     """
     members = _of(document, tenant, revision)
     tables: dict[str, Any] = {}
     for name in _TABLES:
         rows = members.get(name)
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise HeadRefusedError(HeadRefusal.BODY, f"the body has no list {name!r} of objects")
+            raise HeadRejectedError(HeadRejection.BODY, f"the body has no list {name!r} of objects")
         tables[name] = rows
     return TenantDocuments(
         tenant, "suspended" if config.suspended else "active", revision, **tables, config=config
@@ -109,11 +109,11 @@ def change_document(change: TenantChange) -> dict[str, object]:
 
 
 def read_change(document: object, tenant: str, predecessor: int, revision: int) -> tuple[RowChange, ...]:
-    """Return the rows of a change from its JSON document. Raises HeadRefusedError."""
+    """Return the rows of a change from its JSON document. Raises HeadRejectedError."""
     members = _of(document, tenant, revision)
     rows = change_rows(members.get("changes"))
     if members.get("predecessor") != predecessor or rows is None:
-        raise HeadRefusedError(HeadRefusal.BODY, "the body is not the change that the head names")
+        raise HeadRejectedError(HeadRejection.BODY, "the body is not the change that the head names")
     return rows
 
 
@@ -158,7 +158,7 @@ def config_document(tenant: str, config: TenantConfig) -> dict[str, object]:
 
 
 def read_config(document: object, tenant: str) -> TenantConfig:
-    """Return a tenant's configuration from its JSON document. Raises HeadRefusedError."""
+    """Return a tenant's configuration from its JSON document. Raises HeadRejectedError."""
     members = _of(document, tenant, None)
     try:
         return TenantConfig(
@@ -170,22 +170,22 @@ def read_config(document: object, tenant: str) -> TenantConfig:
             keys=tuple(_provider_keys(each) for each in cast("list[Any]", members["keys"])),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise HeadRefusedError(
-            HeadRefusal.BODY, "the body of the configuration lacks a member, or one has a wrong type"
+        raise HeadRejectedError(
+            HeadRejection.BODY, "the body of the configuration lacks a member, or one has a wrong type"
         ) from error
 
 
 def config_of(body: Body, octets: bytes, tenant: str) -> TenantConfig:
-    """Return a tenant's configuration from the octets of its body. Raises HeadRefusedError."""
+    """Return a tenant's configuration from the octets of its body. Raises HeadRejectedError."""
     check_digest(body, octets)
     return read_config(unpacked(body, octets), tenant)
 
 
 def _of(document: object, tenant: str, revision: int | None) -> Mapping[str, object]:
     if not isinstance(document, dict) or document.get("tenant") != tenant:
-        raise HeadRefusedError(HeadRefusal.BODY, f"the body is not of the tenant {tenant!r}")
+        raise HeadRejectedError(HeadRejection.BODY, f"the body is not of the tenant {tenant!r}")
     if revision is not None and document.get("revision") != revision:
-        raise HeadRefusedError(HeadRefusal.BODY, f"the body is not of the revision {revision}")
+        raise HeadRejectedError(HeadRejection.BODY, f"the body is not of the revision {revision}")
     return document
 
 

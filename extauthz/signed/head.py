@@ -1,7 +1,7 @@
 """The head of a tenant's signed policies: what is current, and the digests of the bodies that hold it.
 
 Input: `Head` and a signing key, or the octets of a DSSE envelope and the pinned keys. Output: octets, or a
-`Head`. Errors: `HeadRefusedError`.
+`Head`. Errors: `HeadRejectedError`.
 
 A body holds the whole policies at one revision, one change to the next revision, or the tenant's
 configuration. The current policies are those of `whole` and all `changes` after it, in their order.
@@ -20,7 +20,7 @@ from securesystemslib.exceptions import FormatError, VerificationError
 from securesystemslib.signer import CryptoSigner, Key
 
 from extauthz.domain.strict_json import JsonRejected, read_object
-from extauthz.telemetry.counts import HeadRefusal
+from extauthz.telemetry.counts import HeadRejection
 
 PAYLOAD_TYPE: Final = "application/vnd.extauthz.policy-head.v1+json"
 MAX_HEAD_BYTES: Final = 256 * 1024
@@ -33,10 +33,10 @@ _MAX_NUMBER: Final = 2**53 - 1
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
-class HeadRefusedError(Exception):
+class HeadRejectedError(Exception):
     """A head or a body is refused; the text names the cause and quotes no content."""
 
-    def __init__(self, reason: HeadRefusal, detail: str) -> None:
+    def __init__(self, reason: HeadRejection, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
 
@@ -51,7 +51,7 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ChangeBody:
     """The body that holds what changed from revision `predecessor` to `revision`."""
 
     predecessor: int
@@ -78,7 +78,7 @@ class Head:
     signed_at: int
     whole_revision: int
     whole: Body
-    changes: tuple[Change, ...]
+    changes: tuple[ChangeBody, ...]
     config: Body
 
     @property
@@ -110,26 +110,26 @@ def verify(
     the last head that was taken.
 
     Raises:
-        HeadRefusedError: the head is not to be used.
+        HeadRejectedError: the head is not to be used.
     """
     head = _read(_payload(octets, keys))
     if head.tenant != tenant:
-        raise HeadRefusedError(HeadRefusal.TENANT, f"the head is of another tenant than {tenant!r}")
+        raise HeadRejectedError(HeadRejection.TENANT, f"the head is of another tenant than {tenant!r}")
     age_s = now - head.signed_at / 1000
     if age_s < -FUTURE_S:
-        raise HeadRefusedError(
-            HeadRefusal.EXPIRED, f"the head was signed {-age_s:.0f} s from now; compare the clocks"
+        raise HeadRejectedError(
+            HeadRejection.EXPIRED, f"the head was signed {-age_s:.0f} s from now; compare the clocks"
         )
     if max_age_s is not None and age_s > max_age_s:
-        raise HeadRefusedError(
-            HeadRefusal.EXPIRED,
+        raise HeadRejectedError(
+            HeadRejection.EXPIRED,
             f"the head was signed {age_s:.0f} s ago; at most {max_age_s:.0f} s are allowed",
         )
     if before is not None and (
         head.serial < before.serial or (head.serial == before.serial and head != before)
     ):
-        raise HeadRefusedError(
-            HeadRefusal.SERIAL,
+        raise HeadRejectedError(
+            HeadRejection.SERIAL,
             f"the head has serial {head.serial}, and one with serial {before.serial} was taken before",
         )
     return head
@@ -137,21 +137,21 @@ def verify(
 
 def _payload(octets: bytes, keys: Sequence[Key]) -> bytes:
     if len(octets) > MAX_HEAD_BYTES:
-        raise HeadRefusedError(HeadRefusal.MALFORMED, f"the head is larger than {MAX_HEAD_BYTES} bytes")
+        raise HeadRejectedError(HeadRejection.MALFORMED, f"the head is larger than {MAX_HEAD_BYTES} bytes")
     document = read_object(octets)
     if isinstance(document, JsonRejected):
-        raise HeadRefusedError(HeadRefusal.MALFORMED, f"the head is {document.problem}")
+        raise HeadRejectedError(HeadRejection.MALFORMED, f"the head is {document.problem}")
     try:
         envelope = Envelope.from_dict(document)
     except (KeyError, ValueError, TypeError, AttributeError, FormatError, binascii.Error) as error:
-        raise HeadRefusedError(HeadRefusal.MALFORMED, "the head is not a DSSE envelope") from error
+        raise HeadRejectedError(HeadRejection.MALFORMED, "the head is not a DSSE envelope") from error
     if envelope.payload_type != PAYLOAD_TYPE:
-        raise HeadRefusedError(HeadRefusal.MALFORMED, f"the payload of the head is not {PAYLOAD_TYPE}")
+        raise HeadRejectedError(HeadRejection.MALFORMED, f"the payload of the head is not {PAYLOAD_TYPE}")
     try:
         envelope.verify(list(keys), 1)
     except (VerificationError, ValueError) as error:
-        raise HeadRefusedError(
-            HeadRefusal.SIGNATURE, "the head has no signature by a key of POLICY_PUBLIC_KEYS"
+        raise HeadRejectedError(
+            HeadRejection.SIGNATURE, "the head has no signature by a key of POLICY_PUBLIC_KEYS"
         ) from error
     return envelope.payload
 
@@ -179,16 +179,18 @@ def _read(payload: bytes) -> Head:
             _body(_object(digests["config"])),
         )
     except (KeyError, ValueError) as error:
-        raise HeadRefusedError(
-            HeadRefusal.MALFORMED, "the payload of the head lacks a member, or one has a wrong type"
+        raise HeadRejectedError(
+            HeadRejection.MALFORMED, "the payload of the head lacks a member, or one has a wrong type"
         ) from error
     revision = head.whole_revision
     for change in head.changes:
         if change.predecessor != revision or change.revision <= revision:
-            raise HeadRefusedError(HeadRefusal.MALFORMED, "the changes of the head do not follow each other")
+            raise HeadRejectedError(
+                HeadRejection.MALFORMED, "the changes of the head do not follow each other"
+            )
         revision = change.revision
     if revision != head.revision:
-        raise HeadRefusedError(HeadRefusal.MALFORMED, "the bodies of the head do not lead to its revision")
+        raise HeadRejectedError(HeadRejection.MALFORMED, "the bodies of the head do not lead to its revision")
     return head
 
 
@@ -216,8 +218,8 @@ def _named(body: Body) -> dict[str, object]:
     return {"sha256": body.sha256, "size": body.size, "content_size": body.content_size}
 
 
-def _change(document: Mapping[str, object]) -> Change:
-    return Change(_number(document["predecessor"]), _number(document["revision"]), _body(document))
+def _change(document: Mapping[str, object]) -> ChangeBody:
+    return ChangeBody(_number(document["predecessor"]), _number(document["revision"]), _body(document))
 
 
 def _body(document: Mapping[str, object]) -> Body:

@@ -1,7 +1,7 @@
 """Reads heads and bodies from an HTTP server: a control plane, or any server of static files.
 
 Input: the URL of the server, a tenant, what to authenticate with. Output: octets, not verified. Errors:
-`HeadRefusedError` with the reason `unreachable`.
+`HeadRejectedError` with the reason `unreachable`.
 
 Size and time of every answer are limited; redirects, cookies, proxies and compressed transfer are not used.
 """
@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 import aiohttp
 
-from extauthz.signed.head import MAX_HEAD_BYTES, Body, HeadRefusedError
+from extauthz.signed.head import MAX_HEAD_BYTES, Body, HeadRejectedError
 from extauthz.signed.server_address import CONNECT_S, ServerAddress, cause_of
-from extauthz.telemetry.counts import HeadRefusal
+from extauthz.telemetry.counts import HeadRejection
 
 PREFIX: Final = "/signed-policies"
 ANSWER_S: Final = 10.0
@@ -75,16 +75,17 @@ class HttpPolicies:
                 self._server.url + path, params=query, headers=headers, timeout=timeout, allow_redirects=False
             ) as response:
                 if response.status != _OK:
-                    raise HeadRefusedError(
-                        HeadRefusal.UNREACHABLE, f"GET {path}: the server answered {response.status}"
+                    raise HeadRejectedError(
+                        HeadRejection.UNREACHABLE, f"GET {path}: the server answered {response.status}"
                     )
                 octets = bytearray()
                 async for chunk in response.content.iter_chunked(_CHUNK):
                     octets += chunk
                     if len(octets) > at_most:
-                        raise HeadRefusedError(
-                            HeadRefusal.UNREACHABLE, f"GET {path}: the answer is larger than {at_most} bytes"
+                        raise HeadRejectedError(
+                            HeadRejection.UNREACHABLE,
+                            f"GET {path}: the answer is larger than {at_most} bytes",
                         )
                 return bytes(octets)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise HeadRefusedError(HeadRefusal.UNREACHABLE, f"GET {path}: {cause_of(error)}") from error
+            raise HeadRejectedError(HeadRejection.UNREACHABLE, f"GET {path}: {cause_of(error)}") from error

@@ -1,7 +1,7 @@
 """The cache of signed policies on disk (POLICY_CACHE_DIR): the last verified head and its bodies.
 
 Input: verified heads and bodies. Output: the same at the next start, where they are verified again. Errors:
-OSError, `HeadRefusedError`.
+OSError, `HeadRejectedError`.
 
 Files are private (0600) and each is complete under its name. The processes of a host share a folder: one of
 them writes, the one that holds the lock, and its lock ends with it.
@@ -16,8 +16,8 @@ from typing import Final
 
 from extauthz.signed.bodies import is_intact
 from extauthz.signed.folder import PolicyFolder
-from extauthz.signed.head import Body, Head, HeadRefusedError
-from extauthz.telemetry.counts import HeadRefusal
+from extauthz.signed.head import Body, Head, HeadRejectedError
+from extauthz.telemetry.counts import HeadRejection
 
 _PRIVATE_FILE: Final = 0o600
 _PRIVATE_FOLDER: Final = 0o700
@@ -42,12 +42,12 @@ class PolicyCache:
         """Return the octets of a cached body, not verified.
 
         Raises:
-            HeadRefusedError: it is not there.
+            HeadRejectedError: it is not there.
             OSError: it cannot be read.
         """
         octets = self._folder.body(body)
         if octets is None:
-            raise HeadRefusedError(HeadRefusal.DIGEST, f"the body {body.sha256} is not in the cache")
+            raise HeadRejectedError(HeadRejection.DIGEST, f"the body {body.sha256} is not in the cache")
         return octets
 
     def missing(self, head: Head) -> list[Body]:

@@ -13,7 +13,7 @@ from typing import Final
 
 from extauthz.domain.tenant_config import TenantConfig
 from extauthz.signed.bodies import MAX_CHANGE_BYTES, change_document, config_document, packed, whole_document
-from extauthz.signed.head import MAX_CHANGES, Body, Change, Head
+from extauthz.signed.head import MAX_CHANGES, Body, ChangeBody, Head
 from extauthz.storage.feed import TenantChange, TenantDocuments
 
 _LARGEST_SHARE: Final = 0.5
@@ -91,13 +91,13 @@ def following_head(
 ) -> Signed | None:
     """Return the head after changes that continue it; None: the whole has to be packed anew."""
     bodies: dict[str, bytes] = {}
-    named: list[Change] = list(before.changes)
+    named: list[ChangeBody] = list(before.changes)
     for change in changes:
         body, octets = packed(change_document(change))
         if body.content_size > MAX_CHANGE_BYTES:
             return None
         bodies[body.sha256] = octets
-        named.append(Change(change.predecessor, change.revision, body))
+        named.append(ChangeBody(change.predecessor, change.revision, body))
     if len(named) > MAX_CHANGES or _are_large(named, before.whole):
         return None
     config_body, octets = packed(config_document(before.tenant, config))
@@ -118,6 +118,6 @@ def time_text(moment: datetime | None) -> str:
     return "" if moment is None else moment.isoformat()
 
 
-def _are_large(changes: Sequence[Change], whole: Body) -> bool:
+def _are_large(changes: Sequence[ChangeBody], whole: Body) -> bool:
     size = sum(change.body.size for change in changes)
     return size > max(_SMALL, whole.size * _LARGEST_SHARE)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from extauthz.storage.draft_writes import Check
+    from extauthz.storage.draft_writes import DraftCheck
     from extauthz.storage.pool import Connection, Pool
     from extauthz.storage.replay_jobs import ReplayJob
 
@@ -88,7 +88,7 @@ async def approve(
     draft_id: UUID,
     *,
     comment: str,
-    check: Check,
+    check: DraftCheck,
     new_id: Callable[[], str],
 ) -> tuple[Approval, int] | Refusal:
     """Approve a draft as it is; return the approval and the version of the draft."""

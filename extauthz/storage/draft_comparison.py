@@ -20,7 +20,7 @@ _OF: Final = "tenant_id = $1 AND draft_id = $2"
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class RowDifference:
     """A row that a draft changes. `conflict` is None, or why it does not fit the live rows."""
 
     action: str
@@ -34,7 +34,7 @@ class Difference:
 
 async def page(
     view: Any, tenant: str, draft_id: UUID, *, after: UUID | None = None, limit: int
-) -> Page[Difference]:
+) -> Page[RowDifference]:
     """Return a page of the rows that a draft changes, in the order of ids; `view` is the draft's."""
     live = cast("DraftView", view).live
     records = await live.fetch(
@@ -50,7 +50,7 @@ async def page(
     new = await draft_rows.stored(view, tenant, keys)
     found = {(each.kind, each.id): each.why for each in await draft_rows.conflicts(live, tenant, draft_id)}
     authors = await _authors(live, tenant, draft_id, keys)
-    items: list[Difference] = []
+    items: list[RowDifference] = []
     for key in keys:
         kind, row_id = key
         before = old[key].document if key in old else None
@@ -58,7 +58,9 @@ async def page(
         if before == now and (before is None or encode_json(before) == encode_json(now)):
             continue
         action = "create" if before is None else "delete" if now is None else "update"
-        items.append(Difference(action, kind, row_id, before, now, authors.get(row_id, []), found.get(key)))
+        items.append(
+            RowDifference(action, kind, row_id, before, now, authors.get(row_id, []), found.get(key))
+        )
     return Page(tuple(items), keys[-1][1] if len(records) > limit else None)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from extauthz.domain.problem import Problem
 from extauthz.storage import draft_rows, draft_writes, drafts
-from extauthz.storage.draft_writes import Check, DraftChange, DraftWritten
+from extauthz.storage.draft_writes import DraftChange, DraftCheck, DraftWritten
 from extauthz.storage.encoding import encode_json
 from extauthz.storage.outcome import Invalid, NotFound, Refusal, RefusedError, refusals_returned
 from extauthz.storage.pool import tenant_transaction
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from extauthz.storage.rows import Stored
 
 Choice = Literal["draft", "live"]
-Rows = Mapping[tuple[str, str], "Stored"]
-Judge = Callable[[Change, "Draft", Sequence[DraftChange], Rows], Awaitable[None]]
+ReplacedRows = Mapping[tuple[str, str], "Stored"]
+PublicationCheck = Callable[[Change, "Draft", Sequence[DraftChange], ReplacedRows], Awaitable[None]]
 """Refuses a publication: the write, the draft, its changes in order, the live rows that it replaces.
 
 The tables have the rows of the draft already.
@@ -71,7 +71,7 @@ async def create(
 
 @refusals_returned
 async def delete(
-    pool: Pool, tenant: str, actor: Actor, draft_id: UUID, *, check: Check, new_id: Callable[[], str]
+    pool: Pool, tenant: str, actor: Actor, draft_id: UUID, *, check: DraftCheck, new_id: Callable[[], str]
 ) -> Draft | Refusal:
     """Delete a draft with its changes; the audit trail keeps that it was there."""
     async with tenant_transaction(pool, tenant) as connection:
@@ -95,7 +95,7 @@ async def rebase(
     draft_id: UUID,
     *,
     resolve: Mapping[str, Choice],
-    check: Check,
+    check: DraftCheck,
     validate: Validate,
     new_id: Callable[[], str],
 ) -> DraftWritten[Draft] | Refusal:
@@ -147,7 +147,9 @@ async def _settle(
     await draft_rows.adopt(connection, tenant, draft_id, adopted)
 
 
-async def publish(change: Change, draft_id: UUID, *, check: Check, judge: Judge) -> Draft | Refusal:
+async def publish(
+    change: Change, draft_id: UUID, *, check: DraftCheck, judge: PublicationCheck
+) -> Draft | Refusal:
     """Make a draft live; the work of a write. `check` judges the draft before, `judge` the publication."""
     connection, tenant = change.connection, change.tenant
     draft = await drafts.get(connection, tenant, draft_id, locked=True)

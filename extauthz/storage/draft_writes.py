@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from extauthz.storage.rows import Document, Stored
 
 _Value = TypeVar("_Value")
-Check = Callable[[Draft], None]
+DraftCheck = Callable[[Draft], None]
 """Refuses a draft in the state in which it is; raises the error to answer with."""
 MAX_ROWS: Final = 100_000
 """The most rows that a draft changes: each write to it puts them into the tables."""
@@ -78,7 +78,7 @@ async def write(
     work: Work[_Value],
     *,
     new_id: Callable[[], str],
-    check: Check,
+    check: DraftCheck,
     validate: Validate,
     once: Once[DraftWritten[_Value]] | None = None,
 ) -> DraftWritten[_Value] | Refusal:
@@ -268,7 +268,11 @@ async def changes(connection: Connection, tenant: str, draft_id: UUID) -> list[D
 
 @refusals_returned
 async def read(
-    pool: Pool, tenant: str, draft_id: UUID, check: Check, work: Callable[[Connection], Awaitable[_Value]]
+    pool: Pool,
+    tenant: str,
+    draft_id: UUID,
+    check: DraftCheck,
+    work: Callable[[Connection], Awaitable[_Value]],
 ) -> tuple[_Value, Draft] | NotFound:
     """Run `work` in a read-only transaction that sees one moment of a tenant as a draft would leave it."""
     async with tenant_transaction(pool, tenant, read_only=True) as connection:

@@ -23,7 +23,7 @@ MAX_RECORDED: Final = 100_000
 """The recorded shapes that one search reads: those of the latest days, of one day at least."""
 MAX_NAMES: Final = 10_000
 _MAX_ROLE_SETS: Final = 8
-Place = tuple[str, str]
+SubjectPlace = tuple[str, str]
 """The id and the domain of a subject, which order a search; the domain is empty where there is none."""
 
 # A binding for `*` holds in every domain, so its member is one without a domain of its own.
@@ -76,7 +76,7 @@ class KnownSubject:
     role_sets: tuple[tuple[str, ...], ...]
 
     @property
-    def place(self) -> Place:
+    def place(self) -> SubjectPlace:
         """Where it is in the order of a search."""
         return self.id, self.domain or ""
 
@@ -102,7 +102,7 @@ async def subjects(
     kind: str,
     *,
     domains: Collection[str] | EveryDomain | None,
-    after: Place = ("", ""),
+    after: SubjectPlace = ("", ""),
     limit: int,
 ) -> list[KnownSubject]:
     """Return known subjects of a kind in the order of ids and domains; fewer than `limit`: the last ones.

@@ -24,7 +24,7 @@ Fold = Callable[[int, Sequence[str]], tuple[str, ...]]
 
 
 @dataclass(slots=True)
-class Row:
+class ShapeRow:
     """One shape: its context, the texts of its slots, its counts."""
 
     context: int
@@ -50,7 +50,7 @@ class Refolded(NamedTuple):
     fewer: int
 
 
-def add_row(rows: dict[int, Row], row: Row, kept: int) -> None:
+def add_row(rows: dict[int, ShapeRow], row: ShapeRow, kept: int) -> None:
     """Add a row to others by its key; equal ones are added up, with the `kept` latest decisions."""
     key = row.key
     known = rows.get(key)
@@ -99,7 +99,7 @@ class StoredRows:
         )
         return found
 
-    async def put(self, rows: Mapping[int, Row], sequence: Sequence[int]) -> None:
+    async def put(self, rows: Mapping[int, ShapeRow], sequence: Sequence[int]) -> None:
         """Write rows; a row that exists keeps its sequence number."""
         await self._connection.execute(
             "INSERT INTO recorded_shapes (day, tenant_id, seq, context, key, slots, counts, decisions)"
@@ -121,7 +121,7 @@ class StoredRows:
     ) -> Refolded:
         """Fold slots of rows, and add up those that become equal; `kept` is by context, see `add_row`."""
         removed: list[int] = []
-        rows: dict[int, Row] = {}
+        rows: dict[int, ShapeRow] = {}
         balance: dict[int, int] = {}
         for record in records:
             context, before = record["context"], record["slots"].split("\n")
@@ -131,7 +131,7 @@ class StoredRows:
             removed.append(record["key"])
             balance[context] = balance.get(context, 0) - 1
             tally = read_tally(record["counts"], record["decisions"])
-            add_row(rows, Row(context, slots, tally), kept[context])
+            add_row(rows, ShapeRow(context, slots, tally), kept[context])
         await self._connection.execute(
             "DELETE FROM recorded_shapes WHERE tenant_id = $1 AND day = $2 AND key = ANY($3::bigint[])",
             *self._where,

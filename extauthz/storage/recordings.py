@@ -28,7 +28,7 @@ from extauthz.recording.shape import FOLDED, WORDS
 from extauthz.recording.tally import Tally
 from extauthz.storage.encoding import decode_stored, encode_json
 from extauthz.storage.pool import tenant_transaction
-from extauthz.storage.recorded_rows import Row, StoredRows, add_row
+from extauthz.storage.recorded_rows import ShapeRow, StoredRows, add_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -47,7 +47,7 @@ _LOADED_AT_ONCE: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BatchPart:
     """The counts of one batch for one tenant. `number` is the batch's, of the sender `instance`."""
 
     instance: str
@@ -75,10 +75,10 @@ class RecordingStore:
         self._attributes = attributes
         self._max_shapes = max_shapes
         self._days: OrderedDict[tuple[str, date], _Day] = OrderedDict()
-        self._waiting: dict[str, list[tuple[Part, asyncio.Future[None]]]] = {}
+        self._waiting: dict[str, list[tuple[BatchPart, asyncio.Future[None]]]] = {}
         self._partitions: set[date] = set()
 
-    async def add(self, tenant: str, part: Part) -> None:
+    async def add(self, tenant: str, part: BatchPart) -> None:
         """Add the counts of a batch, unless it was added before; returns when they are stored.
 
         Raises:
@@ -101,7 +101,7 @@ class RecordingStore:
                 other.cancel()
         await done
 
-    async def _add(self, tenant: str, together: Sequence[tuple[Part, asyncio.Future[None]]]) -> None:
+    async def _add(self, tenant: str, together: Sequence[tuple[BatchPart, asyncio.Future[None]]]) -> None:
         try:
             await self._write(tenant, [part for part, _ in together])
         except Exception as error:  # noqa: BLE001  # each sender is answered
@@ -113,7 +113,7 @@ class RecordingStore:
                 if not done.done():
                     done.set_result(None)
 
-    async def _write(self, tenant: str, parts: Sequence[Part]) -> None:
+    async def _write(self, tenant: str, parts: Sequence[BatchPart]) -> None:
         for day in sorted({day_of(one.hour) for part in parts for one in part.counted}):
             await self._add_partition(tenant, day)
         written: dict[tuple[str, date], _Day] = {}
@@ -142,7 +142,7 @@ class RecordingStore:
         self._partitions.add(day)
 
 
-async def _first_time(connection: Connection, tenant: str, parts: Sequence[Part]) -> list[Part]:
+async def _first_time(connection: Connection, tenant: str, parts: Sequence[BatchPart]) -> list[BatchPart]:
     """Return the parts of batches that have not counted yet, and note that they have."""
     records = await connection.fetch(
         "SELECT instance::text, highest, seen FROM recording_senders"
@@ -151,7 +151,7 @@ async def _first_time(connection: Connection, tenant: str, parts: Sequence[Part]
         sorted({part.instance for part in parts}),
     )
     known = {record["instance"]: (record["highest"], record["seen"]) for record in records}
-    new: list[Part] = []
+    new: list[BatchPart] = []
     for part in sorted(parts, key=lambda part: (part.instance, part.number)):
         found = _counted_in(*known.get(part.instance, (0, 0)), part.number)
         if found is not None:
@@ -284,8 +284,8 @@ class _DayWriter:
         day.documents[number] = document
         day.literals.note(document["template"], list(document["fixed"]), list(document["fixed"].values()))
 
-    def _rows(self, day: _Day, counted: Sequence[Counted]) -> dict[int, Row]:
-        rows: dict[int, Row] = {}
+    def _rows(self, day: _Day, counted: Sequence[Counted]) -> dict[int, ShapeRow]:
+        rows: dict[int, ShapeRow] = {}
         for one in counted:
             shape = one.shape
             names = tuple(name for name, _ in shape.slots)
@@ -296,7 +296,7 @@ class _DayWriter:
             if context is None:
                 continue
             tally = Tally({one.hour % HOURS_A_DAY: one.requests}, one.first, one.last, one.decisions)
-            add_row(rows, Row(context, texts_of(shape), tally), kept_decisions(day.documents[context]))
+            add_row(rows, ShapeRow(context, texts_of(shape), tally), kept_decisions(day.documents[context]))
         return rows
 
     def _context(self, day: _Day, shape: Shape) -> int | None:
@@ -315,13 +315,13 @@ class _DayWriter:
             self._add_context(day, len(day.contexts) + 1, text)
         return day.contexts.get(text)
 
-    def _cut(self, rows: dict[int, Row], stored: Mapping[int, Tally], room: int) -> int:
+    def _cut(self, rows: dict[int, ShapeRow], stored: Mapping[int, Tally], room: int) -> int:
         """Leave out new shapes that there is no room for; return how many requests are lost."""
         new = [key for key in rows if key not in stored]
         return sum(rows.pop(key).tally.requests for key in new[max(room, 0) :])
 
     async def _keep(
-        self, day: _Day, rows: dict[int, Row], stored: Mapping[int, Tally], contexts_before: int
+        self, day: _Day, rows: dict[int, ShapeRow], stored: Mapping[int, Tally], contexts_before: int
     ) -> None:
         added = {number: text for text, number in day.contexts.items() if number > contexts_before}
         await self._connection.execute(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from extauthz.storage.pool import Pool
-    from extauthz.storage.sidecars import Applied, Sidecar, SidecarReport
+    from extauthz.storage.sidecars import AppliedCount, Sidecar, SidecarReport
 
 INTERVAL_S: Final = 3.0
 """Seconds between two reports of a sidecar, as long as the control plane has few."""
@@ -39,7 +39,7 @@ _LOOK_EVERY_S: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
+class MissingSidecars:
     """The sidecars that do not have a revision; `sidecars` are at most `sidecars.MAX_MISSING` of `count`.
 
     `count` None: the database did not say.
@@ -105,7 +105,7 @@ class SidecarReports:
 
     async def missing(
         self, pool: Pool, tenant: str, revision: int, *, percent: int, within_s: float
-    ) -> Missing | None:
+    ) -> MissingSidecars | None:
         """Wait until `percent` of the live sidecars of a tenant have a revision, at most `within_s` seconds.
 
         Return None when they have it, else those that do not.
@@ -114,7 +114,7 @@ class SidecarReports:
         news = asyncio.Event()
         watched = self._watched.setdefault(tenant, set())
         watched.add(news)
-        found: Sequence[Applied] | Refusal | None = None
+        found: Sequence[AppliedCount] | Refusal | None = None
         try:
             async with asyncio.timeout_at(deadline):
                 while True:
@@ -140,13 +140,13 @@ class SidecarReports:
             async with asyncio.timeout(_NAMED_WITHIN_S):
                 named = await self._named(pool, tenant, revision)
         if found is None or named is None or isinstance(found, Refusal) or isinstance(named, Refusal):
-            return Missing(None, ())
+            return MissingSidecars(None, ())
         if _are_too_many(found):
-            return Missing(None, named)
+            return MissingSidecars(None, named)
         without = sum(each.sidecars for each in found if not _has(each, revision))
-        return Missing(max(without, len(named)), named) if named else None
+        return MissingSidecars(max(without, len(named)), named) if named else None
 
-    async def _applied(self, pool: Pool, tenant: str) -> list[Applied] | Refusal:
+    async def _applied(self, pool: Pool, tenant: str) -> list[AppliedCount] | Refusal:
         async with self._readers:
             return await write.read(
                 pool,
@@ -222,16 +222,16 @@ class SidecarReports:
                 each.stored.set_result(TooManySidecars() if refused else None)
 
 
-def _has(one: Applied, revision: int) -> bool:
+def _has(one: AppliedCount, revision: int) -> bool:
     return one.revision is not None and one.revision >= revision
 
 
-def _are_too_many(found: Sequence[Applied]) -> bool:
+def _are_too_many(found: Sequence[AppliedCount]) -> bool:
     """Tell whether there may be sidecars that are not stored, because there was no room for them."""
     return sum(each.sidecars for each in found) >= sidecars.MAX_SIDECARS
 
 
-def _enough(found: Sequence[Applied], revision: int, percent: int) -> bool:
+def _enough(found: Sequence[AppliedCount], revision: int, percent: int) -> bool:
     live = sum(each.sidecars for each in found)
     having = sum(each.sidecars for each in found if _has(each, revision))
     return having * 100 >= live * percent and not _are_too_many(found)

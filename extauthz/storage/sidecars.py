@@ -93,7 +93,7 @@ class Sidecar:
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
+class AppliedCount:
     """How many live sidecars are at a revision of the present epoch; None: at none of its revisions."""
 
     revision: int | None
@@ -197,7 +197,7 @@ async def page(
     return Page(items, items[-1].instance if len(records) > limit else None)
 
 
-async def applied(connection: Connection, tenant: str, *, resumed_s: float = 0.0) -> list[Applied]:
+async def applied(connection: Connection, tenant: str, *, resumed_s: float = 0.0) -> list[AppliedCount]:
     """Return how many sidecars that a write waits for are at which revision.
 
     `resumed_s` is how long reports have been stored without interruption.
@@ -208,7 +208,7 @@ async def applied(connection: Connection, tenant: str, *, resumed_s: float = 0.0
         tenant,
         str(resumed_s),
     )
-    return [Applied(record["revision"], record["sidecars"]) for record in records]
+    return [AppliedCount(record["revision"], record["sidecars"]) for record in records]
 
 
 async def missing(

@@ -20,7 +20,7 @@ from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.request import CheckedRequest, Malformed, RequestFacts
 from extauthz.domain.trace_context import is_not_sampled, read_traceparent
 from extauthz.domain.verdict import Allowed, Denied, NamedVerdict, Preflight, Verdict
-from extauthz.telemetry.spans import Attribute, Attributes, EndedSpan, OpenSpan, SpanKind, Tracing
+from extauthz.telemetry.spans import EndedSpan, OpenSpan, SpanAttribute, SpanAttributes, SpanKind, Tracing
 
 READ: Final = "extauthz.read"
 IDENTIFY: Final = "extauthz.identify"
@@ -29,7 +29,7 @@ DECIDE: Final = "extauthz.decide"
 WRITE: Final = "extauthz.write"
 
 CHECK: Final = "extauthz.check"
-_GRPC_ATTRIBUTES: Final[Attributes] = {
+_GRPC_ATTRIBUTES: Final[SpanAttributes] = {
     "rpc.system": "grpc",
     "rpc.service": "envoy.service.auth.v3.Authorization",
     "rpc.method": "Check",
@@ -207,9 +207,9 @@ def with_trace(
     return replace(request, trace_id=trace_id, span_id=span_id)
 
 
-def decision_attributes(verdict: Verdict | NamedVerdict, entrance: str) -> dict[str, Attribute]:
+def decision_attributes(verdict: Verdict | NamedVerdict, entrance: str) -> dict[str, SpanAttribute]:
     """Return what a span says about a decision."""
-    found: dict[str, Attribute | None] = {
+    found: dict[str, SpanAttribute | None] = {
         "extauthz.entrance": entrance,
         "extauthz.decision": verdict.effect.value,
         "extauthz.decision_id": verdict.decision_id,
@@ -230,9 +230,9 @@ def decision_attributes(verdict: Verdict | NamedVerdict, entrance: str) -> dict[
     return _known(found)
 
 
-def _attributes(verdict: Verdict, entrance: str) -> dict[str, Attribute]:
+def _attributes(verdict: Verdict, entrance: str) -> dict[str, SpanAttribute]:
     status = 200 if isinstance(verdict, Allowed | Preflight) else verdict.reason.http_status
-    found: dict[str, Attribute | None] = {
+    found: dict[str, SpanAttribute | None] = {
         "http.response.status_code": 403 if status == 503 and entrance == "http" else status
     }
     if verdict.target is not None:
@@ -247,7 +247,7 @@ def _attributes(verdict: Verdict, entrance: str) -> dict[str, Attribute]:
     return {**call, **decision_attributes(verdict, entrance), **_known(found)}
 
 
-def _known(attributes: Mapping[str, Attribute | None]) -> dict[str, Attribute]:
+def _known(attributes: Mapping[str, SpanAttribute | None]) -> dict[str, SpanAttribute]:
     return {
         name: value[:_MAX_TEXT] if isinstance(value, str) else value
         for name, value in attributes.items()

@@ -60,7 +60,7 @@ class IntrospectionOutcome(StrEnum):
     """Not asked: too many questions were open."""
 
 
-class HeadRefusal(StrEnum):
+class HeadRejection(StrEnum):
     """Why a signed head, or a body that it names, was not taken (label `reason`)."""
 
     UNREACHABLE = "unreachable"
@@ -179,7 +179,7 @@ class Counts:
         self._not_recorded = 0
         self._overrides = 0
         self._refresh_failures = 0
-        self._heads_refused = {reason.value: 0 for reason in HeadRefusal}
+        self._heads_refused = {reason.value: 0 for reason in HeadRejection}
         self._reports = {outcome.value: 0 for outcome in ReportOutcome}
         self._key_uses_lost = 0
         self._fetches = {outcome.value: 0 for outcome in FetchOutcome}
@@ -226,7 +226,7 @@ class Counts:
         with self._lock:
             self._refresh_failures += 1
 
-    def policy_head_refused(self, reason: HeadRefusal) -> None:
+    def policy_head_refused(self, reason: HeadRejection) -> None:
         """Count one signed head that was not taken; the last good policies stay in use."""
         with self._lock:
             self._heads_refused[reason] += 1

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import aiohttp
 from yarl import URL
 
-from extauthz.telemetry.spans import Attribute, OpenSpan, SpanKind, Tracing
+from extauthz.telemetry.spans import OpenSpan, SpanAttribute, SpanKind, Tracing
 
 
 def trace_configs(tracing: Tracing | None, *, propagates: bool = False) -> list[aiohttp.TraceConfig]:
@@ -53,7 +53,7 @@ def trace_configs(tracing: Tracing | None, *, propagates: bool = False) -> list[
     return [config]
 
 
-def _attributes(method: str, url: URL) -> dict[str, Attribute]:
+def _attributes(method: str, url: URL) -> dict[str, SpanAttribute]:
     return {
         "http.request.method": method,
         "url.full": str(url.with_user(None).with_query(None).with_fragment(None)),

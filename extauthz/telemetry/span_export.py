@@ -21,7 +21,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 
 from extauthz import __version__
 from extauthz.telemetry.otlp import NotSent, Sender, Sent
-from extauthz.telemetry.spans import Attribute, EndedSpan, Tracing
+from extauthz.telemetry.spans import EndedSpan, SpanAttribute, Tracing
 
 LOG_EVERY_S: Final = 30.0
 FIRST_PAUSE_S: Final = 1.0
@@ -204,7 +204,7 @@ def _span(span: EndedSpan) -> Span:
     )
 
 
-def _value(value: Attribute) -> AnyValue:
+def _value(value: SpanAttribute) -> AnyValue:
     if isinstance(value, bool):
         return AnyValue(bool_value=value)
     if isinstance(value, int):

@@ -17,8 +17,8 @@ from typing import Protocol
 from extauthz.domain.trace_context import TraceParent
 from extauthz.telemetry.sampling import Sampling
 
-Attribute = str | int | bool
-Attributes = Mapping[str, Attribute]
+SpanAttribute = str | int | bool
+SpanAttributes = Mapping[str, SpanAttribute]
 
 
 class SpanKind(IntEnum):
@@ -40,7 +40,7 @@ class EndedSpan:
     kind: SpanKind
     start_ns: int
     end_ns: int
-    attributes: Attributes
+    attributes: SpanAttributes
     error: str | None = None
 
 
@@ -66,7 +66,7 @@ class OpenSpan:
     name: str
     kind: SpanKind
     start_ns: int
-    attributes: dict[str, Attribute] = field(default_factory=dict)
+    attributes: dict[str, SpanAttribute] = field(default_factory=dict)
     error: str | None = None
     end_ns: int = 0
 
@@ -101,7 +101,7 @@ class OpenSpan:
         self.end_ns = self.start_ns + max(0, time.time_ns() - self.start_ns)
         self.tracing.hand_over(self)
 
-    def child(self, name: str, kind: SpanKind, attributes: Attributes) -> "OpenSpan":
+    def child(self, name: str, kind: SpanKind, attributes: SpanAttributes) -> "OpenSpan":
         """Begin a span below this one."""
         return OpenSpan(
             self.tracing,
@@ -177,7 +177,7 @@ class Tracing:
         return self._number
 
     def begin(
-        self, name: str, kind: SpanKind, attributes: Attributes, parent: TraceParent | None = None
+        self, name: str, kind: SpanKind, attributes: SpanAttributes, parent: TraceParent | None = None
     ) -> OpenSpan | None:
         """Begin a span below the current one, else below `parent`, else of a new trace; None: not sampled."""
         around = _current.get()

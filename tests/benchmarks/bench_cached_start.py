@@ -19,7 +19,7 @@ from extauthz.compile.documents.policy_documents import Reading
 from extauthz.compile.roles.role_model import RoleModel
 from extauthz.domain.tenancy import DEFAULT_TENANT
 from extauthz.domain.tenant_config import TenantConfig
-from extauthz.publish.tenant import Compiler, TenantState
+from extauthz.publish.tenant import Compiler, TenantPolicies
 from extauthz.settings import public_key_text
 from extauthz.signed.bodies import check_digest, packed, read_change, read_whole, unpacked, whole_document
 from extauthz.signed.head import MAX_CHANGES, Head, verify
@@ -84,7 +84,7 @@ def verifying(tenant: SignedTenant) -> Mapping[str, object]:
     whole = unpacked(tenant.head.whole, octets)
     documents = read_whole(whole, DEFAULT_TENANT, tenant.head.whole_revision, TenantConfig())
     state = compiler.salvage(documents, None)
-    assert isinstance(state, TenantState)
+    assert isinstance(state, TenantPolicies)
     changed = dict(tenant.role_rules[-1], act="write")
 
     def verification(head: Head) -> float:
@@ -111,7 +111,7 @@ def verifying(tenant: SignedTenant) -> Mapping[str, object]:
 
     def applying() -> int:
         for _ in range(10):
-            assert isinstance(compiler.apply(state, state.snapshot.revision + 1, rows), TenantState)
+            assert isinstance(compiler.apply(state, state.snapshot.revision + 1, rows), TenantPolicies)
         return 10
 
     return {

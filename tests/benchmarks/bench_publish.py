@@ -23,7 +23,7 @@ from extauthz.compile.roles.role_model import RoleModel, compile_model
 from extauthz.demo.process_tree import descendants
 from extauthz.demo.rest import RestApi
 from extauthz.publish.loading import short_steps
-from extauthz.publish.tenant import Compiler, TenantState
+from extauthz.publish.tenant import Compiler, TenantPolicies
 from extauthz.shipped import shipped
 from extauthz.storage import feed
 from extauthz.storage.pool import DatabaseAddress, open_reader
@@ -230,12 +230,12 @@ def _medians(pairs: list[tuple[float, float]]) -> tuple[float, float]:
     return statistics.median(wall), statistics.median(cpu)
 
 
-async def _load(connection: "Connection", compiler: Compiler) -> TenantState:
+async def _load(connection: "Connection", compiler: Compiler) -> TenantPolicies:
     """Do what a publisher does."""
     documents = await feed.load(connection, "default")
     assert documents is not None
     state = await asyncio.to_thread(compiler.load, documents)
-    assert isinstance(state, TenantState)
+    assert isinstance(state, TenantPolicies)
     return state
 
 

@@ -13,7 +13,7 @@ from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.tenancy import TenancyMode
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.postgres import PostgresPublisher
-from extauthz.publish.tenant import Compiler, TenantState
+from extauthz.publish.tenant import Compiler, TenantPolicies
 from extauthz.shipped import shipped
 from extauthz.storage import feed
 from extauthz.storage.connection import open_listener, open_reader
@@ -116,7 +116,7 @@ async def stored(address: "DatabaseAddress") -> Snapshot:
         documents = await feed.load(reader, "default")
     assert documents is not None
     state = compiler().load(documents)
-    assert isinstance(state, TenantState), state
+    assert isinstance(state, TenantPolicies), state
     return state.snapshot
 
 

@@ -34,7 +34,7 @@ from extauthz.signed.signing import Signed, anew, following_head, whole_head
 from extauthz.signed.signing_keys import pinned, signer
 from extauthz.storage.feed import RowChange, TenantChange, TenantDocuments
 from extauthz.storage.rows import Document
-from extauthz.telemetry.counts import Counts, HeadRefusal
+from extauthz.telemetry.counts import Counts, HeadRejection
 from tests.builders import Answer, check_request, read_answer
 from tests.integration.storage_documents import resource, role_rule, route
 from tests.real_service import FixedKeys
@@ -122,7 +122,7 @@ class Sidecar:
     publisher: SignedPublisher
     current: CurrentPolicies
     service: CheckService
-    refusals: list[HeadRefusal]
+    refusals: list[HeadRejection]
 
     def check(self, path: str = PUBLIC) -> Answer:
         """Ask as Envoy does."""
@@ -145,7 +145,7 @@ def following(
 ) -> Iterator[Sidecar]:
     """Follow a server, in a thread of its own, until the end of the block."""
     current = CurrentPolicies()
-    refusals: list[HeadRefusal] = []
+    refusals: list[HeadRejection] = []
     publisher = SignedPublisher(
         HttpPolicies(ServerAddress(url), DEFAULT_TENANT),
         pinned([key.public_key().public_bytes_raw() for key in keys]),

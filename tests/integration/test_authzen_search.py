@@ -10,7 +10,7 @@ from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.tenancy import UnmappedPolicy
 from extauthz.recording.documents import Counted
 from extauthz.recording.shape import HOST, METHOD, PATH, PEER, SUBJECT, CredentialState, Shape
-from extauthz.storage.recordings import Part, RecordingStore
+from extauthz.storage.recordings import BatchPart, RecordingStore
 from tests.integration.authzen_scenario import write_scenario
 from tests.integration.rest_harness import Api, rest, rule
 from tests.integration.rest_saas import firms
@@ -172,7 +172,7 @@ async def recorded(api: Api, tenant: str, principals: list[tuple[str, str | None
         for name, domain, roles in principals
     ]
     store = RecordingStore(api.services.pool, lambda _: frozenset())
-    await store.add(tenant, Part("00000000-0000-4000-8000-000000000001", 1, counted))
+    await store.add(tenant, BatchPart("00000000-0000-4000-8000-000000000001", 1, counted))
 
 
 async def test_pages_are_of_one_question(database: "Database") -> None:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from extauthz.folders.live_rows import live_rows
 from extauthz.folders.rest_access import RestAccess
-from extauthz.folders.rest_client import Answer, NoAnswerError, NotTheApiError, RestClient, RestError
+from extauthz.folders.rest_client import Answer, NoRestAnswerError, NotTheApiError, RestClient, RestError
 from tests.certificates import Authority
 from tests.command_line import run_extauthz
 from tests.integration.scripted_server import disconnects, is_silent, says, scripted
@@ -74,7 +74,7 @@ async def test_silence_and_a_dripping_answer_end_in_time() -> None:
 
     for handler in (is_silent, drips):
         async with scripted(handler) as server:
-            with pytest.raises(NoAnswerError, match=r"within 0.3 s|in time"):
+            with pytest.raises(NoRestAnswerError, match=r"within 0.3 s|in time"):
                 await asked(server.url, Pauses(), timeout_s=0.3, attempts=1)
 
 
@@ -103,7 +103,7 @@ async def test_an_untrusted_certificate_is_named_and_a_file_of_cas_is_used(tmp_p
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
     url = f"https://127.0.0.1:{runner.addresses[0][1]}"
     try:
-        with pytest.raises(NoAnswerError, match=r"certificate is not trusted.*EXTAUTHZ_CA_FILE"):
+        with pytest.raises(NoRestAnswerError, match=r"certificate is not trusted.*EXTAUTHZ_CA_FILE"):
             await asked(url, Pauses(), attempts=1)
         client = RestClient(RestAccess(url, {}, ca))
         assert (await asyncio.to_thread(client.call, "GET", "/")).status == 201

@@ -18,7 +18,7 @@ from extauthz.keys.introspection_client import ClientAuth, IntrospectionClient
 from extauthz.keys.introspector import Introspector
 from extauthz.keys.source import IssuerSource
 from extauthz.settings import Sampler
-from extauthz.signed.head import HeadRefusedError
+from extauthz.signed.head import HeadRejectedError
 from extauthz.signed.http_source import HttpPolicies
 from extauthz.signed.server_address import ServerAddress
 from extauthz.telemetry.check_trace import CheckTracing
@@ -179,5 +179,5 @@ def refused(expected: bool) -> Iterator[None]:
     if not expected:
         yield
         return
-    with pytest.raises(HeadRefusedError):
+    with pytest.raises(HeadRejectedError):
         yield

@@ -15,7 +15,7 @@ import yaml
 
 from extauthz.demo.processes import ReservedPorts, http_answers, spawn
 from extauthz.domain.reasons import Reason
-from extauthz.telemetry.counts import Counts, HeadRefusal
+from extauthz.telemetry.counts import Counts, HeadRejection
 from extauthz.telemetry.exposition import render
 from tests.key_server_thread import identity_provider
 from tests.light_processes import LIGHT
@@ -170,7 +170,9 @@ def test_reasons_in_expressions_are_reasons_that_there_are() -> None:
         for selector in selectors(case.values[0]):
             for matcher in selector.matchers.matchers:
                 if matcher.name == "reason":
-                    named = HeadRefusal if selector.name == "extauthz_policy_heads_refused_total" else Reason
+                    named = (
+                        HeadRejection if selector.name == "extauthz_policy_heads_refused_total" else Reason
+                    )
                     assert set(matcher.value.split("|")) <= {reason.value for reason in named}
 
 

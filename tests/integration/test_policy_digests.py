@@ -9,7 +9,7 @@ import pytest
 
 from extauthz.compile.snapshot import Snapshot
 from extauthz.publish.files import PolicyDirectory
-from extauthz.publish.tenant import TenantState
+from extauthz.publish.tenant import TenantPolicies
 from extauthz.publish.write_validation import PolicyGate
 from extauthz.signed.bodies import packed, read_whole, unpacked, whole_document
 from extauthz.storage import feed, revisions
@@ -64,7 +64,7 @@ async def test_every_source_of_policies_has_the_same_digest(
         unpacked(*packed(whole_document(documents))), "default", documents.revision, documents.config
     )
     signed = compiler().load(body)
-    assert isinstance(signed, TenantState)
+    assert isinstance(signed, TenantPolicies)
     digests = {
         "followed": follower.snapshot.policy_digest.text,
         "whole": whole.policy_digest.text,

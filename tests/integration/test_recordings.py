@@ -14,7 +14,7 @@ from extauthz.recording.shape import ABSENT, FOLDED, Shape, literal
 from extauthz.storage import recorded_shapes
 from extauthz.storage.pool import tenant_transaction
 from extauthz.storage.recorded_shapes import Recorded, RecordedDay
-from extauthz.storage.recordings import Part, RecordingStore
+from extauthz.storage.recordings import BatchPart, RecordingStore
 from tests.integration.storage_documents import pool_of
 from tests.recording_parts import HOUR, INSTANCE, counted, decision_id, shape
 
@@ -48,8 +48,8 @@ async def days(pool: "Pool", domains: Collection[str] | None = None) -> list[Rec
         return await recorded_shapes.days(connection, "default", domains)
 
 
-def part(number: int, *counts: Counted, instance: str = INSTANCE) -> Part:
-    return Part(instance, number, counts)
+def part(number: int, *counts: Counted, instance: str = INSTANCE) -> BatchPart:
+    return BatchPart(instance, number, counts)
 
 
 async def test_counts_of_equal_shapes_are_added_up(database: "Database") -> None:

@@ -7,7 +7,7 @@ import pytest
 from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.verdict import Rule, RuleKind
 from extauthz.recording.shape import FOLDED, Shape
-from extauthz.storage.recordings import Part, RecordingStore
+from extauthz.storage.recordings import BatchPart, RecordingStore
 from tests.integration.rest_harness import Api, rest, rule
 from tests.integration.test_rest_explain import POLICIES, RULES, condition, policy, written
 from tests.recording_parts import INSTANCE, counted, decision_id, shape
@@ -32,7 +32,7 @@ async def recorded(api: Api, *shapes: Shape, revision: int) -> list[str]:
     counts = [
         counted(each, revision=revision, number=100 + 10 * number) for number, each in enumerate(shapes)
     ]
-    await store.add("default", Part(INSTANCE, 1, counts))
+    await store.add("default", BatchPart(INSTANCE, 1, counts))
     return [decision_id(100 + 10 * number) for number in range(len(shapes))]
 
 

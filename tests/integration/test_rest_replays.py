@@ -19,7 +19,7 @@ from extauthz.runtime import replays
 from extauthz.runtime.replays import Replays
 from extauthz.storage import replay_jobs
 from extauthz.storage.pool import tenant_transaction
-from extauthz.storage.recordings import Part, RecordingStore
+from extauthz.storage.recordings import BatchPart, RecordingStore
 from extauthz.storage.replay_jobs import MAX_ATTEMPTS, MAX_UNFINISHED, Queued
 from tests.integration.rest_harness import READING, Api, rest, role_model
 from tests.integration.rest_saas import firms
@@ -90,7 +90,7 @@ async def record(
         Counted(shape._replace(tenant=tenant), hour, requests, 99, 99, ()) for shape, requests in shapes
     ]
     store = RecordingStore(api.services.pool, lambda _tenant: frozenset())
-    await store.add(tenant, Part(str(UUID(int=number)), number, counted))
+    await store.add(tenant, BatchPart(str(UUID(int=number)), number, counted))
 
 
 async def a_draft(api: Api, caller: str = "key") -> str:

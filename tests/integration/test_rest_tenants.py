@@ -16,7 +16,7 @@ from extauthz.domain.tenancy import TenancyMode
 from extauthz.rest.authorization import Permission
 from extauthz.rest.operation import Operation
 from extauthz.storage.pool import tenant_transaction
-from extauthz.storage.recordings import Part, RecordingStore
+from extauthz.storage.recordings import BatchPart, RecordingStore
 from extauthz.storage.sidecars import SidecarReport
 from tests.integration.rest_harness import Answer, Api
 from tests.integration.rest_saas import Firms, firms
@@ -135,7 +135,7 @@ async def settled(found: Firms) -> dict[str, Holdings]:
             if path == f"{V1}/resources":
                 asked = shape(subject=held.mark, tenant=slug, token_tenant=slug, domain="emea")
                 counts = counted(asked, revision=answer.revision, number=number)
-                await recording.add(slug, Part(INSTANCE, 1, (counts,)))
+                await recording.add(slug, BatchPart(INSTANCE, 1, (counts,)))
                 held.ids[f"{V1}/decisions"] = decision_id(number)
         services = found.api.services
         report = SidecarReport(str(uuid.UUID(int=number)), held.mark, None, None, None, 600.0)

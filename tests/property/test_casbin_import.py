@@ -14,7 +14,7 @@ from extauthz.compile.documents.policy_files import read_document
 from extauthz.compile.roles.role_model import RoleModel, compile_model
 from extauthz.importing.casbin import import_casbin
 from extauthz.importing.checked import check
-from extauthz.importing.outcome import Effect, Imported
+from extauthz.importing.outcome import Consequence, Imported
 from extauthz.importing.written_yaml import policies_text
 from extauthz.shipped import shipped
 
@@ -209,7 +209,7 @@ def test_an_imported_policy_answers_as_pycasbin_and_never_allows_more(
     check(imported, role_model)
     if imported.refused:
         return
-    exact = all(each.effect is Effect.NO_EFFECT for each in imported.not_taken)
+    exact = all(each.effect is Consequence.NO_EFFECT for each in imported.not_taken)
     theirs = casbin.Enforcer(str(folder / "model.conf"), str(folder / "policy.csv"))
     cases = runner(imported, role_model)
     has_routes = "routes:" in policies_text(imported, [])

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from extauthz.commands.decision_cases import CaseRunner
-from extauthz.decide.explained_conditions import Outcome
+from extauthz.decide.explained_conditions import ConditionOutcome
 from extauthz.decide.line_question import BY_RULES
 from extauthz.domain.verdict import Grant
 from extauthz.recording.explain_shape import ExplainedShape, explain_shape
@@ -72,15 +72,15 @@ LEVELS = policy("levels", "allow", condition("user.level", "gte", 3), condition(
 @pytest.mark.parametrize(
     ("shape", "outcome", "certain"),
     [
-        (order(), Outcome.NOT_RECORDED, False),
-        (order(user__level=FOLDED), Outcome.NOT_RECORDED, False),
-        (order(user__level="2"), Outcome.FALSE, True),
-        (order(user__level="3"), Outcome.TRUE, True),
-        (order('"18"'), Outcome.FALSE, True),
-        (order(user__level="unknown"), Outcome.UNKNOWN, True),
+        (order(), ConditionOutcome.NOT_RECORDED, False),
+        (order(user__level=FOLDED), ConditionOutcome.NOT_RECORDED, False),
+        (order(user__level="2"), ConditionOutcome.FALSE, True),
+        (order(user__level="3"), ConditionOutcome.TRUE, True),
+        (order('"18"'), ConditionOutcome.FALSE, True),
+        (order(user__level="unknown"), ConditionOutcome.UNKNOWN, True),
     ],
 )
-def test_what_was_not_recorded_is_named(shape: Shape, outcome: Outcome, *, certain: bool) -> None:
+def test_what_was_not_recorded_is_named(shape: Shape, outcome: ConditionOutcome, *, certain: bool) -> None:
     found = explain_shape(shape, snapshot_of(resources=[ORDERS], attribute_policies=[LEVELS]), HOUR)
     assert found.explanation is not None
     (candidate,) = found.explanation.policies

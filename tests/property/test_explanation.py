@@ -15,7 +15,7 @@ from extauthz.commands.decision_cases import CaseRunner
 from extauthz.compile.snapshot import Snapshot
 from extauthz.decide import authorize
 from extauthz.decide.authorize import Decision
-from extauthz.decide.explained_conditions import ExplainedCondition, Outcome, failed
+from extauthz.decide.explained_conditions import ConditionOutcome, ExplainedCondition, failed
 from extauthz.decide.explanation import Explanation, explain
 from extauthz.domain.policy import All, AnyOf, Condition, Not
 from extauthz.domain.principal import Principal
@@ -92,7 +92,7 @@ class Explained:
         """Return whether a tree is as wanted when these comparisons come out as they are wanted."""
         match tree.node:
             case Condition():
-                outcome = Outcome.TRUE if wanted else Outcome.FALSE
+                outcome = ConditionOutcome.TRUE if wanted else ConditionOutcome.FALSE
                 return tree.outcome is outcome or any(tree is each for each in turned)
             case Not():
                 return self._turned(tree.parts[0], turned, wanted=not wanted)

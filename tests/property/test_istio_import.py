@@ -20,7 +20,7 @@ from extauthz.compile.documents.policy_files import read_document
 from extauthz.compile.roles.role_model import RoleModel, compile_model
 from extauthz.importing.checked import check
 from extauthz.importing.istio import IstioOptions, import_istio
-from extauthz.importing.outcome import Effect, Imported
+from extauthz.importing.outcome import Consequence, Imported
 from extauthz.importing.written_yaml import policies_text
 from extauthz.shipped import shipped
 
@@ -349,6 +349,6 @@ def test_imported_istio_policies_never_allow_more_than_istio(
         as_get = request | {"method": "GET"} if request["method"] == "HEAD" else request
         expected = istio_allows(as_get, policies)
         assert expected or not got, (text, request, list(map(str, imported.not_taken)))
-        named = [each for each in imported.not_taken if each.effect is not Effect.NO_EFFECT]
+        named = [each for each in imported.not_taken if each.effect is not Consequence.NO_EFFECT]
         if not named and request["method"] != "HEAD" and (known or "principal" not in text):
             assert got == expected, (text, request, policies_text(imported, []))

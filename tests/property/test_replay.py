@@ -33,7 +33,7 @@ from extauthz.domain.request import Malformed, RequestFacts
 from extauthz.domain.tenancy import TenancyMode
 from extauthz.domain.time_text import parse_time
 from extauthz.domain.verdict import Verdict
-from extauthz.recording.compare import HOUR_S, Change, Comparison, Period
+from extauthz.recording.compare import HOUR_S, Comparison, DecisionChange, Period
 from extauthz.recording.log_lines import LineReader, as_recorded
 from extauthz.recording.question import POLICIES, Question, question_of
 from extauthz.recording.recorded_request import NotKnown
@@ -178,7 +178,7 @@ def test_what_was_not_recorded_never_becomes_an_answer(seed: int) -> None:
         for period in (Period(asked.now, asked.now), Period(hour, hour + HOUR_S)):
             found = comparison.difference(question, period)
             MET[found.change] += 1
-            assert found.change in (expected, Change.CANNOT_SAY), (found, shape, asked, period)
+            assert found.change in (expected, DecisionChange.CANNOT_SAY), (found, shape, asked, period)
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
@@ -209,7 +209,7 @@ def test_a_line_of_the_decision_log_gives_the_logged_answer_or_names_what_it_lac
 def test_the_comparison_meets_every_kind_of_change() -> None:
     test_what_was_not_recorded_never_becomes_an_answer()
     test_a_line_of_the_decision_log_gives_the_logged_answer_or_names_what_it_lacks()
-    assert set(MET) == {*Change, True, False}
+    assert set(MET) == {*DecisionChange, True, False}
 
 
 def test_the_policies_have_every_operator_and_attribute() -> None:
@@ -252,12 +252,12 @@ def forgetful(rng: random.Random, shape: Shape) -> Shape:
     )
 
 
-def changed(live: Verdict, draft: Verdict) -> Change:
+def changed(live: Verdict, draft: Verdict) -> DecisionChange:
     if (live.effect, live.reason, live.rule) == (draft.effect, draft.reason, draft.rule):
-        return Change.UNCHANGED
+        return DecisionChange.UNCHANGED
     if live.effect is draft.effect:
-        return Change.RULE_CHANGED
-    return Change.NEWLY_ALLOWED if draft.effect is Effect.ALLOW else Change.NEWLY_DENIED
+        return DecisionChange.RULE_CHANGED
+    return DecisionChange.NEWLY_ALLOWED if draft.effect is Effect.ALLOW else DecisionChange.NEWLY_DENIED
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Final
 
 from extauthz import __version__
-from extauthz.commands.arguments.parser import Parser, subcommands
+from extauthz.commands.arguments.parser import CommandParser, subcommands
 
 GROUPS: Final = {
     "demo": "serving",
@@ -31,9 +31,9 @@ GROUPS: Final = {
 """The first word of a command -> the module of this package that adds it. Help lists them in this order."""
 
 
-def command_parser(first: str | None = None) -> Parser:
+def command_parser(first: str | None = None) -> CommandParser:
     """Return the parser of the command that begins with the word `first`; of all without such a command."""
-    whole = Parser(prog="extauthz", description="Envoy external authorization.")
+    whole = CommandParser(prog="extauthz", description="Envoy external authorization.")
     whole.add_argument("--version", action="version", version=f"extauthz {__version__}")
     commands = subcommands(whole)
     modules = [GROUPS[first]] if first in GROUPS else dict.fromkeys(GROUPS.values())

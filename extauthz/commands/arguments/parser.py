@@ -9,13 +9,13 @@ from extauthz.commands.status import BAD_USAGE
 from extauthz.domain.one_line import one_line
 
 if TYPE_CHECKING:
-    Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+    Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
     """Where commands are added."""
 
 ALREADY_JSON: Final = "changes nothing: every line is JSON"
 
 
-class Parser(argparse.ArgumentParser):
+class CommandParser(argparse.ArgumentParser):
     """A parser whose error is one line, and whose help names variables, exit statuses and a page."""
 
     page: str | None = None
@@ -49,8 +49,8 @@ def command(
     page: str,
     variables: Sequence[str] = (),
     failed: str = "the command failed; stderr says why",
-) -> Parser:
-    """Add a command; `meaning` is a line of the help, the rest is what `Parser` has."""
+) -> CommandParser:
+    """Add a command; `meaning` is a line of the help, the rest is what `CommandParser` has."""
     parser = commands.add_parser(name, help=meaning, description=_sentence(meaning))
     parser.page, parser.variables, parser.failed = page, variables, failed
     return parser
@@ -70,7 +70,7 @@ def _sentence(meaning: str) -> str:
     return f"{meaning[0].upper()}{meaning[1:]}."
 
 
-def subcommands(parser: Parser) -> "Commands":
+def subcommands(parser: CommandParser) -> "Commands":
     """Return where a parser's commands are added. Without a command it prints its help: BAD_USAGE."""
 
     def without_command(_: argparse.Namespace) -> int:
@@ -79,4 +79,4 @@ def subcommands(parser: Parser) -> "Commands":
         return BAD_USAGE
 
     parser.set_defaults(run=without_command)
-    return parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
+    return parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=CommandParser)

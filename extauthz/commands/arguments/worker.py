@@ -3,13 +3,13 @@
 import argparse
 import os
 
-from extauthz.commands.arguments.parser import Parser
+from extauthz.commands.arguments.parser import CommandParser
 from extauthz.commands.imports import uninterrupted
 
 
-def parser() -> Parser:
+def parser() -> CommandParser:
     """Return the parser of what follows `worker`."""
-    worker = Parser(prog="extauthz worker")
+    worker = CommandParser(prog="extauthz worker")
     worker.add_argument("index", type=int)
     worker.add_argument("report_fd", type=int)
     worker.add_argument("lock_fd", type=int)

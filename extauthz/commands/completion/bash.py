@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from extauthz.commands.completion.words import Argument, CommandWords, Value
+from extauthz.commands.completion.words import Argument, CommandWords, ValueKind
 
 _SCRIPT = """\
 # bash completion of extauthz: source <(extauthz completion bash)
@@ -65,7 +65,7 @@ def _path(command: CommandWords) -> str:
 def _values(command: CommandWords) -> Iterator[str]:
     """Yield what completes the value of each option that has one."""
     for option in command.options:
-        if option.value is Value.NONE:
+        if option.value is ValueKind.NONE:
             continue
         words = " | ".join(f'"{_path(command)} {name}"' for name in option.names)
         yield f"    {words})\n        {_completed(option) or ':'}\n        return\n        ;;\n"
@@ -90,8 +90,8 @@ def _completed(argument: Argument) -> str:
     if argument.choices:
         return f'_extauthz_words "{" ".join(argument.choices)}" "$word"'
     match argument.value:
-        case Value.FILE:
+        case ValueKind.FILE:
             return '_extauthz_files -f "$word"'
-        case Value.FOLDER:
+        case ValueKind.FOLDER:
             return '_extauthz_files -d "$word"'
     return ""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from extauthz.commands.completion.words import Argument, CommandWords, Value
+from extauthz.commands.completion.words import Argument, CommandWords, ValueKind
 
 _START = """\
 # fish completion of extauthz: extauthz completion fish > ~/.config/fish/completions/extauthz.fish
@@ -50,17 +50,17 @@ def _lines(command: CommandWords) -> Iterator[str]:
 
 
 def _value(argument: Argument) -> str:
-    required = " -r" if argument.names and argument.value is not Value.NONE else ""
+    required = " -r" if argument.names and argument.value is not ValueKind.NONE else ""
     if argument.choices:
         return f"{required} -f -a '{' '.join(argument.choices)}'"
     match argument.value:
-        case Value.FILE:
+        case ValueKind.FILE:
             return f"{required} -F"
-        case Value.FOLDER:
+        case ValueKind.FOLDER:
             return f"{required} -f -a '(__fish_complete_directories (commandline -ct))'"
-        case Value.TEXT:
+        case ValueKind.TEXT:
             return f"{required} -f"
-        case Value.NONE:
+        case ValueKind.NONE:
             return ""
 
 

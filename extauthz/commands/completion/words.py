@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 
 
-class Value(Enum):
+class ValueKind(Enum):
     """What a value is, if it is not one of a list."""
 
     NONE = "none"
@@ -23,7 +23,7 @@ class Argument:
 
     names: tuple[str, ...]
     meaning: str
-    value: Value
+    value: ValueKind
     choices: tuple[str, ...] = ()
     repeated: bool = False
 
@@ -61,11 +61,11 @@ def _below(parser: argparse.ArgumentParser, path: tuple[str, ...]) -> Iterator[C
 
 def _argument(action: argparse.Action) -> Argument:
     shown = action.metavar if isinstance(action.metavar, str) else ""
-    value = Value.TEXT
+    value = ValueKind.TEXT
     if action.nargs == 0:
-        value = Value.NONE
+        value = ValueKind.NONE
     elif action.type is Path:
-        value = Value.FOLDER if shown.startswith("DIR") else Value.FILE
+        value = ValueKind.FOLDER if shown.startswith("DIR") else ValueKind.FILE
     return Argument(
         tuple(action.option_strings),
         action.help or "",

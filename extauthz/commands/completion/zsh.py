@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from extauthz.commands.completion.words import Argument, CommandWords, Value
+from extauthz.commands.completion.words import Argument, CommandWords, ValueKind
 
 _START = """\
 #compdef extauthz
@@ -50,7 +50,7 @@ def _option(option: Argument) -> Iterator[str]:
     meaning = _plain(option.meaning).replace("[", "\\[").replace("]", "\\]")
     for name in option.names:
         again = "*" if option.repeated else ""
-        takes = "" if option.value is Value.NONE else "="
+        takes = "" if option.value is ValueKind.NONE else "="
         # name=: the value is the next word, or follows an equals sign.
         yield _quoted(f"{again}{name}{takes if name.startswith('--') else ''}[{meaning}]{_value(option)}")
 
@@ -60,14 +60,14 @@ def _positional(argument: Argument) -> str:
 
 
 def _value(argument: Argument) -> str:
-    if argument.value is Value.NONE:
+    if argument.value is ValueKind.NONE:
         return ""
     if argument.choices:
         return f":value:({' '.join(argument.choices)})"
     match argument.value:
-        case Value.FILE:
+        case ValueKind.FILE:
             return ":file:_files"
-        case Value.FOLDER:
+        case ValueKind.FOLDER:
             return ":folder:_files -/"
     return ":value: "
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from extauthz.casbin_enforce.engine import FileInvalid, load_engine
-from extauthz.commands.self_check.rows import Rows, WrongRow, wrong_rows
+from extauthz.commands.self_check.rows import SelfCheckRows, WrongRow, wrong_rows
 
 _MODEL: Final = """
 [request_definition]
@@ -22,7 +22,7 @@ p, alice, /invoices/:number, get|head, allow
 p, alice, /invoices/:number/*, get, allow
 p, alice, /invoices/7, .*, deny
 """
-_REQUESTS: Rows = (
+_REQUESTS: SelfCheckRows = (
     ('["alice", "/invoices/1", "get"]', "true"),
     ('["alice", "/invoices/1/lines/2", "get"]', "true"),
     ('["alice", "/invoices/1/lines/2", "head"]', "false"),

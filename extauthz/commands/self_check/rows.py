@@ -27,11 +27,11 @@ class WrongRow:
         return f"the {self.reader} {self.given!r} is read as {self.got!r}, expected {self.expected!r}"
 
 
-Judge = Callable[[str], str]
-Rows = tuple[tuple[str, str], ...]
+RowReader = Callable[[str], str]
+SelfCheckRows = tuple[tuple[str, str], ...]
 
 
-def wrong_rows(reader: str, judge: Judge, rows: Iterable[tuple[str, str]]) -> Iterator[WrongRow]:
+def wrong_rows(reader: str, judge: RowReader, rows: Iterable[tuple[str, str]]) -> Iterator[WrongRow]:
     """Judge each row, what is given and what has to come out; an exception is a wrong answer too."""
     for given, expected in rows:
         try:
@@ -42,7 +42,7 @@ def wrong_rows(reader: str, judge: Judge, rows: Iterable[tuple[str, str]]) -> It
             yield WrongRow(reader, given, expected, got)
 
 
-_PATHS: Rows = (
+_PATHS: SelfCheckRows = (
     ("/", "/"),
     ("/a", "/a"),
     ("/a/b/", "/a/b/"),
@@ -85,7 +85,7 @@ _PATHS: Rows = (
     ("/" + "a" * 8192, "too_long"),
 )
 
-_HOSTS: Rows = (
+_HOSTS: SelfCheckRows = (
     ("Acme.Local.:8443", "acme.local"),
     ("xn--bcher-kva.example", "xn--bcher-kva.example"),
     ("127.0.0.1", "127.0.0.1"),
@@ -105,7 +105,7 @@ _HOSTS: Rows = (
     ("", "empty"),
 )
 
-_NAMES: Rows = (
+_NAMES: SelfCheckRows = (
     ("alice@example.com", "canonical"),
     ("Zo\xeb", "canonical"),
     ("\U0001fae8", "canonical"),
@@ -118,7 +118,7 @@ _NAMES: Rows = (
     ("a\xa0", "begins or ends with white space"),
 )
 
-_JSON: Rows = (
+_JSON: SelfCheckRows = (
     ('{"a":[1,"\\u00e9",null]}', "{'a': [1, 'é', None]}"),
     ("1.10", "Decimal('1.10')"),
     ('{"a":1,"\\u0061":2}', "refused"),

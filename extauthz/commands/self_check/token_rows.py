@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from extauthz.commands.self_check.rows import Rows, WrongRow, domain_rows, wrong_rows
+from extauthz.commands.self_check.rows import SelfCheckRows, WrongRow, domain_rows, wrong_rows
 from extauthz.commands.token_verify import verdict
 from extauthz.compile.conditions.query import read_query
 from extauthz.compile.conditions.values import Missing, parse_address, parse_network
@@ -92,7 +92,7 @@ _TOKENS: Final = {
     "with a line break": (_Question(_ES256 + "\n"), "token_malformed"),
 }
 
-_QUERIES: Rows = (
+_QUERIES: SelfCheckRows = (
     ("role=user", "user"),
     ("%72ole=%75ser", "user"),
     ("role=a%26role%3Db", "a&role=b"),
@@ -111,7 +111,7 @@ _QUERIES: Rows = (
     ("role=%fe", "unreadable"),
 )
 
-_VALUES: Rows = (
+_VALUES: SelfCheckRows = (
     ("2027-01-31T23:59:59.5+01:30", "2027-01-31 22:29:59.500000+00:00"),
     ("2027-01-31T24:00:00Z", "None None None"),
     ("2027-02-29T00:00:00Z", "None None None"),

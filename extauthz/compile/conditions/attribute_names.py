@@ -11,7 +11,7 @@ from typing import Final
 
 from extauthz.compile.conditions.attributes import ATTRIBUTES, Attribute, Shown
 from extauthz.compile.conditions.condition_input import ConditionInput, Resolver
-from extauthz.compile.conditions.readings import Reading, converting, reading_of
+from extauthz.compile.conditions.readings import AttributeReading, converting, reading_of
 from extauthz.compile.conditions.values import ABSENT, UNKNOWN, Kind, Kleene
 from extauthz.domain.names import name_problem
 from extauthz.domain.reasons import Effect
@@ -43,7 +43,7 @@ def _found(name: str) -> tuple[Attribute, str] | None:
     return _read_by(reading, row), rest
 
 
-def _read_by(reading: Reading, row: Attribute) -> Attribute:
+def _read_by(reading: AttributeReading, row: Attribute) -> Attribute:
     return replace(
         row,
         read=lambda rest, effect: converting(reading, row.read(rest, effect)),

@@ -18,7 +18,7 @@ from extauthz.compile.conditions.expression import (
     Expression,
     ExpressionInvalid,
     FunctionCall,
-    Name,
+    NameReference,
     Negation,
     parse,
     unparse,
@@ -93,7 +93,7 @@ class _Reader:
                 self._refuse(expression, f"{unparse(expression)} stands alone, a comparison is needed")
             case FunctionCall(function):
                 self._refuse(expression, f"the function {function!r} is not part of the expression language")
-            case Name() | Constant():
+            case NameReference() | Constant():
                 self._refuse(expression, f"{unparse(expression)} stands alone, a comparison is needed")
         return None
 
@@ -101,27 +101,27 @@ class _Reader:
         sign, left, right = comparison.sign, comparison.left, comparison.right
         if sign == "in":
             return self._membership(comparison)
-        if isinstance(left, Constant) and isinstance(right, Name | FunctionCall):
+        if isinstance(left, Constant) and isinstance(right, NameReference | FunctionCall):
             sign, left, right = _SWAPPED[sign], right, left
-        if not isinstance(left, Name | FunctionCall):
+        if not isinstance(left, NameReference | FunctionCall):
             self._refuse(left, f"{unparse(left)} is not an attribute, one is needed in a comparison")
             return None
         return self._condition(comparison, left, _BY_SIGN[sign], right)
 
     def _membership(self, comparison: Binary) -> Condition | None:
         left, right = comparison.left, comparison.right
-        if isinstance(left, Name | FunctionCall):
+        if isinstance(left, NameReference | FunctionCall):
             return self._condition(comparison, left, "in", right)
-        if isinstance(left, Constant) and isinstance(right, Name | FunctionCall):
+        if isinstance(left, Constant) and isinstance(right, NameReference | FunctionCall):
             return self._condition(comparison, right, "has", left)
         self._refuse(comparison, "'in' needs an attribute on one side")
         return None
 
     def _condition(
-        self, comparison: Binary, operand: Name | FunctionCall, operator: str, other: Expression
+        self, comparison: Binary, operand: NameReference | FunctionCall, operator: str, other: Expression
     ) -> Condition | None:
         attribute = self._attribute(operand)
-        if isinstance(other, Name | FunctionCall):
+        if isinstance(other, NameReference | FunctionCall):
             second = self._attribute(other)
             if attribute is None or second is None:
                 return None
@@ -138,9 +138,9 @@ class _Reader:
             return None
         return Condition(attribute, operator, value)
 
-    def _attribute(self, operand: Name | FunctionCall) -> str | None:
+    def _attribute(self, operand: NameReference | FunctionCall) -> str | None:
         """Return the name of an attribute, and how it is read."""
-        if isinstance(operand, Name):
+        if isinstance(operand, NameReference):
             problem = attribute_problem(operand.text, self._condition_headers)
             if problem is None:
                 return operand.text
@@ -150,7 +150,7 @@ class _Reader:
         if function not in READINGS:
             self._refuse(operand, f"the function {function!r} is not part of the expression language")
             return None
-        if len(arguments) != 1 or not isinstance(arguments[0], Name):
+        if len(arguments) != 1 or not isinstance(arguments[0], NameReference):
             self._refuse(operand, f"{function} reads one attribute, such as {function}(user.claim)")
             return None
         name = self._attribute(arguments[0])

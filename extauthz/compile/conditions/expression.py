@@ -32,7 +32,7 @@ _TOKEN: Final = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Name:
+class NameReference:
     """A reference such as `user.department` or `r_sub`."""
 
     text: str
@@ -90,7 +90,7 @@ class Negation:
     position: int = field(default=0, compare=False, repr=False)
 
 
-Expression = Name | Constant | FunctionCall | Binary | Conjunction | Disjunction | Negation
+Expression = NameReference | Constant | FunctionCall | Binary | Conjunction | Disjunction | Negation
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,11 +241,11 @@ class _Parser:
         if self._quoted_names and self._is_sign("["):
             return self._quoted(token)
         if not self._is_sign("("):
-            return Name(token.text, token.position)
+            return NameReference(token.text, token.position)
         self._at += 1
         return FunctionCall(token.text, self._list_until(")", depth), token.position)
 
-    def _quoted(self, token: _Token) -> Name:
+    def _quoted(self, token: _Token) -> NameReference:
         """Read the parts in brackets after a name."""
         parts = [token.text]
         while self._is_sign("["):
@@ -255,7 +255,7 @@ class _Parser:
             parts.append(_unquoted(self._peek()))
             self._at += 1
             self._take_sign("]")
-        return Name(".".join(parts), token.position)
+        return NameReference(".".join(parts), token.position)
 
     def _bracketed(self, token: _Token, depth: int) -> Expression:
         self._at += 1
@@ -294,7 +294,7 @@ def _literal_list(entries: tuple[Expression, ...], position: int) -> Constant:
 def unparse(expression: Expression) -> str:
     """Return an expression in the grammar's own notation, fully bracketed."""
     match expression:
-        case Name(text):
+        case NameReference(text):
             return _name(text)
         case Constant(bool(value)):
             return "true" if value else "false"

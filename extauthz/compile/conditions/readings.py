@@ -20,7 +20,7 @@ _LONGEST: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class AttributeReading:
     """One reading."""
 
     name: str
@@ -51,7 +51,7 @@ def words(text: str) -> tuple[str, ...] | None:
 
 
 _ROWS: Final = (
-    Reading(
+    AttributeReading(
         name="time",
         kind=Kind.TIME,
         forms="an RFC 3339 time, such as `2026-01-31T08:00:00Z` or `2026-01-31T09:00:00.5+01:00`",
@@ -59,7 +59,7 @@ _ROWS: Final = (
         literal=parse_time,
         literal_needed="an RFC 3339 time such as '2026-01-31T08:00:00Z' is needed",
     ),
-    Reading(
+    AttributeReading(
         name="ip",
         kind=Kind.ADDRESS,
         forms="an IPv4 address in four decimal parts without leading zeros, or an IPv6 address "
@@ -68,7 +68,7 @@ _ROWS: Final = (
         literal=parse_address,
         literal_needed="an IP address is needed; networks go with the operator cidr",
     ),
-    Reading(
+    AttributeReading(
         name="words",
         kind=Kind.LIST,
         forms="words separated by spaces, as in `scope` (RFC 6749 3.3); the empty string has none; no other "
@@ -76,7 +76,7 @@ _ROWS: Final = (
         read=words,
     ),
 )
-READINGS: Final[Mapping[str, Reading]] = {row.name: row for row in _ROWS}
+READINGS: Final[Mapping[str, AttributeReading]] = {row.name: row for row in _ROWS}
 """Every reading by its name, in the order of the documentation."""
 
 
@@ -85,7 +85,7 @@ def read_as(reading: str, attribute: str) -> str:
     return f"{reading}({attribute})"
 
 
-def reading_of(name: str) -> tuple[Reading | None, str]:
+def reading_of(name: str) -> tuple[AttributeReading | None, str]:
     """Return how the attribute is read, None for as it is, and its plain name."""
     if name.endswith(")"):
         word, bracket, rest = name.partition("(")
@@ -94,7 +94,7 @@ def reading_of(name: str) -> tuple[Reading | None, str]:
     return None, name
 
 
-def converting(reading: Reading, raw: Resolver) -> Resolver:
+def converting(reading: AttributeReading, raw: Resolver) -> Resolver:
     """Return the function that reads a value by a reading."""
     read = reading.read
 

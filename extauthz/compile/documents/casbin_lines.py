@@ -22,7 +22,7 @@ from extauthz.domain.policy import WILDCARD, RoleBinding, RoleRule, SubjectKind
 from extauthz.domain.problem import Problem
 from extauthz.domain.time_text import rfc3339
 
-Line = tuple[str, ...]
+CasbinLine = tuple[str, ...]
 READING: Final = Reading(assigned_id="-")
 """Lines have no ids."""
 _RULE_MEMBERS: Final = ("sub", "dom", "obj", "act", "effect")
@@ -35,7 +35,7 @@ class ReadLine:
     """A line: its number from 1, its fields in canonical spelling, and its rule or binding."""
 
     number: int
-    fields: Line
+    fields: CasbinLine
     entity: RoleRule | RoleBinding
 
 
@@ -47,13 +47,13 @@ class LineProblem:
     message: str
 
 
-def rule_lines(rule: RoleRule) -> Iterator[Line]:
+def rule_lines(rule: RoleRule) -> Iterator[CasbinLine]:
     """Yield the lines of a role rule: one, or four for a name of kind `any`."""
     for subject in rule_subjects(rule):
         yield ("p", subject, rule.dom, rule.obj, rule.act, rule.effect.value)
 
 
-def binding_line(binding: RoleBinding) -> Line:
+def binding_line(binding: RoleBinding) -> CasbinLine:
     """Return the line of a binding."""
     line = ("g", f"{binding.user_kind.value}:{binding.user}", f"role:{binding.role}", binding.dom)
     if binding.expires_at is None:
@@ -65,7 +65,7 @@ class _Written(list[str]):
     write = list.append
 
 
-def to_csv(lines: Iterable[Line]) -> str:
+def to_csv(lines: Iterable[CasbinLine]) -> str:
     """Return lines as CSV, each once."""
     written = _Written()
     csv.writer(written, lineterminator="\r\n").writerows(dict.fromkeys(lines))
@@ -88,7 +88,7 @@ def read_csv(text: str) -> tuple[list[ReadLine], list[LineProblem]]:
     return found, problems
 
 
-def _read_line(line: str) -> tuple[Line, RoleRule | RoleBinding] | str:
+def _read_line(line: str) -> tuple[CasbinLine, RoleRule | RoleBinding] | str:
     if "\r" in line:
         return "has a carriage return in it"
     try:

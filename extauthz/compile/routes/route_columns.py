@@ -14,13 +14,13 @@ from typing import Final
 
 from immutables import Map
 
-from extauthz.compile.routes.route_tree import Leaf, Match, Node, Segments, leaf_at, shapes
+from extauthz.compile.routes.route_tree import Leaf, Match, RouteNode, Segments, leaf_at, shapes
 from extauthz.domain.path import decode_segment
 
 SHARD: Final = 4096
 _FULL: Final = (1 << SHARD) - 1
 
-Shape = tuple[Segments, bool]
+TemplateShape = tuple[Segments, bool]
 """The segments of a template, and whether it ends in `/**`."""
 Rank = tuple[int, ...]
 _LITERAL, _RESPELT, _PARAMETER, _REST = range(4)
@@ -32,7 +32,7 @@ class _Shard:
     """At most `SHARD` templates. `exact` and `below` are by number of segments, the others by position."""
 
     used: int = 0
-    shapes: Map[int, Shape] = field(default_factory=Map)
+    shapes: Map[int, TemplateShape] = field(default_factory=Map)
     literals: _Bits = field(default_factory=Map)
     escaped: _Bits = field(default_factory=Map)
     """Literals with an escape, by their decoded text."""
@@ -41,7 +41,7 @@ class _Shard:
     below: Map[int, int] = field(default_factory=Map)
 
     @classmethod
-    def of(cls, templates: Sequence[Shape]) -> "_Shard":
+    def of(cls, templates: Sequence[TemplateShape]) -> "_Shard":
         """Return the shard of many templates; the same as adding them one by one, in less time."""
         literals: dict[tuple[int, str], int] = {}
         escaped: dict[tuple[int, str], int] = {}
@@ -70,7 +70,7 @@ class _Shard:
             below=Map(below),
         )
 
-    def changed(self, shape: Shape, bit: int, *, present: bool) -> "_Shard":
+    def changed(self, shape: TemplateShape, bit: int, *, present: bool) -> "_Shard":
         """Return the shard with one template added or taken out."""
         segments, covers_below = shape
         mask = 1 << bit
@@ -98,7 +98,7 @@ class _Shard:
             below=below,
         )
 
-    def best(self, segments: tuple[str, ...]) -> tuple[Rank, Shape] | None:
+    def best(self, segments: tuple[str, ...]) -> tuple[Rank, TemplateShape] | None:
         """Return the best template of the shard, with its rank at each segment: the lowest is best."""
         count = len(segments)
         exact = self.exact.get(count, 0)
@@ -158,18 +158,18 @@ class RouteColumns:
     """All templates of one host. Immutable; a change copies the columns of one template."""
 
     shards: tuple[_Shard, ...] = ()
-    places: Map[Shape, tuple[int, int]] = field(default_factory=Map)
+    places: Map[TemplateShape, tuple[int, int]] = field(default_factory=Map)
     """The shard and the bit of every template."""
 
     @classmethod
-    def of(cls, tree: Node) -> "RouteColumns":
+    def of(cls, tree: RouteNode) -> "RouteColumns":
         """Return the columns of all templates in a tree."""
         every = list(shapes(tree))
         parts = [every[start : start + SHARD] for start in range(0, len(every), SHARD)]
         places = {shape: (at, bit) for at, part in enumerate(parts) for bit, shape in enumerate(part)}
         return cls(tuple(_Shard.of(part) for part in parts), Map(places))
 
-    def following(self, tree: Node, changed: Iterable[Shape]) -> "RouteColumns":
+    def following(self, tree: RouteNode, changed: Iterable[TemplateShape]) -> "RouteColumns":
         """Return the columns of a tree that differs in these templates from the one that they are of."""
         columns = self
         for shape in changed:
@@ -180,7 +180,7 @@ class RouteColumns:
                 columns = columns._with(shape)
         return columns
 
-    def _with(self, shape: Shape) -> "RouteColumns":
+    def _with(self, shape: TemplateShape) -> "RouteColumns":
         if shape in self.places:
             return self
         at = next((at for at, shard in enumerate(self.shards) if shard.used != _FULL), len(self.shards))
@@ -188,17 +188,19 @@ class RouteColumns:
         bit = (~shard.used & (shard.used + 1)).bit_length() - 1
         return self._replaced(at, shard.changed(shape, bit, present=True), self.places.set(shape, (at, bit)))
 
-    def _without(self, shape: Shape) -> "RouteColumns":
+    def _without(self, shape: TemplateShape) -> "RouteColumns":
         if shape not in self.places:
             return self
         at, bit = self.places[shape]
         shard = self.shards[at].changed(shape, bit, present=False)
         return self._replaced(at, shard, self.places.delete(shape))
 
-    def _replaced(self, at: int, shard: _Shard, places: Map[Shape, tuple[int, int]]) -> "RouteColumns":
+    def _replaced(
+        self, at: int, shard: _Shard, places: Map[TemplateShape, tuple[int, int]]
+    ) -> "RouteColumns":
         return RouteColumns((*self.shards[:at], shard, *self.shards[at + 1 :]), places)
 
-    def best(self, tree: Node, segments: tuple[str, ...]) -> Match | None:
+    def best(self, tree: RouteNode, segments: tuple[str, ...]) -> Match | None:
         """Return the best template for a whole path; `tree` holds the leaves of all templates."""
         found = min(self._best_of_each(segments), default=None, key=lambda ranked: ranked[0])
         if found is None:
@@ -209,7 +211,7 @@ class RouteColumns:
         values = tuple(value for value, segment in zip(segments, template, strict=False) if segment is None)
         return Match(leaf, values, _RESPELT in rank)
 
-    def _best_of_each(self, segments: tuple[str, ...]) -> Iterator[tuple[Rank, Shape]]:
+    def _best_of_each(self, segments: tuple[str, ...]) -> Iterator[tuple[Rank, TemplateShape]]:
         for shard in self.shards:
             found = shard.best(segments)
             if found is not None:

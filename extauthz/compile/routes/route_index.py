@@ -27,8 +27,8 @@ from extauthz.compile.routes.route_tree import (
     MAX_WIDTH,
     Leaf,
     Match,
-    Node,
     RouteEntry,
+    RouteNode,
     Unfinished,
     best,
     leaf_at,
@@ -126,7 +126,7 @@ class RouteIndex:
     INVARIANT: a host whose tree is wider than `MAX_WIDTH` has columns, of the shapes in that tree.
     """
 
-    trees: Map[str | None, Node] = field(default_factory=Map)
+    trees: Map[str | None, RouteNode] = field(default_factory=Map)
     columns: Map[str | None, RouteColumns] = field(default_factory=Map, compare=False)
     messages: int = 0
     """How many routes cover messages of the Model Context Protocol."""
@@ -144,7 +144,7 @@ class RouteIndex:
                     return match
         return None
 
-    def _best(self, host: str | None, tree: Node, segments: tuple[str, ...]) -> Match | None:
+    def _best(self, host: str | None, tree: RouteNode, segments: tuple[str, ...]) -> Match | None:
         match = best(tree, segments)
         return self.columns[host].best(tree, segments) if isinstance(match, Unfinished) else match
 
@@ -207,7 +207,7 @@ class RouteIndex:
         return self._with_trees(trees, changed, self.messages - _messages(resource))
 
     def _with_trees(
-        self, trees: Map[str | None, Node], changed: list[tuple[str | None, Template]], messages: int
+        self, trees: Map[str | None, RouteNode], changed: list[tuple[str | None, Template]], messages: int
     ) -> "RouteIndex":
         """Return the index of these trees; `changed` are the templates in which they differ from its own."""
         columns = self.columns
@@ -227,14 +227,16 @@ def _messages(resource: Resource) -> int:
     return sum(bool(route.mcp) for route in resource.routes)
 
 
-def _leaf_in(trees: Map[str | None, Node], host: str | None, template: Template) -> Leaf | None:
+def _leaf_in(trees: Map[str | None, RouteNode], host: str | None, template: Template) -> Leaf | None:
     return leaf_at(trees.get(host), template.segments, covers_below=template.covers_below)
 
 
 def _planted_in(
-    trees: Map[str | None, Node], host: str | None, template: Template, leaf: Leaf | None
-) -> Map[str | None, Node]:
-    tree = planted(trees.get(host) or Node(), template.segments, leaf, covers_below=template.covers_below)
+    trees: Map[str | None, RouteNode], host: str | None, template: Template, leaf: Leaf | None
+) -> Map[str | None, RouteNode]:
+    tree = planted(
+        trees.get(host) or RouteNode(), template.segments, leaf, covers_below=template.covers_below
+    )
     return trees.delete(host) if tree.is_empty else trees.set(host, tree)
 
 

@@ -67,18 +67,18 @@ class Leaf:
         return Leaf(entries, by_claim, McpRoutes.of(patterns) if patterns else None)
 
 
-_NO_LITERALS: "Final[Map[str, Node]]" = Map()
+_NO_LITERALS: "Final[Map[str, RouteNode]]" = Map()
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class RouteNode:
     """What templates have in common up to one of their segments. Immutable.
 
     `widest` and `spellings` only grow while the node has literals: they are bounds, no part of its value.
     """
 
-    literals: "Map[str, Node]" = _NO_LITERALS
-    parameter: "Node | None" = None
+    literals: "Map[str, RouteNode]" = _NO_LITERALS
+    parameter: "RouteNode | None" = None
     leaf: Leaf | None = None
     below: Leaf | None = None
     escaped: Map[str, Map[str, None]] | None = None
@@ -95,7 +95,7 @@ class Node:
         """Whether no template leads here."""
         return not self.literals and self.parameter is None and self.leaf is None and self.below is None
 
-    def respelt(self, segment: str) -> "Iterator[Node]":
+    def respelt(self, segment: str) -> "Iterator[RouteNode]":
         """Yield the literal children that decode to the same text as a segment spelt differently."""
         decoded = decode_segment(segment)
         others = () if self.escaped is None else self.escaped.get(decoded, ())
@@ -128,7 +128,7 @@ class Unfinished(Enum):
     TOO_MANY_WAYS = auto()
 
 
-def best(tree: Node, segments: tuple[str, ...]) -> Match | Unfinished | None:
+def best(tree: RouteNode, segments: tuple[str, ...]) -> Match | Unfinished | None:
     """Return the best template for a whole path; never `Unfinished` below a width of `MAX_WIDTH`.
 
     As far as there is no choice the way is walked without looking back.
@@ -155,7 +155,7 @@ def best(tree: Node, segments: tuple[str, ...]) -> Match | Unfinished | None:
 
 
 def _best_of_several(
-    start: Node, at: int, passed: tuple[str, ...], segments: tuple[str, ...]
+    start: RouteNode, at: int, passed: tuple[str, ...], segments: tuple[str, ...]
 ) -> Match | Unfinished | None:
     """Return the best template below a node, which stands before the segment `at`.
 
@@ -163,7 +163,7 @@ def _best_of_several(
     """
     last = len(segments)
     visited = 0
-    waiting: list[tuple[Node, int, tuple[str, ...], bool, bool]] = [(start, at, passed, False, False)]
+    waiting: list[tuple[RouteNode, int, tuple[str, ...], bool, bool]] = [(start, at, passed, False, False)]
     while waiting:
         visited += 1
         node, position, values, respelt, only_below = waiting.pop()
@@ -192,7 +192,7 @@ def _best_of_several(
     return None
 
 
-def leaf_at(tree: Node | None, segments: Segments, *, covers_below: bool) -> Leaf | None:
+def leaf_at(tree: RouteNode | None, segments: Segments, *, covers_below: bool) -> Leaf | None:
     """Return the leaf of one shape, None where there is none."""
     node = tree
     for segment in segments:
@@ -204,9 +204,9 @@ def leaf_at(tree: Node | None, segments: Segments, *, covers_below: bool) -> Lea
     return node.below if covers_below else node.leaf
 
 
-def shapes(tree: Node) -> Iterator[tuple[Segments, bool]]:
+def shapes(tree: RouteNode) -> Iterator[tuple[Segments, bool]]:
     """Yield the segments of every template in the tree, and whether it covers what is below."""
-    waiting: list[tuple[Node, Segments]] = [(tree, ())]
+    waiting: list[tuple[RouteNode, Segments]] = [(tree, ())]
     while waiting:
         node, segments = waiting.pop()
         if node.leaf is not None:
@@ -218,7 +218,9 @@ def shapes(tree: Node) -> Iterator[tuple[Segments, bool]]:
         waiting.extend((child, (*segments, literal)) for literal, child in node.literals.items())
 
 
-def planted(node: Node, segments: Segments, leaf: Leaf | None, *, covers_below: bool, at: int = 0) -> Node:
+def planted(
+    node: RouteNode, segments: Segments, leaf: Leaf | None, *, covers_below: bool, at: int = 0
+) -> RouteNode:
     """Return the tree with a leaf replaced, copying only the nodes on the way to it.
 
     `at` is how many of the segments lead to `node`.
@@ -247,15 +249,15 @@ def planted(node: Node, segments: Segments, leaf: Leaf | None, *, covers_below: 
             # The text without escapes may be a literal, too.
             spellings = 1 if escaped is None else max(spellings, of_one_text + 1)
     width = 1 + widest * spellings + (0 if parameter is None else parameter.width)
-    return Node(
+    return RouteNode(
         literals, parameter, node.leaf, node.below, escaped, widest, spellings, min(width, MAX_WIDTH + 1)
     )
 
 
-_NO_NODE: Final = Node()
+_NO_NODE: Final = RouteNode()
 
 
-def _escaped(node: Node, segment: str, *, present: bool) -> Map[str, Map[str, None]] | None:
+def _escaped(node: RouteNode, segment: str, *, present: bool) -> Map[str, Map[str, None]] | None:
     """Return the node's escaped literals with one more or one less."""
     known: Map[str, Map[str, None]] = Map() if node.escaped is None else node.escaped
     decoded = decode_segment(segment)

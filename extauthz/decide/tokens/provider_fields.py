@@ -13,7 +13,7 @@ from extauthz.domain.provider_settings import claim_path_problem
 _MAX_TEXT: Final = 2000
 _MAX_ENTRIES: Final = 100
 
-Judge = Callable[[str], str | None]
+StringCheck = Callable[[str], str | None]
 """A check of a string: returns the required form, or None if the string has it."""
 
 
@@ -80,7 +80,7 @@ class ProviderFields:
         self,
         name: str,
         *,
-        judge: Judge | None = None,
+        judge: StringCheck | None = None,
         at_least: int = 0,
         limit: int = _MAX_ENTRIES,
         canonical: bool = False,

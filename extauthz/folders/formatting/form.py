@@ -6,14 +6,14 @@ entries has lines of its own. The order of everything stays.
 
 from typing import Final
 
-from extauthz.folders.formatting.nodes import Comment, Document, Entry, Node
+from extauthz.folders.formatting.nodes import Comment, YamlDocument, YamlEntry, YamlNode
 from extauthz.folders.formatting.scalars import Block, written
 
 WIDTH: Final = 120
 _STEP: Final = 2
 
 
-def text_of(documents: list[Document]) -> str:
+def text_of(documents: list[YamlDocument]) -> str:
     """Return the text of documents."""
     writer = _Writer()
     for number, document in enumerate(documents):
@@ -23,7 +23,7 @@ def text_of(documents: list[Document]) -> str:
     return "\n".join(writer.lines) + "\n" if writer.lines else ""
 
 
-def _flat(node: Node) -> str | None:
+def _flat(node: YamlNode) -> str | None:
     """Return a node on one line, None where it has comments or lines of its own."""
     anchor = "" if node.anchor is None or node.kind == "alias" else f"&{node.anchor} "
     if node.kind == "alias":
@@ -46,7 +46,7 @@ def _flat(node: Node) -> str | None:
     return f"{anchor}{{{inside}}}" if node.kind == "map" else f"{anchor}[{inside}]"
 
 
-def _key(node: Node) -> str:
+def _key(node: YamlNode) -> str:
     text = _flat(node)
     assert text is not None, "a member name is a scalar"
     # An alias would take the colon for a part of its name.
@@ -60,7 +60,7 @@ class _Writer:
         self.lines: list[str] = []
         self._dashes = ""
 
-    def document(self, document: Document) -> None:
+    def document(self, document: YamlDocument) -> None:
         root = document.root
         assert root.value is not None
         is_empty = root.value.kind == "scalar" and not root.value.source and root.value.anchor is None
@@ -86,7 +86,7 @@ class _Writer:
         self.lines.append(f"{margin}{text}{behind}")
         self._dashes = ""
 
-    def _entry(self, entry: Entry, indent: int, *, first: bool) -> None:
+    def _entry(self, entry: YamlEntry, indent: int, *, first: bool) -> None:
         """Write an entry that begins at `indent`, or behind the dashes of a line that is begun."""
         node = entry.value
         assert node is not None
@@ -112,7 +112,7 @@ class _Writer:
         else:
             self._line(f"{key}{flat}", indent, ends[-1:])
 
-    def _lead(self, comments: list[Comment], entry: Entry, indent: int, *, first: bool) -> None:
+    def _lead(self, comments: list[Comment], entry: YamlEntry, indent: int, *, first: bool) -> None:
         if self._dashes:
             # They stand before the dash: their order stays, and nothing is between them.
             dashes, self._dashes = self._dashes, ""
@@ -123,7 +123,7 @@ class _Writer:
         self._comments(comments, indent, first=first)
         self._blank(entry.blank_before and not (first and not comments))
 
-    def _collection(self, entry: Entry, node: Node, key: str, indent: int) -> None:
+    def _collection(self, entry: YamlEntry, node: YamlNode, key: str, indent: int) -> None:
         """Write the entries of a collection on lines of their own."""
         below = indent if entry.key is None else indent + _STEP
         carried = entry.head
@@ -144,7 +144,7 @@ class _Writer:
 
     _is_item = False
 
-    def _item(self, entry: Entry, indent: int, *, first: bool) -> None:
+    def _item(self, entry: YamlEntry, indent: int, *, first: bool) -> None:
         node = entry.value
         assert node is not None
         self._lead(entry.before, entry, indent, first=first)

@@ -36,7 +36,7 @@ class Comment:
 
 
 @dataclass(slots=True)
-class Node:
+class YamlNode:
     """A scalar, an alias or a collection. `column` is where it begins, `source` the text of a scalar."""
 
     kind: str
@@ -47,7 +47,7 @@ class Node:
     style: str | None = None
     source: str = ""
     flow: bool = False
-    entries: list["Entry"] = field(default_factory=list)
+    entries: list["YamlEntry"] = field(default_factory=list)
     footer: list[Comment] = field(default_factory=list)
 
     @property
@@ -57,22 +57,22 @@ class Node:
 
 
 @dataclass(slots=True)
-class Entry:
+class YamlEntry:
     """A list item or a mapping member. `head` ends the line of the key, `after` that of the value."""
 
     before: list[Comment]
     blank_before: bool
-    key: Node | None = None
-    value: Node | None = None
+    key: YamlNode | None = None
+    value: YamlNode | None = None
     head: list[Comment] = field(default_factory=list)
     after: list[Comment] = field(default_factory=list)
 
 
 @dataclass(slots=True)
-class Document:
+class YamlDocument:
     """One document: an entry without a key, and the comments that follow it."""
 
-    root: Entry
+    root: YamlEntry
     footer: list[Comment] = field(default_factory=list)
 
 
@@ -122,7 +122,7 @@ def _comment(match: re.Match[str], line: int, lines: list[str], before: str) -> 
     return Comment(match[0].rstrip(), match.start(), column, ends_line, before in _OPENERS, blank)
 
 
-def nodes_of(text: str) -> list[Document]:
+def nodes_of(text: str) -> list[YamlDocument]:
     """Return the documents of a text. Raises yaml.YAMLError."""
     return _Builder(text).documents
 
@@ -131,20 +131,20 @@ class _Builder:
     """Takes the events in order, and each comment with the event that follows it."""
 
     def __init__(self, text: str) -> None:
-        self.documents: list[Document] = []
+        self.documents: list[YamlDocument] = []
         self._text = text
         self._lines = BREAK.split(text)
         self._comments = comments_of(text)
         self._next = 0
-        self._open: list[Node] = []
-        self._last: Entry | None = None
+        self._open: list[YamlNode] = []
+        self._last: YamlEntry | None = None
         self._last_is_key = False
         self._carried: list[Comment] = []
         for event in yaml.parse(text, Loader=PARSER):
             self._take(event)
         if self._next < len(self._comments):
             if not self.documents:
-                self.documents.append(Document(Entry([], False, value=Node("scalar"))))
+                self.documents.append(YamlDocument(YamlEntry([], False, value=YamlNode("scalar"))))
             self.documents[-1].footer += self._comments[self._next :]
 
     def _pending(self, until: int) -> Iterator[Comment]:
@@ -177,15 +177,15 @@ class _Builder:
         (self._last.head if self._last_is_key else self._last.after).append(comment)
         return True
 
-    def _node(self, event: yaml.NodeEvent) -> Node:
+    def _node(self, event: yaml.NodeEvent) -> YamlNode:
         assert event.start_mark is not None
         assert event.end_mark is not None
         column, anchor = event.start_mark.column, event.anchor
         if isinstance(event, yaml.AliasEvent):
-            return Node("alias", column, value=str(anchor))
+            return YamlNode("alias", column, value=str(anchor))
         if isinstance(event, yaml.ScalarEvent):
             source = self._text[event.start_mark.index : event.end_mark.index]
-            return Node(
+            return YamlNode(
                 "scalar",
                 column,
                 anchor,
@@ -195,9 +195,9 @@ class _Builder:
                 source=source,
             )
         kind = "map" if isinstance(event, yaml.MappingStartEvent) else "list"
-        return Node(kind, column, anchor, flow=bool(event.flow_style))  # type: ignore[attr-defined]  # both have it
+        return YamlNode(kind, column, anchor, flow=bool(event.flow_style))  # type: ignore[attr-defined]  # both have it
 
-    def _add(self, node: Node, before: list[Comment], line: int) -> None:
+    def _add(self, node: YamlNode, before: list[Comment], line: int) -> None:
         parent = self._open[-1] if self._open else None
         # The end of a text without a last line break is a line that is not there.
         own = self._lines[line] if line < len(self._lines) else ""
@@ -205,13 +205,13 @@ class _Builder:
         blank = begins_line and line > 0 and not self._lines[line - 1].strip()
         before, self._carried = [*self._carried, *before], []
         if parent is None:
-            self._last = Entry(before, blank, value=node)
-            self.documents.append(Document(self._last))
+            self._last = YamlEntry(before, blank, value=node)
+            self.documents.append(YamlDocument(self._last))
         elif parent.kind == "list":
-            self._last = Entry(before, blank, value=node)
+            self._last = YamlEntry(before, blank, value=node)
             parent.entries.append(self._last)
         elif not parent.entries or parent.entries[-1].value is not None:
-            self._last = Entry(before, blank, key=node)
+            self._last = YamlEntry(before, blank, key=node)
             parent.entries.append(self._last)
             self._last_is_key = True
             return

@@ -7,7 +7,7 @@ from typing import Final
 import yaml
 
 from extauthz.compile.documents.yaml_text import scalar_value
-from extauthz.folders.formatting.nodes import BREAK, Node
+from extauthz.folders.formatting.nodes import BREAK, YamlNode
 
 # Every reader of YAML takes these as text, unless they look like another type (`_is_text`).
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_/.](?:[A-Za-z0-9_/.:@+=~-]| (?=[A-Za-z0-9_/.@+=~(-]))*")
@@ -28,7 +28,7 @@ class Block:
     lines: list[str]
 
 
-def written(node: Node, *, in_block: bool) -> str | Block:
+def written(node: YamlNode, *, in_block: bool) -> str | Block:
     """Return the text of a scalar; `in_block` is whether it may be a block."""
     value = node.value
     if node.plain:
@@ -76,7 +76,7 @@ def _literal(value: str) -> Block | None:
     return Block(f"|{indicator}{chomping}", lines[:-1] if value.endswith("\n") else lines)
 
 
-def _folded(node: Node) -> Block | None:
+def _folded(node: YamlNode) -> Block | None:
     """Return the folded block with the lines of its source; None where a digit tells their indentation."""
     header = _HEADER.match(node.source)
     lines = BREAK.split(node.source)[1:]

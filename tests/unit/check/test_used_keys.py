@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from extauthz.check import used_keys
-from extauthz.check.used_keys import MAX_KEYS, TELL_EVERY_S, UsedKey, UsedKeys
+from extauthz.check.used_keys import MAX_KEYS, TELL_EVERY_S, LastUse, UsedKeys
 
 
 def test_a_first_use_is_reported_at_once_and_later_uses_seldom() -> None:
@@ -21,13 +21,13 @@ def test_a_first_use_is_reported_at_once_and_later_uses_seldom() -> None:
 def test_the_last_use_is_reported_without_a_later_one() -> None:
     used = UsedKeys()
     used.note("acme", "sak_1", 100.0)
-    assert used.take(100.0, limit=10) == [UsedKey("acme", "sak_1", 100.0)]
+    assert used.take(100.0, limit=10) == [LastUse("acme", "sak_1", 100.0)]
 
     used.note("acme", "sak_1", 101.0)
     used.note("acme", "sak_1", 102.0)
 
     assert used.take(100.0 + TELL_EVERY_S - 0.1, limit=10) == []
-    assert used.take(100.0 + TELL_EVERY_S, limit=10) == [UsedKey("acme", "sak_1", 102.0)]
+    assert used.take(100.0 + TELL_EVERY_S, limit=10) == [LastUse("acme", "sak_1", 102.0)]
     assert used.take(500.0, limit=10) == []
 
 
@@ -39,8 +39,8 @@ def test_all_uses_are_reported_at_the_end() -> None:
     used.note("globex", "sak_2", 101.0)
 
     assert used.take(101.0, limit=10, all_of_them=True) == [
-        UsedKey("acme", "sak_1", 101.0),
-        UsedKey("globex", "sak_2", 101.0),
+        LastUse("acme", "sak_1", 101.0),
+        LastUse("globex", "sak_2", 101.0),
     ]
     assert used.take(101.0, limit=10, all_of_them=True) == []
 
@@ -65,7 +65,7 @@ def test_keys_are_bounded_and_make_room_when_they_rest() -> None:
     used.take(100.0 + TELL_EVERY_S, limit=10)
     used.note("acme", "sak_new", 150.0)
 
-    assert used.take(150.0, limit=10) == [UsedKey("acme", "sak_new", 150.0)]
+    assert used.take(150.0, limit=10) == [LastUse("acme", "sak_new", 150.0)]
 
 
 def test_a_clock_that_was_put_back_silences_no_key() -> None:
@@ -75,7 +75,7 @@ def test_a_clock_that_was_put_back_silences_no_key() -> None:
 
     used.note("acme", "sak_1", 10.0)
 
-    assert used.take(10.0, limit=10) == [UsedKey("acme", "sak_1", 10.0)]
+    assert used.take(10.0, limit=10) == [LastUse("acme", "sak_1", 10.0)]
 
 
 def test_uses_of_many_threads_are_all_reported() -> None:
@@ -86,7 +86,7 @@ def test_uses_of_many_threads_are_all_reported() -> None:
             used.note(tenant, f"sak_{number}", 1.0)
 
     threads = [threading.Thread(target=note_many, args=(f"t{number}",)) for number in range(8)]
-    told: list[UsedKey] = []
+    told: list[LastUse] = []
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from extauthz.commands.arguments import command_parser
-from extauthz.commands.completion.words import CommandWords, Value, words_of
+from extauthz.commands.completion.words import CommandWords, ValueKind, words_of
 from tests.command_line import run_extauthz
 from tests.completing_shells import bash_offers, fish_offers, zsh_offers
 
@@ -55,11 +55,11 @@ def test_files_and_folders_are_offered_where_they_are_values(
     for command in COMMANDS:
         for argument in (*command.options, *command.arguments[:1]):
             given = line(command, *argument.names[-1:], "made")
-            if argument.value is Value.FILE:
+            if argument.value is ValueKind.FILE:
                 expected[given] = {"made folder", "made.yaml"}
-            elif argument.value is Value.FOLDER:
+            elif argument.value is ValueKind.FOLDER:
                 expected[given] = {"made folder"}
-            elif argument.value is Value.TEXT and argument.names:
+            elif argument.value is ValueKind.TEXT and argument.names:
                 expected[given] = set()
     assert {frozenset(each) for each in expected.values()} == {
         frozenset(), frozenset({"made folder"}), frozenset({"made folder", "made.yaml"})

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from extauthz.commands import policy_folder, policy_replay
 from extauthz.commands.arguments import GROUPS, command_parser
 from extauthz.commands.arguments.environment import CLIENT, CLIENTS, EVERY_SETTING
-from extauthz.commands.arguments.parser import Parser
+from extauthz.commands.arguments.parser import CommandParser
 from extauthz.settings import Settings, variables
 from tests.command_line import run_extauthz
 from tests.docs.samples import ROOT
@@ -20,13 +20,13 @@ from tests.docs.samples import ROOT
 SETTINGS = {each.name for each in variables().values()}
 
 
-def leaves(parser: argparse.ArgumentParser) -> Iterator[tuple[str, Parser]]:
+def leaves(parser: argparse.ArgumentParser) -> Iterator[tuple[str, CommandParser]]:
     below = [each for each in parser._actions if isinstance(each, argparse._SubParsersAction)]
     for action in below:
         for inner in action.choices.values():
             yield from leaves(inner)
     if not below:
-        assert isinstance(parser, Parser)
+        assert isinstance(parser, CommandParser)
         yield parser.prog.removeprefix("extauthz "), parser
 
 

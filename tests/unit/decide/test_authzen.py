@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from extauthz.decide.authzen import (
+    AskedSubject,
     Batch,
     Evaluation,
     QuestionRejected,
     Semantic,
-    Subject,
     read_action_search,
     read_batch,
     read_evaluation,
@@ -160,7 +160,7 @@ def test_no_json_value_raises_or_has_a_subject_of_another_type() -> None:
             assert found.problems
             assert all(problem.pointer or problem.message for problem in found.problems)
             continue
-        assert isinstance(found.subject, Subject)
+        assert isinstance(found.subject, AskedSubject)
         assert isinstance(found.subject.id, str)
         assert found.resource.parameters["id"] == document["resource"]["id"]
         principal = found.subject.principal("acme", frozenset())

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from extauthz.decisionlog.chain import Chain
-from extauthz.decisionlog.heads import Head, read_heads
+from extauthz.decisionlog.heads import LogHead, read_heads
 from extauthz.decisionlog.lines import LineForm
 from extauthz.decisionlog.reading import LogLine, read_lines
 from extauthz.decisionlog.report import LogReport
@@ -202,7 +202,7 @@ def test_heads_are_read_from_an_application_log() -> None:
         b'{"event":"ready"}\nnot JSON decision_log_head\n{"event":"decision_log_head"}\n'
         b'{"event":"decision_log_head","instance":"i","seq":3,"chain":"sha256:00","decisions_lost":1}\n'
     )
-    assert read_heads(log) == [Head("i", 3, "sha256:00", 1)]
+    assert read_heads(log) == [LogHead("i", 3, "sha256:00", 1)]
     for wrong in (b"", b"{}", b"x", b'{"instances":[{}]}', b'{"instances":[3]}', b"[]"):
         with pytest.raises(ValueError, match=r"report|log"):
             read_heads(wrong)

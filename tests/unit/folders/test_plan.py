@@ -9,7 +9,7 @@ import pytest
 from extauthz.compile.documents.policy_documents import Reading, read_entries
 from extauthz.folders.changes import changes
 from extauthz.folders.plan import Plan, RowProblem, plan
-from extauthz.folders.rows import KINDS, TABLES, Row, folder_rows, live_row
+from extauthz.folders.rows import KINDS, TABLES, PolicyRow, folder_rows, live_row
 from tests.random_folders import edited, random_folder
 
 READING = Reading(condition_headers=frozenset({"x-channel"}), claim_headers=frozenset({"x-user-email"}))
@@ -42,7 +42,7 @@ USUAL: dict[str, list[dict[str, Any]]] = {
 ID = "01900000-0000-7000-8000-{:012}"
 
 
-def rows(**tables: Any) -> list[Row]:
+def rows(**tables: Any) -> list[PolicyRow]:
     """Return the rows of a folder with one file."""
     problems: list[Any] = []
     found = [
@@ -70,7 +70,7 @@ def claimed(resource: Mapping[str, Any]) -> list[tuple[object, ...]]:
 class Server:
     """The rows of a server that takes lists of changes, and refuses what contradicts itself."""
 
-    def __init__(self, wanted: Iterable[Row] = ()) -> None:
+    def __init__(self, wanted: Iterable[PolicyRow] = ()) -> None:
         self.rows: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in KINDS}
         self._count = 0
         found = plan(wanted, [], prune=False)
@@ -78,7 +78,7 @@ class Server:
         self.take(found)
 
     @property
-    def live(self) -> list[Row]:
+    def live(self) -> list[PolicyRow]:
         return [
             live_row(kind, {**document, "id": row_id, "created_at": "now", "warnings": []})
             for kind, documents in self.rows.items()
@@ -109,7 +109,7 @@ class Server:
         assert len(claims) == len(set(claims))
 
 
-def planned(wanted: list[Row], live: list[Row], *, prune: bool = False) -> Plan:
+def planned(wanted: list[PolicyRow], live: list[PolicyRow], *, prune: bool = False) -> Plan:
     found = plan(wanted, live, prune=prune)
     assert isinstance(found, Plan), found
     return found
@@ -119,7 +119,7 @@ def actions(found: Plan) -> list[tuple[str, str]]:
     return [(step.action, step.kind) for step in found.steps]
 
 
-def all_rows() -> list[Row]:
+def all_rows() -> list[PolicyRow]:
     return rows(**USUAL)
 
 
@@ -237,7 +237,7 @@ def test_a_resource_that_rules_of_the_folder_name_is_not_pruned(naming: dict[str
     assert [row.label for row in found.needed] == ["doc:read"]
 
 
-def public(*, in_force: bool = True, shown: bool = True) -> list[Row]:
+def public(*, in_force: bool = True, shown: bool = True) -> list[PolicyRow]:
     """Return the live rows of a public resource; without `in_force` one of its two rules was deleted."""
     server = Server(rows(resources=[RESOURCE | {"public": True}]))
     live = server.live if in_force else [row for row in server.live if row.document.get("sub") != "anonymous"]
@@ -329,7 +329,7 @@ def test_random_folders_end_where_they_say(shard: int) -> None:
         assert planned(rows(**second), server.live).steps == ()
 
 
-def _with_live_ids(policies: dict[str, Any], folder: list[Row], server: Server) -> None:
+def _with_live_ids(policies: dict[str, Any], folder: list[PolicyRow], server: Server) -> None:
     """Give each rule and policy of a folder the id of its live row, as an export does."""
     for kind in ("role_rule", "attribute_policy"):
         ids = {repr(row.document): row.id for row in server.live if row.kind == kind}

@@ -7,11 +7,11 @@ import pytest
 from extauthz.folders.differences import NOT_THERE, differences
 from extauthz.folders.plan import Plan
 from extauthz.folders.plan_text import SHOWN_EXTRA, plan_json, plan_lines
-from extauthz.folders.rows import Row
+from extauthz.folders.rows import PolicyRow
 from tests.unit.folders.test_plan import BINDING, POLICY, RESOURCE, RULE, Server, all_rows, planned, rows
 
 
-def where(row: Row) -> str:
+def where(row: PolicyRow) -> str:
     return f"{row.file}:1"
 
 
@@ -58,7 +58,7 @@ def test_nothing_that_a_terminal_would_obey_is_printed() -> None:
     evil = {"type": "CONDITION", "attribute": "user.a", "operator": "eq", "value": "\x1b[2J\u202eabc\n"}
     shown = lines(planned(rows(attribute_policies=[POLICY | {"rule_data": evil}]), []))
     assert all(line.isprintable() for line in shown)
-    live = Row("role_rule", "\x1b[31m", {"sub": "a\nb", "sub_kind": "role"})
+    live = PolicyRow("role_rule", "\x1b[31m", {"sub": "a\nb", "sub_kind": "role"})
     assert all(line.isprintable() for line in lines(Plan(extra=(live,))))
     deleted = planned([], [live], prune=True)
     assert all(line.isprintable() for line in lines(deleted))

@@ -6,7 +6,7 @@ import casbin
 import pytest
 
 from extauthz.importing.casbin import import_casbin
-from extauthz.importing.outcome import Effect, Imported
+from extauthz.importing.outcome import Consequence, Imported
 
 ALLOW = "some(where (p.eft == allow))"
 DENY = f"{ALLOW} && !some(where (p.eft == deny))"
@@ -32,7 +32,7 @@ def imported(
     return found
 
 
-def effects(found: Imported) -> list[Effect]:
+def effects(found: Imported) -> list[Consequence]:
     return [each.effect for each in found.not_taken]
 
 
@@ -89,7 +89,7 @@ def test_models_without_an_equal_import_nothing_and_name_the_section(
 )
 def test_a_line_that_cannot_be_taken_is_left_out_only_where_it_allows(line: str) -> None:
     allow = imported(f"p, bob, data, read, allow\n{line.replace('EFT', 'allow')}\n", effect=ALLOW)
-    assert effects(allow) == [Effect.LEFT_OUT]
+    assert effects(allow) == [Consequence.LEFT_OUT]
     assert allow.not_taken[0].line == 2
     assert [each.document["sub"] for each in allow.entries["role_rules"]] == ["bob"]
     assert imported(f"p, bob, data, read, allow\n{line.replace('EFT', 'deny')}\n").refused
@@ -97,10 +97,10 @@ def test_a_line_that_cannot_be_taken_is_left_out_only_where_it_allows(line: str)
 
 def test_an_effect_that_casbin_ignores_is_named_and_has_no_rule() -> None:
     found = imported("p, alice, data, read, Deny\np, alice, data, read, deny # always\n")
-    assert effects(found) == [Effect.NO_EFFECT, Effect.NO_EFFECT]
+    assert effects(found) == [Consequence.NO_EFFECT, Consequence.NO_EFFECT]
     assert found.entries["role_rules"] == []
     ignored = imported("p, alice, data, read, deny\n", effect=ALLOW)
-    assert effects(ignored) == [Effect.NO_EFFECT]
+    assert effects(ignored) == [Consequence.NO_EFFECT]
 
 
 @pytest.mark.parametrize("line", ["g, alice, admin, *", "g, alice, *, d", "g, alice, d", "g, *, admin, d"])
@@ -108,14 +108,14 @@ def test_role_lines_restrict_where_a_line_denies(line: str) -> None:
     extra, fields = "[role_definition]\ng = _, _, _\n", "sub, dom, obj, act"
     matcher = "g(r.sub, p.sub, r.dom) && r.dom == p.dom && r.obj == p.obj && r.act == p.act"
     allows = f"p, bob, d, data, read, allow\n{line}\n"
-    assert effects(imported(allows, matcher, ALLOW, extra, fields)) == [Effect.LEFT_OUT]
+    assert effects(imported(allows, matcher, ALLOW, extra, fields)) == [Consequence.LEFT_OUT]
     assert imported(f"p, admin, d, data, read, deny\n{allows}", matcher, DENY, extra, fields).refused
 
 
 def test_another_definition_of_the_model_is_named() -> None:
     found = imported("p, alice, data, read, allow\np2, alice, x\np2, bob, x\n")
     assert [(each.line, each.subject, each.effect) for each in found.not_taken] == [
-        (2, "2 lines p2", Effect.NO_EFFECT)
+        (2, "2 lines p2", Consequence.NO_EFFECT)
     ]
 
 
@@ -163,7 +163,7 @@ def test_methods_of_regular_expressions(act: str, taken: list[str]) -> None:
     matcher = "r.sub == p.sub && keyMatch(r.obj, p.obj) && regexMatch(r.act, p.act)"
     found = imported(f"p, alice, /a, {act}, allow\n", matcher)
     assert [each.document["act"] for each in found.entries["role_rules"]] == taken
-    assert effects(found) == ([] if taken else [Effect.LEFT_OUT])
+    assert effects(found) == ([] if taken else [Consequence.LEFT_OUT])
     assert imported(f"p, alice, /a, {act}, deny\n", matcher).refused is not bool(taken)
 
 
@@ -191,7 +191,7 @@ def test_a_star_is_a_wildcard_only_where_pycasbin_allows_with_it(
 ) -> None:
     found = imported(f"p, {line}, allow\n", matcher)
     assert bool(found.entries["role_rules"]) is is_taken
-    assert effects(found) == ([] if is_taken else [Effect.LEFT_OUT])
+    assert effects(found) == ([] if is_taken else [Consequence.LEFT_OUT])
     denied = imported(f"p, {line}, deny\n", matcher)
     assert denied.refused is not is_taken
     model = (
@@ -229,10 +229,10 @@ def test_a_superuser_that_is_a_role_of_others_is_not_one_of_theirs() -> None:
     matcher = 'g(r.sub, p.sub) && r.obj == p.obj && r.act == p.act || r.sub == "root"'
     lines = "p, alice, data, read, allow\ng, alice, root\n"
     found = imported(lines, matcher, extra=ROLES, subjects="role")
-    assert effects(found) == [Effect.LEFT_OUT]
+    assert effects(found) == [Consequence.LEFT_OUT]
     assert [rule.document["sub"] for rule in found.entries["role_rules"]] == ["alice"]
     denied = imported(f"p, eve, data, read, deny\n{lines}", matcher, extra=ROLES, subjects="role")
-    assert effects(denied) == [Effect.ALLOWS_LESS]
+    assert effects(denied) == [Consequence.ALLOWS_LESS]
     assert effects(imported(lines, matcher, extra=ROLES)) == []
 
 

@@ -9,7 +9,7 @@ from extauthz.compile.roles.role_model import RoleModel, compile_model
 from extauthz.importing.checked import check, runner_of
 from extauthz.importing.istio import IstioOptions, import_istio
 from extauthz.importing.istio_targets import Workload
-from extauthz.importing.outcome import Effect, Imported
+from extauthz.importing.outcome import Consequence, Imported
 from extauthz.shipped import shipped
 
 Rule = dict[str, Any]
@@ -49,7 +49,7 @@ def when(key: str, **values: Any) -> Rule:
     return {"when": [{"key": key, **values}]}
 
 
-def effects(found: Imported) -> set[Effect]:
+def effects(found: Imported) -> set[Consequence]:
     return {each.effect for each in found.not_taken}
 
 
@@ -104,7 +104,7 @@ def test_no_allow_policy_allows_the_rest_and_an_empty_one_allows_nothing() -> No
 )
 def test_what_has_no_equal_leaves_out_an_allow_and_stops_a_deny(rule: Rule) -> None:
     allow = imported(rule, to(paths=["/other"]))
-    assert effects(allow) == {Effect.LEFT_OUT}
+    assert effects(allow) == {Consequence.LEFT_OUT}
     assert len(conditions(allow)) == 1
     assert imported(rule, action="DENY").refused
 
@@ -173,18 +173,18 @@ def test_what_has_an_equal_is_taken_and_compiles(rule: Rule, action: str, role_m
 
 def test_an_alternative_without_an_equal_is_left_out_of_an_allow_alone() -> None:
     found = imported(to(paths=["/a", "/b c"]))
-    assert effects(found) == {Effect.ALLOWS_LESS}
+    assert effects(found) == {Consequence.ALLOWS_LESS}
     assert conditions(found)[0] == {
         "type": "CONDITION", "attribute": "request.path", "operator": "eq", "value": "/a",
     }  # fmt: skip
-    assert effects(imported(to(notPaths=["/a", "/b c"]))) == {Effect.LEFT_OUT}
+    assert effects(imported(to(notPaths=["/a", "/b c"]))) == {Consequence.LEFT_OUT}
 
 
 def test_hosts_are_taken_where_they_deny_and_only_more_strictly() -> None:
     deny = imported(to(hosts=["A.example:8080"]), action="DENY")
-    assert effects(deny) == {Effect.ALLOWS_LESS}
+    assert effects(deny) == {Consequence.ALLOWS_LESS}
     assert conditions(deny)[0]["value"] == "a.example"
-    assert effects(imported(to(hosts=["a.example"]))) == {Effect.LEFT_OUT}
+    assert effects(imported(to(hosts=["a.example"]))) == {Consequence.LEFT_OUT}
     assert imported(to(notHosts=["a.example"]), action="DENY").refused
     assert conditions(imported(to(notHosts=["a.example"])))[0]["type"] == "NOT"
 
@@ -193,22 +193,22 @@ def test_a_claim_of_unknown_type_allows_and_is_denied_where_it_is_missing() -> N
     group = "request.auth.claims[group]"
     assert effects(imported(when(group, values=["a"]))) == set()
     assert imported(when(group, values=["a"]), action="DENY").refused
-    assert effects(imported(when(group, notValues=["a"]))) == {Effect.LEFT_OUT}
+    assert effects(imported(when(group, notValues=["a"]))) == {Consequence.LEFT_OUT}
     assert effects(imported(when(group, notValues=["a"]), action="DENY")) == set()
 
 
 def test_head_is_named_where_a_list_tells_it_from_get() -> None:
-    assert effects(imported(to(methods=["HEAD"]))) == {Effect.LEFT_OUT}
-    assert effects(imported(to(methods=["HEAD"]), action="DENY")) == {Effect.ALLOWS_LESS}
+    assert effects(imported(to(methods=["HEAD"]))) == {Consequence.LEFT_OUT}
+    assert effects(imported(to(methods=["HEAD"]), action="DENY")) == {Consequence.ALLOWS_LESS}
     assert effects(imported(to(methods=["GET", "HEAD"]))) == set()
     assert imported(to(methods=["GET", "HEAD"])).notes == imported(to(methods=["POST"])).notes
     assert any("HEAD is decided as GET" in note for note in imported(to(methods=["GET"])).notes)
 
 
 def test_audit_and_dry_runs_decide_nothing_and_custom_stops_the_import() -> None:
-    assert effects(imported({}, action="AUDIT")) == {Effect.NO_EFFECT}
+    assert effects(imported({}, action="AUDIT")) == {Consequence.NO_EFFECT}
     dry = imported(to(paths=["/a"]), metadata={"annotations": {"istio.io/dry-run": "true"}})
-    assert effects(dry) == {Effect.NO_EFFECT}
+    assert effects(dry) == {Consequence.NO_EFFECT}
     assert conditions(dry) == [{"type": "ALWAYS"}]
     assert imported({}, action="CUSTOM", provider={"name": "other"}).refused
     kept = imported({}, action="CUSTOM", provider={"name": "ours"})
@@ -236,10 +236,10 @@ def test_principals_of_an_unknown_trust_domain_are_denied_in_each() -> None:
     rule = source(principals=["cluster.local/ns/a/sa/b"])
     assert effects(imported(rule, domains=())) == set()
     deny = imported(rule, action="DENY", domains=())
-    assert effects(deny) == {Effect.ALLOWS_LESS}
+    assert effects(deny) == {Consequence.ALLOWS_LESS}
     assert "spiffe://[^/]+/ns/a/sa/b" in str(conditions(deny)[0])
     assert effects(imported(source(notPrincipals=["cluster.local/ns/a/*"]), domains=())) == {
-        Effect.ALLOWS_LESS
+        Consequence.ALLOWS_LESS
     }
     # A star for the trust domain is every one already.
     assert effects(imported(source(principals=["*/ns/a/sa/b"]), action="DENY", domains=())) == set()

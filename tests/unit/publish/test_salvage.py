@@ -8,7 +8,7 @@ import pytest
 from extauthz.compile.documents.policy_documents import Reading
 from extauthz.domain.policy import MAX_PRIORITY, AttributePolicy, RoleRule, SubjectKind, UnreadableCondition
 from extauthz.domain.reasons import Effect
-from extauthz.publish.tenant import Compiler, TenantState
+from extauthz.publish.tenant import Compiler, TenantPolicies
 from extauthz.storage.feed import RowChange, TenantDocuments
 from tests.integration.storage_documents import attribute_policy, resource, role_binding, role_rule, route
 from tests.shipped_model import MODEL
@@ -36,11 +36,11 @@ def documents(revision: int = 1, **tables: list[Document]) -> TenantDocuments:
     )
 
 
-def salvaged(after: TenantDocuments, before: TenantDocuments | None = None) -> TenantState:
+def salvaged(after: TenantDocuments, before: TenantDocuments | None = None) -> TenantPolicies:
     known = None if before is None else COMPILER.salvage(before)
-    assert known is None or isinstance(known, TenantState)
+    assert known is None or isinstance(known, TenantPolicies)
     found = COMPILER.salvage(after, known)
-    assert isinstance(found, TenantState), found
+    assert isinstance(found, TenantPolicies), found
     return found
 
 
@@ -159,16 +159,16 @@ def test_changes_are_followed_and_repair_or_remove_the_row() -> None:
     state = salvaged(documents(2, attribute_policies=[bad]), documents(attribute_policies=[good]))
     rule = role_rule(effect="deny")
     followed = COMPILER.apply(state, 3, [RowChange("role_rule", id_of(rule), rule)])
-    assert isinstance(followed, TenantState)
+    assert isinstance(followed, TenantPolicies)
     assert id_of(rule) in followed.snapshot.role_rules_by_id
     assert followed.unreadable.keys() == state.unreadable.keys()
     repaired = COMPILER.apply(
         followed, 4, [RowChange("attribute_policy", id_of(good), good | {"priority": 3})]
     )
-    assert isinstance(repaired, TenantState)
+    assert isinstance(repaired, TenantPolicies)
     assert (dict(repaired.unreadable), repaired.snapshot.policies_by_id[id_of(good)].priority) == ({}, 3)
     removed = COMPILER.apply(followed, 4, [RowChange("attribute_policy", id_of(good), None)])
-    assert isinstance(removed, TenantState)
+    assert isinstance(removed, TenantPolicies)
     assert (dict(removed.unreadable), len(removed.snapshot.policies_by_id)) == ({}, 0)
 
 
@@ -177,9 +177,9 @@ def test_a_stand_in_does_not_count_as_the_last_good_version() -> None:
     once = salvaged(documents(2, attribute_policies=[first]), documents())
     moved = first | {"resource": "b"}
     again = COMPILER.salvage(documents(3, attribute_policies=[moved]), once)
-    assert isinstance(again, TenantState)
+    assert isinstance(again, TenantPolicies)
     assert again.snapshot.policies_by_id[id_of(first)].resource == "b"
     allowing = COMPILER.salvage(documents(3, attribute_policies=[moved | {"effect": "allow"}]), once)
-    assert isinstance(allowing, TenantState)
+    assert isinstance(allowing, TenantPolicies)
     assert not allowing.snapshot.policies_by_id
     assert replace(allowing, unreadable={}).is_complete

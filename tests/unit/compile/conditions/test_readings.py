@@ -11,7 +11,7 @@ import pytest
 from extauthz.compile.conditions.compiled_conditions import compile_condition
 from extauthz.compile.conditions.compiled_policy import attribute_names
 from extauthz.compile.conditions.condition_trees import parse_condition
-from extauthz.compile.conditions.expression import Name, parse, unparse
+from extauthz.compile.conditions.expression import NameReference, parse, unparse
 from extauthz.compile.conditions.readings import READINGS, reading_of
 from extauthz.compile.conditions.required_values import Lookup, RequiredValues, required_values
 from extauthz.compile.conditions.values import Kind
@@ -125,11 +125,11 @@ def test_a_name_with_any_text_in_it_is_read_back_as_it_was_printed() -> None:
     letters = "ab.:/\"'\\ []()=,-1\u00e9\u2260\n"
     for _ in range(3_000):
         name = "user." + "".join(dice.choices(letters, k=dice.randrange(1, 9)))
-        printed = unparse(Name(name))
-        assert parse(printed, quoted_names=True) == Name(name), printed
+        printed = unparse(NameReference(name))
+        assert parse(printed, quoted_names=True) == NameReference(name), printed
         compared = f"time({printed}) > env.time"
         again = parse(compared, quoted_names=True)
-        assert not isinstance(again, Name)
+        assert not isinstance(again, NameReference)
         assert parse(unparse(again), quoted_names=True) == again  # type: ignore[arg-type]
 
 
