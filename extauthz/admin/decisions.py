@@ -14,7 +14,7 @@ from extauthz.admin.past_view import View, view_of
 from extauthz.domain.time_text import rfc3339
 from extauthz.recording.bounds import KEPT_ALLOWS, KEPT_DENIES
 from extauthz.recording.explain_shape import ExplainedShape, explain_shape
-from extauthz.recording.recorded_request import NotKnown
+from extauthz.recording.not_known import NotKnown
 from extauthz.recording.shape import Shape
 from extauthz.rest.answers import Reply
 from extauthz.rest.authorization import sees_decisions_of

@@ -16,8 +16,9 @@ from extauthz.domain.principal import ANONYMOUS, Principal
 from extauthz.domain.reasons import Effect
 from extauthz.domain.verdict import Target
 from extauthz.recording.changes import PolicyChanges
+from extauthz.recording.not_known import TIME, CannotSayError, NotKnown, State
 from extauthz.recording.question import Question
-from extauthz.recording.recorded_request import TIME, CannotSayError, FoldedSegment, NotKnown, State
+from extauthz.recording.recorded_path import FoldedSegment
 from extauthz.recording.rejudge import Judge, Outcome
 from extauthz.recording.replay_policies import ReplayPolicies
 

@@ -13,8 +13,8 @@ from extauthz.domain.principal import ANONYMOUS, Principal
 from extauthz.domain.reasons import Effect
 from extauthz.domain.request import RequestFacts
 from extauthz.domain.verdict import Target
+from extauthz.recording.not_known import CannotSayError, NotKnown
 from extauthz.recording.question import Question, question_of
-from extauthz.recording.recorded_request import CannotSayError, NotKnown
 from extauthz.recording.rejudge import Judge, Outcome
 from extauthz.recording.replay_policies import ReplayPolicies
 from extauthz.recording.shape import Shape

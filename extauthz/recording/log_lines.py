@@ -26,6 +26,7 @@ from extauthz.domain.tenancy import UnmappedPolicy
 from extauthz.domain.time_text import parse_time
 from extauthz.domain.verdict import Rule, RuleKind
 from extauthz.recording import shape as recorded
+from extauthz.recording.not_known import CREDENTIAL, NotKnown, State
 from extauthz.recording.question import (
     NO_NAME,
     NOT_BY_POLICIES,
@@ -35,18 +36,11 @@ from extauthz.recording.question import (
     Question,
     folded_path,
 )
-from extauthz.recording.recorded_request import (
-    CREDENTIAL,
-    FoldedSegment,
-    NotInLines,
-    NotKnown,
-    PartlyKnown,
-    RecordedClaims,
-    RecordedFacts,
-    Slots,
-    State,
-)
+from extauthz.recording.recorded_path import FoldedSegment
+from extauthz.recording.recorded_principal import PartlyKnown, RecordedClaims
+from extauthz.recording.recorded_request import NotInLines, RecordedFacts
 from extauthz.recording.rejudge import Judge
+from extauthz.recording.slots import Slots
 
 _MASKED: Final = re.compile(r"\*+|\[[^\]]*\]|<[^>]*>|(?i:masked|redacted|removed|hidden)|hmac:[0-9a-f]{64}")
 _WITHOUT_TOKEN: Final = frozenset((Authentication.MTLS, Authentication.API_KEY))

@@ -16,20 +16,12 @@ from extauthz.domain.request import ContextTarget
 from extauthz.domain.tenancy import TenantBinding, UnmappedPolicy
 from extauthz.domain.verdict import Rule
 from extauthz.recording import shape as recorded
-from extauthz.recording.recorded_request import (
-    CannotSayError,
-    FoldedPath,
-    FoldedRest,
-    FoldedSegment,
-    NotKnown,
-    PartlyKnown,
-    RecordedClaims,
-    RecordedFacts,
-    Slots,
-    State,
-    value_in,
-)
+from extauthz.recording.not_known import CannotSayError, NotKnown, State
+from extauthz.recording.recorded_path import FoldedPath, FoldedRest, FoldedSegment
+from extauthz.recording.recorded_principal import PartlyKnown, RecordedClaims
+from extauthz.recording.recorded_request import RecordedFacts
 from extauthz.recording.shape import OWNER, CredentialState, Shape
+from extauthz.recording.slots import Slots, value_in
 
 NOT_BY_POLICIES: Final = frozenset(
     {

@@ -11,13 +11,8 @@ from typing import Final
 from extauthz.compile.routes.route_index import RouteIndex, host_tiers
 from extauthz.compile.routes.route_tree import Leaf, Match, RouteEntry, Segments, leaf_at, shapes
 from extauthz.domain.path import CanonicalPath, decode_segment
-from extauthz.recording.recorded_request import (
-    CannotSayError,
-    FoldedPath,
-    FoldedRest,
-    FoldedSegment,
-    RecordedParameters,
-)
+from extauthz.recording.not_known import CannotSayError
+from extauthz.recording.recorded_path import FoldedPath, FoldedRest, FoldedSegment, RecordedParameters
 
 _Added = tuple[str | None, Segments, bool]
 """The host of a route, its segments, and whether it ends with `/**`."""

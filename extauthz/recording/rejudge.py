@@ -13,8 +13,8 @@ from extauthz.domain.policy import AuthenticationRequirement
 from extauthz.domain.principal import Principal
 from extauthz.domain.reasons import Effect, Reason
 from extauthz.domain.verdict import Rule, Target
+from extauthz.recording.not_known import CannotSayError, NotKnown
 from extauthz.recording.question import Question
-from extauthz.recording.recorded_request import CannotSayError, NotKnown
 from extauthz.recording.replay_policies import ReplayPolicies
 
 _NONE: Final = AuthenticationRequirement.NONE

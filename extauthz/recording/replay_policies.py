@@ -35,7 +35,8 @@ from extauthz.domain.reasons import Effect
 from extauthz.domain.tenancy import TenancyMode
 from extauthz.domain.time_text import parse_time
 from extauthz.domain.verdict import Target
-from extauthz.recording.recorded_request import CannotSayError, PartlyKnown
+from extauthz.recording.not_known import CannotSayError
+from extauthz.recording.recorded_principal import PartlyKnown
 from extauthz.recording.recorded_routes import RecordedRoutes
 
 _TIMED: Final = frozenset({"env.time", "env.hour", "env.weekday"})

@@ -16,14 +16,9 @@ from extauthz.domain.verdict import Rule
 from extauthz.recording import shape as recorded
 from extauthz.recording.compare import DecisionChange, Difference
 from extauthz.recording.explained import Sees, because
+from extauthz.recording.not_known import CannotSayError, NotKnown
 from extauthz.recording.question import Question
-from extauthz.recording.recorded_request import (
-    CannotSayError,
-    FoldedPath,
-    FoldedRest,
-    FoldedSegment,
-    NotKnown,
-)
+from extauthz.recording.recorded_path import FoldedPath, FoldedRest, FoldedSegment
 from extauthz.recording.rejudge import Outcome
 
 MAX_GROUPS: Final = 100

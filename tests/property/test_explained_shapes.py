@@ -10,7 +10,7 @@ from extauthz.decide.explained_conditions import ConditionOutcome
 from extauthz.decide.line_question import BY_RULES
 from extauthz.domain.verdict import Grant
 from extauthz.recording.explain_shape import ExplainedShape, explain_shape
-from extauthz.recording.recorded_request import NotKnown
+from extauthz.recording.not_known import NotKnown
 from extauthz.recording.shape import BODY, FOLDED, HOST, METHOD, Shape
 from tests.property.generators import random_policy_set
 from tests.property.test_replay import Stage, named_by

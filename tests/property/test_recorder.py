@@ -19,8 +19,8 @@ from extauthz.domain.reasons import Reason
 from extauthz.domain.verdict import Denied
 from extauthz.recording.counter import ShapeCounter
 from extauthz.recording.documents import BatchWriter, Counted, context_of, shape_of, texts_of
+from extauthz.recording.not_known import NotKnown
 from extauthz.recording.question import question_of
-from extauthz.recording.recorded_request import NotKnown
 from extauthz.recording.rejudge import Judge
 from extauthz.recording.replay_policies import ReplayPolicies
 from extauthz.recording.shape import ABSENT, BODY, CLAIMS, HEADERS, QUERY, CredentialState, path_of

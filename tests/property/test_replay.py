@@ -35,8 +35,8 @@ from extauthz.domain.time_text import parse_time
 from extauthz.domain.verdict import Verdict
 from extauthz.recording.compare import HOUR_S, Comparison, DecisionChange, Period
 from extauthz.recording.log_lines import LineReader, as_recorded
+from extauthz.recording.not_known import NotKnown
 from extauthz.recording.question import POLICIES, Question, question_of
-from extauthz.recording.recorded_request import NotKnown
 from extauthz.recording.rejudge import Judge, Outcome
 from extauthz.recording.replay_policies import ReplayPolicies
 from extauthz.recording.shape import BODY, FOLDED, Shape

@@ -5,8 +5,8 @@ import pytest
 from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.reasons import Reason
 from extauthz.recording.compare import HOUR_S, Comparison, DecisionChange, Difference, Period
+from extauthz.recording.not_known import NotKnown, State
 from extauthz.recording.question import question_of
-from extauthz.recording.recorded_request import NotKnown, State
 from extauthz.recording.replay_policies import ReplayPolicies
 from extauthz.recording.shape import FOLDED, CredentialState, Shape
 from tests.recorded_requests import CLERKS, HOUR, ORDERS, Document, condition, order, policy, snapshot_of

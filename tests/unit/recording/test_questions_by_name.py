@@ -14,8 +14,8 @@ from extauthz.domain.policy import AttributePolicy, PolicySet
 from extauthz.domain.principal import Authentication, Principal, PrincipalKind
 from extauthz.domain.tenancy import TenancyMode
 from extauthz.recording.log_lines import LineReader
+from extauthz.recording.not_known import NotKnown
 from extauthz.recording.question import Question
-from extauthz.recording.recorded_request import NotKnown
 from extauthz.recording.rejudge import Judge, Outcome
 from extauthz.recording.replay_policies import ReplayPolicies
 from tests.compiled_policies import compiled
