@@ -47,7 +47,7 @@ MUTANT_SECONDS: Final = 40
 _DECISIONS: Final = (
     "tests/unit/decide/test_judge.py",
     "tests/unit/decide/test_staleness.py",
-    "tests/unit/commands/test_decision_cases.py",
+    "tests/unit/cases/test_decision_cases.py",
     "tests/unit/decide/test_record.py",
     "tests/property/test_decision_against_reference.py",
 )

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Query
 from pydantic import ModelWrapValidatorHandler, PrivateAttr, ValidationInfo, model_validator
 from starlette.responses import Response
 
-from extauthz.cases.decision_cases import CaseInvalidError, CaseRunner
+from extauthz.cases.case_values import CaseInvalidError
+from extauthz.cases.decision_cases import CaseRunner
 from extauthz.compile.directory import Directory
 from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.problem import Problem

@@ -16,7 +16,7 @@ from typing import Final
 
 import orjson
 
-from extauthz.cases.decision_cases import CaseInvalidError
+from extauthz.cases.case_values import CaseInvalidError
 from extauthz.commands import policy_replay
 from extauthz.commands.policy_folder import FolderSettings, folder_settings, open_folder
 from extauthz.commands.policy_validate import by_place, printable

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from extauthz.cases.decision_cases import CaseInvalidError, case_warnings, run_case_text
+from extauthz.cases.case_values import CaseInvalidError
+from extauthz.cases.decision_cases import case_warnings, run_case_text
 from extauthz.commands.junit_report import write_junit
 from extauthz.commands.policy_folder import FolderSettings, folder_settings, open_folder
 from extauthz.commands.policy_validate import by_place, counted

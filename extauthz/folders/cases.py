@@ -4,14 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from extauthz.cases.case_members import case_problems, problem_in_section, unread_members
-from extauthz.cases.decision_cases import (
-    CaseInvalidError,
-    CaseResult,
-    CaseRunner,
-    compiled_section,
-    refused_result,
-    run_section,
-)
+from extauthz.cases.case_sections import compiled_section
+from extauthz.cases.case_values import CaseInvalidError
+from extauthz.cases.decision_cases import CaseResult, CaseRunner, refused_result, run_section
 from extauthz.compile.directory import Directory
 from extauthz.compile.fields import shown
 from extauthz.compile.roles.role_model import RoleModel

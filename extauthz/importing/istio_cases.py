@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-from extauthz.cases.decision_cases import CaseInvalidError, CaseRunner
+from extauthz.cases.case_values import CaseInvalidError
+from extauthz.cases.decision_cases import CaseRunner
 from extauthz.importing.istio_documents import AuthorizationPolicy
 from extauthz.proxyconfig.documents import YamlValue
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from extauthz.cases.decision_cases import CaseInvalidError, CaseRunner
+from extauthz.cases.case_values import CaseInvalidError
+from extauthz.cases.decision_cases import CaseRunner
 from extauthz.compile.directory import Directory
 from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.policy import Mode

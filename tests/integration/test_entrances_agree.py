@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from extauthz.cases.decision_cases import CaseRunner
 from extauthz.check.service import CheckService
-from extauthz.commands.decision_cases import CaseRunner
 from extauthz.decide.judge import CheckPolicy
 from extauthz.domain.policy import default_action
 from extauthz.domain.tenancy import UnmappedPolicy

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from extauthz.commands.decision_cases import CaseRunner
+from extauthz.cases.decision_cases import CaseRunner
 from extauthz.compile.documents.policy_files import read_document
 from tests.integration.applying import command, write_folder
 from tests.integration.rest_harness import Api, rest

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from extauthz.commands.decision_cases import CaseRunner
+from extauthz.cases.decision_cases import CaseRunner
 from tests.property.generators import random_policy_set, random_request
 from tests.reference import reference_decide
 from tests.shipped_model import MODEL

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from extauthz.commands.decision_cases import CaseRunner
+from extauthz.cases.decision_cases import CaseRunner
 from extauthz.decide.explained_conditions import ConditionOutcome
 from extauthz.decide.line_question import BY_RULES
 from extauthz.domain.verdict import Grant

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from extauthz.commands.decision_cases import CaseRunner
+from extauthz.cases.decision_cases import CaseRunner
 from extauthz.compile.snapshot import Snapshot
 from extauthz.decide import authorize
 from extauthz.decide.authorize import Decision

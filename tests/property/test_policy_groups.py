@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 from immutables import Map
 
-from extauthz.commands.decision_cases import CaseRunner
+from extauthz.cases.decision_cases import CaseRunner
 from extauthz.compile.conditions.compiled_policy import CompiledPolicy
 from extauthz.compile.conditions.condition_input import ConditionInput
 from extauthz.compile.conditions.values import Kleene

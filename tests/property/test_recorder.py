@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extauthz.commands.decision_cases import CaseRunner
+from extauthz.cases.decision_cases import CaseRunner
 from extauthz.compile.conditions.compiled_policy import attribute_names
 from extauthz.compile.snapshot import Snapshot
 from extauthz.domain.reasons import Reason

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from extauthz.cases.decision_cases import CaseRunner
 from extauthz.check.service import CheckService
-from extauthz.commands.decision_cases import CaseRunner
 from extauthz.compile.directory import Directory
 from extauthz.decide.tokens.keyring import KeyRing
 from extauthz.decisionlog.log import DecisionLog

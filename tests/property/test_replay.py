@@ -17,8 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extauthz.commands.case_requests import asked_by_preflight, read_case_request
-from extauthz.commands.decision_cases import CaseInvalidError, CaseRunner
+from extauthz.cases.case_requests import asked_by_preflight, read_case_request
+from extauthz.cases.case_values import CaseInvalidError
+from extauthz.cases.decision_cases import CaseRunner
 from extauthz.compile.conditions.attributes import ATTRIBUTES
 from extauthz.compile.conditions.compiled_policy import attribute_names
 from extauthz.compile.conditions.operators import OPERATORS
@@ -87,7 +88,7 @@ class Stage:
         facts = read_case_request(case["request"], raw_headers=self.runner._raw_headers)
         if isinstance(facts, Malformed):
             return None
-        identity = self.runner._principal(case, "case")
+        identity = self.runner._callers.read(case, "case")
         if identity is None and case["request"].get("method") == "OPTIONS":
             asked = asked_by_preflight(case["request"], raw_headers=self.runner._raw_headers)
             facts = facts._replace(preflight=asked)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from extauthz.commands.decision_cases import CaseRunner
+from extauthz.cases.decision_cases import CaseRunner
 from extauthz.compile.directory import Directory
 from extauthz.compile.documents.policy_documents import Reading, parse_policy_set
 from extauthz.compile.snapshot import Snapshot, empty

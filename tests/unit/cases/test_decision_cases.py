@@ -2,7 +2,8 @@
 
 import pytest
 
-from extauthz.commands.decision_cases import CaseInvalidError, CaseResult, run_case_text
+from extauthz.cases.case_values import CaseInvalidError
+from extauthz.cases.decision_cases import CaseResult, run_case_text
 from tests.case_files import CASES
 from tests.shipped_model import MODEL
 
