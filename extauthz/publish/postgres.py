@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from extauthz.compile.directory import Directory
 from extauthz.publish.following import (
     current_config,
     is_complete,
@@ -31,9 +30,9 @@ from extauthz.publish.loading import retire, short_steps
 from extauthz.publish.loads import Loaded, TenantLoads
 from extauthz.publish.policy_size import PolicySizes
 from extauthz.publish.polling import Connect, DatabasePolling
-from extauthz.publish.rejected_revisions import RejectedRevisions, log_refused
+from extauthz.publish.published_tenants import PublishedTenants, Refreshed
+from extauthz.publish.rejected_revisions import RejectedRevisions
 from extauthz.publish.tenant import Compiler, TenantPolicies, unreadable_rows
-from extauthz.publish.tenant_configs import TenantConfigs, log_damaged
 from extauthz.storage import feed, tenant_configs
 from extauthz.storage.availability import DatabaseState
 
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     from extauthz.compile.snapshot import Snapshot
     from extauthz.domain.problem import Problem
     from extauthz.domain.tenancy import TenancyMode
-    from extauthz.domain.tenant_config import TenantConfig, TenantIdentityProvider
+    from extauthz.domain.tenant_config import TenantIdentityProvider
     from extauthz.publish.current import CurrentPolicies
     from extauthz.publish.notifications import OpenListener
     from extauthz.storage.pool import Connection
@@ -83,32 +82,21 @@ class PostgresPublisher:
         `open_listener` is for notifications past a connection pooler. `database` is told whether the policies
         can be confirmed. `max_bytes` is how large the policies of a tenant may be, None for no limit.
         """
-        self._connect = connect
         self._current = current
         self._compiler = compiler
-        self._mode = mode
         self._tenants = tenants
         self._poll_interval = poll_interval
         self._clock = clock
         self._steady = steady
         self._confirmed_steady = 0.0
         self._on_failure = on_failure
-        self._on_issuers = on_issuers
         self.on_busy: Callable[[bool], None] = lambda _busy: None
         self.on_revision: Callable[[], None] = lambda: None
         """Called after other revisions, or another configuration, of tenants were published."""
         self.sizes = PolicySizes(max_bytes)
-        self._configs = TenantConfigs()
-        self._states: dict[str, TenantPolicies] = {}
+        self._published = PublishedTenants(current, mode=mode, on_failure=on_failure, on_issuers=on_issuers)
         self._written_at: dict[str, datetime | None] = {}
-        self._lagging: dict[str, float] = {}
         self._refused = RejectedRevisions(steady)
-        self._problems: dict[str, Sequence[Problem]] = {}
-        # Of tenants none of whose policies compiled since the start.
-        self._unready: dict[str, TenantConfig] = {}
-        # What could be read of those tenants: it validates writes, and is never published.
-        self._drafts: dict[str, TenantPolicies] = {}
-        self._epoch: str | None = None
         self._unsettled = 0
         self._polling = DatabasePolling(
             connect,
@@ -138,7 +126,7 @@ class PostgresPublisher:
     @property
     def problems(self) -> Mapping[str, Sequence[Problem]]:
         """What is wrong with the newest rows, by tenant; each keeps its last good policies, if any."""
-        return self._problems
+        return self._published.problems
 
     def load_first(self) -> Sequence[object]:
         """Begin with nothing: policies come once the database answers, until then nothing is allowed."""
@@ -146,7 +134,7 @@ class PostgresPublisher:
 
     def state(self, tenant: str) -> TenantPolicies | None:
         """Return the tenant's published state, or what could be read of it (`is_complete` is false then)."""
-        return self._states.get(tenant) or self._drafts.get(tenant)
+        return self._published.state(tenant)
 
     def unreadable(self, tenant: str) -> list[Problem]:
         """Return why rows of the tenant are not in force; each pointer begins with kind and id of its row."""
@@ -157,7 +145,7 @@ class PostgresPublisher:
         """Wait until the tenant is published at `revision` or later; false after that many seconds."""
 
         def reached() -> bool:
-            state = self._states.get(tenant)
+            state = self._published.states.get(tenant)
             return state is not None and state.snapshot.revision >= revision
 
         if reached():
@@ -215,7 +203,7 @@ class PostgresPublisher:
                 for tenant, revision in heads.revisions.items()
                 if not self._tenants or tenant in self._tenants
             }
-            new_epoch = heads.epoch != self._epoch
+            new_epoch = heads.epoch != self._published.epoch
             taken = {} if new_epoch else taken
             behind = {} if new_epoch else self._behind(wanted, taken)
             changes = await feed.changes_since(connection, behind) if behind else []
@@ -231,11 +219,8 @@ class PostgresPublisher:
             # Else a full collection walks all that was followed since the start, and stops every decision.
             await self._take_short_steps(after_publishing)
             self._unsettled = 0
-        states = {tenant: state for tenant, state in self._states.items() if tenant in wanted}
-        unready = {tenant: known for tenant, known in self._unready.items() if tenant in wanted}
-        drafts = {tenant: known for tenant, known in self._drafts.items() if tenant in unready}
-        failed: dict[str, Sequence[Problem]] = {}
-        loading: set[str] = set()
+        refreshed = self._published.among(wanted)
+        states = refreshed.states
         replaced: list[Snapshot] = []
         for tenant, revision in wanted.items():
             known = states.get(tenant)
@@ -281,14 +266,14 @@ class PostgresPublisher:
                 elif found is None:
                     problems = self._refused.known_problems(tenant, revision, heads.epoch)
                     if problems is not None:
-                        failed[tenant] = problems
+                        refreshed.failed[tenant] = problems
                         continue
                 if found is None and not new_epoch:
                     self._loads.begin(tenant, known)
-                    loading.add(tenant)
-                    await self._register_meanwhile(connection, tenant, states, unready)
-                    if tenant in self._problems:
-                        failed[tenant] = self._problems[tenant]
+                    refreshed.loading.add(tenant)
+                    await self._register_meanwhile(connection, tenant, refreshed)
+                    if tenant in self.problems:
+                        refreshed.failed[tenant] = self.problems[tenant]
                     continue
                 if found is None:
                     # Nothing is confirmed before all of an epoch is read, so nothing waits for this.
@@ -297,116 +282,50 @@ class PostgresPublisher:
                     found, self._written_at[tenant] = read.found, read.written_at
                     if isinstance(found, TenantPolicies) and found.unreadable:
                         self._refused.add(tenant, revision, heads.epoch, found.problems, began=began)
-            unready.pop(tenant, None)
-            drafts.pop(tenant, None)
+            refreshed.unready.pop(tenant, None)
+            refreshed.drafts.pop(tenant, None)
             if isinstance(found, TenantPolicies) and not found.is_complete:
-                drafts[tenant] = found
+                refreshed.drafts[tenant] = found
                 found = found.problems
             if isinstance(found, TenantPolicies):
                 states[tenant] = found
                 if found.unreadable:
-                    failed[tenant] = found.problems
-                    if found.problems != self._problems.get(tenant):
+                    refreshed.failed[tenant] = found.problems
+                    if found.problems != self.problems.get(tenant):
                         self._on_failure()
             elif found is None:
                 states.pop(tenant, None)
             else:
-                await self._register_meanwhile(connection, tenant, states, unready)
-                failed[tenant] = found
+                await self._register_meanwhile(connection, tenant, refreshed)
+                refreshed.failed[tenant] = found
                 self._refused.add(tenant, at, heads.epoch, found, began=began)
                 self._on_failure()
-        self._drafts = drafts
-        self._publish(states, unready, failed, loading, heads.epoch, asked_at)
+        if self._published.publish(refreshed, heads.epoch, asked_at):
+            self.on_revision()
+        self._refused.keep(refreshed.failed)
         self._confirmed_steady = asked_steady
         async with self._refreshed:
             self._refreshed.notify_all()
         if replaced:
             await asyncio.to_thread(retire, replaced)
 
-    async def _register_meanwhile(
-        self,
-        connection: Connection,
-        tenant: str,
-        states: dict[str, TenantPolicies],
-        unready: dict[str, TenantConfig],
-    ) -> None:
+    async def _register_meanwhile(self, connection: Connection, tenant: str, refreshed: Refreshed) -> None:
         """Take over what is registered of a tenant whose newest policies are not in force.
 
         INVARIANT: policies that cannot be read, or take long, hold up no revoked key and no suspension.
         """
-        known = states.get(tenant)
-        before = self._unready.get(tenant) if known is None else known.config
+        known = refreshed.states.get(tenant)
+        before = self._published.unready.get(tenant) if known is None else known.config
         config = await current_config(connection, tenant, before)
         if known is None:
-            unready[tenant] = config
+            refreshed.unready[tenant] = config
         elif config is not before:
-            states[tenant] = replace(known, config=config)
+            refreshed.states[tenant] = replace(known, config=config)
 
     def _behind(self, wanted: Mapping[str, int], taken: Mapping[str, Loaded]) -> dict[str, int]:
         read = {tenant: loaded.found for tenant, loaded in taken.items() if is_complete(loaded.found)}
         return {
             tenant: state.snapshot.revision
-            for tenant, state in (self._states | read).items()
+            for tenant, state in (dict(self._published.states) | read).items()
             if tenant in wanted and wanted[tenant] > state.snapshot.revision
         }
-
-    def _publish(
-        self,
-        states: dict[str, TenantPolicies],
-        unready: dict[str, TenantConfig],
-        failed: dict[str, Sequence[Problem]],
-        loading: set[str],
-        epoch: str,
-        confirmed_at: float,
-    ) -> None:
-        before = self._current.current()
-        for tenant in loading | failed.keys():
-            # A tenant that is new has waited for as long as this refresh takes.
-            waits_since = confirmed_at if tenant in loading else 0.0
-            known = before is not None and tenant in states
-            self._lagging.setdefault(tenant, before.confirmed(tenant) if before and known else waits_since)
-        for tenant, problems in failed.items():
-            if problems != self._problems.get(tenant):
-                log_refused(tenant, problems, has_policies=tenant in states)
-        for tenant in self._problems.keys() - failed.keys():
-            if tenant in states:
-                _log.info("policies_accepted", tenant=tenant, revision=states[tenant].snapshot.revision)
-        self._problems = failed
-        self._refused.keep(failed)
-        self._lagging = {tenant: self._lagging[tenant] for tenant in loading | failed.keys()}
-        moved = [
-            tenant
-            for tenant, state in states.items()
-            if tenant not in self._states or self._states[tenant] is not state
-        ]
-        self._states, self._unready, self._epoch = states, unready, epoch
-        self._register({tenant: state.config for tenant, state in states.items()} | unready)
-        self._current.swap(
-            Directory(
-                mode=self._mode,
-                snapshots={tenant: state.snapshot for tenant, state in states.items()},
-                epoch=epoch,
-                confirmed_at=confirmed_at,
-                hosts=self._configs.hosts,
-                suspended=self._configs.suspended,
-                issuers=self._configs.issuers,
-                service_keys=self._configs.identity_keys,
-                lagging=dict(self._lagging),
-            )
-        )
-        if moved:
-            self.on_revision()
-        for tenant in moved:
-            _log.debug("policies_published", tenant=tenant, revision=states[tenant].snapshot.revision)
-
-    def _register(self, registered: Mapping[str, TenantConfig]) -> None:
-        """Take over what is registered now, and tell of what of it cannot be read and of other issuers."""
-        before = self._configs
-        self._configs = before.following(registered)
-        if self._configs is before:
-            return
-        for tenant in self._configs.damaged_since(before):
-            self._on_failure()
-            log_damaged(tenant, self._configs.of[tenant])
-        if self._configs.issuers != before.issuers:
-            self._on_issuers(self._configs.issuers)

@@ -1,4 +1,4 @@
-"""Policies from signed heads: followed over HTTP, verified, compiled as those of the database are.
+"""Policies from signed heads: followed over HTTP, verified, put in force as those of the database are.
 
 INVARIANT: nothing is in force that a pinned key did not sign for this tenant. Whatever is refused leaves the
 last good policies in force, which grow old: a head confirms them for the moment at which it was signed, not
@@ -11,25 +11,15 @@ import asyncio
 import random
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from extauthz.compile.directory import Directory
-from extauthz.publish.loading import short_steps
+from extauthz.publish.head_contents import HeadContents
 from extauthz.publish.rejected_revisions import log_refused
-from extauthz.publish.tenant import Compiler, TenantPolicies
-from extauthz.signed.bodies import (
-    MAX_CHANGE_BYTES,
-    MAX_CONFIG_BYTES,
-    check_digest,
-    followed,
-    read_change,
-    read_config,
-    read_whole,
-    unpacked,
-)
-from extauthz.signed.head import Body, ChangeBody, Head, HeadRejectedError, verify
+from extauthz.publish.tenant import TenantPolicies
+from extauthz.signed.head import Head, HeadRejectedError, verify
 from extauthz.signed.policy_cache import CachedBodies, PolicyCache
 from extauthz.telemetry.counts import HeadRejection
 
@@ -42,8 +32,9 @@ if TYPE_CHECKING:
     from extauthz.domain.tenancy import TenancyMode
     from extauthz.domain.tenant_config import ProviderKeys, TenantConfig, TenantIdentityProvider
     from extauthz.publish.current import CurrentPolicies
+    from extauthz.publish.head_contents import BodySource
+    from extauthz.publish.tenant import Compiler
     from extauthz.signed.http_source import HttpPolicies
-    from extauthz.storage.feed import RowChange
 
 WAIT_S: Final = 25.0
 """How long a control plane is asked to wait for news.
@@ -55,13 +46,6 @@ _FIRST_RETRY_S: Final = 0.2
 _LONGEST_RETRY_S: Final = 5.0
 
 _log = structlog.get_logger("extauthz.publish")
-
-
-class BodySource(Protocol):
-    """Where bodies are read."""
-
-    async def body(self, body: Body) -> bytes:
-        """Return the octets of a body, not verified. Raises HeadRejectedError, OSError."""
 
 
 class SignedPublisher:
@@ -99,11 +83,9 @@ class SignedPublisher:
         self._source = source
         self._keys = keys
         self._current = current
-        self._compiler = compiler
         self._tenant = tenant
         self._mode = mode
         self._max_staleness = max_staleness
-        self._max_bytes = max_bytes
         self._poll_interval = poll_interval
         self._clock = clock
         self._steady = steady
@@ -113,9 +95,15 @@ class SignedPublisher:
         self._on_keys = on_keys
         self._cache = cache
         self._cache_problem: str | None = None
-        self._read: dict[str, bytes] = {}
         self._without_news = 0
         self.on_busy: Callable[[bool], None] = lambda _busy: None
+        self._contents = HeadContents(
+            compiler,
+            tenant,
+            max_bytes=max_bytes,
+            keep=cache is not None,
+            on_busy=self._tell_busy,
+        )
         self._head: Head | None = None
         self._state: TenantPolicies | None = None
         self._config: TenantConfig | None = None
@@ -124,6 +112,9 @@ class SignedPublisher:
         self._refusal: HeadRejectedError | None = None
         self._lagging_since: float | None = None
         self._problems: Sequence[Problem] = ()
+
+    def _tell_busy(self, busy: bool) -> None:
+        self.on_busy(busy)
 
     @property
     def available(self) -> None:
@@ -223,10 +214,7 @@ class SignedPublisher:
             if not await asyncio.to_thread(cache.may_write):
                 return
             missing = await asyncio.to_thread(cache.missing, head)
-            bodies = {
-                body.sha256: self._read.get(body.sha256) or await self._checked(body, self._source)
-                for body in missing
-            }
+            bodies = {body.sha256: await self._contents.octets(body, self._source) for body in missing}
             await asyncio.to_thread(cache.write, head, envelope, bodies)
         except OSError as error:
             self._note_cache(f"the cache cannot be written: {error.strerror or error}")
@@ -241,12 +229,12 @@ class SignedPublisher:
     async def _take(self, head: Head, source: BodySource) -> None:
         before = self._head
         config = self._config
-        self._read.clear()
+        self._contents.forget()
         if config is None or before is None or head.config != before.config:
-            document = await self._document(head.config, MAX_CONFIG_BYTES, source)
-            config = read_config(document, self._tenant)
+            config = await self._contents.config(head, source)
         try:
-            found = await self._policies(head, config, source)
+            following = None if self._problems else before
+            found = await self._contents.policies(head, config, source, state=self._state, before=following)
         except (HeadRejectedError, OSError):
             self._register(config)
             raise
@@ -261,64 +249,6 @@ class SignedPublisher:
         else:
             problems = found.problems if isinstance(found, TenantPolicies) else found
             self._publish(head, config, self._state, problems)
-
-    async def _policies(
-        self, head: Head, config: TenantConfig, source: BodySource
-    ) -> TenantPolicies | list[Problem]:
-        """Compile the policies of a head: by its changes where they lead on from what is in force."""
-        state, before = self._state, self._head
-        if state is not None and before is not None and not self._problems and _same_history(before, head):
-            revision = state.snapshot.revision
-            if revision == head.revision and revision == before.revision:
-                return state
-            steps = [change for change in head.changes if change.predecessor >= revision]
-            if steps and steps[0].predecessor == revision:
-                found = await self._stepped(state, head, len(head.changes) - len(steps), source)
-                if found is not None:
-                    return found
-        whole = await self._document(head.whole, self._max_bytes, source)
-        documents = read_whole(whole, self._tenant, head.whole_revision, config)
-        # A change that cannot be read keeps out its own rows, and neither others nor later changes.
-        rows = [row for change in head.changes for row in await self._rows(change, source)]
-        if head.changes:
-            documents = await asyncio.to_thread(followed, documents, rows, head.revision)
-        self.on_busy(True)
-        try:
-            return await asyncio.to_thread(self._compiler.salvage, documents, state)
-        finally:
-            self.on_busy(False)
-
-    async def _stepped(
-        self, state: TenantPolicies, head: Head, first: int, source: BodySource
-    ) -> TenantPolicies | None:
-        """Apply the changes of the head from number `first` on; None: the rows contradict each other."""
-        for change in head.changes[first:]:
-            rows = await self._rows(change, source)
-            with short_steps():
-                found = self._compiler.apply(state, change.revision, rows)
-            if not isinstance(found, TenantPolicies):
-                return None
-            state = found
-        return state
-
-    async def _rows(self, change: ChangeBody, source: BodySource) -> tuple[RowChange, ...]:
-        document = await self._document(change.body, MAX_CHANGE_BYTES, source)
-        return read_change(document, self._tenant, change.predecessor, change.revision)
-
-    async def _document(self, body: Body, max_bytes: int, source: BodySource) -> object:
-        if body.content_size > max_bytes:
-            raise HeadRejectedError(
-                HeadRejection.BODY, f"the body has {body.content_size} bytes; at most {max_bytes} are allowed"
-            )
-        octets = await self._checked(body, source)
-        if self._cache is not None:
-            self._read[body.sha256] = octets
-        return await asyncio.to_thread(unpacked, body, octets)
-
-    async def _checked(self, body: Body, source: BodySource) -> bytes:
-        octets = await source.body(body)
-        check_digest(body, octets)
-        return octets
 
     def _publish(
         self, head: Head, config: TenantConfig, state: TenantPolicies | None, problems: Sequence[Problem]
@@ -400,8 +330,3 @@ class SignedPublisher:
                 reason=refusal.reason,
                 problem=str(refusal),
             )
-
-
-def _same_history(before: Head, head: Head) -> bool:
-    """Tell whether a revision of one head has the same content as that revision of the other."""
-    return (before.epoch, before.history) == (head.epoch, head.history)
