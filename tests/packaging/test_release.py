@@ -14,6 +14,10 @@ import yaml
 from extauthz import __version__
 from tools.release import ROOT, problems, sections, version
 
+_ECOSYSTEMS: Final = {
+    "Dockerfile": "docker", "go.mod": "gomod", "package.json": "npm", "pom.xml": "maven", "uv.lock": "uv",
+}  # fmt: skip
+"""Of dependabot, by the manifest that it reads."""
 WORKFLOWS: Final = sorted((ROOT / ".github/workflows").glob("*.yml"))
 _PINNED: Final = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v[0-9]+\.[0-9]+\.[0-9]+", re.ASCII)
 
@@ -149,6 +153,27 @@ def test_the_jobs_of_ci_do_everything_that_the_script_does() -> None:
     commands = {step.get("run", "") for step in steps(ROOT / ".github/workflows/ci.yml")}
     assert wanted - commands == set()
     assert {"make coverage", "make docs"} <= commands
+
+
+def test_a_soak_can_be_started_with_a_number_of_seconds() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/soak.yml").read_text("utf-8"))
+    (inputs,) = workflow[True].values()  # YAML 1.1 reads the member `on` as a boolean
+    assert inputs["inputs"]["seconds"]["default"] == 300
+    (step,) = [each for each in steps(ROOT / ".github/workflows/soak.yml") if each.get("run") == "make soak"]
+    assert step["env"]["SOAK_S"] == "${{ inputs.seconds }}"
+
+
+def test_updates_are_proposed_for_every_manifest_of_dependencies() -> None:
+    updates = yaml.safe_load((ROOT / ".github/dependabot.yml").read_text("utf-8"))["updates"]
+    covered = {(each["package-ecosystem"], each["directory"]) for each in updates}
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    manifests = {
+        (_ECOSYSTEMS[path.name], "/" + str(path.parent).removeprefix("."))
+        for path in map(Path, listed.splitlines())
+        # A module of Maven is read with its parent.
+        if path.name in _ECOSYSTEMS and not (ROOT / path.parent.parent / path.name).exists()
+    }
+    assert manifests - covered == set()
 
 
 def test_only_the_jobs_of_a_release_that_sign_or_publish_may_write() -> None:
