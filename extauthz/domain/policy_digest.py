@@ -27,11 +27,25 @@ _MOST_ZEROS: Final = 1000
 def entity_hash(entity: Entity) -> int:
     """Return the SHA-256 of an entity as a number."""
     if isinstance(entity, RoleRule):
-        # Of these there are many. NUL is in no name, and in no JSON text.
-        text = "\0".join(entity)
+        text = rule_text(entity)
     else:
         text = json.dumps(_plain(entity), sort_keys=True, separators=(",", ":"))
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest(), "big")
+
+
+def rule_text(rule: Any) -> str:
+    """Return the text of a rule, a named tuple; of these there are many, and JSON takes four times as long.
+
+    NUL is in no name, and in no JSON text. As in `_plain`, a member with its default is left out.
+    """
+    defaults: Mapping[str, object] = rule._field_defaults
+    if not defaults:
+        return "\0".join(rule)
+    required = len(rule) - len(defaults)
+    optional = zip(defaults.items(), rule[required:], strict=True)
+    return "\0".join(
+        (*rule[:required], *(f"{name}={value}" for (name, default), value in optional if value != default))
+    )
 
 
 def _plain(value: object) -> object:

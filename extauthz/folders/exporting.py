@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from extauthz.compile.documents.policy_documents import subject_kind
 from extauthz.compile.documents.warnings import WarningCode
-from extauthz.domain.policy import SubjectKind, default_action
+from extauthz.domain.policy import RoleRule, SubjectKind, default_action
 from extauthz.domain.reasons import Effect
 from extauthz.folders.files import Limits, files_of, read_file
 from extauthz.folders.live_rows import LiveRows
@@ -40,7 +40,7 @@ _ORDER: Final[Mapping[str, tuple[str, ...]]] = {
         "name", "serviceName", "displayName",
         "headers", "authorization", "assertion", "require_bound", "routes",
     ),
-    ROLE_RULE: ("id", "sub", "sub_kind", "dom", "obj", "act", "effect"),
+    ROLE_RULE: RoleRule._fields,
     ROLE_BINDING: ("id", "user", "user_kind", "role", "dom", "expires_at"),
     ATTRIBUTE_POLICY: (
         "id", "name", "resource", "actions", "domain", "effect", "priority", "enabled", "mode", "format",

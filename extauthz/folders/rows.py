@@ -148,7 +148,8 @@ def _resource(raw: Document, resource: Resource) -> Document:
 
 
 def _role_rule(rule: RoleRule) -> Document:
-    return {name: str(getattr(rule, name)) for name in _RULE}
+    members = zip(RoleRule._fields, rule, strict=True)
+    return {name: str(value) for name, value in members if name != "id" and value is not None}
 
 
 def _role_binding(binding: RoleBinding) -> Document:
