@@ -31,7 +31,7 @@ class ProviderKeys:
 
 @dataclass(frozen=True, slots=True)
 class TenantConfig:
-    """The registration of one tenant, at one moment. `problems` name invalid rows, which are left out.
+    """The configuration of one tenant, at one moment. `problems` name invalid rows, which are left out.
 
     `keys` are of its providers, where a control plane signs them; a database has none.
     """

@@ -63,7 +63,7 @@ class TenantConfigs:
 def log_damaged(tenant: str, config: TenantConfig) -> None:
     """Log which parts of a tenant's configuration cannot be read."""
     _log.error(
-        "registration_refused",
+        "tenant_config_invalid",
         message="what cannot be read of the tenant's configuration is left out",
         tenant=tenant,
         problems=[str(problem) for problem in config.problems[:SHOWN_PROBLEMS]],

@@ -1,6 +1,6 @@
 """The identity providers and last good keys of a process that signs policies and serves nothing.
 
-Input: `Settings`, the tenants' registrations in the database. Output: `Additions` of each tenant. Errors:
+Input: `Settings`, the tenants' configurations in the database. Output: `Additions` of each tenant. Errors:
 `StartRefusedError`.
 """
 

@@ -1,6 +1,6 @@
 """Configures the key cache with the issuers of the settings, of the file IDENTITY_PROVIDERS, and of tenants.
 
-Input: `Settings`, registrations. Output: `IssuerSource`s. Errors: `StartRefusedError`.
+Input: `Settings`, configurations of tenants. Output: `IssuerSource`s. Errors: `StartRefusedError`.
 """
 
 import ssl

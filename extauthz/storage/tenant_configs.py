@@ -50,7 +50,7 @@ async def read(connection: Connection, tenants: Collection[str]) -> dict[str, Te
         Scope.IDENTITY.value,
     )
     return {
-        state["tenant_id"]: _registration(
+        state["tenant_id"]: _config(
             # Fail closed: any status other than "active" suspends the tenant.
             suspended=state["status"] != "active",
             hosts=hosts.get(state["tenant_id"], []),
@@ -70,7 +70,7 @@ async def _by_tenant(
     return found
 
 
-def _registration(
+def _config(
     *,
     suspended: bool,
     hosts: list[asyncpg.Record],

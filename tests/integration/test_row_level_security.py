@@ -249,7 +249,7 @@ async def test_a_write_without_a_condition_hits_only_the_own_tenant(database: "D
             assert await superuser.fetchval("SELECT count(*) FROM tenants WHERE name = 'changed'") == 1
 
 
-async def test_an_operator_sees_registrations_of_all_and_policies_of_none(database: "Database") -> None:
+async def test_an_operator_sees_configurations_of_all_and_policies_of_none(database: "Database") -> None:
     async with filled(database) as pool, tenant_transaction(pool, "nobody", operator=True) as connection:
         expected = {table: list(TENANTS) if table in OPERATED else [] for table in await tables(connection)}
         assert await visible(connection) == expected

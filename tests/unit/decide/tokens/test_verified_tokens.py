@@ -79,7 +79,7 @@ class TestVerifiedTokens:
             (ring_with(keys=None, fetched_at=None), Reason.KEYS_UNAVAILABLE),
         ],
     )
-    def test_a_changed_registration_is_judged_anew(self, changed: KeyRing, expected: Reason) -> None:
+    def test_a_changed_issuer_is_judged_anew(self, changed: KeyRing, expected: Reason) -> None:
         cache, token = VerifiedTokens(), bearer()
         ask(token, cache=cache)
         assert reason(ask(token, cache=cache, ring=changed)) is expected

@@ -68,7 +68,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-async def test_a_damaged_registration_delays_nothing_else(database: "Database", damage: str) -> None:
+async def test_a_damaged_configuration_delays_nothing_else(database: "Database", damage: str) -> None:
     statements, kind = DAMAGES[damage]
     async with firms(database, "acme", "globex") as found:
         api = found.api
