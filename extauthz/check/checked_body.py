@@ -28,46 +28,45 @@ _WHOLE: Final = b"false"
 class CheckedBody:
     """A body that is read when a condition asks for a part of it, and kept no longer than its check."""
 
-    __slots__ = ("_content", "_form", "_headers", "_http", "_longest", "_message", "_read")
+    __slots__ = ("_content", "_form", "_headers", "_http", "_longest", "_message")
 
     def __init__(self, http: HttpRequest, form: BodyForm, longest: int, headers: McpHeaders) -> None:
         """Take the message that has the body, its form, how many octets are read at most, and its headers."""
-        self._headers = headers
-        self._message: McpMessage | None = None
+        # None from the moment on when the body was read, or forgotten.
         self._http: HttpRequest | None = http
         self._form = form
         self._longest = longest
+        self._headers = headers
         self._content: WholeBody | None = None
-        self._read = False
+        self._message: McpMessage | None = None
 
     def value(self, path: str) -> object:
         """Return the value at a path; UNKNOWN where it is not there, or the body cannot be read."""
-        content = self._whole()
+        content = self._content if self._http is None else self._whole(self._http)
         return UNKNOWN if content is None else content.value(path)
 
     def exists(self, path: str) -> bool | None:
         """Tell whether a value is at the path; None where it is not known."""
-        content = self._whole()
+        content = self._content if self._http is None else self._whole(self._http)
         return None if content is None else content.exists(path)
 
     def message(self) -> McpMessage | None:
         """Return the message of the Model Context Protocol that the body is, also after `release`."""
-        content = self._whole()
-        if content is not None and self._message is None:
-            self._message = content.message()
+        if self._message is None:
+            content = self._content if self._http is None else self._whole(self._http)
+            if content is not None:
+                self._message = content.message()
         return self._message
 
     def release(self) -> None:
         """Forget the body: the log keeps facts longer than the check takes."""
         self._http = self._content = None
-        self._read = True
 
-    def _whole(self) -> WholeBody | None:
-        if not self._read:
-            self._read = True
-            raw = b"" if self._http is None else self._http.raw_body
-            if 0 < len(raw) <= self._longest:
-                self._content = read_body(raw, self._form, self._headers)
+    def _whole(self, http: HttpRequest) -> WholeBody | None:
+        self._http = None
+        raw = http.raw_body
+        if 0 < len(raw) <= self._longest:
+            self._content = read_body(raw, self._form, self._headers)
         return self._content
 
 

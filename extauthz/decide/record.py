@@ -153,8 +153,9 @@ def _add_message(fields: dict[str, object], message: McpMessage) -> None:
     """
     name = message.name
     if name is not None:
-        shown = _QUERY_OR_FRAGMENT.split(name, maxsplit=1)[0]
-        name = (shown if shown == name else f"{shown}?")[:UNTRUSTED_LENGTH]
+        if "?" in name or "#" in name:
+            name = f"{_QUERY_OR_FRAGMENT.split(name, maxsplit=1)[0]}?"
+        name = name[:UNTRUSTED_LENGTH]
     fields["mcp_method"] = message.method[:UNTRUSTED_LENGTH]
     fields["mcp_name"] = name
 

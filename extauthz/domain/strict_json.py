@@ -51,7 +51,7 @@ def read_json(document: bytes, *, max_depth: int = MAX_DEPTH) -> object | JsonRe
         return JsonRejected("not UTF-8")
     if text.startswith("\ufeff"):
         return JsonRejected("starts with a byte order mark")
-    if _too_deep(text, max_depth):
+    if is_deeper(text, max_depth):
         return JsonRejected(f"nested deeper than {max_depth} levels")
     try:
         value: object = _DECODER.decode(text)
@@ -74,7 +74,8 @@ def read_object(document: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, obj
     return JsonRejected("not a JSON object")
 
 
-def _too_deep(text: str, max_depth: int) -> bool:
+def is_deeper(text: str, max_depth: int) -> bool:
+    """Tell whether a text is nested deeper; of one that is not JSON the answer may be either."""
     if len(text) <= _PART and text.count("[") + text.count("{") <= max_depth:
         return False
     # In parts: one call over a large text would keep every other thread waiting.
@@ -86,8 +87,8 @@ def _too_deep(text: str, max_depth: int) -> bool:
         if "\\" in part:
             part = part.replace("\\\\", "").replace('\\"', "")
         pieces = part.split('"')
-        brackets = "".join(pieces[in_string::2]).encode().translate(None, _NO_BRACKETS)
-        if not begin and end >= len(text) and _is_shallow(brackets, max_depth):
+        brackets = brackets_of("".join(pieces[in_string::2]).encode())
+        if not begin and end >= len(text) and is_shallow(brackets, max_depth):
             return False
         for bracket in brackets:
             depth += 1 if bracket in b"[{" else -1
@@ -98,7 +99,12 @@ def _too_deep(text: str, max_depth: int) -> bool:
     return False
 
 
-def _is_shallow(brackets: bytes, max_depth: int) -> bool:
+def brackets_of(octets: bytes) -> bytes:
+    """Return the brackets of lists and objects alone."""
+    return octets.translate(None, _NO_BRACKETS)
+
+
+def is_shallow(brackets: bytes, max_depth: int) -> bool:
     """Tell quickly that brackets are in pairs, and nested at most `max_depth` deep; False says nothing."""
     # Each `replace` takes the innermost pairs away: one level of the one kind, and then one of the other.
     for _ in range(max_depth // 2):

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from extauthz.compile.conditions.literals import compile_pattern
 from extauthz.compile.conditions.values import (
+    ORDERED_TYPES,
     Kind,
     Kleene,
     Network,
@@ -48,6 +49,21 @@ def text(holds: Callable[[str, str], bool]) -> Callable[[object, object], Kleene
 def order(holds: Callable[[Any, Any], bool]) -> Callable[[object, object], Kleene]:
     """Compare two numbers, or two times."""
     return lambda left, right: ordered(left, right, holds)
+
+
+def order_to(holds: Callable[[Any, Any], bool]) -> Callable[[Literal, ReadText], Test]:
+    """Compare numbers, or times, with a literal, without asking for its kind each time."""
+
+    def prepare(literal: Literal, read: ReadText) -> Test:
+        wanted = typed(literal, read)
+        types = ORDERED_TYPES.get(type(wanted), frozenset())
+
+        def test(found: object) -> Kleene:
+            return holds(found, wanted) if type(found) in types else None
+
+        return test
+
+    return prepare
 
 
 class _Members:

@@ -6,8 +6,10 @@ INVARIANT: where a server could find another method or name, there is no message
 
 import base64
 import binascii
+from collections.abc import Mapping
 from typing import Final, Protocol
 
+from extauthz.compile.conditions.member_names import MESSAGE_NAMES, is_json_text
 from extauthz.domain.mcp import NAME_MEMBERS, RESPONSE, McpMessage
 
 _VERSION: Final = "2.0"
@@ -27,17 +29,43 @@ class Members(Protocol):
         """Tell whether a value is at a path; None where readers may differ."""
 
 
-def read_message(body: Members, headers: McpHeaders) -> McpMessage | None:
-    """Return the message; None where the body is not one, or readers may differ about it."""
-    message = _message(body)
-    if message is None:
-        return None
+def read_message(members: Mapping[str, object], body: Members, headers: McpHeaders) -> McpMessage | None:
+    """Return the message of an object; None where it is not one, or readers may differ about it.
+
+    `body` is the object as conditions read it.
+    """
+    message = _ordinary_message(members) or _message(body)
+    if message is None or headers == NO_HEADERS:
+        return message
     method, name = headers
     if method is not None and (message.method == RESPONSE or method != message.method.encode()):
         return None
     if name is not None and _decoded(name) != (message.name or "").encode():
         return None
     return message
+
+
+def _ordinary_message(members: Mapping[str, object]) -> McpMessage | None:
+    """Return what `_message` does of an object whose names are all MCP's; None says nothing."""
+    method = members.get("method")
+    if not (
+        type(method) is str
+        and members.get("jsonrpc") == _VERSION
+        and "result" not in members
+        and "error" not in members
+        and MESSAGE_NAMES.issuperset(members)
+    ):
+        return None
+    about = NAME_MEMBERS.get(method)
+    if about is None:
+        is_plain = method.isprintable() and method != RESPONSE and not is_json_text(method)
+        return McpMessage(method) if is_plain else None
+    params = members.get("params")
+    if type(params) is not dict or not MESSAGE_NAMES.issuperset(params):
+        return None
+    name = params.get(about)
+    is_plain = type(name) is str and name != "" and name.isprintable() and not is_json_text(name)
+    return McpMessage(method, name) if is_plain else None
 
 
 def _message(body: Members) -> McpMessage | None:

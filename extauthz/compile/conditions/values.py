@@ -53,7 +53,10 @@ _KINDS: Final[dict[type, Kind]] = {
     IPv4Address: Kind.ADDRESS,
     IPv6Address: Kind.ADDRESS,
 }
-_ORDERED: Final = frozenset({Kind.NUMBER, Kind.TIME})
+ORDERED_TYPES: Final[dict[type, frozenset[type]]] = {
+    one: frozenset(types) for types in ((int, Decimal), (datetime,)) for one in types
+}
+"""The types that a value of an ordered kind is compared with: those of its own kind."""
 _MAPPED_BITS: Final = 96
 
 
@@ -78,10 +81,7 @@ def equal(left: object, right: object) -> Kleene:
 
 def ordered(left: object, right: object, holds: Callable[[object, object], bool]) -> Kleene:
     """Compare two numbers, or two times, with `holds`."""
-    kind = _KINDS.get(type(left))
-    if kind not in _ORDERED or kind is not _KINDS.get(type(right)):
-        return None
-    return holds(left, right)
+    return holds(left, right) if type(right) in ORDERED_TYPES.get(type(left), ()) else None
 
 
 def every(values: Iterable[Kleene]) -> Kleene:

@@ -61,18 +61,19 @@ class Covered(NamedTuple, Generic[_Entry]):
 class McpRoutes(Generic[_Entry]):
     """Which entry covers which message: the exact name, then the URI template with most text, then `*`."""
 
-    exact: Mapping[McpPattern, _Entry]
+    exact: Mapping[tuple[str, str | None], Covered[_Entry]]
+    """By method and name, which a message is, too."""
     templates: tuple[tuple[str, UriTemplate, _Entry], ...]
 
     @classmethod
     def of(cls, entries: Iterable[tuple[McpPattern, _Entry]]) -> "McpRoutes[_Entry]":
         """Take the patterns of a path; no two of them claim the same."""
-        exact: dict[McpPattern, _Entry] = {}
+        exact: dict[tuple[str, str | None], Covered[_Entry]] = {}
         templates: list[tuple[str, UriTemplate, _Entry]] = []
         for pattern, entry in entries:
             template = None if pattern.name is None else _template(pattern)
             if template is None:
-                exact[pattern] = entry
+                exact[pattern.method, pattern.name] = Covered(entry, _NO_PARAMETERS)
             else:
                 templates.append((pattern.method, template, entry))
         templates.sort(key=lambda each: (-each[1].literal, each[1].shape))
@@ -80,19 +81,16 @@ class McpRoutes(Generic[_Entry]):
 
     def covered(self, message: McpMessage) -> Covered[_Entry] | None:
         """Return the entry of a message; None where no route names it."""
-        found = self.exact.get(McpPattern(*message))
+        found = self.exact.get(message)
         if found is None and message.method.startswith(NOTIFICATIONS):
-            found = self.exact.get(McpPattern(ANY_NOTIFICATION))
-        if found is not None:
-            return Covered(found, _NO_PARAMETERS)
-        if message.name is None:
-            return None
+            found = self.exact.get((ANY_NOTIFICATION, None))
+        if found is not None or message.name is None:
+            return found
         for method, template, entry in self.templates:
             matched = template.pattern.fullmatch(message.name) if method == message.method else None
             if matched is not None:
                 return Covered(entry, dict(zip(template.names, matched.groups(), strict=True)))
-        found = self.exact.get(McpPattern(message.method, ANY_NAME))
-        return None if found is None else Covered(found, _NO_PARAMETERS)
+        return self.exact.get((message.method, ANY_NAME))
 
 
 def _template(pattern: McpPattern) -> UriTemplate | None:
