@@ -17,7 +17,7 @@ from extauthz.check.checked_body import BODY_HEADERS, CONTENT_TYPE, checked_body
 from extauthz.check.credentials import CredentialSources, read_credentials
 from extauthz.check.extauthz_check_pb2 import AttributeContext, CheckRequest
 from extauthz.check.request_headers import READ_ALWAYS, ClientHeaders, HeadersRejected, client_headers
-from extauthz.check.seen_bodies import SeenBodies
+from extauthz.check.seen_bodies import CONTENT_LENGTH, SeenBodies
 from extauthz.domain.host import HostRejected, canonical_host
 from extauthz.domain.path import split_query
 from extauthz.domain.preflight import OPTIONS, PREFLIGHT_HEADERS, asked_method
@@ -65,7 +65,7 @@ class EnvoyRequests:
 
     def __post_init__(self) -> None:
         token_headers = _NO_HEADERS if self.sources is None else self.sources.headers
-        body_headers = BODY_HEADERS if self.longest_body else _NO_HEADERS
+        body_headers = BODY_HEADERS | {CONTENT_LENGTH} if self.longest_body else _NO_HEADERS
         read = READ_ALWAYS | self.condition_headers | token_headers | body_headers
         object.__setattr__(self, "read_headers", read)
 
@@ -112,7 +112,7 @@ class EnvoyRequests:
         if content_type is not None and self.longest_body:
             body = checked_body(http, raw, headers.repeated, longest=self.longest_body)
             if not seen.arrived:
-                seen.note(http, content_type, body)
+                seen.note(http, raw, body)
         traceparent = raw.get("traceparent")
         trace_id = trace_id_of(traceparent)
         # By position: with names it takes twice the time.
