@@ -29,24 +29,8 @@ class Members(Protocol):
         """Tell whether a value is at a path; None where readers may differ."""
 
 
-def read_message(members: Mapping[str, object], body: Members, headers: McpHeaders) -> McpMessage | None:
-    """Return the message of an object; None where it is not one, or readers may differ about it.
-
-    `body` is the object as conditions read it.
-    """
-    message = _ordinary_message(members) or _message(body)
-    if message is None or headers == NO_HEADERS:
-        return message
-    method, name = headers
-    if method is not None and (message.method == RESPONSE or method != message.method.encode()):
-        return None
-    if name is not None and _decoded(name) != (message.name or "").encode():
-        return None
-    return message
-
-
-def _ordinary_message(members: Mapping[str, object]) -> McpMessage | None:
-    """Return what `_message` does of an object whose names are all MCP's; None says nothing."""
+def ordinary_message(members: Mapping[str, object]) -> McpMessage | None:
+    """Return what `other_message` does of an object whose names are all MCP's; None says nothing."""
     method = members.get("method")
     if not (
         type(method) is str
@@ -68,7 +52,8 @@ def _ordinary_message(members: Mapping[str, object]) -> McpMessage | None:
     return McpMessage(method, name) if is_plain else None
 
 
-def _message(body: Members) -> McpMessage | None:
+def other_message(body: Members) -> McpMessage | None:
+    """Return the message; None where the object is not one, or readers may differ about it."""
     if body.value("jsonrpc") != _VERSION:
         return None
     answers = [body.exists("result"), body.exists("error")]
@@ -82,6 +67,18 @@ def _message(body: Members) -> McpMessage | None:
         return McpMessage(method)
     name = body.value(f"params.{NAME_MEMBERS[method]}")
     return McpMessage(method, name) if isinstance(name, str) and name else None
+
+
+def said_again(message: McpMessage | None, headers: McpHeaders) -> McpMessage | None:
+    """Return the message where the headers say the same, None where one of them says otherwise."""
+    method, name = headers
+    if message is None:
+        return None
+    if method is not None and (message.method == RESPONSE or method != message.method.encode()):
+        return None
+    if name is not None and _decoded(name) != (message.name or "").encode():
+        return None
+    return message
 
 
 def _decoded(value: bytes) -> bytes | None:

@@ -49,6 +49,8 @@ class Names(NamedTuple):
     """What several names are."""
     with_dots: tuple[str, ...]
     """The names that contain a dot, in that form: to some readers they are paths."""
+    are_distinct: bool
+    """Whether each name is that of one member for every reader, and none is a path."""
 
     def is_plain(self, step: "MemberStep", *, is_there: bool) -> bool:
         """Tell whether every reader takes the member of a step, and none one with dots in its name."""
@@ -60,7 +62,7 @@ class Names(NamedTuple):
 
 def known_names(members: Mapping[str, object]) -> Names | None:
     """Return the names of an object, where another one had the same names before; None says nothing."""
-    return _KNOWN.get(tuple(members))
+    return _KNOWN.get(tuple(members)) if len(members) <= _KNOWN_NAMES else None
 
 
 def names_of(members: Mapping[str, object]) -> Names | None:
@@ -72,11 +74,12 @@ def names_of(members: Mapping[str, object]) -> Names | None:
         return None
     if together.isascii() and together.isalpha() and together.islower():
         # Names are in that form already, which is the usual case.
-        names = Names(frozenset(members), _NONE, ())
+        names = Names(frozenset(members), _NONE, (), True)
     else:
         counts = Counter(map(folded, members))
         repeated = frozenset(name for name, count in counts.items() if count > 1)
-        names = Names(frozenset(counts), repeated, tuple(folded(name) for name in members if "." in name))
+        with_dots = tuple(folded(name) for name in members if "." in name)
+        names = Names(frozenset(counts), repeated, with_dots, not (repeated or with_dots))
     if len(together) <= _KNOWN_LENGTH and len(members) <= _KNOWN_NAMES:
         if len(_KNOWN) >= _KNOWN_OBJECTS:
             _KNOWN.clear()

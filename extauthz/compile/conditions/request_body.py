@@ -11,7 +11,13 @@ from decimal import Decimal
 from typing import Final
 
 from extauthz.compile.conditions.fast_json import exact, read_fast
-from extauthz.compile.conditions.mcp_message import NO_HEADERS, McpHeaders, read_message
+from extauthz.compile.conditions.mcp_message import (
+    NO_HEADERS,
+    McpHeaders,
+    ordinary_message,
+    other_message,
+    said_again,
+)
 from extauthz.compile.conditions.member_names import (
     CONTROL,
     MAX_MEMBERS,
@@ -77,7 +83,8 @@ class JsonBody:
 
     def message(self) -> McpMessage | None:
         """Return the message that the object is; None where it is not one, or a header says otherwise."""
-        return read_message(self._members, self, self._headers)
+        message = ordinary_message(self._members) or other_message(self)
+        return message if self._headers == NO_HEADERS else said_again(message, self._headers)
 
     def release(self) -> None:
         """Do nothing: this body belongs to no check."""
@@ -108,19 +115,19 @@ class JsonBody:
                 # Some readers read text as JSON again, and take a list for its entry.
                 return UNKNOWN if isinstance(here, str | list) else ABSENT
             name = step[0]
-            if not (name in here and MESSAGE_NAMES.issuperset(here)):
-                names = self._names_of(here)
-                if names is None or not names.is_plain(step, is_there=name in here):
+            is_there = name in here
+            if not (is_there and MESSAGE_NAMES.issuperset(here)):
+                names = known_names(here) or self._names_of(here)
+                if names is None:
                     return UNKNOWN
-                if name not in here:
+                if not (is_there and names.are_distinct) and not names.is_plain(step, is_there=is_there):
+                    return UNKNOWN
+                if not is_there:
                     return ABSENT
             here = here[name]
         return UNKNOWN if type(here) is str and is_json_text(here) else here
 
     def _names_of(self, members: dict[str, object]) -> Names | None:
-        names = known_names(members)
-        if names is not None:
-            return names
         # The members live as long as the body, so that no other object has the id.
         key = id(members)
         if key not in self._names:
