@@ -3,10 +3,11 @@
 All of it happens in the first tenant; what it means to the other is in `tenant_changes.py`.
 """
 
+import time
 from collections.abc import Iterator
 from typing import Final
 
-from extauthz.demo.calls import send
+from extauthz.demo.calls import CallResult, send
 from extauthz.demo.first_policies import ATTRIBUTE_POLICIES, ROLE_RULES
 from extauthz.demo.postgres import EmbeddedPostgres
 from extauthz.demo.report import ReportLine, awaited
@@ -20,19 +21,32 @@ BOB_READS: Final = {
     "sub": "bob", "sub_kind": "user", "dom": "*", "obj": "invoice:read", "act": "read", "effect": "allow",
 }  # fmt: skip
 _RECONNECTED_WITHIN_S: Final = 10.0
+_ROTATED_KEY_WITHIN_S: Final = 3.0
+"""Within which a new key is known, also where another token had keys fetched just before (ADR 20)."""
 
 
 def keys_rotated(stack: Stack) -> ReportLine:
-    """Rotate the provider's keys while requests go on: none may fail, with old tokens or new."""
+    """Rotate the provider's keys while requests go on: all pass, with new ones once they are fetched."""
     tenant = stack.tenants[0]
     old = [tenant.people.token("alice", algorithm=algorithm) for algorithm in ("RS256", "ES256")]
     tenant.people.rotate_keys()
     new = [tenant.people.token("alice", algorithm=algorithm) for algorithm in ("RS256", "ES256")]
     tokens = [*new, *old] * 5
-    answers = [send(stack.envoy_port, INVOICE, host=tenant.host, token=token) for token in tokens]
-    failed = sum(answer.status != 200 for answer in answers)
+    deadline = time.monotonic() + _ROTATED_KEY_WITHIN_S
+    answers = [_known_by(deadline, stack, tenant.host, token) for token in tokens]
+    failed = [f"{answer.status} {answer.reason}" for answer in answers if answer.status != 200]
     name = "the provider rotates its keys: old tokens and new ones pass"
-    return ReportLine(name, f"0 of {len(tokens)} failed", f"{failed} of {len(tokens)} failed")
+    got = " ".join([f"{len(failed)} of {len(tokens)} failed", *sorted(set(failed))])
+    return ReportLine(name, f"0 of {len(tokens)} failed", got)
+
+
+def _known_by(deadline: float, stack: Stack, host: str | None, token: str) -> CallResult:
+    """Return the answer to a token; until the deadline, not one that says to try again for the keys."""
+    answer = send(stack.envoy_port, INVOICE, host=host, token=token)
+    while answer.reason == "keys_unavailable" and time.monotonic() < deadline:
+        time.sleep(0.02)
+        answer = send(stack.envoy_port, INVOICE, host=host, token=token)
+    return answer
 
 
 def rules_changed(stack: Stack) -> Iterator[ReportLine]:

@@ -54,6 +54,13 @@ def test_a_key_rotation_fails_no_request(stack: Stack) -> None:
     assert line.got == line.expected
 
 
+def test_keys_that_are_rotated_again_at_once_fail_no_request(stack: Stack) -> None:
+    """Fetches that tokens cause are two seconds apart, so that requests meanwhile are told to come again."""
+    lines = [changes.keys_rotated(stack) for _ in range(2)]
+
+    assert [line.got for line in lines] == [line.expected for line in lines]
+
+
 def test_decisions_never_notice_that_the_database_is_away(stack: Stack) -> None:
     assert stack.postgres is not None
     for line in changes.database_away(stack, stack.postgres):
