@@ -50,6 +50,7 @@ FOLDER: Mapping[str, Any] = {
          "format": "casbin", "rule_data": 'user.level >= 3 && user["a b"] == "x: y"'},
     ],
 }  # fmt: skip
+_LISTS = ("resources", "resources/policies", "role-bindings", "abac/policies")
 
 
 def write_folder(folder: Path, document: Mapping[str, Any], name: str = "policies.json") -> Path:
@@ -79,3 +80,25 @@ async def command(
 def read_folder_files(folder: Path) -> dict[str, Any]:
     """Return the documents of a folder's YAML files by name."""
     return {path.name: yaml.safe_load(path.read_text()) for path in sorted(folder.glob("*.yaml"))}
+
+
+async def rows(api: Api, path: str) -> list[dict[str, Any]]:
+    """Return the rows of a list, of which there are at most 1,000."""
+    found: list[dict[str, Any]] = (await api.get(f"/api/v1/{path}?limit=1000")).succeeded(200).body["items"]
+    return found
+
+
+async def everything(api: Api) -> list[Any]:
+    """Return the rows of all lists of policies."""
+    return [await rows(api, path) for path in _LISTS]
+
+
+async def revision(api: Api) -> int:
+    """Return the tenant's live revision."""
+    return (await api.get("/api/v1/resources")).revision
+
+
+async def drafts(api: Api, state: str = "open") -> list[dict[str, Any]]:
+    """Return the drafts in a state."""
+    found: list[dict[str, Any]] = (await api.get(f"/api/v1/drafts?state={state}")).body["items"]
+    return found

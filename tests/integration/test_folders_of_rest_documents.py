@@ -10,8 +10,8 @@ from extauthz.compile.documents.policy_documents import Reading
 from extauthz.folders.cases import check_cases, run_cases
 from extauthz.folders.reading import read_folder
 from extauthz.publish.files import PolicyDirectory
+from tests.integration.draft_requests import BINDINGS, POLICIES, RESOURCES, RULES
 from tests.integration.rest_harness import rest
-from tests.integration.test_rest_drafts import BINDINGS, POLICIES, RESOURCES, RULES
 from tests.integration.test_rest_policy_tests import TESTS
 from tests.shipped_model import MODEL
 

@@ -9,8 +9,7 @@ import pytest
 from extauthz.decide.identity import TokenPolicy
 from extauthz.storage import drafts, replay_jobs
 from extauthz.storage.pool import tenant_transaction
-from tests.integration.rest_harness import Answer, Api, rest, rule
-from tests.integration.test_rest_drafts import (
+from tests.integration.draft_requests import (
     DRAFTS,
     NO_ID,
     POLICIES,
@@ -23,6 +22,7 @@ from tests.integration.test_rest_drafts import (
     resource,
     revision,
 )
+from tests.integration.rest_harness import Answer, Api, rest, rule
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Database

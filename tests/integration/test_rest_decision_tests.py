@@ -7,9 +7,9 @@ import pytest
 from extauthz.domain.principal import PrincipalKind
 from extauthz.domain.reasons import Effect, Reason
 from extauthz.recording.shape import FOLDED, PATH, UNKNOWN, CredentialState
+from tests.integration.draft_requests import NO_ID, RULES
 from tests.integration.rest_harness import rest, rule
 from tests.integration.test_rest_decisions import DECISIONS, ON_ORDERS, ORDERS, recorded, with_slots
-from tests.integration.test_rest_drafts import NO_ID, RULES
 from tests.recording_parts import shape
 
 if TYPE_CHECKING:

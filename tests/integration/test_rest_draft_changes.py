@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.rest_harness import Api, rest, rule
-from tests.integration.test_rest_drafts import (
+from tests.integration.draft_requests import (
     BINDINGS,
     DRAFTS,
     NO_ID,
@@ -22,6 +21,7 @@ from tests.integration.test_rest_drafts import (
     resource,
     revision,
 )
+from tests.integration.rest_harness import Api, rest, rule
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Database

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from extauthz.storage import draft_writes
+from tests.integration.draft_requests import POLICIES, RULES, V1, a_draft, items, policy, publish, revision
 from tests.integration.rest_harness import rest, rule
-from tests.integration.test_rest_drafts import POLICIES, RULES, V1, a_draft, items, policy, publish, revision
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Database

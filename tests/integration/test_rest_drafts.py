@@ -7,56 +7,31 @@ import pytest
 
 from extauthz.storage import drafts
 from extauthz.storage.pool import tenant_transaction
-from tests.integration.rest_harness import Answer, Api, rest, rule
+from tests.integration.draft_requests import (
+    BINDINGS,
+    CSV,
+    DRAFTS,
+    NO_ID,
+    POLICIES,
+    RESOURCES,
+    RULES,
+    V1,
+    a_draft,
+    binding,
+    diff,
+    items,
+    policy,
+    publish,
+    resource,
+    revision,
+)
+from tests.integration.rest_harness import rest, rule
 from tests.integration.rest_saas import firms
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Database
 
 pytestmark = pytest.mark.anyio
-V1 = "/api/v1"
-DRAFTS, RULES, BINDINGS = f"{V1}/drafts", f"{V1}/resources/policies", f"{V1}/role-bindings"
-POLICIES, RESOURCES, CSV = f"{V1}/abac/policies", f"{V1}/resources", f"{V1}/casbin/policy"
-NO_ID = "01900000-0000-7000-8000-000000000000"
-
-
-def binding(**members: object) -> dict[str, object]:
-    return {"user": "alice", "user_kind": "user", "role": "finance", "dom": "emea"} | members
-
-
-def policy(**members: object) -> dict[str, object]:
-    return {
-        "name": "n", "resource": "invoice:read", "domain": "emea", "effect": "allow",
-        "rule_data": {"type": "ALWAYS"},
-    } | members  # fmt: skip
-
-
-def resource(**members: object) -> dict[str, object]:
-    return {
-        "name": "invoice:read", "serviceName": "billing", "defaultRoles": ["finance"],
-        "routes": [{"methods": ["GET"], "path": "/invoices/{id}"}],
-    } | members  # fmt: skip
-
-
-async def a_draft(api: Api, *, caller: str = "key", **document: object) -> str:
-    made = (await api.post(DRAFTS, document, caller=caller)).succeeded(201)
-    return str(made.body["id"])
-
-
-async def revision(api: Api, caller: str = "key") -> int:
-    return int((await api.get(CSV, caller=caller)).headers["ETag"].strip('"'))
-
-
-async def items(api: Api, path: str, caller: str = "key") -> list[Any]:
-    return list((await api.get(path, caller=caller)).succeeded(200).body["items"])
-
-
-async def publish(api: Api, draft: str, *, caller: str = "key", **headers: str) -> Answer:
-    return await api.post(f"{DRAFTS}/{draft}/publish", caller=caller, **headers)
-
-
-async def diff(api: Api, draft: str, caller: str = "key") -> list[tuple[str, str]]:
-    return [(each["action"], each["kind"]) for each in await items(api, f"{DRAFTS}/{draft}/diff", caller)]
 
 
 async def test_a_draft_is_written_and_read_apart_and_becomes_live_in_one_revision(
@@ -287,109 +262,6 @@ async def test_every_change_is_audited_with_its_author_and_publisher(database: "
         async with tenant_transaction(api.services.pool, "default", read_only=True) as connection:
             assert await connection.fetchval("SELECT by_domain_admin FROM role_rules")
             assert not await connection.fetchval("SELECT by_domain_admin FROM role_bindings")
-
-
-async def test_publishing_needs_the_rights_of_author_and_publisher(database: "Database") -> None:
-    async with rest(database) as api:
-        draft = await a_draft(api, caller="tenant")
-        q = f"?draft={draft}"
-        (await api.post(RULES + q, rule(), caller="emea")).succeeded(201)
-        (await publish(api, draft, caller="alice")).problem(403)
-        other = (await api.post(RULES + q, rule(dom="apac"), caller="tenant")).succeeded(201).body["id"]
-        refused = (await publish(api, draft, caller="emea")).problem(403)
-        assert [each["pointer"] for each in refused["errors"]] == [f"/role_rule/{other}"]
-        assert "eve" in refused["errors"][0]["message"]
-        (await publish(api, draft, caller="both")).succeeded(200)
-
-
-@pytest.mark.parametrize(
-    ("path", "document"),
-    [
-        (RULES, rule(dom="*")), (RULES, rule(dom="apac")), (RESOURCES, resource()),
-        (POLICIES, policy(priority=7)), (POLICIES, policy(effect="deny", priority=1001)),
-        (POLICIES, policy(domain="*")), (BINDINGS, binding(user_kind="role", user="clerk")),
-    ],
-)  # fmt: skip
-async def test_a_domain_admin_publishes_only_what_it_may_write(
-    database: "Database", path: str, document: dict[str, object]
-) -> None:
-    async with rest(database) as api:
-        draft = await a_draft(api, caller="emea")
-        (await api.post(f"{path}?draft={draft}", document, caller="tenant")).succeeded(201)
-        (await publish(api, draft, caller="emea")).problem(403)
-        (await publish(api, draft, caller="tenant")).succeeded(200)
-
-
-async def test_a_domain_admin_publishes_no_change_of_a_tenant_admins_deny(database: "Database") -> None:
-    async with rest(database) as api:
-        deny = (await api.post(RULES, rule(effect="deny"), caller="tenant")).succeeded(201).body["id"]
-        bound = (await api.post(BINDINGS, binding(), caller="tenant")).succeeded(201).body["id"]
-        for path in (f"{RULES}/{deny}", f"{BINDINGS}/{bound}"):
-            draft = await a_draft(api, caller="emea")
-            (await api.delete(f"{path}?draft={draft}", caller="emea")).problem(403)
-            (await api.delete(f"{path}?draft={draft}", caller="tenant")).succeeded(204)
-            (await publish(api, draft, caller="emea")).problem(403)
-
-
-async def test_a_deny_that_came_live_since_stops_the_authors_change(database: "Database") -> None:
-    async with rest(database) as api:
-        bound = (await api.post(BINDINGS, binding(), caller="tenant")).succeeded(201).body["id"]
-        draft = await a_draft(api, caller="emea")
-        (await api.delete(f"{BINDINGS}/{bound}?draft={draft}", caller="emea")).succeeded(204)
-        (await api.post(RULES, rule(effect="deny"), caller="tenant")).succeeded(201)
-        (await api.post(f"{DRAFTS}/{draft}/rebase", caller="emea")).succeeded(200)
-        refused = (await publish(api, draft, caller="tenant")).problem(403)
-        assert "the author 'eve'" in refused["errors"][0]["message"]
-
-
-async def test_a_revoked_key_publishes_nothing_as_an_author(database: "Database") -> None:
-    async with rest(database) as api:
-        key = {"name": "k", "scopes": ["policies:read", "policies:write"], "domain": "emea"}
-        made = (await api.post(f"{V1}/service-api-keys", key)).succeeded(201).body
-        api.callers["writer"] = {"X-Service-Api-Key": made["key"]}
-        draft = await a_draft(api, caller="writer")
-        (await api.post(f"{RULES}?draft={draft}", rule(), caller="writer")).succeeded(201)
-        (await api.delete(f"{V1}/service-api-keys/{made['id']}")).succeeded(204)
-        (await api.post(f"{DRAFTS}/{draft}/rebase")).succeeded(200)
-        assert "revoked" in str((await publish(api, draft)).problem(403)["errors"])
-
-
-async def test_only_the_creator_and_tenant_admins_give_up_changes(database: "Database") -> None:
-    async with rest(database) as api:
-        draft = await a_draft(api, caller="both")
-        (await api.delete(f"{DRAFTS}/{draft}", caller="emea")).problem(403)
-        (await api.delete(f"{DRAFTS}/{draft}", caller="both")).succeeded(204)
-        (await api.get(f"{DRAFTS}/{draft}")).problem(404)
-        assert ("delete", "draft") in await api.trail()
-
-
-async def test_a_domain_admin_sees_the_differences_of_its_domains(database: "Database") -> None:
-    async with rest(database) as api:
-        draft = await a_draft(api)
-        q = f"?draft={draft}"
-        for dom in ("emea", "apac", "*"):
-            (await api.post(RULES + q, rule(dom=dom))).succeeded(201)
-        (await api.post(RESOURCES + q, resource())).succeeded(201)
-        assert [each["after"]["dom"] for each in await items(api, f"{DRAFTS}/{draft}/diff", "emea")] == [
-            "emea"
-        ]
-        assert len(await diff(api, draft)) == 4
-
-
-async def test_a_registrar_registers_into_a_draft(database: "Database") -> None:
-    async with rest(database) as api:
-        key = {
-            "name": "r", "scopes": ["resources:write"], "service_name": "billing", "prefixes": ["/invoices"],
-        }  # fmt: skip
-        made = (await api.post(f"{V1}/service-api-keys", key)).succeeded(201).body
-        api.callers["registrar"] = {"X-Service-Api-Key": made["key"]}
-        draft = await a_draft(api)
-        q = f"?draft={draft}"
-        (await api.post(f"{RESOURCES}/list{q}", [resource()], caller="registrar")).succeeded(201)
-        (await api.post(f"{RESOURCES}/list{q}", [resource()], caller="registrar")).succeeded(200)
-        (await api.post(RESOURCES + q, resource(serviceName="other"), caller="registrar")).problem(403)
-        (await publish(api, draft)).succeeded(200)
-        assert [each["defaultRoles"] for each in await items(api, RESOURCES)] == [["finance"]]
 
 
 async def test_lines_of_csv_go_into_a_draft(database: "Database") -> None:

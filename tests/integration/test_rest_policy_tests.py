@@ -4,9 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.rest_harness import rest, rule
-from tests.integration.rest_saas import firms
-from tests.integration.test_rest_drafts import (
+from tests.integration.draft_requests import (
     BINDINGS,
     POLICIES,
     RESOURCES,
@@ -19,6 +17,8 @@ from tests.integration.test_rest_drafts import (
     resource,
     revision,
 )
+from tests.integration.rest_harness import rest, rule
+from tests.integration.rest_saas import firms
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Database

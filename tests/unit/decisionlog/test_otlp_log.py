@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager, contextmanager
 
 import grpc
 import pytest
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from extauthz.decisionlog.chain import Chain
 from extauthz.decisionlog.lines import LineForm
@@ -23,11 +22,11 @@ from extauthz.domain.ids import uuid7
 from extauthz.domain.request import RequestFacts
 from extauthz.runtime.composition import decision_log
 from extauthz.settings import OverflowAction, Settings, load_settings
-from extauthz.telemetry.otlp import NotSent, Sent
 from tests.builders import allowed, denied
 from tests.decision_logs import INSTANCE, an_allow, is_full, problem_of, put
 from tests.log_schema import problems_of
 from tests.otlp_collector import Collector, grpc_collector, http_collector
+from tests.otlp_senders import RandomSender, ScriptedSender
 from tests.waiting import await_true
 
 KEY = "k" * 32
@@ -259,39 +258,6 @@ def test_the_end_of_a_process_does_not_wait_for_a_collector_that_hangs(
         assert "decisions_lost=70" in told
 
 
-class MoodyCollector:
-    """A sender that stores or not, and confirms or not, at random. It may reject some records."""
-
-    def __init__(self, seed: int, *, rejects: bool) -> None:
-        self._random = random.Random(seed)
-        self._rejects = rejects
-        self.bodies: list[bytes] = []
-        self.well = False
-
-    def send(self, request: bytes, _: float) -> Sent | NotSent:
-        mood = 0.0 if self.well else self._random.random()
-        stored = [
-            record.body.string_value.encode() + b"\n"
-            for resource in ExportLogsServiceRequest.FromString(request).resource_logs
-            for scope in resource.scope_logs
-            for record in scope.log_records
-        ]
-        if self._rejects and 0 < mood < 0.1:
-            rejected = self._random.sample(range(len(stored)), self._random.randint(1, len(stored)))
-            self.bodies += [body for number, body in enumerate(stored) if number not in rejected]
-            return Sent(rejected=len(rejected))
-        if mood < 0.5:
-            self.bodies += stored
-            return Sent()
-        if mood < 0.7:
-            self.bodies += stored
-            return NotSent("no answer", again=True)
-        return NotSent("away", again=True) if mood < 0.85 else NotSent("refused", again=False)
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
 @pytest.mark.parametrize("request_bytes", [2048, MAX_REQUEST_BYTES])
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("action", OverflowAction)
@@ -304,7 +270,7 @@ def test_whatever_a_collector_does_written_left_out_and_lost_are_all_decisions(
     monkeypatch.setattr("extauthz.decisionlog.otlp._LONGEST_PAUSE_S", 0.0)
     from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-    sender = MoodyCollector(seed, rejects=action is OverflowAction.DROP)
+    sender = RandomSender(seed, rejects=action is OverflowAction.DROP)
     ids = random.Random(seed)
     log = DecisionLog(
         "otlp", worker=0, instance=INSTANCE, capacity=40, heartbeat_s=0.01, on_overflow=action,
@@ -316,7 +282,7 @@ def test_whatever_a_collector_does_written_left_out_and_lost_are_all_decisions(
         put(log, allowed()._replace(decision_id=uuid7(1, ids.randbytes(10))))
         if number % 9 == 0:
             log.flush(0.05)
-    sender.well = True
+    sender.is_reliable = True
     assert log.flush(10)
     assert log.close(5)
     lines = (LogLine("c", number, body) for number, body in enumerate(sender.bodies, 1))
@@ -349,28 +315,6 @@ def test_threads_that_decide_do_not_wait_while_lines_are_sent() -> None:
         assert log.flush(20)
 
 
-class Scripted(MoodyCollector):
-    """A sender that answers as it is told, then stores everything; `"reject"` stores all but the first."""
-
-    def __init__(self, *answers: str) -> None:
-        super().__init__(0, rejects=False)
-        self.well = True
-        self.answers = list(answers)
-
-    def send(self, request: bytes, within_s: float) -> Sent | NotSent:
-        answer = self.answers.pop(0) if self.answers else "store"
-        if answer == "refuse":
-            return NotSent("refused", again=False)
-        if answer == "away":
-            return NotSent("away", again=True)
-        before = len(self.bodies)
-        super().send(request, within_s)
-        if answer == "reject":
-            del self.bodies[before]
-            return Sent(rejected=1)
-        return Sent()
-
-
 @pytest.mark.parametrize("action", OverflowAction)
 @pytest.mark.parametrize("first", ["refuse", "away", "store"])
 @pytest.mark.parametrize("second", ["refuse", "away", "reject"])
@@ -382,7 +326,7 @@ def test_records_rejected_in_a_batch_that_fails_later_are_counted_once(
     monkeypatch.setattr("extauthz.decisionlog.otlp.MAX_REQUEST_BYTES", 2048)
     from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-    sender = Scripted("store", "reject", first, "reject", second, "reject")
+    sender = ScriptedSender("store", "reject", first, "reject", second, "reject")
     log = DecisionLog(
         "otlp", worker=0, instance=INSTANCE, heartbeat_s=0.01, on_overflow=action,
         form=LineForm(chain=Chain(KEY)),
