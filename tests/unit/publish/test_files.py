@@ -1,12 +1,16 @@
 """Policies from files: invalid files keep the last good policies in force."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from extauthz.compile.documents.policy_documents import Reading
 from extauthz.compile.snapshot import Snapshot
+from extauthz.domain import policy_digest
+from extauthz.domain.policy import Entity
+from extauthz.domain.policy_digest import entity_hash
 from extauthz.publish.current import CurrentPolicies
 from extauthz.publish.files import FilesPublisher, PolicyDirectory
 from tests.shipped_model import MODEL
@@ -44,6 +48,26 @@ def test_a_path_that_is_not_a_file_is_reported_without_waiting(tmp_path: Path) -
     found = directory(tmp_path).load(1)
     assert isinstance(found, list)
     assert [str(problem) for problem in found] == [f"{tmp_path}/pipe.yaml /: is not a file that holds text"]
+
+
+def test_the_digest_of_a_large_set_is_counted_by_the_thread_that_logs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counting = list[int]()
+
+    def noted(entity: Entity) -> int:
+        counting.append(threading.get_ident())
+        return entity_hash(entity)
+
+    monkeypatch.setattr(policy_digest, "COUNTED_AT_ONCE", 0)
+    monkeypatch.setattr(policy_digest, "entity_hash", noted)
+    (tmp_path / "denies.yaml").write_text(DENY)
+    current = CurrentPolicies()
+    assert not FilesPublisher(directory(tmp_path), current).load_first()
+    assert counting == [threading.get_ident()]
+    found = current.current()
+    assert found is not None
+    assert found.snapshots["default"].policy_digest.text == found.snapshots["default"].digest()
 
 
 ODD = """
