@@ -45,7 +45,20 @@ def build(tenant: str, revision: int, policies: PolicySet, model: RoleModel) -> 
 
     Pointers name the entry in the set: `/role_rules/3`.
     """
-    problems = [*_repeated(policies), *_inheritance_problems(policies)]
+    resources_by_name = map_of((resource.name, resource) for resource in policies.resources)
+    role_rules_by_id = map_of((rule.id, rule) for rule in policies.role_rules)
+    bindings_by_id = map_of((binding.id, binding) for binding in policies.role_bindings)
+    policies_by_id = map_of((policy.id, policy) for policy in policies.attribute_policies)
+    problems = _inheritance_problems(policies)
+    # There may be a million rules: where each of them is in its map, none has the name of another.
+    if (
+        len(resources_by_name) < len(policies.resources)
+        or len(bindings_by_id) < len(policies.role_bindings)
+        or len(role_rules_by_id) < len(policies.role_rules)
+        or len(policies_by_id) < len(policies.attribute_policies)
+        or any(policy_id in role_rules_by_id for policy_id in policies_by_id)
+    ):
+        problems = [*_repeated(policies), *problems]
     routes = RouteIndex()
     for position, resource in enumerate(policies.resources):
         conflicts = routes.conflicts(resource)
@@ -61,10 +74,6 @@ def build(tenant: str, revision: int, policies: PolicySet, model: RoleModel) -> 
     for policy in policies.attribute_policies:
         index = index.with_policy(policy)
     index.group(policies.attribute_policies)
-    resources_by_name = map_of((resource.name, resource) for resource in policies.resources)
-    role_rules_by_id = map_of((rule.id, rule) for rule in policies.role_rules)
-    bindings_by_id = map_of((binding.id, binding) for binding in policies.role_bindings)
-    policies_by_id = map_of((policy.id, policy) for policy in policies.attribute_policies)
     return Snapshot(
         tenant=tenant,
         revision=revision,
@@ -111,16 +120,6 @@ def _repeated(policies: PolicySet) -> list[Problem]:
 
 
 def _repeats(tables: Iterable[tuple[str, list[str]]]) -> Iterator[Problem]:
-    tables = tuple(tables)
-    seen: set[str] = set()
-    repeated = False
-    for _, own in tables:
-        # One by one: `set` of many keys would keep every other thread waiting.
-        for key in own:
-            repeated = repeated or key in seen
-            seen.add(key)
-    if not repeated:
-        return
     first: dict[str, str] = {}
     for table, own in tables:
         for position, key in enumerate(own):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Final, TypeVar
 
-from immutables import Map
+from immutables import Map, MapMutation
 
 from extauthz.compile.persistent_maps import map_of
 from extauthz.compile.roles.inheritance import Inheritance
@@ -23,6 +23,8 @@ from extauthz.domain.workload import names_of, peer_problem
 ANONYMOUS_SUBJECT: Final = "anonymous"
 _NEVER: Final = float("inf")
 
+# Looked up in its class, a member of an enumeration costs a call.
+_ALLOW: Final = Effect.ALLOW
 _NO_SUBJECTS: Final[Map[str, tuple[str, ...]]] = Map()
 
 CellKey = tuple[str, str, str]
@@ -116,29 +118,21 @@ class RoleIndex:
     @classmethod
     def of(cls, rules: Iterable[RoleRule], model: RoleModel) -> "RoleIndex":
         """Index many rules at once; the same as adding them one by one, in a fraction of the time."""
-        grouped: dict[CellKey, tuple[dict[str, list[str]], dict[str, list[str]]]] = {}
-        subjects: dict[tuple[str, SubjectKind, Effect], tuple[str, ...]] = {}
+        grouped: dict[tuple[str, str, str], list[RoleRule]] = {}
         for rule in rules:
-            key = (rule.obj, rule.act, rule.dom)
-            sides = grouped.get(key)
-            if sides is None:
-                sides = grouped[key] = ({}, {})
-            side = sides[0 if rule.effect is Effect.ALLOW else 1]
-            written = (rule.sub, rule.sub_kind, rule.effect)
-            names = subjects.get(written)
-            if names is None:
-                names = subjects[written] = _indexed_subjects(rule)
-            for subject in names:
-                ids = side.get(subject)
-                if ids is None:
-                    side[subject] = [rule.id]
-                else:
-                    ids.append(rule.id)
-        cells = map_of((key, Cell(_side(allow), _side(deny))) for key, (allow, deny) in grouped.items())
+            names = rule[3:6]  # domain, object, action
+            known = grouped.get(names)
+            if known is None:
+                grouped[names] = [rule]
+            else:
+                known.append(rule)
+        subjects: dict[tuple[str, SubjectKind, Effect], tuple[str, ...]] = {}
+        cells: MapMutation[CellKey, Cell] = Map[CellKey, Cell]().mutate()
         while grouped:
             # One by one: many freed at once would keep every other thread waiting.
-            grouped.popitem()
-        return cls(model, cells)
+            (dom, obj, act), own = grouped.popitem()
+            cells[obj, act, dom] = _cell(own, subjects)
+        return cls(model, cells.finish())
 
     def with_rule(self, rule: RoleRule) -> "RoleIndex":
         """Return the index with the rule added."""
@@ -203,6 +197,30 @@ class RoleIndex:
         if denied is not None:
             return RoleOutcome(Effect.DENY, denied)
         return RoleOutcome(Effect.ALLOW, allowed) if allowed is not None else None
+
+
+def _cell(
+    rules: Iterable[RoleRule], subjects: dict[tuple[str, SubjectKind, Effect], tuple[str, ...]]
+) -> Cell:
+    """Return the cell of rules with the same object, action and domain.
+
+    `subjects` are the names of `_indexed_subjects` that are known; those of these rules are added.
+    """
+    allow: dict[str, list[str]] = {}
+    deny: dict[str, list[str]] = {}
+    for rule in rules:
+        rule_id, sub, kind, _, _, _, effect = rule
+        written = (sub, kind, effect)
+        names = subjects.get(written)
+        if names is None:
+            names = subjects[written] = _indexed_subjects(rule)
+        side = allow if effect is _ALLOW else deny
+        for name in names:
+            if name in side:
+                side[name].append(rule_id)
+            else:
+                side[name] = [rule_id]
+    return Cell(_side(allow), _side(deny))
 
 
 def _side(ids_by_subject: dict[str, list[str]]) -> Map[str, tuple[str, ...]]:
