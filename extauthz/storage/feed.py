@@ -163,14 +163,21 @@ async def documents(connection: Connection, tenant: str) -> TenantDocuments | No
             revision=head["revision"],
             newest_record=head["newest_record"],
         )
-    return TenantDocuments(
-        tenant,
-        head["status"],
-        head["revision"],
+    # The parts of a table are in the order of its primary key. Without statistics, as after a restore, the
+    # server takes a tenant for small, and would sort all rows that are left for each part.
+    await connection.fetchval("SET LOCAL enable_sort = off")
+    found = (
         await _documents(connection, resources.TABLE, tenant),
         await _documents(connection, role_rules.TABLE, tenant),
         await _documents(connection, role_bindings.TABLE, tenant),
         await _documents(connection, attribute_policies.TABLE, tenant, " AND deleted_at IS NULL"),
+    )
+    await connection.fetchval("SET LOCAL enable_sort TO DEFAULT")
+    return TenantDocuments(
+        tenant,
+        head["status"],
+        head["revision"],
+        *found,
         (await tenant_configs.read(connection, [tenant]))[tenant],
         head["updated_at"],
     )

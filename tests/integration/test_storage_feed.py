@@ -152,3 +152,21 @@ async def test_the_feed_leaves_out_deleted_tenants_and_marks_suspended_ones(data
         assert (await everything(reader, "held")).status == "suspended"
         # its slug is never given out again
         assert await ensure_tenant(pool, "gone", "again") is False
+
+
+async def test_a_tenant_without_statistics_is_read_in_the_order_of_its_index(database: "Database") -> None:
+    rules = [role_rule(sub=f"role-{number}") for number in range(3_000)]
+    asked: list[tuple[str, tuple[object, ...]]] = []
+    async with pool_of(database.address, "default") as pool, reader_of(database.address) as reader:
+        await succeed(pool, partial(role_rules.create, documents=rules))
+        async with feed.one_moment(reader):
+            with reader.query_logger(lambda query: asked.append((query.query, tuple(query.args or ())))):
+                found = await feed.documents(reader, "default")
+            assert found is not None
+            assert found.role_rules == rules
+            (of_rules,) = [query for query in asked if "FROM role_rules" in query[0]]
+            settings = [query for query, _ in asked if query.startswith("SET LOCAL")]
+            assert await reader.fetchval("SHOW enable_sort") == "on"
+            await reader.execute(settings[0])
+            plan = [line["QUERY PLAN"] for line in await reader.fetch(f"EXPLAIN {of_rules[0]}", *of_rules[1])]
+            assert not any("Sort" in line for line in plan), plan
