@@ -49,11 +49,11 @@ def decide(
     rules = snapshot.applicable_rules(principal, target.resource, target.action, target.denied_as, now)
     if rules.ask_peer and request is not None and request.source_principal is not None:
         rules = snapshot.through_peer(rules, principal, request.source_principal, target, now)
-    subjects, candidates, roles, _ = rules
+    candidates, roles = rules.candidates, rules.subjects.roles
     if not candidates.enforced and not candidates.shadow:
-        return _of_roles(roles), subjects.roles
-    facts = ConditionInput(principal, subjects.roles, target, request, method, now)
-    return _of_candidates(candidates, facts, roles), subjects.roles
+        return _of_roles(rules.roles), roles
+    facts = ConditionInput(principal, roles, target, request, method, now)
+    return _of_candidates(candidates, facts, rules.roles), roles
 
 
 def decide_by_roles(

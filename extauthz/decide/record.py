@@ -86,11 +86,15 @@ def decision_fields(
     fields["reason"] = verdict.reason
     fields["tenant"] = verdict.tenant
     fields["roles"] = verdict.roles
-    fields["policy_revision"], fields["policy_epoch"], fields["policy_age_ms"], digest = verdict.policies
-    fields["policy_digest"] = None if digest is None else digest.text
+    policies = verdict.policies
+    fields["policy_revision"] = policies.revision
+    fields["policy_epoch"] = policies.epoch
+    fields["policy_age_ms"] = policies.age_ms
+    fields["policy_digest"] = None if policies.digest is None else policies.digest.text
     fields["attributes_used"] = _shown(verdict.attributes_used)
     if verdict.rule is not None:
-        fields["matched_rule_id"], fields["matched_rule_kind"] = verdict.rule
+        fields["matched_rule_id"] = verdict.rule.id
+        fields["matched_rule_kind"] = verdict.rule.kind
     if verdict.shadow:
         fields["shadow"] = [{"rule_id": one.rule_id, "would": one.would} for one in verdict.shadow]
     if verdict.principal is not None:

@@ -66,9 +66,10 @@ class Lines:
         """Number the lines of `instance`, the start of worker number `worker`."""
         form = form or LineForm()
         self.instance = str(instance)
-        self._seq, self._lost, self._reported, _ = LogPosition()
+        start = LogPosition()
+        self._seq, self._lost, self._reported = start.seq, start.lost, start.reported
         self._left_out = 0
-        self._masks, self._share, self._chain = form
+        self._masks, self._share, self._chain = form.masks, form.sample_allows, form.chain
         self.samples = self._share < 1
         self._below = f"{int(min(self._share, _BELOW_ONE) * _IDS):08x}"
         self._logger = _LineLogger(
@@ -88,9 +89,9 @@ class Lines:
 
     @position.setter
     def position(self, position: LogPosition) -> None:
-        self._seq, self._lost, self._reported, head = position
+        self._seq, self._lost, self._reported = position.seq, position.lost, position.reported
         if self._chain is not None:
-            self._chain.head = head
+            self._chain.head = position.chain
 
     def after(self, before: LogPosition, written: Sequence[bytes]) -> LogPosition:
         """Return the position after the lines that were written since `before`."""
