@@ -5,7 +5,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tests.reference_bodies import UnsureError, member
+from pydantic_core import Url
+
+from tests.reference_bodies import UnsureError, loose, member
 
 NAMED: Final = {
     "tools/call": ("tool", "params.name"),
@@ -14,6 +16,7 @@ NAMED: Final = {
     "resources/subscribe": ("uri", "params.uri"),
     "resources/unsubscribe": ("uri", "params.uri"),
 }
+LISTENED_TO: Final = "params.notifications.resourceSubscriptions"
 SESSION: Final = {
     *("initialize", "server/discover", "ping", "tools/list", "prompts/list", "resources/list"),
     *("resources/templates/list", "subscriptions/listen", "an answer"),
@@ -29,6 +32,8 @@ def message(body: Any, headers: Mapping[str, list[Any]]) -> tuple[str, str | Non
     if found is None:
         return None
     method, name = found
+    if method != "an answer" and member(body, "method") != method:
+        method, name = member(body, "method"), None
     for header, wanted in (("mcp-method", method), ("mcp-name", name or "")):
         for value in headers.get(header, []):
             text = value
@@ -48,6 +53,9 @@ def posted(body: Any) -> tuple[str, str | None] | None:
     method = member(body, "method")
     if not isinstance(method, str) or there & {"result", "error"}:
         return None
+    if method == "subscriptions/listen" and (uris := member(body, LISTENED_TO)) not in (None, []):
+        one = isinstance(uris, list) and len(uris) == 1 and isinstance(uris[0], str) and uris[0]
+        return ("resources/subscribe", uris[0]) if one else None
     if method not in NAMED:
         return method, None
     name = member(body, NAMED[method][1])
@@ -68,6 +76,8 @@ def covers(written: Any, found: tuple[str, str | None]) -> tuple[int, dict[str, 
     pattern = written[NAMED[method][0]]
     if pattern == name:
         return 0, {}
+    if NAMED[method][0] == "uri" and not is_usual(name):
+        return None
     if pattern == "*":
         return 10_000, {}
     if "{" not in pattern:
@@ -77,3 +87,37 @@ def covers(written: Any, found: tuple[str, str | None]) -> tuple[int, dict[str, 
     if matched is None or any(each == "." or each.startswith("..") for each in matched.groups()):
         return None
     return 5_000 - len(re.sub(r"\{\w+\}", "{}", pattern)), matched.groupdict()
+
+
+def is_usual(uri: str) -> bool:
+    """Tell whether no reader that normalizes makes another URI of it."""
+    try:
+        same = str(Url(uri)) == uri
+    except ValueError:
+        same = False
+    segments = re.split("[?#]", uri.partition(":")[2])[0].removeprefix("//").split("/")
+    octets = [chr(int(digits, 16)) for digits in re.findall("%([0-9A-Fa-f]{2})", uri)]
+    return (
+        same
+        and uri.isascii()
+        and not {".", ".."} & set(segments)
+        and "" not in segments[1:-1]
+        and not any(each in "-._~/\\" or (each.isascii() and each.isalnum()) for each in octets)
+    )
+
+
+def others(written: Any, found: tuple[str, str | None]) -> bool:
+    """Tell whether a route names what a reader could take the message for."""
+    method, name = found
+    if name is None or isinstance(written, str) or written["method"] != method:
+        return False
+    member_name = NAMED[method][0]
+    pattern = written[member_name]
+    if pattern in {"*", name}:
+        return False
+    if member_name != "uri":
+        return loose(pattern) == loose(name)
+    scheme, slashes, rest = name.partition("://")
+    host, slash, path = rest.partition("/")
+    lower = f"{scheme}{slashes}{host.lower()}{slash}{path}"
+    return lower != name and covers(written, (method, lower)) is not None

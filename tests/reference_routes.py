@@ -8,7 +8,7 @@ from urllib.parse import unquote, unquote_to_bytes
 
 from extauthz.domain.path import CanonicalPath
 from tests.reference_bodies import read_body
-from tests.reference_messages import covers, message
+from tests.reference_messages import covers, message, others
 
 Document: TypeAlias = Mapping[str, Any]
 
@@ -224,7 +224,13 @@ def best_route(resources: Iterable[Document], request: Document) -> Target | Non
         ]
         if not ranked:
             return UNCOVERED
-        (_, parameters), resource, route = min(ranked, key=lambda each: each[0][0])
+        (level, parameters), resource, route = min(ranked, key=lambda each: each[0][0])
+        # Not by name, and another route has what a reader could take it for.
+        if level > 1 and any(
+            "mcp" in other and other is not route and found is not None and others(other["mcp"], found)
+            for _, other in template
+        ):
+            return UNCOVERED
         template = [(resource, route)]
     explicit = [pair for pair in template if request["method"] in pair[1]["methods"]]
     for resource, route in explicit or [pair for pair in template if pair[1]["methods"] == ["*"]]:

@@ -15,7 +15,7 @@ MAX_TOGETHER: Final = 1_024
 
 _CACHED_LENGTH: Final = 64
 # PHP makes `_` of dots, blanks and brackets in the fields of a form; Spring's markers begin with `_` and `!`.
-_SEPARATORS: Final = re.compile(r"[-_.! \[\]]")
+_SEPARATORS: Final = b"-_.! []"
 _INVISIBLE: Final = re.compile("[\xad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
 
 
@@ -32,8 +32,13 @@ def folded(name: str) -> str:
 @lru_cache(maxsize=4096)
 def _folded(name: str) -> str:
     if name.isascii():
-        return _SEPARATORS.sub("", name).lower()
+        return _without_separators(name).lower()
     plain = unicodedata.normalize("NFKC", _INVISIBLE.sub("", name)).casefold()
     # Each of these two letters is `i` to readers that change the case of one character after the other.
     plain = plain.replace("i\u0307", "i").replace("\u0131", "i")
-    return _SEPARATORS.sub("", unicodedata.normalize("NFKC", plain))
+    return _without_separators(unicodedata.normalize("NFKC", plain))
+
+
+def _without_separators(name: str) -> str:
+    # Many times faster than an expression: a name can be as long as a body.
+    return name.encode().translate(None, _SEPARATORS).decode()

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 POST: Final = "POST"
+URI: Final = "uri"
 NAME_MEMBERS: Final = {
     "tools/call": "name",
     "prompts/get": "name",
-    "resources/read": "uri",
-    "resources/subscribe": "uri",
-    "resources/unsubscribe": "uri",
+    "resources/read": URI,
+    "resources/subscribe": URI,
+    "resources/unsubscribe": URI,
 }
 """The parameter that names what a message of the method is about."""
+LISTEN: Final = "subscriptions/listen"
+SUBSCRIBE: Final = "resources/subscribe"
 NOTIFICATIONS: Final = "notifications/"
 ANY_NOTIFICATION: Final = "notifications/*"
 ANY_NAME: Final = "*"
@@ -25,7 +28,10 @@ _CLAIM: Final = "POST mcp:"
 
 
 class McpMessage(NamedTuple):
-    """A message: its method, `RESPONSE` for an answer, and the name of what it is about, None without one."""
+    """A message: its method, `RESPONSE` for an answer, and the name of what it is about, None without one.
+
+    A subscription to one resource is `SUBSCRIBE` in both eras of the protocol, in which it has two methods.
+    """
 
     method: str
     name: str | None = None
@@ -54,7 +60,7 @@ SESSION: Final = tuple(
         "prompts/list",
         "resources/list",
         "resources/templates/list",
-        "subscriptions/listen",
+        LISTEN,
         ANY_NOTIFICATION,
         RESPONSE,
     )

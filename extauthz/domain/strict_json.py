@@ -23,6 +23,8 @@ _MAX_NUMBER_CHARACTERS: Final = 400
 _SURELY_IN_RANGE: Final = 300
 """Characters of a literal without an exponent up to which a double holds its order of magnitude."""
 _LARGEST: Final = int(sys.float_info.max)
+_LARGEST_DECIMAL: Final = Decimal(_LARGEST)
+"""The same to compare decimals with: an integer would become one each time."""
 _SMALLEST: Final = Decimal(math.ulp(0.0))
 _NO_BRACKETS: Final = bytes(octet for octet in range(256) if octet not in b"[]{}")
 _BACKSLASHES: Final = re.compile(r"\\+")
@@ -147,7 +149,7 @@ def _fraction(literal: str) -> Decimal:
     value = Decimal(literal)
     # `abs` would round. A double rounds what is smaller to zero.
     magnitude = value.copy_abs()
-    if magnitude > _LARGEST or 0 < magnitude < _SMALLEST:
+    if magnitude > _LARGEST_DECIMAL or 0 < magnitude < _SMALLEST:
         raise _RejectedError("a number out of range")
     return value
 

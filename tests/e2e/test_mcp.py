@@ -12,6 +12,7 @@ import httpx2
 import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.client.subscriptions import SubscriptionLost
 from mcp.shared.exceptions import MCPError
 from mcp.types import TextContent, TextResourceContents
 
@@ -20,6 +21,7 @@ from tests.command_line import run_extauthz
 from tests.e2e.gate import EC, Gate, Posture, gate
 from tests.light_processes import LIGHT
 from tests.tokens import AUDIENCE, claims
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 CLOSED = Posture(careful=True, fail_open=False)
@@ -183,6 +185,21 @@ async def test_the_uri_of_a_resource_decides(door: Gate, era: str) -> None:
         assert read.text == "sales of 2026"
         with pytest.raises((MCPError, httpx2.HTTPStatusError)):
             await agent.read_resource("reports://2025/sales")
+
+
+async def test_a_listener_needs_the_right_to_subscribe_to_a_resource(door: Gate) -> None:
+    async with client(door, "2026-07-28", "agent") as agent:
+        with pytest.raises((MCPError, httpx2.HTTPStatusError, SubscriptionLost)):
+            async with agent.listen(resource_subscriptions=["reports://2026/sales"]):
+                pass
+    denied = ("deny", "unmapped_route", "resources/subscribe", "reports://2026/sales")
+    await until(lambda: denied in decided(door), what="the decision in the log")
+
+
+def decided(door: Gate) -> list[tuple[str, ...]]:
+    fields = ("decision", "reason", "mcp_method", "mcp_name")
+    lines = map(json.loads, door.decision_log.read_text().splitlines())
+    return [tuple(line.get(name) for name in fields) for line in lines]
 
 
 @pytest.mark.parametrize("as_json", [False, True])

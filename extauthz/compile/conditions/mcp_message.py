@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 from extauthz.compile.conditions.member_names import MESSAGE_NAMES, is_json_text
-from extauthz.domain.mcp import NAME_MEMBERS, RESPONSE, McpMessage
+from extauthz.domain.mcp import LISTEN, NAME_MEMBERS, RESPONSE, SUBSCRIBE, McpMessage
 
 _VERSION: Final = "2.0"
+_LISTENED_TO: Final = "params.notifications.resourceSubscriptions"
 _ENCODED: Final = (b"=?base64?", b"?=")
 McpHeaders = tuple[bytes | None, bytes | None]
 """The values of `Mcp-Method` and `Mcp-Name`, None for one that is not there."""
+_MORE_TO_READ: Final = frozenset((RESPONSE, LISTEN))
 NO_HEADERS: Final[McpHeaders] = (None, None)
 
 
@@ -42,7 +44,7 @@ def ordinary_message(members: Mapping[str, object]) -> McpMessage | None:
         return None
     about = NAME_MEMBERS.get(method)
     if about is None:
-        is_plain = method.isprintable() and method != RESPONSE and not is_json_text(method)
+        is_plain = method.isprintable() and method not in _MORE_TO_READ and not is_json_text(method)
         return McpMessage(method) if is_plain else None
     params = members.get("params")
     if type(params) is not dict or not MESSAGE_NAMES.issuperset(params):
@@ -63,20 +65,36 @@ def other_message(body: Members) -> McpMessage | None:
         return McpMessage(RESPONSE) if is_answer else None
     if answers != [False, False] or not isinstance(method, str) or method == RESPONSE:
         return None
+    if method == LISTEN and body.exists(_LISTENED_TO) is not False:
+        return _subscription(body.value(_LISTENED_TO))
     if method not in NAME_MEMBERS:
         return McpMessage(method)
-    name = body.value(f"params.{NAME_MEMBERS[method]}")
+    return _about(method, body.value(f"params.{NAME_MEMBERS[method]}"))
+
+
+def _about(method: str, name: object) -> McpMessage | None:
     return McpMessage(method, name) if isinstance(name, str) and name else None
 
 
-def said_again(message: McpMessage | None, headers: McpHeaders) -> McpMessage | None:
-    """Return the message where the headers say the same, None where one of them says otherwise."""
+def _subscription(uris: object) -> McpMessage | None:
+    """Return the message that listens to a resource; None for several of them, which no route covers."""
+    if uris == ():
+        return McpMessage(LISTEN)
+    return _about(SUBSCRIBE, uris[0]) if isinstance(uris, tuple) and len(uris) == 1 else None
+
+
+def said_again(message: McpMessage | None, written: object, headers: McpHeaders) -> McpMessage | None:
+    """Return the message where the headers say the same, None where one of them says otherwise.
+
+    `written` is the method in the body.
+    """
     method, name = headers
     if message is None:
         return None
-    if method is not None and (message.method == RESPONSE or method != message.method.encode()):
+    if method is not None and not (isinstance(written, str) and method == written.encode()):
         return None
-    if name is not None and _decoded(name) != (message.name or "").encode():
+    named = message.name if message.method == written else None
+    if name is not None and _decoded(name) != (named or "").encode():
         return None
     return message
 

@@ -35,10 +35,13 @@ from extauthz.domain.folded_names import are_comparable, folded
 from extauthz.domain.mcp import McpMessage
 from extauthz.domain.strict_json import JsonRejected, read_object
 
-__all__ = ["MAX_DEPTH", "MAX_MEMBERS", "FormBody", "JsonBody", "WholeBody", "read_body"]
+__all__ = ["MAX_DEPTH", "MAX_ENTRIES", "MAX_MEMBERS", "FormBody", "JsonBody", "WholeBody", "read_body"]
 
 MAX_DEPTH: Final = 32
 """Levels of objects and lists; a body that is nested deeper is not read."""
+
+MAX_ENTRIES: Final = 1_000
+"""Of a list, lists in it included; one with more is not compared: each entry costs time."""
 
 _NOT_ASKED: Final = object()
 _LARGEST_INTEGER: Final = 2**53 - 1
@@ -84,7 +87,9 @@ class JsonBody:
     def message(self) -> McpMessage | None:
         """Return the message that the object is; None where it is not one, or a header says otherwise."""
         message = ordinary_message(self._members) or other_message(self)
-        return message if self._headers == NO_HEADERS else said_again(message, self._headers)
+        if self._headers == NO_HEADERS:
+            return message
+        return said_again(message, self.value("method"), self._headers)
 
     def release(self) -> None:
         """Do nothing: this body belongs to no check."""
@@ -155,10 +160,24 @@ def _comparable(value: object) -> object:
         return number if Decimal(repr(float(number))) == number else UNKNOWN
     if kind is list:
         assert isinstance(value, list)
+        if _is_long(value):
+            return UNKNOWN
         entries = tuple(map(_comparable, value))
         return UNKNOWN if UNKNOWN in entries else entries
     # An object; or null as an entry of a list: compared with nothing.
     return UNKNOWN
+
+
+def _is_long(entries: list[object]) -> bool:
+    """Tell whether a list has more than `MAX_ENTRIES` entries, those of lists in it included."""
+    waiting, count = [entries], 0
+    while waiting:
+        entries = waiting.pop()
+        count += len(entries)
+        if count > MAX_ENTRIES:
+            return True
+        waiting.extend(entry for entry in entries if isinstance(entry, list))
+    return False
 
 
 class FormBody:
@@ -202,7 +221,7 @@ class FormBody:
 
 def _part(name: str) -> str:
     """Return the name of a field with `_STEP` where `[` or `.` lead into a value, folded otherwise."""
-    return folded(_INTO.sub(_STEP, name)).rstrip(_STEP)
+    return folded(name.replace("[", _STEP).replace(".", _STEP)).rstrip(_STEP)
 
 
 WholeBody = JsonBody | FormBody

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extauthz.compile.conditions.request_body import MAX_MEMBERS, read_body
+from extauthz.compile.conditions.request_body import MAX_ENTRIES, MAX_MEMBERS, read_body
 from extauthz.compile.conditions.values import UNKNOWN
 from extauthz.domain.content_type import BodyForm
 
@@ -142,6 +142,20 @@ def test_an_object_with_very_many_members_is_not_compared() -> None:
     most = json.dumps({f"m{number}": number for number in range(MAX_MEMBERS)})
     assert json_value(most, "m7") == 7
     assert json_value(most[:-1] + ', "x": 1}', "m7") is UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("entries", "is_compared"),
+    [
+        ([1] * MAX_ENTRIES, True),
+        ([1] * (MAX_ENTRIES + 1), False),
+        ([[1] * 400, [2] * 400], True),
+        ([[1] * 600, [2] * 600], False),
+    ],
+)
+def test_a_list_with_very_many_entries_is_not_compared(entries: list[object], *, is_compared: bool) -> None:
+    value = json_value(json.dumps({"a": entries}), "a")
+    assert (value is not UNKNOWN) is is_compared
 
 
 @pytest.mark.parametrize(
