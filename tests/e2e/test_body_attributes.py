@@ -147,6 +147,8 @@ def test_stored_documents_of_graphql_decide(door: Gate) -> None:
         b"documentId=sha256:9e44",
         b"operationName=Other",
         b"query",
+        b"query[]=%7Ba%7D",
+        b"query%5Ba%5D=1",
         b"%71uery=1",
     ):
         assert sent(READS, path=b"/graphql?" + query) == DENIED, query

@@ -13,20 +13,25 @@ MAX_ESCAPES: Final = 1_000
 
 _MALFORMED_ESCAPE: Final = re.compile("%(?![0-9A-Fa-f]{2})")
 # C0, DELETE and C1 (Unicode category Cc). Decoders that hold text as C strings end it at U+0000.
+_NONE: Final = frozenset[str]()
 _CONTROL: Final = re.compile("[\0-\x1f\x7f-\x9f]")
 
 
 class Query:
     """A readable query."""
 
-    __slots__ = ("_has_controls", "_raw_values")
+    __slots__ = ("_has_controls", "_in_parts", "_raw_values")
 
-    def __init__(self, raw_values: dict[str, str | None], *, has_controls: bool) -> None:
+    def __init__(
+        self, raw_values: dict[str, str | None], *, has_controls: bool, in_parts: frozenset[str]
+    ) -> None:
         """Take the value of each name as it stood in the query, None for a repeated name.
 
-        `has_controls` tells whether a decoded value may hold a control character.
+        `has_controls` tells whether a decoded value may hold a control character; `in_parts` are names that
+        other names continue with `[`: readers may find a list or an object there.
         """
         self._raw_values = raw_values
+        self._in_parts = in_parts
         self._has_controls = has_controls
 
     @property
@@ -37,8 +42,10 @@ class Query:
     def value(self, name: str) -> str | Missing:
         """Return the decoded value of a name: `ABSENT` when it is not there.
 
-        `UNKNOWN`: the name is repeated, or the value holds a control character (ADR 24).
+        `UNKNOWN`: the name is repeated, the value is in parts, or holds a control character (ADR 24).
         """
+        if name in self._in_parts:
+            return UNKNOWN
         if name not in self._raw_values:
             return ABSENT
         raw = self._raw_values[name]
@@ -87,7 +94,12 @@ def read_query(raw: str) -> Query | None:
     if has_controls and any(map(_CONTROL.search, values)):
         # A reader that ends the name there, or drops the character, finds another name.
         return None
-    return Query(values, has_controls=has_controls)
+    return Query(values, has_controls=has_controls, in_parts=_in_parts(values) if "[" in text else _NONE)
+
+
+def _in_parts(names: Collection[str]) -> frozenset[str]:
+    """Return what PHP, Ruby's Rack and Node's qs make a list or an object of: `a`, where there is `a[]`."""
+    return frozenset(name.partition("[")[0] for name in names if "[" in name)
 
 
 def _decoded(text: str) -> str:
