@@ -48,7 +48,8 @@ async def create_test_of_decision(
 
     It has the caller and the request as they were recorded, at the time of the decision, and expects the
     same decision unless `expect` says otherwise. 404 for a decision whose id is not kept; 422 where a part
-    of the request was not kept, or a credential was refused.
+    of the request was not kept, or a credential was refused. Bodies are never kept, but for the method and
+    name of an MCP message, which the test has; rules that read more of one find that unknown.
     """
     ctx.check_precondition(None)
     decision_id = ctx.row_id("recorded decision")

@@ -1,15 +1,18 @@
 """A decision case of a recorded request: the caller, the request and the answer as they were recorded."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 from extauthz.decide.by_name import ENTRANCES_BY_NAME
+from extauthz.domain.mcp import NAME_MEMBERS, RESPONSE
 from extauthz.domain.principal import PrincipalKind
 from extauthz.recording import shape as recorded
 from extauthz.recording.shape import ABSENT, FOLDED, UNKNOWN, CredentialState, Shape
 
 _NAMED = "resource."
+_HEADERS_OF_MESSAGE = {"content-type": "application/json"}
 
 
 class NoCaseError(ValueError):
@@ -85,8 +88,25 @@ def _request(shape: Shape) -> dict[str, Any]:
         for name, value in (("resource", shape.resource), ("action", shape.action))
         if value is not None
     }
-    optional = {"headers": _values(shape, recorded.HEADERS), "source": source, "context_extensions": context}
+    headers = _values(shape, recorded.HEADERS)
+    if (message := _message(shape)) is not None:
+        members["body"] = json.dumps(message)
+        headers |= _HEADERS_OF_MESSAGE
+    optional = {"headers": headers, "source": source, "context_extensions": context}
     return members | {name: value for name, value in optional.items() if value}
+
+
+def _message(shape: Shape) -> dict[str, object] | None:
+    """Return the message of the Model Context Protocol; of its parameters only the name was recorded."""
+    method = recorded.text_of(shape.slot(recorded.MCP_METHOD))
+    if method is None:
+        return None
+    message: dict[str, object] = {"jsonrpc": "2.0", "id": 1}
+    if method == RESPONSE:
+        return message | {"result": {}}
+    message["method"] = method
+    name, member = recorded.text_of(shape.slot(recorded.MCP_NAME)), NAME_MEMBERS.get(method)
+    return message if name is None or member is None else message | {"params": {member: name}}
 
 
 def _values(shape: Shape, prefix: str) -> dict[str, str]:

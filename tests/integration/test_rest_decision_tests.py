@@ -1,12 +1,13 @@
 """`POST /api/v1/decisions/{id}/test`: policy tests of recorded decisions."""
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from extauthz.domain.principal import PrincipalKind
 from extauthz.domain.reasons import Effect, Reason
-from extauthz.recording.shape import FOLDED, PATH, UNKNOWN, CredentialState
+from extauthz.recording.shape import ABSENT, FOLDED, PATH, UNKNOWN, CredentialState, Shape, literal
 from tests.integration.draft_requests import NO_ID, RULES
 from tests.integration.rest_harness import rest, rule
 from tests.integration.test_rest_decisions import DECISIONS, ON_ORDERS, ORDERS, recorded, with_slots
@@ -77,6 +78,43 @@ async def test_a_recorded_decision_becomes_a_test_that_passes(database: "Databas
         assert (other["name"], other["expect"]) == ("closed", {"decision": "deny"})
         (await api.post(f"{DECISIONS}/{names[0]}/test", named)).problem(409)
         (await api.post(f"{DECISIONS}/{names[0]}/test", {"expect": {}})).problem(422)
+
+
+async def test_a_recorded_message_becomes_the_body_of_a_test(database: "Database") -> None:
+    async with rest(database) as api:
+        for name, mcp in (
+            ("session:use", "session"),
+            ("read:call", {"method": "tools/call", "tool": 'read-"invoice"'}),
+            ("notes:read", {"method": "resources/read", "uri": "note:{name}"}),
+        ):
+            route = {"methods": ["POST"], "path": "/mcp", "mcp": mcp}
+            document = {"name": name, "serviceName": "invoices", "routes": [route]}
+            (await api.post("/api/v1/resources", document)).succeeded(201)
+            (
+                await api.post(RULES, rule(sub="reader", obj=name, act=name.partition(":")[2], dom="*"))
+            ).succeeded(201)
+        messages = {
+            '"tools/call"': literal('read-"invoice"'),
+            '"resources/read"': '"note:a"',
+            '"ping"': ABSENT,
+            '"response"': ABSENT,
+        }
+        shapes = [message_shape(method, name) for method, name in messages.items()]
+        denied = [message_shape('"tools/call"', '"drop"'), message_shape(ABSENT, ABSENT)]
+        unmapped: dict[str, Any] = {"effect": Effect.DENY, "reason": Reason.UNMAPPED_ROUTE, "rule": None}
+        names = await recorded(api, *shapes, *(each._replace(**unmapped) for each in denied), revision=6)
+        tests = [(await api.post(f"{DECISIONS}/{each}/test", {})).succeeded(201).body for each in names]
+        assert json.loads(tests[0]["request"]["body"]) == {
+            "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": 'read-"invoice"'},
+        }  # fmt: skip
+        assert "body" not in tests[-1]["request"]
+        results = (await api.get(f"{TESTS}/results")).succeeded(200).body
+        assert [each["differences"] for each in results["tests"]] == [[]] * len(names)
+
+
+def message_shape(method: str, name: str) -> Shape:
+    plain = shape(template="/mcp", slots=tuple(each for each in shape().slots if each[0] != "{id}"))
+    return with_slots(plain, mcp__method=method, mcp__name=name, request__method='"POST"')
 
 
 async def test_what_was_not_kept_makes_no_test(database: "Database") -> None:
