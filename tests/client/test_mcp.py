@@ -65,6 +65,23 @@ def test_each_declared_tool_has_a_route(caplog: pytest.LogCaptureFixture) -> Non
     assert "test_mcp.server" in warned
 
 
+@pytest.mark.parametrize("name", ["*", "read all", "l\u00f6schen", "x" * 129])
+def test_a_tool_whose_name_no_route_can_have_is_left_out(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    made = server()
+
+    @made.tool(name=name)
+    @resource("invoice:all", default_roles=["everyone"])
+    def everything() -> str:
+        return ""
+
+    with caplog.at_level(logging.WARNING):
+        found = declared_resources(made, "invoices")
+    assert [each.name for each in found] == ["invoices:connect", "invoice:read", "delete-invoice:call"]
+    (warned,) = (each for each in caplog.messages if "no route" in each)
+    assert repr(name) in warned
+    assert "everything" in warned
+
+
 @pytest.mark.parametrize(
     ("options", "kind"),
     [

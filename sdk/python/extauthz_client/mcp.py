@@ -9,9 +9,11 @@
     protect(server, client, service_name="invoices")
 
 Works with servers of the official SDK (`MCPServer`, before version 2 `FastMCP`). Call `protect` when all
-tools are there. A tool that declares nothing has no route: calls of it are denied.
+tools are there. A tool that declares nothing has no route: calls of it are denied. So has one whose name no
+route can have.
 """
 
+import re
 from collections.abc import Collection, Iterator
 from typing import Any, Final
 
@@ -22,6 +24,10 @@ from extauthz_client.paths import AppPath, host_problem
 from extauthz_client.registration import BackgroundRegistration
 
 SESSION_METHODS: Final = ("DELETE", "GET", "POST")
+ANY_TOOL: Final = "*"
+"""Stands for every tool in a route; a tool of that name has none of its own."""
+MAX_TOOL: Final = 128
+_TOOL: Final = re.compile(f"[!-~]{{1,{MAX_TOOL}}}")
 
 
 def protect(
@@ -80,6 +86,13 @@ def declared_resources(
         declared = declaration_on(function)
         if declared is None:
             log.warning("the tool %r declares no resource: calls of it are denied (%s)", tool, place)
+            continue
+        if tool == ANY_TOOL or _TOOL.fullmatch(tool) is None:
+            log.warning(
+                "the tool %r is not registered: no route can have its name; take at most %d visible ASCII "
+                "characters without blanks, and not %r (declared by %s)",
+                tool, MAX_TOOL, ANY_TOOL, place,
+            )  # fmt: skip
             continue
         name = declared.name
         if name == connect:
