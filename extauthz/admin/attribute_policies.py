@@ -1,7 +1,7 @@
 """`/api/v1/abac/policies`: condition trees on resources. Deletion is soft, every version is kept."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Final, cast
 
 from fastapi import APIRouter, Query
@@ -26,7 +26,7 @@ from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
 from extauthz.domain.time_text import rfc3339
 from extauthz.rest import documents as doc
-from extauthz.rest.answers import POLICY_REVISION, Reply, list_of, row_reply, to_json
+from extauthz.rest.answers import POLICY_REVISION, Reply, list_of, members_of, row_reply, to_json
 from extauthz.rest.authorization import require_domain, require_tenant_admin
 from extauthz.rest.collection import Collection
 from extauthz.rest.context import RequestContext
@@ -276,5 +276,5 @@ async def list_attribute_policy_versions(ctx: Reads, query: Annotated[PageQuery,
         return await attribute_policies.versions(connection, ctx.tenant, policy_id, **bounds)
 
     page = await ctx.read(work)
-    items = [asdict(each) | {"created_at": rfc3339(each.created_at)} for each in page.items]
+    items = [members_of(AttributePolicyVersion, each) for each in page.items]
     return list_of(items, position.cursor(page.next))

@@ -1,6 +1,5 @@
 """`/api/v1/audit`: the audit trail: actor, change, before and after, revision; newest first."""
 
-from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -8,9 +7,9 @@ from fastapi import APIRouter, Query
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 from starlette.responses import Response
 
-from extauthz.domain.time_text import parse_time, rfc3339
+from extauthz.domain.time_text import parse_time
 from extauthz.rest import documents as doc
-from extauthz.rest.answers import list_of
+from extauthz.rest.answers import list_of, members_of
 from extauthz.rest.authorization import Permission
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import listed
@@ -18,7 +17,7 @@ from extauthz.rest.operation import Operation, requires
 from extauthz.rest.pagination import PageQuery
 from extauthz.storage import audit
 
-_ALICE: Final = {"kind": "user", "id": "alice", "domain": None, "request_id": None}
+EXAMPLE_ACTOR: Final = {"kind": "user", "id": "alice", "domain": None, "request_id": None}
 
 
 class ActorOut(doc.Model):
@@ -36,13 +35,16 @@ class ActorOut(doc.Model):
     ] = None
 
 
+ActorField = Annotated[ActorOut, doc.example(EXAMPLE_ACTOR)]
+
+
 class AuditEventOut(doc.Model):
     """One change of one row."""
 
     id: doc.RowId
     at: doc.Time
     revision: Annotated[Annotated[doc.Integer, Field(ge=0)] | None, doc.example(7)]
-    actor: Annotated[ActorOut, doc.example(_ALICE)]
+    actor: ActorField
     action: Annotated[str, doc.example("create", "update", "delete", "restore")]
     kind: Annotated[str, doc.example("role_rule", "attribute_policy")]
     entity_id: Annotated[str | None, doc.example(doc.EXAMPLE_ID)]
@@ -51,7 +53,7 @@ class AuditEventOut(doc.Model):
 
 
 def _time(text: object) -> object:
-    moment = parse_time(text) if isinstance(text, str) else None
+    moment = parse_time(text)
     if moment is None:
         raise doc.refused("must be an RFC 3339 time such as 2026-01-31T08:00:00Z (a '+' is written %2B)")
     return moment
@@ -93,5 +95,4 @@ async def list_audit_events(
     position = query.position(f"{ctx.tenant} audit")
     where = query.filters() | position.bounds
     page = await ctx.read(lambda connection: audit.page(connection, ctx.tenant, **where))
-    items = [asdict(event) | {"at": rfc3339(event.at)} for event in page.items]
-    return list_of(items, position.cursor(page.next))
+    return list_of([members_of(AuditEventOut, each) for each in page.items], position.cursor(page.next))

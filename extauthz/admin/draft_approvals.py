@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import Field
 from starlette.responses import Response
 
-from extauthz.admin.audit import ActorOut
+from extauthz.admin.audit import ActorField
 from extauthz.admin.drafts import PATH, draft_of
 from extauthz.domain.time_text import rfc3339
 from extauthz.rest import documents as doc
@@ -20,7 +20,6 @@ from extauthz.rest.problems import accepted
 from extauthz.storage import draft_approvals
 
 _COMMENT: Final = "seen with the owners of billing"
-_ALICE: Final = {"kind": "user", "id": "alice", "domain": None, "request_id": None}
 
 
 class ApprovalDocument(doc.BodyModel):
@@ -32,7 +31,7 @@ class ApprovalDocument(doc.BodyModel):
 class ApprovalOut(doc.Warned):
     """An approval, and what it holds for: another version, live revision or replay voids it."""
 
-    approved_by: Annotated[ActorOut, doc.example(_ALICE)]
+    approved_by: ActorField
     comment: Annotated[str, doc.example(_COMMENT)]
     version: Annotated[doc.Integer, Field(ge=1), doc.about("the version of the draft", 3)]
     draft_digest: Annotated[str, doc.example("0" * 64)]

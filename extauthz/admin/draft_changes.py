@@ -21,7 +21,7 @@ from extauthz.admin.role_bindings import BINDINGS, RoleBindingDocument
 from extauthz.admin.role_rules import RULES, RoleRuleDocument
 from extauthz.domain.policy import SubjectKind
 from extauthz.domain.problem import Problem
-from extauthz.rest import authorization, quotas
+from extauthz.rest import authorization, quotas, registrars
 from extauthz.rest import documents as doc
 from extauthz.rest.answers import Reply, tenant_headers
 from extauthz.rest.authorization import Permission
@@ -189,7 +189,7 @@ def _not_permitted(ctx: RequestContext, entry: _Entry) -> str | None:
         permission = Permission.RESOURCES_WRITE
         if not authorization.is_permitted(ctx.caller, permission):
             return f"this is for {permission.value} only"
-        if entry.cascade and authorization.service_of(ctx.caller) is not None:
+        if entry.cascade and registrars.service_of(ctx.caller) is not None:
             return "'cascade' deletes rules, which is for tenant admins"
         return None
     if entry.body is None:
@@ -268,7 +268,7 @@ def _missing(entry: _Entry) -> ProblemError:
 async def _register(ctx: RequestContext, change: Change, run: Sequence[_Entry]) -> Conflict | None:
     bodies = [cast("ResourceDocument", entry.body) for entry in run]
     services = [(body.serviceName, f"/{entry.position}") for body, entry in zip(bodies, run, strict=True)]
-    authorization.require_service(ctx.caller, services)
+    registrars.require_service(ctx.caller, services)
     names = [body.name for body in bodies]
     found = await stored_resources.by_names(change.connection, change.tenant, names)
     made = await registration.register(ctx, change, bodies, found, in_list=True)
@@ -282,14 +282,14 @@ async def _update_resources(ctx: RequestContext, change: Change, run: Sequence[_
     present = await _present(ctx, change, run)
     for index, entry in enumerate(run):
         body, stored = cast("ResourceDocument", entry.body), present[entry.id]
-        if not authorization.sees_resource(ctx.caller, stored):
+        if not registrars.sees_resource(ctx.caller, stored):
             raise _missing(entry)
         if body.name != stored.document["name"]:
             pointer = f"/{entry.position}/document/name"
             raise invalid([Problem(pointer, "cannot be changed: rules name it")])
-        authorization.require_service(ctx.caller, [(body.serviceName, f"/{entry.position}")])
+        registrars.require_service(ctx.caller, [(body.serviceName, f"/{entry.position}")])
         declared = [(body.public, body.entity.routes, stored, f"/{entry.position}/document")]
-        authorization.require_declarable(ctx.caller, declared)
+        registrars.require_declarable(ctx.caller, declared)
         replaced = await stored_resources.replace(change, body.to_document(entry.id, {}))
         if isinstance(replaced, Conflict):
             return Conflict(
@@ -303,9 +303,9 @@ async def _delete_resources(ctx: RequestContext, change: Change, run: Sequence[_
     for entry in run:
         present = await _present(ctx, change, [entry])
         stored = present[entry.id]
-        if not authorization.sees_resource(ctx.caller, stored):
+        if not registrars.sees_resource(ctx.caller, stored):
             raise _missing(entry)
-        authorization.require_removal(ctx.caller, stored)
+        registrars.require_removal(ctx.caller, stored)
         await resources.remove_rules(change, stored, cascade=entry.cascade)
         accepted(await stored_resources.delete(change, UUID(entry.id)))
     return None

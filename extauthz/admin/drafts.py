@@ -10,10 +10,9 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 from starlette.responses import Response
 
-from extauthz.admin.audit import ActorOut
-from extauthz.domain.time_text import rfc3339
+from extauthz.admin.audit import EXAMPLE_ACTOR, ActorField, ActorOut
 from extauthz.rest import documents as doc
-from extauthz.rest.answers import Reply, list_of, no_content, tenant_headers
+from extauthz.rest.answers import Reply, list_of, members_of, no_content, tenant_headers
 from extauthz.rest.authorization import Permission
 from extauthz.rest.context import RequestContext
 from extauthz.rest.draft_rights import require_rights
@@ -32,7 +31,6 @@ from extauthz.storage.write import Change, Written
 
 PATH: Final = "/api/v1/drafts"
 NOUN: Final = "draft"
-_ALICE: Final = {"kind": "user", "id": "alice", "domain": None, "request_id": None}
 _Count = Annotated[doc.Integer, Field(ge=0)]
 
 
@@ -52,7 +50,7 @@ class DraftOut(doc.Warned):
     base_revision: Annotated[_Count, doc.about("the live revision that it was made for", 7)]
     live_revision: Annotated[_Count, doc.about("the present one; another than the base: rebase it", 7)]
     changes: Annotated[_Count, doc.about("how many rows were written in it, each time counted", 0)]
-    created_by: Annotated[ActorOut, doc.example(_ALICE)]
+    created_by: ActorField
     published_by: ActorOut | None
     published_revision: _Count | None
     created_at: doc.Time
@@ -67,7 +65,7 @@ class DraftDifference(doc.Model):
     id: doc.RowId
     before: Annotated[Any, doc.about("the live document; null: there is none")]
     after: Annotated[Any, doc.about("the document in the draft; null: it is deleted", {"sub": "finance"})]
-    authors: Annotated[list[ActorOut], doc.about("the authors of its changes", [_ALICE])]
+    authors: Annotated[list[ActorOut], doc.about("the authors of its changes", [EXAMPLE_ACTOR])]
     conflict: Annotated[
         Literal["changed", "taken"] | None,
         doc.about("`changed`: written live since; `taken`: another live row has its value or route"),
@@ -103,20 +101,7 @@ router: Final = APIRouter(prefix=PATH, tags=["Drafts"], route_class=Operation)
 
 def to_shown(draft: Draft) -> Document:
     """Return a draft as the API shows it."""
-    return {
-        "id": str(draft.id),
-        "title": draft.title,
-        "state": draft.state,
-        "version": draft.version,
-        "base_revision": draft.base_revision,
-        "live_revision": draft.live_revision,
-        "changes": draft.changes,
-        "created_by": draft.created_by,
-        "published_by": draft.published_by,
-        "published_revision": draft.published_revision,
-        "created_at": rfc3339(draft.created_at),
-        "updated_at": rfc3339(draft.updated_at),
-    }
+    return members_of(DraftOut, draft)
 
 
 def _headers(made: DraftWritten[Draft]) -> dict[str, str]:
@@ -213,19 +198,7 @@ async def diff_draft(ctx: ReadsDrafts, query: Annotated[PageQuery, Query()]) -> 
         return await draft_comparison.page(view, ctx.tenant, draft_of(ctx), **position.bounds)
 
     page = await ctx.read(work)
-    items = [
-        {
-            "action": each.action,
-            "kind": each.kind,
-            "id": each.id,
-            "before": each.before,
-            "after": each.after,
-            "authors": each.authors,
-            "conflict": each.conflict,
-        }
-        for each in page.items
-        if _sees(ctx, each)
-    ]
+    items = [members_of(DraftDifference, each) for each in page.items if _sees(ctx, each)]
     body = {"items": items, "next_cursor": position.cursor(page.next)}
     return Reply(200, body, {"ETag": ctx.entity_tag(0)}).response()
 

@@ -20,7 +20,7 @@ _QUESTION: Final = ("subject", "subject_kind", "domain", "resource", "action")
 def _moment_or_revision(value: object) -> object:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_REVISION:
         return value
-    moment = parse_time(value) if isinstance(value, str) else None
+    moment = parse_time(value)
     if moment is None:
         raise doc.refused("a revision (an integer, 0 or more) or an RFC 3339 time is needed")
     return moment

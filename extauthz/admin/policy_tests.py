@@ -18,7 +18,7 @@ from extauthz.domain.problem import Problem
 from extauthz.domain.tenancy import TenancyMode
 from extauthz.publish.policy_tests import run_all, untested
 from extauthz.rest import documents as doc
-from extauthz.rest.answers import Reply
+from extauthz.rest.answers import Reply, members_of
 from extauthz.rest.authorization import Permission
 from extauthz.rest.collection import Collection
 from extauthz.rest.context import RequestContext
@@ -190,16 +190,7 @@ async def run_policy_tests(
         raise invalid(snapshot)
     results = await asyncio.to_thread(run_all, snapshot, tests)
     body = {
-        "tests": [
-            {
-                "id": result.id,
-                "name": result.name,
-                "passed": not result.differences,
-                "differences": list(result.differences),
-                "rules": list(result.rules),
-            }
-            for result in results
-        ],
+        "tests": [members_of(PolicyTestResult, each) for each in results],
         "untested": [{"kind": kind, "id": rule_id} for kind, rule_id in untested(snapshot, results)],
     }
     return Reply(200, body).response()

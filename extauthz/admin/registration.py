@@ -15,7 +15,7 @@ from extauthz.admin.resources import PATH, ResourceDocument, ResourceOut
 from extauthz.compile.documents.body_needs import resource_reads_body
 from extauthz.domain.policy import PUBLIC_SUBJECTS
 from extauthz.domain.problem import Problem
-from extauthz.rest import authorization
+from extauthz.rest import authorization, registrars
 from extauthz.rest.answers import Reply, row_reply, tenant_headers
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import REVISIONED, also, created, written
@@ -45,7 +45,7 @@ async def register_resource(ctx: _Creates, body: ResourceDocument) -> Response:
     The name of another service is 409, and so is a route that is taken. Default roles become role rules
     when a name is registered for the first time.
     """
-    authorization.require_service(ctx.caller, [(body.serviceName, "/serviceName")])
+    registrars.require_service(ctx.caller, [(body.serviceName, "/serviceName")])
 
     async def work(change: Change) -> Registered | Refusal:
         found = await resources.by_names(change.connection, change.tenant, [body.name])
@@ -79,7 +79,7 @@ async def register_resources(ctx: _Creates, body: list[ResourceDocument]) -> Res
     if problems:
         raise invalid(problems)
     services = [(each.serviceName, f"/{position}/serviceName") for position, each in enumerate(body)]
-    authorization.require_service(ctx.caller, services)
+    registrars.require_service(ctx.caller, services)
 
     async def work(change: Change) -> list[Registered] | Refusal:
         ctx.check_tenant_precondition(change)
@@ -112,7 +112,7 @@ async def register(
         (body.public, body.entity.routes if "routes" in body.written else None, stored, at)
         for body, stored, at in rows
     ]
-    authorization.require_declarable(ctx.caller, declared)
+    registrars.require_declarable(ctx.caller, declared)
     new = [position for position, (_, stored, _) in enumerate(rows) if stored is None]
     opened = sum(body.public and not (stored and is_public(stored.document)) for body, stored, _ in rows)
     await _check_quotas(ctx, change, [bodies[position] for position in new], opened)

@@ -1,7 +1,6 @@
 """`/api/v1/drafts/{id}/replay`: jobs that say what a draft would change for recorded requests."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
@@ -9,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import Field
 from starlette.responses import Response
 
-from extauthz.admin.audit import ActorOut
+from extauthz.admin.audit import ActorField
 from extauthz.domain.problem import Problem
 from extauthz.domain.service_key import Scope
 from extauthz.domain.time_text import parse_time, rfc3339
@@ -28,7 +27,6 @@ from extauthz.storage.replay_jobs import MAX_UNFINISHED, JobStatus, NotQueued, R
 _PATH: Final = "/api/v1/drafts/{id}/replay"
 _DRAFT: Final = "draft"
 _REPLAY: Final = "replay"
-_ALICE: Final = {"kind": "user", "id": "alice", "domain": None, "request_id": None}
 _Count = Annotated[doc.Integer, Field(ge=0)]
 
 
@@ -45,7 +43,7 @@ class ReplayWindow(doc.BodyModel):
     @classmethod
     def problems_in(cls, document: Mapping[str, object], _: RequestContext) -> list[Problem]:
         """Return what is wrong with the times."""
-        times = {name: _moment(document.get(name)) for name in ("since", "until")}
+        times = {name: parse_time(document.get(name)) for name in ("since", "until")}
         problems = [
             Problem(f"/{name}", "must be an RFC 3339 time such as 2026-01-31T08:00:00Z")
             for name in times
@@ -55,10 +53,6 @@ class ReplayWindow(doc.BodyModel):
         if since is not None and until is not None and until <= since:
             problems.append(Problem("/until", "must be after 'since'; it is exclusive"))
         return problems
-
-
-def _moment(text: object) -> datetime | None:
-    return parse_time(text) if isinstance(text, str) else None
 
 
 class ReplayProgress(doc.Model):
@@ -84,7 +78,7 @@ class ReplayOut(doc.Model):
     ]
     live_revision: Annotated[_Count | None, doc.about("the live policies that were compared", 7)]
     draft_digest: Annotated[str | None, doc.about("SHA-256 of what the draft changed then")]
-    requested_by: Annotated[ActorOut, doc.example(_ALICE)]
+    requested_by: ActorField
     created_at: doc.Time
     ended_at: str | None
     result: Annotated[Any, doc.about("null until it is done, and in lists")]
@@ -102,7 +96,7 @@ async def replay_draft(ctx: Asks, body: ReplayWindow | None = None) -> Response:
     replay the requests of their domains. At most three jobs of a tenant wait or run at a time.
     """
     draft_id = ctx.row_id(_DRAFT)
-    window = (None, None) if body is None else (_moment(body.since), _moment(body.until))
+    window = (None, None) if body is None else (parse_time(body.since), parse_time(body.until))
     queued = accepted(
         await replay_jobs.queue(
             ctx.services.pool,

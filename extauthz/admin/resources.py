@@ -26,8 +26,8 @@ from extauthz.domain.forwarding import MAX_CLAIM_HEADERS, AuthorizationHeader
 from extauthz.domain.policy import AuthenticationRequirement, Resource
 from extauthz.domain.problem import Problem
 from extauthz.domain.time_text import rfc3339
-from extauthz.rest import authorization
 from extauthz.rest import documents as doc
+from extauthz.rest import registrars
 from extauthz.rest.answers import (
     POLICY_REVISION,
     Reply,
@@ -186,7 +186,7 @@ router: Final = APIRouter(tags=["Resources"], route_class=Operation)
 @router.get(PATH, **listed(ResourceOut, POLICY_REVISION))
 async def list_resources(ctx: _Reads, query: Annotated[ResourceFilter, Query()]) -> Response:
     """List resources. A registrar sees the resources of its service."""
-    service = authorization.service_of(ctx.caller)
+    service = registrars.service_of(ctx.caller)
     position = query.position(f"{ctx.scope} resources {service}")
     wanted = query.serviceName or service
     others = service is not None and wanted != service
@@ -228,8 +228,8 @@ async def patch_resource(ctx: _Writes, body: Annotated[doc.Patch, merge_patch(Re
             problems.append(Problem("/name", "cannot be changed: rules name it"))
         patched = doc.validate(ResourceDocument.model_validate, document, ctx, problems)
         ctx.check_precondition(stored)
-        authorization.require_service(ctx.caller, [(patched.serviceName, "/serviceName")])
-        authorization.require_declarable(ctx.caller, [(patched.public, patched.entity.routes, stored, "")])
+        registrars.require_service(ctx.caller, [(patched.serviceName, "/serviceName")])
+        registrars.require_declarable(ctx.caller, [(patched.public, patched.entity.routes, stored, "")])
         replaced = accepted(await resources.replace(change, patched.to_document(stored.id, {})))
         if resource_reads_body(patched.entity):
             await ctx.ask_about_bodies(change.connection)
@@ -249,13 +249,13 @@ async def delete_resource(ctx: _Writes, query: Annotated[RemovalQuery, Query()])
     unless `cascade` is true: then role rules are deleted and attribute policies are deleted softly.
     """
     ctx.row_id(_NOUN)
-    if query.cascade and authorization.service_of(ctx.caller) is not None:
+    if query.cascade and registrars.service_of(ctx.caller) is not None:
         raise forbidden("'cascade' deletes rules, which is for tenant admins")
 
     async def work(change: Change) -> Stored | NotFound:
         stored = await _visible(ctx, change.connection)
         ctx.check_precondition(stored)
-        authorization.require_removal(ctx.caller, stored)
+        registrars.require_removal(ctx.caller, stored)
         await remove_rules(change, stored, cascade=query.cascade)
         return await resources.delete(change, stored.uuid)
 
@@ -307,6 +307,6 @@ async def _stored(ctx: RequestContext, connection: Any) -> Stored:
 async def _visible(ctx: RequestContext, connection: Any) -> Stored:
     """Return the resource that the path names; 404 for one of another service than a registrar's."""
     stored = await _stored(ctx, connection)
-    if not authorization.sees_resource(ctx.caller, stored):
+    if not registrars.sees_resource(ctx.caller, stored):
         raise ctx.missing(_NOUN)
     return stored

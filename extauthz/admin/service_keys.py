@@ -61,11 +61,10 @@ def _prefixes(texts: list[Any] | None) -> list[str]:
     return doc.without_repeats(found)
 
 
-def future_time(value: object, info: ValidationInfo) -> str | None:
-    """Return an RFC 3339 time in the future; for a field of a model."""
+def _future_time(value: object, info: ValidationInfo) -> str | None:
     if value is None:
         return None
-    moment = parse_time(value) if isinstance(value, str) else None
+    moment = parse_time(value)
     if moment is None:
         raise doc.refused(f"found {quoted(value)}, an RFC 3339 time such as '2027-01-31T08:00:00Z' is needed")
     if moment.timestamp() <= doc.context_of(info).services.clock():
@@ -73,6 +72,13 @@ def future_time(value: object, info: ValidationInfo) -> str | None:
     return rfc3339(moment)
 
 
+FutureTime = Annotated[
+    Any,
+    AfterValidator(_future_time),
+    WithJsonSchema({"type": ["string", "null"], "format": "date-time"}),
+    doc.about("exclusive"),
+]
+"""The end of a key: an RFC 3339 time in the future, or null."""
 _PREFIXES: Final = ["api.example.com/invoices"]
 
 
@@ -103,12 +109,7 @@ class ServiceKeyDocument(doc.BodyModel):
         doc.OneName | None,
         doc.about("of the principal (`identity`), and the only one `policies:*` may see and write"),
     ] = None
-    expires_at: Annotated[
-        Any,
-        AfterValidator(future_time),
-        WithJsonSchema({"type": ["string", "null"], "format": "date-time"}),
-        doc.about("exclusive"),
-    ] = None
+    expires_at: FutureTime = None
 
     @classmethod
     def problems_in(cls, document: Mapping[str, object], _: object) -> list[Problem]:

@@ -3,18 +3,16 @@
 They belong to the installation, and have no other use than reports.
 """
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
-from pydantic import AfterValidator, WithJsonSchema
 from starlette.responses import Response
 
-from extauthz.admin.service_keys import BY_KEY, EXAMPLE_KEY_ID, NewKey, future_time, new_key
+from extauthz.admin.service_keys import BY_KEY, EXAMPLE_KEY_ID, FutureTime, NewKey, new_key
 from extauthz.domain.service_key import key_text, row_id
-from extauthz.domain.time_text import instant, rfc3339
+from extauthz.domain.time_text import instant
 from extauthz.rest import documents as doc
-from extauthz.rest.answers import Reply, list_of
+from extauthz.rest.answers import Reply, list_of, members_of
 from extauthz.rest.authorization import Permission
 from extauthz.rest.context import RequestContext
 from extauthz.rest.openapi import answer, deleted, listed
@@ -23,11 +21,6 @@ from extauthz.rest.pagination import PageQuery
 from extauthz.rest.problems import accepted, not_found
 from extauthz.storage import sidecar_keys
 from extauthz.storage.audit import INSTALLATION
-from extauthz.storage.rows import Document
-from extauthz.storage.sidecar_keys import SidecarKey
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 PATH: Final = "/admin/sidecar-keys"
 
@@ -36,12 +29,7 @@ class SidecarKeyDocument(doc.BodyModel):
     """A new key of sidecars."""
 
     name: Annotated[doc.Name, doc.about("a name for people", "data plane west")]
-    expires_at: Annotated[
-        Any,
-        AfterValidator(future_time),
-        WithJsonSchema({"type": ["string", "null"], "format": "date-time"}),
-        doc.about("exclusive"),
-    ] = None
+    expires_at: FutureTime = None
 
 
 class SidecarKeyOut(doc.Model):
@@ -69,7 +57,7 @@ async def list_sidecar_keys(ctx: _Needs, query: Annotated[PageQuery, Query()]) -
     """List keys of sidecars. Without the keys themselves, and without revoked ones."""
     position = query.position("sidecar_keys", order=BY_KEY)
     page = accepted(await sidecar_keys.page(ctx.services.pool, **position.bounds))
-    return list_of([_to_json(each) for each in page.items], position.cursor(page.next))
+    return list_of([members_of(SidecarKeyOut, each) for each in page.items], position.cursor(page.next))
 
 
 @router.post("", **answer(SidecarKeyMade, status=201))
@@ -93,7 +81,9 @@ async def create_sidecar_key(
         event_id=ctx.services.new_id(),
         once=ctx.once(None, tenant=INSTALLATION),
     )
-    return Reply(201, _to_json(accepted(made)) | {"key": key_text(key_id, secret)}).response()
+    return Reply(
+        201, members_of(SidecarKeyOut, accepted(made)) | {"key": key_text(key_id, secret)}
+    ).response()
 
 
 @router.delete("/{key_id}", **deleted(revisioned=False))
@@ -110,10 +100,3 @@ async def revoke_sidecar_key(ctx: _Needs) -> Response:
         )
     )
     return Reply(204).response()
-
-
-def _to_json(key: SidecarKey) -> Document:
-    times: Mapping[str, Any] = {
-        name: None if at is None else rfc3339(at) for name, at in asdict(key).items() if name.endswith("_at")
-    }
-    return {"id": key.id, "name": key.name, **times}

@@ -15,9 +15,9 @@ _RFC3339: Final = re.compile(
 )
 
 
-def parse_time(text: str) -> datetime | None:
-    """Read an RFC 3339 instant, in UTC and microseconds; None when it is not one."""
-    found = _RFC3339.fullmatch(text)
+def parse_time(value: object) -> datetime | None:
+    """Read the text of an RFC 3339 instant, in UTC and microseconds; None for any other value."""
+    found = _RFC3339.fullmatch(value) if isinstance(value, str) else None
     if found is None:
         return None
     year, month, day, hour, minute, second = map(int, found.groups()[:6])

@@ -34,6 +34,11 @@ class TestResult:
     differences: tuple[str, ...]
     rules: tuple[str, ...]
 
+    @property
+    def passed(self) -> bool:
+        """Whether the answer is the expected one."""
+        return not self.differences
+
 
 def run_all(snapshot: Snapshot, tests: Sequence[Document]) -> list[TestResult]:
     """Run tests on the policies of a tenant."""
@@ -90,7 +95,7 @@ async def failures(change: Change, snapshot: Snapshot) -> Withheld | None:
     clashes = [
         Clash(0, result.id, f"{result.name!r}: {'; '.join(result.differences)}")
         for result in results
-        if result.differences
+        if not result.passed
     ]
     if not clashes:
         return None

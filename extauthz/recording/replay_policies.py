@@ -221,7 +221,7 @@ def _compared_with_time(policy: AttributePolicy) -> Iterator[float | str]:
                     yield other if attribute == "env.time" else attribute
             case Condition("env.time", _, literal):
                 for each in literal if isinstance(literal, tuple) else (literal,):
-                    moment = parse_time(each) if isinstance(each, str) else None
+                    moment = parse_time(each)
                     if isinstance(moment, datetime):
                         yield moment.timestamp()
             case _:

@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from enum import Enum
 from http import HTTPStatus
 from typing import Final
+from uuid import UUID
 
 from starlette.responses import Response
 
 from extauthz.compile.documents.warnings import DocumentWarning, WarningCode
 from extauthz.domain.problem import Problem
 from extauthz.domain.time_text import rfc3339
+from extauthz.rest.documents import Model, Warned
 from extauthz.rest.preconditions import entity_tag
 from extauthz.storage.encoding import encode_json
 from extauthz.storage.rows import Document, Stored
@@ -43,6 +47,30 @@ def to_json(stored: Stored) -> Document:
         "created_at": rfc3339(stored.created_at),
         "updated_at": rfc3339(stored.updated_at),
     }
+
+
+def members_of(model: type[Model], value: object) -> Document:
+    """Return a stored value as a model of answers shows it: each member is the attribute of that name.
+
+    Times are RFC 3339 text, ids and enumerations text, tuples lists.
+    """
+    return {
+        name: _in_json(getattr(value, name)) for name in model.model_fields if name not in Warned.model_fields
+    }
+
+
+def _in_json(value: object) -> object:
+    match value:
+        case datetime():
+            return rfc3339(value)
+        case UUID():
+            return str(value)
+        case Enum():
+            return value.value
+        case tuple():
+            return list(value)
+        case _:
+            return value
 
 
 def list_of(

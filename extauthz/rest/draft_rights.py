@@ -11,7 +11,7 @@ from typing import Any, Final
 from extauthz.domain.policy import MAX_ALLOW_PRIORITY, SubjectKind
 from extauthz.domain.problem import Problem
 from extauthz.domain.reasons import Effect
-from extauthz.rest import authorization
+from extauthz.rest import authorization, registrars
 from extauthz.rest.authentication import Caller, CallerKind
 from extauthz.rest.authorization import Permission, is_permitted
 from extauthz.rest.context import RequestContext
@@ -105,14 +105,14 @@ def _require_resource(
 ) -> None:
     """Refuse a resource that a registrar may not declare; the rules of default roles come with it."""
     declared = [each for each in documents if "serviceName" in each]
-    authorization.require_service(caller, [(str(each["serviceName"]), "") for each in declared])
+    registrars.require_service(caller, [(str(each["serviceName"]), "") for each in declared])
     if not declared:
         return
     if after is None:
         if stored is not None:
-            authorization.require_removal(caller, stored)
+            registrars.require_removal(caller, stored)
         return
-    authorization.require_document_declarable(caller, after, stored)
+    registrars.require_document_declarable(caller, after, stored)
 
 
 async def _require_policy(
